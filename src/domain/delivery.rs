@@ -1,0 +1,271 @@
+//! The life of one delivery: its states, what Slack's answer means, and the one `next`.
+//!
+//! `docs/delivery-states.md` draws every arrow. `next` is total: every outcome of an attempt
+//! leads to exactly one step, decided from values alone (the clock and the dice are arguments).
+
+use std::time::Duration;
+
+use super::ids::ChannelId;
+use super::reason::Failure;
+use super::time::Timestamp;
+
+macro_rules! states {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, terminal: $terminal:literal;)*) => {
+        /// Where a delivery stands.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum State { $($(#[$doc])* $variant,)* }
+
+        impl State {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code in the store, the API and metrics.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            #[must_use]
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)* _ => None }
+            }
+
+            /// Nothing follows a terminal state (but a replay, which is a new delivery).
+            #[must_use]
+            pub fn is_terminal(self) -> bool {
+                match self { $(Self::$variant => $terminal,)* }
+            }
+        }
+    };
+}
+
+states! {
+    /// Accepted; which member it is for is not known yet.
+    Resolving = "resolving", terminal: false;
+    /// Accepted; waits until the person appears in Slack.
+    Held = "held", terminal: false;
+    /// Accepted; waits for a digest.
+    Collected = "collected", terminal: false;
+    /// In its lane, waiting for its turn.
+    Pending = "pending", terminal: false;
+    /// Intent committed; the request is under way.
+    Sending = "sending", terminal: false;
+    /// Slack may or may not have stored it; the lane waits until history settles it.
+    Unknown = "unknown", terminal: false;
+    /// Slack stored it; channel and ts are known.
+    Sent = "sent", terminal: true;
+    /// Refused for good, with the reason.
+    Failed = "failed", terminal: true;
+    /// Its expiry passed before it went out.
+    Expired = "expired", terminal: true;
+    /// Switched off before it went out.
+    Suppressed = "suppressed", terminal: true;
+    /// Canceled by the platform.
+    Canceled = "canceled", terminal: true;
+    /// Set aside for an operator: it killed its worker, or could not be settled.
+    Parked = "parked", terminal: true;
+    /// No Slack member is this person.
+    Unreachable = "unreachable", terminal: true;
+}
+
+/// What one request to Slack came to. Classified once, in `slack` (slack-platform.md section 5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Slack stored the message.
+    Sent { channel: ChannelId, ts: String },
+    /// Slack certainly did not store it, and later may: connection refused, `service_unavailable`.
+    NotSent { code: String },
+    /// HTTP 429: nothing stored; wait as long as Slack says before using the same key again.
+    Throttled { after: Duration },
+    /// Refused for this message or this target; trying again changes nothing.
+    Rejected { code: String },
+    /// The token is dead or lacks a scope; the installation stops until it is reconnected.
+    Unauthorized { code: String },
+    /// Slack may or may not have stored it.
+    Unknown { code: String },
+}
+
+/// What reading the conversation's history said about an unknown delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// The message is there: adopt it.
+    Found { channel: ChannelId, ts: String },
+    /// Not there, and Slack has had its time: it was not stored.
+    Absent,
+    /// Not there yet; look again.
+    NotYet,
+    /// History could not be read now; look again later.
+    Unavailable { after: Duration },
+    /// History cannot be read at all (no scope): policy decides.
+    Unreadable,
+}
+
+/// How often and how long to try.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Requests after which a delivery fails for good.
+    pub max_attempts: u32,
+    /// Wait after the first failed attempt; doubles each time.
+    pub base_delay: Duration,
+    /// The longest wait between attempts.
+    pub max_delay: Duration,
+    /// When an unknown delivery is looked up in history, counted from the end of the request.
+    pub probe_after: [Duration; 3],
+    /// Where history cannot be read: send again (at least once) or park (at most once).
+    pub resend_unreadable: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 10,
+            base_delay: Duration::from_secs(1),
+            max_delay: Duration::from_secs(300),
+            probe_after: [Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(30)],
+            resend_unreadable: true,
+        }
+    }
+}
+
+impl Policy {
+    /// Every duration multiplied by `factor`, so that tests run the real logic fast.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        self.base_delay = self.base_delay.mul_f64(factor);
+        self.max_delay = self.max_delay.mul_f64(factor);
+        self.probe_after = self.probe_after.map(|after| after.mul_f64(factor));
+        self
+    }
+}
+
+/// What follows an attempt or a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Terminal: sent.
+    Deliver { channel: ChannelId, ts: String },
+    /// Terminal: failed.
+    Fail { reason: Failure, code: String },
+    /// Terminal: parked for an operator.
+    Park { reason: Failure, code: String },
+    /// Stays at the head of its lane and is tried again at `due`; the attempt counts.
+    Retry { due: Timestamp, code: String },
+    /// 429: tried again at `due`; the attempt does not count.
+    Wait { due: Timestamp },
+    /// The installation is paused until it is reconnected; the attempt does not count.
+    Pause { code: String },
+    /// Becomes unknown; its lane waits; history is read at `due`.
+    Probe { due: Timestamp, code: String },
+}
+
+/// What follows an attempt. `attempt` counts requests, this one included; `dice` is in `[0, 1)`
+/// and spreads retries over the upper half of the wait.
+#[must_use]
+pub fn next(outcome: &Outcome, attempt: u32, now: Timestamp, dice: f64, policy: &Policy) -> Step {
+    match outcome {
+        Outcome::Sent { channel, ts } => Step::Deliver { channel: channel.clone(), ts: ts.clone() },
+        Outcome::Throttled { after } => Step::Wait { due: now.plus(*after) },
+        Outcome::Unauthorized { code } => Step::Pause { code: code.clone() },
+        Outcome::Rejected { code } => Step::Fail { reason: Failure::Rejected, code: code.clone() },
+        Outcome::Unknown { code } => {
+            Step::Probe { due: now.plus(policy.probe_after[0]), code: code.clone() }
+        }
+        Outcome::NotSent { code } => retry(code, attempt, now, dice, policy),
+    }
+}
+
+/// What follows a look into history. `probes` counts look-ups, this one included.
+#[must_use]
+pub fn next_after_probe(
+    probe: &Probe,
+    probes: u32,
+    attempt: u32,
+    now: Timestamp,
+    dice: f64,
+    policy: &Policy,
+) -> Step {
+    const CODE: &str = "unconfirmed";
+    match probe {
+        Probe::Found { channel, ts } => Step::Deliver { channel: channel.clone(), ts: ts.clone() },
+        Probe::Absent => retry(CODE, attempt, now, dice, policy),
+        Probe::NotYet => {
+            let last = policy.probe_after.len() - 1;
+            let done = usize::try_from(probes).unwrap_or(usize::MAX).clamp(1, last);
+            let gap = policy.probe_after[done].saturating_sub(policy.probe_after[done - 1]);
+            Step::Probe { due: now.plus(gap), code: CODE.into() }
+        }
+        Probe::Unavailable { after } => {
+            Step::Probe { due: now.plus(*after), code: "history_unavailable".into() }
+        }
+        Probe::Unreadable if policy.resend_unreadable => retry(CODE, attempt, now, dice, policy),
+        Probe::Unreadable => Step::Park { reason: Failure::Unconfirmed, code: CODE.into() },
+    }
+}
+
+fn retry(code: &str, attempt: u32, now: Timestamp, dice: f64, policy: &Policy) -> Step {
+    if attempt >= policy.max_attempts {
+        return Step::Fail { reason: Failure::RetriesExhausted, code: code.into() };
+    }
+    Step::Retry { due: now.plus(backoff(attempt, dice, policy)), code: code.into() }
+}
+
+/// Exponential with the upper half jittered: `attempt` 1 waits between a half and the whole of
+/// `base_delay`.
+#[must_use]
+pub fn backoff(attempt: u32, dice: f64, policy: &Policy) -> Duration {
+    let doublings = attempt.saturating_sub(1).min(20);
+    let full = policy.base_delay.saturating_mul(1 << doublings).min(policy.max_delay);
+    full.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    #[test]
+    fn a_429_costs_no_attempt_and_waits_in_full() {
+        let outcome = Outcome::Throttled { after: Duration::from_secs(120) };
+        let step = next(&outcome, 10, NOW, 0.0, &Policy::default());
+        assert_eq!(step, Step::Wait { due: NOW.plus(Duration::from_secs(120)) });
+    }
+
+    #[test]
+    fn unknown_is_never_resent_blindly() {
+        let outcome = Outcome::Unknown { code: "time_out".into() };
+        for attempt in 1..20 {
+            let step = next(&outcome, attempt, NOW, 0.5, &Policy::default());
+            assert!(matches!(step, Step::Probe { .. }), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn not_sent_retries_until_the_attempts_are_spent() {
+        let outcome = Outcome::NotSent { code: "connect".into() };
+        let policy = Policy::default();
+        assert!(matches!(next(&outcome, 9, NOW, 0.0, &policy), Step::Retry { .. }));
+        assert!(matches!(
+            next(&outcome, 10, NOW, 0.0, &policy),
+            Step::Fail { reason: Failure::RetriesExhausted, .. }
+        ));
+    }
+
+    #[test]
+    fn probes_come_at_two_ten_and_thirty_seconds() {
+        let policy = Policy::default();
+        let due = |probes| match next_after_probe(&Probe::NotYet, probes, 1, NOW, 0.0, &policy) {
+            Step::Probe { due, .. } => due.since(NOW).as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((due(1), due(2), due(3)), (8, 20, 20));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn backoff_is_bounded_and_never_zero(attempt in 1u32..1000, dice in 0.0f64..1.0) {
+            let policy = Policy::default();
+            let wait = backoff(attempt, dice, &policy);
+            proptest::prop_assert!(wait >= policy.base_delay / 2 && wait <= policy.max_delay);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Every limit on what callers send, in one place. Proto comments and docs repeat these figures.
+
+/// Bytes of a tenant id.
+pub const TENANT_ID_BYTES: usize = 128;
+/// Bytes of a user id.
+pub const USER_ID_BYTES: usize = 256;
+/// Bytes of a request id.
+pub const REQUEST_ID_BYTES: usize = 128;
+/// Bytes of a content id.
+pub const CONTENT_ID_BYTES: usize = 256;
+/// Bytes of an event type.
+pub const EVENT_TYPE_BYTES: usize = 64;
+/// Bytes of a Slack id.
+pub const SLACK_ID_BYTES: usize = 32;
+/// Bytes of a principal's name.
+pub const PRINCIPAL_BYTES: usize = 128;
+/// Bytes of a mapping expression (design.md section 8).
+pub const EXPRESSION_BYTES: usize = 1024;
+/// Nesting depth of a mapping expression (design.md section 8).
+pub const EXPRESSION_DEPTH: usize = 64;
+/// Bytes of one person's record, as JSON.
+pub const PERSON_BYTES: usize = 16 * 1024;
+/// Nesting depth of a person's record and of notification data.
+pub const JSON_DEPTH: usize = 16;
+/// Bytes of one notification's data, as JSON.
+pub const DATA_BYTES: usize = 32 * 1024;
+/// Recipients of one Notify.
+pub const RECIPIENTS: usize = 1000;
+/// People in one UpsertPeople.
+pub const PEOPLE_PER_CALL: usize = 1000;
+/// Bytes of a link target (Slack: button `url` is at most 3,000 characters).
+pub const URL_BYTES: usize = 3000;
+/// Bytes of a person's short text fields (e-mail, display name, locale, time zone).
+pub const SHORT_TEXT_BYTES: usize = 320;
+/// The longest time until expiry.
+pub const MAX_EXPIRY: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+/// Expiry where the caller names none (requirements.md section 3).
+pub const DEFAULT_EXPIRY: std::time::Duration = std::time::Duration::from_secs(72 * 3600);

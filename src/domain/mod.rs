@@ -1,0 +1,9 @@
+//! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
+
+pub mod delivery;
+pub mod ids;
+pub mod limits;
+pub mod person;
+pub mod reason;
+pub mod secret;
+pub mod time;

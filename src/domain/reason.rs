@@ -1,0 +1,73 @@
+//! Why something did not happen: closed sets with a stable code (stored, in the API, in metrics)
+//! and a sentence that a stranger understands.
+
+macro_rules! reasons {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal, $sentence:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $code)] $variant,)*
+        }
+
+        impl $name {
+            /// All of them, for tables in docs and tests.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The stable code.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// What to tell a person.
+            #[must_use]
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+
+            #[must_use]
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why no Slack member was found; the first that applies, in this order (requirements.md section 2).
+    NoMatch {
+        NotConnected = "not_connected", "This tenant has not connected a Slack workspace.";
+        DirectoryNotReady = "directory_not_ready", "The member list of the Slack workspace has not been read yet.";
+        NoUserValue = "no_user_value", "The person has no value for the configured user attribute.";
+        NoEmail = "member_without_email", "The value belongs to a Slack member without an e-mail address, who is filtered out.";
+        Deactivated = "member_deactivated", "The value belongs to a deactivated Slack member.";
+        Bot = "member_is_bot", "The value belongs to a bot.";
+        SlackAttributeEmpty = "slack_attribute_empty", "The configured Slack attribute yields no value on any member.";
+        FieldsNotFetched = "custom_fields_not_fetched", "The members' custom profile fields have not all been fetched yet.";
+        Ambiguous = "ambiguous", "Several Slack members have this value.";
+        NoMember = "no_member", "No member of the connected workspace has this value.";
+    }
+}
+
+reasons! {
+    /// Which switch held a message back.
+    Suppression {
+        SendingOff = "sending_off", "Sending is switched off for this tenant.";
+        EventTypeOff = "event_type_off", "This event type is switched off for this tenant.";
+        PreferenceAll = "preference_all_off", "The person turned Slack messages off.";
+        PreferenceType = "preference_type_off", "The person turned this kind of Slack message off.";
+        OptIn = "opt_in", "This tenant sends only to people who opted in, and this person has not.";
+    }
+}
+
+reasons! {
+    /// Why a delivery failed for good.
+    Failure {
+        Rejected = "rejected", "Slack refused the message; the code says why.";
+        RetriesExhausted = "retries_exhausted", "Slack did not take the message in any of the allowed attempts.";
+        Unconfirmed = "unconfirmed", "It could not be settled whether Slack stored the message, and policy says not to send it again.";
+        Template = "template", "The message could not be rendered.";
+        Deactivated = "recipient_deactivated", "The Slack account was deactivated before the message went out.";
+        Crashed = "crashed", "The message was parked after its worker died three times.";
+    }
+}
