@@ -6,4 +6,5 @@ pub mod limits;
 pub mod person;
 pub mod reason;
 pub mod secret;
+pub mod settings;
 pub mod time;

@@ -1,0 +1,147 @@
+//! What a tenant, and a person, have chosen; and the stored answer to "which member is this?".
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ids::{EventType, InstallationId, SlackUserId};
+use super::reason::Suppression;
+use super::time::Timestamp;
+
+/// One tenant's settings. A tenant that never changed any has [`Settings::default`].
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Settings {
+    /// The switch for everybody; off until an administrator turns it on (requirements.md section 1).
+    pub sending_allowed: bool,
+    /// JMESPath on the person's record.
+    pub user_attribute: String,
+    /// JMESPath on the member object.
+    pub slack_attribute: String,
+    /// Send only to people who turned messages on.
+    pub opt_in: bool,
+    /// BCP 47; for people of whom no locale is known.
+    pub locale: String,
+    /// IANA name; for people of whom no time zone is known.
+    pub time_zone: String,
+    /// Event types that are switched off.
+    pub disabled_event_types: BTreeSet<EventType>,
+    /// Counts changes; an update that names an older one is refused.
+    pub version: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            sending_allowed: false,
+            user_attribute: "email".into(),
+            slack_attribute: "profile.email".into(),
+            opt_in: false,
+            locale: "en".into(),
+            time_zone: "UTC".into(),
+            disabled_event_types: BTreeSet::new(),
+            version: 0,
+        }
+    }
+}
+
+/// A person's choice, for everything or for one event type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Preference {
+    /// Falls back to the wider setting.
+    #[default]
+    Inherit,
+    On,
+    Off,
+}
+
+/// All choices of one person.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Preferences {
+    pub all: Preference,
+    pub by_type: BTreeMap<EventType, Preference>,
+}
+
+/// Which switch holds a message back, if any. Off for everything beats on for one type
+/// (requirements.md section 3); where nothing is chosen, the tenant's default decides.
+#[must_use]
+pub fn suppression(
+    settings: &Settings,
+    preferences: &Preferences,
+    event: &EventType,
+) -> Option<Suppression> {
+    if !settings.sending_allowed {
+        return Some(Suppression::SendingOff);
+    }
+    if settings.disabled_event_types.contains(event) {
+        return Some(Suppression::EventTypeOff);
+    }
+    let one = preferences.by_type.get(event).copied().unwrap_or_default();
+    match (preferences.all, one) {
+        (Preference::Off, _) => Some(Suppression::PreferenceAll),
+        (_, Preference::Off) => Some(Suppression::PreferenceType),
+        (Preference::On, _) | (_, Preference::On) => None,
+        (Preference::Inherit, Preference::Inherit) => settings.opt_in.then_some(Suppression::OptIn),
+    }
+}
+
+/// How an identity came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rule {
+    /// By the two expressions.
+    Matched,
+    /// By an administrator's hand; outranks the rules.
+    Pinned,
+}
+
+/// The stored answer to "which member is this person?".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub slack_user_id: SlackUserId,
+    pub display_name: String,
+    pub rule: Rule,
+    pub installation: InstallationId,
+    pub stored_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> EventType {
+        EventType::parse("task.assigned").unwrap()
+    }
+
+    fn with(all: Preference, one: Preference) -> Preferences {
+        Preferences { all, by_type: BTreeMap::from([(event(), one)]) }
+    }
+
+    #[test]
+    fn every_combination_of_choices() {
+        use Preference::{Inherit, Off, On};
+        let open = Settings { sending_allowed: true, ..Settings::default() };
+        let opt_in = Settings { opt_in: true, ..open.clone() };
+        let cases = [
+            (&open, Inherit, Inherit, None),
+            (&opt_in, Inherit, Inherit, Some(Suppression::OptIn)),
+            (&opt_in, On, Inherit, None),
+            (&opt_in, Inherit, On, None),
+            (&open, Off, On, Some(Suppression::PreferenceAll)),
+            (&open, On, Off, Some(Suppression::PreferenceType)),
+            (&open, Off, Inherit, Some(Suppression::PreferenceAll)),
+        ];
+        for (settings, all, one, expected) in cases {
+            assert_eq!(
+                suppression(settings, &with(all, one), &event()),
+                expected,
+                "{all:?} {one:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_tenants_switch_comes_first() {
+        let closed = Settings::default();
+        let choices = with(Preference::On, Preference::On);
+        assert_eq!(suppression(&closed, &choices, &event()), Some(Suppression::SendingOff));
+    }
+}
