@@ -131,7 +131,7 @@ impl Fields {
         let locale = self.short(&at("locale"), source.locale);
         let time_zone = self.short(&at("time_zone"), source.time_zone);
         if let Some(zone) = &time_zone
-            && !crate::domain::render::is_time_zone(zone)
+            && !crate::domain::render::zone::is_known(zone)
         {
             self.bad(at("time_zone"), "is not an IANA time zone, such as Europe/Vienna");
         }
