@@ -1,6 +1,7 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 
 pub mod delivery;
+pub mod fingerprint;
 pub mod ids;
 pub mod limits;
 pub mod person;
@@ -8,3 +9,4 @@ pub mod reason;
 pub mod secret;
 pub mod settings;
 pub mod time;
+pub mod verdict;
