@@ -4,8 +4,6 @@
 //! (the descriptor set that gRPC reflection serves, imports included). Comments are left out of
 //! both: the `.proto` files are the reference, and rustdoc would read their angle brackets as HTML.
 
-#![expect(clippy::print_stdout, reason = "cargo reads its instructions from standard output")]
-
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
