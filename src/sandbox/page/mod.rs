@@ -17,14 +17,16 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and content of each file.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("/", HTML, include_str!("page.html")),
     ("/_sandbox/page.css", CSS, include_str!("page.css")),
     ("/_sandbox/blocks.css", CSS, include_str!("blocks.css")),
-    ("/_sandbox/page.svg", "image/svg+xml", include_str!("page.svg")),
+    ("/_sandbox/page.svg", SVG, include_str!("page.svg")),
+    ("/_sandbox/emoji.svg", SVG, include_str!("emoji.svg")),
     ("/_sandbox/page.js", JS, include_str!("page.js")),
     ("/_sandbox/messages.js", JS, include_str!("messages.js")),
     ("/_sandbox/blocks.js", JS, include_str!("blocks.js")),
@@ -92,7 +94,7 @@ mod tests {
                 named += 1;
             }
         }
-        assert!(named >= FILES.len() - 2, "found {named} references");
+        assert!(named >= FILES.len() - 3, "found {named} references");
     }
 
     #[test]
