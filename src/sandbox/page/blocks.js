@@ -1,7 +1,7 @@
 // Block Kit to nodes, one function for each kind of block. A kind not known here is shown as such, never dropped.
 
 import { avatar, el, image, safeLink } from "./dom.js";
-import { withEmoji } from "./emoji.js";
+import { emojiText, pictures, withEmoji } from "./emoji.js";
 import { markdown } from "./markdown.js";
 import { mrkdwn } from "./mrkdwn.js";
 import { richText } from "./rich_text.js";
@@ -73,7 +73,7 @@ function interactive(element, press) {
 /** A button tells the app of the press; one with an address is a link that also opens it, as in Slack. */
 function button(element, press) {
   const style = ["primary", "danger"].includes(element.style) ? `.${element.style}` : "";
-  const label = withEmoji(element.text?.text);
+  const label = emojiText(element.text?.text);
   const href = element.url === undefined ? null : safeLink(element.url);
   const click = (event) => {
     const ask = element.confirm;
@@ -82,8 +82,8 @@ function button(element, press) {
   };
   const shared = { "aria-label": element.accessibility_label, title: href ?? (label.length > 30 ? label : undefined), onclick: click };
   return href === null
-    ? el(`button.button${style}`, { type: "button", ...shared }, el("span", {}, label))
-    : el(`a.button${style}`, { href, target: "_blank", rel: "noopener noreferrer", ...shared }, el("span", {}, label));
+    ? el(`button.button${style}`, { type: "button", ...shared }, el("span", {}, pictures(label)))
+    : el(`a.button${style}`, { href, target: "_blank", rel: "noopener noreferrer", ...shared }, el("span", {}, pictures(label)));
 }
 
 function unsupported(block) {
@@ -92,7 +92,7 @@ function unsupported(block) {
 
 /** The avatar of whoever wrote a message: a member's initials or the app's own square. */
 export function authorAvatar(author, size) {
-  const node = avatar(author.name, author.colour, size);
+  const node = avatar(author.initials || author.name, author.colour, size);
   if (author.app) node.classList.add("app");
   return node;
 }

@@ -90,7 +90,7 @@ function thread(message, replies, joined, view) {
 
 function article(message, joined, view, kind = "root") {
   if (message.deleted) {
-    return el(`article.message.${kind}.deleted`, {}, el("div.gutter", {}, el("span.trash", { "aria-hidden": "true" }, "🗑")),
+    return el(`article.message.${kind}.deleted`, {}, el("div.gutter", {}, el("span.trash", { "aria-hidden": "true" }, "×")),
       el("div.content", {}, el("p.gone", {}, "This message was deleted.")));
   }
   const author = view.author(message);

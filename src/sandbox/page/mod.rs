@@ -3,6 +3,9 @@
 //! Static files only: the scripts read the control API under `/_sandbox/` and follow its event stream. What the
 //! messages hold comes from whoever calls the sandbox, so the page builds every node by `textContent`, and the
 //! policy below makes the browser refuse inline scripts and markup made from strings (`trusted-types 'none'`).
+//!
+//! `/#C123` opens a conversation, `/#all` all of them together. `/?still` reads once and opens no stream, so that
+//! `chromium --headless --virtual-time-budget=5000 --screenshot` comes to its end with the messages drawn.
 
 use axum::Router;
 use axum::response::IntoResponse;
@@ -17,14 +20,16 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
+const SVG: &str = "image/svg+xml";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and content of each file.
-const FILES: [(&str, &str, &str); 12] = [
+const FILES: [(&str, &str, &str); 13] = [
     ("/", HTML, include_str!("page.html")),
     ("/_sandbox/page.css", CSS, include_str!("page.css")),
     ("/_sandbox/blocks.css", CSS, include_str!("blocks.css")),
-    ("/_sandbox/page.svg", "image/svg+xml", include_str!("page.svg")),
+    ("/_sandbox/page.svg", SVG, include_str!("page.svg")),
+    ("/_sandbox/emoji.svg", SVG, include_str!("emoji.svg")),
     ("/_sandbox/page.js", JS, include_str!("page.js")),
     ("/_sandbox/messages.js", JS, include_str!("messages.js")),
     ("/_sandbox/blocks.js", JS, include_str!("blocks.js")),
@@ -86,19 +91,30 @@ mod tests {
         for (_, _, content) in FILES {
             for part in content.split(['"', '\'']) {
                 let file = part.strip_prefix("./").or_else(|| part.strip_prefix("/_sandbox/"));
-                let Some(file) = file.filter(|file| file.ends_with(".js") || file.ends_with(".css")) else { continue };
-                let (status, ..) = fetch(&format!("/_sandbox/{file}")).await;
-                assert_eq!(status, StatusCode::OK, "{file}");
+                let Some((name, extension @ ("js" | "css" | "svg"))) =
+                    file.and_then(|file| file.split_once('.'))
+                else {
+                    continue;
+                };
+                let (status, ..) = fetch(&format!("/_sandbox/{name}.{extension}")).await;
+                assert_eq!(status, StatusCode::OK, "{name}.{extension}");
                 named += 1;
             }
         }
-        assert!(named >= FILES.len() - 2, "found {named} references");
+        assert!(named >= FILES.len() - 3, "found {named} references");
     }
 
     #[test]
     fn no_script_makes_markup_from_strings() {
         for (path, _, content) in FILES {
-            for banned in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "srcdoc"] {
+            for banned in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "srcdoc",
+            ] {
                 assert!(!content.contains(banned), "{path} holds {banned}");
             }
         }
@@ -111,5 +127,19 @@ mod tests {
                 assert!(!content.contains(banned), "{path} holds {banned}");
             }
         }
+    }
+
+    #[test]
+    fn every_emoji_said_to_be_drawn_has_its_picture() {
+        let drawn = include_str!("emoji.js").split_once("DRAWN = new Set([").unwrap().1;
+        let drawn = drawn.split_once("]);").unwrap().0;
+        let mut count = 0;
+        for emoji in drawn.split('"').skip(1).step_by(2) {
+            let code = u32::from(emoji.chars().next().unwrap());
+            let view = format!("<view id=\"u{code:x}\"");
+            assert!(include_str!("emoji.svg").contains(&view), "{emoji} ({code:x})");
+            count += 1;
+        }
+        assert_eq!(count, include_str!("emoji.svg").matches("<view ").count());
     }
 }

@@ -3,7 +3,7 @@
 // partner on its line is not looked for again there.
 
 import { el, link } from "./dom.js";
-import { emoji } from "./emoji.js";
+import { emoji, pictures } from "./emoji.js";
 
 const MARKS = { "*": "strong", _: "em", "~": "s" };
 const WORD = /[\p{L}\p{N}]/u;
@@ -33,7 +33,7 @@ function lines(text, names) {
     const one = all ?? /^(?:>|&gt;) ?/.exec(line);
     const bullet = /^\s*[•◦▪] +/.exec(line);
     const kind = rest || one ? "quote" : bullet ? "bullet" : "text";
-    const content = rest ? line : line.slice(one ? one[0].length : 0);
+    const content = rest ? line : line.slice((one ?? bullet)?.[0].length ?? 0);
     rest ||= all !== null;
     if (runs.at(-1)?.kind === kind && kind !== "bullet") runs.at(-1).lines.push(content);
     else runs.push({ kind, lines: [content] });
@@ -57,7 +57,7 @@ function inline(text, names, active) {
   let at = 0;
   const unpaired = {};
   const push = (length, ...found) => {
-    if (plain !== "") nodes.push(plain);
+    if (plain !== "") nodes.push(...pictures(plain));
     plain = "";
     nodes.push(...found);
     at += length;
@@ -83,7 +83,8 @@ function inline(text, names, active) {
       continue;
     }
     if (letter === ":" && (found = match(/:([a-z0-9_+-]+):/y)) && emoji(found[1])) {
-      push(found[0].length, el("span.emoji", { title: found[0] }, emoji(found[1])));
+      plain += emoji(found[1]);
+      at += found[0].length;
       continue;
     }
     if (letter === "h" && !WORD.test(text[at - 1] ?? "") && (found = match(/https?:\/\/[^\s<>|*`]+/y))) {

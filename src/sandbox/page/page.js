@@ -35,7 +35,8 @@ function titleOf(conversation) {
 function authorOf(message) {
   const member = held.members.get(message.user);
   const isApp = message.user === held.app.bot_user_id || Boolean(message.bot_name) || member === undefined || member.kind === "bot";
-  if (!isApp) return { name: nameOf(member), app: false, colour: member.color };
+  const direct = held.conversations.find(({ user_id }) => user_id !== null && user_id === message.user);
+  if (!isApp) return { name: nameOf(member), initials: member.real_name, app: false, colour: direct?.image_color };
   return { name: message.bot_name || (member && nameOf(member)) || held.app.name || "App", app: true, colour: "4a154b" };
 }
 
@@ -299,4 +300,6 @@ $("scroll").addEventListener("scroll", () => {
 });
 $("jump").addEventListener("click", () => { $("scroll").scrollTop = $("scroll").scrollHeight; });
 
-start().catch((error) => status("Lost the sandbox", error.message)).finally(listen);
+// `/?still` reads once and opens no stream, so that a headless browser under virtual time comes to its end.
+const still = new URLSearchParams(location.search).has("still");
+start().then(() => still && status("Still"), (error) => status("Lost the sandbox", error.message)).finally(() => still || listen());

@@ -1,7 +1,7 @@
 // The rich_text block: what Slack's own composer writes. Sections, lists, quotes and preformatted text.
 
 import { el, link } from "./dom.js";
-import { emoji } from "./emoji.js";
+import { emoji, pictures } from "./emoji.js";
 import { broadcast, channelMention, date, userMention } from "./mrkdwn.js";
 
 /** The nodes of a rich_text block. */
@@ -38,9 +38,9 @@ function leaf(part, names) {
 
 function bare(part, names) {
   switch (part.type) {
-    case "text": return String(part.text ?? "");
+    case "text": return el("span", {}, pictures(part.text));
     case "link": return link(part.url, String(part.text || part.url));
-    case "emoji": return emoji(part.name) ?? `:${part.name}:`;
+    case "emoji": return el("span", {}, pictures(emoji(part.name) ?? `:${part.name}:`));
     case "user": return userMention(String(part.user_id), names);
     case "channel": return channelMention(String(part.channel_id), names);
     case "usergroup": return el("span.mention", {}, `@${part.usergroup_id}`);
