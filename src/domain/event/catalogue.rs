@@ -32,8 +32,18 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         summary: "A case that somebody requested has started.",
         recipients: "the requester",
         fields: &[
-            required("process.name", Kind::Text, "The process the case runs.", r#""New hire onboarding""#),
-            optional("case.name", Kind::Text, "What tells this case from others.", r#""Lee Sample, Vienna""#),
+            required(
+                "process.name",
+                Kind::Text,
+                "The process the case runs.",
+                r#""New hire onboarding""#,
+            ),
+            optional(
+                "case.name",
+                Kind::Text,
+                "What tells this case from others.",
+                r#""Lee Sample, Vienna""#,
+            ),
             optional("started_at", Kind::Time, "When it started.", r#""2026-11-23T09:00:00Z""#),
         ],
         any_of: &[],
@@ -48,7 +58,12 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         recipients: "the assignees",
         fields: &[
             required("task.name", Kind::Text, "The task.", r#""Prepare the workplace""#),
-            required("process.name", Kind::Text, "The process the task belongs to.", r#""New hire onboarding""#),
+            required(
+                "process.name",
+                Kind::Text,
+                "The process the task belongs to.",
+                r#""New hire onboarding""#,
+            ),
             optional("assigner.name", Kind::Text, "Who assigned it.", r#""Kim Example""#),
             optional("due_at", Kind::Time, "When the task is due.", r#""2026-11-27T16:00:00Z""#),
         ],
@@ -65,7 +80,12 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         fields: &[
             required("task.name", Kind::Text, "The task.", r#""Prepare the workplace""#),
             required("due_at", Kind::Time, "When the task is due.", r#""2026-11-27T16:00:00Z""#),
-            optional("process.name", Kind::Text, "The process the task belongs to.", r#""New hire onboarding""#),
+            optional(
+                "process.name",
+                Kind::Text,
+                "The process the task belongs to.",
+                r#""New hire onboarding""#,
+            ),
         ],
         any_of: &[],
         button: "Open task",
@@ -80,7 +100,12 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         fields: &[
             required("request.name", Kind::Text, "The request.", r#""Second monitor""#),
             optional("canceled_by.name", Kind::Text, "Who canceled it.", r#""Kim Example""#),
-            optional("reason", Kind::Text, "Why it was canceled.", r#""Already in stock at your office""#),
+            optional(
+                "reason",
+                Kind::Text,
+                "Why it was canceled.",
+                r#""Already in stock at your office""#,
+            ),
         ],
         any_of: &[],
         button: "Open request",
@@ -94,7 +119,12 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         recipients: "the requester",
         fields: &[
             required("request.name", Kind::Text, "The request.", r#""Travel to the Graz office""#),
-            optional("completed_at", Kind::Time, "When it was completed.", r#""2026-11-23T14:30:00Z""#),
+            optional(
+                "completed_at",
+                Kind::Time,
+                "When it was completed.",
+                r#""2026-11-23T14:30:00Z""#,
+            ),
         ],
         any_of: &[],
         button: "View details",
@@ -123,7 +153,12 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         fields: &[
             required("project.name", Kind::Text, "The project.", r#""Office move 2027""#),
             required("inviter.name", Kind::Text, "Who invited.", r#""Kim Example""#),
-            optional("role", Kind::Text, "The invited person's role in the project.", r#""Contributor""#),
+            optional(
+                "role",
+                Kind::Text,
+                "The invited person's role in the project.",
+                r#""Contributor""#,
+            ),
         ],
         any_of: &[],
         button: "Open project",
@@ -185,14 +220,24 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         recipients: "the enrolled people",
         fields: &[
             required("event.name", Kind::Text, "The event.", r#""First aid course""#),
-            optional("starts_in_minutes", Kind::Minutes, "How soon it starts; outranks starts_at.", "15"),
-            optional("starts_at", Kind::Time, "When it starts; tells how soon, counted from the notification.", r#""2026-12-03T08:00:00Z""#),
+            optional(
+                "starts_in_minutes",
+                Kind::Minutes,
+                "How soon it starts; outranks starts_at.",
+                "15",
+            ),
+            optional(
+                "starts_at",
+                Kind::Time,
+                "When it starts; tells how soon, counted from the notification.",
+                r#""2026-12-03T08:00:00Z""#,
+            ),
             optional("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
         ],
         any_of: &[&["starts_in_minutes", "starts_at"]],
         button: "View event",
         opens: "the event",
-        text: "🔔 {{ event.name }} starts {% if starts_in_minutes is defined %}{{ starts_in_minutes | in_minutes }}{% else %}{{ starts_at | how_soon }}{% endif %}",
+        text: "🔔 {{ event.name }} starts {% if starts_in_minutes is number %}{{ starts_in_minutes | in_minutes }}{% else %}{{ starts_at | how_soon }}{% endif %}",
         blocks: blocks!("event.reminder"),
     },
 ];

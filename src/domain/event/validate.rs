@@ -50,7 +50,10 @@ pub fn validate_data(event: &EventType, data: &Value) -> Vec<FieldProblem> {
     for set in built_in.any_of {
         if set.iter().all(|path| matches!(at(data, path), Ok(Value::Null))) {
             let names = set.join(" or data.");
-            problems.push(FieldProblem::new(format!("data.{}", set[0]), format!("is required (data.{names})")));
+            problems.push(FieldProblem::new(
+                format!("data.{}", set[0]),
+                format!("is required (data.{names})"),
+            ));
         }
     }
     problems.dedup();
@@ -61,7 +64,9 @@ fn problem_of(field: &Field, data: &Value) -> Option<FieldProblem> {
     let name = format!("data.{}", field.path);
     let value = match at(data, field.path) {
         Ok(value) => value,
-        Err(holder) => return Some(FieldProblem::new(format!("data.{holder}"), "must be an object")),
+        Err(holder) => {
+            return Some(FieldProblem::new(format!("data.{holder}"), "must be an object"));
+        }
     };
     if value.is_null() {
         return field.required.then(|| FieldProblem::new(name, "is required"));
@@ -161,8 +166,14 @@ mod tests {
             problems("event.reminder", json!({ "event": event })),
             ["data.starts_in_minutes is required (data.starts_in_minutes or data.starts_at)"]
         );
-        assert!(problems("event.reminder", json!({"event": event, "starts_in_minutes": 15.0})).is_empty());
-        assert!(problems("event.reminder", json!({"event": event, "starts_at": 1_790_000_000})).is_empty());
+        assert!(
+            problems("event.reminder", json!({"event": event, "starts_in_minutes": 15.0}))
+                .is_empty()
+        );
+        assert!(
+            problems("event.reminder", json!({"event": event, "starts_at": 1_790_000_000}))
+                .is_empty()
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! - Control characters and direction overrides (which could make a line read backwards) are dropped;
 //!   line breaks become spaces, because one name is one line.
 
-use super::Url;
+use url::Url;
 
 /// The dropped ones: controls apart from white space, direction overrides and isolates, and the byte-order mark.
 fn dropped(c: char) -> bool {
@@ -119,7 +119,10 @@ mod tests {
 
     #[test]
     fn markup_from_users_is_shown_not_obeyed() {
-        assert_eq!(mrkdwn("<!channel> & <http://x|y>"), "&lt;!channel&gt; &amp; &lt;http://x|y&gt;");
+        assert_eq!(
+            mrkdwn("<!channel> & <http://x|y>"),
+            "&lt;!channel&gt; &amp; &lt;http://x|y&gt;"
+        );
         assert_eq!(plain("R&D <3 <!here> <HTTP://x|y>"), "R&D <3 ‹!here> ‹HTTP://x|y>");
     }
 
@@ -131,8 +134,13 @@ mod tests {
 
     #[test]
     fn only_http_urls_pass_and_no_markup_survives_in_them() {
-        assert_eq!(url(" https://x.test/a b|<c>?q=\"1\"#<>|").unwrap(), "https://x.test/a%20b%7C%3Cc%3E?q=%221%22#%3C%3E%7C");
-        for bad in ["", "x", "/a", "javascript:alert(1)", "mailto:a@b.test", "ftp://x.test", "https://"] {
+        assert_eq!(
+            url(" https://x.test/a b|<c>?q=\"1\"#<>|").unwrap(),
+            "https://x.test/a%20b%7C%3Cc%3E?q=%221%22#%3C%3E%7C"
+        );
+        for bad in
+            ["", "x", "/a", "javascript:alert(1)", "mailto:a@b.test", "ftp://x.test", "https://"]
+        {
             assert_eq!(url(bad), Err(UrlError::NotHttp), "{bad}");
         }
         assert_eq!(url(&format!("https://x.test/{}", "a".repeat(3000))), Err(UrlError::TooLong));

@@ -158,18 +158,36 @@ mod tests {
     #[test]
     fn times_are_told_in_the_readers_zone() {
         let due = json!("2026-11-27T16:00:00Z");
-        assert_eq!(shown(due.clone(), Style::DateTime, "Europe/Vienna"), "Fri 27 Nov 2026, 17:00 CET");
-        assert_eq!(shown(due.clone(), Style::DateTime, "America/New_York"), "Fri 27 Nov 2026, 11:00 EST");
+        assert_eq!(
+            shown(due.clone(), Style::DateTime, "Europe/Vienna"),
+            "Fri 27 Nov 2026, 17:00 CET"
+        );
+        assert_eq!(
+            shown(due.clone(), Style::DateTime, "America/New_York"),
+            "Fri 27 Nov 2026, 11:00 EST"
+        );
         assert_eq!(shown(due.clone(), Style::DateTime, "Mars/Base"), "Fri 27 Nov 2026, 16:00 UTC");
         assert_eq!(shown(due, Style::Time, "Asia/Tokyo"), "01:00 JST");
-        assert_eq!(shown(json!("2026-07-01T23:30:00Z"), Style::Date, "Europe/Vienna"), "Thu 2 Jul 2026");
+        assert_eq!(
+            shown(json!("2026-07-01T23:30:00Z"), Style::Date, "Europe/Vienna"),
+            "Thu 2 Jul 2026"
+        );
         assert_eq!(shown(json!("2026-12-11"), Style::DateTime, "Pacific/Apia"), "Fri 11 Dec 2026");
-        assert_eq!(shown(json!(1_795_795_200.0), Style::DateTime, "UTC"), "Fri 27 Nov 2026, 16:00 UTC");
+        assert_eq!(
+            shown(json!(1_795_795_200.0), Style::DateTime, "UTC"),
+            "Fri 27 Nov 2026, 16:00 UTC"
+        );
     }
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for bad in [json!("soon"), json!("2026-11-27T16:00:00"), json!(-1), json!(true), json!("2026-13-01")] {
+        for bad in [
+            json!("soon"),
+            json!("2026-11-27T16:00:00"),
+            json!(-1),
+            json!(true),
+            json!("2026-13-01"),
+        ] {
             assert_eq!(Moment::parse(&bad), Err(MomentError::Shape), "{bad}");
         }
         assert_eq!(Moment::parse(&json!(1_795_795_200_000_u64)), Err(MomentError::Milliseconds));
@@ -178,7 +196,9 @@ mod tests {
     #[test]
     fn how_soon_reads_well() {
         let now = Timestamp(1_795_795_200_000_000);
-        let soon = |seconds: i64| Moment::Instant(Timestamp(now.0 + seconds * 1_000_000)).how_soon(now, "UTC");
+        let soon = |seconds: i64| {
+            Moment::Instant(Timestamp(now.0 + seconds * 1_000_000)).how_soon(now, "UTC")
+        };
         assert_eq!(soon(-5), "now");
         assert_eq!(soon(20), "in 1 minute");
         assert_eq!(soon(15 * 60), "in 15 minutes");
