@@ -108,11 +108,6 @@ pub fn url(text: &str) -> Result<String, UrlError> {
     Ok(text)
 }
 
-/// `<url|label>` for mrkdwn. A vertical bar in the label is Slack's separator only the first time.
-pub(super) fn link(url: &str, label: &str) -> String {
-    format!("<{}|{}>", mrkdwn(url), mrkdwn(&label.replace('|', "¦")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

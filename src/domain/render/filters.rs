@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::LazyLock;
 
-use minijinja::value::Object;
+use minijinja::value::{Object, Serde};
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
 
 use super::zone::{self, Moment, Style};
@@ -68,9 +68,9 @@ pub(super) fn scope(context: &Context<'_>) -> Scope {
     let mut scope = Scope::new();
     if let Some(object) = context.data.as_object() {
         let fields = object.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
-        scope.extend(fields.map(|(name, value)| (name.clone(), Value::from_serialize(value))));
+        scope.extend(fields.map(|(name, value)| (name.clone(), Value::from(Serde(value)))));
     }
-    scope.insert("data".into(), Value::from_serialize(context.data));
+    scope.insert("data".into(), Value::from(Serde(context.data)));
     scope.insert("event_type".into(), context.event.as_str().into());
     scope.insert("now".into(), context.now.0.into());
     let reader = [
