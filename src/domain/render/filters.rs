@@ -57,7 +57,7 @@ impl Mode {
 }
 
 /// The names that a template sees, and their values.
-pub(super) type Scope = BTreeMap<String, Value>;
+pub(super) type Scope = Value;
 
 /// Names that outrank fields of data.
 const RESERVED: [&str; 5] = ["data", "event_type", "link", "now", "reader"];
@@ -65,7 +65,7 @@ const RESERVED: [&str; 5] = ["data", "event_type", "link", "now", "reader"];
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
 pub(super) fn scope(context: &Context<'_>) -> Scope {
-    let mut scope = Scope::new();
+    let mut scope = BTreeMap::<String, Value>::new();
     if let Some(object) = context.data.as_object() {
         let fields = object.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
         scope.extend(fields.map(|(name, value)| (name.clone(), Value::from(Serde(value)))));
@@ -78,16 +78,16 @@ pub(super) fn scope(context: &Context<'_>) -> Scope {
         ("locale", context.reader.locale.clone()),
         ("time_zone", Some(context.reader.time_zone.clone())),
     ];
-    scope.insert("reader".into(), reader.into_iter().collect());
+    scope.insert("reader".into(), Value::from_pairs(reader));
     if let Some(link) = context.link {
         let label = link.label.as_deref().map(escape::one_line).filter(|label| !label.is_empty());
         let label = label.unwrap_or_else(|| {
             event::find(context.event).map_or("Open", |built_in| built_in.button).to_owned()
         });
-        let link: Value = [("url", link.url.clone()), ("label", label)].into_iter().collect();
+        let link = Value::from_pairs([("url", link.url.clone()), ("label", label)]);
         scope.insert("link".into(), link);
     }
-    scope
+    Value::from_pairs(scope)
 }
 
 /// The filled-in string, its values marked for [`fit::fit`].
@@ -99,7 +99,7 @@ pub(super) fn fill(source: &str, mode: Mode, scope: &Scope) -> Result<String, Er
     }
     let template = ENVIRONMENT.template_from_named_str(mode.name(), &source)?;
     let mut bounded = Bounded(Vec::new());
-    template.render_captured_to(Value::from_iter(scope.clone()), &mut bounded)?;
+    template.render_captured_to(scope.clone(), &mut bounded)?;
     let filled = String::from_utf8_lossy(&bounded.0).into_owned();
     if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
         return Err(Error::new(
@@ -114,7 +114,7 @@ pub(super) fn fill(source: &str, mode: Mode, scope: &Scope) -> Result<String, Er
 pub(super) fn holds(expression: &str, scope: &Scope) -> Result<bool, Error> {
     let source = clean(expression);
     allowed(&format!("{{{{{source}}}}}"))?;
-    Ok(ENVIRONMENT.compile_expression(&source)?.eval(Value::from_iter(scope.clone()))?.is_true())
+    Ok(ENVIRONMENT.compile_expression(&source)?.eval(scope.clone())?.is_true())
 }
 
 /// Whether the string is an expression at all; the error says where it is not.
