@@ -44,7 +44,8 @@ pub struct Field {
     pub required: bool,
     /// One sentence for integrators.
     pub meaning: &'static str,
-    /// JSON text of the value that previews and the demo use.
+    /// JSON text of the value that previews and the demo use; `null` for one that another stands
+    /// in for.
     demo: &'static str,
 }
 
@@ -88,13 +89,15 @@ impl BuiltIn {
         Template { text: self.text.into(), blocks: self.blocks.into() }
     }
 
-    /// Data that fills every field.
+    /// Data that fills every field, but for those that another stands in for.
     #[must_use]
     pub fn demo_data(&self) -> Value {
         let mut data = Map::new();
         for field in self.fields {
             let demo = serde_json::from_str(field.demo).unwrap_or(Value::Null);
-            insert(&mut data, field.path, demo);
+            if !demo.is_null() {
+                insert(&mut data, field.path, demo);
+            }
         }
         Value::Object(data)
     }

@@ -230,7 +230,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
                 "starts_at",
                 Kind::Time,
                 "When it starts; tells how soon, counted from the notification.",
-                r#""2026-12-03T08:00:00Z""#,
+                "null",
             ),
             optional("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
         ],

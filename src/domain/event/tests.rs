@@ -53,12 +53,12 @@ fn the_catalogue_is_that_of_the_requirements() {
 }
 
 #[test]
-fn demonstration_data_fills_every_field_and_is_good() {
+fn demonstration_data_fills_the_fields_and_is_good() {
     for built_in in catalogue() {
         let event = EventType::parse(built_in.name).unwrap();
         let data = demo_data(&event);
         assert_eq!(validate_data(&event, &data), [], "{}", built_in.name);
-        for field in built_in.fields {
+        for field in built_in.fields.iter().filter(|field| field.demo != "null") {
             let pointer = format!("/{}", field.path.replace('.', "/"));
             assert!(data.pointer(&pointer).is_some_and(|value| !value.is_null()), "{pointer}");
         }

@@ -7,9 +7,10 @@
 //!
 //! Blocks are header, section, context, actions, divider and image; elements are button and image.
 //! Others are refused when the template is checked: their limits and escaping are not known here.
+//! Every mrkdwn object is sent with `verbatim: true` unless it says otherwise.
 //! Limits are Slack's ("Reference: blocks", "Block elements"; slack-platform.md section 8).
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::check::{self, Problem};
 use super::filters::{self, Mode, Scope};
@@ -17,9 +18,9 @@ use super::{RenderError, escape, fit};
 
 /// Blocks of a message.
 pub const BLOCKS: usize = 50;
-const SECTION_FIELDS: usize = 10;
-const CONTEXT_ELEMENTS: usize = 10;
-const ACTIONS_ELEMENTS: usize = 25;
+pub(super) const SECTION_FIELDS: usize = 10;
+pub(super) const CONTEXT_ELEMENTS: usize = 10;
+pub(super) const ACTIONS_ELEMENTS: usize = 25;
 
 /// Tried one after the other until all blocks together fit.
 const CAPS: [usize; 8] = [usize::MAX, 1500, 700, 300, 150, 80, 40, 10];
@@ -46,9 +47,11 @@ pub(super) fn render(source: &str, scope: &Scope) -> Result<Fitted, RenderError>
         }
     }
     // The wording alone is too long, or the URLs are: the last blocks go, but not the buttons.
-    while size(&blocks) > fit::ALL_BLOCKS {
-        let last = blocks.iter().rposition(|block| block["type"] != "actions");
-        blocks.remove(last.unwrap_or(blocks.len() - 1));
+    let mut at = blocks.iter().rposition(|block| block["type"] != "actions").unwrap_or(0);
+    blocks[at] = json!({"type": "context", "elements": [{"type": "plain_text", "text": "…"}]});
+    while size(&blocks) > fit::ALL_BLOCKS && blocks.len() > 1 {
+        at = if at > 0 { at - 1 } else { blocks.len() - 1 };
+        blocks.remove(at);
     }
     Ok(Fitted { blocks, shortened: fitter.shortened })
 }
@@ -58,17 +61,17 @@ fn size(blocks: &[Value]) -> usize {
 }
 
 /// Where a string stands, for errors.
-struct Place<'a> {
-    source: &'a str,
-    field: String,
+pub(super) struct Place<'a> {
+    pub(super) source: &'a str,
+    pub(super) field: String,
 }
 
 impl Place<'_> {
-    fn at(&self, key: &str) -> Self {
+    pub(super) fn at(&self, key: &str) -> Self {
         Self { source: self.source, field: format!("{}.{key}", self.field) }
     }
 
-    fn nth(&self, index: usize) -> Self {
+    pub(super) fn nth(&self, index: usize) -> Self {
         Self { source: self.source, field: format!("{}[{index}]", self.field) }
     }
 
@@ -79,20 +82,20 @@ impl Place<'_> {
         Some(self.source[..at].matches('\n').count() + 1)
     }
 
-    fn failed(&self, error: minijinja::Error, string: &str) -> Problem {
+    pub(super) fn failed(&self, error: minijinja::Error, string: &str) -> Problem {
         // A string of JSON is on one line, whatever line breaks it has inside.
         let mut problem = Problem::of(error, &self.field, None);
         problem.line = self.line(string);
         problem
     }
 
-    fn problem(&self, problem: impl Into<String>) -> Problem {
+    pub(super) fn problem(&self, problem: impl Into<String>) -> Problem {
         Problem { field: self.field.clone(), line: None, problem: problem.into() }
     }
 }
 
 /// How the string under `key` is filled in; none: it is literal.
-fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
+pub(super) fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
     match key {
         "text" if holder.get("type").is_some_and(|kind| kind == "mrkdwn") => Some(Mode::Mrkdwn),
         "text" | "alt_text" | "value" | "accessibility_label" => Some(Mode::Plain),
@@ -265,140 +268,5 @@ impl Fitter {
         let kept = self.first(kept, max);
         (!kept.is_empty()).then(|| holder.insert(key.into(), Value::Array(kept)))?;
         Some(())
-    }
-}
-
-/// Adds what is wrong with the template's blocks.
-pub(super) fn check(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
-    let root = Place { source, field: "blocks".to_owned() };
-    if array.len() > BLOCKS {
-        problems.push(root.problem(format!("must have at most {BLOCKS} blocks")));
-    }
-    for (index, block) in array.iter().enumerate() {
-        let place = root.nth(index);
-        strings(block, &place, problems);
-        shape(block, &place, problems);
-    }
-}
-
-const BLOCK_TYPES: &[&str] = &["actions", "context", "divider", "header", "image", "section"];
-const ELEMENT_TYPES: &[&str] = &["button", "image", "mrkdwn", "plain_text"];
-
-fn shape(block: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
-    if !typed(block, BLOCK_TYPES, place, problems) {
-        return;
-    }
-    let (any_text, plain) = (&["mrkdwn", "plain_text"][..], &["plain_text"][..]);
-    let parts: &[(&str, &[&str], usize)] = match block["type"].as_str() {
-        Some("header") => &[("text", plain, 1)],
-        Some("section") => &[
-            ("text", any_text, 1),
-            ("fields", any_text, SECTION_FIELDS),
-            ("accessory", &["button", "image"], 1),
-        ],
-        Some("context") => &[("elements", &["image", "mrkdwn", "plain_text"], CONTEXT_ELEMENTS)],
-        Some("actions") => &[("elements", &["button"], ACTIONS_ELEMENTS)],
-        Some("image") => &[("title", plain, 1)],
-        _ => &[],
-    };
-    let missing = |key: &str| block.get(key).is_none();
-    match block["type"].as_str() {
-        Some("section") if missing("text") && missing("fields") => {
-            problems.push(place.problem("must have text or fields"));
-        }
-        Some("header") if missing("text") => problems.push(place.problem("must have text")),
-        Some("context" | "actions") if missing("elements") => {
-            problems.push(place.problem("must have elements"));
-        }
-        _ => {}
-    }
-    image_has_url(block, place, problems);
-    for (key, types, max) in parts {
-        let here = place.at(key);
-        match block.get(*key) {
-            None => {}
-            Some(Value::Array(items)) if *max > 1 => {
-                if items.len() > *max {
-                    problems.push(here.problem(format!("must have at most {max}")));
-                }
-                for (index, item) in items.iter().enumerate() {
-                    element_shape(item, types, &here.nth(index), problems);
-                }
-            }
-            Some(_) if *max > 1 => problems.push(here.problem("must be an array")),
-            Some(item) => element_shape(item, types, &here, problems),
-        }
-    }
-}
-
-fn element_shape(item: &Value, types: &[&str], place: &Place<'_>, problems: &mut Vec<Problem>) {
-    if !typed(item, types, place, problems) {
-        return;
-    }
-    debug_assert!(types.iter().all(|kind| ELEMENT_TYPES.contains(kind)));
-    match item["type"].as_str() {
-        Some("button") => match item.get("text") {
-            None => problems.push(place.problem("must have text")),
-            Some(text) => element_shape(text, &["plain_text"], &place.at("text"), problems),
-        },
-        Some("mrkdwn" | "plain_text") if !item["text"].is_string() => {
-            problems.push(place.at("text").problem("must be a string"));
-        }
-        _ => image_has_url(item, place, problems),
-    }
-}
-
-fn image_has_url(item: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
-    if item["type"] == "image" && !item["image_url"].is_string() {
-        problems.push(place.problem("must have image_url"));
-    }
-}
-
-fn typed(item: &Value, types: &[&str], place: &Place<'_>, problems: &mut Vec<Problem>) -> bool {
-    let good = item["type"].as_str().is_some_and(|kind| types.contains(&kind));
-    if !good {
-        problems.push(place.at("type").problem(format!("must be one of {}", types.join(", "))));
-    }
-    good
-}
-
-/// Every string compiles, and placeholders stand only where they are filled in.
-fn strings(node: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
-    match node {
-        Value::Array(items) => {
-            for (index, item) in items.iter().enumerate() {
-                strings(item, &place.nth(index), problems);
-            }
-        }
-        Value::Object(object) => {
-            for (key, value) in object {
-                let here = place.at(key);
-                let Value::String(text) = value else {
-                    if key == "if" {
-                        problems.push(here.problem("must be a string: an expression"));
-                    }
-                    strings(value, &here, problems);
-                    continue;
-                };
-                let compiled = if key == "if" {
-                    filters::is_expression(text)
-                } else if mode(object, key).is_some() {
-                    filters::compiles(text)
-                } else {
-                    if text.contains("{{") || text.contains("{%") {
-                        problems.push(here.problem("must be literal, without placeholders"));
-                    }
-                    Ok(())
-                };
-                if let Err(error) = compiled {
-                    problems.push(here.failed(error, text));
-                }
-                let id = matches!(key.as_str(), "block_id" | "action_id");
-                if id && fit::units(text) > 255 {
-                    problems.push(here.problem("must be at most 255 characters"));
-                }
-            }
-        }
-        _ => {}
     }
 }

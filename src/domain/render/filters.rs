@@ -7,6 +7,7 @@
 //!
 //! Filters: `default upper lower title capitalize trim length first last round int join` as in Jinja, and
 //! - `when('date' | 'datetime' | 'time')`: a time in the reader's zone, `Fri 27 Nov 2026, 17:00 CET`;
+//! - `until(end)`: from a time to another, the day told once: `Thu 3 Dec 2026, 09:00–12:00 CET`;
 //! - `how_soon`: a time as `in 15 minutes`, counted from the notification; `in_minutes`: the same of a number;
 //! - `truncate(n)`: at most n characters, ending in "…" where shortened;
 //! - `linked(url)`: a link whose label is the value; only the value where the URL is no http(s) URL;
@@ -112,15 +113,17 @@ pub(super) fn fill(source: &str, mode: Mode, scope: &Scope) -> Result<String, Er
 
 /// Whether the expression holds.
 pub(super) fn holds(expression: &str, scope: &Scope) -> Result<bool, Error> {
-    let source = clean(expression);
-    allowed(&format!("{{{{{source}}}}}"))?;
-    Ok(ENVIRONMENT.compile_expression(&source)?.eval(scope.clone())?.is_true())
+    is_expression(expression)?;
+    Ok(ENVIRONMENT.compile_expression(&clean(expression))?.eval(scope.clone())?.is_true())
 }
 
 /// Whether the string is an expression at all; the error says where it is not.
 pub(super) fn is_expression(expression: &str) -> Result<(), Error> {
     let source = clean(expression);
-    allowed(&format!("{{{{{source}}}}}"))?;
+    if source.len() > SOURCE_BYTES {
+        return refuse(format!("one string may have at most {SOURCE_BYTES} bytes"));
+    }
+    harmless(&source, "")?;
     ENVIRONMENT.compile_expression(&source).map(drop)
 }
 
@@ -138,29 +141,50 @@ fn clean(source: &str) -> String {
 
 /// Refuses what could grow without bound: fuel counts steps, not bytes.
 fn allowed(source: &str) -> Result<(), Error> {
-    let refuse = |problem: String| Err(Error::new(ErrorKind::SyntaxError, problem));
     if source.len() > SOURCE_BYTES {
         return refuse(format!("one string may have at most {SOURCE_BYTES} bytes"));
     }
     let mut rest = source;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{{")).min() {
-        let statement = rest[at..].starts_with("{%");
-        let inside = &rest[at + 2..];
-        let end = inside.find(if statement { "%}" } else { "}}" }).unwrap_or(inside.len());
-        let inner = &inside[..end];
-        if statement {
-            let word = inner.trim_start_matches(['-', '+']).trim_start();
-            let word = word.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("");
-            if !matches!(word, "if" | "elif" | "else" | "endif" | "for" | "endfor") {
-                return refuse(format!("`{word}` is not available; there are `if` and `for`"));
+    while let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|tag| rest.find(tag)).min() {
+        let (tag, inside) = rest[at..].split_at(2);
+        rest = match tag {
+            "{#" => inside.split_once("#}").map_or("", |(_, after)| after),
+            "{{" => harmless(inside, "}}")?,
+            _ => {
+                let word = inside.trim_start_matches(['-', '+']).trim_start();
+                let word = word.split(|c: char| !c.is_alphanumeric() && c != '_').next();
+                let word = word.unwrap_or_default();
+                if !matches!(word, "if" | "elif" | "else" | "endif" | "for" | "endfor") {
+                    return refuse(format!("`{word}` is not available; there are `if` and `for`"));
+                }
+                harmless(inside, "%}")?
             }
-        }
-        if inner.contains('*') {
-            return refuse("`*` is not available in expressions".to_owned());
-        }
-        rest = &inside[end..];
+        };
     }
     Ok(())
+}
+
+/// Refuses multiplication, which makes long strings in one step; returns what follows the `end` of the expression.
+fn harmless<'a>(expression: &'a str, end: &str) -> Result<&'a str, Error> {
+    let mut quote = None;
+    let mut chars = expression.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match quote {
+            Some(_) if c == '\\' => drop(chars.next()),
+            Some(open) => quote = (c != open).then_some(open),
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if c == '*' => return refuse("`*` is not available in expressions".to_owned()),
+            None if !end.is_empty() && expression[at..].starts_with(end) => {
+                return Ok(&expression[at + end.len()..]);
+            }
+            None => {}
+        }
+    }
+    Ok("")
+}
+
+fn refuse<T>(problem: String) -> Result<T, Error> {
+    Err(Error::new(ErrorKind::SyntaxError, problem))
 }
 
 struct Bounded(Vec<u8>);
@@ -247,6 +271,7 @@ fn environment() -> Environment<'static> {
     env.add_filter("int", jinja::int);
     env.add_filter("join", join);
     env.add_filter("when", when);
+    env.add_filter("until", until);
     env.add_filter("how_soon", how_soon);
     env.add_filter("in_minutes", in_minutes);
     env.add_filter("truncate", truncate);
@@ -289,6 +314,14 @@ fn when(state: &State<'_, '_>, value: &Value, style: Option<&str>) -> Result<Str
     };
     let text = moment(value).map(|moment| moment.format(style, &zone_of(state)));
     Ok(text.unwrap_or_else(|shown| shown))
+}
+
+/// A moment that has no end is told by itself.
+fn until(state: &State<'_, '_>, value: &Value, end: Option<&Value>) -> Result<String, Error> {
+    match (moment(value), moment(end.unwrap_or(&Value::UNDEFINED))) {
+        (Ok(from), Ok(to)) => Ok(from.until(to, &zone_of(state))),
+        _ => when(state, value, None),
+    }
 }
 
 fn how_soon(state: &State<'_, '_>, value: &Value) -> String {

@@ -123,6 +123,20 @@ fn what_does_not_fit_is_shortened_and_said() {
 }
 
 #[test]
+fn wording_too_long_for_one_message_ends_visibly_and_keeps_its_button() {
+    let link = Link { url: "https://x.test/".into(), label: None };
+    let mut blocks = vec![section(&"w".repeat(2900))[0].clone(); 6];
+    blocks.push(json!({"type": "actions", "elements": [
+        {"type": "button", "text": {"type": "plain_text", "text": "Go"}, "url": "{{ link.url }}"}]}));
+    let rendered = filled("x", Value::Array(blocks), json!({}), Some(&link)).unwrap();
+    assert!(rendered.shortened && fit::units(&rendered.blocks.to_string()) <= fit::ALL_BLOCKS);
+    let kinds: Vec<_> =
+        rendered.blocks.as_array().unwrap().iter().map(|block| &block["type"]).collect();
+    assert_eq!(kinds, ["section", "section", "section", "context", "actions"]);
+    assert_eq!(rendered.blocks[3]["elements"][0]["text"], "…");
+}
+
+#[test]
 fn filters_read_the_reader_and_the_notifications_time() {
     let data =
         json!({"at": "2026-11-23T08:15:00Z", "people": ["A", "<B>"], "note": "one\ntwo", "n": 90});
@@ -149,6 +163,9 @@ fn a_runaway_template_is_an_error_not_a_stall() {
     for (template, problem) in [
         (nested, "too many steps"),
         ("{{ 'x' * 9999999 }}", "not available"),
+        ("{{ '}}' * 9999999 }}", "not available"),
+        ("{# {{ ' #}{{ 'x' * 9999999 }}", "not available"),
+        ("{{ 'it\\'s' ~ x * 9 }}", "not available"),
         ("{% set x = 1 %}", "`set` is not available"),
         ("{% include 'x' %}", "`include` is not available"),
         ("{{ range(9) }}", "unknown function"),
@@ -156,6 +173,7 @@ fn a_runaway_template_is_an_error_not_a_stall() {
         let error = filled(template, json!([]), data.clone(), None).unwrap_err().to_string();
         assert!(error.contains(problem), "{template}: {error}");
     }
+    assert_eq!(text("{{ '*' }} {# * #} 2 * 3", data.clone()), "*  2 * 3");
     let long = format!("{{# {} #}}", "x".repeat(filters::SOURCE_BYTES));
     assert!(filled(&long, json!([]), data, None).unwrap_err().to_string().contains("4000 bytes"));
 }

@@ -4,7 +4,6 @@
 //! unknown zone reads as UTC, and the text says UTC.
 
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -91,12 +90,30 @@ impl Moment {
         }
     }
 
+    /// From this moment to `end`; the day is told once where both are on it.
+    pub(super) fn until(self, end: Self, zone: &str) -> String {
+        let (from, to) = (self.format(Style::DateTime, zone), end.format(Style::DateTime, zone));
+        let same_day = self.format(Style::Date, zone) == end.format(Style::Date, zone);
+        match (self, end) {
+            _ if from == to => from,
+            (Self::Instant(at), Self::Instant(_)) if same_day => {
+                let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or_default();
+                let start = instant.to_zoned(zone_or_utc(zone)).strftime("%a %-d %b %Y, %H:%M");
+                format!("{start}–{}", end.format(Style::Time, zone))
+            }
+            _ => format!("{from} – {to}"),
+        }
+    }
+
     /// `in 15 minutes`, seen from `now`; days by the reader's calendar where there is no time.
     pub(super) fn how_soon(self, now: Timestamp, zone: &str) -> String {
         match self {
             Self::Instant(at) if at < now => "now".to_owned(),
             // Rounded up: half a minute before the start it is not "now" yet.
-            Self::Instant(at) => in_minutes(at.since(now).plus_almost_a_minute().as_secs() / 60),
+            Self::Instant(at) => {
+                let minutes = at.since(now).as_micros().div_ceil(60_000_000);
+                in_minutes(u64::try_from(minutes).unwrap_or(u64::MAX))
+            }
             Self::Day(day) => {
                 let today = jiff::Timestamp::from_microsecond(now.0).unwrap_or_default();
                 let today = today.to_zoned(zone_or_utc(zone)).date();
@@ -107,16 +124,6 @@ impl Moment {
                 }
             }
         }
-    }
-}
-
-trait RoundUp {
-    fn plus_almost_a_minute(self) -> Self;
-}
-
-impl RoundUp for Duration {
-    fn plus_almost_a_minute(self) -> Self {
-        self.saturating_add(Duration::from_micros(59_999_999))
     }
 }
 
@@ -177,6 +184,22 @@ mod tests {
             shown(json!(1_795_795_200.0), Style::DateTime, "UTC"),
             "Fri 27 Nov 2026, 16:00 UTC"
         );
+    }
+
+    #[test]
+    fn a_span_tells_its_day_once() {
+        let at = |text: &str| Moment::parse(&json!(text)).unwrap();
+        let until = |from: &str, to: &str| at(from).until(at(to), "Europe/Vienna");
+        assert_eq!(
+            until("2026-12-03T08:00:00Z", "2026-12-03T11:00:00Z"),
+            "Thu 3 Dec 2026, 09:00–12:00 CET"
+        );
+        assert_eq!(
+            until("2026-12-03T22:00:00Z", "2026-12-03T23:30:00Z"),
+            "Thu 3 Dec 2026, 23:00 CET – Fri 4 Dec 2026, 00:30 CET"
+        );
+        assert_eq!(until("2026-12-03", "2026-12-04"), "Thu 3 Dec 2026 – Fri 4 Dec 2026");
+        assert_eq!(until("2026-12-03", "2026-12-03"), "Thu 3 Dec 2026");
     }
 
     #[test]
