@@ -130,13 +130,20 @@ impl Store {
         // Before the transaction: making a data key writes.
         let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;
         let sealed = seal(&accept, &keys)?;
-        let accepted = self
+        let stored = self
             .transaction(async |tx: &Tx| self.accept_within(tx, &accept, &sealed, &keys).await)
             .await?;
-        if matches!(accepted, Accepted::New { .. }) {
-            self.wake();
+        match stored {
+            Stored::New { created_at } => {
+                self.wake();
+                Ok(Accepted::New { created_at })
+            }
+            Stored::Before { id, answer } => {
+                let answer = self.open_column(&accept.tenant, &place(&id, "answer"), &answer).await?;
+                Ok(Accepted::Replayed { answer })
+            }
+            Stored::Other => Ok(Accepted::Mismatch),
         }
-        Ok(accepted)
     }
 
     async fn accept_within(
@@ -145,9 +152,9 @@ impl Store {
         accept: &Accept,
         sealed: &Sealed,
         keys: &ScopeKeys,
-    ) -> Result<Accepted, Error> {
+    ) -> Result<Stored, Error> {
         let Some(times) = self.insert_notification(tx, accept, sealed).await? else {
-            return replay(tx, accept, keys).await;
+            return before(tx, accept).await;
         };
         self.put_people_within(tx, &accept.tenant, &accept.people, keys).await?;
         self.put_identities_within(tx, &accept.tenant, &accept.identities, keys).await?;
@@ -161,7 +168,7 @@ impl Store {
             })
             .collect();
         super::lanes::fill(tx, &lanes, times.created_at).await?;
-        Ok(Accepted::New { created_at: times.created_at })
+        Ok(Stored::New { created_at: times.created_at })
     }
 
     /// `None`: the request id is taken.
@@ -179,8 +186,8 @@ impl Store {
         let text = format!(
             "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
              event_type, data, link, answer, created_at, expires_at) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, at.now, at.now + $10 \
-             FROM (SELECT {{now}} AS now) AS at WHERE TRUE \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, clock.now, clock.now + $10 \
+             FROM (SELECT {{now}} AS now) AS clock WHERE TRUE \
              ON CONFLICT (tenant, principal, request_id) DO NOTHING \
              RETURNING created_at, expires_at, {position}"
         );
@@ -205,6 +212,13 @@ impl Store {
         };
         Ok(Some(Times { created_at, expires_at, position }))
     }
+}
+
+/// As [`Accepted`], the answer still sealed.
+enum Stored {
+    New { created_at: Timestamp },
+    Before { id: String, answer: Vec<u8> },
+    Other,
 }
 
 /// What the database decided for a new notification.
@@ -249,8 +263,9 @@ pub(in crate::store) fn seal_content(
     keys.seal(&Place { table: "deliveries", row: &row, column: "content" }, content)
 }
 
-async fn replay(tx: &Tx, accept: &Accept, keys: &ScopeKeys) -> Result<Accepted, Error> {
-    const SQL: &str = "SELECT id, fingerprint, answer FROM notifications \
+/// What was accepted under the same request id.
+async fn before(tx: &Tx, accept: &Accept) -> Result<Stored, Error> {
+    const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
         WHERE tenant = $1 AND principal = $2 AND request_id = $3";
     let values = params![
         accept.tenant.as_str(),
@@ -262,12 +277,10 @@ async fn replay(tx: &Tx, accept: &Accept, keys: &ScopeKeys) -> Result<Accepted, 
         return Err(Error::Contended("notifications_request".into()));
     };
     let mut columns = Columns::of(&row);
-    let id: String = columns.take()?;
     if columns.take::<Vec<u8>>()? != accept.fingerprint {
-        return Ok(Accepted::Mismatch);
+        return Ok(Stored::Other);
     }
-    let answer = keys.open(&place(&id, "answer"), &columns.take::<Vec<u8>>()?)?;
-    Ok(Accepted::Replayed { answer: answer.to_vec() })
+    Ok(Stored::Before { id: columns.take()?, answer: columns.take()? })
 }
 
 const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
