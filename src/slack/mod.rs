@@ -1,1 +1,6 @@
 //! The Slack client.
+
+mod config;
+pub mod signature;
+
+pub use config::{Config, ConfigError};
