@@ -6,13 +6,22 @@
 //!
 //! Reading order: `connection` (pools), `transaction`, `sql`, `migrate`, `seal`, then the aggregates.
 
+mod budgets;
 mod config;
+mod connect;
 mod connection;
+mod crawl;
+mod directory;
+mod entity;
 mod error;
+mod installations;
 mod kek;
 mod migrate;
+mod people;
+mod preferences;
 mod seal;
 mod sql;
+mod tenants;
 mod transaction;
 
 use std::sync::Arc;
@@ -21,10 +30,16 @@ use tokio::sync::Notify;
 
 use crate::domain::time::Timestamp;
 
+pub use budgets::Reservation;
 pub use config::Config;
+pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
 pub use connection::Backend;
+pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Resume};
+pub use directory::{CrawlProgress, DirectoryChange, DirectoryState};
 pub use error::Error;
+pub use installations::{Installation, InstallationState, NewInstallation, Token};
 pub use migrate::SchemaStatus;
+pub use people::StoredPerson;
 
 /// A handle on the store. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
