@@ -2,7 +2,10 @@
 
 pub mod delivery;
 pub mod ids;
+mod json;
+pub mod key;
 pub mod limits;
+pub mod member;
 pub mod person;
 pub mod reason;
 pub mod secret;
