@@ -5,6 +5,7 @@ pub mod ids;
 mod json;
 pub mod key;
 pub mod limits;
+pub mod mapping;
 pub mod member;
 pub mod person;
 pub mod reason;
