@@ -256,7 +256,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_less_than_the_tree(parts in proptest::collection::vec(0..26_usize, 0..14)) {
+        fn never_less_than_the_tree(source in super::super::tests::expression()) {
+            let ast = jmespath::parse(&source).unwrap();
+            prop_assert!(tree(&ast) <= 1 + 3 * depth(&source), "{} {}", tree(&ast), depth(&source));
+        }
+
+        #[test]
+        fn never_less_for_a_row_of_tokens(parts in proptest::collection::vec(0..26_usize, 0..14)) {
             const PARTS: [&str; 26] = [
                 "a", "a", "b", ".", ".", "[*]", "[]", "[?", "]", "(", ")", "||", "|", "&&", "==", "!",
                 "&", "*", "[0]", "[1:]", "f(", ",", "{a:", "}", "`[1]`", "[",
