@@ -11,4 +11,5 @@ pub mod person;
 pub mod reason;
 pub mod secret;
 pub mod settings;
+pub mod snapshot;
 pub mod time;
