@@ -6,6 +6,7 @@ mod json;
 pub mod key;
 pub mod limits;
 pub mod mapping;
+pub mod matching;
 pub mod member;
 pub mod person;
 pub mod reason;
