@@ -96,8 +96,7 @@ impl<'a> Member<'a> {
         if !id_is_good {
             return Err(BadMember::Id);
         }
-        let bot = facts.is_bot || facts.is_workflow_bot || facts.is_connector_bot;
-        let kind = if bot || id == "USLACKBOT" {
+        let kind = if facts.bot || id == "USLACKBOT" {
             MemberKind::Bot
         } else if facts.deleted {
             MemberKind::Deactivated
@@ -151,9 +150,8 @@ struct Facts<'a> {
     tz: Option<Cow<'a, str>>,
     locale: Option<Cow<'a, str>>,
     deleted: bool,
-    is_bot: bool,
-    is_workflow_bot: bool,
-    is_connector_bot: bool,
+    /// Any of `is_bot`, `is_workflow_bot`, `is_connector_bot`.
+    bot: bool,
     updated: i64,
     profile: Profile<'a>,
 }
@@ -185,9 +183,9 @@ impl<'de> Reader<'de> for TopLevel {
                 "tz" => facts.tz = map.next_value_seed(Read(Text))?,
                 "locale" => facts.locale = map.next_value_seed(Read(Text))?,
                 "deleted" => facts.deleted = map.next_value_seed(Read(Flag))?,
-                "is_bot" => facts.is_bot = map.next_value_seed(Read(Flag))?,
-                "is_workflow_bot" => facts.is_workflow_bot = map.next_value_seed(Read(Flag))?,
-                "is_connector_bot" => facts.is_connector_bot = map.next_value_seed(Read(Flag))?,
+                "is_bot" | "is_workflow_bot" | "is_connector_bot" => {
+                    facts.bot |= map.next_value_seed(Read(Flag))?;
+                }
                 "updated" => facts.updated = map.next_value_seed(Read(Integer))?,
                 "profile" => facts.profile = map.next_value_seed(Read(ProfileKeys))?,
                 _ => drop(map.next_value::<IgnoredAny>()?),

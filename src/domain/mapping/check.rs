@@ -280,12 +280,12 @@ mod tests {
         assert!(is_good("[profile.email, profile.phone, name][?@ != ''] | [0]"));
         assert!(is_good("join('-', [profile.first_name, profile.last_name])"));
         assert!(is_good("join(profile.title, [profile.first_name, profile.last_name])"));
-        assert!(!is_good(&vec!["[@,@]"; 12].join("|")));
-        assert!(!is_good(&vec!["{a:@,b:@}"; 12].join("|")));
-        assert!(!is_good(&vec!["[@,@][]"; 12].join("|")));
+        assert!(!is_good(&["[@,@]"; 12].join("|")));
+        assert!(!is_good(&["{a:@,b:@}"; 12].join("|")));
+        assert!(!is_good(&["[@,@][]"; 12].join("|")));
         assert!(!is_good(&format!("a{}", ".[@,@]".repeat(12))));
-        assert!(!is_good(&vec!["join(@, [@, @])"; 4].join("|")));
-        assert!(!is_good(&vec!["to_string([@])"; 12].join("|")));
+        assert!(!is_good(&["join(@, [@, @])"; 4].join("|")));
+        assert!(!is_good(&["to_string([@])"; 12].join("|")));
         assert!(!is_good(
             "map(&[@,@,@,@,@,@,@,@], map(&[@,@,@,@,@,@,@,@], map(&[@,@,@,@,@,@,@,@], map(&[@,@,@,@,@,@,@,@], a))))"
         ));

@@ -80,8 +80,14 @@ fn every_reason_in_its_order() {
     assert_eq!(check(&[mute, gone, bot, alive]), None);
 
     let missing = mapping("email", "profile.nothing");
-    assert_eq!(reason(&missing, true, &[other.clone()], &ada), Some(NoMatch::SlackAttributeEmpty));
-    assert_eq!(reason(&missing, false, &[other.clone()], &ada), Some(NoMatch::SlackAttributeEmpty));
+    assert_eq!(
+        reason(&missing, true, std::slice::from_ref(&other), &ada),
+        Some(NoMatch::SlackAttributeEmpty)
+    );
+    assert_eq!(
+        reason(&missing, false, std::slice::from_ref(&other), &ada),
+        Some(NoMatch::SlackAttributeEmpty)
+    );
     assert_eq!(reason(&mail, false, &[other], &ada), Some(NoMatch::NoMember));
     let twins = [member("U1", "ada@x.org"), member("U2", "ADA@x.org")];
     assert_eq!(reason(&mail, true, &twins, &ada), Some(NoMatch::Ambiguous));
@@ -95,9 +101,9 @@ fn custom_fields_that_are_not_fetched_yet() {
     let mut known = member("U2", "b@x.org");
     known["profile"]["fields"] = json!({"XF1": {"value": "E-2"}});
     let check = |complete, members: &[Value]| reason(&fields, complete, members, &person);
-    assert_eq!(check(false, &[bare.clone()]), Some(NoMatch::FieldsNotFetched));
+    assert_eq!(check(false, std::slice::from_ref(&bare)), Some(NoMatch::FieldsNotFetched));
     assert_eq!(check(false, &[bare.clone(), known.clone()]), Some(NoMatch::FieldsNotFetched));
-    assert_eq!(check(true, &[bare.clone()]), Some(NoMatch::SlackAttributeEmpty));
+    assert_eq!(check(true, std::slice::from_ref(&bare)), Some(NoMatch::SlackAttributeEmpty));
     assert_eq!(check(true, &[bare.clone(), known.clone()]), Some(NoMatch::NoMember));
     known["profile"]["fields"]["XF1"]["value"] = json!("E-1");
     assert_eq!(check(false, &[bare, known]), None);
