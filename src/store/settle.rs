@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::accept::End;
 use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::sql::{self, params};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId};
@@ -74,7 +74,7 @@ impl Store {
         pace: Option<Pace>,
     ) -> Result<bool, Error> {
         let settled = self
-            .transaction(async |tx: &Tx| self.settle_within(tx, claim, delivery, settle, pace).await)
+            .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace)))
             .await?;
         if let Some(state) = settled {
             if state.is_terminal() {
