@@ -82,12 +82,7 @@ impl Subject {
 }
 
 impl App {
-    pub fn new(
-        store: Store,
-        workspaces: Workspaces,
-        directory: Directory,
-        config: Config,
-    ) -> Self {
+    pub fn new(store: Store, workspaces: Workspaces, directory: Directory, config: Config) -> Self {
         Self { store, workspaces, directory, config: Arc::new(config) }
     }
 }

@@ -22,6 +22,9 @@ use serde_json::Value;
 
 use super::event::{self, FieldProblem};
 use super::ids::EventType;
+use super::person::Person;
+use super::settings::Settings;
+use super::snapshot::MemberView;
 use super::time::Timestamp;
 
 pub use check::Problem;
@@ -43,6 +46,32 @@ pub struct Reader {
     pub locale: Option<String>,
     /// IANA name; an unknown one reads as UTC.
     pub time_zone: String,
+}
+
+impl Reader {
+    /// A recipient: their own settings first, then what Slack knows about the member, then the
+    /// tenant's. `None` for the readers of a channel.
+    #[must_use]
+    pub fn of(
+        person: Option<&Person>,
+        member: Option<&MemberView<'_>>,
+        settings: &Settings,
+    ) -> Self {
+        let own = |field: fn(&Person) -> &Option<String>| person.and_then(|p| field(p).clone());
+        let in_slack = |text: Option<&str>| text.map(str::to_owned);
+        let locale = own(|person| &person.locale)
+            .or_else(|| in_slack(member.and_then(|member| member.locale)));
+        let time_zone = own(|person| &person.time_zone)
+            .or_else(|| in_slack(member.and_then(|member| member.time_zone)));
+        let name = own(|person| &person.display_name)
+            .or_else(|| in_slack(member.map(|member| member.display_name)))
+            .filter(|name| !name.trim().is_empty());
+        Self {
+            name,
+            locale: locale.or_else(|| Some(settings.locale.clone())),
+            time_zone: time_zone.unwrap_or_else(|| settings.time_zone.clone()),
+        }
+    }
 }
 
 /// The thing that the message is about, for its button.
