@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
 mod m20260101_000001_foundation;
+mod m20260101_000002_outbox;
 mod m20260101_000003_directory;
 
 /// The list, oldest first.
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
             Box::new(m20260101_000001_foundation::Migration),
+            Box::new(m20260101_000002_outbox::Migration),
             Box::new(m20260101_000003_directory::Migration),
         ]
     }
