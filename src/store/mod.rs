@@ -7,23 +7,31 @@
 //! Reading order: `connection` (pools), `transaction`, `sql`, `migrate`, `seal`, then the aggregates.
 
 mod accept;
+mod budgets;
 mod claim;
 mod config;
+mod connect;
 mod connection;
+mod crawl;
 mod deliveries;
+mod directory;
+mod entity;
 mod error;
 mod history;
+mod installations;
 mod intend;
 mod kek;
 mod lanes;
 mod migrate;
 mod notifications;
 mod people;
+mod preferences;
 mod resolving;
 mod rows;
 mod seal;
 mod settle;
 mod sql;
+mod tenants;
 mod transaction;
 
 use std::sync::Arc;
@@ -34,15 +42,21 @@ use crate::domain::ids::DeliveryId;
 use crate::domain::time::Timestamp;
 
 pub use accept::{Accept, Accepted, End, NewDelivery, Target};
+pub use budgets::Reservation;
 pub use claim::{Head, LaneClaim};
 pub use config::Config;
+pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
 pub use connection::Backend;
+pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Resume};
 pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
+pub use directory::{CrawlProgress, DirectoryChange, DirectoryState};
 pub use error::Error;
+pub use installations::{Installation, InstallationState, NewInstallation, Token};
 pub use intend::{MAX_CRASHES, RecoverOutcome};
 pub use lanes::Backlog;
 pub use migrate::SchemaStatus;
 pub use notifications::NotificationRecord;
+pub use people::StoredPerson;
 pub use resolving::{Resolved, Resolving};
 pub use settle::{Pace, Settle, WaitScope};
 
