@@ -132,16 +132,16 @@ impl Store {
         let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;
         let sealed = seal(&accept, &keys)?;
         let (accept, sealed, keys) = (&accept, &sealed, &keys);
-        let stored = self
-            .transaction(|tx| scoped(self.accept_within(tx, accept, sealed, keys)))
-            .await?;
+        let stored =
+            self.transaction(|tx| scoped(self.accept_within(tx, accept, sealed, keys))).await?;
         match stored {
             Stored::New { created_at } => {
                 self.wake();
                 Ok(Accepted::New { created_at })
             }
             Stored::Before { id, answer } => {
-                let answer = self.open_column(&accept.tenant, &place(&id, "answer"), &answer).await?;
+                let answer =
+                    self.open_column(&accept.tenant, &place(&id, "answer"), &answer).await?;
                 Ok(Accepted::Replayed { answer })
             }
             Stored::Other => Ok(Accepted::Mismatch),
@@ -274,11 +274,8 @@ pub(in crate::store) fn seal_content(
 async fn before(tx: &Tx, accept: &Accept) -> Result<Stored, Error> {
     const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
         WHERE tenant = $1 AND principal = $2 AND request_id = $3";
-    let values = params![
-        accept.tenant.as_str(),
-        accept.principal.as_str(),
-        accept.request_id.as_str()
-    ];
+    let values =
+        params![accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str()];
     let Some(row) = sql::one(tx, SQL, values).await? else {
         // Retention took it between the two statements: from the start.
         return Err(Error::Contended("notifications_request".into()));

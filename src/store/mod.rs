@@ -84,8 +84,14 @@ impl Store {
         let in_use = seal::in_use(connections.reader()).await?;
         let kek = kek::load(config, connections.backend(), in_use)?;
         let keyring = seal::Keyring::new(kek);
-        let store =
-            Self { inner: Arc::new(Inner { connections, keyring, lanes_woken: Notify::new(), deliveries_ended: broadcast::Sender::new(ENDED_KEPT) }) };
+        let store = Self {
+            inner: Arc::new(Inner {
+                connections,
+                keyring,
+                lanes_woken: Notify::new(),
+                deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
+            }),
+        };
         if in_use {
             store.verify_key().await?;
         }

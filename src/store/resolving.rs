@@ -9,8 +9,8 @@ use super::accept::{End, seal_content};
 use super::claim::lease_token;
 use super::deliveries::Kind;
 use super::notifications::place;
-use super::rows::Columns;
 use super::people::store_identity_in;
+use super::rows::Columns;
 use super::seal::{Scope, ScopeKeys};
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
@@ -54,7 +54,9 @@ pub enum Resolved {
     },
     End(End),
     /// Not known yet: tried again after this time.
-    Again { after: Duration },
+    Again {
+        after: Duration,
+    },
 }
 
 /// What must be known before the transaction: making a data key writes.

@@ -219,16 +219,12 @@ impl Change {
             (Settle::Delivered { channel, ts }, Sending | Unknown) => {
                 Self { sent: Some((channel.clone(), ts.clone())), ..change(Sent, "sent") }
             }
-            (Settle::Failed { reason, code }, Pending | Sending | Unknown) => Self {
-                reason: Some(reason.code()),
-                code: code.clone(),
-                ..change(Failed, "failed")
-            },
-            (Settle::Parked { reason, code }, Pending | Sending | Unknown) => Self {
-                reason: Some(reason.code()),
-                code: code.clone(),
-                ..change(Parked, "parked")
-            },
+            (Settle::Failed { reason, code }, Pending | Sending | Unknown) => {
+                Self { reason: Some(reason.code()), code: code.clone(), ..change(Failed, "failed") }
+            }
+            (Settle::Parked { reason, code }, Pending | Sending | Unknown) => {
+                Self { reason: Some(reason.code()), code: code.clone(), ..change(Parked, "parked") }
+            }
             (Settle::Retry { after, code }, Sending | Unknown) => Self {
                 due_at: later(after),
                 code: Some(code.clone()),
@@ -258,9 +254,7 @@ impl Change {
             (Settle::Ended(end), Pending) => {
                 Self { reason: end.reason(), ..change(end.state(), "") }
             }
-            (Settle::Deferred { until }, Pending) => {
-                Self { due_at: *until, ..change(Pending, "") }
-            }
+            (Settle::Deferred { until }, Pending) => Self { due_at: *until, ..change(Pending, "") },
             (Settle::Moved { .. }, Pending) => change(Pending, ""),
             _ => return None,
         })
