@@ -57,14 +57,7 @@ impl App {
         let lifetime = self.config.connect_link_lifetime;
         // Before, so that the link never outlives what is told.
         let expires_at = self.store.now().await?.plus(lifetime);
-        self.store
-            .begin_connect(
-                &call.tenant,
-                &state,
-                redirect.as_str(),
-                lifetime,
-            )
-            .await?;
+        self.store.begin_connect(&call.tenant, &state, redirect.as_str(), lifetime).await?;
         Ok(ConnectLink { authorize_url, expires_at })
     }
 

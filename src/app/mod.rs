@@ -10,6 +10,7 @@ pub mod get_notification;
 pub mod get_person;
 pub mod get_workspace;
 pub mod notify;
+pub mod records;
 pub mod resolve_identity;
 pub mod set_preference;
 mod tenant;
