@@ -1,6 +1,6 @@
 //! Conversations and their messages, as they are kept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -107,6 +107,8 @@ pub(super) struct Conversation {
     pub(super) creator: String,
     pub(super) members: BTreeSet<String>,
     pub(super) archived: bool,
+    /// The `ts` of every message with replies.
+    pub(super) threads: HashSet<i64>,
     /// Ordered by `ts`.
     pub(super) messages: Vec<Message>,
 }
@@ -132,6 +134,7 @@ impl Conversation {
         message.ts = self.next_ts(now);
         message.stored_at = now;
         let ts = message.ts;
+        self.threads.extend(message.thread);
         self.messages.push(message);
         ts
     }
@@ -198,6 +201,7 @@ impl State {
             creator: self.app.bot_user_id.clone(),
             members,
             archived: false,
+            threads: HashSet::new(),
             messages: Vec::new(),
         });
         self.conversations.by_people.insert(people.join(","), id.clone());
@@ -224,6 +228,7 @@ impl State {
             creator: self.app.bot_user_id.clone(),
             members: members.iter().map(|id| (*id).to_owned()).collect(),
             archived: false,
+            threads: HashSet::new(),
             messages: Vec::new(),
         });
         id

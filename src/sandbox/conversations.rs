@@ -226,6 +226,9 @@ fn with_thread(call: &Call<'_>, held: &Conversation, message: &Message, all: boo
         json["parent_user_id"] = json!(held.find(parent).map(|m| m.author.clone()));
         return json;
     }
+    if !held.threads.contains(&message.ts) {
+        return json;
+    }
     let from = held.messages.partition_point(|m| m.ts <= message.ts);
     let replies = held.messages[from..].iter();
     let replies: Vec<_> = replies.filter(|m| !m.deleted && m.thread == Some(message.ts)).collect();

@@ -1,5 +1,8 @@
 //! Over a real socket, with a plain HTTP client.
 
+mod control;
+mod pushes;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::header::AUTHORIZATION;
