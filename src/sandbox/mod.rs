@@ -174,11 +174,7 @@ impl Sandbox {
     }
 
     /// Its base address; the Web API is at `api/<method>` below.
-    #[expect(
-        clippy::missing_panics_doc,
-        clippy::expect_used,
-        reason = "a socket address makes a URL"
-    )]
+    #[expect(clippy::expect_used, reason = "a socket address makes a URL")]
     pub fn url(&self) -> Url {
         Url::parse(&base(self.addr)).expect("a socket address makes a URL")
     }

@@ -54,6 +54,7 @@ impl App {
 /// What can be switched while it runs (`PATCH /_sandbox/settings`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Options {
     /// Enforce the rate limits.
     pub rate_limits: bool,

@@ -17,22 +17,19 @@ use super::super::push::sign;
 use super::{Config, Slack, config, start};
 
 type Received = (HeaderMap, Vec<u8>);
+type Answers = (mpsc::UnboundedSender<Received>, Arc<std::sync::Mutex<Vec<u16>>>);
 
 /// An app that answers with these statuses in turn, then 200; and what it received.
 async fn app(statuses: Vec<u16>) -> (Url, mpsc::UnboundedReceiver<Received>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let statuses = Arc::new(std::sync::Mutex::new(statuses));
-    let take = async |State((sender, statuses)): State<(
-        mpsc::UnboundedSender<Received>,
-        Arc<std::sync::Mutex<Vec<u16>>>,
-    )>,
-                      headers: HeaderMap,
-                      body: Bytes| {
-        sender.send((headers, body.to_vec())).unwrap();
-        let mut statuses = statuses.lock().unwrap();
-        let status = if statuses.is_empty() { 200 } else { statuses.remove(0) };
-        StatusCode::from_u16(status).unwrap()
-    };
+    let take =
+        async |State((sender, statuses)): State<Answers>, headers: HeaderMap, body: Bytes| {
+            sender.send((headers, body.to_vec())).unwrap();
+            let mut statuses = statuses.lock().unwrap();
+            let status = if statuses.is_empty() { 200 } else { statuses.remove(0) };
+            StatusCode::from_u16(status).unwrap()
+        };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/slack", listener.local_addr().unwrap())).unwrap();
     let router = Router::new().route("/slack", post(take)).with_state((sender, statuses));
