@@ -111,7 +111,11 @@ fn verdict(error: &workspace::Error, page_size: u32) -> Verdict {
             _ => Verdict::Stop(LATE, Resume::Checkpoint),
         },
         workspace::Error::Slack(slack::Error::Transient { .. } | slack::Error::Unknown { .. }) => {
-            if too_much { Verdict::Smaller } else { Verdict::Stop(SOON, Resume::Checkpoint) }
+            if too_much {
+                Verdict::Smaller
+            } else {
+                Verdict::Stop(SOON, Resume::Checkpoint)
+            }
         }
         workspace::Error::Store(_) => Verdict::Stop(SOON, Resume::Checkpoint),
         workspace::Error::Slack(_)

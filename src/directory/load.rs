@@ -100,7 +100,8 @@ impl Directory {
     ) -> Result<Loaded, Error> {
         let store = &self.inner.store;
         for _ in 0..ATTEMPTS {
-            let Some(state) = store.directory(id).await?.filter(|state| state.generation > 0) else {
+            let Some(state) = store.directory(id).await?.filter(|state| state.generation > 0)
+            else {
                 return Ok(Loaded::nothing());
             };
             let pages = match store.pages(id, state.generation).await {
@@ -149,7 +150,7 @@ async fn build(
 ) -> Result<Snapshot, Error> {
     let work = move || {
         let generation = u64::try_from(generation).unwrap_or(0);
-        let mut builder = SnapshotBuilder::new(mapping, generation);
+        let mut builder = SnapshotBuilder::new(&mapping, generation);
         let mut bad = 0_u64;
         let members = pages
             .iter()

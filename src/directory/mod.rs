@@ -98,10 +98,8 @@ impl Directory {
             .max_capacity(POINTERS)
             .time_to_live(poll)
             .build();
-        let mappings = Cache::builder()
-            .eviction_policy(EvictionPolicy::lru())
-            .max_capacity(MAPPINGS)
-            .build();
+        let mappings =
+            Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(MAPPINGS).build();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -160,10 +158,7 @@ impl Directory {
         Ok(self.inner.store.directory(id).await?)
     }
 
-    async fn pointer(
-        &self,
-        id: InstallationId,
-    ) -> Result<Arc<Option<DirectoryState>>, Error> {
+    async fn pointer(&self, id: InstallationId) -> Result<Arc<Option<DirectoryState>>, Error> {
         let load = async {
             let state = self.inner.store.directory(id).await?;
             Ok::<_, Error>(Arc::new(state))

@@ -112,6 +112,12 @@ impl Client {
         })))
     }
 
+    /// What every duration that Slack dictates is multiplied by.
+    #[must_use]
+    pub fn time_scale(&self) -> f64 {
+        self.0.time_scale
+    }
+
     /// The page where an administrator of a workspace is asked for consent, without its query.
     pub(super) fn authorize_page(&self) -> Url {
         self.0.authorize.clone()

@@ -58,6 +58,8 @@ pub struct AuthTest {
     /// Name of the workspace.
     pub team: Option<String>,
     pub team_id: Option<String>,
+    /// The bot's user name.
+    pub user: Option<String>,
     /// The bot's user id.
     pub user_id: Option<String>,
     pub bot_id: Option<String>,
@@ -86,6 +88,7 @@ struct WireTest {
     url: Option<String>,
     team: Option<String>,
     team_id: Option<String>,
+    user: Option<String>,
     user_id: Option<String>,
     bot_id: Option<String>,
     app_id: Option<String>,
@@ -183,6 +186,7 @@ impl Client {
             url: wire::some(wire.url),
             team: wire::some(wire.team),
             team_id: wire::some(wire.team_id),
+            user: wire::some(wire.user),
             user_id: wire::some(wire.user_id),
             bot_id: wire::some(wire.bot_id),
             app_id: wire::some(wire.app_id),

@@ -101,9 +101,7 @@ impl Workspaces {
             Outcome::Throttled { after } => {
                 self.store.pause(id, Method::ChatPostMessage.name(), *after).await
             }
-            Outcome::Unauthorized { code } => {
-                self.died(id, token.version, code).await
-            }
+            Outcome::Unauthorized { code } => self.died(id, token.version, code).await,
             _ => Ok(()),
         };
         if let Err(error) = recorded {
