@@ -1,6 +1,9 @@
 //! Herald delivers a platform's notifications to Slack.
 
+pub mod directory;
 pub mod domain;
 pub mod sandbox;
 pub mod slack;
 pub mod store;
+pub mod telemetry;
+pub mod workspace;

@@ -2,11 +2,19 @@
 
 pub mod delivery;
 pub mod event;
+pub mod fingerprint;
 pub mod ids;
+mod json;
+pub mod key;
 pub mod limits;
+pub mod mapping;
+pub mod matching;
+pub mod member;
 pub mod person;
 pub mod reason;
 pub mod render;
 pub mod secret;
 pub mod settings;
+pub mod snapshot;
 pub mod time;
+pub mod verdict;

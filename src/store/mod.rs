@@ -1,1 +1,161 @@
-//! The store.
+//! The store: everything that must survive a crash, in PostgreSQL or in one SQLite file.
+//!
+//! One [`Store`], concrete; entities and SQL stay in here. One file per aggregate. Times are the
+//! database's ([`Store::now`]), so that replicas with wrong clocks agree. What is secret or
+//! personal is sealed before it is written (`seal`).
+//!
+//! Reading order: `connection` (pools), `transaction`, `sql`, `migrate`, `seal`, then the aggregates.
+
+mod accept;
+mod budgets;
+mod claim;
+mod config;
+mod connect;
+mod connection;
+mod crawl;
+mod deliveries;
+mod directory;
+mod entity;
+mod error;
+mod history;
+mod installations;
+mod intend;
+mod kek;
+mod lanes;
+mod migrate;
+mod notifications;
+mod people;
+mod preferences;
+mod resolving;
+mod rows;
+mod seal;
+mod settle;
+mod sql;
+mod tenants;
+mod transaction;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, broadcast};
+
+use crate::domain::ids::DeliveryId;
+use crate::domain::time::Timestamp;
+
+pub use accept::{Accept, Accepted, End, NewDelivery, Target};
+pub use budgets::Reservation;
+pub use claim::{Head, LaneClaim};
+pub use config::Config;
+pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
+pub use connection::Backend;
+pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Resume};
+pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
+pub use directory::{CrawlProgress, DirectoryChange, DirectoryState};
+pub use error::Error;
+pub use installations::{Installation, InstallationState, NewInstallation, Token};
+pub use intend::{MAX_CRASHES, RecoverOutcome};
+pub use lanes::Backlog;
+pub use migrate::SchemaStatus;
+pub use notifications::NotificationRecord;
+pub use people::StoredPerson;
+pub use resolving::{Resolved, Resolving};
+pub use settle::{Pace, Settle, WaitScope};
+
+/// Ended deliveries that a slow receiver may fall behind.
+const ENDED_KEPT: usize = 1024;
+
+/// A handle on the store. Cheap to clone; all clones share the connections.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connections: connection::Connections,
+    keyring: seal::Keyring,
+    lanes_woken: Notify,
+    deliveries_ended: broadcast::Sender<DeliveryId>,
+}
+
+impl Store {
+    /// Connects and loads the key-encryption key; where the schema exists, proves that the key is
+    /// the one the data was sealed with. Changes no schema: that is [`Store::migrate`].
+    pub async fn open(config: &Config) -> Result<Self, Error> {
+        let connections = connection::Connections::open(config).await?;
+        let in_use = seal::in_use(connections.reader()).await?;
+        let kek = kek::load(config, connections.backend(), in_use)?;
+        let keyring = seal::Keyring::new(kek);
+        let store = Self {
+            inner: Arc::new(Inner {
+                connections,
+                keyring,
+                lanes_woken: Notify::new(),
+                deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
+            }),
+        };
+        if in_use {
+            store.verify_key().await?;
+        }
+        Ok(store)
+    }
+
+    pub fn backend(&self) -> Backend {
+        self.inner.connections.backend()
+    }
+
+    /// The database's time.
+    pub async fn now(&self) -> Result<Timestamp, Error> {
+        let row = sql::one(self.reader(), "SELECT {now}", Vec::new()).await?;
+        let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
+        Ok(Timestamp(row.get(0)?))
+    }
+
+    /// Told after a commit that gave lanes work. A hint within this process; other replicas poll.
+    pub fn lanes_woken(&self) -> &Notify {
+        &self.inner.lanes_woken
+    }
+
+    /// Deliveries that ended by this process, for who waits for one. A hint: other replicas end
+    /// deliveries too, and a receiver that lags misses some, so look at the row now and then.
+    pub fn deliveries_ended(&self) -> broadcast::Receiver<DeliveryId> {
+        self.inner.deliveries_ended.subscribe()
+    }
+
+    /// Tells this process's claimers that lanes have work; kept for one that is busy just now.
+    fn wake(&self) {
+        self.inner.lanes_woken.notify_one();
+    }
+
+    fn delivery_ended(&self, delivery: DeliveryId) {
+        // Nobody may be waiting.
+        self.inner.deliveries_ended.send(delivery).ok();
+    }
+
+    /// Closes all connections, after those in use have been returned.
+    pub async fn close(&self) {
+        self.inner.connections.close().await;
+    }
+
+    /// For statements outside a transaction that read. SQLite: sees the last commit and refuses
+    /// to write; while this task holds a transaction it may still be used.
+    pub(in crate::store) fn reader(&self) -> &sea_orm::DatabaseConnection {
+        self.inner.connections.reader()
+    }
+
+    /// For single statements that write. On SQLite this is the one writer: never while this task
+    /// holds a transaction.
+    pub(in crate::store) fn writer(&self) -> &sea_orm::DatabaseConnection {
+        self.inner.connections.writer()
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("backend", &self.backend()).finish_non_exhaustive()
+    }
+}
+
+/// A new UUIDv7 whose time is the database's.
+pub(in crate::store) fn new_uuid(now: Timestamp) -> uuid::Uuid {
+    let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
+}

@@ -1,0 +1,256 @@
+//! Claiming lanes, and what a claim shows: the first delivery of its lane.
+//!
+//! A claim is a lease on one lane with a fencing token that is drawn anew each time. Every write
+//! on behalf of a claim locks the lane and compares the token, so a worker that lost its lease
+//! (and whose lane was claimed again) changes nothing. A lease that ran out and that nobody took
+//! is still its holder's: until someone else claims the lane, nobody else acted on it.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, Value};
+
+use super::deliveries::{IN_LANE, Kind};
+use super::lanes::next_at;
+use super::rows::Columns;
+use super::seal::Place;
+use super::sql::{self, Row, params};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::{
+    ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
+};
+use crate::domain::time::{Timestamp, micros};
+
+/// The right to act on one lane until the lease ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneClaim {
+    pub installation: InstallationId,
+    /// `U...` for direct messages, `C...` for channels.
+    pub lane: String,
+    pub token: LeaseToken,
+    /// The `D...` id, once the first message told it; look-ups in history need it.
+    pub channel: Option<ChannelId>,
+}
+
+/// The first delivery of a lane, with all that sending it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Head {
+    pub delivery: DeliveryId,
+    pub notification: NotificationId,
+    pub tenant: TenantId,
+    /// Absent for posts to a channel.
+    pub user: Option<UserId>,
+    pub event_type: EventType,
+    pub kind: Kind,
+    /// `Pending`, `Unknown`, or `Sending`: the last means that the former holder died or lost its
+    /// lease while a request was under way; call [`Store::recover`] before anything else.
+    pub state: State,
+    /// Requests that counted so far.
+    pub attempt: u32,
+    /// Looks into history since the last request.
+    pub probes: u32,
+    /// Workers that died on it.
+    pub crashes: u32,
+    /// What `accept` was given as content.
+    pub content: Option<Vec<u8>>,
+    /// When the intent of the last request was committed, where its outcome is not known.
+    pub sending_since: Option<Timestamp>,
+    pub due_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub created_at: Timestamp,
+    pub priority: i64,
+    /// W3C `traceparent` of the call that caused it.
+    pub trace_context: Option<String>,
+    /// The database's clock when this was read.
+    pub now: Timestamp,
+}
+
+impl Store {
+    /// Claims up to `limit` lanes that are due, the longest due first. One statement; safe against
+    /// any number of claimers. Lanes whose holder's lease ran out are claimed like others.
+    pub async fn claim_lanes(&self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
+        // The limit is part of the text: the planner must know that few rows come.
+        let text = format!(
+            "WITH due AS MATERIALIZED (SELECT installation, lane FROM lanes \
+             WHERE next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
+             ORDER BY next_at LIMIT {limit} {{skip_locked}}) \
+             UPDATE lanes SET lease_token = $1, lease_until = clock.now + $2, \
+             next_at = clock.now + $2, claimed_at = clock.now \
+             FROM (SELECT {{now}} AS now) AS clock \
+             WHERE (installation, lane) IN (SELECT installation, lane FROM due) \
+             RETURNING installation, lane, channel"
+        );
+        let token = lease_token();
+        let values = params![token.to_string(), micros(lease)];
+        let rows = sql::all(self.writer(), &text, values).await?;
+        rows.iter().map(|row| claim_of(row, token)).collect()
+    }
+
+    /// The delivery whose turn it is. `None`: nothing is due in this lane (then the lane was
+    /// released), or the claim is stale; either way the caller is done with it.
+    pub async fn head(&self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
+        let text = format!(
+            "SELECT d.id, d.notification, d.tenant, d.user_id, d.event_type, d.kind, d.state, \
+             d.attempt, d.probes, d.crashes, d.content, d.sending_since, d.due_at, d.expires_at, \
+             d.created_at, d.priority, d.trace_context, {{now}}, l.paced_until \
+             FROM lanes l, deliveries d \
+             WHERE l.installation = $1 AND l.lane = $2 AND l.lease_token = $3 \
+             AND d.installation = $1 AND d.lane = $2 AND d.{IN_LANE} \
+             ORDER BY d.position, d.sequence LIMIT 1"
+        );
+        if let Some(row) = sql::one(self.reader(), &text, claim.key()).await? {
+            let (head, paced_until) = self.head_of(&row).await?;
+            if head.state == State::Sending || head.due_at.max(paced_until) <= head.now {
+                return Ok(Some(head));
+            }
+        }
+        self.release(claim, Duration::ZERO).await?;
+        Ok(None)
+    }
+
+    /// Extends the lease to `lease` from now. `false`: the claim is stale.
+    pub async fn heartbeat(&self, claim: &LaneClaim, lease: Duration) -> Result<bool, Error> {
+        extend(self.writer(), claim, lease).await
+    }
+
+    /// Gives the lane back; it comes up again when its first delivery is due, but not before
+    /// `next` has passed. `false`: the claim is stale and nothing changed.
+    pub async fn release(&self, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
+        self.transaction(|tx| scoped(release_within(tx, claim, next))).await
+    }
+
+    /// The head and the lane's `paced_until`.
+    async fn head_of(&self, row: &Row) -> Result<(Head, Timestamp), Error> {
+        let mut columns = Columns::of(row);
+        let delivery = columns.uuid(DeliveryId::parse)?;
+        let notification = columns.uuid(NotificationId::parse)?;
+        let tenant = columns.id(TenantId::parse)?;
+        let mut head = Head {
+            delivery,
+            notification,
+            tenant,
+            user: columns.optional_id(UserId::parse)?,
+            event_type: columns.id(EventType::parse)?,
+            kind: columns.code(Kind::from_code)?,
+            state: columns.code(State::from_code)?,
+            attempt: columns.count()?,
+            probes: columns.count()?,
+            crashes: columns.count()?,
+            content: columns.take()?,
+            sending_since: columns.optional_time()?,
+            due_at: columns.time()?,
+            expires_at: columns.time()?,
+            created_at: columns.time()?,
+            priority: columns.take()?,
+            trace_context: columns.take()?,
+            now: columns.time()?,
+        };
+        if let Some(sealed) = head.content.take() {
+            let row = delivery.to_string();
+            let place = Place { table: "deliveries", row: &row, column: "content" };
+            head.content = Some(self.open_column(&head.tenant, &place, &sealed).await?);
+        }
+        Ok((head, columns.time()?))
+    }
+}
+
+async fn release_within(tx: &Tx, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
+    if !lock(tx, claim).await? {
+        return Ok(false);
+    }
+    if !next.is_zero() {
+        let text = format!(
+            "UPDATE deliveries SET due_at = {{greatest}}(due_at, {{now}} + $3) \
+             WHERE sequence = (SELECT head.sequence FROM deliveries head \
+             WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
+             ORDER BY head.position, head.sequence LIMIT 1)"
+        );
+        let installation = claim.installation.to_string();
+        let values = params![installation, claim.lane.as_str(), micros(next)];
+        sql::execute(tx, &text, values).await?;
+    }
+    unlease(tx, claim, &Unlease::default()).await?;
+    Ok(true)
+}
+
+/// Extends the lease and locks the lane's row. `false`: the claim is stale.
+pub(in crate::store) async fn extend(
+    db: &impl ConnectionTrait,
+    claim: &LaneClaim,
+    lease: Duration,
+) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 \
+        FROM (SELECT {now} AS now) AS clock WHERE installation = $1 AND lane = $2 AND lease_token = $3";
+    let mut values = claim.key();
+    values.push(micros(lease).into());
+    Ok(sql::execute(db, SQL, values).await? == 1)
+}
+
+/// Locks the lane's row. `false`: the claim is stale.
+pub(in crate::store) async fn lock(tx: &Tx, claim: &LaneClaim) -> Result<bool, Error> {
+    const SQL: &str = "SELECT 1 FROM lanes \
+        WHERE installation = $1 AND lane = $2 AND lease_token = $3 {for_update}";
+    Ok(sql::one(tx, SQL, claim.key()).await?.is_some())
+}
+
+/// What the end of a lease changes in its lane.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Unlease {
+    /// No request before this many microseconds from now; may be negative.
+    pub(in crate::store) paced: Option<i64>,
+    /// The conversation's id, where it was learnt.
+    pub(in crate::store) channel: Option<ChannelId>,
+    /// The installation's token is dead: nothing before a reconnect.
+    pub(in crate::store) sleep: bool,
+}
+
+/// Ends the lease and sets `next_at` by what is in the lane now. Must follow [`lock`] or [`extend`]
+/// in the same transaction: being a statement of its own after the lock, it sees every delivery
+/// whose acceptance came first.
+pub(in crate::store) async fn unlease(
+    tx: &Tx,
+    claim: &LaneClaim,
+    change: &Unlease,
+) -> Result<(), Error> {
+    const PACED: &str = "{greatest}(lanes.paced_until, COALESCE(clock.now + $4, 0))";
+    // Not where a reconnect came since the claim: its wake-up would be lost.
+    const SLEEPS: &str = "$6 = 1 AND woken_at < claimed_at";
+    let text = format!(
+        "UPDATE lanes SET lease_token = NULL, lease_until = 0, paced_until = {PACED}, \
+         channel = COALESCE($5, channel), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
+         next_at = CASE WHEN {SLEEPS} THEN NULL ELSE {} END \
+         FROM (SELECT {{now}} AS now) AS clock \
+         WHERE installation = $1 AND lane = $2 AND lease_token = $3",
+        next_at(PACED)
+    );
+    let mut values = claim.key();
+    values.extend(params![
+        change.paced,
+        change.channel.as_ref().map(ChannelId::as_str),
+        i64::from(change.sleep)
+    ]);
+    sql::execute(tx, &text, values).await.map(drop)
+}
+
+impl LaneClaim {
+    /// `$1` to `$3`: installation, lane, token.
+    pub(in crate::store) fn key(&self) -> Vec<Value> {
+        params![self.installation.to_string(), self.lane.as_str(), self.token.to_string()]
+    }
+}
+
+/// A token that nobody had before.
+pub(in crate::store) fn lease_token() -> LeaseToken {
+    LeaseToken(uuid::Builder::from_random_bytes(rand::random()).into_uuid())
+}
+
+fn claim_of(row: &Row, token: LeaseToken) -> Result<LaneClaim, Error> {
+    let mut columns = Columns::of(row);
+    Ok(LaneClaim {
+        installation: columns.uuid(InstallationId::parse)?,
+        lane: columns.take()?,
+        token,
+        channel: columns.optional_id(ChannelId::parse)?,
+    })
+}

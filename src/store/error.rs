@@ -1,0 +1,152 @@
+//! What a caller of the store should do about a failure.
+//!
+//! Texts name tables, constraints and SQLSTATEs; never a value, because values are people's
+//! (invariant I12). Drivers put values into messages and details, so neither is passed on where it
+//! may hold one.
+
+use sea_orm::{DbErr, RuntimeErr};
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, is starting, or has no connection free: try later.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// Another transaction was in the way: the same work, from its start, is likely to succeed.
+    /// `Store`'s own operations have run again already when this arrives.
+    #[error("another transaction was in the way: {0}")]
+    Contended(String),
+    /// The database has no room left: an operator must act; reads still work.
+    #[error("the database is full")]
+    Full,
+    /// What was to be written contradicts what is there (the constraint or the thing is named).
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// What was to be changed or read is not there.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// A sealed value does not open: the key is another one, or the bytes were altered or moved.
+    #[error("cannot open {0}")]
+    Sealed(String),
+    /// The schema is not the one of this binary.
+    #[error("{0}")]
+    Schema(String),
+    /// A setting is missing or wrong; the sentence names it.
+    #[error("{0}")]
+    Config(String),
+    /// A defect of ours.
+    #[error("store: {0}")]
+    Bug(String),
+}
+
+impl From<DbErr> for Error {
+    fn from(error: DbErr) -> Self {
+        match &error {
+            DbErr::ConnectionAcquire(cause) => Self::Unavailable(cause.to_string()),
+            DbErr::Conn(RuntimeErr::SqlxError(cause))
+            | DbErr::Exec(RuntimeErr::SqlxError(cause))
+            | DbErr::Query(RuntimeErr::SqlxError(cause)) => classify(cause),
+            DbErr::Conn(_) => Self::Unavailable("no connection".into()),
+            DbErr::RecordNotFound(_) | DbErr::RecordNotUpdated => Self::NotFound("row".into()),
+            DbErr::Type(text) | DbErr::Migration(text) | DbErr::Custom(text) => {
+                Self::Bug(text.clone())
+            }
+            _ => Self::Bug("the object mapper refused a statement or a row".into()),
+        }
+    }
+}
+
+fn classify(error: &sea_orm::SqlxError) -> Error {
+    use sea_orm::sqlx::error::Error as Sqlx;
+    match error {
+        Sqlx::Database(cause) => {
+            let code = cause.code().unwrap_or_default().into_owned();
+            let about = cause.constraint().or(cause.table()).unwrap_or_default().to_owned();
+            if cause.try_downcast_ref::<sea_orm::SqlxPostgresError>().is_some() {
+                postgres(&code, &about, cause.message())
+            } else {
+                sqlite(&code, cause.message())
+            }
+        }
+        Sqlx::PoolTimedOut => Error::Unavailable("no connection became free in time".into()),
+        Sqlx::Io(cause) => Error::Unavailable(format!("connection lost ({})", cause.kind())),
+        Sqlx::Tls(_) => Error::Unavailable("TLS failed".into()),
+        Sqlx::Protocol(_) | Sqlx::PoolClosed | Sqlx::WorkerCrashed | Sqlx::BeginFailed => {
+            Error::Unavailable("the connection broke".into())
+        }
+        Sqlx::Configuration(_) => Error::Config(
+            "store.url is not a database address; it looks like postgres://user@host/database"
+                .into(),
+        ),
+        Sqlx::ColumnDecode { index, .. } => Error::Bug(format!("column {index} does not decode")),
+        Sqlx::ColumnNotFound(name) => Error::Bug(format!("no column {name}")),
+        _ => Error::Bug("the driver refused a statement".into()),
+    }
+}
+
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn postgres(code: &str, about: &str, message: &str) -> Error {
+    let named = || format!("SQLSTATE {code} {about}").trim_end().to_owned();
+    match code {
+        // Serialization failure, deadlock, lock time-out.
+        "40001" | "40P01" | "55P03" => Error::Contended(named()),
+        "53100" => Error::Full,
+        // Undefined table, column, schema.
+        "42P01" | "42703" | "3F000" => Error::Schema(NEEDS_MIGRATE.into()),
+        // A server that became a standby; a statement or session that was ended.
+        "25006" | "57014" | "25P03" => Error::Unavailable(named()),
+        // Wrong password, no such database, no right to connect: waiting does not help, but the
+        // same codes appear while a server is being set up.
+        "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
+        _ => match code.get(..2) {
+            Some("23") => Error::Conflict(named()),
+            Some("08" | "53" | "57" | "58") => Error::Unavailable(named()),
+            // Syntax and access rules speak of our own statements, not of values.
+            Some("42") => Error::Bug(format!("{}: {message}", named())),
+            _ => Error::Bug(named()),
+        },
+    }
+}
+
+/// <https://www.sqlite.org/rescode.html>; the low byte is the primary code. SQLite's messages name
+/// tables and columns, not values.
+fn sqlite(code: &str, message: &str) -> Error {
+    let primary = code.parse::<u32>().unwrap_or(0) & 0xff;
+    match primary {
+        5 | 6 => Error::Contended("the database file is locked".into()),
+        13 => Error::Full,
+        19 => Error::Conflict(message.to_owned()),
+        1 if message.starts_with("no such table") || message.starts_with("no such column") => {
+            Error::Schema(NEEDS_MIGRATE.into())
+        }
+        // Read-only, I/O error, cannot open.
+        8 | 10 | 14 => Error::Unavailable(message.to_owned()),
+        _ => Error::Bug(format!("SQLite {code}: {message}")),
+    }
+}
+
+pub(in crate::store) const NEEDS_MIGRATE: &str =
+    "the database's schema is not up to date; run `herald migrate`";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_to_do() {
+        assert!(matches!(postgres("40P01", "", ""), Error::Contended(_)));
+        assert!(matches!(postgres("53300", "", ""), Error::Unavailable(_)));
+        assert!(matches!(postgres("57P01", "", ""), Error::Unavailable(_)));
+        assert_eq!(postgres("53100", "", ""), Error::Full);
+        assert!(matches!(postgres("42P01", "", ""), Error::Schema(_)));
+        assert!(matches!(sqlite("517", "busy"), Error::Contended(_)));
+        assert!(matches!(sqlite("2067", "UNIQUE"), Error::Conflict(_)));
+        assert_eq!(sqlite("13", ""), Error::Full);
+    }
+
+    #[test]
+    fn values_in_messages_are_not_passed_on() {
+        let error =
+            postgres("22P02", "", "invalid input syntax for type bigint: \"ada@example.com\"");
+        assert!(!error.to_string().contains("ada"), "{error}");
+    }
+}

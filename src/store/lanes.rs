@@ -1,0 +1,174 @@
+//! Lanes: one row for each conversation of an installation. A lane orders and paces what is sent
+//! there, and one lease on it makes sure that one message at a time is under way.
+//!
+//! The rule that everything here keeps: whenever a lane is neither leased nor asleep, `next_at` is
+//! the time at which the first delivery in it can be looked at (the later of its `due_at` and the
+//! lane's `paced_until`), or NULL where it holds none. While it is leased `next_at` is the end of
+//! the lease, so that a lane whose holder died comes up by itself.
+//!
+//! No wake-up is lost because both sides lock the lane's row first: who adds a delivery holds it
+//! until commit, and who empties a lane locks it and then looks for deliveries *in another
+//! statement*, which therefore sees what was committed meanwhile (lessons.md part 1).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sea_orm::Value;
+
+use super::deliveries::IN_LANE;
+use super::rows::{Columns, chunks, tuples};
+use super::sql::{self, params};
+use super::transaction::{Tx, scoped};
+use super::{Backend, Error, Store};
+use crate::domain::ids::InstallationId;
+use crate::domain::time::Timestamp;
+
+/// What waits in a lane, for estimates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Deliveries that have not ended, one that is being sent included.
+    pub count: u32,
+    /// When the first can be looked at; `None` where the lane is empty, new, or its installation
+    /// waits for a reconnect.
+    pub next_at: Option<Timestamp>,
+}
+
+/// Lanes repaired by one sweep at most; the rest is found by the next.
+const REPAIRED_AT_ONCE: u32 = 1000;
+
+/// Neither leased nor asleep: `next_at` must be right. (A lease that ran out comes up by itself.)
+const RESTING: &str = "asleep = 0 AND lease_token IS NULL";
+
+/// What a lane's `next_at` must be, as a subquery that is correlated with `lanes`.
+pub(in crate::store) fn next_at(paced_until: &str) -> String {
+    format!(
+        "(SELECT {{greatest}}(head.due_at, {paced_until}) FROM deliveries head \
+         WHERE head.installation = lanes.installation AND head.lane = lanes.lane \
+         AND head.{IN_LANE} ORDER BY head.position, head.sequence LIMIT 1)"
+    )
+}
+
+/// Tells lanes that a delivery due at `due` joined their tails. Locks their rows until the commit
+/// even where nothing changes, which the emptying side depends on, and in one order, so that two
+/// calls never wait for each other. A lane that has something to do already keeps its time: what
+/// joins the tail is never first.
+pub(in crate::store) async fn fill(
+    tx: &Tx,
+    lanes: &BTreeSet<(InstallationId, &str)>,
+    due: Timestamp,
+) -> Result<(), Error> {
+    let lanes: Vec<_> = lanes.iter().collect();
+    for chunk in chunks(&lanes) {
+        let text = format!(
+            "INSERT INTO lanes (installation, lane, next_at) VALUES {} \
+             ON CONFLICT (installation, lane) DO UPDATE \
+             SET next_at = {{greatest}}(excluded.next_at, lanes.paced_until) \
+             WHERE lanes.next_at IS NULL AND lanes.asleep = 0",
+            tuples(chunk.len(), 3)
+        );
+        let values = chunk
+            .iter()
+            .flat_map(|(installation, lane)| params![installation.to_string(), *lane, due.0])
+            .collect();
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// The next number in the order of all lanes: larger than all that were drawn before.
+    pub(in crate::store) async fn fresh_position(&self, tx: &Tx) -> Result<i64, Error> {
+        let text = match self.backend() {
+            Backend::Postgres => "SELECT nextval('delivery_positions')",
+            Backend::Sqlite => "UPDATE delivery_positions SET value = value + 1 RETURNING value",
+        };
+        let row = sql::one(tx, text, params![]).await?;
+        row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)
+    }
+
+    /// After a reconnect: lanes that fell asleep because the token was dead are due now, and a
+    /// worker that met the old token a moment ago cannot put its lane to sleep any more. Call it
+    /// after the new token was committed.
+    pub async fn wake_installation(&self, installation: InstallationId) -> Result<(), Error> {
+        const SQL: &str = "UPDATE lanes SET woken_at = {now}, asleep = 0, next_at = CASE \
+            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END \
+            WHERE installation = $1";
+        let id = &installation.to_string();
+        self.transaction(|tx| {
+            scoped(async move { sql::execute(tx, SQL, params![id.as_str()]).await })
+        })
+        .await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// What waits in one lane.
+    pub async fn lane_backlog(
+        &self,
+        installation: InstallationId,
+        lane: &str,
+    ) -> Result<Backlog, Error> {
+        let text = format!(
+            "SELECT (SELECT COUNT(*) FROM deliveries WHERE installation = $1 AND lane = $2 \
+             AND {IN_LANE}), \
+             (SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2)"
+        );
+        let values = params![installation.to_string(), lane];
+        let Some(row) = sql::one(self.reader(), &text, values).await? else {
+            return Ok(Backlog::default());
+        };
+        let mut columns = Columns::of(&row);
+        Ok(Backlog { count: columns.count()?, next_at: columns.optional_time()? })
+    }
+
+    /// How long until the earliest lane can be claimed: zero where one is due, `None` where all
+    /// are empty or asleep.
+    pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
+        const SQL: &str = "SELECT MIN(next_at), {now} FROM lanes WHERE next_at IS NOT NULL";
+        let Some(row) = sql::one(self.reader(), SQL, params![]).await? else { return Ok(None) };
+        let mut columns = Columns::of(&row);
+        let (next, now) = (columns.optional_time()?, columns.time()?);
+        Ok(next.map(|next| next.since(now)))
+    }
+
+    /// The safety net under the rule above: lanes that hold work and would not come up in time
+    /// are set right. Returns how many. Two causes are known and harmless: a head that expired
+    /// while it waited, and a call that committed after a later one; both leave their lane with
+    /// too late a time.
+    pub async fn repair_lanes(&self) -> Result<u32, Error> {
+        let text = format!(
+            "SELECT installation, lane FROM lanes WHERE {RESTING} AND (installation, lane) IN \
+             (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
+             AND (next_at IS NULL OR next_at > {}) LIMIT {REPAIRED_AT_ONCE}",
+            next_at("lanes.paced_until")
+        );
+        let mut repaired = 0;
+        for row in sql::all(self.reader(), &text, params![]).await? {
+            let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
+            let key = params![installation, lane];
+            let fixed = self.transaction(|tx| scoped(repair(tx, key.clone()))).await?;
+            repaired += u32::from(fixed);
+        }
+        if repaired > 0 {
+            self.wake();
+        }
+        Ok(repaired)
+    }
+}
+
+/// Sets one lane right, if it is still wrong once its row is locked.
+async fn repair(tx: &Tx, key: Vec<Value>) -> Result<bool, Error> {
+    let lock = format!(
+        "SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2 AND {RESTING} \
+         {{for_update}}"
+    );
+    let Some(row) = sql::one(tx, &lock, key.clone()).await? else { return Ok(false) };
+    let before: Option<i64> = row.get(0)?;
+    let set = format!(
+        "UPDATE lanes SET next_at = {} WHERE installation = $1 AND lane = $2 RETURNING next_at",
+        next_at("lanes.paced_until")
+    );
+    let Some(row) = sql::one(tx, &set, key).await? else { return Ok(false) };
+    let after: Option<i64> = row.get(0)?;
+    Ok(after.is_some_and(|after| before.is_none_or(|before| after < before)))
+}

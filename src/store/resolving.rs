@@ -1,0 +1,242 @@
+//! Deliveries of which it is not known yet which member they are for. They are claimed one by
+//! one, with a lease and a token of their own; what they become is fenced like a lane's head.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accept::{End, seal_content};
+use super::claim::lease_token;
+use super::deliveries::Kind;
+use super::notifications::place;
+use super::people::store_identity_in;
+use super::rows::Columns;
+use super::seal::{Scope, ScopeKeys};
+use super::sql::{self, Row, params};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::ids::{
+    DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
+};
+use crate::domain::settings::Identity;
+use crate::domain::time::{Timestamp, micros};
+
+/// A claimed delivery, with what resolving and rendering it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolving {
+    pub delivery: DeliveryId,
+    pub notification: NotificationId,
+    pub tenant: TenantId,
+    /// Whom it is for.
+    pub user: Option<UserId>,
+    pub event_type: EventType,
+    pub kind: Kind,
+    /// The notification's data, as `accept` was given it.
+    pub data: Vec<u8>,
+    pub link: Option<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// The database's clock at the claim.
+    pub now: Timestamp,
+    pub trace_context: Option<String>,
+    pub token: LeaseToken,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resolved {
+    /// To the tail of this lane, rendered; a new unique match is stored.
+    Lane {
+        installation: InstallationId,
+        lane: String,
+        content: Option<Vec<u8>>,
+        identity: Option<Identity>,
+    },
+    End(End),
+    /// Not known yet: tried again after this time.
+    Again {
+        after: Duration,
+    },
+}
+
+/// What must be known before the transaction: making a data key writes.
+struct Prepared {
+    tenant: TenantId,
+    keys: Arc<ScopeKeys>,
+    user: Option<UserId>,
+    content: Option<Vec<u8>>,
+}
+
+impl Store {
+    /// Claims up to `limit` deliveries that wait for a member, the longest due first.
+    pub async fn claim_resolving(
+        &self,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Resolving>, Error> {
+        let text = format!(
+            "WITH due AS MATERIALIZED (SELECT sequence AS number FROM deliveries \
+             WHERE state = 'resolving' AND due_at <= {{now}} \
+             ORDER BY due_at LIMIT {limit} {{skip_locked}}) \
+             UPDATE deliveries SET lease_token = $1, due_at = clock.now + $2 \
+             FROM (SELECT {{now}} AS now) AS clock \
+             WHERE sequence IN (SELECT number FROM due) AND state = 'resolving' \
+             RETURNING id, notification, tenant, user_id, event_type, kind, created_at, \
+             expires_at, trace_context, due_at"
+        );
+        let token = lease_token();
+        let values = params![token.to_string(), micros(lease)];
+        let rows = sql::all(self.writer(), &text, values).await?;
+        let mut contents = HashMap::new();
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let mut resolving = resolving(row, token, lease)?;
+            let id = resolving.notification;
+            if !contents.contains_key(&id) {
+                contents.insert(id, self.readable(&resolving.tenant, id).await?);
+            }
+            if let Some(Some((data, link))) = contents.get(&id) {
+                resolving.data.clone_from(data);
+                resolving.link.clone_from(link);
+                claimed.push(resolving);
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// How long until one that waits for a member can be claimed; `None` where none waits.
+    pub async fn next_resolving(&self) -> Result<Option<Duration>, Error> {
+        const SQL: &str = "SELECT MIN(due_at), {now} FROM deliveries WHERE state = 'resolving'";
+        let Some(row) = sql::one(self.reader(), SQL, params![]).await? else { return Ok(None) };
+        let mut columns = Columns::of(&row);
+        let (due, now) = (columns.optional_time()?, columns.time()?);
+        Ok(due.map(|due| due.since(now)))
+    }
+
+    /// Settles a claimed delivery. `false`: the token is stale, and nothing changed.
+    pub async fn settle_resolving(
+        &self,
+        token: LeaseToken,
+        delivery: DeliveryId,
+        resolved: &Resolved,
+    ) -> Result<bool, Error> {
+        let Some(prepared) = &self.prepare(delivery, resolved).await? else { return Ok(false) };
+        let settled = self
+            .transaction(|tx| scoped(self.resolve_within(tx, token, delivery, resolved, prepared)))
+            .await?;
+        match resolved {
+            Resolved::Lane { .. } if settled => self.wake(),
+            Resolved::End(_) if settled => self.delivery_ended(delivery),
+            _ => {}
+        }
+        Ok(settled)
+    }
+
+    /// `None`: there is no such delivery.
+    async fn prepare(
+        &self,
+        delivery: DeliveryId,
+        resolved: &Resolved,
+    ) -> Result<Option<Prepared>, Error> {
+        const SQL: &str = "SELECT tenant, user_id FROM deliveries WHERE id = $1";
+        let Some(row) = sql::one(self.reader(), SQL, params![delivery.to_string()]).await? else {
+            return Ok(None);
+        };
+        let mut columns = Columns::of(&row);
+        let tenant = columns.id(TenantId::parse)?;
+        let user = columns.optional_id(UserId::parse)?;
+        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let content = match resolved {
+            Resolved::Lane { content: Some(content), .. } => {
+                Some(seal_content(&keys, delivery, content)?)
+            }
+            _ => None,
+        };
+        Ok(Some(Prepared { tenant, keys, user, content }))
+    }
+
+    async fn resolve_within(
+        &self,
+        tx: &Tx,
+        token: LeaseToken,
+        delivery: DeliveryId,
+        resolved: &Resolved,
+        prepared: &Prepared,
+    ) -> Result<bool, Error> {
+        const LOCK: &str = "SELECT {now} FROM deliveries \
+            WHERE id = $1 AND state = 'resolving' AND lease_token = $2 {for_update}";
+        const WRITE: &str = "UPDATE deliveries SET state = $2, reason = $3, due_at = $4, \
+            content = COALESCE($5, content), updated_at = $6, lease_token = NULL WHERE id = $1";
+        let id = delivery.to_string();
+        let Some(row) = sql::one(tx, LOCK, params![id.as_str(), token.to_string()]).await? else {
+            return Ok(false);
+        };
+        let now = Timestamp(row.get(0)?);
+        let (state, reason, due) = match resolved {
+            Resolved::Lane { .. } => ("pending", None, now),
+            Resolved::End(end) => (end.state().code(), end.reason(), now),
+            Resolved::Again { after } => ("resolving", None, now.plus(*after)),
+        };
+        let content = prepared.content.clone();
+        let values = params![id.as_str(), state, reason, due.0, content, now.0];
+        sql::execute(tx, WRITE, values).await?;
+        if let Resolved::Lane { installation, lane, identity, .. } = resolved {
+            if let (Some(identity), Some(user)) = (identity, &prepared.user) {
+                store_identity_in(tx, &prepared.keys, &prepared.tenant, user, identity).await?;
+            }
+            self.move_to(tx, &id, *installation, lane, now).await?;
+        }
+        Ok(true)
+    }
+
+    /// As [`Store::content_of`]; `None` where the row is damaged: one such row must not hold back
+    /// those that were claimed with it. It is claimed again after its lease, until it expires.
+    async fn readable(
+        &self,
+        tenant: &TenantId,
+        notification: NotificationId,
+    ) -> Result<Option<(Vec<u8>, Option<String>)>, Error> {
+        match self.content_of(tenant, notification).await {
+            Ok(content) => Ok(Some(content)),
+            Err(error @ (Error::Sealed(_) | Error::NotFound(_) | Error::Bug(_))) => {
+                tracing::error!(%error, %notification, "A notification cannot be read.");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Data and link of a notification, opened.
+    async fn content_of(
+        &self,
+        tenant: &TenantId,
+        notification: NotificationId,
+    ) -> Result<(Vec<u8>, Option<String>), Error> {
+        const SQL: &str = "SELECT data, link FROM notifications WHERE tenant = $1 AND id = $2";
+        let id = notification.to_string();
+        let row = sql::one(self.reader(), SQL, params![tenant.as_str(), id.as_str()]).await?;
+        let row = row.ok_or_else(|| Error::NotFound("notification of a delivery".into()))?;
+        let data = self.open_column(tenant, &place(&id, "data"), &row.get::<Vec<u8>>(0)?).await?;
+        let link: Option<Vec<u8>> = row.get(1)?;
+        Ok((data, self.open_link(tenant, &id, link.as_deref()).await?))
+    }
+}
+
+fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving, Error> {
+    let mut columns = Columns::of(row);
+    Ok(Resolving {
+        delivery: columns.uuid(DeliveryId::parse)?,
+        notification: columns.uuid(NotificationId::parse)?,
+        tenant: columns.id(TenantId::parse)?,
+        user: columns.optional_id(UserId::parse)?,
+        event_type: columns.id(EventType::parse)?,
+        kind: columns.code(Kind::from_code)?,
+        data: Vec::new(),
+        link: None,
+        created_at: columns.time()?,
+        expires_at: columns.time()?,
+        trace_context: columns.take()?,
+        now: columns.time()?.minus(lease),
+        token,
+    })
+}

@@ -1,0 +1,317 @@
+//! Settling: what became of a lane's head, written in one transaction with everything that follows
+//! from it: the delivery, its log, the lane's pace and its next turn, the end of the lease.
+//!
+//! A settle changes nothing unless its claim still holds the lane and the delivery is in a state
+//! from which the step is allowed, so that a delivery becomes sent at most once (invariant I6).
+
+use std::time::Duration;
+
+use super::accept::End;
+use super::claim::{LaneClaim, Unlease, lock, unlease};
+use super::sql::{self, params};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::{ChannelId, DeliveryId, InstallationId};
+use crate::domain::reason::Failure;
+use crate::domain::time::{Timestamp, micros};
+
+/// What became of the head of a lane. In brackets: the states from which it is allowed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settle {
+    /// Slack stored it [sending, unknown].
+    Delivered { channel: ChannelId, ts: String },
+    /// It failed for good [pending, sending, unknown].
+    Failed { reason: Failure, code: Option<String> },
+    /// It is set aside for an operator [pending, sending, unknown].
+    Parked { reason: Failure, code: Option<String> },
+    /// Certainly not stored: pending again; the attempt counts [sending, unknown].
+    Retry { after: Duration, code: String },
+    /// Throttled: pending again; the attempt does not count [sending].
+    Wait { after: Duration, scope: WaitScope },
+    /// The installation's token is dead: the lane sleeps until [`Store::wake_installation`]; the
+    /// attempt does not count [pending, sending; unknown stays unknown].
+    Paused { code: String },
+    /// Slack may have stored it: unknown; history is read after this time [sending, unknown].
+    Probe { after: Duration, code: String },
+    /// The request was never written: pending again at once; the attempt does not count [sending].
+    NotWritten,
+    /// It ends before any request [pending].
+    Ended(End),
+    /// A budget is spent: looked at again then; nothing is spent [pending].
+    Deferred { until: Timestamp },
+    /// The person is another member than was thought: to the tail of that member's lane [pending].
+    Moved { installation: InstallationId, lane: String },
+}
+
+/// What a 429 stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitScope {
+    /// The conversation: whatever is in this lane waits.
+    Lane,
+    /// Something wider, which has a budget of its own: this delivery waits.
+    Nothing,
+}
+
+/// What a request costs its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How long ago the request was begun.
+    pub started_ago: Duration,
+    /// The least time between the starts of two requests in one conversation.
+    pub interval: Duration,
+}
+
+impl Store {
+    /// Settles the head of a lane and releases the lane. `pace` is given where a request was
+    /// begun. `false`: the claim is stale, or the delivery is in another state, and it is as it
+    /// was; in the second case the lane was released too. Either way the caller is done with it.
+    pub async fn settle(
+        &self,
+        claim: &LaneClaim,
+        delivery: DeliveryId,
+        settle: &Settle,
+        pace: Option<Pace>,
+    ) -> Result<bool, Error> {
+        let settled = self
+            .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace)))
+            .await?;
+        if let Some(state) = settled {
+            if state.is_terminal() {
+                self.delivery_ended(delivery);
+            }
+            if matches!(settle, Settle::Moved { .. }) {
+                self.wake();
+            }
+        }
+        Ok(settled.is_some())
+    }
+
+    async fn settle_within(
+        &self,
+        tx: &Tx,
+        claim: &LaneClaim,
+        delivery: DeliveryId,
+        settle: &Settle,
+        pace: Option<Pace>,
+    ) -> Result<Option<State>, Error> {
+        if !lock(tx, claim).await? {
+            return Ok(None);
+        }
+        let paced = pace.map(|pace| micros(pace.interval) - micros(pace.started_ago));
+        let mut unleased = Unlease { paced, ..Unlease::default() };
+        let id = delivery.to_string();
+        let before = Before::read(tx, claim, &id).await?;
+        let change = before.as_ref().and_then(|before| Change::plan(settle, before));
+        let (Some(before), Some(change)) = (before, change) else {
+            unlease(tx, claim, &unleased).await?;
+            return Ok(None);
+        };
+        change.write(tx, &id, &before).await?;
+        if let Settle::Moved { installation, lane } = settle {
+            self.move_to(tx, &id, *installation, lane, before.now).await?;
+        }
+        if let Some(outcome) = change.outcome(&before) {
+            let entry = Log {
+                number: before.attempt,
+                started_at: before.started_at(),
+                now: before.now,
+                outcome,
+                code: change.code.clone(),
+            };
+            log(tx, &id, &entry).await?;
+        }
+        unleased.paced = unleased.paced.max(change.holds.map(micros));
+        unleased.sleep = matches!(settle, Settle::Paused { .. });
+        unleased.channel = match settle {
+            Settle::Delivered { channel, .. } => Some(channel.clone()),
+            _ => None,
+        };
+        unlease(tx, claim, &unleased).await?;
+        Ok(Some(change.state))
+    }
+
+    /// Appends a delivery to a lane: what becomes eligible now stands behind all that was before
+    /// (invariant I4).
+    pub(in crate::store) async fn move_to(
+        &self,
+        tx: &Tx,
+        delivery: &str,
+        installation: InstallationId,
+        lane: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE deliveries SET installation = $2, lane = $3, position = $4, \
+            due_at = $5 WHERE id = $1";
+        let position = self.fresh_position(tx).await?;
+        let values = params![delivery, installation.to_string(), lane, position, now.0];
+        sql::execute(tx, SQL, values).await?;
+        super::lanes::fill(tx, &[(installation, lane)].into(), now).await
+    }
+}
+
+/// The delivery as it was found, its row locked.
+struct Before {
+    state: State,
+    attempt: i64,
+    probes: i64,
+    due_at: Timestamp,
+    sending_since: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl Before {
+    async fn read(tx: &Tx, claim: &LaneClaim, id: &str) -> Result<Option<Self>, Error> {
+        const SQL: &str = "SELECT state, attempt, probes, due_at, sending_since, {now} \
+            FROM deliveries WHERE installation = $1 AND lane = $2 AND id = $3 {for_update}";
+        let values = params![claim.installation.to_string(), claim.lane.as_str(), id];
+        let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(None) };
+        let mut columns = super::rows::Columns::of(&row);
+        Ok(Some(Self {
+            state: columns.code(State::from_code)?,
+            attempt: columns.take()?,
+            probes: columns.take()?,
+            due_at: columns.time()?,
+            sending_since: columns.optional_time()?,
+            now: columns.time()?,
+        }))
+    }
+
+    /// A look into history is logged at its end alone.
+    fn started_at(&self) -> Option<Timestamp> {
+        self.sending_since.filter(|_| self.state == State::Sending)
+    }
+}
+
+/// What a settle writes into the delivery's row.
+struct Change {
+    state: State,
+    attempt: i64,
+    probes: i64,
+    due_at: Timestamp,
+    reason: Option<&'static str>,
+    code: Option<String>,
+    sent: Option<(ChannelId, String)>,
+    /// The lane's pause.
+    holds: Option<Duration>,
+    /// In the log of attempts.
+    outcome: &'static str,
+}
+
+impl Change {
+    /// `None`: not allowed from this state.
+    fn plan(settle: &Settle, before: &Before) -> Option<Self> {
+        use State::{Failed, Parked, Pending, Sending, Sent, Unknown};
+        let change = |state, outcome| Self {
+            state,
+            attempt: before.attempt,
+            probes: before.probes,
+            due_at: before.due_at,
+            reason: None,
+            code: None,
+            sent: None,
+            holds: None,
+            outcome,
+        };
+        let given_back = before.attempt - i64::from(before.state == Sending);
+        let later = |after: &Duration| before.now.plus(*after);
+        Some(match (settle, before.state) {
+            (Settle::Delivered { channel, ts }, Sending | Unknown) => {
+                Self { sent: Some((channel.clone(), ts.clone())), ..change(Sent, "sent") }
+            }
+            (Settle::Failed { reason, code }, Pending | Sending | Unknown) => {
+                Self { reason: Some(reason.code()), code: code.clone(), ..change(Failed, "failed") }
+            }
+            (Settle::Parked { reason, code }, Pending | Sending | Unknown) => {
+                Self { reason: Some(reason.code()), code: code.clone(), ..change(Parked, "parked") }
+            }
+            (Settle::Retry { after, code }, Sending | Unknown) => Self {
+                due_at: later(after),
+                code: Some(code.clone()),
+                ..change(Pending, "not_sent")
+            },
+            (Settle::Wait { after, scope }, Sending) => Self {
+                attempt: given_back,
+                due_at: later(after),
+                holds: (*scope == WaitScope::Lane).then_some(*after),
+                code: Some("ratelimited".into()),
+                ..change(Pending, "throttled")
+            },
+            (Settle::Paused { code }, Pending | Sending | Unknown) => Self {
+                attempt: given_back,
+                code: Some(code.clone()),
+                ..change(if before.state == Unknown { Unknown } else { Pending }, "unauthorized")
+            },
+            (Settle::Probe { after, code }, Sending | Unknown) => Self {
+                probes: if before.state == Unknown { before.probes + 1 } else { 0 },
+                due_at: later(after),
+                code: Some(code.clone()),
+                ..change(Unknown, "unknown")
+            },
+            (Settle::NotWritten, Sending) => {
+                Self { attempt: given_back, ..change(Pending, "not_written") }
+            }
+            (Settle::Ended(end), Pending) => {
+                Self { reason: end.reason(), ..change(end.state(), "") }
+            }
+            (Settle::Deferred { until }, Pending) => Self { due_at: *until, ..change(Pending, "") },
+            (Settle::Moved { .. }, Pending) => change(Pending, ""),
+            _ => return None,
+        })
+    }
+
+    async fn write(&self, tx: &Tx, id: &str, before: &Before) -> Result<(), Error> {
+        const SQL: &str = "UPDATE deliveries SET state = $2, attempt = $3, probes = $4, \
+            due_at = $5, reason = $6, code = COALESCE($7, code), slack_channel = $8, \
+            slack_ts = $9, sending_since = $10, updated_at = $11 WHERE id = $1";
+        let (channel, ts) = self.sent.clone().unzip();
+        // The probe needs to know when the request in doubt was begun.
+        let sending_since = before.sending_since.filter(|_| self.state != State::Pending);
+        let values = params![
+            id,
+            self.state.code(),
+            self.attempt,
+            self.probes,
+            self.due_at.0,
+            self.reason,
+            self.code.as_deref(),
+            channel.as_ref().map(ChannelId::as_str),
+            ts,
+            sending_since.map(|at| at.0),
+            before.now.0,
+        ];
+        sql::execute(tx, SQL, values).await.map(drop)
+    }
+
+    /// What the log says; nothing where there was no request.
+    fn outcome(&self, before: &Before) -> Option<String> {
+        match before.state {
+            State::Sending => Some(self.outcome.into()),
+            State::Unknown => Some(format!("probe_{}", self.outcome)),
+            _ => None,
+        }
+    }
+}
+
+/// One line in the log of attempts.
+pub(in crate::store) struct Log {
+    pub(in crate::store) number: i64,
+    pub(in crate::store) started_at: Option<Timestamp>,
+    pub(in crate::store) now: Timestamp,
+    pub(in crate::store) outcome: String,
+    pub(in crate::store) code: Option<String>,
+}
+
+pub(in crate::store) async fn log(tx: &Tx, delivery: &str, entry: &Log) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    let values = params![
+        delivery,
+        entry.number,
+        entry.started_at.unwrap_or(entry.now).0,
+        entry.now.0,
+        entry.outcome.as_str(),
+        entry.code.as_deref(),
+    ];
+    sql::execute(tx, SQL, values).await.map(drop)
+}

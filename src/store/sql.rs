@@ -1,0 +1,95 @@
+//! Statements written by hand, once for both databases.
+//!
+//! Parameters are `$1`, `$2`, … on both. Words in braces stand for what the databases spell
+//! differently: see [`expand`].
+
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value};
+
+use super::Error;
+
+/// Parameters of a statement, each converted into a [`Value`].
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        vec![$(sea_orm::Value::from($value)),*]
+    };
+}
+pub(in crate::store) use params;
+
+/// The database's time in microseconds, as an expression.
+///
+/// PostgreSQL: in a sub-select, so that it is read once a statement and an index can be searched
+/// with it. SQLite counts milliseconds, and the value is fixed during a statement.
+pub(in crate::store) fn now_sql(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => {
+            "(SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint))"
+        }
+        _ => "(CAST(round(unixepoch('subsec') * 1000) AS INTEGER) * 1000)",
+    }
+}
+
+/// Replaces `{now}`, `{greatest}` (the larger of its arguments), `{skip_locked}` and
+/// `{for_update}` (row locks; nothing on SQLite, where a writer is alone).
+pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
+    let postgres = backend == DbBackend::Postgres;
+    text.replace("{now}", now_sql(backend))
+        .replace("{greatest}", if postgres { "GREATEST" } else { "MAX" })
+        .replace("{skip_locked}", if postgres { "FOR UPDATE SKIP LOCKED" } else { "" })
+        .replace("{for_update}", if postgres { "FOR UPDATE" } else { "" })
+}
+
+fn statement(db: &impl ConnectionTrait, text: &str, values: Vec<Value>) -> Statement {
+    let backend = db.get_database_backend();
+    Statement::from_sql_and_values(backend, expand(backend, text), values)
+}
+
+/// Runs a statement; the number of rows it changed.
+pub(in crate::store) async fn execute(
+    db: &impl ConnectionTrait,
+    text: &str,
+    values: Vec<Value>,
+) -> Result<u64, Error> {
+    Ok(db.execute_raw(statement(db, text, values)).await?.rows_affected())
+}
+
+/// The first row, if any.
+pub(in crate::store) async fn one(
+    db: &impl ConnectionTrait,
+    text: &str,
+    values: Vec<Value>,
+) -> Result<Option<Row>, Error> {
+    Ok(db.query_one_raw(statement(db, text, values)).await?.map(Row))
+}
+
+/// All rows.
+pub(in crate::store) async fn all(
+    db: &impl ConnectionTrait,
+    text: &str,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, Error> {
+    let rows = db.query_all_raw(statement(db, text, values)).await?;
+    Ok(rows.into_iter().map(Row).collect())
+}
+
+/// `$from, $from+1, …`: a list of `count` parameters.
+pub(in crate::store) fn placeholders(from: usize, count: usize) -> String {
+    let mut list = String::with_capacity(count * 5);
+    for number in from..from + count {
+        if number > from {
+            list.push_str(", ");
+        }
+        list.push('$');
+        list.push_str(&number.to_string());
+    }
+    list
+}
+
+/// One row of an answer.
+pub(in crate::store) struct Row(QueryResult);
+
+impl Row {
+    /// The column at `index`, counted from 0.
+    pub(in crate::store) fn get<T: TryGetable>(&self, index: usize) -> Result<T, Error> {
+        Ok(self.0.try_get_by_index(index)?)
+    }
+}

@@ -1,0 +1,4 @@
+//! Integration tests: one binary, real databases.
+
+mod store_foundation;
+mod support;

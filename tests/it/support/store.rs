@@ -1,0 +1,106 @@
+//! Fresh stores for contract tests: SQLite always, PostgreSQL where a server is named.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use herald::domain::secret::Secret;
+use herald::store::{Backend, Config, Store};
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
+use tempfile::TempDir;
+
+/// A server URL whose user may create databases; tests/run sets it.
+const VARIABLE: &str = "HERALD_TEST_POSTGRES";
+/// 32 bytes; any.
+pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// A migrated store of its own, with what is needed to open it once more.
+pub(crate) struct TestStore {
+    pub(crate) store: Store,
+    pub(crate) config: Config,
+    dir: TempDir,
+}
+
+impl Deref for TestStore {
+    type Target = Store;
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl TestStore {
+    /// A connection behind the store's back, to look at rows and to tamper with them.
+    pub(crate) async fn raw(&self) -> DatabaseConnection {
+        let url = match &self.config.url {
+            Some(url) => url.expose().to_owned(),
+            None => format!("sqlite:{}", self.dir.path().join("herald.db").display()),
+        };
+        Database::connect(url).await.unwrap()
+    }
+
+    /// Another replica: its own connections and caches on the same database.
+    pub(crate) async fn replica(&self) -> Store {
+        Store::open(&self.config).await.unwrap()
+    }
+}
+
+/// One fresh store per database.
+pub(crate) async fn test_stores() -> Vec<TestStore> {
+    let mut stores = vec![sqlite().await];
+    match server() {
+        Some(server) => stores.push(postgres(&server).await),
+        None => println!("PostgreSQL is left out: {VARIABLE} is not set"),
+    }
+    assert_eq!(stores[0].backend(), Backend::Sqlite);
+    stores
+}
+
+/// Settings for a fresh database each, without a schema.
+pub(crate) async fn test_configs() -> Vec<(Config, TempDir)> {
+    let mut configs = vec![sqlite_config()];
+    if let Some(server) = server() {
+        configs.push(postgres_config(&server).await);
+    }
+    configs
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests/run names the server this way")]
+fn server() -> Option<String> {
+    std::env::var(VARIABLE).ok()
+}
+
+fn sqlite_config() -> (Config, TempDir) {
+    let dir = TempDir::new().unwrap();
+    (Config { data_dir: dir.path().to_owned(), ..Config::default() }, dir)
+}
+
+async fn postgres_config(server: &str) -> (Config, TempDir) {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("herald_test_{}_{number}", std::process::id());
+    let admin = Database::connect(server).await.unwrap();
+    admin.execute_unprepared(&format!("DROP DATABASE IF EXISTS {name}")).await.unwrap();
+    admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+    let mut url = url::Url::parse(server).unwrap();
+    url.set_path(&name);
+    let config = Config {
+        url: Some(Secret::new(url.as_str())),
+        key: Some(Secret::new(KEY)),
+        max_connections: 8,
+        ..Config::default()
+    };
+    (config, TempDir::new().unwrap())
+}
+
+async fn sqlite() -> TestStore {
+    migrated(sqlite_config()).await
+}
+
+async fn postgres(server: &str) -> TestStore {
+    migrated(postgres_config(server).await).await
+}
+
+async fn migrated((config, dir): (Config, TempDir)) -> TestStore {
+    let store = Store::open(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    TestStore { store, config, dir }
+}
