@@ -133,7 +133,7 @@ pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, Re
         .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
     let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
     if text.text.trim().is_empty() {
-        text.text = "You have a new notification.".to_owned();
+        "You have a new notification.".clone_into(&mut text.text);
     }
     let blocks = blocks::render(&template.blocks, &scope)?;
     Ok(Rendered {
