@@ -9,13 +9,14 @@ use super::{Directory, Error, Key, View};
 use crate::domain::ids::SlackUserId;
 use crate::domain::mapping::Mapping;
 use crate::domain::matching::{self, Match};
+use crate::domain::member::Member;
 use crate::domain::person::Person;
 use crate::domain::settings::Identity;
-use crate::slack;
+use crate::slack::{self, MemberJson};
 use crate::store::Installation;
 use crate::workspace;
 
-/// How long to wait for the very first reading of a workspace, and for the budget of a question.
+/// How long to wait for the very first reading of a workspace.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Directory {
@@ -32,9 +33,9 @@ impl Directory {
         let view = self.first_reading(installation, mapping).await?;
         let mut answers = Vec::new();
         if let Some(email) = hint(mapping, person) {
-            let found =
-                self.inner.workspaces.lookup_by_email(installation.id, &email, PATIENCE).await;
-            answers.extend(answer(found)?);
+            answers.extend(answer(
+                self.inner.workspaces.lookup_by_email(installation.id, &email).await,
+            )?);
         }
         let matched = matching::resolve(view.snapshot.as_deref(), mapping, person);
         let named = match (&matched, stored) {
@@ -43,14 +44,13 @@ impl Directory {
             _ => None,
         };
         if let Some(id) = named.filter(|id| !answers.iter().any(|answer| is_about(answer, id))) {
-            let found = self.inner.workspaces.user_info(installation.id, &id, PATIENCE).await;
-            answers.extend(answer(found)?);
+            answers.extend(answer(self.inner.workspaces.user_info(installation.id, &id).await)?);
         }
         if answers.is_empty() {
             return Ok(view);
         }
         for member in &answers {
-            self.inner.store.append_change(installation.id, member).await?;
+            self.inner.store.append_change(installation.id, member.get().as_bytes()).await?;
         }
         self.reload_now(installation, mapping).await
     }
@@ -99,8 +99,8 @@ fn hint(mapping: &Mapping, person: &Person) -> Option<String> {
 
 /// A member that Slack told, none, or the reason why the cache has to do.
 fn answer(
-    found: Result<Option<Vec<u8>>, workspace::Error>,
-) -> Result<Option<Vec<u8>>, Error> {
+    found: Result<Option<MemberJson>, workspace::Error>,
+) -> Result<Option<MemberJson>, Error> {
     match found {
         Ok(member) => Ok(member),
         Err(workspace::Error::Store(error)) => Err(error.into()),
@@ -115,6 +115,6 @@ fn answer(
     }
 }
 
-fn is_about(member: &[u8], id: &SlackUserId) -> bool {
-    crate::domain::member::Member::from_slice(member).is_ok_and(|member| member.id() == id.as_str())
+fn is_about(member: &MemberJson, id: &SlackUserId) -> bool {
+    Member::from_slice(member.get().as_bytes()).is_ok_and(|member| member.id() == id.as_str())
 }

@@ -9,10 +9,10 @@ use crate::domain::ids::InstallationId;
 use crate::domain::mapping::Mapping;
 use crate::domain::snapshot::{Snapshot, SnapshotBuilder};
 use crate::domain::time::Timestamp;
-use crate::store::DirectoryState;
+use crate::store::{self, DirectoryChange, DirectoryState};
 
-/// Between two members of a page: a byte that compact JSON never holds unescaped.
-pub(super) const PAGE_SEPARATOR: u8 = b'\n';
+/// Between two members of a page: the record separator of RFC 7464, which JSON never holds raw.
+pub(super) const PAGE_SEPARATOR: u8 = 0x1e;
 
 /// A snapshot and what it was built from.
 pub(super) struct Loaded {
@@ -30,8 +30,8 @@ impl Loaded {
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn is_current(&self, state: &DirectoryState) -> bool {
-        self.stamp() >= (state.generation, state.change_sequence)
+    pub(super) fn is_current(&self, state: Option<&DirectoryState>) -> bool {
+        state.is_none_or(|state| self.stamp() >= (state.generation, state.change_sequence))
     }
 
     /// Orders what was loaded: by generation, then by change.
@@ -100,16 +100,20 @@ impl Directory {
     ) -> Result<Loaded, Error> {
         let store = &self.inner.store;
         for _ in 0..ATTEMPTS {
-            let state = store.directory_state(id).await?;
-            if state.generation == 0 {
+            let Some(state) = store.directory(id).await?.filter(|state| state.generation > 0)
+            else {
                 return Ok(Loaded::nothing());
-            }
-            let pages = store.pages(id, state.generation).await?;
+            };
+            let pages = match store.pages(id, state.generation).await {
+                Err(store::Error::NotFound(_)) => continue,
+                pages => pages?,
+            };
             let changes = store.changes(id, 0).await?;
-            if store.directory_state(id).await?.generation != state.generation {
+            let after = store.directory(id).await?.map_or(0, |state| state.generation);
+            if after != state.generation {
                 continue;
             }
-            let last = changes.last().map_or(0, |(sequence, _)| *sequence);
+            let last = changes.last().map_or(0, |change| change.sequence);
             let snapshot = build(mapping.clone(), state.generation, pages, changes).await?;
             self.count(&snapshot);
             return Ok(Loaded {
@@ -142,16 +146,16 @@ async fn build(
     mapping: Mapping,
     generation: i64,
     pages: Vec<Vec<u8>>,
-    changes: Vec<(i64, Vec<u8>)>,
+    changes: Vec<DirectoryChange>,
 ) -> Result<Snapshot, Error> {
     let work = move || {
         let generation = u64::try_from(generation).unwrap_or(0);
-        let mut builder = SnapshotBuilder::new(mapping, generation);
+        let mut builder = SnapshotBuilder::new(&mapping, generation);
         let mut bad = 0_u64;
         let members = pages
             .iter()
             .flat_map(|page| page.split(|byte| *byte == PAGE_SEPARATOR))
-            .chain(changes.iter().map(|(_, change)| change.as_slice()))
+            .chain(changes.iter().map(|change| change.body.as_slice()))
             .filter(|member| !member.is_empty());
         for member in members {
             bad += u64::from(builder.push_json(member).is_err());

@@ -69,7 +69,7 @@ struct Inner {
     /// Snapshots, weighed by bytes.
     snapshots: Cache<Key, Arc<Loaded>>,
     /// Which generation is current, as of at most one poll interval ago.
-    pointers: Cache<InstallationId, Arc<DirectoryState>>,
+    pointers: Cache<InstallationId, Arc<Option<DirectoryState>>>,
     /// Compiled mappings, by their two sources.
     mappings: Cache<(String, String), Arc<Mapping>>,
     /// Keys whose newer snapshot is being loaded behind the stale one.
@@ -98,10 +98,8 @@ impl Directory {
             .max_capacity(POINTERS)
             .time_to_live(poll)
             .build();
-        let mappings = Cache::builder()
-            .eviction_policy(EvictionPolicy::lru())
-            .max_capacity(MAPPINGS)
-            .build();
+        let mappings =
+            Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(MAPPINGS).build();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -136,7 +134,7 @@ impl Directory {
         let state = self.pointer(id).await?;
         let key: Key = (id, mapping.slack.source().into());
         let loaded = match self.inner.snapshots.get(&key).await {
-            Some(loaded) if loaded.is_current(&state) => loaded,
+            Some(loaded) if loaded.is_current(state.as_ref().as_ref()) => loaded,
             Some(stale) => {
                 self.reload_behind(key, mapping.clone());
                 stale
@@ -148,20 +146,21 @@ impl Directory {
 
     /// Reads the workspace from Slack soon: after it was connected.
     pub async fn refresh_soon(&self, id: InstallationId) -> Result<(), Error> {
-        self.inner.store.directory_due_now(id).await?;
+        self.inner.store.request_refresh(id).await?;
         self.inner.pointers.invalidate(&id).await;
         self.inner.due.notify_one();
         Ok(())
     }
 
-    /// What the store says about a workspace's list, for people to see.
-    pub async fn status(&self, id: InstallationId) -> Result<DirectoryState, Error> {
-        Ok(self.inner.store.directory_state(id).await?)
+    /// What the store says about a workspace's list, for people to see; `None` before the first
+    /// reading was tried.
+    pub async fn status(&self, id: InstallationId) -> Result<Option<DirectoryState>, Error> {
+        Ok(self.inner.store.directory(id).await?)
     }
 
-    async fn pointer(&self, id: InstallationId) -> Result<Arc<DirectoryState>, Error> {
+    async fn pointer(&self, id: InstallationId) -> Result<Arc<Option<DirectoryState>>, Error> {
         let load = async {
-            let state = self.inner.store.directory_state(id).await?;
+            let state = self.inner.store.directory(id).await?;
             Ok::<_, Error>(Arc::new(state))
         };
         self.inner.pointers.try_get_with(id, load).await.map_err(Error::Shared)

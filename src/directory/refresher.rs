@@ -11,6 +11,8 @@ use crate::domain::ids::InstallationId;
 
 /// Workspaces read at the same time by one replica.
 const AT_ONCE: usize = 4;
+/// Due workspaces looked at for one that nobody holds.
+const LOOK_AT: u32 = 16;
 /// How often to look for workspaces whose list is due.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -45,7 +47,7 @@ impl Directory {
 
     async fn next_due(&self) -> Result<Option<crate::store::CrawlLease>, Error> {
         let hold = self.scaled(Duration::from_secs(self.inner.config.lease_seconds));
-        for id in self.inner.store.due_refreshes(AT_ONCE).await? {
+        for id in self.inner.store.due_refreshes(LOOK_AT).await? {
             if let Some(lease) = self.inner.store.acquire_crawl(id, hold).await? {
                 return Ok(Some(lease));
             }
@@ -64,9 +66,14 @@ impl Directory {
             Ok(Ended::Lost) => {
                 tracing::info!(workspace = %id, "another replica reads the member list now");
             }
-            Ok(Ended::Failed { error, retry_after }) => {
-                tracing::warn!(workspace = %id, error, ?retry_after, "reading the member list stopped");
-                if let Err(error) = self.inner.store.fail_crawl(&fence, &error, retry_after).await {
+            Ok(Ended::Stopped { error, retry_after, resume }) => {
+                tracing::warn!(
+                    workspace = %id, %error, ?retry_after, "reading the member list stopped"
+                );
+                let text = error.to_string();
+                let recorded =
+                    self.inner.store.fail_crawl(&fence, &text, retry_after, resume).await;
+                if let Err(error) = recorded {
                     tracing::warn!(workspace = %id, %error, "the failure could not be recorded");
                 }
             }

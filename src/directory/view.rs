@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::load::Loaded;
 use crate::domain::ids::SlackUserId;
+use crate::domain::member::MemberKind;
 use crate::domain::snapshot::{MemberView, Snapshot};
 use crate::domain::time::Timestamp;
 
@@ -27,9 +28,9 @@ impl View {
         self.snapshot.as_ref()?.member(id)
     }
 
-    /// Whether the member's account is in use; `None` where the list does not know.
+    /// What kind of member it is; `None` where the list does not know.
     #[must_use]
-    pub fn alive(&self, id: &SlackUserId) -> Option<bool> {
-        self.member(id).map(|member| member.kind().is_alive())
+    pub fn kind(&self, id: &SlackUserId) -> Option<MemberKind> {
+        self.member(id).map(|member| member.kind)
     }
 }

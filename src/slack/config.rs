@@ -14,7 +14,8 @@ pub struct Config {
     /// for this host alone (the sandbox). No other host is ever called.
     #[serde(with = "url_text")]
     pub base_url: Url,
-    /// The longest time until a connection stands, name look-up and TLS included. Default 5 s.
+    /// The longest time until a connection stands, name look-up and TLS included;
+    /// shorter than `request_timeout`. Default 5 s.
     #[serde(with = "duration_text")]
     pub connect_timeout: Duration,
     /// The longest time for one whole call, its answer's body included. Default 30 s.
@@ -58,6 +59,9 @@ pub enum ConfigError {
     BaseUrl,
     #[error("{0} must be longer than zero")]
     Zero(&'static str),
+    /// Else a time-out while connecting could not be told from one after the request was written.
+    #[error("connect_timeout must be shorter than request_timeout")]
+    Timeouts,
     #[error("body_limit_bytes must be at least 65536")]
     BodyLimit,
     #[error("user_agent must be printable ASCII and not empty")]
@@ -91,6 +95,9 @@ impl Config {
             if duration.is_zero() {
                 return Err(ConfigError::Zero(name));
             }
+        }
+        if self.connect_timeout >= self.request_timeout {
+            return Err(ConfigError::Timeouts);
         }
         if self.body_limit_bytes < 64 * 1024 {
             return Err(ConfigError::BodyLimit);
@@ -206,6 +213,8 @@ mod tests {
             zero.validate().unwrap_err().to_string(),
             "request_timeout must be longer than zero"
         );
+        let order = Config { connect_timeout: Duration::from_secs(30), ..Config::default() };
+        assert_eq!(order.validate(), Err(ConfigError::Timeouts));
         for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             let config = Config { time_scale: scale, ..Config::default() };
             assert_eq!(config.validate(), Err(ConfigError::TimeScale), "{scale}");

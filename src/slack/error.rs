@@ -190,6 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn metrics_know_every_verdict() {
+        let table = crate::telemetry::INSTRUMENTS;
+        let requests = table.iter().find(|of| of.name == "herald_slack_requests_total").unwrap();
+        let outcomes = requests.labels.iter().find(|label| label.name == "outcome").unwrap();
+        let code = String::new;
+        let labels = [
+            "ok",
+            Error::Throttled { after: Duration::ZERO }.label(),
+            Error::Unauthorized { code: code() }.label(),
+            Error::MissingScope { needed: code(), provided: code() }.label(),
+            Error::Rejected { code: code(), class: Class::Other, detail: None }.label(),
+            Error::Transient { code: code() }.label(),
+            Error::Unknown { code: code() }.label(),
+        ];
+        assert_eq!(outcomes.values, labels);
+    }
+
+    #[test]
     fn what_is_not_written_like_a_code_is_not_taken_for_one() {
         assert_eq!(clean_code("channel_not_found"), "channel_not_found");
         for text in ["", "xoxb-1-2", "a@example.com", "Not Found", "a\nb", &"a".repeat(65)] {

@@ -5,17 +5,18 @@
 //! outside the transaction (lessons.md part 1). What commits is the whole: the notification, every
 //! delivery, the lanes they wait in, the people and identities that came with the call.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sea_orm::Value;
 
 use super::deliveries::Kind;
 use super::notifications::place;
+use super::people::{store_identity_in, upsert_people_in};
 use super::rows::{Columns, chunks, tuples};
 use super::seal::{Place, Scope, ScopeKeys};
 use super::sql::{self, params};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Backend, Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{
@@ -130,16 +131,17 @@ impl Store {
         // Before the transaction: making a data key writes.
         let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;
         let sealed = seal(&accept, &keys)?;
-        let stored = self
-            .transaction(async |tx: &Tx| self.accept_within(tx, &accept, &sealed, &keys).await)
-            .await?;
+        let (accept, sealed, keys) = (&accept, &sealed, &keys);
+        let stored =
+            self.transaction(|tx| scoped(self.accept_within(tx, accept, sealed, keys))).await?;
         match stored {
             Stored::New { created_at } => {
                 self.wake();
                 Ok(Accepted::New { created_at })
             }
             Stored::Before { id, answer } => {
-                let answer = self.open_column(&accept.tenant, &place(&id, "answer"), &answer).await?;
+                let answer =
+                    self.open_column(&accept.tenant, &place(&id, "answer"), &answer).await?;
                 Ok(Accepted::Replayed { answer })
             }
             Stored::Other => Ok(Accepted::Mismatch),
@@ -156,8 +158,13 @@ impl Store {
         let Some(times) = self.insert_notification(tx, accept, sealed).await? else {
             return before(tx, accept).await;
         };
-        self.put_people_within(tx, &accept.tenant, &accept.people, keys).await?;
-        self.put_identities_within(tx, &accept.tenant, &accept.identities, keys).await?;
+        upsert_people_in(tx, keys, &accept.tenant, &accept.people).await?;
+        // In the order of their keys, so that calls about the same people do not deadlock.
+        let identities: BTreeMap<&UserId, &Identity> =
+            accept.identities.iter().map(|(user, identity)| (user, identity)).collect();
+        for (user, identity) in identities {
+            store_identity_in(tx, keys, &accept.tenant, user, identity).await?;
+        }
         insert_deliveries(tx, accept, sealed, &times).await?;
         let lanes: BTreeSet<(InstallationId, &str)> = accept
             .deliveries
@@ -267,11 +274,8 @@ pub(in crate::store) fn seal_content(
 async fn before(tx: &Tx, accept: &Accept) -> Result<Stored, Error> {
     const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
         WHERE tenant = $1 AND principal = $2 AND request_id = $3";
-    let values = params![
-        accept.tenant.as_str(),
-        accept.principal.as_str(),
-        accept.request_id.as_str()
-    ];
+    let values =
+        params![accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str()];
     let Some(row) = sql::one(tx, SQL, values).await? else {
         // Retention took it between the two statements: from the start.
         return Err(Error::Contended("notifications_request".into()));

@@ -7,14 +7,14 @@
 
 use std::time::Duration;
 
-use sea_orm::Value;
+use sea_orm::{ConnectionTrait, Value};
 
 use super::deliveries::{IN_LANE, Kind};
 use super::lanes::next_at;
 use super::rows::Columns;
 use super::seal::Place;
 use super::sql::{self, Row, params};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{
@@ -111,31 +111,13 @@ impl Store {
 
     /// Extends the lease to `lease` from now. `false`: the claim is stale.
     pub async fn heartbeat(&self, claim: &LaneClaim, lease: Duration) -> Result<bool, Error> {
-        self.transaction(async |tx: &Tx| extend(tx, claim, lease).await).await
+        extend(self.writer(), claim, lease).await
     }
 
     /// Gives the lane back; it comes up again when its first delivery is due, but not before
     /// `next` has passed. `false`: the claim is stale and nothing changed.
     pub async fn release(&self, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
-        let delay = format!(
-            "UPDATE deliveries SET due_at = {{greatest}}(due_at, {{now}} + $3) \
-             WHERE sequence = (SELECT sequence FROM deliveries \
-             WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
-             ORDER BY position, sequence LIMIT 1)"
-        );
-        self.transaction(async |tx: &Tx| {
-            if !lock(tx, claim).await? {
-                return Ok(false);
-            }
-            if !next.is_zero() {
-                let installation = claim.installation.to_string();
-                let values = params![installation, claim.lane.as_str(), micros(next)];
-                sql::execute(tx, &delay, values).await?;
-            }
-            unlease(tx, claim, &Unlease::default()).await?;
-            Ok(true)
-        })
-        .await
+        self.transaction(|tx| scoped(release_within(tx, claim, next))).await
     }
 
     /// The head and the lane's `paced_until`.
@@ -173,9 +155,28 @@ impl Store {
     }
 }
 
+async fn release_within(tx: &Tx, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
+    if !lock(tx, claim).await? {
+        return Ok(false);
+    }
+    if !next.is_zero() {
+        let text = format!(
+            "UPDATE deliveries SET due_at = {{greatest}}(due_at, {{now}} + $3) \
+             WHERE sequence = (SELECT head.sequence FROM deliveries head \
+             WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
+             ORDER BY head.position, head.sequence LIMIT 1)"
+        );
+        let installation = claim.installation.to_string();
+        let values = params![installation, claim.lane.as_str(), micros(next)];
+        sql::execute(tx, &text, values).await?;
+    }
+    unlease(tx, claim, &Unlease::default()).await?;
+    Ok(true)
+}
+
 /// Extends the lease and locks the lane's row. `false`: the claim is stale.
 pub(in crate::store) async fn extend(
-    tx: &Tx,
+    db: &impl ConnectionTrait,
     claim: &LaneClaim,
     lease: Duration,
 ) -> Result<bool, Error> {
@@ -183,7 +184,7 @@ pub(in crate::store) async fn extend(
         FROM (SELECT {now} AS now) AS clock WHERE installation = $1 AND lane = $2 AND lease_token = $3";
     let mut values = claim.key();
     values.push(micros(lease).into());
-    Ok(sql::execute(tx, SQL, values).await? == 1)
+    Ok(sql::execute(db, SQL, values).await? == 1)
 }
 
 /// Locks the lane's row. `false`: the claim is stale.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::deliveries::{ENDED, EXPIRING};
 use super::sql::{self, params, placeholders};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::ids::DeliveryId;
 use crate::domain::time::micros;
@@ -23,25 +23,8 @@ impl Store {
             "SELECT sequence FROM deliveries WHERE {ENDED} AND updated_at <= {{now}} - $1 \
              ORDER BY updated_at LIMIT {limit} {{skip_locked}}"
         );
-        self.transaction(async |tx: &Tx| {
-            let rows = sql::all(tx, &find, params![micros(older_than)]).await?;
-            let mut moved = 0;
-            for chunk in rows.chunks(500) {
-                let numbers = chunk.iter().map(|row| row.get::<i64>(0));
-                let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
-                let among = placeholders(1, numbers.len());
-                let copy = format!(
-                    "INSERT INTO deliveries_history ({COLUMNS}) \
-                     SELECT {COLUMNS} FROM deliveries WHERE sequence IN ({among})"
-                );
-                let remove = format!("DELETE FROM deliveries WHERE sequence IN ({among})");
-                let values: Vec<sea_orm::Value> = numbers.into_iter().map(Into::into).collect();
-                sql::execute(tx, &copy, values.clone()).await?;
-                moved += sql::execute(tx, &remove, values).await?;
-            }
-            Ok(moved)
-        })
-        .await
+        let find = &find;
+        self.transaction(|tx| scoped(move_found(tx, find, older_than))).await
     }
 
     /// Ends up to `limit` deliveries whose expiry passed while they waited, wherever they stand in
@@ -53,8 +36,9 @@ impl Store {
              AND late.expires_at <= {{now}} ORDER BY late.expires_at, late.sequence \
              LIMIT {limit} {{skip_locked}}) RETURNING id"
         );
+        let text = &text;
         let rows = self
-            .transaction(async |tx: &Tx| sql::all(tx, &text, params![]).await)
+            .transaction(|tx| scoped(async move { sql::all(tx, text, params![]).await }))
             .await?;
         for row in &rows {
             if let Ok(delivery) = DeliveryId::parse(&row.get::<String>(0)?) {
@@ -63,4 +47,23 @@ impl Store {
         }
         Ok(rows.len() as u64)
     }
+}
+
+async fn move_found(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error> {
+    let rows = sql::all(tx, find, params![micros(older_than)]).await?;
+    let mut moved = 0;
+    for chunk in rows.chunks(500) {
+        let numbers = chunk.iter().map(|row| row.get::<i64>(0));
+        let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+        let among = placeholders(1, numbers.len());
+        let copy = format!(
+            "INSERT INTO deliveries_history ({COLUMNS}) \
+             SELECT {COLUMNS} FROM deliveries WHERE sequence IN ({among})"
+        );
+        let remove = format!("DELETE FROM deliveries WHERE sequence IN ({among})");
+        let values: Vec<sea_orm::Value> = numbers.into_iter().map(Into::into).collect();
+        sql::execute(tx, &copy, values.clone()).await?;
+        moved += sql::execute(tx, &remove, values).await?;
+    }
+    Ok(moved)
 }

@@ -7,7 +7,7 @@ use super::claim::{LaneClaim, Unlease, extend, lock, unlease};
 use super::deliveries::IN_LANE;
 use super::settle::{Log, log};
 use super::sql::{self, params};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
@@ -48,20 +48,24 @@ impl Store {
              ORDER BY head.position, head.sequence LIMIT 1) \
              RETURNING attempt"
         );
-        self.transaction(async |tx: &Tx| {
-            if !extend(tx, claim, lease).await? {
-                return Ok(None);
-            }
-            let mut values = claim.key();
-            values.push(delivery.to_string().into());
-            let Some(row) = sql::one(tx, &text, values).await? else {
-                unlease(tx, claim, &Unlease::default()).await?;
-                return Ok(None);
-            };
-            let attempt: i64 = row.get(0)?;
-            Ok(u32::try_from(attempt).ok())
-        })
-        .await
+        let text = &text;
+        let attempt = self
+            .transaction(|tx| {
+                scoped(async move {
+                    if !extend(tx, claim, lease).await? {
+                        return Ok(None);
+                    }
+                    let mut values = claim.key();
+                    values.push(delivery.to_string().into());
+                    let Some(row) = sql::one(tx, text, values).await? else {
+                        unlease(tx, claim, &Unlease::default()).await?;
+                        return Ok(None);
+                    };
+                    row.get::<i64>(0).map(Some)
+                })
+            })
+            .await?;
+        Ok(attempt.and_then(|attempt| u32::try_from(attempt).ok()))
     }
 
     /// For a head found in `Sending` by a fresh claim: its former holder died, or lost its lease
@@ -73,15 +77,17 @@ impl Store {
         delivery: DeliveryId,
     ) -> Result<RecoverOutcome, Error> {
         let outcome = self
-            .transaction(async |tx: &Tx| {
-                if !lock(tx, claim).await? {
-                    return Ok(RecoverOutcome::Fenced);
-                }
-                let outcome = recover_within(tx, claim, delivery).await?;
-                if outcome != RecoverOutcome::Unknown {
-                    unlease(tx, claim, &Unlease::default()).await?;
-                }
-                Ok(outcome)
+            .transaction(|tx| {
+                scoped(async move {
+                    if !lock(tx, claim).await? {
+                        return Ok(RecoverOutcome::Fenced);
+                    }
+                    let outcome = recover_within(tx, claim, delivery).await?;
+                    if outcome != RecoverOutcome::Unknown {
+                        unlease(tx, claim, &Unlease::default()).await?;
+                    }
+                    Ok(outcome)
+                })
             })
             .await?;
         if outcome == RecoverOutcome::Parked {

@@ -18,7 +18,7 @@ use sea_orm::Value;
 use super::deliveries::IN_LANE;
 use super::rows::{Columns, chunks, tuples};
 use super::sql::{self, params};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Backend, Error, Store};
 use crate::domain::ids::InstallationId;
 use crate::domain::time::Timestamp;
@@ -93,8 +93,9 @@ impl Store {
         const SQL: &str = "UPDATE lanes SET woken_at = {now}, asleep = 0, next_at = CASE \
             WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END \
             WHERE installation = $1";
-        self.transaction(async |tx: &Tx| {
-            sql::execute(tx, SQL, params![installation.to_string()]).await.map(drop)
+        let id = &installation.to_string();
+        self.transaction(|tx| {
+            scoped(async move { sql::execute(tx, SQL, params![id.as_str()]).await })
         })
         .await?;
         self.wake();
@@ -144,9 +145,8 @@ impl Store {
         let mut repaired = 0;
         for row in sql::all(self.reader(), &text, params![]).await? {
             let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
-            let values = params![installation, lane];
-            let fixed =
-                self.transaction(async |tx: &Tx| repair(tx, values.clone()).await).await?;
+            let key = params![installation, lane];
+            let fixed = self.transaction(|tx| scoped(repair(tx, key.clone()))).await?;
             repaired += u32::from(fixed);
         }
         if repaired > 0 {

@@ -6,25 +6,63 @@
 //!
 //! Reading order: `connection` (pools), `transaction`, `sql`, `migrate`, `seal`, then the aggregates.
 
+mod accept;
+mod budgets;
+mod claim;
 mod config;
+mod connect;
 mod connection;
+mod conversations;
+mod crawl;
+mod deliveries;
+mod directory;
+mod entity;
 mod error;
+mod history;
+mod installations;
+mod intend;
 mod kek;
+mod lanes;
 mod migrate;
+mod notifications;
+mod people;
+mod preferences;
+mod resolving;
+mod rows;
 mod seal;
+mod settle;
 mod sql;
+mod tenants;
 mod transaction;
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
+use crate::domain::ids::DeliveryId;
 use crate::domain::time::Timestamp;
 
+pub use accept::{Accept, Accepted, End, NewDelivery, Target};
+pub use budgets::Reservation;
+pub use claim::{Head, LaneClaim};
 pub use config::Config;
+pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
 pub use connection::Backend;
+pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Resume};
+pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
+pub use directory::{CrawlProgress, DirectoryChange, DirectoryState};
 pub use error::Error;
+pub use installations::{Installation, InstallationState, NewInstallation, Token};
+pub use intend::{MAX_CRASHES, RecoverOutcome};
+pub use lanes::Backlog;
 pub use migrate::SchemaStatus;
+pub use notifications::NotificationRecord;
+pub use people::StoredPerson;
+pub use resolving::{Resolved, Resolving};
+pub use settle::{Pace, Settle, WaitScope};
+
+/// Ended deliveries that a slow receiver may fall behind.
+const ENDED_KEPT: usize = 1024;
 
 /// A handle on the store. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -36,6 +74,7 @@ struct Inner {
     connections: connection::Connections,
     keyring: seal::Keyring,
     lanes_woken: Notify,
+    deliveries_ended: broadcast::Sender<DeliveryId>,
 }
 
 impl Store {
@@ -46,8 +85,14 @@ impl Store {
         let in_use = seal::in_use(connections.reader()).await?;
         let kek = kek::load(config, connections.backend(), in_use)?;
         let keyring = seal::Keyring::new(kek);
-        let store =
-            Self { inner: Arc::new(Inner { connections, keyring, lanes_woken: Notify::new() }) };
+        let store = Self {
+            inner: Arc::new(Inner {
+                connections,
+                keyring,
+                lanes_woken: Notify::new(),
+                deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
+            }),
+        };
         if in_use {
             store.verify_key().await?;
         }
@@ -68,6 +113,22 @@ impl Store {
     /// Told after a commit that gave lanes work. A hint within this process; other replicas poll.
     pub fn lanes_woken(&self) -> &Notify {
         &self.inner.lanes_woken
+    }
+
+    /// Deliveries that ended by this process, for who waits for one. A hint: other replicas end
+    /// deliveries too, and a receiver that lags misses some, so look at the row now and then.
+    pub fn deliveries_ended(&self) -> broadcast::Receiver<DeliveryId> {
+        self.inner.deliveries_ended.subscribe()
+    }
+
+    /// Tells this process's claimers that lanes have work; kept for one that is busy just now.
+    fn wake(&self) {
+        self.inner.lanes_woken.notify_one();
+    }
+
+    fn delivery_ended(&self, delivery: DeliveryId) {
+        // Nobody may be waiting.
+        self.inner.deliveries_ended.send(delivery).ok();
     }
 
     /// Closes all connections, after those in use have been returned.

@@ -2,16 +2,18 @@
 //! one, with a lease and a token of their own; what they become is fenced like a lane's head.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::accept::{End, seal_content};
 use super::claim::lease_token;
 use super::deliveries::Kind;
 use super::notifications::place;
+use super::people::store_identity_in;
 use super::rows::Columns;
-use super::seal::Scope;
+use super::seal::{Scope, ScopeKeys};
 use super::sql::{self, Row, params};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
@@ -52,12 +54,15 @@ pub enum Resolved {
     },
     End(End),
     /// Not known yet: tried again after this time.
-    Again { after: Duration },
+    Again {
+        after: Duration,
+    },
 }
 
-/// What makes writing outside a transaction unnecessary later: all that is sealed.
+/// What must be known before the transaction: making a data key writes.
 struct Prepared {
     tenant: TenantId,
+    keys: Arc<ScopeKeys>,
     user: Option<UserId>,
     content: Option<Vec<u8>>,
 }
@@ -88,13 +93,13 @@ impl Store {
             let mut resolving = resolving(row, token, lease)?;
             let id = resolving.notification;
             if !contents.contains_key(&id) {
-                contents.insert(id, self.content_of(&resolving.tenant, id).await?);
+                contents.insert(id, self.readable(&resolving.tenant, id).await?);
             }
-            if let Some((data, link)) = contents.get(&id) {
+            if let Some(Some((data, link))) = contents.get(&id) {
                 resolving.data.clone_from(data);
                 resolving.link.clone_from(link);
+                claimed.push(resolving);
             }
-            claimed.push(resolving);
         }
         Ok(claimed)
     }
@@ -115,11 +120,9 @@ impl Store {
         delivery: DeliveryId,
         resolved: &Resolved,
     ) -> Result<bool, Error> {
-        let Some(prepared) = self.prepare(delivery, resolved).await? else { return Ok(false) };
+        let Some(prepared) = &self.prepare(delivery, resolved).await? else { return Ok(false) };
         let settled = self
-            .transaction(async |tx: &Tx| {
-                self.resolve_within(tx, token, delivery, resolved, &prepared).await
-            })
+            .transaction(|tx| scoped(self.resolve_within(tx, token, delivery, resolved, prepared)))
             .await?;
         match resolved {
             Resolved::Lane { .. } if settled => self.wake(),
@@ -129,7 +132,7 @@ impl Store {
         Ok(settled)
     }
 
-    /// Seals before the transaction: making a data key writes. `None`: there is no such delivery.
+    /// `None`: there is no such delivery.
     async fn prepare(
         &self,
         delivery: DeliveryId,
@@ -142,14 +145,14 @@ impl Store {
         let mut columns = Columns::of(&row);
         let tenant = columns.id(TenantId::parse)?;
         let user = columns.optional_id(UserId::parse)?;
+        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let content = match resolved {
             Resolved::Lane { content: Some(content), .. } => {
-                let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
                 Some(seal_content(&keys, delivery, content)?)
             }
             _ => None,
         };
-        Ok(Some(Prepared { tenant, user, content }))
+        Ok(Some(Prepared { tenant, keys, user, content }))
     }
 
     async fn resolve_within(
@@ -179,11 +182,28 @@ impl Store {
         sql::execute(tx, WRITE, values).await?;
         if let Resolved::Lane { installation, lane, identity, .. } = resolved {
             if let (Some(identity), Some(user)) = (identity, &prepared.user) {
-                self.put_identity_within(tx, &prepared.tenant, user, identity).await?;
+                store_identity_in(tx, &prepared.keys, &prepared.tenant, user, identity).await?;
             }
             self.move_to(tx, &id, *installation, lane, now).await?;
         }
         Ok(true)
+    }
+
+    /// As [`Store::content_of`]; `None` where the row is damaged: one such row must not hold back
+    /// those that were claimed with it. It is claimed again after its lease, until it expires.
+    async fn readable(
+        &self,
+        tenant: &TenantId,
+        notification: NotificationId,
+    ) -> Result<Option<(Vec<u8>, Option<String>)>, Error> {
+        match self.content_of(tenant, notification).await {
+            Ok(content) => Ok(Some(content)),
+            Err(error @ (Error::Sealed(_) | Error::NotFound(_) | Error::Bug(_))) => {
+                tracing::error!(%error, %notification, "A notification cannot be read.");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Data and link of a notification, opened.

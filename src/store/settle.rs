@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::accept::End;
 use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::sql::{self, params};
-use super::transaction::Tx;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId};
@@ -74,7 +74,7 @@ impl Store {
         pace: Option<Pace>,
     ) -> Result<bool, Error> {
         let settled = self
-            .transaction(async |tx: &Tx| self.settle_within(tx, claim, delivery, settle, pace).await)
+            .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace)))
             .await?;
         if let Some(state) = settled {
             if state.is_terminal() {
@@ -219,16 +219,12 @@ impl Change {
             (Settle::Delivered { channel, ts }, Sending | Unknown) => {
                 Self { sent: Some((channel.clone(), ts.clone())), ..change(Sent, "sent") }
             }
-            (Settle::Failed { reason, code }, Pending | Sending | Unknown) => Self {
-                reason: Some(reason.code()),
-                code: code.clone(),
-                ..change(Failed, "failed")
-            },
-            (Settle::Parked { reason, code }, Pending | Sending | Unknown) => Self {
-                reason: Some(reason.code()),
-                code: code.clone(),
-                ..change(Parked, "parked")
-            },
+            (Settle::Failed { reason, code }, Pending | Sending | Unknown) => {
+                Self { reason: Some(reason.code()), code: code.clone(), ..change(Failed, "failed") }
+            }
+            (Settle::Parked { reason, code }, Pending | Sending | Unknown) => {
+                Self { reason: Some(reason.code()), code: code.clone(), ..change(Parked, "parked") }
+            }
             (Settle::Retry { after, code }, Sending | Unknown) => Self {
                 due_at: later(after),
                 code: Some(code.clone()),
@@ -258,9 +254,7 @@ impl Change {
             (Settle::Ended(end), Pending) => {
                 Self { reason: end.reason(), ..change(end.state(), "") }
             }
-            (Settle::Deferred { until }, Pending) => {
-                Self { due_at: *until, ..change(Pending, "") }
-            }
+            (Settle::Deferred { until }, Pending) => Self { due_at: *until, ..change(Pending, "") },
             (Settle::Moved { .. }, Pending) => change(Pending, ""),
             _ => return None,
         })

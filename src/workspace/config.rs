@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::domain::secret::Secret;
+use crate::slack;
 
 /// The Slack app that tenants share (`[app]`): from "Basic Information" of the app's settings.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,22 +27,12 @@ impl Default for Config {
     }
 }
 
-/// An app's id and secret, both present.
-#[derive(Debug, Clone)]
-pub struct AppCredentials {
-    pub client_id: String,
-    pub client_secret: Secret,
-}
-
 impl Config {
     /// `None` where the operator has not configured an app.
-    pub(super) fn credentials(&self) -> Option<AppCredentials> {
+    pub(super) fn credentials(&self) -> Option<slack::App<'_>> {
         if self.client_id.is_empty() || self.client_secret.is_empty() {
             return None;
         }
-        Some(AppCredentials {
-            client_id: self.client_id.clone(),
-            client_secret: self.client_secret.clone(),
-        })
+        Some(slack::App { client_id: &self.client_id, client_secret: &self.client_secret })
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use budget::Method;
-pub use config::{AppCredentials, Config};
+pub use config::Config;
 pub use connect::{ConnectError, Granted};
 
 use crate::domain::ids::InstallationId;
@@ -50,12 +50,6 @@ pub enum Error {
     Unknown,
 }
 
-/// A token and which one it is, so that news about an old token cannot harm its successor.
-struct Token {
-    secret: Secret,
-    version: i64,
-}
-
 impl Workspaces {
     pub fn new(store: Store, slack: slack::Client, config: Config) -> Self {
         Self { store, slack, config: Arc::new(config) }
@@ -66,7 +60,7 @@ impl Workspaces {
         self.slack.time_scale()
     }
 
-    async fn token(&self, id: InstallationId) -> Result<Token, Error> {
+    async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
         let Some(installation) = self.store.installation(id).await? else {
             return Err(Error::Unknown);
         };
@@ -74,8 +68,7 @@ impl Workspaces {
             let code = installation.state_reason.unwrap_or_else(|| "token_revoked".to_owned());
             return Err(Error::Reconnect { code });
         }
-        let (secret, version) = self.store.token(id).await?;
-        Ok(Token { secret, version })
+        Ok(self.store.token(id).await?)
     }
 
     /// One call inside its budget. Waits at most `patience` for the budget; what Slack answers
@@ -123,7 +116,12 @@ impl Workspaces {
     }
 
     /// The token is dead: stop this workspace, unless it was connected again meanwhile.
-    async fn died(&self, id: InstallationId, token_version: i64, code: &str) -> Result<(), Error> {
+    async fn died(
+        &self,
+        id: InstallationId,
+        token_version: i64,
+        code: &str,
+    ) -> Result<(), store::Error> {
         if self.store.mark_installation_dead(id, token_version, code).await? {
             tracing::warn!(workspace = %id, code, "the workspace must be connected again");
         }

@@ -11,7 +11,10 @@ pub struct Feature {
 /// Everything that Herald does in a workspace.
 pub const FEATURES: &[Feature] = &[
     Feature { name: "send messages", scopes: &["chat:write"] },
-    Feature { name: "post in public channels without an invitation", scopes: &["chat:write.public"] },
+    Feature {
+        name: "post in public channels without an invitation",
+        scopes: &["chat:write.public"],
+    },
     Feature { name: "open direct messages in advance", scopes: &["im:write"] },
     Feature { name: "find members", scopes: &["users:read", "users:read.email"] },
     Feature {

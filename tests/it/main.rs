@@ -1,4 +1,9 @@
 //! Integration tests: one binary, real databases.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
+mod outbox;
+mod store_contract;
+mod store_directory;
 mod store_foundation;
+mod store_people;
 mod support;

@@ -1,0 +1,69 @@
+//! What may be asked of Slack, and when: one row per installation and method, for all replicas.
+//!
+//! A call reserves its start time by one statement (GCRA without a burst: starts are at least an
+//! interval apart). A 429 pauses the row; the pause also holds for who reserved before it, so a
+//! caller that waited asks [`Store::pause_left`] before it starts.
+
+use std::time::Duration;
+
+use super::sql::{self, params};
+use super::{Error, Store};
+use crate::domain::ids::InstallationId;
+use crate::domain::time::micros;
+
+/// A reserved start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reservation {
+    /// How long from now until the call may start; zero: at once.
+    pub wait: Duration,
+}
+
+impl Store {
+    /// Reserves the next free start, at least `interval` after the one before.
+    pub async fn reserve(
+        &self,
+        installation: InstallationId,
+        method: &str,
+        interval: Duration,
+    ) -> Result<Reservation, Error> {
+        const SQL: &str = "INSERT INTO budgets (installation, method, next_at, paused_until)
+            VALUES ($1, $2, {now} + $3, 0) ON CONFLICT (installation, method) DO UPDATE
+            SET next_at = {greatest}(budgets.next_at, budgets.paused_until, {now}) + $3
+            RETURNING next_at - $3 - {now}";
+        let values = params![installation.to_string(), method, micros(interval)];
+        let row = sql::one(self.writer(), SQL, values).await?;
+        let wait = row.ok_or_else(|| Error::Bug("a reservation without a row".into()))?;
+        Ok(Reservation { wait: from_micros(wait.get(0)?) })
+    }
+
+    /// Lets no call start for `duration` from now. A longer pause stays.
+    pub async fn pause(
+        &self,
+        installation: InstallationId,
+        method: &str,
+        duration: Duration,
+    ) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO budgets (installation, method, next_at, paused_until)
+            VALUES ($1, $2, 0, {now} + $3) ON CONFLICT (installation, method) DO UPDATE
+            SET paused_until = {greatest}(budgets.paused_until, excluded.paused_until)";
+        let values = params![installation.to_string(), method, micros(duration)];
+        sql::execute(self.writer(), SQL, values).await?;
+        Ok(())
+    }
+
+    /// How long the current pause still lasts; zero where there is none.
+    pub async fn pause_left(
+        &self,
+        installation: InstallationId,
+        method: &str,
+    ) -> Result<Duration, Error> {
+        const SQL: &str =
+            "SELECT paused_until - {now} FROM budgets WHERE installation = $1 AND method = $2";
+        let row = sql::one(self.reader(), SQL, params![installation.to_string(), method]).await?;
+        row.map_or(Ok(Duration::ZERO), |row| Ok(from_micros(row.get(0)?)))
+    }
+}
+
+fn from_micros(micros: i64) -> Duration {
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+}

@@ -1,0 +1,242 @@
+//! Member lists as they are read: the state, the pages of the published generation, the changes
+//! since. `crawl` writes them.
+
+use std::io::Read as _;
+
+use sea_orm::EntityTrait as _;
+
+use super::entity::directory;
+use super::installations::parse_id;
+use super::seal::{Place, Scope};
+use super::sql::{self, params};
+use super::transaction::scoped;
+use super::{Error, Store};
+use crate::domain::ids::InstallationId;
+use crate::domain::time::Timestamp;
+
+/// The most bytes that one page may have when decompressed: 1,000 members of 64 KiB each.
+pub(in crate::store) const PAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Changes that one statement reads.
+const CHUNK: u64 = 200;
+const CHANGE_TABLE: &str = "directory_changes";
+
+/// What is known of an installation's member list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryState {
+    /// Grows with every published crawl; 0: never published.
+    pub generation: i64,
+    /// Pages of that generation, numbered from 0.
+    pub pages: i32,
+    /// Members in that generation.
+    pub members: i64,
+    /// The last change appended; see [`Store::changes`].
+    pub change_sequence: i64,
+    pub refreshed_at: Option<Timestamp>,
+    pub next_refresh_at: Timestamp,
+    /// Why the last crawl failed; None after a success.
+    pub last_error: Option<String>,
+    /// The crawl under way, whoever holds it.
+    pub crawl: Option<CrawlProgress>,
+}
+
+/// How far a crawl has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrawlProgress {
+    pub started_at: Timestamp,
+    pub pages: i32,
+    pub members: i64,
+}
+
+/// One change to a member, to be applied after the pages of the generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryChange {
+    pub sequence: i64,
+    pub body: Vec<u8>,
+}
+
+impl Store {
+    /// None where no crawl was ever tried and nothing was learnt.
+    pub async fn directory(
+        &self,
+        installation: InstallationId,
+    ) -> Result<Option<DirectoryState>, Error> {
+        let row =
+            directory::Entity::find_by_id(installation.to_string()).one(self.reader()).await?;
+        Ok(row.map(DirectoryState::from))
+    }
+
+    /// One page, opened. [`Error::NotFound`]: a newer generation was published meanwhile (or never
+    /// this one); read the state again and start over.
+    pub async fn page(
+        &self,
+        installation: InstallationId,
+        generation: i64,
+        page: i32,
+    ) -> Result<Vec<u8>, Error> {
+        const SQL: &str = "SELECT p.body FROM directory_pages p
+            JOIN directory d ON d.installation = p.installation AND d.generation = p.generation
+            WHERE p.installation = $1 AND p.generation = $2 AND p.page = $3";
+        let values = params![installation.to_string(), generation, page];
+        let row = sql::one(self.reader(), SQL, values).await?;
+        let row = row.ok_or_else(|| Error::NotFound("directory generation".into()))?;
+        let sealed: Vec<u8> = row.get(0)?;
+        let key = page_row(generation, page);
+        let place = Place { table: PAGE_TABLE, row: &key, column: "body" };
+        let packed = self.unseal(&Scope::Installation(installation), &place, &sealed).await?;
+        // Milliseconds of work for a large page: not on the runtime's threads.
+        tokio::task::spawn_blocking(move || unpack(&packed))
+            .await
+            .map_err(|_| Error::Bug("decompression stopped".into()))?
+    }
+
+    /// All pages of a generation, in order. For large workspaces read [`Store::page`] by page.
+    pub async fn pages(
+        &self,
+        installation: InstallationId,
+        generation: i64,
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let state = self.directory(installation).await?;
+        let state = state.filter(|state| state.generation == generation);
+        let count = state.ok_or_else(|| Error::NotFound("directory generation".into()))?.pages;
+        let mut pages = Vec::new();
+        for page in 0..count {
+            pages.push(self.page(installation, generation, page).await?);
+        }
+        Ok(pages)
+    }
+
+    /// Appends a change that was learnt outside a crawl; answers its sequence number.
+    pub async fn append_change(
+        &self,
+        installation: InstallationId,
+        body: &[u8],
+    ) -> Result<i64, Error> {
+        const NEXT: &str = "UPDATE directory SET change_sequence = change_sequence + 1
+            WHERE installation = $1 RETURNING change_sequence";
+        const INSERT: &str = "INSERT INTO directory_changes (installation, sequence, body, at)
+            VALUES ($1, $2, $3, {now})";
+        self.ensure_directory(installation).await?;
+        let keys = self.keys(&Scope::Installation(installation)).await?;
+        let (keys, id) = (&keys, &installation.to_string());
+        self.transaction(|tx| {
+            scoped(async move {
+                let row = sql::one(tx, NEXT, params![id.as_str()]).await?;
+                let row = row.ok_or_else(|| Error::NotFound("directory".into()))?;
+                let sequence: i64 = row.get(0)?;
+                let key = sequence.to_string();
+                let place = Place { table: CHANGE_TABLE, row: &key, column: "body" };
+                let sealed = keys.seal(&place, body)?;
+                sql::execute(tx, INSERT, params![id.as_str(), sequence, sealed]).await?;
+                Ok(sequence)
+            })
+        })
+        .await
+    }
+
+    /// All changes after a sequence number, oldest first.
+    pub async fn changes(
+        &self,
+        installation: InstallationId,
+        mut after: i64,
+    ) -> Result<Vec<DirectoryChange>, Error> {
+        let mut changes = Vec::new();
+        loop {
+            let chunk = self.changes_chunk(installation, after).await?;
+            let last = (chunk.len() as u64) < CHUNK;
+            after = chunk.last().map_or(after, |change| change.sequence);
+            changes.extend(chunk);
+            if last {
+                return Ok(changes);
+            }
+        }
+    }
+
+    async fn changes_chunk(
+        &self,
+        installation: InstallationId,
+        after: i64,
+    ) -> Result<Vec<DirectoryChange>, Error> {
+        const SQL: &str = "SELECT sequence, body FROM directory_changes
+            WHERE installation = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
+        let scope = Scope::Installation(installation);
+        let mut changes = Vec::new();
+        let values = params![installation.to_string(), after, CHUNK.cast_signed()];
+        for row in sql::all(self.reader(), SQL, values).await? {
+            let (sequence, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+            let key = sequence.to_string();
+            let place = Place { table: CHANGE_TABLE, row: &key, column: "body" };
+            let body = self.unseal(&scope, &place, &sealed).await?.to_vec();
+            changes.push(DirectoryChange { sequence, body });
+        }
+        Ok(changes)
+    }
+
+    /// Installations that are alive, in use, due for a crawl and not being crawled; the longest
+    /// overdue first.
+    pub async fn due_refreshes(&self, limit: u32) -> Result<Vec<InstallationId>, Error> {
+        const SQL: &str = "SELECT i.id FROM installations i
+            LEFT JOIN directory d ON d.installation = i.id
+            WHERE i.state = 'active'
+                AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
+                AND COALESCE(d.next_refresh_at, 0) <= {now} AND COALESCE(d.lease_until, 0) <= {now}
+            ORDER BY COALESCE(d.next_refresh_at, 0), i.id LIMIT $1";
+        let rows = sql::all(self.reader(), SQL, params![i64::from(limit)]).await?;
+        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
+    }
+
+    /// Makes a crawl due at once, such as after a connect.
+    pub async fn request_refresh(&self, installation: InstallationId) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO directory (installation, next_refresh_at)
+            VALUES ($1, {now}) ON CONFLICT (installation)
+            DO UPDATE SET next_refresh_at = excluded.next_refresh_at";
+        sql::execute(self.writer(), SQL, params![installation.to_string()]).await?;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn ensure_directory(
+        &self,
+        installation: InstallationId,
+    ) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO directory (installation, next_refresh_at)
+            VALUES ($1, {now}) ON CONFLICT DO NOTHING";
+        sql::execute(self.writer(), SQL, params![installation.to_string()]).await?;
+        Ok(())
+    }
+}
+
+pub(in crate::store) const PAGE_TABLE: &str = "directory_pages";
+
+/// A page's row within its installation.
+pub(in crate::store) fn page_row(generation: i64, page: i32) -> String {
+    format!("{generation}/{page}")
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>, Error> {
+    let damaged = |_| Error::Bug("a stored directory page does not decompress".into());
+    let mut bytes = Vec::new();
+    let decoder = zstd::stream::read::Decoder::with_buffer(packed).map_err(damaged)?;
+    decoder.take(PAGE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(damaged)?;
+    if bytes.len() > PAGE_BYTES {
+        return Err(Error::Bug("a stored directory page is too long".into()));
+    }
+    Ok(bytes)
+}
+
+impl From<directory::Model> for DirectoryState {
+    fn from(row: directory::Model) -> Self {
+        Self {
+            generation: row.generation,
+            pages: row.pages,
+            members: row.members,
+            change_sequence: row.change_sequence,
+            refreshed_at: row.refreshed_at.map(Timestamp),
+            next_refresh_at: Timestamp(row.next_refresh_at),
+            last_error: row.last_error,
+            crawl: row.crawl_started_at.map(|at| CrawlProgress {
+                started_at: Timestamp(at),
+                pages: row.crawl_pages,
+                members: row.crawl_members,
+            }),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Installations of the Slack app, their tokens, and which tenant uses which.
+//!
+//! An installation outlives its links: two tenants may share one workspace, and disconnecting one
+//! leaves the other. Connecting again revives the installation and counts `token_version` up; who
+//! reports a token dead names the version, so that a late report cannot kill a fresh token.
+
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+
+use super::entity::{installation, tenant_link};
+use super::seal::{Place, Scope, ScopeKeys};
+use super::sql::{self, params};
+use super::{Error, Store, new_uuid};
+use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+
+/// One installation of a Slack app in a workspace or an Enterprise organisation, without its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installation {
+    pub id: InstallationId,
+    pub app_id: String,
+    pub enterprise_id: Option<String>,
+    /// None where the installation is for a whole Enterprise organisation.
+    pub team_id: Option<String>,
+    pub org_wide: bool,
+    pub team_name: String,
+    pub bot_user_id: String,
+    pub bot_name: String,
+    /// As granted, which may be less than asked for.
+    pub scopes: Vec<String>,
+    pub state: InstallationState,
+    /// Why it is dead, in Slack's word, such as `token_revoked`.
+    pub state_reason: Option<String>,
+    pub state_changed_at: Timestamp,
+    /// When it was connected last.
+    pub installed_at: Timestamp,
+    /// Counts tokens: 1 from the first connect.
+    pub token_version: i64,
+}
+
+/// Whether the token works, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstallationState {
+    Active,
+    /// Slack refused the token for good; connecting again revives it.
+    Dead,
+}
+
+/// What connecting brings.
+#[derive(Debug, Clone)]
+pub struct NewInstallation {
+    pub app_id: String,
+    pub enterprise_id: Option<String>,
+    pub team_id: Option<String>,
+    pub org_wide: bool,
+    pub team_name: String,
+    pub bot_user_id: String,
+    pub bot_name: String,
+    pub scopes: Vec<String>,
+    pub token: Secret,
+    /// Present where token rotation is on.
+    pub refresh_token: Option<Secret>,
+    pub token_expires_at: Option<Timestamp>,
+}
+
+/// A token, opened.
+#[derive(Debug, Clone)]
+pub struct Token {
+    pub secret: Secret,
+    /// Name it to [`Store::mark_installation_dead`].
+    pub version: i64,
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Stores a connected installation. One with the same app, enterprise, team and reach is
+    /// replaced: same id, new token, alive again.
+    pub async fn save_installation(&self, new: &NewInstallation) -> Result<InstallationId, Error> {
+        loop {
+            let id = match self.installation_by_key(new).await? {
+                Some(id) => id,
+                None => InstallationId(new_uuid(self.now().await?)),
+            };
+            let keys = self.keys(&Scope::Installation(id)).await?;
+            let values = upsert_values(id, new, &keys)?;
+            // No row: another replica stored the same installation under its own id just now.
+            if sql::one(self.writer(), UPSERT, values).await?.is_some() {
+                return Ok(id);
+            }
+        }
+    }
+
+    async fn installation_by_key(
+        &self,
+        new: &NewInstallation,
+    ) -> Result<Option<InstallationId>, Error> {
+        const SQL: &str = "SELECT id FROM installations WHERE app_id = $1 AND enterprise_id = $2
+            AND team_id = $3 AND org_wide = $4";
+        let (enterprise, team) =
+            (or_empty(new.enterprise_id.as_ref()), or_empty(new.team_id.as_ref()));
+        let values = params![new.app_id.as_str(), enterprise, team, new.org_wide];
+        match sql::one(self.reader(), SQL, values).await? {
+            Some(row) => parse_id(&row.get::<String>(0)?).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub async fn installation(&self, id: InstallationId) -> Result<Option<Installation>, Error> {
+        let row = installation::Entity::find_by_id(id.to_string()).one(self.reader()).await?;
+        row.map(Installation::try_from).transpose()
+    }
+
+    /// All whose token works, oldest first.
+    pub async fn active_installations(&self) -> Result<Vec<Installation>, Error> {
+        let rows = installation::Entity::find()
+            .filter(installation::Column::State.eq(ACTIVE))
+            .order_by_asc(installation::Column::Id)
+            .all(self.reader())
+            .await?;
+        rows.into_iter().map(Installation::try_from).collect()
+    }
+
+    /// The bot token; [`Error::NotFound`] for an unknown installation.
+    pub async fn token(&self, id: InstallationId) -> Result<Token, Error> {
+        const SQL: &str =
+            "SELECT token, token_version, token_expires_at FROM installations WHERE id = $1";
+        let key = id.to_string();
+        let row = sql::one(self.reader(), SQL, params![key.as_str()]).await?;
+        let row = row.ok_or_else(|| Error::NotFound("installation".into()))?;
+        let place = Place { table: TABLE, row: &key, column: "token" };
+        let sealed: Vec<u8> = row.get(0)?;
+        let plain = self.unseal(&Scope::Installation(id), &place, &sealed).await?;
+        let text = std::str::from_utf8(&plain)
+            .map_err(|_| Error::Bug("a stored token is not text".into()))?;
+        let expires_at = row.get::<Option<i64>>(2)?.map(Timestamp);
+        Ok(Token { secret: Secret::new(text), version: row.get(1)?, expires_at })
+    }
+
+    /// Marks the installation dead, if `token_version` is still its token's; says whether it did.
+    pub async fn mark_installation_dead(
+        &self,
+        id: InstallationId,
+        token_version: i64,
+        reason: &str,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE installations
+            SET state = 'dead', state_reason = $3, state_changed_at = {now}
+            WHERE id = $1 AND token_version = $2 AND state <> 'dead'";
+        let values = params![id.to_string(), token_version, reason];
+        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+    }
+
+    /// Makes this the tenant's installation, in place of any other. The tenant must exist.
+    pub async fn link_tenant(&self, tenant: &TenantId, id: InstallationId) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
+            VALUES ($1, $2, {now}) ON CONFLICT (tenant)
+            DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
+        sql::execute(self.writer(), SQL, params![tenant.as_str(), id.to_string()]).await?;
+        Ok(())
+    }
+
+    /// Disconnects the tenant; says whether it was connected. The installation stays.
+    pub async fn unlink_tenant(&self, tenant: &TenantId) -> Result<bool, Error> {
+        const SQL: &str = "DELETE FROM tenant_links WHERE tenant = $1";
+        Ok(sql::execute(self.writer(), SQL, params![tenant.as_str()]).await? > 0)
+    }
+
+    /// The tenant's installation, dead or alive; None where it never connected or disconnected.
+    pub async fn installation_of(&self, tenant: &TenantId) -> Result<Option<Installation>, Error> {
+        let link = tenant_link::Entity::find_by_id(tenant.as_str().to_owned());
+        match link.one(self.reader()).await? {
+            Some(link) => self.installation(parse_id(&link.installation)?).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The tenants that use an installation, by name.
+    pub async fn tenants_of(&self, id: InstallationId) -> Result<Vec<TenantId>, Error> {
+        let rows = tenant_link::Entity::find()
+            .filter(tenant_link::Column::Installation.eq(id.to_string()))
+            .order_by_asc(tenant_link::Column::Tenant)
+            .all(self.reader())
+            .await?;
+        let parse = |row: tenant_link::Model| {
+            TenantId::parse(row.tenant).map_err(|_| Error::Bug("a stored tenant id".into()))
+        };
+        rows.into_iter().map(parse).collect()
+    }
+}
+
+const TABLE: &str = "installations";
+const ACTIVE: &str = "active";
+
+/// The last line makes a race visible: the row is there, under an id that the token was not
+/// sealed for.
+const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide,
+        team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at,
+        token_version, token, refresh_token, token_expires_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12)
+    ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE SET
+        team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
+        bot_name = excluded.bot_name, scopes = excluded.scopes, state = 'active',
+        state_reason = NULL, installed_at = excluded.installed_at,
+        state_changed_at = CASE WHEN installations.state = 'active'
+            THEN installations.state_changed_at ELSE excluded.state_changed_at END,
+        token_version = installations.token_version + 1, token = excluded.token,
+        refresh_token = excluded.refresh_token, token_expires_at = excluded.token_expires_at
+    WHERE installations.id = excluded.id
+    RETURNING id";
+
+fn upsert_values(
+    id: InstallationId,
+    new: &NewInstallation,
+    keys: &ScopeKeys,
+) -> Result<Vec<sea_orm::Value>, Error> {
+    let id = id.to_string();
+    let seal = |column, secret: &Secret| {
+        keys.seal(&Place { table: TABLE, row: &id, column }, secret.expose().as_bytes())
+    };
+    let token = seal("token", &new.token)?;
+    let refresh = new.refresh_token.as_ref().map(|secret| seal("refresh_token", secret));
+    Ok(params![
+        id.as_str(),
+        new.app_id.as_str(),
+        or_empty(new.enterprise_id.as_ref()),
+        or_empty(new.team_id.as_ref()),
+        new.org_wide,
+        new.team_name.as_str(),
+        new.bot_user_id.as_str(),
+        new.bot_name.as_str(),
+        new.scopes.join(","),
+        token,
+        refresh.transpose()?,
+        new.token_expires_at.map(|at| at.0),
+    ])
+}
+
+fn or_empty(text: Option<&String>) -> &str {
+    text.map(String::as_str).unwrap_or_default()
+}
+
+pub(in crate::store) fn parse_id(text: &str) -> Result<InstallationId, Error> {
+    InstallationId::parse(text).map_err(|_| Error::Bug("a stored installation id".into()))
+}
+
+impl TryFrom<installation::Model> for Installation {
+    type Error = Error;
+
+    fn try_from(row: installation::Model) -> Result<Self, Error> {
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let scopes = row.scopes.split(',').filter(|scope| !scope.is_empty());
+        Ok(Self {
+            id: parse_id(&row.id)?,
+            app_id: row.app_id,
+            enterprise_id: some(row.enterprise_id),
+            team_id: some(row.team_id),
+            org_wide: row.org_wide,
+            team_name: row.team_name,
+            bot_user_id: row.bot_user_id,
+            bot_name: row.bot_name,
+            scopes: scopes.map(str::to_owned).collect(),
+            state: match row.state.as_str() {
+                ACTIVE => InstallationState::Active,
+                "dead" => InstallationState::Dead,
+                _ => return Err(Error::Bug("a stored installation state".into())),
+            },
+            state_reason: row.state_reason,
+            state_changed_at: Timestamp(row.state_changed_at),
+            installed_at: Timestamp(row.installed_at),
+            token_version: row.token_version,
+        })
+    }
+}

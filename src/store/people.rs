@@ -1,0 +1,198 @@
+//! People: the platform's record of each, sealed, and the stored identity.
+//!
+//! Rows are written in the order of their keys, so that calls about the same people do not
+//! deadlock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
+
+use super::entity::person;
+use super::installations::parse_id;
+use super::seal::{Place, Scope, ScopeKeys};
+use super::sql::{self, params, placeholders};
+use super::transaction::scoped;
+use super::{Error, Store};
+use crate::domain::ids::{SlackUserId, TenantId, UserId};
+use crate::domain::person::Person;
+use crate::domain::settings::{Identity, Rule};
+use crate::domain::time::Timestamp;
+
+/// Rows a statement; SQLite takes 32,766 parameters.
+const CHUNK: usize = 500;
+const TABLE: &str = "people";
+
+/// One person as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredPerson {
+    pub person: Person,
+    pub identity: Option<Identity>,
+    /// When the record or the identity changed last.
+    pub updated_at: Timestamp,
+}
+
+impl Store {
+    /// Stores records, all or none; each replaces the one that was there and leaves the identity.
+    /// Of two with one user id, the later counts.
+    pub async fn upsert_people(&self, tenant: &TenantId, people: &[Person]) -> Result<(), Error> {
+        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = &keys;
+        self.transaction(|tx| scoped(upsert_people_in(tx, keys, tenant, people))).await
+    }
+
+    pub async fn person(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+    ) -> Result<Option<StoredPerson>, Error> {
+        Ok(self.people(tenant, std::slice::from_ref(user)).await?.remove(user))
+    }
+
+    /// Those of `users` who are stored.
+    pub async fn people(
+        &self,
+        tenant: &TenantId,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, StoredPerson>, Error> {
+        let scope = Scope::Tenant(tenant.clone());
+        let mut found = HashMap::with_capacity(users.len());
+        for chunk in users.chunks(CHUNK) {
+            let rows = person::Entity::find()
+                .filter(person::Column::Tenant.eq(tenant.as_str()))
+                .filter(person::Column::UserId.is_in(chunk.iter().map(UserId::as_str)))
+                .all(self.reader())
+                .await?;
+            for row in rows {
+                let stored = self.open_person(&scope, row).await?;
+                found.insert(stored.person.user_id.clone(), stored);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Stores the identity of a person, who need not be stored yet. A pin gives way to a pin
+    /// alone. Says whether it was stored; `stored_at` becomes the database's time.
+    pub async fn store_identity(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        identity: &Identity,
+    ) -> Result<bool, Error> {
+        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        store_identity_in(self.writer(), &keys, tenant, user, identity).await
+    }
+
+    /// Forgets the identity, pinned or not; says whether there was one.
+    pub async fn clear_identity(&self, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE people SET slack_user_id = NULL, identity_name = NULL,
+                identity_rule = NULL, installation = NULL, identity_stored_at = NULL,
+                updated_at = {now}
+            WHERE tenant = $1 AND user_id = $2 AND slack_user_id IS NOT NULL";
+        let values = params![tenant.as_str(), user.as_str()];
+        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+    }
+
+    async fn open_person(&self, scope: &Scope, row: person::Model) -> Result<StoredPerson, Error> {
+        let damaged = || Error::Bug("a stored person does not read".into());
+        let user_id = UserId::parse(row.user_id.as_str()).map_err(|_| damaged())?;
+        let record = self.unseal(scope, &place(&row.user_id, "record"), &row.record).await?;
+        let record = serde_json::from_slice(&record).map_err(|_| damaged())?;
+        let identity = match (row.slack_user_id, row.identity_name, row.installation) {
+            (Some(slack_user_id), Some(name), Some(installation)) => {
+                let name = self.unseal(scope, &place(&row.user_id, "identity_name"), &name).await?;
+                Some(Identity {
+                    slack_user_id: SlackUserId::parse(slack_user_id).map_err(|_| damaged())?,
+                    display_name: String::from_utf8_lossy(&name).into_owned(),
+                    rule: match row.identity_rule.as_deref() {
+                        Some(MATCHED) => Rule::Matched,
+                        Some(PINNED) => Rule::Pinned,
+                        _ => return Err(damaged()),
+                    },
+                    installation: parse_id(&installation)?,
+                    stored_at: Timestamp(row.identity_stored_at.ok_or_else(damaged)?),
+                })
+            }
+            _ => None,
+        };
+        Ok(StoredPerson {
+            person: Person::from_record(user_id, record),
+            identity,
+            updated_at: Timestamp(row.updated_at),
+        })
+    }
+}
+
+/// [`Store::upsert_people`] within a transaction; `keys` are the tenant's, fetched before it.
+pub(in crate::store) async fn upsert_people_in(
+    db: &impl ConnectionTrait,
+    keys: &ScopeKeys,
+    tenant: &TenantId,
+    people: &[Person],
+) -> Result<(), Error> {
+    let ordered: BTreeMap<&UserId, &Person> =
+        people.iter().map(|person| (&person.user_id, person)).collect();
+    let ordered: Vec<&Person> = ordered.into_values().collect();
+    for chunk in ordered.chunks(CHUNK) {
+        let mut rows = Vec::with_capacity(chunk.len());
+        let mut values = params![tenant.as_str()];
+        for person in chunk {
+            rows.push(format!("($1, {}, {{now}})", placeholders(values.len() + 1, 2)));
+            let record = seal_record(keys, person)?;
+            values.extend(params![person.user_id.as_str(), record]);
+        }
+        let text = format!(
+            "INSERT INTO people (tenant, user_id, record, updated_at) VALUES {}
+             ON CONFLICT (tenant, user_id)
+             DO UPDATE SET record = excluded.record, updated_at = excluded.updated_at",
+            rows.join(", ")
+        );
+        sql::execute(db, &text, values).await?;
+    }
+    Ok(())
+}
+
+/// [`Store::store_identity`] within a transaction; `keys` are the tenant's, fetched before it.
+pub(in crate::store) async fn store_identity_in(
+    db: &impl ConnectionTrait,
+    keys: &ScopeKeys,
+    tenant: &TenantId,
+    user: &UserId,
+    identity: &Identity,
+) -> Result<bool, Error> {
+    const SQL: &str = "INSERT INTO people (tenant, user_id, record, slack_user_id, identity_name,
+            identity_rule, installation, identity_stored_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, {now}, {now})
+        ON CONFLICT (tenant, user_id) DO UPDATE SET
+            slack_user_id = excluded.slack_user_id, identity_name = excluded.identity_name,
+            identity_rule = excluded.identity_rule, installation = excluded.installation,
+            identity_stored_at = excluded.identity_stored_at, updated_at = excluded.updated_at
+        WHERE people.identity_rule IS NULL OR people.identity_rule <> 'pinned'
+            OR excluded.identity_rule = 'pinned'";
+    let name = identity.display_name.as_bytes();
+    let values = params![
+        tenant.as_str(),
+        user.as_str(),
+        seal_record(keys, &Person::bare(user.clone()))?,
+        identity.slack_user_id.as_str(),
+        keys.seal(&place(user.as_str(), "identity_name"), name)?,
+        match identity.rule {
+            Rule::Matched => MATCHED,
+            Rule::Pinned => PINNED,
+        },
+        identity.installation.to_string(),
+    ];
+    Ok(sql::execute(db, SQL, values).await? > 0)
+}
+
+const MATCHED: &str = "matched";
+const PINNED: &str = "pinned";
+
+fn seal_record(keys: &ScopeKeys, person: &Person) -> Result<Vec<u8>, Error> {
+    let json = serde_json::to_vec(&person.record())
+        .map_err(|_| Error::Bug("a person does not become JSON".into()))?;
+    keys.seal(&place(person.user_id.as_str(), "record"), &json)
+}
+
+fn place<'a>(user: &'a str, column: &'static str) -> Place<'a> {
+    Place { table: TABLE, row: user, column }
+}

@@ -1,0 +1,76 @@
+//! What people chose to be sent.
+
+use std::collections::HashMap;
+
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+
+use super::entity::preference;
+use super::sql::{self, params};
+use super::{Error, Store};
+use crate::domain::ids::{EventType, TenantId, UserId};
+use crate::domain::settings::{Preference, Preferences};
+
+const CHUNK: usize = 500;
+/// The event type that stands for everything.
+const ALL: &str = "";
+
+impl Store {
+    /// Stores a choice for one event type, or (`None`) for everything. `Inherit` forgets it.
+    pub async fn set_preference(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+        event: Option<&EventType>,
+        choice: Preference,
+    ) -> Result<(), Error> {
+        const SET: &str =
+            "INSERT INTO preferences (tenant, user_id, event_type, choice, updated_at)
+            VALUES ($1, $2, $3, $4, {now}) ON CONFLICT (tenant, user_id, event_type)
+            DO UPDATE SET choice = excluded.choice, updated_at = excluded.updated_at";
+        const FORGET: &str =
+            "DELETE FROM preferences WHERE tenant = $1 AND user_id = $2 AND event_type = $3";
+        let event = event.map_or(ALL, EventType::as_str);
+        let (text, word) = match choice {
+            Preference::Inherit => (FORGET, None),
+            Preference::On => (SET, Some("on")),
+            Preference::Off => (SET, Some("off")),
+        };
+        let mut values = params![tenant.as_str(), user.as_str(), event];
+        values.extend(word.map(sea_orm::Value::from));
+        sql::execute(self.writer(), text, values).await?;
+        Ok(())
+    }
+
+    /// The choices of those of `users` who made any.
+    pub async fn preferences(
+        &self,
+        tenant: &TenantId,
+        users: &[UserId],
+    ) -> Result<HashMap<UserId, Preferences>, Error> {
+        let damaged = || Error::Bug("a stored preference does not read".into());
+        let mut found: HashMap<UserId, Preferences> = HashMap::new();
+        for chunk in users.chunks(CHUNK) {
+            let rows = preference::Entity::find()
+                .filter(preference::Column::Tenant.eq(tenant.as_str()))
+                .filter(preference::Column::UserId.is_in(chunk.iter().map(UserId::as_str)))
+                .all(self.reader())
+                .await?;
+            for row in rows {
+                let choice = match row.choice.as_str() {
+                    "on" => Preference::On,
+                    "off" => Preference::Off,
+                    _ => return Err(damaged()),
+                };
+                let user = UserId::parse(row.user_id).map_err(|_| damaged())?;
+                let choices = found.entry(user).or_default();
+                if row.event_type == ALL {
+                    choices.all = choice;
+                } else {
+                    let event = EventType::parse(row.event_type).map_err(|_| damaged())?;
+                    choices.by_type.insert(event, choice);
+                }
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,66 @@
+//! Tenants and their settings.
+
+use sea_orm::EntityTrait as _;
+
+use super::entity::tenant;
+use super::sql::{self, params};
+use super::{Error, Store};
+use crate::domain::ids::TenantId;
+use crate::domain::settings::Settings;
+
+impl Store {
+    /// Makes the tenant exist (design.md section 8: from the first administrator's call).
+    pub async fn ensure_tenant(&self, tenant: &TenantId) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
+            VALUES ($1, 0, {now}, {now}) ON CONFLICT DO NOTHING";
+        // Read first: nearly always it exists, and readers do not queue for SQLite's one writer.
+        if !self.tenant_exists(tenant).await? {
+            sql::execute(self.writer(), SQL, params![tenant.as_str()]).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn tenant_exists(&self, tenant: &TenantId) -> Result<bool, Error> {
+        const SQL: &str = "SELECT 1 FROM tenants WHERE tenant = $1";
+        Ok(sql::one(self.reader(), SQL, params![tenant.as_str()]).await?.is_some())
+    }
+
+    /// None where the tenant does not exist; the defaults where it never changed any.
+    pub async fn settings(&self, tenant: &TenantId) -> Result<Option<Settings>, Error> {
+        let row = tenant::Entity::find_by_id(tenant.as_str().to_owned()).one(self.reader()).await?;
+        row.map(settings_of).transpose()
+    }
+
+    /// Replaces the settings if `settings.version` is still the stored one; answers the new
+    /// version. [`Error::Conflict`] where another change came first, [`Error::NotFound`] where
+    /// there is no such tenant.
+    pub async fn save_settings(
+        &self,
+        tenant: &TenantId,
+        settings: &Settings,
+    ) -> Result<i64, Error> {
+        const SQL: &str = "UPDATE tenants
+            SET settings = $2, version = version + 1, updated_at = {now}
+            WHERE tenant = $1 AND version = $3 RETURNING version";
+        let json = serde_json::to_string(settings)
+            .map_err(|_| Error::Bug("settings do not become JSON".into()))?;
+        let values = params![tenant.as_str(), json, settings.version];
+        match sql::one(self.writer(), SQL, values).await? {
+            Some(row) => row.get(0),
+            None if self.tenant_exists(tenant).await? => {
+                Err(Error::Conflict("the settings were changed meanwhile".into()))
+            }
+            None => Err(Error::NotFound("tenant".into())),
+        }
+    }
+}
+
+/// The column counts; the version within the JSON is the one before the change.
+fn settings_of(row: tenant::Model) -> Result<Settings, Error> {
+    let settings = match row.settings {
+        None => Settings::default(),
+        Some(json) => serde_json::from_str(&json)
+            .map_err(|_| Error::Bug("stored settings do not read".into()))?,
+    };
+    Ok(Settings { version: row.version, ..settings })
+}

@@ -1,0 +1,194 @@
+//! Fencing: a stale lease changes nothing, and nothing is settled twice (I6).
+
+use std::time::Duration;
+
+use herald::domain::delivery::State;
+use herald::domain::ids::{DeliveryId, LeaseToken};
+use herald::domain::reason::{Failure, Suppression};
+use herald::domain::time::Timestamp;
+use herald::store::{End, LaneClaim, RecoverOutcome, Resolved, Settle, Store, Target, WaitScope};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
+
+use super::{LEASE, OVER, call, claim, delivered, delivery, installation, post, record, state};
+use crate::support::store::test_stores;
+
+/// Every kind of end that a claim can have.
+fn every_settle() -> Vec<Settle> {
+    let code = || "any".to_owned();
+    let after = Duration::from_secs(1);
+    vec![
+        delivered(),
+        Settle::Failed { reason: Failure::Rejected, code: Some(code()) },
+        Settle::Parked { reason: Failure::Unconfirmed, code: None },
+        Settle::Retry { after, code: code() },
+        Settle::Wait { after, scope: WaitScope::Lane },
+        Settle::Paused { code: code() },
+        Settle::Probe { after, code: code() },
+        Settle::NotWritten,
+        Settle::Ended(End::Suppressed(Suppression::SendingOff)),
+        Settle::Deferred { until: Timestamp(i64::MAX) },
+        Settle::Moved { installation: installation(), lane: "U9".into() },
+    ]
+}
+
+/// All that a worker may change, as text.
+async fn dump(raw: &DatabaseConnection) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (table, columns) in [
+        ("lanes", "lane, channel, next_at, paced_until, asleep, lease_token, lease_until"),
+        (
+            "deliveries",
+            "id, lane, position, state, attempt, probes, crashes, lease_token, due_at, \
+             sending_since, slack_ts, reason, code, updated_at",
+        ),
+        ("attempts", "sequence, number, outcome"),
+    ] {
+        let texts: Vec<_> = columns
+            .split(", ")
+            .map(|column| format!("COALESCE(CAST({column} AS TEXT), '-')"))
+            .collect();
+        let sql = format!("SELECT {} AS line FROM {table} ORDER BY 1", texts.join(" || ' ' || "));
+        let query = Statement::from_string(raw.get_database_backend(), sql);
+        for row in raw.query_all_raw(query).await.unwrap() {
+            lines.push(row.try_get::<String>("", "line").unwrap());
+        }
+    }
+    lines
+}
+
+async fn assert_fenced(store: &Store, raw: &DatabaseConnection, stale: &LaneClaim, id: DeliveryId) {
+    let before = dump(raw).await;
+    assert!(!store.heartbeat(stale, LEASE).await.unwrap());
+    assert!(!store.release(stale, LEASE).await.unwrap());
+    assert_eq!(store.head(stale).await.unwrap(), None);
+    assert_eq!(store.intend(stale, id, LEASE).await.unwrap(), None);
+    assert_eq!(store.recover(stale, id).await.unwrap(), RecoverOutcome::Fenced);
+    for settle in every_settle() {
+        assert!(!store.settle(stale, id, &settle, None).await.unwrap(), "{settle:?}");
+    }
+    assert_eq!(dump(raw).await, before);
+}
+
+#[tokio::test]
+async fn a_claim_that_was_taken_over_changes_nothing() {
+    for store in test_stores().await {
+        let raw = store.raw().await;
+        let id = post(&store, "U1").await;
+        let stale = claim(&store, OVER).await;
+        let holder = claim(&store, LEASE).await;
+        assert_fenced(&store, &raw, &stale, id).await;
+        store.intend(&holder, id, LEASE).await.unwrap().unwrap();
+        assert_fenced(&store, &raw, &stale, id).await;
+        let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
+        assert!(store.settle(&holder, id, &probe, None).await.unwrap());
+        for gone in [&stale, &holder] {
+            assert_fenced(&store, &raw, gone, id).await;
+        }
+        let next = claim(&store, LEASE).await;
+        for gone in [&stale, &holder] {
+            assert_fenced(&store, &raw, gone, id).await;
+        }
+        assert!(store.settle(&next, id, &delivered(), None).await.unwrap());
+        for gone in [&stale, &holder, &next] {
+            assert_fenced(&store, &raw, gone, id).await;
+        }
+        assert_eq!(state(&store, id).await, State::Sent);
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_sender_that_comes_back_cannot_settle() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let frozen = claim(&store, LEASE).await;
+        store.intend(&frozen, id, OVER).await.unwrap().unwrap();
+        let rescuer = claim(&store, LEASE).await;
+        assert!(!store.settle(&frozen, id, &delivered(), None).await.unwrap());
+        assert_eq!(store.head(&rescuer).await.unwrap().unwrap().state, State::Sending);
+        assert_eq!(store.recover(&rescuer, id).await.unwrap(), RecoverOutcome::Unknown);
+        assert!(!store.settle(&frozen, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&rescuer, id, &delivered(), None).await.unwrap());
+        assert!(!store.settle(&rescuer, id, &delivered(), None).await.unwrap());
+        assert_eq!(record(&store, id).await.attempts.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_good_while_nobody_took_it() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let late = claim(&store, OVER).await;
+        store.intend(&late, id, OVER).await.unwrap().unwrap();
+        assert!(store.heartbeat(&late, OVER).await.unwrap());
+        assert!(store.settle(&late, id, &delivered(), None).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn steps_are_refused_from_states_they_do_not_follow() {
+    for store in test_stores().await {
+        for settle in every_settle() {
+            let pending_allows = matches!(
+                settle,
+                Settle::Failed { .. }
+                    | Settle::Parked { .. }
+                    | Settle::Paused { .. }
+                    | Settle::Ended(_)
+                    | Settle::Deferred { .. }
+                    | Settle::Moved { .. }
+            );
+            let lane = format!("U{}", uuid::Uuid::now_v7().simple());
+            let id = post(&store, &lane).await;
+            let held = claim(&store, LEASE).await;
+            let before = record(&store, id).await;
+            let settled = store.settle(&held, id, &settle, None).await.unwrap();
+            assert_eq!(settled, pending_allows, "{settle:?}");
+            if !settled {
+                assert_eq!(record(&store, id).await, before);
+            }
+            store.raw().await.execute_unprepared("DELETE FROM deliveries").await.unwrap();
+            store.raw().await.execute_unprepared("DELETE FROM lanes").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_head_may_be_sent() {
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let second = post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        assert_eq!(store.intend(&held, second, LEASE).await.unwrap(), None);
+        assert_eq!(state(&store, second).await, State::Pending);
+        // The lane was given back at once.
+        claim(&store, LEASE).await;
+    }
+}
+
+#[tokio::test]
+async fn resolving_is_fenced_too() {
+    for store in test_stores().await {
+        let raw = store.raw().await;
+        let new = delivery(Target::Resolving);
+        store.accept(call("r1", vec![new.clone()])).await.unwrap();
+        let stale = store.claim_resolving(10, OVER).await.unwrap().remove(0);
+        let holder = store.claim_resolving(10, LEASE).await.unwrap().remove(0);
+        let end = Resolved::End(End::Expired);
+        let lane = Resolved::Lane {
+            installation: installation(),
+            lane: "U1".into(),
+            content: Some(b"new".to_vec()),
+            identity: None,
+        };
+        let before = dump(&raw).await;
+        for token in [stale.token, LeaseToken(super::uuid())] {
+            for resolved in [&end, &lane, &Resolved::Again { after: LEASE }] {
+                assert!(!store.settle_resolving(token, new.id, resolved).await.unwrap());
+            }
+        }
+        assert_eq!(dump(&raw).await, before);
+        assert!(store.settle_resolving(holder.token, new.id, &lane).await.unwrap());
+        assert!(!store.settle_resolving(holder.token, new.id, &lane).await.unwrap());
+        assert_eq!(state(&store, new.id).await, State::Pending);
+    }
+}

@@ -1,0 +1,179 @@
+//! Lanes: order, one at a time, pace, sleep (I4, I5).
+
+use std::time::Duration;
+
+use herald::domain::delivery::State;
+use herald::store::{Pace, Settle};
+use sea_orm::ConnectionTrait as _;
+
+use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
+use super::{sending, state};
+use crate::support::store::test_stores;
+
+#[tokio::test]
+async fn a_lane_is_served_in_the_order_of_acceptance() {
+    for store in test_stores().await {
+        let mut accepted = Vec::new();
+        for _ in 0..5 {
+            accepted.push(post(&store, "U1").await);
+        }
+        let both = [delivery(lane("U1")), delivery(lane("U1"))];
+        accepted.extend(both.iter().map(|new| new.id));
+        store.accept(call("both", both.to_vec())).await.unwrap();
+        let mut served = Vec::new();
+        for _ in 0..accepted.len() {
+            let (claim, id) = sending(&store).await;
+            served.push(id);
+            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        }
+        assert_eq!(served, accepted);
+        assert_eq!(store.next_due().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn one_message_at_a_time_in_a_lane() {
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        post(&store, "U1").await;
+        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+        post(&store, "U2").await;
+        let other = claim(&store, LEASE).await;
+        assert_eq!((held.lane.as_str(), other.lane.as_str()), ("U1", "U2"));
+        let backlog = store.lane_backlog(installation(), "U1").await.unwrap();
+        assert_eq!(backlog.count, 2);
+    }
+}
+
+#[tokio::test]
+async fn claims_are_bounded_and_the_longest_due_come_first() {
+    for store in test_stores().await {
+        for number in 0..5 {
+            post(&store, &format!("U{number}")).await;
+            let sql = format!("UPDATE lanes SET next_at = {number} WHERE lane = 'U{number}'");
+            store.raw().await.execute_unprepared(&sql).await.unwrap();
+        }
+        let mut lanes: Vec<_> = store.claim_lanes(2, LEASE).await.unwrap();
+        lanes.sort_by(|a, b| a.lane.cmp(&b.lane));
+        assert_eq!(lanes.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U0", "U1"]);
+        assert_eq!(store.claim_lanes(10, LEASE).await.unwrap().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
+    let pace = Pace { started_ago: Duration::from_millis(300), interval: Duration::from_secs(100) };
+    let gap = Duration::from_millis(99_700);
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let (claim, id) = sending(&store).await;
+        let before = store.now().await.unwrap();
+        assert!(store.settle(&claim, id, &delivered(), Some(pace)).await.unwrap());
+        let after = store.now().await.unwrap();
+        // The lane is empty, and still remembers.
+        assert_eq!(store.next_due().await.unwrap(), None);
+        post(&store, "U1").await;
+        let next = store.lane_backlog(installation(), "U1").await.unwrap().next_at.unwrap();
+        assert!(before.plus(gap) <= next && next <= after.plus(gap), "{before:?} {next:?}");
+        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_took_longer_than_the_interval_delays_nothing() {
+    let pace = Pace { started_ago: Duration::from_secs(5), interval: Duration::from_secs(1) };
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        post(&store, "U1").await;
+        let (claim, id) = sending(&store).await;
+        assert!(store.settle(&claim, id, &delivered(), Some(pace)).await.unwrap());
+        head(&store).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
+    let paused = Settle::Paused { code: "token_revoked".into() };
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let (claim, _) = sending(&store).await;
+        assert!(store.settle(&claim, id, &paused, None).await.unwrap());
+        let paused = record(&store, id).await;
+        assert_eq!((paused.state, paused.attempt), (State::Pending, 0));
+        post(&store, "U1").await;
+        assert_eq!(store.next_due().await.unwrap(), None);
+        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+        store.wake_installation(installation()).await.unwrap();
+        assert_eq!(head(&store).await.1.delivery, id);
+    }
+}
+
+#[tokio::test]
+async fn a_reconnect_while_the_old_token_fails_is_not_slept_through() {
+    let paused = Settle::Paused { code: "token_revoked".into() };
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let (claim, _) = sending(&store).await;
+        store.wake_installation(installation()).await.unwrap();
+        assert!(store.settle(&claim, id, &paused, None).await.unwrap());
+        assert_eq!(head(&store).await.1.delivery, id);
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_lost_its_wake_up_is_repaired() {
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        post(&store, "U2").await;
+        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+        let raw = store.raw().await;
+        for lost in ["NULL", "9999999999999999"] {
+            let sql = format!("UPDATE lanes SET next_at = {lost} WHERE lane = 'U1'");
+            raw.execute_unprepared(&sql).await.unwrap();
+            assert_eq!(store.repair_lanes().await.unwrap(), 1);
+            assert_eq!(store.repair_lanes().await.unwrap(), 0);
+        }
+        assert_eq!(store.claim_lanes(10, LEASE).await.unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_released_lane_comes_up_when_it_was_told() {
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        assert!(store.release(&held, super::HOUR).await.unwrap());
+        let due = store.next_due().await.unwrap().unwrap();
+        assert!(due > super::HOUR / 2 && due <= super::HOUR, "{due:?}");
+        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_claim_without_work_gives_the_lane_back() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        let sql = format!("UPDATE deliveries SET due_at = due_at + 3600000000 WHERE id = '{id}'");
+        store.raw().await.execute_unprepared(&sql).await.unwrap();
+        assert_eq!(store.head(&held).await.unwrap(), None);
+        assert!(store.next_due().await.unwrap().unwrap() > super::HOUR / 2);
+        assert!(!store.heartbeat(&held, LEASE).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn the_conversation_is_remembered() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let (first, _) = sending(&store).await;
+        assert_eq!(first.channel, None);
+        assert!(store.settle(&first, id, &delivered(), None).await.unwrap());
+        assert_eq!(state(&store, id).await, State::Sent);
+        post(&store, "U1").await;
+        assert_eq!(claim(&store, LEASE).await.channel.unwrap().as_str(), "D0001");
+    }
+}

@@ -1,0 +1,117 @@
+//! The outbox's contract, on every database.
+
+mod accept;
+mod fencing;
+mod history;
+mod lanes;
+mod races;
+mod resolving;
+mod settle;
+
+use std::time::Duration;
+
+use herald::domain::delivery::State;
+use herald::domain::ids::{
+    ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
+    TenantId, UserId,
+};
+use herald::store::{
+    Accept, DeliveryRecord, Head, Kind, LaneClaim, NewDelivery, Settle, Store, Target,
+};
+
+/// Longer than any test.
+const LEASE: Duration = Duration::from_secs(600);
+/// A lease that has run out when it begins.
+const OVER: Duration = Duration::ZERO;
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+fn installation() -> InstallationId {
+    InstallationId::parse("018f0000-0000-7000-8000-000000000001").unwrap()
+}
+
+fn uuid() -> uuid::Uuid {
+    uuid::Uuid::now_v7()
+}
+
+fn delivery(target: Target) -> NewDelivery {
+    NewDelivery {
+        id: DeliveryId(uuid()),
+        user: Some(UserId::parse("someone").unwrap()),
+        target,
+        content: Some(b"the rendered message".to_vec()),
+        kind: Kind::Normal,
+        priority: 0,
+    }
+}
+
+fn lane(name: &str) -> Target {
+    Target::Lane { installation: installation(), lane: name.into() }
+}
+
+fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
+    Accept {
+        id: NotificationId(uuid()),
+        tenant: tenant(),
+        principal: Principal::parse("platform").unwrap(),
+        request_id: RequestId::parse(request).unwrap(),
+        fingerprint: [7; 32],
+        event_type: EventType::parse("task.assigned").unwrap(),
+        data: b"{\"task\":\"the data\"}".to_vec(),
+        link: Some("https://platform.example/task/1".into()),
+        answer: format!("answer to {request}").into_bytes(),
+        deliveries,
+        people: Vec::new(),
+        identities: Vec::new(),
+        expires_in: HOUR,
+        trace_context: None,
+    }
+}
+
+/// Accepts one message to `name`.
+async fn post(store: &Store, name: &str) -> DeliveryId {
+    let new = delivery(lane(name));
+    let id = new.id;
+    store.accept(call(&uuid().to_string(), vec![new])).await.unwrap();
+    id
+}
+
+/// Claims the one lane that is due.
+async fn claim(store: &Store, lease: Duration) -> LaneClaim {
+    let mut claims = store.claim_lanes(10, lease).await.unwrap();
+    assert_eq!(claims.len(), 1, "{claims:?}");
+    claims.remove(0)
+}
+
+/// Claims the one lane that is due and reads its head.
+async fn head(store: &Store) -> (LaneClaim, Head) {
+    let claim = claim(store, LEASE).await;
+    let head = store.head(&claim).await.unwrap().unwrap();
+    (claim, head)
+}
+
+/// As [`head`], and commits the intent to send it.
+async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
+    let (claim, head) = head(store).await;
+    assert!(store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
+    (claim, head.delivery)
+}
+
+fn delivered() -> Settle {
+    Settle::Delivered { channel: ChannelId::parse("D0001").unwrap(), ts: "1.000100".into() }
+}
+
+async fn record(store: &Store, id: DeliveryId) -> DeliveryRecord {
+    store.delivery(&tenant(), id).await.unwrap().unwrap()
+}
+
+async fn state(store: &Store, id: DeliveryId) -> State {
+    record(store, id).await.state
+}
+
+async fn total(store: &Store) -> i64 {
+    store.counts(&tenant()).await.unwrap().values().sum()
+}
