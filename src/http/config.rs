@@ -111,6 +111,7 @@ mod url_text {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
     use url::Url;
 
+    #[expect(clippy::ref_option, reason = "serde hands the field over like this")]
     pub(super) fn serialize<S: Serializer>(
         url: &Option<Url>,
         serializer: S,

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::routing::get;
+use http::header;
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -37,7 +38,10 @@ struct Redirect {
 pub(super) fn router(app: App, tasks: TaskTracker) -> Router {
     Router::new()
         // HEAD would run the GET, and whoever only looks must not use the link up.
-        .route(&format!("/{CALLBACK_PATH}"), get(callback).head(async || outcome::wrong_method()))
+        .route(
+            &format!("/{CALLBACK_PATH}"),
+            get(callback).head(async || ([(header::ALLOW, "GET")], outcome::wrong_method())),
+        )
         .with_state(Shared { app, tasks })
 }
 
@@ -48,18 +52,30 @@ async fn callback(
     let Ok(Query(Redirect { code, state, error })) = redirect else {
         return outcome::of(&Connected::UnknownState);
     };
+    let reported = error.is_some();
     // In a task of its own: a code works once, and a browser that goes away drops this future.
     let completing =
         async move { shared.app.complete_connect(Callback { state, code, error }).await };
     let task = shared.tasks.spawn(completing.in_current_span());
     match tokio::time::timeout(PATIENCE, task).await {
-        Ok(Ok(answer)) => told(answer),
+        Ok(Ok(answer)) => {
+            if let (true, Ok(Connected::Refused { code })) = (reported, &answer) {
+                let code = if is_code(code) { code } else { "(not a code)" };
+                tracing::warn!(code, "Slack's consent page refused to connect");
+            }
+            told(answer)
+        }
         Ok(Err(error)) => {
             tracing::error!(%error, "connecting broke off");
             outcome::internal()
         }
         Err(_) => outcome::still_working(),
     }
+}
+
+/// Whether this looks as Slack's error codes do: the address is anybody's text, and the log is not.
+fn is_code(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
 fn told(answer: Result<Connected, app::Error>) -> Page {
@@ -82,6 +98,14 @@ mod tests {
     use http::StatusCode;
 
     use super::*;
+
+    #[test]
+    fn what_is_logged_of_the_address_is_a_code_or_nothing() {
+        assert!(is_code("invalid_team_for_non_distributed_app"));
+        for text in ["", "two words", "a@b", "line\nbreak", &"a".repeat(65)] {
+            assert!(!is_code(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_failure_is_told_without_its_cause() {

@@ -106,7 +106,7 @@ impl Page {
 
     pub(super) fn html(&self) -> Result<String, minijinja::Error> {
         TEMPLATES.get_template(LAYOUT)?.render(minijinja::context! {
-            page => minijinja::Value::from_serialize(self),
+            page => minijinja::value::Serde(self),
             style => minijinja::Value::from_safe_string(STYLE.to_owned()),
         })
     }
