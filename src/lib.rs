@@ -1,5 +1,6 @@
 //! Herald delivers a platform's notifications to Slack.
 
+pub mod delivery;
 pub mod directory;
 pub mod domain;
 pub mod sandbox;

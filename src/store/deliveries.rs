@@ -23,7 +23,10 @@ pub enum Kind {
     #[default]
     Normal,
     /// A test message: the person's preference does not hold it back (requirements.md section 3).
-    Test,
+    Test {
+        /// Neither does the tenant's switch: an administrator tries before turning it on.
+        despite_switch: bool,
+    },
 }
 
 impl Kind {
@@ -32,7 +35,8 @@ impl Kind {
     pub fn code(self) -> &'static str {
         match self {
             Self::Normal => "normal",
-            Self::Test => "test",
+            Self::Test { despite_switch: false } => "test",
+            Self::Test { despite_switch: true } => "test_despite_switch",
         }
     }
 
@@ -40,7 +44,8 @@ impl Kind {
     pub fn from_code(code: &str) -> Option<Self> {
         match code {
             "normal" => Some(Self::Normal),
-            "test" => Some(Self::Test),
+            "test" => Some(Self::Test { despite_switch: false }),
+            "test_despite_switch" => Some(Self::Test { despite_switch: true }),
             _ => None,
         }
     }
