@@ -1,8 +1,10 @@
 //! Herald delivers a platform's notifications to Slack.
 
+pub mod app;
 pub mod delivery;
 pub mod directory;
 pub mod domain;
+pub mod rpc;
 pub mod sandbox;
 pub mod slack;
 pub mod store;

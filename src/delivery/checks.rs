@@ -106,9 +106,8 @@ pub(super) fn switch(
     event: &EventType,
 ) -> Option<Suppression> {
     match (kind, preferences) {
-        (Kind::Test { despite_switch }, _) => {
-            (!settings.sending_allowed && !despite_switch).then_some(Suppression::SendingOff)
-        }
+        (Kind::AdministratorTest, _) => None,
+        (Kind::Test, _) => (!settings.sending_allowed).then_some(Suppression::SendingOff),
         (Kind::Normal, Some(preferences)) => suppression(settings, preferences, event),
         (Kind::Normal, None) => {
             let open = Settings { opt_in: false, ..settings.clone() };
@@ -219,22 +218,19 @@ mod tests {
     fn a_choice_counts_for_messages_but_not_for_tests() {
         let off = |facts: &mut Owned| facts.preferences.all = Preference::Off;
         assert_eq!(judged(off), suppressed(Suppression::PreferenceAll));
-        let test = Kind::Test { despite_switch: false };
-        assert_eq!(
-            judged(|facts| {
-                off(facts);
-                facts.kind = test;
-            }),
-            None
-        );
+        let test = judged(|facts| {
+            off(facts);
+            facts.kind = Kind::Test;
+        });
+        assert_eq!(test, None);
     }
 
     #[test]
     fn the_tenants_switch_holds_tests_back_but_for_administrators() {
         for (kind, expected) in [
             (Kind::Normal, suppressed(Suppression::SendingOff)),
-            (Kind::Test { despite_switch: false }, suppressed(Suppression::SendingOff)),
-            (Kind::Test { despite_switch: true }, None),
+            (Kind::Test, suppressed(Suppression::SendingOff)),
+            (Kind::AdministratorTest, None),
         ] {
             let verdict = judged(|facts| {
                 facts.settings.sending_allowed = false;

@@ -1,5 +1,6 @@
 //! Writes that must not be given up while the database is away: what Slack answered is known to
-//! nobody else.
+//! nobody else. They are fenced by lease tokens, so a repeat of what was done already changes
+//! nothing.
 
 use std::time::Duration;
 
@@ -9,26 +10,30 @@ use crate::store;
 /// Waits grow to this many times the first.
 const LONGEST: u32 = 16;
 
-impl Delivery {
-    /// Does `work` until it succeeds, or fails for a reason that waiting does not mend. It is fenced
-    /// by its lease token, so that a repeat of what was done already changes nothing.
-    pub(super) async fn insist<T>(
-        &self,
-        work: impl AsyncFn() -> Result<T, store::Error>,
-    ) -> Result<T, store::Error> {
-        let mut factor = 1;
-        loop {
-            match work().await {
-                Err(error) if passes(&error) => {
-                    if factor == 1 {
-                        tracing::warn!(%error, "the outbox cannot be written; trying on");
-                    }
-                    tokio::time::sleep(self.inner.timing.retry.mul_f64(0.1) * factor).await;
-                    factor = (factor * 2).min(LONGEST);
-                }
-                done => return done,
-            }
+/// The waits between the tries of one write.
+pub(super) struct Tries {
+    first: Duration,
+    factor: u32,
+}
+
+impl Tries {
+    /// Waits where another try may succeed, and says so.
+    pub(super) async fn again(&mut self, error: &store::Error) -> bool {
+        if !passes(error) {
+            return false;
         }
+        if self.factor == 1 {
+            tracing::warn!(%error, "the outbox cannot be written; trying on");
+        }
+        tokio::time::sleep(self.first * self.factor).await;
+        self.factor = (self.factor * 2).min(LONGEST);
+        true
+    }
+}
+
+impl Delivery {
+    pub(super) fn tries(&self) -> Tries {
+        Tries { first: self.inner.timing.retry / 10, factor: 1 }
     }
 
     /// The wait after an error of the store, before the same is asked again.

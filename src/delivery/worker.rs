@@ -56,8 +56,12 @@ impl Delivery {
         tracing::warn!(workspace = %claim.installation, %error, "a turn was given up");
         let wait = self.pause_after(&error);
         // Its lease would run out by itself; given back, the lane goes on sooner.
-        if let Err(error) = self.insist(async || self.inner.store.release(&claim, wait).await).await {
-            tracing::warn!(workspace = %claim.installation, %error, "a lane was not given back");
+        let mut tries = self.tries();
+        while let Err(error) = self.inner.store.release(&claim, wait).await {
+            if !tries.again(&error).await {
+                tracing::warn!(workspace = %claim.installation, %error, "a lane was not given back");
+                return;
+            }
         }
     }
 
@@ -275,15 +279,16 @@ impl Delivery {
     ) -> Result<(), store::Error> {
         let (claim, delivery) = (turn.claim, turn.head.delivery);
         let known = Instant::now();
-        let settled = self
-            .insist(async || {
-                let pace = pace.map(|pace| Pace {
-                    started_ago: pace.started_ago + known.elapsed(),
-                    ..pace
-                });
-                self.inner.store.settle(claim, delivery, &settle, pace).await
-            })
-            .await?;
+        let mut tries = self.tries();
+        let settled = loop {
+            let pace = pace
+                .map(|pace| Pace { started_ago: pace.started_ago + known.elapsed(), ..pace });
+            match self.inner.store.settle(claim, delivery, &settle, pace).await {
+                Ok(settled) => break settled,
+                Err(error) if tries.again(&error).await => {}
+                Err(error) => return Err(error),
+            }
+        };
         if !settled {
             tracing::debug!(%delivery, "another worker has taken this delivery over");
             return Ok(());

@@ -1,3 +1,375 @@
-//! Slack in a box.
+//! Slack in a box: a fake Slack on a real socket, faithful enough for any Slack client.
+//!
+//! It serves the Web API at `/api/<method>`, the authorize page at `/oauth/v2/authorize`, pushes
+//! signed events and interactions, keeps a log of every request, breaks on command, shows its
+//! conversations at `/`, and is driven in-process by [`Sandbox`] or by JSON under `/_sandbox/`.
+//! Facts about Slack come from docs.slack.dev; where Slack's pages are silent, reports of others
+//! decided. One sandbox is one workspace with one app.
+//!
+//! Durations that Slack dictates are multiplied by `time_scale`. `Retry-After` is in *unscaled*
+//! whole seconds: a client multiplies it by the same factor.
 
+mod args;
+mod auth;
+mod blocks;
+mod channels;
+mod chat;
+mod consent;
+mod control;
+mod conversation;
+mod conversations;
+mod directory;
+mod faults;
+pub mod fixture;
+mod http;
+mod interact;
+mod limits;
+mod log;
+mod methods;
+mod net;
+mod oauth;
 pub mod page;
+mod push;
+mod scopes;
+mod state;
+#[cfg(test)]
+mod tests;
+mod users;
+mod views;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{any, get};
+use axum::{Extension, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::domain::secret::Secret;
+use http::{Workspace, now_micros};
+
+pub use conversation::StoredMessage;
+pub use faults::{Fault, FaultKind, Raw, When};
+pub use limits::HistoryLimit;
+pub use log::LogEntry;
+pub use push::{Delivery, PushError};
+pub use state::{Change, ChangeKind, Options, Team};
+
+/// The largest request taken.
+const BODY: usize = 64 * 1024 * 1024;
+
+/// What the sandbox plays.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it listens; port 0 takes a free one.
+    pub addr: SocketAddr,
+    /// Enforce Slack's rate limits.
+    pub rate_limits: bool,
+    /// What every duration Slack dictates is multiplied by.
+    pub time_scale: f64,
+    pub client_id: String,
+    pub client_secret: Secret,
+    pub signing_secret: Secret,
+    pub app_id: String,
+    pub app_name: String,
+    /// Registered redirect URLs; empty takes every HTTPS or local one.
+    pub redirect_urls: Vec<String>,
+    /// Where signed events go.
+    pub events_url: Option<Url>,
+    /// Where interactions go.
+    pub interactions_url: Option<Url>,
+    /// Members from the start, as `users.list` objects; missing keys are filled in.
+    pub seed_members: Vec<Value>,
+    pub team: Team,
+    /// Scopes granted of those asked; `None` grants all.
+    pub granted_scopes: Option<Vec<String>>,
+    /// Tokens expire and come with a refresh token.
+    pub token_rotation: bool,
+    /// Installing needs an approval, so that the callback is never called.
+    pub require_approval: bool,
+    pub history_limit: HistoryLimit,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            rate_limits: true,
+            time_scale: 1.0,
+            client_id: "1234567890.0987654321".into(),
+            client_secret: Secret::new("sandbox-client-secret"),
+            signing_secret: Secret::new("sandbox-signing-secret"),
+            app_id: "A0SANDBOX01".into(),
+            app_name: "Herald".into(),
+            redirect_urls: Vec::new(),
+            events_url: None,
+            interactions_url: None,
+            seed_members: fixture::demo_members(),
+            team: Team {
+                id: "T0SANDBOX01".into(),
+                name: "Demo Workspace".into(),
+                enterprise_id: None,
+            },
+            granted_scopes: None,
+            token_rotation: false,
+            require_approval: false,
+            history_limit: HistoryLimit::Full,
+        }
+    }
+}
+
+/// A running sandbox; it stops when dropped.
+pub struct Sandbox {
+    addr: SocketAddr,
+    workspace: Arc<Workspace>,
+    sender: push::Sender,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+impl Sandbox {
+    /// Listens and serves.
+    pub async fn start(config: Config) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(config.addr).await?;
+        let addr = listener.local_addr()?;
+        let sender = push::Sender::new(
+            config.signing_secret.clone(),
+            config.events_url.clone(),
+            config.interactions_url.clone(),
+            config.time_scale,
+        )?;
+        let (pushes, queue) = mpsc::unbounded_channel();
+        let workspace = Arc::new(Workspace::new(seeded(config, addr), pushes));
+        let stop = CancellationToken::new();
+        let app = Router::new()
+            .route("/api/{method}", any(http::api))
+            .route("/oauth/v2/authorize", get(consent::show).post(consent::decide))
+            .merge(control::router())
+            .merge(page::router())
+            .layer(Extension(sender.clone()))
+            .layer(DefaultBodyLimit::max(BODY))
+            .with_state(Arc::clone(&workspace));
+        let listener = net::Cuttable { listener, stop: stop.clone() };
+        let service = app.into_make_service_with_connect_info::<net::Cut>();
+        let (serving, pushing) = (stop.clone(), sender.clone().run(queue, stop.clone()));
+        let server = tokio::spawn(async move {
+            let serve = axum::serve(listener, service);
+            tokio::select! {
+                () = serving.cancelled() => {}
+                // Neither ends before it is stopped.
+                _ = serve => {}
+                () = pushing => {}
+            }
+        });
+        Ok(Self { addr, workspace, sender, stop, server })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its base address; the Web API is at `api/<method>` below.
+    #[expect(clippy::expect_used, reason = "a socket address makes a URL")]
+    pub fn url(&self) -> Url {
+        Url::parse(&base(self.addr)).expect("a socket address makes a URL")
+    }
+
+    /// Stops listening, resets every connection and waits for the end.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        // An error would be a panic of the server, which is reported already.
+        drop((&mut self.server).await);
+    }
+
+    /// Adds a member (or replaces the one of its id); returns the id. Custom profile fields may
+    /// come along under `_fields`; with `"_raw": true` nothing is filled in.
+    pub fn add_member(&self, member: Value) -> String {
+        self.workspace.with(|state| state.add_member(member))
+    }
+
+    /// Merges `patch` into a member (RFC 7396). False where there is none.
+    pub fn update_member(&self, id: &str, patch: &Value) -> bool {
+        self.workspace.with(|state| state.update_member(id, patch, now_micros())).is_some()
+    }
+
+    /// Deactivates a member.
+    pub fn deactivate(&self, id: &str) -> bool {
+        self.update_member(id, &json!({ "deleted": true }))
+    }
+
+    /// Sets custom profile fields: `{"XF12345": "value"}`; null removes one.
+    pub fn set_profile_fields(&self, user: &str, fields: &Value) {
+        self.workspace.with(|state| state.directory.set_fields(user, fields));
+    }
+
+    /// Every message stored, in that order; deleted ones are marked.
+    pub fn messages(&self) -> Vec<StoredMessage> {
+        self.workspace.with(|state| state.stored_messages())
+    }
+
+    /// Every request to the Web API, of the last 200,000.
+    pub fn log(&self) -> Vec<LogEntry> {
+        self.log_after(0)
+    }
+
+    /// Requests numbered above `seq`.
+    pub fn log_after(&self, seq: u64) -> Vec<LogEntry> {
+        self.workspace.with(|state| state.log.after(seq))
+    }
+
+    /// Breaks something.
+    pub fn script(&self, fault: Fault) {
+        self.workspace.with(|state| state.faults.script(fault));
+    }
+
+    pub fn clear_faults(&self) {
+        self.workspace.with(|state| state.faults.clear());
+    }
+
+    /// Installs the app without the authorize page; the token.
+    pub fn install(&self, scopes: &[&str]) -> Secret {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        Secret::new(self.workspace.with(|state| state.install(scopes, now_micros()).token))
+    }
+
+    /// One token, or with `None` every one, answers `code` from now on: `token_revoked`,
+    /// `account_inactive`, `token_expired`, `invalid_auth`…
+    pub fn revoke_token(&self, token: Option<&Secret>, code: &str) {
+        self.workspace.with(|state| state.tokens.kill(token.map(Secret::expose), code));
+    }
+
+    /// Removes the app: tokens answer `account_inactive`; `tokens_revoked` and `app_uninstalled`
+    /// are pushed.
+    pub fn uninstall(&self) {
+        self.workspace.with(state::State::uninstall);
+    }
+
+    /// Replaces the scopes of every token.
+    pub fn set_scopes(&self, scopes: &[&str]) {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        self.workspace.with(|state| state.tokens.set_scopes(scopes));
+    }
+
+    /// Changes the switches.
+    pub fn configure(&self, change: impl FnOnce(&mut Options)) {
+        self.workspace.with(|state| change(&mut state.options));
+    }
+
+    /// A channel of this name with these members; its id. The bot's id is [`Sandbox::bot_user_id`].
+    pub fn create_channel(&self, name: &str, private: bool, members: &[&str]) -> String {
+        let kind = if private { conversation::Kind::Private } else { conversation::Kind::Public };
+        self.workspace.with(|state| state.create_channel(name, kind, members, now_micros()))
+    }
+
+    pub fn bot_user_id(&self) -> String {
+        self.workspace.with(|state| state.app.bot_user_id.clone())
+    }
+
+    /// Fires at every message stored, changed or deleted. A reader 4,096 behind is told so.
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.workspace.changes.subscribe()
+    }
+
+    /// The number of messages stored so far; `wait_for(|n| *n >= 11)` misses none.
+    pub fn stored(&self) -> watch::Receiver<u64> {
+        self.workspace.stored.subscribe()
+    }
+
+    /// Pushes an event: its inner payload, as `{"type":"app_uninstalled"}`. Returns its
+    /// `event_id`. `url_verification` and `app_rate_limited` are sent flat.
+    pub fn push_event(&self, inner: Value) -> String {
+        self.workspace.push(inner)
+    }
+
+    /// Every attempt to push an event, of the last 10,000.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.sender.deliveries()
+    }
+
+    /// The number of attempts so far; fires at each.
+    pub fn delivery_attempts(&self) -> watch::Receiver<u64> {
+        self.sender.attempts.subscribe()
+    }
+
+    /// The person of the conversation presses a button; the status the app answered.
+    pub async fn press_button(
+        &self,
+        conversation: &str,
+        ts: &str,
+        action_id: &str,
+    ) -> Result<u16, PushError> {
+        let press = interact::Press {
+            conversation: conversation.to_owned(),
+            ts: ts.to_owned(),
+            action_id: Some(action_id.to_owned()),
+            block_id: None,
+            user: None,
+        };
+        let payload = self.workspace.with(|state| state.press(&press, now_micros()))?;
+        self.sender.interact(&payload).await
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn base(addr: SocketAddr) -> String {
+    let ip = if addr.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { addr.ip() };
+    format!("http://{}/", SocketAddr::new(ip, addr.port()))
+}
+
+/// The workspace at the start: the members, `#general` with all of them.
+fn seeded(config: Config, addr: SocketAddr) -> state::State {
+    let mut state = state::State {
+        team: config.team,
+        app: state::App {
+            id: config.app_id,
+            name: config.app_name,
+            bot_user_id: "U0SANDBOXBOT".into(),
+            bot_id: "B0SANDBOX01".into(),
+        },
+        client_id: config.client_id,
+        client_secret: config.client_secret,
+        redirect_urls: config.redirect_urls,
+        time_scale: config.time_scale,
+        options: Options {
+            rate_limits: config.rate_limits,
+            token_rotation: config.token_rotation,
+            require_approval: config.require_approval,
+            granted_scopes: config.granted_scopes,
+            history_limit: config.history_limit,
+            ..Options::default()
+        },
+        directory: directory::Directory::default(),
+        conversations: conversation::Conversations::default(),
+        tokens: auth::Tokens::default(),
+        codes: std::collections::HashMap::new(),
+        views: std::collections::HashMap::new(),
+        limits: limits::Limits::new(config.time_scale),
+        faults: faults::Faults::default(),
+        log: log::Log::default(),
+        effects: Vec::new(),
+        events_wanted: false,
+        responses: std::collections::HashMap::new(),
+        base: base(addr),
+        counter: 0,
+    };
+    for (ordering, (id, label)) in fixture::FIELDS.into_iter().enumerate() {
+        state.directory.definitions.push(directory::definition(id, label, ordering));
+    }
+    for member in config.seed_members {
+        state.add_member(member);
+    }
+    state.create_channel("general", conversation::Kind::Public, &[], now_micros());
+    // Only what happens from now on is told.
+    state.events_wanted = config.events_url.is_some();
+    state
+}

@@ -23,10 +23,9 @@ pub enum Kind {
     #[default]
     Normal,
     /// A test message: the person's preference does not hold it back (requirements.md section 3).
-    Test {
-        /// Neither does the tenant's switch: an administrator tries before turning it on.
-        despite_switch: bool,
-    },
+    Test,
+    /// A test message that an administrator asked for: the tenant's switch does not either.
+    AdministratorTest,
 }
 
 impl Kind {
@@ -35,8 +34,8 @@ impl Kind {
     pub fn code(self) -> &'static str {
         match self {
             Self::Normal => "normal",
-            Self::Test { despite_switch: false } => "test",
-            Self::Test { despite_switch: true } => "test_despite_switch",
+            Self::Test => "test",
+            Self::AdministratorTest => "administrator_test",
         }
     }
 
@@ -44,8 +43,8 @@ impl Kind {
     pub fn from_code(code: &str) -> Option<Self> {
         match code {
             "normal" => Some(Self::Normal),
-            "test" => Some(Self::Test { despite_switch: false }),
-            "test_despite_switch" => Some(Self::Test { despite_switch: true }),
+            "test" => Some(Self::Test),
+            "administrator_test" => Some(Self::AdministratorTest),
             _ => None,
         }
     }

@@ -31,9 +31,7 @@ async fn history_reads_like_the_present() {
 #[tokio::test]
 async fn archiving_is_bounded_and_shared() {
     for store in test_stores().await {
-        let many = (0..20)
-            .map(|_| delivery(Target::Ended(herald::store::End::Expired)))
-            .collect();
+        let many = (0..20).map(|_| delivery(Target::Ended(herald::store::End::Expired))).collect();
         store.accept(call("r1", many)).await.unwrap();
         assert_eq!(store.archive(Duration::ZERO, 6).await.unwrap(), 6);
         let (one, two) =

@@ -29,9 +29,7 @@ impl Seen {
     async fn serve(&self, store: &Store, claim: &LaneClaim, dice: usize) {
         let Some(head) = store.head(claim).await.unwrap() else { return };
         let id = head.delivery;
-        if head.state == State::Pending
-            && store.intend(claim, id, LEASE).await.unwrap().is_none()
-        {
+        if head.state == State::Pending && store.intend(claim, id, LEASE).await.unwrap().is_none() {
             return;
         }
         let before = self.in_flight.lock().unwrap().insert(claim.lane.clone(), id);
@@ -74,7 +72,8 @@ async fn race(store: &TestStore) {
         tasks.spawn(async move {
             for _ in 0..CALLS {
                 // Lanes in another order for each caller: the store must not deadlock on it.
-                let lanes = (0..LANES).map(|to| delivery(lane(&format!("U{}", (to + caller) % LANES))));
+                let lanes =
+                    (0..LANES).map(|to| delivery(lane(&format!("U{}", (to + caller) % LANES))));
                 let call = call(&uuid().to_string(), lanes.collect());
                 let ids: Vec<_> = call.deliveries.iter().map(|new| new.id).collect();
                 store.accept(call).await.unwrap();

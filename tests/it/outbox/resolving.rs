@@ -73,7 +73,10 @@ async fn not_yet_waits_and_an_end_says_why() {
         let end = Resolved::End(End::Unreachable(NoMatch::NoMember));
         assert!(store.settle_resolving(token, id, &end).await.unwrap());
         let record = record(&store, id).await;
-        assert_eq!((record.state, record.reason.as_deref()), (State::Unreachable, Some("no_member")));
+        assert_eq!(
+            (record.state, record.reason.as_deref()),
+            (State::Unreachable, Some("no_member"))
+        );
         assert_eq!(ended.recv().await.unwrap(), id);
     }
 }
@@ -83,10 +86,7 @@ async fn a_damaged_notification_does_not_hold_back_the_others() {
     for store in test_stores().await {
         let (damaged, whole) = (unresolved("r1"), unresolved("r2"));
         let id = whole.deliveries[0].id;
-        let sql = format!(
-            "UPDATE notifications SET link = data WHERE id = '{}'",
-            damaged.id
-        );
+        let sql = format!("UPDATE notifications SET link = data WHERE id = '{}'", damaged.id);
         let other = damaged.deliveries[0].id;
         store.accept(damaged).await.unwrap();
         store.accept(whole).await.unwrap();

@@ -6,7 +6,9 @@ use herald::domain::delivery::State;
 use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::store::{End, RecoverOutcome, Settle, WaitScope};
 
-use super::{HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, state};
+use super::{
+    HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, state,
+};
 use crate::support::store::test_stores;
 
 #[tokio::test]
@@ -128,8 +130,16 @@ async fn a_dead_token_while_in_doubt_leaves_the_doubt() {
 async fn ends_before_any_request_say_why() {
     for store in test_stores().await {
         let ends = [
-            (End::Suppressed(Suppression::PreferenceAll), State::Suppressed, Some("preference_all_off")),
-            (End::Unreachable(NoMatch::Deactivated), State::Unreachable, Some("member_deactivated")),
+            (
+                End::Suppressed(Suppression::PreferenceAll),
+                State::Suppressed,
+                Some("preference_all_off"),
+            ),
+            (
+                End::Unreachable(NoMatch::Deactivated),
+                State::Unreachable,
+                Some("member_deactivated"),
+            ),
             (End::Expired, State::Expired, None),
         ];
         for (end, expected, reason) in ends {

@@ -1,0 +1,209 @@
+//! The authorize page: what an administrator sees when installing the app.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use url::Url;
+
+use super::http::{Workspace, now_micros};
+use super::scopes;
+use super::state::State;
+
+/// What the address asks for, checked.
+struct Ask {
+    scopes: BTreeSet<String>,
+    /// Where to go back, and whether the address named it.
+    redirect: Url,
+    named: Option<String>,
+    state: Option<String>,
+}
+
+/// An error shown on the page; the person is not sent back.
+struct Refused {
+    code: &'static str,
+    sentence: String,
+}
+
+fn refuse<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused { code, sentence: sentence.into() })
+}
+
+type Fields = HashMap<String, String>;
+
+fn fields(bytes: &[u8]) -> Fields {
+    url::form_urlencoded::parse(bytes).into_owned().collect()
+}
+
+fn check(state: &State, fields: &Fields) -> Result<Ask, Refused> {
+    if fields.get("client_id") != Some(&state.client_id) {
+        return refuse("invalid_client_id", "There is no app with this client_id.");
+    }
+    let asked = scopes::parse(fields.get("scope").map_or("", String::as_str));
+    if asked.is_empty() {
+        return refuse("invalid_scope", "The app asks for no scope.");
+    }
+    if let Some(scope) = asked.iter().find(|scope| !scopes::is_known(scope)) {
+        return refuse("invalid_scope", format!("There is no bot scope {scope}."));
+    }
+    let named = fields.get("redirect_uri").filter(|uri| !uri.is_empty()).cloned();
+    let registered = &state.redirect_urls;
+    let Some(target) = named.as_ref().or(registered.first()) else {
+        return refuse("bad_redirect_uri", "No redirect_uri was given and none is registered.");
+    };
+    let Ok(redirect) = Url::parse(target) else {
+        return refuse("bad_redirect_uri", "The redirect_uri is not a URL.");
+    };
+    let loopback = matches!(redirect.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let fits = registered.is_empty() || registered.iter().any(|base| below(base, target));
+    if redirect.fragment().is_some() || !(redirect.scheme() == "https" || loopback) || !fits {
+        let sentence = "The redirect_uri must be HTTPS (or local), without fragment, and equal to \
+                        or below a registered one.";
+        return refuse("bad_redirect_uri", sentence);
+    }
+    Ok(Ask { scopes: asked, redirect, named, state: fields.get("state").cloned() })
+}
+
+/// Whether `target` is `base` or a path or query below it.
+fn below(base: &str, target: &str) -> bool {
+    target.strip_prefix(base).is_some_and(|rest| {
+        rest.is_empty() || base.ends_with('/') || rest.starts_with('/') || rest.starts_with('?')
+    })
+}
+
+/// `GET /oauth/v2/authorize`.
+pub(super) async fn show(
+    Shared(workspace): Shared<Arc<Workspace>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let fields = fields(query.unwrap_or_default().as_bytes());
+    workspace.with(|state| match check(state, &fields) {
+        Ok(ask) => Html(consent(state, &ask, &fields)).into_response(),
+        Err(refused) => refusal(&refused),
+    })
+}
+
+/// `POST /oauth/v2/authorize`: `decision` is `allow`, `cancel` or, where an approval is needed,
+/// `request`.
+pub(super) async fn decide(
+    Shared(workspace): Shared<Arc<Workspace>>,
+    RawQuery(query): RawQuery,
+    body: Bytes,
+) -> Response {
+    let mut fields = fields(query.unwrap_or_default().as_bytes());
+    fields.extend(url::form_urlencoded::parse(&body).into_owned());
+    let now = now_micros();
+    workspace.with(|state| {
+        let ask = match check(state, &fields) {
+            Ok(ask) => ask,
+            Err(refused) => return refusal(&refused),
+        };
+        let mut back = ask.redirect.clone();
+        match fields.get("decision").map(String::as_str) {
+            _ if state.options.require_approval => return Html(requested(state)).into_response(),
+            Some("allow") => {
+                let code = state.new_code(&ask.scopes, ask.named.clone(), now);
+                back.query_pairs_mut().append_pair("code", &code);
+            }
+            _ => {
+                let said = "The user has denied your access request";
+                let mut pairs = back.query_pairs_mut();
+                pairs.append_pair("error", "access_denied").append_pair("error_description", said);
+            }
+        }
+        if let Some(state) = &ask.state {
+            back.query_pairs_mut().append_pair("state", state);
+        }
+        (StatusCode::FOUND, [(header::LOCATION, String::from(back))]).into_response()
+    })
+}
+
+fn refusal(refused: &Refused) -> Response {
+    let body = format!(
+        "<h1>Something went wrong when authorizing this app.</h1><p>{}</p>\
+         <p class=\"code\">{}</p>",
+        escape(&refused.sentence),
+        refused.code
+    );
+    (StatusCode::BAD_REQUEST, Html(page("Error", &body))).into_response()
+}
+
+fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
+    let (app, team) = (escape(&state.app.name), escape(&state.team.name));
+    let mut body = format!(
+        "<div class=\"logo\">{}</div><h1><b>{app}</b> is requesting permission to access the \
+         <b>{team}</b> Slack workspace</h1><h2>What will {app} be able to do?</h2><ul>",
+        app.chars().next().unwrap_or('A')
+    );
+    for scope in &ask.scopes {
+        write!(body, "<li><code>{}</code></li>", escape(scope)).unwrap_or_default();
+    }
+    body.push_str("</ul><form method=\"post\" action=\"/oauth/v2/authorize\">");
+    for key in ["client_id", "scope", "user_scope", "redirect_uri", "state", "team"] {
+        if let Some(value) = fields.get(key) {
+            let value = escape(value);
+            write!(body, "<input type=\"hidden\" name=\"{key}\" value=\"{value}\">")
+                .unwrap_or_default();
+        }
+    }
+    body.push_str(if state.options.require_approval {
+        "<p>This workspace requires an administrator's approval to install apps.</p>\
+         <button name=\"decision\" value=\"request\" class=\"allow\">Request to install</button>"
+    } else {
+        "<button name=\"decision\" value=\"cancel\">Cancel</button>\
+         <button name=\"decision\" value=\"allow\" class=\"allow\">Allow</button>"
+    });
+    body.push_str("</form>");
+    page(&format!("Install {app}"), &body)
+}
+
+fn requested(state: &State) -> String {
+    let body = format!(
+        "<h1>Your request to install <b>{}</b> was sent</h1><p>An administrator of {} will look \
+         at it. Nothing else happens here: the app is not told.</p>",
+        escape(&state.app.name),
+        escape(&state.team.name)
+    );
+    page("Request sent", &body)
+}
+
+fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} | Slack in \
+         a box</title><meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style>\
+         </head><body><main>{body}</main><footer>Slack in a box: a fake workspace. Nothing here \
+         reaches slack.com.</footer></body></html>"
+    )
+}
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;background:#f8f8f8;color:#1d1c1d;\
+margin:0;padding:4rem 1rem}main{max-width:34rem;margin:auto;background:#fff;border:1px solid #ddd;\
+border-radius:12px;padding:2.5rem}h1{font-size:1.5rem;font-weight:400}h2{font-size:1rem}\
+.logo{width:3.5rem;height:3.5rem;border-radius:12px;background:#4a154b;color:#fff;display:grid;\
+place-items:center;font-size:1.75rem;font-weight:700}ul{columns:2;padding-left:1.25rem}\
+button{font:inherit;font-weight:700;padding:.6rem 1.6rem;border-radius:6px;border:1px solid #bbb;\
+background:#fff;margin:1rem .5rem 0 0;cursor:pointer}.allow{background:#007a5a;color:#fff;\
+border-color:#007a5a}.code{font-family:monospace;color:#666}footer{text-align:center;color:#777;\
+margin-top:1.5rem;font-size:.85rem}";
+
+fn escape(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_equal_or_below() {
+        assert!(below("https://a.example/cb", "https://a.example/cb"));
+        assert!(below("https://a.example/cb", "https://a.example/cb/x"));
+        assert!(!below("https://a.example/cb", "https://a.example/cbx"));
+        assert!(!below("https://a.example", "https://a.example.org/"));
+    }
+}

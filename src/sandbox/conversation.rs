@@ -1,0 +1,350 @@
+//! Conversations and their messages, as they are kept.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::state::{Error, State};
+
+/// What a conversation is; decides the scopes it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Im,
+    Mpim,
+    Public,
+    Private,
+}
+
+impl Kind {
+    /// The scope prefix.
+    pub(super) fn scope(self, suffix: &str) -> String {
+        let prefix = match self {
+            Self::Im => "im",
+            Self::Mpim => "mpim",
+            Self::Public => "channels",
+            Self::Private => "groups",
+        };
+        format!("{prefix}:{suffix}")
+    }
+
+    /// As the control endpoints name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Im => "im",
+            Self::Mpim | Self::Private => "group",
+            Self::Public => "channel",
+        }
+    }
+}
+
+/// One message. `ts` in microseconds; [`ts_text`] writes it.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) seq: u64,
+    pub(super) ts: i64,
+    /// Who wrote it; the bot's user id for the app's own.
+    pub(super) author: String,
+    pub(super) username: Option<String>,
+    pub(super) text: String,
+    pub(super) blocks: Value,
+    pub(super) attachments: Value,
+    pub(super) metadata: Value,
+    pub(super) thread: Option<i64>,
+    pub(super) broadcast: bool,
+    pub(super) edited: Option<i64>,
+    pub(super) deleted: bool,
+    pub(super) stored_at: i64,
+}
+
+impl Message {
+    /// A plain message, to be appended.
+    pub(super) fn new(seq: u64, author: String, text: String, blocks: Value) -> Self {
+        Self {
+            seq,
+            ts: 0,
+            author,
+            username: None,
+            text,
+            blocks,
+            attachments: Value::Null,
+            metadata: Value::Null,
+            thread: None,
+            broadcast: false,
+            edited: None,
+            deleted: false,
+            stored_at: 0,
+        }
+    }
+}
+
+/// A message as tests and the demo read it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoredMessage {
+    pub conversation: String,
+    /// The other side of a direct message.
+    pub user: Option<String>,
+    pub ts: String,
+    pub text: String,
+    /// An array, or null.
+    pub blocks: Value,
+    pub metadata: Value,
+    pub thread_ts: Option<String>,
+    /// Microseconds since the epoch.
+    pub stored_at: i64,
+    pub deleted: bool,
+}
+
+pub(super) struct Conversation {
+    pub(super) id: String,
+    pub(super) kind: Kind,
+    /// The person of a direct message.
+    pub(super) user: Option<String>,
+    pub(super) name: String,
+    pub(super) topic: String,
+    pub(super) purpose: String,
+    pub(super) created: i64,
+    pub(super) creator: String,
+    pub(super) members: BTreeSet<String>,
+    pub(super) archived: bool,
+    /// The `ts` of every message with replies.
+    pub(super) threads: HashSet<i64>,
+    /// Ordered by `ts`.
+    pub(super) messages: Vec<Message>,
+}
+
+impl Conversation {
+    pub(super) fn find(&self, ts: i64) -> Option<&Message> {
+        let at = self.messages.binary_search_by_key(&ts, |message| message.ts).ok()?;
+        Some(&self.messages[at]).filter(|message| !message.deleted)
+    }
+
+    pub(super) fn find_mut(&mut self, ts: i64) -> Option<&mut Message> {
+        let at = self.messages.binary_search_by_key(&ts, |message| message.ts).ok()?;
+        Some(&mut self.messages[at]).filter(|message| !message.deleted)
+    }
+
+    /// A `ts` for a message stored now: unique and increasing here.
+    fn next_ts(&self, now: i64) -> i64 {
+        self.messages.last().map_or(now, |last| now.max(last.ts + 1))
+    }
+
+    /// Appends and returns the message's `ts`.
+    pub(super) fn append(&mut self, mut message: Message, now: i64) -> i64 {
+        message.ts = self.next_ts(now);
+        message.stored_at = now;
+        let ts = message.ts;
+        self.threads.extend(message.thread);
+        self.messages.push(message);
+        ts
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Conversations {
+    by_id: HashMap<String, Conversation>,
+    /// Ids in the order of creation.
+    pub(super) order: Vec<String>,
+    /// Direct messages by the set of people in them.
+    by_people: HashMap<String, String>,
+}
+
+impl Conversations {
+    pub(super) fn get(&self, id: &str) -> Option<&Conversation> {
+        self.by_id.get(id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Conversation> {
+        self.by_id.get_mut(id)
+    }
+
+    pub(super) fn insert(&mut self, conversation: Conversation) {
+        self.order.push(conversation.id.clone());
+        self.by_id.insert(conversation.id.clone(), conversation);
+    }
+
+    /// The channel of this name, with or without `#`.
+    pub(super) fn by_name(&self, name: &str) -> Option<&Conversation> {
+        let name = name.trim_start_matches('#');
+        self.by_id.values().find(|c| c.user.is_none() && c.name == name && !name.is_empty())
+    }
+
+    pub(super) fn with_people(&self, people: &[String]) -> Option<&str> {
+        self.by_people.get(&people.join(",")).map(String::as_str)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Conversation> {
+        self.order.iter().filter_map(|id| self.by_id.get(id))
+    }
+}
+
+impl State {
+    /// The bot's direct or group message with these people (sorted), opened if need be; with
+    /// whether it was open already.
+    pub(super) fn open_with(&mut self, people: &[String], now: i64) -> (String, bool) {
+        if let Some(id) = self.conversations.with_people(people) {
+            return (id.to_owned(), true);
+        }
+        let single = people.len() == 1;
+        let id = self.new_id(if single { 'D' } else { 'C' });
+        let mut members: BTreeSet<String> = people.iter().cloned().collect();
+        members.insert(self.app.bot_user_id.clone());
+        let name = if single { String::new() } else { format!("mpdm-{}", people.join("--")) };
+        self.conversations.insert(Conversation {
+            id: id.clone(),
+            kind: if single { Kind::Im } else { Kind::Mpim },
+            user: people.first().filter(|_| single).cloned(),
+            name,
+            topic: String::new(),
+            purpose: String::new(),
+            created: now / 1_000_000,
+            creator: self.app.bot_user_id.clone(),
+            members,
+            archived: false,
+            threads: HashSet::new(),
+            messages: Vec::new(),
+        });
+        self.conversations.by_people.insert(people.join(","), id.clone());
+        (id, false)
+    }
+
+    /// A new channel.
+    pub(super) fn create_channel(
+        &mut self,
+        name: &str,
+        kind: Kind,
+        members: &[&str],
+        now: i64,
+    ) -> String {
+        let id = self.new_id('C');
+        self.conversations.insert(Conversation {
+            id: id.clone(),
+            kind,
+            user: None,
+            name: name.to_owned(),
+            topic: String::new(),
+            purpose: String::new(),
+            created: now / 1_000_000,
+            creator: self.app.bot_user_id.clone(),
+            members: members.iter().map(|id| (*id).to_owned()).collect(),
+            archived: false,
+            threads: HashSet::new(),
+            messages: Vec::new(),
+        });
+        id
+    }
+
+    /// A person writes; the message's `ts`, or `None` where there is no such conversation.
+    pub(super) fn write_as(
+        &mut self,
+        id: &str,
+        user: &str,
+        text: String,
+        now: i64,
+    ) -> Option<String> {
+        self.counter += 1;
+        let message = Message::new(self.counter, user.to_owned(), text, Value::Null);
+        let ts = ts_text(self.conversations.get_mut(id)?.append(message, now));
+        self.changed(super::state::ChangeKind::Stored, id, ts.clone());
+        Some(ts)
+    }
+
+    /// Every message in the order of storing.
+    pub(super) fn stored_messages(&self) -> Vec<StoredMessage> {
+        let mut all: Vec<_> = (self.conversations.iter())
+            .flat_map(|c| c.messages.iter().map(move |m| (m.seq, stored(c, m))))
+            .collect();
+        all.sort_by_key(|(seq, _)| *seq);
+        all.into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// A message as the Web API shows it. Without `all_metadata` only the event type of its
+    /// metadata is there.
+    pub(super) fn message_json(&self, message: &Message, all_metadata: bool) -> Value {
+        let mut json = json!({
+            "type": "message", "user": message.author, "text": message.text,
+            "ts": ts_text(message.ts), "team": self.team.id,
+        });
+        if message.author == self.app.bot_user_id {
+            json["bot_id"] = json!(self.app.bot_id);
+            json["app_id"] = json!(self.app.id);
+            json["bot_profile"] = json!({
+                "id": self.app.bot_id, "app_id": self.app.id, "name": self.app.name,
+                "team_id": self.team.id, "deleted": false, "updated": 1_700_000_000,
+                "user_id": self.app.bot_user_id,
+            });
+        }
+        if let Some(username) = &message.username {
+            json["username"] = json!(username);
+        }
+        for (key, value) in [("blocks", &message.blocks), ("attachments", &message.attachments)] {
+            if !value.is_null() {
+                json[key] = value.clone();
+            }
+        }
+        if !message.metadata.is_null() {
+            json["metadata"] = if all_metadata {
+                message.metadata.clone()
+            } else {
+                json!({ "event_type": message.metadata["event_type"] })
+            };
+        }
+        if let Some(thread) = message.thread {
+            json["thread_ts"] = json!(ts_text(thread));
+        }
+        if let Some(edited) = message.edited {
+            json["edited"] = json!({ "user": self.app.bot_id, "ts": ts_text(edited) });
+        }
+        json
+    }
+}
+
+fn stored(conversation: &Conversation, message: &Message) -> StoredMessage {
+    StoredMessage {
+        conversation: conversation.id.clone(),
+        user: conversation.user.clone(),
+        ts: ts_text(message.ts),
+        text: message.text.clone(),
+        blocks: message.blocks.clone(),
+        metadata: message.metadata.clone(),
+        thread_ts: message.thread.map(ts_text),
+        stored_at: message.stored_at,
+        deleted: message.deleted,
+    }
+}
+
+/// Microseconds as Slack writes a `ts`: `1503435956.000247`.
+pub(super) fn ts_text(micros: i64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+/// The other way; fewer digits are padded.
+pub(super) fn parse_ts(text: &str) -> Option<i64> {
+    let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if seconds.is_empty() || fraction.len() > 6 || !digits(seconds) || !digits(fraction) {
+        return None;
+    }
+    let micros: i64 = format!("{fraction:0<6}").parse().ok()?;
+    seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)
+}
+
+/// The `ts` argument, or `code`.
+pub(super) fn ts_arg(text: Option<&str>, code: &'static str) -> Result<Option<i64>, Error> {
+    text.map(|text| parse_ts(text).ok_or(Error::from(code))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ts_is_text_with_six_digits() {
+        assert_eq!(ts_text(1_503_435_956_000_247), "1503435956.000247");
+        assert_eq!(parse_ts("1503435956.000247"), Some(1_503_435_956_000_247));
+        assert_eq!(parse_ts("1503435956.5"), Some(1_503_435_956_500_000));
+        assert_eq!(parse_ts("0"), Some(0));
+        assert_eq!(parse_ts("yesterday"), None);
+        assert_eq!(parse_ts("-1"), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! The demo workspace: people of a small company, with the odd cases every directory has.
+
+use serde_json::{Value, json};
+
+/// Custom profile fields of the demo workspace: id and label.
+pub const FIELDS: [(&str, &str); 2] = [("XF12345", "Employee ID"), ("XF67890", "Office")];
+
+struct Person {
+    id: &'static str,
+    name: &'static str,
+    display: &'static str,
+    email: Option<&'static str>,
+    title: &'static str,
+    zone: (&'static str, &'static str, i32),
+    locale: &'static str,
+    color: &'static str,
+}
+
+const LONDON: (&str, &str, i32) = ("Europe/London", "Greenwich Mean Time", 0);
+const BERLIN: (&str, &str, i32) = ("Europe/Berlin", "Central European Time", 3600);
+const NEW_YORK: (&str, &str, i32) = ("America/New_York", "Eastern Standard Time", -18_000);
+const TOKYO: (&str, &str, i32) = ("Asia/Tokyo", "Japan Standard Time", 32_400);
+const SAO_PAULO: (&str, &str, i32) = ("America/Sao_Paulo", "Brasilia Standard Time", -10_800);
+const KOLKATA: (&str, &str, i32) = ("Asia/Kolkata", "India Standard Time", 19_800);
+
+#[rustfmt::skip]
+const PEOPLE: [Person; 12] = [
+    Person { id: "U0DEMOADA", name: "Ada Demo", display: "ada", email: Some("ada@demo.example"), title: "Head of Platform", zone: LONDON, locale: "en-GB", color: "9f69e7" },
+    Person { id: "U0DEMOBEN", name: "Ben Demo", display: "ben", email: Some("ben@demo.example"), title: "Engineer", zone: NEW_YORK, locale: "en-US", color: "4bbe2e" },
+    Person { id: "U0DEMOCLA", name: "Clara Demo", display: "clara", email: Some("clara@demo.example"), title: "Designer", zone: BERLIN, locale: "de-DE", color: "e7392d" },
+    Person { id: "U0DEMODAI", name: "Daichi Demo", display: "daichi", email: Some("daichi@demo.example"), title: "Engineer", zone: TOKYO, locale: "ja-JP", color: "3c989f" },
+    Person { id: "U0DEMOELI", name: "Elif Demo", display: "elif", email: Some("elif@demo.example"), title: "Support", zone: BERLIN, locale: "tr-TR", color: "674b1b" },
+    Person { id: "U0DEMOFAB", name: "Fabio Demo", display: "fabio", email: Some("fabio@demo.example"), title: "Sales", zone: SAO_PAULO, locale: "pt-BR", color: "e96699" },
+    Person { id: "U0DEMOGIT", name: "Gita Demo", display: "gita", email: Some("gita@demo.example"), title: "Data Scientist", zone: KOLKATA, locale: "en-US", color: "db3150" },
+    Person { id: "U0DEMOHUG", name: "Hugo Demo", display: "", email: Some("hugo@demo.example"), title: "Finance", zone: BERLIN, locale: "fr-FR", color: "235e5b" },
+    Person { id: "U0DEMOIDA", name: "Ida Demo", display: "ida", email: None, title: "Contractor", zone: LONDON, locale: "en-GB", color: "5b89d5" },
+    Person { id: "U0DEMOJON", name: "Jonas Demo", display: "jonas", email: Some("jonas@demo.example"), title: "Engineer", zone: BERLIN, locale: "de-DE", color: "99a949" },
+    Person { id: "U0DEMOKIM", name: "Kim Demo", display: "kim", email: Some("kim@partner.example"), title: "Guest", zone: NEW_YORK, locale: "en-US", color: "684b6c" },
+    Person { id: "U0DEMOLEA", name: "Lea Demo", display: "lea", email: Some("lea@demo.example"), title: "Product", zone: LONDON, locale: "es-ES", color: "df3dc0" },
+];
+
+/// Members of the demo workspace: one without e-mail (Ida), one deactivated (Jonas), a guest
+/// (Kim), a bot and Slackbot. Custom fields are under `_fields`, which [`super::Sandbox`] takes off.
+#[must_use]
+pub fn demo_members() -> Vec<Value> {
+    let mut members: Vec<_> = PEOPLE.iter().map(member).collect();
+    for (index, id) in [(0, "1001"), (1, "1002")] {
+        members[index]["_fields"] = json!({ "XF12345": id, "XF67890": "London" });
+    }
+    members[0]["is_admin"] = json!(true);
+    members[0]["is_owner"] = json!(true);
+    members[9]["deleted"] = json!(true);
+    members[10]["is_restricted"] = json!(true);
+    members.push(json!({ "id": "U0DEMOBOT", "name": "deploybot", "real_name": "Deploy Bot",
+        "is_bot": true, "color": "2b6836",
+        "profile": { "real_name": "Deploy Bot", "bot_id": "B0DEMOBOT", "api_app_id": "A0DEMOBOT",
+            "always_active": true } }));
+    members.push(json!({ "id": "USLACKBOT", "name": "slackbot", "real_name": "Slackbot",
+        "is_bot": false, "tz": null, "color": "757575",
+        "profile": { "real_name": "Slackbot", "display_name": "Slackbot", "always_active": true } }));
+    members
+}
+
+fn member(person: &Person) -> Value {
+    let (zone, label, offset) = person.zone;
+    let mut member = json!({
+        "id": person.id, "name": person.name.to_lowercase().replace(' ', "."),
+        "real_name": person.name, "color": person.color, "tz": zone, "tz_label": label,
+        "tz_offset": offset, "locale": person.locale, "updated": 1_760_000_000,
+        "profile": { "real_name": person.name, "display_name": person.display,
+            "title": person.title },
+    });
+    if let Some(email) = person.email {
+        member["profile"]["email"] = json!(email);
+    }
+    member
+}
+
+/// Member number `n` of a large made-up workspace; the same for the same `n`.
+#[must_use]
+pub fn generated_member(n: u64) -> Value {
+    json!({
+        "id": format!("UG{n:09}"), "real_name": format!("Person {n}"), "tz": "Europe/London",
+        "profile": { "display_name": format!("person{n}"), "real_name": format!("Person {n}"),
+            "email": format!("person{n}@generated.example") },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_odd_cases_are_there() {
+        let members = demo_members();
+        assert_eq!(members.len(), 14);
+        let count = |test: &dyn Fn(&Value) -> bool| members.iter().filter(|m| test(m)).count();
+        assert_eq!(count(&|m| m["deleted"] == true), 1);
+        assert_eq!(count(&|m| m["is_bot"] == true), 1);
+        assert_eq!(count(&|m| m["is_restricted"] == true), 1);
+        assert_eq!(count(&|m| m["_fields"].is_object()), 2);
+        assert_eq!(count(&|m| m["id"] == "USLACKBOT"), 1);
+    }
+}

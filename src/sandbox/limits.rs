@@ -1,0 +1,176 @@
+//! Rate limits as Slack documents them: per method in one-minute windows, and one message a
+//! second for each channel with a short burst (docs.slack.dev, "Rate limits").
+//!
+//! Pure: the caller passes the time. All lengths are multiplied by the time factor; the waits
+//! returned are in *unscaled* microseconds, so that a client applying the same factor to
+//! `Retry-After` waits exactly as long as needed.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+const SECOND: i64 = 1_000_000;
+const WINDOW: i64 = 60 * SECOND;
+/// Messages a channel takes at once before one a second applies; Slack's figure is not published.
+const CHANNEL_BURST: i64 = 3;
+
+/// The rate class of a method: guaranteed calls a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tier {
+    One,
+    Two,
+    Three,
+    Four,
+    /// "Several hundred" a minute.
+    Special,
+}
+
+/// What `conversations.history` and `conversations.replies` give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryLimit {
+    /// Tier 3 and up to 999 objects: internal and Marketplace apps.
+    #[default]
+    Full,
+    /// One call a minute and 15 objects: distributed apps outside the Marketplace since 2025-05-29.
+    OnePerMinute15,
+}
+
+impl HistoryLimit {
+    /// The largest page.
+    pub(super) fn page(self) -> usize {
+        match self {
+            Self::Full => 999,
+            Self::OnePerMinute15 => 15,
+        }
+    }
+}
+
+struct Window {
+    started: i64,
+    calls: u32,
+}
+
+/// The counters of one app in one workspace.
+pub(super) struct Limits {
+    scale: f64,
+    windows: HashMap<&'static str, Window>,
+    /// When a channel's messages so far would have been sent at one a second.
+    channels: HashMap<String, i64>,
+}
+
+impl Limits {
+    pub(super) fn new(scale: f64) -> Self {
+        Self { scale, windows: HashMap::new(), channels: HashMap::new() }
+    }
+
+    /// Counts one call of `method`, or says how long to wait in unscaled microseconds.
+    pub(super) fn method(
+        &mut self,
+        method: &'static str,
+        tier: Tier,
+        history: HistoryLimit,
+        now: i64,
+    ) -> Result<(), i64> {
+        let slow = history == HistoryLimit::OnePerMinute15
+            && matches!(method, "conversations.history" | "conversations.replies");
+        let budget = if slow { 1 } else { budget(tier) };
+        let length = self.scaled(WINDOW);
+        let window = self.windows.entry(method).or_insert(Window { started: now, calls: 0 });
+        if now >= window.started + length || now < window.started {
+            *window = Window { started: now, calls: 0 };
+        }
+        if window.calls >= budget {
+            let wait = window.started + length - now;
+            return Err(self.unscaled(wait));
+        }
+        window.calls += 1;
+        Ok(())
+    }
+
+    /// Counts one message to `channel`, or says how long to wait in unscaled microseconds.
+    pub(super) fn channel(&mut self, channel: &str, now: i64) -> Result<(), i64> {
+        let second = self.scaled(SECOND);
+        let due = self.channels.get(channel).copied().unwrap_or(now).max(now);
+        let earliest = due - (CHANNEL_BURST - 1) * second;
+        if earliest > now {
+            return Err(self.unscaled(earliest - now));
+        }
+        self.channels.insert(channel.to_owned(), due + second);
+        Ok(())
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "minutes")]
+    fn scaled(&self, micros: i64) -> i64 {
+        ((micros as f64) * self.scale) as i64
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "minutes")]
+    fn unscaled(&self, micros: i64) -> i64 {
+        if self.scale > 0.0 { ((micros as f64) / self.scale) as i64 } else { 0 }
+    }
+}
+
+/// Calls in one window: the documented figure with a tenth more as burst.
+fn budget(tier: Tier) -> u32 {
+    match tier {
+        Tier::One => 2,
+        Tier::Two => 22,
+        Tier::Three => 55,
+        Tier::Four => 110,
+        Tier::Special => 600,
+    }
+}
+
+/// The header's value: whole seconds, at least one.
+pub(super) fn retry_after(wait: i64) -> i64 {
+    ((wait + SECOND - 1) / SECOND).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_takes_its_budget_and_opens_again() {
+        let mut limits = Limits::new(1.0);
+        let full = HistoryLimit::Full;
+        for _ in 0..22 {
+            assert_eq!(limits.method("users.list", Tier::Two, full, 5), Ok(()));
+        }
+        let wait = limits.method("users.list", Tier::Two, full, 5 + SECOND).unwrap_err();
+        assert_eq!(retry_after(wait), 59);
+        assert_eq!(limits.method("users.info", Tier::Four, full, 5 + SECOND), Ok(()));
+        assert_eq!(limits.method("users.list", Tier::Two, full, 5 + WINDOW), Ok(()));
+    }
+
+    #[test]
+    fn a_channel_takes_a_burst_then_one_a_second() {
+        let mut limits = Limits::new(1.0);
+        for _ in 0..3 {
+            assert_eq!(limits.channel("D1", 0), Ok(()));
+        }
+        assert_eq!(limits.channel("D1", 0), Err(SECOND));
+        assert_eq!(limits.channel("D2", 0), Ok(()));
+        assert_eq!(limits.channel("D1", SECOND), Ok(()));
+        assert_eq!(limits.channel("D1", SECOND), Err(SECOND));
+    }
+
+    #[test]
+    fn scaled_waits_are_told_unscaled() {
+        let mut limits = Limits::new(0.01);
+        for _ in 0..3 {
+            assert_eq!(limits.channel("D1", 0), Ok(()));
+        }
+        assert_eq!(limits.channel("D1", 0), Err(SECOND));
+        assert_eq!(limits.channel("D1", 10_000), Ok(()));
+    }
+
+    #[test]
+    fn history_can_be_one_a_minute() {
+        let mut limits = Limits::new(1.0);
+        let slow = HistoryLimit::OnePerMinute15;
+        assert_eq!(limits.method("conversations.history", Tier::Three, slow, 0), Ok(()));
+        assert_eq!(limits.method("conversations.history", Tier::Three, slow, 0), Err(WINDOW));
+    }
+}

@@ -1,0 +1,114 @@
+//! What the sandbox sends: events with their retries, presses, answers to a press.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::super::push::sign;
+use super::{Config, Slack, config, start};
+
+type Received = (HeaderMap, Vec<u8>);
+type Answers = (mpsc::UnboundedSender<Received>, Arc<std::sync::Mutex<Vec<u16>>>);
+
+/// An app that answers with these statuses in turn, then 200; and what it received.
+async fn app(statuses: Vec<u16>) -> (Url, mpsc::UnboundedReceiver<Received>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let statuses = Arc::new(std::sync::Mutex::new(statuses));
+    let take =
+        async |State((sender, statuses)): State<Answers>, headers: HeaderMap, body: Bytes| {
+            sender.send((headers, body.to_vec())).unwrap();
+            let mut statuses = statuses.lock().unwrap();
+            let status = if statuses.is_empty() { 200 } else { statuses.remove(0) };
+            StatusCode::from_u16(status).unwrap()
+        };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = Url::parse(&format!("http://{}/slack", listener.local_addr().unwrap())).unwrap();
+    let router = Router::new().route("/slack", post(take)).with_state((sender, statuses));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, receiver)
+}
+
+fn check_signature((headers, body): &Received) {
+    let timestamp = headers["x-slack-request-timestamp"].to_str().unwrap();
+    let expected = sign(&config().signing_secret, timestamp, body);
+    assert_eq!(headers["x-slack-signature"], expected.as_str());
+}
+
+#[tokio::test]
+async fn events_are_signed_and_tried_again() {
+    let (url, mut received) = app(vec![500, 200]).await;
+    let slack = start(Config { events_url: Some(url), time_scale: 0.001, ..config() }).await;
+    slack.sandbox.deactivate("U0DEMOADA");
+    let first = received.recv().await.unwrap();
+    check_signature(&first);
+    assert!(first.0.get("x-slack-retry-num").is_none());
+    let body: Value = serde_json::from_slice(&first.1).unwrap();
+    assert_eq!(
+        (&body["type"], &body["event"]["type"]),
+        (&json!("event_callback"), &json!("user_change"))
+    );
+    assert_eq!(body["event"]["user"]["deleted"], true);
+    assert!(body["event"]["user"].get("real_name").is_none());
+    let second = received.recv().await.unwrap();
+    check_signature(&second);
+    assert_eq!(second.0["x-slack-retry-num"], "1");
+    assert_eq!(second.0["x-slack-retry-reason"], "http_error");
+    assert_eq!(second.1, first.1);
+
+    slack.sandbox.delivery_attempts().wait_for(|n| *n == 2).await.unwrap();
+    slack.sandbox.uninstall();
+    let kinds = [received.recv().await.unwrap(), received.recv().await.unwrap()];
+    let kinds = kinds
+        .map(|(_, body)| serde_json::from_slice::<Value>(&body).unwrap()["event"]["type"].clone());
+    assert_eq!(kinds, ["tokens_revoked", "app_uninstalled"]);
+    slack.sandbox.delivery_attempts().wait_for(|n| *n == 4).await.unwrap();
+    let told: Vec<_> = slack.sandbox.deliveries().iter().map(|d| (d.attempt, d.status)).collect();
+    assert_eq!(told, [(0, Some(500)), (1, Some(200)), (0, Some(200)), (0, Some(200))]);
+    slack.sandbox.push_event(json!({"type": "url_verification", "challenge": "c"}));
+    let flat: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
+    assert_eq!((&flat["type"], &flat["challenge"]), (&json!("url_verification"), &json!("c")));
+}
+
+async fn with_button(slack: &Slack) -> (String, String) {
+    let button = json!({"type": "button", "action_id": "mute", "value": "v1",
+        "text": {"type": "plain_text", "text": "Mute"}});
+    let blocks = json!([{"type": "actions", "block_id": "b1", "elements": [button]}]);
+    let body = json!({"channel": "U0DEMOADA", "text": "t", "blocks": blocks});
+    let posted = slack.json("chat.postMessage", body).await;
+    let text = |key: &str| posted[key].as_str().unwrap().to_owned();
+    (text("channel"), text("ts"))
+}
+
+#[tokio::test]
+async fn a_press_is_told_and_can_be_answered() {
+    let (url, mut received) = app(Vec::new()).await;
+    let slack = start(Config { interactions_url: Some(url), ..config() }).await;
+    let (channel, ts) = with_button(&slack).await;
+    assert_eq!(slack.sandbox.press_button(&channel, &ts, "mute").await.unwrap(), 200);
+    assert!(slack.sandbox.press_button(&channel, &ts, "other").await.is_err());
+    let told = received.recv().await.unwrap();
+    check_signature(&told);
+    let form: HashMap<_, _> = url::form_urlencoded::parse(&told.1).into_owned().collect();
+    let payload: Value = serde_json::from_str(&form["payload"]).unwrap();
+    assert_eq!(payload["type"], "block_actions");
+    assert_eq!(payload["user"]["id"], "U0DEMOADA");
+    let action = &payload["actions"][0];
+    assert_eq!((&action["value"], &action["block_id"]), (&json!("v1"), &json!("b1")));
+
+    let response_url = payload["response_url"].as_str().unwrap();
+    let body = json!({"replace_original": true, "text": "Muted"});
+    for left in (0..6).rev() {
+        let answer = slack.http.post(response_url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status().is_success(), left > 0, "five uses");
+    }
+    assert_eq!(slack.sandbox.messages()[0].text, "Muted");
+}
