@@ -1,6 +1,7 @@
 //! Herald delivers a platform's notifications to Slack.
 
 pub mod app;
+pub mod delivery;
 pub mod directory;
 pub mod domain;
 pub mod http;

@@ -120,6 +120,7 @@ fn verdict(error: &workspace::Error, page_size: u32) -> Verdict {
         workspace::Error::Store(_) => Verdict::Stop(SOON, Resume::Checkpoint),
         workspace::Error::Slack(_)
         | workspace::Error::Reconnect { .. }
-        | workspace::Error::Unknown => Verdict::Stop(LATE, Resume::Checkpoint),
+        | workspace::Error::Unknown
+        | workspace::Error::Late => Verdict::Stop(LATE, Resume::Checkpoint),
     }
 }

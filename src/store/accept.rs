@@ -87,7 +87,9 @@ pub enum End {
 }
 
 impl End {
-    pub(in crate::store) fn state(self) -> State {
+    /// The terminal state that it is.
+    #[must_use]
+    pub fn state(self) -> State {
         match self {
             Self::Suppressed(_) => State::Suppressed,
             Self::Unreachable(_) => State::Unreachable,

@@ -2,6 +2,7 @@
 //! one, with a lease and a token of their own; what they become is fenced like a lane's head.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,11 +92,14 @@ impl Store {
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
             let mut resolving = resolving(row, token, lease)?;
-            let id = resolving.notification;
-            if !contents.contains_key(&id) {
-                contents.insert(id, self.readable(&resolving.tenant, id).await?);
-            }
-            if let Some(Some((data, link))) = contents.get(&id) {
+            let content = match contents.entry(resolving.notification) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let (tenant, id) = (&resolving.tenant, resolving.notification);
+                    new.insert(self.readable(tenant, id).await?)
+                }
+            };
+            if let Some((data, link)) = content {
                 resolving.data.clone_from(data);
                 resolving.link.clone_from(link);
                 claimed.push(resolving);

@@ -88,13 +88,19 @@ impl Workspaces {
     }
 
     /// Posts once. The outcome is a value, also when Slack refuses; what it says about limits and
-    /// tokens is recorded for all replicas. An error means that nothing was sent.
+    /// tokens is recorded for all replicas. An error means that nothing was sent:
+    /// [`Error::Late`] where the request would have begun after `begin_before`, by when another
+    /// replica may believe that it was never written.
     pub async fn post(
         &self,
         id: InstallationId,
         message: &PostMessage<'_>,
+        begin_before: tokio::time::Instant,
     ) -> Result<Outcome, Error> {
         let token = self.token(id).await?;
+        if tokio::time::Instant::now() >= begin_before {
+            return Err(Error::Late);
+        }
         let outcome = self.slack.chat_post_message(&token.secret, message).await;
         // The message may be out: a failure to record must not turn its outcome into an error.
         let recorded = match &outcome {

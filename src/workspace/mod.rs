@@ -45,6 +45,9 @@ pub enum Error {
     /// The budget of this method is spent for longer than the caller would wait.
     #[error("the rate limit allows the next call in {} ms", after.as_millis())]
     Busy { after: Duration },
+    /// The call did not begin in the time in which it was allowed to.
+    #[error("it is too late to begin the call")]
+    Late,
     /// There is no such installation.
     #[error("there is no such workspace")]
     Unknown,

@@ -1,9 +1,11 @@
 //! Accepting: durable, whole, idempotent (I1, I2, I3).
 
 use futures_util::future::join_all;
-use herald::domain::ids::{Principal, UserId};
+use herald::domain::ids::{Principal, SlackUserId, UserId};
 use herald::domain::person::Person;
 use herald::domain::reason::{NoMatch, Suppression};
+use herald::domain::settings::{Identity, Rule};
+use herald::domain::time::Timestamp;
 use herald::store::{Accepted, End, Target};
 use sea_orm::{ConnectionTrait as _, Statement};
 
@@ -34,6 +36,28 @@ async fn another_payload_is_a_mismatch_and_stores_nothing() {
         assert_eq!(store.accept(other).await.unwrap(), Accepted::Mismatch);
         assert_eq!(total(&store).await, 1);
         assert!(store.person(&tenant(), &user).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn people_and_identities_commit_with_the_call() {
+    for store in test_stores().await {
+        let user = UserId::parse("newcomer").unwrap();
+        let mut call = call("r1", vec![delivery(lane("U1"))]);
+        call.people =
+            vec![Person { email: Some("n@example.com".into()), ..Person::bare(user.clone()) }];
+        let identity = Identity {
+            slack_user_id: SlackUserId::parse("U1").unwrap(),
+            display_name: "newcomer".into(),
+            rule: Rule::Matched,
+            installation: installation(),
+            stored_at: Timestamp(0),
+        };
+        call.identities = vec![(user.clone(), identity)];
+        store.accept(call).await.unwrap();
+        let stored = store.person(&tenant(), &user).await.unwrap().unwrap();
+        assert_eq!(stored.person.email.as_deref(), Some("n@example.com"));
+        assert_eq!(stored.identity.unwrap().slack_user_id.as_str(), "U1");
     }
 }
 
@@ -130,11 +154,9 @@ async fn a_thousand_recipients_each_with_a_verdict() {
             [("pending", 250), ("resolving", 250), ("suppressed", 250), ("unreachable", 250)];
         assert_eq!(counts.into_iter().collect::<Vec<_>>(), expected);
         let stored = store.notification(&tenant(), call.id).await.unwrap().unwrap();
-        let order = |ids: Vec<_>| ids;
-        assert_eq!(
-            order(stored.deliveries.iter().map(|delivery| delivery.id).collect()),
-            order(call.deliveries.iter().map(|delivery| delivery.id).collect())
-        );
+        let kept: Vec<_> = stored.deliveries.iter().map(|delivery| delivery.id).collect();
+        let given: Vec<_> = call.deliveries.iter().map(|delivery| delivery.id).collect();
+        assert_eq!(kept, given);
         assert_eq!(stored.deliveries[2].reason.as_deref(), Some("opt_in"));
         assert_eq!(store.claim_lanes(2000, super::LEASE).await.unwrap().len(), 250);
     }

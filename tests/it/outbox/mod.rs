@@ -1,5 +1,7 @@
 //! The outbox's contract, on every database.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod accept;
 mod fencing;
 mod history;
@@ -7,6 +9,7 @@ mod lanes;
 mod races;
 mod resolving;
 mod settle;
+mod wakeups;
 
 use std::time::Duration;
 

@@ -1,0 +1,148 @@
+//! The settings of delivery (`[delivery]`).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::domain::delivery::Policy;
+
+/// How messages are sent. Spans of time are those of a real Slack; tests shorten all of them by one
+/// factor.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Conversations that one replica works on at the same time; each takes one request to Slack.
+    /// Default 64.
+    pub workers: u32,
+    /// Seconds after which another replica takes over a conversation whose worker fell silent. A
+    /// living worker renews it. Default 60.
+    pub lease_seconds: u64,
+    /// Milliseconds between two looks for work that another replica accepted; what this one
+    /// accepted is taken up at once. Default 1000.
+    pub poll_milliseconds: u64,
+    /// Requests for one message, at most; throttled ones do not count. Default 10.
+    pub max_attempts: u32,
+    /// Milliseconds of the wait after the first failed request; it doubles each time. Default 1000.
+    pub base_delay_milliseconds: u64,
+    /// Seconds of the longest wait between two requests. Default 300.
+    pub max_delay_seconds: u64,
+    /// Where Slack gave no clear answer and the conversation's history cannot be read: `true` sends
+    /// again (at least once), `false` sets the message aside (at most once). Default true.
+    pub resend_unreadable: bool,
+    /// Seconds after which a member list is too old to trust on who is deactivated; Slack is then
+    /// asked about the one recipient, as far as its limits allow. Default 7200: twice the
+    /// default between two readings.
+    pub confirm_after_seconds: u64,
+    /// Seconds after its end when a delivery moves out of the table that is worked on. It stays
+    /// readable. Default 600.
+    pub archive_after_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            workers: 64,
+            lease_seconds: 60,
+            poll_milliseconds: 1000,
+            max_attempts: 10,
+            base_delay_milliseconds: 1000,
+            max_delay_seconds: 300,
+            resend_unreadable: true,
+            confirm_after_seconds: 7200,
+            archive_after_seconds: 600,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot work; the sentence begins with the setting's name.
+    pub fn validate(&self) -> Result<(), String> {
+        let least = [
+            ("workers", u64::from(self.workers), 1),
+            ("lease_seconds", self.lease_seconds, 10),
+            ("poll_milliseconds", self.poll_milliseconds, 10),
+            ("max_attempts", u64::from(self.max_attempts), 1),
+            ("base_delay_milliseconds", self.base_delay_milliseconds, 1),
+        ];
+        for (name, value, least) in least {
+            if value < least {
+                return Err(format!("{name} must be at least {least}"));
+            }
+        }
+        if self.workers > 10_000 {
+            return Err("workers must be at most 10000".into());
+        }
+        if self.max_delay_seconds * 1000 < self.base_delay_milliseconds {
+            return Err("max_delay_seconds must not be less than base_delay_milliseconds".into());
+        }
+        Ok(())
+    }
+}
+
+/// The settings as they are used: durations, each shortened by the time factor.
+#[derive(Debug, Clone)]
+pub(super) struct Timing {
+    pub(super) lease: Duration,
+    pub(super) poll: Duration,
+    /// The least time between the starts of two posts in one conversation (slack-platform.md
+    /// section 6).
+    pub(super) channel_interval: Duration,
+    pub(super) confirm_after: Duration,
+    pub(super) archive_after: Duration,
+    /// Between two rounds of upkeep.
+    pub(super) upkeep: Duration,
+    /// Before something of ours, not of Slack's, is tried again: the store, a refused look-up.
+    pub(super) retry: Duration,
+    pub(super) policy: Policy,
+}
+
+impl Timing {
+    pub(super) fn of(config: &Config, scale: f64) -> Self {
+        let scaled = |duration: Duration| duration.mul_f64(scale).max(Duration::from_millis(1));
+        let policy = Policy {
+            max_attempts: config.max_attempts,
+            base_delay: Duration::from_millis(config.base_delay_milliseconds),
+            max_delay: Duration::from_secs(config.max_delay_seconds),
+            resend_unreadable: config.resend_unreadable,
+            ..Policy::default()
+        };
+        Self {
+            lease: scaled(Duration::from_secs(config.lease_seconds)),
+            poll: scaled(Duration::from_millis(config.poll_milliseconds)),
+            channel_interval: scaled(Duration::from_secs(1)),
+            confirm_after: scaled(Duration::from_secs(config.confirm_after_seconds)),
+            archive_after: scaled(Duration::from_secs(config.archive_after_seconds)),
+            upkeep: scaled(Duration::from_secs(30)),
+            retry: scaled(Duration::from_secs(1)),
+            policy: policy.scaled(scale),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid_and_agrees_with_the_policys() {
+        let config = Config::default();
+        config.validate().unwrap();
+        assert_eq!(Timing::of(&config, 1.0).policy, Policy::default());
+    }
+
+    #[test]
+    fn a_refusal_names_the_setting() {
+        let wrong = Config { lease_seconds: 1, ..Config::default() };
+        assert!(wrong.validate().unwrap_err().starts_with("lease_seconds "));
+        let wrong = Config { max_delay_seconds: 0, ..Config::default() };
+        assert!(wrong.validate().unwrap_err().starts_with("max_delay_seconds "));
+    }
+
+    #[test]
+    fn one_factor_shortens_everything() {
+        let timing = Timing::of(&Config::default(), 0.01);
+        assert_eq!(timing.lease, Duration::from_millis(600));
+        assert_eq!(timing.channel_interval, Duration::from_millis(10));
+        assert_eq!(timing.policy.probe_after[2], Duration::from_millis(300));
+    }
+}

@@ -1,0 +1,150 @@
+//! Whether a recipient's account is in use. The member list answers; where it is old, or does not
+//! know the member, Slack is asked about the one person.
+//!
+//! Asking is a help, not a gate: one question at a time for a workspace, each member once in a while,
+//! and none while the budget is spent. What cannot be asked goes by the list, so that a
+//! broadcast over an old list is not held to the rate of `users.info`.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use tokio::time::Instant;
+
+use super::Delivery;
+use crate::directory::View;
+use crate::domain::ids::{InstallationId, SlackUserId};
+use crate::domain::member::{Member, MemberKind};
+use crate::domain::time::Timestamp;
+use crate::workspace;
+
+/// Answers kept.
+const ANSWERS: u64 = 100_000;
+/// The part of [`Liveness::trusted`] for which an answer counts.
+const ANSWER_PART: u32 = 12;
+/// While one question is under way, and at most so long, no other is asked in its workspace.
+const ONE_QUESTION: Duration = Duration::from_secs(60);
+
+/// What Slack said about single members, and where not to ask now.
+pub(super) struct Liveness {
+    /// How old a member list may be.
+    trusted: Duration,
+    answers: Cache<(InstallationId, SlackUserId), Option<MemberKind>>,
+    /// Until when nothing is asked.
+    quiet: Mutex<HashMap<InstallationId, Instant>>,
+}
+
+impl Liveness {
+    pub(super) fn new(trusted: Duration) -> Self {
+        let answers = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity(ANSWERS)
+            .time_to_live((trusted / ANSWER_PART).max(Duration::from_millis(1)))
+            .build();
+        Self { trusted, answers, quiet: Mutex::default() }
+    }
+
+    /// Takes the turn to ask; `false` where it is not the time.
+    fn begin(&self, installation: InstallationId) -> bool {
+        let now = Instant::now();
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        if quiet.get(&installation).is_some_and(|until| now < *until) {
+            return false;
+        }
+        quiet.insert(installation, now + ONE_QUESTION);
+        true
+    }
+
+    /// Gives the turn back, after which nothing is asked for `rest`.
+    fn end(&self, installation: InstallationId, rest: Duration) {
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        if rest.is_zero() {
+            quiet.remove(&installation);
+        } else {
+            quiet.insert(installation, Instant::now() + rest);
+        }
+    }
+}
+
+impl Delivery {
+    /// What is known about the account; `None`: nothing, so Slack will say.
+    pub(super) async fn member_kind(
+        &self,
+        installation: InstallationId,
+        view: &View,
+        member: &SlackUserId,
+        now: Timestamp,
+    ) -> Option<MemberKind> {
+        let liveness = &self.inner.liveness;
+        let listed = view.kind(member);
+        let fresh = view.read_at.is_some_and(|read| now.since(read) <= liveness.trusted);
+        if fresh && listed.is_some() {
+            return listed;
+        }
+        let key = (installation, member.clone());
+        if let Some(answer) = liveness.answers.get(&key).await {
+            return answer.or(listed);
+        }
+        if !liveness.begin(installation) {
+            return listed;
+        }
+        let (answer, rest) = self.ask(installation, member, listed).await;
+        liveness.end(installation, rest);
+        if let Some(answer) = answer {
+            liveness.answers.insert(key, answer).await;
+            return answer.or(listed);
+        }
+        listed
+    }
+
+    /// Slack's word, which everybody learns of, and how long to ask nothing more.
+    async fn ask(
+        &self,
+        installation: InstallationId,
+        member: &SlackUserId,
+        listed: Option<MemberKind>,
+    ) -> (Option<Option<MemberKind>>, Duration) {
+        let retry = self.inner.timing.retry;
+        let json = match self.inner.workspaces.user_info(installation, member).await {
+            Ok(Some(json)) => json,
+            // Not visible to us, which says nothing about the account.
+            Ok(None) => return (Some(None), Duration::ZERO),
+            Err(workspace::Error::Busy { after }) => return (None, after),
+            Err(error) => {
+                tracing::info!(workspace = %installation, %error, "Slack was not asked about a recipient");
+                return (None, retry);
+            }
+        };
+        let kind = Member::from_slice(json.get().as_bytes()).ok().map(|member| member.kind);
+        if kind.is_some() && kind != listed {
+            let told = self.inner.store.append_change(installation, json.get().as_bytes()).await;
+            if let Err(error) = told {
+                tracing::warn!(workspace = %installation, %error, "a change of a member was not stored");
+            }
+        }
+        (Some(kind), Duration::ZERO)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: InstallationId = InstallationId(uuid::Uuid::from_u128(1));
+    const OTHER: InstallationId = InstallationId(uuid::Uuid::from_u128(2));
+
+    #[tokio::test(start_paused = true)]
+    async fn one_question_at_a_time_for_a_workspace() {
+        let liveness = Liveness::new(Duration::from_secs(7200));
+        assert!(liveness.begin(ONE) && liveness.begin(OTHER));
+        assert!(!liveness.begin(ONE));
+        liveness.end(ONE, Duration::ZERO);
+        assert!(liveness.begin(ONE));
+        liveness.end(ONE, Duration::from_secs(3));
+        assert!(!liveness.begin(ONE));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(liveness.begin(ONE));
+    }
+}

@@ -1,0 +1,201 @@
+//! What history says about a message that Slack may or may not have stored.
+//!
+//! It is looked for by the delivery id in its metadata, from a little before the request was begun.
+//! Found: adopted. Not found: looked again, and after the third look, some 30 s after the request
+//! ended, taken as not stored (invariant I7). A look that Slack's limits put off counts for nothing.
+
+use std::time::Duration;
+
+use super::Delivery;
+use super::worker::{Turn, settle_of};
+use crate::domain::delivery::{Probe, next_after_probe};
+use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
+use crate::domain::time::Timestamp;
+use crate::slack::{self, Message, Range};
+use crate::store::{self, Installation, Settle};
+use crate::workspace;
+
+/// The clocks of Slack and of the database may be apart by this much.
+const SKEW: Duration = Duration::from_secs(60);
+/// Messages of one page. Some apps get 15, whatever is asked (slack-platform.md section 6).
+const PAGE: u32 = 200;
+/// Pages of one look. The lane has stood still since the request, so all that came after it was
+/// written by people.
+const PAGES: usize = 5;
+
+/// What one look came to.
+enum Look {
+    Saw(Probe),
+    /// The token is dead: nothing can be looked up before a reconnect.
+    Dead(String),
+}
+
+impl Delivery {
+    /// An unknown head: looked up, and settled by what is seen.
+    pub(super) async fn look(&self, turn: &Turn<'_>) -> Result<(), store::Error> {
+        let (claim, head) = (turn.claim, &turn.head);
+        let looks = head.probes + 1;
+        let probe = match self.search(turn).await? {
+            Look::Saw(probe) => conclude(probe, looks, self.inner.timing.policy.probe_after.len()),
+            Look::Dead(code) => return self.settle(turn, Settle::Paused { code }, None).await,
+        };
+        if let Probe::Unavailable { after } = probe {
+            return self.inner.store.release(claim, after).await.map(drop);
+        }
+        let policy = &self.inner.timing.policy;
+        let step =
+            next_after_probe(&probe, looks, head.attempt, head.now, rand::random(), policy);
+        self.settle(turn, settle_of(step, head.now), None).await
+    }
+
+    async fn search(&self, turn: &Turn<'_>) -> Result<Look, store::Error> {
+        let (claim, head) = (turn.claim, &turn.head);
+        let Some(installation) = self.inner.store.installation(claim.installation).await? else {
+            return Ok(Look::Saw(Probe::Unreadable));
+        };
+        let channel = match &claim.channel {
+            Some(channel) => channel.clone(),
+            None if head.user.is_none() => match ChannelId::parse(claim.lane.as_str()) {
+                Ok(channel) => channel,
+                Err(_) => return Ok(Look::Saw(Probe::Unreadable)),
+            },
+            None => {
+                let Ok(member) = SlackUserId::parse(claim.lane.as_str()) else {
+                    return Ok(Look::Saw(Probe::Unreadable));
+                };
+                let opened =
+                    self.inner.workspaces.open_conversation(claim.installation, &member).await;
+                match opened {
+                    Ok(channel) => channel,
+                    Err(error) => return self.unseen(error),
+                }
+            }
+        };
+        let since = ts(head.sending_since.unwrap_or(head.created_at).minus(SKEW));
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES {
+            let range =
+                Range { oldest: Some(&since), limit: PAGE, cursor: cursor.as_deref() };
+            let page = self.inner.workspaces.history(claim.installation, &channel, &range).await;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => return self.unseen(error),
+            };
+            if let Some(found) =
+                page.messages.iter().find(|message| is_it(message, head.delivery, &installation))
+            {
+                let ts = found.ts.clone();
+                return Ok(Look::Saw(Probe::Found { channel, ts }));
+            }
+            match page.next_cursor {
+                Some(next) => cursor = Some(next),
+                None => return Ok(Look::Saw(Probe::NotYet)),
+            }
+        }
+        tracing::warn!(delivery = %head.delivery, "a conversation's history is too long to search");
+        Ok(Look::Saw(Probe::Unreadable))
+    }
+
+    /// What it means that history could not be read.
+    fn unseen(&self, error: workspace::Error) -> Result<Look, store::Error> {
+        let later = |after| Ok(Look::Saw(Probe::Unavailable { after }));
+        match error {
+            workspace::Error::Store(error) => Err(error),
+            workspace::Error::Reconnect { code } => Ok(Look::Dead(code)),
+            workspace::Error::Unknown => Ok(Look::Saw(Probe::Unreadable)),
+            workspace::Error::Busy { after }
+            | workspace::Error::Slack(slack::Error::Throttled { after }) => later(after),
+            workspace::Error::Late
+            | workspace::Error::Slack(
+                slack::Error::Transient { .. }
+                | slack::Error::Unknown { .. }
+                | slack::Error::Unauthorized { .. },
+            ) => later(self.inner.timing.policy.probe_after[0]),
+            workspace::Error::Slack(
+                slack::Error::MissingScope { .. } | slack::Error::Rejected { .. },
+            ) => {
+                tracing::info!(%error, "a conversation's history cannot be read");
+                Ok(Look::Saw(Probe::Unreadable))
+            }
+        }
+    }
+}
+
+/// The last look decides: what is not there by then was not stored.
+fn conclude(probe: Probe, looks: u32, last: usize) -> Probe {
+    match probe {
+        Probe::NotYet if usize::try_from(looks).is_ok_and(|looks| looks >= last) => Probe::Absent,
+        other => other,
+    }
+}
+
+/// Whether it is the message of this delivery. Anybody can write such metadata, so who posted it
+/// counts as well.
+fn is_it(message: &Message, delivery: DeliveryId, installation: &Installation) -> bool {
+    let is = |told: &Option<String>, ours: &str| !ours.is_empty() && told.as_deref() == Some(ours);
+    message.delivery_id == Some(delivery)
+        && (is(&message.user, &installation.bot_user_id)
+            || is(&message.app_id, &installation.app_id))
+}
+
+/// A point in time as Slack writes it.
+fn ts(at: Timestamp) -> String {
+    let at = at.0.max(0);
+    format!("{}.{:06}", at / 1_000_000, at % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::InstallationId;
+    use crate::store::InstallationState;
+
+    #[test]
+    fn the_third_look_decides() {
+        assert_eq!(conclude(Probe::NotYet, 2, 3), Probe::NotYet);
+        assert_eq!(conclude(Probe::NotYet, 3, 3), Probe::Absent);
+        assert_eq!(conclude(Probe::Unreadable, 3, 3), Probe::Unreadable);
+    }
+
+    #[test]
+    fn times_are_written_as_slack_does() {
+        assert_eq!(ts(Timestamp(1_503_435_956_000_247)), "1503435956.000247");
+        assert_eq!(ts(Timestamp(-5)), "0.000000");
+    }
+
+    #[test]
+    fn somebody_elses_copy_of_our_metadata_is_not_ours() {
+        let delivery = DeliveryId(uuid::Uuid::from_u128(7));
+        let installation = Installation {
+            id: InstallationId(uuid::Uuid::from_u128(1)),
+            app_id: "A1".into(),
+            enterprise_id: None,
+            team_id: None,
+            org_wide: false,
+            team_name: String::new(),
+            bot_user_id: "UBOT".into(),
+            bot_name: String::new(),
+            scopes: Vec::new(),
+            state: InstallationState::Active,
+            state_reason: None,
+            state_changed_at: Timestamp(0),
+            installed_at: Timestamp(0),
+            token_version: 1,
+        };
+        let ours = Message {
+            ts: "1.2".into(),
+            thread_ts: None,
+            user: Some("UBOT".into()),
+            bot_id: None,
+            app_id: None,
+            delivery_id: Some(delivery),
+        };
+        assert!(is_it(&ours, delivery, &installation));
+        let by_app = Message { user: None, app_id: Some("A1".into()), ..ours.clone() };
+        assert!(is_it(&by_app, delivery, &installation));
+        let forged = Message { user: Some("U1".into()), ..ours.clone() };
+        assert!(!is_it(&forged, delivery, &installation));
+        let other = DeliveryId(uuid::Uuid::from_u128(8));
+        assert!(!is_it(&ours, other, &installation));
+    }
+}

@@ -1,0 +1,152 @@
+//! Deliveries that were accepted before it was known which member they are for: resolved and
+//! rendered once the member list is there, by the same rules as in Notify, and put into their lane.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+
+use super::Delivery;
+use super::checks::switch;
+use crate::directory;
+use crate::domain::compose::{Message, compose};
+use crate::domain::delivery::State;
+use crate::domain::matching::{self, Basis, Decision};
+use crate::domain::person::Person;
+use crate::domain::reason::NoMatch;
+use crate::domain::settings::{Identity, Preferences, Rule};
+use crate::store::{self, End, Resolved, Resolving};
+
+/// Claimed at once.
+const BATCH: u32 = 64;
+/// Worked on at once; they are questions to the store alone.
+const AT_ONCE: usize = 8;
+
+impl Delivery {
+    pub(super) async fn resolve(self, stop: CancellationToken) {
+        let mut troubled = false;
+        while !stop.is_cancelled() {
+            let wait = match self.resolve_due().await {
+                Ok(wait) => {
+                    troubled = false;
+                    wait
+                }
+                Err(error) => {
+                    if !troubled {
+                        tracing::warn!(%error, "messages cannot be resolved; trying on");
+                    }
+                    troubled = true;
+                    self.pause_after(&error)
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Resolves what is due; answers when to look again.
+    async fn resolve_due(&self) -> Result<Duration, store::Error> {
+        let timing = &self.inner.timing;
+        let claimed = self.inner.store.claim_resolving(BATCH, timing.lease).await?;
+        let full = claimed.len() == BATCH as usize;
+        futures_util::stream::iter(claimed)
+            .for_each_concurrent(AT_ONCE, |resolving| self.resolve_one(resolving))
+            .await;
+        Ok(if full { Duration::ZERO } else { timing.poll })
+    }
+
+    /// An error leaves it to its lease: one that cannot be resolved holds no other up.
+    async fn resolve_one(&self, resolving: Resolving) {
+        let (delivery, token) = (resolving.delivery, resolving.token);
+        let settled = async {
+            let resolved = self.resolved(&resolving).await?;
+            let settled = self.inner.store.settle_resolving(token, delivery, &resolved).await?;
+            Ok::<_, directory::Error>(settled.then_some(resolved))
+        };
+        match settled.await {
+            Ok(Some(Resolved::Lane { .. })) => {
+                self.inner.metrics.deliveries(State::Pending.code(), 1);
+            }
+            Ok(Some(Resolved::End(end))) => self.inner.metrics.deliveries(end.state().code(), 1),
+            Ok(Some(Resolved::Again { .. }) | None) => {}
+            Err(error) => {
+                tracing::warn!(%delivery, %error, "a message was not resolved; trying again later");
+            }
+        }
+    }
+
+    async fn resolved(&self, resolving: &Resolving) -> Result<Resolved, directory::Error> {
+        let (store, tenant) = (&self.inner.store, &resolving.tenant);
+        if resolving.expires_at <= resolving.now {
+            return Ok(Resolved::End(End::Expired));
+        }
+        let nobody = |reason| Ok(Resolved::End(End::Unreachable(reason)));
+        // A channel needs no resolving.
+        let Some(user) = &resolving.user else { return nobody(NoMatch::NoMember) };
+        let (settings, installation, stored, mut chosen) = tokio::try_join!(
+            store.settings(tenant),
+            store.installation_of(tenant),
+            store.person(tenant, user),
+            store.preferences(tenant, std::slice::from_ref(user)),
+        )?;
+        let Some(settings) = settings else { return nobody(NoMatch::NotConnected) };
+        let preferences: Preferences = chosen.remove(user).unwrap_or_default();
+        let (kind, event) = (resolving.kind, &resolving.event_type);
+        if let Some(by) = switch(&settings, Some(&preferences), kind, event) {
+            return Ok(Resolved::End(End::Suppressed(by)));
+        }
+        let Some(installation) = installation else { return nobody(NoMatch::NotConnected) };
+        let (person, identity) = match stored {
+            Some(stored) => (stored.person, stored.identity),
+            None => (Person::bare(user.clone()), None),
+        };
+        let identity = identity.filter(|identity| identity.installation == installation.id);
+        let mapping = self.inner.directory.mapping(&settings).await?;
+        let view = self.inner.directory.view(installation.id, &mapping).await?;
+        let matched = matching::resolve(view.snapshot.as_deref(), &mapping, &person);
+        let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
+        let (member, display_name, basis) =
+            match matching::decide(identity.as_ref(), &matched, kind) {
+                Decision::Reach { slack_user_id, display_name, basis } => {
+                    (slack_user_id, display_name, basis)
+                }
+                Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
+                    return Ok(Resolved::Again { after: self.inner.timing.retry });
+                }
+                Decision::Unreachable { reason } => return nobody(reason),
+            };
+        let data: serde_json::Value = serde_json::from_slice(&resolving.data).unwrap_or_default();
+        let rendered = compose(&Message {
+            event,
+            data: &data,
+            link: resolving.link.as_deref(),
+            person: Some(&person),
+            member_time_zone: view.member(&member).and_then(|member| member.time_zone),
+            settings: &settings,
+            now: resolving.created_at,
+        });
+        let content = match rendered {
+            Ok(rendered) => serde_json::to_vec(&rendered).ok(),
+            // It rendered when it was accepted. Without content it fails in its lane, with the reason.
+            Err(error) => {
+                tracing::warn!(delivery = %resolving.delivery, %error, "a message cannot be worded");
+                None
+            }
+        };
+        let is_new = basis == Basis::Matched { is_new: true };
+        Ok(Resolved::Lane {
+            installation: installation.id,
+            lane: member.as_str().to_owned(),
+            content,
+            identity: is_new.then(|| Identity {
+                slack_user_id: member,
+                display_name,
+                rule: Rule::Matched,
+                installation: installation.id,
+                stored_at: resolving.now,
+            }),
+        })
+    }
+}

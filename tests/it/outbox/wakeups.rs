@@ -1,0 +1,124 @@
+//! The lost wake-up, step by step: both sides must lock the lane's row and look afterwards.
+//! PostgreSQL alone; on SQLite whoever writes is alone. `races` has many at once, on both.
+
+use herald::domain::ids::DeliveryId;
+use herald::store::Backend;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
+
+use super::{LEASE, claim, delivered, head, installation, post, sending, uuid};
+use crate::support::store::{TestStore, test_stores};
+
+async fn postgres() -> Option<TestStore> {
+    test_stores().await.into_iter().find(|store| store.backend() == Backend::Postgres)
+}
+
+/// Returns once some session of this database waits for a row lock.
+async fn somebody_waits(raw: &DatabaseConnection) {
+    const SQL: &str = "SELECT 1 FROM pg_stat_activity \
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let query = || Statement::from_string(raw.get_database_backend(), SQL);
+    while raw.query_one_raw(query()).await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What an acceptance does, up to its commit: a copy of `like` in the lane, and the lane locked.
+fn joins(like: DeliveryId, id: DeliveryId) -> [String; 2] {
+    const COPIED: &str = "tenant, notification, installation, lane, position, state, attempt, \
+        probes, crashes, due_at, expires_at, priority, kind, event_type, created_at, updated_at";
+    [
+        format!(
+            "INSERT INTO deliveries (id, {COPIED}) SELECT '{id}', {COPIED} FROM deliveries \
+             WHERE id = '{like}'"
+        ),
+        "UPDATE lanes SET channel = channel WHERE lane = 'U1'".into(),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_empties_a_lane_sees_what_joined_while_it_waited() {
+    let Some(store) = postgres().await else { return };
+    let raw = store.raw().await;
+    let first = post(&store, "U1").await;
+    let joining = DeliveryId(uuid());
+    let held = claim(&store, LEASE).await;
+    let acceptance = raw.begin().await.unwrap();
+    for sql in joins(first, joining) {
+        acceptance.execute_unprepared(&sql).await.unwrap();
+    }
+    let settling = store.store.clone();
+    let settle = tokio::spawn(async move {
+        let end = herald::store::Settle::Ended(herald::store::End::Expired);
+        settling.settle(&held, first, &end, None).await.unwrap()
+    });
+    somebody_waits(&raw).await;
+    acceptance.commit().await.unwrap();
+    assert!(settle.await.unwrap());
+    assert_eq!(head(&store).await.1.delivery, joining);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_found_a_lane_empty_looks_again() {
+    let Some(store) = postgres().await else { return };
+    let raw = store.raw().await;
+    let first = post(&store, "U1").await;
+    let (held, _) = sending(&store).await;
+    assert!(store.settle(&held, first, &delivered(), None).await.unwrap());
+    raw.execute_unprepared("UPDATE lanes SET next_at = 0").await.unwrap();
+    let held = claim(&store, LEASE).await;
+    let joining = DeliveryId(uuid());
+    let acceptance = raw.begin().await.unwrap();
+    for sql in joins(first, joining) {
+        acceptance.execute_unprepared(&sql).await.unwrap();
+    }
+    let pending = format!("UPDATE deliveries SET state = 'pending' WHERE id = '{joining}'");
+    acceptance.execute_unprepared(&pending).await.unwrap();
+    let looking = store.store.clone();
+    let look = tokio::spawn(async move { looking.head(&held).await.unwrap() });
+    somebody_waits(&raw).await;
+    acceptance.commit().await.unwrap();
+    assert_eq!(look.await.unwrap(), None);
+    assert_eq!(head(&store).await.1.delivery, joining);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_a_lane_waits_for_who_empties_it() {
+    let Some(store) = postgres().await else { return };
+    let raw = store.raw().await;
+    post(&store, "U1").await;
+    let emptying = raw.begin().await.unwrap();
+    emptying.execute_unprepared("UPDATE lanes SET next_at = NULL").await.unwrap();
+    let accepting = store.store.clone();
+    let accept = tokio::spawn(async move { post(&accepting, "U1").await });
+    somebody_waits(&raw).await;
+    emptying.commit().await.unwrap();
+    accept.await.unwrap();
+    let backlog = store.lane_backlog(installation(), "U1").await.unwrap();
+    assert!(backlog.next_at.is_some());
+    assert_eq!(store.next_due().await.unwrap(), Some(std::time::Duration::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_a_busy_lane_holds_it_until_the_commit() {
+    let Some(store) = postgres().await else { return };
+    let raw = store.raw().await;
+    // Two lanes with something to do: a call for both locks the first, then waits for the second.
+    post(&store, "U1").await;
+    post(&store, "U2").await;
+    let second = raw.begin().await.unwrap();
+    second
+        .execute_unprepared("UPDATE lanes SET channel = channel WHERE lane = 'U2'")
+        .await
+        .unwrap();
+    let accepting = store.store.clone();
+    let both = vec![super::delivery(super::lane("U2")), super::delivery(super::lane("U1"))];
+    let accept = tokio::spawn(async move { accepting.accept(super::call("both", both)).await });
+    somebody_waits(&raw).await;
+    let probe = Statement::from_string(
+        raw.get_database_backend(),
+        "SELECT 1 FROM lanes WHERE lane = 'U1' FOR UPDATE SKIP LOCKED",
+    );
+    assert!(raw.query_one_raw(probe).await.unwrap().is_none(), "the first lane is not locked");
+    second.commit().await.unwrap();
+    accept.await.unwrap().unwrap();
+}
