@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn what_kubernetes_injects_is_left_alone() {
-        let injected = [OPEN, ("HERALD_PORT", "tcp://10.0.0.1:50051"), ("HERALD_SERVICE_HOST", "x")];
+        let injected =
+            [OPEN, ("HERALD_PORT", "tcp://10.0.0.1:50051"), ("HERALD_SERVICE_HOST", "x")];
         assert!(load(&injected, &[]).is_ok());
     }
 

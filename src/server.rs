@@ -102,12 +102,8 @@ impl Server {
         let metrics = exposition.metrics();
         let client = slack::Client::new(&settings.slack, metrics.clone())?;
         let workspaces = Workspaces::new(store.clone(), client, settings.app);
-        let directory = Directory::new(
-            store.clone(),
-            workspaces.clone(),
-            metrics.clone(),
-            settings.directory,
-        );
+        let directory =
+            Directory::new(store.clone(), workspaces.clone(), metrics.clone(), settings.directory);
         let http_config = http::Config { address: http_address, ..settings.http };
         let config = app::Config {
             redirect_url: http_config.redirect_url(),
@@ -125,10 +121,15 @@ impl Server {
         let (close, stop) = (CancellationToken::new(), CancellationToken::new());
         let (readiness, ready) = watch::channel(http::Readiness::waiting_for(["start"]));
         let exchanges = TaskTracker::new();
-        let state =
-            http::State { app: app.clone(), readiness: ready, exposition, tasks: exchanges.clone() };
+        let state = http::State {
+            app: app.clone(),
+            readiness: ready,
+            exposition,
+            tasks: exchanges.clone(),
+        };
         let server = rpc::Server::new(app, Arc::new(callers), metrics, &settings.rpc);
-        let grpc = rpc::serve(listeners.rpc, server, health, &settings.rpc, close.clone());
+        let limit = settings.rpc.max_request_bytes;
+        let grpc = rpc::serve(listeners.rpc, server, health, limit, close.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(named("gRPC", grpc));
         tasks.spawn(named("HTTP", http::serve(listeners.http, http::router(state), close.clone())));
@@ -209,9 +210,11 @@ impl Listeners {
 
 async fn listen(settings: &Settings) -> Result<Listeners, Error> {
     let bind = async |setting: &'static str, address: SocketAddr| {
-        TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { setting, address, source })
+        TcpListener::bind(address).await.map_err(|source| Error::Listen {
+            setting,
+            address,
+            source,
+        })
     };
     Ok(Listeners {
         rpc: bind("rpc.address", settings.rpc.address).await?,
@@ -249,7 +252,8 @@ async fn watch_store(
         }
         was_up = up;
         serving.set(up).await;
-        let said = if up { http::Readiness::ready() } else { http::Readiness::waiting_for(["database"]) };
+        let said =
+            if up { http::Readiness::ready() } else { http::Readiness::waiting_for(["database"]) };
         readiness.send_replace(said);
         if up {
             tracing::info!("the database is back");

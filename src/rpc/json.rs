@@ -62,7 +62,7 @@ fn number_value(number: f64) -> Result<Value, String> {
 }
 
 /// A JSON object as a struct.
-pub(super) fn to_struct(map: Map<String, Value>) -> Struct {
+pub fn to_struct(map: Map<String, Value>) -> Struct {
     Struct { fields: map.into_iter().map(|(key, value)| (key, to_value(value))).collect() }
 }
 

@@ -19,6 +19,7 @@ mod status;
 pub use call::Server;
 pub use callers::{CallerConfig, Callers, RoleConfig};
 pub use config::Config;
+pub use json::to_struct;
 pub use serve::{Health, serve, serve_health};
 pub use status::DOMAIN;
 

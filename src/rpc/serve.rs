@@ -12,7 +12,7 @@ use tonic_health::server::HealthReporter;
 
 use super::pb::admin_service_server::AdminServiceServer;
 use super::pb::herald_service_server::HeraldServiceServer;
-use super::{Config, Server, pb};
+use super::{Server, pb};
 
 /// What health says, for the empty name and each service. Starts as NOT_SERVING: tonic-health's
 /// own start is SERVING, and a probe would pass before anything works (lessons.md).
@@ -52,10 +52,10 @@ pub async fn serve(
     listener: TcpListener,
     server: Server,
     health: HealthServer<impl HealthApi>,
-    config: &Config,
+    max_request_bytes: usize,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let limit = config.max_request_bytes;
+    let limit = max_request_bytes;
     let herald = HeraldServiceServer::new(server.clone()).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(server).max_decoding_message_size(limit);
     let mut routes = Routes::builder();

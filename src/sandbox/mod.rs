@@ -12,6 +12,7 @@
 mod args;
 mod auth;
 mod blocks;
+pub mod browser;
 mod channels;
 mod chat;
 mod consent;

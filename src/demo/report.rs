@@ -1,0 +1,151 @@
+//! What arrived, read from the fake Slack's store and compared with what must arrive.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use url::Url;
+
+use super::cast::{EXPECTED, Expected};
+use super::platform::{Accepted, TENANT};
+use super::say;
+use crate::rpc::pb::VerdictKind;
+use crate::rpc::pb::verdict::Recipient;
+use crate::sandbox::{Sandbox, StoredMessage};
+
+/// Compares as messages arrive.
+pub(super) struct Report {
+    stored: watch::Receiver<u64>,
+    /// Which event type a delivery belongs to, as the answers said.
+    events: HashMap<String, &'static str>,
+    /// Messages of the fake Slack that were looked at.
+    seen: usize,
+    /// For each expected message, whether it arrived.
+    arrived: Vec<bool>,
+    /// What arrived and must not have.
+    extra: Vec<String>,
+}
+
+impl Report {
+    pub(super) fn begin(sandbox: &Sandbox) -> Self {
+        say(&row("EVENT TYPE", "PERSON", "SLACK USER", "CONVERSATION", "TS"));
+        Self {
+            stored: sandbox.stored(),
+            events: HashMap::new(),
+            seen: sandbox.messages().len(),
+            arrived: vec![false; EXPECTED.len()],
+            extra: Vec::new(),
+        }
+    }
+
+    /// Notes an answer; says who gets nothing and why.
+    pub(super) fn accepted(&mut self, accepted: Accepted) {
+        for verdict in accepted.verdicts {
+            if verdict.kind() == VerdictKind::Queued {
+                self.events.insert(verdict.delivery_id, accepted.event);
+            } else if let Some(Recipient::UserId(user)) = verdict.recipient {
+                say(&format!("{:<20}{user:<11}nothing: {}", accepted.event, verdict.sentence));
+            }
+        }
+    }
+
+    /// Prints each message as it arrives, until all are there and a moment longer, so that one
+    /// too many is seen as well.
+    pub(super) async fn watch(&mut self, sandbox: &Sandbox, patience: Duration) {
+        const QUIET: Duration = Duration::from_millis(300);
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            self.look(sandbox);
+            let complete = self.arrived.iter().all(|arrived| *arrived);
+            let quiet = tokio::time::Instant::now() + QUIET;
+            let wait = if complete { quiet.min(until) } else { until };
+            match tokio::time::timeout_at(wait, self.stored.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    fn look(&mut self, sandbox: &Sandbox) {
+        let messages = sandbox.messages();
+        for message in messages.iter().skip(self.seen) {
+            self.compare(message);
+        }
+        self.seen = messages.len();
+    }
+
+    fn compare(&mut self, message: &StoredMessage) {
+        let delivery = message.metadata["event_payload"]["delivery_id"].as_str();
+        let event = delivery.and_then(|id| self.events.get(id)).copied().unwrap_or("unknown");
+        let user = message.user.as_deref().unwrap_or_default();
+        let fits = |expected: &Expected| {
+            expected.event == event && expected.slack_user == user && shows(message, expected)
+        };
+        let open = EXPECTED.iter().zip(&mut self.arrived);
+        let (person, mark) = match open.into_iter().find(|(e, arrived)| !**arrived && fits(e)) {
+            Some((expected, arrived)) => {
+                *arrived = true;
+                (expected.person, "")
+            }
+            None => {
+                self.extra.push(format!("{event} to {user}: {}", message.text));
+                ("?", "  UNEXPECTED")
+            }
+        };
+        say(&format!("{}{mark}", row(event, person, user, &message.conversation, &message.ts)));
+    }
+
+    /// Says how it went.
+    pub(super) fn verdict(&self) {
+        let arrived = self.arrived.iter().filter(|arrived| **arrived).count();
+        say(&format!("\n{arrived} of {} expected messages arrived.", EXPECTED.len()));
+        for (expected, arrived) in EXPECTED.iter().zip(&self.arrived) {
+            if !arrived {
+                say(&format!("MISSING: {} to {}", expected.event, expected.slack_user));
+            }
+        }
+        for extra in &self.extra {
+            say(&format!("UNEXPECTED: {extra}"));
+        }
+    }
+
+    /// Whether exactly the expected messages arrived.
+    pub(super) fn is_complete(&self) -> bool {
+        self.extra.is_empty() && self.arrived.iter().all(|arrived| *arrived)
+    }
+}
+
+/// Whether the message shows all the words it must.
+fn shows(message: &StoredMessage, expected: &Expected) -> bool {
+    let mut shown = message.blocks.to_string();
+    shown.push_str(&message.text);
+    expected.shows.iter().all(|words| shown.contains(words))
+}
+
+fn row(event: &str, person: &str, user: &str, conversation: &str, ts: &str) -> String {
+    format!("{event:<20}{person:<11}{user:<13}{conversation:<14}{ts}")
+}
+
+/// What to try next.
+pub(super) fn invitation(rpc: SocketAddr, inbox: &Url) -> String {
+    format!(
+        r#"
+See the messages: {inbox}
+
+Try it yourself (in another terminal):
+
+  grpcurl -plaintext -d '{{"tenant_id": "{TENANT}", "user_id": "u-ben"}}' \
+    {rpc} herald.v1.HeraldService/TestSlack
+
+  grpcurl -plaintext -d '{{"tenant_id": "{TENANT}", "user_id": "u-jonas"}}' \
+    {rpc} herald.v1.HeraldService/ResolveIdentity
+
+  grpcurl -plaintext -d '{{"tenant_id": "{TENANT}", "request_id": "mine-1", "event_type": "request.completed",
+      "recipients": [{{"user_id": "u-gita"}}], "data": {{"request": {{"name": "My first notification"}}}},
+      "link": "https://platform.example/requests/99"}}' \
+    {rpc} herald.v1.HeraldService/Notify
+
+Stop with Ctrl-C."#
+    )
+}
