@@ -1,4 +1,5 @@
 //! Integration tests: one binary, real databases.
 
+mod slack_client;
 mod store_foundation;
 mod support;

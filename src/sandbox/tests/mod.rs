@@ -1,7 +1,7 @@
 //! Over a real socket, with a plain HTTP client.
 
-mod client;
 mod control;
+mod messages;
 mod pushes;
 
 use std::collections::BTreeMap;
