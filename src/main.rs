@@ -1,1 +1,170 @@
-fn main() {}
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use herald::config::Settings;
+use herald::sandbox::{self, Sandbox};
+use herald::server::Server;
+use herald::store::Store;
+use herald::{demo, keys, telemetry};
+
+/// Herald delivers a platform's notifications to Slack.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves gRPC, HTTP and health, and delivers.
+    Serve(SettingsArgs),
+    /// Brings the database's schema up to date; safe to run from several places at once.
+    Migrate(SettingsArgs),
+    /// Shows Herald at work: a fake Slack and a server in one process, on a temporary store.
+    Demo {
+        /// Ends with 0 once every message has arrived, and not 0 if one did not.
+        #[arg(long)]
+        exit: bool,
+    },
+    /// Runs the fake Slack alone, with a page that shows what arrives.
+    Sandbox(SandboxArgs),
+    /// API keys.
+    #[command(subcommand)]
+    Keys(Keys),
+}
+
+#[derive(Args)]
+struct SettingsArgs {
+    /// A TOML file.
+    #[arg(long, env = "HERALD_CONFIG")]
+    config: Option<PathBuf>,
+    /// One setting, such as rpc.address=127.0.0.1:50051. Repeat for more.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Args)]
+struct SandboxArgs {
+    /// Where the page and the fake Web API are.
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    address: SocketAddr,
+    /// Do not enforce Slack's rate limits.
+    #[arg(long)]
+    no_rate_limits: bool,
+    /// What Slack's durations are multiplied by; set slack.time_scale to the same.
+    #[arg(long, default_value_t = 1.0)]
+    time_scale: f64,
+}
+
+#[derive(Subcommand)]
+enum Keys {
+    /// Prints a new API key, and the entry for the settings that lets it in.
+    Issue {
+        /// Who will use it.
+        principal: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("herald: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve(args).await,
+        Command::Migrate(args) => migrate(args).await,
+        Command::Demo { exit } => demo::run(exit, stop_signal()?).await,
+        Command::Sandbox(args) => sandbox(args).await,
+        Command::Keys(Keys::Issue { principal }) => {
+            keys::issue(&principal)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn settings(args: SettingsArgs) -> anyhow::Result<Settings> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+    let settings = Settings::load(args.config, environment, &args.set)?;
+    telemetry::init(&settings.log)?;
+    Ok(settings)
+}
+
+async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let settings = settings(args)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
+    let stop = stop_signal()?;
+    let server = Server::start(settings).await?;
+    server.run(stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let settings = settings(args)?;
+    let store = Store::open(&settings.store).await?;
+    store.migrate().await?;
+    tracing::info!("the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn sandbox(args: SandboxArgs) -> anyhow::Result<ExitCode> {
+    let stop = stop_signal()?;
+    let config = sandbox::Config {
+        addr: args.address,
+        rate_limits: !args.no_rate_limits,
+        time_scale: args.time_scale,
+        ..sandbox::Config::default()
+    };
+    let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
+    let sandbox = Sandbox::start(config)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.address))?;
+    let url = sandbox.url();
+    demo::say(&format!(
+        "A fake Slack is at {url} : open it in a browser to see what arrives.\n\
+         Point Herald at it:\n\n  \
+         herald serve --set rpc.insecure=true --set slack.base_url={url} \\\n    \
+         --set app.client_id={client_id} --set app.client_secret={}\n",
+        client_secret.expose()
+    ));
+    stop.cancelled().await;
+    sandbox.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Cancelled by SIGTERM or SIGINT; a second one ends the process at once.
+fn stop_signal() -> anyhow::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        for code in [None, Some(130)] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            told.cancel();
+            if let Some(code) = code {
+                std::process::exit(code);
+            }
+        }
+    });
+    Ok(stop)
+}

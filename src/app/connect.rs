@@ -1,11 +1,9 @@
 //! Connecting a workspace over OAuth: the link, and what Slack sends back.
 
-use sha2::{Digest, Sha256};
-
 use super::{App, Call, Error};
 use crate::domain::ids::TenantId;
 use crate::domain::time::Timestamp;
-use crate::store::Taken;
+use crate::store::{ConnectOutcome, TakenConnect};
 use crate::workspace::ConnectError;
 
 /// A connect link.
@@ -56,15 +54,10 @@ impl App {
                 reason: "SLACK_APP_NOT_CONFIGURED",
                 sentence: "the operator must set app.client_id and app.client_secret first",
             })?;
-        let expires_at = self
-            .store
-            .begin_connect(
-                &call.tenant,
-                &hash(&state),
-                redirect.as_str(),
-                self.config.connect_link_lifetime,
-            )
-            .await?;
+        let lifetime = self.config.connect_link_lifetime;
+        // Before, so that the link never outlives what is told.
+        let expires_at = self.store.now().await?.plus(lifetime);
+        self.store.begin_connect(&call.tenant, &state, redirect.as_str(), lifetime).await?;
         Ok(ConnectLink { authorize_url, expires_at })
     }
 
@@ -74,19 +67,18 @@ impl App {
         let Some(state) = callback.state.filter(|state| !state.is_empty()) else {
             return Ok(Connected::UnknownState);
         };
-        let state = hash(&state);
         let (tenant, redirect) = match self.store.take_connect(&state).await? {
-            Taken::Fresh { tenant, redirect_uri } => (tenant, redirect_uri),
-            Taken::AlreadyUsed => return Ok(Connected::AlreadyUsed),
-            Taken::Expired => return Ok(Connected::Expired),
-            Taken::Unknown => return Ok(Connected::UnknownState),
+            TakenConnect::Taken { tenant, redirect_uri } => (tenant, redirect_uri),
+            TakenConnect::AlreadyUsed => return Ok(Connected::AlreadyUsed),
+            TakenConnect::Expired => return Ok(Connected::Expired),
+            TakenConnect::Unknown => return Ok(Connected::UnknownState),
         };
         let connected = match (callback.code, callback.error) {
             (Some(code), None) => self.exchange(&tenant, &code, &redirect).await?,
             (_, Some(error)) if error != "access_denied" => Connected::Refused { code: error },
             _ => Connected::Denied,
         };
-        self.store.finish_connect(&state, outcome(&connected)).await?;
+        self.store.finish_connect(&state, &outcome(&connected)).await?;
         Ok(connected)
     }
 
@@ -121,16 +113,11 @@ fn new_state() -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn hash(state: &str) -> [u8; 32] {
-    Sha256::digest(state.as_bytes()).into()
-}
-
-fn outcome(connected: &Connected) -> crate::store::ConnectOutcome {
-    use crate::store::ConnectOutcome;
+fn outcome(connected: &Connected) -> ConnectOutcome {
     match connected {
         Connected::Done { .. } => ConnectOutcome::Completed,
-        Connected::Refused { code } => ConnectOutcome::Failed { code: code.clone() },
-        Connected::NoAnswer => ConnectOutcome::Failed { code: "no_answer".to_owned() },
+        Connected::Refused { code } => ConnectOutcome::Failed(format!("Slack refused: {code}")),
+        Connected::NoAnswer => ConnectOutcome::Failed("Slack did not answer".to_owned()),
         Connected::Denied
         | Connected::UnknownState
         | Connected::AlreadyUsed

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{directory, store, workspace};
+use crate::{directory, slack, store, workspace};
 
 /// One bad field of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,9 @@ impl Error {
 /// How long a caller should wait when the database is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a caller should wait when Slack does not answer.
+const SLACK_RETRY: Duration = Duration::from_secs(5);
+
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
@@ -83,7 +86,19 @@ impl From<workspace::Error> for Error {
     fn from(error: workspace::Error) -> Self {
         match error {
             workspace::Error::Store(error) => error.into(),
-            workspace::Error::Slack(error) => Self::from_slack(error),
+            workspace::Error::Busy { after } => {
+                Self::Unavailable { what: "Slack's rate limit", retry_after: after }
+            }
+            workspace::Error::Reconnect { .. } => Self::Precondition {
+                reason: "RECONNECT_REQUIRED",
+                sentence: "the Slack workspace must be connected again first",
+            },
+            workspace::Error::Slack(slack::Error::Throttled { after }) => {
+                Self::Unavailable { what: "Slack", retry_after: after }
+            }
+            workspace::Error::Slack(
+                slack::Error::Transient { .. } | slack::Error::Unknown { .. },
+            ) => Self::Unavailable { what: "Slack", retry_after: SLACK_RETRY },
             other => Self::Internal(Box::new(other)),
         }
     }

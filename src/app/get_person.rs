@@ -17,7 +17,7 @@ impl App {
         call.acting()?.may_read(&user)?;
         let stored = self.store.person(&call.tenant, &user).await?;
         let stored = stored.ok_or(Error::NotFound("person"))?;
-        let preferences = self.store.preferences_of(&call.tenant, &user).await?;
+        let preferences = self.choices(&call.tenant, &user).await?;
         Ok(Profile { stored, preferences })
     }
 }

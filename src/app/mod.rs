@@ -10,6 +10,7 @@ pub mod get_notification;
 pub mod get_person;
 pub mod get_workspace;
 pub mod notify;
+pub mod records;
 pub mod resolve_identity;
 pub mod set_preference;
 mod tenant;
@@ -82,12 +83,7 @@ impl Subject {
 }
 
 impl App {
-    pub fn new(
-        store: Store,
-        workspaces: Workspaces,
-        directory: Directory,
-        config: Config,
-    ) -> Self {
+    pub fn new(store: Store, workspaces: Workspaces, directory: Directory, config: Config) -> Self {
         Self { store, workspaces, directory, config: Arc::new(config) }
     }
 }

@@ -66,7 +66,6 @@ impl App {
             event_type: request.event.clone(),
             data: serde_json::to_vec(&request.data).map_err(|e| Error::Internal(e.into()))?,
             link: request.link.clone(),
-            content_id: request.content_id.clone(),
             answer,
             deliveries: planned.deliveries,
             people: described(&request),
@@ -186,6 +185,10 @@ fn described(request: &Request) -> Vec<Person> {
 }
 
 /// The choices of one person; nobody chose anything by default.
-fn choices<'a>(all: &'a HashMap<UserId, Preferences>, id: &UserId) -> std::borrow::Cow<'a, Preferences> {
-    all.get(id).map_or_else(|| std::borrow::Cow::Owned(Preferences::default()), std::borrow::Cow::Borrowed)
+fn choices<'a>(
+    all: &'a HashMap<UserId, Preferences>,
+    id: &UserId,
+) -> std::borrow::Cow<'a, Preferences> {
+    all.get(id)
+        .map_or_else(|| std::borrow::Cow::Owned(Preferences::default()), std::borrow::Cow::Borrowed)
 }

@@ -2,7 +2,7 @@
 
 use super::tenant::Known;
 use super::{App, Call, Error, Subject};
-use crate::domain::matching::{self, Decision, Unmatched};
+use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Rule;
 use crate::domain::time::Timestamp;
@@ -32,20 +32,20 @@ impl App {
         let tenant = self.tenant(&call.tenant).await?;
         let known = self.subject(&call.tenant, subject).await?;
         let Some(installation) = &tenant.installation else {
-            let nobody = Unmatched { reason: NoMatch::NotConnected, members_without_email: 0 };
+            let nobody = Match::none(NoMatch::NotConnected).unmatched();
             return Ok(Resolved { outcome: Err(nobody), read_at: None });
         };
         let view = self.view(&tenant).await?;
         let stored = tenant.identity_here(known.identity);
         let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
-        let alive = stored.as_ref().and_then(|identity| view.alive(&identity.slack_user_id));
-        let outcome = match matching::decide(stored.as_ref(), &matched, alive) {
-            Decision::Member { slack_user_id, display_name, rule, stale, .. } => Ok(Member {
+        let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
+        let outcome = match matching::decide(stored.as_ref(), &matched, kind) {
+            Decision::Reach { slack_user_id, display_name, basis } => Ok(Member {
                 found: Found { installation: installation.id, slack_user_id, display_name },
-                rule,
-                stale,
+                rule: if basis == Basis::Pinned { Rule::Pinned } else { Rule::Matched },
+                stale: matches!(basis, Basis::Stale { .. }),
             }),
-            Decision::Unreachable(unmatched) => Err(unmatched),
+            Decision::Unreachable { reason } => Err(Unmatched { reason, ..matched.unmatched() }),
         };
         Ok(Resolved { outcome, read_at: view.read_at })
     }

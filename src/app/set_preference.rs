@@ -1,11 +1,13 @@
 //! SetPreference: a person turns Slack messages on or off. Turning on finds the identity and opens
 //! the conversation, so that the first notification has a place to go.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{App, Call, Error};
-use crate::domain::event;
+use crate::domain::event::{self, test_message};
 use crate::domain::ids::{ChannelId, EventType, UserId};
 use crate::domain::reason::Suppression;
-use crate::domain::settings::{Preference, suppression};
+use crate::domain::settings::{Preference, Preferences, Settings, suppression};
 use crate::domain::verdict::Found;
 use crate::workspace;
 
@@ -45,16 +47,12 @@ impl App {
         }
         let tenant = self.tenant(&call.tenant).await?;
         self.store.set_preference(&call.tenant, &user, event.as_ref(), value).await?;
-        let chosen = self.store.preferences_of(&call.tenant, &user).await?;
-        // Everything stands or falls with any one type that has no choice of its own.
-        let sample = match &event {
-            Some(event) => event.clone(),
-            None => event::any_without_choice(&chosen),
+        let chosen = self.choices(&call.tenant, &user).await?;
+        let held_back = match &event {
+            Some(event) => suppression(&tenant.settings, &chosen, event),
+            None => suppression_of_everything(&tenant.settings, &chosen),
         };
-        let mut effect = Effect {
-            suppression: suppression(&tenant.settings, &chosen, &sample),
-            ..Effect::default()
-        };
+        let mut effect = Effect { suppression: held_back, ..Effect::default() };
         if value != Preference::On {
             return Ok(effect);
         }
@@ -78,14 +76,11 @@ impl App {
         Ok(effect)
     }
 
-    async fn open_conversation(
-        &self,
-        found: &Found,
-    ) -> Result<Result<ChannelId, Obstacle>, Error> {
+    async fn open_conversation(&self, found: &Found) -> Result<Result<ChannelId, Obstacle>, Error> {
         let lane = found.slack_user_id.as_str();
         match self.workspaces.open_conversation(found.installation, &found.slack_user_id).await {
             Ok(channel) => {
-                self.store.set_lane_channel(found.installation, lane, &channel).await?;
+                self.store.save_conversation(found.installation, lane, &channel).await?;
                 Ok(Ok(channel))
             }
             Err(workspace::Error::Slack(error)) => {
@@ -99,6 +94,13 @@ impl App {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Which switch holds back an event type that has no choice and no switch of its own.
+fn suppression_of_everything(settings: &Settings, chosen: &Preferences) -> Option<Suppression> {
+    let settings = Settings { disabled_event_types: BTreeSet::new(), ..settings.clone() };
+    let chosen = Preferences { all: chosen.all, by_type: BTreeMap::new() };
+    suppression(&settings, &chosen, &test_message::event_type())
 }
 
 impl Obstacle {

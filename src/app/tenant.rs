@@ -8,8 +8,7 @@ use crate::directory::View;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::mapping::Mapping;
 use crate::domain::person::Person;
-use crate::domain::settings::{Identity, Settings};
-use crate::domain::verdict::Found;
+use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::store::Installation;
 
 /// One tenant, as of now.
@@ -34,7 +33,7 @@ impl App {
         let Some(settings) = self.store.settings(id).await? else {
             return Err(Error::NotFound("tenant"));
         };
-        let mapping = self.directory.mapping(&settings)?;
+        let mapping = self.directory.mapping(&settings).await?;
         let installation = self.store.installation_of(id).await?;
         Ok(Tenant { id: id.clone(), settings, mapping, installation })
     }
@@ -54,6 +53,16 @@ impl App {
             None => Known { person: Person::bare(user.clone()), identity: None },
         })
     }
+
+    /// What one person chose.
+    pub(super) async fn choices(
+        &self,
+        tenant: &TenantId,
+        user: &UserId,
+    ) -> Result<Preferences, Error> {
+        let mut all = self.store.preferences(tenant, std::slice::from_ref(user)).await?;
+        Ok(all.remove(user).unwrap_or_default())
+    }
 }
 
 impl Tenant {
@@ -61,14 +70,5 @@ impl Tenant {
     pub(super) fn identity_here(&self, identity: Option<Identity>) -> Option<Identity> {
         let here = self.installation.as_ref()?.id;
         identity.filter(|identity| identity.installation == here)
-    }
-
-    /// The identity to store for a member that was found.
-    pub(super) fn found(&self, identity: &Identity) -> Found {
-        Found {
-            installation: identity.installation,
-            slack_user_id: identity.slack_user_id.clone(),
-            display_name: identity.display_name.clone(),
-        }
     }
 }

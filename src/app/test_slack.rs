@@ -5,18 +5,22 @@ use std::time::Duration;
 
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
-use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId, UserId};
-use crate::domain::matching::{self, Decision, Unmatched};
+use crate::domain::event::test_message;
+use crate::domain::fingerprint::fingerprint;
+use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
+use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{self, Context, Reader};
 use crate::domain::settings::{Identity, Rule};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Answer, Found};
-use crate::domain::{event, fingerprint};
-use crate::store::{self, DeliveryRecord, NewDelivery, Target};
+use crate::store::{self, DeliveryRecord, Kind, NewDelivery, Target};
 
 /// What to show where nobody was found (requirements.md section 3, word for word).
 pub const NOT_FOUND: &str = "Could not find this user's Slack account.";
+
+/// How often the store is asked while another replica may be sending.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What the test showed.
 #[derive(Debug)]
@@ -78,7 +82,7 @@ impl App {
         known: &Known,
     ) -> Result<Result<Found, Unmatched>, Error> {
         let Some(installation) = &tenant.installation else {
-            return Ok(Err(Unmatched { reason: NoMatch::NotConnected, members_without_email: 0 }));
+            return Ok(Err(Match::none(NoMatch::NotConnected).unmatched()));
         };
         let stored = tenant.identity_here(known.identity.clone());
         let view = self
@@ -86,27 +90,35 @@ impl App {
             .fresh(installation, &tenant.mapping, &known.person, stored.as_ref())
             .await?;
         let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
-        let alive = stored.as_ref().and_then(|identity| view.alive(&identity.slack_user_id));
-        match matching::decide(stored.as_ref(), &matched, alive) {
+        let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
+        let (slack_user_id, display_name, basis) =
+            match matching::decide(stored.as_ref(), &matched, kind) {
+                Decision::Reach { slack_user_id, display_name, basis } => {
+                    (slack_user_id, display_name, basis)
+                }
+                Decision::Unreachable { reason } => {
+                    let unmatched = Unmatched { reason, ..matched.unmatched() };
+                    return Ok(Err(unmatched));
+                }
+            };
+        match basis {
+            Basis::Pinned => {}
             // A stored identity that the rules no longer find may keep receiving messages, but a
             // test is about whether the person can be found now.
-            Decision::Member { stale: true, .. } => Ok(Err(matched.unmatched())),
-            Decision::Member { slack_user_id, display_name, rule, .. } => {
+            Basis::Stale { .. } => return Ok(Err(matched.unmatched())),
+            Basis::Matched { .. } => {
                 let identity = Identity {
-                    slack_user_id,
-                    display_name,
-                    rule,
+                    slack_user_id: slack_user_id.clone(),
+                    display_name: display_name.clone(),
+                    rule: Rule::Matched,
                     installation: installation.id,
                     stored_at: self.store.now().await?,
                 };
                 let user = &known.person.user_id;
-                if rule == Rule::Matched {
-                    self.store.store_identity(&tenant.id, user, &identity).await?;
-                }
-                Ok(Ok(tenant.found(&identity)))
+                self.store.store_identity(&tenant.id, user, &identity).await?;
             }
-            Decision::Unreachable(unmatched) => Ok(Err(unmatched)),
         }
+        Ok(Ok(Found { installation: installation.id, slack_user_id, display_name }))
     }
 
     async fn send_test(
@@ -117,12 +129,24 @@ impl App {
         member: &Found,
         patience: Duration,
     ) -> Result<TestDelivery, Error> {
+        let mut ended = self.store.deliveries_ended();
         let delivery = self.queue_test(call, tenant, known, member).await?;
-        let record = self.store.wait_for_outcome(&tenant.id, delivery, patience).await?;
-        let record = record.ok_or(Error::NotFound("delivery"))?;
-        let estimated_send_time =
-            if record.state.is_terminal() { None } else { Some(record.due_at) };
-        Ok(TestDelivery::Queued { record, estimated_send_time })
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            let record = self.store.delivery(&tenant.id, delivery).await?;
+            let record = record.ok_or(Error::NotFound("delivery"))?;
+            let over = record.state.is_terminal() || tokio::time::Instant::now() >= until;
+            if over {
+                let waiting = !record.state.is_terminal();
+                let estimated_send_time = waiting.then_some(record.due_at);
+                return Ok(TestDelivery::Queued { record, estimated_send_time });
+            }
+            // Another replica may send it: its news come by looking.
+            let look = until.min(tokio::time::Instant::now() + LOOK);
+            let news = async { while ended.recv().await.is_ok_and(|id| id != delivery) {} };
+            // Either way the store is asked again.
+            let _ = tokio::time::timeout_at(look, news).await;
+        }
     }
 
     async fn queue_test(
@@ -138,9 +162,16 @@ impl App {
             installation: member.installation,
             lane: member.slack_user_id.as_str().to_owned(),
         };
-        let user: &UserId = &known.person.user_id;
-        let mut delivery = NewDelivery::to_person(user.clone(), target).with_content(content);
-        delivery.kind = store::Kind::Test { despite_switch: call.acting()?.is_administrator() };
+        let kind =
+            if call.acting()?.is_administrator() { Kind::AdministratorTest } else { Kind::Test };
+        let delivery = NewDelivery {
+            id: DeliveryId(uuid::Uuid::now_v7()),
+            user: Some(known.person.user_id.clone()),
+            target,
+            content: Some(content),
+            kind,
+            priority: 0,
+        };
         let id = delivery.id;
         let notification = NotificationId(uuid::Uuid::now_v7());
         let answer = Answer { notification, verdicts: Vec::new() };
@@ -150,11 +181,10 @@ impl App {
             principal: call.caller.principal.clone(),
             request_id: RequestId::parse(format!("test-slack:{notification}"))
                 .map_err(|error| Error::Internal(error.into()))?,
-            fingerprint: fingerprint::fingerprint(&serde_json::Value::Null),
-            event_type: event::test_event(),
+            fingerprint: fingerprint(&serde_json::Value::Null),
+            event_type: test_message::event_type(),
             data: b"{}".to_vec(),
             link: None,
-            content_id: None,
             answer: serde_json::to_vec(&answer).map_err(internal)?,
             deliveries: vec![delivery],
             people: Vec::new(),
@@ -174,20 +204,17 @@ impl App {
     ) -> Result<Vec<u8>, Error> {
         let view = self.view(tenant).await?;
         let member = view.member(member);
-        let reader = Reader::of(
-            Some(&known.person),
-            member.as_ref().and_then(|member| member.time_zone()),
-            &tenant.settings.time_zone,
-        );
+        let reader = Reader::of(Some(&known.person), member.as_ref(), &tenant.settings);
         let data = serde_json::json!({});
+        let event_type = test_message::event_type();
         let context = Context {
-            event: &event::test_event(),
+            event: &event_type,
             data: &data,
             reader: &reader,
             link: None,
             now: self.store.now().await?,
         };
-        let rendered = render::render(&event::test_template(), &context)
+        let rendered = render::render(&test_message::template(), &context)
             .map_err(|error| Error::Internal(error.into()))?;
         serde_json::to_vec(&rendered).map_err(|error| Error::Internal(error.into()))
     }

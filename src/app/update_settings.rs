@@ -90,7 +90,9 @@ fn check(settings: &Settings) -> Result<(), Error> {
         let problem = "is not an IANA time zone, such as Europe/Vienna";
         violations.push(Violation::new("settings.time_zone", problem));
     }
-    if settings.locale.len() > 35 || !settings.locale.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+    if settings.locale.len() > 35
+        || !settings.locale.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    {
         violations.push(Violation::new("settings.locale", "is not a BCP 47 tag, such as de-AT"));
     }
     for unknown in settings.disabled_event_types.iter().filter(|e| event::find(e).is_none()) {

@@ -3,6 +3,7 @@
 //! good for them, and the template decides.
 
 mod catalogue;
+pub mod test_message;
 mod validate;
 
 use serde_json::{Map, Value};

@@ -60,6 +60,18 @@ impl Match {
         }
     }
 
+    /// What to tell where no member is reached: zeros where the rules did find one, as for a pin
+    /// whose member is deactivated.
+    #[must_use]
+    pub fn unmatched(&self) -> Unmatched {
+        match self {
+            Self::Unique(_) => {
+                Unmatched { reason: NoMatch::NoMember, candidates: 0, without_email: 0 }
+            }
+            Self::None(unmatched) => *unmatched,
+        }
+    }
+
     #[must_use]
     pub fn reason(&self) -> Option<NoMatch> {
         match self {

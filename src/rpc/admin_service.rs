@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::admin_service_server::AdminService;
-use super::{encode, pb};
+use super::{encode, encode_records, pb};
 use crate::app::update_settings::Change;
 use crate::app::{Call, Error};
 use crate::domain::limits;
@@ -33,7 +33,7 @@ impl AdminService for Server {
     ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
         self.serve("GetWorkspace", request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
-            Ok(encode::workspace(self.app.get_workspace(&call).await?))
+            Ok(encode_records::workspace(self.app.get_workspace(&call).await?))
         })
         .await
     }
@@ -88,17 +88,13 @@ impl AdminService for Server {
             let actor = fields.actor(message.actor);
             let user = fields.user("user_id", message.user_id);
             let (call, user) = inbound.complete(fields, tenant, actor, user)?;
-            Ok(encode::profile(self.app.get_person(&call, user).await?))
+            Ok(encode_records::profile(self.app.get_person(&call, user).await?))
         })
         .await
     }
 }
 
-fn tenant_call(
-    inbound: Inbound,
-    tenant: String,
-    actor: Option<pb::Actor>,
-) -> Result<Call, Error> {
+fn tenant_call(inbound: Inbound, tenant: String, actor: Option<pb::Actor>) -> Result<Call, Error> {
     let mut fields = Fields::default();
     let tenant = fields.tenant(tenant);
     let actor = fields.actor(actor);
@@ -135,8 +131,7 @@ fn change(
         if paths.is_empty() { set } else { paths.iter().any(|path| path == name) }
     };
     let text = |name: &str, value: String| named(name, !value.is_empty()).then_some(value);
-    let disabled_named =
-        named("disabled_event_types", !settings.disabled_event_types.is_empty());
+    let disabled_named = named("disabled_event_types", !settings.disabled_event_types.is_empty());
     let disabled = disabled_types(fields, settings.disabled_event_types);
     let change = Change {
         sending_allowed: named("sending_allowed", settings.sending_allowed)

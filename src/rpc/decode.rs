@@ -7,7 +7,9 @@ use serde_json::Value;
 use super::json;
 use super::pb;
 use crate::app::{Actor, Violation};
-use crate::domain::ids::{ChannelId, EventType, IdError, NotificationId, RequestId, TenantId, UserId};
+use crate::domain::ids::{
+    ChannelId, EventType, IdError, NotificationId, RequestId, TenantId, UserId,
+};
 use crate::domain::limits;
 use crate::domain::person::{self, Person};
 use crate::domain::settings::Preference;

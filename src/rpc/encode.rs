@@ -3,7 +3,9 @@
 use prost_types::Timestamp as ProtoTimestamp;
 
 use super::{json, pb};
-use crate::app::{get_notification, person, workspace_status};
+use crate::app::resolve_identity::Resolved;
+use crate::app::set_preference::Effect;
+use crate::app::test_slack::{self, TestDelivery, Tested};
 use crate::domain::delivery::State;
 use crate::domain::ids::InstallationId;
 use crate::domain::matching::Unmatched;
@@ -147,7 +149,7 @@ fn verdict(verdict: Verdict) -> pb::Verdict {
 }
 
 pub(super) fn unmatched(unmatched: Unmatched) -> pb::NoMatch {
-    no_match(unmatched.reason, unmatched.members_without_email)
+    no_match(unmatched.reason, unmatched.without_email as u64)
 }
 
 pub(super) fn person_message(person: Person) -> pb::Person {
@@ -186,4 +188,81 @@ pub(super) fn settings(settings: Settings) -> pb::Settings {
 /// A count as protobuf carries it.
 pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(super) fn resolved(resolved: Resolved) -> pb::ResolveIdentityResponse {
+    let mut message = pb::ResolveIdentityResponse {
+        directory_read_at: resolved.read_at.map(time),
+        ..pb::ResolveIdentityResponse::default()
+    };
+    match resolved.outcome {
+        Ok(member) => {
+            message.member = Some(found(member.found));
+            message.set_rule(rule(member.rule));
+            message.stale = member.stale;
+        }
+        Err(nobody) => message.no_match = Some(unmatched(nobody)),
+    }
+    message
+}
+
+pub(super) fn tested(tested: Tested) -> pb::TestSlackResponse {
+    match tested.outcome {
+        Err(nobody) => pb::TestSlackResponse {
+            message: test_slack::NOT_FOUND.into(),
+            no_match: Some(unmatched(nobody)),
+            ..pb::TestSlackResponse::default()
+        },
+        Ok(sent) => {
+            let delivery = test_delivery(sent.delivery);
+            pb::TestSlackResponse {
+                member: Some(found(sent.found)),
+                identity_stored: true,
+                message: delivery.sentence.clone(),
+                no_match: None,
+                delivery: Some(delivery),
+            }
+        }
+    }
+}
+
+fn test_delivery(delivery: TestDelivery) -> pb::TestDelivery {
+    match delivery {
+        TestDelivery::Suppressed(by) => pb::TestDelivery {
+            state: pb::DeliveryState::Suppressed.into(),
+            code: by.code().into(),
+            sentence: by.sentence().into(),
+            ..pb::TestDelivery::default()
+        },
+        TestDelivery::Queued { record, estimated_send_time } => {
+            let sentence = super::sentences::delivery(&record);
+            pb::TestDelivery {
+                delivery_id: record.id.to_string(),
+                state: state(record.state).into(),
+                code: record.code.or(record.reason).unwrap_or_default(),
+                sentence,
+                channel_id: record.channel.map(Into::into).unwrap_or_default(),
+                ts: record.ts.unwrap_or_default(),
+                estimated_send_time: estimated_send_time.map(time),
+            }
+        }
+    }
+}
+
+pub(super) fn effect(effect: Effect) -> pb::SetPreferenceResponse {
+    let mut message = pb::SetPreferenceResponse {
+        effective: effect.suppression.is_none(),
+        member: effect.found.map(found),
+        channel_id: effect.channel.map(Into::into).unwrap_or_default(),
+        obstacles: effect
+            .obstacles
+            .into_iter()
+            .map(|obstacle| pb::Obstacle { code: obstacle.code, sentence: obstacle.sentence })
+            .collect(),
+        ..pb::SetPreferenceResponse::default()
+    };
+    if let Some(by) = effect.suppression {
+        message.set_suppression(suppression(by));
+    }
+    message
 }

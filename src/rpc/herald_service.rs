@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::herald_service_server::HeraldService;
-use super::{encode, pb};
+use super::{encode, encode_records, pb};
 use crate::app::notify::{self, Recipient};
 use crate::app::{Error, Subject};
 
@@ -73,8 +73,7 @@ impl HeraldService for Server {
             let value = fields.preference(message.value);
             let everything = message.event_type.is_empty();
             let event = if everything { None } else { fields.event_type(message.event_type) };
-            let (call, (user, value)) =
-                inbound.complete(fields, tenant, actor, user.zip(value))?;
+            let (call, (user, value)) = inbound.complete(fields, tenant, actor, user.zip(value))?;
             Ok(encode::effect(self.app.set_preference(&call, user, event, value).await?))
         })
         .await
@@ -92,7 +91,7 @@ impl HeraldService for Server {
             let (call, id) = inbound.complete(fields, tenant, actor, id)?;
             let notification = self.app.get_notification(&call, id).await?;
             Ok(pb::GetNotificationResponse {
-                notification: Some(encode::notification(notification)),
+                notification: Some(encode_records::notification(notification)),
             })
         })
         .await

@@ -42,7 +42,9 @@ fn invalid(violations: Vec<Violation>) -> Status {
     let mut details = details("INVALID_ARGUMENT");
     let message = match violations.as_slice() {
         [one] => format!("{}: {}", one.field, one.problem),
-        many => format!("{} fields are bad, first {}: {}", many.len(), many[0].field, many[0].problem),
+        many => {
+            format!("{} fields are bad, first {}: {}", many.len(), many[0].field, many[0].problem)
+        }
     };
     for Violation { field, problem } in violations {
         details.add_bad_request_violation(field, problem);
@@ -55,9 +57,7 @@ impl From<Error> for Status {
         let message = error.to_string();
         match error {
             Error::Invalid(violations) => invalid(violations),
-            Error::Denied { reason, .. } => {
-                with(Code::PermissionDenied, message, details(reason))
-            }
+            Error::Denied { reason, .. } => with(Code::PermissionDenied, message, details(reason)),
             Error::NotFound(_) => with(Code::NotFound, message, details("NOT_FOUND")),
             Error::RequestIdReused => {
                 with(Code::AlreadyExists, message, details("REQUEST_ID_REUSED"))
@@ -75,7 +75,11 @@ impl From<Error> for Status {
             }
             Error::Internal(cause) => {
                 tracing::error!(cause = %Chain(cause.as_ref()), "a call failed for an internal reason");
-                with(Code::Internal, "internal error; the log of the service says more", details("INTERNAL"))
+                with(
+                    Code::Internal,
+                    "internal error; the log of the service says more",
+                    details("INTERNAL"),
+                )
             }
         }
     }

@@ -117,8 +117,13 @@ fn summary(state: &State, conversation: &Conversation) -> Value {
     summary
 }
 
+/// `#general` is left out until something is in it: it is always there and says nothing.
 async fn conversations(Shared(workspace): Held) -> Json<Vec<Value>> {
-    workspace.with(|state| Json(state.conversations.iter().map(|c| summary(state, c)).collect()))
+    workspace.with(|state| {
+        let shown = state.conversations.iter();
+        let shown = shown.filter(|c| c.name != "general" || !c.messages.is_empty());
+        Json(shown.map(|c| summary(state, c)).collect())
+    })
 }
 
 #[derive(Deserialize)]

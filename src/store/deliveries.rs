@@ -24,6 +24,8 @@ pub enum Kind {
     Normal,
     /// A test message: the person's preference does not hold it back (requirements.md section 3).
     Test,
+    /// A test message that an administrator asked for: the tenant's switch does not either.
+    AdministratorTest,
 }
 
 impl Kind {
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Self::Normal => "normal",
             Self::Test => "test",
+            Self::AdministratorTest => "administrator_test",
         }
     }
 
@@ -41,6 +44,7 @@ impl Kind {
         match code {
             "normal" => Some(Self::Normal),
             "test" => Some(Self::Test),
+            "administrator_test" => Some(Self::AdministratorTest),
             _ => None,
         }
     }

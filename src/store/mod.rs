@@ -12,6 +12,7 @@ mod claim;
 mod config;
 mod connect;
 mod connection;
+mod conversations;
 mod crawl;
 mod deliveries;
 mod directory;

@@ -4,7 +4,7 @@ use url::Url;
 
 use super::Workspaces;
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::slack::{self, Access, App, Authorize};
+use crate::slack::{self, Access, Authorize};
 use crate::store::{self, NewInstallation};
 
 /// A workspace that was connected.

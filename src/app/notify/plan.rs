@@ -6,16 +6,15 @@ use super::{Recipient, Request, choices};
 use crate::app::tenant::{Known, Tenant};
 use crate::app::{Error, Violation};
 use crate::directory::View;
-use crate::domain::delivery::State;
+use crate::domain::event;
 use crate::domain::ids::{DeliveryId, NotificationId, SlackUserId, UserId};
-use crate::domain::matching::{self, Decision};
+use crate::domain::matching::{self, Basis, Decision, Match};
 use crate::domain::reason::NoMatch;
 use crate::domain::render::{self, Context, Link, Reader, Rendered};
 use crate::domain::settings::{Identity, Preferences, Rule, suppression};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
-use crate::domain::event;
-use crate::store::{NewDelivery, Target};
+use crate::store::{End, Kind, NewDelivery, Target};
 
 /// What to answer and what to store.
 pub(super) struct Planned {
@@ -80,10 +79,10 @@ impl Planner<'_> {
         lanes: &mut HashMap<String, DeliveryId>,
     ) -> Result<Decided, Error> {
         let user = &known.person.user_id;
-        let delivery = |target| NewDelivery::to_person(user.clone(), target);
         let chosen = choices(self.preferences, user);
         if let Some(by) = suppression(&self.tenant.settings, &chosen, &self.request.event) {
-            planned.deliveries.push(delivery(Target::Ended(State::Suppressed, by.code())));
+            let ended = Target::Ended(End::Suppressed(by));
+            planned.deliveries.push(delivery(Some(user), ended, None));
             return Ok(Decided::Suppressed { by });
         }
         let Some(installation) = &self.tenant.installation else {
@@ -91,9 +90,10 @@ impl Planner<'_> {
         };
         let guarantee = Guarantee::for_scopes(&installation.scopes, true);
         let stored = self.tenant.identity_here(known.identity.clone());
-        let found = match self.decide(stored.as_ref(), known) {
-            Decision::Member { slack_user_id, display_name, rule, store, .. } => {
-                if store {
+        let (decision, matched) = self.decide(stored.as_ref(), known);
+        let found = match decision {
+            Decision::Reach { slack_user_id, display_name, basis } => {
+                if basis == (Basis::Matched { is_new: true }) {
                     let identity = Identity {
                         slack_user_id: slack_user_id.clone(),
                         display_name: display_name.clone(),
@@ -103,14 +103,14 @@ impl Planner<'_> {
                     };
                     planned.identities.push((user.clone(), identity));
                 }
-                let _ = rule;
                 Found { installation: installation.id, slack_user_id, display_name }
             }
-            Decision::Unreachable(unmatched) if unmatched.reason == NoMatch::DirectoryNotReady => {
+            Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
+                // Whether it can be rendered is told now; its words wait for the reader's zone.
                 self.render(Some(known), None)?;
-                let new = delivery(Target::Resolving);
-                let id = new.id;
-                planned.deliveries.push(new);
+                let queued = delivery(Some(user), Target::Resolving, None);
+                let id = queued.id;
+                planned.deliveries.push(queued);
                 return Ok(Decided::Queued {
                     delivery: id,
                     found: None,
@@ -118,21 +118,25 @@ impl Planner<'_> {
                     guarantee,
                 });
             }
-            Decision::Unreachable(unmatched) => {
-                let without = unmatched.members_without_email;
-                return Ok(unreachable(unmatched.reason, without, user, planned));
+            Decision::Unreachable { reason } => {
+                let without = match matched {
+                    Match::None(unmatched) => unmatched.without_email as u64,
+                    Match::Unique(_) => 0,
+                };
+                return Ok(unreachable(reason, without, user, planned));
             }
         };
         let lane = found.slack_user_id.as_str().to_owned();
         let id = match lanes.get(&lane) {
             Some(id) => *id,
             None => {
-                let rendered = self.render(Some(known), Some(&found.slack_user_id))?;
+                let content = encode(&self.render(Some(known), Some(&found.slack_user_id))?)?;
                 let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-                let new = delivery(target).with_content(encode(&rendered)?);
-                lanes.insert(lane, new.id);
-                planned.deliveries.push(new);
-                planned.deliveries[planned.deliveries.len() - 1].id
+                let queued = delivery(Some(user), target, Some(content));
+                let id = queued.id;
+                lanes.insert(lane, id);
+                planned.deliveries.push(queued);
+                id
             }
         };
         Ok(Decided::Queued {
@@ -154,24 +158,24 @@ impl Planner<'_> {
         // A channel has no choices of its own, so opt-in does not apply to it.
         let open = crate::domain::settings::Settings { opt_in: false, ..settings.clone() };
         if let Some(by) = suppression(&open, &nobody, &self.request.event) {
-            let new = NewDelivery::to_channel(Target::Ended(State::Suppressed, by.code()));
-            planned.deliveries.push(new);
+            let ended = Target::Ended(End::Suppressed(by));
+            planned.deliveries.push(delivery(None, ended, None));
             return Ok(Decided::Suppressed { by });
         }
         let Some(installation) = &self.tenant.installation else {
-            let ended = Target::Ended(State::Unreachable, NoMatch::NotConnected.code());
-            planned.deliveries.push(NewDelivery::to_channel(ended));
+            let ended = Target::Ended(End::Unreachable(NoMatch::NotConnected));
+            planned.deliveries.push(delivery(None, ended, None));
             return Ok(Decided::Unreachable {
                 reason: NoMatch::NotConnected,
                 members_without_email: 0,
             });
         };
-        let rendered = self.render(None, None)?;
+        let content = encode(&self.render(None, None)?)?;
         let target = Target::Lane { installation: installation.id, lane: channel.to_owned() };
-        let new = NewDelivery::to_channel(target).with_content(encode(&rendered)?);
-        let id = new.id;
+        let queued = delivery(None, target, Some(content));
+        let id = queued.id;
         lanes.insert(channel.to_owned(), id);
-        planned.deliveries.push(new);
+        planned.deliveries.push(queued);
         Ok(Decided::Queued {
             delivery: id,
             found: None,
@@ -180,11 +184,11 @@ impl Planner<'_> {
         })
     }
 
-    fn decide(&self, stored: Option<&Identity>, known: &Known) -> Decision {
+    fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {
         let snapshot = self.view.snapshot.as_deref();
         let matched = matching::resolve(snapshot, &self.tenant.mapping, &known.person);
-        let alive = stored.and_then(|identity| self.view.alive(&identity.slack_user_id));
-        matching::decide(stored, &matched, alive)
+        let kind = stored.and_then(|identity| self.view.kind(&identity.slack_user_id));
+        (matching::decide(stored, &matched, kind), matched)
     }
 
     /// The message in the reader's words: their own zone, else the member's, else the tenant's.
@@ -196,19 +200,10 @@ impl Planner<'_> {
         let settings = &self.tenant.settings;
         let person = known.map(|known| &known.person);
         let member = member.and_then(|id| self.view.member(id));
-        let reader = Reader::of(
-            person,
-            member.as_ref().and_then(|member| member.time_zone()),
-            &settings.time_zone,
-        );
-        let built_in = event::find(&self.request.event).ok_or_else(|| {
-            Error::invalid("event_type", "is not a known event type")
-        })?;
-        let link = self
-            .request
-            .link
-            .as_ref()
-            .map(|url| Link { url: url.clone(), label: None });
+        let reader = Reader::of(person, member.as_ref(), settings);
+        let built_in = event::find(&self.request.event)
+            .ok_or_else(|| Error::invalid("event_type", "is not a known event type"))?;
+        let link = self.request.link.as_ref().map(|url| Link { url: url.clone(), label: None });
         let context = Context {
             event: &self.request.event,
             data: &self.request.data,
@@ -227,9 +222,14 @@ fn unreachable(
     user: &UserId,
     planned: &mut Planned,
 ) -> Decided {
-    let ended = Target::Ended(State::Unreachable, reason.code());
-    planned.deliveries.push(NewDelivery::to_person(user.clone(), ended));
+    let ended = Target::Ended(End::Unreachable(reason));
+    planned.deliveries.push(delivery(Some(user), ended, None));
     Decided::Unreachable { reason, members_without_email }
+}
+
+fn delivery(user: Option<&UserId>, target: Target, content: Option<Vec<u8>>) -> NewDelivery {
+    let id = DeliveryId(uuid::Uuid::now_v7());
+    NewDelivery { id, user: user.cloned(), target, content, kind: Kind::Normal, priority: 0 }
 }
 
 fn encode(rendered: &Rendered) -> Result<Vec<u8>, Error> {

@@ -8,7 +8,7 @@
 //!
 //! [`measure`] never says less than the true depth. Within one bracket and one comma-separated
 //! item, the item's levels are its loosely binding operators (`|`, `||`, `&&`, comparisons, `&`), plus
-//! the greatest number of tight ones (`.`, `*`, `!`, `[`) between two of them, plus what is nested
+//! the greatest number of tight ones (`.`, `*`, `!`, brackets) between two of them, plus what is nested
 //! there. Quoted texts count nothing, whatever is in them.
 
 use super::super::limits::EXPRESSION_DEPTH;
@@ -42,9 +42,9 @@ impl Frame {
         self.items.max(self.item())
     }
 
-    /// Levels that lie around what is nested at this point.
+    /// Levels that lie around what is nested in a bracket just opened, which counts as tight.
     fn around(&self) -> usize {
-        1 + self.loose + self.tight
+        self.loose + self.tight
     }
 
     fn loose(&mut self) {
@@ -88,7 +88,7 @@ fn measure(source: &str, limit: usize) -> (usize, Option<usize>) {
             }
             b']' | b')' | b'}' => {
                 if let Some(parent) = outer.pop() {
-                    let depth = 1 + frame.depth();
+                    let depth = frame.depth();
                     frame = parent;
                     around -= frame.around();
                     frame.nested = frame.nested.max(depth);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_place_where_it_becomes_too_deep() {
-        assert_eq!(too_deep_at(&"(".repeat(1000)), Some(32));
+        assert_eq!(too_deep_at(&"(".repeat(1000)), Some(64));
         assert_eq!(too_deep_at(&"!".repeat(1000)), Some(64));
         let json = format!("a || `{}1{}`", "[".repeat(64), "]".repeat(64));
         assert_eq!(too_deep_at(&json), Some(5));

@@ -73,10 +73,11 @@ pub(super) fn plain(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('<') {
         let after = &rest[at + 1..];
-        let token = after.starts_with(['!', '@', '#'])
-            || ["http", "mailto:"].iter().any(|scheme| {
-                after.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme))
-            });
+        // What ends here may go on in the text that follows, so half a token counts as one.
+        let token = ["!", "@", "#", "http", "mailto:"].iter().any(|start| {
+            let both = start.len().min(after.len());
+            after.get(..both).is_some_and(|head| head.eq_ignore_ascii_case(&start[..both]))
+        });
         safe.push_str(&rest[..at]);
         safe.push(if token { '‹' } else { '<' });
         rest = after;
@@ -118,6 +119,8 @@ mod tests {
             mrkdwn("<!channel> & <http://x|y>"),
             "&lt;!channel&gt; &amp; &lt;http://x|y&gt;"
         );
+        assert_eq!(plain("a <"), "a ‹");
+        assert_eq!(plain("a <ht"), "a ‹ht");
         assert_eq!(plain("R&D <3 <!here> <HTTP://x|y>"), "R&D <3 ‹!here> ‹HTTP://x|y>");
     }
 

@@ -22,6 +22,9 @@ use serde_json::Value;
 
 use super::event::{self, FieldProblem};
 use super::ids::EventType;
+use super::person::Person;
+use super::settings::Settings;
+use super::snapshot::MemberView;
 use super::time::Timestamp;
 
 pub use check::Problem;
@@ -43,6 +46,32 @@ pub struct Reader {
     pub locale: Option<String>,
     /// IANA name; an unknown one reads as UTC.
     pub time_zone: String,
+}
+
+impl Reader {
+    /// A recipient: their own settings first, then what Slack knows about the member, then the
+    /// tenant's. `None` for the readers of a channel.
+    #[must_use]
+    pub fn of(
+        person: Option<&Person>,
+        member: Option<&MemberView<'_>>,
+        settings: &Settings,
+    ) -> Self {
+        let own = |field: fn(&Person) -> &Option<String>| person.and_then(|p| field(p).clone());
+        let in_slack = |text: Option<&str>| text.map(str::to_owned);
+        let locale = own(|person| &person.locale)
+            .or_else(|| in_slack(member.and_then(|member| member.locale)));
+        let time_zone = own(|person| &person.time_zone)
+            .or_else(|| in_slack(member.and_then(|member| member.time_zone)));
+        let name = own(|person| &person.display_name)
+            .or_else(|| in_slack(member.map(|member| member.display_name)))
+            .filter(|name| !name.trim().is_empty());
+        Self {
+            name,
+            locale: locale.or_else(|| Some(settings.locale.clone())),
+            time_zone: time_zone.unwrap_or_else(|| settings.time_zone.clone()),
+        }
+    }
 }
 
 /// The thing that the message is about, for its button.
@@ -104,7 +133,7 @@ pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, Re
         .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
     let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
     if text.text.trim().is_empty() {
-        text.text = "You have a new notification.".to_owned();
+        "You have a new notification.".clone_into(&mut text.text);
     }
     let blocks = blocks::render(&template.blocks, &scope)?;
     Ok(Rendered {

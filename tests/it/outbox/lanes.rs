@@ -63,10 +63,7 @@ async fn claims_are_bounded_and_the_longest_due_come_first() {
 
 #[tokio::test]
 async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
-    let pace = Pace {
-        started_ago: Duration::from_millis(300),
-        interval: Duration::from_secs(100),
-    };
+    let pace = Pace { started_ago: Duration::from_millis(300), interval: Duration::from_secs(100) };
     let gap = Duration::from_millis(99_700);
     for store in test_stores().await {
         post(&store, "U1").await;

@@ -1,0 +1,45 @@
+//! GetWorkspace: the tenant's workspace, connect attempt, member list and settings.
+
+use super::{App, Call, Error};
+use crate::domain::settings::Settings;
+use crate::domain::snapshot::Counts;
+use crate::store::{ConnectAttempt, DirectoryState, Installation};
+use crate::workspace::scopes;
+
+/// Everything an administrator sees about a tenant.
+pub struct Overview {
+    pub settings: Settings,
+    pub attempt: Option<ConnectAttempt>,
+    pub workspace: Option<Workspace>,
+}
+
+/// The connected workspace.
+pub struct Workspace {
+    pub installation: Installation,
+    /// Features that wait, each with the scopes that were not granted.
+    pub missing: Vec<(&'static str, Vec<&'static str>)>,
+    /// `None` before the first reading was tried.
+    pub directory: Option<DirectoryState>,
+    /// Members by kind; `None` before the first reading.
+    pub counts: Option<Counts>,
+}
+
+impl App {
+    /// [`Error::NotFound`] for a tenant that no administrator ever named.
+    pub async fn get_workspace(&self, call: &Call) -> Result<Overview, Error> {
+        call.acting()?.may_administer()?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let attempt = self.store.latest_connect(&call.tenant).await?;
+        let view = self.view(&tenant).await?;
+        let workspace = match tenant.installation {
+            None => None,
+            Some(installation) => Some(Workspace {
+                missing: scopes::missing(&installation.scopes),
+                directory: self.directory.status(installation.id).await?,
+                counts: view.snapshot.map(|snapshot| snapshot.counts()),
+                installation,
+            }),
+        };
+        Ok(Overview { settings: tenant.settings, attempt, workspace })
+    }
+}

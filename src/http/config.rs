@@ -1,0 +1,201 @@
+//! The settings of the HTTP side, and when they are refused.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+/// Where Slack's redirect comes back to, below the public address.
+pub(super) const CALLBACK_PATH: &str = "slack/oauth/callback";
+
+/// Where HTTP is served, and how browsers and Slack reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address to listen on. Default `127.0.0.1:8080`. Plain HTTP: TLS is the ingress's.
+    pub address: SocketAddr,
+    /// What browsers and Slack reach this server by, such as `https://herald.example.com/`; a path
+    /// in it is the ingress's, which must remove it. It must be https unless it is this host
+    /// itself. Default: `http://` and `address`, which serves on one machine alone.
+    #[serde(with = "url_text")]
+    pub public_url: Option<Url>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), public_url: None }
+    }
+}
+
+/// A setting of the HTTP side cannot be used; the operator must change it.
+/// The sentence begins with the setting's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Slack redirects to https alone, and the code in the redirect must not travel in the clear.
+    #[error(
+        "public_url must be an https address; plain http is allowed for this host alone \
+         (localhost, 127.0.0.1, [::1])"
+    )]
+    Scheme,
+    #[error("public_url must be an address without a user name, query or fragment")]
+    PublicUrl,
+    /// Nobody outside could be sent back here.
+    #[error("public_url must be set where address is {0}: browsers come back by it")]
+    Missing(SocketAddr),
+}
+
+impl Config {
+    /// Refuses what Slack would refuse, or what would send a code in the clear.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let Some(url) = &self.public_url else {
+            return if self.address.ip().is_loopback() {
+                Ok(())
+            } else {
+                Err(ConfigError::Missing(self.address))
+            };
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback(url) => {}
+            _ => return Err(ConfigError::Scheme),
+        }
+        let extra = !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some();
+        if extra { Err(ConfigError::PublicUrl) } else { Ok(()) }
+    }
+
+    /// The public address, with a closing slash. Where `address` has port 0, put the bound address
+    /// there first.
+    #[must_use]
+    pub fn base(&self) -> Url {
+        let mut base = self.public_url.clone().unwrap_or_else(|| of_address(self.address));
+        if !base.path().ends_with('/') {
+            let with_slash = format!("{}/", base.path());
+            base.set_path(&with_slash);
+        }
+        base
+    }
+
+    /// What Slack sends people back to; it must be among the redirect URLs of the Slack app.
+    #[must_use]
+    pub fn redirect_url(&self) -> Url {
+        let mut url = self.base();
+        let path = format!("{}{CALLBACK_PATH}", url.path());
+        url.set_path(&path);
+        url
+    }
+}
+
+fn of_address(address: SocketAddr) -> Url {
+    #[expect(clippy::expect_used, reason = "a socket address is an authority by its grammar")]
+    Url::parse(&format!("http://{}/", without_zone(address))).expect("an address")
+}
+
+/// A zone (`%2`) has meaning on its own machine alone and no place in a URL.
+fn without_zone(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+mod url_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use url::Url;
+
+    #[expect(clippy::ref_option, reason = "serde hands the field over like this")]
+    pub(super) fn serialize<S: Serializer>(
+        url: &Option<Url>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        url.as_ref().map(Url::as_str).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Url>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| Url::parse(&text))
+            .transpose()
+            .map_err(|error| D::Error::custom(format!("not an address: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn public(url: &str) -> Config {
+        Config { public_url: Some(Url::parse(url).unwrap()), ..Config::default() }
+    }
+
+    fn listening(address: &str) -> Config {
+        Config { address: address.parse().unwrap(), public_url: None }
+    }
+
+    #[test]
+    fn the_default_serves_one_machine() {
+        let config = Config::default();
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(config.redirect_url().as_str(), "http://127.0.0.1:8080/slack/oauth/callback");
+    }
+
+    #[test]
+    fn the_redirect_is_below_the_public_address() {
+        for (url, redirect) in [
+            ("https://herald.example.com", "https://herald.example.com/slack/oauth/callback"),
+            ("https://a.b:8443/x/y", "https://a.b:8443/x/y/slack/oauth/callback"),
+            ("https://a.b/x/", "https://a.b/x/slack/oauth/callback"),
+        ] {
+            assert_eq!(public(url).redirect_url().as_str(), redirect);
+        }
+        for (address, redirect) in [
+            ("[::1]:81", "http://[::1]:81/slack/oauth/callback"),
+            ("[fe80::1%3]:81", "http://[fe80::1]:81/slack/oauth/callback"),
+        ] {
+            assert_eq!(listening(address).redirect_url().as_str(), redirect);
+        }
+    }
+
+    #[test]
+    fn codes_never_travel_in_the_clear() {
+        for ok in ["http://127.0.0.1:9", "http://[::1]:9/", "http://localhost/", "https://a.b/"] {
+            assert_eq!(public(ok).validate(), Ok(()), "{ok}");
+        }
+        for bad in ["http://a.b/", "http://localhost.evil.test/", "ftp://a/", "data:text"] {
+            assert_eq!(public(bad).validate(), Err(ConfigError::Scheme), "{bad}");
+        }
+        for bad in ["https://a@b/", "https://:p@b/", "https://b/?q", "https://b/#f"] {
+            assert_eq!(public(bad).validate(), Err(ConfigError::PublicUrl), "{bad}");
+        }
+    }
+
+    #[test]
+    fn whoever_listens_to_others_says_how_they_reach_it() {
+        assert_eq!(listening("[::1]:8080").validate(), Ok(()));
+        let sentence = listening("0.0.0.0:8080").validate().unwrap_err().to_string();
+        assert!(sentence.starts_with("public_url must be set"), "{sentence}");
+        let told = Config { address: listening("0.0.0.0:8080").address, ..public("https://a.b/") };
+        assert_eq!(told.validate(), Ok(()));
+    }
+
+    #[test]
+    fn settings_are_read_and_written_as_people_write_them() {
+        let text = r#"{"address": "0.0.0.0:80", "public_url": "https://a.b"}"#;
+        let config: Config = serde_json::from_str(text).unwrap();
+        assert_eq!(config.address.port(), 80);
+        let again = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&again).unwrap(), config);
+        assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
+        assert!(serde_json::from_str::<Config>(r#"{"adress": "0.0.0.0:80"}"#).is_err());
+        assert!(serde_json::from_str::<Config>(r#"{"public_url": "a.b"}"#).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! What every request and answer passes: headers, limits, and the answers to what is not there.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderName, HeaderValue, header};
+
+use super::{outcome, page};
+
+/// Bytes of a request body that are read at most.
+const BODY_BYTES: usize = 1024 * 1024;
+/// The longest time until an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Puts the guard around all routes. Routes added afterwards would stand outside.
+pub(super) fn guarded(routes: Router) -> Router {
+    within(routes, TIMEOUT)
+}
+
+/// As [`guarded`], with another limit of time.
+pub(super) fn within(routes: Router, timeout: Duration) -> Router {
+    routes
+        .fallback(async || outcome::not_found())
+        .method_not_allowed_fallback(async || outcome::wrong_method())
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(from_fn(move |request, next| bounded(request, next, timeout)))
+        .layer(from_fn(headers))
+}
+
+async fn bounded(request: Request, next: Next, timeout: Duration) -> Response {
+    match tokio::time::timeout(timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => outcome::too_slow().into_response(),
+    }
+}
+
+/// Nothing here is cached, framed, sniffed or named to other sites: the callback's address holds a
+/// code. Pages may use their one style sheet and no script.
+async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let fixed: [(HeaderName, HeaderValue); 4] = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, value);
+    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, page::policy());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, Bytes};
+    use axum::routing::{get, post};
+    use http::StatusCode;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_is_given_up() {
+        let silent = Router::new().route("/", get(std::future::pending::<()>));
+        let request = Request::get("/").body(Body::empty()).unwrap();
+        let response = within(silent, Duration::from_millis(1)).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::X_FRAME_OPTIONS], "DENY");
+    }
+
+    #[tokio::test]
+    async fn a_body_has_a_limit() {
+        for (bytes, status) in
+            [(BODY_BYTES, StatusCode::OK), (BODY_BYTES + 1, StatusCode::PAYLOAD_TOO_LARGE)]
+        {
+            let echo = Router::new().route("/", post(async |_: Bytes| ()));
+            let request = Request::post("/").body(Body::from(vec![0; bytes])).unwrap();
+            let response = guarded(echo).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status, "{bytes}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The HTTP side of `herald serve`: what Slack and browsers come to, the probes and the metrics.
+//!
+//! - `GET /slack/oauth/callback` ([`connect`]): Slack sends a person back; the page says what
+//!   happened ([`outcome`]).
+//! - `GET /`: what this is. It names no tenant and no workspace.
+//! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish `/slack/`
+//!   alone; these are for the inside.
+//!
+//! Every answer, also a refusal, passes the [`guard`]: security headers, a limit on the body and on
+//! the time. Nothing of a request is ever written into an answer. TLS is the ingress's.
+
+mod config;
+mod connect;
+mod guard;
+mod outcome;
+mod page;
+mod probes;
+
+use axum::Router;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::{Config, ConfigError};
+pub use probes::Readiness;
+
+use crate::app::App;
+use crate::telemetry::Exposition;
+
+/// What the routes share. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    /// Answers what is asked.
+    pub app: App,
+    /// What `/readyz` tells; whoever starts and drains the server sends it.
+    pub readiness: watch::Receiver<Readiness>,
+    /// What `/metrics` prints.
+    pub exposition: Exposition,
+    /// Connecting goes on here when the browser goes away: a code works once, so an exchange that
+    /// was begun must be finished. Close it and wait for it when draining.
+    pub tasks: TaskTracker,
+}
+
+/// All routes.
+pub fn router(state: State) -> Router {
+    let State { app, readiness, exposition, tasks } = state;
+    guard::guarded(
+        public().merge(probes::router(readiness, exposition)).merge(connect::router(app, tasks)),
+    )
+}
+
+/// Serves until `stop`, then takes no new connections and returns when the open ones are done.
+/// The caller bounds that wait: it drops this future at the end of its grace period.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// What needs no state.
+fn public() -> Router {
+    Router::new().route("/", get(async || outcome::landing()))
+}
+
+#[cfg(test)]
+mod tests;

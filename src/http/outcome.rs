@@ -1,0 +1,402 @@
+//! The words of every page: what happened, and what to do next.
+//!
+//! Who reads the pages of connecting is an administrator of the customer's Slack, who knows nothing
+//! of Herald; the operator comes in where a setting is wrong. They show the workspace's name, but no
+//! tenant: the link may have been passed on.
+
+use http::StatusCode;
+
+use super::page::{Page, Tone};
+use crate::app::Connected;
+
+const AGAIN: &str = "Ask whoever gave you the link for a new one, and open it.";
+const HOW_AGAIN: &str =
+    "A new link comes from BeginConnect. Each link works once, and only for a short time.";
+const NOTHING_CHANGED: &str = "Nothing was changed in Slack or here.";
+
+/// Characters of a workspace's name that are shown.
+const NAME_CHARS: usize = 80;
+
+/// The page of one outcome of connecting.
+pub(super) fn of(connected: &Connected) -> Page {
+    match connected {
+        Connected::Done { workspace, .. } => done(workspace),
+        Connected::Denied => Page::new(StatusCode::OK, Tone::Plain, "Not connected")
+            .say("The request was canceled in Slack, so Herald was not given access.")
+            .say(NOTHING_CHANGED)
+            .step(
+                "If that was not meant, start again: ask whoever gave you the link for a new one.",
+            )
+            .hint(HOW_AGAIN),
+        Connected::UnknownState => {
+            Page::new(StatusCode::BAD_REQUEST, Tone::Again, "This link is not known")
+                .say(
+                    "You came back without a connect link that this server made. The address may \
+                     be incomplete, or the link came from another server.",
+                )
+                .say(NOTHING_CHANGED)
+                .step(format!("Start again. {AGAIN}"))
+                .hint(HOW_AGAIN)
+        }
+        Connected::AlreadyUsed => {
+            Page::new(StatusCode::GONE, Tone::Again, "This link was used already")
+                .say(
+                    "Each link connects once. If you have just connected and this page was \
+                     loaded again, all is well: the first time counts.",
+                )
+                .step_by(
+                    "See whether the workspace is connected:",
+                    "herald.v1.AdminService/GetWorkspace",
+                )
+                .step(format!("If it is not, start again. {AGAIN}"))
+                .hint(HOW_AGAIN)
+        }
+        Connected::Expired => Page::new(StatusCode::GONE, Tone::Again, "This link has expired")
+            .say("Too much time has passed since the link was made, so it no longer works.")
+            .say(
+                "Where apps need an administrator’s approval in Slack, that may well have taken \
+                 longer. The approval stays; only the link must be new.",
+            )
+            .step(format!("Start again. {AGAIN}"))
+            .hint(HOW_AGAIN),
+        Connected::Refused { code } => refused(code),
+        Connected::NoAnswer => {
+            Page::new(StatusCode::BAD_GATEWAY, Tone::Again, "Slack did not answer")
+                .say(
+                    "You approved the app, but Slack did not confirm it to Herald in time. The \
+                 approval cannot be used a second time.",
+                )
+                .step(format!("Wait a minute, then start again. {AGAIN}"))
+                .hint(HOW_AGAIN)
+        }
+    }
+}
+
+fn done(workspace: &str) -> Page {
+    let workspace = tidy(workspace);
+    let title = if workspace.is_empty() {
+        "Your Slack workspace is connected".to_owned()
+    } else {
+        format!("{workspace} is connected")
+    };
+    // Said so that it is true after a reconnect too, where the switch may be on.
+    Page::new(StatusCode::OK, Tone::Done, title)
+        .say("Herald is now reading the list of members, so that it can find people.")
+        .say(
+            "Connecting does not start sending: in a new workspace sending is still off, and \
+             nobody gets a message until an administrator allows it.",
+        )
+        .step_by(
+            "Try it: an administrator can send a test message while sending is off, with",
+            "herald.v1.HeraldService/TestSlack",
+        )
+        .step_by(
+            "Allow sending: turn on sending_allowed with",
+            "herald.v1.AdminService/UpdateSettings",
+        )
+        .hint("You can close this page.")
+}
+
+/// A workspace's name as one short line, without characters that would turn the words around it.
+fn tidy(workspace: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let visible: String = workspace.chars().filter(|c| !c.is_control() && !turns(*c)).collect();
+    let visible = visible.trim();
+    match visible.char_indices().nth(NAME_CHARS) {
+        Some((end, _)) => format!("{}…", visible[..end].trim_end()),
+        None => visible.to_owned(),
+    }
+}
+
+fn refused(code: &str) -> Page {
+    let page = |tone| Page::new(StatusCode::BAD_GATEWAY, tone, "Slack refused to connect");
+    match REFUSALS.iter().find(|refusal| refusal.code == code) {
+        Some(refusal) => {
+            let (tone, step) = match refusal.advice {
+                Advice::Again => (Tone::Again, format!("Start again. {AGAIN}")),
+                Advice::Person(step) => (Tone::Again, format!("{step} Then start again. {AGAIN}")),
+                Advice::Operator(step) => (
+                    Tone::Broken,
+                    format!("Tell whoever runs Herald: {step} Then start again with a new link."),
+                ),
+            };
+            let mut page = page(tone).say(refusal.explanation).step(step).hint(HOW_AGAIN);
+            page.code = Some(refusal.code);
+            page
+        }
+        // The code may come from the address, and an address is anybody's text: not shown.
+        None => page(Tone::Broken)
+            .say("Slack gave a reason that this version of Herald does not know.")
+            .step(format!("Start again. {AGAIN}"))
+            .step("If it happens again, tell whoever runs Herald: the log has the details.")
+            .hint(HOW_AGAIN),
+    }
+}
+
+enum Advice {
+    /// A new link is enough.
+    Again,
+    /// The person mends something first.
+    Person(&'static str),
+    /// A setting is wrong.
+    Operator(&'static str),
+}
+
+struct Refusal {
+    code: &'static str,
+    explanation: &'static str,
+    advice: Advice,
+}
+
+/// Slack's codes for the consent page and for `oauth.v2.access` (slack-platform.md section 2).
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        code: "invalid_code",
+        explanation: "The approval was no longer valid when Herald handed it in: it works once, \
+                      for ten minutes.",
+        advice: Advice::Again,
+    },
+    Refusal {
+        code: "bad_client_secret",
+        explanation: "Slack does not accept the client secret that Herald was given.",
+        advice: Advice::Operator("the client secret must be the one of the Slack app."),
+    },
+    Refusal {
+        code: "invalid_client_id",
+        explanation: "Slack does not know the app whose client id Herald was given.",
+        advice: Advice::Operator("the client id must be the one of the Slack app."),
+    },
+    Refusal {
+        code: "bad_redirect_uri",
+        explanation: "The address of this page is not one that the Slack app sends people back to.",
+        advice: Advice::Operator(
+            "add this page’s address to the app’s redirect URLs, and see that Herald’s \
+             public_url is the same.",
+        ),
+    },
+    Refusal {
+        code: "no_scopes",
+        explanation: "The app asked Slack for no permissions at all.",
+        advice: Advice::Operator("the list of scopes in the settings is empty."),
+    },
+    Refusal {
+        code: "invalid_scope",
+        explanation: "The app asked for a permission that Slack does not know or does not give it.",
+        advice: Advice::Operator("the list of scopes must fit the app’s manifest."),
+    },
+    Refusal {
+        code: "unapproved_scope",
+        explanation: "The app asked for a permission that Slack has not approved it for.",
+        advice: Advice::Operator("the list of scopes must fit the app’s manifest."),
+    },
+    Refusal {
+        code: "scope_not_allowed_on_enterprise",
+        explanation: "One of the permissions cannot be given for a whole Enterprise organisation.",
+        advice: Advice::Person("Choose a single workspace in Slack, not the organisation."),
+    },
+    Refusal {
+        code: "invalid_team_for_non_distributed_app",
+        explanation: "This Slack app may be installed in its own workspace alone, and you chose \
+                      another one.",
+        advice: Advice::Operator(
+            "turn on public distribution for the Slack app, or use an app of this workspace.",
+        ),
+    },
+    Refusal {
+        code: "cannot_install_an_org_installed_app",
+        explanation: "The app is installed for your whole Enterprise organisation already, so it \
+                      cannot be installed in one workspace.",
+        advice: Advice::Person(
+            "Ask an administrator of the organisation to add the app to this workspace, or \
+             choose the organisation in Slack.",
+        ),
+    },
+    Refusal {
+        code: "user_email_unverified",
+        explanation: "You have not confirmed your e-mail address in Slack yet.",
+        advice: Advice::Person("Confirm it by the mail that Slack sent you."),
+    },
+    Refusal {
+        code: "oauth_authorization_url_mismatch",
+        explanation: "The approval was begun on a kind of consent page that does not go with this \
+                      app.",
+        advice: Advice::Operator("the link must lead to oauth/v2/authorize of the same Slack."),
+    },
+    Refusal {
+        code: "invalid_code_verifier",
+        explanation: "Slack expects a proof (PKCE) that Herald does not give.",
+        advice: Advice::Operator("turn PKCE off in the Slack app’s settings."),
+    },
+    Refusal {
+        code: "pkce_not_allowed",
+        explanation: "The approval was begun with a proof (PKCE) that the Slack app does not allow.",
+        advice: Advice::Operator("the link must be used as Herald made it."),
+    },
+    Refusal {
+        code: "invalid_grant_type",
+        explanation: "Slack did not understand how Herald handed the approval in.",
+        advice: Advice::Operator("something between Herald and Slack may change requests."),
+    },
+    Refusal {
+        code: "invalid_refresh_token",
+        explanation: "Slack did not understand how Herald handed the approval in.",
+        advice: Advice::Operator("something between Herald and Slack may change requests."),
+    },
+];
+
+/// Slack takes long; the work goes on.
+pub(super) fn still_working() -> Page {
+    Page::new(StatusCode::GATEWAY_TIMEOUT, Tone::Plain, "Still connecting")
+        .say("Slack is slow to confirm. Herald goes on without this page.")
+        .step_by(
+            "See in a minute whether the workspace is connected:",
+            "herald.v1.AdminService/GetWorkspace",
+        )
+        .step(format!("If it is not, start again. {AGAIN}"))
+        .hint("Loading this page again does not help: each link works once.")
+}
+
+/// The database is away; the link may be unused.
+pub(super) fn unavailable() -> Page {
+    let mut page = Page::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Tone::Again,
+        "Herald is unavailable for the moment",
+    )
+    .say("Herald could not reach its own database, so connecting could not be completed.")
+    .step("Load this page again in a few seconds.")
+    .step(format!("If it then says that the link was used already, start again. {AGAIN}"))
+    .hint(HOW_AGAIN);
+    page.retry_after = Some(5);
+    page
+}
+
+/// A defect.
+pub(super) fn internal() -> Page {
+    Page::new(StatusCode::INTERNAL_SERVER_ERROR, Tone::Broken, "Something went wrong in Herald")
+        .say(
+            "Connecting could not be completed. It is not your fault, and the log has the details.",
+        )
+        .step(format!("Start again. {AGAIN}"))
+        .step("If it happens again, tell whoever runs Herald.")
+        .hint(HOW_AGAIN)
+}
+
+/// `/`: what this is. It tells nothing about anybody who uses it.
+pub(super) fn landing() -> Page {
+    let mut page = Page::new(StatusCode::OK, Tone::Done, "Herald is running")
+        .say(
+            "This server delivers notifications to Slack. Slack and monitoring come here; there \
+             is nothing to sign in to. Services call it over gRPC, on another port.",
+        )
+        .hint(concat!("Version ", env!("CARGO_PKG_VERSION")));
+    page.links = &[("healthz", "Alive?"), ("readyz", "Ready?"), ("metrics", "Metrics")];
+    page
+}
+
+pub(super) fn not_found() -> Page {
+    Page::new(StatusCode::NOT_FOUND, Tone::Plain, "There is nothing here")
+        .say("The address is not one of Herald’s. Look for a typing error in it.")
+}
+
+pub(super) fn wrong_method() -> Page {
+    Page::new(StatusCode::METHOD_NOT_ALLOWED, Tone::Plain, "Not like this")
+        .say("This address does not take that kind of request.")
+}
+
+pub(super) fn too_slow() -> Page {
+    let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, Tone::Again, "This took too long")
+        .say("Herald gave up on answering. Try again in a moment.");
+    page.retry_after = Some(5);
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::ids::TenantId;
+
+    fn connected(workspace: &str) -> Connected {
+        let tenant = TenantId::parse("tenant-not-to-be-shown").unwrap();
+        Connected::Done { tenant, workspace: workspace.to_owned() }
+    }
+
+    fn refused_with(code: &str) -> Connected {
+        Connected::Refused { code: code.to_owned() }
+    }
+
+    #[test]
+    fn every_outcome_has_its_page() {
+        let table: [(Connected, u16, &[&str]); 8] = [
+            (
+                connected("Acme & Sons"),
+                200,
+                &[
+                    "Acme &amp; Sons is connected",
+                    "sending is still off",
+                    "UpdateSettings",
+                    "TestSlack",
+                ],
+            ),
+            (Connected::Denied, 200, &["canceled in Slack", "start again"]),
+            (Connected::UnknownState, 400, &["not known", "Start again"]),
+            (Connected::AlreadyUsed, 410, &["used already", "all is well", "GetWorkspace"]),
+            (Connected::Expired, 410, &["expired", "approval", "Start again"]),
+            (
+                refused_with("bad_redirect_uri"),
+                502,
+                &["<code>bad_redirect_uri</code>", "redirect URLs", "public_url"],
+            ),
+            (refused_with("never_heard_of"), 502, &["does not know", "Start again", "the log"]),
+            (Connected::NoAnswer, 502, &["did not answer", "start again"]),
+        ];
+        let mut titles = BTreeSet::new();
+        for (connected, status, words) in table {
+            let page = of(&connected);
+            assert_eq!(page.status.as_u16(), status, "{connected:?}");
+            let html = page.html().unwrap();
+            for word in words {
+                assert!(html.contains(word), "{connected:?}: {word:?} is missing in {html}");
+            }
+            assert!(html.contains("What to do next"), "{connected:?}");
+            assert!(!html.contains("tenant-not-to-be-shown"));
+            titles.insert(page.title.into_owned());
+        }
+        assert_eq!(titles.len(), 7, "the two refusals share theirs: {titles:?}");
+    }
+
+    #[test]
+    fn a_hostile_workspace_stays_text() {
+        for name in ["<script>alert(1)</script>", "\"><img src=x>", "{{ 7 * 7 }}", "</title><b>"] {
+            let html = of(&connected(name)).html().unwrap();
+            assert!(!html.contains("<script") && !html.contains("<img") && !html.contains("<b>"));
+        }
+        assert!(of(&connected("{{ 7 * 7 }}")).html().unwrap().contains("{{ 7 * 7 }} is connected"));
+        assert_eq!(of(&connected("a\u{202e}b\n\u{2066}c")).title, "abc is connected");
+        let long = of(&connected(&"ä".repeat(200))).title;
+        assert_eq!(long, format!("{}… is connected", "ä".repeat(NAME_CHARS)));
+        assert_eq!(of(&connected(" ")).title, "Your Slack workspace is connected");
+    }
+
+    #[test]
+    fn a_code_that_is_not_in_the_table_is_not_shown() {
+        for code in ["call_me_now", "<b>", "INVALID_CODE", ""] {
+            let page = of(&refused_with(code));
+            assert_eq!(page.code, None);
+            assert!(code.is_empty() || !page.html().unwrap().contains(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_known_refusal_is_explained() {
+        for refusal in REFUSALS {
+            let html = of(&refused_with(refusal.code)).html().unwrap();
+            assert!(html.contains(&format!("<code>{}</code>", refusal.code)));
+            assert!(html.contains("tart again"), "{}", refusal.code);
+        }
+        let codes: BTreeSet<_> = REFUSALS.iter().map(|refusal| refusal.code).collect();
+        assert_eq!(codes.len(), REFUSALS.len());
+    }
+}

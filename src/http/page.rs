@@ -1,0 +1,181 @@
+//! The one layout of all pages that people see.
+//!
+//! A page is a value; the template writes it, escaping every string, so that what Slack or a browser
+//! sent can never become markup. Each page is whole in itself (its style is inside, allowed by its
+//! hash), so that a prefix at the ingress breaks nothing.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use axum::response::{Html, IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{HeaderValue, StatusCode, header};
+use minijinja::Environment;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+const STYLE: &str = include_str!("page.css");
+
+/// How it went: the colour and the sign at the top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Tone {
+    /// What was wanted has happened.
+    Done,
+    /// Nothing happened, and nothing is wrong.
+    Plain,
+    /// The person can mend it by beginning again.
+    Again,
+    /// Somebody must look at it.
+    Broken,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Step {
+    pub(super) text: Cow<'static, str>,
+    /// The RPC that does it.
+    pub(super) rpc: Option<&'static str>,
+}
+
+/// A page to be.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Page {
+    #[serde(skip)]
+    pub(super) status: StatusCode,
+    #[serde(skip)]
+    pub(super) retry_after: Option<u16>,
+    pub(super) tone: Tone,
+    /// A few words: what happened. Also the window's title.
+    pub(super) title: Cow<'static, str>,
+    /// Sentences, a paragraph each.
+    pub(super) said: Vec<Cow<'static, str>>,
+    /// Slack's error code, where one is known.
+    pub(super) code: Option<&'static str>,
+    /// What to do next, in order.
+    pub(super) steps: Vec<Step>,
+    /// Address, below this one, and words.
+    pub(super) links: &'static [(&'static str, &'static str)],
+    /// A quiet line at the end.
+    pub(super) hint: Option<&'static str>,
+}
+
+impl Page {
+    pub(super) fn new(status: StatusCode, tone: Tone, title: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            retry_after: None,
+            tone,
+            title: title.into(),
+            said: Vec::new(),
+            code: None,
+            steps: Vec::new(),
+            links: &[],
+            hint: None,
+        }
+    }
+
+    /// Adds a paragraph.
+    pub(super) fn say(mut self, sentences: impl Into<Cow<'static, str>>) -> Self {
+        self.said.push(sentences.into());
+        self
+    }
+
+    /// Adds a thing to do.
+    pub(super) fn step(mut self, text: impl Into<Cow<'static, str>>) -> Self {
+        self.steps.push(Step { text: text.into(), rpc: None });
+        self
+    }
+
+    /// Adds a thing to do and the RPC that does it.
+    pub(super) fn step_by(mut self, text: &'static str, rpc: &'static str) -> Self {
+        self.steps.push(Step { text: text.into(), rpc: Some(rpc) });
+        self
+    }
+
+    pub(super) fn hint(mut self, sentence: &'static str) -> Self {
+        self.hint = Some(sentence);
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn html(&self) -> Result<String, minijinja::Error> {
+        TEMPLATES.get_template(LAYOUT)?.render(minijinja::context! {
+            page => minijinja::value::Serde(self),
+            style => minijinja::Value::from_safe_string(STYLE.to_owned()),
+        })
+    }
+}
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let mut response = match self.html() {
+            Ok(html) => (self.status, Html(html)).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "a page cannot be written");
+                (self.status, self.title).into_response()
+            }
+        };
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+/// What a browser may do here: use the one style sheet and the icon, both inside the page.
+pub(super) fn policy() -> HeaderValue {
+    POLICY.clone()
+}
+
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let hash = STANDARD.encode(Sha256::digest(STYLE));
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; img-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'"
+    );
+    #[expect(clippy::expect_used, reason = "base64 and constants are visible ASCII")]
+    HeaderValue::try_from(policy).expect("visible ASCII")
+});
+
+/// The name's ending turns on the escaping of HTML.
+const LAYOUT: &str = "page.html";
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut templates = Environment::new();
+    #[expect(clippy::expect_used, reason = "a constant; the tests of every page parse it")]
+    templates.add_template(LAYOUT, include_str!("page.html")).expect("the layout");
+    templates
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = r#"</style><script>alert('&')</script><img src=x onerror="alert(1)">"#;
+
+    #[test]
+    fn whatever_a_page_is_given_stays_text() {
+        let page = Page::new(StatusCode::OK, Tone::Done, HOSTILE).say(HOSTILE).step(HOSTILE);
+        let html = page.html().unwrap();
+        assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
+        assert_eq!(html.matches("&lt;script&gt;").count(), 4, "title, heading, said, step");
+        assert_eq!(html.matches("</style>").count(), 1);
+    }
+
+    #[test]
+    fn the_policy_allows_exactly_the_style_that_is_there() {
+        let html = Page::new(StatusCode::OK, Tone::Plain, "x").html().unwrap();
+        let (_, rest) = html.split_once("<style>").unwrap();
+        let (style, _) = rest.split_once("</style>").unwrap();
+        let hash = STANDARD.encode(Sha256::digest(style));
+        assert!(policy().to_str().unwrap().contains(&format!("'sha256-{hash}'")));
+        assert!(!html.contains(" style="), "the policy refuses style attributes");
+        assert!(!html.contains("<script"));
+    }
+}

@@ -1,0 +1,27 @@
+//! API keys for callers: made here, kept by the caller, known to the settings by their hash alone.
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::ids::{IdError, Principal};
+
+/// Prints a new key and the settings entry that lets it in.
+pub fn issue(principal: &str) -> Result<(), IdError> {
+    let principal = Principal::parse(principal)?;
+    let key = format!("herald_{}", hex(&rand::random::<[u8; 32]>()));
+    let hash = hex(&Sha256::digest(key.as_bytes()));
+    crate::demo::say(&format!(
+        "The key, shown once; give it to the caller:\n\n  {key}\n\n\
+         The entry for the settings file:\n\n\
+         [[rpc.callers]]\n\
+         principal = \"{principal}\"\n\
+         key_sha256 = \"{hash}\"\n\
+         role = \"service\"            # or administrator, or user (with user_id)\n\
+         tenants = [\"*\"]\n\
+         may_act_for_users = true\n"
+    ));
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

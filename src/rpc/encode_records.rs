@@ -1,0 +1,149 @@
+//! Domain -> protobuf for what the store keeps: notifications, workspaces, people.
+
+use super::encode::{count, identity, person_message, preference, settings, state, time};
+use super::{pb, sentences};
+use crate::app::get_person::Profile;
+use crate::app::get_workspace::{Overview, Workspace};
+use crate::app::records::{
+    AttemptRecord, ConnectAttempt, ConnectStatus, DeliveryRecord, InstallationState,
+    NotificationRecord,
+};
+
+pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
+    pb::Notification {
+        notification_id: record.id.to_string(),
+        request_id: record.request_id.into(),
+        event_type: record.event_type.into(),
+        created_at: Some(time(record.created_at)),
+        expires_at: Some(time(record.expires_at)),
+        deliveries: record.deliveries.into_iter().map(delivery).collect(),
+    }
+}
+
+fn delivery(record: DeliveryRecord) -> pb::Delivery {
+    let waiting = !record.state.is_terminal();
+    pb::Delivery {
+        sentence: sentences::delivery(&record),
+        delivery_id: record.id.to_string(),
+        user_id: record.user.map(Into::into).unwrap_or_default(),
+        workspace_id: record.workspace.map(|id| id.to_string()).unwrap_or_default(),
+        slack_target: record.lane.unwrap_or_default(),
+        state: state(record.state).into(),
+        reason: record.reason.unwrap_or_default(),
+        code: record.code.unwrap_or_default(),
+        attempts: i32::try_from(record.attempt).unwrap_or(i32::MAX),
+        channel_id: record.channel.map(Into::into).unwrap_or_default(),
+        ts: record.ts.unwrap_or_default(),
+        due_at: waiting.then(|| time(record.due_at)),
+        updated_at: Some(time(record.updated_at)),
+        attempt_log: record.attempts.into_iter().map(attempt).collect(),
+    }
+}
+
+fn attempt(attempt: AttemptRecord) -> pb::Attempt {
+    pb::Attempt {
+        number: i32::try_from(attempt.number).unwrap_or(i32::MAX),
+        started_at: Some(time(attempt.started_at)),
+        ended_at: Some(time(attempt.ended_at)),
+        outcome: attempt.outcome,
+        code: attempt.code.unwrap_or_default(),
+    }
+}
+
+pub(super) fn workspace(overview: Overview) -> pb::GetWorkspaceResponse {
+    let directory = overview.workspace.as_ref().map(directory);
+    pb::GetWorkspaceResponse {
+        workspace: overview.workspace.map(installation),
+        connect_attempt: overview.attempt.map(connect_attempt),
+        settings: Some(settings(overview.settings)),
+        directory,
+    }
+}
+
+fn installation(workspace: Workspace) -> pb::Workspace {
+    let missing_scopes = workspace
+        .missing
+        .into_iter()
+        .map(|(feature, scopes)| pb::MissingScopes {
+            feature: feature.into(),
+            scopes: scopes.into_iter().map(Into::into).collect(),
+        })
+        .collect();
+    let installation = workspace.installation;
+    let state = match installation.state {
+        InstallationState::Active => pb::WorkspaceState::Active,
+        InstallationState::Dead => pb::WorkspaceState::ReconnectRequired,
+    };
+    pb::Workspace {
+        workspace_id: installation.id.to_string(),
+        team_id: installation.team_id.unwrap_or_default(),
+        enterprise_id: installation.enterprise_id.unwrap_or_default(),
+        name: installation.team_name,
+        app_id: installation.app_id,
+        bot_user_id: installation.bot_user_id,
+        bot_name: installation.bot_name,
+        state: state.into(),
+        state_reason: installation.state_reason.unwrap_or_default(),
+        scopes: installation.scopes,
+        missing_scopes,
+        connected_at: Some(time(installation.installed_at)),
+    }
+}
+
+fn connect_attempt(attempt: ConnectAttempt) -> pb::ConnectAttempt {
+    let (state, sentence) = match attempt.status {
+        ConnectStatus::AwaitingCallback => (
+            pb::ConnectState::AwaitingCallback,
+            "Awaiting the answer from Slack, perhaps awaiting approval by an administrator of the \
+             workspace. Connecting again is always possible.",
+        ),
+        ConnectStatus::Completed => (pb::ConnectState::Completed, "Connected."),
+        ConnectStatus::Denied => (pb::ConnectState::Denied, "Canceled in Slack."),
+        ConnectStatus::Failed => (pb::ConnectState::Failed, "Slack refused to connect."),
+        ConnectStatus::Expired => (
+            pb::ConnectState::Expired,
+            "Slack never answered: the request may have been declined, or still await approval. \
+             Begin again.",
+        ),
+    };
+    pb::ConnectAttempt {
+        state: state.into(),
+        sentence: attempt.detail.unwrap_or_else(|| sentence.to_owned()),
+        created_at: Some(time(attempt.created_at)),
+        expires_at: Some(time(attempt.expires_at)),
+    }
+}
+
+fn directory(workspace: &Workspace) -> pb::Directory {
+    let mut message = pb::Directory::default();
+    if let Some(state) = &workspace.directory {
+        message.generation = state.generation;
+        message.members = state.members;
+        message.read_at = state.refreshed_at.map(time);
+        message.next_refresh_at = Some(time(state.next_refresh_at));
+        message.last_error = state.last_error.clone().unwrap_or_default();
+    }
+    if let Some(counts) = &workspace.counts {
+        message.members = count(counts.members as u64);
+        message.matchable = count(counts.matchable as u64);
+        message.without_email = count(counts.no_email as u64);
+        message.deactivated = count(counts.deactivated as u64);
+        message.bots = count(counts.bots as u64);
+    }
+    message
+}
+
+pub(super) fn profile(profile: Profile) -> pb::GetPersonResponse {
+    pb::GetPersonResponse {
+        updated_at: Some(time(profile.stored.updated_at)),
+        person: Some(person_message(profile.stored.person)),
+        identity: profile.stored.identity.map(identity),
+        preference: preference(profile.preferences.all).into(),
+        preferences_by_event_type: profile
+            .preferences
+            .by_type
+            .into_iter()
+            .map(|(event, value)| (event.into(), preference(value).into()))
+            .collect(),
+    }
+}

@@ -1,0 +1,37 @@
+//! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
+//!
+//! Reading order: `call` (what every call goes through), `callers`, `decode`, `herald_service`,
+//! `admin_service`, `encode`, `status`, `serve`.
+
+mod admin_service;
+mod call;
+mod callers;
+mod config;
+mod decode;
+mod encode;
+mod encode_records;
+mod herald_service;
+mod json;
+mod sentences;
+mod serve;
+mod status;
+
+pub use call::Server;
+pub use callers::{CallerConfig, Callers, RoleConfig};
+pub use config::Config;
+pub use serve::{Health, serve, serve_health};
+pub use status::DOMAIN;
+
+/// The generated messages, services and clients of `herald.v1`.
+#[expect(
+    clippy::pedantic,
+    missing_docs,
+    unused_qualifications,
+    reason = "generated; the documentation is in proto/herald/v1"
+)]
+pub mod pb {
+    tonic::include_proto!("herald.v1");
+
+    /// All descriptors, for reflection.
+    pub const DESCRIPTORS: &[u8] = tonic::include_file_descriptor_set!("herald_descriptor");
+}

@@ -1,0 +1,21 @@
+//! The direct message conversation of a lane: an attribute, since the lane is named by the member.
+
+use super::sql::{self, params};
+use super::{Error, Store};
+use crate::domain::ids::{ChannelId, InstallationId};
+
+impl Store {
+    /// Remembers the `D...` of a lane that may not have any work yet.
+    pub async fn save_conversation(
+        &self,
+        installation: InstallationId,
+        lane: &str,
+        channel: &ChannelId,
+    ) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO lanes (installation, lane, channel) VALUES ($1, $2, $3)
+            ON CONFLICT (installation, lane) DO UPDATE SET channel = excluded.channel";
+        let values = params![installation.to_string(), lane, channel.as_str()];
+        sql::execute(self.writer(), SQL, values).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! Deliveries that wait for a member.
+
+use herald::domain::delivery::State;
+use herald::domain::ids::{SlackUserId, UserId};
+use herald::domain::reason::NoMatch;
+use herald::domain::settings::{Identity, Rule};
+use herald::domain::time::Timestamp;
+use herald::store::{Accept, End, Resolved, Target};
+use sea_orm::ConnectionTrait as _;
+
+use super::{HOUR, LEASE, call, delivered, delivery, head, installation, post, record, sending};
+use super::{state, tenant};
+use crate::support::store::test_stores;
+
+fn unresolved(request: &str) -> Accept {
+    let mut call = call(request, vec![delivery(Target::Resolving)]);
+    call.deliveries[0].content = None;
+    call
+}
+
+#[tokio::test]
+async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
+    for store in test_stores().await {
+        let call = unresolved("r1");
+        let id = call.deliveries[0].id;
+        store.accept(call.clone()).await.unwrap();
+        let before = post(&store, "U1").await;
+        assert_eq!(store.next_resolving().await.unwrap(), Some(std::time::Duration::ZERO));
+        let claimed = store.claim_resolving(10, LEASE).await.unwrap().remove(0);
+        assert_eq!((claimed.delivery, &claimed.data, &claimed.link), (id, &call.data, &call.link));
+        assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty());
+        let identity = Identity {
+            slack_user_id: SlackUserId::parse("U1").unwrap(),
+            display_name: "someone".into(),
+            rule: Rule::Matched,
+            installation: installation(),
+            stored_at: Timestamp(0),
+        };
+        let lane = Resolved::Lane {
+            installation: installation(),
+            lane: "U1".into(),
+            content: Some(b"rendered now".to_vec()),
+            identity: Some(identity),
+        };
+        assert!(store.settle_resolving(claimed.token, id, &lane).await.unwrap());
+        let (held, first) = sending(&store).await;
+        assert_eq!(first, before);
+        assert!(store.settle(&held, first, &delivered(), None).await.unwrap());
+        let (_, resolved) = head(&store).await;
+        assert_eq!(resolved.delivery, id);
+        assert_eq!(resolved.content.as_deref(), Some(b"rendered now".as_slice()));
+        let user = UserId::parse("someone").unwrap();
+        let stored = store.person(&tenant(), &user).await.unwrap().unwrap().identity.unwrap();
+        assert_eq!(stored.slack_user_id.as_str(), "U1");
+    }
+}
+
+#[tokio::test]
+async fn not_yet_waits_and_an_end_says_why() {
+    for store in test_stores().await {
+        let mut ended = store.deliveries_ended();
+        let call = unresolved("r1");
+        let id = call.deliveries[0].id;
+        store.accept(call).await.unwrap();
+        let token = store.claim_resolving(10, LEASE).await.unwrap().remove(0).token;
+        let again = Resolved::Again { after: HOUR };
+        assert!(store.settle_resolving(token, id, &again).await.unwrap());
+        assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty());
+        assert!(store.next_resolving().await.unwrap().unwrap() > HOUR / 2);
+        let due = "UPDATE deliveries SET due_at = 0";
+        store.raw().await.execute_unprepared(due).await.unwrap();
+        let token = store.claim_resolving(10, LEASE).await.unwrap().remove(0).token;
+        let end = Resolved::End(End::Unreachable(NoMatch::NoMember));
+        assert!(store.settle_resolving(token, id, &end).await.unwrap());
+        let record = record(&store, id).await;
+        assert_eq!(
+            (record.state, record.reason.as_deref()),
+            (State::Unreachable, Some("no_member"))
+        );
+        assert_eq!(ended.recv().await.unwrap(), id);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_notification_does_not_hold_back_the_others() {
+    for store in test_stores().await {
+        let (damaged, whole) = (unresolved("r1"), unresolved("r2"));
+        let id = whole.deliveries[0].id;
+        let sql = format!("UPDATE notifications SET link = data WHERE id = '{}'", damaged.id);
+        let other = damaged.deliveries[0].id;
+        store.accept(damaged).await.unwrap();
+        store.accept(whole).await.unwrap();
+        store.raw().await.execute_unprepared(&sql).await.unwrap();
+        let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+        assert_eq!(claimed.iter().map(|one| one.delivery).collect::<Vec<_>>(), [id]);
+        assert_eq!(state(&store, other).await, State::Resolving);
+    }
+}

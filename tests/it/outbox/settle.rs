@@ -1,0 +1,253 @@
+//! What follows each outcome: attempts, waits, the log, crashes.
+
+use std::time::Duration;
+
+use herald::domain::delivery::State;
+use herald::domain::reason::{Failure, NoMatch, Suppression};
+use herald::store::{End, RecoverOutcome, Settle, WaitScope};
+
+use super::{
+    HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, state,
+};
+use crate::support::store::test_stores;
+
+#[tokio::test]
+async fn sent_is_recorded_with_its_place_and_its_log() {
+    for store in test_stores().await {
+        let mut ended = store.deliveries_ended();
+        let id = post(&store, "U1").await;
+        let (claim, _) = sending(&store).await;
+        assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        let sent = record(&store, id).await;
+        assert_eq!((sent.state, sent.attempt), (State::Sent, 1));
+        assert_eq!(sent.channel.as_ref().unwrap().as_str(), "D0001");
+        assert_eq!(sent.ts.as_deref(), Some("1.000100"));
+        assert_eq!(sent.attempts.len(), 1);
+        let attempt = &sent.attempts[0];
+        assert_eq!((attempt.number, attempt.outcome.as_str()), (1, "sent"));
+        assert!(attempt.started_at <= attempt.ended_at);
+        assert_eq!(ended.recv().await.unwrap(), id);
+    }
+}
+
+#[tokio::test]
+async fn a_429_gives_the_attempt_back_and_holds_its_lane_in_full() {
+    for store in test_stores().await {
+        for (scope, name) in [(WaitScope::Lane, "U1"), (WaitScope::Nothing, "U2")] {
+            let id = post(&store, name).await;
+            let (claim, _) = sending(&store).await;
+            assert_eq!(record(&store, id).await.attempt, 1);
+            let wait = Settle::Wait { after: HOUR, scope };
+            assert!(store.settle(&claim, id, &wait, None).await.unwrap());
+            let waiting = record(&store, id).await;
+            assert_eq!((waiting.state, waiting.attempt), (State::Pending, 0));
+            assert_eq!(waiting.attempts[0].outcome, "throttled");
+            assert_eq!(waiting.due_at.since(waiting.updated_at), HOUR);
+            // Nothing that joins the lane shortens the wait.
+            post(&store, name).await;
+            let next = store.lane_backlog(installation(), name).await.unwrap().next_at.unwrap();
+            assert!(next >= waiting.due_at);
+            assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+        }
+        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_counts_and_keeps_its_place() {
+    for store in test_stores().await {
+        let first = post(&store, "U1").await;
+        post(&store, "U1").await;
+        for attempt in 1..=3 {
+            let (claim, now) = head(&store).await;
+            assert_eq!(now.delivery, first);
+            assert_eq!(store.intend(&claim, first, LEASE).await.unwrap(), Some(attempt));
+            let retry = Settle::Retry { after: Duration::ZERO, code: "connect".into() };
+            assert!(store.settle(&claim, first, &retry, None).await.unwrap());
+        }
+        let retried = record(&store, first).await;
+        assert_eq!((retried.state, retried.attempt), (State::Pending, 3));
+        assert_eq!(retried.code.as_deref(), Some("connect"));
+        assert_eq!(retried.attempts.len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_was_never_written_costs_nothing() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let (claim, _) = sending(&store).await;
+        assert!(store.settle(&claim, id, &Settle::NotWritten, None).await.unwrap());
+        let (claim, head) = head(&store).await;
+        assert_eq!((head.state, head.attempt, head.sending_since), (State::Pending, 0, None));
+        assert_eq!(store.intend(&claim, id, LEASE).await.unwrap(), Some(1));
+    }
+}
+
+#[tokio::test]
+async fn unknown_blocks_its_lane_until_history_settles_it() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let next = post(&store, "U1").await;
+        let (held, _) = sending(&store).await;
+        let probe = |after| Settle::Probe { after, code: "time_out".into() };
+        assert!(store.settle(&held, id, &probe(Duration::ZERO), None).await.unwrap());
+        for probes in 0..3 {
+            let (held, head) = head(&store).await;
+            assert_eq!((head.delivery, head.state), (id, State::Unknown));
+            assert_eq!((head.probes, head.attempt), (probes, 1));
+            assert!(head.sending_since.is_some());
+            assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
+            let held = claim(&store, LEASE).await;
+            assert!(store.settle(&held, id, &probe(Duration::ZERO), None).await.unwrap());
+        }
+        let held = claim(&store, LEASE).await;
+        assert!(store.settle(&held, id, &delivered(), None).await.unwrap());
+        assert_eq!(head(&store).await.1.delivery, next);
+        let outcomes: Vec<_> =
+            record(&store, id).await.attempts.into_iter().map(|entry| entry.outcome).collect();
+        let probes = ["probe_unknown"; 3];
+        assert_eq!(outcomes, [&["unknown"], &probes[..], &["probe_sent"]].concat());
+    }
+}
+
+#[tokio::test]
+async fn a_dead_token_while_in_doubt_leaves_the_doubt() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let (held, _) = sending(&store).await;
+        let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
+        store.settle(&held, id, &probe, None).await.unwrap();
+        let held = claim(&store, LEASE).await;
+        let paused = Settle::Paused { code: "token_revoked".into() };
+        assert!(store.settle(&held, id, &paused, None).await.unwrap());
+        let doubtful = record(&store, id).await;
+        assert_eq!((doubtful.state, doubtful.attempt), (State::Unknown, 1));
+    }
+}
+
+#[tokio::test]
+async fn ends_before_any_request_say_why() {
+    for store in test_stores().await {
+        let ends = [
+            (
+                End::Suppressed(Suppression::PreferenceAll),
+                State::Suppressed,
+                Some("preference_all_off"),
+            ),
+            (
+                End::Unreachable(NoMatch::Deactivated),
+                State::Unreachable,
+                Some("member_deactivated"),
+            ),
+            (End::Expired, State::Expired, None),
+        ];
+        for (end, expected, reason) in ends {
+            let id = post(&store, "U1").await;
+            let held = claim(&store, LEASE).await;
+            assert!(store.settle(&held, id, &Settle::Ended(end), None).await.unwrap());
+            let ended = record(&store, id).await;
+            assert_eq!((ended.state, ended.reason.as_deref()), (expected, reason));
+            assert!(ended.attempts.is_empty());
+        }
+        assert_eq!(store.next_due().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_poisoned_message_ends_and_the_next_goes_on() {
+    for store in test_stores().await {
+        let poisoned = post(&store, "U1").await;
+        let next = post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        let failed = Settle::Failed { reason: Failure::Template, code: Some("render".into()) };
+        assert!(store.settle(&held, poisoned, &failed, None).await.unwrap());
+        assert_eq!(record(&store, poisoned).await.reason.as_deref(), Some("template"));
+        assert_eq!(head(&store).await.1.delivery, next);
+    }
+}
+
+#[tokio::test]
+async fn deferred_spends_nothing() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        let until = store.now().await.unwrap().plus(HOUR);
+        assert!(store.settle(&held, id, &Settle::Deferred { until }, None).await.unwrap());
+        let deferred = record(&store, id).await;
+        assert_eq!((deferred.state, deferred.attempt, deferred.due_at), (State::Pending, 0, until));
+        assert!(deferred.attempts.is_empty());
+        assert!(store.next_due().await.unwrap().unwrap() > HOUR / 2);
+    }
+}
+
+#[tokio::test]
+async fn who_is_another_member_joins_the_tail_of_that_lane() {
+    for store in test_stores().await {
+        let moved = post(&store, "U1").await;
+        let stays = post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        let there = post(&store, "U2").await;
+        let settle = Settle::Moved { installation: installation(), lane: "U2".into() };
+        assert!(store.settle(&held, moved, &settle, None).await.unwrap());
+        let later = post(&store, "U2").await;
+        let mut order = Vec::new();
+        for claim in store.claim_lanes(10, OVER).await.unwrap() {
+            if claim.lane == "U1" {
+                assert_eq!(store.head(&claim).await.unwrap().unwrap().delivery, stays);
+                store.release(&claim, HOUR).await.unwrap();
+            }
+        }
+        for _ in 0..3 {
+            let (held, id) = sending(&store).await;
+            assert_eq!(held.lane, "U2");
+            order.push(id);
+            assert!(store.settle(&held, id, &delivered(), None).await.unwrap());
+        }
+        assert_eq!(order, [there, moved, later]);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_kills_three_workers_is_parked() {
+    for store in test_stores().await {
+        let deadly = post(&store, "U1").await;
+        let next = post(&store, "U1").await;
+        for crashes in 0..3 {
+            let (dies, seen) = head(&store).await;
+            assert_eq!((seen.delivery, seen.crashes), (deadly, crashes));
+            store.intend(&dies, deadly, OVER).await.unwrap().unwrap();
+            let (rescuer, found) = head(&store).await;
+            assert_eq!((found.delivery, found.state), (deadly, State::Sending));
+            let outcome = store.recover(&rescuer, deadly).await.unwrap();
+            if crashes < 2 {
+                assert_eq!(outcome, RecoverOutcome::Unknown);
+                assert_eq!(store.head(&rescuer).await.unwrap().unwrap().state, State::Unknown);
+                let retry = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
+                assert!(store.settle(&rescuer, deadly, &retry, None).await.unwrap());
+            } else {
+                assert_eq!(outcome, RecoverOutcome::Parked);
+            }
+        }
+        let parked = record(&store, deadly).await;
+        assert_eq!((parked.state, parked.reason.as_deref()), (State::Parked, Some("crashed")));
+        assert_eq!(head(&store).await.1.delivery, next);
+    }
+}
+
+#[tokio::test]
+async fn what_expired_is_not_sent() {
+    for store in test_stores().await {
+        let mut call = super::call("r1", vec![super::delivery(super::lane("U1"))]);
+        call.expires_in = Duration::ZERO;
+        let id = call.deliveries[0].id;
+        store.accept(call).await.unwrap();
+        let held = claim(&store, LEASE).await;
+        assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
+        assert_eq!(store.expire_overdue(10).await.unwrap(), 1);
+        assert_eq!(state(&store, id).await, State::Expired);
+        let held = claim(&store, LEASE).await;
+        assert_eq!(store.head(&held).await.unwrap(), None);
+        assert_eq!(store.next_due().await.unwrap(), None);
+    }
+}

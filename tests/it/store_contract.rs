@@ -1,0 +1,257 @@
+//! Tenants, installations, connecting and budgets: the same promises on both databases.
+
+use std::time::Duration;
+
+use herald::domain::ids::{EventType, InstallationId, TenantId};
+use herald::domain::secret::Secret;
+use herald::domain::settings::Settings;
+use herald::store::{
+    ConnectOutcome, ConnectStatus, Error, InstallationState, NewInstallation, TakenConnect,
+};
+
+use crate::support::store::test_stores;
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+fn installation(team: &str, token: &str) -> NewInstallation {
+    NewInstallation {
+        app_id: "A1".into(),
+        enterprise_id: None,
+        team_id: Some(team.into()),
+        org_wide: false,
+        team_name: "Demo".into(),
+        bot_user_id: "UBOT".into(),
+        bot_name: "herald".into(),
+        scopes: vec!["chat:write".into(), "users:read".into()],
+        token: Secret::new(token),
+        refresh_token: None,
+        token_expires_at: None,
+    }
+}
+
+#[tokio::test]
+async fn settings_are_saved_by_version() {
+    for store in test_stores().await {
+        let acme = tenant("acme");
+        assert_eq!(store.settings(&acme).await.unwrap(), None);
+        let unknown = store.save_settings(&acme, &Settings::default()).await;
+        assert!(matches!(unknown, Err(Error::NotFound(_))));
+
+        store.ensure_tenant(&acme).await.unwrap();
+        store.ensure_tenant(&acme).await.unwrap();
+        assert!(store.tenant_exists(&acme).await.unwrap());
+        assert!(!store.tenant_exists(&tenant("umbrella")).await.unwrap());
+        let mut settings = store.settings(&acme).await.unwrap().unwrap();
+        assert_eq!(settings, Settings::default());
+
+        settings.sending_allowed = true;
+        settings.disabled_event_types.insert(EventType::parse("task.assigned").unwrap());
+        assert_eq!(store.save_settings(&acme, &settings).await.unwrap(), 1);
+        let stale = store.save_settings(&acme, &settings).await;
+        assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
+        let read = store.settings(&acme).await.unwrap().unwrap();
+        assert_eq!(read, Settings { version: 1, ..settings });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_concurrent_settings_one_wins() {
+    for store in test_stores().await {
+        let acme = tenant("acme");
+        store.ensure_tenant(&acme).await.unwrap();
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let (store, acme) = (store.store.clone(), acme.clone());
+                tokio::spawn(async move { store.save_settings(&acme, &Settings::default()).await })
+            })
+            .collect();
+        let mut won = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Ok(_) => won += 1,
+                Err(Error::Conflict(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(won, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_installation_is_found_again_and_its_token_opens() {
+    for store in test_stores().await {
+        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        let read = store.installation(id).await.unwrap().unwrap();
+        assert_eq!(read.team_id.as_deref(), Some("T1"));
+        assert_eq!(read.enterprise_id, None);
+        assert_eq!(read.scopes, ["chat:write", "users:read"]);
+        assert_eq!((read.state, read.token_version), (InstallationState::Active, 1));
+        let token = store.token(id).await.unwrap();
+        assert_eq!((token.secret.expose(), token.version), ("xoxb-one", 1));
+        // Another replica, with nothing in memory.
+        assert_eq!(store.replica().await.token(id).await.unwrap().secret.expose(), "xoxb-one");
+
+        let other = store.save_installation(&installation("T2", "xoxb-two")).await.unwrap();
+        assert_ne!(id, other);
+        assert_eq!(store.active_installations().await.unwrap().len(), 2);
+        let nobody = InstallationId::parse("01890000-0000-7000-8000-000000000000").unwrap();
+        assert_eq!(store.installation(nobody).await.unwrap(), None);
+        assert!(matches!(store.token(nobody).await, Err(Error::NotFound(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_late_report_cannot_kill_a_fresh_token() {
+    for store in test_stores().await {
+        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        assert!(store.mark_installation_dead(id, 1, "token_revoked").await.unwrap());
+        assert!(!store.mark_installation_dead(id, 1, "token_revoked").await.unwrap());
+        let dead = store.installation(id).await.unwrap().unwrap();
+        assert_eq!(dead.state, InstallationState::Dead);
+        assert_eq!(dead.state_reason.as_deref(), Some("token_revoked"));
+        assert!(store.active_installations().await.unwrap().is_empty());
+
+        let again = store.save_installation(&installation("T1", "xoxb-two")).await.unwrap();
+        assert_eq!(again, id);
+        let token = store.token(id).await.unwrap();
+        assert_eq!((token.secret.expose(), token.version), ("xoxb-two", 2));
+        assert!(!store.mark_installation_dead(id, 1, "token_revoked").await.unwrap());
+        let alive = store.installation(id).await.unwrap().unwrap();
+        assert_eq!((alive.state, alive.state_reason), (InstallationState::Active, None));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_workspace_connected_from_everywhere_is_one_installation() {
+    for store in test_stores().await {
+        let mut tasks = Vec::new();
+        for _ in 0..6 {
+            let store = store.replica().await;
+            tasks.push(tokio::spawn(async move {
+                store.save_installation(&installation("T1", "xoxb-one")).await.unwrap()
+            }));
+        }
+        let mut ids = Vec::new();
+        for task in tasks {
+            ids.push(task.await.unwrap());
+        }
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        let token = store.token(ids[0]).await.unwrap();
+        assert_eq!((token.secret.expose(), token.version), ("xoxb-one", 6));
+    }
+}
+
+#[tokio::test]
+async fn tenants_share_a_workspace_and_leave_it_apart() {
+    for store in test_stores().await {
+        let (acme, umbrella) = (tenant("acme"), tenant("umbrella"));
+        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        for tenant in [&acme, &umbrella] {
+            store.ensure_tenant(tenant).await.unwrap();
+            store.link_tenant(tenant, id).await.unwrap();
+        }
+        let both = store.tenants_of(id).await.unwrap();
+        assert_eq!(both, [acme.clone(), umbrella.clone()]);
+        assert!(store.unlink_tenant(&acme).await.unwrap());
+        assert!(!store.unlink_tenant(&acme).await.unwrap());
+        assert_eq!(store.installation_of(&acme).await.unwrap(), None);
+        assert_eq!(store.installation_of(&umbrella).await.unwrap().unwrap().id, id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_is_taken_once() {
+    for store in test_stores().await {
+        let acme = tenant("acme");
+        store.ensure_tenant(&acme).await.unwrap();
+        assert_eq!(store.latest_connect(&acme).await.unwrap(), None);
+        let minute = Duration::from_secs(60);
+        store.begin_connect(&acme, "state-1", "http://localhost/cb", minute).await.unwrap();
+        let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
+        assert_eq!(status, ConnectStatus::AwaitingCallback);
+
+        let tasks: Vec<_> = (0..6)
+            .map(|_| {
+                let store = store.store.clone();
+                tokio::spawn(async move { store.take_connect("state-1").await.unwrap() })
+            })
+            .collect();
+        let mut taken = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                TakenConnect::Taken { tenant, redirect_uri } => {
+                    assert_eq!(
+                        (tenant, redirect_uri.as_str()),
+                        (acme.clone(), "http://localhost/cb")
+                    );
+                    taken += 1;
+                }
+                other => assert_eq!(other, TakenConnect::AlreadyUsed),
+            }
+        }
+        assert_eq!(taken, 1);
+        assert!(store.finish_connect("state-1", &ConnectOutcome::Completed).await.unwrap());
+        assert!(!store.finish_connect("state-1", &ConnectOutcome::Denied).await.unwrap());
+        let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
+        assert_eq!(status, ConnectStatus::Completed);
+        assert_eq!(store.take_connect("never").await.unwrap(), TakenConnect::Unknown);
+    }
+}
+
+#[tokio::test]
+async fn attempts_expire_and_fail_with_a_sentence() {
+    for store in test_stores().await {
+        let acme = tenant("acme");
+        store.ensure_tenant(&acme).await.unwrap();
+        store.begin_connect(&acme, "old", "http://localhost/cb", Duration::ZERO).await.unwrap();
+        assert_eq!(store.take_connect("old").await.unwrap(), TakenConnect::Expired);
+        let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
+        assert_eq!(status, ConnectStatus::Expired);
+
+        let minute = Duration::from_secs(60);
+        store.begin_connect(&acme, "new", "http://localhost/cb", minute).await.unwrap();
+        let failed = ConnectOutcome::Failed("Slack refused the code.".into());
+        store.finish_connect("new", &failed).await.unwrap();
+        let latest = store.latest_connect(&acme).await.unwrap().unwrap();
+        assert_eq!(latest.status, ConnectStatus::Failed);
+        assert_eq!(latest.detail.as_deref(), Some("Slack refused the code."));
+    }
+}
+
+#[tokio::test]
+async fn replicas_share_a_budget() {
+    for store in test_stores().await {
+        let id = InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap();
+        let (second, minute) = (store.replica().await, Duration::from_secs(60));
+        let waits = [
+            store.reserve(id, "users.list", minute).await.unwrap().wait,
+            second.reserve(id, "users.list", minute).await.unwrap().wait,
+            store.reserve(id, "users.list", minute).await.unwrap().wait,
+        ];
+        assert_eq!(waits[0], Duration::ZERO);
+        for (wait, nominal) in waits.iter().zip([0, 60, 120]) {
+            let nominal = Duration::from_secs(nominal);
+            assert!(*wait <= nominal && *wait + Duration::from_secs(20) > nominal, "{waits:?}");
+        }
+        // Another method, another budget.
+        assert_eq!(store.reserve(id, "users.info", minute).await.unwrap().wait, Duration::ZERO);
+    }
+}
+
+#[tokio::test]
+async fn a_pause_only_grows_and_holds_for_all() {
+    for store in test_stores().await {
+        let id = InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap();
+        let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+        let method = "chat.postMessage";
+        assert_eq!(store.pause_left(id, method).await.unwrap(), Duration::ZERO);
+        store.pause(id, method, hour).await.unwrap();
+        store.pause(id, method, minute).await.unwrap();
+        let left = store.replica().await.pause_left(id, method).await.unwrap();
+        assert!(left > hour / 2 && left <= hour, "{left:?}");
+        let wait = store.reserve(id, method, minute).await.unwrap().wait;
+        assert!(wait > hour / 2 && wait <= hour, "{wait:?}");
+    }
+}
