@@ -47,7 +47,8 @@ impl Tokens {
                 held.dead = Some(code.to_owned());
             }
         }
-        if token.is_none() {
+        // An expired token can still be refreshed; any other end is the end of the chain.
+        if token.is_none() && code != "token_expired" {
             self.refresh.clear();
         }
     }

@@ -44,6 +44,7 @@ pub(super) fn router() -> Router<Arc<Workspace>> {
         .route("/_sandbox/members/{id}", patch(update_member))
         .route("/_sandbox/members/{id}/fields", patch(set_fields))
         .route("/_sandbox/tokens", post(tokens))
+        .route("/_sandbox/views/{user}", get(home_view))
         .route("/_sandbox/press", post(press))
         .route("/_sandbox/responses/{id}", post(interact::respond))
 }
@@ -116,8 +117,13 @@ fn summary(state: &State, conversation: &Conversation) -> Value {
     summary
 }
 
+/// `#general` is left out until something is in it: it is always there and says nothing.
 async fn conversations(Shared(workspace): Held) -> Json<Vec<Value>> {
-    workspace.with(|state| Json(state.conversations.iter().map(|c| summary(state, c)).collect()))
+    workspace.with(|state| {
+        let shown = state.conversations.iter();
+        let shown = shown.filter(|c| c.name != "general" || !c.messages.is_empty());
+        Json(shown.map(|c| summary(state, c)).collect())
+    })
 }
 
 #[derive(Deserialize)]
@@ -289,6 +295,11 @@ async fn set_fields(
 ) -> StatusCode {
     workspace.with(|state| state.directory.set_fields(&id, &fields));
     StatusCode::NO_CONTENT
+}
+
+/// The person's App Home, or null.
+async fn home_view(Shared(workspace): Held, Path(user): Path<String>) -> Json<Value> {
+    workspace.with(|state| Json(state.views.get(&user).cloned().unwrap_or_default()))
 }
 
 /// What happens to tokens. As JSON: `{"do":"issue","scopes":["chat:write"]}` answers `{token}`,

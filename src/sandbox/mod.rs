@@ -281,6 +281,11 @@ impl Sandbox {
         self.workspace.stored.subscribe()
     }
 
+    /// The App Home published for this person, as `views.publish` answered it.
+    pub fn home_view(&self, user: &str) -> Option<Value> {
+        self.workspace.with(|state| state.views.get(user).cloned())
+    }
+
     /// Pushes an event: its inner payload, as `{"type":"app_uninstalled"}`. Returns its
     /// `event_id`. `url_verification` and `app_rate_limited` are sent flat.
     pub fn push_event(&self, inner: Value) -> String {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
 mod outbox;
+mod slack_client;
 mod store_contract;
 mod store_directory;
 mod store_foundation;

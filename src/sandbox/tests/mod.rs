@@ -1,8 +1,10 @@
 //! Over a real socket, with a plain HTTP client.
 
 mod control;
+mod messages;
 mod pushes;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use reqwest::header::AUTHORIZATION;
@@ -332,8 +334,48 @@ async fn faults_before_and_after_storing() {
     assert!(post().await.unwrap().bytes().await.unwrap().len() > 1000);
     slack.sandbox.script(fault(FaultKind::Slow { bytes_per_second: 100_000 }).after());
     assert_eq!(post().await.unwrap().json::<Value>().await.unwrap()["ok"], true);
+    slack.sandbox.script(fault(FaultKind::Hang { seconds: 0.01 }));
+    assert!(post().await.is_err());
+    slack.sandbox.script(fault(FaultKind::Delay { seconds: 0.01 }));
+    assert_eq!(post().await.unwrap().json::<Value>().await.unwrap()["ok"], true);
+    slack
+        .sandbox
+        .script(fault(FaultKind::Body { body: "{\"ok\":tr".into(), headers: BTreeMap::new() }));
+    assert!(post().await.unwrap().json::<Value>().await.is_err());
     let log = slack.sandbox.log();
     let told: Vec<_> = log.iter().map(|e| (e.fault.as_deref(), e.stored_ts.is_some())).collect();
     assert_eq!(told[..2], [(Some("reset"), false), (Some("reset"), true)]);
-    assert_eq!(count(), 5);
+    assert_eq!(count(), 6);
+}
+
+#[tokio::test]
+async fn headers_say_which_scopes_there_are() {
+    let slack = start(config()).await;
+    slack.sandbox.set_scopes(&["im:write"]);
+    let answer = slack.send("chat.postMessage", &[("channel", "U0DEMOADA")]).await.unwrap();
+    let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("x-oauth-scopes"), "im:write");
+    assert_eq!(header("x-accepted-oauth-scopes"), "chat:write");
+    assert_eq!(header("content-type"), "application/json; charset=utf-8");
+    assert!(!header("x-slack-req-id").is_empty());
+    assert_eq!(answer.json::<Value>().await.unwrap()["error"], "missing_scope");
+}
+
+#[tokio::test]
+async fn a_home_view_is_published_with_its_hash() {
+    let slack = start(config()).await;
+    let publish = async |hash: Option<&str>| {
+        let view = json!({"type": "home", "blocks": [{"type": "divider"}]});
+        let body = json!({"user_id": "U0DEMOADA", "view": view, "hash": hash});
+        slack.json("views.publish", body).await
+    };
+    let first = publish(None).await;
+    assert_eq!(first["ok"], true, "{first}");
+    let hash = first["view"]["hash"].as_str().unwrap();
+    let second = publish(Some(hash)).await;
+    assert_eq!(second["view"]["id"], first["view"]["id"]);
+    assert_eq!(publish(Some(hash)).await["error"], "hash_conflict");
+    assert_eq!(slack.sandbox.home_view("U0DEMOADA"), Some(second["view"].clone()));
+    slack.sandbox.configure(|options| options.home_tab = false);
+    assert_eq!(publish(None).await["error"], "not_enabled");
 }

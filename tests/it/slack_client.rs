@@ -1,0 +1,74 @@
+//! The Slack client against the sandbox over a real socket: both must mean the same Slack.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use herald::domain::delivery::Outcome;
+use herald::domain::ids::{DeliveryId, SlackUserId};
+use herald::domain::secret::Secret;
+use herald::sandbox::{self, Fault, FaultKind, Sandbox};
+use herald::slack::{App, Authorize, Client, Config, Destination, PostMessage, Range};
+use herald::telemetry::Metrics;
+use serde_json::json;
+use url::Url;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn it_installs_reads_posts_and_finds_what_was_lost() {
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let sandbox = Sandbox::start(sandbox::Config { addr, ..Default::default() }).await.unwrap();
+    let config = Config { base_url: sandbox.url(), ..Config::default() };
+    let client = Client::new(&config, Metrics::unobserved()).unwrap();
+
+    let redirect_uri = "http://127.0.0.1:9/slack/callback";
+    let scopes = ["chat:write", "im:write", "im:history", "users:read", "users:read.email"];
+    let client_id = "1234567890.0987654321";
+    let ask = Authorize { client_id, scopes: &scopes, redirect_uri, state: "s", team_id: None };
+    let no_redirect = reqwest::redirect::Policy::none();
+    let browser = reqwest::Client::builder().redirect(no_redirect).build().unwrap();
+    let allow = browser.post(client.authorize_url(&ask)).form(&[("decision", "allow")]);
+    let location = allow.send().await.unwrap().headers()["location"].clone();
+    let location = Url::parse(location.to_str().unwrap()).unwrap();
+    let code = location.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
+    let client_secret = &Secret::new("sandbox-client-secret");
+    let access =
+        client.oauth_v2_access(App { client_id, client_secret }, &code, redirect_uri).await;
+    let token = access.unwrap().access_token;
+    assert_eq!(client.auth_test(&token).await.unwrap().team_id.as_deref(), Some("T0SANDBOX01"));
+
+    let first = client.users_list(&token, None, 10, None).await.unwrap();
+    let cursor = first.next_cursor.unwrap();
+    let rest = client.users_list(&token, Some(&cursor), 10, None).await.unwrap();
+    assert_eq!((first.members.len(), rest.members.len()), (10, 5));
+    assert!(rest.next_cursor.is_none());
+    assert!(client.users_lookup_by_email(&token, "ben@demo.example").await.unwrap().is_some());
+    assert!(client.users_lookup_by_email(&token, "no@demo.example").await.unwrap().is_none());
+
+    let ada = SlackUserId::parse("U0DEMOADA").unwrap();
+    assert!(client.users_info(&token, &ada).await.unwrap().is_some());
+    let channel = client.conversations_open(&token, &ada).await.unwrap();
+    let delivery_id = DeliveryId(Uuid::from_u128(7));
+    let message = PostMessage {
+        destination: Destination::Conversation(&channel),
+        text: "hello",
+        blocks: &json!([]),
+        delivery_id,
+        thread_ts: None,
+    };
+    sandbox.script(Fault::new("chat.postMessage", FaultKind::Reset).times(1).after());
+    let lost = client.chat_post_message(&token, &message).await;
+    assert!(matches!(lost, Outcome::Unknown { .. }), "{lost:?}");
+    let range = Range { oldest: None, limit: 15, cursor: None };
+    let found = client.conversations_history(&token, &channel, &range).await.unwrap();
+    assert_eq!(found.messages[0].delivery_id, Some(delivery_id));
+    assert_eq!(found.messages[0].ts, sandbox.messages()[0].ts);
+
+    for _ in 0..2 {
+        let sent = client.chat_post_message(&token, &message).await;
+        assert!(matches!(sent, Outcome::Sent { .. }), "{sent:?}");
+    }
+    let limited = client.chat_post_message(&token, &message).await;
+    assert!(matches!(limited, Outcome::Throttled { .. }), "{limited:?}");
+    sandbox.revoke_token(None, "account_inactive");
+    let refused = client.chat_post_message(&token, &message).await;
+    assert!(matches!(refused, Outcome::Unauthorized { .. }), "{refused:?}");
+}
