@@ -58,6 +58,23 @@ impl Directory {
         self.inner.snapshots.try_get_with(key.clone(), load).await.map_err(Error::Shared)
     }
 
+    /// Loads what an empty entry stands in the way of; once for all who wait.
+    pub(super) async fn load_over_nothing(
+        &self,
+        key: Key,
+        mapping: Mapping,
+    ) -> Result<Arc<Loaded>, Error> {
+        self.inner
+            .snapshots
+            .entry(key.clone())
+            .and_compute_with(|there| {
+                let empty = there.is_some_and(|there| there.into_value().snapshot.is_none());
+                std::future::ready(if empty { Op::Remove } else { Op::Nop })
+            })
+            .await;
+        self.load_shared(key, mapping).await
+    }
+
     /// Replaces a stale snapshot while it goes on serving. One load at a time for each key.
     pub(super) fn reload_behind(&self, key: Key, mapping: Mapping) {
         if !lock(&self.inner.reloading).insert(key.clone()) {

@@ -135,10 +135,13 @@ impl Directory {
         let key: Key = (id, mapping.slack.source().into());
         let loaded = match self.inner.snapshots.get(&key).await {
             Some(loaded) if loaded.is_current(state.as_ref().as_ref()) => loaded,
-            Some(stale) => {
+            Some(stale) if stale.snapshot.is_some() => {
                 self.reload_behind(key, mapping.clone());
                 stale
             }
+            // There was nothing to serve, and now there is: worth waiting for, since a message
+            // that cannot be resolved yet loses its place in the order.
+            Some(_) => self.load_over_nothing(key, mapping.clone()).await?,
             None => self.load_shared(key, mapping.clone()).await?,
         };
         Ok(View::of(&loaded))
