@@ -3,6 +3,7 @@
 pub mod app;
 pub mod directory;
 pub mod domain;
+pub mod http;
 pub mod rpc;
 pub mod sandbox;
 pub mod slack;
