@@ -1,0 +1,123 @@
+//! Connecting as a browser meets it: the link, the sandbox's consent page, and the page that people
+//! come back to.
+
+use axum::body::{Body, to_bytes};
+use herald::app::{App, Call, Caller, Reach, Role};
+use herald::directory::Directory;
+use herald::domain::ids::{Principal, TenantId};
+use herald::http::{Readiness, State, router};
+use herald::sandbox::{self, Sandbox};
+use herald::slack;
+use herald::telemetry::Exposition;
+use herald::workspace::{self, Workspaces};
+use http::{Method, Request, StatusCode};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+use url::Url;
+
+use crate::support::store::{TestStore, test_stores};
+
+struct Browser {
+    app: App,
+    pages: axum::Router,
+    client: reqwest::Client,
+}
+
+impl Browser {
+    fn new(store: &TestStore, sandbox: &Sandbox) -> Self {
+        let exposition = Exposition::new().unwrap();
+        let config = slack::Config { base_url: sandbox.url(), ..slack::Config::default() };
+        let slack = slack::Client::new(&config, exposition.metrics()).unwrap();
+        let defaults = sandbox::Config::default();
+        let config = workspace::Config {
+            client_id: defaults.client_id,
+            client_secret: defaults.client_secret,
+            ..workspace::Config::default()
+        };
+        let workspaces = Workspaces::new(store.store.clone(), slack, config);
+        let directory = Directory::new(
+            store.store.clone(),
+            workspaces.clone(),
+            exposition.metrics(),
+            herald::directory::Config::default(),
+        );
+        let config = herald::app::Config {
+            redirect_url: herald::http::Config::default().redirect_url(),
+            connect_link_lifetime: std::time::Duration::from_secs(600),
+        };
+        let app = App::new(store.store.clone(), workspaces, directory, config);
+        let (_, readiness) = watch::channel(Readiness::ready());
+        let tasks = TaskTracker::new();
+        let pages = router(State { app: app.clone(), readiness, exposition, tasks });
+        // Where another test was first, theirs serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let no_redirect = reqwest::redirect::Policy::none();
+        let client = reqwest::Client::builder().redirect(no_redirect).build().unwrap();
+        Self { app, pages, client }
+    }
+
+    async fn link(&self) -> Url {
+        let caller = Caller {
+            principal: Principal::parse("operator").unwrap(),
+            role: Role::Administrator,
+            reach: Reach::All,
+            may_act_for_users: false,
+        };
+        let call = Call { caller, tenant: TenantId::parse("acme").unwrap(), actor: None };
+        self.app.begin_connect(&call).await.unwrap().authorize_url
+    }
+
+    /// Decides on the consent page; where Slack sends the browser then.
+    async fn decide(&self, mut link: Url, decision: &str) -> String {
+        link.query_pairs_mut().append_pair("decision", decision);
+        let answer = self.client.post(link).send().await.unwrap();
+        let back = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
+        back[url::Position::BeforePath..].to_owned()
+    }
+
+    async fn open(&self, method: Method, path: &str) -> (StatusCode, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let (head, body) = self.pages.clone().oneshot(request).await.unwrap().into_parts();
+        assert_eq!(head.headers["referrer-policy"], "no-referrer");
+        let body = to_bytes(body, 1 << 20).await.unwrap();
+        (head.status, String::from_utf8(body.to_vec()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_what_happened() {
+    for store in test_stores().await {
+        let sandbox = Sandbox::start(sandbox::Config::default()).await.unwrap();
+        let browser = Browser::new(&store, &sandbox);
+
+        let back = browser.decide(browser.link().await, "allow").await;
+        let (status, _) = browser.open(Method::HEAD, &back).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "looking does not use the link up");
+        let (status, page) = browser.open(Method::GET, &back).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        assert!(page.contains("is connected") && page.contains("sending is still off"), "{page}");
+        let (status, _) = browser.open(Method::GET, &back).await;
+        assert_eq!(status, StatusCode::GONE);
+
+        let back = browser.decide(browser.link().await, "cancel").await;
+        let (status, page) = browser.open(Method::GET, &back).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(page.contains("Not connected") && !page.contains("access request"), "{page}");
+
+        let link = browser.link().await;
+        let state = link.query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
+        let forged = format!("/slack/oauth/callback?code=made-up&state={state}");
+        let (status, page) = browser.open(Method::GET, &forged).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY);
+        assert!(page.contains("invalid_code") && !page.contains("made-up"), "{page}");
+
+        for unknown in ["", "?state=unknown&code=x", "?state=a&state=b"] {
+            let path = format!("/slack/oauth/callback{unknown}");
+            let (status, page) = browser.open(Method::GET, &path).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{unknown}");
+            assert!(page.contains("This link is not known"), "{page}");
+        }
+        sandbox.stop().await;
+    }
+}
