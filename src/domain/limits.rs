@@ -36,3 +36,5 @@ pub const SHORT_TEXT_BYTES: usize = 320;
 pub const MAX_EXPIRY: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 /// Expiry where the caller names none (requirements.md section 3).
 pub const DEFAULT_EXPIRY: std::time::Duration = std::time::Duration::from_secs(72 * 3600);
+/// Event types that one tenant may switch off.
+pub const DISABLED_EVENT_TYPES: usize = 200;

@@ -1,10 +1,20 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 
 pub mod delivery;
+pub mod event;
+pub mod fingerprint;
 pub mod ids;
+pub mod key;
 pub mod limits;
+pub mod mapping;
+pub mod matching;
+pub mod member;
 pub mod person;
 pub mod reason;
+pub mod render;
 pub mod secret;
 pub mod settings;
+pub mod snapshot;
 pub mod time;
+pub mod verdict;
+mod json;

@@ -1,1 +1,3 @@
 //! Slack in a box.
+
+pub mod page;

@@ -1,1 +1,34 @@
-//! The Slack client.
+//! The Slack client: one request path, typed methods, and a verdict on what each call came to.
+//!
+//! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
+//! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations` and
+//! `chat` are the methods. Nothing is retried or paced in here: that is the caller's, who knows
+//! the other replicas. `signature` verifies the requests that Slack sends to us.
+
+mod answer;
+mod chat;
+mod client;
+mod codes;
+mod config;
+mod conversations;
+mod error;
+mod oauth;
+#[cfg(test)]
+mod responder;
+mod retry_after;
+pub mod signature;
+#[cfg(test)]
+mod tests_of_methods;
+#[cfg(test)]
+mod tests_of_transport;
+mod users;
+mod wire;
+
+pub use chat::{Destination, PostMessage};
+pub use client::Client;
+pub use config::{Config, ConfigError};
+pub use conversations::{Message, MessagesPage, Range};
+pub use error::{Class, Detail, Error};
+pub use oauth::{Access, App, AuthTest, Authorize};
+pub use users::MembersPage;
+pub use wire::{MemberJson, Named};

@@ -36,27 +36,27 @@ pub(in crate::store) struct Connections {
 
 impl Connections {
     pub(in crate::store) async fn open(config: &Config) -> Result<Self, Error> {
-        match &config.url {
-            Some(url) => {
-                if !url.expose().starts_with("postgres://")
-                    && !url.expose().starts_with("postgresql://")
-                {
-                    return Err(Error::Config(
-                        "store.url must start with postgres:// (leave it out for SQLite)".into(),
-                    ));
-                }
-                let pool = Database::connect(postgres(url.expose(), config)).await?;
-                Ok(Self { backend: Backend::Postgres, reader: pool.clone(), writer: pool })
-            }
-            None => {
-                make_dir(&config.data_dir)?;
-                let path = config.data_dir.join(FILE);
-                // The writer first: it creates the file and turns WAL on.
-                let writer = Database::connect(sqlite(&path, config, false)).await?;
-                let reader = Database::connect(sqlite(&path, config, true)).await?;
-                Ok(Self { backend: Backend::Sqlite, reader, writer })
-            }
+        let Some(url) = &config.url else {
+            return Self::open_file(config).await;
+        };
+        let scheme = url.expose().split_once("://").map(|(scheme, _)| scheme);
+        if !matches!(scheme, Some("postgres" | "postgresql")) {
+            return Err(Error::Config(
+                "store.url must start with postgres:// (leave it out for SQLite)".into(),
+            ));
         }
+        let pool = Database::connect(postgres(url.expose(), config)).await?;
+        Ok(Self { backend: Backend::Postgres, reader: pool.clone(), writer: pool })
+    }
+
+    async fn open_file(config: &Config) -> Result<Self, Error> {
+        make_dir(&config.data_dir)?;
+        let path = config.data_dir.join(FILE);
+        make_file(&path)?;
+        // The writer first: it turns WAL on.
+        let writer = Database::connect(sqlite(&path, config, false)).await?;
+        let reader = Database::connect(sqlite(&path, config, true)).await?;
+        Ok(Self { backend: Backend::Sqlite, reader, writer })
     }
 
     pub(in crate::store) fn backend(&self) -> Backend {
@@ -130,4 +130,57 @@ fn make_dir(path: &Path) -> Result<(), Error> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
         Error::Config(format!("store.data_dir {} cannot be made: {error}", path.display()))
     })
+}
+
+/// Makes the file before SQLite does, which would leave its mode to the umask. SQLite gives its
+/// companions (`-wal`, `-shm`) the mode of the file.
+fn make_file(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let made = options.create(true).append(true).mode(0o600).open(path);
+    made.map(|_| ())
+        .map_err(|error| Error::Config(format!("{} cannot be written: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::store::sql;
+
+    async fn pragma(db: &DatabaseConnection, name: &str) -> String {
+        // Some pragmas answer text, some numbers: read all as text.
+        let text =
+            format!("SELECT CAST(value AS TEXT) FROM (SELECT {name} AS value FROM pragma_{name})");
+        sql::one(db, &text, Vec::new()).await.unwrap().unwrap().get(0).unwrap()
+    }
+
+    #[tokio::test]
+    async fn sqlite_is_durable_and_private_and_readers_only_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("deep/data");
+        let config = Config { data_dir: data_dir.clone(), ..Config::default() };
+        let connections = Connections::open(&config).await.unwrap();
+        let (reader, writer) = (connections.reader(), connections.writer());
+        assert_eq!(pragma(writer, "journal_mode").await, "wal");
+        assert_eq!(pragma(writer, "synchronous").await, "2", "FULL");
+        assert_eq!(pragma(writer, "foreign_keys").await, "1");
+        sql::execute(writer, "CREATE TABLE t (a TEXT)", Vec::new()).await.unwrap();
+        assert!(sql::execute(reader, "INSERT INTO t VALUES ('x')", Vec::new()).await.is_err());
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&data_dir), 0o700);
+        for name in ["herald.db", "herald.db-wal", "herald.db-shm"] {
+            assert_eq!(mode(&data_dir.join(name)), 0o600, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_databases_are_refused_by_name_of_the_setting() {
+        let url = Some(crate::domain::secret::Secret::new("mysql://root:hunter2@db/x"));
+        let config = Config { url, ..Config::default() };
+        let error = Connections::open(&config).await.err().unwrap();
+        assert!(error.to_string().contains("store.url"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
 }

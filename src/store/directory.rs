@@ -16,8 +16,8 @@ use crate::domain::time::Timestamp;
 
 /// The most bytes that one page may have when decompressed: 1,000 members of 64 KiB each.
 pub(in crate::store) const PAGE_BYTES: usize = 64 * 1024 * 1024;
-/// Changes that one read answers.
-const CHANGES: i64 = 1000;
+/// Changes that one statement reads.
+const CHUNK: u64 = 200;
 const CHANGE_TABLE: &str = "directory_changes";
 
 /// What is known of an installation's member list.
@@ -133,8 +133,25 @@ impl Store {
         .await
     }
 
-    /// The changes after a sequence number, oldest first, at most 1,000: ask again from the last.
+    /// All changes after a sequence number, oldest first.
     pub async fn changes(
+        &self,
+        installation: InstallationId,
+        mut after: i64,
+    ) -> Result<Vec<DirectoryChange>, Error> {
+        let mut changes = Vec::new();
+        loop {
+            let chunk = self.changes_chunk(installation, after).await?;
+            let last = (chunk.len() as u64) < CHUNK;
+            after = chunk.last().map_or(after, |change| change.sequence);
+            changes.extend(chunk);
+            if last {
+                return Ok(changes);
+            }
+        }
+    }
+
+    async fn changes_chunk(
         &self,
         installation: InstallationId,
         after: i64,
@@ -143,7 +160,7 @@ impl Store {
             WHERE installation = $1 AND sequence > $2 ORDER BY sequence LIMIT $3";
         let scope = Scope::Installation(installation);
         let mut changes = Vec::new();
-        let values = params![installation.to_string(), after, CHANGES];
+        let values = params![installation.to_string(), after, CHUNK.cast_signed()];
         for row in sql::all(self.reader(), SQL, values).await? {
             let (sequence, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
             let key = sequence.to_string();

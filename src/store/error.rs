@@ -12,7 +12,7 @@ pub enum Error {
     #[error("the database is not available: {0}")]
     Unavailable(String),
     /// Another transaction was in the way: the same work, from its start, is likely to succeed.
-    /// `Store`'s own operations have run again already when this arrives.
+    /// Where it can happen, the store has run it again, or waited, several times already.
     #[error("another transaction was in the way: {0}")]
     Contended(String),
     /// The database has no room left: an operator must act; reads still work.
@@ -92,11 +92,10 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
         "53100" => Error::Full,
         // Undefined table, column, schema.
         "42P01" | "42703" | "3F000" => Error::Schema(NEEDS_MIGRATE.into()),
-        // A server that became a standby; a statement or session that was ended.
-        "25006" | "57014" | "25P03" => Error::Unavailable(named()),
-        // Wrong password, no such database, no right to connect: waiting does not help, but the
+        // A server that became a standby; a statement or session that was ended. Then: wrong
+        // password, no such database, no right to connect; waiting does not always help, but the
         // same codes appear while a server is being set up.
-        "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
+        "25006" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
         _ => match code.get(..2) {
             Some("23") => Error::Conflict(named()),
             Some("08" | "53" | "57" | "58") => Error::Unavailable(named()),

@@ -96,7 +96,8 @@ impl Store {
     ) -> Result<Option<InstallationId>, Error> {
         const SQL: &str = "SELECT id FROM installations WHERE app_id = $1 AND enterprise_id = $2
             AND team_id = $3 AND org_wide = $4";
-        let (enterprise, team) = (or_empty(&new.enterprise_id), or_empty(&new.team_id));
+        let (enterprise, team) =
+            (or_empty(new.enterprise_id.as_ref()), or_empty(new.team_id.as_ref()));
         let values = params![new.app_id.as_str(), enterprise, team, new.org_wide];
         match sql::one(self.reader(), SQL, values).await? {
             Some(row) => parse_id(&row.get::<String>(0)?).map(Some),
@@ -221,8 +222,8 @@ fn upsert_values(
     Ok(params![
         id.as_str(),
         new.app_id.as_str(),
-        or_empty(&new.enterprise_id),
-        or_empty(&new.team_id),
+        or_empty(new.enterprise_id.as_ref()),
+        or_empty(new.team_id.as_ref()),
         new.org_wide,
         new.team_name.as_str(),
         new.bot_user_id.as_str(),
@@ -234,8 +235,8 @@ fn upsert_values(
     ])
 }
 
-fn or_empty(text: &Option<String>) -> &str {
-    text.as_deref().unwrap_or_default()
+fn or_empty(text: Option<&String>) -> &str {
+    text.map(String::as_str).unwrap_or_default()
 }
 
 pub(in crate::store) fn parse_id(text: &str) -> Result<InstallationId, Error> {

@@ -86,3 +86,91 @@ fn backoff(attempt: u32, dice: u8) -> Duration {
     let mean = FIRST_WAIT.saturating_mul(1 << attempt.min(8));
     mean.saturating_mul(u32::from(dice)) / 128
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::store::seal::{Place, Scope};
+    use crate::store::sql::{self, params};
+    use crate::store::{Config, Store};
+
+    async fn store() -> (Store, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config {
+            data_dir: dir.path().to_owned(),
+            acquire_timeout: Duration::from_millis(500),
+            ..Config::default()
+        };
+        let store = Store::open(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        (store, dir)
+    }
+
+    const INSERT: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
+        VALUES ($1, 0, {now}, {now})";
+
+    async fn count(store: &Store) -> i64 {
+        let row = sql::one(store.reader(), "SELECT count(*) FROM tenants", Vec::new()).await;
+        row.unwrap().unwrap().get(0).unwrap()
+    }
+
+    #[tokio::test]
+    async fn contended_work_runs_again_and_leaves_nothing_behind() {
+        let (store, _dir) = store().await;
+        let runs = &AtomicU32::new(0);
+        let work = store.transaction(|tx| {
+            scoped(async move {
+                sql::execute(tx, INSERT, params!["acme"]).await?;
+                if runs.fetch_add(1, Ordering::Relaxed) < 2 {
+                    return Err(Error::Contended("test".into()));
+                }
+                Ok(())
+            })
+        });
+        work.await.unwrap();
+        assert_eq!((runs.load(Ordering::Relaxed), count(&store).await), (3, 1));
+    }
+
+    #[tokio::test]
+    async fn retries_are_bounded_and_other_errors_are_final() {
+        let (store, _dir) = store().await;
+        for (error, expected) in
+            [(Error::Contended("test".into()), ATTEMPTS), (Error::Conflict("test".into()), 1)]
+        {
+            let (runs, error) = (&AtomicU32::new(0), &error);
+            let work = store.transaction(|_| {
+                scoped(async move {
+                    runs.fetch_add(1, Ordering::Relaxed);
+                    Err::<(), _>(error.clone())
+                })
+            });
+            assert_eq!(work.await.as_ref(), Err(error));
+            assert_eq!(runs.load(Ordering::Relaxed), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_is_dropped_is_rolled_back_and_frees_the_writer() {
+        let (store, _dir) = store().await;
+        let tx = store.write().await.unwrap();
+        sql::execute(&tx, INSERT, params!["acme"]).await.unwrap();
+        drop(tx);
+        store.write().await.unwrap().commit().await.unwrap();
+        assert_eq!(count(&store).await, 0);
+    }
+
+    #[tokio::test]
+    async fn a_second_writer_is_told_that_the_store_is_not_available() {
+        let (store, _dir) = store().await;
+        let tx = store.write().await.unwrap();
+        assert!(matches!(store.write().await.err(), Some(Error::Unavailable(_))));
+        // Readers, and opening what is sealed, need no writer.
+        let scope = Scope::Store;
+        let place = Place { table: "t", row: "r", column: "c" };
+        let sealed = store.keys(&scope).await.unwrap().seal(&place, b"x").unwrap();
+        assert_eq!(&**store.unseal(&scope, &place, &sealed).await.unwrap(), b"x");
+        tx.rollback().await.unwrap();
+    }
+}

@@ -160,6 +160,18 @@ async fn changes_are_numbered_and_dropped_once_a_crawl_contains_them() {
 }
 
 #[tokio::test]
+async fn changes_are_read_to_the_last() {
+    for store in test_stores().await {
+        for n in 1..=401 {
+            assert_eq!(store.append_change(id(), b"x").await.unwrap(), n);
+        }
+        for (after, expected) in [(0, 401), (1, 400), (201, 200), (401, 0)] {
+            assert_eq!(store.changes(id(), after).await.unwrap().len(), expected);
+        }
+    }
+}
+
+#[tokio::test]
 async fn due_are_those_in_use_alive_and_not_being_crawled() {
     for store in test_stores().await {
         let new = NewInstallation {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use herald::domain::secret::Secret;
-use herald::store::{Config, Error, SchemaStatus, Store};
+use herald::store::{Backend, Config, Error, SchemaStatus, Store};
 use sea_orm::ConnectionTrait as _;
 
 use crate::support::store::{test_configs, test_stores};
@@ -75,4 +75,25 @@ async fn an_unreachable_database_is_unavailable_and_hides_its_password() {
     let error = Store::open(&config).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn killed_connections_are_replaced() {
+    const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    for store in test_stores().await {
+        if store.backend() != Backend::Postgres {
+            continue;
+        }
+        // Several connections, all broken.
+        tokio::try_join!(store.now(), store.now(), store.now()).unwrap();
+        store.raw().await.execute_unprepared(KILL).await.unwrap();
+        let mut refused = 0;
+        while let Err(error) = store.now().await {
+            assert!(matches!(error, Error::Unavailable(_)), "{error}");
+            refused += 1;
+            assert!(refused <= store.config.max_connections, "it does not recover");
+        }
+        store.migrate().await.unwrap();
+    }
 }

@@ -1,0 +1,43 @@
+//! Compiles `proto/herald/v1/*.proto` with protox, so that building needs no `protoc`.
+//!
+//! Writes to `OUT_DIR`: `herald.v1.rs` (messages, server and client) and `herald_descriptor.bin`
+//! (the descriptor set that gRPC reflection serves, imports included). Comments are left out of
+//! both: the `.proto` files are the reference, and rustdoc would read their angle brackets as HTML.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "proto";
+const PACKAGE: &str = "proto/herald/v1";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    // The folder, not the files: a new file must start a rebuild too.
+    println!("cargo:rerun-if-changed={ROOT}");
+    println!("cargo:rerun-if-changed=build.rs");
+
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    let mut compiler = protox::Compiler::new([ROOT])?;
+    compiler
+        .include_imports(true)
+        .include_source_info(false)
+        .open_files(proto_files(Path::new(PACKAGE))?)?;
+    std::fs::write(out.join("herald_descriptor.bin"), compiler.encode_file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .emit_rerun_if_changed(false)
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+/// Every `.proto` file in the folder, sorted: the output must not depend on the file system's order.
+fn proto_files(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

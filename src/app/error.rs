@@ -1,0 +1,100 @@
+//! What went wrong with a caller's question, by what the caller should do about it.
+
+use std::time::Duration;
+
+use crate::{directory, store, workspace};
+
+/// One bad field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The path in the request, such as `recipients[3].person.email`.
+    pub field: String,
+    /// A sentence about it.
+    pub problem: String,
+}
+
+impl Violation {
+    pub fn new(field: impl Into<String>, problem: impl ToString) -> Self {
+        Self { field: field.into(), problem: problem.to_string() }
+    }
+}
+
+/// Why there is no answer. `reason` codes are stable: they are part of the API.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Mend the request; every bad field is named.
+    #[error("the request has {} bad field(s)", .0.len())]
+    Invalid(Vec<Violation>),
+    /// This caller may not.
+    #[error("{sentence}")]
+    Denied { reason: &'static str, sentence: &'static str },
+    /// There is no such thing in this tenant.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The request id was used for another payload: use a new one.
+    #[error("this request_id was used before with another payload")]
+    RequestIdReused,
+    /// Somebody changed it meanwhile: read again, then write.
+    #[error("the {0} changed meanwhile; read it again")]
+    Changed(&'static str),
+    /// Something must be set up first.
+    #[error("{sentence}")]
+    Precondition { reason: &'static str, sentence: &'static str },
+    /// Not now: try again after the given time.
+    #[error("{what} is unavailable for the moment")]
+    Unavailable { what: &'static str, retry_after: Duration },
+    /// A defect or a broken installation; logged with its cause, nothing of it is shown.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    #[must_use]
+    pub fn denied(reason: &'static str, sentence: &'static str) -> Self {
+        Self::Denied { reason, sentence }
+    }
+
+    #[must_use]
+    pub fn invalid(field: impl Into<String>, problem: impl ToString) -> Self {
+        Self::Invalid(vec![Violation::new(field, problem)])
+    }
+}
+
+/// How long a caller should wait when the database is away.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Unavailable(_) => {
+                tracing::warn!(%error, "the database is unavailable");
+                Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
+            }
+            store::Error::Full => {
+                tracing::error!(%error, "the database cannot take more");
+                Self::Unavailable { what: "the database", retry_after: 30 * DATABASE_RETRY }
+            }
+            other => Self::Internal(Box::new(other)),
+        }
+    }
+}
+
+impl From<workspace::Error> for Error {
+    fn from(error: workspace::Error) -> Self {
+        match error {
+            workspace::Error::Store(error) => error.into(),
+            workspace::Error::Slack(error) => Self::from_slack(error),
+            other => Self::Internal(Box::new(other)),
+        }
+    }
+}
+
+impl From<directory::Error> for Error {
+    fn from(error: directory::Error) -> Self {
+        match error {
+            directory::Error::Store(error) => error.into(),
+            directory::Error::Workspace(error) => error.into(),
+            other => Self::Internal(Box::new(other)),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Notify: accepts a notification for people and channels. Durable when it answers, idempotent by
+//! request id, and honest about each recipient (design.md section 3).
+
+mod plan;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::tenant::{Known, Tenant};
+use super::{App, Call, Error, Violation};
+use crate::domain::event;
+use crate::domain::fingerprint::fingerprint;
+use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, RequestId, UserId};
+use crate::domain::person::Person;
+use crate::domain::settings::Preferences;
+use crate::domain::verdict::Answer;
+use crate::store;
+
+use plan::Planner;
+
+/// One addressee of a notification.
+#[derive(Debug, Clone)]
+pub enum Recipient {
+    /// Somebody the store may know.
+    Known(UserId),
+    /// Somebody described in the call; replaces the stored record.
+    Described(Person),
+    /// A channel of the connected workspace.
+    Channel(ChannelId),
+}
+
+/// What the caller asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub request_id: RequestId,
+    pub event: EventType,
+    /// 1 to `limits::RECIPIENTS`.
+    pub recipients: Vec<Recipient>,
+    /// An object.
+    pub data: Value,
+    pub link: Option<String>,
+    pub content_id: Option<ContentId>,
+    /// How long until it is too late to deliver.
+    pub expires_in: Duration,
+}
+
+impl App {
+    /// The verdicts, in the order of the recipients. A repeat of the request gets the stored
+    /// answer; the same request id with another payload is [`Error::RequestIdReused`]; a call
+    /// that is refused stores nothing.
+    pub async fn notify(&self, call: &Call, request: Request) -> Result<Answer, Error> {
+        call.acting()?.may_notify()?;
+        check(&request)?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let fingerprint = fingerprint(&payload(&request));
+        let planned = self.plan(&tenant, &request).await?;
+        let answer = serde_json::to_vec(&planned.answer).map_err(|e| Error::Internal(e.into()))?;
+        let accept = store::Accept {
+            id: planned.answer.notification,
+            tenant: call.tenant.clone(),
+            principal: call.caller.principal.clone(),
+            request_id: request.request_id.clone(),
+            fingerprint,
+            event_type: request.event.clone(),
+            data: serde_json::to_vec(&request.data).map_err(|e| Error::Internal(e.into()))?,
+            link: request.link.clone(),
+            content_id: request.content_id.clone(),
+            answer,
+            deliveries: planned.deliveries,
+            people: described(&request),
+            identities: planned.identities,
+            expires_in: request.expires_in,
+            trace_context: None,
+        };
+        match self.store.accept(accept).await? {
+            store::Accepted::New { .. } => Ok(planned.answer),
+            store::Accepted::Replayed { answer } => {
+                serde_json::from_slice(&answer).map_err(|e| Error::Internal(e.into()))
+            }
+            store::Accepted::Mismatch => Err(Error::RequestIdReused),
+        }
+    }
+
+    async fn plan(&self, tenant: &Tenant, request: &Request) -> Result<plan::Planned, Error> {
+        let ids = people_named(request);
+        let mut known = self.store.people(&tenant.id, &ids).await?;
+        let preferences = self.store.preferences(&tenant.id, &ids).await?;
+        let people = gather(request, &mut known);
+        let view = self.view(tenant).await?;
+        let now = self.store.now().await?;
+        let planner = Planner { tenant, request, preferences: &preferences, view: &view, now };
+        planner.plan(NotificationId(uuid::Uuid::now_v7()), people)
+    }
+}
+
+/// Checks what needs no look-up: the event type, its data, its link.
+fn check(request: &Request) -> Result<(), Error> {
+    let Some(built_in) = event::find(&request.event) else {
+        let known: Vec<_> = event::catalogue().iter().map(|event| event.name).collect();
+        let problem = format!("is not a known event type; known are {}", known.join(", "));
+        return Err(Error::invalid("event_type", problem));
+    };
+    let mut violations: Vec<_> = event::validate_data(&request.event, &request.data)
+        .into_iter()
+        .map(|problem| Violation::new(problem.field, problem.problem))
+        .collect();
+    if request.link.is_none() {
+        let problem = format!("{} needs a link to the thing itself", built_in.name);
+        violations.push(Violation::new("link", problem));
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
+}
+
+/// The payload in the form that is fingerprinted: everything that changes what is sent to whom.
+fn payload(request: &Request) -> Value {
+    let recipients: Vec<Value> = request
+        .recipients
+        .iter()
+        .map(|recipient| match recipient {
+            Recipient::Known(id) => json!({ "user_id": id.as_str() }),
+            Recipient::Described(person) => json!({ "person": person.record() }),
+            Recipient::Channel(id) => json!({ "channel_id": id.as_str() }),
+        })
+        .collect();
+    json!({
+        "event_type": request.event.as_str(),
+        "recipients": recipients,
+        "data": request.data,
+        "link": request.link,
+        "content_id": request.content_id.as_ref().map(ContentId::as_str),
+        "expires_in": request.expires_in.as_millis().to_string(),
+    })
+}
+
+fn people_named(request: &Request) -> Vec<UserId> {
+    let mut ids: Vec<UserId> = request
+        .recipients
+        .iter()
+        .filter_map(|recipient| match recipient {
+            Recipient::Known(id) => Some(id.clone()),
+            Recipient::Described(person) => Some(person.user_id.clone()),
+            Recipient::Channel(_) => None,
+        })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Everybody in the request, with their stored identity; the last description in the call wins.
+fn gather(
+    request: &Request,
+    stored: &mut HashMap<UserId, store::StoredPerson>,
+) -> HashMap<UserId, Known> {
+    let mut people = HashMap::new();
+    for recipient in &request.recipients {
+        let (id, described) = match recipient {
+            Recipient::Known(id) => (id, None),
+            Recipient::Described(person) => (&person.user_id, Some(person)),
+            Recipient::Channel(_) => continue,
+        };
+        let entry = people.entry(id.clone()).or_insert_with(|| match stored.remove(id) {
+            Some(known) => Known { person: known.person, identity: known.identity },
+            None => Known { person: Person::bare(id.clone()), identity: None },
+        });
+        if let Some(person) = described {
+            entry.person = person.clone();
+        }
+    }
+    people
+}
+
+/// The records to store: one for each person described, the last one winning.
+fn described(request: &Request) -> Vec<Person> {
+    let mut people: HashMap<&UserId, &Person> = HashMap::new();
+    for recipient in &request.recipients {
+        if let Recipient::Described(person) = recipient {
+            people.insert(&person.user_id, person);
+        }
+    }
+    let mut people: Vec<Person> = people.into_values().cloned().collect();
+    people.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
+    people
+}
+
+/// The choices of one person; nobody chose anything by default.
+fn choices<'a>(all: &'a HashMap<UserId, Preferences>, id: &UserId) -> std::borrow::Cow<'a, Preferences> {
+    all.get(id).map_or_else(|| std::borrow::Cow::Owned(Preferences::default()), std::borrow::Cow::Borrowed)
+}

@@ -1,0 +1,237 @@
+//! The plan of a Notify: for each recipient a verdict, and the deliveries to store.
+
+use std::collections::HashMap;
+
+use super::{Recipient, Request, choices};
+use crate::app::tenant::{Known, Tenant};
+use crate::app::{Error, Violation};
+use crate::directory::View;
+use crate::domain::delivery::State;
+use crate::domain::ids::{DeliveryId, NotificationId, SlackUserId, UserId};
+use crate::domain::matching::{self, Decision};
+use crate::domain::reason::NoMatch;
+use crate::domain::render::{self, Context, Link, Reader, Rendered};
+use crate::domain::settings::{Identity, Preferences, Rule, suppression};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
+use crate::domain::event;
+use crate::store::{NewDelivery, Target};
+
+/// What to answer and what to store.
+pub(super) struct Planned {
+    pub(super) answer: Answer,
+    pub(super) deliveries: Vec<NewDelivery>,
+    /// New unique matches, stored with the notification (design.md section 8).
+    pub(super) identities: Vec<(UserId, Identity)>,
+}
+
+/// Everything that the verdicts depend on.
+pub(super) struct Planner<'a> {
+    pub(super) tenant: &'a Tenant,
+    pub(super) request: &'a Request,
+    pub(super) preferences: &'a HashMap<UserId, Preferences>,
+    pub(super) view: &'a View,
+    pub(super) now: Timestamp,
+}
+
+impl Planner<'_> {
+    /// One verdict for each recipient; the same person, channel or member twice shares a
+    /// delivery.
+    pub(super) fn plan(
+        &self,
+        notification: NotificationId,
+        people: HashMap<UserId, Known>,
+    ) -> Result<Planned, Error> {
+        let mut planned = Planned {
+            answer: Answer { notification, verdicts: Vec::new() },
+            deliveries: Vec::new(),
+            identities: Vec::new(),
+        };
+        let mut decided: HashMap<Addressee, Decided> = HashMap::new();
+        let mut lanes: HashMap<String, DeliveryId> = HashMap::new();
+        for recipient in &self.request.recipients {
+            let addressee = match recipient {
+                Recipient::Known(id) => Addressee::Person(id.clone()),
+                Recipient::Described(person) => Addressee::Person(person.user_id.clone()),
+                Recipient::Channel(id) => Addressee::Channel(id.clone()),
+            };
+            let verdict = match decided.get(&addressee) {
+                Some(verdict) => verdict.clone(),
+                None => match &addressee {
+                    Addressee::Person(id) => match people.get(id) {
+                        Some(known) => self.person(known, &mut planned, &mut lanes)?,
+                        None => continue,
+                    },
+                    Addressee::Channel(id) => {
+                        self.channel(id.as_str(), &mut planned, &mut lanes)?
+                    }
+                },
+            };
+            decided.insert(addressee.clone(), verdict.clone());
+            planned.answer.verdicts.push(Verdict { addressee, decided: verdict });
+        }
+        Ok(planned)
+    }
+
+    fn person(
+        &self,
+        known: &Known,
+        planned: &mut Planned,
+        lanes: &mut HashMap<String, DeliveryId>,
+    ) -> Result<Decided, Error> {
+        let user = &known.person.user_id;
+        let delivery = |target| NewDelivery::to_person(user.clone(), target);
+        let chosen = choices(self.preferences, user);
+        if let Some(by) = suppression(&self.tenant.settings, &chosen, &self.request.event) {
+            planned.deliveries.push(delivery(Target::Ended(State::Suppressed, by.code())));
+            return Ok(Decided::Suppressed { by });
+        }
+        let Some(installation) = &self.tenant.installation else {
+            return Ok(unreachable(NoMatch::NotConnected, 0, user, planned));
+        };
+        let guarantee = Guarantee::for_scopes(&installation.scopes, true);
+        let stored = self.tenant.identity_here(known.identity.clone());
+        let found = match self.decide(stored.as_ref(), known) {
+            Decision::Member { slack_user_id, display_name, rule, store, .. } => {
+                if store {
+                    let identity = Identity {
+                        slack_user_id: slack_user_id.clone(),
+                        display_name: display_name.clone(),
+                        rule: Rule::Matched,
+                        installation: installation.id,
+                        stored_at: self.now,
+                    };
+                    planned.identities.push((user.clone(), identity));
+                }
+                let _ = rule;
+                Found { installation: installation.id, slack_user_id, display_name }
+            }
+            Decision::Unreachable(unmatched) if unmatched.reason == NoMatch::DirectoryNotReady => {
+                self.render(Some(known), None)?;
+                let new = delivery(Target::Resolving);
+                let id = new.id;
+                planned.deliveries.push(new);
+                return Ok(Decided::Queued {
+                    delivery: id,
+                    found: None,
+                    estimated_send_time: None,
+                    guarantee,
+                });
+            }
+            Decision::Unreachable(unmatched) => {
+                let without = unmatched.members_without_email;
+                return Ok(unreachable(unmatched.reason, without, user, planned));
+            }
+        };
+        let lane = found.slack_user_id.as_str().to_owned();
+        let id = match lanes.get(&lane) {
+            Some(id) => *id,
+            None => {
+                let rendered = self.render(Some(known), Some(&found.slack_user_id))?;
+                let target = Target::Lane { installation: installation.id, lane: lane.clone() };
+                let new = delivery(target).with_content(encode(&rendered)?);
+                lanes.insert(lane, new.id);
+                planned.deliveries.push(new);
+                planned.deliveries[planned.deliveries.len() - 1].id
+            }
+        };
+        Ok(Decided::Queued {
+            delivery: id,
+            found: Some(found),
+            estimated_send_time: None,
+            guarantee,
+        })
+    }
+
+    fn channel(
+        &self,
+        channel: &str,
+        planned: &mut Planned,
+        lanes: &mut HashMap<String, DeliveryId>,
+    ) -> Result<Decided, Error> {
+        let nobody = Preferences::default();
+        let settings = &self.tenant.settings;
+        // A channel has no choices of its own, so opt-in does not apply to it.
+        let open = crate::domain::settings::Settings { opt_in: false, ..settings.clone() };
+        if let Some(by) = suppression(&open, &nobody, &self.request.event) {
+            let new = NewDelivery::to_channel(Target::Ended(State::Suppressed, by.code()));
+            planned.deliveries.push(new);
+            return Ok(Decided::Suppressed { by });
+        }
+        let Some(installation) = &self.tenant.installation else {
+            let ended = Target::Ended(State::Unreachable, NoMatch::NotConnected.code());
+            planned.deliveries.push(NewDelivery::to_channel(ended));
+            return Ok(Decided::Unreachable {
+                reason: NoMatch::NotConnected,
+                members_without_email: 0,
+            });
+        };
+        let rendered = self.render(None, None)?;
+        let target = Target::Lane { installation: installation.id, lane: channel.to_owned() };
+        let new = NewDelivery::to_channel(target).with_content(encode(&rendered)?);
+        let id = new.id;
+        lanes.insert(channel.to_owned(), id);
+        planned.deliveries.push(new);
+        Ok(Decided::Queued {
+            delivery: id,
+            found: None,
+            estimated_send_time: None,
+            guarantee: Guarantee::for_scopes(&installation.scopes, false),
+        })
+    }
+
+    fn decide(&self, stored: Option<&Identity>, known: &Known) -> Decision {
+        let snapshot = self.view.snapshot.as_deref();
+        let matched = matching::resolve(snapshot, &self.tenant.mapping, &known.person);
+        let alive = stored.and_then(|identity| self.view.alive(&identity.slack_user_id));
+        matching::decide(stored, &matched, alive)
+    }
+
+    /// The message in the reader's words: their own zone, else the member's, else the tenant's.
+    fn render(
+        &self,
+        known: Option<&Known>,
+        member: Option<&SlackUserId>,
+    ) -> Result<Rendered, Error> {
+        let settings = &self.tenant.settings;
+        let person = known.map(|known| &known.person);
+        let member = member.and_then(|id| self.view.member(id));
+        let reader = Reader::of(
+            person,
+            member.as_ref().and_then(|member| member.time_zone()),
+            &settings.time_zone,
+        );
+        let built_in = event::find(&self.request.event).ok_or_else(|| {
+            Error::invalid("event_type", "is not a known event type")
+        })?;
+        let link = self
+            .request
+            .link
+            .as_ref()
+            .map(|url| Link { url: url.clone(), label: None });
+        let context = Context {
+            event: &self.request.event,
+            data: &self.request.data,
+            reader: &reader,
+            link: link.as_ref(),
+            now: self.now,
+        };
+        render::render(&built_in.template(), &context)
+            .map_err(|error| Error::Invalid(vec![Violation::new("data", error)]))
+    }
+}
+
+fn unreachable(
+    reason: NoMatch,
+    members_without_email: u64,
+    user: &UserId,
+    planned: &mut Planned,
+) -> Decided {
+    let ended = Target::Ended(State::Unreachable, reason.code());
+    planned.deliveries.push(NewDelivery::to_person(user.clone(), ended));
+    Decided::Unreachable { reason, members_without_email }
+}
+
+fn encode(rendered: &Rendered) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(rendered).map_err(|error| Error::Internal(error.into()))
+}

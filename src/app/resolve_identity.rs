@@ -1,0 +1,66 @@
+//! ResolveIdentity: who a person is in Slack, from the cache. Stores and sends nothing.
+
+use super::tenant::Known;
+use super::{App, Call, Error, Subject};
+use crate::domain::matching::{self, Decision, Unmatched};
+use crate::domain::reason::NoMatch;
+use crate::domain::settings::Rule;
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::Found;
+
+/// The answer.
+#[derive(Debug)]
+pub struct Resolved {
+    pub outcome: Result<Member, Unmatched>,
+    /// When the member list that answered was read.
+    pub read_at: Option<Timestamp>,
+}
+
+/// A member that was found.
+#[derive(Debug)]
+pub struct Member {
+    pub found: Found,
+    pub rule: Rule,
+    /// The stored identity answered although the expressions no longer find it.
+    pub stale: bool,
+}
+
+impl App {
+    /// Answers from memory, then the shared snapshot; never asks Slack.
+    pub async fn resolve_identity(&self, call: &Call, subject: Subject) -> Result<Resolved, Error> {
+        call.acting()?.may_read(subject.user_id())?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let known = self.subject(&call.tenant, subject).await?;
+        let Some(installation) = &tenant.installation else {
+            let nobody = Unmatched { reason: NoMatch::NotConnected, members_without_email: 0 };
+            return Ok(Resolved { outcome: Err(nobody), read_at: None });
+        };
+        let view = self.view(&tenant).await?;
+        let stored = tenant.identity_here(known.identity);
+        let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
+        let alive = stored.as_ref().and_then(|identity| view.alive(&identity.slack_user_id));
+        let outcome = match matching::decide(stored.as_ref(), &matched, alive) {
+            Decision::Member { slack_user_id, display_name, rule, stale, .. } => Ok(Member {
+                found: Found { installation: installation.id, slack_user_id, display_name },
+                rule,
+                stale,
+            }),
+            Decision::Unreachable(unmatched) => Err(unmatched),
+        };
+        Ok(Resolved { outcome, read_at: view.read_at })
+    }
+
+    /// The person a question is about, with their stored identity. A description in the call
+    /// stands in for the stored record.
+    pub(super) async fn subject(
+        &self,
+        tenant: &crate::domain::ids::TenantId,
+        subject: Subject,
+    ) -> Result<Known, Error> {
+        let known = self.known(tenant, subject.user_id()).await?;
+        Ok(match subject {
+            Subject::Known(_) => known,
+            Subject::Described(person) => Known { person, ..known },
+        })
+    }
+}

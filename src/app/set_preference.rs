@@ -1,0 +1,108 @@
+//! SetPreference: a person turns Slack messages on or off. Turning on finds the identity and opens
+//! the conversation, so that the first notification has a place to go.
+
+use super::{App, Call, Error};
+use crate::domain::event;
+use crate::domain::ids::{ChannelId, EventType, UserId};
+use crate::domain::reason::Suppression;
+use crate::domain::settings::{Preference, suppression};
+use crate::domain::verdict::Found;
+use crate::workspace;
+
+/// What holds now.
+#[derive(Debug, Default)]
+pub struct Effect {
+    /// Which switch holds messages of this kind back now, if any.
+    pub suppression: Option<Suppression>,
+    pub found: Option<Found>,
+    /// The direct message conversation.
+    pub channel: Option<ChannelId>,
+    /// What stands in the way of the first message.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Something that stands in the way of a message.
+#[derive(Debug)]
+pub struct Obstacle {
+    pub code: String,
+    pub sentence: String,
+}
+
+impl App {
+    /// Stores the choice first: it holds whatever Slack says afterwards. `None` as event type is
+    /// everything.
+    pub async fn set_preference(
+        &self,
+        call: &Call,
+        user: UserId,
+        event: Option<EventType>,
+        value: Preference,
+    ) -> Result<Effect, Error> {
+        call.acting()?.may_edit(&user)?;
+        if let Some(unknown) = event.as_ref().filter(|event| event::find(event).is_none()) {
+            let problem = format!("{unknown} is not a known event type");
+            return Err(Error::invalid("event_type", problem));
+        }
+        let tenant = self.tenant(&call.tenant).await?;
+        self.store.set_preference(&call.tenant, &user, event.as_ref(), value).await?;
+        let chosen = self.store.preferences_of(&call.tenant, &user).await?;
+        // Everything stands or falls with any one type that has no choice of its own.
+        let sample = match &event {
+            Some(event) => event.clone(),
+            None => event::any_without_choice(&chosen),
+        };
+        let mut effect = Effect {
+            suppression: suppression(&tenant.settings, &chosen, &sample),
+            ..Effect::default()
+        };
+        if value != Preference::On {
+            return Ok(effect);
+        }
+        if let Some(by) = effect.suppression {
+            effect.obstacles.push(Obstacle::new(by.code(), by.sentence()));
+        }
+        let known = self.known(&call.tenant, &user).await?;
+        match self.find_and_store(&tenant, &known).await? {
+            Ok(found) => {
+                match self.open_conversation(&found).await? {
+                    Ok(channel) => effect.channel = Some(channel),
+                    Err(obstacle) => effect.obstacles.push(obstacle),
+                }
+                effect.found = Some(found);
+            }
+            Err(unmatched) => {
+                let reason = unmatched.reason;
+                effect.obstacles.push(Obstacle::new(reason.code(), reason.sentence()));
+            }
+        }
+        Ok(effect)
+    }
+
+    async fn open_conversation(
+        &self,
+        found: &Found,
+    ) -> Result<Result<ChannelId, Obstacle>, Error> {
+        let lane = found.slack_user_id.as_str();
+        match self.workspaces.open_conversation(found.installation, &found.slack_user_id).await {
+            Ok(channel) => {
+                self.store.set_lane_channel(found.installation, lane, &channel).await?;
+                Ok(Ok(channel))
+            }
+            Err(workspace::Error::Slack(error)) => {
+                let sentence = format!("Slack would not open the conversation: {error}");
+                Ok(Err(Obstacle { code: error.code().to_owned(), sentence }))
+            }
+            Err(workspace::Error::Reconnect { code }) => {
+                let sentence = "The workspace must be connected again first.".to_owned();
+                Ok(Err(Obstacle { code, sentence }))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Obstacle {
+    fn new(code: &str, sentence: &str) -> Self {
+        Self { code: code.to_owned(), sentence: sentence.to_owned() }
+    }
+}

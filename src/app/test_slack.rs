@@ -1,0 +1,194 @@
+//! TestSlack: find the person, store the identity, send a test message by the same path as every
+//! other message, and wait for what becomes of it (requirements.md section 3).
+
+use std::time::Duration;
+
+use super::tenant::{Known, Tenant};
+use super::{App, Call, Error, Subject};
+use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId, UserId};
+use crate::domain::matching::{self, Decision, Unmatched};
+use crate::domain::reason::{NoMatch, Suppression};
+use crate::domain::render::{self, Context, Reader};
+use crate::domain::settings::{Identity, Rule};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::{Answer, Found};
+use crate::domain::{event, fingerprint};
+use crate::store::{self, DeliveryRecord, NewDelivery, Target};
+
+/// What to show where nobody was found (requirements.md section 3, word for word).
+pub const NOT_FOUND: &str = "Could not find this user's Slack account.";
+
+/// What the test showed.
+#[derive(Debug)]
+pub struct Tested {
+    pub outcome: Result<Sent, Unmatched>,
+}
+
+/// The member was found and stored; what became of the message is told apart.
+#[derive(Debug)]
+pub struct Sent {
+    pub found: Found,
+    pub delivery: TestDelivery,
+}
+
+/// What became of the test message.
+#[derive(Debug)]
+pub enum TestDelivery {
+    /// A switch holds it back; nothing was queued.
+    Suppressed(Suppression),
+    /// Queued; where it stands when the answer is given, and when it should go out.
+    Queued { record: DeliveryRecord, estimated_send_time: Option<Timestamp> },
+}
+
+impl App {
+    /// Waits up to `patience` for the outcome. Does not trust a stale cache: a person who joined
+    /// Slack a minute ago is found. On no match an identity stored earlier stays untouched.
+    pub async fn test_slack(
+        &self,
+        call: &Call,
+        subject: Subject,
+        patience: Duration,
+    ) -> Result<Tested, Error> {
+        let acting = call.acting()?;
+        acting.may_test(subject.user_id())?;
+        let started = tokio::time::Instant::now();
+        let tenant = self.tenant(&call.tenant).await?;
+        if let Subject::Described(person) = &subject {
+            self.store.upsert_people(&call.tenant, std::slice::from_ref(person)).await?;
+        }
+        let known = self.subject(&call.tenant, subject).await?;
+        let member = match self.find_and_store(&tenant, &known).await? {
+            Ok(member) => member,
+            Err(unmatched) => return Ok(Tested { outcome: Err(unmatched) }),
+        };
+        let off = !tenant.settings.sending_allowed && !acting.is_administrator();
+        let delivery = if off {
+            TestDelivery::Suppressed(Suppression::SendingOff)
+        } else {
+            let left = patience.saturating_sub(started.elapsed());
+            self.send_test(call, &tenant, &known, &member, left).await?
+        };
+        Ok(Tested { outcome: Ok(Sent { found: member, delivery }) })
+    }
+
+    /// Finds the member without trusting a stale cache and stores a new unique match.
+    pub(super) async fn find_and_store(
+        &self,
+        tenant: &Tenant,
+        known: &Known,
+    ) -> Result<Result<Found, Unmatched>, Error> {
+        let Some(installation) = &tenant.installation else {
+            return Ok(Err(Unmatched { reason: NoMatch::NotConnected, members_without_email: 0 }));
+        };
+        let stored = tenant.identity_here(known.identity.clone());
+        let view = self
+            .directory
+            .fresh(installation, &tenant.mapping, &known.person, stored.as_ref())
+            .await?;
+        let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
+        let alive = stored.as_ref().and_then(|identity| view.alive(&identity.slack_user_id));
+        match matching::decide(stored.as_ref(), &matched, alive) {
+            // A stored identity that the rules no longer find may keep receiving messages, but a
+            // test is about whether the person can be found now.
+            Decision::Member { stale: true, .. } => Ok(Err(matched.unmatched())),
+            Decision::Member { slack_user_id, display_name, rule, .. } => {
+                let identity = Identity {
+                    slack_user_id,
+                    display_name,
+                    rule,
+                    installation: installation.id,
+                    stored_at: self.store.now().await?,
+                };
+                let user = &known.person.user_id;
+                if rule == Rule::Matched {
+                    self.store.store_identity(&tenant.id, user, &identity).await?;
+                }
+                Ok(Ok(tenant.found(&identity)))
+            }
+            Decision::Unreachable(unmatched) => Ok(Err(unmatched)),
+        }
+    }
+
+    async fn send_test(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        known: &Known,
+        member: &Found,
+        patience: Duration,
+    ) -> Result<TestDelivery, Error> {
+        let delivery = self.queue_test(call, tenant, known, member).await?;
+        let record = self.store.wait_for_outcome(&tenant.id, delivery, patience).await?;
+        let record = record.ok_or(Error::NotFound("delivery"))?;
+        let estimated_send_time =
+            if record.state.is_terminal() { None } else { Some(record.due_at) };
+        Ok(TestDelivery::Queued { record, estimated_send_time })
+    }
+
+    async fn queue_test(
+        &self,
+        call: &Call,
+        tenant: &Tenant,
+        known: &Known,
+        member: &Found,
+    ) -> Result<DeliveryId, Error> {
+        let internal = |error: serde_json::Error| Error::Internal(error.into());
+        let content = self.test_message(tenant, known, &member.slack_user_id).await?;
+        let target = Target::Lane {
+            installation: member.installation,
+            lane: member.slack_user_id.as_str().to_owned(),
+        };
+        let user: &UserId = &known.person.user_id;
+        let mut delivery = NewDelivery::to_person(user.clone(), target).with_content(content);
+        delivery.kind = store::Kind::Test { despite_switch: call.acting()?.is_administrator() };
+        let id = delivery.id;
+        let notification = NotificationId(uuid::Uuid::now_v7());
+        let answer = Answer { notification, verdicts: Vec::new() };
+        let accept = store::Accept {
+            id: notification,
+            tenant: tenant.id.clone(),
+            principal: call.caller.principal.clone(),
+            request_id: RequestId::parse(format!("test-slack:{notification}"))
+                .map_err(|error| Error::Internal(error.into()))?,
+            fingerprint: fingerprint::fingerprint(&serde_json::Value::Null),
+            event_type: event::test_event(),
+            data: b"{}".to_vec(),
+            link: None,
+            content_id: None,
+            answer: serde_json::to_vec(&answer).map_err(internal)?,
+            deliveries: vec![delivery],
+            people: Vec::new(),
+            identities: Vec::new(),
+            expires_in: crate::domain::limits::DEFAULT_EXPIRY,
+            trace_context: None,
+        };
+        self.store.accept(accept).await?;
+        Ok(id)
+    }
+
+    async fn test_message(
+        &self,
+        tenant: &Tenant,
+        known: &Known,
+        member: &SlackUserId,
+    ) -> Result<Vec<u8>, Error> {
+        let view = self.view(tenant).await?;
+        let member = view.member(member);
+        let reader = Reader::of(
+            Some(&known.person),
+            member.as_ref().and_then(|member| member.time_zone()),
+            &tenant.settings.time_zone,
+        );
+        let data = serde_json::json!({});
+        let context = Context {
+            event: &event::test_event(),
+            data: &data,
+            reader: &reader,
+            link: None,
+            now: self.store.now().await?,
+        };
+        let rendered = render::render(&event::test_template(), &context)
+            .map_err(|error| Error::Internal(error.into()))?;
+        serde_json::to_vec(&rendered).map_err(|error| Error::Internal(error.into()))
+    }
+}

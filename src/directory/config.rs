@@ -1,0 +1,53 @@
+//! The settings of the member directory (`[directory]`).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// How member lists are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Memory for snapshots, in bytes, over all workspaces. Default 512 MiB. A snapshot larger
+    /// than this is built again for every question: keep it above your largest workspace
+    /// (about 100 bytes a member).
+    pub memory_bytes: u64,
+    /// Seconds between two full readings of a workspace. Default 3600.
+    pub refresh_seconds: u64,
+    /// Milliseconds until another replica's new generation or change is noticed. Default 3000.
+    #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
+    pub poll_interval: Duration,
+    /// Seconds that a refresher keeps its lease between two pages. Default 60.
+    pub lease_seconds: u64,
+}
+
+fn milliseconds<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+    u64::deserialize(source).map(Duration::from_millis)
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 512 << 20,
+            refresh_seconds: 3600,
+            poll_interval: Duration::from_secs(3),
+            lease_seconds: 60,
+        }
+    }
+}
+
+impl Config {
+    /// Refuses what cannot work; the sentence begins with the setting's name.
+    pub fn validate(&self) -> Result<(), String> {
+        if self.refresh_seconds < 60 {
+            return Err("refresh_seconds must be at least 60".into());
+        }
+        if self.poll_interval < Duration::from_millis(100) {
+            return Err("poll_milliseconds must be at least 100".into());
+        }
+        if self.lease_seconds < 10 {
+            return Err("lease_seconds must be at least 10".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! For whoever must not trust the cache (TestSlack, SetPreference): one question to Slack about
+//! one person, its answer merged for everybody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::load::Loaded;
+use super::{Directory, Error, Key, View};
+use crate::domain::ids::SlackUserId;
+use crate::domain::mapping::Mapping;
+use crate::domain::matching::{self, Match};
+use crate::domain::member::Member;
+use crate::domain::person::Person;
+use crate::domain::settings::Identity;
+use crate::slack::{self, MemberJson};
+use crate::store::Installation;
+use crate::workspace;
+
+/// How long to wait for the very first reading of a workspace.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Directory {
+    /// The member list with Slack's present answer about this person in it: found by their
+    /// e-mail address, and confirmed by id where the list or the stored identity names a member.
+    /// Where Slack cannot be asked now, the list as it is.
+    pub async fn fresh(
+        &self,
+        installation: &Installation,
+        mapping: &Mapping,
+        person: &Person,
+        stored: Option<&Identity>,
+    ) -> Result<View, Error> {
+        let view = self.first_reading(installation, mapping).await?;
+        let mut answers = Vec::new();
+        if let Some(email) = hint(mapping, person) {
+            answers.extend(answer(
+                self.inner.workspaces.lookup_by_email(installation.id, &email).await,
+            )?);
+        }
+        let matched = matching::resolve(view.snapshot.as_deref(), mapping, person);
+        let named = match (&matched, stored) {
+            (Match::Unique(member), _) => Some(member.slack_user_id.clone()),
+            (_, Some(identity)) => Some(identity.slack_user_id.clone()),
+            _ => None,
+        };
+        if let Some(id) = named.filter(|id| !answers.iter().any(|answer| is_about(answer, id))) {
+            answers.extend(answer(self.inner.workspaces.user_info(installation.id, &id).await)?);
+        }
+        if answers.is_empty() {
+            return Ok(view);
+        }
+        for member in &answers {
+            self.inner.store.append_change(installation.id, member.get().as_bytes()).await?;
+        }
+        self.reload_now(installation, mapping).await
+    }
+
+    /// Waits for the first generation of a workspace that was connected a moment ago.
+    async fn first_reading(
+        &self,
+        installation: &Installation,
+        mapping: &Mapping,
+    ) -> Result<View, Error> {
+        let until = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let published = self.inner.published.notified();
+            let view = self.view(installation.id, mapping).await?;
+            let ready = view.snapshot.is_some();
+            if ready || tokio::time::timeout_at(until, published).await.is_err() {
+                return Ok(view);
+            }
+        }
+    }
+
+    async fn reload_now(
+        &self,
+        installation: &Installation,
+        mapping: &Mapping,
+    ) -> Result<View, Error> {
+        let loaded: Arc<Loaded> = Arc::new(self.load(installation.id, mapping).await?);
+        let view = View::of(&loaded);
+        let key: Key = (installation.id, mapping.slack.source().into());
+        self.inner.pointers.invalidate(&installation.id).await;
+        self.put(key, loaded).await;
+        Ok(view)
+    }
+}
+
+/// The address to ask Slack about: the value that is matched, where it is one, else the person's
+/// e-mail address, since the member behind it is evaluated with the mapping like any other.
+fn hint(mapping: &Mapping, person: &Person) -> Option<String> {
+    let keys = mapping.user.keys(&person.record()).unwrap_or_default();
+    keys.iter()
+        .find(|key| key.is_address())
+        .map(|key| key.as_str().to_owned())
+        .or_else(|| person.email.clone())
+        .filter(|address| !address.trim().is_empty())
+}
+
+/// A member that Slack told, none, or the reason why the cache has to do.
+fn answer(
+    found: Result<Option<MemberJson>, workspace::Error>,
+) -> Result<Option<MemberJson>, Error> {
+    match found {
+        Ok(member) => Ok(member),
+        Err(workspace::Error::Store(error)) => Err(error.into()),
+        Err(error @ workspace::Error::Slack(slack::Error::Rejected { .. })) => {
+            tracing::warn!(%error, "Slack refused a question about a member");
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::info!(%error, "Slack could not be asked about a member; the cache answers");
+            Ok(None)
+        }
+    }
+}
+
+fn is_about(member: &MemberJson, id: &SlackUserId) -> bool {
+    Member::from_slice(member.get().as_bytes()).is_ok_and(|member| member.id() == id.as_str())
+}

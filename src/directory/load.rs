@@ -1,0 +1,172 @@
+//! From the shared store into memory: pages of one generation, then the changes after it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use moka::ops::compute::Op;
+
+use super::{Directory, Error, Key};
+use crate::domain::ids::InstallationId;
+use crate::domain::mapping::Mapping;
+use crate::domain::snapshot::{Snapshot, SnapshotBuilder};
+use crate::domain::time::Timestamp;
+use crate::store::{self, DirectoryChange, DirectoryState};
+
+/// Between two members of a page: the record separator of RFC 7464, which JSON never holds raw.
+pub(super) const PAGE_SEPARATOR: u8 = 0x1e;
+
+/// A snapshot and what it was built from.
+pub(super) struct Loaded {
+    generation: i64,
+    change_sequence: i64,
+    /// `None` until the first generation.
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    pub(super) read_at: Option<Timestamp>,
+}
+
+impl Loaded {
+    /// Bytes, for the bound on memory.
+    pub(super) fn weight(&self) -> u32 {
+        let bytes = self.snapshot.as_ref().map_or(64, |snapshot| snapshot.bytes());
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn is_current(&self, state: Option<&DirectoryState>) -> bool {
+        state.is_none_or(|state| self.stamp() >= (state.generation, state.change_sequence))
+    }
+
+    /// Orders what was loaded: by generation, then by change.
+    fn stamp(&self) -> (i64, i64) {
+        (self.generation, self.change_sequence)
+    }
+
+    fn nothing() -> Self {
+        Self { generation: 0, change_sequence: 0, snapshot: None, read_at: None }
+    }
+}
+
+/// How often a load starts again because the generation changed under it.
+const ATTEMPTS: usize = 5;
+
+impl Directory {
+    /// Loads once for all who wait.
+    pub(super) async fn load_shared(
+        &self,
+        key: Key,
+        mapping: Mapping,
+    ) -> Result<Arc<Loaded>, Error> {
+        let load = async { self.load(key.0, &mapping).await.map(Arc::new) };
+        self.inner.snapshots.try_get_with(key.clone(), load).await.map_err(Error::Shared)
+    }
+
+    /// Replaces a stale snapshot while it goes on serving. One load at a time for each key.
+    pub(super) fn reload_behind(&self, key: Key, mapping: Mapping) {
+        if !lock(&self.inner.reloading).insert(key.clone()) {
+            return;
+        }
+        let directory = self.clone();
+        tokio::spawn(async move {
+            let result = directory.load(key.0, &mapping).await;
+            lock(&directory.inner.reloading).remove(&key);
+            match result {
+                Ok(loaded) => directory.put(key, Arc::new(loaded)).await,
+                Err(error) => tracing::warn!(
+                    workspace = %key.0,
+                    %error,
+                    "a newer member list could not be loaded; the older one goes on serving"
+                ),
+            }
+        });
+    }
+
+    /// Puts a snapshot in its place, unless a newer one is there: generations never go back
+    /// (invariant I9).
+    pub(super) async fn put(&self, key: Key, loaded: Arc<Loaded>) {
+        self.inner
+            .snapshots
+            .entry(key)
+            .and_compute_with(|there| {
+                let newer = there.is_some_and(|there| there.into_value().stamp() > loaded.stamp());
+                std::future::ready(if newer { Op::Nop } else { Op::Put(loaded.clone()) })
+            })
+            .await;
+    }
+
+    /// Reads one generation and its changes. A generation that is replaced while it is read is
+    /// given up for the next one, so that two are never mixed.
+    pub(super) async fn load(
+        &self,
+        id: InstallationId,
+        mapping: &Mapping,
+    ) -> Result<Loaded, Error> {
+        let store = &self.inner.store;
+        for _ in 0..ATTEMPTS {
+            let Some(state) = store.directory(id).await?.filter(|state| state.generation > 0) else {
+                return Ok(Loaded::nothing());
+            };
+            let pages = match store.pages(id, state.generation).await {
+                Err(store::Error::NotFound(_)) => continue,
+                pages => pages?,
+            };
+            let changes = store.changes(id, 0).await?;
+            let after = store.directory(id).await?.map_or(0, |state| state.generation);
+            if after != state.generation {
+                continue;
+            }
+            let last = changes.last().map_or(0, |change| change.sequence);
+            let snapshot = build(mapping.clone(), state.generation, pages, changes).await?;
+            self.count(&snapshot);
+            return Ok(Loaded {
+                generation: state.generation,
+                change_sequence: last.max(state.change_sequence),
+                snapshot: Some(Arc::new(snapshot)),
+                read_at: state.refreshed_at,
+            });
+        }
+        Err(Error::Moving)
+    }
+
+    /// The members in memory, by kind, as a metric.
+    fn count(&self, snapshot: &Snapshot) {
+        let counts = snapshot.counts();
+        let by_kind = [
+            ("matchable", counts.matchable),
+            ("no_email", counts.no_email),
+            ("deactivated", counts.deactivated),
+            ("bot", counts.bots),
+        ];
+        for (kind, count) in by_kind {
+            self.inner.metrics.directory_members(kind, count as u64);
+        }
+    }
+}
+
+/// Builds off the runtime: a large workspace takes seconds of processor time.
+async fn build(
+    mapping: Mapping,
+    generation: i64,
+    pages: Vec<Vec<u8>>,
+    changes: Vec<DirectoryChange>,
+) -> Result<Snapshot, Error> {
+    let work = move || {
+        let generation = u64::try_from(generation).unwrap_or(0);
+        let mut builder = SnapshotBuilder::new(mapping, generation);
+        let mut bad = 0_u64;
+        let members = pages
+            .iter()
+            .flat_map(|page| page.split(|byte| *byte == PAGE_SEPARATOR))
+            .chain(changes.iter().map(|change| change.body.as_slice()))
+            .filter(|member| !member.is_empty());
+        for member in members {
+            bad += u64::from(builder.push_json(member).is_err());
+        }
+        if bad > 0 {
+            tracing::warn!(bad, "members that could not be read were left out");
+        }
+        builder.finish(false)
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,177 @@
+//! Member lists: one compact snapshot per workspace and mapping in memory, over the generations
+//! that all replicas share in the store, read from Slack by one replica at a time.
+//!
+//! Readers never wait for a refresh: they are served what is in memory while newer pages load
+//! behind them. Only the very first look at a workspace waits, once for all who ask. Whoever must
+//! not trust the cache asks [`Directory::fresh`].
+
+mod config;
+mod crawl;
+mod fresh;
+mod load;
+mod refresher;
+mod view;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use tokio::sync::Notify;
+
+pub use config::Config;
+pub use view::View;
+
+use crate::domain::ids::InstallationId;
+use crate::domain::mapping::{Mapping, MappingError};
+use crate::domain::settings::Settings;
+use crate::store::{self, DirectoryState, Store};
+use crate::telemetry::Metrics;
+use crate::workspace::{self, Workspaces};
+use load::Loaded;
+
+/// Why a member list cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Workspace(#[from] workspace::Error),
+    /// A stored expression no longer compiles: set the mapping again.
+    #[error("the stored mapping is not valid: {0}")]
+    Mapping(#[from] MappingError),
+    /// A load that several waited for failed.
+    #[error("loading the member list failed: {0}")]
+    Shared(Arc<Error>),
+    /// The generation changed again and again while it was read: try again.
+    #[error("the member list changes faster than it can be read")]
+    Moving,
+    /// The process is stopping.
+    #[error("the process is stopping")]
+    Stopped,
+}
+
+/// What a snapshot depends on, beside its generation.
+type Key = (InstallationId, Arc<str>);
+
+/// Member lists of all workspaces. Cheap to clone; clones share the memory.
+#[derive(Clone)]
+pub struct Directory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    workspaces: Workspaces,
+    metrics: Metrics,
+    config: Config,
+    /// Snapshots, weighed by bytes.
+    snapshots: Cache<Key, Arc<Loaded>>,
+    /// Which generation is current, as of at most one poll interval ago.
+    pointers: Cache<InstallationId, Arc<Option<DirectoryState>>>,
+    /// Compiled mappings, by their two sources.
+    mappings: Cache<(String, String), Arc<Mapping>>,
+    /// Keys whose newer snapshot is being loaded behind the stale one.
+    reloading: Mutex<HashSet<Key>>,
+    /// Told when this replica published a generation.
+    published: Notify,
+    /// Told when a refresh is due sooner than planned.
+    due: Notify,
+}
+
+/// Mappings kept compiled.
+const MAPPINGS: u64 = 10_000;
+/// Pointers kept; a pointer is small.
+const POINTERS: u64 = 100_000;
+
+impl Directory {
+    pub fn new(store: Store, workspaces: Workspaces, metrics: Metrics, config: Config) -> Self {
+        let poll = config.poll_interval.mul_f64(workspaces.time_scale());
+        let snapshots = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .weigher(|_: &Key, loaded: &Arc<Loaded>| loaded.weight())
+            .max_capacity(config.memory_bytes)
+            .build();
+        let pointers = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity(POINTERS)
+            .time_to_live(poll)
+            .build();
+        let mappings = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity(MAPPINGS)
+            .build();
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                workspaces,
+                metrics,
+                config,
+                snapshots,
+                pointers,
+                mappings,
+                reloading: Mutex::default(),
+                published: Notify::new(),
+                due: Notify::new(),
+            }),
+        }
+    }
+
+    /// The compiled mapping of these settings; limits are checked again, since a stored text may
+    /// be older than a limit.
+    pub async fn mapping(&self, settings: &Settings) -> Result<Arc<Mapping>, Error> {
+        let sources = (settings.user_attribute.clone(), settings.slack_attribute.clone());
+        if let Some(mapping) = self.inner.mappings.get(&sources).await {
+            return Ok(mapping);
+        }
+        let mapping = Arc::new(Mapping::compile(&sources.0, &sources.1)?);
+        self.inner.mappings.insert(sources, mapping.clone()).await;
+        Ok(mapping)
+    }
+
+    /// The member list from memory, else from the shared store; never from Slack. May be stale,
+    /// and says when it was read; empty while the workspace was never read.
+    pub async fn view(&self, id: InstallationId, mapping: &Mapping) -> Result<View, Error> {
+        let state = self.pointer(id).await?;
+        let key: Key = (id, mapping.slack.source().into());
+        let loaded = match self.inner.snapshots.get(&key).await {
+            Some(loaded) if loaded.is_current(state.as_ref().as_ref()) => loaded,
+            Some(stale) => {
+                self.reload_behind(key, mapping.clone());
+                stale
+            }
+            None => self.load_shared(key, mapping.clone()).await?,
+        };
+        Ok(View::of(&loaded))
+    }
+
+    /// Reads the workspace from Slack soon: after it was connected.
+    pub async fn refresh_soon(&self, id: InstallationId) -> Result<(), Error> {
+        self.inner.store.request_refresh(id).await?;
+        self.inner.pointers.invalidate(&id).await;
+        self.inner.due.notify_one();
+        Ok(())
+    }
+
+    /// What the store says about a workspace's list, for people to see; `None` before the first
+    /// reading was tried.
+    pub async fn status(&self, id: InstallationId) -> Result<Option<DirectoryState>, Error> {
+        Ok(self.inner.store.directory(id).await?)
+    }
+
+    async fn pointer(
+        &self,
+        id: InstallationId,
+    ) -> Result<Arc<Option<DirectoryState>>, Error> {
+        let load = async {
+            let state = self.inner.store.directory(id).await?;
+            Ok::<_, Error>(Arc::new(state))
+        };
+        self.inner.pointers.try_get_with(id, load).await.map_err(Error::Shared)
+    }
+
+    fn scaled(&self, duration: Duration) -> Duration {
+        duration.mul_f64(self.inner.workspaces.time_scale())
+    }
+}

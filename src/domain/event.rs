@@ -1,0 +1,121 @@
+//! The built-in event types: who gets them, what data they need, what they say by default
+//! (requirements.md section 4). Tenants' own event types have no entry here: any data object is
+//! good for them, and the template decides.
+
+mod catalogue;
+mod validate;
+
+use serde_json::{Map, Value};
+
+use super::ids::EventType;
+use super::render::Template;
+
+pub use validate::{FieldProblem, validate_data};
+
+/// One event type that every tenant has from the start.
+#[derive(Debug)]
+pub struct BuiltIn {
+    /// Such as `task.assigned`.
+    pub name: &'static str,
+    /// One sentence: what happened.
+    pub summary: &'static str,
+    /// Who gets it; the caller of Notify names them.
+    pub recipients: &'static str,
+    /// What the data may hold. More is allowed, and templates can use it.
+    pub fields: &'static [Field],
+    /// Sets of which at least one field must be present.
+    pub any_of: &'static [&'static [&'static str]],
+    /// On the link button where the caller gives no `link_label`.
+    pub button: &'static str,
+    /// What the button opens, for the documentation.
+    pub opens: &'static str,
+    /// The fallback text, a minijinja template in mrkdwn.
+    text: &'static str,
+    /// Block Kit JSON whose strings are minijinja templates.
+    blocks: &'static str,
+}
+
+/// One field of an event type's data.
+#[derive(Debug)]
+pub struct Field {
+    /// The path in `data`, its parts joined by dots.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    /// One sentence for integrators.
+    pub meaning: &'static str,
+    /// JSON text of the value that previews and the demo use; `null` for one that another stands
+    /// in for.
+    demo: &'static str,
+}
+
+/// What a field's value must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string that shows something, or a number.
+    Text,
+    /// RFC 3339 with an offset, Unix seconds, or a date alone (`2026-11-27`).
+    Time,
+    /// Whole minutes, not negative.
+    Minutes,
+    /// An absolute http or https URL.
+    Url,
+    /// An object.
+    Object,
+}
+
+/// The eleven event types, in the order of requirements.md section 4.
+#[must_use]
+pub fn catalogue() -> &'static [BuiltIn] {
+    &catalogue::CATALOGUE
+}
+
+/// The built-in event type of this name; none for a tenant's own.
+#[must_use]
+pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
+    catalogue().iter().find(|built_in| built_in.name == event.as_str())
+}
+
+/// Demonstration data of a built-in event type; an empty object for a tenant's own.
+#[must_use]
+pub fn demo_data(event: &EventType) -> Value {
+    find(event).map_or_else(|| Value::Object(Map::new()), BuiltIn::demo_data)
+}
+
+impl BuiltIn {
+    /// The default message.
+    #[must_use]
+    pub fn template(&self) -> Template {
+        Template { text: self.text.into(), blocks: self.blocks.into() }
+    }
+
+    /// Data that fills every field, but for those that another stands in for.
+    #[must_use]
+    pub fn demo_data(&self) -> Value {
+        let mut data = Map::new();
+        for field in self.fields {
+            let demo = serde_json::from_str(field.demo).unwrap_or(Value::Null);
+            if !demo.is_null() {
+                insert(&mut data, field.path, demo);
+            }
+        }
+        Value::Object(data)
+    }
+}
+
+fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            object.insert(path.into(), value);
+        }
+        Some((head, rest)) => {
+            let inner = object.entry(head).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(inner) = inner {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! The table of built-in event types. Their blocks live in `templates/`, one file each.
+
+use super::{BuiltIn, Field, Kind};
+
+const fn required(
+    path: &'static str,
+    kind: Kind,
+    meaning: &'static str,
+    demo: &'static str,
+) -> Field {
+    Field { path, kind, required: true, meaning, demo }
+}
+
+const fn optional(
+    path: &'static str,
+    kind: Kind,
+    meaning: &'static str,
+    demo: &'static str,
+) -> Field {
+    Field { path, kind, required: false, meaning, demo }
+}
+
+macro_rules! blocks {
+    ($name:literal) => {
+        include_str!(concat!("templates/", $name, ".json.j2"))
+    };
+}
+
+pub(super) static CATALOGUE: [BuiltIn; 11] = [
+    BuiltIn {
+        name: "case.started",
+        summary: "A case that somebody requested has started.",
+        recipients: "the requester",
+        fields: &[
+            required(
+                "process.name",
+                Kind::Text,
+                "The process the case runs.",
+                r#""New hire onboarding""#,
+            ),
+            optional(
+                "case.name",
+                Kind::Text,
+                "What tells this case from others.",
+                r#""Lee Sample, Vienna""#,
+            ),
+            optional("started_at", Kind::Time, "When it started.", r#""2026-11-23T09:00:00Z""#),
+        ],
+        any_of: &[],
+        button: "Open case",
+        opens: "the case",
+        text: "🚀 Your case has started: {{ process.name }}",
+        blocks: blocks!("case.started"),
+    },
+    BuiltIn {
+        name: "task.assigned",
+        summary: "A task was assigned to somebody.",
+        recipients: "the assignees",
+        fields: &[
+            required("task.name", Kind::Text, "The task.", r#""Prepare the workplace""#),
+            required(
+                "process.name",
+                Kind::Text,
+                "The process the task belongs to.",
+                r#""New hire onboarding""#,
+            ),
+            optional("assigner.name", Kind::Text, "Who assigned it.", r#""Kim Example""#),
+            optional("due_at", Kind::Time, "When the task is due.", r#""2026-11-27T16:00:00Z""#),
+        ],
+        any_of: &[],
+        button: "Open task",
+        opens: "the task summary",
+        text: "📋 New task for you: {{ task.name }} ({{ process.name }})",
+        blocks: blocks!("task.assigned"),
+    },
+    BuiltIn {
+        name: "task.due",
+        summary: "A task is due.",
+        recipients: "the assignees, or the participants of the case",
+        fields: &[
+            required("task.name", Kind::Text, "The task.", r#""Prepare the workplace""#),
+            required("due_at", Kind::Time, "When the task is due.", r#""2026-11-27T16:00:00Z""#),
+            optional(
+                "process.name",
+                Kind::Text,
+                "The process the task belongs to.",
+                r#""New hire onboarding""#,
+            ),
+        ],
+        any_of: &[],
+        button: "Open task",
+        opens: "the task",
+        text: "⏰ Task due {{ due_at | when('datetime') }}: {{ task.name }}",
+        blocks: blocks!("task.due"),
+    },
+    BuiltIn {
+        name: "request.canceled",
+        summary: "A request was canceled.",
+        recipients: "the requester",
+        fields: &[
+            required("request.name", Kind::Text, "The request.", r#""Second monitor""#),
+            optional("canceled_by.name", Kind::Text, "Who canceled it.", r#""Kim Example""#),
+            optional(
+                "reason",
+                Kind::Text,
+                "Why it was canceled.",
+                r#""Already in stock at your office""#,
+            ),
+        ],
+        any_of: &[],
+        button: "Open request",
+        opens: "the request summary",
+        text: "🚫 Your request was canceled: {{ request.name }}",
+        blocks: blocks!("request.canceled"),
+    },
+    BuiltIn {
+        name: "request.completed",
+        summary: "A request is completed.",
+        recipients: "the requester",
+        fields: &[
+            required("request.name", Kind::Text, "The request.", r#""Travel to the Graz office""#),
+            optional(
+                "completed_at",
+                Kind::Time,
+                "When it was completed.",
+                r#""2026-11-23T14:30:00Z""#,
+            ),
+        ],
+        any_of: &[],
+        button: "View details",
+        opens: "the request details",
+        text: "✅ Your request is completed: {{ request.name }}",
+        blocks: blocks!("request.completed"),
+    },
+    BuiltIn {
+        name: "process.imported",
+        summary: "A process was imported.",
+        recipients: "whoever is named",
+        fields: &[
+            required("process.name", Kind::Text, "The process.", r#""Invoice approval""#),
+            optional("imported_by.name", Kind::Text, "Who imported it.", r#""Kim Example""#),
+        ],
+        any_of: &[],
+        button: "Open process",
+        opens: "the process",
+        text: "📥 A process was imported: {{ process.name }}",
+        blocks: blocks!("process.imported"),
+    },
+    BuiltIn {
+        name: "project.invited",
+        summary: "Somebody was invited to a project.",
+        recipients: "the invited members",
+        fields: &[
+            required("project.name", Kind::Text, "The project.", r#""Office move 2027""#),
+            required("inviter.name", Kind::Text, "Who invited.", r#""Kim Example""#),
+            optional(
+                "role",
+                Kind::Text,
+                "The invited person's role in the project.",
+                r#""Contributor""#,
+            ),
+        ],
+        any_of: &[],
+        button: "Open project",
+        opens: "the project",
+        text: "🤝 {{ inviter.name }} invited you to a project: {{ project.name }}",
+        blocks: blocks!("project.invited"),
+    },
+    BuiltIn {
+        name: "event.invited",
+        summary: "Somebody was invited to an event.",
+        recipients: "the invited people",
+        fields: &[
+            required("event.name", Kind::Text, "The event.", r#""First aid course""#),
+            required("starts_at", Kind::Time, "When it starts.", r#""2026-12-03T08:00:00Z""#),
+            required("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
+            optional("ends_at", Kind::Time, "When it ends.", r#""2026-12-03T11:00:00Z""#),
+            optional("inviter.name", Kind::Text, "Who invited.", r#""Kim Example""#),
+        ],
+        any_of: &[],
+        button: "View event",
+        opens: "the event",
+        text: "📅 You are invited: {{ event.name }}, {{ starts_at | when('datetime') }}, {{ place }}",
+        blocks: blocks!("event.invited"),
+    },
+    BuiltIn {
+        name: "event.enrolled",
+        summary: "Somebody was enrolled in an event.",
+        recipients: "the enrolled person",
+        fields: &[
+            required("event.name", Kind::Text, "The event.", r#""First aid course""#),
+            required("starts_at", Kind::Time, "When it starts.", r#""2026-12-03T08:00:00Z""#),
+            optional("ends_at", Kind::Time, "When it ends.", r#""2026-12-03T11:00:00Z""#),
+            optional("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
+        ],
+        any_of: &[],
+        button: "View event",
+        opens: "the event",
+        text: "🎟️ You are enrolled: {{ event.name }}, {{ starts_at | when('datetime') }}",
+        blocks: blocks!("event.enrolled"),
+    },
+    BuiltIn {
+        name: "learning.assigned",
+        summary: "A learning item was assigned to somebody.",
+        recipients: "the assigned people",
+        fields: &[
+            required("item.name", Kind::Text, "The learning item.", r#""Data protection basics""#),
+            required("due_at", Kind::Time, "The date by which to finish it.", r#""2026-12-11""#),
+            optional("assigner.name", Kind::Text, "Who assigned it.", r#""Kim Example""#),
+        ],
+        any_of: &[],
+        button: "Start learning",
+        opens: "the item",
+        text: "🎓 New learning for you: {{ item.name }}, due {{ due_at | when('date') }}",
+        blocks: blocks!("learning.assigned"),
+    },
+    BuiltIn {
+        name: "event.reminder",
+        summary: "An event starts soon.",
+        recipients: "the enrolled people",
+        fields: &[
+            required("event.name", Kind::Text, "The event.", r#""First aid course""#),
+            optional(
+                "starts_in_minutes",
+                Kind::Minutes,
+                "How soon it starts; outranks starts_at.",
+                "15",
+            ),
+            optional(
+                "starts_at",
+                Kind::Time,
+                "When it starts; tells how soon, counted from the notification.",
+                "null",
+            ),
+            optional("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
+        ],
+        any_of: &[&["starts_in_minutes", "starts_at"]],
+        button: "View event",
+        opens: "the event",
+        text: "🔔 {{ event.name }} starts {% if starts_in_minutes is number %}{{ starts_in_minutes | in_minutes }}{% else %}{{ starts_at | how_soon }}{% endif %}",
+        blocks: blocks!("event.reminder"),
+    },
+];

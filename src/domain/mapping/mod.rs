@@ -1,0 +1,195 @@
+//! The mapping: two JMESPath expressions that say which Slack member a person is.
+//!
+//! Expressions come from administrators, so nothing in them may hurt the process: length, depth and
+//! growth are bounded before and right after parsing ([`depth`], [`check`]), and a mistake is
+//! refused when the expression is set, with its place. Compiled once; cheap to clone and share.
+//! Plain dotted paths, which most mappings are, are walked without jmespath ([`path`]); for the
+//! others only what they read is converted ([`needs`]).
+
+mod check;
+mod depth;
+mod needs;
+mod path;
+
+pub(super) use self::path::Event;
+
+use std::fmt;
+use std::sync::Arc;
+
+use jmespath::ast::Ast;
+use jmespath::{Context, DEFAULT_RUNTIME, ErrorReason};
+use serde::Deserializer;
+use serde::de::DeserializeSeed;
+use serde_json::Value;
+
+use self::needs::Needs;
+use self::path::Walk;
+use super::json::Read;
+use super::key::MatchKey;
+use super::limits;
+
+/// Why an expression was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (at byte {position})")]
+pub struct ExpressionError {
+    /// What is wrong.
+    pub message: String,
+    /// Byte offset of the fault in the expression.
+    pub position: usize,
+}
+
+/// Why a mapping was refused: which of its expressions, and what is wrong there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {error}")]
+pub struct MappingError {
+    /// `user_attribute` or `slack_attribute`.
+    pub field: &'static str,
+    pub error: ExpressionError,
+}
+
+/// An expression failed on one value, such as `length(title)` where the title is null. There is no
+/// value then. What was evaluated is personal, so nothing is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the expression cannot be evaluated on this value")]
+pub struct EvaluationError;
+
+/// One compiled expression. Equal where the sources are.
+#[derive(Clone)]
+pub struct Expression(Arc<Compiled>);
+
+struct Compiled {
+    source: String,
+    needs: Needs,
+    plan: Plan,
+}
+
+enum Plan {
+    /// Nothing but a chain of fields.
+    Path(Vec<String>),
+    Search(Ast),
+}
+
+impl Expression {
+    /// Compiles JMESPath of at most [`limits::EXPRESSION_BYTES`] bytes and
+    /// [`limits::EXPRESSION_DEPTH`] levels.
+    pub fn compile(source: &str) -> Result<Self, ExpressionError> {
+        let error = |message: String, position| ExpressionError { message, position };
+        if source.trim().is_empty() {
+            return Err(error("an expression must not be empty".into(), 0));
+        }
+        if source.len() > limits::EXPRESSION_BYTES {
+            let (max, was) = (limits::EXPRESSION_BYTES, source.len());
+            return Err(error(format!("must be at most {max} bytes, was {was}"), max));
+        }
+        if let Some(position) = depth::too_deep_at(source) {
+            let max = limits::EXPRESSION_DEPTH;
+            return Err(error(format!("must nest at most {max} levels"), position));
+        }
+        let ast = jmespath::parse(source).map_err(|fault| {
+            let message = match fault.reason {
+                ErrorReason::Parse(message) => message,
+                ErrorReason::Runtime(reason) => reason.to_string(),
+            };
+            error(message, fault.offset.min(source.len()))
+        })?;
+        check::check(source, &ast).map_err(|fault| error(fault.message, fault.position))?;
+        let needs = Needs::of(&ast);
+        let plan = path::of(&ast).map_or(Plan::Search(ast), Plan::Path);
+        Ok(Self(Arc::new(Compiled { source: source.to_owned(), needs, plan })))
+    }
+
+    /// The expression as it was set.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.0.source
+    }
+
+    /// Whether, evaluated on a member, it could read `profile.fields`, which `users.list` does not
+    /// carry. True where in doubt.
+    #[must_use]
+    pub fn reads_profile_fields(&self) -> bool {
+        self.0.needs.touches(&["profile", "fields"])
+    }
+
+    /// Whether it is exactly this chain of fields.
+    #[must_use]
+    pub fn is_path(&self, fields: &[&str]) -> bool {
+        matches!(&self.0.plan, Plan::Path(path) if path == fields)
+    }
+
+    /// The keys that a person or a member is known by: none where the result is null, empty, a
+    /// boolean or an object; several where it is a list. Each once, in the order of the list.
+    pub fn keys(&self, value: &Value) -> Result<Vec<MatchKey>, EvaluationError> {
+        let mut keys: Vec<MatchKey> = Vec::new();
+        self.read(value, &mut |event| match event {
+            Event::Restart => keys.clear(),
+            Event::Text(text) => {
+                let key = MatchKey::from_canonical(text);
+                if !keys.contains(&key) {
+                    keys.push(key);
+                }
+            }
+        })?;
+        Ok(keys)
+    }
+
+    /// Tells the canonical text of every key in a JSON document, or in a parsed value.
+    pub(super) fn read<'de, D: Deserializer<'de>>(
+        &self,
+        json: D,
+        found: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), EvaluationError> {
+        match &self.0.plan {
+            Plan::Path(path) => {
+                Read(Walk { path, found }).deserialize(json).map_err(|_| EvaluationError)
+            }
+            Plan::Search(ast) => {
+                let needed = Read(&self.0.needs).deserialize(json).map_err(|_| EvaluationError)?;
+                let mut context = Context::new(&self.0.source, &DEFAULT_RUNTIME);
+                let result =
+                    jmespath::interpret(&needed, ast, &mut context).map_err(|_| EvaluationError)?;
+                path::tell_variable(&result, found);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.source() == other.source()
+    }
+}
+
+impl Eq for Expression {}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Expression").field(&self.source()).finish()
+    }
+}
+
+/// A tenant's mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping {
+    /// Evaluated on the person's record.
+    pub user: Expression,
+    /// Evaluated on the member object.
+    pub slack: Expression,
+}
+
+impl Mapping {
+    /// Compiles both expressions; the user attribute is looked at first.
+    pub fn compile(user: &str, slack: &str) -> Result<Self, MappingError> {
+        let compile = |field, source| {
+            Expression::compile(source).map_err(|error| MappingError { field, error })
+        };
+        Ok(Self {
+            user: compile("user_attribute", user)?,
+            slack: compile("slack_attribute", slack)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,354 @@
+//! The facts that Herald needs of one Slack member, from its raw `users.list` object.
+//!
+//! Any key may be missing, null, empty or of another type (slack-platform.md section 4); such a key
+//! says nothing, and only a missing id makes a member unusable. Texts are borrowed from the
+//! object, and everything else in it is skipped, not parsed: directories have a million of these.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
+use serde_json::Value;
+
+use super::ids::{IdError, SlackUserId};
+use super::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
+use super::limits;
+
+/// Whether a member can be matched, and if not, why not. In the order in which reasons are told
+/// where a value belongs to several members ([`super::reason::NoMatch`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberKind {
+    /// A living person with an e-mail address: the only kind that expressions match.
+    Matchable,
+    /// A living person without `profile.email`.
+    NoEmail,
+    /// `deleted`.
+    Deactivated,
+    /// A bot, a workflow, a connector or Slackbot.
+    Bot,
+}
+
+impl MemberKind {
+    /// Whether messages reach this member. One without an e-mail address is never *matched*, but
+    /// can be pinned, and an identity stored earlier stays good.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        matches!(self, Self::Matchable | Self::NoEmail)
+    }
+}
+
+/// Why a member object was refused. Says nothing of what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadMember {
+    #[error("the member is not a JSON object")]
+    Json,
+    #[error("the member has no id, or one that is not a Slack id")]
+    Id,
+    #[error("the directory holds more members than an index can address")]
+    Full,
+}
+
+/// One member. Personal: `Debug` shows id and kind alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// A valid Slack id.
+    id: Cow<'a, str>,
+    /// `profile.display_name`, else `profile.real_name`, else `real_name`, else `name`, else empty.
+    pub display_name: Cow<'a, str>,
+    /// `profile.real_name`, else `real_name`.
+    pub real_name: Option<Cow<'a, str>>,
+    /// IANA name (`tz`).
+    pub time_zone: Option<Cow<'a, str>>,
+    /// `locale`, such as `de-DE`.
+    pub locale: Option<Cow<'a, str>>,
+    /// `profile.email` as Slack has it.
+    pub email: Option<Cow<'a, str>>,
+    pub kind: MemberKind,
+    /// Unix seconds of the last change; 0 where Slack does not say.
+    pub updated: i64,
+}
+
+impl<'a> Member<'a> {
+    /// From the raw bytes of the object.
+    pub fn from_slice(json: &'a [u8]) -> Result<Self, BadMember> {
+        let mut json = serde_json::Deserializer::from_slice(json);
+        let facts = Read(TopLevel).deserialize(&mut json).map_err(|_| BadMember::Json)?;
+        json.end().map_err(|_| BadMember::Json)?;
+        Self::from_facts(facts.ok_or(BadMember::Json)?)
+    }
+
+    /// From a parsed object.
+    pub fn from_value(value: &'a Value) -> Result<Self, BadMember> {
+        let facts = Read(TopLevel).deserialize(value).map_err(|_| BadMember::Json)?;
+        Self::from_facts(facts.ok_or(BadMember::Json)?)
+    }
+
+    /// The id, checked.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn from_facts(facts: Facts<'a>) -> Result<Self, BadMember> {
+        let id = facts.id.ok_or(BadMember::Id)?;
+        let id_is_good =
+            id.len() <= limits::SLACK_ID_BYTES && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !id_is_good {
+            return Err(BadMember::Id);
+        }
+        let kind = if facts.bot || id == "USLACKBOT" {
+            MemberKind::Bot
+        } else if facts.deleted {
+            MemberKind::Deactivated
+        } else if facts.profile.email.is_none() {
+            MemberKind::NoEmail
+        } else {
+            MemberKind::Matchable
+        };
+        let real_name = facts.profile.real_name.or(facts.real_name);
+        let display_name = facts
+            .profile
+            .display_name
+            .or_else(|| real_name.clone())
+            .or(facts.name)
+            .unwrap_or_default();
+        Ok(Self {
+            id,
+            display_name,
+            real_name,
+            time_zone: facts.tz,
+            locale: facts.locale,
+            email: facts.profile.email,
+            kind,
+            updated: facts.updated,
+        })
+    }
+}
+
+impl fmt::Debug for Member<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("id", &self.id)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TryFrom<&Member<'_>> for SlackUserId {
+    type Error = IdError;
+    fn try_from(member: &Member<'_>) -> Result<Self, Self::Error> {
+        Self::parse(member.id())
+    }
+}
+
+/// The top level of a member object.
+#[derive(Default)]
+struct Facts<'a> {
+    id: Option<Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
+    real_name: Option<Cow<'a, str>>,
+    tz: Option<Cow<'a, str>>,
+    locale: Option<Cow<'a, str>>,
+    deleted: bool,
+    /// Any of `is_bot`, `is_workflow_bot`, `is_connector_bot`.
+    bot: bool,
+    updated: i64,
+    profile: Profile<'a>,
+}
+
+/// What is read of `profile`. A profile that is no object has no keys.
+#[derive(Default)]
+struct Profile<'a> {
+    email: Option<Cow<'a, str>>,
+    display_name: Option<Cow<'a, str>>,
+    real_name: Option<Cow<'a, str>>,
+}
+
+struct TopLevel;
+
+impl<'de> Reader<'de> for TopLevel {
+    type Output = Option<Facts<'de>>;
+
+    fn scalar(self, _: Scalar<'de>) -> Self::Output {
+        None
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Output, A::Error> {
+        let mut facts = Facts::default();
+        while let Some(Key(key)) = map.next_key()? {
+            match &*key {
+                "id" => facts.id = map.next_value_seed(Read(Text))?,
+                "name" => facts.name = map.next_value_seed(Read(Text))?,
+                "real_name" => facts.real_name = map.next_value_seed(Read(Text))?,
+                "tz" => facts.tz = map.next_value_seed(Read(Text))?,
+                "locale" => facts.locale = map.next_value_seed(Read(Text))?,
+                "deleted" => facts.deleted = map.next_value_seed(Read(Flag))?,
+                "is_bot" | "is_workflow_bot" | "is_connector_bot" => {
+                    facts.bot |= map.next_value_seed(Read(Flag))?;
+                }
+                "updated" => facts.updated = map.next_value_seed(Read(Integer))?,
+                "profile" => facts.profile = map.next_value_seed(Read(ProfileKeys))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(Some(facts))
+    }
+
+    fn list<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Output, A::Error> {
+        skip_list(seq).map(|()| None)
+    }
+}
+
+struct ProfileKeys;
+
+impl<'de> Reader<'de> for ProfileKeys {
+    type Output = Profile<'de>;
+
+    fn scalar(self, _: Scalar<'de>) -> Profile<'de> {
+        Profile::default()
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Profile<'de>, A::Error> {
+        let mut profile = Profile::default();
+        while let Some(Key(key)) = map.next_key()? {
+            match &*key {
+                "email" => profile.email = map.next_value_seed(Read(Text))?,
+                "display_name" => profile.display_name = map.next_value_seed(Read(Text))?,
+                "real_name" => profile.real_name = map.next_value_seed(Read(Text))?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(profile)
+    }
+
+    fn list<A: SeqAccess<'de>>(self, seq: A) -> Result<Profile<'de>, A::Error> {
+        skip_list(seq).map(|()| Profile::default())
+    }
+}
+
+/// Readers of one simple fact: what has another shape says nothing.
+macro_rules! fact {
+    ($(#[$doc:meta])* $name:ident: $ty:ty, $pattern:pat => $found:expr, else $nothing:expr) => {
+        $(#[$doc])*
+        struct $name;
+
+        impl<'de> Reader<'de> for $name {
+            type Output = $ty;
+
+            fn scalar(self, scalar: Scalar<'de>) -> $ty {
+                match scalar { $pattern => $found, _ => $nothing }
+            }
+
+            fn object<A: MapAccess<'de>>(self, map: A) -> Result<$ty, A::Error> {
+                skip_object(map).map(|()| $nothing)
+            }
+
+            fn list<A: SeqAccess<'de>>(self, seq: A) -> Result<$ty, A::Error> {
+                skip_list(seq).map(|()| $nothing)
+            }
+        }
+    };
+}
+
+fact!(
+    /// A text with something in it.
+    Text: Option<Cow<'de, str>>,
+    Scalar::Text(text) => (!text.trim().is_empty()).then_some(text), else None
+);
+fact!(Flag: bool, Scalar::Bool(flag) => flag, else false);
+fact!(Integer: i64, Scalar::Number(number) => number.as_i64().unwrap_or(0), else 0);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(value: Value) -> MemberKind {
+        let bytes = serde_json::to_vec(&value).unwrap();
+        let member = Member::from_slice(&bytes).unwrap();
+        assert!(member == Member::from_value(&value).unwrap());
+        member.kind
+    }
+
+    #[test]
+    fn kinds() {
+        let person = json!({"id": "U1", "profile": {"email": "a@x.org"}});
+        assert_eq!(kind(person.clone()), MemberKind::Matchable);
+        let with = |key: &str, value: Value| {
+            let mut person = person.clone();
+            person[key] = value;
+            person
+        };
+        assert_eq!(kind(with("deleted", json!(true))), MemberKind::Deactivated);
+        assert_eq!(kind(with("deleted", json!(null))), MemberKind::Matchable);
+        assert_eq!(kind(with("id", json!("USLACKBOT"))), MemberKind::Bot);
+        for key in ["is_bot", "is_workflow_bot", "is_connector_bot"] {
+            assert_eq!(kind(with(key, json!(true))), MemberKind::Bot, "{key}");
+            assert_eq!(kind(with(key, json!(false))), MemberKind::Matchable, "{key}");
+        }
+        for email in [json!(null), json!(""), json!(" 	"), json!({}), json!([]), json!(7)] {
+            assert_eq!(kind(with("profile", json!({"email": email}))), MemberKind::NoEmail);
+        }
+        for profile in [json!(null), json!("x"), json!([1]), json!(true), json!({})] {
+            assert_eq!(kind(with("profile", profile)), MemberKind::NoEmail);
+        }
+    }
+
+    #[test]
+    fn a_deactivated_bot_is_a_bot_and_a_deactivated_person_needs_no_address() {
+        let bot = json!({"id": "B1", "deleted": true, "is_bot": true});
+        assert_eq!(kind(bot), MemberKind::Bot);
+        assert_eq!(kind(json!({"id": "U1", "deleted": true})), MemberKind::Deactivated);
+    }
+
+    #[test]
+    fn the_first_name_that_says_something() {
+        let name = |value: Value| Member::from_value(&value).unwrap().display_name.into_owned();
+        let profile = json!({"display_name": "d", "real_name": "pr"});
+        let mut value = json!({"id": "U1", "name": "n", "real_name": "r", "profile": profile});
+        assert_eq!(name(value.clone()), "d");
+        value["profile"]["display_name"] = json!("");
+        assert_eq!(name(value.clone()), "pr");
+        value["profile"]["real_name"] = json!(null);
+        assert_eq!(name(value.clone()), "r");
+        value["real_name"] = json!(" ");
+        assert_eq!(name(value.clone()), "n");
+        value["name"] = json!(3);
+        assert_eq!(name(value), "");
+    }
+
+    #[test]
+    fn refused_members() {
+        let cases: [(&[u8], BadMember); 9] = [
+            (b"", BadMember::Json),
+            (b"{", BadMember::Json),
+            (b"[]", BadMember::Json),
+            (b"null", BadMember::Json),
+            (b"{} x", BadMember::Json),
+            (b"{}", BadMember::Id),
+            (br#"{"id": null}"#, BadMember::Id),
+            (br#"{"id": "U 1"}"#, BadMember::Id),
+            (br#"{"id": "U12345678901234567890123456789012"}"#, BadMember::Id),
+        ];
+        for (json, error) in cases {
+            assert_eq!(Member::from_slice(json).unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn texts_with_escapes_are_read() {
+        let member = br#"{"id":"U1","tz":"Europe\/Vienna","profile":{"email":"a@x.org"}}"#;
+        let member = Member::from_slice(member).unwrap();
+        assert_eq!(member.email.as_deref(), Some("a@x.org"));
+        assert_eq!(member.time_zone.as_deref(), Some("Europe/Vienna"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Member::from_slice(&bytes);
+        }
+    }
+}

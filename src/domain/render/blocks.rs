@@ -1,0 +1,272 @@
+//! Blocks: the JSON is parsed first, then each string is filled in by itself, then all is fitted.
+//!
+//! Conventions for authors:
+//! - `"if": "expression"` on a block, element or text object leaves it out where the expression does not hold;
+//! - what turns out empty leaves by itself: a text without text, a context without elements;
+//! - placeholders may stand in `text`, `url`, `image_url`, `alt_text`, `value` and `accessibility_label`; all else is literal.
+//!
+//! Blocks are header, section, context, actions, divider and image; elements are button and image.
+//! Others are refused when the template is checked: their limits and escaping are not known here.
+//! Every mrkdwn object is sent with `verbatim: true` unless it says otherwise.
+//! Limits are Slack's ("Reference: blocks", "Block elements"; slack-platform.md section 8).
+
+use serde_json::{Map, Value, json};
+
+use super::check::{self, Problem};
+use super::filters::{self, Mode, Scope};
+use super::{RenderError, escape, fit};
+
+/// Blocks of a message.
+pub const BLOCKS: usize = 50;
+pub(super) const SECTION_FIELDS: usize = 10;
+pub(super) const CONTEXT_ELEMENTS: usize = 10;
+pub(super) const ACTIONS_ELEMENTS: usize = 25;
+
+/// Tried one after the other until all blocks together fit.
+const CAPS: [usize; 8] = [usize::MAX, 1500, 700, 300, 150, 80, 40, 10];
+
+pub(super) struct Fitted {
+    pub(super) blocks: Vec<Value>,
+    pub(super) shortened: bool,
+}
+
+pub(super) fn render(source: &str, scope: &Scope) -> Result<Fitted, RenderError> {
+    let template = check::parse(source).map_err(RenderError::Template)?;
+    let mut filled = Vec::with_capacity(template.len());
+    for (index, block) in template.iter().enumerate() {
+        let place = Place { source, field: format!("blocks[{index}]") };
+        filled.extend(fill(block, scope, &place)?);
+    }
+    let mut fitter = Fitter { cap: usize::MAX, shortened: false };
+    let mut blocks = Vec::new();
+    for cap in CAPS {
+        fitter = Fitter { cap, shortened: cap != usize::MAX };
+        blocks = fitter.blocks(&filled);
+        if size(&blocks) <= fit::ALL_BLOCKS {
+            return Ok(Fitted { blocks, shortened: fitter.shortened });
+        }
+    }
+    // The wording alone is too long, or the URLs are: the last blocks go, but not the buttons.
+    let mut at = blocks.iter().rposition(|block| block["type"] != "actions").unwrap_or(0);
+    blocks[at] = json!({"type": "context", "elements": [{"type": "plain_text", "text": "…"}]});
+    while size(&blocks) > fit::ALL_BLOCKS && blocks.len() > 1 {
+        at = if at > 0 { at - 1 } else { blocks.len() - 1 };
+        blocks.remove(at);
+    }
+    Ok(Fitted { blocks, shortened: fitter.shortened })
+}
+
+fn size(blocks: &[Value]) -> usize {
+    2 + blocks.iter().map(|block| fit::units(&block.to_string()) + 1).sum::<usize>()
+}
+
+/// Where a string stands, for errors.
+pub(super) struct Place<'a> {
+    pub(super) source: &'a str,
+    pub(super) field: String,
+}
+
+impl Place<'_> {
+    pub(super) fn at(&self, key: &str) -> Self {
+        Self { source: self.source, field: format!("{}.{key}", self.field) }
+    }
+
+    pub(super) fn nth(&self, index: usize) -> Self {
+        Self { source: self.source, field: format!("{}[{index}]", self.field) }
+    }
+
+    /// The line on which this string begins, where it stands once in the source as JSON writes it.
+    fn line(&self, string: &str) -> Option<usize> {
+        let json = Value::from(string).to_string();
+        let at = self.source.find(&json)?;
+        Some(self.source[..at].matches('\n').count() + 1)
+    }
+
+    pub(super) fn failed(&self, error: minijinja::Error, string: &str) -> Problem {
+        // A string of JSON is on one line, whatever line breaks it has inside.
+        let mut problem = Problem::of(error, &self.field, None);
+        problem.line = self.line(string);
+        problem
+    }
+
+    pub(super) fn problem(&self, problem: impl Into<String>) -> Problem {
+        Problem { field: self.field.clone(), line: None, problem: problem.into() }
+    }
+}
+
+/// How the string under `key` is filled in; none: it is literal.
+pub(super) fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
+    match key {
+        "text" if holder.get("type").is_some_and(|kind| kind == "mrkdwn") => Some(Mode::Mrkdwn),
+        "text" | "alt_text" | "value" | "accessibility_label" => Some(Mode::Plain),
+        "url" | "image_url" => Some(Mode::Url),
+        _ => None,
+    }
+}
+
+/// The value with its strings filled in, marks included; none where its `if` does not hold.
+fn fill(node: &Value, scope: &Scope, place: &Place<'_>) -> Result<Option<Value>, RenderError> {
+    let Value::Object(object) = node else {
+        return Ok(Some(node.clone()));
+    };
+    if let Some(Value::String(condition)) = object.get("if") {
+        let holds = filters::holds(condition, scope)
+            .map_err(|error| RenderError::Template(place.at("if").failed(error, condition)))?;
+        if !holds {
+            return Ok(None);
+        }
+    }
+    let mut filled = Map::new();
+    for (key, value) in object.iter().filter(|(key, _)| *key != "if") {
+        let here = place.at(key);
+        let value = match (value, mode(object, key)) {
+            (Value::String(text), Some(mode)) => {
+                let text = filters::fill(text, mode, scope)
+                    .map_err(|error| RenderError::Template(here.failed(error, text)))?;
+                let text = if mode == Mode::Url {
+                    escape::url(&text)
+                        .map_err(|problem| RenderError::Url { field: here.field, problem })?
+                } else {
+                    text
+                };
+                Some(Value::String(text))
+            }
+            (Value::Array(items), _) => {
+                let mut kept = Vec::with_capacity(items.len());
+                for (index, item) in items.iter().enumerate() {
+                    kept.extend(fill(item, scope, &here.nth(index))?);
+                }
+                Some(Value::Array(kept))
+            }
+            (value, _) => fill(value, scope, &here)?,
+        };
+        if let Some(value) = value {
+            filled.insert(key.clone(), value);
+        }
+    }
+    Ok(Some(Value::Object(filled)))
+}
+
+/// Brings filled-in blocks within the limits; remembers whether anything was shortened.
+struct Fitter {
+    cap: usize,
+    shortened: bool,
+}
+
+impl Fitter {
+    fn blocks(&mut self, blocks: &[Value]) -> Vec<Value> {
+        let kept: Vec<_> = blocks.iter().filter_map(|block| self.block(block)).collect();
+        self.first(kept, BLOCKS)
+    }
+
+    fn first(&mut self, mut items: Vec<Value>, max: usize) -> Vec<Value> {
+        self.shortened |= items.len() > max;
+        items.truncate(max);
+        items
+    }
+
+    fn block(&mut self, block: &Value) -> Option<Value> {
+        let mut block = block.as_object()?.clone();
+        match block.get("type")?.as_str()? {
+            "divider" => {}
+            "header" => self.text(&mut block, "text", 150)?,
+            "section" => {
+                let has_text = self.text(&mut block, "text", 3000).is_some();
+                let has_fields =
+                    self.items(&mut block, "fields", SECTION_FIELDS, |fitter, field| {
+                        fitter.text_object(field, 2000)
+                    });
+                if let Some(accessory) = block.remove("accessory")
+                    && let Some(accessory) = self.element(&accessory)
+                {
+                    block.insert("accessory".into(), accessory);
+                }
+                if !has_text && has_fields.is_none() {
+                    return None;
+                }
+            }
+            "context" => self.items(&mut block, "elements", CONTEXT_ELEMENTS, Self::element)?,
+            "actions" => self.items(&mut block, "elements", ACTIONS_ELEMENTS, Self::element)?,
+            "image" => {
+                self.image(&mut block)?;
+                let _title_may_be_missing = self.text(&mut block, "title", 2000);
+            }
+            _ => return None,
+        }
+        Some(Value::Object(block))
+    }
+
+    fn element(&mut self, element: &Value) -> Option<Value> {
+        let mut fitted = element.as_object()?.clone();
+        match fitted.get("type")?.as_str()? {
+            "mrkdwn" | "plain_text" => return self.text_object(element, 3000),
+            "button" => {
+                self.text(&mut fitted, "text", 75)?;
+                self.string(&mut fitted, "value", 2000);
+                self.string(&mut fitted, "accessibility_label", 75);
+            }
+            "image" => self.image(&mut fitted)?,
+            _ => return None,
+        }
+        Some(Value::Object(fitted))
+    }
+
+    /// `alt_text` is required by Slack.
+    fn image(&mut self, image: &mut Map<String, Value>) -> Option<()> {
+        image.get("image_url")?;
+        self.string(image, "alt_text", 2000);
+        if !image.contains_key("alt_text") {
+            image.insert("alt_text".into(), "image".into());
+        }
+        Some(())
+    }
+
+    /// The text object under `key`; removed, and none, where it is empty.
+    fn text(&mut self, holder: &mut Map<String, Value>, key: &str, limit: usize) -> Option<()> {
+        let fitted = self.text_object(&holder.remove(key)?, limit)?;
+        holder.insert(key.into(), fitted);
+        Some(())
+    }
+
+    fn text_object(&mut self, object: &Value, limit: usize) -> Option<Value> {
+        let mut object = object.as_object()?.clone();
+        let markup = object.get("type").is_some_and(|kind| kind == "mrkdwn");
+        let fitted = fit::fit(object.get("text")?.as_str()?, limit, self.cap, markup);
+        self.shortened |= fitted.shortened;
+        if fitted.text.trim().is_empty() {
+            return None;
+        }
+        object.insert("text".into(), fitted.text.into());
+        if markup && !object.contains_key("verbatim") {
+            // Bare URLs, #channels and @mentions in users' text stay text.
+            object.insert("verbatim".into(), true.into());
+        }
+        Some(Value::Object(object))
+    }
+
+    /// A string that is no text object; removed where it is empty.
+    fn string(&mut self, holder: &mut Map<String, Value>, key: &str, limit: usize) {
+        if let Some(Value::String(marked)) = holder.remove(key) {
+            let fitted = fit::fit(&marked, limit, self.cap, false);
+            self.shortened |= fitted.shortened;
+            if !fitted.text.is_empty() {
+                holder.insert(key.into(), fitted.text.into());
+            }
+        }
+    }
+
+    /// The items under `key` that are left; the key goes, and none comes, where none is.
+    fn items(
+        &mut self,
+        holder: &mut Map<String, Value>,
+        key: &str,
+        max: usize,
+        fit: impl Fn(&mut Self, &Value) -> Option<Value>,
+    ) -> Option<()> {
+        let Some(Value::Array(items)) = holder.remove(key) else { return None };
+        let kept: Vec<_> = items.iter().filter_map(|item| fit(self, item)).collect();
+        let kept = self.first(kept, max);
+        (!kept.is_empty()).then(|| holder.insert(key.into(), Value::Array(kept)))?;
+        Some(())
+    }
+}

@@ -1,0 +1,246 @@
+//! Making text fit: what users wrote is shortened with "…", the wording around it stays whole.
+//!
+//! Lengths are counted in UTF-16 units: Slack says "characters" without saying which, and a text
+//! has never more characters than UTF-16 units, so what fits by this count fits by either.
+//!
+//! [`filters`](super::filters) marks where values begin and end with control characters, which can come
+//! from neither data nor templates; the marks are taken out here.
+
+/// `text` of a message; beyond, Slack may split it into several (slack-go/slack#972).
+pub const TEXT: usize = 4_000;
+/// All blocks together, as JSON. Slack documents no figure; about 13,200 was refused
+/// (slackapi/bolt-js#2509).
+pub const ALL_BLOCKS: usize = 12_000;
+
+/// Around a value that came from data.
+pub(super) const VALUE: (char, char) = ('\u{1}', '\u{2}');
+/// Around markup that a filter made: as trusted as the template.
+pub(super) const MARKUP: (char, char) = ('\u{3}', '\u{4}');
+
+/// The end of what was shortened.
+const ELLIPSIS: char = '…';
+/// Characters that are kept together at most; a longer run of combining marks is noise.
+const CLUSTER: usize = 16;
+
+/// A text within its limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fitted {
+    pub(super) text: String,
+    pub(super) shortened: bool,
+}
+
+/// UTF-16 units.
+#[must_use]
+pub fn units(text: &str) -> usize {
+    text.chars().map(char::len_utf16).sum()
+}
+
+/// Takes the marks out of `marked` and makes it at most `limit` units, no value longer than `cap`.
+/// Long values give way first, all to the same length; only where the wording alone is too long
+/// it is cut at the end. `markup` says whether `<...>` is one thing that must not be cut.
+pub(super) fn fit(marked: &str, limit: usize, cap: usize, markup: bool) -> Fitted {
+    let runs = runs(marked);
+    let lengths: Vec<usize> = runs.iter().map(|run| units(run.text)).collect();
+    let sum = |is_value: bool, cap: usize| -> usize {
+        let of = runs.iter().zip(&lengths).filter(|(run, _)| run.is_value == is_value);
+        of.map(|(_, length)| (*length).min(cap)).sum()
+    };
+    let wording = sum(false, usize::MAX);
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    let (mut low, mut high) = (1, longest.min(cap).max(1));
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if wording + sum(true, middle) <= limit {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    let mut shortened = false;
+    let mut text = String::with_capacity(marked.len());
+    for (run, length) in runs.iter().zip(&lengths) {
+        if run.is_value && *length > low {
+            shortened = true;
+            text.push_str(&cut(run.text, low, false));
+        } else {
+            text.push_str(run.text);
+        }
+    }
+    if units(&text) > limit {
+        shortened = true;
+        text = cut(&text, limit, markup);
+    }
+    Fitted { text, shortened }
+}
+
+/// The beginning of `text` and "…", together at most `max` units (at least 1). Never cuts within
+/// an entity (`&amp;`), a character with its combining marks or, with `markup`, a `<...>` token.
+pub(super) fn cut(text: &str, max: usize, markup: bool) -> String {
+    if units(text) <= max {
+        return text.to_owned();
+    }
+    let mut kept = 0;
+    let mut room = max.saturating_sub(ELLIPSIS.len_utf16());
+    while kept < text.len() {
+        let atom = atom(&text[kept..], markup);
+        let Some(left) = room.checked_sub(units(atom)) else { break };
+        room = left;
+        kept += atom.len();
+    }
+    let mut shorter = text[..kept].trim_end().to_owned();
+    shorter.push(ELLIPSIS);
+    shorter
+}
+
+/// Whether a value was put inside a `<...>` that the template's author wrote, where it could become
+/// a mention or another's link. Markup made by a filter is safe.
+pub(super) fn value_inside_token(marked: &str) -> bool {
+    let mut open = false;
+    for run in runs(marked) {
+        match run {
+            Run { is_value: true, .. } if open => return true,
+            Run { is_value: false, is_markup: false, text } => {
+                if let Some(at) = text.rfind(['<', '>']) {
+                    open = text[at..].starts_with('<');
+                }
+            }
+            Run { .. } => {}
+        }
+    }
+    false
+}
+
+struct Run<'a> {
+    is_value: bool,
+    is_markup: bool,
+    text: &'a str,
+}
+
+fn runs(marked: &str) -> Vec<Run<'_>> {
+    let mut runs = Vec::new();
+    let (mut is_value, mut is_markup) = (false, false);
+    let marks = [VALUE.0, VALUE.1, MARKUP.0, MARKUP.1];
+    let mut rest = marked;
+    loop {
+        let at = rest.find(marks).unwrap_or(rest.len());
+        let (text, after) = rest.split_at(at);
+        if !text.is_empty() {
+            runs.push(Run { is_value, is_markup, text });
+        }
+        let mut chars = after.chars();
+        match chars.next() {
+            None => return runs,
+            Some(mark) => {
+                is_value = mark == VALUE.0;
+                is_markup = mark == MARKUP.0;
+            }
+        }
+        rest = chars.as_str();
+    }
+}
+
+/// The first thing of a text that is not empty and must not be cut.
+fn atom(text: &str, markup: bool) -> &str {
+    for entity in ["&amp;", "&lt;", "&gt;"] {
+        if text.starts_with(entity) {
+            return &text[..entity.len()];
+        }
+    }
+    if markup
+        && text.starts_with('<')
+        && let Some(end) = text.find('>')
+    {
+        return &text[..=end];
+    }
+    let mut previous = None;
+    let mut flag = false;
+    for (count, (at, c)) in text.char_indices().enumerate() {
+        let joined = match previous {
+            None => true,
+            Some(before) => {
+                let second_half = is_regional(before) && is_regional(c) && !flag;
+                flag |= second_half;
+                second_half || before == '\u{200D}' || joins_previous(c)
+            }
+        };
+        if !joined || count >= CLUSTER {
+            return &text[..at];
+        }
+        previous = Some(c);
+    }
+    text
+}
+
+fn is_regional(c: char) -> bool {
+    matches!(c, '\u{1F1E6}'..='\u{1F1FF}')
+}
+
+/// Combining marks, variation selectors, skin tones, tags and the zero-width joiner.
+fn joins_previous(c: char) -> bool {
+    matches!(c,
+        '\u{0300}'..='\u{036F}' | '\u{0483}'..='\u{0489}' | '\u{0591}'..='\u{05BD}'
+        | '\u{064B}'..='\u{065F}' | '\u{093A}'..='\u{094F}' | '\u{0E31}' | '\u{0E34}'..='\u{0E3A}'
+        | '\u{0E47}'..='\u{0E4E}' | '\u{1AB0}'..='\u{1AFF}' | '\u{1DC0}'..='\u{1DFF}'
+        | '\u{200D}' | '\u{20D0}'..='\u{20FF}' | '\u{FE00}'..='\u{FE0F}' | '\u{FE20}'..='\u{FE2F}'
+        | '\u{1F3FB}'..='\u{1F3FF}' | '\u{E0020}'..='\u{E007F}' | '\u{E0100}'..='\u{E01EF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> String {
+        format!("\u{1}{text}\u{2}")
+    }
+
+    #[test]
+    fn values_give_way_and_the_wording_stays() {
+        let marked = format!("*{}* in _{}_", value(&"a".repeat(50)), value("short"));
+        let fitted = fit(&marked, 30, usize::MAX, true);
+        assert_eq!(fitted.text, format!("*{}…* in _short_", "a".repeat(16)));
+        assert_eq!(units(&fitted.text), 30);
+        assert!(fitted.shortened);
+        assert_eq!(
+            fit(&marked, 100, usize::MAX, true).text,
+            format!("*{}* in _short_", "a".repeat(50))
+        );
+    }
+
+    #[test]
+    fn nothing_is_cut_in_its_middle() {
+        assert_eq!(cut("ab&amp;cd", 5, false), "ab…");
+        assert_eq!(cut("ab&lt;cdefgh", 7, false), "ab&lt;…");
+        assert_eq!(cut("ab <https://x.test|x> cdef", 20, true), "ab…");
+        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 4, false), "e\u{301}…");
+        assert_eq!(cut("👩‍👩‍👧 family", 9, false), "👩‍👩‍👧…");
+        assert_eq!(cut("👩‍👩‍👧 family", 8, false), "…");
+        assert_eq!(cut("🇦🇹🇩🇪x", 6, false), "🇦🇹…");
+    }
+
+    #[test]
+    fn a_value_may_not_stand_inside_a_token() {
+        assert!(value_inside_token(&format!("a <{}|x>", value("!channel"))));
+        assert!(value_inside_token(&format!("<https://x.test/{}>", value("1"))));
+        assert!(!value_inside_token(&format!("<!here> {} <#C1>", value("x"))));
+        assert!(!value_inside_token(&format!(
+            "\u{3}<https://x.test|\u{4}{}\u{3}>\u{4}",
+            value("x")
+        )));
+    }
+
+    proptest! {
+        #[test]
+        fn everything_fits(parts in prop::collection::vec((any::<bool>(), "[^\\x01-\\x04]{0,40}"), 0..8),
+                           limit in 1_usize..200, cap in 1_usize..60) {
+            let marked: String = parts.iter()
+                .map(|(is_value, text)| if *is_value { value(text) } else { text.clone() }).collect();
+            let fitted = fit(&marked, limit, cap, true);
+            prop_assert!(units(&fitted.text) <= limit);
+            let whole: String = parts.iter().map(|(_, text)| text.as_str()).collect();
+            prop_assert!(fitted.shortened || fitted.text == whole);
+            prop_assert!(!fitted.shortened || fitted.text.contains('…'));
+        }
+    }
+}

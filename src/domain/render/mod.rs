@@ -1,0 +1,155 @@
+//! The wording of one message: a template, data and a reader make text and Block Kit blocks that
+//! Slack takes as they are.
+//!
+//! A template is a fallback text and a JSON array of blocks. The JSON is parsed **first**; each
+//! of its strings is then a template of its own ([`blocks`]), so data can never break the structure,
+//! and every value is escaped where it is written ([`filters`], [`escape`]), so an author cannot
+//! forget to. Then the message is fitted to Slack's limits ([`fit`]): what users wrote is
+//! shortened visibly, the wording around it stays whole.
+//!
+//! What a template sees: the fields of `data` by their names (and all of them as `data`), `reader`
+//! (`name`, `locale`, `time_zone`), `link` (`url`, `label`; undefined where there is none),
+//! `event_type` and `now`. Those five names outrank fields of data. Missing values are empty.
+
+pub mod blocks;
+pub mod check;
+pub mod escape;
+pub mod filters;
+pub mod fit;
+pub mod zone;
+
+use serde_json::Value;
+
+use super::event::{self, FieldProblem};
+use super::ids::EventType;
+use super::time::Timestamp;
+
+pub use check::Problem;
+
+/// The message of one event type, before it is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Template {
+    /// What notifications and screen readers show; minijinja over mrkdwn.
+    pub text: String,
+    /// Block Kit JSON, an array; its strings are minijinja templates.
+    pub blocks: String,
+}
+
+/// Who reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    pub name: Option<String>,
+    /// BCP 47. Templates may look at it; the built-in ones are in English.
+    pub locale: Option<String>,
+    /// IANA name; an unknown one reads as UTC.
+    pub time_zone: String,
+}
+
+/// The thing that the message is about, for its button.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Link {
+    /// Absolute, http or https: see [`Link::problem`].
+    pub url: String,
+    /// On the button; where none is given, the event type's own words.
+    pub label: Option<String>,
+}
+
+impl Link {
+    /// What is wrong with the link, to be told at acceptance; `field` is the name of its URL.
+    #[must_use]
+    pub fn problem(&self, field: &str) -> Option<FieldProblem> {
+        let problem = escape::url(&self.url).err()?.to_string();
+        Some(FieldProblem { field: field.to_owned(), problem })
+    }
+}
+
+/// Everything that a template is filled in with.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    pub event: &'a EventType,
+    /// An object that passed [`event::validate_data`].
+    pub data: &'a Value,
+    pub reader: &'a Reader,
+    pub link: Option<&'a Link>,
+    /// The notification's time, by the database's clock; "in 15 minutes" counts from it.
+    pub now: Timestamp,
+}
+
+/// A message as Slack takes it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Rendered {
+    /// Never empty, at most [`fit::TEXT`] units.
+    pub text: String,
+    /// An array of blocks, within all of Slack's limits; empty where nothing was left to show.
+    pub blocks: Value,
+    /// Something did not fit and ends in "…", or was left out.
+    pub shortened: bool,
+}
+
+/// Why a message cannot be worded: the template (or a URL put into it) must be changed; trying again is of no use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// The template fails on this data.
+    #[error("{0}")]
+    Template(Problem),
+    /// A URL is no http or https URL, or too long; it cannot be shortened.
+    #[error("{field} {problem}")]
+    Url { field: String, problem: escape::UrlError },
+}
+
+/// Fills the template in, escapes, and fits the message to Slack's limits.
+pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
+    let scope = filters::scope(context);
+    let marked = filters::fill(&template.text, filters::Mode::Mrkdwn, &scope)
+        .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
+    let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
+    if text.text.trim().is_empty() {
+        text.text = "You have a new notification.".to_owned();
+    }
+    let blocks = blocks::render(&template.blocks, &scope)?;
+    Ok(Rendered {
+        text: text.text,
+        shortened: text.shortened || blocks.shortened,
+        blocks: Value::Array(blocks.blocks),
+    })
+}
+
+/// What the message would look like, or everything that is wrong: with the template, and with the
+/// data where some is given. Without data the event type's demonstration data is used.
+pub fn preview(
+    template: &Template,
+    event: &EventType,
+    data: Option<&Value>,
+    reader: &Reader,
+    link: Option<&Link>,
+    now: Timestamp,
+) -> Result<Rendered, Vec<Problem>> {
+    let mut problems = template.check();
+    if let Some(data) = data {
+        problems.extend(event::validate_data(event, data).into_iter().map(Problem::from));
+    }
+    problems.extend(link.and_then(|link| link.problem("link")).map(Problem::from));
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let demo;
+    let data = if let Some(data) = data {
+        data
+    } else {
+        demo = event::demo_data(event);
+        &demo
+    };
+    render(template, &Context { event, data, reader, link, now }).map_err(|error| {
+        vec![match error {
+            RenderError::Template(problem) => problem,
+            RenderError::Url { field, problem } => {
+                Problem { field, line: None, problem: problem.to_string() }
+            }
+        }]
+    })
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! Times as people read them: in the reader's zone, in plain English (`Fri 27 Nov 2026, 17:00 CET`).
+//!
+//! The zone database is compiled in, never the machine's, so every replica words alike. An
+//! unknown zone reads as UTC, and the text says UTC.
+
+use std::sync::LazyLock;
+
+use jiff::civil::Date;
+use jiff::tz::{TimeZone, TimeZoneDatabase};
+use serde_json::Value;
+
+use crate::domain::time::Timestamp;
+
+static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+
+/// Past this, a number of Unix seconds lies after the year 5000: surely milliseconds.
+const MAX_UNIX_SECONDS: f64 = 100_000_000_000.0;
+
+/// A point in time or a whole day, as data carry them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    Instant(Timestamp),
+    /// A date alone: the same day in every zone.
+    Day(Date),
+}
+
+/// Not a time. The sentence continues the name of the field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MomentError {
+    #[error(
+        "must be a time: RFC 3339 with an offset (2026-11-27T17:00:00+01:00), Unix seconds, or a date (2026-11-27)"
+    )]
+    Shape,
+    #[error("must be in seconds since 1970, not in milliseconds")]
+    Milliseconds,
+}
+
+/// How much of a moment to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    Date,
+    DateTime,
+    Time,
+}
+
+impl Moment {
+    /// RFC 3339 with an offset, whole or broken Unix seconds, or a date alone.
+    pub fn parse(value: &Value) -> Result<Self, MomentError> {
+        match value {
+            Value::String(text) => Self::from_text(text.trim()),
+            Value::Number(number) => Self::from_seconds(number.as_f64().unwrap_or(f64::NAN)),
+            _ => Err(MomentError::Shape),
+        }
+    }
+
+    fn from_text(text: &str) -> Result<Self, MomentError> {
+        if text.len() == "2026-11-27".len() {
+            return text.parse().map(Self::Day).map_err(|_| MomentError::Shape);
+        }
+        let instant: jiff::Timestamp = text.parse().map_err(|_| MomentError::Shape)?;
+        Ok(Self::Instant(Timestamp(instant.as_microsecond())))
+    }
+
+    fn from_seconds(seconds: f64) -> Result<Self, MomentError> {
+        if !seconds.is_finite() || seconds < 0.0 {
+            return Err(MomentError::Shape);
+        }
+        if seconds > MAX_UNIX_SECONDS {
+            return Err(MomentError::Milliseconds);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "at most 1e17, far inside i64")]
+        let micros = (seconds * 1e6) as i64;
+        Ok(Self::Instant(Timestamp(micros)))
+    }
+
+    /// In the reader's zone. A date alone is shown as a date, whatever the style.
+    pub(super) fn format(self, style: Style, zone: &str) -> String {
+        const DATE: &str = "%a %-d %b %Y";
+        match self {
+            Self::Day(date) => date.strftime(DATE).to_string(),
+            Self::Instant(at) => {
+                let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or_default();
+                let local = instant.to_zoned(zone_or_utc(zone));
+                match style {
+                    Style::Date => local.strftime(DATE).to_string(),
+                    Style::DateTime => local.strftime("%a %-d %b %Y, %H:%M %Z").to_string(),
+                    Style::Time => local.strftime("%H:%M %Z").to_string(),
+                }
+            }
+        }
+    }
+
+    /// From this moment to `end`; the day is told once where both are on it.
+    pub(super) fn until(self, end: Self, zone: &str) -> String {
+        let (from, to) = (self.format(Style::DateTime, zone), end.format(Style::DateTime, zone));
+        let same_day = self.format(Style::Date, zone) == end.format(Style::Date, zone);
+        match (self, end) {
+            _ if from == to => from,
+            (Self::Instant(at), Self::Instant(_)) if same_day => {
+                let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or_default();
+                let start = instant.to_zoned(zone_or_utc(zone)).strftime("%a %-d %b %Y, %H:%M");
+                format!("{start}–{}", end.format(Style::Time, zone))
+            }
+            _ => format!("{from} – {to}"),
+        }
+    }
+
+    /// `in 15 minutes`, seen from `now`; days by the reader's calendar where there is no time.
+    pub(super) fn how_soon(self, now: Timestamp, zone: &str) -> String {
+        match self {
+            Self::Instant(at) if at < now => "now".to_owned(),
+            // Rounded up: half a minute before the start it is not "now" yet.
+            Self::Instant(at) => {
+                let minutes = at.since(now).as_micros().div_ceil(60_000_000);
+                in_minutes(u64::try_from(minutes).unwrap_or(u64::MAX))
+            }
+            Self::Day(day) => {
+                let today = jiff::Timestamp::from_microsecond(now.0).unwrap_or_default();
+                let today = today.to_zoned(zone_or_utc(zone)).date();
+                match (day - today).get_days() {
+                    ..=0 => "today".to_owned(),
+                    1 => "tomorrow".to_owned(),
+                    days => format!("in {days} days"),
+                }
+            }
+        }
+    }
+}
+
+/// `now`, `in 1 minute`, `in 2 hours 5 minutes`, `in 3 days`.
+pub(super) fn in_minutes(minutes: u64) -> String {
+    let count = |n: u64, unit: &str| format!("{n} {unit}{}", if n == 1 { "" } else { "s" });
+    match minutes {
+        0 => "now".to_owned(),
+        1..60 => format!("in {}", count(minutes, "minute")),
+        60..2880 if minutes.is_multiple_of(60) => format!("in {}", count(minutes / 60, "hour")),
+        60..1440 => {
+            format!("in {} {}", count(minutes / 60, "hour"), count(minutes % 60, "minute"))
+        }
+        1440..2880 => format!("in {}", count(minutes / 60, "hour")),
+        _ => format!("in {}", count(minutes / 1440, "day")),
+    }
+}
+
+fn zone_or_utc(name: &str) -> TimeZone {
+    ZONES.get(name).unwrap_or(TimeZone::UTC)
+}
+
+/// Whether the compiled-in database knows this IANA name.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    ZONES.get(name).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(value: Value, style: Style, zone: &str) -> String {
+        Moment::parse(&value).unwrap().format(style, zone)
+    }
+
+    #[test]
+    fn times_are_told_in_the_readers_zone() {
+        let due = json!("2026-11-27T16:00:00Z");
+        assert_eq!(
+            shown(due.clone(), Style::DateTime, "Europe/Vienna"),
+            "Fri 27 Nov 2026, 17:00 CET"
+        );
+        assert_eq!(
+            shown(due.clone(), Style::DateTime, "America/New_York"),
+            "Fri 27 Nov 2026, 11:00 EST"
+        );
+        assert_eq!(shown(due.clone(), Style::DateTime, "Mars/Base"), "Fri 27 Nov 2026, 16:00 UTC");
+        assert_eq!(shown(due, Style::Time, "Asia/Tokyo"), "01:00 JST");
+        assert_eq!(
+            shown(json!("2026-07-01T23:30:00Z"), Style::Date, "Europe/Vienna"),
+            "Thu 2 Jul 2026"
+        );
+        assert_eq!(shown(json!("2026-12-11"), Style::DateTime, "Pacific/Apia"), "Fri 11 Dec 2026");
+        assert_eq!(
+            shown(json!(1_795_795_200.0), Style::DateTime, "UTC"),
+            "Fri 27 Nov 2026, 16:00 UTC"
+        );
+    }
+
+    #[test]
+    fn a_span_tells_its_day_once() {
+        let at = |text: &str| Moment::parse(&json!(text)).unwrap();
+        let until = |from: &str, to: &str| at(from).until(at(to), "Europe/Vienna");
+        assert_eq!(
+            until("2026-12-03T08:00:00Z", "2026-12-03T11:00:00Z"),
+            "Thu 3 Dec 2026, 09:00–12:00 CET"
+        );
+        assert_eq!(
+            until("2026-12-03T22:00:00Z", "2026-12-03T23:30:00Z"),
+            "Thu 3 Dec 2026, 23:00 CET – Fri 4 Dec 2026, 00:30 CET"
+        );
+        assert_eq!(until("2026-12-03", "2026-12-04"), "Thu 3 Dec 2026 – Fri 4 Dec 2026");
+        assert_eq!(until("2026-12-03", "2026-12-03"), "Thu 3 Dec 2026");
+    }
+
+    #[test]
+    fn what_is_no_time_is_refused() {
+        for bad in [
+            json!("soon"),
+            json!("2026-11-27T16:00:00"),
+            json!(-1),
+            json!(true),
+            json!("2026-13-01"),
+        ] {
+            assert_eq!(Moment::parse(&bad), Err(MomentError::Shape), "{bad}");
+        }
+        assert_eq!(Moment::parse(&json!(1_795_795_200_000_u64)), Err(MomentError::Milliseconds));
+    }
+
+    #[test]
+    fn how_soon_reads_well() {
+        let now = Timestamp(1_795_795_200_000_000);
+        let soon = |seconds: i64| {
+            Moment::Instant(Timestamp(now.0 + seconds * 1_000_000)).how_soon(now, "UTC")
+        };
+        assert_eq!(soon(-5), "now");
+        assert_eq!(soon(20), "in 1 minute");
+        assert_eq!(soon(15 * 60), "in 15 minutes");
+        assert_eq!(soon(3600), "in 1 hour");
+        assert_eq!(soon(3600 + 1800), "in 1 hour 30 minutes");
+        assert_eq!(soon(30 * 3600 + 60), "in 30 hours");
+        assert_eq!(soon(3 * 86400), "in 3 days");
+        assert_eq!(Moment::Day("2026-11-28".parse().unwrap()).how_soon(now, "UTC"), "tomorrow");
+    }
+}

@@ -1,0 +1,40 @@
+//! Texts that few members differ in (time zones, locales), kept once.
+
+use std::collections::HashMap;
+
+use super::super::limits::SHORT_TEXT_BYTES;
+
+/// Number 0 is none. A workspace in which 65,535 time zones occur has made them up; what comes after
+/// those is none too.
+#[derive(Default)]
+pub(super) struct Names {
+    numbers: HashMap<Box<str>, u16>,
+    texts: Vec<Box<str>>,
+}
+
+impl Names {
+    pub(super) fn number(&mut self, text: Option<&str>) -> u16 {
+        let Some(text) = text.filter(|text| text.len() <= SHORT_TEXT_BYTES) else { return 0 };
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        let Ok(number) = u16::try_from(self.texts.len() + 1) else { return 0 };
+        self.texts.push(text.into());
+        self.numbers.insert(text.into(), number);
+        number
+    }
+
+    pub(super) fn into_texts(self) -> Box<[Box<str>]> {
+        self.texts.into_boxed_slice()
+    }
+}
+
+/// The text of a number.
+pub(super) fn text(texts: &[Box<str>], number: u16) -> Option<&str> {
+    texts.get(usize::from(number).checked_sub(1)?).map(|text| &**text)
+}
+
+/// Resident bytes.
+pub(super) fn bytes(texts: &[Box<str>]) -> usize {
+    texts.iter().map(|text| size_of::<Box<str>>() + text.len()).sum()
+}

@@ -1,0 +1,81 @@
+//! The verdict on each recipient of a Notify, as it is answered and stored.
+//!
+//! The stored answer is replayed verbatim for a repeated request (invariant I3), so these types
+//! only ever gain optional fields.
+
+use super::ids::{ChannelId, DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
+use super::reason::{NoMatch, Suppression};
+use super::time::Timestamp;
+
+/// Whom a notification is for, as the caller named them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Addressee {
+    Person(UserId),
+    Channel(ChannelId),
+}
+
+/// The member a person was found to be.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Found {
+    pub installation: InstallationId,
+    pub slack_user_id: SlackUserId,
+    pub display_name: String,
+}
+
+/// What is promised about repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guarantee {
+    /// History can be read: an ambiguous answer is settled, at most one message (invariant I7).
+    EffectivelyOnce,
+    /// History cannot be read: at most one more message per ambiguous attempt.
+    AtLeastOnce,
+}
+
+impl Guarantee {
+    /// What the granted scopes allow for direct messages and channel posts
+    /// (slack-platform.md section 10: reconcile).
+    #[must_use]
+    pub fn for_scopes(scopes: &[String], direct_message: bool) -> Self {
+        let needed: &[&str] =
+            if direct_message { &["im:history"] } else { &["channels:history", "groups:history"] };
+        if needed.iter().all(|scope| scopes.iter().any(|granted| granted == scope)) {
+            Self::EffectivelyOnce
+        } else {
+            Self::AtLeastOnce
+        }
+    }
+}
+
+/// What was decided for one recipient.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decided {
+    /// Will be sent; without a member it is still being resolved.
+    Queued {
+        delivery: DeliveryId,
+        found: Option<Found>,
+        estimated_send_time: Option<Timestamp>,
+        guarantee: Guarantee,
+    },
+    /// Held back by a switch.
+    Suppressed { by: Suppression },
+    /// Nobody in Slack.
+    Unreachable { reason: NoMatch, members_without_email: u64 },
+}
+
+/// One recipient and what was decided.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Verdict {
+    pub addressee: Addressee,
+    pub decided: Decided,
+}
+
+/// The whole answer to a Notify.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Answer {
+    pub notification: NotificationId,
+    /// In the order of the request's recipients.
+    pub verdicts: Vec<Verdict>,
+}

@@ -1,0 +1,172 @@
+//! `herald.v1.AdminService`: set-up and inspection of one tenant.
+
+use tonic::{Request, Response, Status};
+
+use super::call::{Inbound, Server};
+use super::decode::Fields;
+use super::pb::admin_service_server::AdminService;
+use super::{encode, pb};
+use crate::app::update_settings::Change;
+use crate::app::{Call, Error};
+use crate::domain::limits;
+
+#[tonic::async_trait]
+impl AdminService for Server {
+    async fn begin_connect(
+        &self,
+        request: Request<pb::BeginConnectRequest>,
+    ) -> Result<Response<pb::BeginConnectResponse>, Status> {
+        self.serve("BeginConnect", request, async |inbound, message| {
+            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let link = self.app.begin_connect(&call).await?;
+            Ok(pb::BeginConnectResponse {
+                authorize_url: link.authorize_url.into(),
+                expires_at: Some(encode::time(link.expires_at)),
+            })
+        })
+        .await
+    }
+
+    async fn get_workspace(
+        &self,
+        request: Request<pb::GetWorkspaceRequest>,
+    ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
+        self.serve("GetWorkspace", request, async |inbound, message| {
+            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            Ok(encode::workspace(self.app.get_workspace(&call).await?))
+        })
+        .await
+    }
+
+    async fn update_settings(
+        &self,
+        request: Request<pb::UpdateSettingsRequest>,
+    ) -> Result<Response<pb::UpdateSettingsResponse>, Status> {
+        self.serve("UpdateSettings", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let change = change(&mut fields, message.settings, message.update_mask);
+            let (call, change) = inbound.complete(fields, tenant, actor, change)?;
+            let settings = self.app.update_settings(&call, change).await?;
+            Ok(pb::UpdateSettingsResponse { settings: Some(encode::settings(settings)) })
+        })
+        .await
+    }
+
+    async fn upsert_people(
+        &self,
+        request: Request<pb::UpsertPeopleRequest>,
+    ) -> Result<Response<pb::UpsertPeopleResponse>, Status> {
+        self.serve("UpsertPeople", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let max = limits::PEOPLE_PER_CALL;
+            if message.people.is_empty() || message.people.len() > max {
+                let was = message.people.len();
+                fields.bad("people", format!("must be between 1 and {max}, was {was}"));
+            }
+            let mut people = Vec::new();
+            for (index, person) in message.people.into_iter().take(max).enumerate() {
+                people.extend(fields.person(&format!("people[{index}]"), person));
+            }
+            let (call, people) = inbound.complete(fields, tenant, actor, Some(people))?;
+            let stored = self.app.upsert_people(&call, &people).await?;
+            Ok(pb::UpsertPeopleResponse { stored: i32::try_from(stored).unwrap_or(i32::MAX) })
+        })
+        .await
+    }
+
+    async fn get_person(
+        &self,
+        request: Request<pb::GetPersonRequest>,
+    ) -> Result<Response<pb::GetPersonResponse>, Status> {
+        self.serve("GetPerson", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let user = fields.user("user_id", message.user_id);
+            let (call, user) = inbound.complete(fields, tenant, actor, user)?;
+            Ok(encode::profile(self.app.get_person(&call, user).await?))
+        })
+        .await
+    }
+}
+
+fn tenant_call(
+    inbound: Inbound,
+    tenant: String,
+    actor: Option<pb::Actor>,
+) -> Result<Call, Error> {
+    let mut fields = Fields::default();
+    let tenant = fields.tenant(tenant);
+    let actor = fields.actor(actor);
+    inbound.complete(fields, tenant, actor, Some(())).map(|(call, ())| call)
+}
+
+/// The fields that a mask may name.
+const SETTINGS: [&str; 7] = [
+    "sending_allowed",
+    "user_attribute",
+    "slack_attribute",
+    "opt_in",
+    "locale",
+    "time_zone",
+    "disabled_event_types",
+];
+
+/// Which settings change. An empty mask means those that are not at their zero value (AIP-134).
+fn change(
+    fields: &mut Fields,
+    settings: Option<pb::Settings>,
+    mask: Option<prost_types::FieldMask>,
+) -> Option<Change> {
+    let Some(settings) = settings else {
+        fields.bad("settings", "must be set");
+        return None;
+    };
+    let paths = mask.map(|mask| mask.paths).unwrap_or_default();
+    for path in paths.iter().filter(|path| !SETTINGS.contains(&path.as_str())) {
+        let known = SETTINGS.join(", ");
+        fields.bad("update_mask", format!("{path:?} is not a setting; settings are {known}"));
+    }
+    let named = |name: &str, set: bool| {
+        if paths.is_empty() { set } else { paths.iter().any(|path| path == name) }
+    };
+    let text = |name: &str, value: String| named(name, !value.is_empty()).then_some(value);
+    let disabled_named =
+        named("disabled_event_types", !settings.disabled_event_types.is_empty());
+    let disabled = disabled_types(fields, settings.disabled_event_types);
+    let change = Change {
+        sending_allowed: named("sending_allowed", settings.sending_allowed)
+            .then_some(settings.sending_allowed),
+        opt_in: named("opt_in", settings.opt_in).then_some(settings.opt_in),
+        user_attribute: text("user_attribute", settings.user_attribute),
+        slack_attribute: text("slack_attribute", settings.slack_attribute),
+        locale: text("locale", settings.locale),
+        time_zone: text("time_zone", settings.time_zone),
+        disabled_event_types: disabled_named.then_some(disabled),
+        expected_version: (settings.version != 0).then_some(settings.version),
+    };
+    Some(change)
+}
+
+fn disabled_types(
+    fields: &mut Fields,
+    given: Vec<String>,
+) -> std::collections::BTreeSet<crate::domain::ids::EventType> {
+    let max = limits::DISABLED_EVENT_TYPES;
+    if given.len() > max {
+        fields.bad("settings.disabled_event_types", format!("must be at most {max}"));
+        return std::collections::BTreeSet::new();
+    }
+    given
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, text)| {
+            let field = format!("settings.disabled_event_types[{index}]");
+            fields.take(&field, crate::domain::ids::EventType::parse(text))
+        })
+        .collect()
+}

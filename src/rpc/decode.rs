@@ -1,0 +1,180 @@
+//! Protobuf -> domain. Every bad field is collected, so that one answer names them all.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::json;
+use super::pb;
+use crate::app::{Actor, Violation};
+use crate::domain::ids::{ChannelId, EventType, IdError, NotificationId, RequestId, TenantId, UserId};
+use crate::domain::limits;
+use crate::domain::person::{self, Person};
+use crate::domain::settings::Preference;
+
+/// Collects what is wrong while a request is taken apart.
+#[derive(Default)]
+pub(super) struct Fields(Vec<Violation>);
+
+impl Fields {
+    /// Notes a problem.
+    pub(super) fn bad(&mut self, field: impl Into<String>, problem: impl ToString) {
+        self.0.push(Violation::new(field, problem));
+    }
+
+    /// The value, or a note.
+    pub(super) fn take<T>(&mut self, field: &str, parsed: Result<T, impl ToString>) -> Option<T> {
+        parsed.map_err(|problem| self.bad(field, problem)).ok()
+    }
+
+    /// Ends the collection: all fields are good, or all problems are told.
+    pub(super) fn end(self) -> Result<(), crate::app::Error> {
+        if self.0.is_empty() { Ok(()) } else { Err(crate::app::Error::Invalid(self.0)) }
+    }
+
+    pub(super) fn tenant(&mut self, text: String) -> Option<TenantId> {
+        self.take("tenant_id", TenantId::parse(text))
+    }
+
+    pub(super) fn request_id(&mut self, text: String) -> Option<RequestId> {
+        self.take("request_id", RequestId::parse(text))
+    }
+
+    pub(super) fn event_type(&mut self, text: String) -> Option<EventType> {
+        self.take("event_type", EventType::parse(text))
+    }
+
+    pub(super) fn user(&mut self, field: &str, text: String) -> Option<UserId> {
+        self.take(field, UserId::parse(text))
+    }
+
+    pub(super) fn channel(&mut self, field: &str, text: String) -> Option<ChannelId> {
+        let starts = matches!(text.chars().next(), None | Some('C' | 'G' | 'D'));
+        if !starts {
+            self.bad(field, "must be a Slack conversation id, such as C012AB3CD");
+            return None;
+        }
+        self.take(field, ChannelId::parse(text))
+    }
+
+    pub(super) fn notification(&mut self, text: &str) -> Option<NotificationId> {
+        let parsed =
+            if text.is_empty() { Err(IdError::Empty) } else { NotificationId::parse(text) };
+        self.take("notification_id", parsed)
+    }
+
+    /// No actor is fine; a bad one is not.
+    pub(super) fn actor(&mut self, actor: Option<pb::Actor>) -> Option<Actor> {
+        let actor = actor?;
+        let mut decoded = (false, false);
+        for (index, permission) in actor.permissions.into_iter().enumerate() {
+            match pb::Permission::try_from(permission) {
+                Ok(pb::Permission::EditOwnProfile) => decoded.0 = true,
+                Ok(pb::Permission::Administer) => decoded.1 = true,
+                Ok(pb::Permission::Unspecified) | Err(_) => {
+                    self.bad(format!("actor.permissions[{index}]"), "is not a known permission");
+                }
+            }
+        }
+        let user_id = self.user("actor.user_id", actor.user_id)?;
+        Some(Actor { user_id, edit_own_profile: decoded.0, administer: decoded.1 })
+    }
+
+    pub(super) fn preference(&mut self, value: i32) -> Option<Preference> {
+        match pb::PreferenceValue::try_from(value) {
+            Ok(pb::PreferenceValue::On) => Some(Preference::On),
+            Ok(pb::PreferenceValue::Off) => Some(Preference::Off),
+            Ok(pb::PreferenceValue::Inherit) => Some(Preference::Inherit),
+            Ok(pb::PreferenceValue::Unspecified) | Err(_) => {
+                self.bad("value", "must be one of ON, OFF, INHERIT");
+                None
+            }
+        }
+    }
+
+    pub(super) fn data(&mut self, data: Option<prost_types::Struct>) -> Option<Value> {
+        let object = json::object(data.unwrap_or_default(), limits::DATA_BYTES);
+        self.take("data", object).map(Value::Object)
+    }
+
+    pub(super) fn link(&mut self, link: String) -> Option<String> {
+        if link.is_empty() {
+            return None;
+        }
+        if link.len() > limits::URL_BYTES {
+            self.bad("link", format!("must be at most {} bytes", limits::URL_BYTES));
+        } else if !is_web_url(&link) {
+            self.bad("link", "must be an absolute http or https URL");
+        }
+        Some(link)
+    }
+
+    pub(super) fn expires_in(&mut self, given: Option<prost_types::Duration>) -> Duration {
+        const PROBLEM: &str = "must be between 1 second and 30 days";
+        let Some(given) = given else {
+            return limits::DEFAULT_EXPIRY;
+        };
+        match Duration::try_from(given) {
+            Ok(d) if d >= Duration::from_secs(1) && d <= limits::MAX_EXPIRY => d,
+            Ok(_) | Err(_) => {
+                self.bad("expires_in", PROBLEM);
+                limits::DEFAULT_EXPIRY
+            }
+        }
+    }
+
+    pub(super) fn person(&mut self, field: &str, source: pb::Person) -> Option<Person> {
+        let at = |name: &str| format!("{field}.{name}");
+        let user_id = self.user(&at("user_id"), source.user_id);
+        let email = self.short(&at("email"), source.email);
+        let display_name = self.short(&at("display_name"), source.display_name);
+        let locale = self.short(&at("locale"), source.locale);
+        let time_zone = self.short(&at("time_zone"), source.time_zone);
+        if let Some(zone) = &time_zone
+            && !crate::domain::render::zone::is_known(zone)
+        {
+            self.bad(at("time_zone"), "is not an IANA time zone, such as Europe/Vienna");
+        }
+        let mut object = |name: &str, source: Option<prost_types::Struct>| {
+            let object = json::object(source.unwrap_or_default(), limits::PERSON_BYTES);
+            self.take(&at(name), object).unwrap_or_default()
+        };
+        let metadata = object("metadata", source.metadata);
+        let attributes = object("attributes", source.attributes);
+        if let Some(name) = person::RESERVED.iter().find(|name| attributes.contains_key(**name)) {
+            self.bad(format!("{field}.attributes.{name}"), "is the name of a field of its own");
+        }
+        let person = Person {
+            user_id: user_id?,
+            email,
+            display_name,
+            locale,
+            time_zone,
+            metadata,
+            attributes,
+        };
+        let bytes = serde_json::to_vec(&person.record()).map_or(usize::MAX, |json| json.len());
+        if bytes > limits::PERSON_BYTES {
+            let max = limits::PERSON_BYTES;
+            self.bad(field, format!("must be at most {max} bytes as JSON, was {bytes}"));
+        }
+        Some(person)
+    }
+
+    fn short(&mut self, field: &str, text: String) -> Option<String> {
+        if text.len() > limits::SHORT_TEXT_BYTES {
+            self.bad(field, format!("must be at most {} bytes", limits::SHORT_TEXT_BYTES));
+        } else if text.chars().any(char::is_control) {
+            self.bad(field, "must not contain control characters");
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+/// Whether a text is an absolute http(s) URL with a host and nothing that could end it early.
+fn is_web_url(text: &str) -> bool {
+    let clean = !text.chars().any(|c| c.is_control() || c.is_whitespace() || "<>|\"".contains(c));
+    let web = url::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    clean && web
+}

@@ -1,0 +1,189 @@
+//! Domain -> protobuf, exhaustive: a new variant does not compile until it has its place here.
+
+use prost_types::Timestamp as ProtoTimestamp;
+
+use super::{json, pb};
+use crate::app::{get_notification, person, workspace_status};
+use crate::domain::delivery::State;
+use crate::domain::ids::InstallationId;
+use crate::domain::matching::Unmatched;
+use crate::domain::person::Person;
+use crate::domain::reason::{NoMatch, Suppression};
+use crate::domain::settings::{Identity, Preference, Rule, Settings};
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
+
+pub(super) fn time(at: Timestamp) -> ProtoTimestamp {
+    let nanos = i32::try_from(at.0.rem_euclid(1_000_000) * 1000).unwrap_or(0);
+    ProtoTimestamp { seconds: at.0.div_euclid(1_000_000), nanos }
+}
+
+pub(super) fn no_match_reason(reason: NoMatch) -> pb::NoMatchReason {
+    match reason {
+        NoMatch::NotConnected => pb::NoMatchReason::NotConnected,
+        NoMatch::DirectoryNotReady => pb::NoMatchReason::DirectoryNotReady,
+        NoMatch::NoUserValue => pb::NoMatchReason::NoUserValue,
+        NoMatch::NoEmail => pb::NoMatchReason::MemberWithoutEmail,
+        NoMatch::Deactivated => pb::NoMatchReason::MemberDeactivated,
+        NoMatch::Bot => pb::NoMatchReason::MemberIsBot,
+        NoMatch::SlackAttributeEmpty => pb::NoMatchReason::SlackAttributeEmpty,
+        NoMatch::FieldsNotFetched => pb::NoMatchReason::CustomFieldsNotFetched,
+        NoMatch::Ambiguous => pb::NoMatchReason::Ambiguous,
+        NoMatch::NoMember => pb::NoMatchReason::NoMember,
+    }
+}
+
+pub(super) fn no_match(reason: NoMatch, members_without_email: u64) -> pb::NoMatch {
+    pb::NoMatch {
+        reason: no_match_reason(reason).into(),
+        sentence: reason.sentence().into(),
+        members_without_email: count(members_without_email),
+    }
+}
+
+pub(super) fn suppression(by: Suppression) -> pb::SuppressionReason {
+    match by {
+        Suppression::SendingOff => pb::SuppressionReason::SendingOff,
+        Suppression::EventTypeOff => pb::SuppressionReason::EventTypeOff,
+        Suppression::PreferenceAll => pb::SuppressionReason::PreferenceAll,
+        Suppression::PreferenceType => pb::SuppressionReason::PreferenceType,
+        Suppression::OptIn => pb::SuppressionReason::OptIn,
+    }
+}
+
+pub(super) fn state(state: State) -> pb::DeliveryState {
+    match state {
+        State::Resolving => pb::DeliveryState::Resolving,
+        State::Held => pb::DeliveryState::Held,
+        State::Collected => pb::DeliveryState::Collected,
+        State::Pending => pb::DeliveryState::Pending,
+        State::Sending => pb::DeliveryState::Sending,
+        State::Unknown => pb::DeliveryState::Unknown,
+        State::Sent => pb::DeliveryState::Sent,
+        State::Failed => pb::DeliveryState::Failed,
+        State::Expired => pb::DeliveryState::Expired,
+        State::Suppressed => pb::DeliveryState::Suppressed,
+        State::Canceled => pb::DeliveryState::Canceled,
+        State::Parked => pb::DeliveryState::Parked,
+        State::Unreachable => pb::DeliveryState::Unreachable,
+    }
+}
+
+pub(super) fn preference(value: Preference) -> pb::PreferenceValue {
+    match value {
+        Preference::On => pb::PreferenceValue::On,
+        Preference::Off => pb::PreferenceValue::Off,
+        Preference::Inherit => pb::PreferenceValue::Inherit,
+    }
+}
+
+pub(super) fn rule(rule: Rule) -> pb::IdentityRule {
+    match rule {
+        Rule::Matched => pb::IdentityRule::Matched,
+        Rule::Pinned => pb::IdentityRule::Pinned,
+    }
+}
+
+fn guarantee(guarantee: Guarantee) -> pb::DeliveryGuarantee {
+    match guarantee {
+        Guarantee::EffectivelyOnce => pb::DeliveryGuarantee::EffectivelyOnce,
+        Guarantee::AtLeastOnce => pb::DeliveryGuarantee::AtLeastOnce,
+    }
+}
+
+pub(super) fn member(
+    installation: InstallationId,
+    slack_user_id: impl Into<String>,
+    display_name: impl Into<String>,
+) -> pb::SlackMember {
+    pb::SlackMember {
+        workspace_id: installation.to_string(),
+        slack_user_id: slack_user_id.into(),
+        display_name: display_name.into(),
+    }
+}
+
+pub(super) fn found(found: Found) -> pb::SlackMember {
+    member(found.installation, found.slack_user_id, found.display_name)
+}
+
+pub(super) fn answer(answer: Answer) -> pb::NotifyResponse {
+    pb::NotifyResponse {
+        notification_id: answer.notification.to_string(),
+        verdicts: answer.verdicts.into_iter().map(verdict).collect(),
+    }
+}
+
+fn verdict(verdict: Verdict) -> pb::Verdict {
+    let recipient = match verdict.addressee {
+        Addressee::Person(user) => pb::verdict::Recipient::UserId(user.into()),
+        Addressee::Channel(channel) => pb::verdict::Recipient::ChannelId(channel.into()),
+    };
+    let mut message = pb::Verdict { recipient: Some(recipient), ..pb::Verdict::default() };
+    match verdict.decided {
+        Decided::Queued { delivery, found: who, estimated_send_time, guarantee: promised } => {
+            message.set_kind(pb::VerdictKind::Queued);
+            message.delivery_id = delivery.to_string();
+            message.sentence = match who {
+                Some(_) => "Queued.".into(),
+                None => "Queued; the person is still being looked up in Slack.".into(),
+            };
+            message.member = who.map(found);
+            message.estimated_send_time = estimated_send_time.map(time);
+            message.set_delivery_guarantee(guarantee(promised));
+        }
+        Decided::Suppressed { by } => {
+            message.set_kind(pb::VerdictKind::Suppressed);
+            message.set_suppression(suppression(by));
+            message.sentence = by.sentence().into();
+        }
+        Decided::Unreachable { reason, members_without_email } => {
+            message.set_kind(pb::VerdictKind::Unreachable);
+            message.sentence = reason.sentence().into();
+            message.no_match = Some(no_match(reason, members_without_email));
+        }
+    }
+    message
+}
+
+pub(super) fn unmatched(unmatched: Unmatched) -> pb::NoMatch {
+    no_match(unmatched.reason, unmatched.members_without_email)
+}
+
+pub(super) fn person_message(person: Person) -> pb::Person {
+    pb::Person {
+        user_id: person.user_id.into(),
+        email: person.email.unwrap_or_default(),
+        display_name: person.display_name.unwrap_or_default(),
+        locale: person.locale.unwrap_or_default(),
+        time_zone: person.time_zone.unwrap_or_default(),
+        metadata: Some(json::to_struct(person.metadata)),
+        attributes: Some(json::to_struct(person.attributes)),
+    }
+}
+
+pub(super) fn identity(identity: Identity) -> pb::Identity {
+    pb::Identity {
+        member: Some(member(identity.installation, identity.slack_user_id, identity.display_name)),
+        rule: rule(identity.rule).into(),
+        stored_at: Some(time(identity.stored_at)),
+    }
+}
+
+pub(super) fn settings(settings: Settings) -> pb::Settings {
+    pb::Settings {
+        sending_allowed: settings.sending_allowed,
+        user_attribute: settings.user_attribute,
+        slack_attribute: settings.slack_attribute,
+        opt_in: settings.opt_in,
+        locale: settings.locale,
+        time_zone: settings.time_zone,
+        disabled_event_types: settings.disabled_event_types.into_iter().map(Into::into).collect(),
+        version: settings.version,
+    }
+}
+
+/// A count as protobuf carries it.
+pub(super) fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,168 @@
+//! `herald.v1.HeraldService`: each method decodes, asks `app` one question, encodes the answer.
+
+use tonic::{Request, Response, Status};
+
+use super::call::{Inbound, Server};
+use super::decode::Fields;
+use super::pb::herald_service_server::HeraldService;
+use super::{encode, pb};
+use crate::app::notify::{self, Recipient};
+use crate::app::{Error, Subject};
+
+#[tonic::async_trait]
+impl HeraldService for Server {
+    async fn notify(
+        &self,
+        request: Request<pb::NotifyRequest>,
+    ) -> Result<Response<pb::NotifyResponse>, Status> {
+        self.serve("Notify", request, async |inbound, message| {
+            let (call, request) = decode_notify(inbound, message)?;
+            Ok(encode::answer(self.app.notify(&call, request).await?))
+        })
+        .await
+    }
+
+    async fn resolve_identity(
+        &self,
+        request: Request<pb::ResolveIdentityRequest>,
+    ) -> Result<Response<pb::ResolveIdentityResponse>, Status> {
+        self.serve("ResolveIdentity", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let subject = match message.subject {
+                Some(pb::resolve_identity_request::Subject::UserId(id)) => known(&mut fields, id),
+                Some(pb::resolve_identity_request::Subject::Person(p)) => described(&mut fields, p),
+                None => missing_subject(&mut fields),
+            };
+            let (call, subject) = inbound.complete(fields, tenant, actor, subject)?;
+            Ok(encode::resolved(self.app.resolve_identity(&call, subject).await?))
+        })
+        .await
+    }
+
+    async fn test_slack(
+        &self,
+        request: Request<pb::TestSlackRequest>,
+    ) -> Result<Response<pb::TestSlackResponse>, Status> {
+        self.serve("TestSlack", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let subject = match message.subject {
+                Some(pb::test_slack_request::Subject::UserId(id)) => known(&mut fields, id),
+                Some(pb::test_slack_request::Subject::Person(p)) => described(&mut fields, p),
+                None => missing_subject(&mut fields),
+            };
+            let wait = inbound.patience();
+            let (call, subject) = inbound.complete(fields, tenant, actor, subject)?;
+            Ok(encode::tested(self.app.test_slack(&call, subject, wait).await?))
+        })
+        .await
+    }
+
+    async fn set_preference(
+        &self,
+        request: Request<pb::SetPreferenceRequest>,
+    ) -> Result<Response<pb::SetPreferenceResponse>, Status> {
+        self.serve("SetPreference", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let user = fields.user("user_id", message.user_id);
+            let value = fields.preference(message.value);
+            let everything = message.event_type.is_empty();
+            let event = if everything { None } else { fields.event_type(message.event_type) };
+            let (call, (user, value)) =
+                inbound.complete(fields, tenant, actor, user.zip(value))?;
+            Ok(encode::effect(self.app.set_preference(&call, user, event, value).await?))
+        })
+        .await
+    }
+
+    async fn get_notification(
+        &self,
+        request: Request<pb::GetNotificationRequest>,
+    ) -> Result<Response<pb::GetNotificationResponse>, Status> {
+        self.serve("GetNotification", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let id = fields.notification(&message.notification_id);
+            let (call, id) = inbound.complete(fields, tenant, actor, id)?;
+            let notification = self.app.get_notification(&call, id).await?;
+            Ok(pb::GetNotificationResponse {
+                notification: Some(encode::notification(notification)),
+            })
+        })
+        .await
+    }
+}
+
+fn known(fields: &mut Fields, id: String) -> Option<Subject> {
+    fields.user("user_id", id).map(Subject::Known)
+}
+
+fn described(fields: &mut Fields, person: pb::Person) -> Option<Subject> {
+    fields.person("person", person).map(Subject::Described)
+}
+
+fn missing_subject<T>(fields: &mut Fields) -> Option<T> {
+    fields.bad("subject", "must be one of user_id, person");
+    None
+}
+
+fn decode_notify(
+    inbound: Inbound,
+    message: pb::NotifyRequest,
+) -> Result<(crate::app::Call, notify::Request), Error> {
+    let mut fields = Fields::default();
+    let tenant = fields.tenant(message.tenant_id);
+    let actor = fields.actor(message.actor);
+    let request_id = fields.request_id(message.request_id);
+    let event = fields.event_type(message.event_type);
+    let recipients = recipients(&mut fields, message.recipients);
+    let data = fields.data(message.data);
+    let link = fields.link(message.link);
+    let content_id = if message.content_id.is_empty() {
+        None
+    } else {
+        fields.take("content_id", crate::domain::ids::ContentId::parse(message.content_id))
+    };
+    let expires_in = fields.expires_in(message.expires_in);
+    let parts = request_id.zip(event).zip(data);
+    let (call, ((request_id, event), data)) = inbound.complete(fields, tenant, actor, parts)?;
+    let request =
+        notify::Request { request_id, event, recipients, data, link, content_id, expires_in };
+    Ok((call, request))
+}
+
+fn recipients(fields: &mut Fields, given: Vec<pb::Recipient>) -> Vec<Recipient> {
+    use crate::domain::limits::RECIPIENTS;
+    use pb::recipient::Target;
+    if given.is_empty() || given.len() > RECIPIENTS {
+        let was = given.len();
+        fields.bad("recipients", format!("must be between 1 and {RECIPIENTS}, was {was}"));
+        return Vec::new();
+    }
+    let mut decoded = Vec::with_capacity(given.len());
+    for (index, recipient) in given.into_iter().enumerate() {
+        let at = format!("recipients[{index}]");
+        decoded.extend(match recipient.target {
+            Some(Target::UserId(id)) => {
+                fields.user(&format!("{at}.user_id"), id).map(Recipient::Known)
+            }
+            Some(Target::Person(person)) => {
+                fields.person(&format!("{at}.person"), person).map(Recipient::Described)
+            }
+            Some(Target::ChannelId(id)) => {
+                fields.channel(&format!("{at}.channel_id"), id).map(Recipient::Channel)
+            }
+            None => {
+                fields.bad(at, "must be one of user_id, person, channel_id");
+                None
+            }
+        });
+    }
+    decoded
+}

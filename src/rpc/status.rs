@@ -1,0 +1,97 @@
+//! Errors -> `tonic::Status`: one `ErrorInfo` each with a stable reason, plus `BadRequest`,
+//! `RetryInfo` or `PreconditionFailure` where they apply (google.rpc error model, AIP-193).
+//!
+//! The cause of an internal error is logged here, once; the caller sees none of it.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::app::{Error, Violation};
+
+/// The `domain` of every `ErrorInfo`.
+pub const DOMAIN: &str = "herald";
+
+fn details(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new())
+}
+
+fn with(code: Code, message: impl Into<String>, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, message, details)
+}
+
+/// A refusal for want of a known caller.
+pub(super) fn unauthenticated(reason: &str, sentence: &str) -> Status {
+    with(Code::Unauthenticated, sentence, details(reason))
+}
+
+/// A call that ran out of time.
+pub(super) fn deadline() -> Status {
+    with(Code::DeadlineExceeded, "the call's deadline passed", details("DEADLINE_EXCEEDED"))
+}
+
+/// A call that is refused because too many are under way.
+pub(super) fn overloaded() -> Status {
+    let mut details = details("OVERLOADED");
+    details.set_retry_info(Some(std::time::Duration::from_secs(1)));
+    with(Code::ResourceExhausted, "too many calls are under way; try again", details)
+}
+
+fn invalid(violations: Vec<Violation>) -> Status {
+    let mut details = details("INVALID_ARGUMENT");
+    let message = match violations.as_slice() {
+        [one] => format!("{}: {}", one.field, one.problem),
+        many => format!("{} fields are bad, first {}: {}", many.len(), many[0].field, many[0].problem),
+    };
+    for Violation { field, problem } in violations {
+        details.add_bad_request_violation(field, problem);
+    }
+    with(Code::InvalidArgument, message, details)
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Invalid(violations) => invalid(violations),
+            Error::Denied { reason, .. } => {
+                with(Code::PermissionDenied, message, details(reason))
+            }
+            Error::NotFound(_) => with(Code::NotFound, message, details("NOT_FOUND")),
+            Error::RequestIdReused => {
+                with(Code::AlreadyExists, message, details("REQUEST_ID_REUSED"))
+            }
+            Error::Changed(_) => with(Code::Aborted, message, details("CHANGED_MEANWHILE")),
+            Error::Precondition { reason, sentence } => {
+                let mut details = details(reason);
+                details.add_precondition_failure_violation(reason, "tenant", sentence);
+                with(Code::FailedPrecondition, message, details)
+            }
+            Error::Unavailable { retry_after, .. } => {
+                let mut details = details("UNAVAILABLE");
+                details.set_retry_info(Some(retry_after));
+                with(Code::Unavailable, message, details)
+            }
+            Error::Internal(cause) => {
+                tracing::error!(cause = %Chain(cause.as_ref()), "a call failed for an internal reason");
+                with(Code::Internal, "internal error; the log of the service says more", details("INTERNAL"))
+            }
+        }
+    }
+}
+
+/// An error with its sources, in one line.
+struct Chain<'a>(&'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}

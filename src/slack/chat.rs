@@ -1,0 +1,92 @@
+//! Posting a message: the one call that must never be made twice by mistake.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::Effect;
+use super::client::{Auth, Body, Call, Client};
+use crate::domain::delivery::Outcome;
+use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
+use crate::domain::secret::Secret;
+
+/// The metadata's event type: by it we find our own messages again.
+pub(super) const EVENT_TYPE: &str = "herald_delivery";
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination<'a> {
+    /// A person: Slack opens the direct message if needed, and answers with its id.
+    Person(&'a SlackUserId),
+    /// A channel or an open direct message.
+    Conversation(&'a ChannelId),
+}
+
+/// A message, rendered. Debug is not implemented: it holds the text.
+#[derive(Clone, Copy)]
+pub struct PostMessage<'a> {
+    pub destination: Destination<'a>,
+    /// What notifications and screen readers say; at most 4,000 characters, or Slack may split it.
+    pub text: &'a str,
+    /// An array of Block Kit blocks; an empty one sends the text alone.
+    pub blocks: &'a Value,
+    /// Travels in the metadata, which every member of the workspace can read.
+    pub delivery_id: DeliveryId,
+    /// Answer in the thread of this message.
+    pub thread_ts: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct WirePosted {
+    channel: ChannelId,
+    ts: String,
+}
+
+impl Client {
+    /// Posts once (chat.postMessage) and says what came of it. Never retried in here.
+    pub async fn chat_post_message(&self, token: &Secret, message: &PostMessage<'_>) -> Outcome {
+        let call = Call {
+            method: "chat.postMessage",
+            effect: Effect::Once,
+            auth: Auth::Bearer(token),
+            body: Body::Json(arguments(message)),
+        };
+        match self.call::<WirePosted>(call).await {
+            Ok(answer) if is_ts(&answer.value.ts) => {
+                Outcome::Sent { channel: answer.value.channel, ts: answer.value.ts }
+            }
+            // It says ok, so it is stored; where, history will say.
+            Ok(_) => Outcome::Unknown { code: "unreadable_answer".to_owned() },
+            Err(error) => error.into(),
+        }
+    }
+}
+
+fn arguments(message: &PostMessage<'_>) -> Value {
+    let channel = match message.destination {
+        Destination::Person(user) => user.as_str(),
+        Destination::Conversation(channel) => channel.as_str(),
+    };
+    let mut arguments = json!({
+        "channel": channel,
+        "text": message.text,
+        "metadata": {
+            "event_type": EVENT_TYPE,
+            "event_payload": { "delivery_id": message.delivery_id.to_string() },
+        },
+        // Links are ours to show; previews would load pages on the reader's behalf.
+        "unfurl_links": false,
+        "unfurl_media": false,
+    });
+    if message.blocks.as_array().is_some_and(|blocks| !blocks.is_empty()) {
+        arguments["blocks"] = message.blocks.clone();
+    }
+    if let Some(ts) = message.thread_ts {
+        arguments["thread_ts"] = Value::from(ts);
+    }
+    arguments
+}
+
+/// `1503435956.000247`: it is stored and shown, so it is checked.
+fn is_ts(ts: &str) -> bool {
+    (1..=32).contains(&ts.len()) && ts.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+}

@@ -1,0 +1,278 @@
+//! The one request path to Slack. The methods are in `oauth`, `users`, `conversations` and `chat`.
+//!
+//! A call is written at most once: no redirects, no proxy from the environment, no retries by the
+//! HTTP library but of what it never wrote. What can be said to be *not sent* is said so (name
+//! look-up, connect, TLS); everything after that may have reached Slack (see [`answer`]). Memory is
+//! bounded: an answer is read to [`Config::body_limit_bytes`] after decompression, then dropped.
+//! Logs and metrics have the method, the verdict and Slack's request id; never arguments.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect;
+use rustls_platform_verifier::BuilderVerifierExt;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing::{Instrument, Span, field};
+use url::Url;
+
+use super::answer::{self, Effect};
+use super::{Config, ConfigError, Error};
+use crate::domain::secret::Secret;
+use crate::telemetry::Metrics;
+
+/// Calls Slack's methods. Cloning is cheap; clones share connections.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    http: reqwest::Client,
+    /// Ends in `/`.
+    api: Url,
+    authorize: Url,
+    body_limit: usize,
+    time_scale: f64,
+    metrics: Metrics,
+}
+
+/// One call. Debug is not implemented: it holds secrets.
+pub(super) struct Call<'a> {
+    /// Slack's name of the method, which is also its path.
+    pub(super) method: &'static str,
+    pub(super) effect: Effect,
+    pub(super) auth: Auth<'a>,
+    pub(super) body: Body,
+}
+
+/// Who calls.
+pub(super) enum Auth<'a> {
+    /// A bot token.
+    Bearer(&'a Secret),
+    /// The app itself: client id and client secret.
+    Basic(&'a str, &'a Secret),
+}
+
+/// The arguments: a form is taken by every method, JSON by some (slack-platform.md section 1).
+pub(super) enum Body {
+    Form(Vec<(&'static str, String)>),
+    Json(Value),
+}
+
+/// An answer that says ok.
+pub(super) struct Answer<T> {
+    pub(super) value: T,
+    /// What the token holds, where Slack says (`x-oauth-scopes`).
+    pub(super) scopes: Option<Vec<String>>,
+}
+
+/// Idle connections are closed by us before the other side does it under a request.
+const IDLE: Duration = Duration::from_secs(30);
+/// An HTTP/2 connection that answers no ping is dead; found out before a message hangs on it.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_ANSWER: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// Prepares a client; connects to nothing yet. Fails where a setting is unusable, or TLS finds
+    /// no certificate authorities on this system.
+    pub fn new(config: &Config, metrics: Metrics) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Self::with_tls(config, metrics, tls(config)?)
+    }
+
+    /// As [`Client::new`], of a valid config, trusting whom `tls` says.
+    pub(super) fn with_tls(
+        config: &Config,
+        metrics: Metrics,
+        tls: rustls::ClientConfig,
+    ) -> Result<Self, ConfigError> {
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .https_only(config.base_url.scheme() == "https")
+            .user_agent(&config.user_agent)
+            .connect_timeout(config.connect_timeout)
+            .timeout(config.request_timeout)
+            .pool_idle_timeout(IDLE)
+            .http2_keep_alive_interval(PING_EVERY)
+            .http2_keep_alive_timeout(PING_ANSWER)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .build()
+            .map_err(|error| ConfigError::Tls(error.to_string()))?;
+        Ok(Self(Arc::new(Inner {
+            http,
+            api: config.below("api/")?,
+            authorize: config.below("oauth/v2/authorize")?,
+            body_limit: config.body_limit_bytes,
+            time_scale: config.time_scale,
+            metrics,
+        })))
+    }
+
+    /// The page where an administrator of a workspace is asked for consent, without its query.
+    pub(super) fn authorize_page(&self) -> Url {
+        self.0.authorize.clone()
+    }
+
+    /// Makes one call and reads its answer as a `T`.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+    ) -> Result<Answer<T>, Error> {
+        let method = call.method;
+        let span = tracing::info_span!(
+            "slack.call",
+            method,
+            status = field::Empty,
+            outcome = field::Empty,
+            code = field::Empty,
+            slack_req_id = field::Empty,
+            duration_ms = field::Empty,
+        );
+        let started = Instant::now();
+        let result = self.exchange(call).instrument(span.clone()).await;
+        let took = started.elapsed();
+
+        let outcome = result.as_ref().map_or_else(Error::label, |_| "ok");
+        self.0.metrics.slack_request(method, outcome, took);
+        span.record("outcome", outcome);
+        span.record("duration_ms", u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        match &result {
+            Ok(_) => span.in_scope(|| tracing::debug!("Slack answered")),
+            Err(error) => {
+                span.record("code", error.code());
+                span.in_scope(|| tracing::info!("Slack call did not work"));
+            }
+        }
+        result
+    }
+
+    async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Answer<T>, Error> {
+        let effect = call.effect;
+        let request = self.request(call)?;
+        let mut response = request.send().await.map_err(|error| unsent(effect, &error))?;
+
+        let status = response.status();
+        let headers = response.headers().clone();
+        Span::current().record("status", status.as_u16());
+        if let Some(id) = headers.get("x-slack-req-id").and_then(request_id) {
+            Span::current().record("slack_req_id", id);
+        }
+        if let Some(error) = answer::throttled(status, &headers, self.0.time_scale) {
+            return Err(error);
+        }
+        let body = read(&mut response, self.0.body_limit)
+            .await
+            .map_err(|fault| answer::unreadable(effect, status, fault))?;
+        answer::judge(effect, status, &headers, &body, self.0.time_scale)?;
+        let value = serde_json::from_slice(&body)
+            .map_err(|_| answer::unreadable(effect, status, "unreadable_answer"))?;
+        Ok(Answer { value, scopes: scopes(&headers) })
+    }
+
+    fn request(&self, call: Call<'_>) -> Result<reqwest::RequestBuilder, Error> {
+        let mut url = self.0.api.clone();
+        url.set_path(&format!("{}{}", self.0.api.path(), call.method));
+        let request = self.0.http.post(url);
+        let request = match call.auth {
+            Auth::Bearer(token) => request.header(AUTHORIZATION, bearer(token)?),
+            Auth::Basic(id, secret) => request.basic_auth(id, Some(secret.expose())),
+        };
+        Ok(match call.body {
+            Body::Form(fields) => request.form(&fields),
+            Body::Json(value) => request
+                .header(CONTENT_TYPE, "application/json; charset=utf-8")
+                .body(value.to_string()),
+        })
+    }
+}
+
+/// ring and the system's certificate authorities, set here so that no process-wide default counts.
+fn tls(config: &Config) -> Result<rustls::ClientConfig, ConfigError> {
+    let refused = |error: rustls::Error| ConfigError::Tls(error.to_string());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?;
+    let mut tls = if config.base_url.scheme() == "https" {
+        builder.with_platform_verifier().map_err(refused)?.with_no_client_auth()
+    } else {
+        // Never used: the base URL is plain http on this host.
+        builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
+    };
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
+    // A token that no header can hold was never one of Slack's.
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
+        .map_err(|_| Error::Unauthorized { code: "unusable_token".to_owned() })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The verdict where no answer came: not sent if no connection stood, else ambiguous.
+fn unsent(effect: Effect, error: &reqwest::Error) -> Error {
+    let not_sent = |code: &str| Error::Transient { code: code.to_owned() };
+    let verdict = if error.is_builder() {
+        not_sent("unsendable_request")
+    } else if error.is_connect() {
+        not_sent(match (error.is_dns(), error.is_timeout()) {
+            (true, _) => "dns_failed",
+            (_, true) => "connect_timeout",
+            _ => "connect_failed",
+        })
+    } else if error.is_timeout() {
+        effect.ambiguous("timeout")
+    } else {
+        effect.ambiguous("connection_lost")
+    };
+    // The cause names hosts and TLS faults, without which nobody can repair them.
+    tracing::info!(cause = %causes(error), "no answer from Slack");
+    verdict
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    // The first one is reqwest's own, which has the whole address.
+    let mut source = error.source();
+    while let (Some(cause), true) = (source, text.len() < 300) {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>, &'static str> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(None) => return Ok(body),
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err("body_too_large"),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Err(error) if error.is_timeout() => return Err("timeout"),
+            Err(error) => {
+                tracing::info!(cause = %causes(&error), "Slack's answer broke off");
+                return Err("body_cut");
+            }
+        }
+    }
+}
+
+fn scopes(headers: &HeaderMap) -> Option<Vec<String>> {
+    let text = headers.get("x-oauth-scopes")?.to_str().ok()?;
+    Some(super::wire::scopes(text))
+}
+
+fn request_id(value: &HeaderValue) -> Option<&str> {
+    let id = value.to_str().ok()?;
+    let shape = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    (id.len() <= 64 && id.bytes().all(shape)).then_some(id)
+}

@@ -1,0 +1,227 @@
+//! What each of Slack's error codes means for us: one table.
+//!
+//! The codes are those of slack-platform.md section 5 and, below them, of the other methods we
+//! call. Slack says its lists are not complete, so a code that is not here is an ordinary refusal
+//! of class [`Class::Other`]: shown as it is, never retried.
+
+use super::error::Class;
+
+/// What follows from a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// This request is refused, and would be again.
+    Reject(Class),
+    /// The token is dead.
+    Reconnect,
+    /// The token lacks a scope.
+    Scope,
+    /// Too many calls, said without HTTP 429.
+    Throttle,
+    /// Nothing was done; later it may work.
+    Transient,
+    /// Something may have been done: Slack documents these as possibly partly successful.
+    Ambiguous,
+}
+
+const CODES: &[(Meaning, &[&str])] = &[
+    (
+        Meaning::Reject(Class::Target),
+        &[
+            "channel_not_found",
+            "is_archived",
+            "not_in_channel",
+            "team_not_found",
+            "user_not_found",
+            "user_disabled",
+            "user_not_visible",
+            "cannot_dm_bot",
+            "messages_tab_disabled",
+            "cannot_reply_to_message",
+            "method_not_supported_for_channel_type",
+            "invalid_user_combination",
+            // users.lookupByEmail says it in the plural; threads may be gone.
+            "users_not_found",
+            "thread_not_found",
+            "message_not_found",
+        ],
+    ),
+    (
+        Meaning::Reject(Class::Policy),
+        &[
+            "restricted_action",
+            "restricted_action_read_only_channel",
+            "restricted_action_thread_only_channel",
+            "restricted_action_non_threadable_channel",
+            "restricted_action_thread_locked",
+            "ekm_access_denied",
+            "app_access_restricted",
+            "access_denied",
+            "no_permission",
+            "send_on_behalf_not_allowed",
+            "slack_connect_canvas_sharing_blocked",
+            "slack_connect_file_link_sharing_blocked",
+            "slack_connect_lists_sharing_blocked",
+            "accesslimited",
+            "enterprise_is_restricted",
+            "two_factor_setup_required",
+        ],
+    ),
+    (
+        Meaning::Reject(Class::Payload),
+        &[
+            "no_text",
+            "msg_too_long",
+            "invalid_blocks",
+            "invalid_blocks_format",
+            "msg_blocks_too_long",
+            "too_many_attachments",
+            "attachment_payload_limit_exceeded",
+            "too_many_contact_cards",
+            "markdown_text_conflict",
+            "invalid_metadata_format",
+            "invalid_metadata_schema",
+            "metadata_too_large",
+            "metadata_must_be_sent_from_app",
+            "invalid_arguments",
+            "invalid_arg_name",
+            "invalid_array_arg",
+            "invalid_charset",
+            "invalid_form_data",
+            "invalid_post_type",
+            "missing_post_type",
+            "missing_file_data",
+            "unknown_method",
+            "method_deprecated",
+            // Section 1: what Slack says to a JSON body it cannot read.
+            "invalid_json",
+            "json_not_object",
+            "missing_argument",
+        ],
+    ),
+    (
+        Meaning::Reconnect,
+        &[
+            "account_inactive",
+            "token_revoked",
+            "invalid_auth",
+            "token_expired",
+            "not_authed",
+            "not_allowed_token_type",
+            "team_access_not_granted",
+            // oauth.v2.access with grant_type=refresh_token: the chain of refreshes is broken.
+            "invalid_refresh_token",
+        ],
+    ),
+    (Meaning::Scope, &["missing_scope"]),
+    (Meaning::Throttle, &["ratelimited", "rate_limited"]),
+    (
+        Meaning::Transient,
+        &[
+            "service_unavailable",
+            "team_added_to_org",
+            "org_login_required",
+            "external_channel_migrating",
+            "message_limit_exceeded",
+        ],
+    ),
+    (Meaning::Ambiguous, &["internal_error", "fatal_error", "request_timeout"]),
+];
+
+/// What `code` means.
+pub(super) fn meaning(code: &str) -> Meaning {
+    CODES
+        .iter()
+        .find(|(_, codes)| codes.contains(&code))
+        .map_or(Meaning::Reject(Class::Other), |(meaning, _)| *meaning)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Section 5's table, copied as it stands there; `{a,b}` means one code for each.
+    const SECTION: &[(&[Meaning], &str)] = &[
+        (
+            &[Meaning::Reject(Class::Target)],
+            "`channel_not_found`, `is_archived`, `not_in_channel`, `team_not_found`, \
+             `user_not_found`, `user_disabled`, `user_not_visible`, `cannot_dm_bot`, \
+             `messages_tab_disabled`, `cannot_reply_to_message`, \
+             `method_not_supported_for_channel_type`, `invalid_user_combination`",
+        ),
+        (
+            &[Meaning::Reject(Class::Policy)],
+            "`restricted_action` and `restricted_action_{read_only_channel,thread_only_channel,\
+             non_threadable_channel,thread_locked}`, `ekm_access_denied`, \
+             `app_access_restricted`, `access_denied`, `no_permission`, \
+             `send_on_behalf_not_allowed`, `slack_connect_{canvas,file_link,lists}_sharing_blocked`\
+             , `accesslimited`, `enterprise_is_restricted`, `two_factor_setup_required`",
+        ),
+        (
+            &[Meaning::Reject(Class::Payload)],
+            "`no_text`, `msg_too_long`, `invalid_blocks`, `invalid_blocks_format`, \
+             `msg_blocks_too_long`, `too_many_attachments` (>100), \
+             `attachment_payload_limit_exceeded`, `too_many_contact_cards` (>10), \
+             `markdown_text_conflict`, `invalid_metadata_format`, `invalid_metadata_schema`, \
+             `metadata_too_large`, `metadata_must_be_sent_from_app`, `invalid_arguments`, \
+             `invalid_arg_name`, `invalid_array_arg`, `invalid_charset`, `invalid_form_data`, \
+             `invalid_post_type`, `missing_post_type`, `missing_file_data`, `unknown_method`, \
+             `method_deprecated`",
+        ),
+        (
+            &[Meaning::Reconnect, Meaning::Scope],
+            "`account_inactive`, `token_revoked`, `invalid_auth`, `token_expired` (refresh first), \
+             `not_authed`, `missing_scope`, `not_allowed_token_type`, `team_access_not_granted`",
+        ),
+        (
+            &[Meaning::Transient, Meaning::Throttle],
+            "HTTP 429/5xx, `ratelimited`, `rate_limited`, `service_unavailable`, \
+             `team_added_to_org` and `org_login_required` (org migration), \
+             `external_channel_migrating`, `message_limit_exceeded`",
+        ),
+        (
+            &[Meaning::Ambiguous],
+            "`internal_error`, `fatal_error`, `request_timeout` (documented as a truncated POST \
+             body), lost connection",
+        ),
+    ];
+
+    fn codes_of(row: &str) -> Vec<String> {
+        row.split('`')
+            .skip(1)
+            .step_by(2)
+            .flat_map(|word| match word.split_once('{') {
+                None => vec![word.to_owned()],
+                Some((before, rest)) => {
+                    let (list, after) = rest.split_once('}').unwrap();
+                    list.split(',').map(|part| format!("{before}{part}{after}")).collect()
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_code_of_the_section_is_classified_as_it_says() {
+        let mut seen = 0;
+        for (meanings, row) in SECTION {
+            for code in codes_of(row) {
+                assert!(meanings.contains(&meaning(&code)), "{code}: {:?}", meaning(&code));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 12 + 16 + 23 + 8 + 7 + 3);
+    }
+
+    #[test]
+    fn no_code_is_there_twice() {
+        let mut all: Vec<&str> =
+            CODES.iter().flat_map(|(_, codes)| codes.iter().copied()).collect();
+        all.sort_unstable();
+        let twice: Vec<_> = all.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+        assert!(twice.is_empty(), "{twice:?}");
+    }
+
+    #[test]
+    fn a_new_code_is_an_ordinary_refusal() {
+        assert_eq!(meaning("invented_next_year"), Meaning::Reject(Class::Other));
+    }
+}

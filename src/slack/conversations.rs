@@ -1,0 +1,185 @@
+//! Direct messages opened, and histories read to find out what was stored.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Error;
+use super::answer::Effect;
+use super::chat::EVENT_TYPE;
+use super::client::{Auth, Body, Call, Client};
+use super::wire::{self, Paging};
+use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
+use crate::domain::secret::Secret;
+
+/// Which part of a history to read.
+#[derive(Debug, Clone, Copy)]
+pub struct Range<'a> {
+    /// Only messages after this ts (Unix seconds with a fraction, as text).
+    pub oldest: Option<&'a str>,
+    /// Messages of one page, at most 999; some apps get 15 whatever is asked.
+    pub limit: u32,
+    /// Where the page before ended.
+    pub cursor: Option<&'a str>,
+}
+
+/// One page of a history, newest first for `conversations.history`.
+#[derive(Debug, Clone)]
+pub struct MessagesPage {
+    pub messages: Vec<Message>,
+    pub next_cursor: Option<String>,
+}
+
+/// A stored message: what is needed to recognise our own. Its text is not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its id within the conversation.
+    pub ts: String,
+    /// The ts of its thread's first message.
+    pub thread_ts: Option<String>,
+    /// Who posted. Metadata can be written by anybody: ours has our own `bot_id` or `app_id`.
+    pub user: Option<String>,
+    pub bot_id: Option<String>,
+    pub app_id: Option<String>,
+    /// The delivery it says to be, if its metadata is of our event type.
+    pub delivery_id: Option<DeliveryId>,
+}
+
+#[derive(Deserialize)]
+struct WireOpened {
+    channel: WireChannel,
+}
+
+#[derive(Deserialize)]
+struct WireChannel {
+    id: ChannelId,
+}
+
+#[derive(Deserialize)]
+struct WirePage {
+    messages: Vec<WireMessage>,
+    response_metadata: Option<Paging>,
+}
+
+#[derive(Deserialize)]
+struct WireMessage {
+    ts: Option<String>,
+    thread_ts: Option<String>,
+    user: Option<String>,
+    bot_id: Option<String>,
+    app_id: Option<String>,
+    metadata: Option<Value>,
+}
+
+impl Client {
+    /// The conversation of the bot with one person; always the same one.
+    pub async fn conversations_open(
+        &self,
+        token: &Secret,
+        user: &SlackUserId,
+    ) -> Result<ChannelId, Error> {
+        let call = Call {
+            method: "conversations.open",
+            effect: Effect::Repeatable,
+            auth: Auth::Bearer(token),
+            body: Body::Json(json!({ "users": user.as_str() })),
+        };
+        Ok(self.call::<WireOpened>(call).await?.value.channel.id)
+    }
+
+    /// One page of a conversation, with metadata.
+    pub async fn conversations_history(
+        &self,
+        token: &Secret,
+        channel: &ChannelId,
+        range: &Range<'_>,
+    ) -> Result<MessagesPage, Error> {
+        self.page("conversations.history", token, channel, None, range).await
+    }
+
+    /// One page of a thread, with metadata; its first message comes with every page.
+    pub async fn conversations_replies(
+        &self,
+        token: &Secret,
+        channel: &ChannelId,
+        thread_ts: &str,
+        range: &Range<'_>,
+    ) -> Result<MessagesPage, Error> {
+        self.page("conversations.replies", token, channel, Some(thread_ts), range).await
+    }
+
+    async fn page(
+        &self,
+        method: &'static str,
+        token: &Secret,
+        channel: &ChannelId,
+        thread_ts: Option<&str>,
+        range: &Range<'_>,
+    ) -> Result<MessagesPage, Error> {
+        let mut fields = vec![
+            ("channel", channel.as_str().to_owned()),
+            ("limit", range.limit.to_string()),
+            // Without it only the event type comes back.
+            ("include_all_metadata", "true".to_owned()),
+        ];
+        fields.extend(thread_ts.map(|ts| ("ts", ts.to_owned())));
+        fields.extend(range.oldest.map(|ts| ("oldest", ts.to_owned())));
+        fields.extend(range.cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        let call = Call {
+            method,
+            effect: Effect::Repeatable,
+            auth: Auth::Bearer(token),
+            body: Body::Form(fields),
+        };
+        let page: WirePage = self.call(call).await?.value;
+        Ok(MessagesPage {
+            messages: page.messages.into_iter().filter_map(message).collect(),
+            next_cursor: wire::next_cursor(page.response_metadata),
+        })
+    }
+}
+
+fn message(wire: WireMessage) -> Option<Message> {
+    Some(Message {
+        ts: wire::some(wire.ts)?,
+        thread_ts: wire::some(wire.thread_ts),
+        user: wire::some(wire.user),
+        bot_id: wire::some(wire.bot_id),
+        app_id: wire::some(wire.app_id),
+        delivery_id: wire.metadata.as_ref().and_then(delivery_id),
+    })
+}
+
+fn delivery_id(metadata: &Value) -> Option<DeliveryId> {
+    if metadata.get("event_type")?.as_str()? != EVENT_TYPE {
+        return None;
+    }
+    DeliveryId::parse(metadata.get("event_payload")?.get("delivery_id")?.as_str()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_recognised_by_our_metadata_alone() {
+        let id = "0197a3c0-0000-7000-8000-000000000001";
+        let ours = json!({"event_type": EVENT_TYPE, "event_payload": {"delivery_id": id}});
+        assert_eq!(delivery_id(&ours), DeliveryId::parse(id).ok());
+        for other in [
+            json!({"event_type": "task", "event_payload": {"delivery_id": id}}),
+            json!({"event_type": EVENT_TYPE, "event_payload": {"delivery_id": 7}}),
+            json!({"event_type": EVENT_TYPE, "event_payload": [id]}),
+            json!({"event_type": EVENT_TYPE}),
+            json!("text"),
+        ] {
+            assert_eq!(delivery_id(&other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_message_needs_nothing_but_its_ts() {
+        let wire: WireMessage = serde_json::from_value(json!({"ts": "1.2", "user": null})).unwrap();
+        let message = message(wire).unwrap();
+        assert_eq!((message.ts.as_str(), message.user), ("1.2", None));
+    }
+}

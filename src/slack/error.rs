@@ -1,0 +1,212 @@
+//! What a call to Slack came to when it did not work, by what the caller should do.
+//!
+//! Texts from Slack are not ours: codes and scopes are cut to a length and an alphabet before they
+//! get in here, and [`Detail`], which may quote a message, is never printed by `Debug` or `Display`.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::domain::delivery::Outcome;
+
+/// Why a call did not work. `code` is Slack's (`channel_not_found`) or one of ours, where Slack
+/// said none: `http_502`, `timeout`, `connect_failed`; always lower-case letters, digits and `_`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// HTTP 429: nothing was done. Call this method (for posts: this channel) of this workspace
+    /// not before `after` has passed, on any replica.
+    #[error("Slack asks to wait {} s", after.as_secs_f64())]
+    Throttled { after: Duration },
+    /// The token is dead: refresh it if the code is `token_expired`, else stop until reconnected.
+    #[error("Slack refuses the token: {code}")]
+    Unauthorized { code: String },
+    /// The token lacks a scope: stop using the method until reconnected with it. Comma lists.
+    #[error("the token lacks the scope {needed:?}; it has {provided:?}")]
+    MissingScope { needed: String, provided: String },
+    /// Refused; the same call would be refused again.
+    #[error("Slack refused: {code}")]
+    Rejected { code: String, class: Class, detail: Option<Detail> },
+    /// Certainly nothing was done, or doing it again is harmless: try again later.
+    #[error("Slack did not answer properly: {code}")]
+    Transient { code: String },
+    /// It may or may not have been done, and doing it again would do it twice: find out first.
+    #[error("Slack may or may not have done it: {code}")]
+    Unknown { code: String },
+}
+
+/// What a refusal is about, and so who can do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The person or conversation: look it up again.
+    Target,
+    /// A rule of the workspace: its administrator.
+    Policy,
+    /// What we sent: a fault of ours or of a template.
+    Payload,
+    /// Anything else, codes that are new included.
+    Other,
+}
+
+/// Slack's explanation of a refusal, such as which block is too long. It may quote the message:
+/// show it to the tenant's administrator, never log it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Detail(String);
+
+/// Characters of a detail.
+const DETAIL_CHARS: usize = 500;
+/// Bytes of a code. The longest known one has 44.
+const CODE_BYTES: usize = 64;
+/// Bytes of a list of scopes.
+const SCOPES_BYTES: usize = 1024;
+
+impl Error {
+    /// The code as the API and the store show it.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Throttled { .. } => "ratelimited",
+            Self::MissingScope { .. } => "missing_scope",
+            Self::Unauthorized { code }
+            | Self::Rejected { code, .. }
+            | Self::Transient { code }
+            | Self::Unknown { code } => code,
+        }
+    }
+
+    /// The value of the label `outcome` of `herald_slack_requests_total`.
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Throttled { .. } => "throttled",
+            Self::Unauthorized { .. } => "unauthorized",
+            Self::MissingScope { .. } => "missing_scope",
+            Self::Rejected { .. } => "rejected",
+            Self::Transient { .. } => "transient",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+}
+
+/// What a failed post means for its delivery. Right for calls that are not repeatable alone: there,
+/// `Transient` says that nothing was stored.
+impl From<Error> for Outcome {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Throttled { after } => Self::Throttled { after },
+            Error::Unauthorized { code } => Self::Unauthorized { code },
+            Error::MissingScope { .. } => Self::Unauthorized { code: "missing_scope".to_owned() },
+            Error::Rejected { code, .. } => Self::Rejected { code },
+            Error::Transient { code } => Self::NotSent { code },
+            Error::Unknown { code } => Self::Unknown { code },
+        }
+    }
+}
+
+impl Detail {
+    /// Slack's messages, one a line, without control characters, cut to a length.
+    pub(super) fn from_messages<'a>(messages: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let mut text = String::new();
+        for (at, message) in messages.enumerate() {
+            if at > 0 {
+                text.push('\n');
+            }
+            text.extend(message.chars().filter(|c| !c.is_control()).take(DETAIL_CHARS));
+            if text.len() > DETAIL_CHARS {
+                break;
+            }
+        }
+        let text: String = text.chars().take(DETAIL_CHARS).collect();
+        (!text.is_empty()).then_some(Self(text))
+    }
+
+    /// The text, for the tenant's administrator.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Detail(redacted)")
+    }
+}
+
+/// A code of Slack's, or `unreadable_code` where it is not written as codes are.
+pub(super) fn clean_code(text: &str) -> String {
+    let shape = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    if !text.is_empty() && text.len() <= CODE_BYTES && text.bytes().all(shape) {
+        text.to_owned()
+    } else {
+        "unreadable_code".to_owned()
+    }
+}
+
+/// A comma list of scopes without what no scope has.
+pub(super) fn clean_scopes(text: &str) -> String {
+    let shape = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b',' | b'_' | b'-');
+    text.bytes().filter(shape).take(SCOPES_BYTES).map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_detail_is_not_printed_but_can_be_shown() {
+        let message =
+            "[ERROR] must be less than 3001 characters [json-pointer:/blocks/0/text/text]";
+        let error = Error::Rejected {
+            code: "invalid_blocks".to_owned(),
+            class: Class::Payload,
+            detail: Detail::from_messages([message].into_iter()),
+        };
+        for printed in [format!("{error}"), format!("{error:?}")] {
+            assert!(!printed.contains("3001"), "{printed}");
+        }
+        let Error::Rejected { detail: Some(detail), .. } = error else { panic!("has a detail") };
+        assert_eq!(detail.expose(), message);
+    }
+
+    #[test]
+    fn a_failed_post_becomes_the_outcome_of_its_delivery() {
+        let code = || "x".to_owned();
+        let after = Duration::from_secs(7);
+        for (error, outcome) in [
+            (Error::Throttled { after }, Outcome::Throttled { after }),
+            (Error::Transient { code: code() }, Outcome::NotSent { code: code() }),
+            (Error::Unknown { code: code() }, Outcome::Unknown { code: code() }),
+            (Error::Unauthorized { code: code() }, Outcome::Unauthorized { code: code() }),
+            (
+                Error::Rejected { code: code(), class: Class::Other, detail: None },
+                Outcome::Rejected { code: code() },
+            ),
+            (
+                Error::MissingScope { needed: code(), provided: code() },
+                Outcome::Unauthorized { code: "missing_scope".to_owned() },
+            ),
+        ] {
+            assert_eq!(Outcome::from(error), outcome);
+        }
+    }
+
+    #[test]
+    fn what_is_not_written_like_a_code_is_not_taken_for_one() {
+        assert_eq!(clean_code("channel_not_found"), "channel_not_found");
+        for text in ["", "xoxb-1-2", "a@example.com", "Not Found", "a\nb", &"a".repeat(65)] {
+            assert_eq!(clean_code(text), "unreadable_code", "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn texts_of_slacks_are_bounded(text in any::<String>(), times in 0usize..50) {
+            let long = text.repeat(times);
+            prop_assert!(clean_code(&long).len() <= CODE_BYTES);
+            prop_assert!(clean_scopes(&long).len() <= SCOPES_BYTES);
+            if let Some(detail) = Detail::from_messages([long.as_str(), &text].into_iter()) {
+                prop_assert!(detail.expose().chars().count() <= DETAIL_CHARS);
+                prop_assert!(detail.expose().chars().all(|c| c == '\n' || !c.is_control()));
+            }
+        }
+    }
+}

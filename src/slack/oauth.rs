@@ -1,0 +1,194 @@
+//! Installing the app in a workspace, keeping its token fresh, and asking whose a token is.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::Error;
+use super::answer::Effect;
+use super::client::{Auth, Body, Call, Client};
+use super::wire::{self, Named};
+use crate::domain::secret::Secret;
+
+/// What the consent page is asked for (slack-platform.md section 2).
+#[derive(Debug, Clone, Copy)]
+pub struct Authorize<'a> {
+    pub client_id: &'a str,
+    /// Bot scopes.
+    pub scopes: &'a [&'a str],
+    /// Must be sent again, letter by letter, with the code.
+    pub redirect_uri: &'a str,
+    /// Comes back with the code; unguessable, single use.
+    pub state: &'a str,
+    /// Preselects a workspace where the person is signed in to it; verify `team` afterwards.
+    pub team_id: Option<&'a str>,
+}
+
+/// The app, as Slack knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct App<'a> {
+    pub client_id: &'a str,
+    pub client_secret: &'a Secret,
+}
+
+/// An installation's tokens and where it is (oauth.v2.access).
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub access_token: Secret,
+    /// With token rotation only; single use.
+    pub refresh_token: Option<Secret>,
+    /// How long `access_token` lives; without rotation for ever. Slack's time, not scaled.
+    pub expires_in: Option<Duration>,
+    /// What was granted, which may be less than was asked for.
+    pub scopes: Vec<String>,
+    pub app_id: Option<String>,
+    pub bot_user_id: Option<String>,
+    /// None for an org-wide installation.
+    pub team: Option<Named>,
+    pub enterprise: Option<Named>,
+    pub is_enterprise_install: bool,
+}
+
+/// Whose a token is (auth.test).
+#[derive(Debug, Clone)]
+pub struct AuthTest {
+    /// Address of the workspace.
+    pub url: Option<String>,
+    /// Name of the workspace.
+    pub team: Option<String>,
+    pub team_id: Option<String>,
+    /// The bot's user id.
+    pub user_id: Option<String>,
+    pub bot_id: Option<String>,
+    pub app_id: Option<String>,
+    pub enterprise_id: Option<String>,
+    pub is_enterprise_install: bool,
+    /// What the token holds now; None where the answer did not say.
+    pub scopes: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct WireAccess {
+    access_token: Secret,
+    refresh_token: Option<Secret>,
+    expires_in: Option<u64>,
+    scope: Option<String>,
+    app_id: Option<String>,
+    bot_user_id: Option<String>,
+    team: Option<Named>,
+    enterprise: Option<Named>,
+    is_enterprise_install: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct WireTest {
+    url: Option<String>,
+    team: Option<String>,
+    team_id: Option<String>,
+    user_id: Option<String>,
+    bot_id: Option<String>,
+    app_id: Option<String>,
+    enterprise_id: Option<String>,
+    is_enterprise_install: Option<bool>,
+}
+
+impl Client {
+    /// The address to send an administrator's browser to.
+    #[must_use]
+    pub fn authorize_url(&self, ask: &Authorize<'_>) -> Url {
+        let mut url = self.authorize_page();
+        {
+            let mut query = url.query_pairs_mut();
+            query
+                .append_pair("client_id", ask.client_id)
+                .append_pair("scope", &ask.scopes.join(","))
+                .append_pair("redirect_uri", ask.redirect_uri)
+                .append_pair("state", ask.state);
+            if let Some(team) = ask.team_id {
+                query.append_pair("team", team);
+            }
+        }
+        url
+    }
+
+    /// Exchanges the code of the redirect for tokens. A code works once: after
+    /// [`Error::Unknown`] the person has to start again.
+    pub async fn oauth_v2_access(
+        &self,
+        app: App<'_>,
+        code: &str,
+        redirect_uri: &str,
+    ) -> Result<Access, Error> {
+        self.access(app, vec![("code", code.to_owned()), ("redirect_uri", redirect_uri.to_owned())])
+            .await
+    }
+
+    /// Exchanges a refresh token for new tokens. It works once: hold the installation's lock, and
+    /// store the answer before using it. Dead chain: [`Error::Unauthorized`].
+    pub async fn oauth_v2_refresh(
+        &self,
+        app: App<'_>,
+        refresh_token: &Secret,
+    ) -> Result<Access, Error> {
+        self.access(
+            app,
+            vec![
+                ("grant_type", "refresh_token".to_owned()),
+                ("refresh_token", refresh_token.expose().to_owned()),
+            ],
+        )
+        .await
+    }
+
+    async fn access(
+        &self,
+        app: App<'_>,
+        fields: Vec<(&'static str, String)>,
+    ) -> Result<Access, Error> {
+        let call = Call {
+            method: "oauth.v2.access",
+            effect: Effect::Once,
+            auth: Auth::Basic(app.client_id, app.client_secret),
+            body: Body::Form(fields),
+        };
+        let wire: WireAccess = self.call(call).await?.value;
+        if wire.access_token.is_empty() {
+            return Err(Effect::Once.ambiguous("unreadable_answer"));
+        }
+        Ok(Access {
+            access_token: wire.access_token,
+            refresh_token: wire.refresh_token.filter(|token| !token.is_empty()),
+            expires_in: wire.expires_in.map(Duration::from_secs),
+            scopes: wire::scopes(&wire.scope.unwrap_or_default()),
+            app_id: wire::some(wire.app_id),
+            bot_user_id: wire::some(wire.bot_user_id),
+            team: wire.team,
+            enterprise: wire.enterprise,
+            is_enterprise_install: wire.is_enterprise_install.unwrap_or(false),
+        })
+    }
+
+    /// Asks whose `token` is, what it may do, and whether it lives.
+    pub async fn auth_test(&self, token: &Secret) -> Result<AuthTest, Error> {
+        let call = Call {
+            method: "auth.test",
+            effect: Effect::Repeatable,
+            auth: Auth::Bearer(token),
+            body: Body::Form(Vec::new()),
+        };
+        let answer = self.call::<WireTest>(call).await?;
+        let wire = answer.value;
+        Ok(AuthTest {
+            url: wire::some(wire.url),
+            team: wire::some(wire.team),
+            team_id: wire::some(wire.team_id),
+            user_id: wire::some(wire.user_id),
+            bot_id: wire::some(wire.bot_id),
+            app_id: wire::some(wire.app_id),
+            enterprise_id: wire::some(wire.enterprise_id),
+            is_enterprise_install: wire.is_enterprise_install.unwrap_or(false),
+            scopes: answer.scopes,
+        })
+    }
+}

@@ -1,0 +1,214 @@
+//! What each method writes, and what it makes of an answer.
+
+use serde_json::{Value, json};
+
+use super::responder::{Play, Responder, answer};
+use super::{App, Authorize, Client, Destination, Error, PostMessage, Range};
+use crate::domain::delivery::Outcome;
+use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
+use crate::domain::secret::Secret;
+use crate::telemetry::Metrics;
+
+const DELIVERY: &str = "0197a3c0-0000-7000-8000-000000000001";
+
+async fn with(body: &Value) -> (Responder, Client) {
+    let headers = [("x-oauth-scopes", "users:read,chat:write")];
+    let bytes = answer(200, &headers, body.to_string().as_bytes());
+    let responder = Responder::start(vec![Play::Answer(bytes)]).await;
+    let client = Client::new(&responder.config(), Metrics::unobserved()).unwrap();
+    (responder, client)
+}
+
+fn token() -> Secret {
+    Secret::new("xoxb-1")
+}
+
+/// First line, whether the head has `header`, and the body of the only request.
+fn sent(responder: &Responder, header: &str) -> (String, String) {
+    let requests = responder.requests();
+    assert_eq!(requests.len(), 1);
+    let (head, body) = requests[0].split_once("\r\n\r\n").unwrap();
+    assert!(head.lines().any(|line| line.eq_ignore_ascii_case(header)), "{header}\n{head}");
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_post_is_json_with_metadata_and_without_previews() {
+    let (responder, client) = with(&json!({"ok": true, "channel": "C1", "ts": "1.2"})).await;
+    let blocks = json!([{"type": "divider"}]);
+    let message = PostMessage {
+        destination: Destination::Conversation(&ChannelId::parse("C1").unwrap()),
+        text: "héllo",
+        blocks: &blocks,
+        delivery_id: DeliveryId::parse(DELIVERY).unwrap(),
+        thread_ts: Some("1.1"),
+    };
+    assert!(matches!(client.chat_post_message(&token(), &message).await, Outcome::Sent { .. }));
+    let (line, body) = sent(&responder, "content-type: application/json; charset=utf-8");
+    assert_eq!(line, "POST /api/chat.postMessage HTTP/1.1");
+    sent(&responder, "authorization: Bearer xoxb-1");
+    let expected = json!({
+        "channel": "C1", "text": "héllo", "blocks": [{"type": "divider"}], "thread_ts": "1.1",
+        "metadata": {"event_type": "herald_delivery", "event_payload": {"delivery_id": DELIVERY}},
+        "unfurl_links": false, "unfurl_media": false,
+    });
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_page_of_members_keeps_every_key_as_it_came() {
+    let members = json!([{"id": "U1", "profile": {"odd": [1, {"x": null}]}}, {"id": "U2"}]);
+    let (responder, client) = with(&json!({
+        "ok": true, "members": members, "cache_ts": 1,
+        "response_metadata": {"next_cursor": "dXNlcjpVMg=="},
+    }))
+    .await;
+    let page = client.users_list(&token(), Some("a=b"), 200, Some("T1")).await.unwrap();
+    assert_eq!(page.next_cursor.as_deref(), Some("dXNlcjpVMg=="));
+    let kept: Vec<Value> =
+        page.members.iter().map(|m| serde_json::from_str(m.get()).unwrap()).collect();
+    assert_eq!(Value::from(kept), members);
+    assert!(!format!("{page:?}").contains("odd"), "members are personal");
+    let (line, body) = sent(&responder, "content-type: application/x-www-form-urlencoded");
+    assert_eq!(line, "POST /api/users.list HTTP/1.1");
+    assert_eq!(body, "limit=200&include_locale=true&cursor=a%3Db&team_id=T1");
+}
+
+#[tokio::test]
+async fn a_list_ends_with_an_empty_cursor_a_null_or_none() {
+    for metadata in
+        [json!({"next_cursor": ""}), json!({"next_cursor": null}), json!({}), json!(null)]
+    {
+        let body = json!({"ok": true, "members": [], "response_metadata": metadata});
+        let (_responder, client) = with(&body).await;
+        let page = client.users_list(&token(), None, 200, None).await.unwrap();
+        assert_eq!(page.next_cursor, None, "{metadata}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_members_is_no_empty_list() {
+    let (_responder, client) = with(&json!({"ok": true})).await;
+    let error = client.users_list(&token(), None, 200, None).await.unwrap_err();
+    assert_eq!(error, Error::Transient { code: "unreadable_answer".to_owned() });
+}
+
+#[tokio::test]
+async fn nobody_found_is_none() {
+    let (responder, client) = with(&json!({"ok": false, "error": "users_not_found"})).await;
+    let found = client.users_lookup_by_email(&token(), "a+b@example.com").await.unwrap();
+    assert!(found.is_none());
+    let (_, body) = sent(&responder, "authorization: Bearer xoxb-1");
+    assert_eq!(body, "email=a%2Bb%40example.com");
+
+    let (_responder, client) = with(&json!({"ok": false, "error": "user_not_found"})).await;
+    let user = SlackUserId::parse("U1").unwrap();
+    assert!(client.users_info(&token(), &user).await.unwrap().is_none());
+    let (_responder, client) = with(&json!({"ok": true, "user": {"id": "U1"}})).await;
+    let found = client.users_info(&token(), &user).await.unwrap().unwrap();
+    assert_eq!(found.get(), r#"{"id":"U1"}"#);
+}
+
+#[tokio::test]
+async fn opening_a_conversation_gives_its_id() {
+    let (responder, client) = with(&json!({"ok": true, "channel": {"id": "D7"}})).await;
+    let user = SlackUserId::parse("U1").unwrap();
+    let channel = client.conversations_open(&token(), &user).await.unwrap();
+    assert_eq!(channel.as_str(), "D7");
+    let (_, body) = sent(&responder, "content-type: application/json; charset=utf-8");
+    assert_eq!(body, r#"{"users":"U1"}"#);
+}
+
+#[tokio::test]
+async fn a_history_is_read_with_metadata() {
+    let metadata =
+        json!({"event_type": "herald_delivery", "event_payload": {"delivery_id": DELIVERY}});
+    let page = json!({"ok": true, "has_more": false, "messages": [
+        {"ts": "3.0", "bot_id": "B1", "app_id": "A1", "metadata": metadata},
+        {"ts": "2.0", "user": "U1", "text": "a person"}, {"subtype": "odd"},
+    ]});
+    let channel = ChannelId::parse("D7").unwrap();
+    let range = Range { oldest: Some("1.5"), limit: 15, cursor: None };
+    let (responder, client) = with(&page).await;
+    let read = client.conversations_history(&token(), &channel, &range).await.unwrap();
+    let ids: Vec<_> = read.messages.iter().map(|m| (m.ts.as_str(), m.delivery_id)).collect();
+    assert_eq!(ids, [("3.0", DeliveryId::parse(DELIVERY).ok()), ("2.0", None)]);
+    assert_eq!(read.messages[0].app_id.as_deref(), Some("A1"));
+    let (_, body) = sent(&responder, "authorization: Bearer xoxb-1");
+    assert_eq!(body, "channel=D7&limit=15&include_all_metadata=true&oldest=1.5");
+
+    let (responder, client) = with(&page).await;
+    client.conversations_replies(&token(), &channel, "1.0", &range).await.unwrap();
+    let (line, body) = sent(&responder, "authorization: Bearer xoxb-1");
+    assert_eq!(line, "POST /api/conversations.replies HTTP/1.1");
+    assert!(body.contains("&ts=1.0&"), "{body}");
+}
+
+#[tokio::test]
+async fn the_code_is_exchanged_as_the_app_itself() {
+    let secret = Secret::new("shh");
+    let app = App { client_id: "1.2", client_secret: &secret };
+    let (responder, client) = with(&json!({
+        "ok": true, "access_token": "xoxb-new", "scope": "chat:write,users:read", "app_id": "A1",
+        "bot_user_id": "UB", "token_type": "bot", "team": {"id": "T1", "name": "Team"},
+        "enterprise": null, "is_enterprise_install": false, "authed_user": {"id": "U1"},
+    }))
+    .await;
+    let access = client.oauth_v2_access(app, "c0de", "https://a.example/cb").await.unwrap();
+    assert_eq!(access.access_token.expose(), "xoxb-new");
+    assert_eq!(access.scopes, ["chat:write", "users:read"]);
+    assert_eq!(access.team.as_ref().unwrap().id, "T1");
+    assert!(access.enterprise.is_none() && access.refresh_token.is_none());
+    assert!(!format!("{access:?}").contains("xoxb-new"));
+    // "1.2:shh" in base64.
+    let (_, body) = sent(&responder, "authorization: Basic MS4yOnNoaA==");
+    assert_eq!(body, "code=c0de&redirect_uri=https%3A%2F%2Fa.example%2Fcb");
+}
+
+#[tokio::test]
+async fn a_refresh_gives_a_new_pair() {
+    let secret = Secret::new("shh");
+    let app = App { client_id: "1.2", client_secret: &secret };
+    let (responder, client) = with(&json!({
+        "ok": true, "access_token": "xoxe.xoxb-2", "refresh_token": "xoxe-1-2", "team": null,
+        "expires_in": 43200, "enterprise": {"id": "E1"}, "is_enterprise_install": true,
+    }))
+    .await;
+    let access = client.oauth_v2_refresh(app, &Secret::new("xoxe-1-1")).await.unwrap();
+    assert_eq!(access.expires_in.unwrap().as_secs(), 43200);
+    assert_eq!(access.refresh_token.unwrap().expose(), "xoxe-1-2");
+    assert!(access.is_enterprise_install && access.team.is_none());
+    let (_, body) = sent(&responder, "content-type: application/x-www-form-urlencoded");
+    assert_eq!(body, "grant_type=refresh_token&refresh_token=xoxe-1-1");
+}
+
+#[tokio::test]
+async fn whose_a_token_is_and_what_it_holds() {
+    let (_responder, client) = with(&json!({
+        "ok": true, "url": "https://t.example/", "team": "Team", "team_id": "T1", "user": "bot",
+        "user_id": "UB", "bot_id": "B1", "enterprise_id": null,
+    }))
+    .await;
+    let test = client.auth_test(&token()).await.unwrap();
+    assert_eq!(test.team_id.as_deref(), Some("T1"));
+    assert_eq!(test.scopes.unwrap(), ["chat:write", "users:read"]);
+    assert!(test.enterprise_id.is_none() && !test.is_enterprise_install);
+}
+
+#[tokio::test]
+async fn the_consent_page_is_asked_in_slacks_words() {
+    let (responder, client) = with(&json!({})).await;
+    let url = client.authorize_url(&Authorize {
+        client_id: "1.2",
+        scopes: &["chat:write", "users:read"],
+        redirect_uri: "https://a.example/cb",
+        state: "s&t",
+        team_id: None,
+    });
+    let expected = format!(
+        "{}oauth/v2/authorize?client_id=1.2&scope=chat%3Awrite%2Cusers%3Aread\
+         &redirect_uri=https%3A%2F%2Fa.example%2Fcb&state=s%26t",
+        responder.url
+    );
+    assert_eq!(url.as_str(), expected);
+}

@@ -1,0 +1,89 @@
+//! The members of a workspace. Forms throughout: these methods take no JSON.
+
+use serde::Deserialize;
+
+use super::Error;
+use super::answer::Effect;
+use super::client::{Auth, Body, Call, Client};
+use super::wire::{self, MemberJson, Paging};
+use crate::domain::ids::SlackUserId;
+use crate::domain::secret::Secret;
+
+/// One page of users.list. Pages may be short; only the absence of a cursor ends the list.
+#[derive(Debug, Clone)]
+pub struct MembersPage {
+    pub members: Vec<MemberJson>,
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct WirePage {
+    members: Vec<MemberJson>,
+    response_metadata: Option<Paging>,
+}
+
+#[derive(Deserialize)]
+struct WireUser {
+    user: MemberJson,
+}
+
+impl Client {
+    /// One page of at most `limit` members (below 1,000), bots and deactivated people included.
+    /// `team_id` is needed for org-wide installations and ignored for others. A page that is too
+    /// large for the body limit is [`Error::Transient`] with code `body_too_large`: ask for less.
+    /// Of the refusals, `invalid_cursor` means to begin again, `limit_required` to ask for less.
+    pub async fn users_list(
+        &self,
+        token: &Secret,
+        cursor: Option<&str>,
+        limit: u32,
+        team_id: Option<&str>,
+    ) -> Result<MembersPage, Error> {
+        let mut fields = vec![("limit", limit.to_string()), ("include_locale", "true".to_owned())];
+        fields.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        fields.extend(team_id.map(|team| ("team_id", team.to_owned())));
+        let page: WirePage = self.call(read("users.list", token, fields)).await?.value;
+        Ok(MembersPage {
+            members: page.members,
+            next_cursor: wire::next_cursor(page.response_metadata),
+        })
+    }
+
+    /// The member with this e-mail address. None: there is none, or it is deactivated.
+    pub async fn users_lookup_by_email(
+        &self,
+        token: &Secret,
+        email: &str,
+    ) -> Result<Option<MemberJson>, Error> {
+        let call = read("users.lookupByEmail", token, vec![("email", email.to_owned())]);
+        absent(self.call::<WireUser>(call).await.map(|answer| answer.value), "users_not_found")
+    }
+
+    /// The member with this id, deactivated or not. None: no such member.
+    pub async fn users_info(
+        &self,
+        token: &Secret,
+        user: &SlackUserId,
+    ) -> Result<Option<MemberJson>, Error> {
+        let fields =
+            vec![("user", user.as_str().to_owned()), ("include_locale", "true".to_owned())];
+        let call = read("users.info", token, fields);
+        absent(self.call::<WireUser>(call).await.map(|answer| answer.value), "user_not_found")
+    }
+}
+
+fn read<'a>(
+    method: &'static str,
+    token: &'a Secret,
+    fields: Vec<(&'static str, String)>,
+) -> Call<'a> {
+    Call { method, effect: Effect::Repeatable, auth: Auth::Bearer(token), body: Body::Form(fields) }
+}
+
+fn absent(result: Result<WireUser, Error>, none: &str) -> Result<Option<MemberJson>, Error> {
+    match result {
+        Ok(found) => Ok(Some(found.user)),
+        Err(Error::Rejected { code, .. }) if code == none => Ok(None),
+        Err(error) => Err(error),
+    }
+}

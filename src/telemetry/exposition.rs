@@ -1,0 +1,184 @@
+//! The instruments in Prometheus' text format, for `/metrics`.
+
+use opentelemetry::metrics::MeterProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+use super::{Error, Metrics};
+
+/// Keeps what is measured and prints it. Cloning is cheap. One for a process: two do not mix, so
+/// tests can have their own.
+#[derive(Debug, Clone)]
+pub struct Exposition {
+    registry: Registry,
+    provider: SdkMeterProvider,
+    metrics: Metrics,
+}
+
+impl Exposition {
+    pub fn new() -> Result<Self, Error> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            // The table has the names as they are printed.
+            .without_units()
+            .without_counter_suffixes()
+            .without_target_info()
+            .scope_info_enabled(false)
+            .build()
+            .map_err(|error| Error::Metrics(error.to_string()))?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let metrics = Metrics::new(&provider.meter("herald"));
+        Ok(Self { registry, provider, metrics })
+    }
+
+    /// The recorders whose values are printed here.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// The body of `/metrics`. An instrument appears once it recorded something.
+    pub fn text(&self) -> Result<String, Error> {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .map_err(|error| Error::Metrics(error.to_string()))
+    }
+
+    /// Its media type.
+    #[must_use]
+    pub fn content_type(&self) -> &'static str {
+        prometheus::TEXT_FORMAT
+    }
+
+    /// Stops collecting; at the end of the process.
+    pub fn shutdown(&self) -> Result<(), Error> {
+        self.provider.shutdown().map_err(|error| Error::Metrics(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::{INSTRUMENTS, Kind};
+
+    fn values(name: &str, label: usize) -> &'static [&'static str] {
+        INSTRUMENTS.iter().find(|of| of.name == name).unwrap().labels[label].values
+    }
+
+    /// Records every listed value of every label once.
+    fn everything(metrics: &Metrics) {
+        let took = Duration::from_millis(20);
+        for method in values("herald_slack_requests_total", 0) {
+            for outcome in values("herald_slack_requests_total", 1) {
+                metrics.slack_request(method, outcome, took);
+            }
+        }
+        for state in values("herald_deliveries_total", 0) {
+            metrics.deliveries(state, 1);
+        }
+        for result in values("herald_notify_total", 0) {
+            metrics.notify(result);
+        }
+        for kind in values("herald_directory_members", 0) {
+            metrics.directory_members(kind, 7);
+        }
+        for code in values("herald_rpc_requests_total", 1) {
+            metrics.rpc("herald.v1.HeraldService/Notify", code, took);
+        }
+        metrics.delivery_latency(took);
+        metrics.lanes_claimed(3);
+    }
+
+    #[test]
+    fn what_is_printed_is_the_table() {
+        let exposition = Exposition::new().unwrap();
+        everything(&exposition.metrics());
+        let text = exposition.text().unwrap();
+
+        let mut printed: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+        for line in text.lines() {
+            let mut words = line.splitn(4, ' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some("#"), Some("HELP"), Some(name), Some(help)) => {
+                    printed.entry(name).or_default().0 = help;
+                }
+                (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                    printed.entry(name).or_default().1 = kind;
+                }
+                _ => {}
+            }
+        }
+        let table: BTreeMap<&str, (&str, &str)> = INSTRUMENTS
+            .iter()
+            .map(|of| {
+                let kind = match of.kind {
+                    Kind::Counter => "counter",
+                    Kind::Gauge => "gauge",
+                    Kind::Histogram(_) => "histogram",
+                };
+                (of.name, (of.description, kind))
+            })
+            .collect();
+        assert_eq!(printed, table);
+    }
+
+    #[test]
+    fn labels_are_those_of_the_table_and_closed() {
+        let exposition = Exposition::new().unwrap();
+        everything(&exposition.metrics());
+        let text = exposition.text().unwrap();
+        assert!(!text.contains("\"other\""), "a listed value was not recognised:\n{text}");
+        for of in INSTRUMENTS {
+            let expected: BTreeSet<&str> = of.labels.iter().map(|label| label.name).collect();
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let series = line.split(['{', ' ']).next().unwrap();
+                let base = ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|suffix| series.strip_suffix(suffix))
+                    .unwrap_or(series);
+                if base != of.name {
+                    continue;
+                }
+                let found: BTreeSet<&str> = line
+                    .split_once('{')
+                    .map_or("", |(_, rest)| rest.split('}').next().unwrap())
+                    .split(',')
+                    .filter_map(|pair| pair.split_once('=').map(|(name, _)| name))
+                    .filter(|name| *name != "le")
+                    .collect();
+                assert_eq!(found, expected, "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_outside_the_list_is_other() {
+        let exposition = Exposition::new().unwrap();
+        exposition.metrics().notify("somebody@example.com");
+        let text = exposition.text().unwrap();
+        assert!(text.contains("herald_notify_total{result=\"other\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn two_expositions_do_not_mix() {
+        let (one, two) = (Exposition::new().unwrap(), Exposition::new().unwrap());
+        one.metrics().lanes_claimed(1);
+        assert!(one.text().unwrap().contains("herald_lanes_claimed_total 1"));
+        assert!(!two.text().unwrap().contains("herald_lanes_claimed_total"));
+        Metrics::unobserved().lanes_claimed(1);
+    }
+
+    #[test]
+    fn units_and_buckets_arrive() {
+        let exposition = Exposition::new().unwrap();
+        exposition.metrics().slack_request("users.list", "ok", Duration::from_millis(20));
+        let text = exposition.text().unwrap();
+        let line =
+            "herald_slack_request_duration_seconds_bucket{method=\"users.list\",le=\"0.025\"} 1";
+        assert!(text.contains(line), "{text}");
+    }
+}

@@ -1,0 +1,194 @@
+//! Everything that is measured, in one table. `docs` and `/metrics` repeat it; a test compares.
+//!
+//! Labels are closed: each has a list of values, and a value outside it is counted as `other`, so
+//! no tenant, person or text from outside can become a time series (invariant I12).
+
+/// What a label may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label {
+    /// Its name at `/metrics`.
+    pub name: &'static str,
+    /// Its values. Empty: names of our own gRPC methods, which the protos close.
+    pub values: &'static [&'static str],
+}
+
+/// How an instrument counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// The current value.
+    Gauge,
+    /// A distribution over these upper bounds.
+    Histogram(&'static [f64]),
+}
+
+/// One instrument.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Instrument {
+    /// Its name at `/metrics`, verbatim.
+    pub name: &'static str,
+    /// Its unit in UCUM: `s`, `{request}`.
+    pub unit: &'static str,
+    pub kind: Kind,
+    pub labels: &'static [Label],
+    /// One sentence for the reader of a dashboard.
+    pub description: &'static str,
+}
+
+/// Seconds of one call: from a cached answer to Slack's time-out.
+const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Seconds from acceptance to Slack: at once, up to the default expiry's neighbourhood.
+const LATENCY_SECONDS: &[f64] =
+    &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
+
+const SLACK_METHOD: Label = Label {
+    name: "method",
+    values: &[
+        "auth.test",
+        "chat.postMessage",
+        "conversations.history",
+        "conversations.open",
+        "conversations.replies",
+        "oauth.v2.access",
+        "users.info",
+        "users.list",
+        "users.lookupByEmail",
+    ],
+};
+const RPC_METHOD: Label = Label { name: "method", values: &[] };
+
+pub(super) const SLACK_REQUESTS: Instrument = Instrument {
+    name: "herald_slack_requests_total",
+    unit: "{request}",
+    kind: Kind::Counter,
+    labels: &[
+        SLACK_METHOD,
+        Label {
+            name: "outcome",
+            values: &[
+                "ok",
+                "throttled",
+                "unauthorized",
+                "missing_scope",
+                "rejected",
+                "transient",
+                "unknown",
+            ],
+        },
+    ],
+    description: "Calls to Slack, by method and by what came of them.",
+};
+pub(super) const SLACK_SECONDS: Instrument = Instrument {
+    name: "herald_slack_request_duration_seconds",
+    unit: "s",
+    kind: Kind::Histogram(CALL_SECONDS),
+    labels: &[SLACK_METHOD],
+    description: "Time of one call to Slack, its answer's body included.",
+};
+pub(super) const DELIVERIES: Instrument = Instrument {
+    name: "herald_deliveries_total",
+    unit: "{delivery}",
+    kind: Kind::Counter,
+    labels: &[Label {
+        name: "state",
+        values: &[
+            "resolving",
+            "held",
+            "collected",
+            "pending",
+            "sending",
+            "unknown",
+            "sent",
+            "failed",
+            "expired",
+            "suppressed",
+            "canceled",
+            "parked",
+            "unreachable",
+        ],
+    }],
+    description: "Deliveries that came into a state.",
+};
+pub(super) const NOTIFY: Instrument = Instrument {
+    name: "herald_notify_total",
+    unit: "{call}",
+    kind: Kind::Counter,
+    labels: &[Label {
+        name: "result",
+        values: &["accepted", "replayed", "conflict", "refused", "failed"],
+    }],
+    description: "Calls of Notify, by what they were answered.",
+};
+pub(super) const DELIVERY_LATENCY: Instrument = Instrument {
+    name: "herald_delivery_latency_seconds",
+    unit: "s",
+    kind: Kind::Histogram(LATENCY_SECONDS),
+    labels: &[],
+    description: "Time from a delivery's being due to Slack's having stored it.",
+};
+pub(super) const DIRECTORY_MEMBERS: Instrument = Instrument {
+    name: "herald_directory_members",
+    unit: "{member}",
+    kind: Kind::Gauge,
+    labels: &[Label { name: "kind", values: &["matchable", "no_email", "deactivated", "bot"] }],
+    description: "Slack members in the directories this replica holds in memory.",
+};
+pub(super) const LANES_CLAIMED: Instrument = Instrument {
+    name: "herald_lanes_claimed_total",
+    unit: "{lane}",
+    kind: Kind::Counter,
+    labels: &[],
+    description: "Lanes this replica claimed.",
+};
+pub(super) const RPC_REQUESTS: Instrument = Instrument {
+    name: "herald_rpc_requests_total",
+    unit: "{request}",
+    kind: Kind::Counter,
+    labels: &[
+        RPC_METHOD,
+        Label {
+            name: "code",
+            values: &[
+                "OK",
+                "CANCELLED",
+                "UNKNOWN",
+                "INVALID_ARGUMENT",
+                "DEADLINE_EXCEEDED",
+                "NOT_FOUND",
+                "ALREADY_EXISTS",
+                "PERMISSION_DENIED",
+                "RESOURCE_EXHAUSTED",
+                "FAILED_PRECONDITION",
+                "ABORTED",
+                "OUT_OF_RANGE",
+                "UNIMPLEMENTED",
+                "INTERNAL",
+                "UNAVAILABLE",
+                "DATA_LOSS",
+                "UNAUTHENTICATED",
+            ],
+        },
+    ],
+    description: "gRPC calls, by method and status code.",
+};
+pub(super) const RPC_SECONDS: Instrument = Instrument {
+    name: "herald_rpc_duration_seconds",
+    unit: "s",
+    kind: Kind::Histogram(CALL_SECONDS),
+    labels: &[RPC_METHOD],
+    description: "Time of one gRPC call.",
+};
+
+/// All of them.
+pub const INSTRUMENTS: &[Instrument] = &[
+    SLACK_REQUESTS,
+    SLACK_SECONDS,
+    DELIVERIES,
+    NOTIFY,
+    DELIVERY_LATENCY,
+    DIRECTORY_MEMBERS,
+    LANES_CLAIMED,
+    RPC_REQUESTS,
+    RPC_SECONDS,
+];

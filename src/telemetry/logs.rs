@@ -1,0 +1,146 @@
+//! Where log lines go and what they look like: standard error, as text or one JSON object a line.
+
+use serde::{Deserialize, Serialize};
+use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::Error;
+
+/// Crates whose verbose levels write request headers, bodies or SQL values (invariant I12), and
+/// the most they may say. No filter reaches further.
+const KEPT_QUIET: &[(&str, Level)] = &[
+    ("h2", Level::INFO),
+    ("hyper", Level::INFO),
+    ("hyper_util", Level::INFO),
+    ("reqwest", Level::INFO),
+    ("rustls", Level::INFO),
+    ("sea_orm", Level::WARN),
+    ("sea_orm_migration", Level::WARN),
+    ("sqlx", Level::WARN),
+    ("tonic", Level::INFO),
+    ("tower", Level::INFO),
+];
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For log collectors: one JSON object a line, fields flattened.
+    Json,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `text` (default) or `json`.
+    pub format: Format,
+    /// Which lines: tracing-subscriber's filter syntax, such as `info,herald=debug`. Default
+    /// `info`. Crates that would write headers or values stay quiet whatever it says.
+    pub filter: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { format: Format::Text, filter: "info".to_owned() }
+    }
+}
+
+/// Sends log lines to standard error from here on, in the whole process. Call once.
+pub fn init(config: &Config) -> Result<(), Error> {
+    subscriber(config, std::io::stderr)?.try_init().map_err(|_| Error::AlreadySet)
+}
+
+fn subscriber<W>(config: &Config, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, Error>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = fmt::layer().with_ansi(false).with_writer(writer);
+    let lines = match config.format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let wanted = filter(&config.filter)?.and(filter_fn(may_speak));
+    Ok(Box::new(tracing_subscriber::registry().with(lines.with_filter(wanted))))
+}
+
+fn filter(text: &str) -> Result<EnvFilter, Error> {
+    // EnvFilter reads an empty text as "errors only"; say so rather than lose lines.
+    if text.trim().is_empty() {
+        return Err(Error::Filter(text.to_owned()));
+    }
+    EnvFilter::try_new(text).map_err(|_| Error::Filter(text.to_owned()))
+}
+
+fn may_speak(about: &Metadata<'_>) -> bool {
+    let target = about.target();
+    let krate = target.split_once("::").map_or(target, |(krate, _)| krate);
+    KEPT_QUIET.iter().find(|(name, _)| *name == krate).is_none_or(|(_, most)| about.level() <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(config: &Config, act: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = subscriber(config, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, act);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_flat_fields() {
+        let config = Config { format: Format::Json, ..Config::default() };
+        let text = written(&config, || tracing::info!(count = 3, "refreshed"));
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(line["message"], "refreshed");
+        assert_eq!(line["count"], 3);
+    }
+
+    #[test]
+    fn no_filter_makes_the_transport_talk() {
+        let config =
+            Config { filter: "trace,hyper=trace,h2::codec=trace".to_owned(), ..Config::default() };
+        let text = written(&config, || {
+            tracing::debug!(target: "hyper", "headers");
+            tracing::trace!(target: "h2::codec", "frame");
+            tracing::debug!(target: "sqlx::query", "values");
+            tracing::trace!("ours");
+        });
+        assert!(text.contains("ours"), "{text}");
+        assert!(!["headers", "frame", "values"].iter().any(|word| text.contains(word)), "{text}");
+    }
+
+    #[test]
+    fn a_broken_filter_is_refused_with_a_sentence() {
+        for text in ["", "herald=loudest", "a=b=c"] {
+            let error = filter(text).unwrap_err();
+            assert!(error.to_string().contains("is not a log filter"), "{error}");
+        }
+    }
+}

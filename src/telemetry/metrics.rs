@@ -1,0 +1,120 @@
+//! One typed recorder for each instrument of the table, through OpenTelemetry's API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, NoopMeterProvider};
+
+use super::instruments::{self, Instrument, Kind, Label};
+
+/// What a label says when the value is not on its list.
+const OTHER: &str = "other";
+
+/// Records what happens. Cloning is cheap; every clone writes to the same instruments.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Recorders>);
+
+#[derive(Debug)]
+struct Recorders {
+    slack_requests: Counter<u64>,
+    slack_seconds: Histogram<f64>,
+    deliveries: Counter<u64>,
+    notify: Counter<u64>,
+    delivery_latency: Histogram<f64>,
+    directory_members: Gauge<u64>,
+    lanes_claimed: Counter<u64>,
+    rpc_requests: Counter<u64>,
+    rpc_seconds: Histogram<f64>,
+}
+
+impl Metrics {
+    /// Instruments of `meter`; [`super::Exposition::metrics`] has one that is printed.
+    #[must_use]
+    pub fn new(meter: &Meter) -> Self {
+        Self(Arc::new(Recorders {
+            slack_requests: counter(meter, &instruments::SLACK_REQUESTS),
+            slack_seconds: histogram(meter, &instruments::SLACK_SECONDS),
+            deliveries: counter(meter, &instruments::DELIVERIES),
+            notify: counter(meter, &instruments::NOTIFY),
+            delivery_latency: histogram(meter, &instruments::DELIVERY_LATENCY),
+            directory_members: gauge(meter, &instruments::DIRECTORY_MEMBERS),
+            lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
+            rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
+            rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
+        }))
+    }
+
+    /// Recorders that keep nothing, for tools and tests that nobody scrapes.
+    #[must_use]
+    pub fn unobserved() -> Self {
+        Self::new(&NoopMeterProvider::new().meter("herald"))
+    }
+
+    /// One call to Slack ended.
+    pub fn slack_request(&self, method: &'static str, outcome: &'static str, took: Duration) {
+        let labels = labelled(&instruments::SLACK_REQUESTS, [method, outcome]);
+        self.0.slack_requests.add(1, &labels);
+        self.0.slack_seconds.record(took.as_secs_f64(), &labels[..1]);
+    }
+
+    /// `count` deliveries came into `state` (`domain::delivery::State::code`).
+    pub fn deliveries(&self, state: &'static str, count: u64) {
+        self.0.deliveries.add(count, &labelled(&instruments::DELIVERIES, [state]));
+    }
+
+    /// One call of Notify was answered with `result`.
+    pub fn notify(&self, result: &'static str) {
+        self.0.notify.add(1, &labelled(&instruments::NOTIFY, [result]));
+    }
+
+    /// One delivery was stored by Slack, `after` it was due.
+    pub fn delivery_latency(&self, after: Duration) {
+        self.0.delivery_latency.record(after.as_secs_f64(), &[]);
+    }
+
+    /// How many members of `kind` the directories in memory hold now, all together.
+    pub fn directory_members(&self, kind: &'static str, count: u64) {
+        let labels = labelled(&instruments::DIRECTORY_MEMBERS, [kind]);
+        self.0.directory_members.record(count, &labels);
+    }
+
+    /// `count` lanes were claimed.
+    pub fn lanes_claimed(&self, count: u64) {
+        self.0.lanes_claimed.add(count, &[]);
+    }
+
+    /// One gRPC call ended. `method` is a name of the protos (`herald.v1.HeraldService/Notify`),
+    /// never a path as a client wrote it; `code` the status in capitals (`NOT_FOUND`).
+    pub fn rpc(&self, method: &'static str, code: &'static str, took: Duration) {
+        let labels = labelled(&instruments::RPC_REQUESTS, [method, code]);
+        self.0.rpc_requests.add(1, &labels);
+        self.0.rpc_seconds.record(took.as_secs_f64(), &labels[..1]);
+    }
+}
+
+fn counter(meter: &Meter, of: &Instrument) -> Counter<u64> {
+    meter.u64_counter(of.name).with_unit(of.unit).with_description(of.description).build()
+}
+
+fn gauge(meter: &Meter, of: &Instrument) -> Gauge<u64> {
+    meter.u64_gauge(of.name).with_unit(of.unit).with_description(of.description).build()
+}
+
+fn histogram(meter: &Meter, of: &Instrument) -> Histogram<f64> {
+    let builder = meter.f64_histogram(of.name).with_unit(of.unit).with_description(of.description);
+    match of.kind {
+        Kind::Histogram(bounds) => builder.with_boundaries(bounds.to_vec()).build(),
+        Kind::Counter | Kind::Gauge => builder.build(),
+    }
+}
+
+fn labelled<const N: usize>(of: &Instrument, values: [&'static str; N]) -> [KeyValue; N] {
+    std::array::from_fn(|at| match of.labels.get(at) {
+        Some(Label { name, values: closed }) => {
+            let known = closed.is_empty() || closed.contains(&values[at]);
+            KeyValue::new(*name, if known { values[at] } else { OTHER })
+        }
+        None => KeyValue::new(OTHER, OTHER),
+    })
+}

@@ -1,0 +1,38 @@
+//! The deployment's Slack app.
+
+use serde::Deserialize;
+
+use crate::domain::secret::Secret;
+use crate::slack;
+
+/// The Slack app that tenants share (`[app]`): from "Basic Information" of the app's settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The app's client id. Needed to connect workspaces.
+    pub client_id: String,
+    /// The app's client secret. Needed to connect workspaces.
+    pub client_secret: Secret,
+    /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
+    pub scopes: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client_id: String::new(),
+            client_secret: Secret::new(""),
+            scopes: super::scopes::all().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Config {
+    /// `None` where the operator has not configured an app.
+    pub(super) fn credentials(&self) -> Option<slack::App<'_>> {
+        if self.client_id.is_empty() || self.client_secret.is_empty() {
+            return None;
+        }
+        Some(slack::App { client_id: &self.client_id, client_secret: &self.client_secret })
+    }
+}

@@ -1,0 +1,114 @@
+//! What Herald asks Slack for a workspace, each inside its budget.
+
+use std::time::Duration;
+
+use super::{Error, Method, Workspaces};
+use crate::domain::delivery::Outcome;
+use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
+use crate::slack::{MemberJson, MembersPage, MessagesPage, PostMessage, Range};
+use crate::store::Installation;
+
+/// How long an interactive question waits for its budget.
+const INTERACTIVE: Duration = Duration::from_secs(5);
+
+impl Workspaces {
+    /// The installation, dead or alive.
+    pub async fn installation(&self, id: InstallationId) -> Result<Option<Installation>, Error> {
+        Ok(self.store.installation(id).await?)
+    }
+
+    /// One page of members, all kinds (`users.list`). Waits at most `patience` for the budget.
+    pub async fn users_page(
+        &self,
+        id: InstallationId,
+        cursor: Option<&str>,
+        limit: u32,
+        patience: Duration,
+    ) -> Result<MembersPage, Error> {
+        let team = self.installation(id).await?.and_then(|installation| installation.team_id);
+        self.call(id, Method::UsersList, patience, async |slack, token| {
+            slack.users_list(token, cursor, limit, team.as_deref()).await
+        })
+        .await
+    }
+
+    /// The member with this address; `None` where there is none, or they are deactivated.
+    pub async fn lookup_by_email(
+        &self,
+        id: InstallationId,
+        email: &str,
+    ) -> Result<Option<MemberJson>, Error> {
+        self.call(id, Method::UsersLookupByEmail, INTERACTIVE, async |slack, token| {
+            slack.users_lookup_by_email(token, email).await
+        })
+        .await
+    }
+
+    /// The member with this id, as Slack has it now.
+    pub async fn user_info(
+        &self,
+        id: InstallationId,
+        user: &SlackUserId,
+    ) -> Result<Option<MemberJson>, Error> {
+        self.call(id, Method::UsersInfo, INTERACTIVE, async |slack, token| {
+            slack.users_info(token, user).await
+        })
+        .await
+    }
+
+    /// The bot's conversation with one person; always the same one.
+    pub async fn open_conversation(
+        &self,
+        id: InstallationId,
+        user: &SlackUserId,
+    ) -> Result<ChannelId, Error> {
+        self.call(id, Method::ConversationsOpen, INTERACTIVE, async |slack, token| {
+            slack.conversations_open(token, user).await
+        })
+        .await
+    }
+
+    /// One page of a conversation, newest first, with our metadata. Never waits for the budget:
+    /// [`Error::Busy`] says when to come back.
+    pub async fn history(
+        &self,
+        id: InstallationId,
+        channel: &ChannelId,
+        range: &Range<'_>,
+    ) -> Result<MessagesPage, Error> {
+        self.call(id, Method::ConversationsHistory, Duration::ZERO, async |slack, token| {
+            slack.conversations_history(token, channel, range).await
+        })
+        .await
+    }
+
+    /// How long posting to this workspace is paused; zero: go ahead. Takes nothing from a budget.
+    pub async fn post_permit(&self, id: InstallationId) -> Result<Duration, Error> {
+        Ok(self.store.pause_left(id, Method::ChatPostMessage.name()).await?)
+    }
+
+    /// Posts once. The outcome is a value, also when Slack refuses; what it says about limits and
+    /// tokens is recorded for all replicas. An error means that nothing was sent.
+    pub async fn post(
+        &self,
+        id: InstallationId,
+        message: &PostMessage<'_>,
+    ) -> Result<Outcome, Error> {
+        let token = self.token(id).await?;
+        let outcome = self.slack.chat_post_message(&token.secret, message).await;
+        // The message may be out: a failure to record must not turn its outcome into an error.
+        let recorded = match &outcome {
+            Outcome::Throttled { after } => {
+                self.store.pause(id, Method::ChatPostMessage.name(), *after).await
+            }
+            Outcome::Unauthorized { code } => {
+                self.died(id, token.version, code).await
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = recorded {
+            tracing::warn!(workspace = %id, %error, "what Slack said about its limits was not recorded");
+        }
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,130 @@
+//! A connected installation: its token, its budgets, the call, and what Slack's refusals mean for
+//! it. The only caller of `slack`'s methods, so every replica keeps the same limits.
+//!
+//! A 429 pauses its method of this workspace for all replicas, a dead token stops the workspace
+//! until it is connected again; both are recorded here, whoever made the call.
+
+mod budget;
+mod config;
+mod connect;
+mod methods;
+pub mod scopes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use budget::Method;
+pub use config::Config;
+pub use connect::{ConnectError, Granted};
+
+use crate::domain::ids::InstallationId;
+use crate::domain::secret::Secret;
+use crate::slack;
+use crate::store::{self, Store};
+
+/// Calls Slack on behalf of connected workspaces. Cheap to clone.
+#[derive(Clone)]
+pub struct Workspaces {
+    store: Store,
+    slack: slack::Client,
+    config: Arc<Config>,
+}
+
+/// Why a call for a workspace did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// See [`store::Error`].
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Slack refused, or did not answer; see [`slack::Error`].
+    #[error(transparent)]
+    Slack(slack::Error),
+    /// The token is dead: nothing works until the workspace is connected again.
+    #[error("the workspace must be connected again ({code})")]
+    Reconnect { code: String },
+    /// The budget of this method is spent for longer than the caller would wait.
+    #[error("the rate limit allows the next call in {} ms", after.as_millis())]
+    Busy { after: Duration },
+    /// There is no such installation.
+    #[error("there is no such workspace")]
+    Unknown,
+}
+
+impl Workspaces {
+    pub fn new(store: Store, slack: slack::Client, config: Config) -> Self {
+        Self { store, slack, config: Arc::new(config) }
+    }
+
+    /// What Slack-dictated and lease durations are multiplied by.
+    pub fn time_scale(&self) -> f64 {
+        self.slack.time_scale()
+    }
+
+    async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
+        let Some(installation) = self.store.installation(id).await? else {
+            return Err(Error::Unknown);
+        };
+        if installation.state == store::InstallationState::Dead {
+            let code = installation.state_reason.unwrap_or_else(|| "token_revoked".to_owned());
+            return Err(Error::Reconnect { code });
+        }
+        Ok(self.store.token(id).await?)
+    }
+
+    /// One call inside its budget. Waits at most `patience` for the budget; what Slack answers
+    /// about limits and tokens is recorded before it is returned.
+    async fn call<T>(
+        &self,
+        id: InstallationId,
+        method: Method,
+        patience: Duration,
+        call: impl AsyncFnOnce(&slack::Client, &Secret) -> Result<T, slack::Error>,
+    ) -> Result<T, Error> {
+        let token = self.token(id).await?;
+        let interval = method.interval().mul_f64(self.time_scale());
+        let wait = self.store.reserve(id, method.name(), interval).await?.wait;
+        if wait > patience {
+            return Err(Error::Busy { after: wait });
+        }
+        tokio::time::sleep(wait).await;
+        match call(&self.slack, &token.secret).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(self.record(id, method, token.version, error).await?),
+        }
+    }
+
+    /// Records what an error means for everybody; returns it as this module's.
+    async fn record(
+        &self,
+        id: InstallationId,
+        method: Method,
+        token_version: i64,
+        error: slack::Error,
+    ) -> Result<Error, Error> {
+        match error {
+            slack::Error::Throttled { after } => {
+                self.store.pause(id, method.name(), after).await?;
+                tracing::info!(workspace = %id, method = method.name(), ?after, "Slack asks to wait");
+                Ok(Error::Slack(slack::Error::Throttled { after }))
+            }
+            slack::Error::Unauthorized { code } => {
+                self.died(id, token_version, &code).await?;
+                Ok(Error::Reconnect { code })
+            }
+            other => Ok(Error::Slack(other)),
+        }
+    }
+
+    /// The token is dead: stop this workspace, unless it was connected again meanwhile.
+    async fn died(
+        &self,
+        id: InstallationId,
+        token_version: i64,
+        code: &str,
+    ) -> Result<(), store::Error> {
+        if self.store.mark_installation_dead(id, token_version, code).await? {
+            tracing::warn!(workspace = %id, code, "the workspace must be connected again");
+        }
+        Ok(())
+    }
+}
