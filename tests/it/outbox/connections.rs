@@ -20,16 +20,12 @@ const SHORT: Duration = Duration::from_millis(200);
 /// A worker that does not care when it fails: what it leaves is found by the next claim.
 async fn serve(store: &Store, claim: &LaneClaim) -> Result<(), Error> {
     let Some(head) = store.head(claim).await? else { return Ok(()) };
-    match head.state {
-        State::Pending => {
-            if store.intend(claim, head.delivery, SHORT).await?.is_none() {
-                return Ok(());
-            }
-        }
-        State::Sending => {
-            store.recover(claim, head.delivery).await?;
-        }
-        _ => {}
+    if head.state == State::Sending {
+        store.recover(claim, head.delivery).await?;
+    }
+    let intends = head.state == State::Pending;
+    if intends && store.intend(claim, head.delivery, SHORT).await?.is_none() {
+        return Ok(());
     }
     store.settle(claim, head.delivery, &delivered(), None).await.map(drop)
 }
