@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sea_orm::Value;
+use tracing::Instrument as _;
 
 use super::deliveries::Kind;
 use super::notifications::place;
@@ -125,7 +126,8 @@ impl Store {
     /// the same call again, with the same request id, finds out.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
         let store = self.clone();
-        let task = tokio::spawn(async move { store.accept_whole(accept).await });
+        let whole = async move { store.accept_whole(accept).await };
+        let task = tokio::spawn(whole.in_current_span());
         task.await.map_err(|_| Error::Bug("accepting a notification panicked".into()))?
     }
 

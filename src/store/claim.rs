@@ -54,6 +54,9 @@ pub struct Head {
     pub crashes: u32,
     /// What `accept` was given as content.
     pub content: Option<Vec<u8>>,
+    /// There is content and it does not open (altered, moved, or its key is gone): settle the
+    /// delivery as failed, so that it does not block its lane.
+    pub damaged: bool,
     /// When the intent of the last request was committed, where its outcome is not known.
     pub sending_since: Option<Timestamp>,
     pub due_at: Timestamp,
@@ -115,7 +118,8 @@ impl Store {
     }
 
     /// Gives the lane back; it comes up again when its first delivery is due, but not before
-    /// `next` has passed. `false`: the claim is stale and nothing changed.
+    /// `next` has passed. Not while a request is under way: the next holder would find the
+    /// delivery in `Sending` and count a crash. `false`: the claim is stale and nothing changed.
     pub async fn release(&self, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
         self.transaction(|tx| scoped(release_within(tx, claim, next))).await
     }
@@ -138,6 +142,7 @@ impl Store {
             probes: columns.count()?,
             crashes: columns.count()?,
             content: columns.take()?,
+            damaged: false,
             sending_since: columns.optional_time()?,
             due_at: columns.time()?,
             expires_at: columns.time()?,
@@ -149,7 +154,14 @@ impl Store {
         if let Some(sealed) = head.content.take() {
             let row = delivery.to_string();
             let place = Place { table: "deliveries", row: &row, column: "content" };
-            head.content = Some(self.open_column(&head.tenant, &place, &sealed).await?);
+            match self.open_column(&head.tenant, &place, &sealed).await {
+                Ok(content) => head.content = Some(content),
+                Err(error @ Error::Sealed(_)) => {
+                    tracing::error!(%error, %delivery, "The content of a delivery does not open.");
+                    head.damaged = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok((head, columns.time()?))
     }

@@ -16,31 +16,31 @@ use crate::domain::ids::{ChannelId, DeliveryId, InstallationId};
 use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
 
-/// What became of the head of a lane. In brackets: the states from which it is allowed.
+/// What became of the head of a lane. In parentheses: the states from which it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settle {
-    /// Slack stored it [sending, unknown].
+    /// Slack stored it (sending, unknown).
     Delivered { channel: ChannelId, ts: String },
-    /// It failed for good [pending, sending, unknown].
+    /// It failed for good (pending, sending, unknown).
     Failed { reason: Failure, code: Option<String> },
-    /// It is set aside for an operator [pending, sending, unknown].
+    /// It is set aside for an operator (pending, sending, unknown).
     Parked { reason: Failure, code: Option<String> },
-    /// Certainly not stored: pending again; the attempt counts [sending, unknown].
+    /// Certainly not stored: pending again; the attempt counts (sending, unknown).
     Retry { after: Duration, code: String },
-    /// Throttled: pending again; the attempt does not count [sending].
+    /// Throttled: pending again; the attempt does not count (sending).
     Wait { after: Duration, scope: WaitScope },
     /// The installation's token is dead: the lane sleeps until [`Store::wake_installation`]; the
-    /// attempt does not count [pending, sending; unknown stays unknown].
+    /// attempt does not count (pending, sending; unknown stays unknown).
     Paused { code: String },
-    /// Slack may have stored it: unknown; history is read after this time [sending, unknown].
+    /// Slack may have stored it: unknown; history is read after this time (sending, unknown).
     Probe { after: Duration, code: String },
-    /// The request was never written: pending again at once; the attempt does not count [sending].
+    /// The request was never written: pending again at once; the attempt does not count (sending).
     NotWritten,
-    /// It ends before any request [pending].
+    /// It ends before any request (pending).
     Ended(End),
-    /// A budget is spent: looked at again then; nothing is spent [pending].
+    /// A budget is spent: looked at again then; nothing is spent (pending).
     Deferred { until: Timestamp },
-    /// The person is another member than was thought: to the tail of that member's lane [pending].
+    /// The person is another member than was thought: to the tail of that member's lane (pending).
     Moved { installation: InstallationId, lane: String },
 }
 

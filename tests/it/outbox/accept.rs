@@ -3,10 +3,10 @@
 use futures_util::future::join_all;
 use herald::domain::ids::{Principal, SlackUserId, UserId};
 use herald::domain::person::Person;
-use herald::domain::reason::{NoMatch, Suppression};
+use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accepted, End, Target};
+use herald::store::{Accepted, End, Settle, Target};
 use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::{call, delivery, installation, lane, post, tenant, total};
@@ -185,7 +185,7 @@ async fn what_is_personal_is_sealed() {
 }
 
 #[tokio::test]
-async fn content_that_was_moved_to_another_delivery_does_not_open() {
+async fn content_that_was_moved_does_not_open_and_does_not_block() {
     for store in test_stores().await {
         let (one, two) = (post(&store, "U1").await, post(&store, "U2").await);
         let sql = format!(
@@ -193,11 +193,15 @@ async fn content_that_was_moved_to_another_delivery_does_not_open() {
              WHERE id = '{two}'"
         );
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        let mut opened = 0;
         for claim in store.claim_lanes(10, super::LEASE).await.unwrap() {
-            assert_eq!(claim.installation, installation());
-            opened += u32::from(store.head(&claim).await.is_ok());
+            let head = store.head(&claim).await.unwrap().unwrap();
+            assert_eq!(
+                (head.damaged, head.content.is_none()),
+                (head.delivery == two, head.damaged)
+            );
+            let failed = Settle::Failed { reason: Failure::Template, code: None };
+            assert!(store.settle(&claim, head.delivery, &failed, None).await.unwrap());
         }
-        assert_eq!(opened, 1);
+        assert_eq!(store.next_due().await.unwrap(), None);
     }
 }

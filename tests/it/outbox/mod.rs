@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod accept;
+mod connections;
 mod fencing;
 mod history;
 mod lanes;

@@ -15,7 +15,7 @@ use crate::support::store::{TestStore, test_stores};
 
 const LANES: usize = 3;
 const CALLERS: usize = 4;
-const CALLS: usize = 60;
+const CALLS: usize = 30;
 
 /// What the workers saw, to be checked by whoever sees it.
 #[derive(Default)]

@@ -1,0 +1,87 @@
+//! The database's connections are killed under load: nothing accepted is lost, nothing is settled
+//! twice, everything ends (I1, I3, I6, I14; faults.md 8 and 9). PostgreSQL alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use herald::domain::delivery::State;
+use herald::store::{Accepted, Backend, Error, LaneClaim, Store};
+use sea_orm::ConnectionTrait as _;
+
+use super::{call, delivered, delivery, lane, tenant, total};
+use crate::support::store::{TestStore, test_stores};
+
+const CALLS: usize = 60;
+const LANES: usize = 4;
+/// Short: claims whose settle failed come up again soon.
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A worker that does not care when it fails: what it leaves is found by the next claim.
+async fn serve(store: &Store, claim: &LaneClaim) -> Result<(), Error> {
+    let Some(head) = store.head(claim).await? else { return Ok(()) };
+    if head.state == State::Sending {
+        store.recover(claim, head.delivery).await?;
+    }
+    let intends = head.state == State::Pending;
+    if intends && store.intend(claim, head.delivery, SHORT).await?.is_none() {
+        return Ok(());
+    }
+    store.settle(claim, head.delivery, &delivered(), None).await.map(drop)
+}
+
+async fn storm(store: &TestStore) {
+    let over = Arc::new(AtomicBool::new(false));
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (store, over) = (store.replica().await, over.clone());
+        workers.spawn(async move {
+            while !over.load(Ordering::SeqCst) {
+                for claim in store.claim_lanes(2, SHORT).await.unwrap_or_default() {
+                    serve(&store, &claim).await.ok();
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let raw = store.raw().await;
+    for number in 0..CALLS {
+        let recipients = (0..LANES).map(|to| delivery(lane(&format!("U{to}")))).collect();
+        let call = call(&format!("r{number}"), recipients);
+        if number % 5 == 0 {
+            let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE datname = current_database() AND pid <> pg_backend_pid()";
+            raw.execute_unprepared(kill).await.unwrap();
+        }
+        // As a caller would: whatever the error, the same call until there is an answer.
+        loop {
+            match store.accept(call.clone()).await {
+                Ok(Accepted::New { .. } | Accepted::Replayed { .. }) => break,
+                Ok(Accepted::Mismatch) => panic!("the same call, another payload"),
+                Err(Error::Unavailable(_) | Error::Contended(_)) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    let in_progress = ["pending", "sending", "unknown"];
+    loop {
+        let counts = store.counts(&tenant()).await.unwrap_or_default();
+        if !counts.is_empty() && !in_progress.iter().any(|state| counts.contains_key(state)) {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    over.store(true, Ordering::SeqCst);
+    workers.join_all().await;
+    assert_eq!(total(store).await, i64::try_from(CALLS * LANES).unwrap());
+    assert_eq!(store.repair_lanes().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn killed_connections_lose_nothing() {
+    for store in test_stores().await {
+        if store.backend() == Backend::Postgres {
+            tokio::time::timeout(Duration::from_secs(120), storm(&store)).await.unwrap();
+        }
+    }
+}
