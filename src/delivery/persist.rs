@@ -44,8 +44,5 @@ impl Delivery {
 
 /// Whether time alone can mend it.
 fn passes(error: &store::Error) -> bool {
-    matches!(
-        error,
-        store::Error::Unavailable(_) | store::Error::Contended(_) | store::Error::Full
-    )
+    matches!(error, store::Error::Unavailable(_) | store::Error::Contended(_) | store::Error::Full)
 }

@@ -43,8 +43,7 @@ impl Delivery {
             return self.inner.store.release(claim, after).await.map(drop);
         }
         let policy = &self.inner.timing.policy;
-        let step =
-            next_after_probe(&probe, looks, head.attempt, head.now, rand::random(), policy);
+        let step = next_after_probe(&probe, looks, head.attempt, head.now, rand::random(), policy);
         self.settle(turn, settle_of(step, head.now), None).await
     }
 
@@ -74,8 +73,7 @@ impl Delivery {
         let since = ts(head.sending_since.unwrap_or(head.created_at).minus(SKEW));
         let mut cursor: Option<String> = None;
         for _ in 0..PAGES {
-            let range =
-                Range { oldest: Some(&since), limit: PAGE, cursor: cursor.as_deref() };
+            let range = Range { oldest: Some(&since), limit: PAGE, cursor: cursor.as_deref() };
             let page = self.inner.workspaces.history(claim.installation, &channel, &range).await;
             let page = match page {
                 Ok(page) => page,

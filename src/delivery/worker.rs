@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::checks::{Connected, Facts, Recipient, verdict};
 use super::Delivery;
+use super::checks::{Connected, Facts, Recipient, verdict};
 use crate::directory::View;
 use crate::domain::delivery::{Outcome, State, Step, next};
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SlackUserId};
@@ -189,9 +189,8 @@ impl Delivery {
         )?;
         let connected = installation.map(|installation| Connected {
             installation: installation.id,
-            dead: (installation.state == InstallationState::Dead).then(|| {
-                installation.state_reason.unwrap_or_else(|| "token_revoked".to_owned())
-            }),
+            dead: (installation.state == InstallationState::Dead)
+                .then(|| installation.state_reason.unwrap_or_else(|| "token_revoked".to_owned())),
         });
         let member = head.user.as_ref().and_then(|_| SlackUserId::parse(claim.lane.as_str()).ok());
         let corrected = identity.as_ref().filter(|identity| {
@@ -281,8 +280,8 @@ impl Delivery {
         let known = Instant::now();
         let mut tries = self.tries();
         let settled = loop {
-            let pace = pace
-                .map(|pace| Pace { started_ago: pace.started_ago + known.elapsed(), ..pace });
+            let pace =
+                pace.map(|pace| Pace { started_ago: pace.started_ago + known.elapsed(), ..pace });
             match self.inner.store.settle(claim, delivery, &settle, pace).await {
                 Ok(settled) => break settled,
                 Err(error) if tries.again(&error).await => {}

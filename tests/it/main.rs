@@ -1,6 +1,7 @@
 //! Integration tests: one binary, real databases.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
+mod delivery;
 mod outbox;
 mod store_contract;
 mod store_directory;
