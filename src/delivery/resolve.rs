@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::Delivery;
 use super::checks::switch;
 use crate::directory;
-use crate::domain::compose::{Message, compose};
 use crate::domain::delivery::State;
+use crate::domain::event;
 use crate::domain::matching::{self, Basis, Decision};
 use crate::domain::person::Person;
 use crate::domain::reason::NoMatch;
+use crate::domain::render::{self, Context, Link, Reader};
 use crate::domain::settings::{Identity, Preferences, Rule};
 use crate::store::{self, End, Resolved, Resolving};
 
@@ -117,30 +118,13 @@ impl Delivery {
                 }
                 Decision::Unreachable { reason } => return nobody(reason),
             };
-        let data: serde_json::Value = serde_json::from_slice(&resolving.data).unwrap_or_default();
-        let rendered = compose(&Message {
-            event,
-            data: &data,
-            link: resolving.link.as_deref(),
-            person: Some(&person),
-            member_time_zone: view.member(&member).and_then(|member| member.time_zone),
-            settings: &settings,
-            now: resolving.created_at,
-        });
-        let content = match rendered {
-            Ok(rendered) => serde_json::to_vec(&rendered).ok(),
-            // It rendered when it was accepted. Without content it fails in its lane, with the reason.
-            Err(error) => {
-                tracing::warn!(delivery = %resolving.delivery, %error, "a message cannot be worded");
-                None
-            }
-        };
+        let reader = Reader::of(Some(&person), view.member(&member).as_ref(), &settings);
         let is_new = basis == Basis::Matched { is_new: true };
         Ok(Resolved::Lane {
             installation: installation.id,
             lane: member.as_str().to_owned(),
-            content,
-            identity: is_new.then(|| Identity {
+            content: content(resolving, &reader),
+            identity: is_new.then_some(Identity {
                 slack_user_id: member,
                 display_name,
                 rule: Rule::Matched,
@@ -149,4 +133,25 @@ impl Delivery {
             }),
         })
     }
+}
+
+/// The message as it is kept; `None` where it cannot be worded. It could when it was accepted, so that
+/// is rare; without content it fails in its lane, with the reason.
+fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
+    let data: serde_json::Value = serde_json::from_slice(&resolving.data).ok()?;
+    let template = event::find(&resolving.event_type)?.template();
+    let link = resolving.link.clone().map(|url| Link { url, label: None });
+    let context = Context {
+        event: &resolving.event_type,
+        data: &data,
+        reader,
+        link: link.as_ref(),
+        now: resolving.created_at,
+    };
+    let rendered = render::render(&template, &context)
+        .inspect_err(|error| {
+            tracing::warn!(delivery = %resolving.delivery, %error, "a message cannot be worded");
+        })
+        .ok()?;
+    serde_json::to_vec(&rendered).ok()
 }

@@ -1,6 +1,5 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 
-pub mod compose;
 pub mod delivery;
 pub mod event;
 pub mod fingerprint;

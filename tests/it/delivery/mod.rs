@@ -1,0 +1,267 @@
+//! Delivery against Slack in a box, on every database: real client, real store, time shortened.
+
+mod ambiguous;
+mod checks;
+mod flow;
+mod resolving;
+
+use std::time::Duration;
+
+use herald::delivery::{Config, Delivery};
+use herald::directory::{self, Directory};
+use herald::domain::ids::{
+    ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
+    SlackUserId, TenantId, UserId,
+};
+use herald::domain::render::Rendered;
+use herald::domain::secret::Secret;
+use herald::domain::settings::{Identity, Rule, Settings};
+use herald::domain::time::Timestamp;
+use herald::sandbox::{self, LogEntry, Sandbox};
+use herald::slack;
+use herald::store::{Accept, DeliveryRecord, Kind, NewDelivery, NewInstallation, Store, Target};
+use herald::telemetry::Metrics;
+use herald::workspace::{self, Workspaces};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::store::{TestStore, test_stores};
+
+/// One second of Slack's.
+const SECOND: Duration = Duration::from_millis(10);
+const SCALE: f64 = 0.01;
+/// Far longer than any of these tests takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SCOPES: &[&str] = &[
+    "chat:write",
+    "im:write",
+    "im:history",
+    "channels:history",
+    "groups:history",
+    "users:read",
+    "users:read.email",
+];
+
+/// A connected workspace with one tenant, and what delivers to it once started.
+struct World {
+    store: TestStore,
+    sandbox: Sandbox,
+    workspaces: Workspaces,
+    directory: Directory,
+    installation: InstallationId,
+}
+
+/// A delivery that runs; aborted with the test.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// As a process that is told to end: what is under way ends first.
+    async fn drain(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+    }
+}
+
+/// One world per database.
+async fn worlds() -> Vec<World> {
+    let mut worlds = Vec::new();
+    for store in test_stores().await {
+        worlds.push(World::new(store).await);
+    }
+    worlds
+}
+
+impl World {
+    async fn new(store: TestStore) -> Self {
+        let sandbox = Sandbox::start(sandbox::Config {
+            addr: ([127, 0, 0, 1], 0).into(),
+            rate_limits: false,
+            time_scale: SCALE,
+            seed_members: (1..=9).map(member).collect(),
+            ..sandbox::Config::default()
+        })
+        .await
+        .unwrap();
+        store.ensure_tenant(&tenant()).await.unwrap();
+        let settings = Settings { sending_allowed: true, ..Settings::default() };
+        store.save_settings(&tenant(), &settings).await.unwrap();
+        let installation = connect(&store, &sandbox, SCOPES).await;
+        let (workspaces, directory) = upper(&store, &sandbox);
+        Self { store, sandbox, workspaces, directory, installation }
+    }
+
+    fn start(&self) -> Running {
+        self.start_with(&Config::default())
+    }
+
+    fn start_with(&self, config: &Config) -> Running {
+        let delivery = Delivery::new(
+            self.store.store.clone(),
+            self.workspaces.clone(),
+            self.directory.clone(),
+            Metrics::unobserved(),
+            config,
+        );
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(delivery.run(stop.clone()));
+        Running { stop, task }
+    }
+
+    /// A message to the member, `text` being what it says.
+    async fn post(&self, lane: &str, text: &str) -> DeliveryId {
+        self.post_kind(lane, text, Kind::Normal).await
+    }
+
+    async fn post_kind(&self, lane: &str, text: &str, kind: Kind) -> DeliveryId {
+        let target = Target::Lane { installation: self.installation, lane: lane.into() };
+        let user = lane.starts_with('U').then(|| user(lane));
+        let rendered = Rendered { text: text.into(), blocks: json!([]), shortened: false };
+        let content = Some(serde_json::to_vec(&rendered).unwrap());
+        self.accept(NewDelivery {
+            id: DeliveryId(uuid::Uuid::now_v7()),
+            user,
+            target,
+            content,
+            kind,
+            priority: 0,
+        })
+        .await
+    }
+
+    async fn accept(&self, new: NewDelivery) -> DeliveryId {
+        let id = new.id;
+        let accept = Accept {
+            id: NotificationId(uuid::Uuid::now_v7()),
+            tenant: tenant(),
+            principal: Principal::parse("platform").unwrap(),
+            request_id: RequestId::parse(id.to_string()).unwrap(),
+            fingerprint: [0; 32],
+            event_type: EventType::parse("task.assigned").unwrap(),
+            data: br#"{"task":{"name":"Sign"},"process":{"name":"Onboarding"}}"#.to_vec(),
+            link: Some("https://platform.example/task/1".into()),
+            answer: Vec::new(),
+            deliveries: vec![new],
+            people: Vec::new(),
+            identities: Vec::new(),
+            expires_in: Duration::from_secs(3600),
+            trace_context: None,
+        };
+        self.store.accept(accept).await.unwrap();
+        id
+    }
+
+    async fn record(&self, id: DeliveryId) -> DeliveryRecord {
+        self.store.delivery(&tenant(), id).await.unwrap().unwrap()
+    }
+
+    /// Waits until the delivery ended.
+    async fn ended(&self, id: DeliveryId) -> DeliveryRecord {
+        self.until(id, |record| record.state.is_terminal()).await
+    }
+
+    /// Waits for what the store says of the delivery, looked at whenever Slack was asked something
+    /// or a delivery ended.
+    async fn until(
+        &self,
+        id: DeliveryId,
+        wanted: impl Fn(&DeliveryRecord) -> bool,
+    ) -> DeliveryRecord {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut ends = self.store.deliveries_ended();
+        loop {
+            let record = self.record(id).await;
+            if wanted(&record) {
+                return record;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{record:?} {:?}", self.posts());
+            // Steps that are no end have no signal.
+            tokio::time::timeout(SECOND, ends.recv()).await.ok();
+        }
+    }
+
+    /// What Slack stored, in its order.
+    fn texts(&self) -> Vec<String> {
+        self.sandbox.messages().into_iter().map(|message| message.text).collect()
+    }
+
+    /// Requests to post.
+    fn posts(&self) -> Vec<LogEntry> {
+        self.calls("chat.postMessage")
+    }
+
+    fn calls(&self, method: &str) -> Vec<LogEntry> {
+        self.sandbox.log().into_iter().filter(|entry| entry.method == method).collect()
+    }
+
+    async fn identify(&self, lane: &str, member: &str) {
+        let identity = Identity {
+            slack_user_id: SlackUserId::parse(member).unwrap(),
+            display_name: member.to_owned(),
+            rule: Rule::Matched,
+            installation: self.installation,
+            stored_at: Timestamp(0),
+        };
+        self.store.store_identity(&tenant(), &user(lane), &identity).await.unwrap();
+    }
+}
+
+/// Installs the app once more, which revives a dead installation.
+async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> InstallationId {
+    let new = NewInstallation {
+        app_id: "A0SANDBOX01".into(),
+        enterprise_id: None,
+        team_id: Some("T0SANDBOX01".into()),
+        org_wide: false,
+        team_name: "Demo Workspace".into(),
+        bot_user_id: sandbox.bot_user_id(),
+        bot_name: "herald".into(),
+        scopes: scopes.iter().map(ToString::to_string).collect(),
+        token: sandbox.install(scopes),
+        refresh_token: None::<Secret>,
+        token_expires_at: None,
+    };
+    let installation = store.save_installation(&new).await.unwrap();
+    store.link_tenant(&tenant(), installation).await.unwrap();
+    store.wake_installation(installation).await.unwrap();
+    installation
+}
+
+/// What a replica has of its own above the store.
+fn upper(store: &Store, sandbox: &Sandbox) -> (Workspaces, Directory) {
+    let config =
+        slack::Config { base_url: sandbox.url(), time_scale: SCALE, ..slack::Config::default() };
+    let client = slack::Client::new(&config, Metrics::unobserved()).unwrap();
+    let workspaces = Workspaces::new(store.clone(), client, workspace::Config::default());
+    let directory = Directory::new(
+        store.clone(),
+        workspaces.clone(),
+        Metrics::unobserved(),
+        directory::Config::default(),
+    );
+    (workspaces, directory)
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").unwrap()
+}
+
+/// The person of a lane.
+fn user(lane: &str) -> UserId {
+    UserId::parse(format!("person-{lane}")).unwrap()
+}
+
+fn member(number: usize) -> serde_json::Value {
+    json!({
+        "id": format!("U{number}"), "name": format!("person{number}"),
+        "profile": { "email": format!("person{number}@example.com") },
+    })
+}
+
+fn channel(id: &str) -> ChannelId {
+    ChannelId::parse(id).unwrap()
+}

@@ -1,0 +1,49 @@
+//! What was accepted before the member list was read.
+
+use herald::domain::delivery::State;
+use herald::domain::ids::DeliveryId;
+use herald::domain::person::Person;
+use herald::store::{Kind, NewDelivery, Target};
+use tokio_util::sync::CancellationToken;
+
+use super::{World, tenant, user, worlds};
+
+async fn accept(world: &World, lane: &str, email: &str) -> DeliveryId {
+    let person = Person { email: Some(email.into()), ..Person::bare(user(lane)) };
+    world.store.upsert_people(&tenant(), &[person]).await.unwrap();
+    world
+        .accept(NewDelivery {
+            id: DeliveryId(uuid::Uuid::now_v7()),
+            user: Some(user(lane)),
+            target: Target::Resolving,
+            content: None,
+            kind: Kind::Normal,
+            priority: 0,
+        })
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_out_once_the_list_is_there() {
+    for world in worlds().await {
+        let known = accept(&world, "U1", "Person1@example.com").await;
+        let unknown = accept(&world, "U2", "nobody@example.com").await;
+        let running = world.start();
+        let stop = CancellationToken::new();
+        let refresher = tokio::spawn(world.directory.clone().run_refresher(stop.clone()));
+        world.directory.refresh_soon(world.installation).await.unwrap();
+        let record = world.ended(known).await;
+        assert_eq!((record.state, record.lane.as_deref()), (State::Sent, Some("U1")));
+        let messages = world.sandbox.messages();
+        assert_eq!(messages[0].user.as_deref(), Some("U1"));
+        assert!(messages[0].text.contains("Sign"), "{}", messages[0].text);
+        let record = world.ended(unknown).await;
+        assert_eq!(record.state, State::Unreachable);
+        assert_eq!(record.reason.as_deref(), Some("no_member"));
+        let person = world.store.person(&tenant(), &user("U1")).await.unwrap().unwrap();
+        assert_eq!(person.identity.unwrap().slack_user_id.as_str(), "U1");
+        stop.cancel();
+        refresher.await.unwrap();
+        running.drain().await;
+    }
+}
