@@ -183,8 +183,9 @@ fn nest(path: &str, value: Value) -> Dict {
 /// What is wrong, without quoting a value: it may be a secret.
 fn sentence(error: &figment::Error) -> String {
     match &error.kind {
-        Kind::InvalidType(_, expected) => format!("must be {expected}"),
-        Kind::InvalidValue(_, expected) => format!("must be {expected}"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+            format!("must be {expected}")
+        }
         Kind::UnknownField(field, known) => {
             format!("{field} is not a setting; settings here are {}", known.join(", "))
         }
