@@ -107,10 +107,9 @@ impl Acting {
     /// administrator. A service says on whose behalf it calls.
     pub fn may_edit(&self, person: &UserId) -> Result<(), Error> {
         match self {
-            Self::Administrator => Ok(()),
             Self::User { id, .. } if id != person => Err(not_own()),
-            Self::User { edit_own_profile: true, .. } => Ok(()),
-            Self::User { .. } => Err(Error::denied(
+            Self::Administrator | Self::User { edit_own_profile: true, .. } => Ok(()),
+            Self::User { edit_own_profile: false, .. } => Err(Error::denied(
                 "PERMISSION_MISSING",
                 "the actor needs the permission to edit one's own profile",
             )),

@@ -1,5 +1,8 @@
 //! Connecting a workspace over OAuth: the link, and what Slack sends back.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE_NO_PAD;
+
 use super::{App, Call, Error};
 use crate::domain::ids::TenantId;
 use crate::domain::time::Timestamp;
@@ -109,8 +112,7 @@ impl App {
 
 /// 256 bits of chance.
 fn new_state() -> String {
-    let bytes: [u8; 32] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
 fn outcome(connected: &Connected) -> ConnectOutcome {

@@ -41,7 +41,7 @@ pub enum TestDelivery {
     /// A switch holds it back; nothing was queued.
     Suppressed(Suppression),
     /// Queued; where it stands when the answer is given, and when it should go out.
-    Queued { record: DeliveryRecord, estimated_send_time: Option<Timestamp> },
+    Queued { record: Box<DeliveryRecord>, estimated_send_time: Option<Timestamp> },
 }
 
 impl App {
@@ -139,6 +139,7 @@ impl App {
             if over {
                 let waiting = !record.state.is_terminal();
                 let estimated_send_time = waiting.then_some(record.due_at);
+                let record = Box::new(record);
                 return Ok(TestDelivery::Queued { record, estimated_send_time });
             }
             // Another replica may send it: its news come by looking.

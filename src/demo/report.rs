@@ -83,15 +83,13 @@ impl Report {
             expected.event == event && expected.slack_user == user && shows(message, expected)
         };
         let open = EXPECTED.iter().zip(&mut self.arrived);
-        let (person, mark) = match open.into_iter().find(|(e, arrived)| !**arrived && fits(e)) {
-            Some((expected, arrived)) => {
-                *arrived = true;
-                (expected.person, "")
-            }
-            None => {
-                self.extra.push(format!("{event} to {user}: {}", message.text));
-                ("?", "  UNEXPECTED")
-            }
+        let fitting = open.into_iter().find(|(expected, arrived)| !**arrived && fits(expected));
+        let (person, mark) = if let Some((expected, arrived)) = fitting {
+            *arrived = true;
+            (expected.person, "")
+        } else {
+            self.extra.push(format!("{event} to {user}: {}", message.text));
+            ("?", "  UNEXPECTED")
         };
         say(&format!("{}{mark}", row(event, person, user, &message.conversation, &message.ts)));
     }

@@ -70,7 +70,7 @@ impl Callers {
             return Err("rpc.insecure and [[rpc.callers]] exclude each other: set one".into());
         }
         let by_hash = configs.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
-        let everybody = insecure.then(|| anybody()).transpose()?;
+        let everybody = insecure.then(anybody).transpose()?;
         Ok(Self { by_hash, everybody })
     }
 

@@ -127,17 +127,16 @@ impl Planner<'_> {
             }
         };
         let lane = found.slack_user_id.as_str().to_owned();
-        let id = match lanes.get(&lane) {
-            Some(id) => *id,
-            None => {
-                let content = encode(&self.render(Some(known), Some(&found.slack_user_id))?)?;
-                let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-                let queued = delivery(Some(user), target, Some(content));
-                let id = queued.id;
-                lanes.insert(lane, id);
-                planned.deliveries.push(queued);
-                id
-            }
+        let id = if let Some(id) = lanes.get(&lane) {
+            *id
+        } else {
+            let content = encode(&self.render(Some(known), Some(&found.slack_user_id))?)?;
+            let target = Target::Lane { installation: installation.id, lane: lane.clone() };
+            let queued = delivery(Some(user), target, Some(content));
+            let id = queued.id;
+            lanes.insert(lane, id);
+            planned.deliveries.push(queued);
+            id
         };
         Ok(Decided::Queued {
             delivery: id,
