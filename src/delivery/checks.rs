@@ -196,6 +196,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "compared with a verdict, which is optional")]
     fn suppressed(by: Suppression) -> Option<Settle> {
         Some(Settle::Ended(End::Suppressed(by)))
     }
