@@ -1,6 +1,7 @@
 //! Integration tests: one binary, real databases.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
+mod chart;
 mod connect_page;
 mod delivery;
 mod outbox;
