@@ -4,6 +4,7 @@
 mod chart;
 mod connect_page;
 mod delivery;
+mod front;
 mod outbox;
 mod slack_client;
 mod store_contract;

@@ -126,3 +126,44 @@ async fn stopping_ends_what_is_under_way_and_gives_the_rest_back() {
         running.drain().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_too_long_is_not_sent() {
+    for world in worlds().await {
+        world.sandbox.script(Fault::new("chat.postMessage", throttled(100)).times(1));
+        let waits = world.post("U1", "one").await;
+        let expires = world.post_expiring("U1", "two", SECOND * 30).await;
+        let running = world.start();
+        assert_eq!(world.ended(expires).await.state, State::Expired);
+        assert_eq!(world.ended(waits).await.state, State::Sent);
+        assert_eq!(world.texts(), ["one"]);
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_the_work_and_keep_the_order() {
+    for world in worlds().await {
+        let replica = world.replica().await;
+        let (running, other) = (world.start(), replica);
+        let mut last = Vec::new();
+        for number in 0..10 {
+            for lane in ["U1", "U2", "U3"] {
+                let id = world.post(lane, &format!("{lane} {number}")).await;
+                last.push(id);
+            }
+        }
+        for id in last.split_off(27) {
+            assert_eq!(world.ended(id).await.state, State::Sent);
+        }
+        for lane in ["U1", "U2", "U3"] {
+            let expected: Vec<_> = (0..10).map(|number| format!("{lane} {number}")).collect();
+            let mut texts = world.texts();
+            texts.retain(|text| text.starts_with(lane));
+            assert_eq!(texts, expected);
+        }
+        assert_eq!(world.posts().len(), 30);
+        running.drain().await;
+        other.drain().await;
+    }
+}

@@ -1,3 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod books;
+pub(crate) mod client;
 pub(crate) mod store;
+pub(crate) mod world;
