@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod chart;
 mod connect_page;
 mod delivery;
 mod front;
