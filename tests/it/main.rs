@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
 mod connect_page;
+mod crash;
 mod delivery;
 mod outbox;
 mod slack_client;
