@@ -83,7 +83,7 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
          WHEN (NEW.state = 'sending') EXECUTE FUNCTION wait_at_gate()"
     );
     database.execute_unprepared(&trigger).await.unwrap();
-    let ids = notify(&frozen, 0..MESSAGES).await;
+    let mut ids = notify(&frozen, 0..1).await;
     until("the intent waits at the gate", async || {
         waits(&database, "locktype = 'advisory'").await.then_some(())
     })
@@ -100,6 +100,7 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
     frozen.signal("STOP");
     lock.commit().await.unwrap();
     let rescuer = site.start().await;
+    ids.extend(notify(&rescuer, 1..MESSAGES).await);
     all_sent(&rescuer.channel(), &ids).await;
     thaw(&frozen, &site, &rescuer, &ids).await;
 }

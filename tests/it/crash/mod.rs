@@ -19,6 +19,7 @@ use herald::sandbox::{self, LogEntry, Sandbox};
 use herald::store::Config;
 use serde_json::json;
 use tempfile::TempDir;
+use tonic::Code;
 use tonic::transport::Channel;
 use url::Url;
 
@@ -104,12 +105,6 @@ impl Site {
 
     async fn start(&self) -> Herald {
         Herald::serve(&self.settings()).await
-    }
-
-    async fn start_with(&self, more: &[&str]) -> Herald {
-        let mut settings = self.settings();
-        settings.extend(more.iter().map(ToString::to_string));
-        Herald::serve(&settings).await
     }
 
     /// A first process, with a tenant that may send to everybody.
@@ -205,29 +200,38 @@ fn number_in(text: &str) -> Option<usize> {
     rest.get(..3)?.parse().ok()
 }
 
-/// What became of a notification.
+/// What became of a notification; asked again where the database is away.
 async fn deliveries(channel: Channel, notification: &str) -> Vec<pb::Delivery> {
     let request = pb::GetNotificationRequest {
         tenant_id: TENANT.into(),
         notification_id: notification.into(),
         actor: None,
     };
-    let answer = service(channel).get_notification(request).await.unwrap().into_inner();
+    let answer = until("the notification is told of", async || {
+        match service(channel.clone()).get_notification(request.clone()).await {
+            Ok(answer) => Some(answer.into_inner()),
+            Err(status) if status.code() == Code::Unavailable => None,
+            Err(status) => panic!("{status:?}"),
+        }
+    })
+    .await;
     answer.notification.unwrap().deliveries
 }
 
 /// Waits until each of the notifications reached every addressee.
 async fn all_sent(channel: &Channel, notifications: &[String]) {
     for notification in notifications {
-        until("every delivery is sent", async || {
+        let deliveries = until("every delivery ends", async || {
             let deliveries = deliveries(channel.clone(), notification).await;
-            let over = |delivery: &pb::Delivery| delivery.state() as i32 > 6;
-            deliveries.iter().all(over).then(|| {
-                for delivery in &deliveries {
-                    assert_eq!(delivery.state(), pb::DeliveryState::Sent, "{delivery:?}");
-                }
-            })
+            let ended = |delivery: &pb::Delivery| {
+                use pb::DeliveryState::{Pending, Resolving, Sending, Unknown};
+                ![Resolving, Pending, Sending, Unknown].contains(&delivery.state())
+            };
+            deliveries.iter().all(ended).then_some(deliveries)
         })
         .await;
+        for delivery in deliveries {
+            assert_eq!(delivery.state(), pb::DeliveryState::Sent, "{delivery:?}");
+        }
     }
 }
