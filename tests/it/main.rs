@@ -4,6 +4,7 @@
 mod bad_input;
 mod chart;
 mod connect_page;
+mod crash;
 mod delivery;
 mod front;
 mod outbox;
