@@ -69,7 +69,7 @@ const SLACK_RETRY: Duration = Duration::from_secs(5);
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::Unavailable(_) => {
+            store::Error::Unavailable(_) | store::Error::Contended(_) => {
                 tracing::warn!(%error, "the database is unavailable");
                 Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
             }
@@ -109,7 +109,57 @@ impl From<directory::Error> for Error {
         match error {
             directory::Error::Store(error) => error.into(),
             directory::Error::Workspace(error) => error.into(),
-            other => Self::Internal(Box::new(other)),
+            // Of a load that several waited for, each is told the cause.
+            directory::Error::Shared(cause) => match shared(&cause) {
+                directory::Error::Store(error) => error.clone().into(),
+                directory::Error::Moving | directory::Error::Stopped => member_list_unavailable(),
+                _ => Self::Internal(Box::new(directory::Error::Shared(cause))),
+            },
+            directory::Error::Moving | directory::Error::Stopped => member_list_unavailable(),
+            directory::Error::Mapping(error) => {
+                tracing::error!(%error, "a stored mapping is refused by this version");
+                Self::Precondition {
+                    reason: "MAPPING_INVALID",
+                    sentence: "the stored mapping is not valid any more: set both attributes again",
+                }
+            }
         }
+    }
+}
+
+/// What is inside errors that were shared more than once.
+fn shared(error: &directory::Error) -> &directory::Error {
+    match error {
+        directory::Error::Shared(cause) => shared(cause),
+        other => other,
+    }
+}
+
+fn member_list_unavailable() -> Error {
+    Error::Unavailable { what: "the member list", retry_after: DATABASE_RETRY }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_as_one_however_it_came_here() {
+        let away = || store::Error::Unavailable("x".into());
+        let shared = |error| directory::Error::Shared(Arc::new(error));
+        for error in [
+            Error::from(store::Error::Contended("x".into())),
+            Error::from(directory::Error::Store(away())),
+            Error::from(shared(directory::Error::Store(away()))),
+            Error::from(shared(shared(directory::Error::Store(away())))),
+            Error::from(shared(directory::Error::Moving)),
+            Error::from(directory::Error::Stopped),
+        ] {
+            assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        }
+        let broken = shared(directory::Error::Store(store::Error::Bug("x".into())));
+        assert!(matches!(Error::from(broken), Error::Internal(_)));
     }
 }
