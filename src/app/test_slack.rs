@@ -55,6 +55,7 @@ impl App {
     ) -> Result<Tested, Error> {
         let acting = call.acting()?;
         acting.may_test(subject.user_id())?;
+        call.may_name(&subject)?;
         let started = tokio::time::Instant::now();
         let tenant = self.tenant(&call.tenant).await?;
         if let Subject::Described(person) = &subject {
