@@ -116,6 +116,9 @@ impl Settings {
         self.slack.validate().map_err(|error| wrong("slack", error.to_string()))?;
         self.directory.validate().map_err(|sentence| wrong("directory", sentence))?;
         self.delivery.validate().map_err(|sentence| wrong("delivery", sentence))?;
+        if self.process.grace_seconds > 24 * 3600 {
+            return Err(wrong("process", "grace_seconds must be at most a day".into()));
+        }
         if self.process.grace_seconds <= self.process.lame_duck_seconds {
             let sentence = "grace_seconds must be more than lame_duck_seconds";
             return Err(wrong("process", sentence.into()));
