@@ -69,13 +69,18 @@ const SLACK_RETRY: Duration = Duration::from_secs(5);
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::Unavailable(_) | store::Error::Contended(_) => {
+            store::Error::Unavailable(_) => {
                 tracing::warn!(%error, "the database is unavailable");
                 Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
             }
             store::Error::Full => {
                 tracing::error!(%error, "the database cannot take more");
                 Self::Unavailable { what: "the database", retry_after: 30 * DATABASE_RETRY }
+            }
+            // The store has tried again already; the caller, later, may have more luck.
+            store::Error::Contended(_) => {
+                tracing::warn!(%error, "the database is contended");
+                Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
             }
             other => Self::Internal(Box::new(other)),
         }
@@ -109,13 +114,20 @@ impl From<directory::Error> for Error {
         match error {
             directory::Error::Store(error) => error.into(),
             directory::Error::Workspace(error) => error.into(),
-            // Of a load that several waited for, each is told the cause.
-            directory::Error::Shared(cause) => match shared(&cause) {
+            directory::Error::Moving | directory::Error::Stopped => {
+                tracing::warn!(%error, "the member list is unavailable");
+                Self::Unavailable { what: "the member list", retry_after: DATABASE_RETRY }
+            }
+            // What it means is the same for each who waited.
+            directory::Error::Shared(shared) => match shared.as_ref() {
                 directory::Error::Store(error) => error.clone().into(),
-                directory::Error::Moving | directory::Error::Stopped => member_list_unavailable(),
-                _ => Self::Internal(Box::new(directory::Error::Shared(cause))),
+                directory::Error::Shared(deeper) => directory::Error::Shared(deeper.clone()).into(),
+                directory::Error::Moving => directory::Error::Moving.into(),
+                directory::Error::Stopped => directory::Error::Stopped.into(),
+                directory::Error::Workspace(_) | directory::Error::Mapping(_) => {
+                    Self::Internal(Box::new(directory::Error::Shared(shared)))
+                }
             },
-            directory::Error::Moving | directory::Error::Stopped => member_list_unavailable(),
             directory::Error::Mapping(error) => {
                 tracing::error!(%error, "a stored mapping is refused by this version");
                 Self::Precondition {
@@ -127,18 +139,6 @@ impl From<directory::Error> for Error {
     }
 }
 
-/// What is inside errors that were shared more than once.
-fn shared(error: &directory::Error) -> &directory::Error {
-    match error {
-        directory::Error::Shared(cause) => shared(cause),
-        other => other,
-    }
-}
-
-fn member_list_unavailable() -> Error {
-    Error::Unavailable { what: "the member list", retry_after: DATABASE_RETRY }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -146,20 +146,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_told_as_one_however_it_came_here() {
-        let away = || store::Error::Unavailable("x".into());
+    fn an_absent_database_is_told_as_such_whoever_asked_it() {
+        let away = || directory::Error::Store(store::Error::Unavailable("away".into()));
         let shared = |error| directory::Error::Shared(Arc::new(error));
-        for error in [
-            Error::from(store::Error::Contended("x".into())),
-            Error::from(directory::Error::Store(away())),
-            Error::from(shared(directory::Error::Store(away()))),
-            Error::from(shared(shared(directory::Error::Store(away())))),
-            Error::from(shared(directory::Error::Moving)),
-            Error::from(directory::Error::Stopped),
-        ] {
+        for error in [away(), shared(away()), shared(shared(away()))] {
+            let error = Error::from(error);
             assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         }
-        let broken = shared(directory::Error::Store(store::Error::Bug("x".into())));
-        assert!(matches!(Error::from(broken), Error::Internal(_)));
     }
 }
