@@ -80,6 +80,8 @@ struct Listeners {
     http: TcpListener,
 }
 
+/// How long the connections to the database may take to close.
+const CLOSING: Duration = Duration::from_secs(2);
 /// How often the database is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
@@ -195,7 +197,10 @@ impl Parts {
         self.tasks.shutdown().await;
         self.end.cancel();
         self.health_task.shutdown().await;
-        self.store.close().await;
+        // A database that hangs must not hold the process.
+        if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
+            tracing::warn!("the database did not let go of its connections in time");
+        }
         tracing::info!("stopped");
     }
 }

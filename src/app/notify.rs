@@ -69,7 +69,7 @@ impl App {
     }
 
     async fn accept(&self, call: &Call, request: Request) -> Result<(Answer, Repeat), Error> {
-        call.acting()?.may_notify()?;
+        call.may_notify()?;
         check(&request)?;
         let tenant = self.tenant(&call.tenant).await?;
         let fingerprint = fingerprint(&payload(&request));

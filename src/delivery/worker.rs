@@ -169,13 +169,12 @@ impl Delivery {
             delivery_id: head.delivery,
             thread_ts: None,
         };
-        let started = Instant::now();
         let posted = self.inner.workspaces.post(claim.installation, &message, begin_before).await;
         let interval = self.inner.timing.channel_interval;
         match posted {
-            Ok(outcome) => {
-                let settle = self.after(&outcome, attempt, turn);
-                let pace = Pace { started_ago: started.elapsed(), interval };
+            Ok(posted) => {
+                let settle = self.after(&posted.outcome, attempt, turn);
+                let pace = Pace { started_ago: posted.started.elapsed(), interval };
                 self.settle(turn, settle, Some(pace)).await
             }
             Err(error) => {
