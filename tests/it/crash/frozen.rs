@@ -44,7 +44,7 @@ async fn a_replica_frozen_after_slack_stored_cannot_settle() {
     let mut stored = site.sandbox.stored();
     let first = stored.wait_for(|count| *count == 1);
     tokio::time::timeout(PATIENCE, first).await.unwrap().unwrap();
-    frozen.signal("STOP");
+    frozen.freeze().await;
     let rescuer = site.start().await;
     all_sent(&rescuer.channel(), &ids).await;
     let outcomes: Vec<_> = deliveries(rescuer.channel(), &ids[0]).await[0]
@@ -97,7 +97,7 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
         database.query_one_raw(sending).await.unwrap().map(drop)
     })
     .await;
-    frozen.signal("STOP");
+    frozen.freeze().await;
     lock.commit().await.unwrap();
     let rescuer = site.start().await;
     ids.extend(notify(&rescuer, 1..MESSAGES).await);

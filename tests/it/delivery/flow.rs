@@ -5,7 +5,8 @@ use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};
 use herald::store::InstallationState;
 
-use super::{SCOPES, SECOND, connect, worlds};
+use super::{SCOPES, SECOND, World, connect, worlds};
+use crate::support::store::test_stores;
 
 fn throttled(seconds: u32) -> FaultKind {
     let retry_after = Some(seconds.to_string());
@@ -28,6 +29,27 @@ async fn a_lane_keeps_its_order_and_its_pace() {
         let posts = world.posts();
         let took = posts[19].started_at_micros - posts[0].started_at_micros;
         assert!(took >= micros(SECOND * (COUNT - 1)), "{took} µs");
+        running.drain().await;
+    }
+}
+
+/// With a second so long that no busy machine spends it on a message: what takes the time is the
+/// pace. One interval of grace, for a first request that was read late.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_a_second_and_no_faster() {
+    const COUNT: u32 = 6;
+    for store in test_stores().await {
+        let world = World::scaled(store, 0.3).await;
+        let second = SECOND * 30;
+        let mut last = None;
+        for number in 0..COUNT {
+            last = Some(world.post("U1", &format!("message {number}")).await);
+        }
+        let running = world.start();
+        assert_eq!(world.ended(last.unwrap()).await.state, State::Sent);
+        let posts = world.posts();
+        let took = posts[5].started_at_micros - posts[0].started_at_micros;
+        assert!(took >= (second * (COUNT - 2)).as_micros() as i64, "{took} µs");
         running.drain().await;
     }
 }

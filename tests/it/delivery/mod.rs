@@ -79,10 +79,15 @@ async fn worlds() -> Vec<World> {
 
 impl World {
     async fn new(store: TestStore) -> Self {
+        Self::scaled(store, SCALE).await
+    }
+
+    /// As slow as `scale` says.
+    async fn scaled(store: TestStore, scale: f64) -> Self {
         let sandbox = Sandbox::start(sandbox::Config {
             addr: ([127, 0, 0, 1], 0).into(),
             rate_limits: false,
-            time_scale: SCALE,
+            time_scale: scale,
             seed_members: (1..=9).map(member).collect(),
             ..sandbox::Config::default()
         })
@@ -92,7 +97,7 @@ impl World {
         let settings = Settings { sending_allowed: true, ..Settings::default() };
         store.save_settings(&tenant(), &settings).await.unwrap();
         let installation = connect(&store, &sandbox, SCOPES).await;
-        let (workspaces, directory) = upper(&store, &sandbox);
+        let (workspaces, directory) = upper(&store, &sandbox, scale);
         Self { store, sandbox, workspaces, directory, installation }
     }
 
@@ -243,9 +248,9 @@ async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> Installat
 }
 
 /// What a replica has of its own above the store.
-fn upper(store: &Store, sandbox: &Sandbox) -> (Workspaces, Directory) {
+fn upper(store: &Store, sandbox: &Sandbox, scale: f64) -> (Workspaces, Directory) {
     let config =
-        slack::Config { base_url: sandbox.url(), time_scale: SCALE, ..slack::Config::default() };
+        slack::Config { base_url: sandbox.url(), time_scale: scale, ..slack::Config::default() };
     let client = slack::Client::new(&config, Metrics::unobserved()).unwrap();
     let workspaces = Workspaces::new(store.clone(), client, workspace::Config::default());
     let directory = Directory::new(

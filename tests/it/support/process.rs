@@ -95,10 +95,28 @@ impl Herald {
         self.child.wait().unwrap();
     }
 
-    /// `TERM`, `STOP`, `CONT`: what `kill` calls them.
+    /// `TERM`, `CONT`: what `kill` calls them.
     pub(crate) fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    /// SIGSTOP, and waits until it took effect: until a thread was scheduled to take the signal, the
+    /// others go on.
+    pub(crate) async fn freeze(&self) {
+        self.signal("STOP");
+        let threads = format!("/proc/{}/task", self.child.id());
+        until("every thread stands still", async || {
+            let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+                let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
+                Some(status.lines().any(|line| line.starts_with("State:\tT")))
+            };
+            std::fs::read_dir(&threads)
+                .ok()?
+                .all(|thread| stopped(thread) == Some(true))
+                .then_some(())
+        })
+        .await;
     }
 
     /// Waits for its end.
