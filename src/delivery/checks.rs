@@ -196,14 +196,8 @@ mod tests {
         }
     }
 
-<<<<<<< HEAD
-    #[expect(clippy::unnecessary_wraps, reason = "compared with a verdict, which is optional")]
-    fn suppressed(by: Suppression) -> Option<Settle> {
-        Some(Settle::Ended(End::Suppressed(by)))
-=======
     fn suppressed(by: Suppression) -> Settle {
         Settle::Ended(End::Suppressed(by))
->>>>>>> delivery
     }
 
     #[test]

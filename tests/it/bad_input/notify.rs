@@ -35,12 +35,12 @@ fn person(change: impl FnOnce(&mut pb::Person)) -> Vec<pb::Recipient> {
     vec![described(person)]
 }
 
-fn actor(user_id: &str, permission: i32) -> Option<pb::Actor> {
-    Some(pb::Actor { user_id: user_id.into(), permissions: vec![permission] })
+fn actor(user_id: &str, permission: i32) -> pb::Actor {
+    pb::Actor { user_id: user_id.into(), permissions: vec![permission] }
 }
 
-fn seconds(seconds: i64) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos: 0 })
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 #[rustfmt::skip]
@@ -61,9 +61,9 @@ const NAMES: &[Case<pb::NotifyRequest>] = &[
     Case { what: "the test message's event type", spoil: |r| r.event_type = "herald.test".into(), problems: &[("event_type", EVENTS)] },
     Case { what: "long content id", spoil: |r| r.content_id = long(257), problems: &[("content_id", "must be at most 256 bytes, was 257")] },
     Case { what: "content id with tab", spoil: |r| r.content_id = "a\tb".into(), problems: &[("content_id", r"must not contain '\t'; allowed are printable characters")] },
-    Case { what: "actor without user", spoil: |r| r.actor = actor("", 2), problems: &[("actor.user_id", EMPTY)] },
-    Case { what: "actor with unset permission", spoil: |r| r.actor = actor("ada", 0), problems: &[("actor.permissions[0]", "is not a known permission")] },
-    Case { what: "actor with unknown permission", spoil: |r| r.actor = actor("ada", 99), problems: &[("actor.permissions[0]", "is not a known permission")] },
+    Case { what: "actor without user", spoil: |r| r.actor = Some(actor("", 2)), problems: &[("actor.user_id", EMPTY)] },
+    Case { what: "actor with unset permission", spoil: |r| r.actor = Some(actor("ada", 0)), problems: &[("actor.permissions[0]", "is not a known permission")] },
+    Case { what: "actor with unknown permission", spoil: |r| r.actor = Some(actor("ada", 99)), problems: &[("actor.permissions[0]", "is not a known permission")] },
 ];
 
 #[rustfmt::skip]
@@ -109,11 +109,11 @@ const CONTENT: &[Case<pb::NotifyRequest>] = &[
     Case { what: "link with space", spoil: |r| r.link = "https://a.example/ b".into(), problems: &[("link", URL)] },
     Case { what: "link that ends the markup", spoil: |r| r.link = "https://a.example/|evil>".into(), problems: &[("link", URL)] },
     Case { what: "long link", spoil: |r| r.link = format!("https://a.example/{}", long(3000)), problems: &[("link", "must be at most 3000 bytes")] },
-    Case { what: "no time to live", spoil: |r| r.expires_in = seconds(0), problems: &[("expires_in", EXPIRY)] },
-    Case { what: "expired before", spoil: |r| r.expires_in = seconds(-5), problems: &[("expires_in", EXPIRY)] },
-    Case { what: "too long a life", spoil: |r| r.expires_in = seconds(31 * 24 * 3600), problems: &[("expires_in", EXPIRY)] },
+    Case { what: "no time to live", spoil: |r| r.expires_in = Some(seconds(0)), problems: &[("expires_in", EXPIRY)] },
+    Case { what: "expired before", spoil: |r| r.expires_in = Some(seconds(-5)), problems: &[("expires_in", EXPIRY)] },
+    Case { what: "too long a life", spoil: |r| r.expires_in = Some(seconds(31 * 24 * 3600)), problems: &[("expires_in", EXPIRY)] },
     Case { what: "hostile duration", spoil: |r| r.expires_in = Some(prost_types::Duration { seconds: i64::MAX, nanos: i32::MAX }), problems: &[("expires_in", EXPIRY)] },
-    Case { what: "everything at once", spoil: |r| { r.tenant_id.clear(); r.request_id.clear(); r.link = "x".into(); r.recipients.clear(); r.expires_in = seconds(0); }, problems: &[("tenant_id", EMPTY), ("request_id", EMPTY), ("recipients", "must be between 1 and 1000, was 0"), ("link", URL), ("expires_in", EXPIRY)] },
+    Case { what: "everything at once", spoil: |r| { r.tenant_id.clear(); r.request_id.clear(); r.link = "x".into(); r.recipients.clear(); r.expires_in = Some(seconds(0)); }, problems: &[("tenant_id", EMPTY), ("request_id", EMPTY), ("recipients", "must be between 1 and 1000, was 0"), ("link", URL), ("expires_in", EXPIRY)] },
 ];
 
 #[tokio::test(flavor = "multi_thread")]
