@@ -1,8 +1,8 @@
 //! Who a person is in Slack: the two expressions, as callers meet them.
 
 use herald::rpc::pb::{
-    self, IdentityRule, NoMatchReason, Person, ResolveIdentityRequest, ResolveIdentityResponse,
-    Settings, UpdateSettingsRequest, resolve_identity_request::Subject,
+    IdentityRule, NoMatchReason, Person, ResolveIdentityRequest, ResolveIdentityResponse, Settings,
+    UpdateSettingsRequest, resolve_identity_request::Subject,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -222,7 +222,7 @@ async fn settings_change_only_where_they_are_named_and_not_behind_ones_back() {
         assert_eq!((&*second.locale, &*second.time_zone), ("de-AT", "Europe/Vienna"));
         let stale = world.client.update_settings(request(first.version, "fr")).await.unwrap_err();
         assert_eq!(stale.code(), Code::Aborted);
-        let zone = pb::Settings { time_zone: "Mars/Olympus".into(), ..Settings::default() };
+        let zone = Settings { time_zone: "Mars/Olympus".into(), ..Settings::default() };
         let refused = world.client.set(TENANT, zone, &["time_zone"]).await.unwrap_err();
         assert_eq!(bad_fields(&refused), ["settings.time_zone"]);
     })

@@ -279,7 +279,7 @@ pub(crate) fn caller(principal: &str, role: RoleConfig, tenants: &[&str]) -> Cal
     let hash = Sha256::digest(principal.as_bytes());
     CallerConfig {
         principal: principal.into(),
-        key_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        key_sha256: hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
         role,
         user_id: None,
         tenants: tenants.iter().map(ToString::to_string).collect(),
