@@ -40,7 +40,7 @@ async fn hostile_http_is_refused_and_stores_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_oversize_message_is_refused_and_others_are_served_on() {
     for_each_database(async |world| {
-        let mut settings = world.settings(&[]);
+        let mut settings = world.settings();
         settings.rpc.max_request_bytes = 64 << 10;
         let small = Replica::start(settings).await;
         let rows = Rows::of(world).await;

@@ -86,6 +86,8 @@ async fn postgres_config(server: &str) -> (Config, TempDir) {
         url: Some(Secret::new(url.as_str())),
         key: Some(Secret::new(KEY)),
         max_connections: 8,
+        // A busy machine is no fault.
+        acquire_timeout: std::time::Duration::from_secs(60),
         ..Config::default()
     };
     (config, TempDir::new().unwrap())

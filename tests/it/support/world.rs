@@ -33,6 +33,7 @@ pub(crate) const TENANT: &str = "acme";
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How a world begins.
+#[derive(Clone)]
 pub(crate) struct Plan {
     /// Slack enforces its rate limits.
     pub(crate) rate_limits: bool,
@@ -42,6 +43,8 @@ pub(crate) struct Plan {
     /// The workspace's members; `None` for those of the demo.
     pub(crate) members: Option<Vec<Value>>,
     pub(crate) require_approval: bool,
+    /// What every duration is multiplied by.
+    pub(crate) scale: f64,
     /// Whether the tenant is connected, may send, and its member list was read.
     pub(crate) ready: bool,
 }
@@ -54,6 +57,7 @@ impl Default for Plan {
             callers: Vec::new(),
             members: None,
             require_approval: false,
+            scale: SCALE,
             ready: true,
         }
     }
@@ -68,7 +72,7 @@ impl Plan {
     /// Runs `test` once for each database; afterwards the outbox must be explained.
     pub(crate) async fn run(self, test: impl AsyncFn(&mut World)) {
         for store in test_stores().await {
-            let mut world = World::start(store, &self).await;
+            let mut world = World::start(store, self.clone()).await;
             if self.ready {
                 world.make_ready().await;
             }
@@ -117,16 +121,17 @@ pub(crate) struct World {
     pub(crate) client: Client,
     /// What was accepted, as the answers told.
     books: Arc<Mutex<Books>>,
+    plan: Plan,
 }
 
 impl World {
-    async fn start(store: TestStore, plan: &Plan) -> Self {
+    async fn start(store: TestStore, plan: Plan) -> Self {
         // Where another test was first, theirs serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = sandbox::Config {
             addr: ([127, 0, 0, 1], 0).into(),
             rate_limits: plan.rate_limits,
-            time_scale: SCALE,
+            time_scale: plan.scale,
             require_approval: plan.require_approval,
             ..sandbox::Config::default()
         };
@@ -136,17 +141,17 @@ impl World {
         let sandbox = Sandbox::start(config).await.unwrap();
         let mut replicas = Vec::new();
         for _ in 0..plan.replicas {
-            let settings = settings(&store, &sandbox, &plan.callers);
+            let settings = settings(&store, &sandbox, &plan);
             replicas.push(Replica::start(settings).await);
         }
         let books = Arc::default();
         let client = Client::connect(replicas[0].rpc, None, Arc::clone(&books)).await;
-        Self { sandbox, replicas, store, client, books }
+        Self { sandbox, replicas, store, client, books, plan }
     }
 
     /// The settings of one more replica.
-    pub(crate) fn settings(&self, callers: &[CallerConfig]) -> Settings {
-        settings(&self.store, &self.sandbox, callers)
+    pub(crate) fn settings(&self) -> Settings {
+        settings(&self.store, &self.sandbox, &self.plan)
     }
 
     /// Another client of the same books: at that replica, with that key.
@@ -274,7 +279,7 @@ pub(crate) fn caller(principal: &str, role: RoleConfig, tenants: &[&str]) -> Cal
     let hash = Sha256::digest(principal.as_bytes());
     CallerConfig {
         principal: principal.into(),
-        key_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        key_sha256: hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
         role,
         user_id: None,
         tenants: tenants.iter().map(ToString::to_string).collect(),
@@ -282,16 +287,16 @@ pub(crate) fn caller(principal: &str, role: RoleConfig, tenants: &[&str]) -> Cal
     }
 }
 
-fn settings(store: &TestStore, sandbox: &Sandbox, callers: &[CallerConfig]) -> Settings {
+fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let slack = sandbox::Config::default();
     let mut settings = Settings::default();
-    settings.rpc.insecure = callers.is_empty();
-    settings.rpc.callers = callers.to_vec();
+    settings.rpc.insecure = plan.callers.is_empty();
+    settings.rpc.callers.clone_from(&plan.callers);
     (settings.rpc.address, settings.rpc.health_address, settings.http.address) = (free, free, free);
     settings.store = store.config.clone();
     settings.slack.base_url = sandbox.url();
-    settings.slack.time_scale = SCALE;
+    settings.slack.time_scale = plan.scale;
     settings.app.client_id = slack.client_id;
     settings.app.client_secret = Secret::new(slack.client_secret.expose());
     // Scaled, but on a busy machine: nobody here dies, so nobody needs to be replaced.

@@ -1,0 +1,113 @@
+//! Health, reflection, and how a replica stops.
+
+use futures_util::stream;
+use herald::rpc::pb::{DeliveryState, TestSlackRequest, test_slack_request::Subject};
+use herald::sandbox::{Fault, FaultKind};
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::client::notify;
+use crate::support::world::{Replica, TENANT, for_each_database};
+
+const SERVICES: [&str; 3] = ["", "herald.v1.HeraldService", "herald.v1.AdminService"];
+
+fn about(service: &str) -> HealthCheckRequest {
+    HealthCheckRequest { service: service.into() }
+}
+
+async fn channel(address: std::net::SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn each_service_has_its_status_on_both_ports() {
+    for_each_database(async |world| {
+        let replica = &world.replicas[0];
+        for address in [replica.rpc, replica.health] {
+            let mut health = HealthClient::new(channel(address).await);
+            for service in SERVICES {
+                let answer = health.check(about(service)).await.unwrap().into_inner();
+                assert_eq!(answer.status, ServingStatus::Serving as i32, "{service}");
+            }
+            let unknown = health.check(about("herald.v1.Nothing")).await.unwrap_err();
+            assert_eq!(unknown.code(), Code::NotFound);
+        }
+        let ready = reqwest::get(format!("http://{}/readyz", replica.http)).await.unwrap();
+        assert_eq!(ready.status(), 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reflection_tells_the_services_in_both_versions() {
+    macro_rules! services {
+        ($channel:expr, $version:ident) => {{
+            use tonic_reflection::pb::$version::ServerReflectionRequest;
+            use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+            use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+            use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+            let request = ServerReflectionRequest {
+                host: String::new(),
+                message_request: Some(MessageRequest::ListServices(String::new())),
+            };
+            let mut client = ServerReflectionClient::new($channel);
+            let asked = client.server_reflection_info(stream::iter([request])).await.unwrap();
+            let answer = asked.into_inner().message().await.unwrap().unwrap();
+            let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+                panic!("{answer:?}");
+            };
+            list.service.into_iter().map(|service| service.name).collect::<Vec<_>>()
+        }};
+    }
+    for_each_database(async |world| {
+        let channel = channel(world.replicas[0].rpc).await;
+        for names in [services!(channel.clone(), v1), services!(channel, v1alpha)] {
+            for service in &SERVICES[1..] {
+                assert!(names.iter().any(|name| name == service), "{names:?}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_replica_that_stops_says_so_first_and_finishes_what_is_under_way() {
+    for_each_database(async |world| {
+        let mut settings = world.settings();
+        (settings.process.lame_duck_seconds, settings.process.grace_seconds) = (2, 5);
+        world.replicas.push(Replica::start(settings).await);
+        let leaving = world.client(1, None).await;
+        let replica = &world.replicas[1];
+        let mut health = HealthClient::new(channel(replica.rpc).await);
+        let mut watch = health.watch(about("")).await.unwrap().into_inner();
+        let mut said = async || watch.message().await.unwrap().unwrap().status;
+        assert_eq!(said().await, ServingStatus::Serving as i32);
+
+        world.client.load(&["ben"]).await;
+        let kind = FaultKind::Delay { seconds: 1.0 };
+        world.sandbox.script(Fault::new("chat.postMessage", kind).times(1));
+        let test = TestSlackRequest {
+            tenant_id: TENANT.into(),
+            subject: Some(Subject::UserId("ben".into())),
+            actor: None,
+        };
+        let (caller, stopping) = (leaving.clone(), async {
+            world.called("users.lookupByEmail", 1).await;
+            replica.terminate();
+            assert_eq!(said().await, ServingStatus::NotServing as i32);
+            // Load balancers notice a little later, and until then calls are served.
+            let late = notify("late", "case.started", &["ben"]);
+            leaving.notify(late).await.unwrap();
+        });
+        let (tested, ()) = tokio::join!(caller.test_slack(test), stopping);
+        assert_eq!(tested.unwrap().delivery.unwrap().state(), DeliveryState::Sent);
+        // The watch is still open, and holds nothing up for longer than the grace.
+        world.replicas.remove(1).stopped().await;
+        world.settled().await;
+        world.messages(2).await;
+    })
+    .await;
+}
