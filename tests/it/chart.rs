@@ -48,7 +48,7 @@ fn schema() -> Value {
 fn known(flag: &str) -> Vec<String> {
     let error = Settings::load(None, std::iter::empty(), &[flag.to_owned()]).unwrap_err();
     let error = error.to_string();
-    let (_, list) = error.split_once("settings here are ").expect(&error);
+    let (_, list) = error.split_once("settings here are ").unwrap();
     list.split(", ").map(ToOwned::to_owned).collect()
 }
 
