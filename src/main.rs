@@ -12,7 +12,8 @@ use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
 use herald::store::Store;
-use herald::{demo, keys, telemetry};
+use herald::telemetry::{self, Tracing};
+use herald::{demo, keys};
 
 /// Herald delivers a platform's notifications to Slack.
 #[derive(Parser)]
@@ -97,16 +98,17 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn settings(args: SettingsArgs) -> anyhow::Result<Settings> {
+/// The settings, and what keeps traces going: hold it until the end.
+fn settings(args: SettingsArgs) -> anyhow::Result<(Settings, Tracing)> {
     let environment = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
     let settings = Settings::load(args.config, environment, &args.set)?;
-    telemetry::init(&settings.log)?;
-    Ok(settings)
+    let tracing = telemetry::init(&settings.log, &settings.otlp)?;
+    Ok((settings, tracing))
 }
 
 async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings(args)?;
+    let (settings, _tracing) = settings(args)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
     let stop = stop_signal()?;
     let server = Server::start(settings).await?;
@@ -115,7 +117,7 @@ async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings(args)?;
+    let (settings, _tracing) = settings(args)?;
     let store = Store::open(&settings.store).await?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");

@@ -98,7 +98,7 @@ impl Server {
 
         let store = Store::open(&settings.store).await?;
         check_schema(&store).await?;
-        let exposition = Exposition::new()?;
+        let exposition = Exposition::new(&settings.otlp)?;
         let metrics = exposition.metrics();
         let client = slack::Client::new(&settings.slack, metrics.clone())?;
         let workspaces = Workspaces::new(store.clone(), client, settings.app);
@@ -109,7 +109,8 @@ impl Server {
             redirect_url: http_config.redirect_url(),
             connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
         };
-        let app = App::new(store.clone(), workspaces.clone(), directory.clone(), config);
+        let app =
+            App::new(store.clone(), workspaces.clone(), directory.clone(), metrics.clone(), config);
         let delivery = Delivery::new(
             store.clone(),
             workspaces,

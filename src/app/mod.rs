@@ -28,6 +28,7 @@ use crate::directory::Directory;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::person::Person;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 use crate::workspace::Workspaces;
 
 /// Answers questions. Cheap to clone; shared by every connection.
@@ -36,6 +37,7 @@ pub struct App {
     store: Store,
     workspaces: Workspaces,
     directory: Directory,
+    metrics: Metrics,
     config: Arc<Config>,
 }
 
@@ -83,7 +85,13 @@ impl Subject {
 }
 
 impl App {
-    pub fn new(store: Store, workspaces: Workspaces, directory: Directory, config: Config) -> Self {
-        Self { store, workspaces, directory, config: Arc::new(config) }
+    pub fn new(
+        store: Store,
+        workspaces: Workspaces,
+        directory: Directory,
+        metrics: Metrics,
+        config: Config,
+    ) -> Self {
+        Self { store, workspaces, directory, metrics, config: Arc::new(config) }
     }
 }

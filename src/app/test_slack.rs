@@ -191,7 +191,7 @@ impl App {
             people: Vec::new(),
             identities: Vec::new(),
             expires_in: crate::domain::limits::DEFAULT_EXPIRY,
-            trace_context: None,
+            trace_context: crate::telemetry::context(),
         };
         self.store.accept(accept).await?;
         Ok(id)

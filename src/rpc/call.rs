@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
+use tracing::Instrument as _;
 
 use super::callers::Callers;
 use super::decode::Fields;
 use super::status;
 use crate::app::{Actor, App, Call, Caller, Error};
 use crate::domain::ids::TenantId;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// Both services: thin, shared by all connections.
 #[derive(Clone)]
@@ -53,9 +54,13 @@ impl Server {
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<Response<A>, Status> {
         let started = Instant::now();
-        let result = self.answer(request, handle).await;
-        let code = result.as_ref().err().map_or(Code::Ok, Status::code);
-        self.metrics.rpc(method, code_name(code), started.elapsed());
+        let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);
+        let parent = request.metadata().get("traceparent").and_then(|text| text.to_str().ok());
+        telemetry::continue_from(&span, parent);
+        let result = self.answer(request, handle).instrument(span.clone()).await;
+        let code = code_name(result.as_ref().err().map_or(Code::Ok, Status::code));
+        span.record("code", code);
+        self.metrics.rpc(method, code, started.elapsed());
         result.map(Response::new)
     }
 
