@@ -1,5 +1,5 @@
 //! Traces over OTLP, and the context that travels: in from a caller, through the outbox, on to
-//! the call to Slack (W3C Trace Context; https://www.w3.org/TR/trace-context/).
+//! the call to Slack (W3C Trace Context; <https://www.w3.org/TR/trace-context/>).
 //!
 //! A collector that is slow or away costs spans, never a call: exporting has a queue, a thread and
 //! a time-out of its own.

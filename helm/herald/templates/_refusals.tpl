@@ -54,12 +54,11 @@ told at once. The server would refuse most of these too, but only once the old p
 {{- if and $v.ingress.enabled (not (has $url.path (list "" "/"))) -}}
 {{- $faults = append $faults "publicUrl has a path, which an Ingress cannot remove: leave the path out, or make the route yourself and set ingress.enabled to false." -}}
 {{- end -}}
-{{- $pdb := $v.podDisruptionBudget -}}
-{{- if and $pdb.enabled (eq (kindIs "invalid" $pdb.maxUnavailable) (kindIs "invalid" $pdb.minAvailable)) -}}
-{{- $faults = append $faults "podDisruptionBudget needs one of maxUnavailable and minAvailable; set the other to null." -}}
-{{- end -}}
 {{- if and $v.service.grpc.headless (ne $v.service.grpc.type "ClusterIP") -}}
 {{- $faults = append $faults "service.grpc.headless needs service.grpc.type ClusterIP." -}}
+{{- end -}}
+{{- if and $v.service.grpc.headless (ne (int $v.service.grpc.port) 50051) -}}
+{{- $faults = append $faults "service.grpc.headless leads clients to the pods themselves, whose port is 50051: leave service.grpc.port at 50051." -}}
 {{- end -}}
 {{- if $faults -}}
 {{- fail (printf "\n\n  - %s\n" (join "\n  - " $faults)) -}}

@@ -21,9 +21,7 @@ What the chart decides itself is not in config, so nothing is set twice.
 {{- range $section := keys $sections | sortAlpha }}
 [{{ $section }}]
 {{- range $setting, $value := default dict (get $sections $section) }}
-{{- if not (kindIs "invalid" $value) }}
 {{ $setting }} = {{ toJson $value }}
-{{- end }}
 {{- end }}
 {{ end -}}
 {{- range .Values.callers }}

@@ -3,7 +3,7 @@
 //! Statements are `if` and `for` alone; there are no includes, macros, assignments, functions or multiplication;
 //! steps and output are bounded. So a hostile template costs its author an error and nobody else
 //! anything. Every `{{ value }}` is cleaned, escaped for the place it stands in and marked for
-//! [`fit`](super::fit) by the formatter; there is no way to turn that off.
+//! [`fit`] by the formatter; there is no way to turn that off.
 //!
 //! Filters: `default upper lower title capitalize trim length first last round int join` as in Jinja, and
 //! - `when('date' | 'datetime' | 'time')`: a time in the reader's zone, `Fri 27 Nov 2026, 17:00 CET`;
