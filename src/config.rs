@@ -47,12 +47,12 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Process {
     /// Seconds between telling health that this replica stops and taking no more calls, so that
-    /// load balancers notice. Default 3.
+    /// load balancers notice. Default `3`.
     pub lame_duck_seconds: u64,
     /// Seconds until everything is stopped, finished or not, counted from the signal. Keep it
-    /// below Kubernetes' `terminationGracePeriodSeconds`. Default 25.
+    /// below Kubernetes' `terminationGracePeriodSeconds`. Default `25`.
     pub grace_seconds: u64,
-    /// Minutes that a connect link works. Default 30.
+    /// Minutes that a connect link works. Default `30`.
     pub connect_link_minutes: u64,
 }
 

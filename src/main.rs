@@ -7,12 +7,13 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
 use herald::store::Store;
-use herald::{demo, keys, telemetry};
+use herald::{check, demo, keys, manifest, telemetry};
 
 /// Herald delivers a platform's notifications to Slack.
 #[derive(Parser)]
@@ -36,9 +37,15 @@ enum Command {
     },
     /// Runs the fake Slack alone, with a page that shows what arrives.
     Sandbox(SandboxArgs),
+    /// Says, part by part, whether the configuration can work. Changes nothing.
+    Check(SettingsArgs),
+    /// Prints the manifest of the Slack app that Herald needs, to paste into Slack.
+    Manifest(ManifestArgs),
     /// API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Prints what can be set, as Markdown: docs/settings.md of this version.
+    Settings,
 }
 
 #[derive(Args)]
@@ -62,6 +69,15 @@ struct SandboxArgs {
     /// What Slack's durations are multiplied by; set slack.time_scale to the same.
     #[arg(long, default_value_t = 1.0)]
     time_scale: f64,
+}
+
+#[derive(Args)]
+struct ManifestArgs {
+    /// Where browsers reach Herald, such as https://herald.example.com. Default: http.public_url.
+    #[arg(long)]
+    url: Option<Url>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 #[derive(Subcommand)]
@@ -90,6 +106,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate(args).await,
         Command::Demo { exit } => demo::run(exit, stop_signal()?).await,
         Command::Sandbox(args) => sandbox(args).await,
+        Command::Check(args) => check(args).await,
+        Command::Manifest(args) => manifest(args),
+        Command::Settings => {
+            demo::say(include_str!("../docs/settings.md").trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Keys(Keys::Issue { principal }) => {
             keys::issue(&principal)?;
             Ok(ExitCode::SUCCESS)
@@ -97,10 +119,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn settings(args: SettingsArgs) -> anyhow::Result<Settings> {
+fn load(args: SettingsArgs) -> anyhow::Result<Settings> {
     let environment = std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    let settings = Settings::load(args.config, environment, &args.set)?;
+    Ok(Settings::load(args.config, environment, &args.set)?)
+}
+
+fn settings(args: SettingsArgs) -> anyhow::Result<Settings> {
+    let settings = load(args)?;
     telemetry::init(&settings.log)?;
     Ok(settings)
 }
@@ -119,6 +145,20 @@ async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let store = Store::open(&settings.store).await?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let fine = check::run(&load(args)?).await;
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn manifest(args: ManifestArgs) -> anyhow::Result<ExitCode> {
+    let url = match args.url {
+        Some(url) => Some(url),
+        None => load(args.settings)?.http.public_url,
+    };
+    demo::say(&manifest::manifest(url)?);
     Ok(ExitCode::SUCCESS)
 }
 

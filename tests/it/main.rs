@@ -3,6 +3,7 @@
 
 mod connect_page;
 mod delivery;
+mod documents;
 mod front;
 mod outbox;
 mod slack_client;
