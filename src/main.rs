@@ -86,6 +86,9 @@ enum Keys {
     Issue {
         /// Who will use it.
         principal: String,
+        /// What they may do.
+        #[arg(long, value_enum, default_value = "service")]
+        role: keys::Role,
     },
 }
 
@@ -112,8 +115,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             demo::say(include_str!("../docs/settings.md").trim_end());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Keys(Keys::Issue { principal }) => {
-            keys::issue(&principal)?;
+        Command::Keys(Keys::Issue { principal, role }) => {
+            keys::issue(&principal, role)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -63,7 +63,7 @@ impl Config {
         }
         if !self.insecure && self.callers.is_empty() {
             return Err("callers is empty, so nobody could call: add a [[rpc.callers]] entry, or \
-                        set insecure = true to try Herald on this machine"
+                        set rpc.insecure=true to try Herald on this machine"
                 .into());
         }
         Ok(())
