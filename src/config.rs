@@ -84,6 +84,18 @@ impl Settings {
         environment: impl Iterator<Item = (String, String)>,
         flags: &[String],
     ) -> Result<Self, Error> {
+        let settings = Self::read(file, environment, flags)?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Reads all settings: each is of its type, together they may make no server. For commands
+    /// that need one or two of them.
+    pub fn read(
+        file: Option<PathBuf>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, Error> {
         let mut given = from_environment(environment);
         for flag in flags {
             let Some((path, text)) = flag.split_once('=') else {
@@ -103,9 +115,7 @@ impl Settings {
             }
             base = base.merge(Toml::file_exact(file));
         }
-        let settings = extract(&base, &mut given)?;
-        settings.validate()?;
-        Ok(settings)
+        extract(&base, &mut given)
     }
 
     /// Refuses contradictions between sections, and what a module finds wrong with its own.

@@ -123,9 +123,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn load(args: SettingsArgs) -> anyhow::Result<Settings> {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    Ok(Settings::load(args.config, environment, &args.set)?)
+    Ok(Settings::load(args.config, environment(), &args.set)?)
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
 fn settings(args: SettingsArgs) -> anyhow::Result<Settings> {
@@ -159,7 +162,10 @@ async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
 fn manifest(args: ManifestArgs) -> anyhow::Result<ExitCode> {
     let url = match args.url {
         Some(url) => Some(url),
-        None => load(args.settings)?.http.public_url,
+        None => {
+            let SettingsArgs { config, set } = args.settings;
+            Settings::read(config, environment(), &set)?.http.public_url
+        }
     };
     demo::say(&manifest::manifest(url)?);
     Ok(ExitCode::SUCCESS)
