@@ -248,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named() {
-        let cases: [(&[(&str, &str)], &[&str], &str); 6] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+        let cases: [Case<'_>; 6] = [
             (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: "),
             (&[OPEN, ("HERALD_DELIVERY__WORKERS", "many")], &[], "must be a whole number"),
             (&[OPEN, ("HERALD_DELIVERY__WORKRES", "1")], &[], "workres is not a setting"),

@@ -83,7 +83,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic_types", &["rpc"]),
     ("reqwest", &["slack", "sandbox"]),
     ("axum", &["http", "sandbox", "server"]),
-    ("anyhow", &["main"]),
+    ("anyhow", &["main", "demo"]),
 ];
 
 /// Dependencies that `domain` may use: they compute, and do nothing else.

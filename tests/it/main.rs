@@ -1,7 +1,10 @@
 //! Integration tests: one binary, real databases.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
+mod bad_input;
+mod chart;
 mod connect_page;
+mod crash;
 mod delivery;
 mod documents;
 mod front;

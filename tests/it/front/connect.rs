@@ -30,8 +30,8 @@ async fn an_administrator_connects_and_sending_stays_off() {
             assert!(workspace.missing_scopes.is_empty(), "{workspace:?}");
             assert!(!workspace.bot_name.is_empty());
             let members = overview.directory.unwrap();
-            assert_eq!(members.members, 14);
-            assert_eq!((members.without_email, members.deactivated, members.bots), (1, 1, 2));
+            assert_eq!(members.members, 15);
+            assert_eq!((members.without_email, members.deactivated, members.bots), (1, 1, 3));
             assert_eq!(members.matchable, 10);
 
             world.client.load(&["ben"]).await;

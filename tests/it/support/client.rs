@@ -77,6 +77,7 @@ impl Client {
         herald.resolve_identity: ResolveIdentityRequest -> ResolveIdentityResponse;
         herald.set_preference: SetPreferenceRequest -> SetPreferenceResponse;
         admin.update_settings: UpdateSettingsRequest -> UpdateSettingsResponse;
+        admin.upsert_people: UpsertPeopleRequest -> UpsertPeopleResponse;
     }
 
     pub(crate) async fn notify(

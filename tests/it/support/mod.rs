@@ -2,5 +2,6 @@
 
 pub(crate) mod books;
 pub(crate) mod client;
+pub(crate) mod process;
 pub(crate) mod store;
 pub(crate) mod world;

@@ -154,6 +154,16 @@ impl World {
         Client::connect(self.replicas[replica].rpc, key, Arc::clone(&self.books)).await
     }
 
+    /// Another client of the same books, at that address.
+    pub(crate) async fn client_at(&self, rpc: SocketAddr) -> Client {
+        Client::connect(rpc, None, Arc::clone(&self.books)).await
+    }
+
+    /// A connection behind the store's back, to count rows.
+    pub(crate) async fn raw(&self) -> sea_orm::DatabaseConnection {
+        self.store.raw().await
+    }
+
     /// Connects the tenant, turns sending on, and waits for the member list.
     pub(crate) async fn make_ready(&self) {
         let page = self.connect(TENANT).await;
