@@ -94,13 +94,21 @@ enum Keys {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+    match Box::pin(run(Cli::parse().command)).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("herald: {error:#}");
+            eprintln!("herald: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes; one that its error has told already is not told again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |told, cause| {
+        let cause = cause.to_string();
+        if told.ends_with(&cause) { told } else { format!("{told}: {cause}") }
+    })
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -160,12 +168,11 @@ async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn manifest(args: ManifestArgs) -> anyhow::Result<ExitCode> {
-    let url = match args.url {
-        Some(url) => Some(url),
-        None => {
-            let SettingsArgs { config, set } = args.settings;
-            Settings::read(config, environment(), &set)?.http.public_url
-        }
+    let url = if args.url.is_some() {
+        args.url
+    } else {
+        let SettingsArgs { config, set } = args.settings;
+        Settings::read(config, environment(), &set)?.http.public_url
     };
     demo::say(&manifest::manifest(url)?);
     Ok(ExitCode::SUCCESS)

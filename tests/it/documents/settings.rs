@@ -2,6 +2,8 @@
 //! comments. A setting documents its default as "Default `value`", which is proved to be the
 //! default, or, where it is no fixed value, as "Default: " and words.
 
+use std::fmt::Write as _;
+
 use herald::config::Settings;
 use syn::{Attribute, Expr, Field, Fields, Item, ItemStruct, Lit, Meta};
 
@@ -185,10 +187,9 @@ fn find(folder: &std::path::Path, name: &str) -> ItemStruct {
 fn page(sections: &[Section]) -> String {
     let mut page = HEAD.to_owned();
     for Section { path, doc, settings } in sections {
-        page.push_str(&format!("\n## `[{path}]`\n\n{doc}\n\n| key | meaning |\n|---|---|\n"));
-        for setting in settings {
-            let doc = setting.doc.replace('|', "\\|");
-            page.push_str(&format!("| `{}` | {doc} |\n", setting.key));
+        write!(page, "\n## `[{path}]`\n\n{doc}\n\n| key | meaning |\n|---|---|\n").unwrap();
+        for Setting { key, doc } in settings {
+            writeln!(page, "| `{key}` | {} |", doc.replace('|', "\\|")).unwrap();
         }
     }
     page
