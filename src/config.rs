@@ -38,6 +38,8 @@ pub struct Settings {
     pub delivery: delivery::Config,
     /// Logs.
     pub log: telemetry::Config,
+    /// Traces and metrics to a collector.
+    pub otlp: telemetry::OtlpConfig,
     /// Starting and stopping.
     pub process: Process,
 }
@@ -126,6 +128,10 @@ impl Settings {
         self.slack.validate().map_err(|error| wrong("slack", error.to_string()))?;
         self.directory.validate().map_err(|sentence| wrong("directory", sentence))?;
         self.delivery.validate().map_err(|sentence| wrong("delivery", sentence))?;
+        self.otlp.validate().map_err(|sentence| wrong("otlp", sentence))?;
+        if self.process.grace_seconds > 24 * 3600 {
+            return Err(wrong("process", "grace_seconds must be at most a day".into()));
+        }
         if self.process.grace_seconds <= self.process.lame_duck_seconds {
             let sentence = "grace_seconds must be more than lame_duck_seconds";
             return Err(wrong("process", sentence.into()));

@@ -13,6 +13,7 @@ use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
 use herald::store::Store;
+use herald::telemetry::Tracing;
 use herald::{check, demo, keys, manifest, telemetry};
 
 /// Herald delivers a platform's notifications to Slack.
@@ -139,14 +140,15 @@ fn environment() -> impl Iterator<Item = (String, String)> {
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
-fn settings(args: SettingsArgs) -> anyhow::Result<Settings> {
+/// The settings, and what keeps traces going: hold it until the end.
+fn settings(args: SettingsArgs) -> anyhow::Result<(Settings, Tracing)> {
     let settings = load(args)?;
-    telemetry::init(&settings.log)?;
-    Ok(settings)
+    let tracing = telemetry::init(&settings.log, &settings.otlp)?;
+    Ok((settings, tracing))
 }
 
 async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings(args)?;
+    let (settings, _tracing) = settings(args)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
     let stop = stop_signal()?;
     let server = Server::start(settings).await?;
@@ -155,7 +157,7 @@ async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings(args)?;
+    let (settings, _tracing) = settings(args)?;
     let store = Store::open(&settings.store).await?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");

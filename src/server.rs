@@ -80,6 +80,8 @@ struct Listeners {
     http: TcpListener,
 }
 
+/// How long the connections to the database may take to close.
+const CLOSING: Duration = Duration::from_secs(2);
 /// How often the database is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
@@ -98,7 +100,7 @@ impl Server {
 
         let store = Store::open(&settings.store).await?;
         check_schema(&store).await?;
-        let exposition = Exposition::new()?;
+        let exposition = Exposition::new(&settings.otlp)?;
         let metrics = exposition.metrics();
         let client = slack::Client::new(&settings.slack, metrics.clone())?;
         let workspaces = Workspaces::new(store.clone(), client, settings.app);
@@ -109,7 +111,8 @@ impl Server {
             redirect_url: http_config.redirect_url(),
             connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
         };
-        let app = App::new(store.clone(), workspaces.clone(), directory.clone(), config);
+        let app =
+            App::new(store.clone(), workspaces.clone(), directory.clone(), metrics.clone(), config);
         let delivery = Delivery::new(
             store.clone(),
             workspaces,
@@ -194,7 +197,10 @@ impl Parts {
         self.tasks.shutdown().await;
         self.end.cancel();
         self.health_task.shutdown().await;
-        self.store.close().await;
+        // A database that hangs must not hold the process.
+        if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
+            tracing::warn!("the database did not let go of its connections in time");
+        }
         tracing::info!("stopped");
     }
 }

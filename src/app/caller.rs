@@ -83,17 +83,6 @@ impl Caller {
 }
 
 impl Acting {
-    /// Notify and reading notifications: the platform itself, or an administrator.
-    pub fn may_notify(&self) -> Result<(), Error> {
-        match self {
-            Self::Service | Self::Administrator => Ok(()),
-            Self::User { .. } => Err(Error::denied(
-                "ROLE_NOT_ALLOWED",
-                "only a service or an administrator may do this",
-            )),
-        }
-    }
-
     /// Reading about one person: the platform, an administrator, or that person.
     pub fn may_read(&self, person: &UserId) -> Result<(), Error> {
         match self {

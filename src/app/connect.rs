@@ -78,7 +78,9 @@ impl App {
         };
         let connected = match (callback.code, callback.error) {
             (Some(code), None) => self.exchange(&tenant, &code, &redirect).await?,
-            (_, Some(error)) if error != "access_denied" => Connected::Refused { code: error },
+            (_, Some(error)) if error != "access_denied" => {
+                Connected::Refused { code: slack_code(error) }
+            }
             _ => Connected::Denied,
         };
         self.store.finish_connect(&state, &outcome(&connected)).await?;
@@ -108,6 +110,12 @@ impl App {
             Err(ConnectError::Store(error)) => Err(error.into()),
         }
     }
+}
+
+/// The query can be written by anybody: what does not look like a code of Slack's is not kept.
+fn slack_code(text: String) -> String {
+    let shaped = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if shaped && (1..=64).contains(&text.len()) { text } else { "unknown".to_owned() }
 }
 
 /// 256 bits of chance.

@@ -128,7 +128,13 @@ impl From<directory::Error> for Error {
                     Self::Internal(Box::new(directory::Error::Shared(shared)))
                 }
             },
-            mapping @ directory::Error::Mapping(_) => Self::Internal(Box::new(mapping)),
+            directory::Error::Mapping(error) => {
+                tracing::error!(%error, "a stored mapping is refused by this version");
+                Self::Precondition {
+                    reason: "MAPPING_INVALID",
+                    sentence: "the stored mapping is not valid any more: set both attributes again",
+                }
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ impl App {
         call: &Call,
         id: NotificationId,
     ) -> Result<NotificationRecord, Error> {
-        call.acting()?.may_notify()?;
+        call.may_notify()?;
         let record = self.store.notification(&call.tenant, id).await?;
         record.ok_or(Error::NotFound("notification"))
     }

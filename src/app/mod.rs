@@ -28,6 +28,7 @@ use crate::directory::Directory;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::person::Person;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 use crate::workspace::Workspaces;
 
 /// Answers questions. Cheap to clone; shared by every connection.
@@ -36,6 +37,7 @@ pub struct App {
     store: Store,
     workspaces: Workspaces,
     directory: Directory,
+    metrics: Metrics,
     config: Arc<Config>,
 }
 
@@ -61,6 +63,31 @@ impl Call {
     pub fn acting(&self) -> Result<Acting, Error> {
         self.caller.acting(&self.tenant, self.actor.as_ref())
     }
+
+    /// Notify and reading notifications: the platform's back end or an administrator calls, on
+    /// behalf of whichever user; a key of the user role does not.
+    pub fn may_notify(&self) -> Result<(), Error> {
+        self.acting()?;
+        match self.caller.role {
+            Role::Service | Role::Administrator => Ok(()),
+            Role::User(_) => Err(Error::denied(
+                "ROLE_NOT_ALLOWED",
+                "only a service or an administrator may do this",
+            )),
+        }
+    }
+
+    /// A record says who somebody is, so it comes from the platform: whoever could describe
+    /// themselves could name another's address and receive, or look up, what is theirs.
+    fn may_name(&self, subject: &Subject) -> Result<(), Error> {
+        match (&self.caller.role, subject) {
+            (Role::User(_), Subject::Described(_)) => Err(Error::denied(
+                "ROLE_NOT_ALLOWED",
+                "only a service or an administrator may describe a person; name the user_id",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Whom a question is about.
@@ -83,7 +110,39 @@ impl Subject {
 }
 
 impl App {
-    pub fn new(store: Store, workspaces: Workspaces, directory: Directory, config: Config) -> Self {
-        Self { store, workspaces, directory, config: Arc::new(config) }
+    pub fn new(
+        store: Store,
+        workspaces: Workspaces,
+        directory: Directory,
+        metrics: Metrics,
+        config: Config,
+    ) -> Self {
+        Self { store, workspaces, directory, metrics, config: Arc::new(config) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::Principal;
+
+    #[test]
+    fn a_user_does_not_say_who_they_are() {
+        let ann = UserId::parse("ann").unwrap();
+        let call = |role| Call {
+            caller: Caller {
+                principal: Principal::parse("p").unwrap(),
+                role,
+                reach: Reach::All,
+                may_act_for_users: false,
+            },
+            tenant: TenantId::parse("acme").unwrap(),
+            actor: None,
+        };
+        let described = Subject::Described(Person::bare(ann.clone()));
+        let user = call(Role::User(ann.clone()));
+        assert!(matches!(user.may_name(&described), Err(Error::Denied { .. })));
+        assert!(user.may_name(&Subject::Known(ann)).is_ok());
+        assert!(call(Role::Service).may_name(&described).is_ok());
     }
 }

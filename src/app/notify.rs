@@ -16,7 +16,7 @@ use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, Reques
 use crate::domain::person::Person;
 use crate::domain::settings::Preferences;
 use crate::domain::verdict::Answer;
-use crate::store;
+use crate::{store, telemetry};
 
 use plan::Planner;
 
@@ -29,6 +29,12 @@ pub enum Recipient {
     Described(Person),
     /// A channel of the connected workspace.
     Channel(ChannelId),
+}
+
+/// Whether a call was the first of its request id.
+enum Repeat {
+    First,
+    Again,
 }
 
 /// What the caller asks for.
@@ -51,7 +57,19 @@ impl App {
     /// answer; the same request id with another payload is [`Error::RequestIdReused`]; a call
     /// that is refused stores nothing.
     pub async fn notify(&self, call: &Call, request: Request) -> Result<Answer, Error> {
-        call.acting()?.may_notify()?;
+        let result = self.accept(call, request).await;
+        self.metrics.notify(match &result {
+            Ok((_, Repeat::First)) => "accepted",
+            Ok((_, Repeat::Again)) => "replayed",
+            Err(Error::RequestIdReused) => "conflict",
+            Err(Error::Unavailable { .. } | Error::Internal(_)) => "failed",
+            Err(_) => "refused",
+        });
+        result.map(|(answer, _)| answer)
+    }
+
+    async fn accept(&self, call: &Call, request: Request) -> Result<(Answer, Repeat), Error> {
+        call.may_notify()?;
         check(&request)?;
         let tenant = self.tenant(&call.tenant).await?;
         let fingerprint = fingerprint(&payload(&request));
@@ -71,12 +89,14 @@ impl App {
             people: described(&request),
             identities: planned.identities,
             expires_in: request.expires_in,
-            trace_context: None,
+            trace_context: telemetry::context(),
         };
         match self.store.accept(accept).await? {
-            store::Accepted::New { .. } => Ok(planned.answer),
+            store::Accepted::New { .. } => Ok((planned.answer, Repeat::First)),
             store::Accepted::Replayed { answer } => {
-                serde_json::from_slice(&answer).map_err(|e| Error::Internal(e.into()))
+                let answer =
+                    serde_json::from_slice(&answer).map_err(|e| Error::Internal(e.into()))?;
+                Ok((answer, Repeat::Again))
             }
             store::Accepted::Mismatch => Err(Error::RequestIdReused),
         }

@@ -29,6 +29,7 @@ impl App {
     /// Answers from memory, then the shared snapshot; never asks Slack.
     pub async fn resolve_identity(&self, call: &Call, subject: Subject) -> Result<Resolved, Error> {
         call.acting()?.may_read(subject.user_id())?;
+        call.may_name(&subject)?;
         let tenant = self.tenant(&call.tenant).await?;
         let known = self.subject(&call.tenant, subject).await?;
         let Some(installation) = &tenant.installation else {

@@ -91,6 +91,12 @@ impl App {
                 let sentence = "The workspace must be connected again first.".to_owned();
                 Ok(Err(Obstacle { code, sentence }))
             }
+            Err(workspace::Error::Busy { .. }) => {
+                let sentence = "Slack's rate limit is used up; the first message opens the \
+                                conversation."
+                    .to_owned();
+                Ok(Err(Obstacle { code: "ratelimited".to_owned(), sentence }))
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -55,6 +55,7 @@ impl App {
     ) -> Result<Tested, Error> {
         let acting = call.acting()?;
         acting.may_test(subject.user_id())?;
+        call.may_name(&subject)?;
         let started = tokio::time::Instant::now();
         let tenant = self.tenant(&call.tenant).await?;
         if let Subject::Described(person) = &subject {
@@ -137,8 +138,7 @@ impl App {
             let record = record.ok_or(Error::NotFound("delivery"))?;
             let over = record.state.is_terminal() || tokio::time::Instant::now() >= until;
             if over {
-                let waiting = !record.state.is_terminal();
-                let estimated_send_time = waiting.then_some(record.due_at);
+                let estimated_send_time = self.estimate(&record).await?;
                 let record = Box::new(record);
                 return Ok(TestDelivery::Queued { record, estimated_send_time });
             }
@@ -148,6 +148,21 @@ impl App {
             // Either way the store is asked again.
             let _ = tokio::time::timeout_at(look, news).await;
         }
+    }
+
+    /// When a waiting delivery should go out: its lane's next turn, and one second for each
+    /// message before it. `None` where that is not known: the workspace sleeps, or it ended.
+    async fn estimate(&self, record: &DeliveryRecord) -> Result<Option<Timestamp>, Error> {
+        let (Some(workspace), Some(lane)) = (record.workspace, &record.lane) else {
+            return Ok(None);
+        };
+        if record.state.is_terminal() {
+            return Ok(None);
+        }
+        let backlog = self.store.lane_backlog(workspace, lane).await?;
+        let spacing = Duration::from_secs(1).mul_f64(self.workspaces.time_scale());
+        let before = spacing.saturating_mul(backlog.count.saturating_sub(1));
+        Ok(backlog.next_at.map(|next| next.max(record.due_at).plus(before)))
     }
 
     async fn queue_test(
@@ -191,7 +206,7 @@ impl App {
             people: Vec::new(),
             identities: Vec::new(),
             expires_in: crate::domain::limits::DEFAULT_EXPIRY,
-            trace_context: None,
+            trace_context: crate::telemetry::context(),
         };
         self.store.accept(accept).await?;
         Ok(id)

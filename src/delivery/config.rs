@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use crate::domain::delivery::Policy;
 
+/// Seconds; nothing here makes sense for longer, and far longer spans overflow.
+const MONTH: u64 = 31 * 24 * 3600;
+
 /// How messages are sent. Spans of time are those of a real Slack; tests shorten all of them by one
 /// factor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -69,8 +72,19 @@ impl Config {
                 return Err(format!("{name} must be at least {least}"));
             }
         }
-        if self.workers > 10_000 {
-            return Err("workers must be at most 10000".into());
+        let most = [
+            ("workers", u64::from(self.workers), 10_000),
+            ("lease_seconds", self.lease_seconds, 3600),
+            ("poll_milliseconds", self.poll_milliseconds, 3_600_000),
+            ("base_delay_milliseconds", self.base_delay_milliseconds, MONTH * 1000),
+            ("max_delay_seconds", self.max_delay_seconds, MONTH),
+            ("confirm_after_seconds", self.confirm_after_seconds, MONTH),
+            ("archive_after_seconds", self.archive_after_seconds, MONTH),
+        ];
+        for (name, value, most) in most {
+            if value > most {
+                return Err(format!("{name} must be at most {most}"));
+            }
         }
         if self.max_delay_seconds * 1000 < self.base_delay_milliseconds {
             return Err("max_delay_seconds must not be less than base_delay_milliseconds".into());
@@ -134,6 +148,10 @@ mod tests {
     fn a_refusal_names_the_setting() {
         let wrong = Config { lease_seconds: 1, ..Config::default() };
         assert!(wrong.validate().unwrap_err().starts_with("lease_seconds "));
+        let wrong = Config { confirm_after_seconds: u64::MAX, ..Config::default() };
+        assert!(wrong.validate().unwrap_err().starts_with("confirm_after_seconds "));
+        let wrong = Config { max_delay_seconds: u64::MAX, ..Config::default() };
+        assert!(wrong.validate().unwrap_err().starts_with("max_delay_seconds "));
         let wrong = Config { max_delay_seconds: 0, ..Config::default() };
         assert!(wrong.validate().unwrap_err().starts_with("max_delay_seconds "));
     }

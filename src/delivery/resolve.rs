@@ -114,7 +114,8 @@ impl Delivery {
                     (slack_user_id, display_name, basis)
                 }
                 Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
-                    return Ok(Resolved::Again { after: self.inner.timing.retry });
+                    let waited = resolving.now.since(resolving.created_at);
+                    return Ok(Resolved::Again { after: again(waited, self.inner.timing.retry) });
                 }
                 Decision::Unreachable { reason } => return nobody(reason),
             };
@@ -133,6 +134,12 @@ impl Delivery {
             }),
         })
     }
+}
+
+/// When to look again for a list that is not there: a workspace that cannot be read must not keep
+/// the store busy with everything that waits for it, so the longer it took, the later.
+fn again(waited: Duration, first: Duration) -> Duration {
+    (waited / 8).clamp(first, first * 60)
 }
 
 /// The message as it is kept; `None` where it cannot be worded. It could when it was accepted, so that
@@ -154,4 +161,15 @@ fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
         })
         .ok()?;
     serde_json::to_vec(&rendered).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_longer_is_looked_at_less_often() {
+        let again = |waited| again(Duration::from_secs(waited), Duration::from_secs(1)).as_secs();
+        assert_eq!([again(0), again(8), again(80), again(480), again(100_000)], [1, 1, 10, 60, 60]);
+    }
 }

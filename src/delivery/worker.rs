@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::Delivery;
 use super::checks::{Connected, Facts, Recipient, verdict};
@@ -23,6 +24,7 @@ use crate::slack::{Destination, PostMessage};
 use crate::store::{
     self, Head, InstallationState, LaneClaim, Pace, RecoverOutcome, Settle, WaitScope,
 };
+use crate::telemetry;
 use crate::workspace;
 
 /// A head and when it was read, so that the database's time can be told later in the turn.
@@ -104,10 +106,16 @@ impl Delivery {
             }
         }
         let turn = Turn { claim, head, read: Instant::now() };
-        match turn.head.state {
-            State::Unknown => self.look(&turn).await,
-            _ => self.send(&turn, stop).await,
-        }
+        // The trace that Notify began goes on here, perhaps on another replica.
+        let span = tracing::info_span!("deliver", delivery = %turn.head.delivery);
+        telemetry::continue_from(&span, turn.head.trace_context.as_deref());
+        let step = async {
+            match turn.head.state {
+                State::Unknown => self.look(&turn).await,
+                _ => self.send(&turn, stop).await,
+            }
+        };
+        step.instrument(span).await
     }
 
     /// A pending head: sent, or what the checks make of it.
@@ -161,13 +169,12 @@ impl Delivery {
             delivery_id: head.delivery,
             thread_ts: None,
         };
-        let started = Instant::now();
         let posted = self.inner.workspaces.post(claim.installation, &message, begin_before).await;
         let interval = self.inner.timing.channel_interval;
         match posted {
-            Ok(outcome) => {
-                let settle = self.after(&outcome, attempt, turn);
-                let pace = Pace { started_ago: started.elapsed(), interval };
+            Ok(posted) => {
+                let settle = self.after(&posted.outcome, attempt, turn);
+                let pace = Pace { started_ago: posted.started.elapsed(), interval };
                 self.settle(turn, settle, Some(pace)).await
             }
             Err(error) => {

@@ -35,7 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// Runs the demo. With `exit` it ends with success only if exactly the expected messages arrived;
 /// without, it stays up until stopped.
 pub async fn run(exit: bool, stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    telemetry::init(&telemetry::Config { filter: "warn".into(), ..telemetry::Config::default() })?;
+    let quiet = telemetry::Config { filter: "warn".into(), ..telemetry::Config::default() };
+    let _tracing = telemetry::init(&quiet, &telemetry::OtlpConfig::default())?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let sandbox =
         Sandbox::start(sandbox::Config { addr: free(8081).await?, ..sandbox::Config::default() })

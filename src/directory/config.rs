@@ -45,6 +45,15 @@ impl Config {
         if self.poll_interval < Duration::from_millis(100) {
             return Err("poll_milliseconds must be at least 100".into());
         }
+        if self.refresh_seconds > 31 * 24 * 3600 {
+            return Err("refresh_seconds must be at most 31 days".into());
+        }
+        if self.poll_interval > Duration::from_secs(3600) {
+            return Err("poll_milliseconds must be at most an hour".into());
+        }
+        if self.lease_seconds > 3600 {
+            return Err("lease_seconds must be at most 3600".into());
+        }
         if self.lease_seconds < 10 {
             return Err("lease_seconds must be at least 10".into());
         }

@@ -19,6 +19,9 @@ pub(super) const SMALLEST_PAGE: u32 = 200;
 /// How long one page may wait for the budget of `users.list`: less than the lease.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Before a workspace that cannot be read is tried again.
+const LATE: Duration = Duration::from_secs(300);
+
 /// How a crawl ended.
 pub(super) enum Ended {
     /// A new generation is there.
@@ -58,6 +61,12 @@ impl Directory {
                     }
                 },
             };
+            if page.next_cursor.is_some() && page.next_cursor == lease.checkpoint.cursor {
+                // The same page again and again, and no end to what is stored.
+                let error = slack::Error::Transient { code: "cursor_repeats".to_owned() };
+                let (error, retry_after) = (workspace::Error::Slack(error), self.scaled(LATE));
+                return Ok(Ended::Stopped { error, retry_after, resume: Resume::Start });
+            }
             let page = CrawledPage {
                 number: lease.checkpoint.next_page,
                 members: i64::try_from(page.members.len()).unwrap_or(i64::MAX),
@@ -99,7 +108,6 @@ enum Verdict {
 
 fn verdict(error: &workspace::Error, page_size: u32) -> Verdict {
     const SOON: Duration = Duration::from_secs(10);
-    const LATE: Duration = Duration::from_secs(300);
     let too_much = page_size > SMALLEST_PAGE;
     match error {
         workspace::Error::Slack(slack::Error::Throttled { after })

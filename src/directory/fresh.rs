@@ -18,6 +18,8 @@ use crate::workspace;
 
 /// How long to wait for the very first reading of a workspace.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often to look meanwhile.
+const LOOK: Duration = Duration::from_millis(500);
 
 impl Directory {
     /// The member list with Slack's present answer about this person in it: found by their
@@ -65,9 +67,14 @@ impl Directory {
         loop {
             let published = self.inner.published.notified();
             let view = self.view(installation.id, mapping).await?;
-            let ready = view.snapshot.is_some();
-            if ready || tokio::time::timeout_at(until, published).await.is_err() {
+            let now = tokio::time::Instant::now();
+            if view.snapshot.is_some() || now >= until {
                 return Ok(view);
+            }
+            // Another replica may be the one that reads: its news come by looking.
+            let look = until.min(now + LOOK);
+            if tokio::time::timeout_at(look, published).await.is_err() {
+                self.inner.pointers.invalidate(&installation.id).await;
             }
         }
     }

@@ -116,6 +116,7 @@ impl Directory {
         mapping: &Mapping,
     ) -> Result<Loaded, Error> {
         let store = &self.inner.store;
+        let _permit = self.inner.loads.acquire().await.map_err(|_| Error::Stopped)?;
         for _ in 0..ATTEMPTS {
             let Some(state) = store.directory(id).await?.filter(|state| state.generation > 0)
             else {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use config::Config;
 pub use view::View;
@@ -74,12 +74,16 @@ struct Inner {
     mappings: Cache<(String, String), Arc<Mapping>>,
     /// Keys whose newer snapshot is being loaded behind the stale one.
     reloading: Mutex<HashSet<Key>>,
+    /// Bounds the snapshots being built: each holds a workspace's pages in memory.
+    loads: Semaphore,
     /// Told when this replica published a generation.
     published: Notify,
     /// Told when a refresh is due sooner than planned.
     due: Notify,
 }
 
+/// Snapshots built at the same time.
+const LOADS: usize = 2;
 /// Mappings kept compiled.
 const MAPPINGS: u64 = 10_000;
 /// Pointers kept; a pointer is small.
@@ -110,6 +114,7 @@ impl Directory {
                 pointers,
                 mappings,
                 reloading: Mutex::default(),
+                loads: Semaphore::new(LOADS),
                 published: Notify::new(),
                 due: Notify::new(),
             }),

@@ -35,11 +35,15 @@ pub enum Guarantee {
 
 impl Guarantee {
     /// What the granted scopes allow for direct messages and channel posts
-    /// (slack-platform.md section 10: reconcile).
+    /// (slack-platform.md section 10: reconcile). Reading a direct message's history takes its
+    /// `D...` id, which after a lost first answer only `conversations.open` tells.
     #[must_use]
     pub fn for_scopes(scopes: &[String], direct_message: bool) -> Self {
-        let needed: &[&str] =
-            if direct_message { &["im:history"] } else { &["channels:history", "groups:history"] };
+        let needed: &[&str] = if direct_message {
+            &["im:history", "im:write"]
+        } else {
+            &["channels:history", "groups:history"]
+        };
         if needed.iter().all(|scope| scopes.iter().any(|granted| granted == scope)) {
             Self::EffectivelyOnce
         } else {

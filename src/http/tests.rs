@@ -9,7 +9,7 @@ use super::*;
 
 /// All routes but the callback.
 fn independent(readiness: watch::Receiver<Readiness>) -> Router {
-    let exposition = Exposition::new().unwrap();
+    let exposition = Exposition::new(&crate::telemetry::OtlpConfig::default()).unwrap();
     exposition.metrics().lanes_claimed(3);
     guard::guarded(public().merge(probes::router(readiness, exposition)))
 }

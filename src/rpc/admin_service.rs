@@ -16,7 +16,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::BeginConnectRequest>,
     ) -> Result<Response<pb::BeginConnectResponse>, Status> {
-        self.serve("BeginConnect", request, async |inbound, message| {
+        self.serve("herald.v1.AdminService/BeginConnect", request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
             let link = self.app.begin_connect(&call).await?;
             Ok(pb::BeginConnectResponse {
@@ -31,7 +31,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::GetWorkspaceRequest>,
     ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
-        self.serve("GetWorkspace", request, async |inbound, message| {
+        self.serve("herald.v1.AdminService/GetWorkspace", request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
             Ok(encode_records::workspace(self.app.get_workspace(&call).await?))
         })
@@ -42,7 +42,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::UpdateSettingsRequest>,
     ) -> Result<Response<pb::UpdateSettingsResponse>, Status> {
-        self.serve("UpdateSettings", request, async |inbound, message| {
+        self.serve("herald.v1.AdminService/UpdateSettings", request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -58,7 +58,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::UpsertPeopleRequest>,
     ) -> Result<Response<pb::UpsertPeopleResponse>, Status> {
-        self.serve("UpsertPeople", request, async |inbound, message| {
+        self.serve("herald.v1.AdminService/UpsertPeople", request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -82,7 +82,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::GetPersonRequest>,
     ) -> Result<Response<pb::GetPersonResponse>, Status> {
-        self.serve("GetPerson", request, async |inbound, message| {
+        self.serve("herald.v1.AdminService/GetPerson", request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);

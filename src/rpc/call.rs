@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
+use tracing::Instrument as _;
 
 use super::callers::Callers;
 use super::decode::Fields;
 use super::status;
 use crate::app::{Actor, App, Call, Caller, Error};
 use crate::domain::ids::TenantId;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 
 /// Both services: thin, shared by all connections.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub(super) struct Inbound {
 
 /// How long TestSlack waits where the caller names no deadline.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much sooner than the caller's deadline a call is given up.
+const EARLIER: Duration = Duration::from_millis(20);
 /// Kept back from the caller's deadline, so that the answer still arrives in time.
 const MARGIN: Duration = Duration::from_millis(200);
 
@@ -53,9 +56,13 @@ impl Server {
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<Response<A>, Status> {
         let started = Instant::now();
-        let result = self.answer(request, handle).await;
-        let code = result.as_ref().err().map_or(Code::Ok, Status::code);
-        self.metrics.rpc(method, code_name(code), started.elapsed());
+        let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);
+        let parent = request.metadata().get("traceparent").and_then(|text| text.to_str().ok());
+        telemetry::continue_from(&span, parent);
+        let result = self.answer(request, handle).instrument(span.clone()).await;
+        let code = code_name(result.as_ref().err().map_or(Code::Ok, Status::code));
+        span.record("code", code);
+        self.metrics.rpc(method, code, started.elapsed());
         result.map(Response::new)
     }
 
@@ -68,6 +75,8 @@ impl Server {
         let _permit = self.permits.try_acquire().map_err(|_| status::overloaded())?;
         let asked = timeout(request.metadata());
         let deadline = asked.unwrap_or(self.longest).min(self.longest);
+        // A little before tonic's own, which would answer CANCELLED (lessons.md).
+        let deadline = deadline.saturating_sub(EARLIER.min(deadline / 10));
         let patience = asked.unwrap_or(PATIENCE + MARGIN).min(self.longest);
         let inbound = Inbound { caller, deadline: patience };
         match tokio::time::timeout(deadline, handle(inbound, request.into_inner())).await {

@@ -15,7 +15,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::NotifyRequest>,
     ) -> Result<Response<pb::NotifyResponse>, Status> {
-        self.serve("Notify", request, async |inbound, message| {
+        self.serve("herald.v1.HeraldService/Notify", request, async |inbound, message| {
             let (call, request) = decode_notify(inbound, message)?;
             Ok(encode::answer(self.app.notify(&call, request).await?))
         })
@@ -26,7 +26,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::ResolveIdentityRequest>,
     ) -> Result<Response<pb::ResolveIdentityResponse>, Status> {
-        self.serve("ResolveIdentity", request, async |inbound, message| {
+        self.serve("herald.v1.HeraldService/ResolveIdentity", request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -45,7 +45,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::TestSlackRequest>,
     ) -> Result<Response<pb::TestSlackResponse>, Status> {
-        self.serve("TestSlack", request, async |inbound, message| {
+        self.serve("herald.v1.HeraldService/TestSlack", request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -65,7 +65,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::SetPreferenceRequest>,
     ) -> Result<Response<pb::SetPreferenceResponse>, Status> {
-        self.serve("SetPreference", request, async |inbound, message| {
+        self.serve("herald.v1.HeraldService/SetPreference", request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -83,7 +83,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::GetNotificationRequest>,
     ) -> Result<Response<pb::GetNotificationResponse>, Status> {
-        self.serve("GetNotification", request, async |inbound, message| {
+        self.serve("herald.v1.HeraldService/GetNotification", request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);

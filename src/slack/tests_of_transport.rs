@@ -243,7 +243,7 @@ async fn a_token_no_header_can_hold_goes_nowhere() {
 
 #[tokio::test]
 async fn calls_are_counted_by_method_and_verdict() {
-    let exposition = Exposition::new().unwrap();
+    let exposition = Exposition::new(&crate::telemetry::OtlpConfig::default()).unwrap();
     let responder = Responder::start(vec![
         Play::Answer(answer(200, &[], POSTED)),
         Play::Answer(answer(429, &[], b"")),

@@ -126,8 +126,9 @@ impl Store {
     /// the same call again, with the same request id, finds out.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
         let store = self.clone();
+        let span = tracing::info_span!("store.accept", deliveries = accept.deliveries.len());
         let whole = async move { store.accept_whole(accept).await };
-        let task = tokio::spawn(whole.in_current_span());
+        let task = tokio::spawn(whole.instrument(span));
         task.await.map_err(|_| Error::Bug("accepting a notification panicked".into()))?
     }
 

@@ -11,29 +11,42 @@ use super::{Error, Store};
 use crate::domain::ids::InstallationId;
 use crate::domain::time::micros;
 
-/// A reserved start.
+/// A start that was reserved, or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reservation {
-    /// How long from now until the call may start; zero: at once.
+    /// Whether the start is the caller's. A refused one takes nothing from the budget: callers who
+    /// will not wait must not push each other away for ever.
+    pub taken: bool,
+    /// How long from now until the call may start, or until it is worth asking again; zero: at once.
     pub wait: Duration,
 }
 
 impl Store {
-    /// Reserves the next free start, at least `interval` after the one before.
+    /// Reserves the next free start, at least `interval` after the one before, unless it is further
+    /// away than `patience`.
     pub async fn reserve(
         &self,
         installation: InstallationId,
         method: &str,
         interval: Duration,
+        patience: Duration,
     ) -> Result<Reservation, Error> {
-        const SQL: &str = "INSERT INTO budgets (installation, method, next_at, paused_until)
+        const TAKE: &str = "INSERT INTO budgets (installation, method, next_at, paused_until)
             VALUES ($1, $2, {now} + $3, 0) ON CONFLICT (installation, method) DO UPDATE
             SET next_at = {greatest}(budgets.next_at, budgets.paused_until, {now}) + $3
+            WHERE {greatest}(budgets.next_at, budgets.paused_until, {now}) - {now} <= $4
             RETURNING next_at - $3 - {now}";
-        let values = params![installation.to_string(), method, micros(interval)];
-        let row = sql::one(self.writer(), SQL, values).await?;
-        let wait = row.ok_or_else(|| Error::Bug("a reservation without a row".into()))?;
-        Ok(Reservation { wait: from_micros(wait.get(0)?) })
+        const WHEN: &str = "SELECT {greatest}(next_at, paused_until) - {now} FROM budgets
+            WHERE installation = $1 AND method = $2";
+        let key = params![installation.to_string(), method];
+        let mut values = key.clone();
+        values.extend(params![micros(interval), micros(patience)]);
+        if let Some(row) = sql::one(self.writer(), TAKE, values).await? {
+            return Ok(Reservation { taken: true, wait: from_micros(row.get(0)?) });
+        }
+        let row = sql::one(self.reader(), WHEN, key).await?;
+        let row = row.ok_or_else(|| Error::Bug("a budget without a row".into()))?;
+        Ok(Reservation { taken: false, wait: from_micros(row.get(0)?) })
     }
 
     /// Lets no call start for `duration` from now. A longer pause stays.

@@ -161,7 +161,8 @@ impl Store {
     }
 
     /// Makes the crawl's pages the directory, drops the older ones and the changes that they
-    /// contain, and ends the lease; the next crawl is due after `refresh_after`. Answers the new
+    /// contain, and ends the lease; the next crawl is due after `refresh_after`. The directory is as
+    /// old as its first page, which may be far older than the last where a crawl was resumed. Answers the new
     /// generation; None: the lease was lost, or pages are missing.
     pub async fn publish(
         &self,
@@ -169,7 +170,7 @@ impl Store {
         refresh_after: Duration,
     ) -> Result<Option<i64>, Error> {
         const SWITCH: &str = "UPDATE directory SET generation = generation + 1,
-                pages = crawl_pages, members = crawl_members, refreshed_at = {now},
+                pages = crawl_pages, members = crawl_members, refreshed_at = crawl_started_at,
                 next_refresh_at = {now} + $3, last_error = NULL, lease_until = 0,
                 crawl_started_at = NULL, crawl_pages = 0, crawl_members = 0
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0

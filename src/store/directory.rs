@@ -31,6 +31,7 @@ pub struct DirectoryState {
     pub members: i64,
     /// The last change appended; see [`Store::changes`].
     pub change_sequence: i64,
+    /// When the crawl of that generation began.
     pub refreshed_at: Option<Timestamp>,
     pub next_refresh_at: Timestamp,
     /// Why the last crawl failed; None after a success.

@@ -135,14 +135,18 @@ impl Store {
     /// are set right. Returns how many. Two causes are known and harmless: a head that expired
     /// while it waited, and a call that committed after a later one; both leave their lane with
     /// too late a time.
+    ///
+    /// Also wakes lanes that sleep without a cause: their token works (a process died between the
+    /// reconnect and the waking), or the tenant of their first delivery left the workspace, which
+    /// may never be connected again.
     pub async fn repair_lanes(&self) -> Result<u32, Error> {
+        let mut repaired = self.wake_stranded().await?;
         let text = format!(
             "SELECT installation, lane FROM lanes WHERE {RESTING} AND (installation, lane) IN \
              (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
              AND (next_at IS NULL OR next_at > {}) LIMIT {REPAIRED_AT_ONCE}",
             next_at("lanes.paced_until")
         );
-        let mut repaired = 0;
         for row in sql::all(self.reader(), &text, params![]).await? {
             let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
             let key = params![installation, lane];
@@ -153,6 +157,36 @@ impl Store {
             self.wake();
         }
         Ok(repaired)
+    }
+
+    async fn wake_stranded(&self) -> Result<u32, Error> {
+        let find = format!(
+            "SELECT installation, lane FROM lanes WHERE asleep = 1 AND (installation, lane) IN \
+             (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
+             AND (EXISTS (SELECT 1 FROM installations i \
+             WHERE i.id = lanes.installation AND i.state = 'active') \
+             OR NOT EXISTS (SELECT 1 FROM tenant_links t WHERE t.installation = lanes.installation \
+             AND t.tenant = (SELECT head.tenant FROM deliveries head \
+             WHERE head.installation = lanes.installation AND head.lane = lanes.lane \
+             AND head.{IN_LANE} ORDER BY head.position, head.sequence LIMIT 1))) \
+             LIMIT {REPAIRED_AT_ONCE}"
+        );
+        let wake = format!(
+            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, next_at = {} \
+             WHERE installation = $1 AND lane = $2 AND asleep = 1",
+            next_at("lanes.paced_until")
+        );
+        let wake = wake.as_str();
+        let mut woken = 0;
+        for row in sql::all(self.reader(), &find, params![]).await? {
+            let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
+            let key = &params![installation, lane];
+            let changed = self
+                .transaction(|tx| scoped(async move { sql::execute(tx, wake, key.clone()).await }))
+                .await?;
+            woken += u32::try_from(changed).unwrap_or(0);
+        }
+        Ok(woken)
     }
 }
 

@@ -1,10 +1,11 @@
 //! The instruments in Prometheus' text format, for `/metrics`.
 
 use opentelemetry::metrics::MeterProvider;
+use opentelemetry_otlp::{MetricExporter, WithExportConfig as _};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
-use super::{Error, Metrics};
+use super::{Error, Metrics, traces};
 
 /// Keeps what is measured and prints it. Cloning is cheap. One for a process: two do not mix, so
 /// tests can have their own.
@@ -16,7 +17,8 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    pub fn new() -> Result<Self, Error> {
+    /// Prints what is measured, and sends it to a collector as well where one is named.
+    pub fn new(otlp: &traces::Config) -> Result<Self, Error> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -27,7 +29,18 @@ impl Exposition {
             .scope_info_enabled(false)
             .build()
             .map_err(|error| Error::Metrics(error.to_string()))?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let mut builder =
+            SdkMeterProvider::builder().with_reader(exporter).with_resource(traces::resource());
+        if let Some(endpoint) = &otlp.endpoint {
+            let sender = MetricExporter::builder()
+                .with_tonic()
+                .with_endpoint(endpoint)
+                .with_timeout(traces::EXPORT_TIMEOUT)
+                .build()
+                .map_err(|error| Error::Otlp(error.to_string()))?;
+            builder = builder.with_periodic_exporter(sender);
+        }
+        let provider = builder.build();
         let metrics = Metrics::new(&provider.meter("herald"));
         Ok(Self { registry, provider, metrics })
     }
@@ -95,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_is_the_table() {
-        let exposition = Exposition::new().unwrap();
+        let exposition = Exposition::new(&traces::Config::default()).unwrap();
         everything(&exposition.metrics());
         let text = exposition.text().unwrap();
 
@@ -128,7 +141,7 @@ mod tests {
 
     #[test]
     fn labels_are_those_of_the_table_and_closed() {
-        let exposition = Exposition::new().unwrap();
+        let exposition = Exposition::new(&traces::Config::default()).unwrap();
         everything(&exposition.metrics());
         let text = exposition.text().unwrap();
         assert!(!text.contains("\"other\""), "a listed value was not recognised:\n{text}");
@@ -157,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_value_outside_the_list_is_other() {
-        let exposition = Exposition::new().unwrap();
+        let exposition = Exposition::new(&traces::Config::default()).unwrap();
         exposition.metrics().notify("somebody@example.com");
         let text = exposition.text().unwrap();
         assert!(text.contains("herald_notify_total{result=\"other\"} 1"), "{text}");
@@ -165,7 +178,10 @@ mod tests {
 
     #[test]
     fn two_expositions_do_not_mix() {
-        let (one, two) = (Exposition::new().unwrap(), Exposition::new().unwrap());
+        let (one, two) = (
+            Exposition::new(&traces::Config::default()).unwrap(),
+            Exposition::new(&traces::Config::default()).unwrap(),
+        );
         one.metrics().lanes_claimed(1);
         assert!(one.text().unwrap().contains("herald_lanes_claimed_total 1"));
         assert!(!two.text().unwrap().contains("herald_lanes_claimed_total"));
@@ -174,7 +190,7 @@ mod tests {
 
     #[test]
     fn units_and_buckets_arrive() {
-        let exposition = Exposition::new().unwrap();
+        let exposition = Exposition::new(&traces::Config::default()).unwrap();
         exposition.metrics().slack_request("users.list", "ok", Duration::from_millis(20));
         let text = exposition.text().unwrap();
         let line =

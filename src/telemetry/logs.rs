@@ -1,5 +1,6 @@
 //! Where log lines go and what they look like: standard error, as text or one JSON object a line.
 
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -8,7 +9,9 @@ use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::Error;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::{Error, traces};
 
 /// Crates whose verbose levels write request headers, bodies or SQL values (invariant I12), and
 /// the most they may say. No filter reaches further.
@@ -53,12 +56,39 @@ impl Default for Config {
     }
 }
 
-/// Sends log lines to standard error from here on, in the whole process. Call once.
-pub fn init(config: &Config) -> Result<(), Error> {
-    subscriber(config, std::io::stderr)?.try_init().map_err(|_| Error::AlreadySet)
+/// Keeps traces going; what is still queued is sent when it is dropped.
+#[must_use = "dropping it ends the traces"]
+#[derive(Debug)]
+pub struct Tracing(Option<SdkTracerProvider>);
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.as_ref().map(SdkTracerProvider::shutdown) {
+            tracing::warn!(%error, "the last traces were not sent");
+        }
+    }
 }
 
-fn subscriber<W>(config: &Config, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, Error>
+/// Sends log lines to standard error, and spans to a collector where one is named, from here on, in
+/// the whole process. Call once, in a tokio runtime.
+pub fn init(config: &Config, otlp: &traces::Config) -> Result<Tracing, Error> {
+    let provider = match &otlp.endpoint {
+        Some(endpoint) => Some(traces::provider(endpoint, otlp.sample_ratio)?),
+        None => None,
+    };
+    let spans = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer()
+            .with_tracer(traces::tracer(provider))
+            .with_filter(filter_fn(|about| about.is_span() && about.target().starts_with("herald")))
+    });
+    subscriber(config, std::io::stderr)?.with(spans).try_init().map_err(|_| Error::AlreadySet)?;
+    Ok(Tracing(provider))
+}
+
+fn subscriber<W>(
+    config: &Config,
+    writer: W,
+) -> Result<impl Subscriber + for<'a> LookupSpan<'a> + Send + Sync + use<W>, Error>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -68,7 +98,7 @@ where
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let wanted = filter(&config.filter)?.and(filter_fn(may_speak));
-    Ok(Box::new(tracing_subscriber::registry().with(lines.with_filter(wanted))))
+    Ok(tracing_subscriber::registry().with(lines.with_filter(wanted)))
 }
 
 fn filter(text: &str) -> Result<EnvFilter, Error> {

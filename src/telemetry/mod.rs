@@ -1,17 +1,19 @@
 //! Logs and metrics: set up once, used everywhere, knowing nothing of what they report on.
 //!
 //! `instruments` is the one table of what is measured; `exposition` prints it for `/metrics`;
-//! `logs` writes tracing events as text or JSON.
+//! `logs` writes tracing events as text or JSON; `traces` sends spans and carries their context.
 
 mod exposition;
 mod instruments;
 mod logs;
 mod metrics;
+mod traces;
 
 pub use exposition::Exposition;
 pub use instruments::{INSTRUMENTS, Instrument, Kind, Label};
-pub use logs::{Config, Format, init};
+pub use logs::{Config, Format, Tracing, init};
 pub use metrics::Metrics;
+pub use traces::{Config as OtlpConfig, context, continue_from};
 
 /// Telemetry cannot be set up or printed.
 #[derive(Debug, thiserror::Error)]
@@ -25,4 +27,7 @@ pub enum Error {
     /// The metrics pipeline refused; nothing to do but report.
     #[error("metrics: {0}")]
     Metrics(String),
+    /// The collector's address cannot be used: change `otlp.endpoint`.
+    #[error("otlp.endpoint: {0}")]
+    Otlp(String),
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Error, Method, Workspaces};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
@@ -10,6 +12,14 @@ use crate::store::Installation;
 
 /// How long an interactive question waits for its budget.
 const INTERACTIVE: Duration = Duration::from_secs(5);
+
+/// A request to post that was made.
+#[derive(Debug, Clone)]
+pub struct Posted {
+    pub outcome: Outcome,
+    /// When the request began: what the pace of its conversation counts from.
+    pub started: Instant,
+}
 
 impl Workspaces {
     /// The installation, dead or alive.
@@ -68,15 +78,17 @@ impl Workspaces {
         .await
     }
 
-    /// One page of a conversation, newest first, with our metadata. Never waits for the budget:
-    /// [`Error::Busy`] says when to come back.
+    /// One page of a conversation, newest first, with our metadata. Waits for the budget on a later
+    /// page alone: whoever began to read would have to begin again. Else [`Error::Busy`] says when to
+    /// come back.
     pub async fn history(
         &self,
         id: InstallationId,
         channel: &ChannelId,
         range: &Range<'_>,
     ) -> Result<MessagesPage, Error> {
-        self.call(id, Method::ConversationsHistory, Duration::ZERO, async |slack, token| {
+        let patience = if range.cursor.is_some() { INTERACTIVE } else { Duration::ZERO };
+        self.call(id, Method::ConversationsHistory, patience, async |slack, token| {
             slack.conversations_history(token, channel, range).await
         })
         .await
@@ -90,15 +102,18 @@ impl Workspaces {
     /// Posts once. The outcome is a value, also when Slack refuses; what it says about limits and
     /// tokens is recorded for all replicas. An error means that nothing was sent:
     /// [`Error::Late`] where the request would have begun after `begin_before`, by when another
-    /// replica may believe that it was never written.
+    /// replica may believe that it was never written; [`Error::Busy`] where a 429 came since
+    /// [`Workspaces::post_permit`].
     pub async fn post(
         &self,
         id: InstallationId,
         message: &PostMessage<'_>,
-        begin_before: tokio::time::Instant,
-    ) -> Result<Outcome, Error> {
+        begin_before: Instant,
+    ) -> Result<Posted, Error> {
         let token = self.token(id).await?;
-        if tokio::time::Instant::now() >= begin_before {
+        self.not_paused(id, Method::ChatPostMessage).await?;
+        let started = Instant::now();
+        if started >= begin_before {
             return Err(Error::Late);
         }
         let outcome = self.slack.chat_post_message(&token.secret, message).await;
@@ -113,6 +128,6 @@ impl Workspaces {
         if let Err(error) = recorded {
             tracing::warn!(workspace = %id, %error, "what Slack said about its limits was not recorded");
         }
-        Ok(outcome)
+        Ok(Posted { outcome, started })
     }
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 pub use budget::Method;
 pub use config::Config;
 pub use connect::{ConnectError, Granted};
+pub use methods::Posted;
 
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;
@@ -85,15 +86,25 @@ impl Workspaces {
     ) -> Result<T, Error> {
         let token = self.token(id).await?;
         let interval = method.interval().mul_f64(self.time_scale());
-        let wait = self.store.reserve(id, method.name(), interval).await?.wait;
-        if wait > patience {
-            return Err(Error::Busy { after: wait });
+        let start = self.store.reserve(id, method.name(), interval, patience).await?;
+        if !start.taken {
+            return Err(Error::Busy { after: start.wait });
         }
-        tokio::time::sleep(wait).await;
+        if !start.wait.is_zero() {
+            tokio::time::sleep(start.wait).await;
+            // Somebody may have been told to wait meanwhile; that holds for all (invariant I5).
+            self.not_paused(id, method).await?;
+        }
         match call(&self.slack, &token.secret).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(self.record(id, method, token.version, error).await?),
         }
+    }
+
+    /// [`Error::Busy`] while Slack has asked to wait.
+    async fn not_paused(&self, id: InstallationId, method: Method) -> Result<(), Error> {
+        let after = self.store.pause_left(id, method.name()).await?;
+        if after.is_zero() { Ok(()) } else { Err(Error::Busy { after }) }
     }
 
     /// Records what an error means for everybody; returns it as this module's.

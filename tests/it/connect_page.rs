@@ -26,7 +26,7 @@ struct Browser {
 
 impl Browser {
     fn new(store: &TestStore, sandbox: &Sandbox) -> Self {
-        let exposition = Exposition::new().unwrap();
+        let exposition = Exposition::new(&herald::telemetry::OtlpConfig::default()).unwrap();
         let config = slack::Config { base_url: sandbox.url(), ..slack::Config::default() };
         let slack = slack::Client::new(&config, exposition.metrics()).unwrap();
         let defaults = sandbox::Config::default();
@@ -46,7 +46,8 @@ impl Browser {
             redirect_url: herald::http::Config::default().redirect_url(),
             connect_link_lifetime: std::time::Duration::from_secs(600),
         };
-        let app = App::new(store.store.clone(), workspaces, directory, config);
+        let app =
+            App::new(store.store.clone(), workspaces, directory, exposition.metrics(), config);
         let (_, readiness) = watch::channel(Readiness::ready());
         let tasks = TaskTracker::new();
         let pages = router(State { app: app.clone(), readiness, exposition, tasks });

@@ -11,6 +11,9 @@ use herald::store::{
 
 use crate::support::store::test_stores;
 
+/// Longer than anybody waits.
+const LONG: Duration = Duration::from_secs(86_400);
+
 fn tenant(name: &str) -> TenantId {
     TenantId::parse(name).unwrap()
 }
@@ -226,9 +229,9 @@ async fn replicas_share_a_budget() {
         let id = InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap();
         let (second, minute) = (store.replica().await, Duration::from_secs(60));
         let waits = [
-            store.reserve(id, "users.list", minute).await.unwrap().wait,
-            second.reserve(id, "users.list", minute).await.unwrap().wait,
-            store.reserve(id, "users.list", minute).await.unwrap().wait,
+            store.reserve(id, "users.list", minute, LONG).await.unwrap().wait,
+            second.reserve(id, "users.list", minute, LONG).await.unwrap().wait,
+            store.reserve(id, "users.list", minute, LONG).await.unwrap().wait,
         ];
         assert_eq!(waits[0], Duration::ZERO);
         for (wait, nominal) in waits.iter().zip([0, 60, 120]) {
@@ -236,7 +239,24 @@ async fn replicas_share_a_budget() {
             assert!(*wait <= nominal && *wait + Duration::from_secs(20) > nominal, "{waits:?}");
         }
         // Another method, another budget.
-        assert_eq!(store.reserve(id, "users.info", minute).await.unwrap().wait, Duration::ZERO);
+        assert_eq!(
+            store.reserve(id, "users.info", minute, LONG).await.unwrap().wait,
+            Duration::ZERO
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_will_not_wait_takes_nothing_from_the_budget() {
+    for store in test_stores().await {
+        let id = InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap();
+        let (hour, method) = (Duration::from_secs(3600), "conversations.history");
+        let ask = async || store.reserve(id, method, hour, Duration::ZERO).await.unwrap();
+        assert!(ask().await.taken);
+        for _ in 0..3 {
+            let refused = ask().await;
+            assert!(!refused.taken && refused.wait <= hour, "{refused:?}");
+        }
     }
 }
 
@@ -251,7 +271,7 @@ async fn a_pause_only_grows_and_holds_for_all() {
         store.pause(id, method, minute).await.unwrap();
         let left = store.replica().await.pause_left(id, method).await.unwrap();
         assert!(left > hour / 2 && left <= hour, "{left:?}");
-        let wait = store.reserve(id, method, minute).await.unwrap().wait;
+        let wait = store.reserve(id, method, minute, LONG).await.unwrap().wait;
         assert!(wait > hour / 2 && wait <= hour, "{wait:?}");
     }
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
+use herald::domain::time::Timestamp;
 use herald::store::{CrawlLease, CrawledPage, Error, NewInstallation, Resume, Store};
+
+use sea_orm::ConnectionTrait as _;
 
 use crate::support::store::test_stores;
 
@@ -76,12 +79,16 @@ async fn a_new_holder_resumes_and_the_old_one_changes_nothing() {
         assert_eq!((new.checkpoint.next_page, new.checkpoint.members), (1, 100));
         assert_eq!(new.checkpoint.page_size, Some(200));
 
+        let raw = store.raw().await;
+        raw.execute_unprepared("UPDATE directory SET crawl_started_at = 1000").await.unwrap();
         assert!(!store.save_page(&old, page(1, None), LONG).await.unwrap());
         assert!(!store.extend_crawl(&old, LONG).await.unwrap());
         assert!(!store.fail_crawl(&old, "x", LONG, Resume::Start).await.unwrap());
         assert!(store.save_page(&new, page(1, None), LONG).await.unwrap());
         assert_eq!(store.publish(&old, LONG).await.unwrap(), None);
         assert_eq!(store.publish(&new, LONG).await.unwrap(), Some(1));
+        let state = store.directory(id()).await.unwrap().unwrap();
+        assert_eq!(state.refreshed_at, Some(Timestamp(1000)), "as old as its first page");
         // Published: not due before the interval is over.
         assert!(store.acquire_crawl(id(), LONG).await.unwrap().is_none());
         store.request_refresh(id()).await.unwrap();

@@ -145,3 +145,43 @@ async fn whoever_died_while_sending_leaves_one_message() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_in_doubt_share_the_budget_of_history_and_all_are_settled() {
+    for world in worlds().await {
+        let mut all = Vec::new();
+        for number in 1..=9 {
+            all.push(world.post(&format!("U{number}"), "one").await);
+        }
+        let over = Duration::ZERO;
+        for claim in world.store.claim_lanes(10, over).await.unwrap() {
+            let head = world.store.head(&claim).await.unwrap().unwrap();
+            world.store.intend(&claim, head.delivery, over).await.unwrap().unwrap();
+        }
+        let running = world.start();
+        for id in all {
+            assert_eq!(world.ended(id).await.state, State::Sent);
+        }
+        assert_eq!(world.texts().len(), 9);
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_posted_after_a_429_that_came_since_the_permit() {
+    for world in worlds().await {
+        assert!(world.workspaces.post_permit(world.installation).await.unwrap().is_zero());
+        world.store.pause(world.installation, "chat.postMessage", PATIENCE).await.unwrap();
+        let message = PostMessage {
+            destination: Destination::Person(&SlackUserId::parse("U1").unwrap()),
+            text: "one",
+            blocks: &json!([]),
+            delivery_id: DeliveryId(uuid::Uuid::now_v7()),
+            thread_ts: None,
+        };
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let refused = world.workspaces.post(world.installation, &message, deadline).await;
+        assert!(matches!(refused, Err(workspace::Error::Busy { .. })), "{refused:?}");
+        assert_eq!(world.posts().len(), 0);
+    }
+}

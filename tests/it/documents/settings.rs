@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use herald::config::Settings;
-use syn::{Attribute, Expr, Field, Fields, Item, ItemStruct, Lit, Meta};
+use syn::{Attribute, Expr, Field, Fields, Item, ItemStruct, Lit, Meta, UsePath, UseTree};
 
 use super::{read, root, sources};
 
@@ -110,7 +110,7 @@ fn section(path: &str, field: &Field, config: &syn::File) -> Section {
     let names: Vec<_> = named.path.segments.iter().map(|one| one.ident.to_string()).collect();
     let item = match names.as_slice() {
         [own] => struct_named(config, own).unwrap(),
-        [module, name] => find(&root().join("src").join(module), name),
+        [module, name] => exported(module, name),
         _ => panic!("{path} is of an unexpected type"),
     };
     Section { path: path.into(), doc: doc(&field.attrs), settings: settings(&item) }
@@ -171,6 +171,32 @@ fn struct_named(file: &syn::File, name: &str) -> Option<ItemStruct> {
         Item::Struct(found) if found.ident == name => Some(found.clone()),
         _ => None,
     })
+}
+
+/// The struct that a module exports by this name: where its `pub use` says.
+fn exported(module: &str, name: &str) -> ItemStruct {
+    let uses =
+        parse(&format!("src/{module}/mod.rs")).items.into_iter().filter_map(|item| match item {
+            Item::Use(item) => Some(item.tree),
+            _ => None,
+        });
+    for tree in uses {
+        let UseTree::Path(UsePath { ident: file, tree, .. }) = tree else { continue };
+        let leaves = match *tree {
+            UseTree::Group(group) => group.items.into_iter().collect(),
+            leaf => vec![leaf],
+        };
+        for leaf in leaves {
+            let own = match &leaf {
+                UseTree::Name(named) if named.ident == name => &named.ident,
+                UseTree::Rename(renamed) if renamed.rename == name => &renamed.ident,
+                _ => continue,
+            };
+            let file = parse(&format!("src/{module}/{file}.rs"));
+            return struct_named(&file, &own.to_string()).unwrap();
+        }
+    }
+    panic!("src/{module}/mod.rs exports no {name}")
 }
 
 /// The struct of this name in a module's files; there is one.

@@ -7,8 +7,8 @@ use herald::store::{Pace, Settle};
 use sea_orm::ConnectionTrait as _;
 
 use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
-use super::{sending, state};
-use crate::support::store::test_stores;
+use super::{sending, state, tenant};
+use crate::support::store::{TestStore, test_stores};
 
 #[tokio::test]
 async fn a_lane_is_served_in_the_order_of_acceptance() {
@@ -97,6 +97,7 @@ async fn a_request_that_took_longer_than_the_interval_delays_nothing() {
 async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
     let paused = Settle::Paused { code: "token_revoked".into() };
     for store in test_stores().await {
+        dead(&store, true).await;
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         assert!(store.settle(&claim, id, &paused, None).await.unwrap());
@@ -108,6 +109,43 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
         assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
         store.wake_installation(installation()).await.unwrap();
         assert_eq!(head(&store).await.1.delivery, id);
+    }
+}
+
+/// The installation of these tests, its token dead; the tenant may have left it.
+async fn dead(store: &TestStore, linked: bool) {
+    let (id, raw) = (installation(), store.raw().await);
+    store.ensure_tenant(&tenant()).await.unwrap();
+    let sql = format!(
+        "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, team_name, \
+         bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, token_version, token) \
+         VALUES ('{id}', 'A1', '', 'T1', FALSE, '', '', '', '', 'dead', 0, 0, 1, '')"
+    );
+    raw.execute_unprepared(&sql).await.unwrap();
+    if linked {
+        store.link_tenant(&tenant(), id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_sleeps_without_a_cause_is_woken() {
+    let paused = Settle::Paused { code: "token_revoked".into() };
+    for linked in [true, false] {
+        for store in test_stores().await {
+            dead(&store, linked).await;
+            let id = post(&store, "U1").await;
+            let (claim, _) = sending(&store).await;
+            assert!(store.settle(&claim, id, &paused, None).await.unwrap());
+            assert_eq!(store.next_due().await.unwrap(), None);
+            if linked {
+                // Revived by a process that died before it woke the lanes.
+                assert_eq!(store.repair_lanes().await.unwrap(), 0);
+                let revive = "UPDATE installations SET state = 'active'";
+                store.raw().await.execute_unprepared(revive).await.unwrap();
+            }
+            assert_eq!(store.repair_lanes().await.unwrap(), 1);
+            assert_eq!(head(&store).await.1.delivery, id);
+        }
     }
 }
 
