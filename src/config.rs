@@ -49,12 +49,12 @@ pub struct Settings {
 #[serde(default, deny_unknown_fields)]
 pub struct Process {
     /// Seconds between telling health that this replica stops and taking no more calls, so that
-    /// load balancers notice. Default 3.
+    /// load balancers notice. Default `3`.
     pub lame_duck_seconds: u64,
     /// Seconds until everything is stopped, finished or not, counted from the signal. Keep it
-    /// below Kubernetes' `terminationGracePeriodSeconds`. Default 25.
+    /// below Kubernetes' `terminationGracePeriodSeconds`. Default `25`.
     pub grace_seconds: u64,
-    /// Minutes that a connect link works. Default 30.
+    /// Minutes that a connect link works. Default `30`.
     pub connect_link_minutes: u64,
 }
 
@@ -86,6 +86,18 @@ impl Settings {
         environment: impl Iterator<Item = (String, String)>,
         flags: &[String],
     ) -> Result<Self, Error> {
+        let settings = Self::read(file, environment, flags)?;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Reads all settings: each is of its type, together they may make no server. For commands
+    /// that need one or two of them.
+    pub fn read(
+        file: Option<PathBuf>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: &[String],
+    ) -> Result<Self, Error> {
         let mut given = from_environment(environment);
         for flag in flags {
             let Some((path, text)) = flag.split_once('=') else {
@@ -105,9 +117,7 @@ impl Settings {
             }
             base = base.merge(Toml::file_exact(file));
         }
-        let settings = extract(&base, &mut given)?;
-        settings.validate()?;
-        Ok(settings)
+        extract(&base, &mut given)
     }
 
     /// Refuses contradictions between sections, and what a module finds wrong with its own.

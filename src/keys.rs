@@ -4,20 +4,33 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::ids::{IdError, Principal};
 
+/// Whom a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// A platform's back end. It acts for its users.
+    Service,
+    /// Sets up tenants and looks into them.
+    Administrator,
+}
+
 /// Prints a new key and the settings entry that lets it in.
-pub fn issue(principal: &str) -> Result<(), IdError> {
+pub fn issue(principal: &str, role: Role) -> Result<(), IdError> {
     let principal = Principal::parse(principal)?;
     let key = format!("herald_{}", hex(&rand::random::<[u8; 32]>()));
     let hash = hex(&Sha256::digest(key.as_bytes()));
+    let (role, acts) = match role {
+        Role::Service => ("service", true),
+        Role::Administrator => ("administrator", false),
+    };
     crate::demo::say(&format!(
         "The key, shown once; give it to the caller:\n\n  {key}\n\n\
          The entry for the settings file:\n\n\
          [[rpc.callers]]\n\
          principal = \"{principal}\"\n\
          key_sha256 = \"{hash}\"\n\
-         role = \"service\"            # or administrator, or user (with user_id)\n\
-         tenants = [\"*\"]\n\
-         may_act_for_users = true\n"
+         role = \"{role}\"\n\
+         tenants = [\"*\"]                # or the ids of some\n\
+         may_act_for_users = {acts}\n"
     ));
     Ok(())
 }

@@ -5,8 +5,9 @@
 //!
 //! Imports point down this list; `tests/architecture.rs` enforces it.
 //!
-//! - [`server`]: build, start, ready, drain. The one file that knows every part. [`demo`] and
-//!   [`keys`] are small commands beside it; [`config`] composes the modules' own settings.
+//! - [`server`]: build, start, ready, drain. The one file that knows every part. [`demo`],
+//!   [`keys`], [`check`] and [`manifest`] are small commands beside it; [`config`] composes the
+//!   modules' own settings.
 //! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They know no store.
 //! - [`app`]: one file for each question a caller can ask. [`delivery`]: from the outbox to Slack.
 //!   They do not know each other; the wake-up between them lives in the store.
@@ -28,6 +29,7 @@
 //! order; an ambiguous answer of Slack is settled by reading the conversation, never by guessing.
 
 pub mod app;
+pub mod check;
 pub mod config;
 pub mod delivery;
 pub mod demo;
@@ -35,6 +37,7 @@ pub mod directory;
 pub mod domain;
 pub mod http;
 pub mod keys;
+pub mod manifest;
 pub mod rpc;
 pub mod sandbox;
 pub mod server;

@@ -7,13 +7,14 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
 use herald::store::Store;
-use herald::telemetry::{self, Tracing};
-use herald::{demo, keys};
+use herald::telemetry::Tracing;
+use herald::{check, demo, keys, manifest, telemetry};
 
 /// Herald delivers a platform's notifications to Slack.
 #[derive(Parser)]
@@ -37,9 +38,15 @@ enum Command {
     },
     /// Runs the fake Slack alone, with a page that shows what arrives.
     Sandbox(SandboxArgs),
+    /// Says, part by part, whether the configuration can work. Changes nothing.
+    Check(SettingsArgs),
+    /// Prints the manifest of the Slack app that Herald needs, to paste into Slack.
+    Manifest(ManifestArgs),
     /// API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// Prints what can be set, as Markdown: docs/settings.md of this version.
+    Settings,
 }
 
 #[derive(Args)]
@@ -65,24 +72,44 @@ struct SandboxArgs {
     time_scale: f64,
 }
 
+#[derive(Args)]
+struct ManifestArgs {
+    /// Where browsers reach Herald, such as https://herald.example.com. Default: http.public_url.
+    #[arg(long)]
+    url: Option<Url>,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
 #[derive(Subcommand)]
 enum Keys {
     /// Prints a new API key, and the entry for the settings that lets it in.
     Issue {
         /// Who will use it.
         principal: String,
+        /// What they may do.
+        #[arg(long, value_enum, default_value = "service")]
+        role: keys::Role,
     },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse().command).await {
+    match Box::pin(run(Cli::parse().command)).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("herald: {error:#}");
+            eprintln!("herald: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes; one that its error has told already is not told again.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |told, cause| {
+        let cause = cause.to_string();
+        if told.ends_with(&cause) { told } else { format!("{told}: {cause}") }
+    })
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -91,18 +118,31 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate(args).await,
         Command::Demo { exit } => demo::run(exit, stop_signal()?).await,
         Command::Sandbox(args) => sandbox(args).await,
-        Command::Keys(Keys::Issue { principal }) => {
-            keys::issue(&principal)?;
+        Command::Check(args) => check(args).await,
+        Command::Manifest(args) => manifest(args),
+        Command::Settings => {
+            demo::say(include_str!("../docs/settings.md").trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Keys(Keys::Issue { principal, role }) => {
+            keys::issue(&principal, role)?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
+fn load(args: SettingsArgs) -> anyhow::Result<Settings> {
+    Ok(Settings::load(args.config, environment(), &args.set)?)
+}
+
+fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+}
+
 /// The settings, and what keeps traces going: hold it until the end.
 fn settings(args: SettingsArgs) -> anyhow::Result<(Settings, Tracing)> {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
-    let settings = Settings::load(args.config, environment, &args.set)?;
+    let settings = load(args)?;
     let tracing = telemetry::init(&settings.log, &settings.otlp)?;
     Ok((settings, tracing))
 }
@@ -121,6 +161,22 @@ async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let store = Store::open(&settings.store).await?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let fine = check::run(&load(args)?).await;
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn manifest(args: ManifestArgs) -> anyhow::Result<ExitCode> {
+    let url = if args.url.is_some() {
+        args.url
+    } else {
+        let SettingsArgs { config, set } = args.settings;
+        Settings::read(config, environment(), &set)?.http.public_url
+    };
+    demo::say(&manifest::manifest(url)?);
     Ok(ExitCode::SUCCESS)
 }
 

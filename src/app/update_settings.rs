@@ -84,7 +84,7 @@ impl Change {
 fn check(settings: &Settings) -> Result<(), Error> {
     let mut violations = Vec::new();
     if let Err(error) = Mapping::compile(&settings.user_attribute, &settings.slack_attribute) {
-        violations.push(Violation::new(format!("settings.{}", error.field), &error));
+        violations.push(Violation::new(format!("settings.{}", error.field), &error.error));
     }
     if !render::zone::is_known(&settings.time_zone) {
         let problem = "is not an IANA time zone, such as Europe/Vienna";

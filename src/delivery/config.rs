@@ -15,29 +15,29 @@ const MONTH: u64 = 31 * 24 * 3600;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Conversations that one replica works on at the same time; each takes one request to Slack.
-    /// Default 64.
+    /// Default `64`.
     pub workers: u32,
     /// Seconds after which another replica takes over a conversation whose worker fell silent. A
-    /// living worker renews it. Default 60.
+    /// living worker renews it. Default `60`.
     pub lease_seconds: u64,
     /// Milliseconds between two looks for work that another replica accepted; what this one
-    /// accepted is taken up at once. Default 1000.
+    /// accepted is taken up at once. Default `1000`.
     pub poll_milliseconds: u64,
-    /// Requests for one message, at most; throttled ones do not count. Default 10.
+    /// Requests for one message, at most; throttled ones do not count. Default `10`.
     pub max_attempts: u32,
-    /// Milliseconds of the wait after the first failed request; it doubles each time. Default 1000.
+    /// Milliseconds of the wait after the first failed request; it doubles each time. Default `1000`.
     pub base_delay_milliseconds: u64,
-    /// Seconds of the longest wait between two requests. Default 300.
+    /// Seconds of the longest wait between two requests. Default `300`.
     pub max_delay_seconds: u64,
     /// Where Slack gave no clear answer and the conversation's history cannot be read: `true` sends
-    /// again (at least once), `false` sets the message aside (at most once). Default true.
+    /// again (at least once), `false` sets the message aside (at most once). Default `true`.
     pub resend_unreadable: bool,
     /// Seconds after which a member list is too old to trust on who is deactivated; Slack is then
-    /// asked about the one recipient, as far as its limits allow. Default 7200: twice the
+    /// asked about the one recipient, as far as its limits allow. Default `7200`: twice the
     /// default between two readings.
     pub confirm_after_seconds: u64,
     /// Seconds after its end when a delivery moves out of the table that is worked on. It stays
-    /// readable. Default 600.
+    /// readable. Default `600`.
     pub archive_after_seconds: u64,
 }
 

@@ -8,16 +8,16 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Memory for snapshots, in bytes, over all workspaces. Default 512 MiB. A snapshot larger
-    /// than this is built again for every question: keep it above your largest workspace
+    /// Memory for snapshots, in bytes, over all workspaces. Default
+    /// `536870912` (512 MiB). A snapshot larger than this is built again for every question: keep it above your largest workspace
     /// (about 100 bytes a member).
     pub memory_bytes: u64,
-    /// Seconds between two full readings of a workspace. Default 3600.
+    /// Seconds between two full readings of a workspace. Default `3600`.
     pub refresh_seconds: u64,
-    /// Milliseconds until another replica's new generation or change is noticed. Default 3000.
+    /// Milliseconds until another replica's new generation or change is noticed. Default `3000`.
     #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
-    /// Seconds that a refresher keeps its lease between two pages. Default 60.
+    /// Seconds that a refresher keeps its lease between two pages. Default `60`.
     pub lease_seconds: u64,
 }
 

@@ -18,18 +18,18 @@ use crate::domain::ids::{Principal, TenantId, UserId};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallerConfig {
-    /// Who this is; part of the idempotency key, shown in logs.
+    /// Who this is; part of the idempotency key, shown in logs. Needed.
     pub principal: String,
-    /// SHA-256 of the key, as 64 hexadecimal digits; `herald keys issue` prints one.
+    /// SHA-256 of the key, as 64 hexadecimal digits; `herald keys issue` prints one. Needed.
     pub key_sha256: String,
-    /// `service`, `user` or `administrator`.
+    /// `service`, `user` or `administrator`. Needed.
     pub role: RoleConfig,
-    /// For role `user`: whose key it is.
+    /// For role `user`: whose key it is. Default: none.
     #[serde(default)]
     pub user_id: Option<String>,
-    /// The tenants it reaches; `["*"]` for all.
+    /// The tenants it reaches; `["*"]` for all. Needed.
     pub tenants: Vec<String>,
-    /// Whether an actor that it names is honoured.
+    /// Whether an actor that it names is honoured. Default `false`.
     #[serde(default)]
     pub may_act_for_users: bool,
 }

@@ -16,16 +16,17 @@ pub struct Config {
     /// Where gRPC health is served in plain text, for kubelets. Default `127.0.0.1:50052`.
     pub health_address: SocketAddr,
     /// Lets everybody in as an administrator of every tenant. Refused on any address but
-    /// loopback. Default false.
+    /// loopback. Default `false`.
     pub insecure: bool,
-    /// Who may call; see [`CallerConfig`].
+    /// Who may call: `[[rpc.callers]]` entries, below. Default: none, which is refused unless
+    /// `insecure` is set.
     pub callers: Vec<CallerConfig>,
     /// Calls under way at the same time; more are refused with `RESOURCE_EXHAUSTED`. Default
-    /// 1024. Health and reflection do not count.
+    /// `1024`. Health and reflection do not count.
     pub max_concurrent_calls: usize,
-    /// Bytes of one request. Default 64 MiB: 1,000 recipients described at 16 KiB each fit.
+    /// Bytes of one request. Default `67108864` (64 MiB): 1,000 recipients described at 16 KiB each fit.
     pub max_request_bytes: usize,
-    /// Seconds that a call may take at most, whatever deadline it names. Default 60.
+    /// Seconds that a call may take at most, whatever deadline it names. Default `60`.
     #[serde(rename = "longest_call_seconds", deserialize_with = "seconds")]
     pub longest_call: Duration,
 }
@@ -62,7 +63,7 @@ impl Config {
         }
         if !self.insecure && self.callers.is_empty() {
             return Err("callers is empty, so nobody could call: add a [[rpc.callers]] entry, or \
-                        set insecure = true to try Herald on this machine"
+                        set rpc.insecure=true to try Herald on this machine"
                 .into());
         }
         Ok(())

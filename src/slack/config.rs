@@ -15,19 +15,19 @@ pub struct Config {
     #[serde(with = "url_text")]
     pub base_url: Url,
     /// The longest time until a connection stands, name look-up and TLS included;
-    /// shorter than `request_timeout`. Default 5 s.
+    /// shorter than `request_timeout`. Default `5s`.
     #[serde(with = "duration_text")]
     pub connect_timeout: Duration,
-    /// The longest time for one whole call, its answer's body included. Default 30 s.
+    /// The longest time for one whole call, its answer's body included. Default `30s`.
     #[serde(with = "duration_text")]
     pub request_timeout: Duration,
-    /// Bytes of an answer that are read at most, counted after decompression. Default 16 MiB: a
-    /// page of 999 members can be several.
+    /// Bytes of an answer that are read at most, counted after decompression. Default `16777216`
+    /// (16 MiB): a page of 999 members can be several.
     pub body_limit_bytes: usize,
-    /// The `User-Agent` header. Default `herald/` and the version.
+    /// The `User-Agent` header. Default: `herald/` and the version.
     pub user_agent: String,
-    /// What the waits that Slack dictates (`Retry-After`) are multiplied by. Default 1, which
-    /// is the only right value against the real Slack; less makes tests against a sandbox fast.
+    /// What the waits that Slack dictates (`Retry-After`) are multiplied by. Default `1.0`,
+    /// which is the only right value against the real Slack; less makes tests against a sandbox fast.
     pub time_scale: f64,
 }
 

@@ -16,18 +16,20 @@ pub struct Config {
     /// for one process. Default: none.
     pub url: Option<Secret>,
     /// Directory of the SQLite file and its key; made with mode 0700 where it is missing.
-    /// Default: `herald-data`.
+    /// Default `herald-data`.
     pub data_dir: PathBuf,
-    /// Connections to PostgreSQL, or readers of the SQLite file. Default: 16.
+    /// Connections to PostgreSQL, or readers of the SQLite file. Default `16`.
     pub max_connections: u32,
     /// How long a call waits for a free connection before it is refused as unavailable: `5s`,
-    /// `500ms` or whole seconds. Default: `5s`.
+    /// `500ms` or whole seconds. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub acquire_timeout: Duration,
     /// The key-encryption key: 32 random bytes in base64. PostgreSQL needs this or `key_file`.
+    /// Default: none.
     pub key: Option<Secret>,
-    /// A file that holds the key-encryption key in base64. Default with SQLite: `herald.key`
-    /// beside the database, generated with mode 0600 on the first start.
+    /// A file that holds the key-encryption key in base64. Default: none on
+    /// PostgreSQL; with SQLite `herald.key` beside the database, generated with mode 0600 on the
+    /// first start.
     pub key_file: Option<PathBuf>,
 }
 

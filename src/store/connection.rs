@@ -45,7 +45,15 @@ impl Connections {
                 "store.url must start with postgres:// (leave it out for SQLite)".into(),
             ));
         }
-        let pool = Database::connect(postgres(url.expose(), config)).await?;
+        let pool = Database::connect(postgres(url.expose(), config)).await;
+        let pool = pool.map_err(|error| match Error::from(error) {
+            Error::Unavailable(_) => Error::Unavailable(
+                "store.url was not reached in time; is the server up, and are host, port and \
+                 database right?"
+                    .into(),
+            ),
+            other => other,
+        })?;
         Ok(Self { backend: Backend::Postgres, reader: pool.clone(), writer: pool })
     }
 

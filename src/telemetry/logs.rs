@@ -43,7 +43,7 @@ pub enum Format {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `text` (default) or `json`.
+    /// `text` or `json`. Default `text`.
     pub format: Format,
     /// Which lines: tracing-subscriber's filter syntax, such as `info,herald=debug`. Default
     /// `info`. Crates that would write headers or values stay quiet whatever it says.

@@ -27,7 +27,7 @@ pub struct Config {
     /// sent; `/metrics` has the metrics all the same.
     pub endpoint: Option<String>,
     /// The part of traces that begin here which is kept, 0 to 1; a caller's own decision counts
-    /// for the traces that it begins. Default 1.
+    /// for the traces that it begins. Default `1.0`.
     pub sample_ratio: f64,
 }
 

@@ -9,9 +9,9 @@ use crate::slack;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The app's client id. Needed to connect workspaces.
+    /// The app's client id. Needed to connect workspaces. Default: none.
     pub client_id: String,
-    /// The app's client secret. Needed to connect workspaces.
+    /// The app's client secret. Needed to connect workspaces. Default: none.
     pub client_secret: Secret,
     /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
     pub scopes: Vec<String>,

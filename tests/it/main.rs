@@ -6,6 +6,7 @@ mod chart;
 mod connect_page;
 mod crash;
 mod delivery;
+mod documents;
 mod front;
 mod outbox;
 mod slack_client;

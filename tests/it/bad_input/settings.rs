@@ -9,7 +9,7 @@ const OPEN: (&str, &str) = ("HERALD_RPC__INSECURE", "true");
 
 #[rustfmt::skip]
 const CASES: &[Case] = &[
-    (&[], &[], "rpc.callers is empty, so nobody could call: add a [[rpc.callers]] entry, or set insecure = true to try Herald on this machine"),
+    (&[], &[], "rpc.callers is empty, so nobody could call: add a [[rpc.callers]] entry, or set rpc.insecure=true to try Herald on this machine"),
     (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: invalid socket address syntax"),
     (&[OPEN, ("HERALD_RPC__INSECURE", "perhaps")], &[], "HERALD_RPC__INSECURE: must be a boolean"),
     (&[OPEN, ("HERALD_DELIVERY__WORKERS", "many")], &[], "HERALD_DELIVERY__WORKERS: must be a whole number, not negative"),

@@ -1,0 +1,70 @@
+//! Tables in documents that list what the code lists.
+
+use std::collections::BTreeSet;
+
+use herald::domain::delivery::State;
+use herald::telemetry::INSTRUMENTS;
+
+use super::{read, root, sources};
+
+#[test]
+fn every_delivery_state_is_drawn_and_explained() {
+    let page = read("docs/delivery-states.md");
+    let (diagram, prose) =
+        page.rsplit_once("```").map(|(diagram, prose)| (diagram.to_owned(), prose)).unwrap();
+    for state in State::ALL {
+        let code = state.code();
+        let drawn = diagram.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            let (from, arrow, to) = (words.next(), words.next(), words.next());
+            arrow == Some("-->") && (from == Some(code) || to == Some(code))
+        });
+        assert!(drawn || diagram.contains(&format!("{code} : ")), "{code} is not drawn");
+        assert!(prose.contains(&format!("| `{code}` |")), "{code} is not explained");
+        let end = diagram.lines().any(|line| line.trim() == format!("{code} --> [*]"));
+        assert_eq!(end, state.is_terminal(), "{code}: final or not");
+    }
+}
+
+/// Reasons are string literals in capitals in the two layers that make them.
+#[test]
+fn every_error_reason_is_in_the_table() {
+    let page = read("docs/errors.md");
+    let listed: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(code, _)| code.into()))
+        .collect();
+    let mut used = BTreeSet::new();
+    for folder in ["src/rpc", "src/app"] {
+        for file in sources(&root().join(folder)) {
+            // It names the codes of gRPC, which are no reasons.
+            if file.ends_with("rpc/call.rs") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            used.extend(
+                code.split('"').skip(1).step_by(2).filter(|text| is_reason(text)).map(String::from),
+            );
+        }
+    }
+    assert_eq!(listed, used, "left: docs/errors.md, right: the code");
+}
+
+fn is_reason(text: &str) -> bool {
+    text.len() > 3
+        && text.contains(|c: char| c == '_' || c.is_ascii_uppercase())
+        && text.chars().all(|c| c == '_' || c.is_ascii_uppercase())
+        && !text.starts_with('_')
+}
+
+#[test]
+fn every_metric_is_in_the_table() {
+    let page = read("docs/metrics.md");
+    let listed: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
+        .collect();
+    let known: BTreeSet<&str> = INSTRUMENTS.iter().map(|of| of.name).collect();
+    assert_eq!(listed, known, "left: docs/metrics.md, right: the code");
+}
