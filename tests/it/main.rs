@@ -3,6 +3,7 @@
 
 mod connect_page;
 mod delivery;
+mod feed;
 mod outbox;
 mod slack_client;
 mod store_contract;
