@@ -1,7 +1,7 @@
 //! The feed of delivery changes, and what reading and cancelling by person and by time needs.
 //!
 //! Triggers write the feed, so that no statement that changes a delivery's state can forget it,
-//! one of an older binary during a rolling update included (docs/decisions/0006-feed.md).
+//! one of an older binary during a rolling update included (docs/decisions/0009-feed.md).
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;

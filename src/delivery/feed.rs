@@ -1,5 +1,5 @@
 //! The sequencer of the feed: numbers the changes that were committed, so that whoever watches
-//! deliveries sees them (docs/decisions/0006-feed.md). Every replica runs one; they take turns.
+//! deliveries sees them (docs/decisions/0009-feed.md). Every replica runs one; they take turns.
 
 use std::time::Duration;
 

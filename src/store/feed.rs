@@ -1,5 +1,5 @@
 //! The feed: every change of a delivery's state that a caller can act on, numbered 1, 2, 3, …
-//! within its tenant, without gaps and in order (docs/decisions/0006-feed.md).
+//! within its tenant, without gaps and in order (docs/decisions/0009-feed.md).
 //!
 //! Triggers put each change into `feed_inbox` in the transaction that makes it. One sequencer at a
 //! time, whichever process holds the lock, moves what is committed from there into
@@ -117,6 +117,24 @@ impl Store {
              WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}"
         );
         let rows = sql::all(self.reader(), &text, params![tenant.as_str(), after]).await?;
+        rows.iter().map(change).collect()
+    }
+
+    /// Up to `limit` changes of one notification after the first number and up to the second.
+    pub async fn delivery_changes_of(
+        &self,
+        tenant: &TenantId,
+        notification: NotificationId,
+        (after, until): (i64, i64),
+        limit: u32,
+    ) -> Result<Vec<DeliveryChange>, Error> {
+        let text = format!(
+            "SELECT sequence, {CHANGE} FROM delivery_changes WHERE tenant = $1 \
+             AND sequence > $2 AND sequence <= $3 AND notification = $4 \
+             ORDER BY sequence LIMIT {limit}"
+        );
+        let values = params![tenant.as_str(), after, until, notification.to_string()];
+        let rows = sql::all(self.reader(), &text, values).await?;
         rows.iter().map(change).collect()
     }
 

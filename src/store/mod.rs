@@ -26,6 +26,7 @@ mod installations;
 mod intend;
 mod kek;
 mod lanes;
+mod listing;
 mod migrate;
 mod notifications;
 mod people;
@@ -61,6 +62,9 @@ pub use feed::{DeliveryChange, FeedExtent};
 pub use installations::{Installation, InstallationState, NewInstallation, Token};
 pub use intend::{MAX_CRASHES, RecoverOutcome};
 pub use lanes::Backlog;
+pub use listing::{
+    NotificationFilter, NotificationPage, NotificationPosition, NotificationSummary,
+};
 pub use migrate::SchemaStatus;
 pub use notifications::NotificationRecord;
 pub use people::StoredPerson;
