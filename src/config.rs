@@ -184,6 +184,11 @@ fn nest(path: &str, value: Value) -> Dict {
 fn sentence(error: &figment::Error) -> String {
     match &error.kind {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+            let expected = match expected.as_str() {
+                "u16" | "u32" | "u64" | "usize" => "a whole number, not negative",
+                "f64" => "a number",
+                other => other,
+            };
             format!("must be {expected}")
         }
         Kind::UnknownField(field, known) => {
@@ -233,9 +238,10 @@ mod tests {
 
     #[test]
     fn a_wrong_setting_is_named() {
-        let cases: [(&[(&str, &str)], &[&str], &str); 6] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+        let cases: [Case<'_>; 6] = [
             (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: "),
-            (&[OPEN, ("HERALD_DELIVERY__WORKERS", "many")], &[], "HERALD_DELIVERY__WORKERS: "),
+            (&[OPEN, ("HERALD_DELIVERY__WORKERS", "many")], &[], "must be a whole number"),
             (&[OPEN, ("HERALD_DELIVERY__WORKRES", "1")], &[], "workres is not a setting"),
             (&[OPEN], &["delivery.workers=0"], "delivery.workers must be at least 1"),
             (&[], &[], "rpc.callers is empty"),

@@ -80,6 +80,11 @@ impl From<store::Error> for Error {
                 tracing::error!(%error, "the database cannot take more");
                 Self::Unavailable { what: "the database", retry_after: 30 * DATABASE_RETRY }
             }
+            // The store has tried again already; the caller, later, may have more luck.
+            store::Error::Contended(_) => {
+                tracing::warn!(%error, "the database is contended");
+                Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
+            }
             other => Self::Internal(Box::new(other)),
         }
     }
@@ -112,7 +117,40 @@ impl From<directory::Error> for Error {
         match error {
             directory::Error::Store(error) => error.into(),
             directory::Error::Workspace(error) => error.into(),
-            other => Self::Internal(Box::new(other)),
+            directory::Error::Moving | directory::Error::Stopped => {
+                tracing::warn!(%error, "the member list is unavailable");
+                Self::Unavailable { what: "the member list", retry_after: DATABASE_RETRY }
+            }
+            // What it means is the same for each who waited.
+            directory::Error::Shared(shared) => match shared.as_ref() {
+                directory::Error::Store(error) => error.clone().into(),
+                directory::Error::Shared(deeper) => {
+                    directory::Error::Shared(deeper.clone()).into()
+                }
+                directory::Error::Moving => directory::Error::Moving.into(),
+                directory::Error::Stopped => directory::Error::Stopped.into(),
+                directory::Error::Workspace(_) | directory::Error::Mapping(_) => {
+                    Self::Internal(Box::new(directory::Error::Shared(shared)))
+                }
+            },
+            mapping @ directory::Error::Mapping(_) => Self::Internal(Box::new(mapping)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn an_absent_database_is_told_as_such_whoever_asked_it() {
+        let away = || directory::Error::Store(store::Error::Unavailable("away".into()));
+        let shared = |error| directory::Error::Shared(Arc::new(error));
+        for error in [away(), shared(away()), shared(shared(away()))] {
+            let error = Error::from(error);
+            assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
         }
     }
 }

@@ -196,8 +196,8 @@ mod tests {
         }
     }
 
-    fn suppressed(by: Suppression) -> Option<Settle> {
-        Some(Settle::Ended(End::Suppressed(by)))
+    fn suppressed(by: Suppression) -> Settle {
+        Settle::Ended(End::Suppressed(by))
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn a_choice_counts_for_messages_but_not_for_tests() {
         let off = |facts: &mut Owned| facts.preferences.all = Preference::Off;
-        assert_eq!(judged(off), suppressed(Suppression::PreferenceAll));
+        assert_eq!(judged(off), Some(suppressed(Suppression::PreferenceAll)));
         let test = judged(|facts| {
             off(facts);
             facts.kind = Kind::Test;
@@ -228,8 +228,8 @@ mod tests {
     #[test]
     fn the_tenants_switch_holds_tests_back_but_for_administrators() {
         for (kind, expected) in [
-            (Kind::Normal, suppressed(Suppression::SendingOff)),
-            (Kind::Test, suppressed(Suppression::SendingOff)),
+            (Kind::Normal, Some(suppressed(Suppression::SendingOff))),
+            (Kind::Test, Some(suppressed(Suppression::SendingOff))),
             (Kind::AdministratorTest, None),
         ] {
             let verdict = judged(|facts| {
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn opt_in_is_for_people() {
         let opt_in = |facts: &mut Owned| facts.settings.opt_in = true;
-        assert_eq!(judged(opt_in), suppressed(Suppression::OptIn));
+        assert_eq!(judged(opt_in), Some(suppressed(Suppression::OptIn)));
         assert_eq!(
             judged(|facts| {
                 opt_in(facts);
@@ -297,6 +297,6 @@ mod tests {
             dead(facts);
             facts.preferences.all = Preference::Off;
         });
-        assert_eq!(off, suppressed(Suppression::PreferenceAll));
+        assert_eq!(off, Some(suppressed(Suppression::PreferenceAll)));
     }
 }

@@ -47,8 +47,7 @@ impl Liveness {
     }
 
     /// Takes the turn to ask; `false` where it is not the time.
-    fn begin(&self, installation: InstallationId) -> bool {
-        let now = Instant::now();
+    fn begin(&self, installation: InstallationId, now: Instant) -> bool {
         let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         if quiet.get(&installation).is_some_and(|until| now < *until) {
             return false;
@@ -58,12 +57,12 @@ impl Liveness {
     }
 
     /// Gives the turn back, after which nothing is asked for `rest`.
-    fn end(&self, installation: InstallationId, rest: Duration) {
+    fn end(&self, installation: InstallationId, now: Instant, rest: Duration) {
         let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         if rest.is_zero() {
             quiet.remove(&installation);
         } else {
-            quiet.insert(installation, Instant::now() + rest);
+            quiet.insert(installation, now + rest);
         }
     }
 }
@@ -87,11 +86,11 @@ impl Delivery {
         if let Some(answer) = liveness.answers.get(&key).await {
             return answer.or(listed);
         }
-        if !liveness.begin(installation) {
+        if !liveness.begin(installation, Instant::now()) {
             return listed;
         }
         let (answer, rest) = self.ask(installation, member, listed).await;
-        liveness.end(installation, rest);
+        liveness.end(installation, Instant::now(), rest);
         if let Some(answer) = answer {
             liveness.answers.insert(key, answer).await;
             return answer.or(listed);
@@ -135,16 +134,24 @@ mod tests {
     const ONE: InstallationId = InstallationId(uuid::Uuid::from_u128(1));
     const OTHER: InstallationId = InstallationId(uuid::Uuid::from_u128(2));
 
-    #[tokio::test(start_paused = true)]
-    async fn one_question_at_a_time_for_a_workspace() {
+    #[test]
+    fn one_question_at_a_time_for_a_workspace() {
         let liveness = Liveness::new(Duration::from_secs(7200));
-        assert!(liveness.begin(ONE) && liveness.begin(OTHER));
-        assert!(!liveness.begin(ONE));
-        liveness.end(ONE, Duration::ZERO);
-        assert!(liveness.begin(ONE));
-        liveness.end(ONE, Duration::from_secs(3));
-        assert!(!liveness.begin(ONE));
-        tokio::time::advance(Duration::from_secs(3)).await;
-        assert!(liveness.begin(ONE));
+        let (now, rest) = (Instant::now(), Duration::from_secs(3));
+        assert!(liveness.begin(ONE, now) && liveness.begin(OTHER, now));
+        assert!(!liveness.begin(ONE, now));
+        liveness.end(ONE, now, Duration::ZERO);
+        assert!(liveness.begin(ONE, now));
+        liveness.end(ONE, now, rest);
+        assert!(!liveness.begin(ONE, now));
+        assert!(liveness.begin(ONE, now + rest));
+    }
+
+    #[test]
+    fn a_question_that_never_ended_does_not_stop_others_for_ever() {
+        let liveness = Liveness::new(Duration::from_secs(7200));
+        let now = Instant::now();
+        assert!(liveness.begin(ONE, now));
+        assert!(liveness.begin(ONE, now + ONE_QUESTION));
     }
 }

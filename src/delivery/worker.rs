@@ -138,8 +138,16 @@ impl Delivery {
         }
         let lease = self.inner.timing.lease;
         let begin_before = Instant::now() + lease / 2;
-        let Some(attempt) = self.inner.store.intend(claim, head.delivery, lease).await? else {
-            return Ok(());
+        let attempt = match self.inner.store.intend(claim, head.delivery, lease).await {
+            Ok(Some(attempt)) => attempt,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // Whether the intent was committed is not known, but that nothing was posted is: said
+                // now, nobody has to find it out from history, or takes it for a crash.
+                let interval = self.pause_after(&error);
+                let rest = Pace { started_ago: Duration::ZERO, interval };
+                return self.settle(turn, Settle::NotWritten, Some(rest)).await;
+            }
         };
         let message = PostMessage {
             destination: match &place {

@@ -159,7 +159,8 @@ mod tests {
     fn config() -> CallerConfig {
         CallerConfig {
             principal: "platform".into(),
-            key_sha256: Sha256::digest(b"k").iter().map(|byte| format!("{byte:02x}")).collect(),
+            // SHA-256 of "k".
+            key_sha256: "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a".into(),
             role: RoleConfig::Service,
             user_id: None,
             tenants: vec!["*".into()],

@@ -38,8 +38,23 @@ pub(super) fn no_match_reason(reason: NoMatch) -> pb::NoMatchReason {
 pub(super) fn no_match(reason: NoMatch, members_without_email: u64) -> pb::NoMatch {
     pb::NoMatch {
         reason: no_match_reason(reason).into(),
-        sentence: reason.sentence().into(),
+        sentence: no_match_sentence(reason, members_without_email),
         members_without_email: count(members_without_email),
+    }
+}
+
+/// The reason as a sentence; where the person may be hidden among members without an address, how
+/// many of those there are.
+fn no_match_sentence(reason: NoMatch, members_without_email: u64) -> String {
+    let sentence = reason.sentence();
+    match (reason, members_without_email) {
+        (NoMatch::NoMember, 1) => format!(
+            "{sentence} 1 member cannot match, because Slack shows no e-mail address for them."
+        ),
+        (NoMatch::NoMember, many @ 2..) => format!(
+            "{sentence} {many} members cannot match, because Slack shows no e-mail address for them."
+        ),
+        _ => sentence.into(),
     }
 }
 
@@ -141,7 +156,7 @@ fn verdict(verdict: Verdict) -> pb::Verdict {
         }
         Decided::Unreachable { reason, members_without_email } => {
             message.set_kind(pb::VerdictKind::Unreachable);
-            message.sentence = reason.sentence().into();
+            message.sentence = no_match_sentence(reason, members_without_email);
             message.no_match = Some(no_match(reason, members_without_email));
         }
     }

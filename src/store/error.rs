@@ -92,10 +92,10 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
         "53100" => Error::Full,
         // Undefined table, column, schema.
         "42P01" | "42703" | "3F000" => Error::Schema(NEEDS_MIGRATE.into()),
-        // A server that became a standby; a statement or session that was ended. Then: wrong
+        // A server that became a standby; a database that takes no connections now; a statement or session that was ended. Then: wrong
         // password, no such database, no right to connect; waiting does not always help, but the
         // same codes appear while a server is being set up.
-        "25006" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
+        "25006" | "55000" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
         _ => match code.get(..2) {
             Some("23") => Error::Conflict(named()),
             Some("08" | "53" | "57" | "58") => Error::Unavailable(named()),
@@ -135,6 +135,7 @@ mod tests {
         assert!(matches!(postgres("40P01", "", ""), Error::Contended(_)));
         assert!(matches!(postgres("53300", "", ""), Error::Unavailable(_)));
         assert!(matches!(postgres("57P01", "", ""), Error::Unavailable(_)));
+        assert!(matches!(postgres("55000", "", ""), Error::Unavailable(_)));
         assert_eq!(postgres("53100", "", ""), Error::Full);
         assert!(matches!(postgres("42P01", "", ""), Error::Schema(_)));
         assert!(matches!(sqlite("517", "busy"), Error::Contended(_)));

@@ -1,9 +1,13 @@
 //! Integration tests: one binary, real databases.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
+mod bad_input;
+mod chart;
 mod connect_page;
+mod crash;
 mod delivery;
 mod feed;
+mod front;
 mod outbox;
 mod slack_client;
 mod store_contract;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use herald::delivery::Config;
 use herald::domain::delivery::State;
-use herald::domain::ids::SlackUserId;
+use herald::domain::ids::{DeliveryId, SlackUserId};
 use herald::sandbox::{Fault, FaultKind};
 use herald::slack::{Destination, PostMessage};
+use herald::workspace;
 use serde_json::json;
 
 use super::{PATIENCE, World, connect, worlds};
@@ -85,6 +86,24 @@ async fn where_history_cannot_be_read_the_setting_decides() {
         assert_eq!((record.state, record.reason.as_deref()), (State::Parked, Some("unconfirmed")));
         assert_eq!(world.texts(), ["again"]);
         running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_frozen_after_the_intent_posts_nothing() {
+    for world in worlds().await {
+        let member = SlackUserId::parse("U1").unwrap();
+        let message = PostMessage {
+            destination: Destination::Person(&member),
+            text: "late",
+            blocks: &json!([]),
+            delivery_id: DeliveryId(uuid::Uuid::now_v7()),
+            thread_ts: None,
+        };
+        let passed = tokio::time::Instant::now();
+        let posted = world.workspaces.post(world.installation, &message, passed).await;
+        assert!(matches!(posted, Err(workspace::Error::Late)));
+        assert_eq!(world.posts().len(), 0);
     }
 }
 

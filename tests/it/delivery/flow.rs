@@ -1,6 +1,7 @@
 //! Order, pace, limits, dead tokens, stopping.
 
 use herald::domain::delivery::State;
+use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};
 use herald::store::InstallationState;
 
@@ -26,7 +27,7 @@ async fn a_lane_keeps_its_order_and_its_pace() {
         assert_eq!(world.texts(), expected);
         let posts = world.posts();
         let took = posts[19].started_at_micros - posts[0].started_at_micros;
-        assert!(took >= (SECOND * (COUNT - 1)).as_micros() as i64, "{took} µs");
+        assert!(took >= micros(SECOND * (COUNT - 1)), "{took} µs");
         running.drain().await;
     }
 }
@@ -47,7 +48,7 @@ async fn a_429_is_waited_out_and_costs_no_attempt() {
         assert_eq!(world.texts(), ["one", "two"]);
         let posts = world.posts();
         let waited = posts[1].started_at_micros - posts[0].ended_at_micros;
-        assert!(waited >= (SECOND * 7).as_micros() as i64, "{waited} µs");
+        assert!(waited >= micros(SECOND * 7), "{waited} µs");
         running.drain().await;
     }
 }
@@ -65,7 +66,7 @@ async fn a_429_to_one_pauses_posting_to_all_of_the_workspace() {
         assert_eq!(world.ended(second).await.state, State::Sent);
         let posts = world.posts();
         let waited = posts[1].started_at_micros - posts[0].ended_at_micros;
-        assert!(waited >= (SECOND * 100).as_micros() as i64, "{waited} µs");
+        assert!(waited >= micros(SECOND * 100), "{waited} µs");
         running.drain().await;
     }
 }
@@ -124,5 +125,46 @@ async fn stopping_ends_what_is_under_way_and_gives_the_rest_back() {
         assert_eq!(world.ended(second).await.state, State::Sent);
         assert_eq!(world.texts(), ["one", "two"]);
         running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_too_long_is_not_sent() {
+    for world in worlds().await {
+        world.sandbox.script(Fault::new("chat.postMessage", throttled(100)).times(1));
+        let waits = world.post("U1", "one").await;
+        let expires = world.post_expiring("U1", "two", SECOND * 30).await;
+        let running = world.start();
+        assert_eq!(world.ended(expires).await.state, State::Expired);
+        assert_eq!(world.ended(waits).await.state, State::Sent);
+        assert_eq!(world.texts(), ["one"]);
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_the_work_and_keep_the_order() {
+    for world in worlds().await {
+        let replica = world.replica().await;
+        let (running, other) = (world.start(), replica);
+        let mut last = Vec::new();
+        for number in 0..10 {
+            for lane in ["U1", "U2", "U3"] {
+                let id = world.post(lane, &format!("{lane} {number}")).await;
+                last.push(id);
+            }
+        }
+        for id in last.split_off(27) {
+            assert_eq!(world.ended(id).await.state, State::Sent);
+        }
+        for lane in ["U1", "U2", "U3"] {
+            let expected: Vec<_> = (0..10).map(|number| format!("{lane} {number}")).collect();
+            let mut texts = world.texts();
+            texts.retain(|text| text.starts_with(lane));
+            assert_eq!(texts, expected);
+        }
+        assert_eq!(world.posts().len(), 30);
+        running.drain().await;
+        other.drain().await;
     }
 }

@@ -33,6 +33,7 @@ const SECOND: Duration = Duration::from_millis(10);
 const SCALE: f64 = 0.01;
 /// Far longer than any of these tests takes.
 const PATIENCE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 
 const SCOPES: &[&str] = &[
     "chat:write",
@@ -100,16 +101,15 @@ impl World {
     }
 
     fn start_with(&self, config: &Config) -> Running {
-        let delivery = Delivery::new(
-            self.store.store.clone(),
-            self.workspaces.clone(),
-            self.directory.clone(),
-            Metrics::unobserved(),
-            config,
-        );
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(delivery.run(stop.clone()));
-        Running { stop, task }
+        let store = self.store.store.clone();
+        run(store, self.workspaces.clone(), self.directory.clone(), config)
+    }
+
+    /// Another replica, with connections and caches of its own.
+    async fn replica(&self) -> Running {
+        let store = self.store.replica().await;
+        let (workspaces, directory) = upper(&store, &self.sandbox);
+        run(store, workspaces, directory, &Config::default())
     }
 
     /// A message to the member, `text` being what it says.
@@ -118,22 +118,26 @@ impl World {
     }
 
     async fn post_kind(&self, lane: &str, text: &str, kind: Kind) -> DeliveryId {
-        let target = Target::Lane { installation: self.installation, lane: lane.into() };
-        let user = lane.starts_with('U').then(|| user(lane));
-        let rendered = Rendered { text: text.into(), blocks: json!([]), shortened: false };
-        let content = Some(serde_json::to_vec(&rendered).unwrap());
-        self.accept(NewDelivery {
-            id: DeliveryId(uuid::Uuid::now_v7()),
-            user,
-            target,
-            content,
-            kind,
-            priority: 0,
-        })
-        .await
+        self.accept(self.message(lane, text, kind), HOUR).await
     }
 
-    async fn accept(&self, new: NewDelivery) -> DeliveryId {
+    async fn post_expiring(&self, lane: &str, text: &str, expires_in: Duration) -> DeliveryId {
+        self.accept(self.message(lane, text, Kind::Normal), expires_in).await
+    }
+
+    fn message(&self, lane: &str, text: &str, kind: Kind) -> NewDelivery {
+        let rendered = Rendered { text: text.into(), blocks: json!([]), shortened: false };
+        NewDelivery {
+            id: DeliveryId(uuid::Uuid::now_v7()),
+            user: lane.starts_with('U').then(|| user(lane)),
+            target: Target::Lane { installation: self.installation, lane: lane.into() },
+            content: Some(serde_json::to_vec(&rendered).unwrap()),
+            kind,
+            priority: 0,
+        }
+    }
+
+    async fn accept(&self, new: NewDelivery, expires_in: Duration) -> DeliveryId {
         let id = new.id;
         let accept = Accept {
             id: NotificationId(uuid::Uuid::now_v7()),
@@ -148,7 +152,7 @@ impl World {
             deliveries: vec![new],
             people: Vec::new(),
             identities: Vec::new(),
-            expires_in: Duration::from_secs(3600),
+            expires_in,
             trace_context: None,
         };
         self.store.accept(accept).await.unwrap();
@@ -208,6 +212,13 @@ impl World {
         };
         self.store.store_identity(&tenant(), &user(lane), &identity).await.unwrap();
     }
+}
+
+fn run(store: Store, workspaces: Workspaces, directory: Directory, config: &Config) -> Running {
+    let delivery = Delivery::new(store, workspaces, directory, Metrics::unobserved(), config);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(delivery.run(stop.clone()));
+    Running { stop, task }
 }
 
 /// Installs the app once more, which revives a dead installation.

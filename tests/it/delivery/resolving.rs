@@ -6,21 +6,20 @@ use herald::domain::person::Person;
 use herald::store::{Kind, NewDelivery, Target};
 use tokio_util::sync::CancellationToken;
 
-use super::{World, tenant, user, worlds};
+use super::{HOUR, World, tenant, user, worlds};
 
 async fn accept(world: &World, lane: &str, email: &str) -> DeliveryId {
     let person = Person { email: Some(email.into()), ..Person::bare(user(lane)) };
     world.store.upsert_people(&tenant(), &[person]).await.unwrap();
-    world
-        .accept(NewDelivery {
-            id: DeliveryId(uuid::Uuid::now_v7()),
-            user: Some(user(lane)),
-            target: Target::Resolving,
-            content: None,
-            kind: Kind::Normal,
-            priority: 0,
-        })
-        .await
+    let new = NewDelivery {
+        id: DeliveryId(uuid::Uuid::now_v7()),
+        user: Some(user(lane)),
+        target: Target::Resolving,
+        content: None,
+        kind: Kind::Normal,
+        priority: 0,
+    };
+    world.accept(new, HOUR).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,3 +1,7 @@
 //! What the tests share.
 
+pub(crate) mod books;
+pub(crate) mod client;
+pub(crate) mod process;
 pub(crate) mod store;
+pub(crate) mod world;

@@ -1,0 +1,67 @@
+{{/*
+What no schema can say: one value contradicts another, or a credential is missing. All faults are
+told at once. The server would refuse most of these too, but only once the old pods are going.
+*/}}
+{{- define "herald.refusals" -}}
+{{- $faults := list -}}
+{{- $v := .Values -}}
+{{- $postgres := eq $v.database.engine "postgres" -}}
+{{- if and (not $postgres) (gt (int $v.replicaCount) 1) -}}
+{{- $faults = append $faults (printf "replicaCount is %d, but SQLite serves one replica: set database.engine to postgres, or replicaCount to 1." (int $v.replicaCount)) -}}
+{{- end -}}
+{{- if and $postgres (not $v.secrets.databaseUrl.existingSecret) -}}
+{{- $faults = append $faults "PostgreSQL needs its address: set secrets.databaseUrl.existingSecret to a Secret that holds postgres://user:password@host/database." -}}
+{{- end -}}
+{{- if and $postgres (not $v.secrets.encryptionKey.existingSecret) -}}
+{{- $faults = append $faults "PostgreSQL needs a key-encryption key: set secrets.encryptionKey.existingSecret to a Secret that holds 32 random bytes in base64 (openssl rand -base64 32)." -}}
+{{- end -}}
+{{- if and (not $postgres) $v.secrets.databaseUrl.existingSecret -}}
+{{- $faults = append $faults "secrets.databaseUrl is set, but database.engine is sqlite, which has no address: set database.engine to postgres." -}}
+{{- end -}}
+{{- if and $v.slackApp.clientId (not $v.secrets.slackClientSecret.existingSecret) -}}
+{{- $faults = append $faults "slackApp.clientId needs its client secret: set secrets.slackClientSecret.existingSecret." -}}
+{{- end -}}
+{{- if and $v.secrets.slackClientSecret.existingSecret (not $v.slackApp.clientId) -}}
+{{- $faults = append $faults "secrets.slackClientSecret is set without slackApp.clientId: set both or neither." -}}
+{{- end -}}
+{{- if and (not $v.callers) (not $v.secrets.callers.existingSecret) -}}
+{{- $faults = append $faults "Nobody could call: add an entry to callers (`herald keys issue NAME` prints one), or set secrets.callers.existingSecret." -}}
+{{- end -}}
+{{- if and $v.callers $v.secrets.callers.existingSecret -}}
+{{- $faults = append $faults "callers and secrets.callers are both set, and the Secret would win: set one." -}}
+{{- end -}}
+{{- range $v.callers -}}
+{{- if and (eq .role "user") (not .userId) -}}
+{{- $faults = append $faults (printf "callers: %s has the role user and needs a userId." .principal) -}}
+{{- end -}}
+{{- end -}}
+{{- $grace := 25 -}}
+{{- $process := default dict (default dict $v.config).process -}}
+{{- if not (kindIs "invalid" $process.grace_seconds) -}}
+{{- $grace = int $process.grace_seconds -}}
+{{- end -}}
+{{- if le (int $v.terminationGracePeriodSeconds) $grace -}}
+{{- $faults = append $faults (printf "terminationGracePeriodSeconds is %d, but Herald takes up to %d seconds to stop (config.process.grace_seconds): set it higher." (int $v.terminationGracePeriodSeconds) $grace) -}}
+{{- end -}}
+{{- $url := urlParse $v.publicUrl -}}
+{{- $loopback := has $url.hostname (list "localhost" "127.0.0.1" "::1") -}}
+{{- if and (ne $url.scheme "https") (not $loopback) -}}
+{{- $faults = append $faults "publicUrl must be https: Slack sends people back to no other address." -}}
+{{- end -}}
+{{- if and $v.ingress.enabled $loopback -}}
+{{- $faults = append $faults "The ingress needs publicUrl, such as https://herald.example.com/." -}}
+{{- end -}}
+{{- if and $v.ingress.enabled (not (has $url.path (list "" "/"))) -}}
+{{- $faults = append $faults "publicUrl has a path, which an Ingress cannot remove: leave the path out, or make the route yourself and set ingress.enabled to false." -}}
+{{- end -}}
+{{- $pdb := $v.podDisruptionBudget -}}
+{{- if and $pdb.enabled (eq (kindIs "invalid" $pdb.maxUnavailable) (kindIs "invalid" $pdb.minAvailable)) -}}
+{{- $faults = append $faults "podDisruptionBudget needs one of maxUnavailable and minAvailable; set the other to null." -}}
+{{- end -}}
+{{- if and $v.service.grpc.headless (ne $v.service.grpc.type "ClusterIP") -}}
+{{- $faults = append $faults "service.grpc.headless needs service.grpc.type ClusterIP." -}}
+{{- end -}}
+{{- if $faults -}}
+{{- fail (printf "\n\n  - %s\n" (join "\n  - " $faults)) -}}
+{{- end -}}
+{{- end -}}

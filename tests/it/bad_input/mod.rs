@@ -1,0 +1,141 @@
+//! Bad input, by the front door: each case with the exact error it must give, and the proof that
+//! nothing was stored. The messages are part of what a caller meets, so they are compared word for
+//! word.
+
+mod admin;
+mod http;
+mod notify;
+mod questions;
+mod settings;
+
+use std::collections::BTreeMap;
+
+use herald::rpc::pb;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::support::world::World;
+
+/// A field and what is wrong with it.
+pub(super) type Problem = (&'static str, &'static str);
+
+/// A request that is good but for `spoil`.
+pub(super) struct Case<T> {
+    pub(super) what: &'static str,
+    pub(super) spoil: fn(&mut T),
+    /// All of them, in order.
+    pub(super) problems: &'static [Problem],
+}
+
+/// What a text of `n` bytes is made of.
+pub(super) fn long(n: usize) -> String {
+    "x".repeat(n)
+}
+
+/// The refusal names exactly these fields, in one answer, with the one stable reason.
+pub(super) fn assert_refused(what: &str, answer: Result<(), Status>, problems: &[Problem]) {
+    let Err(status) = answer else { panic!("{what}: was taken") };
+    assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status}");
+    assert_reason(what, &status, "INVALID_ARGUMENT");
+    let details = status.get_error_details();
+    let told: Vec<(String, String)> = details
+        .bad_request()
+        .map(|bad| bad.field_violations.clone())
+        .unwrap_or_default()
+        .into_iter()
+        .map(|violation| (violation.field, violation.description))
+        .collect();
+    let wanted: Vec<(String, String)> =
+        problems.iter().map(|(f, p)| ((*f).to_owned(), (*p).to_owned())).collect();
+    assert_eq!(told, wanted, "{what}");
+}
+
+/// One `ErrorInfo` with the reason, of our domain.
+pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
+    let details = status.get_error_details();
+    let info = details.error_info().unwrap_or_else(|| panic!("{what}: no ErrorInfo: {status}"));
+    assert_eq!((info.domain.as_str(), info.reason.as_str()), ("herald", reason), "{what}");
+}
+
+/// Rows of every table: what is stored, as far as a refused call could have changed it.
+pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
+
+const TABLES: [&str; 10] = [
+    "tenants",
+    "tenant_links",
+    "connect_attempts",
+    "people",
+    "preferences",
+    "notifications",
+    "deliveries",
+    "lanes",
+    "attempts",
+    "deliveries_history",
+];
+
+impl Rows {
+    pub(super) async fn of(world: &World) -> Self {
+        let connection = world.raw().await;
+        let rows = count(&connection).await;
+        Self(connection, rows)
+    }
+
+    pub(super) async fn assert_unchanged(&self, what: &str) {
+        assert_eq!(count(&self.0).await, self.1, "{what}: something was stored");
+    }
+}
+
+async fn count(connection: &DatabaseConnection) -> BTreeMap<String, i64> {
+    let mut rows = BTreeMap::new();
+    for table in TABLES {
+        let sql = format!("SELECT COUNT(*) AS n FROM {table}");
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
+        let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+        rows.insert(table.to_owned(), row.try_get("", "n").unwrap());
+    }
+    // A changed setting changes no count, but a version.
+    let sql = "SELECT COALESCE(SUM(version), 0) AS n FROM tenants".to_owned();
+    let statement = Statement::from_string(
+        connection.get_database_backend(),
+        format!("SELECT CAST(n AS BIGINT) AS n FROM ({sql}) AS versions"),
+    );
+    let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+    rows.insert("versions".to_owned(), row.try_get("", "n").unwrap());
+    rows
+}
+
+/// A struct nested so deep.
+pub(super) fn nested(levels: usize) -> prost_types::Struct {
+    let mut inner = prost_types::Struct::default();
+    for _ in 0..levels {
+        let kind = prost_types::value::Kind::StructValue(inner);
+        let value = prost_types::Value { kind: Some(kind) };
+        inner = prost_types::Struct { fields: [("x".to_owned(), value)].into() };
+    }
+    inner
+}
+
+/// A struct with one number under `x`.
+pub(super) fn number(number: f64) -> prost_types::Struct {
+    let kind = prost_types::value::Kind::NumberValue(number);
+    let value = prost_types::Value { kind: Some(kind) };
+    prost_types::Struct { fields: [("x".to_owned(), value)].into() }
+}
+
+/// A struct from JSON text.
+pub(super) fn object(json: &str) -> prost_types::Struct {
+    herald::rpc::to_struct(serde_json::from_str(json).unwrap())
+}
+
+pub(super) fn user(id: &str) -> pb::Recipient {
+    pb::Recipient { target: Some(pb::recipient::Target::UserId(id.into())) }
+}
+
+pub(super) fn described(person: pb::Person) -> pb::Recipient {
+    pb::Recipient { target: Some(pb::recipient::Target::Person(person)) }
+}
+
+pub(super) fn channel(id: &str) -> pb::Recipient {
+    pb::Recipient { target: Some(pb::recipient::Target::ChannelId(id.into())) }
+}

@@ -1,0 +1,59 @@
+//! Settings: a wrong one is refused at start with a sentence that names it.
+
+use herald::config::Settings;
+
+/// Environment, flags, the whole sentence.
+type Case = (&'static [(&'static str, &'static str)], &'static [&'static str], &'static str);
+
+const OPEN: (&str, &str) = ("HERALD_RPC__INSECURE", "true");
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    (&[], &[], "rpc.callers is empty, so nobody could call: add a [[rpc.callers]] entry, or set insecure = true to try Herald on this machine"),
+    (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: invalid socket address syntax"),
+    (&[OPEN, ("HERALD_RPC__INSECURE", "perhaps")], &[], "HERALD_RPC__INSECURE: must be a boolean"),
+    (&[OPEN, ("HERALD_DELIVERY__WORKERS", "many")], &[], "HERALD_DELIVERY__WORKERS: must be a whole number, not negative"),
+    (&[OPEN, ("HERALD_DELIVERY__WORKERS", "-1")], &[], "HERALD_DELIVERY__WORKERS: must be a whole number, not negative"),
+    (&[OPEN], &["delivery.workers=0"], "delivery.workers must be at least 1"),
+    (&[OPEN], &["delivery.workers=20000"], "delivery.workers must be at most 10000"),
+    (&[OPEN], &["delivery.lease_seconds=1"], "delivery.lease_seconds must be at least 10"),
+    (&[OPEN], &["directory.refresh_seconds=1"], "directory.refresh_seconds must be at least 60"),
+    (&[OPEN], &["directory.poll_milliseconds=1"], "directory.poll_milliseconds must be at least 100"),
+    (&[OPEN], &["process.grace_seconds=1"], "process.grace_seconds must be more than lame_duck_seconds"),
+    (&[OPEN], &["process.connect_link_minutes=0"], "process.connect_link_minutes must be between 1 and 1440"),
+    (&[OPEN], &["rpc.max_concurrent_calls=0"], "rpc.max_concurrent_calls must be between 1 and 1000000"),
+    (&[OPEN], &["rpc.max_request_bytes=5"], "rpc.max_request_bytes must be between 1 KiB and 1 GiB"),
+    (&[OPEN], &["rpc.longest_call_seconds=0"], "rpc.longest_call_seconds must be at least 1"),
+    (&[OPEN], &["slack.base_url=http://slack.com"], "slack.base_url must be an https address; plain http is allowed for this host alone (localhost, 127.0.0.1, [::1])"),
+    (&[OPEN], &["slack.time_scale=0"], "slack.time_scale must be a number above 0 and at most 10"),
+    (&[OPEN], &["http.public_url=http://herald.example.com/"], "http.public_url must be an https address; plain http is allowed for this host alone (localhost, 127.0.0.1, [::1])"),
+    (&[OPEN], &["http.address=0.0.0.0:8080"], "http.public_url must be set where address is 0.0.0.0:8080: browsers come back by it"),
+    (&[OPEN], &["log.format=xml"], "--set log.format: must be one of text, json"),
+    (&[OPEN], &["nonsense"], "--set nonsense: must look like section.key=value"),
+];
+
+#[test]
+fn a_wrong_setting_is_named_in_a_sentence() {
+    for (environment, flags, sentence) in CASES {
+        let environment = environment.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned()));
+        let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+        let error = Settings::load(None, environment, &flags).unwrap_err();
+        assert_eq!(error.to_string(), *sentence, "{flags:?}");
+    }
+}
+
+#[test]
+fn an_unknown_setting_says_which_there_are() {
+    let environment = [OPEN, ("HERALD_DELIVERY__WORKRES", "1")];
+    let environment = environment.map(|(n, t)| (n.to_owned(), t.to_owned())).into_iter();
+    let error = Settings::load(None, environment, &[]).unwrap_err().to_string();
+    let wanted = "HERALD_DELIVERY__WORKRES: workres is not a setting; settings here are workers, ";
+    assert!(error.starts_with(wanted), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let file = Some("no-such-file.toml".into());
+    let error = Settings::load(file, std::iter::empty(), &[]).unwrap_err().to_string();
+    assert_eq!(error, "the settings file no-such-file.toml is not there");
+}

@@ -1,0 +1,91 @@
+//! PostgreSQL's connections are killed under load, and then it is away: callers are told to try
+//! again, nothing accepted is lost, and it recovers (I1, I6, I14; faults.md 8).
+
+use std::time::Duration;
+
+use herald::rpc::pb;
+use sea_orm::{ConnectionTrait as _, Database};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{Site, all_sent, judge, message, service, site_on};
+use crate::support::process::{Herald, until};
+
+const PEOPLE: usize = 5;
+/// Kills, 100 ms apart.
+const KILLS: u32 = 30;
+
+/// One call, until it is answered; the refusals on the way.
+async fn insist(herald: &Herald, request: pb::NotifyRequest) -> (String, Vec<Status>) {
+    let mut refused = Vec::new();
+    let channel = herald.channel();
+    let id = until("the call is answered", async || {
+        match service(channel.clone()).notify(request.clone()).await {
+            Ok(answer) => Some(answer.into_inner().notification_id),
+            Err(status) => {
+                refused.push(status);
+                None
+            }
+        }
+    })
+    .await;
+    (id, refused)
+}
+
+/// Refused as something that passes, with a time to come back.
+fn assert_passing(status: &Status) {
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.get_details_retry_info().is_some(), "{status:?}");
+    assert!(status.get_details_error_info().is_some(), "{status:?}");
+}
+
+async fn storm(site: &Site) {
+    let url = site.store.url.as_ref().unwrap().expose();
+    let name = url.rsplit_once('/').unwrap().1.to_owned();
+    // From another database, so that it does not kill itself.
+    let mut elsewhere = url::Url::parse(url).unwrap();
+    elsewhere.set_path("postgres");
+    let postgres = Database::connect(elsewhere.as_str()).await.unwrap();
+    let kill =
+        format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+
+    let herald = site.start_connected().await;
+    let (killer, script) = (postgres.clone(), kill.clone());
+    let killing = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        for _ in 0..KILLS {
+            ticks.tick().await;
+            killer.execute_unprepared(&script).await.unwrap();
+        }
+    });
+    let (mut ids, mut refusals) = (Vec::new(), Vec::new());
+    while !killing.is_finished() {
+        let (id, refused) = insist(&herald, message(ids.len(), PEOPLE)).await;
+        ids.push(id);
+        refusals.extend(refused);
+    }
+    killing.await.unwrap();
+    println!("{} calls during {KILLS} kills, {} refusals", ids.len(), refusals.len());
+
+    let admit = async |admitted: bool| {
+        let sql = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {admitted}");
+        postgres.execute_unprepared(&sql).await.unwrap();
+        postgres.execute_unprepared(&kill).await.unwrap();
+    };
+    admit(false).await;
+    let away = service(herald.channel()).notify(message(ids.len(), PEOPLE)).await;
+    refusals.push(away.unwrap_err());
+    admit(true).await;
+    ids.push(insist(&herald, message(ids.len(), PEOPLE)).await.0);
+    refusals.iter().for_each(assert_passing);
+
+    all_sent(&herald.channel(), &ids).await;
+    assert_eq!(judge::verdict(&site.sandbox.messages(), PEOPLE, ids.len()), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_comes_and_goes_loses_nothing() {
+    if let Some(site) = site_on(true, PEOPLE).await {
+        storm(&site).await;
+    }
+}

@@ -1,0 +1,237 @@
+//! Processes that are killed, frozen and stopped (faults.md 1 to 4, 8, 24), on every database: the
+//! front door on one side, Slack in a box on the other, and judged by what Slack stored.
+
+mod answer_lost;
+mod database;
+mod drain;
+mod frozen;
+mod judge;
+mod kill;
+mod restart;
+
+use std::collections::HashMap;
+
+use herald::rpc::pb;
+use herald::rpc::pb::admin_service_client::AdminServiceClient;
+use herald::rpc::pb::herald_service_client::HeraldServiceClient;
+use herald::sandbox::browser::{self, Decision};
+use herald::sandbox::{self, LogEntry, Sandbox};
+use herald::store::Config;
+use serde_json::json;
+use tempfile::TempDir;
+use tonic::Code;
+use tonic::transport::Channel;
+use url::Url;
+
+use crate::support::process::{Herald, migrate, until};
+use crate::support::store::test_configs;
+
+const SCALE: f64 = 0.01;
+const TENANT: &str = "acme";
+
+/// A database and a Slack, where processes come and go.
+struct Site {
+    sandbox: Sandbox,
+    store: Config,
+    people: usize,
+    /// Holds the SQLite file.
+    _dir: TempDir,
+}
+
+/// One per database.
+async fn sites(people: usize) -> Vec<Site> {
+    let mut sites = Vec::new();
+    for (store, dir) in test_configs().await {
+        sites.push(Site::new(store, dir, people).await);
+    }
+    sites
+}
+
+async fn site_on(postgres: bool, people: usize) -> Option<Site> {
+    let mut configs = test_configs().await.into_iter();
+    let (store, dir) = configs.find(|(store, _)| store.url.is_some() == postgres)?;
+    Some(Site::new(store, dir, people).await)
+}
+
+impl Site {
+    async fn new(store: Config, dir: TempDir, people: usize) -> Self {
+        let sandbox = Sandbox::start(sandbox::Config {
+            addr: ([127, 0, 0, 1], 0).into(),
+            rate_limits: false,
+            time_scale: SCALE,
+            seed_members: (0..people).map(member).collect(),
+            ..sandbox::Config::default()
+        })
+        .await
+        .unwrap();
+        let site = Self { sandbox, store, people, _dir: dir };
+        if site.is_postgres() {
+            migrate(&site.settings());
+        }
+        site
+    }
+
+    fn is_postgres(&self) -> bool {
+        self.store.url.is_some()
+    }
+
+    fn settings(&self) -> Vec<String> {
+        let slack = sandbox::Config::default();
+        let mut settings = vec![
+            "rpc.address=127.0.0.1:0".into(),
+            "rpc.health_address=127.0.0.1:0".into(),
+            "rpc.insecure=true".into(),
+            "http.address=127.0.0.1:0".into(),
+            format!("slack.base_url={}", self.sandbox.url()),
+            format!("slack.time_scale={SCALE}"),
+            format!("app.client_id={}", slack.client_id),
+            format!("app.client_secret={}", slack.client_secret.expose()),
+            // 2 s: two busy cores must be able to renew it in time.
+            "delivery.lease_seconds=200".into(),
+            // 10 minutes: no second reading within a test.
+            "directory.refresh_seconds=60000".into(),
+            "log.format=json".into(),
+            "log.filter=info,herald=debug".into(),
+            "process.lame_duck_seconds=0".into(),
+            format!("store.data_dir={}", self.store.data_dir.display()),
+            format!("store.max_connections={}", self.store.max_connections),
+        ];
+        if let (Some(url), Some(key)) = (&self.store.url, &self.store.key) {
+            settings.push(format!("store.url={}", url.expose()));
+            settings.push(format!("store.key={}", key.expose()));
+        }
+        settings
+    }
+
+    async fn start(&self) -> Herald {
+        Herald::serve(&self.settings()).await
+    }
+
+    /// A first process, with a tenant that may send to everybody.
+    async fn start_connected(&self) -> Herald {
+        let herald = self.start().await;
+        // Where another test was first, theirs serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut admin = AdminServiceClient::new(herald.channel());
+        let request = pb::BeginConnectRequest { tenant_id: TENANT.into(), actor: None };
+        let link = admin.begin_connect(request).await.unwrap().into_inner().authorize_url;
+        let page = browser::decide(&Url::parse(&link).unwrap(), Decision::Allow).await.unwrap();
+        assert_eq!(page.status, 200, "{}", page.html);
+        let request = pb::UpdateSettingsRequest {
+            tenant_id: TENANT.into(),
+            settings: Some(pb::Settings { sending_allowed: true, ..pb::Settings::default() }),
+            ..pb::UpdateSettingsRequest::default()
+        };
+        admin.update_settings(request).await.unwrap();
+        let people = (0..self.people).map(|number| pb::Person {
+            user_id: person(number),
+            email: email(number),
+            ..pb::Person::default()
+        });
+        let people = people.collect();
+        let request = pb::UpsertPeopleRequest { tenant_id: TENANT.into(), people, actor: None };
+        admin.upsert_people(request).await.unwrap();
+        until("the member list is read", async || {
+            let request = pb::GetWorkspaceRequest { tenant_id: TENANT.into(), actor: None };
+            let workspace = admin.get_workspace(request).await.unwrap().into_inner();
+            (workspace.directory?.generation > 0).then_some(())
+        })
+        .await;
+        herald
+    }
+
+    /// Messages stored for each member.
+    fn stored(&self) -> HashMap<String, usize> {
+        let mut stored = HashMap::new();
+        for message in self.sandbox.messages() {
+            *stored.entry(message.user.unwrap_or_default()).or_default() += 1;
+        }
+        stored
+    }
+
+    fn calls(&self, method: &str) -> Vec<LogEntry> {
+        self.sandbox.log().into_iter().filter(|entry| entry.method == method).collect()
+    }
+}
+
+fn member(number: usize) -> serde_json::Value {
+    json!({
+        "id": member_id(number), "name": format!("person{number}"),
+        "profile": { "email": email(number) },
+    })
+}
+
+fn member_id(number: usize) -> String {
+    format!("U{number:03}")
+}
+
+fn person(number: usize) -> String {
+    format!("person-{number}")
+}
+
+fn email(number: usize) -> String {
+    format!("person{number}@example.com")
+}
+
+/// Message `number` to the first `people` persons.
+fn message(number: usize, people: usize) -> pb::NotifyRequest {
+    let task = format!("No {number:03}.");
+    let data = json!({ "task": { "name": task }, "due_at": "2026-11-27T16:00:00Z" });
+    let recipients = (0..people)
+        .map(|number| pb::Recipient { target: Some(pb::recipient::Target::UserId(person(number))) });
+    pb::NotifyRequest {
+        tenant_id: TENANT.into(),
+        request_id: format!("message-{number}"),
+        event_type: "task.due".into(),
+        recipients: recipients.collect(),
+        data: Some(herald::rpc::to_struct(data.as_object().cloned().unwrap())),
+        link: "https://platform.example/task/1".into(),
+        ..pb::NotifyRequest::default()
+    }
+}
+
+fn service(channel: Channel) -> HeraldServiceClient<Channel> {
+    HeraldServiceClient::new(channel)
+}
+
+/// The number in a message's text.
+fn number_in(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once("No ")?;
+    rest.get(..3)?.parse().ok()
+}
+
+/// What became of a notification; asked again where the database is away.
+async fn deliveries(channel: Channel, notification: &str) -> Vec<pb::Delivery> {
+    let request = pb::GetNotificationRequest {
+        tenant_id: TENANT.into(),
+        notification_id: notification.into(),
+        actor: None,
+    };
+    let answer = until("the notification is told of", async || {
+        match service(channel.clone()).get_notification(request.clone()).await {
+            Ok(answer) => Some(answer.into_inner()),
+            Err(status) if status.code() == Code::Unavailable => None,
+            Err(status) => panic!("{status:?}"),
+        }
+    })
+    .await;
+    answer.notification.unwrap().deliveries
+}
+
+/// Waits until each of the notifications reached every addressee.
+async fn all_sent(channel: &Channel, notifications: &[String]) {
+    for notification in notifications {
+        let deliveries = until("every delivery ends", async || {
+            let deliveries = deliveries(channel.clone(), notification).await;
+            let ended = |delivery: &pb::Delivery| {
+                use pb::DeliveryState::{Pending, Resolving, Sending, Unknown};
+                ![Resolving, Pending, Sending, Unknown].contains(&delivery.state())
+            };
+            deliveries.iter().all(ended).then_some(deliveries)
+        })
+        .await;
+        for delivery in deliveries {
+            assert_eq!(delivery.state(), pb::DeliveryState::Sent, "{delivery:?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The books of a test: what was accepted, as the answers told, balanced against the store and
+//! Slack when the test ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use herald::domain::delivery::State;
+use herald::domain::ids::{NotificationId, TenantId};
+use herald::rpc::pb;
+use herald::sandbox::Sandbox;
+
+use super::store::TestStore;
+
+/// What was accepted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Books {
+    /// Tenant and notification.
+    pub(crate) notifications: BTreeSet<(String, String)>,
+    /// Deliveries that answers named, with their tenant.
+    deliveries: BTreeMap<String, String>,
+    /// Deliveries that may be under way at the end.
+    pub(crate) may_stay: BTreeSet<String>,
+}
+
+impl Books {
+    pub(crate) fn notified(&mut self, tenant: &str, answer: &pb::NotifyResponse) {
+        self.notifications.insert((tenant.to_owned(), answer.notification_id.clone()));
+        for verdict in &answer.verdicts {
+            if verdict.kind() == pb::VerdictKind::Queued {
+                self.deliveries.insert(verdict.delivery_id.clone(), tenant.to_owned());
+            }
+        }
+    }
+
+    pub(crate) fn tested(&mut self, tenant: &str, answer: &pb::TestSlackResponse) {
+        let delivery = answer.delivery.as_ref().map(|delivery| &delivery.delivery_id);
+        if let Some(delivery) = delivery.filter(|delivery| !delivery.is_empty()) {
+            self.deliveries.insert(delivery.clone(), tenant.to_owned());
+        }
+    }
+
+    /// Each accepted delivery is there; ended, unless it may stay; in Slack exactly once if sent
+    /// and not at all if not; and Slack has nothing else.
+    pub(crate) async fn balance(&self, store: &TestStore, sandbox: &Sandbox) {
+        let mut in_slack: BTreeMap<String, usize> = BTreeMap::new();
+        for message in sandbox.messages() {
+            let id = &message.metadata["event_payload"]["delivery_id"];
+            *in_slack.entry(id.as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        for (tenant, notification) in &self.notifications {
+            let id = NotificationId::parse(notification).unwrap();
+            let kept = store.notification(&parse(tenant), id).await.unwrap().unwrap();
+            assert!(!kept.deliveries.is_empty());
+            for delivery in kept.deliveries {
+                let (id, state) = (delivery.id.to_string(), delivery.state);
+                let explained = state.is_terminal() || self.may_stay.contains(&id);
+                assert!(explained, "left behind: {delivery:?}");
+                let named = self.deliveries.contains_key(&id);
+                let final_from_the_start = matches!(state, State::Suppressed | State::Unreachable);
+                assert!(named || final_from_the_start, "not told of: {delivery:?}");
+            }
+        }
+        for (id, tenant) in &self.deliveries {
+            let parsed = id.parse().map(herald::domain::ids::DeliveryId).unwrap();
+            let kept = store.delivery(&parse(tenant), parsed).await.unwrap();
+            let kept = kept.unwrap_or_else(|| panic!("accepted and gone: {id}"));
+            let posts = in_slack.remove(id).unwrap_or(0);
+            assert_eq!(posts, usize::from(kept.state == State::Sent), "{kept:?}");
+        }
+        assert!(in_slack.is_empty(), "never accepted: {in_slack:?}");
+    }
+}
+
+fn parse(tenant: &str) -> TenantId {
+    TenantId::parse(tenant).unwrap()
+}

@@ -1,0 +1,268 @@
+//! A caller over gRPC, and requests to begin from.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use herald::domain::event;
+use herald::domain::ids::EventType;
+use herald::rpc::pb::admin_service_client::AdminServiceClient;
+use herald::rpc::pb::herald_service_client::HeraldServiceClient;
+use herald::rpc::{pb, to_struct};
+use serde_json::{Map, Value};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
+
+use super::books::Books;
+use super::world::{TENANT, until};
+
+/// Sends the API key along.
+#[derive(Clone)]
+pub(crate) struct Key(Option<String>);
+
+impl Interceptor for Key {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(key) = &self.0 {
+            let value = format!("Bearer {key}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        Ok(request)
+    }
+}
+
+/// Calls one replica.
+#[derive(Clone)]
+pub(crate) struct Client {
+    herald: HeraldServiceClient<InterceptedService<Channel, Key>>,
+    admin: AdminServiceClient<InterceptedService<Channel, Key>>,
+    key: Key,
+    books: Arc<Mutex<Books>>,
+}
+
+macro_rules! calls {
+    ($($service:ident . $method:ident : $request:ident -> $response:ident;)*) => {
+        $(pub(crate) async fn $method(
+            &self,
+            request: pb::$request,
+        ) -> Result<pb::$response, Status> {
+            Ok(self.$service.clone().$method(request).await?.into_inner())
+        })*
+    };
+}
+
+impl Client {
+    pub(crate) async fn connect(
+        rpc: SocketAddr,
+        key: Option<&str>,
+        books: Arc<Mutex<Books>>,
+    ) -> Self {
+        let channel = Channel::from_shared(format!("http://{rpc}")).unwrap();
+        let channel = channel.connect().await.unwrap();
+        let key = Key(key.map(str::to_owned));
+        Self {
+            herald: HeraldServiceClient::with_interceptor(channel.clone(), key.clone()),
+            admin: AdminServiceClient::with_interceptor(channel, key.clone()),
+            key,
+            books,
+        }
+    }
+
+    pub(crate) fn key(&self) -> Option<&str> {
+        self.key.0.as_deref()
+    }
+
+    calls! {
+        herald.resolve_identity: ResolveIdentityRequest -> ResolveIdentityResponse;
+        herald.set_preference: SetPreferenceRequest -> SetPreferenceResponse;
+        admin.update_settings: UpdateSettingsRequest -> UpdateSettingsResponse;
+        admin.upsert_people: UpsertPeopleRequest -> UpsertPeopleResponse;
+    }
+
+    pub(crate) async fn notify(
+        &self,
+        request: pb::NotifyRequest,
+    ) -> Result<pb::NotifyResponse, Status> {
+        let tenant = request.tenant_id.clone();
+        let answer = self.herald.clone().notify(request).await?.into_inner();
+        self.books.lock().unwrap().notified(&tenant, &answer);
+        Ok(answer)
+    }
+
+    pub(crate) async fn test_slack(
+        &self,
+        request: impl tonic::IntoRequest<pb::TestSlackRequest>,
+    ) -> Result<pb::TestSlackResponse, Status> {
+        let request = request.into_request();
+        let tenant = request.get_ref().tenant_id.clone();
+        let answer = self.herald.clone().test_slack(request).await?.into_inner();
+        self.books.lock().unwrap().tested(&tenant, &answer);
+        Ok(answer)
+    }
+
+    pub(crate) async fn notification(
+        &self,
+        tenant: &str,
+        id: &str,
+    ) -> Result<pb::Notification, Status> {
+        let request = pb::GetNotificationRequest {
+            tenant_id: tenant.into(),
+            notification_id: id.into(),
+            actor: None,
+        };
+        let answer = self.herald.clone().get_notification(request).await?.into_inner();
+        Ok(answer.notification.unwrap())
+    }
+
+    /// Waits until every delivery of the notification ended.
+    pub(crate) async fn ended(&self, tenant: &str, id: &str) -> Vec<pb::Delivery> {
+        self.deliveries_until(tenant, id, is_terminal).await
+    }
+
+    /// Waits until every delivery of the notification is as wanted.
+    pub(crate) async fn deliveries_until(
+        &self,
+        tenant: &str,
+        id: &str,
+        wanted: impl Fn(&pb::Delivery) -> bool,
+    ) -> Vec<pb::Delivery> {
+        until("deliveries are as wanted", async || {
+            let notification = self.notification(tenant, id).await.unwrap();
+            notification.deliveries.iter().all(&wanted).then_some(notification.deliveries)
+        })
+        .await
+    }
+
+    pub(crate) async fn begin_connect(
+        &self,
+        tenant: &str,
+    ) -> Result<pb::BeginConnectResponse, Status> {
+        let request = pb::BeginConnectRequest { tenant_id: tenant.into(), actor: None };
+        Ok(self.admin.clone().begin_connect(request).await?.into_inner())
+    }
+
+    pub(crate) async fn workspace(&self, tenant: &str) -> Result<pb::GetWorkspaceResponse, Status> {
+        let request = pb::GetWorkspaceRequest { tenant_id: tenant.into(), actor: None };
+        Ok(self.admin.clone().get_workspace(request).await?.into_inner())
+    }
+
+    pub(crate) async fn person(
+        &self,
+        tenant: &str,
+        user: &str,
+    ) -> Result<pb::GetPersonResponse, Status> {
+        let request =
+            pb::GetPersonRequest { tenant_id: tenant.into(), user_id: user.into(), actor: None };
+        Ok(self.admin.clone().get_person(request).await?.into_inner())
+    }
+
+    pub(crate) async fn allow_sending(&self, tenant: &str, allowed: bool) {
+        let settings = pb::Settings { sending_allowed: allowed, ..pb::Settings::default() };
+        self.set(tenant, settings, &["sending_allowed"]).await.unwrap();
+    }
+
+    /// Changes the named settings.
+    pub(crate) async fn set(
+        &self,
+        tenant: &str,
+        settings: pb::Settings,
+        paths: &[&str],
+    ) -> Result<pb::Settings, Status> {
+        let paths = paths.iter().map(ToString::to_string).collect();
+        let request = pb::UpdateSettingsRequest {
+            tenant_id: tenant.into(),
+            settings: Some(settings),
+            update_mask: Some(prost_types::FieldMask { paths }),
+            actor: None,
+        };
+        Ok(self.update_settings(request).await?.settings.unwrap())
+    }
+
+    pub(crate) async fn upsert(&self, tenant: &str, people: Vec<pb::Person>) {
+        let request = pb::UpsertPeopleRequest { tenant_id: tenant.into(), people, actor: None };
+        self.admin.clone().upsert_people(request).await.unwrap();
+    }
+
+    /// Stores people of the demo workspace: `ben` is the user `ben` with Ben's address.
+    pub(crate) async fn load(&self, names: &[&str]) {
+        self.upsert(TENANT, names.iter().map(|name| demo_person(name)).collect()).await;
+    }
+}
+
+/// Whether a delivery has ended.
+pub(crate) fn is_terminal(delivery: &pb::Delivery) -> bool {
+    use pb::DeliveryState as State;
+    matches!(
+        delivery.state(),
+        State::Sent
+            | State::Failed
+            | State::Expired
+            | State::Suppressed
+            | State::Canceled
+            | State::Parked
+            | State::Unreachable
+    )
+}
+
+/// A platform user with the address of that demo member.
+pub(crate) fn demo_person(name: &str) -> pb::Person {
+    person(name, &format!("{name}@demo.example"))
+}
+
+pub(crate) fn person(user_id: &str, email: &str) -> pb::Person {
+    pb::Person { user_id: user_id.into(), email: email.into(), ..pb::Person::default() }
+}
+
+/// A JSON object as protobuf carries it.
+pub(crate) fn fields(object: Value) -> prost_types::Struct {
+    let Value::Object(map) = object else { panic!("not an object: {object}") };
+    to_struct(map)
+}
+
+/// A notification of this type to these users of [`TENANT`], with demonstration data.
+pub(crate) fn notify(request_id: &str, event_type: &str, users: &[&str]) -> pb::NotifyRequest {
+    let to = users.iter().map(|user| pb::recipient::Target::UserId((*user).into()));
+    notify_targets(request_id, event_type, to)
+}
+
+/// The same to anybody.
+pub(crate) fn notify_targets(
+    request_id: &str,
+    event_type: &str,
+    targets: impl IntoIterator<Item = pb::recipient::Target>,
+) -> pb::NotifyRequest {
+    let event = EventType::parse(event_type).unwrap();
+    let data = match event::demo_data(&event) {
+        Value::Object(data) => data,
+        _ => Map::new(),
+    };
+    let recipients = targets.into_iter().map(|target| pb::Recipient { target: Some(target) });
+    pb::NotifyRequest {
+        tenant_id: TENANT.into(),
+        request_id: request_id.into(),
+        event_type: event_type.into(),
+        recipients: recipients.collect(),
+        data: Some(to_struct(data)),
+        link: "https://platform.example/things/1".into(),
+        ..pb::NotifyRequest::default()
+    }
+}
+
+/// A task whose name is `text`, to these users: the message shows the text.
+pub(crate) fn task(text: &str, users: &[&str]) -> pb::NotifyRequest {
+    let data = serde_json::json!({ "task": { "name": text }, "process": { "name": "Onboarding" } });
+    pb::NotifyRequest { data: Some(fields(data)), ..notify(text, "task.assigned", users) }
+}
+
+/// The stable reason that a refused call carries.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().unwrap().reason.clone()
+}
+
+/// The fields that a refused call names.
+pub(crate) fn bad_fields(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let bad = details.bad_request().unwrap();
+    bad.field_violations.iter().map(|violation| violation.field.clone()).collect()
+}

@@ -1,0 +1,160 @@
+//! `herald` as a process of its own, to be killed, frozen and told to end.
+//!
+//! It takes free ports and says in its log which; the log is printed where a test fails.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+/// Far longer than anything waited for takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at what gives no signal.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Looks until there is something: another process gives no signals.
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let found = async {
+        loop {
+            looks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    let found = tokio::time::timeout(PATIENCE, found).await;
+    found.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
+}
+
+/// A running `herald serve`; killed with the test.
+pub(crate) struct Herald {
+    child: Child,
+    log: PathBuf,
+    dir: TempDir,
+    pub(crate) rpc: SocketAddr,
+    pub(crate) health: SocketAddr,
+}
+
+impl Herald {
+    /// Starts it and waits until it is SERVING.
+    pub(crate) async fn serve(settings: &[String]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let log = dir.path().join("log");
+        let child = command("serve", settings).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut herald = Self { child, log, dir, rpc: nowhere, health: nowhere };
+        let (rpc, health) = until("the log says where it serves", async || {
+            let ended = herald.child.try_wait().unwrap();
+            assert_eq!(ended, None, "it did not start");
+            herald.addresses()
+        })
+        .await;
+        (herald.rpc, herald.health) = (rpc, health);
+        until("SERVING", async || (herald.status().await? == ServingStatus::Serving).then_some(()))
+            .await;
+        herald
+    }
+
+    fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("\"serving\""))?;
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        let address = |name: &str| line[name].as_str()?.parse().ok();
+        Some((address("rpc")?, address("health")?))
+    }
+
+    async fn status(&self) -> Option<ServingStatus> {
+        let mut health = HealthClient::new(channel(self.health));
+        let request = HealthCheckRequest { service: String::new() };
+        Some(health.check(request).await.ok()?.into_inner().status())
+    }
+
+    /// A connection that is made when it is needed, and again when it broke.
+    pub(crate) fn channel(&self) -> Channel {
+        channel(self.rpc)
+    }
+
+    /// Everything it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// `TERM`, `STOP`, `CONT`: what `kill` calls them.
+    pub(crate) fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        until("the process ends", async || self.child.try_wait().unwrap()).await
+    }
+}
+
+impl Drop for Herald {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::thread::panicking() {
+            println!("--- {} {}\n{}", self.child.id(), self.dir.path().display(), self.log());
+        }
+    }
+}
+
+/// `herald migrate`.
+pub(crate) fn migrate(settings: &[String]) {
+    let output = command("migrate", settings).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn command(name: &str, settings: &[String]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
+    command.arg(name).stdin(Stdio::null()).stdout(Stdio::null());
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    command
+}
+
+pub(crate) fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+/// Random, and the same again from the same seed.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// Prints the seed.
+    pub(crate) fn new() -> Self {
+        static THROWN: AtomicU32 = AtomicU32::new(0);
+        let seed = rand::random();
+        println!("dice {} have the seed {seed}", THROWN.fetch_add(1, Ordering::Relaxed));
+        Self(seed)
+    }
+
+    /// Less than `bound` (SplitMix64).
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or(0) % bound.max(1)
+    }
+}

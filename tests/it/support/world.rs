@@ -1,0 +1,303 @@
+//! Herald as its users meet it: replicas on real sockets over a real database, with Slack in a
+//! box on the other side. Everything goes through the front door; the store is only looked at when
+//! a test ends, to account for what was accepted.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use herald::config::Settings;
+use herald::domain::secret::Secret;
+use herald::rpc::{CallerConfig, RoleConfig, pb};
+use herald::sandbox::browser::{self, Decision, Page};
+use herald::sandbox::{self, Fault, FaultKind, LogEntry, Sandbox, StoredMessage};
+use herald::server::{self, Server};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::books::Books;
+use super::client::Client;
+use super::store::{TestStore, test_stores};
+
+/// What a second of Slack's takes here.
+pub(crate) const SCALE: f64 = 0.02;
+/// Far longer than anything here takes: whoever waits so long waits in vain.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The tenant where a test needs but one.
+pub(crate) const TENANT: &str = "acme";
+
+/// How often something is asked again that gives no signal across the socket.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How a world begins.
+pub(crate) struct Plan {
+    /// Slack enforces its rate limits.
+    pub(crate) rate_limits: bool,
+    pub(crate) replicas: usize,
+    /// Keys that are let in; none lets everybody in as an administrator.
+    pub(crate) callers: Vec<CallerConfig>,
+    /// The workspace's members; `None` for those of the demo.
+    pub(crate) members: Option<Vec<Value>>,
+    pub(crate) require_approval: bool,
+    /// Whether the tenant is connected, may send, and its member list was read.
+    pub(crate) ready: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            rate_limits: false,
+            replicas: 1,
+            callers: Vec::new(),
+            members: None,
+            require_approval: false,
+            ready: true,
+        }
+    }
+}
+
+/// Runs `test` once for each database, with the tenant connected and sending on.
+pub(crate) async fn for_each_database(test: impl AsyncFn(&mut World)) {
+    Plan::default().run(test).await;
+}
+
+impl Plan {
+    /// Runs `test` once for each database; afterwards the outbox must be explained.
+    pub(crate) async fn run(self, test: impl AsyncFn(&mut World)) {
+        for store in test_stores().await {
+            let mut world = World::start(store, &self).await;
+            if self.ready {
+                world.make_ready().await;
+            }
+            test(&mut world).await;
+            world.assert_outbox_explained().await;
+            world.stop().await;
+        }
+    }
+}
+
+/// One running server.
+pub(crate) struct Replica {
+    pub(crate) rpc: SocketAddr,
+    pub(crate) health: SocketAddr,
+    pub(crate) http: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), server::Error>>,
+}
+
+impl Replica {
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let server = Server::start(settings).await.unwrap();
+        let (rpc, health, http) = (server.rpc, server.health, server.http);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(server.run(stop.clone()));
+        Self { rpc, health, http, stop, task }
+    }
+
+    /// As SIGTERM does; [`Self::stopped`] waits for the end.
+    pub(crate) fn terminate(&self) {
+        self.stop.cancel();
+    }
+
+    pub(crate) async fn stopped(self) {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap().unwrap();
+    }
+}
+
+/// Herald, its database, and Slack.
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) replicas: Vec<Replica>,
+    store: TestStore,
+    /// Of the tenant [`TENANT`], at the first replica.
+    pub(crate) client: Client,
+    /// What was accepted, as the answers told.
+    books: Arc<Mutex<Books>>,
+}
+
+impl World {
+    async fn start(store: TestStore, plan: &Plan) -> Self {
+        // Where another test was first, theirs serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = sandbox::Config {
+            addr: ([127, 0, 0, 1], 0).into(),
+            rate_limits: plan.rate_limits,
+            time_scale: SCALE,
+            require_approval: plan.require_approval,
+            ..sandbox::Config::default()
+        };
+        if let Some(members) = &plan.members {
+            config.seed_members.clone_from(members);
+        }
+        let sandbox = Sandbox::start(config).await.unwrap();
+        let mut replicas = Vec::new();
+        for _ in 0..plan.replicas {
+            let settings = settings(&store, &sandbox, &plan.callers);
+            replicas.push(Replica::start(settings).await);
+        }
+        let books = Arc::default();
+        let client = Client::connect(replicas[0].rpc, None, Arc::clone(&books)).await;
+        Self { sandbox, replicas, store, client, books }
+    }
+
+    /// The settings of one more replica.
+    pub(crate) fn settings(&self, callers: &[CallerConfig]) -> Settings {
+        settings(&self.store, &self.sandbox, callers)
+    }
+
+    /// Another client of the same books: at that replica, with that key.
+    pub(crate) async fn client(&self, replica: usize, key: Option<&str>) -> Client {
+        Client::connect(self.replicas[replica].rpc, key, Arc::clone(&self.books)).await
+    }
+
+    /// Another client of the same books, at that address.
+    pub(crate) async fn client_at(&self, rpc: SocketAddr) -> Client {
+        Client::connect(rpc, None, Arc::clone(&self.books)).await
+    }
+
+    /// A connection behind the store's back, to count rows.
+    pub(crate) async fn raw(&self) -> sea_orm::DatabaseConnection {
+        self.store.raw().await
+    }
+
+    /// Connects the tenant, turns sending on, and waits for the member list.
+    pub(crate) async fn make_ready(&self) {
+        let page = self.connect(TENANT).await;
+        assert_eq!(page.status, 200, "{}", page.html);
+        self.client.allow_sending(TENANT, true).await;
+        self.members_read(TENANT, 1).await;
+    }
+
+    /// An administrator follows a connect link and allows.
+    pub(crate) async fn connect(&self, tenant: &str) -> Page {
+        let link = self.client.begin_connect(tenant).await.unwrap();
+        self.decide(&link.authorize_url, Decision::Allow).await
+    }
+
+    pub(crate) async fn decide(&self, link: &str, decision: Decision) -> Page {
+        browser::decide(&Url::parse(link).unwrap(), decision).await.unwrap()
+    }
+
+    /// Waits until every replica serves at least this generation of the member list.
+    pub(crate) async fn members_read(&self, tenant: &str, generation: i64) -> pb::Directory {
+        let mut last = pb::Directory::default();
+        for replica in 0..self.replicas.len() {
+            let client = self.client(replica, self.client.key()).await;
+            last = until("the member list is read", async || {
+                let workspace = client.workspace(tenant).await.unwrap();
+                let read = workspace.directory?;
+                (read.generation >= generation && read.members > 0).then_some(read)
+            })
+            .await;
+        }
+        last
+    }
+
+    /// Waits until Slack stored this many messages, and answers them in Slack's order.
+    pub(crate) async fn messages(&self, count: usize) -> Vec<StoredMessage> {
+        let mut stored = self.sandbox.stored();
+        let enough = stored.wait_for(|stored| *stored >= count as u64);
+        let waited = tokio::time::timeout(PATIENCE, enough).await.is_ok();
+        let messages = self.sandbox.messages();
+        assert!(waited && messages.len() == count, "{count} wanted, there: {messages:#?}");
+        messages
+    }
+
+    /// Waits until every accepted delivery ended, and answers what Slack stored meanwhile.
+    pub(crate) async fn settled(&self) -> Vec<StoredMessage> {
+        let accepted = self.books.lock().unwrap().notifications.clone();
+        for (tenant, id) in accepted {
+            self.client.ended(&tenant, &id).await;
+        }
+        self.sandbox.messages()
+    }
+
+    /// Requests of one method that Slack was sent.
+    pub(crate) fn calls(&self, method: &str) -> Vec<LogEntry> {
+        self.sandbox.log().into_iter().filter(|entry| entry.method == method).collect()
+    }
+
+    /// Waits until Slack answered this many requests of one method.
+    pub(crate) async fn called(&self, method: &str, count: usize) -> Vec<LogEntry> {
+        until(method, async || Some(self.calls(method)).filter(|calls| calls.len() >= count)).await
+    }
+
+    /// Posts to this member or channel are answered 429 until faults are cleared.
+    pub(crate) fn throttle(&self, channel: &str, retry_after_seconds: u32) {
+        let kind = FaultKind::Status {
+            code: 429,
+            body: String::new(),
+            retry_after: Some(retry_after_seconds.to_string()),
+        };
+        let fault = Fault::new("chat.postMessage", kind);
+        self.sandbox.script(Fault { channel: Some(channel.into()), ..fault });
+    }
+
+    /// Says that deliveries of this tenant may still be under way when the test ends.
+    pub(crate) fn may_stay(&self, delivery: &str) {
+        self.books.lock().unwrap().may_stay.insert(delivery.to_owned());
+    }
+
+    /// Every accepted recipient is accounted for in the store and, where sent, in Slack (I1, I2).
+    async fn assert_outbox_explained(&self) {
+        let books = self.books.lock().unwrap().clone();
+        books.balance(&self.store, &self.sandbox).await;
+    }
+
+    pub(crate) async fn stop(self) {
+        for replica in self.replicas {
+            replica.stopped().await;
+        }
+        self.sandbox.stop().await;
+    }
+}
+
+/// Asks until there is an answer: for what gives no signal across the socket.
+pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        look.tick().await;
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+    }
+}
+
+/// A caller whose key is its own name.
+pub(crate) fn caller(principal: &str, role: RoleConfig, tenants: &[&str]) -> CallerConfig {
+    let hash = Sha256::digest(principal.as_bytes());
+    CallerConfig {
+        principal: principal.into(),
+        key_sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+        role,
+        user_id: None,
+        tenants: tenants.iter().map(ToString::to_string).collect(),
+        may_act_for_users: false,
+    }
+}
+
+fn settings(store: &TestStore, sandbox: &Sandbox, callers: &[CallerConfig]) -> Settings {
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let slack = sandbox::Config::default();
+    let mut settings = Settings::default();
+    settings.rpc.insecure = callers.is_empty();
+    settings.rpc.callers = callers.to_vec();
+    (settings.rpc.address, settings.rpc.health_address, settings.http.address) = (free, free, free);
+    settings.store = store.config.clone();
+    settings.slack.base_url = sandbox.url();
+    settings.slack.time_scale = SCALE;
+    settings.app.client_id = slack.client_id;
+    settings.app.client_secret = Secret::new(slack.client_secret.expose());
+    // Scaled, but on a busy machine: nobody here dies, so nobody needs to be replaced.
+    settings.delivery.lease_seconds = 1500;
+    settings.directory.lease_seconds = 1500;
+    settings.process.lame_duck_seconds = 0;
+    settings.process.grace_seconds = 20;
+    settings
+}
