@@ -124,9 +124,7 @@ impl From<directory::Error> for Error {
             // What it means is the same for each who waited.
             directory::Error::Shared(shared) => match shared.as_ref() {
                 directory::Error::Store(error) => error.clone().into(),
-                directory::Error::Shared(deeper) => {
-                    directory::Error::Shared(deeper.clone()).into()
-                }
+                directory::Error::Shared(deeper) => directory::Error::Shared(deeper.clone()).into(),
                 directory::Error::Moving => directory::Error::Moving.into(),
                 directory::Error::Stopped => directory::Error::Stopped.into(),
                 directory::Error::Workspace(_) | directory::Error::Mapping(_) => {

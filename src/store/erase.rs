@@ -62,6 +62,7 @@ async fn erase_within(
 ) -> Result<(Erased, Vec<(DeliveryId, State)>), Error> {
     const RECORD: &str = "DELETE FROM people WHERE tenant = $1 AND user_id = $2";
     const CHOICES: &str = "DELETE FROM preferences WHERE tenant = $1 AND user_id = $2";
+    const CONTENT: &str = "UPDATE deliveries SET content = NULL WHERE tenant = $1 AND user_id = $2";
     let key = params![tenant.as_str(), user.as_str()];
     let mut erased = Erased::default();
     let met = cancel_where(tx, "tenant = $1 AND user_id = $2", key.clone()).await?;
@@ -70,7 +71,6 @@ async fn erase_within(
         erased.erased += erase_deliveries(tx, table, &key).await?;
     }
     // What is in flight must not be sent once more.
-    const CONTENT: &str = "UPDATE deliveries SET content = NULL WHERE tenant = $1 AND user_id = $2";
     sql::execute(tx, CONTENT, key.clone()).await?;
     for table in ["feed_inbox", "delivery_changes"] {
         let text = format!(

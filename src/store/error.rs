@@ -95,7 +95,9 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
         // A server that became a standby; a database that takes no connections now; a statement or session that was ended. Then: wrong
         // password, no such database, no right to connect; waiting does not always help, but the
         // same codes appear while a server is being set up.
-        "25006" | "55000" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
+        "25006" | "55000" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => {
+            Error::Unavailable(named())
+        }
         _ => match code.get(..2) {
             Some("23") => Error::Conflict(named()),
             Some("08" | "53" | "57" | "58") => Error::Unavailable(named()),

@@ -141,7 +141,7 @@ fn list(
         let some =
             |table| format!("SELECT d.notification FROM {table} d WHERE d.tenant = $1{delivery}");
         let (hot, history) = (some("deliveries"), some("deliveries_history"));
-        which.push_str(&format!(" AND n.id IN ({hot} UNION ALL {history})"));
+        which.extend([" AND n.id IN (", &hot, " UNION ALL ", &history, ")"]);
     } else if filter.state.is_some() {
         // From each notification to its deliveries: a state may be that of nearly all.
         let some = |table| {
@@ -151,7 +151,7 @@ fn list(
             )
         };
         let (hot, history) = (some("deliveries"), some("deliveries_history"));
-        which.push_str(&format!(" AND ({hot} OR {history})"));
+        which.extend([" AND (", &hot, " OR ", &history, ")"]);
     }
     let text = format!(
         "SELECT n.id, n.request_id, n.event_type, n.created_at, n.expires_at FROM notifications n \

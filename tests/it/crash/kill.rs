@@ -35,7 +35,8 @@ async fn notify(address: watch::Receiver<SocketAddr>, request: pb::NotifyRequest
         match service(channel(at)).notify(request.clone()).await {
             Ok(answer) => return answer.into_inner().notification_id,
             Err(status) => {
-                let refused = [Code::InvalidArgument, Code::AlreadyExists, Code::FailedPrecondition];
+                let refused =
+                    [Code::InvalidArgument, Code::AlreadyExists, Code::FailedPrecondition];
                 assert!(!refused.contains(&status.code()), "{status:?}");
                 tokio::task::yield_now().await;
             }

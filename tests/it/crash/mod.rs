@@ -177,8 +177,9 @@ fn email(number: usize) -> String {
 fn message(number: usize, people: usize) -> pb::NotifyRequest {
     let task = format!("No {number:03}.");
     let data = json!({ "task": { "name": task }, "due_at": "2026-11-27T16:00:00Z" });
-    let recipients = (0..people)
-        .map(|number| pb::Recipient { target: Some(pb::recipient::Target::UserId(person(number))) });
+    let recipients = (0..people).map(|number| pb::Recipient {
+        target: Some(pb::recipient::Target::UserId(person(number))),
+    });
     pb::NotifyRequest {
         tenant_id: TENANT.into(),
         request_id: format!("message-{number}"),
