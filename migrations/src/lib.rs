@@ -10,6 +10,7 @@ use sea_orm_migration::sea_orm::DbBackend;
 mod m20260101_000001_foundation;
 mod m20260101_000002_outbox;
 mod m20260101_000003_directory;
+mod m20260101_000004_feed;
 
 /// The list, oldest first.
 pub struct Migrator;
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000001_foundation::Migration),
             Box::new(m20260101_000002_outbox::Migration),
             Box::new(m20260101_000003_directory::Migration),
+            Box::new(m20260101_000004_feed::Migration),
         ]
     }
 }

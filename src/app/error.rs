@@ -40,6 +40,9 @@ pub enum Error {
     /// Something must be set up first.
     #[error("{sentence}")]
     Precondition { reason: &'static str, sentence: &'static str },
+    /// A position in a sequence that is not, or no longer, there: go on from the one named.
+    #[error("{sentence}")]
+    OutOfRange { reason: &'static str, sentence: &'static str, detail: (&'static str, i64) },
     /// Not now: try again after the given time.
     #[error("{what} is unavailable for the moment")]
     Unavailable { what: &'static str, retry_after: Duration },

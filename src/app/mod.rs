@@ -4,19 +4,30 @@
 //! permission before it looks anything up.
 
 mod caller;
+mod cancel_notification;
+mod clear_identity;
 mod connect;
+mod delete_person;
 mod error;
 pub mod get_notification;
 pub mod get_person;
+pub mod get_preferences;
 pub mod get_workspace;
+pub mod list_event_types;
+mod list_notifications;
+pub mod list_people;
 pub mod notify;
+mod pin_identity;
 pub mod records;
+mod refresh_directory;
 pub mod resolve_identity;
 pub mod set_preference;
 mod tenant;
 pub mod test_slack;
 pub mod update_settings;
 mod upsert_people;
+pub mod watch_deliveries;
+pub mod watch_notification;
 
 use std::sync::Arc;
 

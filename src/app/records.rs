@@ -1,6 +1,7 @@
 //! What the store keeps, as the layers above see it: they know `app`, not `store`.
 
 pub use crate::store::{
-    AttemptRecord, ConnectAttempt, ConnectStatus, DeliveryRecord, DirectoryState, Installation,
-    InstallationState, NotificationRecord, StoredPerson,
+    AttemptRecord, Canceled, ConnectAttempt, ConnectStatus, DeliveryChange, DeliveryRecord,
+    DirectoryState, Erased, Installation, InstallationState, NotificationFilter, NotificationPage,
+    NotificationPosition, NotificationRecord, NotificationSummary, StoredPerson,
 };

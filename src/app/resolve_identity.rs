@@ -1,7 +1,8 @@
 //! ResolveIdentity: who a person is in Slack, from the cache. Stores and sends nothing.
 
-use super::tenant::Known;
+use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
+use crate::directory::View;
 use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Rule;
@@ -32,23 +33,8 @@ impl App {
         call.may_name(&subject)?;
         let tenant = self.tenant(&call.tenant).await?;
         let known = self.subject(&call.tenant, subject).await?;
-        let Some(installation) = &tenant.installation else {
-            let nobody = Match::none(NoMatch::NotConnected).unmatched();
-            return Ok(Resolved { outcome: Err(nobody), read_at: None });
-        };
         let view = self.view(&tenant).await?;
-        let stored = tenant.identity_here(known.identity);
-        let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
-        let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
-        let outcome = match matching::decide(stored.as_ref(), &matched, kind) {
-            Decision::Reach { slack_user_id, display_name, basis } => Ok(Member {
-                found: Found { installation: installation.id, slack_user_id, display_name },
-                rule: if basis == Basis::Pinned { Rule::Pinned } else { Rule::Matched },
-                stale: matches!(basis, Basis::Stale { .. }),
-            }),
-            Decision::Unreachable { reason } => Err(Unmatched { reason, ..matched.unmatched() }),
-        };
-        Ok(Resolved { outcome, read_at: view.read_at })
+        Ok(answer(&tenant, &view, known))
     }
 
     /// The person a question is about, with their stored identity. A description in the call
@@ -64,4 +50,24 @@ impl App {
             Subject::Described(person) => Known { person, ..known },
         })
     }
+}
+
+/// Who a person is by one reading of the member list.
+pub(super) fn answer(tenant: &Tenant, view: &View, known: Known) -> Resolved {
+    let Some(installation) = &tenant.installation else {
+        let nobody = Match::none(NoMatch::NotConnected).unmatched();
+        return Resolved { outcome: Err(nobody), read_at: None };
+    };
+    let stored = tenant.identity_here(known.identity);
+    let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
+    let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
+    let outcome = match matching::decide(stored.as_ref(), &matched, kind) {
+        Decision::Reach { slack_user_id, display_name, basis } => Ok(Member {
+            found: Found { installation: installation.id, slack_user_id, display_name },
+            rule: if basis == Basis::Pinned { Rule::Pinned } else { Rule::Matched },
+            stale: matches!(basis, Basis::Stale { .. }),
+        }),
+        Decision::Unreachable { reason } => Err(Unmatched { reason, ..matched.unmatched() }),
+    };
+    Resolved { outcome, read_at: view.read_at }
 }

@@ -39,6 +39,9 @@ pub struct Config {
     /// Seconds after its end when a delivery moves out of the table that is worked on. It stays
     /// readable. Default `600`.
     pub archive_after_seconds: u64,
+    /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was away for
+    /// longer is told so. Default 14.
+    pub feed_days: u32,
 }
 
 impl Default for Config {
@@ -53,6 +56,7 @@ impl Default for Config {
             resend_unreadable: true,
             confirm_after_seconds: 7200,
             archive_after_seconds: 600,
+            feed_days: 14,
         }
     }
 }
@@ -66,6 +70,7 @@ impl Config {
             ("poll_milliseconds", self.poll_milliseconds, 10),
             ("max_attempts", u64::from(self.max_attempts), 1),
             ("base_delay_milliseconds", self.base_delay_milliseconds, 1),
+            ("feed_days", u64::from(self.feed_days), 1),
         ];
         for (name, value, least) in least {
             if value < least {
@@ -103,6 +108,8 @@ pub(super) struct Timing {
     pub(super) channel_interval: Duration,
     pub(super) confirm_after: Duration,
     pub(super) archive_after: Duration,
+    /// How long the feed of changes is kept.
+    pub(super) feed_kept: Duration,
     /// Between two rounds of upkeep.
     pub(super) upkeep: Duration,
     /// Before something of ours, not of Slack's, is tried again: the store, a refused look-up.
@@ -126,6 +133,7 @@ impl Timing {
             channel_interval: scaled(Duration::from_secs(1)),
             confirm_after: scaled(Duration::from_secs(config.confirm_after_seconds)),
             archive_after: scaled(Duration::from_secs(config.archive_after_seconds)),
+            feed_kept: scaled(Duration::from_secs(24 * 3600 * u64::from(config.feed_days))),
             upkeep: scaled(Duration::from_secs(30)),
             retry: scaled(Duration::from_secs(1)),
             policy: policy.scaled(scale),

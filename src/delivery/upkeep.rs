@@ -46,6 +46,12 @@ impl Delivery {
                 break;
             }
         }
+        for _ in 0..STEPS {
+            let pruned = store.prune_changes(self.inner.timing.feed_kept, BATCH).await?;
+            if pruned < u64::from(BATCH) || stop.is_cancelled() {
+                break;
+            }
+        }
         Ok(())
     }
 }

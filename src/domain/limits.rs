@@ -38,3 +38,9 @@ pub const MAX_EXPIRY: std::time::Duration = std::time::Duration::from_secs(30 * 
 pub const DEFAULT_EXPIRY: std::time::Duration = std::time::Duration::from_secs(72 * 3600);
 /// Event types that one tenant may switch off.
 pub const DISABLED_EVENT_TYPES: usize = 200;
+/// Rows of a page where the caller names no size.
+pub const DEFAULT_PAGE: u32 = 50;
+/// Notifications in one page of a list.
+pub const NOTIFICATIONS_PAGE: u32 = 1000;
+/// People in one page of a list: at 16 KiB each they fit into what a client takes by default (4 MiB).
+pub const PEOPLE_PAGE: u32 = 100;

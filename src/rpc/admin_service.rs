@@ -5,9 +5,10 @@ use tonic::{Request, Response, Status};
 use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::admin_service_server::AdminService;
-use super::{encode, encode_records, pb};
+use super::{encode, encode_lists, encode_records, pb};
 use crate::app::update_settings::Change;
 use crate::app::{Call, Error};
+use crate::domain::ids::{SlackUserId, UserId};
 use crate::domain::limits;
 
 #[tonic::async_trait]
@@ -92,6 +93,103 @@ impl AdminService for Server {
         })
         .await
     }
+
+    async fn list_people(
+        &self,
+        request: Request<pb::ListPeopleRequest>,
+    ) -> Result<Response<pb::ListPeopleResponse>, Status> {
+        self.serve("ListPeople", request, async |inbound, message| {
+            self.list_people_page(inbound, message).await
+        })
+        .await
+    }
+
+    async fn delete_person(
+        &self,
+        request: Request<pb::DeletePersonRequest>,
+    ) -> Result<Response<pb::DeletePersonResponse>, Status> {
+        self.serve("DeletePerson", request, async |inbound, message| {
+            let (tenant, user, actor) = (message.tenant_id, message.user_id, message.actor);
+            let (call, user) = person_call(inbound, tenant, user, actor)?;
+            Ok(encode_lists::erased(self.app.delete_person(&call, user).await?))
+        })
+        .await
+    }
+
+    async fn pin_identity(
+        &self,
+        request: Request<pb::PinIdentityRequest>,
+    ) -> Result<Response<pb::PinIdentityResponse>, Status> {
+        self.serve("PinIdentity", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let user = fields.user("user_id", message.user_id);
+            let member = SlackUserId::parse(message.slack_user_id);
+            let member = fields.take("slack_user_id", member);
+            let (call, (user, member)) =
+                inbound.complete(fields, tenant, actor, user.zip(member))?;
+            let identity = self.app.pin_identity(&call, user, member).await?;
+            Ok(pb::PinIdentityResponse { identity: Some(encode::identity(identity)) })
+        })
+        .await
+    }
+
+    async fn clear_identity(
+        &self,
+        request: Request<pb::ClearIdentityRequest>,
+    ) -> Result<Response<pb::ClearIdentityResponse>, Status> {
+        self.serve("ClearIdentity", request, async |inbound, message| {
+            let (tenant, user, actor) = (message.tenant_id, message.user_id, message.actor);
+            let (call, user) = person_call(inbound, tenant, user, actor)?;
+            let cleared = self.app.clear_identity(&call, user).await?;
+            Ok(pb::ClearIdentityResponse { cleared })
+        })
+        .await
+    }
+
+    async fn refresh_directory(
+        &self,
+        request: Request<pb::RefreshDirectoryRequest>,
+    ) -> Result<Response<pb::RefreshDirectoryResponse>, Status> {
+        self.serve("RefreshDirectory", request, async |inbound, message| {
+            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            self.app.refresh_directory(&call).await?;
+            let overview = self.app.get_workspace(&call).await?;
+            let directory = encode_records::workspace(overview).directory;
+            Ok(pb::RefreshDirectoryResponse { directory })
+        })
+        .await
+    }
+
+    async fn list_event_types(
+        &self,
+        request: Request<pb::ListEventTypesRequest>,
+    ) -> Result<Response<pb::ListEventTypesResponse>, Status> {
+        self.serve("ListEventTypes", request, async |inbound, message| {
+            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let listed = self.app.list_event_types(&call).await?;
+            let event_types = listed.into_iter().map(encode_lists::event_type).collect();
+            Ok(pb::ListEventTypesResponse { event_types })
+        })
+        .await
+    }
+
+    async fn cancel_notification(
+        &self,
+        request: Request<pb::CancelNotificationRequest>,
+    ) -> Result<Response<pb::CancelNotificationResponse>, Status> {
+        self.serve("CancelNotification", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let id = fields.notification(&message.notification_id);
+            let (call, id) = inbound.complete(fields, tenant, actor, id)?;
+            let (met, record) = self.app.cancel_notification(&call, id).await?;
+            Ok(encode_lists::canceled(met, record))
+        })
+        .await
+    }
 }
 
 fn tenant_call(inbound: Inbound, tenant: String, actor: Option<pb::Actor>) -> Result<Call, Error> {
@@ -99,6 +197,19 @@ fn tenant_call(inbound: Inbound, tenant: String, actor: Option<pb::Actor>) -> Re
     let tenant = fields.tenant(tenant);
     let actor = fields.actor(actor);
     inbound.complete(fields, tenant, actor, Some(())).map(|(call, ())| call)
+}
+
+fn person_call(
+    inbound: Inbound,
+    tenant: String,
+    user: String,
+    actor: Option<pb::Actor>,
+) -> Result<(Call, UserId), Error> {
+    let mut fields = Fields::default();
+    let tenant = fields.tenant(tenant);
+    let actor = fields.actor(actor);
+    let user = fields.user("user_id", user);
+    inbound.complete(fields, tenant, actor, user)
 }
 
 /// The fields that a mask may name.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 use tracing::Instrument as _;
@@ -21,9 +22,13 @@ use crate::telemetry::{self, Metrics};
 pub struct Server {
     pub(super) app: App,
     callers: Arc<Callers>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     /// Bounds the calls under way over all connections.
     permits: Arc<Semaphore>,
+    /// Bounds the streams that are open.
+    pub(super) watches: Arc<Semaphore>,
+    /// Cancelled when the server drains: streams end.
+    pub(super) closing: CancellationToken,
     /// The longest a call may take.
     longest: Duration,
 }
@@ -44,7 +49,14 @@ const MARGIN: Duration = Duration::from_millis(200);
 impl Server {
     pub fn new(app: App, callers: Arc<Callers>, metrics: Metrics, config: &super::Config) -> Self {
         let permits = Arc::new(Semaphore::new(config.max_concurrent_calls));
-        Self { app, callers, metrics, permits, longest: config.longest_call }
+        let watches = Arc::new(Semaphore::new(config.max_watches));
+        let (closing, longest) = (CancellationToken::new(), config.longest_call);
+        Self { app, callers, metrics, permits, watches, closing, longest }
+    }
+
+    /// Ends streams when `closing` is cancelled.
+    pub(super) fn closing_on(self, closing: CancellationToken) -> Self {
+        Self { closing, ..self }
     }
 
     /// Authenticates, bounds, times and measures one call. The deadline is our own: tonic's
@@ -66,7 +78,8 @@ impl Server {
         result.map(Response::new)
     }
 
-    async fn answer<M, A>(
+    /// Authenticates, bounds and times.
+    pub(super) async fn answer<M, A>(
         &self,
         request: Request<M>,
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
@@ -111,7 +124,7 @@ impl Inbound {
 }
 
 /// The caller's deadline from `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2).
-fn timeout(metadata: &MetadataMap) -> Option<Duration> {
+pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let value: u64 = if digits.len() <= 8 { digits.parse().ok()? } else { return None };
@@ -127,7 +140,7 @@ fn timeout(metadata: &MetadataMap) -> Option<Duration> {
 }
 
 /// The status code's name as metrics and logs write it.
-fn code_name(code: Code) -> &'static str {
+pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

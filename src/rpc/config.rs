@@ -24,9 +24,12 @@ pub struct Config {
     /// Calls under way at the same time; more are refused with `RESOURCE_EXHAUSTED`. Default
     /// `1024`. Health and reflection do not count.
     pub max_concurrent_calls: usize,
+    /// Streams (WatchNotification, WatchDeliveries) open at the same time; more are refused with
+    /// `RESOURCE_EXHAUSTED`. Default `256`.
+    pub max_watches: usize,
     /// Bytes of one request. Default `67108864` (64 MiB): 1,000 recipients described at 16 KiB each fit.
     pub max_request_bytes: usize,
-    /// Seconds that a call may take at most, whatever deadline it names. Default `60`.
+    /// Seconds that a call may take at most, whatever deadline it names; streams last. Default `60`.
     #[serde(rename = "longest_call_seconds", deserialize_with = "seconds")]
     pub longest_call: Duration,
 }
@@ -43,6 +46,7 @@ impl Default for Config {
             insecure: false,
             callers: Vec::new(),
             max_concurrent_calls: 1024,
+            max_watches: 256,
             max_request_bytes: 64 << 20,
             longest_call: Duration::from_secs(60),
         }
@@ -54,6 +58,9 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         if self.max_concurrent_calls == 0 || self.max_concurrent_calls > 1_000_000 {
             return Err("max_concurrent_calls must be between 1 and 1000000".into());
+        }
+        if self.max_watches == 0 || self.max_watches > 1_000_000 {
+            return Err("max_watches must be between 1 and 1000000".into());
         }
         if !(1 << 10..=1 << 30).contains(&self.max_request_bytes) {
             return Err("max_request_bytes must be between 1 KiB and 1 GiB".into());

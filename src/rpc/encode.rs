@@ -250,7 +250,11 @@ fn test_delivery(delivery: TestDelivery) -> pb::TestDelivery {
             ..pb::TestDelivery::default()
         },
         TestDelivery::Queued { record, estimated_send_time } => {
-            let sentence = super::sentences::delivery(&record);
+            let sentence = super::sentences::delivery(
+                record.state,
+                record.reason.as_deref(),
+                record.code.as_deref(),
+            );
             pb::TestDelivery {
                 delivery_id: record.id.to_string(),
                 state: state(record.state).into(),

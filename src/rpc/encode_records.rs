@@ -5,8 +5,8 @@ use super::{pb, sentences};
 use crate::app::get_person::Profile;
 use crate::app::get_workspace::{Overview, Workspace};
 use crate::app::records::{
-    AttemptRecord, ConnectAttempt, ConnectStatus, DeliveryRecord, InstallationState,
-    NotificationRecord,
+    AttemptRecord, ConnectAttempt, ConnectStatus, DeliveryChange, DeliveryRecord,
+    InstallationState, NotificationRecord,
 };
 
 pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
@@ -23,7 +23,11 @@ pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
 fn delivery(record: DeliveryRecord) -> pb::Delivery {
     let waiting = !record.state.is_terminal();
     pb::Delivery {
-        sentence: sentences::delivery(&record),
+        sentence: sentences::delivery(
+            record.state,
+            record.reason.as_deref(),
+            record.code.as_deref(),
+        ),
         delivery_id: record.id.to_string(),
         user_id: record.user.map(Into::into).unwrap_or_default(),
         workspace_id: record.workspace.map(|id| id.to_string()).unwrap_or_default(),
@@ -37,6 +41,25 @@ fn delivery(record: DeliveryRecord) -> pb::Delivery {
         due_at: waiting.then(|| time(record.due_at)),
         updated_at: Some(time(record.updated_at)),
         attempt_log: record.attempts.into_iter().map(attempt).collect(),
+    }
+}
+
+/// A change of a delivery.
+pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
+    let (reason, code) = (change.reason.as_deref(), change.code.as_deref());
+    pb::DeliveryChange {
+        sentence: sentences::delivery(change.state, reason, code),
+        sequence: change.sequence,
+        delivery_id: change.delivery.to_string(),
+        notification_id: change.notification.to_string(),
+        user_id: change.user.map(Into::into).unwrap_or_default(),
+        event_type: change.event_type.into(),
+        state: state(change.state).into(),
+        reason: change.reason.unwrap_or_default(),
+        code: change.code.unwrap_or_default(),
+        channel_id: change.channel.map(Into::into).unwrap_or_default(),
+        ts: change.ts.unwrap_or_default(),
+        changed_at: Some(time(change.at)),
     }
 }
 

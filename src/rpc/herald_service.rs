@@ -5,7 +5,8 @@ use tonic::{Request, Response, Status};
 use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::herald_service_server::HeraldService;
-use super::{encode, encode_records, pb};
+use super::watch::Stream;
+use super::{encode, encode_lists, encode_records, pb};
 use crate::app::notify::{self, Recipient};
 use crate::app::{Error, Subject};
 
@@ -93,6 +94,67 @@ impl HeraldService for Server {
             Ok(pb::GetNotificationResponse {
                 notification: Some(encode_records::notification(notification)),
             })
+        })
+        .await
+    }
+
+    async fn get_preferences(
+        &self,
+        request: Request<pb::GetPreferencesRequest>,
+    ) -> Result<Response<pb::GetPreferencesResponse>, Status> {
+        self.serve("GetPreferences", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let user = fields.user("user_id", message.user_id);
+            let (call, user) = inbound.complete(fields, tenant, actor, user)?;
+            Ok(encode_lists::preferences(self.app.get_preferences(&call, user).await?))
+        })
+        .await
+    }
+
+    async fn list_notifications(
+        &self,
+        request: Request<pb::ListNotificationsRequest>,
+    ) -> Result<Response<pb::ListNotificationsResponse>, Status> {
+        self.serve("ListNotifications", request, async |inbound, message| {
+            self.list_notifications_page(inbound, message).await
+        })
+        .await
+    }
+
+    type WatchNotificationStream = Stream<pb::WatchNotificationResponse>;
+
+    async fn watch_notification(
+        &self,
+        request: Request<pb::WatchNotificationRequest>,
+    ) -> Result<Response<Self::WatchNotificationStream>, Status> {
+        self.watch("WatchNotification", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            let id = fields.notification(&message.notification_id);
+            let (call, id) = inbound.complete(fields, tenant, actor, id)?;
+            self.app.watch_notification(&call, id).await
+        })
+        .await
+    }
+
+    type WatchDeliveriesStream = Stream<pb::WatchDeliveriesResponse>;
+
+    async fn watch_deliveries(
+        &self,
+        request: Request<pb::WatchDeliveriesRequest>,
+    ) -> Result<Response<Self::WatchDeliveriesStream>, Status> {
+        self.watch("WatchDeliveries", request, async |inbound, message| {
+            let mut fields = Fields::default();
+            let tenant = fields.tenant(message.tenant_id);
+            let actor = fields.actor(message.actor);
+            if message.after_sequence.is_some_and(|after| after < 0) {
+                fields.bad("after_sequence", "must not be negative");
+            }
+            let (call, ()) = inbound.complete(fields, tenant, actor, Some(()))?;
+            self.app.watch_deliveries(&call, message.after_sequence).await
         })
         .await
     }

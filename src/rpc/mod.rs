@@ -1,7 +1,7 @@
 //! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
 //!
 //! Reading order: `call` (what every call goes through), `callers`, `decode`, `herald_service`,
-//! `admin_service`, `encode`, `status`, `serve`.
+//! `admin_service`, `encode`, `watch`, `page`, `status`, `serve`.
 
 mod admin_service;
 mod call;
@@ -9,12 +9,16 @@ mod callers;
 mod config;
 mod decode;
 mod encode;
+mod encode_lists;
 mod encode_records;
 mod herald_service;
 mod json;
+mod lists;
+mod page;
 mod sentences;
 mod serve;
 mod status;
+mod watch;
 
 pub use call::Server;
 pub use callers::{CallerConfig, Callers, RoleConfig};

@@ -1,17 +1,16 @@
 //! What became of a delivery, as a sentence that says what to do.
 
-use crate::app::records::DeliveryRecord;
 use crate::domain::delivery::State;
 use crate::domain::reason::{Failure, NoMatch, Suppression};
 
 /// One sentence about where a delivery stands.
-pub(super) fn delivery(record: &DeliveryRecord) -> String {
-    let reason = record.reason.as_deref().unwrap_or_default();
-    match record.state {
+pub(super) fn delivery(state: State, reason: Option<&str>, code: Option<&str>) -> String {
+    let reason = reason.unwrap_or_default();
+    match state {
         State::Resolving => "The person is being looked up in Slack.".into(),
         State::Held => "Waits until the person appears in Slack.".into(),
         State::Collected => "Waits for the digest.".into(),
-        State::Pending => match &record.code {
+        State::Pending => match code {
             Some(code) => format!("Waits for its turn; Slack last said {code}."),
             None => "Waits for its turn.".into(),
         },
@@ -26,7 +25,7 @@ pub(super) fn delivery(record: &DeliveryRecord) -> String {
             .map_or_else(|| "Switched off.".into(), |reason| reason.sentence().into()),
         State::Unreachable => NoMatch::from_code(reason)
             .map_or_else(|| "Nobody in Slack.".into(), |reason| reason.sentence().into()),
-        State::Failed | State::Parked => failure(reason, record.code.as_deref()),
+        State::Failed | State::Parked => failure(reason, code),
     }
 }
 

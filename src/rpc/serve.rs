@@ -47,7 +47,8 @@ const STREAMS_PER_CONNECTION: u32 = 256;
 const HEADER_LIST_BYTES: u32 = 16 << 10;
 
 /// Serves both services, reflection (v1 and v1alpha) and health until stopped; then finishes the
-/// calls under way. The caller bounds how long that may take: an open Watch would hold it for ever.
+/// calls under way. Streams end at once with UNAVAILABLE; one whose client does not read cannot be
+/// told so, and the caller bounds how long that may take.
 pub async fn serve(
     listener: TcpListener,
     server: Server,
@@ -56,6 +57,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let limit = max_request_bytes;
+    let server = server.closing_on(stop.clone());
     let herald = HeraldServiceServer::new(server.clone()).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(server).max_decoding_message_size(limit);
     let mut routes = Routes::builder();

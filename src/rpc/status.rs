@@ -38,6 +38,13 @@ pub(super) fn overloaded() -> Status {
     with(Code::ResourceExhausted, "too many calls are under way; try again", details)
 }
 
+/// A stream that ends because this replica does: resume at another.
+pub(super) fn draining() -> Status {
+    let mut details = details("DRAINING");
+    details.set_retry_info(Some(std::time::Duration::from_secs(1)));
+    with(Code::Unavailable, "this replica stops; resume at another", details)
+}
+
 fn invalid(violations: Vec<Violation>) -> Status {
     let mut details = details("INVALID_ARGUMENT");
     let message = match violations.as_slice() {
@@ -67,6 +74,11 @@ impl From<Error> for Status {
                 let mut details = details(reason);
                 details.add_precondition_failure_violation(reason, "tenant", sentence);
                 with(Code::FailedPrecondition, message, details)
+            }
+            Error::OutOfRange { reason, detail: (key, value), .. } => {
+                let metadata = HashMap::from([(key.to_owned(), value.to_string())]);
+                let details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+                with(Code::OutOfRange, message, details)
             }
             Error::Unavailable { retry_after, .. } => {
                 let mut details = details("UNAVAILABLE");

@@ -142,6 +142,7 @@ impl Store {
         match stored {
             Stored::New { created_at } => {
                 self.wake();
+                self.changed();
                 Ok(Accepted::New { created_at })
             }
             Stored::Before { id, answer } => {

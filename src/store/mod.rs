@@ -8,6 +8,7 @@
 
 mod accept;
 mod budgets;
+mod cancel;
 mod claim;
 mod config;
 mod connect;
@@ -17,12 +18,15 @@ mod crawl;
 mod deliveries;
 mod directory;
 mod entity;
+mod erase;
 mod error;
+mod feed;
 mod history;
 mod installations;
 mod intend;
 mod kek;
 mod lanes;
+mod listing;
 mod migrate;
 mod notifications;
 mod people;
@@ -44,6 +48,7 @@ use crate::domain::time::Timestamp;
 
 pub use accept::{Accept, Accepted, End, NewDelivery, Target};
 pub use budgets::Reservation;
+pub use cancel::Canceled;
 pub use claim::{Head, LaneClaim};
 pub use config::Config;
 pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
@@ -51,10 +56,15 @@ pub use connection::Backend;
 pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Resume};
 pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
 pub use directory::{CrawlProgress, DirectoryChange, DirectoryState};
+pub use erase::{Erased, Redact, Redacted};
 pub use error::Error;
+pub use feed::{DeliveryChange, FeedExtent};
 pub use installations::{Installation, InstallationState, NewInstallation, Token};
 pub use intend::{MAX_CRASHES, RecoverOutcome};
 pub use lanes::Backlog;
+pub use listing::{
+    NotificationFilter, NotificationPage, NotificationPosition, NotificationSummary,
+};
 pub use migrate::SchemaStatus;
 pub use notifications::NotificationRecord;
 pub use people::StoredPerson;
@@ -75,6 +85,7 @@ struct Inner {
     keyring: seal::Keyring,
     lanes_woken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
+    feed: feed::FeedSignals,
 }
 
 impl Store {
@@ -91,6 +102,7 @@ impl Store {
                 keyring,
                 lanes_woken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
+                feed: feed::FeedSignals::new(),
             }),
         };
         if in_use {
@@ -127,6 +139,7 @@ impl Store {
     }
 
     fn delivery_ended(&self, delivery: DeliveryId) {
+        self.changed();
         // Nobody may be waiting.
         self.inner.deliveries_ended.send(delivery).ok();
     }

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
 
 use super::entity::person;
 use super::installations::parse_id;
@@ -68,6 +71,29 @@ impl Store {
             }
         }
         Ok(found)
+    }
+
+    /// Up to `limit` people after a user id, in the order of their ids.
+    pub async fn list_people(
+        &self,
+        tenant: &TenantId,
+        after: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<StoredPerson>, Error> {
+        let scope = Scope::Tenant(tenant.clone());
+        // Every id is larger than the empty text.
+        let rows = person::Entity::find()
+            .filter(person::Column::Tenant.eq(tenant.as_str()))
+            .filter(person::Column::UserId.gt(after.map_or("", UserId::as_str)))
+            .order_by_asc(person::Column::UserId)
+            .limit(u64::from(limit))
+            .all(self.reader())
+            .await?;
+        let mut people = Vec::with_capacity(rows.len());
+        for row in rows {
+            people.push(self.open_person(&scope, row).await?);
+        }
+        Ok(people)
     }
 
     /// Stores the identity of a person, who need not be stored yet. A pin gives way to a pin

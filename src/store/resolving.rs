@@ -129,7 +129,10 @@ impl Store {
             .transaction(|tx| scoped(self.resolve_within(tx, token, delivery, resolved, prepared)))
             .await?;
         match resolved {
-            Resolved::Lane { .. } if settled => self.wake(),
+            Resolved::Lane { .. } if settled => {
+                self.wake();
+                self.changed();
+            }
             Resolved::End(_) if settled => self.delivery_ended(delivery),
             _ => {}
         }

@@ -77,6 +77,7 @@ impl Store {
             .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace)))
             .await?;
         if let Some(state) = settled {
+            self.changed();
             if state.is_terminal() {
                 self.delivery_ended(delivery);
             }
@@ -103,10 +104,13 @@ impl Store {
         let id = delivery.to_string();
         let before = Before::read(tx, claim, &id).await?;
         let change = before.as_ref().and_then(|before| Change::plan(settle, before));
-        let (Some(before), Some(change)) = (before, change) else {
+        let (Some(before), Some(mut change)) = (before, change) else {
             unlease(tx, claim, &unleased).await?;
             return Ok(None);
         };
+        if before.canceled && change.state == State::Pending {
+            change.state = State::Canceled;
+        }
         change.write(tx, &id, &before).await?;
         if let Settle::Moved { installation, lane } = settle {
             self.move_to(tx, &id, *installation, lane, before.now).await?;
@@ -157,13 +161,16 @@ struct Before {
     probes: i64,
     due_at: Timestamp,
     sending_since: Option<Timestamp>,
+    /// It was canceled while a request was under way.
+    canceled: bool,
     now: Timestamp,
 }
 
 impl Before {
     async fn read(tx: &Tx, claim: &LaneClaim, id: &str) -> Result<Option<Self>, Error> {
-        const SQL: &str = "SELECT state, attempt, probes, due_at, sending_since, {now} \
-            FROM deliveries WHERE installation = $1 AND lane = $2 AND id = $3 {for_update}";
+        const SQL: &str = "SELECT state, attempt, probes, due_at, sending_since, \
+            cancel_requested_at IS NOT NULL, {now} FROM deliveries \
+            WHERE installation = $1 AND lane = $2 AND id = $3 {for_update}";
         let values = params![claim.installation.to_string(), claim.lane.as_str(), id];
         let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(None) };
         let mut columns = super::rows::Columns::of(&row);
@@ -173,6 +180,7 @@ impl Before {
             probes: columns.take()?,
             due_at: columns.time()?,
             sending_since: columns.optional_time()?,
+            canceled: columns.take()?,
             now: columns.time()?,
         }))
     }

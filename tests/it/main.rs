@@ -7,6 +7,7 @@ mod connect_page;
 mod crash;
 mod delivery;
 mod documents;
+mod feed;
 mod front;
 mod outbox;
 mod slack_client;

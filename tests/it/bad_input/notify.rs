@@ -96,7 +96,7 @@ const RECIPIENTS: &[Case<pb::NotifyRequest>] = &[
 #[rustfmt::skip]
 const CONTENT: &[Case<pb::NotifyRequest>] = &[
     Case { what: "no data", spoil: |r| r.data = None, problems: &[("data.task.name", "is required"), ("data.process.name", "is required")] },
-    Case { what: "data of the wrong kind", spoil: |r| r.data = Some(object(r#"{"task": {"name": {}}, "process": {"name": "P"}}"#)), problems: &[("data.task.name", "must be a text")] },
+    Case { what: "data of the wrong kind", spoil: |r| r.data = Some(object(r#"{"task": {"name": {}}, "process": {"name": "P"}}"#)), problems: &[("data.task.name", "must be text")] },
     Case { what: "a bad time", spoil: |r| r.data = Some(object(r#"{"task": {"name": "T"}, "process": {"name": "P"}, "due_at": "soon"}"#)), problems: &[("data.due_at", "must be a time: RFC 3339 with an offset (2026-11-27T17:00:00+01:00), Unix seconds, or a date (2026-11-27)")] },
     Case { what: "deep data", spoil: |r| r.data = Some(nested(17)), problems: &[("data", DEEP)] },
     Case { what: "NaN in data", spoil: |r| r.data = Some(number(f64::NAN)), problems: &[("data", NAN)] },

@@ -1,11 +1,17 @@
 //! By the front door: gRPC and HTTP over real sockets, Slack in a box, each test on every database.
 
+mod cancel;
 mod connect;
+mod forget;
 mod health;
 mod held_back;
 mod identity;
 mod notify;
 mod pace;
+mod people;
+mod permissions;
+mod reads;
 mod set_preference;
 mod test_slack;
 mod unreachable;
+mod watch;

@@ -24,12 +24,12 @@ use herald::store::{
 };
 
 /// Longer than any test.
-const LEASE: Duration = Duration::from_secs(600);
+pub(crate) const LEASE: Duration = Duration::from_secs(600);
 /// A lease that has run out when it begins.
 const OVER: Duration = Duration::ZERO;
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn tenant() -> TenantId {
+pub(crate) fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
 
@@ -37,11 +37,11 @@ fn installation() -> InstallationId {
     InstallationId::parse("018f0000-0000-7000-8000-000000000001").unwrap()
 }
 
-fn uuid() -> uuid::Uuid {
+pub(crate) fn uuid() -> uuid::Uuid {
     uuid::Uuid::now_v7()
 }
 
-fn delivery(target: Target) -> NewDelivery {
+pub(crate) fn delivery(target: Target) -> NewDelivery {
     NewDelivery {
         id: DeliveryId(uuid()),
         user: Some(UserId::parse("someone").unwrap()),
@@ -52,11 +52,11 @@ fn delivery(target: Target) -> NewDelivery {
     }
 }
 
-fn lane(name: &str) -> Target {
+pub(crate) fn lane(name: &str) -> Target {
     Target::Lane { installation: installation(), lane: name.into() }
 }
 
-fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
+pub(crate) fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
     Accept {
         id: NotificationId(uuid()),
         tenant: tenant(),
@@ -76,7 +76,7 @@ fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
 }
 
 /// Accepts one message to `name`.
-async fn post(store: &Store, name: &str) -> DeliveryId {
+pub(crate) async fn post(store: &Store, name: &str) -> DeliveryId {
     let new = delivery(lane(name));
     let id = new.id;
     store.accept(call(&uuid().to_string(), vec![new])).await.unwrap();
@@ -91,20 +91,20 @@ async fn claim(store: &Store, lease: Duration) -> LaneClaim {
 }
 
 /// Claims the one lane that is due and reads its head.
-async fn head(store: &Store) -> (LaneClaim, Head) {
+pub(crate) async fn head(store: &Store) -> (LaneClaim, Head) {
     let claim = claim(store, LEASE).await;
     let head = store.head(&claim).await.unwrap().unwrap();
     (claim, head)
 }
 
 /// As [`head`], and commits the intent to send it.
-async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
+pub(crate) async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
     let (claim, head) = head(store).await;
     assert!(store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
     (claim, head.delivery)
 }
 
-fn delivered() -> Settle {
+pub(crate) fn delivered() -> Settle {
     Settle::Delivered { channel: ChannelId::parse("D0001").unwrap(), ts: "1.000100".into() }
 }
 

@@ -76,6 +76,15 @@ impl Client {
     calls! {
         herald.resolve_identity: ResolveIdentityRequest -> ResolveIdentityResponse;
         herald.set_preference: SetPreferenceRequest -> SetPreferenceResponse;
+        herald.get_preferences: GetPreferencesRequest -> GetPreferencesResponse;
+        herald.list_notifications: ListNotificationsRequest -> ListNotificationsResponse;
+        admin.list_people: ListPeopleRequest -> ListPeopleResponse;
+        admin.delete_person: DeletePersonRequest -> DeletePersonResponse;
+        admin.pin_identity: PinIdentityRequest -> PinIdentityResponse;
+        admin.clear_identity: ClearIdentityRequest -> ClearIdentityResponse;
+        admin.refresh_directory: RefreshDirectoryRequest -> RefreshDirectoryResponse;
+        admin.list_event_types: ListEventTypesRequest -> ListEventTypesResponse;
+        admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
         admin.update_settings: UpdateSettingsRequest -> UpdateSettingsResponse;
         admin.upsert_people: UpsertPeopleRequest -> UpsertPeopleResponse;
     }
@@ -113,6 +122,27 @@ impl Client {
         };
         let answer = self.herald.clone().get_notification(request).await?.into_inner();
         Ok(answer.notification.unwrap())
+    }
+
+    /// The changes of all deliveries after a number; `None`: from now on.
+    pub(crate) async fn watch_deliveries(
+        &self,
+        tenant: &str,
+        after_sequence: Option<i64>,
+    ) -> Result<tonic::Streaming<pb::WatchDeliveriesResponse>, Status> {
+        let tenant_id = tenant.into();
+        let request = pb::WatchDeliveriesRequest { tenant_id, after_sequence, actor: None };
+        Ok(self.herald.clone().watch_deliveries(request).await?.into_inner())
+    }
+
+    pub(crate) async fn watch_notification(
+        &self,
+        tenant: &str,
+        id: &str,
+    ) -> Result<tonic::Streaming<pb::WatchNotificationResponse>, Status> {
+        let (tenant_id, notification_id) = (tenant.into(), id.into());
+        let request = pb::WatchNotificationRequest { tenant_id, notification_id, actor: None };
+        Ok(self.herald.clone().watch_notification(request).await?.into_inner())
     }
 
     /// Waits until every delivery of the notification ended.

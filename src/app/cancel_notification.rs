@@ -1,0 +1,19 @@
+//! CancelNotification: cancels what has not been sent.
+
+use super::{App, Call, Error};
+use crate::domain::ids::NotificationId;
+use crate::store::{Canceled, NotificationRecord};
+
+impl App {
+    /// What was canceled, what is in flight, and the notification as it is now.
+    pub async fn cancel_notification(
+        &self,
+        call: &Call,
+        id: NotificationId,
+    ) -> Result<(Canceled, NotificationRecord), Error> {
+        call.acting()?.may_notify()?;
+        let met = self.store.cancel_notification(&call.tenant, id).await?;
+        let met = met.ok_or(Error::NotFound("notification"))?;
+        Ok((met, self.get_notification(call, id).await?))
+    }
+}

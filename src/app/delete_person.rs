@@ -1,0 +1,68 @@
+//! DeletePerson: forgets a person, keeping counts and fingerprints (design.md section 8).
+
+use super::{App, Call, Error};
+use crate::domain::ids::UserId;
+use crate::domain::verdict::{Addressee, Answer, Decided};
+use crate::store::{Erased, Redacted};
+
+/// Stands in stored answers where a person was.
+const NOBODY: &str = "deleted-person";
+
+impl App {
+    /// Cancels what is queued and erases what was written about them. Safe to repeat; somebody never
+    /// heard of is no error, so that nothing can be probed.
+    pub async fn delete_person(&self, call: &Call, user: UserId) -> Result<Erased, Error> {
+        call.acting()?.may_notify()?;
+        Ok(self.store.erase_person(&call.tenant, &user, redact).await?)
+    }
+}
+
+/// A stored answer without the person: the same verdicts about nobody.
+fn redact(answer: &[u8], user: &UserId) -> Redacted {
+    let Ok(mut decoded) = serde_json::from_slice::<Answer>(answer) else {
+        return Redacted { answer: Vec::new(), names_others: true };
+    };
+    let mut names_others = false;
+    for verdict in &mut decoded.verdicts {
+        match &verdict.addressee {
+            Addressee::Person(named) if named == user => {
+                if let Ok(nobody) = UserId::parse(NOBODY) {
+                    verdict.addressee = Addressee::Person(nobody);
+                }
+                if let Decided::Queued { found, .. } = &mut verdict.decided {
+                    *found = None;
+                }
+            }
+            Addressee::Person(named) => names_others |= named.as_str() != NOBODY,
+            Addressee::Channel(_) => names_others = true,
+        }
+    }
+    Redacted { answer: serde_json::to_vec(&decoded).unwrap_or_default(), names_others }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::NotificationId;
+    use crate::domain::reason::Suppression;
+    use crate::domain::verdict::Verdict;
+
+    fn answer(users: &[&str]) -> Vec<u8> {
+        let verdicts = users.iter().map(|user| Verdict {
+            addressee: Addressee::Person(UserId::parse(*user).unwrap()),
+            decided: Decided::Suppressed { by: Suppression::OptIn },
+        });
+        let notification = NotificationId(uuid::Uuid::nil());
+        serde_json::to_vec(&Answer { notification, verdicts: verdicts.collect() }).unwrap()
+    }
+
+    #[test]
+    fn a_person_disappears_and_others_stay() {
+        let gone = UserId::parse("ada").unwrap();
+        let redacted = redact(&answer(&["ada", "ben", "ada"]), &gone);
+        assert_eq!(redacted.answer, answer(&[NOBODY, "ben", NOBODY]));
+        assert!(redacted.names_others);
+        let last = UserId::parse("ben").unwrap();
+        assert!(!redact(&redacted.answer, &last).names_others);
+    }
+}

@@ -1,0 +1,52 @@
+//! GetPreferences: what a person chose, and what comes of it.
+
+use std::collections::BTreeSet;
+
+use super::{App, Call, Error};
+use crate::domain::event;
+use crate::domain::ids::{EventType, UserId};
+use crate::domain::reason::Suppression;
+use crate::domain::settings::{Preference, suppression};
+
+/// A person's choices.
+#[derive(Debug)]
+pub struct Choices {
+    /// For everything.
+    pub all: Preference,
+    /// Each built-in event type in the catalogue's order, then others that were chosen about.
+    pub by_type: Vec<Choice>,
+}
+
+/// The choice about one event type.
+#[derive(Debug)]
+pub struct Choice {
+    pub event: EventType,
+    pub value: Preference,
+    /// Which switch holds messages of this kind back now, if any.
+    pub suppression: Option<Suppression>,
+}
+
+impl App {
+    /// Somebody never heard of has chosen nothing.
+    pub async fn get_preferences(&self, call: &Call, user: UserId) -> Result<Choices, Error> {
+        call.acting()?.may_read(&user)?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let chosen = self.choices(&call.tenant, &user).await?;
+        let built_in = event::catalogue().iter().map(|event| event.name);
+        let mut events = built_in
+            .map(EventType::parse)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Error::Internal(error.into()))?;
+        let known: BTreeSet<EventType> = events.iter().cloned().collect();
+        events.extend(chosen.by_type.keys().filter(|event| !known.contains(*event)).cloned());
+        let by_type = events
+            .into_iter()
+            .map(|event| Choice {
+                value: chosen.by_type.get(&event).copied().unwrap_or_default(),
+                suppression: suppression(&tenant.settings, &chosen, &event),
+                event,
+            })
+            .collect();
+        Ok(Choices { all: chosen.all, by_type })
+    }
+}

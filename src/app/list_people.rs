@@ -1,0 +1,39 @@
+//! ListPeople: the people of a tenant, each with who they are in Slack or why nobody is.
+
+use super::resolve_identity::{Resolved, answer};
+use super::tenant::Known;
+use super::{App, Call, Error};
+use crate::domain::ids::UserId;
+use crate::store::StoredPerson;
+
+/// One page.
+pub struct PeoplePage {
+    /// In the order of their user ids.
+    pub people: Vec<(StoredPerson, Resolved)>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl App {
+    /// Up to `limit` people after one. Answers from memory, then the shared snapshot; never asks
+    /// Slack.
+    pub async fn list_people(
+        &self,
+        call: &Call,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<PeoplePage, Error> {
+        call.acting()?.may_administer()?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let view = self.view(&tenant).await?;
+        let mut stored = self.store.list_people(&call.tenant, after.as_ref(), limit + 1).await?;
+        let more = stored.len() > limit as usize;
+        stored.truncate(limit as usize);
+        let people = stored.into_iter().map(|stored| {
+            let known = Known { person: stored.person.clone(), identity: stored.identity.clone() };
+            let resolved = answer(&tenant, &view, known);
+            (stored, resolved)
+        });
+        Ok(PeoplePage { people: people.collect(), more })
+    }
+}

@@ -1,0 +1,42 @@
+//! PinIdentity: an administrator says which member a person is.
+
+use super::refresh_directory::not_connected;
+use super::{App, Call, Error};
+use crate::domain::ids::{SlackUserId, UserId};
+use crate::domain::member::{Member, MemberKind};
+use crate::domain::settings::{Identity, Rule};
+
+impl App {
+    /// Stores the pin; the member is looked up in Slack first, so that nobody is pinned to an account
+    /// that is gone. The person need not be stored yet.
+    pub async fn pin_identity(
+        &self,
+        call: &Call,
+        user: UserId,
+        member: SlackUserId,
+    ) -> Result<Identity, Error> {
+        call.acting()?.may_administer()?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let installation = tenant.installation.ok_or_else(not_connected)?.id;
+        let refused = |problem: &str| Error::invalid("slack_user_id", problem);
+        let Some(found) = self.workspaces.user_info(installation, &member).await? else {
+            return Err(refused("is no member of the connected workspace"));
+        };
+        let found = Member::from_slice(found.get().as_bytes())
+            .map_err(|error| Error::Internal(error.into()))?;
+        match found.kind {
+            MemberKind::Deactivated => return Err(refused("is a deactivated member")),
+            MemberKind::Bot => return Err(refused("is a bot")),
+            MemberKind::Matchable | MemberKind::NoEmail => {}
+        }
+        let identity = Identity {
+            slack_user_id: member,
+            display_name: found.display_name.into_owned(),
+            rule: Rule::Pinned,
+            installation,
+            stored_at: self.store.now().await?,
+        };
+        self.store.store_identity(&call.tenant, &user, &identity).await?;
+        Ok(identity)
+    }
+}

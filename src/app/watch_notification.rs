@@ -1,0 +1,108 @@
+//! WatchNotification: a notification, then each change of its deliveries until all of them ended.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::watch_deliveries::News;
+use super::{App, Call, Error};
+use crate::domain::delivery::State;
+use crate::domain::ids::{DeliveryId, NotificationId, TenantId};
+use crate::domain::time::Timestamp;
+use crate::store::{DeliveryChange, NotificationRecord, Store};
+
+/// Changes read at once, at most.
+const BATCH: u32 = 200;
+
+/// What is told.
+#[derive(Debug)]
+pub enum Update {
+    /// The first: the notification as it was then.
+    Notification(Box<NotificationRecord>),
+    /// A change since.
+    Change(Box<DeliveryChange>),
+}
+
+/// A watch over one notification.
+pub struct NotificationWatch {
+    store: Store,
+    tenant: TenantId,
+    id: NotificationId,
+    news: News,
+    first: Option<Box<NotificationRecord>>,
+    /// What was told of each delivery last.
+    told: HashMap<DeliveryId, (State, Timestamp)>,
+    /// The feed was searched up to here.
+    after: i64,
+    read: VecDeque<DeliveryChange>,
+}
+
+impl App {
+    /// [`Error::NotFound`] in any other tenant.
+    pub async fn watch_notification(
+        &self,
+        call: &Call,
+        id: NotificationId,
+    ) -> Result<NotificationWatch, Error> {
+        call.acting()?.may_notify()?;
+        let news = self.news();
+        // Before the notification: a change between the two is read twice rather than never.
+        let after = self.store.feed_extent(&call.tenant).await?.head;
+        let record = self.get_notification(call, id).await?;
+        let told = record.deliveries.iter().map(|d| (d.id, (d.state, d.updated_at))).collect();
+        Ok(NotificationWatch {
+            store: self.store.clone(),
+            tenant: call.tenant.clone(),
+            id,
+            news,
+            first: Some(Box::new(record)),
+            told,
+            after,
+            read: VecDeque::new(),
+        })
+    }
+}
+
+impl NotificationWatch {
+    /// Waits for the next update; `None`: all deliveries ended, and that was told.
+    pub async fn next(&mut self) -> Result<Option<Update>, Error> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(Update::Notification(first)));
+        }
+        loop {
+            while let Some(change) = self.read.pop_front() {
+                if self.is_news(&change) {
+                    self.told.insert(change.delivery, (change.state, change.at));
+                    return Ok(Some(Update::Change(Box::new(change))));
+                }
+            }
+            if self.told.values().all(|(state, _)| state.is_terminal()) {
+                return Ok(None);
+            }
+            self.news.heard();
+            if !self.search().await? {
+                self.news.wait().await;
+            }
+        }
+    }
+
+    /// Whether the notification as it was sent did not contain this already.
+    fn is_news(&self, change: &DeliveryChange) -> bool {
+        self.told.get(&change.delivery).is_none_or(|(state, at)| {
+            !state.is_terminal() && change.state != *state && change.at >= *at
+        })
+    }
+
+    /// Reads on in the feed; `false`: there is nothing new in it.
+    async fn search(&mut self) -> Result<bool, Error> {
+        let head = self.store.feed_extent(&self.tenant).await?.head;
+        if head == self.after {
+            return Ok(false);
+        }
+        let (tenant, id) = (&self.tenant, self.id);
+        let range = (self.after, head);
+        let found = self.store.delivery_changes_of(tenant, id, range, BATCH).await?;
+        let full = found.len() >= BATCH as usize;
+        self.after = found.last().filter(|_| full).map_or(head, |change| change.sequence);
+        self.read.extend(found);
+        Ok(true)
+    }
+}

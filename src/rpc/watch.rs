@@ -1,0 +1,141 @@
+//! Server streams: pulled by the client's own pace (nothing is read ahead of it), bounded in number,
+//! and ended with UNAVAILABLE when the server drains, so that clients resume elsewhere.
+
+use std::pin::Pin;
+use std::time::Instant;
+
+use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+use super::call::{Inbound, Server, code_name, timeout};
+use super::{encode_records, pb, status};
+use crate::app::Error;
+use crate::app::watch_deliveries::Feed;
+use crate::app::watch_notification::{NotificationWatch, Update};
+use crate::telemetry::Metrics;
+
+/// What a streaming method answers with.
+pub(super) type Stream<M> =
+    Pin<Box<dyn futures_util::Stream<Item = Result<M, Status>> + Send + 'static>>;
+
+/// Something that tells one message after the other.
+pub(super) trait Source: Send + 'static {
+    type Message: Send + 'static;
+
+    /// Waits for the next; `None`: that was all.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Self::Message>, Error>> + Send;
+}
+
+impl Source for Feed {
+    type Message = pb::WatchDeliveriesResponse;
+
+    async fn next(&mut self) -> Result<Option<Self::Message>, Error> {
+        let batch = Self::next(self).await?;
+        Ok(Some(pb::WatchDeliveriesResponse {
+            changes: batch.changes.into_iter().map(encode_records::change).collect(),
+            last_sequence: batch.last_sequence,
+        }))
+    }
+}
+
+impl Source for NotificationWatch {
+    type Message = pb::WatchNotificationResponse;
+
+    async fn next(&mut self) -> Result<Option<Self::Message>, Error> {
+        use pb::watch_notification_response::Update as Told;
+        let update = Self::next(self).await?.map(|update| match update {
+            Update::Notification(record) => {
+                Told::Notification(encode_records::notification(*record))
+            }
+            Update::Change(change) => Told::Change(encode_records::change(*change)),
+        });
+        Ok(update.map(|update| pb::WatchNotificationResponse { update: Some(update) }))
+    }
+}
+
+impl Server {
+    /// Opens a stream as [`Server::serve`] answers a call, then tells what its source tells.
+    pub(super) async fn watch<M, S: Source>(
+        &self,
+        method: &'static str,
+        request: Request<M>,
+        open: impl AsyncFnOnce(Inbound, M) -> Result<S, Error>,
+    ) -> Result<Response<Stream<S::Message>>, Status> {
+        let ending = Ending::new(self.metrics.clone(), method);
+        let until = timeout(request.metadata()).map(|left| tokio::time::Instant::now() + left);
+        let permit = std::sync::Arc::clone(&self.watches).try_acquire_owned();
+        let opened = match permit {
+            Ok(permit) => self.answer(request, open).await.map(|source| (source, permit)),
+            Err(_) => Err(status::overloaded()),
+        };
+        let (source, permit) = match opened {
+            Ok(opened) => opened,
+            Err(status) => return Err(ending.with(status)),
+        };
+        let closing = self.closing.clone();
+        let watching = Watching { source, until, closing, ending, _permit: permit };
+        Ok(Response::new(Box::pin(stream::unfold(Some(watching), step))))
+    }
+}
+
+struct Watching<S> {
+    source: S,
+    until: Option<tokio::time::Instant>,
+    closing: CancellationToken,
+    ending: Ending,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The next message, or the status that ends the stream.
+async fn step<S: Source>(
+    watching: Option<Watching<S>>,
+) -> Option<(Result<S::Message, Status>, Option<Watching<S>>)> {
+    let mut watching = watching?;
+    let late = async {
+        match watching.until {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    };
+    let told = tokio::select! {
+        biased;
+        () = watching.closing.cancelled() => Err(status::draining()),
+        () = late => Err(status::deadline()),
+        told = watching.source.next() => told.map_err(Status::from),
+    };
+    match told {
+        Ok(Some(message)) => Some((Ok(message), Some(watching))),
+        Ok(None) => {
+            watching.ending.code = Code::Ok;
+            None
+        }
+        Err(status) => Some((Err(watching.ending.with(status)), None)),
+    }
+}
+
+/// Measures a stream once, however it ends; one that is dropped was canceled by its reader.
+struct Ending {
+    metrics: Metrics,
+    method: &'static str,
+    started: Instant,
+    code: Code,
+}
+
+impl Ending {
+    fn new(metrics: Metrics, method: &'static str) -> Self {
+        Self { metrics, method, started: Instant::now(), code: Code::Cancelled }
+    }
+
+    fn with(mut self, status: Status) -> Status {
+        self.code = status.code();
+        status
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.metrics.rpc(self.method, code_name(self.code), self.started.elapsed());
+    }
+}

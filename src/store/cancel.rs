@@ -1,0 +1,83 @@
+//! Canceling what was accepted.
+//!
+//! One statement meets every delivery that did not end, whatever a worker does to it meanwhile:
+//! its row is locked, and looked at again once a worker's settle committed. A delivery whose
+//! request is under way cannot be called back; it is marked, and settles as canceled should it turn
+//! out that Slack did not store it (`settle`).
+
+use super::deliveries::EXPIRING;
+use super::rows::Columns;
+use super::sql::{self, params};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::{DeliveryId, NotificationId, TenantId};
+
+/// What a cancel met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Canceled {
+    /// Deliveries that are canceled now.
+    pub canceled: u32,
+    /// Deliveries whose request to Slack is under way or in doubt.
+    pub in_flight: u32,
+}
+
+/// Deliveries that did not end and are not known to have left.
+const OPEN: &str = "state IN ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown')";
+
+impl Store {
+    /// Cancels what has not been sent of a notification; `None`: the tenant has no such
+    /// notification. Repeating it changes nothing.
+    pub async fn cancel_notification(
+        &self,
+        tenant: &TenantId,
+        notification: NotificationId,
+    ) -> Result<Option<Canceled>, Error> {
+        const KNOWN: &str = "SELECT 1 FROM notifications WHERE tenant = $1 AND id = $2";
+        let key = &params![tenant.as_str(), notification.to_string()];
+        if sql::one(self.reader(), KNOWN, key.clone()).await?.is_none() {
+            return Ok(None);
+        }
+        let ended = self
+            .transaction(|tx| {
+                scoped(cancel_where(tx, "tenant = $1 AND notification = $2", key.clone()))
+            })
+            .await?;
+        Ok(Some(self.tell_canceled(&ended)))
+    }
+
+    /// Counts, and wakes whoever waits for one of them.
+    pub(in crate::store) fn tell_canceled(&self, met: &[(DeliveryId, State)]) -> Canceled {
+        let mut counted = Canceled::default();
+        for (delivery, state) in met {
+            if *state == State::Canceled {
+                counted.canceled += 1;
+                self.delivery_ended(*delivery);
+            } else {
+                counted.in_flight += 1;
+            }
+        }
+        counted
+    }
+}
+
+/// Cancels what `filter` names; each delivery that was met, with the state it has now.
+pub(in crate::store) async fn cancel_where(
+    tx: &Tx,
+    filter: &str,
+    values: Vec<sea_orm::Value>,
+) -> Result<Vec<(DeliveryId, State)>, Error> {
+    let text = format!(
+        "UPDATE deliveries SET cancel_requested_at = {{now}}, \
+         updated_at = CASE WHEN {EXPIRING} THEN {{now}} ELSE updated_at END, \
+         state = CASE WHEN {EXPIRING} THEN 'canceled' ELSE state END \
+         WHERE {filter} AND {OPEN} RETURNING id, state"
+    );
+    let rows = sql::all(tx, &text, values).await?;
+    rows.iter()
+        .map(|row| {
+            let mut columns = Columns::of(row);
+            Ok((columns.uuid(DeliveryId::parse)?, columns.code(State::from_code)?))
+        })
+        .collect()
+}

@@ -1,0 +1,179 @@
+//! Lists of notifications: filtered, newest first, page by page.
+
+use std::collections::HashMap;
+
+use sea_orm::Value;
+
+use super::rows::Columns;
+use super::sql::{self, Row, params, placeholders};
+use super::{Error, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::{EventType, NotificationId, RequestId, TenantId, UserId};
+use crate::domain::time::Timestamp;
+
+/// Which notifications; all that is set must hold.
+#[derive(Debug, Clone, Default)]
+pub struct NotificationFilter {
+    /// With a delivery to this person; of the deliveries only theirs are looked at and counted.
+    pub user: Option<UserId>,
+    /// With a delivery in this state.
+    pub state: Option<State>,
+    pub event_type: Option<EventType>,
+    /// Accepted then or later.
+    pub from: Option<Timestamp>,
+    /// Accepted earlier.
+    pub before: Option<Timestamp>,
+}
+
+/// A place in the list: that of the last notification of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotificationPosition {
+    pub created_at: Timestamp,
+    pub id: NotificationId,
+}
+
+/// One page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotificationPage {
+    /// Newest first.
+    pub notifications: Vec<NotificationSummary>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+/// One notification in a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotificationSummary {
+    pub id: NotificationId,
+    pub request_id: RequestId,
+    pub event_type: EventType,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// How many deliveries are in each state, in the order of [`State::ALL`]; none without any.
+    pub counts: Vec<(State, i64)>,
+}
+
+impl Store {
+    /// Up to `limit` notifications after a position.
+    pub async fn list_notifications(
+        &self,
+        tenant: &TenantId,
+        filter: &NotificationFilter,
+        after: Option<NotificationPosition>,
+        limit: u32,
+    ) -> Result<NotificationPage, Error> {
+        let (text, values) = list(tenant, filter, after, limit + 1);
+        let rows = sql::all(self.reader(), &text, values).await?;
+        let more = rows.len() > limit as usize;
+        let kept = rows.iter().take(limit as usize);
+        let mut notifications = kept.map(summary).collect::<Result<Vec<_>, _>>()?;
+        let mut counts = self.count_states(tenant, filter, &notifications).await?;
+        for notification in &mut notifications {
+            let mut counted = counts.remove(&notification.id).unwrap_or_default();
+            counted.sort_by_key(|(state, _)| State::ALL.iter().position(|known| known == state));
+            notification.counts = counted;
+        }
+        Ok(NotificationPage { notifications, more })
+    }
+
+    async fn count_states(
+        &self,
+        tenant: &TenantId,
+        filter: &NotificationFilter,
+        notifications: &[NotificationSummary],
+    ) -> Result<HashMap<NotificationId, Vec<(State, i64)>>, Error> {
+        let mut counts: HashMap<_, Vec<_>> = HashMap::new();
+        for chunk in notifications.chunks(500) {
+            let mut values = params![tenant.as_str()];
+            values.extend(chunk.iter().map(|one| Value::from(one.id.to_string())));
+            let among = placeholders(2, chunk.len());
+            let mut which = format!("tenant = $1 AND notification IN ({among})");
+            if let Some(user) = &filter.user {
+                which.push_str(&bind(&mut values, " AND user_id =", user.as_str()));
+            }
+            let text = format!(
+                "SELECT notification, state, COUNT(*) FROM \
+                 (SELECT notification, state FROM deliveries WHERE {which} \
+                  UNION ALL SELECT notification, state FROM deliveries_history WHERE {which}) \
+                 AS every GROUP BY notification, state"
+            );
+            for row in sql::all(self.reader(), &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let id = columns.uuid(NotificationId::parse)?;
+                let counted = (columns.code(State::from_code)?, columns.take()?);
+                counts.entry(id).or_default().push(counted);
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// The statement of one page and its values.
+fn list(
+    tenant: &TenantId,
+    filter: &NotificationFilter,
+    after: Option<NotificationPosition>,
+    limit: u32,
+) -> (String, Vec<Value>) {
+    let mut values = params![tenant.as_str()];
+    let mut which = "n.tenant = $1".to_owned();
+    if let Some(event) = &filter.event_type {
+        which.push_str(&bind(&mut values, " AND n.event_type =", event.as_str()));
+    }
+    if let Some(from) = filter.from {
+        which.push_str(&bind(&mut values, " AND n.created_at >=", from.0));
+    }
+    if let Some(before) = filter.before {
+        which.push_str(&bind(&mut values, " AND n.created_at <", before.0));
+    }
+    if let Some(position) = after {
+        which.push_str(&bind(&mut values, " AND (n.created_at, n.id) < (", position.created_at.0));
+        which.push_str(&bind(&mut values, ",", position.id.to_string()));
+        which.push(')');
+    }
+    let mut delivery = String::new();
+    if let Some(state) = filter.state {
+        delivery.push_str(&bind(&mut values, " AND d.state =", state.code()));
+    }
+    if let Some(user) = &filter.user {
+        // From the person's deliveries, which are few, to their notifications.
+        delivery.push_str(&bind(&mut values, " AND d.user_id =", user.as_str()));
+        let some =
+            |table| format!("SELECT d.notification FROM {table} d WHERE d.tenant = $1{delivery}");
+        let (hot, history) = (some("deliveries"), some("deliveries_history"));
+        which.extend([" AND n.id IN (", &hot, " UNION ALL ", &history, ")"]);
+    } else if filter.state.is_some() {
+        // From each notification to its deliveries: a state may be that of nearly all.
+        let some = |table| {
+            format!(
+                "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1 \
+                 AND d.notification = n.id{delivery})"
+            )
+        };
+        let (hot, history) = (some("deliveries"), some("deliveries_history"));
+        which.extend([" AND (", &hot, " OR ", &history, ")"]);
+    }
+    let text = format!(
+        "SELECT n.id, n.request_id, n.event_type, n.created_at, n.expires_at FROM notifications n \
+         WHERE {which} ORDER BY n.created_at DESC, n.id DESC LIMIT {limit}"
+    );
+    (text, values)
+}
+
+/// Adds a value; answers the text that refers to it.
+fn bind(values: &mut Vec<Value>, text: &str, value: impl Into<Value>) -> String {
+    values.push(value.into());
+    format!("{text} ${}", values.len())
+}
+
+fn summary(row: &Row) -> Result<NotificationSummary, Error> {
+    let mut columns = Columns::of(row);
+    Ok(NotificationSummary {
+        id: columns.uuid(NotificationId::parse)?,
+        request_id: columns.id(RequestId::parse)?,
+        event_type: columns.id(EventType::parse)?,
+        created_at: columns.time()?,
+        expires_at: columns.time()?,
+        counts: Vec::new(),
+    })
+}

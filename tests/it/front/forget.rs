@@ -1,0 +1,97 @@
+//! DeletePerson: nothing of a person is left in any row, and the counts stay.
+
+use herald::rpc::pb::{self, DeliveryState};
+use sea_orm::{ConnectionTrait as _, Statement};
+use tonic::Code;
+
+use crate::support::client::{demo_person, notify_targets, task};
+use crate::support::world::{TENANT, World, for_each_database};
+
+/// Tables with their columns that could name a person.
+const ROWS: &[(&str, &str)] = &[
+    ("people", "user_id"),
+    ("preferences", "user_id"),
+    ("deliveries", "user_id"),
+    ("deliveries_history", "user_id"),
+    ("feed_inbox", "user_id"),
+    ("delivery_changes", "user_id"),
+    ("deliveries", "lane"),
+    ("deliveries_history", "lane"),
+];
+
+async fn count(world: &World, text: &str) -> i64 {
+    let raw = world.raw().await;
+    let statement = Statement::from_string(raw.get_database_backend(), text);
+    raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+async fn delete(world: &World, user: &str) -> pb::DeletePersonResponse {
+    let (tenant_id, user_id) = (TENANT.into(), user.into());
+    let request = pb::DeletePersonRequest { tenant_id, user_id, actor: None };
+    world.client.delete_person(request).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_person_is_forgotten_everywhere() {
+    for_each_database(async |world| {
+        world.client.load(&["clara"]).await;
+        let ben = pb::recipient::Target::Person(demo_person("ben"));
+        let sent = notify_targets("sent", "task.assigned", [ben]);
+        let alone = world.client.notify(sent.clone()).await.unwrap();
+        world.client.ended(TENANT, &alone.notification_id).await;
+        let preference = pb::SetPreferenceRequest {
+            tenant_id: TENANT.into(),
+            user_id: "ben".into(),
+            event_type: "task.due".into(),
+            value: pb::PreferenceValue::Off.into(),
+            actor: None,
+        };
+        world.client.set_preference(preference).await.unwrap();
+        let shared = world.client.notify(task("shared", &["ben", "clara"])).await.unwrap();
+        world.client.ended(TENANT, &shared.notification_id).await;
+        world.throttle("U0DEMOBEN", 5);
+        let queued = world.client.notify(task("queued", &["ben"])).await.unwrap();
+        world.called("chat.postMessage", 4).await;
+
+        let mut erased = delete(world, "ben").await;
+        assert!(erased.deleted);
+        // The request that Slack refused may not have been settled yet.
+        assert_eq!(erased.canceled_deliveries + erased.in_flight_deliveries, 1);
+        let ended = world.client.ended(TENANT, &queued.notification_id).await;
+        assert_eq!(ended[0].state(), DeliveryState::Canceled);
+        if erased.in_flight_deliveries > 0 {
+            erased = delete(world, "ben").await;
+        }
+        assert!(erased.erased_deliveries > 0);
+        for (table, column) in ROWS {
+            let text =
+                format!("SELECT COUNT(*) FROM {table} WHERE {column} IN ('ben', 'U0DEMOBEN')");
+            assert_eq!(count(world, &text).await, 0, "{table}.{column}");
+        }
+        let content = "SELECT COUNT(*) FROM deliveries WHERE user_id IS NULL \
+            AND (content IS NOT NULL OR slack_ts IS NOT NULL)";
+        assert_eq!(count(world, content).await, 0);
+        let link = format!(
+            "SELECT COUNT(*) FROM notifications WHERE link IS NOT NULL AND id = '{}'",
+            alone.notification_id
+        );
+        assert_eq!(count(world, &link).await, 0);
+        // What others share stays, and so do the counts.
+        let kept = world.client.notification(TENANT, &shared.notification_id).await.unwrap();
+        assert_eq!(kept.deliveries.len(), 2);
+        assert!(kept.deliveries.iter().all(|delivery| delivery.user_id != "ben"));
+        assert!(kept.deliveries.iter().any(|delivery| delivery.user_id == "clara"));
+        let status = world.client.person(TENANT, "ben").await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        // The fingerprint stays: the call is still known, its answer names nobody.
+        let replayed = world.client.notify(sent).await.unwrap();
+        assert_eq!(replayed.notification_id, alone.notification_id);
+        let verdict = &replayed.verdicts[0];
+        assert_eq!(verdict.member, None);
+        let recipient = pb::verdict::Recipient::UserId("deleted-person".into());
+        assert_eq!(verdict.recipient, Some(recipient));
+        let again = delete(world, "ben").await;
+        assert_eq!(again, pb::DeletePersonResponse::default());
+    })
+    .await;
+}

@@ -1,0 +1,129 @@
+//! Who may call what: each method, each role, each actor; decided before anything is looked up.
+
+use herald::rpc::{CallerConfig, RoleConfig, pb};
+use tonic::Code;
+
+use crate::support::client::{Client, reason};
+use crate::support::world::{Plan, TENANT, caller};
+
+/// A caller as the tests name it, and the actor it names.
+type Who = (&'static str, Option<pb::Actor>);
+
+fn actor(user: &str, permissions: &[pb::Permission]) -> Option<pb::Actor> {
+    let permissions = permissions.iter().map(|permission| (*permission).into()).collect();
+    Some(pb::Actor { user_id: user.into(), permissions })
+}
+
+/// Calls every method of reading and administration about `ben`; for each its name and the reason
+/// why it was denied, if it was.
+async fn denials(client: &Client, actor: &Option<pb::Actor>) -> Vec<(&'static str, String)> {
+    let (tenant_id, user_id) = (TENANT.to_owned(), "ben".to_owned());
+    let notification_id = uuid::Uuid::now_v7().to_string();
+    let mut denied = Vec::new();
+    macro_rules! ask {
+        ($method:ident, $request:ident { $($field:ident $(: $value:expr)?),* }) => {
+            let request = pb::$request {
+                tenant_id: tenant_id.clone(),
+                actor: actor.clone(),
+                $($field $(: $value)?,)*
+                ..Default::default()
+            };
+            if let Err(status) = client.$method(request).await
+                && status.code() == Code::PermissionDenied
+            {
+                denied.push((stringify!($method), reason(&status)));
+            }
+        };
+    }
+    ask!(get_preferences, GetPreferencesRequest { user_id: user_id.clone() });
+    ask!(list_notifications, ListNotificationsRequest {});
+    ask!(list_notifications, ListNotificationsRequest { user_id: user_id.clone() });
+    ask!(list_people, ListPeopleRequest {});
+    ask!(delete_person, DeletePersonRequest { user_id: user_id.clone() });
+    ask!(pin_identity, PinIdentityRequest { user_id: user_id.clone(), slack_user_id: "U1".into() });
+    ask!(clear_identity, ClearIdentityRequest { user_id: user_id.clone() });
+    ask!(refresh_directory, RefreshDirectoryRequest {});
+    ask!(list_event_types, ListEventTypesRequest {});
+    ask!(cancel_notification, CancelNotificationRequest { notification_id });
+    denied
+}
+
+fn callers() -> Vec<CallerConfig> {
+    let user =
+        CallerConfig { user_id: Some("ben".into()), ..caller("user", RoleConfig::User, &[TENANT]) };
+    let backend = CallerConfig {
+        may_act_for_users: true,
+        ..caller("backend", RoleConfig::Service, &[TENANT])
+    };
+    vec![
+        caller("administrator", RoleConfig::Administrator, &[TENANT]),
+        caller("service", RoleConfig::Service, &[TENANT]),
+        caller("stranger", RoleConfig::Administrator, &["other"]),
+        user,
+        backend,
+    ]
+}
+
+#[tokio::test]
+async fn each_role_may_do_its_own() {
+    const ROLE: &str = "ROLE_NOT_ALLOWED";
+    const NOT_OWN: &str = "NOT_OWN_PROFILE";
+    const EDIT: pb::Permission = pb::Permission::EditOwnProfile;
+    let administration =
+        ["list_people", "pin_identity", "clear_identity", "refresh_directory", "list_event_types"];
+    let platform = [
+        "list_notifications",
+        "list_people",
+        "delete_person",
+        "pin_identity",
+        "clear_identity",
+        "refresh_directory",
+        "list_event_types",
+        "cancel_notification",
+    ];
+    let everything = [
+        "get_preferences",
+        "list_notifications",
+        "list_notifications",
+        "list_people",
+        "delete_person",
+        "pin_identity",
+        "clear_identity",
+        "refresh_directory",
+        "list_event_types",
+        "cancel_notification",
+    ];
+    let same = |methods: &[&'static str], reason: &str| -> Vec<(&'static str, String)> {
+        methods.iter().map(|method| (*method, reason.to_owned())).collect()
+    };
+    let mut of_another = same(&everything, ROLE);
+    of_another[0].1 = NOT_OWN.into();
+    of_another[2].1 = NOT_OWN.into();
+    let cases: Vec<(Who, Vec<(&str, String)>)> = vec![
+        (("administrator", None), Vec::new()),
+        (("service", None), same(&administration, ROLE)),
+        (("user", None), same(&platform, ROLE)),
+        (("stranger", None), same(&everything, "TENANT_NOT_ALLOWED")),
+        (("service", actor("ben", &[EDIT])), same(&everything, "ACTOR_NOT_ALLOWED")),
+        (("backend", actor("ben", &[EDIT])), same(&platform, ROLE)),
+        (("backend", actor("clara", &[EDIT])), of_another),
+        (("backend", actor("clara", &[pb::Permission::Administer])), Vec::new()),
+    ];
+    let plan = Plan { callers: callers(), ready: false, ..Plan::default() };
+    plan.run(async |world| {
+        for ((key, actor), expected) in &cases {
+            let client = world.client(0, Some(key)).await;
+            assert_eq!(&denials(&client, actor).await, expected, "{key} {actor:?}");
+        }
+        // The streams too.
+        for (key, expected) in [("user", "ROLE_NOT_ALLOWED"), ("stranger", "TENANT_NOT_ALLOWED")] {
+            let client = world.client(0, Some(key)).await;
+            let status = client.watch_deliveries(TENANT, None).await.unwrap_err();
+            assert_eq!(reason(&status), expected);
+            let id = uuid::Uuid::now_v7().to_string();
+            let status = client.watch_notification(TENANT, &id).await.unwrap_err();
+            assert_eq!(reason(&status), expected);
+        }
+    })
+    .await;
+}
