@@ -83,6 +83,18 @@ impl Caller {
 }
 
 impl Acting {
+    /// What spans people (feeds, lists, canceling, erasing): the platform itself, or an
+    /// administrator. An actor without that permission may not, whoever calls.
+    pub fn may_operate(&self) -> Result<(), Error> {
+        match self {
+            Self::Service | Self::Administrator => Ok(()),
+            Self::User { .. } => Err(Error::denied(
+                "ROLE_NOT_ALLOWED",
+                "only a service or an administrator may do this",
+            )),
+        }
+    }
+
     /// Reading about one person: the platform, an administrator, or that person.
     pub fn may_read(&self, person: &UserId) -> Result<(), Error> {
         match self {

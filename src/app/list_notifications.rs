@@ -15,7 +15,7 @@ impl App {
         let acting = call.acting()?;
         match &filter.user {
             Some(person) => acting.may_read(person)?,
-            None => acting.may_notify()?,
+            None => acting.may_operate()?,
         }
         Ok(self.store.list_notifications(&call.tenant, filter, after, limit).await?)
     }

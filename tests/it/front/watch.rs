@@ -146,7 +146,7 @@ async fn a_position_that_is_not_there_is_refused_with_the_one_that_is() {
 #[tokio::test]
 async fn a_drain_ends_streams_so_that_clients_resume() {
     for_each_database(async |world| {
-        let settings = world.settings(&[]);
+        let settings = world.settings();
         let leaving = crate::support::world::Replica::start(settings).await;
         let client = world.client_at(leaving.rpc).await;
         let mut stream = client.watch_deliveries(TENANT, None).await.unwrap();
