@@ -1,11 +1,17 @@
 //! Order, pace, limits, dead tokens, stopping.
 
+use std::time::Duration;
+
 use herald::domain::delivery::State;
 use herald::sandbox::{Fault, FaultKind};
 use herald::store::InstallationState;
 
 use super::{SCOPES, SECOND, World, connect, worlds};
 use crate::support::store::test_stores;
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap()
+}
 
 fn throttled(seconds: u32) -> FaultKind {
     let retry_after = Some(seconds.to_string());
@@ -27,7 +33,7 @@ async fn a_lane_keeps_its_order_and_its_pace() {
         assert_eq!(world.texts(), expected);
         let posts = world.posts();
         let took = posts[19].started_at_micros - posts[0].started_at_micros;
-        assert!(took >= (SECOND * (COUNT - 1)).as_micros() as i64, "{took} µs");
+        assert!(took >= micros(SECOND * (COUNT - 1)), "{took} µs");
         running.drain().await;
     }
 }
@@ -48,7 +54,7 @@ async fn one_message_a_second_and_no_faster() {
         assert_eq!(world.ended(last.unwrap()).await.state, State::Sent);
         let posts = world.posts();
         let took = posts[5].started_at_micros - posts[0].started_at_micros;
-        assert!(took >= (second * (COUNT - 2)).as_micros() as i64, "{took} µs");
+        assert!(took >= micros(second * (COUNT - 2)), "{took} µs");
         running.drain().await;
     }
 }
@@ -69,7 +75,7 @@ async fn a_429_is_waited_out_and_costs_no_attempt() {
         assert_eq!(world.texts(), ["one", "two"]);
         let posts = world.posts();
         let waited = posts[1].started_at_micros - posts[0].ended_at_micros;
-        assert!(waited >= (SECOND * 7).as_micros() as i64, "{waited} µs");
+        assert!(waited >= micros(SECOND * 7), "{waited} µs");
         running.drain().await;
     }
 }
@@ -87,7 +93,7 @@ async fn a_429_to_one_pauses_posting_to_all_of_the_workspace() {
         assert_eq!(world.ended(second).await.state, State::Sent);
         let posts = world.posts();
         let waited = posts[1].started_at_micros - posts[0].ended_at_micros;
-        assert!(waited >= (SECOND * 100).as_micros() as i64, "{waited} µs");
+        assert!(waited >= micros(SECOND * 100), "{waited} µs");
         running.drain().await;
     }
 }
