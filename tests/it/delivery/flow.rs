@@ -1,5 +1,7 @@
 //! Order, pace, limits, dead tokens, stopping.
 
+use std::time::Duration;
+
 use herald::domain::delivery::State;
 use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};
@@ -49,7 +51,7 @@ async fn one_message_a_second_and_no_faster() {
         assert_eq!(world.ended(last.unwrap()).await.state, State::Sent);
         let posts = world.posts();
         let took = posts[5].started_at_micros - posts[0].started_at_micros;
-        assert!(took >= (second * (COUNT - 2)).as_micros() as i64, "{took} µs");
+        assert!(took >= micros(second * (COUNT - 2)), "{took} µs");
         running.drain().await;
     }
 }

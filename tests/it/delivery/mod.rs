@@ -113,7 +113,7 @@ impl World {
     /// Another replica, with connections and caches of its own.
     async fn replica(&self) -> Running {
         let store = self.store.replica().await;
-        let (workspaces, directory) = upper(&store, &self.sandbox);
+        let (workspaces, directory) = upper(&store, &self.sandbox, SCALE);
         run(store, workspaces, directory, &Config::default())
     }
 

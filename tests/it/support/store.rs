@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use herald::domain::secret::Secret;
 use herald::store::{Backend, Config, Store};
@@ -12,6 +13,9 @@ use tempfile::TempDir;
 const VARIABLE: &str = "HERALD_TEST_POSTGRES";
 /// 32 bytes; any.
 pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// For a connection: a machine that is busy with other tests may need more than the default 5 s.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A migrated store of its own, with what is needed to open it once more.
 pub(crate) struct TestStore {
@@ -70,7 +74,8 @@ fn server() -> Option<String> {
 
 fn sqlite_config() -> (Config, TempDir) {
     let dir = TempDir::new().unwrap();
-    (Config { data_dir: dir.path().to_owned(), ..Config::default() }, dir)
+    let data_dir = dir.path().to_owned();
+    (Config { data_dir, acquire_timeout: PATIENCE, ..Config::default() }, dir)
 }
 
 async fn postgres_config(server: &str) -> (Config, TempDir) {
@@ -86,8 +91,7 @@ async fn postgres_config(server: &str) -> (Config, TempDir) {
         url: Some(Secret::new(url.as_str())),
         key: Some(Secret::new(KEY)),
         max_connections: 8,
-        // A busy machine is no fault.
-        acquire_timeout: std::time::Duration::from_secs(60),
+        acquire_timeout: PATIENCE,
         ..Config::default()
     };
     (config, TempDir::new().unwrap())
