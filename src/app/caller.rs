@@ -83,6 +83,18 @@ impl Caller {
 }
 
 impl Acting {
+    /// What concerns a whole tenant at run time: lists, the feed, canceling, forgetting a person.
+    /// The platform itself or an administrator; not a user on whose behalf it calls.
+    pub fn may_operate(&self) -> Result<(), Error> {
+        match self {
+            Self::Service | Self::Administrator => Ok(()),
+            Self::User { .. } => Err(Error::denied(
+                "ROLE_NOT_ALLOWED",
+                "only a service on its own behalf or an administrator may do this",
+            )),
+        }
+    }
+
     /// Reading about one person: the platform, an administrator, or that person.
     pub fn may_read(&self, person: &UserId) -> Result<(), Error> {
         match self {

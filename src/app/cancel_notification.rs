@@ -11,7 +11,7 @@ impl App {
         call: &Call,
         id: NotificationId,
     ) -> Result<(Canceled, NotificationRecord), Error> {
-        call.acting()?.may_notify()?;
+        call.acting()?.may_operate()?;
         let met = self.store.cancel_notification(&call.tenant, id).await?;
         let met = met.ok_or(Error::NotFound("notification"))?;
         Ok((met, self.get_notification(call, id).await?))

@@ -12,7 +12,7 @@ impl App {
     /// Cancels what is queued and erases what was written about them. Safe to repeat; somebody never
     /// heard of is no error, so that nothing can be probed.
     pub async fn delete_person(&self, call: &Call, user: UserId) -> Result<Erased, Error> {
-        call.acting()?.may_notify()?;
+        call.acting()?.may_operate()?;
         Ok(self.store.erase_person(&call.tenant, &user, redact).await?)
     }
 }

@@ -36,7 +36,7 @@ impl App {
     /// The feed after a number; `None`: from now on. [`Error::OutOfRange`] where retention removed
     /// what follows, and for a number that was not given yet.
     pub async fn watch_deliveries(&self, call: &Call, after: Option<i64>) -> Result<Feed, Error> {
-        call.acting()?.may_notify()?;
+        call.acting()?.may_operate()?;
         if !self.store.tenant_exists(&call.tenant).await? {
             return Err(Error::NotFound("tenant"));
         }
