@@ -83,14 +83,14 @@ impl Caller {
 }
 
 impl Acting {
-    /// What spans people (feeds, lists, canceling, erasing): the platform itself, or an
-    /// administrator. An actor without that permission may not, whoever calls.
+    /// What concerns a whole tenant at run time: lists, the feed, canceling, forgetting a person.
+    /// The platform itself or an administrator; not a user on whose behalf it calls.
     pub fn may_operate(&self) -> Result<(), Error> {
         match self {
             Self::Service | Self::Administrator => Ok(()),
             Self::User { .. } => Err(Error::denied(
                 "ROLE_NOT_ALLOWED",
-                "only a service or an administrator may do this",
+                "only a service on its own behalf or an administrator may do this",
             )),
         }
     }

@@ -12,10 +12,9 @@ impl App {
         after: Option<NotificationPosition>,
         limit: u32,
     ) -> Result<NotificationPage, Error> {
-        let acting = call.acting()?;
         match &filter.user {
-            Some(person) => acting.may_read(person)?,
-            None => acting.may_operate()?,
+            Some(person) => call.acting()?.may_read(person)?,
+            None => call.acting()?.may_operate()?,
         }
         Ok(self.store.list_notifications(&call.tenant, filter, after, limit).await?)
     }

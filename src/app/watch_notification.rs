@@ -42,7 +42,7 @@ impl App {
         call: &Call,
         id: NotificationId,
     ) -> Result<NotificationWatch, Error> {
-        call.acting()?.may_operate()?;
+        call.may_notify()?;
         let news = self.news();
         // Before the notification: a change between the two is read twice rather than never.
         let after = self.store.feed_extent(&call.tenant).await?.head;
