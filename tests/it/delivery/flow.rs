@@ -1,7 +1,5 @@
 //! Order, pace, limits, dead tokens, stopping.
 
-use std::time::Duration;
-
 use herald::domain::delivery::State;
 use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};

@@ -32,8 +32,13 @@ async fn what_was_not_sent_is_canceled_and_never_sent() {
         // The refused request may not have been settled yet.
         assert_eq!(met.canceled_deliveries + met.in_flight_deliveries, 1);
         world.sandbox.clear_faults();
-        let mut states: Vec<_> =
-            world.client.ended(TENANT, &id).await.iter().map(|d| d.state()).collect();
+        let mut states: Vec<_> = world
+            .client
+            .ended(TENANT, &id)
+            .await
+            .iter()
+            .map(herald::rpc::pb::Delivery::state)
+            .collect();
         states.sort_unstable();
         assert_eq!(states, [DeliveryState::Sent, DeliveryState::Canceled]);
         let again = cancel(world, TENANT, &id).await.unwrap();
