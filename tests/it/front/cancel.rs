@@ -1,6 +1,6 @@
 //! CancelNotification: what waits is canceled, what is being sent says so.
 
-use herald::rpc::pb::{CancelNotificationRequest, CancelNotificationResponse, DeliveryState};
+use herald::rpc::pb::{self, CancelNotificationRequest, CancelNotificationResponse, DeliveryState};
 use tonic::{Code, Status};
 
 use crate::support::client::task;
@@ -32,13 +32,8 @@ async fn what_was_not_sent_is_canceled_and_never_sent() {
         // The refused request may not have been settled yet.
         assert_eq!(met.canceled_deliveries + met.in_flight_deliveries, 1);
         world.sandbox.clear_faults();
-        let mut states: Vec<_> = world
-            .client
-            .ended(TENANT, &id)
-            .await
-            .iter()
-            .map(herald::rpc::pb::Delivery::state)
-            .collect();
+        let mut states: Vec<_> =
+            world.client.ended(TENANT, &id).await.iter().map(pb::Delivery::state).collect();
         states.sort_unstable();
         assert_eq!(states, [DeliveryState::Sent, DeliveryState::Canceled]);
         let again = cancel(world, TENANT, &id).await.unwrap();

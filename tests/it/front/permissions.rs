@@ -16,13 +16,13 @@ fn actor(user: &str, permissions: &[pb::Permission]) -> pb::Actor {
 
 /// Calls every method of reading and administration about `ben`; for each its name and the reason
 /// why it was denied, if it was.
+#[expect(clippy::needless_update, reason = "one macro for requests of every shape")]
 async fn denials(client: &Client, actor: Option<&pb::Actor>) -> Vec<(&'static str, String)> {
     let (tenant_id, user_id) = (TENANT.to_owned(), "ben".to_owned());
     let notification_id = uuid::Uuid::now_v7().to_string();
     let mut denied = Vec::new();
     macro_rules! ask {
         ($method:ident, $request:ident { $($field:ident $(: $value:expr)?),* }) => {
-            #[allow(clippy::needless_update, reason = "some requests have more fields than others")]
             let request = pb::$request {
                 tenant_id: tenant_id.clone(),
                 actor: actor.cloned(),
