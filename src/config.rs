@@ -9,6 +9,7 @@
 //! client id looks like a number), and read as a TOML value where it is not.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use figment::error::Kind;
 use figment::providers::{Format as _, Serialized, Toml};
@@ -128,6 +129,11 @@ impl Settings {
         self.slack.validate().map_err(|error| wrong("slack", error.to_string()))?;
         self.directory.validate().map_err(|sentence| wrong("directory", sentence))?;
         self.delivery.validate().map_err(|sentence| wrong("delivery", sentence))?;
+        // A request must end within the lease under which it began (invariant I7).
+        if Duration::from_secs(self.delivery.lease_seconds) < 2 * self.slack.request_timeout {
+            let sentence = "lease_seconds must be at least twice slack.request_timeout";
+            return Err(wrong("delivery", sentence.into()));
+        }
         self.otlp.validate().map_err(|sentence| wrong("otlp", sentence))?;
         if self.process.grace_seconds > 24 * 3600 {
             return Err(wrong("process", "grace_seconds must be at most a day".into()));

@@ -1,6 +1,7 @@
 //! Deliveries that were accepted before it was known which member they are for: resolved and
 //! rendered once the member list is there, by the same rules as in Notify, and put into their lane.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -52,8 +53,19 @@ impl Delivery {
         let timing = &self.inner.timing;
         let claimed = self.inner.store.claim_resolving(BATCH, timing.lease).await?;
         let full = claimed.len() == BATCH as usize;
-        futures_util::stream::iter(claimed)
-            .for_each_concurrent(AT_ONCE, |resolving| self.resolve_one(resolving))
+        // One person's messages one after the other, in the order of their acceptance.
+        let mut people: BTreeMap<_, Vec<Resolving>> = BTreeMap::new();
+        for resolving in claimed {
+            let person = (resolving.tenant.clone(), resolving.user.clone());
+            people.entry(person).or_default().push(resolving);
+        }
+        futures_util::stream::iter(people.into_values())
+            .for_each_concurrent(AT_ONCE, |mut theirs| async move {
+                theirs.sort_by_key(|resolving| (resolving.created_at, resolving.delivery));
+                for resolving in theirs {
+                    self.resolve_one(resolving).await;
+                }
+            })
             .await;
         Ok(if full { Duration::ZERO } else { timing.poll })
     }

@@ -90,13 +90,15 @@ impl Delivery {
         if stop.is_cancelled() {
             return store.release(claim, Duration::ZERO).await.map(drop);
         }
-        let Some(mut head) = store.head(claim).await? else { return Ok(()) };
+        let Some(head) = store.head(claim).await? else { return Ok(()) };
         if head.state == State::Sending {
             match store.recover(claim, head.delivery).await? {
                 RecoverOutcome::Unknown => {
                     self.inner.metrics.deliveries(State::Unknown.code(), 1);
-                    let Some(again) = store.head(claim).await? else { return Ok(()) };
-                    head = again;
+                    // The request may have ended with the lease, and Slack has 30 s from then: the
+                    // looks count from now on, as they do after an answer that was lost.
+                    let first = self.inner.timing.policy.probe_after[0];
+                    return store.release(claim, first).await.map(drop);
                 }
                 RecoverOutcome::Parked => {
                     self.ended(claim, head.delivery, State::Parked, Some(Failure::Crashed), None);

@@ -57,6 +57,7 @@ reasons! {
         PreferenceAll = "preference_all_off", "The person turned Slack messages off.";
         PreferenceType = "preference_type_off", "The person turned this kind of Slack message off.";
         OptIn = "opt_in", "This tenant sends only to people who opted in, and this person has not.";
+        SameMember = "same_member", "Another recipient of the same notification is the same Slack member, who gets one message.";
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn suppression(by: Suppression) -> pb::SuppressionReason {
         Suppression::PreferenceAll => pb::SuppressionReason::PreferenceAll,
         Suppression::PreferenceType => pb::SuppressionReason::PreferenceType,
         Suppression::OptIn => pb::SuppressionReason::OptIn,
+        Suppression::SameMember => pb::SuppressionReason::SameMember,
     }
 }
 

@@ -19,6 +19,7 @@ use super::{Error, Store};
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
 };
+use crate::domain::reason::Suppression;
 use crate::domain::settings::Identity;
 use crate::domain::time::{Timestamp, micros};
 
@@ -128,15 +129,15 @@ impl Store {
         let settled = self
             .transaction(|tx| scoped(self.resolve_within(tx, token, delivery, resolved, prepared)))
             .await?;
-        match resolved {
-            Resolved::Lane { .. } if settled => {
+        match settled {
+            Some("pending") => {
                 self.wake();
                 self.changed();
             }
-            Resolved::End(_) if settled => self.delivery_ended(delivery),
-            _ => {}
+            Some("resolving") | None => {}
+            Some(_) => self.delivery_ended(delivery),
         }
-        Ok(settled)
+        Ok(settled.is_some())
     }
 
     /// `None`: there is no such delivery.
@@ -169,17 +170,25 @@ impl Store {
         delivery: DeliveryId,
         resolved: &Resolved,
         prepared: &Prepared,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<&'static str>, Error> {
         const LOCK: &str = "SELECT {now} FROM deliveries \
             WHERE id = $1 AND state = 'resolving' AND lease_token = $2 {for_update}";
         const WRITE: &str = "UPDATE deliveries SET state = $2, reason = $3, due_at = $4, \
             content = COALESCE($5, content), updated_at = $6, lease_token = NULL WHERE id = $1";
         let id = delivery.to_string();
         let Some(row) = sql::one(tx, LOCK, params![id.as_str(), token.to_string()]).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         let now = Timestamp(row.get(0)?);
+        let twin = match resolved {
+            Resolved::Lane { installation, lane, .. } => {
+                has_twin(tx, &prepared.tenant, &id, *installation, lane).await?
+            }
+            Resolved::End(_) | Resolved::Again { .. } => false,
+        };
+        let same = End::Suppressed(Suppression::SameMember);
         let (state, reason, due) = match resolved {
+            Resolved::Lane { .. } if twin => (same.state().code(), same.reason(), now),
             Resolved::Lane { .. } => ("pending", None, now),
             Resolved::End(end) => (end.state().code(), end.reason(), now),
             Resolved::Again { after } => ("resolving", None, now.plus(*after)),
@@ -191,9 +200,11 @@ impl Store {
             if let (Some(identity), Some(user)) = (identity, &prepared.user) {
                 store_identity_in(tx, &prepared.keys, &prepared.tenant, user, identity).await?;
             }
-            self.move_to(tx, &id, *installation, lane, now).await?;
+            if !twin {
+                self.move_to(tx, &id, *installation, lane, now).await?;
+            }
         }
-        Ok(true)
+        Ok(Some(state))
     }
 
     /// As [`Store::content_of`]; `None` where the row is damaged: one such row must not hold back
@@ -227,6 +238,28 @@ impl Store {
         let link: Option<Vec<u8>> = row.get(1)?;
         Ok((data, self.open_link(tenant, &id, link.as_deref()).await?))
     }
+}
+
+/// Whether another recipient of the same notification turned out to be this member before: they get
+/// one message (design.md section 8). Locks the lane first, so that of two that are resolved at the
+/// same time the later sees the earlier.
+async fn has_twin(
+    tx: &Tx,
+    tenant: &TenantId,
+    delivery: &str,
+    installation: InstallationId,
+    lane: &str,
+) -> Result<bool, Error> {
+    const LOCK: &str = "INSERT INTO lanes (installation, lane) VALUES ($1, $2) \
+        ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane";
+    const TWIN: &str = "SELECT 1 FROM deliveries WHERE tenant = $1 AND notification = \
+        (SELECT notification FROM deliveries WHERE id = $2) AND id <> $2 AND user_id IS NOT NULL \
+        AND installation = $3 AND lane = $4 \
+        AND state IN ('pending', 'sending', 'unknown', 'sent') LIMIT 1";
+    let installation = installation.to_string();
+    sql::execute(tx, LOCK, params![installation.as_str(), lane]).await?;
+    let values = params![tenant.as_str(), delivery, installation.as_str(), lane];
+    Ok(sql::one(tx, TWIN, values).await?.is_some())
 }
 
 fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving, Error> {

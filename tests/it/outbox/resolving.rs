@@ -5,7 +5,7 @@ use herald::domain::ids::{SlackUserId, UserId};
 use herald::domain::reason::NoMatch;
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accept, End, Resolved, Target};
+use herald::store::{Accept, End, NewDelivery, Resolved, Target};
 use sea_orm::ConnectionTrait as _;
 
 use super::{HOUR, LEASE, call, delivered, delivery, head, installation, post, record, sending};
@@ -52,6 +52,41 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
         let user = UserId::parse("someone").unwrap();
         let stored = store.person(&tenant(), &user).await.unwrap().unwrap().identity.unwrap();
         assert_eq!(stored.slack_user_id.as_str(), "U1");
+    }
+}
+
+/// Two recipients of one notification are resolved at the same time, by two workers, and are one
+/// member: who comes second gets no message of their own (design.md section 8).
+#[tokio::test(flavor = "multi_thread")]
+async fn two_recipients_who_are_one_member_get_one_message() {
+    for store in test_stores().await {
+        for round in 0..10 {
+            let mut call = unresolved(&format!("r{round}"));
+            call.deliveries.push(NewDelivery {
+                user: Some(UserId::parse("someone else").unwrap()),
+                content: None,
+                ..delivery(Target::Resolving)
+            });
+            store.accept(call).await.unwrap();
+            let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+            let lane = Resolved::Lane {
+                installation: installation(),
+                lane: "U1".into(),
+                content: Some(b"rendered".to_vec()),
+                identity: None,
+            };
+            let (one, two) = (&claimed[0], &claimed[1]);
+            let (first, second) = tokio::join!(
+                store.settle_resolving(one.token, one.delivery, &lane),
+                store.settle_resolving(two.token, two.delivery, &lane),
+            );
+            assert!(first.unwrap() && second.unwrap());
+            let (one, two) =
+                (record(&store, one.delivery).await, record(&store, two.delivery).await);
+            let (sent, twin) = if one.state == State::Pending { (one, two) } else { (two, one) };
+            assert_eq!((sent.state, twin.state), (State::Pending, State::Suppressed));
+            assert_eq!(twin.reason.as_deref(), Some("same_member"));
+        }
     }
 }
 
