@@ -40,7 +40,7 @@ pub struct Config {
     /// readable. Default `600`.
     pub archive_after_seconds: u64,
     /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was away for
-    /// longer is told so. Default 14.
+    /// longer is told so. Default `14`.
     pub feed_days: u32,
 }
 
