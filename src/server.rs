@@ -70,6 +70,7 @@ struct Parts {
     /// OAuth exchanges under way.
     exchanges: TaskTracker,
     store: Store,
+    exposition: Exposition,
     lame_duck: Duration,
     grace: Duration,
 }
@@ -127,7 +128,7 @@ impl Server {
         let state = http::State {
             app: app.clone(),
             readiness: ready,
-            exposition,
+            exposition: exposition.clone(),
             tasks: exchanges.clone(),
         };
         let server = rpc::Server::new(app, Arc::new(callers), metrics, &settings.rpc);
@@ -156,6 +157,7 @@ impl Server {
             health_task,
             exchanges,
             store,
+            exposition,
             lame_duck: Duration::from_secs(settings.process.lame_duck_seconds),
             grace: Duration::from_secs(settings.process.grace_seconds),
         };
@@ -197,9 +199,14 @@ impl Parts {
         self.tasks.shutdown().await;
         self.end.cancel();
         self.health_task.shutdown().await;
-        // A database that hangs must not hold the process.
-        if tokio::time::timeout(CLOSING, self.store.close()).await.is_err() {
+        // Neither a database nor a collector that hangs must hold the process.
+        let closing = tokio::time::timeout(CLOSING, self.store.close());
+        let (closed, sent) = tokio::join!(closing, self.exposition.shutdown());
+        if closed.is_err() {
             tracing::warn!("the database did not let go of its connections in time");
+        }
+        if let Err(error) = sent {
+            tracing::warn!(%error, "the last metrics were not sent");
         }
         tracing::info!("stopped");
     }

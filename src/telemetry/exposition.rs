@@ -64,9 +64,21 @@ impl Exposition {
         prometheus::TEXT_FORMAT
     }
 
-    /// Stops collecting; at the end of the process.
-    pub fn shutdown(&self) -> Result<(), Error> {
-        self.provider.shutdown().map_err(|error| Error::Metrics(error.to_string()))
+    /// Sends the collector what it does not have yet, and stops collecting; at the end of the
+    /// process. Takes a few seconds at the most: a collector that is away costs these metrics.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let provider = self.provider.clone();
+        // It blocks. A thread of its own, as the runtime would wait for one of its own at its end.
+        std::thread::Builder::new()
+            .name("metrics-shutdown".into())
+            .spawn(move || done.send(provider.shutdown()))
+            .map_err(|error| Error::Metrics(error.to_string()))?;
+        match tokio::time::timeout(traces::FLUSH_TIMEOUT, ended).await {
+            Ok(Ok(result)) => result.map_err(|error| Error::Metrics(error.to_string())),
+            Ok(Err(_)) => Err(Error::Metrics("the shutdown panicked".into())),
+            Err(_) => Err(Error::Metrics("the collector did not take them in time".into())),
+        }
     }
 }
 

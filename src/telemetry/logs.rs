@@ -56,14 +56,16 @@ impl Default for Config {
     }
 }
 
-/// Keeps traces going; what is still queued is sent when it is dropped.
+/// Keeps traces going; what is still queued is sent when it is dropped, which takes a few seconds at
+/// the most: a collector that is away does not hold the process.
 #[must_use = "dropping it ends the traces"]
 #[derive(Debug)]
 pub struct Tracing(Option<SdkTracerProvider>);
 
 impl Drop for Tracing {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.as_ref().map(SdkTracerProvider::shutdown) {
+        let Some(provider) = &self.0 else { return };
+        if let Err(error) = provider.shutdown_with_timeout(traces::FLUSH_TIMEOUT) {
             tracing::warn!(%error, "the last traces were not sent");
         }
     }

@@ -58,6 +58,9 @@ impl Config {
 /// How long one export may take.
 pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the end of the process may wait for the last metrics, and again for the last spans.
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// What every export says about this process.
 pub(super) fn resource() -> Resource {
     Resource::builder().with_service_name("herald").build()

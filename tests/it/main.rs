@@ -16,3 +16,4 @@ mod store_directory;
 mod store_foundation;
 mod store_people;
 mod support;
+mod telemetry;

@@ -30,10 +30,12 @@ const SCALE: f64 = 0.01;
 const TENANT: &str = "acme";
 
 /// A database and a Slack, where processes come and go.
-struct Site {
-    sandbox: Sandbox,
+pub(crate) struct Site {
+    pub(crate) sandbox: Sandbox,
     store: Config,
     people: usize,
+    /// Settings on top of the usual ones.
+    pub(crate) more: Vec<String>,
     /// Holds the SQLite file.
     _dir: TempDir,
 }
@@ -47,7 +49,7 @@ async fn sites(people: usize) -> Vec<Site> {
     sites
 }
 
-async fn site_on(postgres: bool, people: usize) -> Option<Site> {
+pub(crate) async fn site_on(postgres: bool, people: usize) -> Option<Site> {
     let mut configs = test_configs().await.into_iter();
     let (store, dir) = configs.find(|(store, _)| store.url.is_some() == postgres)?;
     Some(Site::new(store, dir, people).await)
@@ -64,7 +66,7 @@ impl Site {
         })
         .await
         .unwrap();
-        let site = Self { sandbox, store, people, _dir: dir };
+        let site = Self { sandbox, store, people, more: Vec::new(), _dir: dir };
         if site.is_postgres() {
             migrate(&site.settings());
         }
@@ -100,6 +102,7 @@ impl Site {
             settings.push(format!("store.url={}", url.expose()));
             settings.push(format!("store.key={}", key.expose()));
         }
+        settings.extend_from_slice(&self.more);
         settings
     }
 
@@ -108,7 +111,7 @@ impl Site {
     }
 
     /// A first process, with a tenant that may send to everybody.
-    async fn start_connected(&self) -> Herald {
+    pub(crate) async fn start_connected(&self) -> Herald {
         let herald = self.start().await;
         // Where another test was first, theirs serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -161,20 +164,20 @@ fn member(number: usize) -> serde_json::Value {
     })
 }
 
-fn member_id(number: usize) -> String {
+pub(crate) fn member_id(number: usize) -> String {
     format!("U{number:03}")
 }
 
-fn person(number: usize) -> String {
+pub(crate) fn person(number: usize) -> String {
     format!("person-{number}")
 }
 
-fn email(number: usize) -> String {
+pub(crate) fn email(number: usize) -> String {
     format!("person{number}@example.com")
 }
 
 /// Message `number` to the first `people` persons.
-fn message(number: usize, people: usize) -> pb::NotifyRequest {
+pub(crate) fn message(number: usize, people: usize) -> pb::NotifyRequest {
     let task = format!("No {number:03}.");
     let data = json!({ "task": { "name": task }, "due_at": "2026-11-27T16:00:00Z" });
     let recipients = (0..people).map(|number| pb::Recipient {
@@ -191,7 +194,7 @@ fn message(number: usize, people: usize) -> pb::NotifyRequest {
     }
 }
 
-fn service(channel: Channel) -> HeraldServiceClient<Channel> {
+pub(crate) fn service(channel: Channel) -> HeraldServiceClient<Channel> {
     HeraldServiceClient::new(channel)
 }
 
@@ -220,7 +223,7 @@ async fn deliveries(channel: Channel, notification: &str) -> Vec<pb::Delivery> {
 }
 
 /// Waits until each of the notifications reached every addressee.
-async fn all_sent(channel: &Channel, notifications: &[String]) {
+pub(crate) async fn all_sent(channel: &Channel, notifications: &[String]) {
     for notification in notifications {
         let deliveries = until("every delivery ends", async || {
             let deliveries = deliveries(channel.clone(), notification).await;
