@@ -68,9 +68,7 @@ impl Server {
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<Response<A>, Status> {
         let started = Instant::now();
-        let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);
-        let parent = request.metadata().get("traceparent").and_then(|text| text.to_str().ok());
-        telemetry::continue_from(&span, parent);
+        let span = span(method, request.metadata());
         let result = self.answer(request, handle).instrument(span.clone()).await;
         let code = code_name(result.as_ref().err().map_or(Code::Ok, Status::code));
         span.record("code", code);
@@ -121,6 +119,14 @@ impl Inbound {
             _ => Err(Error::invalid("request", "is incomplete")),
         }
     }
+}
+
+/// The span of a call, in the caller's trace where it names one.
+pub(super) fn span(method: &'static str, metadata: &MetadataMap) -> tracing::Span {
+    let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);
+    let parent = metadata.get("traceparent").and_then(|text| text.to_str().ok());
+    telemetry::continue_from(&span, parent);
+    span
 }
 
 /// The caller's deadline from `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2).

@@ -8,8 +8,9 @@ use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request, Response, Status};
+use tracing::Instrument as _;
 
-use super::call::{Inbound, Server, code_name, timeout};
+use super::call::{Inbound, Server, code_name, span, timeout};
 use super::{encode_records, pb, status};
 use crate::app::Error;
 use crate::app::watch_deliveries::Feed;
@@ -67,7 +68,11 @@ impl Server {
         let until = timeout(request.metadata()).map(|left| tokio::time::Instant::now() + left);
         let permit = std::sync::Arc::clone(&self.watches).try_acquire_owned();
         let opened = match permit {
-            Ok(permit) => self.answer(request, open).await.map(|source| (source, permit)),
+            Ok(permit) => {
+                let span = span(method, request.metadata());
+                let opened = self.answer(request, open).instrument(span).await;
+                opened.map(|source| (source, permit))
+            }
             Err(_) => Err(status::overloaded()),
         };
         let (source, permit) = match opened {

@@ -19,6 +19,7 @@ const KEPT_QUIET: &[(&str, Level)] = &[
     ("h2", Level::INFO),
     ("hyper", Level::INFO),
     ("hyper_util", Level::INFO),
+    ("opentelemetry_sdk", Level::WARN),
     ("reqwest", Level::INFO),
     ("rustls", Level::INFO),
     ("sea_orm", Level::WARN),
