@@ -6,6 +6,7 @@ mod admin;
 mod http;
 mod notify;
 mod questions;
+mod reads;
 mod settings;
 
 use std::collections::BTreeMap;
