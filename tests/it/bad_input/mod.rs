@@ -8,6 +8,7 @@ mod notify;
 mod questions;
 mod reads;
 mod settings;
+mod templates;
 
 use std::collections::BTreeMap;
 
