@@ -19,6 +19,19 @@ use tonic_types::StatusExt as _;
 
 use crate::support::world::World;
 
+/// What the documents say of this suite.
+#[test]
+fn there_are_as_many_cases_as_the_documents_say() {
+    let cases = admin::CASES
+        + http::CASES
+        + notify::CASES
+        + questions::CASES
+        + reads::CASES
+        + settings::CASES
+        + templates::CASES;
+    assert!(cases >= 150, "{cases}");
+}
+
 /// A field and what is wrong with it.
 pub(super) type Problem = (&'static str, &'static str);
 
