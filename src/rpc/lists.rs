@@ -29,6 +29,11 @@ impl Server {
             before: fields.time("created_before", message.created_before),
             ..NotificationFilter::default()
         };
+        if let (Some(from), Some(before)) = (filter.from, filter.before)
+            && before <= from
+        {
+            fields.bad("created_before", "must be later than created_from");
+        }
         if !message.user_id.is_empty() {
             filter.user = fields.user("user_id", message.user_id);
         }

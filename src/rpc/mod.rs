@@ -1,7 +1,7 @@
 //! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
 //!
 //! Reading order: `call` (what every call goes through), `callers`, `decode`, `herald_service`,
-//! `admin_service`, `encode`, `watch`, `page`, `status`, `serve`.
+//! `admin_service`, `encode`, `watch`, `page`, `status`, `wire`, `serve`.
 
 mod admin_service;
 mod call;
@@ -19,6 +19,7 @@ mod sentences;
 mod serve;
 mod status;
 mod watch;
+mod wire;
 
 pub use call::Server;
 pub use callers::{CallerConfig, Callers, RoleConfig};

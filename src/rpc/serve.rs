@@ -9,10 +9,11 @@ use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_health::server::HealthReporter;
+use tower::util::MapResponseLayer;
 
 use super::pb::admin_service_server::AdminServiceServer;
 use super::pb::herald_service_server::HeraldServiceServer;
-use super::{Server, pb};
+use super::{Server, pb, wire};
 
 /// What health says, for the empty name and each service. Starts as NOT_SERVING: tonic-health's
 /// own start is SERVING, and a probe would pass before anything works (lessons.md).
@@ -61,6 +62,7 @@ pub async fn serve(
     let herald = HeraldServiceServer::new(server.clone()).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(server).max_decoding_message_size(limit);
     let mut routes = Routes::builder();
+    let health = health.max_decoding_message_size(limit);
     routes.add_service(herald).add_service(admin).add_service(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -78,6 +80,7 @@ pub async fn serve(
         }
     }
     builder()
+        .layer(MapResponseLayer::new(move |answer| wire::explained(answer, limit)))
         .add_routes(routes.routes())
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
         .await

@@ -45,6 +45,9 @@ impl Problem {
             (ErrorKind::SyntaxError | ErrorKind::InvalidOperation, Some(detail)) => {
                 detail.to_owned()
             }
+            (ErrorKind::UnknownFilter | ErrorKind::UnknownTest, Some(detail)) => detail.to_owned(),
+            (ErrorKind::UnknownFunction, Some(detail)) => format!("function {detail}"),
+            (ErrorKind::MissingArgument, _) => "an argument is missing".to_owned(),
             (ErrorKind::OutOfFuel, _) => "it takes too many steps".to_owned(),
             (ErrorKind::WriteFailure, _) => "the text grows too long".to_owned(),
             (kind, Some(detail)) => format!("{kind}: {detail}"),
@@ -84,8 +87,26 @@ pub(super) fn parse(source: &str) -> Result<Vec<Value>, Problem> {
     match serde_json::from_str(source) {
         Ok(Value::Array(array)) => Ok(array),
         Ok(_) => Err(problem(None, "must be an array of blocks".to_owned())),
-        Err(error) => Err(problem(Some(error.line()), format!("must be JSON: {error}"))),
+        Err(error) => Err(problem(Some(error.line()), not_json(&error, source))),
     }
+}
+
+/// What serde_json says, for authors; the line is told apart from it.
+fn not_json(error: &serde_json::Error, source: &str) -> String {
+    let (line, column) = (error.line(), error.column());
+    let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().as_bytes();
+    // No JSON has these two in a row outside a string.
+    let tag = column.checked_sub(2).and_then(|from| text.get(from..column));
+    if matches!(tag, Some(b"{{" | b"{%")) {
+        let at = column - 1;
+        return format!("must be JSON: a placeholder must be inside a string, at column {at}");
+    }
+    let said = error.to_string();
+    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    let said = said
+        .replace("EOF while parsing", "it ends inside")
+        .replace("recursion limit exceeded", "it is nested too deep");
+    format!("must be JSON: {said}, at column {column}")
 }
 
 /// Adds what is wrong with the template's blocks.

@@ -10,6 +10,9 @@ const MASK: &str = "\"color\" is not a setting; settings are sending_allowed, us
     slack_attribute, opt_in, locale, time_zone, disabled_event_types";
 const ZONE: &str = "is not an IANA time zone, such as Europe/Vienna";
 
+/// Each expression is tried as either attribute; three more are made in the test.
+pub(super) const CASES: usize = SETTINGS.len() + PEOPLE.len() + 2 * (EXPRESSIONS.len() + 3);
+
 fn settings(change: impl FnOnce(&mut pb::Settings)) -> pb::UpdateSettingsRequest {
     let mut settings = pb::Settings::default();
     change(&mut settings);

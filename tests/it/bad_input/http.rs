@@ -1,10 +1,29 @@
 //! HTTP and the wire below gRPC: hostile requests are refused, and others are served on.
 
 use herald::rpc::pb;
-use tonic::Code;
+use prost::Message;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+use tonic_types::StatusExt as _;
 
-use super::{Rows, object, user};
+use super::{Rows, assert_reason, object, user};
 use crate::support::world::{Replica, for_each_database};
+
+/// Paths, and a long one, another verb, and four messages that are made in tests.
+pub(super) const CASES: usize = PATHS.len() + 6;
+
+const PATHS: &[(&str, u16)] = &[
+    ("/slack/oauth/callback", 400),
+    ("/slack/oauth/callback?state=", 400),
+    ("/slack/oauth/callback?state=forged&code=1", 400),
+    ("/slack/oauth/callback?code=1", 400),
+    ("/slack/oauth/callback?state=a&state=b", 400),
+    ("/slack/oauth/callback?state=%00%ff", 400),
+    ("/nowhere", 404),
+    ("/../../etc/passwd", 404),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_http_is_refused_and_stores_nothing() {
@@ -13,18 +32,8 @@ async fn hostile_http_is_refused_and_stores_nothing() {
         let base = format!("http://{}", world.replicas[0].http);
         let browser = reqwest::Client::builder().build().unwrap();
         let long = "x".repeat(4000);
-        let cases = [
-            ("/slack/oauth/callback", 400),
-            ("/slack/oauth/callback?state=", 400),
-            ("/slack/oauth/callback?state=forged&code=1", 400),
-            ("/slack/oauth/callback?code=1", 400),
-            (&format!("/slack/oauth/callback?state={long}&code=1"), 400),
-            ("/slack/oauth/callback?state=a&state=b", 400),
-            ("/slack/oauth/callback?state=%00%ff", 400),
-            ("/nowhere", 404),
-            ("/../../etc/passwd", 404),
-        ];
-        for (path, status) in cases {
+        let state = format!("/slack/oauth/callback?state={long}&code=1");
+        for (path, status) in PATHS.iter().copied().chain([(state.as_str(), 400)]) {
             let answer = browser.get(format!("{base}{path}")).send().await.unwrap();
             assert_eq!(answer.status().as_u16(), status, "{path}");
             let html = answer.text().await.unwrap();
@@ -53,10 +62,49 @@ async fn an_oversize_message_is_refused_and_others_are_served_on() {
             ..pb::NotifyRequest::default()
         };
         let status = client.notify(request).await.unwrap_err();
-        assert_eq!(status.code(), Code::OutOfRange, "{status}");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert_eq!(status.message(), "the request is larger than 65536 bytes");
+        assert_reason("an oversize message", &status, "MESSAGE_TOO_LARGE");
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().metadata["limit_bytes"], "65536");
         rows.assert_unchanged("an oversize message").await;
         client.workspace("acme").await.unwrap();
         small.stopped().await;
+    })
+    .await;
+}
+
+/// Sends one kind of message where another is expected.
+async fn sent<T: Message + 'static>(channel: &Channel, method: &str, message: T) -> Status {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.unwrap();
+    let path = format!("/herald.v1.{method}").parse().unwrap();
+    let codec = ProstCodec::<T, pb::NotifyResponse>::default();
+    grpc.unary(Request::new(message), path, codec).await.unwrap_err()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_message_are_the_callers_fault() {
+    for_each_database(async |world| {
+        let rows = Rows::of(world).await;
+        let address = format!("http://{}", world.replicas[0].rpc);
+        let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
+        let number = || pb::UpsertPeopleResponse { stored: 5 };
+        // The tenant's id is no UTF-8.
+        let bytes = vec![0xffu8, 0xfe];
+        let statuses = [
+            sent(&channel, "HeraldService/Notify", number()).await,
+            sent(&channel, "HeraldService/WatchDeliveries", number()).await,
+            sent(&channel, "AdminService/UpdateSettings", bytes).await,
+        ];
+        for status in statuses {
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+            assert_reason("a hostile message", &status, "MALFORMED_MESSAGE");
+            let wanted = "the request is not a message of this method: ";
+            assert!(status.message().starts_with(wanted), "{status}");
+        }
+        rows.assert_unchanged("a hostile message").await;
+        world.client.workspace("acme").await.unwrap();
     })
     .await;
 }

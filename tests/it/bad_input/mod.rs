@@ -6,7 +6,9 @@ mod admin;
 mod http;
 mod notify;
 mod questions;
+mod reads;
 mod settings;
+mod templates;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,19 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::world::World;
+
+/// What the documents say of this suite.
+#[test]
+fn there_are_as_many_cases_as_the_documents_say() {
+    let cases = admin::CASES
+        + http::CASES
+        + notify::CASES
+        + questions::CASES
+        + reads::CASES
+        + settings::CASES
+        + templates::CASES;
+    assert!(cases >= 150, "{cases}");
+}
 
 /// A field and what is wrong with it.
 pub(super) type Problem = (&'static str, &'static str);

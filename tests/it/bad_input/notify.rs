@@ -17,6 +17,8 @@ const EVENTS: &str = "is not a known event type; known are case.started, task.as
 const CHANNEL: &str = "must be a Slack conversation id, such as C012AB3CD";
 const ZONE: &str = "is not an IANA time zone, such as Europe/Vienna";
 
+pub(super) const CASES: usize = NAMES.len() + RECIPIENTS.len() + CONTENT.len();
+
 fn good() -> pb::NotifyRequest {
     pb::NotifyRequest {
         tenant_id: "acme".into(),

@@ -11,6 +11,8 @@ const VALUE: &str = "must be one of ON, OFF, INHERIT";
 const UUID: &str = "must look like a UUID";
 const ZONE: &str = "is not an IANA time zone, such as Europe/Vienna";
 
+pub(super) const CASES: usize = RESOLVE.len() + TEST.len() + PREFERENCE.len() + NOTIFICATION.len();
+
 fn resolve() -> pb::ResolveIdentityRequest {
     use pb::resolve_identity_request::Subject;
     let subject = Some(Subject::UserId("ben".into()));

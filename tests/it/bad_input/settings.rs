@@ -5,10 +5,12 @@ use herald::config::Settings;
 /// Environment, flags, the whole sentence.
 type Case = (&'static [(&'static str, &'static str)], &'static [&'static str], &'static str);
 
+pub(super) const CASES: usize = REFUSED.len();
+
 const OPEN: (&str, &str) = ("HERALD_RPC__INSECURE", "true");
 
 #[rustfmt::skip]
-const CASES: &[Case] = &[
+const REFUSED: &[Case] = &[
     (&[], &[], "rpc.callers is empty, so nobody could call: add a [[rpc.callers]] entry, or set rpc.insecure=true to try Herald on this machine"),
     (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: invalid socket address syntax"),
     (&[OPEN, ("HERALD_RPC__INSECURE", "perhaps")], &[], "HERALD_RPC__INSECURE: must be a boolean"),
@@ -34,7 +36,7 @@ const CASES: &[Case] = &[
 
 #[test]
 fn a_wrong_setting_is_named_in_a_sentence() {
-    for (environment, flags, sentence) in CASES {
+    for (environment, flags, sentence) in REFUSED {
         let environment = environment.iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned()));
         let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
         let error = Settings::load(None, environment, &flags).unwrap_err();

@@ -49,6 +49,14 @@ fn every_error_reason_is_in_the_table() {
         }
     }
     assert_eq!(listed, used, "left: docs/errors.md, right: the code");
+    let proto = read("proto/herald/v1/errors.proto");
+    let named: BTreeSet<String> = proto
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("ERROR_REASON_")?.split_once(' '))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name != "UNSPECIFIED")
+        .collect();
+    assert_eq!(named, used, "left: proto/herald/v1/errors.proto, right: the code");
 }
 
 fn is_reason(text: &str) -> bool {

@@ -1,0 +1,65 @@
+//! Refusals that tonic makes before a method is reached, in the words of this API.
+//!
+//! tonic calls bytes that are no message INTERNAL, and one that is too large OUT_OF_RANGE or, where
+//! it was compressed, RESOURCE_EXHAUSTED. Both are the caller's to mend. Every status of ours has
+//! details and none of tonic's has: that tells them apart, not their wording.
+
+use std::collections::HashMap;
+
+use http::Response;
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::status::DOMAIN;
+
+/// The answer as it is, or the refusal of a message with a reason. `limit`: bytes of a message.
+pub(super) fn explained(answer: Response<Body>, limit: usize) -> Response<Body> {
+    // Only an answer that is nothing but a status has it in its headers.
+    match Status::from_header_map(answer.headers()).and_then(|status| reworded(&status, limit)) {
+        Some(status) => status.into_http(),
+        None => answer,
+    }
+}
+
+fn reworded(status: &Status, limit: usize) -> Option<Status> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    match status.code() {
+        Code::Internal => {
+            let sentence =
+                format!("the request is not a message of this method: {}", status.message());
+            let details =
+                ErrorDetails::with_error_info("MALFORMED_MESSAGE", DOMAIN, HashMap::new());
+            Some(Status::with_error_details(Code::InvalidArgument, sentence, details))
+        }
+        Code::OutOfRange | Code::ResourceExhausted => {
+            let sentence = format!("the request is larger than {limit} bytes");
+            let metadata = HashMap::from([("limit_bytes".to_owned(), limit.to_string())]);
+            let details = ErrorDetails::with_error_info("MESSAGE_TOO_LARGE", DOMAIN, metadata);
+            Some(Status::with_error_details(Code::ResourceExhausted, sentence, details))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_of_ours_and_other_codes_stay() {
+        let details = ErrorDetails::with_error_info("INTERNAL", DOMAIN, HashMap::new());
+        let ours = Status::with_error_details(Code::Internal, "ours", details);
+        assert!(reworded(&ours, 1).is_none());
+        assert!(reworded(&Status::unimplemented("no such method"), 1).is_none());
+        assert!(reworded(&Status::cancelled("late"), 1).is_none());
+    }
+
+    #[test]
+    fn an_answer_with_a_body_stays() {
+        let answer = explained(Response::new(Body::empty()), 1);
+        assert!(answer.headers().is_empty());
+    }
+}
