@@ -28,6 +28,8 @@ pub const DATA_BYTES: usize = 32 * 1024;
 pub const RECIPIENTS: usize = 1000;
 /// People in one UpsertPeople.
 pub const PEOPLE_PER_CALL: usize = 1000;
+/// Permissions of one actor.
+pub const PERMISSIONS: usize = 16;
 /// Bytes of a link target (Slack: button `url` is at most 3,000 characters).
 pub const URL_BYTES: usize = 3000;
 /// Bytes of a person's short text fields (e-mail, display name, locale, time zone).

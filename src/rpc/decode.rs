@@ -69,7 +69,11 @@ impl Fields {
     pub(super) fn actor(&mut self, actor: Option<pb::Actor>) -> Option<Actor> {
         let actor = actor?;
         let mut decoded = (false, false);
-        for (index, permission) in actor.permissions.into_iter().enumerate() {
+        if actor.permissions.len() > limits::PERMISSIONS {
+            self.bad("actor.permissions", format!("must be at most {}", limits::PERMISSIONS));
+        }
+        let permissions = actor.permissions.into_iter().take(limits::PERMISSIONS);
+        for (index, permission) in permissions.enumerate() {
             match pb::Permission::try_from(permission) {
                 Ok(pb::Permission::EditOwnProfile) => decoded.0 = true,
                 Ok(pb::Permission::Administer) => decoded.1 = true,

@@ -45,18 +45,45 @@ pub(super) fn draining() -> Status {
     with(Code::Unavailable, "this replica stops; resume at another", details)
 }
 
-fn invalid(violations: Vec<Violation>) -> Status {
-    let mut details = details("INVALID_ARGUMENT");
-    let message = match violations.as_slice() {
-        [one] => format!("{}: {}", one.field, one.problem),
-        many => {
-            format!("{} fields are bad, first {}: {}", many.len(), many[0].field, many[0].problem)
-        }
-    };
-    for Violation { field, problem } in violations {
-        details.add_bad_request_violation(field, problem);
+/// Bad fields that one answer names, and bytes of their texts. Details travel in a header, and many
+/// clients take no more than 8 KiB of those; encoded, this stays below.
+const NAMED: usize = 40;
+const NAMED_BYTES: usize = 4 << 10;
+/// Characters of one problem: it may quote what the caller sent.
+const PROBLEM_CHARS: usize = 500;
+
+fn invalid(mut violations: Vec<Violation>) -> Status {
+    for violation in &mut violations {
+        shorten(&mut violation.field);
+        shorten(&mut violation.problem);
     }
+    let (count, mut bytes, mut details) = (violations.len(), 0, details("INVALID_ARGUMENT"));
+    let first = violations.first().map(|first| format!("{}: {}", first.field, first.problem));
+    let mut named = 0;
+    for Violation { field, problem } in violations {
+        bytes += field.len() + problem.len();
+        if named > 0 && (named == NAMED || bytes > NAMED_BYTES) {
+            break;
+        }
+        details.add_bad_request_violation(field, problem);
+        named += 1;
+    }
+    let first = first.unwrap_or_default();
+    let message = match (count, named) {
+        (1, _) => first,
+        (count, named) if named < count => {
+            format!("{count} fields are bad, {named} of them named here, first {first}")
+        }
+        (count, _) => format!("{count} fields are bad, first {first}"),
+    };
     with(Code::InvalidArgument, message, details)
+}
+
+fn shorten(text: &mut String) {
+    if let Some((end, _)) = text.char_indices().nth(PROBLEM_CHARS) {
+        text.truncate(end);
+        text.push('…');
+    }
 }
 
 impl From<Error> for Status {

@@ -1,6 +1,7 @@
 //! Notify: every field spoiled in turn, and several at once.
 
 use herald::rpc::pb;
+use tonic_types::StatusExt as _;
 
 use super::{Case, Rows, assert_refused, channel, described, long, nested, number, object, user};
 use crate::support::world::for_each_database;
@@ -128,6 +129,13 @@ async fn a_bad_notify_names_every_field_and_stores_nothing() {
             let answer = world.client.notify(request).await.map(drop);
             assert_refused(case.what, answer, case.problems);
         }
+        // More than fits into the header that the details travel in: counted, and the first named.
+        let crowd = pb::NotifyRequest { recipients: vec![user(""); 1000], ..good() };
+        let status = world.client.notify(crowd).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+        let counted = "1000 fields are bad, 40 of them named here, first recipients[0].user_id: ";
+        assert!(status.message().starts_with(counted), "{}", status.message());
+        assert_eq!(status.get_error_details().bad_request().unwrap().field_violations.len(), 40);
         rows.assert_unchanged("Notify").await;
         // The request that was spoiled is good: the cases prove something.
         world.client.notify(good()).await.unwrap();
