@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use herald::sandbox;
+use herald::sandbox::{self, Fault, FaultKind};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -30,7 +30,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 use crate::crash::{Site, all_sent, email, member_id, message, person, service, site_on};
-use crate::support::process::Herald;
+use crate::support::process::{Herald, PATIENCE};
 
 /// `process.grace_seconds` where nothing is set.
 const GRACE: Duration = Duration::from_secs(25);
@@ -186,6 +186,23 @@ async fn nothing_that_is_sent_names_a_person_or_a_secret() {
     for private in [&email(0), &person(0), &member_id(0), "xox", secret.expose(), &text, "No 000"] {
         assert!(!sent.contains(private), "{private} was sent");
     }
+}
+
+/// The HTTP side, which prints the metrics too, is long gone when this delivery ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_after_the_signal_is_measured_and_sent() {
+    let (collector, address) = Collector::start().await;
+    let (site, mut herald) = reporting_to(address).await;
+    let late = FaultKind::Delay { seconds: 2.0 };
+    site.sandbox.script(Fault::new("chat.postMessage", late).after());
+    let mut stored = site.sandbox.stored();
+    service(herald.channel()).notify(message(0, 1)).await.unwrap();
+    timeout(PATIENCE, stored.wait_for(|count| *count == 1)).await.unwrap().unwrap();
+    herald.signal("TERM");
+    assert_eq!(herald.ended().await.code(), Some(0));
+    let came_into = collector.counted("herald_deliveries_total");
+    assert!(came_into.keys().any(|state| state.contains("\"sent\"")), "{came_into:?}");
+    named(&collector.spans(), "deliver");
 }
 
 #[tokio::test(flavor = "multi_thread")]
