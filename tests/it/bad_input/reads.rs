@@ -38,8 +38,8 @@ pub(super) const CASES: usize = LISTED.len()
 const TOKENS: usize = 6;
 const ABSENT: usize = 5;
 
-fn at(seconds: i64) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp { seconds, nanos: 0 })
+fn at(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
 }
 
 #[rustfmt::skip]
@@ -55,11 +55,11 @@ const LISTED: &[Case<pb::ListNotificationsRequest>] = &[
     Case { what: "event type without dot", spoil: |r| r.event_type = "task".into(), problems: &[("event_type", EVENT)] },
     Case { what: "long user", spoil: |r| r.user_id = long(257), problems: &[("user_id", LONG)] },
     Case { what: "user of two lines", spoil: |r| r.user_id = "a\nb".into(), problems: &[("user_id", CONTROL)] },
-    Case { what: "before the year 1", spoil: |r| r.created_from = at(-62_135_596_801), problems: &[("created_from", TIME)] },
-    Case { what: "after the year 9999", spoil: |r| r.created_before = at(i64::MAX), problems: &[("created_before", TIME)] },
+    Case { what: "before the year 1", spoil: |r| r.created_from = Some(at(-62_135_596_801)), problems: &[("created_from", TIME)] },
+    Case { what: "after the year 9999", spoil: |r| r.created_before = Some(at(i64::MAX)), problems: &[("created_before", TIME)] },
     Case { what: "negative nanoseconds", spoil: |r| r.created_from = Some(prost_types::Timestamp { seconds: 0, nanos: -1 }), problems: &[("created_from", TIME)] },
-    Case { what: "range upside down", spoil: |r| { r.created_from = at(2_000); r.created_before = at(1_000); }, problems: &[("created_before", RANGE)] },
-    Case { what: "range of nothing", spoil: |r| { r.created_from = at(1_000); r.created_before = at(1_000); }, problems: &[("created_before", RANGE)] },
+    Case { what: "range upside down", spoil: |r| { r.created_from = Some(at(2_000)); r.created_before = Some(at(1_000)); }, problems: &[("created_before", RANGE)] },
+    Case { what: "range of nothing", spoil: |r| { r.created_from = Some(at(1_000)); r.created_before = Some(at(1_000)); }, problems: &[("created_before", RANGE)] },
     Case { what: "a list of faults", spoil: |r| { r.tenant_id = "a/b".into(); r.page_size = -5; r.page_token = "?".into(); r.state = 14; r.event_type = "task".into(); }, problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", SLASH), ("state", STATE), ("event_type", EVENT)] },
 ];
 
@@ -240,7 +240,10 @@ async fn a_token_of_another_list_is_refused() {
         let spoiled = [
             ("of another tenant", other("globex", &notifications)),
             ("of another state", pb::ListNotificationsRequest { state: 7, ..next() }),
-            ("of another time", pb::ListNotificationsRequest { created_from: at(0), ..next() }),
+            (
+                "of another time",
+                pb::ListNotificationsRequest { created_from: Some(at(0)), ..next() },
+            ),
             ("of people", other("acme", &persons)),
         ];
         for (what, request) in spoiled {
