@@ -168,7 +168,7 @@ fn a_runaway_template_is_an_error_not_a_stall() {
         ("{{ 'it\\'s' ~ x * 9 }}", "not available"),
         ("{% set x = 1 %}", "`set` is not available"),
         ("{% include 'x' %}", "`include` is not available"),
-        ("{{ range(9) }}", "unknown function"),
+        ("{{ range(9) }}", "function range is unknown"),
     ] {
         let error = filled(template, json!([]), data.clone(), None).unwrap_err().to_string();
         assert!(error.contains(problem), "{template}: {error}");
