@@ -40,8 +40,10 @@ told at once. The server would refuse most of these too, but only once the old p
 {{- if not (kindIs "invalid" $process.grace_seconds) -}}
 {{- $grace = int $process.grace_seconds -}}
 {{- end -}}
+{{- /* After the grace the last traces and metrics have up to six seconds. */ -}}
+{{- $grace = add $grace 6 | int -}}
 {{- if le (int $v.terminationGracePeriodSeconds) $grace -}}
-{{- $faults = append $faults (printf "terminationGracePeriodSeconds is %d, but Herald takes up to %d seconds to stop (config.process.grace_seconds): set it higher." (int $v.terminationGracePeriodSeconds) $grace) -}}
+{{- $faults = append $faults (printf "terminationGracePeriodSeconds is %d, but Herald takes up to %d seconds to stop (config.process.grace_seconds, and 6 to send the last traces and metrics): set it higher." (int $v.terminationGracePeriodSeconds) $grace) -}}
 {{- end -}}
 {{- $url := urlParse $v.publicUrl -}}
 {{- $loopback := has $url.hostname (list "localhost" "127.0.0.1" "::1") -}}
