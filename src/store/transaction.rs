@@ -100,7 +100,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = Config {
             data_dir: dir.path().to_owned(),
-            acquire_timeout: Duration::from_millis(500),
+            // Long enough for a busy machine to open connections; one test waits it out.
+            acquire_timeout: Duration::from_secs(5),
             ..Config::default()
         };
         let store = Store::open(&config).await.unwrap();
