@@ -1,21 +1,23 @@
 # syntax=docker/dockerfile:1
 
-# Build: the Rust version of Cargo.toml, on the Debian release whose glibc the runtime image has.
+# Build: the Rust version of Cargo.toml. The runtime image is put together here, below /runtime: the
+# binary, the shared libraries it names, CA certificates, an owned folder for data.
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin herald \
-    && cp target/release/herald /usr/local/bin/herald \
-    && mkdir /data
+    && install -D target/release/herald /runtime/usr/local/bin/herald
+RUN ldd /runtime/usr/local/bin/herald | grep -o '/[^ ]*' | sort -u | xargs cp --parents -L -t /runtime \
+    && install -D -m 644 /etc/ssl/certs/ca-certificates.crt -t /runtime/etc/ssl/certs/ \
+    && install -D -m 644 LICENSE-MIT LICENSE-APACHE -t /runtime/usr/share/doc/herald/ \
+    && install -d -o 65532 -g 65532 /runtime/var/lib/herald
 
-# Run: glibc, libgcc and CA certificates; no shell, no package manager.
-FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /usr/local/bin/herald /usr/local/bin/herald
-COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/herald/
-# Where SQLite's folder `herald-data` is made; a volume mounted here takes its owner over.
-COPY --from=build --chown=65532:65532 /data /var/lib/herald
+# Run: nothing else. No shell, no package manager.
+FROM scratch
+COPY --from=build /runtime/ /
+# SQLite's folder `herald-data` is made below it; a volume mounted here takes its owner over.
 WORKDIR /var/lib/herald
 # By number: Kubernetes cannot see that a name is not root.
 USER 65532:65532

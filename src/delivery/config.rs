@@ -18,7 +18,8 @@ pub struct Config {
     /// Default `64`.
     pub workers: u32,
     /// Seconds after which another replica takes over a conversation whose worker fell silent. A
-    /// living worker renews it. Default `60`.
+    /// living worker renews it. At least twice `slack.request_timeout`, so that a request ends within
+    /// the lease that it began under. Default `60`.
     pub lease_seconds: u64,
     /// Milliseconds between two looks for work that another replica accepted; what this one
     /// accepted is taken up at once. Default `1000`.

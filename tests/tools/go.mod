@@ -1,5 +1,5 @@
 // The Go programs that tests/run checks the chart with, pinned by go.sum. Nothing of Herald is Go.
-module github.com/herald-notify/herald/tests/tools
+module herald/tests/tools
 
 go 1.26.0
 

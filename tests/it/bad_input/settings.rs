@@ -19,6 +19,7 @@ const REFUSED: &[Case] = &[
     (&[OPEN], &["delivery.workers=0"], "delivery.workers must be at least 1"),
     (&[OPEN], &["delivery.workers=20000"], "delivery.workers must be at most 10000"),
     (&[OPEN], &["delivery.lease_seconds=1"], "delivery.lease_seconds must be at least 10"),
+    (&[OPEN], &["delivery.lease_seconds=59"], "delivery.lease_seconds must be at least twice slack.request_timeout"),
     (&[OPEN], &["directory.refresh_seconds=1"], "directory.refresh_seconds must be at least 60"),
     (&[OPEN], &["directory.poll_milliseconds=1"], "directory.poll_milliseconds must be at least 100"),
     (&[OPEN], &["process.grace_seconds=1"], "process.grace_seconds must be more than lame_duck_seconds"),
