@@ -83,7 +83,10 @@ impl App {
             }
             _ => Connected::Denied,
         };
-        self.store.finish_connect(&state, &outcome(&connected)).await?;
+        // What happened has happened: a failure to note it must not tell the person otherwise.
+        if let Err(error) = self.store.finish_connect(&state, &outcome(&connected)).await {
+            tracing::warn!(%error, "how a connect attempt ended was not recorded");
+        }
         Ok(connected)
     }
 
@@ -96,7 +99,10 @@ impl App {
         match self.workspaces.connect(tenant, code, redirect).await {
             Ok(granted) => {
                 tracing::info!(tenant = %tenant, workspace = %granted.installation, "connected");
-                self.directory.refresh_soon(granted.installation).await?;
+                // Connected all the same: the refresher finds a workspace that was never read.
+                if let Err(error) = self.directory.refresh_soon(granted.installation).await {
+                    tracing::warn!(%error, "the member list was not asked for at once");
+                }
                 Ok(Connected::Done { tenant: tenant.clone(), workspace: granted.team_name })
             }
             Err(ConnectError::Refused { code }) => {

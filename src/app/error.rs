@@ -107,6 +107,19 @@ impl From<workspace::Error> for Error {
             workspace::Error::Slack(
                 slack::Error::Transient { .. } | slack::Error::Unknown { .. },
             ) => Self::Unavailable { what: "Slack", retry_after: SLACK_RETRY },
+            workspace::Error::Slack(
+                slack::Error::MissingScope { .. } | slack::Error::Unauthorized { .. },
+            ) => Self::Precondition {
+                reason: "RECONNECT_REQUIRED",
+                sentence: "the Slack workspace must be connected again, to grant what is missing",
+            },
+            workspace::Error::Slack(error @ slack::Error::Rejected { .. }) => {
+                tracing::warn!(%error, "Slack refused what a call needed");
+                Self::Precondition {
+                    reason: "SLACK_REFUSED",
+                    sentence: "Slack refused what this call needs; the service's log has its code",
+                }
+            }
             other => Self::Internal(Box::new(other)),
         }
     }
