@@ -118,7 +118,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate(args).await,
         Command::Demo { exit } => demo::run(exit, stop_signal()?).await,
         Command::Sandbox(args) => sandbox(args).await,
-        Command::Check(args) => check(args).await,
+        Command::Check(args) => Box::pin(check(args)).await,
         Command::Manifest(args) => manifest(args),
         Command::Settings => {
             demo::say(include_str!("../docs/settings.md").trim_end());

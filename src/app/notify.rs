@@ -104,11 +104,11 @@ impl App {
 
     async fn plan(&self, tenant: &Tenant, request: &Request) -> Result<plan::Planned, Error> {
         let ids = people_named(request);
-        let mut known = self.store.people(&tenant.id, &ids).await?;
-        let preferences = self.store.preferences(&tenant.id, &ids).await?;
+        let store::PeopleFacts { people: mut known, preferences } =
+            self.store.people_facts(&tenant.id, &ids).await?;
         let people = gather(request, &mut known);
         let view = self.view(tenant).await?;
-        let now = self.store.now().await?;
+        let now = tenant.now;
         let planner = Planner { tenant, request, preferences: &preferences, view: &view, now };
         planner.plan(NotificationId(uuid::Uuid::now_v7()), people)
     }

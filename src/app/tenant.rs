@@ -9,7 +9,8 @@ use crate::domain::ids::{TenantId, UserId};
 use crate::domain::mapping::Mapping;
 use crate::domain::person::Person;
 use crate::domain::settings::{Identity, Preferences, Settings};
-use crate::store::Installation;
+use crate::domain::time::Timestamp;
+use crate::store::{self, Installation};
 
 /// One tenant, as of now.
 pub(super) struct Tenant {
@@ -19,6 +20,8 @@ pub(super) struct Tenant {
     /// The connected workspace, also while its token is dead; `None`: never connected, or
     /// disconnected.
     pub(super) installation: Option<Installation>,
+    /// When this was read, by the database's clock.
+    pub(super) now: Timestamp,
 }
 
 /// A person and what the store knows about them.
@@ -30,12 +33,12 @@ pub(super) struct Known {
 impl App {
     /// The tenant, or [`Error::NotFound`]: it exists from an administrator's first call.
     pub(super) async fn tenant(&self, id: &TenantId) -> Result<Tenant, Error> {
-        let Some(settings) = self.store.settings(id).await? else {
+        let Some(facts) = self.store.tenant_facts(id).await? else {
             return Err(Error::NotFound("tenant"));
         };
+        let store::TenantFacts { settings, installation, now } = facts;
         let mapping = self.directory.mapping(&settings).await?;
-        let installation = self.store.installation_of(id).await?;
-        Ok(Tenant { id: id.clone(), settings, mapping, installation })
+        Ok(Tenant { id: id.clone(), settings, mapping, installation, now })
     }
 
     /// The cached member list; an empty view where no workspace is connected.

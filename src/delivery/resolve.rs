@@ -15,7 +15,7 @@ use crate::domain::event;
 use crate::domain::matching::{self, Basis, Decision};
 use crate::domain::person::Person;
 use crate::domain::reason::NoMatch;
-use crate::domain::render::{self, Context, Link, Reader};
+use crate::domain::render::{Context, Link, Reader};
 use crate::domain::settings::{Identity, Preferences, Rule};
 use crate::store::{self, End, Resolved, Resolving};
 
@@ -158,7 +158,7 @@ fn again(waited: Duration, first: Duration) -> Duration {
 /// is rare; without content it fails in its lane, with the reason.
 fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
     let data: serde_json::Value = serde_json::from_slice(&resolving.data).ok()?;
-    let template = event::find(&resolving.event_type)?.template();
+    let template = event::find(&resolving.event_type)?.compiled();
     let link = resolving.link.clone().map(|url| Link { url, label: None });
     let context = Context {
         event: &resolving.event_type,
@@ -167,7 +167,8 @@ fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
         link: link.as_ref(),
         now: resolving.created_at,
     };
-    let rendered = render::render(&template, &context)
+    let rendered = template
+        .render(&context)
         .inspect_err(|error| {
             tracing::warn!(delivery = %resolving.delivery, %error, "a message cannot be worded");
         })

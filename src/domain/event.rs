@@ -6,10 +6,12 @@ mod catalogue;
 pub mod test_message;
 mod validate;
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value};
 
 use super::ids::EventType;
-use super::render::Template;
+use super::render::{Compiled, Template};
 
 pub use validate::{FieldProblem, validate_data};
 
@@ -34,6 +36,8 @@ pub struct BuiltIn {
     text: &'static str,
     /// Block Kit JSON whose strings are minijinja templates.
     blocks: &'static str,
+    /// The default message, once it was used.
+    compiled: OnceLock<Compiled>,
 }
 
 /// One field of an event type's data.
@@ -88,6 +92,11 @@ impl BuiltIn {
     #[must_use]
     pub fn template(&self) -> Template {
         Template { text: self.text.into(), blocks: self.blocks.into() }
+    }
+
+    /// The default message, ready to be filled in.
+    pub fn compiled(&self) -> &Compiled {
+        self.compiled.get_or_init(|| Compiled::of(&self.template()))
     }
 
     /// Data that fills every field, but for those that another stands in for.

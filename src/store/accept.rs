@@ -1,23 +1,24 @@
-//! Accepting a notification: one transaction, idempotent inside it.
+//! Accepting a notification: in one transaction, idempotent inside it.
 //!
 //! The unique key (tenant, principal, request id) decides: a concurrent call with the same key
 //! waits for the first to commit and then replays its answer. Nothing about idempotency is cached
 //! outside the transaction (lessons.md part 1). What commits is the whole: the notification, every
 //! delivery, the lanes they wait in, the people and identities that came with the call.
+//!
+//! Calls that come while a transaction is under way share the next one ([`batch`]); each has its
+//! own answer or its own error (docs/decisions/0010-group-commit.md).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod batch;
+
 use std::time::Duration;
 
-use sea_orm::Value;
 use tracing::Instrument as _;
 
 use super::deliveries::Kind;
+use super::group::{Bounds, Weight};
 use super::notifications::place;
-use super::people::{store_identity_in, upsert_people_in};
-use super::rows::{Columns, chunks, tuples};
+use super::people::{SealedIdentity, seal_identity, seal_record};
 use super::seal::{Place, Scope, ScopeKeys};
-use super::sql::{self, params};
-use super::transaction::{Tx, scoped};
 use super::{Backend, Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{
@@ -26,7 +27,9 @@ use crate::domain::ids::{
 use crate::domain::person::Person;
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::Identity;
-use crate::domain::time::{Timestamp, micros};
+use crate::domain::time::Timestamp;
+
+pub(in crate::store) use batch::Stored;
 
 /// A Notify that was decided on, ready to be stored.
 #[derive(Debug, Clone)]
@@ -118,137 +121,78 @@ pub enum Accepted {
     Mismatch,
 }
 
+/// One transaction's calls. Rows are those of all tables; the bytes are those of what is sealed.
+pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
+    // SQLite has one writer. On PostgreSQL two overlap: one waits for the disk while the other's
+    // statements run.
+    let at_once = match backend {
+        Backend::Sqlite => 1,
+        Backend::Postgres => 2,
+    };
+    Bounds { items: 128, rows: 2_000, bytes: 8 << 20, at_once }
+}
+
 impl Store {
     /// Stores a notification with all that belongs to it, or replays the answer given before.
     ///
-    /// Runs as a task of its own: a caller that goes away (cancelled, past its deadline) leaves the
-    /// transaction to finish, never half-way. On [`Error::Unavailable`] it may have been stored:
-    /// the same call again, with the same request id, finds out.
+    /// The transaction runs in a task of its own: a caller that goes away (cancelled, past its
+    /// deadline) leaves it to finish, never half-way; what had not begun is not begun. On
+    /// [`Error::Unavailable`] it may have been stored: the same call again, with the same request
+    /// id, finds out.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
-        let store = self.clone();
         let span = tracing::info_span!("store.accept", deliveries = accept.deliveries.len());
-        let whole = async move { store.accept_whole(accept).await };
-        let task = tokio::spawn(whole.instrument(span));
-        task.await.map_err(|_| Error::Bug("accepting a notification panicked".into()))?
+        self.accept_whole(accept).instrument(span).await
     }
 
     async fn accept_whole(&self, accept: Accept) -> Result<Accepted, Error> {
         // Before the transaction: making a data key writes.
         let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;
         let sealed = seal(&accept, &keys)?;
-        let (accept, sealed, keys) = (&accept, &sealed, &keys);
-        let stored =
-            self.transaction(|tx| scoped(self.accept_within(tx, accept, sealed, keys))).await?;
-        match stored {
-            Stored::New { created_at } => {
-                self.wake();
-                self.changed();
-                Ok(Accepted::New { created_at })
-            }
+        let (tenant, weight) = (accept.tenant.clone(), sealed.weight());
+        let store = self.clone();
+        let work = move |calls| {
+            let store = store.clone();
+            async move { store.accept_batch(calls).await }
+        };
+        let stored = self.inner.accepting.join((accept, sealed), weight, work).await;
+        match stored
+            .unwrap_or_else(|| Err(Error::Bug("accepting a notification panicked".into())))?
+        {
+            Stored::New { created_at } => Ok(Accepted::New { created_at }),
             Stored::Before { id, answer } => {
-                let answer =
-                    self.open_column(&accept.tenant, &place(&id, "answer"), &answer).await?;
+                let answer = self.open_column(&tenant, &place(&id, "answer"), &answer).await?;
                 Ok(Accepted::Replayed { answer })
             }
             Stored::Other => Ok(Accepted::Mismatch),
         }
     }
-
-    async fn accept_within(
-        &self,
-        tx: &Tx,
-        accept: &Accept,
-        sealed: &Sealed,
-        keys: &ScopeKeys,
-    ) -> Result<Stored, Error> {
-        let Some(times) = self.insert_notification(tx, accept, sealed).await? else {
-            return before(tx, accept).await;
-        };
-        upsert_people_in(tx, keys, &accept.tenant, &accept.people).await?;
-        // In the order of their keys, so that calls about the same people do not deadlock.
-        let identities: BTreeMap<&UserId, &Identity> =
-            accept.identities.iter().map(|(user, identity)| (user, identity)).collect();
-        for (user, identity) in identities {
-            store_identity_in(tx, keys, &accept.tenant, user, identity).await?;
-        }
-        insert_deliveries(tx, accept, sealed, &times).await?;
-        let lanes: BTreeSet<(InstallationId, &str)> = accept
-            .deliveries
-            .iter()
-            .filter_map(|delivery| match &delivery.target {
-                Target::Lane { installation, lane } => Some((*installation, lane.as_str())),
-                Target::Resolving | Target::Ended(_) => None,
-            })
-            .collect();
-        super::lanes::fill(tx, &lanes, times.created_at).await?;
-        Ok(Stored::New { created_at: times.created_at })
-    }
-
-    /// `None`: the request id is taken.
-    async fn insert_notification(
-        &self,
-        tx: &Tx,
-        accept: &Accept,
-        sealed: &Sealed,
-    ) -> Result<Option<Times>, Error> {
-        // The number in the lanes' order is drawn with the insert, to save a round trip.
-        let position = match self.backend() {
-            Backend::Postgres => "nextval('delivery_positions')",
-            Backend::Sqlite => "0",
-        };
-        let text = format!(
-            "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
-             event_type, data, link, answer, created_at, expires_at) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, clock.now, clock.now + $10 \
-             FROM (SELECT {{now}} AS now) AS clock WHERE TRUE \
-             ON CONFLICT (tenant, principal, request_id) DO NOTHING \
-             RETURNING created_at, expires_at, {position}"
-        );
-        let values = params![
-            accept.id.to_string(),
-            accept.tenant.as_str(),
-            accept.principal.as_str(),
-            accept.request_id.as_str(),
-            accept.fingerprint.to_vec(),
-            accept.event_type.as_str(),
-            sealed.data.clone(),
-            sealed.link.clone(),
-            sealed.answer.clone(),
-            micros(accept.expires_in),
-        ];
-        let Some(row) = sql::one(tx, &text, values).await? else { return Ok(None) };
-        let mut columns = Columns::of(&row);
-        let (created_at, expires_at) = (columns.time()?, columns.time()?);
-        let position = match self.backend() {
-            Backend::Postgres => columns.take()?,
-            Backend::Sqlite => self.fresh_position(tx).await?,
-        };
-        Ok(Some(Times { created_at, expires_at, position }))
-    }
 }
 
-/// As [`Accepted`], the answer still sealed.
-enum Stored {
-    New { created_at: Timestamp },
-    Before { id: String, answer: Vec<u8> },
-    Other,
-}
-
-/// What the database decided for a new notification.
-struct Times {
-    created_at: Timestamp,
-    expires_at: Timestamp,
-    /// One for all deliveries of the call; within a lane `sequence` orders those.
-    position: i64,
-}
+/// A call, and what of it is sealed.
+pub(in crate::store) type Call = (Accept, Sealed);
 
 /// The sealed columns; sealed once, whatever the number of tries.
-struct Sealed {
+pub(in crate::store) struct Sealed {
     data: Vec<u8>,
     link: Option<Vec<u8>>,
     answer: Vec<u8>,
     /// In the order of the deliveries.
     contents: Vec<Option<Vec<u8>>>,
+    /// In the order of the people.
+    records: Vec<Vec<u8>>,
+    identities: Vec<SealedIdentity>,
+}
+
+impl Sealed {
+    fn weight(&self) -> Weight {
+        let contents = self.contents.iter().flatten().map(Vec::len).sum::<usize>();
+        let records = self.records.iter().map(Vec::len).sum::<usize>();
+        let link = self.link.as_ref().map_or(0, Vec::len);
+        Weight {
+            rows: 1 + self.contents.len() + self.records.len() + self.identities.len(),
+            bytes: self.data.len() + link + self.answer.len() + contents + records,
+        }
+    }
 }
 
 fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
@@ -258,11 +202,16 @@ fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
         let content = delivery.content.as_deref();
         content.map(|content| seal_content(keys, delivery.id, content)).transpose()
     });
+    let records = accept.people.iter().map(|person| seal_record(keys, person));
+    let identities =
+        accept.identities.iter().map(|(user, identity)| seal_identity(keys, user, identity));
     Ok(Sealed {
         data: keys.seal(&place(&row, "data"), &accept.data)?,
         link: link.map(|link| keys.seal(&place(&row, "link"), link.as_bytes())).transpose()?,
         answer: keys.seal(&place(&row, "answer"), &accept.answer)?,
         contents: contents.collect::<Result<_, _>>()?,
+        records: records.collect::<Result<_, _>>()?,
+        identities: identities.collect::<Result<_, _>>()?,
     })
 }
 
@@ -274,88 +223,4 @@ pub(in crate::store) fn seal_content(
 ) -> Result<Vec<u8>, Error> {
     let row = delivery.to_string();
     keys.seal(&Place { table: "deliveries", row: &row, column: "content" }, content)
-}
-
-/// What was accepted under the same request id.
-async fn before(tx: &Tx, accept: &Accept) -> Result<Stored, Error> {
-    const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
-        WHERE tenant = $1 AND principal = $2 AND request_id = $3";
-    let values =
-        params![accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str()];
-    let Some(row) = sql::one(tx, SQL, values).await? else {
-        // Retention took it between the two statements: from the start.
-        return Err(Error::Contended("notifications_request".into()));
-    };
-    let mut columns = Columns::of(&row);
-    if columns.take::<Vec<u8>>()? != accept.fingerprint {
-        return Ok(Stored::Other);
-    }
-    Ok(Stored::Before { id: columns.take()?, answer: columns.take()? })
-}
-
-const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
-    attempt, probes, crashes, due_at, expires_at, reason, content, priority, kind, event_type, \
-    trace_context, created_at, updated_at";
-const COLUMN_COUNT: usize = 21;
-
-async fn insert_deliveries(
-    tx: &Tx,
-    accept: &Accept,
-    sealed: &Sealed,
-    times: &Times,
-) -> Result<(), Error> {
-    let rows: Vec<_> = accept.deliveries.iter().zip(&sealed.contents).collect();
-    for chunk in chunks(&rows) {
-        let values = chunk
-            .iter()
-            .flat_map(|(delivery, content)| row(accept, times, delivery, content.as_ref()))
-            .collect();
-        let text = format!(
-            "INSERT INTO deliveries ({COLUMNS}) VALUES {}",
-            tuples(chunk.len(), COLUMN_COUNT)
-        );
-        sql::execute(tx, &text, values).await?;
-    }
-    Ok(())
-}
-
-/// The values of [`COLUMNS`].
-fn row(
-    accept: &Accept,
-    times: &Times,
-    delivery: &NewDelivery,
-    content: Option<&Vec<u8>>,
-) -> [Value; COLUMN_COUNT] {
-    let (state, place, reason) = match &delivery.target {
-        Target::Lane { installation, lane } => {
-            (State::Pending, Some((installation.to_string(), lane.clone())), None)
-        }
-        Target::Resolving => (State::Resolving, None, None),
-        Target::Ended(end) => (end.state(), None, end.reason()),
-    };
-    let (installation, lane) = place.unzip();
-    let created_at = times.created_at.0;
-    [
-        delivery.id.to_string().into(),
-        accept.tenant.as_str().into(),
-        accept.id.to_string().into(),
-        delivery.user.as_ref().map(UserId::as_str).into(),
-        installation.into(),
-        lane.into(),
-        times.position.into(),
-        state.code().into(),
-        0i64.into(),
-        0i64.into(),
-        0i64.into(),
-        created_at.into(),
-        times.expires_at.0.into(),
-        reason.into(),
-        content.cloned().into(),
-        i64::from(delivery.priority).into(),
-        delivery.kind.code().into(),
-        accept.event_type.as_str().into(),
-        accept.trace_context.as_deref().into(),
-        created_at.into(),
-        created_at.into(),
-    ]
 }

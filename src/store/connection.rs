@@ -7,8 +7,13 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, ExecResult,
+    QueryResult, Statement,
+};
+use sea_orm_migration::async_trait::async_trait;
 
+use super::error::is_lost;
 use super::{Config, Error};
 
 /// The SQLite file in the data directory.
@@ -30,8 +35,10 @@ pub enum Backend {
 
 pub(in crate::store) struct Connections {
     backend: Backend,
-    reader: DatabaseConnection,
+    reader: Reader,
     writer: DatabaseConnection,
+    /// The most that the writer's pool may hold.
+    size: u32,
 }
 
 impl Connections {
@@ -54,7 +61,9 @@ impl Connections {
             ),
             other => other,
         })?;
-        Ok(Self { backend: Backend::Postgres, reader: pool.clone(), writer: pool })
+        let size = config.max_connections.max(2);
+        let reader = Reader { pool: pool.clone(), size };
+        Ok(Self { backend: Backend::Postgres, reader, writer: pool, size })
     }
 
     async fn open_file(config: &Config) -> Result<Self, Error> {
@@ -64,14 +73,15 @@ impl Connections {
         // The writer first: it turns WAL on.
         let writer = Database::connect(sqlite(&path, config, false)).await?;
         let reader = Database::connect(sqlite(&path, config, true)).await?;
-        Ok(Self { backend: Backend::Sqlite, reader, writer })
+        let reader = Reader { pool: reader, size: config.max_connections };
+        Ok(Self { backend: Backend::Sqlite, reader, writer, size: 1 })
     }
 
     pub(in crate::store) fn backend(&self) -> Backend {
         self.backend
     }
 
-    pub(in crate::store) fn reader(&self) -> &DatabaseConnection {
+    pub(in crate::store) fn reader(&self) -> &Reader {
         &self.reader
     }
 
@@ -79,10 +89,61 @@ impl Connections {
         &self.writer
     }
 
+    /// How many connections of the writer's pool may be stale at most.
+    pub(in crate::store) fn size(&self) -> u32 {
+        self.size
+    }
+
     pub(in crate::store) async fn close(&self) {
         // A pool that is closed twice, or in use at the end of the process, is no news.
-        self.reader.close_by_ref().await.ok();
+        self.reader.pool.close_by_ref().await.ok();
         self.writer.close_by_ref().await.ok();
+    }
+}
+
+/// A pool for statements that read, and may therefore be run again: where the connection turns out
+/// to be lost, another is taken. After a restart of the database every connection of the pool is
+/// stale, and each would fail one call.
+pub(in crate::store) struct Reader {
+    pool: DatabaseConnection,
+    size: u32,
+}
+
+impl Reader {
+    async fn insist<T, F>(&self, run: impl Fn() -> F) -> Result<T, DbErr>
+    where
+        F: Future<Output = Result<T, DbErr>>,
+    {
+        let mut stale = 0;
+        loop {
+            match run().await {
+                Err(error) if is_lost(&error) && stale < self.size => stale += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Reader {
+    fn get_database_backend(&self) -> DbBackend {
+        self.pool.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.pool.execute_raw(statement).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.pool.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.insist(|| self.pool.query_one_raw(statement.clone())).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.insist(|| self.pool.query_all_raw(statement.clone())).await
     }
 }
 

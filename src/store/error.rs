@@ -55,6 +55,25 @@ impl From<DbErr> for Error {
     }
 }
 
+/// Whether the connection was found to be gone, and taking another may help at once.
+pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
+    use sea_orm::sqlx::error::Error as Sqlx;
+    let (DbErr::Conn(RuntimeErr::SqlxError(cause))
+    | DbErr::Exec(RuntimeErr::SqlxError(cause))
+    | DbErr::Query(RuntimeErr::SqlxError(cause))) = error
+    else {
+        return false;
+    };
+    match &**cause {
+        Sqlx::Io(_) | Sqlx::Protocol(_) | Sqlx::BeginFailed => true,
+        // Ended by an administrator, or with its server; idle in a transaction for too long.
+        Sqlx::Database(cause) => {
+            matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "25P03"))
+        }
+        _ => false,
+    }
+}
+
 fn classify(error: &sea_orm::SqlxError) -> Error {
     use sea_orm::sqlx::error::Error as Sqlx;
     match error {

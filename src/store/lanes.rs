@@ -13,10 +13,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use sea_orm::Value;
+use sea_orm::{ConnectionTrait as _, Value};
 
 use super::deliveries::IN_LANE;
-use super::rows::{Columns, chunks, tuples};
+use super::rows::{Column, Columns, given};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{Backend, Error, Store};
@@ -57,19 +57,18 @@ pub(in crate::store) async fn fill(
     lanes: &BTreeSet<(InstallationId, &str)>,
     due: Timestamp,
 ) -> Result<(), Error> {
-    let lanes: Vec<_> = lanes.iter().collect();
-    for chunk in chunks(&lanes) {
+    let rows = lanes.iter().map(|(installation, lane)| {
+        [installation.to_string().into(), (*lane).into(), due.0.into()]
+    });
+    let columns = [Column::Text, Column::Text, Column::Number];
+    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
-            "INSERT INTO lanes (installation, lane, next_at) VALUES {} \
+            "INSERT INTO lanes (installation, lane, next_at) \
+             SELECT column1, column2, column3 FROM {table} WHERE TRUE \
              ON CONFLICT (installation, lane) DO UPDATE \
              SET next_at = {{greatest}}(excluded.next_at, lanes.paced_until) \
-             WHERE lanes.next_at IS NULL AND lanes.asleep = 0",
-            tuples(chunk.len(), 3)
+             WHERE lanes.next_at IS NULL AND lanes.asleep = 0"
         );
-        let values = chunk
-            .iter()
-            .flat_map(|(installation, lane)| params![installation.to_string(), *lane, due.0])
-            .collect();
         sql::execute(tx, &text, values).await?;
     }
     Ok(())
@@ -78,12 +77,13 @@ pub(in crate::store) async fn fill(
 impl Store {
     /// The next number in the order of all lanes: larger than all that were drawn before.
     pub(in crate::store) async fn fresh_position(&self, tx: &Tx) -> Result<i64, Error> {
-        let text = match self.backend() {
-            Backend::Postgres => "SELECT nextval('delivery_positions')",
-            Backend::Sqlite => "UPDATE delivery_positions SET value = value + 1 RETURNING value",
-        };
-        let row = sql::one(tx, text, params![]).await?;
-        row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)
+        match self.backend() {
+            Backend::Postgres => {
+                let row = sql::one(tx, "SELECT nextval('delivery_positions')", params![]).await?;
+                row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)
+            }
+            Backend::Sqlite => draw_positions(tx, 1).await,
+        }
     }
 
     /// After a reconnect: lanes that fell asleep because the token was dead are due now, and a
@@ -188,6 +188,15 @@ impl Store {
         }
         Ok(woken)
     }
+}
+
+/// SQLite: draws `count` positions one after the other; the first of them.
+pub(in crate::store) async fn draw_positions(tx: &Tx, count: usize) -> Result<i64, Error> {
+    const SQL: &str = "UPDATE delivery_positions SET value = value + $1 RETURNING value";
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let row = sql::one(tx, SQL, params![count]).await?;
+    let last: i64 = row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)?;
+    Ok(last - count + 1)
 }
 
 /// Sets one lane right, if it is still wrong once its row is locked.

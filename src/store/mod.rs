@@ -20,7 +20,9 @@ mod directory;
 mod entity;
 mod erase;
 mod error;
+mod facts;
 mod feed;
+mod group;
 mod history;
 mod installations;
 mod intend;
@@ -43,7 +45,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, broadcast};
 
-use crate::domain::ids::DeliveryId;
+use crate::domain::ids::{DeliveryId, TenantId};
 use crate::domain::time::Timestamp;
 
 pub use accept::{Accept, Accepted, End, NewDelivery, Target};
@@ -58,6 +60,7 @@ pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
 pub use directory::{CrawlProgress, DirectoryChange, DirectoryState};
 pub use erase::{Erased, Redact, Redacted};
 pub use error::Error;
+pub use facts::{PeopleFacts, TenantFacts};
 pub use feed::{DeliveryChange, FeedExtent};
 pub use installations::{Installation, InstallationState, NewInstallation, Token};
 pub use intend::{MAX_CRASHES, RecoverOutcome};
@@ -86,6 +89,11 @@ struct Inner {
     lanes_woken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
     feed: feed::FeedSignals,
+    /// Calls of Notify that share transactions.
+    accepting: group::Group<accept::Call, Result<accept::Stored, Error>>,
+    /// Calls that share readings.
+    reading_tenants: group::Group<TenantId, facts::Tenants>,
+    reading_people: group::Group<facts::Asked, Result<facts::Rows, Error>>,
 }
 
 impl Store {
@@ -96,6 +104,7 @@ impl Store {
         let in_use = seal::in_use(connections.reader()).await?;
         let kek = kek::load(config, connections.backend(), in_use)?;
         let keyring = seal::Keyring::new(kek);
+        let accepting = group::Group::new(accept::bounds(connections.backend()));
         let store = Self {
             inner: Arc::new(Inner {
                 connections,
@@ -103,6 +112,9 @@ impl Store {
                 lanes_woken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
                 feed: feed::FeedSignals::new(),
+                accepting,
+                reading_tenants: group::Group::new(facts::bounds()),
+                reading_people: group::Group::new(facts::bounds()),
             }),
         };
         if in_use {
@@ -151,7 +163,7 @@ impl Store {
 
     /// For statements outside a transaction that read. SQLite: sees the last commit and refuses
     /// to write; while this task holds a transaction it may still be used.
-    pub(in crate::store) fn reader(&self) -> &sea_orm::DatabaseConnection {
+    pub(in crate::store) fn reader(&self) -> &connection::Reader {
         self.inner.connections.reader()
     }
 

@@ -12,8 +12,9 @@ use sea_orm::{
 
 use super::entity::person;
 use super::installations::parse_id;
+use super::rows::{Column, given, numbered};
 use super::seal::{Place, Scope, ScopeKeys};
-use super::sql::{self, params, placeholders};
+use super::sql::{self, params};
 use super::transaction::scoped;
 use super::{Error, Store};
 use crate::domain::ids::{SlackUserId, TenantId, UserId};
@@ -39,8 +40,11 @@ impl Store {
     /// Of two with one user id, the later counts.
     pub async fn upsert_people(&self, tenant: &TenantId, people: &[Person]) -> Result<(), Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-        let keys = &keys;
-        self.transaction(|tx| scoped(upsert_people_in(tx, keys, tenant, people))).await
+        let sealed = people.iter().map(|person| Ok((&person.user_id, seal_record(&keys, person)?)));
+        let sealed: BTreeMap<_, _> = sealed.collect::<Result<_, Error>>()?;
+        let records =
+            &sealed.iter().map(|(user, record)| ((tenant, *user), record.as_slice())).collect();
+        self.transaction(|tx| scoped(write_records(tx, records))).await
     }
 
     pub async fn person(
@@ -118,7 +122,11 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    async fn open_person(&self, scope: &Scope, row: person::Model) -> Result<StoredPerson, Error> {
+    pub(in crate::store) async fn open_person(
+        &self,
+        scope: &Scope,
+        row: person::Model,
+    ) -> Result<StoredPerson, Error> {
         let damaged = || Error::Bug("a stored person does not read".into());
         let user_id = UserId::parse(row.user_id.as_str()).map_err(|_| damaged())?;
         let record = self.unseal(scope, &place(&row.user_id, "record"), &row.record).await?;
@@ -148,33 +156,82 @@ impl Store {
     }
 }
 
-/// [`Store::upsert_people`] within a transaction; `keys` are the tenant's, fetched before it.
-pub(in crate::store) async fn upsert_people_in(
+/// Of whom a row is; the order in which rows are written.
+pub(in crate::store) type PersonKey<'a> = (&'a TenantId, &'a UserId);
+
+/// An identity, ready to be written.
+pub(in crate::store) struct SealedIdentity {
+    /// For somebody who is not stored yet.
+    record: Vec<u8>,
+    slack_user_id: String,
+    name: Vec<u8>,
+    rule: &'static str,
+    installation: String,
+}
+
+/// Replaces records, leaving identities as they are.
+pub(in crate::store) async fn write_records(
     db: &impl ConnectionTrait,
-    keys: &ScopeKeys,
-    tenant: &TenantId,
-    people: &[Person],
+    records: &BTreeMap<PersonKey<'_>, &[u8]>,
 ) -> Result<(), Error> {
-    let ordered: BTreeMap<&UserId, &Person> =
-        people.iter().map(|person| (&person.user_id, person)).collect();
-    let ordered: Vec<&Person> = ordered.into_values().collect();
-    for chunk in ordered.chunks(CHUNK) {
-        let mut rows = Vec::with_capacity(chunk.len());
-        let mut values = params![tenant.as_str()];
-        for person in chunk {
-            rows.push(format!("($1, {}, {{now}})", placeholders(values.len() + 1, 2)));
-            let record = seal_record(keys, person)?;
-            values.extend(params![person.user_id.as_str(), record]);
-        }
+    let rows = records.iter().map(|((tenant, user), record)| {
+        [tenant.as_str().into(), user.as_str().into(), record.to_vec().into()]
+    });
+    let columns = [Column::Text, Column::Text, Column::Bytes];
+    for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
         let text = format!(
-            "INSERT INTO people (tenant, user_id, record, updated_at) VALUES {}
+            "INSERT INTO people (tenant, user_id, record, updated_at)
+             SELECT column1, column2, column3, {{now}} FROM {table} WHERE TRUE
              ON CONFLICT (tenant, user_id)
-             DO UPDATE SET record = excluded.record, updated_at = excluded.updated_at",
-            rows.join(", ")
+             DO UPDATE SET record = excluded.record, updated_at = excluded.updated_at"
         );
         sql::execute(db, &text, values).await?;
     }
     Ok(())
+}
+
+/// Stores identities as [`Store::store_identity`] does; returns how many.
+pub(in crate::store) async fn write_identities(
+    db: &impl ConnectionTrait,
+    identities: &BTreeMap<PersonKey<'_>, &SealedIdentity>,
+) -> Result<u64, Error> {
+    let rows = identities.iter().map(|((tenant, user), identity)| {
+        [
+            tenant.as_str().into(),
+            user.as_str().into(),
+            identity.record.clone().into(),
+            identity.slack_user_id.as_str().into(),
+            identity.name.clone().into(),
+            identity.rule.into(),
+            identity.installation.as_str().into(),
+        ]
+    });
+    let columns = [
+        Column::Text,
+        Column::Text,
+        Column::Bytes,
+        Column::Text,
+        Column::Bytes,
+        Column::Text,
+        Column::Text,
+    ];
+    let mut stored = 0;
+    for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
+        let text = format!(
+            "INSERT INTO people (tenant, user_id, record, slack_user_id, identity_name,
+                identity_rule, installation, identity_stored_at, updated_at)
+            SELECT {}, {{now}}, {{now}} FROM {table} WHERE TRUE
+            ON CONFLICT (tenant, user_id) DO UPDATE SET
+                slack_user_id = excluded.slack_user_id, identity_name = excluded.identity_name,
+                identity_rule = excluded.identity_rule, installation = excluded.installation,
+                identity_stored_at = excluded.identity_stored_at, updated_at = excluded.updated_at
+            WHERE people.identity_rule IS NULL OR people.identity_rule <> 'pinned'
+                OR excluded.identity_rule = 'pinned'",
+            numbered(columns.len())
+        );
+        stored += sql::execute(db, &text, values).await?;
+    }
+    Ok(stored)
 }
 
 /// [`Store::store_identity`] within a transaction; `keys` are the tenant's, fetched before it.
@@ -185,35 +242,32 @@ pub(in crate::store) async fn store_identity_in(
     user: &UserId,
     identity: &Identity,
 ) -> Result<bool, Error> {
-    const SQL: &str = "INSERT INTO people (tenant, user_id, record, slack_user_id, identity_name,
-            identity_rule, installation, identity_stored_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, {now}, {now})
-        ON CONFLICT (tenant, user_id) DO UPDATE SET
-            slack_user_id = excluded.slack_user_id, identity_name = excluded.identity_name,
-            identity_rule = excluded.identity_rule, installation = excluded.installation,
-            identity_stored_at = excluded.identity_stored_at, updated_at = excluded.updated_at
-        WHERE people.identity_rule IS NULL OR people.identity_rule <> 'pinned'
-            OR excluded.identity_rule = 'pinned'";
+    let sealed = seal_identity(keys, user, identity)?;
+    Ok(write_identities(db, &BTreeMap::from([((tenant, user), &sealed)])).await? > 0)
+}
+
+pub(in crate::store) fn seal_identity(
+    keys: &ScopeKeys,
+    user: &UserId,
+    identity: &Identity,
+) -> Result<SealedIdentity, Error> {
     let name = identity.display_name.as_bytes();
-    let values = params![
-        tenant.as_str(),
-        user.as_str(),
-        seal_record(keys, &Person::bare(user.clone()))?,
-        identity.slack_user_id.as_str(),
-        keys.seal(&place(user.as_str(), "identity_name"), name)?,
-        match identity.rule {
+    Ok(SealedIdentity {
+        record: seal_record(keys, &Person::bare(user.clone()))?,
+        slack_user_id: identity.slack_user_id.as_str().to_owned(),
+        name: keys.seal(&place(user.as_str(), "identity_name"), name)?,
+        rule: match identity.rule {
             Rule::Matched => MATCHED,
             Rule::Pinned => PINNED,
         },
-        identity.installation.to_string(),
-    ];
-    Ok(sql::execute(db, SQL, values).await? > 0)
+        installation: identity.installation.to_string(),
+    })
 }
 
 const MATCHED: &str = "matched";
 const PINNED: &str = "pinned";
 
-fn seal_record(keys: &ScopeKeys, person: &Person) -> Result<Vec<u8>, Error> {
+pub(in crate::store) fn seal_record(keys: &ScopeKeys, person: &Person) -> Result<Vec<u8>, Error> {
     let json = serde_json::to_vec(&person.record())
         .map_err(|_| Error::Bug("a person does not become JSON".into()))?;
     keys.seal(&place(person.user_id.as_str(), "record"), &json)

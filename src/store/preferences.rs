@@ -47,30 +47,39 @@ impl Store {
         tenant: &TenantId,
         users: &[UserId],
     ) -> Result<HashMap<UserId, Preferences>, Error> {
-        let damaged = || Error::Bug("a stored preference does not read".into());
-        let mut found: HashMap<UserId, Preferences> = HashMap::new();
+        let mut found = Vec::new();
         for chunk in users.chunks(CHUNK) {
             let rows = preference::Entity::find()
                 .filter(preference::Column::Tenant.eq(tenant.as_str()))
                 .filter(preference::Column::UserId.is_in(chunk.iter().map(UserId::as_str)))
                 .all(self.reader())
                 .await?;
-            for row in rows {
-                let choice = match row.choice.as_str() {
-                    "on" => Preference::On,
-                    "off" => Preference::Off,
-                    _ => return Err(damaged()),
-                };
-                let user = UserId::parse(row.user_id).map_err(|_| damaged())?;
-                let choices = found.entry(user).or_default();
-                if row.event_type == ALL {
-                    choices.all = choice;
-                } else {
-                    let event = EventType::parse(row.event_type).map_err(|_| damaged())?;
-                    choices.by_type.insert(event, choice);
-                }
-            }
+            found.extend(rows);
         }
-        Ok(found)
+        by_person(found)
     }
+}
+
+/// The choices of each person who made any.
+pub(in crate::store) fn by_person(
+    rows: Vec<preference::Model>,
+) -> Result<HashMap<UserId, Preferences>, Error> {
+    let damaged = || Error::Bug("a stored preference does not read".into());
+    let mut found: HashMap<UserId, Preferences> = HashMap::new();
+    for row in rows {
+        let choice = match row.choice.as_str() {
+            "on" => Preference::On,
+            "off" => Preference::Off,
+            _ => return Err(damaged()),
+        };
+        let user = UserId::parse(row.user_id).map_err(|_| damaged())?;
+        let choices = found.entry(user).or_default();
+        if row.event_type == ALL {
+            choices.all = choice;
+        } else {
+            let event = EventType::parse(row.event_type).map_err(|_| damaged())?;
+            choices.by_type.insert(event, choice);
+        }
+    }
+    Ok(found)
 }

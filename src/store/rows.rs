@@ -1,6 +1,7 @@
 //! Reading typed values out of rows in the order of the columns, and writing many rows at once.
 
-use sea_orm::TryGetable;
+use sea_orm::sea_query::ArrayType;
+use sea_orm::{DbBackend, TryGetable, Value};
 
 use super::Error;
 use super::sql::Row;
@@ -104,9 +105,97 @@ pub(in crate::store) fn tuples(rows: usize, columns: usize) -> String {
     list
 }
 
+/// What a column of [`given`] holds. The optional ones hold NULL too, and never the empty value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Column {
+    Text,
+    OptionalText,
+    Bytes,
+    OptionalBytes,
+    Number,
+}
+
+/// Rows as a table of a statement, called `given`, with columns `column1`, `column2`, …; the
+/// parameters begin at `$1`. On PostgreSQL one table of arrays, so that one statement is prepared
+/// for any number of rows; on SQLite as many as [`chunks`] makes. Rows keep their order.
+pub(in crate::store) fn given<const N: usize>(
+    backend: DbBackend,
+    columns: [Column; N],
+    rows: Vec<[Value; N]>,
+) -> Vec<(String, Vec<Value>)> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    if backend == DbBackend::Postgres {
+        return vec![arrays(columns, rows)];
+    }
+    let tables = chunks(&rows).into_iter().map(|chunk| {
+        (format!("(VALUES {}) AS given", tuples(chunk.len(), N)), chunk.as_flattened().to_vec())
+    });
+    tables.collect()
+}
+
+fn arrays<const N: usize>(columns: [Column; N], rows: Vec<[Value; N]>) -> (String, Vec<Value>) {
+    let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
+    for row in rows {
+        for (array, value) in arrays.iter_mut().zip(row) {
+            // Arrays hold no NULL here: the empty value stands for it.
+            array.push(match value {
+                Value::String(None) => Value::from(String::new()),
+                Value::Bytes(None) => Value::from(Vec::<u8>::new()),
+                value => value,
+            });
+        }
+    }
+    let (mut names, mut chosen, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    let mut values = Vec::with_capacity(N);
+    for (number, (column, array)) in (1..).zip(columns.into_iter().zip(arrays)) {
+        let (name, kind, empty) = match column {
+            Column::Text => ("text", ArrayType::String, None),
+            Column::OptionalText => ("text", ArrayType::String, Some("''")),
+            Column::Bytes => ("bytea", ArrayType::Bytes, None),
+            Column::OptionalBytes => ("bytea", ArrayType::Bytes, Some("''::bytea")),
+            Column::Number => ("bigint", ArrayType::BigInt, None),
+        };
+        names.push(format!("c{number}"));
+        types.push(format!("${number}::{name}[]"));
+        chosen.push(match empty {
+            Some(empty) => format!("NULLIF(c{number}, {empty}) AS column{number}"),
+            None => format!("c{number} AS column{number}"),
+        });
+        values.push(Value::Array(kind, Some(Box::new(array))));
+    }
+    let (chosen, types, names) = (chosen.join(", "), types.join(", "), names.join(", "));
+    (format!("(SELECT {chosen} FROM unnest({types}) AS raw({names})) AS given"), values)
+}
+
+/// `column1, column2, …` up to a number.
+pub(in crate::store) fn numbered(count: usize) -> String {
+    let names: Vec<_> = (1..=count).map(|number| format!("column{number}")).collect();
+    names.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_become_one_table_of_arrays_or_tables_of_values() {
+        let row = |number: i64| [Value::from("a"), Value::String(None), Value::from(number)];
+        let rows: Vec<_> = (0..5).map(row).collect();
+        let columns = [Column::Text, Column::OptionalText, Column::Number];
+        let tables = given(DbBackend::Postgres, columns, rows.clone());
+        assert_eq!(
+            tables[0].0,
+            "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3 \
+             FROM unnest($1::text[], $2::text[], $3::bigint[]) AS raw(c1, c2, c3)) AS given"
+        );
+        assert_eq!((tables.len(), tables[0].1.len()), (1, 3));
+        let tables = given(DbBackend::Sqlite, columns, rows);
+        assert_eq!(tables.iter().map(|table| table.1.len()).collect::<Vec<_>>(), [12, 3]);
+        assert_eq!(tables[1].0, "(VALUES ($1, $2, $3)) AS given");
+        assert!(given(DbBackend::Sqlite, columns, Vec::new()).is_empty());
+    }
 
     #[test]
     fn chunks_keep_every_row_in_order() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use sea_orm::DatabaseConnection;
+use sea_orm::ConnectionTrait;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -258,7 +258,7 @@ impl Store {
 }
 
 /// Whether the database holds sealed data. False where there is no schema yet.
-pub(in crate::store) async fn in_use(db: &DatabaseConnection) -> Result<bool, Error> {
+pub(in crate::store) async fn in_use(db: &impl ConnectionTrait) -> Result<bool, Error> {
     const SQL: &str = "SELECT 1 FROM data_keys WHERE scope = $1";
     match sql::one(db, SQL, params![STORE_SCOPE]).await {
         Ok(row) => Ok(row.is_some()),

@@ -28,7 +28,7 @@ impl Store {
     /// None where the tenant does not exist; the defaults where it never changed any.
     pub async fn settings(&self, tenant: &TenantId) -> Result<Option<Settings>, Error> {
         let row = tenant::Entity::find_by_id(tenant.as_str().to_owned()).one(self.reader()).await?;
-        row.map(settings_of).transpose()
+        row.map(|row| settings_of(row.settings.as_deref(), row.version)).transpose()
     }
 
     /// Replaces the settings if `settings.version` is still the stored one; answers the new
@@ -56,11 +56,11 @@ impl Store {
 }
 
 /// The column counts; the version within the JSON is the one before the change.
-fn settings_of(row: tenant::Model) -> Result<Settings, Error> {
-    let settings = match row.settings {
+pub(in crate::store) fn settings_of(json: Option<&str>, version: i64) -> Result<Settings, Error> {
+    let settings = match json {
         None => Settings::default(),
-        Some(json) => serde_json::from_str(&json)
+        Some(json) => serde_json::from_str(json)
             .map_err(|_| Error::Bug("stored settings do not read".into()))?,
     };
-    Ok(Settings { version: row.version, ..settings })
+    Ok(Settings { version, ..settings })
 }

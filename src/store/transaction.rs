@@ -13,6 +13,7 @@ use sea_orm::{
     DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
 
+use super::error::is_lost;
 use super::{Error, Store};
 
 /// An open transaction. Dropped without a commit, it is rolled back.
@@ -20,6 +21,8 @@ pub(in crate::store) type Tx = DatabaseTransaction;
 
 /// How often work is run before contention is reported.
 const ATTEMPTS: u32 = 8;
+/// How often where the connection broke before the commit was asked for, which undoes the work.
+const ATTEMPTS_AWAY: u32 = 3;
 /// The wait before the second attempt; it doubles, and each wait is drawn from 0 to twice its mean.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
 
@@ -30,13 +33,23 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        Ok(self.writer().begin_with_options(options).await?)
+        // Nothing was asked of a connection that turns out to be lost: another is taken.
+        let mut stale = 0;
+        loop {
+            match self.writer().begin_with_options(options).await {
+                Err(error) if is_lost(&error) && stale < self.inner.connections.size() => {
+                    stale += 1;
+                }
+                begun => return Ok(begun?),
+            }
+        }
     }
 
     /// Runs `work` in a write transaction and commits. Deadlocks, serialization failures and a
     /// locked file run it again, a bounded number of times; `work` must therefore have no effect
-    /// outside the transaction. A connection that breaks during the commit is not retried: what
-    /// became of it is unknown ([`Error::Unavailable`]).
+    /// outside the transaction. A connection that breaks before the commit runs it again too, a few
+    /// times; one that breaks during the commit does not: what became of it is unknown
+    /// ([`Error::Unavailable`]).
     ///
     /// `store.transaction(|tx| scoped(async move { … }))`; what the block borrows must be
     /// references already.
@@ -49,16 +62,17 @@ impl Store {
         loop {
             let tx = self.write().await?;
             let worked = work(&tx).future.await;
-            let outcome = match worked {
-                Ok(value) => tx.commit().await.map(|()| value).map_err(Error::from),
+            let (outcome, uncommitted) = match worked {
+                Ok(value) => (tx.commit().await.map(|()| value).map_err(Error::from), false),
                 Err(error) => {
                     // Already failed: what the roll-back says adds nothing.
                     tx.rollback().await.ok();
-                    Err(error)
+                    (Err(error), true)
                 }
             };
             match outcome {
                 Err(Error::Contended(_)) if attempt < ATTEMPTS => {}
+                Err(Error::Unavailable(_)) if uncommitted && attempt < ATTEMPTS_AWAY => {}
                 outcome => return outcome,
             }
             tokio::time::sleep(backoff(attempt, rand::random())).await;

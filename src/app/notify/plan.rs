@@ -10,7 +10,7 @@ use crate::domain::event;
 use crate::domain::ids::{DeliveryId, NotificationId, SlackUserId, UserId};
 use crate::domain::matching::{self, Basis, Decision, Match};
 use crate::domain::reason::NoMatch;
-use crate::domain::render::{self, Context, Link, Reader, Rendered};
+use crate::domain::render::{Context, Link, Reader, Rendered};
 use crate::domain::settings::{Identity, Preferences, Rule, suppression};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
@@ -22,6 +22,8 @@ pub(super) struct Planned {
     pub(super) deliveries: Vec<NewDelivery>,
     /// New unique matches, stored with the notification (design.md section 8).
     pub(super) identities: Vec<(UserId, Identity)>,
+    /// The message as each kind of reader reads it.
+    worded: HashMap<Reader, Vec<u8>>,
 }
 
 /// Everything that the verdicts depend on.
@@ -45,6 +47,7 @@ impl Planner<'_> {
             answer: Answer { notification, verdicts: Vec::new() },
             deliveries: Vec::new(),
             identities: Vec::new(),
+            worded: HashMap::new(),
         };
         let mut decided: HashMap<Addressee, Decided> = HashMap::new();
         let mut lanes: HashMap<String, DeliveryId> = HashMap::new();
@@ -107,7 +110,7 @@ impl Planner<'_> {
             }
             Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
                 // Whether it can be rendered is told now; its words wait for the reader's zone.
-                self.render(Some(known), None)?;
+                self.content(Some(known), None, planned)?;
                 let queued = delivery(Some(user), Target::Resolving, None);
                 let id = queued.id;
                 planned.deliveries.push(queued);
@@ -130,7 +133,7 @@ impl Planner<'_> {
         let id = if let Some(id) = lanes.get(&lane) {
             *id
         } else {
-            let content = encode(&self.render(Some(known), Some(&found.slack_user_id))?)?;
+            let content = self.content(Some(known), Some(&found.slack_user_id), planned)?;
             let target = Target::Lane { installation: installation.id, lane: lane.clone() };
             let queued = delivery(Some(user), target, Some(content));
             let id = queued.id;
@@ -169,7 +172,7 @@ impl Planner<'_> {
                 members_without_email: 0,
             });
         };
-        let content = encode(&self.render(None, None)?)?;
+        let content = self.content(None, None, planned)?;
         let target = Target::Lane { installation: installation.id, lane: channel.to_owned() };
         let queued = delivery(None, target, Some(content));
         let id = queued.id;
@@ -191,17 +194,24 @@ impl Planner<'_> {
     }
 
     /// The message in the reader's words: their own zone, else the member's, else the tenant's.
-    fn render(
+    /// Worded once for all who read the same.
+    fn content(
         &self,
         known: Option<&Known>,
         member: Option<&SlackUserId>,
-    ) -> Result<Rendered, Error> {
+        planned: &mut Planned,
+    ) -> Result<Vec<u8>, Error> {
         let settings = &self.tenant.settings;
         let person = known.map(|known| &known.person);
         let member = member.and_then(|id| self.view.member(id));
         let reader = Reader::of(person, member.as_ref(), settings);
-        let built_in = event::find(&self.request.event)
-            .ok_or_else(|| Error::invalid("event_type", "is not a known event type"))?;
+        let template = event::find(&self.request.event)
+            .ok_or_else(|| Error::invalid("event_type", "is not a known event type"))?
+            .compiled();
+        let reader = template.view(reader);
+        if let Some(content) = planned.worded.get(&reader) {
+            return Ok(content.clone());
+        }
         let link = self.request.link.as_ref().map(|url| Link { url: url.clone(), label: None });
         let context = Context {
             event: &self.request.event,
@@ -210,8 +220,12 @@ impl Planner<'_> {
             link: link.as_ref(),
             now: self.now,
         };
-        render::render(&built_in.template(), &context)
-            .map_err(|error| Error::Invalid(vec![Violation::new("data", error)]))
+        let rendered = template
+            .render(&context)
+            .map_err(|error| Error::Invalid(vec![Violation::new("data", error)]))?;
+        let content = encode(&rendered)?;
+        planned.worded.insert(reader, content.clone());
+        Ok(content)
     }
 }
 

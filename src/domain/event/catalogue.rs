@@ -1,5 +1,7 @@
 //! The table of built-in event types. Their blocks live in `templates/`, one file each.
 
+use std::sync::OnceLock;
+
 use super::{BuiltIn, Field, Kind};
 
 const fn required(
@@ -51,6 +53,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the case",
         text: "🚀 Your case has started: {{ process.name }}",
         blocks: blocks!("case.started"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "task.assigned",
@@ -72,6 +75,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the task summary",
         text: "📋 New task for you: {{ task.name }} ({{ process.name }})",
         blocks: blocks!("task.assigned"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "task.due",
@@ -92,6 +96,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the task",
         text: "⏰ Task due {{ due_at | when('datetime') }}: {{ task.name }}",
         blocks: blocks!("task.due"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "request.canceled",
@@ -112,6 +117,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the request summary",
         text: "🚫 Your request was canceled: {{ request.name }}",
         blocks: blocks!("request.canceled"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "request.completed",
@@ -131,6 +137,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the request details",
         text: "✅ Your request is completed: {{ request.name }}",
         blocks: blocks!("request.completed"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "process.imported",
@@ -145,6 +152,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the process",
         text: "📥 A process was imported: {{ process.name }}",
         blocks: blocks!("process.imported"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "project.invited",
@@ -165,6 +173,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the project",
         text: "🤝 {{ inviter.name }} invited you to a project: {{ project.name }}",
         blocks: blocks!("project.invited"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "event.invited",
@@ -182,6 +191,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the event",
         text: "📅 You are invited: {{ event.name }}, {{ starts_at | when('datetime') }}, {{ place }}",
         blocks: blocks!("event.invited"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "event.enrolled",
@@ -198,6 +208,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the event",
         text: "🎟️ You are enrolled: {{ event.name }}, {{ starts_at | when('datetime') }}",
         blocks: blocks!("event.enrolled"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "learning.assigned",
@@ -213,6 +224,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the item",
         text: "🎓 New learning for you: {{ item.name }}, due {{ due_at | when('date') }}",
         blocks: blocks!("learning.assigned"),
+        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "event.reminder",
@@ -239,5 +251,6 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         opens: "the event",
         text: "🔔 {{ event.name }} starts {% if starts_in_minutes is number %}{{ starts_in_minutes | in_minutes }}{% else %}{{ starts_at | how_soon }}{% endif %}",
         blocks: blocks!("event.reminder"),
+        compiled: OnceLock::new(),
     },
 ];

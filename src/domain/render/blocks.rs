@@ -13,7 +13,7 @@
 use serde_json::{Map, Value, json};
 
 use super::check::{self, Problem};
-use super::filters::{self, Mode, Scope};
+use super::filters::{Mode, Scope, Strings};
 use super::{RenderError, escape, fit};
 
 /// Blocks of a message.
@@ -30,20 +30,59 @@ pub(super) struct Fitted {
     pub(super) shortened: bool,
 }
 
-pub(super) fn render(source: &str, scope: &Scope) -> Result<Fitted, RenderError> {
-    let template = check::parse(source).map_err(RenderError::Template)?;
-    let mut filled = Vec::with_capacity(template.len());
-    for (index, block) in template.iter().enumerate() {
-        let place = Place { source, field: format!("blocks[{index}]") };
-        filled.extend(fill(block, scope, &place)?);
+/// Blocks, parsed once; the error of those that are no JSON is told when they are needed.
+#[derive(Debug, Clone)]
+pub(super) struct Blocks {
+    source: String,
+    parsed: Result<Vec<Value>, Problem>,
+}
+
+impl Blocks {
+    /// Adds their strings to those that are compiled.
+    pub(super) fn compile(source: &str, strings: &mut Strings) -> Self {
+        let parsed = check::parse(source);
+        parsed.iter().flatten().for_each(|block| compile(block, strings));
+        Self { source: source.to_owned(), parsed }
     }
+
+    pub(super) fn render(&self, strings: &Strings, scope: &Scope) -> Result<Fitted, RenderError> {
+        let parsed =
+            self.parsed.as_ref().map_err(|problem| RenderError::Template(problem.clone()))?;
+        let mut filled = Vec::with_capacity(parsed.len());
+        for (index, block) in parsed.iter().enumerate() {
+            let place = Place { source: &self.source, field: format!("blocks[{index}]") };
+            filled.extend(fill(block, (strings, scope), &place)?);
+        }
+        Ok(fitted(&filled))
+    }
+}
+
+fn compile(node: &Value, strings: &mut Strings) {
+    match node {
+        Value::Array(items) => items.iter().for_each(|item| compile(item, strings)),
+        Value::Object(object) => {
+            for (key, value) in object {
+                match (value, mode(object, key)) {
+                    (Value::String(condition), _) if key == "if" => {
+                        strings.add_condition(condition);
+                    }
+                    (Value::String(text), Some(mode)) => strings.add(text, mode),
+                    (value, _) => compile(value, strings),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn fitted(filled: &[Value]) -> Fitted {
     let mut fitter = Fitter { cap: usize::MAX, shortened: false };
     let mut blocks = Vec::new();
     for cap in CAPS {
         fitter = Fitter { cap, shortened: cap != usize::MAX };
-        blocks = fitter.blocks(&filled);
+        blocks = fitter.blocks(filled);
         if size(&blocks) <= fit::ALL_BLOCKS {
-            return Ok(Fitted { blocks, shortened: fitter.shortened });
+            return Fitted { blocks, shortened: fitter.shortened };
         }
     }
     // The wording alone is too long, or the URLs are: the last blocks go, but not the buttons.
@@ -53,7 +92,7 @@ pub(super) fn render(source: &str, scope: &Scope) -> Result<Fitted, RenderError>
         at = if at > 0 { at - 1 } else { blocks.len() - 1 };
         blocks.remove(at);
     }
-    Ok(Fitted { blocks, shortened: fitter.shortened })
+    Fitted { blocks, shortened: fitter.shortened }
 }
 
 fn size(blocks: &[Value]) -> usize {
@@ -105,12 +144,18 @@ pub(super) fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
 }
 
 /// The value with its strings filled in, marks included; none where its `if` does not hold.
-fn fill(node: &Value, scope: &Scope, place: &Place<'_>) -> Result<Option<Value>, RenderError> {
+fn fill(
+    node: &Value,
+    with: (&Strings, &Scope),
+    place: &Place<'_>,
+) -> Result<Option<Value>, RenderError> {
+    let (strings, scope) = with;
     let Value::Object(object) = node else {
         return Ok(Some(node.clone()));
     };
     if let Some(Value::String(condition)) = object.get("if") {
-        let holds = filters::holds(condition, scope)
+        let holds = strings
+            .holds(condition, scope)
             .map_err(|error| RenderError::Template(place.at("if").failed(error, condition)))?;
         if !holds {
             return Ok(None);
@@ -121,7 +166,8 @@ fn fill(node: &Value, scope: &Scope, place: &Place<'_>) -> Result<Option<Value>,
         let here = place.at(key);
         let value = match (value, mode(object, key)) {
             (Value::String(text), Some(mode)) => {
-                let text = filters::fill(text, mode, scope)
+                let text = strings
+                    .fill(text, mode, scope)
                     .map_err(|error| RenderError::Template(here.failed(error, text)))?;
                 let text = if mode == Mode::Url {
                     escape::url(&text)
@@ -134,11 +180,11 @@ fn fill(node: &Value, scope: &Scope, place: &Place<'_>) -> Result<Option<Value>,
             (Value::Array(items), _) => {
                 let mut kept = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
-                    kept.extend(fill(item, scope, &here.nth(index))?);
+                    kept.extend(fill(item, with, &here.nth(index))?);
                 }
                 Some(Value::Array(kept))
             }
-            (value, _) => fill(value, scope, &here)?,
+            (value, _) => fill(value, with, &here)?,
         };
         if let Some(value) = value {
             filled.insert(key.clone(), value);

@@ -18,7 +18,7 @@ use std::io;
 use std::sync::LazyLock;
 
 use minijinja::value::{Object, Serde};
-use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Template, UndefinedBehavior, Value};
 
 use super::zone::{self, Moment, Style};
 use super::{Context, escape, fit};
@@ -91,30 +91,90 @@ pub(super) fn scope(context: &Context<'_>) -> Scope {
     Value::from_pairs(scope)
 }
 
-/// The filled-in string, its values marked for [`fit::fit`].
-pub(super) fn fill(source: &str, mode: Mode, scope: &Scope) -> Result<String, Error> {
-    let source = clean(source);
-    allowed(&source)?;
-    if !source.contains("{{") && !source.contains("{%") && !source.contains("{#") {
-        return Ok(source);
-    }
-    let template = ENVIRONMENT.template_from_named_str(mode.name(), &source)?;
-    let mut bounded = Bounded(Vec::new());
-    template.render_captured_to(scope.clone(), &mut bounded)?;
-    let filled = String::from_utf8_lossy(&bounded.0).into_owned();
-    if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "a placeholder stands inside <...>; write {{ label | linked(url) }} instead",
-        ));
-    }
-    Ok(filled)
+/// The strings of one template, compiled once for any number of readers. What does not compile
+/// is told when it is needed.
+#[derive(Debug, Clone)]
+pub(super) struct Strings {
+    /// Named by mode and source; expressions as the condition of an `if`.
+    environment: Environment<'static>,
 }
 
-/// Whether the expression holds.
-pub(super) fn holds(expression: &str, scope: &Scope) -> Result<bool, Error> {
-    is_expression(expression)?;
-    Ok(ENVIRONMENT.compile_expression(&clean(expression))?.eval(scope.clone())?.is_true())
+/// What the name of an expression begins with, where others have their mode.
+const CONDITION: &str = "if";
+/// What an expression that holds becomes.
+const HOLDS: &str = "1";
+
+impl Strings {
+    pub(super) fn new() -> Self {
+        Self { environment: ENVIRONMENT.clone() }
+    }
+
+    pub(super) fn add(&mut self, source: &str, mode: Mode) {
+        let cleaned = clean(source);
+        if allowed(&cleaned).is_ok() && is_filled_in(&cleaned) {
+            // An error comes back when it is filled in.
+            self.environment.add_template_owned(name(mode.name(), source), cleaned).ok();
+        }
+    }
+
+    pub(super) fn add_condition(&mut self, expression: &str) {
+        if is_expression(expression).is_ok() {
+            let source = format!("{{% if {} %}}{HOLDS}{{% endif %}}", clean(expression));
+            self.environment.add_template_owned(name(CONDITION, expression), source).ok();
+        }
+    }
+
+    /// The filled-in string, its values marked for [`fit::fit`].
+    pub(super) fn fill(&self, source: &str, mode: Mode, scope: &Scope) -> Result<String, Error> {
+        let name = name(mode.name(), source);
+        let filled = if let Ok(template) = self.environment.get_template(&name) {
+            rendered(&template, scope)?
+        } else {
+            let cleaned = clean(source);
+            allowed(&cleaned)?;
+            if !is_filled_in(&cleaned) {
+                return Ok(cleaned);
+            }
+            rendered(&self.environment.template_from_named_str(&name, &cleaned)?, scope)?
+        };
+        if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "a placeholder stands inside <...>; write {{ label | linked(url) }} instead",
+            ));
+        }
+        Ok(filled)
+    }
+
+    /// Whether the expression holds.
+    pub(super) fn holds(&self, expression: &str, scope: &Scope) -> Result<bool, Error> {
+        if let Ok(template) = self.environment.get_template(&name(CONDITION, expression)) {
+            return Ok(rendered(&template, scope)? == HOLDS);
+        }
+        is_expression(expression)?;
+        let expression = clean(expression);
+        Ok(self.environment.compile_expression(&expression)?.eval(scope.clone())?.is_true())
+    }
+}
+
+fn name(kind: &str, source: &str) -> String {
+    format!("{kind} {source}")
+}
+
+/// Where the string stands that is being filled in.
+fn kind<'a>(state: &'a State<'_, '_>) -> &'a str {
+    let name = state.name();
+    name.split_once(' ').map_or(name, |(kind, _)| kind)
+}
+
+fn is_filled_in(source: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|tag| source.contains(tag))
+}
+
+fn rendered(template: &Template<'_, '_>, scope: &Scope) -> Result<String, Error> {
+    let mut bounded = Bounded(Vec::new());
+    template.render_captured_to(scope.clone(), &mut bounded)?;
+    Ok(String::from_utf8_lossy(&bounded.0).into_owned())
 }
 
 /// Whether the string is an expression at all; the error says where it is not.
@@ -216,7 +276,7 @@ fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
     if value.is_undefined() || value.is_none() {
         return Ok(());
     }
-    let mode = state.name().to_owned();
+    let mode = kind(state).to_owned();
     let mut write = |text: &str| -> Result<(), Error> {
         let text = bounded(text, VALUE_UNITS);
         match mode.as_str() {
@@ -228,7 +288,7 @@ fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
     };
     match value.downcast_object_ref::<Special>() {
         Some(Special::Lines(text)) => write(text),
-        Some(Special::Link { label, .. }) if state.name() != "mrkdwn" => write(label),
+        Some(Special::Link { label, .. }) if mode != "mrkdwn" => write(label),
         Some(Special::Link { url, label }) => {
             let label = escape::mrkdwn(bounded(&label.replace('|', "¦"), VALUE_UNITS));
             let ((open, close), (begin, end)) = (fit::MARKUP, fit::VALUE);

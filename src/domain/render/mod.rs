@@ -39,7 +39,7 @@ pub struct Template {
 }
 
 /// Who reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reader {
     pub name: Option<String>,
     /// BCP 47. Templates may look at it; the built-in ones are in English.
@@ -126,21 +126,56 @@ pub enum RenderError {
     Url { field: String, problem: escape::UrlError },
 }
 
-/// Fills the template in, escapes, and fits the message to Slack's limits.
-pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
-    let scope = filters::scope(context);
-    let marked = filters::fill(&template.text, filters::Mode::Mrkdwn, &scope)
-        .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
-    let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
-    if text.text.trim().is_empty() {
-        "You have a new notification.".clone_into(&mut text.text);
+/// A template, parsed and compiled for any number of readers.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    text: String,
+    blocks: blocks::Blocks,
+    strings: filters::Strings,
+    /// Whether its words may depend on more than the reader's locale and zone.
+    personal: bool,
+}
+
+impl Compiled {
+    /// Of any template: what does not compile is told when it is rendered.
+    #[must_use]
+    pub fn of(template: &Template) -> Self {
+        let mut strings = filters::Strings::new();
+        strings.add(&template.text, filters::Mode::Mrkdwn);
+        let blocks = blocks::Blocks::compile(&template.blocks, &mut strings);
+        let personal = template.text.contains("reader") || template.blocks.contains("reader");
+        Self { text: template.text.clone(), blocks, strings, personal }
     }
-    let blocks = blocks::render(&template.blocks, &scope)?;
-    Ok(Rendered {
-        text: text.text,
-        shortened: text.shortened || blocks.shortened,
-        blocks: Value::Array(blocks.blocks),
-    })
+
+    /// The reader as far as this template can tell one from another: equal ones read the same.
+    #[must_use]
+    pub fn view(&self, reader: Reader) -> Reader {
+        if self.personal { reader } else { Reader { name: None, ..reader } }
+    }
+
+    /// Fills the template in, escapes, and fits the message to Slack's limits.
+    pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
+        let scope = filters::scope(context);
+        let marked = self
+            .strings
+            .fill(&self.text, filters::Mode::Mrkdwn, &scope)
+            .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
+        let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
+        if text.text.trim().is_empty() {
+            "You have a new notification.".clone_into(&mut text.text);
+        }
+        let blocks = self.blocks.render(&self.strings, &scope)?;
+        Ok(Rendered {
+            text: text.text,
+            shortened: text.shortened || blocks.shortened,
+            blocks: Value::Array(blocks.blocks),
+        })
+    }
+}
+
+/// [`Compiled::render`] of a template that is used once.
+pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
+    Compiled::of(template).render(context)
 }
 
 /// What the message would look like, or everything that is wrong: with the template, and with the

@@ -10,6 +10,7 @@ mod lanes;
 mod races;
 mod resolving;
 mod settle;
+mod together;
 mod wakeups;
 
 use std::time::Duration;

@@ -1,0 +1,87 @@
+//! How fast lanes are claimed with 100,000 messages behind one paused channel, against the same
+//! without them.
+
+use std::time::{Duration, Instant};
+
+use herald::domain::ids::{
+    DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId,
+};
+use herald::store::{Accept, Kind, NewDelivery, Settle, Store, Target, WaitScope};
+use uuid::Uuid;
+
+use super::stage::{Database, store_config};
+use super::{Effort, tell_ratio};
+
+const LANES: usize = 2_000;
+const LEASE: Duration = Duration::from_secs(3600);
+
+pub(crate) async fn run(database: Database, effort: Effort) {
+    let without = rate(database, 0).await;
+    let with = rate(database, effort.count(100, 10)).await;
+    tell_ratio(
+        "claims beside 100,000 behind one channel",
+        database.name(),
+        with,
+        without,
+        ">= 0.8 x",
+    );
+}
+
+/// Lanes a second that are claimed, looked into and given back; `behind` thousands wait elsewhere.
+async fn rate(database: Database, behind: usize) -> f64 {
+    let (config, _dir) = store_config(database).await;
+    let store = Store::open(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    for _ in 0..behind {
+        store.accept(call(vec!["C0HOT"; 1000])).await.unwrap();
+    }
+    for claim in store.claim_lanes(10, LEASE).await.unwrap() {
+        let head = store.head(&claim).await.unwrap().unwrap();
+        assert!(store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
+        let wait = Settle::Wait { after: LEASE, scope: WaitScope::Lane };
+        assert!(store.settle(&claim, head.delivery, &wait, None).await.unwrap());
+    }
+    let lanes: Vec<String> = (0..LANES).map(|number| format!("U{number}")).collect();
+    for lanes in lanes.chunks(1000) {
+        store.accept(call(lanes.iter().map(String::as_str).collect())).await.unwrap();
+    }
+    let (since, mut claimed) = (Instant::now(), 0);
+    while claimed < LANES {
+        for claim in store.claim_lanes(64, LEASE).await.unwrap() {
+            claimed += 1;
+            let head = store.head(&claim).await.unwrap().unwrap();
+            let failed =
+                Settle::Failed { reason: herald::domain::reason::Failure::Template, code: None };
+            assert!(store.settle(&claim, head.delivery, &failed, None).await.unwrap());
+        }
+    }
+    claimed as f64 / since.elapsed().as_secs_f64()
+}
+
+fn call(lanes: Vec<&str>) -> Accept {
+    let installation = InstallationId::parse("018f0000-0000-7000-8000-000000000001").unwrap();
+    let deliveries = lanes.into_iter().map(|lane| NewDelivery {
+        id: DeliveryId(Uuid::now_v7()),
+        user: None,
+        target: Target::Lane { installation, lane: lane.into() },
+        content: Some(vec![b'x'; 600]),
+        kind: Kind::Normal,
+        priority: 0,
+    });
+    Accept {
+        id: NotificationId(Uuid::now_v7()),
+        tenant: TenantId::parse("acme").unwrap(),
+        principal: Principal::parse("bench").unwrap(),
+        request_id: RequestId::parse(Uuid::now_v7().to_string()).unwrap(),
+        fingerprint: [7; 32],
+        event_type: EventType::parse("task.assigned").unwrap(),
+        data: b"{}".to_vec(),
+        link: None,
+        answer: b"answer".to_vec(),
+        deliveries: deliveries.collect(),
+        people: Vec::new(),
+        identities: Vec::new(),
+        expires_in: LEASE,
+        trace_context: None,
+    }
+}

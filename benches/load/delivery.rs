@@ -1,0 +1,64 @@
+//! Delivery to a sandbox that answers at once, against a bare post between two single-row commits
+//! with as much in flight.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use herald::rpc::pb;
+use herald::rpc::pb::admin_service_client::AdminServiceClient;
+
+use super::accept::put_to_sleep;
+use super::floor::{Bare, closed_loop};
+use super::stage::{Database, Plan, Stage, TENANT, message};
+use super::{Effort, tell_ratio};
+
+const PEOPLE: usize = 1000;
+/// As many as `delivery.workers`.
+const WORKERS: usize = 64;
+
+pub(crate) async fn run(database: Database, effort: Effort) {
+    // One message a second and conversation, a thousand times faster: pace is no limit here.
+    let plan = Plan { people: PEOPLE, time_scale: 0.001, rate_limits: false, settings: Vec::new() };
+    let stage = Stage::start(database, &plan).await;
+    put_to_sleep(&stage).await;
+    let rounds = effort.count(10, 3);
+    for round in 0..rounds {
+        stage.herald().notify(message(&format!("round {round}"), 0..PEOPLE)).await.unwrap();
+    }
+    let mut stored = stage.sandbox.stored();
+    let before = *stored.borrow();
+    let total = (PEOPLE * (rounds + 1)) as u64;
+    // Connected again: all lanes wake.
+    let mut admin = AdminServiceClient::new(stage.channel.clone());
+    let request = pb::BeginConnectRequest { tenant_id: TENANT.into(), actor: None };
+    let link = admin.begin_connect(request).await.unwrap().into_inner().authorize_url;
+    let link = url::Url::parse(&link).unwrap();
+    let (since, allow) = (Instant::now(), herald::sandbox::browser::Decision::Allow);
+    herald::sandbox::browser::decide(&link, allow).await.unwrap();
+    let all = stored.wait_for(|count| *count >= before + total);
+    tokio::time::timeout(Duration::from_secs(600), all).await.unwrap().unwrap();
+    let ours = total as f64 / since.elapsed().as_secs_f64();
+
+    let bare = Bare::connect(&stage.store, 64).await;
+    bare.prepare_rows().await;
+    let token = stage.sandbox.install(&["chat:write"]);
+    let url = stage.sandbox.url().join("api/chat.postMessage").unwrap();
+    let client = reqwest::Client::new();
+    let secret: Arc<str> = token.expose().into();
+    let floor = closed_loop(WORKERS, effort.span, move |_| {
+        let (bare, client, url, secret) =
+            (bare.clone(), client.clone(), url.clone(), Arc::clone(&secret));
+        async move {
+            let id = uuid::Uuid::now_v7().to_string();
+            bare.insert_row(&id).await;
+            let lane = format!("U{:06}", rand::random_range(0..PEOPLE));
+            let body = serde_json::json!({ "channel": lane, "text": "A task for you" });
+            let post = client.post(url).bearer_auth(&*secret).json(&body);
+            let answer: serde_json::Value = post.send().await.unwrap().json().await.unwrap();
+            assert_eq!(answer["ok"], true, "{answer}");
+            bare.update_row(&id).await;
+        }
+    })
+    .await;
+    tell_ratio("delivery, sandbox at once", database.name(), ours, floor, ">= 1 x");
+}

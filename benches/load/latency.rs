@@ -1,0 +1,51 @@
+//! From accepting to Slack's being asked, when nothing else happens.
+//!
+//! Counted from `created_at`, which is drawn within the transaction, so the commit is included.
+
+use std::time::Duration;
+
+use super::stage::{Database, Plan, Stage, message};
+use super::{Effort, tell};
+
+const PEOPLE: usize = 100;
+
+pub(crate) async fn run(database: Database, effort: Effort) {
+    let plan = Plan { people: PEOPLE, time_scale: 1.0, rate_limits: false, settings: Vec::new() };
+    let stage = Stage::start(database, &plan).await;
+    let mut stored = stage.sandbox.stored();
+    let (mut accepted, mut answered) = (Vec::new(), Vec::new());
+    for number in 0..effort.count(300, 100) {
+        // Each person once in three seconds and more: pace is no limit here.
+        tokio::time::sleep(Duration::from_millis(if effort.quick { 15 } else { 35 })).await;
+        let before = *stored.borrow();
+        let asked = std::time::Instant::now();
+        let call = message(&format!("number {number}"), [number % PEOPLE]);
+        let answer = stage.herald().notify(call).await.unwrap().into_inner();
+        answered.push(asked.elapsed().as_micros());
+        let delivery = answer.verdicts[0].delivery_id.clone();
+        let there = stored.wait_for(|count| *count > before);
+        tokio::time::timeout(Duration::from_secs(60), there).await.unwrap().unwrap();
+        let begun = stage.sandbox.log().last().unwrap().started_at_micros;
+        accepted.push((answer.notification_id, delivery, begun));
+    }
+    let mut waits = Vec::new();
+    for (notification, _, begun) in accepted {
+        let request = herald::rpc::pb::GetNotificationRequest {
+            tenant_id: super::stage::TENANT.into(),
+            notification_id: notification,
+            actor: None,
+        };
+        let found = stage.herald().get_notification(request).await.unwrap().into_inner();
+        let created = found.notification.unwrap().created_at.unwrap();
+        let created = created.seconds * 1_000_000 + i64::from(created.nanos) / 1000;
+        waits.push(u128::try_from(begun - created).unwrap_or(0));
+    }
+    let show = |mut times: Vec<u128>| {
+        times.sort_unstable();
+        let at = |part: usize| times[(times.len() - 1) * part / 100] as f64 / 1000.0;
+        format!("p50 {:.1} ms, p99 {:.1} ms", at(50), at(99))
+    };
+    let reach = "p50 <= 5 ms, p99 <= 50 ms";
+    tell("commit to Slack request, idle", database.name(), &show(waits), "-", "-", reach);
+    tell("Notify's answer, idle", database.name(), &show(answered), "-", "-", "-");
+}

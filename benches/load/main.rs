@@ -1,0 +1,105 @@
+//! Speed, as ratios against floors that are measured in the same run on the same machine (design.md
+//! section 9): `cargo bench --bench load -- [--quick] [row...]`.
+//!
+//! A ratio says more than a rate: it holds on another machine. `herald serve` runs as a process of
+//! its own; callers, floors and the sandbox run in this one, on the same cores. PostgreSQL is the
+//! server named in `HERALD_TEST_POSTGRES`, as it is: the heading tells whether it syncs. Nothing is
+//! asserted; docs/performance.md has a run and what limits it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench tells by printing, and fails by panicking"
+)]
+
+mod accept;
+mod claims;
+mod delivery;
+mod floor;
+mod latency;
+mod overload;
+mod pacing;
+mod resolve;
+mod stage;
+mod start;
+
+use std::time::Duration;
+
+/// How long each measurement lasts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Effort {
+    /// One rate.
+    pub(crate) span: Duration,
+    /// Multiplies counts: 1 in full.
+    pub(crate) quick: bool,
+}
+
+impl Effort {
+    pub(crate) fn count(self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// One line of the table.
+pub(crate) fn tell(
+    row: &str,
+    database: &str,
+    measured: &str,
+    floor: &str,
+    ratio: &str,
+    reach: &str,
+) {
+    println!("| {row} | {database} | {measured} | {floor} | {ratio} | {reach} |");
+}
+
+/// `measured` against `floor`, both in units a second.
+pub(crate) fn tell_ratio(row: &str, database: &str, measured: f64, floor: f64, reach: &str) {
+    let ratio = format!("{:.2} x", measured / floor);
+    tell(row, database, &format!("{measured:.0}/s"), &format!("{floor:.0}/s"), &ratio, reach);
+}
+
+fn main() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(Box::pin(run()));
+}
+
+async fn run() {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let quick = arguments.iter().any(|word| word == "--quick");
+    let rows: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|word| !word.starts_with("--")).collect();
+    let wanted = |row: &str| rows.is_empty() || rows.contains(&row);
+    let effort = Effort { span: Duration::from_secs(if quick { 2 } else { 6 }), quick };
+
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    println!("{cores} cores; SQLite with synchronous=FULL; {}\n", stage::describe_postgres().await);
+    println!("| row | database | measured | floor | ratio | reach |");
+    println!("|---|---|---|---|---|---|");
+    if wanted("start") {
+        start::run().await;
+    }
+    for database in stage::databases() {
+        if wanted("accept") {
+            accept::run(database, effort).await;
+        }
+        if wanted("resolve") {
+            resolve::run(database, effort).await;
+        }
+        if wanted("delivery") {
+            delivery::run(database, effort).await;
+        }
+        if wanted("latency") {
+            latency::run(database, effort).await;
+        }
+        if wanted("claims") {
+            claims::run(database, effort).await;
+        }
+        if wanted("pacing") {
+            pacing::run(database, effort).await;
+        }
+        if wanted("overload") {
+            overload::run(database, effort).await;
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! One transaction for the calls of a batch: as many statements as for one call.
+//!
+//! Whatever several calls may have in common is written in the order of its keys, so that batches
+//! of other replicas do not wait for each other in a circle.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sea_orm::{ConnectionTrait as _, Value};
+
+use super::{Accept, Call, NewDelivery, Sealed, Target};
+use crate::domain::delivery::State;
+use crate::domain::ids::{InstallationId, UserId};
+use crate::domain::time::{Timestamp, micros};
+use crate::store::people::{PersonKey, SealedIdentity, write_identities, write_records};
+use crate::store::rows::{Column, Columns, given, numbered};
+use crate::store::transaction::{Tx, scoped};
+use crate::store::{Backend, Error, Store, lanes, sql};
+
+/// As [`super::Accepted`], the answer still sealed.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Stored {
+    New { created_at: Timestamp },
+    Before { id: String, answer: Vec<u8> },
+    Other,
+}
+
+/// What the database decided for a new notification.
+struct Times {
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    /// One for all deliveries of the call; within a lane `sequence` orders those.
+    position: i64,
+}
+
+/// New notifications, by their places in the batch.
+type New = BTreeMap<usize, Times>;
+
+impl Store {
+    /// Stores the calls of a batch in one transaction. Where that fails for a reason that may lie
+    /// in one of them, each is stored by itself.
+    pub(super) async fn accept_batch(&self, calls: Vec<Call>) -> Vec<Result<Stored, Error>> {
+        let all = calls.as_slice();
+        let outcomes = match self.transaction(|tx| scoped(self.accept_within(tx, all))).await {
+            Ok(stored) => stored.into_iter().map(Ok).collect(),
+            Err(error) if calls.len() == 1 || concerns_all(&error) => {
+                calls.iter().map(|_| Err(error.clone())).collect()
+            }
+            Err(_) => {
+                let mut outcomes = Vec::with_capacity(calls.len());
+                for call in &calls {
+                    let one = std::slice::from_ref(call);
+                    let stored = self.transaction(|tx| scoped(self.accept_within(tx, one))).await;
+                    outcomes.push(stored.and_then(|mut stored| {
+                        stored.pop().ok_or_else(|| Error::Bug("a call without an outcome".into()))
+                    }));
+                }
+                outcomes
+            }
+        };
+        if outcomes.iter().any(|outcome| matches!(outcome, Ok(Stored::New { .. }))) {
+            self.wake();
+            self.changed();
+        }
+        outcomes
+    }
+
+    /// One outcome for each call, in order.
+    async fn accept_within(&self, tx: &Tx, calls: &[Call]) -> Result<Vec<Stored>, Error> {
+        let new = self.insert_notifications(tx, calls).await?;
+        let mut before = before(tx, calls, &new).await?;
+        let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
+        let mut waiting: BTreeSet<(InstallationId, &str)> = BTreeSet::new();
+        for index in new.keys() {
+            let (accept, sealed) = &calls[*index];
+            // Of two records of one person the later call's counts.
+            records.extend(people(accept, sealed));
+            identities.extend(matches(accept, sealed));
+            waiting.extend(accept.deliveries.iter().filter_map(|new| match &new.target {
+                Target::Lane { installation, lane } => Some((*installation, lane.as_str())),
+                Target::Resolving | Target::Ended(_) => None,
+            }));
+        }
+        write_records(tx, &records).await?;
+        write_identities(tx, &identities).await?;
+        insert_deliveries(tx, calls, &new).await?;
+        if let Some(times) = new.values().next() {
+            lanes::fill(tx, &waiting, times.created_at).await?;
+        }
+        let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
+            Some(times) => Ok(Stored::New { created_at: times.created_at }),
+            None => before.remove(&index).ok_or_else(|| {
+                // Retention took it between the two statements: from the start.
+                Error::Contended("notifications_request".into())
+            }),
+        });
+        outcomes.collect()
+    }
+
+    /// Those whose request id was not taken, by an earlier call of the batch neither.
+    async fn insert_notifications(&self, tx: &Tx, calls: &[Call]) -> Result<New, Error> {
+        let mut ordered: Vec<&Call> = calls.iter().collect();
+        ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
+        let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
+        // The numbers in the lanes' order are drawn with the insert, to save a round trip.
+        let position = match self.backend() {
+            Backend::Postgres => "nextval('delivery_positions')",
+            Backend::Sqlite => "0",
+        };
+        let columns = [
+            Column::Text,
+            Column::Text,
+            Column::Text,
+            Column::Text,
+            Column::Bytes,
+            Column::Text,
+            Column::Bytes,
+            Column::OptionalBytes,
+            Column::Bytes,
+            Column::Number,
+        ];
+        let places: HashMap<String, usize> =
+            (0..).zip(calls).map(|(index, (accept, _))| (accept.id.to_string(), index)).collect();
+        let mut new = New::new();
+        for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+            let text = format!(
+                "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
+                 event_type, data, link, answer, created_at, expires_at) \
+                 SELECT {}, clock.now, clock.now + column10 \
+                 FROM (SELECT {{now}} AS now) AS clock, {table} WHERE TRUE \
+                 ON CONFLICT (tenant, principal, request_id) DO NOTHING \
+                 RETURNING id, created_at, expires_at, {position}",
+                numbered(9)
+            );
+            for row in sql::all(tx, &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let place = places.get(&columns.take::<String>()?);
+                let index = place.ok_or_else(|| Error::Bug("a row of no call".into()))?;
+                let (created_at, expires_at) = (columns.time()?, columns.time()?);
+                new.insert(*index, Times { created_at, expires_at, position: columns.take()? });
+            }
+        }
+        if self.backend() == Backend::Sqlite && !new.is_empty() {
+            let first = lanes::draw_positions(tx, new.len()).await?;
+            for (position, times) in (first..).zip(new.values_mut()) {
+                times.position = position;
+            }
+        }
+        Ok(new)
+    }
+}
+
+/// Whether the error would meet each call by itself as well, or may stand for a commit that
+/// happened.
+fn concerns_all(error: &Error) -> bool {
+    matches!(error, Error::Unavailable(_) | Error::Full | Error::Schema(_))
+}
+
+/// What must be unique.
+fn key(accept: &Accept) -> (&str, &str, &str) {
+    (accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str())
+}
+
+fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 10] {
+    [
+        accept.id.to_string().into(),
+        accept.tenant.as_str().into(),
+        accept.principal.as_str().into(),
+        accept.request_id.as_str().into(),
+        accept.fingerprint.to_vec().into(),
+        accept.event_type.as_str().into(),
+        sealed.data.clone().into(),
+        sealed.link.clone().into(),
+        sealed.answer.clone().into(),
+        micros(accept.expires_in).into(),
+    ]
+}
+
+/// What was accepted under the request ids of the others.
+async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, Stored>, Error> {
+    let others = (0..).zip(calls).filter(|(index, _)| !new.contains_key(index));
+    let rows = others.map(|(index, (accept, _))| {
+        let (tenant, principal, request) = key(accept);
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
+        [index.into(), tenant.into(), principal.into(), request.into()]
+    });
+    let columns = [Column::Number, Column::Text, Column::Text, Column::Text];
+    let mut found = BTreeMap::new();
+    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+        let text = format!(
+            "SELECT column1, fingerprint, id, answer FROM {table} JOIN notifications \
+             ON tenant = column2 AND principal = column3 AND request_id = column4"
+        );
+        for row in sql::all(tx, &text, values).await? {
+            let mut columns = Columns::of(&row);
+            let index = columns.count()? as usize;
+            let same = calls.get(index).map(|(accept, _)| accept.fingerprint.to_vec());
+            let stored = if same == Some(columns.take::<Vec<u8>>()?) {
+                Stored::Before { id: columns.take()?, answer: columns.take()? }
+            } else {
+                Stored::Other
+            };
+            found.insert(index, stored);
+        }
+    }
+    Ok(found)
+}
+
+fn people<'a>(
+    accept: &'a Accept,
+    sealed: &'a Sealed,
+) -> impl Iterator<Item = (PersonKey<'a>, &'a [u8])> {
+    let records = accept.people.iter().zip(&sealed.records);
+    records.map(|(person, record)| ((&accept.tenant, &person.user_id), record.as_slice()))
+}
+
+fn matches<'a>(
+    accept: &'a Accept,
+    sealed: &'a Sealed,
+) -> impl Iterator<Item = (PersonKey<'a>, &'a SealedIdentity)> {
+    let identities = accept.identities.iter().zip(&sealed.identities);
+    identities.map(|((user, _), identity)| ((&accept.tenant, user), identity))
+}
+
+const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
+    attempt, probes, crashes, due_at, expires_at, reason, content, priority, kind, event_type, \
+    trace_context, created_at, updated_at";
+const KINDS: [Column; 17] = [
+    Column::Text,
+    Column::Text,
+    Column::Text,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::Number,
+    Column::Text,
+    Column::Number,
+    Column::Number,
+    Column::OptionalText,
+    Column::OptionalBytes,
+    Column::Number,
+    Column::Text,
+    Column::Text,
+    Column::OptionalText,
+    Column::Number,
+];
+
+async fn insert_deliveries(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
+    let rows = new.iter().flat_map(|(index, times)| {
+        let (accept, sealed) = &calls[*index];
+        let deliveries = accept.deliveries.iter().zip(&sealed.contents);
+        deliveries.map(move |(delivery, content)| row(accept, times, delivery, content.as_ref()))
+    });
+    for (table, values) in given(tx.get_database_backend(), KINDS, rows.collect()) {
+        let text = format!(
+            "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
+             column12, column13, column14, column15, column16, column17, column17 FROM {table}",
+            numbered(8)
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+/// The values of [`KINDS`]: those of [`COLUMNS`] that differ between new deliveries.
+fn row(
+    accept: &Accept,
+    times: &Times,
+    delivery: &NewDelivery,
+    content: Option<&Vec<u8>>,
+) -> [Value; KINDS.len()] {
+    let (state, place, reason) = match &delivery.target {
+        Target::Lane { installation, lane } => {
+            (State::Pending, Some((installation.to_string(), lane.clone())), None)
+        }
+        Target::Resolving => (State::Resolving, None, None),
+        Target::Ended(end) => (end.state(), None, end.reason()),
+    };
+    let (installation, lane) = place.unzip();
+    [
+        delivery.id.to_string().into(),
+        accept.tenant.as_str().into(),
+        accept.id.to_string().into(),
+        delivery.user.as_ref().map(UserId::as_str).into(),
+        installation.into(),
+        lane.into(),
+        times.position.into(),
+        state.code().into(),
+        times.created_at.0.into(),
+        times.expires_at.0.into(),
+        reason.into(),
+        content.cloned().into(),
+        i64::from(delivery.priority).into(),
+        delivery.kind.code().into(),
+        accept.event_type.as_str().into(),
+        accept.trace_context.as_deref().into(),
+        times.created_at.0.into(),
+    ]
+}

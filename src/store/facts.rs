@@ -1,0 +1,182 @@
+//! What accepting reads first, for many calls at once: calls that come while a reading is under
+//! way share the next one (`group`). Every reading begins after the calls that it answers, so
+//! nothing here is older than the question; nothing is kept.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement};
+
+use super::entity::{installation, person, preference};
+use super::group::{Bounds, Weight};
+use super::people::StoredPerson;
+use super::rows::{Column, Columns, given};
+use super::seal::Scope;
+use super::sql::{self, expand};
+use super::{Error, Installation, Store, preferences, tenants};
+use crate::domain::ids::{TenantId, UserId};
+use crate::domain::settings::{Preferences, Settings};
+use crate::domain::time::Timestamp;
+
+/// A tenant as of one moment.
+#[derive(Debug, Clone)]
+pub struct TenantFacts {
+    pub settings: Settings,
+    /// Dead or alive; `None` where none is connected.
+    pub installation: Option<Installation>,
+    /// The database's time at the reading.
+    pub now: Timestamp,
+}
+
+/// People of one tenant.
+#[derive(Debug, Default)]
+pub struct PeopleFacts {
+    /// Those who are stored.
+    pub people: HashMap<UserId, StoredPerson>,
+    /// Of those who chose anything.
+    pub preferences: HashMap<UserId, Preferences>,
+}
+
+/// A tenant's people, by name.
+pub(in crate::store) type Asked = (TenantId, Vec<UserId>);
+/// Rows as they are stored.
+pub(in crate::store) type Rows = (Vec<person::Model>, Vec<preference::Model>);
+pub(in crate::store) type Tenants = Result<Option<TenantFacts>, Error>;
+
+/// One reading's share.
+pub(in crate::store) fn bounds() -> Bounds {
+    Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: 2 }
+}
+
+impl Store {
+    /// Settings, installation and the time, in two statements for all who ask; `None` where the
+    /// tenant does not exist.
+    pub async fn tenant_facts(&self, tenant: &TenantId) -> Result<Option<TenantFacts>, Error> {
+        let store = self.clone();
+        let work = move |tenants: Vec<TenantId>| {
+            let store = store.clone();
+            async move { shared(tenants.len(), store.read_tenants(tenants).await) }
+        };
+        let weight = Weight { rows: 1, bytes: 0 };
+        let facts = self.inner.reading_tenants.join(tenant.clone(), weight, work).await;
+        facts.unwrap_or_else(panicked)
+    }
+
+    /// What is stored about people, and what they chose, in two statements for all who ask.
+    pub async fn people_facts(
+        &self,
+        tenant: &TenantId,
+        users: &[UserId],
+    ) -> Result<PeopleFacts, Error> {
+        if users.is_empty() {
+            return Ok(PeopleFacts::default());
+        }
+        let store = self.clone();
+        let work = move |asked: Vec<Asked>| {
+            let store = store.clone();
+            async move { shared(asked.len(), store.read_people(asked).await) }
+        };
+        let weight = Weight { rows: users.len(), bytes: 0 };
+        let item = (tenant.clone(), users.to_vec());
+        let rows = self.inner.reading_people.join(item, weight, work).await;
+        let (rows, choices) = rows.unwrap_or_else(panicked)?;
+        let scope = Scope::Tenant(tenant.clone());
+        let mut people = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let stored = self.open_person(&scope, row).await?;
+            people.insert(stored.person.user_id.clone(), stored);
+        }
+        Ok(PeopleFacts { people, preferences: preferences::by_person(choices)? })
+    }
+
+    async fn read_tenants(&self, tenants: Vec<TenantId>) -> Result<Vec<Tenants>, Error> {
+        let names: BTreeSet<&str> = tenants.iter().map(TenantId::as_str).collect();
+        let rows = names.into_iter().map(|name| [name.into()]).collect();
+        let backend = self.reader().get_database_backend();
+        let (mut found, mut linked) = (BTreeMap::new(), BTreeMap::new());
+        for (table, values) in given(backend, [Column::Text], rows) {
+            let text = format!(
+                "SELECT t.tenant, t.settings, t.version, l.installation, {{now}} FROM {table} \
+                 JOIN tenants t ON t.tenant = column1 LEFT JOIN tenant_links l ON l.tenant = t.tenant"
+            );
+            for row in sql::all(self.reader(), &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let name: String = columns.take()?;
+                let (settings, version): (Option<String>, i64) = (columns.take()?, columns.take()?);
+                let settings = tenants::settings_of(settings.as_deref(), version);
+                let link: Option<String> = columns.take()?;
+                linked.extend(link.iter().map(|id| (id.clone(), None)));
+                found.insert(name, (settings, link, columns.time()?));
+            }
+        }
+        let rows = linked.keys().map(|id| [id.as_str().into()]).collect();
+        for (table, values) in given(backend, [Column::Text], rows) {
+            let text = format!("SELECT i.* FROM {table} JOIN installations i ON i.id = column1");
+            let statement = Statement::from_sql_and_values(backend, text, values);
+            let found = installation::Entity::find().from_raw_sql(statement).all(self.reader());
+            for row in found.await? {
+                linked.insert(row.id.clone(), Some(Installation::try_from(row)));
+            }
+        }
+        let facts = tenants.iter().map(|tenant| {
+            let Some((settings, link, now)) = found.get(tenant.as_str()) else { return Ok(None) };
+            let installation = link.as_ref().and_then(|id| linked.get(id)).cloned().flatten();
+            Ok(Some(TenantFacts {
+                settings: settings.clone()?,
+                installation: installation.transpose()?,
+                now: *now,
+            }))
+        });
+        Ok(facts.collect())
+    }
+
+    async fn read_people(&self, asked: Vec<Asked>) -> Result<Vec<Result<Rows, Error>>, Error> {
+        let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        for (index, (tenant, users)) in asked.iter().enumerate() {
+            for user in users {
+                places.entry((tenant.as_str(), user.as_str())).or_default().push(index);
+            }
+        }
+        let rows: Vec<_> =
+            places.keys().map(|(tenant, user)| [(*tenant).into(), (*user).into()]).collect();
+        let (backend, columns) =
+            (self.reader().get_database_backend(), [Column::Text, Column::Text]);
+        let mut answers: Vec<Rows> = asked.iter().map(|_| Rows::default()).collect();
+        for (table, values) in given(backend, columns, rows) {
+            let statement = |from: &str| {
+                let text = format!(
+                    "SELECT p.* FROM {table} JOIN {from} p \
+                     ON p.tenant = column1 AND p.user_id = column2"
+                );
+                Statement::from_sql_and_values(backend, expand(backend, &text), values.clone())
+            };
+            let people = person::Entity::find().from_raw_sql(statement("people"));
+            let choices = preference::Entity::find().from_raw_sql(statement("preferences"));
+            let (people, choices) =
+                tokio::try_join!(people.all(self.reader()), choices.all(self.reader()))?;
+            for row in people {
+                for place in
+                    places.get(&(row.tenant.as_str(), row.user_id.as_str())).into_iter().flatten()
+                {
+                    answers[*place].0.push(row.clone());
+                }
+            }
+            for row in choices {
+                for place in
+                    places.get(&(row.tenant.as_str(), row.user_id.as_str())).into_iter().flatten()
+                {
+                    answers[*place].1.push(row.clone());
+                }
+            }
+        }
+        Ok(answers.into_iter().map(Ok).collect())
+    }
+}
+
+/// Each its own answer; a reading that failed did so for all.
+fn shared<T>(count: usize, read: Result<Vec<Result<T, Error>>, Error>) -> Vec<Result<T, Error>> {
+    read.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
+}
+
+fn panicked<T>() -> Result<T, Error> {
+    Err(Error::Bug("a shared reading panicked".into()))
+}
