@@ -13,7 +13,6 @@ use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
 use herald::store::Store;
-use herald::telemetry::Tracing;
 use herald::{check, demo, keys, manifest, telemetry};
 
 /// Herald delivers a platform's notifications to Slack.
@@ -135,29 +134,35 @@ fn load(args: SettingsArgs) -> anyhow::Result<Settings> {
     Ok(Settings::load(args.config, environment(), &args.set)?)
 }
 
+fn read(args: SettingsArgs) -> anyhow::Result<Settings> {
+    Ok(Settings::read(args.config, environment(), &args.set)?)
+}
+
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
 }
 
-/// The settings, and what keeps traces going: hold it until the end.
-fn settings(args: SettingsArgs) -> anyhow::Result<(Settings, Tracing)> {
-    let settings = load(args)?;
-    let tracing = telemetry::init(&settings.log, &settings.otlp)?;
-    Ok((settings, tracing))
-}
-
 async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let (settings, _tracing) = settings(args)?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, "starting");
+    let settings = load(args)?;
+    let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        store = if settings.store.url.is_some() { "PostgreSQL" } else { "SQLite" },
+        slack = %settings.slack.base_url,
+        "starting"
+    );
+    tracing::debug!(?settings, "settings");
     let stop = stop_signal()?;
     let server = Server::start(settings).await?;
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Needs the store's settings alone: what would keep a server from starting does not matter yet.
 async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let (settings, _tracing) = settings(args)?;
+    let settings = read(args)?;
+    let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
     let store = Store::open(&settings.store).await?;
     store.migrate().await?;
     tracing::info!("the schema is up to date");
@@ -170,12 +175,7 @@ async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn manifest(args: ManifestArgs) -> anyhow::Result<ExitCode> {
-    let url = if args.url.is_some() {
-        args.url
-    } else {
-        let SettingsArgs { config, set } = args.settings;
-        Settings::read(config, environment(), &set)?.http.public_url
-    };
+    let url = if args.url.is_some() { args.url } else { read(args.settings)?.http.public_url };
     demo::say(&manifest::manifest(url)?);
     Ok(ExitCode::SUCCESS)
 }

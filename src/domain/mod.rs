@@ -7,6 +7,7 @@ pub mod ids;
 mod json;
 pub mod key;
 pub mod limits;
+pub mod loopback;
 pub mod mapping;
 pub mod matching;
 pub mod member;

@@ -3,7 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
+
+use crate::domain::loopback::is_loopback;
 
 /// Where Slack's redirect comes back to, below the public address.
 pub(super) const CALLBACK_PATH: &str = "slack/oauth/callback";
@@ -96,15 +98,6 @@ fn of_address(address: SocketAddr) -> Url {
 /// A zone (`%2`) has meaning on its own machine alone and no place in a URL.
 fn without_zone(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
 }
 
 mod url_text {

@@ -13,6 +13,7 @@ use url::Url;
 use super::http::{Workspace, now_micros};
 use super::scopes;
 use super::state::State;
+use crate::domain::loopback::is_loopback;
 
 /// What the address asks for, checked.
 struct Ask {
@@ -58,7 +59,7 @@ fn check(state: &State, fields: &Fields) -> Result<Ask, Refused> {
     let Ok(redirect) = Url::parse(target) else {
         return refuse("bad_redirect_uri", "The redirect_uri is not a URL.");
     };
-    let loopback = matches!(redirect.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let loopback = is_loopback(&redirect);
     let fits = registered.is_empty() || registered.iter().any(|base| below(base, target));
     if redirect.fragment().is_some() || !(redirect.scheme() == "https" || loopback) || !fits {
         let sentence = "The redirect_uri must be HTTPS (or local), without fragment, and equal to \

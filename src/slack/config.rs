@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
+
+use crate::domain::loopback::is_loopback;
 
 /// How to reach Slack. Durations are written as `"30s"`, `"500ms"` or `"1m 30s"`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,15 +123,6 @@ impl Config {
             base.set_path(&with_slash);
         }
         base.join(path).map_err(|_| ConfigError::BaseUrl)
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
     }
 }
 

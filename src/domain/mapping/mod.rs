@@ -10,6 +10,7 @@ mod check;
 mod depth;
 mod needs;
 mod path;
+mod words;
 
 pub(super) use self::path::Event;
 
@@ -87,7 +88,7 @@ impl Expression {
         }
         let ast = jmespath::parse(source).map_err(|fault| {
             let message = match fault.reason {
-                ErrorReason::Parse(message) => message,
+                ErrorReason::Parse(complaint) => words::of(&complaint),
                 ErrorReason::Runtime(reason) => reason.to_string(),
             };
             error(message, fault.offset.min(source.len()))

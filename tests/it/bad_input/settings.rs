@@ -2,6 +2,8 @@
 
 use herald::config::Settings;
 
+use crate::support::process::migrate;
+
 /// Environment, flags, the whole sentence.
 type Case = (&'static [(&'static str, &'static str)], &'static [&'static str], &'static str);
 
@@ -59,4 +61,12 @@ fn a_file_that_is_not_there_is_named() {
     let file = Some("no-such-file.toml".into());
     let error = Settings::load(file, std::iter::empty(), &[]).unwrap_err().to_string();
     assert_eq!(error, "the settings file no-such-file.toml is not there");
+}
+
+/// A schema is made before anybody has thought of callers.
+#[test]
+fn the_store_s_settings_are_enough_to_migrate() {
+    let dir = tempfile::tempdir().unwrap();
+    migrate(&[format!("store.data_dir={}", dir.path().display())]);
+    assert!(dir.path().join("herald.db").is_file());
 }

@@ -6,7 +6,7 @@ use herald::rpc::pb::{self, DeliveryState as State};
 use tonic::{Code, Streaming};
 
 use crate::support::client::{reason, task};
-use crate::support::world::{PATIENCE, Plan, TENANT, for_each_database};
+use crate::support::world::{PATIENCE, Plan, TENANT, for_each_database, until};
 
 /// The next message of a stream.
 async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, tonic::Status> {
@@ -155,6 +155,26 @@ async fn a_drain_ends_streams_so_that_clients_resume() {
         let status = next(&mut stream).await.unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "DRAINING"));
         stopping.await.unwrap();
+    })
+    .await;
+}
+
+/// Streams hold a place for as long as they are open; who leaves makes room.
+#[tokio::test]
+async fn streams_are_bounded_in_number() {
+    for_each_database(async |world| {
+        let mut settings = world.settings();
+        settings.rpc.max_watches = 1;
+        let replica = crate::support::world::Replica::start(settings).await;
+        let client = world.client_at(replica.rpc).await;
+        let mut first = client.watch_deliveries(TENANT, None).await.unwrap();
+        assert!(next(&mut first).await.unwrap().unwrap().changes.is_empty());
+        let status = client.watch_deliveries(TENANT, None).await.unwrap_err();
+        let told = (status.code(), reason(&status));
+        assert_eq!(told, (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+        drop(first);
+        until("a free place", async || client.watch_deliveries(TENANT, None).await.ok()).await;
+        replica.stopped().await;
     })
     .await;
 }
