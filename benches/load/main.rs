@@ -8,7 +8,13 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a bench tells by printing, and fails by panicking"
+    reason = "a bench prints, and fails by panicking"
+)]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rates and counts, far below 2^52"
 )]
 
 mod accept;
