@@ -6,7 +6,7 @@ use super::{App, Call, Error, Violation};
 use crate::domain::ids::EventType;
 use crate::domain::mapping::Mapping;
 use crate::domain::settings::Settings;
-use crate::domain::{event, render};
+use crate::domain::{event, limits, render};
 use crate::store;
 
 /// What to change; `None` leaves a setting as it is. An empty text restores the default.
@@ -90,7 +90,7 @@ fn check(settings: &Settings) -> Result<(), Error> {
         let problem = "is not an IANA time zone, such as Europe/Vienna";
         violations.push(Violation::new("settings.time_zone", problem));
     }
-    if settings.locale.len() > 35
+    if settings.locale.len() > limits::LOCALE_BYTES
         || !settings.locale.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     {
         violations.push(Violation::new("settings.locale", "is not a BCP 47 tag, such as de-AT"));

@@ -34,6 +34,8 @@ pub const PERMISSIONS: usize = 16;
 pub const URL_BYTES: usize = 3000;
 /// Bytes of a person's short text fields (e-mail, display name, locale, time zone).
 pub const SHORT_TEXT_BYTES: usize = 320;
+/// Bytes of a tenant's BCP 47 tag (RFC 5646 section 4.4.1 wants at least 35).
+pub const LOCALE_BYTES: usize = 35;
 /// The longest time until expiry.
 pub const MAX_EXPIRY: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 /// Expiry where the caller names none (requirements.md section 3).
@@ -46,3 +48,5 @@ pub const DEFAULT_PAGE: u32 = 50;
 pub const NOTIFICATIONS_PAGE: u32 = 1000;
 /// People in one page of a list: at 16 KiB each they fit into what a client takes by default (4 MiB).
 pub const PEOPLE_PAGE: u32 = 100;
+/// Bytes of a page token; those that are given out stay below it.
+pub const PAGE_TOKEN_BYTES: usize = 1024;

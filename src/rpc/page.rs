@@ -41,6 +41,11 @@ impl List {
         if token.is_empty() {
             return None;
         }
+        if token.len() > limits::PAGE_TOKEN_BYTES {
+            let max = limits::PAGE_TOKEN_BYTES;
+            fields.bad("page_token", format!("must be at most {max} bytes"));
+            return None;
+        }
         let parsed = BASE64.decode(token).ok().and_then(|bytes| {
             let position = bytes.strip_prefix(&self.0)?;
             parse(std::str::from_utf8(position).ok()?)

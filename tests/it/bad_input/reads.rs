@@ -49,7 +49,7 @@ const LISTED: &[Case<pb::ListNotificationsRequest>] = &[
     Case { what: "most negative page", spoil: |r| r.page_size = i32::MIN, problems: &[("page_size", NEGATIVE)] },
     Case { what: "invented token", spoil: |r| r.page_token = "AAAA".into(), problems: &[("page_token", TOKEN)] },
     Case { what: "token that is no base64", spoil: |r| r.page_token = "' OR 1=1 --".into(), problems: &[("page_token", TOKEN)] },
-    Case { what: "long token", spoil: |r| r.page_token = long(100_000), problems: &[("page_token", TOKEN)] },
+    Case { what: "long token", spoil: |r| r.page_token = long(100_000), problems: &[("page_token", "must be at most 1024 bytes")] },
     Case { what: "unknown state", spoil: |r| r.state = 99, problems: &[("state", STATE)] },
     Case { what: "negative state", spoil: |r| r.state = -1, problems: &[("state", STATE)] },
     Case { what: "event type without dot", spoil: |r| r.event_type = "task".into(), problems: &[("event_type", EVENT)] },

@@ -3,6 +3,7 @@
 //! `docs/settings.md` is made from the doc comments of the settings themselves. To write it anew:
 //! `HERALD_WRITE_DOCS=1 cargo test --test it documents`.
 
+mod limits;
 mod settings;
 mod tables;
 

@@ -1,0 +1,157 @@
+//! Every string, list, number and time that a request takes has a limit, and its comment in the proto
+//! says the figure that the code enforces (`domain::limits`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use herald::domain::limits;
+
+use super::read;
+
+/// What the comment of a field of this name must contain.
+fn figures() -> BTreeMap<&'static str, String> {
+    let bytes = |n: usize| format!("{} bytes", thousands(n));
+    let rows = |n: u32| format!("1 to {}, default {}", thousands(n as usize), limits::DEFAULT_PAGE);
+    let days = |time: Duration| format!("{} days", time.as_secs() / 86_400);
+    BTreeMap::from([
+        ("tenant_id", bytes(limits::TENANT_ID_BYTES)),
+        ("user_id", bytes(limits::USER_ID_BYTES)),
+        ("request_id", bytes(limits::REQUEST_ID_BYTES)),
+        ("event_type", bytes(limits::EVENT_TYPE_BYTES)),
+        ("content_id", bytes(limits::CONTENT_ID_BYTES)),
+        ("channel_id", bytes(limits::SLACK_ID_BYTES)),
+        ("slack_user_id", bytes(limits::SLACK_ID_BYTES)),
+        ("recipients", format!("1 to {}", thousands(limits::RECIPIENTS))),
+        ("people", format!("1 to {}", thousands(limits::PEOPLE_PER_CALL))),
+        ("email", bytes(limits::SHORT_TEXT_BYTES)),
+        ("display_name", bytes(limits::SHORT_TEXT_BYTES)),
+        ("locale", bytes(limits::SHORT_TEXT_BYTES)),
+        ("Settings.locale", bytes(limits::LOCALE_BYTES)),
+        ("time_zone", bytes(limits::SHORT_TEXT_BYTES)),
+        ("metadata", format!("{} KiB", limits::PERSON_BYTES / 1024)),
+        ("attributes", format!("{} KiB", limits::PERSON_BYTES / 1024)),
+        ("data", format!("{} KiB", limits::DATA_BYTES / 1024)),
+        ("link", bytes(limits::URL_BYTES)),
+        ("expires_in", days(limits::MAX_EXPIRY)),
+        ("permissions", format!("at most {}", limits::PERMISSIONS)),
+        ("user_attribute", bytes(limits::EXPRESSION_BYTES)),
+        ("slack_attribute", bytes(limits::EXPRESSION_BYTES)),
+        ("disabled_event_types", format!("at most {}", limits::DISABLED_EVENT_TYPES)),
+        ("page_token", bytes(limits::PAGE_TOKEN_BYTES)),
+        ("ListNotificationsRequest.page_size", rows(limits::NOTIFICATIONS_PAGE)),
+        ("ListPeopleRequest.page_size", rows(limits::PEOPLE_PAGE)),
+        // What they may be, not how much.
+        ("notification_id", "a UUID".into()),
+        ("update_mask", "names of fields".into()),
+        ("created_from", "years 1 to 9999".into()),
+        ("created_before", "years 1 to 9999".into()),
+        ("version", "0: it does not".into()),
+        ("after_sequence", "0 or more".into()),
+    ])
+}
+
+#[test]
+fn every_field_of_a_request_says_its_limit() {
+    let messages = messages();
+    let figures = figures();
+    let mut waiting: Vec<&String> =
+        messages.keys().filter(|name| name.ends_with("Request")).collect();
+    assert!(waiting.len() > 20, "the protos were not understood");
+    let (mut seen, mut faults) = (BTreeSet::new(), Vec::new());
+    while let Some(message) = waiting.pop() {
+        if !seen.insert(message) {
+            continue;
+        }
+        for field in &messages[message] {
+            if let Some((inner, _)) = messages.get_key_value(&field.kind) {
+                waiting.push(inner);
+            }
+            if !field.is_bounded_by_its_kind(&messages) {
+                let full = format!("{message}.{}", field.name);
+                match figures.get(full.as_str()).or_else(|| figures.get(field.name.as_str())) {
+                    None => faults.push(format!("{full}: no row in figures()")),
+                    Some(figure) if !field.comment.contains(figure.as_str()) => {
+                        faults.push(format!("{full}: its comment does not say {figure:?}"));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
+
+struct Field {
+    name: String,
+    /// Without the package.
+    kind: String,
+    repeated: bool,
+    comment: String,
+}
+
+impl Field {
+    /// Booleans, values of an enum, and messages whose own fields have limits.
+    fn is_bounded_by_its_kind(&self, messages: &BTreeMap<String, Vec<Self>>) -> bool {
+        let scalar = ["string", "bytes", "int32", "int64", "uint32", "uint64", "float", "double"];
+        let well_known = ["Struct", "Timestamp", "Duration", "FieldMask", "Value"];
+        let limited = self.repeated
+            || self.kind.starts_with("map<")
+            || scalar.contains(&self.kind.as_str())
+            || (well_known.contains(&self.kind.as_str()) && !messages.contains_key(&self.kind));
+        !limited
+    }
+}
+
+/// All messages and their fields, of every proto.
+fn messages() -> BTreeMap<String, Vec<Field>> {
+    let mut messages = BTreeMap::<String, Vec<Field>>::new();
+    for file in ["types", "herald", "admin", "errors"] {
+        // Of each open brace: the message that its fields belong to.
+        let mut open: Vec<Option<String>> = Vec::new();
+        let mut comment = String::new();
+        for line in read(&format!("proto/herald/v1/{file}.proto")).lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("//") {
+                comment.push_str(text);
+                continue;
+            }
+            let comment = std::mem::take(&mut comment);
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["message", name, rest @ ..] => {
+                    messages.insert((*name).to_owned(), Vec::new());
+                    if !rest.concat().contains('}') && !name.ends_with("{}") {
+                        open.push(Some((*name).to_owned()));
+                    }
+                }
+                ["oneof", ..] => open.push(open.last().cloned().flatten()),
+                [.., "{"] => open.push(None),
+                ["}", ..] => drop(open.pop()),
+                [before @ .., name, "=", _] => {
+                    let Some(Some(message)) = open.last() else { continue };
+                    let kind = before.last().unwrap_or(&"").rsplit('.').next().unwrap_or_default();
+                    messages.get_mut(message).unwrap().push(Field {
+                        name: (*name).to_owned(),
+                        kind: kind.to_owned(),
+                        repeated: before.contains(&"repeated"),
+                        comment,
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+    messages
+}
+
+/// `32768` is written `32,768`.
+fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
