@@ -161,6 +161,8 @@ fn decide(state: &mut State, request: Request) -> Decided {
     state.log.push(LogEntry {
         seq: 0,
         started_at_micros: started,
+        began_at_micros: began(headers).unwrap_or(started),
+        via: text(headers, &header::VIA).map(str::to_owned),
         ended_at_micros: now_micros(),
         method: name.chars().take(80).collect(),
         token_kind,
@@ -168,6 +170,7 @@ fn decide(state: &mut State, request: Request) -> Decided {
         http_status: status(&decided),
         outcome,
         fault: name_of_fault,
+        retry_after: retry_after(&decided),
         conversation,
         stored_ts,
     });
@@ -194,6 +197,23 @@ fn status(decided: &Decided) -> u16 {
         Some(FaultKind::Body { .. } | FaultKind::Huge { .. }) => 200,
         _ => decided.status,
     }
+}
+
+fn retry_after(decided: &Decided) -> Option<String> {
+    match &decided.fault {
+        Some(FaultKind::Status { retry_after, .. }) => retry_after.clone(),
+        Some(FaultKind::Reset | FaultKind::Hang { .. } | FaultKind::Body { .. }) => None,
+        _ => decided.headers.iter().find(|(name, _)| *name == "retry-after").map(|h| h.1.clone()),
+    }
+}
+
+/// When a proxy in front saw the request begin, microseconds since the epoch.
+fn began(headers: &HeaderMap) -> Option<i64> {
+    text(headers, &HeaderName::from_static("x-request-start"))?.strip_prefix("t=")?.parse().ok()
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// The body and headers of an answer without faults.

@@ -20,6 +20,11 @@ pub struct LogEntry {
     pub seq: u64,
     /// When the request had been read, microseconds since the epoch.
     pub started_at_micros: i64,
+    /// When the request began, where a proxy in front says so (`X-Request-Start: t=<microseconds>`);
+    /// else `started_at_micros`.
+    pub began_at_micros: i64,
+    /// Which proxy it came through, where it says so (`Via`).
+    pub via: Option<String>,
     /// When the method had done its work; an answer delayed by a fault leaves later.
     pub ended_at_micros: i64,
     pub method: String,
@@ -33,6 +38,8 @@ pub struct LogEntry {
     pub outcome: String,
     /// The fault that struck.
     pub fault: Option<String>,
+    /// The `Retry-After` answered.
+    pub retry_after: Option<String>,
     /// The conversation and the `ts` of the message stored.
     pub conversation: Option<String>,
     pub stored_ts: Option<String>,

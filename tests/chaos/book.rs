@@ -1,0 +1,110 @@
+//! The logs as they are written: append-only, a line at a time, by everybody at once.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use serde::Serialize;
+
+use crate::evidence::{self, Blow, Call, Fate};
+
+/// Now, by the clock that all logs share.
+#[expect(clippy::disallowed_methods, reason = "the checker stands outside and has its own clock")]
+pub(crate) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// One file of lines.
+pub(crate) struct Lines(Mutex<BufWriter<File>>);
+
+impl Lines {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self(Mutex::new(BufWriter::new(File::create(path)?))))
+    }
+
+    pub(crate) fn write(&self, line: &impl Serialize) {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = serde_json::to_writer(&mut *file, line).map_err(io::Error::from);
+        // A log with holes proves nothing.
+        written.and_then(|()| writeln!(file)).unwrap_or_else(|error| panic!("a log: {error}"));
+    }
+
+    pub(crate) fn flush(&self) {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.flush().unwrap_or_else(|error| panic!("a log: {error}"));
+    }
+}
+
+/// The clients' logs and that of faults; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Book(Arc<Inner>);
+
+struct Inner {
+    calls: Lines,
+    blows: Lines,
+    fates: Lines,
+}
+
+impl Book {
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        Ok(Self(Arc::new(Inner {
+            calls: Lines::create(&dir.join(evidence::CALLS))?,
+            blows: Lines::create(&dir.join(evidence::BLOWS))?,
+            fates: Lines::create(&dir.join(evidence::FATES))?,
+        })))
+    }
+
+    pub(crate) fn call(&self, call: &Call) {
+        self.0.calls.write(call);
+    }
+
+    pub(crate) fn fate(&self, fate: &Fate) {
+        self.0.fates.write(fate);
+    }
+
+    pub(crate) fn blow(&self, blow: &Blow) {
+        self.0.blows.write(blow);
+    }
+
+    /// A fault that begins now; [`Begun::over`] writes it down.
+    pub(crate) fn strike(
+        &self,
+        kind: &str,
+        replica: Option<usize>,
+        what: impl Into<String>,
+    ) -> Begun {
+        let what = what.into();
+        Begun {
+            book: self.clone(),
+            blow: Blow { kind: kind.into(), what, replica, from: now(), until: 0 },
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.0.calls.flush();
+        self.0.blows.flush();
+        self.0.fates.flush();
+    }
+}
+
+/// A fault under way. Written when it is over, or dropped.
+pub(crate) struct Begun {
+    book: Book,
+    blow: Blow,
+}
+
+impl Begun {
+    pub(crate) fn over(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.blow.until = now();
+        self.book.blow(&self.blow);
+    }
+}

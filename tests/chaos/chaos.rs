@@ -1,0 +1,193 @@
+//! The checker: replicas of `herald` as processes under faults, clients that call them all, Slack in
+//! a box; then quiet; then a judgement from the clients' and Slack's logs alone.
+//!
+//! `tests/run --chaos SECONDS [--seed N]` runs it; `docs/chaos.md` says what it does and proves.
+#![expect(clippy::print_stdout, reason = "a person reads the summary")]
+
+mod book;
+mod client;
+mod dice;
+mod evidence;
+mod judge;
+mod link;
+mod nemesis;
+mod plant;
+mod postgres;
+mod replica;
+mod report;
+mod run;
+mod site;
+mod slack;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum as _};
+
+use evidence::Evidence;
+use nemesis::Kind;
+use plant::Plant;
+
+/// Breaks what can break around Herald, and judges what came of it.
+#[derive(Parser)]
+struct Options {
+    /// Seconds of faults; then what is under way settles.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// What drives everything; printed. Default: any.
+    #[arg(long)]
+    seed: Option<u64>,
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// Kinds of faults, or their numbers. Default: all.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    faults: Vec<Kind>,
+    /// Recipients that clients ask for each second.
+    #[arg(long, default_value_t = 40.0)]
+    rate: f64,
+    #[arg(long, default_value_t = 12)]
+    clients: usize,
+    #[arg(long, default_value_t = 40)]
+    people: usize,
+    #[arg(long, default_value_t = 4)]
+    channels: usize,
+    /// What every duration of Slack's and of leases is multiplied by.
+    #[arg(long, default_value_t = 0.1)]
+    scale: f64,
+    /// Slack does not enforce its limits.
+    #[arg(long)]
+    no_limits: bool,
+    /// The database is away for five minutes (before the time factor).
+    #[arg(long)]
+    full_lengths: bool,
+    /// A setting of the replicas on top of the checker's own.
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Where the logs go. Default: a new directory below target/chaos.
+    #[arg(long)]
+    logs: Option<PathBuf>,
+    /// The program. Default: the one built beside this.
+    #[arg(long)]
+    herald: Option<PathBuf>,
+    /// Plants a fault in a copy of the logs: the judgement must be red.
+    #[arg(long, value_enum)]
+    plant: Option<Plant>,
+    /// Judges the logs of an earlier run.
+    #[arg(long, value_name = "DIRECTORY")]
+    judge: Option<PathBuf>,
+    /// Plants each fault in turn in the logs of an earlier run, and succeeds if each is found.
+    #[arg(long, value_name = "DIRECTORY")]
+    judge_the_judge: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start(Options::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("the checker could not do its work: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all is well.
+async fn start(options: Options) -> io::Result<bool> {
+    if let Some(dir) = &options.judge_the_judge {
+        return judge_the_judge(dir);
+    }
+    if let Some(dir) = &options.judge {
+        return verdict(dir, options.plant);
+    }
+    let seed = options.seed.unwrap_or_else(|| rand::random::<u32>().into());
+    let dir = options.logs.clone().unwrap_or_else(|| {
+        PathBuf::from(format!("target/chaos/{seed}-{}", book::now() / 1_000_000))
+    });
+    std::fs::create_dir_all(&dir)?;
+    println!("seed {seed}, {} s of faults, logs in {}", options.seconds, dir.display());
+    let plan = run::Plan {
+        seed,
+        seconds: options.seconds,
+        replicas: options.replicas,
+        kinds: kinds(options.faults),
+        rate: options.rate,
+        clients: options.clients,
+        people: options.people,
+        channels: options.channels,
+        scale: options.scale,
+        limits: !options.no_limits,
+        full_lengths: options.full_lengths,
+        settings: options.set,
+        program: options.herald.map_or_else(beside, Ok)?,
+    };
+    let store = run::run(&plan, &dir).await?;
+    let well = verdict(&dir, options.plant)?;
+    println!("{:<14}{store} (by the store itself; not part of the judgement)", "cross-check");
+    let panics = panics(&dir)?;
+    if panics > 0 {
+        println!("{:<14}{panics} panics in the replicas' logs", "FOUND");
+    }
+    println!("{:<14}{}", "logs", dir.display());
+    Ok(well && panics == 0)
+}
+
+/// All, but for what this machine cannot do.
+fn kinds(asked: Vec<Kind>) -> Vec<Kind> {
+    let mut kinds = if asked.is_empty() { Kind::value_variants().to_vec() } else { asked };
+    if kinds.contains(&Kind::Clock) && site::faketime().is_none() {
+        println!("left out: no libfaketime, so every clock is right");
+        kinds.retain(|kind| *kind != Kind::Clock);
+    }
+    kinds
+}
+
+/// `herald` in the folder above the one with this program.
+fn beside() -> io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().and_then(Path::parent);
+    folder.map(|folder| folder.join("herald")).filter(|program| program.is_file()).ok_or_else(
+        || io::Error::new(io::ErrorKind::NotFound, "herald is not built: cargo build --bin herald"),
+    )
+}
+
+fn verdict(dir: &Path, plant: Option<Plant>) -> io::Result<bool> {
+    let mut evidence = Evidence::read(dir)?;
+    if let Some(plant) = plant {
+        plant.put_into(&mut evidence).ok_or_else(|| io::Error::other("no place to plant it"))?;
+        println!("planted in a copy of the logs: {plant:?}");
+    }
+    let judgement = judge::judge(&evidence);
+    let summary = report::summary(&evidence, &judgement);
+    if plant.is_none() {
+        std::fs::write(dir.join("summary.txt"), &summary)?;
+    }
+    print!("{summary}");
+    Ok(judgement.findings.is_empty())
+}
+
+fn judge_the_judge(dir: &Path) -> io::Result<bool> {
+    let mut all = true;
+    for plant in Plant::value_variants() {
+        let mut evidence = Evidence::read(dir)?;
+        let before = judge::judge(&evidence).count(plant.finding());
+        let planted = plant.put_into(&mut evidence).is_some();
+        let found = judge::judge(&evidence).count(plant.finding()) > before;
+        println!("{plant:?}: {}", if planted && found { "found" } else { "NOT FOUND" });
+        all &= planted && found;
+    }
+    Ok(all)
+}
+
+/// Lines in the replicas' logs that tell of a panic.
+fn panics(dir: &Path) -> io::Result<usize> {
+    let mut panics = 0;
+    for entry in std::fs::read_dir(dir)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("replica-") {
+            let log = std::fs::read_to_string(entry.path())?;
+            panics += log.lines().filter(|line| line.contains("panicked")).count();
+        }
+    }
+    Ok(panics)
+}

@@ -1,0 +1,121 @@
+//! Slack's limits (I5): the pace of a lane, and no request inside a Retry-After.
+//!
+//! A wait counts where it can be known: a 429 whose answer may have been lost on the way, whose
+//! reader died or froze, or that could not be told to the other replicas because the database was
+//! away, binds nobody.
+
+use std::collections::BTreeMap;
+
+use super::{Case, Judgement, Kind, seconds};
+use crate::evidence::{Blow, Request};
+
+/// By how much a start may seem early: the invariant's own tolerance. Not scaled: it is the
+/// machine's, not Slack's.
+const TOLERANCE: i64 = 50_000;
+/// Until a wait is known to every replica: the answer is read, and one row written.
+const TOLD: i64 = 250_000;
+/// How long after an answer a blow may still keep it from being known.
+const SETTLED: i64 = 1_000_000;
+/// Slack's wait where it names none, or none that can be read, in seconds.
+const UNNAMED: i64 = 30;
+
+pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
+    let mut starts: BTreeMap<&str, Vec<&Request>> = BTreeMap::new();
+    let mut keys: BTreeMap<String, Vec<&Request>> = BTreeMap::new();
+    for request in &case.evidence.requests {
+        if let Some(lane) = request.lane.as_deref().filter(|_| is_post(request)) {
+            starts.entry(lane).or_default().push(request);
+        }
+        if let Some(key) = key(request) {
+            keys.entry(key).or_default().push(request);
+        }
+        if request.status == 429 {
+            throttled(request, judgement);
+        }
+    }
+    for (lane, mut requests) in starts {
+        requests.sort_by_key(|request| request.began);
+        pace(lane, &requests, case.evidence.rules.interval, judgement);
+    }
+    for (key, mut requests) in keys {
+        requests.sort_by_key(|request| request.began);
+        waits(&key, &requests, case, judgement);
+    }
+}
+
+fn is_post(request: &Request) -> bool {
+    request.method == "chat.postMessage"
+}
+
+/// What a 429 holds at the least: the lane for posts, the method for all else.
+fn key(request: &Request) -> Option<String> {
+    if is_post(request) { request.lane.clone() } else { Some(request.method.clone()) }
+}
+
+fn throttled(request: &Request, judgement: &mut Judgement) {
+    if request.fault.is_some() {
+        judgement.figures.throttled_by_fault += 1;
+        return;
+    }
+    judgement.figures.throttled_by_limit += 1;
+    // The limit of posts for a whole workspace is not published: it can only be learnt.
+    if !is_post(request) {
+        let sentence = format!("{} at {}, which nobody put in", request.method, request.began);
+        judgement.found(Kind::Avoidable429, sentence);
+    }
+}
+
+/// In any t seconds at most 1 + t posts.
+fn pace(lane: &str, requests: &[&Request], interval: i64, judgement: &mut Judgement) {
+    let (mut slack, mut place) = (i64::MIN, 0);
+    for request in requests {
+        let own = request.began - place * interval;
+        let close = slack.saturating_sub(own);
+        if close > TOLERANCE {
+            let sentence = format!(
+                "{lane}: the post at {} comes {close} us sooner than the pace allows",
+                request.began
+            );
+            judgement.found(Kind::TooFast, sentence);
+        }
+        judgement.figures.closest = judgement.figures.closest.max(close);
+        slack = slack.max(own);
+        place += 1;
+    }
+}
+
+fn waits(key: &str, requests: &[&Request], case: &Case<'_>, judgement: &mut Judgement) {
+    let evidence = case.evidence;
+    let known = |request: &&&Request| {
+        request.status == 429 && !evidence.blows.iter().any(|blow| hides(blow, request))
+    };
+    for limit in requests.iter().filter(known) {
+        let asked = limit.retry_after.as_deref().and_then(|text| text.trim().parse().ok());
+        let wait = scaled(asked.unwrap_or(UNNAMED), evidence.rules.scale);
+        let (from, until) = (limit.ended + TOLD, limit.ended + wait - TOLERANCE);
+        let first = requests.partition_point(|request| request.began <= from);
+        let inside = requests[first..].iter().find(|request| request.began < until);
+        if let Some(request) = inside {
+            let (after, wait) = (seconds(request.began - limit.ended), seconds(wait));
+            let sentence = format!(
+                "{key}: a request {after} after the 429 at {}, which asked for {wait}",
+                limit.ended
+            );
+            judgement.found(Kind::InsideRetryAfter, sentence);
+        }
+    }
+}
+
+/// Whether the blow may have kept this answer from being known to all.
+fn hides(blow: &Blow, request: &Request) -> bool {
+    let when = blow.from <= request.ended + SETTLED && blow.until >= request.began;
+    let here = blow.replica.is_none() || blow.replica == request.replica;
+    // Faults of Slack's own are in its log with the answer.
+    let elsewhere = ["throttle", "ambiguous", "slow", "cancel"].contains(&blow.kind.as_str());
+    when && here && !elsewhere
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "some seconds")]
+fn scaled(wait_seconds: i64, scale: f64) -> i64 {
+    (wait_seconds as f64 * scale * 1e6) as i64
+}

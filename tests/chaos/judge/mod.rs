@@ -1,0 +1,172 @@
+//! The judge: what the logs of clients and of Slack prove, and nothing else. Pure.
+//!
+//! Each file below is one question; `docs/chaos.md` says them in words. A finding is a fault of the
+//! service, or of the checker: either way the run is red.
+
+mod callers;
+mod delivered;
+mod limits;
+mod order;
+mod recovery;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::evidence::{Answer, Call, Evidence, Purpose, Verdict};
+
+/// What can be wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Kind {
+    /// Accepted, and not in Slack, though nothing says why (I1).
+    Lost,
+    /// More than one message for one recipient of one notification (I7).
+    Duplicated,
+    /// Stored before a message whose call had been answered before this one's began (I4).
+    Reordered,
+    /// Stored before its call began (I2).
+    Early,
+    /// Stored, and no client was told that it was accepted (I2).
+    Phantom,
+    /// Calls with one request id got two answers (I3).
+    TwoAnswers,
+    /// What must be refused was accepted (I3).
+    WronglyAccepted,
+    /// Refused in a way that the documents do not allow.
+    WronglyRefused,
+    /// Posts of one lane too close together (I5).
+    TooFast,
+    /// A request within a `Retry-After` (I5).
+    InsideRetryAfter,
+    /// A 429 against a documented limit that was not put in (I5).
+    Avoidable429,
+    /// Set aside or failed, though nothing was done to it that explains it.
+    GivenUp,
+    /// Told to end, a replica did not, or not well (I11).
+    BadExit,
+    /// Too long until work went on after faults (I14).
+    SlowRecovery,
+}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) kind: Kind,
+    pub(crate) sentence: String,
+}
+
+/// What came out, besides what is wrong.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Figures {
+    /// Notifications, and recipients of them that were queued.
+    pub(crate) notifications: usize,
+    pub(crate) accepted: usize,
+    pub(crate) stored: usize,
+    /// Those that said so themselves.
+    pub(crate) expired: usize,
+    /// Parked because three workers died on them, of what the checker did.
+    pub(crate) set_aside: usize,
+    /// Calls made; and how the others ended.
+    pub(crate) calls: usize,
+    pub(crate) refusals: BTreeMap<String, usize>,
+    /// The longest time from the first call to acceptance.
+    pub(crate) longest_call: i64,
+    /// 429s that were put in, and those of the workspace's own limit.
+    pub(crate) throttled_by_fault: usize,
+    pub(crate) throttled_by_limit: usize,
+    /// From the end of faults until the last message; with the bound.
+    pub(crate) drained_in: i64,
+    pub(crate) drain_bound: i64,
+    /// The longest from the return of the database to an accepted call.
+    pub(crate) back_in: i64,
+    /// By how much posts of a lane were closer than the pace, at most.
+    pub(crate) closest: i64,
+}
+
+/// The judgement.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Judgement {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) figures: Figures,
+}
+
+impl Judgement {
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.findings.iter().filter(|finding| finding.kind == kind).count()
+    }
+
+    fn found(&mut self, kind: Kind, sentence: String) {
+        self.findings.push(Finding { kind, sentence });
+    }
+}
+
+/// Reads the logs.
+pub(crate) fn judge(evidence: &Evidence) -> Judgement {
+    let case = Case::new(evidence);
+    let mut judgement = Judgement::default();
+    callers::judge(&case, &mut judgement);
+    delivered::judge(&case, &mut judgement);
+    order::judge(&case, &mut judgement);
+    limits::judge(&case, &mut judgement);
+    recovery::judge(&case, &mut judgement);
+    judgement.findings.sort_by_key(|finding| finding.kind);
+    judgement
+}
+
+/// What several questions need.
+struct Case<'a> {
+    evidence: &'a Evidence,
+    requests: BTreeMap<&'a str, Asked<'a>>,
+}
+
+/// All calls with one request id, of those that were to be delivered.
+struct Asked<'a> {
+    calls: Vec<&'a Call>,
+    /// When the first of them began.
+    began: i64,
+    /// The first acceptance, by when it came.
+    accepted: Option<(&'a Call, &'a [Verdict])>,
+}
+
+impl Asked<'_> {
+    /// When a client knew that it was accepted.
+    fn known(&self) -> Option<i64> {
+        self.accepted.map(|(call, _)| call.ended)
+    }
+}
+
+impl<'a> Case<'a> {
+    fn new(evidence: &'a Evidence) -> Self {
+        let mut requests: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
+        for call in evidence.calls.iter().filter(|call| call.purpose == Purpose::Deliver) {
+            let asked = requests.entry(&call.id).or_insert_with(|| Asked {
+                calls: Vec::new(),
+                began: call.began,
+                accepted: None,
+            });
+            asked.calls.push(call);
+            asked.began = asked.began.min(call.began);
+            if let Answer::Accepted { verdicts, .. } = &call.answer
+                && asked.known().is_none_or(|known| call.ended < known)
+            {
+                asked.accepted = Some((call, verdicts));
+            }
+        }
+        Self { evidence, requests }
+    }
+
+    /// Recipients that were queued: request, the call that was answered, and the verdict.
+    fn queued(&self) -> impl Iterator<Item = (&Asked<'a>, &'a Call, &'a Verdict)> {
+        self.requests.values().flat_map(|asked| {
+            asked.accepted.into_iter().flat_map(move |(call, verdicts)| {
+                let queued = verdicts.iter().filter(|verdict| verdict.queued);
+                queued.map(move |verdict| (asked, call, verdict))
+            })
+        })
+    }
+}
+
+/// Microseconds as people read them.
+pub(crate) fn seconds(micros: i64) -> String {
+    format!("{}.{:03} s", micros / 1_000_000, (micros % 1_000_000).abs() / 1000)
+}

@@ -1,0 +1,264 @@
+//! The judge over made-up logs: quiet where all is well, loud at each planted fault.
+
+use super::*;
+use crate::evidence::{Blow, Fate, Message, Request, Rules};
+use crate::plant::Plant;
+use clap::ValueEnum as _;
+
+const LANES: [&str; 3] = ["U000", "U001", "C000"];
+const SECOND: i64 = 1_000_000;
+const CALLS: usize = 20;
+
+fn verdict(call: usize, lane: &str) -> Verdict {
+    Verdict { lane: lane.into(), queued: true, delivery: format!("delivery-{call}-{lane}") }
+}
+
+fn call(number: usize, ended: i64, answer: Answer) -> Call {
+    Call {
+        id: format!("0-{number}"),
+        purpose: Purpose::Deliver,
+        replica: number % 3,
+        manner: "plain".into(),
+        began: at(number),
+        ended,
+        lanes: LANES.map(str::to_owned).to_vec(),
+        expires_in: None,
+        answer,
+    }
+}
+
+fn at(number: usize) -> i64 {
+    1_000 * SECOND + i64::try_from(number).unwrap() * SECOND
+}
+
+fn accepted(number: usize) -> Answer {
+    Answer::Accepted {
+        notification: format!("notification-{number}"),
+        verdicts: LANES.map(|lane| verdict(number, lane)).to_vec(),
+    }
+}
+
+/// Twenty calls to three lanes, one a second, the first answer of each third one lost; delivered.
+fn fine() -> Evidence {
+    let (mut calls, mut requests, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 0..CALLS {
+        if number % 3 == 0 {
+            calls.push(call(number, at(number) + 1, Answer::Lost { why: "killed".into() }));
+        }
+        calls.push(call(number, at(number) + SECOND / 4, accepted(number)));
+        for lane in LANES {
+            let began = at(number) + SECOND / 2;
+            let ts = format!("{}.{:06}", began / SECOND, began % SECOND);
+            requests.push(Request {
+                seq: 0,
+                began,
+                ended: began + 1_000,
+                method: "chat.postMessage".into(),
+                lane: Some(lane.into()),
+                replica: Some(0),
+                status: 200,
+                outcome: "ok".into(),
+                fault: None,
+                retry_after: None,
+                stored: Some(ts.clone()),
+            });
+            messages.push(Message {
+                lane: lane.into(),
+                ts,
+                call: Some(format!("0-{number}")),
+                delivery: verdict(number, lane).delivery,
+                stored_at: began,
+            });
+        }
+    }
+    let rules = Rules {
+        seed: 0,
+        scale: 1.0,
+        interval: SECOND,
+        lease: 60 * SECOND,
+        posts_per_second: 10.0,
+        began: at(0),
+        calm: at(CALLS),
+        ended: at(CALLS + 60),
+        history: true,
+    };
+    Evidence { rules, calls, requests, messages, blows: Vec::new(), fates: Vec::new() }
+}
+
+fn kinds(evidence: &Evidence) -> Vec<Kind> {
+    let mut kinds: Vec<_> = judge(evidence).findings.iter().map(|finding| finding.kind).collect();
+    kinds.dedup();
+    kinds
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_wrong() {
+    let judgement = judge(&fine());
+    assert_eq!(judgement.findings, []);
+    let figures = judgement.figures;
+    assert_eq!((figures.notifications, figures.accepted, figures.stored), (20, 60, 60));
+    assert_eq!(figures.refusals["no answer"], 7);
+}
+
+#[test]
+fn each_planted_fault_is_found() {
+    for plant in Plant::value_variants() {
+        let mut evidence = fine();
+        plant.put_into(&mut evidence).unwrap();
+        assert!(kinds(&evidence).contains(&plant.finding()), "{plant:?}");
+    }
+}
+
+#[test]
+fn a_loss_is_a_loss_whatever_is_said_of_it() {
+    let mut evidence = fine();
+    let gone = evidence.messages.remove(30);
+    let fate = |state: &str, code: &str| Fate {
+        call: gone.call.clone().unwrap(),
+        delivery: gone.delivery.clone(),
+        state: state.into(),
+        reason: String::new(),
+        code: code.into(),
+    };
+    for state in ["sent", "pending", "sending", "unknown", "expired"] {
+        evidence.fates = vec![fate(state, "")];
+        assert_eq!(kinds(&evidence), [Kind::Lost], "{state}");
+    }
+    evidence.fates = vec![fate("failed", "http_500")];
+    assert_eq!(kinds(&evidence), [Kind::GivenUp]);
+    evidence.fates = vec![fate("parked", "crashed")];
+    assert_eq!(kinds(&evidence), [Kind::GivenUp], "nobody was killed");
+    let kill = |replica| Blow {
+        kind: "kill".into(),
+        what: "kill".into(),
+        replica: Some(replica),
+        from: at(CALLS),
+        until: at(CALLS),
+    };
+    evidence.blows = (0..3).map(kill).collect();
+    let judgement = judge(&evidence);
+    assert_eq!((judgement.findings.len(), judgement.figures.set_aside), (0, 1));
+}
+
+#[test]
+fn only_what_was_to_expire_may_expire() {
+    let mut evidence = fine();
+    let gone = evidence.messages.remove(30);
+    let id = gone.call.clone().unwrap();
+    for call in evidence.calls.iter_mut().filter(|call| call.id == id) {
+        call.expires_in = Some(SECOND);
+    }
+    assert_eq!(kinds(&evidence), [Kind::Lost]);
+    evidence.fates = vec![Fate {
+        call: id,
+        delivery: gone.delivery,
+        state: "expired".into(),
+        reason: String::new(),
+        code: String::new(),
+    }];
+    assert_eq!(kinds(&evidence), []);
+    assert_eq!(judge(&evidence).figures.expired, 1);
+}
+
+#[test]
+fn calls_under_way_together_may_come_in_any_order() {
+    let mut evidence = fine();
+    // The second call began before the first was answered.
+    for call in evidence.calls.iter_mut().filter(|call| call.id == "0-1") {
+        call.began = at(0);
+    }
+    let ts = evidence.messages[0].ts.clone();
+    evidence.messages[0].ts = std::mem::replace(&mut evidence.messages[3].ts, ts);
+    assert_eq!(kinds(&evidence), []);
+    for call in evidence.calls.iter_mut().filter(|call| call.id == "0-1") {
+        call.began = at(1);
+    }
+    assert_eq!(kinds(&evidence), [Kind::Reordered]);
+}
+
+#[test]
+fn one_request_has_one_answer() {
+    let mut evidence = fine();
+    evidence.calls.push(call(1, at(9), accepted(1)));
+    assert_eq!(kinds(&evidence), []);
+    evidence.calls.push(call(1, at(9), accepted(2)));
+    assert_eq!(kinds(&evidence), [Kind::TwoAnswers]);
+}
+
+#[test]
+fn refusals_are_as_documented() {
+    let said = |purpose, code: &str, retry_info| {
+        let mut evidence = fine();
+        let (code, reason) = (code.into(), "R".into());
+        let answer = Answer::Refused { code, reason, retry_info };
+        let id = "1-0".into();
+        evidence.calls.push(Call { id, purpose, ..call(0, at(1), answer) });
+        kinds(&evidence)
+    };
+    let wrong = [Kind::WronglyRefused];
+    assert_eq!(said(Purpose::Deliver, "Unavailable", true), []);
+    assert_eq!(said(Purpose::Deliver, "Unavailable", false), wrong);
+    assert_eq!(said(Purpose::Deliver, "DeadlineExceeded", false), []);
+    assert_eq!(said(Purpose::Deliver, "Internal", false), wrong);
+    assert_eq!(said(Purpose::Deliver, "AlreadyExists", false), wrong);
+    assert_eq!(said(Purpose::Reuse, "AlreadyExists", false), []);
+    assert_eq!(said(Purpose::Unusable, "InvalidArgument", false), []);
+    let mut evidence = fine();
+    evidence.calls[2].purpose = Purpose::Unusable;
+    assert!(kinds(&evidence).contains(&Kind::WronglyAccepted));
+}
+
+#[test]
+fn a_wait_binds_those_who_can_know_it() {
+    let mut evidence = fine();
+    // 429 for 10 s, after which posts went on all the same.
+    let limit =
+        evidence.requests.iter_mut().find(|request| request.lane.as_deref() == Some("U001"));
+    let limit = limit.unwrap();
+    (limit.status, limit.fault) = (429, Some("status 429".into()));
+    limit.retry_after = Some("10".into());
+    let (from, until) = (limit.began, limit.ended);
+    assert_eq!(kinds(&evidence), [Kind::InsideRetryAfter]);
+    let blow =
+        |kind: &str, replica| Blow { kind: kind.into(), what: String::new(), replica, from, until };
+    for (kind, replica, hidden) in
+        [("kill", Some(0), true), ("kill", Some(1), false), ("postgres", None, true)]
+    {
+        evidence.blows = vec![blow(kind, replica)];
+        assert_eq!(kinds(&evidence).is_empty(), hidden, "{kind} {replica:?}");
+    }
+}
+
+#[test]
+fn a_429_that_nobody_put_in_is_avoidable_but_for_posts() {
+    let mut evidence = fine();
+    evidence.requests[59].status = 429;
+    assert_eq!(kinds(&evidence), []);
+    evidence.requests[59].method = "conversations.history".into();
+    assert_eq!(kinds(&evidence), [Kind::Avoidable429]);
+}
+
+#[test]
+fn a_backlog_that_stays_is_found() {
+    let mut evidence = fine();
+    let last = evidence.messages.last_mut().unwrap();
+    last.stored_at = at(CALLS) + 400 * SECOND;
+    assert_eq!(kinds(&evidence), [Kind::SlowRecovery]);
+}
+
+#[test]
+fn a_database_that_is_back_is_used_within_ten_seconds() {
+    let mut evidence = fine();
+    let blow = |until| Blow {
+        kind: "postgres".into(),
+        what: "stop".into(),
+        replica: None,
+        from: at(0),
+        until,
+    };
+    evidence.blows = vec![blow(at(4))];
+    assert_eq!(kinds(&evidence), []);
+    evidence.calls.retain(|call| call.began < at(4) || call.began >= at(15));
+    evidence.messages.retain(|message| message.stored_at < at(4) || message.stored_at >= at(15));
+    assert_eq!(kinds(&evidence), [Kind::SlowRecovery]);
+}

@@ -1,0 +1,165 @@
+//! Who breaks things: one actor for each kind of fault, each with dice of its own, all at once.
+//! Whatever one breaks it mends before it rests, so that the end of all actors is the end of all
+//! faults. The numbers are those of the list of faults that `docs/chaos.md` explains.
+
+mod database;
+mod network;
+mod processes;
+mod slack;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::book::Book;
+use crate::dice::Dice;
+use crate::postgres::Postgres;
+use crate::replica::Replica;
+use crate::slack::Slack;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// kill -9 at random points.
+    #[value(alias = "1")]
+    Kill,
+    /// kill -9 while a request is at Slack, before or after it stored.
+    #[value(alias = "2")]
+    Intent,
+    /// kill -9 between a commit and its answer.
+    #[value(alias = "3")]
+    Answer,
+    /// Frozen for longer than a lease, then continued.
+    #[value(alias = "4")]
+    Freeze,
+    /// Clients that give up, whose deadline passes, who race, and who call wrongly.
+    #[value(alias = "7", alias = "6")]
+    Cancel,
+    /// The database crashed, away, its connections ended every 100 ms.
+    #[value(alias = "8")]
+    Postgres,
+    /// A commit is acknowledged, and the reply lost.
+    #[value(alias = "9")]
+    Commit,
+    /// 429, for one channel, for all posts, for reading.
+    #[value(alias = "15")]
+    Throttle,
+    /// 5xx, fatal_error, internal_error, resets: before and after storing.
+    #[value(alias = "16")]
+    Ambiguous,
+    /// Late first bytes, trickling answers, hanging ones.
+    #[value(alias = "17")]
+    Slow,
+    /// Connections to Slack delayed, cut, half closed, swallowed, garbled.
+    Network,
+    /// Rolling restarts.
+    #[value(alias = "23")]
+    Roll,
+    /// The clock of one replica is off by an hour and jumps back.
+    #[value(alias = "26")]
+    Clock,
+}
+
+impl Kind {
+    /// In the logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Intent => "intent",
+            Self::Answer => "answer",
+            Self::Freeze => "freeze",
+            Self::Cancel => "cancel",
+            Self::Postgres => "postgres",
+            Self::Commit => "commit",
+            Self::Throttle => "throttle",
+            Self::Ambiguous => "ambiguous",
+            Self::Slow => "slow",
+            Self::Network => "network",
+            Self::Roll => "roll",
+            Self::Clock => "clock",
+        }
+    }
+
+    /// Milliseconds between two faults of this kind, at the least and at the most.
+    fn rest(self) -> (usize, usize) {
+        match self {
+            Self::Kill => (4_000, 9_000),
+            Self::Intent => (6_000, 14_000),
+            Self::Answer => (7_000, 15_000),
+            Self::Freeze => (9_000, 18_000),
+            Self::Postgres => (10_000, 22_000),
+            Self::Commit => (5_000, 12_000),
+            Self::Throttle => (1_500, 5_000),
+            Self::Ambiguous => (500, 1_500),
+            Self::Slow => (1_500, 4_000),
+            Self::Network => (2_500, 7_000),
+            Self::Roll => (15_000, 30_000),
+            Self::Clock => (2_000, 6_000),
+            Self::Cancel => (1_000, 1_000),
+        }
+    }
+}
+
+/// What there is to break. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Stage {
+    pub(crate) book: Book,
+    pub(crate) slack: Slack,
+    pub(crate) postgres: Postgres,
+    pub(crate) replicas: Vec<Replica>,
+    /// Whom messages are for, as Slack names them.
+    pub(crate) lanes: Vec<String>,
+    pub(crate) scale: f64,
+    pub(crate) lease: Duration,
+    /// How long a replica may take to end.
+    pub(crate) grace: Duration,
+    /// The file that sets the clock of replica 0.
+    pub(crate) clock: PathBuf,
+    /// Rests are multiplied by this: fewer kinds strike more often.
+    pub(crate) haste: f64,
+    /// The database is away for as long as the list of faults says.
+    pub(crate) full_lengths: bool,
+}
+
+impl Stage {
+    fn replica(&self, dice: &mut Dice) -> &Replica {
+        dice.one(&self.replicas)
+    }
+
+    /// Strikes again and again until told to stop, and mends.
+    pub(crate) async fn torment(
+        self,
+        kind: Kind,
+        mut dice: Dice,
+        stop: CancellationToken,
+    ) -> io::Result<()> {
+        let (least, most) = kind.rest();
+        loop {
+            let rest = tokio::time::sleep(dice.millis(least, most).mul_f64(self.haste));
+            tokio::select! { () = rest => {}, () = stop.cancelled() => return Ok(()) }
+            self.strike(kind, &mut dice).await?;
+        }
+    }
+
+    async fn strike(&self, kind: Kind, dice: &mut Dice) -> io::Result<()> {
+        match kind {
+            Kind::Kill => self.kill(dice).await?,
+            Kind::Intent => self.kill_at_slack(dice).await?,
+            Kind::Answer => self.kill_before_answer(dice).await?,
+            Kind::Freeze => self.freeze(dice).await?,
+            Kind::Roll => self.roll(dice).await?,
+            Kind::Clock => self.set_clock(dice).await?,
+            Kind::Postgres => self.break_database(dice).await?,
+            Kind::Commit => self.lose_replies(dice).await,
+            Kind::Throttle => self.throttle(dice),
+            Kind::Ambiguous => self.answer_unclearly(dice),
+            Kind::Slow => self.answer_slowly(dice),
+            Kind::Network => self.break_network(dice).await,
+            // Clients do this by themselves.
+            Kind::Cancel => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! Processes killed, frozen, restarted one after the other, and with a wrong clock.
+
+use std::io;
+use std::time::Duration;
+
+use herald::sandbox::{Fault, FaultKind};
+use tokio::time::{Instant, sleep};
+
+use super::{Kind, Stage};
+use crate::dice::Dice;
+use crate::link::Weather;
+use crate::replica::Replica;
+
+impl Stage {
+    /// SIGKILL, then again some time later a start. `meanwhile`: until the kill.
+    async fn kill_one(
+        &self,
+        kind: Kind,
+        replica: &Replica,
+        what: &str,
+        dead: Duration,
+    ) -> io::Result<()> {
+        let mut process = replica.held().await;
+        let blow = self.book.strike(kind.name(), Some(replica.number()), what);
+        process.kill()?;
+        sleep(dead).await;
+        process.start().await?;
+        blow.over();
+        Ok(())
+    }
+
+    pub(super) async fn kill(&self, dice: &mut Dice) -> io::Result<()> {
+        let (replica, dead) = (self.replica(dice).clone(), dice.millis(0, 1500));
+        self.kill_one(Kind::Kill, &replica, "kill -9", dead).await
+    }
+
+    /// Some requests hang at Slack; whoever made one is killed.
+    pub(super) async fn kill_at_slack(&self, dice: &mut Dice) -> io::Result<()> {
+        let after = dice.percent(50);
+        let kind = FaultKind::Hang { seconds: 1.0 };
+        let fault = Fault::new("chat.postMessage", kind).times(1 + u32::from(dice.percent(50)));
+        self.slack.collect();
+        let before = self.slack.last();
+        let what = if after { "kill -9 after Slack stored" } else { "kill -9 before Slack stored" };
+        self.slack.script(if after { fault.after() } else { fault });
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let dead = dice.millis(0, 1000);
+        while Instant::now() < deadline {
+            let hanging = self.slack.struck_after(before);
+            if let Some(replica) = hanging.first().and_then(|number| self.replicas.get(*number)) {
+                return self.kill_one(Kind::Intent, &replica.clone(), what, dead).await;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Callers get no answers for a moment; then there is nobody to answer.
+    pub(super) async fn kill_before_answer(&self, dice: &mut Dice) -> io::Result<()> {
+        let replica = self.replica(dice).clone();
+        let (mute, dead) = (dice.millis(30, 400), dice.millis(0, 1000));
+        let blow =
+            self.book.strike(Kind::Answer.name(), Some(replica.number()), "answers swallowed");
+        replica.calls().set(Weather::SwallowDown);
+        sleep(mute).await;
+        let killed = self.kill_one(Kind::Answer, &replica, "kill -9 before answers", dead).await;
+        replica.calls().set(Weather::Clear);
+        blow.over();
+        killed
+    }
+
+    /// Frozen for longer than its lease.
+    pub(super) async fn freeze(&self, dice: &mut Dice) -> io::Result<()> {
+        let replica = self.replica(dice).clone();
+        let factor = 1.1 + f64::from(u32::try_from(dice.below(100)).unwrap_or(0)) / 100.0;
+        let process = replica.held().await;
+        let what = format!("frozen for {factor:.2} leases");
+        let blow = self.book.strike(Kind::Freeze.name(), Some(replica.number()), what);
+        process.signal("STOP")?;
+        sleep(self.lease.mul_f64(factor)).await;
+        process.signal("CONT")?;
+        blow.over();
+        Ok(())
+    }
+
+    /// SIGTERM and a new process, one replica after the other.
+    pub(super) async fn roll(&self, dice: &mut Dice) -> io::Result<()> {
+        for replica in &self.replicas {
+            let mut process = replica.held().await;
+            let blow = self.book.strike(Kind::Roll.name(), Some(replica.number()), "SIGTERM");
+            let code = process.terminate(self.grace).await?;
+            if code != Some(0) {
+                // The judge takes this for a fault of its own.
+                let code = code.map_or("none within its grace".to_owned(), |code| code.to_string());
+                let what = format!("exit code {code}");
+                self.book.strike("exit", Some(replica.number()), what).over();
+            }
+            process.start().await?;
+            blow.over();
+            drop(process);
+            sleep(dice.millis(0, 1000)).await;
+        }
+        Ok(())
+    }
+
+    /// The clock of replica 0: an hour off, either way, and back.
+    pub(super) async fn set_clock(&self, dice: &mut Dice) -> io::Result<()> {
+        let offset = *dice.one(&["+3600", "-3600", "+7200", "-60"]);
+        let what = format!("the clock is off by {offset} s");
+        let blow = self.book.strike(Kind::Clock.name(), Some(0), what);
+        std::fs::write(&self.clock, offset)?;
+        sleep(dice.millis(500, 4000)).await;
+        std::fs::write(&self.clock, "+0")?;
+        blow.over();
+        Ok(())
+    }
+}

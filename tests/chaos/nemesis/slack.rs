@@ -1,0 +1,81 @@
+//! What Slack answers: 429, unclear answers, late ones; before or after it stored the message.
+
+use herald::sandbox::{Fault, FaultKind, Raw};
+
+use super::{Kind, Stage};
+use crate::dice::Dice;
+
+const POST: &str = "chat.postMessage";
+
+impl Stage {
+    pub(super) fn throttle(&self, dice: &mut Dice) {
+        let retry_after = match dice.below(12) {
+            0 => None,
+            1 => Some("soon".to_owned()),
+            2 => Some("0".to_owned()),
+            _ => Some((1 + dice.below(30)).to_string()),
+        };
+        let asked = retry_after.clone().unwrap_or_else(|| "missing".to_owned());
+        let kind = FaultKind::Status { code: 429, body: String::new(), retry_after };
+        let times = |most: usize, dice: &mut Dice| u32::try_from(1 + dice.below(most)).unwrap_or(1);
+        let (what, fault) = match dice.below(10) {
+            0..3 => ("all posts", Fault::new(POST, kind).times(times(20, dice))),
+            3..8 => {
+                let channel = Some(dice.one(&self.lanes).clone());
+                ("one lane", Fault { channel, ..Fault::new(POST, kind).times(times(3, dice)) })
+            }
+            8 => ("history", Fault::new("conversations.history", kind).times(times(3, dice))),
+            _ => ("conversations.open", Fault::new("conversations.open", kind).times(1)),
+        };
+        self.script(Kind::Throttle, format!("429, {what}, Retry-After {asked}"), fault);
+    }
+
+    pub(super) fn answer_unclearly(&self, dice: &mut Dice) {
+        let status = |code| FaultKind::Status { code, body: "<html>".into(), retry_after: None };
+        let error = |code: &str| FaultKind::Error { code: code.into() };
+        let (what, kind) = match dice.below(9) {
+            0 => ("500", status(500)),
+            1 => ("502", status(502)),
+            2 => ("503", status(503)),
+            3 => ("fatal_error", error("fatal_error")),
+            4 => ("internal_error", error("internal_error")),
+            5 => ("request_timeout", error("request_timeout")),
+            6 => ("reset", FaultKind::Reset),
+            7 => ("truncated", FaultKind::Truncate),
+            _ => {
+                let body = Raw::from("{\"ok\":");
+                (
+                    "broken JSON",
+                    FaultKind::Body { body, headers: std::collections::BTreeMap::default() },
+                )
+            }
+        };
+        let times = u32::try_from(1 + dice.below(3)).unwrap_or(1);
+        let after = dice.percent(60);
+        // Reading is disturbed as well: what is in doubt stays so for longer.
+        let method = if dice.percent(15) { "conversations.history" } else { POST };
+        let fault = Fault::new(method, kind).times(times);
+        let when = if after { "after" } else { "before" };
+        let what = format!("{method}: {what} {when} its work, {times} times");
+        self.script(Kind::Ambiguous, what, if after { fault.after() } else { fault });
+    }
+
+    pub(super) fn answer_slowly(&self, dice: &mut Dice) {
+        let late = dice.millis(100, 1_500).as_secs_f64();
+        let (what, kind, after) = match dice.below(5) {
+            0 => (format!("stored {late} s late"), FaultKind::Delay { seconds: late }, false),
+            1 => (format!("first byte {late} s late"), FaultKind::Delay { seconds: late }, true),
+            2 => ("20 bytes a second".to_owned(), FaultKind::Slow { bytes_per_second: 20 }, true),
+            3 => ("no answer, stored".to_owned(), FaultKind::Hang { seconds: 2.5 }, true),
+            _ => ("no answer, not stored".to_owned(), FaultKind::Hang { seconds: 2.5 }, false),
+        };
+        let fault = Fault::new(POST, kind).times(u32::try_from(1 + dice.below(5)).unwrap_or(1));
+        self.script(Kind::Slow, what, if after { fault.after() } else { fault });
+    }
+
+    fn script(&self, kind: Kind, what: String, fault: Fault) {
+        let blow = self.book.strike(kind.name(), None, what);
+        self.slack.script(fault);
+        blow.over();
+    }
+}

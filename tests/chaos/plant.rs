@@ -1,0 +1,125 @@
+//! Faults planted into a copy of the logs, so that the judge can be seen to find them.
+
+use crate::evidence::{Evidence, Message, Request};
+use crate::judge::Kind;
+
+/// What is planted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Plant {
+    /// A stored message is taken out.
+    Loss,
+    /// A stored message is there twice.
+    Duplicate,
+    /// Two messages of one lane change places.
+    Reorder,
+    /// A message is stored before its call began.
+    Early,
+    /// A message is stored that nobody asked for.
+    Phantom,
+    /// Posts of a lane come in a heap.
+    Pace,
+    /// A request is made inside a Retry-After.
+    Impatience,
+}
+
+impl Plant {
+    /// What the judge must find.
+    pub(crate) fn finding(self) -> Kind {
+        match self {
+            Self::Loss => Kind::Lost,
+            Self::Duplicate => Kind::Duplicated,
+            Self::Reorder => Kind::Reordered,
+            Self::Early => Kind::Early,
+            Self::Phantom => Kind::Phantom,
+            Self::Pace => Kind::TooFast,
+            Self::Impatience => Kind::InsideRetryAfter,
+        }
+    }
+
+    /// Plants it. `None`: these logs have no place for it.
+    pub(crate) fn put_into(self, evidence: &mut Evidence) -> Option<()> {
+        let messages = &mut evidence.messages;
+        match self {
+            Self::Loss => drop(messages.remove(middle(messages)?)),
+            Self::Duplicate => {
+                let mut again = messages[middle(messages)?].clone();
+                again.ts = later(&again.ts);
+                messages.push(again);
+            }
+            Self::Reorder => {
+                let (first, second) = far_apart(evidence)?;
+                let messages = &mut evidence.messages;
+                let ts = messages[first].ts.clone();
+                messages[first].ts = std::mem::replace(&mut messages[second].ts, ts);
+            }
+            Self::Early => {
+                let at = middle(messages)?;
+                let call = messages[at].call.clone()?;
+                let calls = evidence.calls.iter().filter(|made| made.id == call);
+                messages[at].stored_at = calls.map(|made| made.began).min()? - 1;
+            }
+            Self::Phantom => {
+                let mut stranger = messages[middle(messages)?].clone();
+                stranger.call = Some("never-made".into());
+                stranger.delivery = "00000000-0000-7000-8000-000000000000".into();
+                stranger.ts = later(&stranger.ts);
+                messages.push(stranger);
+            }
+            Self::Pace => {
+                let post = evidence.requests.iter().find(|r| r.method == "chat.postMessage")?;
+                let heap = std::iter::repeat_n(post.clone(), 3);
+                evidence.requests.extend(heap.collect::<Vec<_>>());
+            }
+            Self::Impatience => {
+                let post = evidence.requests.iter().find(|r| r.method == "chat.postMessage")?;
+                let ended = post.ended;
+                let limit = Request {
+                    method: "users.info".into(),
+                    began: ended,
+                    ended,
+                    status: 429,
+                    fault: Some("planted".into()),
+                    retry_after: Some("3600".into()),
+                    ..post.clone()
+                };
+                let inside = (1..=3600).map(|second| Request {
+                    began: ended + second * 1_000_000,
+                    status: 200,
+                    ..limit.clone()
+                });
+                evidence.requests.extend(inside.collect::<Vec<_>>());
+                evidence.requests.push(limit);
+                // Nothing else went wrong just then.
+                evidence.blows.clear();
+            }
+        }
+        Some(())
+    }
+}
+
+fn middle(messages: &[Message]) -> Option<usize> {
+    (!messages.is_empty()).then_some(messages.len() / 2)
+}
+
+fn later(ts: &str) -> String {
+    format!("{ts}9")
+}
+
+/// Two messages of one lane, the call of the first answered before the second's began.
+fn far_apart(evidence: &Evidence) -> Option<(usize, usize)> {
+    let known = |call: Option<&str>| {
+        let mut calls = evidence.calls.iter().filter(|made| Some(made.id.as_str()) == call);
+        let answered = calls
+            .clone()
+            .find(|made| matches!(made.answer, crate::evidence::Answer::Accepted { .. }));
+        let began = calls.by_ref().map(|made| made.began).min();
+        Some((answered?.ended, began?))
+    };
+    let messages = &evidence.messages;
+    messages.iter().enumerate().find_map(|(first, message)| {
+        let (answered, _) = known(message.call.as_deref())?;
+        let last = messages.iter().rposition(|other| other.lane == message.lane)?;
+        let (_, began) = known(messages[last].call.as_deref())?;
+        (answered < began).then_some((first, last))
+    })
+}

@@ -1,0 +1,216 @@
+//! One replica: `herald serve` as a process, and the three connections through which it is met.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard};
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::link::Link;
+
+/// Between two looks at what gives no signal.
+const LOOK: Duration = Duration::from_millis(10);
+/// Before a process that did not start is started again, as Kubernetes does.
+const AGAIN: Duration = Duration::from_millis(300);
+/// Far longer than a start takes, also of a database that is away.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A replica; cheap to clone. Whoever does something to its process holds [`Replica::held`].
+#[derive(Clone)]
+pub(crate) struct Replica(Arc<Parts>);
+
+struct Parts {
+    number: usize,
+    /// What callers connect to; it leads to the process, wherever that serves.
+    calls: Link,
+    slack: Link,
+    database: Link,
+    process: Mutex<Process>,
+}
+
+/// The process, dead or alive.
+pub(crate) struct Process {
+    number: usize,
+    calls: Link,
+    program: PathBuf,
+    settings: Vec<String>,
+    environment: Vec<(String, String)>,
+    logs: PathBuf,
+    starts: u32,
+    child: Option<Child>,
+}
+
+/// How a replica is started.
+pub(crate) struct Plan {
+    pub(crate) number: usize,
+    pub(crate) program: PathBuf,
+    pub(crate) settings: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) logs: PathBuf,
+    pub(crate) slack: Link,
+    pub(crate) database: Link,
+}
+
+impl Replica {
+    /// Prepared; [`Process::start`] starts it.
+    pub(crate) async fn new(plan: Plan) -> io::Result<Self> {
+        let calls = Link::listen(None, None).await?;
+        let process = Process {
+            number: plan.number,
+            calls: calls.clone(),
+            program: plan.program,
+            settings: plan.settings,
+            environment: plan.environment,
+            logs: plan.logs,
+            starts: 0,
+            child: None,
+        };
+        let (slack, database) = (plan.slack, plan.database);
+        let process = Mutex::new(process);
+        Ok(Self(Arc::new(Parts { number: plan.number, calls, slack, database, process })))
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.0.number
+    }
+
+    pub(crate) fn calls(&self) -> &Link {
+        &self.0.calls
+    }
+
+    pub(crate) fn slack(&self) -> &Link {
+        &self.0.slack
+    }
+
+    pub(crate) fn database(&self) -> &Link {
+        &self.0.database
+    }
+
+    /// A way to call it that connects when needed, and again when it broke.
+    pub(crate) fn channel(&self) -> Channel {
+        lazy(self.0.calls.address)
+    }
+
+    /// The process, for one at a time.
+    pub(crate) async fn held(&self) -> MutexGuard<'_, Process> {
+        self.0.process.lock().await
+    }
+}
+
+impl Process {
+    /// Starts it, as often as it takes, until it is SERVING.
+    pub(crate) async fn start(&mut self) -> io::Result<()> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            self.starts += 1;
+            let log = self.logs.join(format!("replica-{}.{:03}.log", self.number, self.starts));
+            let mut command = Command::new(&self.program);
+            command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null());
+            command.stderr(File::create(&log)?).envs(self.environment.iter().cloned());
+            for setting in &self.settings {
+                command.args(["--set", setting]);
+            }
+            self.child = Some(command.spawn()?);
+            if let Some(calls) = self.serving(&log, deadline).await? {
+                self.calls.lead_to(Some(calls));
+                return Ok(());
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Where it serves; `None` where it ended instead.
+    async fn serving(
+        &mut self,
+        log: &std::path::Path,
+        deadline: tokio::time::Instant,
+    ) -> io::Result<Option<SocketAddr>> {
+        loop {
+            if tokio::time::Instant::now() > deadline {
+                let said = format!("replica {} did not start, see {}", self.number, log.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, said));
+            }
+            if self.ended()? {
+                return Ok(None);
+            }
+            if let Some((calls, health)) = addresses(&std::fs::read_to_string(log)?)
+                && is_serving(health).await
+            {
+                return Ok(Some(calls));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Whether it has ended, or was never started.
+    pub(crate) fn ended(&mut self) -> io::Result<bool> {
+        self.child.as_mut().map_or(Ok(true), |child| Ok(child.try_wait()?.is_some()))
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.calls.lead_to(None);
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        child.kill()?;
+        child.wait().map(drop)
+    }
+
+    /// `TERM`, `STOP`, `CONT`.
+    pub(crate) fn signal(&self, name: &str) -> io::Result<()> {
+        let Some(child) = &self.child else { return Ok(()) };
+        let script = format!("kill -{name} {}", child.id());
+        Command::new("sh").args(["-c", &script]).status().map(drop)
+    }
+
+    /// SIGTERM, then waits for its end. The exit code, or `None` where the grace was too short.
+    pub(crate) async fn terminate(&mut self, grace: Duration) -> io::Result<Option<i32>> {
+        self.signal("TERM")?;
+        let deadline = tokio::time::Instant::now() + grace;
+        while tokio::time::Instant::now() < deadline {
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                self.calls.lead_to(None);
+                self.child = None;
+                return Ok(status.code());
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.kill()?;
+        Ok(None)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.kill().ok();
+    }
+}
+
+fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line = log.lines().find(|line| line.contains("\"serving\""))?;
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let address = |name: &str| line[name].as_str()?.parse().ok();
+    Some((address("rpc")?, address("health")?))
+}
+
+async fn is_serving(health: SocketAddr) -> bool {
+    let request = HealthCheckRequest { service: String::new() };
+    let answer = HealthClient::new(lazy(health)).check(request).await;
+    answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+}
+
+#[expect(clippy::expect_used, reason = "a socket address makes a URL")]
+fn lazy(address: SocketAddr) -> Channel {
+    let endpoint = Channel::from_shared(format!("http://{address}"));
+    endpoint.expect("a socket address makes a URL").connect_lazy()
+}

@@ -1,0 +1,116 @@
+//! What a person reads at the end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::evidence::{Blow, Evidence, Rules};
+use crate::judge::{Judgement, Kind, seconds};
+
+/// Findings of one kind that are told in full.
+const TOLD: usize = 5;
+
+/// The whole summary; the first line is the verdict.
+pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
+    let figures = &judgement.figures;
+    let mut text = String::new();
+    let verdict = if judgement.findings.is_empty() { "all is well" } else { "RED" };
+    let mut line = |name: &str, value: String| writeln!(text, "{name:<14}{value}").unwrap_or(());
+    line("seed", format!("{} ({verdict})", evidence.rules.seed));
+    line(
+        "accepted",
+        format!("{} recipients of {} notifications", figures.accepted, figures.notifications),
+    );
+    line("stored", format!("{} messages, {}", figures.stored, throughput(evidence)));
+    let count = |kind| judgement.count(kind);
+    line(
+        "verdict",
+        format!(
+            "lost {}, duplicated {}, reordered {}, early {}, phantom {}",
+            count(Kind::Lost),
+            count(Kind::Duplicated),
+            count(Kind::Reordered),
+            count(Kind::Early),
+            count(Kind::Phantom)
+        ),
+    );
+    line(
+        "limits",
+        format!(
+            "429: {} put in, {} of the workspace's own limit, {} avoidable; inside a Retry-After {}; \
+             too fast {} (closest by {} us of 50,000)",
+            figures.throttled_by_fault,
+            figures.throttled_by_limit - count(Kind::Avoidable429).min(figures.throttled_by_limit),
+            count(Kind::Avoidable429),
+            count(Kind::InsideRetryAfter),
+            count(Kind::TooFast),
+            figures.closest.max(0)
+        ),
+    );
+    line("callers", callers(figures.calls, &figures.refusals));
+    line(
+        "",
+        format!(
+            "two answers {}, wrongly accepted {}, wrongly refused {}; the longest until accepted {}",
+            count(Kind::TwoAnswers),
+            count(Kind::WronglyAccepted),
+            count(Kind::WronglyRefused),
+            seconds(figures.longest_call)
+        ),
+    );
+    line(
+        "ended else",
+        format!(
+            "{} expired as asked, {} set aside after three deaths, {} given up",
+            figures.expired,
+            figures.set_aside,
+            count(Kind::GivenUp)
+        ),
+    );
+    line(
+        "recovery",
+        format!(
+            "drained {} after the last fault (at most {}); {} from the database's return to a call",
+            seconds(figures.drained_in),
+            seconds(figures.drain_bound),
+            seconds(figures.back_in)
+        ),
+    );
+    line("faults", faults(&evidence.blows));
+    let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
+    for finding in &judgement.findings {
+        let count = told.entry(finding.kind).or_default();
+        *count += 1;
+        if *count <= TOLD {
+            line("FOUND", format!("{:?}: {}", finding.kind, finding.sentence));
+        }
+    }
+    for (kind, count) in told.into_iter().filter(|(_, count)| *count > TOLD) {
+        line("FOUND", format!("{kind:?}: {} more", count - TOLD));
+    }
+    text
+}
+
+fn throughput(evidence: &Evidence) -> String {
+    let Rules { began, calm, .. } = evidence.rules;
+    let during = (evidence.messages.iter())
+        .filter(|message| (began..calm).contains(&message.stored_at))
+        .count();
+    let length = (calm - began).max(1);
+    let per_minute = i64::try_from(during).unwrap_or(0) * 60_000_000 / length;
+    format!("{per_minute} a minute during {} of faults", seconds(length))
+}
+
+fn callers(calls: usize, refusals: &BTreeMap<String, usize>) -> String {
+    let others: Vec<_> = refusals.iter().map(|(how, count)| format!("{count} {how}")).collect();
+    let answered = calls - refusals.values().sum::<usize>().min(calls);
+    format!("{calls} calls: {answered} accepted, {}", others.join(", "))
+}
+
+fn faults(blows: &[Blow]) -> String {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for blow in blows {
+        *kinds.entry(&blow.kind).or_default() += 1;
+    }
+    let kinds: Vec<_> = kinds.into_iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    format!("{}: {}", blows.len(), kinds.join(", "))
+}

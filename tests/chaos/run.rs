@@ -1,0 +1,241 @@
+//! One run: faults, then quiet until all is delivered, then the logs are closed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use herald::rpc::pb;
+use herald::rpc::pb::herald_service_client::HeraldServiceClient;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::book::{Book, now};
+use crate::client::{Accepted, Client, TENANT};
+use crate::dice::Dice;
+use crate::evidence::{self, Fate, Rules};
+use crate::nemesis::{Kind, Stage};
+use crate::postgres::Postgres;
+use crate::site::{GRACE, LEASE_SECONDS, Site, Size};
+
+/// Posts a minute that the sandbox takes of one workspace, before the time factor.
+const POSTS_PER_MINUTE: f64 = 600.0;
+/// Between two looks at Slack's log.
+const COLLECT: Duration = Duration::from_millis(200);
+/// The last look into history, in seconds of Slack's.
+const LAST_LOOK: f64 = 30.0;
+/// How long the rest may take until it is given up for lost, on top of what Slack's limits need.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Kinds of faults from which on each strikes at its ordinary pace.
+const MANY: usize = 6;
+
+/// What is run.
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) seconds: u64,
+    pub(crate) replicas: usize,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) rate: f64,
+    pub(crate) clients: usize,
+    pub(crate) people: usize,
+    pub(crate) channels: usize,
+    pub(crate) scale: f64,
+    pub(crate) limits: bool,
+    pub(crate) full_lengths: bool,
+    pub(crate) settings: Vec<String>,
+    pub(crate) program: PathBuf,
+}
+
+/// Runs it; the logs are in `dir` afterwards. Answers what the store counts (I1).
+pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
+    let bin =
+        Postgres::installed().ok_or_else(|| io::Error::other("no PostgreSQL is installed"))?;
+    let size = Size {
+        program: &plan.program,
+        replicas: plan.replicas,
+        people: plan.people,
+        channels: plan.channels,
+        scale: plan.scale,
+        limits: plan.limits,
+        kinds: &plan.kinds,
+        more: &plan.settings,
+    };
+    let site = Site::start(bin, dir, &size).await?;
+    let book = Book::open(dir)?;
+    let collecting = tokio::spawn({
+        let slack = site.slack.clone();
+        async move {
+            loop {
+                sleep(COLLECT).await;
+                slack.collect();
+            }
+        }
+    });
+    let dice = Dice::new(plan.seed);
+    let began = now();
+    let (calling, stop) = clients(plan, &site, &book, &dice);
+    torment(plan, &site, &book, &dice).await?;
+    site.slack.clear_faults();
+    stop.cancel();
+    let calm = now();
+    println!("faults are over after {} stored; settling", site.slack.stored());
+    let accepted = calling.join_all().await.into_iter().flatten().collect::<Vec<_>>();
+    let missing = settle(plan, &site, &accepted).await;
+    // What would come twice comes now.
+    let leases = lease(plan.scale) * 2 + Duration::from_secs_f64(LAST_LOOK * plan.scale);
+    sleep(leases).await;
+    fates(&site, &book, &missing).await;
+    collecting.abort();
+    site.slack.close(dir)?;
+    book.close();
+    let rules = Rules {
+        seed: plan.seed,
+        scale: plan.scale,
+        interval: micros(Duration::from_secs_f64(plan.scale)),
+        lease: micros(lease(plan.scale)),
+        posts_per_second: if plan.limits { POSTS_PER_MINUTE / 60.0 / plan.scale } else { f64::MAX },
+        began,
+        calm,
+        ended: now(),
+        history: true,
+    };
+    std::fs::write(dir.join(evidence::RULES), serde_json::to_vec(&rules)?)?;
+    // The server's log goes with the cluster.
+    std::fs::copy(site.postgres.log(), dir.join("postgres.log")).ok();
+    books(&site.postgres)
+}
+
+/// Clients, and what makes them stop.
+fn clients(
+    plan: &Plan,
+    site: &Site,
+    book: &Book,
+    dice: &Dice,
+) -> (JoinSet<Vec<Accepted>>, CancellationToken) {
+    let (mut calling, stop) = (JoinSet::new(), CancellationToken::new());
+    for number in 0..plan.clients {
+        let share = f64::from(u32::try_from(plan.clients.max(1)).unwrap_or(1));
+        let client = Client {
+            number,
+            dice: dice.of(&format!("client {number}")),
+            replicas: site.replicas.iter().map(crate::replica::Replica::channel).collect(),
+            audience: site.audience.clone(),
+            book: book.clone(),
+            rate: plan.rate / share,
+            unruly: plan.kinds.contains(&Kind::Cancel),
+        };
+        calling.spawn(client.run(stop.clone()));
+    }
+    (calling, stop)
+}
+
+/// Faults of every kind for as long as is wanted; ends when all is mended.
+async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Result<()> {
+    let stage = Stage {
+        book: book.clone(),
+        slack: site.slack.clone(),
+        postgres: site.postgres.clone(),
+        replicas: site.replicas.clone(),
+        lanes: site.lanes(),
+        scale: plan.scale,
+        lease: lease(plan.scale),
+        grace: GRACE,
+        clock: site.clock.clone(),
+        haste: if plan.kinds.len() < MANY { 0.4 } else { 1.0 },
+        full_lengths: plan.full_lengths,
+    };
+    let (stop, mut actors) = (CancellationToken::new(), JoinSet::new());
+    for kind in &plan.kinds {
+        let dice = dice.of(kind.name());
+        actors.spawn(stage.clone().torment(*kind, dice, stop.clone()));
+    }
+    let over = sleep(Duration::from_secs(plan.seconds));
+    tokio::select! {
+        () = over => {}
+        // An actor that fails ends the run; others end when they are told to.
+        failed = failure(&mut actors) => return Err(failed),
+    }
+    stop.cancel();
+    while let Some(ended) = actors.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+async fn failure(actors: &mut JoinSet<io::Result<()>>) -> io::Error {
+    loop {
+        match actors.join_next().await {
+            Some(Ok(Err(error))) => return error,
+            Some(Err(panic)) => return io::Error::other(panic),
+            Some(Ok(Ok(()))) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits until everything that was accepted is in Slack; what is not.
+async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&'a Accepted> {
+    let recipients: usize = accepted.iter().map(|one| one.queued.len()).sum();
+    let rate = POSTS_PER_MINUTE / 60.0 / plan.scale;
+    let backlog = f64::from(u32::try_from(recipients).unwrap_or(u32::MAX)) / rate;
+    let deadline = Instant::now() + PATIENCE + Duration::from_secs_f64(backlog);
+    let mut missing: Vec<_> = accepted.iter().collect();
+    let quiet = lease(plan.scale) * 4 + Duration::from_secs_f64(LAST_LOOK * plan.scale);
+    let (mut stored, mut since) = (site.slack.stored(), Instant::now());
+    while Instant::now() < deadline {
+        missing.retain(|one| {
+            one.queued.iter().any(|verdict| !site.slack.has(&one.call, &verdict.lane))
+        });
+        if site.slack.stored() != stored {
+            (stored, since) = (site.slack.stored(), Instant::now());
+        }
+        // What expired never comes.
+        if missing.is_empty() || since.elapsed() > quiet.max(Duration::from_secs(15)) {
+            break;
+        }
+        sleep(COLLECT).await;
+    }
+    missing
+}
+
+/// Asks, at the front door, what became of that which is not in Slack.
+async fn fates(site: &Site, book: &Book, missing: &[&Accepted]) {
+    let mut service = HeraldServiceClient::new(site.replicas[0].channel());
+    for one in missing {
+        let request = pb::GetNotificationRequest {
+            tenant_id: TENANT.into(),
+            notification_id: one.notification.clone(),
+            actor: None,
+        };
+        // What cannot be told of is taken for lost.
+        let Ok(answer) = service.get_notification(request).await else { continue };
+        let notification = answer.into_inner().notification.unwrap_or_default();
+        for delivery in notification.deliveries {
+            let state = delivery.state().as_str_name().to_ascii_lowercase();
+            book.fate(&Fate {
+                call: one.call.clone(),
+                state: state.trim_start_matches("delivery_state_").to_owned(),
+                delivery: delivery.delivery_id,
+                reason: delivery.reason,
+                code: delivery.code,
+            });
+        }
+    }
+}
+
+/// Deliveries by state, in both tables.
+fn books(postgres: &Postgres) -> io::Result<String> {
+    let rows = postgres.ask(
+        "SELECT state || ' ' || count(*) FROM (SELECT state FROM deliveries \
+         UNION ALL SELECT state FROM deliveries_history) AS d GROUP BY state ORDER BY state",
+    )?;
+    Ok(rows.lines().collect::<Vec<_>>().join(", "))
+}
+
+fn lease(scale: f64) -> Duration {
+    Duration::from_secs(LEASE_SECONDS).mul_f64(scale)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
