@@ -8,15 +8,19 @@ mod budget;
 mod config;
 mod connect;
 mod methods;
+mod pauses;
 pub mod scopes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 pub use budget::Method;
 pub use config::Config;
 pub use connect::{ConnectError, Granted};
 pub use methods::Posted;
+use pauses::Pauses;
 
 use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;
@@ -29,6 +33,8 @@ pub struct Workspaces {
     store: Store,
     slack: slack::Client,
     config: Arc<Config>,
+    /// What this replica heard itself.
+    pauses: Arc<Pauses>,
 }
 
 /// Why a call for a workspace did not work.
@@ -56,7 +62,7 @@ pub enum Error {
 
 impl Workspaces {
     pub fn new(store: Store, slack: slack::Client, config: Config) -> Self {
-        Self { store, slack, config: Arc::new(config) }
+        Self { store, slack, config: Arc::new(config), pauses: Arc::default() }
     }
 
     /// What Slack-dictated and lease durations are multiplied by.
@@ -95,6 +101,10 @@ impl Workspaces {
             // Somebody may have been told to wait meanwhile; that holds for all (invariant I5).
             self.not_paused(id, method).await?;
         }
+        let after = self.pauses.left(id, method, Instant::now());
+        if !after.is_zero() {
+            return Err(Error::Busy { after });
+        }
         match call(&self.slack, &token.secret).await {
             Ok(answer) => Ok(answer),
             Err(error) => Err(self.record(id, method, token.version, error).await?),
@@ -117,6 +127,7 @@ impl Workspaces {
     ) -> Result<Error, Error> {
         match error {
             slack::Error::Throttled { after } => {
+                self.pauses.keep(id, method, Instant::now(), after);
                 self.store.pause(id, method.name(), after).await?;
                 tracing::info!(workspace = %id, method = method.name(), ?after, "Slack asks to wait");
                 Ok(Error::Slack(slack::Error::Throttled { after }))

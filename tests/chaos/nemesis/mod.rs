@@ -82,12 +82,21 @@ impl Kind {
         }
     }
 
+    /// Messages that Slack must have stored between two faults of this kind.
+    fn progress(self) -> u64 {
+        match self {
+            Self::Ambiguous => 8,
+            Self::Throttle | Self::Slow => 15,
+            _ => 0,
+        }
+    }
+
     /// Milliseconds between two faults of this kind, at the least and at the most.
     fn rest(self) -> (usize, usize) {
         match self {
-            Self::Kill => (4_000, 9_000),
-            Self::Intent => (6_000, 14_000),
-            Self::Answer => (7_000, 15_000),
+            Self::Kill => (5_000, 12_000),
+            Self::Intent => (8_000, 20_000),
+            Self::Answer => (10_000, 20_000),
             Self::Freeze => (9_000, 18_000),
             Self::Postgres => (10_000, 22_000),
             Self::Commit => (5_000, 12_000),
@@ -95,7 +104,7 @@ impl Kind {
             Self::Ambiguous => (500, 1_500),
             Self::Slow => (1_500, 4_000),
             Self::Network => (2_500, 7_000),
-            Self::Roll => (15_000, 30_000),
+            Self::Roll => (25_000, 45_000),
             Self::Clock => (2_000, 6_000),
             Self::Cancel => (1_000, 1_000),
         }
@@ -136,9 +145,16 @@ impl Stage {
         stop: CancellationToken,
     ) -> io::Result<()> {
         let (least, most) = kind.rest();
+        let mut stored = self.slack.stored();
         loop {
             let rest = tokio::time::sleep(dice.millis(least, most).mul_f64(self.haste));
             tokio::select! { () = rest => {}, () = stop.cancelled() => return Ok(()) }
+            // What strikes messages one by one leaves the others alone: where nothing gets through,
+            // nothing is learnt.
+            if self.slack.stored() < stored + kind.progress() {
+                continue;
+            }
+            stored = self.slack.stored();
             self.strike(kind, &mut dice).await?;
         }
     }
