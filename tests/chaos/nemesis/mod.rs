@@ -94,7 +94,7 @@ impl Kind {
     /// Milliseconds between two faults of this kind, at the least and at the most.
     fn rest(self) -> (usize, usize) {
         match self {
-            Self::Kill => (5_000, 12_000),
+            Self::Kill => (5_000, 11_000),
             Self::Intent => (8_000, 20_000),
             Self::Answer => (10_000, 20_000),
             Self::Freeze => (9_000, 18_000),
