@@ -4,7 +4,7 @@
 //! A ratio says more than a rate: it holds on another machine. `herald serve` runs as a process of
 //! its own; callers, floors and the sandbox run in this one, on the same cores. PostgreSQL is the
 //! server named in `HERALD_TEST_POSTGRES`, as it is: the heading tells whether it syncs. Nothing is
-//! asserted; docs/performance.md has a run and what limits it.
+//! asserted.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
