@@ -138,6 +138,8 @@ impl Server {
         tasks.spawn(named("gRPC", grpc));
         tasks.spawn(named("HTTP", http::serve(listeners.http, http::router(state), close.clone())));
         tasks.spawn(background("delivery", delivery.run(stop.clone())));
+        let follower = directory.clone().run_follower(stop.clone());
+        tasks.spawn(background("the directory's follower", follower));
         tasks.spawn(background("the refresher", directory.run_refresher(stop.clone())));
         let watching = watch_store(store.clone(), serving.clone(), readiness.clone(), stop.clone());
         tasks.spawn(background("the health watch", watching));

@@ -11,6 +11,7 @@ mod m20260101_000001_foundation;
 mod m20260101_000002_outbox;
 mod m20260101_000003_directory;
 mod m20260101_000004_feed;
+mod m20260101_000005_crawl;
 
 /// The list, oldest first.
 pub struct Migrator;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000002_outbox::Migration),
             Box::new(m20260101_000003_directory::Migration),
             Box::new(m20260101_000004_feed::Migration),
+            Box::new(m20260101_000005_crawl::Migration),
         ]
     }
 }

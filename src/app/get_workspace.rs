@@ -20,8 +20,11 @@ pub struct Workspace {
     pub missing: Vec<(&'static str, Vec<&'static str>)>,
     /// `None` before the first reading was tried.
     pub directory: Option<DirectoryState>,
-    /// Members by kind; `None` before the first reading.
-    pub counts: Option<Counts>,
+    /// Members by kind, and of which generation: the one that this replica has in memory, which
+    /// follows the one in force. `None` before the first reading.
+    pub counts: Option<(u64, Counts)>,
+    /// The list is too old to decide about anybody new.
+    pub directory_stale: bool,
 }
 
 impl App {
@@ -36,7 +39,8 @@ impl App {
             Some(installation) => Some(Workspace {
                 missing: scopes::missing(&installation.scopes),
                 directory: self.directory.status(installation.id).await?,
-                counts: view.snapshot.map(|snapshot| snapshot.counts()),
+                counts: view.snapshot.map(|snapshot| (snapshot.generation(), snapshot.counts())),
+                directory_stale: view.stale,
                 installation,
             }),
         };

@@ -1,7 +1,7 @@
 //! What the store keeps, as the layers above see it: they know `app`, not `store`.
 
 pub use crate::store::{
-    AttemptRecord, Canceled, ConnectAttempt, ConnectStatus, DeliveryChange, DeliveryRecord,
-    DirectoryState, Erased, Installation, InstallationState, NotificationFilter, NotificationPage,
-    NotificationPosition, NotificationRecord, NotificationSummary, StoredPerson,
+    AttemptRecord, Canceled, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange,
+    DeliveryRecord, DirectoryState, Erased, Installation, InstallationState, NotificationFilter,
+    NotificationPage, NotificationPosition, NotificationRecord, NotificationSummary, StoredPerson,
 };

@@ -15,6 +15,8 @@ pub struct Resolved {
     pub outcome: Result<Member, Unmatched>,
     /// When the member list that answered was read.
     pub read_at: Option<Timestamp>,
+    /// That list is too old to decide about anybody new.
+    pub directory_stale: bool,
 }
 
 /// A member that was found.
@@ -56,7 +58,7 @@ impl App {
 pub(super) fn answer(tenant: &Tenant, view: &View, known: Known) -> Resolved {
     let Some(installation) = &tenant.installation else {
         let nobody = Match::none(NoMatch::NotConnected).unmatched();
-        return Resolved { outcome: Err(nobody), read_at: None };
+        return Resolved { outcome: Err(nobody), read_at: None, directory_stale: false };
     };
     let stored = tenant.identity_here(known.identity);
     let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
@@ -69,5 +71,5 @@ pub(super) fn answer(tenant: &Tenant, view: &View, known: Known) -> Resolved {
         }),
         Decision::Unreachable { reason } => Err(Unmatched { reason, ..matched.unmatched() }),
     };
-    Resolved { outcome, read_at: view.read_at }
+    Resolved { outcome, read_at: view.read_at, directory_stale: view.stale }
 }

@@ -118,7 +118,7 @@ impl Delivery {
         let identity = identity.filter(|identity| identity.installation == installation.id);
         let mapping = self.inner.directory.mapping(&settings).await?;
         let view = self.inner.directory.view(installation.id, &mapping).await?;
-        let matched = matching::resolve(view.snapshot.as_deref(), &mapping, &person);
+        let matched = matching::resolve(view.deciding(), &mapping, &person);
         let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
         let (member, display_name, basis) =
             match matching::decide(identity.as_ref(), &matched, kind) {

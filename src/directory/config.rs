@@ -17,7 +17,12 @@ pub struct Config {
     /// Milliseconds until another replica's new generation or change is noticed. Default `3000`.
     #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
-    /// Seconds that a refresher keeps its lease between two pages. Default `60`.
+    /// Seconds after which a list is too old to decide who somebody is. People who were found before are
+    /// still reached; messages to others wait for a newer list, until they expire; ResolveIdentity goes on
+    /// to answer from the old one, and says so. At least `refresh_seconds`. Default `259200` (three days).
+    pub max_stale_seconds: u64,
+    /// Seconds after which another replica goes on with a reading whose reader fell silent. A living
+    /// one renews its lease three times as often. Default `60`.
     pub lease_seconds: u64,
 }
 
@@ -31,6 +36,7 @@ impl Default for Config {
             memory_bytes: 512 << 20,
             refresh_seconds: 3600,
             poll_interval: Duration::from_secs(3),
+            max_stale_seconds: 259_200,
             lease_seconds: 60,
         }
     }
@@ -50,6 +56,12 @@ impl Config {
         }
         if self.poll_interval > Duration::from_secs(3600) {
             return Err("poll_milliseconds must be at most an hour".into());
+        }
+        if self.max_stale_seconds < self.refresh_seconds {
+            return Err("max_stale_seconds must be at least refresh_seconds".into());
+        }
+        if self.max_stale_seconds > 366 * 24 * 3600 {
+            return Err("max_stale_seconds must be at most a year".into());
         }
         if self.lease_seconds > 3600 {
             return Err("lease_seconds must be at most 3600".into());

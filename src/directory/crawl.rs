@@ -2,93 +2,217 @@
 //!
 //! Every page is checkpointed with its cursor, so that another replica resumes where one stopped.
 //! Nothing is visible before the last page (invariant I9); a crawler that lost its lease changes
-//! nothing (invariant I10).
+//! nothing (invariant I10). A cursor that Slack no longer knows, or that came before, makes the crawl
+//! begin again, once. What lost more members than is believable is not published but shown.
 
 use std::time::Duration;
 
+use tokio::time::{Instant, MissedTickBehavior};
+
 use super::load::PAGE_SEPARATOR;
 use super::{Directory, Error};
-use crate::slack::{self, MemberJson};
-use crate::store::{CrawlLease, CrawledPage, Resume};
+use crate::domain::crawl::{believable, rest};
+use crate::slack::{self, MemberJson, MembersPage};
+use crate::store::{CrawlLease, CrawledPage, Resume, Saved};
 use crate::workspace;
 
-/// Members asked for in one page, at most (Slack: below 1000).
-pub(super) const LARGEST_PAGE: u32 = 999;
-/// Members in one page when Slack finds larger ones too much (Slack's own advice).
-pub(super) const SMALLEST_PAGE: u32 = 200;
-/// How long one page may wait for the budget of `users.list`: less than the lease.
+/// How long one page may wait for the budget of `users.list`; a longer wait is not held.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Before a workspace that cannot be read is tried again.
+/// The part of a lease after which it is renewed while a page is waited for.
+const BEAT: u32 = 3;
+/// Before a workspace that refuses to be read is tried again, and before the first list is.
 const LATE: Duration = Duration::from_secs(300);
+/// Before a loss is confirmed by a second reading: a fault of Slack's may be over by then.
+const CONFIRM: Duration = Duration::from_secs(600);
+/// Pages of one list: four million members at the smallest size. A list without an end must not
+/// fill the database.
+const MOST_PAGES: i32 = 20_000;
 
 /// How a crawl ended.
 pub(super) enum Ended {
     /// A new generation is there.
     Published { generation: i64, members: i64 },
+    /// It came to its end, and lost too much to be believed.
+    Refused { members: i64, in_force: i64 },
     /// Another replica holds the lease now.
     Lost,
-    /// It stopped; the next one is due after the given time and goes on from there.
-    Stopped { error: workspace::Error, retry_after: Duration, resume: Resume },
+    /// It stopped; the next one is due after the given time.
+    Stopped { fault: Fault, retry_after: Duration, resume: Resume },
+}
+
+/// Why a crawl stopped, as administrators read it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error(transparent)]
+    Workspace(workspace::Error),
+    #[error("Slack's cursor was of no use ({0}), nor was it when the reading began again")]
+    Cursor(&'static str),
+    #[error("the list does not end: {MOST_PAGES} pages were read")]
+    Endless,
 }
 
 impl Directory {
     /// Reads from the lease's checkpoint to the end.
-    pub(super) async fn crawl(&self, mut lease: CrawlLease) -> Result<Ended, Error> {
-        let hold = self.scaled(Duration::from_secs(self.inner.config.lease_seconds));
-        let mut page_size = lease.checkpoint.page_size.map_or(LARGEST_PAGE, |size| {
-            u32::try_from(size).unwrap_or(LARGEST_PAGE).clamp(SMALLEST_PAGE, LARGEST_PAGE)
-        });
+    pub(super) async fn crawl(&self, lease: &mut CrawlLease) -> Result<Ended, Error> {
         // Pages may be short or empty; only an empty cursor ends the list.
         while !lease.checkpoint.complete {
-            let cursor = lease.checkpoint.cursor.as_deref();
-            let patience = self.scaled(PATIENCE);
-            let page = self
-                .inner
-                .workspaces
-                .users_page(lease.installation, cursor, page_size, patience)
-                .await;
-            let page = match page {
-                Ok(page) => page,
-                Err(error) => match verdict(&error, page_size) {
-                    Verdict::Smaller => {
-                        page_size = (page_size / 2).max(SMALLEST_PAGE);
-                        continue;
-                    }
-                    Verdict::Stop(after, resume) => {
-                        let retry_after = self.scaled(after);
-                        return Ok(Ended::Stopped { error, retry_after, resume });
-                    }
-                },
-            };
-            if page.next_cursor.is_some() && page.next_cursor == lease.checkpoint.cursor {
-                // The same page again and again, and no end to what is stored.
-                let error = slack::Error::Transient { code: "cursor_repeats".to_owned() };
-                let (error, retry_after) = (workspace::Error::Slack(error), self.scaled(LATE));
-                return Ok(Ended::Stopped { error, retry_after, resume: Resume::Start });
+            if lease.checkpoint.next_page >= MOST_PAGES {
+                return Ok(stop(lease, Fault::Endless, self.regular(lease), Resume::Start));
             }
-            let page = CrawledPage {
-                number: lease.checkpoint.next_page,
-                members: i64::try_from(page.members.len()).unwrap_or(i64::MAX),
-                body: join(&page.members),
-                next_cursor: page.next_cursor,
-                page_size: i32::try_from(page_size).unwrap_or(i32::MAX),
+            let Some(page) = self.next_page(lease).await? else { return Ok(Ended::Lost) };
+            let next = match page {
+                Ok(page) => self.keep(lease, page).await?,
+                Err(error) => self.after(lease, error),
             };
-            lease.checkpoint.next_page += 1;
-            lease.checkpoint.members += page.members;
-            lease.checkpoint.cursor.clone_from(&page.next_cursor);
-            lease.checkpoint.complete = page.next_cursor.is_none();
-            if !self.inner.store.save_page(&lease, page, hold).await? {
-                return Ok(Ended::Lost);
+            match next {
+                Next::Page => {}
+                Next::Again(code) if lease.checkpoint.restarts > 0 => {
+                    let fault = Fault::Cursor(code);
+                    return Ok(stop(lease, fault, self.regular(lease), Resume::Start));
+                }
+                Next::Again(code) => {
+                    tracing::info!(
+                        workspace = %lease.installation, code, pages = lease.checkpoint.next_page,
+                        "reading the member list begins again"
+                    );
+                    if !self.begin_again(lease).await? {
+                        return Ok(Ended::Lost);
+                    }
+                }
+                Next::End(ended) => return Ok(ended),
             }
         }
+        self.finish(lease).await
+    }
+
+    /// One page from Slack, the lease renewed meanwhile; `None`: it was lost.
+    async fn next_page(
+        &self,
+        lease: &CrawlLease,
+    ) -> Result<Option<Result<MembersPage, workspace::Error>>, Error> {
+        let hold = self.hold();
+        let (cursor, size) = (lease.checkpoint.cursor.as_deref(), lease.checkpoint.page_size);
+        let patience = self.scaled(PATIENCE);
+        let page = self.inner.workspaces.users_page(
+            lease.installation,
+            cursor,
+            size.members().into(),
+            patience,
+        );
+        let mut page = std::pin::pin!(page);
+        let every = hold / BEAT;
+        let mut beat = tokio::time::interval_at(Instant::now() + every, every);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                page = &mut page => return Ok(Some(page)),
+                _ = beat.tick() => {
+                    if !self.inner.store.extend_crawl(lease, hold).await? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stores a page and the checkpoint behind it.
+    async fn keep(&self, lease: &mut CrawlLease, page: MembersPage) -> Result<Next, Error> {
+        let members = i64::try_from(page.members.len()).unwrap_or(i64::MAX);
+        let page_size = lease.checkpoint.page_size.after_page();
+        let crawled = CrawledPage {
+            number: lease.checkpoint.next_page,
+            members,
+            body: join(&page.members),
+            next_cursor: page.next_cursor.clone(),
+            page_size,
+        };
+        match self.inner.store.save_page(lease, crawled, self.hold()).await? {
+            Saved::Stored => {}
+            Saved::Lost => return Ok(Next::End(Ended::Lost)),
+            Saved::CursorRepeats => return Ok(Next::Again("cursor_repeats")),
+        }
+        self.inner.metrics.crawl_page();
+        let checkpoint = &mut lease.checkpoint;
+        checkpoint.next_page += 1;
+        checkpoint.members += members;
+        checkpoint.complete = page.next_cursor.is_none();
+        checkpoint.cursor = page.next_cursor;
+        checkpoint.page_size = page_size;
+        checkpoint.failures = 0;
+        Ok(Next::Page)
+    }
+
+    /// What to do about a page that did not come.
+    fn after(&self, lease: &mut CrawlLease, error: workspace::Error) -> Next {
+        let size = lease.checkpoint.page_size;
+        let (retry_after, resume) = match verdict(&error) {
+            Verdict::Again => return Next::Again("invalid_cursor"),
+            Verdict::TooMuch => {
+                if let Some(smaller) = size.smaller() {
+                    lease.checkpoint.page_size = smaller;
+                    return Next::Page;
+                }
+                (self.scaled(rest(lease.checkpoint.failures + 1)), Resume::Checkpoint)
+            }
+            Verdict::Rest => (self.scaled(rest(lease.checkpoint.failures + 1)), Resume::Checkpoint),
+            Verdict::Late => (self.scaled(LATE), Resume::Checkpoint),
+            // Said by Slack, or reckoned from what it said: scaled already.
+            Verdict::Wait(after) => (after, Resume::Checkpoint),
+        };
+        Next::End(stop(lease, Fault::Workspace(error), retry_after, resume))
+    }
+
+    async fn begin_again(&self, lease: &mut CrawlLease) -> Result<bool, Error> {
+        if !self.inner.store.restart_crawl(lease, self.hold()).await? {
+            return Ok(false);
+        }
+        let checkpoint = &mut lease.checkpoint;
+        (checkpoint.cursor, checkpoint.next_page, checkpoint.members) = (None, 0, 0);
+        checkpoint.restarts += 1;
+        Ok(true)
+    }
+
+    /// All pages are there: publish them, if they are to be believed.
+    async fn finish(&self, lease: &CrawlLease) -> Result<Ended, Error> {
+        let store = &self.inner.store;
         let members = lease.checkpoint.members;
-        let refresh = self.scaled(Duration::from_secs(self.inner.config.refresh_seconds));
-        Ok(match self.inner.store.publish(&lease, refresh).await? {
+        let Some(state) = store.directory(lease.installation).await? else {
+            return Ok(Ended::Lost);
+        };
+        let in_force = (state.generation > 0).then_some(state.members);
+        let doubt = state.shrink.map(|shrink| shrink.doubt);
+        if !believable(members, in_force, doubt) {
+            let in_force = in_force.unwrap_or(0);
+            return Ok(Ended::Refused { members, in_force });
+        }
+        Ok(match store.publish(lease, self.refresh_interval()).await? {
             Some(generation) => Ended::Published { generation, members },
             None => Ended::Lost,
         })
     }
+
+    /// When the next regular reading is due; sooner where there is no list at all.
+    fn regular(&self, lease: &CrawlLease) -> Duration {
+        let regular = self.refresh_interval();
+        if lease.generation > 1 { regular } else { regular.min(self.scaled(LATE)) }
+    }
+
+    /// When a loss is confirmed.
+    pub(super) fn confirm_after(&self) -> Duration {
+        self.refresh_interval().min(self.scaled(CONFIRM))
+    }
+
+    fn refresh_interval(&self) -> Duration {
+        self.scaled(Duration::from_secs(self.inner.config.refresh_seconds))
+    }
+}
+
+fn stop(lease: &CrawlLease, fault: Fault, retry_after: Duration, resume: Resume) -> Ended {
+    tracing::warn!(
+        workspace = %lease.installation, error = %fault, ?retry_after,
+        "reading the member list stopped"
+    );
+    Ended::Stopped { fault, retry_after, resume }
 }
 
 fn join(members: &[MemberJson]) -> Vec<u8> {
@@ -100,35 +224,80 @@ fn join(members: &[MemberJson]) -> Vec<u8> {
     body
 }
 
-/// What to do about a page that did not come.
-enum Verdict {
-    Smaller,
-    Stop(Duration, Resume),
+/// What comes after one page.
+enum Next {
+    Page,
+    /// The cursor is of no use, for this reason.
+    Again(&'static str),
+    End(Ended),
 }
 
-fn verdict(error: &workspace::Error, page_size: u32) -> Verdict {
-    const SOON: Duration = Duration::from_secs(10);
-    let too_much = page_size > SMALLEST_PAGE;
+/// What a page that did not come calls for.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// A smaller page.
+    TooMuch,
+    /// From the start.
+    Again,
+    /// A short rest, longer each time.
+    Rest,
+    /// A long one: somebody must mend something first.
+    Late,
+    /// As long as Slack says.
+    Wait(Duration),
+}
+
+fn verdict(error: &workspace::Error) -> Verdict {
     match error {
         workspace::Error::Slack(slack::Error::Throttled { after })
-        | workspace::Error::Busy { after } => Verdict::Stop(*after, Resume::Checkpoint),
+        | workspace::Error::Busy { after } => Verdict::Wait(*after),
         workspace::Error::Slack(slack::Error::Rejected { code, .. }) => match code.as_str() {
-            "limit_required" if too_much => Verdict::Smaller,
+            "limit_required" => Verdict::TooMuch,
             // The cursor was too old or is broken: what was read with it cannot go on.
-            "invalid_cursor" => Verdict::Stop(SOON, Resume::Start),
-            _ => Verdict::Stop(LATE, Resume::Checkpoint),
+            "invalid_cursor" => Verdict::Again,
+            _ => Verdict::Late,
         },
-        workspace::Error::Slack(slack::Error::Transient { .. } | slack::Error::Unknown { .. }) => {
-            if too_much {
-                Verdict::Smaller
-            } else {
-                Verdict::Stop(SOON, Resume::Checkpoint)
-            }
-        }
-        workspace::Error::Store(_) => Verdict::Stop(SOON, Resume::Checkpoint),
+        workspace::Error::Slack(
+            slack::Error::Transient { code } | slack::Error::Unknown { code },
+        ) => match code.as_str() {
+            // Nobody was there to find a page too large.
+            "dns_failed" | "connect_failed" | "connect_timeout" => Verdict::Rest,
+            _ => Verdict::TooMuch,
+        },
+        workspace::Error::Store(_) => Verdict::Rest,
         workspace::Error::Slack(_)
         | workspace::Error::Reconnect { .. }
         | workspace::Error::Unknown
-        | workspace::Error::Late => Verdict::Stop(LATE, Resume::Checkpoint),
+        | workspace::Error::Late => Verdict::Late,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_slack_says_decides_how_to_go_on() {
+        let transient =
+            |code: &str| workspace::Error::Slack(slack::Error::Transient { code: code.to_owned() });
+        let rejected = |code: &str| {
+            let class = slack::Class::Other;
+            let code = code.to_owned();
+            workspace::Error::Slack(slack::Error::Rejected { code, class, detail: None })
+        };
+        let after = Duration::from_secs(7);
+        for (error, expected) in [
+            (rejected("limit_required"), Verdict::TooMuch),
+            (rejected("invalid_cursor"), Verdict::Again),
+            (rejected("access_denied"), Verdict::Late),
+            (transient("http_503"), Verdict::TooMuch),
+            (transient("timeout"), Verdict::TooMuch),
+            (transient("connect_failed"), Verdict::Rest),
+            (workspace::Error::Slack(slack::Error::Throttled { after }), Verdict::Wait(after)),
+            (workspace::Error::Busy { after }, Verdict::Wait(after)),
+            (workspace::Error::Unknown, Verdict::Late),
+        ] {
+            assert_eq!(verdict(&error), expected, "{error}");
+        }
     }
 }

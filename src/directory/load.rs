@@ -21,6 +21,8 @@ pub(super) struct Loaded {
     /// `None` until the first generation.
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) read_at: Option<Timestamp>,
+    /// What it was built with; `None` where nothing was.
+    pub(super) mapping: Option<Mapping>,
 }
 
 impl Loaded {
@@ -35,12 +37,12 @@ impl Loaded {
     }
 
     /// Orders what was loaded: by generation, then by change.
-    fn stamp(&self) -> (i64, i64) {
+    pub(super) fn stamp(&self) -> (i64, i64) {
         (self.generation, self.change_sequence)
     }
 
     fn nothing() -> Self {
-        Self { generation: 0, change_sequence: 0, snapshot: None, read_at: None }
+        Self { generation: 0, change_sequence: 0, snapshot: None, read_at: None, mapping: None }
     }
 }
 
@@ -82,10 +84,19 @@ impl Directory {
         }
         let directory = self.clone();
         tokio::spawn(async move {
-            let result = directory.load(key.0, &mapping).await;
+            let result = directory.load(key.0, &mapping).await.map(Arc::new);
+            if let Ok(loaded) = &result {
+                directory.put(key.clone(), Arc::clone(loaded)).await;
+            }
             lock(&directory.inner.reloading).remove(&key);
             match result {
-                Ok(loaded) => directory.put(key, Arc::new(loaded)).await,
+                // What moved meanwhile was told to nobody: look once more, now that others may.
+                Ok(loaded) => {
+                    let state = directory.inner.store.directory(key.0).await.ok().flatten();
+                    if !loaded.is_current(state.as_ref()) {
+                        directory.reload_behind(key, mapping);
+                    }
+                }
                 Err(error) => tracing::warn!(
                     workspace = %key.0,
                     %error,
@@ -108,8 +119,8 @@ impl Directory {
             .await;
     }
 
-    /// Reads one generation and its changes. A generation that is replaced while it is read is
-    /// given up for the next one, so that two are never mixed.
+    /// Reads one generation and its changes. One that is replaced while it is read is kept for a while;
+    /// where that was too short, it is given up for the next one, so that two are never mixed.
     pub(super) async fn load(
         &self,
         id: InstallationId,
@@ -126,36 +137,22 @@ impl Directory {
                 Err(store::Error::NotFound(_)) => continue,
                 pages => pages?,
             };
-            let changes = store.changes(id, 0).await?;
-            let after = store.directory(id).await?.map_or(0, |state| state.generation);
-            if after != state.generation {
+            let changes = store.changes(id, state.changes_base).await?;
+            let gone = store.directory(id).await?.map_or(i64::MAX, |state| state.changes_gone);
+            if gone > state.changes_base {
                 continue;
             }
             let last = changes.last().map_or(0, |change| change.sequence);
             let snapshot = build(mapping.clone(), state.generation, pages, changes).await?;
-            self.count(&snapshot);
             return Ok(Loaded {
                 generation: state.generation,
                 change_sequence: last.max(state.change_sequence),
                 snapshot: Some(Arc::new(snapshot)),
                 read_at: state.refreshed_at,
+                mapping: Some(mapping.clone()),
             });
         }
         Err(Error::Moving)
-    }
-
-    /// The members in memory, by kind, as a metric.
-    fn count(&self, snapshot: &Snapshot) {
-        let counts = snapshot.counts();
-        let by_kind = [
-            ("matchable", counts.matchable),
-            ("no_email", counts.no_email),
-            ("deactivated", counts.deactivated),
-            ("bot", counts.bots),
-        ];
-        for (kind, count) in by_kind {
-            self.inner.metrics.directory_members(kind, count as u64);
-        }
     }
 }
 

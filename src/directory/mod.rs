@@ -3,10 +3,12 @@
 //!
 //! Readers never wait for a refresh: they are served what is in memory while newer pages load
 //! behind them. Only the very first look at a workspace waits, once for all who ask. Whoever must
-//! not trust the cache asks [`Directory::fresh`].
+//! not trust the cache asks [`Directory::fresh`]. A list older than `max_stale_seconds` says so
+//! ([`View::stale`]): it still answers questions, and decides about nobody new.
 
 mod config;
 mod crawl;
+mod follow;
 mod fresh;
 mod load;
 mod refresher;
@@ -66,6 +68,8 @@ struct Inner {
     workspaces: Workspaces,
     metrics: Metrics,
     config: Config,
+    /// How this replica names itself to administrators: it tells replicas apart, and nothing else.
+    holder: String,
     /// Snapshots, weighed by bytes.
     snapshots: Cache<Key, Arc<Loaded>>,
     /// Which generation is current, as of at most one poll interval ago.
@@ -91,7 +95,7 @@ const POINTERS: u64 = 100_000;
 
 impl Directory {
     pub fn new(store: Store, workspaces: Workspaces, metrics: Metrics, config: Config) -> Self {
-        let poll = config.poll_interval.mul_f64(workspaces.time_scale());
+        let poll = poll_interval(&config, &workspaces);
         let snapshots = Cache::builder()
             .eviction_policy(EvictionPolicy::lru())
             .weigher(|_: &Key, loaded: &Arc<Loaded>| loaded.weight())
@@ -110,6 +114,7 @@ impl Directory {
                 workspaces,
                 metrics,
                 config,
+                holder: format!("{:08x}", rand::random::<u32>()),
                 snapshots,
                 pointers,
                 mappings,
@@ -149,7 +154,8 @@ impl Directory {
             Some(_) => self.load_over_nothing(key, mapping.clone()).await?,
             None => self.load_shared(key, mapping.clone()).await?,
         };
-        Ok(View::of(&loaded))
+        let as_of = state.as_ref().as_ref().map(|state| state.as_of);
+        Ok(View::of(&loaded).aged(as_of, self.max_stale()))
     }
 
     /// Reads the workspace from Slack soon: after it was connected.
@@ -166,6 +172,20 @@ impl Directory {
         Ok(self.inner.store.directory(id).await?)
     }
 
+    /// An administrator accepts a loss that was refused; false where none was.
+    pub async fn accept_shrink(&self, id: InstallationId) -> Result<bool, Error> {
+        Ok(self.inner.store.accept_shrink(id).await?)
+    }
+
+    /// The age beyond which a list decides about nobody new.
+    fn max_stale(&self) -> Duration {
+        self.scaled(Duration::from_secs(self.inner.config.max_stale_seconds))
+    }
+
+    fn poll_interval(&self) -> Duration {
+        poll_interval(&self.inner.config, &self.inner.workspaces)
+    }
+
     async fn pointer(&self, id: InstallationId) -> Result<Arc<Option<DirectoryState>>, Error> {
         let load = async {
             let state = self.inner.store.directory(id).await?;
@@ -177,4 +197,8 @@ impl Directory {
     fn scaled(&self, duration: Duration) -> Duration {
         duration.mul_f64(self.inner.workspaces.time_scale())
     }
+}
+
+fn poll_interval(config: &Config, workspaces: &Workspaces) -> Duration {
+    config.poll_interval.mul_f64(workspaces.time_scale())
 }

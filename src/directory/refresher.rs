@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::crawl::Ended;
 use super::{Directory, Error};
 use crate::domain::ids::InstallationId;
+use crate::store::CrawlLease;
 
 /// Workspaces read at the same time by one replica.
 const AT_ONCE: usize = 4;
@@ -15,11 +17,18 @@ const AT_ONCE: usize = 4;
 const LOOK_AT: u32 = 16;
 /// How often to look for workspaces whose list is due.
 const LOOK: Duration = Duration::from_secs(5);
+/// How long a generation that was replaced stays readable for who is in the middle of loading it.
+const GRACE: Duration = Duration::from_secs(300);
+/// How often to look for generations whose grace is over.
+const COLLECT: Duration = Duration::from_secs(60);
 
 impl Directory {
     /// Runs until stopped. Each due workspace is read by whoever gets its lease.
     pub async fn run_refresher(self, stop: CancellationToken) {
+        tracing::info!(holder = %self.inner.holder, "reading member lists by this name");
         let mut crawls = tokio::task::JoinSet::new();
+        let mut collect = tokio::time::interval(self.scaled(COLLECT));
+        collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while crawls.len() < AT_ONCE {
                 match self.next_due().await {
@@ -39,53 +48,83 @@ impl Directory {
                 Some(_) = crawls.join_next() => {}
                 () = self.inner.due.notified() => {}
                 () = tokio::time::sleep(self.scaled(LOOK)) => {}
+                _ = collect.tick() => self.collect().await,
             }
         }
         // A crawl that is cut here goes on from its checkpoint elsewhere, once its lease ends.
         crawls.shutdown().await;
     }
 
-    async fn next_due(&self) -> Result<Option<crate::store::CrawlLease>, Error> {
-        let hold = self.scaled(Duration::from_secs(self.inner.config.lease_seconds));
-        for id in self.inner.store.due_refreshes(LOOK_AT).await? {
-            if let Some(lease) = self.inner.store.acquire_crawl(id, hold).await? {
+    async fn collect(&self) {
+        match self.inner.store.collect(self.scaled(GRACE)).await {
+            Ok(0) => {}
+            Ok(generations) => tracing::debug!(generations, "replaced member lists were dropped"),
+            Err(error) => tracing::warn!(%error, "replaced member lists were not dropped"),
+        }
+    }
+
+    async fn next_due(&self) -> Result<Option<CrawlLease>, Error> {
+        let (store, holder) = (&self.inner.store, &self.inner.holder);
+        for id in store.due_refreshes(LOOK_AT).await? {
+            if let Some(lease) = store.acquire_crawl(id, holder, self.hold()).await? {
                 return Ok(Some(lease));
             }
         }
         Ok(None)
     }
 
-    async fn refresh(&self, lease: crate::store::CrawlLease) {
+    async fn refresh(&self, mut lease: CrawlLease) {
         let id = lease.installation;
-        let fence = lease.clone();
-        match self.crawl(lease).await {
+        let (store, metrics) = (&self.inner.store, &self.inner.metrics);
+        let recorded = match self.crawl(&mut lease).await {
             Ok(Ended::Published { generation, members }) => {
                 tracing::info!(workspace = %id, generation, members, "the member list was read");
+                metrics.crawl("published");
                 self.announce(id).await;
+                Ok(true)
             }
-            Ok(Ended::Lost) => {
-                tracing::info!(workspace = %id, "another replica reads the member list now");
-            }
-            Ok(Ended::Stopped { error, retry_after, resume }) => {
+            Ok(Ended::Refused { members, in_force }) => {
                 tracing::warn!(
-                    workspace = %id, %error, ?retry_after, "reading the member list stopped"
+                    workspace = %id, members, in_force,
+                    "a member list was refused for what it lost; it awaits confirmation"
                 );
-                let text = error.to_string();
-                let recorded =
-                    self.inner.store.fail_crawl(&fence, &text, retry_after, resume).await;
-                if let Err(error) = recorded {
-                    tracing::warn!(workspace = %id, %error, "the failure could not be recorded");
-                }
+                metrics.crawl("refused");
+                let error = format!(
+                    "refused: {members} members were found where {in_force} are known; another                      reading will confirm it, or RefreshDirectory with accept_shrink"
+                );
+                store.refuse_crawl(&lease, &error, self.confirm_after()).await
+            }
+            Ok(Ended::Lost) => Ok(false),
+            Ok(Ended::Stopped { fault, retry_after, resume }) => {
+                metrics.crawl("failed");
+                store.fail_crawl(&lease, &fault.to_string(), retry_after, resume).await
             }
             Err(error) => {
                 tracing::warn!(workspace = %id, %error, "reading the member list stopped");
+                metrics.crawl("failed");
+                Ok(true)
+            }
+        };
+        match recorded {
+            Ok(true) => {}
+            Ok(false) => {
+                metrics.crawl("lost");
+                tracing::info!(workspace = %id, "another replica reads the member list now");
+            }
+            Err(error) => {
+                tracing::warn!(workspace = %id, %error, "how the reading ended was not recorded");
             }
         }
     }
 
-    /// This replica serves the new generation at once; others notice by their poll.
+    /// This replica serves the new generation at once; others by a hint or by their poll.
     async fn announce(&self, id: InstallationId) {
         self.inner.pointers.invalidate(&id).await;
         self.inner.published.notify_waiters();
+    }
+
+    /// How long a lease lasts.
+    pub(super) fn hold(&self) -> Duration {
+        self.scaled(Duration::from_secs(self.inner.config.lease_seconds))
     }
 }

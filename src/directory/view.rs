@@ -1,6 +1,7 @@
 //! What a question sees of a workspace's member list: one generation, whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::load::Loaded;
 use crate::domain::ids::SlackUserId;
@@ -15,11 +16,26 @@ pub struct View {
     pub snapshot: Option<Arc<Snapshot>>,
     /// When Slack was asked for this generation.
     pub read_at: Option<Timestamp>,
+    /// Older than `directory.max_stale_seconds`, as of at most a poll interval ago.
+    pub stale: bool,
 }
 
 impl View {
     pub(super) fn of(loaded: &Loaded) -> Self {
-        Self { snapshot: loaded.snapshot.clone(), read_at: loaded.read_at }
+        Self { snapshot: loaded.snapshot.clone(), read_at: loaded.read_at, stale: false }
+    }
+
+    /// Stale where it is older than `max_stale` at that time.
+    pub(super) fn aged(self, now: Option<Timestamp>, max_stale: Duration) -> Self {
+        let age = now.zip(self.read_at).map(|(now, read)| now.since(read));
+        Self { stale: age.is_some_and(|age| age > max_stale), ..self }
+    }
+
+    /// The list for deciding who somebody is; `None` where there is none that is young enough. For
+    /// answers that decide nothing take `snapshot`.
+    #[must_use]
+    pub fn deciding(&self) -> Option<&Snapshot> {
+        self.snapshot.as_deref().filter(|_| !self.stale)
     }
 
     /// A member of any kind.

@@ -154,7 +154,7 @@ impl AdminService for Server {
     ) -> Result<Response<pb::RefreshDirectoryResponse>, Status> {
         self.serve("RefreshDirectory", request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
-            self.app.refresh_directory(&call).await?;
+            self.app.refresh_directory(&call, message.accept_shrink).await?;
             let overview = self.app.get_workspace(&call).await?;
             let directory = encode_records::workspace(overview).directory;
             Ok(pb::RefreshDirectoryResponse { directory })

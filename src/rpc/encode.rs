@@ -209,6 +209,7 @@ pub(super) fn count(count: u64) -> i64 {
 pub(super) fn resolved(resolved: Resolved) -> pb::ResolveIdentityResponse {
     let mut message = pb::ResolveIdentityResponse {
         directory_read_at: resolved.read_at.map(time),
+        directory_stale: resolved.directory_stale,
         ..pb::ResolveIdentityResponse::default()
     };
     match resolved.outcome {

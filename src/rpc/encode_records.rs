@@ -5,7 +5,7 @@ use super::{pb, sentences};
 use crate::app::get_person::Profile;
 use crate::app::get_workspace::{Overview, Workspace};
 use crate::app::records::{
-    AttemptRecord, ConnectAttempt, ConnectStatus, DeliveryChange, DeliveryRecord,
+    AttemptRecord, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord,
     InstallationState, NotificationRecord,
 };
 
@@ -145,15 +145,37 @@ fn directory(workspace: &Workspace) -> pb::Directory {
         message.read_at = state.refreshed_at.map(time);
         message.next_refresh_at = Some(time(state.next_refresh_at));
         message.last_error = state.last_error.clone().unwrap_or_default();
+        let age = state.refreshed_at.map(|read| state.as_of.since(read));
+        message.age = age.and_then(|age| age.try_into().ok());
+        message.crawl = state.crawl.as_ref().map(crawl);
+        message.pending_shrink = state.shrink.map(|shrink| pb::PendingShrink {
+            members: shrink.doubt.members,
+            found_at: Some(time(shrink.found_at)),
+            accepted: shrink.doubt.accepted,
+        });
     }
-    if let Some(counts) = &workspace.counts {
-        message.members = count(counts.members as u64);
+    message.stale = workspace.directory_stale;
+    if let Some((generation, counts)) = &workspace.counts {
+        if count(*generation) == message.generation {
+            message.members = count(counts.members as u64);
+        }
         message.matchable = count(counts.matchable as u64);
         message.without_email = count(counts.no_email as u64);
         message.deactivated = count(counts.deactivated as u64);
         message.bots = count(counts.bots as u64);
     }
     message
+}
+
+fn crawl(crawl: &CrawlProgress) -> pb::Crawl {
+    pb::Crawl {
+        started_at: Some(time(crawl.started_at)),
+        pages: crawl.pages,
+        members: crawl.members,
+        page_size: crawl.page_size,
+        restarts: crawl.restarts,
+        holder: crawl.holder.clone().unwrap_or_default(),
+    }
 }
 
 pub(super) fn profile(profile: Profile) -> pb::GetPersonResponse {

@@ -20,6 +20,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Connections to PostgreSQL, or readers of the SQLite file. Default `16`.
     pub max_connections: u32,
+    /// On PostgreSQL: whether replicas tell each other by LISTEN and NOTIFY that a member list moved,
+    /// over one more connection each; else they find out by `directory.poll_milliseconds`. Turn it off behind a
+    /// pooler that shares connections between transactions. Default `true`.
+    pub listen: bool,
     /// How long a call waits for a free connection before it is refused as unavailable: `5s`,
     /// `500ms` or whole seconds. Default `5s`.
     #[serde(deserialize_with = "duration")]
@@ -39,6 +43,7 @@ impl Default for Config {
             url: None,
             data_dir: PathBuf::from("herald-data"),
             max_connections: 16,
+            listen: true,
             acquire_timeout: Duration::from_secs(5),
             key: None,
             key_file: None,
@@ -52,6 +57,7 @@ impl fmt::Debug for Config {
             .field("url", &self.url)
             .field("data_dir", &self.data_dir)
             .field("max_connections", &self.max_connections)
+            .field("listen", &self.listen)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("key", &self.key)
             .field("key_file", &self.key_file)

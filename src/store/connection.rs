@@ -7,9 +7,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sea_orm::sqlx::ConnectOptions as _;
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, ExecResult,
-    QueryResult, Statement,
+    QueryResult, RuntimeErr, Statement,
 };
 use sea_orm_migration::async_trait::async_trait;
 
@@ -39,6 +41,7 @@ pub(in crate::store) struct Connections {
     writer: DatabaseConnection,
     /// The most that the writer's pool may hold.
     size: u32,
+    listen: Option<PgConnectOptions>,
 }
 
 impl Connections {
@@ -61,9 +64,10 @@ impl Connections {
             ),
             other => other,
         })?;
+        let listen = if config.listen { Some(listener(url.expose())?) } else { None };
         let size = config.max_connections.max(2);
         let reader = Reader { pool: pool.clone(), size };
-        Ok(Self { backend: Backend::Postgres, reader, writer: pool, size })
+        Ok(Self { backend: Backend::Postgres, reader, writer: pool, size, listen })
     }
 
     async fn open_file(config: &Config) -> Result<Self, Error> {
@@ -74,11 +78,16 @@ impl Connections {
         let writer = Database::connect(sqlite(&path, config, false)).await?;
         let reader = Database::connect(sqlite(&path, config, true)).await?;
         let reader = Reader { pool: reader, size: config.max_connections };
-        Ok(Self { backend: Backend::Sqlite, reader, writer, size: 1 })
+        Ok(Self { backend: Backend::Sqlite, reader, writer, size: 1, listen: None })
     }
 
     pub(in crate::store) fn backend(&self) -> Backend {
         self.backend
+    }
+
+    /// How to make the connection that listens for hints; `None` where there is nothing to hear.
+    pub(in crate::store) fn listen(&self) -> Option<&PgConnectOptions> {
+        self.listen.as_ref()
     }
 
     pub(in crate::store) fn reader(&self) -> &Reader {
@@ -170,6 +179,13 @@ fn postgres(url: &str, config: &Config) -> ConnectOptions {
             ])
         });
     options
+}
+
+fn listener(url: &str) -> Result<PgConnectOptions, Error> {
+    let options: PgConnectOptions = url.parse().map_err(|error| {
+        Error::from(DbErr::Conn(RuntimeErr::SqlxError(std::sync::Arc::new(error))))
+    })?;
+    Ok(options.application_name("herald listens").disable_statement_logging())
 }
 
 fn sqlite(path: &Path, config: &Config, reader: bool) -> ConnectOptions {

@@ -3,14 +3,13 @@
 
 use std::io::Read as _;
 
-use sea_orm::EntityTrait as _;
-
 use super::entity::directory;
 use super::installations::parse_id;
 use super::seal::{Place, Scope};
 use super::sql::{self, params};
 use super::transaction::scoped;
 use super::{Error, Store};
+use crate::domain::crawl::Doubt;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::Timestamp;
 
@@ -18,6 +17,8 @@ use crate::domain::time::Timestamp;
 pub(in crate::store) const PAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Changes that one statement reads.
 const CHUNK: u64 = 200;
+/// Lists that one statement asks about.
+const POINTERS: usize = 500;
 const CHANGE_TABLE: &str = "directory_changes";
 
 /// What is known of an installation's member list.
@@ -31,6 +32,12 @@ pub struct DirectoryState {
     pub members: i64,
     /// The last change appended; see [`Store::changes`].
     pub change_sequence: i64,
+    /// The last change that the pages of this generation contain: what came after it is to be
+    /// applied to them.
+    pub changes_base: i64,
+    /// The last change that is kept no more. Beyond the `changes_base` that a reader began with, it
+    /// was too slow and must begin again.
+    pub changes_gone: i64,
     /// When the crawl of that generation began.
     pub refreshed_at: Option<Timestamp>,
     pub next_refresh_at: Timestamp,
@@ -38,14 +45,41 @@ pub struct DirectoryState {
     pub last_error: Option<String>,
     /// The crawl under way, whoever holds it.
     pub crawl: Option<CrawlProgress>,
+    /// A complete crawl that was refused for what it lost.
+    pub shrink: Option<PendingShrink>,
+    /// The time at which all this was so.
+    pub as_of: Timestamp,
 }
 
 /// How far a crawl has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrawlProgress {
     pub started_at: Timestamp,
     pub pages: i32,
     pub members: i64,
+    /// Members asked for in one page; 0 where none was asked for yet.
+    pub page_size: i32,
+    /// How often it began again.
+    pub restarts: i32,
+    /// The replica that reads now; None while nobody does.
+    pub holder: Option<String>,
+}
+
+/// A loss that awaits confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PendingShrink {
+    /// What was found, and whether an administrator accepted it.
+    pub doubt: Doubt,
+    /// When.
+    pub found_at: Timestamp,
+}
+
+/// How far a list has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DirectoryPointer {
+    pub installation: InstallationId,
+    pub generation: i64,
+    pub change_sequence: i64,
 }
 
 /// One change to a member, to be applied after the pages of the generation.
@@ -61,13 +95,37 @@ impl Store {
         &self,
         installation: InstallationId,
     ) -> Result<Option<DirectoryState>, Error> {
-        let row =
-            directory::Entity::find_by_id(installation.to_string()).one(self.reader()).await?;
-        Ok(row.map(DirectoryState::from))
+        const SQL: &str = "SELECT d.*, {now} AS as_of FROM directory d WHERE d.installation = $1";
+        let row = sql::one(self.reader(), SQL, params![installation.to_string()]).await?;
+        row.map(|row| Ok(state(row.model()?, Timestamp(row.named("as_of")?)))).transpose()
     }
 
-    /// One page, opened. [`Error::NotFound`]: a newer generation was published meanwhile (or never
-    /// this one); read the state again and start over.
+    /// Generation and last change of the given lists: what a follower compares with what it has.
+    pub async fn directory_pointers(
+        &self,
+        installations: &[InstallationId],
+    ) -> Result<Vec<DirectoryPointer>, Error> {
+        let mut pointers = Vec::with_capacity(installations.len());
+        for chunk in installations.chunks(POINTERS) {
+            let sql = format!(
+                "SELECT installation, generation, change_sequence FROM directory
+                WHERE installation IN ({})",
+                sql::placeholders(1, chunk.len())
+            );
+            let ids = chunk.iter().map(|id| id.to_string().into()).collect();
+            for row in sql::all(self.reader(), &sql, ids).await? {
+                pointers.push(DirectoryPointer {
+                    installation: parse_id(&row.get::<String>(0)?)?,
+                    generation: row.get(1)?,
+                    change_sequence: row.get(2)?,
+                });
+            }
+        }
+        Ok(pointers)
+    }
+
+    /// One page, opened; of the generation in force, or of the one before while it is kept.
+    /// [`Error::NotFound`]: it is gone (or was never published); read the state again and start over.
     pub async fn page(
         &self,
         installation: InstallationId,
@@ -75,7 +133,7 @@ impl Store {
         page: i32,
     ) -> Result<Vec<u8>, Error> {
         const SQL: &str = "SELECT p.body FROM directory_pages p
-            JOIN directory d ON d.installation = p.installation AND d.generation = p.generation
+            JOIN directory d ON d.installation = p.installation AND p.generation <= d.generation
             WHERE p.installation = $1 AND p.generation = $2 AND p.page = $3";
         let values = params![installation.to_string(), generation, page];
         let row = sql::one(self.reader(), SQL, values).await?;
@@ -96,9 +154,18 @@ impl Store {
         installation: InstallationId,
         generation: i64,
     ) -> Result<Vec<Vec<u8>>, Error> {
-        let state = self.directory(installation).await?;
-        let state = state.filter(|state| state.generation == generation);
-        let count = state.ok_or_else(|| Error::NotFound("directory generation".into()))?.pages;
+        const COUNT: &str = "SELECT COUNT(*) FROM directory_pages p
+            JOIN directory d ON d.installation = p.installation AND p.generation <= d.generation
+            WHERE p.installation = $1 AND p.generation = $2";
+        let values = params![installation.to_string(), generation];
+        let count: i64 = match sql::one(self.reader(), COUNT, values).await? {
+            Some(row) => row.get(0)?,
+            None => 0,
+        };
+        if count == 0 {
+            return Err(Error::NotFound("directory generation".into()));
+        }
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
         let mut pages = Vec::new();
         for page in 0..count {
             pages.push(self.page(installation, generation, page).await?);
@@ -119,7 +186,7 @@ impl Store {
         self.ensure_directory(installation).await?;
         let keys = self.keys(&Scope::Installation(installation)).await?;
         let (keys, id) = (&keys, &installation.to_string());
-        self.transaction(|tx| {
+        let appended = self.transaction(|tx| {
             scoped(async move {
                 let row = sql::one(tx, NEXT, params![id.as_str()]).await?;
                 let row = row.ok_or_else(|| Error::NotFound("directory".into()))?;
@@ -130,8 +197,10 @@ impl Store {
                 sql::execute(tx, INSERT, params![id.as_str(), sequence, sealed]).await?;
                 Ok(sequence)
             })
-        })
-        .await
+        });
+        let sequence = appended.await?;
+        self.hint(installation);
+        Ok(sequence)
     }
 
     /// All changes after a sequence number, oldest first.
@@ -223,21 +292,30 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-impl From<directory::Model> for DirectoryState {
-    fn from(row: directory::Model) -> Self {
-        Self {
-            generation: row.generation,
-            pages: row.pages,
-            members: row.members,
-            change_sequence: row.change_sequence,
-            refreshed_at: row.refreshed_at.map(Timestamp),
-            next_refresh_at: Timestamp(row.next_refresh_at),
-            last_error: row.last_error,
-            crawl: row.crawl_started_at.map(|at| CrawlProgress {
-                started_at: Timestamp(at),
-                pages: row.crawl_pages,
-                members: row.crawl_members,
-            }),
-        }
+fn state(row: directory::Model, as_of: Timestamp) -> DirectoryState {
+    let held = row.lease_until > as_of.0;
+    DirectoryState {
+        generation: row.generation,
+        pages: row.pages,
+        members: row.members,
+        change_sequence: row.change_sequence,
+        changes_base: row.changes_base,
+        changes_gone: row.changes_gone,
+        refreshed_at: row.refreshed_at.map(Timestamp),
+        next_refresh_at: Timestamp(row.next_refresh_at),
+        last_error: row.last_error,
+        crawl: row.crawl_started_at.map(|at| CrawlProgress {
+            started_at: Timestamp(at),
+            pages: row.crawl_pages,
+            members: row.crawl_members,
+            page_size: row.crawl_page_size,
+            restarts: row.crawl_restarts,
+            holder: row.holder.filter(|_| held),
+        }),
+        shrink: row.shrink_members.map(|members| PendingShrink {
+            doubt: Doubt { members, accepted: row.shrink_accepted != 0 },
+            found_at: Timestamp(row.shrink_at.unwrap_or_default()),
+        }),
+        as_of,
     }
 }

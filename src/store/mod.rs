@@ -9,6 +9,7 @@
 mod accept;
 mod budgets;
 mod cancel;
+mod census;
 mod claim;
 mod config;
 mod connect;
@@ -23,6 +24,7 @@ mod error;
 mod facts;
 mod feed;
 mod group;
+mod hints;
 mod history;
 mod installations;
 mod intend;
@@ -33,6 +35,7 @@ mod migrate;
 mod notifications;
 mod people;
 mod preferences;
+mod publish;
 mod resolving;
 mod rows;
 mod seal;
@@ -51,17 +54,21 @@ use crate::domain::time::Timestamp;
 pub use accept::{Accept, Accepted, End, NewDelivery, Target};
 pub use budgets::Reservation;
 pub use cancel::Canceled;
+pub use census::DirectoryCensus;
 pub use claim::{Head, LaneClaim};
 pub use config::Config;
 pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
 pub use connection::Backend;
-pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Resume};
+pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
-pub use directory::{CrawlProgress, DirectoryChange, DirectoryState};
+pub use directory::{
+    CrawlProgress, DirectoryChange, DirectoryPointer, DirectoryState, PendingShrink,
+};
 pub use erase::{Erased, Redact, Redacted};
 pub use error::Error;
 pub use facts::{PeopleFacts, TenantFacts};
 pub use feed::{DeliveryChange, FeedExtent};
+pub use hints::Hint;
 pub use installations::{Installation, InstallationState, NewInstallation, Token};
 pub use intend::{MAX_CRASHES, RecoverOutcome};
 pub use lanes::Backlog;
@@ -71,6 +78,7 @@ pub use listing::{
 pub use migrate::SchemaStatus;
 pub use notifications::NotificationRecord;
 pub use people::StoredPerson;
+pub use publish::Resume;
 pub use resolving::{Resolved, Resolving};
 pub use settle::{Pace, Settle, WaitScope};
 
@@ -89,6 +97,7 @@ struct Inner {
     lanes_woken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
     feed: feed::FeedSignals,
+    hints: hints::Hints,
     /// Calls of Notify that share transactions.
     accepting: group::Group<accept::Call, Result<accept::Stored, Error>>,
     /// Calls that share readings.
@@ -112,6 +121,7 @@ impl Store {
                 lanes_woken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
                 feed: feed::FeedSignals::new(),
+                hints: hints::Hints::new(),
                 accepting,
                 reading_tenants: group::Group::new(facts::bounds()),
                 reading_people: group::Group::new(facts::bounds()),

@@ -3,7 +3,9 @@
 //! Parameters are `$1`, `$2`, … on both. Words in braces stand for what the databases spell
 //! differently: see [`expand`].
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable, Value};
+use sea_orm::{
+    ConnectionTrait, DbBackend, FromQueryResult, QueryResult, Statement, TryGetable, Value,
+};
 
 use super::Error;
 
@@ -91,5 +93,15 @@ impl Row {
     /// The column at `index`, counted from 0.
     pub(in crate::store) fn get<T: TryGetable>(&self, index: usize) -> Result<T, Error> {
         Ok(self.0.try_get_by_index(index)?)
+    }
+
+    /// The column of this name.
+    pub(in crate::store) fn named<T: TryGetable>(&self, name: &str) -> Result<T, Error> {
+        Ok(self.0.try_get_by(name)?)
+    }
+
+    /// An entity, of all its columns.
+    pub(in crate::store) fn model<T: FromQueryResult>(&self) -> Result<T, Error> {
+        Ok(T::from_query_result(&self.0, "")?)
     }
 }

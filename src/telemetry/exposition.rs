@@ -111,6 +111,15 @@ mod tests {
         for kind in values("herald_directory_members", 0) {
             metrics.directory_members(kind, 7);
         }
+        for condition in values("herald_directory_workspaces", 0) {
+            metrics.directory_workspaces(condition, 2);
+        }
+        for result in values("herald_directory_crawls_total", 0) {
+            metrics.crawl(result);
+        }
+        metrics.crawl_page();
+        metrics.crawl_progress(1, 999);
+        metrics.directory_age(took, took);
         for code in values("herald_rpc_requests_total", 1) {
             metrics.rpc("herald.v1.HeraldService/Notify", code, took);
         }

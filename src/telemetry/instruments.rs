@@ -132,7 +132,52 @@ pub(super) const DIRECTORY_MEMBERS: Instrument = Instrument {
     unit: "{member}",
     kind: Kind::Gauge,
     labels: &[Label { name: "kind", values: &["matchable", "no_email", "deactivated", "bot"] }],
-    description: "Slack members in the directories this replica holds in memory.",
+    description: "Slack members in the directories this replica holds in memory, all together.",
+};
+pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
+    name: "herald_directory_workspaces",
+    unit: "{workspace}",
+    kind: Kind::Gauge,
+    labels: &[Label {
+        name: "condition",
+        values: &["in_use", "never_read", "stale", "failing", "shrink_pending", "crawling"],
+    }],
+    description: "Workspaces of the whole cluster whose directory is so; one may be counted several times.",
+};
+pub(super) const DIRECTORY_AGE: Instrument = Instrument {
+    name: "herald_directory_age_seconds",
+    unit: "s",
+    kind: Kind::Gauge,
+    labels: &[],
+    description: "Age of the oldest directory in use, over the whole cluster.",
+};
+pub(super) const DIRECTORY_OVERDUE: Instrument = Instrument {
+    name: "herald_directory_overdue_seconds",
+    unit: "s",
+    kind: Kind::Gauge,
+    labels: &[],
+    description: "How long the next crawl of the most overdue directory has been due, over the whole cluster.",
+};
+pub(super) const DIRECTORY_CRAWLS: Instrument = Instrument {
+    name: "herald_directory_crawls_total",
+    unit: "{crawl}",
+    kind: Kind::Counter,
+    labels: &[Label { name: "result", values: &["published", "refused", "failed", "lost"] }],
+    description: "Turns of this replica at reading a directory, by how they ended.",
+};
+pub(super) const CRAWL_PAGES: Instrument = Instrument {
+    name: "herald_directory_crawl_pages_total",
+    unit: "{page}",
+    kind: Kind::Counter,
+    labels: &[],
+    description: "Pages of directories that this replica read.",
+};
+pub(super) const CRAWL_PROGRESS: Instrument = Instrument {
+    name: "herald_directory_crawl_progress",
+    unit: "{item}",
+    kind: Kind::Gauge,
+    labels: &[Label { name: "of", values: &["pages", "members"] }],
+    description: "Read so far by the crawls under way, over the whole cluster.",
 };
 pub(super) const LANES_CLAIMED: Instrument = Instrument {
     name: "herald_lanes_claimed_total",
@@ -188,6 +233,12 @@ pub const INSTRUMENTS: &[Instrument] = &[
     NOTIFY,
     DELIVERY_LATENCY,
     DIRECTORY_MEMBERS,
+    DIRECTORY_WORKSPACES,
+    DIRECTORY_AGE,
+    DIRECTORY_OVERDUE,
+    DIRECTORY_CRAWLS,
+    CRAWL_PAGES,
+    CRAWL_PROGRESS,
     LANES_CLAIMED,
     RPC_REQUESTS,
     RPC_SECONDS,

@@ -23,6 +23,12 @@ struct Recorders {
     notify: Counter<u64>,
     delivery_latency: Histogram<f64>,
     directory_members: Gauge<u64>,
+    directory_workspaces: Gauge<u64>,
+    directory_age: Gauge<u64>,
+    directory_overdue: Gauge<u64>,
+    directory_crawls: Counter<u64>,
+    crawl_pages: Counter<u64>,
+    crawl_progress: Gauge<u64>,
     lanes_claimed: Counter<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
@@ -39,6 +45,12 @@ impl Metrics {
             notify: counter(meter, &instruments::NOTIFY),
             delivery_latency: histogram(meter, &instruments::DELIVERY_LATENCY),
             directory_members: gauge(meter, &instruments::DIRECTORY_MEMBERS),
+            directory_workspaces: gauge(meter, &instruments::DIRECTORY_WORKSPACES),
+            directory_age: gauge(meter, &instruments::DIRECTORY_AGE),
+            directory_overdue: gauge(meter, &instruments::DIRECTORY_OVERDUE),
+            directory_crawls: counter(meter, &instruments::DIRECTORY_CRAWLS),
+            crawl_pages: counter(meter, &instruments::CRAWL_PAGES),
+            crawl_progress: gauge(meter, &instruments::CRAWL_PROGRESS),
             lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
@@ -77,6 +89,35 @@ impl Metrics {
     pub fn directory_members(&self, kind: &'static str, count: u64) {
         let labels = labelled(&instruments::DIRECTORY_MEMBERS, [kind]);
         self.0.directory_members.record(count, &labels);
+    }
+
+    /// How many directories in use are in this condition.
+    pub fn directory_workspaces(&self, condition: &'static str, count: u64) {
+        let labels = labelled(&instruments::DIRECTORY_WORKSPACES, [condition]);
+        self.0.directory_workspaces.record(count, &labels);
+    }
+
+    /// The age of the oldest directory in use, and how long the most overdue has been due.
+    pub fn directory_age(&self, oldest: Duration, overdue: Duration) {
+        self.0.directory_age.record(oldest.as_secs(), &[]);
+        self.0.directory_overdue.record(overdue.as_secs(), &[]);
+    }
+
+    /// A turn at reading a directory ended.
+    pub fn crawl(&self, result: &'static str) {
+        self.0.directory_crawls.add(1, &labelled(&instruments::DIRECTORY_CRAWLS, [result]));
+    }
+
+    /// A page of a directory was read and stored.
+    pub fn crawl_page(&self) {
+        self.0.crawl_pages.add(1, &[]);
+    }
+
+    /// What the crawls under way have read so far.
+    pub fn crawl_progress(&self, pages: u64, members: u64) {
+        for (of, count) in [("pages", pages), ("members", members)] {
+            self.0.crawl_progress.record(count, &labelled(&instruments::CRAWL_PROGRESS, [of]));
+        }
     }
 
     /// `count` lanes were claimed.

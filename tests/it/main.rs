@@ -6,6 +6,7 @@ mod chart;
 mod connect_page;
 mod crash;
 mod delivery;
+mod directory;
 mod documents;
 mod feed;
 mod front;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use herald::domain::crawl::{Doubt, PageSize};
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::time::Timestamp;
-use herald::store::{CrawlLease, CrawledPage, Error, NewInstallation, Resume, Store};
+use herald::store::{CrawlLease, CrawledPage, Error, NewInstallation, Resume, Saved, Store};
 
 use sea_orm::ConnectionTrait as _;
 
@@ -17,20 +18,45 @@ fn id() -> InstallationId {
     InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap()
 }
 
+fn installation() -> NewInstallation {
+    NewInstallation {
+        app_id: "A1".into(),
+        enterprise_id: None,
+        team_id: Some("T1".into()),
+        org_wide: false,
+        team_name: "Demo".into(),
+        bot_user_id: "UBOT".into(),
+        bot_name: "herald".into(),
+        scopes: Vec::new(),
+        token: Secret::new("xoxb-one"),
+        refresh_token: None,
+        token_expires_at: None,
+    }
+}
+
 fn page(number: i32, next: Option<&str>) -> CrawledPage {
     CrawledPage {
         number,
         body: format!("page {number} ").repeat(1000).into_bytes(),
         members: 100,
         next_cursor: next.map(str::to_owned),
-        page_size: 200,
+        page_size: PageSize::kept(200, 1, 3),
     }
 }
 
+async fn acquire(store: &Store) -> Option<CrawlLease> {
+    store.acquire_crawl(id(), "a", LONG).await.unwrap()
+}
+
+/// Whether it was stored.
+async fn save(store: &Store, lease: &CrawlLease, page: CrawledPage) -> bool {
+    store.save_page(lease, page, LONG).await.unwrap() == Saved::Stored
+}
+
 async fn crawl(store: &Store) -> i64 {
-    let lease = store.acquire_crawl(id(), LONG).await.unwrap().unwrap();
-    assert!(store.save_page(&lease, page(0, Some("c1")), LONG).await.unwrap());
-    assert!(store.save_page(&lease, page(1, None), LONG).await.unwrap());
+    let lease = acquire(store).await.unwrap();
+    assert!(save(store, &lease, page(0, Some("c1"))).await);
+    assert!(save(store, &lease, page(1, None)).await);
     store.publish(&lease, Duration::ZERO).await.unwrap().unwrap()
 }
 
@@ -38,21 +64,21 @@ async fn crawl(store: &Store) -> i64 {
 async fn pages_appear_at_once_and_the_older_ones_go() {
     for store in test_stores().await {
         assert_eq!(store.directory(id()).await.unwrap(), None);
-        let lease = store.acquire_crawl(id(), LONG).await.unwrap().unwrap();
+        let lease = acquire(&store).await.unwrap();
         assert_eq!(lease.generation, 1);
-        assert!(store.acquire_crawl(id(), LONG).await.unwrap().is_none(), "one holder");
-        assert!(store.save_page(&lease, page(0, Some("c1")), LONG).await.unwrap());
+        assert!(acquire(&store).await.is_none(), "one holder");
+        assert!(save(&store, &lease, page(0, Some("c1"))).await);
         // Out of order, or twice: refused.
-        assert!(!store.save_page(&lease, page(0, Some("c1")), LONG).await.unwrap());
-        assert!(!store.save_page(&lease, page(2, None), LONG).await.unwrap());
+        assert!(!save(&store, &lease, page(0, Some("c1"))).await);
+        assert!(!save(&store, &lease, page(2, None)).await);
         // Nothing to be seen before the end, and no publishing before it.
         assert_eq!(store.publish(&lease, LONG).await.unwrap(), None);
         let state = store.directory(id()).await.unwrap().unwrap();
         assert_eq!((state.generation, state.crawl.unwrap().members), (0, 100));
         assert!(matches!(store.page(id(), 1, 0).await, Err(Error::NotFound(_))));
 
-        assert!(store.save_page(&lease, page(1, Some("")), LONG).await.unwrap());
-        assert!(!store.save_page(&lease, page(2, None), LONG).await.unwrap(), "the list had ended");
+        assert!(save(&store, &lease, page(1, Some(""))).await);
+        assert!(!save(&store, &lease, page(2, None)).await, "the list had ended");
         assert_eq!(store.publish(&lease, Duration::ZERO).await.unwrap(), Some(1));
         assert_eq!(store.publish(&lease, Duration::ZERO).await.unwrap(), None);
         let state = store.directory(id()).await.unwrap().unwrap();
@@ -61,46 +87,55 @@ async fn pages_appear_at_once_and_the_older_ones_go() {
         let pages = store.replica().await.pages(id(), 1).await.unwrap();
         assert_eq!(pages, [page(0, None).body, page(1, None).body]);
 
+        // The one before is kept for who reads it just now, until the next, or its grace is over.
         assert_eq!(crawl(&store).await, 2);
+        assert_eq!(store.pages(id(), 1).await.unwrap().len(), 2);
+        assert_eq!(crawl(&store).await, 3);
         assert!(matches!(store.pages(id(), 1).await, Err(Error::NotFound(_))));
+        assert_eq!(store.collect(LONG).await.unwrap(), 0);
         assert_eq!(store.pages(id(), 2).await.unwrap().len(), 2);
+        assert_eq!(store.collect(Duration::ZERO).await.unwrap(), 1);
+        assert_eq!(store.collect(Duration::ZERO).await.unwrap(), 0, "once");
+        assert!(matches!(store.pages(id(), 2).await, Err(Error::NotFound(_))));
+        assert_eq!(store.pages(id(), 3).await.unwrap().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn a_new_holder_resumes_and_the_old_one_changes_nothing() {
     for store in test_stores().await {
-        let old = store.acquire_crawl(id(), LONG).await.unwrap().unwrap();
+        let old = acquire(&store).await.unwrap();
         // Saved with a lease that lapses at once: as if the holder froze right here.
-        assert!(store.save_page(&old, page(0, Some("c1")), Duration::ZERO).await.unwrap());
-        let new = store.replica().await.acquire_crawl(id(), LONG).await.unwrap().unwrap();
+        let saved = store.save_page(&old, page(0, Some("c1")), Duration::ZERO).await.unwrap();
+        assert_eq!(saved, Saved::Stored);
+        let new = acquire(&store.replica().await).await.unwrap();
         assert!(new.epoch > old.epoch);
         assert_eq!(new.checkpoint.cursor.as_deref(), Some("c1"));
         assert_eq!((new.checkpoint.next_page, new.checkpoint.members), (1, 100));
-        assert_eq!(new.checkpoint.page_size, Some(200));
+        assert_eq!(new.checkpoint.page_size, PageSize::kept(200, 1, 3));
 
         let raw = store.raw().await;
         raw.execute_unprepared("UPDATE directory SET crawl_started_at = 1000").await.unwrap();
-        assert!(!store.save_page(&old, page(1, None), LONG).await.unwrap());
+        assert!(!save(&store, &old, page(1, None)).await);
         assert!(!store.extend_crawl(&old, LONG).await.unwrap());
         assert!(!store.fail_crawl(&old, "x", LONG, Resume::Start).await.unwrap());
-        assert!(store.save_page(&new, page(1, None), LONG).await.unwrap());
+        assert!(save(&store, &new, page(1, None)).await);
         assert_eq!(store.publish(&old, LONG).await.unwrap(), None);
         assert_eq!(store.publish(&new, LONG).await.unwrap(), Some(1));
         let state = store.directory(id()).await.unwrap().unwrap();
         assert_eq!(state.refreshed_at, Some(Timestamp(1000)), "as old as its first page");
         // Published: not due before the interval is over.
-        assert!(store.acquire_crawl(id(), LONG).await.unwrap().is_none());
+        assert!(acquire(&store).await.is_none());
         store.request_refresh(id()).await.unwrap();
-        assert!(store.acquire_crawl(id(), LONG).await.unwrap().is_some());
+        assert!(acquire(&store).await.is_some());
     }
 }
 
 #[tokio::test]
 async fn a_failed_crawl_resumes_or_starts_over() {
     for store in test_stores().await {
-        let lease = store.acquire_crawl(id(), LONG).await.unwrap().unwrap();
-        assert!(store.save_page(&lease, page(0, Some("c1")), LONG).await.unwrap());
+        let lease = acquire(&store).await.unwrap();
+        assert!(save(&store, &lease, page(0, Some("c1"))).await);
         let fail = async |lease: &CrawlLease, resume| {
             store.fail_crawl(lease, "ratelimited", Duration::ZERO, resume).await.unwrap()
         };
@@ -108,10 +143,10 @@ async fn a_failed_crawl_resumes_or_starts_over() {
         let state = store.directory(id()).await.unwrap().unwrap();
         assert_eq!(state.last_error.as_deref(), Some("ratelimited"));
 
-        let lease = store.acquire_crawl(id(), LONG).await.unwrap().unwrap();
+        let lease = acquire(&store).await.unwrap();
         assert_eq!(lease.checkpoint.next_page, 1);
         assert!(fail(&lease, Resume::Start).await);
-        let lease = store.acquire_crawl(id(), LONG).await.unwrap().unwrap();
+        let lease = acquire(&store).await.unwrap();
         assert_eq!((lease.checkpoint.next_page, lease.checkpoint.cursor), (0, None));
         // The pages of the first try are gone: the numbers are free again.
         assert_eq!(
@@ -124,7 +159,7 @@ async fn a_failed_crawl_resumes_or_starts_over() {
 /// A lease that was never given.
 async fn lease_of(store: &Store) -> CrawlLease {
     let other = InstallationId::parse("01890000-0000-7000-8000-000000000002").unwrap();
-    let mut lease = store.acquire_crawl(other, LONG).await.unwrap().unwrap();
+    let mut lease = store.acquire_crawl(other, "a", LONG).await.unwrap().unwrap();
     lease.installation = id();
     lease.epoch = 999;
     lease
@@ -136,7 +171,9 @@ async fn of_many_replicas_one_crawls() {
         let mut tasks = Vec::new();
         for _ in 0..5 {
             let store = store.replica().await;
-            tasks.push(tokio::spawn(async move { store.acquire_crawl(id(), LONG).await.unwrap() }));
+            tasks.push(tokio::spawn(
+                async move { store.acquire_crawl(id(), "a", LONG).await.unwrap() },
+            ));
         }
         let mut held = 0;
         for task in tasks {
@@ -150,19 +187,29 @@ async fn of_many_replicas_one_crawls() {
 async fn changes_are_numbered_and_dropped_once_a_crawl_contains_them() {
     for store in test_stores().await {
         assert_eq!(store.append_change(id(), b"one").await.unwrap(), 1);
-        let lease = store.acquire_crawl(id(), LONG).await.unwrap().unwrap();
+        let lease = acquire(&store).await.unwrap();
         assert_eq!(store.append_change(id(), b"two").await.unwrap(), 2);
         let all = store.changes(id(), 0).await.unwrap();
         assert_eq!(all.iter().map(|c| c.sequence).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(all[1].body, b"two");
         assert_eq!(store.changes(id(), 1).await.unwrap().len(), 1);
 
-        assert!(store.save_page(&lease, page(0, None), LONG).await.unwrap());
-        store.publish(&lease, LONG).await.unwrap().unwrap();
+        assert!(save(&store, &lease, page(0, None)).await);
+        store.publish(&lease, Duration::ZERO).await.unwrap().unwrap();
         // The second came while the crawl ran: its pages may not show it.
-        let left = store.changes(id(), 0).await.unwrap();
+        let state = store.directory(id()).await.unwrap().unwrap();
+        assert_eq!((state.changes_base, state.changes_gone, state.change_sequence), (1, 0, 2));
+        let left = store.changes(id(), state.changes_base).await.unwrap();
         assert_eq!(left.iter().map(|c| c.sequence).collect::<Vec<_>>(), [2]);
-        assert_eq!(store.directory(id()).await.unwrap().unwrap().change_sequence, 2);
+
+        // A reader of this generation goes on with its changes while the next one is there, and is
+        // told when they are gone.
+        crawl(&store).await;
+        assert_eq!(store.changes(id(), state.changes_base).await.unwrap().len(), 1);
+        assert_eq!(store.directory(id()).await.unwrap().unwrap().changes_gone, 1);
+        store.collect(Duration::ZERO).await.unwrap();
+        assert!(store.changes(id(), state.changes_base).await.unwrap().is_empty());
+        assert_eq!(store.directory(id()).await.unwrap().unwrap().changes_gone, 2);
     }
 }
 
@@ -181,31 +228,147 @@ async fn changes_are_read_to_the_last() {
 #[tokio::test]
 async fn due_are_those_in_use_alive_and_not_being_crawled() {
     for store in test_stores().await {
-        let new = NewInstallation {
-            app_id: "A1".into(),
-            enterprise_id: None,
-            team_id: Some("T1".into()),
-            org_wide: false,
-            team_name: "Demo".into(),
-            bot_user_id: "UBOT".into(),
-            bot_name: "herald".into(),
-            scopes: Vec::new(),
-            token: Secret::new("xoxb-one"),
-            refresh_token: None,
-            token_expires_at: None,
-        };
-        let id = store.save_installation(&new).await.unwrap();
+        let id = store.save_installation(&installation()).await.unwrap();
         let acme = TenantId::parse("acme").unwrap();
         let due = async || store.due_refreshes(10).await.unwrap();
         assert!(due().await.is_empty(), "nobody uses it");
         store.ensure_tenant(&acme).await.unwrap();
         store.link_tenant(&acme, id).await.unwrap();
         assert_eq!(due().await, [id]);
-        let lease = store.acquire_crawl(id, LONG).await.unwrap().unwrap();
+        let lease = store.acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
         assert!(due().await.is_empty(), "being crawled");
         store.fail_crawl(&lease, "x", Duration::ZERO, Resume::Checkpoint).await.unwrap();
         assert_eq!(due().await, [id]);
         store.mark_installation_dead(id, 1, "token_revoked").await.unwrap();
         assert!(due().await.is_empty(), "dead");
+    }
+}
+
+#[tokio::test]
+async fn a_crawl_that_begins_again_leaves_nothing_of_the_first_try() {
+    for store in test_stores().await {
+        let lease = acquire(&store).await.unwrap();
+        assert!(save(&store, &lease, page(0, Some("c1"))).await);
+        assert_eq!(store.append_change(id(), b"one").await.unwrap(), 1);
+        assert!(store.restart_crawl(&lease, Duration::ZERO).await.unwrap());
+        let state = store.directory(id()).await.unwrap().unwrap();
+        assert_eq!(state.crawl.map(|crawl| (crawl.pages, crawl.restarts)), Some((0, 1)));
+
+        // Whoever goes on knows that it happened; who lost the lease cannot do it.
+        let next = acquire(&store).await.unwrap();
+        assert_eq!((next.checkpoint.restarts, next.checkpoint.next_page), (1, 0));
+        assert!(!store.restart_crawl(&lease, LONG).await.unwrap());
+        assert!(save(&store, &next, page(0, None)).await);
+        assert_eq!(store.publish(&next, Duration::ZERO).await.unwrap(), Some(1));
+        let state = store.directory(id()).await.unwrap().unwrap();
+        assert_eq!(state.changes_base, 1, "what came before the second start is on its pages");
+        assert_eq!(acquire(&store).await.unwrap().checkpoint.restarts, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_that_came_before_is_not_stored_again() {
+    for store in test_stores().await {
+        let lease = acquire(&store).await.unwrap();
+        assert!(save(&store, &lease, page(0, Some("c1"))).await);
+        assert!(save(&store, &lease, page(1, Some("c2"))).await);
+        for cursor in ["c1", "c2"] {
+            let saved = store.save_page(&lease, page(2, Some(cursor)), LONG).await.unwrap();
+            assert_eq!(saved, Saved::CursorRepeats);
+        }
+        assert!(save(&store, &lease, page(2, Some("c3"))).await);
+        assert!(save(&store, &lease, page(3, None)).await);
+        store.publish(&lease, Duration::ZERO).await.unwrap().unwrap();
+        // The same cursors in the next crawl are no repetition.
+        assert_eq!(crawl(&store).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_loss_is_kept_until_it_is_accepted_or_made_good() {
+    for store in test_stores().await {
+        assert!(!store.accept_shrink(id()).await.unwrap(), "nothing is known");
+        crawl(&store).await;
+        let mut lease = acquire(&store).await.unwrap();
+        assert!(save(&store, &lease, page(0, None)).await);
+        lease.checkpoint.members = 100;
+        assert!(!store.accept_shrink(id()).await.unwrap(), "nothing was refused");
+        assert!(store.refuse_crawl(&lease, "refused", LONG).await.unwrap());
+        assert!(!store.refuse_crawl(&lease, "refused", LONG).await.unwrap(), "no longer held");
+        let doubt = async || {
+            let state = store.directory(id()).await.unwrap().unwrap();
+            assert_eq!((state.generation, state.members), (1, 200));
+            state.shrink.map(|shrink| shrink.doubt)
+        };
+        assert_eq!(doubt().await, Some(Doubt { members: 100, accepted: false }));
+        assert!(acquire(&store).await.is_none(), "not due yet");
+        assert!(store.accept_shrink(id()).await.unwrap());
+        assert_eq!(doubt().await, Some(Doubt { members: 100, accepted: true }));
+        let again = acquire(&store).await.unwrap();
+        assert_eq!(again.checkpoint.next_page, 0, "the pages are gone");
+        assert!(save(&store, &again, page(0, None)).await);
+        assert_eq!(store.publish(&again, LONG).await.unwrap(), Some(2));
+        assert_eq!(store.directory(id()).await.unwrap().unwrap().shrink, None);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_page_keeps_lease_and_page_size() {
+    for store in test_stores().await {
+        let mut lease = store.acquire_crawl(id(), "one", Duration::ZERO).await.unwrap().unwrap();
+        lease.checkpoint.page_size = lease.checkpoint.page_size.smaller().unwrap();
+        assert!(store.extend_crawl(&lease, LONG).await.unwrap());
+        assert!(acquire(&store).await.is_none(), "held");
+        let crawl = store.directory(id()).await.unwrap().unwrap().crawl.unwrap();
+        assert_eq!((crawl.holder.as_deref(), crawl.page_size), (Some("one"), 500));
+        assert!(store.fail_crawl(&lease, "x", Duration::ZERO, Resume::Checkpoint).await.unwrap());
+        assert!(!store.extend_crawl(&lease, LONG).await.unwrap(), "given back");
+        let next = acquire(&store).await.unwrap();
+        assert_eq!(next.checkpoint.page_size, lease.checkpoint.page_size);
+        assert_eq!(next.checkpoint.failures, 1);
+        assert!(!store.extend_crawl(&lease, LONG).await.unwrap(), "taken over");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_moved_is_told_of() {
+    for store in test_stores().await {
+        let mut hints = store.hints();
+        store.append_change(id(), b"one").await.unwrap();
+        crawl(&store).await;
+        for _ in 0..2 {
+            assert_eq!(hints.recv().await.unwrap(), herald::store::Hint::Moved(id()));
+        }
+        let pointers = store.directory_pointers(&[id()]).await.unwrap();
+        assert_eq!(pointers.len(), 1);
+        assert_eq!((pointers[0].generation, pointers[0].change_sequence), (1, 1));
+        assert!(store.directory_pointers(&[]).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_census_counts_lists_in_use() {
+    for store in test_stores().await {
+        let census = async || store.directory_census(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(census().await, herald::store::DirectoryCensus::default());
+        let id = store.save_installation(&installation()).await.unwrap();
+        let acme = TenantId::parse("acme").unwrap();
+        store.ensure_tenant(&acme).await.unwrap();
+        store.link_tenant(&acme, id).await.unwrap();
+        assert_eq!((census().await.in_use, census().await.never_read), (1, 1));
+        let lease = store.acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
+        assert!(save(&store, &lease, page(0, None)).await);
+        let under_way = census().await;
+        assert_eq!((under_way.crawling, under_way.crawl_pages), (1, 1));
+        assert_eq!(under_way.crawl_members, 100);
+        store.publish(&lease, Duration::ZERO).await.unwrap().unwrap();
+        let raw = store.raw().await;
+        raw.execute_unprepared("UPDATE directory SET refreshed_at = 1000").await.unwrap();
+        let lease = store.acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
+        assert!(store.refuse_crawl(&lease, "x", LONG).await.unwrap());
+        let after = census().await;
+        assert_eq!((after.never_read, after.crawling, after.crawl_pages), (0, 0, 0));
+        assert_eq!((after.stale, after.failing, after.shrink_pending), (1, 1, 1));
+        assert!(after.oldest > LONG && after.overdue.is_zero());
     }
 }

@@ -187,8 +187,7 @@ impl Planner<'_> {
     }
 
     fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {
-        let snapshot = self.view.snapshot.as_deref();
-        let matched = matching::resolve(snapshot, &self.tenant.mapping, &known.person);
+        let matched = matching::resolve(self.view.deciding(), &self.tenant.mapping, &known.person);
         let kind = stored.and_then(|identity| self.view.kind(&identity.slack_user_id));
         (matching::decide(stored, &matched, kind), matched)
     }

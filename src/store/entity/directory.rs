@@ -22,6 +22,18 @@ pub(in crate::store) struct Model {
     pub(in crate::store) crawl_members: i64,
     pub(in crate::store) crawl_page_size: i32,
     pub(in crate::store) crawl_changes: i64,
+    pub(in crate::store) holder: Option<String>,
+    pub(in crate::store) crawl_restarts: i32,
+    pub(in crate::store) crawl_failures: i32,
+    pub(in crate::store) crawl_came: i32,
+    pub(in crate::store) crawl_setbacks: i32,
+    pub(in crate::store) shrink_members: Option<i64>,
+    pub(in crate::store) shrink_at: Option<i64>,
+    pub(in crate::store) shrink_accepted: i32,
+    pub(in crate::store) published_at: i64,
+    pub(in crate::store) changes_base: i64,
+    pub(in crate::store) pages_gone: i64,
+    pub(in crate::store) changes_gone: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -199,7 +199,10 @@ async fn bad_reads_and_changes_name_every_field_and_store_nothing() {
             actor: None,
         };
         refused!(client.cancel_notification, CANCELED, canceled());
-        let refreshed = || pb::RefreshDirectoryRequest { tenant_id: tenant_id(), actor: None };
+        let refreshed = || pb::RefreshDirectoryRequest {
+            tenant_id: tenant_id(),
+            ..pb::RefreshDirectoryRequest::default()
+        };
         refused!(client.refresh_directory, REFRESHED, refreshed());
         let event_types = || pb::ListEventTypesRequest { tenant_id: tenant_id(), actor: None };
         refused!(client.list_event_types, EVENT_TYPES, event_types());

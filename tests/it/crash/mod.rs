@@ -106,7 +106,7 @@ impl Site {
         settings
     }
 
-    async fn start(&self) -> Herald {
+    pub(crate) async fn start(&self) -> Herald {
         Herald::serve(&self.settings()).await
     }
 
@@ -152,7 +152,7 @@ impl Site {
         stored
     }
 
-    fn calls(&self, method: &str) -> Vec<LogEntry> {
+    pub(crate) fn calls(&self, method: &str) -> Vec<LogEntry> {
         self.sandbox.log().into_iter().filter(|entry| entry.method == method).collect()
     }
 }

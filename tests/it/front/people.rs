@@ -82,11 +82,17 @@ async fn a_pin_outranks_the_rules_until_it_is_cleared() {
 async fn the_member_list_is_read_anew_on_request() {
     for_each_database(async |world| {
         let before = world.members_read(TENANT, 1).await;
-        let request = pb::RefreshDirectoryRequest { tenant_id: TENANT.into(), actor: None };
+        let request = pb::RefreshDirectoryRequest {
+            tenant_id: TENANT.into(),
+            ..pb::RefreshDirectoryRequest::default()
+        };
         let told = world.client.refresh_directory(request.clone()).await.unwrap();
         assert!(told.directory.unwrap().generation >= before.generation);
         world.members_read(TENANT, before.generation + 1).await;
-        let other = pb::RefreshDirectoryRequest { tenant_id: "other".into(), actor: None };
+        let other = pb::RefreshDirectoryRequest {
+            tenant_id: "other".into(),
+            ..pb::RefreshDirectoryRequest::default()
+        };
         let status = world.client.refresh_directory(other).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound);
     })

@@ -3,5 +3,6 @@
 pub(crate) mod books;
 pub(crate) mod client;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod store;
 pub(crate) mod world;

@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) scale: f64,
     /// Whether the tenant is connected, may send, and its member list was read.
     pub(crate) ready: bool,
+    /// Changes settings of every replica.
+    pub(crate) adjust: fn(&mut Settings),
 }
 
 impl Default for Plan {
@@ -59,6 +61,7 @@ impl Default for Plan {
             require_approval: false,
             scale: SCALE,
             ready: true,
+            adjust: |_| {},
         }
     }
 }
@@ -162,6 +165,10 @@ impl World {
     /// Another client of the same books, at that address.
     pub(crate) async fn client_at(&self, rpc: SocketAddr) -> Client {
         Client::connect(rpc, None, Arc::clone(&self.books)).await
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.store.config.url.is_some()
     }
 
     /// A connection behind the store's back, to count rows.
@@ -304,5 +311,6 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     settings.directory.lease_seconds = 1500;
     settings.process.lame_duck_seconds = 0;
     settings.process.grace_seconds = 20;
+    (plan.adjust)(&mut settings);
     settings
 }

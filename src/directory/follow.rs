@@ -1,0 +1,140 @@
+//! Keeps what is in memory near what is in the store: by hints, and by looking at the pointers of
+//! all lists in memory once a poll interval, whether anybody asks about them or not. The look is what
+//! bounds how far a replica is behind; a hint only makes it sooner.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Duration, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{Directory, Error};
+use crate::domain::ids::InstallationId;
+use crate::domain::snapshot::Counts;
+use crate::store::Hint;
+
+/// How often the state of all lists is measured.
+const MEASURE: Duration = Duration::from_secs(15);
+
+impl Directory {
+    /// Runs until stopped.
+    pub async fn run_follower(self, stop: CancellationToken) {
+        let hearing = self.inner.store.run_hints();
+        let following = self.follow_hints();
+        let looking = self.look();
+        let measuring = self.measure();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = async { tokio::join!(hearing, following, looking, measuring) } => {}
+        }
+    }
+
+    async fn follow_hints(&self) {
+        let mut hints = self.inner.store.hints();
+        loop {
+            match hints.recv().await {
+                Ok(Hint::Moved(id)) => self.follow(&[id]).await,
+                Ok(Hint::Missed) | Err(RecvError::Lagged(_)) => self.follow_all().await,
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    async fn look(&self) {
+        let mut looks = tokio::time::interval(self.poll_interval());
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            self.follow_all().await;
+        }
+    }
+
+    async fn follow_all(&self) {
+        let ids: BTreeSet<InstallationId> =
+            self.inner.snapshots.iter().map(|(key, _)| key.0).collect();
+        self.follow(&ids.into_iter().collect::<Vec<_>>()).await;
+        self.count();
+    }
+
+    /// Looks at the pointers of these lists and loads what is newer than what is in memory.
+    async fn follow(&self, ids: &[InstallationId]) {
+        if let Err(error) = self.catch_up(ids).await {
+            // The health watch tells of a database that is away.
+            tracing::debug!(%error, "pointers of member lists were not read; looking again later");
+        }
+    }
+
+    async fn catch_up(&self, ids: &[InstallationId]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        // Whoever asks next reads the pointer anew, and waits for nothing else.
+        for id in ids {
+            self.inner.pointers.invalidate(id).await;
+        }
+        let pointers = self.inner.store.directory_pointers(ids).await?;
+        let stamps: HashMap<InstallationId, (i64, i64)> = pointers
+            .into_iter()
+            .map(|pointer| (pointer.installation, (pointer.generation, pointer.change_sequence)))
+            .collect();
+        for (key, loaded) in &self.inner.snapshots {
+            let newer = stamps.get(&key.0).is_some_and(|stamp| *stamp > loaded.stamp());
+            if let Some(mapping) = loaded.mapping.clone().filter(|_| newer) {
+                self.reload_behind(key.as_ref().clone(), mapping);
+            }
+        }
+        self.inner.published.notify_waiters();
+        Ok(())
+    }
+
+    /// The members in memory, by kind, as a metric.
+    fn count(&self) {
+        let mut all = Counts::default();
+        for (_, loaded) in &self.inner.snapshots {
+            let Some(snapshot) = &loaded.snapshot else { continue };
+            let counts = snapshot.counts();
+            all.matchable += counts.matchable;
+            all.no_email += counts.no_email;
+            all.deactivated += counts.deactivated;
+            all.bots += counts.bots;
+        }
+        let by_kind = [
+            ("matchable", all.matchable),
+            ("no_email", all.no_email),
+            ("deactivated", all.deactivated),
+            ("bot", all.bots),
+        ];
+        for (kind, count) in by_kind {
+            self.inner.metrics.directory_members(kind, count as u64);
+        }
+    }
+
+    /// What the store says about all lists in use, as metrics: each replica tells the same.
+    async fn measure(&self) {
+        let mut times = tokio::time::interval(self.scaled(MEASURE));
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            let census = match self.inner.store.directory_census(self.max_stale()).await {
+                Ok(census) => census,
+                Err(error) => {
+                    tracing::debug!(%error, "member lists were not measured");
+                    continue;
+                }
+            };
+            let metrics = &self.inner.metrics;
+            for (condition, count) in [
+                ("in_use", census.in_use),
+                ("never_read", census.never_read),
+                ("stale", census.stale),
+                ("failing", census.failing),
+                ("shrink_pending", census.shrink_pending),
+                ("crawling", census.crawling),
+            ] {
+                metrics.directory_workspaces(condition, count);
+            }
+            metrics.directory_age(census.oldest, census.overdue);
+            metrics.crawl_progress(census.crawl_pages, census.crawl_members);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! All member lists at a glance, for metrics.
+
+use std::time::Duration;
+
+use super::sql::{self, params};
+use super::{Error, Store};
+use crate::domain::time::micros;
+
+/// Lists of workspaces that are alive and in use, over the whole cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DirectoryCensus {
+    pub in_use: u64,
+    /// Without any generation.
+    pub never_read: u64,
+    /// Read longer ago than was asked for.
+    pub stale: u64,
+    /// Whose last crawl failed.
+    pub failing: u64,
+    /// Whose last crawl lost more than is believable.
+    pub shrink_pending: u64,
+    /// Whose crawl somebody holds.
+    pub crawling: u64,
+    /// The age of the oldest.
+    pub oldest: Duration,
+    /// How long the next crawl of the most overdue one has been due; zero where none is.
+    pub overdue: Duration,
+    /// Read so far by the crawls under way.
+    pub crawl_pages: u64,
+    pub crawl_members: u64,
+}
+
+impl Store {
+    /// Counts them; `stale` is the age beyond which a list is stale.
+    pub async fn directory_census(&self, stale: Duration) -> Result<DirectoryCensus, Error> {
+        const SQL: &str = "SELECT COUNT(*),
+                SUM(CASE WHEN COALESCE(d.generation, 0) = 0 THEN 1 ELSE 0 END),
+                SUM(CASE WHEN d.refreshed_at < {now} - $1 THEN 1 ELSE 0 END),
+                SUM(CASE WHEN d.last_error IS NOT NULL THEN 1 ELSE 0 END),
+                SUM(CASE WHEN d.shrink_members IS NOT NULL THEN 1 ELSE 0 END),
+                SUM(CASE WHEN d.lease_until > {now} THEN 1 ELSE 0 END),
+                MAX({now} - d.refreshed_at),
+                MAX(CASE WHEN d.lease_until > {now} THEN 0
+                    ELSE {now} - COALESCE(d.next_refresh_at, {now}) END),
+                CAST(SUM(d.crawl_pages) AS BIGINT), CAST(SUM(d.crawl_members) AS BIGINT)
+            FROM installations i LEFT JOIN directory d ON d.installation = i.id
+            WHERE i.state = 'active'
+                AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)";
+        let row = sql::one(self.reader(), SQL, params![micros(stale)]).await?;
+        let row = row.ok_or_else(|| Error::Bug("a count without a row".into()))?;
+        // Sums and maxima over nothing are NULL.
+        let number = |index| -> Result<u64, Error> {
+            Ok(u64::try_from(row.get::<Option<i64>>(index)?.unwrap_or(0)).unwrap_or(0))
+        };
+        Ok(DirectoryCensus {
+            in_use: number(0)?,
+            never_read: number(1)?,
+            stale: number(2)?,
+            failing: number(3)?,
+            shrink_pending: number(4)?,
+            crawling: number(5)?,
+            oldest: Duration::from_micros(number(6)?),
+            overdue: Duration::from_micros(number(7)?),
+            crawl_pages: number(8)?,
+            crawl_members: number(9)?,
+        })
+    }
+}
