@@ -79,7 +79,12 @@ async fn slack(config: &slack::Config) -> Finding {
 
 fn app(settings: &Settings) -> Finding {
     match (settings.app.client_id.is_empty(), settings.app.client_secret.is_empty()) {
-        (false, false) => Ok("client id and secret are set".into()),
+        (false, false) if settings.app.signing_secret.is_empty() => Ok(
+            "client id and secret are set; app.signing_secret is not, so Slack's events are refused \
+             and member lists are kept by reading them"
+                .into(),
+        ),
+        (false, false) => Ok("client id, secret and signing secret are set".into()),
         (true, _) => Err("app.client_id is not set, so no workspace can be connected".into()),
         (false, true) => {
             Err("app.client_secret is not set, so no workspace can be connected".into())

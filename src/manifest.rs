@@ -1,15 +1,14 @@
 //! `herald manifest`: the Slack app that this version of Herald needs, as a manifest to paste into
 //! Slack (<https://docs.slack.dev/reference/app-manifest>; slack-platform.md section 10).
 //!
-//! It names what Herald does today and no more: no event subscriptions and no interactivity, because
-//! Herald serves no addresses for them, and no token rotation, because it keeps tokens that do not
-//! expire. JSON, which Slack takes as it takes YAML.
+//! It names what Herald does today and no more: no interactivity, because Herald serves no address for
+//! it, and no token rotation, because it keeps tokens that do not expire. JSON, which Slack takes as it takes YAML.
 
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::http;
 use crate::workspace::scopes;
+use crate::{http, slack};
 
 /// Why there is no manifest.
 #[derive(Debug, thiserror::Error)]
@@ -35,10 +34,10 @@ pub fn manifest(public_url: Option<Url>) -> Result<String, Error> {
     }
     let config = http::Config { public_url: Some(url), ..http::Config::default() };
     config.validate()?;
-    Ok(format!("{:#}", document(&config.redirect_url())))
+    Ok(format!("{:#}", document(&config)))
 }
 
-fn document(redirect_url: &Url) -> Value {
+fn document(config: &http::Config) -> Value {
     json!({
         "display_information": {
             "name": "Herald",
@@ -54,10 +53,14 @@ fn document(redirect_url: &Url) -> Value {
             },
         },
         "oauth_config": {
-            "redirect_urls": [redirect_url.as_str()],
+            "redirect_urls": [config.redirect_url().as_str()],
             "scopes": { "bot": scopes::all() },
         },
         "settings": {
+            "event_subscriptions": {
+                "request_url": config.events_url().as_str(),
+                "bot_events": slack::events::SUBSCRIBED,
+            },
             "org_deploy_enabled": false,
             "socket_mode_enabled": false,
             "token_rotation_enabled": false,
@@ -109,9 +112,13 @@ mod tests {
     }
 
     #[test]
-    fn it_promises_nothing_that_is_not_served() {
-        let manifest = of("https://herald.example.com").unwrap();
-        assert!(manifest["settings"].get("event_subscriptions").is_none());
+    fn it_asks_for_the_events_that_are_served_and_nothing_more() {
+        let manifest = of("https://herald.example.com/below").unwrap();
+        let events = &manifest["settings"]["event_subscriptions"];
+        assert_eq!(events["request_url"], "https://herald.example.com/below/slack/events");
+        assert_eq!(events["bot_events"], serde_json::json!(slack::events::SUBSCRIBED));
+        // The scope that member events take (slack-platform.md section 10).
+        assert!(scopes::all().contains(&"users:read"));
         assert!(manifest["settings"].get("interactivity").is_none());
     }
 

@@ -140,6 +140,8 @@ impl Server {
         tasks.spawn(background("delivery", delivery.run(stop.clone())));
         let follower = directory.clone().run_follower(stop.clone());
         tasks.spawn(background("the directory's follower", follower));
+        let inbox = directory.clone().run_inbox(stop.clone());
+        tasks.spawn(background("the inbox of events", inbox));
         tasks.spawn(background("the refresher", directory.run_refresher(stop.clone())));
         let watching = watch_store(store.clone(), serving.clone(), readiness.clone(), stop.clone());
         tasks.spawn(background("the health watch", watching));

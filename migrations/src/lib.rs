@@ -12,6 +12,7 @@ mod m20260101_000002_outbox;
 mod m20260101_000003_directory;
 mod m20260101_000004_feed;
 mod m20260101_000005_crawl;
+mod m20260101_000006_events;
 
 /// The list, oldest first.
 pub struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000003_directory::Migration),
             Box::new(m20260101_000004_feed::Migration),
             Box::new(m20260101_000005_crawl::Migration),
+            Box::new(m20260101_000006_events::Migration),
         ]
     }
 }

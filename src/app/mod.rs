@@ -22,6 +22,7 @@ pub mod records;
 mod refresh_directory;
 pub mod resolve_identity;
 pub mod set_preference;
+mod take_event;
 mod tenant;
 pub mod test_slack;
 pub mod update_settings;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 pub use caller::{Acting, Actor, Caller, Reach, Role};
 pub use connect::{Callback, ConnectLink, Connected};
 pub use error::{Error, Violation};
+pub use take_event::{SignedRequest, Taken};
 
 use crate::directory::Directory;
 use crate::domain::ids::{TenantId, UserId};

@@ -109,7 +109,9 @@ impl App {
         let people = gather(request, &mut known);
         let view = self.view(tenant).await?;
         let now = tenant.now;
-        let planner = Planner { tenant, request, preferences: &preferences, view: &view, now };
+        let directory = &self.directory;
+        let planner =
+            Planner { tenant, request, preferences: &preferences, view: &view, directory, now };
         planner.plan(NotificationId(uuid::Uuid::now_v7()), people)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{App, Call, Error, Violation};
-use crate::domain::ids::EventType;
+use crate::domain::ids::{EventType, TenantId};
 use crate::domain::mapping::Mapping;
 use crate::domain::settings::Settings;
 use crate::domain::{event, limits, render};
@@ -37,15 +37,36 @@ impl App {
             if change.expected_version.is_some_and(|expected| expected != current.version) {
                 return Err(Error::Changed("settings"));
             }
+            let attribute = current.slack_attribute.clone();
             let wanted = change.apply(current);
             check(&wanted)?;
             match self.store.save_settings(&call.tenant, &wanted).await {
-                Ok(version) => return Ok(Settings { version, ..wanted }),
+                Ok(version) => {
+                    if attribute != wanted.slack_attribute {
+                        self.attribute_changed(&call.tenant).await;
+                    }
+                    return Ok(Settings { version, ..wanted });
+                }
                 Err(store::Error::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(Error::Changed("settings"))
+    }
+}
+
+impl App {
+    /// The settings hold already: what fails here is not the caller's.
+    async fn attribute_changed(&self, tenant: &TenantId) {
+        let told = async {
+            if let Some(installation) = self.store.installation_of(tenant).await? {
+                self.directory.attribute_changed(installation.id).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        if let Err(error) = told.await {
+            tracing::warn!(%tenant, %error, "the member list was not asked for after a change");
+        }
     }
 }
 

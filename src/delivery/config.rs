@@ -8,6 +8,8 @@ use crate::domain::delivery::Policy;
 
 /// Seconds; nothing here makes sense for longer, and far longer spans overflow.
 const MONTH: u64 = 31 * 24 * 3600;
+/// At the guaranteed rate, a hundred people are asked about meanwhile.
+const LOOK_UP: Duration = Duration::from_secs(120);
 
 /// How messages are sent. Spans of time are those of a real Slack; tests shorten all of them by one
 /// factor.
@@ -109,6 +111,8 @@ pub(super) struct Timing {
     pub(super) channel_interval: Duration,
     pub(super) confirm_after: Duration,
     pub(super) archive_after: Duration,
+    /// How long a message waits for Slack's word on somebody whom the member list does not have.
+    pub(super) look_up: Duration,
     /// How long the feed of changes is kept.
     pub(super) feed_kept: Duration,
     /// Between two rounds of upkeep.
@@ -134,6 +138,7 @@ impl Timing {
             channel_interval: scaled(Duration::from_secs(1)),
             confirm_after: scaled(Duration::from_secs(config.confirm_after_seconds)),
             archive_after: scaled(Duration::from_secs(config.archive_after_seconds)),
+            look_up: scaled(LOOK_UP),
             feed_kept: scaled(Duration::from_secs(24 * 3600 * u64::from(config.feed_days))),
             upkeep: scaled(Duration::from_secs(30)),
             retry: scaled(Duration::from_secs(1)),

@@ -29,7 +29,7 @@ const ONE_QUESTION: Duration = Duration::from_secs(60);
 
 /// What Slack said about single members, and where not to ask now.
 pub(super) struct Liveness {
-    /// How old a member list may be.
+    /// How long ago a member list was read, or an event told what changed in it.
     trusted: Duration,
     answers: Cache<(InstallationId, SlackUserId), Option<MemberKind>>,
     /// Until when nothing is asked.
@@ -78,7 +78,7 @@ impl Delivery {
     ) -> Option<MemberKind> {
         let liveness = &self.inner.liveness;
         let listed = view.kind(member);
-        let fresh = view.read_at.is_some_and(|read| now.since(read) <= liveness.trusted);
+        let fresh = view.current_at.is_some_and(|at| now.since(at) <= liveness.trusted);
         if fresh && listed.is_some() {
             return listed;
         }
@@ -118,7 +118,7 @@ impl Delivery {
         };
         let kind = Member::from_slice(json.get().as_bytes()).ok().map(|member| member.kind);
         if kind.is_some() && kind != listed {
-            let told = self.inner.store.append_change(installation, json.get().as_bytes()).await;
+            let told = self.inner.directory.learn(installation, &[json]).await;
             if let Err(error) = told {
                 tracing::warn!(workspace = %installation, %error, "a change of a member was not stored");
             }

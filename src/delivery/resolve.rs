@@ -1,5 +1,9 @@
 //! Deliveries that were accepted before it was known which member they are for: resolved and
 //! rendered once the member list is there, by the same rules as in Notify, and put into their lane.
+//!
+//! Whom the list does not have Slack is asked about here, because Notify must not wait for it. Where
+//! the limits do not allow that in time the list decides: whoever is to fall back to e-mail should not
+//! wait for a call per person of a broadcast.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use super::checks::switch;
-use crate::directory;
+use crate::directory::{self, Missed, View};
 use crate::domain::delivery::State;
 use crate::domain::event;
 use crate::domain::matching::{self, Basis, Decision};
@@ -21,7 +25,7 @@ use crate::store::{self, End, Resolved, Resolving};
 
 /// Claimed at once.
 const BATCH: u32 = 64;
-/// Worked on at once; they are questions to the store alone.
+/// Worked on at once; most are questions to the store alone.
 const AT_ONCE: usize = 8;
 
 impl Delivery {
@@ -117,20 +121,37 @@ impl Delivery {
         };
         let identity = identity.filter(|identity| identity.installation == installation.id);
         let mapping = self.inner.directory.mapping(&settings).await?;
-        let view = self.inner.directory.view(installation.id, &mapping).await?;
-        let matched = matching::resolve(view.deciding(), &mapping, &person);
-        let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
-        let (member, display_name, basis) =
-            match matching::decide(identity.as_ref(), &matched, kind) {
-                Decision::Reach { slack_user_id, display_name, basis } => {
-                    (slack_user_id, display_name, basis)
+        let mut view = self.inner.directory.view(installation.id, &mapping).await?;
+        let decide = |view: &View| {
+            let matched = matching::resolve(view.deciding(), &mapping, &person);
+            let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
+            matching::decide(identity.as_ref(), &matched, kind)
+        };
+        let waited = resolving.now.since(resolving.created_at);
+        let mut decision = decide(&view);
+        if let Decision::Unreachable { reason } = decision
+            && reason != NoMatch::DirectoryNotReady
+        {
+            match self.inner.directory.look_up(&installation, &mapping, &person, reason).await? {
+                Missed::Asked(since) => {
+                    decision = decide(&since);
+                    view = since;
                 }
-                Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
-                    let waited = resolving.now.since(resolving.created_at);
-                    return Ok(Resolved::Again { after: again(waited, self.inner.timing.retry) });
+                Missed::Later { after } if waited < self.inner.timing.look_up => {
+                    return Ok(Resolved::Again { after: after.max(self.inner.timing.retry) });
                 }
-                Decision::Unreachable { reason } => return nobody(reason),
-            };
+                Missed::Later { .. } | Missed::Stands => {}
+            }
+        }
+        let (member, display_name, basis) = match decision {
+            Decision::Reach { slack_user_id, display_name, basis } => {
+                (slack_user_id, display_name, basis)
+            }
+            Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
+                return Ok(Resolved::Again { after: again(waited, self.inner.timing.retry) });
+            }
+            Decision::Unreachable { reason } => return nobody(reason),
+        };
         let reader = Reader::of(Some(&person), view.member(&member).as_ref(), &settings);
         let is_new = basis == Basis::Matched { is_new: true };
         Ok(Resolved::Lane {

@@ -45,6 +45,7 @@ pub async fn run(exit: bool, stop: CancellationToken) -> anyhow::Result<ExitCode
     let settings = settings(&sandbox, folder.path().to_owned()).await?;
     let server = Server::start(settings).await?;
     let (rpc, inbox) = (server.rpc, sandbox.url());
+    sandbox.send_events_to(events_url(server.http));
     let halt = CancellationToken::new();
     let serving = tokio::spawn(server.run(halt.clone()));
 
@@ -86,6 +87,10 @@ async fn show(sandbox: &Sandbox, rpc: SocketAddr) -> anyhow::Result<Report> {
     Ok(report)
 }
 
+fn events_url(http: SocketAddr) -> url::Url {
+    crate::http::Config { address: http, ..crate::http::Config::default() }.events_url()
+}
+
 async fn settings(sandbox: &Sandbox, folder: std::path::PathBuf) -> anyhow::Result<Settings> {
     let slack = sandbox::Config::default();
     let mut settings = Settings::default();
@@ -97,6 +102,7 @@ async fn settings(sandbox: &Sandbox, folder: std::path::PathBuf) -> anyhow::Resu
     settings.slack.base_url = sandbox.url();
     settings.app.client_id = slack.client_id;
     settings.app.client_secret = Secret::new(slack.client_secret.expose());
+    settings.app.signing_secret = Secret::new(slack.signing_secret.expose());
     settings.process.lame_duck_seconds = 0;
     settings.process.grace_seconds = 5;
     Ok(settings)

@@ -14,15 +14,23 @@ pub struct Config {
     pub memory_bytes: u64,
     /// Seconds between two full readings of a workspace. Default `3600`.
     pub refresh_seconds: u64,
+    /// Seconds between two full readings of a workspace whose events arrive (`/slack/events`): each
+    /// event puts the next reading off until `refresh_seconds` after it, but never further than this
+    /// after the last one. Default `86400`.
+    pub refresh_with_events_seconds: u64,
+    /// Seconds for which Slack is not asked again about an e-mail address that the member list does not
+    /// have. `TestSlack` always asks. Default `60`.
+    pub absent_seconds: u64,
     /// Milliseconds until another replica's new generation or change is noticed. Default `3000`.
     #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
     /// Seconds after which a list is too old to decide who somebody is. People who were found before are
     /// still reached; messages to others wait for a newer list, until they expire; ResolveIdentity goes on
-    /// to answer from the old one, and says so. At least `refresh_seconds`. Default `259200` (three days).
+    /// to answer from the old one, and says so. At least `refresh_with_events_seconds`. Default `259200`
+    /// (three days).
     pub max_stale_seconds: u64,
-    /// Seconds after which another replica goes on with a reading whose reader fell silent. A living
-    /// one renews its lease three times as often. Default `60`.
+    /// Seconds after which another replica goes on with a reading, or with an event, whose holder fell
+    /// silent. A living one renews its lease three times as often. Default `60`.
     pub lease_seconds: u64,
 }
 
@@ -35,6 +43,8 @@ impl Default for Config {
         Self {
             memory_bytes: 512 << 20,
             refresh_seconds: 3600,
+            refresh_with_events_seconds: 24 * 3600,
+            absent_seconds: 60,
             poll_interval: Duration::from_secs(3),
             max_stale_seconds: 259_200,
             lease_seconds: 60,
@@ -57,11 +67,20 @@ impl Config {
         if self.poll_interval > Duration::from_secs(3600) {
             return Err("poll_milliseconds must be at most an hour".into());
         }
-        if self.max_stale_seconds < self.refresh_seconds {
-            return Err("max_stale_seconds must be at least refresh_seconds".into());
+        if self.max_stale_seconds < self.refresh_with_events_seconds {
+            return Err("max_stale_seconds must be at least refresh_with_events_seconds".into());
         }
         if self.max_stale_seconds > 366 * 24 * 3600 {
             return Err("max_stale_seconds must be at most a year".into());
+        }
+        if self.refresh_with_events_seconds < self.refresh_seconds {
+            return Err("refresh_with_events_seconds must not be less than refresh_seconds".into());
+        }
+        if self.refresh_with_events_seconds > 31 * 24 * 3600 {
+            return Err("refresh_with_events_seconds must be at most 31 days".into());
+        }
+        if !(1..=3600).contains(&self.absent_seconds) {
+            return Err("absent_seconds must be between 1 and 3600".into());
         }
         if self.lease_seconds > 3600 {
             return Err("lease_seconds must be at most 3600".into());

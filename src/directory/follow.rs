@@ -80,7 +80,7 @@ impl Directory {
         for (key, loaded) in &self.inner.snapshots {
             let newer = stamps.get(&key.0).is_some_and(|stamp| *stamp > loaded.stamp());
             if let Some(mapping) = loaded.mapping.clone().filter(|_| newer) {
-                self.reload_behind(key.as_ref().clone(), mapping);
+                self.reload_behind(key.as_ref().clone(), mapping, loaded);
             }
         }
         self.inner.published.notify_waiters();

@@ -1,11 +1,10 @@
 //! For whoever must not trust the cache (TestSlack, SetPreference): one question to Slack about
 //! one person, its answer merged for everybody.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::load::Loaded;
-use super::{Directory, Error, Key, View};
+use super::miss::hint;
+use super::{Directory, Error, View};
 use crate::domain::ids::SlackUserId;
 use crate::domain::mapping::Mapping;
 use crate::domain::matching::{self, Match};
@@ -14,7 +13,7 @@ use crate::domain::person::Person;
 use crate::domain::settings::Identity;
 use crate::slack::{self, MemberJson};
 use crate::store::Installation;
-use crate::workspace;
+use crate::workspace::{self, INTERACTIVE};
 
 /// How long to wait for the very first reading of a workspace.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +35,7 @@ impl Directory {
         let mut answers = Vec::new();
         if let Some(email) = hint(mapping, person) {
             answers.extend(answer(
-                self.inner.workspaces.lookup_by_email(installation.id, &email).await,
+                self.inner.workspaces.lookup_by_email(installation.id, &email, INTERACTIVE).await,
             )?);
         }
         let matched = matching::resolve(view.snapshot.as_deref(), mapping, person);
@@ -51,10 +50,8 @@ impl Directory {
         if answers.is_empty() {
             return Ok(view);
         }
-        for member in &answers {
-            self.inner.store.append_change(installation.id, member.get().as_bytes()).await?;
-        }
-        self.reload_now(installation, mapping).await
+        self.learn(installation.id, &answers).await?;
+        Ok(View::of(&*self.current(installation.id, mapping).await?))
     }
 
     /// Waits for the first generation of a workspace that was connected a moment ago.
@@ -78,30 +75,6 @@ impl Directory {
             }
         }
     }
-
-    async fn reload_now(
-        &self,
-        installation: &Installation,
-        mapping: &Mapping,
-    ) -> Result<View, Error> {
-        let loaded: Arc<Loaded> = Arc::new(self.load(installation.id, mapping).await?);
-        let view = View::of(&loaded);
-        let key: Key = (installation.id, mapping.slack.source().into());
-        self.inner.pointers.invalidate(&installation.id).await;
-        self.put(key, loaded).await;
-        Ok(view)
-    }
-}
-
-/// The address to ask Slack about: the value that is matched, where it is one, else the person's
-/// e-mail address, since the member behind it is evaluated with the mapping like any other.
-fn hint(mapping: &Mapping, person: &Person) -> Option<String> {
-    let keys = mapping.user.keys(&person.record()).unwrap_or_default();
-    keys.iter()
-        .find(|key| key.is_address())
-        .map(|key| key.as_str().to_owned())
-        .or_else(|| person.email.clone())
-        .filter(|address| !address.trim().is_empty())
 }
 
 /// A member that Slack told, none, or the reason why the cache has to do.

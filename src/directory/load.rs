@@ -1,4 +1,5 @@
-//! From the shared store into memory: pages of one generation, then the changes after it.
+//! From the shared store into memory: pages of one generation, then the changes after it. Later changes
+//! go on top of what is in memory ([`Snapshot::with_changes`]), without reading the pages again.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +49,10 @@ impl Loaded {
 
 /// How often a load starts again because the generation changed under it.
 const ATTEMPTS: usize = 5;
+/// Changed members that may lie on top of a snapshot, before it is built anew: this many, or a
+/// [`SHARE_ON_TOP`]th of the members where that is more.
+const MOST_ON_TOP: usize = 1000;
+const SHARE_ON_TOP: usize = 32;
 
 impl Directory {
     /// Loads once for all who wait.
@@ -78,13 +83,13 @@ impl Directory {
     }
 
     /// Replaces a stale snapshot while it goes on serving. One load at a time for each key.
-    pub(super) fn reload_behind(&self, key: Key, mapping: Mapping) {
+    pub(super) fn reload_behind(&self, key: Key, mapping: Mapping, stale: Arc<Loaded>) {
         if !lock(&self.inner.reloading).insert(key.clone()) {
             return;
         }
         let directory = self.clone();
         tokio::spawn(async move {
-            let result = directory.load(key.0, &mapping).await.map(Arc::new);
+            let result = directory.newer(key.0, &mapping, &stale).await.map(Arc::new);
             if let Ok(loaded) = &result {
                 directory.put(key.clone(), Arc::clone(loaded)).await;
             }
@@ -94,7 +99,7 @@ impl Directory {
                 Ok(loaded) => {
                     let state = directory.inner.store.directory(key.0).await.ok().flatten();
                     if !loaded.is_current(state.as_ref()) {
-                        directory.reload_behind(key, mapping);
+                        directory.reload_behind(key, mapping, loaded);
                     }
                 }
                 Err(error) => tracing::warn!(
@@ -117,6 +122,58 @@ impl Directory {
                 std::future::ready(if newer { Op::Nop } else { Op::Put(loaded.clone()) })
             })
             .await;
+    }
+
+    /// What the store has now: where the generation is the same, the changes since on top of `known`.
+    pub(super) async fn newer(
+        &self,
+        id: InstallationId,
+        mapping: &Mapping,
+        known: &Loaded,
+    ) -> Result<Loaded, Error> {
+        match self.with_changes(id, mapping, known).await? {
+            Some(loaded) => Ok(loaded),
+            None => self.load(id, mapping).await,
+        }
+    }
+
+    /// `None`: there is another generation, or too much lies on top.
+    async fn with_changes(
+        &self,
+        id: InstallationId,
+        mapping: &Mapping,
+        known: &Loaded,
+    ) -> Result<Option<Loaded>, Error> {
+        let Some(snapshot) = known.snapshot.clone() else { return Ok(None) };
+        let store = &self.inner.store;
+        let Some(state) = store.directory(id).await? else { return Ok(None) };
+        if state.generation != known.generation {
+            return Ok(None);
+        }
+        let changes = store.changes(id, known.change_sequence).await?;
+        // Publishing a generation drops changes: what was read may lack some of them.
+        let after = store.directory(id).await?.map_or(0, |state| state.generation);
+        let most = MOST_ON_TOP.max(snapshot.counts().members / SHARE_ON_TOP);
+        if after != state.generation || snapshot.changed() + changes.len() > most {
+            return Ok(None);
+        }
+        let last = changes.last().map_or(0, |change| change.sequence);
+        let compiled = mapping.clone();
+        let work = move || {
+            let bodies = changes.iter().map(|change| change.body.as_slice());
+            let (snapshot, bad) = snapshot.with_changes(&compiled, bodies);
+            warn_of(bad);
+            snapshot
+        };
+        let snapshot = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?;
+        self.inner.metrics.directory_load("changes");
+        Ok(Some(Loaded {
+            generation: state.generation,
+            change_sequence: last.max(state.change_sequence),
+            snapshot: Some(Arc::new(snapshot)),
+            read_at: state.refreshed_at,
+            mapping: Some(mapping.clone()),
+        }))
     }
 
     /// Reads one generation and its changes. One that is replaced while it is read is kept for a while;
@@ -144,6 +201,7 @@ impl Directory {
             }
             let last = changes.last().map_or(0, |change| change.sequence);
             let snapshot = build(mapping.clone(), state.generation, pages, changes).await?;
+            self.inner.metrics.directory_load("pages");
             return Ok(Loaded {
                 generation: state.generation,
                 change_sequence: last.max(state.change_sequence),
@@ -166,21 +224,25 @@ async fn build(
     let work = move || {
         let generation = u64::try_from(generation).unwrap_or(0);
         let mut builder = SnapshotBuilder::new(&mapping, generation);
-        let mut bad = 0_u64;
+        let mut bad = 0;
         let members = pages
             .iter()
             .flat_map(|page| page.split(|byte| *byte == PAGE_SEPARATOR))
             .chain(changes.iter().map(|change| change.body.as_slice()))
             .filter(|member| !member.is_empty());
         for member in members {
-            bad += u64::from(builder.push_json(member).is_err());
+            bad += usize::from(builder.push_json(member).is_err());
         }
-        if bad > 0 {
-            tracing::warn!(bad, "members that could not be read were left out");
-        }
+        warn_of(bad);
         builder.finish(false)
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
+}
+
+fn warn_of(bad: usize) {
+    if bad > 0 {
+        tracing::warn!(bad, "members that could not be read were left out");
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -5,12 +5,18 @@
 //! behind them. Only the very first look at a workspace waits, once for all who ask. Whoever must
 //! not trust the cache asks [`Directory::fresh`]. A list older than `max_stale_seconds` says so
 //! ([`View::stale`]): it still answers questions, and decides about nobody new.
+//!
+//! What is learnt about single members between two readings, by Slack's events ([`inbox`]) or by
+//! looking somebody up ([`miss`], [`fresh`]), is merged as changes ([`merge`]).
 
 mod config;
 mod crawl;
 mod follow;
 mod fresh;
+mod inbox;
 mod load;
+mod merge;
+mod miss;
 mod refresher;
 mod view;
 
@@ -23,6 +29,7 @@ use moka::policy::EvictionPolicy;
 use tokio::sync::{Notify, Semaphore};
 
 pub use config::Config;
+pub use miss::Missed;
 pub use view::View;
 
 use crate::domain::ids::InstallationId;
@@ -76,6 +83,8 @@ struct Inner {
     pointers: Cache<InstallationId, Arc<Option<DirectoryState>>>,
     /// Compiled mappings, by their two sources.
     mappings: Cache<(String, String), Arc<Mapping>>,
+    /// Addresses that Slack was asked about a moment ago.
+    asked: Cache<miss::Question, ()>,
     /// Keys whose newer snapshot is being loaded behind the stale one.
     reloading: Mutex<HashSet<Key>>,
     /// Bounds the snapshots being built: each holds a workspace's pages in memory.
@@ -108,6 +117,12 @@ impl Directory {
             .build();
         let mappings =
             Cache::builder().eviction_policy(EvictionPolicy::lru()).max_capacity(MAPPINGS).build();
+        let absent = Duration::from_secs(config.absent_seconds).mul_f64(workspaces.time_scale());
+        let asked = Cache::builder()
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity(miss::ANSWERS)
+            .time_to_live(absent)
+            .build();
         Self {
             inner: Arc::new(Inner {
                 store,
@@ -118,6 +133,7 @@ impl Directory {
                 snapshots,
                 pointers,
                 mappings,
+                asked,
                 reloading: Mutex::default(),
                 loads: Semaphore::new(LOADS),
                 published: Notify::new(),
@@ -146,7 +162,7 @@ impl Directory {
         let loaded = match self.inner.snapshots.get(&key).await {
             Some(loaded) if loaded.is_current(state.as_ref().as_ref()) => loaded,
             Some(stale) if stale.snapshot.is_some() => {
-                self.reload_behind(key, mapping.clone());
+                self.reload_behind(key, mapping.clone(), stale.clone());
                 stale
             }
             // There was nothing to serve, and now there is: worth waiting for, since a message
@@ -154,8 +170,7 @@ impl Directory {
             Some(_) => self.load_over_nothing(key, mapping.clone()).await?,
             None => self.load_shared(key, mapping.clone()).await?,
         };
-        let as_of = state.as_ref().as_ref().map(|state| state.as_of);
-        Ok(View::of(&loaded).aged(as_of, self.max_stale()))
+        Ok(View::of(&loaded).aged(state.as_ref().as_ref(), self.max_stale()))
     }
 
     /// Reads the workspace from Slack soon: after it was connected.
@@ -163,6 +178,16 @@ impl Directory {
         self.inner.store.request_refresh(id).await?;
         self.inner.pointers.invalidate(&id).await;
         self.inner.due.notify_one();
+        Ok(())
+    }
+
+    /// Reads the workspace soon where an event may have told something that the mapping before had no
+    /// use for: after the Slack attribute was changed. Until then what is stored answers.
+    pub async fn attribute_changed(&self, id: InstallationId) -> Result<(), Error> {
+        let state = self.inner.store.directory(id).await?;
+        if state.is_some_and(|state| state.event_heard_at > state.refreshed_at) {
+            self.refresh_soon(id).await?;
+        }
         Ok(())
     }
 
@@ -184,6 +209,26 @@ impl Directory {
 
     fn poll_interval(&self) -> Duration {
         poll_interval(&self.inner.config, &self.inner.workspaces)
+    }
+
+    /// The member list as the store has it now: for whoever just changed it, or decides whether
+    /// something is news.
+    async fn current(&self, id: InstallationId, mapping: &Mapping) -> Result<Arc<Loaded>, Error> {
+        let state = self.inner.store.directory(id).await?;
+        let key: Key = (id, mapping.slack.source().into());
+        let known = self.inner.snapshots.get(&key).await;
+        if let Some(known) = &known
+            && known.is_current(state.as_ref())
+        {
+            return Ok(Arc::clone(known));
+        }
+        let loaded = Arc::new(match known {
+            Some(known) => self.newer(id, mapping, &known).await?,
+            None => self.load(id, mapping).await?,
+        });
+        self.inner.pointers.invalidate(&id).await;
+        self.put(key, Arc::clone(&loaded)).await;
+        Ok(loaded)
     }
 
     async fn pointer(&self, id: InstallationId) -> Result<Arc<Option<DirectoryState>>, Error> {

@@ -118,7 +118,7 @@ impl Directory {
     }
 
     /// This replica serves the new generation at once; others by a hint or by their poll.
-    async fn announce(&self, id: InstallationId) {
+    pub(super) async fn announce(&self, id: InstallationId) {
         self.inner.pointers.invalidate(&id).await;
         self.inner.published.notify_waiters();
     }

@@ -8,6 +8,7 @@ use crate::domain::ids::SlackUserId;
 use crate::domain::member::MemberKind;
 use crate::domain::snapshot::{MemberView, Snapshot};
 use crate::domain::time::Timestamp;
+use crate::store::DirectoryState;
 
 /// One generation of one workspace under one mapping. Without a snapshot the workspace was never
 /// read, or none is connected.
@@ -16,19 +17,25 @@ pub struct View {
     pub snapshot: Option<Arc<Snapshot>>,
     /// When Slack was asked for this generation.
     pub read_at: Option<Timestamp>,
+    /// When it was last known to be complete: read, or kept up to date by an event.
+    pub current_at: Option<Timestamp>,
     /// Older than `directory.max_stale_seconds`, as of at most a poll interval ago.
     pub stale: bool,
 }
 
 impl View {
     pub(super) fn of(loaded: &Loaded) -> Self {
-        Self { snapshot: loaded.snapshot.clone(), read_at: loaded.read_at, stale: false }
+        let (read_at, snapshot) = (loaded.read_at, loaded.snapshot.clone());
+        Self { snapshot, read_at, current_at: read_at, stale: false }
     }
 
-    /// Stale where it is older than `max_stale` at that time.
-    pub(super) fn aged(self, now: Option<Timestamp>, max_stale: Duration) -> Self {
-        let age = now.zip(self.read_at).map(|(now, read)| now.since(read));
-        Self { stale: age.is_some_and(|age| age > max_stale), ..self }
+    /// With what the store says: when events were heard, and whether it is stale, which it is where it
+    /// was last known to be complete longer than `max_stale` ago.
+    pub(super) fn aged(self, state: Option<&DirectoryState>, max_stale: Duration) -> Self {
+        let heard = state.and_then(|state| state.event_heard_at);
+        let current_at = self.current_at.max(heard);
+        let age = state.zip(current_at).map(|(state, at)| state.as_of.since(at));
+        Self { current_at, stale: age.is_some_and(|age| age > max_stale), ..self }
     }
 
     /// The list for deciding who somebody is; `None` where there is none that is young enough. For

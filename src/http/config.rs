@@ -9,6 +9,8 @@ use crate::domain::loopback::is_loopback;
 
 /// Where Slack's redirect comes back to, below the public address.
 pub(super) const CALLBACK_PATH: &str = "slack/oauth/callback";
+/// Where Slack sends events, below the public address.
+pub(super) const EVENTS_PATH: &str = "slack/events";
 
 /// Where HTTP is served, and how browsers and Slack reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,8 +85,18 @@ impl Config {
     /// What Slack sends people back to; it must be among the redirect URLs of the Slack app.
     #[must_use]
     pub fn redirect_url(&self) -> Url {
+        self.below(CALLBACK_PATH)
+    }
+
+    /// Where Slack sends events.
+    #[must_use]
+    pub fn events_url(&self) -> Url {
+        self.below(EVENTS_PATH)
+    }
+
+    fn below(&self, path: &str) -> Url {
         let mut url = self.base();
-        let path = format!("{}{CALLBACK_PATH}", url.path());
+        let path = format!("{}{path}", url.path());
         url.set_path(&path);
         url
     }

@@ -2,6 +2,7 @@
 //!
 //! - `GET /slack/oauth/callback` ([`connect`]): Slack sends a person back; the page says what
 //!   happened ([`outcome`]).
+//! - `POST /slack/events` ([`events`]): Slack tells of members and of the app's end.
 //! - `GET /`: what this is. It names no tenant and no workspace.
 //! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish `/slack/`
 //!   alone; these are for the inside.
@@ -11,6 +12,7 @@
 
 mod config;
 mod connect;
+mod events;
 mod guard;
 mod outcome;
 mod page;
@@ -47,7 +49,10 @@ pub struct State {
 pub fn router(state: State) -> Router {
     let State { app, readiness, exposition, tasks } = state;
     guard::guarded(
-        public().merge(probes::router(readiness, exposition)).merge(connect::router(app, tasks)),
+        public()
+            .merge(probes::router(readiness, exposition))
+            .merge(events::router(app.clone()))
+            .merge(connect::router(app, tasks)),
     )
 }
 

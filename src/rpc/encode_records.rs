@@ -144,6 +144,7 @@ fn directory(workspace: &Workspace) -> pb::Directory {
         message.members = state.members;
         message.read_at = state.refreshed_at.map(time);
         message.next_refresh_at = Some(time(state.next_refresh_at));
+        message.last_event_at = state.event_heard_at.map(time);
         message.last_error = state.last_error.clone().unwrap_or_default();
         let age = state.refreshed_at.map(|read| state.as_of.since(read));
         message.age = age.and_then(|age| age.try_into().ok());

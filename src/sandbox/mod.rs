@@ -286,6 +286,12 @@ impl Sandbox {
         self.workspace.with(|state| state.views.get(user).cloned())
     }
 
+    /// Events go there from now on: for whoever knows the address only once the app runs.
+    pub fn send_events_to(&self, url: Url) {
+        self.sender.send_events_to(url);
+        self.workspace.with(|state| state.events_wanted = true);
+    }
+
     /// Pushes an event: its inner payload, as `{"type":"app_uninstalled"}`. Returns its
     /// `event_id`. `url_verification` and `app_rate_limited` are sent flat.
     pub fn push_event(&self, inner: Value) -> String {

@@ -96,7 +96,8 @@ pub(super) fn sign(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
 pub(super) struct Sender {
     client: reqwest::Client,
     signing_secret: Secret,
-    pub(super) events_url: Option<Url>,
+    /// Where events go; can be told later.
+    events_url: Arc<Mutex<Option<Url>>>,
     pub(super) interactions_url: Option<Url>,
     time_scale: f64,
     deliveries: Arc<Mutex<VecDeque<Delivery>>>,
@@ -121,8 +122,7 @@ impl Sender {
             .map_err(std::io::Error::other)?;
         let deliveries = Arc::default();
         let attempts = watch::channel(0).0;
-        let urls = (events_url, interactions_url);
-        let (events_url, interactions_url) = urls;
+        let events_url = Arc::new(Mutex::new(events_url));
         Ok(Self {
             client,
             signing_secret,
@@ -132,6 +132,15 @@ impl Sender {
             deliveries,
             attempts,
         })
+    }
+
+    /// Where events go from now on.
+    pub(super) fn send_events_to(&self, url: Url) {
+        *self.events_url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
+    }
+
+    fn events_url(&self) -> Option<Url> {
+        self.events_url.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn deliveries(&self) -> Vec<Delivery> {
@@ -151,7 +160,7 @@ impl Sender {
                 push = pushes.recv() => push,
             };
             let Some(push) = push else { return };
-            let Some(url) = self.events_url.clone() else { continue };
+            let Some(url) = self.events_url() else { continue };
             let failed = self.attempt(&url, &push, 0, None).await;
             if let Some(reason) = failed {
                 let (sender, stop) = (self.clone(), stop.clone());

@@ -41,6 +41,10 @@ impl State {
         }
         self.directory.put(id, &member);
         self.member_event("user_change", id);
+        // Slack tells the same once more for what is in the profile.
+        if patch.get("profile").is_some() {
+            self.member_event("user_profile_changed", id);
+        }
         Some(())
     }
 

@@ -12,6 +12,7 @@ mod codes;
 mod config;
 mod conversations;
 mod error;
+pub mod events;
 mod oauth;
 #[cfg(test)]
 mod responder;

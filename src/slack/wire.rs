@@ -14,6 +14,10 @@ use super::error::clean_scopes;
 pub struct MemberJson(Box<RawValue>);
 
 impl MemberJson {
+    pub(super) fn from_raw(raw: Box<RawValue>) -> Self {
+        Self(raw)
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn get(&self) -> &str {

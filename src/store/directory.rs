@@ -1,5 +1,5 @@
 //! Member lists as they are read: the state, the pages of the published generation, the changes
-//! since. `crawl` writes them.
+//! since. `crawl` and `merge` write them.
 
 use std::io::Read as _;
 
@@ -7,7 +7,6 @@ use super::entity::directory;
 use super::installations::parse_id;
 use super::seal::{Place, Scope};
 use super::sql::{self, params};
-use super::transaction::scoped;
 use super::{Error, Store};
 use crate::domain::crawl::Doubt;
 use crate::domain::ids::InstallationId;
@@ -19,7 +18,7 @@ pub(in crate::store) const PAGE_BYTES: usize = 64 * 1024 * 1024;
 const CHUNK: u64 = 200;
 /// Lists that one statement asks about.
 const POINTERS: usize = 500;
-const CHANGE_TABLE: &str = "directory_changes";
+pub(in crate::store) const CHANGE_TABLE: &str = "directory_changes";
 
 /// What is known of an installation's member list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +40,8 @@ pub struct DirectoryState {
     /// When the crawl of that generation began.
     pub refreshed_at: Option<Timestamp>,
     pub next_refresh_at: Timestamp,
+    /// When an event about a member was applied last, to the minute; None: never.
+    pub event_heard_at: Option<Timestamp>,
     /// Why the last crawl failed; None after a success.
     pub last_error: Option<String>,
     /// The crawl under way, whoever holds it.
@@ -173,36 +174,6 @@ impl Store {
         Ok(pages)
     }
 
-    /// Appends a change that was learnt outside a crawl; answers its sequence number.
-    pub async fn append_change(
-        &self,
-        installation: InstallationId,
-        body: &[u8],
-    ) -> Result<i64, Error> {
-        const NEXT: &str = "UPDATE directory SET change_sequence = change_sequence + 1
-            WHERE installation = $1 RETURNING change_sequence";
-        const INSERT: &str = "INSERT INTO directory_changes (installation, sequence, body, at)
-            VALUES ($1, $2, $3, {now})";
-        self.ensure_directory(installation).await?;
-        let keys = self.keys(&Scope::Installation(installation)).await?;
-        let (keys, id) = (&keys, &installation.to_string());
-        let appended = self.transaction(|tx| {
-            scoped(async move {
-                let row = sql::one(tx, NEXT, params![id.as_str()]).await?;
-                let row = row.ok_or_else(|| Error::NotFound("directory".into()))?;
-                let sequence: i64 = row.get(0)?;
-                let key = sequence.to_string();
-                let place = Place { table: CHANGE_TABLE, row: &key, column: "body" };
-                let sealed = keys.seal(&place, body)?;
-                sql::execute(tx, INSERT, params![id.as_str(), sequence, sealed]).await?;
-                Ok(sequence)
-            })
-        });
-        let sequence = appended.await?;
-        self.hint(installation);
-        Ok(sequence)
-    }
-
     /// All changes after a sequence number, oldest first.
     pub async fn changes(
         &self,
@@ -303,6 +274,7 @@ fn state(row: directory::Model, as_of: Timestamp) -> DirectoryState {
         changes_gone: row.changes_gone,
         refreshed_at: row.refreshed_at.map(Timestamp),
         next_refresh_at: Timestamp(row.next_refresh_at),
+        event_heard_at: row.event_heard_at.map(Timestamp),
         last_error: row.last_error,
         crawl: row.crawl_started_at.map(|at| CrawlProgress {
             started_at: Timestamp(at),

@@ -21,6 +21,7 @@ mod directory;
 mod entity;
 mod erase;
 mod error;
+mod events;
 mod facts;
 mod feed;
 mod group;
@@ -31,6 +32,7 @@ mod intend;
 mod kek;
 mod lanes;
 mod listing;
+mod merge;
 mod migrate;
 mod notifications;
 mod people;
@@ -66,6 +68,7 @@ pub use directory::{
 };
 pub use erase::{Erased, Redact, Redacted};
 pub use error::Error;
+pub use events::{ClaimedEvent, EventDone, NewEvent};
 pub use facts::{PeopleFacts, TenantFacts};
 pub use feed::{DeliveryChange, FeedExtent};
 pub use hints::Hint;
@@ -75,6 +78,7 @@ pub use lanes::Backlog;
 pub use listing::{
     NotificationFilter, NotificationPage, NotificationPosition, NotificationSummary,
 };
+pub use merge::{Basis, MemberChange, Merged, Settlement};
 pub use migrate::SchemaStatus;
 pub use notifications::NotificationRecord;
 pub use people::StoredPerson;
@@ -95,6 +99,7 @@ struct Inner {
     connections: connection::Connections,
     keyring: seal::Keyring,
     lanes_woken: Notify,
+    events_taken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
     feed: feed::FeedSignals,
     hints: hints::Hints,
@@ -119,6 +124,7 @@ impl Store {
                 connections,
                 keyring,
                 lanes_woken: Notify::new(),
+                events_taken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
                 feed: feed::FeedSignals::new(),
                 hints: hints::Hints::new(),
@@ -147,6 +153,12 @@ impl Store {
     /// Told after a commit that gave lanes work. A hint within this process; other replicas poll.
     pub fn lanes_woken(&self) -> &Notify {
         &self.inner.lanes_woken
+    }
+
+    /// Told after a commit that took an event of Slack's. A hint within this process; other replicas
+    /// poll.
+    pub fn events_taken(&self) -> &Notify {
+        &self.inner.events_taken
     }
 
     /// Deliveries that ended by this process, for who waits for one. A hint: other replicas end

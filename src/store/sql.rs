@@ -30,12 +30,13 @@ pub(in crate::store) fn now_sql(backend: DbBackend) -> &'static str {
     }
 }
 
-/// Replaces `{now}`, `{greatest}` (the larger of its arguments), `{skip_locked}` and
+/// Replaces `{now}`, `{greatest}` and `{least}` (of their arguments), `{skip_locked}` and
 /// `{for_update}` (row locks; nothing on SQLite, where a writer is alone).
 pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
     let postgres = backend == DbBackend::Postgres;
     text.replace("{now}", now_sql(backend))
         .replace("{greatest}", if postgres { "GREATEST" } else { "MAX" })
+        .replace("{least}", if postgres { "LEAST" } else { "MIN" })
         .replace("{skip_locked}", if postgres { "FOR UPDATE SKIP LOCKED" } else { "" })
         .replace("{for_update}", if postgres { "FOR UPDATE" } else { "" })
 }

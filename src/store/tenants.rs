@@ -5,7 +5,7 @@ use sea_orm::EntityTrait as _;
 use super::entity::tenant;
 use super::sql::{self, params};
 use super::{Error, Store};
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::settings::Settings;
 
 impl Store {
@@ -29,6 +29,15 @@ impl Store {
     pub async fn settings(&self, tenant: &TenantId) -> Result<Option<Settings>, Error> {
         let row = tenant::Entity::find_by_id(tenant.as_str().to_owned()).one(self.reader()).await?;
         row.map(|row| settings_of(row.settings.as_deref(), row.version)).transpose()
+    }
+
+    /// The settings of every tenant that uses an installation.
+    pub async fn settings_in(&self, installation: InstallationId) -> Result<Vec<Settings>, Error> {
+        let mut all = Vec::new();
+        for tenant in self.tenants_of(installation).await? {
+            all.extend(self.settings(&tenant).await?);
+        }
+        Ok(all)
     }
 
     /// Replaces the settings if `settings.version` is still the stored one; answers the new

@@ -120,6 +120,12 @@ mod tests {
         metrics.crawl_page();
         metrics.crawl_progress(1, 999);
         metrics.directory_age(took, took);
+        for from in values("herald_directory_loads_total", 0) {
+            metrics.directory_load(from);
+        }
+        for result in values("herald_slack_events_total", 0) {
+            metrics.slack_events(result, 2);
+        }
         for code in values("herald_rpc_requests_total", 1) {
             metrics.rpc("herald.v1.HeraldService/Notify", code, took);
         }

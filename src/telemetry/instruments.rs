@@ -179,6 +179,40 @@ pub(super) const CRAWL_PROGRESS: Instrument = Instrument {
     labels: &[Label { name: "of", values: &["pages", "members"] }],
     description: "Read so far by the crawls under way, over the whole cluster.",
 };
+pub(super) const DIRECTORY_LOADS: Instrument = Instrument {
+    name: "herald_directory_loads_total",
+    unit: "{load}",
+    kind: Kind::Counter,
+    labels: &[Label { name: "from", values: &["pages", "changes"] }],
+    description: "Member lists brought up to date in memory: built anew from the stored pages, or \
+                  by putting single changes on top.",
+};
+pub(super) const SLACK_EVENTS: Instrument = Instrument {
+    name: "herald_slack_events_total",
+    unit: "{event}",
+    kind: Kind::Counter,
+    labels: &[Label {
+        name: "result",
+        values: &[
+            // On arrival.
+            "taken",
+            "repeated",
+            "unknown_workspace",
+            "unused",
+            "unreadable",
+            "refused",
+            // Applied.
+            "changed",
+            "unchanged",
+            "ended",
+            "survived",
+            "outdated",
+            "lost",
+            "parked",
+        ],
+    }],
+    description: "Events that Slack sent, by what became of them on arrival and when applied.",
+};
 pub(super) const LANES_CLAIMED: Instrument = Instrument {
     name: "herald_lanes_claimed_total",
     unit: "{lane}",
@@ -239,6 +273,8 @@ pub const INSTRUMENTS: &[Instrument] = &[
     DIRECTORY_CRAWLS,
     CRAWL_PAGES,
     CRAWL_PROGRESS,
+    DIRECTORY_LOADS,
+    SLACK_EVENTS,
     LANES_CLAIMED,
     RPC_REQUESTS,
     RPC_SECONDS,

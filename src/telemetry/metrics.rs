@@ -29,6 +29,8 @@ struct Recorders {
     directory_crawls: Counter<u64>,
     crawl_pages: Counter<u64>,
     crawl_progress: Gauge<u64>,
+    directory_loads: Counter<u64>,
+    slack_events: Counter<u64>,
     lanes_claimed: Counter<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
@@ -51,6 +53,8 @@ impl Metrics {
             directory_crawls: counter(meter, &instruments::DIRECTORY_CRAWLS),
             crawl_pages: counter(meter, &instruments::CRAWL_PAGES),
             crawl_progress: gauge(meter, &instruments::CRAWL_PROGRESS),
+            directory_loads: counter(meter, &instruments::DIRECTORY_LOADS),
+            slack_events: counter(meter, &instruments::SLACK_EVENTS),
             lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
@@ -118,6 +122,16 @@ impl Metrics {
         for (of, count) in [("pages", pages), ("members", members)] {
             self.0.crawl_progress.record(count, &labelled(&instruments::CRAWL_PROGRESS, [of]));
         }
+    }
+
+    /// A member list in memory was brought up to date `from` pages or changes.
+    pub fn directory_load(&self, from: &'static str) {
+        self.0.directory_loads.add(1, &labelled(&instruments::DIRECTORY_LOADS, [from]));
+    }
+
+    /// `count` events of Slack's came to `result`.
+    pub fn slack_events(&self, result: &'static str, count: u64) {
+        self.0.slack_events.add(count, &labelled(&instruments::SLACK_EVENTS, [result]));
     }
 
     /// `count` lanes were claimed.

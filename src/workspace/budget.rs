@@ -11,6 +11,7 @@ pub enum Method {
     ConversationsOpen,
     ConversationsHistory,
     ChatPostMessage,
+    AuthTest,
 }
 
 impl Method {
@@ -24,6 +25,7 @@ impl Method {
             Self::ConversationsOpen => "conversations.open",
             Self::ConversationsHistory => "conversations.history",
             Self::ChatPostMessage => "chat.postMessage",
+            Self::AuthTest => "auth.test",
         }
     }
 
@@ -36,6 +38,8 @@ impl Method {
             Self::UsersList => 20,
             Self::UsersLookupByEmail | Self::ConversationsOpen | Self::ConversationsHistory => 50,
             Self::UsersInfo => 100,
+            // "Hundreds a minute".
+            Self::AuthTest => 300,
             Self::ChatPostMessage => return Duration::ZERO,
         };
         Duration::from_secs(60) / per_minute

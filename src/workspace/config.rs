@@ -13,6 +13,9 @@ pub struct Config {
     pub client_id: String,
     /// The app's client secret. Needed to connect workspaces. Default: none.
     pub client_secret: Secret,
+    /// The app's signing secret, which proves that a request is Slack's. Without it every event is
+    /// refused, and member lists are kept by reading them alone. Default: none.
+    pub signing_secret: Secret,
     /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
     pub scopes: Vec<String>,
 }
@@ -22,6 +25,7 @@ impl Default for Config {
         Self {
             client_id: String::new(),
             client_secret: Secret::new(""),
+            signing_secret: Secret::new(""),
             scopes: super::scopes::all().iter().map(ToString::to_string).collect(),
         }
     }

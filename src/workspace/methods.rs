@@ -11,7 +11,7 @@ use crate::slack::{MemberJson, MembersPage, MessagesPage, PostMessage, Range};
 use crate::store::Installation;
 
 /// How long an interactive question waits for its budget.
-const INTERACTIVE: Duration = Duration::from_secs(5);
+pub const INTERACTIVE: Duration = Duration::from_secs(5);
 
 /// A request to post that was made.
 #[derive(Debug, Clone)]
@@ -42,13 +42,15 @@ impl Workspaces {
         .await
     }
 
-    /// The member with this address; `None` where there is none, or they are deactivated.
+    /// The member with this address; `None` where there is none, or they are deactivated. Waits at
+    /// most `patience` for the budget.
     pub async fn lookup_by_email(
         &self,
         id: InstallationId,
         email: &str,
+        patience: Duration,
     ) -> Result<Option<MemberJson>, Error> {
-        self.call(id, Method::UsersLookupByEmail, INTERACTIVE, async |slack, token| {
+        self.call(id, Method::UsersLookupByEmail, patience, async |slack, token| {
             slack.users_lookup_by_email(token, email).await
         })
         .await

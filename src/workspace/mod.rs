@@ -7,6 +7,7 @@
 mod budget;
 mod config;
 mod connect;
+mod lost;
 mod methods;
 mod pauses;
 pub mod scopes;
@@ -19,7 +20,8 @@ use tokio::time::Instant;
 pub use budget::Method;
 pub use config::Config;
 pub use connect::{ConnectError, Granted};
-pub use methods::Posted;
+pub use lost::Alive;
+pub use methods::{INTERACTIVE, Posted};
 use pauses::Pauses;
 
 use crate::domain::ids::InstallationId;
@@ -68,6 +70,17 @@ impl Workspaces {
     /// What Slack-dictated and lease durations are multiplied by.
     pub fn time_scale(&self) -> f64 {
         self.slack.time_scale()
+    }
+
+    /// Proves that a request is Slack's; answers its timestamp, which is still to be compared with now.
+    pub fn signed(
+        &self,
+        timestamp: &str,
+        body: &[u8],
+        signature: &str,
+    ) -> Result<i64, slack::signature::SignatureError> {
+        let secret = &self.config.signing_secret;
+        slack::signature::authentic(secret, timestamp, body, signature)
     }
 
     async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {

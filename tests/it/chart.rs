@@ -24,6 +24,7 @@ const NOT_OFFERED: &[(&str, &str)] = &[
     ("slack.time_scale", "for tests against a sandbox"),
     ("app.client_id", "slackApp.clientId"),
     ("app.client_secret", "secrets.slackClientSecret"),
+    ("app.signing_secret", "secrets.slackSigningSecret"),
 ];
 
 /// Objects that take any key, and why that hides no typo: the keys are the operator's own, or

@@ -6,7 +6,10 @@ use herald::domain::crawl::{Doubt, PageSize};
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::time::Timestamp;
-use herald::store::{CrawlLease, CrawledPage, Error, NewInstallation, Resume, Saved, Store};
+use herald::store::{
+    Basis, CrawlLease, CrawledPage, Error, MemberChange, Merged, NewInstallation, Resume, Saved,
+    Store,
+};
 
 use sea_orm::ConnectionTrait as _;
 
@@ -58,6 +61,18 @@ async fn crawl(store: &Store) -> i64 {
     assert!(save(store, &lease, page(0, Some("c1"))).await);
     assert!(save(store, &lease, page(1, None)).await);
     store.publish(&lease, Duration::ZERO).await.unwrap().unwrap()
+}
+
+fn change(member: &str, body: &[u8]) -> MemberChange {
+    MemberChange { slack_user_id: member.into(), updated: 0, body: body.to_vec() }
+}
+
+/// Appends a change; the sequence number after it.
+async fn append(store: &Store, member: &str, body: &[u8]) -> i64 {
+    let basis = Basis::of(store.directory(id()).await.unwrap().as_ref());
+    let merged = store.merge_members(id(), basis, &[change(member, body)], None).await.unwrap();
+    assert_eq!(merged, Merged::Done { changes: 1 });
+    store.directory(id()).await.unwrap().unwrap().change_sequence
 }
 
 #[tokio::test]
@@ -186,9 +201,9 @@ async fn of_many_replicas_one_crawls() {
 #[tokio::test]
 async fn changes_are_numbered_and_dropped_once_a_crawl_contains_them() {
     for store in test_stores().await {
-        assert_eq!(store.append_change(id(), b"one").await.unwrap(), 1);
+        assert_eq!(append(&store, "U1", b"one").await, 1);
         let lease = acquire(&store).await.unwrap();
-        assert_eq!(store.append_change(id(), b"two").await.unwrap(), 2);
+        assert_eq!(append(&store, "U2", b"two").await, 2);
         let all = store.changes(id(), 0).await.unwrap();
         assert_eq!(all.iter().map(|c| c.sequence).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(all[1].body, b"two");
@@ -214,10 +229,28 @@ async fn changes_are_numbered_and_dropped_once_a_crawl_contains_them() {
 }
 
 #[tokio::test]
+async fn of_one_member_the_last_change_is_kept_and_a_decision_over_an_older_list_is_not_written() {
+    for store in test_stores().await {
+        append(&store, "U1", b"one").await;
+        append(&store, "U2", b"other").await;
+        assert_eq!(append(&store, "U1", b"two").await, 3);
+        let all = store.changes(id(), 0).await.unwrap();
+        assert_eq!(all.iter().map(|c| c.sequence).collect::<Vec<_>>(), [2, 3]);
+        let old = Basis { generation: 0, change_sequence: 2, crawling: false };
+        let merged = store.merge_members(id(), old, &[change("U1", b"three")], None).await;
+        assert_eq!(merged.unwrap(), Merged::Moved);
+        let other = Basis { change_sequence: 3, crawling: true, ..old };
+        let merged = store.merge_members(id(), other, &[change("U1", b"three")], None).await;
+        assert_eq!(merged.unwrap(), Merged::Moved);
+        assert_eq!(store.changes(id(), 0).await.unwrap(), all);
+    }
+}
+
+#[tokio::test]
 async fn changes_are_read_to_the_last() {
     for store in test_stores().await {
         for n in 1..=401 {
-            assert_eq!(store.append_change(id(), b"x").await.unwrap(), n);
+            assert_eq!(append(&store, &format!("U{n}"), b"x").await, n);
         }
         for (after, expected) in [(0, 401), (1, 400), (201, 200), (401, 0)] {
             assert_eq!(store.changes(id(), after).await.unwrap().len(), expected);
@@ -249,7 +282,7 @@ async fn a_crawl_that_begins_again_leaves_nothing_of_the_first_try() {
     for store in test_stores().await {
         let lease = acquire(&store).await.unwrap();
         assert!(save(&store, &lease, page(0, Some("c1"))).await);
-        assert_eq!(store.append_change(id(), b"one").await.unwrap(), 1);
+        assert_eq!(append(&store, "U9", b"one").await, 1);
         assert!(store.restart_crawl(&lease, Duration::ZERO).await.unwrap());
         let state = store.directory(id()).await.unwrap().unwrap();
         assert_eq!(state.crawl.map(|crawl| (crawl.pages, crawl.restarts)), Some((0, 1)));
@@ -334,7 +367,7 @@ async fn who_waits_for_a_page_keeps_lease_and_page_size() {
 async fn a_list_that_moved_is_told_of() {
     for store in test_stores().await {
         let mut hints = store.hints();
-        store.append_change(id(), b"one").await.unwrap();
+        append(&store, "U9", b"one").await;
         crawl(&store).await;
         for _ in 0..2 {
             assert_eq!(hints.recv().await.unwrap(), herald::store::Hint::Moved(id()));

@@ -24,6 +24,9 @@ told at once. The server would refuse most of these too, but only once the old p
 {{- if and $v.secrets.slackClientSecret.existingSecret (not $v.slackApp.clientId) -}}
 {{- $faults = append $faults "secrets.slackClientSecret is set without slackApp.clientId: set both or neither." -}}
 {{- end -}}
+{{- if and $v.secrets.slackSigningSecret.existingSecret (not $v.slackApp.clientId) -}}
+{{- $faults = append $faults "secrets.slackSigningSecret is set without slackApp.clientId: set both or neither." -}}
+{{- end -}}
 {{- if and (not $v.callers) (not $v.secrets.callers.existingSecret) -}}
 {{- $faults = append $faults "Nobody could call: add an entry to callers (`herald keys issue NAME` prints one), or set secrets.callers.existingSecret." -}}
 {{- end -}}

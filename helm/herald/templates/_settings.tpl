@@ -41,7 +41,7 @@ may_act_for_users = {{ default false .mayActForUsers }}
 {{- define "herald.env" -}}
 - name: HERALD_CONFIG
   value: /etc/herald/herald.toml
-{{- $variables := dict "encryptionKey" "HERALD_STORE__KEY" "slackClientSecret" "HERALD_APP__CLIENT_SECRET" "callers" "HERALD_RPC__CALLERS" -}}
+{{- $variables := dict "encryptionKey" "HERALD_STORE__KEY" "slackClientSecret" "HERALD_APP__CLIENT_SECRET" "slackSigningSecret" "HERALD_APP__SIGNING_SECRET" "callers" "HERALD_RPC__CALLERS" -}}
 {{- if eq .Values.database.engine "postgres" -}}
 {{- $_ := set $variables "databaseUrl" "HERALD_STORE__URL" -}}
 {{- end -}}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Recipient, Request, choices};
 use crate::app::tenant::{Known, Tenant};
 use crate::app::{Error, Violation};
-use crate::directory::View;
+use crate::directory::{Directory, View};
 use crate::domain::event;
 use crate::domain::ids::{DeliveryId, NotificationId, SlackUserId, UserId};
 use crate::domain::matching::{self, Basis, Decision, Match};
@@ -14,7 +14,7 @@ use crate::domain::render::{Context, Link, Reader, Rendered};
 use crate::domain::settings::{Identity, Preferences, Rule, suppression};
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
-use crate::store::{End, Kind, NewDelivery, Target};
+use crate::store::{End, Installation, Kind, NewDelivery, Target};
 
 /// What to answer and what to store.
 pub(super) struct Planned {
@@ -24,7 +24,13 @@ pub(super) struct Planned {
     pub(super) identities: Vec<(UserId, Identity)>,
     /// The message as each kind of reader reads it.
     worded: HashMap<Reader, Vec<u8>>,
+    /// Recipients about whom Slack will be asked.
+    strangers: usize,
 }
+
+/// Recipients of one call about whom Slack is asked, at most: a minute of its limit. For the rest of a
+/// broadcast the list decides, so that the caller can fall back at once.
+const STRANGERS: usize = 50;
 
 /// Everything that the verdicts depend on.
 pub(super) struct Planner<'a> {
@@ -32,6 +38,7 @@ pub(super) struct Planner<'a> {
     pub(super) request: &'a Request,
     pub(super) preferences: &'a HashMap<UserId, Preferences>,
     pub(super) view: &'a View,
+    pub(super) directory: &'a Directory,
     pub(super) now: Timestamp,
 }
 
@@ -48,6 +55,7 @@ impl Planner<'_> {
             deliveries: Vec::new(),
             identities: Vec::new(),
             worded: HashMap::new(),
+            strangers: 0,
         };
         let mut decided: HashMap<Addressee, Decided> = HashMap::new();
         let mut lanes: HashMap<String, DeliveryId> = HashMap::new();
@@ -108,7 +116,13 @@ impl Planner<'_> {
                 }
                 Found { installation: installation.id, slack_user_id, display_name }
             }
-            Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
+            // Not known yet, or Slack may know somebody who joined a minute ago.
+            Decision::Unreachable { reason }
+                if reason == NoMatch::DirectoryNotReady
+                    || planned.strangers < STRANGERS
+                        && self.may_know(installation, known, reason) =>
+            {
+                planned.strangers += usize::from(reason != NoMatch::DirectoryNotReady);
                 // Whether it can be rendered is told now; its words wait for the reader's zone.
                 self.content(Some(known), None, planned)?;
                 let queued = delivery(Some(user), Target::Resolving, None);
@@ -184,6 +198,10 @@ impl Planner<'_> {
             estimated_send_time: None,
             guarantee: Guarantee::for_scopes(&installation.scopes, false),
         })
+    }
+
+    fn may_know(&self, installation: &Installation, known: &Known, reason: NoMatch) -> bool {
+        self.directory.may_know(installation, &self.tenant.mapping, &known.person, reason)
     }
 
     fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {

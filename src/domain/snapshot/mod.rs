@@ -1,40 +1,37 @@
 //! The member list of one installation under one mapping, made for looking up: small, immutable,
 //! complete. What replicas keep in memory (design.md section 4).
 //!
-//! A million members take some 65 bytes each: one text with all ids and names, a record of 12 bytes,
-//! and 20 bytes for each value that the Slack attribute yields. Values themselves are kept as
-//! hashes alone ([`super::key`]). Records lie in the order of their ids' hashes, so that an id
-//! needs no index of its own.
+//! - `packed`: what one reading of the workspace said. A million members take some 70 bytes each: one
+//!   text with all ids and names, a record of 16 bytes, and 20 bytes for each value that the Slack
+//!   attribute yields. Values themselves are kept as hashes alone ([`super::key`]). Records lie in the
+//!   order of their ids' hashes, so that an id needs no index of its own.
+//! - `overlay`: members that changed since, on top. A change makes a new snapshot that shares the
+//!   packed list with the one before, so it costs what the changed members cost, not all of them.
 //!
 //! Members that cannot be matched are in a second, sealed index: [`Found::excluded`] tells of what
 //! kind the member is that has a value, never which one.
 
 mod buckets;
 mod builder;
+mod evaluate;
 mod names;
+mod overlay;
+mod packed;
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 
-use self::buckets::Buckets;
 pub use self::builder::SnapshotBuilder;
+use self::overlay::{Keyed, Overlay};
+use self::packed::{Packed, Slot};
 use super::ids::SlackUserId;
-use super::key::{KeyHash, MatchKey};
+use super::key::MatchKey;
 use super::member::MemberKind;
 
 /// Immutable; share it in an `Arc`.
 pub struct Snapshot {
-    generation: u64,
-    fields_complete: bool,
-    counts: Counts,
-    /// Ids and names, in the order of the records.
-    texts: Box<str>,
-    records: Box<[Record]>,
-    by_id: Buckets,
-    matchable: Index,
-    excluded: Index,
-    zones: Box<[Box<str>]>,
-    locales: Box<[Box<str>]>,
+    packed: Arc<Packed>,
+    overlay: Option<Overlay>,
 }
 
 /// What is in a snapshot.
@@ -55,6 +52,35 @@ pub struct Counts {
     pub errors: usize,
 }
 
+impl Counts {
+    fn add(&mut self, kind: MemberKind, has_value: bool, failed: bool) {
+        self.members += 1;
+        *self.of(kind) += 1;
+        if kind == MemberKind::Matchable {
+            self.with_value += usize::from(has_value);
+            self.errors += usize::from(failed);
+        }
+    }
+
+    fn remove(&mut self, kind: MemberKind, has_value: bool, failed: bool) {
+        self.members -= 1;
+        *self.of(kind) -= 1;
+        if kind == MemberKind::Matchable {
+            self.with_value -= usize::from(has_value);
+            self.errors -= usize::from(failed);
+        }
+    }
+
+    fn of(&mut self, kind: MemberKind) -> &mut usize {
+        match kind {
+            MemberKind::Matchable => &mut self.matchable,
+            MemberKind::NoEmail => &mut self.no_email,
+            MemberKind::Deactivated => &mut self.deactivated,
+            MemberKind::Bot => &mut self.bots,
+        }
+    }
+}
+
 /// One member as a snapshot keeps it. `Debug` shows id and kind alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MemberView<'a> {
@@ -66,6 +92,20 @@ pub struct MemberView<'a> {
     pub time_zone: Option<&'a str>,
     /// Such as `de-DE`.
     pub locale: Option<&'a str>,
+    /// Unix seconds of the last change; 0 where Slack does not say.
+    pub updated: i64,
+}
+
+/// What a member object says that a snapshot does not know yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// Something that is kept: the member is new, or its name, kind, zone, language or a value of
+    /// the Slack attribute changed.
+    Changed,
+    /// Nothing that is kept, such as a new status.
+    Same,
+    /// It is older than what is known.
+    Older,
 }
 
 impl<'a> MemberView<'a> {
@@ -100,6 +140,8 @@ impl fmt::Debug for MemberView<'_> {
 pub struct Found<'a> {
     snapshot: &'a Snapshot,
     slots: &'a [Slot],
+    changed: &'a [Keyed],
+    len: usize,
     /// Where no matchable member has it: the kind of member that does. Of several kinds, the one
     /// that is told first.
     pub excluded: Option<MemberKind>,
@@ -109,18 +151,20 @@ impl<'a> Found<'a> {
     /// How many matchable members have it.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len == 0
     }
 
     /// The matchable members that have it, each once.
-    pub fn members(&self) -> impl ExactSizeIterator<Item = MemberView<'a>> + use<'a> {
+    pub fn members(&self) -> impl Iterator<Item = MemberView<'a>> + use<'a> {
         let snapshot = self.snapshot;
-        self.slots.iter().map(|slot| snapshot.view(&snapshot.records[slot.record as usize]))
+        let packed = self.slots.iter().filter(|slot| snapshot.is_current(slot.record));
+        let packed = packed.map(|slot| snapshot.packed.view(snapshot.packed.record(slot.record)));
+        packed.chain(self.changed.iter().filter(|keyed| keyed.is_matchable()).map(Keyed::view))
     }
 }
 
@@ -129,144 +173,95 @@ impl Snapshot {
     #[must_use]
     pub fn find(&self, key: &MatchKey) -> Found<'_> {
         let hash = key.hash();
-        let slots = self.matchable.find(hash);
-        let excluded = if slots.is_empty() {
-            let kind = |slot: &Slot| self.records[slot.record as usize].kind;
-            self.excluded.find(hash).iter().map(kind).min()
+        let slots = self.packed.matchable.find(hash);
+        let Some(overlay) = &self.overlay else {
+            let excluded = slots.is_empty().then(|| self.excluded(self.packed.excluded.find(hash)));
+            let (len, excluded) = (slots.len(), excluded.flatten());
+            return Found { snapshot: self, slots, changed: &[], len, excluded };
+        };
+        let changed = overlay.find(hash);
+        let len = slots.iter().filter(|slot| self.is_current(slot.record)).count()
+            + changed.iter().filter(|keyed| keyed.is_matchable()).count();
+        let excluded = if len == 0 {
+            let packed = self.excluded(self.packed.excluded.find(hash));
+            packed.into_iter().chain(changed.iter().map(Keyed::kind)).min()
         } else {
             None
         };
-        Found { snapshot: self, slots, excluded }
+        Found { snapshot: self, slots, changed, len, excluded }
+    }
+
+    fn excluded(&self, slots: &[Slot]) -> Option<MemberKind> {
+        let current = slots.iter().filter(|slot| self.is_current(slot.record));
+        current.map(|slot| self.packed.record(slot.record).kind).min()
+    }
+
+    /// Whether no changed member stands in for this record.
+    fn is_current(&self, record: u32) -> bool {
+        self.overlay.as_ref().is_none_or(|overlay| !overlay.replaces(record))
     }
 
     /// The member with this id, of whatever kind.
     #[must_use]
     pub fn member(&self, id: &SlackUserId) -> Option<MemberView<'_>> {
-        let records = &self.records[self.by_id.range(id_hash(id.as_str()))];
-        records.iter().map(|record| self.view(record)).find(|member| member.id == id.as_str())
+        let changed = self.overlay.as_ref().and_then(|overlay| overlay.member(id.as_str()));
+        changed.or_else(|| {
+            let position = self.packed.position(id.as_str())?;
+            Some(self.packed.view(self.packed.record(position)))
+        })
     }
 
     /// All members, of every kind, in no useful order.
-    pub fn members(&self) -> impl ExactSizeIterator<Item = MemberView<'_>> {
-        self.records.iter().map(|record| self.view(record))
+    pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
+        let packed = (0..).zip(&self.packed.records).filter(|(at, _)| self.is_current(*at));
+        let changed = self.overlay.iter().flat_map(Overlay::members);
+        packed.map(|(_, record)| self.packed.view(record)).chain(changed)
     }
 
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        self.overlay.as_ref().map_or(self.packed.counts, Overlay::counts)
     }
 
     /// Whether it holds no member at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.counts().members == 0
     }
 
     /// The generation of the directory that it was built from.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.packed.generation
     }
 
     /// Whether every member's custom profile fields had been fetched.
     #[must_use]
     pub fn fields_complete(&self) -> bool {
-        self.fields_complete
+        self.packed.fields_complete
     }
 
-    /// Resident bytes, without the allocator's own.
+    /// How many members changed since the packed list was built.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.overlay.as_ref().map_or(0, Overlay::len)
+    }
+
+    /// Resident bytes, without the allocator's own. The packed list counts in each snapshot that
+    /// shares it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.texts.len()
-            + size_of_val(&*self.records)
-            + self.by_id.bytes()
-            + self.matchable.bytes()
-            + self.excluded.bytes()
-            + names::bytes(&self.zones)
-            + names::bytes(&self.locales)
-    }
-
-    fn view(&self, record: &Record) -> MemberView<'_> {
-        let (id, display_name) = record.texts(&self.texts);
-        MemberView {
-            id,
-            display_name,
-            kind: record.kind,
-            time_zone: names::text(&self.zones, record.zone),
-            locale: names::text(&self.locales, record.locale),
-        }
+        size_of::<Self>() + self.packed.bytes() + self.overlay.as_ref().map_or(0, Overlay::bytes)
     }
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
-            .field("generation", &self.generation)
-            .field("counts", &self.counts)
+            .field("generation", &self.generation())
+            .field("counts", &self.counts())
             .finish_non_exhaustive()
     }
-}
-
-/// One member: twelve bytes.
-#[derive(Clone, Copy)]
-struct Record {
-    /// Where its id begins; the name follows.
-    start: u32,
-    name_bytes: u16,
-    zone: u16,
-    locale: u16,
-    id_bytes: u8,
-    kind: MemberKind,
-}
-
-impl Record {
-    fn texts<'a>(&self, texts: &'a str) -> (&'a str, &'a str) {
-        let start = self.start as usize;
-        let middle = start + usize::from(self.id_bytes);
-        (&texts[start..middle], &texts[middle..middle + usize::from(self.name_bytes)])
-    }
-}
-
-/// One value of one member: twenty bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Slot {
-    hash: KeyHash,
-    /// Position of the record.
-    record: u32,
-}
-
-/// Slots sorted by hash.
-struct Index {
-    slots: Box<[Slot]>,
-    buckets: Buckets,
-}
-
-impl Index {
-    fn of(mut slots: Vec<Slot>) -> Self {
-        slots.sort_unstable();
-        slots.dedup();
-        let buckets = Buckets::of(slots.iter().map(|slot| slot.hash.leading()));
-        Self { slots: slots.into_boxed_slice(), buckets }
-    }
-
-    fn find(&self, hash: KeyHash) -> &[Slot] {
-        let bucket = &self.slots[self.buckets.range(hash.leading())];
-        let start = bucket.partition_point(|slot| slot.hash < hash);
-        let length = bucket[start..].partition_point(|slot| slot.hash == hash);
-        &bucket[start..start + length]
-    }
-
-    fn bytes(&self) -> usize {
-        size_of_val(&*self.slots) + self.buckets.bytes()
-    }
-}
-
-/// Spreads ids over buckets. Ids are compared in full, so this need not be strong.
-fn id_hash(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(id.as_bytes());
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ fn ids(found: &Found<'_>) -> Vec<String> {
 
 #[test]
 fn records_and_slots_are_small() {
-    assert_eq!(size_of::<Record>(), 12);
+    assert_eq!(size_of::<packed::Record>(), 16);
     assert_eq!(size_of::<Slot>(), 20);
 }
 
@@ -139,6 +139,64 @@ fn a_later_push_replaces_all_of_the_earlier() {
 }
 
 #[test]
+fn of_several_the_newest_counts_whatever_comes_last() {
+    let told = |email: &str, updated: u64| {
+        let mut told = member("U1", email);
+        told["updated"] = json!(updated);
+        told
+    };
+    for (pushed, expected) in [
+        (vec![told("a@x", 5), told("b@x", 7), told("c@x", 6)], "b@x"),
+        (vec![told("a@x", 5), told("b@x", 5)], "b@x"),
+        (vec![told("a@x", 5), member("U1", "b@x")], "b@x"),
+        (vec![told("a@x", 5), member("U1", "b@x"), told("c@x", 4)], "c@x"),
+    ] {
+        assert_eq!(ids(&snapshot("profile.email", &pushed).find(&key(expected))), ["U1"]);
+    }
+}
+
+#[test]
+fn what_is_news() {
+    let mapping = mapping("ids");
+    let known = json!({"id": "U1", "updated": 5, "name": "one", "tz": "UTC", "locale": "de-AT",
+        "ids": ["a", "b"], "profile": {"email": "a@x.org"}});
+    let packed = snapshot("ids", &[known.clone(), member("U2", "b@x.org")]);
+    let other = serde_json::to_vec(&member("U3", "c@x.org")).unwrap();
+    let (above, _) = snapshot("ids", &[member("U2", "b@x.org")])
+        .with_changes(&mapping, [&*serde_json::to_vec(&known).unwrap(), &other]);
+    let news = |change: Value| {
+        let mut told = known.clone();
+        told.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let told = serde_json::to_vec(&told).unwrap();
+        let (one, two) = (packed.news(&mapping, &told), above.news(&mapping, &told));
+        assert_eq!(one, two);
+        one.unwrap()
+    };
+    let status = json!({"email": "other@x.org", "status_text": "away", "image_24": "x"});
+    for (change, expected) in [
+        (json!({}), News::Same),
+        (json!({"updated": 6, "title": "new", "profile": status}), News::Same),
+        (json!({"updated": 6, "ids": ["b", "a", "a"]}), News::Same),
+        (json!({"locale": null}), News::Same),
+        (json!({"locale": "en-US"}), News::Changed),
+        (json!({"tz": "Europe/Vienna"}), News::Changed),
+        (json!({"name": "other"}), News::Changed),
+        (json!({"deleted": true}), News::Changed),
+        (json!({"profile": {}}), News::Changed),
+        (json!({"ids": ["a"]}), News::Changed),
+        (json!({"ids": ["a", "b", "c"]}), News::Changed),
+        (json!({"ids": ["a", "c"]}), News::Changed),
+        (json!({"ids": null}), News::Changed),
+        (json!({"id": "U9"}), News::Changed),
+        (json!({"updated": 4, "name": "other"}), News::Older),
+        (json!({"updated": null, "name": "other"}), News::Changed),
+    ] {
+        assert_eq!(news(change.clone()), expected, "{change}");
+    }
+    assert_eq!(packed.news(&mapping, b"{}"), Err(BadMember::Id));
+}
+
+#[test]
 fn a_bad_member_changes_nothing() {
     let mut builder = SnapshotBuilder::new(&mapping("profile.email"), 1);
     builder.push_value(&member("U1", "a@x.org")).unwrap();
@@ -193,9 +251,11 @@ fn members() -> impl Strategy<Value = Vec<Value>> {
         json!(null),
         json!(""),
     ]);
-    let one = (0..12_u8, value, email, prop::bool::weighted(0.15), prop::bool::weighted(0.15)).prop_map(
-        |(id, value, email, deleted, bot)| {
-            json!({"id": format!("U{id}"), "v": value, "deleted": deleted, "is_bot": bot, "profile": {"email": email}})
+    let flag = || prop::bool::weighted(0.15);
+    let one = (0..12_u8, value, email, flag(), flag(), 0..3_u8).prop_map(
+        |(id, value, email, deleted, bot, updated)| {
+            json!({"id": format!("U{id}"), "v": value, "deleted": deleted, "is_bot": bot,
+                "updated": updated, "profile": {"email": email}})
         },
     );
     proptest::collection::vec(one, 0..20)
@@ -208,7 +268,12 @@ proptest! {
         let mut last = BTreeMap::new();
         let mut by_value = SnapshotBuilder::new(&mapping, 1);
         for member in &members {
-            last.insert(member["id"].as_str().unwrap(), member);
+            let updated = |member: &Value| member["updated"].as_u64().unwrap();
+            let id = member["id"].as_str().unwrap();
+            let older = |known: &&Value| updated(member) > 0 && updated(member) < updated(known);
+            if !last.get(id).is_some_and(older) {
+                last.insert(id, member);
+            }
             by_value.push_value(member).unwrap();
         }
         let by_value = by_value.finish(true);
@@ -237,6 +302,42 @@ proptest! {
         }
         for id in last.keys() {
             prop_assert!(by_json.member(&SlackUserId::parse(*id).unwrap()).is_some());
+        }
+    }
+
+    #[test]
+    fn changes_on_top_are_the_same_as_building_anew(
+        pages in members(),
+        changes in members(),
+        chunk in 1..8_usize,
+        slack in proptest::sample::select(vec!["v", "profile.email", "length(v) && v"]),
+    ) {
+        let mapping = mapping(slack);
+        let anew = snapshot(slack, &[&*pages, &*changes].concat());
+        let mut above = snapshot(slack, &pages);
+        for changes in changes.chunks(chunk) {
+            let changes: Vec<_> = changes.iter().map(|m| serde_json::to_vec(m).unwrap()).collect();
+            let (next, bad) = above.with_changes(&mapping, changes.iter().map(Vec::as_slice));
+            prop_assert_eq!(bad, 0);
+            above = next;
+        }
+        prop_assert_eq!(above.counts(), anew.counts());
+        prop_assert_eq!(above.is_empty(), anew.is_empty());
+        let all = |snapshot: &Snapshot| {
+            let seen = |m: MemberView<'_>| (m.id().to_owned(), m.kind, m.updated);
+            let mut all: Vec<_> = snapshot.members().map(seen).collect();
+            all.sort();
+            all
+        };
+        prop_assert_eq!(all(&above), all(&anew));
+        for id in 0..13 {
+            let id = SlackUserId::parse(format!("U{id}")).unwrap();
+            prop_assert_eq!(above.member(&id), anew.member(&id));
+        }
+        for text in ["a", "A", "b@x", "1", "true", "null", "c", "p@x.org"] {
+            let (above, anew) = (above.find(&key(text)), anew.find(&key(text)));
+            prop_assert_eq!(ids(&above), ids(&anew));
+            prop_assert_eq!((above.len(), above.excluded), (anew.len(), anew.excluded));
         }
     }
 }

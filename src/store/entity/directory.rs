@@ -34,6 +34,7 @@ pub(in crate::store) struct Model {
     pub(in crate::store) changes_base: i64,
     pub(in crate::store) pages_gone: i64,
     pub(in crate::store) changes_gone: i64,
+    pub(in crate::store) event_heard_at: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

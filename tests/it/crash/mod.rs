@@ -4,6 +4,7 @@
 mod answer_lost;
 mod database;
 mod drain;
+mod events;
 mod frozen;
 mod judge;
 mod kill;
@@ -88,6 +89,7 @@ impl Site {
             format!("slack.time_scale={SCALE}"),
             format!("app.client_id={}", slack.client_id),
             format!("app.client_secret={}", slack.client_secret.expose()),
+            format!("app.signing_secret={}", slack.signing_secret.expose()),
             // 2 s: two busy cores must be able to renew it in time.
             "delivery.lease_seconds=200".into(),
             // 10 minutes: no second reading within a test.

@@ -152,8 +152,10 @@ async fn a_thousand_recipients_fit_in_one_call() {
             let answer = world.client.notify(request).await.unwrap();
             assert_eq!(answer.verdicts.len(), 1000);
             for (number, verdict) in (1..).zip(&answer.verdicts) {
-                let reachable = number <= 100;
-                assert_eq!(verdict.kind() == VerdictKind::Queued, reachable, "{verdict:?}");
+                // About fifty strangers Slack is asked, for the others the list decides.
+                let queued = number <= 150;
+                assert_eq!(verdict.kind() == VerdictKind::Queued, queued, "{verdict:?}");
+                assert_eq!(verdict.member.is_some(), number <= 100, "{verdict:?}");
             }
             let messages = world.messages(100).await;
             let reached: std::collections::BTreeSet<_> =

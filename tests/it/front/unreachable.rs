@@ -42,6 +42,9 @@ async fn every_reason_is_told() {
             badge("engineer", "Engineer"),
         ];
         world.client.upsert(TENANT, people).await;
+        // Of whom there is an address Slack is asked first; from then on it is known.
+        let asked = world.client.notify(notify("asked", "case.started", &["nobody"])).await;
+        world.client.ended(TENANT, &asked.unwrap().notification_id).await;
         let cases = [
             ("email", "profile.email", "nobody", NoMatchReason::NoMember),
             ("email", "profile.email", "stranger", NoMatchReason::NoUserValue),

@@ -43,6 +43,7 @@ pub(crate) struct Herald {
     dir: TempDir,
     pub(crate) rpc: SocketAddr,
     pub(crate) health: SocketAddr,
+    pub(crate) http: SocketAddr,
 }
 
 impl Herald {
@@ -52,25 +53,25 @@ impl Herald {
         let log = dir.path().join("log");
         let child = command("serve", settings).stderr(File::create(&log).unwrap()).spawn().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut herald = Self { child, log, dir, rpc: nowhere, health: nowhere };
-        let (rpc, health) = until("the log says where it serves", async || {
+        let mut herald = Self { child, log, dir, rpc: nowhere, health: nowhere, http: nowhere };
+        let (rpc, health, http) = until("the log says where it serves", async || {
             let ended = herald.child.try_wait().unwrap();
             assert_eq!(ended, None, "it did not start");
             herald.addresses()
         })
         .await;
-        (herald.rpc, herald.health) = (rpc, health);
+        (herald.rpc, herald.health, herald.http) = (rpc, health, http);
         until("SERVING", async || (herald.status().await? == ServingStatus::Serving).then_some(()))
             .await;
         herald
     }
 
-    fn addresses(&self) -> Option<(SocketAddr, SocketAddr)> {
+    fn addresses(&self) -> Option<(SocketAddr, SocketAddr, SocketAddr)> {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("\"serving\""))?;
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         let address = |name: &str| line[name].as_str()?.parse().ok();
-        Some((address("rpc")?, address("health")?))
+        Some((address("rpc")?, address("health")?, address("http")?))
     }
 
     async fn status(&self) -> Option<ServingStatus> {

@@ -306,9 +306,12 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     settings.slack.time_scale = plan.scale;
     settings.app.client_id = slack.client_id;
     settings.app.client_secret = Secret::new(slack.client_secret.expose());
+    settings.app.signing_secret = Secret::new(slack.signing_secret.expose());
     // Scaled, but on a busy machine: nobody here dies, so nobody needs to be replaced.
     settings.delivery.lease_seconds = 1500;
     settings.directory.lease_seconds = 1500;
+    // However busy the machine is, what was remembered is not forgotten within a test.
+    settings.directory.absent_seconds = 3600;
     settings.process.lame_duck_seconds = 0;
     settings.process.grace_seconds = 20;
     (plan.adjust)(&mut settings);

@@ -1,0 +1,90 @@
+//! What Slack sends to `/slack/events`: proved to be Slack's, stored, acknowledged. Nothing is applied
+//! here: Slack waits three seconds at most, and a replica that dies must not lose what it acknowledged.
+
+use super::{App, Error};
+use crate::slack::events::{self, Event, Incoming, What};
+use crate::slack::signature::{self, SignatureError};
+use crate::store::NewEvent;
+
+/// A request as it came.
+#[derive(Clone, Copy)]
+pub struct SignedRequest<'a> {
+    /// `X-Slack-Request-Timestamp`; empty where there was none.
+    pub timestamp: &'a str,
+    /// `X-Slack-Signature`; empty where there was none.
+    pub signature: &'a str,
+    pub body: &'a [u8],
+}
+
+/// What to answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Stored, known already, or nothing that is used.
+    Acknowledged,
+    /// Slack wants its challenge back.
+    Challenge(String),
+    /// Not Slack's, or too old: say no more than that.
+    Refused,
+}
+
+impl App {
+    /// Stores the event for every installation that it is about; committed when it returns. The
+    /// signature is checked before anything is looked up, over the bytes as they came.
+    pub async fn take_event(&self, request: SignedRequest<'_>) -> Result<Taken, Error> {
+        if let Err(error) = self.verify(request).await? {
+            tracing::warn!(%error, "a request to /slack/events was refused");
+            self.metrics.slack_events("refused", 1);
+            return Ok(Taken::Refused);
+        }
+        match events::parse(request.body) {
+            Ok(Incoming::Verification { challenge }) => Ok(Taken::Challenge(challenge)),
+            Ok(Incoming::Unused) => {
+                self.metrics.slack_events("unused", 1);
+                Ok(Taken::Acknowledged)
+            }
+            Ok(Incoming::Event(event)) => self.store_event(event).await,
+            Err(error) => {
+                // Slack would only send the same again.
+                tracing::warn!(%error, "a request to /slack/events was not understood");
+                self.metrics.slack_events("unreadable", 1);
+                Ok(Taken::Acknowledged)
+            }
+        }
+    }
+
+    async fn verify(
+        &self,
+        request: SignedRequest<'_>,
+    ) -> Result<Result<(), SignatureError>, Error> {
+        let SignedRequest { timestamp, signature, body } = request;
+        let at = match self.workspaces.signed(timestamp, body, signature) {
+            Ok(at) => at,
+            Err(error) => return Ok(Err(error)),
+        };
+        // The database's clock: a replica's own may be wrong.
+        let now = self.store.now().await?;
+        Ok(signature::fresh(at, now.0.div_euclid(1_000_000)))
+    }
+
+    async fn store_event(&self, event: Event) -> Result<Taken, Error> {
+        let Event { id, app_id, team_id, enterprise_id, happened_at, what } = event;
+        let installations =
+            self.store.installations_of_app(&app_id, &team_id, &enterprise_id).await?;
+        if installations.is_empty() {
+            self.metrics.slack_events("unknown_workspace", 1);
+            return Ok(Taken::Acknowledged);
+        }
+        let kind = what.kind();
+        let body = match what {
+            What::Member { member, .. } => member.get().as_bytes().to_vec(),
+            What::Uninstalled | What::TokenRevoked | What::RateLimited => b"{}".to_vec(),
+        };
+        for installation in installations {
+            let (event_id, body) = (id.clone(), body.clone());
+            let event = NewEvent { installation, event_id, kind, happened_at, body };
+            let taken = self.store.take_event(&event).await?;
+            self.metrics.slack_events(if taken { "taken" } else { "repeated" }, 1);
+        }
+        Ok(Taken::Acknowledged)
+    }
+}

@@ -1,0 +1,197 @@
+//! Applies the events that Slack sent, from the store: whichever replica claims them, whenever the one
+//! that acknowledged them died.
+//!
+//! Applying is idempotent and does not depend on the order of arrival: of what is told about a member
+//! the newest counts (`updated`). An event that cannot be read is parked, and so is one under which
+//! replicas died; what fails for other reasons is tried again later.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Directory, Error};
+use crate::domain::ids::InstallationId;
+use crate::domain::member::Member;
+use crate::slack::MemberJson;
+use crate::store::{ClaimedEvent, EventDone, Settlement};
+use crate::workspace::Alive;
+
+/// Before an event that could not be applied is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Leases that may run out under an event before it is parked.
+const CRASHES: i64 = 3;
+/// How long ids are remembered: Slack repeats an event for a day at most (slack-platform.md section 9).
+const REMEMBERED: Duration = Duration::from_secs(25 * 3600);
+/// Between two looks for what can be forgotten.
+const PRUNE: Duration = Duration::from_secs(600);
+
+impl Directory {
+    /// Runs until stopped.
+    pub async fn run_inbox(self, stop: CancellationToken) {
+        let mut troubled = false;
+        let mut prune_at = Instant::now();
+        while !stop.is_cancelled() {
+            let applied = self.apply_due().await;
+            if let Err(error) = &applied
+                && !troubled
+            {
+                tracing::warn!(%error, "events cannot be applied; trying on");
+            }
+            troubled = applied.is_err();
+            if matches!(applied, Ok(true)) {
+                continue;
+            }
+            if Instant::now() >= prune_at {
+                prune_at = Instant::now() + self.scaled(PRUNE);
+                if let Err(error) = self.inner.store.prune_events(self.scaled(REMEMBERED)).await {
+                    tracing::warn!(%error, "old events were not forgotten");
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.inner.store.events_taken().notified() => {}
+                () = tokio::time::sleep(self.scaled(self.inner.config.poll_interval)) => {}
+            }
+        }
+    }
+
+    /// Applies what one claim brings; `false`: nothing was due.
+    async fn apply_due(&self) -> Result<bool, Error> {
+        let lease = Duration::from_secs(self.inner.config.lease_seconds);
+        let claimed = self.inner.store.claim_events(self.scaled(lease)).await?;
+        let Some(first) = claimed.first() else { return Ok(false) };
+        let token = first.token;
+        // In a task of its own: a panic ends this claim, not the replica.
+        let directory = self.clone();
+        let applied = tokio::spawn(async move { directory.apply(claimed).await }).await;
+        match applied {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) => {
+                // Where that fails too, the lease gives them back.
+                self.inner.store.release_events(token, self.scaled(AGAIN)).await?;
+                Err(error)
+            }
+            Err(panic) => {
+                tracing::error!(%panic, "applying events broke off");
+                Err(Error::Stopped)
+            }
+        }
+    }
+
+    /// Applies events of one installation. What Slack must be asked about comes last: where it does not
+    /// answer, that holds up no other.
+    async fn apply(&self, claimed: Vec<ClaimedEvent>) -> Result<(), Error> {
+        let (mut members, mut others) = (Vec::new(), Vec::new());
+        for event in claimed {
+            if event.attempts > CRASHES {
+                self.park(&event, "crashed").await?;
+                continue;
+            }
+            match event.kind.as_str() {
+                "app_uninstalled" | "tokens_revoked" | "app_rate_limited" => others.push(event),
+                _ => members.push(event),
+            }
+        }
+        self.apply_members(members).await?;
+        for event in others {
+            if event.kind == "app_rate_limited" {
+                let within = Duration::from_secs(self.inner.config.refresh_seconds);
+                let within = self.scaled(within);
+                self.inner.store.events_were_lost(event.installation, within).await?;
+                self.done(&event, "lost").await?;
+            } else {
+                self.confirm(&event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_members(&self, events: Vec<ClaimedEvent>) -> Result<(), Error> {
+        let Some(first) = events.first() else { return Ok(()) };
+        let (id, token) = (first.installation, first.token);
+        // The newest object of each member, and every event as it will be settled.
+        let mut newest: HashMap<String, (i64, i64, MemberJson)> = HashMap::new();
+        let mut settled = Vec::new();
+        for event in &events {
+            let read = event.body.as_deref().and_then(read);
+            let Some((member, updated, json)) = read else {
+                self.park(event, "unreadable").await?;
+                continue;
+            };
+            let version = (updated, event.happened_at.0);
+            let newer = |known: &(i64, i64, MemberJson)| version >= (known.0, known.1);
+            if newest.get(&member).is_none_or(newer) {
+                newest.insert(member.clone(), (version.0, version.1, json));
+            }
+            settled.push(EventDone {
+                event_id: event.event_id.clone(),
+                member: Some((member, updated)),
+            });
+        }
+        if settled.is_empty() {
+            return Ok(());
+        }
+        let total = settled.len();
+        let settlement = self.settlement(token, settled);
+        let members: Vec<_> = newest.into_values().map(|(_, _, json)| json).collect();
+        if let Some(outcome) = self.merge(id, &members, Some(&settlement)).await? {
+            let metrics = &self.inner.metrics;
+            metrics.slack_events("changed", outcome.changed as u64);
+            metrics.slack_events("unchanged", (total - outcome.changed) as u64);
+        }
+        Ok(())
+    }
+
+    fn settlement(
+        &self,
+        token: crate::domain::ids::LeaseToken,
+        events: Vec<EventDone>,
+    ) -> Settlement {
+        let config = &self.inner.config;
+        Settlement {
+            token,
+            events,
+            put_off: self.scaled(Duration::from_secs(config.refresh_seconds)),
+            at_most: self.scaled(Duration::from_secs(config.refresh_with_events_seconds)),
+        }
+    }
+
+    /// An installation's end is believed of its token alone: the event may be older than a reinstall.
+    async fn confirm(&self, event: &ClaimedEvent) -> Result<(), Error> {
+        let id: InstallationId = event.installation;
+        let result = match self.inner.workspaces.confirm_alive(id, event.happened_at).await? {
+            Alive::No => "ended",
+            Alive::Yes => "survived",
+            Alive::Older => "outdated",
+        };
+        tracing::info!(workspace = %id, event = event.kind, result, "Slack told of an installation's end");
+        self.done(event, result).await
+    }
+
+    async fn done(&self, event: &ClaimedEvent, result: &'static str) -> Result<(), Error> {
+        if self.inner.store.finish_event(event).await? {
+            self.inner.metrics.slack_events(result, 1);
+        }
+        Ok(())
+    }
+
+    async fn park(&self, event: &ClaimedEvent, reason: &'static str) -> Result<(), Error> {
+        if self.inner.store.park_event(event, reason).await? {
+            self.inner.metrics.slack_events("parked", 1);
+            tracing::error!(
+                workspace = %event.installation, event = event.kind, id = event.event_id, reason,
+                "an event of Slack's cannot be applied and was set aside"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whom an event is about, that member's `updated`, and the object. `None`: not a member.
+fn read(body: &[u8]) -> Option<(String, i64, MemberJson)> {
+    let json: MemberJson = serde_json::from_slice(body).ok()?;
+    let member = Member::from_slice(body).ok()?;
+    Some((member.id().to_owned(), member.updated, json))
+}

@@ -1,0 +1,131 @@
+//! What is learnt about single members (an event, a look-up) becomes a change for all replicas, where
+//! it is news.
+//!
+//! News is what a snapshot keeps under the mapping of any tenant that uses the workspace: name, kind,
+//! zone, language, and the values of the Slack attribute. The rest (a status, a picture) is dropped: no
+//! row, no reload. While a crawl is under way nothing is dropped, because its pages may be older.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::load::Loaded;
+use super::{Directory, Error, Key};
+use crate::domain::ids::InstallationId;
+use crate::domain::mapping::Mapping;
+use crate::domain::member::Member;
+use crate::domain::snapshot::News;
+use crate::slack::MemberJson;
+use crate::store::{Basis, MemberChange, Merged, Settlement};
+
+/// How often to look again because the list changed while news was weighed.
+const ATTEMPTS: usize = 8;
+
+/// What became of member objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Outcome {
+    /// Became changes.
+    pub(super) changed: usize,
+    /// Said nothing new, or were older than what is known.
+    pub(super) dropped: usize,
+}
+
+impl Directory {
+    /// Merges what a look-up told about members. This replica serves it when it returns, others once
+    /// they notice.
+    pub async fn learn(&self, id: InstallationId, members: &[MemberJson]) -> Result<(), Error> {
+        self.merge(id, members, None).await.map(drop)
+    }
+
+    /// Merges, and settles the events that told. `None`: the events are no longer the caller's.
+    pub(super) async fn merge(
+        &self,
+        id: InstallationId,
+        members: &[MemberJson],
+        settlement: Option<&Settlement>,
+    ) -> Result<Option<Outcome>, Error> {
+        let mappings = self.mappings_in(id).await?;
+        for _ in 0..ATTEMPTS {
+            let state = self.inner.store.directory(id).await?;
+            let basis = Basis::of(state.as_ref());
+            let mut lists = Vec::with_capacity(mappings.len());
+            for mapping in &mappings {
+                lists.push((mapping.as_ref(), self.current(id, mapping).await?));
+            }
+            let news = members.iter().filter(|member| is_news(&lists, basis, member));
+            let changes: Vec<MemberChange> = news.filter_map(change).collect();
+            if changes.is_empty() && settlement.is_none() {
+                return Ok(Some(Outcome { changed: 0, dropped: members.len() }));
+            }
+            let store = &self.inner.store;
+            match store.merge_members(id, basis, &changes, settlement).await? {
+                Merged::Moved => {}
+                Merged::Fenced => return Ok(None),
+                Merged::Done { changes } => {
+                    if changes > 0 {
+                        self.announce(id).await;
+                        for mapping in &mappings {
+                            self.renew(id, mapping).await?;
+                        }
+                    }
+                    let dropped = members.len() - changes;
+                    return Ok(Some(Outcome { changed: changes, dropped }));
+                }
+            }
+        }
+        Err(Error::Moving)
+    }
+
+    /// Brings what is in memory up to date. A list that nobody looked at is left where it is.
+    async fn renew(&self, id: InstallationId, mapping: &Mapping) -> Result<(), Error> {
+        let key: Key = (id, mapping.slack.source().into());
+        if self.inner.snapshots.contains_key(&key) {
+            self.current(id, mapping).await?;
+        }
+        Ok(())
+    }
+
+    /// The mappings of all tenants that use a workspace, each Slack attribute once.
+    async fn mappings_in(&self, id: InstallationId) -> Result<Vec<Arc<Mapping>>, Error> {
+        let mut mappings = HashMap::new();
+        for settings in self.inner.store.settings_in(id).await? {
+            match self.mapping(&settings).await {
+                Ok(mapping) => {
+                    mappings.insert(mapping.slack.source().to_owned(), mapping);
+                }
+                // One tenant's broken mapping is told where that tenant asks.
+                Err(Error::Mapping(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(mappings.into_values().collect())
+    }
+}
+
+/// Whether any tenant's list lacks what the object says. Nobody's list lacks anything: a workspace
+/// that no tenant uses is read when one connects.
+fn is_news(lists: &[(&Mapping, Arc<Loaded>)], basis: Basis, member: &MemberJson) -> bool {
+    let json = member.get().as_bytes();
+    let mut news = false;
+    for (mapping, loaded) in lists {
+        let told = match &loaded.snapshot {
+            Some(snapshot) => snapshot.news(mapping, json),
+            None => Member::from_slice(json).map(|_| News::Changed),
+        };
+        match told {
+            Ok(News::Older) | Err(_) => return false,
+            Ok(News::Changed) => news = true,
+            Ok(News::Same) => news |= basis.crawling,
+        }
+    }
+    news
+}
+
+/// `None`: not a member.
+fn change(json: &MemberJson) -> Option<MemberChange> {
+    let member = Member::from_slice(json.get().as_bytes()).ok()?;
+    Some(MemberChange {
+        slack_user_id: member.id().to_owned(),
+        updated: member.updated,
+        body: json.get().as_bytes().to_vec(),
+    })
+}

@@ -1,0 +1,243 @@
+//! Members that changed since the packed list was built, on top of it. Immutable like the list: a
+//! change makes a new overlay, which shares the members that did not change with the one before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::super::ids::SlackUserId;
+use super::super::key::KeyHash;
+use super::super::limits::SHORT_TEXT_BYTES;
+use super::super::mapping::Mapping;
+use super::super::member::{BadMember, Member, MemberKind};
+use super::evaluate::{Evaluator, shown_name};
+use super::packed::{Packed, seconds, supersedes};
+use super::{Counts, MemberView, News, Snapshot};
+
+/// What is kept of one changed member.
+pub(super) struct Changed {
+    id: Box<str>,
+    display_name: Box<str>,
+    time_zone: Option<Box<str>>,
+    locale: Option<Box<str>>,
+    updated: u32,
+    kind: MemberKind,
+    /// The expression could not be evaluated.
+    failed: bool,
+    /// Sorted, each once.
+    keys: Box<[KeyHash]>,
+}
+
+/// One value of one changed member.
+pub(super) struct Keyed {
+    key: KeyHash,
+    member: Arc<Changed>,
+}
+
+/// See the module.
+pub(super) struct Overlay {
+    members: HashMap<Box<str>, Arc<Changed>>,
+    /// Sorted by key.
+    by_key: Box<[Keyed]>,
+    /// A bit for each record of the packed list that a changed member stands in for.
+    replaced: Box<[u64]>,
+    counts: Counts,
+}
+
+impl Snapshot {
+    /// This snapshot with changed members on top, and how many of them could not be read. A member
+    /// that is older than what is known changes nothing. The same as building anew with these pushed
+    /// last. `mapping` must be the one that the snapshot was built with.
+    #[must_use]
+    pub fn with_changes<'a>(
+        &self,
+        mapping: &Mapping,
+        changes: impl IntoIterator<Item = &'a [u8]>,
+    ) -> (Self, usize) {
+        let evaluator = Evaluator::new(mapping);
+        let mut members = self.overlay.as_ref().map_or_else(HashMap::new, |o| o.members.clone());
+        let mut bad = 0;
+        for json in changes {
+            let Ok(changed) = Changed::read(&evaluator, json) else {
+                bad += 1;
+                continue;
+            };
+            let known = members.get(&changed.id).map(|known| known.updated).or_else(|| {
+                let position = self.packed.position(&changed.id)?;
+                Some(self.packed.record(position).updated)
+            });
+            if known.is_none_or(|known| supersedes(changed.updated, known)) {
+                members.insert(changed.id.clone(), Arc::new(changed));
+            }
+        }
+        let overlay = (!members.is_empty()).then(|| Overlay::of(&self.packed, members));
+        (Self { packed: Arc::clone(&self.packed), overlay }, bad)
+    }
+
+    /// What a member object says that is not known here. A language is no news where the object
+    /// names none: events may leave it out.
+    pub fn news(&self, mapping: &Mapping, json: &[u8]) -> Result<News, BadMember> {
+        let told = Changed::read(&Evaluator::new(mapping), json)?;
+        let Ok(id) = SlackUserId::parse(&*told.id) else { return Err(BadMember::Id) };
+        let Some(known) = self.member(&id) else { return Ok(News::Changed) };
+        if !supersedes(told.updated, seconds(known.updated)) {
+            return Ok(News::Older);
+        }
+        let same = told.kind == known.kind
+            && *told.display_name == *known.display_name
+            && told.time_zone.as_deref() == known.time_zone
+            && (told.locale.is_none() || told.locale.as_deref() == known.locale)
+            && self.has_values(&told);
+        Ok(if same { News::Same } else { News::Changed })
+    }
+
+    fn has_values(&self, told: &Changed) -> bool {
+        if let Some(known) = self.overlay.as_ref().and_then(|o| o.members.get(&told.id)) {
+            return known.keys == told.keys && known.failed == told.failed;
+        }
+        self.packed.position(&told.id).is_some_and(|position| {
+            let failed = self.packed.record(position).failed();
+            failed == told.failed && (failed || self.packed.has_values(position, &told.keys))
+        })
+    }
+}
+
+impl Overlay {
+    fn of(packed: &Packed, members: HashMap<Box<str>, Arc<Changed>>) -> Self {
+        let mut by_key: Vec<Keyed> = members
+            .values()
+            .flat_map(|member| {
+                member.keys.iter().map(|key| Keyed { key: *key, member: Arc::clone(member) })
+            })
+            .collect();
+        by_key.sort_unstable_by_key(|keyed| keyed.key);
+        let mut replaced = vec![0; packed.records.len().div_ceil(64)];
+        for position in members.keys().filter_map(|id| packed.position(id)) {
+            replaced[position as usize / 64] |= 1 << (position % 64);
+        }
+        let mut overlay = Self {
+            members,
+            by_key: by_key.into_boxed_slice(),
+            replaced: replaced.into_boxed_slice(),
+            counts: packed.counts,
+        };
+        overlay.counts = overlay.count(packed);
+        overlay
+    }
+
+    /// From the counts of the packed list to those of both together.
+    fn count(&self, packed: &Packed) -> Counts {
+        let mut counts = packed.counts;
+        let replaced = (0..).zip(&packed.records).filter(|(at, _)| self.replaces(*at));
+        for (_, record) in replaced {
+            counts.remove(record.kind, record.has_value(), record.failed());
+        }
+        for member in self.members.values() {
+            counts.add(member.kind, !member.keys.is_empty(), member.failed);
+        }
+        // Values whose holders may have changed: what those had that were replaced, and what the
+        // changed have.
+        let gone = packed.matchable.slots.iter().filter(|slot| self.replaces(slot.record));
+        let came = self.by_key.iter().filter(|keyed| keyed.is_matchable());
+        let mut keys: Vec<KeyHash> =
+            gone.map(|slot| slot.hash).chain(came.map(|keyed| keyed.key)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let slots = packed.matchable.find(key);
+            let before = slots.len();
+            let after = slots.iter().filter(|slot| !self.replaces(slot.record)).count()
+                + self.find(key).iter().filter(|keyed| keyed.is_matchable()).count();
+            counts.duplicate_keys -= usize::from(before > 1);
+            counts.duplicate_keys += usize::from(after > 1);
+        }
+        counts
+    }
+
+    pub(super) fn replaces(&self, record: u32) -> bool {
+        let word = self.replaced.get(record as usize / 64).copied().unwrap_or(0);
+        word >> (record % 64) & 1 == 1
+    }
+
+    pub(super) fn find(&self, key: KeyHash) -> &[Keyed] {
+        let start = self.by_key.partition_point(|keyed| keyed.key < key);
+        let length = self.by_key[start..].partition_point(|keyed| keyed.key == key);
+        &self.by_key[start..start + length]
+    }
+
+    pub(super) fn member(&self, id: &str) -> Option<MemberView<'_>> {
+        self.members.get(id).map(|member| member.view())
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
+        self.members.values().map(|member| member.view())
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        let member = |member: &Arc<Changed>| {
+            size_of::<Changed>() + 2 * member.id.len() + member.display_name.len()
+                + member.time_zone.as_ref().map_or(0, |zone| zone.len())
+                + member.locale.as_ref().map_or(0, |locale| locale.len())
+                + size_of_val(&*member.keys)
+                // Its entry in the map.
+                + 2 * size_of::<(Box<str>, Arc<Changed>)>()
+        };
+        self.members.values().map(member).sum::<usize>()
+            + size_of_val(&*self.by_key)
+            + size_of_val(&*self.replaced)
+    }
+}
+
+impl Keyed {
+    pub(super) fn kind(&self) -> MemberKind {
+        self.member.kind
+    }
+
+    pub(super) fn is_matchable(&self) -> bool {
+        self.member.kind == MemberKind::Matchable
+    }
+
+    pub(super) fn view(&self) -> MemberView<'_> {
+        self.member.view()
+    }
+}
+
+impl Changed {
+    fn read(evaluator: &Evaluator, json: &[u8]) -> Result<Self, BadMember> {
+        let member = Member::from_slice(json)?;
+        let mut keys = Vec::new();
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let failed = evaluator.evaluate(&member, &mut reader, &mut keys);
+        let short = |text: Option<&str>| {
+            text.filter(|text| text.len() <= SHORT_TEXT_BYTES).map(Box::<str>::from)
+        };
+        Ok(Self {
+            id: member.id().into(),
+            display_name: shown_name(&member).into(),
+            time_zone: short(member.time_zone.as_deref()),
+            locale: short(member.locale.as_deref()),
+            updated: seconds(member.updated),
+            kind: member.kind,
+            failed,
+            keys: keys.into_boxed_slice(),
+        })
+    }
+
+    fn view(&self) -> MemberView<'_> {
+        MemberView {
+            id: &self.id,
+            display_name: &self.display_name,
+            kind: self.kind,
+            time_zone: self.time_zone.as_deref(),
+            locale: self.locale.as_deref(),
+            updated: i64::from(self.updated),
+        }
+    }
+}

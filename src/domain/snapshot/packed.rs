@@ -1,0 +1,169 @@
+//! The packed list: what one reading of the workspace said, in as few bytes as possible. It never
+//! changes; what is learnt later lies on top ([`super::overlay`]).
+
+use std::hash::{DefaultHasher, Hasher};
+
+use super::super::key::KeyHash;
+use super::super::member::MemberKind;
+use super::buckets::Buckets;
+use super::{Counts, MemberView, names};
+
+/// Immutable.
+pub(super) struct Packed {
+    pub(super) generation: u64,
+    pub(super) fields_complete: bool,
+    pub(super) counts: Counts,
+    /// Ids and names, in the order of the records.
+    pub(super) texts: Box<str>,
+    pub(super) records: Box<[Record]>,
+    pub(super) by_id: Buckets,
+    pub(super) matchable: Index,
+    pub(super) excluded: Index,
+    pub(super) zones: Box<[Box<str>]>,
+    pub(super) locales: Box<[Box<str>]>,
+}
+
+impl Packed {
+    /// Where the member with this id is.
+    pub(super) fn position(&self, id: &str) -> Option<u32> {
+        let range = self.by_id.range(id_hash(id));
+        let at = range.clone().zip(&self.records[range]);
+        let found = at.into_iter().find(|(_, record)| record.texts(&self.texts).0 == id);
+        found.and_then(|(position, _)| u32::try_from(position).ok())
+    }
+
+    pub(super) fn record(&self, position: u32) -> &Record {
+        &self.records[position as usize]
+    }
+
+    /// The index that members of this kind are in.
+    pub(super) fn index(&self, kind: MemberKind) -> &Index {
+        if kind == MemberKind::Matchable { &self.matchable } else { &self.excluded }
+    }
+
+    /// Whether exactly these values were found for a record; `keys` holds each once.
+    pub(super) fn has_values(&self, position: u32, keys: &[KeyHash]) -> bool {
+        let record = self.record(position);
+        let index = self.index(record.kind);
+        let has = |key: &KeyHash| index.find(*key).iter().any(|slot| slot.record == position);
+        record.values == values(keys.len(), false) && record.values < MANY && keys.iter().all(has)
+    }
+
+    pub(super) fn view(&self, record: &Record) -> MemberView<'_> {
+        let (id, display_name) = record.texts(&self.texts);
+        MemberView {
+            id,
+            display_name,
+            kind: record.kind,
+            time_zone: names::text(&self.zones, record.zone),
+            locale: names::text(&self.locales, u16::from(record.locale)),
+            updated: i64::from(record.updated),
+        }
+    }
+
+    /// Resident bytes, without the allocator's own.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.texts.len()
+            + size_of_val(&*self.records)
+            + self.by_id.bytes()
+            + self.matchable.bytes()
+            + self.excluded.bytes()
+            + names::bytes(&self.zones)
+            + names::bytes(&self.locales)
+    }
+}
+
+/// [`Record::values`]: too many to count.
+const MANY: u8 = u8::MAX - 1;
+/// [`Record::values`]: the expression could not be evaluated.
+const FAILED: u8 = u8::MAX;
+
+/// [`Record::values`] of a member with that many different values.
+pub(super) fn values(count: usize, failed: bool) -> u8 {
+    if failed { FAILED } else { u8::try_from(count).map_or(MANY, |count| count.min(MANY)) }
+}
+
+/// Unix seconds as they are kept; 0: not known.
+pub(super) fn seconds(updated: i64) -> u32 {
+    u32::try_from(updated.max(0)).unwrap_or(u32::MAX)
+}
+
+/// Whether what Slack said at `later` takes the place of what it said at `earlier`, in Unix seconds.
+/// Where either does not say, the one that came later counts; so it does where both say the same.
+pub(super) fn supersedes(later: u32, earlier: u32) -> bool {
+    later == 0 || earlier == 0 || later >= earlier
+}
+
+/// One member: sixteen bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Record {
+    /// Where its id begins; the name follows.
+    pub(super) start: u32,
+    /// Unix seconds of the last change; 0 where Slack does not say.
+    pub(super) updated: u32,
+    pub(super) name_bytes: u16,
+    pub(super) zone: u16,
+    pub(super) locale: u8,
+    pub(super) id_bytes: u8,
+    /// How many different values the expression yielded ([`values`]).
+    pub(super) values: u8,
+    pub(super) kind: MemberKind,
+}
+
+impl Record {
+    pub(super) fn failed(&self) -> bool {
+        self.values == FAILED
+    }
+
+    pub(super) fn has_value(&self) -> bool {
+        !self.failed() && self.values > 0
+    }
+
+    pub(super) fn texts<'a>(&self, texts: &'a str) -> (&'a str, &'a str) {
+        let start = self.start as usize;
+        let middle = start + usize::from(self.id_bytes);
+        (&texts[start..middle], &texts[middle..middle + usize::from(self.name_bytes)])
+    }
+}
+
+/// One value of one member: twenty bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot {
+    pub(super) hash: KeyHash,
+    /// Position of the record.
+    pub(super) record: u32,
+}
+
+/// Slots sorted by hash.
+pub(super) struct Index {
+    pub(super) slots: Box<[Slot]>,
+    buckets: Buckets,
+}
+
+impl Index {
+    pub(super) fn of(mut slots: Vec<Slot>) -> Self {
+        slots.sort_unstable();
+        slots.dedup();
+        let buckets = Buckets::of(slots.iter().map(|slot| slot.hash.leading()));
+        Self { slots: slots.into_boxed_slice(), buckets }
+    }
+
+    pub(super) fn find(&self, hash: KeyHash) -> &[Slot] {
+        let bucket = &self.slots[self.buckets.range(hash.leading())];
+        let start = bucket.partition_point(|slot| slot.hash < hash);
+        let length = bucket[start..].partition_point(|slot| slot.hash == hash);
+        &bucket[start..start + length]
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.slots) + self.buckets.bytes()
+    }
+}
+
+/// Spreads ids over buckets. Ids are compared in full, so this need not be strong.
+pub(super) fn id_hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(id.as_bytes());
+    hasher.finish()
+}

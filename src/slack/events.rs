@@ -1,0 +1,276 @@
+//! Events that Slack sends to the app: the envelope, and what Herald uses of it (slack-platform.md
+//! section 9).
+//!
+//! Bytes are parsed here only after [`super::signature`] found them to be Slack's. What Herald does
+//! not use is [`Incoming::Unused`], never an error: Slack adds to its events.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::wire::MemberJson;
+use crate::domain::time::Timestamp;
+
+/// The largest body taken. Slack documents none; a member object has a few kilobytes.
+pub const BODY_BYTES: usize = 256 * 1024;
+/// The longest id taken; Slack's have some twenty characters.
+const ID_BYTES: usize = 64;
+
+/// What Herald's manifest subscribes to.
+pub const SUBSCRIBED: &[&str] =
+    &["app_uninstalled", "team_join", "tokens_revoked", "user_change", "user_profile_changed"];
+
+/// A request of Slack's, understood.
+#[derive(Debug, Clone)]
+pub enum Incoming {
+    /// Slack asks whether somebody is here; answer with the challenge.
+    Verification { challenge: String },
+    /// Something happened.
+    Event(Event),
+    /// Nothing that Herald uses.
+    Unused,
+}
+
+/// Something that happened in a workspace.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The same in each repeat.
+    pub id: String,
+    pub app_id: String,
+    /// Empty where Slack names none.
+    pub team_id: String,
+    /// Empty outside of Enterprise organisations.
+    pub enterprise_id: String,
+    pub happened_at: Timestamp,
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum What {
+    /// A member is new or changed; `kind` is Slack's name of the event.
+    Member { kind: &'static str, member: MemberJson },
+    /// The app was removed.
+    Uninstalled,
+    /// The bot's token was revoked. (That of a person alone is no concern of ours.)
+    TokenRevoked,
+    /// Slack held events back for a minute, because there were too many.
+    RateLimited,
+}
+
+impl What {
+    /// Slack's name of the event.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Member { kind, .. } => kind,
+            Self::Uninstalled => "app_uninstalled",
+            Self::TokenRevoked => "tokens_revoked",
+            Self::RateLimited => "app_rate_limited",
+        }
+    }
+}
+
+/// The body is not what Slack documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not an event as Slack documents it")]
+pub struct Unreadable;
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    challenge: Option<String>,
+    api_app_id: Option<String>,
+    team_id: Option<String>,
+    enterprise_id: Option<String>,
+    event_id: Option<String>,
+    event_time: Option<i64>,
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    /// Of `app_rate_limited`, which is flat.
+    minute_rate_limited: Option<i64>,
+}
+
+#[derive(Deserialize)]
+struct Inner {
+    #[serde(rename = "type")]
+    kind: String,
+    user: Option<Box<RawValue>>,
+    tokens: Option<Tokens>,
+    event_ts: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default)]
+    bot: Vec<String>,
+}
+
+/// Reads a body.
+pub fn parse(body: &[u8]) -> Result<Incoming, Unreadable> {
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|_| Unreadable)?;
+    match envelope.kind.as_str() {
+        "url_verification" => {
+            let challenge = envelope.challenge.ok_or(Unreadable)?;
+            Ok(Incoming::Verification { challenge })
+        }
+        "app_rate_limited" => {
+            let minute = envelope.minute_rate_limited.ok_or(Unreadable)?;
+            // It has no id of its own.
+            let id = format!("app_rate_limited:{minute}");
+            event(&envelope, id, seconds(minute), What::RateLimited)
+        }
+        "event_callback" => {
+            let inner = envelope.event.ok_or(Unreadable)?;
+            let inner: Inner = serde_json::from_str(inner.get()).map_err(|_| Unreadable)?;
+            let happened_at = inner.event_ts.as_deref().and_then(micros);
+            let at = happened_at.unwrap_or_else(|| seconds(envelope.event_time.unwrap_or(0)));
+            let Some(what) = what(inner)? else { return Ok(Incoming::Unused) };
+            let id = envelope.event_id.clone().ok_or(Unreadable)?;
+            event(&envelope, id, at, what)
+        }
+        _ => Ok(Incoming::Unused),
+    }
+}
+
+fn what(inner: Inner) -> Result<Option<What>, Unreadable> {
+    let kind = match inner.kind.as_str() {
+        "user_change" => "user_change",
+        "user_profile_changed" => "user_profile_changed",
+        "team_join" => "team_join",
+        "app_uninstalled" => return Ok(Some(What::Uninstalled)),
+        "tokens_revoked" => {
+            let revoked = inner.tokens.is_some_and(|tokens| !tokens.bot.is_empty());
+            return Ok(revoked.then_some(What::TokenRevoked));
+        }
+        _ => return Ok(None),
+    };
+    let member = MemberJson::from_raw(inner.user.ok_or(Unreadable)?);
+    Ok(Some(What::Member { kind, member }))
+}
+
+fn event(
+    envelope: &Envelope<'_>,
+    id: String,
+    happened_at: Timestamp,
+    what: What,
+) -> Result<Incoming, Unreadable> {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let app_id = text(&envelope.api_app_id);
+    let (team_id, enterprise_id) = (text(&envelope.team_id), text(&envelope.enterprise_id));
+    let long = |id: &String| id.len() > ID_BYTES;
+    if id.is_empty()
+        || app_id.is_empty()
+        || [&id, &app_id, &team_id, &enterprise_id].into_iter().any(long)
+    {
+        return Err(Unreadable);
+    }
+    Ok(Incoming::Event(Event { id, app_id, team_id, enterprise_id, happened_at, what }))
+}
+
+fn seconds(seconds: i64) -> Timestamp {
+    Timestamp(seconds.saturating_mul(1_000_000))
+}
+
+/// `1360782804.083113`.
+fn micros(ts: &str) -> Option<Timestamp> {
+    let (whole, part) = ts.split_once('.').unwrap_or((ts, ""));
+    let part: String = part.chars().chain("000000".chars()).take(6).collect();
+    let (whole, part): (i64, i64) = (whole.parse().ok()?, part.parse().ok()?);
+    Some(Timestamp(whole.checked_mul(1_000_000)?.checked_add(part)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn callback(inner: Value) -> Value {
+        json!({"token": "t", "team_id": "T1", "enterprise_id": null, "api_app_id": "A1",
+            "type": "event_callback", "event_id": "Ev1", "event_time": 1_360_782_804,
+            "event": inner, "authorizations": []})
+    }
+
+    fn read(body: &Value) -> Result<Incoming, Unreadable> {
+        parse(body.to_string().as_bytes())
+    }
+
+    fn event_of(body: &Value) -> Event {
+        match read(body).unwrap() {
+            Incoming::Event(event) => event,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_member_comes_through_as_slack_wrote_it() {
+        for kind in ["user_change", "user_profile_changed", "team_join"] {
+            let user = json!({"id": "U1", "odd": [1, {"a": null}]});
+            let inner = json!({"type": kind, "user": user, "event_ts": "1360782804.083113"});
+            let event = event_of(&callback(inner));
+            assert_eq!((&*event.id, &*event.app_id, &*event.team_id), ("Ev1", "A1", "T1"));
+            assert_eq!(event.happened_at, Timestamp(1_360_782_804_083_113));
+            let What::Member { kind: told, member } = event.what else { panic!() };
+            assert_eq!(told, kind);
+            assert_eq!(serde_json::from_str::<Value>(member.get()).unwrap(), user);
+            assert!(SUBSCRIBED.contains(&kind));
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_installation() {
+        let gone = event_of(&callback(json!({"type": "app_uninstalled"})));
+        assert!(matches!(gone.what, What::Uninstalled));
+        assert_eq!(gone.happened_at, Timestamp(1_360_782_804_000_000));
+        let tokens = |tokens: Value| callback(json!({"type": "tokens_revoked", "tokens": tokens}));
+        let bot = event_of(&tokens(json!({"oauth": [], "bot": ["U1"]})));
+        assert!(matches!(bot.what, What::TokenRevoked));
+        let person = read(&tokens(json!({"oauth": ["U1"], "bot": []})));
+        assert!(matches!(person, Ok(Incoming::Unused)));
+    }
+
+    #[test]
+    fn what_is_flat() {
+        let hello = json!({"token": "t", "type": "url_verification", "challenge": "c"});
+        assert!(
+            matches!(read(&hello), Ok(Incoming::Verification { challenge }) if challenge == "c")
+        );
+        let limited = json!({"token": "t", "type": "app_rate_limited", "team_id": "T1",
+            "minute_rate_limited": 1_518_467_820, "api_app_id": "A1"});
+        let event = event_of(&limited);
+        assert!(matches!(event.what, What::RateLimited));
+        assert_eq!(event.id, "app_rate_limited:1518467820");
+    }
+
+    #[test]
+    fn what_is_not_used_is_no_error_and_what_is_broken_is() {
+        for unused in
+            [callback(json!({"type": "message", "user": "U1"})), json!({"type": "something_new"})]
+        {
+            let unused = read(&unused);
+            assert!(matches!(unused, Ok(Incoming::Unused)), "{unused:?}");
+        }
+        let mut nameless = callback(json!({"type": "app_uninstalled"}));
+        nameless["event_id"] = json!("x".repeat(65));
+        let cases = [
+            nameless,
+            callback(json!({"type": "user_change"})),
+            callback(json!("text")),
+            json!({"type": "event_callback"}),
+            json!({"type": "url_verification"}),
+            json!([]),
+        ];
+        for broken in cases {
+            assert!(read(&broken).is_err(), "{broken}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+        }
+    }
+}

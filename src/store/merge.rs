@@ -1,0 +1,218 @@
+//! What was learnt about single members, put after the pages of the generation for all replicas.
+//!
+//! Whether something is news is decided in memory, against a member list. The decision counts only if
+//! that list is still the newest when it is written: the directory's row is locked and compared, so
+//! of two replicas that learn about one member at the same time the second looks again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::directory::CHANGE_TABLE;
+use super::events::{EventDone, settle_in};
+use super::seal::{Place, Scope};
+use super::sql::{self, params};
+use super::transaction::{Tx, scoped};
+use super::{DirectoryState, Error, Store};
+use crate::domain::ids::{InstallationId, LeaseToken};
+use crate::domain::time::micros;
+
+/// What a decision rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Basis {
+    pub generation: i64,
+    pub change_sequence: i64,
+    /// Whether a crawl is under way: its pages may be older than what is known.
+    pub crawling: bool,
+}
+
+impl Basis {
+    /// `None`: nothing was ever read or learnt.
+    #[must_use]
+    pub fn of(state: Option<&DirectoryState>) -> Self {
+        Self {
+            generation: state.map_or(0, |state| state.generation),
+            change_sequence: state.map_or(0, |state| state.change_sequence),
+            crawling: state.is_some_and(|state| state.crawl.is_some()),
+        }
+    }
+}
+
+/// A member object to keep.
+#[derive(Debug, Clone)]
+pub struct MemberChange {
+    pub slack_user_id: String,
+    /// Unix seconds; 0 where Slack does not say.
+    pub updated: i64,
+    /// Stored sealed.
+    pub body: Vec<u8>,
+}
+
+/// Claimed events that are done with the same commit.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub token: LeaseToken,
+    pub events: Vec<EventDone>,
+    /// The next full reading is put off until this long after now …
+    pub put_off: Duration,
+    /// … but no longer than this after the last.
+    pub at_most: Duration,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merged {
+    /// Written, with that many changes; the others were older than events that were applied before.
+    Done { changes: usize },
+    /// The member list is another by now: look again.
+    Moved,
+    /// The events are no longer the caller's; nothing was written.
+    Fenced,
+}
+
+/// How exactly the time of the last event is kept: a chatty workspace must not write it each time.
+const HEARD_PART: u32 = 60;
+
+impl Store {
+    /// Appends changes and settles the events that brought them, in one transaction.
+    pub async fn merge_members(
+        &self,
+        installation: InstallationId,
+        basis: Basis,
+        changes: &[MemberChange],
+        settlement: Option<&Settlement>,
+    ) -> Result<Merged, Error> {
+        self.ensure_directory(installation).await?;
+        let keys = self.keys(&Scope::Installation(installation)).await?;
+        let id = &installation.to_string();
+        let keys = &keys;
+        let merged = self
+            .transaction(|tx| {
+                scoped(async move {
+                    if !still(tx, id, basis).await? {
+                        return Ok(Merged::Moved);
+                    }
+                    let newest = newest_applied(tx, id, changes).await?;
+                    let mut sequence = basis.change_sequence;
+                    for change in changes {
+                        let newest = newest.get(&change.slack_user_id).copied().unwrap_or(0);
+                        if change.updated > 0 && newest > change.updated {
+                            continue;
+                        }
+                        sequence += 1;
+                        let key = sequence.to_string();
+                        let place = Place { table: CHANGE_TABLE, row: &key, column: "body" };
+                        let sealed = keys.seal(&place, &change.body)?;
+                        append(tx, id, &change.slack_user_id, sequence, sealed).await?;
+                    }
+                    if sequence > basis.change_sequence {
+                        advance(tx, id, sequence).await?;
+                    }
+                    if let Some(settlement) = settlement {
+                        for done in &settlement.events {
+                            if !settle_in(tx, installation, settlement.token, done).await? {
+                                // Rolls everything back.
+                                return Err(Error::Conflict(FENCED.into()));
+                            }
+                        }
+                        heard(tx, id, settlement).await?;
+                    }
+                    let appended = sequence - basis.change_sequence;
+                    Ok(Merged::Done { changes: usize::try_from(appended).unwrap_or(0) })
+                })
+            })
+            .await;
+        if let Ok(Merged::Done { changes: 1.. }) = &merged {
+            self.hint(installation);
+        }
+        match merged {
+            Err(Error::Conflict(reason)) if reason == FENCED => Ok(Merged::Fenced),
+            merged => merged,
+        }
+    }
+
+    /// Slack held events back: what they would have told is read with the next full reading, which is
+    /// due after `within` and is not put off until then.
+    pub async fn events_were_lost(
+        &self,
+        installation: InstallationId,
+        within: Duration,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE directory SET events_lost_at = {now},
+            next_refresh_at = {least}(next_refresh_at, {now} + $2) WHERE installation = $1";
+        let values = params![installation.to_string(), micros(within)];
+        sql::execute(self.writer(), SQL, values).await?;
+        Ok(())
+    }
+}
+
+const FENCED: &str = "the lease of an event";
+
+/// Locks the directory; whether it is as it was.
+async fn still(tx: &Tx, id: &str, basis: Basis) -> Result<bool, Error> {
+    const SQL: &str = "SELECT generation, change_sequence, crawl_started_at FROM directory
+        WHERE installation = $1 {for_update}";
+    let row = sql::one(tx, SQL, params![id]).await?;
+    let row = row.ok_or_else(|| Error::NotFound("directory".into()))?;
+    let now = Basis {
+        generation: row.get(0)?,
+        change_sequence: row.get(1)?,
+        crawling: row.get::<Option<i64>>(2)?.is_some(),
+    };
+    Ok(now == basis)
+}
+
+/// The newest `updated` of these members among events that were applied.
+async fn newest_applied(
+    tx: &Tx,
+    id: &str,
+    changes: &[MemberChange],
+) -> Result<HashMap<String, i64>, Error> {
+    if changes.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let text = format!(
+        "SELECT slack_user_id, MAX(updated) FROM seen_events WHERE installation = $1 \
+         AND state = 'done' AND slack_user_id IN ({}) GROUP BY slack_user_id",
+        sql::placeholders(2, changes.len())
+    );
+    let mut values = params![id];
+    values.extend(changes.iter().map(|change| change.slack_user_id.as_str().into()));
+    let rows = sql::all(tx, &text, values).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// One row for each member: the one before said less.
+async fn append(
+    tx: &Tx,
+    id: &str,
+    member: &str,
+    sequence: i64,
+    sealed: Vec<u8>,
+) -> Result<(), Error> {
+    const DROP: &str = "DELETE FROM directory_changes
+        WHERE installation = $1 AND slack_user_id = $2";
+    const INSERT: &str = "INSERT INTO directory_changes
+        (installation, sequence, body, at, slack_user_id) VALUES ($1, $2, $3, {now}, $4)";
+    sql::execute(tx, DROP, params![id, member]).await?;
+    sql::execute(tx, INSERT, params![id, sequence, sealed, member]).await?;
+    Ok(())
+}
+
+async fn advance(tx: &Tx, id: &str, sequence: i64) -> Result<(), Error> {
+    const SQL: &str = "UPDATE directory SET change_sequence = $2 WHERE installation = $1";
+    sql::execute(tx, SQL, params![id, sequence]).await.map(drop)
+}
+
+/// Events arrive, so a full reading can wait: not one that was asked for, nor a crawl that is under
+/// way or failed, nor where events were lost since the last.
+async fn heard(tx: &Tx, id: &str, settlement: &Settlement) -> Result<(), Error> {
+    const SQL: &str = "UPDATE directory SET event_heard_at = {now},
+            next_refresh_at = CASE WHEN next_refresh_at > {now} AND crawl_started_at IS NULL
+                    AND last_error IS NULL AND COALESCE(events_lost_at, 0) < refreshed_at
+                THEN {greatest}(next_refresh_at, {least}({now} + $2, refreshed_at + $3))
+                ELSE next_refresh_at END
+        WHERE installation = $1 AND COALESCE(event_heard_at, 0) <= {now} - $4";
+    let touch = micros(settlement.put_off / HEARD_PART);
+    let values = params![id, micros(settlement.put_off), micros(settlement.at_most), touch];
+    sql::execute(tx, SQL, values).await.map(drop)
+}

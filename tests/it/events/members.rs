@@ -1,0 +1,220 @@
+//! Members that come, change and go.
+
+use herald::rpc::pb::{DeliveryState, VerdictKind};
+use serde_json::json;
+
+use super::{about, applied, listen, member_at, metric, progress, tell};
+use crate::support::client::{notify, person};
+use crate::support::world::{Plan, SCALE, TENANT, for_each_database, until};
+
+const LOADS: &str = "herald_directory_loads_total";
+
+#[tokio::test]
+async fn who_joined_is_reached_without_a_question_to_slack() {
+    for_each_database(async |world| {
+        listen(world);
+        progress(world).await;
+        let profile = json!({ "display_name": "newcomer", "email": "new@demo.example" });
+        world.sandbox.add_member(json!({ "id": "UNEW", "name": "new", "profile": profile }));
+        applied(world, 1).await;
+        world.client.upsert(TENANT, vec![person("new", "new@demo.example")]).await;
+        let asked = world.sandbox.log().len();
+        let answer = world.client.notify(notify("1", "case.started", &["new"])).await.unwrap();
+        assert_eq!(answer.verdicts[0].member.as_ref().unwrap().slack_user_id, "UNEW");
+        world.settled().await;
+        let calls = world.sandbox.log().split_off(asked);
+        let methods: Vec<_> = calls.iter().map(|call| call.method.as_str()).collect();
+        assert_eq!(methods, ["chat.postMessage"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_what_is_told_the_newest_counts_in_whatever_order_it_comes() {
+    for_each_database(async |world| {
+        let name = async || member_at(world, 0, "unew@demo.example").await.unwrap().1;
+        tell(world, "Ev1", about("UNEW", 20, "newest")).await;
+        applied(world, 1).await;
+        assert_eq!(name().await, "newest");
+        let before = progress(world).await;
+        tell(world, "Ev2", about("UNEW", 10, "older")).await;
+        applied(world, 2).await;
+        assert_eq!((name().await, progress(world).await), ("newest".into(), before));
+        // It was someone else for a while and is itself again: what is dropped as no news must
+        // still outdate what comes late.
+        tell(world, "Ev3", about("UNEW", 40, "newest")).await;
+        applied(world, 3).await;
+        tell(world, "Ev4", about("UNEW", 30, "someone else")).await;
+        applied(world, 4).await;
+        assert_eq!((name().await, progress(world).await), ("newest".into(), before));
+        tell(world, "Ev5", about("UNEW", 50, "changed")).await;
+        applied(world, 5).await;
+        assert_eq!(name().await, "changed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_status_costs_nothing() {
+    for_each_database(async |world| {
+        listen(world);
+        let before = progress(world).await;
+        member_at(world, 0, "ben@demo.example").await.unwrap();
+        let status = json!({ "status_text": "In a meeting", "status_emoji": ":calendar:" });
+        for _ in 0..3 {
+            world.sandbox.update_member("U0DEMOBEN", &json!({ "profile": status }));
+        }
+        // Slack tells each of them twice, by two names.
+        applied(world, 6).await;
+        assert_eq!(progress(world).await, before);
+        assert_eq!(metric(world, 0, LOADS, r#"from="changes""#).await, 0);
+        assert_eq!(metric(world, 0, "herald_slack_events_total", r#"result="unchanged""#).await, 6);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_change_goes_on_top_of_what_is_in_memory() {
+    for_each_database(async |world| {
+        listen(world);
+        progress(world).await;
+        member_at(world, 0, "ben@demo.example").await.unwrap();
+        let pages = metric(world, 0, LOADS, r#"from="pages""#).await;
+        for number in 0..5 {
+            let profile = json!({ "display_name": format!("Ben {number}") });
+            world.sandbox.update_member("U0DEMOBEN", &json!({ "profile": profile }));
+            applied(world, 2 * (number + 1)).await;
+            let (_, name) = member_at(world, 0, "ben@demo.example").await.unwrap();
+            assert_eq!(name, format!("Ben {number}"));
+        }
+        let [_, sequence, kept] = progress(world).await;
+        assert_eq!((sequence, kept), (5, 1), "one change for each news, the last of them kept");
+        assert_eq!(metric(world, 0, LOADS, r#"from="pages""#).await, pages);
+        assert!(metric(world, 0, LOADS, r#"from="changes""#).await >= 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_replica_sees_a_single_change() {
+    Plan { replicas: 3, ..Plan::default() }
+        .run(async |world| {
+            let [generation, sequence, _] = progress(world).await;
+            let lists = world.calls("users.list").len();
+            for replica in 0..3 {
+                assert!(member_at(world, replica, "ben@demo.example").await.is_some());
+            }
+            tell(world, "Ev1", about("UNEW", 9, "new")).await;
+            for replica in 0..3 {
+                let found = until("the change is seen", async || {
+                    member_at(world, replica, "unew@demo.example").await
+                });
+                assert_eq!(found.await, ("UNEW".into(), "new".into()));
+            }
+            assert_eq!(progress(world).await, [generation, sequence + 1, 1]);
+            assert_eq!(world.calls("users.list").len(), lists);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn two_tenants_of_one_workspace_see_one_change() {
+    for_each_database(async |world| {
+        assert_eq!(world.connect("umbrella").await.status, 200);
+        let [_, sequence, _] = progress(world).await;
+        let before = world.members_read("umbrella", 1).await.members;
+        tell(world, "Ev1", about("UNEW", 9, "new")).await;
+        applied(world, 1).await;
+        assert_eq!(progress(world).await[1], sequence + 1);
+        for tenant in [TENANT, "umbrella"] {
+            let directory = world.client.workspace(tenant).await.unwrap().directory.unwrap();
+            assert_eq!(directory.members, before + 1, "{tenant}");
+            assert!(directory.last_event_at.is_some());
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_queued_for_an_account_that_is_closed_ends_with_the_reason() {
+    for_each_database(async |world| {
+        listen(world);
+        progress(world).await;
+        world.client.load(&["ben"]).await;
+        world.throttle("U0DEMOBEN", 1);
+        let answer = world.client.notify(notify("1", "case.started", &["ben"])).await.unwrap();
+        assert_eq!(answer.verdicts[0].kind(), VerdictKind::Queued);
+        world.called("chat.postMessage", 1).await;
+        world.sandbox.deactivate("U0DEMOBEN");
+        applied(world, 1).await;
+        let ended = world.client.ended(TENANT, &answer.notification_id).await;
+        assert_eq!(ended[0].state(), DeliveryState::Failed);
+        assert_eq!(ended[0].reason, "recipient_deactivated");
+        assert!(world.sandbox.messages().is_empty());
+        assert!(world.calls("users.info").is_empty(), "the event said it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_put_the_next_reading_off_but_not_for_ever_nor_where_some_were_lost() {
+    for_each_database(async |world| {
+        let directory = async || world.client.workspace(TENANT).await.unwrap().directory.unwrap();
+        let micros = |at: Option<prost_types::Timestamp>| {
+            let at = at.unwrap();
+            at.seconds * 1_000_000 + i64::from(at.nanos) / 1000
+        };
+        progress(world).await;
+        let read = directory().await;
+        assert_eq!(read.last_event_at, None);
+        tell(world, "Ev1", about("UNEW", 9, "new")).await;
+        applied(world, 1).await;
+        let heard = directory().await;
+        let (next, at) = (micros(heard.next_refresh_at), micros(heard.last_event_at));
+        assert!(next > micros(read.next_refresh_at), "put off");
+        #[expect(clippy::cast_possible_truncation, reason = "a day")]
+        let scaled = |seconds: f64| (seconds * SCALE * 1e6) as i64;
+        assert!((next - at - scaled(3600.0)).abs() < 1_000_000, "an hour after the event");
+        assert!(next <= micros(read.read_at) + scaled(86_400.0));
+
+        let slack = herald::sandbox::Config::default();
+        let limited = json!({ "token": "t", "type": "app_rate_limited", "team_id": slack.team.id,
+            "minute_rate_limited": super::now(), "api_app_id": slack.app_id });
+        assert_eq!(super::knock(world, 0, &limited).await.status(), 200);
+        applied(world, 2).await;
+        let lost = micros(directory().await.next_refresh_at);
+        // The time of the last event is kept to the minute: as if one had passed.
+        super::execute(world, "UPDATE directory SET event_heard_at = NULL").await;
+        tell(world, "Ev2", about("UNEW", 10, "newer")).await;
+        applied(world, 3).await;
+        let directory = directory().await;
+        assert!(directory.last_event_at.is_some());
+        assert_eq!(micros(directory.next_refresh_at), lost, "what was lost must be read");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_attribute_is_read_anew_where_events_were_dropped() {
+    for_each_database(async |world| {
+        listen(world);
+        let before = progress(world).await;
+        // No value of the attribute in force: nothing is kept of it.
+        world.sandbox.update_member("U0DEMOBEN", &json!({ "profile": { "title": "Smith 7" } }));
+        applied(world, 2).await;
+        assert_eq!(progress(world).await, before);
+        let settings = herald::rpc::pb::Settings {
+            user_attribute: "user_id".into(),
+            slack_attribute: "profile.title".into(),
+            ..herald::rpc::pb::Settings::default()
+        };
+        let paths = ["user_attribute", "slack_attribute"];
+        world.client.set(TENANT, settings, &paths).await.unwrap();
+        until("the new value is found", async || {
+            super::member_by(&world.client, person("Smith 7", "")).await
+        })
+        .await;
+        assert_eq!(progress(world).await[0], before[0] + 1);
+    })
+    .await;
+}

@@ -1,0 +1,137 @@
+//! Events between their acknowledgement and their being applied: taken once, claimed with a lease,
+//! settled by its token.
+
+use std::time::Duration;
+
+use herald::domain::ids::InstallationId;
+use herald::domain::time::Timestamp;
+use herald::store::{
+    Basis, ClaimedEvent, EventDone, MemberChange, Merged, NewEvent, Settlement, Store,
+};
+
+use crate::support::store::test_stores;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn id(number: u128) -> InstallationId {
+    format!("01890000-0000-7000-8000-{number:012}").parse().map(InstallationId).unwrap()
+}
+
+async fn take(store: &Store, installation: u128, event_id: &str) -> bool {
+    let event = NewEvent {
+        installation: id(installation),
+        event_id: event_id.into(),
+        kind: "user_change",
+        happened_at: Timestamp(7),
+        body: b"who it is about".to_vec(),
+    };
+    store.take_event(&event).await.unwrap()
+}
+
+fn ids(claimed: &[ClaimedEvent]) -> Vec<&str> {
+    let mut ids: Vec<_> = claimed.iter().map(|event| event.event_id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+async fn merge(store: &Store, event: &ClaimedEvent, updated: i64) -> Merged {
+    let basis = Basis::of(store.directory(event.installation).await.unwrap().as_ref());
+    let member = Some(("U1".to_owned(), updated));
+    let events = vec![EventDone { event_id: event.event_id.clone(), member }];
+    let settlement = Settlement { token: event.token, events, put_off: LONG, at_most: LONG };
+    let change = MemberChange { slack_user_id: "U1".into(), updated, body: b"x".to_vec() };
+    let merged = store.merge_members(event.installation, basis, &[change], Some(&settlement)).await;
+    merged.unwrap()
+}
+
+#[tokio::test]
+async fn an_event_is_taken_once_for_each_installation_and_claimed_by_one() {
+    for store in test_stores().await {
+        assert!(take(&store, 1, "Ev1").await);
+        assert!(!take(&store, 1, "Ev1").await);
+        assert!(take(&store, 1, "Ev2").await);
+        assert!(take(&store, 2, "Ev1").await);
+        let first = store.claim_events(LONG).await.unwrap();
+        let second = store.claim_events(LONG).await.unwrap();
+        assert_eq!(first.len() + second.len(), 3);
+        for claimed in [&first, &second] {
+            let of = claimed[0].installation;
+            assert!(claimed.iter().all(|event| event.installation == of), "one at a time");
+        }
+        let event = &first[0];
+        assert_eq!(event.body.as_deref(), Some(&b"who it is about"[..]));
+        assert_eq!((event.kind.as_str(), event.happened_at), ("user_change", Timestamp(7)));
+        assert!(store.claim_events(LONG).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_was_taken_over_changes_nothing() {
+    for store in test_stores().await {
+        take(&store, 1, "Ev1").await;
+        let old = store.claim_events(Duration::ZERO).await.unwrap().remove(0);
+        let new = store.claim_events(LONG).await.unwrap().remove(0);
+        assert_eq!((old.attempts, new.attempts), (1, 2));
+        assert_eq!(merge(&store, &old, 5).await, Merged::Fenced);
+        assert!(store.changes(id(1), 0).await.unwrap().is_empty());
+        let state = store.directory(id(1)).await.unwrap();
+        assert!(state.is_none_or(|state| state.change_sequence == 0));
+        assert!(!store.finish_event(&old).await.unwrap());
+        assert!(!store.park_event(&old, "x").await.unwrap());
+        store.release_events(old.token, Duration::ZERO).await.unwrap();
+        assert!(store.claim_events(LONG).await.unwrap().is_empty(), "it is the other's still");
+        assert_eq!(merge(&store, &new, 5).await, Merged::Done { changes: 1 });
+        assert_eq!(merge(&store, &new, 6).await, Merged::Fenced, "it is done");
+        assert_eq!(store.changes(id(1), 0).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_older_than_an_event_that_was_applied_is_not_written() {
+    for store in test_stores().await {
+        for (event, updated, expected) in
+            [("Ev1", 5, 1), ("Ev2", 4, 0), ("Ev3", 5, 1), ("Ev4", 0, 1)]
+        {
+            take(&store, 1, event).await;
+            let claimed = store.claim_events(LONG).await.unwrap().remove(0);
+            let merged = merge(&store, &claimed, updated).await;
+            assert_eq!(merged, Merged::Done { changes: expected }, "{event}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_that_a_lease_ran_out_under_is_claimed_alone() {
+    for store in test_stores().await {
+        take(&store, 1, "Ev1").await;
+        let lapsed = store.claim_events(Duration::ZERO).await.unwrap();
+        assert_eq!(ids(&lapsed), ["Ev1"]);
+        take(&store, 1, "Ev2").await;
+        take(&store, 1, "Ev3").await;
+        let (one, two) =
+            (store.claim_events(LONG).await.unwrap(), store.claim_events(LONG).await.unwrap());
+        let mut claims = [ids(&one), ids(&two)];
+        claims.sort_unstable();
+        assert_eq!(claims, [vec!["Ev1"], vec!["Ev2", "Ev3"]]);
+        // Given back in order, a claim does not count.
+        store.release_events(one[0].token, Duration::ZERO).await.unwrap();
+        store.release_events(two[0].token, Duration::ZERO).await.unwrap();
+        let again = store.claim_events(LONG).await.unwrap();
+        assert!(again.iter().all(|event| event.attempts <= 2));
+    }
+}
+
+#[tokio::test]
+async fn ids_are_forgotten_after_their_time_and_what_waited_so_long_is_set_aside() {
+    for store in test_stores().await {
+        take(&store, 1, "Ev1").await;
+        let claimed = store.claim_events(LONG).await.unwrap().remove(0);
+        assert!(store.finish_event(&claimed).await.unwrap());
+        take(&store, 1, "Ev2").await;
+        store.prune_events(LONG).await.unwrap();
+        assert!(!take(&store, 1, "Ev1").await, "remembered");
+        store.prune_events(Duration::ZERO).await.unwrap();
+        assert!(take(&store, 1, "Ev1").await, "forgotten");
+        assert_eq!(ids(&store.claim_events(LONG).await.unwrap()), ["Ev1"], "the other is parked");
+    }
+}
