@@ -111,6 +111,7 @@ impl Server {
         let config = app::Config {
             redirect_url: http_config.redirect_url(),
             connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
+            max_waiting: settings.delivery.max_waiting,
         };
         let app =
             App::new(store.clone(), workspaces.clone(), directory.clone(), metrics.clone(), config);
@@ -263,7 +264,8 @@ async fn watch_store(
 ) {
     let mut was_up = true;
     while stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await.is_some() {
-        let up = store.now().await.is_ok();
+        // Busy is not away: calls are shed, and others answered.
+        let up = matches!(store.now().await, Ok(_) | Err(store::Error::Busy));
         if up == was_up || stop.is_cancelled() {
             continue;
         }

@@ -46,6 +46,15 @@ pub enum Error {
     /// Not now: try again after the given time.
     #[error("{what} is unavailable for the moment")]
     Unavailable { what: &'static str, retry_after: Duration },
+    /// Too much for now; `limit` names the setting that says how much. Try again after the given
+    /// time.
+    #[error("{sentence}")]
+    Exhausted {
+        reason: &'static str,
+        limit: &'static str,
+        sentence: &'static str,
+        retry_after: Duration,
+    },
     /// A defect or a broken installation; logged with its cause, nothing of it is shown.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -75,6 +84,15 @@ impl From<store::Error> for Error {
             store::Error::Unavailable(_) => {
                 tracing::warn!(%error, "the database is unavailable");
                 Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
+            }
+            store::Error::Busy => {
+                tracing::warn!(%error, "a call was refused");
+                Self::Exhausted {
+                    reason: "OVERLOADED",
+                    limit: "store.max_connections",
+                    sentence: "the database is busy with other calls; try again",
+                    retry_after: DATABASE_RETRY,
+                }
             }
             store::Error::Full => {
                 tracing::error!(%error, "the database cannot take more");

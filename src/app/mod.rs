@@ -3,6 +3,7 @@
 //! Every question takes a [`Call`] (who asks, about which tenant, on whose behalf) and checks
 //! permission before it looks anything up.
 
+mod backlog;
 mod caller;
 mod cancel_notification;
 mod clear_identity;
@@ -52,6 +53,8 @@ pub struct App {
     directory: Directory,
     metrics: Metrics,
     config: Arc<Config>,
+    /// What waits of each tenant.
+    backlogs: backlog::Counts,
 }
 
 /// What this layer needs to know.
@@ -61,6 +64,8 @@ pub struct Config {
     pub redirect_url: url::Url,
     /// How long a connect link works.
     pub connect_link_lifetime: std::time::Duration,
+    /// Messages of one tenant that may wait at the same time.
+    pub max_waiting: u64,
 }
 
 /// Who asks, about which tenant, on whose behalf.
@@ -130,7 +135,8 @@ impl App {
         metrics: Metrics,
         config: Config,
     ) -> Self {
-        Self { store, workspaces, directory, metrics, config: Arc::new(config) }
+        let (config, backlogs) = (Arc::new(config), backlog::counts());
+        Self { store, workspaces, directory, metrics, config, backlogs }
     }
 }
 

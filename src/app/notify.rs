@@ -62,6 +62,7 @@ impl App {
             Ok((_, Repeat::First)) => "accepted",
             Ok((_, Repeat::Again)) => "replayed",
             Err(Error::RequestIdReused) => "conflict",
+            Err(Error::Exhausted { .. }) => "shed",
             Err(Error::Unavailable { .. } | Error::Internal(_)) => "failed",
             Err(_) => "refused",
         });
@@ -74,6 +75,8 @@ impl App {
         let tenant = self.tenant(&call.tenant).await?;
         let fingerprint = fingerprint(&payload(&request));
         let planned = self.plan(&tenant, &request).await?;
+        let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
+        let room = self.room(&call.tenant, waiting).await?;
         let answer = serde_json::to_vec(&planned.answer).map_err(|e| Error::Internal(e.into()))?;
         let accept = store::Accept {
             id: planned.answer.notification,
@@ -92,7 +95,10 @@ impl App {
             trace_context: telemetry::context(),
         };
         match self.store.accept(accept).await? {
-            store::Accepted::New { .. } => Ok((planned.answer, Repeat::First)),
+            store::Accepted::New { .. } => {
+                room.take(waiting);
+                Ok((planned.answer, Repeat::First))
+            }
             store::Accepted::Replayed { answer } => {
                 let answer =
                     serde_json::from_slice(&answer).map_err(|e| Error::Internal(e.into()))?;

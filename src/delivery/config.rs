@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::domain::delivery::Policy;
+use crate::store::IDEMPOTENCY;
 
 /// Seconds; nothing here makes sense for longer, and far longer spans overflow.
 const MONTH: u64 = 31 * 24 * 3600;
@@ -42,6 +43,12 @@ pub struct Config {
     /// Seconds after its end when a delivery moves out of the table that is worked on. It stays
     /// readable. Default `600`.
     pub archive_after_seconds: u64,
+    /// Messages of one tenant that may wait at the same time; Notify refuses more with
+    /// `RESOURCE_EXHAUSTED`. Default `1000000`.
+    pub max_waiting: u64,
+    /// Days that notifications are kept after they were accepted, with what became of them; longer
+    /// where a message still waits. At least 2: request ids are known for 48 hours. Default `30`.
+    pub history_days: u32,
     /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was away for
     /// longer is told so. Default `14`.
     pub feed_days: u32,
@@ -59,6 +66,8 @@ impl Default for Config {
             resend_unreadable: true,
             confirm_after_seconds: 7200,
             archive_after_seconds: 600,
+            max_waiting: 1_000_000,
+            history_days: 30,
             feed_days: 14,
         }
     }
@@ -73,6 +82,8 @@ impl Config {
             ("poll_milliseconds", self.poll_milliseconds, 10),
             ("max_attempts", u64::from(self.max_attempts), 1),
             ("base_delay_milliseconds", self.base_delay_milliseconds, 1),
+            ("max_waiting", self.max_waiting, 1000),
+            ("history_days", u64::from(self.history_days), 2),
             ("feed_days", u64::from(self.feed_days), 1),
         ];
         for (name, value, least) in least {
@@ -115,6 +126,8 @@ pub(super) struct Timing {
     pub(super) look_up: Duration,
     /// How long the feed of changes is kept.
     pub(super) feed_kept: Duration,
+    /// How long what has ended is kept.
+    pub(super) history_kept: Duration,
     /// Between two rounds of upkeep.
     pub(super) upkeep: Duration,
     /// Before something of ours, not of Slack's, is tried again: the store, a refused look-up.
@@ -140,6 +153,9 @@ impl Timing {
             archive_after: scaled(Duration::from_secs(config.archive_after_seconds)),
             look_up: scaled(LOOK_UP),
             feed_kept: scaled(Duration::from_secs(24 * 3600 * u64::from(config.feed_days))),
+            history_kept: scaled(
+                Duration::from_secs(24 * 3600 * u64::from(config.history_days)).max(IDEMPOTENCY),
+            ),
             upkeep: scaled(Duration::from_secs(30)),
             retry: scaled(Duration::from_secs(1)),
             policy: policy.scaled(scale),
@@ -168,6 +184,13 @@ mod tests {
         assert!(wrong.validate().unwrap_err().starts_with("max_delay_seconds "));
         let wrong = Config { max_delay_seconds: 0, ..Config::default() };
         assert!(wrong.validate().unwrap_err().starts_with("max_delay_seconds "));
+    }
+
+    #[test]
+    fn request_ids_outlive_whatever_is_set() {
+        let least = Config { history_days: 0, ..Config::default() };
+        assert!(least.validate().unwrap_err().starts_with("history_days "));
+        assert_eq!(Timing::of(&least, 1.0).history_kept, IDEMPOTENCY);
     }
 
     #[test]

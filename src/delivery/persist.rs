@@ -44,5 +44,8 @@ impl Delivery {
 
 /// Whether time alone can mend it.
 fn passes(error: &store::Error) -> bool {
-    matches!(error, store::Error::Unavailable(_) | store::Error::Contended(_) | store::Error::Full)
+    {
+        use store::Error::{Busy, Contended, Full, Unavailable};
+        matches!(error, Unavailable(_) | Busy | Contended(_) | Full)
+    }
 }

@@ -5,10 +5,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use crate::domain::delivery::State;
-use crate::store;
+use crate::{store, telemetry};
 
 /// Rows a step.
 const BATCH: u32 = 500;
+/// Notifications a step; each may have a thousand deliveries.
+const FORGOTTEN: u32 = 20;
 /// Steps of one kind in a round, so that a backlog of one kind does not starve the others.
 const STEPS: usize = 100;
 
@@ -52,6 +54,25 @@ impl Delivery {
                 break;
             }
         }
+        for _ in 0..STEPS {
+            let kept = self.inner.timing.history_kept;
+            let forgotten = store.forget_notifications(kept, FORGOTTEN).await?;
+            if forgotten < u64::from(FORGOTTEN) || stop.is_cancelled() {
+                break;
+            }
+        }
+        self.inner.metrics.outbox(&store.outbox_health().await?.into());
         Ok(())
+    }
+}
+
+impl From<store::OutboxHealth> for telemetry::Outbox {
+    fn from(health: store::OutboxHealth) -> Self {
+        Self {
+            ready_age: health.ready_age,
+            rows: health.rows,
+            dead_rows: health.dead_rows,
+            oldest_snapshot_age: health.oldest_snapshot_age,
+        }
     }
 }

@@ -81,7 +81,9 @@ fn is_code(text: &str) -> bool {
 fn told(answer: Result<Connected, app::Error>) -> Page {
     match answer {
         Ok(connected) => outcome::of(&connected),
-        Err(app::Error::Unavailable { .. }) => outcome::unavailable(),
+        Err(app::Error::Unavailable { .. } | app::Error::Exhausted { .. }) => {
+            outcome::unavailable()
+        }
         Err(app::Error::Internal(error)) => {
             tracing::error!(error = &*error, "connecting failed");
             outcome::internal()

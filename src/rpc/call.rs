@@ -12,6 +12,7 @@ use tracing::Instrument as _;
 
 use super::callers::Callers;
 use super::decode::Fields;
+use super::quota::Quotas;
 use super::status;
 use crate::app::{Actor, App, Call, Caller, Error};
 use crate::domain::ids::TenantId;
@@ -25,6 +26,7 @@ pub struct Server {
     pub(super) metrics: Metrics,
     /// Bounds the calls under way over all connections.
     permits: Arc<Semaphore>,
+    quotas: Arc<Quotas>,
     /// Bounds the streams that are open.
     pub(super) watches: Arc<Semaphore>,
     /// Cancelled when the server drains: streams end.
@@ -50,8 +52,9 @@ impl Server {
     pub fn new(app: App, callers: Arc<Callers>, metrics: Metrics, config: &super::Config) -> Self {
         let permits = Arc::new(Semaphore::new(config.max_concurrent_calls));
         let watches = Arc::new(Semaphore::new(config.max_watches));
+        let quotas = Arc::new(Quotas::new(config.caller_calls_per_second));
         let (closing, longest) = (CancellationToken::new(), config.longest_call);
-        Self { app, callers, metrics, permits, watches, closing, longest }
+        Self { app, callers, metrics, permits, quotas, watches, closing, longest }
     }
 
     /// Ends streams when `closing` is cancelled.
@@ -83,7 +86,11 @@ impl Server {
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<A, Status> {
         let caller = self.callers.identify(request.metadata())?;
-        let _permit = self.permits.try_acquire().map_err(|_| status::overloaded())?;
+        let _permit = self
+            .permits
+            .try_acquire()
+            .map_err(|_| status::overloaded("rpc.max_concurrent_calls"))?;
+        self.quotas.take(&caller.principal, Instant::now()).map_err(status::quota)?;
         let asked = timeout(request.metadata());
         let deadline = asked.unwrap_or(self.longest).min(self.longest);
         // A little before tonic's own, which would answer CANCELLED (lessons.md).

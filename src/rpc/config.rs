@@ -24,6 +24,9 @@ pub struct Config {
     /// Calls under way at the same time; more are refused with `RESOURCE_EXHAUSTED`. Default
     /// `1024`. Health and reflection do not count.
     pub max_concurrent_calls: usize,
+    /// Calls a second that one caller (one `principal`) may make at one replica, a second's worth of
+    /// them at once; more are refused with `RESOURCE_EXHAUSTED`. `0` is any number. Default `0`.
+    pub caller_calls_per_second: u32,
     /// Streams (WatchNotification, WatchDeliveries) open at the same time; more are refused with
     /// `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
@@ -46,6 +49,7 @@ impl Default for Config {
             insecure: false,
             callers: Vec::new(),
             max_concurrent_calls: 1024,
+            caller_calls_per_second: 0,
             max_watches: 256,
             max_request_bytes: 64 << 20,
             longest_call: Duration::from_secs(60),
@@ -58,6 +62,9 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         if self.max_concurrent_calls == 0 || self.max_concurrent_calls > 1_000_000 {
             return Err("max_concurrent_calls must be between 1 and 1000000".into());
+        }
+        if self.caller_calls_per_second > 1_000_000 {
+            return Err("caller_calls_per_second must be at most 1000000".into());
         }
         if self.max_watches == 0 || self.max_watches > 1_000_000 {
             return Err("max_watches must be between 1 and 1000000".into());

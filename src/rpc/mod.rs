@@ -15,6 +15,7 @@ mod herald_service;
 mod json;
 mod lists;
 mod page;
+mod quota;
 mod sentences;
 mod serve;
 mod status;

@@ -4,6 +4,7 @@
 //! The cause of an internal error is logged here, once; the caller sees none of it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -31,17 +32,35 @@ pub(super) fn deadline() -> Status {
     with(Code::DeadlineExceeded, "the call's deadline passed", details("DEADLINE_EXCEEDED"))
 }
 
-/// A call that is refused because too many are under way.
-pub(super) fn overloaded() -> Status {
-    let mut details = details("OVERLOADED");
-    details.set_retry_info(Some(std::time::Duration::from_secs(1)));
-    with(Code::ResourceExhausted, "too many calls are under way; try again", details)
+/// A call that is refused because too many are under way; the setting that says how many may be.
+pub(super) fn overloaded(limit: &'static str) -> Status {
+    let sentence = "too many calls are under way; try again";
+    exhausted("OVERLOADED", limit, sentence, Duration::from_secs(1))
+}
+
+/// A caller's call beyond what one caller may make.
+pub(super) fn quota(retry_after: Duration) -> Status {
+    let sentence = "this caller makes too many calls; slow down";
+    exhausted("QUOTA_EXCEEDED", "rpc.caller_calls_per_second", sentence, retry_after)
+}
+
+/// Shed: which setting is the limit, and when to come again.
+fn exhausted(
+    reason: &str,
+    limit: &str,
+    sentence: impl Into<String>,
+    retry_after: Duration,
+) -> Status {
+    let metadata = HashMap::from([("limit".to_owned(), limit.to_owned())]);
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, metadata);
+    details.set_retry_info(Some(retry_after));
+    with(Code::ResourceExhausted, sentence, details)
 }
 
 /// A stream that ends because this replica does: resume at another.
 pub(super) fn draining() -> Status {
     let mut details = details("DRAINING");
-    details.set_retry_info(Some(std::time::Duration::from_secs(1)));
+    details.set_retry_info(Some(Duration::from_secs(1)));
     with(Code::Unavailable, "this replica stops; resume at another", details)
 }
 
@@ -111,6 +130,9 @@ impl From<Error> for Status {
                 let mut details = details("UNAVAILABLE");
                 details.set_retry_info(Some(retry_after));
                 with(Code::Unavailable, message, details)
+            }
+            Error::Exhausted { reason, limit, retry_after, .. } => {
+                exhausted(reason, limit, message, retry_after)
             }
             Error::Internal(cause) => {
                 tracing::error!(cause = %Chain(cause.as_ref()), "a call failed for an internal reason");

@@ -73,7 +73,7 @@ impl Server {
                 let opened = self.answer(request, open).instrument(span).await;
                 opened.map(|source| (source, permit))
             }
-            Err(_) => Err(status::overloaded()),
+            Err(_) => Err(status::overloaded("rpc.max_watches")),
         };
         let (source, permit) = match opened {
             Ok(opened) => opened,

@@ -71,6 +71,14 @@ pub struct NewDelivery {
     pub priority: i16,
 }
 
+impl NewDelivery {
+    /// Whether it waits for its turn, rather than ending at once.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        !matches!(self.target, Target::Ended(_))
+    }
+}
+
 /// Where a delivery starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {

@@ -5,13 +5,15 @@
 //! recorded in spans: they would carry nothing but placeholders, at a price for each.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, ExecResult,
-    QueryResult, RuntimeErr, Statement,
+    ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend,
+    DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
 };
 use sea_orm_migration::async_trait::async_trait;
 
@@ -42,6 +44,64 @@ pub(in crate::store) struct Connections {
     /// The most that the writer's pool may hold.
     size: u32,
     listen: Option<PgConnectOptions>,
+    pulse: Pulse,
+}
+
+/// When the database answered last. A pool that has no connection in time does not say whether all
+/// are in use or none can be made: whether others were answered meanwhile tells.
+#[derive(Clone)]
+pub(in crate::store) struct Pulse {
+    began: Instant,
+    /// Milliseconds since then; 0 where it did not answer since a connection was lost.
+    answered: Arc<AtomicU64>,
+    patience: Duration,
+}
+
+impl Pulse {
+    fn new(patience: Duration) -> Self {
+        Self { began: Instant::now(), answered: Arc::default(), patience: 3 * patience }
+    }
+
+    fn since_began(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The outcome, noted; a time-out of the pool as what it means.
+    pub(in crate::store) fn felt<T>(&self, outcome: Result<T, DbErr>) -> Result<T, DbErr> {
+        match outcome {
+            Ok(answer) => {
+                self.answered.store(self.since_began().max(1), Ordering::Relaxed);
+                Ok(answer)
+            }
+            Err(error) if timed_out(&error) => {
+                let answered = self.answered.load(Ordering::Relaxed);
+                let silent = self.since_began().saturating_sub(answered);
+                let away = answered == 0 || u128::from(silent) >= self.patience.as_millis();
+                Err(DbErr::ConnectionAcquire(if away {
+                    ConnAcquireErr::ConnectionClosed
+                } else {
+                    ConnAcquireErr::Timeout
+                }))
+            }
+            Err(error) => {
+                if is_lost(&error) {
+                    self.answered.store(0, Ordering::Relaxed);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn timed_out(error: &DbErr) -> bool {
+    use sea_orm::sqlx::error::Error::PoolTimedOut;
+    match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => true,
+        DbErr::Conn(RuntimeErr::SqlxError(cause))
+        | DbErr::Exec(RuntimeErr::SqlxError(cause))
+        | DbErr::Query(RuntimeErr::SqlxError(cause)) => matches!(**cause, PoolTimedOut),
+        _ => false,
+    }
 }
 
 impl Connections {
@@ -57,7 +117,7 @@ impl Connections {
         }
         let pool = Database::connect(postgres(url.expose(), config)).await;
         let pool = pool.map_err(|error| match Error::from(error) {
-            Error::Unavailable(_) => Error::Unavailable(
+            Error::Unavailable(_) | Error::Busy => Error::Unavailable(
                 "store.url was not reached in time; is the server up, and are host, port and \
                  database right?"
                     .into(),
@@ -66,8 +126,9 @@ impl Connections {
         })?;
         let listen = if config.listen { Some(listener(url.expose())?) } else { None };
         let size = config.max_connections.max(2);
-        let reader = Reader { pool: pool.clone(), size };
-        Ok(Self { backend: Backend::Postgres, reader, writer: pool, size, listen })
+        let pulse = Pulse::new(config.acquire_timeout);
+        let reader = Reader { pool: pool.clone(), size, pulse: pulse.clone() };
+        Ok(Self { backend: Backend::Postgres, reader, writer: pool, size, listen, pulse })
     }
 
     async fn open_file(config: &Config) -> Result<Self, Error> {
@@ -77,8 +138,9 @@ impl Connections {
         // The writer first: it turns WAL on.
         let writer = Database::connect(sqlite(&path, config, false)).await?;
         let reader = Database::connect(sqlite(&path, config, true)).await?;
-        let reader = Reader { pool: reader, size: config.max_connections };
-        Ok(Self { backend: Backend::Sqlite, reader, writer, size: 1, listen: None })
+        let pulse = Pulse::new(config.acquire_timeout);
+        let reader = Reader { pool: reader, size: config.max_connections, pulse: pulse.clone() };
+        Ok(Self { backend: Backend::Sqlite, reader, writer, size: 1, listen: None, pulse })
     }
 
     pub(in crate::store) fn backend(&self) -> Backend {
@@ -96,6 +158,10 @@ impl Connections {
 
     pub(in crate::store) fn writer(&self) -> &DatabaseConnection {
         &self.writer
+    }
+
+    pub(in crate::store) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// How many connections of the writer's pool may be stale at most.
@@ -116,6 +182,7 @@ impl Connections {
 pub(in crate::store) struct Reader {
     pool: DatabaseConnection,
     size: u32,
+    pulse: Pulse,
 }
 
 impl Reader {
@@ -127,7 +194,7 @@ impl Reader {
         loop {
             match run().await {
                 Err(error) if is_lost(&error) && stale < self.size => stale += 1,
-                outcome => return outcome,
+                outcome => return self.pulse.felt(outcome),
             }
         }
     }
@@ -183,7 +250,7 @@ fn postgres(url: &str, config: &Config) -> ConnectOptions {
 
 fn listener(url: &str) -> Result<PgConnectOptions, Error> {
     let options: PgConnectOptions = url.parse().map_err(|error| {
-        Error::from(DbErr::Conn(RuntimeErr::SqlxError(std::sync::Arc::new(error))))
+        Error::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
     })?;
     Ok(options.application_name("herald listens").disable_statement_logging())
 }

@@ -4,13 +4,16 @@
 //! (invariant I12). Drivers put values into messages and details, so neither is passed on where it
 //! may hold one.
 
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, is starting, or has no connection free: try later.
+    /// The database cannot be reached or is starting: try later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
+    /// The database answers, and no connection became free in time: less at once.
+    #[error("no connection to the database became free in time")]
+    Busy,
     /// Another transaction was in the way: the same work, from its start, is likely to succeed.
     /// Where it can happen, the store has run it again, or waited, several times already.
     #[error("another transaction was in the way: {0}")]
@@ -41,6 +44,7 @@ pub enum Error {
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         match &error {
+            DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Self::Busy,
             DbErr::ConnectionAcquire(cause) => Self::Unavailable(cause.to_string()),
             DbErr::Conn(RuntimeErr::SqlxError(cause))
             | DbErr::Exec(RuntimeErr::SqlxError(cause))
@@ -86,7 +90,7 @@ fn classify(error: &sea_orm::SqlxError) -> Error {
                 sqlite(&code, cause.message())
             }
         }
-        Sqlx::PoolTimedOut => Error::Unavailable("no connection became free in time".into()),
+        Sqlx::PoolTimedOut => Error::Busy,
         Sqlx::Io(cause) => Error::Unavailable(format!("connection lost ({})", cause.kind())),
         Sqlx::Tls(_) => Error::Unavailable("TLS failed".into()),
         Sqlx::Protocol(_) | Sqlx::PoolClosed | Sqlx::WorkerCrashed | Sqlx::BeginFailed => {

@@ -39,6 +39,7 @@ mod people;
 mod preferences;
 mod publish;
 mod resolving;
+mod retention;
 mod rows;
 mod seal;
 mod settle;
@@ -84,6 +85,7 @@ pub use notifications::NotificationRecord;
 pub use people::StoredPerson;
 pub use publish::Resume;
 pub use resolving::{Resolved, Resolving};
+pub use retention::{IDEMPOTENCY, OutboxHealth};
 pub use settle::{Pace, Settle, WaitScope};
 
 /// Ended deliveries that a slow receiver may fall behind.

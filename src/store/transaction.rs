@@ -40,7 +40,7 @@ impl Store {
                 Err(error) if is_lost(&error) && stale < self.inner.connections.size() => {
                     stale += 1;
                 }
-                begun => return Ok(begun?),
+                begun => return Ok(self.inner.connections.pulse().felt(begun)?),
             }
         }
     }
@@ -180,7 +180,7 @@ mod tests {
     async fn a_second_writer_is_told_that_the_store_is_not_available() {
         let (store, _dir) = store().await;
         let tx = store.write().await.unwrap();
-        assert!(matches!(store.write().await.err(), Some(Error::Unavailable(_))));
+        assert!(matches!(store.write().await.err(), Some(Error::Busy | Error::Unavailable(_))));
         // Readers, and opening what is sealed, need no writer.
         let scope = Scope::Store;
         let place = Place { table: "t", row: "r", column: "c" };

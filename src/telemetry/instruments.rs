@@ -116,7 +116,7 @@ pub(super) const NOTIFY: Instrument = Instrument {
     kind: Kind::Counter,
     labels: &[Label {
         name: "result",
-        values: &["accepted", "replayed", "conflict", "refused", "failed"],
+        values: &["accepted", "replayed", "conflict", "refused", "shed", "failed"],
     }],
     description: "Calls of Notify, by what they were answered.",
 };
@@ -220,6 +220,34 @@ pub(super) const LANES_CLAIMED: Instrument = Instrument {
     labels: &[],
     description: "Lanes this replica claimed.",
 };
+pub(super) const OUTBOX_READY_SECONDS: Instrument = Instrument {
+    name: "herald_outbox_ready_age_seconds",
+    unit: "s",
+    kind: Kind::Gauge,
+    labels: &[],
+    description: "For how long the conversation that is due first has been waiting for a worker.",
+};
+pub(super) const OUTBOX_ROWS: Instrument = Instrument {
+    name: "herald_outbox_rows",
+    unit: "{row}",
+    kind: Kind::Gauge,
+    labels: &[],
+    description: "Deliveries that have not moved to history; on PostgreSQL an estimate.",
+};
+pub(super) const OUTBOX_DEAD_ROWS: Instrument = Instrument {
+    name: "herald_outbox_dead_rows",
+    unit: "{row}",
+    kind: Kind::Gauge,
+    labels: &[],
+    description: "Rows of the deliveries' table that PostgreSQL has not vacuumed yet.",
+};
+pub(super) const DATABASE_SNAPSHOT_AGE: Instrument = Instrument {
+    name: "herald_database_snapshot_age",
+    unit: "{transaction}",
+    kind: Kind::Gauge,
+    labels: &[],
+    description: "Transactions since the oldest snapshot that PostgreSQL must keep rows for.",
+};
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
     unit: "{request}",
@@ -276,6 +304,10 @@ pub const INSTRUMENTS: &[Instrument] = &[
     DIRECTORY_LOADS,
     SLACK_EVENTS,
     LANES_CLAIMED,
+    OUTBOX_READY_SECONDS,
+    OUTBOX_ROWS,
+    OUTBOX_DEAD_ROWS,
+    DATABASE_SNAPSHOT_AGE,
     RPC_REQUESTS,
     RPC_SECONDS,
 ];

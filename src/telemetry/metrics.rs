@@ -15,6 +15,19 @@ const OTHER: &str = "other";
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Recorders>);
 
+/// How the table of deliveries fares.
+#[derive(Debug, Clone, Copy)]
+pub struct Outbox {
+    /// For how long the lane that is due first has been waiting for a worker.
+    pub ready_age: Duration,
+    /// Deliveries that have not moved to history.
+    pub rows: u64,
+    /// Rows that PostgreSQL has not vacuumed yet.
+    pub dead_rows: Option<u64>,
+    /// Transactions since the oldest snapshot that PostgreSQL must keep rows for.
+    pub oldest_snapshot_age: Option<u64>,
+}
+
 #[derive(Debug)]
 struct Recorders {
     slack_requests: Counter<u64>,
@@ -32,6 +45,10 @@ struct Recorders {
     directory_loads: Counter<u64>,
     slack_events: Counter<u64>,
     lanes_claimed: Counter<u64>,
+    outbox_ready_seconds: Gauge<u64>,
+    outbox_rows: Gauge<u64>,
+    outbox_dead_rows: Gauge<u64>,
+    database_snapshot_age: Gauge<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
 }
@@ -56,6 +73,10 @@ impl Metrics {
             directory_loads: counter(meter, &instruments::DIRECTORY_LOADS),
             slack_events: counter(meter, &instruments::SLACK_EVENTS),
             lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
+            outbox_ready_seconds: gauge(meter, &instruments::OUTBOX_READY_SECONDS),
+            outbox_rows: gauge(meter, &instruments::OUTBOX_ROWS),
+            outbox_dead_rows: gauge(meter, &instruments::OUTBOX_DEAD_ROWS),
+            database_snapshot_age: gauge(meter, &instruments::DATABASE_SNAPSHOT_AGE),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
         }))
@@ -137,6 +158,18 @@ impl Metrics {
     /// `count` lanes were claimed.
     pub fn lanes_claimed(&self, count: u64) {
         self.0.lanes_claimed.add(count, &[]);
+    }
+
+    /// The table of deliveries was looked at.
+    pub fn outbox(&self, outbox: &Outbox) {
+        self.0.outbox_ready_seconds.record(outbox.ready_age.as_secs(), &[]);
+        self.0.outbox_rows.record(outbox.rows, &[]);
+        if let Some(dead) = outbox.dead_rows {
+            self.0.outbox_dead_rows.record(dead, &[]);
+        }
+        if let Some(age) = outbox.oldest_snapshot_age {
+            self.0.database_snapshot_age.record(age, &[]);
+        }
     }
 
     /// One gRPC call ended. `method` is a name of the protos (`herald.v1.HeraldService/Notify`),

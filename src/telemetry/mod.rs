@@ -12,7 +12,7 @@ mod traces;
 pub use exposition::Exposition;
 pub use instruments::{INSTRUMENTS, Instrument, Kind, Label};
 pub use logs::{Config, Format, Tracing, init};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Outbox};
 pub use traces::{Config as OtlpConfig, context, continue_from};
 
 /// Telemetry cannot be set up or printed.

@@ -45,6 +45,7 @@ impl Browser {
         let config = herald::app::Config {
             redirect_url: herald::http::Config::default().redirect_url(),
             connect_link_lifetime: std::time::Duration::from_secs(600),
+            max_waiting: 1000,
         };
         let app =
             App::new(store.store.clone(), workspaces, directory, exposition.metrics(), config);

@@ -152,7 +152,7 @@ impl Store {
 /// Whether the error would meet each call by itself as well, or may stand for a commit that
 /// happened.
 fn concerns_all(error: &Error) -> bool {
-    matches!(error, Error::Unavailable(_) | Error::Full | Error::Schema(_))
+    matches!(error, Error::Unavailable(_) | Error::Busy | Error::Full | Error::Schema(_))
 }
 
 /// What must be unique.

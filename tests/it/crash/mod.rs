@@ -9,6 +9,7 @@ mod frozen;
 mod judge;
 mod kill;
 mod restart;
+mod rolling;
 
 use std::collections::HashMap;
 
@@ -216,7 +217,10 @@ async fn deliveries(channel: Channel, notification: &str) -> Vec<pb::Delivery> {
     let answer = until("the notification is told of", async || {
         match service(channel.clone()).get_notification(request.clone()).await {
             Ok(answer) => Some(answer.into_inner()),
-            Err(status) if status.code() == Code::Unavailable => None,
+            // Away, or busy with what the test asks of it.
+            Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
+                None
+            }
             Err(status) => panic!("{status:?}"),
         }
     })

@@ -7,6 +7,7 @@ mod health;
 mod held_back;
 mod identity;
 mod notify;
+mod overload;
 mod pace;
 mod people;
 mod permissions;

@@ -11,6 +11,7 @@ mod races;
 mod resolving;
 mod settle;
 mod together;
+mod upkeep;
 mod wakeups;
 
 use std::time::Duration;

@@ -1,0 +1,68 @@
+//! How much of one tenant may wait (`delivery.max_waiting`), so that one that sends without end
+//! fills neither the table nor the disk for all.
+//!
+//! Counted now and then, not for each call: between two counts this replica adds what it accepted.
+//! What others accept meanwhile is seen by the next count, so the limit is overrun by a few
+//! seconds' worth at most.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+
+use super::{App, Error};
+use crate::domain::ids::TenantId;
+use crate::store;
+
+/// How long a count is used.
+const COUNTED_FOR: Duration = Duration::from_secs(2);
+/// Tenants whose counts are kept.
+const TENANTS: u64 = 10_000;
+/// When to come again: a backlog takes its time.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Counts by tenant.
+pub(super) type Counts = Cache<TenantId, Room>;
+
+/// What waits of one tenant, as counted, and what was added since.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<AtomicU64>);
+
+impl Room {
+    pub(super) fn take(&self, deliveries: u64) {
+        self.0.fetch_add(deliveries, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn counts() -> Counts {
+    Cache::builder()
+        .eviction_policy(EvictionPolicy::lru())
+        .max_capacity(TENANTS)
+        .time_to_live(COUNTED_FOR)
+        .build()
+}
+
+impl App {
+    /// Refuses what is too much for the tenant.
+    pub(super) async fn room(&self, tenant: &TenantId, more: u64) -> Result<Room, Error> {
+        let most = self.config.max_waiting;
+        let count = async {
+            let waiting = self.store.count_waiting(tenant, most).await?;
+            Ok::<_, store::Error>(Room(Arc::new(AtomicU64::new(waiting))))
+        };
+        let room = self.backlogs.try_get_with_by_ref(tenant, count).await;
+        let room = room.map_err(|error: Arc<store::Error>| (*error).clone())?;
+        // What ends at once adds nothing.
+        if more > 0 && room.0.load(Ordering::Relaxed) + more > most {
+            return Err(Error::Exhausted {
+                reason: "BACKLOG_FULL",
+                limit: "delivery.max_waiting",
+                sentence: "too many messages of this tenant wait already; try again later",
+                retry_after: RETRY,
+            });
+        }
+        Ok(room)
+    }
+}

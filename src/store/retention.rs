@@ -1,0 +1,117 @@
+//! What is no longer needed goes, a bounded batch at a time: notifications with all that became of
+//! them. And how the table that is worked on fares, for metrics.
+
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
+
+use super::rows::{Column, Columns, given};
+use super::sql::{self, params};
+use super::transaction::{Tx, scoped};
+use super::{Backend, Error, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::TenantId;
+use crate::domain::time::micros;
+
+/// Request ids are kept at least so long (invariant I3), whatever the settings say.
+pub const IDEMPOTENCY: Duration = Duration::from_secs(48 * 3600);
+
+/// How the table of deliveries fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutboxHealth {
+    /// For how long the lane that is due first has been waiting for a worker.
+    pub ready_age: Duration,
+    /// Deliveries that have not moved to history; on PostgreSQL an estimate.
+    pub rows: u64,
+    /// Rows that PostgreSQL has not vacuumed yet.
+    pub dead_rows: Option<u64>,
+    /// Transactions since the oldest snapshot that PostgreSQL must keep rows for.
+    pub oldest_snapshot_age: Option<u64>,
+}
+
+impl Store {
+    /// Removes up to `limit` notifications that were accepted more than `older_than` ago, with their
+    /// deliveries and attempts, once all of them are in history; returns how many. `older_than` is at
+    /// least [`IDEMPOTENCY`], scaled as everything is. Several replicas may do it at once.
+    pub async fn forget_notifications(
+        &self,
+        older_than: Duration,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        let find = format!(
+            "SELECT n.tenant, n.id FROM notifications n WHERE n.created_at <= {{now}} - $1 \
+             AND NOT EXISTS (SELECT 1 FROM deliveries d \
+             WHERE d.tenant = n.tenant AND d.notification = n.id) \
+             ORDER BY n.created_at LIMIT {limit} {{skip_locked}}"
+        );
+        let find = &find;
+        self.transaction(|tx| scoped(forget(tx, find, older_than))).await
+    }
+
+    /// How many deliveries of a tenant have not ended: exact up to `most`, else more than that.
+    pub async fn count_waiting(&self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
+        let states = State::ALL.iter().filter(|state| !state.is_terminal());
+        let states: Vec<_> = states.map(|state| format!("'{}'", state.code())).collect();
+        let text = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries \
+             WHERE tenant = $1 AND state IN ({}) LIMIT $2) AS waiting",
+            states.join(", ")
+        );
+        let most = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+        let row = sql::one(self.reader(), &text, params![tenant.as_str(), most]).await?;
+        let count: i64 = row.map_or(Ok(0), |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    /// How the table of deliveries fares.
+    pub async fn outbox_health(&self) -> Result<OutboxHealth, Error> {
+        const READY: &str = "SELECT MIN(next_at), {now} FROM lanes \
+            WHERE next_at IS NOT NULL AND asleep = 0";
+        const SQLITE: &str = "SELECT COUNT(*), NULL, NULL FROM deliveries";
+        const POSTGRES: &str = "SELECT n_live_tup, n_dead_tup, \
+            (SELECT CAST(COALESCE(MAX(age(backend_xmin)), 0) AS bigint) FROM pg_stat_activity) \
+            FROM pg_stat_user_tables WHERE relid = 'deliveries'::regclass";
+        let mut health = OutboxHealth::default();
+        if let Some(row) = sql::one(self.reader(), READY, params![]).await? {
+            let mut columns = Columns::of(&row);
+            let (ready, now) = (columns.optional_time()?, columns.time()?);
+            health.ready_age = ready.map(|ready| now.since(ready)).unwrap_or_default();
+        }
+        let text = match self.backend() {
+            Backend::Sqlite => SQLITE,
+            Backend::Postgres => POSTGRES,
+        };
+        if let Some(row) = sql::one(self.reader(), text, params![]).await? {
+            let count = |index| {
+                let count: Option<i64> = row.get(index)?;
+                Ok::<_, Error>(count.and_then(|count| u64::try_from(count).ok()))
+            };
+            health.rows = count(0)?.unwrap_or(0);
+            (health.dead_rows, health.oldest_snapshot_age) = (count(1)?, count(2)?);
+        }
+        Ok(health)
+    }
+}
+
+async fn forget(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error> {
+    let rows = sql::all(tx, find, params![micros(older_than)]).await?;
+    let rows =
+        rows.iter().map(|row| Ok([row.get::<String>(0)?.into(), row.get::<String>(1)?.into()]));
+    let rows: Vec<_> = rows.collect::<Result<_, Error>>()?;
+    let mut forgotten = 0;
+    for (table, values) in given(tx.get_database_backend(), [Column::Text, Column::Text], rows) {
+        let old = format!("(tenant, notification) IN (SELECT column1, column2 FROM {table})");
+        for text in [
+            format!(
+                "DELETE FROM attempts WHERE delivery IN \
+                 (SELECT id FROM deliveries_history WHERE {old})"
+            ),
+            format!("DELETE FROM deliveries_history WHERE {old}"),
+        ] {
+            sql::execute(tx, &text, values.clone()).await?;
+        }
+        let text = format!("DELETE FROM notifications WHERE id IN (SELECT column2 FROM {table})");
+        forgotten += sql::execute(tx, &text, values).await?;
+    }
+    Ok(forgotten)
+}

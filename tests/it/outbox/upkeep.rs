@@ -1,0 +1,108 @@
+//! Upkeep: what is old goes and nothing else; a wake-up that was lost is made good; what metrics tell.
+
+use std::time::Duration;
+
+use herald::domain::ids::{NotificationId, TenantId};
+use herald::store::{Accepted, Backend, End, Store, Target};
+use sea_orm::{ConnectionTrait as _, Statement};
+
+use super::{HOUR, call, delivered, delivery, lane, post, sending, tenant};
+use crate::support::store::{TestStore, test_stores};
+
+async fn rows(store: &TestStore, table: &str) -> i64 {
+    let raw = store.raw().await;
+    let query = format!("SELECT COUNT(*) FROM {table}");
+    let query = Statement::from_string(raw.get_database_backend(), query);
+    raw.query_one_raw(query).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+async fn is_there(store: &Store, id: NotificationId) -> bool {
+    store.notification(&tenant(), id).await.unwrap().is_some()
+}
+
+#[tokio::test]
+async fn what_is_old_and_ended_goes_with_all_that_belongs_to_it() {
+    for store in test_stores().await {
+        let ended = || delivery(Target::Ended(End::Expired));
+        let sent = call("sent", vec![delivery(lane("U1")), ended()]);
+        store.accept(sent.clone()).await.unwrap();
+        let (claim, id) = sending(&store).await;
+        assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        let half = call("half", vec![delivery(lane("U2")), ended()]);
+        store.accept(half.clone()).await.unwrap();
+        while store.archive(Duration::ZERO, 10).await.unwrap() > 0 {}
+
+        assert_eq!(store.forget_notifications(HOUR, 10).await.unwrap(), 0, "too young");
+        assert_eq!(store.forget_notifications(Duration::ZERO, 10).await.unwrap(), 1);
+        assert!(!is_there(&store, sent.id).await);
+        assert!(is_there(&store, half.id).await, "a message of it waits");
+        assert_eq!(rows(&store, "deliveries_history").await, 1);
+        assert_eq!(rows(&store, "attempts").await, 0);
+        // The request id is free again.
+        assert!(matches!(store.accept(sent).await.unwrap(), Accepted::New { .. }));
+    }
+}
+
+#[tokio::test]
+async fn forgetting_is_bounded_and_shared() {
+    for store in test_stores().await {
+        for number in 0..10 {
+            let ended = delivery(Target::Ended(End::Expired));
+            store.accept(call(&format!("r{number}"), vec![ended])).await.unwrap();
+        }
+        while store.archive(Duration::ZERO, 100).await.unwrap() > 0 {}
+        assert_eq!(store.forget_notifications(Duration::ZERO, 4).await.unwrap(), 4);
+        let (one, two) = tokio::join!(
+            store.forget_notifications(Duration::ZERO, 100),
+            store.forget_notifications(Duration::ZERO, 100)
+        );
+        let rest = store.forget_notifications(Duration::ZERO, 100).await.unwrap();
+        assert_eq!(one.unwrap() + two.unwrap() + rest, 6);
+        assert_eq!(rows(&store, "deliveries_history").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_wake_up_is_made_good() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let lose = "UPDATE lanes SET next_at = NULL";
+        store.raw().await.execute_unprepared(lose).await.unwrap();
+        assert_eq!(store.next_due().await.unwrap(), None, "it sleeps with work");
+        assert_eq!(store.repair_lanes().await.unwrap(), 1);
+        assert_eq!(sending(&store).await.1, id);
+        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_waits_is_counted_up_to_a_bound_and_by_tenant() {
+    for store in test_stores().await {
+        let mut many: Vec<_> = (0..20).map(|_| delivery(lane("U1"))).collect();
+        many.extend((0..5).map(|_| delivery(Target::Resolving)));
+        many.push(delivery(Target::Ended(End::Expired)));
+        store.accept(call("r1", many)).await.unwrap();
+        assert_eq!(store.count_waiting(&tenant(), 100).await.unwrap(), 25);
+        assert_eq!(store.count_waiting(&tenant(), 10).await.unwrap(), 11);
+        let other = TenantId::parse("umbrella").unwrap();
+        assert_eq!(store.count_waiting(&other, 10).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn the_tables_health_is_told() {
+    for store in test_stores().await {
+        assert_eq!(store.outbox_health().await.unwrap().ready_age, Duration::ZERO);
+        post(&store, "U1").await;
+        let late = "UPDATE lanes SET next_at = next_at - 60000000";
+        store.raw().await.execute_unprepared(late).await.unwrap();
+        let health = store.outbox_health().await.unwrap();
+        assert!(health.ready_age >= Duration::from_secs(60), "{health:?}");
+        match store.backend() {
+            Backend::Sqlite => assert_eq!((health.rows, health.dead_rows), (1, None)),
+            Backend::Postgres => {
+                assert!(health.dead_rows.is_some() && health.oldest_snapshot_age.is_some());
+            }
+        }
+    }
+}
