@@ -249,9 +249,9 @@ fn postgres(url: &str, config: &Config) -> ConnectOptions {
 }
 
 fn listener(url: &str) -> Result<PgConnectOptions, Error> {
-    let options: PgConnectOptions = url.parse().map_err(|error| {
-        Error::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
-    })?;
+    let options: PgConnectOptions = url
+        .parse()
+        .map_err(|error| Error::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))?;
     Ok(options.application_name("herald listens").disable_statement_logging())
 }
 

@@ -88,7 +88,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::telemetry::{INSTRUMENTS, Kind};
+    use crate::telemetry::{INSTRUMENTS, Kind, Outbox};
 
     fn values(name: &str, label: usize) -> &'static [&'static str] {
         INSTRUMENTS.iter().find(|of| of.name == name).unwrap().labels[label].values
@@ -131,6 +131,12 @@ mod tests {
         }
         metrics.delivery_latency(took);
         metrics.lanes_claimed(3);
+        metrics.outbox(&Outbox {
+            ready_age: took,
+            rows: 5,
+            dead_rows: Some(2),
+            oldest_snapshot_age: Some(9),
+        });
     }
 
     #[test]
