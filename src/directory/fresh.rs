@@ -34,9 +34,13 @@ impl Directory {
         let view = self.first_reading(installation, mapping).await?;
         let mut answers = Vec::new();
         if let Some(email) = hint(mapping, person) {
-            answers.extend(answer(
-                self.inner.workspaces.lookup_by_email(installation.id, &email, INTERACTIVE).await,
-            )?);
+            let (id, workspaces) = (installation.id, &self.inner.workspaces);
+            let found = workspaces.lookup_by_email(id, &email, INTERACTIVE).await;
+            if found.is_ok() {
+                // Notify need not ask the same a moment later.
+                self.inner.asked.insert((id, email), ()).await;
+            }
+            answers.extend(answer(found)?);
         }
         let matched = matching::resolve(view.snapshot.as_deref(), mapping, person);
         let named = match (&matched, stored) {

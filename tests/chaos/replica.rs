@@ -123,6 +123,11 @@ impl Process {
                 self.calls.lead_to(Some(calls));
                 return Ok(());
             }
+            if self.starts == 1 {
+                // Nothing is broken yet, so it would end like this for ever.
+                let said = format!("replica {} did not start, see {}", self.number, log.display());
+                return Err(io::Error::other(said));
+            }
             tokio::time::sleep(AGAIN).await;
         }
     }

@@ -185,6 +185,7 @@ fn settings(
         "delivery.max_attempts=1000".into(),
         "delivery.max_delay_seconds=10".into(),
         "directory.refresh_seconds=100000".into(),
+        "directory.refresh_with_events_seconds=100000".into(),
         "log.format=json".into(),
         "log.filter=info,herald=debug".into(),
         "process.lame_duck_seconds=0".into(),

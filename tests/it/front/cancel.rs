@@ -4,7 +4,7 @@ use herald::rpc::pb::{self, CancelNotificationRequest, CancelNotificationRespons
 use tonic::{Code, Status};
 
 use crate::support::client::task;
-use crate::support::world::{TENANT, World, for_each_database};
+use crate::support::world::{TENANT, World, for_each_database, until};
 
 async fn cancel(
     world: &World,
@@ -26,8 +26,12 @@ async fn what_was_not_sent_is_canceled_and_never_sent() {
         world.throttle("U0DEMOBEN", 5);
         let answer = world.client.notify(task("a", &["ben", "clara"])).await.unwrap();
         let id = answer.notification_id;
-        world.messages(1).await;
         world.called("chat.postMessage", 2).await;
+        until("Clara's is settled", async || {
+            let deliveries = world.client.notification(TENANT, &id).await.unwrap().deliveries;
+            deliveries.iter().any(|one| one.state() == DeliveryState::Sent).then_some(())
+        })
+        .await;
         let met = cancel(world, TENANT, &id).await.unwrap();
         // The refused request may not have been settled yet.
         assert_eq!(met.canceled_deliveries + met.in_flight_deliveries, 1);

@@ -104,7 +104,7 @@ async fn a_tenants_backlog_is_bounded_and_drains() {
         let replica = limited(world, |settings| settings.delivery.max_waiting = 2).await;
         let client = world.client(replica, None).await;
         for member in ["U0DEMOBEN", "U0DEMOADA"] {
-            world.throttle(member, 3600);
+            world.throttle(member, 300);
         }
         client.notify(task("one", &["ben", "ada"])).await.unwrap();
         let refused = client.notify(task("two", &["ben"])).await.unwrap_err();
