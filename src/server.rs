@@ -143,7 +143,8 @@ impl Server {
         tasks.spawn(background("the directory's follower", follower));
         let inbox = directory.clone().run_inbox(stop.clone());
         tasks.spawn(background("the inbox of events", inbox));
-        tasks.spawn(background("the refresher", directory.run_refresher(stop.clone())));
+        tasks.spawn(background("the refresher", directory.clone().run_refresher(stop.clone())));
+        tasks.spawn(background("the custom fields", directory.run_fields(stop.clone())));
         let watching = watch_store(store.clone(), serving.clone(), readiness.clone(), stop.clone());
         tasks.spawn(background("the health watch", watching));
 

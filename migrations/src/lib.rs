@@ -13,6 +13,7 @@ mod m20260101_000003_directory;
 mod m20260101_000004_feed;
 mod m20260101_000005_crawl;
 mod m20260101_000006_events;
+mod m20260101_000007_fields;
 mod m20260101_000009_retention;
 
 /// The list, oldest first.
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000004_feed::Migration),
             Box::new(m20260101_000005_crawl::Migration),
             Box::new(m20260101_000006_events::Migration),
+            Box::new(m20260101_000007_fields::Migration),
             Box::new(m20260101_000009_retention::Migration),
         ]
     }

@@ -3,7 +3,7 @@
 use super::{App, Call, Error};
 use crate::domain::settings::Settings;
 use crate::domain::snapshot::Counts;
-use crate::store::{ConnectAttempt, DirectoryState, Installation};
+use crate::store::{ConnectAttempt, DirectoryState, FieldsProgress, Installation};
 use crate::workspace::scopes;
 
 /// Everything an administrator sees about a tenant.
@@ -20,6 +20,8 @@ pub struct Workspace {
     pub missing: Vec<(&'static str, Vec<&'static str>)>,
     /// `None` before the first reading was tried.
     pub directory: Option<DirectoryState>,
+    /// How far the fetching of custom profile fields has come; `None` where the mapping reads none.
+    pub fields: Option<FieldsProgress>,
     /// Members by kind, and of which generation: the one that this replica has in memory, which
     /// follows the one in force. `None` before the first reading.
     pub counts: Option<(u64, Counts)>,
@@ -39,6 +41,11 @@ impl App {
             Some(installation) => Some(Workspace {
                 missing: scopes::missing(&installation.scopes),
                 directory: self.directory.status(installation.id).await?,
+                fields: if tenant.mapping.slack.reads_profile_fields() {
+                    self.directory.fields_progress(installation.id).await?
+                } else {
+                    None
+                },
                 counts: view.snapshot.map(|snapshot| (snapshot.generation(), snapshot.counts())),
                 directory_stale: view.stale,
                 installation,

@@ -17,6 +17,7 @@ pub mod get_workspace;
 pub mod list_event_types;
 mod list_notifications;
 pub mod list_people;
+pub mod match_coverage;
 pub mod notify;
 mod pin_identity;
 pub mod records;
@@ -32,6 +33,8 @@ pub mod watch_deliveries;
 pub mod watch_notification;
 
 use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 
 pub use caller::{Acting, Actor, Caller, Reach, Role};
 pub use connect::{Callback, ConnectLink, Connected};
@@ -55,6 +58,8 @@ pub struct App {
     config: Arc<Config>,
     /// What waits of each tenant.
     backlogs: backlog::Counts,
+    /// Bounds the scans over all people of a tenant.
+    scans: Arc<Semaphore>,
 }
 
 /// What this layer needs to know.
@@ -136,7 +141,8 @@ impl App {
         config: Config,
     ) -> Self {
         let (config, backlogs) = (Arc::new(config), backlog::counts());
-        Self { store, workspaces, directory, metrics, config, backlogs }
+        let scans = Arc::new(Semaphore::new(match_coverage::SCANS));
+        Self { store, workspaces, directory, metrics, config, backlogs, scans }
     }
 }
 

@@ -31,6 +31,10 @@ pub enum Recipient {
     Channel(ChannelId),
 }
 
+/// When what is held is looked at first: by then every replica's member list is newer than the one
+/// that held it back (`directory.poll_milliseconds`).
+const HELD_SOON: Duration = Duration::from_secs(10);
+
 /// Whether a call was the first of its request id.
 enum Repeat {
     First,
@@ -50,6 +54,8 @@ pub struct Request {
     pub content_id: Option<ContentId>,
     /// How long until it is too late to deliver.
     pub expires_in: Duration,
+    /// Whether to wait for people who are not in Slack yet; `None`: as the settings say.
+    pub hold: Option<bool>,
 }
 
 impl App {
@@ -78,6 +84,8 @@ impl App {
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
         let answer = serde_json::to_vec(&planned.answer).map_err(|e| Error::Internal(e.into()))?;
+        // What was held for people who are known since this call.
+        let found: Vec<UserId> = planned.identities.iter().map(|(user, _)| user.clone()).collect();
         let accept = store::Accept {
             id: planned.answer.notification,
             tenant: call.tenant.clone(),
@@ -97,6 +105,9 @@ impl App {
         match self.store.accept(accept).await? {
             store::Accepted::New { .. } => {
                 room.take(waiting);
+                if !found.is_empty() {
+                    self.store.recheck_held(&call.tenant, &found).await?;
+                }
                 Ok((planned.answer, Repeat::First))
             }
             store::Accepted::Replayed { answer } => {
@@ -114,10 +125,17 @@ impl App {
             self.store.people_facts(&tenant.id, &ids).await?;
         let people = gather(request, &mut known);
         let view = self.view(tenant).await?;
+        let look_held_after = HELD_SOON.mul_f64(self.workspaces.time_scale());
         let now = tenant.now;
-        let directory = &self.directory;
-        let planner =
-            Planner { tenant, request, preferences: &preferences, view: &view, directory, now };
+        let planner = Planner {
+            tenant,
+            request,
+            preferences: &preferences,
+            view: &view,
+            directory: &self.directory,
+            now,
+            look_held_after,
+        };
         planner.plan(NotificationId(uuid::Uuid::now_v7()), people)
     }
 }
@@ -151,14 +169,19 @@ fn payload(request: &Request) -> Value {
             Recipient::Channel(id) => json!({ "channel_id": id.as_str() }),
         })
         .collect();
-    json!({
+    let mut payload = json!({
         "event_type": request.event.as_str(),
         "recipients": recipients,
         "data": request.data,
         "link": request.link,
         "content_id": request.content_id.as_ref().map(ContentId::as_str),
         "expires_in": request.expires_in.as_millis().to_string(),
-    })
+    });
+    // Absent where it was not said: the same call of a version that did not know it is the same.
+    if let Some(hold) = request.hold {
+        payload["hold"] = hold.into();
+    }
+    payload
 }
 
 fn people_named(request: &Request) -> Vec<UserId> {

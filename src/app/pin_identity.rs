@@ -37,6 +37,7 @@ impl App {
             stored_at: self.store.now().await?,
         };
         self.store.store_identity(&call.tenant, &user, &identity).await?;
+        self.store.recheck_held(&call.tenant, &[user]).await?;
         Ok(identity)
     }
 }

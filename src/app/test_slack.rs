@@ -117,6 +117,7 @@ impl App {
                 };
                 let user = &known.person.user_id;
                 self.store.store_identity(&tenant.id, user, &identity).await?;
+                self.store.recheck_held(&tenant.id, std::slice::from_ref(user)).await?;
             }
         }
         Ok(Ok(Found { installation: installation.id, slack_user_id, display_name }))

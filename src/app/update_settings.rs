@@ -19,6 +19,7 @@ pub struct Change {
     pub locale: Option<String>,
     pub time_zone: Option<String>,
     pub disabled_event_types: Option<BTreeSet<EventType>>,
+    pub held_event_types: Option<BTreeSet<EventType>>,
     /// Refuse if the settings moved on since this version.
     pub expected_version: Option<i64>,
 }
@@ -43,7 +44,7 @@ impl App {
             match self.store.save_settings(&call.tenant, &wanted).await {
                 Ok(version) => {
                     if attribute != wanted.slack_attribute {
-                        self.attribute_changed(&call.tenant).await;
+                        self.attribute_changed(&call.tenant, &wanted).await;
                     }
                     return Ok(Settings { version, ..wanted });
                 }
@@ -53,14 +54,12 @@ impl App {
         }
         Err(Error::Changed("settings"))
     }
-}
 
-impl App {
     /// The settings hold already: what fails here is not the caller's.
-    async fn attribute_changed(&self, tenant: &TenantId) {
+    async fn attribute_changed(&self, tenant: &TenantId, settings: &Settings) {
         let told = async {
             if let Some(installation) = self.store.installation_of(tenant).await? {
-                self.directory.attribute_changed(installation.id).await?;
+                self.directory.attribute_changed(installation.id, settings).await?;
             }
             Ok::<_, Error>(())
         };
@@ -97,6 +96,7 @@ impl Change {
                 .disabled_event_types
                 .clone()
                 .unwrap_or(current.disabled_event_types),
+            held_event_types: self.held_event_types.clone().unwrap_or(current.held_event_types),
             version: current.version,
         }
     }
@@ -116,9 +116,14 @@ fn check(settings: &Settings) -> Result<(), Error> {
     {
         violations.push(Violation::new("settings.locale", "is not a BCP 47 tag, such as de-AT"));
     }
-    for unknown in settings.disabled_event_types.iter().filter(|e| event::find(e).is_none()) {
-        let problem = format!("{unknown} is not a known event type");
-        violations.push(Violation::new("settings.disabled_event_types", problem));
+    for (field, types) in [
+        ("settings.disabled_event_types", &settings.disabled_event_types),
+        ("settings.held_event_types", &settings.held_event_types),
+    ] {
+        for unknown in types.iter().filter(|event| event::find(event).is_none()) {
+            let problem = format!("{unknown} is not a known event type");
+            violations.push(Violation::new(field, problem));
+        }
     }
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }

@@ -11,6 +11,9 @@ impl App {
         }
         self.store.ensure_tenant(&call.tenant).await?;
         self.store.upsert_people(&call.tenant, people).await?;
+        // Messages may wait for some of them.
+        let users: Vec<_> = people.iter().map(|person| person.user_id.clone()).collect();
+        self.store.recheck_held(&call.tenant, &users).await?;
         Ok(people.len())
     }
 }

@@ -112,6 +112,9 @@ impl Config {
     }
 }
 
+/// Longer than two of `directory.poll_milliseconds`' default.
+const HELD_SOON: Duration = Duration::from_secs(10);
+
 /// The settings as they are used: durations, each shortened by the time factor.
 #[derive(Debug, Clone)]
 pub(super) struct Timing {
@@ -128,6 +131,10 @@ pub(super) struct Timing {
     pub(super) feed_kept: Duration,
     /// How long what has ended is kept.
     pub(super) history_kept: Duration,
+    /// After something was held: by then every replica's member list is as new as it was.
+    pub(super) held_soon: Duration,
+    /// Between two looks at what is held though nothing moved.
+    pub(super) held_again: Duration,
     /// Between two rounds of upkeep.
     pub(super) upkeep: Duration,
     /// Before something of ours, not of Slack's, is tried again: the store, a refused look-up.
@@ -156,6 +163,8 @@ impl Timing {
             history_kept: scaled(
                 Duration::from_secs(24 * 3600 * u64::from(config.history_days)).max(IDEMPOTENCY),
             ),
+            held_soon: scaled(HELD_SOON),
+            held_again: scaled(Duration::from_secs(3600)),
             upkeep: scaled(Duration::from_secs(30)),
             retry: scaled(Duration::from_secs(1)),
             policy: policy.scaled(scale),

@@ -1,9 +1,9 @@
 //! From the outbox to Slack: lanes are claimed, their first message is checked once more, sent,
 //! and settled (design.md section 3).
 //!
-//! Four loops, each a task of its own: `claim` takes lanes that are due and gives each one turn
+//! Five loops, each a task of its own: `claim` takes lanes that are due and gives each one turn
 //! (`worker`); `resolve` finds the member for deliveries that were accepted before the member list
-//! was read; `feed` numbers the changes of deliveries for those who watch them; `upkeep` mends, expires
+//! was read; `held` wakes those that wait until their person appears; `feed` numbers the changes of deliveries for those who watch them; `upkeep` mends, expires
 //! and archives. A turn touches the head of its lane and nothing
 //! else: `checks` decides whether it may still go out, `domain::delivery::next` what an answer
 //! means, `probe` whether Slack stored a message although its answer was lost.
@@ -14,6 +14,7 @@ mod checks;
 mod claim;
 mod config;
 mod feed;
+mod held;
 mod liveness;
 mod persist;
 mod probe;
@@ -77,6 +78,7 @@ impl Delivery {
         let mut loops = JoinSet::new();
         loops.spawn(self.clone().claim(stop.clone()));
         loops.spawn(self.clone().resolve(stop.clone()));
+        loops.spawn(self.clone().hold(stop.clone()));
         loops.spawn(self.clone().number_changes(stop.clone()));
         loops.spawn(self.upkeep(stop));
         while let Some(ended) = loops.join_next().await {

@@ -87,6 +87,7 @@ impl Delivery {
                 self.inner.metrics.deliveries(State::Pending.code(), 1);
             }
             Ok(Some(Resolved::End(end))) => self.inner.metrics.deliveries(end.state().code(), 1),
+            Ok(Some(Resolved::Hold { .. })) => self.inner.metrics.deliveries(State::Held.code(), 1),
             Ok(Some(Resolved::Again { .. }) | None) => {}
             Err(error) => {
                 tracing::warn!(%delivery, %error, "a message was not resolved; trying again later");
@@ -149,6 +150,10 @@ impl Delivery {
             }
             Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
                 return Ok(Resolved::Again { after: again(waited, self.inner.timing.retry) });
+            }
+            Decision::Unreachable { reason } if resolving.hold && reason.arrival_helps() => {
+                let look_after = self.inner.timing.held_soon;
+                return Ok(Resolved::Hold { reason, look_after });
             }
             Decision::Unreachable { reason } => return nobody(reason),
         };

@@ -24,6 +24,10 @@ pub struct Config {
     /// Milliseconds until another replica's new generation or change is noticed. Default `3000`.
     #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
+    /// Seconds until a member's custom profile fields are fetched again although nothing says that
+    /// they changed: Slack tells nobody of an edit. Each member costs one question, and Slack allows
+    /// 100 a minute. Default `86400`: a day.
+    pub fields_refresh_seconds: u64,
     /// Seconds after which a list is too old to decide who somebody is. People who were found before are
     /// still reached; messages to others wait for a newer list, until they expire; ResolveIdentity goes on
     /// to answer from the old one, and says so. At least `refresh_with_events_seconds`. Default `259200`
@@ -46,6 +50,7 @@ impl Default for Config {
             refresh_with_events_seconds: 24 * 3600,
             absent_seconds: 60,
             poll_interval: Duration::from_secs(3),
+            fields_refresh_seconds: 86_400,
             max_stale_seconds: 259_200,
             lease_seconds: 60,
         }
@@ -57,6 +62,9 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         if self.refresh_seconds < 60 {
             return Err("refresh_seconds must be at least 60".into());
+        }
+        if !(60..=31 * 24 * 3600).contains(&self.fields_refresh_seconds) {
+            return Err("fields_refresh_seconds must be between 60 and 2678400".into());
         }
         if self.poll_interval < Duration::from_millis(100) {
             return Err("poll_milliseconds must be at least 100".into());

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Directory, Error};
 use crate::domain::ids::InstallationId;
 use crate::domain::snapshot::Counts;
-use crate::store::Hint;
+use crate::store::{DirectoryPointer, Hint};
 
 /// How often the state of all lists is measured.
 const MEASURE: Duration = Duration::from_secs(15);
@@ -73,12 +73,10 @@ impl Directory {
             self.inner.pointers.invalidate(id).await;
         }
         let pointers = self.inner.store.directory_pointers(ids).await?;
-        let stamps: HashMap<InstallationId, (i64, i64)> = pointers
-            .into_iter()
-            .map(|pointer| (pointer.installation, (pointer.generation, pointer.change_sequence)))
-            .collect();
+        let pointers: HashMap<InstallationId, DirectoryPointer> =
+            pointers.into_iter().map(|pointer| (pointer.installation, pointer)).collect();
         for (key, loaded) in &self.inner.snapshots {
-            let newer = stamps.get(&key.0).is_some_and(|stamp| *stamp > loaded.stamp());
+            let newer = pointers.get(&key.0).is_some_and(|pointer| !loaded.follows(pointer));
             if let Some(mapping) = loaded.mapping.clone().filter(|_| newer) {
                 self.reload_behind(key.as_ref().clone(), mapping, loaded);
             }

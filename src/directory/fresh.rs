@@ -54,7 +54,7 @@ impl Directory {
         if answers.is_empty() {
             return Ok(view);
         }
-        self.learn(installation.id, &answers).await?;
+        self.learn_with_fields(installation.id, mapping, &answers).await?;
         Ok(View::of(&*self.current(installation.id, mapping).await?))
     }
 

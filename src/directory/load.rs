@@ -8,9 +8,10 @@ use moka::ops::compute::Op;
 use super::{Directory, Error, Key};
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::Mapping;
-use crate::domain::snapshot::{Snapshot, SnapshotBuilder};
+use crate::domain::member::Member;
+use crate::domain::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
 use crate::domain::time::Timestamp;
-use crate::store::{self, DirectoryChange, DirectoryState};
+use crate::store::{self, DirectoryChange, DirectoryPointer, DirectoryState};
 
 /// Between two members of a page: the record separator of RFC 7464, which JSON never holds raw.
 pub(super) const PAGE_SEPARATOR: u8 = 0x1e;
@@ -19,6 +20,8 @@ pub(super) const PAGE_SEPARATOR: u8 = 0x1e;
 pub(super) struct Loaded {
     generation: i64,
     change_sequence: i64,
+    /// Of the custom fields in it; `None`: the mapping reads none.
+    fields_sequence: Option<i64>,
     /// `None` until the first generation.
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) read_at: Option<Timestamp>,
@@ -34,16 +37,35 @@ impl Loaded {
     }
 
     pub(super) fn is_current(&self, state: Option<&DirectoryState>) -> bool {
-        state.is_none_or(|state| self.stamp() >= (state.generation, state.change_sequence))
+        state.is_none_or(|state| {
+            self.has(state.generation, state.change_sequence, state.fields_sequence)
+        })
     }
 
-    /// Orders what was loaded: by generation, then by change.
-    pub(super) fn stamp(&self) -> (i64, i64) {
-        (self.generation, self.change_sequence)
+    pub(super) fn follows(&self, pointer: &DirectoryPointer) -> bool {
+        self.has(pointer.generation, pointer.change_sequence, pointer.fields_sequence)
+    }
+
+    /// Whether it has all of this, or more.
+    fn has(&self, generation: i64, change_sequence: i64, fields_sequence: i64) -> bool {
+        (self.generation, self.change_sequence) >= (generation, change_sequence)
+            && self.fields_sequence.is_none_or(|fields| fields >= fields_sequence)
+    }
+
+    /// Orders what was loaded: by generation, then by change, then by custom fields.
+    fn stamp(&self) -> (i64, i64, Option<i64>) {
+        (self.generation, self.change_sequence, self.fields_sequence)
     }
 
     fn nothing() -> Self {
-        Self { generation: 0, change_sequence: 0, snapshot: None, read_at: None, mapping: None }
+        Self {
+            generation: 0,
+            change_sequence: 0,
+            fields_sequence: None,
+            snapshot: None,
+            read_at: None,
+            mapping: None,
+        }
     }
 }
 
@@ -137,7 +159,8 @@ impl Directory {
         }
     }
 
-    /// `None`: there is another generation, or too much lies on top.
+    /// `None`: there is another generation, a batch of custom fields to take up, or too much lies on
+    /// top.
     async fn with_changes(
         &self,
         id: InstallationId,
@@ -147,7 +170,9 @@ impl Directory {
         let Some(snapshot) = known.snapshot.clone() else { return Ok(None) };
         let store = &self.inner.store;
         let Some(state) = store.directory(id).await? else { return Ok(None) };
-        if state.generation != known.generation {
+        let fields_moved =
+            known.fields_sequence.is_some_and(|fields| fields != state.fields_sequence);
+        if state.generation != known.generation || fields_moved {
             return Ok(None);
         }
         let changes = store.changes(id, known.change_sequence).await?;
@@ -158,10 +183,15 @@ impl Directory {
             return Ok(None);
         }
         let last = changes.last().map_or(0, |change| change.sequence);
+        let fields = if mapping.slack.reads_profile_fields() {
+            self.fields_of(id, changes.iter().map(|change| change.body.as_slice())).await?
+        } else {
+            ProfileFields::default()
+        };
         let compiled = mapping.clone();
         let work = move || {
             let bodies = changes.iter().map(|change| change.body.as_slice());
-            let (snapshot, bad) = snapshot.with_changes(&compiled, bodies);
+            let (snapshot, bad) = snapshot.with_changes(&compiled, bodies, &fields);
             warn_of(bad);
             snapshot
         };
@@ -170,6 +200,7 @@ impl Directory {
         Ok(Some(Loaded {
             generation: state.generation,
             change_sequence: last.max(state.change_sequence),
+            fields_sequence: known.fields_sequence,
             snapshot: Some(Arc::new(snapshot)),
             read_at: state.refreshed_at,
             mapping: Some(mapping.clone()),
@@ -200,17 +231,51 @@ impl Directory {
                 continue;
             }
             let last = changes.last().map_or(0, |change| change.sequence);
-            let snapshot = build(mapping.clone(), state.generation, pages, changes).await?;
+            let reads_fields = mapping.slack.reads_profile_fields();
+            let fields =
+                if reads_fields { self.fields(id).await? } else { ProfileFields::default() };
+            let snapshot = build(mapping.clone(), state.generation, pages, changes, fields).await?;
             self.inner.metrics.directory_load("pages");
             return Ok(Loaded {
                 generation: state.generation,
                 change_sequence: last.max(state.change_sequence),
+                fields_sequence: reads_fields.then_some(state.fields_sequence),
                 snapshot: Some(Arc::new(snapshot)),
                 read_at: state.refreshed_at,
                 mapping: Some(mapping.clone()),
             });
         }
         Err(Error::Moving)
+    }
+
+    /// The custom fields that were fetched.
+    async fn fields(&self, id: InstallationId) -> Result<ProfileFields, Error> {
+        let mut fields = ProfileFields::default();
+        let mut after = String::new();
+        loop {
+            let chunk = self.inner.store.fields_after(id, &after).await?;
+            let Some((last, _)) = chunk.last() else { return Ok(fields) };
+            after.clone_from(last);
+            for (member, json) in chunk {
+                fields.insert(&member, &json);
+            }
+        }
+    }
+
+    /// Those of the members that these objects are about.
+    pub(super) async fn fields_of(
+        &self,
+        id: InstallationId,
+        members: impl Iterator<Item = &[u8]>,
+    ) -> Result<ProfileFields, Error> {
+        let members: Vec<String> = members
+            .filter_map(|json| Some(Member::from_slice(json).ok()?.id().to_owned()))
+            .collect();
+        let mut fields = ProfileFields::default();
+        for (member, json) in self.inner.store.fields_of(id, &members).await? {
+            fields.insert(&member, &json);
+        }
+        Ok(fields)
     }
 }
 
@@ -220,10 +285,12 @@ async fn build(
     generation: i64,
     pages: Vec<Vec<u8>>,
     changes: Vec<DirectoryChange>,
+    fields: ProfileFields,
 ) -> Result<Snapshot, Error> {
     let work = move || {
         let generation = u64::try_from(generation).unwrap_or(0);
         let mut builder = SnapshotBuilder::new(&mapping, generation);
+        builder.set_fields(fields);
         let mut bad = 0;
         let members = pages
             .iter()
@@ -234,7 +301,7 @@ async fn build(
             bad += usize::from(builder.push_json(member).is_err());
         }
         warn_of(bad);
-        builder.finish(false)
+        builder.finish()
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
 }
@@ -245,6 +312,6 @@ fn warn_of(bad: usize) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,12 +13,22 @@ use super::{Directory, Error, Key};
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::Mapping;
 use crate::domain::member::Member;
-use crate::domain::snapshot::News;
+use crate::domain::snapshot::{News, ProfileFields};
 use crate::slack::MemberJson;
 use crate::store::{Basis, MemberChange, Merged, Settlement};
 
 /// How often to look again because the list changed while news was weighed.
 const ATTEMPTS: usize = 8;
+
+/// Who told about members.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// Events, which are settled with the same commit.
+    Events(&'a Settlement),
+    /// An answer of Slack's. `fields_moved`: other custom fields than before were stored for these
+    /// members, which no other replica knows of, whatever this one's list has of them by now.
+    LookUp { fields_moved: bool },
+}
 
 /// What became of member objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +43,24 @@ impl Directory {
     /// Merges what a look-up told about members. This replica serves it when it returns, others once
     /// they notice.
     pub async fn learn(&self, id: InstallationId, members: &[MemberJson]) -> Result<(), Error> {
-        self.merge(id, members, None).await.map(drop)
+        self.merge(id, members, Source::LookUp { fields_moved: false }).await.map(drop)
+    }
+
+    /// The same, with the members' custom fields where the mapping reads any: these come first, so
+    /// that whoever takes up the change finds them.
+    pub(super) async fn learn_with_fields(
+        &self,
+        id: InstallationId,
+        mapping: &Mapping,
+        members: &[MemberJson],
+    ) -> Result<(), Error> {
+        let mut fields_moved = false;
+        if mapping.slack.reads_profile_fields() {
+            for member in members {
+                fields_moved |= self.fetch_fields_now(id, member).await?;
+            }
+        }
+        self.merge(id, members, Source::LookUp { fields_moved }).await.map(drop)
     }
 
     /// Merges, and settles the events that told. `None`: the events are no longer the caller's.
@@ -41,9 +68,14 @@ impl Directory {
         &self,
         id: InstallationId,
         members: &[MemberJson],
-        settlement: Option<&Settlement>,
+        source: Source<'_>,
     ) -> Result<Option<Outcome>, Error> {
+        let (settlement, fields_moved) = match source {
+            Source::Events(settlement) => (Some(settlement), false),
+            Source::LookUp { fields_moved } => (None, fields_moved),
+        };
         let mappings = self.mappings_in(id).await?;
+        let reads_fields = mappings.iter().any(|mapping| mapping.slack.reads_profile_fields());
         for _ in 0..ATTEMPTS {
             let state = self.inner.store.directory(id).await?;
             let basis = Basis::of(state.as_ref());
@@ -51,7 +83,13 @@ impl Directory {
             for mapping in &mappings {
                 lists.push((mapping.as_ref(), self.current(id, mapping).await?));
             }
-            let news = members.iter().filter(|member| is_news(&lists, basis, member));
+            let fields = if reads_fields {
+                self.fields_of(id, members.iter().map(|json| json.get().as_bytes())).await?
+            } else {
+                ProfileFields::default()
+            };
+            let anyway = basis.crawling || fields_moved;
+            let news = members.iter().filter(|member| is_news(&lists, anyway, member, &fields));
             let changes: Vec<MemberChange> = news.filter_map(change).collect();
             if changes.is_empty() && settlement.is_none() {
                 return Ok(Some(Outcome { changed: 0, dropped: members.len() }));
@@ -102,19 +140,25 @@ impl Directory {
 }
 
 /// Whether any tenant's list lacks what the object says. Nobody's list lacks anything: a workspace
-/// that no tenant uses is read when one connects.
-fn is_news(lists: &[(&Mapping, Arc<Loaded>)], basis: Basis, member: &MemberJson) -> bool {
+/// that no tenant uses is read when one connects. `anyway`: nor must others lack what this replica's
+/// list has already.
+fn is_news(
+    lists: &[(&Mapping, Arc<Loaded>)],
+    anyway: bool,
+    member: &MemberJson,
+    fields: &ProfileFields,
+) -> bool {
     let json = member.get().as_bytes();
     let mut news = false;
     for (mapping, loaded) in lists {
         let told = match &loaded.snapshot {
-            Some(snapshot) => snapshot.news(mapping, json),
+            Some(snapshot) => snapshot.news(mapping, json, fields),
             None => Member::from_slice(json).map(|_| News::Changed),
         };
         match told {
             Ok(News::Older) | Err(_) => return false,
             Ok(News::Changed) => news = true,
-            Ok(News::Same) => news |= basis.crawling,
+            Ok(News::Same) => news |= anyway,
         }
     }
     news

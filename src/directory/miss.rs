@@ -56,7 +56,8 @@ impl Directory {
         }
     }
 
-    /// Asks Slack about somebody whom the list does not have. Does not wait for the budget.
+    /// Asks Slack about somebody whom the list does not have. Does not wait for the budget; only for
+    /// that of the custom fields of whom it finds, for a moment, since a pass may be using it.
     pub async fn look_up(
         &self,
         installation: &Installation,
@@ -71,9 +72,7 @@ impl Directory {
         let id = installation.id;
         let ask = async {
             let found = self.inner.workspaces.lookup_by_email(id, &email, Duration::ZERO).await?;
-            // Under a mapping that reads custom fields they are fetched before this, for the member
-            // that was found.
-            self.learn(id, found.as_slice()).await
+            self.learn_with_fields(id, mapping, found.as_slice()).await
         };
         let asked = self.inner.asked.try_get_with((id, email.clone()), ask).await;
         match asked {

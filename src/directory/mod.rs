@@ -11,6 +11,7 @@
 
 mod config;
 mod crawl;
+mod fields;
 mod follow;
 mod fresh;
 mod inbox;
@@ -20,7 +21,7 @@ mod miss;
 mod refresher;
 mod view;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -93,6 +94,10 @@ struct Inner {
     published: Notify,
     /// Told when a refresh is due sooner than planned.
     due: Notify,
+    /// Told when custom fields are to be looked after sooner than planned.
+    fields_due: Notify,
+    /// Members whose custom fields this replica's passes have still to fetch, by workspace.
+    fields_missing: Mutex<HashMap<InstallationId, u64>>,
 }
 
 /// Snapshots built at the same time.
@@ -138,6 +143,8 @@ impl Directory {
                 loads: Semaphore::new(LOADS),
                 published: Notify::new(),
                 due: Notify::new(),
+                fields_due: Notify::new(),
+                fields_missing: Mutex::default(),
             }),
         }
     }
@@ -173,17 +180,34 @@ impl Directory {
         Ok(View::of(&loaded).aged(state.as_ref().as_ref(), self.max_stale()))
     }
 
+    /// As [`Directory::view`], but never older than the store when this is called; waits for the
+    /// load where memory is.
+    pub async fn current_view(&self, id: InstallationId, mapping: &Mapping) -> Result<View, Error> {
+        let loaded = self.current(id, mapping).await?;
+        let state = self.pointer(id).await?;
+        Ok(View::of(&loaded).aged(state.as_ref().as_ref(), self.max_stale()))
+    }
+
     /// Reads the workspace from Slack soon: after it was connected.
     pub async fn refresh_soon(&self, id: InstallationId) -> Result<(), Error> {
         self.inner.store.request_refresh(id).await?;
         self.inner.pointers.invalidate(&id).await;
         self.inner.due.notify_one();
-        Ok(())
+        // A tenant that joins a workspace may be the first whose mapping reads custom fields.
+        self.fields_soon(id).await
     }
 
-    /// Reads the workspace soon where an event may have told something that the mapping before had no
-    /// use for: after the Slack attribute was changed. Until then what is stored answers.
-    pub async fn attribute_changed(&self, id: InstallationId) -> Result<(), Error> {
+    /// After the Slack attribute was changed: fetches soon what it needs of custom fields, and reads the
+    /// workspace soon where an event may have told something that the mapping before had no use for.
+    /// Until then what is stored answers.
+    pub async fn attribute_changed(
+        &self,
+        id: InstallationId,
+        settings: &Settings,
+    ) -> Result<(), Error> {
+        if self.mapping(settings).await?.slack.reads_profile_fields() {
+            self.fields_soon(id).await?;
+        }
         let state = self.inner.store.directory(id).await?;
         if state.is_some_and(|state| state.event_heard_at > state.refreshed_at) {
             self.refresh_soon(id).await?;

@@ -40,8 +40,8 @@ pub const LOCALE_BYTES: usize = 35;
 pub const MAX_EXPIRY: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 /// Expiry where the caller names none (requirements.md section 3).
 pub const DEFAULT_EXPIRY: std::time::Duration = std::time::Duration::from_secs(72 * 3600);
-/// Event types that one tenant may switch off.
-pub const DISABLED_EVENT_TYPES: usize = 200;
+/// Event types that one tenant may switch off, and that it may have held.
+pub const EVENT_TYPES_IN_SETTINGS: usize = 200;
 /// Rows of a page where the caller names no size.
 pub const DEFAULT_PAGE: u32 = 50;
 /// Notifications in one page of a list.

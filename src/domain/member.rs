@@ -5,14 +5,17 @@
 //! object, and everything else in it is skipped, not parsed: directories have a million of these.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
+use jmespath::{Rcvar, Variable};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::Value;
 
 use super::ids::{IdError, SlackUserId};
 use super::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
 use super::limits;
+use super::mapping::{Event, Walk};
 
 /// Whether a member can be matched, and if not, why not. In the order in which reasons are told
 /// where a value belongs to several members ([`super::reason::NoMatch`]).
@@ -71,16 +74,69 @@ pub struct Member<'a> {
 impl<'a> Member<'a> {
     /// From the raw bytes of the object.
     pub fn from_slice(json: &'a [u8]) -> Result<Self, BadMember> {
+        Self::with_path(json, &[], &mut |_| {})
+    }
+
+    /// Whether [`Member::with_path`] can follow this path: none of it is read as a fact.
+    pub(super) fn leaves_out(path: &[String]) -> bool {
+        let is = |fact: &&[&str]| fact.iter().zip(path).all(|(name, field)| name == field);
+        !path.is_empty() && !FACTS.iter().any(is)
+    }
+
+    /// The same, telling in the same pass what is at the end of a path that
+    /// [`Member::leaves_out`]. What was told before an error counts for nothing.
+    pub(super) fn with_path<F: FnMut(Event<'_>)>(
+        json: &'a [u8],
+        path: &[String],
+        found: &mut F,
+    ) -> Result<Self, BadMember> {
         let mut json = serde_json::Deserializer::from_slice(json);
-        let facts = Read(TopLevel).deserialize(&mut json).map_err(|_| BadMember::Json)?;
+        let facts =
+            Read(TopLevel { path, found }).deserialize(&mut json).map_err(|_| BadMember::Json)?;
         json.end().map_err(|_| BadMember::Json)?;
         Self::from_facts(facts.ok_or(BadMember::Json)?)
     }
 
     /// From a parsed object.
     pub fn from_value(value: &'a Value) -> Result<Self, BadMember> {
-        let facts = Read(TopLevel).deserialize(value).map_err(|_| BadMember::Json)?;
+        let top = TopLevel { path: &[], found: &mut |_: Event<'_>| {} };
+        let facts = Read(top).deserialize(value).map_err(|_| BadMember::Json)?;
         Self::from_facts(facts.ok_or(BadMember::Json)?)
+    }
+
+    /// From what an evaluator read: an object that has at least [`FACTS`] of the member.
+    pub(super) fn from_variable(member: &'a Variable) -> Result<Self, BadMember> {
+        let Variable::Object(keys) = member else { return Err(BadMember::Json) };
+        let text = |keys: &'a BTreeMap<String, Rcvar>, key: &str| match keys.get(key).map(|v| &**v)
+        {
+            Some(Variable::String(text)) if !text.trim().is_empty() => {
+                Some(Cow::Borrowed(text.as_str()))
+            }
+            _ => None,
+        };
+        let flag = |key: &str| matches!(keys.get(key).map(|v| &**v), Some(Variable::Bool(true)));
+        let profile = match keys.get("profile").map(|v| &**v) {
+            Some(Variable::Object(profile)) => Profile {
+                email: text(profile, "email"),
+                display_name: text(profile, "display_name"),
+                real_name: text(profile, "real_name"),
+            },
+            _ => Profile::default(),
+        };
+        Self::from_facts(Facts {
+            id: text(keys, "id"),
+            name: text(keys, "name"),
+            real_name: text(keys, "real_name"),
+            tz: text(keys, "tz"),
+            locale: text(keys, "locale"),
+            deleted: flag("deleted"),
+            bot: flag("is_bot") || flag("is_workflow_bot") || flag("is_connector_bot"),
+            updated: match keys.get("updated").map(|v| &**v) {
+                Some(Variable::Number(number)) => number.as_i64().unwrap_or(0),
+                _ => 0,
+            },
+            profile,
+        })
     }
 
     /// The id, checked.
@@ -141,6 +197,23 @@ impl TryFrom<&Member<'_>> for SlackUserId {
     }
 }
 
+/// What [`Member::from_variable`] looks at.
+pub(super) const FACTS: [&[&str]; 13] = [
+    &["id"],
+    &["name"],
+    &["real_name"],
+    &["tz"],
+    &["locale"],
+    &["deleted"],
+    &["is_bot"],
+    &["is_workflow_bot"],
+    &["is_connector_bot"],
+    &["updated"],
+    &["profile", "email"],
+    &["profile", "display_name"],
+    &["profile", "real_name"],
+];
+
 /// The top level of a member object.
 #[derive(Default)]
 struct Facts<'a> {
@@ -164,9 +237,13 @@ struct Profile<'a> {
     real_name: Option<Cow<'a, str>>,
 }
 
-struct TopLevel;
+/// Reads the facts, and follows a path.
+struct TopLevel<'p, F> {
+    path: &'p [String],
+    found: &'p mut F,
+}
 
-impl<'de> Reader<'de> for TopLevel {
+impl<'de, F: FnMut(Event<'_>)> Reader<'de> for TopLevel<'_, F> {
     type Output = Option<Facts<'de>>;
 
     fn scalar(self, _: Scalar<'de>) -> Self::Output {
@@ -175,6 +252,7 @@ impl<'de> Reader<'de> for TopLevel {
 
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Output, A::Error> {
         let mut facts = Facts::default();
+        let (first, rest) = split(self.path);
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
                 "id" => facts.id = map.next_value_seed(Read(Text))?,
@@ -187,7 +265,20 @@ impl<'de> Reader<'de> for TopLevel {
                     facts.bot |= map.next_value_seed(Read(Flag))?;
                 }
                 "updated" => facts.updated = map.next_value_seed(Read(Integer))?,
-                "profile" => facts.profile = map.next_value_seed(Read(ProfileKeys))?,
+                "profile" => {
+                    let mut path: &[String] = &[];
+                    if first == Some("profile") {
+                        (self.found)(Event::Restart);
+                        path = rest;
+                    }
+                    let found = &mut *self.found;
+                    facts.profile = map.next_value_seed(Read(ProfileKeys { path, found }))?;
+                }
+                key if Some(key) == first => {
+                    (self.found)(Event::Restart);
+                    let found = &mut *self.found;
+                    map.next_value_seed(Read(Walk { path: rest, found }))?;
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -199,9 +290,13 @@ impl<'de> Reader<'de> for TopLevel {
     }
 }
 
-struct ProfileKeys;
+/// Reads the facts of the profile, and follows the rest of the path.
+struct ProfileKeys<'p, F> {
+    path: &'p [String],
+    found: &'p mut F,
+}
 
-impl<'de> Reader<'de> for ProfileKeys {
+impl<'de, F: FnMut(Event<'_>)> Reader<'de> for ProfileKeys<'_, F> {
     type Output = Profile<'de>;
 
     fn scalar(self, _: Scalar<'de>) -> Profile<'de> {
@@ -210,11 +305,17 @@ impl<'de> Reader<'de> for ProfileKeys {
 
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Profile<'de>, A::Error> {
         let mut profile = Profile::default();
+        let (first, rest) = split(self.path);
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
                 "email" => profile.email = map.next_value_seed(Read(Text))?,
                 "display_name" => profile.display_name = map.next_value_seed(Read(Text))?,
                 "real_name" => profile.real_name = map.next_value_seed(Read(Text))?,
+                key if Some(key) == first => {
+                    (self.found)(Event::Restart);
+                    let found = &mut *self.found;
+                    map.next_value_seed(Read(Walk { path: rest, found }))?;
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -223,6 +324,14 @@ impl<'de> Reader<'de> for ProfileKeys {
 
     fn list<A: SeqAccess<'de>>(self, seq: A) -> Result<Profile<'de>, A::Error> {
         skip_list(seq).map(|()| Profile::default())
+    }
+}
+
+/// The first field of a path and the others.
+fn split(path: &[String]) -> (Option<&str>, &[String]) {
+    match path {
+        [first, rest @ ..] => (Some(first), rest),
+        [] => (None, &[]),
     }
 }
 

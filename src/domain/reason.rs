@@ -49,6 +49,26 @@ reasons! {
     }
 }
 
+impl NoMatch {
+    /// Whether the person may be found later because they appear in Slack, or become visible
+    /// there: then a message may be held until they do. Not where somebody has to decide
+    /// (ambiguous), where the person has left, or where the platform has to say more about them.
+    #[must_use]
+    pub fn arrival_helps(self) -> bool {
+        match self {
+            Self::NoEmail | Self::SlackAttributeEmpty | Self::FieldsNotFetched | Self::NoMember => {
+                true
+            }
+            Self::NotConnected
+            | Self::DirectoryNotReady
+            | Self::NoUserValue
+            | Self::Deactivated
+            | Self::Bot
+            | Self::Ambiguous => false,
+        }
+    }
+}
+
 reasons! {
     /// Which switch held a message back.
     Suppression {

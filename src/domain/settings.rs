@@ -23,6 +23,9 @@ pub struct Settings {
     pub time_zone: String,
     /// Event types that are switched off.
     pub disabled_event_types: BTreeSet<EventType>,
+    /// Event types whose messages wait for people who are not in Slack yet.
+    #[serde(default)]
+    pub held_event_types: BTreeSet<EventType>,
     /// Counts changes; an update that names an older one is refused.
     pub version: i64,
 }
@@ -37,6 +40,7 @@ impl Default for Settings {
             locale: "en".into(),
             time_zone: "UTC".into(),
             disabled_event_types: BTreeSet::new(),
+            held_event_types: BTreeSet::new(),
             version: 0,
         }
     }

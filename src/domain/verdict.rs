@@ -63,6 +63,8 @@ pub enum Decided {
         estimated_send_time: Option<Timestamp>,
         guarantee: Guarantee,
     },
+    /// Waits until the person appears in Slack.
+    Held { delivery: DeliveryId, reason: NoMatch, members_without_email: u64, guarantee: Guarantee },
     /// Held back by a switch.
     Suppressed { by: Suppression },
     /// Nobody in Slack.

@@ -162,6 +162,26 @@ impl AdminService for Server {
         .await
     }
 
+    async fn simulate_mapping(
+        &self,
+        request: Request<pb::SimulateMappingRequest>,
+    ) -> Result<Response<pb::SimulateMappingResponse>, Status> {
+        self.serve("SimulateMapping", request, async |inbound, message| {
+            self.simulate_mapping_page(inbound, message).await
+        })
+        .await
+    }
+
+    async fn get_match_coverage(
+        &self,
+        request: Request<pb::GetMatchCoverageRequest>,
+    ) -> Result<Response<pb::GetMatchCoverageResponse>, Status> {
+        self.serve("GetMatchCoverage", request, async |inbound, message| {
+            self.match_coverage_page(inbound, message).await
+        })
+        .await
+    }
+
     async fn list_event_types(
         &self,
         request: Request<pb::ListEventTypesRequest>,
@@ -213,7 +233,7 @@ fn person_call(
 }
 
 /// The fields that a mask may name.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "sending_allowed",
     "user_attribute",
     "slack_attribute",
@@ -221,6 +241,7 @@ const SETTINGS: [&str; 7] = [
     "locale",
     "time_zone",
     "disabled_event_types",
+    "held_event_types",
 ];
 
 /// Which settings change. An empty mask means those that are not at their zero value (AIP-134).
@@ -243,7 +264,10 @@ fn change(
     };
     let text = |name: &str, value: String| named(name, !value.is_empty()).then_some(value);
     let disabled_named = named("disabled_event_types", !settings.disabled_event_types.is_empty());
-    let disabled = disabled_types(fields, settings.disabled_event_types);
+    let disabled =
+        event_types(fields, "settings.disabled_event_types", settings.disabled_event_types);
+    let held_named = named("held_event_types", !settings.held_event_types.is_empty());
+    let held = event_types(fields, "settings.held_event_types", settings.held_event_types);
     let change = Change {
         sending_allowed: named("sending_allowed", settings.sending_allowed)
             .then_some(settings.sending_allowed),
@@ -253,25 +277,27 @@ fn change(
         locale: text("locale", settings.locale),
         time_zone: text("time_zone", settings.time_zone),
         disabled_event_types: disabled_named.then_some(disabled),
+        held_event_types: held_named.then_some(held),
         expected_version: (settings.version != 0).then_some(settings.version),
     };
     Some(change)
 }
 
-fn disabled_types(
+fn event_types(
     fields: &mut Fields,
+    field: &str,
     given: Vec<String>,
 ) -> std::collections::BTreeSet<crate::domain::ids::EventType> {
-    let max = limits::DISABLED_EVENT_TYPES;
+    let max = limits::EVENT_TYPES_IN_SETTINGS;
     if given.len() > max {
-        fields.bad("settings.disabled_event_types", format!("must be at most {max}"));
+        fields.bad(field, format!("must be at most {max}"));
         return std::collections::BTreeSet::new();
     }
     given
         .into_iter()
         .enumerate()
         .filter_map(|(index, text)| {
-            let field = format!("settings.disabled_event_types[{index}]");
+            let field = format!("{field}[{index}]");
             fields.take(&field, crate::domain::ids::EventType::parse(text))
         })
         .collect()

@@ -129,6 +129,19 @@ impl Fields {
         }
     }
 
+    /// Whether to wait for people who are not in Slack; `None`: as the settings say.
+    pub(super) fn hold(&mut self, given: i32) -> Option<bool> {
+        match pb::HoldPolicy::try_from(given) {
+            Ok(pb::HoldPolicy::Unspecified) => None,
+            Ok(pb::HoldPolicy::Hold) => Some(true),
+            Ok(pb::HoldPolicy::DoNotHold) => Some(false),
+            Err(_) => {
+                self.bad("hold", "must be one of HOLD, DO_NOT_HOLD");
+                None
+            }
+        }
+    }
+
     pub(super) fn person(&mut self, field: &str, source: pb::Person) -> Option<Person> {
         let at = |name: &str| format!("{field}.{name}");
         let user_id = self.user(&at("user_id"), source.user_id);

@@ -150,6 +150,14 @@ fn verdict(verdict: Verdict) -> pb::Verdict {
             message.estimated_send_time = estimated_send_time.map(time);
             message.set_delivery_guarantee(guarantee(promised));
         }
+        Decided::Held { delivery, reason, members_without_email, guarantee: promised } => {
+            message.set_kind(pb::VerdictKind::Held);
+            message.delivery_id = delivery.to_string();
+            let why = no_match_sentence(reason, members_without_email);
+            message.sentence = format!("Waits until the person appears in Slack. {why}");
+            message.no_match = Some(no_match(reason, members_without_email));
+            message.set_delivery_guarantee(guarantee(promised));
+        }
         Decided::Suppressed { by } => {
             message.set_kind(pb::VerdictKind::Suppressed);
             message.set_suppression(suppression(by));
@@ -197,6 +205,7 @@ pub(super) fn settings(settings: Settings) -> pb::Settings {
         locale: settings.locale,
         time_zone: settings.time_zone,
         disabled_event_types: settings.disabled_event_types.into_iter().map(Into::into).collect(),
+        held_event_types: settings.held_event_types.into_iter().map(Into::into).collect(),
         version: settings.version,
     }
 }

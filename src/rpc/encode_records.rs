@@ -6,7 +6,7 @@ use crate::app::get_person::Profile;
 use crate::app::get_workspace::{Overview, Workspace};
 use crate::app::records::{
     AttemptRecord, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord,
-    InstallationState, NotificationRecord,
+    FieldsProgress, InstallationState, NotificationRecord,
 };
 
 pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
@@ -165,6 +165,7 @@ fn directory(workspace: &Workspace) -> pb::Directory {
         message.deactivated = count(counts.deactivated as u64);
         message.bots = count(counts.bots as u64);
     }
+    message.custom_fields = workspace.fields.as_ref().map(custom_fields);
     message
 }
 
@@ -176,6 +177,17 @@ fn crawl(crawl: &CrawlProgress) -> pb::Crawl {
         page_size: crawl.page_size,
         restarts: crawl.restarts,
         holder: crawl.holder.clone().unwrap_or_default(),
+    }
+}
+
+fn custom_fields(progress: &FieldsProgress) -> pb::CustomFields {
+    pb::CustomFields {
+        wanted: progress.wanted,
+        fetched: progress.fetched,
+        complete: progress.fetched >= progress.wanted && progress.wanted > 0,
+        fetching_since: progress.started_at.map(time),
+        next_look_at: progress.started_at.is_none().then(|| time(progress.due_at)),
+        last_error: progress.last_error.clone().unwrap_or_default(),
     }
 }
 

@@ -191,10 +191,11 @@ fn decode_notify(
         fields.take("content_id", crate::domain::ids::ContentId::parse(message.content_id))
     };
     let expires_in = fields.expires_in(message.expires_in);
+    let hold = fields.hold(message.hold);
     let parts = request_id.zip(event).zip(data);
     let (call, ((request_id, event), data)) = inbound.complete(fields, tenant, actor, parts)?;
     let request =
-        notify::Request { request_id, event, recipients, data, link, content_id, expires_in };
+        notify::Request { request_id, event, recipients, data, link, content_id, expires_in, hold };
     Ok((call, request))
 }
 

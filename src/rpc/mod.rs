@@ -7,6 +7,7 @@ mod admin_service;
 mod call;
 mod callers;
 mod config;
+mod coverage;
 mod decode;
 mod encode;
 mod encode_lists;

@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::directory::{View, shown};
+use super::state::Team;
+
 /// Custom profile fields of the demo workspace: id and label.
 pub const FIELDS: [(&str, &str); 2] = [("XF12345", "Employee ID"), ("XF67890", "Office")];
 
@@ -76,14 +79,94 @@ fn member(person: &Person) -> Value {
     member
 }
 
+/// Given and family names in the lengths and scripts that directories have.
+const GIVEN: [&str; 24] = [
+    "Ada",
+    "Bo",
+    "Chiara",
+    "Dmitri",
+    "Eleanor",
+    "Félix",
+    "Gabriela",
+    "Haruto",
+    "Ingrid",
+    "João",
+    "Katarzyna",
+    "Liam",
+    "Maximilian",
+    "Nguyệt",
+    "Olena",
+    "Priyanka",
+    "Quentin",
+    "Rosalind",
+    "Søren",
+    "Tomáš",
+    "Uma",
+    "Valentina",
+    "Wei",
+    "Zoë",
+];
+const FAMILY: [&str; 24] = [
+    "Andersson",
+    "Bui",
+    "Chandrasekaran",
+    "Díaz",
+    "Eriksen",
+    "Fernandes",
+    "García Márquez",
+    "Hoffmann",
+    "Ivanova",
+    "Jones",
+    "Kowalczyk",
+    "Li",
+    "Müller",
+    "Nakamura",
+    "O’Brien",
+    "Papadopoulos",
+    "Quispe",
+    "Rasmussen",
+    "Silva",
+    "Takahashi",
+    "Uzun",
+    "van der Berg",
+    "Wright",
+    "Yılmaz",
+];
+const TITLES: [&str; 8] = [
+    "Software Engineer",
+    "Account Manager",
+    "",
+    "Nurse",
+    "Head of Operations",
+    "Data Analyst",
+    "Customer Support Specialist",
+    "Teacher",
+];
+
 /// Member number `n` of a large made-up workspace; the same for the same `n`.
 #[must_use]
 pub fn generated_member(n: u64) -> Value {
+    let pick = |of: &'static [&'static str], by: u64| {
+        of[usize::try_from(n / by % of.len() as u64).unwrap_or(0)]
+    };
+    let (given, family) = (pick(&GIVEN, 1), pick(&FAMILY, GIVEN.len() as u64));
+    let name = format!("{given} {family}");
+    let (zone, label, offset) = [LONDON, BERLIN, NEW_YORK, TOKYO, SAO_PAULO, KOLKATA]
+        [usize::try_from(n / 7 % 6).unwrap_or(0)];
     json!({
-        "id": format!("UG{n:09}"), "real_name": format!("Person {n}"), "tz": "Europe/London",
-        "profile": { "display_name": format!("person{n}"), "real_name": format!("Person {n}"),
+        "id": format!("UG{n:09}"), "real_name": name, "tz": zone, "tz_label": label,
+        "tz_offset": offset, "updated": 1_700_000_000 + n,
+        "profile": { "display_name": if n.is_multiple_of(3) { given } else { &name },
+            "real_name": name, "title": pick(&TITLES, 5),
             "email": format!("person{n}@generated.example") },
     })
+}
+
+/// The same member as `users.list` shows it, for who measures without a server.
+#[must_use]
+pub fn served_member(n: u64) -> Value {
+    let team = Team { id: "T0SANDBOX01".into(), name: "Demo".into(), enterprise_id: None };
+    shown(generated_member(n), &team, View { email: true, locale: true })
 }
 
 #[cfg(test)]

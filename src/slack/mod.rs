@@ -31,5 +31,5 @@ pub use config::{Config, ConfigError};
 pub use conversations::{Message, MessagesPage, Range};
 pub use error::{Class, Detail, Error};
 pub use oauth::{Access, App, AuthTest, Authorize};
-pub use users::MembersPage;
+pub use users::{FieldsJson, MembersPage};
 pub use wire::{MemberJson, Named};

@@ -1,11 +1,12 @@
 //! The members of a workspace. Forms throughout: these methods take no JSON.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::Error;
 use super::answer::Effect;
 use super::client::{Auth, Body, Call, Client};
 use super::wire::{self, MemberJson, Paging};
+use super::{Class, Error};
 use crate::domain::ids::SlackUserId;
 use crate::domain::secret::Secret;
 
@@ -21,6 +22,20 @@ struct WirePage {
     members: Vec<MemberJson>,
     response_metadata: Option<Paging>,
 }
+
+#[derive(Deserialize)]
+struct WireProfile {
+    profile: WireFields,
+}
+
+#[derive(Deserialize)]
+struct WireFields {
+    #[serde(default)]
+    fields: Option<Box<RawValue>>,
+}
+
+/// The most bytes of one member's custom fields that are kept.
+const FIELDS_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 struct WireUser {
@@ -69,6 +84,48 @@ impl Client {
             vec![("user", user.as_str().to_owned()), ("include_locale", "true".to_owned())];
         let call = read("users.info", token, fields);
         absent(self.call::<WireUser>(call).await.map(|answer| answer.value), "user_not_found")
+    }
+
+    /// The custom profile fields of one member: a JSON object of field id to `{value, alt}`, which
+    /// `users.list` does not carry. None: no such member. Labels are not asked for: Slack throttles
+    /// that hard.
+    pub async fn users_profile_get(
+        &self,
+        token: &Secret,
+        user: &SlackUserId,
+    ) -> Result<Option<FieldsJson>, Error> {
+        let fields = vec![("user", user.as_str().to_owned())];
+        let call = read("users.profile.get", token, fields);
+        let found: Result<WireProfile, _> = self.call(call).await.map(|answer| answer.value);
+        match found {
+            Ok(found) => Ok(Some(FieldsJson::of(found.profile.fields))),
+            Err(Error::Rejected { class: Class::Target, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The custom fields of one member, a JSON object. Personal data: `Debug` shows none of it.
+#[derive(Clone)]
+pub struct FieldsJson(String);
+
+impl FieldsJson {
+    /// The JSON text of an object.
+    #[must_use]
+    pub fn get(&self) -> &str {
+        &self.0
+    }
+
+    /// Slack writes null, an empty list or an empty object where a member has none.
+    fn of(fields: Option<Box<RawValue>>) -> Self {
+        let object = fields.as_deref().map(RawValue::get).filter(|text| text.starts_with('{'));
+        Self(object.filter(|text| text.len() <= FIELDS_BYTES).unwrap_or("{}").to_owned())
+    }
+}
+
+impl std::fmt::Debug for FieldsJson {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FieldsJson({} bytes)", self.0.len())
     }
 }
 

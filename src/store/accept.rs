@@ -86,6 +86,11 @@ pub enum Target {
     Lane { installation: InstallationId, lane: String },
     /// Which member it is for must be found out first.
     Resolving,
+    /// The same; where nobody is found it waits until the person appears.
+    ResolvingOrHeld,
+    /// Waits until the person appears in Slack. Looked at again after this time, since the member
+    /// list that held it back may be older than the store's.
+    Held { reason: NoMatch, look_after: Duration },
     /// It ends here: recorded, so that every recipient is accounted for (invariant I1).
     Ended(End),
 }

@@ -37,6 +37,8 @@ pub struct DirectoryState {
     /// The last change that is kept no more. Beyond the `changes_base` that a reader began with, it
     /// was too slow and must begin again.
     pub changes_gone: i64,
+    /// Grows with every batch of custom profile fields; see [`Store::fields_after`].
+    pub fields_sequence: i64,
     /// When the crawl of that generation began.
     pub refreshed_at: Option<Timestamp>,
     pub next_refresh_at: Timestamp,
@@ -81,6 +83,7 @@ pub struct DirectoryPointer {
     pub installation: InstallationId,
     pub generation: i64,
     pub change_sequence: i64,
+    pub fields_sequence: i64,
 }
 
 /// One change to a member, to be applied after the pages of the generation.
@@ -101,7 +104,7 @@ impl Store {
         row.map(|row| Ok(state(row.model()?, Timestamp(row.named("as_of")?)))).transpose()
     }
 
-    /// Generation and last change of the given lists: what a follower compares with what it has.
+    /// Generation, last change and last batch of custom fields of the given lists: what a follower compares with what it has.
     pub async fn directory_pointers(
         &self,
         installations: &[InstallationId],
@@ -109,7 +112,7 @@ impl Store {
         let mut pointers = Vec::with_capacity(installations.len());
         for chunk in installations.chunks(POINTERS) {
             let sql = format!(
-                "SELECT installation, generation, change_sequence FROM directory
+                "SELECT installation, generation, change_sequence, fields_sequence FROM directory
                 WHERE installation IN ({})",
                 sql::placeholders(1, chunk.len())
             );
@@ -119,6 +122,7 @@ impl Store {
                     installation: parse_id(&row.get::<String>(0)?)?,
                     generation: row.get(1)?,
                     change_sequence: row.get(2)?,
+                    fields_sequence: row.get(3)?,
                 });
             }
         }
@@ -272,6 +276,7 @@ fn state(row: directory::Model, as_of: Timestamp) -> DirectoryState {
         change_sequence: row.change_sequence,
         changes_base: row.changes_base,
         changes_gone: row.changes_gone,
+        fields_sequence: row.fields_sequence,
         refreshed_at: row.refreshed_at.map(Timestamp),
         next_refresh_at: Timestamp(row.next_refresh_at),
         event_heard_at: row.event_heard_at.map(Timestamp),

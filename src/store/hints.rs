@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Why to look at member lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
-    /// This one has a newer generation or change.
+    /// This one has a newer generation, change or batch of custom fields.
     Moved(InstallationId),
     /// Some hints may have been missed: look at all.
     Missed,

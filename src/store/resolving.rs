@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::accept::{End, seal_content};
 use super::claim::lease_token;
 use super::deliveries::Kind;
+use super::held::expect_sweeps;
 use super::notifications::place;
 use super::people::store_identity_in;
 use super::rows::Columns;
@@ -19,7 +20,7 @@ use super::{Error, Store};
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
 };
-use crate::domain::reason::Suppression;
+use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::Identity;
 use crate::domain::time::{Timestamp, micros};
 
@@ -41,6 +42,8 @@ pub struct Resolving {
     /// The database's clock at the claim.
     pub now: Timestamp,
     pub trace_context: Option<String>,
+    /// Where nobody is found it waits until the person appears.
+    pub hold: bool,
     pub token: LeaseToken,
 }
 
@@ -55,6 +58,11 @@ pub enum Resolved {
         identity: Option<Identity>,
     },
     End(End),
+    /// Waits until the person appears in Slack; looked at again after this time.
+    Hold {
+        reason: NoMatch,
+        look_after: Duration,
+    },
     /// Not known yet: tried again after this time.
     Again {
         after: Duration,
@@ -84,7 +92,7 @@ impl Store {
              FROM (SELECT {{now}} AS now) AS clock \
              WHERE sequence IN (SELECT number FROM due) AND state = 'resolving' \
              RETURNING id, notification, tenant, user_id, event_type, kind, created_at, \
-             expires_at, trace_context, due_at"
+             expires_at, trace_context, due_at, hold"
         );
         let token = lease_token();
         let values = params![token.to_string(), micros(lease)];
@@ -135,6 +143,7 @@ impl Store {
                 self.changed();
             }
             Some("resolving") | None => {}
+            Some("held") => self.changed(),
             Some(_) => self.delivery_ended(delivery),
         }
         Ok(settled.is_some())
@@ -184,13 +193,17 @@ impl Store {
             Resolved::Lane { installation, lane, .. } => {
                 has_twin(tx, &prepared.tenant, &id, *installation, lane).await?
             }
-            Resolved::End(_) | Resolved::Again { .. } => false,
+            Resolved::End(_) | Resolved::Hold { .. } | Resolved::Again { .. } => false,
         };
         let same = End::Suppressed(Suppression::SameMember);
         let (state, reason, due) = match resolved {
             Resolved::Lane { .. } if twin => (same.state().code(), same.reason(), now),
             Resolved::Lane { .. } => ("pending", None, now),
             Resolved::End(end) => (end.state().code(), end.reason(), now),
+            Resolved::Hold { reason, look_after } => {
+                expect_sweeps(tx, &prepared.tenant).await?;
+                ("held", Some(reason.code()), now.plus(*look_after))
+            }
             Resolved::Again { after } => ("resolving", None, now.plus(*after)),
         };
         let content = prepared.content.clone();
@@ -277,6 +290,7 @@ fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving,
         expires_at: columns.time()?,
         trace_context: columns.take()?,
         now: columns.time()?.minus(lease),
+        hold: columns.take::<i32>()? != 0,
         token,
     })
 }

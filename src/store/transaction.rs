@@ -110,14 +110,13 @@ mod tests {
     use crate::store::sql::{self, params};
     use crate::store::{Config, Store};
 
-    async fn store() -> (Store, tempfile::TempDir) {
+    /// Long enough for a busy machine to open connections and a file.
+    const PATIENT: Duration = Duration::from_secs(60);
+
+    async fn store(acquire_timeout: Duration) -> (Store, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let config = Config {
-            data_dir: dir.path().to_owned(),
-            // Long enough for a busy machine to open connections; one test waits it out.
-            acquire_timeout: Duration::from_secs(5),
-            ..Config::default()
-        };
+        let config =
+            Config { data_dir: dir.path().to_owned(), acquire_timeout, ..Config::default() };
         let store = Store::open(&config).await.unwrap();
         store.migrate().await.unwrap();
         (store, dir)
@@ -133,7 +132,7 @@ mod tests {
 
     #[tokio::test]
     async fn contended_work_runs_again_and_leaves_nothing_behind() {
-        let (store, _dir) = store().await;
+        let (store, _dir) = store(PATIENT).await;
         let runs = &AtomicU32::new(0);
         let work = store.transaction(|tx| {
             scoped(async move {
@@ -150,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn retries_are_bounded_and_other_errors_are_final() {
-        let (store, _dir) = store().await;
+        let (store, _dir) = store(PATIENT).await;
         for (error, expected) in
             [(Error::Contended("test".into()), ATTEMPTS), (Error::Conflict("test".into()), 1)]
         {
@@ -168,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_transaction_that_is_dropped_is_rolled_back_and_frees_the_writer() {
-        let (store, _dir) = store().await;
+        let (store, _dir) = store(PATIENT).await;
         let tx = store.write().await.unwrap();
         sql::execute(&tx, INSERT, params!["acme"]).await.unwrap();
         drop(tx);
@@ -178,7 +177,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_writer_is_told_that_the_store_is_not_available() {
-        let (store, _dir) = store().await;
+        // Waits this out.
+        let (store, _dir) = store(Duration::from_secs(5)).await;
         let tx = store.write().await.unwrap();
         assert!(matches!(store.write().await.err(), Some(Error::Busy | Error::Unavailable(_))));
         // Readers, and opening what is sealed, need no writer.

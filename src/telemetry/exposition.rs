@@ -126,6 +126,10 @@ mod tests {
         for result in values("herald_slack_events_total", 0) {
             metrics.slack_events(result, 2);
         }
+        for result in values("herald_custom_fields_total", 0) {
+            metrics.custom_fields(result);
+        }
+        metrics.custom_fields_missing(5);
         for code in values("herald_rpc_requests_total", 1) {
             metrics.rpc("herald.v1.HeraldService/Notify", code, took);
         }

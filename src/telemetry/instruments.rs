@@ -54,6 +54,7 @@ const SLACK_METHOD: Label = Label {
         "users.info",
         "users.list",
         "users.lookupByEmail",
+        "users.profile.get",
     ],
 };
 const RPC_METHOD: Label = Label { name: "method", values: &[] };
@@ -213,6 +214,20 @@ pub(super) const SLACK_EVENTS: Instrument = Instrument {
     }],
     description: "Events that Slack sent, by what became of them on arrival and when applied.",
 };
+pub(super) const CUSTOM_FIELDS: Instrument = Instrument {
+    name: "herald_custom_fields_total",
+    unit: "{member}",
+    kind: Kind::Counter,
+    labels: &[Label { name: "result", values: &["fetched", "failed"] }],
+    description: "Members whose custom profile fields were asked for, by what came of it.",
+};
+pub(super) const CUSTOM_FIELDS_MISSING: Instrument = Instrument {
+    name: "herald_custom_fields_missing",
+    unit: "{member}",
+    kind: Kind::Gauge,
+    labels: &[],
+    description: "Members whose custom profile fields this replica has still to fetch.",
+};
 pub(super) const LANES_CLAIMED: Instrument = Instrument {
     name: "herald_lanes_claimed_total",
     unit: "{lane}",
@@ -303,6 +318,8 @@ pub const INSTRUMENTS: &[Instrument] = &[
     CRAWL_PROGRESS,
     DIRECTORY_LOADS,
     SLACK_EVENTS,
+    CUSTOM_FIELDS,
+    CUSTOM_FIELDS_MISSING,
     LANES_CLAIMED,
     OUTBOX_READY_SECONDS,
     OUTBOX_ROWS,

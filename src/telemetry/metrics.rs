@@ -44,6 +44,8 @@ struct Recorders {
     crawl_progress: Gauge<u64>,
     directory_loads: Counter<u64>,
     slack_events: Counter<u64>,
+    custom_fields: Counter<u64>,
+    custom_fields_missing: Gauge<u64>,
     lanes_claimed: Counter<u64>,
     outbox_ready_seconds: Gauge<u64>,
     outbox_rows: Gauge<u64>,
@@ -72,6 +74,8 @@ impl Metrics {
             crawl_progress: gauge(meter, &instruments::CRAWL_PROGRESS),
             directory_loads: counter(meter, &instruments::DIRECTORY_LOADS),
             slack_events: counter(meter, &instruments::SLACK_EVENTS),
+            custom_fields: counter(meter, &instruments::CUSTOM_FIELDS),
+            custom_fields_missing: gauge(meter, &instruments::CUSTOM_FIELDS_MISSING),
             lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
             outbox_ready_seconds: gauge(meter, &instruments::OUTBOX_READY_SECONDS),
             outbox_rows: gauge(meter, &instruments::OUTBOX_ROWS),
@@ -153,6 +157,16 @@ impl Metrics {
     /// `count` events of Slack's came to `result`.
     pub fn slack_events(&self, result: &'static str, count: u64) {
         self.0.slack_events.add(count, &labelled(&instruments::SLACK_EVENTS, [result]));
+    }
+
+    /// One member's custom fields were asked for: `fetched` or `failed`.
+    pub fn custom_fields(&self, result: &'static str) {
+        self.0.custom_fields.add(1, &labelled(&instruments::CUSTOM_FIELDS, [result]));
+    }
+
+    /// How many members' custom fields this replica has still to fetch.
+    pub fn custom_fields_missing(&self, count: u64) {
+        self.0.custom_fields_missing.record(count, &[]);
     }
 
     /// `count` lanes were claimed.

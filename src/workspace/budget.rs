@@ -8,6 +8,7 @@ pub enum Method {
     UsersList,
     UsersInfo,
     UsersLookupByEmail,
+    UsersProfileGet,
     ConversationsOpen,
     ConversationsHistory,
     ChatPostMessage,
@@ -22,6 +23,7 @@ impl Method {
             Self::UsersList => "users.list",
             Self::UsersInfo => "users.info",
             Self::UsersLookupByEmail => "users.lookupByEmail",
+            Self::UsersProfileGet => "users.profile.get",
             Self::ConversationsOpen => "conversations.open",
             Self::ConversationsHistory => "conversations.history",
             Self::ChatPostMessage => "chat.postMessage",
@@ -37,7 +39,7 @@ impl Method {
         let per_minute = match self {
             Self::UsersList => 20,
             Self::UsersLookupByEmail | Self::ConversationsOpen | Self::ConversationsHistory => 50,
-            Self::UsersInfo => 100,
+            Self::UsersInfo | Self::UsersProfileGet => 100,
             // "Hundreds a minute".
             Self::AuthTest => 300,
             Self::ChatPostMessage => return Duration::ZERO,

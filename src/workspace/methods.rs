@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Error, Method, Workspaces};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
-use crate::slack::{MemberJson, MembersPage, MessagesPage, PostMessage, Range};
+use crate::slack::{FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range};
 use crate::store::Installation;
 
 /// How long an interactive question waits for its budget.
@@ -64,6 +64,20 @@ impl Workspaces {
     ) -> Result<Option<MemberJson>, Error> {
         self.call(id, Method::UsersInfo, INTERACTIVE, async |slack, token| {
             slack.users_info(token, user).await
+        })
+        .await
+    }
+
+    /// The custom profile fields of one member; `None` where there is no such member. Waits at most
+    /// `patience` for the budget.
+    pub async fn profile_fields(
+        &self,
+        id: InstallationId,
+        user: &SlackUserId,
+        patience: Duration,
+    ) -> Result<Option<FieldsJson>, Error> {
+        self.call(id, Method::UsersProfileGet, patience, async |slack, token| {
+            slack.users_profile_get(token, user).await
         })
         .await
     }

@@ -17,6 +17,7 @@ pub const FEATURES: &[Feature] = &[
     },
     Feature { name: "open direct messages in advance", scopes: &["im:write"] },
     Feature { name: "find members", scopes: &["users:read", "users:read.email"] },
+    Feature { name: "match by custom profile fields", scopes: &["users.profile:read"] },
     Feature {
         name: "settle ambiguous answers in direct messages, so that nothing is sent twice",
         scopes: &["im:history"],

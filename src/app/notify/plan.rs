@@ -1,6 +1,7 @@
 //! The plan of a Notify: for each recipient a verdict, and the deliveries to store.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::{Recipient, Request, choices};
 use crate::app::tenant::{Known, Tenant};
@@ -40,6 +41,8 @@ pub(super) struct Planner<'a> {
     pub(super) view: &'a View,
     pub(super) directory: &'a Directory,
     pub(super) now: Timestamp,
+    /// When what is held is looked at first.
+    pub(super) look_held_after: Duration,
 }
 
 impl Planner<'_> {
@@ -125,7 +128,8 @@ impl Planner<'_> {
                 planned.strangers += usize::from(reason != NoMatch::DirectoryNotReady);
                 // Whether it can be rendered is told now; its words wait for the reader's zone.
                 self.content(Some(known), None, planned)?;
-                let queued = delivery(Some(user), Target::Resolving, None);
+                let target = if self.holds() { Target::ResolvingOrHeld } else { Target::Resolving };
+                let queued = delivery(Some(user), target, None);
                 let id = queued.id;
                 planned.deliveries.push(queued);
                 return Ok(Decided::Queued {
@@ -140,6 +144,20 @@ impl Planner<'_> {
                     Match::None(unmatched) => unmatched.without_email as u64,
                     Match::Unique(_) => 0,
                 };
+                if self.holds() && reason.arrival_helps() {
+                    // As above.
+                    self.content(Some(known), None, planned)?;
+                    let look_after = self.look_held_after;
+                    let held = delivery(Some(user), Target::Held { reason, look_after }, None);
+                    let id = held.id;
+                    planned.deliveries.push(held);
+                    return Ok(Decided::Held {
+                        delivery: id,
+                        reason,
+                        members_without_email: without,
+                        guarantee,
+                    });
+                }
                 return Ok(unreachable(reason, without, user, planned));
             }
         };
@@ -202,6 +220,12 @@ impl Planner<'_> {
 
     fn may_know(&self, installation: &Installation, known: &Known, reason: NoMatch) -> bool {
         self.directory.may_know(installation, &self.tenant.mapping, &known.person, reason)
+    }
+
+    /// Whether messages wait for people who are not in Slack yet.
+    fn holds(&self) -> bool {
+        let settings = &self.tenant.settings;
+        self.request.hold.unwrap_or_else(|| settings.held_event_types.contains(&self.request.event))
     }
 
     fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {

@@ -4,27 +4,29 @@
 //! growth are bounded before and right after parsing ([`depth`], [`check`]), and a mistake is
 //! refused when the expression is set, with its place. Compiled once; cheap to clone and share.
 //! Plain dotted paths, which most mappings are, are walked without jmespath ([`path`]); for the
-//! others only what they read is converted ([`needs`]).
+//! others only what they read is converted ([`needs`]), and of many members one after the other over the
+//! one before ([`evaluator`]).
 
 mod check;
 mod depth;
+mod evaluator;
 mod needs;
 mod path;
 mod words;
 
-pub(super) use self::path::Event;
+pub(super) use self::evaluator::Evaluator;
+pub(super) use self::path::{Event, Walk};
 
 use std::fmt;
 use std::sync::Arc;
 
+use jmespath::ErrorReason;
 use jmespath::ast::Ast;
-use jmespath::{Context, DEFAULT_RUNTIME, ErrorReason};
 use serde::Deserializer;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 use self::needs::Needs;
-use self::path::Walk;
 use super::json::Read;
 use super::key::MatchKey;
 use super::limits;
@@ -109,13 +111,21 @@ impl Expression {
     /// carry. True where in doubt.
     #[must_use]
     pub fn reads_profile_fields(&self) -> bool {
-        self.0.needs.touches(&["profile", "fields"])
+        self.0.needs.touches(&FIELDS)
     }
 
     /// Whether it is exactly this chain of fields.
     #[must_use]
     pub fn is_path(&self, fields: &[&str]) -> bool {
         matches!(&self.0.plan, Plan::Path(path) if path == fields)
+    }
+
+    /// The chain of fields that it is, if it is nothing else.
+    pub(super) fn path(&self) -> Option<&[String]> {
+        match &self.0.plan {
+            Plan::Path(path) => Some(path),
+            Plan::Search(_) => None,
+        }
     }
 
     /// The keys that a person or a member is known by: none where the result is null, empty, a
@@ -135,7 +145,7 @@ impl Expression {
     }
 
     /// Tells the canonical text of every key in a JSON document, or in a parsed value.
-    pub(super) fn read<'de, D: Deserializer<'de>>(
+    fn read<'de, D: Deserializer<'de>>(
         &self,
         json: D,
         found: &mut impl FnMut(Event<'_>),
@@ -146,15 +156,16 @@ impl Expression {
             }
             Plan::Search(ast) => {
                 let needed = Read(&self.0.needs).deserialize(json).map_err(|_| EvaluationError)?;
-                let mut context = Context::new(&self.0.source, &DEFAULT_RUNTIME);
-                let result =
-                    jmespath::interpret(&needed, ast, &mut context).map_err(|_| EvaluationError)?;
+                let result = evaluator::search(self, ast, &needed)?;
                 path::tell_variable(&result, found);
                 Ok(())
             }
         }
     }
 }
+
+/// Where a member's custom fields belong.
+pub(super) const FIELDS: [&str; 2] = ["profile", "fields"];
 
 impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {

@@ -19,7 +19,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use super::super::json::{Key, Read, Reader, Scalar, skip_list};
 
 /// What is needed of one value.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Needs {
     /// All of it.
     All,
@@ -43,6 +43,20 @@ impl Needs {
             (Self::Keys(keys), [key, rest @ ..]) => {
                 keys.get(*key).is_some_and(|needs| needs.touches(rest))
             }
+        }
+    }
+
+    /// Needs a chain of fields as well.
+    pub(super) fn add(&mut self, fields: &[&str]) {
+        let path: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
+        self.all(&Some(path));
+    }
+
+    /// What is needed of one field; `None`: nothing.
+    pub(super) fn under(&self, key: &str) -> Option<&Self> {
+        match self {
+            Self::All => Some(self),
+            Self::Keys(keys) => keys.get(key),
         }
     }
 
@@ -144,27 +158,28 @@ impl Needs {
 /// A chain of fields from the object's root.
 type Place = Option<Vec<String>>;
 
+/// A value that holds no others.
+pub(super) fn variable(scalar: Scalar<'_>) -> Variable {
+    match scalar {
+        Scalar::Null => Variable::Null,
+        Scalar::Bool(value) => Variable::Bool(value),
+        Scalar::Number(number) => Variable::Number(number),
+        Scalar::Text(text) => Variable::String(text.into_owned()),
+    }
+}
+
 /// Reads the needed part of a value.
 impl<'de> Reader<'de> for &Needs {
     type Output = Rcvar;
 
     fn scalar(self, scalar: Scalar<'de>) -> Rcvar {
-        Rcvar::new(match scalar {
-            Scalar::Null => Variable::Null,
-            Scalar::Bool(value) => Variable::Bool(value),
-            Scalar::Number(number) => Variable::Number(number),
-            Scalar::Text(text) => Variable::String(text.into_owned()),
-        })
+        Rcvar::new(variable(scalar))
     }
 
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Rcvar, A::Error> {
         let mut object = BTreeMap::new();
         while let Some(Key(key)) = map.next_key()? {
-            let needs = match self {
-                Needs::All => Some(&Needs::All),
-                Needs::Keys(keys) => keys.get(&*key),
-            };
-            match needs {
+            match self.under(&key) {
                 Some(needs) => {
                     let value = map.next_value_seed(Read(needs))?;
                     object.insert(key.into_owned(), value);
@@ -175,9 +190,10 @@ impl<'de> Reader<'de> for &Needs {
         Ok(Rcvar::new(Variable::Object(object)))
     }
 
+    /// Of a list the elements are needed where all of it is; else only that it is there.
     fn list<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Rcvar, A::Error> {
         let mut list = Vec::new();
-        if *self == Needs::All {
+        if matches!(self, Needs::All) {
             while let Some(element) = seq.next_element_seed(Read(self))? {
                 list.push(element);
             }

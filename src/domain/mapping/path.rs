@@ -25,9 +25,9 @@ pub(super) fn of(ast: &Ast) -> Option<Vec<String>> {
 }
 
 /// Follows a path and tells every canonical text at its end.
-pub(super) struct Walk<'p, F> {
-    pub(super) path: &'p [String],
-    pub(super) found: &'p mut F,
+pub(in super::super) struct Walk<'p, F> {
+    pub(in super::super) path: &'p [String],
+    pub(in super::super) found: &'p mut F,
 }
 
 /// What a reader tells while it reads.

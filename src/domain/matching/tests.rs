@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::ids::{InstallationId, UserId};
-use super::super::snapshot::SnapshotBuilder;
+use super::super::snapshot::{ProfileFields, SnapshotBuilder};
 use super::super::time::Timestamp;
 use super::*;
 
@@ -12,10 +12,18 @@ fn mapping(user: &str, slack: &str) -> Mapping {
 
 fn snapshot(mapping: &Mapping, fields_complete: bool, members: &[Value]) -> Snapshot {
     let mut builder = SnapshotBuilder::new(mapping, 1);
+    let mut fields = ProfileFields::default();
+    for member in members {
+        let inline = &member["profile"]["fields"];
+        if fields_complete || inline.is_object() {
+            fields.insert(member["id"].as_str().unwrap(), inline.to_string().as_bytes());
+        }
+    }
+    builder.set_fields(fields);
     for member in members {
         builder.push_value(member).unwrap();
     }
-    builder.finish(fields_complete)
+    builder.finish()
 }
 
 fn person(attributes: Value) -> Person {

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::Deserializer;
 use serde_json::Value;
 
 use super::super::key::KeyHash;
 use super::super::mapping::Mapping;
-use super::super::member::{BadMember, Member, MemberKind};
+use super::super::member::{BadMember, MemberKind};
 use super::buckets::Buckets;
-use super::evaluate::{Evaluator, shown_name};
+use super::evaluate::{Attribute, ProfileFields, shown_name};
 use super::names::Names;
 use super::packed::{Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
 use super::{Counts, Snapshot};
@@ -17,7 +16,9 @@ use super::{Counts, Snapshot};
 /// Takes members in any order; of several with one id the newest one counts (`updated`), and of those
 /// that are equally new the last, so that a directory's changes are pushed after its pages.
 pub struct SnapshotBuilder {
-    evaluator: Evaluator,
+    attribute: Attribute,
+    /// Empty where the expression reads none.
+    fields: ProfileFields,
     generation: u64,
     texts: String,
     pushed: Vec<Record>,
@@ -33,7 +34,8 @@ impl SnapshotBuilder {
     #[must_use]
     pub fn new(mapping: &Mapping, generation: u64) -> Self {
         Self {
-            evaluator: Evaluator::new(mapping),
+            attribute: Attribute::of(mapping),
+            fields: ProfileFields::default(),
             generation,
             texts: String::new(),
             pushed: Vec::new(),
@@ -44,27 +46,23 @@ impl SnapshotBuilder {
         }
     }
 
-    /// Takes a member from the raw bytes of its object. A bad member leaves the builder as it was.
-    pub fn push_json(&mut self, json: &[u8]) -> Result<(), BadMember> {
-        let member = Member::from_slice(json)?;
-        self.push(&member, &mut serde_json::Deserializer::from_slice(json))
+    /// Custom profile fields for the members pushed from now on. Without effect where the
+    /// expression reads none.
+    pub fn set_fields(&mut self, fields: ProfileFields) {
+        if self.attribute.reads_fields() {
+            self.fields = fields;
+        }
     }
 
     /// Takes a member from its parsed object.
     pub fn push_value(&mut self, value: &Value) -> Result<(), BadMember> {
-        let member = Member::from_value(value)?;
-        self.push(&member, value)
+        self.push_json(&serde_json::to_vec(value).map_err(|_| BadMember::Json)?)
     }
 
-    fn push<'de, D: Deserializer<'de>>(
-        &mut self,
-        member: &Member<'_>,
-        json: D,
-    ) -> Result<(), BadMember> {
-        let id = member.id();
-        let name = shown_name(member);
-        let failed = self.evaluator.evaluate(member, json, &mut self.keys);
-
+    /// Takes a member from the raw bytes of its object. A bad member leaves the builder as it was.
+    pub fn push_json(&mut self, json: &[u8]) -> Result<(), BadMember> {
+        let (member, yielded) = self.attribute.read(json, &self.fields, &mut self.keys)?;
+        let (id, name) = (member.id(), shown_name(&member));
         let position = u32::try_from(self.pushed.len()).map_err(|_| BadMember::Full)?;
         let start = u32::try_from(self.texts.len()).map_err(|_| BadMember::Full)?;
         u32::try_from(self.slots.len() + self.keys.len()).map_err(|_| BadMember::Full)?;
@@ -77,7 +75,7 @@ impl SnapshotBuilder {
             // No workspace has 256 languages; who speaks the last of them has none.
             locale: u8::try_from(self.locales.number(member.locale.as_deref())).unwrap_or(0),
             id_bytes: u8::try_from(id.len()).map_err(|_| BadMember::Id)?,
-            values: values(self.keys.len(), failed),
+            values: values(self.keys.len(), yielded),
             kind: member.kind,
         };
         self.texts.push_str(id);
@@ -87,10 +85,9 @@ impl SnapshotBuilder {
         Ok(())
     }
 
-    /// Puts the index together. `fields_complete`: every member's custom fields had been fetched,
-    /// so that a missing value is missing in Slack.
+    /// Puts the index together.
     #[must_use]
-    pub fn finish(self, fields_complete: bool) -> Snapshot {
+    pub fn finish(self) -> Snapshot {
         let order = self.order();
         let mut counts = Counts::default();
         let mut texts = String::with_capacity(self.text_bytes(&order));
@@ -106,7 +103,7 @@ impl SnapshotBuilder {
             texts.push_str(name);
             records.push(Record { start, ..*record });
             moved[*pushed as usize] = Some(position);
-            counts.add(record.kind, record.has_value(), record.failed());
+            counts.add(record.kind, record.yielded());
         }
         let slots = self
             .slots
@@ -119,7 +116,6 @@ impl SnapshotBuilder {
             matchable.slots.chunk_by(|a, b| a.hash == b.hash).filter(|same| same.len() > 1).count();
         let packed = Packed {
             generation: self.generation,
-            fields_complete,
             counts,
             texts: texts.into_boxed_str(),
             records: records.into_boxed_slice(),

@@ -1,52 +1,149 @@
 //! What the mapping makes of one member: shared by the packed list and the overlay, so that both keep
 //! the same.
 
-use serde::Deserializer;
+use std::collections::HashMap;
 
+use serde::de::DeserializeSeed as _;
+
+use super::super::json::Read;
 use super::super::key::{KeyHash, canonical_text};
 use super::super::limits::SHORT_TEXT_BYTES;
-use super::super::mapping::{Event, Expression, Mapping};
-use super::super::member::Member;
+use super::super::mapping::{Evaluator, Event, Expression, FIELDS, Mapping, Walk};
+use super::super::member::{BadMember, FACTS, Member, MemberKind};
 
-/// A mapping's Slack attribute, ready to be evaluated on members.
-pub(super) struct Evaluator {
-    expression: Expression,
-    /// The default mapping: the value is among the facts that are read anyway.
-    by_email: bool,
+/// The custom profile fields of members, by id: JSON objects as Slack told them.
+#[derive(Default)]
+pub struct ProfileFields(HashMap<Box<str>, Box<[u8]>>);
+
+impl ProfileFields {
+    pub fn insert(&mut self, member: &str, json: &[u8]) {
+        self.0.insert(member.into(), json.into());
+    }
 }
 
-impl Evaluator {
-    pub(super) fn new(mapping: &Mapping) -> Self {
-        Self {
-            expression: mapping.slack.clone(),
-            by_email: mapping.slack.is_path(&["profile", "email"]),
+/// What the Slack attribute yielded of one member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Yielded {
+    Nothing,
+    Values,
+    /// The expression could not be evaluated.
+    Failed,
+    /// It reads custom fields, and this member's were never fetched.
+    Waits,
+}
+
+/// A mapping's Slack attribute, ready to be evaluated on members, one after the other.
+pub(super) struct Attribute {
+    way: Way,
+    reads_fields: bool,
+}
+
+/// How the values of a member are found; the first that is possible.
+enum Way {
+    /// The default mapping: the value is among the facts that are read anyway.
+    Email,
+    /// This path below a member's custom fields: nothing of the member itself is needed.
+    Fields(Vec<String>),
+    /// This path, in the pass that reads the facts.
+    Path(Vec<String>),
+    Search(Box<Evaluator>),
+}
+
+impl Way {
+    fn of(expression: &Expression) -> Self {
+        match expression.path() {
+            Some(_) if expression.is_path(&["profile", "email"]) => Self::Email,
+            Some(path)
+                if path.len() > FIELDS.len() && path.iter().zip(FIELDS).all(|(a, b)| a == b) =>
+            {
+                Self::Fields(path[FIELDS.len()..].to_vec())
+            }
+            Some(path) if !expression.reads_profile_fields() && Member::leaves_out(path) => {
+                Self::Path(path.to_vec())
+            }
+            _ => Self::Search(Box::new(Evaluator::new(expression, &FACTS))),
         }
     }
+}
 
-    /// Evaluates the expression into `keys`, each once; whether it failed. Members that never match are
-    /// evaluated too, for the sealed index.
-    pub(super) fn evaluate<'de, D: Deserializer<'de>>(
-        &self,
-        member: &Member<'_>,
-        json: D,
+impl Attribute {
+    pub(super) fn of(mapping: &Mapping) -> Self {
+        let reads_fields = mapping.slack.reads_profile_fields();
+        Self { way: Way::of(&mapping.slack), reads_fields }
+    }
+
+    pub(super) fn reads_fields(&self) -> bool {
+        self.reads_fields
+    }
+
+    /// Reads a member, with its values in `keys`, each once. Members that never match are evaluated
+    /// too, for the sealed index. One whose custom fields are still to be fetched has no value: half
+    /// of what the expression reads could make them somebody else.
+    pub(super) fn read<'a>(
+        &'a mut self,
+        json: &'a [u8],
+        fields: &ProfileFields,
         keys: &mut Vec<KeyHash>,
-    ) -> bool {
+    ) -> Result<(Member<'a>, Yielded), BadMember> {
         keys.clear();
-        if self.by_email {
-            let email = member.email.as_deref().and_then(canonical_text);
-            keys.extend(email.map(|text| KeyHash::of(&text)));
-            return false;
-        }
-        let read = self.expression.read(json, &mut |event| match event {
+        let mut note = |event: Event<'_>| match event {
             Event::Restart => keys.clear(),
             Event::Text(text) => keys.push(KeyHash::of(text)),
-        });
-        if read.is_err() {
+        };
+        let reads_fields = self.reads_fields;
+        let fields_of = |member: &Member<'_>| {
+            let own = fields.0.get(member.id()).filter(|_| reads_fields);
+            let waits = reads_fields && own.is_none() && member.kind == MemberKind::Matchable;
+            (own, waits)
+        };
+        let (mut failed, mut waits) = (false, false);
+        let member = match &mut self.way {
+            Way::Email => {
+                let member = Member::from_slice(json)?;
+                let email = member.email.as_deref().and_then(canonical_text);
+                keys.extend(email.map(|text| KeyHash::of(&text)));
+                member
+            }
+            Way::Path(path) => Member::with_path(json, path, &mut note)?,
+            Way::Fields(path) => {
+                let member = Member::from_slice(json)?;
+                let own;
+                (own, waits) = fields_of(&member);
+                if let Some(own) = own {
+                    let mut own = serde_json::Deserializer::from_slice(own);
+                    let walk = Walk { path, found: &mut note };
+                    failed = Read(walk).deserialize(&mut own).is_err();
+                }
+                member
+            }
+            Way::Search(evaluator) => {
+                let mut json = serde_json::Deserializer::from_slice(json);
+                let read = evaluator.read(&mut json).and_then(|()| json.end());
+                read.map_err(|_| BadMember::Json)?;
+                let own;
+                (own, waits) = fields_of(&Member::from_variable(evaluator.member())?);
+                if let Some(own) = own {
+                    failed = evaluator.put_fields(own).is_err();
+                }
+                let evaluator: &'a Evaluator = evaluator;
+                if !waits && !failed {
+                    failed = evaluator.keys(&mut note).is_err();
+                }
+                Member::from_variable(evaluator.member())?
+            }
+        };
+        if failed {
             keys.clear();
         }
         keys.sort_unstable();
         keys.dedup();
-        read.is_err()
+        let yielded = match (waits, failed, keys.is_empty()) {
+            (true, ..) => Yielded::Waits,
+            (_, true, _) => Yielded::Failed,
+            (.., true) => Yielded::Nothing,
+            _ => Yielded::Values,
+        };
+        Ok((member, yielded))
     }
 }
 

@@ -22,6 +22,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use self::builder::SnapshotBuilder;
+pub use self::evaluate::ProfileFields;
+use self::evaluate::Yielded;
 use self::overlay::{Keyed, Overlay};
 use self::packed::{Packed, Slot};
 use super::ids::SlackUserId;
@@ -50,24 +52,36 @@ pub struct Counts {
     pub duplicate_keys: usize,
     /// Matchable members on whom the expression failed.
     pub errors: usize,
+    /// Matchable members whose custom profile fields, which the expression reads, were never fetched.
+    pub without_fields: usize,
 }
 
 impl Counts {
-    fn add(&mut self, kind: MemberKind, has_value: bool, failed: bool) {
+    fn add(&mut self, kind: MemberKind, yielded: Yielded) {
         self.members += 1;
         *self.of(kind) += 1;
-        if kind == MemberKind::Matchable {
-            self.with_value += usize::from(has_value);
-            self.errors += usize::from(failed);
+        if let Some(count) = self.of_yielded(kind, yielded) {
+            *count += 1;
         }
     }
 
-    fn remove(&mut self, kind: MemberKind, has_value: bool, failed: bool) {
+    fn remove(&mut self, kind: MemberKind, yielded: Yielded) {
         self.members -= 1;
         *self.of(kind) -= 1;
-        if kind == MemberKind::Matchable {
-            self.with_value -= usize::from(has_value);
-            self.errors -= usize::from(failed);
+        if let Some(count) = self.of_yielded(kind, yielded) {
+            *count -= 1;
+        }
+    }
+
+    fn of_yielded(&mut self, kind: MemberKind, yielded: Yielded) -> Option<&mut usize> {
+        if kind != MemberKind::Matchable {
+            return None;
+        }
+        match yielded {
+            Yielded::Nothing => None,
+            Yielded::Values => Some(&mut self.with_value),
+            Yielded::Failed => Some(&mut self.errors),
+            Yielded::Waits => Some(&mut self.without_fields),
         }
     }
 
@@ -235,10 +249,11 @@ impl Snapshot {
         self.packed.generation
     }
 
-    /// Whether every member's custom profile fields had been fetched.
+    /// Whether nothing waits for custom profile fields, so that a value that is missing is missing
+    /// in Slack.
     #[must_use]
     pub fn fields_complete(&self) -> bool {
-        self.packed.fields_complete
+        self.counts().without_fields == 0
     }
 
     /// How many members changed since the packed list was built.

@@ -8,8 +8,8 @@ use super::super::ids::SlackUserId;
 use super::super::key::KeyHash;
 use super::super::limits::SHORT_TEXT_BYTES;
 use super::super::mapping::Mapping;
-use super::super::member::{BadMember, Member, MemberKind};
-use super::evaluate::{Evaluator, shown_name};
+use super::super::member::{BadMember, MemberKind};
+use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::packed::{Packed, seconds, supersedes};
 use super::{Counts, MemberView, News, Snapshot};
 
@@ -21,8 +21,7 @@ pub(super) struct Changed {
     locale: Option<Box<str>>,
     updated: u32,
     kind: MemberKind,
-    /// The expression could not be evaluated.
-    failed: bool,
+    yielded: Yielded,
     /// Sorted, each once.
     keys: Box<[KeyHash]>,
 }
@@ -46,18 +45,20 @@ pub(super) struct Overlay {
 impl Snapshot {
     /// This snapshot with changed members on top, and how many of them could not be read. A member
     /// that is older than what is known changes nothing. The same as building anew with these pushed
-    /// last. `mapping` must be the one that the snapshot was built with.
+    /// last. `mapping` must be the one that the snapshot was built with, and `fields` have the custom
+    /// fields of the changed members where it reads any.
     #[must_use]
     pub fn with_changes<'a>(
         &self,
         mapping: &Mapping,
         changes: impl IntoIterator<Item = &'a [u8]>,
+        fields: &ProfileFields,
     ) -> (Self, usize) {
-        let evaluator = Evaluator::new(mapping);
+        let mut attribute = Attribute::of(mapping);
         let mut members = self.overlay.as_ref().map_or_else(HashMap::new, |o| o.members.clone());
         let mut bad = 0;
         for json in changes {
-            let Ok(changed) = Changed::read(&evaluator, json) else {
+            let Ok(changed) = Changed::read(&mut attribute, json, fields) else {
                 bad += 1;
                 continue;
             };
@@ -74,9 +75,14 @@ impl Snapshot {
     }
 
     /// What a member object says that is not known here. A language is no news where the object
-    /// names none: events may leave it out.
-    pub fn news(&self, mapping: &Mapping, json: &[u8]) -> Result<News, BadMember> {
-        let told = Changed::read(&Evaluator::new(mapping), json)?;
+    /// names none: events may leave it out. `mapping` and `fields` as in [`Snapshot::with_changes`].
+    pub fn news(
+        &self,
+        mapping: &Mapping,
+        json: &[u8],
+        fields: &ProfileFields,
+    ) -> Result<News, BadMember> {
+        let told = Changed::read(&mut Attribute::of(mapping), json, fields)?;
         let Ok(id) = SlackUserId::parse(&*told.id) else { return Err(BadMember::Id) };
         let Some(known) = self.member(&id) else { return Ok(News::Changed) };
         if !supersedes(told.updated, seconds(known.updated)) {
@@ -92,11 +98,12 @@ impl Snapshot {
 
     fn has_values(&self, told: &Changed) -> bool {
         if let Some(known) = self.overlay.as_ref().and_then(|o| o.members.get(&told.id)) {
-            return known.keys == told.keys && known.failed == told.failed;
+            return known.keys == told.keys && known.yielded == told.yielded;
         }
         self.packed.position(&told.id).is_some_and(|position| {
-            let failed = self.packed.record(position).failed();
-            failed == told.failed && (failed || self.packed.has_values(position, &told.keys))
+            let yielded = self.packed.record(position).yielded();
+            yielded == told.yielded
+                && (yielded != Yielded::Values || self.packed.has_values(position, &told.keys))
         })
     }
 }
@@ -129,10 +136,10 @@ impl Overlay {
         let mut counts = packed.counts;
         let replaced = (0..).zip(&packed.records).filter(|(at, _)| self.replaces(*at));
         for (_, record) in replaced {
-            counts.remove(record.kind, record.has_value(), record.failed());
+            counts.remove(record.kind, record.yielded());
         }
         for member in self.members.values() {
-            counts.add(member.kind, !member.keys.is_empty(), member.failed);
+            counts.add(member.kind, member.yielded);
         }
         // Values whose holders may have changed: what those had that were replaced, and what the
         // changed have.
@@ -210,11 +217,13 @@ impl Keyed {
 }
 
 impl Changed {
-    fn read(evaluator: &Evaluator, json: &[u8]) -> Result<Self, BadMember> {
-        let member = Member::from_slice(json)?;
+    fn read(
+        attribute: &mut Attribute,
+        json: &[u8],
+        fields: &ProfileFields,
+    ) -> Result<Self, BadMember> {
         let mut keys = Vec::new();
-        let mut reader = serde_json::Deserializer::from_slice(json);
-        let failed = evaluator.evaluate(&member, &mut reader, &mut keys);
+        let (member, yielded) = attribute.read(json, fields, &mut keys)?;
         let short = |text: Option<&str>| {
             text.filter(|text| text.len() <= SHORT_TEXT_BYTES).map(Box::<str>::from)
         };
@@ -225,7 +234,7 @@ impl Changed {
             locale: short(member.locale.as_deref()),
             updated: seconds(member.updated),
             kind: member.kind,
-            failed,
+            yielded,
             keys: keys.into_boxed_slice(),
         })
     }

@@ -6,12 +6,12 @@ use std::hash::{DefaultHasher, Hasher};
 use super::super::key::KeyHash;
 use super::super::member::MemberKind;
 use super::buckets::Buckets;
+use super::evaluate::Yielded;
 use super::{Counts, MemberView, names};
 
 /// Immutable.
 pub(super) struct Packed {
     pub(super) generation: u64,
-    pub(super) fields_complete: bool,
     pub(super) counts: Counts,
     /// Ids and names, in the order of the records.
     pub(super) texts: Box<str>,
@@ -46,7 +46,7 @@ impl Packed {
         let record = self.record(position);
         let index = self.index(record.kind);
         let has = |key: &KeyHash| index.find(*key).iter().any(|slot| slot.record == position);
-        record.values == values(keys.len(), false) && record.values < MANY && keys.iter().all(has)
+        usize::from(record.values) == keys.len() && record.values < MANY && keys.iter().all(has)
     }
 
     pub(super) fn view(&self, record: &Record) -> MemberView<'_> {
@@ -75,13 +75,21 @@ impl Packed {
 }
 
 /// [`Record::values`]: too many to count.
-const MANY: u8 = u8::MAX - 1;
-/// [`Record::values`]: the expression could not be evaluated.
+const MANY: u8 = u8::MAX - 2;
+/// [`Record::values`]: [`Yielded::Waits`].
+const WAITS: u8 = u8::MAX - 1;
+/// [`Record::values`]: [`Yielded::Failed`].
 const FAILED: u8 = u8::MAX;
 
 /// [`Record::values`] of a member with that many different values.
-pub(super) fn values(count: usize, failed: bool) -> u8 {
-    if failed { FAILED } else { u8::try_from(count).map_or(MANY, |count| count.min(MANY)) }
+pub(super) fn values(count: usize, yielded: Yielded) -> u8 {
+    match yielded {
+        Yielded::Failed => FAILED,
+        Yielded::Waits => WAITS,
+        Yielded::Nothing | Yielded::Values => {
+            u8::try_from(count).map_or(MANY, |count| count.min(MANY))
+        }
+    }
 }
 
 /// Unix seconds as they are kept; 0: not known.
@@ -112,12 +120,13 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn failed(&self) -> bool {
-        self.values == FAILED
-    }
-
-    pub(super) fn has_value(&self) -> bool {
-        !self.failed() && self.values > 0
+    pub(super) fn yielded(&self) -> Yielded {
+        match self.values {
+            FAILED => Yielded::Failed,
+            WAITS => Yielded::Waits,
+            0 => Yielded::Nothing,
+            _ => Yielded::Values,
+        }
     }
 
     pub(super) fn texts<'a>(&self, texts: &'a str) -> (&'a str, &'a str) {

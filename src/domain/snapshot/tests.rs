@@ -16,7 +16,7 @@ fn snapshot(slack: &str, members: &[Value]) -> Snapshot {
     for member in members {
         builder.push_json(&serde_json::to_vec(member).unwrap()).unwrap();
     }
-    builder.finish(true)
+    builder.finish()
 }
 
 fn member(id: &str, email: &str) -> Value {
@@ -83,6 +83,7 @@ fn counts() {
         with_value: 2,
         duplicate_keys: 1,
         errors: 1,
+        without_fields: 0,
     };
     assert_eq!(snapshot.counts(), expected);
     assert_eq!(ids(&snapshot.find(&key("same"))), ["U1", "U2"]);
@@ -162,13 +163,18 @@ fn what_is_news() {
         "ids": ["a", "b"], "profile": {"email": "a@x.org"}});
     let packed = snapshot("ids", &[known.clone(), member("U2", "b@x.org")]);
     let other = serde_json::to_vec(&member("U3", "c@x.org")).unwrap();
-    let (above, _) = snapshot("ids", &[member("U2", "b@x.org")])
-        .with_changes(&mapping, [&*serde_json::to_vec(&known).unwrap(), &other]);
+    let none = ProfileFields::default();
+    let (above, _) = snapshot("ids", &[member("U2", "b@x.org")]).with_changes(
+        &mapping,
+        [&*serde_json::to_vec(&known).unwrap(), &other],
+        &none,
+    );
     let news = |change: Value| {
         let mut told = known.clone();
         told.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let told = serde_json::to_vec(&told).unwrap();
-        let (one, two) = (packed.news(&mapping, &told), above.news(&mapping, &told));
+        let one = packed.news(&mapping, &told, &none);
+        let two = above.news(&mapping, &told, &none);
         assert_eq!(one, two);
         one.unwrap()
     };
@@ -193,7 +199,23 @@ fn what_is_news() {
     ] {
         assert_eq!(news(change.clone()), expected, "{change}");
     }
-    assert_eq!(packed.news(&mapping, b"{}"), Err(BadMember::Id));
+    assert_eq!(packed.news(&mapping, b"{}", &none), Err(BadMember::Id));
+}
+
+#[test]
+fn fetched_custom_fields_are_news() {
+    let mapping = mapping("profile.fields.XF1.value");
+    let told = serde_json::to_vec(&member("U1", "a@x.org")).unwrap();
+    let fetched = |value: &str| fields(&[("U1", json!({ "XF1": { "value": value } }))]);
+    let none = ProfileFields::default();
+    let packed = snapshot("profile.fields.XF1.value", &[member("U1", "a@x.org")]);
+    assert_eq!(packed.news(&mapping, &told, &none), Ok(News::Same));
+    assert_eq!(packed.news(&mapping, &told, &fetched("E-1")), Ok(News::Changed));
+    let (above, _) = packed.with_changes(&mapping, [&*told], &fetched("E-1"));
+    assert_eq!(ids(&above.find(&key("E-1"))), ["U1"]);
+    assert_eq!((packed.fields_complete(), above.fields_complete()), (false, true));
+    assert_eq!(above.news(&mapping, &told, &fetched("E-1")), Ok(News::Same));
+    assert_eq!(above.news(&mapping, &told, &fetched("E-2")), Ok(News::Changed));
 }
 
 #[test]
@@ -202,7 +224,71 @@ fn a_bad_member_changes_nothing() {
     builder.push_value(&member("U1", "a@x.org")).unwrap();
     assert_eq!(builder.push_json(b"{"), Err(BadMember::Json));
     assert_eq!(builder.push_value(&json!({"profile": {"email": "b@x.org"}})), Err(BadMember::Id));
-    assert_eq!(builder.finish(true).counts().members, 1);
+    assert_eq!(builder.finish().counts().members, 1);
+}
+
+fn fields(of: &[(&str, Value)]) -> ProfileFields {
+    let mut fields = ProfileFields::default();
+    for (id, value) in of {
+        fields.insert(id, &serde_json::to_vec(value).unwrap());
+    }
+    fields
+}
+
+#[test]
+fn custom_fields_stand_where_the_list_has_none() {
+    let values = json!({"XF1": {"value": "E-7", "alt": ""}, "Xf1": {"value": "e-8", "alt": ""}});
+    for slack in [
+        "profile.fields.XF1.value",
+        "profile.fields.XF1.value || profile.email",
+        "profile.fields.*.value | [?@ == 'E-7']",
+        "profile.{v: fields.XF1.value}.v",
+        "[@][0].profile.fields.XF1.value",
+    ] {
+        let mut builder = SnapshotBuilder::new(&mapping(slack), 1);
+        builder.set_fields(fields(&[("U1", values.clone()), ("U3", json!({}))]));
+        for id in ["U1", "U2", "U3"] {
+            let mut member = member(id, &format!("{}@x.org", id.to_lowercase()));
+            member["profile"]["fields"] = json!(null);
+            builder.push_json(&serde_json::to_vec(&member).unwrap()).unwrap();
+        }
+        let gone = json!({"id": "U4", "deleted": true, "profile": {"email": "a@x.org"}});
+        builder.push_value(&gone).unwrap();
+        let snapshot = builder.finish();
+        assert_eq!(ids(&snapshot.find(&key("E-7"))), ["U1"], "{slack}");
+        assert!(snapshot.find(&key("u2@x.org")).is_empty(), "{slack}: not fetched, so no value");
+        assert_eq!(snapshot.counts().without_fields, 1, "{slack}");
+        assert!(!snapshot.fields_complete());
+    }
+    let without = snapshot("profile.email", &[member("U1", "a@x.org")]);
+    assert!(without.fields_complete());
+}
+
+/// However odd the object is, a path finds what it finds by itself.
+#[test]
+fn paths_are_followed_beside_the_facts() {
+    let profile = r#""profile": {"email": "a@x.org", "x": "other"}"#;
+    for (slack, json, expected) in [
+        ("x", r#""x": "key""#, true),
+        ("x", r#""x": "other", "x": "key""#, true),
+        ("x", r#""x": "key", "x": null"#, false),
+        ("profile.x", r#""profile": {"email": "a@x.org", "x": ["key", 7]}"#, true),
+        ("profile.x", r#""profile": {"x": "key", "x": {}, "email": "a@x.org"}"#, false),
+        ("profile.x.y", r#""profile": {"x": {"y": "key"}, "email": "a@x.org"}"#, true),
+        ("profile.x", r#""profile": {"x": "key"}, "profile": {"email": "a@x.org"}"#, false),
+        ("profile.email", r#""profile": {"email": "key"}"#, true),
+        ("profile.real_name", r#""profile": {"email": "a@x.org", "real_name": "key"}"#, true),
+        ("name", r#""name": "key""#, true),
+        ("name.x", r#""name": {"x": "key"}"#, true),
+        ("profile", r#""x": "key""#, false),
+        ("@", r#""x": "key""#, false),
+    ] {
+        let rest = if json.contains("profile") { String::new() } else { format!(", {profile}") };
+        let mut builder = SnapshotBuilder::new(&mapping(slack), 1);
+        builder.push_json(format!(r#"{{"id": "U1", {json}{rest}}}"#).as_bytes()).unwrap();
+        let found = builder.finish().find(&key("key")).len();
+        assert_eq!(found, usize::from(expected), "{slack} {json}");
+    }
 }
 
 #[test]
@@ -223,7 +309,7 @@ fn a_member_takes_less_than_96_bytes() {
         member["profile"]["display_name"] = json!(format!("{given} {family}"));
         builder.push_value(&member).unwrap();
     }
-    let snapshot = builder.finish(true);
+    let snapshot = builder.finish();
     assert!(snapshot.bytes() / 20_000 < 96, "{}", snapshot.bytes() / 20_000);
 }
 
@@ -276,7 +362,7 @@ proptest! {
             }
             by_value.push_value(member).unwrap();
         }
-        let by_value = by_value.finish(true);
+        let by_value = by_value.finish();
         let by_json = snapshot(slack, &members);
         prop_assert_eq!(by_value.counts(), by_json.counts());
         prop_assert_eq!(by_json.counts().members, last.len());
@@ -310,14 +396,28 @@ proptest! {
         pages in members(),
         changes in members(),
         chunk in 1..8_usize,
-        slack in proptest::sample::select(vec!["v", "profile.email", "length(v) && v"]),
+        slack in proptest::sample::select(vec![
+            "v", "profile.email", "length(v) && v", "profile.fields.XF1.value", "profile.fields.XF1.value || v",
+        ]),
     ) {
         let mapping = mapping(slack);
-        let anew = snapshot(slack, &[&*pages, &*changes].concat());
-        let mut above = snapshot(slack, &pages);
+        // Fetched of some members alone.
+        let fetched = || fields(&[
+            ("U1", json!({"XF1": {"value": "a"}})), ("U2", json!({})), ("U3", json!({"XF1": {"value": ["a", "b@x"]}})),
+        ]);
+        let build = |members: &[Value]| {
+            let mut builder = SnapshotBuilder::new(&mapping, 7);
+            builder.set_fields(fetched());
+            for member in members {
+                builder.push_value(member).unwrap();
+            }
+            builder.finish()
+        };
+        let anew = build(&[&*pages, &*changes].concat());
+        let mut above = build(&pages);
         for changes in changes.chunks(chunk) {
             let changes: Vec<_> = changes.iter().map(|m| serde_json::to_vec(m).unwrap()).collect();
-            let (next, bad) = above.with_changes(&mapping, changes.iter().map(Vec::as_slice));
+            let (next, bad) = above.with_changes(&mapping, changes.iter().map(Vec::as_slice), &fetched());
             prop_assert_eq!(bad, 0);
             above = next;
         }

@@ -9,8 +9,9 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use super::{Accept, Call, NewDelivery, Sealed, Target};
 use crate::domain::delivery::State;
-use crate::domain::ids::{InstallationId, UserId};
+use crate::domain::ids::{InstallationId, TenantId, UserId};
 use crate::domain::time::{Timestamp, micros};
+use crate::store::held::expect_sweeps;
 use crate::store::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::rows::{Column, Columns, given, numbered};
 use crate::store::transaction::{Tx, scoped};
@@ -70,6 +71,7 @@ impl Store {
         let mut before = before(tx, calls, &new).await?;
         let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
         let mut waiting: BTreeSet<(InstallationId, &str)> = BTreeSet::new();
+        let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
         for index in new.keys() {
             let (accept, sealed) = &calls[*index];
             // Of two records of one person the later call's counts.
@@ -77,11 +79,21 @@ impl Store {
             identities.extend(matches(accept, sealed));
             waiting.extend(accept.deliveries.iter().filter_map(|new| match &new.target {
                 Target::Lane { installation, lane } => Some((*installation, lane.as_str())),
-                Target::Resolving | Target::Ended(_) => None,
+                Target::Resolving
+                | Target::ResolvingOrHeld
+                | Target::Held { .. }
+                | Target::Ended(_) => None,
             }));
+            let held = |new: &NewDelivery| matches!(new.target, Target::Held { .. });
+            if accept.deliveries.iter().any(held) {
+                holding.insert(&accept.tenant);
+            }
         }
         write_records(tx, &records).await?;
         write_identities(tx, &identities).await?;
+        for tenant in holding {
+            expect_sweeps(tx, tenant).await?;
+        }
         insert_deliveries(tx, calls, &new).await?;
         if let Some(times) = new.values().next() {
             lanes::fill(tx, &waiting, times.created_at).await?;
@@ -223,8 +235,8 @@ fn matches<'a>(
 
 const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
     attempt, probes, crashes, due_at, expires_at, reason, content, priority, kind, event_type, \
-    trace_context, created_at, updated_at";
-const KINDS: [Column; 17] = [
+    trace_context, created_at, updated_at, hold";
+const KINDS: [Column; 18] = [
     Column::Text,
     Column::Text,
     Column::Text,
@@ -242,6 +254,7 @@ const KINDS: [Column; 17] = [
     Column::Text,
     Column::OptionalText,
     Column::Number,
+    Column::Number,
 ];
 
 async fn insert_deliveries(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
@@ -253,7 +266,8 @@ async fn insert_deliveries(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Err
     for (table, values) in given(tx.get_database_backend(), KINDS, rows.collect()) {
         let text = format!(
             "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
-             column12, column13, column14, column15, column16, column17, column17 FROM {table}",
+             column12, column13, column14, column15, column16, column17, column17, column18 \
+             FROM {table}",
             numbered(8)
         );
         sql::execute(tx, &text, values).await?;
@@ -272,10 +286,17 @@ fn row(
         Target::Lane { installation, lane } => {
             (State::Pending, Some((installation.to_string(), lane.clone())), None)
         }
-        Target::Resolving => (State::Resolving, None, None),
+        Target::Resolving | Target::ResolvingOrHeld => (State::Resolving, None, None),
+        Target::Held { reason, .. } => (State::Held, None, Some(reason.code())),
         Target::Ended(end) => (end.state(), None, end.reason()),
     };
     let (installation, lane) = place.unzip();
+    let created_at = times.created_at;
+    let (due_at, hold) = match &delivery.target {
+        Target::Held { look_after, .. } => (created_at.plus(*look_after), 1i64),
+        Target::ResolvingOrHeld => (created_at, 1),
+        Target::Lane { .. } | Target::Resolving | Target::Ended(_) => (created_at, 0),
+    };
     [
         delivery.id.to_string().into(),
         accept.tenant.as_str().into(),
@@ -285,7 +306,7 @@ fn row(
         lane.into(),
         times.position.into(),
         state.code().into(),
-        times.created_at.0.into(),
+        due_at.0.into(),
         times.expires_at.0.into(),
         reason.into(),
         content.cloned().into(),
@@ -293,6 +314,7 @@ fn row(
         delivery.kind.code().into(),
         accept.event_type.as_str().into(),
         accept.trace_context.as_deref().into(),
-        times.created_at.0.into(),
+        created_at.0.into(),
+        hold.into(),
     ]
 }

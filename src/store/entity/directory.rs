@@ -35,6 +35,7 @@ pub(in crate::store) struct Model {
     pub(in crate::store) pages_gone: i64,
     pub(in crate::store) changes_gone: i64,
     pub(in crate::store) event_heard_at: Option<i64>,
+    pub(in crate::store) fields_sequence: i64,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

@@ -113,6 +113,7 @@ const CONTENT: &[Case<pb::NotifyRequest>] = &[
     Case { what: "link that ends the markup", spoil: |r| r.link = "https://a.example/|evil>".into(), problems: &[("link", URL)] },
     Case { what: "long link", spoil: |r| r.link = format!("https://a.example/{}", long(3000)), problems: &[("link", "must be at most 3000 bytes")] },
     Case { what: "no time to live", spoil: |r| r.expires_in = Some(seconds(0)), problems: &[("expires_in", EXPIRY)] },
+    Case { what: "unknown hold policy", spoil: |r| r.hold = 7, problems: &[("hold", "must be one of HOLD, DO_NOT_HOLD")] },
     Case { what: "expired before", spoil: |r| r.expires_in = Some(seconds(-5)), problems: &[("expires_in", EXPIRY)] },
     Case { what: "too long a life", spoil: |r| r.expires_in = Some(seconds(31 * 24 * 3600)), problems: &[("expires_in", EXPIRY)] },
     Case { what: "hostile duration", spoil: |r| r.expires_in = Some(prost_types::Duration { seconds: i64::MAX, nanos: i32::MAX }), problems: &[("expires_in", EXPIRY)] },

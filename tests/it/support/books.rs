@@ -25,7 +25,7 @@ impl Books {
     pub(crate) fn notified(&mut self, tenant: &str, answer: &pb::NotifyResponse) {
         self.notifications.insert((tenant.to_owned(), answer.notification_id.clone()));
         for verdict in &answer.verdicts {
-            if verdict.kind() == pb::VerdictKind::Queued {
+            if matches!(verdict.kind(), pb::VerdictKind::Queued | pb::VerdictKind::Held) {
                 self.deliveries.insert(verdict.delivery_id.clone(), tenant.to_owned());
             }
         }

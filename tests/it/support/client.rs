@@ -86,6 +86,8 @@ impl Client {
         admin.list_event_types: ListEventTypesRequest -> ListEventTypesResponse;
         admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
         admin.update_settings: UpdateSettingsRequest -> UpdateSettingsResponse;
+        admin.simulate_mapping: SimulateMappingRequest -> SimulateMappingResponse;
+        admin.get_match_coverage: GetMatchCoverageRequest -> GetMatchCoverageResponse;
         admin.upsert_people: UpsertPeopleRequest -> UpsertPeopleResponse;
     }
 

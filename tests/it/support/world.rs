@@ -49,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) ready: bool,
     /// Changes settings of every replica.
     pub(crate) adjust: fn(&mut Settings),
+    /// Until custom fields are fetched again although nothing moved.
+    pub(crate) fields_refresh_seconds: u64,
 }
 
 impl Default for Plan {
@@ -62,6 +64,7 @@ impl Default for Plan {
             scale: SCALE,
             ready: true,
             adjust: |_| {},
+            fields_refresh_seconds: 86_400,
         }
     }
 }
@@ -312,6 +315,7 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     settings.directory.lease_seconds = 1500;
     // However busy the machine is, what was remembered is not forgotten within a test.
     settings.directory.absent_seconds = 3600;
+    settings.directory.fields_refresh_seconds = plan.fields_refresh_seconds;
     settings.process.lame_duck_seconds = 0;
     settings.process.grace_seconds = 20;
     (plan.adjust)(&mut settings);

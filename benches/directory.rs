@@ -1,0 +1,196 @@
+//! A snapshot of a large workspace against the naive way: one jmespath search for each member over
+//! its converted `serde_json` value, into a hash map (design.md section 9).
+//!
+//! `cargo bench --bench directory [-- --members 1000000]` prints two tables. Both ways read the same
+//! members, a page of a thousand at a time in turn; only their own work is timed, by the time that
+//! this thread was on a processor, so that what else the machine does hurts neither. Memory is that
+//! of a process that builds one snapshot.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark reports to a terminal")]
+#![expect(clippy::cast_precision_loss, reason = "averages")]
+
+use std::collections::HashMap;
+use std::hint::black_box;
+use std::time::Duration;
+
+use herald::domain::key::MatchKey;
+use herald::domain::mapping::Mapping;
+use herald::domain::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
+use herald::sandbox::fixture;
+use serde_json::{Value, json};
+
+/// Members that are made at a time, as on a page of `users.list`.
+const PAGE: u64 = 1000;
+/// Look-ups that are timed.
+const LOOKUPS: u64 = 1_000_000;
+const DEFAULT: &str = "profile.email";
+
+/// What is measured: the default, plain paths, and what only jmespath can say.
+const EXPRESSIONS: [&str; 8] = [
+    DEFAULT,
+    "profile.title",
+    "profile.fields.XF12345.value",
+    "profile.title || name",
+    "not_null(profile.phone, profile.email, name)",
+    "[profile.email, profile.display_name, name]",
+    "values(profile) | [?type(@) == 'string' && contains(@, '@')] | [0]",
+    "@ | [profile][?email != `null`].email | [0]",
+];
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let after = |flag: &str| args.iter().skip_while(|arg| *arg != flag).nth(1);
+    let members = after("--members").map_or(1_000_000, |count| count.parse().unwrap());
+    if let Some(expression) = after("--memory") {
+        return memory(expression, members);
+    }
+    println!("{members} members, {} bytes each as JSON", page(0, 1)[0].len());
+    println!("\n| Slack attribute | us a member | naive | times faster |\n|---|---|---|---|");
+    for expression in EXPRESSIONS {
+        let (ours, naive) = build(expression, members);
+        let micros = |took: Duration| took.as_secs_f64() * 1e6 / (members as f64);
+        let ratio = naive.as_secs_f64() / ours.as_secs_f64();
+        println!("| `{expression}` | {:.2} | {:.2} | {ratio:.1} |", micros(ours), micros(naive));
+    }
+    println!("\n| Slack attribute | resident bytes a member | look-up ns |\n|---|---|---|");
+    for expression in [EXPRESSIONS[0], EXPRESSIONS[2], EXPRESSIONS[5]] {
+        // A process of its own, so that nothing is resident but the snapshot.
+        let count = members.to_string();
+        let arguments = ["--memory", expression, "--members", &count];
+        let own = std::env::current_exe().unwrap();
+        let output = std::process::Command::new(own).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        print!("{}", String::from_utf8(output.stdout).unwrap());
+    }
+}
+
+/// Some members as `users.list` serves them.
+fn page(from: u64, count: u64) -> Vec<Vec<u8>> {
+    (from..from + count).map(|n| serde_json::to_vec(&fixture::served_member(n)).unwrap()).collect()
+}
+
+fn custom_fields(n: u64) -> Value {
+    json!({ "XF12345": { "value": format!("E-{n:07}"), "alt": "" } })
+}
+
+fn builder(expression: &str, members: u64) -> SnapshotBuilder {
+    let mapping = Mapping::compile("email", expression).unwrap();
+    let mut builder = SnapshotBuilder::new(&mapping, 1);
+    if mapping.slack.reads_profile_fields() {
+        let mut fields = ProfileFields::default();
+        for n in 0..members {
+            fields.insert(&format!("UG{n:09}"), custom_fields(n).to_string().as_bytes());
+        }
+        builder.set_fields(fields);
+    }
+    builder
+}
+
+/// How long both ways took.
+fn build(expression: &str, members: u64) -> (Duration, Duration) {
+    let (mut ours, mut naive) = (Duration::ZERO, Duration::ZERO);
+    let mut builder = builder(expression, members);
+    let compiled = jmespath::compile(expression).unwrap();
+    let fields = expression.contains("profile.fields");
+    let mut index: HashMap<String, Vec<(String, String)>> = HashMap::new();
+    let mut from = 0;
+    while from < members {
+        let page = page(from, PAGE.min(members - from));
+        let started = worked();
+        for member in &page {
+            builder.push_json(member).unwrap();
+        }
+        ours += worked().saturating_sub(started);
+        let extra: Vec<Option<Value>> =
+            (from..).take(page.len()).map(|n| fields.then(|| custom_fields(n))).collect();
+        let started = worked();
+        for (member, fields) in page.iter().zip(extra) {
+            search(&compiled, member, fields, &mut index);
+        }
+        naive += worked().saturating_sub(started);
+        from += PAGE;
+    }
+    let started = worked();
+    let snapshot = builder.finish();
+    ours += worked().saturating_sub(started);
+    assert_eq!(snapshot.counts().members as u64, members);
+    black_box((snapshot, index));
+    (ours, naive)
+}
+
+/// The naive way: parse, convert, search, keep.
+fn search(
+    compiled: &jmespath::Expression<'_>,
+    member: &[u8],
+    fields: Option<Value>,
+    index: &mut HashMap<String, Vec<(String, String)>>,
+) {
+    let mut member: Value = serde_json::from_slice(member).unwrap();
+    if member["deleted"] == true
+        || member["is_bot"] == true
+        || !member["profile"]["email"].is_string()
+    {
+        return;
+    }
+    if let Some(fields) = fields {
+        member["profile"]["fields"] = fields;
+    }
+    let id = member["id"].as_str().unwrap().to_owned();
+    let name = member["profile"]["display_name"].as_str().unwrap().to_owned();
+    let found = compiled.search(&member).unwrap();
+    let values: Vec<&jmespath::Rcvar> = match found.as_array() {
+        Some(list) => list.iter().collect(),
+        None => vec![&found],
+    };
+    for text in values.into_iter().filter_map(|value| value.as_string()) {
+        index.entry(text.to_lowercase()).or_default().push((id.clone(), name.clone()));
+    }
+}
+
+/// Prints one row about this process.
+fn memory(expression: &str, members: u64) {
+    let mut builder = builder(expression, members);
+    // Whatever making members takes is resident already when counting begins.
+    black_box(page(0, PAGE));
+    let before = resident();
+    let mut from = 0;
+    while from < members {
+        for member in page(from, PAGE.min(members - from)) {
+            builder.push_json(&member).unwrap();
+        }
+        from += PAGE;
+    }
+    let snapshot = builder.finish();
+    let bytes = resident().saturating_sub(before) as f64 / members as f64;
+    let nanos = lookup(&snapshot, members);
+    println!("| `{expression}` | {bytes:.0} | {nanos:.0} |");
+}
+
+/// Nanoseconds of finding one member by a value.
+fn lookup(snapshot: &Snapshot, members: u64) -> f64 {
+    // Strides over the members, so that no two look-ups in a row share a cache line.
+    let keys: Vec<MatchKey> = (0..10_000_u64)
+        .map(|at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15) % members)
+        .map(|n| MatchKey::of_text(&format!("person{n}@generated.example")).unwrap())
+        .collect();
+    let started = worked();
+    let mut found = 0;
+    for n in 0..LOOKUPS {
+        let key = &keys[usize::try_from(n).unwrap() % keys.len()];
+        found +=
+            snapshot.find(key).members().map(|member| member.display_name.len()).sum::<usize>();
+    }
+    black_box(found);
+    (worked().saturating_sub(started)).as_nanos() as f64 / LOOKUPS as f64
+}
+
+/// How long this thread was on a processor so far.
+fn worked() -> Duration {
+    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(times.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+/// Resident bytes of this process.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}

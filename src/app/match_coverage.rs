@@ -1,0 +1,281 @@
+//! GetMatchCoverage and SimulateMapping: how many people a mapping finds, and what another one would
+//! change. Reads people and the member list from the store; asks Slack nothing and stores nothing.
+//!
+//! People are read page by page and judged off the runtime, so that neither memory nor other
+//! callers depend on how many there are.
+
+use std::sync::Arc;
+
+use super::tenant::Tenant;
+use super::{App, Call, Error, Violation};
+use crate::directory::View;
+use crate::domain::coverage::{Coverage, Finding, Standing};
+use crate::domain::ids::UserId;
+use crate::domain::mapping::{Expression, Mapping};
+use crate::domain::settings::Rule;
+use crate::domain::time::Timestamp;
+use crate::domain::verdict::Found;
+use crate::store::StoredPerson;
+
+/// People read and judged at once.
+const PEOPLE: u32 = 500;
+/// Scans that one replica does at the same time; others wait for their turn.
+pub(super) const SCANS: usize = 2;
+
+/// The expressions to try; an empty one is the one in force.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    pub user_attribute: String,
+    pub slack_attribute: String,
+}
+
+/// Which people to show.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Of one finding alone.
+    pub finding: Option<Finding>,
+    /// After this one. The counts are told with the first page alone.
+    pub after: Option<UserId>,
+    /// At most.
+    pub limit: u32,
+}
+
+/// One person.
+#[derive(Debug)]
+pub struct Example {
+    pub user: UserId,
+    pub finding: Finding,
+    /// Who they are by the mapping in force.
+    pub current: Option<Found>,
+    /// Who they would be; `None` too where the reason follows.
+    pub proposed: Option<Found>,
+    /// Why nobody is found under the mapping that is asked about.
+    pub nobody: Option<crate::domain::matching::Unmatched>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Scan {
+    /// Over everybody; `None` on later pages.
+    pub counts: Option<Counts>,
+    pub examples: Vec<Example>,
+    /// Where to go on, where there may be more.
+    pub next: Option<UserId>,
+    /// When the member list was read.
+    pub read_at: Option<Timestamp>,
+    /// Members whose custom fields, which the mapping reads, are not fetched.
+    pub members_without_fields: u64,
+}
+
+/// Everybody, counted.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// By the mapping in force.
+    pub current: Coverage,
+    /// By the proposed one; without a proposal the same.
+    pub proposed: Coverage,
+    pub newly_matched: u64,
+    pub lost: u64,
+    pub changed_member: u64,
+}
+
+/// The mapping in force, the one that is asked about, and their member lists.
+#[derive(Clone)]
+struct Pair {
+    current: (Arc<Mapping>, View),
+    proposed: (Arc<Mapping>, View),
+    workspace: Option<crate::domain::ids::InstallationId>,
+}
+
+/// One page of people, judged.
+struct Judged {
+    counts: Counts,
+    examples: Vec<Example>,
+    last: Option<UserId>,
+    /// It ended early, because there are examples enough.
+    full: bool,
+}
+
+impl App {
+    /// How the mapping in force does over all known people.
+    pub async fn match_coverage(&self, call: &Call, wanted: &Wanted) -> Result<Scan, Error> {
+        call.acting()?.may_administer()?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let view = self.view(&tenant).await?;
+        let current = (tenant.mapping.clone(), view);
+        let proposed = current.clone();
+        let workspace = tenant.installation.as_ref().map(|installation| installation.id);
+        self.scan(&tenant, Pair { current, proposed, workspace }, wanted).await
+    }
+
+    /// What another mapping would change. Bad expressions are refused as they are by
+    /// UpdateSettings.
+    pub async fn simulate_mapping(
+        &self,
+        call: &Call,
+        proposal: &Proposal,
+        wanted: &Wanted,
+    ) -> Result<Scan, Error> {
+        call.acting()?.may_administer()?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let mapping = Arc::new(proposal.mapping(&tenant.mapping)?);
+        let workspace = tenant.installation.as_ref().map(|installation| installation.id);
+        let view = match workspace {
+            Some(id) => self.directory.view(id, &mapping).await?,
+            None => View::default(),
+        };
+        let current = (tenant.mapping.clone(), self.view(&tenant).await?);
+        let pair = Pair { current, proposed: (mapping, view), workspace };
+        self.scan(&tenant, pair, wanted).await
+    }
+
+    async fn scan(&self, tenant: &Tenant, pair: Pair, wanted: &Wanted) -> Result<Scan, Error> {
+        let stopped = |error: tokio::sync::AcquireError| Error::Internal(error.into());
+        let _turn = self.scans.acquire().await.map_err(stopped)?;
+        let first = wanted.after.is_none();
+        let mut scan = Scan {
+            counts: first.then(Counts::default),
+            examples: Vec::new(),
+            next: None,
+            read_at: pair.proposed.1.read_at,
+            members_without_fields: pair
+                .proposed
+                .1
+                .snapshot
+                .as_ref()
+                .map_or(0, |snapshot| snapshot.counts().without_fields as u64),
+        };
+        let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
+        let mut after = wanted.after.clone();
+        loop {
+            let people = self.store.list_people(&tenant.id, after.as_ref(), PEOPLE).await?;
+            if people.is_empty() {
+                return Ok(scan);
+            }
+            let (pair, finding) = (pair.clone(), wanted.finding);
+            // Once there are examples enough only the counting goes on.
+            let room = if scan.next.is_some() { 0 } else { limit - scan.examples.len() };
+            let judge = move || pair.judge(&people, finding, room, !first);
+            let judged = tokio::task::spawn_blocking(judge)
+                .await
+                .map_err(|error| Error::Internal(error.into()))?;
+            scan.examples.extend(judged.examples);
+            if judged.full && scan.next.is_none() {
+                scan.next = scan.examples.last().map(|example| example.user.clone());
+            }
+            match &mut scan.counts {
+                Some(counts) => counts.add(judged.counts),
+                None if scan.next.is_some() => return Ok(scan),
+                None => {}
+            }
+            after = judged.last;
+        }
+    }
+}
+
+impl Proposal {
+    fn mapping(&self, current: &Mapping) -> Result<Mapping, Error> {
+        let mut violations = Vec::new();
+        let mut compile = |field: &str, source: &str, current: &Expression| {
+            if source.trim().is_empty() {
+                return current.clone();
+            }
+            Expression::compile(source).unwrap_or_else(|error| {
+                violations.push(Violation::new(field, error));
+                current.clone()
+            })
+        };
+        let user = compile("user_attribute", &self.user_attribute, &current.user);
+        let slack = compile("slack_attribute", &self.slack_attribute, &current.slack);
+        if violations.is_empty() {
+            Ok(Mapping { user, slack })
+        } else {
+            Err(Error::Invalid(violations))
+        }
+    }
+}
+
+impl Pair {
+    /// Judges people in their order. Takes at most `room` examples; `brief`: ends with the last.
+    fn judge(
+        &self,
+        people: &[StoredPerson],
+        wanted: Option<Finding>,
+        room: usize,
+        brief: bool,
+    ) -> Judged {
+        let mut judged = Judged {
+            counts: Counts::default(),
+            examples: Vec::new(),
+            last: people.last().map(|stored| stored.person.user_id.clone()),
+            full: false,
+        };
+        for stored in people {
+            let before = self.standing(&self.current, stored);
+            let after = self.standing(&self.proposed, stored);
+            judged.counts.count(&before, &after);
+            let finding = Finding::between(&before, &after);
+            let Some(finding) = finding.filter(|found| wanted.is_none_or(|one| one == *found))
+            else {
+                continue;
+            };
+            if judged.examples.len() < room {
+                let user = stored.person.user_id.clone();
+                judged.examples.push(Example {
+                    user,
+                    finding,
+                    current: self.found(&before),
+                    proposed: self.found(&after),
+                    nobody: match after {
+                        Standing::Unmatched(nobody) => Some(nobody),
+                        Standing::Pinned | Standing::Matched(_) => None,
+                    },
+                });
+                continue;
+            }
+            // There is one more than there is room for.
+            judged.full = true;
+            if brief {
+                break;
+            }
+        }
+        judged
+    }
+
+    fn standing(&self, (mapping, view): &(Arc<Mapping>, View), stored: &StoredPerson) -> Standing {
+        let pin = stored.identity.as_ref().filter(|identity| identity.rule == Rule::Pinned);
+        let pinned = pin.is_some_and(|pin| Some(pin.installation) == self.workspace);
+        let snapshot = view.snapshot.as_deref();
+        Standing::of(&stored.person, pinned, mapping, snapshot, self.workspace.is_some())
+    }
+
+    fn found(&self, standing: &Standing) -> Option<Found> {
+        let member = standing.member()?;
+        Some(Found {
+            installation: self.workspace?,
+            slack_user_id: member.slack_user_id.clone(),
+            display_name: member.display_name.clone(),
+        })
+    }
+}
+
+impl Counts {
+    fn count(&mut self, before: &Standing, after: &Standing) {
+        self.current.add(before);
+        self.proposed.add(after);
+        match Finding::between(before, after) {
+            Some(Finding::NewlyMatched) => self.newly_matched += 1,
+            Some(Finding::Lost) => self.lost += 1,
+            Some(Finding::ChangedMember) => self.changed_member += 1,
+            Some(Finding::Ambiguous | Finding::Unmatched) | None => {}
+        }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.current.merge(&more.current);
+        self.proposed.merge(&more.proposed);
+        self.newly_matched += more.newly_matched;
+        self.lost += more.lost;
+        self.changed_member += more.changed_member;
+    }
+}

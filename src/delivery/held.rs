@@ -1,0 +1,120 @@
+//! Deliveries that wait until their person appears in Slack: who appeared is found by looking
+//! through the people who are waited for, in bounded batches, once after the member list, the
+//! custom fields or the mapping moved, and now and then. `resolve` does the rest.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Delivery;
+use crate::directory;
+use crate::domain::ids::{TenantId, UserId};
+use crate::domain::matching::{self, Decision};
+use crate::domain::person::Person;
+use crate::store::HeldSweep;
+
+/// People looked at with one read.
+const PEOPLE: u32 = 200;
+/// Sweeps and batches in one round, so that a busy tenant does not starve the others.
+const STEPS: usize = 16;
+/// Before the next sweep of a tenant, for each thousand people who are waited for.
+const PAUSE: Duration = Duration::from_secs(5);
+
+impl Delivery {
+    pub(super) async fn hold(self, stop: CancellationToken) {
+        let mut troubled = false;
+        while !stop.is_cancelled() {
+            match self.held_round(&stop).await {
+                Ok(()) => troubled = false,
+                Err(error) => {
+                    if !troubled {
+                        tracing::warn!(%error, "held messages cannot be looked through; trying on");
+                    }
+                    troubled = true;
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(self.inner.timing.poll) => {}
+            }
+        }
+    }
+
+    async fn held_round(&self, stop: &CancellationToken) -> Result<(), directory::Error> {
+        let (store, timing) = (&self.inner.store, &self.inner.timing);
+        for _ in 0..STEPS {
+            let due = store.held_due(PEOPLE).await?;
+            if due.is_empty() || stop.is_cancelled() {
+                break;
+            }
+            for (tenant, users) in due {
+                let absent = self.wake_those_who_appeared(&tenant, users).await?;
+                store.defer_held(&tenant, &absent, timing.held_again).await?;
+            }
+        }
+        for _ in 0..STEPS {
+            let Some(sweep) = store.claim_held_sweep(timing.lease).await? else { break };
+            if stop.is_cancelled() || !self.sweep(&sweep).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks through everybody who is waited for. False: another replica does it now.
+    async fn sweep(&self, sweep: &HeldSweep) -> Result<bool, directory::Error> {
+        let (store, timing) = (&self.inner.store, &self.inner.timing);
+        let mut after = None;
+        let mut batches = 0;
+        loop {
+            let users = store.held_people(&sweep.tenant, after.as_ref(), PEOPLE).await?;
+            let Some(last) = users.last() else { break };
+            after = Some(last.clone());
+            self.wake_those_who_appeared(&sweep.tenant, users).await?;
+            batches += 1;
+            if !store.extend_held_sweep(sweep, timing.lease).await? {
+                return Ok(false);
+            }
+        }
+        let thousands = batches * PEOPLE / 1000 + 1;
+        let pause = PAUSE.mul_f64(self.inner.workspaces.time_scale()) * thousands;
+        Ok(store.end_held_sweep(sweep, pause).await?)
+    }
+
+    /// Wakes what is held for those of `users` whom a message would reach now; answers the others.
+    async fn wake_those_who_appeared(
+        &self,
+        tenant: &TenantId,
+        users: Vec<UserId>,
+    ) -> Result<Vec<UserId>, directory::Error> {
+        let store = &self.inner.store;
+        let (Some(settings), Some(installation)) =
+            tokio::try_join!(store.settings(tenant), store.installation_of(tenant))?
+        else {
+            return Ok(users);
+        };
+        let mapping = self.inner.directory.mapping(&settings).await?;
+        // At least as new as what made this look worth while.
+        let view = self.inner.directory.current_view(installation.id, &mapping).await?;
+        if view.deciding().is_none() {
+            return Ok(users);
+        }
+        let mut known = store.people(tenant, &users).await?;
+        let (appeared, absent): (Vec<UserId>, Vec<UserId>) = users.into_iter().partition(|user| {
+            let (person, identity) = known.remove(user).map_or_else(
+                || (Person::bare(user.clone()), None),
+                |stored| (stored.person, stored.identity),
+            );
+            let identity = identity.filter(|identity| identity.installation == installation.id);
+            let matched = matching::resolve(view.deciding(), &mapping, &person);
+            let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
+            let decision = matching::decide(identity.as_ref(), &matched, kind);
+            matches!(decision, Decision::Reach { .. })
+        });
+        let woken = store.wake_held(tenant, &appeared).await?;
+        if woken > 0 {
+            tracing::info!(woken, "messages go out to people who appeared in Slack");
+        }
+        Ok(absent)
+    }
+}

@@ -1,0 +1,383 @@
+//! Custom profile fields, which `users.list` does not carry: one question to Slack for each member,
+//! asked in the background by one replica at a time where a linked tenant's mapping reads them.
+//!
+//! Asked for are members who can match: new ones first (of these, people whom the platform knows
+//! by their e-mail address), then those whose `updated` moved, then, slowly, all again, since an
+//! edit of a custom field fires no event and moves nothing. What was fetched is kept per member, so
+//! another field of the same profiles costs no question. Snapshots take fields up in batches.
+
+mod plan;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::plan::{Job, Plan};
+use super::{Directory, Error};
+use crate::domain::ids::{InstallationId, SlackUserId};
+use crate::domain::member::{Member, MemberKind};
+use crate::slack::{self, MemberJson};
+use crate::store::{FieldsEnd, FieldsLease, FieldsProgress, MemberFields};
+use crate::workspace::{self, INTERACTIVE};
+
+/// Workspaces whose fields one replica fetches at the same time.
+const AT_ONCE: usize = 4;
+/// Due workspaces looked at for one that nobody holds.
+const LOOK_AT: u32 = 16;
+/// How often to look for workspaces that are due.
+const LOOK: Duration = Duration::from_secs(5);
+/// Questions under way: enough to use the whole rate while an answer takes a second or two.
+const IN_FLIGHT: usize = 3;
+/// How long a question may wait for its budget: less than the lease.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The least time between two batches that make replicas rebuild; it grows with the workspace. The
+/// first batches of a pass come sooner: this time doubles up to the next.
+const PUBLISH_FIRST: Duration = Duration::from_secs(4);
+const PUBLISH: Duration = Duration::from_secs(30);
+/// The least time between two looks at a member list that moves; it grows likewise.
+const SOON: Duration = Duration::from_secs(10);
+/// Before a workspace that cannot be asked is tried again.
+const LATE: Duration = Duration::from_secs(300);
+/// Before it is looked again whether a mapping reads custom fields. One that is changed says so.
+const UNNEEDED: Duration = Duration::from_secs(3600);
+/// Members up to which the times above hold; a rebuild's cost grows with them.
+const SMALL: usize = 10_000;
+/// Questions in a row without an answer after which the pass stops.
+const FAILURES: usize = 5;
+
+/// Why a pass stops before its end.
+enum Stop {
+    /// Another replica holds the lease now.
+    Lost,
+    /// Not now: the next pass goes on after the given time.
+    Later {
+        error: String,
+        after: Duration,
+    },
+    Failed(Error),
+}
+
+impl<E: Into<Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// One pass: what it learnt so far.
+struct Pass {
+    lease: FieldsLease,
+    /// How long each write lengthens the lease to.
+    hold: Duration,
+    /// Members whose question failed, and the last code: not asked again by this pass.
+    failed: HashSet<SlackUserId>,
+    last_failure: String,
+    in_a_row: usize,
+    /// Saved and not yet taken up by snapshots.
+    unpublished: bool,
+    published_at: Instant,
+    /// Batches of this pass.
+    batches: u32,
+}
+
+impl Directory {
+    /// Runs until stopped. Each due workspace is served by whoever gets its lease.
+    pub async fn run_fields(self, stop: CancellationToken) {
+        let mut passes = tokio::task::JoinSet::new();
+        while !stop.is_cancelled() {
+            while passes.len() < AT_ONCE {
+                match self.next_fields().await {
+                    Ok(Some(lease)) => {
+                        let (directory, stop) = (self.clone(), stop.clone());
+                        passes.spawn(async move { directory.run_pass(lease, &stop).await });
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "due custom fields could not be looked up");
+                        break;
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = passes.join_next() => {}
+                () = self.inner.fields_due.notified() => {}
+                () = tokio::time::sleep(self.scaled(LOOK)) => {}
+            }
+        }
+        // Each gives its lease back.
+        while passes.join_next().await.is_some() {}
+    }
+
+    /// Has it looked soon whether a mapping reads custom fields that are not there.
+    pub async fn fields_soon(&self, id: InstallationId) -> Result<(), Error> {
+        self.inner.store.request_fields(id).await?;
+        self.inner.fields_due.notify_one();
+        Ok(())
+    }
+
+    /// How far the fetching has come; `None` where no mapping reads custom fields.
+    pub async fn fields_progress(
+        &self,
+        id: InstallationId,
+    ) -> Result<Option<FieldsProgress>, Error> {
+        Ok(self.inner.store.fields_progress(id).await?.filter(|progress| progress.needed))
+    }
+
+    /// Asks for one member's fields at once, for a caller who waits. Where Slack cannot be asked
+    /// now, what is known has to do. Whether others than before were stored: a change to the member
+    /// must follow, with which snapshots take them up.
+    pub(super) async fn fetch_fields_now(
+        &self,
+        id: InstallationId,
+        member: &MemberJson,
+    ) -> Result<bool, Error> {
+        let Some((member, member_updated)) = matchable(member) else { return Ok(false) };
+        let asked = self.inner.workspaces.profile_fields(id, &member, INTERACTIVE).await;
+        let body = match asked {
+            Ok(fields) => fields.map_or_else(empty, |fields| fields.get().as_bytes().to_vec()),
+            Err(workspace::Error::Store(error)) => return Err(error.into()),
+            Err(error) => {
+                self.inner.metrics.custom_fields("failed");
+                tracing::info!(%error, "custom fields could not be fetched; the cache answers");
+                return Ok(false);
+            }
+        };
+        self.inner.metrics.custom_fields("fetched");
+        let known = self.inner.store.fields_of(id, &[member.as_str().to_owned()]).await?;
+        let moved = known.first().is_none_or(|(_, known)| *known != body);
+        let fields = MemberFields { member, member_updated, body };
+        self.inner.store.put_fields(id, &fields).await?;
+        Ok(moved)
+    }
+
+    async fn next_fields(&self) -> Result<Option<FieldsLease>, Error> {
+        let hold = self.scaled(Duration::from_secs(self.inner.config.lease_seconds));
+        for id in self.inner.store.due_fields(LOOK_AT).await? {
+            if let Some(lease) = self.inner.store.acquire_fields(id, hold).await? {
+                return Ok(Some(lease));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn run_pass(&self, lease: FieldsLease, stop: &CancellationToken) {
+        let id = lease.installation;
+        let fence = lease.clone();
+        let ended = match stop.run_until_cancelled(self.pass(lease)).await {
+            Some(Ok(end)) => Ok(Some(end)),
+            Some(Err(Stop::Lost)) => {
+                tracing::info!(workspace = %id, "another replica fetches the custom fields now");
+                Ok(None)
+            }
+            Some(Err(Stop::Later { error, after })) => {
+                tracing::warn!(workspace = %id, %error, ?after, "fetching custom fields stopped");
+                Ok(Some(stopped(Some(error), after)))
+            }
+            Some(Err(Stop::Failed(error))) => Err(error),
+            // Whoever comes next goes on at once.
+            None => Ok(Some(stopped(None, Duration::ZERO))),
+        };
+        self.count_missing(id, None);
+        let recorded = match ended {
+            Ok(Some(end)) => self.inner.store.end_fields(&fence, &end).await.map(|_| ()),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::warn!(workspace = %id, %error, "fetching custom fields stopped");
+                let end = stopped(Some(error.to_string()), self.scaled(SOON));
+                self.inner.store.end_fields(&fence, &end).await.map(|_| ())
+            }
+        };
+        if let Err(error) = recorded {
+            tracing::warn!(workspace = %id, %error, "the end of the pass could not be recorded");
+        }
+    }
+
+    /// Fetches what is to be fetched, round after round, until nothing is.
+    async fn pass(&self, lease: FieldsLease) -> Result<FieldsEnd, Stop> {
+        let mut pass = Pass {
+            unpublished: lease.unpublished,
+            lease,
+            hold: self.scaled(Duration::from_secs(self.inner.config.lease_seconds)),
+            failed: HashSet::new(),
+            last_failure: String::new(),
+            in_a_row: 0,
+            published_at: Instant::now(),
+            batches: 0,
+        };
+        let (id, store) = (pass.lease.installation, &self.inner.store);
+        loop {
+            let readers = self.readers_of_fields(id).await?;
+            if readers.is_empty() {
+                let idle = self.scaled(UNNEEDED);
+                return Ok(FieldsEnd {
+                    due_after: idle,
+                    soon_after: idle,
+                    seen: None,
+                    needed: false,
+                    error: None,
+                });
+            }
+            let plan = self.plan_fields(id, &readers, &pass.failed).await?;
+            let (wanted, fetched) = (plan.wanted, plan.fetched);
+            self.count_missing(id, Some(wanted - fetched));
+            if !store.plan_fields(&pass.lease, wanted, fetched, pass.hold).await?
+                || !store.forget_fields(&pass.lease, &plan.gone).await?
+            {
+                return Err(Stop::Lost);
+            }
+            if plan.jobs.is_empty() {
+                self.publish_batch(&mut pass).await?;
+                return Ok(self.finished(&pass, &plan));
+            }
+            tracing::debug!(workspace = %id, wanted, fetched, "custom fields are being fetched");
+            self.round(&mut pass, plan).await?;
+        }
+    }
+
+    /// Fetches for the members of one plan.
+    async fn round(&self, pass: &mut Pass, plan: Plan) -> Result<(), Stop> {
+        let id = pass.lease.installation;
+        let patience = self.scaled(PATIENCE);
+        let mut missing = plan.wanted - plan.fetched;
+        // Tasks, not a stream of futures: one that is not looked at while another's answer is saved
+        // could hold the connection that saving waits for.
+        let mut jobs = plan.jobs.into_iter();
+        let mut asking = tokio::task::JoinSet::new();
+        loop {
+            while asking.len() < IN_FLIGHT
+                && let Some(job) = jobs.next()
+            {
+                let workspaces = self.inner.workspaces.clone();
+                asking.spawn(async move {
+                    let asked = workspaces.profile_fields(id, &job.member, patience).await;
+                    (job, asked)
+                });
+            }
+            let Some(answered) = asking.join_next().await else { return Ok(()) };
+            let (job, asked) = answered.map_err(|_| Error::Stopped)?;
+            let body = match asked {
+                Ok(fields) => {
+                    self.inner.metrics.custom_fields("fetched");
+                    fields.map_or_else(empty, |fields| fields.get().as_bytes().to_vec())
+                }
+                Err(error) => {
+                    self.inner.metrics.custom_fields("failed");
+                    self.note_failure(pass, job.member, error)?;
+                    continue;
+                }
+            };
+            pass.in_a_row = 0;
+            let Job { member, member_updated, seen } = job;
+            let fields = MemberFields { member, member_updated, body };
+            if !self.inner.store.save_fields(&pass.lease, &fields, seen, pass.hold).await? {
+                return Err(Stop::Lost);
+            }
+            missing -= i64::from(seen.is_none());
+            self.count_missing(id, Some(missing));
+            pass.unpublished = true;
+            let wait = PUBLISH_FIRST.saturating_mul(1 << pass.batches.min(8)).min(PUBLISH);
+            if pass.published_at.elapsed() >= self.grown(wait, plan.members) {
+                self.publish_batch(pass).await?;
+            }
+        }
+    }
+
+    async fn publish_batch(&self, pass: &mut Pass) -> Result<(), Stop> {
+        if !pass.unpublished {
+            return Ok(());
+        }
+        if !self.inner.store.publish_fields(&pass.lease).await? {
+            return Err(Stop::Lost);
+        }
+        pass.unpublished = false;
+        pass.published_at = Instant::now();
+        pass.batches += 1;
+        self.announce(pass.lease.installation).await;
+        Ok(())
+    }
+
+    /// One member's question had no answer: the others' may. Several in a row: not now.
+    fn note_failure(
+        &self,
+        pass: &mut Pass,
+        member: SlackUserId,
+        error: workspace::Error,
+    ) -> Result<(), Stop> {
+        let text = error.to_string();
+        let after = match error {
+            workspace::Error::Slack(slack::Error::Throttled { after })
+            | workspace::Error::Busy { after } => after,
+            workspace::Error::Store(error) => return Err(error.into()),
+            workspace::Error::Slack(
+                slack::Error::Transient { .. }
+                | slack::Error::Unknown { .. }
+                | slack::Error::Rejected { .. },
+            ) => {
+                pass.failed.insert(member);
+                pass.in_a_row += 1;
+                pass.last_failure = text;
+                if pass.in_a_row < FAILURES {
+                    return Ok(());
+                }
+                let error = pass.last_failure.clone();
+                return Err(Stop::Later { error, after: self.scaled(LATE) });
+            }
+            workspace::Error::Slack(
+                slack::Error::Unauthorized { .. } | slack::Error::MissingScope { .. },
+            )
+            | workspace::Error::Reconnect { .. }
+            | workspace::Error::Unknown
+            | workspace::Error::Late => self.scaled(LATE),
+        };
+        Err(Stop::Later { error: text, after })
+    }
+
+    fn finished(&self, pass: &Pass, plan: &Plan) -> FieldsEnd {
+        let error = match pass.failed.len() {
+            0 => None,
+            some => Some(format!("{some} members' fields were not told: {}", pass.last_failure)),
+        };
+        let late = error.is_some().then(|| self.scaled(LATE));
+        FieldsEnd {
+            due_after: plan.next_due.min(late.unwrap_or(plan.next_due)),
+            soon_after: self.grown(SOON, plan.members),
+            seen: Some(plan.looked_at),
+            needed: true,
+            error,
+        }
+    }
+
+    /// A time for small workspaces, as long as it must be for this one.
+    fn grown(&self, base: Duration, members: usize) -> Duration {
+        self.scaled(base) * u32::try_from(members / SMALL).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// How many members this replica's passes still have to ask for, as a metric. `None`: this
+    /// workspace's pass ended here.
+    fn count_missing(&self, id: InstallationId, missing: Option<i64>) {
+        let mut counts = super::load::lock(&self.inner.fields_missing);
+        match missing {
+            Some(missing) => counts.insert(id, u64::try_from(missing).unwrap_or(0)),
+            None => counts.remove(&id),
+        };
+        self.inner.metrics.custom_fields_missing(counts.values().sum());
+    }
+}
+
+fn stopped(error: Option<String>, after: Duration) -> FieldsEnd {
+    FieldsEnd { due_after: after, soon_after: after, seen: None, needed: true, error }
+}
+
+/// What is kept of a member whom Slack does not tell about.
+fn empty() -> Vec<u8> {
+    b"{}".to_vec()
+}
+
+/// Who it is and when it changed last, if it can match at all.
+fn matchable(member: &MemberJson) -> Option<(SlackUserId, i64)> {
+    let member = Member::from_slice(member.get().as_bytes()).ok()?;
+    let id = SlackUserId::try_from(&member).ok()?;
+    (member.kind == MemberKind::Matchable).then_some((id, member.updated))
+}

@@ -1,0 +1,299 @@
+//! One expression on a million members, one after the other.
+//!
+//! Converting a member to jmespath's `Variable` costs more than the search, and of that nearly all is
+//! making keys and texts that the member before had too. So the part of a member that is needed is read
+//! straight from its JSON *into* the value that holds the member before: what is the same kind of
+//! thing is overwritten in place, keys are compared in the order in which they came last time, and
+//! what did not come again goes. The facts that the caller wants are read in the same pass.
+
+use std::collections::BTreeMap;
+
+use jmespath::ast::Ast;
+use jmespath::{Context, DEFAULT_RUNTIME, Rcvar, Variable};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed as _, IgnoredAny, MapAccess, SeqAccess};
+
+use super::super::json::{Key, Read, Reader, Scalar};
+use super::needs::{Needs, variable};
+use super::path::{self, Event};
+use super::{EvaluationError, Expression, FIELDS, Plan};
+
+/// An expression and the member that it is evaluated on.
+pub(in super::super) struct Evaluator {
+    expression: Expression,
+    /// What the expression and the caller need. More than the expression needs changes nothing for
+    /// it: the whole object is more, too.
+    needs: Needs,
+    /// Shared with nobody between two calls.
+    member: Rcvar,
+    shape: Shape,
+}
+
+/// The keys of an object in the order in which they came last, each once, and those of their values.
+/// Always exactly the keys that the object has; none where the value is no object.
+#[derive(Default)]
+struct Shape(Vec<(Box<str>, Shape)>);
+
+impl Evaluator {
+    /// `facts` are chains of fields that the caller reads from [`Evaluator::member`].
+    pub(in super::super) fn new(expression: &Expression, facts: &[&[&str]]) -> Self {
+        let mut needs = expression.0.needs.clone();
+        for fact in facts {
+            needs.add(fact);
+        }
+        let member = Rcvar::new(Variable::Null);
+        Self { expression: expression.clone(), needs, member, shape: Shape::default() }
+    }
+
+    /// Reads the next member. After an error it may be half of it.
+    pub(in super::super) fn read<'de, D: Deserializer<'de>>(
+        &mut self,
+        json: D,
+    ) -> Result<(), D::Error> {
+        let (value, shape) = (&mut self.member, &mut self.shape);
+        Read(Fill { needs: &self.needs, value, shape }).deserialize(json)
+    }
+
+    /// Puts custom profile fields where the member list has none.
+    pub(in super::super) fn put_fields(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
+        let [profile, fields] = FIELDS;
+        let needs = self.needs.under(profile).and_then(|needs| needs.under(fields));
+        // A member without a profile has no fields.
+        let Some((object, shape)) = child(&mut self.member, &mut self.shape, profile) else {
+            return Ok(());
+        };
+        let Some(needs) = needs else { return Ok(()) };
+        let Some(Variable::Object(keys)) = Rcvar::get_mut(object) else { return Ok(()) };
+        let at = shape.find_or_add(fields, keys);
+        let Some(value) = keys.get_mut(fields) else { return Ok(()) };
+        let mut json = serde_json::Deserializer::from_slice(json);
+        Read(Fill { needs, value, shape: &mut shape.0[at].1 }).deserialize(&mut json)
+    }
+
+    /// The part of the member that was read.
+    pub(in super::super) fn member(&self) -> &Variable {
+        &self.member
+    }
+
+    /// Tells the canonical text of every key of the member.
+    pub(in super::super) fn keys(
+        &self,
+        found: &mut impl FnMut(Event<'_>),
+    ) -> Result<(), EvaluationError> {
+        match &self.expression.0.plan {
+            Plan::Path(path) => {
+                let mut value: &Variable = &self.member;
+                for field in path {
+                    let Variable::Object(keys) = value else { return Ok(()) };
+                    let Some(next) = keys.get(field) else { return Ok(()) };
+                    value = next;
+                }
+                path::tell_variable(value, found);
+            }
+            Plan::Search(ast) => {
+                let result = search(&self.expression, ast, &self.member)?;
+                path::tell_variable(&result, found);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What jmespath makes of a value.
+pub(super) fn search(
+    expression: &Expression,
+    ast: &Ast,
+    value: &Rcvar,
+) -> Result<Rcvar, EvaluationError> {
+    let mut context = Context::new(&expression.0.source, &DEFAULT_RUNTIME);
+    jmespath::interpret(value, ast, &mut context).map_err(|_| EvaluationError)
+}
+
+/// The value of one field and its shape.
+fn child<'a>(
+    value: &'a mut Rcvar,
+    shape: &'a mut Shape,
+    field: &str,
+) -> Option<(&'a mut Rcvar, &'a mut Shape)> {
+    let Some(Variable::Object(keys)) = Rcvar::get_mut(value) else { return None };
+    let (_, shape) = shape.0.iter_mut().find(|(key, _)| **key == *field)?;
+    Some((keys.get_mut(field)?, shape))
+}
+
+impl Shape {
+    /// Where a key is, which is added if it is not there.
+    fn find_or_add(&mut self, key: &str, keys: &mut BTreeMap<String, Rcvar>) -> usize {
+        let known = self.0.iter().position(|(known, _)| **known == *key);
+        known.unwrap_or_else(|| self.insert(self.0.len(), key, keys))
+    }
+
+    fn insert(&mut self, at: usize, key: &str, keys: &mut BTreeMap<String, Rcvar>) -> usize {
+        self.0.insert(at, (key.into(), Self::default()));
+        keys.insert(key.to_owned(), Rcvar::new(Variable::Null));
+        at
+    }
+
+    /// Takes the keys of a range out of the object.
+    fn remove(&mut self, range: std::ops::Range<usize>, keys: &mut BTreeMap<String, Rcvar>) {
+        for (key, _) in self.0.drain(range) {
+            keys.remove(&*key);
+        }
+    }
+
+    /// Where the next key of the object belongs, after `at` keys that came: nearly always right
+    /// there.
+    fn next(&mut self, at: usize, key: &str, keys: &mut BTreeMap<String, Rcvar>) -> usize {
+        if self.0.get(at).is_some_and(|(known, _)| **known == *key) {
+            return at;
+        }
+        match self.0.iter().position(|(known, _)| **known == *key) {
+            // It came before: of a key that comes twice the last one counts.
+            Some(known) if known < at => known,
+            Some(known) => {
+                self.remove(at..known, keys);
+                at
+            }
+            None => self.insert(at, key, keys),
+        }
+    }
+}
+
+/// Reads the needed part of a value over the value before.
+struct Fill<'a> {
+    needs: &'a Needs,
+    value: &'a mut Rcvar,
+    shape: &'a mut Shape,
+}
+
+impl<'de> Reader<'de> for Fill<'_> {
+    type Output = ();
+
+    fn scalar(self, scalar: Scalar<'de>) {
+        self.shape.0.clear();
+        match (Rcvar::get_mut(self.value), scalar) {
+            (Some(Variable::String(old)), Scalar::Text(new)) => {
+                old.clear();
+                old.push_str(&new);
+            }
+            (Some(old), scalar) => *old = variable(scalar),
+            (None, scalar) => *self.value = Rcvar::new(variable(scalar)),
+        }
+    }
+
+    fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if !matches!(Rcvar::get_mut(self.value), Some(Variable::Object(_))) {
+            self.shape.0.clear();
+            *self.value = Rcvar::new(Variable::Object(BTreeMap::new()));
+        }
+        let mut at = 0;
+        while let Some(Key(key)) = map.next_key()? {
+            let needs = self.needs.under(&key);
+            let slot = match (needs, Rcvar::get_mut(self.value)) {
+                (Some(needs), Some(Variable::Object(keys))) => {
+                    let place = self.shape.next(at, &key, keys);
+                    at += usize::from(place == at);
+                    let shape = &mut self.shape.0[place].1;
+                    keys.get_mut(&*key).map(|value| Fill { needs, value, shape })
+                }
+                _ => None,
+            };
+            match slot {
+                Some(fill) => map.next_value_seed(Read(fill))?,
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        if let Some(Variable::Object(keys)) = Rcvar::get_mut(self.value) {
+            self.shape.remove(at..self.shape.0.len(), keys);
+        }
+        Ok(())
+    }
+
+    fn list<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        self.shape.0.clear();
+        // Lists are rare and short: made anew.
+        *self.value = self.needs.list(seq)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn texts(evaluator: &Evaluator) -> Option<Vec<String>> {
+        let mut texts: Vec<String> = Vec::new();
+        let found = evaluator.keys(&mut |event| match event {
+            Event::Restart => texts.clear(),
+            Event::Text(text) => {
+                if !texts.iter().any(|known| known == text) {
+                    texts.push(text.to_owned());
+                }
+            }
+        });
+        found.is_ok().then_some(texts)
+    }
+
+    #[test]
+    fn of_a_key_that_comes_twice_the_last_one_counts() {
+        let expression = Expression::compile("a || b").unwrap();
+        let mut evaluator = Evaluator::new(&expression, &[]);
+        for (json, expected) in [
+            (r#"{"a": "1", "b": "2"}"#, "1"),
+            (r#"{"a": "1", "a": "", "b": "2"}"#, "2"),
+            (r#"{"b": "2", "b": "3"}"#, "3"),
+            (r#"{"b": "2", "a": {"x": 1}, "a": "4"}"#, "4"),
+        ] {
+            evaluator.read(&mut serde_json::Deserializer::from_str(json)).unwrap();
+            assert_eq!(texts(&evaluator), Some(vec![expected.to_owned()]), "{json}");
+        }
+    }
+
+    fn object() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(json!(null)),
+            Just(json!("t")),
+            Just(json!("u")),
+            Just(json!("")),
+            Just(json!(7)),
+            Just(json!(true)),
+            Just(json!(["x", "y"])),
+            Just(json!([{"a": "z"}])),
+        ];
+        let value = leaf.prop_recursive(3, 12, 4, |inner| {
+            proptest::collection::hash_map("[abcd]", inner, 0..4).prop_map(|map| json!(map))
+        });
+        proptest::collection::hash_map("[abcd]", value, 0..4).prop_map(|map| json!(map))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(500))]
+
+        /// Whatever was read before, the next one is read as if it were the first.
+        #[test]
+        fn nothing_is_left_of_the_one_before(
+            members in proptest::collection::vec((object(), any::<u64>()), 1..8),
+            source in proptest::sample::select(vec![
+                "a", "a.b.c", "a || b", "@ | a", "values(@)", "*.a", "[a, b.c, d]", "{x: a}.x.b", "keys(@)",
+                "a.b || b.a || 'none'", "a[0].a", "not_null(d, c.c)", "length(keys(@)) == `1` && a",
+            ]),
+        ) {
+            let expression = Expression::compile(source).unwrap();
+            let mut evaluator = Evaluator::new(&expression, &[&["d"], &["b", "a"]]);
+            for (member, order) in members {
+                // Keys in another order each time.
+                let mut keys: Vec<_> = member.as_object().unwrap().iter().collect();
+                let by = |key: &str| key.bytes().fold(order, |hash, byte| hash.rotate_left(7) ^ u64::from(byte)) % 7;
+                keys.sort_by_key(|(key, _)| by(key));
+                let body: Vec<_> = keys.iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
+                let json = format!("{{{}}}", body.join(","));
+                evaluator.read(&mut serde_json::Deserializer::from_str(&json)).unwrap();
+                let expected = expression.keys(&member).ok();
+                let expected = expected.map(|keys| keys.iter().map(|key| key.as_str().to_owned()).collect());
+                prop_assert_eq!(texts(&evaluator), expected, "{}", json);
+            }
+        }
+    }
+}

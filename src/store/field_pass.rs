@@ -1,0 +1,270 @@
+//! The pass that fetches custom profile fields: one for each installation in the whole cluster.
+//!
+//! As with crawls, every holder of the lease gets an epoch of its own and every write names it
+//! (invariants I6, I10). What was fetched is the checkpoint: whoever takes over looks at what is
+//! there and goes on with the rest.
+
+use std::time::Duration;
+
+use super::fields::{MemberFields, bump, upsert};
+use super::installations::parse_id;
+use super::rows::Columns;
+use super::seal::Scope;
+use super::sql::{self, params, placeholders};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::ids::InstallationId;
+use crate::domain::time::{Timestamp, micros};
+
+/// The most characters kept of an error.
+const ERROR_CHARS: usize = 500;
+/// Members that one statement forgets.
+const CHUNK: usize = 500;
+
+/// The right to fetch custom fields of one installation's members, until somebody takes it over
+/// after it has lapsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldsLease {
+    pub installation: InstallationId,
+    /// Fences: writes that name an older epoch change nothing.
+    pub epoch: i64,
+    /// The holder before left rows that snapshots have not been told of.
+    pub unpublished: bool,
+}
+
+/// How far the fetching has come, for people to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldsProgress {
+    /// Whether a mapping reads custom fields.
+    pub needed: bool,
+    /// Members who may match.
+    pub wanted: i64,
+    /// Of these, those whose fields were fetched.
+    pub fetched: i64,
+    /// When the pass under way began, whoever holds it.
+    pub started_at: Option<Timestamp>,
+    /// When it is looked in any case whether there is something to fetch.
+    pub due_at: Timestamp,
+    /// Why the last pass stopped; None where it did not.
+    pub last_error: Option<String>,
+}
+
+/// How a pass ends.
+#[derive(Debug, Clone)]
+pub struct FieldsEnd {
+    /// The next one in any case.
+    pub due_after: Duration,
+    /// The next one at the earliest, if the member list moves.
+    pub soon_after: Duration,
+    /// The generation and change sequence that it looked at; None leaves what is noted.
+    pub seen: Option<(i64, i64)>,
+    pub needed: bool,
+    pub error: Option<String>,
+}
+
+/// What must hold for a row to be taken: its time has come, or the member list moved.
+const DUE: &str = "(p.due_at <= {now} OR (p.soon_at <= {now} AND EXISTS
+    (SELECT 1 FROM directory m WHERE m.installation = p.installation AND
+     (m.generation <> p.seen_generation OR m.change_sequence <> p.seen_change))))";
+
+impl Store {
+    /// Installations that are alive, in use and read, whose custom fields nobody fetches and which
+    /// are due for a look; the longest overdue first.
+    pub async fn due_fields(&self, limit: u32) -> Result<Vec<InstallationId>, Error> {
+        let text = format!(
+            "SELECT i.id FROM installations i
+             JOIN directory d ON d.installation = i.id AND d.generation > 0
+             LEFT JOIN field_passes p ON p.installation = i.id
+             WHERE i.state = 'active' AND COALESCE(p.lease_until, 0) <= {{now}}
+                 AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
+                 AND (p.installation IS NULL OR {DUE})
+             ORDER BY COALESCE(p.due_at, 0), i.id LIMIT $1"
+        );
+        let rows = sql::all(self.reader(), &text, params![i64::from(limit)]).await?;
+        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
+    }
+
+    /// Takes the lease where a look is due and nobody holds it.
+    pub async fn acquire_fields(
+        &self,
+        installation: InstallationId,
+        lease: Duration,
+    ) -> Result<Option<FieldsLease>, Error> {
+        let text = format!(
+            "UPDATE field_passes AS p SET epoch = epoch + 1, lease_until = {{now}} + $2,
+                started_at = {{now}}
+             WHERE p.installation = $1 AND p.lease_until <= {{now}} AND {DUE}
+             RETURNING epoch, unpublished"
+        );
+        self.ensure_pass(installation).await?;
+        let values = params![installation.to_string(), micros(lease)];
+        let row = sql::one(self.writer(), &text, values).await?;
+        row.map(|row| {
+            let unpublished = row.get::<i32>(1)? != 0;
+            Ok(FieldsLease { installation, epoch: row.get(0)?, unpublished })
+        })
+        .transpose()
+    }
+
+    /// Has it looked soon whether there are fields to fetch: after a changed mapping or a connect.
+    pub async fn request_fields(&self, installation: InstallationId) -> Result<(), Error> {
+        const SQL: &str = "UPDATE field_passes SET due_at = 0 WHERE installation = $1";
+        self.ensure_pass(installation).await?;
+        sql::execute(self.writer(), SQL, params![installation.to_string()]).await?;
+        Ok(())
+    }
+
+    /// Notes what there is to do, and lengthens the lease to `extend` from now. False: the lease
+    /// was lost.
+    pub async fn plan_fields(
+        &self,
+        lease: &FieldsLease,
+        wanted: i64,
+        fetched: i64,
+        extend: Duration,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE field_passes SET needed = 1, wanted = $3, fetched = $4,
+                lease_until = {now} + $5
+            WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
+        let id = lease.installation.to_string();
+        let values = params![id, lease.epoch, wanted, fetched, micros(extend)];
+        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+    }
+
+    /// Stores one member's fields and lengthens the lease to `extend` from now. `seen` is when
+    /// they were fetched before: an answer that came meanwhile on another way stays. False: the
+    /// lease was lost; nothing was stored.
+    pub async fn save_fields(
+        &self,
+        lease: &FieldsLease,
+        fields: &MemberFields,
+        seen: Option<Timestamp>,
+        extend: Duration,
+    ) -> Result<bool, Error> {
+        const CHECK: &str = "UPDATE field_passes SET lease_until = {now} + $3,
+                fetched = fetched + $4, unpublished = 1
+            WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
+        let keys = self.keys(&Scope::Installation(lease.installation)).await?;
+        let (keys, new) = (&keys, i64::from(seen.is_none()));
+        let values = &params![lease.installation.to_string(), lease.epoch, micros(extend), new];
+        self.transaction(|tx| {
+            scoped(async move {
+                if sql::execute(tx, CHECK, values.clone()).await? == 0 {
+                    return Ok(false);
+                }
+                upsert(tx, keys, lease.installation, fields, Some(seen)).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Makes snapshots take up what was saved. False: the lease was lost.
+    pub async fn publish_fields(&self, lease: &FieldsLease) -> Result<bool, Error> {
+        const DONE: &str = "UPDATE field_passes SET unpublished = 0
+            WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
+        let values = &params![lease.installation.to_string(), lease.epoch];
+        let published = self
+            .transaction(|tx| {
+                scoped(async move {
+                    if sql::execute(tx, DONE, values.clone()).await? == 0 {
+                        return Ok(false);
+                    }
+                    bump(tx, lease.installation).await?;
+                    Ok(true)
+                })
+            })
+            .await?;
+        if published {
+            self.hint(lease.installation);
+        }
+        Ok(published)
+    }
+
+    /// Forgets the fields of members who are gone. False: the lease was lost.
+    pub async fn forget_fields(
+        &self,
+        lease: &FieldsLease,
+        members: &[String],
+    ) -> Result<bool, Error> {
+        for chunk in members.chunks(CHUNK) {
+            let text = &format!(
+                "DELETE FROM profile_fields WHERE installation = $1 AND slack_user_id IN ({})",
+                placeholders(2, chunk.len())
+            );
+            let mut values = params![lease.installation.to_string()];
+            values.extend(chunk.iter().map(|member| sea_orm::Value::from(member.as_str())));
+            let values = &values;
+            let work = self.transaction(|tx| {
+                scoped(async move {
+                    let held = held(tx, lease).await?;
+                    if held {
+                        sql::execute(tx, text, values.clone()).await?;
+                    }
+                    Ok(held)
+                })
+            });
+            if !work.await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends the lease. False: it was lost already.
+    pub async fn end_fields(&self, lease: &FieldsLease, end: &FieldsEnd) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE field_passes SET lease_until = 0, started_at = NULL,
+                due_at = {now} + $3, soon_at = {now} + $4, needed = $5, last_error = $6,
+                seen_generation = COALESCE($7, seen_generation),
+                seen_change = COALESCE($8, seen_change)
+            WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
+        let (generation, change) = end.seen.unzip();
+        let error = end.error.as_ref();
+        let values = params![
+            lease.installation.to_string(),
+            lease.epoch,
+            micros(end.due_after),
+            micros(end.soon_after),
+            i32::from(end.needed),
+            error.map(|error| error.chars().take(ERROR_CHARS).collect::<String>()),
+            generation,
+            change,
+        ];
+        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+    }
+
+    /// None where it was never looked.
+    pub async fn fields_progress(
+        &self,
+        installation: InstallationId,
+    ) -> Result<Option<FieldsProgress>, Error> {
+        const SQL: &str = "SELECT needed, wanted, fetched, started_at, due_at, last_error
+            FROM field_passes WHERE installation = $1";
+        let row = sql::one(self.reader(), SQL, params![installation.to_string()]).await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut columns = Columns::of(&row);
+        Ok(Some(FieldsProgress {
+            needed: columns.take::<i32>()? != 0,
+            wanted: columns.take()?,
+            fetched: columns.take()?,
+            started_at: columns.optional_time()?,
+            due_at: columns.time()?,
+            last_error: columns.take()?,
+        }))
+    }
+
+    async fn ensure_pass(&self, installation: InstallationId) -> Result<(), Error> {
+        const SQL: &str =
+            "INSERT INTO field_passes (installation) VALUES ($1) ON CONFLICT DO NOTHING";
+        sql::execute(self.writer(), SQL, params![installation.to_string()]).await?;
+        Ok(())
+    }
+}
+
+/// Whether the lease still holds; nobody takes it over before the transaction ends.
+async fn held(tx: &Tx, lease: &FieldsLease) -> Result<bool, Error> {
+    const SQL: &str = "SELECT 1 FROM field_passes
+        WHERE installation = $1 AND epoch = $2 AND lease_until > 0 {for_update}";
+    let values = params![lease.installation.to_string(), lease.epoch];
+    Ok(sql::one(tx, SQL, values).await?.is_some())
+}

@@ -1,0 +1,186 @@
+//! Deliveries that wait until their person appears in Slack.
+//!
+//! Who might have appeared is asked per person, not per row, and in two ways. A *sweep* looks
+//! through a tenant's people once after its member list or mapping moved: `held_sweeps` has a row
+//! for each tenant that ever held anything, with what the last sweep looked at. And every row has
+//! a time of its own (`due_at`), soon after it was held, since the list that held it back may have
+//! been older than the store's, and then now and then. Both only ever move a row to `resolving`,
+//! which decides by the same rules as for every other message and puts it into its lane once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sea_orm::ConnectionTrait;
+
+use super::claim::lease_token;
+use super::sql::{self, params, placeholders};
+use super::{Error, Store};
+use crate::domain::ids::{LeaseToken, TenantId, UserId};
+use crate::domain::time::micros;
+
+/// People that one statement names.
+const CHUNK: usize = 500;
+
+/// What a sweep depends on, as a text: workspace, generation, change, custom fields, settings. It
+/// must be read before the member list is.
+const STAMP: &str = "COALESCE(l.installation, '') || '/' || COALESCE(d.generation, 0) || '/' ||
+    COALESCE(d.change_sequence, 0) || '/' || COALESCE(d.fields_sequence, 0) || '/' || t.version";
+
+const JOINS: &str = "FROM held_sweeps h JOIN tenants t ON t.tenant = h.tenant
+    LEFT JOIN tenant_links l ON l.tenant = h.tenant
+    LEFT JOIN directory d ON d.installation = l.installation";
+
+/// The right to look through one tenant's held deliveries, until the lease ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldSweep {
+    pub tenant: TenantId,
+    token: LeaseToken,
+    /// What it is about to look at; noted when it is done.
+    stamp: String,
+}
+
+impl Store {
+    /// Takes a tenant that holds deliveries and whose member list or mapping moved since the last
+    /// sweep; the longest waiting first.
+    pub async fn claim_held_sweep(&self, lease: Duration) -> Result<Option<HeldSweep>, Error> {
+        const TAKE: &str = "UPDATE held_sweeps SET lease_token = $2, lease_until = {now} + $3
+            WHERE tenant = $1 AND lease_until <= {now} AND next_at <= {now}";
+        let find = format!(
+            "SELECT h.tenant, {STAMP} {JOINS} WHERE h.next_at <= {{now}} AND h.lease_until <= {{now}}
+                 AND h.seen <> {STAMP} ORDER BY h.next_at LIMIT 1"
+        );
+        let Some(row) = sql::one(self.reader(), &find, params![]).await? else { return Ok(None) };
+        let (tenant, stamp): (String, String) = (row.get(0)?, row.get(1)?);
+        let token = lease_token();
+        let values = params![tenant.as_str(), token.to_string(), micros(lease)];
+        if sql::execute(self.writer(), TAKE, values).await? == 0 {
+            return Ok(None);
+        }
+        let tenant =
+            TenantId::parse(tenant).map_err(|_| Error::Bug("a stored tenant id".into()))?;
+        Ok(Some(HeldSweep { tenant, token, stamp }))
+    }
+
+    /// Lengthens the sweep's lease. False: it was lost.
+    pub async fn extend_held_sweep(
+        &self,
+        sweep: &HeldSweep,
+        lease: Duration,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE held_sweeps SET lease_until = {now} + $3
+            WHERE tenant = $1 AND lease_token = $2";
+        let values = params![sweep.tenant.as_str(), sweep.token.to_string(), micros(lease)];
+        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+    }
+
+    /// Notes what was looked at; the next sweep of this tenant comes after `pause` at the earliest.
+    /// False: the lease was lost.
+    pub async fn end_held_sweep(&self, sweep: &HeldSweep, pause: Duration) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE held_sweeps SET seen = $3, next_at = {now} + $4, lease_until = 0,
+                lease_token = NULL
+            WHERE tenant = $1 AND lease_token = $2";
+        let values = params![
+            sweep.tenant.as_str(),
+            sweep.token.to_string(),
+            sweep.stamp.as_str(),
+            micros(pause),
+        ];
+        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+    }
+
+    /// Up to `limit` people of a tenant after one of them for whom something is held, each once.
+    pub async fn held_people(
+        &self,
+        tenant: &TenantId,
+        after: Option<&UserId>,
+        limit: u32,
+    ) -> Result<Vec<UserId>, Error> {
+        // Every id is larger than the empty text.
+        let text = format!(
+            "SELECT DISTINCT user_id FROM deliveries WHERE state = 'held' AND tenant = $1
+                 AND user_id > $2 ORDER BY user_id LIMIT {limit}"
+        );
+        let values = params![tenant.as_str(), after.map_or("", UserId::as_str)];
+        let rows = sql::all(self.reader(), &text, values).await?;
+        rows.iter().map(|row| user(row.get(0)?)).collect()
+    }
+
+    /// People for whom something is held whose time has come, by tenant; up to about `limit`.
+    pub async fn held_due(&self, limit: u32) -> Result<BTreeMap<TenantId, Vec<UserId>>, Error> {
+        let text = format!(
+            "SELECT DISTINCT tenant, user_id FROM (SELECT tenant, user_id FROM deliveries
+                 WHERE state = 'held' AND due_at <= {{now}} ORDER BY due_at LIMIT {limit}) AS due"
+        );
+        let mut due: BTreeMap<TenantId, Vec<UserId>> = BTreeMap::new();
+        for row in sql::all(self.reader(), &text, params![]).await? {
+            let tenant = TenantId::parse(row.get::<String>(0)?);
+            let tenant = tenant.map_err(|_| Error::Bug("a stored tenant id".into()))?;
+            due.entry(tenant).or_default().push(user(row.get(1)?)?);
+        }
+        Ok(due)
+    }
+
+    /// These people may have appeared: what is held for them is resolved anew, once. Answers how
+    /// many deliveries that are.
+    pub async fn wake_held(&self, tenant: &TenantId, users: &[UserId]) -> Result<u64, Error> {
+        const SET: &str = "state = 'resolving', reason = NULL, due_at = {now}, updated_at = {now}, \
+            lease_token = NULL";
+        let woken = self.update_held(tenant, users, SET).await?;
+        if woken > 0 {
+            self.changed();
+        }
+        Ok(woken)
+    }
+
+    /// What is held for these people is looked at next after this time.
+    pub async fn defer_held(
+        &self,
+        tenant: &TenantId,
+        users: &[UserId],
+        by: Duration,
+    ) -> Result<(), Error> {
+        let set = format!("due_at = {{now}} + {}", micros(by));
+        self.update_held(tenant, users, &set).await.map(|_| ())
+    }
+
+    /// Something is known of these people that was not: what is held for them is looked at soon.
+    pub async fn recheck_held(&self, tenant: &TenantId, users: &[UserId]) -> Result<(), Error> {
+        self.update_held(tenant, users, "due_at = {now}").await.map(|_| ())
+    }
+
+    /// In the order of the rows, so that two who do it do not deadlock.
+    async fn update_held(
+        &self,
+        tenant: &TenantId,
+        users: &[UserId],
+        set: &str,
+    ) -> Result<u64, Error> {
+        let mut changed = 0;
+        for chunk in users.chunks(CHUNK) {
+            let mut values = params![tenant.as_str()];
+            values.extend(chunk.iter().map(|user| sea_orm::Value::from(user.as_str())));
+            let text = format!(
+                "UPDATE deliveries SET {set} WHERE state = 'held' AND sequence IN
+                     (SELECT sequence FROM deliveries WHERE state = 'held' AND tenant = $1
+                      AND user_id IN ({}) ORDER BY sequence {{for_update}})",
+                placeholders(2, chunk.len())
+            );
+            changed += sql::execute(self.writer(), &text, values).await?;
+        }
+        Ok(changed)
+    }
+}
+
+/// Within the transaction that holds something: the tenant takes part in sweeps.
+pub(in crate::store) async fn expect_sweeps(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO held_sweeps (tenant) VALUES ($1) ON CONFLICT DO NOTHING";
+    sql::execute(db, SQL, params![tenant.as_str()]).await?;
+    Ok(())
+}
+
+fn user(id: String) -> Result<UserId, Error> {
+    UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()))
+}

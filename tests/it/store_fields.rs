@@ -1,0 +1,136 @@
+//! Custom profile fields in the store: one pass at a time, and a stale one changes nothing.
+
+use std::time::Duration;
+
+use herald::domain::ids::{InstallationId, SlackUserId, TenantId};
+use herald::domain::secret::Secret;
+use herald::store::{CrawledPage, FieldsEnd, Hint, MemberFields, NewInstallation, Saved, Store};
+
+use crate::support::store::test_stores;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn fields(id: &str, body: &str) -> MemberFields {
+    MemberFields {
+        member: SlackUserId::parse(id).unwrap(),
+        member_updated: 7,
+        body: body.as_bytes().to_vec(),
+    }
+}
+
+async fn fields_of(store: &Store, id: InstallationId, member: &str) -> Option<Vec<u8>> {
+    let mut found = store.fields_of(id, &[member.into(), "U9".into()]).await.unwrap();
+    assert!(found.len() < 2);
+    found.pop().map(|(found, body)| {
+        assert_eq!(found, member);
+        body
+    })
+}
+
+/// A workspace that is connected and read.
+async fn workspace(store: &Store) -> InstallationId {
+    let new = NewInstallation {
+        app_id: "A1".into(),
+        enterprise_id: None,
+        team_id: Some("T1".into()),
+        org_wide: false,
+        team_name: "Team".into(),
+        bot_user_id: "UBOT".into(),
+        bot_name: "herald".into(),
+        scopes: vec!["users.profile:read".into()],
+        token: Secret::new("xoxb-1"),
+        refresh_token: None,
+        token_expires_at: None,
+    };
+    let id = store.save_installation(&new).await.unwrap();
+    let tenant = TenantId::parse("acme").unwrap();
+    store.ensure_tenant(&tenant).await.unwrap();
+    store.link_tenant(&tenant, id).await.unwrap();
+    read(store, id).await;
+    id
+}
+
+async fn read(store: &Store, id: InstallationId) {
+    store.request_refresh(id).await.unwrap();
+    let lease = store.acquire_crawl(id, "replica", LONG).await.unwrap().unwrap();
+    let body = b"{}".to_vec();
+    let page = CrawledPage {
+        number: 0,
+        body,
+        members: 1,
+        next_cursor: None,
+        page_size: lease.checkpoint.page_size,
+    };
+    assert_eq!(store.save_page(&lease, page, LONG).await.unwrap(), Saved::Stored);
+    store.publish(&lease, LONG).await.unwrap().unwrap();
+}
+
+async fn sequence(store: &Store, id: InstallationId) -> i64 {
+    store.directory(id).await.unwrap().unwrap().fields_sequence
+}
+
+#[tokio::test]
+async fn a_pass_that_was_taken_over_changes_nothing() {
+    for store in test_stores().await {
+        let id = workspace(&store).await;
+        assert_eq!(store.due_fields(16).await.unwrap(), [id]);
+        let old = store.acquire_fields(id, Duration::ZERO).await.unwrap().unwrap();
+        assert!(store.save_fields(&old, &fields("U1", "{}"), None, Duration::ZERO).await.unwrap());
+        let new = store.acquire_fields(id, LONG).await.unwrap().unwrap();
+        assert!(new.unpublished, "the one before left something");
+        assert!(store.acquire_fields(id, LONG).await.unwrap().is_none(), "one holder");
+        assert_eq!(store.due_fields(16).await.unwrap(), []);
+
+        let late = fields("U2", r#"{"late":1}"#);
+        assert!(!store.save_fields(&old, &late, None, LONG).await.unwrap());
+        assert!(!store.plan_fields(&old, 1, 1, LONG).await.unwrap());
+        assert!(!store.publish_fields(&old).await.unwrap());
+        assert!(!store.forget_fields(&old, &["U1".into()]).await.unwrap());
+        let end = FieldsEnd {
+            due_after: LONG,
+            soon_after: Duration::ZERO,
+            seen: Some((1, 0)),
+            needed: true,
+            error: None,
+        };
+        assert!(!store.end_fields(&old, &end).await.unwrap());
+        assert_eq!(fields_of(&store, id, "U2").await, None);
+        assert_eq!(fields_of(&store, id, "U1").await, Some(b"{}".to_vec()));
+        assert_eq!(sequence(&store, id).await, 0);
+
+        let mut hints = store.hints();
+        assert!(store.publish_fields(&new).await.unwrap());
+        assert_eq!(sequence(&store, id).await, 1);
+        assert_eq!(hints.recv().await.unwrap(), Hint::Moved(id), "other replicas are told");
+        let pointers = store.directory_pointers(&[id]).await.unwrap();
+        assert_eq!(pointers[0].fields_sequence, 1);
+        assert!(store.forget_fields(&new, &["U1".into()]).await.unwrap());
+        assert_eq!(fields_of(&store, id, "U1").await, None);
+        assert!(store.end_fields(&new, &end).await.unwrap());
+        assert!(!store.end_fields(&new, &end).await.unwrap());
+        assert_eq!(store.due_fields(16).await.unwrap(), [], "the member list did not move");
+        read(&store, id).await;
+        assert_eq!(store.due_fields(16).await.unwrap(), [id], "it moved");
+        let next = store.acquire_fields(id, LONG).await.unwrap().unwrap();
+        assert!(!next.unpublished);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_came_meanwhile_stays() {
+    for store in test_stores().await {
+        let id = workspace(&store).await;
+        let lease = store.acquire_fields(id, LONG).await.unwrap().unwrap();
+        // Planned when there was no row; a test of the person was faster.
+        store.put_fields(id, &fields("U1", r#"{"new":1}"#)).await.unwrap();
+        assert_eq!(sequence(&store, id).await, 0, "a change to the member tells of it");
+        let earlier = fields("U1", r#"{"old":1}"#);
+        assert!(store.save_fields(&lease, &earlier, None, LONG).await.unwrap());
+        let kept = fields_of(&store, id, "U1").await.unwrap();
+        assert_eq!(kept, br#"{"new":1}"#);
+        let seen = store.fields_index(id, "").await.unwrap()[0].fetched_at;
+        let later = fields("U1", r#"{"later":1}"#);
+        assert!(store.save_fields(&lease, &later, Some(seen), LONG).await.unwrap());
+        assert_eq!(store.fields_after(id, "").await.unwrap(), [("U1".into(), later.body)]);
+    }
+}
