@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use herald::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId,
 };
+use herald::domain::priority::Priority;
 use herald::store::{Accept, Kind, NewDelivery, Settle, Store, Target, WaitScope};
 use uuid::Uuid;
 
@@ -66,7 +67,7 @@ fn call(lanes: Vec<&str>) -> Accept {
         target: Target::Lane { installation, lane: lane.into() },
         content: Some(vec![b'x'; 600]),
         kind: Kind::Normal,
-        priority: 0,
+        priority: Priority::Normal,
     });
     Accept {
         id: NotificationId(Uuid::now_v7()),

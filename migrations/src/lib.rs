@@ -14,6 +14,7 @@ mod m20260101_000004_feed;
 mod m20260101_000005_crawl;
 mod m20260101_000006_events;
 mod m20260101_000007_fields;
+mod m20260101_000008_lanes;
 mod m20260101_000009_retention;
 
 /// The list, oldest first.
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000005_crawl::Migration),
             Box::new(m20260101_000006_events::Migration),
             Box::new(m20260101_000007_fields::Migration),
+            Box::new(m20260101_000008_lanes::Migration),
             Box::new(m20260101_000009_retention::Migration),
         ]
     }

@@ -14,6 +14,6 @@ impl App {
         call.acting()?.may_operate()?;
         let met = self.store.cancel_notification(&call.tenant, id).await?;
         let met = met.ok_or(Error::NotFound("notification"))?;
-        Ok((met, self.get_notification(call, id).await?))
+        Ok((met, self.get_notification(call, id).await?.record))
     }
 }

@@ -10,6 +10,7 @@ mod clear_identity;
 mod connect;
 mod delete_person;
 mod error;
+mod estimate;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
@@ -60,6 +61,7 @@ pub struct App {
     backlogs: backlog::Counts,
     /// Bounds the scans over all people of a tenant.
     scans: Arc<Semaphore>,
+    outlooks: estimate::Outlooks,
 }
 
 /// What this layer needs to know.
@@ -142,7 +144,8 @@ impl App {
     ) -> Self {
         let (config, backlogs) = (Arc::new(config), backlog::counts());
         let scans = Arc::new(Semaphore::new(match_coverage::SCANS));
-        Self { store, workspaces, directory, metrics, config, backlogs, scans }
+        let outlooks = estimate::outlooks();
+        Self { store, workspaces, directory, metrics, config, backlogs, scans, outlooks }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::event;
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, RequestId, UserId};
 use crate::domain::person::Person;
+use crate::domain::priority::Priority;
 use crate::domain::settings::Preferences;
 use crate::domain::verdict::Answer;
 use crate::{store, telemetry};
@@ -56,6 +57,14 @@ pub struct Request {
     pub expires_in: Duration,
     /// Whether to wait for people who are not in Slack yet; `None`: as the settings say.
     pub hold: Option<bool>,
+    /// `None`: the event type's own.
+    pub priority: Option<Priority>,
+}
+
+impl Request {
+    fn priority(&self) -> Priority {
+        self.priority.unwrap_or_else(|| event::priority(&self.event))
+    }
 }
 
 impl App {
@@ -80,7 +89,9 @@ impl App {
         check(&request)?;
         let tenant = self.tenant(&call.tenant).await?;
         let fingerprint = fingerprint(&payload(&request));
-        let planned = self.plan(&tenant, &request).await?;
+        let mut planned = self.plan(&tenant, &request).await?;
+        let times = self.send_times(&planned.deliveries, tenant.now).await?;
+        planned.answer.estimate(&times);
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
         let answer = serde_json::to_vec(&planned.answer).map_err(|e| Error::Internal(e.into()))?;
@@ -180,6 +191,10 @@ fn payload(request: &Request) -> Value {
     // Absent where it was not said: the same call of a version that did not know it is the same.
     if let Some(hold) = request.hold {
         payload["hold"] = hold.into();
+    }
+    // Absent where not given, so that calls of before there was one are still repeats.
+    if let Some(priority) = request.priority {
+        payload["priority"] = priority.code().into();
     }
     payload
 }

@@ -9,6 +9,7 @@ use crate::domain::event::test_message;
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
 use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
+use crate::domain::priority::Priority;
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{self, Context, Reader};
 use crate::domain::settings::{Identity, Rule};
@@ -139,7 +140,8 @@ impl App {
             let record = record.ok_or(Error::NotFound("delivery"))?;
             let over = record.state.is_terminal() || tokio::time::Instant::now() >= until;
             if over {
-                let estimated_send_time = self.estimate(&record).await?;
+                let times = self.waiting_times(std::slice::from_ref(&record)).await?;
+                let estimated_send_time = times.get(&record.id).copied();
                 let record = Box::new(record);
                 return Ok(TestDelivery::Queued { record, estimated_send_time });
             }
@@ -149,21 +151,6 @@ impl App {
             // Either way the store is asked again.
             let _ = tokio::time::timeout_at(look, news).await;
         }
-    }
-
-    /// When a waiting delivery should go out: its lane's next turn, and one second for each
-    /// message before it. `None` where that is not known: the workspace sleeps, or it ended.
-    async fn estimate(&self, record: &DeliveryRecord) -> Result<Option<Timestamp>, Error> {
-        let (Some(workspace), Some(lane)) = (record.workspace, &record.lane) else {
-            return Ok(None);
-        };
-        if record.state.is_terminal() {
-            return Ok(None);
-        }
-        let backlog = self.store.lane_backlog(workspace, lane).await?;
-        let spacing = Duration::from_secs(1).mul_f64(self.workspaces.time_scale());
-        let before = spacing.saturating_mul(backlog.count.saturating_sub(1));
-        Ok(backlog.next_at.map(|next| next.max(record.due_at).plus(before)))
     }
 
     async fn queue_test(
@@ -187,7 +174,8 @@ impl App {
             target,
             content: Some(content),
             kind,
-            priority: 0,
+            // Somebody is waiting for it.
+            priority: Priority::Urgent,
         };
         let id = delivery.id;
         let notification = NotificationId(uuid::Uuid::now_v7());

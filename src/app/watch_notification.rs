@@ -46,7 +46,7 @@ impl App {
         let news = self.news();
         // Before the notification: a change between the two is read twice rather than never.
         let after = self.store.feed_extent(&call.tenant).await?.head;
-        let record = self.get_notification(call, id).await?;
+        let record = self.get_notification(call, id).await?.record;
         let told = record.deliveries.iter().map(|d| (d.id, (d.state, d.updated_at))).collect();
         Ok(NotificationWatch {
             store: self.store.clone(),

@@ -82,7 +82,8 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
         });
     }
     if !here {
-        return not_connected;
+        // Who is not known there yet is looked for there; a channel's id means nothing there.
+        return if facts.person.is_some() { Some(Settle::Resolve) } else { not_connected };
     }
     // Slack answers ok to a post to a closed account (lessons.md part 2).
     if facts.person.as_ref().and_then(|person| person.member_kind) == Some(MemberKind::Deactivated)
@@ -279,11 +280,15 @@ mod tests {
             facts.identity = Some(identity("U9", ELSEWHERE));
         });
         assert_eq!(moved, Some(Settle::Moved { installation: ELSEWHERE, lane: "U9".into() }));
-        for connected in [elsewhere, None] {
-            let verdict = judged(|facts| facts.connected = connected);
-            let expected = Settle::Ended(End::Unreachable(NoMatch::NotConnected));
-            assert_eq!(verdict, Some(expected));
-        }
+        let nobody = Settle::Ended(End::Unreachable(NoMatch::NotConnected));
+        assert_eq!(judged(|facts| facts.connected = None), Some(nobody.clone()));
+        let moved = judged(|facts| facts.connected = elsewhere.clone());
+        assert_eq!(moved, Some(Settle::Resolve));
+        let channel = judged(|facts| {
+            facts.connected = elsewhere;
+            facts.channel = true;
+        });
+        assert_eq!(channel, Some(nobody));
     }
 
     #[test]

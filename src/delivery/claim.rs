@@ -1,27 +1,79 @@
-//! The claim loop: lanes that are due, each given one turn.
+//! The claim loop: lanes that are due, each given one turn, in fair order.
 //!
-//! It wakes when this process accepted something, when a turn ends, when the next lane is due, and
-//! at the poll interval for what other replicas accepted. Turns end by releasing their lane, so a
-//! long lane is claimed once a message and never keeps a worker from the others.
+//! It wakes when this process accepted something, when a turn ends, when the next lane is due or its
+//! workspace may post again, and at the poll interval for what other replicas accepted. Turns end by
+//! releasing their lane, so a long lane is claimed once a message and never keeps a worker from the
+//! others.
+//!
+//! Fair: more urgent lanes first; among those that are equally urgent the tenants take turns, and
+//! none holds more than its share of the workers. A workspace whose posts are paused, or whose budget
+//! is spent, is passed over as a whole, whatever waits there.
 
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
-use crate::store;
+use crate::domain::fairness::{self, split};
+use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::pacing::Pace;
+use crate::domain::priority::Class;
+use crate::domain::time::Timestamp;
+use crate::store::{self, LaneClaim, Queue, QueueKey, Queues};
+use crate::workspace;
 
 /// Where the clock of the database is coarser than ours, a lane may be due a moment later than it
 /// said: looked again not sooner than this.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// Lanes are claimed so long before their post may start: the checks are done meanwhile, and a start
+/// is not lost to a loop that was late.
+const AHEAD: Duration = Duration::from_millis(100);
+/// Queues looked at in one round; the next round goes on behind them.
+const QUEUES: u32 = 500;
+/// Queues of which it is remembered when they were served last.
+const REMEMBERED: usize = 10_000;
+
+/// What the loop knows from round to round.
+struct Claimer {
+    delivery: Delivery,
+    stop: CancellationToken,
+    turns: JoinSet<TenantId>,
+    /// Workers that each tenant keeps busy.
+    busy: HashMap<TenantId, usize>,
+    /// When each queue was served last, counted in claims.
+    served: HashMap<QueueKey, u64>,
+    claims: u64,
+    /// Where the next round begins to look.
+    after: Option<QueueKey>,
+}
+
+/// What a workspace may post now.
+struct Allowance {
+    pace: Pace,
+    starts: u32,
+    /// When there is another start, where there is none now.
+    next: Timestamp,
+}
 
 impl Delivery {
     pub(super) async fn claim(self, stop: CancellationToken) {
-        let mut turns = JoinSet::new();
+        let delivery = self.clone();
+        let mut claimer = Claimer {
+            delivery,
+            stop: stop.clone(),
+            turns: JoinSet::new(),
+            busy: HashMap::new(),
+            served: HashMap::new(),
+            claims: 0,
+            after: None,
+        };
         let mut troubled = false;
         while !stop.is_cancelled() {
-            let wait = match self.fill(&mut turns, &stop).await {
+            let wait = match claimer.fill().await {
                 Ok(wait) => {
                     troubled = false;
                     wait
@@ -42,51 +94,202 @@ impl Delivery {
             };
             tokio::select! {
                 () = stop.cancelled() => {}
-                Some(ended) = turns.join_next() => report(ended),
+                Some(ended) = claimer.turns.join_next() => claimer.ended(ended),
                 () = self.inner.store.lanes_woken().notified(), if !troubled => {}
                 () = due => {}
             }
-            while let Some(ended) = turns.try_join_next() {
-                report(ended);
+            while let Some(ended) = claimer.turns.try_join_next() {
+                claimer.ended(ended);
             }
         }
-        while let Some(ended) = turns.join_next().await {
-            report(ended);
+        while let Some(ended) = claimer.turns.join_next().await {
+            claimer.ended(ended);
         }
-    }
-
-    /// Claims as many lanes as there are free workers. Answers when to look again: `None` where
-    /// every worker is busy, so that the end of a turn comes first.
-    async fn fill(
-        &self,
-        turns: &mut JoinSet<()>,
-        stop: &CancellationToken,
-    ) -> Result<Option<Duration>, store::Error> {
-        let free = self.inner.workers.saturating_sub(turns.len());
-        if free == 0 {
-            return Ok(None);
-        }
-        let timing = &self.inner.timing;
-        let limit = u32::try_from(free).unwrap_or(u32::MAX);
-        let claims = self.inner.store.claim_lanes(limit, timing.lease).await?;
-        self.inner.metrics.lanes_claimed(claims.len() as u64);
-        let all_busy = claims.len() == free;
-        for claim in claims {
-            turns.spawn(self.clone().turn(claim, stop.clone()));
-        }
-        if all_busy {
-            return Ok(None);
-        }
-        let due = self.inner.store.next_due().await?;
-        Ok(Some(due.map_or(timing.poll, |due| due.min(timing.poll))))
     }
 }
 
-/// A turn that panicked leaves its lease to run out; whoever claims the lane then counts the crash.
-fn report(ended: Result<(), JoinError>) {
-    if let Err(error) = ended
-        && error.is_panic()
-    {
-        tracing::error!("a worker panicked; its conversation is taken up again after the lease");
+impl Claimer {
+    /// Claims as many lanes as there are free workers. Answers when to look again: `None` where
+    /// every worker is busy, so that the end of a turn comes first.
+    async fn fill(&mut self) -> Result<Option<Duration>, store::Error> {
+        if self.free() == 0 {
+            return Ok(None);
+        }
+        let after = self.after.take();
+        let queues = self.delivery.inner.store.queues(after.as_ref(), QUEUES).await?;
+        self.after.clone_from(&queues.more_after);
+        let allowances = self.allowances(&queues).await?;
+        let mut starts = allowances.iter().map(|(id, of)| (*id, of.starts)).collect();
+        for class in Class::ALL {
+            let of_class = queues.queues.iter().filter(|queue| queue.key.class == class);
+            let mut due: Vec<&Queue> =
+                of_class.filter(|queue| queue.next_at <= queues.now).collect();
+            due.sort_by_key(|queue| self.served.get(&queue.key).copied().unwrap_or(0));
+            self.claim_class(class, due, &allowances, &mut starts).await?;
+            if self.free() == 0 {
+                return Ok(None);
+            }
+        }
+        if self.after.is_some() {
+            return Ok(Some(Duration::ZERO));
+        }
+        Ok(Some(self.next_look(&queues, &allowances)))
+    }
+
+    /// Splits the free workers over the queues of one class, and what they leave once more.
+    async fn claim_class(
+        &mut self,
+        class: Class,
+        mut due: Vec<&Queue>,
+        allowances: &BTreeMap<InstallationId, Allowance>,
+        starts: &mut HashMap<InstallationId, u32>,
+    ) -> Result<(), store::Error> {
+        let cap = self.delivery.inner.tenant_cap;
+        while !due.is_empty() && self.free() > 0 {
+            let queues: Vec<_> = due
+                .iter()
+                .map(|queue| fairness::Queue {
+                    installation: queue.key.installation,
+                    tenant: &queue.key.tenant,
+                })
+                .collect();
+            // No pause and no budget of posts holds back who only reads.
+            let none = HashMap::new();
+            let of_posts = if class.posts() { &*starts } else { &none };
+            let given = split(&queues, self.free(), cap, &self.busy, of_posts);
+            let mut left = Vec::new();
+            for (queue, limit) in due.into_iter().zip(given) {
+                if limit == 0 {
+                    continue;
+                }
+                let allowed = allowances.get(&queue.key.installation).filter(|_| class.posts());
+                let claims = self.claim_some(&queue.key, limit, allowed.map(|of| of.pace)).await?;
+                let claimed = u32::try_from(claims.len()).unwrap_or(u32::MAX);
+                if let Some(starts) = starts.get_mut(&queue.key.installation)
+                    && class.posts()
+                {
+                    *starts = starts.saturating_sub(claimed);
+                }
+                for claim in claims {
+                    self.begin(claim);
+                }
+                if claimed == limit {
+                    left.push(queue);
+                }
+            }
+            due = left;
+        }
+        Ok(())
+    }
+
+    async fn claim_some(
+        &mut self,
+        key: &QueueKey,
+        limit: u32,
+        pace: Option<Pace>,
+    ) -> Result<Vec<LaneClaim>, store::Error> {
+        let (inner, token) = (&self.delivery.inner, store::lease_token());
+        self.claims += 1;
+        if self.served.len() >= REMEMBERED {
+            self.served.clear();
+        }
+        self.served.insert(key.clone(), self.claims);
+        match inner.store.claim_queue(key, token, limit, inner.timing.lease, pace).await {
+            Ok(claims) => {
+                inner.metrics.lanes_claimed(claims.len() as u64);
+                Ok(claims)
+            }
+            Err(error) => {
+                // The claim may have been committed: nobody else would touch its lanes until the
+                // lease ended.
+                tokio::spawn(self.delivery.clone().disclaim(key.clone(), token));
+                Err(error)
+            }
+        }
+    }
+
+    fn begin(&mut self, claim: LaneClaim) {
+        *self.busy.entry(claim.tenant.clone()).or_default() += 1;
+        let (delivery, stop, tenant) =
+            (self.delivery.clone(), self.stop.clone(), claim.tenant.clone());
+        self.turns.spawn(async move {
+            let turn = AssertUnwindSafe(delivery.clone().turn(claim.clone(), stop)).catch_unwind();
+            if turn.await.is_err() {
+                tracing::error!(workspace = %claim.installation, "a worker panicked");
+                delivery.panicked(&claim).await;
+            }
+            tenant
+        });
+    }
+
+    fn ended(&mut self, ended: Result<TenantId, JoinError>) {
+        let Ok(tenant) = ended else { return };
+        if let Some(busy) = self.busy.get_mut(&tenant) {
+            *busy -= 1;
+            if *busy == 0 {
+                self.busy.remove(&tenant);
+            }
+        }
+    }
+
+    fn free(&self) -> usize {
+        self.delivery.inner.workers.saturating_sub(self.turns.len())
+    }
+
+    /// What each workspace with posts to make may post.
+    async fn allowances(
+        &self,
+        queues: &Queues,
+    ) -> Result<BTreeMap<InstallationId, Allowance>, store::Error> {
+        let (workspaces, now) = (&self.delivery.inner.workspaces, queues.now);
+        let mut allowances = BTreeMap::new();
+        for queue in queues.queues.iter().filter(|queue| queue.key.class.posts()) {
+            let id = queue.key.installation;
+            if allowances.contains_key(&id) {
+                continue;
+            }
+            let posting = queue.posting.as_ref();
+            if queue.next_at <= now {
+                match workspaces.count_minute(id, posting, now).await {
+                    Ok(()) => {}
+                    Err(workspace::Error::Store(error)) => return Err(error),
+                    Err(error) => tracing::warn!(workspace = %id, %error, "posts are not counted"),
+                }
+            }
+            let pace = workspaces.pace(posting);
+            let spent = posting.map_or(Timestamp(0), |posting| posting.spent_until);
+            let paused = posting.map_or(Timestamp(0), |posting| posting.paused_until);
+            let allowance = if paused > now {
+                Allowance { pace, starts: 0, next: paused }
+            } else {
+                let starts = pace.starts(spent, now, now.plus(AHEAD));
+                Allowance { pace, starts, next: pace.next(spent, now).minus(AHEAD) }
+            };
+            allowances.insert(id, allowance);
+        }
+        Ok(allowances)
+    }
+
+    /// How long nothing can be claimed, as far as is known.
+    fn next_look(
+        &self,
+        queues: &Queues,
+        allowances: &BTreeMap<InstallationId, Allowance>,
+    ) -> Duration {
+        let at = |queue: &Queue| {
+            let allowed = allowances.get(&queue.key.installation);
+            let next = allowed.map(|of| of.next).filter(|_| queue.key.class.posts());
+            queue.next_at.max(next.unwrap_or(Timestamp(0)))
+        };
+        let cap = self.delivery.inner.tenant_cap;
+        let poll = self.delivery.inner.timing.poll;
+        queues
+            .queues
+            .iter()
+            // Whose share is used up waits for the end of a turn of its own.
+            .filter(|queue| self.busy.get(&queue.key.tenant).is_none_or(|busy| *busy < cap))
+            .map(|queue| at(queue).since(queues.now))
+            .min()
+            .map_or(poll, |next| next.min(poll))
     }
 }

@@ -1,10 +1,12 @@
 //! The settings of delivery (`[delivery]`).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::domain::delivery::Policy;
+use crate::domain::ids::EventType;
 use crate::store::IDEMPOTENCY;
 
 /// Seconds; nothing here makes sense for longer, and far longer spans overflow.
@@ -20,6 +22,9 @@ pub struct Config {
     /// Conversations that one replica works on at the same time; each takes one request to Slack.
     /// Default `64`.
     pub workers: u32,
+    /// Percent of the workers that one tenant may keep busy, so that the others always find some.
+    /// Default `50`.
+    pub tenant_share: u32,
     /// Seconds after which another replica takes over a conversation whose worker fell silent. A
     /// living worker renews it. At least twice `slack.request_timeout`, so that a request ends within
     /// the lease that it began under. Default `60`.
@@ -36,6 +41,9 @@ pub struct Config {
     /// Where Slack gave no clear answer and the conversation's history cannot be read: `true` sends
     /// again (at least once), `false` sets the message aside (at most once). Default `true`.
     pub resend_unreadable: bool,
+    /// Event types whose messages are set aside where `resend_unreadable` would send them again.
+    /// Default: none.
+    pub park_event_types: Vec<String>,
     /// Seconds after which a member list is too old to trust on who is deactivated; Slack is then
     /// asked about the one recipient, as far as its limits allow. Default `7200`: twice the
     /// default between two readings.
@@ -58,12 +66,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             workers: 64,
+            tenant_share: 50,
             lease_seconds: 60,
             poll_milliseconds: 1000,
             max_attempts: 10,
             base_delay_milliseconds: 1000,
             max_delay_seconds: 300,
             resend_unreadable: true,
+            park_event_types: Vec::new(),
             confirm_after_seconds: 7200,
             archive_after_seconds: 600,
             max_waiting: 1_000_000,
@@ -78,6 +88,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), String> {
         let least = [
             ("workers", u64::from(self.workers), 1),
+            ("tenant_share", u64::from(self.tenant_share), 1),
             ("lease_seconds", self.lease_seconds, 10),
             ("poll_milliseconds", self.poll_milliseconds, 10),
             ("max_attempts", u64::from(self.max_attempts), 1),
@@ -93,6 +104,7 @@ impl Config {
         }
         let most = [
             ("workers", u64::from(self.workers), 10_000),
+            ("tenant_share", u64::from(self.tenant_share), 100),
             ("lease_seconds", self.lease_seconds, 3600),
             ("poll_milliseconds", self.poll_milliseconds, 3_600_000),
             ("base_delay_milliseconds", self.base_delay_milliseconds, MONTH * 1000),
@@ -140,6 +152,17 @@ pub(super) struct Timing {
     /// Before something of ours, not of Slack's, is tried again: the store, a refused look-up.
     pub(super) retry: Duration,
     pub(super) policy: Policy,
+    /// Event types that are parked where the policy would send again on no knowledge.
+    pub(super) parked_types: HashSet<String>,
+}
+
+impl Timing {
+    /// The policy for messages of one event type.
+    pub(super) fn policy_for(&self, event: &EventType) -> Policy {
+        let resend_unreadable =
+            self.policy.resend_unreadable && !self.parked_types.contains(event.as_str());
+        Policy { resend_unreadable, ..self.policy.clone() }
+    }
 }
 
 impl Timing {
@@ -168,6 +191,7 @@ impl Timing {
             upkeep: scaled(Duration::from_secs(30)),
             retry: scaled(Duration::from_secs(1)),
             policy: policy.scaled(scale),
+            parked_types: config.park_event_types.iter().cloned().collect(),
         }
     }
 }

@@ -19,22 +19,31 @@ mod liveness;
 mod persist;
 mod probe;
 mod resolve;
+mod send;
 mod upkeep;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use moka::future::Cache;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
 use crate::directory::Directory;
+use crate::domain::ids::DeliveryId;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::workspace::Workspaces;
 use config::Timing;
 use liveness::Liveness;
+
+/// Looks into long histories that are remembered, and for how long.
+const CURSORS: u64 = 10_000;
+const CURSOR_KEPT: Duration = Duration::from_secs(600);
 
 /// Sends what was accepted. Cheap to clone.
 #[derive(Clone)]
@@ -48,8 +57,15 @@ struct Inner {
     directory: Directory,
     metrics: Metrics,
     workers: usize,
+    /// Workers that one tenant may keep busy.
+    tenant_cap: usize,
     timing: Timing,
     liveness: Liveness,
+    /// Taken while a message is sent that a worker died on before: one of these at a time, so that
+    /// the one that kills is told from those that were under way beside it.
+    suspects: Semaphore,
+    /// Where looks into long histories go on. Lost with the process, which costs another look.
+    cursors: Cache<DeliveryId, String>,
 }
 
 impl Delivery {
@@ -63,7 +79,19 @@ impl Delivery {
         let timing = Timing::of(config, workspaces.time_scale());
         let liveness = Liveness::new(timing.confirm_after);
         let workers = usize::try_from(config.workers).unwrap_or(usize::MAX);
-        let inner = Inner { store, workspaces, directory, metrics, workers, timing, liveness };
+        let share = usize::try_from(config.tenant_share).unwrap_or(100);
+        let inner = Inner {
+            store,
+            workspaces,
+            directory,
+            metrics,
+            workers,
+            tenant_cap: (workers.saturating_mul(share) / 100).max(1),
+            timing,
+            liveness,
+            suspects: Semaphore::new(1),
+            cursors: Cache::builder().max_capacity(CURSORS).time_to_live(CURSOR_KEPT).build(),
+        };
         Self { inner: Arc::new(inner) }
     }
 

@@ -42,8 +42,8 @@ impl Delivery {
         if let Probe::Unavailable { after } = probe {
             return self.inner.store.release(claim, after).await.map(drop);
         }
-        let policy = &self.inner.timing.policy;
-        let step = next_after_probe(&probe, looks, head.attempt, head.now, rand::random(), policy);
+        let policy = self.inner.timing.policy_for(&head.event_type);
+        let step = next_after_probe(&probe, looks, head.attempt, head.now, rand::random(), &policy);
         self.settle(turn, settle_of(step, head.now), None).await
     }
 
@@ -70,14 +70,25 @@ impl Delivery {
                 }
             }
         };
-        let since = ts(head.sending_since.unwrap_or(head.created_at).minus(SKEW));
-        let mut cursor: Option<String> = None;
+        // It stands behind the last message that was sent there, and not long before the request.
+        let since = head.sending_since.unwrap_or(head.created_at).minus(SKEW);
+        let last = claim.last_ts.as_deref().and_then(time_of);
+        let since = ts(last.map_or(since, |last| since.max(last)));
+        // Where the limits ended the last look between two pages, this one goes on: an app that gets
+        // 15 messages a minute would else see the first page again and again.
+        let cursors = &self.inner.cursors;
+        let mut cursor: Option<String> = cursors.remove(&head.delivery).await;
         for _ in 0..PAGES {
             let range = Range { oldest: Some(&since), limit: PAGE, cursor: cursor.as_deref() };
             let page = self.inner.workspaces.history(claim.installation, &channel, &range).await;
             let page = match page {
                 Ok(page) => page,
-                Err(error) => return self.unseen(error),
+                Err(error) => {
+                    if let Some(cursor) = cursor {
+                        cursors.insert(head.delivery, cursor).await;
+                    }
+                    return self.unseen(error);
+                }
             };
             if let Some(found) =
                 page.messages.iter().find(|message| is_it(message, head.delivery, &installation))
@@ -136,6 +147,13 @@ fn is_it(message: &Message, delivery: DeliveryId, installation: &Installation) -
             || is(&message.app_id, &installation.app_id))
 }
 
+/// The time that Slack's `ts` is; `None` where it is not written as one.
+fn time_of(ts: &str) -> Option<Timestamp> {
+    let (seconds, micros) = ts.split_once('.')?;
+    let micros = if micros.len() == 6 { micros.parse::<i64>().ok()? } else { return None };
+    Some(Timestamp(seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)?))
+}
+
 /// A point in time as Slack writes it.
 fn ts(at: Timestamp) -> String {
     let at = at.0.max(0);
@@ -159,6 +177,10 @@ mod tests {
     fn times_are_written_as_slack_does() {
         assert_eq!(ts(Timestamp(1_503_435_956_000_247)), "1503435956.000247");
         assert_eq!(ts(Timestamp(-5)), "0.000000");
+        assert_eq!(time_of("1503435956.000247"), Some(Timestamp(1_503_435_956_000_247)));
+        for text in ["", "1.2", "x.000000", "1503435956"] {
+            assert_eq!(time_of(text), None, "{text}");
+        }
     }
 
     #[test]

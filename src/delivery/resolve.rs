@@ -18,7 +18,7 @@ use crate::domain::delivery::State;
 use crate::domain::event;
 use crate::domain::matching::{self, Basis, Decision};
 use crate::domain::person::Person;
-use crate::domain::reason::NoMatch;
+use crate::domain::reason::{Failure, NoMatch};
 use crate::domain::render::{Context, Link, Reader};
 use crate::domain::settings::{Identity, Preferences, Rule};
 use crate::store::{self, End, Resolved, Resolving};
@@ -99,6 +99,9 @@ impl Delivery {
         let (store, tenant) = (&self.inner.store, &resolving.tenant);
         if resolving.expires_at <= resolving.now {
             return Ok(Resolved::End(End::Expired));
+        }
+        if resolving.damaged {
+            return Ok(Resolved::End(End::Failed(Failure::Damaged)));
         }
         let nobody = |reason| Ok(Resolved::End(End::Unreachable(reason)));
         // A channel needs no resolving.

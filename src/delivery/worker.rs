@@ -15,17 +15,20 @@ use tracing::Instrument as _;
 use super::Delivery;
 use super::checks::{Connected, Facts, Recipient, verdict};
 use crate::directory::View;
-use crate::domain::delivery::{Outcome, State, Step, next};
-use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SlackUserId};
+use crate::domain::delivery::{State, Step};
+use crate::domain::ids::{DeliveryId, InstallationId, LeaseToken, SlackUserId};
 use crate::domain::reason::Failure;
-use crate::domain::render::Rendered;
 use crate::domain::settings::{Preferences, Settings};
-use crate::slack::{Destination, PostMessage};
 use crate::store::{
-    self, Head, InstallationState, LaneClaim, Pace, RecoverOutcome, Settle, WaitScope,
+    self, Head, InstallationState, LaneClaim, Pace, QueueKey, RecoverOutcome, Settle, WaitScope,
 };
 use crate::telemetry;
-use crate::workspace;
+
+/// Whether a request to post was begun.
+pub(super) enum Posted {
+    Yes,
+    No,
+}
 
 /// A head and when it was read, so that the database's time can be told later in the turn.
 pub(super) struct Turn<'a> {
@@ -41,12 +44,6 @@ impl Turn<'_> {
     }
 }
 
-/// Where the message goes.
-enum Place {
-    Person(SlackUserId),
-    Channel(ChannelId),
-}
-
 impl Delivery {
     /// Takes the lane one step further and gives it back.
     pub(super) async fn turn(self, claim: LaneClaim, stop: CancellationToken) {
@@ -54,7 +51,11 @@ impl Delivery {
             taken = self.take_turn(&claim, &stop) => taken,
             never = self.keep(&claim) => match never {},
         };
-        let Err(error) = taken else { return };
+        let error = match taken {
+            Ok(Posted::Yes) => return,
+            Ok(Posted::No) => return self.unspend(&claim).await,
+            Err(error) => error,
+        };
         tracing::warn!(workspace = %claim.installation, %error, "a turn was given up");
         let wait = self.pause_after(&error);
         // Its lease would run out by itself; given back, the lane goes on sooner.
@@ -62,6 +63,50 @@ impl Delivery {
         while let Err(error) = self.inner.store.release(&claim, wait).await {
             if !tries.again(&error).await {
                 tracing::warn!(workspace = %claim.installation, %error, "a lane was not given back");
+                return;
+            }
+        }
+    }
+
+    /// Nothing was posted: the start that the claim took from the workspace's budget is another's.
+    async fn unspend(&self, claim: &LaneClaim) {
+        let Some((_, interval)) = claim.start else { return };
+        if let Err(error) = self.inner.store.unspend(claim.installation, interval).await {
+            tracing::debug!(%error, "a start of a post was not given back");
+        }
+    }
+
+    /// After a panic: the lane goes on at once, and the panic counts against the message, whether it
+    /// was being sent or not.
+    pub(super) async fn panicked(self, claim: &LaneClaim) {
+        let mut tries = self.tries();
+        loop {
+            match self.inner.store.crashed(claim, self.inner.timing.retry).await {
+                Ok(Some((delivery, RecoverOutcome::Parked))) => {
+                    return self.ended(
+                        claim,
+                        delivery,
+                        State::Parked,
+                        Some(Failure::Crashed),
+                        None,
+                    );
+                }
+                Ok(_) => return,
+                Err(error) if tries.again(&error).await => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a panic was not recorded; the lease runs out");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives back what a claim holds whose answer was lost.
+    pub(super) async fn disclaim(self, key: QueueKey, token: LeaseToken) {
+        let mut tries = self.tries();
+        while let Err(error) = self.inner.store.disclaim(&key, token).await {
+            if !tries.again(&error).await {
+                tracing::warn!(%error, "lanes were not given back; their lease runs out");
                 return;
             }
         }
@@ -85,12 +130,13 @@ impl Delivery {
         &self,
         claim: &LaneClaim,
         stop: &CancellationToken,
-    ) -> Result<(), store::Error> {
+    ) -> Result<Posted, store::Error> {
         let store = &self.inner.store;
         if stop.is_cancelled() {
-            return store.release(claim, Duration::ZERO).await.map(drop);
+            store.release(claim, Duration::ZERO).await?;
+            return Ok(Posted::No);
         }
-        let Some(head) = store.head(claim).await? else { return Ok(()) };
+        let Some(head) = store.head(claim).await? else { return Ok(Posted::No) };
         if head.state == State::Sending {
             match store.recover(claim, head.delivery).await? {
                 RecoverOutcome::Unknown => {
@@ -98,14 +144,14 @@ impl Delivery {
                     // The request may have ended with the lease, and Slack has 30 s from then: the
                     // looks count from now on, as they do after an answer that was lost.
                     let first = self.inner.timing.policy.probe_after[0];
-                    return store.release(claim, first).await.map(drop);
+                    store.release(claim, first).await?;
                 }
                 RecoverOutcome::Parked => {
                     self.ended(claim, head.delivery, State::Parked, Some(Failure::Crashed), None);
-                    return Ok(());
                 }
-                RecoverOutcome::Fenced => return Ok(()),
+                RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
             }
+            return Ok(Posted::No);
         }
         let turn = Turn { claim, head, read: Instant::now() };
         // The trace that Notify began goes on here, perhaps on another replica.
@@ -113,82 +159,15 @@ impl Delivery {
         telemetry::continue_from(&span, turn.head.trace_context.as_deref());
         let step = async {
             match turn.head.state {
-                State::Unknown => self.look(&turn).await,
+                State::Unknown => self.look(&turn).await.map(|()| Posted::No),
                 _ => self.send(&turn, stop).await,
             }
         };
         step.instrument(span).await
     }
 
-    /// A pending head: sent, or what the checks make of it.
-    async fn send(&self, turn: &Turn<'_>, stop: &CancellationToken) -> Result<(), store::Error> {
-        if let Some(settle) = self.judge(turn).await? {
-            return self.settle(turn, settle, None).await;
-        }
-        let (claim, head) = (turn.claim, &turn.head);
-        let content: Option<Rendered> =
-            head.content.as_deref().and_then(|content| serde_json::from_slice(content).ok());
-        let (Some(content), Some(place)) = (content, place(turn)) else {
-            let settle = Settle::Failed { reason: Failure::Template, code: None };
-            return self.settle(turn, settle, None).await;
-        };
-        match self.inner.workspaces.post_permit(claim.installation).await {
-            Ok(wait) if wait.is_zero() => {}
-            Ok(wait) => {
-                let until = turn.now().plus(wait);
-                return self.settle(turn, Settle::Deferred { until }, None).await;
-            }
-            Err(workspace::Error::Store(error)) => return Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "whether posting is paused is not known; posting");
-            }
-        }
-        if stop.is_cancelled() {
-            return self.inner.store.release(claim, Duration::ZERO).await.map(drop);
-        }
-        let lease = self.inner.timing.lease;
-        let begin_before = Instant::now() + lease / 2;
-        let attempt = match self.inner.store.intend(claim, head.delivery, lease).await {
-            Ok(Some(attempt)) => attempt,
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                // Whether the intent was committed is not known, but that nothing was posted is: said
-                // now, nobody has to find it out from history, or takes it for a crash.
-                let interval = self.pause_after(&error);
-                let rest = Pace { started_ago: Duration::ZERO, interval };
-                return self.settle(turn, Settle::NotWritten, Some(rest)).await;
-            }
-        };
-        let message = PostMessage {
-            destination: match &place {
-                // Not the `D...` id, even where it is known: Slack takes the member's id for the same
-                // conversation, always, and needs no other scope than chat:write.
-                Place::Person(member) => Destination::Person(member),
-                Place::Channel(channel) => Destination::Conversation(channel),
-            },
-            text: &content.text,
-            blocks: &content.blocks,
-            delivery_id: head.delivery,
-            thread_ts: None,
-        };
-        let posted = self.inner.workspaces.post(claim.installation, &message, begin_before).await;
-        let interval = self.inner.timing.channel_interval;
-        match posted {
-            Ok(posted) => {
-                let settle = self.after(&posted.outcome, attempt, turn);
-                let pace = Pace { started_ago: posted.started.elapsed(), interval };
-                self.settle(turn, settle, Some(pace)).await
-            }
-            Err(error) => {
-                let (settle, rest) = self.unsent(error);
-                let pace = rest.map(|interval| Pace { started_ago: Duration::ZERO, interval });
-                self.settle(turn, settle, pace).await
-            }
-        }
-    }
-
     /// `None`: it may go out.
-    async fn judge(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
+    pub(super) async fn judge(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
         let (store, claim, head) = (&self.inner.store, turn.claim, &turn.head);
         let person = async {
             let Some(user) = &head.user else { return Ok((None, Preferences::default())) };
@@ -258,34 +237,6 @@ impl Delivery {
         })
     }
 
-    /// What follows from Slack's answer.
-    fn after(&self, outcome: &Outcome, attempt: u32, turn: &Turn<'_>) -> Settle {
-        let now = turn.head.now;
-        let step = next(outcome, attempt, now, rand::random(), &self.inner.timing.policy);
-        settle_of(step, now)
-    }
-
-    /// What follows where no request was written, and how long the lane rests.
-    fn unsent(&self, error: workspace::Error) -> (Settle, Option<Duration>) {
-        match error {
-            workspace::Error::Reconnect { code } => (Settle::Paused { code }, None),
-            workspace::Error::Late => (Settle::NotWritten, None),
-            workspace::Error::Busy { after } => (Settle::NotWritten, Some(after)),
-            workspace::Error::Unknown => {
-                let code = Some("unknown_workspace".to_owned());
-                (Settle::Failed { reason: Failure::Rejected, code }, None)
-            }
-            workspace::Error::Store(error) => {
-                tracing::warn!(%error, "a message was not posted");
-                (Settle::NotWritten, Some(self.pause_after(&error)))
-            }
-            workspace::Error::Slack(error) => {
-                tracing::warn!(%error, "a message was not posted");
-                (Settle::NotWritten, Some(self.inner.timing.retry))
-            }
-        }
-    }
-
     /// Writes what became of the head, also through an outage of the store, and tells of it.
     pub(super) async fn settle(
         &self,
@@ -330,13 +281,14 @@ impl Delivery {
             | Settle::Probe { .. }
             | Settle::NotWritten
             | Settle::Deferred { .. }
+            | Settle::Resolve
             | Settle::Moved { .. } => {}
         }
         Ok(())
     }
 
     /// Counts an end, and says so where it is a failure.
-    fn ended(
+    pub(super) fn ended(
         &self,
         claim: &LaneClaim,
         delivery: DeliveryId,
@@ -351,15 +303,6 @@ impl Delivery {
             tracing::warn!(%delivery, workspace = %claim.installation, state, reason, code,
                 "a message was not delivered");
         }
-    }
-}
-
-fn place(turn: &Turn<'_>) -> Option<Place> {
-    let lane = turn.claim.lane.as_str();
-    if turn.head.user.is_some() {
-        SlackUserId::parse(lane).ok().map(Place::Person)
-    } else {
-        ChannelId::parse(lane).ok().map(Place::Channel)
     }
 }
 

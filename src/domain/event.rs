@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::ids::EventType;
+use super::priority::Priority;
 use super::render::{Compiled, Template};
 
 pub use validate::{FieldProblem, validate_data};
@@ -79,6 +80,17 @@ pub fn catalogue() -> &'static [BuiltIn] {
 #[must_use]
 pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
     catalogue().iter().find(|built_in| built_in.name == event.as_str())
+}
+
+/// How urgent messages of this type are where the caller does not say. Repeated in the proto.
+#[must_use]
+pub fn priority(event: &EventType) -> Priority {
+    match event.as_str() {
+        // It says how soon something begins.
+        "event.reminder" => Priority::Urgent,
+        "process.imported" => Priority::Bulk,
+        _ => Priority::Normal,
+    }
 }
 
 /// Demonstration data of a built-in event type; an empty object for a tenant's own.

@@ -89,6 +89,7 @@ reasons! {
         Unconfirmed = "unconfirmed", "It could not be settled whether Slack stored the message, and policy says not to send it again.";
         Template = "template", "The message could not be rendered.";
         Deactivated = "recipient_deactivated", "The Slack account was deactivated before the message went out.";
+        Damaged = "content_unreadable", "What was stored of the message cannot be opened.";
         Crashed = "crashed", "The message was parked after its worker died three times.";
     }
 }

@@ -3,6 +3,8 @@
 //! The stored answer is replayed verbatim for a repeated request (invariant I3), so these types
 //! only ever gain optional fields.
 
+use std::collections::HashMap;
+
 use super::ids::{ChannelId, DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
 use super::reason::{NoMatch, Suppression};
 use super::time::Timestamp;
@@ -76,6 +78,17 @@ pub enum Decided {
 pub struct Verdict {
     pub addressee: Addressee,
     pub decided: Decided,
+}
+
+impl Answer {
+    /// Says of each delivery when it should reach Slack, where that is known.
+    pub fn estimate(&mut self, times: &HashMap<DeliveryId, Timestamp>) {
+        for verdict in &mut self.verdicts {
+            if let Decided::Queued { delivery, estimated_send_time, .. } = &mut verdict.decided {
+                *estimated_send_time = times.get(delivery).copied();
+            }
+        }
+    }
 }
 
 /// The whole answer to a Notify.

@@ -12,6 +12,7 @@ use crate::domain::ids::{
 };
 use crate::domain::limits;
 use crate::domain::person::{self, Person};
+use crate::domain::priority::Priority;
 use crate::domain::settings::Preference;
 
 /// Collects what is wrong while a request is taken apart.
@@ -137,6 +138,20 @@ impl Fields {
             Ok(pb::HoldPolicy::DoNotHold) => Some(false),
             Err(_) => {
                 self.bad("hold", "must be one of HOLD, DO_NOT_HOLD");
+                None
+            }
+        }
+    }
+
+    /// `None`: the event type's own.
+    pub(super) fn priority(&mut self, given: i32) -> Option<Priority> {
+        match pb::Priority::try_from(given) {
+            Ok(pb::Priority::Unspecified) => None,
+            Ok(pb::Priority::Urgent) => Some(Priority::Urgent),
+            Ok(pb::Priority::Normal) => Some(Priority::Normal),
+            Ok(pb::Priority::Bulk) => Some(Priority::Bulk),
+            Err(_) => {
+                self.bad("priority", "must be urgent, normal or bulk");
                 None
             }
         }

@@ -102,7 +102,7 @@ pub(super) fn rule(rule: Rule) -> pb::IdentityRule {
     }
 }
 
-fn guarantee(guarantee: Guarantee) -> pb::DeliveryGuarantee {
+pub(super) fn guarantee(guarantee: Guarantee) -> pb::DeliveryGuarantee {
     match guarantee {
         Guarantee::EffectivelyOnce => pb::DeliveryGuarantee::EffectivelyOnce,
         Guarantee::AtLeastOnce => pb::DeliveryGuarantee::AtLeastOnce,

@@ -1,7 +1,10 @@
 //! Domain -> protobuf for what the store keeps: notifications, workspaces, people.
 
-use super::encode::{count, identity, person_message, preference, settings, state, time};
+use super::encode::{
+    count, guarantee, identity, person_message, preference, settings, state, time,
+};
 use super::{pb, sentences};
+use crate::app::get_notification;
 use crate::app::get_person::Profile;
 use crate::app::get_workspace::{Overview, Workspace};
 use crate::app::records::{
@@ -18,6 +21,19 @@ pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
         expires_at: Some(time(record.expires_at)),
         deliveries: record.deliveries.into_iter().map(delivery).collect(),
     }
+}
+
+/// A notification with what is known beside the record.
+pub(super) fn found(found: get_notification::Found) -> pb::Notification {
+    let ids: Vec<_> = found.record.deliveries.iter().map(|record| record.id).collect();
+    let mut message = notification(found.record);
+    for (id, delivery) in ids.iter().zip(&mut message.deliveries) {
+        delivery.estimated_send_time = found.send_times.get(id).copied().map(time);
+        if let Some(promised) = found.guarantees.get(id) {
+            delivery.set_delivery_guarantee(guarantee(*promised));
+        }
+    }
+    message
 }
 
 fn delivery(record: DeliveryRecord) -> pb::Delivery {
@@ -41,6 +57,9 @@ fn delivery(record: DeliveryRecord) -> pb::Delivery {
         due_at: waiting.then(|| time(record.due_at)),
         updated_at: Some(time(record.updated_at)),
         attempt_log: record.attempts.into_iter().map(attempt).collect(),
+        // Known to who asks for one notification: see [`found`].
+        estimated_send_time: None,
+        delivery_guarantee: pb::DeliveryGuarantee::Unspecified.into(),
     }
 }
 

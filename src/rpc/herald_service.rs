@@ -90,10 +90,8 @@ impl HeraldService for Server {
             let actor = fields.actor(message.actor);
             let id = fields.notification(&message.notification_id);
             let (call, id) = inbound.complete(fields, tenant, actor, id)?;
-            let notification = self.app.get_notification(&call, id).await?;
-            Ok(pb::GetNotificationResponse {
-                notification: Some(encode_records::notification(notification)),
-            })
+            let found = self.app.get_notification(&call, id).await?;
+            Ok(pb::GetNotificationResponse { notification: Some(encode_records::found(found)) })
         })
         .await
     }
@@ -192,10 +190,20 @@ fn decode_notify(
     };
     let expires_in = fields.expires_in(message.expires_in);
     let hold = fields.hold(message.hold);
+    let priority = fields.priority(message.priority);
     let parts = request_id.zip(event).zip(data);
     let (call, ((request_id, event), data)) = inbound.complete(fields, tenant, actor, parts)?;
-    let request =
-        notify::Request { request_id, event, recipients, data, link, content_id, expires_in, hold };
+    let request = notify::Request {
+        request_id,
+        event,
+        recipients,
+        data,
+        link,
+        content_id,
+        expires_in,
+        hold,
+        priority,
+    };
     Ok((call, request))
 }
 

@@ -46,6 +46,16 @@ impl HistoryLimit {
     }
 }
 
+/// What can be set of the limits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowed {
+    pub(super) history: HistoryLimit,
+    pub(super) posts_per_minute: u32,
+}
+
+/// Posts a minute in the whole workspace: "several hundred"; Slack's figure is not published.
+pub(super) const POSTS_PER_MINUTE: u32 = 600;
+
 struct Window {
     started: i64,
     calls: u32,
@@ -69,12 +79,18 @@ impl Limits {
         &mut self,
         method: &'static str,
         tier: Tier,
-        history: HistoryLimit,
+        allowed: Allowed,
         now: i64,
     ) -> Result<(), i64> {
-        let slow = history == HistoryLimit::OnePerMinute15
-            && matches!(method, "conversations.history" | "conversations.replies");
-        let budget = if slow { 1 } else { budget(tier) };
+        let budget = match method {
+            "conversations.history" | "conversations.replies"
+                if allowed.history == HistoryLimit::OnePerMinute15 =>
+            {
+                1
+            }
+            "chat.postMessage" => allowed.posts_per_minute,
+            _ => budget(tier),
+        };
         let length = self.scaled(WINDOW);
         let window = self.windows.entry(method).or_insert(Window { started: now, calls: 0 });
         if now >= window.started + length || now < window.started {
@@ -131,10 +147,24 @@ pub(super) fn retry_after(wait: i64) -> i64 {
 mod tests {
     use super::*;
 
+    const ALLOWED: Allowed =
+        Allowed { history: HistoryLimit::Full, posts_per_minute: POSTS_PER_MINUTE };
+
+    #[test]
+    fn posts_of_the_whole_workspace_have_a_limit_that_can_be_set() {
+        let mut limits = Limits::new(1.0);
+        let allowed = Allowed { posts_per_minute: 2, ..ALLOWED };
+        for _ in 0..2 {
+            assert_eq!(limits.method("chat.postMessage", Tier::Special, allowed, 5), Ok(()));
+        }
+        assert!(limits.method("chat.postMessage", Tier::Special, allowed, 5).is_err());
+        assert_eq!(limits.method("auth.test", Tier::Special, allowed, 5), Ok(()));
+    }
+
     #[test]
     fn a_window_takes_its_budget_and_opens_again() {
         let mut limits = Limits::new(1.0);
-        let full = HistoryLimit::Full;
+        let full = ALLOWED;
         for _ in 0..22 {
             assert_eq!(limits.method("users.list", Tier::Two, full, 5), Ok(()));
         }
@@ -169,7 +199,7 @@ mod tests {
     #[test]
     fn history_can_be_one_a_minute() {
         let mut limits = Limits::new(1.0);
-        let slow = HistoryLimit::OnePerMinute15;
+        let slow = Allowed { history: HistoryLimit::OnePerMinute15, ..ALLOWED };
         assert_eq!(limits.method("conversations.history", Tier::Three, slow, 0), Ok(()));
         assert_eq!(limits.method("conversations.history", Tier::Three, slow, 0), Err(WINDOW));
     }

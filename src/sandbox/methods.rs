@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::limits::Tier;
+use super::limits::{Allowed, Tier};
 use super::state::{Call, Error};
 use super::{auth, channels, chat, conversations, oauth, scopes, users, views};
 
@@ -103,8 +103,11 @@ pub(super) fn run(
         token.clone_into(&mut call.token);
     }
     if call.state.options.rate_limits {
-        let history = call.state.options.history_limit;
-        let counted = call.state.limits.method(method.name, method.tier, history, call.now);
+        let allowed = Allowed {
+            history: call.state.options.history_limit,
+            posts_per_minute: call.state.options.posts_per_minute,
+        };
+        let counted = call.state.limits.method(method.name, method.tier, allowed, call.now);
         counted.map_err(Error::Limited)?;
     }
     scopes::check(&call.scopes, method.scopes)?;

@@ -94,6 +94,8 @@ pub struct Config {
     /// Installing needs an approval, so that the callback is never called.
     pub require_approval: bool,
     pub history_limit: HistoryLimit,
+    /// Posts a minute in the whole workspace, which Slack does not publish.
+    pub posts_per_minute: u32,
 }
 
 impl Default for Config {
@@ -120,6 +122,7 @@ impl Default for Config {
             token_rotation: false,
             require_approval: false,
             history_limit: HistoryLimit::Full,
+            posts_per_minute: limits::POSTS_PER_MINUTE,
         }
     }
 }
@@ -358,6 +361,7 @@ fn seeded(config: Config, addr: SocketAddr) -> state::State {
             require_approval: config.require_approval,
             granted_scopes: config.granted_scopes,
             history_limit: config.history_limit,
+            posts_per_minute: config.posts_per_minute,
             ..Options::default()
         },
         directory: directory::Directory::default(),

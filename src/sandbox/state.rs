@@ -15,7 +15,7 @@ use super::auth::Tokens;
 use super::conversation::Conversations;
 use super::directory::Directory;
 use super::faults::Faults;
-use super::limits::{HistoryLimit, Limits};
+use super::limits::{HistoryLimit, Limits, POSTS_PER_MINUTE};
 use super::log::Log;
 use super::oauth::Code;
 
@@ -65,6 +65,8 @@ pub struct Options {
     /// Scopes granted of those asked; `None` grants all.
     pub granted_scopes: Option<Vec<String>>,
     pub history_limit: HistoryLimit,
+    /// Posts a minute in the whole workspace, which Slack does not publish.
+    pub posts_per_minute: u32,
     /// The app's Messages tab; off, direct messages fail with `messages_tab_disabled`.
     pub messages_tab: bool,
     /// The app's Home tab; off, `views.publish` fails with `not_enabled`.
@@ -81,6 +83,7 @@ impl Default for Options {
             require_approval: false,
             granted_scopes: None,
             history_limit: HistoryLimit::Full,
+            posts_per_minute: POSTS_PER_MINUTE,
             messages_tab: true,
             home_tab: true,
             max_page: 1000,

@@ -25,7 +25,8 @@ use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId, UserId,
 };
 use crate::domain::person::Person;
-use crate::domain::reason::{NoMatch, Suppression};
+use crate::domain::priority::Priority;
+use crate::domain::reason::{Failure, NoMatch, Suppression};
 use crate::domain::settings::Identity;
 use crate::domain::time::Timestamp;
 
@@ -67,8 +68,7 @@ pub struct NewDelivery {
     /// Rendered, opaque here; sealed.
     pub content: Option<Vec<u8>>,
     pub kind: Kind,
-    /// Larger is more urgent.
-    pub priority: i16,
+    pub priority: Priority,
 }
 
 impl NewDelivery {
@@ -100,6 +100,8 @@ pub enum Target {
 pub enum End {
     Suppressed(Suppression),
     Unreachable(NoMatch),
+    /// It cannot be worded any more.
+    Failed(Failure),
     Expired,
 }
 
@@ -110,6 +112,7 @@ impl End {
         match self {
             Self::Suppressed(_) => State::Suppressed,
             Self::Unreachable(_) => State::Unreachable,
+            Self::Failed(_) => State::Failed,
             Self::Expired => State::Expired,
         }
     }
@@ -118,6 +121,7 @@ impl End {
         match self {
             Self::Suppressed(reason) => Some(reason.code()),
             Self::Unreachable(reason) => Some(reason.code()),
+            Self::Failed(reason) => Some(reason.code()),
             Self::Expired => None,
         }
     }

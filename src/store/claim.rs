@@ -1,4 +1,4 @@
-//! Claiming lanes, and what a claim shows: the first delivery of its lane.
+//! A claimed lane, and what a claim shows: the first delivery of its lane. (`queue` claims.)
 //!
 //! A claim is a lease on one lane with a fencing token that is drawn anew each time. Every write
 //! on behalf of a claim locks the lane and compares the token, so a worker that lost its lease
@@ -10,7 +10,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Value};
 
 use super::deliveries::{IN_LANE, Kind};
-use super::lanes::next_at;
+use super::lanes::{head, headed};
 use super::rows::Columns;
 use super::seal::Place;
 use super::sql::{self, Row, params};
@@ -20,6 +20,7 @@ use crate::domain::delivery::State;
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
 };
+use crate::domain::priority::Priority;
 use crate::domain::time::{Timestamp, micros};
 
 /// The right to act on one lane until the lease ends.
@@ -31,6 +32,15 @@ pub struct LaneClaim {
     pub token: LeaseToken,
     /// The `D...` id, once the first message told it; look-ups in history need it.
     pub channel: Option<ChannelId>,
+    /// Slack's `ts` of the last message that was sent there; what is in doubt stands behind it.
+    pub last_ts: Option<String>,
+    /// Whose message comes first.
+    pub tenant: TenantId,
+    /// The database's clock at the claim.
+    pub now: Timestamp,
+    /// When the post that this claim is for may begin, by the workspace's budget, and how much of
+    /// the budget was taken for it; absent where nothing was.
+    pub start: Option<(Timestamp, Duration)>,
 }
 
 /// The first delivery of a lane, with all that sending it needs.
@@ -62,7 +72,7 @@ pub struct Head {
     pub due_at: Timestamp,
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
-    pub priority: i64,
+    pub priority: Priority,
     /// W3C `traceparent` of the call that caused it.
     pub trace_context: Option<String>,
     /// The database's clock when this was read.
@@ -70,26 +80,6 @@ pub struct Head {
 }
 
 impl Store {
-    /// Claims up to `limit` lanes that are due, the longest due first. One statement; safe against
-    /// any number of claimers. Lanes whose holder's lease ran out are claimed like others.
-    pub async fn claim_lanes(&self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
-        // The limit is part of the text: the planner must know that few rows come.
-        let text = format!(
-            "WITH due AS MATERIALIZED (SELECT installation, lane FROM lanes \
-             WHERE next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
-             ORDER BY next_at LIMIT {limit} {{skip_locked}}) \
-             UPDATE lanes SET lease_token = $1, lease_until = clock.now + $2, \
-             next_at = clock.now + $2, claimed_at = clock.now \
-             FROM (SELECT {{now}} AS now) AS clock \
-             WHERE (installation, lane) IN (SELECT installation, lane FROM due) \
-             RETURNING installation, lane, channel"
-        );
-        let token = lease_token();
-        let values = params![token.to_string(), micros(lease)];
-        let rows = sql::all(self.writer(), &text, values).await?;
-        rows.iter().map(|row| claim_of(row, token)).collect()
-    }
-
     /// The delivery whose turn it is. `None`: nothing is due in this lane (then the lane was
     /// released), or the claim is stale; either way the caller is done with it.
     pub async fn head(&self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
@@ -147,7 +137,7 @@ impl Store {
             due_at: columns.time()?,
             expires_at: columns.time()?,
             created_at: columns.time()?,
-            priority: columns.take()?,
+            priority: Priority::from_code(columns.take()?),
             trace_context: columns.take()?,
             now: columns.time()?,
         };
@@ -213,6 +203,8 @@ pub(in crate::store) struct Unlease {
     pub(in crate::store) paced: Option<i64>,
     /// The conversation's id, where it was learnt.
     pub(in crate::store) channel: Option<ChannelId>,
+    /// The `ts` of a message that was sent.
+    pub(in crate::store) last_ts: Option<String>,
     /// The installation's token is dead: nothing before a reconnect.
     pub(in crate::store) sleep: bool,
 }
@@ -230,17 +222,18 @@ pub(in crate::store) async fn unlease(
     const SLEEPS: &str = "$6 = 1 AND woken_at < claimed_at";
     let text = format!(
         "UPDATE lanes SET lease_token = NULL, lease_until = 0, paced_until = {PACED}, \
-         channel = COALESCE($5, channel), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
-         next_at = CASE WHEN {SLEEPS} THEN NULL ELSE {} END \
-         FROM (SELECT {{now}} AS now) AS clock \
+         channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
+         {} FROM (SELECT {{now}} AS now) AS clock LEFT JOIN {} \
          WHERE installation = $1 AND lane = $2 AND lease_token = $3",
-        next_at(PACED)
+        headed(SLEEPS, PACED),
+        head()
     );
     let mut values = claim.key();
     values.extend(params![
         change.paced,
         change.channel.as_ref().map(ChannelId::as_str),
-        i64::from(change.sleep)
+        i64::from(change.sleep),
+        change.last_ts.as_deref()
     ]);
     sql::execute(tx, &text, values).await.map(drop)
 }
@@ -253,16 +246,7 @@ impl LaneClaim {
 }
 
 /// A token that nobody had before.
-pub(in crate::store) fn lease_token() -> LeaseToken {
+#[must_use]
+pub fn lease_token() -> LeaseToken {
     LeaseToken(uuid::Builder::from_random_bytes(rand::random()).into_uuid())
-}
-
-fn claim_of(row: &Row, token: LeaseToken) -> Result<LaneClaim, Error> {
-    let mut columns = Columns::of(row);
-    Ok(LaneClaim {
-        installation: columns.uuid(InstallationId::parse)?,
-        lane: columns.take()?,
-        token,
-        channel: columns.optional_id(ChannelId::parse)?,
-    })
 }

@@ -9,6 +9,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder a
 use super::entity::{installation, tenant_link};
 use super::seal::{Place, Scope, ScopeKeys};
 use super::sql::{self, params};
+use super::transaction::scoped;
 use super::{Error, Store, new_uuid};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::secret::Secret;
@@ -70,6 +71,8 @@ pub struct Token {
     /// Name it to [`Store::mark_installation_dead`].
     pub version: i64,
     pub expires_at: Option<Timestamp>,
+    /// Why it is dead, if Slack refused it for good.
+    pub dead: Option<String>,
 }
 
 impl Store {
@@ -122,8 +125,8 @@ impl Store {
 
     /// The bot token; [`Error::NotFound`] for an unknown installation.
     pub async fn token(&self, id: InstallationId) -> Result<Token, Error> {
-        const SQL: &str =
-            "SELECT token, token_version, token_expires_at FROM installations WHERE id = $1";
+        const SQL: &str = "SELECT token, token_version, token_expires_at, state, \
+            COALESCE(state_reason, 'token_revoked') FROM installations WHERE id = $1";
         let key = id.to_string();
         let row = sql::one(self.reader(), SQL, params![key.as_str()]).await?;
         let row = row.ok_or_else(|| Error::NotFound("installation".into()))?;
@@ -133,21 +136,35 @@ impl Store {
         let text = std::str::from_utf8(&plain)
             .map_err(|_| Error::Bug("a stored token is not text".into()))?;
         let expires_at = row.get::<Option<i64>>(2)?.map(Timestamp);
-        Ok(Token { secret: Secret::new(text), version: row.get(1)?, expires_at })
+        let dead = (row.get::<String>(3)? == "dead").then(|| row.get(4)).transpose()?;
+        Ok(Token { secret: Secret::new(text), version: row.get(1)?, expires_at, dead })
     }
 
-    /// Marks the installation dead, if `token_version` is still its token's; says whether it did.
+    /// Marks the installation dead, if `token_version` is still its token's, and puts its lanes to
+    /// sleep; says whether it did.
     pub async fn mark_installation_dead(
         &self,
         id: InstallationId,
         token_version: i64,
         reason: &str,
     ) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE installations
+        const KILL: &str = "UPDATE installations
             SET state = 'dead', state_reason = $3, state_changed_at = {now}
             WHERE id = $1 AND token_version = $2 AND state <> 'dead'";
-        let values = params![id.to_string(), token_version, reason];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        // All of its lanes at once: none of them is claimed to find out for itself.
+        const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
+            WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
+        let values = &params![id.to_string(), token_version, reason];
+        self.transaction(|tx| {
+            scoped(async move {
+                let killed = sql::execute(tx, KILL, values.clone()).await? > 0;
+                if killed {
+                    sql::execute(tx, SLEEP, values[..1].to_vec()).await?;
+                }
+                Ok(killed)
+            })
+        })
+        .await
     }
 
     /// Makes this the tenant's installation, in place of any other. The tenant must exist.

@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
-use super::claim::{LaneClaim, Unlease, extend, lock, unlease};
+use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::deliveries::IN_LANE;
+use super::rows::Columns;
 use super::settle::{Log, log};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
-use super::{Error, Store};
+use super::{Backend, Error, Store};
+use crate::domain::delivery::State;
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Timestamp, micros};
 
 /// Workers that may die on one delivery before it is set aside.
 pub const MAX_CRASHES: u32 = 3;
@@ -21,51 +23,74 @@ pub const MAX_CRASHES: u32 = 3;
 pub enum RecoverOutcome {
     /// It is unknown now, and this claim still holds the lane: look into history.
     Unknown,
+    /// Nothing was under way: it waits as before.
+    Waits,
     /// It killed its third worker: parked, and the lane released.
     Parked,
     /// The claim is stale, or the delivery was not being sent; the caller is done with the lane.
     Fenced,
 }
 
+/// `$1` to `$5`: installation, lane, token, lease, delivery.
+const HOLD: &str = "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 \
+    FROM (SELECT {now} AS now) AS clock WHERE installation = $1 AND lane = $2 AND lease_token = $3";
+
+fn send() -> String {
+    format!(
+        "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, probes = 0, \
+         sending_since = clock.now, lease_token = $3, updated_at = clock.now \
+         FROM (SELECT {{now}} AS now) AS clock \
+         WHERE id = $5 AND state = 'pending' AND expires_at > clock.now \
+         AND sequence = (SELECT head.sequence FROM deliveries head \
+         WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
+         ORDER BY head.position, head.sequence LIMIT 1) \
+         AND NOT EXISTS (SELECT 1 FROM posting \
+         WHERE posting.installation = $1 AND posting.paused_until > clock.now)"
+    )
+}
+
+/// One statement, which is one transaction and one round trip: the lane's row is locked by its token
+/// before the delivery is changed.
+fn at_once() -> String {
+    format!(
+        "WITH held AS ({HOLD} RETURNING 1) {} AND EXISTS (SELECT 1 FROM held) RETURNING attempt",
+        send()
+    )
+}
+
+/// SQLite changes one table a statement.
+async fn in_steps(tx: &Tx, values: Vec<sea_orm::Value>) -> Result<Option<sql::Row>, Error> {
+    if sql::execute(tx, HOLD, values[..4].to_vec()).await? == 0 {
+        return Ok(None);
+    }
+    let text = format!("{} RETURNING attempt", send());
+    sql::one(tx, &text, values).await
+}
+
 impl Store {
     /// Commits the intent to send: from here on the message may exist. Extends the lease. The
-    /// answer is the number of this attempt; `None`: the claim is stale, or the delivery is not
-    /// the pending, unexpired head of the lane (any more) and the lane was released. Without a
-    /// number there must be no request.
+    /// answer is the number of this attempt; `None`: the claim is stale, or posting to the workspace
+    /// is paused, or the delivery is not the pending, unexpired head of the lane (any more); then
+    /// the lane was released. Without a number there must be no request.
     pub async fn intend(
         &self,
         claim: &LaneClaim,
         delivery: DeliveryId,
         lease: Duration,
     ) -> Result<Option<u32>, Error> {
-        let text = format!(
-            "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, probes = 0, \
-             sending_since = clock.now, lease_token = $3, updated_at = clock.now \
-             FROM (SELECT {{now}} AS now) AS clock \
-             WHERE id = $4 AND state = 'pending' AND expires_at > clock.now \
-             AND sequence = (SELECT head.sequence FROM deliveries head \
-             WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
-             ORDER BY head.position, head.sequence LIMIT 1) \
-             RETURNING attempt"
-        );
-        let text = &text;
-        let attempt = self
-            .transaction(|tx| {
-                scoped(async move {
-                    if !extend(tx, claim, lease).await? {
-                        return Ok(None);
-                    }
-                    let mut values = claim.key();
-                    values.push(delivery.to_string().into());
-                    let Some(row) = sql::one(tx, text, values).await? else {
-                        unlease(tx, claim, &Unlease::default()).await?;
-                        return Ok(None);
-                    };
-                    row.get::<i64>(0).map(Some)
-                })
-            })
-            .await?;
-        Ok(attempt.and_then(|attempt| u32::try_from(attempt).ok()))
+        let mut values = claim.key();
+        values.extend(params![micros(lease), delivery.to_string()]);
+        let values = &values;
+        let attempt = match self.backend() {
+            Backend::Postgres => sql::one(self.writer(), &at_once(), values.clone()).await?,
+            Backend::Sqlite => self.transaction(|tx| scoped(in_steps(tx, values.clone()))).await?,
+        };
+        if let Some(row) = attempt {
+            let attempt = u32::try_from(row.get::<i64>(0)?);
+            return attempt.map(Some).map_err(|_| Error::Bug("attempts".into()));
+        }
+        self.release(claim, Duration::ZERO).await?;
+        Ok(None)
     }
 
     /// For a head found in `Sending` by a fresh claim: its former holder died, or lost its lease
@@ -82,7 +107,13 @@ impl Store {
                     if !lock(tx, claim).await? {
                         return Ok(RecoverOutcome::Fenced);
                     }
-                    let outcome = recover_within(tx, claim, delivery).await?;
+                    let Some(head) = Crashing::read(tx, claim).await? else {
+                        return Ok(RecoverOutcome::Fenced);
+                    };
+                    if head.state != State::Sending || head.delivery != delivery {
+                        return Ok(RecoverOutcome::Fenced);
+                    }
+                    let outcome = head.crash(tx, Duration::ZERO).await?;
                     if outcome != RecoverOutcome::Unknown {
                         unlease(tx, claim, &Unlease::default()).await?;
                     }
@@ -95,37 +126,91 @@ impl Store {
         }
         Ok(outcome)
     }
+
+    /// For a claim whose worker panicked: counts the crash against the head, wherever it stood, and
+    /// gives the lane back; its head comes up again after `rest`. `None`: the claim is stale, or
+    /// the lane is empty.
+    pub async fn crashed(
+        &self,
+        claim: &LaneClaim,
+        rest: Duration,
+    ) -> Result<Option<(DeliveryId, RecoverOutcome)>, Error> {
+        let crashed = self
+            .transaction(|tx| {
+                scoped(async move {
+                    if !lock(tx, claim).await? {
+                        return Ok(None);
+                    }
+                    let crashed = match Crashing::read(tx, claim).await? {
+                        Some(head) => Some((head.delivery, head.crash(tx, rest).await?)),
+                        None => None,
+                    };
+                    unlease(tx, claim, &Unlease::default()).await?;
+                    Ok(crashed)
+                })
+            })
+            .await?;
+        if let Some((delivery, RecoverOutcome::Parked)) = crashed {
+            self.delivery_ended(delivery);
+        }
+        Ok(crashed)
+    }
 }
 
-async fn recover_within(
-    tx: &Tx,
-    claim: &LaneClaim,
+/// The head of a lane whose worker died, its row locked.
+struct Crashing {
     delivery: DeliveryId,
-) -> Result<RecoverOutcome, Error> {
-    const READ: &str = "SELECT attempt, crashes, sending_since, {now} FROM deliveries \
-        WHERE installation = $1 AND lane = $2 AND id = $3 AND state = 'sending' {for_update}";
-    const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = $4, \
-        code = 'crashed', probes = 0, due_at = $5, updated_at = $5 WHERE id = $1";
-    let id = delivery.to_string();
-    let key = params![claim.installation.to_string(), claim.lane.as_str(), id.as_str()];
-    let Some(row) = sql::one(tx, READ, key).await? else {
-        return Ok(RecoverOutcome::Fenced);
-    };
-    let (attempt, crashes): (i64, i64) = (row.get(0)?, row.get::<i64>(1)? + 1);
-    let now: i64 = row.get(3)?;
-    let (outcome, state, reason) = if crashes >= i64::from(MAX_CRASHES) {
-        (RecoverOutcome::Parked, "parked", Some(Failure::Crashed.code()))
-    } else {
-        (RecoverOutcome::Unknown, "unknown", None)
-    };
-    sql::execute(tx, WRITE, params![id.as_str(), state, crashes, reason, now]).await?;
-    let entry = Log {
-        number: attempt,
-        started_at: row.get::<Option<i64>>(2)?.map(Timestamp),
-        now: Timestamp(now),
-        outcome: "crashed".into(),
-        code: None,
-    };
-    log(tx, &id, &entry).await?;
-    Ok(outcome)
+    state: State,
+    attempt: i64,
+    crashes: i64,
+    sending_since: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl Crashing {
+    async fn read(tx: &Tx, claim: &LaneClaim) -> Result<Option<Self>, Error> {
+        let text = format!(
+            "SELECT id, state, attempt, crashes, sending_since, {{now}} FROM deliveries \
+             WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
+             ORDER BY position, sequence LIMIT 1 {{for_update}}"
+        );
+        let key = params![claim.installation.to_string(), claim.lane.as_str()];
+        let Some(row) = sql::one(tx, &text, key).await? else { return Ok(None) };
+        let mut columns = Columns::of(&row);
+        Ok(Some(Self {
+            delivery: columns.uuid(DeliveryId::parse)?,
+            state: columns.code(State::from_code)?,
+            attempt: columns.take()?,
+            crashes: columns.take()?,
+            sending_since: columns.optional_time()?,
+            now: columns.time()?,
+        }))
+    }
+
+    /// A request that was under way is in doubt now; what had none waits as before.
+    async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
+        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = $4, \
+            code = 'crashed', probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
+            due_at = $5, updated_at = $6 WHERE id = $1";
+        let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
+        let (outcome, state, reason) = if crashes >= i64::from(MAX_CRASHES) {
+            (RecoverOutcome::Parked, State::Parked, Some(Failure::Crashed.code()))
+        } else if self.state == State::Sending {
+            (RecoverOutcome::Unknown, State::Unknown, None)
+        } else {
+            (RecoverOutcome::Waits, self.state, None)
+        };
+        let (due, now) = (self.now.plus(rest).0, self.now.0);
+        let values = params![id.as_str(), state.code(), crashes, reason, due, now];
+        sql::execute(tx, WRITE, values).await?;
+        let entry = Log {
+            number: self.attempt,
+            started_at: self.sending_since,
+            now: self.now,
+            outcome: "crashed".into(),
+            code: None,
+        };
+        log(tx, &id, &entry).await?;
+        Ok(outcome)
+    }
 }

@@ -10,17 +10,17 @@
 //! until commit, and who empties a lane locks it and then looks for deliveries *in another
 //! statement*, which therefore sees what was committed meanwhile (lessons.md part 1).
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
 use super::deliveries::IN_LANE;
-use super::rows::{Column, Columns, given};
+use super::rows::{Column, Columns, given, numbered};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{Backend, Error, Store};
-use crate::domain::ids::InstallationId;
+use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::priority::{Class, Priority};
 use crate::domain::time::Timestamp;
 
 /// What waits in a lane, for estimates.
@@ -40,7 +40,7 @@ const REPAIRED_AT_ONCE: u32 = 1000;
 const RESTING: &str = "asleep = 0 AND lease_token IS NULL";
 
 /// What a lane's `next_at` must be, as a subquery that is correlated with `lanes`.
-pub(in crate::store) fn next_at(paced_until: &str) -> String {
+fn next_at(paced_until: &str) -> String {
     format!(
         "(SELECT {{greatest}}(head.due_at, {paced_until}) FROM deliveries head \
          WHERE head.installation = lanes.installation AND head.lane = lanes.lane \
@@ -48,26 +48,96 @@ pub(in crate::store) fn next_at(paced_until: &str) -> String {
     )
 }
 
-/// Tells lanes that a delivery due at `due` joined their tails. Locks their rows until the commit
-/// even where nothing changes, which the emptying side depends on, and in one order, so that two
-/// calls never wait for each other. A lane that has something to do already keeps its time: what
-/// joins the tail is never first.
+/// What a lane that is not leased must say by its head (`head`, see [`head`]), unless it sleeps.
+pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
+    format!(
+        "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL \
+         ELSE {{greatest}}(head.due_at, {paced_until}) END, \
+         tenant = COALESCE(head.tenant, lanes.tenant), \
+         class = CASE WHEN head.state = 'unknown' THEN 0 \
+         WHEN head.position <= lanes.urgent_through THEN 1 \
+         WHEN head.position <= lanes.normal_through THEN 2 ELSE 3 END"
+    )
+}
+
+/// The head of the lane `$1`, `$2`, to be joined: one row, of NULLs where the lane is empty.
+pub(in crate::store) fn head() -> String {
+    format!(
+        "(SELECT due_at, tenant, state, position FROM deliveries \
+         WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
+         ORDER BY position, sequence LIMIT 1) AS head ON TRUE"
+    )
+}
+
+/// What joins the tail of a lane: one delivery, or several of one transaction.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Joining<'a> {
+    tenant: &'a TenantId,
+    /// When the first may be looked at.
+    due: Timestamp,
+    priority: Priority,
+    /// The last position of an urgent one, and of one that is not bulk; zero: there is none.
+    urgent_through: i64,
+    normal_through: i64,
+}
+
+impl<'a> Joining<'a> {
+    pub(in crate::store) fn new(
+        tenant: &'a TenantId,
+        position: i64,
+        priority: Priority,
+        due: Timestamp,
+    ) -> Self {
+        let through = |least| if priority >= least { position } else { 0 };
+        let (urgent_through, normal_through) =
+            (through(Priority::Urgent), through(Priority::Normal));
+        Self { tenant, due, priority, urgent_through, normal_through }
+    }
+
+    /// Another that joins behind.
+    pub(in crate::store) fn and(&mut self, behind: &Self) {
+        self.priority = self.priority.max(behind.priority);
+        self.urgent_through = self.urgent_through.max(behind.urgent_through);
+        self.normal_through = self.normal_through.max(behind.normal_through);
+    }
+}
+
+/// Tells lanes that deliveries joined their tails. Locks their rows until the commit, which the
+/// emptying side depends on, and in one order, so that two calls never wait for each other. A lane
+/// that has something to do already keeps its time: what joins the tail is never first; but it may
+/// make the lane more urgent.
 pub(in crate::store) async fn fill(
     tx: &Tx,
-    lanes: &BTreeSet<(InstallationId, &str)>,
-    due: Timestamp,
+    lanes: &BTreeMap<(InstallationId, &str), Joining<'_>>,
 ) -> Result<(), Error> {
-    let rows = lanes.iter().map(|(installation, lane)| {
-        [installation.to_string().into(), (*lane).into(), due.0.into()]
+    /// There is nothing in it, so what joins is its head.
+    const EMPTY: &str = "lanes.next_at IS NULL AND lanes.asleep = 0";
+    let rows = lanes.iter().map(|((installation, lane), joining)| {
+        [
+            installation.to_string().into(),
+            (*lane).into(),
+            joining.due.0.into(),
+            joining.tenant.as_str().into(),
+            Class::from(joining.priority).code().into(),
+            joining.urgent_through.into(),
+            joining.normal_through.into(),
+        ]
     });
-    let columns = [Column::Text, Column::Text, Column::Number];
+    let (text, number) = (Column::Text, Column::Number);
+    let columns = [text, text, number, text, number, number, number];
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
-            "INSERT INTO lanes (installation, lane, next_at) \
-             SELECT column1, column2, column3 FROM {table} WHERE TRUE \
-             ON CONFLICT (installation, lane) DO UPDATE \
-             SET next_at = {{greatest}}(excluded.next_at, lanes.paced_until) \
-             WHERE lanes.next_at IS NULL AND lanes.asleep = 0"
+            "INSERT INTO lanes (installation, lane, next_at, tenant, class, urgent_through, \
+             normal_through) SELECT {} FROM {table} WHERE TRUE \
+             ON CONFLICT (installation, lane) DO UPDATE SET \
+             next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, lanes.paced_until) \
+             ELSE lanes.next_at END, \
+             tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END, \
+             class = CASE WHEN {EMPTY} OR lanes.class > excluded.class THEN excluded.class \
+             ELSE lanes.class END, \
+             urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through), \
+             normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)",
+            numbered(7)
         );
         sql::execute(tx, &text, values).await?;
     }
@@ -121,16 +191,6 @@ impl Store {
         Ok(Backlog { count: columns.count()?, next_at: columns.optional_time()? })
     }
 
-    /// How long until the earliest lane can be claimed: zero where one is due, `None` where all
-    /// are empty or asleep.
-    pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
-        const SQL: &str = "SELECT MIN(next_at), {now} FROM lanes WHERE next_at IS NOT NULL";
-        let Some(row) = sql::one(self.reader(), SQL, params![]).await? else { return Ok(None) };
-        let mut columns = Columns::of(&row);
-        let (next, now) = (columns.optional_time()?, columns.time()?);
-        Ok(next.map(|next| next.since(now)))
-    }
-
     /// The safety net under the rule above: lanes that hold work and would not come up in time
     /// are set right. Returns how many. Two causes are known and harmless: a head that expired
     /// while it waited, and a call that committed after a later one; both leave their lane with
@@ -172,9 +232,10 @@ impl Store {
              LIMIT {REPAIRED_AT_ONCE}"
         );
         let wake = format!(
-            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, next_at = {} \
-             WHERE installation = $1 AND lane = $2 AND asleep = 1",
-            next_at("lanes.paced_until")
+            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, {} FROM (SELECT 1) AS once \
+             LEFT JOIN {} WHERE installation = $1 AND lane = $2 AND asleep = 1",
+            headed("FALSE", "lanes.paced_until"),
+            head()
         );
         let wake = wake.as_str();
         let mut woken = 0;
@@ -208,8 +269,10 @@ async fn repair(tx: &Tx, key: Vec<Value>) -> Result<bool, Error> {
     let Some(row) = sql::one(tx, &lock, key.clone()).await? else { return Ok(false) };
     let before: Option<i64> = row.get(0)?;
     let set = format!(
-        "UPDATE lanes SET next_at = {} WHERE installation = $1 AND lane = $2 RETURNING next_at",
-        next_at("lanes.paced_until")
+        "UPDATE lanes SET {} FROM (SELECT 1) AS once LEFT JOIN {} \
+         WHERE installation = $1 AND lane = $2 RETURNING next_at",
+        headed("FALSE", "lanes.paced_until"),
+        head()
     );
     let Some(row) = sql::one(tx, &set, key).await? else { return Ok(false) };
     let after: Option<i64> = row.get(0)?;

@@ -44,6 +44,8 @@ pub struct Resolving {
     pub trace_context: Option<String>,
     /// Where nobody is found it waits until the person appears.
     pub hold: bool,
+    /// The notification's data or link does not open: settle it as failed.
+    pub damaged: bool,
     pub token: LeaseToken,
 }
 
@@ -108,11 +110,14 @@ impl Store {
                     new.insert(self.readable(tenant, id).await?)
                 }
             };
-            if let Some((data, link)) = content {
-                resolving.data.clone_from(data);
-                resolving.link.clone_from(link);
-                claimed.push(resolving);
+            match content {
+                Some((data, link)) => {
+                    resolving.data.clone_from(data);
+                    resolving.link.clone_from(link);
+                }
+                None => resolving.damaged = true,
             }
+            claimed.push(resolving);
         }
         Ok(claimed)
     }
@@ -221,7 +226,7 @@ impl Store {
     }
 
     /// As [`Store::content_of`]; `None` where the row is damaged: one such row must not hold back
-    /// those that were claimed with it. It is claimed again after its lease, until it expires.
+    /// those that were claimed with it.
     async fn readable(
         &self,
         tenant: &TenantId,
@@ -289,6 +294,7 @@ fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving,
         created_at: columns.time()?,
         expires_at: columns.time()?,
         trace_context: columns.take()?,
+        damaged: false,
         now: columns.time()?.minus(lease),
         hold: columns.take::<i32>()? != 0,
         token,

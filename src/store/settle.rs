@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::accept::End;
 use super::claim::{LaneClaim, Unlease, lock, unlease};
+use super::lanes::Joining;
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
-use crate::domain::ids::{ChannelId, DeliveryId, InstallationId};
+use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, TenantId};
+use crate::domain::priority::Priority;
 use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
 
@@ -40,6 +42,8 @@ pub enum Settle {
     Ended(End),
     /// A budget is spent: looked at again then; nothing is spent (pending).
     Deferred { until: Timestamp },
+    /// The tenant has moved to another workspace: who the person is there is found out anew (pending).
+    Resolve,
     /// The person is another member than was thought: to the tail of that member's lane (pending).
     Moved { installation: InstallationId, lane: String },
 }
@@ -112,6 +116,11 @@ impl Store {
             change.state = State::Canceled;
         }
         change.write(tx, &id, &before).await?;
+        if matches!(settle, Settle::Resolve) {
+            const LEAVE: &str = "UPDATE deliveries SET installation = NULL, lane = NULL, \
+                due_at = $2 WHERE id = $1";
+            sql::execute(tx, LEAVE, params![id.as_str(), before.now.0]).await?;
+        }
         if let Settle::Moved { installation, lane } = settle {
             self.move_to(tx, &id, *installation, lane, before.now).await?;
         }
@@ -127,10 +136,10 @@ impl Store {
         }
         unleased.paced = unleased.paced.max(change.holds.map(micros));
         unleased.sleep = matches!(settle, Settle::Paused { .. });
-        unleased.channel = match settle {
-            Settle::Delivered { channel, .. } => Some(channel.clone()),
-            _ => None,
-        };
+        if let Settle::Delivered { channel, ts } = settle {
+            unleased.channel = Some(channel.clone());
+            unleased.last_ts = Some(ts.clone());
+        }
         unlease(tx, claim, &unleased).await?;
         Ok(Some(change.state))
     }
@@ -146,11 +155,15 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE deliveries SET installation = $2, lane = $3, position = $4, \
-            due_at = $5 WHERE id = $1";
+            due_at = $5 WHERE id = $1 RETURNING tenant, priority";
         let position = self.fresh_position(tx).await?;
         let values = params![delivery, installation.to_string(), lane, position, now.0];
-        sql::execute(tx, SQL, values).await?;
-        super::lanes::fill(tx, &[(installation, lane)].into(), now).await
+        let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(()) };
+        let mut columns = super::rows::Columns::of(&row);
+        let tenant = &columns.id(TenantId::parse)?;
+        let priority = Priority::from_code(columns.take()?);
+        let joining = Joining::new(tenant, position, priority, now);
+        super::lanes::fill(tx, &[((installation, lane), joining)].into()).await
     }
 }
 
@@ -263,6 +276,7 @@ impl Change {
                 Self { reason: end.reason(), ..change(end.state(), "") }
             }
             (Settle::Deferred { until }, Pending) => Self { due_at: *until, ..change(Pending, "") },
+            (Settle::Resolve, Pending) => change(State::Resolving, ""),
             (Settle::Moved { .. }, Pending) => change(Pending, ""),
             _ => return None,
         })

@@ -18,6 +18,9 @@ pub struct Config {
     pub signing_secret: Secret,
     /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
     pub scopes: Vec<String>,
+    /// Posts a minute that Slack allows this app in one workspace, where you know it. Slack does
+    /// not publish the figure; `0`: it is learnt, beginning at 300. Default `0`.
+    pub posts_per_minute: u32,
 }
 
 impl Default for Config {
@@ -27,6 +30,7 @@ impl Default for Config {
             client_secret: Secret::new(""),
             signing_secret: Secret::new(""),
             scopes: super::scopes::all().iter().map(ToString::to_string).collect(),
+            posts_per_minute: 0,
         }
     }
 }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use super::{Error, Method, Workspaces};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
-use crate::slack::{FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range};
-use crate::store::Installation;
+use crate::slack::{self, FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range};
+use crate::store::{self, Installation};
 
 /// How long an interactive question waits for its budget.
 pub const INTERACTIVE: Duration = Duration::from_secs(5);
@@ -110,40 +110,51 @@ impl Workspaces {
         .await
     }
 
-    /// How long posting to this workspace is paused; zero: go ahead. Takes nothing from a budget.
-    pub async fn post_permit(&self, id: InstallationId) -> Result<Duration, Error> {
-        Ok(self.store.pause_left(id, Method::ChatPostMessage.name()).await?)
-    }
-
     /// Posts once. The outcome is a value, also when Slack refuses; what it says about limits and
-    /// tokens is recorded for all replicas. An error means that nothing was sent:
-    /// [`Error::Late`] where the request would have begun after `begin_before`, by when another
-    /// replica may believe that it was never written; [`Error::Busy`] where a 429 came since
-    /// [`Workspaces::post_permit`].
+    /// tokens is recorded for all replicas. [`Error::Late`], the one error, means that nothing was
+    /// sent: the request would have begun after `begin_before`, by when another replica may believe
+    /// that it was never written.
     pub async fn post(
         &self,
         id: InstallationId,
+        lane: &str,
+        token: &store::Token,
         message: &PostMessage<'_>,
         begin_before: Instant,
     ) -> Result<Posted, Error> {
-        let token = self.token(id).await?;
-        self.not_paused(id, Method::ChatPostMessage).await?;
         let started = Instant::now();
         if started >= begin_before {
             return Err(Error::Late);
         }
-        let outcome = self.slack.chat_post_message(&token.secret, message).await;
+        let mut outcome = self.slack.chat_post_message(&token.secret, message).await;
         // The message may be out: a failure to record must not turn its outcome into an error.
         let recorded = match &outcome {
-            Outcome::Throttled { after } => {
-                self.store.pause(id, Method::ChatPostMessage.name(), *after).await
+            Outcome::Throttled { after } => self.asked_to_wait(id, lane, *after).await.map(drop),
+            Outcome::Unauthorized { code } if !self.confirmed(code, token).await => {
+                outcome = Outcome::NotSent { code: code.clone() };
+                Ok(())
             }
-            Outcome::Unauthorized { code } => self.died(id, token.version, code).await,
+            Outcome::Unauthorized { code } => {
+                self.died(id, token.version, code).await.map_err(Error::from)
+            }
             _ => Ok(()),
         };
         if let Err(error) = recorded {
             tracing::warn!(workspace = %id, %error, "what Slack said about its limits was not recorded");
         }
         Ok(Posted { outcome, started })
+    }
+
+    /// Whether a token that was refused is dead. `invalid_auth` is also said where a call came from
+    /// an address that the app does not allow, and by proxies: then `auth.test` has another answer,
+    /// and a workspace that works is not stopped (slack-platform.md section 5).
+    async fn confirmed(&self, code: &str, token: &store::Token) -> bool {
+        if code != "invalid_auth" {
+            return true;
+        }
+        matches!(
+            self.slack.auth_test(&token.secret).await,
+            Err(slack::Error::Unauthorized { .. } | slack::Error::MissingScope { .. })
+        )
     }
 }

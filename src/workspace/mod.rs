@@ -10,6 +10,7 @@ mod connect;
 mod lost;
 mod methods;
 mod pauses;
+mod posting;
 pub mod scopes;
 
 use std::sync::Arc;
@@ -83,15 +84,16 @@ impl Workspaces {
         slack::signature::authentic(secret, timestamp, body, signature)
     }
 
-    async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
-        let Some(installation) = self.store.installation(id).await? else {
-            return Err(Error::Unknown);
+    /// The token that works, as far as is known.
+    pub async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
+        let token = match self.store.token(id).await {
+            Err(store::Error::NotFound(_)) => return Err(Error::Unknown),
+            token => token?,
         };
-        if installation.state == store::InstallationState::Dead {
-            let code = installation.state_reason.unwrap_or_else(|| "token_revoked".to_owned());
-            return Err(Error::Reconnect { code });
+        match token.dead {
+            Some(code) => Err(Error::Reconnect { code }),
+            None => Ok(token),
         }
-        Ok(self.store.token(id).await?)
     }
 
     /// One call inside its budget. Waits at most `patience` for the budget; what Slack answers

@@ -96,11 +96,11 @@ impl Planner<'_> {
         let chosen = choices(self.preferences, user);
         if let Some(by) = suppression(&self.tenant.settings, &chosen, &self.request.event) {
             let ended = Target::Ended(End::Suppressed(by));
-            planned.deliveries.push(delivery(Some(user), ended, None));
+            planned.deliveries.push(self.delivery(Some(user), ended, None));
             return Ok(Decided::Suppressed { by });
         }
         let Some(installation) = &self.tenant.installation else {
-            return Ok(unreachable(NoMatch::NotConnected, 0, user, planned));
+            return Ok(self.unreachable(NoMatch::NotConnected, 0, user, planned));
         };
         let guarantee = Guarantee::for_scopes(&installation.scopes, true);
         let stored = self.tenant.identity_here(known.identity.clone());
@@ -129,7 +129,7 @@ impl Planner<'_> {
                 // Whether it can be rendered is told now; its words wait for the reader's zone.
                 self.content(Some(known), None, planned)?;
                 let target = if self.holds() { Target::ResolvingOrHeld } else { Target::Resolving };
-                let queued = delivery(Some(user), target, None);
+                let queued = self.delivery(Some(user), target, None);
                 let id = queued.id;
                 planned.deliveries.push(queued);
                 return Ok(Decided::Queued {
@@ -148,7 +148,7 @@ impl Planner<'_> {
                     // As above.
                     self.content(Some(known), None, planned)?;
                     let look_after = self.look_held_after;
-                    let held = delivery(Some(user), Target::Held { reason, look_after }, None);
+                    let held = self.delivery(Some(user), Target::Held { reason, look_after }, None);
                     let id = held.id;
                     planned.deliveries.push(held);
                     return Ok(Decided::Held {
@@ -158,7 +158,7 @@ impl Planner<'_> {
                         guarantee,
                     });
                 }
-                return Ok(unreachable(reason, without, user, planned));
+                return Ok(self.unreachable(reason, without, user, planned));
             }
         };
         let lane = found.slack_user_id.as_str().to_owned();
@@ -167,7 +167,7 @@ impl Planner<'_> {
         } else {
             let content = self.content(Some(known), Some(&found.slack_user_id), planned)?;
             let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-            let queued = delivery(Some(user), target, Some(content));
+            let queued = self.delivery(Some(user), target, Some(content));
             let id = queued.id;
             lanes.insert(lane, id);
             planned.deliveries.push(queued);
@@ -193,12 +193,12 @@ impl Planner<'_> {
         let open = crate::domain::settings::Settings { opt_in: false, ..settings.clone() };
         if let Some(by) = suppression(&open, &nobody, &self.request.event) {
             let ended = Target::Ended(End::Suppressed(by));
-            planned.deliveries.push(delivery(None, ended, None));
+            planned.deliveries.push(self.delivery(None, ended, None));
             return Ok(Decided::Suppressed { by });
         }
         let Some(installation) = &self.tenant.installation else {
             let ended = Target::Ended(End::Unreachable(NoMatch::NotConnected));
-            planned.deliveries.push(delivery(None, ended, None));
+            planned.deliveries.push(self.delivery(None, ended, None));
             return Ok(Decided::Unreachable {
                 reason: NoMatch::NotConnected,
                 members_without_email: 0,
@@ -206,7 +206,7 @@ impl Planner<'_> {
         };
         let content = self.content(None, None, planned)?;
         let target = Target::Lane { installation: installation.id, lane: channel.to_owned() };
-        let queued = delivery(None, target, Some(content));
+        let queued = self.delivery(None, target, Some(content));
         let id = queued.id;
         lanes.insert(channel.to_owned(), id);
         planned.deliveries.push(queued);
@@ -226,6 +226,28 @@ impl Planner<'_> {
     fn holds(&self) -> bool {
         let settings = &self.tenant.settings;
         self.request.hold.unwrap_or_else(|| settings.held_event_types.contains(&self.request.event))
+    }
+
+    fn unreachable(
+        &self,
+        reason: NoMatch,
+        members_without_email: u64,
+        user: &UserId,
+        planned: &mut Planned,
+    ) -> Decided {
+        let ended = Target::Ended(End::Unreachable(reason));
+        planned.deliveries.push(self.delivery(Some(user), ended, None));
+        Decided::Unreachable { reason, members_without_email }
+    }
+
+    fn delivery(
+        &self,
+        user: Option<&UserId>,
+        target: Target,
+        content: Option<Vec<u8>>,
+    ) -> NewDelivery {
+        let (id, priority) = (DeliveryId(uuid::Uuid::now_v7()), self.request.priority());
+        NewDelivery { id, user: user.cloned(), target, content, kind: Kind::Normal, priority }
     }
 
     fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {
@@ -268,22 +290,6 @@ impl Planner<'_> {
         planned.worded.insert(reader, content.clone());
         Ok(content)
     }
-}
-
-fn unreachable(
-    reason: NoMatch,
-    members_without_email: u64,
-    user: &UserId,
-    planned: &mut Planned,
-) -> Decided {
-    let ended = Target::Ended(End::Unreachable(reason));
-    planned.deliveries.push(delivery(Some(user), ended, None));
-    Decided::Unreachable { reason, members_without_email }
-}
-
-fn delivery(user: Option<&UserId>, target: Target, content: Option<Vec<u8>>) -> NewDelivery {
-    let id = DeliveryId(uuid::Uuid::now_v7());
-    NewDelivery { id, user: user.cloned(), target, content, kind: Kind::Normal, priority: 0 }
 }
 
 fn encode(rendered: &Rendered) -> Result<Vec<u8>, Error> {

@@ -4,6 +4,7 @@
 //! of other replicas do not wait for each other in a circle.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
@@ -12,6 +13,7 @@ use crate::domain::delivery::State;
 use crate::domain::ids::{InstallationId, TenantId, UserId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::held::expect_sweeps;
+use crate::store::lanes::Joining;
 use crate::store::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::rows::{Column, Columns, given, numbered};
 use crate::store::transaction::{Tx, scoped};
@@ -31,6 +33,15 @@ struct Times {
     expires_at: Timestamp,
     /// One for all deliveries of the call; within a lane `sequence` orders those.
     position: i64,
+}
+
+impl Times {
+    /// When each of `count` deliveries is due: at once, in the order of the call, so that the times
+    /// that the answer estimates come true one after the other.
+    fn dues(&self, count: usize) -> impl Iterator<Item = Timestamp> {
+        let created_at = self.created_at;
+        (0..count).rev().map(move |after| created_at.minus(Duration::from_micros(after as u64)))
+    }
 }
 
 /// New notifications, by their places in the batch.
@@ -70,23 +81,24 @@ impl Store {
         let new = self.insert_notifications(tx, calls).await?;
         let mut before = before(tx, calls, &new).await?;
         let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
-        let mut waiting: BTreeSet<(InstallationId, &str)> = BTreeSet::new();
         let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
-        for index in new.keys() {
+        let mut waiting: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
+        for (index, times) in &new {
             let (accept, sealed) = &calls[*index];
             // Of two records of one person the later call's counts.
             records.extend(people(accept, sealed));
             identities.extend(matches(accept, sealed));
-            waiting.extend(accept.deliveries.iter().filter_map(|new| match &new.target {
-                Target::Lane { installation, lane } => Some((*installation, lane.as_str())),
-                Target::Resolving
-                | Target::ResolvingOrHeld
-                | Target::Held { .. }
-                | Target::Ended(_) => None,
-            }));
             let held = |new: &NewDelivery| matches!(new.target, Target::Held { .. });
             if accept.deliveries.iter().any(held) {
                 holding.insert(&accept.tenant);
+            }
+            for (new, due) in accept.deliveries.iter().zip(times.dues(accept.deliveries.len())) {
+                let Target::Lane { installation, lane } = &new.target else { continue };
+                let joining = Joining::new(&accept.tenant, times.position, new.priority, due);
+                waiting
+                    .entry((*installation, lane.as_str()))
+                    .and_modify(|first| first.and(&joining))
+                    .or_insert(joining);
             }
         }
         write_records(tx, &records).await?;
@@ -95,9 +107,7 @@ impl Store {
             expect_sweeps(tx, tenant).await?;
         }
         insert_deliveries(tx, calls, &new).await?;
-        if let Some(times) = new.values().next() {
-            lanes::fill(tx, &waiting, times.created_at).await?;
-        }
+        lanes::fill(tx, &waiting).await?;
         let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
             Some(times) => Ok(Stored::New { created_at: times.created_at }),
             None => before.remove(&index).ok_or_else(|| {
@@ -261,7 +271,9 @@ async fn insert_deliveries(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Err
     let rows = new.iter().flat_map(|(index, times)| {
         let (accept, sealed) = &calls[*index];
         let deliveries = accept.deliveries.iter().zip(&sealed.contents);
-        deliveries.map(move |(delivery, content)| row(accept, times, delivery, content.as_ref()))
+        deliveries.zip(times.dues(accept.deliveries.len())).map(
+            move |((delivery, content), due)| row(accept, times, due, delivery, content.as_ref()),
+        )
     });
     for (table, values) in given(tx.get_database_backend(), KINDS, rows.collect()) {
         let text = format!(
@@ -279,6 +291,7 @@ async fn insert_deliveries(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Err
 fn row(
     accept: &Accept,
     times: &Times,
+    due: Timestamp,
     delivery: &NewDelivery,
     content: Option<&Vec<u8>>,
 ) -> [Value; KINDS.len()] {
@@ -293,9 +306,9 @@ fn row(
     let (installation, lane) = place.unzip();
     let created_at = times.created_at;
     let (due_at, hold) = match &delivery.target {
-        Target::Held { look_after, .. } => (created_at.plus(*look_after), 1i64),
-        Target::ResolvingOrHeld => (created_at, 1),
-        Target::Lane { .. } | Target::Resolving | Target::Ended(_) => (created_at, 0),
+        Target::Held { look_after, .. } => (times.created_at.plus(*look_after), 1i64),
+        Target::ResolvingOrHeld => (due, 1),
+        Target::Lane { .. } | Target::Resolving | Target::Ended(_) => (due, 0),
     };
     [
         delivery.id.to_string().into(),
@@ -310,7 +323,7 @@ fn row(
         times.expires_at.0.into(),
         reason.into(),
         content.cloned().into(),
-        i64::from(delivery.priority).into(),
+        delivery.priority.code().into(),
         delivery.kind.code().into(),
         accept.event_type.as_str().into(),
         accept.trace_context.as_deref().into(),

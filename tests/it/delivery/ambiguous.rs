@@ -101,7 +101,9 @@ async fn whoever_was_frozen_after_the_intent_posts_nothing() {
             thread_ts: None,
         };
         let passed = tokio::time::Instant::now();
-        let posted = world.workspaces.post(world.installation, &message, passed).await;
+        let token = world.workspaces.token(world.installation).await.unwrap();
+        let posted =
+            world.workspaces.post(world.installation, "U1", &token, &message, passed).await;
         assert!(matches!(posted, Err(workspace::Error::Late)));
         assert_eq!(world.posts().len(), 0);
     }
@@ -124,7 +126,9 @@ async fn die(world: &World, posted: bool) {
             thread_ts: None,
         };
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        world.workspaces.post(claim.installation, &message, deadline).await.unwrap();
+        let (installation, lane) = (claim.installation, claim.lane.as_str());
+        let token = world.workspaces.token(installation).await.unwrap();
+        world.workspaces.post(installation, lane, &token, &message, deadline).await.unwrap();
     }
 }
 
@@ -164,24 +168,5 @@ async fn many_in_doubt_share_the_budget_of_history_and_all_are_settled() {
         }
         assert_eq!(world.texts().len(), 9);
         running.drain().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_posted_after_a_429_that_came_since_the_permit() {
-    for world in worlds().await {
-        assert!(world.workspaces.post_permit(world.installation).await.unwrap().is_zero());
-        world.store.pause(world.installation, "chat.postMessage", PATIENCE).await.unwrap();
-        let message = PostMessage {
-            destination: Destination::Person(&SlackUserId::parse("U1").unwrap()),
-            text: "one",
-            blocks: &json!([]),
-            delivery_id: DeliveryId(uuid::Uuid::now_v7()),
-            thread_ts: None,
-        };
-        let deadline = tokio::time::Instant::now() + PATIENCE;
-        let refused = world.workspaces.post(world.installation, &message, deadline).await;
-        assert!(matches!(refused, Err(workspace::Error::Busy { .. })), "{refused:?}");
-        assert_eq!(world.posts().len(), 0);
     }
 }

@@ -76,24 +76,6 @@ async fn a_429_is_waited_out_and_costs_no_attempt() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_429_to_one_pauses_posting_to_all_of_the_workspace() {
-    for world in worlds().await {
-        let fault =
-            Fault { channel: Some("U1".into()), ..Fault::new("chat.postMessage", throttled(100)) };
-        world.sandbox.script(fault.times(1));
-        let running = world.start();
-        let first = world.post("U1", "one").await;
-        world.until(first, |record| !record.attempts.is_empty()).await;
-        let second = world.post("U2", "two").await;
-        assert_eq!(world.ended(second).await.state, State::Sent);
-        let posts = world.posts();
-        let waited = posts[1].started_at_micros - posts[0].ended_at_micros;
-        assert!(waited >= micros(SECOND * 100), "{waited} µs");
-        running.drain().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_token_holds_messages_until_the_reconnect() {
     for world in worlds().await {
         world.sandbox.revoke_token(None, "token_revoked");

@@ -2,7 +2,9 @@
 
 mod ambiguous;
 mod checks;
+mod fair;
 mod flow;
+mod limits;
 mod resolving;
 
 use std::time::Duration;
@@ -13,6 +15,7 @@ use herald::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
     SlackUserId, TenantId, UserId,
 };
+use herald::domain::priority::Priority;
 use herald::domain::render::Rendered;
 use herald::domain::secret::Secret;
 use herald::domain::settings::{Identity, Rule, Settings};
@@ -138,28 +141,13 @@ impl World {
             target: Target::Lane { installation: self.installation, lane: lane.into() },
             content: Some(serde_json::to_vec(&rendered).unwrap()),
             kind,
-            priority: 0,
+            priority: Priority::Normal,
         }
     }
 
     async fn accept(&self, new: NewDelivery, expires_in: Duration) -> DeliveryId {
         let id = new.id;
-        let accept = Accept {
-            id: NotificationId(uuid::Uuid::now_v7()),
-            tenant: tenant(),
-            principal: Principal::parse("platform").unwrap(),
-            request_id: RequestId::parse(id.to_string()).unwrap(),
-            fingerprint: [0; 32],
-            event_type: EventType::parse("task.assigned").unwrap(),
-            data: br#"{"task":{"name":"Sign"},"process":{"name":"Onboarding"}}"#.to_vec(),
-            link: Some("https://platform.example/task/1".into()),
-            answer: Vec::new(),
-            deliveries: vec![new],
-            people: Vec::new(),
-            identities: Vec::new(),
-            expires_in,
-            trace_context: None,
-        };
+        let accept = Accept { expires_in, ..accept_of(vec![new]) };
         self.store.accept(accept).await.unwrap();
         id
     }
@@ -216,6 +204,27 @@ impl World {
             stored_at: Timestamp(0),
         };
         self.store.store_identity(&tenant(), &user(lane), &identity).await.unwrap();
+    }
+}
+
+/// What a Notify of [`tenant`] stores.
+fn accept_of(deliveries: Vec<NewDelivery>) -> Accept {
+    let id = uuid::Uuid::now_v7();
+    Accept {
+        id: NotificationId(id),
+        tenant: tenant(),
+        principal: Principal::parse("platform").unwrap(),
+        request_id: RequestId::parse(id.to_string()).unwrap(),
+        fingerprint: [0; 32],
+        event_type: EventType::parse("task.assigned").unwrap(),
+        data: br#"{"task":{"name":"Sign"},"process":{"name":"Onboarding"}}"#.to_vec(),
+        link: Some("https://platform.example/task/1".into()),
+        answer: Vec::new(),
+        deliveries,
+        people: Vec::new(),
+        identities: Vec::new(),
+        expires_in: HOUR,
+        trace_context: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use herald::domain::delivery::State;
 use herald::domain::ids::DeliveryId;
 use herald::domain::person::Person;
+use herald::domain::priority::Priority;
 use herald::store::{Kind, NewDelivery, Target};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ async fn accept(world: &World, lane: &str, email: &str) -> DeliveryId {
         target: Target::Resolving,
         content: None,
         kind: Kind::Normal,
-        priority: 0,
+        priority: Priority::Normal,
     };
     world.accept(new, HOUR).await
 }

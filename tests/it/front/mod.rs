@@ -1,5 +1,6 @@
 //! By the front door: gRPC and HTTP over real sockets, Slack in a box, each test on every database.
 
+mod broadcast;
 mod cancel;
 mod connect;
 mod forget;

@@ -27,6 +27,7 @@ fn every_settle() -> Vec<Settle> {
         Settle::NotWritten,
         Settle::Ended(End::Suppressed(Suppression::SendingOff)),
         Settle::Deferred { until: Timestamp(i64::MAX) },
+        Settle::Resolve,
         Settle::Moved { installation: installation(), lane: "U9".into() },
     ]
 }
@@ -135,6 +136,7 @@ async fn steps_are_refused_from_states_they_do_not_follow() {
                     | Settle::Paused { .. }
                     | Settle::Ended(_)
                     | Settle::Deferred { .. }
+                    | Settle::Resolve
                     | Settle::Moved { .. }
             );
             let lane = format!("U{}", uuid::Uuid::now_v7().simple());

@@ -7,6 +7,7 @@ mod connections;
 mod fencing;
 mod history;
 mod lanes;
+mod queues;
 mod races;
 mod resolving;
 mod settle;
@@ -21,6 +22,7 @@ use herald::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
     TenantId, UserId,
 };
+use herald::domain::priority::Priority;
 use herald::store::{
     Accept, DeliveryRecord, Head, Kind, LaneClaim, NewDelivery, Settle, Store, Target,
 };
@@ -50,7 +52,7 @@ pub(crate) fn delivery(target: Target) -> NewDelivery {
         target,
         content: Some(b"the rendered message".to_vec()),
         kind: Kind::Normal,
-        priority: 0,
+        priority: Priority::Normal,
     }
 }
 

@@ -2,14 +2,14 @@
 
 use herald::domain::delivery::State;
 use herald::domain::ids::{SlackUserId, UserId};
-use herald::domain::reason::NoMatch;
+use herald::domain::reason::{Failure, NoMatch};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
 use herald::store::{Accept, End, NewDelivery, Resolved, Target};
 use sea_orm::ConnectionTrait as _;
 
+use super::tenant;
 use super::{HOUR, LEASE, call, delivered, delivery, head, installation, post, record, sending};
-use super::{state, tenant};
 use crate::support::store::test_stores;
 
 fn unresolved(request: &str) -> Accept {
@@ -117,7 +117,7 @@ async fn not_yet_waits_and_an_end_says_why() {
 }
 
 #[tokio::test]
-async fn a_damaged_notification_does_not_hold_back_the_others() {
+async fn a_damaged_notification_fails_and_does_not_hold_back_the_others() {
     for store in test_stores().await {
         let (damaged, whole) = (unresolved("r1"), unresolved("r2"));
         let id = whole.deliveries[0].id;
@@ -127,7 +127,12 @@ async fn a_damaged_notification_does_not_hold_back_the_others() {
         store.accept(whole).await.unwrap();
         store.raw().await.execute_unprepared(&sql).await.unwrap();
         let claimed = store.claim_resolving(10, LEASE).await.unwrap();
-        assert_eq!(claimed.iter().map(|one| one.delivery).collect::<Vec<_>>(), [id]);
-        assert_eq!(state(&store, other).await, State::Resolving);
+        let damage = |id| claimed.iter().find(|one| one.delivery == id).unwrap().damaged;
+        assert!(damage(other) && !damage(id));
+        let end = Resolved::End(End::Failed(Failure::Damaged));
+        assert!(store.settle_resolving(claimed[0].token, other, &end).await.unwrap());
+        let failed = record(&store, other).await;
+        assert_eq!(failed.state, State::Failed);
+        assert_eq!(failed.reason.as_deref(), Some("content_unreadable"));
     }
 }

@@ -37,6 +37,8 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Plan {
     /// Slack enforces its rate limits.
     pub(crate) rate_limits: bool,
+    /// Posts a minute that Slack takes in the workspace, and that Herald was told of.
+    pub(crate) posts_per_minute: Option<u32>,
     pub(crate) replicas: usize,
     /// Keys that are let in; none lets everybody in as an administrator.
     pub(crate) callers: Vec<CallerConfig>,
@@ -57,6 +59,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             rate_limits: false,
+            posts_per_minute: None,
             replicas: 1,
             callers: Vec::new(),
             members: None,
@@ -141,6 +144,9 @@ impl World {
             require_approval: plan.require_approval,
             ..sandbox::Config::default()
         };
+        if let Some(posts) = plan.posts_per_minute {
+            config.posts_per_minute = posts;
+        }
         if let Some(members) = &plan.members {
             config.seed_members.clone_from(members);
         }
@@ -308,6 +314,7 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     settings.slack.base_url = sandbox.url();
     settings.slack.time_scale = plan.scale;
     settings.app.client_id = slack.client_id;
+    settings.app.posts_per_minute = plan.posts_per_minute.unwrap_or(0);
     settings.app.client_secret = Secret::new(slack.client_secret.expose());
     settings.app.signing_secret = Secret::new(slack.signing_secret.expose());
     // Scaled, but on a busy machine: nobody here dies, so nobody needs to be replaced.

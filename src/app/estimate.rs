@@ -1,0 +1,152 @@
+//! When a message should reach Slack: from what waits in its workspace, the workspace's pace, its
+//! pauses, and its conversation's own pace.
+//!
+//! Honest about what is known: messages go out in the order in which their lanes became due, at the
+//! workspace's pace; what is more urgent and comes later, and 429s to come, are not known. The
+//! figures are read at most a few times a second for each workspace; what this process accepted
+//! since is added.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use moka::future::Cache;
+
+use super::{App, Error};
+use crate::domain::ids::{DeliveryId, InstallationId};
+use crate::domain::pacing::Pace;
+use crate::domain::priority::{Class, Priority};
+use crate::domain::time::Timestamp;
+use crate::store::{DeliveryRecord, NewDelivery, Outlook, Target};
+
+/// For so long figures are used again.
+const FRESH: Duration = Duration::from_millis(250);
+/// Workspaces whose figures are kept.
+const WORKSPACES: u64 = 10_000;
+/// Between two messages of one conversation.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Figures of workspaces, as of a moment ago.
+pub(super) type Outlooks = Cache<InstallationId, Arc<Recent>>;
+
+pub(super) struct Recent {
+    outlook: Outlook,
+    /// Messages that this process accepted since, by class.
+    since: [AtomicU32; Class::ALL.len()],
+}
+
+pub(super) fn outlooks() -> Outlooks {
+    Cache::builder().max_capacity(WORKSPACES).time_to_live(FRESH).build()
+}
+
+impl App {
+    /// For deliveries about to be accepted at `now`: when each should reach Slack. Those that wait
+    /// for a member have no estimate.
+    pub(super) async fn send_times(
+        &self,
+        deliveries: &[NewDelivery],
+        now: Timestamp,
+    ) -> Result<HashMap<DeliveryId, Timestamp>, Error> {
+        let mut lanes: HashMap<InstallationId, Vec<(&NewDelivery, &str)>> = HashMap::new();
+        for new in deliveries {
+            if let Target::Lane { installation, lane } = &new.target {
+                lanes.entry(*installation).or_default().push((new, lane));
+            }
+        }
+        let mut times = HashMap::new();
+        for (id, new) in lanes {
+            let recent = self.recent(id).await?;
+            let outlook = &recent.outlook;
+            let priority = new.first().map_or(Priority::Normal, |(new, _)| new.priority);
+            let ahead = recent.join(priority.into(), u32::try_from(new.len()).unwrap_or(0));
+            let names: Vec<&str> = new.iter().map(|(_, lane)| *lane).collect();
+            // Where nothing waits there is nothing to ask.
+            let waiting = match outlook.lanes {
+                0 => HashMap::new(),
+                _ => self.store.backlogs(id, &names).await?,
+            };
+            for (place, (new, lane)) in (ahead..).zip(new) {
+                let turn = self.turn(outlook, now, place);
+                let time = match waiting.get(lane) {
+                    None => Some(turn),
+                    // Behind all that waits in its conversation.
+                    Some(lane) => lane.next_at.map(|next| {
+                        turn.max(next.max(now).plus(self.spacing().saturating_mul(lane.count)))
+                    }),
+                };
+                times.extend(time.map(|time| (new.id, time)));
+            }
+        }
+        Ok(times)
+    }
+
+    /// For deliveries that wait: when each should reach Slack, if that is known.
+    pub(super) async fn waiting_times(
+        &self,
+        records: &[DeliveryRecord],
+    ) -> Result<HashMap<DeliveryId, Timestamp>, Error> {
+        let mut lanes: HashMap<InstallationId, Vec<(&DeliveryRecord, &str)>> = HashMap::new();
+        for record in records.iter().filter(|record| !record.state.is_terminal()) {
+            if let (Some(id), Some(lane)) = (record.workspace, &record.lane) {
+                lanes.entry(id).or_default().push((record, lane));
+            }
+        }
+        let mut times = HashMap::new();
+        for (id, mut records) in lanes {
+            records.sort_by_key(|(record, _)| record.due_at);
+            let recent = self.recent(id).await?;
+            let (outlook, names) = (&recent.outlook, records.iter().map(|(_, lane)| *lane));
+            let waiting = self.store.backlogs(id, &names.collect::<Vec<_>>()).await?;
+            let first = waiting.values().filter_map(|lane| lane.next_at).min();
+            let Some(first) = first else { continue };
+            let ahead = self.store.lanes_before(id, first).await?;
+            for (place, (record, lane)) in (ahead..).zip(records) {
+                let Some(next) = waiting.get(lane).and_then(|lane| lane.next_at) else { continue };
+                let before = waiting.get(lane).map_or(0, |lane| lane.count.saturating_sub(1));
+                let alone = next.max(record.due_at).plus(self.spacing().saturating_mul(before));
+                times.insert(record.id, alone.max(self.turn(outlook, outlook.now, place)));
+            }
+        }
+        Ok(times)
+    }
+
+    /// When a post begins that so many others of its workspace come before.
+    fn turn(&self, outlook: &Outlook, now: Timestamp, ahead: u32) -> Timestamp {
+        let posting = outlook.posting.as_ref();
+        let pace: Pace = self.workspaces.pace(posting);
+        let (spent, paused) = posting
+            .map_or_else(Default::default, |posting| (posting.spent_until, posting.paused_until));
+        let from = now.max(paused);
+        pace.next(spent, from).plus(pace.interval.saturating_mul(ahead)).max(from)
+    }
+
+    fn spacing(&self) -> Duration {
+        SECOND.mul_f64(self.workspaces.time_scale())
+    }
+
+    async fn recent(&self, id: InstallationId) -> Result<Arc<Recent>, Error> {
+        if let Some(recent) = self.outlooks.get(&id).await {
+            return Ok(recent);
+        }
+        let outlook = self.store.outlook(id).await?;
+        let recent = Arc::new(Recent { outlook, since: Default::default() });
+        self.outlooks.insert(id, Arc::clone(&recent)).await;
+        Ok(recent)
+    }
+}
+
+impl Recent {
+    /// Lanes that are claimed before those of this class that come now, and counts these.
+    fn join(&self, class: Class, coming: u32) -> u32 {
+        let mut ahead = 0;
+        for (one, since) in Class::ALL.into_iter().zip(&self.since) {
+            if one.posts() && one <= class {
+                let coming = if one == class { coming } else { 0 };
+                ahead += self.outlook.due.get(&one).copied().unwrap_or(0);
+                ahead += since.fetch_add(coming, Ordering::Relaxed);
+            }
+        }
+        ahead
+    }
+}

@@ -1,0 +1,289 @@
+//! How fast a workspace may be posted to as a whole: the limit that Slack does not publish,
+//! learnt, and the budget that keeps to it.
+//!
+//! Slack counts posts of a whole workspace in windows of a minute and says "several hundred"
+//! (slack-platform.md section 6). Herald begins low, raises the limit while it is used up, remembers
+//! the highest that went well and the lowest that did not, and stays between the two. In any
+//! minute it sends at most the limit: a few at once ([`BURST_PART`]), the rest evenly. Why so, and
+//! what a 429 means for whom: docs/decisions/0020-posting-limits.md.
+
+use std::time::Duration;
+
+use super::time::{Timestamp, micros};
+
+/// Posts a minute before anything was learnt.
+pub const INITIAL: f64 = 300.0;
+/// The least that a limit can fall to.
+pub const LEAST: f64 = 20.0;
+/// The most that is ever tried without being told.
+pub const MOST: f64 = 6_000.0;
+/// This part of the limit may be sent at once.
+const BURST_PART: f64 = 0.01;
+/// A window counts as used up from this part of the limit.
+const USED_UP: f64 = 0.9;
+/// The factor from minute to minute while no 429 came yet.
+const GROWTH: f64 = 1.25;
+/// The part of the way to the known ceiling that one window goes.
+const APPROACH: f64 = 0.25;
+/// Nearer to the ceiling than this part of it, the limit is learnt.
+const CLOSE: f64 = 0.01;
+/// Windows that a learnt limit is kept before a little more is tried.
+const KEPT: u32 = 10;
+/// After a 429 below what went well before: Slack's limit has fallen.
+const FALL: f64 = 0.8;
+
+/// What is known about the limit of one workspace. Posts a minute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limit {
+    /// What is kept to now.
+    pub current: f64,
+    /// The highest that a whole window was used up at without a 429; zero: none yet.
+    pub good: f64,
+    /// The lowest at which a 429 came.
+    pub ceiling: Option<f64>,
+    /// Windows used up since it is learnt.
+    pub kept: u32,
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self { current: INITIAL, good: 0.0, ceiling: None, kept: 0 }
+    }
+}
+
+impl Limit {
+    /// One that an operator knows; it is neither raised nor lowered.
+    #[must_use]
+    pub fn known(posts_a_minute: u32) -> Self {
+        let posts = f64::from(posts_a_minute);
+        Self { current: posts, good: posts, ceiling: None, kept: 0 }
+    }
+
+    /// Whether going further would meet the ceiling at once.
+    #[must_use]
+    pub fn is_learnt(&self) -> bool {
+        self.good > 0.0
+            && self.ceiling.is_some_and(|ceiling| ceiling - self.good <= ceiling * CLOSE)
+    }
+
+    /// Whether a window in which this many were sent used the limit up.
+    #[must_use]
+    pub fn is_used_up(&self, sent: u32, minutes: f64) -> bool {
+        f64::from(sent) >= USED_UP * self.sustained() * minutes
+    }
+
+    /// After a window without a 429: more is tried where the limit was used up.
+    #[must_use]
+    pub fn after_window(mut self, sent: u32, minutes: f64) -> Self {
+        if !self.is_used_up(sent, minutes) {
+            return self;
+        }
+        self.good = self.good.max(self.current);
+        match self.ceiling {
+            None => self.current = (self.current * GROWTH).min(MOST),
+            Some(ceiling) if self.good >= ceiling => {
+                self.ceiling = Some(self.good * (1.0 + 5.0 * CLOSE));
+                self.kept = 0;
+            }
+            Some(ceiling) if !self.is_learnt() => {
+                self.current = self.good + (ceiling - self.good) * APPROACH;
+            }
+            Some(ceiling) => {
+                self.kept += 1;
+                if self.kept >= KEPT {
+                    self.kept = 0;
+                    self.current = ceiling * (1.0 + CLOSE / 2.0);
+                }
+            }
+        }
+        self.current = self.current.min(MOST);
+        self
+    }
+
+    /// After a 429 that was about the whole workspace.
+    #[must_use]
+    pub fn after_429(self) -> Self {
+        let current = if self.current > self.good && self.good > 0.0 {
+            self.good
+        } else {
+            (self.current * FALL).max(LEAST)
+        };
+        let good = if current < self.good { 0.0 } else { self.good };
+        let met = self.current.max(LEAST);
+        // What was tried in vain beyond the ceiling leaves the ceiling where it is: a little more
+        // would else be tried at once.
+        let ceiling = self.ceiling.filter(|_| good > 0.0).map_or(met, |ceiling| ceiling.min(met));
+        Self { current, good, ceiling: Some(ceiling), kept: 0 }
+    }
+
+    /// Whether the limit is being tried beyond all that went well, where a ceiling is known: a 429
+    /// now is expected, and is about the workspace.
+    #[must_use]
+    pub fn is_beyond(&self) -> bool {
+        self.ceiling.is_some_and(|ceiling| self.current >= ceiling)
+    }
+
+    /// Posts that may be sent at once.
+    #[must_use]
+    pub fn burst(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within MOST")]
+        let burst = (self.current * BURST_PART) as u32;
+        burst.max(1)
+    }
+
+    /// Posts a minute over a long time: with the burst they make the limit.
+    #[must_use]
+    pub fn sustained(&self) -> f64 {
+        (self.current - f64::from(self.burst())).max(1.0)
+    }
+}
+
+/// When posts may start: a bucket of [`Limit::burst`] that fills evenly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two starts.
+    pub interval: Duration,
+    /// What the bucket holds, as time.
+    pub depth: Duration,
+}
+
+impl Pace {
+    /// The pace of a limit where a minute lasts `minute`.
+    #[must_use]
+    pub fn of(limit: &Limit, minute: Duration) -> Self {
+        let interval = minute.div_f64(limit.sustained()).max(Duration::from_micros(1));
+        Self { interval, depth: interval * limit.burst() }
+    }
+
+    /// How many starts there are until `until`, where those so far are accounted for up to `spent`.
+    #[must_use]
+    pub fn starts(&self, spent: Timestamp, now: Timestamp, until: Timestamp) -> u32 {
+        let left = until.since(spent.max(now.minus(self.depth)));
+        u32::try_from(left.as_micros() / self.interval.as_micros().max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// When the next start is.
+    #[must_use]
+    pub fn next(&self, spent: Timestamp, now: Timestamp) -> Timestamp {
+        spent.max(now.minus(self.depth)).plus(self.interval)
+    }
+
+    /// Microseconds between two starts, and what the bucket holds: as SQL takes them.
+    #[must_use]
+    pub fn micros(&self) -> (i64, i64) {
+        (micros(self.interval), micros(self.depth))
+    }
+}
+
+/// What is known where a 429 answers a post.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspicion {
+    /// Posting to the workspace is paused already.
+    pub paused: bool,
+    /// Shortly before, another conversation got a 429 and no post has worked since.
+    pub another: bool,
+    /// The limit is being tried beyond what is known to work, and is used up.
+    pub beyond: bool,
+}
+
+impl Suspicion {
+    /// Whether the 429 is about the workspace; else it is about the one conversation.
+    #[must_use]
+    pub fn is_workspace(self) -> bool {
+        self.paused || self.another || self.beyond
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A Slack that takes `slack` posts in a minute, and a sender that always has something to send.
+    fn converge(slack: f64, minutes: u32) -> Vec<(Limit, bool)> {
+        let mut limit = Limit::default();
+        let mut seen = Vec::new();
+        for _ in 0..minutes {
+            let throttled = limit.current > slack;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test")]
+            let sent = limit.sustained() as u32;
+            seen.push((limit, throttled));
+            limit = if throttled { limit.after_429() } else { limit.after_window(sent, 1.0) };
+        }
+        seen
+    }
+
+    proptest! {
+        #[test]
+        fn the_limit_is_found_and_kept(slack in 60.0f64..5_000.0) {
+            let seen = converge(slack, 160);
+            for minute in seen[60..].windows(5) {
+                let limited = minute.iter().filter(|(_, throttled)| *throttled).count();
+                prop_assert!(limited <= 1, "{limited} in five minutes of {slack}");
+                let used: f64 = minute
+                    .iter()
+                    .filter(|(_, throttled)| !throttled)
+                    .map(|(limit, _)| limit.sustained())
+                    .sum();
+                let allowed = 5.0 - if limited == 1 { 1.0 } else { 0.0 };
+                prop_assert!(used >= 0.9 * slack * allowed, "{used} of {slack}");
+            }
+        }
+
+        #[test]
+        fn whatever_happens_the_limit_stays_within_bounds(steps in proptest::collection::vec(any::<Option<u16>>(), 0..200)) {
+            let mut limit = Limit::default();
+            for step in steps {
+                limit = match step {
+                    None => limit.after_429(),
+                    Some(sent) => limit.after_window(u32::from(sent), 1.0),
+                };
+                prop_assert!((LEAST..=MOST * 1.1).contains(&limit.current), "{limit:?}");
+                prop_assert!(limit.good <= MOST * 1.1);
+            }
+        }
+
+        #[test]
+        fn in_no_minute_are_there_more_starts_than_the_limit(
+            posts in 20.0f64..6_000.0,
+            asks in proptest::collection::vec((0i64..2_000_000, 1u32..50), 1..200),
+        ) {
+            let limit = Limit { current: posts, ..Limit::default() };
+            let pace = Pace::of(&limit, Duration::from_secs(60));
+            let (mut now, mut spent, mut starts) = (Timestamp(1_000_000_000), Timestamp(0), Vec::new());
+            for (later, wanted) in asks {
+                now = Timestamp(now.0 + later);
+                for _ in 0..pace.starts(spent, now, now).min(wanted) {
+                    spent = pace.next(spent, now);
+                    starts.push(now);
+                }
+            }
+            for (first, start) in starts.iter().enumerate() {
+                let within = starts[first..].iter().take_while(|at| at.since(*start) < Duration::from_secs(60));
+                let count = u32::try_from(within.count()).unwrap();
+                prop_assert!(f64::from(count) <= posts + 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_not_used_up_is_not_raised() {
+        let limit = Limit::default();
+        assert_eq!(limit.after_window(100, 1.0), limit);
+        assert!(limit.after_window(297, 1.0).current > limit.current);
+    }
+
+    #[test]
+    fn a_429_below_what_went_well_forgets_it() {
+        let limit = Limit { current: 500.0, good: 500.0, ceiling: Some(600.0), kept: 3 };
+        let after = limit.after_429();
+        assert_eq!((after.current, after.good, after.ceiling), (400.0, 0.0, Some(500.0)));
+    }
+
+    #[test]
+    fn a_429_beyond_what_went_well_goes_back_to_it() {
+        let limit = Limit { current: 606.0, good: 597.0, ceiling: Some(602.0), kept: 0 };
+        assert!(limit.is_beyond());
+        assert!((limit.after_429().current - 597.0).abs() < f64::EPSILON);
+    }
+}

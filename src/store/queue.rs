@@ -1,0 +1,353 @@
+//! What may be claimed now, by whose it is: one line for each workspace, tenant and class of
+//! urgency that has lanes with work, however many lanes and messages those are.
+//!
+//! The lines are found by jumping from one to the next in the index `lanes_queued`, so that a tenant
+//! with 10,000 lanes, or lanes that are paused, cost one step like any other (lessons.md part 1:
+//! filtering what is paused out of a claim cost nine tenths of the claims).
+
+use std::time::Duration;
+
+use super::claim::{LaneClaim, lease_token};
+use super::posting::{Posting, READ, posting_of};
+use super::rows::Columns;
+use super::sql::{self, Row, params};
+use super::transaction::{Tx, scoped};
+use super::{Backend, Error, Store};
+use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
+use crate::domain::pacing::Pace;
+use crate::domain::priority::Class;
+use crate::domain::time::{Timestamp, micros};
+
+/// The lanes of one tenant in one workspace that are equally urgent.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueKey {
+    pub installation: InstallationId,
+    pub tenant: TenantId,
+    pub class: Class,
+}
+
+/// One queue that has work, now or later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queue {
+    pub key: QueueKey,
+    /// When its first lane can be claimed.
+    pub next_at: Timestamp,
+    /// What is known about posting to the workspace; `None` before its first post.
+    pub posting: Option<Posting>,
+}
+
+/// The queues that have work, in the order of the index.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queues {
+    pub queues: Vec<Queue>,
+    /// The database's clock when they were read.
+    pub now: Timestamp,
+    /// There are more: look again after this one.
+    pub more_after: Option<QueueKey>,
+}
+
+/// More queues than there are.
+const EVERY: u32 = 1_000_000;
+
+impl Store {
+    /// Up to `limit` queues that have work, from the one after `after` on.
+    pub async fn queues(&self, after: Option<&QueueKey>, limit: u32) -> Result<Queues, Error> {
+        let text = queues_text(self.backend());
+        let values = match after {
+            Some(key) => params![
+                key.installation.to_string(),
+                key.tenant.as_str(),
+                key.class.code(),
+                i64::from(limit)
+            ],
+            None => params!["", "", 0i64, i64::from(limit)],
+        };
+        let rows = sql::all(self.reader(), &text, values).await?;
+        let now = match rows.first() {
+            Some(row) => Timestamp(row.get(4)?),
+            None => Timestamp(0),
+        };
+        let queues = rows.iter().map(queue_of).collect::<Result<Vec<_>, _>>()?;
+        let full = queues.len() == limit as usize;
+        let more_after = queues.last().filter(|_| full).map(|queue| queue.key.clone());
+        Ok(Queues { queues, now, more_after })
+    }
+
+    /// Claims up to `limit` due lanes of one queue, the longest due first, and takes a start from
+    /// the workspace's budget for each, where `pace` is given. Safe against any number of claimers:
+    /// a lane goes to one of them, and each start is given once. Lanes whose holder's lease ran out
+    /// are claimed like others. After an error lanes may be held under `token`, which is new for
+    /// each claim: [`Store::disclaim`] gives them back.
+    pub async fn claim_queue(
+        &self,
+        key: &QueueKey,
+        token: LeaseToken,
+        limit: u32,
+        lease: Duration,
+        pace: Option<Pace>,
+    ) -> Result<Vec<LaneClaim>, Error> {
+        let claimed = match self.backend() {
+            Backend::Postgres => self.claim_at_once(key, limit, lease, pace, &token).await?,
+            Backend::Sqlite => self.claim_in_steps(key, limit, lease, pace, &token).await?,
+        };
+        let count = claimed.lanes.len();
+        let claims = claimed.lanes.into_iter().enumerate().map(|(at, lane)| LaneClaim {
+            installation: key.installation,
+            lane: lane.key,
+            token,
+            channel: lane.channel,
+            last_ts: lane.last_ts,
+            tenant: key.tenant.clone(),
+            now: claimed.now,
+            start: pace.zip(claimed.spent_until).map(|(pace, spent)| {
+                let later = u32::try_from(count - 1 - at).unwrap_or(u32::MAX);
+                (spent.minus(pace.interval.saturating_mul(later)), pace.interval)
+            }),
+        });
+        Ok(claims.collect())
+    }
+
+    /// Claims up to `limit` due lanes, the most urgent queues first, whatever budgets and pauses say:
+    /// for who posts nothing.
+    pub async fn claim_lanes(&self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
+        let mut found = self.queues(None, limit).await?;
+        found.queues.retain(|queue| queue.next_at <= found.now);
+        found.queues.sort_by_key(|queue| (queue.key.class, queue.next_at));
+        let mut claims = Vec::new();
+        for queue in found.queues {
+            let left = limit.saturating_sub(u32::try_from(claims.len()).unwrap_or(limit));
+            if left > 0 {
+                let token = lease_token();
+                claims.extend(self.claim_queue(&queue.key, token, left, lease, None).await?);
+            }
+        }
+        Ok(claims)
+    }
+
+    /// How long until the earliest lane can be claimed: zero where one is due, `None` where all
+    /// are empty or asleep.
+    pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
+        let found = self.queues(None, EVERY).await?;
+        let next = found.queues.iter().map(|queue| queue.next_at).min();
+        Ok(next.map(|next| next.since(found.now)))
+    }
+
+    /// Gives back the lanes that a claim holds whose answer was lost. Repeating it is harmless.
+    pub async fn disclaim(&self, key: &QueueKey, token: LeaseToken) -> Result<(), Error> {
+        const HELD: &str =
+            "SELECT lane, {now} FROM lanes WHERE installation = $1 AND lease_token = $2";
+        let values = params![key.installation.to_string(), token.to_string()];
+        for row in sql::all(self.writer(), HELD, values).await? {
+            let mut columns = Columns::of(&row);
+            let claim = LaneClaim {
+                installation: key.installation,
+                lane: columns.take()?,
+                token,
+                channel: None,
+                last_ts: None,
+                tenant: key.tenant.clone(),
+                now: columns.time()?,
+                start: None,
+            };
+            self.release(&claim, Duration::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    /// One statement, one round trip.
+    async fn claim_at_once(
+        &self,
+        key: &QueueKey,
+        limit: u32,
+        lease: Duration,
+        pace: Option<Pace>,
+        token: &LeaseToken,
+    ) -> Result<Claimed, Error> {
+        let due = due(limit);
+        let text = format!(
+            "WITH clock AS MATERIALIZED (SELECT {{now}} AS now), due AS MATERIALIZED ({due}), \
+             claimed AS ({CLAIM} AND lane IN (SELECT lane FROM due) RETURNING lane, channel, last_ts), \
+             spent AS (UPDATE posting SET {SPEND} FROM clock, \
+             (SELECT COUNT(*) AS posts FROM claimed) AS taken \
+             WHERE installation = $1 AND taken.posts > 0 AND $6 > 0 RETURNING spent_until) \
+             SELECT lane, channel, last_ts, clock.now, (SELECT spent_until FROM spent) FROM claimed, clock"
+        );
+        let rows = sql::all(self.writer(), &text, values(key, token, lease, pace)).await?;
+        let mut claimed = Claimed::default();
+        for row in &rows {
+            let mut columns = Columns::of(row);
+            claimed.lanes.push(Lane::of(&mut columns)?);
+            claimed.now = columns.time()?;
+            claimed.spent_until = columns.optional_time()?;
+        }
+        Ok(claimed)
+    }
+
+    /// SQLite changes one table a statement; a writer is alone there.
+    async fn claim_in_steps(
+        &self,
+        key: &QueueKey,
+        limit: u32,
+        lease: Duration,
+        pace: Option<Pace>,
+        token: &LeaseToken,
+    ) -> Result<Claimed, Error> {
+        let values = &values(key, token, lease, pace);
+        let due = &due(limit);
+        self.transaction(|tx| scoped(steps(tx, values, due))).await
+    }
+}
+
+/// Jumps from queue to queue: `$1` to `$3` where it begins, `$4` how many. They are numbered, since
+/// the join may turn their order round and the next look begins behind the last.
+fn queues_text(backend: Backend) -> String {
+    const NEXT: &str = "SELECT installation, tenant, class, next_at FROM lanes \
+        WHERE next_at IS NOT NULL AND (installation, tenant, class) > ";
+    const ORDER: &str = "ORDER BY installation, tenant, class, next_at LIMIT 1";
+    const KEY: &str = "(queue.installation, queue.tenant, queue.class)";
+    let step = match backend {
+        Backend::Postgres => format!("queue CROSS JOIN LATERAL ({NEXT} {KEY} {ORDER}) AS later"),
+        // SQLite cannot join a sub-select to the row before it. A `+` takes the columns' affinity
+        // away, without which the index is searched by its first column alone.
+        Backend::Sqlite => {
+            let row = NEXT.replace("installation, tenant, class, next_at", "rowid");
+            let key = KEY.replace("queue.", "+queue.");
+            format!("queue JOIN lanes AS later ON later.rowid = ({row} {key} {ORDER})")
+        }
+    };
+    format!(
+        "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number \
+         FROM ({NEXT} ($1, $2, $3) {ORDER}) AS first \
+         UNION ALL SELECT later.installation, later.tenant, later.class, later.next_at, \
+         queue.number + 1 FROM {step} WHERE queue.number < $4) \
+         SELECT queue.installation, queue.tenant, queue.class, queue.next_at, {{now}}, {READ} \
+         FROM queue LEFT JOIN posting ON posting.installation = queue.installation \
+         ORDER BY queue.number"
+    )
+}
+
+async fn steps(tx: &Tx, values: &[sea_orm::Value], due: &str) -> Result<Claimed, Error> {
+    let text = format!("{CLAIM} AND lane IN ({due}) RETURNING lane, channel, last_ts, claimed_at");
+    let text = text.replace("FROM clock", "FROM (SELECT {now} AS now) AS clock");
+    let mut claimed = Claimed::default();
+    for row in sql::all(tx, &text, values[..5].to_vec()).await? {
+        let mut columns = Columns::of(&row);
+        claimed.lanes.push(Lane::of(&mut columns)?);
+        claimed.now = columns.time()?;
+    }
+    let spend = format!(
+        "UPDATE posting SET {SPEND} FROM (SELECT {{now}} AS now) AS clock, \
+         (SELECT $2 AS posts) AS taken WHERE installation = $1 AND $6 > 0 RETURNING spent_until"
+    );
+    if !claimed.lanes.is_empty() {
+        let mut values = values.to_vec();
+        values[1] = i64::try_from(claimed.lanes.len()).unwrap_or(i64::MAX).into();
+        if let Some(row) = sql::one(tx, &spend, values).await? {
+            claimed.spent_until = Some(Timestamp(row.get(0)?));
+        }
+    }
+    Ok(claimed)
+}
+
+/// `$1` to `$3`: the queue; `$4`: token; `$5`: lease.
+const CLAIM: &str = "UPDATE lanes SET lease_token = $4, lease_until = clock.now + $5, \
+    next_at = clock.now + $5, claimed_at = clock.now FROM clock WHERE installation = $1";
+
+/// `$6`: microseconds between two posts; `$7`: what may be sent at once, as time.
+const SPEND: &str = "spent_until = {greatest}(spent_until, clock.now - $7) + $6 * taken.posts, \
+    window_posts = window_posts + taken.posts";
+
+/// The limit is part of the text: the planner must know that few rows come.
+fn due(limit: u32) -> String {
+    format!(
+        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 \
+         AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
+         ORDER BY next_at LIMIT {limit} {{skip_locked}}"
+    )
+}
+
+/// A lane as a claim finds it.
+struct Lane {
+    key: String,
+    channel: Option<ChannelId>,
+    last_ts: Option<String>,
+}
+
+impl Lane {
+    fn of(columns: &mut Columns<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            key: columns.take()?,
+            channel: columns.optional_id(ChannelId::parse)?,
+            last_ts: columns.take()?,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Claimed {
+    lanes: Vec<Lane>,
+    now: Timestamp,
+    /// The budget's account after this claim.
+    spent_until: Option<Timestamp>,
+}
+
+fn values(
+    key: &QueueKey,
+    token: &LeaseToken,
+    lease: Duration,
+    pace: Option<Pace>,
+) -> Vec<sea_orm::Value> {
+    let (interval, depth) = pace.map_or((0, 0), |pace| pace.micros());
+    params![
+        key.installation.to_string(),
+        key.tenant.as_str(),
+        key.class.code(),
+        token.to_string(),
+        micros(lease),
+        interval,
+        depth,
+    ]
+}
+
+fn queue_of(row: &Row) -> Result<Queue, Error> {
+    let mut columns = Columns::of(row);
+    let key = QueueKey {
+        installation: columns.uuid(InstallationId::parse)?,
+        tenant: columns.id(TenantId::parse)?,
+        class: Class::from_code(columns.take()?)
+            .ok_or_else(|| Error::Bug("a stored class of a lane".into()))?,
+    };
+    let next_at = columns.time()?;
+    columns.time()?;
+    Ok(Queue { key, next_at, posting: posting_of(&mut columns)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Config;
+
+    /// PostgreSQL chooses its plans by what is in the tables: `benches/load.rs` measures those.
+    #[tokio::test]
+    async fn sqlite_finds_queues_and_lanes_by_the_whole_key_of_the_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
+        let store = Store::open(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        let key = params!["", "", 0i64, 10i64];
+        for (text, values, steps) in
+            [(queues_text(Backend::Sqlite), key.clone(), 2), (due(10), key[..3].to_vec(), 1)]
+        {
+            let text = format!("EXPLAIN QUERY PLAN {text}");
+            let rows = sql::all(store.reader(), &text, values).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get(3).unwrap()).collect();
+            let whole = |line: &&String| {
+                line.contains("INDEX lanes_queued (")
+                    && (line.contains("((installation,tenant,class)>(?,?,?))")
+                        || line.contains("(installation=? AND tenant=? AND class=? AND next_at<?)"))
+            };
+            assert_eq!(plan.iter().filter(whole).count(), steps, "{plan:#?}");
+            assert!(!plan.iter().any(|line| line.starts_with("SCAN lanes")), "{plan:#?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! How fast a workspace may be posted to, and what a 429 on a post means for it.
+
+use std::time::Duration;
+
+use super::{Error, Workspaces};
+use crate::domain::ids::InstallationId;
+use crate::domain::pacing::{Limit, Pace};
+use crate::domain::time::Timestamp;
+use crate::store::{Posting, Throttled};
+
+/// Slack counts in windows of this length.
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Workspaces {
+    /// The limit in force: what the operator knows, else what was learnt.
+    #[must_use]
+    pub fn limit(&self, posting: Option<&Posting>) -> Limit {
+        match self.config.posts_per_minute {
+            0 => posting.map_or_else(Limit::default, |posting| posting.limit),
+            known => Limit::known(known),
+        }
+    }
+
+    /// The pace of a workspace's posts.
+    #[must_use]
+    pub fn pace(&self, posting: Option<&Posting>) -> Pace {
+        Pace::of(&self.limit(posting), self.minute())
+    }
+
+    /// Ends a minute of counting, and learns from it; begins to count where nothing was known.
+    /// Call it before posts are counted.
+    pub async fn count_minute(
+        &self,
+        id: InstallationId,
+        posting: Option<&Posting>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let limit = self.limit(posting);
+        let Some(posting) = posting else {
+            return Ok(self.store.begin_window(id, Timestamp::default(), &limit).await?);
+        };
+        let span = now.since(posting.window_at);
+        if span < self.minute() {
+            return Ok(());
+        }
+        let minutes = span.div_duration_f64(self.minute());
+        let next = match self.config.posts_per_minute {
+            0 => limit.after_window(posting.window_posts, minutes),
+            _ => limit,
+        };
+        if next.current > limit.current {
+            tracing::debug!(workspace = %id, limit = next.current, "more posts a minute are tried");
+        }
+        Ok(self.store.begin_window(id, posting.window_at, &next).await?)
+    }
+
+    /// Records that Slack asks to wait before the next post. Says whether all of the workspace does.
+    pub(super) async fn asked_to_wait(
+        &self,
+        id: InstallationId,
+        lane: &str,
+        after: Duration,
+    ) -> Result<bool, Error> {
+        let known = self.config.posts_per_minute > 0;
+        let minute = self.minute();
+        let throttled = Throttled { installation: id, lane, after, minute, known };
+        let all = self.store.throttled(&throttled).await?;
+        tracing::info!(workspace = %id, all, ?after, "Slack asks to wait with posts");
+        Ok(all)
+    }
+
+    fn minute(&self) -> Duration {
+        MINUTE.mul_f64(self.time_scale())
+    }
+}

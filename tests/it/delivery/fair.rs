@@ -1,0 +1,167 @@
+//! Whose turn it is: priorities, tenants beside each other, what does not hold others up
+//! (faults.md 27, I8).
+
+use herald::delivery::Config;
+use herald::domain::delivery::State;
+use herald::domain::ids::{DeliveryId, InstallationId, TenantId};
+use herald::domain::priority::Priority;
+use herald::domain::settings::Settings;
+use herald::sandbox::{Fault, FaultKind};
+use herald::store::{Kind, NewInstallation, Target};
+
+use super::{HOUR, World, worlds};
+
+/// One worker: what is sent shows the order of claims.
+fn alone() -> Config {
+    Config { workers: 1, ..Config::default() }
+}
+
+impl World {
+    async fn post_as(&self, lane: &str, text: &str, priority: Priority) -> DeliveryId {
+        let mut new = self.message(lane, text, Kind::Normal);
+        new.priority = priority;
+        self.accept(new, HOUR).await
+    }
+
+    /// Another tenant with a workspace of its own, in the same sandbox.
+    async fn neighbour(&self) -> (TenantId, InstallationId) {
+        let tenant = TenantId::parse("small").unwrap();
+        self.store.ensure_tenant(&tenant).await.unwrap();
+        let settings = Settings { sending_allowed: true, ..Settings::default() };
+        self.store.save_settings(&tenant, &settings).await.unwrap();
+        let new = NewInstallation {
+            app_id: "A0SANDBOX01".into(),
+            enterprise_id: None,
+            team_id: Some("T0OTHER".into()),
+            org_wide: false,
+            team_name: "Other".into(),
+            bot_user_id: self.sandbox.bot_user_id(),
+            bot_name: "herald".into(),
+            scopes: super::SCOPES.iter().map(ToString::to_string).collect(),
+            token: self.sandbox.install(super::SCOPES),
+            refresh_token: None,
+            token_expires_at: None,
+        };
+        let installation = self.store.save_installation(&new).await.unwrap();
+        self.store.link_tenant(&tenant, installation).await.unwrap();
+        (tenant, installation)
+    }
+
+    async fn post_for(&self, who: &(TenantId, InstallationId), lanes: Vec<String>) -> DeliveryId {
+        let deliveries = lanes.into_iter().map(|lane| {
+            let mut new = self.message(&lane, &lane, Kind::Normal);
+            new.target = Target::Lane { installation: who.1, lane };
+            new
+        });
+        let mut accept = super::accept_of(deliveries.collect());
+        accept.tenant = who.0.clone();
+        let id = accept.deliveries[0].id;
+        self.store.accept(accept).await.unwrap();
+        id
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn urgent_goes_before_normal_and_normal_before_bulk() {
+    for world in worlds().await {
+        let bulk = world.post_as("U1", "bulk", Priority::Bulk).await;
+        world.post_as("U2", "normal", Priority::Normal).await;
+        world.post_as("U3", "urgent", Priority::Urgent).await;
+        let running = world.start_with(&alone());
+        world.ended(bulk).await;
+        assert_eq!(world.texts(), ["urgent", "normal", "bulk"]);
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_is_as_urgent_as_its_most_urgent_message() {
+    for world in worlds().await {
+        let normal = world.post_as("U2", "normal", Priority::Normal).await;
+        world.post_as("U1", "bulk first", Priority::Bulk).await;
+        world.post_as("U1", "urgent", Priority::Urgent).await;
+        let last = world.post_as("U1", "bulk last", Priority::Bulk).await;
+        let running = world.start_with(&alone());
+        world.ended(normal).await;
+        world.ended(last).await;
+        let texts = world.texts();
+        assert_eq!(texts[0], "bulk first", "it stands before the urgent one: {texts:?}");
+        let at = |text: &str| texts.iter().position(|one| one == text).unwrap();
+        assert!(at("urgent") < at("bulk last") && at("normal") < at("bulk last"), "{texts:?}");
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_urgent_message_does_not_wait_for_a_broadcast() {
+    for world in worlds().await {
+        let large = (super::tenant(), world.installation);
+        let lanes = (0..200).map(|number| format!("C{number:04}")).collect();
+        world.post_for(&large, lanes).await;
+        let running = world.start();
+        let posted = world.calls("chat.postMessage").len();
+        let urgent = world.post_as("U1", "urgent", Priority::Urgent).await;
+        assert_eq!(world.ended(urgent).await.state, State::Sent);
+        let posts = world.posts();
+        let at = posts.iter().position(|post| post.args["text"] == "urgent").unwrap();
+        // What workers had begun, and what was posted while it was accepted, comes before it.
+        assert!(at < 200, "{posted} before it was accepted, {at} before it was sent");
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_tenant_starts_at_once_beside_a_large_one() {
+    const LANES: usize = 2000;
+    for world in worlds().await {
+        let large = (super::tenant(), world.installation);
+        for from in (0..LANES).step_by(500) {
+            let lanes = (from..from + 500).map(|number| format!("C{number:05}")).collect();
+            world.post_for(&large, lanes).await;
+        }
+        let small = world.neighbour().await;
+        let config = Config { workers: 8, ..Config::default() };
+        let running = world.start_with(&config);
+        let mine = world.post_for(&small, vec!["C9MINE".into()]).await;
+        let ended = loop {
+            let record = world.store.delivery(&small.0, mine).await.unwrap().unwrap();
+            if record.state.is_terminal() {
+                break record;
+            }
+            world.store.deliveries_ended().recv().await.ok();
+        };
+        // The channel does not exist, which Slack said: it was asked.
+        assert_eq!(ended.code.as_deref(), Some("channel_not_found"));
+        let before =
+            world.posts().iter().take_while(|post| post.args["channel"] != "C9MINE").count();
+        assert!(before < LANES / 4, "{before} of the large tenant's came first");
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_tenant_holds_all_workers() {
+    for world in worlds().await {
+        let slow = FaultKind::Delay { seconds: 2.0 };
+        let large = (super::tenant(), world.installation);
+        for lane in ["C1", "C2", "C3"] {
+            let fault = Fault::new("chat.postMessage", slow.clone());
+            world.sandbox.script(Fault { channel: Some(lane.into()), ..fault });
+        }
+        let lanes = ["C1", "C2", "C3"].map(str::to_owned).to_vec();
+        let held = world.post_for(&large, lanes).await;
+        let running = world.start_with(&Config { workers: 2, ..Config::default() });
+        world.until(held, |record| record.state == State::Sending).await;
+        let small = world.neighbour().await;
+        let mine = world.post_for(&small, vec!["C9MINE".into()]).await;
+        loop {
+            let record = world.store.delivery(&small.0, mine).await.unwrap().unwrap();
+            if record.state.is_terminal() {
+                break;
+            }
+            world.store.deliveries_ended().recv().await.ok();
+        }
+        assert_eq!(world.record(held).await.state, State::Sending);
+        running.drain().await;
+    }
+}

@@ -1,0 +1,139 @@
+//! What a 429 on a post stops: its conversation, or, where another gets one as well, the workspace
+//! (faults.md 15, I5; docs/decisions/0020-posting-limits.md).
+
+use herald::domain::delivery::State;
+use herald::domain::time::micros;
+use herald::sandbox::{Fault, FaultKind};
+
+use super::{SECOND, World, worlds};
+
+/// Posts to this member are answered 429 so many times.
+fn throttle(world: &World, member: &str, retry_after: &str, times: u32) {
+    let retry_after = (!retry_after.is_empty()).then(|| retry_after.to_owned());
+    let kind = FaultKind::Status { code: 429, body: String::new(), retry_after };
+    let fault = Fault { channel: Some(member.into()), ..Fault::new("chat.postMessage", kind) };
+    world.sandbox.script(fault.times(times));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_on_one_channel_holds_back_no_other() {
+    for world in worlds().await {
+        throttle(&world, "U1", "120", 1);
+        let stuck = world.post("U1", "stuck").await;
+        let running = world.start();
+        world.until(stuck, |record| !record.attempts.is_empty()).await;
+        for number in 2..=9 {
+            let other = world.post(&format!("U{number}"), "goes on").await;
+            assert_eq!(world.ended(other).await.state, State::Sent);
+        }
+        // It was the first to be asked, and the last to be sent.
+        assert_eq!(world.ended(stuck).await.state, State::Sent);
+        let posts = world.posts();
+        assert_eq!(posts.len(), 10);
+        let (first, last) = (&posts[0], &posts[9]);
+        assert_eq!((first.http_status, &last.args["channel"]), (429, &first.args["channel"]));
+        let waited = last.started_at_micros - first.ended_at_micros;
+        assert!(waited >= micros(SECOND * 120), "{waited} µs");
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_on_a_second_conversation_pauses_the_workspace_on_all_replicas() {
+    for world in worlds().await {
+        throttle(&world, "U1", "100", 1);
+        throttle(&world, "U2", "100", 1);
+        let (running, other) = (world.start(), world.replica().await);
+        for member in ["U1", "U2"] {
+            let id = world.post(member, "one").await;
+            world.until(id, |record| !record.attempts.is_empty()).await;
+        }
+        let third = world.post("U3", "two").await;
+        assert_eq!(world.ended(third).await.state, State::Sent);
+        let posts = world.posts();
+        assert_eq!((posts[0].http_status, posts[1].http_status), (429, 429));
+        for post in &posts[2..] {
+            let waited = post.started_at_micros - posts[1].ended_at_micros;
+            assert!(waited >= micros(SECOND * 100), "{waited} µs");
+        }
+        running.drain().await;
+        other.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_that_works_in_between_tells_that_each_429_was_its_conversations() {
+    for world in worlds().await {
+        throttle(&world, "U1", "1000", 1);
+        throttle(&world, "U2", "1000", 1);
+        let running = world.start();
+        let first = world.post("U1", "one").await;
+        world.until(first, |record| !record.attempts.is_empty()).await;
+        let between = world.post("U3", "works").await;
+        assert_eq!(world.ended(between).await.state, State::Sent);
+        let second = world.post("U2", "one").await;
+        world.until(second, |record| !record.attempts.is_empty()).await;
+        let after = world.post("U4", "works").await;
+        assert_eq!(world.ended(after).await.state, State::Sent);
+        assert_eq!(world.record(first).await.state, State::Pending);
+        assert_eq!(world.record(second).await.state, State::Pending);
+        running.drain().await;
+    }
+}
+
+/// However Slack, or a proxy before it, says how long to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_retry_after_is_kept() {
+    for world in worlds().await {
+        // Missing and unreadable are 30 s, a date without the answer's own likewise; huge is a day.
+        for (member, retry_after, seconds) in [
+            ("U1", "", 30),
+            ("U2", "soon", 30),
+            ("U3", "1", 1),
+            ("U4", "99999999999999999999", 24 * 3600),
+        ] {
+            throttle(&world, member, retry_after, 1);
+            let before = world.store.now().await.unwrap();
+            let id = world.post(member, "one").await;
+            let running = world.start();
+            let throttled =
+                world.until(id, |record| !record.attempts.is_empty() && record.attempt == 0).await;
+            assert!(throttled.due_at >= before.plus(SECOND * seconds), "{retry_after:?}");
+            // One that works shows that it is not the workspace.
+            let works = world.post("U9", "works").await;
+            assert_eq!(world.ended(works).await.state, State::Sent);
+            running.drain().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_token_puts_every_lane_to_sleep_at_once() {
+    for world in worlds().await {
+        let later = world.post("U2", "two").await;
+        let token = world.store.token(world.installation).await.unwrap();
+        let killed =
+            world.store.mark_installation_dead(world.installation, token.version, "token_revoked");
+        assert!(killed.await.unwrap());
+        assert_eq!(world.store.next_due().await.unwrap(), None);
+        super::connect(&world.store, &world.sandbox, super::SCOPES).await;
+        let running = world.start();
+        assert_eq!(world.ended(later).await.state, State::Sent);
+        running.drain().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn invalid_auth_is_asked_about_before_it_stops_a_workspace() {
+    for world in worlds().await {
+        let fault = FaultKind::Error { code: "invalid_auth".into() };
+        world.sandbox.script(Fault::new("chat.postMessage", fault).times(1));
+        let id = world.post("U1", "one").await;
+        let running = world.start();
+        let record = world.ended(id).await;
+        assert_eq!((record.state, record.attempt), (State::Sent, 2));
+        assert_eq!(record.attempts[0].outcome, "not_sent");
+        assert_eq!(world.calls("auth.test").len(), 1);
+        running.drain().await;
+    }
+}

@@ -1,0 +1,164 @@
+//! Broadcasts at the pace of the workspace's limit: no 429, honest estimates, and urgent messages
+//! that do not wait for them.
+
+use herald::rpc::pb::{self, DeliveryGuarantee, DeliveryState};
+use serde_json::{Value, json};
+
+use crate::support::client::{notify_targets, person, task};
+use crate::support::world::{Plan, TENANT, World};
+
+fn members(count: usize) -> Vec<Value> {
+    let member = |number| {
+        json!({
+            "id": format!("U0{number:05}"), "name": format!("person{number}"),
+            "profile": { "email": format!("person{number}@example.com") },
+        })
+    };
+    (0..count).map(member).collect()
+}
+
+/// To those people, described in the call.
+fn broadcast(request_id: &str, people: std::ops::Range<usize>) -> pb::NotifyRequest {
+    let to = people.map(|number| {
+        let id = format!("person{number}");
+        pb::recipient::Target::Person(person(&id, &format!("{id}@example.com")))
+    });
+    let mut request = notify_targets(request_id, "learning.assigned", to);
+    request.set_priority(pb::Priority::Bulk);
+    request
+}
+
+fn micros(time: &prost_types::Timestamp) -> i64 {
+    time.seconds * 1_000_000 + i64::from(time.nanos) / 1000
+}
+
+/// Sends to everybody, and one urgent message in the middle. Answers when the first and the last
+/// post of the broadcast began.
+async fn send_all(world: &World, people: usize) -> (i64, i64) {
+    let mut estimates = Vec::new();
+    for (call, from) in (0..people).step_by(1000).enumerate() {
+        let request = broadcast(&format!("all-{call}"), from..people.min(from + 1000));
+        let answer = world.client.notify(request).await.unwrap();
+        for verdict in &answer.verdicts {
+            assert_eq!(verdict.delivery_guarantee(), DeliveryGuarantee::EffectivelyOnce);
+            let estimate = verdict.estimated_send_time.as_ref().unwrap();
+            estimates.push((verdict.delivery_id.clone(), micros(estimate)));
+        }
+    }
+    world.called("chat.postMessage", people / 2).await;
+    let mut urgent = task("somebody waits for this", &["person0"]);
+    urgent.set_priority(pb::Priority::Urgent);
+    let urgent = world.client.notify(urgent).await.unwrap();
+    let before = world.calls("chat.postMessage").len();
+    let urgent = world.client.ended(TENANT, &urgent.notification_id).await.remove(0);
+    assert_eq!(urgent.state(), DeliveryState::Sent);
+    world.settled().await;
+    let posts = world.calls("chat.postMessage");
+    assert_eq!(posts.len(), people + 1);
+    assert!(posts.iter().all(|post| post.http_status == 200), "no 429 at the documented limits");
+    let at = posts.iter().position(|post| post.stored_ts.as_deref() == Some(&urgent.ts)).unwrap();
+    // Those that had their start already may go before it.
+    assert!(at <= before + 40, "{before} posts before it was accepted, {at} before it went out");
+
+    let started: std::collections::HashMap<_, _> = posts
+        .iter()
+        .map(|post| {
+            let metadata: Value =
+                serde_json::from_str(post.args["metadata"].as_str().unwrap()).unwrap();
+            let id = metadata["event_payload"]["delivery_id"].as_str().unwrap().to_owned();
+            (id, post.started_at_micros)
+        })
+        .collect();
+    let first = posts[0].started_at_micros;
+    let (mut last, mut worst) = (0, 0.0f64);
+    for (id, estimate) in &estimates {
+        let real = started[id];
+        last = last.max(real);
+        #[expect(clippy::cast_precision_loss, reason = "minutes")]
+        let (off, whole) =
+            ((estimate - real).abs() as f64, (estimates.last().unwrap().1 - first) as f64);
+        worst = worst.max(off / whole);
+    }
+    println!("the estimate that was furthest off: {:.1} % of the whole", worst * 100.0);
+    assert!(worst <= 0.2, "{worst}");
+    (first, last)
+}
+
+#[tokio::test]
+async fn a_broadcast_keeps_to_the_limit_and_to_its_estimates() {
+    const PEOPLE: usize = 60;
+    let plan = Plan {
+        rate_limits: true,
+        posts_per_minute: Some(120),
+        scale: 0.1,
+        members: Some(members(PEOPLE)),
+        ..Plan::default()
+    };
+    plan.run(async |world| {
+        send_all(world, PEOPLE).await;
+    })
+    .await;
+}
+
+/// Ten thousand people under the limits of a real workspace, five times as fast.
+#[tokio::test]
+#[ignore = "seven minutes"]
+async fn soak_ten_thousand_people_within_two_percent_of_the_least_time() {
+    const PEOPLE: usize = 10_000;
+    let plan = Plan {
+        rate_limits: true,
+        posts_per_minute: Some(600),
+        scale: 0.2,
+        members: Some(members(PEOPLE)),
+        ..Plan::default()
+    };
+    plan.run(async |world| {
+        let (first, last) = send_all(world, PEOPLE).await;
+        let (took, least) = (last - first, (10_000_i64 - 1) * 60_000_000 / 600 / 5);
+        #[expect(clippy::cast_precision_loss, reason = "minutes")]
+        let ratio = took as f64 / least as f64;
+        println!("{ratio:.4} x of the least time");
+        assert!(ratio <= 1.02, "{ratio}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_says_when_it_should_go_out() {
+    Plan { scale: 1.0, posts_per_minute: Some(60), ..Plan::default() }
+        .run(async |world| {
+            world.client.load(&["ben", "ada"]).await;
+            // Ben's conversation rests for a long time.
+            world.throttle("U0DEMOBEN", 1000);
+            let first = world.client.notify(task("one", &["ben"])).await.unwrap();
+            let waiting = world
+                .client
+                .deliveries_until(TENANT, &first.notification_id, |one| !one.attempt_log.is_empty())
+                .await
+                .remove(0);
+            let due = micros(waiting.due_at.as_ref().unwrap());
+            assert_eq!(waiting.delivery_guarantee(), DeliveryGuarantee::EffectivelyOnce);
+            let told = micros(waiting.estimated_send_time.as_ref().unwrap());
+            assert!(told >= due && told < due + 2_000_000, "{told} {due}");
+            // Behind it, a second later; nobody else waits for Ben.
+            let answer = world.client.notify(task("two", &["ben", "ada"])).await.unwrap();
+            let times: Vec<_> = answer
+                .verdicts
+                .iter()
+                .map(|verdict| micros(verdict.estimated_send_time.as_ref().unwrap()))
+                .collect();
+            assert!(times[0] >= due + 1_000_000, "{times:?} {due}");
+            assert!(times[1] < due - 500_000_000, "{times:?} {due}");
+            for answer in [&first, &answer] {
+                world.may_stay(&answer.verdicts[0].delivery_id);
+            }
+            let ada = world
+                .client
+                .deliveries_until(TENANT, &answer.notification_id, |one| {
+                    one.user_id == "ben" || one.state() == DeliveryState::Sent
+                })
+                .await;
+            assert_eq!(ada.len(), 2);
+        })
+        .await;
+}

@@ -1,0 +1,155 @@
+//! Claims from queues: budgets of posts, answers that were lost, workers that panic.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use herald::domain::delivery::State;
+use herald::domain::pacing::{Limit, Pace};
+use herald::domain::priority::{Class, Priority};
+use herald::domain::reason::Failure;
+use herald::domain::time::Timestamp;
+use herald::store::{QueueKey, RecoverOutcome, Settle, Store, Throttled, lease_token};
+
+use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
+use super::{sending, state, tenant};
+use crate::support::store::test_stores;
+
+fn key(class: Class) -> QueueKey {
+    QueueKey { installation: installation(), tenant: tenant(), class }
+}
+
+async fn classes(store: &Store) -> Vec<Class> {
+    let found = store.queues(None, 100).await.unwrap();
+    found.queues.into_iter().map(|queue| queue.key.class).collect()
+}
+
+#[tokio::test]
+async fn ten_thousand_waiting_lanes_are_one_queue() {
+    for store in test_stores().await {
+        for from in 0..10 {
+            let lanes = (0..1000).map(|number| delivery(lane(&format!("U{from}x{number}"))));
+            store.accept(call(&format!("r{from}"), lanes.collect())).await.unwrap();
+        }
+        let mut urgent = delivery(lane("U9URGENT"));
+        urgent.priority = Priority::Urgent;
+        store.accept(call("urgent", vec![urgent])).await.unwrap();
+        assert_eq!(classes(&store).await, [Class::Urgent, Class::Normal]);
+        let first = store.claim_lanes(1, LEASE).await.unwrap().remove(0);
+        assert_eq!(first.lane, "U9URGENT");
+    }
+}
+
+#[tokio::test]
+async fn a_lane_is_urgent_until_its_last_urgent_message_left() {
+    for store in test_stores().await {
+        let mut ids = Vec::new();
+        for priority in [Priority::Bulk, Priority::Urgent, Priority::Normal, Priority::Bulk] {
+            let mut new = delivery(lane("U1"));
+            new.priority = priority;
+            ids.push(new.id);
+            store.accept(call(&new.id.to_string(), vec![new])).await.unwrap();
+        }
+        for class in [Class::Urgent, Class::Urgent, Class::Normal, Class::Bulk] {
+            assert_eq!(classes(&store).await, [class]);
+            let (claim, id) = sending(&store).await;
+            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        }
+        // What is in doubt is looked up, whatever holds back posts.
+        let id = post(&store, "U1").await;
+        let (claim, _) = sending(&store).await;
+        let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
+        assert!(store.settle(&claim, id, &probe, None).await.unwrap());
+        assert_eq!(classes(&store).await, [Class::InDoubt]);
+    }
+}
+
+#[tokio::test]
+async fn each_start_is_given_once_to_all_replicas_together() {
+    let limit = Limit { current: 600.0, ..Limit::default() };
+    let pace = Pace::of(&limit, Duration::from_secs(60));
+    for store in test_stores().await {
+        let replica = store.replica().await;
+        store.begin_window(installation(), Timestamp(0), &limit).await.unwrap();
+        for number in 0..40 {
+            post(&store, &format!("U{number}")).await;
+        }
+        let now = store.now().await.unwrap();
+        let mut starts = BTreeSet::new();
+        for round in 0..10 {
+            let claimer = if round % 2 == 0 { &store.store } else { &replica };
+            let queue = key(Class::Normal);
+            let claims = claimer.claim_queue(&queue, lease_token(), 4, LEASE, Some(pace)).await;
+            starts.extend(claims.unwrap().iter().map(|claim| claim.start.unwrap().0));
+        }
+        assert_eq!(starts.len(), 40);
+        let (first, last) = (*starts.first().unwrap(), *starts.last().unwrap());
+        // The store keeps whole microseconds.
+        let least = (pace.interval.saturating_sub(Duration::from_micros(1))) * 39;
+        assert!(last.since(first) >= least, "{first:?} {last:?}");
+        // What may go at once goes at once; the time that the test takes is not held against it.
+        assert!(first <= store.now().await.unwrap().plus(pace.interval));
+        let posting = store.posting(installation()).await.unwrap().unwrap();
+        assert_eq!((posting.window_posts, posting.spent_until), (40, last));
+        store.unspend(installation(), pace.interval).await.unwrap();
+        let posting = store.posting(installation()).await.unwrap().unwrap();
+        assert_eq!(posting.spent_until, last.minus(pace.interval));
+        assert!(last > now);
+    }
+}
+
+#[tokio::test]
+async fn lanes_whose_claim_got_no_answer_are_given_back() {
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let (queue, lost) = (key(Class::Normal), lease_token());
+        assert_eq!(store.claim_queue(&queue, lost, 10, LEASE, None).await.unwrap().len(), 1);
+        post(&store, "U2").await;
+        let other = claim(&store, LEASE).await;
+        store.disclaim(&queue, lost).await.unwrap();
+        assert_eq!(claim(&store, LEASE).await.lane, "U1");
+        assert!(store.heartbeat(&other, LEASE).await.unwrap(), "another's claim stays");
+        store.disclaim(&queue, lost).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_message_whose_worker_panics_before_it_is_sent_is_parked_after_three() {
+    for store in test_stores().await {
+        let deadly = post(&store, "U1").await;
+        let next = post(&store, "U1").await;
+        for outcome in [RecoverOutcome::Waits, RecoverOutcome::Waits, RecoverOutcome::Parked] {
+            let (claim, _) = head(&store).await;
+            let crashed = store.crashed(&claim, Duration::ZERO).await.unwrap();
+            assert_eq!(crashed, Some((deadly, outcome)));
+            assert_eq!(store.crashed(&claim, Duration::ZERO).await.unwrap(), None, "fenced");
+        }
+        let parked = record(&store, deadly).await;
+        assert_eq!(parked.state, State::Parked);
+        assert_eq!(parked.reason.as_deref(), Some(Failure::Crashed.code()));
+        assert_eq!(head(&store).await.1.delivery, next);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_while_the_workspace_is_paused() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let (claim, _) = head(&store).await;
+        let throttled = |lane| Throttled {
+            installation: installation(),
+            lane,
+            after: LEASE,
+            minute: Duration::from_secs(60),
+            known: false,
+        };
+        assert!(!store.throttled(&throttled("U7")).await.unwrap(), "one lane alone");
+        assert!(!store.throttled(&throttled("U7")).await.unwrap(), "the same again");
+        assert!(store.throttled(&throttled("U8")).await.unwrap(), "another one");
+        assert_eq!(store.intend(&claim, id, LEASE).await.unwrap(), None);
+        assert_eq!(state(&store, id).await, State::Pending);
+        // The limit was lowered once, however many say so.
+        assert!(store.throttled(&throttled("U9")).await.unwrap());
+        let posting = store.posting(installation()).await.unwrap().unwrap();
+        assert_eq!(posting.limit, Limit::default().after_429());
+    }
+}
