@@ -68,6 +68,8 @@ fn call(lanes: Vec<&str>) -> Accept {
         content: Some(vec![b'x'; 600]),
         kind: Kind::Normal,
         priority: Priority::Normal,
+        also: Vec::new(),
+        trace: None,
     });
     Accept {
         id: NotificationId(Uuid::now_v7()),
@@ -78,6 +80,7 @@ fn call(lanes: Vec<&str>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: b"{}".to_vec(),
         link: None,
+        about: herald::store::About::default(),
         answer: b"answer".to_vec(),
         deliveries: deliveries.collect(),
         people: Vec::new(),

@@ -16,6 +16,7 @@ mod m20260101_000006_events;
 mod m20260101_000007_fields;
 mod m20260101_000008_lanes;
 mod m20260101_000009_retention;
+mod m20260101_000010_life;
 
 /// The list, oldest first.
 pub struct Migrator;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000007_fields::Migration),
             Box::new(m20260101_000008_lanes::Migration),
             Box::new(m20260101_000009_retention::Migration),
+            Box::new(m20260101_000010_life::Migration),
         ]
     }
 }

@@ -58,14 +58,13 @@ impl App {
         for (id, new) in lanes {
             let recent = self.recent(id).await?;
             let outlook = &recent.outlook;
+            let idle = recent.is_idle();
             let priority = new.first().map_or(Priority::Normal, |(new, _)| new.priority);
             let ahead = recent.join(priority.into(), u32::try_from(new.len()).unwrap_or(0));
             let names: Vec<&str> = new.iter().map(|(_, lane)| *lane).collect();
             // Where nothing waits there is nothing to ask.
-            let waiting = match outlook.lanes {
-                0 => HashMap::new(),
-                _ => self.store.backlogs(id, &names).await?,
-            };
+            let waiting =
+                if idle { HashMap::new() } else { self.store.backlogs(id, &names).await? };
             for (place, (new, lane)) in (ahead..).zip(new) {
                 let turn = self.turn(outlook, now, place);
                 let time = match waiting.get(lane) {
@@ -98,6 +97,10 @@ impl App {
             let recent = self.recent(id).await?;
             let (outlook, names) = (&recent.outlook, records.iter().map(|(_, lane)| *lane));
             let waiting = self.store.backlogs(id, &names.collect::<Vec<_>>()).await?;
+            // What waits for its time is in no lane yet.
+            let (records, later): (Vec<_>, Vec<_>) =
+                records.into_iter().partition(|(_, lane)| waiting.contains_key(*lane));
+            times.extend(later.into_iter().map(|(record, _)| (record.id, record.due_at)));
             let first = waiting.values().filter_map(|lane| lane.next_at).min();
             let Some(first) = first else { continue };
             let ahead = self.store.lanes_before(id, first).await?;
@@ -137,6 +140,12 @@ impl App {
 }
 
 impl Recent {
+    /// Nothing waited, and this process accepted nothing since.
+    fn is_idle(&self) -> bool {
+        let since = self.since.iter().map(|since| since.load(Ordering::Relaxed));
+        self.outlook.lanes == 0 && since.sum::<u32>() == 0
+    }
+
     /// Lanes that are claimed before those of this class that come now, and counts these.
     fn join(&self, class: Class, coming: u32) -> u32 {
         let mut ahead = 0;

@@ -3,7 +3,7 @@
 
 mod plan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,10 +12,17 @@ use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Violation};
 use crate::domain::event;
 use crate::domain::fingerprint::fingerprint;
-use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, RequestId, UserId};
+use crate::domain::ids::{
+    ChannelId, ContentId, EventType, InstallationId, NotificationId, RequestId, SubjectKey, UserId,
+};
+use crate::domain::limits;
 use crate::domain::person::Person;
 use crate::domain::priority::Priority;
+use crate::domain::render::Rendered;
 use crate::domain::settings::Preferences;
+use crate::domain::subject::Action;
+use crate::domain::time::Timestamp;
+use crate::domain::trace::Trace;
 use crate::domain::verdict::Answer;
 use crate::{store, telemetry};
 
@@ -47,7 +54,7 @@ enum Repeat {
 pub struct Request {
     pub request_id: RequestId,
     pub event: EventType,
-    /// 1 to `limits::RECIPIENTS`.
+    /// At most `limits::RECIPIENTS`; none: everybody who got a message about the subject.
     pub recipients: Vec<Recipient>,
     /// An object.
     pub data: Value,
@@ -55,6 +62,11 @@ pub struct Request {
     pub content_id: Option<ContentId>,
     /// How long until it is too late to deliver.
     pub expires_in: Duration,
+    /// What it is about: ties it to those before it and after it.
+    pub subject: Option<SubjectKey>,
+    pub action: Action,
+    /// Not before this time.
+    pub deliver_after: Option<Timestamp>,
     /// Whether to wait for people who are not in Slack yet; `None`: as the settings say.
     pub hold: Option<bool>,
     /// `None`: the event type's own.
@@ -65,6 +77,14 @@ impl Request {
     fn priority(&self) -> Priority {
         self.priority.unwrap_or_else(|| event::priority(&self.event))
     }
+}
+
+/// What a Notify would come to.
+#[derive(Debug)]
+pub struct Tried {
+    pub answer: Answer,
+    /// For each verdict: the message, where one would be sent, and why it was decided so.
+    pub details: Vec<(Option<Rendered>, Trace)>,
 }
 
 impl App {
@@ -84,14 +104,25 @@ impl App {
         result.map(|(answer, _)| answer)
     }
 
-    async fn accept(&self, call: &Call, request: Request) -> Result<(Answer, Repeat), Error> {
+    /// The same decisions, with the message and the reasons; stores and sends nothing.
+    pub async fn try_notify(&self, call: &Call, mut request: Request) -> Result<Tried, Error> {
         call.may_notify()?;
         check(&request)?;
         let tenant = self.tenant(&call.tenant).await?;
+        let mut planned = self.plan(&tenant, &mut request).await?;
+        self.estimate(&tenant, &request, &mut planned).await?;
+        let details = planned.details();
+        Ok(Tried { answer: planned.answer, details })
+    }
+
+    async fn accept(&self, call: &Call, mut request: Request) -> Result<(Answer, Repeat), Error> {
+        call.may_notify()?;
+        check(&request)?;
+        let tenant = self.tenant(&call.tenant).await?;
+        // Of what the caller said, not of whom that means today.
         let fingerprint = fingerprint(&payload(&request));
-        let mut planned = self.plan(&tenant, &request).await?;
-        let times = self.send_times(&planned.deliveries, tenant.now).await?;
-        planned.answer.estimate(&times);
+        let mut planned = self.plan(&tenant, &mut request).await?;
+        self.estimate(&tenant, &request, &mut planned).await?;
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
         let answer = serde_json::to_vec(&planned.answer).map_err(|e| Error::Internal(e.into()))?;
@@ -106,6 +137,11 @@ impl App {
             event_type: request.event.clone(),
             data: serde_json::to_vec(&request.data).map_err(|e| Error::Internal(e.into()))?,
             link: request.link.clone(),
+            about: store::About {
+                subject: request.subject.clone(),
+                action: request.action,
+                deliver_after: request.deliver_after,
+            },
             answer,
             deliveries: planned.deliveries,
             people: described(&request),
@@ -130,7 +166,24 @@ impl App {
         }
     }
 
-    async fn plan(&self, tenant: &Tenant, request: &Request) -> Result<plan::Planned, Error> {
+    /// Says when what goes out at once should reach Slack; what waits for its time goes then.
+    async fn estimate(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+        planned: &mut plan::Planned,
+    ) -> Result<(), Error> {
+        if request.deliver_after.is_none_or(|after| after <= tenant.now) {
+            let times = self.send_times(&planned.deliveries, tenant.now).await?;
+            planned.answer.estimate(&times);
+        }
+        Ok(())
+    }
+
+    /// Fills in whom a request without recipients means.
+    async fn plan(&self, tenant: &Tenant, request: &mut Request) -> Result<plan::Planned, Error> {
+        let places = self.places(tenant, request).await?;
+        let request = &*request;
         let ids = people_named(request);
         let store::PeopleFacts { people: mut known, preferences } =
             self.store.people_facts(&tenant.id, &ids).await?;
@@ -138,26 +191,84 @@ impl App {
         let view = self.view(tenant).await?;
         let look_held_after = HELD_SOON.mul_f64(self.workspaces.time_scale());
         let now = tenant.now;
+        let preferences = &preferences;
+        if let Some(after) = request.deliver_after
+            && after >= now.plus(request.expires_in)
+        {
+            return Err(Error::invalid("deliver_after", "must be earlier than the expiry"));
+        }
         let planner = Planner {
             tenant,
             request,
-            preferences: &preferences,
+            preferences,
             view: &view,
             directory: &self.directory,
             now,
             look_held_after,
+            places,
         };
         planner.plan(NotificationId(uuid::Uuid::now_v7()), people)
+    }
+
+    /// Where messages about the subject are, for what acts on them wherever they are. Names everybody
+    /// who has one where the request names nobody.
+    async fn places(
+        &self,
+        tenant: &Tenant,
+        request: &mut Request,
+    ) -> Result<HashMap<UserId, (InstallationId, String)>, Error> {
+        let mut places = HashMap::new();
+        let everybody = request.recipients.is_empty();
+        let Some(subject) = &request.subject else { return Ok(places) };
+        if request.action.speaks() && !everybody {
+            return Ok(places);
+        }
+        let found = self.store.subject_conversations(&tenant.id, subject).await?;
+        if everybody && found.len() > limits::SUBJECT_CONVERSATIONS {
+            let most = limits::SUBJECT_CONVERSATIONS;
+            let problem = format!("must be named: the subject is in over {most} conversations");
+            return Err(Error::invalid("recipients", problem));
+        }
+        let mut named = HashSet::new();
+        for conversation in found {
+            match (conversation.user, conversation.lane) {
+                (Some(user), lane) => {
+                    if everybody && named.insert(user.as_str().to_owned()) {
+                        request.recipients.push(Recipient::Known(user.clone()));
+                    }
+                    if !request.action.speaks() {
+                        places.extend(lane.map(|lane| (user, lane)));
+                    }
+                }
+                (None, Some((_, channel))) => {
+                    if everybody
+                        && named.insert(channel.clone())
+                        && let Ok(channel) = ChannelId::parse(channel)
+                    {
+                        request.recipients.push(Recipient::Channel(channel));
+                    }
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(places)
     }
 }
 
 /// Checks what needs no look-up: the event type, its data, its link.
 fn check(request: &Request) -> Result<(), Error> {
+    if request.subject.is_none() && request.action != Action::Post {
+        return Err(Error::invalid("subject_key", "is needed with this subject_action"));
+    }
     let Some(built_in) = event::find(&request.event) else {
         let known: Vec<_> = event::catalogue().iter().map(|event| event.name).collect();
         let problem = format!("is not a known event type; known are {}", known.join(", "));
         return Err(Error::invalid("event_type", problem));
     };
+    // What says nothing needs no words.
+    if !request.action.speaks() {
+        return Ok(());
+    }
     let mut violations: Vec<_> = event::validate_data(&request.event, &request.data)
         .into_iter()
         .map(|problem| Violation::new(problem.field, problem.problem))
@@ -192,7 +303,12 @@ fn payload(request: &Request) -> Value {
     if let Some(hold) = request.hold {
         payload["hold"] = hold.into();
     }
-    // Absent where not given, so that calls of before there was one are still repeats.
+    if let Some(subject) = &request.subject {
+        payload["subject"] = json!([subject.as_str(), request.action.code()]);
+    }
+    if let Some(after) = request.deliver_after {
+        payload["deliver_after"] = json!(after.0.to_string());
+    }
     if let Some(priority) = request.priority {
         payload["priority"] = priority.code().into();
     }

@@ -2,7 +2,7 @@
 
 pub use crate::store::{
     AttemptRecord, Canceled, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange,
-    DeliveryRecord, DirectoryState, Erased, FieldsProgress, Installation, InstallationState,
-    NotificationFilter, NotificationPage, NotificationPosition, NotificationRecord,
-    NotificationSummary, StoredPerson,
+    DeliveryRecord, DirectoryState, Erased, FailedFilter, FailedPosition, FieldsProgress,
+    Installation, InstallationState, NotificationFilter, NotificationPage, NotificationPosition,
+    NotificationRecord, NotificationSummary, Replayed, Skip, StoredPerson,
 };

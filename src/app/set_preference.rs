@@ -1,7 +1,7 @@
 //! SetPreference: a person turns Slack messages on or off. Turning on finds the identity and opens
 //! the conversation, so that the first notification has a place to go.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
 use crate::domain::event::{self, test_message};
@@ -40,13 +40,16 @@ impl App {
         event: Option<EventType>,
         value: Preference,
     ) -> Result<Effect, Error> {
-        call.acting()?.may_edit(&user)?;
+        let acting = call.acting()?;
+        acting.may_edit(&user)?;
         if let Some(unknown) = event.as_ref().filter(|event| event::find(event).is_none()) {
             let problem = format!("{unknown} is not a known event type");
             return Err(Error::invalid("event_type", problem));
         }
         let tenant = self.tenant(&call.tenant).await?;
-        self.store.set_preference(&call.tenant, &user, event.as_ref(), value).await?;
+        let role = if acting.is_administrator() { "administrator" } else { "person" };
+        let by = format!("{role}:{}", call.caller.principal);
+        self.store.set_preference(&call.tenant, &user, event.as_ref(), value, &by).await?;
         let chosen = self.choices(&call.tenant, &user).await?;
         let held_back = match &event {
             Some(event) => suppression(&tenant.settings, &chosen, event),
@@ -105,7 +108,7 @@ impl App {
 /// Which switch holds back an event type that has no choice and no switch of its own.
 fn suppression_of_everything(settings: &Settings, chosen: &Preferences) -> Option<Suppression> {
     let settings = Settings { disabled_event_types: BTreeSet::new(), ..settings.clone() };
-    let chosen = Preferences { all: chosen.all, by_type: BTreeMap::new() };
+    let chosen = Preferences { all: chosen.all, ..Preferences::default() };
     suppression(&settings, &chosen, &test_message::event_type())
 }
 

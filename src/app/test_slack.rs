@@ -176,6 +176,8 @@ impl App {
             kind,
             // Somebody is waiting for it.
             priority: Priority::Urgent,
+            also: Vec::new(),
+            trace: None,
         };
         let id = delivery.id;
         let notification = NotificationId(uuid::Uuid::now_v7());
@@ -190,6 +192,7 @@ impl App {
             event_type: test_message::event_type(),
             data: b"{}".to_vec(),
             link: None,
+            about: store::About::default(),
             answer: serde_json::to_vec(&answer).map_err(internal)?,
             deliveries: vec![delivery],
             people: Vec::new(),

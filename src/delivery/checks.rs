@@ -7,6 +7,7 @@ use crate::domain::ids::{EventType, InstallationId, SlackUserId};
 use crate::domain::member::MemberKind;
 use crate::domain::reason::{Failure, NoMatch, Suppression};
 use crate::domain::settings::{Identity, Preferences, Settings, suppression};
+use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::store::{End, Kind, Settle};
 
@@ -16,6 +17,7 @@ pub(super) struct Facts<'a> {
     pub(super) now: Timestamp,
     pub(super) expires_at: Timestamp,
     pub(super) kind: Kind,
+    pub(super) action: Action,
     pub(super) event: &'a EventType,
     /// `None`: the tenant is gone.
     pub(super) settings: Option<&'a Settings>,
@@ -58,7 +60,7 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
     let not_connected = Some(Settle::Ended(End::Unreachable(NoMatch::NotConnected)));
     let Some(settings) = facts.settings else { return not_connected };
     let preferences = facts.person.as_ref().map(|person| person.preferences);
-    if let Some(by) = switch(settings, preferences, facts.kind, facts.event) {
+    if let Some(by) = switch(settings, preferences, facts.kind, facts.action, facts.event) {
         return Some(Settle::Ended(End::Suppressed(by)));
     }
     let Some(connected) = &facts.connected else { return not_connected };
@@ -70,7 +72,8 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
         .and_then(|person| person.identity)
         .filter(|identity| identity.installation == connected.installation);
     let here = facts.installation == connected.installation;
-    if let (Some(person), Some(identity)) = (&facts.person, identity)
+    // What takes back or crosses out goes where the messages are.
+    if let (Some(person), Some(identity), true) = (&facts.person, identity, facts.action.speaks())
         && (!here || identity.slack_user_id != *person.member)
     {
         return Some(match person.identity_kind {
@@ -83,7 +86,8 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
     }
     if !here {
         // Who is not known there yet is looked for there; a channel's id means nothing there.
-        return if facts.person.is_some() { Some(Settle::Resolve) } else { not_connected };
+        let looked_for = facts.person.is_some() && facts.action.speaks();
+        return if looked_for { Some(Settle::Resolve) } else { not_connected };
     }
     // Slack answers ok to a post to a closed account (lessons.md part 2).
     if facts.person.as_ref().and_then(|person| person.member_kind) == Some(MemberKind::Deactivated)
@@ -99,14 +103,19 @@ fn deactivated() -> Settle {
 
 /// The switch that holds a message back. A channel has no choices of its own, so opt-in does not
 /// apply to it. A test is not held back by the person's choices; by the tenant's switch it is, unless an
-/// administrator tries before turning it on (requirements.md section 3).
+/// administrator tries before turning it on (requirements.md section 3). What only takes back or crosses out
+/// is nothing that one could have chosen not to get: the tenant's switch alone holds it back.
 pub(super) fn switch(
     settings: &Settings,
     preferences: Option<&Preferences>,
     kind: Kind,
+    action: Action,
     event: &EventType,
 ) -> Option<Suppression> {
     match (kind, preferences) {
+        (Kind::Normal, _) if !action.speaks() => {
+            (!settings.sending_allowed).then_some(Suppression::SendingOff)
+        }
         (Kind::AdministratorTest, _) => None,
         (Kind::Test, _) => (!settings.sending_allowed).then_some(Suppression::SendingOff),
         (Kind::Normal, Some(preferences)) => suppression(settings, preferences, event),
@@ -149,6 +158,7 @@ mod tests {
     struct Owned {
         now: i64,
         kind: Kind,
+        action: Action,
         settings: Settings,
         preferences: Preferences,
         identity: Option<Identity>,
@@ -163,6 +173,7 @@ mod tests {
             Self {
                 now: 0,
                 kind: Kind::Normal,
+                action: Action::Post,
                 settings: Settings { sending_allowed: true, ..Settings::default() },
                 preferences: Preferences::default(),
                 identity: Some(identity("U1", HERE)),
@@ -188,6 +199,7 @@ mod tests {
                 now: Timestamp(self.now),
                 expires_at: Timestamp(100),
                 kind: self.kind,
+                action: self.action,
                 event: &event,
                 settings: Some(&self.settings),
                 person: (!self.channel).then_some(person),
@@ -224,6 +236,28 @@ mod tests {
             facts.kind = Kind::Test;
         });
         assert_eq!(test, None);
+    }
+
+    #[test]
+    fn what_takes_back_is_held_back_by_the_tenant_alone_and_stays_where_it_is() {
+        for action in [Action::Retract, Action::Done] {
+            let off = |facts: &mut Owned| {
+                facts.action = action;
+                facts.preferences.all = Preference::Off;
+                facts.identity = Some(identity("U2", HERE));
+            };
+            assert_eq!(judged(off), None);
+            let closed = judged(|facts| {
+                off(facts);
+                facts.settings.sending_allowed = false;
+            });
+            assert_eq!(closed, Some(suppressed(Suppression::SendingOff)));
+        }
+        let replaced = judged(|facts| {
+            facts.action = Action::Replace;
+            facts.preferences.all = Preference::Off;
+        });
+        assert_eq!(replaced, Some(suppressed(Suppression::PreferenceAll)));
     }
 
     #[test]

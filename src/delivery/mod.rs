@@ -5,14 +5,15 @@
 //! (`worker`); `resolve` finds the member for deliveries that were accepted before the member list
 //! was read; `held` wakes those that wait until their person appears; `feed` numbers the changes of deliveries for those who watch them; `upkeep` mends, expires
 //! and archives. A turn touches the head of its lane and nothing
-//! else: `checks` decides whether it may still go out, `domain::delivery::next` what an answer
-//! means, `probe` whether Slack stored a message although its answer was lost.
+//! else: `checks` decides whether it may still go out, `deed` what is asked of Slack,
+//! `domain::delivery::next` what an answer means, `probe` whether Slack stored a message although its answer was lost.
 //!
 //! Nothing here keeps state that matters: whoever dies is replaced when its leases run out.
 
 mod checks;
 mod claim;
 mod config;
+mod deed;
 mod feed;
 mod held;
 mod liveness;
@@ -21,6 +22,7 @@ mod probe;
 mod resolve;
 mod send;
 mod upkeep;
+mod why;
 mod worker;
 
 use std::sync::Arc;

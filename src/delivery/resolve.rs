@@ -1,5 +1,7 @@
 //! Deliveries that were accepted before it was known which member they are for: resolved and
-//! rendered once the member list is there, by the same rules as in Notify, and put into their lane.
+//! Deliveries that were accepted before it was known which member they are for: resolved and
+//! rendered once the member list is there, by the same rules as in Notify, and put into their lane; and
+//! those that wait for their time, put into their lane when it comes.
 //!
 //! Whom the list does not have Slack is asked about here, because Notify must not wait for it. Where
 //! the limits do not allow that in time the list decides: whoever is to fall back to e-mail should not
@@ -13,20 +15,25 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use super::checks::switch;
+use super::why;
 use crate::directory::{self, Missed, View};
 use crate::domain::delivery::State;
 use crate::domain::event;
+use crate::domain::mapping::Mapping;
 use crate::domain::matching::{self, Basis, Decision};
 use crate::domain::person::Person;
 use crate::domain::reason::{Failure, NoMatch};
 use crate::domain::render::{Context, Link, Reader};
 use crate::domain::settings::{Identity, Preferences, Rule};
-use crate::store::{self, End, Resolved, Resolving};
+use crate::domain::trace;
+use crate::store::{self, End, Installation, Resolved, Resolving};
 
 /// Claimed at once.
 const BATCH: u32 = 64;
 /// Worked on at once; most are questions to the store alone.
 const AT_ONCE: usize = 8;
+/// Between two looks, where the database's clock is coarser than ours.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Delivery {
     pub(super) async fn resolve(self, stop: CancellationToken) {
@@ -54,9 +61,10 @@ impl Delivery {
 
     /// Resolves what is due; answers when to look again.
     async fn resolve_due(&self) -> Result<Duration, store::Error> {
-        let timing = &self.inner.timing;
-        let claimed = self.inner.store.claim_resolving(BATCH, timing.lease).await?;
-        let full = claimed.len() == BATCH as usize;
+        let (timing, store) = (&self.inner.timing, &self.inner.store);
+        let joined = store.join_due(BATCH).await?;
+        let claimed = store.claim_resolving(BATCH, timing.lease).await?;
+        let full = claimed.len() == BATCH as usize || joined == BATCH;
         // One person's messages one after the other, in the order of their acceptance.
         let mut people: BTreeMap<_, Vec<Resolving>> = BTreeMap::new();
         for resolving in claimed {
@@ -71,15 +79,21 @@ impl Delivery {
                 }
             })
             .await;
-        Ok(if full { Duration::ZERO } else { timing.poll })
+        if full {
+            return Ok(Duration::ZERO);
+        }
+        let due = store.next_deferred().await?.unwrap_or(timing.poll);
+        Ok(due.clamp(SHORTEST, timing.poll))
     }
 
     /// An error leaves it to its lease: one that cannot be resolved holds no other up.
     async fn resolve_one(&self, resolving: Resolving) {
         let (delivery, token) = (resolving.delivery, resolving.token);
         let settled = async {
-            let resolved = self.resolved(&resolving).await?;
-            let settled = self.inner.store.settle_resolving(token, delivery, &resolved).await?;
+            let (resolved, trace) = self.resolved(&resolving).await?;
+            let trace = trace.as_deref();
+            let settled =
+                self.inner.store.settle_resolving(token, delivery, &resolved, trace).await?;
             Ok::<_, directory::Error>(settled.then_some(resolved))
         };
         match settled.await {
@@ -95,29 +109,50 @@ impl Delivery {
         }
     }
 
-    async fn resolved(&self, resolving: &Resolving) -> Result<Resolved, directory::Error> {
+    /// What becomes of it, and its trace where something was decided.
+    async fn resolved(
+        &self,
+        resolving: &Resolving,
+    ) -> Result<(Resolved, Option<Vec<u8>>), directory::Error> {
         let (store, tenant) = (&self.inner.store, &resolving.tenant);
+        let end = |end| Ok((Resolved::End(end), None));
         if resolving.expires_at <= resolving.now {
-            return Ok(Resolved::End(End::Expired));
+            return end(End::Expired);
         }
-        if resolving.damaged {
-            return Ok(Resolved::End(End::Failed(Failure::Damaged)));
+        if resolving.damaged && resolving.action.speaks() {
+            return end(End::Failed(Failure::Damaged));
         }
-        let nobody = |reason| Ok(Resolved::End(End::Unreachable(reason)));
         // A channel needs no resolving.
-        let Some(user) = &resolving.user else { return nobody(NoMatch::NoMember) };
+        let Some(user) = &resolving.user else { return end(End::Unreachable(NoMatch::NoMember)) };
         let (settings, installation, stored, mut chosen) = tokio::try_join!(
             store.settings(tenant),
             store.installation_of(tenant),
             store.person(tenant, user),
             store.preferences(tenant, std::slice::from_ref(user)),
         )?;
-        let Some(settings) = settings else { return nobody(NoMatch::NotConnected) };
+        let Some(settings) = settings else {
+            return end(End::Unreachable(NoMatch::NotConnected));
+        };
         let preferences: Preferences = chosen.remove(user).unwrap_or_default();
-        let (kind, event) = (resolving.kind, &resolving.event_type);
-        if let Some(by) = switch(&settings, Some(&preferences), kind, event) {
-            return Ok(Resolved::End(End::Suppressed(by)));
+        let (kind, action, event) = (resolving.kind, resolving.action, &resolving.event_type);
+        let explain = |basis: Option<trace::Basis>, verdict: &str, held: bool| {
+            let decision = trace::Decision {
+                stage: trace::Stage::Resolved,
+                at: resolving.now,
+                switches: Some(trace::Switches::of(&settings, event)),
+                choice: trace::Choice::of(&preferences, event),
+                identity: basis,
+                template: Some(event.to_string()),
+                verdict: verdict.to_owned(),
+            };
+            Some(why::resolved(resolving.trace.as_deref(), decision, action, held))
+        };
+        if let Some(by) = switch(&settings, Some(&preferences), kind, action, event) {
+            return Ok((Resolved::End(End::Suppressed(by)), explain(None, by.code(), false)));
         }
+        let nobody = |reason: NoMatch| {
+            Ok((Resolved::End(End::Unreachable(reason)), explain(None, reason.code(), false)))
+        };
         let Some(installation) = installation else { return nobody(NoMatch::NotConnected) };
         let (person, identity) = match stored {
             Some(stored) => (stored.person, stored.identity),
@@ -125,44 +160,31 @@ impl Delivery {
         };
         let identity = identity.filter(|identity| identity.installation == installation.id);
         let mapping = self.inner.directory.mapping(&settings).await?;
-        let mut view = self.inner.directory.view(installation.id, &mapping).await?;
-        let decide = |view: &View| {
-            let matched = matching::resolve(view.deciding(), &mapping, &person);
-            let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
-            matching::decide(identity.as_ref(), &matched, kind)
-        };
         let waited = resolving.now.since(resolving.created_at);
-        let mut decision = decide(&view);
-        if let Decision::Unreachable { reason } = decision
-            && reason != NoMatch::DirectoryNotReady
-        {
-            match self.inner.directory.look_up(&installation, &mapping, &person, reason).await? {
-                Missed::Asked(since) => {
-                    decision = decide(&since);
-                    view = since;
-                }
-                Missed::Later { after } if waited < self.inner.timing.look_up => {
-                    return Ok(Resolved::Again { after: after.max(self.inner.timing.retry) });
-                }
-                Missed::Later { .. } | Missed::Stands => {}
-            }
-        }
+        let looked = self.look_for(&installation, &mapping, (&person, identity.as_ref()), waited);
+        let (decision, view) = match looked.await? {
+            LookedFor::Decided(decision, view) => (decision, view),
+            LookedFor::Later { after } => return Ok((Resolved::Again { after }, None)),
+        };
         let (member, display_name, basis) = match decision {
             Decision::Reach { slack_user_id, display_name, basis } => {
                 (slack_user_id, display_name, basis)
             }
             Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
-                return Ok(Resolved::Again { after: again(waited, self.inner.timing.retry) });
+                let after = again(waited, self.inner.timing.retry);
+                return Ok((Resolved::Again { after }, None));
             }
             Decision::Unreachable { reason } if resolving.hold && reason.arrival_helps() => {
                 let look_after = self.inner.timing.held_soon;
-                return Ok(Resolved::Hold { reason, look_after });
+                let trace = explain(None, reason.code(), true);
+                return Ok((Resolved::Hold { reason, look_after }, trace));
             }
             Decision::Unreachable { reason } => return nobody(reason),
         };
         let reader = Reader::of(Some(&person), view.member(&member).as_ref(), &settings);
         let is_new = basis == Basis::Matched { is_new: true };
-        Ok(Resolved::Lane {
+        let found = trace::Basis::of(&basis, view.generation(), view.read_at);
+        let lane = Resolved::Lane {
             installation: installation.id,
             lane: member.as_str().to_owned(),
             content: content(resolving, &reader),
@@ -173,8 +195,47 @@ impl Delivery {
                 installation: installation.id,
                 stored_at: resolving.now,
             }),
+        };
+        Ok((lane, explain(Some(found), "send", false)))
+    }
+
+    /// What the member list says; where it has nobody, with Slack's answer in it.
+    async fn look_for(
+        &self,
+        installation: &Installation,
+        mapping: &Mapping,
+        (person, identity): (&Person, Option<&Identity>),
+        waited: Duration,
+    ) -> Result<LookedFor, directory::Error> {
+        let directory = &self.inner.directory;
+        let decide = |view: &View| {
+            let matched = matching::resolve(view.deciding(), mapping, person);
+            let kind = identity.and_then(|identity| view.kind(&identity.slack_user_id));
+            matching::decide(identity, &matched, kind)
+        };
+        let view = directory.view(installation.id, mapping).await?;
+        let decision = decide(&view);
+        let reason = match decision {
+            Decision::Unreachable { reason } if reason != NoMatch::DirectoryNotReady => reason,
+            _ => return Ok(LookedFor::Decided(decision, view)),
+        };
+        Ok(match directory.look_up(installation, mapping, person, reason).await? {
+            Missed::Asked(since) => LookedFor::Decided(decide(&since), since),
+            Missed::Later { after } if waited < self.inner.timing.look_up => {
+                LookedFor::Later { after: after.max(self.inner.timing.retry) }
+            }
+            Missed::Later { .. } | Missed::Stands => LookedFor::Decided(decision, view),
         })
     }
+}
+
+/// Whom the member list says a message is for.
+enum LookedFor {
+    Decided(Decision, View),
+    /// Slack is asked after this time.
+    Later {
+        after: Duration,
+    },
 }
 
 /// When to look again for a list that is not there: a workspace that cannot be read must not keep
@@ -186,6 +247,9 @@ fn again(waited: Duration, first: Duration) -> Duration {
 /// The message as it is kept; `None` where it cannot be worded. It could when it was accepted, so that
 /// is rare; without content it fails in its lane, with the reason.
 fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
+    if !resolving.action.speaks() {
+        return None;
+    }
     let data: serde_json::Value = serde_json::from_slice(&resolving.data).ok()?;
     let template = event::find(&resolving.event_type)?.compiled();
     let link = resolving.link.clone().map(|url| Link { url, label: None });

@@ -9,20 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
+use super::deed::Request;
 use super::worker::{Posted, Turn, settle_of};
 use crate::domain::delivery::{Outcome, next};
-use crate::domain::ids::{ChannelId, SlackUserId};
 use crate::domain::reason::Failure;
-use crate::domain::render::Rendered;
-use crate::slack::{Destination, PostMessage};
 use crate::store::{self, Pace, Settle};
 use crate::workspace;
-
-/// Where the message goes.
-enum Place {
-    Person(SlackUserId),
-    Channel(ChannelId),
-}
 
 impl Delivery {
     /// A pending head: sent, or what the checks make of it.
@@ -45,12 +37,9 @@ impl Delivery {
         if let Some(settle) = judged {
             return self.settle(turn, settle, None).await.map(|()| Posted::No);
         }
-        let content: Option<Rendered> =
-            head.content.as_deref().and_then(|content| serde_json::from_slice(content).ok());
-        let (Some(content), Some(place)) = (content, place(turn)) else {
-            let reason = if head.damaged { Failure::Damaged } else { Failure::Template };
-            let settle = Settle::Failed { reason, code: None };
-            return self.settle(turn, settle, None).await.map(|()| Posted::No);
+        let request = match self.prepare(turn).await? {
+            Ok(request) => request,
+            Err(settle) => return self.settle(turn, settle, None).await.map(|()| Posted::No),
         };
         let token = match token {
             Ok(token) => token,
@@ -60,6 +49,9 @@ impl Delivery {
                 return self.settle(turn, settle, rest).await.map(|()| Posted::No);
             }
         };
+        if let Some(settle) = self.permit(turn, &request).await? {
+            return self.settle(turn, settle, None).await.map(|()| Posted::No);
+        }
         // Only one of those that a worker died on goes at a time: of all that were under way when a
         // process died, one was the cause, and it must not take the others along.
         let suspect = if head.crashes == 0 {
@@ -68,10 +60,13 @@ impl Delivery {
             Some(alone)
         } else {
             let until = turn.now().plus(self.inner.timing.retry);
-            let settle = Settle::Deferred { until };
+            let settle = Settle::Deferred { until, permit: head.permit_at.is_some() };
             return self.settle(turn, settle, None).await.map(|()| Posted::No);
         };
-        if let Some((start, _)) = claim.start {
+        // The start is that of a post; changes have a budget of their own.
+        if let Some((start, _)) = claim.start
+            && !request.deed.is_repeatable()
+        {
             tokio::select! {
                 () = tokio::time::sleep(start.since(turn.now())) => {}
                 () = stop.cancelled() => {}
@@ -81,22 +76,23 @@ impl Delivery {
             self.inner.store.release(claim, Duration::ZERO).await?;
             return Ok(Posted::No);
         }
-        let posted = self.post(turn, &place, &content, &token).await;
+        let posted = self.undertake(turn, &request, &token).await;
         drop(suspect);
         posted
     }
 
     /// The intent, the request, and what follows.
-    async fn post(
+    async fn undertake(
         &self,
         turn: &Turn<'_>,
-        place: &Place,
-        content: &Rendered,
+        request: &Request,
         token: &store::Token,
     ) -> Result<Posted, store::Error> {
         let (claim, head, lease) = (turn.claim, &turn.head, self.inner.timing.lease);
         let begin_before = Instant::now() + lease / 2;
-        let attempt = match self.inner.store.intend(claim, head.delivery, lease).await {
+        let (deed, thread) = (request.deed, request.thread_ts());
+        let intent = self.inner.store.intend_to(claim, head.delivery, lease, deed, thread).await;
+        let attempt = match intent {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return Ok(Posted::No),
             Err(error) => {
@@ -108,26 +104,18 @@ impl Delivery {
                 return Ok(Posted::No);
             }
         };
-        let message = PostMessage {
-            destination: match place {
-                // Not the `D...` id, even where it is known: Slack takes the member's id for the same
-                // conversation, always, and needs no other scope than chat:write.
-                Place::Person(member) => Destination::Person(member),
-                Place::Channel(channel) => Destination::Conversation(channel),
-            },
-            text: &content.text,
-            blocks: &content.blocks,
-            delivery_id: head.delivery,
-            thread_ts: None,
-        };
-        let (workspaces, lane) = (&self.inner.workspaces, claim.lane.as_str());
-        let posted = workspaces.post(claim.installation, lane, token, &message, begin_before).await;
-        match posted {
+        match self.request(turn, request, token, begin_before).await {
             Ok(posted) => {
-                let settle = self.after(&posted.outcome, attempt, turn);
-                let interval = self.inner.timing.channel_interval;
-                let pace = Pace { started_ago: posted.started.elapsed(), interval };
-                self.settle(turn, settle, Some(pace)).await.map(|()| Posted::Yes)
+                let acted = request.acted(head.action, &posted.outcome);
+                let settle = acted.unwrap_or_else(|| self.after(&posted.outcome, attempt, turn));
+                // The pace of one a second is that of posts.
+                let pace = (!deed.is_repeatable()).then(|| Pace {
+                    started_ago: posted.started.elapsed(),
+                    interval: self.inner.timing.channel_interval,
+                });
+                let told = Some((deed.method(), posted.took));
+                self.settle_telling(turn, settle, pace, told).await?;
+                Ok(if deed.is_repeatable() { Posted::No } else { Posted::Yes })
             }
             Err(error) => {
                 let (settle, rest) = self.unsent(error);
@@ -163,14 +151,5 @@ impl Delivery {
                 (Settle::NotWritten, rest(self.inner.timing.retry))
             }
         }
-    }
-}
-
-fn place(turn: &Turn<'_>) -> Option<Place> {
-    let lane = turn.claim.lane.as_str();
-    if turn.head.user.is_some() {
-        SlackUserId::parse(lane).ok().map(Place::Person)
-    } else {
-        ChannelId::parse(lane).ok().map(Place::Channel)
     }
 }

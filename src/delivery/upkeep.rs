@@ -49,6 +49,12 @@ impl Delivery {
             }
         }
         for _ in 0..STEPS {
+            let pruned = store.prune_replays(store::IDEMPOTENCY, BATCH).await?;
+            if pruned < u64::from(BATCH) || stop.is_cancelled() {
+                break;
+            }
+        }
+        for _ in 0..STEPS {
             let pruned = store.prune_changes(self.inner.timing.feed_kept, BATCH).await?;
             if pruned < u64::from(BATCH) || stop.is_cancelled() {
                 break;

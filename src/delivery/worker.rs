@@ -6,6 +6,7 @@
 //! nothing: the request must begin within half a lease of the intent, and every write is fenced.
 
 use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,13 +15,16 @@ use tracing::Instrument as _;
 
 use super::Delivery;
 use super::checks::{Connected, Facts, Recipient, verdict};
+use super::why;
 use crate::directory::View;
 use crate::domain::delivery::{State, Step};
 use crate::domain::ids::{DeliveryId, InstallationId, LeaseToken, SlackUserId};
 use crate::domain::reason::Failure;
 use crate::domain::settings::{Preferences, Settings};
+use crate::domain::trace::{Decision, Trace};
 use crate::store::{
-    self, Head, InstallationState, LaneClaim, Pace, QueueKey, RecoverOutcome, Settle, WaitScope,
+    self, Head, InstallationState, LaneClaim, Note, Pace, QueueKey, RecoverOutcome, Settle,
+    WaitScope,
 };
 use crate::telemetry;
 
@@ -35,12 +39,22 @@ pub(super) struct Turn<'a> {
     pub(super) claim: &'a LaneClaim,
     pub(super) head: Head,
     pub(super) read: Instant,
+    /// Why it goes as it does.
+    pub(super) why: Mutex<Trace>,
 }
 
 impl Turn<'_> {
     /// The database's time, by what passed since the head was read.
     pub(super) fn now(&self) -> crate::domain::time::Timestamp {
         self.head.now.plus(self.read.elapsed())
+    }
+
+    fn note(&self, decision: Decision) {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).decided(decision);
+    }
+
+    fn trace(&self) -> Trace {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -153,7 +167,8 @@ impl Delivery {
             }
             return Ok(Posted::No);
         }
-        let turn = Turn { claim, head, read: Instant::now() };
+        let why = Mutex::new(Trace::from_bytes(head.trace.as_deref().unwrap_or_default()));
+        let turn = Turn { claim, head, read: Instant::now(), why };
         // The trace that Notify began goes on here, perhaps on another replica.
         let span = tracing::info_span!("deliver", delivery = %turn.head.delivery);
         telemetry::continue_from(&span, turn.head.trace_context.as_deref());
@@ -207,10 +222,11 @@ impl Delivery {
         let identity_kind = corrected
             .filter(|identity| identity.installation == claim.installation)
             .and_then(|identity| view.kind(&identity.slack_user_id));
-        Ok(verdict(&Facts {
+        let verdict = verdict(&Facts {
             now: turn.now(),
             expires_at: head.expires_at,
             kind: head.kind,
+            action: head.action,
             event: &head.event_type,
             settings: settings.as_ref(),
             person: member.as_ref().map(|member| Recipient {
@@ -222,7 +238,10 @@ impl Delivery {
             }),
             installation: claim.installation,
             connected,
-        }))
+        });
+        let person = (&preferences, identity.as_ref());
+        turn.note(why::decision(head, turn.now(), settings.as_ref(), person, verdict.as_ref()));
+        Ok(verdict)
     }
 
     /// The member list, as far as it can be had: sending does not depend on it.
@@ -244,13 +263,27 @@ impl Delivery {
         settle: Settle,
         pace: Option<Pace>,
     ) -> Result<(), store::Error> {
+        self.settle_telling(turn, settle, pace, None).await
+    }
+
+    /// As [`Delivery::settle`], with the request that was made.
+    pub(super) async fn settle_telling(
+        &self,
+        turn: &Turn<'_>,
+        settle: Settle,
+        pace: Option<Pace>,
+        request: Option<(&'static str, Duration)>,
+    ) -> Result<(), store::Error> {
+        let trace = why::added(turn, turn.trace(), &settle);
+        let tenant = &turn.head.tenant;
+        let note = Note { request, trace: trace.as_deref().map(|trace| (tenant, trace)) };
         let (claim, delivery) = (turn.claim, turn.head.delivery);
         let known = Instant::now();
         let mut tries = self.tries();
         let settled = loop {
             let pace =
                 pace.map(|pace| Pace { started_ago: pace.started_ago + known.elapsed(), ..pace });
-            match self.inner.store.settle(claim, delivery, &settle, pace).await {
+            match self.inner.store.settle_noting(claim, delivery, &settle, pace, note).await {
                 Ok(settled) => break settled,
                 Err(error) if tries.again(&error).await => {}
                 Err(error) => return Err(error),
@@ -261,7 +294,9 @@ impl Delivery {
             return Ok(());
         }
         match settle {
-            Settle::Delivered { .. } => {
+            Settle::Delivered { .. }
+            | Settle::Finished
+            | Settle::Acted(store::Acted { more: false, .. }) => {
                 self.inner.metrics.delivery_latency(turn.now().since(turn.head.created_at));
                 self.ended(claim, delivery, State::Sent, None, None);
             }
@@ -281,6 +316,8 @@ impl Delivery {
             | Settle::Probe { .. }
             | Settle::NotWritten
             | Settle::Deferred { .. }
+            | Settle::Acted(_)
+            | Settle::Unfit { .. }
             | Settle::Resolve
             | Settle::Moved { .. } => {}
         }

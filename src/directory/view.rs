@@ -45,6 +45,12 @@ impl View {
         self.snapshot.as_deref().filter(|_| !self.stale)
     }
 
+    /// The reading's number; 0 where there was none.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.generation())
+    }
+
     /// A member of any kind.
     #[must_use]
     pub fn member(&self, id: &SlackUserId) -> Option<MemberView<'_>> {

@@ -113,6 +113,11 @@ text_id!(
     ContentId, limits::CONTENT_ID_BYTES, "printable characters", printable
 );
 text_id!(
+    /// What several notifications are about, named by the platform: it ties their messages together
+    /// within one conversation.
+    SubjectKey, limits::SUBJECT_KEY_BYTES, "printable characters", printable
+);
+text_id!(
     /// A Slack user id (`U...` or `W...`). Opaque; case counts.
     SlackUserId, limits::SLACK_ID_BYTES, "letters and digits", |c: char| c.is_ascii_alphanumeric()
 );
@@ -124,7 +129,7 @@ text_id!(
     /// Who called, stable over key rotation: the name of an API key's owner, not the key.
     Principal, limits::PRINCIPAL_BYTES, "letters, digits and - _ . :", name_char
 );
-shown!(TenantId, RequestId, ContentId, SlackUserId, ChannelId, Principal);
+shown!(TenantId, RequestId, ContentId, SubjectKey, SlackUserId, ChannelId, Principal);
 
 impl fmt::Debug for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

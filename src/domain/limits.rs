@@ -8,6 +8,12 @@ pub const USER_ID_BYTES: usize = 256;
 pub const REQUEST_ID_BYTES: usize = 128;
 /// Bytes of a content id.
 pub const CONTENT_ID_BYTES: usize = 256;
+/// Bytes of a subject key.
+pub const SUBJECT_KEY_BYTES: usize = 256;
+/// Conversations that one Notify about a subject reaches where it names no recipients.
+pub const SUBJECT_CONVERSATIONS: usize = 10_000;
+/// Messages about one subject in one conversation that a later notification looks at.
+pub const SUBJECT_MESSAGES: u32 = 100;
 /// Bytes of an event type.
 pub const EVENT_TYPE_BYTES: usize = 64;
 /// Bytes of a Slack id.
@@ -48,5 +54,9 @@ pub const DEFAULT_PAGE: u32 = 50;
 pub const NOTIFICATIONS_PAGE: u32 = 1000;
 /// People in one page of a list: at 16 KiB each they fit into what a client takes by default (4 MiB).
 pub const PEOPLE_PAGE: u32 = 100;
+/// Dead letters in one page of a list.
+pub const FAILED_PAGE: u32 = 500;
+/// Dead letters that one call replays.
+pub const REPLAYS: usize = 1000;
 /// Bytes of a page token; those that are given out stay below it.
 pub const PAGE_TOKEN_BYTES: usize = 1024;

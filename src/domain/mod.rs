@@ -22,5 +22,7 @@ pub mod render;
 pub mod secret;
 pub mod settings;
 pub mod snapshot;
+pub mod subject;
 pub mod time;
+pub mod trace;
 pub mod verdict;

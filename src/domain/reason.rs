@@ -82,6 +82,14 @@ reasons! {
 }
 
 reasons! {
+    /// Why a delivery ended without being sent although nobody canceled it by hand.
+    Cancellation {
+        Superseded = "superseded", "A later notification about the same subject overtook it before it went out.";
+        NothingToDo = "nothing_to_do", "There is no message about the subject in this conversation that could be changed.";
+    }
+}
+
+reasons! {
     /// Why a delivery failed for good.
     Failure {
         Rejected = "rejected", "Slack refused the message; the code says why.";

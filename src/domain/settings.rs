@@ -62,6 +62,9 @@ pub enum Preference {
 pub struct Preferences {
     pub all: Preference,
     pub by_type: BTreeMap<EventType, Preference>,
+    /// Who made each choice (`person` or `administrator`, a colon, the caller's name), and when;
+    /// `None` is the choice for everything.
+    pub origins: BTreeMap<Option<EventType>, (String, Timestamp)>,
 }
 
 /// Which switch holds a message back, if any. Off for everything beats on for one type
@@ -116,7 +119,7 @@ mod tests {
     }
 
     fn with(all: Preference, one: Preference) -> Preferences {
-        Preferences { all, by_type: BTreeMap::from([(event(), one)]) }
+        Preferences { all, by_type: BTreeMap::from([(event(), one)]), ..Preferences::default() }
     }
 
     #[test]

@@ -195,6 +195,26 @@ impl AdminService for Server {
         .await
     }
 
+    async fn list_failed(
+        &self,
+        request: Request<pb::ListFailedRequest>,
+    ) -> Result<Response<pb::ListFailedResponse>, Status> {
+        self.serve("ListFailed", request, async |inbound, message| {
+            self.list_failed_page(inbound, message).await
+        })
+        .await
+    }
+
+    async fn replay_deliveries(
+        &self,
+        request: Request<pb::ReplayDeliveriesRequest>,
+    ) -> Result<Response<pb::ReplayDeliveriesResponse>, Status> {
+        self.serve("ReplayDeliveries", request, async |inbound, message| {
+            self.replay(inbound, message).await
+        })
+        .await
+    }
+
     async fn cancel_notification(
         &self,
         request: Request<pb::CancelNotificationRequest>,

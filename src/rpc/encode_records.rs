@@ -3,7 +3,7 @@
 use super::encode::{
     count, guarantee, identity, person_message, preference, settings, state, time,
 };
-use super::{pb, sentences};
+use super::{encode_trace, pb, sentences};
 use crate::app::get_notification;
 use crate::app::get_person::Profile;
 use crate::app::get_workspace::{Overview, Workspace};
@@ -11,6 +11,7 @@ use crate::app::records::{
     AttemptRecord, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord,
     FieldsProgress, InstallationState, NotificationRecord,
 };
+use crate::domain::trace::Trace;
 
 pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
     pb::Notification {
@@ -36,8 +37,10 @@ pub(super) fn found(found: get_notification::Found) -> pb::Notification {
     message
 }
 
-fn delivery(record: DeliveryRecord) -> pb::Delivery {
+pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
     let waiting = !record.state.is_terminal();
+    let why = record.trace.as_deref().map(Trace::from_bytes).map(encode_trace::trace);
+    let about = record.subject.as_ref().map(|_| encode_trace::action(record.action));
     pb::Delivery {
         sentence: sentences::delivery(
             record.state,
@@ -57,6 +60,12 @@ fn delivery(record: DeliveryRecord) -> pb::Delivery {
         due_at: waiting.then(|| time(record.due_at)),
         updated_at: Some(time(record.updated_at)),
         attempt_log: record.attempts.into_iter().map(attempt).collect(),
+        also_user_ids: record.also.into_iter().map(Into::into).collect(),
+        subject_action: about.unwrap_or_default().into(),
+        subject_key: record.subject.map(Into::into).unwrap_or_default(),
+        replay_of: record.replay_of.map(|id| id.to_string()).unwrap_or_default(),
+        replayed_as: record.replayed_as.map(|id| id.to_string()).unwrap_or_default(),
+        trace: why,
         // Known to who asks for one notification: see [`found`].
         estimated_send_time: None,
         delivery_guarantee: pb::DeliveryGuarantee::Unspecified.into(),
@@ -79,6 +88,7 @@ pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
         channel_id: change.channel.map(Into::into).unwrap_or_default(),
         ts: change.ts.unwrap_or_default(),
         changed_at: Some(time(change.at)),
+        also_user_ids: change.also.into_iter().map(Into::into).collect(),
     }
 }
 
@@ -89,6 +99,8 @@ fn attempt(attempt: AttemptRecord) -> pb::Attempt {
         ended_at: Some(time(attempt.ended_at)),
         outcome: attempt.outcome,
         code: attempt.code.unwrap_or_default(),
+        method: attempt.method.unwrap_or_default(),
+        took: attempt.took.and_then(|took| took.try_into().ok()),
     }
 }
 

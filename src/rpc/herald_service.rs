@@ -2,13 +2,12 @@
 
 use tonic::{Request, Response, Status};
 
-use super::call::{Inbound, Server};
+use super::call::Server;
 use super::decode::Fields;
 use super::pb::herald_service_server::HeraldService;
 use super::watch::Stream;
-use super::{encode, encode_lists, encode_records, pb};
-use crate::app::notify::{self, Recipient};
-use crate::app::{Error, Subject};
+use super::{encode, encode_lists, encode_records, encode_trace, notify, pb};
+use crate::app::Subject;
 
 #[tonic::async_trait]
 impl HeraldService for Server {
@@ -17,7 +16,11 @@ impl HeraldService for Server {
         request: Request<pb::NotifyRequest>,
     ) -> Result<Response<pb::NotifyResponse>, Status> {
         self.serve("herald.v1.HeraldService/Notify", request, async |inbound, message| {
-            let (call, request) = decode_notify(inbound, message)?;
+            let dry_run = message.dry_run;
+            let (call, request) = notify::decode(inbound, message)?;
+            if dry_run {
+                return Ok(encode_trace::tried(self.app.try_notify(&call, request).await?));
+            }
             Ok(encode::answer(self.app.notify(&call, request).await?))
         })
         .await
@@ -169,70 +172,4 @@ fn described(fields: &mut Fields, person: pb::Person) -> Option<Subject> {
 fn missing_subject<T>(fields: &mut Fields) -> Option<T> {
     fields.bad("subject", "must be one of user_id, person");
     None
-}
-
-fn decode_notify(
-    inbound: Inbound,
-    message: pb::NotifyRequest,
-) -> Result<(crate::app::Call, notify::Request), Error> {
-    let mut fields = Fields::default();
-    let tenant = fields.tenant(message.tenant_id);
-    let actor = fields.actor(message.actor);
-    let request_id = fields.request_id(message.request_id);
-    let event = fields.event_type(message.event_type);
-    let recipients = recipients(&mut fields, message.recipients);
-    let data = fields.data(message.data);
-    let link = fields.link(message.link);
-    let content_id = if message.content_id.is_empty() {
-        None
-    } else {
-        fields.take("content_id", crate::domain::ids::ContentId::parse(message.content_id))
-    };
-    let expires_in = fields.expires_in(message.expires_in);
-    let hold = fields.hold(message.hold);
-    let priority = fields.priority(message.priority);
-    let parts = request_id.zip(event).zip(data);
-    let (call, ((request_id, event), data)) = inbound.complete(fields, tenant, actor, parts)?;
-    let request = notify::Request {
-        request_id,
-        event,
-        recipients,
-        data,
-        link,
-        content_id,
-        expires_in,
-        hold,
-        priority,
-    };
-    Ok((call, request))
-}
-
-fn recipients(fields: &mut Fields, given: Vec<pb::Recipient>) -> Vec<Recipient> {
-    use crate::domain::limits::RECIPIENTS;
-    use pb::recipient::Target;
-    if given.is_empty() || given.len() > RECIPIENTS {
-        let was = given.len();
-        fields.bad("recipients", format!("must be between 1 and {RECIPIENTS}, was {was}"));
-        return Vec::new();
-    }
-    let mut decoded = Vec::with_capacity(given.len());
-    for (index, recipient) in given.into_iter().enumerate() {
-        let at = format!("recipients[{index}]");
-        decoded.extend(match recipient.target {
-            Some(Target::UserId(id)) => {
-                fields.user(&format!("{at}.user_id"), id).map(Recipient::Known)
-            }
-            Some(Target::Person(person)) => {
-                fields.person(&format!("{at}.person"), person).map(Recipient::Described)
-            }
-            Some(Target::ChannelId(id)) => {
-                fields.channel(&format!("{at}.channel_id"), id).map(Recipient::Channel)
-            }
-            None => {
-                fields.bad(at, "must be one of user_id, person, channel_id");
-                None
-            }
-        });
-    }
-    decoded
 }

@@ -66,7 +66,7 @@ pub fn to_struct(map: Map<String, Value>) -> Struct {
     Struct { fields: map.into_iter().map(|(key, value)| (key, to_value(value))).collect() }
 }
 
-fn to_value(value: Value) -> ProtoValue {
+pub(super) fn to_value(value: Value) -> ProtoValue {
     let kind = match value {
         Value::Null => Kind::NullValue(0),
         Value::Bool(flag) => Kind::BoolValue(flag),

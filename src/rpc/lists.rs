@@ -24,7 +24,7 @@ impl Server {
         let tenant = fields.tenant(message.tenant_id);
         let actor = fields.actor(message.actor);
         let mut filter = NotificationFilter {
-            state: fields.state(message.state),
+            state: fields.state("state", message.state),
             from: fields.time("created_from", message.created_from),
             before: fields.time("created_before", message.created_before),
             ..NotificationFilter::default()
@@ -99,7 +99,7 @@ fn position(text: &str) -> Option<NotificationPosition> {
 
 impl Fields {
     /// No state means any.
-    fn state(&mut self, given: i32) -> Option<State> {
+    pub(super) fn state(&mut self, field: &str, given: i32) -> Option<State> {
         use pb::DeliveryState as Given;
         let known = match Given::try_from(given) {
             Ok(Given::Unspecified) => return None,
@@ -117,7 +117,7 @@ impl Fields {
             Ok(Given::Parked) => State::Parked,
             Ok(Given::Unreachable) => State::Unreachable,
             Err(_) => {
-                self.bad("state", "is not a known state");
+                self.bad(field, "is not a known state");
                 return None;
             }
         };
@@ -125,7 +125,11 @@ impl Fields {
     }
 
     /// No time means no bound.
-    fn time(&mut self, field: &str, given: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    pub(super) fn time(
+        &mut self,
+        field: &str,
+        given: Option<prost_types::Timestamp>,
+    ) -> Option<Timestamp> {
         let given = given?;
         // The range of google.protobuf.Timestamp: the years 1 to 9999.
         let seconds = (-62_135_596_800..=253_402_300_799).contains(&given.seconds);

@@ -1,7 +1,7 @@
 //! What became of a delivery, as a sentence that says what to do.
 
 use crate::domain::delivery::State;
-use crate::domain::reason::{Failure, NoMatch, Suppression};
+use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 
 /// One sentence about where a delivery stands.
 pub(super) fn delivery(state: State, reason: Option<&str>, code: Option<&str>) -> String {
@@ -20,7 +20,8 @@ pub(super) fn delivery(state: State, reason: Option<&str>, code: Option<&str>) -
         }
         State::Sent => "Sent.".into(),
         State::Expired => "Expired before it could be sent.".into(),
-        State::Canceled => "Canceled.".into(),
+        State::Canceled => Cancellation::from_code(reason)
+            .map_or_else(|| "Canceled.".into(), |reason| reason.sentence().into()),
         State::Suppressed => Suppression::from_code(reason)
             .map_or_else(|| "Switched off.".into(), |reason| reason.sentence().into()),
         State::Unreachable => NoMatch::from_code(reason)

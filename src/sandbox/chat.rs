@@ -67,6 +67,10 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Value, Error> {
     let content = content(call)?;
     let keeps_metadata = content.metadata.is_null();
     let now = call.now;
+    let window = call.state.options.edit_window;
+    if window.is_some_and(|seconds| now - ts > call.state.scaled_micros(seconds)) {
+        return Err("edit_window_closed".into());
+    }
     let held = call.state.conversations.get_mut(&conversation);
     let message = held.and_then(|c| c.find_mut(ts)).ok_or("message_not_found")?;
     message.text = content.text;

@@ -92,6 +92,7 @@ pub struct StoredMessage {
     pub thread_ts: Option<String>,
     /// Microseconds since the epoch.
     pub stored_at: i64,
+    pub edited: bool,
     pub deleted: bool,
 }
 
@@ -309,6 +310,7 @@ fn stored(conversation: &Conversation, message: &Message) -> StoredMessage {
         metadata: message.metadata.clone(),
         thread_ts: message.thread.map(ts_text),
         stored_at: message.stored_at,
+        edited: message.edited.is_some(),
         deleted: message.deleted,
     }
 }

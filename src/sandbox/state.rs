@@ -71,6 +71,9 @@ pub struct Options {
     pub messages_tab: bool,
     /// The app's Home tab; off, `views.publish` fails with `not_enabled`.
     pub home_tab: bool,
+    /// Seconds after which a message cannot be changed any more (`edit_window_closed`), as a workspace
+    /// may set; scaled. `None`: always.
+    pub edit_window: Option<f64>,
     /// The largest page of any list; small values show who stops at a short page.
     pub max_page: usize,
 }
@@ -86,6 +89,7 @@ impl Default for Options {
             posts_per_minute: POSTS_PER_MINUTE,
             messages_tab: true,
             home_tab: true,
+            edit_window: None,
             max_page: 1000,
         }
     }

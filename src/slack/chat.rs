@@ -1,4 +1,5 @@
-//! Posting a message: the one call that must never be made twice by mistake.
+//! Posting a message, the one call that must never be made twice by mistake; changing one and deleting
+//! one, which may be made again.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -56,6 +57,53 @@ impl Client {
             }
             // It says ok, so it is stored; where, history will say.
             Ok(_) => Outcome::Unknown { code: "unreadable_answer".to_owned() },
+            Err(error) => error.into(),
+        }
+    }
+}
+
+/// A message that is there, and what it shall say from now on. Debug is not implemented.
+#[derive(Clone, Copy)]
+pub struct UpdateMessage<'a> {
+    pub channel: &'a ChannelId,
+    pub ts: &'a str,
+    /// As in [`PostMessage`].
+    pub text: &'a str,
+    /// As in [`PostMessage`]; an empty array takes all blocks away.
+    pub blocks: &'a Value,
+}
+
+impl Client {
+    /// Changes a message (chat.update). Its metadata stays. An unclear answer is
+    /// [`Outcome::NotSent`]: the same change once more is the same.
+    pub async fn chat_update(&self, token: &Secret, message: &UpdateMessage<'_>) -> Outcome {
+        let arguments = json!({
+            "channel": message.channel.as_str(),
+            "ts": message.ts,
+            "text": message.text,
+            "blocks": message.blocks,
+        });
+        self.change("chat.update", token, arguments).await
+    }
+
+    /// Deletes a message (chat.delete). An unclear answer is [`Outcome::NotSent`].
+    pub async fn chat_delete(&self, token: &Secret, channel: &ChannelId, ts: &str) -> Outcome {
+        let arguments = json!({ "channel": channel.as_str(), "ts": ts });
+        self.change("chat.delete", token, arguments).await
+    }
+
+    async fn change(&self, method: &'static str, token: &Secret, arguments: Value) -> Outcome {
+        let call = Call {
+            method,
+            effect: Effect::Repeatable,
+            auth: Auth::Bearer(token),
+            body: Body::Json(arguments),
+        };
+        match self.call::<WirePosted>(call).await {
+            Ok(answer) if is_ts(&answer.value.ts) => {
+                Outcome::Sent { channel: answer.value.channel, ts: answer.value.ts }
+            }
+            Ok(_) => Outcome::NotSent { code: "unreadable_answer".to_owned() },
             Err(error) => error.into(),
         }
     }

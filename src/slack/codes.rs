@@ -43,6 +43,11 @@ const CODES: &[(Meaning, &[&str])] = &[
             "users_not_found",
             "thread_not_found",
             "message_not_found",
+            // chat.update and chat.delete: it is there, and not ours to change (any more).
+            "cant_update_message",
+            "cant_delete_message",
+            "edit_window_closed",
+            "is_inactive",
         ],
     ),
     (

@@ -25,7 +25,7 @@ mod tests_of_transport;
 mod users;
 mod wire;
 
-pub use chat::{Destination, PostMessage};
+pub use chat::{Destination, PostMessage, UpdateMessage};
 pub use client::Client;
 pub use config::{Config, ConfigError};
 pub use conversations::{Message, MessagesPage, Range};

@@ -19,6 +19,7 @@ use super::group::{Bounds, Weight};
 use super::notifications::place;
 use super::people::{SealedIdentity, seal_identity, seal_record};
 use super::seal::{Place, Scope, ScopeKeys};
+use super::subjects::About;
 use super::{Backend, Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{
@@ -26,7 +27,7 @@ use crate::domain::ids::{
 };
 use crate::domain::person::Person;
 use crate::domain::priority::Priority;
-use crate::domain::reason::{Failure, NoMatch, Suppression};
+use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 use crate::domain::settings::Identity;
 use crate::domain::time::Timestamp;
 
@@ -45,6 +46,8 @@ pub struct Accept {
     /// Sealed as it is; deliveries that resolve later are rendered from it.
     pub data: Vec<u8>,
     pub link: Option<String>,
+    /// What it is about, and when it may go out.
+    pub about: About,
     /// The answer to the call, opaque here; sealed, and replayed verbatim.
     pub answer: Vec<u8>,
     pub deliveries: Vec<NewDelivery>,
@@ -69,6 +72,10 @@ pub struct NewDelivery {
     pub content: Option<Vec<u8>>,
     pub kind: Kind,
     pub priority: Priority,
+    /// Other recipients of the same call who are the same member: they share it.
+    pub also: Vec<UserId>,
+    /// Why it was decided so, opaque here; sealed.
+    pub trace: Option<Vec<u8>>,
 }
 
 impl NewDelivery {
@@ -76,6 +83,17 @@ impl NewDelivery {
     #[must_use]
     pub fn waits(&self) -> bool {
         !matches!(self.target, Target::Ended(_))
+    }
+
+    /// The lane where it is known.
+    pub(in crate::store) fn lane(&self) -> Option<&str> {
+        match &self.target {
+            Target::Lane { lane, .. } => Some(lane),
+            Target::Resolving
+            | Target::ResolvingOrHeld
+            | Target::Held { .. }
+            | Target::Ended(_) => None,
+        }
     }
 }
 
@@ -103,6 +121,7 @@ pub enum End {
     /// It cannot be worded any more.
     Failed(Failure),
     Expired,
+    Canceled(Cancellation),
 }
 
 impl End {
@@ -114,14 +133,18 @@ impl End {
             Self::Unreachable(_) => State::Unreachable,
             Self::Failed(_) => State::Failed,
             Self::Expired => State::Expired,
+            Self::Canceled(_) => State::Canceled,
         }
     }
 
-    pub(in crate::store) fn reason(self) -> Option<&'static str> {
+    /// The code of why; an expiry has none.
+    #[must_use]
+    pub fn reason(self) -> Option<&'static str> {
         match self {
             Self::Suppressed(reason) => Some(reason.code()),
             Self::Unreachable(reason) => Some(reason.code()),
             Self::Failed(reason) => Some(reason.code()),
+            Self::Canceled(reason) => Some(reason.code()),
             Self::Expired => None,
         }
     }
@@ -175,7 +198,7 @@ impl Store {
         match stored
             .unwrap_or_else(|| Err(Error::Bug("accepting a notification panicked".into())))?
         {
-            Stored::New { created_at } => Ok(Accepted::New { created_at }),
+            Stored::New { created_at, .. } => Ok(Accepted::New { created_at }),
             Stored::Before { id, answer } => {
                 let answer = self.open_column(&tenant, &place(&id, "answer"), &answer).await?;
                 Ok(Accepted::Replayed { answer })
@@ -195,6 +218,8 @@ pub(in crate::store) struct Sealed {
     answer: Vec<u8>,
     /// In the order of the deliveries.
     contents: Vec<Option<Vec<u8>>>,
+    /// In the order of the deliveries.
+    traces: Vec<Option<Vec<u8>>>,
     /// In the order of the people.
     records: Vec<Vec<u8>>,
     identities: Vec<SealedIdentity>,
@@ -202,7 +227,8 @@ pub(in crate::store) struct Sealed {
 
 impl Sealed {
     fn weight(&self) -> Weight {
-        let contents = self.contents.iter().flatten().map(Vec::len).sum::<usize>();
+        let contents = self.contents.iter().chain(&self.traces);
+        let contents = contents.flatten().map(Vec::len).sum::<usize>();
         let records = self.records.iter().map(Vec::len).sum::<usize>();
         let link = self.link.as_ref().map_or(0, Vec::len);
         Weight {
@@ -219,6 +245,10 @@ fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
         let content = delivery.content.as_deref();
         content.map(|content| seal_content(keys, delivery.id, content)).transpose()
     });
+    let traces = accept.deliveries.iter().map(|delivery| {
+        let trace = delivery.trace.as_deref();
+        trace.map(|trace| seal_trace(keys, delivery.id, trace)).transpose()
+    });
     let records = accept.people.iter().map(|person| seal_record(keys, person));
     let identities =
         accept.identities.iter().map(|(user, identity)| seal_identity(keys, user, identity));
@@ -227,6 +257,7 @@ fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
         link: link.map(|link| keys.seal(&place(&row, "link"), link.as_bytes())).transpose()?,
         answer: keys.seal(&place(&row, "answer"), &accept.answer)?,
         contents: contents.collect::<Result<_, _>>()?,
+        traces: traces.collect::<Result<_, _>>()?,
         records: records.collect::<Result<_, _>>()?,
         identities: identities.collect::<Result<_, _>>()?,
     })
@@ -240,4 +271,14 @@ pub(in crate::store) fn seal_content(
 ) -> Result<Vec<u8>, Error> {
     let row = delivery.to_string();
     keys.seal(&Place { table: "deliveries", row: &row, column: "content" }, content)
+}
+
+/// Seals the trace of one delivery, in whichever of the two tables it stands.
+pub(in crate::store) fn seal_trace(
+    keys: &ScopeKeys,
+    delivery: DeliveryId,
+    trace: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let row = delivery.to_string();
+    keys.seal(&Place { table: "deliveries", row: &row, column: "trace" }, trace)
 }

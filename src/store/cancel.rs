@@ -40,7 +40,7 @@ impl Store {
         }
         let ended = self
             .transaction(|tx| {
-                scoped(cancel_where(tx, "tenant = $1 AND notification = $2", key.clone()))
+                scoped(cancel_where(tx, "tenant = $1 AND notification = $2", key.clone(), "NULL"))
             })
             .await?;
         Ok(Some(self.tell_canceled(&ended)))
@@ -61,14 +61,17 @@ impl Store {
     }
 }
 
-/// Cancels what `filter` names; each delivery that was met, with the state it has now.
+/// Cancels what `filter` names, for the reason that the expression `reason` yields; each delivery that was
+/// met, with the state it has now.
 pub(in crate::store) async fn cancel_where(
     tx: &Tx,
     filter: &str,
     values: Vec<sea_orm::Value>,
+    reason: &str,
 ) -> Result<Vec<(DeliveryId, State)>, Error> {
     let text = format!(
         "UPDATE deliveries SET cancel_requested_at = {{now}}, \
+         reason = COALESCE({reason}, reason), \
          updated_at = CASE WHEN {EXPIRING} THEN {{now}} ELSE updated_at END, \
          state = CASE WHEN {EXPIRING} THEN 'canceled' ELSE state END \
          WHERE {filter} AND {OPEN} RETURNING id, state"

@@ -18,9 +18,11 @@ use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{
-    ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
+    ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, SubjectKey,
+    TenantId, UserId,
 };
 use crate::domain::priority::Priority;
+use crate::domain::subject::{Action, Deed};
 use crate::domain::time::{Timestamp, micros};
 
 /// The right to act on one lane until the lease ends.
@@ -67,6 +69,21 @@ pub struct Head {
     /// There is content and it does not open (altered, moved, or its key is gone): settle the
     /// delivery as failed, so that it does not block its lane.
     pub damaged: bool,
+    /// What the last request was.
+    pub deed: Deed,
+    /// The thread that the last request was made in.
+    pub thread_ts: Option<String>,
+    /// What it is about, and what it does about that.
+    pub subject: Option<SubjectKey>,
+    pub action: Action,
+    /// The message that it acted on last; some actions go through several.
+    pub acted_on: Option<(ChannelId, String)>,
+    /// What Slack said last.
+    pub code: Option<String>,
+    /// The start that was reserved for it in a budget.
+    pub permit_at: Option<Timestamp>,
+    /// Why it went as it did so far, as it was given.
+    pub trace: Option<Vec<u8>>,
     /// When the intent of the last request was committed, where its outcome is not known.
     pub sending_since: Option<Timestamp>,
     pub due_at: Timestamp,
@@ -86,7 +103,9 @@ impl Store {
         let text = format!(
             "SELECT d.id, d.notification, d.tenant, d.user_id, d.event_type, d.kind, d.state, \
              d.attempt, d.probes, d.crashes, d.content, d.sending_since, d.due_at, d.expires_at, \
-             d.created_at, d.priority, d.trace_context, {{now}}, l.paced_until \
+             d.created_at, d.priority, d.trace_context, {{now}}, l.paced_until, d.deed, \
+             d.thread_ts, d.subject_key, d.action, d.slack_channel, d.slack_ts, d.code, \
+             d.permit_at, d.trace \
              FROM lanes l, deliveries d \
              WHERE l.installation = $1 AND l.lane = $2 AND l.lease_token = $3 \
              AND d.installation = $1 AND d.lane = $2 AND d.{IN_LANE} \
@@ -133,6 +152,14 @@ impl Store {
             crashes: columns.count()?,
             content: columns.take()?,
             damaged: false,
+            deed: Deed::Post,
+            thread_ts: None,
+            subject: None,
+            action: Action::Post,
+            acted_on: None,
+            code: None,
+            permit_at: None,
+            trace: None,
             sending_since: columns.optional_time()?,
             due_at: columns.time()?,
             expires_at: columns.time()?,
@@ -141,6 +168,8 @@ impl Store {
             trace_context: columns.take()?,
             now: columns.time()?,
         };
+        let paced_until = columns.time()?;
+        self.read_life(&mut head, &mut columns).await?;
         if let Some(sealed) = head.content.take() {
             let row = delivery.to_string();
             let place = Place { table: "deliveries", row: &row, column: "content" };
@@ -153,7 +182,42 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
-        Ok((head, columns.time()?))
+        Ok((head, paced_until))
+    }
+
+    /// What the head is about, and what was done about it so far.
+    async fn read_life(&self, head: &mut Head, columns: &mut Columns<'_>) -> Result<(), Error> {
+        let code = |text: Option<String>| text.unwrap_or_default();
+        head.deed = Deed::from_code(&code(columns.take()?)).unwrap_or(Deed::Post);
+        head.thread_ts = columns.take()?;
+        head.subject = columns.optional_id(SubjectKey::parse)?;
+        head.action = Action::from_code(&code(columns.take()?)).unwrap_or(Action::Post);
+        head.acted_on = columns.optional_id(ChannelId::parse)?.zip(columns.take()?);
+        head.code = columns.take()?;
+        head.permit_at = columns.optional_time()?;
+        let sealed: Option<Vec<u8>> = columns.take()?;
+        head.trace = self.open_trace(&head.tenant, head.delivery, sealed.as_deref()).await?;
+        Ok(())
+    }
+
+    /// A trace decides nothing, so one that does not open is told as none.
+    pub(in crate::store) async fn open_trace(
+        &self,
+        tenant: &TenantId,
+        delivery: DeliveryId,
+        sealed: Option<&[u8]>,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let Some(sealed) = sealed else { return Ok(None) };
+        let row = delivery.to_string();
+        let place = Place { table: "deliveries", row: &row, column: "trace" };
+        match self.open_column(tenant, &place, sealed).await {
+            Ok(trace) => Ok(Some(trace)),
+            Err(error @ Error::Sealed(_)) => {
+                tracing::error!(%error, %delivery, "The trace of a delivery does not open.");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

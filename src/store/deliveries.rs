@@ -4,6 +4,7 @@
 //! every read looks in both within one statement, so that none is missed while it moves.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sea_orm::Value;
 
@@ -12,8 +13,9 @@ use super::sql::{self, Row, params};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{
-    ChannelId, DeliveryId, EventType, InstallationId, NotificationId, TenantId, UserId,
+    ChannelId, DeliveryId, EventType, InstallationId, NotificationId, SubjectKey, TenantId, UserId,
 };
+use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 
 /// What a delivery is for.
@@ -76,6 +78,15 @@ pub struct DeliveryRecord {
     pub reason: Option<String>,
     /// Slack's last word, such as `channel_not_found`.
     pub code: Option<String>,
+    /// Other recipients who are the same member.
+    pub also: Vec<UserId>,
+    pub subject: Option<SubjectKey>,
+    pub action: Action,
+    /// The delivery that it replays, and the one that replays it.
+    pub replay_of: Option<DeliveryId>,
+    pub replayed_as: Option<DeliveryId>,
+    /// Why it went as it did, as it was given.
+    pub trace: Option<Vec<u8>>,
     pub kind: Kind,
     pub event_type: EventType,
     pub created_at: Timestamp,
@@ -92,9 +103,13 @@ pub struct AttemptRecord {
     pub started_at: Timestamp,
     pub ended_at: Timestamp,
     /// Of a request: `sent`, `failed`, `parked`, `not_sent`, `throttled`, `unauthorized`,
-    /// `unknown`, `not_written`, `crashed`. Of a look into history the same with `probe_` before it.
+    /// `unknown`, `not_written`, `unfit`, `crashed`. Of a look into history the same with `probe_` before it.
     pub outcome: String,
     pub code: Option<String>,
+    /// Slack's method; absent of looks into history, and of what was logged before it was kept.
+    pub method: Option<String>,
+    /// The request alone.
+    pub took: Option<Duration>,
 }
 
 /// The states that occupy a place in a lane. The text is that of the partial index: SQLite uses
@@ -109,9 +124,9 @@ pub(in crate::store) const EXPIRING: &str =
 pub(in crate::store) const ENDED: &str =
     "state IN ('sent', 'failed', 'expired', 'suppressed', 'canceled', 'parked', 'unreachable')";
 
-const READ: &str = "id, notification, user_id, installation, lane, state, attempt, due_at, \
+const READ: &str = "id, notification, user_id, installation, COALESCE(lane, deferred_lane), state, attempt, due_at, \
     expires_at, slack_channel, slack_ts, reason, code, kind, event_type, created_at, updated_at, \
-    sequence";
+    subject_key, action, replay_of, replayed_as, trace, sequence";
 
 impl Store {
     /// One delivery of a tenant, with its attempts.
@@ -121,12 +136,13 @@ impl Store {
         id: DeliveryId,
     ) -> Result<Option<DeliveryRecord>, Error> {
         let values = params![tenant.as_str(), id.to_string()];
-        Ok(self.records("tenant = $1 AND id = $2", values).await?.pop())
+        Ok(self.records(tenant, "tenant = $1 AND id = $2", values).await?.pop())
     }
 
     /// All deliveries that `filter` names, in the order of acceptance.
     pub(in crate::store) async fn records(
         &self,
+        tenant: &TenantId,
         filter: &str,
         values: Vec<Value>,
     ) -> Result<Vec<DeliveryRecord>, Error> {
@@ -136,18 +152,26 @@ impl Store {
         );
         let rows = sql::all(self.reader(), &text, values.clone()).await?;
         let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        for record in &mut records {
+            let sealed = record.trace.take();
+            record.trace = self.open_trace(tenant, record.id, sealed.as_deref()).await?;
+        }
         let text = format!(
-            "SELECT delivery, number, started_at, ended_at, outcome, code FROM attempts \
+            "SELECT delivery, number, started_at, ended_at, outcome, code, method, took FROM attempts \
              WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} \
              UNION ALL SELECT id FROM deliveries_history WHERE {filter}) ORDER BY sequence"
         );
         let mut attempts = HashMap::<DeliveryId, Vec<AttemptRecord>>::new();
-        for row in sql::all(self.reader(), &text, values).await? {
+        for row in sql::all(self.reader(), &text, values.clone()).await? {
             let (delivery, attempt) = attempt(&row)?;
             attempts.entry(delivery).or_default().push(attempt);
         }
         for record in &mut records {
             record.attempts = attempts.remove(&record.id).unwrap_or_default();
+        }
+        let mut shared = self.sharers(filter, values).await?;
+        for record in &mut records {
+            record.also = shared.remove(&record.id).unwrap_or_default();
         }
         Ok(records)
     }
@@ -162,6 +186,10 @@ fn attempt(row: &Row) -> Result<(DeliveryId, AttemptRecord), Error> {
         ended_at: columns.time()?,
         outcome: columns.take()?,
         code: columns.take()?,
+        method: columns.take()?,
+        took: columns
+            .take::<Option<i64>>()?
+            .map(|took| Duration::from_micros(u64::try_from(took).unwrap_or(0))),
     };
     Ok((delivery, attempt))
 }
@@ -187,6 +215,15 @@ fn record(row: &Row) -> Result<DeliveryRecord, Error> {
         event_type: columns.id(EventType::parse)?,
         created_at: columns.time()?,
         updated_at: columns.time()?,
+        also: Vec::new(),
+        subject: columns.optional_id(SubjectKey::parse)?,
+        action: columns
+            .take::<Option<String>>()?
+            .and_then(|code| Action::from_code(&code))
+            .unwrap_or(Action::Post),
+        replay_of: columns.optional_id(|text| DeliveryId::parse(&text))?,
+        replayed_as: columns.optional_id(|text| DeliveryId::parse(&text))?,
+        trace: columns.take()?,
         attempts: Vec::new(),
     })
 }

@@ -65,8 +65,9 @@ async fn erase_within(
     const CONTENT: &str = "UPDATE deliveries SET content = NULL WHERE tenant = $1 AND user_id = $2";
     let key = params![tenant.as_str(), user.as_str()];
     let mut erased = Erased::default();
-    let met = cancel_where(tx, "tenant = $1 AND user_id = $2", key.clone()).await?;
     erase_notifications(tx, keys, tenant, user, redact).await?;
+    super::sharers::leave(tx, tenant, user).await?;
+    let met = cancel_where(tx, "tenant = $1 AND user_id = $2", key.clone(), "NULL").await?;
     for table in ["deliveries", "deliveries_history"] {
         erased.erased += erase_deliveries(tx, table, &key).await?;
     }
@@ -88,7 +89,8 @@ async fn erase_within(
 async fn erase_deliveries(tx: &Tx, table: &str, key: &[sea_orm::Value]) -> Result<u64, Error> {
     let text = format!(
         "UPDATE {table} SET user_id = NULL, content = NULL, lane = NULL, slack_channel = NULL, \
-         slack_ts = NULL, trace_context = NULL \
+         slack_ts = NULL, trace_context = NULL, trace = NULL, deferred_lane = NULL, \
+         subject_key = NULL \
          WHERE tenant = $1 AND user_id = $2 AND state NOT IN ('sending', 'unknown')"
     );
     sql::execute(tx, &text, key.to_vec()).await
@@ -105,7 +107,8 @@ async fn erase_notifications(
 ) -> Result<(), Error> {
     const FIND: &str = "SELECT id, answer FROM notifications WHERE tenant = $1 AND id IN \
         (SELECT notification FROM deliveries WHERE tenant = $1 AND user_id = $2 \
-         UNION SELECT notification FROM deliveries_history WHERE tenant = $1 AND user_id = $2) \
+         UNION SELECT notification FROM deliveries_history WHERE tenant = $1 AND user_id = $2 \
+         UNION SELECT notification FROM delivery_sharers WHERE tenant = $1 AND user_id = $2) \
         ORDER BY id {for_update}";
     const ANSWER: &str = "UPDATE notifications SET answer = $2 WHERE id = $1";
     const DATA: &str = "UPDATE notifications SET data = $2, link = NULL WHERE id = $1";

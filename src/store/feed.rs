@@ -31,6 +31,8 @@ pub struct DeliveryChange {
     pub notification: NotificationId,
     /// Absent for posts to a channel, and for people who were deleted.
     pub user: Option<UserId>,
+    /// Others who share the delivery.
+    pub also: Vec<UserId>,
     pub event_type: EventType,
     /// What it became.
     pub state: State,
@@ -117,7 +119,7 @@ impl Store {
              WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}"
         );
         let rows = sql::all(self.reader(), &text, params![tenant.as_str(), after]).await?;
-        rows.iter().map(change).collect()
+        self.with_sharers(tenant, &rows).await
     }
 
     /// Up to `limit` changes of one notification after the first number and up to the second.
@@ -135,7 +137,24 @@ impl Store {
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
         let rows = sql::all(self.reader(), &text, values).await?;
-        rows.iter().map(change).collect()
+        self.with_sharers(tenant, &rows).await
+    }
+
+    async fn with_sharers(
+        &self,
+        tenant: &TenantId,
+        rows: &[Row],
+    ) -> Result<Vec<DeliveryChange>, Error> {
+        let mut changes = rows.iter().map(change).collect::<Result<Vec<_>, _>>()?;
+        if changes.is_empty() {
+            return Ok(changes);
+        }
+        let deliveries: Vec<_> = changes.iter().map(|change| change.delivery).collect();
+        let shared = self.sharers_among(tenant, &deliveries).await?;
+        for change in &mut changes {
+            change.also = shared.get(&change.delivery).cloned().unwrap_or_default();
+        }
+        Ok(changes)
     }
 
     /// Removes up to about `limit` changes that were numbered more than `older_than` ago, oldest
@@ -252,6 +271,7 @@ fn change(row: &Row) -> Result<DeliveryChange, Error> {
         delivery: columns.uuid(DeliveryId::parse)?,
         notification: columns.uuid(NotificationId::parse)?,
         user: columns.optional_id(UserId::parse)?,
+        also: Vec::new(),
         event_type: columns.id(EventType::parse)?,
         state: columns.code(State::from_code)?,
         reason: columns.take()?,

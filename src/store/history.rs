@@ -13,7 +13,8 @@ use crate::domain::time::micros;
 const COLUMNS: &str = "sequence, id, tenant, notification, user_id, installation, lane, position, \
     state, attempt, probes, crashes, lease_token, due_at, expires_at, sending_since, \
     slack_channel, slack_ts, reason, code, content, priority, kind, event_type, trace_context, \
-    created_at, updated_at, hold";
+    created_at, updated_at, subject_key, action, deed, thread_ts, shown, shown_by, \
+    deferred_lane, permit_at, trace, replay_of, replayed_as, hold";
 
 impl Store {
     /// Moves up to `limit` deliveries that ended more than `older_than` ago to history; returns

@@ -13,6 +13,7 @@ use super::{Backend, Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
+use crate::domain::subject::Deed;
 use crate::domain::time::{Timestamp, micros};
 
 /// Workers that may die on one delivery before it is set aside.
@@ -31,39 +32,45 @@ pub enum RecoverOutcome {
     Fenced,
 }
 
-/// `$1` to `$5`: installation, lane, token, lease, delivery.
+/// `$1` to `$7`: installation, lane, token, lease, delivery, what the request is, its thread.
 const HOLD: &str = "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 \
     FROM (SELECT {now} AS now) AS clock WHERE installation = $1 AND lane = $2 AND lease_token = $3";
 
-fn send() -> String {
+fn send(deed: Deed) -> String {
+    let paused = "AND NOT EXISTS (SELECT 1 FROM posting \
+        WHERE posting.installation = $1 AND posting.paused_until > clock.now)";
+    let paused = if deed.is_repeatable() { "" } else { paused };
     format!(
         "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, probes = 0, \
-         sending_since = clock.now, lease_token = $3, updated_at = clock.now \
+         sending_since = clock.now, lease_token = $3, updated_at = clock.now, \
+         deed = $6, thread_ts = $7, permit_at = NULL \
          FROM (SELECT {{now}} AS now) AS clock \
          WHERE id = $5 AND state = 'pending' AND expires_at > clock.now \
          AND sequence = (SELECT head.sequence FROM deliveries head \
          WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
-         ORDER BY head.position, head.sequence LIMIT 1) \
-         AND NOT EXISTS (SELECT 1 FROM posting \
-         WHERE posting.installation = $1 AND posting.paused_until > clock.now)"
+         ORDER BY head.position, head.sequence LIMIT 1) {paused}"
     )
 }
 
 /// One statement, which is one transaction and one round trip: the lane's row is locked by its token
 /// before the delivery is changed.
-fn at_once() -> String {
+fn at_once(deed: Deed) -> String {
     format!(
         "WITH held AS ({HOLD} RETURNING 1) {} AND EXISTS (SELECT 1 FROM held) RETURNING attempt",
-        send()
+        send(deed)
     )
 }
 
 /// SQLite changes one table a statement.
-async fn in_steps(tx: &Tx, values: Vec<sea_orm::Value>) -> Result<Option<sql::Row>, Error> {
+async fn in_steps(
+    tx: &Tx,
+    deed: Deed,
+    values: Vec<sea_orm::Value>,
+) -> Result<Option<sql::Row>, Error> {
     if sql::execute(tx, HOLD, values[..4].to_vec()).await? == 0 {
         return Ok(None);
     }
-    let text = format!("{} RETURNING attempt", send());
+    let text = format!("{} RETURNING attempt", send(deed));
     sql::one(tx, &text, values).await
 }
 
@@ -78,12 +85,28 @@ impl Store {
         delivery: DeliveryId,
         lease: Duration,
     ) -> Result<Option<u32>, Error> {
+        self.intend_to(claim, delivery, lease, Deed::Post, None).await
+    }
+
+    /// As [`Store::intend`], for a request of another kind; an answer names its thread. That posting is
+    /// paused holds no change back.
+    pub async fn intend_to(
+        &self,
+        claim: &LaneClaim,
+        delivery: DeliveryId,
+        lease: Duration,
+        deed: Deed,
+        thread_ts: Option<&str>,
+    ) -> Result<Option<u32>, Error> {
         let mut values = claim.key();
-        values.extend(params![micros(lease), delivery.to_string()]);
+        let code = (deed != Deed::Post).then(|| deed.code());
+        values.extend(params![micros(lease), delivery.to_string(), code, thread_ts]);
         let values = &values;
         let attempt = match self.backend() {
-            Backend::Postgres => sql::one(self.writer(), &at_once(), values.clone()).await?,
-            Backend::Sqlite => self.transaction(|tx| scoped(in_steps(tx, values.clone()))).await?,
+            Backend::Postgres => sql::one(self.writer(), &at_once(deed), values.clone()).await?,
+            Backend::Sqlite => {
+                self.transaction(|tx| scoped(in_steps(tx, deed, values.clone()))).await?
+            }
         };
         if let Some(row) = attempt {
             let attempt = u32::try_from(row.get::<i64>(0)?);
@@ -165,12 +188,14 @@ struct Crashing {
     crashes: i64,
     sending_since: Option<Timestamp>,
     now: Timestamp,
+    deed: Deed,
 }
 
 impl Crashing {
     async fn read(tx: &Tx, claim: &LaneClaim) -> Result<Option<Self>, Error> {
         let text = format!(
-            "SELECT id, state, attempt, crashes, sending_since, {{now}} FROM deliveries \
+            "SELECT id, state, attempt, crashes, sending_since, {{now}}, deed \
+             FROM deliveries \
              WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
              ORDER BY position, sequence LIMIT 1 {{for_update}}"
         );
@@ -184,12 +209,13 @@ impl Crashing {
             crashes: columns.take()?,
             sending_since: columns.optional_time()?,
             now: columns.time()?,
+            deed: deed_of(columns.take()?),
         }))
     }
 
     /// A request that was under way is in doubt now; what had none waits as before.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
-        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = $4, \
+        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = COALESCE($4, reason), \
             code = 'crashed', probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
             due_at = $5, updated_at = $6 WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
@@ -209,8 +235,14 @@ impl Crashing {
             now: self.now,
             outcome: "crashed".into(),
             code: None,
+            method: (self.state == State::Sending).then(|| self.deed.method()),
+            took: None,
         };
         log(tx, &id, &entry).await?;
         Ok(outcome)
     }
+}
+
+fn deed_of(code: Option<String>) -> Deed {
+    code.and_then(|code| Deed::from_code(&code)).unwrap_or(Deed::Post)
 }

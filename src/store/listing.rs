@@ -89,7 +89,13 @@ impl Store {
             let among = placeholders(2, chunk.len());
             let mut which = format!("tenant = $1 AND notification IN ({among})");
             if let Some(user) = &filter.user {
-                which.push_str(&bind(&mut values, " AND user_id =", user.as_str()));
+                let theirs = bind(&mut values, " AND (user_id =", user.as_str());
+                which.push_str(&theirs);
+                // One of the few that they share.
+                let user = values.len();
+                let shared = "id IN (SELECT delivery FROM delivery_sharers \
+                    WHERE tenant = $1 AND user_id =";
+                which.extend([" OR ", shared, " $", &user.to_string(), "))"]);
             }
             let text = format!(
                 "SELECT notification, state, COUNT(*) FROM \
@@ -138,10 +144,30 @@ fn list(
     if let Some(user) = &filter.user {
         // From the person's deliveries, which are few, to their notifications.
         delivery.push_str(&bind(&mut values, " AND d.user_id =", user.as_str()));
+        let user = values.len();
         let some =
             |table| format!("SELECT d.notification FROM {table} d WHERE d.tenant = $1{delivery}");
         let (hot, history) = (some("deliveries"), some("deliveries_history"));
-        which.extend([" AND n.id IN (", &hot, " UNION ALL ", &history, ")"]);
+        let state = filter.state.map_or_else(String::new, |state| {
+            let is = bind(&mut values, "state =", state.code());
+            format!(
+                " AND (EXISTS (SELECT 1 FROM deliveries WHERE id = s.delivery AND {is}) \
+                 OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
+            )
+        });
+        let shared = format!(
+            "SELECT s.notification FROM delivery_sharers s \
+             WHERE s.tenant = $1 AND s.user_id = ${user}{state}"
+        );
+        which.extend([
+            " AND n.id IN (",
+            &hot,
+            " UNION ALL ",
+            &history,
+            " UNION ALL ",
+            &shared,
+            ")",
+        ]);
     } else if filter.state.is_some() {
         // From each notification to its deliveries: a state may be that of nearly all.
         let some = |table| {

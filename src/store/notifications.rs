@@ -65,7 +65,7 @@ impl Store {
             answer: self.open_column(tenant, &place(&key, "answer"), &answer).await?,
             created_at: columns.time()?,
             expires_at: columns.time()?,
-            deliveries: self.records("tenant = $1 AND notification = $2", values).await?,
+            deliveries: self.records(tenant, "tenant = $1 AND notification = $2", values).await?,
         }))
     }
 

@@ -9,24 +9,28 @@ use super::sql::{self, params};
 use super::{Error, Store};
 use crate::domain::ids::{EventType, TenantId, UserId};
 use crate::domain::settings::{Preference, Preferences};
+use crate::domain::time::Timestamp;
 
 const CHUNK: usize = 500;
 /// The event type that stands for everything.
 const ALL: &str = "";
 
 impl Store {
-    /// Stores a choice for one event type, or (`None`) for everything. `Inherit` forgets it.
+    /// Stores a choice for one event type, or (`None`) for everything, and who made it. `Inherit`
+    /// forgets both.
     pub async fn set_preference(
         &self,
         tenant: &TenantId,
         user: &UserId,
         event: Option<&EventType>,
         choice: Preference,
+        set_by: &str,
     ) -> Result<(), Error> {
         const SET: &str =
-            "INSERT INTO preferences (tenant, user_id, event_type, choice, updated_at)
-            VALUES ($1, $2, $3, $4, {now}) ON CONFLICT (tenant, user_id, event_type)
-            DO UPDATE SET choice = excluded.choice, updated_at = excluded.updated_at";
+            "INSERT INTO preferences (tenant, user_id, event_type, choice, set_by, updated_at)
+            VALUES ($1, $2, $3, $4, $5, {now}) ON CONFLICT (tenant, user_id, event_type)
+            DO UPDATE SET choice = excluded.choice, set_by = excluded.set_by,
+            updated_at = excluded.updated_at";
         const FORGET: &str =
             "DELETE FROM preferences WHERE tenant = $1 AND user_id = $2 AND event_type = $3";
         let event = event.map_or(ALL, EventType::as_str);
@@ -36,7 +40,9 @@ impl Store {
             Preference::Off => (SET, Some("off")),
         };
         let mut values = params![tenant.as_str(), user.as_str(), event];
-        values.extend(word.map(sea_orm::Value::from));
+        if let Some(word) = word {
+            values.extend(params![word, set_by]);
+        }
         sql::execute(self.writer(), text, values).await?;
         Ok(())
     }
@@ -74,11 +80,14 @@ pub(in crate::store) fn by_person(
         };
         let user = UserId::parse(row.user_id).map_err(|_| damaged())?;
         let choices = found.entry(user).or_default();
+        let origin = (row.set_by.unwrap_or_default(), Timestamp(row.updated_at));
         if row.event_type == ALL {
             choices.all = choice;
+            choices.origins.insert(None, origin);
         } else {
             let event = EventType::parse(row.event_type).map_err(|_| damaged())?;
-            choices.by_type.insert(event, choice);
+            choices.by_type.insert(event.clone(), choice);
+            choices.origins.insert(Some(event), origin);
         }
     }
     Ok(found)

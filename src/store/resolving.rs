@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accept::{End, seal_content};
+use super::accept::{End, seal_content, seal_trace};
 use super::claim::lease_token;
 use super::deliveries::Kind;
 use super::held::expect_sweeps;
@@ -22,6 +22,7 @@ use crate::domain::ids::{
 };
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::Identity;
+use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 
 /// A claimed delivery, with what resolving and rendering it needs.
@@ -34,6 +35,8 @@ pub struct Resolving {
     pub user: Option<UserId>,
     pub event_type: EventType,
     pub kind: Kind,
+    pub action: Action,
+    pub trace: Option<Vec<u8>>,
     /// The notification's data, as `accept` was given it.
     pub data: Vec<u8>,
     pub link: Option<String>,
@@ -77,6 +80,7 @@ struct Prepared {
     keys: Arc<ScopeKeys>,
     user: Option<UserId>,
     content: Option<Vec<u8>>,
+    trace: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -94,7 +98,7 @@ impl Store {
              FROM (SELECT {{now}} AS now) AS clock \
              WHERE sequence IN (SELECT number FROM due) AND state = 'resolving' \
              RETURNING id, notification, tenant, user_id, event_type, kind, created_at, \
-             expires_at, trace_context, due_at, hold"
+             expires_at, trace_context, due_at, hold, action, trace"
         );
         let token = lease_token();
         let values = params![token.to_string(), micros(lease)];
@@ -103,6 +107,9 @@ impl Store {
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
             let mut resolving = resolving(row, token, lease)?;
+            let sealed = resolving.trace.take();
+            resolving.trace =
+                self.open_trace(&resolving.tenant, resolving.delivery, sealed.as_deref()).await?;
             let content = match contents.entry(resolving.notification) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
@@ -131,14 +138,18 @@ impl Store {
         Ok(due.map(|due| due.since(now)))
     }
 
-    /// Settles a claimed delivery. `false`: the token is stale, and nothing changed.
+    /// Settles a claimed delivery; `trace` says why it went so. `false`: the token is stale, and nothing
+    /// changed.
     pub async fn settle_resolving(
         &self,
         token: LeaseToken,
         delivery: DeliveryId,
         resolved: &Resolved,
+        trace: Option<&[u8]>,
     ) -> Result<bool, Error> {
-        let Some(prepared) = &self.prepare(delivery, resolved).await? else { return Ok(false) };
+        let Some(prepared) = &self.prepare(delivery, resolved, trace).await? else {
+            return Ok(false);
+        };
         let settled = self
             .transaction(|tx| scoped(self.resolve_within(tx, token, delivery, resolved, prepared)))
             .await?;
@@ -159,6 +170,7 @@ impl Store {
         &self,
         delivery: DeliveryId,
         resolved: &Resolved,
+        trace: Option<&[u8]>,
     ) -> Result<Option<Prepared>, Error> {
         const SQL: &str = "SELECT tenant, user_id FROM deliveries WHERE id = $1";
         let Some(row) = sql::one(self.reader(), SQL, params![delivery.to_string()]).await? else {
@@ -174,7 +186,8 @@ impl Store {
             }
             _ => None,
         };
-        Ok(Some(Prepared { tenant, keys, user, content }))
+        let trace = trace.map(|trace| seal_trace(&keys, delivery, trace)).transpose()?;
+        Ok(Some(Prepared { tenant, keys, user, content, trace }))
     }
 
     async fn resolve_within(
@@ -188,7 +201,8 @@ impl Store {
         const LOCK: &str = "SELECT {now} FROM deliveries \
             WHERE id = $1 AND state = 'resolving' AND lease_token = $2 {for_update}";
         const WRITE: &str = "UPDATE deliveries SET state = $2, reason = $3, due_at = $4, \
-            content = COALESCE($5, content), updated_at = $6, lease_token = NULL WHERE id = $1";
+            content = COALESCE($5, content), updated_at = $6, lease_token = NULL, \
+            trace = COALESCE($7, trace) WHERE id = $1";
         let id = delivery.to_string();
         let Some(row) = sql::one(tx, LOCK, params![id.as_str(), token.to_string()]).await? else {
             return Ok(None);
@@ -212,7 +226,8 @@ impl Store {
             Resolved::Again { after } => ("resolving", None, now.plus(*after)),
         };
         let content = prepared.content.clone();
-        let values = params![id.as_str(), state, reason, due.0, content, now.0];
+        let trace = prepared.trace.clone();
+        let values = params![id.as_str(), state, reason, due.0, content, now.0, trace];
         sql::execute(tx, WRITE, values).await?;
         if let Resolved::Lane { installation, lane, identity, .. } = resolved {
             if let (Some(identity), Some(user)) = (identity, &prepared.user) {
@@ -297,6 +312,11 @@ fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving,
         damaged: false,
         now: columns.time()?.minus(lease),
         hold: columns.take::<i32>()? != 0,
+        action: columns
+            .take::<Option<String>>()?
+            .and_then(|code| Action::from_code(&code))
+            .unwrap_or(Action::Post),
+        trace: columns.take()?,
         token,
     })
 }

@@ -106,11 +106,20 @@ async fn forget(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error>
                 "DELETE FROM attempts WHERE delivery IN \
                  (SELECT id FROM deliveries_history WHERE {old})"
             ),
+            format!(
+                "DELETE FROM delivery_sharers WHERE delivery IN \
+                 (SELECT id FROM deliveries_history WHERE {old})"
+            ),
             format!("DELETE FROM deliveries_history WHERE {old}"),
         ] {
             sql::execute(tx, &text, values.clone()).await?;
         }
-        let text = format!("DELETE FROM notifications WHERE id IN (SELECT column2 FROM {table})");
+        // What was replayed meanwhile is still needed.
+        let text = format!(
+            "DELETE FROM notifications WHERE id IN (SELECT column2 FROM {table}) \
+             AND NOT EXISTS (SELECT 1 FROM deliveries d \
+             WHERE d.tenant = notifications.tenant AND d.notification = notifications.id)"
+        );
         forgotten += sql::execute(tx, &text, values).await?;
     }
     Ok(forgotten)

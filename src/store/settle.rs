@@ -6,16 +6,19 @@
 
 use std::time::Duration;
 
-use super::accept::End;
+use super::accept::{End, seal_trace};
 use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::lanes::Joining;
+use super::seal::Scope;
 use super::sql::{self, params};
+use super::subjects::mark;
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, TenantId};
 use crate::domain::priority::Priority;
-use crate::domain::reason::Failure;
+use crate::domain::reason::{Cancellation, Failure};
+use crate::domain::subject::Shown;
 use crate::domain::time::{Timestamp, micros};
 
 /// What became of the head of a lane. In parentheses: the states from which it is allowed.
@@ -40,10 +43,19 @@ pub enum Settle {
     NotWritten,
     /// It ends before any request (pending).
     Ended(End),
-    /// A budget is spent: looked at again then; nothing is spent (pending).
-    Deferred { until: Timestamp },
+    /// A budget is spent: looked at again then; nothing is spent (pending). `permit`: the start was
+    /// reserved for it.
+    Deferred { until: Timestamp, permit: bool },
     /// The tenant has moved to another workspace: who the person is there is found out anew (pending).
     Resolve,
+    /// Slack changed or deleted a message that was there (sending). Where `more` are left it is
+    /// pending again at once, and the attempt does not count; else that is its end, as sent.
+    Acted(Acted),
+    /// Nothing is left to act on (pending).
+    Finished,
+    /// Slack does not know the message, or does not let it be changed: noted, and pending again
+    /// at once; the attempt does not count (sending).
+    Unfit { message: DeliveryId, shown: Shown, code: String },
     /// The person is another member than was thought: to the tail of that member's lane (pending).
     Moved { installation: InstallationId, lane: String },
 }
@@ -55,6 +67,30 @@ pub enum WaitScope {
     Lane,
     /// Something wider, which has a budget of its own: this delivery waits.
     Nothing,
+}
+
+/// A message that was acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acted {
+    /// The delivery that posted it.
+    pub message: DeliveryId,
+    pub channel: ChannelId,
+    pub ts: String,
+    /// What became of it.
+    pub shown: Option<Shown>,
+    /// It has this delivery's words now.
+    pub replaced: bool,
+    /// Others are left.
+    pub more: bool,
+}
+
+/// What a settle writes besides, for who asks why.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Note<'a> {
+    /// The method that was called, and how long the request took.
+    pub request: Option<(&'static str, Duration)>,
+    /// Whose it is, and why it went as it did; `None` leaves what is there.
+    pub trace: Option<(&'a TenantId, &'a [u8])>,
 }
 
 /// What a request costs its lane.
@@ -77,8 +113,28 @@ impl Store {
         settle: &Settle,
         pace: Option<Pace>,
     ) -> Result<bool, Error> {
+        self.settle_noting(claim, delivery, settle, pace, Note::default()).await
+    }
+
+    /// As [`Store::settle`], with what is told besides.
+    pub async fn settle_noting(
+        &self,
+        claim: &LaneClaim,
+        delivery: DeliveryId,
+        settle: &Settle,
+        pace: Option<Pace>,
+        note: Note<'_>,
+    ) -> Result<bool, Error> {
+        let trace = match note.trace {
+            Some((tenant, trace)) => {
+                let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+                Some(seal_trace(&keys, delivery, trace)?)
+            }
+            None => None,
+        };
+        let told = &Told { request: note.request, trace };
         let settled = self
-            .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace)))
+            .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace, told)))
             .await?;
         if let Some(state) = settled {
             self.changed();
@@ -99,6 +155,7 @@ impl Store {
         delivery: DeliveryId,
         settle: &Settle,
         pace: Option<Pace>,
+        told: &Told,
     ) -> Result<Option<State>, Error> {
         if !lock(tx, claim).await? {
             return Ok(None);
@@ -114,8 +171,16 @@ impl Store {
         };
         if before.canceled && change.state == State::Pending {
             change.state = State::Canceled;
+            change.reason = before.kept_reason();
         }
-        change.write(tx, &id, &before).await?;
+        change.write(tx, &id, &before, told.trace.as_ref()).await?;
+        match settle {
+            Settle::Acted(acted) => {
+                mark(tx, acted.message, acted.shown, acted.replaced.then_some(delivery)).await?;
+            }
+            Settle::Unfit { message, shown, .. } => mark(tx, *message, Some(*shown), None).await?,
+            _ => {}
+        }
         if matches!(settle, Settle::Resolve) {
             const LEAVE: &str = "UPDATE deliveries SET installation = NULL, lane = NULL, \
                 due_at = $2 WHERE id = $1";
@@ -131,6 +196,8 @@ impl Store {
                 now: before.now,
                 outcome,
                 code: change.code.clone(),
+                method: told.request.map(|(method, _)| method),
+                took: told.request.map(|(_, took)| took),
             };
             log(tx, &id, &entry).await?;
         }
@@ -167,6 +234,12 @@ impl Store {
     }
 }
 
+/// What is told besides, sealed.
+struct Told {
+    request: Option<(&'static str, Duration)>,
+    trace: Option<Vec<u8>>,
+}
+
 /// The delivery as it was found, its row locked.
 struct Before {
     state: State,
@@ -176,13 +249,15 @@ struct Before {
     sending_since: Option<Timestamp>,
     /// It was canceled while a request was under way.
     canceled: bool,
+    /// Why it is to be canceled.
+    reason: Option<String>,
     now: Timestamp,
 }
 
 impl Before {
     async fn read(tx: &Tx, claim: &LaneClaim, id: &str) -> Result<Option<Self>, Error> {
         const SQL: &str = "SELECT state, attempt, probes, due_at, sending_since, \
-            cancel_requested_at IS NOT NULL, {now} FROM deliveries \
+            cancel_requested_at IS NOT NULL, reason, {now} FROM deliveries \
             WHERE installation = $1 AND lane = $2 AND id = $3 {for_update}";
         let values = params![claim.installation.to_string(), claim.lane.as_str(), id];
         let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(None) };
@@ -194,8 +269,14 @@ impl Before {
             due_at: columns.time()?,
             sending_since: columns.optional_time()?,
             canceled: columns.take()?,
+            reason: columns.take()?,
             now: columns.time()?,
         }))
+    }
+
+    fn kept_reason(&self) -> Option<&'static str> {
+        let reason = self.reason.as_deref().filter(|_| self.canceled)?;
+        Cancellation::from_code(reason).map(Cancellation::code)
     }
 
     /// A look into history is logged at its end alone.
@@ -213,6 +294,8 @@ struct Change {
     reason: Option<&'static str>,
     code: Option<String>,
     sent: Option<(ChannelId, String)>,
+    /// The start that was reserved.
+    permit_at: Option<Timestamp>,
     /// The lane's pause.
     holds: Option<Duration>,
     /// In the log of attempts.
@@ -231,6 +314,7 @@ impl Change {
             reason: None,
             code: None,
             sent: None,
+            permit_at: None,
             holds: None,
             outcome,
         };
@@ -275,17 +359,40 @@ impl Change {
             (Settle::Ended(end), Pending) => {
                 Self { reason: end.reason(), ..change(end.state(), "") }
             }
-            (Settle::Deferred { until }, Pending) => Self { due_at: *until, ..change(Pending, "") },
+            (Settle::Deferred { until, permit }, Pending) => {
+                Self { due_at: *until, permit_at: permit.then_some(*until), ..change(Pending, "") }
+            }
+            (Settle::Acted(acted), Sending) => Self {
+                sent: Some((acted.channel.clone(), acted.ts.clone())),
+                attempt: before.attempt - i64::from(acted.more),
+                due_at: before.now,
+                ..change(if acted.more { Pending } else { Sent }, "sent")
+            },
+            (Settle::Finished, Pending) => change(Sent, ""),
+            (Settle::Unfit { code, .. }, Sending) => Self {
+                attempt: given_back,
+                due_at: before.now,
+                code: Some(code.clone()),
+                ..change(Pending, "unfit")
+            },
             (Settle::Resolve, Pending) => change(State::Resolving, ""),
             (Settle::Moved { .. }, Pending) => change(Pending, ""),
             _ => return None,
         })
     }
 
-    async fn write(&self, tx: &Tx, id: &str, before: &Before) -> Result<(), Error> {
+    async fn write(
+        &self,
+        tx: &Tx,
+        id: &str,
+        before: &Before,
+        trace: Option<&Vec<u8>>,
+    ) -> Result<(), Error> {
         const SQL: &str = "UPDATE deliveries SET state = $2, attempt = $3, probes = $4, \
-            due_at = $5, reason = $6, code = COALESCE($7, code), slack_channel = $8, \
-            slack_ts = $9, sending_since = $10, updated_at = $11 WHERE id = $1";
+            due_at = $5, reason = $6, code = COALESCE($7, code), \
+            slack_channel = COALESCE($8, slack_channel), slack_ts = COALESCE($9, slack_ts), \
+            sending_since = $10, updated_at = $11, permit_at = $12, trace = COALESCE($13, trace) \
+            WHERE id = $1";
         let (channel, ts) = self.sent.clone().unzip();
         // The probe needs to know when the request in doubt was begun.
         let sending_since = before.sending_since.filter(|_| self.state != State::Pending);
@@ -295,12 +402,15 @@ impl Change {
             self.attempt,
             self.probes,
             self.due_at.0,
-            self.reason,
+            // Why it is to be canceled is kept until it ends.
+            self.reason.or(before.kept_reason().filter(|_| !self.state.is_terminal())),
             self.code.as_deref(),
             channel.as_ref().map(ChannelId::as_str),
             ts,
             sending_since.map(|at| at.0),
             before.now.0,
+            self.permit_at.map(|at| at.0),
+            trace.cloned(),
         ];
         sql::execute(tx, SQL, values).await.map(drop)
     }
@@ -322,11 +432,15 @@ pub(in crate::store) struct Log {
     pub(in crate::store) now: Timestamp,
     pub(in crate::store) outcome: String,
     pub(in crate::store) code: Option<String>,
+    /// Slack's.
+    pub(in crate::store) method: Option<&'static str>,
+    /// The request alone.
+    pub(in crate::store) took: Option<Duration>,
 }
 
 pub(in crate::store) async fn log(tx: &Tx, delivery: &str, entry: &Log) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code) \
-        VALUES ($1, $2, $3, $4, $5, $6)";
+    const SQL: &str = "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code, \
+        method, took) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let values = params![
         delivery,
         entry.number,
@@ -334,6 +448,8 @@ pub(in crate::store) async fn log(tx: &Tx, delivery: &str, entry: &Log) -> Resul
         entry.now.0,
         entry.outcome.as_str(),
         entry.code.as_deref(),
+        entry.method,
+        entry.took.map(micros),
     ];
     sql::execute(tx, SQL, values).await.map(drop)
 }

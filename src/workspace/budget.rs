@@ -11,8 +11,11 @@ pub enum Method {
     UsersProfileGet,
     ConversationsOpen,
     ConversationsHistory,
+    ConversationsReplies,
     ChatPostMessage,
     AuthTest,
+    ChatUpdate,
+    ChatDelete,
 }
 
 impl Method {
@@ -26,8 +29,11 @@ impl Method {
             Self::UsersProfileGet => "users.profile.get",
             Self::ConversationsOpen => "conversations.open",
             Self::ConversationsHistory => "conversations.history",
+            Self::ConversationsReplies => "conversations.replies",
             Self::ChatPostMessage => "chat.postMessage",
             Self::AuthTest => "auth.test",
+            Self::ChatUpdate => "chat.update",
+            Self::ChatDelete => "chat.delete",
         }
     }
 
@@ -38,7 +44,12 @@ impl Method {
     pub fn interval(self) -> Duration {
         let per_minute = match self {
             Self::UsersList => 20,
-            Self::UsersLookupByEmail | Self::ConversationsOpen | Self::ConversationsHistory => 50,
+            Self::UsersLookupByEmail
+            | Self::ConversationsOpen
+            | Self::ConversationsHistory
+            | Self::ConversationsReplies
+            | Self::ChatUpdate
+            | Self::ChatDelete => 50,
             Self::UsersInfo | Self::UsersProfileGet => 100,
             // "Hundreds a minute".
             Self::AuthTest => 300,

@@ -7,7 +7,10 @@ use tokio::time::Instant;
 use super::{Error, Method, Workspaces};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
-use crate::slack::{self, FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range};
+use crate::domain::secret::Secret;
+use crate::slack::{
+    self, FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range, UpdateMessage,
+};
 use crate::store::{self, Installation};
 
 /// How long an interactive question waits for its budget.
@@ -19,6 +22,24 @@ pub struct Posted {
     pub outcome: Outcome,
     /// When the request began: what the pace of its conversation counts from.
     pub started: Instant,
+    /// The request alone.
+    pub took: Duration,
+}
+
+/// A change of a message that is there.
+#[derive(Clone, Copy)]
+pub enum Change<'a> {
+    Update(UpdateMessage<'a>),
+    Delete { channel: &'a ChannelId, ts: &'a str },
+}
+
+impl Change<'_> {
+    fn method(&self) -> Method {
+        match self {
+            Self::Update(_) => Method::ChatUpdate,
+            Self::Delete { .. } => Method::ChatDelete,
+        }
+    }
 }
 
 impl Workspaces {
@@ -110,6 +131,64 @@ impl Workspaces {
         .await
     }
 
+    /// One page of a thread, its first message with it; else as [`Workspaces::history`].
+    pub async fn replies(
+        &self,
+        id: InstallationId,
+        channel: &ChannelId,
+        thread_ts: &str,
+        range: &Range<'_>,
+    ) -> Result<MessagesPage, Error> {
+        let patience = if range.cursor.is_some() { INTERACTIVE } else { Duration::ZERO };
+        self.call(id, Method::ConversationsReplies, patience, async |slack, token| {
+            slack.conversations_replies(token, channel, thread_ts, range).await
+        })
+        .await
+    }
+
+    /// How long until a message may be changed or deleted. The start is reserved: come back then, and
+    /// ask [`Workspaces::change_pause`] alone.
+    pub async fn change_permit(
+        &self,
+        id: InstallationId,
+        change: &Change<'_>,
+    ) -> Result<Duration, Error> {
+        let method = change.method();
+        let interval = method.interval().mul_f64(self.time_scale());
+        Ok(self.store.reserve(id, method.name(), interval, Duration::MAX).await?.wait)
+    }
+
+    /// How long Slack has asked to wait with such changes; zero: go ahead.
+    pub async fn change_pause(
+        &self,
+        id: InstallationId,
+        change: &Change<'_>,
+    ) -> Result<Duration, Error> {
+        Ok(self.store.pause_left(id, change.method().name()).await?)
+    }
+
+    /// Changes or deletes a message once; else as [`Workspaces::post`]. [`Error::Busy`] where a 429
+    /// came since [`Workspaces::change_pause`].
+    pub async fn change(
+        &self,
+        id: InstallationId,
+        token: &store::Token,
+        change: &Change<'_>,
+        begin_before: Instant,
+    ) -> Result<Posted, Error> {
+        self.not_paused(id, change.method()).await?;
+        let posted = self.once(id, token, begin_before, async |slack, token| match change {
+            Change::Update(message) => slack.chat_update(token, message).await,
+            Change::Delete { channel, ts } => slack.chat_delete(token, channel, ts).await,
+        });
+        let posted = posted.await?;
+        if let Outcome::Throttled { after } = &posted.outcome {
+            let paused = self.store.pause(id, change.method().name(), *after).await;
+            recorded(id, paused.map_err(Error::from));
+        }
+        Ok(posted)
+    }
+
     /// Posts once. The outcome is a value, also when Slack refuses; what it says about limits and
     /// tokens is recorded for all replicas. [`Error::Late`], the one error, means that nothing was
     /// sent: the request would have begun after `begin_before`, by when another replica may believe
@@ -122,27 +201,38 @@ impl Workspaces {
         message: &PostMessage<'_>,
         begin_before: Instant,
     ) -> Result<Posted, Error> {
+        let posted = self.once(id, token, begin_before, async |slack, token| {
+            slack.chat_post_message(token, message).await
+        });
+        let posted = posted.await?;
+        if let Outcome::Throttled { after } = &posted.outcome {
+            recorded(id, self.asked_to_wait(id, lane, *after).await.map(drop));
+        }
+        Ok(posted)
+    }
+
+    /// The message may be out: a failure to record must not turn its outcome into an error.
+    async fn once(
+        &self,
+        id: InstallationId,
+        token: &store::Token,
+        begin_before: Instant,
+        request: impl AsyncFnOnce(&slack::Client, &Secret) -> Outcome,
+    ) -> Result<Posted, Error> {
         let started = Instant::now();
         if started >= begin_before {
             return Err(Error::Late);
         }
-        let mut outcome = self.slack.chat_post_message(&token.secret, message).await;
-        // The message may be out: a failure to record must not turn its outcome into an error.
-        let recorded = match &outcome {
-            Outcome::Throttled { after } => self.asked_to_wait(id, lane, *after).await.map(drop),
-            Outcome::Unauthorized { code } if !self.confirmed(code, token).await => {
+        let mut outcome = request(&self.slack, &token.secret).await;
+        let took = started.elapsed();
+        if let Outcome::Unauthorized { code } = &outcome {
+            if self.confirmed(code, token).await {
+                recorded(id, self.died(id, token.version, code).await.map_err(Error::from));
+            } else {
                 outcome = Outcome::NotSent { code: code.clone() };
-                Ok(())
             }
-            Outcome::Unauthorized { code } => {
-                self.died(id, token.version, code).await.map_err(Error::from)
-            }
-            _ => Ok(()),
-        };
-        if let Err(error) = recorded {
-            tracing::warn!(workspace = %id, %error, "what Slack said about its limits was not recorded");
         }
-        Ok(Posted { outcome, started })
+        Ok(Posted { outcome, started, took })
     }
 
     /// Whether a token that was refused is dead. `invalid_auth` is also said where a call came from
@@ -156,5 +246,11 @@ impl Workspaces {
             self.slack.auth_test(&token.secret).await,
             Err(slack::Error::Unauthorized { .. } | slack::Error::MissingScope { .. })
         )
+    }
+}
+
+fn recorded(id: InstallationId, recorded: Result<(), Error>) {
+    if let Err(error) = recorded {
+        tracing::warn!(workspace = %id, %error, "what Slack said about its limits was not recorded");
     }
 }

@@ -22,7 +22,7 @@ pub use budget::Method;
 pub use config::Config;
 pub use connect::{ConnectError, Granted};
 pub use lost::Alive;
-pub use methods::{INTERACTIVE, Posted};
+pub use methods::{Change, INTERACTIVE, Posted};
 use pauses::Pauses;
 
 use crate::domain::ids::InstallationId;

@@ -134,17 +134,23 @@ async fn preferences_are_kept_by_type_and_forgotten() {
     for store in test_stores().await {
         let (acme, u1) = (tenant("acme"), user("u1"));
         let event = EventType::parse("task.assigned").unwrap();
-        store.set_preference(&acme, &u1, None, Preference::Off).await.unwrap();
-        store.set_preference(&acme, &u1, None, Preference::On).await.unwrap();
-        store.set_preference(&acme, &u1, Some(&event), Preference::Off).await.unwrap();
+        store.set_preference(&acme, &u1, None, Preference::Off, "person:test").await.unwrap();
+        store.set_preference(&acme, &u1, None, Preference::On, "person:test").await.unwrap();
+        store
+            .set_preference(&acme, &u1, Some(&event), Preference::Off, "person:test")
+            .await
+            .unwrap();
         let both = [u1.clone(), user("u2")];
         let read = store.preferences(&acme, &both).await.unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[&u1].all, Preference::On);
         assert_eq!(read[&u1].by_type[&event], Preference::Off);
         assert!(store.preferences(&tenant("umbrella"), &both).await.unwrap().is_empty());
-        store.set_preference(&acme, &u1, None, Preference::Inherit).await.unwrap();
-        store.set_preference(&acme, &u1, Some(&event), Preference::Inherit).await.unwrap();
+        store.set_preference(&acme, &u1, None, Preference::Inherit, "person:test").await.unwrap();
+        store
+            .set_preference(&acme, &u1, Some(&event), Preference::Inherit, "person:test")
+            .await
+            .unwrap();
         assert!(store.preferences(&acme, &both).await.unwrap().is_empty());
     }
 }

@@ -8,12 +8,13 @@ use crate::app::tenant::{Known, Tenant};
 use crate::app::{Error, Violation};
 use crate::directory::{Directory, View};
 use crate::domain::event;
-use crate::domain::ids::{DeliveryId, NotificationId, SlackUserId, UserId};
+use crate::domain::ids::{DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
 use crate::domain::matching::{self, Basis, Decision, Match};
-use crate::domain::reason::NoMatch;
+use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{Context, Link, Reader, Rendered};
-use crate::domain::settings::{Identity, Preferences, Rule, suppression};
+use crate::domain::settings::{Identity, Preferences, Rule, Settings, suppression};
 use crate::domain::time::Timestamp;
+use crate::domain::trace::{self, Cause, Stage, Trace, Wait};
 use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
 use crate::store::{End, Installation, Kind, NewDelivery, Target};
 
@@ -23,6 +24,8 @@ pub(super) struct Planned {
     pub(super) deliveries: Vec<NewDelivery>,
     /// New unique matches, stored with the notification (design.md section 8).
     pub(super) identities: Vec<(UserId, Identity)>,
+    /// For each verdict its delivery's place in `deliveries`.
+    shares: Vec<usize>,
     /// The message as each kind of reader reads it.
     worded: HashMap<Reader, Vec<u8>>,
     /// Recipients about whom Slack will be asked.
@@ -43,6 +46,32 @@ pub(super) struct Planner<'a> {
     pub(super) now: Timestamp,
     /// When what is held is looked at first.
     pub(super) look_held_after: Duration,
+    /// Where people have messages about the subject, for what acts on these alone.
+    pub(super) places: HashMap<UserId, (InstallationId, String)>,
+}
+
+/// Where the messages of one call go, each once.
+#[derive(Default)]
+struct Lanes(HashMap<String, usize>);
+
+impl Planned {
+    /// For each verdict the message, where one is to be sent, and why it was decided so.
+    pub(super) fn details(&self) -> Vec<(Option<Rendered>, Trace)> {
+        let delivery = |at: &usize| self.deliveries.get(*at);
+        let detail = |delivery: Option<&NewDelivery>| {
+            let content = delivery.and_then(|delivery| delivery.content.as_deref());
+            let trace = delivery.and_then(|delivery| delivery.trace.as_deref());
+            let rendered = content.and_then(|content| serde_json::from_slice(content).ok());
+            (rendered, Trace::from_bytes(trace.unwrap_or_default()))
+        };
+        self.shares.iter().map(|at| detail(delivery(at))).collect()
+    }
+
+    /// Adds a delivery; its place.
+    fn push(&mut self, delivery: NewDelivery) -> usize {
+        self.deliveries.push(delivery);
+        self.deliveries.len() - 1
+    }
 }
 
 impl Planner<'_> {
@@ -57,19 +86,20 @@ impl Planner<'_> {
             answer: Answer { notification, verdicts: Vec::new() },
             deliveries: Vec::new(),
             identities: Vec::new(),
+            shares: Vec::new(),
             worded: HashMap::new(),
             strangers: 0,
         };
-        let mut decided: HashMap<Addressee, Decided> = HashMap::new();
-        let mut lanes: HashMap<String, DeliveryId> = HashMap::new();
+        let mut decided: HashMap<Addressee, (Decided, usize)> = HashMap::new();
+        let mut lanes = Lanes::default();
         for recipient in &self.request.recipients {
             let addressee = match recipient {
                 Recipient::Known(id) => Addressee::Person(id.clone()),
                 Recipient::Described(person) => Addressee::Person(person.user_id.clone()),
                 Recipient::Channel(id) => Addressee::Channel(id.clone()),
             };
-            let verdict = match decided.get(&addressee) {
-                Some(verdict) => verdict.clone(),
+            let (verdict, at) = match decided.get(&addressee) {
+                Some(known) => known.clone(),
                 None => match &addressee {
                     Addressee::Person(id) => match people.get(id) {
                         Some(known) => self.person(known, &mut planned, &mut lanes)?,
@@ -80,7 +110,8 @@ impl Planner<'_> {
                     }
                 },
             };
-            decided.insert(addressee.clone(), verdict.clone());
+            decided.insert(addressee.clone(), (verdict.clone(), at));
+            planned.shares.push(at);
             planned.answer.verdicts.push(Verdict { addressee, decided: verdict });
         }
         Ok(planned)
@@ -90,22 +121,38 @@ impl Planner<'_> {
         &self,
         known: &Known,
         planned: &mut Planned,
-        lanes: &mut HashMap<String, DeliveryId>,
-    ) -> Result<Decided, Error> {
+        lanes: &mut Lanes,
+    ) -> Result<(Decided, usize), Error> {
         let user = &known.person.user_id;
         let chosen = choices(self.preferences, user);
-        if let Some(by) = suppression(&self.tenant.settings, &chosen, &self.request.event) {
-            let ended = Target::Ended(End::Suppressed(by));
-            planned.deliveries.push(self.delivery(Some(user), ended, None));
-            return Ok(Decided::Suppressed { by });
+        let trace = |basis, verdict: &str| self.trace(Some(&chosen), basis, verdict);
+        let held_back = if self.request.action.speaks() {
+            suppression(&self.tenant.settings, &chosen, &self.request.event)
+        } else {
+            self.closed()
+        };
+        if let Some(by) = held_back {
+            let trace = trace(None, by.code());
+            return Ok(self.suppressed(by, Some(user), trace, planned));
         }
         let Some(installation) = &self.tenant.installation else {
-            return Ok(self.unreachable(NoMatch::NotConnected, 0, user, planned));
+            let reason = NoMatch::NotConnected;
+            let trace = trace(None, reason.code());
+            return Ok(self.unreachable((reason, 0), Some(user), trace, planned));
         };
         let guarantee = Guarantee::for_scopes(&installation.scopes, true);
+        if let Some((there, lane)) = self.places.get(user)
+            && *there == installation.id
+        {
+            let at = lanes.join(planned, lane, Some(user), |_| {
+                let target = Target::Lane { installation: installation.id, lane: lane.clone() };
+                Ok(self.delivery(Some(user), target, None, trace(None, "send")))
+            })?;
+            return Ok((self.queued(planned, at, None, guarantee), at));
+        }
         let stored = self.tenant.identity_here(known.identity.clone());
         let (decision, matched) = self.decide(stored.as_ref(), known);
-        let found = match decision {
+        let (found, basis) = match decision {
             Decision::Reach { slack_user_id, display_name, basis } => {
                 if basis == (Basis::Matched { is_new: true }) {
                     let identity = Identity {
@@ -117,7 +164,7 @@ impl Planner<'_> {
                     };
                     planned.identities.push((user.clone(), identity));
                 }
-                Found { installation: installation.id, slack_user_id, display_name }
+                (Found { installation: installation.id, slack_user_id, display_name }, basis)
             }
             // Not known yet, or Slack may know somebody who joined a minute ago.
             Decision::Unreachable { reason }
@@ -127,95 +174,83 @@ impl Planner<'_> {
             {
                 planned.strangers += usize::from(reason != NoMatch::DirectoryNotReady);
                 // Whether it can be rendered is told now; its words wait for the reader's zone.
-                self.content(Some(known), None, planned)?;
+                self.words(Some(known), None, planned)?;
+                let mut trace = trace(None, "send");
+                trace.waits(Wait::new(Cause::Directory, self.now, None));
                 let target = if self.holds() { Target::ResolvingOrHeld } else { Target::Resolving };
-                let queued = self.delivery(Some(user), target, None);
-                let id = queued.id;
-                planned.deliveries.push(queued);
-                return Ok(Decided::Queued {
-                    delivery: id,
-                    found: None,
-                    estimated_send_time: None,
-                    guarantee,
-                });
+                let at = planned.push(self.delivery(Some(user), target, None, trace));
+                return Ok((self.queued(planned, at, None, guarantee), at));
             }
             Decision::Unreachable { reason } => {
-                let without = match matched {
+                let members_without_email = match matched {
                     Match::None(unmatched) => unmatched.without_email as u64,
                     Match::Unique(_) => 0,
                 };
                 if self.holds() && reason.arrival_helps() {
                     // As above.
-                    self.content(Some(known), None, planned)?;
-                    let look_after = self.look_held_after;
-                    let held = self.delivery(Some(user), Target::Held { reason, look_after }, None);
-                    let id = held.id;
-                    planned.deliveries.push(held);
-                    return Ok(Decided::Held {
-                        delivery: id,
-                        reason,
-                        members_without_email: without,
-                        guarantee,
-                    });
+                    self.words(Some(known), None, planned)?;
+                    let mut trace = trace(None, reason.code());
+                    let deferred = self.deferred_until().is_some();
+                    if !deferred {
+                        trace.waits(Wait::new(Cause::Arrival, self.now, None));
+                    }
+                    // First for its time, then for the person.
+                    let target = if deferred {
+                        Target::ResolvingOrHeld
+                    } else {
+                        Target::Held { reason, look_after: self.look_held_after }
+                    };
+                    let held = self.delivery(Some(user), target, None, trace);
+                    let delivery = held.id;
+                    let at = planned.push(held);
+                    let held = Decided::Held { delivery, reason, members_without_email, guarantee };
+                    return Ok((held, at));
                 }
-                return Ok(self.unreachable(reason, without, user, planned));
+                let trace = trace(None, reason.code());
+                let why = (reason, members_without_email);
+                return Ok(self.unreachable(why, Some(user), trace, planned));
             }
         };
         let lane = found.slack_user_id.as_str().to_owned();
-        let id = if let Some(id) = lanes.get(&lane) {
-            *id
-        } else {
-            let content = self.content(Some(known), Some(&found.slack_user_id), planned)?;
+        let at = lanes.join(planned, &lane, Some(user), |planned| {
+            let content = self.words(Some(known), Some(&found.slack_user_id), planned)?;
+            let basis = trace::Basis::of(&basis, self.view.generation(), self.view.read_at);
             let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-            let queued = self.delivery(Some(user), target, Some(content));
-            let id = queued.id;
-            lanes.insert(lane, id);
-            planned.deliveries.push(queued);
-            id
-        };
-        Ok(Decided::Queued {
-            delivery: id,
-            found: Some(found),
-            estimated_send_time: None,
-            guarantee,
-        })
+            Ok(self.delivery(Some(user), target, content, trace(Some(basis), "send")))
+        })?;
+        Ok((self.queued(planned, at, Some(found), guarantee), at))
     }
 
     fn channel(
         &self,
         channel: &str,
         planned: &mut Planned,
-        lanes: &mut HashMap<String, DeliveryId>,
-    ) -> Result<Decided, Error> {
+        lanes: &mut Lanes,
+    ) -> Result<(Decided, usize), Error> {
         let nobody = Preferences::default();
-        let settings = &self.tenant.settings;
         // A channel has no choices of its own, so opt-in does not apply to it.
-        let open = crate::domain::settings::Settings { opt_in: false, ..settings.clone() };
-        if let Some(by) = suppression(&open, &nobody, &self.request.event) {
-            let ended = Target::Ended(End::Suppressed(by));
-            planned.deliveries.push(self.delivery(None, ended, None));
-            return Ok(Decided::Suppressed { by });
+        let open = Settings { opt_in: false, ..self.tenant.settings.clone() };
+        let held_back = if self.request.action.speaks() {
+            suppression(&open, &nobody, &self.request.event)
+        } else {
+            self.closed()
+        };
+        if let Some(by) = held_back {
+            let trace = self.trace(None, None, by.code());
+            return Ok(self.suppressed(by, None, trace, planned));
         }
         let Some(installation) = &self.tenant.installation else {
-            let ended = Target::Ended(End::Unreachable(NoMatch::NotConnected));
-            planned.deliveries.push(self.delivery(None, ended, None));
-            return Ok(Decided::Unreachable {
-                reason: NoMatch::NotConnected,
-                members_without_email: 0,
-            });
+            let reason = NoMatch::NotConnected;
+            let trace = self.trace(None, None, reason.code());
+            return Ok(self.unreachable((reason, 0), None, trace, planned));
         };
-        let content = self.content(None, None, planned)?;
-        let target = Target::Lane { installation: installation.id, lane: channel.to_owned() };
-        let queued = self.delivery(None, target, Some(content));
-        let id = queued.id;
-        lanes.insert(channel.to_owned(), id);
-        planned.deliveries.push(queued);
-        Ok(Decided::Queued {
-            delivery: id,
-            found: None,
-            estimated_send_time: None,
-            guarantee: Guarantee::for_scopes(&installation.scopes, false),
-        })
+        let at = lanes.join(planned, channel, None, |planned| {
+            let content = self.words(None, None, planned)?;
+            let target = Target::Lane { installation: installation.id, lane: channel.to_owned() };
+            Ok(self.delivery(None, target, content, self.trace(None, None, "send")))
+        })?;
+        let guarantee = Guarantee::for_scopes(&installation.scopes, false);
+        Ok((self.queued(planned, at, None, guarantee), at))
     }
 
     fn may_know(&self, installation: &Installation, known: &Known, reason: NoMatch) -> bool {
@@ -224,20 +259,81 @@ impl Planner<'_> {
 
     /// Whether messages wait for people who are not in Slack yet.
     fn holds(&self) -> bool {
-        let settings = &self.tenant.settings;
-        self.request.hold.unwrap_or_else(|| settings.held_event_types.contains(&self.request.event))
+        let (request, settings) = (self.request, &self.tenant.settings);
+        let held = || settings.held_event_types.contains(&request.event);
+        request.action.speaks() && request.hold.unwrap_or_else(held)
     }
 
+    /// What takes back or crosses out is held back by the tenant's own switch alone.
+    fn closed(&self) -> Option<Suppression> {
+        (!self.tenant.settings.sending_allowed).then_some(Suppression::SendingOff)
+    }
+
+    fn queued(
+        &self,
+        planned: &Planned,
+        at: usize,
+        found: Option<Found>,
+        guarantee: Guarantee,
+    ) -> Decided {
+        let estimated_send_time = self.deferred_until();
+        let delivery = planned.deliveries.get(at).map_or(DeliveryId(uuid::Uuid::nil()), |d| d.id);
+        Decided::Queued { delivery, found, estimated_send_time, guarantee }
+    }
+
+    fn deferred_until(&self) -> Option<Timestamp> {
+        self.request.deliver_after.filter(|after| *after > self.now)
+    }
+
+    fn trace(
+        &self,
+        chosen: Option<&Preferences>,
+        identity: Option<trace::Basis>,
+        verdict: &str,
+    ) -> Trace {
+        let (request, settings) = (self.request, &self.tenant.settings);
+        let chosen = chosen.filter(|_| request.action.speaks());
+        let mut trace = Trace::default();
+        trace.decided(trace::Decision {
+            stage: Stage::Accepted,
+            at: self.now,
+            switches: Some(trace::Switches::of(settings, &request.event)),
+            choice: chosen.and_then(|chosen| trace::Choice::of(chosen, &request.event)),
+            identity,
+            template: request.action.speaks().then(|| request.event.to_string()),
+            verdict: verdict.to_owned(),
+        });
+        if let Some(until) = self.deferred_until()
+            && verdict == "send"
+        {
+            trace.waits(Wait::new(Cause::Time, self.now, Some(until)));
+        }
+        trace
+    }
+
+    /// A recipient whom a switch holds back.
+    fn suppressed(
+        &self,
+        by: Suppression,
+        user: Option<&UserId>,
+        trace: Trace,
+        planned: &mut Planned,
+    ) -> (Decided, usize) {
+        let ended = Target::Ended(End::Suppressed(by));
+        (Decided::Suppressed { by }, planned.push(self.delivery(user, ended, None, trace)))
+    }
+
+    /// A recipient who is nobody in Slack.
     fn unreachable(
         &self,
-        reason: NoMatch,
-        members_without_email: u64,
-        user: &UserId,
+        (reason, members_without_email): (NoMatch, u64),
+        user: Option<&UserId>,
+        trace: Trace,
         planned: &mut Planned,
-    ) -> Decided {
+    ) -> (Decided, usize) {
         let ended = Target::Ended(End::Unreachable(reason));
-        planned.deliveries.push(self.delivery(Some(user), ended, None));
-        Decided::Unreachable { reason, members_without_email }
+        let at = planned.push(self.delivery(user, ended, None, trace));
+        (Decided::Unreachable { reason, members_without_email }, at)
     }
 
     fn delivery(
@@ -245,9 +341,18 @@ impl Planner<'_> {
         user: Option<&UserId>,
         target: Target,
         content: Option<Vec<u8>>,
+        trace: Trace,
     ) -> NewDelivery {
-        let (id, priority) = (DeliveryId(uuid::Uuid::now_v7()), self.request.priority());
-        NewDelivery { id, user: user.cloned(), target, content, kind: Kind::Normal, priority }
+        NewDelivery {
+            id: DeliveryId(uuid::Uuid::now_v7()),
+            user: user.cloned(),
+            target,
+            content,
+            kind: Kind::Normal,
+            priority: self.request.priority(),
+            also: Vec::new(),
+            trace: Some(trace.to_bytes()),
+        }
     }
 
     fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {
@@ -256,14 +361,17 @@ impl Planner<'_> {
         (matching::decide(stored, &matched, kind), matched)
     }
 
-    /// The message in the reader's words: their own zone, else the member's, else the tenant's.
-    /// Worded once for all who read the same.
-    fn content(
+    /// The message as it is kept, in the reader's words: their own zone, else the member's, else the
+    /// tenant's. Worded once for all who read the same; nothing for what says nothing.
+    fn words(
         &self,
         known: Option<&Known>,
         member: Option<&SlackUserId>,
         planned: &mut Planned,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Option<Vec<u8>>, Error> {
+        if !self.request.action.speaks() {
+            return Ok(None);
+        }
         let settings = &self.tenant.settings;
         let person = known.map(|known| &known.person);
         let member = member.and_then(|id| self.view.member(id));
@@ -273,7 +381,7 @@ impl Planner<'_> {
             .compiled();
         let reader = template.view(reader);
         if let Some(content) = planned.worded.get(&reader) {
-            return Ok(content.clone());
+            return Ok(Some(content.clone()));
         }
         let link = self.request.link.as_ref().map(|url| Link { url: url.clone(), label: None });
         let context = Context {
@@ -281,17 +389,39 @@ impl Planner<'_> {
             data: &self.request.data,
             reader: &reader,
             link: link.as_ref(),
-            now: self.now,
+            // What goes out later says "in an hour" from then.
+            now: self.deferred_until().unwrap_or(self.now),
         };
         let rendered = template
             .render(&context)
             .map_err(|error| Error::Invalid(vec![Violation::new("data", error)]))?;
-        let content = encode(&rendered)?;
+        let content =
+            serde_json::to_vec(&rendered).map_err(|error| Error::Internal(error.into()))?;
         planned.worded.insert(reader, content.clone());
-        Ok(content)
+        Ok(Some(content))
     }
 }
 
-fn encode(rendered: &Rendered) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(rendered).map_err(|error| Error::Internal(error.into()))
+impl Lanes {
+    /// The delivery to this lane, which another recipient may have already: then it is shared.
+    fn join(
+        &mut self,
+        planned: &mut Planned,
+        lane: &str,
+        user: Option<&UserId>,
+        new: impl FnOnce(&mut Planned) -> Result<NewDelivery, Error>,
+    ) -> Result<usize, Error> {
+        if let Some(at) = self.0.get(lane) {
+            if let (Some(shared), Some(user)) = (planned.deliveries.get_mut(*at), user)
+                && shared.user.as_ref() != Some(user)
+            {
+                shared.also.push(user.clone());
+            }
+            return Ok(*at);
+        }
+        let new = new(planned)?;
+        let at = planned.push(new);
+        self.0.insert(lane.to_owned(), at);
+        Ok(at)
+    }
 }

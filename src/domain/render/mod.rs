@@ -13,6 +13,7 @@
 
 pub mod blocks;
 pub mod check;
+mod done;
 pub mod escape;
 pub mod filters;
 pub mod fit;
@@ -28,6 +29,7 @@ use super::snapshot::MemberView;
 use super::time::Timestamp;
 
 pub use check::Problem;
+pub use done::done;
 
 /// The message of one event type, before it is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

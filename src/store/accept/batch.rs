@@ -10,20 +10,29 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use super::{Accept, Call, NewDelivery, Sealed, Target};
 use crate::domain::delivery::State;
-use crate::domain::ids::{InstallationId, TenantId, UserId};
+use crate::domain::ids::{DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
+use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::held::expect_sweeps;
 use crate::store::lanes::Joining;
 use crate::store::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::rows::{Column, Columns, given, numbered};
+use crate::store::subjects::overtake;
 use crate::store::transaction::{Tx, scoped};
 use crate::store::{Backend, Error, Store, lanes, sql};
 
 /// As [`super::Accepted`], the answer still sealed.
 #[derive(Debug, Clone)]
 pub(in crate::store) enum Stored {
-    New { created_at: Timestamp },
-    Before { id: String, answer: Vec<u8> },
+    /// With what it overtook.
+    New {
+        created_at: Timestamp,
+        overtaken: Vec<(DeliveryId, State)>,
+    },
+    Before {
+        id: String,
+        answer: Vec<u8>,
+    },
     Other,
 }
 
@@ -36,6 +45,11 @@ struct Times {
 }
 
 impl Times {
+    /// When it joins its lanes, where that is not now.
+    fn deferred(&self, accept: &Accept) -> Option<Timestamp> {
+        accept.about.deliver_after.filter(|after| *after > self.created_at)
+    }
+
     /// When each of `count` deliveries is due: at once, in the order of the call, so that the times
     /// that the answer estimates come true one after the other.
     fn dues(&self, count: usize) -> impl Iterator<Item = Timestamp> {
@@ -73,6 +87,11 @@ impl Store {
             self.wake();
             self.changed();
         }
+        for outcome in &outcomes {
+            if let Ok(Stored::New { overtaken, .. }) = outcome {
+                self.tell_canceled(overtaken);
+            }
+        }
         outcomes
     }
 
@@ -92,6 +111,9 @@ impl Store {
             if accept.deliveries.iter().any(held) {
                 holding.insert(&accept.tenant);
             }
+            if times.deferred(accept).is_some() {
+                continue;
+            }
             for (new, due) in accept.deliveries.iter().zip(times.dues(accept.deliveries.len())) {
                 let Target::Lane { installation, lane } = &new.target else { continue };
                 let joining = Joining::new(&accept.tenant, times.position, new.priority, due);
@@ -106,10 +128,21 @@ impl Store {
         for tenant in holding {
             expect_sweeps(tx, tenant).await?;
         }
-        insert_deliveries(tx, calls, &new).await?;
+        // Before the deliveries that are overtaken: who works on a lane locks in this order.
         lanes::fill(tx, &waiting).await?;
+        let (mut instead, mut overtaken) = (HashMap::new(), HashMap::new());
+        for index in new.keys() {
+            let (theirs, met) = overtake(tx, &calls[*index].0).await?;
+            instead.extend(theirs);
+            overtaken.insert(*index, met);
+        }
+        insert_deliveries(tx, calls, &new, &instead).await?;
+        insert_sharers(tx, calls, &new).await?;
         let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
-            Some(times) => Ok(Stored::New { created_at: times.created_at }),
+            Some(times) => Ok(Stored::New {
+                created_at: times.created_at,
+                overtaken: overtaken.remove(&index).unwrap_or_default(),
+            }),
             None => before.remove(&index).ok_or_else(|| {
                 // Retention took it between the two statements: from the start.
                 Error::Contended("notifications_request".into())
@@ -245,8 +278,8 @@ fn matches<'a>(
 
 const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
     attempt, probes, crashes, due_at, expires_at, reason, content, priority, kind, event_type, \
-    trace_context, created_at, updated_at, hold";
-const KINDS: [Column; 18] = [
+    trace_context, created_at, updated_at, hold, subject_key, action, deferred_lane, trace";
+const KINDS: [Column; 22] = [
     Column::Text,
     Column::Text,
     Column::Text,
@@ -265,22 +298,65 @@ const KINDS: [Column; 18] = [
     Column::OptionalText,
     Column::Number,
     Column::Number,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalBytes,
 ];
 
-async fn insert_deliveries(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
+/// What deliveries do in the place of what they overtook.
+type Instead = HashMap<DeliveryId, Action>;
+
+async fn insert_deliveries(
+    tx: &Tx,
+    calls: &[Call],
+    new: &New,
+    instead: &Instead,
+) -> Result<(), Error> {
     let rows = new.iter().flat_map(|(index, times)| {
         let (accept, sealed) = &calls[*index];
-        let deliveries = accept.deliveries.iter().zip(&sealed.contents);
-        deliveries.zip(times.dues(accept.deliveries.len())).map(
-            move |((delivery, content), due)| row(accept, times, due, delivery, content.as_ref()),
-        )
+        let deliveries = accept.deliveries.iter().zip(times.dues(accept.deliveries.len()));
+        let sealed = sealed.contents.iter().zip(&sealed.traces);
+        deliveries.zip(sealed).map(move |((delivery, due), (content, trace))| {
+            let action = instead.get(&delivery.id).copied().unwrap_or(accept.about.action);
+            let sealed = (content.as_ref(), trace.as_ref());
+            row(accept, (times, due), delivery, action, sealed)
+        })
     });
     for (table, values) in given(tx.get_database_backend(), KINDS, rows.collect()) {
         let text = format!(
             "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
-             column12, column13, column14, column15, column16, column17, column17, column18 \
-             FROM {table}",
+             column12, column13, column14, column15, column16, column17, column17, column18, \
+             column19, column20, column21, column22 FROM {table}",
             numbered(8)
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+/// Says who shares a delivery; a rare thing.
+async fn insert_sharers(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
+    let mut rows = Vec::new();
+    for index in new.keys() {
+        let (accept, _) = &calls[*index];
+        for delivery in &accept.deliveries {
+            rows.extend(delivery.also.iter().map(|user| -> [Value; 4] {
+                let (delivery, notification) = (delivery.id.to_string(), accept.id.to_string());
+                [
+                    accept.tenant.as_str().into(),
+                    user.as_str().into(),
+                    delivery.into(),
+                    notification.into(),
+                ]
+            }));
+        }
+    }
+    for (table, values) in given(tx.get_database_backend(), [Column::Text; 4], rows) {
+        let text = format!(
+            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
+             SELECT {} FROM {table}",
+            numbered(4)
         );
         sql::execute(tx, &text, values).await?;
     }
@@ -290,10 +366,10 @@ async fn insert_deliveries(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Err
 /// The values of [`KINDS`]: those of [`COLUMNS`] that differ between new deliveries.
 fn row(
     accept: &Accept,
-    times: &Times,
-    due: Timestamp,
+    (times, due): (&Times, Timestamp),
     delivery: &NewDelivery,
-    content: Option<&Vec<u8>>,
+    action: Action,
+    (content, trace): (Option<&Vec<u8>>, Option<&Vec<u8>>),
 ) -> [Value; KINDS.len()] {
     let (state, place, reason) = match &delivery.target {
         Target::Lane { installation, lane } => {
@@ -304,11 +380,13 @@ fn row(
         Target::Ended(end) => (end.state(), None, end.reason()),
     };
     let (installation, lane) = place.unzip();
-    let created_at = times.created_at;
+    let deferred = times.deferred(accept).filter(|_| !state.is_terminal());
+    let (lane, deferred_lane) = if deferred.is_some() { (None, lane) } else { (lane, None) };
+    let subject = accept.about.subject.as_ref();
     let (due_at, hold) = match &delivery.target {
         Target::Held { look_after, .. } => (times.created_at.plus(*look_after), 1i64),
-        Target::ResolvingOrHeld => (due, 1),
-        Target::Lane { .. } | Target::Resolving | Target::Ended(_) => (due, 0),
+        Target::ResolvingOrHeld => (deferred.unwrap_or(due), 1),
+        Target::Lane { .. } | Target::Resolving | Target::Ended(_) => (deferred.unwrap_or(due), 0),
     };
     [
         delivery.id.to_string().into(),
@@ -327,7 +405,11 @@ fn row(
         delivery.kind.code().into(),
         accept.event_type.as_str().into(),
         accept.trace_context.as_deref().into(),
-        created_at.0.into(),
+        times.created_at.0.into(),
         hold.into(),
+        subject.map(SubjectKey::as_str).into(),
+        subject.map(|_| action.code()).into(),
+        deferred_lane.into(),
+        trace.cloned().into(),
     ]
 }

@@ -13,6 +13,7 @@ pub(in crate::store) struct Model {
     pub(in crate::store) event_type: String,
     pub(in crate::store) choice: String,
     pub(in crate::store) updated_at: i64,
+    pub(in crate::store) set_by: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]

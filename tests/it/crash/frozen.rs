@@ -72,9 +72,9 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
     let frozen = site.start_connected().await;
     let url = site.store.url.as_ref().unwrap().expose();
     let database = Database::connect(url).await.unwrap();
-    // Intents wait at a gate, and the token is locked away before it opens: the replica stands
-    // between its intent and its request.
-    let (gate, lock) = (database.begin().await.unwrap(), database.begin().await.unwrap());
+    // Intents wait at a gate; it opens when the replica stands still, which learns of the commit when it
+    // goes on: between its intent and its request.
+    let gate = database.begin().await.unwrap();
     gate.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({GATE})")).await.unwrap();
     let trigger = format!(
         "CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
@@ -88,17 +88,13 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
         waits(&database, "locktype = 'advisory'").await.then_some(())
     })
     .await;
-    lock.execute_unprepared("LOCK TABLE installations IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    frozen.freeze().await;
     gate.commit().await.unwrap();
-    let token = "relation = 'installations'::regclass";
-    until("the token is waited for", async || waits(&database, token).await.then_some(())).await;
     until("the intent is committed", async || {
         let sending = statement("SELECT 1 FROM deliveries WHERE state = 'sending'");
         database.query_one_raw(sending).await.unwrap().map(drop)
     })
     .await;
-    frozen.freeze().await;
-    lock.commit().await.unwrap();
     let rescuer = site.start().await;
     ids.extend(notify(&rescuer, 1..MESSAGES).await);
     all_sent(&rescuer.channel(), &ids).await;

@@ -41,6 +41,7 @@ fn stored(user: usize, number: usize) -> StoredMessage {
         metadata: serde_json::Value::Null,
         thread_ts: None,
         stored_at: 0,
+        edited: false,
         deleted: false,
     }
 }

@@ -10,6 +10,7 @@ mod judge;
 mod kill;
 mod restart;
 mod rolling;
+mod subjects;
 
 use std::collections::HashMap;
 

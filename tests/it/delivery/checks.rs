@@ -12,7 +12,11 @@ async fn a_person_who_turned_messages_off_meanwhile_gets_none() {
         let normal = world.post("U1", "normal").await;
         let test = world.post_kind("U1", "test", Kind::Test).await;
         let (tenant, user) = (tenant(), user("U1"));
-        world.store.set_preference(&tenant, &user, None, Preference::Off).await.unwrap();
+        world
+            .store
+            .set_preference(&tenant, &user, None, Preference::Off, "person:test")
+            .await
+            .unwrap();
         let running = world.start();
         assert_eq!(world.ended(test).await.state, State::Sent);
         let record = world.record(normal).await;

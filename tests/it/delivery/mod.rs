@@ -22,7 +22,9 @@ use herald::domain::settings::{Identity, Rule, Settings};
 use herald::domain::time::Timestamp;
 use herald::sandbox::{self, LogEntry, Sandbox};
 use herald::slack;
-use herald::store::{Accept, DeliveryRecord, Kind, NewDelivery, NewInstallation, Store, Target};
+use herald::store::{
+    About, Accept, DeliveryRecord, Kind, NewDelivery, NewInstallation, Store, Target,
+};
 use herald::telemetry::Metrics;
 use herald::workspace::{self, Workspaces};
 use serde_json::json;
@@ -142,6 +144,8 @@ impl World {
             content: Some(serde_json::to_vec(&rendered).unwrap()),
             kind,
             priority: Priority::Normal,
+            also: Vec::new(),
+            trace: None,
         }
     }
 
@@ -219,6 +223,7 @@ fn accept_of(deliveries: Vec<NewDelivery>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: br#"{"task":{"name":"Sign"},"process":{"name":"Onboarding"}}"#.to_vec(),
         link: Some("https://platform.example/task/1".into()),
+        about: About::default(),
         answer: Vec::new(),
         deliveries,
         people: Vec::new(),

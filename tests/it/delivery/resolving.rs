@@ -19,6 +19,8 @@ async fn accept(world: &World, lane: &str, email: &str) -> DeliveryId {
         content: None,
         kind: Kind::Normal,
         priority: Priority::Normal,
+        also: Vec::new(),
+        trace: None,
     };
     world.accept(new, HOUR).await
 }

@@ -3,6 +3,8 @@
 mod broadcast;
 mod cancel;
 mod connect;
+mod dead_letters;
+mod deferred;
 mod forget;
 mod health;
 mod held_back;
@@ -14,6 +16,9 @@ mod people;
 mod permissions;
 mod reads;
 mod set_preference;
+mod shared;
+mod subjects;
 mod test_slack;
 mod unreachable;
 mod watch;
+mod why;

@@ -26,7 +26,7 @@ fn every_settle() -> Vec<Settle> {
         Settle::Probe { after, code: code() },
         Settle::NotWritten,
         Settle::Ended(End::Suppressed(Suppression::SendingOff)),
-        Settle::Deferred { until: Timestamp(i64::MAX) },
+        Settle::Deferred { until: Timestamp(i64::MAX), permit: false },
         Settle::Resolve,
         Settle::Moved { installation: installation(), lane: "U9".into() },
     ]
@@ -185,12 +185,12 @@ async fn resolving_is_fenced_too() {
         let before = dump(&raw).await;
         for token in [stale.token, LeaseToken(super::uuid())] {
             for resolved in [&end, &lane, &Resolved::Again { after: LEASE }] {
-                assert!(!store.settle_resolving(token, new.id, resolved).await.unwrap());
+                assert!(!store.settle_resolving(token, new.id, resolved, None).await.unwrap());
             }
         }
         assert_eq!(dump(&raw).await, before);
-        assert!(store.settle_resolving(holder.token, new.id, &lane).await.unwrap());
-        assert!(!store.settle_resolving(holder.token, new.id, &lane).await.unwrap());
+        assert!(store.settle_resolving(holder.token, new.id, &lane, None).await.unwrap());
+        assert!(!store.settle_resolving(holder.token, new.id, &lane, None).await.unwrap());
         assert_eq!(state(&store, new.id).await, State::Pending);
     }
 }

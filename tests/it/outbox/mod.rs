@@ -53,6 +53,8 @@ pub(crate) fn delivery(target: Target) -> NewDelivery {
         content: Some(b"the rendered message".to_vec()),
         kind: Kind::Normal,
         priority: Priority::Normal,
+        also: Vec::new(),
+        trace: None,
     }
 }
 
@@ -70,6 +72,7 @@ pub(crate) fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
         event_type: EventType::parse("task.assigned").unwrap(),
         data: b"{\"task\":\"the data\"}".to_vec(),
         link: Some("https://platform.example/task/1".into()),
+        about: herald::store::About::default(),
         answer: format!("answer to {request}").into_bytes(),
         deliveries,
         people: Vec::new(),

@@ -85,6 +85,8 @@ impl Client {
         admin.refresh_directory: RefreshDirectoryRequest -> RefreshDirectoryResponse;
         admin.list_event_types: ListEventTypesRequest -> ListEventTypesResponse;
         admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
+        admin.list_failed: ListFailedRequest -> ListFailedResponse;
+        admin.replay_deliveries: ReplayDeliveriesRequest -> ReplayDeliveriesResponse;
         admin.update_settings: UpdateSettingsRequest -> UpdateSettingsResponse;
         admin.simulate_mapping: SimulateMappingRequest -> SimulateMappingResponse;
         admin.get_match_coverage: GetMatchCoverageRequest -> GetMatchCoverageResponse;

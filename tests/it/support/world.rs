@@ -199,6 +199,11 @@ impl World {
         self.decide(&link.authorize_url, Decision::Allow).await
     }
 
+    /// The database's time.
+    pub(crate) async fn now(&self) -> herald::domain::time::Timestamp {
+        self.store.now().await.unwrap()
+    }
+
     pub(crate) async fn decide(&self, link: &str, decision: Decision) -> Page {
         browser::decide(&Url::parse(link).unwrap(), decision).await.unwrap()
     }
@@ -256,6 +261,13 @@ impl World {
         };
         let fault = Fault::new("chat.postMessage", kind);
         self.sandbox.script(Fault { channel: Some(channel.into()), ..fault });
+    }
+
+    /// Says that this delivery replays a dead letter of [`TENANT`].
+    pub(crate) fn replayed(&self, delivery: &str) {
+        if !delivery.is_empty() {
+            self.books.lock().unwrap().replayed(TENANT, delivery);
+        }
     }
 
     /// Says that deliveries of this tenant may still be under way when the test ends.

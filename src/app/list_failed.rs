@@ -1,0 +1,18 @@
+//! ListFailed: a tenant's dead letters, the last to end first, page by page.
+
+use super::{App, Call, Error};
+use crate::store::{FailedFilter, FailedPage, FailedPosition};
+
+impl App {
+    /// Up to `limit` dead letters after a position.
+    pub async fn list_failed(
+        &self,
+        call: &Call,
+        filter: &FailedFilter,
+        after: Option<FailedPosition>,
+        limit: u32,
+    ) -> Result<FailedPage, Error> {
+        call.acting()?.may_administer()?;
+        Ok(self.store.list_failed(&call.tenant, filter, after, limit).await?)
+    }
+}

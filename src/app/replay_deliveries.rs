@@ -1,0 +1,85 @@
+//! ReplayDeliveries: dead letters are sent once more, in order and at the pace of their conversations.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{App, Call, Error};
+use crate::domain::fingerprint::fingerprint;
+use crate::domain::ids::{DeliveryId, RequestId};
+use crate::store::{self, FailedFilter, ReplayOutcome, Replayed, Which};
+
+/// What the caller asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub request_id: RequestId,
+    pub which: Asked,
+    /// How long until it is too late to deliver, from now.
+    pub expires_in: Duration,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone)]
+pub enum Asked {
+    /// 1 to `limits::REPLAYS`.
+    Deliveries(Vec<DeliveryId>),
+    /// The first that match, at most `limits::REPLAYS`.
+    Matching { filter: FailedFilter, limit: u32 },
+}
+
+/// What became of each.
+#[derive(Debug)]
+pub struct Replays {
+    pub deliveries: Vec<Replayed>,
+    /// More match than one call replays.
+    pub more: bool,
+}
+
+impl App {
+    /// The same call again gets the same answer, but for whether there are more.
+    pub async fn replay_deliveries(&self, call: &Call, request: Request) -> Result<Replays, Error> {
+        call.acting()?.may_administer()?;
+        self.tenant(&call.tenant).await?;
+        let fingerprint = fingerprint(&payload(&request));
+        let (which, filter) = match request.which {
+            Asked::Deliveries(ids) => (Which::Deliveries(ids), None),
+            Asked::Matching { filter, limit } => {
+                (Which::Matching { filter: filter.clone(), limit }, Some(filter))
+            }
+        };
+        let replay = store::Replay {
+            tenant: call.tenant.clone(),
+            principal: call.caller.principal.clone(),
+            request_id: request.request_id,
+            fingerprint,
+            which,
+            expires_in: request.expires_in,
+        };
+        let deliveries = match self.store.replay(&replay).await? {
+            ReplayOutcome::Replayed(deliveries) => deliveries,
+            ReplayOutcome::Mismatch => return Err(Error::RequestIdReused),
+        };
+        let more = match filter {
+            Some(filter) => self.store.any_failed(&call.tenant, &filter).await?,
+            None => false,
+        };
+        Ok(Replays { deliveries, more })
+    }
+}
+
+fn payload(request: &Request) -> Value {
+    let which = match &request.which {
+        Asked::Deliveries(ids) => json!(ids.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        Asked::Matching { filter, limit } => json!({
+            "limit": limit,
+            "state": filter.state.map(crate::domain::delivery::State::code),
+            "reason": filter.reason,
+            "code": filter.code,
+            "event_type": filter.event_type,
+            "user": filter.user,
+            "from": filter.from.map(|at| at.0.to_string()),
+            "before": filter.before.map(|at| at.0.to_string()),
+        }),
+    };
+    json!({ "which": which, "expires_in": request.expires_in.as_millis().to_string() })
+}

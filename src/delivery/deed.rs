@@ -1,0 +1,221 @@
+//! What one turn asks of Slack: a message, an answer in a thread, a change or a deletion; and what
+//! the answer means for a message that was acted on (docs/delivery-states.md, "About one thing").
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Delivery;
+use super::worker::Turn;
+use crate::domain::delivery::Outcome;
+use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
+use crate::domain::reason::{Cancellation, Failure};
+use crate::domain::render::{self, Rendered};
+use crate::domain::subject::{self, Action, Deed, Plan, Posted, Shown};
+use crate::slack::{Destination, PostMessage, UpdateMessage};
+use crate::store::{self, Acted, End, Settle};
+use crate::workspace::{self, Change};
+
+/// A budget that is free so soon is as good as free now.
+const AT_ONCE: Duration = Duration::from_millis(2);
+
+/// Where the message goes.
+enum Place {
+    Person(SlackUserId),
+    Channel(ChannelId),
+}
+
+/// What this turn asks of Slack, once it is known that it may.
+pub(super) struct Request {
+    pub(super) deed: Deed,
+    /// The message that is acted on.
+    target: Option<Posted>,
+    /// Others are left after it.
+    more: bool,
+    /// Nothing where a message is deleted.
+    words: Option<Rendered>,
+    place: Option<Place>,
+}
+
+impl Delivery {
+    /// What is to be asked; `Err`: nothing, and what becomes of the delivery instead.
+    pub(super) async fn prepare(
+        &self,
+        turn: &Turn<'_>,
+    ) -> Result<Result<Request, Settle>, store::Error> {
+        let head = &turn.head;
+        let messages = match &head.subject {
+            Some(subject) if head.action != Action::Post => {
+                let (tenant, user) = (&head.tenant, head.user.as_ref());
+                self.inner.store.subject_messages(tenant, subject, turn.claim, user).await?
+            }
+            _ => Vec::new(),
+        };
+        let plan = subject::plan(head.action, &messages);
+        let Some(deed) = plan.deed() else { return Ok(Err(nothing_left(turn))) };
+        let words = match &plan {
+            Plan::Done { target, .. } => {
+                let kept = match self.inner.store.words(&head.tenant, target.words).await {
+                    Err(error @ store::Error::Sealed(_)) => {
+                        tracing::error!(%error, delivery = %target.words, "a message's words do not open");
+                        return Ok(Err(Settle::Failed { reason: Failure::Damaged, code: None }));
+                    }
+                    kept => kept?,
+                };
+                kept.as_deref().and_then(read).map(|shown| render::done(&shown))
+            }
+            Plan::Retract { .. } => None,
+            Plan::Post | Plan::Thread(_) | Plan::Replace(_) | Plan::Nothing => {
+                head.content.as_deref().and_then(read)
+            }
+        };
+        let place = place(turn);
+        if (words.is_none() && deed != Deed::Delete) || (place.is_none() && deed == Deed::Post) {
+            let reason = if head.damaged { Failure::Damaged } else { Failure::Template };
+            return Ok(Err(Settle::Failed { reason, code: None }));
+        }
+        let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
+        Ok(Ok(Request { deed, target: plan.target().cloned(), more, words, place }))
+    }
+
+    /// Whether a message may be changed now; else what becomes of the delivery instead. When posts may be
+    /// made the claim says.
+    pub(super) async fn permit(
+        &self,
+        turn: &Turn<'_>,
+        request: &Request,
+    ) -> Result<Option<Settle>, store::Error> {
+        let (workspaces, id) = (&self.inner.workspaces, turn.claim.installation);
+        let Some(change) = request.change() else { return Ok(None) };
+        let wait = match turn.head.permit_at {
+            Some(_) => workspaces.change_pause(id, &change).await,
+            None => workspaces.change_permit(id, &change).await,
+        };
+        match wait {
+            Ok(wait) if wait <= AT_ONCE => Ok(None),
+            Ok(wait) => Ok(Some(Settle::Deferred { until: turn.now().plus(wait), permit: true })),
+            Err(workspace::Error::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "whether Slack may be asked is not known; asking");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Asks Slack, once.
+    pub(super) async fn request(
+        &self,
+        turn: &Turn<'_>,
+        request: &Request,
+        token: &store::Token,
+        begin_before: Instant,
+    ) -> Result<workspace::Posted, workspace::Error> {
+        let (workspaces, claim) = (&self.inner.workspaces, turn.claim);
+        let id = claim.installation;
+        if let Some(change) = request.change() {
+            return workspaces.change(id, token, &change, begin_before).await;
+        }
+        let Some(message) = request.message(turn.head.delivery) else {
+            return Err(workspace::Error::Unknown);
+        };
+        workspaces.post(id, claim.lane.as_str(), token, &message, begin_before).await
+    }
+}
+
+impl Request {
+    /// The thread that the intent names, so that a probe reads the same one.
+    pub(super) fn thread_ts(&self) -> Option<&str> {
+        self.target.as_ref().filter(|_| self.deed == Deed::Thread).map(|root| root.ts.as_str())
+    }
+
+    fn change(&self) -> Option<Change<'_>> {
+        let target = self.target.as_ref()?;
+        match (self.deed, &self.words) {
+            (Deed::Update, Some(words)) => Some(Change::Update(UpdateMessage {
+                channel: &target.channel,
+                ts: &target.ts,
+                text: &words.text,
+                blocks: &words.blocks,
+            })),
+            (Deed::Delete, _) => Some(Change::Delete { channel: &target.channel, ts: &target.ts }),
+            _ => None,
+        }
+    }
+
+    fn message(&self, delivery_id: DeliveryId) -> Option<PostMessage<'_>> {
+        let words = self.words.as_ref()?;
+        let destination = match (&self.target, self.place.as_ref()) {
+            (Some(root), _) => Destination::Conversation(&root.channel),
+            // Not the `D...` id, even where it is known: Slack takes the member's id for the same
+            // conversation, always, and needs no other scope than chat:write.
+            (None, Some(Place::Person(member))) => Destination::Person(member),
+            (None, Some(Place::Channel(channel))) => Destination::Conversation(channel),
+            (None, None) => return None,
+        };
+        Some(PostMessage {
+            destination,
+            text: &words.text,
+            blocks: &words.blocks,
+            delivery_id,
+            thread_ts: self.thread_ts(),
+        })
+    }
+
+    /// What the answer means for the message that was acted on; `None`: what it means for any request.
+    pub(super) fn acted(&self, action: Action, outcome: &Outcome) -> Option<Settle> {
+        let target = self.target.as_ref()?;
+        let acted = |shown| {
+            Settle::Acted(Acted {
+                message: target.delivery,
+                channel: target.channel.clone(),
+                ts: target.ts.clone(),
+                shown,
+                replaced: action == Action::Replace,
+                more: self.more,
+            })
+        };
+        match (self.deed, outcome) {
+            (Deed::Update, Outcome::Sent { .. }) => {
+                Some(acted((action == Action::Done).then_some(Shown::Done)))
+            }
+            (Deed::Delete, Outcome::Sent { .. }) => Some(acted(Some(Shown::Retracted))),
+            (deed, Outcome::Rejected { code }) => match (deed, subject::unfit(deed, code)?) {
+                // It was to go, and it is gone; perhaps by a request of ours whose answer got lost.
+                (Deed::Delete, shown @ Shown::Gone) => Some(acted(Some(shown))),
+                (_, shown) => {
+                    let code = code.clone();
+                    Some(Settle::Unfit { message: target.delivery, shown, code })
+                }
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Where there is nothing (any more) to act on: done, if something was done; else there was nothing, or
+/// nothing that Slack lets us change.
+fn nothing_left(turn: &Turn<'_>) -> Settle {
+    let head = &turn.head;
+    if head.acted_on.is_some() {
+        return Settle::Finished;
+    }
+    match &head.code {
+        Some(code) if subject::unfit(Deed::Update, code) == Some(Shown::Fixed) => {
+            Settle::Failed { reason: Failure::Rejected, code: Some(code.clone()) }
+        }
+        _ => Settle::Ended(End::Canceled(Cancellation::NothingToDo)),
+    }
+}
+
+fn read(content: &[u8]) -> Option<Rendered> {
+    serde_json::from_slice(content).ok()
+}
+
+fn place(turn: &Turn<'_>) -> Option<Place> {
+    let lane = turn.claim.lane.as_str();
+    if turn.head.user.is_some() {
+        SlackUserId::parse(lane).ok().map(Place::Person)
+    } else {
+        ChannelId::parse(lane).ok().map(Place::Channel)
+    }
+}

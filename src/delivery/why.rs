@@ -1,0 +1,100 @@
+//! What a turn adds to the trace of its delivery: written along with its settle, or not at all
+//! where nothing is new.
+
+use super::worker::Turn;
+use crate::domain::settings::{Identity, Preferences, Rule, Settings};
+use crate::domain::subject::Action;
+use crate::domain::time::Timestamp;
+use crate::domain::trace::{Basis, Cause, Choice, Decision, Found, Stage, Switches, Trace, Wait};
+use crate::store::{Head, Settle};
+
+/// The least wait behind others that is worth telling.
+const WORTH_TELLING_MICROS: i64 = 1_000;
+
+/// What was decided when the message's turn had come.
+pub(super) fn decision(
+    head: &Head,
+    now: Timestamp,
+    settings: Option<&Settings>,
+    (preferences, identity): (&Preferences, Option<&Identity>),
+    verdict: Option<&Settle>,
+) -> Decision {
+    let identity = identity.map(|identity| Basis {
+        rule: match identity.rule {
+            Rule::Pinned => Found::Pinned,
+            Rule::Matched => Found::Stored,
+        },
+        generation: 0,
+        read_at: None,
+    });
+    let chooses = head.user.is_some() && head.action.speaks();
+    Decision {
+        stage: Stage::Turn,
+        at: now,
+        switches: settings.map(|settings| Switches::of(settings, &head.event_type)),
+        choice: chooses.then(|| Choice::of(preferences, &head.event_type)).flatten(),
+        identity: identity.filter(|_| head.user.is_some()),
+        template: None,
+        verdict: match verdict {
+            None => "send".into(),
+            Some(settle) => outcome(settle).into(),
+        },
+    }
+}
+
+fn outcome(settle: &Settle) -> &'static str {
+    match settle {
+        Settle::Ended(end) => end.reason().unwrap_or("expired"),
+        Settle::Failed { reason, .. } | Settle::Parked { reason, .. } => reason.code(),
+        Settle::Moved { .. } | Settle::Resolve => "moved",
+        Settle::Paused { .. } => "reconnect_required",
+        _ => "send",
+    }
+}
+
+/// The trace with what the settle adds; `None` where it is as it was.
+pub(super) fn added(turn: &Turn<'_>, mut trace: Trace, settle: &Settle) -> Option<Vec<u8>> {
+    let (head, now) = (&turn.head, turn.now());
+    let first = head.attempt == 0 && !trace.waits.iter().any(|wait| wait.cause != Cause::Time);
+    let since = head.due_at.max(head.created_at);
+    if first && now.0 - since.0 >= WORTH_TELLING_MICROS {
+        trace.waits(Wait::new(Cause::Conversation, since, Some(now)));
+    }
+    let wait = |cause, until, code: Option<&String>| {
+        let code = code.cloned();
+        Wait { code, ..Wait::new(cause, now, until) }
+    };
+    let added = match settle {
+        Settle::Deferred { until, .. } => Some(wait(Cause::Budget, Some(*until), None)),
+        Settle::Wait { after, .. } => Some(wait(Cause::Throttled, Some(now.plus(*after)), None)),
+        Settle::Paused { code } => Some(wait(Cause::TokenDead, None, Some(code))),
+        Settle::Probe { after, code } => {
+            Some(wait(Cause::Unknown, Some(now.plus(*after)), Some(code)))
+        }
+        Settle::Retry { after, code } => {
+            Some(wait(Cause::Retry, Some(now.plus(*after)), Some(code)))
+        }
+        _ => None,
+    };
+    if let Some(wait) = added {
+        trace.waits(wait);
+    }
+    let bytes = trace.to_bytes();
+    (head.trace.as_deref() != Some(&bytes[..])).then_some(bytes)
+}
+
+/// The trace of a message that was found out about in the background.
+pub(super) fn resolved(
+    kept: Option<&[u8]>,
+    decision: Decision,
+    action: Action,
+    held: bool,
+) -> Vec<u8> {
+    let mut trace = Trace::from_bytes(kept.unwrap_or_default());
+    let choice = decision.choice.clone().filter(|_| action.speaks());
+    if held {
+        trace.waits(Wait::new(Cause::Arrival, decision.at, None));
+    }
+    trace.decided(Decision { choice, ..decision });
+    trace.to_bytes()
+}

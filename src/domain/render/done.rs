@@ -1,0 +1,146 @@
+//! A message as it is shown once its thing is done: the same words, struck through, no buttons.
+
+use serde_json::Value;
+
+use super::Rendered;
+use super::fit::{ALL_BLOCKS, TEXT, cut, units};
+
+/// Slack's limit of a section's text and of each of its fields.
+const SECTION: usize = 3000;
+const FIELD: usize = 2000;
+/// Says so at a glance, and to screen readers.
+const MARK: &str = "✔ ";
+
+/// Crosses the message out. What would not fit Slack's limits with the strokes keeps its plain
+/// words and the mark alone.
+#[must_use]
+pub fn done(message: &Rendered) -> Rendered {
+    let struck = crossed(&message.blocks, true);
+    let blocks = if struck.to_string().len() <= ALL_BLOCKS {
+        struck
+    } else {
+        crossed(&message.blocks, false)
+    };
+    let only_text = blocks.as_array().is_none_or(Vec::is_empty);
+    let text = if only_text { strike(&message.text, TEXT) } else { message.text.clone() };
+    let text = cut(&format!("{MARK}{text}"), TEXT, true);
+    Rendered { text, blocks, shortened: message.shortened }
+}
+
+/// The blocks that are left, the first that can carries the mark.
+fn crossed(blocks: &Value, strokes: bool) -> Value {
+    let mut marked = false;
+    let kept = blocks.as_array().into_iter().flatten().filter_map(|block| {
+        let mut block = block.clone();
+        match block["type"].as_str() {
+            Some("actions" | "input") => return None,
+            Some("section") => {
+                if let Some(object) = block.as_object_mut() {
+                    object.remove("accessory");
+                }
+                let fields = block.get_mut("fields").and_then(Value::as_array_mut);
+                for field in fields.into_iter().flatten() {
+                    cross(field, FIELD, "", strokes);
+                }
+                let mark = if marked { "" } else { MARK };
+                if let Some(text) = block.get_mut("text") {
+                    marked |= cross(text, SECTION, mark, strokes);
+                }
+            }
+            _ => {}
+        }
+        Some(block)
+    });
+    Value::Array(kept.collect())
+}
+
+/// Crosses one text object out; `false`: there is none, or the mark does not fit.
+fn cross(object: &mut Value, limit: usize, mark: &str, strokes: bool) -> bool {
+    let Some(text) = object["text"].as_str() else { return false };
+    let plain = object["type"] != "mrkdwn";
+    let room = limit.saturating_sub(units(mark));
+    let text = if plain || !strokes { text.to_owned() } else { strike(text, room) };
+    if units(&text) > room {
+        return false;
+    }
+    object["text"] = Value::from(format!("{mark}{text}"));
+    true
+}
+
+/// Each line struck through; as it was where that does not fit, or where code would swallow the strokes.
+fn strike(text: &str, limit: usize) -> String {
+    if text.contains("```") {
+        return text.to_owned();
+    }
+    let lines: Vec<String> = text.split('\n').map(strike_line).collect();
+    let struck = lines.join("\n");
+    if units(&struck) <= limit { struck } else { text.to_owned() }
+}
+
+fn strike_line(line: &str) -> String {
+    let words = line.trim();
+    // Slack closes a stroke at the next one.
+    if words.is_empty() || words.contains('~') {
+        return line.to_owned();
+    }
+    match words.strip_prefix('>') {
+        Some(quoted) if !quoted.trim().is_empty() => format!("> ~{}~", quoted.trim()),
+        Some(_) => line.to_owned(),
+        None => format!("~{words}~"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_words_stay_and_the_buttons_go() {
+        let message = Rendered {
+            text: "New task: Sign".into(),
+            blocks: json!([
+                {"type": "section", "text": {"type": "mrkdwn", "text": "📋 New task\n*Sign*"},
+                 "accessory": {"type": "button"}},
+                {"type": "context", "elements": [{"type": "mrkdwn", "text": "Process *Hire*"}]},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "> quoted\n~old~"}},
+                {"type": "actions", "elements": [{"type": "button"}]},
+            ]),
+            shortened: false,
+        };
+        let done = done(&message);
+        assert_eq!(done.text, "✔ New task: Sign");
+        assert_eq!(
+            done.blocks,
+            json!([
+                {"type": "section", "text": {"type": "mrkdwn", "text": "✔ ~📋 New task~\n~*Sign*~"}},
+                {"type": "context", "elements": [{"type": "mrkdwn", "text": "Process *Hire*"}]},
+                {"type": "section", "text": {"type": "mrkdwn", "text": "> ~quoted~\n~old~"}},
+            ])
+        );
+    }
+
+    #[test]
+    fn a_text_alone_is_crossed_out_itself() {
+        let message = Rendered { text: "Hello\nyou".into(), blocks: json!([]), shortened: false };
+        assert_eq!(done(&message).text, "✔ ~Hello~\n~you~");
+    }
+
+    proptest! {
+        #[test]
+        fn what_fitted_fits(lines in proptest::collection::vec(".{0,80}", 1..60), sections in 1usize..5) {
+            let text: String = cut(&lines.join("\n"), SECTION, false);
+            let block = json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
+            let blocks = Value::Array(vec![block; sections]);
+            let fits = blocks.to_string().len() <= ALL_BLOCKS;
+            let done = done(&Rendered { text: cut(&text, TEXT, false), blocks, shortened: false });
+            prop_assert!(units(&done.text) <= TEXT);
+            prop_assert!(!fits || done.blocks.to_string().len() <= ALL_BLOCKS + MARK.len());
+            for block in done.blocks.as_array().unwrap() {
+                prop_assert!(units(block["text"]["text"].as_str().unwrap()) <= SECTION);
+            }
+        }
+    }
+}

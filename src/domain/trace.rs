@@ -1,0 +1,365 @@
+//! Why a delivery went as it did: what was decided about it and what it waited for. The requests to
+//! Slack are in the log of attempts.
+//!
+//! A trace is kept with its delivery, sealed, and written along with what is written anyhow, so it is
+//! small: equal decisions are kept once, equal waits are counted, and both lists are bounded.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::EventType;
+use super::matching;
+use super::settings::{Preference, Preferences, Settings};
+use super::time::Timestamp;
+
+/// Decisions that are kept: the first, and the last of the others.
+const DECISIONS: usize = 6;
+/// Waits that are kept: the first, and the last of the others.
+const WAITS: usize = 24;
+
+/// What was decided, and what was waited for; both oldest first.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Trace {
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decision>,
+    #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
+    /// Entries that were left out of the middle of either list.
+    #[serde(rename = "o", default, skip_serializing_if = "is_zero")]
+    pub left_out: u32,
+}
+
+/// When something was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Notify decided it.
+    #[serde(rename = "a")]
+    Accepted,
+    /// The member was looked for once more, in the background.
+    #[serde(rename = "r")]
+    Resolved,
+    /// The message's turn had come.
+    #[serde(rename = "t")]
+    Turn,
+    /// An operator had it sent once more.
+    #[serde(rename = "p")]
+    Replayed,
+}
+
+/// What was decided, and from what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    #[serde(rename = "s")]
+    pub stage: Stage,
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+    /// The tenant's switches.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub switches: Option<Switches>,
+    /// The choice that decides for the person; absent where there is none.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
+    /// By what the member was found.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Basis>,
+    /// The template that worded it.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// `send`, or the code of why not.
+    #[serde(rename = "v")]
+    pub verdict: String,
+}
+
+/// The tenant's switches, as they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switches {
+    #[serde(rename = "s")]
+    pub sending_allowed: bool,
+    #[serde(rename = "e")]
+    pub event_type_on: bool,
+    #[serde(rename = "o")]
+    pub opt_in: bool,
+}
+
+/// A person's choice, and who made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    /// For everything, not for the one event type.
+    #[serde(rename = "a")]
+    pub everything: bool,
+    #[serde(rename = "v")]
+    pub value: Preference,
+    /// `person` or `administrator`, and the caller's name after a colon; empty where it is not known.
+    #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
+    pub set_by: String,
+    #[serde(rename = "t")]
+    pub set_at: Timestamp,
+}
+
+/// By what rule a member was found, and in which reading of the member list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Basis {
+    #[serde(rename = "r")]
+    pub rule: Found,
+    /// 0: the list was never read.
+    #[serde(rename = "g", default)]
+    pub generation: u64,
+    /// When the list was read.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<Timestamp>,
+}
+
+/// By what rule a member was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Found {
+    /// An administrator said so.
+    #[serde(rename = "p")]
+    Pinned,
+    /// The expressions find the member.
+    #[serde(rename = "m")]
+    Matched,
+    /// Stored earlier; the expressions no longer find it.
+    #[serde(rename = "s")]
+    Stale,
+    /// Stored, not looked for anew.
+    #[serde(rename = "k")]
+    Stored,
+}
+
+/// What a delivery waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Its time (`deliver_after`).
+    #[serde(rename = "a")]
+    Time,
+    /// The member list.
+    #[serde(rename = "l")]
+    Directory,
+    /// The person's arrival in Slack (`hold`).
+    #[serde(rename = "p")]
+    Arrival,
+    /// The messages before it in its conversation, and the pace of one a second.
+    #[serde(rename = "c")]
+    Conversation,
+    /// The method's budget in the workspace.
+    #[serde(rename = "b")]
+    Budget,
+    /// Slack asked to wait (429).
+    #[serde(rename = "t")]
+    Throttled,
+    /// The workspace must be connected again.
+    #[serde(rename = "d")]
+    TokenDead,
+    /// Slack did not say whether it stored the message; its history is read.
+    #[serde(rename = "u")]
+    Unknown,
+    /// Slack did not take it; it is tried again.
+    #[serde(rename = "r")]
+    Retry,
+}
+
+/// A wait, or several for the same cause one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wait {
+    #[serde(rename = "c")]
+    pub cause: Cause,
+    #[serde(rename = "f")]
+    pub from: Timestamp,
+    /// Absent: until something happens.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// How often, where more than once.
+    #[serde(rename = "n", default = "once", skip_serializing_if = "is_once")]
+    pub times: u32,
+    /// What Slack said.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+impl Wait {
+    #[must_use]
+    pub fn new(cause: Cause, from: Timestamp, until: Option<Timestamp>) -> Self {
+        Self { cause, from, until, times: 1, code: None }
+    }
+}
+
+impl Trace {
+    /// Notes a decision. One that came out as the one before, from the same, is not kept.
+    pub fn decided(&mut self, decision: Decision) {
+        if self.decisions.last().is_some_and(|last| last.same(&decision)) {
+            return;
+        }
+        self.decisions.push(decision);
+        if self.decisions.len() > DECISIONS {
+            self.decisions.remove(1);
+            self.left_out += 1;
+        }
+    }
+
+    /// Notes a wait, together with the one before where that was for the same cause.
+    pub fn waits(&mut self, wait: Wait) {
+        if let Some(last) = self.waits.last_mut()
+            && (last.cause, &last.code) == (wait.cause, &wait.code)
+        {
+            last.until = wait.until;
+            last.times = last.times.saturating_add(1);
+            return;
+        }
+        self.waits.push(wait);
+        if self.waits.len() > WAITS {
+            self.waits.remove(1);
+            self.left_out += 1;
+        }
+    }
+
+    /// As it is kept.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// What was kept; empty where it does not read: a trace decides nothing.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+}
+
+impl Decision {
+    /// The same but for when.
+    fn same(&self, other: &Self) -> bool {
+        (&self.switches, &self.choice, &self.verdict)
+            == (&other.switches, &other.choice, &other.verdict)
+            && (other.identity.is_none()
+                || self.identity.map(|basis| basis.rule == Found::Pinned)
+                    == other.identity.map(|basis| basis.rule == Found::Pinned))
+    }
+}
+
+impl Basis {
+    #[must_use]
+    pub fn of(basis: &matching::Basis, generation: u64, read_at: Option<Timestamp>) -> Self {
+        let rule = match basis {
+            matching::Basis::Pinned => Found::Pinned,
+            matching::Basis::Matched { .. } => Found::Matched,
+            matching::Basis::Stale { .. } => Found::Stale,
+        };
+        Self { rule, generation, read_at }
+    }
+}
+
+impl Switches {
+    #[must_use]
+    pub fn of(settings: &Settings, event: &EventType) -> Self {
+        Self {
+            sending_allowed: settings.sending_allowed,
+            event_type_on: !settings.disabled_event_types.contains(event),
+            opt_in: settings.opt_in,
+        }
+    }
+}
+
+impl Choice {
+    /// The one that decides, by the order of [`suppression`](super::settings::suppression).
+    #[must_use]
+    pub fn of(preferences: &Preferences, event: &EventType) -> Option<Self> {
+        let one = preferences.by_type.get(event).copied().unwrap_or_default();
+        let (everything, value) = match (preferences.all, one) {
+            (Preference::Off, _) => (true, Preference::Off),
+            (_, Preference::Off | Preference::On) => (false, one),
+            (Preference::On, Preference::Inherit) => (true, Preference::On),
+            (Preference::Inherit, Preference::Inherit) => return None,
+        };
+        let origin = preferences.origins.get(&(!everything).then(|| event.clone()));
+        let (set_by, set_at) = origin.cloned().unwrap_or_default();
+        Some(Self { everything, value, set_by, set_at })
+    }
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_once(times: &u32) -> bool {
+    *times == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(at: i64, verdict: &str) -> Decision {
+        Decision {
+            stage: Stage::Turn,
+            at: Timestamp(at),
+            switches: Some(Switches { sending_allowed: true, event_type_on: true, opt_in: false }),
+            choice: None,
+            identity: None,
+            template: None,
+            verdict: verdict.into(),
+        }
+    }
+
+    #[test]
+    fn it_reads_back_and_what_does_not_is_empty() {
+        let mut trace = Trace::default();
+        trace.decided(Decision {
+            choice: Some(Choice {
+                everything: true,
+                value: Preference::Off,
+                set_by: "person:platform".into(),
+                set_at: Timestamp(7),
+            }),
+            identity: Some(Basis {
+                rule: Found::Stale,
+                generation: 3,
+                read_at: Some(Timestamp(2)),
+            }),
+            ..decision(1, "preference_all_off")
+        });
+        trace.waits(Wait {
+            code: Some("ratelimited".into()),
+            ..Wait::new(Cause::Throttled, Timestamp(1), Some(Timestamp(2)))
+        });
+        assert_eq!(Trace::from_bytes(&trace.to_bytes()), trace);
+        assert_eq!(Trace::from_bytes(b"{"), Trace::default());
+    }
+
+    #[test]
+    fn the_same_again_is_kept_once() {
+        let mut trace = Trace::default();
+        for at in 0..5 {
+            trace.decided(decision(at, "send"));
+            trace.waits(Wait::new(Cause::Budget, Timestamp(at), Some(Timestamp(at + 1))));
+        }
+        trace.decided(decision(9, "opt_in"));
+        assert_eq!(trace.decisions.len(), 2);
+        assert_eq!(
+            trace.waits,
+            [Wait { times: 5, until: Some(Timestamp(5)), ..trace.waits[0].clone() }]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_stays_small(causes in proptest::collection::vec(0usize..3, 0..500)) {
+            let mut trace = Trace::default();
+            for (at, cause) in causes.iter().enumerate() {
+                let at = i64::try_from(at).unwrap();
+                let cause = [Cause::Budget, Cause::Throttled, Cause::Unknown][*cause];
+                trace.waits(Wait { code: Some("x".repeat(64)), ..Wait::new(cause, Timestamp(at), None) });
+                trace.decided(decision(at, &format!("reason_{at}")));
+            }
+            proptest::prop_assert!(trace.waits.len() <= WAITS && trace.decisions.len() <= DECISIONS);
+            proptest::prop_assert!(trace.to_bytes().len() < 8 * 1024);
+            if let Some(first) = trace.decisions.first() {
+                proptest::prop_assert_eq!(first.at, Timestamp(0));
+            }
+        }
+    }
+}

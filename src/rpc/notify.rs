@@ -1,0 +1,106 @@
+//! Notify's request: protobuf -> domain.
+
+use super::call::Inbound;
+use super::decode::Fields;
+use super::pb;
+use crate::app::notify::{Recipient, Request};
+use crate::app::{Call, Error};
+use crate::domain::ids::SubjectKey;
+use crate::domain::subject::Action;
+
+/// The request, or everything that is wrong with it.
+pub(super) fn decode(
+    inbound: Inbound,
+    message: pb::NotifyRequest,
+) -> Result<(Call, Request), Error> {
+    let mut fields = Fields::default();
+    let tenant = fields.tenant(message.tenant_id);
+    let actor = fields.actor(message.actor);
+    let request_id = fields.request_id(message.request_id);
+    let event = fields.event_type(message.event_type);
+    let subject = if message.subject_key.is_empty() {
+        None
+    } else {
+        fields.take("subject_key", SubjectKey::parse(message.subject_key))
+    };
+    let action = action(&mut fields, message.subject_action);
+    if subject.is_none() && action != Action::Post {
+        fields.bad("subject_key", "is needed with this subject_action");
+    }
+    let everybody = message.recipients.is_empty() && action != Action::Post;
+    let recipients =
+        if everybody { Vec::new() } else { recipients(&mut fields, message.recipients) };
+    let data = fields.data(message.data);
+    let link = fields.link(message.link);
+    let content_id = if message.content_id.is_empty() {
+        None
+    } else {
+        fields.take("content_id", crate::domain::ids::ContentId::parse(message.content_id))
+    };
+    let expires_in = fields.expires_in(message.expires_in);
+    let deliver_after = fields.time("deliver_after", message.deliver_after);
+    let hold = fields.hold(message.hold);
+    let priority = fields.priority(message.priority);
+    let parts = request_id.zip(event).zip(data);
+    let (call, ((request_id, event), data)) = inbound.complete(fields, tenant, actor, parts)?;
+    let request = Request {
+        request_id,
+        event,
+        recipients,
+        data,
+        link,
+        content_id,
+        expires_in,
+        subject,
+        action,
+        deliver_after,
+        hold,
+        priority,
+    };
+    Ok((call, request))
+}
+
+fn action(fields: &mut Fields, given: i32) -> Action {
+    use pb::SubjectAction as Given;
+    match Given::try_from(given) {
+        Ok(Given::Unspecified | Given::NewMessage) => Action::Post,
+        Ok(Given::Reply) => Action::Reply,
+        Ok(Given::Replace) => Action::Replace,
+        Ok(Given::Retract) => Action::Retract,
+        Ok(Given::Done) => Action::Done,
+        Err(_) => {
+            fields.bad("subject_action", "is not a known action");
+            Action::Post
+        }
+    }
+}
+
+fn recipients(fields: &mut Fields, given: Vec<pb::Recipient>) -> Vec<Recipient> {
+    use crate::domain::limits::RECIPIENTS;
+    use pb::recipient::Target;
+    if given.is_empty() || given.len() > RECIPIENTS {
+        let was = given.len();
+        fields.bad("recipients", format!("must be between 1 and {RECIPIENTS}, was {was}"));
+        return Vec::new();
+    }
+    let mut decoded = Vec::with_capacity(given.len());
+    for (index, recipient) in given.into_iter().enumerate() {
+        let at = format!("recipients[{index}]");
+        decoded.extend(match recipient.target {
+            Some(Target::UserId(id)) => {
+                fields.user(&format!("{at}.user_id"), id).map(Recipient::Known)
+            }
+            Some(Target::Person(person)) => {
+                fields.person(&format!("{at}.person"), person).map(Recipient::Described)
+            }
+            Some(Target::ChannelId(id)) => {
+                fields.channel(&format!("{at}.channel_id"), id).map(Recipient::Channel)
+            }
+            None => {
+                fields.bad(at, "must be one of user_id, person, channel_id");
+                None
+            }
+        });
+    }
+    decoded
+}

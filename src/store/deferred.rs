@@ -1,0 +1,96 @@
+//! Deliveries that wait for their time (`deliver_after`). They are pending and in no lane, so that
+//! they hold nobody up; when they are due they join their lane's tail (invariant I4).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::lanes::Joining;
+use super::rows::Columns;
+use super::sql::{self, params, placeholders};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::priority::Priority;
+use crate::domain::time::Timestamp;
+
+/// Waiting for its time; the text of the partial index.
+const DEFERRED: &str = "state = 'pending' AND lane IS NULL";
+
+/// One that is due, as it was found.
+struct Due {
+    id: String,
+    installation: InstallationId,
+    lane: String,
+    tenant: TenantId,
+    priority: Priority,
+}
+
+impl Store {
+    /// Puts up to `limit` deliveries whose time has come into their lanes; returns how many. Several
+    /// replicas may do it at once.
+    pub async fn join_due(&self, limit: u32) -> Result<u32, Error> {
+        let text = format!(
+            "SELECT id, installation, deferred_lane, tenant, priority FROM deliveries \
+             WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
+             AND due_at <= {{now}} ORDER BY due_at, sequence LIMIT {limit}"
+        );
+        let rows = sql::all(self.reader(), &text, params![]).await?;
+        let due: Vec<Due> = rows
+            .iter()
+            .map(|row| {
+                let mut columns = Columns::of(row);
+                Ok::<_, Error>(Due {
+                    id: columns.take()?,
+                    installation: columns.uuid(InstallationId::parse)?,
+                    lane: columns.take()?,
+                    tenant: columns.id(TenantId::parse)?,
+                    priority: Priority::from_code(columns.take()?),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        let due = &due;
+        let joined = self.transaction(|tx| scoped(self.join_within(tx, due))).await?;
+        if joined > 0 {
+            self.wake();
+        }
+        Ok(joined)
+    }
+
+    async fn join_within(&self, tx: &Tx, due: &[Due]) -> Result<u32, Error> {
+        let now = sql::one(tx, "SELECT {now}", params![]).await?;
+        let now: i64 = now.ok_or_else(|| Error::Bug("SELECT without a row".into()))?.get(0)?;
+        let position = self.fresh_position(tx).await?;
+        let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
+        for due in due {
+            let joining = Joining::new(&due.tenant, position, due.priority, Timestamp(now));
+            let place = (due.installation, due.lane.as_str());
+            lanes.entry(place).and_modify(|first| first.and(&joining)).or_insert(joining);
+        }
+        // Before the deliveries: everybody locks in this order.
+        super::lanes::fill(tx, &lanes).await?;
+        let mut joined = 0;
+        for chunk in due.chunks(256) {
+            let text = format!(
+                "UPDATE deliveries SET lane = deferred_lane, deferred_lane = NULL, position = $1, \
+                 due_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL AND id IN ({})",
+                placeholders(3, chunk.len())
+            );
+            let mut values = params![position, now];
+            values.extend(chunk.iter().map(|due| sea_orm::Value::from(due.id.as_str())));
+            joined += sql::execute(tx, &text, values).await?;
+        }
+        Ok(u32::try_from(joined).unwrap_or(u32::MAX))
+    }
+
+    /// How long until the first is due; `None` where none waits.
+    pub async fn next_deferred(&self) -> Result<Option<Duration>, Error> {
+        let text = format!("SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED}");
+        let Some(row) = sql::one(self.reader(), &text, params![]).await? else { return Ok(None) };
+        let mut columns = Columns::of(&row);
+        let (due, now) = (columns.optional_time()?, columns.time()?);
+        Ok(due.map(|due| due.since(now)))
+    }
+}

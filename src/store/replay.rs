@@ -1,0 +1,442 @@
+//! Sending dead letters once more. Each becomes a new delivery of the same notification, at the tail of its
+//! lane, in the order in which the old ones stood; the old one says by which it was replayed, so that
+//! nothing is replayed twice, whoever asks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, Value};
+
+use super::accept::{seal_content, seal_trace};
+use super::failed::FailedFilter;
+use super::lanes::Joining;
+use super::rows::{Column, Columns, given, numbered};
+use super::seal::{Place, Scope, ScopeKeys};
+use super::sql::{self, Row, params, placeholders};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::{DeliveryId, InstallationId, Principal, RequestId, TenantId};
+use crate::domain::priority::Priority;
+use crate::domain::reason::Failure;
+use crate::domain::subject::Action;
+use crate::domain::time::{Timestamp, micros};
+use crate::domain::trace::{Decision, Stage, Trace};
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    pub tenant: TenantId,
+    pub principal: Principal,
+    pub request_id: RequestId,
+    pub fingerprint: [u8; 32],
+    pub which: Which,
+    /// From the database's now.
+    pub expires_in: Duration,
+}
+
+/// Which dead letters.
+#[derive(Debug, Clone)]
+pub enum Which {
+    /// These; what is none is told.
+    Deliveries(Vec<DeliveryId>),
+    /// The first that match, in the order of their lanes, and at most so many.
+    Matching { filter: FailedFilter, limit: u32 },
+}
+
+/// What became of the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplayOutcome {
+    /// Done, now or when the same call was made before.
+    Replayed(Vec<Replayed>),
+    /// The request id was used for something else; nothing was replayed.
+    Mismatch,
+}
+
+/// One dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Replayed {
+    pub delivery: DeliveryId,
+    /// The delivery that replays it, by this call or an earlier one.
+    pub replayed_as: Option<DeliveryId>,
+    /// Why not, where it was not by this call.
+    pub skipped: Option<Skip>,
+    /// Nobody knows whether Slack stored the old one: the message may appear twice.
+    pub may_repeat: bool,
+}
+
+/// Why a delivery was not replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Skip {
+    /// The tenant has no such delivery.
+    NotFound,
+    /// It is under way, or was sent, suppressed, canceled or unreachable.
+    NotDead,
+    /// It was replayed before.
+    AlreadyReplayed,
+    /// The person was deleted, or its words are gone.
+    Erased,
+}
+
+/// A row as it was found, locked.
+struct Dead {
+    table: &'static str,
+    id: DeliveryId,
+    order: (i64, i64),
+    state: State,
+    replayed_as: Option<DeliveryId>,
+    reason: Option<String>,
+    user: Option<String>,
+    installation: Option<String>,
+    lane: Option<String>,
+    content: Option<Vec<u8>>,
+    action: Action,
+    priority: Priority,
+    /// What the new row has as the old one: notification, priority, kind, event type, trace context,
+    /// subject and action.
+    same: [Value; 8],
+}
+
+const READ: &str = "id, position, sequence, state, replayed_as, reason, user_id, installation, \
+    COALESCE(lane, deferred_lane), content, action, notification, priority, kind, event_type, \
+    trace_context, subject_key, hold";
+
+impl Store {
+    /// Replays dead letters, in one transaction; the same call again gets the same answer.
+    pub async fn replay(&self, replay: &Replay) -> Result<ReplayOutcome, Error> {
+        let keys = self.keys(&Scope::Tenant(replay.tenant.clone())).await?;
+        let keys = &keys;
+        let outcome = self.transaction(|tx| scoped(self.replay_within(tx, keys, replay))).await?;
+        self.wake();
+        self.changed();
+        Ok(outcome)
+    }
+
+    /// Forgets up to `limit` calls that were made more than `older_than` ago; how many.
+    pub async fn prune_replays(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
+        let text = format!(
+            "DELETE FROM replays WHERE (tenant, principal, request_id) IN \
+             (SELECT tenant, principal, request_id FROM replays \
+             WHERE created_at <= {{now}} - $1 ORDER BY created_at LIMIT {limit})"
+        );
+        sql::execute(self.writer(), &text, params![micros(older_than)]).await
+    }
+
+    async fn replay_within(
+        &self,
+        tx: &Tx,
+        keys: &ScopeKeys,
+        replay: &Replay,
+    ) -> Result<ReplayOutcome, Error> {
+        const BEGIN: &str = "INSERT INTO replays \
+            (tenant, principal, request_id, fingerprint, answer, created_at) \
+            VALUES ($1, $2, $3, $4, $5, {now}) \
+            ON CONFLICT (tenant, principal, request_id) DO NOTHING RETURNING created_at";
+        const END: &str = "UPDATE replays SET answer = $4 \
+            WHERE tenant = $1 AND principal = $2 AND request_id = $3";
+        let key =
+            params![replay.tenant.as_str(), replay.principal.as_str(), replay.request_id.as_str()];
+        let mut values = key.clone();
+        values.extend(params![replay.fingerprint.to_vec(), Vec::<u8>::new()]);
+        // Whoever makes the same call at the same time waits here, and then reads the answer.
+        let Some(row) = sql::one(tx, BEGIN, values).await? else {
+            return before(tx, replay, key).await;
+        };
+        let now = Timestamp(row.get(0)?);
+        let dead = find(tx, replay).await?;
+        let mut answer = Vec::new();
+        let mut chosen = Vec::new();
+        for dead in dead {
+            let told = dead.told();
+            if told.skipped.is_none() {
+                chosen.push((dead, DeliveryId(super::new_uuid(now))));
+                let by = chosen.last().map(|(_, by)| *by);
+                answer.push(Replayed { replayed_as: by, ..told });
+            } else {
+                answer.push(told);
+            }
+        }
+        self.insert_replays(tx, keys, replay, &chosen, now).await?;
+        let answer = in_the_order_asked(replay, answer);
+        let mut values = key;
+        values.extend(params![serde_json::to_vec(&answer).unwrap_or_default()]);
+        sql::execute(tx, END, values).await?;
+        Ok(ReplayOutcome::Replayed(answer))
+    }
+
+    async fn insert_replays(
+        &self,
+        tx: &Tx,
+        keys: &ScopeKeys,
+        replay: &Replay,
+        chosen: &[(Dead, DeliveryId)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const KINDS: [Column; 20] = [
+            Column::Text,
+            Column::Text,
+            Column::OptionalText,
+            Column::OptionalText,
+            Column::OptionalText,
+            Column::Number,
+            Column::Text,
+            Column::Number,
+            Column::Number,
+            Column::OptionalBytes,
+            Column::OptionalBytes,
+            Column::Text,
+            Column::Text,
+            Column::Number,
+            Column::Text,
+            Column::Text,
+            Column::OptionalText,
+            Column::OptionalText,
+            Column::OptionalText,
+            Column::Number,
+        ];
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let position = self.fresh_position(tx).await?;
+        let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
+        for (dead, _) in chosen {
+            let Some(place) = dead.place() else { continue };
+            let joining = Joining::new(&replay.tenant, position, dead.priority, now);
+            lanes.entry(place).and_modify(|first| first.and(&joining)).or_insert(joining);
+        }
+        super::lanes::fill(tx, &lanes).await?;
+        let expires_at = now.plus(replay.expires_in).0;
+        let why = replayed(now);
+        let mut rows = Vec::with_capacity(chosen.len());
+        for (dead, by) in chosen {
+            let (installation, lane) = match dead.place() {
+                Some(_) => (dead.installation.clone(), dead.lane.clone()),
+                None => (None, None),
+            };
+            let state = if lane.is_some() { State::Pending } else { State::Resolving };
+            let [notification, priority, kind, event_type, trace_context, subject, action, hold] =
+                dead.same.clone();
+            rows.push([
+                by.to_string().into(),
+                replay.tenant.as_str().into(),
+                dead.user.clone().into(),
+                installation.into(),
+                lane.into(),
+                position.into(),
+                state.code().into(),
+                now.0.into(),
+                expires_at.into(),
+                dead.resealed(keys, *by)?.into(),
+                seal_trace(keys, *by, &why)?.into(),
+                dead.id.to_string().into(),
+                notification,
+                priority,
+                kind,
+                event_type,
+                trace_context,
+                subject,
+                action,
+                hold,
+            ]);
+        }
+        let backend = tx.get_database_backend();
+        for (table, values) in given(backend, KINDS, rows) {
+            let text = format!(
+                "INSERT INTO deliveries (id, tenant, user_id, installation, lane, position, state, \
+                 due_at, expires_at, content, trace, replay_of, notification, priority, kind, \
+                 event_type, trace_context, subject_key, action, hold, created_at, updated_at, \
+                 attempt, probes, crashes) SELECT {}, column8, column8, 0, 0, 0 FROM {table}",
+                numbered(20)
+            );
+            sql::execute(tx, &text, values).await?;
+        }
+        for of in ["deliveries", "deliveries_history"] {
+            let rows = chosen.iter().filter(|(dead, _)| dead.table == of);
+            let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
+            for (table, values) in given(backend, [Column::Text; 2], rows.collect()) {
+                let text = format!(
+                    "UPDATE {of} SET replayed_as = column2 FROM {table} WHERE id = column1"
+                );
+                sql::execute(tx, &text, values).await?;
+            }
+        }
+        insert_sharers(tx, chosen).await
+    }
+}
+
+/// Who shared the dead letter shares what goes out in its place.
+async fn insert_sharers(tx: &Tx, chosen: &[(Dead, DeliveryId)]) -> Result<(), Error> {
+    let rows = chosen.iter();
+    let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
+    for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
+        let text = format!(
+            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
+             SELECT s.tenant, s.user_id, column2, s.notification FROM {table} \
+             JOIN delivery_sharers s ON s.delivery = column1"
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+/// The answer to the same call made before.
+async fn before(tx: &Tx, replay: &Replay, key: Vec<Value>) -> Result<ReplayOutcome, Error> {
+    const SQL: &str = "SELECT fingerprint, answer FROM replays \
+        WHERE tenant = $1 AND principal = $2 AND request_id = $3";
+    let Some(row) = sql::one(tx, SQL, key).await? else {
+        // It was pruned between the two statements: from the start.
+        return Err(Error::Contended("replays".into()));
+    };
+    if row.get::<Vec<u8>>(0)? != replay.fingerprint {
+        return Ok(ReplayOutcome::Mismatch);
+    }
+    let answer = serde_json::from_slice(&row.get::<Vec<u8>>(1)?);
+    let answer = answer.map_err(|_| Error::Bug("a stored answer does not read".into()))?;
+    Ok(ReplayOutcome::Replayed(answer))
+}
+
+/// The deliveries that are meant, locked, in the order of their lanes.
+async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
+    let mut found = Vec::new();
+    // The hot table first: what moves meanwhile is met in the other.
+    for table in ["deliveries", "deliveries_history"] {
+        match &replay.which {
+            Which::Deliveries(ids) => {
+                for chunk in ids.chunks(500) {
+                    let text = format!(
+                        "SELECT {READ} FROM {table} WHERE tenant = $1 AND id IN ({}) \
+                         ORDER BY position, sequence {{for_update}}",
+                        placeholders(2, chunk.len())
+                    );
+                    let mut values = params![replay.tenant.as_str()];
+                    values.extend(chunk.iter().map(|id| Value::from(id.to_string())));
+                    read(&mut found, table, &sql::all(tx, &text, values).await?)?;
+                }
+            }
+            Which::Matching { filter, limit } => {
+                let (which, values) = filter.which(&replay.tenant);
+                let text = format!(
+                    "SELECT {READ} FROM {table} WHERE {which} \
+                     ORDER BY position, sequence LIMIT {limit} {{for_update}}"
+                );
+                read(&mut found, table, &sql::all(tx, &text, values).await?)?;
+            }
+        }
+    }
+    found.sort_by_key(|dead| dead.order);
+    if let Which::Matching { limit, .. } = &replay.which {
+        found.truncate(*limit as usize);
+    }
+    Ok(found)
+}
+
+fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), Error> {
+    for row in rows {
+        let mut columns = Columns::of(row);
+        let id = columns.uuid(DeliveryId::parse)?;
+        let order = (columns.take()?, columns.take()?);
+        let state = columns.code(State::from_code)?;
+        let replayed_as = columns.optional_id(|text| DeliveryId::parse(&text))?;
+        let (reason, user, installation, lane) =
+            (columns.take()?, columns.take()?, columns.take()?, columns.take()?);
+        let content = columns.take()?;
+        let action: Option<String> = columns.take()?;
+        let (notification, priority): (String, i64) = (columns.take()?, columns.take()?);
+        let (kind, event_type): (String, String) = (columns.take()?, columns.take()?);
+        let (trace_context, subject): (Option<String>, Option<String>) =
+            (columns.take()?, columns.take()?);
+        let hold = i64::from(columns.take::<i32>()?);
+        let same = [
+            notification.into(),
+            priority.into(),
+            kind.into(),
+            event_type.into(),
+            trace_context.into(),
+            subject.into(),
+            action.clone().into(),
+            hold.into(),
+        ];
+        let action = action.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post);
+        found.push(Dead {
+            table,
+            id,
+            order,
+            state,
+            replayed_as,
+            reason,
+            user,
+            installation,
+            lane,
+            content,
+            action,
+            priority: Priority::from_code(priority),
+            same,
+        });
+    }
+    Ok(())
+}
+
+impl Dead {
+    /// Whether it is replayed, or why not.
+    fn told(&self) -> Replayed {
+        let dead = matches!(self.state, State::Failed | State::Expired | State::Parked);
+        let erased = self.place().is_none() && self.user.is_none();
+        let skipped = match self.replayed_as {
+            Some(_) => Some(Skip::AlreadyReplayed),
+            None if !dead => Some(Skip::NotDead),
+            None => erased.then_some(Skip::Erased),
+        };
+        let unconfirmed = [Failure::Unconfirmed.code(), Failure::Crashed.code()];
+        let parked = self.state == State::Parked;
+        let may_repeat =
+            parked && self.reason.as_deref().is_some_and(|reason| unconfirmed.contains(&reason));
+        Replayed { delivery: self.id, replayed_as: self.replayed_as, skipped, may_repeat }
+    }
+
+    /// The lane that it joins. Without words it is worded anew, which takes looking the person up.
+    fn place(&self) -> Option<(InstallationId, &str)> {
+        if self.content.is_none() && self.action.speaks() {
+            return None;
+        }
+        let installation = InstallationId::parse(self.installation.as_deref()?).ok()?;
+        Some((installation, self.lane.as_deref()?))
+    }
+
+    /// The words, sealed for the new row; what does not open any more is worded anew.
+    fn resealed(&self, keys: &ScopeKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
+        let Some(sealed) = &self.content else { return Ok(None) };
+        let row = self.id.to_string();
+        let place = Place { table: "deliveries", row: &row, column: "content" };
+        seal_content(keys, by, &keys.open(&place, sealed)?).map(Some)
+    }
+}
+
+/// The trace that a replay begins with.
+fn replayed(now: Timestamp) -> Vec<u8> {
+    let mut trace = Trace::default();
+    trace.decided(Decision {
+        stage: Stage::Replayed,
+        at: now,
+        switches: None,
+        choice: None,
+        identity: None,
+        template: None,
+        verdict: "send".into(),
+    });
+    trace.to_bytes()
+}
+
+/// One entry for each that was named, in that order; else as they were found.
+fn in_the_order_asked(replay: &Replay, found: Vec<Replayed>) -> Vec<Replayed> {
+    let Which::Deliveries(ids) = &replay.which else { return found };
+    let found: HashMap<DeliveryId, Replayed> =
+        found.into_iter().map(|replayed| (replayed.delivery, replayed)).collect();
+    let not_found = |delivery: &DeliveryId| Replayed {
+        delivery: *delivery,
+        replayed_as: None,
+        skipped: Some(Skip::NotFound),
+        may_repeat: false,
+    };
+    ids.iter().map(|id| found.get(id).cloned().unwrap_or_else(|| not_found(id))).collect()
+}

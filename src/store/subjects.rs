@@ -1,0 +1,291 @@
+//! Messages about one thing: what a later notification overtakes at its acceptance, and what it
+//! finds in Slack when its turn comes.
+//!
+//! There is no table of subjects: each delivery says what it is about, in the hot table and in
+//! history alike, so what is known of a subject ends with its deliveries' retention.
+
+use std::collections::HashMap;
+
+use super::accept::{Accept, End, NewDelivery, Target};
+use super::cancel::cancel_where;
+use super::deliveries::EXPIRING;
+use super::rows::Columns;
+use super::seal::Place;
+use super::sql::{self, Row, params, placeholders};
+use super::transaction::Tx;
+use super::{Error, LaneClaim, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
+use crate::domain::limits::{SUBJECT_CONVERSATIONS, SUBJECT_MESSAGES};
+use crate::domain::reason::Cancellation;
+use crate::domain::subject::{Action, Posted, Shown};
+use crate::domain::time::Timestamp;
+
+/// What a notification is about, and when it may go out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct About {
+    pub subject: Option<SubjectKey>,
+    pub action: Action,
+    /// Not before this time; where it is past, at once.
+    pub deliver_after: Option<Timestamp>,
+}
+
+impl Default for About {
+    fn default() -> Self {
+        Self { subject: None, action: Action::Post, deliver_after: None }
+    }
+}
+
+/// Where somebody got, or will get, messages about a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SubjectConversation {
+    /// Absent for a channel.
+    pub user: Option<UserId>,
+    /// Absent while the member is not known.
+    pub lane: Option<(InstallationId, String)>,
+}
+
+/// One of ours that was posted about the subject.
+const POSTED: &str = "state = 'sent' AND slack_ts IS NOT NULL \
+    AND (deed IS NULL OR deed IN ('post', 'thread'))";
+/// Conversations of one statement.
+const CHUNK: usize = 256;
+
+impl Store {
+    /// What was posted about a subject in the conversation of a claim, or to the same person in
+    /// another of the same workspace; oldest first.
+    pub async fn subject_messages(
+        &self,
+        tenant: &TenantId,
+        subject: &SubjectKey,
+        claim: &LaneClaim,
+        user: Option<&UserId>,
+    ) -> Result<Vec<Posted>, Error> {
+        let some = |table| {
+            format!(
+                "SELECT id, slack_channel, slack_ts, deed, lane, shown, shown_by FROM {table} \
+                 WHERE tenant = $1 AND subject_key = $2 AND installation = $3 \
+                 AND (lane = $4 OR user_id = $5) AND {POSTED}"
+            )
+        };
+        let text = format!(
+            "SELECT * FROM ({} UNION ALL {}) AS every ORDER BY slack_ts DESC LIMIT {SUBJECT_MESSAGES}",
+            some("deliveries"),
+            some("deliveries_history")
+        );
+        let values = params![
+            tenant.as_str(),
+            subject.as_str(),
+            claim.installation.to_string(),
+            claim.lane.as_str(),
+            user.map(UserId::as_str),
+        ];
+        let rows = sql::all(self.reader(), &text, values).await?;
+        rows.iter().rev().map(|row| posted(row, &claim.lane)).collect()
+    }
+
+    /// Everybody who got a message about a subject or is to get one: at most one more than
+    /// [`SUBJECT_CONVERSATIONS`].
+    pub async fn subject_conversations(
+        &self,
+        tenant: &TenantId,
+        subject: &SubjectKey,
+    ) -> Result<Vec<SubjectConversation>, Error> {
+        let some = |table| {
+            format!(
+                "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, sequence \
+                 FROM {table} WHERE tenant = $1 AND subject_key = $2 \
+                 AND (({POSTED}) OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown'))"
+            )
+        };
+        let text = format!(
+            "SELECT user_id, installation, place, MIN(sequence) FROM ({} UNION ALL {}) AS every \
+             GROUP BY user_id, installation, place ORDER BY 4 LIMIT {}",
+            some("deliveries"),
+            some("deliveries_history"),
+            SUBJECT_CONVERSATIONS + 1
+        );
+        let rows =
+            sql::all(self.reader(), &text, params![tenant.as_str(), subject.as_str()]).await?;
+        rows.iter()
+            .map(|row| {
+                let mut columns = Columns::of(row);
+                let user = columns.optional_id(UserId::parse)?;
+                let installation = columns.optional_id(|text| InstallationId::parse(&text))?;
+                let lane: Option<String> = columns.take()?;
+                Ok(SubjectConversation { user, lane: installation.zip(lane) })
+            })
+            .collect()
+    }
+
+    /// The content of one delivery, wherever it stands; `None` where it was erased.
+    pub async fn words(
+        &self,
+        tenant: &TenantId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        const SQL: &str = "SELECT content FROM deliveries WHERE tenant = $1 AND id = $2 \
+            UNION ALL SELECT content FROM deliveries_history WHERE tenant = $1 AND id = $2";
+        let id = delivery.to_string();
+        let row = sql::one(self.reader(), SQL, params![tenant.as_str(), id.as_str()]).await?;
+        let sealed = row.map(|row| row.get::<Option<Vec<u8>>>(0)).transpose()?.flatten();
+        let Some(sealed) = sealed else { return Ok(None) };
+        let place = Place { table: "deliveries", row: &id, column: "content" };
+        self.open_column(tenant, &place, &sealed).await.map(Some)
+    }
+}
+
+fn posted(row: &Row, lane: &str) -> Result<Posted, Error> {
+    let mut columns = Columns::of(row);
+    let delivery = columns.uuid(DeliveryId::parse)?;
+    let channel = columns.id(ChannelId::parse)?;
+    let ts = columns.take()?;
+    let in_thread = columns.take::<Option<String>>()?.as_deref() == Some("thread");
+    let here = columns.take::<Option<String>>()?.as_deref() == Some(lane);
+    let shown = columns.take::<Option<String>>()?.as_deref().and_then(Shown::from_code);
+    let words = columns.optional_id(|text| DeliveryId::parse(&text))?.unwrap_or(delivery);
+    Ok(Posted { delivery, channel, ts, in_thread, here, shown, words })
+}
+
+/// What waits about the subject and is overtaken is canceled. Answers for each new delivery what it
+/// does in the place of what it overtook, where that was not the default. The lanes must be locked.
+///
+/// A replacement takes the place of the last message that waits, so that the words of the one
+/// before stay; taking back and crossing out cancel all that waits.
+pub(in crate::store) async fn overtake(
+    tx: &Tx,
+    accept: &Accept,
+) -> Result<(HashMap<DeliveryId, Action>, Vec<(DeliveryId, State)>), Error> {
+    let mut instead = HashMap::new();
+    let mut met = Vec::new();
+    let (Some(subject), action) = (&accept.about.subject, accept.about.action) else {
+        return Ok((instead, met));
+    };
+    if !action.overtakes() || accept.about.deliver_after.is_some() {
+        return Ok((instead, met));
+    }
+    let new: Vec<&NewDelivery> = accept
+        .deliveries
+        .iter()
+        .filter(|delivery| match &delivery.target {
+            // What is held for them must not go out all the same once they appear.
+            Target::Ended(end) => matches!(end, End::Unreachable(_)),
+            _ => true,
+        })
+        .collect();
+    for chunk in new.chunks(CHUNK) {
+        let waiting = waiting(tx, &accept.tenant, subject, chunk).await?;
+        let mut overtaken = Vec::new();
+        for delivery in chunk {
+            let mut theirs = waiting.iter().filter(|other| other.is_for(delivery));
+            if action == Action::Replace {
+                let last = theirs.rfind(|other| other.action.speaks());
+                if let Some(last) = last.filter(|last| last.may_end) {
+                    instead.insert(delivery.id, last.action);
+                    overtaken.push(last.id.as_str());
+                }
+            } else {
+                let also = |other: &&Waiting| {
+                    other.action.speaks()
+                        || (action == Action::Retract && other.action == Action::Done)
+                };
+                overtaken.extend(theirs.filter(also).map(|other| other.id.as_str()));
+            }
+        }
+        overtaken.sort_unstable();
+        overtaken.dedup();
+        for ids in overtaken.chunks(CHUNK) {
+            let filter = format!("id IN ({})", placeholders(2, ids.len()));
+            let mut values = params![Cancellation::Superseded.code()];
+            values.extend(ids.iter().map(|id| sea_orm::Value::from(*id)));
+            met.extend(cancel_where(tx, &filter, values, "$1").await?);
+        }
+    }
+    Ok((instead, met))
+}
+
+/// A delivery about the subject that did not end.
+struct Waiting {
+    id: String,
+    user: Option<String>,
+    lane: Option<String>,
+    action: Action,
+    /// No request is under way.
+    may_end: bool,
+}
+
+impl Waiting {
+    fn is_for(&self, new: &NewDelivery) -> bool {
+        let lane = new.lane();
+        let same_user =
+            new.user.as_ref().is_some_and(|user| self.user.as_deref() == Some(user.as_str()));
+        same_user || lane.is_some_and(|lane| self.lane.as_deref() == Some(lane))
+    }
+}
+
+/// What waits about the subject in these conversations, in the order of the lanes, locked.
+async fn waiting(
+    tx: &Tx,
+    tenant: &TenantId,
+    subject: &SubjectKey,
+    new: &[&NewDelivery],
+) -> Result<Vec<Waiting>, Error> {
+    let mut values = params![tenant.as_str(), subject.as_str()];
+    let mut among = |texts: Vec<&str>| {
+        // An empty list is no SQL, and nothing equals NULL.
+        let list = if texts.is_empty() {
+            "NULL".to_owned()
+        } else {
+            placeholders(values.len() + 1, texts.len())
+        };
+        values.extend(texts.into_iter().map(sea_orm::Value::from));
+        list
+    };
+    let users = among(new.iter().filter_map(|d| d.user.as_ref().map(UserId::as_str)).collect());
+    let lanes = among(new.iter().filter_map(|delivery| delivery.lane()).collect());
+    let text = format!(
+        "SELECT id, user_id, COALESCE(lane, deferred_lane), action, \
+         CASE WHEN {EXPIRING} THEN 1 ELSE 0 END FROM deliveries \
+         WHERE tenant = $1 AND subject_key = $2 \
+         AND state IN ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown') \
+         AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes})) \
+         ORDER BY position, sequence {{for_update}}"
+    );
+    let rows = sql::all(tx, &text, values).await?;
+    rows.iter()
+        .map(|row| {
+            let mut columns = Columns::of(row);
+            Ok(Waiting {
+                id: columns.take()?,
+                user: columns.take()?,
+                lane: columns.take()?,
+                action: columns
+                    .take::<Option<String>>()?
+                    .and_then(|code| Action::from_code(&code))
+                    .unwrap_or(Action::Post),
+                may_end: columns.take::<i32>().map(|flag| flag == 1)?,
+            })
+        })
+        .collect()
+}
+
+/// Notes on the message that was acted on what became of it, in whichever table it stands.
+pub(in crate::store) async fn mark(
+    tx: &Tx,
+    message: DeliveryId,
+    shown: Option<Shown>,
+    words: Option<DeliveryId>,
+) -> Result<(), Error> {
+    // The hot table first: a row that moves meanwhile is met in the other.
+    for table in ["deliveries", "deliveries_history"] {
+        let text = format!(
+            "UPDATE {table} SET shown = $2, shown_by = COALESCE($3, shown_by) WHERE id = $1"
+        );
+        let words = words.map(|delivery| delivery.to_string());
+        let values = params![message.to_string(), shown.map(Shown::code), words];
+        if sql::execute(tx, &text, values).await? > 0 {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Messages about one thing: threads, replacements, retractions, crossing out.
+
+use herald::rpc::pb::{self, DeliveryState, SubjectAction, WaitCause};
+use herald::sandbox::{Fault, FaultKind, StoredMessage};
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::client::{bad_fields, is_terminal, notify, person, task};
+use crate::support::world::{Plan, TENANT, World, for_each_database};
+
+/// `text` about the subject `task:1`.
+fn about(text: &str, users: &[&str], action: SubjectAction) -> pb::NotifyRequest {
+    pb::NotifyRequest {
+        subject_key: "task:1".into(),
+        subject_action: action.into(),
+        ..task(text, users)
+    }
+}
+
+/// What takes back or crosses out, with nothing to say; nobody named means everybody.
+fn wordless(request_id: &str, users: &[&str], action: SubjectAction) -> pb::NotifyRequest {
+    pb::NotifyRequest {
+        subject_key: "task:1".into(),
+        subject_action: action.into(),
+        data: None,
+        link: String::new(),
+        ..notify(request_id, "task.assigned", users)
+    }
+}
+
+/// Notifies and waits for its end.
+async fn done(world: &World, request: pb::NotifyRequest) -> Vec<pb::Delivery> {
+    let answer = world.client.notify(request).await.unwrap();
+    world.client.ended(TENANT, &answer.notification_id).await
+}
+
+fn states(deliveries: &[pb::Delivery]) -> Vec<(DeliveryState, &str)> {
+    deliveries.iter().map(|delivery| (delivery.state(), delivery.reason.as_str())).collect()
+}
+
+fn blocks(message: &StoredMessage) -> String {
+    message.blocks.to_string()
+}
+
+fn fault(method: &str, code: &str) -> Fault {
+    Fault::new(method, FaultKind::Error { code: code.into() })
+}
+
+#[tokio::test]
+async fn an_answer_stands_in_the_thread_of_the_first_message() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        // Not about anything, and so no root of any thread.
+        done(world, task("before", &["ben"])).await;
+        let first = done(world, about("first", &["ben"], SubjectAction::NewMessage)).await;
+        done(world, about("second", &["ben"], SubjectAction::NewMessage)).await;
+        let answer = done(world, about("answer", &["ben"], SubjectAction::Reply)).await;
+        let messages = world.messages(4).await;
+        assert_eq!(messages[3].thread_ts.as_ref(), Some(&first[0].ts));
+        assert_eq!(messages.iter().filter(|message| message.thread_ts.is_some()).count(), 1);
+        assert_eq!(answer[0].subject_key, "task:1");
+        assert_eq!(answer[0].subject_action(), SubjectAction::Reply);
+        assert_eq!(answer[0].attempt_log[0].method, "chat.postMessage");
+        // Another subject has no thread here.
+        let other = pb::NotifyRequest {
+            subject_key: "task:2".into(),
+            ..about("other", &["ben"], SubjectAction::Reply)
+        };
+        done(world, other).await;
+        assert_eq!(world.messages(5).await[4].thread_ts, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_message_gets_new_words() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        done(world, about("first", &["ben"], SubjectAction::NewMessage)).await;
+        let last = done(world, about("last", &["ben"], SubjectAction::NewMessage)).await;
+        let replaced = done(world, about("better", &["ben"], SubjectAction::Replace)).await;
+        assert_eq!(states(&replaced), [(DeliveryState::Sent, "")]);
+        assert_eq!(replaced[0].ts, last[0].ts);
+        assert_eq!(replaced[0].attempt_log[0].method, "chat.update");
+        let messages = world.messages(2).await;
+        assert!(messages[0].text.contains("first") && !messages[0].edited);
+        assert!(messages[1].text.contains("better") && messages[1].edited, "{:?}", messages[1]);
+        // Crossing out keeps the words that are shown now.
+        done(world, wordless("done", &["ben"], SubjectAction::Done)).await;
+        assert!(blocks(&world.messages(2).await[1]).contains("~*better*~"));
+        // What was crossed out can come alive again.
+        done(world, about("reopened", &["ben"], SubjectAction::Replace)).await;
+        let messages = world.messages(2).await;
+        assert!(blocks(&messages[1]).contains("*reopened*") && !blocks(&messages[1]).contains('~'));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn done_keeps_the_words_of_all_messages_and_takes_the_buttons() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        done(world, about("first", &["ben"], SubjectAction::NewMessage)).await;
+        done(world, about("second", &["ben"], SubjectAction::Reply)).await;
+        let crossed = done(world, wordless("done", &["ben"], SubjectAction::Done)).await;
+        assert_eq!(states(&crossed), [(DeliveryState::Sent, "")], "{crossed:?}");
+        assert_eq!(crossed[0].attempt_log.len(), 2);
+        for (message, words) in world.messages(2).await.iter().zip(["first", "second"]) {
+            let blocks = blocks(message);
+            assert!(blocks.contains(&format!("~*{words}*~")) && blocks.contains('✔'), "{blocks}");
+            assert!(!blocks.contains("actions"), "{blocks}");
+        }
+        let again = done(world, wordless("again", &["ben"], SubjectAction::Done)).await;
+        assert_eq!(states(&again), [(DeliveryState::Canceled, "nothing_to_do")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_broadcast_is_taken_back_from_everybody_who_got_it() {
+    for_each_database(async |world| {
+        world.client.load(&["ben", "clara", "daichi"]).await;
+        done(world, about("all", &["ben", "clara"], SubjectAction::NewMessage)).await;
+        done(world, about("an answer", &["ben"], SubjectAction::Reply)).await;
+        done(world, task("something else", &["daichi"])).await;
+        // The choice of a person is about getting messages, not about losing them.
+        let off = pb::SetPreferenceRequest {
+            tenant_id: TENANT.into(),
+            user_id: "clara".into(),
+            value: pb::PreferenceValue::Off.into(),
+            ..pb::SetPreferenceRequest::default()
+        };
+        world.client.set_preference(off).await.unwrap();
+        let answer =
+            world.client.notify(wordless("back", &[], SubjectAction::Retract)).await.unwrap();
+        let named: Vec<_> = answer.verdicts.iter().map(|verdict| &verdict.recipient).collect();
+        let user = |id: &str| Some(pb::verdict::Recipient::UserId(id.into()));
+        assert_eq!(named, [&user("ben"), &user("clara")]);
+        let taken = world.client.ended(TENANT, &answer.notification_id).await;
+        assert!(taken.iter().all(|delivery| delivery.state() == DeliveryState::Sent), "{taken:?}");
+        assert_eq!(taken[0].attempt_log.len(), 2);
+        let gone: Vec<_> = world.messages(4).await.iter().map(|message| message.deleted).collect();
+        assert_eq!(gone, [true, true, true, false]);
+        let nobody =
+            world.client.notify(wordless("again", &[], SubjectAction::Retract)).await.unwrap();
+        let ended = world.client.ended(TENANT, &nobody.notification_id).await;
+        assert!(ended.iter().all(|delivery| delivery.reason == "nothing_to_do"), "{ended:?}");
+    })
+    .await;
+}
+
+/// A task that was completed before its message went out is not sent.
+#[tokio::test]
+async fn what_waits_is_overtaken() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        world.throttle("U0DEMOBEN", 5);
+        for (at, action) in [SubjectAction::Done, SubjectAction::Retract].into_iter().enumerate() {
+            let blocker =
+                world.client.notify(task(&format!("blocker {at}"), &["ben"])).await.unwrap();
+            let waits = about(&format!("waits {at}"), &["ben"], SubjectAction::NewMessage);
+            let waits = world.client.notify(waits).await.unwrap();
+            let over = wordless(&format!("over {at}"), &["ben"], action);
+            let over = world.client.notify(over).await.unwrap();
+            let overtaken = world.client.ended(TENANT, &waits.notification_id).await;
+            assert_eq!(states(&overtaken), [(DeliveryState::Canceled, "superseded")]);
+            world.sandbox.clear_faults();
+            world.client.ended(TENANT, &blocker.notification_id).await;
+            let over = world.client.ended(TENANT, &over.notification_id).await;
+            assert_eq!(states(&over), [(DeliveryState::Canceled, "nothing_to_do")]);
+            world.throttle("U0DEMOBEN", 5);
+        }
+        world.sandbox.clear_faults();
+        world.messages(2).await;
+    })
+    .await;
+}
+
+/// It takes the place of what waits, so the words of the message before stay.
+#[tokio::test]
+async fn a_replacement_takes_the_place_of_what_waits() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        done(world, about("first", &["ben"], SubjectAction::NewMessage)).await;
+        world.throttle("U0DEMOBEN", 5);
+        world.client.notify(task("blocker", &["ben"])).await.unwrap();
+        let waits = about("waits", &["ben"], SubjectAction::Reply);
+        let waits = world.client.notify(waits).await.unwrap();
+        let better = about("better", &["ben"], SubjectAction::Replace);
+        let better = world.client.notify(better).await.unwrap();
+        world.sandbox.clear_faults();
+        let overtaken = world.client.ended(TENANT, &waits.notification_id).await;
+        assert_eq!(states(&overtaken), [(DeliveryState::Canceled, "superseded")]);
+        let sent = world.client.ended(TENANT, &better.notification_id).await;
+        assert_eq!(sent[0].subject_action(), SubjectAction::Reply);
+        let messages = world.messages(3).await;
+        assert!(messages[0].text.contains("first") && !messages[0].edited);
+        assert!(messages[2].text.contains("better"));
+        assert_eq!(messages[2].thread_ts.as_ref(), Some(&messages[0].ts));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_slack_refuses_has_a_decided_end() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        // Gone, or not to be changed any more: said anew.
+        let mut stored = 0;
+        for code in ["message_not_found", "cant_update_message", "edit_window_closed"] {
+            done(world, about(&format!("{code} 1"), &["ben"], SubjectAction::NewMessage)).await;
+            world.sandbox.script(fault("chat.update", code).times(1));
+            let anew = about(&format!("{code} 2"), &["ben"], SubjectAction::Replace);
+            let anew = done(world, anew).await;
+            assert_eq!(states(&anew), [(DeliveryState::Sent, "")], "{code}");
+            assert_eq!(anew[0].attempt_log[0].outcome, "unfit");
+            stored += 2;
+            let last = world.messages(stored).await.pop().unwrap();
+            assert!(last.text.contains(&format!("{code} 2")) && last.thread_ts.is_none());
+        }
+        // Deleted by somebody: taken back is taken back.
+        world.sandbox.script(fault("chat.delete", "message_not_found"));
+        let back = done(world, wordless("back", &["ben"], SubjectAction::Retract)).await;
+        assert_eq!(states(&back), [(DeliveryState::Sent, "")]);
+        world.sandbox.clear_faults();
+        // Not to be changed: failed, with Slack's code.
+        done(world, about("late", &["ben"], SubjectAction::NewMessage)).await;
+        world.sandbox.script(fault("chat.update", "edit_window_closed"));
+        let late = done(world, wordless("late done", &["ben"], SubjectAction::Done)).await;
+        assert_eq!(states(&late), [(DeliveryState::Failed, "rejected")]);
+        assert_eq!(late[0].code, "edit_window_closed");
+        world.sandbox.clear_faults();
+        world.sandbox.script(fault("chat.delete", "cant_delete_message").times(1));
+        let kept = done(world, wordless("kept", &["ben"], SubjectAction::Retract)).await;
+        assert_eq!(states(&kept), [(DeliveryState::Failed, "rejected")]);
+        assert_eq!(kept[0].code, "cant_delete_message");
+    })
+    .await;
+}
+
+/// A change whose answer got lost is made once more; an answer in a thread is looked for there.
+#[tokio::test]
+async fn unclear_answers_do_no_harm() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        done(world, about("first", &["ben"], SubjectAction::NewMessage)).await;
+        let cut = |method: &str| Fault::new(method, FaultKind::Reset).times(1).after();
+        world.sandbox.script(cut("chat.postMessage"));
+        let answer = done(world, about("answer", &["ben"], SubjectAction::Reply)).await;
+        assert_eq!(states(&answer), [(DeliveryState::Sent, "")]);
+        assert_eq!(world.calls("conversations.replies").len(), 1);
+        world.sandbox.script(cut("chat.update"));
+        done(world, about("better", &["ben"], SubjectAction::Replace)).await;
+        assert_eq!(world.calls("chat.update").len(), 2);
+        world.sandbox.script(cut("chat.delete"));
+        let back = done(world, wordless("back", &["ben"], SubjectAction::Retract)).await;
+        assert_eq!(states(&back), [(DeliveryState::Sent, "")]);
+        assert!(world.messages(2).await.iter().all(|message| message.deleted));
+        assert_eq!(world.calls("chat.postMessage").len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_keep_slacks_limits() {
+    let name = |number: usize| format!("p{number}");
+    let members = (0..70).map(|number| {
+        let email = format!("{}@example.com", name(number));
+        json!({"id": format!("U{number:04}"), "name": name(number), "profile": {"email": email}})
+    });
+    let plan = Plan { rate_limits: true, members: Some(members.collect()), ..Plan::default() };
+    plan.run(async |world| {
+        let users: Vec<String> = (0..70).map(name).collect();
+        let people = users.iter().map(|user| person(user, &format!("{user}@example.com")));
+        world.client.upsert(TENANT, people.collect()).await;
+        let users: Vec<&str> = users.iter().map(String::as_str).collect();
+        done(world, about("all", &users, SubjectAction::NewMessage)).await;
+        let back = done(world, wordless("back", &[], SubjectAction::Retract)).await;
+        assert_eq!(back.len(), 70);
+        let calls = world.calls("chat.delete");
+        assert!(calls.iter().all(|call| call.http_status == 200), "no avoidable 429");
+        assert!(world.messages(70).await.iter().all(|message| message.deleted));
+        let waited = |delivery: &pb::Delivery| {
+            let waits = delivery.trace.iter().flat_map(|trace| &trace.waits);
+            waits.filter(|wait| wait.cause() == WaitCause::Budget).count()
+        };
+        assert!(
+            back.iter().any(|delivery| waited(delivery) > 0),
+            "and each says what it waits for"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let mut nameless = wordless("nameless", &["ben"], SubjectAction::Done);
+        nameless.subject_key.clear();
+        let status = world.client.notify(nameless).await.unwrap_err();
+        assert_eq!(
+            (status.code(), bad_fields(&status)),
+            (Code::InvalidArgument, vec!["subject_key".into()])
+        );
+        let nobody = about("nobody", &[], SubjectAction::NewMessage);
+        assert_eq!(bad_fields(&world.client.notify(nobody).await.unwrap_err()), ["recipients"]);
+        let long = pb::NotifyRequest {
+            subject_key: "x".repeat(257),
+            subject_action: 77,
+            ..task("long", &["ben"])
+        };
+        let bad = bad_fields(&world.client.notify(long).await.unwrap_err());
+        assert_eq!(bad, ["subject_key", "subject_action"]);
+        // The same request again is the same, whoever has the message by now.
+        let first = about("first", &["ben"], SubjectAction::NewMessage);
+        let sent = world.client.notify(first).await.unwrap();
+        world.client.ended(TENANT, &sent.notification_id).await;
+        let back = wordless("back", &[], SubjectAction::Retract);
+        let answer = world.client.notify(back.clone()).await.unwrap();
+        assert!(world.client.ended(TENANT, &answer.notification_id).await.iter().all(is_terminal));
+        assert_eq!(world.client.notify(back).await.unwrap(), answer);
+    })
+    .await;
+}
