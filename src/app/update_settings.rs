@@ -64,7 +64,7 @@ impl App {
             Ok::<_, Error>(())
         };
         if let Err(error) = told.await {
-            tracing::warn!(%tenant, %error, "the member list was not asked for after a change");
+            tracing::warn!(%tenant, %error, "custom fields were not asked for after a change");
         }
     }
 }

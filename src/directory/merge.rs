@@ -1,9 +1,10 @@
 //! What is learnt about single members (an event, a look-up) becomes a change for all replicas, where
 //! it is news.
 //!
-//! News is what a snapshot keeps under the mapping of any tenant that uses the workspace: name, kind,
-//! zone, language, and the values of the Slack attribute. The rest (a status, a picture) is dropped: no
-//! row, no reload. While a crawl is under way nothing is dropped, because its pages may be older.
+//! News is whatever an expression could read, so that a mapping that is set later finds it in the store;
+//! but not what changes by itself all day (a status, a picture), which is dropped: no row, no reload
+//! ([`Snapshot::news`](crate::domain::snapshot::Snapshot::news)). While a crawl is under way nothing is
+//! dropped, because its pages may be older.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -197,9 +197,8 @@ impl Directory {
         self.fields_soon(id).await
     }
 
-    /// After the Slack attribute was changed: fetches soon what it needs of custom fields, and reads the
-    /// workspace soon where an event may have told something that the mapping before had no use for.
-    /// Until then what is stored answers.
+    /// After the Slack attribute was changed: fetches soon what it needs of custom fields. All else is
+    /// in the store.
     pub async fn attribute_changed(
         &self,
         id: InstallationId,
@@ -207,10 +206,6 @@ impl Directory {
     ) -> Result<(), Error> {
         if self.mapping(settings).await?.slack.reads_profile_fields() {
             self.fields_soon(id).await?;
-        }
-        let state = self.inner.store.directory(id).await?;
-        if state.is_some_and(|state| state.event_heard_at > state.refreshed_at) {
-            self.refresh_soon(id).await?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use super::buckets::Buckets;
 use super::evaluate::{Attribute, ProfileFields, shown_name};
 use super::names::Names;
 use super::packed::{Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
-use super::{Counts, Snapshot};
+use super::{Counts, Snapshot, digest};
 
 /// Takes members in any order; of several with one id the newest one counts (`updated`), and of those
 /// that are equally new the last, so that a directory's changes are pushed after its pages.
@@ -68,6 +68,7 @@ impl SnapshotBuilder {
         u32::try_from(self.slots.len() + self.keys.len()).map_err(|_| BadMember::Full)?;
         u32::try_from(self.texts.len() + id.len() + name.len()).map_err(|_| BadMember::Full)?;
         let record = Record {
+            digest: digest::of(json),
             start,
             updated: seconds(member.updated),
             name_bytes: u16::try_from(name.len()).map_err(|_| BadMember::Full)?,

@@ -1,8 +1,8 @@
 //! The member list of one installation under one mapping, made for looking up: small, immutable,
 //! complete. What replicas keep in memory (design.md section 4).
 //!
-//! - `packed`: what one reading of the workspace said. A million members take some 70 bytes each: one
-//!   text with all ids and names, a record of 16 bytes, and 20 bytes for each value that the Slack
+//! - `packed`: what one reading of the workspace said. A million members take some 80 bytes each: one
+//!   text with all ids and names, a record of 24 bytes, and 20 bytes for each value that the Slack
 //!   attribute yields. Values themselves are kept as hashes alone ([`super::key`]). Records lie in the
 //!   order of their ids' hashes, so that an id needs no index of its own.
 //! - `overlay`: members that changed since, on top. A change makes a new snapshot that shares the
@@ -13,6 +13,7 @@
 
 mod buckets;
 mod builder;
+mod digest;
 mod evaluate;
 mod names;
 mod overlay;
@@ -113,10 +114,11 @@ pub struct MemberView<'a> {
 /// What a member object says that a snapshot does not know yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
-    /// Something that is kept: the member is new, or its name, kind, zone, language or a value of
-    /// the Slack attribute changed.
+    /// The member is new, or says something else that an expression could read, be it one that
+    /// nobody set yet. What changes by itself all day does not count (`digest` has the list), unless the
+    /// Slack attribute in force yields other values for it.
     Changed,
-    /// Nothing that is kept, such as a new status.
+    /// Nothing of that kind: a new status.
     Same,
     /// It is older than what is known.
     Older,

@@ -11,7 +11,7 @@ use super::super::mapping::Mapping;
 use super::super::member::{BadMember, MemberKind};
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::packed::{Packed, seconds, supersedes};
-use super::{Counts, MemberView, News, Snapshot};
+use super::{Counts, MemberView, News, Snapshot, digest};
 
 /// What is kept of one changed member.
 pub(super) struct Changed {
@@ -20,6 +20,8 @@ pub(super) struct Changed {
     time_zone: Option<Box<str>>,
     locale: Option<Box<str>>,
     updated: u32,
+    /// What its object said ([`digest`]).
+    digest: u64,
     kind: MemberKind,
     yielded: Yielded,
     /// Sorted, each once.
@@ -88,21 +90,24 @@ impl Snapshot {
         if !supersedes(told.updated, seconds(known.updated)) {
             return Ok(News::Older);
         }
-        let same = told.kind == known.kind
-            && *told.display_name == *known.display_name
-            && told.time_zone.as_deref() == known.time_zone
-            && (told.locale.is_none() || told.locale.as_deref() == known.locale)
-            && self.has_values(&told);
+        let same_locale = told.locale.is_none() || told.locale.as_deref() == known.locale;
+        let same = same_locale && self.says_the_same(&told);
         Ok(if same { News::Same } else { News::Changed })
     }
 
-    fn has_values(&self, told: &Changed) -> bool {
+    /// But for the language. The values are compared too, for they may come from custom fields, or from
+    /// what the digest leaves out.
+    fn says_the_same(&self, told: &Changed) -> bool {
         if let Some(known) = self.overlay.as_ref().and_then(|o| o.members.get(&told.id)) {
-            return known.keys == told.keys && known.yielded == told.yielded;
+            return known.digest == told.digest
+                && known.keys == told.keys
+                && known.yielded == told.yielded;
         }
         self.packed.position(&told.id).is_some_and(|position| {
-            let yielded = self.packed.record(position).yielded();
-            yielded == told.yielded
+            let record = self.packed.record(position);
+            let yielded = record.yielded();
+            record.digest == told.digest
+                && yielded == told.yielded
                 && (yielded != Yielded::Values || self.packed.has_values(position, &told.keys))
         })
     }
@@ -233,6 +238,7 @@ impl Changed {
             time_zone: short(member.time_zone.as_deref()),
             locale: short(member.locale.as_deref()),
             updated: seconds(member.updated),
+            digest: digest::of(json),
             kind: member.kind,
             yielded,
             keys: keys.into_boxed_slice(),

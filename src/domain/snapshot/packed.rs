@@ -103,9 +103,11 @@ pub(super) fn supersedes(later: u32, earlier: u32) -> bool {
     later == 0 || earlier == 0 || later >= earlier
 }
 
-/// One member: sixteen bytes.
+/// One member: 24 bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Record {
+    /// What its object said ([`super::digest`]).
+    pub(super) digest: u64,
     /// Where its id begins; the name follows.
     pub(super) start: u32,
     /// Unix seconds of the last change; 0 where Slack does not say.

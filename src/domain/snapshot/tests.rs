@@ -35,7 +35,7 @@ fn ids(found: &Found<'_>) -> Vec<String> {
 
 #[test]
 fn records_and_slots_are_small() {
-    assert_eq!(size_of::<packed::Record>(), 16);
+    assert_eq!(size_of::<packed::Record>(), 24);
     assert_eq!(size_of::<Slot>(), 20);
 }
 
@@ -178,11 +178,14 @@ fn what_is_news() {
         assert_eq!(one, two);
         one.unwrap()
     };
-    let status = json!({"email": "other@x.org", "status_text": "away", "image_24": "x"});
+    let status = json!({"email": "a@x.org", "status_text": "away", "image_24": "x"});
     for (change, expected) in [
         (json!({}), News::Same),
-        (json!({"updated": 6, "title": "new", "profile": status}), News::Same),
-        (json!({"updated": 6, "ids": ["b", "a", "a"]}), News::Same),
+        (json!({"updated": 6, "profile": status}), News::Same),
+        (json!({"profile": {"email": "other@x.org"}}), News::Changed),
+        // Nothing that the attribute in force reads, but another may.
+        (json!({"updated": 6, "title": "new"}), News::Changed),
+        (json!({"updated": 6, "ids": ["b", "a", "a"]}), News::Changed),
         (json!({"locale": null}), News::Same),
         (json!({"locale": "en-US"}), News::Changed),
         (json!({"tz": "Europe/Vienna"}), News::Changed),
@@ -200,6 +203,22 @@ fn what_is_news() {
         assert_eq!(news(change.clone()), expected, "{change}");
     }
     assert_eq!(packed.news(&mapping, b"{}", &none), Err(BadMember::Id));
+}
+
+#[test]
+fn a_status_is_news_where_the_attribute_reads_it() {
+    let mapping = mapping("profile.status_text");
+    let told = |status: &str| {
+        let mut told = member("U1", "a@x.org");
+        told["profile"]["status_text"] = json!(status);
+        told
+    };
+    let known = snapshot("profile.status_text", &[told("badge 1")]);
+    let none = ProfileFields::default();
+    for (status, expected) in [("badge 1", News::Same), ("badge 2", News::Changed)] {
+        let told = serde_json::to_vec(&told(status)).unwrap();
+        assert_eq!(known.news(&mapping, &told, &none), Ok(expected));
+    }
 }
 
 #[test]
