@@ -3,6 +3,7 @@
 
 use super::{App, Error};
 use crate::slack::events::{self, Event, Incoming, What};
+use crate::slack::reach::Reach;
 use crate::slack::signature::{self, SignatureError};
 use crate::store::NewEvent;
 
@@ -67,9 +68,9 @@ impl App {
     }
 
     async fn store_event(&self, event: Event) -> Result<Taken, Error> {
-        let Event { id, app_id, team_id, enterprise_id, happened_at, what } = event;
-        let installations =
-            self.store.installations_of_app(&app_id, &team_id, &enterprise_id).await?;
+        let Event { id, app_id, reach, happened_at, what } = event;
+        let Reach { teams, enterprises } = &reach;
+        let installations = self.store.installations_of_app(&app_id, teams, enterprises).await?;
         if installations.is_empty() {
             self.metrics.slack_events("unknown_workspace", 1);
             return Ok(Taken::Acknowledged);

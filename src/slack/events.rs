@@ -7,6 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::reach::{Authorization, Reach};
 use super::wire::MemberJson;
 use crate::domain::time::Timestamp;
 
@@ -36,10 +37,8 @@ pub struct Event {
     /// The same in each repeat.
     pub id: String,
     pub app_id: String,
-    /// Empty where Slack names none.
-    pub team_id: String,
-    /// Empty outside of Enterprise organisations.
-    pub enterprise_id: String,
+    /// Whom it is for.
+    pub reach: Reach,
     pub happened_at: Timestamp,
     pub what: What,
 }
@@ -83,6 +82,7 @@ struct Envelope<'a> {
     api_app_id: Option<String>,
     team_id: Option<String>,
     enterprise_id: Option<String>,
+    authorizations: Option<Vec<Authorization>>,
     event_id: Option<String>,
     event_time: Option<i64>,
     #[serde(borrow)]
@@ -157,15 +157,23 @@ fn event(
 ) -> Result<Incoming, Unreadable> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let app_id = text(&envelope.api_app_id);
-    let (team_id, enterprise_id) = (text(&envelope.team_id), text(&envelope.enterprise_id));
+    let authorizations = envelope.authorizations.as_deref().unwrap_or_default();
+    let reach =
+        Reach::of(envelope.team_id.as_ref(), envelope.enterprise_id.as_ref(), authorizations);
     let long = |id: &String| id.len() > ID_BYTES;
     if id.is_empty()
         || app_id.is_empty()
-        || [&id, &app_id, &team_id, &enterprise_id].into_iter().any(long)
+        || long(&id)
+        || long(&app_id)
+        || reach.is_longer_than(ID_BYTES)
     {
         return Err(Unreadable);
     }
-    Ok(Incoming::Event(Event { id, app_id, team_id, enterprise_id, happened_at, what }))
+    let reach = match &what {
+        What::Member { member, .. } => reach.of_member(member.get()),
+        What::Uninstalled | What::TokenRevoked | What::RateLimited => reach,
+    };
+    Ok(Incoming::Event(Event { id, app_id, reach, happened_at, what }))
 }
 
 fn seconds(seconds: i64) -> Timestamp {
@@ -210,7 +218,8 @@ mod tests {
             let user = json!({"id": "U1", "odd": [1, {"a": null}]});
             let inner = json!({"type": kind, "user": user, "event_ts": "1360782804.083113"});
             let event = event_of(&callback(inner));
-            assert_eq!((&*event.id, &*event.app_id, &*event.team_id), ("Ev1", "A1", "T1"));
+            assert_eq!((&*event.id, &*event.app_id), ("Ev1", "A1"));
+            assert_eq!((event.reach.teams, event.reach.enterprises), (vec!["T1".into()], vec![]));
             assert_eq!(event.happened_at, Timestamp(1_360_782_804_083_113));
             let What::Member { kind: told, member } = event.what else { panic!() };
             assert_eq!(told, kind);

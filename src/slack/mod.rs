@@ -14,6 +14,7 @@ mod conversations;
 mod error;
 pub mod events;
 mod oauth;
+pub mod reach;
 #[cfg(test)]
 mod responder;
 mod retry_after;

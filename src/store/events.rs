@@ -61,18 +61,30 @@ pub struct EventDone {
 }
 
 impl Store {
-    /// The installations that an event of this app, from this workspace or organisation, is for.
+    /// The installations of an app in one of these workspaces, or for all of one of these organisations.
     pub async fn installations_of_app(
         &self,
         app_id: &str,
-        team_id: &str,
-        enterprise_id: &str,
+        teams: &[String],
+        enterprises: &[String],
     ) -> Result<Vec<InstallationId>, Error> {
-        const SQL: &str = "SELECT id FROM installations WHERE app_id = $1
-            AND ((NOT org_wide AND team_id = $2 AND $2 <> '')
-                OR (org_wide AND enterprise_id = $3 AND $3 <> ''))";
-        let values = params![app_id, team_id, enterprise_id];
-        let rows = sql::all(self.reader(), SQL, values).await?;
+        let mut places = Vec::new();
+        let mut values = params![app_id];
+        for (ids, place) in
+            [(teams, "NOT org_wide AND team_id"), (enterprises, "org_wide AND enterprise_id")]
+        {
+            if !ids.is_empty() {
+                let ids_at = sql::placeholders(values.len() + 1, ids.len());
+                places.push(format!("({place} IN ({ids_at}))"));
+                values.extend(ids.iter().map(|id| id.as_str().into()));
+            }
+        }
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places = places.join(" OR ");
+        let text = format!("SELECT id FROM installations WHERE app_id = $1 AND ({places})");
+        let rows = sql::all(self.reader(), &text, values).await?;
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 

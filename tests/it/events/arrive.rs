@@ -74,6 +74,7 @@ async fn what_is_not_for_us_is_acknowledged_and_counted() {
         let before = progress(world).await;
         let mut team = envelope("Ev1", about("UNEW", 9, "new"));
         team["team_id"] = json!("T0ELSEWHERE");
+        team["authorizations"][0]["team_id"] = json!("T0ELSEWHERE");
         let mut app = envelope("Ev2", about("UNEW", 9, "new"));
         app["api_app_id"] = json!("A0ANOTHER");
         let unused = envelope("Ev3", json!({"type": "reaction_added", "user": "U1"}));

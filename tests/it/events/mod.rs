@@ -5,6 +5,7 @@ mod arrive;
 mod installation;
 mod members;
 mod miss;
+mod reach;
 
 use herald::domain::secret::Secret;
 use herald::rpc::pb::{Person, ResolveIdentityRequest, resolve_identity_request::Subject};

@@ -1,0 +1,160 @@
+//! Which installations an event is for.
+//!
+//! An event says where it happened (`team_id`, `enterprise_id`) and names one installation that sees it
+//! (`authorizations`, at most one; slack-platform.md section 9). These differ where the app is installed for
+//! a whole Enterprise organisation, and where companies share a channel. Both count: Slack sends an event
+//! once for all installations of an app, so whoever goes by the one named misses it for others.
+//!
+//! What is told about a member is for the places alone that the member belongs to. Somebody of another company
+//! is not in `users.list`, and must not get into a member list, and be matched, by an event.
+
+use serde::Deserialize;
+
+/// Ids of the places whose installations an event is for; each once, none empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Workspaces, for installations in one.
+    pub teams: Vec<String>,
+    /// Organisations, for installations in all of one.
+    pub enterprises: Vec<String>,
+}
+
+/// One of `authorizations`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Authorization {
+    enterprise_id: Option<String>,
+    team_id: Option<String>,
+    is_enterprise_install: Option<bool>,
+}
+
+/// Where a member belongs.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Home {
+    deleted: Option<bool>,
+    team_id: Option<String>,
+    teams: Option<Vec<String>>,
+    enterprise_id: Option<String>,
+    enterprise_user: Option<EnterpriseUser>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct EnterpriseUser {
+    enterprise_id: Option<String>,
+    teams: Option<Vec<String>>,
+}
+
+impl Reach {
+    pub(super) fn of(
+        team_id: Option<&String>,
+        enterprise_id: Option<&String>,
+        authorizations: &[Authorization],
+    ) -> Self {
+        let org_wide = |it: &&Authorization| it.is_enterprise_install == Some(true);
+        let named = |it: &&Authorization| !org_wide(it);
+        let teams = authorizations.iter().filter(named).filter_map(|it| it.team_id.as_ref());
+        let enterprises =
+            authorizations.iter().filter(org_wide).filter_map(|it| it.enterprise_id.as_ref());
+        Self {
+            teams: each_once(team_id.into_iter().chain(teams)),
+            enterprises: each_once(enterprise_id.into_iter().chain(enterprises)),
+        }
+    }
+
+    /// Those of the places that a member belongs to; all, where the object does not say. One who is
+    /// deactivated matches nobody, so nothing speaks against telling everybody.
+    pub(super) fn of_member(mut self, member: &str) -> Self {
+        // What has another shape says nothing.
+        let home: Home = serde_json::from_str(member).unwrap_or_default();
+        if home.deleted == Some(true) {
+            return self;
+        }
+        let org = home.enterprise_user.unwrap_or_default();
+        let teams = [home.teams, org.teams];
+        let in_org = org.enterprise_id.or(home.enterprise_id).filter(|id| !id.is_empty());
+        let team = home.team_id.filter(|id| !id.is_empty());
+        // Of an organisation's people the first workspace counts as little as any other, if more are
+        // told.
+        let unsaid = in_org.is_some() && teams.iter().flatten().flatten().next().is_none();
+        self.teams.retain(|id| {
+            let among = teams.iter().flatten().flatten().any(|known| known == id);
+            among || unsaid || team.as_ref().is_none_or(|team| team == id)
+        });
+        self.enterprises.retain(|id| match &in_org {
+            Some(org) => org == id,
+            None => team.is_none(),
+        });
+        self
+    }
+
+    /// Whether an id is longer than `bytes`.
+    pub(super) fn is_longer_than(&self, bytes: usize) -> bool {
+        self.teams.iter().chain(&self.enterprises).any(|id| id.len() > bytes)
+    }
+}
+
+fn each_once<'a>(ids: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut once: Vec<String> = ids.filter(|id| !id.is_empty()).cloned().collect();
+    once.sort_unstable();
+    once.dedup();
+    once
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn reach(team: &str, enterprise: Option<&str>, authorization: Value) -> Reach {
+        let authorization: Authorization = serde_json::from_value(authorization).unwrap();
+        let enterprise = enterprise.map(ToOwned::to_owned);
+        Reach::of(Some(&team.to_owned()), enterprise.as_ref(), &[authorization])
+    }
+
+    fn ids(reach: &Reach) -> (Vec<&str>, Vec<&str>) {
+        (texts(&reach.teams), texts(&reach.enterprises))
+    }
+
+    fn texts(ids: &[String]) -> Vec<&str> {
+        ids.iter().map(|id| &**id).collect()
+    }
+
+    #[test]
+    fn where_it_happened_and_who_sees_it() {
+        let one = json!({"enterprise_id": null, "team_id": "T1", "is_enterprise_install": false});
+        assert_eq!(ids(&reach("T1", None, one.clone())), (vec!["T1"], vec![]));
+        assert_eq!(ids(&reach("T2", None, one)), (vec!["T1", "T2"], vec![]));
+        let all = json!({"enterprise_id": "E1", "team_id": null, "is_enterprise_install": true});
+        assert_eq!(ids(&reach("", None, all.clone())), (vec![], vec!["E1"]));
+        assert_eq!(ids(&reach("T1", Some("E1"), all.clone())), (vec!["T1"], vec!["E1"]));
+        // Named by the workspace that it is for; the organisation's own installation is another.
+        let in_org =
+            json!({"enterprise_id": "E1", "team_id": "T1", "is_enterprise_install": false});
+        assert_eq!(ids(&reach("T1", None, in_org)), (vec!["T1"], vec![]));
+        assert_eq!(Reach::of(None, None, &[]), Reach::default());
+    }
+
+    #[test]
+    fn a_member_is_told_of_where_they_belong() {
+        let all = json!({"enterprise_id": "E1", "team_id": "T1", "is_enterprise_install": true});
+        let reach = Reach { teams: vec!["T1".into(), "T2".into()], ..reach("", None, all) };
+        let of = |member: Value| {
+            let reach = reach.clone().of_member(&member.to_string());
+            let (teams, enterprises) = ids(&reach);
+            (teams.join(","), enterprises.join(","))
+        };
+        let both = |teams: &str, enterprises: &str| (teams.to_owned(), enterprises.to_owned());
+        assert_eq!(of(json!({"id": "U1"})), both("T1,T2", "E1"), "unsaid");
+        assert_eq!(of(json!({"id": "U1", "team_id": "T1"})), both("T1", ""));
+        assert_eq!(of(json!({"id": "U1", "team_id": "T9"})), both("", ""), "a stranger");
+        assert_eq!(of(json!({"id": "U1", "team_id": "T9", "deleted": true})), both("T1,T2", "E1"));
+        let org = |enterprise: &str, teams: Value| json!({"id": "U1", "team_id": "T9", "enterprise_user": {"enterprise_id": enterprise, "teams": teams}});
+        assert_eq!(of(org("E1", json!(["T9", "T2"]))), both("T2", "E1"));
+        assert_eq!(of(org("E1", json!(null))), both("T1,T2", "E1"));
+        assert_eq!(of(org("E2", json!(["T9"]))), both("", ""));
+        assert_eq!(of(json!({"team_id": 7})), both("T1,T2", "E1"), "what has another shape");
+    }
+}

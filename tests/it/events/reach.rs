@@ -1,0 +1,83 @@
+//! Whom an event is for, where companies share channels and an app is installed for a whole organisation.
+
+use serde_json::{Value, json};
+
+use super::{about, applied, envelope, execute, knock, member_at, metric, numbers, progress};
+use crate::support::world::{World, for_each_database, until};
+
+const EVENTS: &str = "herald_slack_events_total";
+
+/// An event about a member who belongs to an organisation.
+fn of_org(event: &str, id: &str, enterprise: &str) -> Value {
+    let mut inner = about(id, 9, "org");
+    inner["user"]["team_id"] = json!("T0SOMEWHERE");
+    inner["user"]["enterprise_user"] =
+        json!({ "id": id, "enterprise_id": enterprise, "teams": ["T0SOMEWHERE"] });
+    let mut body = envelope(event, inner);
+    body["team_id"] = json!("T0SOMEWHERE");
+    body["enterprise_id"] = json!(enterprise);
+    body["authorizations"] = json!([{ "enterprise_id": enterprise, "team_id": null,
+        "is_bot": true, "is_enterprise_install": true }]);
+    body
+}
+
+async fn acknowledged(world: &World, body: &Value) {
+    assert_eq!(knock(world, 0, body).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_organisations_event_is_for_its_installation_alone() {
+    for_each_database(async |world| {
+        let before = progress(world).await;
+        // An installation in one workspace has no part in it.
+        acknowledged(world, &of_org("Ev1", "UORGONE", "E0ORG")).await;
+        assert_eq!(metric(world, 0, EVENTS, r#"result="unknown_workspace""#).await, 1);
+        assert_eq!(numbers(world, "SELECT COUNT(*) FROM seen_events").await, [0]);
+        // The same app, for all workspaces of an organisation.
+        let all = "UPDATE installations SET org_wide = TRUE, enterprise_id = 'E0ORG', team_id = ''";
+        execute(world, all).await;
+        acknowledged(world, &of_org("Ev2", "UORGTWO", "E0OTHER")).await;
+        assert_eq!(metric(world, 0, EVENTS, r#"result="unknown_workspace""#).await, 2);
+        assert_eq!(progress(world).await, before);
+        acknowledged(world, &of_org("Ev3", "UORGTHREE", "E0ORG")).await;
+        // Told without naming the place: by who sees it alone.
+        let mut bare = of_org("Ev4", "UORGFOUR", "E0ORG");
+        bare["enterprise_id"] = json!(null);
+        bare["team_id"] = json!("");
+        acknowledged(world, &bare).await;
+        assert_eq!(applied(world, 2).await, 0);
+        for (id, found) in
+            [("uorgone", false), ("uorgtwo", false), ("uorgthree", true), ("uorgfour", true)]
+        {
+            let member = member_at(world, 0, &format!("{id}@demo.example")).await;
+            assert_eq!(member.is_some(), found, "{id}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stranger_who_shares_a_channel_gets_into_no_list() {
+    for_each_database(async |world| {
+        let before = progress(world).await;
+        let ours = herald::sandbox::Config::default().team.id;
+        let mut stranger = about("USTRANGER", 9, "stranger");
+        stranger["user"]["team_id"] = json!("T0ANOTHER");
+        // Where it happened, and who sees it.
+        let mut body = envelope("Ev1", stranger);
+        body["team_id"] = json!("T0ANOTHER");
+        body["is_ext_shared_channel"] = json!(true);
+        acknowledged(world, &body).await;
+        assert_eq!(metric(world, 0, EVENTS, r#"result="unknown_workspace""#).await, 1);
+        assert_eq!(progress(world).await, before);
+        // One of ours, of whom another company's workspace is told first.
+        let mut own = about("UOWN", 9, "own");
+        own["user"]["team_id"] = json!(ours);
+        body["event"] = own;
+        body["event_id"] = json!("Ev2");
+        acknowledged(world, &body).await;
+        until("the member is known", async || member_at(world, 0, "uown@demo.example").await).await;
+        assert_eq!(member_at(world, 0, "ustranger@demo.example").await, None);
+    })
+    .await;
+}
