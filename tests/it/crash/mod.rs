@@ -5,6 +5,7 @@ mod answer_lost;
 mod database;
 mod drain;
 mod events;
+mod fields;
 mod frozen;
 mod judge;
 mod kill;

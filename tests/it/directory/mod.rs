@@ -1,6 +1,7 @@
 //! The member list: how it is read through every fault, who learns of it, and how long it counts
 //! (issue: the directory as a clustered cache; faults.md 5, 10, 15, 18, 19).
 
+mod alive;
 mod cluster;
 mod cursors;
 mod cut;
