@@ -139,7 +139,12 @@ fn which(
     max: i32,
 ) -> Option<Asked> {
     const MOST: usize = limits::REPLAYS;
-    match (ids.is_empty(), given) {
+    let limit = match usize::try_from(max) {
+        Ok(0) => Some(MOST),
+        Ok(max) if max <= MOST => Some(max),
+        Ok(_) | Err(_) => None,
+    };
+    let asked = match (ids.is_empty(), given) {
         (false, Some(_)) | (true, None) => {
             fields.bad("delivery_ids", "either these or filter must be given, and not both");
             None
@@ -147,10 +152,9 @@ fn which(
         (false, None) => {
             if ids.len() > MOST {
                 fields.bad("delivery_ids", format!("must be at most {MOST}, was {}", ids.len()));
-                return None;
             }
-            let mut parsed = Vec::with_capacity(ids.len());
-            for (index, id) in ids.iter().enumerate() {
+            let mut parsed = Vec::with_capacity(ids.len().min(MOST));
+            for (index, id) in ids.iter().enumerate().take(MOST) {
                 let id = if id.is_empty() { Err(IdError::Empty) } else { DeliveryId::parse(id) };
                 parsed.extend(fields.take(&format!("delivery_ids[{index}]"), id));
             }
@@ -160,17 +164,14 @@ fn which(
         }
         (true, Some(given)) => {
             let filter = filter(fields, given);
-            let limit = match usize::try_from(max) {
-                Ok(0) => MOST,
-                Ok(max) if max <= MOST => max,
-                Ok(_) | Err(_) => {
-                    fields.bad("max_deliveries", format!("must be between 0 and {MOST}"));
-                    MOST
-                }
-            };
-            Some(Asked::Matching { filter, limit: u32::try_from(limit).unwrap_or(u32::MAX) })
+            let limit = u32::try_from(limit.unwrap_or(MOST)).unwrap_or(u32::MAX);
+            Some(Asked::Matching { filter, limit })
         }
+    };
+    if limit.is_none() {
+        fields.bad("max_deliveries", format!("must be between 0 and {MOST}"));
     }
+    asked
 }
 
 fn replayed(replayed: Replayed) -> pb::ReplayedDelivery {

@@ -3,6 +3,7 @@
 //! word.
 
 mod admin;
+mod dead_letters;
 mod http;
 mod notify;
 mod questions;
@@ -23,6 +24,7 @@ use crate::support::world::World;
 #[test]
 fn there_are_as_many_cases_as_the_documents_say() {
     let cases = admin::CASES
+        + dead_letters::CASES
         + http::CASES
         + notify::CASES
         + questions::CASES
@@ -76,7 +78,7 @@ pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
 /// Rows of every table: what is stored, as far as a refused call could have changed it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 12] = [
     "tenants",
     "tenant_links",
     "connect_attempts",
@@ -87,6 +89,8 @@ const TABLES: [&str; 10] = [
     "lanes",
     "attempts",
     "deliveries_history",
+    "delivery_sharers",
+    "replays",
 ];
 
 impl Rows {

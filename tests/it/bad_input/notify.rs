@@ -18,7 +18,11 @@ const EVENTS: &str = "is not a known event type; known are case.started, task.as
 const CHANNEL: &str = "must be a Slack conversation id, such as C012AB3CD";
 const ZONE: &str = "is not an IANA time zone, such as Europe/Vienna";
 
-pub(super) const CASES: usize = NAMES.len() + RECIPIENTS.len() + CONTENT.len();
+const TIME: &str = "is not a time between the years 1 and 9999";
+const PRIORITY: &str = "must be urgent, normal or bulk";
+const NEEDS_SUBJECT: &str = "is needed with this subject_action";
+
+pub(super) const CASES: usize = NAMES.len() + RECIPIENTS.len() + CONTENT.len() + LIFE.len();
 
 fn good() -> pb::NotifyRequest {
     pb::NotifyRequest {
@@ -120,15 +124,38 @@ const CONTENT: &[Case<pb::NotifyRequest>] = &[
     Case { what: "everything at once", spoil: |r| { r.tenant_id.clear(); r.request_id.clear(); r.link = "x".into(); r.recipients.clear(); r.expires_in = Some(seconds(0)); }, problems: &[("tenant_id", EMPTY), ("request_id", EMPTY), ("recipients", "must be between 1 and 1000, was 0"), ("link", URL), ("expires_in", EXPIRY)] },
 ];
 
+/// What it is about, when, how urgently, and whether it waits.
+#[rustfmt::skip]
+const LIFE: &[Case<pb::NotifyRequest>] = &[
+    Case { what: "long subject", spoil: |r| r.subject_key = long(257), problems: &[("subject_key", "must be at most 256 bytes, was 257")] },
+    Case { what: "subject of two lines", spoil: |r| r.subject_key = "a\nb".into(), problems: &[("subject_key", r"must not contain '\n'; allowed are printable characters")] },
+    Case { what: "unknown action", spoil: |r| { r.subject_key = "task:1".into(); r.subject_action = 77; }, problems: &[("subject_action", "is not a known action")] },
+    Case { what: "negative action", spoil: |r| { r.subject_key = "task:1".into(); r.subject_action = -1; }, problems: &[("subject_action", "is not a known action")] },
+    Case { what: "reply about nothing", spoil: |r| r.subject_action = pb::SubjectAction::Reply.into(), problems: &[("subject_key", NEEDS_SUBJECT)] },
+    Case { what: "done with nothing", spoil: |r| r.subject_action = pb::SubjectAction::Done.into(), problems: &[("subject_key", NEEDS_SUBJECT)] },
+    Case { what: "a replacement without words", spoil: |r| { r.subject_key = "task:1".into(); r.subject_action = pb::SubjectAction::Replace.into(); r.data = None; r.link.clear(); }, problems: &[("data.task.name", "is required"), ("data.process.name", "is required"), ("link", "task.assigned needs a link to the thing itself")] },
+    Case { what: "a new message to nobody about something", spoil: |r| { r.subject_key = "task:1".into(); r.recipients.clear(); }, problems: &[("recipients", "must be between 1 and 1000, was 0")] },
+    Case { what: "after the year 9999", spoil: |r| r.deliver_after = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), problems: &[("deliver_after", TIME)] },
+    Case { what: "negative nanoseconds", spoil: |r| r.deliver_after = Some(prost_types::Timestamp { seconds: 0, nanos: -1 }), problems: &[("deliver_after", TIME)] },
+    Case { what: "after it expires", spoil: |r| r.deliver_after = Some(prost_types::Timestamp { seconds: 4_102_444_800, nanos: 0 }), problems: &[("deliver_after", "must be earlier than the expiry")] },
+    Case { what: "unknown priority", spoil: |r| r.priority = 4, problems: &[("priority", PRIORITY)] },
+    Case { what: "negative priority", spoil: |r| r.priority = -1, problems: &[("priority", PRIORITY)] },
+    Case { what: "negative hold policy", spoil: |r| r.hold = -1, problems: &[("hold", "must be one of HOLD, DO_NOT_HOLD")] },
+    Case { what: "a whole life at once", spoil: |r| { r.subject_key = long(300); r.subject_action = 9; r.deliver_after = Some(prost_types::Timestamp { seconds: 0, nanos: -1 }); r.hold = 9; r.priority = 9; }, problems: &[("subject_key", "must be at most 256 bytes, was 300"), ("subject_action", "is not a known action"), ("deliver_after", TIME), ("hold", "must be one of HOLD, DO_NOT_HOLD"), ("priority", PRIORITY)] },
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_notify_names_every_field_and_stores_nothing() {
     for_each_database(async |world| {
         let rows = Rows::of(world).await;
-        for case in [NAMES, RECIPIENTS, CONTENT].into_iter().flatten() {
-            let mut request = good();
-            (case.spoil)(&mut request);
-            let answer = world.client.notify(request).await.map(drop);
-            assert_refused(case.what, answer, case.problems);
+        for case in [NAMES, RECIPIENTS, CONTENT, LIFE].into_iter().flatten() {
+            // What would be refused is refused in a dry run too.
+            for dry_run in [false, true] {
+                let mut request = pb::NotifyRequest { dry_run, ..good() };
+                (case.spoil)(&mut request);
+                let answer = world.client.notify(request).await.map(drop);
+                assert_refused(case.what, answer, case.problems);
+            }
         }
         // More than fits into the header that the details travel in: counted, and the first named.
         let crowd = pb::NotifyRequest { recipients: vec![user(""); 1000], ..good() };
@@ -137,6 +164,9 @@ async fn a_bad_notify_names_every_field_and_stores_nothing() {
         let counted = "1000 fields are bad, 40 of them named here, first recipients[0].user_id: ";
         assert!(status.message().starts_with(counted), "{}", status.message());
         assert_eq!(status.get_error_details().bad_request().unwrap().field_violations.len(), 40);
+        // A dry run of a good one stores nothing either.
+        let dry = pb::NotifyRequest { dry_run: true, ..good() };
+        world.client.notify(dry).await.unwrap();
         rows.assert_unchanged("Notify").await;
         // The request that was spoiled is good: the cases prove something.
         world.client.notify(good()).await.unwrap();

@@ -275,7 +275,19 @@ async fn replay_all(people: usize, each: usize) {
                 assert!(message.text.contains(&format!("No {number}.")), "{theirs:?}");
             }
         }
-        assert_eq!(world.calls("chat.postMessage").len() - posted_before, people * each);
+        let posts = &world.calls("chat.postMessage")[posted_before..];
+        assert_eq!(posts.len(), people * each);
+        // One a second in a conversation, by when the requests were read.
+        let second = 1e6 * crate::support::world::SCALE;
+        let mut last: HashMap<String, i64> = HashMap::new();
+        for post in posts {
+            assert_eq!(post.http_status, 200, "{post:?}");
+            let lane = post.args["channel"].as_str().unwrap().to_owned();
+            if let Some(before) = last.insert(lane, post.started_at_micros) {
+                let apart = (post.started_at_micros - before) as f64;
+                assert!(apart >= 0.5 * second, "{apart} of {second} microseconds apart");
+            }
+        }
     })
     .await;
 }

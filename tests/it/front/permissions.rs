@@ -46,6 +46,10 @@ async fn denials(client: &Client, actor: Option<&pb::Actor>) -> Vec<(&'static st
     ask!(refresh_directory, RefreshDirectoryRequest {});
     ask!(list_event_types, ListEventTypesRequest {});
     ask!(cancel_notification, CancelNotificationRequest { notification_id });
+    ask!(list_failed, ListFailedRequest {});
+    let delivery_ids = vec![uuid::Uuid::now_v7().to_string()];
+    let request_id = delivery_ids[0].clone();
+    ask!(replay_deliveries, ReplayDeliveriesRequest { request_id, delivery_ids });
     denied
 }
 
@@ -70,8 +74,15 @@ async fn each_role_may_do_its_own() {
     const ROLE: &str = "ROLE_NOT_ALLOWED";
     const NOT_OWN: &str = "NOT_OWN_PROFILE";
     const EDIT: pb::Permission = pb::Permission::EditOwnProfile;
-    let administration =
-        ["list_people", "pin_identity", "clear_identity", "refresh_directory", "list_event_types"];
+    let administration = [
+        "list_people",
+        "pin_identity",
+        "clear_identity",
+        "refresh_directory",
+        "list_event_types",
+        "list_failed",
+        "replay_deliveries",
+    ];
     let platform = [
         "list_notifications",
         "list_people",
@@ -81,6 +92,8 @@ async fn each_role_may_do_its_own() {
         "refresh_directory",
         "list_event_types",
         "cancel_notification",
+        "list_failed",
+        "replay_deliveries",
     ];
     let everything = [
         "get_preferences",
@@ -93,6 +106,8 @@ async fn each_role_may_do_its_own() {
         "refresh_directory",
         "list_event_types",
         "cancel_notification",
+        "list_failed",
+        "replay_deliveries",
     ];
     let same = |methods: &[&'static str], reason: &str| -> Vec<(&'static str, String)> {
         methods.iter().map(|method| (*method, reason.to_owned())).collect()

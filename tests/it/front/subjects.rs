@@ -284,10 +284,8 @@ async fn changes_keep_slacks_limits() {
             let waits = delivery.trace.iter().flat_map(|trace| &trace.waits);
             waits.filter(|wait| wait.cause() == WaitCause::Budget).count()
         };
-        assert!(
-            back.iter().any(|delivery| waited(delivery) > 0),
-            "and each says what it waits for"
-        );
+        // How many depends on how fast the machine asks; that some do does not: 70 are more than a minute's.
+        assert!(back.iter().any(|delivery| waited(delivery) > 0), "nobody waited for the budget");
     })
     .await;
 }
