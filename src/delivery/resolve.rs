@@ -1,5 +1,4 @@
 //! Deliveries that were accepted before it was known which member they are for: resolved and
-//! Deliveries that were accepted before it was known which member they are for: resolved and
 //! rendered once the member list is there, by the same rules as in Notify, and put into their lane; and
 //! those that wait for their time, put into their lane when it comes.
 //!

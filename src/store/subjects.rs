@@ -168,8 +168,9 @@ pub(in crate::store) async fn overtake(
         .deliveries
         .iter()
         .filter(|delivery| match &delivery.target {
-            // What is held for them must not go out all the same once they appear.
-            Target::Ended(end) => matches!(end, End::Unreachable(_)),
+            // What is held for them must not go out all the same once they appear. And what is over is
+            // over, also where a switch keeps the news of it from them.
+            Target::Ended(end) => !action.speaks() || matches!(end, End::Unreachable(_)),
             _ => true,
         })
         .collect();

@@ -11,16 +11,16 @@ use serde_json::{Value, json};
 use crate::support::client::{Client, demo_person, fields, notify, person, task};
 use crate::support::world::{Plan, TENANT, World};
 
-fn hold(request: NotifyRequest) -> NotifyRequest {
+pub(crate) fn hold(request: NotifyRequest) -> NotifyRequest {
     NotifyRequest { hold: HoldPolicy::Hold.into(), ..request }
 }
 
-fn newcomer(id: &str, email: &str) -> Value {
+pub(crate) fn newcomer(id: &str, email: &str) -> Value {
     json!({ "id": id, "profile": { "display_name": id.to_lowercase(), "email": email } })
 }
 
 /// Slack has them, and the member list is read anew.
-async fn arrive(world: &World, members: impl IntoIterator<Item = Value>) {
+pub(crate) async fn arrive(world: &World, members: impl IntoIterator<Item = Value>) {
     for member in members {
         world.sandbox.add_member(member);
     }
@@ -55,11 +55,11 @@ async fn held(client: &Client, request: NotifyRequest) -> (String, pb::Verdict) 
     (answer.notification_id, verdict)
 }
 
-async fn only(world: &World, id: &str) -> pb::Delivery {
+pub(crate) async fn only(world: &World, id: &str) -> pb::Delivery {
     world.client.notification(TENANT, id).await.unwrap().deliveries.remove(0)
 }
 
-async fn load_nia(world: &World) {
+pub(crate) async fn load_nia(world: &World) {
     world.client.upsert(TENANT, vec![person("nia", "nia@firm.example")]).await;
 }
 

@@ -14,6 +14,7 @@ mod feed;
 mod fields;
 mod front;
 mod held;
+mod held_life;
 mod outbox;
 mod slack_client;
 mod store_contract;

@@ -190,14 +190,12 @@ impl Planner<'_> {
                     // As above.
                     self.words(Some(known), None, planned)?;
                     let mut trace = trace(None, reason.code());
-                    let deferred = self.deferred_until().is_some();
-                    if !deferred {
-                        trace.waits(Wait::new(Cause::Arrival, self.now, None));
-                    }
                     // First for its time, then for the person.
-                    let target = if deferred {
+                    let target = if let Some(until) = self.deferred_until() {
+                        trace.waits(Wait::new(Cause::Time, self.now, Some(until)));
                         Target::ResolvingOrHeld
                     } else {
+                        trace.waits(Wait::new(Cause::Arrival, self.now, None));
                         Target::Held { reason, look_after: self.look_held_after }
                     };
                     let held = self.delivery(Some(user), target, None, trace);

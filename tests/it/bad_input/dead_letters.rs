@@ -26,8 +26,8 @@ pub(super) const CASES: usize = LISTED.len() + REPLAYED.len() + ABSENT;
 /// A tenant that is not there.
 const ABSENT: usize = 1;
 
-fn at(seconds: i64) -> Option<prost_types::Timestamp> {
-    Some(prost_types::Timestamp { seconds, nanos: 0 })
+fn at(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
 }
 
 fn list() -> pb::ListFailedRequest {
@@ -57,9 +57,9 @@ const LISTED: &[Case<pb::ListFailedRequest>] = &[
     Case { what: "failed, code with a quote", spoil: |r| filter(r).code = "' OR 1=1 --".into(), problems: &[("filter.code", CODE)] },
     Case { what: "failed, event type without dot", spoil: |r| filter(r).event_type = "task".into(), problems: &[("filter.event_type", EVENT)] },
     Case { what: "failed, long user", spoil: |r| filter(r).user_id = long(257), problems: &[("filter.user_id", "must be at most 256 bytes, was 257")] },
-    Case { what: "failed, before the year 1", spoil: |r| filter(r).ended_from = at(-62_135_596_801), problems: &[("filter.ended_from", TIME)] },
-    Case { what: "failed, after the year 9999", spoil: |r| filter(r).ended_before = at(i64::MAX), problems: &[("filter.ended_before", TIME)] },
-    Case { what: "failed, range upside down", spoil: |r| { filter(r).ended_from = at(2_000); filter(r).ended_before = at(1_000); }, problems: &[("filter.ended_before", RANGE)] },
+    Case { what: "failed, before the year 1", spoil: |r| filter(r).ended_from = Some(at(-62_135_596_801)), problems: &[("filter.ended_from", TIME)] },
+    Case { what: "failed, after the year 9999", spoil: |r| filter(r).ended_before = Some(at(i64::MAX)), problems: &[("filter.ended_before", TIME)] },
+    Case { what: "failed, range upside down", spoil: |r| { filter(r).ended_from = Some(at(2_000)); filter(r).ended_before = Some(at(1_000)); }, problems: &[("filter.ended_before", RANGE)] },
     Case { what: "failed, actor without user", spoil: |r| r.actor = Some(pb::Actor::default()), problems: &[("actor.user_id", EMPTY)] },
     Case { what: "failed, all at once", spoil: |r| { r.tenant_id = "a/b".into(); r.page_size = -5; r.page_token = "?".into(); filter(r).state = 99; filter(r).reason = "A".into(); filter(r).code = "B".into(); filter(r).event_type = "task".into(); }, problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", SLASH), ("filter.state", STATE), ("filter.reason", CODE), ("filter.code", CODE), ("filter.event_type", EVENT)] },
 ];
@@ -93,7 +93,7 @@ const REPLAYED: &[Case<pb::ReplayDeliveriesRequest>] = &[
     Case { what: "replay, negative bound", spoil: |r| { by_filter(r); r.max_deliveries = -1; }, problems: &[("max_deliveries", MOST)] },
     Case { what: "replay, a bound of named ones", spoil: |r| r.max_deliveries = i32::MIN, problems: &[("max_deliveries", MOST)] },
     Case { what: "replay, a state of the living", spoil: |r| by_filter(r).state = pb::DeliveryState::Pending.into(), problems: &[("filter.state", DEAD)] },
-    Case { what: "replay, range of nothing", spoil: |r| { by_filter(r).ended_from = at(1_000); by_filter(r).ended_before = at(1_000); }, problems: &[("filter.ended_before", RANGE)] },
+    Case { what: "replay, range of nothing", spoil: |r| { by_filter(r).ended_from = Some(at(1_000)); by_filter(r).ended_before = Some(at(1_000)); }, problems: &[("filter.ended_before", RANGE)] },
     Case { what: "replay, no time to live", spoil: |r| r.expires_in = Some(prost_types::Duration { seconds: 0, nanos: 0 }), problems: &[("expires_in", EXPIRY)] },
     Case { what: "replay, too long a life", spoil: |r| r.expires_in = Some(prost_types::Duration { seconds: 31 * 24 * 3600, nanos: 0 }), problems: &[("expires_in", EXPIRY)] },
     Case { what: "replay, unknown permission", spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![7] }), problems: &[("actor.permissions[0]", "is not a known permission")] },
