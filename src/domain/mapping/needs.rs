@@ -18,6 +18,9 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::super::json::{Key, Read, Reader, Scalar, skip_list};
 
+/// Keys up to which looking at each is as quick as searching.
+const FEW: usize = 16;
+
 /// What is needed of one value.
 #[derive(Debug, Clone)]
 pub(super) enum Needs {
@@ -56,6 +59,11 @@ impl Needs {
     pub(super) fn under(&self, key: &str) -> Option<&Self> {
         match self {
             Self::All => Some(self),
+            // Nearly no key of an object is needed: their lengths mostly tell, sooner than their texts.
+            Self::Keys(keys) if keys.len() <= FEW => {
+                let same = |known: &str| known.len() == key.len() && known == key;
+                keys.iter().find(|(known, _)| same(known)).map(|(_, needs)| needs)
+            }
             Self::Keys(keys) => keys.get(key),
         }
     }

@@ -65,7 +65,7 @@ pub(super) fn of(json: &[u8]) -> u64 {
             }
             _ => {
                 let rest = &json[at - 1..];
-                let end = rest.iter().position(|byte| b",]} \t\n\r".contains(byte));
+                let end = rest.iter().position(|byte| ends_scalar(*byte));
                 let scalar = &rest[..end.unwrap_or(rest.len())];
                 at += scalar.len() - 1;
                 let in_list = around.last().is_some_and(|around| around.elements.is_some());
@@ -97,14 +97,36 @@ impl Around {
 
 /// Where a text that begins at `at` ends.
 fn text_end(json: &[u8], mut at: usize) -> usize {
-    while let Some(byte) = json.get(at) {
-        match byte {
-            b'"' => return at,
-            b'\\' => at += 2,
-            _ => at += 1,
+    loop {
+        at += plain(json.get(at..).unwrap_or_default());
+        match json.get(at) {
+            Some(b'"') => return at,
+            Some(b'\\') => at += 2,
+            _ => return json.len(),
         }
     }
-    json.len()
+}
+
+/// How many bytes come before the next quotation mark or backslash; eight at a time.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Marks bytes that are zero, and perhaps some after the first of them.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c));
+        if found != 0 {
+            return number * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let last = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+    words.len() * 8 + last.unwrap_or(rest.len())
+}
+
+/// Whether a number, a boolean or a null is over.
+fn ends_scalar(byte: u8) -> bool {
+    matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// Whether a colon follows.
@@ -132,14 +154,20 @@ fn leaf(place: u64, kind: u64, bytes: &[u8]) -> u64 {
 
 /// Eight bytes at a time; not against those who choose what is hashed.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
     let mut hash = seed ^ bytes.len() as u64;
+    let (words, _) = bytes.as_chunks::<8>();
     for word in words {
         hash = fold(hash ^ u64::from_le_bytes(*word), WORD);
     }
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    fold(hash ^ u64::from_le_bytes(last), STEP)
+    // The last bytes once more, rather than what is left over: no loop, no copy.
+    let last = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(last), ..) => u64::from_le_bytes(*last),
+        (_, Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    fold(hash ^ last, STEP)
 }
 
 /// Every bit of the product counts.

@@ -120,10 +120,12 @@ impl Attribute {
                 let mut json = serde_json::Deserializer::from_slice(json);
                 let read = evaluator.read(&mut json).and_then(|()| json.end());
                 read.map_err(|_| BadMember::Json)?;
-                let own;
-                (own, waits) = fields_of(&Member::from_variable(evaluator.member())?);
-                if let Some(own) = own {
-                    failed = evaluator.put_fields(own).is_err();
+                if reads_fields {
+                    let own;
+                    (own, waits) = fields_of(&Member::from_variable(evaluator.member())?);
+                    if let Some(own) = own {
+                        failed = evaluator.put_fields(own).is_err();
+                    }
                 }
                 let evaluator: &'a Evaluator = evaluator;
                 if !waits && !failed {
