@@ -1,11 +1,11 @@
 //! Members that come, change and go.
 
-use herald::rpc::pb::{DeliveryState, VerdictKind};
+use herald::rpc::pb::{DeliveryState, RefreshDirectoryRequest, VerdictKind};
 use serde_json::json;
 
 use super::{about, applied, listen, member_at, metric, progress, tell};
 use crate::support::client::{notify, person};
-use crate::support::world::{Plan, SCALE, TENANT, for_each_database, until};
+use crate::support::world::{Plan, SCALE, TENANT, World, for_each_database, until};
 
 const LOADS: &str = "herald_directory_loads_total";
 
@@ -225,6 +225,30 @@ async fn another_attribute_finds_what_events_told_before_and_asks_slack_nothing(
         let calls = world.sandbox.log().split_off(asked);
         let methods: Vec<_> = calls.iter().map(|call| call.method.as_str()).collect();
         assert_eq!(methods, ["chat.postMessage"]);
+    })
+    .await;
+}
+
+/// Has the list read anew.
+async fn refresh(world: &World) {
+    let request = RefreshDirectoryRequest { tenant_id: TENANT.into(), ..Default::default() };
+    world.client.refresh_directory(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reading_that_began_later_outranks_what_an_event_told_without_a_time() {
+    for_each_database(async |world| {
+        let [generation, ..] = progress(world).await;
+        let mut inner = about("U0DEMOBEN", 0, "as the event says");
+        inner["user"]["profile"]["email"] = json!("ben@demo.example");
+        tell(world, "Ev1", inner).await;
+        applied(world, 1).await;
+        let name = async || member_at(world, 0, "ben@demo.example").await.unwrap().1;
+        assert_eq!(name().await, "as the event says");
+        refresh(world).await;
+        world.members_read(TENANT, generation + 1).await;
+        // The change may still be there, for who reads the generation before: it counts for that alone.
+        until("the list is believed", async || (name().await == "ben").then_some(())).await;
     })
     .await;
 }
