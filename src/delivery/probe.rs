@@ -3,6 +3,7 @@
 //! It is looked for by the delivery id in its metadata, from a little before the request was begun.
 //! Found: adopted. Not found: looked again, and after the third look, some 30 s after the request
 //! ended, taken as not stored (invariant I7). A look that Slack's limits put off counts for nothing.
+//! What three workers died on is looked for like any other, and parked only where it is not found.
 
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ impl Delivery {
             return self.inner.store.release(claim, after).await.map(drop);
         }
         let policy = self.inner.timing.policy_for(&head.event_type);
-        let step = next_after_probe(&probe, looks, head.attempt, head.now, rand::random(), &policy);
+        let counts = (head.attempt, head.crashes);
+        let step = next_after_probe(&probe, looks, counts, head.now, rand::random(), &policy);
         self.settle(turn, settle_of(step, head.now), None).await
     }
 

@@ -160,10 +160,7 @@ impl Delivery {
                     let first = self.inner.timing.policy.probe_after[0];
                     store.release(claim, first).await?;
                 }
-                RecoverOutcome::Parked => {
-                    self.ended(claim, head.delivery, State::Parked, Some(Failure::Crashed), None);
-                }
-                RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
+                RecoverOutcome::Parked | RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
             }
             return Ok(Posted::No);
         }

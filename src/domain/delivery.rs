@@ -173,12 +173,16 @@ pub fn next(outcome: &Outcome, attempt: u32, now: Timestamp, dice: f64, policy: 
     }
 }
 
-/// What follows a look into history. `probes` counts look-ups, this one included.
+/// Workers that may die on one delivery before it is set aside.
+pub const MAX_CRASHES: u32 = 3;
+
+/// What follows a look into history. `probes` counts look-ups, this one included; `crashes` the workers
+/// that died on the delivery: what killed so many and is not in Slack is not sent once more.
 #[must_use]
 pub fn next_after_probe(
     probe: &Probe,
     probes: u32,
-    attempt: u32,
+    (attempt, crashes): (u32, u32),
     now: Timestamp,
     dice: f64,
     policy: &Policy,
@@ -186,6 +190,9 @@ pub fn next_after_probe(
     const CODE: &str = "unconfirmed";
     match probe {
         Probe::Found { channel, ts } => Step::Deliver { channel: channel.clone(), ts: ts.clone() },
+        Probe::Absent | Probe::Unreadable if crashes >= MAX_CRASHES => {
+            Step::Park { reason: Failure::Crashed, code: "crashed".into() }
+        }
         Probe::Absent => retry(CODE, attempt, now, dice, policy),
         Probe::NotYet => {
             let last = policy.probe_after.len() - 1;
@@ -253,11 +260,28 @@ mod tests {
     #[test]
     fn probes_come_at_two_ten_and_thirty_seconds() {
         let policy = Policy::default();
-        let due = |probes| match next_after_probe(&Probe::NotYet, probes, 1, NOW, 0.0, &policy) {
+        let due = |probes| match next_after_probe(&Probe::NotYet, probes, (1, 0), NOW, 0.0, &policy)
+        {
             Step::Probe { due, .. } => due.since(NOW).as_secs(),
             other => panic!("{other:?}"),
         };
         assert_eq!((due(1), due(2), due(3)), (8, 20, 20));
+    }
+
+    #[test]
+    fn what_killed_three_workers_is_parked_once_history_does_not_have_it() {
+        let policy = Policy::default();
+        let step =
+            |probe: &Probe, crashes| next_after_probe(probe, 3, (3, crashes), NOW, 0.0, &policy);
+        let channel = ChannelId::parse("D1").unwrap();
+        let found = Probe::Found { channel, ts: "1.2".into() };
+        assert!(matches!(step(&found, 3), Step::Deliver { .. }));
+        assert!(matches!(step(&Probe::NotYet, 3), Step::Probe { .. }));
+        for probe in [Probe::Absent, Probe::Unreadable] {
+            assert!(matches!(step(&probe, 2), Step::Retry { .. }));
+            let parked = Step::Park { reason: Failure::Crashed, code: "crashed".into() };
+            assert_eq!(step(&probe, 3), parked);
+        }
     }
 
     proptest::proptest! {

@@ -10,14 +10,11 @@ use super::settle::{Log, log};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{Backend, Error, Store};
-use crate::domain::delivery::State;
+use crate::domain::delivery::{MAX_CRASHES, State};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
 use crate::domain::subject::Deed;
 use crate::domain::time::{Timestamp, micros};
-
-/// Workers that may die on one delivery before it is set aside.
-pub const MAX_CRASHES: u32 = 3;
 
 /// What became of a delivery whose worker died while sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +23,8 @@ pub enum RecoverOutcome {
     Unknown,
     /// Nothing was under way: it waits as before.
     Waits,
-    /// It killed its third worker: parked, and the lane released.
+    /// It killed its third worker before any request, or its fourth while history was read: parked, and
+    /// the lane released.
     Parked,
     /// The claim is stale, or the delivery was not being sent; the caller is done with the lane.
     Fenced,
@@ -117,8 +115,10 @@ impl Store {
     }
 
     /// For a head found in `Sending` by a fresh claim: its former holder died, or lost its lease
-    /// without settling. Whether Slack stored the message is not known. The third time it is
-    /// parked, so that a message that kills its workers does not go round for ever.
+    /// without settling. Whether Slack stored the message is not known, so it becomes unknown, however
+    /// often that happened: history says what became of it, and only what is not there and killed
+    /// [`MAX_CRASHES`] workers is parked (`domain::delivery::next_after_probe`), so that it does not go
+    /// round for ever.
     pub async fn recover(
         &self,
         claim: &LaneClaim,
@@ -136,17 +136,10 @@ impl Store {
                     if head.state != State::Sending || head.delivery != delivery {
                         return Ok(RecoverOutcome::Fenced);
                     }
-                    let outcome = head.crash(tx, Duration::ZERO).await?;
-                    if outcome != RecoverOutcome::Unknown {
-                        unlease(tx, claim, &Unlease::default()).await?;
-                    }
-                    Ok(outcome)
+                    head.crash(tx, Duration::ZERO).await
                 })
             })
             .await?;
-        if outcome == RecoverOutcome::Parked {
-            self.delivery_ended(delivery);
-        }
         Ok(outcome)
     }
 
@@ -213,18 +206,21 @@ impl Crashing {
         }))
     }
 
-    /// A request that was under way is in doubt now; what had none waits as before.
+    /// A request that was under way is in doubt now; what had none waits as before, up to the third time.
+    /// What is in doubt is not parked for a third death alone, since history was not asked; it is where
+    /// asking kills its worker too.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
         const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = COALESCE($4, reason), \
             code = 'crashed', probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
             due_at = $5, updated_at = $6 WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
-        let (outcome, state, reason) = if crashes >= i64::from(MAX_CRASHES) {
-            (RecoverOutcome::Parked, State::Parked, Some(Failure::Crashed.code()))
-        } else if self.state == State::Sending {
-            (RecoverOutcome::Unknown, State::Unknown, None)
-        } else {
-            (RecoverOutcome::Waits, self.state, None)
+        let most = i64::from(MAX_CRASHES);
+        let parked = (RecoverOutcome::Parked, State::Parked, Some(Failure::Crashed.code()));
+        let (outcome, state, reason) = match self.state {
+            State::Sending => (RecoverOutcome::Unknown, State::Unknown, None),
+            State::Unknown if crashes > most => parked,
+            State::Pending if crashes >= most => parked,
+            _ => (RecoverOutcome::Waits, self.state, None),
         };
         let (due, now) = (self.now.plus(rest).0, self.now.0);
         let values = params![id.as_str(), state.code(), crashes, reason, due, now];

@@ -89,7 +89,7 @@ pub use fields::{FieldsRow, MemberFields};
 pub use held::HeldSweep;
 pub use hints::Hint;
 pub use installations::{Installation, InstallationState, NewInstallation, Token};
-pub use intend::{MAX_CRASHES, RecoverOutcome};
+pub use intend::RecoverOutcome;
 pub use lanes::Backlog;
 pub use listing::{
     NotificationFilter, NotificationPage, NotificationPosition, NotificationSummary,

@@ -9,6 +9,7 @@ mod fields;
 mod frozen;
 mod judge;
 mod kill;
+mod poison;
 mod restart;
 mod rolling;
 mod subjects;

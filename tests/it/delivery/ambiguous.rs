@@ -7,10 +7,11 @@ use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, SlackUserId};
 use herald::sandbox::{Fault, FaultKind};
 use herald::slack::{Destination, PostMessage};
+use herald::store::{RecoverOutcome, Settle};
 use herald::workspace;
 use serde_json::json;
 
-use super::{PATIENCE, World, connect, worlds};
+use super::{HOUR, PATIENCE, World, connect, worlds};
 
 fn broken() -> FaultKind {
     FaultKind::Status { code: 500, body: String::new(), retry_after: None }
@@ -79,13 +80,22 @@ async fn where_history_cannot_be_read_the_setting_decides() {
         let running = world.start();
         assert_eq!(world.ended(id).await.state, State::Sent);
         running.drain().await;
-        world.sandbox.script(once);
+        world.sandbox.script(once.clone());
         let id = world.post("U1", "not again").await;
         let running = world.start_with(&Config { resend_unreadable: false, ..Config::default() });
         let record = world.ended(id).await;
         assert_eq!((record.state, record.reason.as_deref()), (State::Parked, Some("unconfirmed")));
         assert_eq!(world.texts(), ["again"]);
         running.drain().await;
+        // The same for one event type alone.
+        for (parks, state) in [("task.assigned", State::Parked), ("task.due", State::Sent)] {
+            world.sandbox.script(once.clone());
+            let id = world.post("U1", parks).await;
+            let park_event_types = vec![parks.to_owned()];
+            let running = world.start_with(&Config { park_event_types, ..Config::default() });
+            assert_eq!(world.ended(id).await.state, state, "{parks}");
+            running.drain().await;
+        }
     }
 }
 
@@ -146,6 +156,107 @@ async fn whoever_died_while_sending_leaves_one_message() {
             assert_eq!(record.attempts[0].outcome, "crashed");
             assert_eq!(world.texts(), ["one", "two"]);
             running.drain().await;
+        }
+    }
+}
+
+/// A third death says nothing about whether Slack stored the message: history does, and only what is not
+/// there is set aside (faults.md 22).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it() {
+    for posted in [false, true] {
+        for world in worlds().await {
+            let deadly = world.post("U1", "one").await;
+            let next = world.post("U1", "two").await;
+            for death in 1..=3 {
+                die(&world, posted && death == 3).await;
+                if death == 3 {
+                    break;
+                }
+                let claims = world.store.claim_lanes(10, HOUR).await.unwrap();
+                let outcome = world.store.recover(&claims[0], deadly).await.unwrap();
+                assert_eq!(outcome, RecoverOutcome::Unknown);
+                let absent = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
+                assert!(world.store.settle(&claims[0], deadly, &absent, None).await.unwrap());
+            }
+            let running = world.start();
+            assert_eq!(world.ended(next).await.state, State::Sent);
+            let record = world.record(deadly).await;
+            let looks = world.calls("conversations.history").len();
+            if posted {
+                assert_eq!((record.state, looks > 0), (State::Sent, true));
+                assert_eq!(world.texts(), ["one", "two"]);
+            } else {
+                let parked = (State::Parked, Some("crashed"), true);
+                assert_eq!((record.state, record.reason.as_deref(), looks >= 3), parked);
+                assert_eq!(world.texts(), ["two"]);
+            }
+            running.drain().await;
+        }
+    }
+}
+
+/// Whatever Slack answers where nobody can tell, and whether it stored or not, ends in one message each (faults.md
+/// 16), and so does what comes slowly, in halves or not at all (17).
+#[tokio::test(flavor = "multi_thread")]
+async fn every_unclear_answer_ends_in_one_message() {
+    let status = |code| FaultKind::Status { code, body: "<html>".into(), retry_after: None };
+    let error = |code: &str| FaultKind::Error { code: code.into() };
+    // All nine before Slack stored and after it.
+    let answers = [
+        status(500),
+        status(502),
+        status(503),
+        error("internal_error"),
+        error("fatal_error"),
+        error("request_timeout"),
+        FaultKind::Slow { bytes_per_second: 400 },
+        FaultKind::Truncate,
+        FaultKind::Hang { seconds: 0.5 },
+    ];
+    for stored in [false, true] {
+        for world in worlds().await {
+            let mut all = Vec::new();
+            for (number, kind) in (1..).zip(&answers) {
+                let lane = format!("U{number}");
+                let fault = Fault::new("chat.postMessage", kind.clone()).times(1);
+                let fault = Fault { channel: Some(lane.clone()), ..fault };
+                world.sandbox.script(if stored { fault.after() } else { fault });
+                all.push(world.post(&lane, "one").await);
+                all.push(world.post(&lane, "two").await);
+            }
+            let running = world.start();
+            for id in all {
+                assert_eq!(world.ended(id).await.state, State::Sent);
+            }
+            for number in 1..=answers.len() {
+                let lane = format!("U{number}");
+                let messages = world.sandbox.messages();
+                let theirs = messages.iter().filter(|one| one.user.as_deref() == Some(&*lane));
+                let texts: Vec<_> = theirs.map(|message| &*message.text).collect();
+                assert_eq!(texts, ["one", "two"], "{:?}, stored: {stored}", answers[number - 1]);
+            }
+            running.drain().await;
+        }
+    }
+}
+
+/// One conversation whose answers come a byte a second, or never, costs the others nothing (faults.md 17).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_that_answers_slowly_holds_up_no_other() {
+    for kind in [FaultKind::Slow { bytes_per_second: 1 }, FaultKind::Hang { seconds: 600.0 }] {
+        for store in crate::support::store::test_stores().await {
+            let world = World::scaled(store, 1.0).await;
+            let fault = Fault::new("chat.postMessage", kind.clone());
+            world.sandbox.script(Fault { channel: Some("U1".into()), ..fault });
+            let slow = world.post("U1", "slow").await;
+            let running = world.start_with(&Config { workers: 2, ..Config::default() });
+            world.until(slow, |record| record.state == State::Sending).await;
+            for number in 2..=9 {
+                let other = world.post(&format!("U{number}"), "goes on").await;
+                assert_eq!(world.ended(other).await.state, State::Sent);
+            }
+            running.task.abort();
         }
     }
 }
