@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, LeaseToken};
-use herald::domain::reason::{Failure, Suppression};
+use herald::domain::reason::{Failure, NoMatch, Suppression};
+use herald::domain::subject::Deed;
 use herald::domain::time::Timestamp;
 use herald::store::{End, LaneClaim, RecoverOutcome, Resolved, Settle, Store, Target, WaitScope};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
@@ -63,7 +64,11 @@ async fn assert_fenced(store: &Store, raw: &DatabaseConnection, stale: &LaneClai
     assert!(!store.release(stale, LEASE).await.unwrap());
     assert_eq!(store.head(stale).await.unwrap(), None);
     assert_eq!(store.intend(stale, id, LEASE).await.unwrap(), None);
+    for deed in [Deed::Post, Deed::Update, Deed::Delete] {
+        assert_eq!(store.intend_to(stale, id, LEASE, deed, None).await.unwrap(), None);
+    }
     assert_eq!(store.recover(stale, id).await.unwrap(), RecoverOutcome::Fenced);
+    assert_eq!(store.crashed(stale, LEASE).await.unwrap(), None);
     for settle in every_settle() {
         assert!(!store.settle(stale, id, &settle, None).await.unwrap(), "{settle:?}");
     }
@@ -167,6 +172,21 @@ async fn only_the_head_may_be_sent() {
     }
 }
 
+/// What is in doubt is not sent again by who did not look.
+#[tokio::test]
+async fn what_is_in_doubt_may_not_be_sent() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        store.intend(&held, id, LEASE).await.unwrap().unwrap();
+        let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
+        assert!(store.settle(&held, id, &probe, None).await.unwrap());
+        let held = claim(&store, LEASE).await;
+        assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
+        assert_eq!(state(&store, id).await, State::Unknown);
+    }
+}
+
 #[tokio::test]
 async fn resolving_is_fenced_too() {
     for store in test_stores().await {
@@ -192,5 +212,31 @@ async fn resolving_is_fenced_too() {
         assert!(store.settle_resolving(holder.token, new.id, &lane, None).await.unwrap());
         assert!(!store.settle_resolving(holder.token, new.id, &lane, None).await.unwrap());
         assert_eq!(state(&store, new.id).await, State::Pending);
+    }
+}
+
+/// Two replicas look through the same people; the first one's lease ran out.
+#[tokio::test]
+async fn a_sweep_that_was_taken_over_notes_nothing() {
+    for store in test_stores().await {
+        let raw = store.raw().await;
+        let held = Target::Held { reason: NoMatch::NoMember, look_after: LEASE };
+        store.ensure_tenant(&super::tenant()).await.unwrap();
+        store.accept(call("r1", vec![delivery(held)])).await.unwrap();
+        let stale = store.claim_held_sweep(OVER).await.unwrap().unwrap();
+        let holder = store.claim_held_sweep(LEASE).await.unwrap().unwrap();
+        let sweeps = async || {
+            let sql =
+                "SELECT seen || ' ' || next_at || ' ' || lease_until AS line FROM held_sweeps";
+            let query = Statement::from_string(raw.get_database_backend(), sql);
+            raw.query_one_raw(query).await.unwrap().unwrap().try_get::<String>("", "line").unwrap()
+        };
+        let before = sweeps().await;
+        assert!(!store.extend_held_sweep(&stale, OVER).await.unwrap());
+        assert!(!store.end_held_sweep(&stale, LEASE).await.unwrap());
+        assert_eq!(sweeps().await, before);
+        assert!(store.extend_held_sweep(&holder, LEASE).await.unwrap());
+        assert!(store.end_held_sweep(&holder, Duration::ZERO).await.unwrap());
+        assert!(!store.end_held_sweep(&holder, Duration::ZERO).await.unwrap());
     }
 }

@@ -11,6 +11,7 @@ mod queues;
 mod races;
 mod resolving;
 mod settle;
+mod subjects;
 mod together;
 mod upkeep;
 mod wakeups;

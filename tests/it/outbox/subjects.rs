@@ -1,0 +1,68 @@
+//! Who overtakes and who sends meet on one message: one of them waits, and what it then finds counts.
+
+use herald::domain::delivery::State;
+use herald::domain::ids::{DeliveryId, SubjectKey};
+use herald::domain::subject::Action;
+use herald::store::{About, Accept, Backend};
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
+
+use super::{call, delivery, lane, record};
+use crate::support::process::until;
+use crate::support::store::test_stores;
+
+/// A message to one person about the same thing.
+fn about(request: &str, action: Action) -> (Accept, DeliveryId) {
+    let mut accept = call(request, vec![delivery(lane("U1"))]);
+    let subject = Some(SubjectKey::parse("task:1").unwrap());
+    accept.about = About { subject, action, deliver_after: None };
+    let id = accept.deliveries[0].id;
+    (accept, id)
+}
+
+/// The intent of a request is under way as a replacement is accepted: it must be seen, or the words come twice,
+/// as a message of their own beside the one that they were to replace.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_waits_for_who_is_about_to_send() {
+    for store in test_stores().await {
+        if store.backend() == Backend::Sqlite {
+            continue; // One writer at a time.
+        }
+        let (first, old) = about("r1", Action::Post);
+        store.accept(first).await.unwrap();
+        let raw = store.raw().await;
+        let intent = raw.begin().await.unwrap();
+        let sql =
+            format!("UPDATE deliveries SET state = 'sending', attempt = 1 WHERE id = '{old}'");
+        intent.execute_unprepared(&sql).await.unwrap();
+        let (second, new) = about("r2", Action::Replace);
+        let other = store.store.clone();
+        let accepting = tokio::spawn(async move { other.accept(second).await });
+        until("the replacement waits", async || {
+            let sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
+                AND datname = current_database()";
+            let query = Statement::from_string(raw.get_database_backend(), sql);
+            raw.query_one_raw(query).await.unwrap().map(drop)
+        })
+        .await;
+        intent.commit().await.unwrap();
+        accepting.await.unwrap().unwrap();
+        assert_eq!(record(&store, old).await.state, State::Sending);
+        assert_eq!(record(&store, new).await.action, Action::Replace);
+    }
+}
+
+/// The other way round: what was overtaken is not sent, though its lane was claimed before.
+#[tokio::test]
+async fn what_was_overtaken_after_the_claim_is_not_sent() {
+    for store in test_stores().await {
+        let (first, old) = about("r1", Action::Post);
+        store.accept(first).await.unwrap();
+        let (claim, head) = super::head(&store).await;
+        assert_eq!(head.delivery, old);
+        let (second, new) = about("r2", Action::Replace);
+        store.accept(second).await.unwrap();
+        assert_eq!(store.intend(&claim, old, super::LEASE).await.unwrap(), None);
+        assert_eq!(record(&store, old).await.state, State::Canceled);
+        assert_eq!(record(&store, new).await.action, Action::Post);
+    }
+}
