@@ -1,7 +1,7 @@
 //! The judge: from what Slack stored, and nothing else, whether every message of every person is
 //! there once and in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use herald::sandbox::StoredMessage;
 
@@ -29,6 +29,13 @@ pub(super) fn verdict(
     }
     wrong.extend(seen.keys().map(|user| format!("{user} was to get nothing")));
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// Whether a delivery has two messages.
+pub(super) fn repeats(stored: &[StoredMessage]) -> bool {
+    let id = |message: &StoredMessage| message.metadata["event_payload"]["delivery_id"].to_string();
+    let deliveries: BTreeSet<String> = stored.iter().map(id).collect();
+    deliveries.len() < stored.len()
 }
 
 fn stored(user: usize, number: usize) -> StoredMessage {

@@ -12,10 +12,11 @@ use super::{Site, all_sent, judge, member_id, message, service, site_on};
 use crate::support::process::{Dice, channel, until};
 
 const PEOPLE: usize = 25;
-const CALLS: usize = 20;
 /// Calls before the first kill; the others come while processes are killed.
 const FIRST: usize = 8;
 const ROUNDS: usize = 6;
+/// Calls of each further round.
+const MORE: usize = 2;
 
 /// Where the process is when it is killed.
 #[derive(Debug, Clone, Copy)]
@@ -100,16 +101,17 @@ async fn go_on(site: &Site, before: &std::collections::HashMap<String, usize>, a
     .await;
 }
 
-async fn storm(site: Site) {
+async fn storm(site: Site, rounds: usize) {
+    let calls = FIRST + MORE * rounds;
     let mut dice = Dice::new();
     let mut herald = site.start_connected().await;
     let (moved, address) = watch::channel(herald.rpc);
     let mut ids = Vec::new();
     let (mut called, first) = (0, dice.below(3));
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let point = [Point::BeforeStored, Point::AfterStored, Point::Anywhere];
         let point = point[(first + round) % 3];
-        let more = if round == 0 { FIRST } else { (CALLS - FIRST) / (ROUNDS - 1) };
+        let more = if round == 0 { FIRST } else { MORE };
         let calling = tokio::spawn(notify_all(address.clone(), called..called + more));
         called += more;
         reach(&site, point, &mut dice).await;
@@ -122,19 +124,28 @@ async fn storm(site: Site) {
         ids.extend(calling.await.unwrap());
         go_on(&site, &before, called).await;
     }
-    ids.extend(notify_all(address, called..CALLS).await);
+    ids.extend(notify_all(address, called..calls).await);
     all_sent(&herald.channel(), &ids).await;
-    assert_eq!(judge::verdict(&site.sandbox.messages(), PEOPLE, CALLS), Ok(()));
+    assert_eq!(judge::verdict(&site.sandbox.messages(), PEOPLE, calls), Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_500_messages_is_stored_once_and_in_order_on_sqlite() {
-    storm(site_on(false, PEOPLE).await.unwrap()).await;
+    storm(site_on(false, PEOPLE).await.unwrap(), ROUNDS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_of_500_messages_is_stored_once_and_in_order_on_postgres() {
     if let Some(site) = site_on(true, PEOPLE).await {
-        storm(site).await;
+        storm(site, ROUNDS).await;
+    }
+}
+
+/// faults.md 1 in full.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "half an hour; tests/run --soak"]
+async fn soak_two_hundred_kills() {
+    for site in super::sites(PEOPLE).await {
+        storm(site, 200).await;
     }
 }

@@ -2,6 +2,7 @@
 //! front door on one side, Slack in a box on the other, and judged by what Slack stored.
 
 mod answer_lost;
+mod copy;
 mod database;
 mod drain;
 mod events;
@@ -13,6 +14,7 @@ mod poison;
 mod restart;
 mod rolling;
 mod subjects;
+mod upgrade;
 
 use std::collections::HashMap;
 

@@ -59,6 +59,24 @@ impl World {
         self.store.accept(accept).await.unwrap();
         id
     }
+
+    /// Waits until Slack said that there is no such channel: it was asked.
+    async fn asked(&self, who: &(TenantId, InstallationId), id: DeliveryId) {
+        let mut ends = self.store.deliveries_ended();
+        let ended = loop {
+            let record = self.store.delivery(&who.0, id).await.unwrap().unwrap();
+            if record.state.is_terminal() {
+                break record;
+            }
+            ends.recv().await.ok();
+        };
+        assert_eq!(ended.code.as_deref(), Some("channel_not_found"));
+    }
+
+    /// Posts before the first to this channel.
+    fn place(&self, channel: &str) -> usize {
+        self.posts().iter().take_while(|post| post.args["channel"] != channel).count()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,29 +130,47 @@ async fn an_urgent_message_does_not_wait_for_a_broadcast() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_tenant_starts_at_once_beside_a_large_one() {
-    const LANES: usize = 2000;
+    beside_a_large_one(1_000, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes; tests/run --soak"]
+async fn soak_a_small_tenant_starts_at_once_beside_a_hundred_thousand() {
+    beside_a_large_one(10_000, 10).await;
+}
+
+/// A tenant with so many messages to each of so many channels, and one with two: what of the large one's goes
+/// out before the small one's is a handful, whether it came before the small one or began long ago. Judged by
+/// the order in Slack's log.
+async fn beside_a_large_one(channels: usize, each: usize) {
+    const WORKERS: usize = 8;
     for world in worlds().await {
         let large = (super::tenant(), world.installation);
-        for from in (0..LANES).step_by(500) {
-            let lanes = (from..from + 500).map(|number| format!("C{number:05}")).collect();
-            world.post_for(&large, lanes).await;
+        for _ in 0..each {
+            for from in (0..channels).step_by(500) {
+                let lanes = (from..from + 500).map(|number| format!("C{number:05}")).collect();
+                world.post_for(&large, lanes).await;
+            }
         }
         let small = world.neighbour().await;
-        let config = Config { workers: 8, ..Config::default() };
+        let first = world.post_for(&small, vec!["C9FIRST".into()]).await;
+        let config = Config { workers: u32::try_from(WORKERS).unwrap(), ..Config::default() };
         let running = world.start_with(&config);
-        let mine = world.post_for(&small, vec!["C9MINE".into()]).await;
-        let ended = loop {
-            let record = world.store.delivery(&small.0, mine).await.unwrap().unwrap();
-            if record.state.is_terminal() {
-                break record;
-            }
+        world.asked(&small, first).await;
+        let before = world.place("C9FIRST");
+        assert!(before <= 2 * WORKERS, "{before} of the large tenant's came first");
+        // The large one is in full swing.
+        while world.posts().len() < 10 * WORKERS {
             world.store.deliveries_ended().recv().await.ok();
-        };
-        // The channel does not exist, which Slack said: it was asked.
-        assert_eq!(ended.code.as_deref(), Some("channel_not_found"));
-        let before =
-            world.posts().iter().take_while(|post| post.args["channel"] != "C9MINE").count();
-        assert!(before < LANES / 4, "{before} of the large tenant's came first");
+        }
+        let second = world.post_for(&small, vec!["C9SECOND".into()]).await;
+        let accepted = world.posts().len();
+        world.asked(&small, second).await;
+        let before = world.place("C9SECOND").saturating_sub(accepted);
+        assert!(before <= 8 * WORKERS, "{before} of the large tenant's came first");
+        let left = world.store.counts(&large.0).await.unwrap();
+        let left = left.get(State::Pending.code()).copied().unwrap_or_default();
+        assert!(left > 0, "the large tenant was done");
         running.drain().await;
     }
 }

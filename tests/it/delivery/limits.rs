@@ -92,12 +92,17 @@ async fn a_post_that_works_in_between_tells_that_each_429_was_its_conversations(
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_retry_after_is_kept() {
     for world in worlds().await {
-        // Missing and unreadable are 30 s, a date without the answer's own likewise; huge is a day.
+        // A date is read against the answer's own, whose seconds are whole.
+        let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600);
+        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        // Missing and unreadable are 30 s; huge is a day.
         for (member, retry_after, seconds) in [
             ("U1", "", 30),
             ("U2", "soon", 30),
             ("U3", "1", 1),
             ("U4", "99999999999999999999", 24 * 3600),
+            ("U5", "120", 120),
+            ("U6", &*date, 500),
         ] {
             throttle(&world, member, retry_after, 1);
             let before = world.store.now().await.unwrap();
@@ -111,6 +116,33 @@ async fn every_kind_of_retry_after_is_kept() {
             assert_eq!(world.ended(works).await.state, State::Sent);
             running.drain().await;
         }
+    }
+}
+
+/// While one conversation waits as long as Slack says, the others lose nothing: all of theirs goes out, and
+/// nobody asks for the one (faults.md 15).
+#[tokio::test(flavor = "multi_thread")]
+async fn one_throttled_conversation_costs_the_others_nothing() {
+    const EACH: usize = 12;
+    for world in worlds().await {
+        throttle(&world, "U1", "3000", 1);
+        let stuck = world.post("U1", "stuck").await;
+        let running = world.start();
+        world.until(stuck, |record| !record.attempts.is_empty()).await;
+        let mut others = Vec::new();
+        for number in 0..EACH {
+            for member in 2..=9 {
+                others.push(world.post(&format!("U{member}"), &number.to_string()).await);
+            }
+        }
+        for other in &others {
+            assert_eq!(world.ended(*other).await.state, State::Sent);
+        }
+        let posts = world.posts();
+        let of_the_one = posts.iter().filter(|post| post.args["channel"] == "U1").count();
+        assert_eq!((of_the_one, posts.len() - of_the_one), (1, others.len()), "of all, 100 %");
+        assert!(posts.iter().filter(|post| post.http_status == 429).count() == 1);
+        running.drain().await;
     }
 }
 

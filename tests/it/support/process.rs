@@ -142,6 +142,11 @@ impl Drop for Herald {
     }
 }
 
+/// `herald migrate`, under way.
+pub(crate) fn migrator(settings: &[String]) -> Child {
+    command("migrate", settings).stderr(Stdio::null()).spawn().unwrap()
+}
+
 /// `herald migrate`.
 pub(crate) fn migrate(settings: &[String]) {
     let output = command("migrate", settings).stderr(Stdio::piped()).output().unwrap();
