@@ -81,9 +81,12 @@ impl Limit {
         self.good = self.good.max(self.current);
         match self.ceiling {
             None => self.current = (self.current * GROWTH).min(MOST),
+            // It was none: Slack's limit rose, or a storm of 429s had nothing to do with it. What is
+            // above is as unknown as in the beginning.
             Some(ceiling) if self.good >= ceiling => {
-                self.ceiling = Some(self.good * (1.0 + 5.0 * CLOSE));
+                self.ceiling = None;
                 self.kept = 0;
+                self.current = (self.current * GROWTH).min(MOST);
             }
             Some(ceiling) if !self.is_learnt() => {
                 self.current = self.good + (ceiling - self.good) * APPROACH;
@@ -201,7 +204,10 @@ mod tests {
 
     /// A Slack that takes `slack` posts in a minute, and a sender that always has something to send.
     fn converge(slack: f64, minutes: u32) -> Vec<(Limit, bool)> {
-        let mut limit = Limit::default();
+        converge_from(Limit::default(), slack, minutes)
+    }
+
+    fn converge_from(mut limit: Limit, slack: f64, minutes: u32) -> Vec<(Limit, bool)> {
         let mut seen = Vec::new();
         for _ in 0..minutes {
             let throttled = limit.current > slack;
@@ -228,6 +234,21 @@ mod tests {
                 let allowed = 5.0 - if limited == 1 { 1.0 } else { 0.0 };
                 prop_assert!(used >= 0.9 * slack * allowed, "{used} of {slack}");
             }
+        }
+
+        #[test]
+        fn a_storm_of_429s_is_forgotten_within_an_hour(slack in 60.0f64..5_000.0, storm in 1u32..40) {
+            let (mut limit, _) = *converge(slack, 160).last().unwrap();
+            for _ in 0..storm {
+                limit = limit.after_429();
+            }
+            let seen = converge_from(limit, slack, 90);
+            let used: f64 = seen[60..]
+                .iter()
+                .filter(|(_, throttled)| !throttled)
+                .map(|(limit, _)| limit.sustained())
+                .sum();
+            prop_assert!(used >= 0.8 * slack * 30.0, "{used} of {slack}");
         }
 
         #[test]
