@@ -3,7 +3,7 @@
 use herald::rpc::pb::{DeliveryState, RefreshDirectoryRequest, VerdictKind};
 use serde_json::json;
 
-use super::{about, applied, listen, member_at, metric, progress, tell};
+use super::{about, applied, called, listen, member_at, metric, progress, tell};
 use crate::support::client::{notify, person};
 use crate::support::world::{Plan, SCALE, TENANT, World, for_each_database, until};
 
@@ -32,10 +32,12 @@ async fn who_joined_is_reached_without_a_question_to_slack() {
 #[tokio::test]
 async fn of_what_is_told_the_newest_counts_in_whatever_order_it_comes() {
     for_each_database(async |world| {
-        let name = async || member_at(world, 0, "unew@demo.example").await.unwrap().1;
+        const UNEW: &str = "unew@demo.example";
+        let name = async || member_at(world, 0, UNEW).await.unwrap().1;
+        progress(world).await;
         tell(world, "Ev1", about("UNEW", 20, "newest")).await;
         applied(world, 1).await;
-        assert_eq!(name().await, "newest");
+        called(world, UNEW, "newest").await;
         let before = progress(world).await;
         tell(world, "Ev2", about("UNEW", 10, "older")).await;
         applied(world, 2).await;
@@ -49,7 +51,7 @@ async fn of_what_is_told_the_newest_counts_in_whatever_order_it_comes() {
         assert_eq!((name().await, progress(world).await), ("newest".into(), before));
         tell(world, "Ev5", about("UNEW", 50, "changed")).await;
         applied(world, 5).await;
-        assert_eq!(name().await, "changed");
+        called(world, UNEW, "changed").await;
     })
     .await;
 }
@@ -84,8 +86,7 @@ async fn a_change_goes_on_top_of_what_is_in_memory() {
             let profile = json!({ "display_name": format!("Ben {number}") });
             world.sandbox.update_member("U0DEMOBEN", &json!({ "profile": profile }));
             applied(world, 2 * (number + 1)).await;
-            let (_, name) = member_at(world, 0, "ben@demo.example").await.unwrap();
-            assert_eq!(name, format!("Ben {number}"));
+            called(world, "ben@demo.example", &format!("Ben {number}")).await;
         }
         let [_, sequence, kept] = progress(world).await;
         assert_eq!((sequence, kept), (5, 1), "one change for each news, the last of them kept");
@@ -243,12 +244,11 @@ async fn a_reading_that_began_later_outranks_what_an_event_told_without_a_time()
         inner["user"]["profile"]["email"] = json!("ben@demo.example");
         tell(world, "Ev1", inner).await;
         applied(world, 1).await;
-        let name = async || member_at(world, 0, "ben@demo.example").await.unwrap().1;
-        assert_eq!(name().await, "as the event says");
+        called(world, "ben@demo.example", "as the event says").await;
         refresh(world).await;
         world.members_read(TENANT, generation + 1).await;
         // The change may still be there, for who reads the generation before: it counts for that alone.
-        until("the list is believed", async || (name().await == "ben").then_some(())).await;
+        called(world, "ben@demo.example", "ben").await;
     })
     .await;
 }

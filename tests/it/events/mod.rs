@@ -155,6 +155,16 @@ async fn member_at(world: &World, replica: usize, email: &str) -> Option<(String
     member_by(&client, person("somebody", email)).await
 }
 
+/// Waits until a replica calls the person with this address so: of a change it learns after the store has
+/// it.
+async fn called(world: &World, email: &str, name: &str) {
+    until(&format!("{email} is called {name}"), async || {
+        let (_, known) = member_at(world, 0, email).await?;
+        (known == name).then_some(())
+    })
+    .await;
+}
+
 async fn member_by(
     client: &crate::support::client::Client,
     person: Person,
