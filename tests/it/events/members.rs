@@ -1,6 +1,7 @@
 //! Members that come, change and go.
 
 use herald::rpc::pb::{DeliveryState, RefreshDirectoryRequest, VerdictKind};
+use herald::sandbox::{Fault, FaultKind};
 use serde_json::json;
 
 use super::{about, applied, called, listen, member_at, metric, progress, tell};
@@ -249,6 +250,29 @@ async fn a_reading_that_began_later_outranks_what_an_event_told_without_a_time()
         world.members_read(TENANT, generation + 1).await;
         // The change may still be there, for who reads the generation before: it counts for that alone.
         called(world, "ben@demo.example", "ben").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_told_while_the_list_is_read_is_not_lost_with_the_list_before() {
+    for_each_database(async |world| {
+        let [generation, ..] = progress(world).await;
+        let lists = world.calls("users.list").len();
+        let profile = json!({ "email": "listed@demo.example" });
+        world.sandbox.add_member(json!({ "id": "ULISTED", "profile": profile }));
+        world.sandbox.script(Fault::new("users.list", FaultKind::Delay { seconds: 1.0 }).times(1));
+        refresh(world).await;
+        world.called("users.list", lists + 1).await;
+        // Not on the page that is on its way.
+        tell(world, "Ev1", about("UNEW", 9, "new")).await;
+        applied(world, 1).await;
+        let listed = until("the new list is served", async || {
+            member_at(world, 0, "listed@demo.example").await
+        });
+        assert_eq!(listed.await.0, "ULISTED");
+        assert_eq!(progress(world).await[0], generation + 1);
+        assert!(member_at(world, 0, "unew@demo.example").await.is_some());
     })
     .await;
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{listen, member_at, progress};
 use crate::support::client::{fields, notify, person};
-use crate::support::world::{Plan, TENANT, World, for_each_database};
+use crate::support::world::{Plan, TENANT, World, for_each_database, until};
 
 /// Joins Slack without an event.
 fn joins(world: &World, id: &str, email: &str, title: &str) {
@@ -38,7 +38,7 @@ async fn who_joined_a_minute_ago_gets_the_message_and_is_known_to_all_from_then_
             let (lists, asked) = (world.calls("users.list").len(), lookups(world));
             assert_eq!(asked, 1);
             for replica in 0..2 {
-                crate::support::world::until("the change is seen", async || {
+                until("the change is seen", async || {
                     member_at(world, replica, "new@demo.example").await
                 })
                 .await;
@@ -80,6 +80,57 @@ async fn fifty_at_once_ask_once_and_then_nobody_for_a_while() {
         assert_eq!(test.member.unwrap().slack_user_id, "UGONE");
         assert_eq!(lookups(world), 2);
         world.messages(1).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_absence_is_forgotten_after_its_time_and_asked_about_once_more() {
+    // Two seconds.
+    let plan =
+        Plan { adjust: |settings| settings.directory.absent_seconds = 100, ..Plan::default() };
+    plan.run(async |world| {
+        progress(world).await;
+        world.client.upsert(TENANT, vec![person("late", "late@demo.example")]).await;
+        let rounds = std::cell::Cell::new(0);
+        until("it is asked about again", async || {
+            rounds.set(rounds.get() + 1);
+            let client = &world.client;
+            let calls = (0..3).map(|number| {
+                let id = format!("{}-{number}", rounds.get());
+                async move { client.notify(notify(&id, "case.started", &["late"])).await }
+            });
+            for answer in futures_util::future::join_all(calls).await {
+                let answer = answer.unwrap();
+                assert!(answer.verdicts[0].member.is_none());
+                if answer.verdicts[0].kind() == VerdictKind::Queued {
+                    world.client.ended(TENANT, &answer.notification_id).await;
+                }
+            }
+            (lookups(world) > 1).then_some(())
+        })
+        .await;
+        let asked: Vec<i64> =
+            world.calls("users.lookupByEmail").iter().map(|call| call.started_at_micros).collect();
+        let apart = asked.windows(2).map(|two| two[1] - two[0]);
+        // Measured at Slack, where a question takes a moment to arrive.
+        assert!(apart.clone().all(|apart| apart > 1_900_000), "{asked:?}, {rounds:?} rounds");
+        assert!(rounds.get() > 1, "who was asked about is not asked about at once again");
+        // By then they have joined.
+        joins(world, "ULATE", "late@demo.example", "");
+        let tries = std::cell::Cell::new(0);
+        until("the absence is forgotten", async || {
+            tries.set(tries.get() + 1);
+            let id = format!("joined-{}", tries.get());
+            let call = world.client.notify(notify(&id, "case.started", &["late"])).await;
+            let answer = call.unwrap();
+            if answer.verdicts[0].kind() == VerdictKind::Unreachable {
+                return None;
+            }
+            let ended = world.client.ended(TENANT, &answer.notification_id).await;
+            (ended[0].state() == DeliveryState::Sent).then_some(())
+        })
+        .await;
     })
     .await;
 }
