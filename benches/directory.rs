@@ -3,13 +3,16 @@
 //!
 //! `cargo bench --bench directory [-- --members 1000000]` prints two tables. Both ways read the same
 //! members, a page of a thousand at a time in turn; only their own work is timed, by the time that
-//! this thread was on a processor, so that what else the machine does hurts neither. Memory is that
-//! of a process that builds one snapshot.
+//! a thread was on a processor, so that what else the machine does hurts neither. Herald reads a large
+//! list by a thread for each processor (four at most): *work* is what its threads took together, *build*
+//! what the slowest took and what is done by one afterwards. The naive way is one thread's. Memory is
+//! that of a process that builds one snapshot.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark reports to a terminal")]
 #![expect(clippy::cast_precision_loss, reason = "averages")]
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use herald::domain::key::MatchKey;
@@ -44,12 +47,22 @@ fn main() {
         return memory(expression, members);
     }
     println!("{members} members, {} bytes each as JSON", page(0, 1)[0].len());
-    println!("\n| Slack attribute | us a member | naive | times faster |\n|---|---|---|---|");
+    let threads = std::thread::available_parallelism().unwrap().get().min(4);
+    println!("\n{threads} threads; us a member");
+    println!("\n| Slack attribute | naive | work | times less | build | times faster |");
+    println!("|---|---|---|---|---|---|");
     for expression in EXPRESSIONS {
-        let (ours, naive) = build(expression, members);
+        let Took { work, build, naive } = build(expression, members, threads);
         let micros = |took: Duration| took.as_secs_f64() * 1e6 / (members as f64);
-        let ratio = naive.as_secs_f64() / ours.as_secs_f64();
-        println!("| `{expression}` | {:.2} | {:.2} | {ratio:.1} |", micros(ours), micros(naive));
+        let times = |took: Duration| naive.as_secs_f64() / took.as_secs_f64();
+        println!(
+            "| `{expression}` | {:.2} | {:.2} | {:.1} | {:.2} | {:.1} |",
+            micros(naive),
+            micros(work),
+            times(work),
+            micros(build),
+            times(build)
+        );
     }
     println!("\n| Slack attribute | resident bytes a member | look-up ns |\n|---|---|---|");
     for expression in [EXPRESSIONS[0], EXPRESSIONS[2], EXPRESSIONS[5]] {
@@ -72,49 +85,76 @@ fn custom_fields(n: u64) -> Value {
     json!({ "XF12345": { "value": format!("E-{n:07}"), "alt": "" } })
 }
 
-fn builder(expression: &str, members: u64) -> SnapshotBuilder {
-    let mapping = Mapping::compile("email", expression).unwrap();
-    let mut builder = SnapshotBuilder::new(&mapping, 1);
-    if mapping.slack.reads_profile_fields() {
-        let mut fields = ProfileFields::default();
-        for n in 0..members {
-            fields.insert(&format!("UG{n:09}"), custom_fields(n).to_string().as_bytes());
-        }
-        builder.set_fields(fields);
+/// Of everybody; nobody's where the expression reads none.
+fn fields(mapping: &Mapping, members: u64) -> Arc<ProfileFields> {
+    let mut fields = ProfileFields::default();
+    let members = if mapping.slack.reads_profile_fields() { members } else { 0 };
+    for n in 0..members {
+        fields.insert(&format!("UG{n:09}"), custom_fields(n).to_string().as_bytes());
     }
+    Arc::new(fields)
+}
+
+fn builder(mapping: &Mapping, fields: &Arc<ProfileFields>) -> SnapshotBuilder {
+    let mut builder = SnapshotBuilder::new(mapping, 1);
+    builder.set_fields(Arc::clone(fields));
     builder
 }
 
+struct Took {
+    work: Duration,
+    build: Duration,
+    naive: Duration,
+}
+
 /// How long both ways took.
-fn build(expression: &str, members: u64) -> (Duration, Duration) {
-    let (mut ours, mut naive) = (Duration::ZERO, Duration::ZERO);
-    let mut builder = builder(expression, members);
+fn build(expression: &str, members: u64, threads: usize) -> Took {
+    let mut naive = Duration::ZERO;
+    let mapping = Mapping::compile("email", expression).unwrap();
+    let own = fields(&mapping, members);
+    let mut readers: Vec<_> =
+        (0..threads).map(|_| (builder(&mapping, &own), Duration::ZERO)).collect();
     let compiled = jmespath::compile(expression).unwrap();
-    let fields = expression.contains("profile.fields");
+    let fields = mapping.slack.reads_profile_fields();
     let mut index: HashMap<String, Vec<(String, String)>> = HashMap::new();
     let mut from = 0;
     while from < members {
-        let page = page(from, PAGE.min(members - from));
-        let started = worked();
-        for member in &page {
-            builder.push_json(member).unwrap();
-        }
-        ours += worked().saturating_sub(started);
+        let round = PAGE * threads as u64;
+        let members = page(from, round.min(members - from));
+        std::thread::scope(|scope| {
+            let parts = members.chunks(members.len().div_ceil(threads));
+            for (part, (builder, took)) in parts.zip(&mut readers) {
+                scope.spawn(move || {
+                    let started = worked();
+                    for member in part {
+                        builder.push_json(member).unwrap();
+                    }
+                    *took += worked().saturating_sub(started);
+                });
+            }
+        });
         let extra: Vec<Option<Value>> =
-            (from..).take(page.len()).map(|n| fields.then(|| custom_fields(n))).collect();
+            (from..).take(members.len()).map(|n| fields.then(|| custom_fields(n))).collect();
         let started = worked();
-        for (member, fields) in page.iter().zip(extra) {
+        for (member, fields) in members.iter().zip(extra) {
             search(&compiled, member, fields, &mut index);
         }
         naive += worked().saturating_sub(started);
-        from += PAGE;
+        from += round;
     }
+    let slowest = readers.iter().map(|(_, took)| *took).max().unwrap();
+    let all: Duration = readers.iter().map(|(_, took)| *took).sum();
+    let mut builders = readers.into_iter().map(|(builder, _)| builder);
     let started = worked();
+    let mut builder = builders.next().unwrap();
+    for later in builders {
+        builder.append(later).unwrap();
+    }
     let snapshot = builder.finish();
-    ours += worked().saturating_sub(started);
+    let end = worked().saturating_sub(started);
     assert_eq!(snapshot.counts().members as u64, members);
     black_box((snapshot, index));
-    (ours, naive)
+    Took { work: all + end, build: slowest + end, naive }
 }
 
 /// The naive way: parse, convert, search, keep.
@@ -148,7 +188,8 @@ fn search(
 
 /// Prints one row about this process.
 fn memory(expression: &str, members: u64) {
-    let mut builder = builder(expression, members);
+    let mapping = Mapping::compile("email", expression).unwrap();
+    let mut builder = builder(&mapping, &fields(&mapping, members));
     // Whatever making members takes is resident already when counting begins.
     black_box(page(0, PAGE));
     let before = resident();

@@ -1,6 +1,7 @@
 //! From the shared store into memory: pages of one generation, then the changes after it. Later changes
 //! go on top of what is in memory ([`Snapshot::with_changes`]), without reading the pages again.
 
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moka::ops::compute::Op;
@@ -75,6 +76,11 @@ const ATTEMPTS: usize = 5;
 /// [`SHARE_ON_TOP`]th of the members where that is more.
 const MOST_ON_TOP: usize = 1000;
 const SHARE_ON_TOP: usize = 32;
+
+/// Pages that are worth a thread: some 50 ms of work.
+const PAGES_OF_A_PART: usize = 10;
+/// Threads that read one list. What else the replica does must get its share.
+const MOST_PARTS: usize = 4;
 
 impl Directory {
     /// Loads once for all who wait.
@@ -288,22 +294,47 @@ async fn build(
     fields: ProfileFields,
 ) -> Result<Snapshot, Error> {
     let work = move || {
-        let generation = u64::try_from(generation).unwrap_or(0);
-        let mut builder = SnapshotBuilder::new(&mapping, generation);
-        builder.set_fields(fields);
-        let mut bad = 0;
-        let members = pages
-            .iter()
-            .flat_map(|page| page.split(|byte| *byte == PAGE_SEPARATOR))
-            .chain(changes.iter().map(|change| change.body.as_slice()))
-            .filter(|member| !member.is_empty());
-        for member in members {
-            bad += usize::from(builder.push_json(member).is_err());
-        }
+        let fields = Arc::new(fields);
+        let read = |pages: &[Vec<u8>]| {
+            let generation = u64::try_from(generation).unwrap_or(0);
+            let mut builder = SnapshotBuilder::new(&mapping, generation);
+            builder.set_fields(Arc::clone(&fields));
+            let members = pages.iter().flat_map(|page| page.split(|byte| *byte == PAGE_SEPARATOR));
+            let bad = push(&mut builder, members);
+            (builder, bad)
+        };
+        let (mut builder, mut bad) = side_by_side(&pages, read);
+        bad += push(&mut builder, changes.iter().map(|change| change.body.as_slice()));
         warn_of(bad);
         builder.finish()
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
+}
+
+/// How many of the members could not be read.
+fn push<'a>(builder: &mut SnapshotBuilder, members: impl Iterator<Item = &'a [u8]>) -> usize {
+    let members = members.filter(|member| !member.is_empty());
+    members.map(|member| usize::from(builder.push_json(member).is_err())).sum()
+}
+
+/// Reads the pages of a large list on several processors, in their order.
+fn side_by_side(
+    pages: &[Vec<u8>],
+    read: impl Fn(&[Vec<u8>]) -> (SnapshotBuilder, usize) + Sync,
+) -> (SnapshotBuilder, usize) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let parts = (pages.len() / PAGES_OF_A_PART).clamp(1, processors.min(MOST_PARTS));
+    let mut parts = pages.chunks(pages.len().div_ceil(parts).max(1));
+    let first = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|part| scope.spawn(|| read(part))).collect();
+        let (mut builder, mut bad) = read(first);
+        for other in others {
+            let (later, of_other) = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            bad += of_other + builder.append(later).err().unwrap_or_default();
+        }
+        (builder, bad)
+    })
 }
 
 fn warn_of(bad: usize) {

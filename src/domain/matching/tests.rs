@@ -19,7 +19,7 @@ fn snapshot(mapping: &Mapping, fields_complete: bool, members: &[Value]) -> Snap
             fields.insert(member["id"].as_str().unwrap(), inline.to_string().as_bytes());
         }
     }
-    builder.set_fields(fields);
+    builder.set_fields(fields.into());
     for member in members {
         builder.push_value(member).unwrap();
     }

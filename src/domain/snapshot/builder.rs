@@ -18,7 +18,7 @@ use super::{Counts, Snapshot, digest};
 pub struct SnapshotBuilder {
     attribute: Attribute,
     /// Empty where the expression reads none.
-    fields: ProfileFields,
+    fields: Arc<ProfileFields>,
     generation: u64,
     texts: String,
     pushed: Vec<Record>,
@@ -35,7 +35,7 @@ impl SnapshotBuilder {
     pub fn new(mapping: &Mapping, generation: u64) -> Self {
         Self {
             attribute: Attribute::of(mapping),
-            fields: ProfileFields::default(),
+            fields: Arc::default(),
             generation,
             texts: String::new(),
             pushed: Vec::new(),
@@ -48,7 +48,7 @@ impl SnapshotBuilder {
 
     /// Custom profile fields for the members pushed from now on. Without effect where the
     /// expression reads none.
-    pub fn set_fields(&mut self, fields: ProfileFields) {
+    pub fn set_fields(&mut self, fields: Arc<ProfileFields>) {
         if self.attribute.reads_fields() {
             self.fields = fields;
         }
@@ -83,6 +83,33 @@ impl SnapshotBuilder {
         self.texts.push_str(name);
         self.pushed.push(record);
         self.slots.extend(self.keys.iter().map(|hash| Slot { hash: *hash, record: position }));
+        Ok(())
+    }
+
+    /// Takes what `later` took, as if it had been pushed here now: parts of a list can be read side by
+    /// side. Where that is too long the builder stays as it was; then so many members are left out.
+    pub fn append(&mut self, later: Self) -> Result<(), usize> {
+        let all = [
+            self.pushed.len() + later.pushed.len(),
+            self.texts.len() + later.texts.len(),
+            self.slots.len() + later.slots.len(),
+        ];
+        let fits = all.into_iter().all(|all| u32::try_from(all).is_ok());
+        let starts = (u32::try_from(self.pushed.len()), u32::try_from(self.texts.len()));
+        let (true, (Ok(members), Ok(start))) = (fits, starts) else {
+            return Err(later.pushed.len());
+        };
+        let zones = self.zones.take(later.zones);
+        let locales = self.locales.take(later.locales);
+        self.texts.push_str(&later.texts);
+        self.pushed.extend(later.pushed.into_iter().map(|record| Record {
+            start: start + record.start,
+            zone: zones[usize::from(record.zone)],
+            locale: u8::try_from(locales[usize::from(record.locale)]).unwrap_or(0),
+            ..record
+        }));
+        let slots = later.slots.into_iter();
+        self.slots.extend(slots.map(|slot| Slot { record: members + slot.record, ..slot }));
         Ok(())
     }
 

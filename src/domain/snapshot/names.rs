@@ -24,6 +24,12 @@ impl Names {
         number
     }
 
+    /// Takes the texts of another: which number each of its numbers has here.
+    pub(super) fn take(&mut self, other: Self) -> Vec<u16> {
+        let texts = other.texts.iter().map(|text| self.number(Some(text)));
+        std::iter::once(0).chain(texts).collect()
+    }
+
     pub(super) fn into_texts(self) -> Box<[Box<str>]> {
         self.texts.into_boxed_slice()
     }

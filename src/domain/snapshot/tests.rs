@@ -265,7 +265,7 @@ fn custom_fields_stand_where_the_list_has_none() {
         "[@][0].profile.fields.XF1.value",
     ] {
         let mut builder = SnapshotBuilder::new(&mapping(slack), 1);
-        builder.set_fields(fields(&[("U1", values.clone()), ("U3", json!({}))]));
+        builder.set_fields(fields(&[("U1", values.clone()), ("U3", json!({}))]).into());
         for id in ["U1", "U2", "U3"] {
             let mut member = member(id, &format!("{}@x.org", id.to_lowercase()));
             member["profile"]["fields"] = json!(null);
@@ -366,6 +366,30 @@ fn members() -> impl Strategy<Value = Vec<Value>> {
     proptest::collection::vec(one, 0..20)
 }
 
+/// All that a snapshot tells about members called `U0` to `U12` and the values that [`members`] have.
+fn told(snapshot: &Snapshot) -> impl PartialEq + fmt::Debug + use<> {
+    let seen = |m: MemberView<'_>| {
+        (
+            m.id().to_owned(),
+            m.display_name.to_owned(),
+            m.kind,
+            m.updated,
+            m.locale.map(str::to_owned),
+            m.time_zone.map(str::to_owned),
+        )
+    };
+    let mut all: Vec<_> = snapshot.members().map(seen).collect();
+    all.sort();
+    let by_id = |id| snapshot.member(&SlackUserId::parse(format!("U{id}")).unwrap()).map(seen);
+    let by_value = |text| {
+        let found = snapshot.find(&key(text));
+        (ids(&found), found.len(), found.excluded)
+    };
+    let by_value: Vec<_> =
+        ["a", "A", "b@x", "1", "true", "null", "c", "p@x.org"].map(by_value).into();
+    (snapshot.counts(), snapshot.is_empty(), all, (0..13).map(by_id).collect::<Vec<_>>(), by_value)
+}
+
 proptest! {
     #[test]
     fn found_is_what_a_plain_search_finds(members in members(), slack in proptest::sample::select(vec!["v", "v || v"])) {
@@ -426,7 +450,7 @@ proptest! {
         ]);
         let build = |members: &[Value]| {
             let mut builder = SnapshotBuilder::new(&mapping, 7);
-            builder.set_fields(fetched());
+            builder.set_fields(fetched().into());
             for member in members {
                 builder.push_value(member).unwrap();
             }
@@ -440,23 +464,29 @@ proptest! {
             prop_assert_eq!(bad, 0);
             above = next;
         }
-        prop_assert_eq!(above.counts(), anew.counts());
-        prop_assert_eq!(above.is_empty(), anew.is_empty());
-        let all = |snapshot: &Snapshot| {
-            let seen = |m: MemberView<'_>| (m.id().to_owned(), m.kind, m.updated);
-            let mut all: Vec<_> = snapshot.members().map(seen).collect();
-            all.sort();
-            all
-        };
-        prop_assert_eq!(all(&above), all(&anew));
-        for id in 0..13 {
-            let id = SlackUserId::parse(format!("U{id}")).unwrap();
-            prop_assert_eq!(above.member(&id), anew.member(&id));
+        prop_assert_eq!(told(&above), told(&anew));
+    }
+
+    #[test]
+    fn parts_read_side_by_side_are_the_same_as_one_after_the_other(
+        parts in proptest::collection::vec(members(), 1..5),
+        zones in proptest::collection::vec(0..4_usize, 1..9),
+    ) {
+        let mapping = mapping("v");
+        let mut zones = zones.into_iter().cycle();
+        let builder = || SnapshotBuilder::new(&mapping, 7);
+        let (mut together, mut appended) = (builder(), builder());
+        for part in parts {
+            let mut own = builder();
+            for mut member in part {
+                let zone = zones.next().unwrap();
+                member["tz"] = ["UTC", "Europe/Vienna", "Asia/Tokyo", ""][zone].into();
+                member["locale"] = ["de-AT", "en-US", "ja-JP", "fr-FR"][3 - zone].into();
+                together.push_value(&member).unwrap();
+                own.push_value(&member).unwrap();
+            }
+            appended.append(own).unwrap();
         }
-        for text in ["a", "A", "b@x", "1", "true", "null", "c", "p@x.org"] {
-            let (above, anew) = (above.find(&key(text)), anew.find(&key(text)));
-            prop_assert_eq!(ids(&above), ids(&anew));
-            prop_assert_eq!((above.len(), above.excluded), (anew.len(), anew.excluded));
-        }
+        prop_assert_eq!(told(&appended.finish()), told(&together.finish()));
     }
 }
