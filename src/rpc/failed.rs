@@ -181,6 +181,7 @@ fn replayed(replayed: Replayed) -> pb::ReplayedDelivery {
         Some(Skip::NotDead) => pb::ReplaySkip::NotFailed,
         Some(Skip::AlreadyReplayed) => pb::ReplaySkip::AlreadyReplayed,
         Some(Skip::Erased) => pb::ReplaySkip::Erased,
+        Some(Skip::Superseded) => pb::ReplaySkip::Superseded,
     };
     pb::ReplayedDelivery {
         delivery_id: replayed.delivery.to_string(),

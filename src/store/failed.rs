@@ -6,6 +6,7 @@ use sea_orm::Value;
 use super::deliveries::DeliveryRecord;
 use super::rows::Columns;
 use super::sql::{self, params, placeholders};
+use super::subjects::superseded;
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, EventType, TenantId, UserId};
@@ -99,10 +100,11 @@ impl Store {
         filter: &FailedFilter,
     ) -> Result<bool, Error> {
         let (which, values) = filter.which(tenant);
-        let text = format!(
-            "SELECT 1 WHERE EXISTS (SELECT 1 FROM deliveries WHERE {which}) \
-             OR EXISTS (SELECT 1 FROM deliveries_history WHERE {which})"
-        );
+        let any = |table| {
+            let superseded = superseded(table);
+            format!("EXISTS (SELECT 1 FROM {table} WHERE {which} AND NOT {superseded})")
+        };
+        let text = format!("SELECT 1 WHERE {} OR {}", any("deliveries"), any("deliveries_history"));
         Ok(sql::one(self.reader(), &text, values).await?.is_some())
     }
 }

@@ -13,6 +13,7 @@ use super::lanes::Joining;
 use super::rows::{Column, Columns, given, numbered};
 use super::seal::{Place, Scope, ScopeKeys};
 use super::sql::{self, Row, params, placeholders};
+use super::subjects::superseded;
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
@@ -77,6 +78,8 @@ pub enum Skip {
     AlreadyReplayed,
     /// The person was deleted, or its words are gone.
     Erased,
+    /// A later notification replaced it, took it back or marked its subject as done.
+    Superseded,
 }
 
 /// A row as it was found, locked.
@@ -86,6 +89,7 @@ struct Dead {
     order: (i64, i64),
     state: State,
     replayed_as: Option<DeliveryId>,
+    superseded: bool,
     reason: Option<String>,
     user: Option<String>,
     installation: Option<String>,
@@ -98,7 +102,7 @@ struct Dead {
     same: [Value; 8],
 }
 
-const READ: &str = "id, position, sequence, state, replayed_as, reason, user_id, installation, \
+const READ: &str = "id, position, sequence, state, replayed_as, CASE WHEN $superseded THEN 1 ELSE 0 END, reason, user_id, installation, \
     COALESCE(lane, deferred_lane), content, action, notification, priority, kind, event_type, \
     trace_context, subject_key, hold";
 
@@ -301,11 +305,13 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
     let mut found = Vec::new();
     // The hot table first: what moves meanwhile is met in the other.
     for table in ["deliveries", "deliveries_history"] {
+        let superseded = superseded(table);
+        let read_columns = READ.replace("$superseded", &superseded);
         match &replay.which {
             Which::Deliveries(ids) => {
                 for chunk in ids.chunks(500) {
                     let text = format!(
-                        "SELECT {READ} FROM {table} WHERE tenant = $1 AND id IN ({}) \
+                        "SELECT {read_columns} FROM {table} WHERE tenant = $1 AND id IN ({}) \
                          ORDER BY position, sequence {{for_update}}",
                         placeholders(2, chunk.len())
                     );
@@ -317,7 +323,7 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
             Which::Matching { filter, limit } => {
                 let (which, values) = filter.which(&replay.tenant);
                 let text = format!(
-                    "SELECT {READ} FROM {table} WHERE {which} \
+                    "SELECT {read_columns} FROM {table} WHERE {which} AND NOT {superseded} \
                      ORDER BY position, sequence LIMIT {limit} {{for_update}}"
                 );
                 read(&mut found, table, &sql::all(tx, &text, values).await?)?;
@@ -338,6 +344,7 @@ fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), 
         let order = (columns.take()?, columns.take()?);
         let state = columns.code(State::from_code)?;
         let replayed_as = columns.optional_id(|text| DeliveryId::parse(&text))?;
+        let superseded = columns.take::<i32>()? == 1;
         let (reason, user, installation, lane) =
             (columns.take()?, columns.take()?, columns.take()?, columns.take()?);
         let content = columns.take()?;
@@ -364,6 +371,7 @@ fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), 
             order,
             state,
             replayed_as,
+            superseded,
             reason,
             user,
             installation,
@@ -385,6 +393,7 @@ impl Dead {
         let skipped = match self.replayed_as {
             Some(_) => Some(Skip::AlreadyReplayed),
             None if !dead => Some(Skip::NotDead),
+            None if self.superseded => Some(Skip::Superseded),
             None => erased.then_some(Skip::Erased),
         };
         let unconfirmed = [Failure::Unconfirmed.code(), Failure::Crashed.code()];

@@ -84,7 +84,8 @@ impl Store {
         rows.iter().rev().map(|row| posted(row, &claim.lane)).collect()
     }
 
-    /// Everybody who got a message about a subject or is to get one: at most one more than
+    /// Everybody who got a message about a subject, is to get one, or might get the one that failed when it
+    /// is replayed: at most one more than
     /// [`SUBJECT_CONVERSATIONS`].
     pub async fn subject_conversations(
         &self,
@@ -95,7 +96,9 @@ impl Store {
             format!(
                 "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, sequence \
                  FROM {table} WHERE tenant = $1 AND subject_key = $2 \
-                 AND (({POSTED}) OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown'))"
+                 AND (({POSTED}) OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown') \
+                 OR (state IN ('failed', 'expired', 'parked') AND replayed_as IS NULL \
+                 AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
             )
         };
         let text = format!(
@@ -268,6 +271,21 @@ async fn waiting(
             })
         })
         .collect()
+}
+
+/// Whether a later notification replaced what a row of `table` said, took it back or marked its subject as
+/// done, as an expression: then it has nothing to say any more.
+pub(in crate::store) fn superseded(table: &str) -> String {
+    let by = |later| {
+        format!(
+            "EXISTS (SELECT 1 FROM {later} AS later WHERE later.tenant = {table}.tenant \
+             AND later.subject_key = {table}.subject_key AND later.sequence > {table}.sequence \
+             AND later.action IN ('replace', 'retract', 'done') \
+             AND (later.user_id = {table}.user_id OR later.lane = {table}.lane))"
+        )
+    };
+    let speaks = format!("COALESCE({table}.action, 'post') IN ('post', 'reply', 'replace')");
+    format!("({speaks} AND ({} OR {}))", by("deliveries"), by("deliveries_history"))
 }
 
 /// Notes on the message that was acted on what became of it, in whichever table it stands.

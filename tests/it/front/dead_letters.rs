@@ -206,7 +206,7 @@ async fn what_makes_no_sense_is_refused() {
 /// faults.md 32: order and rate are kept, each is sent once.
 #[tokio::test]
 async fn many_are_replayed_in_order_and_once() {
-    replay_all(100, 10).await;
+    replay_all(30, 10).await;
 }
 
 #[tokio::test]

@@ -323,3 +323,61 @@ async fn what_makes_no_sense_is_refused() {
     })
     .await;
 }
+
+/// What failed is not replayed after somebody said that it is over.
+#[tokio::test]
+async fn a_dead_letter_about_what_is_over_is_not_replayed() {
+    for_each_database(async |world| {
+        world.client.load(&["ben", "clara"]).await;
+        world.sandbox.script(fault("chat.postMessage", "restricted_action"));
+        let dead = done(world, about("dead", &["ben", "clara"], SubjectAction::NewMessage)).await;
+        let other = done(world, task("about nothing", &["ben"])).await;
+        assert!(dead.iter().chain(&other).all(|one| one.state() == DeliveryState::Failed));
+        world.sandbox.clear_faults();
+        done(world, wordless("over", &["ben"], SubjectAction::Done)).await;
+        let failed = |which: &[&pb::Delivery]| pb::ReplayDeliveriesRequest {
+            tenant_id: TENANT.into(),
+            request_id: format!("replay {}", which.len()),
+            delivery_ids: which.iter().map(|one| one.delivery_id.clone()).collect(),
+            filter: which.is_empty().then(pb::FailedFilter::default),
+            ..pb::ReplayDeliveriesRequest::default()
+        };
+        let named = [&dead[0], &dead[1]];
+        let answer = world.client.replay_deliveries(failed(&named)).await.unwrap();
+        let [ben, clara] = &answer.deliveries[..] else { panic!("{answer:?}") };
+        assert_eq!(ben.skipped(), pb::ReplaySkip::Superseded);
+        assert!(ben.replayed_as.is_empty());
+        assert_eq!(clara.skipped(), pb::ReplaySkip::Unspecified);
+        world.replayed(&clara.replayed_as);
+        // All that is dead: what is over is none of it.
+        let answer = world.client.replay_deliveries(failed(&[])).await.unwrap();
+        let [one] = &answer.deliveries[..] else { panic!("{answer:?}") };
+        assert_eq!(one.delivery_id, other[0].delivery_id);
+        world.replayed(&one.replayed_as);
+        let sent = world.messages(2).await;
+        assert!(sent.iter().all(|message| message.user.is_some()));
+    })
+    .await;
+}
+
+/// Nobody is named: who would get it by a replay is meant as well.
+#[tokio::test]
+async fn who_takes_back_from_everybody_means_those_whom_it_did_not_reach() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        world.sandbox.script(fault("chat.postMessage", "restricted_action"));
+        let dead = done(world, about("dead", &["ben"], SubjectAction::NewMessage)).await;
+        world.sandbox.clear_faults();
+        done(world, wordless("back", &[], SubjectAction::Retract)).await;
+        let request = pb::ReplayDeliveriesRequest {
+            tenant_id: TENANT.into(),
+            request_id: "replay".into(),
+            delivery_ids: vec![dead[0].delivery_id.clone()],
+            ..pb::ReplayDeliveriesRequest::default()
+        };
+        let answer = world.client.replay_deliveries(request).await.unwrap();
+        assert_eq!(answer.deliveries[0].skipped(), pb::ReplaySkip::Superseded);
+        assert!(world.messages(0).await.is_empty());
+    })
+    .await;
+}
