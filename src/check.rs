@@ -59,9 +59,9 @@ async fn store(config: &store::Config) -> Finding {
         (SchemaStatus::Pending(missing), Backend::Postgres) => {
             Err(format!("{missing} migrations are missing: run `herald migrate`"))
         }
-        (SchemaStatus::Newer(by), _) => {
-            Err(format!("the schema has {by} migrations that this version does not know"))
-        }
+        (SchemaStatus::Newer(by), _) => Ok(format!(
+            "the schema is newer than this version, by {by} migrations; the key opens it"
+        )),
     }
 }
 

@@ -12,7 +12,7 @@ use url::Url;
 use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
-use herald::store::Store;
+use herald::store::{SchemaStatus, Store};
 use herald::{check, demo, keys, manifest, telemetry};
 
 /// Herald delivers a platform's notifications to Slack.
@@ -164,8 +164,13 @@ async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = read(args)?;
     let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
     let store = Store::open(&settings.store).await?;
-    store.migrate().await?;
-    tracing::info!("the schema is up to date");
+    match store.migrate().await? {
+        SchemaStatus::Newer(by) => {
+            tracing::warn!(by, "the schema is newer than this version; it was left as it is");
+        }
+        SchemaStatus::Pending(applied) => tracing::info!(applied, "the schema is up to date"),
+        SchemaStatus::Current => tracing::info!(applied = 0, "the schema is up to date"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -247,7 +247,7 @@ async fn listen(settings: &Settings) -> Result<Listeners, Error> {
 async fn check_schema(store: &Store) -> Result<(), Error> {
     match (store.schema_status().await?, store.backend()) {
         (SchemaStatus::Current, _) => Ok(()),
-        (SchemaStatus::Pending(_), Backend::Sqlite) => Ok(store.migrate().await?),
+        (SchemaStatus::Pending(_), Backend::Sqlite) => Ok(store.migrate().await.map(drop)?),
         (SchemaStatus::Pending(missing), Backend::Postgres) => Err(Error::Schema(missing)),
         (SchemaStatus::Newer(by), _) => {
             tracing::warn!(by, "the database is newer than this binary; a rolling update?");

@@ -99,8 +99,11 @@ impl Store {
         &self,
         installation: InstallationId,
     ) -> Result<Option<DirectoryState>, Error> {
-        const SQL: &str = "SELECT d.*, {now} AS as_of FROM directory d WHERE d.installation = $1";
-        let row = sql::one(self.reader(), SQL, params![installation.to_string()]).await?;
+        let columns = sql::columns::<directory::Entity>("d");
+        let text = format!(
+            "SELECT {columns}, {{now}} AS as_of FROM directory d WHERE d.installation = $1"
+        );
+        let row = sql::one(self.reader(), &text, params![installation.to_string()]).await?;
         row.map(|row| Ok(state(row.model()?, Timestamp(row.named("as_of")?)))).transpose()
     }
 

@@ -110,7 +110,9 @@ impl Store {
         }
         let rows = linked.keys().map(|id| [id.as_str().into()]).collect();
         for (table, values) in given(backend, [Column::Text], rows) {
-            let text = format!("SELECT i.* FROM {table} JOIN installations i ON i.id = column1");
+            let columns = sql::columns::<installation::Entity>("i");
+            let text =
+                format!("SELECT {columns} FROM {table} JOIN installations i ON i.id = column1");
             let statement = Statement::from_sql_and_values(backend, text, values);
             let found = installation::Entity::find().from_raw_sql(statement).all(self.reader());
             for row in found.await? {
@@ -142,15 +144,17 @@ impl Store {
             (self.reader().get_database_backend(), [Column::Text, Column::Text]);
         let mut answers: Vec<Rows> = asked.iter().map(|_| Rows::default()).collect();
         for (table, values) in given(backend, columns, rows) {
-            let statement = |from: &str| {
+            let statement = |from: &str, columns: &str| {
                 let text = format!(
-                    "SELECT p.* FROM {table} JOIN {from} p \
+                    "SELECT {columns} FROM {table} JOIN {from} p \
                      ON p.tenant = column1 AND p.user_id = column2"
                 );
                 Statement::from_sql_and_values(backend, expand(backend, &text), values.clone())
             };
-            let people = person::Entity::find().from_raw_sql(statement("people"));
-            let choices = preference::Entity::find().from_raw_sql(statement("preferences"));
+            let people = statement("people", &sql::columns::<person::Entity>("p"));
+            let people = person::Entity::find().from_raw_sql(people);
+            let choices = statement("preferences", &sql::columns::<preference::Entity>("p"));
+            let choices = preference::Entity::find().from_raw_sql(choices);
             let (people, choices) =
                 tokio::try_join!(people.all(self.reader()), choices.all(self.reader()))?;
             for row in people {

@@ -31,26 +31,23 @@ impl Store {
         compare(self.reader()).await
     }
 
-    /// Applies what is missing and makes the store's own data key. Refuses a database that is
-    /// newer than this binary ([`Error::Schema`]).
-    pub async fn migrate(&self) -> Result<(), Error> {
+    /// Applies what is missing, makes the store's own data key, and says what it found. A database that
+    /// is newer than this binary is left as it is: a pod of the release before may start in the middle
+    /// of a rolling update, and after it was taken back.
+    pub async fn migrate(&self) -> Result<SchemaStatus, Error> {
         let tx = self.write().await?;
         if self.backend() == Backend::Postgres {
             let wait = format!("SET LOCAL lock_timeout = '{LOCK_WAIT}'");
             sql::execute(&tx, &wait, Vec::new()).await?;
             sql::one(&tx, "SELECT 1 FROM pg_advisory_xact_lock($1)", sql::params![LOCK]).await?;
         }
-        match compare(&tx).await? {
-            SchemaStatus::Current => {}
-            SchemaStatus::Newer(_) => {
-                return Err(Error::Schema(
-                    "the database was migrated by a newer herald; run that version".into(),
-                ));
-            }
-            SchemaStatus::Pending(_) => Migrator::up(&tx, None).await?,
+        let found = compare(&tx).await?;
+        if matches!(found, SchemaStatus::Pending(_)) {
+            Migrator::up(&tx, None).await?;
         }
         tx.commit().await?;
-        self.verify_key().await
+        self.verify_key().await?;
+        Ok(found)
     }
 }
 

@@ -4,7 +4,8 @@
 //! differently: see [`expand`].
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, FromQueryResult, QueryResult, Statement, TryGetable, Value,
+    ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, IdenStatic as _, Iterable as _,
+    QueryResult, Statement, TryGetable, Value,
 };
 
 use super::Error;
@@ -39,6 +40,13 @@ pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
         .replace("{least}", if postgres { "LEAST" } else { "MIN" })
         .replace("{skip_locked}", if postgres { "FOR UPDATE SKIP LOCKED" } else { "" })
         .replace("{for_update}", if postgres { "FOR UPDATE" } else { "" })
+}
+
+/// The columns of an entity, by name. Never `*`: a later release may add one while this one runs, and
+/// PostgreSQL then refuses what was prepared before ("cached plan must not change result type").
+pub(in crate::store) fn columns<E: EntityTrait>(alias: &str) -> String {
+    let columns = E::Column::iter().map(|column| format!("{alias}.{}", column.as_str()));
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 fn statement(db: &impl ConnectionTrait, text: &str, values: Vec<Value>) -> Statement {

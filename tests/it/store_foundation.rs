@@ -39,7 +39,9 @@ async fn a_newer_database_is_left_alone() {
             VALUES ('m29990101_000001_future', 0)";
         store.raw().await.execute_unprepared(future).await.unwrap();
         assert_eq!(store.schema_status().await.unwrap(), SchemaStatus::Newer(1));
-        assert!(matches!(store.migrate().await, Err(Error::Schema(_))));
+        // By a pod of the release before.
+        assert_eq!(store.migrate().await.unwrap(), SchemaStatus::Newer(1));
+        assert_eq!(store.schema_status().await.unwrap(), SchemaStatus::Newer(1));
     }
 }
 

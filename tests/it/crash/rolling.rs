@@ -16,7 +16,10 @@ const PEOPLE: usize = 10;
 const CALLERS: usize = 4;
 
 /// As a platform does: at another replica where one is away.
-async fn notify(replicas: &watch::Receiver<Vec<SocketAddr>>, request: pb::NotifyRequest) -> String {
+pub(super) async fn notify(
+    replicas: &watch::Receiver<Vec<SocketAddr>>,
+    request: pb::NotifyRequest,
+) -> String {
     let mut attempt = 0;
     loop {
         let all = replicas.borrow().clone();

@@ -1,5 +1,9 @@
-//! Migrators race, and one is killed (faults.md 25).
+//! The schema changes under what runs: a newer release migrates during traffic, migrators race, and one is
+//! killed (faults.md 25).
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use herald::store::{SchemaStatus, Store};
@@ -7,14 +11,93 @@ use sea_orm::{
     ConnectionTrait as _, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait as _,
 };
 
-use crate::support::process::{Dice, migrator, until};
+use tokio::sync::watch;
+
+use super::rolling::notify;
+use super::{all_sent, message, site_on};
+use crate::support::process::{Dice, migrate, migrator, until};
 use crate::support::store::test_configs;
 
+const PEOPLE: usize = 5;
+/// Messages that go out before the next thing happens.
+const SOME: u64 = 20;
+/// Calls whose messages may wait: traffic, and not a backlog that grows for as long as the machine is slow.
+const WAITING: usize = 10;
 /// Migrators that are killed on one database, one after the other.
 const KILLS: usize = 8;
 
 async fn raw(url: &str) -> DatabaseConnection {
     Database::connect(url).await.unwrap()
+}
+
+/// What the next release may do to a schema that this one still works on: columns, indexes, tables, a row in
+/// the list of migrations; one transaction.
+const NEXT: &str = "
+SET LOCAL lock_timeout = '50ms';
+DO $$ DECLARE every TEXT; BEGIN
+    FOR every IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename LOOP
+        EXECUTE format('ALTER TABLE %I ADD COLUMN of_the_future BIGINT NOT NULL DEFAULT 7', every);
+    END LOOP;
+END $$;
+CREATE INDEX of_the_future ON deliveries (tenant, of_the_future);
+CREATE TABLE what_is_new (id TEXT PRIMARY KEY);
+INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29990101_000001_future', 0);
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_release_migrates_during_traffic_and_this_one_goes_on() {
+    let Some(site) = site_on(true, PEOPLE).await else { return };
+    let [mut first, second] = [site.start_connected().await, site.start().await];
+    let (serving, seen) = watch::channel(vec![first.rpc, second.rpc]);
+    let over = Arc::new(AtomicBool::new(false));
+    let callers = (0..2).map(|caller| {
+        let (seen, over, mut stored) = (seen.clone(), Arc::clone(&over), site.sandbox.stored());
+        tokio::spawn(async move {
+            let mut ids = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                ids.push(notify(&seen, message(ids.len() * 2 + caller, PEOPLE)).await);
+                // The other caller is about as far.
+                let wanted = ((2 * ids.len()).saturating_sub(WAITING) * PEOPLE) as u64;
+                stored.wait_for(|count| *count >= wanted).await.unwrap();
+            }
+            ids
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    let mut stored = site.sandbox.stored();
+    stored.wait_for(|count| *count >= SOME).await.unwrap();
+    let database = raw(site.store.url.as_ref().unwrap().expose()).await;
+    // Whoever waits for a lock in vain tries again, as migrations do.
+    until("the next release has migrated", async || {
+        let next = database.begin().await.unwrap();
+        next.execute_unprepared(NEXT).await.ok()?;
+        next.commit().await.ok()
+    })
+    .await;
+    let before = *stored.borrow();
+    stored.wait_for(|count| *count >= before + SOME).await.unwrap();
+    // A pod of this release that starts on the newer schema: its init container, then itself.
+    migrate(&site.settings());
+    let third = site.start().await;
+    serving.send_replace(vec![second.rpc, third.rpc]);
+    first.signal("TERM");
+    assert_eq!(first.ended().await.code(), Some(0));
+    let before = *stored.borrow();
+    stored.wait_for(|count| *count >= before + SOME).await.unwrap();
+    over.store(true, Ordering::SeqCst);
+    let mut ids = Vec::new();
+    for caller in callers {
+        ids.extend(caller.await.unwrap());
+    }
+    all_sent(&third.channel(), &ids).await;
+    let messages = site.sandbox.messages();
+    let ids_stored =
+        messages.iter().map(|message| message.metadata["event_payload"]["delivery_id"].to_string());
+    let deliveries: HashSet<_> = ids_stored.collect();
+    assert_eq!((messages.len(), deliveries.len()), (ids.len() * PEOPLE, ids.len() * PEOPLE));
+    for replica in [&second, &third] {
+        assert!(!replica.log().contains("panic"), "{}", replica.log());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
