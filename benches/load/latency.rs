@@ -40,12 +40,14 @@ pub(crate) async fn run(database: Database, effort: Effort) {
         let created = created.seconds * 1_000_000 + i64::from(created.nanos) / 1000;
         waits.push(u128::try_from(begun - created).unwrap_or(0));
     }
-    let show = |mut times: Vec<u128>| {
-        times.sort_unstable();
-        let at = |part: usize| times[(times.len() - 1) * part / 100] as f64 / 1000.0;
-        format!("p50 {:.1} ms, p99 {:.1} ms", at(50), at(99))
-    };
     let reach = "p50 <= 5 ms, p99 <= 50 ms";
-    tell("commit to Slack request, idle", database.name(), &show(waits), "-", "-", reach);
-    tell("Notify's answer, idle", database.name(), &show(answered), "-", "-", "-");
+    tell("commit to Slack request, idle", database.name(), &percentiles(waits), "-", "-", reach);
+    tell("Notify's answer, idle", database.name(), &percentiles(answered), "-", "-", "-");
+}
+
+/// Of microseconds.
+pub(crate) fn percentiles(mut times: Vec<u128>) -> String {
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100] as f64 / 1000.0;
+    format!("p50 {:.1} ms, p99 {:.1} ms", at(50), at(99))
 }

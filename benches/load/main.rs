@@ -27,6 +27,7 @@ mod pacing;
 mod resolve;
 mod stage;
 mod start;
+mod told;
 
 use std::time::Duration;
 
@@ -103,6 +104,9 @@ async fn run() {
         }
         if wanted("pacing") {
             pacing::run(database, effort).await;
+        }
+        if wanted("told") {
+            told::run(database, effort).await;
         }
         if wanted("overload") {
             overload::run(database, effort).await;

@@ -86,7 +86,8 @@ pub(crate) struct Stage {
     pub(crate) process: Child,
     pub(crate) rpc: SocketAddr,
     pub(crate) health: SocketAddr,
-    _dir: TempDir,
+    settings: Vec<String>,
+    dir: TempDir,
 }
 
 impl Stage {
@@ -120,9 +121,16 @@ impl Stage {
         let (process, rpc, health) = serve(&settings, &log).await;
         let channel =
             Channel::from_shared(format!("http://{rpc}")).unwrap().connect().await.unwrap();
-        let stage = Self { sandbox, store, channel, process, rpc, health, _dir: dir };
+        let stage = Self { sandbox, store, channel, process, rpc, health, settings, dir };
         stage.connect(plan.people).await;
         stage
+    }
+
+    /// Another replica.
+    pub(crate) async fn another(&self) -> (Child, HeraldServiceClient<Channel>) {
+        let (process, rpc, _) = serve(&self.settings, &self.dir.path().join("another")).await;
+        let channel = Channel::from_shared(format!("http://{rpc}")).unwrap().connect().await;
+        (process, HeraldServiceClient::new(channel.unwrap()))
     }
 
     pub(crate) fn herald(&self) -> HeraldServiceClient<Channel> {

@@ -1,0 +1,108 @@
+//! How long until another replica knows what one learnt about the member list: a single member, counted
+//! from Slack's being asked about them, and a new generation, counted from its publication. Both are
+//! seen from outside, by asking the other replica without a pause.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use herald::rpc::pb;
+use herald::rpc::pb::admin_service_client::AdminServiceClient;
+use herald::rpc::pb::herald_service_client::HeraldServiceClient;
+use serde_json::json;
+use tonic::transport::Channel;
+
+use super::latency::percentiles;
+use super::stage::{Database, Plan, Stage, TENANT, described, email, until};
+use super::{Effort, tell};
+
+const PEOPLE: usize = 1000;
+
+pub(crate) async fn run(database: Database, effort: Effort) {
+    // One process has a SQLite file to itself.
+    if database == Database::Sqlite {
+        return;
+    }
+    for (listens, name, reach) in [
+        (true, "by NOTIFY", "<= 100 ms"),
+        (false, "by a look every 3 s", "<= 3 s, and the time to load it"),
+    ] {
+        let settings = vec![format!("store.listen={listens}")];
+        let plan = Plan { people: PEOPLE, time_scale: 1.0, rate_limits: false, settings };
+        let stage = Stage::start(database, &plan).await;
+        let (mut process, other) = stage.another().await;
+        let count = if listens { effort.count(100, 20) } else { effort.count(10, 3) };
+        let single = changes(&stage, &other, count).await;
+        let published = generations(&stage, &other, count).await;
+        process.kill().ok();
+        process.wait().ok();
+        let row = format!("another replica knows a member, {name}");
+        tell(&row, database.name(), &percentiles(single), "-", "-", reach);
+        let row = format!("another replica has a new list of {PEOPLE}, {name}");
+        tell(&row, database.name(), &percentiles(published), "-", "-", reach);
+    }
+}
+
+/// Somebody joined: one replica asks Slack, the other is told.
+async fn changes(stage: &Stage, other: &HeraldServiceClient<Channel>, count: usize) -> Vec<u128> {
+    let mut times = Vec::new();
+    for number in PEOPLE..PEOPLE + count {
+        join(stage, number);
+        let request = pb::TestSlackRequest {
+            tenant_id: TENANT.into(),
+            subject: Some(pb::test_slack_request::Subject::Person(described(number))),
+            ..pb::TestSlackRequest::default()
+        };
+        let mut herald = stage.herald();
+        let asking = tokio::spawn(async move { herald.test_slack(request).await.unwrap() });
+        let seen = appears(other, number).await;
+        asking.await.unwrap();
+        let log = stage.sandbox.log();
+        let asked = log.iter().rev().find(|call| call.method == "users.lookupByEmail").unwrap();
+        times.push(u128::try_from(seen - asked.started_at_micros).unwrap_or(0));
+    }
+    times
+}
+
+/// A new reading: whoever reads publishes it, the other loads it.
+async fn generations(
+    stage: &Stage,
+    other: &HeraldServiceClient<Channel>,
+    count: usize,
+) -> Vec<u128> {
+    let mut admin = AdminServiceClient::new(stage.channel.clone());
+    let mut times = Vec::new();
+    for number in PEOPLE + count..PEOPLE + 2 * count {
+        join(stage, number);
+        let request =
+            pb::RefreshDirectoryRequest { tenant_id: TENANT.into(), ..Default::default() };
+        admin.refresh_directory(request).await.unwrap();
+        let seen = appears(other, number).await;
+        let request = pb::GetWorkspaceRequest { tenant_id: TENANT.into(), actor: None };
+        let workspace = admin.get_workspace(request).await.unwrap().into_inner();
+        let read = workspace.directory.unwrap().read_at.unwrap();
+        let read = read.seconds * 1_000_000 + i64::from(read.nanos) / 1000;
+        times.push(u128::try_from(seen - read).unwrap_or(0));
+    }
+    times
+}
+
+fn join(stage: &Stage, number: usize) {
+    let profile = json!({ "email": email(number), "display_name": format!("person{number}") });
+    stage.sandbox.add_member(
+        json!({ "id": format!("U{number:06}"), "name": format!("person{number}"), "profile": profile }),
+    );
+}
+
+/// When the replica knew, in microseconds since 1970: both processes have one clock.
+async fn appears(other: &HeraldServiceClient<Channel>, number: usize) -> i64 {
+    until("the other replica knows", async || {
+        let request = pb::ResolveIdentityRequest {
+            tenant_id: TENANT.into(),
+            subject: Some(pb::resolve_identity_request::Subject::Person(described(number))),
+            actor: None,
+        };
+        other.clone().resolve_identity(request).await.unwrap().into_inner().member.is_some()
+    })
+    .await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_micros()).unwrap()
+}
