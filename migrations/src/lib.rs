@@ -17,6 +17,7 @@ mod m20260101_000007_fields;
 mod m20260101_000008_lanes;
 mod m20260101_000009_retention;
 mod m20260101_000010_life;
+mod m20260101_000011_patience;
 
 /// The list, oldest first.
 pub struct Migrator;
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000008_lanes::Migration),
             Box::new(m20260101_000009_retention::Migration),
             Box::new(m20260101_000010_life::Migration),
+            Box::new(m20260101_000011_patience::Migration),
         ]
     }
 }

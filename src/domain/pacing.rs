@@ -22,12 +22,13 @@ const BURST_PART: f64 = 0.01;
 /// A window counts as used up from this part of the limit.
 const USED_UP: f64 = 0.9;
 /// The factor from minute to minute while no 429 came yet.
-const GROWTH: f64 = 1.25;
+const GROWTH: f64 = 1.5;
 /// The part of the way to the known ceiling that one window goes.
-const APPROACH: f64 = 0.25;
+const APPROACH: f64 = 0.5;
 /// Nearer to the ceiling than this part of it, the limit is learnt.
 const CLOSE: f64 = 0.01;
-/// Windows that a learnt limit is kept before a little more is tried.
+/// The most windows that a learnt limit is kept before a little more is tried: one at first, and
+/// twice as many each time that more was tried in vain.
 const KEPT: u32 = 10;
 /// After a 429 below what went well before: Slack's limit has fallen.
 const FALL: f64 = 0.8;
@@ -43,11 +44,13 @@ pub struct Limit {
     pub ceiling: Option<f64>,
     /// Windows used up since it is learnt.
     pub kept: u32,
+    /// Windows that it is kept before more is tried; grows with how often that was in vain.
+    pub patience: u32,
 }
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { current: INITIAL, good: 0.0, ceiling: None, kept: 0 }
+        Self { current: INITIAL, good: 0.0, ceiling: None, kept: 0, patience: 1 }
     }
 }
 
@@ -56,7 +59,7 @@ impl Limit {
     #[must_use]
     pub fn known(posts_a_minute: u32) -> Self {
         let posts = f64::from(posts_a_minute);
-        Self { current: posts, good: posts, ceiling: None, kept: 0 }
+        Self { current: posts, good: posts, ceiling: None, kept: 0, patience: 1 }
     }
 
     /// Whether going further would meet the ceiling at once.
@@ -80,20 +83,21 @@ impl Limit {
         }
         self.good = self.good.max(self.current);
         match self.ceiling {
-            None => self.current = (self.current * GROWTH).min(MOST),
+            None => self.current *= GROWTH,
             // It was none: Slack's limit rose, or a storm of 429s had nothing to do with it. What is
             // above is as unknown as in the beginning.
             Some(ceiling) if self.good >= ceiling => {
                 self.ceiling = None;
                 self.kept = 0;
-                self.current = (self.current * GROWTH).min(MOST);
+                self.patience = 1;
+                self.current *= GROWTH;
             }
             Some(ceiling) if !self.is_learnt() => {
                 self.current = self.good + (ceiling - self.good) * APPROACH;
             }
             Some(ceiling) => {
                 self.kept += 1;
-                if self.kept >= KEPT {
+                if self.kept >= self.patience {
                     self.kept = 0;
                     self.current = ceiling * (1.0 + CLOSE / 2.0);
                 }
@@ -106,17 +110,23 @@ impl Limit {
     /// After a 429 that was about the whole workspace.
     #[must_use]
     pub fn after_429(self) -> Self {
-        let current = if self.current > self.good && self.good > 0.0 {
-            self.good
-        } else {
-            (self.current * FALL).max(LEAST)
-        };
-        let good = if current < self.good { 0.0 } else { self.good };
-        let met = self.current.max(LEAST);
+        if self.good > 0.0 && self.current > self.good {
+            return self.after_too_much();
+        }
+        // Slack's limit has fallen, or this is a storm that has nothing to do with it. Where nothing
+        // went well since the last one, this one tells nothing of where a limit is.
+        let ceiling = (self.good > 0.0).then_some(self.current);
+        let current = (self.current * FALL).max(LEAST);
+        Self { current, good: 0.0, ceiling, kept: 0, patience: 1 }
+    }
+
+    /// After a 429 beyond what went well: back to that.
+    fn after_too_much(self) -> Self {
+        let patience = if self.is_beyond() { (self.patience * 2).min(KEPT) } else { self.patience };
         // What was tried in vain beyond the ceiling leaves the ceiling where it is: a little more
         // would else be tried at once.
-        let ceiling = self.ceiling.filter(|_| good > 0.0).map_or(met, |ceiling| ceiling.min(met));
-        Self { current, good, ceiling: Some(ceiling), kept: 0 }
+        let ceiling = Some(self.ceiling.unwrap_or(MOST).min(self.current));
+        Self { current: self.good, good: self.good, ceiling, kept: 0, patience }
     }
 
     /// Whether the limit is being tried beyond all that went well, where a ceiling is known: a 429
@@ -237,13 +247,13 @@ mod tests {
         }
 
         #[test]
-        fn a_storm_of_429s_is_forgotten_within_an_hour(slack in 60.0f64..5_000.0, storm in 1u32..40) {
+        fn a_storm_of_429s_is_forgotten_within_half_an_hour(slack in 60.0f64..5_000.0, storm in 1u32..40) {
             let (mut limit, _) = *converge(slack, 160).last().unwrap();
             for _ in 0..storm {
                 limit = limit.after_429();
             }
-            let seen = converge_from(limit, slack, 90);
-            let used: f64 = seen[60..]
+            let seen = converge_from(limit, slack, 60);
+            let used: f64 = seen[30..]
                 .iter()
                 .filter(|(_, throttled)| !throttled)
                 .map(|(limit, _)| limit.sustained())
@@ -295,15 +305,34 @@ mod tests {
     }
 
     #[test]
+    fn more_is_tried_the_more_seldom_the_more_often_it_was_in_vain() {
+        let seen = converge(600.0, 160);
+        let met: Vec<usize> = (0..seen.len()).filter(|minute| seen[*minute].1).collect();
+        let apart: Vec<usize> = met.windows(2).map(|two| two[1] - two[0]).collect();
+        let at_last = [&[2, 3, 5, 9], &[11; 11][..]].concat();
+        assert!(apart.ends_with(&at_last), "{apart:?}");
+    }
+
+    #[test]
+    fn a_429_where_nothing_went_well_tells_no_ceiling() {
+        let fallen = Limit { current: 500.0, good: 500.0, ..Limit::default() }.after_429();
+        assert_eq!((fallen.current, fallen.ceiling), (400.0, Some(500.0)));
+        let again = fallen.after_429();
+        assert_eq!((again.current, again.ceiling), (320.0, None));
+    }
+
+    #[test]
     fn a_429_below_what_went_well_forgets_it() {
-        let limit = Limit { current: 500.0, good: 500.0, ceiling: Some(600.0), kept: 3 };
+        let limit =
+            Limit { current: 500.0, good: 500.0, ceiling: Some(600.0), kept: 3, patience: 4 };
         let after = limit.after_429();
         assert_eq!((after.current, after.good, after.ceiling), (400.0, 0.0, Some(500.0)));
     }
 
     #[test]
     fn a_429_beyond_what_went_well_goes_back_to_it() {
-        let limit = Limit { current: 606.0, good: 597.0, ceiling: Some(602.0), kept: 0 };
+        let limit =
+            Limit { current: 606.0, good: 597.0, ceiling: Some(602.0), kept: 0, patience: 4 };
         assert!(limit.is_beyond());
         assert!((limit.after_429().current - 597.0).abs() < f64::EPSILON);
     }

@@ -39,7 +39,7 @@ pub struct Throttled<'a> {
 
 /// The columns of [`posting_of`].
 pub(in crate::store) const READ: &str = "posting.current, posting.good, posting.ceiling, \
-    posting.kept, posting.spent_until, posting.paused_until, posting.window_at, \
+    posting.kept, posting.patience, posting.spent_until, posting.paused_until, posting.window_at, \
     posting.window_posts";
 
 /// Rates are kept in thousandths.
@@ -62,10 +62,11 @@ impl Store {
         limit: &Limit,
     ) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO posting AS posting (installation, current, good, ceiling, \
-            kept, window_at) SELECT $1, $2, $3, $4, $5, {now} WHERE TRUE \
+            kept, patience, window_at) SELECT $1, $2, $3, $4, $5, $6, {now} WHERE TRUE \
             ON CONFLICT (installation) DO UPDATE SET current = excluded.current, \
             good = excluded.good, ceiling = excluded.ceiling, kept = excluded.kept, \
-            window_at = excluded.window_at, window_posts = 0 WHERE posting.window_at = $6";
+            patience = excluded.patience, window_at = excluded.window_at, window_posts = 0 \
+            WHERE posting.window_at = $7";
         let mut values = limit_values(id, limit);
         values.push(window_at.0.into());
         sql::execute(self.writer(), SQL, values).await.map(drop)
@@ -93,8 +94,8 @@ async fn throttled_within(tx: &Tx, throttled: &Throttled<'_>) -> Result<bool, Er
     const LIMITED: &str = "UPDATE posting SET limited_at = {now}, limited_lane = $2 \
         WHERE installation = $1";
     const PAUSE: &str = "UPDATE posting SET current = $2, good = $3, ceiling = $4, kept = $5, \
-        paused_until = {greatest}(paused_until, {now} + $6), window_at = {now}, window_posts = 0, \
-        limited_at = 0 WHERE installation = $1";
+        patience = $6, paused_until = {greatest}(paused_until, {now} + $7), window_at = {now}, \
+        window_posts = 0, limited_at = 0 WHERE installation = $1";
     let id = throttled.installation.to_string();
     let fresh = Limit::default();
     sql::execute(tx, ENSURE, params![id.as_str(), parts(fresh.current)]).await?;
@@ -142,14 +143,15 @@ async fn worked_since(tx: &Tx, installation: &str, at: Timestamp) -> Result<bool
     Ok(sql::one(tx, &text, params![installation, at.0]).await?.is_some())
 }
 
-/// `$1` to `$5`.
+/// `$1` to `$6`.
 fn limit_values(id: InstallationId, limit: &Limit) -> Vec<sea_orm::Value> {
     params![
         id.to_string(),
         parts(limit.current),
         parts(limit.good),
         limit.ceiling.map(parts),
-        i64::from(limit.kept)
+        i64::from(limit.kept),
+        i64::from(limit.patience)
     ]
 }
 
@@ -163,11 +165,15 @@ fn rate(parts: i64) -> f64 {
     parts as f64 / PARTS
 }
 
+fn windows(stored: Option<i64>) -> u32 {
+    stored.and_then(|windows| windows.try_into().ok()).unwrap_or(0)
+}
+
 /// Reads [`READ`]; `None` where the row was joined and is not there.
 pub(in crate::store) fn posting_of(columns: &mut Columns<'_>) -> Result<Option<Posting>, Error> {
     let current: Option<i64> = columns.take()?;
     let (good, ceiling): (Option<i64>, Option<i64>) = (columns.take()?, columns.take()?);
-    let kept: Option<i64> = columns.take()?;
+    let (kept, patience): (Option<i64>, Option<i64>) = (columns.take()?, columns.take()?);
     let (spent, paused) = (columns.optional_time()?, columns.optional_time()?);
     let (window_at, window_posts) = (columns.optional_time()?, columns.take::<Option<i64>>()?);
     Ok(current.map(|current| Posting {
@@ -175,7 +181,8 @@ pub(in crate::store) fn posting_of(columns: &mut Columns<'_>) -> Result<Option<P
             current: rate(current),
             good: rate(good.unwrap_or(0)),
             ceiling: ceiling.map(rate),
-            kept: u32::try_from(kept.unwrap_or(0)).unwrap_or(0),
+            kept: windows(kept),
+            patience: windows(patience),
         },
         spent_until: spent.unwrap_or_default(),
         paused_until: paused.unwrap_or_default(),

@@ -5,12 +5,14 @@ use herald::rpc::pb::{
     CustomFields, NoMatchReason, Person, ResolveIdentityRequest, Settings, TestSlackRequest,
     VerdictKind, resolve_identity_request::Subject, test_slack_request,
 };
+use herald::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::support::client::{Client, fields, notify, person};
 use crate::support::world::{Plan, TENANT, World, until};
 
 const GET: &str = "users.profile.get";
+const SLOW: FaultKind = FaultKind::Delay { seconds: 6.0 };
 
 /// Member `n`: `UF003` with the address `m3@firm.example` and the number `E-3` in a custom field.
 fn member(n: usize) -> Value {
@@ -96,6 +98,9 @@ async fn the_worked_example() {
         assert_eq!(progress(&world.client).await, None, "nobody needs custom fields");
         assert_eq!(asked(world).len(), 0);
 
+        // One answer takes two thirds of the whole time, however long this machine takes to look.
+        let late = Fault { channel: Some("UF010".into()), ..Fault::new(GET, SLOW) };
+        world.sandbox.script(late.times(1));
         map(&world.client, "employee_id", "profile.fields.XF12345.value").await;
         // Those fetched match while the rest says why not.
         is_found(&world.client, 250, "UF250").await;
@@ -141,7 +146,9 @@ async fn the_worked_example() {
         assert!(!each.iter().any(|id| ["UGONE", "UBOT", "UMUTE"].contains(&id.as_str())));
         let first: Vec<usize> = asked[..55].iter().map(|id| id[2..].parse().unwrap()).collect();
         assert!(first.iter().all(|n| KNOWN.contains(n)), "{first:?}");
-        assert!(world.calls(GET).iter().all(|call| call.http_status == 200));
+        let mut calls = world.calls(GET);
+        calls.retain(|call| call.http_status != 200);
+        assert!(calls.is_empty(), "{calls:?}");
     })
     .await;
 }
@@ -213,8 +220,8 @@ async fn edits_that_nobody_tells_of_are_found_in_time() {
 async fn a_test_does_not_wait_for_the_pass() {
     let plan = Plan { members: Some((0..50).map(member).collect()), ..Plan::default() };
     plan.run(async |world| {
-        let failing = herald::sandbox::FaultKind::Error { code: "internal_error".into() };
-        world.sandbox.script(herald::sandbox::Fault::new(GET, failing));
+        let failing = FaultKind::Error { code: "internal_error".into() };
+        world.sandbox.script(Fault::new(GET, failing));
         world.client.upsert(TENANT, vec![employee(7, true), employee(8, false)]).await;
         map(&world.client, "employee_id", "profile.fields.XF12345.value").await;
         let stuck = until("the pass gave up for now", async || {

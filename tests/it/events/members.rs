@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{about, applied, called, listen, member_at, metric, progress, tell};
 use crate::support::client::{notify, person};
-use crate::support::world::{Plan, SCALE, TENANT, World, for_each_database, until};
+use crate::support::world::{Plan, Replica, SCALE, TENANT, World, for_each_database, until};
 
 const LOADS: &str = "herald_directory_loads_total";
 
@@ -267,11 +267,16 @@ async fn what_is_told_while_the_list_is_read_is_not_lost_with_the_list_before() 
         // Not on the page that is on its way.
         tell(world, "Ev1", about("UNEW", 9, "new")).await;
         applied(world, 1).await;
-        let listed = until("the new list is served", async || {
-            member_at(world, 0, "listed@demo.example").await
-        });
-        assert_eq!(listed.await.0, "ULISTED");
         assert_eq!(progress(world).await[0], generation + 1);
+        // Who has neither list in memory reads the pages of the new one, and what was told meanwhile.
+        world.replicas.push(Replica::start(world.settings()).await);
+        let known = async |email| member_at(world, 1, email).await.map(|(id, _)| id);
+        assert_eq!(known("listed@demo.example").await.as_deref(), Some("ULISTED"));
+        assert_eq!(known("unew@demo.example").await.as_deref(), Some("UNEW"));
+        assert_eq!(world.calls("users.lookupByEmail").len(), 0);
+        // The one that had the list before takes both up.
+        let served = async || member_at(world, 0, "listed@demo.example").await;
+        assert_eq!(until("the new list is served", served).await.0, "ULISTED");
         assert!(member_at(world, 0, "unew@demo.example").await.is_some());
     })
     .await;
