@@ -3,12 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::{StreamExt as _, stream};
 use herald::domain::delivery::State;
-use herald::domain::ids::{NotificationId, TenantId};
+use herald::domain::ids::{DeliveryId, NotificationId, TenantId};
 use herald::rpc::pb;
 use herald::sandbox::Sandbox;
 
 use super::store::TestStore;
+
+/// Deliveries read at once.
+const READS: usize = 8;
 
 /// What was accepted.
 #[derive(Debug, Clone, Default)]
@@ -68,11 +72,18 @@ impl Books {
                 assert!(named || final_from_the_start, "not told of: {delivery:?}");
             }
         }
-        for (id, tenant) in &self.deliveries {
-            let parsed = id.parse().map(herald::domain::ids::DeliveryId).unwrap();
-            let kept = store.delivery(&parse(tenant), parsed).await.unwrap();
-            let kept = kept.unwrap_or_else(|| panic!("accepted and gone: {id}"));
-            let posts = in_slack.remove(id).unwrap_or(0);
+        let read = |(id, tenant): (&String, &String)| {
+            let (id, tenant) = (id.clone(), parse(tenant));
+            async move {
+                let parsed = id.parse().map(DeliveryId).unwrap();
+                let kept = store.delivery(&tenant, parsed).await.unwrap();
+                let kept = kept.unwrap_or_else(|| panic!("accepted and gone: {id}"));
+                (id, kept)
+            }
+        };
+        let mut all = stream::iter(self.deliveries.iter().map(read)).buffer_unordered(READS);
+        while let Some((id, kept)) = all.next().await {
+            let posts = in_slack.remove(&id).unwrap_or(0);
             // What changed or deleted a message posted none.
             let changed = kept.attempts.iter().rev().find(|attempt| attempt.outcome == "sent");
             let changed = changed.and_then(|attempt| attempt.method.as_deref());
