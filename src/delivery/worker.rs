@@ -20,7 +20,7 @@ use crate::directory::View;
 use crate::domain::delivery::{State, Step};
 use crate::domain::ids::{DeliveryId, InstallationId, LeaseToken, SlackUserId};
 use crate::domain::reason::Failure;
-use crate::domain::settings::{Preferences, Settings};
+use crate::domain::settings::Settings;
 use crate::domain::trace::{Decision, Trace};
 use crate::store::{
     self, Head, InstallationState, LaneClaim, Note, Pace, QueueKey, RecoverOutcome, Settle,
@@ -181,21 +181,19 @@ impl Delivery {
     /// `None`: it may go out.
     pub(super) async fn judge(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
         let (store, claim, head) = (&self.inner.store, turn.claim, &turn.head);
-        let person = async {
-            let Some(user) = &head.user else { return Ok((None, Preferences::default())) };
-            let (stored, mut chosen) = tokio::try_join!(
-                store.person(&head.tenant, user),
-                store.preferences(&head.tenant, std::slice::from_ref(user)),
-            )?;
-            let identity = stored.and_then(|stored| stored.identity);
-            Ok((identity, chosen.remove(user).unwrap_or_default()))
-        };
-        let (settings, installation, (identity, preferences)) = tokio::try_join!(
-            store.settings(&head.tenant),
-            store.installation_of(&head.tenant),
-            person,
+        // Turns that are taken at the same time share their readings.
+        let users = head.user.as_slice();
+        let (tenant, mut people) = tokio::try_join!(
+            store.tenant_facts(&head.tenant),
+            store.people_facts(&head.tenant, users),
         )?;
-        let connected = installation.map(|installation| Connected {
+        let (settings, installation) =
+            tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
+        let stored = head.user.as_ref().and_then(|user| people.people.remove(user));
+        let identity = stored.and_then(|stored| stored.identity);
+        let chosen = head.user.as_ref().and_then(|user| people.preferences.remove(user));
+        let preferences = chosen.unwrap_or_default();
+        let connected = installation.flatten().map(|installation| Connected {
             installation: installation.id,
             dead: (installation.state == InstallationState::Dead)
                 .then(|| installation.state_reason.unwrap_or_else(|| "token_revoked".to_owned())),
