@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use herald::rpc::pb;
 use sea_orm::{ConnectionTrait as _, Database};
-use tonic::{Code, Status};
+use tokio::time::timeout;
+use tonic::{Code, Status, Streaming};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt as _;
 
 use super::{Site, all_sent, judge, message, service, site_on};
-use crate::support::process::{Herald, until};
+use crate::support::process::{Herald, PATIENCE, until};
 
 const PEOPLE: usize = 5;
 /// Kills, 100 ms apart.
@@ -38,6 +42,12 @@ fn assert_passing(status: &Status) {
     assert!(passes, "{status:?}");
     assert!(status.get_details_retry_info().is_some(), "{status:?}");
     assert!(status.get_details_error_info().is_some(), "{status:?}");
+}
+
+/// Waits until health says so.
+async fn says(health: &mut Streaming<HealthCheckResponse>, wanted: ServingStatus) {
+    let said = async { while health.message().await.unwrap().unwrap().status() != wanted {} };
+    timeout(PATIENCE, said).await.unwrap();
 }
 
 async fn storm(site: &Site) {
@@ -73,10 +83,16 @@ async fn storm(site: &Site) {
         postgres.execute_unprepared(&sql).await.unwrap();
         postgres.execute_unprepared(&kill).await.unwrap();
     };
+    let about = HealthCheckRequest { service: "herald.v1.HeraldService".into() };
+    let health = HealthClient::new(herald.channel()).watch(about).await;
+    let mut health = health.unwrap().into_inner();
+    says(&mut health, ServingStatus::Serving).await;
     admit(false).await;
+    says(&mut health, ServingStatus::NotServing).await;
     let away = service(herald.channel()).notify(message(ids.len(), PEOPLE)).await;
     refusals.push(away.unwrap_err());
     admit(true).await;
+    says(&mut health, ServingStatus::Serving).await;
     ids.push(insist(&herald, message(ids.len(), PEOPLE)).await.0);
     refusals.iter().for_each(assert_passing);
 

@@ -7,6 +7,7 @@ mod cursors;
 mod cut;
 mod garbage;
 mod hints;
+mod memory;
 mod pages;
 mod shrink;
 mod stale;

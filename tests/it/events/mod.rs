@@ -97,7 +97,7 @@ async fn tell(world: &World, id: &str, inner: Value) {
 }
 
 /// The numbers of one row, asked behind Herald's back.
-async fn numbers<const N: usize>(world: &World, sql: &str) -> [i64; N] {
+pub(crate) async fn numbers<const N: usize>(world: &World, sql: &str) -> [i64; N] {
     let db = world.raw().await;
     let statement = Statement::from_string(db.get_database_backend(), sql);
     let row = db.query_one_raw(statement).await.unwrap().unwrap();
@@ -138,7 +138,7 @@ async fn progress(world: &World) -> [i64; 3] {
 }
 
 /// The sum of a metric's samples that carry this label, at one replica.
-async fn metric(world: &World, replica: usize, name: &str, label: &str) -> u64 {
+pub(crate) async fn metric(world: &World, replica: usize, name: &str, label: &str) -> u64 {
     let url = format!("http://{}/metrics", world.replicas[replica].http);
     let page = reqwest::get(url).await.unwrap().text().await.unwrap();
     let of = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);

@@ -14,6 +14,8 @@ use crate::support::store::{TestStore, test_stores};
 
 const CALLS: usize = 60;
 const LANES: usize = 4;
+const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+    WHERE datname = current_database() AND pid <> pg_backend_pid()";
 /// Short: claims whose settle failed come up again soon.
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -49,9 +51,7 @@ async fn storm(store: &TestStore) {
         let recipients = (0..LANES).map(|to| delivery(lane(&format!("U{to}")))).collect();
         let call = call(&format!("r{number}"), recipients);
         if number % 5 == 0 {
-            let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                WHERE datname = current_database() AND pid <> pg_backend_pid()";
-            raw.execute_unprepared(kill).await.unwrap();
+            raw.execute_unprepared(KILL).await.unwrap();
         }
         // As a caller would: whatever the error, the same call until there is an answer.
         loop {
@@ -82,6 +82,48 @@ async fn killed_connections_lose_nothing() {
     for store in test_stores().await {
         if store.backend() == Backend::Postgres {
             tokio::time::timeout(Duration::from_secs(120), storm(&store)).await.unwrap();
+        }
+    }
+}
+
+/// A call that had not committed is made again, on another connection; nobody is told.
+#[tokio::test]
+async fn a_connection_that_breaks_before_the_commit_costs_the_caller_nothing() {
+    // A sequence goes on counting when its transaction is undone.
+    const BREAK: &str = "CREATE SEQUENCE broken;
+        CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('broken') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+            RETURN NEW;
+        END $$;
+        CREATE TRIGGER break BEFORE INSERT ON notifications FOR EACH ROW EXECUTE FUNCTION break()";
+    for store in test_stores().await {
+        if store.backend() == Backend::Postgres {
+            store.raw().await.execute_unprepared(BREAK).await.unwrap();
+            let accepted = store.accept(call("once", vec![delivery(lane("U1"))])).await;
+            assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
+            assert_eq!(total(&store).await, 1);
+        }
+    }
+}
+
+/// After a restart of the database every connection of the pool is of no use, and no call fails for
+/// that.
+#[tokio::test]
+async fn connections_that_died_unused_fail_no_call() {
+    for store in test_stores().await {
+        if store.backend() == Backend::Postgres {
+            let accept = async |number: usize| {
+                let call = call(&format!("r{number}"), vec![delivery(lane(&format!("U{number}")))]);
+                store.accept(call).await
+            };
+            // As many at once as make the pool grow.
+            let calls = (0..8).map(|number| accept(number));
+            for accepted in futures_util::future::join_all(calls).await {
+                assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
+            }
+            store.raw().await.execute_unprepared(KILL).await.unwrap();
+            let accepted = accept(8).await;
+            assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
         }
     }
 }

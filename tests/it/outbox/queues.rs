@@ -8,7 +8,7 @@ use herald::domain::pacing::{Limit, Pace};
 use herald::domain::priority::{Class, Priority};
 use herald::domain::reason::Failure;
 use herald::domain::time::Timestamp;
-use herald::store::{QueueKey, RecoverOutcome, Settle, Store, Throttled, lease_token};
+use herald::store::{NewDelivery, QueueKey, RecoverOutcome, Settle, Store, Throttled, lease_token};
 
 use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
 use super::{sending, state, tenant};
@@ -60,6 +60,20 @@ async fn a_lane_is_urgent_until_its_last_urgent_message_left() {
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
         assert!(store.settle(&claim, id, &probe, None).await.unwrap());
         assert_eq!(classes(&store).await, [Class::InDoubt]);
+    }
+}
+
+#[tokio::test]
+async fn what_joins_together_is_as_urgent_as_the_most_urgent_of_it() {
+    for store in test_stores().await {
+        let of = |priority| NewDelivery { priority, ..delivery(lane("U1")) };
+        let together = [Priority::Bulk, Priority::Urgent].map(of).to_vec();
+        store.accept(call("together", together)).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(classes(&store).await, [Class::Urgent]);
+            let (claim, id) = sending(&store).await;
+            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        }
     }
 }
 

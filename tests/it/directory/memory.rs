@@ -1,0 +1,54 @@
+//! What is kept of the member list: in memory as much as the setting allows, in the store this
+//! generation and the one before.
+
+use herald::sandbox::fixture::generated_member;
+
+use super::{LAST, MEMBERS, email, id, member, plan, refresh};
+use crate::events::{metric, numbers};
+use crate::support::world::{Plan, Replica, TENANT, World, until};
+
+/// How often a replica built a list from the stored pages.
+async fn loads(world: &World, replica: usize) -> u64 {
+    metric(world, replica, "herald_directory_loads_total", r#"from="pages""#).await
+}
+
+#[tokio::test]
+async fn what_does_not_fit_into_memory_is_not_kept_there() {
+    // Less than one list takes.
+    let small = Plan { adjust: |settings| settings.directory.memory_bytes = 64, ..plan() };
+    small
+        .run(async |world| {
+            let before = loads(world, 0).await;
+            // Looked for again and again, it is found each time and built for more than the first.
+            until("it is built again", async || {
+                assert_eq!(member(&world.client, &email(LAST)).await, Some(id(LAST)));
+                (loads(world, 0).await >= before + 3).then_some(())
+            })
+            .await;
+
+            let mut settings = world.settings();
+            settings.directory.memory_bytes = 1 << 20;
+            world.replicas.push(Replica::start(settings).await);
+            let roomy = world.client(1, None).await;
+            for number in 0..MEMBERS {
+                assert_eq!(member(&roomy, &email(number)).await, Some(id(number)));
+            }
+            assert_eq!(loads(world, 1).await, 1);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn only_the_generation_before_is_kept_besides() {
+    plan()
+        .run(async |world| {
+            for generation in 2..=5 {
+                world.sandbox.add_member(generated_member(MEMBERS + generation));
+                refresh(world).await;
+                world.members_read(TENANT, i64::try_from(generation).unwrap()).await;
+            }
+            const SQL: &str = "SELECT MIN(generation), MAX(generation) FROM directory_pages";
+            assert_eq!(numbers(world, SQL).await, [4, 5]);
+        })
+        .await;
+}
