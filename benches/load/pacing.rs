@@ -9,8 +9,8 @@ use super::{Effort, tell};
 
 /// As many as stay below what a workspace takes before anything was learnt: 300 posts a minute.
 const PEOPLE: usize = 4;
-/// What a second of Slack's takes here.
-const SCALE: f64 = 0.2;
+/// What a second of Slack's takes here: a second. What Herald adds to each is not scaled.
+const SCALE: f64 = 1.0;
 
 pub(crate) async fn run(database: Database, effort: Effort) {
     let plan = Plan { people: PEOPLE, time_scale: SCALE, rate_limits: true, settings: Vec::new() };

@@ -121,7 +121,10 @@ async fn connections_that_died_unused_fail_no_call() {
             for accepted in futures_util::future::join_all(calls).await {
                 assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
             }
-            store.raw().await.execute_unprepared(KILL).await.unwrap();
+            let raw = store.raw().await;
+            raw.execute_unprepared(KILL).await.unwrap();
+            assert_eq!(total(&store).await, 8);
+            raw.execute_unprepared(KILL).await.unwrap();
             let accepted = accept(8).await;
             assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
         }
