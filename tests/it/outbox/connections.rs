@@ -117,7 +117,7 @@ async fn connections_that_died_unused_fail_no_call() {
                 store.accept(call).await
             };
             // As many at once as make the pool grow.
-            let calls = (0..8).map(|number| accept(number));
+            let calls = (0..8).map(&accept);
             for accepted in futures_util::future::join_all(calls).await {
                 assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
             }
