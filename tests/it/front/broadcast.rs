@@ -54,13 +54,14 @@ async fn send_all(world: &World, people: usize) -> Sent {
             estimates.push((verdict.delivery_id.clone(), micros(estimate)));
         }
     }
-    world.called("chat.postMessage", people / 2).await;
+    world.stored(people / 2).await;
     let mut urgent = task("somebody waits for this", &["person0"]);
     urgent.set_priority(pb::Priority::Urgent);
     let urgent = world.client.notify(urgent).await.unwrap();
     let before = world.calls("chat.postMessage").len();
     let urgent = world.client.ended(TENANT, &urgent.notification_id).await.remove(0);
     assert_eq!(urgent.state(), DeliveryState::Sent);
+    world.stored(people + 1).await;
     world.settled().await;
     let posts = world.calls("chat.postMessage");
     assert_eq!(posts.len(), people + 1);

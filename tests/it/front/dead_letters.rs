@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::support::client::{bad_fields, notify, person, reason, task};
-use crate::support::world::{PATIENCE, Plan, TENANT, World, for_each_database};
+use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 fn refuse(world: &World, code: &str) {
     world.sandbox.script(Fault::new("chat.postMessage", FaultKind::Error { code: code.into() }));
@@ -245,7 +245,6 @@ async fn replay_all(people: usize, each: usize) {
         }
         world.sandbox.clear_faults();
         let posted_before = world.calls("chat.postMessage").len();
-        let mut stored = world.sandbox.stored();
         let mut replayed = 0;
         for call in 0.. {
             let request = pb::ReplayDeliveriesRequest {
@@ -265,10 +264,7 @@ async fn replay_all(people: usize, each: usize) {
             }
         }
         assert_eq!(replayed, people * each);
-        // As long as messages come, however many.
-        while *stored.borrow_and_update() < (people * each) as u64 {
-            tokio::time::timeout(PATIENCE, stored.changed()).await.unwrap().unwrap();
-        }
+        world.stored(people * each).await;
         for answer in &accepted {
             world.client.ended(TENANT, &answer.notification_id).await;
         }

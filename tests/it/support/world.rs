@@ -252,6 +252,14 @@ impl World {
         until(method, async || Some(self.calls(method)).filter(|calls| calls.len() >= count)).await
     }
 
+    /// Waits until Slack stored so many messages, for as long as there come more.
+    pub(crate) async fn stored(&self, count: usize) {
+        let mut stored = self.sandbox.stored();
+        while *stored.borrow_and_update() < count as u64 {
+            tokio::time::timeout(PATIENCE, stored.changed()).await.unwrap().unwrap();
+        }
+    }
+
     /// Posts to this member or channel are answered 429 until faults are cleared.
     pub(crate) fn throttle(&self, channel: &str, retry_after_seconds: u32) {
         let kind = FaultKind::Status {
