@@ -79,10 +79,10 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Splits rows for multi-row inserts: few distinct sizes, so that few statements are prepared,
-/// and never more than SQLite's 32,766 variables in one.
+/// Splits rows for multi-row inserts: few distinct sizes, so that few statements are prepared, but
+/// enough that a small batch takes one or two; and never more than SQLite's 32,766 variables in one.
 pub(in crate::store) fn chunks<T>(mut rows: &[T]) -> Vec<&[T]> {
-    const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+    const SIZES: [usize; 12] = [256, 64, 32, 16, 12, 8, 6, 5, 4, 3, 2, 1];
     let mut chunks = Vec::new();
     for size in SIZES {
         while rows.len() >= size {
@@ -158,7 +158,9 @@ fn arrays<const N: usize>(columns: [Column; N], rows: Vec<[Value; N]>) -> (Strin
             Column::Number => ("bigint", ArrayType::BigInt, None),
         };
         names.push(format!("c{number}"));
-        types.push(format!("${number}::{name}[]"));
+        // In a sub-select, or PostgreSQL takes the array's length into account and plans each
+        // execution anew.
+        types.push(format!("(SELECT ${number}::{name}[])"));
         chosen.push(match empty {
             Some(empty) => format!("NULLIF(c{number}, {empty}) AS column{number}"),
             None => format!("c{number} AS column{number}"),
@@ -182,17 +184,18 @@ mod tests {
     #[test]
     fn rows_become_one_table_of_arrays_or_tables_of_values() {
         let row = |number: i64| [Value::from("a"), Value::String(None), Value::from(number)];
-        let rows: Vec<_> = (0..5).map(row).collect();
+        let rows: Vec<_> = (0..7).map(row).collect();
         let columns = [Column::Text, Column::OptionalText, Column::Number];
         let tables = given(DbBackend::Postgres, columns, rows.clone());
         assert_eq!(
             tables[0].0,
             "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3 \
-             FROM unnest($1::text[], $2::text[], $3::bigint[]) AS raw(c1, c2, c3)) AS given"
+             FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::bigint[])) \
+             AS raw(c1, c2, c3)) AS given"
         );
         assert_eq!((tables.len(), tables[0].1.len()), (1, 3));
         let tables = given(DbBackend::Sqlite, columns, rows);
-        assert_eq!(tables.iter().map(|table| table.1.len()).collect::<Vec<_>>(), [12, 3]);
+        assert_eq!(tables.iter().map(|table| table.1.len()).collect::<Vec<_>>(), [18, 3]);
         assert_eq!(tables[1].0, "(VALUES ($1, $2, $3)) AS given");
         assert!(given(DbBackend::Sqlite, columns, Vec::new()).is_empty());
     }
@@ -202,7 +205,7 @@ mod tests {
         let rows: Vec<usize> = (0..1000).collect();
         let chunks = chunks(&rows);
         assert_eq!(chunks.concat(), rows);
-        assert_eq!(chunks.len(), 3 + 3 + 2 + 2);
+        assert_eq!(chunks.len(), 3 + 3 + 1 + 1);
     }
 
     #[test]
