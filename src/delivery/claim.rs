@@ -98,6 +98,8 @@ impl Delivery {
                 () = self.inner.store.lanes_woken().notified(), if !troubled => {}
                 () = due => {}
             }
+            // Turns that are about to end do so first: one claim for all of them.
+            tokio::task::yield_now().await;
             while let Some(ended) = claimer.turns.try_join_next() {
                 claimer.ended(ended);
             }

@@ -20,6 +20,7 @@ use super::notifications::place;
 use super::people::{SealedIdentity, seal_identity, seal_record};
 use super::seal::{Place, Scope, ScopeKeys};
 use super::subjects::About;
+use super::transaction::at_once;
 use super::{Backend, Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{
@@ -163,13 +164,7 @@ pub enum Accepted {
 
 /// One transaction's calls. Rows are those of all tables; the bytes are those of what is sealed.
 pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
-    // SQLite has one writer. On PostgreSQL two overlap: one waits for the disk while the other's
-    // statements run.
-    let at_once = match backend {
-        Backend::Sqlite => 1,
-        Backend::Postgres => 2,
-    };
-    Bounds { items: 128, rows: 2_000, bytes: 8 << 20, at_once }
+    Bounds { items: 128, rows: 2_000, bytes: 8 << 20, at_once: at_once(backend) }
 }
 
 impl Store {

@@ -5,13 +5,16 @@
 //! (and whose lane was claimed again) changes nothing. A lease that ran out and that nobody took
 //! is still its holder's: until someone else claims the lane, nobody else acted on it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Value};
 
 use super::deliveries::{IN_LANE, Kind};
+use super::facts::{panicked, shared};
+use super::group::Weight;
 use super::lanes::{head, headed};
-use super::rows::Columns;
+use super::rows::{Column, Columns, given};
 use super::seal::Place;
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
@@ -96,22 +99,21 @@ pub struct Head {
     pub now: Timestamp,
 }
 
+/// The head of one of the lanes that were asked about.
+pub(in crate::store) type HeadRow = Result<Option<Row>, Error>;
+
 impl Store {
     /// The delivery whose turn it is. `None`: nothing is due in this lane (then the lane was
     /// released), or the claim is stale; either way the caller is done with it.
     pub async fn head(&self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
-        let text = format!(
-            "SELECT d.id, d.notification, d.tenant, d.user_id, d.event_type, d.kind, d.state, \
-             d.attempt, d.probes, d.crashes, d.content, d.sending_since, d.due_at, d.expires_at, \
-             d.created_at, d.priority, d.trace_context, {{now}}, l.paced_until, d.deed, \
-             d.thread_ts, d.subject_key, d.action, d.slack_channel, d.slack_ts, d.code, \
-             d.permit_at, d.trace \
-             FROM lanes l, deliveries d \
-             WHERE l.installation = $1 AND l.lane = $2 AND l.lease_token = $3 \
-             AND d.installation = $1 AND d.lane = $2 AND d.{IN_LANE} \
-             ORDER BY d.position, d.sequence LIMIT 1"
-        );
-        if let Some(row) = sql::one(self.reader(), &text, claim.key()).await? {
+        let store = self.clone();
+        let work = move |claims: Vec<LaneClaim>| {
+            let store = store.clone();
+            async move { shared(claims.len(), store.read_heads(&claims).await) }
+        };
+        let weight = Weight { rows: 1, bytes: 0 };
+        let read = self.inner.reading_heads.join(claim.clone(), weight, work).await;
+        if let Some(row) = read.unwrap_or_else(panicked)? {
             let (head, paced_until) = self.head_of(&row).await?;
             if head.state == State::Sending || head.due_at.max(paced_until) <= head.now {
                 return Ok(Some(head));
@@ -119,6 +121,36 @@ impl Store {
         }
         self.release(claim, Duration::ZERO).await?;
         Ok(None)
+    }
+
+    /// One statement for all who ask; an answer for each, in order.
+    async fn read_heads(&self, claims: &[LaneClaim]) -> Result<Vec<HeadRow>, Error> {
+        let rows = claims.iter().map(|claim| {
+            let [installation, lane, token] = claim.named();
+            [installation.into(), lane.into(), token.into()]
+        });
+        let backend = self.reader().get_database_backend();
+        let mut heads = HashMap::with_capacity(claims.len());
+        for (table, values) in given(backend, [Column::Text; 3], rows.collect()) {
+            let text = format!(
+                "SELECT d.id, d.notification, d.tenant, d.user_id, d.event_type, d.kind, d.state, \
+                 d.attempt, d.probes, d.crashes, d.content, d.sending_since, d.due_at, d.expires_at, \
+                 d.created_at, d.priority, d.trace_context, {{now}}, l.paced_until, d.deed, \
+                 d.thread_ts, d.subject_key, d.action, d.slack_channel, d.slack_ts, d.code, \
+                 d.permit_at, d.trace, l.installation, l.lane, l.lease_token FROM {table} \
+                 JOIN lanes l ON l.installation = column1 AND l.lane = column2 \
+                 AND l.lease_token = column3 \
+                 JOIN deliveries d ON d.sequence = (SELECT first.sequence FROM deliveries first \
+                 WHERE first.installation = column1 AND first.lane = column2 AND first.{IN_LANE} \
+                 ORDER BY first.position, first.sequence LIMIT 1)"
+            );
+            for row in sql::all(self.reader(), &text, values).await? {
+                let key =
+                    [row.named("installation")?, row.named("lane")?, row.named("lease_token")?];
+                heads.insert(key, row);
+            }
+        }
+        Ok(claims.iter().map(|claim| Ok(heads.remove(&claim.named()))).collect())
     }
 
     /// Extends the lease to `lease` from now. `false`: the claim is stale.
@@ -273,6 +305,13 @@ pub(in crate::store) struct Unlease {
     pub(in crate::store) sleep: bool,
 }
 
+/// What the end of a lease always writes.
+pub(in crate::store) const UNLEASE: &str = "lease_token = NULL, lease_until = 0";
+
+/// What it makes of the lane's pace; `$4` as in [`Unlease::paced`].
+pub(in crate::store) const PACED: &str =
+    "{greatest}(lanes.paced_until, COALESCE(clock.now + $4, 0))";
+
 /// Ends the lease and sets `next_at` by what is in the lane now. Must follow [`lock`] or [`extend`]
 /// in the same transaction: being a statement of its own after the lock, it sees every delivery
 /// whose acceptance came first.
@@ -281,11 +320,10 @@ pub(in crate::store) async fn unlease(
     claim: &LaneClaim,
     change: &Unlease,
 ) -> Result<(), Error> {
-    const PACED: &str = "{greatest}(lanes.paced_until, COALESCE(clock.now + $4, 0))";
     // Not where a reconnect came since the claim: its wake-up would be lost.
     const SLEEPS: &str = "$6 = 1 AND woken_at < claimed_at";
     let text = format!(
-        "UPDATE lanes SET lease_token = NULL, lease_until = 0, paced_until = {PACED}, \
+        "UPDATE lanes SET {UNLEASE}, paced_until = {PACED}, \
          channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
          {} FROM (SELECT {{now}} AS now) AS clock LEFT JOIN {} \
          WHERE installation = $1 AND lane = $2 AND lease_token = $3",
@@ -305,7 +343,12 @@ pub(in crate::store) async fn unlease(
 impl LaneClaim {
     /// `$1` to `$3`: installation, lane, token.
     pub(in crate::store) fn key(&self) -> Vec<Value> {
-        params![self.installation.to_string(), self.lane.as_str(), self.token.to_string()]
+        self.named().map(Value::from).into()
+    }
+
+    /// Installation, lane, token.
+    fn named(&self) -> [String; 3] {
+        [self.installation.to_string(), self.lane.clone(), self.token.to_string()]
     }
 }
 

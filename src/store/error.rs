@@ -41,6 +41,14 @@ pub enum Error {
     Bug(String),
 }
 
+impl Error {
+    /// Whether the error would meet each part of a batch by itself as well, or may stand for a commit
+    /// that happened. Else its cause may lie in one part.
+    pub(in crate::store) fn concerns_all(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy | Self::Full | Self::Schema(_))
+    }
+}
+
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         match &error {

@@ -177,10 +177,13 @@ impl Store {
 }
 
 /// Each its own answer; a reading that failed did so for all.
-fn shared<T>(count: usize, read: Result<Vec<Result<T, Error>>, Error>) -> Vec<Result<T, Error>> {
+pub(in crate::store) fn shared<T>(
+    count: usize,
+    read: Result<Vec<Result<T, Error>>, Error>,
+) -> Vec<Result<T, Error>> {
     read.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
 }
 
-fn panicked<T>() -> Result<T, Error> {
+pub(in crate::store) fn panicked<T>() -> Result<T, Error> {
     Err(Error::Bug("a shared reading panicked".into()))
 }

@@ -2,7 +2,7 @@
 //! together with the others who wait, once that work ends.
 //!
 //! There is no timer: an idle group starts at once, so nobody waits to be joined by others, and
-//! batches grow with the load alone. A caller that goes away before its item was taken takes it
+//! batches grow with the load alone; only tasks that are ready to run do so before a batch is taken. A caller that goes away before its item was taken takes it
 //! along; once taken it is worked on to the end, in a task of its own, whoever still waits.
 
 use std::collections::VecDeque;
@@ -71,6 +71,8 @@ impl<I: Send + 'static, O: Send + 'static> Group<I, O> {
         if starts {
             let (queue, bounds) = (Arc::clone(&self.queue), self.bounds);
             tokio::spawn(async move {
+                // Whoever is about to join does so first: the fewer batches, the less each costs.
+                tokio::task::yield_now().await;
                 while let Some((items, answers)) = take(&queue, bounds) {
                     // Else the others would wait for a task that is no more.
                     let worked = AssertUnwindSafe(async { work(items).await }).catch_unwind();
@@ -80,6 +82,7 @@ impl<I: Send + 'static, O: Send + 'static> Group<I, O> {
                         // Who went away meanwhile wants no answer.
                         answer.send(outcome).ok();
                     }
+                    tokio::task::yield_now().await;
                 }
             });
         }
@@ -182,7 +185,10 @@ mod tests {
         assert_eq!(batches[0], [1, 2, 3, 4]);
         assert_eq!(batches[4], [5, 6]);
         assert_eq!(batches[6], [7], "what is too large goes alone");
-        assert_eq!(lock(&group.queue).running, 0);
+        // The task looks once more before it ends.
+        while lock(&group.queue).running != 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]

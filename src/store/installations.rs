@@ -4,9 +4,16 @@
 //! leaves the other. Connecting again revives the installation and counts `token_version` up; who
 //! reports a token dead names the version, so that a late report cannot kill a fresh token.
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+use std::collections::{BTreeSet, HashMap};
+
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+};
 
 use super::entity::{installation, tenant_link};
+use super::facts::{panicked, shared};
+use super::group::Weight;
+use super::rows::{Column, Columns, given};
 use super::seal::{Place, Scope, ScopeKeys};
 use super::sql::{self, params};
 use super::transaction::scoped;
@@ -75,6 +82,15 @@ pub struct Token {
     pub dead: Option<String>,
 }
 
+/// A token as it is stored.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct SealedToken {
+    token: Vec<u8>,
+    version: i64,
+    expires_at: Option<Timestamp>,
+    dead: Option<String>,
+}
+
 impl Store {
     /// Stores a connected installation. One with the same app, enterprise, team and reach is
     /// replaced: same id, new token, alive again.
@@ -125,19 +141,49 @@ impl Store {
 
     /// The bot token; [`Error::NotFound`] for an unknown installation.
     pub async fn token(&self, id: InstallationId) -> Result<Token, Error> {
-        const SQL: &str = "SELECT token, token_version, token_expires_at, state, \
-            COALESCE(state_reason, 'token_revoked') FROM installations WHERE id = $1";
+        let store = self.clone();
+        let work = move |ids: Vec<InstallationId>| {
+            let store = store.clone();
+            async move { shared(ids.len(), store.read_tokens(&ids).await) }
+        };
+        let weight = Weight { rows: 1, bytes: 0 };
+        let read = self.inner.reading_tokens.join(id, weight, work).await;
+        let found = read.unwrap_or_else(panicked)?;
         let key = id.to_string();
-        let row = sql::one(self.reader(), SQL, params![key.as_str()]).await?;
-        let row = row.ok_or_else(|| Error::NotFound("installation".into()))?;
         let place = Place { table: TABLE, row: &key, column: "token" };
-        let sealed: Vec<u8> = row.get(0)?;
-        let plain = self.unseal(&Scope::Installation(id), &place, &sealed).await?;
+        let plain = self.unseal(&Scope::Installation(id), &place, &found.token).await?;
         let text = std::str::from_utf8(&plain)
             .map_err(|_| Error::Bug("a stored token is not text".into()))?;
-        let expires_at = row.get::<Option<i64>>(2)?.map(Timestamp);
-        let dead = (row.get::<String>(3)? == "dead").then(|| row.get(4)).transpose()?;
-        Ok(Token { secret: Secret::new(text), version: row.get(1)?, expires_at, dead })
+        let SealedToken { version, expires_at, dead, .. } = found;
+        Ok(Token { secret: Secret::new(text), version, expires_at, dead })
+    }
+
+    /// Those of all who ask, in one statement; an answer for each, in order.
+    async fn read_tokens(
+        &self,
+        ids: &[InstallationId],
+    ) -> Result<Vec<Result<SealedToken, Error>>, Error> {
+        let names: BTreeSet<String> = ids.iter().map(InstallationId::to_string).collect();
+        let rows = names.into_iter().map(|name| [name.into()]).collect();
+        let mut tokens = HashMap::new();
+        for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
+            let text = format!(
+                "SELECT id, token, token_version, token_expires_at, state, \
+                 COALESCE(state_reason, 'token_revoked') FROM {table} JOIN installations ON id = column1"
+            );
+            for row in sql::all(self.reader(), &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let id = columns.uuid(InstallationId::parse)?;
+                let (token, version) = (columns.take()?, columns.take()?);
+                let expires_at = columns.optional_time()?;
+                let dead = columns.take::<String>()? == "dead";
+                let dead = dead.then(|| columns.take()).transpose()?;
+                tokens.insert(id, SealedToken { token, version, expires_at, dead });
+            }
+        }
+        let token =
+            |id| tokens.get(id).cloned().ok_or_else(|| Error::NotFound("installation".into()));
+        Ok(ids.iter().map(token).collect())
     }
 
     /// Marks the installation dead, if `token_version` is still its token's, and puts its lanes to

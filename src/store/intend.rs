@@ -1,20 +1,23 @@
 //! The two writes that surround what cannot be undone: intent before a request, and recovery of
 //! a request whose worker died.
 
+pub(in crate::store) mod batch;
+
 use std::time::Duration;
 
+use self::batch::Intention;
 use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::deliveries::IN_LANE;
 use super::rows::Columns;
 use super::settle::{Log, log};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
-use super::{Backend, Error, Store};
+use super::{Error, Store};
 use crate::domain::delivery::{MAX_CRASHES, State};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
 use crate::domain::subject::Deed;
-use crate::domain::time::{Timestamp, micros};
+use crate::domain::time::Timestamp;
 
 /// What became of a delivery whose worker died while sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,48 +31,6 @@ pub enum RecoverOutcome {
     Parked,
     /// The claim is stale, or the delivery was not being sent; the caller is done with the lane.
     Fenced,
-}
-
-/// `$1` to `$7`: installation, lane, token, lease, delivery, what the request is, its thread.
-const HOLD: &str = "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 \
-    FROM (SELECT {now} AS now) AS clock WHERE installation = $1 AND lane = $2 AND lease_token = $3";
-
-fn send(deed: Deed) -> String {
-    let paused = "AND NOT EXISTS (SELECT 1 FROM posting \
-        WHERE posting.installation = $1 AND posting.paused_until > clock.now)";
-    let paused = if deed.is_repeatable() { "" } else { paused };
-    format!(
-        "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, probes = 0, \
-         sending_since = clock.now, lease_token = $3, updated_at = clock.now, \
-         deed = $6, thread_ts = $7, permit_at = NULL \
-         FROM (SELECT {{now}} AS now) AS clock \
-         WHERE id = $5 AND state = 'pending' AND expires_at > clock.now \
-         AND sequence = (SELECT head.sequence FROM deliveries head \
-         WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
-         ORDER BY head.position, head.sequence LIMIT 1) {paused}"
-    )
-}
-
-/// One statement, which is one transaction and one round trip: the lane's row is locked by its token
-/// before the delivery is changed.
-fn at_once(deed: Deed) -> String {
-    format!(
-        "WITH held AS ({HOLD} RETURNING 1) {} AND EXISTS (SELECT 1 FROM held) RETURNING attempt",
-        send(deed)
-    )
-}
-
-/// SQLite changes one table a statement.
-async fn in_steps(
-    tx: &Tx,
-    deed: Deed,
-    values: Vec<sea_orm::Value>,
-) -> Result<Option<sql::Row>, Error> {
-    if sql::execute(tx, HOLD, values[..4].to_vec()).await? == 0 {
-        return Ok(None);
-    }
-    let text = format!("{} RETURNING attempt", send(deed));
-    sql::one(tx, &text, values).await
 }
 
 impl Store {
@@ -96,22 +57,18 @@ impl Store {
         deed: Deed,
         thread_ts: Option<&str>,
     ) -> Result<Option<u32>, Error> {
-        let mut values = claim.key();
-        let code = (deed != Deed::Post).then(|| deed.code());
-        values.extend(params![micros(lease), delivery.to_string(), code, thread_ts]);
-        let values = &values;
-        let attempt = match self.backend() {
-            Backend::Postgres => sql::one(self.writer(), &at_once(deed), values.clone()).await?,
-            Backend::Sqlite => {
-                self.transaction(|tx| scoped(in_steps(tx, deed, values.clone()))).await?
-            }
+        let intention = Intention {
+            claim: claim.clone(),
+            delivery,
+            lease,
+            deed,
+            thread_ts: thread_ts.map(str::to_owned),
         };
-        if let Some(row) = attempt {
-            let attempt = u32::try_from(row.get::<i64>(0)?);
-            return attempt.map(Some).map_err(|_| Error::Bug("attempts".into()));
+        let attempt = self.intend_together(intention).await?;
+        if attempt.is_none() {
+            self.release(claim, Duration::ZERO).await?;
         }
-        self.release(claim, Duration::ZERO).await?;
-        Ok(None)
+        Ok(attempt)
     }
 
     /// For a head found in `Sending` by a fresh claim: its former holder died, or lost its lease

@@ -62,7 +62,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, broadcast};
 
-use crate::domain::ids::{DeliveryId, TenantId};
+use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 
 pub use accept::{Accept, Accepted, End, NewDelivery, Target};
@@ -127,9 +127,14 @@ struct Inner {
     hints: hints::Hints,
     /// Calls of Notify that share transactions.
     accepting: group::Group<accept::Call, Result<accept::Stored, Error>>,
+    /// Turns that share transactions: before their requests, and after.
+    intending: group::Group<intend::batch::Intention, intend::batch::Intended>,
+    ending: group::Group<settle::batch::Sent, settle::batch::Ended>,
     /// Calls that share readings.
     reading_tenants: group::Group<TenantId, facts::Tenants>,
     reading_people: group::Group<facts::Asked, Result<facts::Rows, Error>>,
+    reading_heads: group::Group<LaneClaim, claim::HeadRow>,
+    reading_tokens: group::Group<InstallationId, Result<installations::SealedToken, Error>>,
 }
 
 impl Store {
@@ -140,7 +145,7 @@ impl Store {
         let in_use = seal::in_use(connections.reader()).await?;
         let kek = kek::load(config, connections.backend(), in_use)?;
         let keyring = seal::Keyring::new(kek);
-        let accepting = group::Group::new(accept::bounds(connections.backend()));
+        let backend = connections.backend();
         let store = Self {
             inner: Arc::new(Inner {
                 connections,
@@ -150,9 +155,13 @@ impl Store {
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
                 feed: feed::FeedSignals::new(),
                 hints: hints::Hints::new(),
-                accepting,
+                accepting: group::Group::new(accept::bounds(backend)),
+                intending: group::Group::new(intend::batch::bounds(backend)),
+                ending: group::Group::new(settle::batch::bounds(backend)),
                 reading_tenants: group::Group::new(facts::bounds()),
                 reading_people: group::Group::new(facts::bounds()),
+                reading_heads: group::Group::new(facts::bounds()),
+                reading_tokens: group::Group::new(facts::bounds()),
             }),
         };
         if in_use {

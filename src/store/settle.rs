@@ -4,8 +4,13 @@
 //! A settle changes nothing unless its claim still holds the lane and the delivery is in a state
 //! from which the step is allowed, so that a delivery becomes sent at most once (invariant I6).
 
+pub(in crate::store) mod batch;
+
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use self::batch::Sent;
 use super::accept::{End, seal_trace};
 use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::lanes::Joining;
@@ -102,6 +107,13 @@ pub struct Pace {
     pub interval: Duration,
 }
 
+impl Pace {
+    /// When the next request may start; `None`: that is past.
+    fn until(&self, now: Instant) -> Option<Instant> {
+        self.interval.checked_sub(self.started_ago).map(|rest| now + rest)
+    }
+}
+
 impl Store {
     /// Settles the head of a lane and releases the lane. `pace` is given where a request was
     /// begun. `false`: the claim is stale, or the delivery is in another state, and it is as it
@@ -132,6 +144,21 @@ impl Store {
             }
             None => None,
         };
+        if let Settle::Delivered { channel, ts } = settle {
+            let sent = Sent {
+                claim: claim.clone(),
+                delivery,
+                channel: channel.clone(),
+                ts: ts.clone(),
+                paced_until: pace.and_then(|pace| pace.until(Instant::now())),
+                request: note.request,
+                trace: trace.clone(),
+            };
+            if self.sent_together(sent).await? {
+                self.delivery_ended(delivery);
+                return Ok(true);
+            }
+        }
         let told = &Told { request: note.request, trace };
         let settled = self
             .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace, told)))

@@ -14,7 +14,7 @@ use sea_orm::{
 };
 
 use super::error::is_lost;
-use super::{Error, Store};
+use super::{Backend, Error, Store};
 
 /// An open transaction. Dropped without a commit, it is rolled back.
 pub(in crate::store) type Tx = DatabaseTransaction;
@@ -25,6 +25,15 @@ const ATTEMPTS: u32 = 8;
 const ATTEMPTS_AWAY: u32 = 3;
 /// The wait before the second attempt; it doubles, and each wait is drawn from 0 to twice its mean.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
+
+/// Batches of one kind that are written at the same time. SQLite has one writer; on PostgreSQL two
+/// overlap: one waits for the disk while the other's statements run.
+pub(in crate::store) fn at_once(backend: Backend) -> usize {
+    match backend {
+        Backend::Sqlite => 1,
+        Backend::Postgres => 2,
+    }
+}
 
 impl Store {
     /// Begins a write transaction: `BEGIN IMMEDIATE` on SQLite, READ COMMITTED on PostgreSQL.

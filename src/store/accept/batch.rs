@@ -68,7 +68,7 @@ impl Store {
         let all = calls.as_slice();
         let outcomes = match self.transaction(|tx| scoped(self.accept_within(tx, all))).await {
             Ok(stored) => stored.into_iter().map(Ok).collect(),
-            Err(error) if calls.len() == 1 || concerns_all(&error) => {
+            Err(error) if calls.len() == 1 || error.concerns_all() => {
                 calls.iter().map(|_| Err(error.clone())).collect()
             }
             Err(_) => {
@@ -202,12 +202,6 @@ impl Store {
         }
         Ok(new)
     }
-}
-
-/// Whether the error would meet each call by itself as well, or may stand for a commit that
-/// happened.
-fn concerns_all(error: &Error) -> bool {
-    matches!(error, Error::Unavailable(_) | Error::Busy | Error::Full | Error::Schema(_))
 }
 
 /// What must be unique.

@@ -13,6 +13,7 @@ mod resolving;
 mod settle;
 mod subjects;
 mod together;
+mod turns;
 mod upkeep;
 mod wakeups;
 

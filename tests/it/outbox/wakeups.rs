@@ -35,26 +35,47 @@ fn joins(like: DeliveryId, id: DeliveryId) -> [String; 2] {
     ]
 }
 
+/// By a settle of its own, and by one that it shares with other turns.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_empties_a_lane_sees_what_joined_while_it_waited() {
+    for end in [herald::store::Settle::Ended(herald::store::End::Expired), delivered()] {
+        let Some(store) = postgres().await else { return };
+        let raw = store.raw().await;
+        let first = post(&store, "U1").await;
+        let joining = DeliveryId(uuid());
+        let held = claim(&store, LEASE).await;
+        let acceptance = raw.begin().await.unwrap();
+        let [copied, locked] = joins(first, joining);
+        acceptance.execute_unprepared(&copied).await.unwrap();
+        if end == delivered() {
+            assert_eq!(store.intend(&held, first, LEASE).await.unwrap(), Some(1));
+        }
+        acceptance.execute_unprepared(&locked).await.unwrap();
+        let settling = store.store.clone();
+        let settle =
+            tokio::spawn(async move { settling.settle(&held, first, &end, None).await.unwrap() });
+        somebody_waits(&raw).await;
+        acceptance.commit().await.unwrap();
+        assert!(settle.await.unwrap());
+        assert_eq!(head(&store).await.1.delivery, joining);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_waits_for_who_joins_its_lane_and_is_committed() {
     let Some(store) = postgres().await else { return };
     let raw = store.raw().await;
     let first = post(&store, "U1").await;
-    let joining = DeliveryId(uuid());
     let held = claim(&store, LEASE).await;
     let acceptance = raw.begin().await.unwrap();
-    for sql in joins(first, joining) {
+    for sql in joins(first, DeliveryId(uuid())) {
         acceptance.execute_unprepared(&sql).await.unwrap();
     }
-    let settling = store.store.clone();
-    let settle = tokio::spawn(async move {
-        let end = herald::store::Settle::Ended(herald::store::End::Expired);
-        settling.settle(&held, first, &end, None).await.unwrap()
-    });
+    let intending = store.store.clone();
+    let intent = tokio::spawn(async move { intending.intend(&held, first, LEASE).await.unwrap() });
     somebody_waits(&raw).await;
     acceptance.commit().await.unwrap();
-    assert!(settle.await.unwrap());
-    assert_eq!(head(&store).await.1.delivery, joining);
+    assert_eq!(intent.await.unwrap(), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,147 @@
+//! The intents of turns that are taken at the same time, in one transaction: as many statements as
+//! for one. Each lane's row is locked by its token before its delivery is changed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::domain::ids::DeliveryId;
+use crate::domain::subject::Deed;
+use crate::domain::time::micros;
+use crate::store::claim::LaneClaim;
+use crate::store::deliveries::IN_LANE;
+use crate::store::group::{Bounds, Weight};
+use crate::store::rows::{Column, Columns, given};
+use crate::store::sql::{self, Row};
+use crate::store::transaction::{Tx, at_once, scoped};
+use crate::store::{Backend, Error, Store};
+
+/// What is about to be asked of Slack.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Intention {
+    pub(super) claim: LaneClaim,
+    pub(super) delivery: DeliveryId,
+    pub(super) lease: Duration,
+    pub(super) deed: Deed,
+    pub(super) thread_ts: Option<String>,
+}
+
+/// The number of the attempt; `None`: there must be no request.
+pub(in crate::store) type Intended = Result<Option<u32>, Error>;
+
+/// One transaction's lanes.
+pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
+    Bounds { items: 64, rows: 64, bytes: usize::MAX, at_once: at_once(backend) }
+}
+
+impl Store {
+    pub(super) async fn intend_together(&self, intention: Intention) -> Intended {
+        let store = self.clone();
+        let work = move |intentions: Vec<Intention>| {
+            let store = store.clone();
+            async move {
+                match store.intend_batch(&intentions).await {
+                    Ok(attempts) => {
+                        let attempt = |of: &Intention| attempts.get(&of.delivery).copied();
+                        intentions.iter().map(|of| Ok(attempt(of))).collect()
+                    }
+                    Err(error) => intentions.iter().map(|_| Err(error.clone())).collect(),
+                }
+            }
+        };
+        let weight = Weight { rows: 1, bytes: 0 };
+        let intended = self.inner.intending.join(intention, weight, work).await;
+        intended.unwrap_or_else(|| Err(Error::Bug("an intent panicked".into())))
+    }
+
+    async fn intend_batch(
+        &self,
+        intentions: &[Intention],
+    ) -> Result<HashMap<DeliveryId, u32>, Error> {
+        const TEXT: Column = Column::Text;
+        const PERHAPS: Column = Column::OptionalText;
+        let rows = intentions.iter().map(|of| {
+            let code = (of.deed != Deed::Post).then(|| of.deed.code());
+            [
+                of.claim.installation.to_string().into(),
+                of.claim.lane.as_str().into(),
+                of.claim.token.to_string().into(),
+                micros(of.lease).into(),
+                of.delivery.to_string().into(),
+                code.into(),
+                of.thread_ts.as_deref().into(),
+                i64::from(!of.deed.is_repeatable()).into(),
+            ]
+        });
+        let columns = [TEXT, TEXT, TEXT, Column::Number, TEXT, PERHAPS, PERHAPS, Column::Number];
+        let tables = &given(self.writer().get_database_backend(), columns, rows.collect());
+        let rows = match self.backend() {
+            Backend::Postgres => {
+                let mut rows = Vec::with_capacity(intentions.len());
+                for (table, values) in tables {
+                    rows.extend(
+                        sql::all(self.writer(), &hold_and_send(table), values.clone()).await?,
+                    );
+                }
+                rows
+            }
+            Backend::Sqlite => self.transaction(|tx| scoped(in_steps(tx, tables))).await?,
+        };
+        let attempts = rows.iter().map(|row| {
+            let mut columns = Columns::of(row);
+            Ok((columns.uuid(DeliveryId::parse)?, columns.count()?))
+        });
+        attempts.collect()
+    }
+}
+
+/// The columns of `given`: installation, lane, token, lease, delivery, what the request is, its
+/// thread, and whether a pause of posts holds it back.
+const HOLD: &str =
+    "UPDATE lanes SET lease_until = clock.now + column4, next_at = clock.now + column4";
+
+/// Of those of `given` whose lane is held.
+fn send() -> String {
+    format!(
+        "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, probes = 0, \
+         sending_since = clock.now, lease_token = column3, updated_at = clock.now, \
+         deed = column6, thread_ts = column7, permit_at = NULL \
+         FROM (SELECT {{now}} AS now) AS clock, given \
+         WHERE id = column5 AND state = 'pending' AND expires_at > clock.now \
+         AND deliveries.sequence = (SELECT head.sequence FROM deliveries head \
+         WHERE head.installation = column1 AND head.lane = column2 AND head.{IN_LANE} \
+         ORDER BY head.position, head.sequence LIMIT 1) \
+         AND (column8 = 0 OR NOT EXISTS (SELECT 1 FROM posting \
+         WHERE posting.installation = column1 AND posting.paused_until > clock.now)) \
+         RETURNING id, attempt"
+    )
+}
+
+/// One statement, which is one transaction and one round trip. Lanes are locked in the order in which
+/// calls lock them (`lanes::fill`).
+fn hold_and_send(table: &str) -> String {
+    format!(
+        "WITH held AS (SELECT given.* FROM {table} JOIN lanes ON lanes.installation = column1 \
+         AND lanes.lane = column2 AND lanes.lease_token = column3 \
+         ORDER BY lanes.installation, lanes.lane FOR UPDATE OF lanes), \
+         given AS ({HOLD} FROM (SELECT {{now}} AS now) AS clock, held \
+         WHERE lanes.installation = column1 AND lanes.lane = column2 RETURNING held.*) {}",
+        send()
+    )
+}
+
+/// SQLite changes one table a statement.
+async fn in_steps(tx: &Tx, tables: &[(String, Vec<sea_orm::Value>)]) -> Result<Vec<Row>, Error> {
+    const MINE: &str = "lanes.installation = column1 AND lanes.lane = column2 \
+        AND lanes.lease_token = column3";
+    let mut rows = Vec::new();
+    for (table, values) in tables {
+        let hold = format!("{HOLD} FROM (SELECT {{now}} AS now) AS clock, {table} WHERE {MINE}");
+        if sql::execute(tx, &hold, values.clone()).await? == 0 {
+            continue;
+        }
+        let given = format!("WITH given AS (SELECT given.* FROM {table} JOIN lanes ON {MINE})");
+        let text = format!("{given} {}", send());
+        rows.extend(sql::all(tx, &text, values.clone()).await?);
+    }
+    Ok(rows)
+}

@@ -1,0 +1,125 @@
+//! Turns that are taken at the same time share statements and transactions; each has its own answer.
+
+use futures_util::future::join_all;
+use herald::domain::delivery::State;
+use herald::domain::ids::{ChannelId, DeliveryId};
+use herald::store::{Backend, LaneClaim, Settle, Store};
+use sea_orm::ConnectionTrait as _;
+
+use super::{LEASE, post, record, state};
+use crate::support::store::{TestStore, test_stores};
+
+/// A message in each of so many lanes, all claimed, in the order of their lanes.
+async fn claimed(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
+    let mut ids = Vec::new();
+    for number in 0..lanes {
+        ids.push(post(store, &format!("U{number:02}")).await);
+    }
+    let mut claims = store.claim_lanes(100, LEASE).await.unwrap();
+    claims.sort_by(|one, other| one.lane.cmp(&other.lane));
+    claims.into_iter().zip(ids).collect()
+}
+
+fn stored(ts: &str) -> Settle {
+    Settle::Delivered { channel: ChannelId::parse("D0001").unwrap(), ts: ts.into() }
+}
+
+/// As [`claimed`], and all are being sent.
+async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
+    let claimed = claimed(store, lanes).await;
+    let intents = claimed.iter().map(|(claim, id)| store.intend(claim, *id, LEASE));
+    let intents = join_all(intents).await;
+    assert!(intents.iter().all(|intent| intent == &Ok(Some(1))), "{intents:?}");
+    claimed
+}
+
+/// Another worker has the lane since.
+async fn take_over(store: &TestStore, lane: &str) {
+    let sql = format!("UPDATE lanes SET lease_until = 0, next_at = 0 WHERE lane = '{lane}'");
+    store.raw().await.execute_unprepared(&sql).await.unwrap();
+    let claims = store.claim_lanes(100, LEASE).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), [lane]);
+}
+
+#[tokio::test]
+async fn heads_that_are_read_together_are_each_lanes_own() {
+    for store in test_stores().await {
+        let claimed = claimed(&store, 20).await;
+        take_over(&store, "U07").await;
+        let heads = join_all(claimed.iter().map(|(claim, _)| store.head(claim))).await;
+        for ((claim, id), head) in claimed.iter().zip(heads) {
+            let head = head.unwrap().map(|head| head.delivery);
+            assert_eq!(head, (claim.lane != "U07").then_some(*id), "{}", claim.lane);
+        }
+    }
+}
+
+#[tokio::test]
+async fn intents_that_are_written_together_are_each_judged_alone() {
+    for store in test_stores().await {
+        let mut claimed = claimed(&store, 20).await;
+        // Behind the head of its lane.
+        claimed[3].1 = post(&store, "U03").await;
+        take_over(&store, "U07").await;
+        let expired = claimed[11].1;
+        let sql = format!("UPDATE deliveries SET expires_at = 0 WHERE id = '{expired}'");
+        store.raw().await.execute_unprepared(&sql).await.unwrap();
+        let intents = claimed.iter().map(|(claim, id)| store.intend(claim, *id, LEASE));
+        for ((claim, id), intent) in claimed.iter().zip(join_all(intents).await) {
+            let may = !["U03", "U07", "U11"].contains(&&*claim.lane);
+            assert_eq!(intent, Ok(may.then_some(1)), "{}", claim.lane);
+            let expected = if may { State::Sending } else { State::Pending };
+            assert_eq!(state(&store, *id).await, expected, "{}", claim.lane);
+        }
+        // Those that were refused gave their lane back; that of another is still another's.
+        let mut back = store.claim_lanes(100, LEASE).await.unwrap();
+        back.sort_by(|one, other| one.lane.cmp(&other.lane));
+        assert_eq!(back.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
+    }
+}
+
+#[tokio::test]
+async fn ends_that_are_written_together_are_each_lanes_own() {
+    for store in test_stores().await {
+        let sent = sending(&store, 20).await;
+        let behind = post(&store, "U03").await;
+        take_over(&store, "U07").await;
+        // Not sent by anybody: it must not become so.
+        let sql = format!("UPDATE deliveries SET state = 'pending' WHERE id = '{}'", sent[11].1);
+        store.raw().await.execute_unprepared(&sql).await.unwrap();
+        let ends: Vec<_> =
+            (0..sent.len()).map(|number| stored(&format!("{number}.000100"))).collect();
+        let settles =
+            sent.iter().zip(&ends).map(|((claim, id), end)| store.settle(claim, *id, end, None));
+        for (((claim, id), end), settled) in sent.iter().zip(&ends).zip(join_all(settles).await) {
+            let own = !["U07", "U11"].contains(&&*claim.lane);
+            assert_eq!(settled, Ok(own), "{}", claim.lane);
+            let record = record(&store, *id).await;
+            assert_eq!(record.state == State::Sent, own, "{}", claim.lane);
+            let Settle::Delivered { ts, .. } = end else { unreachable!() };
+            assert_eq!(record.ts.as_ref(), own.then_some(ts), "{}", claim.lane);
+            assert_eq!(record.attempts.len(), usize::from(own), "{}", claim.lane);
+        }
+        // The lane that holds more comes up, and so does that whose message was not sent.
+        let mut due = store.claim_lanes(100, LEASE).await.unwrap();
+        due.sort_by(|one, other| one.lane.cmp(&other.lane));
+        assert_eq!(due.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
+        assert_eq!(store.head(&due[0]).await.unwrap().unwrap().delivery, behind);
+        assert_eq!(due[0].last_ts.as_deref(), Some("3.000100"));
+    }
+}
+
+/// Slack's answers are text that it chose.
+#[tokio::test]
+async fn an_end_that_cannot_be_written_fails_alone() {
+    for store in test_stores().await {
+        let sent = sending(&store, 3).await;
+        let ends = [stored("1.000100"), stored("2\0"), stored("3.000100")];
+        let settles =
+            sent.iter().zip(&ends).map(|((claim, id), end)| store.settle(claim, *id, end, None));
+        let settled = join_all(settles).await;
+        assert_eq!((&settled[0], &settled[2]), (&Ok(true), &Ok(true)));
+        // PostgreSQL's text holds no such character.
+        assert_eq!(settled[1].is_err(), store.backend() == Backend::Postgres, "{:?}", settled[1]);
+    }
+}
