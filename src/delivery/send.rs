@@ -64,11 +64,12 @@ impl Delivery {
             return self.settle(turn, settle, None).await.map(|()| Posted::No);
         };
         // The start is that of a post; changes have a budget of their own.
-        if let Some((start, _)) = claim.start
-            && !request.deed.is_repeatable()
-        {
+        let start = claim.start.filter(|_| !request.deed.is_repeatable());
+        let wait = start.map_or(Duration::ZERO, |(start, _)| start.since(turn.now()));
+        // A sleep of no time takes a millisecond and more.
+        if !wait.is_zero() {
             tokio::select! {
-                () = tokio::time::sleep(start.since(turn.now())) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = stop.cancelled() => {}
             }
         }
