@@ -62,7 +62,8 @@ impl Store {
     async fn join_within(&self, tx: &Tx, due: &[Due]) -> Result<u32, Error> {
         let now = sql::one(tx, "SELECT {now}", params![]).await?;
         let now: i64 = now.ok_or_else(|| Error::Bug("SELECT without a row".into()))?.get(0)?;
-        let position = self.fresh_position(tx).await?;
+        let places = due.iter().map(|due| (due.installation, due.lane.as_str())).collect();
+        let position = super::lanes::position(tx, &places).await?;
         let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
         for due in due {
             let joining = Joining::new(&due.tenant, position, due.priority, Timestamp(now));

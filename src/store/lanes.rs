@@ -10,15 +10,15 @@
 //! until commit, and who empties a lane locks it and then looks for deliveries *in another
 //! statement*, which therefore sees what was committed meanwhile (lessons.md part 1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sea_orm::{ConnectionTrait as _, Value};
+use sea_orm::{ConnectionTrait as _, DbBackend, Value};
 
 use super::deliveries::IN_LANE;
-use super::rows::{Column, Columns, given, numbered};
+use super::rows::{Column, Columns, arrays, given, numbered};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
-use super::{Backend, Error, Store};
+use super::{Error, Store};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::priority::{Class, Priority};
 use crate::domain::time::Timestamp;
@@ -145,17 +145,6 @@ pub(in crate::store) async fn fill(
 }
 
 impl Store {
-    /// The next number in the order of all lanes: larger than all that were drawn before.
-    pub(in crate::store) async fn fresh_position(&self, tx: &Tx) -> Result<i64, Error> {
-        match self.backend() {
-            Backend::Postgres => {
-                let row = sql::one(tx, "SELECT nextval('delivery_positions')", params![]).await?;
-                row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)
-            }
-            Backend::Sqlite => draw_positions(tx, 1).await,
-        }
-    }
-
     /// After a reconnect: lanes that fell asleep because the token was dead are due now, and a
     /// worker that met the old token a moment ago cannot put its lane to sleep any more. Call it
     /// after the new token was committed.
@@ -251,13 +240,43 @@ impl Store {
     }
 }
 
-/// SQLite: draws `count` positions one after the other; the first of them.
-pub(in crate::store) async fn draw_positions(tx: &Tx, count: usize) -> Result<i64, Error> {
-    const SQL: &str = "UPDATE delivery_positions SET value = value + $1 RETURNING value";
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let row = sql::one(tx, SQL, params![count]).await?;
-    let last: i64 = row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)?;
-    Ok(last - count + 1)
+/// Locks lanes, in their order, and draws so many positions for what joins them, each larger than
+/// those before. After the lock, not before it: what joins a lane must stand behind all that joined it by
+/// an earlier commit. Else it would go ahead of a message that is being sent, or whose fate is
+/// unknown, and history would be looked through behind it alone.
+pub(in crate::store) async fn positions(
+    tx: &Tx,
+    lanes: &BTreeSet<(InstallationId, &str)>,
+    count: usize,
+) -> Result<Vec<i64>, Error> {
+    let wanted = i64::try_from(count).unwrap_or(i64::MAX);
+    // A writer is alone there.
+    if tx.get_database_backend() == DbBackend::Sqlite {
+        const DRAW: &str = "UPDATE delivery_positions SET value = value + $1 RETURNING value";
+        let row = sql::one(tx, DRAW, params![wanted]).await?;
+        let last: i64 = row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)?;
+        return Ok((last - wanted + 1..=last).collect());
+    }
+    let rows =
+        lanes.iter().map(|(installation, lane)| [installation.to_string().into(), (*lane).into()]);
+    let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());
+    values.push(wanted.into());
+    let text = format!(
+        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 FROM {table} \
+         WHERE TRUE ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane RETURNING 1) \
+         SELECT nextval('delivery_positions') FROM generate_series(1, $3) \
+         WHERE (SELECT COUNT(*) FROM locked) >= 0"
+    );
+    sql::all(tx, &text, values).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// One position, for all that joins these lanes in one transaction.
+pub(in crate::store) async fn position(
+    tx: &Tx,
+    lanes: &BTreeSet<(InstallationId, &str)>,
+) -> Result<i64, Error> {
+    let drawn = positions(tx, lanes, 1).await?;
+    drawn.into_iter().next().ok_or_else(|| Error::Bug("no position was drawn".into()))
 }
 
 /// Sets one lane right, if it is still wrong once its row is locked.

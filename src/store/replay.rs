@@ -202,7 +202,8 @@ impl Store {
         if chosen.is_empty() {
             return Ok(());
         }
-        let position = self.fresh_position(tx).await?;
+        let places = chosen.iter().filter_map(|(dead, _)| dead.place()).collect();
+        let position = super::lanes::position(tx, &places).await?;
         let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
         for (dead, _) in chosen {
             let Some(place) = dead.place() else { continue };

@@ -135,7 +135,11 @@ pub(in crate::store) fn given<const N: usize>(
     tables.collect()
 }
 
-fn arrays<const N: usize>(columns: [Column; N], rows: Vec<[Value; N]>) -> (String, Vec<Value>) {
+/// [`given`] on PostgreSQL; any number of rows, none included.
+pub(in crate::store) fn arrays<const N: usize>(
+    columns: [Column; N],
+    rows: Vec<[Value; N]>,
+) -> (String, Vec<Value>) {
     let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
     for row in rows {
         for (array, value) in arrays.iter_mut().zip(row) {

@@ -250,7 +250,7 @@ impl Store {
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE deliveries SET installation = $2, lane = $3, position = $4, \
             due_at = $5 WHERE id = $1 RETURNING tenant, priority";
-        let position = self.fresh_position(tx).await?;
+        let position = super::lanes::position(tx, &[(installation, lane)].into()).await?;
         let values = params![delivery, installation.to_string(), lane, position, now.0];
         let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(()) };
         let mut columns = super::rows::Columns::of(&row);

@@ -19,7 +19,7 @@ use crate::store::people::{PersonKey, SealedIdentity, write_identities, write_re
 use crate::store::rows::{Column, Columns, given, numbered};
 use crate::store::subjects::overtake;
 use crate::store::transaction::{Tx, scoped};
-use crate::store::{Backend, Error, Store, lanes, sql};
+use crate::store::{Error, Store, lanes, sql};
 
 /// As [`super::Accepted`], the answer still sealed.
 #[derive(Debug, Clone)]
@@ -97,11 +97,11 @@ impl Store {
 
     /// One outcome for each call, in order.
     async fn accept_within(&self, tx: &Tx, calls: &[Call]) -> Result<Vec<Stored>, Error> {
-        let new = self.insert_notifications(tx, calls).await?;
+        let mut new = insert_notifications(tx, calls).await?;
         let mut before = before(tx, calls, &new).await?;
         let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
         let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
-        let mut waiting: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
+        let mut places = BTreeSet::new();
         for (index, times) in &new {
             let (accept, sealed) = &calls[*index];
             // Of two records of one person the later call's counts.
@@ -111,16 +111,8 @@ impl Store {
             if accept.deliveries.iter().any(held) {
                 holding.insert(&accept.tenant);
             }
-            if times.deferred(accept).is_some() {
-                continue;
-            }
-            for (new, due) in accept.deliveries.iter().zip(times.dues(accept.deliveries.len())) {
-                let Target::Lane { installation, lane } = &new.target else { continue };
-                let joining = Joining::new(&accept.tenant, times.position, new.priority, due);
-                waiting
-                    .entry((*installation, lane.as_str()))
-                    .and_modify(|first| first.and(&joining))
-                    .or_insert(joining);
+            for (place, _) in joins(times, accept) {
+                places.insert(place);
             }
         }
         write_records(tx, &records).await?;
@@ -129,7 +121,11 @@ impl Store {
             expect_sweeps(tx, tenant).await?;
         }
         // Before the deliveries that are overtaken: who works on a lane locks in this order.
-        lanes::fill(tx, &waiting).await?;
+        let positions = lanes::positions(tx, &places, new.len()).await?;
+        for (position, times) in positions.into_iter().zip(new.values_mut()) {
+            times.position = position;
+        }
+        lanes::fill(tx, &waiting(calls, &new)).await?;
         let (mut instead, mut overtaken) = (HashMap::new(), HashMap::new());
         for index in new.keys() {
             let (theirs, met) = overtake(tx, &calls[*index].0).await?;
@@ -150,58 +146,77 @@ impl Store {
         });
         outcomes.collect()
     }
+}
 
-    /// Those whose request id was not taken, by an earlier call of the batch neither.
-    async fn insert_notifications(&self, tx: &Tx, calls: &[Call]) -> Result<New, Error> {
-        let mut ordered: Vec<&Call> = calls.iter().collect();
-        ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
-        let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
-        // The numbers in the lanes' order are drawn with the insert, to save a round trip.
-        let position = match self.backend() {
-            Backend::Postgres => "nextval('delivery_positions')",
-            Backend::Sqlite => "0",
-        };
-        let columns = [
-            Column::Text,
-            Column::Text,
-            Column::Text,
-            Column::Text,
-            Column::Bytes,
-            Column::Text,
-            Column::Bytes,
-            Column::OptionalBytes,
-            Column::Bytes,
-            Column::Number,
-        ];
-        let places: HashMap<String, usize> =
-            (0..).zip(calls).map(|(index, (accept, _))| (accept.id.to_string(), index)).collect();
-        let mut new = New::new();
-        for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
-            let text = format!(
-                "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
+/// Those whose request id was not taken, by an earlier call of the batch neither; without positions yet.
+async fn insert_notifications(tx: &Tx, calls: &[Call]) -> Result<New, Error> {
+    let mut ordered: Vec<&Call> = calls.iter().collect();
+    ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
+    let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
+    let columns = [
+        Column::Text,
+        Column::Text,
+        Column::Text,
+        Column::Text,
+        Column::Bytes,
+        Column::Text,
+        Column::Bytes,
+        Column::OptionalBytes,
+        Column::Bytes,
+        Column::Number,
+    ];
+    let places: HashMap<String, usize> =
+        (0..).zip(calls).map(|(index, (accept, _))| (accept.id.to_string(), index)).collect();
+    let mut new = New::new();
+    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+        let text = format!(
+            "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
                  event_type, data, link, answer, created_at, expires_at) \
                  SELECT {}, clock.now, clock.now + column10 \
                  FROM (SELECT {{now}} AS now) AS clock, {table} WHERE TRUE \
                  ON CONFLICT (tenant, principal, request_id) DO NOTHING \
-                 RETURNING id, created_at, expires_at, {position}",
-                numbered(9)
-            );
-            for row in sql::all(tx, &text, values).await? {
-                let mut columns = Columns::of(&row);
-                let place = places.get(&columns.take::<String>()?);
-                let index = place.ok_or_else(|| Error::Bug("a row of no call".into()))?;
-                let (created_at, expires_at) = (columns.time()?, columns.time()?);
-                new.insert(*index, Times { created_at, expires_at, position: columns.take()? });
-            }
+                 RETURNING id, created_at, expires_at",
+            numbered(9)
+        );
+        for row in sql::all(tx, &text, values).await? {
+            let mut columns = Columns::of(&row);
+            let place = places.get(&columns.take::<String>()?);
+            let index = place.ok_or_else(|| Error::Bug("a row of no call".into()))?;
+            let (created_at, expires_at) = (columns.time()?, columns.time()?);
+            new.insert(*index, Times { created_at, expires_at, position: 0 });
         }
-        if self.backend() == Backend::Sqlite && !new.is_empty() {
-            let first = lanes::draw_positions(tx, new.len()).await?;
-            for (position, times) in (first..).zip(new.values_mut()) {
-                times.position = position;
-            }
-        }
-        Ok(new)
     }
+    Ok(new)
+}
+
+/// The lanes that a call joins at once, each with its delivery and when that is due.
+fn joins<'a>(
+    times: &Times,
+    accept: &'a Accept,
+) -> impl Iterator<Item = ((InstallationId, &'a str), (&'a NewDelivery, Timestamp))> {
+    let now = times.deferred(accept).is_none();
+    let dues = times.dues(accept.deliveries.len());
+    let joining = accept.deliveries.iter().zip(dues).filter(move |_| now);
+    joining.filter_map(|(new, due)| match &new.target {
+        Target::Lane { installation, lane } => Some(((*installation, lane.as_str()), (new, due))),
+        _ => None,
+    })
+}
+
+/// What joins each lane.
+fn waiting<'a>(calls: &'a [Call], new: &New) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
+    let mut waiting = BTreeMap::new();
+    for (index, times) in new {
+        let accept = &calls[*index].0;
+        for (place, (new, due)) in joins(times, accept) {
+            let joining = Joining::new(&accept.tenant, times.position, new.priority, due);
+            waiting
+                .entry(place)
+                .and_modify(|first: &mut Joining<'_>| first.and(&joining))
+                .or_insert(joining);
+        }
+    }
+    waiting
 }
 
 /// What must be unique.

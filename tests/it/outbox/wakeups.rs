@@ -143,3 +143,32 @@ async fn who_joins_a_busy_lane_holds_it_until_the_commit() {
     second.commit().await.unwrap();
     accept.await.unwrap().unwrap();
 }
+
+/// Else it would go ahead of what is being sent, and history would be looked through behind it alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_for_a_lane_stands_behind_who_joined_it_meanwhile() {
+    let Some(store) = postgres().await else { return };
+    let raw = store.raw().await;
+    let like = post(&store, "U1").await;
+    let earlier = DeliveryId(uuid());
+    let acceptance = raw.begin().await.unwrap();
+    let [copied, locked] = joins(like, earlier);
+    acceptance.execute_unprepared(&locked).await.unwrap();
+    let accepting = store.store.clone();
+    let later = tokio::spawn(async move { post(&accepting, "U1").await });
+    somebody_waits(&raw).await;
+    // Drawn while the other waits, so it is the larger unless the other draws after its wait.
+    acceptance.execute_unprepared(&copied).await.unwrap();
+    let drawn = format!(
+        "UPDATE deliveries SET position = nextval('delivery_positions') WHERE id = '{earlier}'"
+    );
+    acceptance.execute_unprepared(&drawn).await.unwrap();
+    acceptance.commit().await.unwrap();
+    let later = later.await.unwrap();
+    let sql = format!(
+        "SELECT 1 FROM deliveries one, deliveries other WHERE one.id = '{earlier}' \
+         AND other.id = '{later}' AND one.position < other.position"
+    );
+    let query = Statement::from_string(raw.get_database_backend(), sql);
+    assert!(raw.query_one_raw(query).await.unwrap().is_some(), "it went ahead");
+}
