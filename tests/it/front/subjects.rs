@@ -356,6 +356,8 @@ async fn a_dead_letter_about_what_is_over_is_not_replayed() {
         world.replayed(&one.replayed_as);
         let sent = world.messages(2).await;
         assert!(sent.iter().all(|message| message.user.is_some()));
+        // Slack has them a moment before Herald knows.
+        world.settled().await;
     })
     .await;
 }
