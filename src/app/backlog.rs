@@ -34,6 +34,11 @@ impl Room {
     pub(super) fn take(&self, deliveries: u64) {
         self.0.fetch_add(deliveries, Ordering::Relaxed);
     }
+
+    /// How many more may wait.
+    pub(super) fn left(&self, most: u64) -> u64 {
+        most.saturating_sub(self.0.load(Ordering::Relaxed))
+    }
 }
 
 pub(super) fn counts() -> Counts {
@@ -55,14 +60,19 @@ impl App {
         let room = self.backlogs.try_get_with_by_ref(tenant, count).await;
         let room = room.map_err(|error: Arc<store::Error>| (*error).clone())?;
         // What ends at once adds nothing.
-        if more > 0 && room.0.load(Ordering::Relaxed) + more > most {
-            return Err(Error::Exhausted {
-                reason: "BACKLOG_FULL",
-                limit: "delivery.max_waiting",
-                sentence: "too many messages of this tenant wait already; try again later",
-                retry_after: RETRY,
-            });
+        if more > 0 && more > room.left(most) {
+            return Err(full());
         }
         Ok(room)
+    }
+}
+
+/// More would wait than may.
+pub(super) fn full() -> Error {
+    Error::Exhausted {
+        reason: "BACKLOG_FULL",
+        limit: "delivery.max_waiting",
+        sentence: "too many messages of this tenant wait already; try again later",
+        retry_after: RETRY,
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::backlog::full;
 use super::{App, Call, Error};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, RequestId};
@@ -47,6 +48,7 @@ impl App {
                 (Which::Matching { filter: filter.clone(), limit }, Some(filter))
             }
         };
+        let room = self.room(&call.tenant, 0).await?;
         let replay = store::Replay {
             tenant: call.tenant.clone(),
             principal: call.caller.principal.clone(),
@@ -54,11 +56,15 @@ impl App {
             fingerprint,
             which,
             expires_in: request.expires_in,
+            room: room.left(self.config.max_waiting),
         };
         let deliveries = match self.store.replay(&replay).await? {
             ReplayOutcome::Replayed(deliveries) => deliveries,
+            ReplayOutcome::NoRoom => return Err(full()),
             ReplayOutcome::Mismatch => return Err(Error::RequestIdReused),
         };
+        let made = deliveries.iter().filter(|replayed| replayed.skipped.is_none()).count();
+        room.take(made.try_into().unwrap_or(u64::MAX));
         let more = match filter {
             Some(filter) => self.store.any_failed(&call.tenant, &filter).await?,
             None => false,

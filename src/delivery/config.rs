@@ -51,8 +51,8 @@ pub struct Config {
     /// Seconds after its end when a delivery moves out of the table that is worked on. It stays
     /// readable. Default `600`.
     pub archive_after_seconds: u64,
-    /// Messages of one tenant that may wait at the same time; Notify refuses more with
-    /// `RESOURCE_EXHAUSTED`. Default `1000000`.
+    /// Messages of one tenant that may wait at the same time; Notify and ReplayDeliveries refuse more
+    /// with `RESOURCE_EXHAUSTED`. Default `1000000`.
     pub max_waiting: u64,
     /// Days that notifications are kept after they were accepted, with what became of them; longer
     /// where a message still waits. At least 2: request ids are known for 48 hours. Default `30`.

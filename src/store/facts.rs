@@ -2,7 +2,7 @@
 //! way share the next one (`group`). Every reading begins after the calls that it answers, so
 //! nothing here is older than the question; nothing is kept.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement};
 
@@ -48,7 +48,7 @@ pub(in crate::store) fn bounds() -> Bounds {
 }
 
 impl Store {
-    /// Settings, installation and the time, in two statements for all who ask; `None` where the
+    /// Settings, installation and the time, in one statement for all who ask; `None` where the
     /// tenant does not exist.
     pub async fn tenant_facts(&self, tenant: &TenantId) -> Result<Option<TenantFacts>, Error> {
         let store = self.clone();
@@ -91,40 +91,32 @@ impl Store {
     async fn read_tenants(&self, tenants: Vec<TenantId>) -> Result<Vec<Tenants>, Error> {
         let names: BTreeSet<&str> = tenants.iter().map(TenantId::as_str).collect();
         let rows = names.into_iter().map(|name| [name.into()]).collect();
-        let backend = self.reader().get_database_backend();
-        let (mut found, mut linked) = (BTreeMap::new(), BTreeMap::new());
-        for (table, values) in given(backend, [Column::Text], rows) {
+        let mut found = HashMap::new();
+        for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
-                "SELECT t.tenant, t.settings, t.version, l.installation, {{now}} FROM {table} \
-                 JOIN tenants t ON t.tenant = column1 LEFT JOIN tenant_links l ON l.tenant = t.tenant"
+                "SELECT t.tenant, t.settings, t.version, {{now}}, {} FROM {table} \
+                 JOIN tenants t ON t.tenant = column1 \
+                 LEFT JOIN tenant_links l ON l.tenant = t.tenant \
+                 LEFT JOIN installations i ON i.id = l.installation",
+                sql::columns::<installation::Entity>("i")
             );
             for row in sql::all(self.reader(), &text, values).await? {
                 let mut columns = Columns::of(&row);
                 let name: String = columns.take()?;
                 let (settings, version): (Option<String>, i64) = (columns.take()?, columns.take()?);
-                let settings = tenants::settings_of(settings.as_deref(), version);
-                let link: Option<String> = columns.take()?;
-                linked.extend(link.iter().map(|id| (id.clone(), None)));
-                found.insert(name, (settings, link, columns.time()?));
-            }
-        }
-        let rows = linked.keys().map(|id| [id.as_str().into()]).collect();
-        for (table, values) in given(backend, [Column::Text], rows) {
-            let columns = sql::columns::<installation::Entity>("i");
-            let text =
-                format!("SELECT {columns} FROM {table} JOIN installations i ON i.id = column1");
-            let statement = Statement::from_sql_and_values(backend, text, values);
-            let found = installation::Entity::find().from_raw_sql(statement).all(self.reader());
-            for row in found.await? {
-                linked.insert(row.id.clone(), Some(Installation::try_from(row)));
+                let (settings, now) =
+                    (tenants::settings_of(settings.as_deref(), version), columns.time()?);
+                let connected = columns.take::<Option<String>>()?.is_some();
+                let installation =
+                    connected.then(|| row.model::<installation::Model>()).transpose()?;
+                found.insert(name, (settings, installation, now));
             }
         }
         let facts = tenants.iter().map(|tenant| {
-            let Some((settings, link, now)) = found.get(tenant.as_str()) else { return Ok(None) };
-            let installation = link.as_ref().and_then(|id| linked.get(id)).cloned().flatten();
+            let Some((settings, row, now)) = found.get(tenant.as_str()) else { return Ok(None) };
             Ok(Some(TenantFacts {
                 settings: settings.clone()?,
-                installation: installation.transpose()?,
+                installation: row.clone().map(Installation::try_from).transpose()?,
                 now: *now,
             }))
         });

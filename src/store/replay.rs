@@ -34,6 +34,8 @@ pub struct Replay {
     pub which: Which,
     /// From the database's now.
     pub expires_in: Duration,
+    /// How many new deliveries there may be.
+    pub room: u64,
 }
 
 /// Which dead letters.
@@ -52,6 +54,8 @@ pub enum ReplayOutcome {
     Replayed(Vec<Replayed>),
     /// The request id was used for something else; nothing was replayed.
     Mismatch,
+    /// More than there is room for; nothing was replayed, and the request id is free.
+    NoRoom,
 }
 
 /// One dead letter.
@@ -139,6 +143,8 @@ impl Store {
             ON CONFLICT (tenant, principal, request_id) DO NOTHING RETURNING created_at";
         const END: &str = "UPDATE replays SET answer = $4 \
             WHERE tenant = $1 AND principal = $2 AND request_id = $3";
+        const FORGET: &str = "DELETE FROM replays \
+            WHERE tenant = $1 AND principal = $2 AND request_id = $3";
         let key =
             params![replay.tenant.as_str(), replay.principal.as_str(), replay.request_id.as_str()];
         let mut values = key.clone();
@@ -160,6 +166,10 @@ impl Store {
             } else {
                 answer.push(told);
             }
+        }
+        if u64::try_from(chosen.len()).unwrap_or(u64::MAX) > replay.room {
+            sql::execute(tx, FORGET, key).await?;
+            return Ok(ReplayOutcome::NoRoom);
         }
         self.insert_replays(tx, keys, replay, &chosen, now).await?;
         let answer = in_the_order_asked(replay, answer);

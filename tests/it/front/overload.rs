@@ -118,6 +118,49 @@ async fn a_tenants_backlog_is_bounded_and_drains() {
     .await;
 }
 
+#[tokio::test]
+async fn what_is_replayed_is_of_the_backlog_too() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let refusing = FaultKind::Error { code: "restricted_action".into() };
+        world.sandbox.script(Fault::new("chat.postMessage", refusing));
+        let mut dead = Vec::new();
+        for name in ["one", "two", "three"] {
+            let answer = world.client.notify(task(name, &["ben"])).await.unwrap();
+            world.client.ended(TENANT, &answer.notification_id).await;
+            dead.push(answer.verdicts[0].delivery_id.clone());
+        }
+        world.sandbox.clear_faults();
+        let replica = limited(world, |settings| settings.delivery.max_waiting = 2).await;
+        let client = world.client(replica, None).await;
+        let replay = |deliveries: &[String]| pb::ReplayDeliveriesRequest {
+            tenant_id: TENANT.into(),
+            request_id: "again".into(),
+            delivery_ids: deliveries.to_vec(),
+            ..pb::ReplayDeliveriesRequest::default()
+        };
+        let refused = client.replay_deliveries(replay(&dead)).await.unwrap_err();
+        assert_shed(&refused, "BACKLOG_FULL", "delivery.max_waiting");
+        // Nothing of it was done, so the request id is free, and nothing counts as replayed.
+        world.throttle("U0DEMOBEN", 300);
+        let done = client.replay_deliveries(replay(&dead[..2])).await.unwrap();
+        assert_eq!(done.deliveries.len(), 2);
+        assert!(done.deliveries.iter().all(|one| one.skipped() == pb::ReplaySkip::Unspecified));
+        for one in &done.deliveries {
+            world.replayed(&one.replayed_as);
+        }
+        let refused = client.notify(task("four", &["ben"])).await.unwrap_err();
+        assert_shed(&refused, "BACKLOG_FULL", "delivery.max_waiting");
+        // The same call again is answered, however full it is.
+        let again = client.replay_deliveries(replay(&dead[..2])).await.unwrap();
+        assert_eq!(again.deliveries, done.deliveries);
+        world.sandbox.clear_faults();
+        world.settled().await;
+        assert_eq!(world.messages(2).await.len(), 2);
+    })
+    .await;
+}
+
 /// Holds a table (PostgreSQL) or the writer (SQLite) until it is dropped.
 async fn hold(world: &World, table: &str) -> sea_orm::DatabaseTransaction {
     let raw = world.raw().await;

@@ -10,6 +10,7 @@ use herald::rpc::pb;
 use herald::sandbox::Sandbox;
 
 use super::store::TestStore;
+use super::world::until;
 
 /// Deliveries read at once.
 const READS: usize = 8;
@@ -54,6 +55,7 @@ impl Books {
     /// Each accepted delivery is there; ended, unless it may stay; in Slack exactly once if sent
     /// and not at all if not; and Slack has nothing else.
     pub(crate) async fn balance(&self, store: &TestStore, sandbox: &Sandbox) {
+        self.settled(store).await;
         let mut in_slack: BTreeMap<String, usize> = BTreeMap::new();
         for message in sandbox.messages() {
             let id = &message.metadata["event_payload"]["delivery_id"];
@@ -91,6 +93,19 @@ impl Books {
             assert_eq!(posts, usize::from(kept.state == State::Sent && posted), "{kept:?}");
         }
         assert!(in_slack.is_empty(), "never accepted: {in_slack:?}");
+    }
+
+    /// Slack has a message a moment before Herald knows: what is being sent has an end, soon.
+    async fn settled(&self, store: &TestStore) {
+        for (tenant, notification) in &self.notifications {
+            let (tenant, id) = (parse(tenant), NotificationId::parse(notification).unwrap());
+            until("what was being sent is settled", async || {
+                let kept = store.notification(&tenant, id).await.unwrap()?;
+                let mut sending = kept.deliveries.iter().filter(|one| one.state == State::Sending);
+                sending.all(|one| self.may_stay.contains(&one.id.to_string())).then_some(())
+            })
+            .await;
+        }
     }
 }
 
