@@ -262,3 +262,32 @@ fn a_database_that_is_back_is_used_within_ten_seconds() {
     evidence.messages.retain(|message| message.stored_at < at(4) || message.stored_at >= at(15));
     assert_eq!(kinds(&evidence), [Kind::SlowRecovery]);
 }
+
+#[test]
+fn a_message_of_another_delivery_than_was_told_is_another_answer() {
+    let mut evidence = fine();
+    evidence.messages[4].delivery = "delivery-unheard-of".into();
+    assert_eq!(kinds(&evidence), [Kind::TwoAnswers]);
+}
+
+#[test]
+fn a_delivery_in_two_lanes_is_a_duplicate() {
+    let mut evidence = fine();
+    let (one, other) = (evidence.messages[3].clone(), &mut evidence.messages[4]);
+    assert_ne!(one.lane, other.lane);
+    other.delivery = one.delivery;
+    assert_eq!(kinds(&evidence), [Kind::Duplicated, Kind::TwoAnswers]);
+}
+
+#[test]
+fn an_exit_that_is_not_as_it_should_be_is_told() {
+    let mut evidence = fine();
+    evidence.blows = vec![Blow {
+        kind: "exit".into(),
+        what: "code 101".into(),
+        replica: Some(1),
+        from: at(3),
+        until: at(3),
+    }];
+    assert_eq!(kinds(&evidence), [Kind::BadExit]);
+}
