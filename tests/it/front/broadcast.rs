@@ -120,7 +120,7 @@ async fn a_broadcast_keeps_to_the_limit_and_to_its_estimates() {
 /// Ten thousand people under the limits of a real workspace, at Slack's own second: were that scaled down, what
 /// accepting them takes would count so many times as much.
 #[tokio::test]
-#[ignore = "half an hour"]
+#[ignore = "half an hour; tests/run --soak"]
 async fn soak_ten_thousand_people_within_two_percent_of_the_least_time() {
     const PEOPLE: usize = 10_000;
     let plan = Plan {
