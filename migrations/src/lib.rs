@@ -18,6 +18,7 @@ mod m20260101_000008_lanes;
 mod m20260101_000009_retention;
 mod m20260101_000010_life;
 mod m20260101_000011_patience;
+mod m20260101_000012_changes;
 
 /// The list, oldest first.
 pub struct Migrator;
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000009_retention::Migration),
             Box::new(m20260101_000010_life::Migration),
             Box::new(m20260101_000011_patience::Migration),
+            Box::new(m20260101_000012_changes::Migration),
         ]
     }
 }

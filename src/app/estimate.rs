@@ -1,8 +1,8 @@
-//! When a message should reach Slack: from what waits in its workspace, the workspace's pace, its
-//! pauses, and its conversation's own pace.
+//! When a message should reach Slack: from what waits in its workspace for the same budget, the budget's
+//! pace, its pauses, and its conversation's own pace.
 //!
 //! Honest about what is known: messages go out in the order in which their lanes became due, at the
-//! workspace's pace; what is more urgent and comes later, and 429s to come, are not known. The
+//! budget's pace; what is more urgent and comes later, and 429s to come, are not known. The
 //! figures are read at most a few times a second for each workspace; what this process accepted
 //! since is added.
 
@@ -14,8 +14,8 @@ use std::time::Duration;
 use moka::future::Cache;
 
 use super::{App, Error};
+use crate::domain::budget::Budget;
 use crate::domain::ids::{DeliveryId, InstallationId};
-use crate::domain::pacing::Pace;
 use crate::domain::priority::{Class, Priority};
 use crate::domain::time::Timestamp;
 use crate::store::{DeliveryRecord, NewDelivery, Outlook, Target};
@@ -32,8 +32,8 @@ pub(super) type Outlooks = Cache<InstallationId, Arc<Recent>>;
 
 pub(super) struct Recent {
     outlook: Outlook,
-    /// Messages that this process accepted since, by class.
-    since: [AtomicU32; Class::ALL.len()],
+    /// Messages that this process accepted since, by class and budget.
+    since: [[AtomicU32; Budget::ALL.len()]; Class::ALL.len()],
 }
 
 pub(super) fn outlooks() -> Outlooks {
@@ -41,11 +41,12 @@ pub(super) fn outlooks() -> Outlooks {
 }
 
 impl App {
-    /// For deliveries about to be accepted at `now`: when each should reach Slack. Those that wait
-    /// for a member have no estimate.
+    /// For deliveries about to be accepted at `now`, whose requests are taken from `budget`: when each
+    /// should reach Slack. Those that wait for a member have no estimate.
     pub(super) async fn send_times(
         &self,
         deliveries: &[NewDelivery],
+        budget: Budget,
         now: Timestamp,
     ) -> Result<HashMap<DeliveryId, Timestamp>, Error> {
         let mut lanes: HashMap<InstallationId, Vec<(&NewDelivery, &str)>> = HashMap::new();
@@ -60,13 +61,14 @@ impl App {
             let outlook = &recent.outlook;
             let idle = recent.is_idle();
             let priority = new.first().map_or(Priority::Normal, |(new, _)| new.priority);
-            let ahead = recent.join(priority.into(), u32::try_from(new.len()).unwrap_or(0));
+            let coming = u32::try_from(new.len()).unwrap_or(0);
+            let ahead = recent.join(priority.into(), budget, coming);
             let names: Vec<&str> = new.iter().map(|(_, lane)| *lane).collect();
             // Where nothing waits there is nothing to ask.
             let waiting =
                 if idle { HashMap::new() } else { self.store.backlogs(id, &names).await? };
             for (place, (new, lane)) in (ahead..).zip(new) {
-                let turn = self.turn(outlook, now, place);
+                let turn = self.turn(outlook, budget, now, place);
                 let time = match waiting.get(lane) {
                     None => Some(turn),
                     // Behind all that waits in its conversation.
@@ -85,14 +87,14 @@ impl App {
         &self,
         records: &[DeliveryRecord],
     ) -> Result<HashMap<DeliveryId, Timestamp>, Error> {
-        let mut lanes: HashMap<InstallationId, Vec<(&DeliveryRecord, &str)>> = HashMap::new();
+        let mut lanes: HashMap<_, Vec<(&DeliveryRecord, &str)>> = HashMap::new();
         for record in records.iter().filter(|record| !record.state.is_terminal()) {
             if let (Some(id), Some(lane)) = (record.workspace, &record.lane) {
-                lanes.entry(id).or_default().push((record, lane));
+                lanes.entry((id, record.action.budget())).or_default().push((record, lane));
             }
         }
         let mut times = HashMap::new();
-        for (id, mut records) in lanes {
+        for ((id, budget), mut records) in lanes {
             records.sort_by_key(|(record, _)| record.due_at);
             let recent = self.recent(id).await?;
             let (outlook, names) = (&recent.outlook, records.iter().map(|(_, lane)| *lane));
@@ -103,25 +105,21 @@ impl App {
             times.extend(later.into_iter().map(|(record, _)| (record.id, record.due_at)));
             let first = waiting.values().filter_map(|lane| lane.next_at).min();
             let Some(first) = first else { continue };
-            let ahead = self.store.lanes_before(id, first).await?;
+            let ahead = self.store.lanes_before(id, budget, first).await?;
             for (place, (record, lane)) in (ahead..).zip(records) {
                 let Some(next) = waiting.get(lane).and_then(|lane| lane.next_at) else { continue };
                 let before = waiting.get(lane).map_or(0, |lane| lane.count.saturating_sub(1));
                 let alone = next.max(record.due_at).plus(self.spacing().saturating_mul(before));
-                times.insert(record.id, alone.max(self.turn(outlook, outlook.now, place)));
+                times.insert(record.id, alone.max(self.turn(outlook, budget, outlook.now, place)));
             }
         }
         Ok(times)
     }
 
-    /// When a post begins that so many others of its workspace come before.
-    fn turn(&self, outlook: &Outlook, now: Timestamp, ahead: u32) -> Timestamp {
-        let posting = outlook.posting.as_ref();
-        let pace: Pace = self.workspaces.pace(posting);
-        let (spent, paused) = posting
-            .map_or_else(Default::default, |posting| (posting.spent_until, posting.paused_until));
-        let from = now.max(paused);
-        pace.next(spent, from).plus(pace.interval.saturating_mul(ahead)).max(from)
+    /// When a request begins that so many others of its budget come before.
+    fn turn(&self, outlook: &Outlook, budget: Budget, now: Timestamp, ahead: u32) -> Timestamp {
+        let (posting, booked) = (outlook.posting.as_ref(), outlook.booked.get(&budget).copied());
+        self.workspaces.account(budget, posting, booked).start(now, ahead)
     }
 
     fn spacing(&self) -> Duration {
@@ -142,17 +140,21 @@ impl App {
 impl Recent {
     /// Nothing waited, and this process accepted nothing since.
     fn is_idle(&self) -> bool {
-        let since = self.since.iter().map(|since| since.load(Ordering::Relaxed));
+        let since = self.since.iter().flatten().map(|since| since.load(Ordering::Relaxed));
         self.outlook.lanes == 0 && since.sum::<u32>() == 0
     }
 
-    /// Lanes that are claimed before those of this class that come now, and counts these.
-    fn join(&self, class: Class, coming: u32) -> u32 {
+    /// Lanes that take from `budget` before those of this class that come now, and counts these.
+    fn join(&self, class: Class, budget: Budget, coming: u32) -> u32 {
         let mut ahead = 0;
         for (one, since) in Class::ALL.into_iter().zip(&self.since) {
-            if one.posts() && one <= class {
+            let since = Budget::ALL.into_iter().zip(since).find(|(other, _)| *other == budget);
+            if let Some((_, since)) = since
+                && one.posts()
+                && one <= class
+            {
                 let coming = if one == class { coming } else { 0 };
-                ahead += self.outlook.due.get(&one).copied().unwrap_or(0);
+                ahead += self.outlook.due.get(&(one, budget)).copied().unwrap_or(0);
                 ahead += since.fetch_add(coming, Ordering::Relaxed);
             }
         }

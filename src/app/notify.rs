@@ -174,7 +174,8 @@ impl App {
         planned: &mut plan::Planned,
     ) -> Result<(), Error> {
         if request.deliver_after.is_none_or(|after| after <= tenant.now) {
-            let times = self.send_times(&planned.deliveries, tenant.now).await?;
+            let times =
+                self.send_times(&planned.deliveries, request.action.budget(), tenant.now).await?;
             planned.answer.estimate(&times);
         }
         Ok(())

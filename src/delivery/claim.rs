@@ -6,8 +6,8 @@
 //! others.
 //!
 //! Fair: more urgent lanes first; among those that are equally urgent the tenants take turns, and
-//! none holds more than its share of the workers. A workspace whose posts are paused, or whose budget
-//! is spent, is passed over as a whole, whatever waits there.
+//! none holds more than its share of the workers. Posts and changes of a workspace have budgets of their
+//! own: where one is paused or spent, all that waits for it is passed over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -18,9 +18,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
+use crate::domain::budget::Budget;
 use crate::domain::fairness::{self, split};
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::domain::pacing::Pace;
+use crate::domain::pacing::{Account, Pace};
 use crate::domain::priority::Class;
 use crate::domain::time::Timestamp;
 use crate::store::{self, LaneClaim, Queue, QueueKey, Queues};
@@ -29,7 +30,7 @@ use crate::workspace;
 /// Where the clock of the database is coarser than ours, a lane may be due a moment later than it
 /// said: looked again not sooner than this.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Lanes are claimed so long before their post may start: the checks are done meanwhile, and a start
+/// Lanes are claimed so long before their request may start: the checks are done meanwhile, and a start
 /// is not lost to a loop that was late.
 const AHEAD: Duration = Duration::from_millis(100);
 /// Queues looked at in one round; the next round goes on behind them.
@@ -51,12 +52,33 @@ struct Claimer {
     after: Option<QueueKey>,
 }
 
-/// What a workspace may post now.
+/// What a budget of a workspace has now.
 struct Allowance {
     pace: Pace,
     starts: u32,
     /// When there is another start, where there is none now.
     next: Timestamp,
+}
+
+/// By workspace and budget.
+type Allowances = BTreeMap<(InstallationId, Budget), Allowance>;
+
+impl Allowance {
+    fn of(account: &Account, now: Timestamp) -> Self {
+        Self {
+            pace: account.pace,
+            starts: account.starts(now, now.plus(AHEAD)),
+            next: if account.paused_until > now {
+                account.paused_until
+            } else {
+                account.start(now, 0).minus(AHEAD)
+            },
+        }
+    }
+}
+
+fn funds(key: &QueueKey) -> (InstallationId, Budget) {
+    (key.installation, key.budget)
 }
 
 impl Delivery {
@@ -121,7 +143,7 @@ impl Claimer {
         let queues = self.delivery.inner.store.queues(after.as_ref(), QUEUES).await?;
         self.after.clone_from(&queues.more_after);
         let allowances = self.allowances(&queues).await?;
-        let mut starts = allowances.iter().map(|(id, of)| (*id, of.starts)).collect();
+        let mut starts = allowances.iter().map(|(funds, of)| (*funds, of.starts)).collect();
         for class in Class::ALL {
             let of_class = queues.queues.iter().filter(|queue| queue.key.class == class);
             let mut due: Vec<&Queue> =
@@ -143,8 +165,8 @@ impl Claimer {
         &mut self,
         class: Class,
         mut due: Vec<&Queue>,
-        allowances: &BTreeMap<InstallationId, Allowance>,
-        starts: &mut HashMap<InstallationId, u32>,
+        allowances: &Allowances,
+        starts: &mut HashMap<(InstallationId, Budget), u32>,
     ) -> Result<(), store::Error> {
         let cap = self.delivery.inner.tenant_cap;
         while !due.is_empty() && self.free() > 0 {
@@ -153,21 +175,22 @@ impl Claimer {
                 .map(|queue| fairness::Queue {
                     installation: queue.key.installation,
                     tenant: &queue.key.tenant,
+                    budget: queue.key.budget,
                 })
                 .collect();
-            // No pause and no budget of posts holds back who only reads.
+            // No pause and no budget of messages holds back who only reads.
             let none = HashMap::new();
-            let of_posts = if class.posts() { &*starts } else { &none };
-            let given = split(&queues, self.free(), cap, &self.busy, of_posts);
+            let limits = if class.posts() { &*starts } else { &none };
+            let given = split(&queues, self.free(), cap, &self.busy, limits);
             let mut left = Vec::new();
             for (queue, limit) in due.into_iter().zip(given) {
                 if limit == 0 {
                     continue;
                 }
-                let allowed = allowances.get(&queue.key.installation).filter(|_| class.posts());
+                let allowed = allowances.get(&funds(&queue.key)).filter(|_| class.posts());
                 let claims = self.claim_some(&queue.key, limit, allowed.map(|of| of.pace)).await?;
                 let claimed = u32::try_from(claims.len()).unwrap_or(u32::MAX);
-                if let Some(starts) = starts.get_mut(&queue.key.installation)
+                if let Some(starts) = starts.get_mut(&funds(&queue.key))
                     && class.posts()
                 {
                     *starts = starts.saturating_sub(claimed);
@@ -238,48 +261,48 @@ impl Claimer {
         self.delivery.inner.workers.saturating_sub(self.turns.len())
     }
 
-    /// What each workspace with posts to make may post.
-    async fn allowances(
-        &self,
-        queues: &Queues,
-    ) -> Result<BTreeMap<InstallationId, Allowance>, store::Error> {
-        let (workspaces, now) = (&self.delivery.inner.workspaces, queues.now);
+    /// What each budget has that somebody waits for.
+    async fn allowances(&self, queues: &Queues) -> Result<Allowances, store::Error> {
+        let now = queues.now;
         let mut allowances = BTreeMap::new();
         for queue in queues.queues.iter().filter(|queue| queue.key.class.posts()) {
-            let id = queue.key.installation;
-            if allowances.contains_key(&id) {
+            let funds = funds(&queue.key);
+            if allowances.contains_key(&funds) {
                 continue;
             }
-            let posting = queue.posting.as_ref();
             if queue.next_at <= now {
-                match workspaces.count_minute(id, posting, now).await {
-                    Ok(()) => {}
-                    Err(workspace::Error::Store(error)) => return Err(error),
-                    Err(error) => tracing::warn!(workspace = %id, %error, "posts are not counted"),
-                }
+                self.prepare(queue, now).await?;
             }
-            let pace = workspaces.pace(posting);
-            let spent = posting.map_or(Timestamp(0), |posting| posting.spent_until);
-            let paused = posting.map_or(Timestamp(0), |posting| posting.paused_until);
-            let allowance = if paused > now {
-                Allowance { pace, starts: 0, next: paused }
-            } else {
-                let starts = pace.starts(spent, now, now.plus(AHEAD));
-                Allowance { pace, starts, next: pace.next(spent, now).minus(AHEAD) }
-            };
-            allowances.insert(id, allowance);
+            let (posting, booked) = (queue.posting.as_ref(), queue.booked);
+            let account = self.delivery.inner.workspaces.account(funds.1, posting, booked);
+            allowances.insert(funds, Allowance::of(&account, now));
         }
         Ok(allowances)
     }
 
+    /// Before something is taken from a budget: posts are counted by the minute, changes have a row.
+    async fn prepare(&self, queue: &Queue, now: Timestamp) -> Result<(), store::Error> {
+        let (inner, id) = (&self.delivery.inner, queue.key.installation);
+        match queue.key.budget {
+            Budget::Posts => {
+                match inner.workspaces.count_minute(id, queue.posting.as_ref(), now).await {
+                    Ok(()) => Ok(()),
+                    Err(workspace::Error::Store(error)) => Err(error),
+                    Err(error) => {
+                        tracing::warn!(workspace = %id, %error, "posts are not counted");
+                        Ok(())
+                    }
+                }
+            }
+            budget if queue.booked.is_none() => inner.store.open_budget(id, budget).await,
+            Budget::Updates | Budget::Deletions => Ok(()),
+        }
+    }
+
     /// How long nothing can be claimed, as far as is known.
-    fn next_look(
-        &self,
-        queues: &Queues,
-        allowances: &BTreeMap<InstallationId, Allowance>,
-    ) -> Duration {
+    fn next_look(&self, queues: &Queues, allowances: &Allowances) -> Duration {
         let at = |queue: &Queue| {
-            let allowed = allowances.get(&queue.key.installation);
+            let allowed = allowances.get(&funds(&queue.key));
             let next = allowed.map(|of| of.next).filter(|_| queue.key.class.posts());
             queue.next_at.max(next.unwrap_or(Timestamp(0)))
         };

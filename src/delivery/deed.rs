@@ -1,8 +1,6 @@
 //! What one turn asks of Slack: a message, an answer in a thread, a change or a deletion; and what
 //! the answer means for a message that was acted on (docs/delivery-states.md, "About one thing").
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::Delivery;
@@ -15,9 +13,6 @@ use crate::domain::subject::{self, Action, Deed, Plan, Posted, Shown};
 use crate::slack::{Destination, PostMessage, UpdateMessage};
 use crate::store::{self, Acted, End, Settle};
 use crate::workspace::{self, Change};
-
-/// A budget that is free so soon is as good as free now.
-const AT_ONCE: Duration = Duration::from_millis(2);
 
 /// Where the message goes.
 enum Place {
@@ -76,30 +71,6 @@ impl Delivery {
         }
         let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
         Ok(Ok(Request { deed, target: plan.target().cloned(), more, words, place }))
-    }
-
-    /// Whether a message may be changed now; else what becomes of the delivery instead. When posts may be
-    /// made the claim says.
-    pub(super) async fn permit(
-        &self,
-        turn: &Turn<'_>,
-        request: &Request,
-    ) -> Result<Option<Settle>, store::Error> {
-        let (workspaces, id) = (&self.inner.workspaces, turn.claim.installation);
-        let Some(change) = request.change() else { return Ok(None) };
-        let wait = match turn.head.permit_at {
-            Some(_) => workspaces.change_pause(id, &change).await,
-            None => workspaces.change_permit(id, &change).await,
-        };
-        match wait {
-            Ok(wait) if wait <= AT_ONCE => Ok(None),
-            Ok(wait) => Ok(Some(Settle::Deferred { until: turn.now().plus(wait), permit: true })),
-            Err(workspace::Error::Store(error)) => Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "whether Slack may be asked is not known; asking");
-                Ok(None)
-            }
-        }
     }
 
     /// Asks Slack, once.

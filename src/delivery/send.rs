@@ -49,7 +49,8 @@ impl Delivery {
                 return self.settle(turn, settle, rest).await.map(|()| Posted::No);
             }
         };
-        if let Some(settle) = self.permit(turn, &request).await? {
+        if request.deed.budget() != claim.budget {
+            let settle = Settle::Replanned { deed: request.deed };
             return self.settle(turn, settle, None).await.map(|()| Posted::No);
         }
         // Only one of those that a worker died on goes at a time: of all that were under way when a
@@ -60,12 +61,9 @@ impl Delivery {
             Some(alone)
         } else {
             let until = turn.now().plus(self.inner.timing.retry);
-            let settle = Settle::Deferred { until, permit: head.permit_at.is_some() };
-            return self.settle(turn, settle, None).await.map(|()| Posted::No);
+            return self.settle(turn, Settle::Deferred { until }, None).await.map(|()| Posted::No);
         };
-        // The start is that of a post; changes have a budget of their own.
-        let start = claim.start.filter(|_| !request.deed.is_repeatable());
-        let wait = start.map_or(Duration::ZERO, |(start, _)| start.since(turn.now()));
+        let wait = claim.start.map_or(Duration::ZERO, |(start, _)| start.since(turn.now()));
         // A sleep of no time takes a millisecond and more.
         if !wait.is_zero() {
             tokio::select! {
@@ -116,7 +114,7 @@ impl Delivery {
                 });
                 let told = Some((deed.method(), posted.took));
                 self.settle_telling(turn, settle, pace, told).await?;
-                Ok(if deed.is_repeatable() { Posted::No } else { Posted::Yes })
+                Ok(Posted::Yes)
             }
             Err(error) => {
                 let (settle, rest) = self.unsent(error);

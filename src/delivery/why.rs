@@ -8,8 +8,8 @@ use crate::domain::time::Timestamp;
 use crate::domain::trace::{Basis, Cause, Choice, Decision, Found, Stage, Switches, Trace, Wait};
 use crate::store::{Head, Settle};
 
-/// The least wait behind others that is worth telling.
-const WORTH_TELLING_MICROS: i64 = 1_000;
+/// The least wait behind others that is worth telling: a claim and a look take a few milliseconds.
+const WORTH_TELLING_MICROS: i64 = 10_000;
 
 /// What was decided when the message's turn had come.
 pub(super) fn decision(
@@ -57,8 +57,13 @@ pub(super) fn added(turn: &Turn<'_>, mut trace: Trace, settle: &Settle) -> Optio
     let (head, now) = (&turn.head, turn.now());
     let first = head.attempt == 0 && !trace.waits.iter().any(|wait| wait.cause != Cause::Time);
     let since = head.due_at.max(head.created_at);
-    if first && now.0 - since.0 >= WORTH_TELLING_MICROS {
-        trace.waits(Wait::new(Cause::Conversation, since, Some(now)));
+    let ready = head.ready_at.clamp(since, head.now.max(since));
+    for (cause, from, until) in
+        [(Cause::Conversation, since, ready), (Cause::Budget, ready, head.now)]
+    {
+        if first && until.0 - from.0 >= WORTH_TELLING_MICROS {
+            trace.waits(Wait::new(cause, from, Some(until)));
+        }
     }
     let wait = |cause, until, code: Option<&String>| {
         let code = code.cloned();

@@ -17,6 +17,7 @@ use super::Delivery;
 use super::checks::{Connected, Facts, Recipient, verdict};
 use super::why;
 use crate::directory::View;
+use crate::domain::budget::Budget;
 use crate::domain::delivery::{State, Step};
 use crate::domain::ids::{DeliveryId, InstallationId, LeaseToken, SlackUserId};
 use crate::domain::reason::Failure;
@@ -28,7 +29,7 @@ use crate::store::{
 };
 use crate::telemetry;
 
-/// Whether a request to post was begun.
+/// Whether a request was begun, which costs what its claim took from the budget.
 pub(super) enum Posted {
     Yes,
     No,
@@ -82,11 +83,17 @@ impl Delivery {
         }
     }
 
-    /// Nothing was posted: the start that the claim took from the workspace's budget is another's.
+    /// Nothing was asked: the start that the claim took from the workspace's budget is another's.
     async fn unspend(&self, claim: &LaneClaim) {
-        let Some((_, interval)) = claim.start else { return };
-        if let Err(error) = self.inner.store.unspend(claim.installation, interval).await {
-            tracing::debug!(%error, "a start of a post was not given back");
+        let (Some(start), store, id) = (claim.start, &self.inner.store, claim.installation) else {
+            return;
+        };
+        let given_back = match claim.budget {
+            Budget::Posts => store.unspend(id, start.1).await,
+            budget => store.unbook(id, budget, start).await,
+        };
+        if let Err(error) = given_back {
+            tracing::debug!(%error, "a start was not given back");
         }
     }
 
@@ -311,6 +318,7 @@ impl Delivery {
             | Settle::Probe { .. }
             | Settle::NotWritten
             | Settle::Deferred { .. }
+            | Settle::Replanned { .. }
             | Settle::Acted(_)
             | Settle::Unfit { .. }
             | Settle::Resolve

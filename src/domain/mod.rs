@@ -1,5 +1,6 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 
+pub mod budget;
 pub mod coverage;
 pub mod crawl;
 pub mod delivery;

@@ -151,7 +151,33 @@ impl Limit {
     }
 }
 
-/// When posts may start: a bucket of [`Limit::burst`] that fills evenly.
+/// What of one budget of a workspace was given out, and when there is more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Account {
+    pub pace: Pace,
+    /// The requests so far are accounted for up to here.
+    pub spent_until: Timestamp,
+    /// Nothing starts before.
+    pub paused_until: Timestamp,
+}
+
+impl Account {
+    /// How many starts there are until `until`; none while it is paused at `now`.
+    #[must_use]
+    pub fn starts(&self, now: Timestamp, until: Timestamp) -> u32 {
+        if self.paused_until > now { 0 } else { self.pace.starts(self.spent_until, now, until) }
+    }
+
+    /// When the next start is that so many others come before.
+    #[must_use]
+    pub fn start(&self, now: Timestamp, ahead: u32) -> Timestamp {
+        let from = now.max(self.paused_until);
+        let next = self.pace.next(self.spent_until, from);
+        next.plus(self.pace.interval.saturating_mul(ahead)).max(from)
+    }
+}
+
+/// When requests may start: a bucket that fills evenly; for posts of [`Limit::burst`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// Between two starts.
@@ -166,6 +192,13 @@ impl Pace {
     pub fn of(limit: &Limit, minute: Duration) -> Self {
         let interval = minute.div_f64(limit.sustained()).max(Duration::from_micros(1));
         Self { interval, depth: interval * limit.burst() }
+    }
+
+    /// Starts that are all at least `interval` apart.
+    #[must_use]
+    pub fn even(interval: Duration) -> Self {
+        let interval = interval.max(Duration::from_micros(1));
+        Self { interval, depth: interval }
     }
 
     /// How many starts there are until `until`, where those so far are accounted for up to `spent`.

@@ -4,6 +4,7 @@
 //! Decisions over values: which messages there are is the store's to know, what Slack says the
 //! worker's. The table of outcomes is in `docs/delivery-states.md`.
 
+use super::budget::Budget;
 use super::ids::{ChannelId, DeliveryId};
 
 macro_rules! codes {
@@ -86,6 +87,16 @@ impl Action {
     pub fn speaks(self) -> bool {
         matches!(self, Self::Post | Self::Reply | Self::Replace)
     }
+
+    /// What its request is taken from, unless what is in Slack makes it another one.
+    #[must_use]
+    pub fn budget(self) -> Budget {
+        match self {
+            Self::Post | Self::Reply => Budget::Posts,
+            Self::Replace | Self::Done => Budget::Updates,
+            Self::Retract => Budget::Deletions,
+        }
+    }
 }
 
 impl Deed {
@@ -95,14 +106,19 @@ impl Deed {
         matches!(self, Self::Update | Self::Delete)
     }
 
+    #[must_use]
+    pub fn budget(self) -> Budget {
+        match self {
+            Self::Post | Self::Thread => Budget::Posts,
+            Self::Update => Budget::Updates,
+            Self::Delete => Budget::Deletions,
+        }
+    }
+
     /// Slack's method.
     #[must_use]
     pub fn method(self) -> &'static str {
-        match self {
-            Self::Post | Self::Thread => "chat.postMessage",
-            Self::Update => "chat.update",
-            Self::Delete => "chat.delete",
-        }
+        self.budget().method()
     }
 }
 

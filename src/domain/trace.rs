@@ -140,7 +140,7 @@ pub enum Cause {
     /// The messages before it in its conversation, and the pace of one a second.
     #[serde(rename = "c")]
     Conversation,
-    /// The method's budget in the workspace.
+    /// Its turn in the workspace: the method's budget there, and who comes first.
     #[serde(rename = "b")]
     Budget,
     /// Slack asked to wait (429).

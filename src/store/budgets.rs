@@ -1,15 +1,27 @@
 //! What may be asked of Slack, and when: one row per installation and method, for all replicas.
 //!
 //! A call reserves its start time by one statement (GCRA without a burst: starts are at least an
-//! interval apart). A 429 pauses the row; the pause also holds for who reserved before it, so a
+//! interval apart). Changes of messages take theirs along with the claim of their lane (`queue`), so that
+//! nobody reserves ahead of who is more urgent. A 429 pauses the row; the pause also holds for who reserved before it, so a
 //! caller that waited asks [`Store::pause_left`] before it starts.
 
 use std::time::Duration;
 
+use super::rows::Columns;
 use super::sql::{self, params};
 use super::{Error, Store};
+use crate::domain::budget::Budget;
 use crate::domain::ids::InstallationId;
-use crate::domain::time::micros;
+use crate::domain::time::{Timestamp, micros};
+
+/// The row of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Booked {
+    /// The next free start.
+    pub next_at: Timestamp,
+    /// Nothing starts before.
+    pub paused_until: Timestamp,
+}
 
 /// A start that was reserved, or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +61,28 @@ impl Store {
         Ok(Reservation { taken: false, wait: from_micros(row.get(0)?) })
     }
 
+    /// Makes the row of a budget, where there is none: claims take from rows that are there.
+    pub async fn open_budget(&self, id: InstallationId, budget: Budget) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO budgets (installation, method, next_at, paused_until)
+            VALUES ($1, $2, 0, 0) ON CONFLICT (installation, method) DO NOTHING";
+        let values = params![id.to_string(), budget.method()];
+        sql::execute(self.writer(), SQL, values).await.map(drop)
+    }
+
+    /// Gives back the start of a change that was not made, if none was given out after it: two would
+    /// else begin at one time.
+    pub async fn unbook(
+        &self,
+        id: InstallationId,
+        budget: Budget,
+        (start, interval): (Timestamp, Duration),
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE budgets SET next_at = $3
+            WHERE installation = $1 AND method = $2 AND next_at = $3 + $4";
+        let values = params![id.to_string(), budget.method(), start.0, micros(interval)];
+        sql::execute(self.writer(), SQL, values).await.map(drop)
+    }
+
     /// Lets no call start for `duration` from now. A longer pause stays.
     pub async fn pause(
         &self,
@@ -75,6 +109,13 @@ impl Store {
         let row = sql::one(self.reader(), SQL, params![installation.to_string(), method]).await?;
         row.map_or(Ok(Duration::ZERO), |row| Ok(from_micros(row.get(0)?)))
     }
+}
+
+/// Reads `next_at` and `paused_until`; `None` where the row was joined and is not there.
+pub(in crate::store) fn booked_of(columns: &mut Columns<'_>) -> Result<Option<Booked>, Error> {
+    let (next_at, paused_until) = (columns.optional_time()?, columns.optional_time()?);
+    let booked = next_at.zip(paused_until);
+    Ok(booked.map(|(next_at, paused_until)| Booked { next_at, paused_until }))
 }
 
 fn from_micros(micros: i64) -> Duration {

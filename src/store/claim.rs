@@ -19,6 +19,7 @@ use super::seal::Place;
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
+use crate::domain::budget::Budget;
 use crate::domain::delivery::State;
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, SubjectKey,
@@ -43,8 +44,10 @@ pub struct LaneClaim {
     pub tenant: TenantId,
     /// The database's clock at the claim.
     pub now: Timestamp,
-    /// When the post that this claim is for may begin, by the workspace's budget, and how much of
-    /// the budget was taken for it; absent where nothing was.
+    /// What the request is taken from that this claim is for.
+    pub budget: Budget,
+    /// When that request may begin, by the workspace's budget, and how much of the budget was taken
+    /// for it; absent where nothing was.
     pub start: Option<(Timestamp, Duration)>,
 }
 
@@ -83,13 +86,14 @@ pub struct Head {
     pub acted_on: Option<(ChannelId, String)>,
     /// What Slack said last.
     pub code: Option<String>,
-    /// The start that was reserved for it in a budget.
-    pub permit_at: Option<Timestamp>,
     /// Why it went as it did so far, as it was given.
     pub trace: Option<Vec<u8>>,
     /// When the intent of the last request was committed, where its outcome is not known.
     pub sending_since: Option<Timestamp>,
     pub due_at: Timestamp,
+    /// Since when it could have had its turn: it was due, the first of its conversation, and this kept its
+    /// pace. From here on it waited for the workspace.
+    pub ready_at: Timestamp,
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
     pub priority: Priority,
@@ -137,7 +141,7 @@ impl Store {
                  d.attempt, d.probes, d.crashes, d.content, d.sending_since, d.due_at, d.expires_at, \
                  d.created_at, d.priority, d.trace_context, {{now}}, l.paced_until, d.deed, \
                  d.thread_ts, d.subject_key, d.action, d.slack_channel, d.slack_ts, d.code, \
-                 d.permit_at, d.trace, l.installation, l.lane, l.lease_token FROM {table} \
+                 d.trace, l.ready_at, l.installation, l.lane, l.lease_token FROM {table} \
                  JOIN lanes l ON l.installation = column1 AND l.lane = column2 \
                  AND l.lease_token = column3 \
                  JOIN deliveries d ON d.sequence = (SELECT first.sequence FROM deliveries first \
@@ -190,10 +194,10 @@ impl Store {
             action: Action::Post,
             acted_on: None,
             code: None,
-            permit_at: None,
             trace: None,
             sending_since: columns.optional_time()?,
             due_at: columns.time()?,
+            ready_at: Timestamp::default(),
             expires_at: columns.time()?,
             created_at: columns.time()?,
             priority: Priority::from_code(columns.take()?),
@@ -223,12 +227,12 @@ impl Store {
         head.deed = Deed::from_code(&code(columns.take()?)).unwrap_or(Deed::Post);
         head.thread_ts = columns.take()?;
         head.subject = columns.optional_id(SubjectKey::parse)?;
-        head.action = Action::from_code(&code(columns.take()?)).unwrap_or(Action::Post);
+        head.action = columns.action()?;
         head.acted_on = columns.optional_id(ChannelId::parse)?.zip(columns.take()?);
         head.code = columns.take()?;
-        head.permit_at = columns.optional_time()?;
         let sealed: Option<Vec<u8>> = columns.take()?;
         head.trace = self.open_trace(&head.tenant, head.delivery, sealed.as_deref()).await?;
+        head.ready_at = columns.time()?;
         Ok(())
     }
 

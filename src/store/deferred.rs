@@ -9,6 +9,7 @@ use super::rows::Columns;
 use super::sql::{self, params, placeholders};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
+use crate::domain::budget::Budget;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
@@ -23,6 +24,7 @@ struct Due {
     lane: String,
     tenant: TenantId,
     priority: Priority,
+    budget: Budget,
 }
 
 impl Store {
@@ -30,7 +32,7 @@ impl Store {
     /// replicas may do it at once.
     pub async fn join_due(&self, limit: u32) -> Result<u32, Error> {
         let text = format!(
-            "SELECT id, installation, deferred_lane, tenant, priority FROM deliveries \
+            "SELECT id, installation, deferred_lane, tenant, priority, action FROM deliveries \
              WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
              AND due_at <= {{now}} ORDER BY due_at, sequence LIMIT {limit}"
         );
@@ -45,6 +47,7 @@ impl Store {
                     lane: columns.take()?,
                     tenant: columns.id(TenantId::parse)?,
                     priority: Priority::from_code(columns.take()?),
+                    budget: columns.action()?.budget(),
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -66,7 +69,8 @@ impl Store {
         let position = super::lanes::position(tx, &places).await?;
         let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
         for due in due {
-            let joining = Joining::new(&due.tenant, position, due.priority, Timestamp(now));
+            let joining =
+                Joining::new(&due.tenant, position, due.priority, due.budget, Timestamp(now));
             let place = (due.installation, due.lane.as_str());
             lanes.entry(place).and_modify(|first| first.and(&joining)).or_insert(joining);
         }

@@ -217,10 +217,7 @@ fn record(row: &Row) -> Result<DeliveryRecord, Error> {
         updated_at: columns.time()?,
         also: Vec::new(),
         subject: columns.optional_id(SubjectKey::parse)?,
-        action: columns
-            .take::<Option<String>>()?
-            .and_then(|code| Action::from_code(&code))
-            .unwrap_or(Action::Post),
+        action: columns.action()?,
         replay_of: columns.optional_id(|text| DeliveryId::parse(&text))?,
         replayed_as: columns.optional_id(|text| DeliveryId::parse(&text))?,
         trace: columns.take()?,

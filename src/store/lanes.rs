@@ -19,8 +19,10 @@ use super::rows::{Column, Columns, arrays, given, numbered};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
+use crate::domain::budget::Budget;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::priority::{Class, Priority};
+use crate::domain::subject::{Action, Deed};
 use crate::domain::time::Timestamp;
 
 /// What waits in a lane, for estimates.
@@ -50,9 +52,12 @@ fn next_at(paced_until: &str) -> String {
 
 /// What a lane that is not leased must say by its head (`head`, see [`head`]), unless it sleeps.
 pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
+    let budget = budget();
     format!(
         "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL \
          ELSE {{greatest}}(head.due_at, {paced_until}) END, \
+         ready_at = {{greatest}}(COALESCE(head.due_at, 0), {paced_until}), \
+         budget = {budget}, \
          tenant = COALESCE(head.tenant, lanes.tenant), \
          class = CASE WHEN head.state = 'unknown' THEN 0 \
          WHEN head.position <= lanes.urgent_through THEN 1 \
@@ -60,10 +65,24 @@ pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     )
 }
 
+/// Which budget the request of `head` is taken from: that of what was planned or asked last, else of its
+/// action. Where its turn shows that another is needed, [`Settle::Replanned`](super::Settle) says so.
+fn budget() -> String {
+    let deeds = Deed::ALL.iter().map(|deed| (deed.code(), deed.budget()));
+    let actions = Action::ALL.iter().map(|action| (action.code(), action.budget()));
+    let cases: Vec<String> = deeds
+        .chain(actions)
+        .filter(|(_, budget)| *budget != Budget::Posts)
+        .map(|(code, budget)| format!("WHEN '{code}' THEN {} ", budget.code()))
+        .collect();
+    let (cases, posts) = (cases.concat(), Budget::Posts.code());
+    format!("CASE COALESCE(head.deed, head.action) {cases}ELSE {posts} END")
+}
+
 /// The head of the lane `$1`, `$2`, to be joined: one row, of NULLs where the lane is empty.
 pub(in crate::store) fn head() -> String {
     format!(
-        "(SELECT due_at, tenant, state, position FROM deliveries \
+        "(SELECT due_at, tenant, state, position, deed, action FROM deliveries \
          WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
          ORDER BY position, sequence LIMIT 1) AS head ON TRUE"
     )
@@ -76,6 +95,8 @@ pub(in crate::store) struct Joining<'a> {
     /// When the first may be looked at.
     due: Timestamp,
     priority: Priority,
+    /// The first's.
+    budget: Budget,
     /// The last position of an urgent one, and of one that is not bulk; zero: there is none.
     urgent_through: i64,
     normal_through: i64,
@@ -86,12 +107,13 @@ impl<'a> Joining<'a> {
         tenant: &'a TenantId,
         position: i64,
         priority: Priority,
+        budget: Budget,
         due: Timestamp,
     ) -> Self {
         let through = |least| if priority >= least { position } else { 0 };
         let (urgent_through, normal_through) =
             (through(Priority::Urgent), through(Priority::Normal));
-        Self { tenant, due, priority, urgent_through, normal_through }
+        Self { tenant, due, priority, budget, urgent_through, normal_through }
     }
 
     /// Another that joins behind.
@@ -121,23 +143,27 @@ pub(in crate::store) async fn fill(
             Class::from(joining.priority).code().into(),
             joining.urgent_through.into(),
             joining.normal_through.into(),
+            joining.budget.code().into(),
         ]
     });
     let (text, number) = (Column::Text, Column::Number);
-    let columns = [text, text, number, text, number, number, number];
+    let columns = [text, text, number, text, number, number, number, number];
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
             "INSERT INTO lanes (installation, lane, next_at, tenant, class, urgent_through, \
-             normal_through) SELECT {} FROM {table} WHERE TRUE \
+             normal_through, budget, ready_at) SELECT {}, column3 FROM {table} WHERE TRUE \
              ON CONFLICT (installation, lane) DO UPDATE SET \
              next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, lanes.paced_until) \
              ELSE lanes.next_at END, \
+             ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, lanes.paced_until) \
+             ELSE lanes.ready_at END, \
+             budget = CASE WHEN {EMPTY} THEN excluded.budget ELSE lanes.budget END, \
              tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END, \
              class = CASE WHEN {EMPTY} OR lanes.class > excluded.class THEN excluded.class \
              ELSE lanes.class END, \
              urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through), \
              normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)",
-            numbered(7)
+            numbered(8)
         );
         sql::execute(tx, &text, values).await?;
     }
@@ -150,7 +176,8 @@ impl Store {
     /// after the new token was committed.
     pub async fn wake_installation(&self, installation: InstallationId) -> Result<(), Error> {
         const SQL: &str = "UPDATE lanes SET woken_at = {now}, asleep = 0, next_at = CASE \
-            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END \
+            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END, ready_at = CASE \
+            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE ready_at END \
             WHERE installation = $1";
         let id = &installation.to_string();
         self.transaction(|tx| {

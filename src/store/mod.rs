@@ -66,7 +66,7 @@ use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 
 pub use accept::{Accept, Accepted, End, NewDelivery, Target};
-pub use budgets::Reservation;
+pub use budgets::{Booked, Reservation};
 pub use cancel::Canceled;
 pub use census::DirectoryCensus;
 pub use claim::{Head, LaneClaim, lease_token};

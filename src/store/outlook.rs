@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::budgets::booked_of;
 use super::deliveries::IN_LANE;
 use super::lanes::Backlog;
+use super::posting::{READ, posting_of};
 use super::rows::Columns;
 use super::sql::{self, params, placeholders};
-use super::{Error, Posting, Store};
+use super::{Booked, Error, Posting, Store};
+use crate::domain::budget::Budget;
 use crate::domain::ids::InstallationId;
 use crate::domain::priority::Class;
 use crate::domain::time::Timestamp;
@@ -21,10 +24,12 @@ const COUNTED: u32 = 10_000;
 pub struct Outlook {
     /// `None` before the first post.
     pub posting: Option<Posting>,
+    /// The accounts of changes; none before the first.
+    pub booked: HashMap<Budget, Booked>,
     /// Lanes that have work, now or later.
     pub lanes: u32,
-    /// Lanes that could be claimed now, by class.
-    pub due: HashMap<Class, u32>,
+    /// Lanes that could be claimed now, by class and budget.
+    pub due: HashMap<(Class, Budget), u32>,
     /// The database's clock.
     pub now: Timestamp,
 }
@@ -32,20 +37,46 @@ pub struct Outlook {
 impl Store {
     /// What waits in a workspace.
     pub async fn outlook(&self, id: InstallationId) -> Result<Outlook, Error> {
-        const SQL: &str = "SELECT clock.now, class, COUNT(class), \
+        const LANES: &str = "SELECT clock.now, class, budget, COUNT(class), \
             COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0) \
             FROM (SELECT {now} AS now) AS clock LEFT JOIN lanes \
-            ON installation = $1 AND next_at IS NOT NULL GROUP BY clock.now, class";
-        let rows = async { sql::all(self.reader(), SQL, params![id.to_string()]).await };
-        let (rows, posting) = tokio::try_join!(rows, self.posting(id))?;
-        let mut outlook = Outlook { posting, lanes: 0, due: HashMap::new(), now: Timestamp(0) };
+            ON installation = $1 AND next_at IS NOT NULL GROUP BY clock.now, class, budget";
+        let accounts = format!(
+            "SELECT {READ}, updates.next_at, updates.paused_until, deletions.next_at, \
+             deletions.paused_until FROM (SELECT 1) AS once \
+             LEFT JOIN posting ON posting.installation = $1 \
+             LEFT JOIN budgets AS updates ON updates.installation = $1 AND updates.method = $2 \
+             LEFT JOIN budgets AS deletions ON deletions.installation = $1 AND deletions.method = $3"
+        );
+        let changes = [Budget::Updates, Budget::Deletions];
+        let [update, delete] = changes.map(Budget::method);
+        let key = id.to_string();
+        let (rows, accounts) = tokio::try_join!(
+            sql::all(self.reader(), LANES, params![key.as_str()]),
+            sql::all(self.reader(), &accounts, params![key.as_str(), update, delete]),
+        )?;
+        let mut outlook = Outlook {
+            posting: None,
+            booked: HashMap::new(),
+            lanes: 0,
+            due: HashMap::new(),
+            now: Timestamp(0),
+        };
+        for row in &accounts {
+            let mut columns = Columns::of(row);
+            outlook.posting = posting_of(&mut columns)?;
+            for budget in changes {
+                outlook.booked.extend(booked_of(&mut columns)?.map(|booked| (budget, booked)));
+            }
+        }
         for row in &rows {
             let mut columns = Columns::of(row);
             outlook.now = columns.time()?;
             let class = columns.take::<Option<i64>>()?.and_then(Class::from_code);
+            let budget = columns.take::<Option<i64>>()?.and_then(Budget::from_code);
             outlook.lanes += columns.count()?;
-            if let Some(class) = class {
-                outlook.due.insert(class, columns.count()?);
+            if let Some(queue) = class.zip(budget) {
+                outlook.due.insert(queue, columns.count()?);
             }
         }
         Ok(outlook)
@@ -80,11 +111,18 @@ impl Store {
         Ok(found)
     }
 
-    /// Lanes of a workspace that could be claimed now and come before one that is due at `next_at`.
-    pub async fn lanes_before(&self, id: InstallationId, next_at: Timestamp) -> Result<u32, Error> {
-        const SQL: &str = "SELECT COUNT(*) FROM lanes WHERE installation = $1 AND next_at < $2 \
-            AND next_at <= {now}";
-        let row = sql::one(self.reader(), SQL, params![id.to_string(), next_at.0]).await?;
+    /// Lanes of a workspace that wait for the same budget, could be claimed now and come before one
+    /// that is due at `next_at`.
+    pub async fn lanes_before(
+        &self,
+        id: InstallationId,
+        budget: Budget,
+        next_at: Timestamp,
+    ) -> Result<u32, Error> {
+        const SQL: &str = "SELECT COUNT(*) FROM lanes WHERE installation = $1 AND budget = $2 \
+            AND next_at < $3 AND next_at <= {now}";
+        let values = params![id.to_string(), budget.code(), next_at.0];
+        let row = sql::one(self.reader(), SQL, values).await?;
         row.map_or(Ok(0), |row| Columns::of(&row).count())
     }
 }

@@ -1,5 +1,5 @@
-//! What may be claimed now, by whose it is: one line for each workspace, tenant and class of
-//! urgency that has lanes with work, however many lanes and messages those are.
+//! What may be claimed now, by whose it is: one line for each workspace, tenant, class of urgency and
+//! budget that has lanes with work, however many lanes and messages those are.
 //!
 //! The lines are found by jumping from one to the next in the index `lanes_queued`, so that a tenant
 //! with 10,000 lanes, or lanes that are paused, cost one step like any other (lessons.md part 1:
@@ -7,23 +7,27 @@
 
 use std::time::Duration;
 
+use super::budgets::{Booked, booked_of};
 use super::claim::{LaneClaim, lease_token};
 use super::posting::{Posting, READ, posting_of};
 use super::rows::Columns;
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::{Backend, Error, Store};
+use crate::domain::budget::Budget;
 use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
 use crate::domain::pacing::Pace;
 use crate::domain::priority::Class;
 use crate::domain::time::{Timestamp, micros};
 
-/// The lanes of one tenant in one workspace that are equally urgent.
+/// The lanes of one tenant in one workspace that are equally urgent and whose first requests are taken from
+/// one budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueKey {
     pub installation: InstallationId,
     pub tenant: TenantId,
     pub class: Class,
+    pub budget: Budget,
 }
 
 /// One queue that has work, now or later.
@@ -34,6 +38,8 @@ pub struct Queue {
     pub next_at: Timestamp,
     /// What is known about posting to the workspace; `None` before its first post.
     pub posting: Option<Posting>,
+    /// The account of the budget; `None` for posts, and before its first request.
+    pub booked: Option<Booked>,
 }
 
 /// The queues that have work, in the order of the index.
@@ -58,13 +64,14 @@ impl Store {
                 key.installation.to_string(),
                 key.tenant.as_str(),
                 key.class.code(),
+                key.budget.code(),
                 i64::from(limit)
             ],
-            None => params!["", "", 0i64, i64::from(limit)],
+            None => params!["", "", 0i64, 0i64, i64::from(limit)],
         };
         let rows = sql::all(self.reader(), &text, values).await?;
         let now = match rows.first() {
-            Some(row) => Timestamp(row.get(4)?),
+            Some(row) => Timestamp(row.get(5)?),
             None => Timestamp(0),
         };
         let queues = rows.iter().map(queue_of).collect::<Result<Vec<_>, _>>()?;
@@ -74,7 +81,7 @@ impl Store {
     }
 
     /// Claims up to `limit` due lanes of one queue, the longest due first, and takes a start from
-    /// the workspace's budget for each, where `pace` is given. Safe against any number of claimers:
+    /// the budget for each, where `pace` is given. Safe against any number of claimers:
     /// a lane goes to one of them, and each start is given once. Lanes whose holder's lease ran out
     /// are claimed like others. After an error lanes may be held under `token`, which is new for
     /// each claim: [`Store::disclaim`] gives them back.
@@ -98,6 +105,7 @@ impl Store {
             channel: lane.channel,
             last_ts: lane.last_ts,
             tenant: key.tenant.clone(),
+            budget: key.budget,
             now: claimed.now,
             start: pace.zip(claimed.spent_until).map(|(pace, spent)| {
                 let later = u32::try_from(count - 1 - at).unwrap_or(u32::MAX);
@@ -146,6 +154,7 @@ impl Store {
                 channel: None,
                 last_ts: None,
                 tenant: key.tenant.clone(),
+                budget: key.budget,
                 now: columns.time()?,
                 start: None,
             };
@@ -164,13 +173,14 @@ impl Store {
         token: &LeaseToken,
     ) -> Result<Claimed, Error> {
         let due = due(limit);
+        let spend = Spend::of(key.budget);
         let text = format!(
             "WITH clock AS MATERIALIZED (SELECT {{now}} AS now), due AS MATERIALIZED ({due}), \
              claimed AS ({CLAIM} AND lane IN (SELECT lane FROM due) RETURNING lane, channel, last_ts), \
-             spent AS (UPDATE posting SET {SPEND} FROM clock, \
-             (SELECT COUNT(*) AS posts FROM claimed) AS taken \
-             WHERE installation = $1 AND taken.posts > 0 AND $6 > 0 RETURNING spent_until) \
-             SELECT lane, channel, last_ts, clock.now, (SELECT spent_until FROM spent) FROM claimed, clock"
+             spent AS (UPDATE {} FROM clock, (SELECT COUNT(*) AS starts FROM claimed) AS taken \
+             WHERE {} AND taken.starts > 0 RETURNING {}) \
+             SELECT lane, channel, last_ts, clock.now, (SELECT * FROM spent) FROM claimed, clock",
+            spend.set, spend.row, spend.until
         );
         let rows = sql::all(self.writer(), &text, values(key, token, lease, pace)).await?;
         let mut claimed = Claimed::default();
@@ -194,50 +204,66 @@ impl Store {
     ) -> Result<Claimed, Error> {
         let values = &values(key, token, lease, pace);
         let due = &due(limit);
-        self.transaction(|tx| scoped(steps(tx, values, due))).await
+        self.transaction(|tx| scoped(steps(tx, values, due, key.budget))).await
     }
 }
 
-/// Jumps from queue to queue: `$1` to `$3` where it begins, `$4` how many. They are numbered, since
+/// Jumps from queue to queue: `$1` to `$4` where it begins, `$5` how many. They are numbered, since
 /// the join may turn their order round and the next look begins behind the last.
 fn queues_text(backend: Backend) -> String {
-    const NEXT: &str = "SELECT installation, tenant, class, next_at FROM lanes \
-        WHERE next_at IS NOT NULL AND (installation, tenant, class) > ";
-    const ORDER: &str = "ORDER BY installation, tenant, class, next_at LIMIT 1";
-    const KEY: &str = "(queue.installation, queue.tenant, queue.class)";
+    const NEXT: &str = "SELECT installation, tenant, class, budget, next_at FROM lanes \
+        WHERE next_at IS NOT NULL AND (installation, tenant, class, budget) > ";
+    const ORDER: &str = "ORDER BY installation, tenant, class, budget, next_at LIMIT 1";
+    const KEY: &str = "(queue.installation, queue.tenant, queue.class, queue.budget)";
     let step = match backend {
         Backend::Postgres => format!("queue CROSS JOIN LATERAL ({NEXT} {KEY} {ORDER}) AS later"),
         // SQLite cannot join a sub-select to the row before it. A `+` takes the columns' affinity
         // away, without which the index is searched by its first column alone.
         Backend::Sqlite => {
-            let row = NEXT.replace("installation, tenant, class, next_at", "rowid");
+            let row = NEXT.replace("installation, tenant, class, budget, next_at", "rowid");
             let key = KEY.replace("queue.", "+queue.");
             format!("queue JOIN lanes AS later ON later.rowid = ({row} {key} {ORDER})")
         }
     };
+    let methods: Vec<String> = Budget::ALL
+        .iter()
+        .filter(|budget| **budget != Budget::Posts)
+        .map(|budget| format!("WHEN {} THEN '{}' ", budget.code(), budget.method()))
+        .collect();
+    let methods = methods.concat();
     format!(
         "WITH RECURSIVE queue AS (SELECT first.*, CAST(1 AS bigint) AS number \
-         FROM ({NEXT} ($1, $2, $3) {ORDER}) AS first \
-         UNION ALL SELECT later.installation, later.tenant, later.class, later.next_at, \
-         queue.number + 1 FROM {step} WHERE queue.number < $4) \
-         SELECT queue.installation, queue.tenant, queue.class, queue.next_at, {{now}}, {READ} \
+         FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first \
+         UNION ALL SELECT later.installation, later.tenant, later.class, later.budget, \
+         later.next_at, queue.number + 1 FROM {step} WHERE queue.number < $5) \
+         SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, {{now}}, {READ}, \
+         budgets.next_at, budgets.paused_until \
          FROM queue LEFT JOIN posting ON posting.installation = queue.installation \
+         LEFT JOIN budgets ON budgets.installation = queue.installation \
+         AND budgets.method = CASE queue.budget {methods}END \
          ORDER BY queue.number"
     )
 }
 
-async fn steps(tx: &Tx, values: &[sea_orm::Value], due: &str) -> Result<Claimed, Error> {
+async fn steps(
+    tx: &Tx,
+    values: &[sea_orm::Value],
+    due: &str,
+    budget: Budget,
+) -> Result<Claimed, Error> {
     let text = format!("{CLAIM} AND lane IN ({due}) RETURNING lane, channel, last_ts, claimed_at");
     let text = text.replace("FROM clock", "FROM (SELECT {now} AS now) AS clock");
     let mut claimed = Claimed::default();
-    for row in sql::all(tx, &text, values[..5].to_vec()).await? {
+    for row in sql::all(tx, &text, values[..6].to_vec()).await? {
         let mut columns = Columns::of(&row);
         claimed.lanes.push(Lane::of(&mut columns)?);
         claimed.now = columns.time()?;
     }
+    let spend = Spend::of(budget);
     let spend = format!(
-        "UPDATE posting SET {SPEND} FROM (SELECT {{now}} AS now) AS clock, \
-         (SELECT $2 AS posts) AS taken WHERE installation = $1 AND $6 > 0 RETURNING spent_until"
+        "UPDATE {} FROM (SELECT {{now}} AS now) AS clock, (SELECT $2 AS starts) AS taken \
+         WHERE {} RETURNING {}",
+        spend.set, spend.row, spend.until
     );
     if !claimed.lanes.is_empty() {
         let mut values = values.to_vec();
@@ -249,18 +275,46 @@ async fn steps(tx: &Tx, values: &[sea_orm::Value], due: &str) -> Result<Claimed,
     Ok(claimed)
 }
 
-/// `$1` to `$3`: the queue; `$4`: token; `$5`: lease.
-const CLAIM: &str = "UPDATE lanes SET lease_token = $4, lease_until = clock.now + $5, \
-    next_at = clock.now + $5, claimed_at = clock.now FROM clock WHERE installation = $1";
+/// `$1` to `$4`: the queue; `$5`: token; `$6`: lease.
+const CLAIM: &str = "UPDATE lanes SET lease_token = $5, lease_until = clock.now + $6, \
+    next_at = clock.now + $6, claimed_at = clock.now FROM clock WHERE installation = $1";
 
-/// `$6`: microseconds between two posts; `$7`: what may be sent at once, as time.
-const SPEND: &str = "spent_until = {greatest}(spent_until, clock.now - $7) + $6 * taken.posts, \
-    window_posts = window_posts + taken.posts";
+/// Takes starts from a budget. `$1`: the workspace; `$7`: microseconds between two starts; `$8`: what may be
+/// sent at once, as time.
+struct Spend {
+    set: String,
+    row: String,
+    /// Up to where the account is spent then.
+    until: &'static str,
+}
+
+impl Spend {
+    fn of(budget: Budget) -> Self {
+        const SPENT: &str = "clock.now - $8) + $7 * taken.starts";
+        const ROW: &str = "installation = $1 AND $7 > 0";
+        match budget {
+            Budget::Posts => Self {
+                set: format!(
+                    "posting SET spent_until = {{greatest}}(spent_until, {SPENT}, \
+                     window_posts = window_posts + taken.starts"
+                ),
+                row: ROW.into(),
+                until: "spent_until",
+            },
+            // Their rows hold the next free start, which is one later.
+            Budget::Updates | Budget::Deletions => Self {
+                set: format!("budgets SET next_at = $7 + {{greatest}}(next_at - $7, {SPENT}"),
+                row: format!("{ROW} AND method = '{}'", budget.method()),
+                until: "next_at - $7",
+            },
+        }
+    }
+}
 
 /// The limit is part of the text: the planner must know that few rows come.
 fn due(limit: u32) -> String {
     format!(
-        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 \
+        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 AND budget = $4 \
          AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
          ORDER BY next_at LIMIT {limit} {{skip_locked}}"
     )
@@ -302,6 +356,7 @@ fn values(
         key.installation.to_string(),
         key.tenant.as_str(),
         key.class.code(),
+        key.budget.code(),
         token.to_string(),
         micros(lease),
         interval,
@@ -316,10 +371,13 @@ fn queue_of(row: &Row) -> Result<Queue, Error> {
         tenant: columns.id(TenantId::parse)?,
         class: Class::from_code(columns.take()?)
             .ok_or_else(|| Error::Bug("a stored class of a lane".into()))?,
+        budget: Budget::from_code(columns.take()?)
+            .ok_or_else(|| Error::Bug("a stored budget of a lane".into()))?,
     };
     let next_at = columns.time()?;
     columns.time()?;
-    Ok(Queue { key, next_at, posting: posting_of(&mut columns)? })
+    let posting = posting_of(&mut columns)?;
+    Ok(Queue { key, next_at, posting, booked: booked_of(&mut columns)? })
 }
 
 #[cfg(test)]
@@ -334,17 +392,19 @@ mod tests {
         let config = Config { data_dir: dir.path().to_owned(), ..Config::default() };
         let store = Store::open(&config).await.unwrap();
         store.migrate().await.unwrap();
-        let key = params!["", "", 0i64, 10i64];
+        let key = params!["", "", 0i64, 0i64, 10i64];
         for (text, values, steps) in
-            [(queues_text(Backend::Sqlite), key.clone(), 2), (due(10), key[..3].to_vec(), 1)]
+            [(queues_text(Backend::Sqlite), key.clone(), 2), (due(10), key[..4].to_vec(), 1)]
         {
             let text = format!("EXPLAIN QUERY PLAN {text}");
             let rows = sql::all(store.reader(), &text, values).await.unwrap();
             let plan: Vec<String> = rows.iter().map(|row| row.get(3).unwrap()).collect();
             let whole = |line: &&String| {
                 line.contains("INDEX lanes_queued (")
-                    && (line.contains("((installation,tenant,class)>(?,?,?))")
-                        || line.contains("(installation=? AND tenant=? AND class=? AND next_at<?)"))
+                    && (line.contains("((installation,tenant,class,budget)>(?,?,?,?))")
+                        || line.contains(
+                            "(installation=? AND tenant=? AND class=? AND budget=? AND next_at<?)",
+                        ))
             };
             assert_eq!(plan.iter().filter(whole).count(), steps, "{plan:#?}");
             assert!(!plan.iter().any(|line| line.starts_with("SCAN lanes")), "{plan:#?}");

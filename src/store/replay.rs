@@ -217,7 +217,8 @@ impl Store {
         let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
         for (dead, _) in chosen {
             let Some(place) = dead.place() else { continue };
-            let joining = Joining::new(&replay.tenant, position, dead.priority, now);
+            let joining =
+                Joining::new(&replay.tenant, position, dead.priority, dead.action.budget(), now);
             lanes.entry(place).and_modify(|first| first.and(&joining)).or_insert(joining);
         }
         super::lanes::fill(tx, &lanes).await?;

@@ -312,10 +312,7 @@ fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving,
         damaged: false,
         now: columns.time()?.minus(lease),
         hold: columns.take::<i32>()? != 0,
-        action: columns
-            .take::<Option<String>>()?
-            .and_then(|code| Action::from_code(&code))
-            .unwrap_or(Action::Post),
+        action: columns.action()?,
         trace: columns.take()?,
         token,
     })

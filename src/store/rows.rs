@@ -6,6 +6,7 @@ use sea_orm::{DbBackend, TryGetable, Value};
 use super::Error;
 use super::sql::Row;
 use crate::domain::ids::IdError;
+use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 
 /// Takes the columns of a row one after the other, so that a list of columns and the fields read
@@ -55,6 +56,12 @@ impl<'a> Columns<'a> {
     ) -> Result<Option<T>, Error> {
         let text = self.take::<Option<String>>()?;
         text.map(|text| parse(text).map_err(|_| self.corrupt())).transpose()
+    }
+
+    /// What a delivery does about its subject; NULL: a message of its own.
+    pub(in crate::store) fn action(&mut self) -> Result<Action, Error> {
+        let code = self.take::<Option<String>>()?;
+        Ok(code.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post))
     }
 
     /// A UUID.

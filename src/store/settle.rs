@@ -23,7 +23,7 @@ use crate::domain::delivery::State;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, TenantId};
 use crate::domain::priority::Priority;
 use crate::domain::reason::{Cancellation, Failure};
-use crate::domain::subject::Shown;
+use crate::domain::subject::{Deed, Shown};
 use crate::domain::time::{Timestamp, micros};
 
 /// What became of the head of a lane. In parentheses: the states from which it is allowed.
@@ -48,9 +48,11 @@ pub enum Settle {
     NotWritten,
     /// It ends before any request (pending).
     Ended(End),
-    /// A budget is spent: looked at again then; nothing is spent (pending). `permit`: the start was
-    /// reserved for it.
-    Deferred { until: Timestamp, permit: bool },
+    /// Its turn has not come yet: looked at again then; nothing is spent (pending).
+    Deferred { until: Timestamp },
+    /// What is in Slack makes it another request than its claim has a start for: it waits for one of the
+    /// right budget, in its place; nothing is spent (pending).
+    Replanned { deed: Deed },
     /// The tenant has moved to another workspace: who the person is there is found out anew (pending).
     Resolve,
     /// Slack changed or deleted a message that was there (sending). Where `more` are left it is
@@ -249,14 +251,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE deliveries SET installation = $2, lane = $3, position = $4, \
-            due_at = $5 WHERE id = $1 RETURNING tenant, priority";
+            due_at = $5 WHERE id = $1 RETURNING tenant, priority, deed, action";
         let position = super::lanes::position(tx, &[(installation, lane)].into()).await?;
         let values = params![delivery, installation.to_string(), lane, position, now.0];
         let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(()) };
         let mut columns = super::rows::Columns::of(&row);
         let tenant = &columns.id(TenantId::parse)?;
         let priority = Priority::from_code(columns.take()?);
-        let joining = Joining::new(tenant, position, priority, now);
+        let deed: Option<String> = columns.take()?;
+        let deed = deed.and_then(|code| Deed::from_code(&code));
+        let budget = deed.map_or(columns.action()?.budget(), Deed::budget);
+        let joining = Joining::new(tenant, position, priority, budget, now);
         super::lanes::fill(tx, &[((installation, lane), joining)].into()).await
     }
 }
@@ -321,8 +326,8 @@ struct Change {
     reason: Option<&'static str>,
     code: Option<String>,
     sent: Option<(ChannelId, String)>,
-    /// The start that was reserved.
-    permit_at: Option<Timestamp>,
+    /// What its next request is; absent: as it was.
+    deed: Option<Deed>,
     /// The lane's pause.
     holds: Option<Duration>,
     /// In the log of attempts.
@@ -341,7 +346,7 @@ impl Change {
             reason: None,
             code: None,
             sent: None,
-            permit_at: None,
+            deed: None,
             holds: None,
             outcome,
         };
@@ -386,8 +391,9 @@ impl Change {
             (Settle::Ended(end), Pending) => {
                 Self { reason: end.reason(), ..change(end.state(), "") }
             }
-            (Settle::Deferred { until, permit }, Pending) => {
-                Self { due_at: *until, permit_at: permit.then_some(*until), ..change(Pending, "") }
+            (Settle::Deferred { until }, Pending) => Self { due_at: *until, ..change(Pending, "") },
+            (Settle::Replanned { deed }, Pending) => {
+                Self { deed: Some(*deed), ..change(Pending, "") }
             }
             (Settle::Acted(acted), Sending) => Self {
                 sent: Some((acted.channel.clone(), acted.ts.clone())),
@@ -418,7 +424,7 @@ impl Change {
         const SQL: &str = "UPDATE deliveries SET state = $2, attempt = $3, probes = $4, \
             due_at = $5, reason = $6, code = COALESCE($7, code), \
             slack_channel = COALESCE($8, slack_channel), slack_ts = COALESCE($9, slack_ts), \
-            sending_since = $10, updated_at = $11, permit_at = $12, trace = COALESCE($13, trace) \
+            sending_since = $10, updated_at = $11, deed = COALESCE($12, deed), trace = COALESCE($13, trace) \
             WHERE id = $1";
         let (channel, ts) = self.sent.clone().unzip();
         // The probe needs to know when the request in doubt was begun.
@@ -436,7 +442,7 @@ impl Change {
             ts,
             sending_since.map(|at| at.0),
             before.now.0,
-            self.permit_at.map(|at| at.0),
+            self.deed.map(Deed::code),
             trace.cloned(),
         ];
         sql::execute(tx, SQL, values).await.map(drop)

@@ -263,10 +263,7 @@ async fn waiting(
                 id: columns.take()?,
                 user: columns.take()?,
                 lane: columns.take()?,
-                action: columns
-                    .take::<Option<String>>()?
-                    .and_then(|code| Action::from_code(&code))
-                    .unwrap_or(Action::Post),
+                action: columns.action()?,
                 may_end: columns.take::<i32>().map(|flag| flag == 1)?,
             })
         })

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::budget::Budget;
+
 /// A method and its tier (slack-platform.md sections 3 and 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -16,6 +18,16 @@ pub enum Method {
     AuthTest,
     ChatUpdate,
     ChatDelete,
+}
+
+impl From<Budget> for Method {
+    fn from(budget: Budget) -> Self {
+        match budget {
+            Budget::Posts => Self::ChatPostMessage,
+            Budget::Updates => Self::ChatUpdate,
+            Budget::Deletions => Self::ChatDelete,
+        }
+    }
 }
 
 impl Method {

@@ -146,29 +146,8 @@ impl Workspaces {
         .await
     }
 
-    /// How long until a message may be changed or deleted. The start is reserved: come back then, and
-    /// ask [`Workspaces::change_pause`] alone.
-    pub async fn change_permit(
-        &self,
-        id: InstallationId,
-        change: &Change<'_>,
-    ) -> Result<Duration, Error> {
-        let method = change.method();
-        let interval = method.interval().mul_f64(self.time_scale());
-        Ok(self.store.reserve(id, method.name(), interval, Duration::MAX).await?.wait)
-    }
-
-    /// How long Slack has asked to wait with such changes; zero: go ahead.
-    pub async fn change_pause(
-        &self,
-        id: InstallationId,
-        change: &Change<'_>,
-    ) -> Result<Duration, Error> {
-        Ok(self.store.pause_left(id, change.method().name()).await?)
-    }
-
     /// Changes or deletes a message once; else as [`Workspaces::post`]. [`Error::Busy`] where a 429
-    /// came since [`Workspaces::change_pause`].
+    /// came since the start was given.
     pub async fn change(
         &self,
         id: InstallationId,

@@ -1,12 +1,13 @@
-//! How fast a workspace may be posted to, and what a 429 on a post means for it.
+//! How fast messages may be posted to a workspace and changed there, and what a 429 on a post means for it.
 
 use std::time::Duration;
 
-use super::{Error, Workspaces};
+use super::{Error, Method, Workspaces};
+use crate::domain::budget::Budget;
 use crate::domain::ids::InstallationId;
-use crate::domain::pacing::{Limit, Pace};
+use crate::domain::pacing::{Account, Limit, Pace};
 use crate::domain::time::Timestamp;
-use crate::store::{Posting, Throttled};
+use crate::store::{Booked, Posting, Throttled};
 
 /// Slack counts in windows of this length.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -21,10 +22,32 @@ impl Workspaces {
         }
     }
 
-    /// The pace of a workspace's posts.
+    /// What was given out of a budget of a workspace, and how fast it fills: posts at the pace that was
+    /// learnt, changes at the documented one of their method.
     #[must_use]
-    pub fn pace(&self, posting: Option<&Posting>) -> Pace {
-        Pace::of(&self.limit(posting), self.minute())
+    pub fn account(
+        &self,
+        budget: Budget,
+        posting: Option<&Posting>,
+        booked: Option<Booked>,
+    ) -> Account {
+        match budget {
+            Budget::Posts => Account {
+                pace: Pace::of(&self.limit(posting), self.minute()),
+                spent_until: posting.map_or(Timestamp(0), |posting| posting.spent_until),
+                paused_until: posting.map_or(Timestamp(0), |posting| posting.paused_until),
+            },
+            Budget::Updates | Budget::Deletions => {
+                let interval = Method::from(budget).interval().mul_f64(self.time_scale());
+                let pace = Pace::even(interval);
+                Account {
+                    pace,
+                    spent_until: booked
+                        .map_or(Timestamp(0), |row| row.next_at.minus(pace.interval)),
+                    paused_until: booked.map_or(Timestamp(0), |row| row.paused_until),
+                }
+            }
+        }
     }
 
     /// Ends a minute of counting, and learns from it; begins to count where nothing was known.

@@ -209,7 +209,13 @@ fn waiting<'a>(calls: &'a [Call], new: &New) -> BTreeMap<(InstallationId, &'a st
     for (index, times) in new {
         let accept = &calls[*index].0;
         for (place, (new, due)) in joins(times, accept) {
-            let joining = Joining::new(&accept.tenant, times.position, new.priority, due);
+            let joining = Joining::new(
+                &accept.tenant,
+                times.position,
+                new.priority,
+                accept.about.action.budget(),
+                due,
+            );
             waiting
                 .entry(place)
                 .and_modify(|first: &mut Joining<'_>| first.and(&joining))

@@ -60,19 +60,18 @@ impl Store {
         const TEXT: Column = Column::Text;
         const PERHAPS: Column = Column::OptionalText;
         let rows = intentions.iter().map(|of| {
-            let code = (of.deed != Deed::Post).then(|| of.deed.code());
             [
                 of.claim.installation.to_string().into(),
                 of.claim.lane.as_str().into(),
                 of.claim.token.to_string().into(),
                 micros(of.lease).into(),
                 of.delivery.to_string().into(),
-                code.into(),
+                of.deed.code().into(),
                 of.thread_ts.as_deref().into(),
                 i64::from(!of.deed.is_repeatable()).into(),
             ]
         });
-        let columns = [TEXT, TEXT, TEXT, Column::Number, TEXT, PERHAPS, PERHAPS, Column::Number];
+        let columns = [TEXT, TEXT, TEXT, Column::Number, TEXT, TEXT, PERHAPS, Column::Number];
         let tables = &given(self.writer().get_database_backend(), columns, rows.collect());
         let rows = match self.backend() {
             Backend::Postgres => {
@@ -104,7 +103,7 @@ fn send() -> String {
     format!(
         "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, probes = 0, \
          sending_since = clock.now, lease_token = column3, updated_at = clock.now, \
-         deed = column6, thread_ts = column7, permit_at = NULL \
+         deed = column6, thread_ts = column7 \
          FROM (SELECT {{now}} AS now) AS clock, given \
          WHERE id = column5 AND state = 'pending' AND expires_at > clock.now \
          AND deliveries.sequence = (SELECT head.sequence FROM deliveries head \

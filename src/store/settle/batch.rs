@@ -131,7 +131,7 @@ async fn end(tx: &Tx, held: &[&Sent]) -> Result<HashMap<DeliveryId, Request>, Er
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
             "UPDATE deliveries SET state = 'sent', reason = NULL, slack_channel = column4, \
-             slack_ts = column5, updated_at = clock.now, permit_at = NULL, \
+             slack_ts = column5, updated_at = clock.now, \
              trace = COALESCE(column6, trace) FROM (SELECT {{now}} AS now) AS clock, {table} \
              WHERE id = column1 AND installation = column2 AND lane = column3 \
              AND state = 'sending' RETURNING id, attempt, sending_since, updated_at"

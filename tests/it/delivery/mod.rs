@@ -1,6 +1,7 @@
 //! Delivery against Slack in a box, on every database: real client, real store, time shortened.
 
 mod ambiguous;
+mod changes;
 mod checks;
 mod fair;
 mod flow;
@@ -93,7 +94,7 @@ impl World {
             addr: ([127, 0, 0, 1], 0).into(),
             rate_limits: false,
             time_scale: scale,
-            seed_members: (1..=9).map(member).collect(),
+            seed_members: (1..=50).map(member).collect(),
             ..sandbox::Config::default()
         })
         .await

@@ -4,7 +4,7 @@
 use herald::rpc::pb::{self, DeliveryGuarantee, DeliveryState};
 use serde_json::{Value, json};
 
-use crate::support::client::{notify_targets, person, task};
+use crate::support::client::{micros, notify_targets, person, task};
 use crate::support::world::{Plan, TENANT, World};
 
 fn members(count: usize) -> Vec<Value> {
@@ -26,10 +26,6 @@ fn broadcast(request_id: &str, people: std::ops::Range<usize>) -> pb::NotifyRequ
     let mut request = notify_targets(request_id, "learning.assigned", to);
     request.set_priority(pb::Priority::Bulk);
     request
-}
-
-fn micros(time: &prost_types::Timestamp) -> i64 {
-    time.seconds * 1_000_000 + i64::from(time.nanos) / 1000
 }
 
 /// When the posts of a broadcast should begin, and when they did.

@@ -1,6 +1,6 @@
 //! Order, pace, and answers of Slack that are no answer: each message once.
 
-use herald::rpc::pb::{Delivery, DeliveryState};
+use herald::rpc::pb::{Delivery, DeliveryState, WaitCause};
 use herald::sandbox::{Fault, FaultKind};
 
 use crate::support::client::task;
@@ -44,8 +44,10 @@ async fn a_person_gets_messages_in_order_at_one_a_second() {
             world.client.load(&["ben"]).await;
             let clients = [world.client(0, None).await, world.client(1, None).await];
             let words: Vec<String> = (10..20).map(|number| format!("number {number}")).collect();
+            let mut last = String::new();
             for (number, word) in words.iter().enumerate() {
-                clients[number % 2].notify(task(word, &["ben"])).await.unwrap();
+                let answer = clients[number % 2].notify(task(word, &["ben"])).await.unwrap();
+                last = answer.notification_id;
             }
             let messages = world.settled().await;
             assert_eq!(messages.len(), words.len());
@@ -54,6 +56,9 @@ async fn a_person_gets_messages_in_order_at_one_a_second() {
             }
             let posts = world.calls("chat.postMessage");
             assert_eq!(posts.len(), words.len(), "no avoidable 429");
+            let last = world.client.ended(TENANT, &last).await.remove(0);
+            let waits = last.trace.unwrap_or_default().waits;
+            assert!(waits.iter().any(|wait| wait.cause() == WaitCause::Conversation), "{waits:?}");
             for (first, one) in posts.iter().enumerate() {
                 for (last, other) in posts.iter().enumerate().skip(first + 1) {
                     let within = other.started_at_micros - one.started_at_micros;

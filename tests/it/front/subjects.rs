@@ -5,7 +5,7 @@ use herald::sandbox::{Fault, FaultKind, StoredMessage};
 use serde_json::json;
 use tonic::Code;
 
-use crate::support::client::{bad_fields, is_terminal, notify, person, task};
+use crate::support::client::{bad_fields, is_terminal, micros, notify, person, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 /// `text` about the subject `task:1`.
@@ -277,17 +277,26 @@ async fn changes_keep_slacks_limits() {
         world.client.upsert(TENANT, people.collect()).await;
         let users: Vec<&str> = users.iter().map(String::as_str).collect();
         done(world, about("all", &users, SubjectAction::NewMessage)).await;
-        let back = done(world, wordless("back", &[], SubjectAction::Retract)).await;
+        let retract = wordless("back", &[], SubjectAction::Retract);
+        let answer = world.client.notify(retract).await.unwrap();
+        let back = world.client.ended(TENANT, &answer.notification_id).await;
         assert_eq!(back.len(), 70);
         let calls = world.calls("chat.delete");
         assert!(calls.iter().all(|call| call.http_status == 200), "no avoidable 429");
+        // Fifty a minute, and so it was told.
+        let times: Vec<_> = answer
+            .verdicts
+            .iter()
+            .map(|verdict| micros(verdict.estimated_send_time.as_ref().unwrap()))
+            .collect();
+        let (told, allowed) = (times[69] - times[0], 69 * 60_000_000 / 50 / 10);
+        assert!(times.is_sorted() && told == allowed, "{told} µs of {allowed}");
         assert!(world.messages(70).await.iter().all(|message| message.deleted));
-        let waited = |delivery: &pb::Delivery| {
-            let waits = delivery.trace.iter().flat_map(|trace| &trace.waits);
-            waits.filter(|wait| wait.cause() == WaitCause::Budget).count()
-        };
-        // How many depends on how fast the machine asks; that some do does not: 70 are more than a minute's.
-        assert!(back.iter().any(|delivery| waited(delivery) > 0), "nobody waited for the budget");
+        // For the budget, all but the first few; each is alone in its conversation.
+        let waits = back.iter().flat_map(|one| &one.trace).flat_map(|trace| &trace.waits);
+        let causes: Vec<_> = waits.map(pb::Wait::cause).collect();
+        assert!(causes.iter().all(|cause| *cause == WaitCause::Budget), "{causes:?}");
+        assert!(causes.len() >= 60, "{}", causes.len());
     })
     .await;
 }

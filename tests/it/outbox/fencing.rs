@@ -27,7 +27,8 @@ fn every_settle() -> Vec<Settle> {
         Settle::Probe { after, code: code() },
         Settle::NotWritten,
         Settle::Ended(End::Suppressed(Suppression::SendingOff)),
-        Settle::Deferred { until: Timestamp(i64::MAX), permit: false },
+        Settle::Deferred { until: Timestamp(i64::MAX) },
+        Settle::Replanned { deed: Deed::Delete },
         Settle::Resolve,
         Settle::Moved { installation: installation(), lane: "U9".into() },
     ]
@@ -141,6 +142,7 @@ async fn steps_are_refused_from_states_they_do_not_follow() {
                     | Settle::Paused { .. }
                     | Settle::Ended(_)
                     | Settle::Deferred { .. }
+                    | Settle::Replanned { .. }
                     | Settle::Resolve
                     | Settle::Moved { .. }
             );

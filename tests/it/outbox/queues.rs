@@ -3,19 +3,26 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use herald::domain::budget::Budget;
 use herald::domain::delivery::State;
+use herald::domain::ids::SubjectKey;
 use herald::domain::pacing::{Limit, Pace};
 use herald::domain::priority::{Class, Priority};
 use herald::domain::reason::Failure;
+use herald::domain::subject::{Action, Deed};
 use herald::domain::time::Timestamp;
-use herald::store::{NewDelivery, QueueKey, RecoverOutcome, Settle, Store, Throttled, lease_token};
+use herald::store::{
+    About, NewDelivery, QueueKey, RecoverOutcome, SchemaStatus, Settle, Store, Throttled,
+    lease_token,
+};
+use sea_orm::ConnectionTrait as _;
 
 use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
 use super::{sending, state, tenant};
 use crate::support::store::test_stores;
 
 fn key(class: Class) -> QueueKey {
-    QueueKey { installation: installation(), tenant: tenant(), class }
+    QueueKey { installation: installation(), tenant: tenant(), class, budget: Budget::Posts }
 }
 
 async fn classes(store: &Store) -> Vec<Class> {
@@ -73,6 +80,79 @@ async fn what_joins_together_is_as_urgent_as_the_most_urgent_of_it() {
             assert_eq!(classes(&store).await, [Class::Urgent]);
             let (claim, id) = sending(&store).await;
             assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        }
+    }
+}
+
+async fn budgets(store: &Store) -> Vec<Budget> {
+    let found = store.queues(None, 100).await.unwrap();
+    found.queues.into_iter().map(|queue| queue.key.budget).collect()
+}
+
+#[tokio::test]
+async fn a_lane_waits_for_the_budget_of_its_first_message() {
+    for store in test_stores().await {
+        for (number, action) in
+            [Action::Post, Action::Retract, Action::Done].into_iter().enumerate()
+        {
+            // Each about something else, so that none overtakes another.
+            let subject = Some(SubjectKey::parse(format!("task:{number}")).unwrap());
+            let mut accept = call(&format!("r{number}"), vec![delivery(lane("U1"))]);
+            accept.about = About { subject, action, deliver_after: None };
+            store.accept(accept).await.unwrap();
+        }
+        for budget in [Budget::Posts, Budget::Deletions, Budget::Updates] {
+            assert_eq!(budgets(&store).await, [budget]);
+            let (claim, id) = sending(&store).await;
+            assert_eq!(claim.budget, budget);
+            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        }
+        // The first of an empty lane; and what its turn finds counts more than what was expected.
+        let mut accept = call("replace", vec![delivery(lane("U1"))]);
+        let subject = Some(SubjectKey::parse("task:9").unwrap());
+        accept.about = About { subject, action: Action::Replace, deliver_after: None };
+        store.accept(accept).await.unwrap();
+        assert_eq!(budgets(&store).await, [Budget::Updates]);
+        let (claim, first) = head(&store).await;
+        let replanned = Settle::Replanned { deed: Deed::Post };
+        assert!(store.settle(&claim, first.delivery, &replanned, None).await.unwrap());
+        assert_eq!(budgets(&store).await, [Budget::Posts]);
+        assert_eq!(record(&store, first.delivery).await.attempt, 0);
+    }
+}
+
+#[tokio::test]
+async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
+    let interval = Duration::from_millis(1200);
+    let pace = Pace::even(interval);
+    let queue = QueueKey { budget: Budget::Deletions, ..key(Class::Normal) };
+    for store in test_stores().await {
+        let replica = store.replica().await;
+        store.open_budget(installation(), Budget::Deletions).await.unwrap();
+        let mut accept = call("r", (0..20).map(|n| delivery(lane(&format!("U{n}")))).collect());
+        let subject = Some(SubjectKey::parse("task:1").unwrap());
+        accept.about = About { subject, action: Action::Retract, deliver_after: None };
+        store.accept(accept).await.unwrap();
+        let (mut starts, mut last) = (BTreeSet::new(), None);
+        for round in 0..10 {
+            let claimer = if round % 2 == 0 { &store.store } else { &replica };
+            let claims = claimer.claim_queue(&queue, lease_token(), 2, LEASE, Some(pace)).await;
+            for claim in claims.unwrap() {
+                starts.insert(claim.start.unwrap().0);
+                last = claim.start;
+            }
+        }
+        let starts: Vec<Timestamp> = starts.into_iter().collect();
+        assert_eq!(starts.len(), 20);
+        assert!(starts.windows(2).all(|two| two[1].since(two[0]) >= interval), "{starts:?}");
+        // The last one can be given back; one that others were given after cannot.
+        let booked =
+            async || store.queues(None, 1).await.unwrap().queues[0].booked.unwrap().next_at;
+        let end = booked().await;
+        let first = Some((starts[0], interval));
+        for (start, left) in [(first, end), (last, end.minus(interval))] {
+            store.unbook(installation(), Budget::Deletions, start.unwrap()).await.unwrap();
+            assert_eq!(booked().await, left);
         }
     }
 }
@@ -165,5 +245,37 @@ async fn nothing_is_sent_while_the_workspace_is_paused() {
         assert!(store.throttled(&throttled("U9")).await.unwrap());
         let posting = store.posting(installation()).await.unwrap().unwrap();
         assert_eq!(posting.limit, Limit::default().after_429());
+    }
+}
+
+/// As the release before left it: changes had their starts reserved hours ahead.
+#[tokio::test]
+async fn an_upgrade_gives_far_starts_back() {
+    const BEFORE: &str = "
+        DROP INDEX lanes_queued;
+        CREATE INDEX lanes_queued ON lanes (installation, tenant, class, next_at)
+            WHERE next_at IS NOT NULL;
+        ALTER TABLE lanes DROP COLUMN budget;
+        ALTER TABLE lanes DROP COLUMN ready_at;
+        DELETE FROM seaql_migrations WHERE version LIKE '%_changes';
+        UPDATE deliveries SET due_at = due_at + 36000000000, permit_at = due_at + 36000000000;
+        UPDATE lanes SET next_at = next_at + 36000000000;";
+    for store in test_stores().await {
+        let mut accept = call("r", vec![delivery(lane("U1")), delivery(lane("U2"))]);
+        let subject = Some(SubjectKey::parse("task:1").unwrap());
+        accept.about = About { subject, action: Action::Retract, deliver_after: None };
+        store.accept(accept).await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let far = store.reserve(installation(), "chat.delete", hour, Duration::MAX).await.unwrap();
+        assert!(far.taken);
+        store.raw().await.execute_unprepared(BEFORE).await.unwrap();
+        assert_eq!(store.migrate().await.unwrap(), SchemaStatus::Pending(1));
+        let found = store.queues(None, 10).await.unwrap();
+        let [queue] = &found.queues[..] else { panic!("{found:?}") };
+        assert_eq!(queue.key.budget, Budget::Deletions);
+        assert!(queue.next_at <= found.now && queue.booked.unwrap().next_at <= found.now);
+        for claim in store.claim_lanes(10, LEASE).await.unwrap() {
+            assert!(store.head(&claim).await.unwrap().is_some(), "{} is due", claim.lane);
+        }
     }
 }

@@ -173,12 +173,7 @@ async fn deferred_spends_nothing() {
         let id = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
         let until = store.now().await.unwrap().plus(HOUR);
-        assert!(
-            store
-                .settle(&held, id, &Settle::Deferred { until, permit: false }, None)
-                .await
-                .unwrap()
-        );
+        assert!(store.settle(&held, id, &Settle::Deferred { until }, None).await.unwrap());
         let deferred = record(&store, id).await;
         assert_eq!((deferred.state, deferred.attempt, deferred.due_at), (State::Pending, 0, until));
         assert!(deferred.attempts.is_empty());

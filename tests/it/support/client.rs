@@ -224,6 +224,10 @@ impl Client {
     }
 }
 
+pub(crate) fn micros(time: &prost_types::Timestamp) -> i64 {
+    time.seconds * 1_000_000 + i64::from(time.nanos) / 1000
+}
+
 /// Whether a delivery has ended.
 pub(crate) fn is_terminal(delivery: &pb::Delivery) -> bool {
     use pb::DeliveryState as State;

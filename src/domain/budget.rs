@@ -1,0 +1,54 @@
+//! Which of a workspace's budgets a request is taken from: Slack counts each method by itself.
+
+/// What a message costs. Each has a pace of its own, shared by all replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Budget {
+    /// `chat.postMessage`: messages and answers in threads.
+    Posts,
+    /// `chat.update`: new words, and words that are struck through.
+    Updates,
+    /// `chat.delete`.
+    Deletions,
+}
+
+impl Budget {
+    pub const ALL: [Self; 3] = [Self::Posts, Self::Updates, Self::Deletions];
+
+    /// The number in the store.
+    #[must_use]
+    pub fn code(self) -> i64 {
+        match self {
+            Self::Posts => 0,
+            Self::Updates => 1,
+            Self::Deletions => 2,
+        }
+    }
+
+    #[must_use]
+    pub fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|budget| budget.code() == code)
+    }
+
+    /// Slack's method.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Posts => "chat.postMessage",
+            Self::Updates => "chat.update",
+            Self::Deletions => "chat.delete",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_read_back() {
+        for budget in Budget::ALL {
+            assert_eq!(Budget::from_code(budget.code()), Some(budget));
+        }
+        assert_eq!(Budget::from_code(9), None);
+    }
+}
