@@ -3,7 +3,9 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use super::TooLate;
 use super::answer::Effect;
 use super::client::{Auth, Body, Call, Client};
 use crate::domain::delivery::Outcome;
@@ -43,22 +45,29 @@ struct WirePosted {
 }
 
 impl Client {
-    /// Posts once (chat.postMessage) and says what came of it. Never retried in here.
-    pub async fn chat_post_message(&self, token: &Secret, message: &PostMessage<'_>) -> Outcome {
+    /// Posts once (chat.postMessage) and says what came of it. Never retried in here. Nothing is
+    /// written from `begin_before` on.
+    pub async fn chat_post_message(
+        &self,
+        token: &Secret,
+        message: &PostMessage<'_>,
+        begin_before: Instant,
+    ) -> Result<Outcome, TooLate> {
         let call = Call {
             method: "chat.postMessage",
             effect: Effect::Once,
             auth: Auth::Bearer(token),
-            body: Body::Json(arguments(message)),
+            body: Body::JsonBefore(arguments(message), begin_before),
         };
-        match self.call::<WirePosted>(call).await {
+        Ok(match self.call::<WirePosted>(call).await {
             Ok(answer) if is_ts(&answer.value.ts) => {
                 Outcome::Sent { channel: answer.value.channel, ts: answer.value.ts }
             }
             // It says ok, so it is stored; where, history will say.
             Ok(_) => Outcome::Unknown { code: "unreadable_answer".to_owned() },
+            Err(error) if TooLate::is(&error) => return Err(TooLate),
             Err(error) => error.into(),
-        }
+        })
     }
 }
 
@@ -75,37 +84,56 @@ pub struct UpdateMessage<'a> {
 
 impl Client {
     /// Changes a message (chat.update). Its metadata stays. An unclear answer is
-    /// [`Outcome::NotSent`]: the same change once more is the same.
-    pub async fn chat_update(&self, token: &Secret, message: &UpdateMessage<'_>) -> Outcome {
+    /// [`Outcome::NotSent`]: the same change once more is the same. Nothing is written from
+    /// `begin_before` on.
+    pub async fn chat_update(
+        &self,
+        token: &Secret,
+        message: &UpdateMessage<'_>,
+        begin_before: Instant,
+    ) -> Result<Outcome, TooLate> {
         let arguments = json!({
             "channel": message.channel.as_str(),
             "ts": message.ts,
             "text": message.text,
             "blocks": message.blocks,
         });
-        self.change("chat.update", token, arguments).await
+        self.change("chat.update", token, arguments, begin_before).await
     }
 
-    /// Deletes a message (chat.delete). An unclear answer is [`Outcome::NotSent`].
-    pub async fn chat_delete(&self, token: &Secret, channel: &ChannelId, ts: &str) -> Outcome {
+    /// Deletes a message (chat.delete); else as [`Client::chat_update`].
+    pub async fn chat_delete(
+        &self,
+        token: &Secret,
+        channel: &ChannelId,
+        ts: &str,
+        begin_before: Instant,
+    ) -> Result<Outcome, TooLate> {
         let arguments = json!({ "channel": channel.as_str(), "ts": ts });
-        self.change("chat.delete", token, arguments).await
+        self.change("chat.delete", token, arguments, begin_before).await
     }
 
-    async fn change(&self, method: &'static str, token: &Secret, arguments: Value) -> Outcome {
+    async fn change(
+        &self,
+        method: &'static str,
+        token: &Secret,
+        arguments: Value,
+        begin_before: Instant,
+    ) -> Result<Outcome, TooLate> {
         let call = Call {
             method,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),
-            body: Body::Json(arguments),
+            body: Body::JsonBefore(arguments, begin_before),
         };
-        match self.call::<WirePosted>(call).await {
+        Ok(match self.call::<WirePosted>(call).await {
             Ok(answer) if is_ts(&answer.value.ts) => {
                 Outcome::Sent { channel: answer.value.channel, ts: answer.value.ts }
             }
             Ok(_) => Outcome::NotSent { code: "unreadable_answer".to_owned() },
+            Err(error) if TooLate::is(&error) => return Err(TooLate),
             Err(error) => error.into(),
-        }
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use tracing::{Instrument, Span, field};
 use url::Url;
 
 use super::answer::{self, Effect};
+use super::deadline::{Refused, Timely, TooLate};
 use super::{Config, ConfigError, Error};
 use crate::domain::secret::Secret;
 use crate::telemetry::Metrics;
@@ -58,6 +59,8 @@ pub(super) enum Auth<'a> {
 pub(super) enum Body {
     Form(Vec<(&'static str, String)>),
     Json(Value),
+    /// Not to be written from this time on: [`TooLate`].
+    JsonBefore(Value, tokio::time::Instant),
 }
 
 /// An answer that says ok.
@@ -67,6 +70,7 @@ pub(super) struct Answer<T> {
     pub(super) scopes: Option<Vec<String>>,
 }
 
+const JSON: &str = "application/json; charset=utf-8";
 /// Idle connections are closed by us before the other side does it under a request.
 const IDLE: Duration = Duration::from_secs(30);
 /// An HTTP/2 connection that answers no ping is dead; found out before a message hangs on it.
@@ -158,8 +162,11 @@ impl Client {
 
     async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Answer<T>, Error> {
         let effect = call.effect;
-        let request = self.request(call)?;
-        let mut response = request.send().await.map_err(|error| unsent(effect, &error))?;
+        let refused = Refused::default();
+        let request = self.request(call, &refused)?;
+        let mut response = request.send().await.map_err(|error| {
+            if refused.was() { TooLate::error() } else { unsent(effect, &error) }
+        })?;
 
         let status = response.status();
         let headers = response.headers().clone();
@@ -179,7 +186,7 @@ impl Client {
         Ok(Answer { value, scopes: scopes(&headers) })
     }
 
-    fn request(&self, call: Call<'_>) -> Result<reqwest::RequestBuilder, Error> {
+    fn request(&self, call: Call<'_>, refused: &Refused) -> Result<reqwest::RequestBuilder, Error> {
         let mut url = self.0.api.clone();
         url.set_path(&format!("{}{}", self.0.api.path(), call.method));
         let request = self.0.http.post(url);
@@ -187,11 +194,14 @@ impl Client {
             Auth::Bearer(token) => request.header(AUTHORIZATION, bearer(token)?),
             Auth::Basic(id, secret) => request.basic_auth(id, Some(secret.expose())),
         };
+        let json = |request: reqwest::RequestBuilder| request.header(CONTENT_TYPE, JSON);
         Ok(match call.body {
             Body::Form(fields) => request.form(&fields),
-            Body::Json(value) => request
-                .header(CONTENT_TYPE, "application/json; charset=utf-8")
-                .body(value.to_string()),
+            Body::Json(value) => json(request).body(value.to_string()),
+            Body::JsonBefore(value, time) => {
+                let body = Timely::new(value.to_string(), time, refused.clone());
+                json(request).body(reqwest::Body::wrap(body))
+            }
         })
     }
 }

@@ -43,7 +43,9 @@ async fn a_post_is_json_with_metadata_and_without_previews() {
         delivery_id: DeliveryId::parse(DELIVERY).unwrap(),
         thread_ts: Some("1.1"),
     };
-    assert!(matches!(client.chat_post_message(&token(), &message).await, Outcome::Sent { .. }));
+    let later = tokio::time::Instant::now() + std::time::Duration::from_secs(3600);
+    let sent_at = client.chat_post_message(&token(), &message, later).await;
+    assert!(matches!(sent_at, Ok(Outcome::Sent { .. })));
     let (line, body) = sent(&responder, "content-type: application/json; charset=utf-8");
     assert_eq!(line, "POST /api/chat.postMessage HTTP/1.1");
     sent(&responder, "authorization: Bearer xoxb-1");

@@ -8,7 +8,7 @@ use serde_json::json;
 use tracing::instrument::WithSubscriber;
 
 use super::responder::{Play, Responder, answer, head};
-use super::{Class, Client, Config, Destination, Error, PostMessage};
+use super::{Class, Client, Config, Destination, Error, PostMessage, TooLate};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
@@ -22,7 +22,19 @@ fn client(config: &Config) -> Client {
     Client::new(config, Metrics::unobserved()).unwrap()
 }
 
+/// Later than any of these tests ends.
+fn in_time() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(3600)
+}
+
 async fn post(client: &Client) -> Outcome {
+    post_before(client, in_time()).await.unwrap()
+}
+
+async fn post_before(
+    client: &Client,
+    begin_before: tokio::time::Instant,
+) -> Result<Outcome, TooLate> {
     let blocks = json!([{"type": "section", "text": {"type": "mrkdwn", "text": TEXT}}]);
     let message = PostMessage {
         destination: Destination::Person(&SlackUserId::parse("U1").unwrap()),
@@ -31,7 +43,7 @@ async fn post(client: &Client) -> Outcome {
         delivery_id: DeliveryId::parse("0197a3c0-0000-7000-8000-000000000001").unwrap(),
         thread_ts: None,
     };
-    client.chat_post_message(&Secret::new(TOKEN), &message).await
+    client.chat_post_message(&Secret::new(TOKEN), &message, begin_before).await
 }
 
 /// What a post and a read come to, each answered with `play`.
@@ -59,6 +71,20 @@ async fn ok_is_sent_with_channel_and_ts() {
     let outcome = post(&client(&responder.config())).await;
     let Outcome::Sent { channel, ts } = outcome else { panic!("{outcome:?}") };
     assert_eq!((channel.as_str(), ts.as_str()), ("D1", "1503435956.000247"));
+}
+
+/// Also where a connection stands already, and where one has to be made first.
+#[tokio::test]
+async fn what_comes_too_late_is_not_written() {
+    let play = || Play::Answer(answer(200, &[], POSTED));
+    let responder = Responder::start(vec![play(), play()]).await;
+    let client = client(&responder.config());
+    for requests in 0..2 {
+        let late = post_before(&client, tokio::time::Instant::now()).await;
+        assert_eq!(late, Err(TooLate));
+        assert_eq!(responder.requests().len(), requests);
+        assert!(matches!(post(&client).await, Outcome::Sent { .. }));
+    }
 }
 
 #[tokio::test]

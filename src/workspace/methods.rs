@@ -9,7 +9,8 @@ use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::secret::Secret;
 use crate::slack::{
-    self, FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range, UpdateMessage,
+    self, FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range, TooLate,
+    UpdateMessage,
 };
 use crate::store::{self, Installation};
 
@@ -156,9 +157,11 @@ impl Workspaces {
         begin_before: Instant,
     ) -> Result<Posted, Error> {
         self.not_paused(id, change.method()).await?;
-        let posted = self.once(id, token, begin_before, async |slack, token| match change {
-            Change::Update(message) => slack.chat_update(token, message).await,
-            Change::Delete { channel, ts } => slack.chat_delete(token, channel, ts).await,
+        let posted = self.once(id, token, async |slack, token| match change {
+            Change::Update(message) => slack.chat_update(token, message, begin_before).await,
+            Change::Delete { channel, ts } => {
+                slack.chat_delete(token, channel, ts, begin_before).await
+            }
         });
         let posted = posted.await?;
         if let Outcome::Throttled { after } = &posted.outcome {
@@ -180,8 +183,8 @@ impl Workspaces {
         message: &PostMessage<'_>,
         begin_before: Instant,
     ) -> Result<Posted, Error> {
-        let posted = self.once(id, token, begin_before, async |slack, token| {
-            slack.chat_post_message(token, message).await
+        let posted = self.once(id, token, async |slack, token| {
+            slack.chat_post_message(token, message, begin_before).await
         });
         let posted = posted.await?;
         if let Outcome::Throttled { after } = &posted.outcome {
@@ -195,14 +198,11 @@ impl Workspaces {
         &self,
         id: InstallationId,
         token: &store::Token,
-        begin_before: Instant,
-        request: impl AsyncFnOnce(&slack::Client, &Secret) -> Outcome,
+        request: impl AsyncFnOnce(&slack::Client, &Secret) -> Result<Outcome, TooLate>,
     ) -> Result<Posted, Error> {
         let started = Instant::now();
-        if started >= begin_before {
-            return Err(Error::Late);
-        }
-        let mut outcome = request(&self.slack, &token.secret).await;
+        let answered = request(&self.slack, &token.secret).await;
+        let mut outcome = answered.map_err(|TooLate| Error::Late)?;
         let took = started.elapsed();
         if let Outcome::Unauthorized { code } = &outcome {
             if self.confirmed(code, token).await {

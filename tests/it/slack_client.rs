@@ -46,6 +46,7 @@ async fn it_installs_reads_posts_and_finds_what_was_lost() {
     let ada = SlackUserId::parse("U0DEMOADA").unwrap();
     assert!(client.users_info(&token, &ada).await.unwrap().is_some());
     let channel = client.conversations_open(&token, &ada).await.unwrap();
+    let later = tokio::time::Instant::now() + std::time::Duration::from_secs(3600);
     let delivery_id = DeliveryId(Uuid::from_u128(7));
     let message = PostMessage {
         destination: Destination::Conversation(&channel),
@@ -55,7 +56,7 @@ async fn it_installs_reads_posts_and_finds_what_was_lost() {
         thread_ts: None,
     };
     sandbox.script(Fault::new("chat.postMessage", FaultKind::Reset).times(1).after());
-    let lost = client.chat_post_message(&token, &message).await;
+    let lost = client.chat_post_message(&token, &message, later).await.unwrap();
     assert!(matches!(lost, Outcome::Unknown { .. }), "{lost:?}");
     let range = Range { oldest: None, limit: 15, cursor: None };
     let found = client.conversations_history(&token, &channel, &range).await.unwrap();
@@ -63,12 +64,12 @@ async fn it_installs_reads_posts_and_finds_what_was_lost() {
     assert_eq!(found.messages[0].ts, sandbox.messages()[0].ts);
 
     for _ in 0..2 {
-        let sent = client.chat_post_message(&token, &message).await;
+        let sent = client.chat_post_message(&token, &message, later).await.unwrap();
         assert!(matches!(sent, Outcome::Sent { .. }), "{sent:?}");
     }
-    let limited = client.chat_post_message(&token, &message).await;
+    let limited = client.chat_post_message(&token, &message, later).await.unwrap();
     assert!(matches!(limited, Outcome::Throttled { .. }), "{limited:?}");
     sandbox.revoke_token(None, "account_inactive");
-    let refused = client.chat_post_message(&token, &message).await;
+    let refused = client.chat_post_message(&token, &message, later).await.unwrap();
     assert!(matches!(refused, Outcome::Unauthorized { .. }), "{refused:?}");
 }
