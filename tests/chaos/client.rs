@@ -24,6 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest wait between two tries, whatever is asked for.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// Of a hundred calls, so many are about something that a later call may be about; and of those that could
+/// be such a later call, so many are one.
+const ABOUT: usize = 12;
+const CHANGED: usize = 20;
+/// The last few are left alone: some of what they said is to go out before it is over.
+const OPEN: usize = 2;
+
 /// Whom messages are for.
 #[derive(Debug, Clone)]
 pub(crate) struct Audience {
@@ -127,6 +134,8 @@ pub(crate) struct Client {
     pub(crate) book: Book,
     /// Recipients a second that it asks for.
     pub(crate) rate: f64,
+    /// Calls about things that no later call was about.
+    pub(crate) open: Vec<String>,
     /// Calls that are given up, raced, refused: the faults that clients make (faults.md, 6 and 7).
     pub(crate) unruly: bool,
 }
@@ -134,6 +143,8 @@ pub(crate) struct Client {
 /// What was accepted: request id, notification, and the lanes and deliveries that were queued.
 pub(crate) struct Accepted {
     pub(crate) call: String,
+    /// The call whose messages it changes; absent where it is one of its own.
+    pub(crate) changes: Option<String>,
     pub(crate) notification: String,
     pub(crate) queued: Vec<Verdict>,
 }
@@ -148,8 +159,11 @@ impl Client {
             }
             let id = format!("{}-{number}", self.number);
             let request = self.request(&id);
-            let recipients = request.targets.len();
+            let recipients = request.targets.len().max(1);
             accepted.push(self.insist(&request).await);
+            if request.purpose == Purpose::Deliver {
+                self.open.extend(request.subject.clone());
+            }
             if self.unruly && self.dice.percent(3) {
                 self.reuse(&request).await;
             }
@@ -165,10 +179,31 @@ impl Client {
     }
 
     fn request(&mut self, id: &str) -> Asked {
+        if self.open.len() > OPEN && self.dice.percent(CHANGED) {
+            return self.change(id);
+        }
         let targets = self.audience.some(&mut self.dice);
         let expires_in = (self.unruly && self.dice.percent(2))
             .then(|| Duration::from_secs(1 + self.dice.below(3) as u64));
-        Asked { id: id.to_owned(), targets, expires_in, usable: true }
+        // What expires is not there to be changed.
+        let about = expires_in.is_none() && self.dice.percent(ABOUT);
+        let subject = about.then(|| id.to_owned());
+        let purpose = Purpose::Deliver;
+        Asked { id: id.to_owned(), targets, expires_in, usable: true, purpose, subject }
+    }
+
+    /// What an earlier call said is over, for everybody who got it.
+    fn change(&mut self, id: &str) -> Asked {
+        let subject = self.open.remove(0);
+        let purpose = if self.dice.percent(50) { Purpose::Retract } else { Purpose::Cross };
+        Asked {
+            id: id.to_owned(),
+            targets: Vec::new(),
+            expires_in: None,
+            usable: true,
+            purpose,
+            subject: Some(subject),
+        }
     }
 
     /// As often as it takes.
@@ -183,16 +218,17 @@ impl Client {
             let race = self.unruly && self.dice.percent(4);
             let other = self.dice.below(self.replicas.len());
             let (answer, wait) = if race {
-                let first = self.call(asked, Purpose::Deliver, replica, manner);
-                let second = self.call(asked, Purpose::Deliver, other, Manner::Plain);
+                let first = self.call(asked, asked.purpose, replica, manner);
+                let second = self.call(asked, asked.purpose, other, Manner::Plain);
                 let (first, second) = tokio::join!(first, second);
                 if matches!(first.0, Answer::Accepted { .. }) { first } else { second }
             } else {
-                self.call(asked, Purpose::Deliver, replica, manner).await
+                self.call(asked, asked.purpose, replica, manner).await
             };
             if let Answer::Accepted { notification, verdicts } = answer {
                 let queued = verdicts.into_iter().filter(|verdict| verdict.queued).collect();
-                return Accepted { call: asked.id.clone(), notification, queued };
+                let changes = asked.subject.clone().filter(|_| asked.purpose.changes());
+                return Accepted { call: asked.id.clone(), changes, notification, queued };
             }
             sleep(wait.min(LONGEST_WAIT)).await;
             replica = (replica + 1 + self.dice.below(self.replicas.len())) % self.replicas.len();
@@ -208,7 +244,14 @@ impl Client {
 
     async fn unusable(&mut self, number: usize) {
         let id = format!("{}-{number}-0", self.number);
-        let bad = Asked { id, targets: vec![Target::Person(0)], expires_in: None, usable: false };
+        let bad = Asked {
+            id,
+            targets: vec![Target::Person(0)],
+            expires_in: None,
+            usable: false,
+            purpose: Purpose::Unusable,
+            subject: None,
+        };
         self.until_final(&bad, Purpose::Unusable).await;
     }
 
@@ -272,6 +315,7 @@ impl Client {
             ended,
             lanes: asked.targets.iter().map(Target::lane).collect(),
             expires_in: asked.expires_in.and_then(|wait| i64::try_from(wait.as_micros()).ok()),
+            subject: asked.subject.clone(),
             answer: answer.clone(),
         });
         (answer, wait)
@@ -285,6 +329,9 @@ struct Asked {
     targets: Vec<Target>,
     expires_in: Option<Duration>,
     usable: bool,
+    purpose: Purpose,
+    /// The call that first spoke of what it is about.
+    subject: Option<String>,
 }
 
 impl Asked {
@@ -292,13 +339,22 @@ impl Asked {
         let data =
             json!({ "task": { "name": text_of(&self.id) }, "due_at": "2026-11-27T16:00:00Z" });
         let link = if self.usable { "https://platform.example/task/1" } else { "no link" };
+        let action = match self.purpose {
+            Purpose::Retract => pb::SubjectAction::Retract,
+            Purpose::Cross => pb::SubjectAction::Done,
+            Purpose::Deliver | Purpose::Reuse | Purpose::Unusable => pb::SubjectAction::NewMessage,
+        };
+        // What only takes back or crosses out has nothing to say.
+        let speaks = !self.purpose.changes();
         pb::NotifyRequest {
             tenant_id: TENANT.into(),
             request_id: self.id.clone(),
             event_type: "task.due".into(),
             recipients: self.targets.iter().map(Target::recipient).collect(),
-            data: data.as_object().cloned().map(herald::rpc::to_struct),
-            link: link.into(),
+            data: data.as_object().cloned().filter(|_| speaks).map(herald::rpc::to_struct),
+            link: if speaks { link.into() } else { String::new() },
+            subject_key: self.subject.clone().unwrap_or_default(),
+            subject_action: if self.subject.is_some() { action.into() } else { 0 },
             expires_in: self.expires_in.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
             ..pb::NotifyRequest::default()
         }

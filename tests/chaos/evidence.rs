@@ -55,10 +55,21 @@ pub(crate) struct Rules {
 pub(crate) enum Purpose {
     /// To be delivered; called again until it is accepted.
     Deliver,
+    /// What an earlier call said is to be taken back; called again until it is accepted.
+    Retract,
+    /// What an earlier call said is to be crossed out; called again until it is accepted.
+    Cross,
     /// An id that was used, with another payload: must be refused.
     Reuse,
     /// An unusable payload under an id of its own: must be refused.
     Unusable,
+}
+
+impl Purpose {
+    /// Whether it is about what an earlier call said.
+    pub(crate) fn changes(self) -> bool {
+        matches!(self, Self::Retract | Self::Cross)
+    }
 }
 
 /// One call of Notify.
@@ -77,6 +88,8 @@ pub(crate) struct Call {
     pub(crate) lanes: Vec<String>,
     /// How long it may wait, where the call says so.
     pub(crate) expires_in: Option<i64>,
+    /// The call that first spoke of what it is about; its own id where it is the first.
+    pub(crate) subject: Option<String>,
     pub(crate) answer: Answer,
 }
 
@@ -138,6 +151,10 @@ pub(crate) struct Message {
     /// The delivery id in its metadata.
     pub(crate) delivery: String,
     pub(crate) stored_at: i64,
+    /// It was deleted.
+    pub(crate) deleted: bool,
+    /// It is shown as done.
+    pub(crate) crossed: bool,
 }
 
 /// One fault that was put in.

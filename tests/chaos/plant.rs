@@ -20,6 +20,10 @@ pub(crate) enum Plant {
     Pace,
     /// A request is made inside a Retry-After.
     Impatience,
+    /// A message that was taken back is there again.
+    Unchanged,
+    /// A message is gone that nobody took back.
+    Taken,
 }
 
 impl Plant {
@@ -30,9 +34,10 @@ impl Plant {
             Self::Duplicate => Kind::Duplicated,
             Self::Reorder => Kind::Reordered,
             Self::Early => Kind::Early,
-            Self::Phantom => Kind::Phantom,
+            Self::Phantom | Self::Taken => Kind::Phantom,
             Self::Pace => Kind::TooFast,
             Self::Impatience => Kind::InsideRetryAfter,
+            Self::Unchanged => Kind::Unchanged,
         }
     }
 
@@ -64,6 +69,17 @@ impl Plant {
                 stranger.delivery = "00000000-0000-7000-8000-000000000000".into();
                 stranger.ts = later(&stranger.ts);
                 messages.push(stranger);
+            }
+            Self::Unchanged => messages.iter_mut().find(|message| message.deleted)?.deleted = false,
+            Self::Taken => {
+                let (calls, messages) = (&evidence.calls, messages.iter_mut());
+                let about = |call: Option<&str>| {
+                    calls
+                        .iter()
+                        .any(|made| made.subject.is_some() && made.subject.as_deref() == call)
+                };
+                let mut messages = messages.filter(|message| !about(message.call.as_deref()));
+                messages.next()?.deleted = true;
             }
             Self::Pace => {
                 let post = evidence.requests.iter().find(|r| r.method == "chat.postMessage")?;

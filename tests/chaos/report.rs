@@ -60,10 +60,20 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "ended else",
         format!(
-            "{} expired as asked, {} set aside after three deaths, {} given up",
+            "{} expired as asked, {} over before they went out, {} set aside after three deaths, \
+             {} given up",
             figures.expired,
+            figures.overtaken,
             figures.set_aside,
             count(Kind::GivenUp)
+        ),
+    );
+    line(
+        "changes",
+        format!(
+            "{} messages taken back or crossed out, {} left as they were",
+            figures.changed,
+            count(Kind::Unchanged)
         ),
     );
     line(

@@ -122,6 +122,7 @@ fn clients(
             audience: site.audience.clone(),
             book: book.clone(),
             rate: plan.rate / share,
+            open: Vec::new(),
             unruly: plan.kinds.contains(&Kind::Cancel),
         };
         calling.spawn(client.run(stop.clone()));
@@ -173,7 +174,7 @@ async fn failure(actors: &mut JoinSet<io::Result<()>>) -> io::Error {
     }
 }
 
-/// Waits until everything that was accepted is in Slack; what is not.
+/// Waits until everything that was accepted is in Slack, as it is to be; what is not.
 async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&'a Accepted> {
     let recipients: usize = accepted.iter().map(|one| one.queued.len()).sum();
     let rate = POSTS_PER_MINUTE / 60.0 / plan.scale;
@@ -181,15 +182,20 @@ async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&
     let deadline = Instant::now() + PATIENCE + Duration::from_secs_f64(backlog);
     let mut missing: Vec<_> = accepted.iter().collect();
     let quiet = lease(plan.scale) * 4 + Duration::from_secs_f64(LAST_LOOK * plan.scale);
-    let (mut stored, mut since) = (site.slack.stored(), Instant::now());
+    let done = || (site.slack.stored(), site.slack.changed());
+    let (mut so_far, mut since) = (done(), Instant::now());
     while Instant::now() < deadline {
         missing.retain(|one| {
-            one.queued.iter().any(|verdict| !site.slack.has(&one.call, &verdict.lane))
+            let waits = |lane: &str| match &one.changes {
+                Some(subject) => site.slack.is_as_posted(subject, lane),
+                None => !site.slack.has(&one.call, lane),
+            };
+            one.queued.iter().any(|verdict| waits(&verdict.lane))
         });
-        if site.slack.stored() != stored {
-            (stored, since) = (site.slack.stored(), Instant::now());
+        if done() != so_far {
+            (so_far, since) = (done(), Instant::now());
         }
-        // What expired never comes.
+        // What expired never comes, nor does what was taken back before it went out.
         if missing.is_empty() || since.elapsed() > quiet.max(Duration::from_secs(15)) {
             break;
         }

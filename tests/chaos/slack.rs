@@ -1,6 +1,6 @@
 //! Slack in its box, and its log as it grows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,8 +30,10 @@ struct Inner {
 #[derive(Default)]
 struct Seen {
     last: u64,
-    /// Request id and lane of each message stored.
-    stored: HashSet<(String, String)>,
+    /// Request id and lane of each message stored, with its `ts`.
+    stored: HashMap<(String, String), String>,
+    /// The `ts` of messages that were deleted, or changed. (In this sandbox no two have the same.)
+    changed: HashSet<String>,
 }
 
 impl Slack {
@@ -93,10 +95,13 @@ impl Slack {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in self.0.sandbox.log_after(seen.last) {
             seen.last = entry.seq;
-            if entry.stored_ts.is_some()
+            if let Some(ts) = &entry.stored_ts
                 && let (Some(call), Some(lane)) = (call_in(argument(&entry, "text")), lane(&entry))
             {
-                seen.stored.insert((call.to_owned(), lane));
+                seen.stored.insert((call.to_owned(), lane), ts.clone());
+            }
+            if matches!(&*entry.method, "chat.update" | "chat.delete") && entry.outcome == "ok" {
+                seen.changed.insert(argument(&entry, "ts").to_owned());
             }
             self.0.requests.write(&request(&entry));
         }
@@ -105,7 +110,19 @@ impl Slack {
     /// Whether a message of this request is stored for this lane, as far as collected.
     pub(crate) fn has(&self, call: &str, lane: &str) -> bool {
         let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.stored.contains(&(call.to_owned(), lane.to_owned()))
+        seen.stored.contains_key(&(call.to_owned(), lane.to_owned()))
+    }
+
+    /// Whether a message of this request is stored for this lane and was not changed, as far as collected.
+    pub(crate) fn is_as_posted(&self, call: &str, lane: &str) -> bool {
+        let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let ts = seen.stored.get(&(call.to_owned(), lane.to_owned()));
+        ts.is_some_and(|ts| !seen.changed.contains(ts))
+    }
+
+    /// How many messages were changed so far.
+    pub(crate) fn changed(&self) -> usize {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).changed.len()
     }
 
     /// How many messages were stored so far.
@@ -195,6 +212,8 @@ fn message(stored: StoredMessage) -> Message {
         lane: stored.user.unwrap_or(stored.conversation),
         ts: stored.ts,
         stored_at: stored.stored_at,
+        deleted: stored.deleted,
+        crossed: stored.edited && stored.text.starts_with('✔'),
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         judgement.figures.calls += 1;
         refusal(call, judgement);
     }
-    for (id, asked) in &case.requests {
+    for (id, asked) in case.requests.iter().chain(&case.changes) {
         let Some((first, _)) = asked.accepted else { continue };
         judgement.figures.notifications += 1;
         let took = first.ended - asked.began;
@@ -29,7 +29,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
 fn refusal(call: &Call, judgement: &mut Judgement) {
     let (code, reason, retry_info) = match &call.answer {
         Answer::Accepted { .. } => {
-            if call.purpose != Purpose::Deliver {
+            if matches!(call.purpose, Purpose::Reuse | Purpose::Unusable) {
                 let sentence = format!("{}: accepted, though it is {:?}", call.id, call.purpose);
                 judgement.found(Kind::WronglyAccepted, sentence);
             }
@@ -43,7 +43,7 @@ fn refusal(call: &Call, judgement: &mut Judgement) {
     };
     *judgement.figures.refusals.entry(format!("{code} {reason}")).or_default() += 1;
     let right = match call.purpose {
-        Purpose::Deliver => false,
+        Purpose::Deliver | Purpose::Retract | Purpose::Cross => false,
         Purpose::Reuse => code == "AlreadyExists",
         Purpose::Unusable => code == "InvalidArgument",
     };

@@ -87,6 +87,11 @@ fn missing(
                 judgement.found(Kind::GivenUp, sentence);
             }
         }
+        "canceled"
+            if fate.is_some_and(|fate| fate.reason == "superseded") && case.is_over(&call.id) =>
+        {
+            judgement.figures.overtaken += 1;
+        }
         "failed" | "parked" => judgement.found(Kind::GivenUp, sentence),
         _ => judgement.found(Kind::Lost, sentence),
     }

@@ -4,6 +4,7 @@
 //! service, or of the checker: either way the run is red.
 
 mod callers;
+mod changed;
 mod delivered;
 mod limits;
 mod order;
@@ -26,8 +27,10 @@ pub(crate) enum Kind {
     Reordered,
     /// Stored before its call began (I2).
     Early,
-    /// Stored, and no client was told that it was accepted (I2).
+    /// Stored or changed, and no client was told that it was accepted (I2).
     Phantom,
+    /// To be taken back or crossed out, and Slack shows it as before (I1).
+    Unchanged,
     /// Calls with one request id got two answers (I3).
     TwoAnswers,
     /// What must be refused was accepted (I3).
@@ -62,6 +65,10 @@ pub(crate) struct Figures {
     pub(crate) notifications: usize,
     pub(crate) accepted: usize,
     pub(crate) stored: usize,
+    /// Messages that were taken back or crossed out, as asked.
+    pub(crate) changed: usize,
+    /// Recipients for whom it was over before the message went out.
+    pub(crate) overtaken: usize,
     /// Those that said so themselves.
     pub(crate) expired: usize,
     /// Parked because three workers died on them, of what the checker did.
@@ -106,6 +113,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let mut judgement = Judgement::default();
     callers::judge(&case, &mut judgement);
     delivered::judge(&case, &mut judgement);
+    changed::judge(&case, &mut judgement);
     order::judge(&case, &mut judgement);
     limits::judge(&case, &mut judgement);
     recovery::judge(&case, &mut judgement);
@@ -116,10 +124,13 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
 /// What several questions need.
 struct Case<'a> {
     evidence: &'a Evidence,
+    /// To be delivered.
     requests: BTreeMap<&'a str, Asked<'a>>,
+    /// About what an earlier one said.
+    changes: BTreeMap<&'a str, Asked<'a>>,
 }
 
-/// All calls with one request id, of those that were to be delivered.
+/// All calls with one request id.
 struct Asked<'a> {
     calls: Vec<&'a Call>,
     /// When the first of them began.
@@ -137,22 +148,14 @@ impl Asked<'_> {
 
 impl<'a> Case<'a> {
     fn new(evidence: &'a Evidence) -> Self {
-        let mut requests: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
-        for call in evidence.calls.iter().filter(|call| call.purpose == Purpose::Deliver) {
-            let asked = requests.entry(&call.id).or_insert_with(|| Asked {
-                calls: Vec::new(),
-                began: call.began,
-                accepted: None,
-            });
-            asked.calls.push(call);
-            asked.began = asked.began.min(call.began);
-            if let Answer::Accepted { verdicts, .. } = &call.answer
-                && asked.known().is_none_or(|known| call.ended < known)
-            {
-                asked.accepted = Some((call, verdicts));
-            }
-        }
-        Self { evidence, requests }
+        let requests = asked(evidence, |purpose| purpose == Purpose::Deliver);
+        Self { evidence, requests, changes: asked(evidence, Purpose::changes) }
+    }
+
+    /// Whether a later call was accepted that took back or crossed out what this one said.
+    fn is_over(&self, call: &str) -> bool {
+        let accepted = self.changes.values().filter_map(|asked| asked.accepted);
+        accepted.into_iter().any(|(change, _)| change.subject.as_deref() == Some(call))
     }
 
     /// Recipients that were queued: request, the call that was answered, and the verdict.
@@ -164,6 +167,26 @@ impl<'a> Case<'a> {
             })
         })
     }
+}
+
+/// Calls by their request id.
+fn asked(evidence: &Evidence, wanted: impl Fn(Purpose) -> bool) -> BTreeMap<&str, Asked<'_>> {
+    let mut requests: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
+    for call in evidence.calls.iter().filter(|call| wanted(call.purpose)) {
+        let asked = requests.entry(&call.id).or_insert_with(|| Asked {
+            calls: Vec::new(),
+            began: call.began,
+            accepted: None,
+        });
+        asked.calls.push(call);
+        asked.began = asked.began.min(call.began);
+        if let Answer::Accepted { verdicts, .. } = &call.answer
+            && asked.known().is_none_or(|known| call.ended < known)
+        {
+            asked.accepted = Some((call, verdicts));
+        }
+    }
+    requests
 }
 
 /// Microseconds as people read them.

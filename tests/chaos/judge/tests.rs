@@ -23,6 +23,7 @@ fn call(number: usize, ended: i64, answer: Answer) -> Call {
         ended,
         lanes: LANES.map(str::to_owned).to_vec(),
         expires_in: None,
+        subject: None,
         answer,
     }
 }
@@ -68,6 +69,8 @@ fn fine() -> Evidence {
                 call: Some(format!("0-{number}")),
                 delivery: verdict(number, lane).delivery,
                 stored_at: began,
+                deleted: false,
+                crossed: false,
             });
         }
     }
@@ -82,7 +85,27 @@ fn fine() -> Evidence {
         ended: at(CALLS + 60),
         history: true,
     };
-    Evidence { rules, calls, requests, messages, blows: Vec::new(), fates: Vec::new() }
+    let mut evidence =
+        Evidence { rules, calls, requests, messages, blows: Vec::new(), fates: Vec::new() };
+    over(&mut evidence, 4, Purpose::Retract);
+    over(&mut evidence, 8, Purpose::Cross);
+    evidence
+}
+
+/// What that call said is over: a later one says so, and Slack shows it.
+fn over(evidence: &mut Evidence, subject: usize, purpose: Purpose) {
+    let id = format!("0-{subject}");
+    for made in evidence.calls.iter_mut().filter(|made| made.id == id) {
+        made.subject = Some(id.clone());
+    }
+    let number = CALLS + subject;
+    let change = call(number, at(number) + SECOND / 4, accepted(number));
+    evidence.calls.push(Call { purpose, subject: Some(id.clone()), ..change });
+    let theirs = evidence.messages.iter_mut();
+    for message in theirs.filter(|message| message.call.as_deref() == Some(&id)) {
+        message.deleted = purpose == Purpose::Retract;
+        message.crossed = purpose == Purpose::Cross;
+    }
 }
 
 fn kinds(evidence: &Evidence) -> Vec<Kind> {
@@ -96,7 +119,8 @@ fn nothing_is_found_where_nothing_is_wrong() {
     let judgement = judge(&fine());
     assert_eq!(judgement.findings, []);
     let figures = judgement.figures;
-    assert_eq!((figures.notifications, figures.accepted, figures.stored), (20, 60, 60));
+    assert_eq!((figures.notifications, figures.accepted, figures.stored), (22, 60, 60));
+    assert_eq!((figures.changed, figures.overtaken), (6, 0));
     assert_eq!(figures.refusals["no answer"], 7);
 }
 
@@ -107,6 +131,70 @@ fn each_planted_fault_is_found() {
         plant.put_into(&mut evidence).unwrap();
         assert!(kinds(&evidence).contains(&plant.finding()), "{plant:?}");
     }
+}
+
+#[test]
+fn what_is_over_is_shown_so_and_need_not_come() {
+    let change = |evidence: &mut Evidence, number: usize, change: fn(&mut Message)| {
+        let id = format!("0-{number}");
+        let messages = evidence.messages.iter_mut();
+        messages.filter(|message| message.call.as_deref() == Some(&id)).for_each(change);
+    };
+    for (number, wrong) in [
+        (4, (|message| message.deleted = false) as fn(&mut Message)),
+        (8, |message| message.crossed = false),
+        // Crossed out is not taken away.
+        (8, |message| message.deleted = true),
+    ] {
+        let mut evidence = fine();
+        change(&mut evidence, number, wrong);
+        assert_eq!(kinds(&evidence), [Kind::Unchanged], "{number}");
+        assert_eq!(judge(&evidence).findings.len(), 3);
+    }
+    for unasked in
+        [(|message| message.deleted = true) as fn(&mut Message), |message| message.crossed = true]
+    {
+        let mut evidence = fine();
+        change(&mut evidence, 5, unasked);
+        assert_eq!(kinds(&evidence), [Kind::Phantom]);
+    }
+    // It was over before it went out: explained for that call alone, and by these words alone.
+    for (number, reason, findings) in [(4, "superseded", 0), (4, "caller", 1), (5, "superseded", 1)]
+    {
+        let mut evidence = fine();
+        let id = format!("0-{number}");
+        let at = evidence.messages.iter().position(|one| one.call.as_deref() == Some(&id)).unwrap();
+        let gone = evidence.messages.remove(at);
+        evidence.fates = vec![Fate {
+            call: id,
+            delivery: gone.delivery,
+            state: "canceled".into(),
+            reason: reason.into(),
+            code: String::new(),
+        }];
+        let judgement = judge(&evidence);
+        assert_eq!(judgement.count(Kind::Lost), findings, "{number} {reason}");
+        assert_eq!(judgement.figures.overtaken, 1 - findings);
+    }
+}
+
+/// Whoever takes something back is answered like anybody else.
+#[test]
+fn what_callers_of_changes_are_told_is_judged_too() {
+    let mut evidence = fine();
+    let change = evidence.calls.iter().rposition(|made| made.purpose.changes()).unwrap();
+    let mut other = evidence.calls[change].clone();
+    other.answer = accepted(0);
+    other.ended += 1;
+    evidence.calls.push(other.clone());
+    assert_eq!(kinds(&evidence), [Kind::TwoAnswers]);
+    let refused = evidence.calls.last_mut().unwrap();
+    refused.answer = Answer::Refused {
+        code: "InvalidArgument".into(),
+        reason: "BAD_FIELDS".into(),
+        retry_info: false,
+    };
+    assert_eq!(kinds(&evidence), [Kind::WronglyRefused]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use super::{Kind, Stage};
 use crate::dice::Dice;
 
 const POST: &str = "chat.postMessage";
+const UPDATE: &str = "chat.update";
+const DELETE: &str = "chat.delete";
 
 impl Stage {
     pub(super) fn throttle(&self, dice: &mut Dice) {
@@ -24,7 +26,11 @@ impl Stage {
                 let channel = Some(dice.one(&self.lanes).clone());
                 ("one lane", Fault { channel, ..Fault::new(POST, kind).times(times(3, dice)) })
             }
-            8 => ("history", Fault::new("conversations.history", kind).times(times(3, dice))),
+            8 if dice.percent(50) => {
+                ("history", Fault::new("conversations.history", kind).times(times(3, dice)))
+            }
+            8 => ("updates", Fault::new(UPDATE, kind).times(times(3, dice))),
+            9 if dice.percent(50) => ("deletions", Fault::new(DELETE, kind).times(times(3, dice))),
             _ => ("conversations.open", Fault::new("conversations.open", kind).times(1)),
         };
         self.script(Kind::Throttle, format!("429, {what}, Retry-After {asked}"), fault);
@@ -53,7 +59,12 @@ impl Stage {
         let times = u32::try_from(1 + dice.below(3)).unwrap_or(1);
         let after = dice.percent(60);
         // Reading is disturbed as well: what is in doubt stays so for longer.
-        let method = if dice.percent(15) { "conversations.history" } else { POST };
+        let method = match dice.below(100) {
+            0..15 => "conversations.history",
+            15..20 => UPDATE,
+            20..25 => DELETE,
+            _ => POST,
+        };
         let fault = Fault::new(method, kind).times(times);
         let when = if after { "after" } else { "before" };
         let what = format!("{method}: {what} {when} its work, {times} times");
