@@ -113,11 +113,10 @@ impl Limit {
         if self.good > 0.0 && self.current > self.good {
             return self.after_too_much();
         }
-        // Slack's limit has fallen, or this is a storm that has nothing to do with it. Where nothing
-        // went well since the last one, this one tells nothing of where a limit is.
-        let ceiling = (self.good > 0.0).then_some(self.current);
+        // Slack's limit has fallen, or this is a storm that has nothing to do with it. Where a limit is
+        // it does not tell: a ceiling that was met in a storm costs minutes until it is believed no more.
         let current = (self.current * FALL).max(LEAST);
-        Self { current, good: 0.0, ceiling, kept: 0, patience: 1 }
+        Self { current, good: 0.0, ceiling: None, kept: 0, patience: 1 }
     }
 
     /// After a 429 beyond what went well: back to that.
@@ -347,11 +346,25 @@ mod tests {
     }
 
     #[test]
-    fn a_429_where_nothing_went_well_tells_no_ceiling() {
+    fn a_429_at_what_went_well_tells_no_ceiling() {
         let fallen = Limit { current: 500.0, good: 500.0, ..Limit::default() }.after_429();
-        assert_eq!((fallen.current, fallen.ceiling), (400.0, Some(500.0)));
+        assert_eq!((fallen.current, fallen.ceiling), (400.0, None));
         let again = fallen.after_429();
         assert_eq!((again.current, again.ceiling), (320.0, None));
+    }
+
+    /// Two 429s, a minute that goes well, and so on four times: back at 80 % within five minutes.
+    #[test]
+    fn a_storm_with_good_minutes_in_between_costs_minutes() {
+        let (mut limit, _) =
+            *converge(600.0, 160).iter().rfind(|(_, throttled)| !throttled).unwrap();
+        for _ in 0..4 {
+            let (sent, minute) = (u32::MAX, 1.0);
+            limit = limit.after_429().after_429().after_window(sent, minute);
+        }
+        let seen = converge_from(limit, 600.0, 10);
+        let back = seen.iter().position(|(limit, _)| limit.sustained() >= 480.0);
+        assert!(back.is_some_and(|minutes| minutes <= 5), "{back:?}");
     }
 
     #[test]
@@ -359,7 +372,7 @@ mod tests {
         let limit =
             Limit { current: 500.0, good: 500.0, ceiling: Some(600.0), kept: 3, patience: 4 };
         let after = limit.after_429();
-        assert_eq!((after.current, after.good, after.ceiling), (400.0, 0.0, Some(500.0)));
+        assert_eq!((after.current, after.good, after.ceiling), (400.0, 0.0, None));
     }
 
     #[test]
