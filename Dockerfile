@@ -1,14 +1,22 @@
 # syntax=docker/dockerfile:1
 
+# The image that everything is built in, and the only one: a release names it by digest
+# (rust:1.95-bookworm@sha256:...), as CONTRIBUTING.md says.
+ARG RUST_IMAGE=rust:1.95-bookworm
+
 # Build: the Rust version of Cargo.toml. The runtime image is put together here, below /runtime: the
-# binary, the shared libraries it names, CA certificates, an owned folder for data.
-FROM rust:1.95-bookworm AS build
+# binary, the shared libraries it names, CA certificates, an owned folder for data. The binary carries
+# the list of its crates (`cargo auditable`), which scanners read, and from which the SBOM is made.
+FROM ${RUST_IMAGE} AS build
 WORKDIR /build
+RUN cargo install --locked cargo-auditable@0.7.7 auditable2cdx@0.1.0
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked --bin herald \
+    cargo auditable build --release --locked --bin herald \
     && install -D target/release/herald /runtime/usr/local/bin/herald
+RUN auditable2cdx /runtime/usr/local/bin/herald >/build/sbom.cdx.json \
+    && install -D -m 644 /build/sbom.cdx.json -t /runtime/usr/share/doc/herald/
 RUN ldd /runtime/usr/local/bin/herald | grep -o '/[^ ]*' | sort -u | xargs cp --parents -L -t /runtime \
     && install -D -m 644 /etc/ssl/certs/ca-certificates.crt -t /runtime/etc/ssl/certs/ \
     && install -D -m 644 LICENSE-MIT LICENSE-APACHE -t /runtime/usr/share/doc/herald/ \

@@ -1,12 +1,12 @@
 //! A snapshot of a large workspace against the naive way: one jmespath search for each member over
-//! its converted `serde_json` value, into a hash map (design.md section 9).
+//! its converted `serde_json` value, into a hash map.
 //!
-//! `cargo bench --bench directory [-- --members 1000000]` prints two tables. Both ways read the same
-//! members, a page of a thousand at a time in turn; only their own work is timed, by the time that
-//! a thread was on a processor, so that what else the machine does hurts neither. Herald reads a large
-//! list by a thread for each processor (four at most): *work* is what its threads took together, *build*
-//! what the slowest took and what is done by one afterwards. The naive way is one thread's. Memory is
-//! that of a process that builds one snapshot.
+//! `cargo bench --bench directory [-- --members 1000000]` prints two tables. Both ways read the
+//! same members, a page of a thousand at a time in turn; only their own work is timed, by the time
+//! that a thread was on a processor, so that what else the machine does hurts neither. Herald reads
+//! a large list by a thread for each processor (four at most): *work* is what its threads took
+//! together, *build* what the slowest took and what is done by one afterwards. The naive way is one
+//! thread's. Memory is that of a process that builds one snapshot.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark reports to a terminal")]
 #![expect(clippy::cast_precision_loss, reason = "averages")]
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::config::Settings;
 use crate::demo::say;
 use crate::domain::secret::Secret;
+use crate::listen::{Files, Protocol, Tls};
 use crate::store::{Backend, SchemaStatus, Store};
 use crate::telemetry::Metrics;
-use crate::{http, slack, store};
+use crate::tokens::Issuers;
+use crate::{http, rpc, slack, store};
 
 /// What one part came to: a sentence, good or bad.
 type Finding = Result<String, String>;
@@ -18,13 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Prints a line for each part. True where nothing is wrong. The settings were read already.
 pub async fn run(settings: &Settings) -> bool {
-    let findings = [
+    let mut findings = vec![
         ("settings", Ok("read".to_owned())),
         ("store", in_time(store(&settings.store)).await),
         ("slack", slack(&settings.slack).await),
         ("app", app(settings)),
         ("public url", Ok(public_url(&settings.http))),
+        ("gRPC TLS", tls(settings.rpc.tls(), Protocol::Grpc)),
+        ("HTTP TLS", tls(settings.http.tls(), Protocol::Http)),
     ];
+    findings.extend(issuers(&settings.rpc).await.into_iter().map(|finding| ("issuer", finding)));
     for (part, finding) in &findings {
         let (mark, sentence) = match finding {
             Ok(sentence) => ("ok  ", sentence),
@@ -49,15 +54,21 @@ async fn store(config: &store::Config) -> Finding {
     }
     let store = Store::open(config).await.map_err(|error| error.to_string())?;
     let status = store.schema_status().await.map_err(|error| error.to_string());
+    let reached = store.protection().map_or_else(String::new, |protection| protection.to_string());
     store.close().await;
     match (status?, store.backend()) {
         (SchemaStatus::Current, Backend::Sqlite) => Ok("SQLite; the key opens it".into()),
-        (SchemaStatus::Current, Backend::Postgres) => Ok("PostgreSQL; the key opens it".into()),
+        (SchemaStatus::Current, Backend::Postgres) => {
+            Ok(format!("PostgreSQL, {reached}; the key opens it"))
+        }
         (SchemaStatus::Pending(_), Backend::Sqlite) => {
             Ok("SQLite; `herald serve` brings its schema up to date".into())
         }
         (SchemaStatus::Pending(missing), Backend::Postgres) => {
-            Err(format!("{missing} migrations are missing: run `herald migrate`"))
+            Err(format!("{missing} migrations are missing: run `herald migrate` ({reached})"))
+        }
+        (SchemaStatus::TooNew(_), _) => {
+            Err("the schema is too new for this version: run a newer one".into())
         }
         (SchemaStatus::Newer(by), _) => Ok(format!(
             "the schema is newer than this version, by {by} migrations; the key opens it"
@@ -90,6 +101,33 @@ fn app(settings: &Settings) -> Finding {
             Err("app.client_secret is not set, so no workspace can be connected".into())
         }
     }
+}
+
+/// Whether the keys of each issuer of tokens can be read.
+async fn issuers(config: &rpc::Config) -> Vec<Finding> {
+    let issuers = match Issuers::new(&config.issuers) {
+        Ok(issuers) => issuers,
+        Err(sentence) => return vec![Err(format!("rpc.{sentence}"))],
+    };
+    let checked = issuers.check().await.into_iter().map(|(issuer, read)| match read {
+        Ok(count) => Ok(format!("{issuer}: {count}")),
+        Err(sentence) => Err(format!("{issuer}: {sentence}")),
+    });
+    checked.collect()
+}
+
+/// Whether certificate and key can be used together.
+fn tls(files: Result<Option<Files>, String>, protocol: Protocol) -> Finding {
+    let Some(files) = files? else {
+        return Ok("off: put a proxy or a mesh in front where the network is not trusted".into());
+    };
+    let clients = match (&files.client_ca, files.client_certificate_required) {
+        (None, _) => "clients are not asked for certificates",
+        (Some(_), false) => "clients may show certificates",
+        (Some(_), true) => "clients must show certificates",
+    };
+    let sentence = format!("on, with {}; {clients}", files.certificate.display());
+    Tls::load(files, protocol).map(|_| sentence)
 }
 
 /// Only Slack knows whether it is.

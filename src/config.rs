@@ -17,7 +17,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile};
 use serde::Deserialize;
 
-use crate::{delivery, directory, http, rpc, slack, store, telemetry, workspace};
+use crate::{app, delivery, directory, http, listen, rpc, slack, store, telemetry, workspace};
 
 /// Everything that can be set. Printing it shows no secret.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Settings {
     pub rpc: rpc::Config,
     /// HTTP: address, public URL.
     pub http: http::Config,
+    /// Connections to gRPC and HTTP: how many, and for how long.
+    pub listen: listen::Config,
     /// The database and its key.
     pub store: store::Config,
     /// How to reach Slack.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub directory: directory::Config,
     /// Sending.
     pub delivery: delivery::Config,
+    /// Who did what.
+    pub audit: app::AuditConfig,
     /// Logs.
     pub log: telemetry::Config,
     /// Traces and metrics to a collector.
@@ -52,8 +56,9 @@ pub struct Process {
     /// Seconds between telling health that this replica stops and taking no more calls, so that
     /// load balancers notice. Default `3`.
     pub lame_duck_seconds: u64,
-    /// Seconds until everything is stopped, finished or not, counted from the signal. Keep it
-    /// below Kubernetes' `terminationGracePeriodSeconds`. Default `25`.
+    /// Seconds until everything is stopped, finished or not, counted from the signal; closing the
+    /// connections takes up to 2 more. Keep it below Kubernetes' `terminationGracePeriodSeconds`.
+    /// Default `25`.
     pub grace_seconds: u64,
     /// Minutes that a connect link works. Default `30`.
     pub connect_link_minutes: u64,
@@ -126,9 +131,11 @@ impl Settings {
         let wrong = |section: &str, sentence: String| Error(format!("{section}.{sentence}"));
         self.rpc.validate().map_err(|sentence| wrong("rpc", sentence))?;
         self.http.validate().map_err(|error| wrong("http", error.to_string()))?;
+        self.listen.validate().map_err(|sentence| wrong("listen", sentence))?;
         self.slack.validate().map_err(|error| wrong("slack", error.to_string()))?;
         self.directory.validate().map_err(|sentence| wrong("directory", sentence))?;
         self.delivery.validate().map_err(|sentence| wrong("delivery", sentence))?;
+        self.audit.validate().map_err(|sentence| wrong("audit", sentence))?;
         // A request must end within the lease under which it began (invariant I7).
         if Duration::from_secs(self.delivery.lease_seconds) < 2 * self.slack.request_timeout {
             let sentence = "lease_seconds must be at least twice slack.request_timeout";

@@ -1,45 +1,186 @@
-//! API keys for callers: made here, kept by the caller, known to the settings by their hash alone.
+//! API keys for callers: made here, kept by the caller, of which the settings hold only the hash.
 
-use sha2::{Digest, Sha256};
-
-use crate::domain::ids::{IdError, Principal};
+use crate::domain::api_key;
+use crate::domain::ids::{IdError, Principal, TenantId, UserId};
 
 /// Whom a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
-    /// A platform's back end. It acts for its users.
+    /// A platform's back end.
     Service,
+    /// One platform user.
+    User,
     /// Sets up tenants and looks into them.
     Administrator,
 }
 
+/// What a new key may do: nothing that was not asked for.
+#[derive(Debug, clap::Args)]
+pub struct Grant {
+    /// Who will use it.
+    principal: String,
+    /// What they may do.
+    #[arg(long, value_enum, default_value = "service")]
+    role: Role,
+    /// A tenant that it reaches. Repeat for more.
+    #[arg(
+        long = "tenant",
+        value_name = "ID",
+        required_unless_present = "all_tenants",
+        conflicts_with = "all_tenants"
+    )]
+    tenants: Vec<String>,
+    /// It reaches every tenant, future ones too.
+    #[arg(long)]
+    all_tenants: bool,
+    /// For role user: whose key it is.
+    #[arg(long, value_name = "ID", required_if_eq("role", "user"))]
+    user_id: Option<String>,
+    /// It may name the user on whose behalf it calls.
+    #[arg(long)]
+    act_for_users: bool,
+    /// These users may administer, where it says that they may.
+    #[arg(long, requires = "act_for_users")]
+    administer_for_users: bool,
+}
+
+/// Why no key is made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A text on the command line cannot be what it should be.
+    #[error("{0} {1}")]
+    Bad(&'static str, IdError),
+    /// Two options exclude each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
+}
+
 /// Prints a new key and the settings entry that lets it in.
-pub fn issue(principal: &str, role: Role) -> Result<(), IdError> {
-    let principal = Principal::parse(principal)?;
-    let key = format!("herald_{}", hex(&rand::random::<[u8; 32]>()));
-    let hash = hex(&Sha256::digest(key.as_bytes()));
-    let (role, acts) = match role {
-        Role::Service => ("service", true),
-        Role::Administrator => ("administrator", false),
-    };
+pub fn issue(grant: &Grant) -> Result<(), Error> {
+    let key = api_key::secret(&rand::random());
+    let entry = grant.entry(&api_key::hex(&api_key::hash(key.expose())))?;
     crate::demo::say(&format!(
-        "The key, shown once; give it to the caller:\n\n  {key}\n\n\
-         The entry for the settings file:\n\n\
-         [[rpc.callers]]\n\
-         principal = \"{principal}\"\n\
-         key_sha256 = \"{hash}\"\n\
-         role = \"{role}\"\n\
-         tenants = [\"*\"]                # or the ids of some\n\
-         may_act_for_users = {acts}\n"
+        "The key, shown once; give it to the caller:\n\n  {}\n\n\
+         The entry for the settings file:\n\n{entry}",
+        key.expose()
     ));
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
+impl Grant {
+    /// The entry as TOML. The texts in it need no quoting: ids have none of the characters that do,
+    /// but for a user's, which is written as a TOML text.
+    fn entry(&self, hash: &str) -> Result<String, Error> {
+        use std::fmt::Write as _;
+        let bad = |name: &'static str| move |problem| Error::Bad(name, problem);
+        let principal = Principal::parse(self.principal.clone()).map_err(bad("the principal"))?;
+        let role = match self.role {
+            Role::Service => "service",
+            Role::User => "user",
+            Role::Administrator => "administrator",
+        };
+        if self.role == Role::User && self.act_for_users {
+            return Err(Error::Contradiction("--act-for-users is not for --role user"));
+        }
+        if self.role != Role::User && self.user_id.is_some() {
+            return Err(Error::Contradiction("--user-id is for --role user alone"));
+        }
+        let mut entry = format!(
+            "[[rpc.callers]]\nprincipal = \"{principal}\"\nkey_sha256 = \"{hash}\"\nrole = \"{role}\"\n"
+        );
         // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+        if let Some(id) = &self.user_id {
+            UserId::parse(id.clone()).map_err(bad("--user-id"))?;
+            let _ = writeln!(entry, "user_id = {}", serde_json::Value::from(id.as_str()));
+        }
+        let mut tenants = Vec::new();
+        for tenant in &self.tenants {
+            let tenant = TenantId::parse(tenant.clone()).map_err(bad("--tenant"))?;
+            tenants.push(format!("\"{tenant}\""));
+        }
+        if self.all_tenants {
+            tenants.push("\"*\"".into());
+        }
+        let _ = writeln!(entry, "tenants = [{}]", tenants.join(", "));
+        if self.act_for_users {
+            entry.push_str("may_act_for_users = true\n");
+        }
+        if self.administer_for_users {
+            entry.push_str("may_administer_for_users = true\n");
+        }
+        Ok(entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::rpc::CallerConfig;
+
+    #[derive(clap::Parser)]
+    struct Issue {
+        #[command(flatten)]
+        grant: Grant,
+    }
+
+    fn read(args: &[&str]) -> Result<Grant, String> {
+        let args = std::iter::once("issue").chain(args.iter().copied());
+        Issue::try_parse_from(args).map(|issue| issue.grant).map_err(|error| error.to_string())
+    }
+
+    fn entry(args: &[&str]) -> CallerConfig {
+        #[derive(serde::Deserialize)]
+        struct File {
+            rpc: Rpc,
+        }
+        #[derive(serde::Deserialize)]
+        struct Rpc {
+            callers: Vec<CallerConfig>,
+        }
+        use figment::providers::{Format as _, Toml};
+        let entry = read(args).unwrap().entry(&"ab".repeat(32)).unwrap();
+        let file: File = figment::Figment::from(Toml::string(&entry)).extract().unwrap();
+        file.rpc.callers.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn a_key_gets_what_was_asked_for_and_no_more() {
+        let least = entry(&["platform", "--tenant", "acme"]);
+        assert_eq!(least.tenants, ["acme"]);
+        assert!(!least.may_act_for_users && !least.may_administer_for_users);
+        let most = entry(&["ops", "--all-tenants", "--act-for-users", "--administer-for-users"]);
+        assert_eq!(most.tenants, ["*"]);
+        assert!(most.may_act_for_users && most.may_administer_for_users);
+        let user = ["app", "--role", "user", "--user-id", "o\"b", "--tenant", "a", "--tenant", "b"];
+        let user = entry(&user);
+        assert_eq!((user.user_id.as_deref(), user.tenants.len()), (Some("o\"b"), 2));
+    }
+
+    #[test]
+    fn tenants_are_named_or_all_of_them_are_asked_for() {
+        for refused in [
+            &["platform"][..],
+            &["platform", "--all-tenants", "--tenant", "acme"],
+            &["platform", "--tenant", "acme", "--administer-for-users"],
+            &["app", "--role", "user", "--tenant", "acme"],
+        ] {
+            assert!(read(refused).is_err(), "{refused:?}");
+        }
+        let error = read(&["platform"]).err().unwrap();
+        assert!(error.contains("--tenant <ID>"), "{error}");
+    }
+
+    #[test]
+    fn what_no_caller_may_have_is_not_issued() {
+        for refused in [
+            &["a b", "--all-tenants"][..],
+            &["app", "--role", "user", "--user-id", "u", "--all-tenants", "--act-for-users"],
+            &["app", "--user-id", "u", "--all-tenants"],
+            &["app", "--tenant", "no tenant"],
+        ] {
+            assert!(read(refused).unwrap().entry("").is_err(), "{refused:?}");
+        }
+    }
 }

@@ -8,7 +8,8 @@
 //! - [`server`]: build, start, ready, drain. The one file that knows every part. [`demo`],
 //!   [`keys`], [`check`] and [`manifest`] are small commands beside it; [`config`] composes the
 //!   modules' own settings.
-//! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They know no store.
+//! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They know no store. [`listen`]: what both
+//!   need before they look at a request. [`tokens`]: what issuers of tokens say of a caller.
 //! - [`app`]: one file for each question a caller can ask. [`delivery`]: from the outbox to Slack.
 //!   They do not know each other; the wake-up between them lives in the store.
 //! - [`directory`]: member lists, in memory over the shared store.
@@ -37,6 +38,7 @@ pub mod directory;
 pub mod domain;
 pub mod http;
 pub mod keys;
+pub mod listen;
 pub mod manifest;
 pub mod rpc;
 pub mod sandbox;
@@ -44,4 +46,5 @@ pub mod server;
 pub mod slack;
 pub mod store;
 pub mod telemetry;
+pub mod tokens;
 pub mod workspace;

@@ -12,7 +12,7 @@ use url::Url;
 use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
-use herald::store::{SchemaStatus, Store};
+use herald::store::{Exclusive, SchemaStatus, Store};
 use herald::{check, demo, keys, manifest, telemetry};
 
 /// Herald delivers a platform's notifications to Slack.
@@ -29,6 +29,9 @@ enum Command {
     Serve(SettingsArgs),
     /// Brings the database's schema up to date; safe to run from several places at once.
     Migrate(SettingsArgs),
+    /// After a failover to a copy that lags, or a restored backup: reads history in Slack before
+    /// anything that waits is sent, and tells readers of the feed. See docs/recovery.md.
+    Recover(SettingsArgs),
     /// Shows Herald at work: a fake Slack and a server in one process, on a temporary store.
     Demo {
         /// Ends with 0 once every message has arrived, and not 0 if one did not.
@@ -41,6 +44,9 @@ enum Command {
     Check(SettingsArgs),
     /// Prints the manifest of the Slack app that Herald needs, to paste into Slack.
     Manifest(ManifestArgs),
+    /// The audit trail.
+    #[command(subcommand)]
+    Audit(Audit),
     /// API keys.
     #[command(subcommand)]
     Keys(Keys),
@@ -69,6 +75,20 @@ struct SandboxArgs {
     /// What Slack's durations are multiplied by; set slack.time_scale to the same.
     #[arg(long, default_value_t = 1.0)]
     time_scale: f64,
+    /// Where signed events are sent. The defaults fit `herald serve` on the same machine.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/slack/events")]
+    events_url: Url,
+    /// Where button presses are sent.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/slack/interactions")]
+    interactions_url: Url,
+    /// A redirect URL of the app: people are sent back to these and below them only. Repeat for
+    /// more.
+    #[arg(
+        long = "redirect-url",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080/slack/oauth/callback"
+    )]
+    redirect_urls: Vec<Url>,
 }
 
 #[derive(Args)]
@@ -81,15 +101,18 @@ struct ManifestArgs {
 }
 
 #[derive(Subcommand)]
+enum Audit {
+    /// Goes through the whole trail and says whether an entry was altered, removed or put in.
+    Verify(SettingsArgs),
+}
+
+#[derive(Subcommand)]
 enum Keys {
     /// Prints a new API key, and the entry for the settings that lets it in.
-    Issue {
-        /// Who will use it.
-        principal: String,
-        /// What they may do.
-        #[arg(long, value_enum, default_value = "service")]
-        role: keys::Role,
-    },
+    Issue(keys::Grant),
+    /// Wraps every data key with the key that the settings name now, while replicas serve. Safe to
+    /// stop and to run again. See docs/keys.md.
+    Rotate(SettingsArgs),
 }
 
 #[tokio::main]
@@ -115,6 +138,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve(args).await,
         Command::Migrate(args) => migrate(args).await,
+        Command::Recover(args) => recover(args).await,
         Command::Demo { exit } => demo::run(exit, stop_signal()?).await,
         Command::Sandbox(args) => sandbox(args).await,
         Command::Check(args) => Box::pin(check(args)).await,
@@ -123,8 +147,10 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             demo::say(include_str!("../docs/settings.md").trim_end());
             Ok(ExitCode::SUCCESS)
         }
-        Command::Keys(Keys::Issue { principal, role }) => {
-            keys::issue(&principal, role)?;
+        Command::Audit(Audit::Verify(args)) => verify_audit(args).await,
+        Command::Keys(Keys::Rotate(args)) => rotate(args).await,
+        Command::Keys(Keys::Issue(grant)) => {
+            keys::issue(&grant)?;
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -153,6 +179,8 @@ async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
         "starting"
     );
     tracing::debug!(?settings, "settings");
+    // Held until the end of the process.
+    let _exclusive = Exclusive::take(&settings.store)?;
     let stop = stop_signal()?;
     let server = Server::start(settings).await?;
     server.run(stop).await?;
@@ -168,14 +196,84 @@ async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
         SchemaStatus::Newer(by) => {
             tracing::warn!(by, "the schema is newer than this version; it was left as it is");
         }
+        SchemaStatus::TooNew(_) => anyhow::bail!("the schema is too new for this version"),
         SchemaStatus::Pending(applied) => tracing::info!(applied, "the schema is up to date"),
         SchemaStatus::Current => tracing::info!(applied = 0, "the schema is up to date"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Needs the store's settings alone, like `migrate`.
+async fn recover(args: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let mut settings = read(args)?;
+    // One statement goes through all that waits.
+    settings.store.statement_timeout = std::time::Duration::from_secs(3600);
+    let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
+    let store = Store::open(&settings.store).await?;
+    if let SchemaStatus::Pending(_) = store.schema_status().await? {
+        anyhow::bail!("the schema is older than this version; run `herald migrate` first");
+    }
+    let recovery = store.begin_epoch().await?;
+    let waiting: u64 = recovery.in_doubt.iter().map(|(_, count)| count).sum();
+    let states = recovery.in_doubt.iter();
+    let states: Vec<_> = states.map(|(state, count)| format!("{} {count}", state.code())).collect();
+    let states =
+        if states.is_empty() { String::new() } else { format!(" ({})", states.join(", ")) };
+    demo::say(&format!(
+        "The store was recovered; this is epoch {}.\n\
+         Deliveries whose conversation is read before anything is sent: {waiting}{states}.\n\
+         Readers of the feed get FEED_EPOCH_CHANGED and go on after {}.",
+        recovery.epoch, recovery.epoch
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Needs the store's settings alone, like `migrate`.
+async fn verify_audit(args: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let settings = read(args)?;
+    let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
+    let store = Store::open(&settings.store).await?;
+    let verified = store.verify_audit().await?;
+    let told = match &verified.broken {
+        None => "holds".to_owned(),
+        Some(why) => format!("is BROKEN: {why}"),
+    };
+    demo::say(&format!(
+        "The audit trail {told}.\nEntries: {}. Number of the last: {}. Its hash: {}",
+        verified.entries, verified.head, verified.hash
+    ));
+    Ok(if verified.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Needs the store's settings alone, like `migrate`.
+async fn rotate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
+    let settings = read(args)?;
+    let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
+    let store = Store::open(&settings.store).await?;
+    if let SchemaStatus::Pending(_) = store.schema_status().await? {
+        anyhow::bail!("the schema is older than this version; run `herald migrate` first");
+    }
+    let rotated = store
+        .rotate_keys(|done| {
+            let (seen, all) = (done.seen, done.all);
+            demo::say(&format!("{seen} of {all} data keys; {} wrapped anew", done.wrapped));
+        })
+        .await?;
+    for scope in &rotated.failed {
+        demo::say(&format!("not opened, and left as it is: {scope}"));
+    }
+    let whole = rotated.failed.is_empty();
+    demo::say(if whole {
+        "Every data key is wrapped with the key of these settings. The previous one opens nothing \
+         any more: take it out of the settings, and destroy it once no backup needs it."
+    } else {
+        "Some data keys did not open: keep the previous key."
+    });
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 async fn check(args: SettingsArgs) -> anyhow::Result<ExitCode> {
-    let fine = check::run(&load(args)?).await;
+    let fine = Box::pin(check::run(&load(args)?)).await;
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -191,9 +289,13 @@ async fn sandbox(args: SandboxArgs) -> anyhow::Result<ExitCode> {
         addr: args.address,
         rate_limits: !args.no_rate_limits,
         time_scale: args.time_scale,
+        events_url: Some(args.events_url),
+        interactions_url: Some(args.interactions_url),
+        redirect_urls: args.redirect_urls.into_iter().map(String::from).collect(),
         ..sandbox::Config::default()
     };
     let (client_id, client_secret) = (config.client_id.clone(), config.client_secret.clone());
+    let signing_secret = config.signing_secret.clone();
     let sandbox = Sandbox::start(config)
         .await
         .with_context(|| format!("cannot listen on {}", args.address))?;
@@ -202,8 +304,10 @@ async fn sandbox(args: SandboxArgs) -> anyhow::Result<ExitCode> {
         "A fake Slack is at {url} : open it in a browser to see what arrives.\n\
          Point Herald at it:\n\n  \
          herald serve --set rpc.insecure=true --set slack.base_url={url} \\\n    \
-         --set app.client_id={client_id} --set app.client_secret={}\n",
-        client_secret.expose()
+         --set app.client_id={client_id} --set app.client_secret={} \\\n    \
+         --set app.signing_secret={}\n",
+        client_secret.expose(),
+        signing_secret.expose()
     ));
     stop.cancelled().await;
     sandbox.stop().await;
@@ -230,4 +334,22 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
         }
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `herald sandbox` and `herald serve` use where nothing is set.
+    #[test]
+    fn the_sandbox_fits_a_server_on_the_same_machine() {
+        let Command::Sandbox(sandbox) = Cli::parse_from(["herald", "sandbox"]).command else {
+            panic!()
+        };
+        let http = herald::http::Config::default();
+        assert_eq!(sandbox.events_url, http.events_url());
+        assert_eq!(sandbox.redirect_urls, [http.redirect_url()]);
+        assert_eq!(sandbox.interactions_url.host(), sandbox.events_url.host());
+        assert_eq!(sandbox.interactions_url.port(), sandbox.events_url.port());
+    }
 }

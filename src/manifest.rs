@@ -1,8 +1,9 @@
 //! `herald manifest`: the Slack app that this version of Herald needs, as a manifest to paste into
-//! Slack (<https://docs.slack.dev/reference/app-manifest>; slack-platform.md section 10).
+//! Slack (<https://docs.slack.dev/reference/app-manifest>).
 //!
-//! It names what Herald does today and no more: no interactivity, because Herald serves no address for
-//! it, and no token rotation, because it keeps tokens that do not expire. JSON, which Slack takes as it takes YAML.
+//! It names what Herald does today and no more: no interactivity, because Herald serves no address
+//! for it, and no token rotation, because it keeps tokens that do not expire. JSON, which Slack
+//! takes as it takes YAML.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -81,7 +82,7 @@ mod tests {
         value.as_str().unwrap().chars().count()
     }
 
-    /// Slack's limits: slack-platform.md section 10.
+    /// Slack's limits: its app manifest reference.
     #[test]
     fn slack_takes_it() {
         let manifest = of("https://herald.example.com").unwrap();
@@ -117,7 +118,7 @@ mod tests {
         let events = &manifest["settings"]["event_subscriptions"];
         assert_eq!(events["request_url"], "https://herald.example.com/below/slack/events");
         assert_eq!(events["bot_events"], serde_json::json!(slack::events::SUBSCRIBED));
-        // The scope that member events take (slack-platform.md section 10).
+        // The scope that member events take (Slack's documentation: App manifest reference).
         assert!(scopes::all().contains(&"users:read"));
         assert!(manifest["settings"].get("interactivity").is_none());
     }

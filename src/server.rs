@@ -21,8 +21,11 @@ use crate::app::{self, App};
 use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
+use crate::domain::slack_method::Method as SlackMethod;
+use crate::listen::{self, Files, Port, Protocol, Tls};
 use crate::store::{self, Backend, SchemaStatus, Store};
-use crate::telemetry::Exposition;
+use crate::telemetry::{Exposition, Metrics, Watchdog};
+use crate::tokens::Issuers;
 use crate::workspace::Workspaces;
 use crate::{http, rpc, slack, telemetry};
 
@@ -41,6 +44,8 @@ pub enum Error {
     Telemetry(#[from] telemetry::Error),
     #[error("the database has an older schema ({0} migrations are missing): run `herald migrate`")]
     Schema(usize),
+    #[error("the database has a schema that this version does not work on: run a newer version")]
+    SchemaTooNew,
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
 }
@@ -70,6 +75,7 @@ struct Parts {
     /// OAuth exchanges under way.
     exchanges: TaskTracker,
     store: Store,
+    trail: app::Trail,
     exposition: Exposition,
     lame_duck: Duration,
     grace: Duration,
@@ -81,28 +87,32 @@ struct Listeners {
     http: TcpListener,
 }
 
-/// How long the connections to the database may take to close.
+/// How long the last writes may take, and the connections to the database to close.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How often the database is asked whether it is there.
+/// How often health looks at the database and at the loops.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long the database may take to answer before health says that it is away.
+const ANSWER: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Starts everything and returns once it is SERVING.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
-        let callers =
-            rpc::Callers::new(&settings.rpc.callers, settings.rpc.insecure, settings.rpc.address)
-                .map_err(Error::Setting)?;
+        let (callers, issuers) = callers(&settings.rpc)?;
+        let secured = Secured::load(&settings)?;
         let listeners = listen(&settings).await?;
         let (rpc_address, health_address, http_address) = listeners.addresses();
         let (serving, health) = rpc::Health::new().await;
         let (end, mut health_task) = (CancellationToken::new(), JoinSet::new());
-        let probe = rpc::serve_health(listeners.health, health.clone(), end.clone());
-        health_task.spawn(named("the health port", probe));
+        let exposition = Exposition::new(&settings.otlp)?;
+        let metrics = exposition.metrics();
+        let port = Port::of_health(listeners.health, metrics.clone(), &settings.listen);
+        let probe = rpc::serve_health(port, health.clone(), end.clone());
+        health_task.spawn(background("the health port", probe));
 
         let store = Store::open(&settings.store).await?;
         check_schema(&store).await?;
-        let exposition = Exposition::new(&settings.otlp)?;
-        let metrics = exposition.metrics();
+        let methods: Vec<_> = SlackMethod::ALL.iter().map(|method| method.name()).collect();
+        metrics.begin(&methods, rpc::pb::METHODS);
         let client = slack::Client::new(&settings.slack, metrics.clone())?;
         let workspaces = Workspaces::new(store.clone(), client, settings.app);
         let directory =
@@ -110,8 +120,10 @@ impl Server {
         let http_config = http::Config { address: http_address, ..settings.http };
         let config = app::Config {
             redirect_url: http_config.redirect_url(),
+            connect_url: http_config.connect_url(),
             connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
             max_waiting: settings.delivery.max_waiting,
+            audit: settings.audit,
         };
         let app =
             App::new(store.clone(), workspaces.clone(), directory.clone(), metrics.clone(), config);
@@ -130,14 +142,24 @@ impl Server {
             app: app.clone(),
             readiness: ready,
             exposition: exposition.clone(),
+            edge: http::Edge::new(&http_config, metrics.clone()),
             tasks: exchanges.clone(),
+            cookies: http::Cookies::of(&http_config),
         };
-        let server = rpc::Server::new(app, Arc::new(callers), metrics, &settings.rpc);
+        let watchdog = metrics.watchdog().clone();
+        let (trail, keys) = (app.trail().clone(), app.keys().clone());
+        // Boxed: what starts a server holds it in its own future.
+        Box::pin(keys.refresh()).await?;
+        let server = rpc::Server::new(app, Arc::new(callers), metrics.clone(), &settings.rpc);
         let limit = settings.rpc.max_request_bytes;
-        let grpc = rpc::serve(listeners.rpc, server, health, limit, close.clone());
         let mut tasks = JoinSet::new();
+        let mut ports = ports(listeners.rpc, listeners.http, &metrics, &settings.listen);
+        ports.http = ports.http.behind(http_config.trusted_proxies);
+        let (rpc_port, http_port) = secured.on(ports, &stop, &mut tasks);
+        let grpc = rpc::serve(rpc_port, server, health, limit, close.clone());
         tasks.spawn(named("gRPC", grpc));
-        tasks.spawn(named("HTTP", http::serve(listeners.http, http::router(state), close.clone())));
+        let pages = http::serve(http_port, http::router(state), close.clone());
+        tasks.spawn(background("HTTP", pages));
         tasks.spawn(background("delivery", delivery.run(stop.clone())));
         let follower = directory.clone().run_follower(stop.clone());
         tasks.spawn(background("the directory's follower", follower));
@@ -145,7 +167,11 @@ impl Server {
         tasks.spawn(background("the inbox of events", inbox));
         tasks.spawn(background("the refresher", directory.clone().run_refresher(stop.clone())));
         tasks.spawn(background("the custom fields", directory.run_fields(stop.clone())));
-        let watching = watch_store(store.clone(), serving.clone(), readiness.clone(), stop.clone());
+        tasks.spawn(background("the audit trail", trail.clone().run(close.clone())));
+        tasks.spawn(background("the API keys", keys.run(close.clone())));
+        tasks.spawn(background("the issuers of tokens", issuers.run(close.clone())));
+        let watching =
+            watch(store.clone(), watchdog, serving.clone(), readiness.clone(), stop.clone());
         tasks.spawn(background("the health watch", watching));
 
         serving.set(true).await;
@@ -163,6 +189,7 @@ impl Server {
             health_task,
             exchanges,
             store,
+            trail,
             exposition,
             lame_duck: Duration::from_secs(settings.process.lame_duck_seconds),
             grace: Duration::from_secs(settings.process.grace_seconds),
@@ -206,7 +233,14 @@ impl Parts {
         self.end.cancel();
         self.health_task.shutdown().await;
         // Neither a database nor a collector that hangs must hold the process.
-        let closing = tokio::time::timeout(CLOSING, self.store.close());
+        let until = tokio::time::Instant::now() + CLOSING;
+        // What the last calls were is written.
+        match tokio::time::timeout(CLOSING / 2, self.trail.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the last refusals were not recorded"),
+            Err(_) => tracing::warn!("the last refusals were not recorded in time"),
+        }
+        let closing = tokio::time::timeout_at(until, self.store.close());
         let (closed, sent) = tokio::join!(closing, self.exposition.shutdown());
         if closed.is_err() {
             tracing::warn!("the database did not let go of its connections in time");
@@ -227,6 +261,15 @@ impl Listeners {
     }
 }
 
+/// The callers of the settings, and the issuers whose keys are to be followed.
+fn callers(config: &rpc::Config) -> Result<(rpc::Callers, Issuers), Error> {
+    let wrong = |sentence: String| Error::Setting(format!("rpc.{sentence}"));
+    let issuers = Issuers::new(&config.issuers).map_err(wrong)?;
+    let callers =
+        rpc::Callers::new(&config.callers, issuers.clone(), config.insecure, config.address);
+    Ok((callers.map_err(Error::Setting)?, issuers))
+}
+
 async fn listen(settings: &Settings) -> Result<Listeners, Error> {
     let bind = async |setting: &'static str, address: SocketAddr| {
         TcpListener::bind(address).await.map_err(|source| Error::Listen {
@@ -242,6 +285,75 @@ async fn listen(settings: &Settings) -> Result<Listeners, Error> {
     })
 }
 
+/// TLS of the ports of callers.
+struct Secured {
+    rpc: Option<Tls>,
+    http: Option<Tls>,
+}
+
+impl Secured {
+    fn load(settings: &Settings) -> Result<Self, Error> {
+        let load = |section: &str, files: Result<Option<Files>, String>, protocol| {
+            let files =
+                files.and_then(|files| files.map(|files| Tls::load(files, protocol)).transpose());
+            files.map_err(|sentence| Error::Setting(format!("{section} TLS: {sentence}")))
+        };
+        Ok(Self {
+            rpc: load("rpc", settings.rpc.tls(), Protocol::Grpc)?,
+            http: load("http", settings.http.tls(), Protocol::Http)?,
+        })
+    }
+
+    /// The ports with TLS, whose certificates are followed in tasks.
+    fn on(
+        self,
+        ports: Ports,
+        stop: &CancellationToken,
+        tasks: &mut JoinSet<&'static str>,
+    ) -> (Port, Port) {
+        for tls in [&self.rpc, &self.http].into_iter().flatten() {
+            let following = tls.clone().follow(stop.clone());
+            tasks.spawn(background("the watch over certificates", following));
+        }
+        (ports.rpc.with_tls(self.rpc), ports.http.with_tls(self.http))
+    }
+}
+
+/// The ports of callers.
+struct Ports {
+    rpc: Port,
+    http: Port,
+}
+
+/// Files that are open for something else: the database, Slack, the log, health.
+const OTHER_FILES: u64 = 200;
+
+/// As many connections as the settings say, if the process may open so many files.
+fn ports(rpc: TcpListener, http: TcpListener, metrics: &Metrics, config: &listen::Config) -> Ports {
+    let wanted = config.max_connections;
+    let most = match listen::raise_file_limit() {
+        Ok(files) => {
+            let room = usize::try_from(files.saturating_sub(OTHER_FILES) / 2).unwrap_or(wanted);
+            if room < wanted {
+                tracing::warn!(
+                    files,
+                    connections = room.max(1),
+                    "the limit of open files is too low for listen.max_connections"
+                );
+            }
+            wanted.min(room.max(1))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files is not known");
+            wanted
+        }
+    };
+    let port = |name, listener, protocol| {
+        Port::new(name, listener, protocol, metrics.clone(), config, most)
+    };
+    Ports { rpc: port("gRPC", rpc, Protocol::Grpc), http: port("HTTP", http, Protocol::Http) }
+}
+
 /// SQLite belongs to one process, so that process brings it up to date; on PostgreSQL that is
 /// `herald migrate`, run once before the replicas.
 async fn check_schema(store: &Store) -> Result<(), Error> {
@@ -249,6 +361,7 @@ async fn check_schema(store: &Store) -> Result<(), Error> {
         (SchemaStatus::Current, _) => Ok(()),
         (SchemaStatus::Pending(_), Backend::Sqlite) => Ok(store.migrate().await.map(drop)?),
         (SchemaStatus::Pending(missing), Backend::Postgres) => Err(Error::Schema(missing)),
+        (SchemaStatus::TooNew(_), _) => Err(Error::SchemaTooNew),
         (SchemaStatus::Newer(by), _) => {
             tracing::warn!(by, "the database is newer than this binary; a rolling update?");
             Ok(())
@@ -256,30 +369,33 @@ async fn check_schema(store: &Store) -> Result<(), Error> {
     }
 }
 
-/// Health tells the truth: without the database nothing can be accepted.
-async fn watch_store(
+/// Health tells the truth: without the database nothing can be accepted, and a loop that stands
+/// still leaves its work undone.
+async fn watch(
     store: Store,
+    watchdog: Watchdog,
     serving: rpc::Health,
     readiness: watch::Sender<http::Readiness>,
     stop: CancellationToken,
 ) {
-    let mut was_up = true;
+    let mut said: Vec<&'static str> = Vec::new();
     while stop.run_until_cancelled(tokio::time::sleep(HEARTBEAT)).await.is_some() {
-        // Busy is not away: calls are shed, and others answered.
-        let up = matches!(store.now().await, Ok(_) | Err(store::Error::Busy));
-        if up == was_up || stop.is_cancelled() {
+        let mut missing = watchdog.overdue();
+        if !store.answers(ANSWER).await {
+            missing.insert(0, "database");
+        }
+        if missing == said || stop.is_cancelled() {
             continue;
         }
-        was_up = up;
-        serving.set(up).await;
-        let said =
-            if up { http::Readiness::ready() } else { http::Readiness::waiting_for(["database"]) };
-        readiness.send_replace(said);
-        if up {
-            tracing::info!("the database is back");
+        serving.set(missing.is_empty()).await;
+        if missing.is_empty() {
+            tracing::info!("the database answers and every loop goes round");
+            readiness.send_replace(http::Readiness::ready());
         } else {
-            tracing::warn!("the database is away");
+            tracing::warn!(?missing, "not serving: the database is away, or a loop stands still");
+            readiness.send_replace(http::Readiness::waiting_for(missing.clone()));
         }
+        said = missing;
     }
 }
 
@@ -296,4 +412,26 @@ async fn named<E: std::fmt::Display>(
 async fn background(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
     name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn health_names_a_loop_that_stands_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = store::Config { data_dir: dir.path().to_owned(), ..store::Config::default() };
+        let store = Store::open(&config).await.unwrap();
+        let (watchdog, stop) = (Watchdog::default(), CancellationToken::new());
+        let still = watchdog.watch("still", Duration::ZERO);
+        let (serving, _health) = rpc::Health::new().await;
+        let (readiness, mut said) = watch::channel(http::Readiness::ready());
+        let watching = tokio::spawn(watch(store, watchdog, serving, readiness, stop.clone()));
+        said.wait_for(|said| said.waiting_for == ["still"]).await.unwrap();
+        drop(still);
+        said.wait_for(|said| said.ready).await.unwrap();
+        stop.cancel();
+        watching.await.unwrap();
+    }
 }

@@ -1,11 +1,14 @@
-//! The shape of the crate, as a test: which module may know which, where each outside crate may be
-//! used, what `domain` must never touch, and how long a file may grow.
+//! The shape of the crate, as a test: which module may know which, that no files import each other
+//! in a circle, where each outside crate may be used, what `domain` must never touch, and how long a
+//! file may grow.
 //!
-//! It reads source, not compiled code; `scan` says how far that goes. To add a module, add its row to
-//! `LAYERS`. To let a module use an outside crate, widen `OWNERS` and say why in the commit.
+//! It reads source, not compiled code; `scan` says how far that goes. To add a module, add its row
+//! to `LAYERS`. To let a module use an outside crate, widen `OWNERS` and say why in the commit.
 
 #![expect(clippy::expect_used, reason = "in a test, a checkout that cannot be read is a panic")]
 
+#[path = "architecture/circles.rs"]
+mod circles;
 #[path = "architecture/scan.rs"]
 mod scan;
 
@@ -13,24 +16,43 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use scan::Mention;
+use scan::{Mention, Scan};
 
 /// Longest source file, in lines.
 const MAX_LINES: usize = 500;
 
 /// Every module of the crate with what it may import, itself apart. Imports point down; `slack` and
-/// `store` do not know each other, nor do `app` and `delivery`; `rpc` and `http` do not know `store`.
+/// `store` do not know each other, nor do `app` and `delivery`; `rpc` and `http` do not know
+/// `store`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("telemetry", &[]),
     ("slack", &["domain", "telemetry"]),
     ("store", &["domain", "telemetry"]),
+    ("tokens", &["domain", "telemetry"]),
     ("workspace", &["domain", "telemetry", "slack", "store"]),
     ("directory", &["domain", "telemetry", "slack", "store", "workspace"]),
     ("app", &["domain", "telemetry", "slack", "store", "workspace", "directory"]),
     ("delivery", &["domain", "telemetry", "slack", "store", "workspace", "directory"]),
-    ("rpc", &["domain", "telemetry", "slack", "workspace", "directory", "app", "delivery"]),
-    ("http", &["domain", "telemetry", "slack", "workspace", "directory", "app", "delivery"]),
+    ("listen", &["domain", "telemetry"]),
+    (
+        "rpc",
+        &[
+            "domain",
+            "telemetry",
+            "slack",
+            "workspace",
+            "directory",
+            "app",
+            "delivery",
+            "listen",
+            "tokens",
+        ],
+    ),
+    (
+        "http",
+        &["domain", "telemetry", "slack", "workspace", "directory", "app", "delivery", "listen"],
+    ),
     (
         "config",
         &[
@@ -42,6 +64,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "directory",
             "app",
             "delivery",
+            "listen",
+            "tokens",
             "rpc",
             "http",
         ],
@@ -57,6 +81,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "directory",
             "app",
             "delivery",
+            "listen",
+            "tokens",
             "rpc",
             "http",
             "config",
@@ -81,7 +107,15 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic_prost", &["rpc"]),
     ("tonic_reflection", &["rpc", "server", "main"]),
     ("tonic_types", &["rpc"]),
-    ("reqwest", &["slack", "sandbox"]),
+    ("reqwest", &["slack", "sandbox", "store", "tokens"]),
+    ("jsonwebtoken", &["tokens"]),
+    ("ring", &["tokens"]),
+    ("governor", &["listen"]),
+    ("hyper", &["listen"]),
+    ("hyper_util", &["listen"]),
+    ("rlimit", &["listen"]),
+    ("tokio_rustls", &["listen"]),
+    ("webpki", &["listen"]),
     ("axum", &["http", "sandbox", "server"]),
     ("anyhow", &["main", "demo"]),
 ];
@@ -148,34 +182,43 @@ fn files_stay_short() {
     );
 }
 
+/// A file of the crate, read.
+struct Source<'a> {
+    /// Its path below the root.
+    file: &'a str,
+    module: Vec<String>,
+    scan: Scan,
+    /// The file of a test module, or of one below it.
+    is_test: bool,
+}
+
 /// All faults of these files (path below the root, and source), a sentence each.
 fn check(files: &[(String, String)], dependencies: &BTreeSet<String>) -> Vec<String> {
-    let mut scans = Vec::new();
-    let mut test_modules = Vec::new();
+    let mut sources = Vec::new();
     let mut faults = Vec::new();
     for (file, source) in files {
         let module = module_of(file);
         match scan::scan(source, &module) {
-            Ok(mut scan) => {
-                test_modules.append(&mut scan.test_modules);
-                scans.push((file, module, scan.mentions));
-            }
+            Ok(scan) => sources.push(Source { file, module, scan, is_test: false }),
             Err(error) => faults.push(format!("{file}: not Rust: {error}")),
         }
     }
-    for (file, module, mentions) in scans {
-        let is_test = test_modules.iter().any(|test| module.starts_with(test));
-        let top = module.get(1).map_or("lib", String::as_str);
-        for mut mention in mentions {
-            mention.in_test |= is_test;
+    let test_modules: Vec<Vec<String>> =
+        sources.iter().flat_map(|source| source.scan.test_modules.clone()).collect();
+    for source in &mut sources {
+        source.is_test = test_modules.iter().any(|test| source.module.starts_with(test));
+        let top = source.module.get(1).map_or("lib", String::as_str);
+        for mention in &mut source.scan.mentions {
+            mention.in_test |= source.is_test;
             let path = mention.path.join("::");
             let fault = match mention.path.split_first() {
                 Some((first, rest)) if first == "crate" => import_fault(top, rest, mention.in_test),
-                _ => crate_fault(top, &mention, dependencies),
+                _ => crate_fault(top, mention, dependencies),
             };
-            faults.extend(fault.map(|fault| format!("{file}: `{path}`: {fault}")));
+            faults.extend(fault.map(|fault| format!("{}: `{path}`: {fault}", source.file)));
         }
     }
+    faults.extend(circles::faults(&sources));
     faults
 }
 
@@ -219,7 +262,8 @@ fn crate_fault(from: &str, mention: &Mention, dependencies: &BTreeSet<String>) -
     Some(format!("`{name}` belongs to {}", owners.join(", ")))
 }
 
-/// Whether the path is the forbidden one, below it, or a glob that brings it in. `core` is as `std`.
+/// Whether the path is the forbidden one, below it, or a glob that brings it in. `core` is as
+/// `std`.
 fn reaches(path: &[String], forbidden: &str) -> bool {
     let forbidden: Vec<&str> = forbidden.split("::").collect();
     let same = |(at, (ours, theirs)): (usize, (&String, &&str))| {
@@ -380,6 +424,55 @@ mod planted {
         let manifest = dependencies(MANIFEST);
         assert_eq!(check(&[child.clone(), parent], &manifest), Vec::<String>::new());
         assert_eq!(check(&[child], &manifest).len(), 1);
+    }
+
+    /// The faults of several files, which import each other.
+    fn among(files: &[(&str, &str)]) -> Vec<String> {
+        let owned = |(file, source): &(&str, &str)| ((*file).to_owned(), (*source).to_owned());
+        let files: Vec<_> = files.iter().map(owned).collect();
+        check(&files, &dependencies(MANIFEST))
+    }
+
+    #[test]
+    fn files_that_import_each_other_in_a_circle() {
+        let (a, b, room) = ("src/store/a.rs", "src/store/b.rs", "src/store/mod.rs");
+        let faults =
+            among(&[(a, "use super::b::B;"), (b, "fn f() { crate::store::a::A::new(); }")]);
+        assert_eq!(
+            faults,
+            ["a circle of files: src/store/a.rs -> src/store/b.rs (B), \
+              src/store/b.rs -> src/store/a.rs (A)"]
+        );
+        // Through what a room hands on, under another name, and through a third file.
+        let handed_on = (room, "mod a; mod b; pub use a::A as First; pub use self::b::B;");
+        let faults = among(&[(a, "use super::B;"), (b, "use crate::store::First;"), handed_on]);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        let third = ("src/domain/c.rs", "use super::a;");
+        let faults = among(&[
+            ("src/domain/a.rs", "use super::b;"),
+            ("src/domain/b.rs", "use super::c;"),
+            third,
+        ]);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        // A file and one of its own modules, through a file beside them.
+        let own = ("src/store/b/own.rs", "use crate::store::a::A;");
+        let faults = among(&[(a, "use super::b::B;"), (b, "mod own; use own::O;"), own]);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+    }
+
+    #[test]
+    fn files_that_import_each_other_in_one_direction() {
+        let (a, b, room) = ("src/store/a.rs", "src/store/b.rs", "src/store/mod.rs");
+        let none: [String; 0] = [];
+        assert_eq!(among(&[(a, "use super::b::B;"), (b, "fn a() {} fn f() { a(); }")]), none);
+        // A room and what is in it are one; and a name that it hands on is not its own.
+        let store = (room, "mod a; mod b; pub use a::A; pub use b::B; pub struct Store(A);");
+        let taken = [(a, "use super::{B, Store};"), (b, "use super::Store;"), store];
+        assert_eq!(among(&taken), none);
+        // Tests may look back.
+        let tests = "#[cfg(test)] mod tests; #[cfg(test)] mod more { use super::super::a::A; }";
+        let outside = ("src/store/b/tests.rs", "use crate::store::a::A;");
+        assert_eq!(among(&[(a, "use super::b::B;"), (b, tests), outside]), none);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Notify with one recipient, 64 in flight, against the same rows written by a bare client, one
 //! transaction for each notification, over 64 connections.
 //!
-//! The workspace's token is dead, so lanes sleep and nothing is delivered meanwhile: what is measured
-//! is accepting, the feed's numbering included.
+//! The workspace's token is dead, so lanes sleep and nothing is delivered meanwhile: what is
+//! measured is accepting, the feed's numbering included.
 
 use std::time::Duration;
 

@@ -13,12 +13,14 @@ use super::stage::{Database, Plan, Stage, TENANT, message};
 use super::{Effort, tell_ratio};
 
 const PEOPLE: usize = 1000;
+/// Recipients of one call.
+const RECIPIENTS: usize = 1000;
 /// As many as `delivery.workers`.
 const WORKERS: usize = 64;
 
 pub(crate) async fn run(database: Database, effort: Effort) {
-    // One message a second and conversation, twenty times faster: with a thousand of them pace is no limit
-    // here. Not more: what Herald does now and then is done so much more often too.
+    // One message a second and conversation, twenty times faster: with a thousand of them pace is
+    // no limit here. Not more: what Herald does now and then is done so much more often too.
     let settings = vec!["app.posts_per_minute=1000000".to_owned()];
     let plan = Plan { people: PEOPLE, time_scale: 0.05, rate_limits: false, settings };
     let stage = Stage::start(database, &plan).await;
@@ -27,19 +29,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     for round in 0..rounds {
         stage.herald().notify(message(&format!("round {round}"), 0..PEOPLE)).await.unwrap();
     }
-    let mut stored = stage.sandbox.stored();
-    let before = *stored.borrow();
-    let total = (PEOPLE * (rounds + 1)) as u64;
-    // Connected again: all lanes wake.
-    let mut admin = AdminServiceClient::new(stage.channel.clone());
-    let request = pb::BeginConnectRequest { tenant_id: TENANT.into(), actor: None };
-    let link = admin.begin_connect(request).await.unwrap().into_inner().authorize_url;
-    let link = url::Url::parse(&link).unwrap();
-    let (since, allow) = (Instant::now(), herald::sandbox::browser::Decision::Allow);
-    herald::sandbox::browser::decide(&link, allow).await.unwrap();
-    let all = stored.wait_for(|count| *count >= before + total);
-    tokio::time::timeout(Duration::from_secs(600), all).await.unwrap().unwrap();
-    let ours = total as f64 / since.elapsed().as_secs_f64();
+    let ours = woken(&stage, PEOPLE * (rounds + 1)).await;
 
     let bare = Bare::connect(&stage.store, 64).await;
     bare.prepare_rows().await;
@@ -63,6 +53,52 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     })
     .await;
     tell_ratio("delivery, sandbox at once", database.name(), ours, floor, ">= 1 x");
+}
+
+/// Connects the workspace again, so that all its lanes wake; messages a second until so many are
+/// in Slack.
+async fn woken(stage: &Stage, total: usize) -> f64 {
+    let mut stored = stage.sandbox.stored();
+    let before = *stored.borrow();
+    let mut admin = AdminServiceClient::new(stage.channel.clone());
+    let request =
+        pb::BeginConnectRequest { tenant_id: TENANT.into(), ..pb::BeginConnectRequest::default() };
+    let link = admin.begin_connect(request).await.unwrap().into_inner().authorize_url;
+    let link = url::Url::parse(&link).unwrap();
+    let (since, allow) = (Instant::now(), herald::sandbox::browser::Decision::Allow);
+    herald::sandbox::browser::decide(&link, allow).await.unwrap();
+    let all = stored.wait_for(|count| *count >= before + total as u64);
+    tokio::time::timeout(Duration::from_secs(600), all).await.unwrap().unwrap();
+    total as f64 / since.elapsed().as_secs_f64()
+}
+
+/// One message for each of many conversations, twice: by statistics that were taken while they
+/// waited, and by those of the outbox when it was empty again. The second must be as fast: a plan
+/// that is right only while statistics are fresh turns there.
+pub(crate) async fn run_drained(database: Database, effort: Effort) {
+    let settings = vec!["app.posts_per_minute=1000000".to_owned()];
+    let people = effort.count(20_000, 2_000);
+    let plan = Plan { people, time_scale: 0.05, rate_limits: false, settings };
+    let stage = Stage::start(database, &plan).await;
+    let mut rates = Vec::new();
+    for (name, when) in [("full", "it is full"), ("drained", "it was drained")] {
+        stage.sandbox.revoke_token(None, "token_revoked");
+        if name == "drained" {
+            stage.take_statistics().await;
+        }
+        for first in (0..people).step_by(RECIPIENTS) {
+            let some = first..(first + RECIPIENTS).min(people);
+            let call = message(&format!("{name} {first}"), some);
+            stage.herald().notify(call).await.unwrap();
+        }
+        if name == "full" {
+            stage.take_statistics().await;
+        }
+        println!("  {people} conversations wait; statistics are of when {when}");
+        rates.push(woken(&stage, people).await);
+    }
+    let row = format!("delivery to {people} conversations, stale statistics");
+    tell_ratio(&row, database.name(), rates[1], rates[0], ">= 0.8 x");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the floor is a bare client")]

@@ -1,5 +1,5 @@
-//! Speed, as ratios against floors that are measured in the same run on the same machine (design.md
-//! section 9): `cargo bench --bench load -- [--quick] [row...]`.
+//! Speed, as ratios against floors that are measured in the same run on the same machine: `cargo
+//! bench --bench load -- [--quick] [row...]`.
 //!
 //! A ratio says more than a rate: it holds on another machine. `herald serve` runs as a process of
 //! its own; callers, floors and the sandbox run in this one, on the same cores. PostgreSQL is the
@@ -20,6 +20,7 @@
 mod accept;
 mod claims;
 mod delivery;
+mod fair;
 mod floor;
 mod latency;
 mod overload;
@@ -96,6 +97,9 @@ async fn run() {
         if wanted("delivery") {
             delivery::run(database, effort).await;
         }
+        if wanted("drained") {
+            delivery::run_drained(database, effort).await;
+        }
         if wanted("latency") {
             latency::run(database, effort).await;
         }
@@ -107,6 +111,9 @@ async fn run() {
         }
         if wanted("told") {
             told::run(database, effort).await;
+        }
+        if wanted("fair") {
+            fair::run(database, effort).await;
         }
         if wanted("overload") {
             overload::run(database, effort).await;

@@ -27,7 +27,8 @@ struct Count {
 }
 
 pub(crate) async fn run(database: Database, effort: Effort) {
-    let settings = vec!["rpc.max_concurrent_calls=256".to_owned()];
+    // One caller gets half.
+    let settings = vec!["rpc.max_concurrent_calls=512".to_owned()];
     let plan = Plan { people: PEOPLE, time_scale: 1.0, rate_limits: false, settings };
     let stage = Stage::start(database, &plan).await;
     put_to_sleep(&stage).await;

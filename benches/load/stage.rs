@@ -105,6 +105,9 @@ impl Stage {
         let slack = sandbox::Config::default();
         let mut settings = vec![
             "rpc.insecure=true".to_owned(),
+            // One caller and one tenant are measured: as much as there is.
+            "rpc.caller_calls_per_second=0".to_owned(),
+            "rpc.tenant_calls_per_second=0".to_owned(),
             format!("slack.base_url={}", sandbox.url()),
             format!("slack.time_scale={}", plan.time_scale),
             format!("app.client_id={}", slack.client_id),
@@ -140,7 +143,10 @@ impl Stage {
     /// Connects the tenant, lets it send, tells its people.
     pub(crate) async fn connect(&self, people: usize) {
         let mut admin = AdminServiceClient::new(self.channel.clone());
-        let request = pb::BeginConnectRequest { tenant_id: TENANT.into(), actor: None };
+        let request = pb::BeginConnectRequest {
+            tenant_id: TENANT.into(),
+            ..pb::BeginConnectRequest::default()
+        };
         let link = admin.begin_connect(request).await.unwrap().into_inner().authorize_url;
         let page = browser::decide(&Url::parse(&link).unwrap(), Decision::Allow).await.unwrap();
         assert_eq!(page.status, 200, "{}", page.html);
@@ -164,6 +170,19 @@ impl Stage {
             let people = people.to_vec();
             let request = pb::UpsertPeopleRequest { tenant_id: TENANT.into(), people, actor: None };
             admin.upsert_people(request).await.unwrap();
+        }
+    }
+
+    /// PostgreSQL takes its statistics now, and not by itself later.
+    pub(crate) async fn take_statistics(&self) {
+        let Some(url) = &self.store.url else { return };
+        let mut connection = PgConnection::connect(url.expose()).await.unwrap();
+        for table in ["deliveries", "lanes"] {
+            let manual = format!("ALTER TABLE {table} SET (autovacuum_enabled = off)");
+            for sql in [manual, format!("VACUUM ANALYZE {table}")] {
+                let sql = sea_orm::sqlx::AssertSqlSafe(sql);
+                raw_sql(sql).execute(&mut connection).await.unwrap();
+            }
         }
     }
 

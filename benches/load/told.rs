@@ -1,6 +1,6 @@
-//! How long until another replica knows what one learnt about the member list: a single member, counted
-//! from Slack's being asked about them, and a new generation, counted from its publication. Both are
-//! seen from outside, by asking the other replica without a pause.
+//! How long until another replica knows what one learnt about the member list: a single member,
+//! counted from Slack's being asked about them, and a new generation, counted from its publication.
+//! Both are seen from outside, by asking the other replica without a pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,8 +63,8 @@ async fn changes(stage: &Stage, other: &HeraldServiceClient<Channel>, count: usi
     times
 }
 
-/// A new reading: whoever reads publishes it, the other loads it. Counted from when the store has it, as
-/// the first replica says, who is asked without a pause too.
+/// A new reading: whoever reads publishes it, the other loads it. Counted from when the store has
+/// it, as the first replica says, who is asked without a pause too.
 async fn generations(
     stage: &Stage,
     other: &HeraldServiceClient<Channel>,

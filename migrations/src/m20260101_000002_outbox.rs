@@ -2,8 +2,8 @@
 //!
 //! Hot queries and the index that serves each: the earliest lanes (`lanes_due`), the head of a lane
 //! (`deliveries_in_lane`), what waits for a member (`deliveries_resolving`), what passed its expiry
-//! (`deliveries_expiring`), what may move to history (`deliveries_ended`). All of these are partial,
-//! so that finished rows cost nothing.
+//! (`deliveries_expiring`), what may move to history (`deliveries_ended`). All of these are
+//! partial, so that finished rows cost nothing.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;

@@ -1,6 +1,6 @@
-//! What reading a member list needs beyond its checkpoint: that it starts over once, that pages keep
-//! their size, that a loss is confirmed, who holds the lease; and generations that outlive the next
-//! one for a while, so that whoever is reading one is not torn.
+//! What reading a member list needs beyond its checkpoint: that it starts over once, that pages
+//! keep their size, that a loss is confirmed, who holds the lease; and generations that outlive the
+//! next one for a while, so that whoever is reading one is not torn.
 
 use sea_orm_migration::prelude::*;
 

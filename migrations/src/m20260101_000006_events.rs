@@ -1,8 +1,8 @@
 //! Events that Slack sends, and what they change.
 //!
-//! A row of `seen_events` is both the inbox and the memory of what was heard: one statement takes an
-//! event and remembers its id, so it is taken once. Once it is applied its body goes, and the row
-//! stays until Slack would no longer repeat it.
+//! A row of `seen_events` is both the inbox and the memory of what was heard: one statement takes
+//! an event and remembers its id, so it is taken once. Once it is applied its body goes, and the
+//! row stays until Slack would no longer repeat it.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,5 @@
-//! What claiming in fair order needs: whose a lane is, how urgent, and how fast its workspace may be
-//! posted to.
+//! What claiming in fair order needs: whose a lane is, how urgent, and how fast its workspace may
+//! be posted to.
 //!
 //! A lane's class is 0 where its head is in doubt, else 1 (urgent), 2 (normal) or 3 (bulk): that of
 //! its most urgent message. The two `_through` columns hold the position of the last message that

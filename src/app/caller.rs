@@ -1,39 +1,11 @@
-//! Who calls, and what they may do. Permission is decided from values alone, before anything is
-//! looked up, so that a refusal says nothing about what exists (design.md section 5).
-
-use std::collections::BTreeSet;
+//! Who calls, and on whose behalf. What they may do says the table in `domain::access`; permission
+//! is decided from values alone, before anything is looked up, so that a refusal says nothing about
+//! what exists.
 
 use super::Error;
-use crate::domain::ids::{Principal, TenantId, UserId};
-
-/// What a caller is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
-    /// A platform's back end.
-    Service,
-    /// One platform user, who may only touch their own profile.
-    User(UserId),
-    /// Administers every tenant in reach.
-    Administrator,
-}
-
-/// Which tenants a caller reaches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
-    All,
-    Only(BTreeSet<TenantId>),
-}
-
-/// An authenticated caller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// Stable over key rotation; part of the idempotency key.
-    pub principal: Principal,
-    pub role: Role,
-    pub reach: Reach,
-    /// Whether an [`Actor`] of this caller is honoured.
-    pub may_act_for_users: bool,
-}
+use crate::domain::access::{Cell, Refusal, Right, Who, Whose};
+pub use crate::domain::caller::{Caller, Reach, Role};
+use crate::domain::ids::{TenantId, UserId};
 
 /// The platform user on whose behalf a call is made, and what the platform allows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,24 +19,24 @@ pub struct Actor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acting {
     Service,
-    User { id: UserId, edit_own_profile: bool },
     Administrator,
+    /// One person: by a key of their own, or as the actor of a platform.
+    Person {
+        id: UserId,
+        who: Who,
+    },
 }
 
 impl Caller {
     /// Checks the tenant and the actor.
     pub fn acting(&self, tenant: &TenantId, actor: Option<&Actor>) -> Result<Acting, Error> {
-        let reached = match &self.reach {
-            Reach::All => true,
-            Reach::Only(tenants) => tenants.contains(tenant),
-        };
-        if !reached {
+        if !self.reach.contains(tenant) {
             return Err(Error::denied("TENANT_NOT_ALLOWED", "this caller may not use this tenant"));
         }
         let Some(actor) = actor else {
             return Ok(match &self.role {
                 Role::Service => Acting::Service,
-                Role::User(id) => Acting::User { id: id.clone(), edit_own_profile: true },
+                Role::User(id) => Acting::Person { id: id.clone(), who: Who::User },
                 Role::Administrator => Acting::Administrator,
             });
         };
@@ -74,84 +46,96 @@ impl Caller {
                 "this caller is not marked may_act_for_users, so it may not name an actor",
             ));
         }
-        Ok(if actor.administer {
-            Acting::Administrator
-        } else {
-            Acting::User { id: actor.user_id.clone(), edit_own_profile: actor.edit_own_profile }
-        })
+        let ceiling = self.may_administer_for_users || self.role == Role::Administrator;
+        if actor.administer && !ceiling {
+            return Err(Error::denied(
+                "ACTOR_PERMISSION_NOT_ALLOWED",
+                "this caller is not marked may_administer_for_users, so its actor may not have \
+                 PERMISSION_ADMINISTER",
+            ));
+        }
+        if actor.administer {
+            return Ok(Acting::Administrator);
+        }
+        let who = if actor.edit_own_profile { Who::Editor } else { Who::Actor };
+        Ok(Acting::Person { id: actor.user_id.clone(), who })
     }
 }
 
 impl Acting {
-    /// What concerns a whole tenant at run time: lists, the feed, canceling, forgetting a person.
-    /// The platform itself or an administrator; not a user on whose behalf it calls.
-    pub fn may_operate(&self) -> Result<(), Error> {
+    /// As the table of rights names them.
+    fn who(&self) -> Who {
         match self {
-            Self::Service | Self::Administrator => Ok(()),
-            Self::User { .. } => Err(Error::denied(
-                "ROLE_NOT_ALLOWED",
-                "only a service on its own behalf or an administrator may do this",
-            )),
+            Self::Service => Who::Service,
+            Self::Administrator => Who::Administrator,
+            Self::Person { who, .. } => *who,
         }
     }
 
-    /// Reading about one person: the platform, an administrator, or that person.
-    pub fn may_read(&self, person: &UserId) -> Result<(), Error> {
+    fn whose(&self, person: &UserId) -> Whose {
         match self {
-            Self::Service | Self::Administrator => Ok(()),
-            Self::User { id, .. } if id == person => Ok(()),
-            Self::User { .. } => Err(not_own()),
+            Self::Person { id, .. } if id == person => Whose::Own,
+            _ => Whose::Other,
         }
     }
 
-    /// TestSlack and SetPreference: that person, allowed to edit their profile, or an
-    /// administrator. A service says on whose behalf it calls.
-    pub fn may_edit(&self, person: &UserId) -> Result<(), Error> {
-        match self {
-            Self::User { id, .. } if id != person => Err(not_own()),
-            Self::Administrator | Self::User { edit_own_profile: true, .. } => Ok(()),
-            Self::User { edit_own_profile: false, .. } => Err(Error::denied(
-                "PERMISSION_MISSING",
-                "the actor needs the permission to edit one's own profile",
-            )),
-            Self::Service => Err(Error::denied(
-                "ACTOR_REQUIRED",
-                "a service must name the actor on whose behalf it calls",
-            )),
-        }
-    }
-
-    /// Testing one's own profile needs no permission; anyone else's needs an administrator.
-    pub fn may_test(&self, person: &UserId) -> Result<(), Error> {
-        match self {
-            Self::User { id, .. } if id == person => Ok(()),
-            other => other.may_edit(person),
-        }
-    }
-
-    /// Set-up of a tenant.
-    pub fn may_administer(&self) -> Result<(), Error> {
-        match self {
-            Self::Administrator => Ok(()),
-            Self::Service | Self::User { .. } => {
-                Err(Error::denied("ROLE_NOT_ALLOWED", "only an administrator may do this"))
-            }
-        }
-    }
-
-    /// Whether a test goes out although sending is switched off (requirements.md section 3).
+    /// Whether a test goes out although sending is switched off.
     pub fn is_administrator(&self) -> bool {
         matches!(self, Self::Administrator)
     }
 }
 
-fn not_own() -> Error {
-    Error::denied("NOT_OWN_PROFILE", "only an administrator may do this for somebody else")
+/// What the table says, for what concerns a tenant as a whole.
+pub(super) fn may(right: &Right, acting: Acting) -> Result<Acting, Error> {
+    heed(right, &acting, Whose::Other)?;
+    Ok(acting)
+}
+
+/// The same about one person.
+pub(super) fn may_about(right: &Right, acting: Acting, person: &UserId) -> Result<Acting, Error> {
+    heed(right, &acting, acting.whose(person))?;
+    Ok(acting)
+}
+
+/// The same about something whose owner shows only when it was looked up: the person to whose own
+/// it is confined, or `None` where it is not.
+pub(super) fn may_see(right: &Right, acting: Acting) -> Result<Option<UserId>, Error> {
+    heed(right, &acting, Whose::Own)?;
+    let everything = right.cell(acting.who(), Whose::Other) == Cell::Allowed;
+    Ok(match acting {
+        Acting::Person { id, .. } if !everything => Some(id),
+        _ => None,
+    })
+}
+
+fn heed(right: &Right, acting: &Acting, whose: Whose) -> Result<(), Error> {
+    let (reason, sentence) = match right.cell(acting.who(), whose) {
+        Cell::Allowed => return Ok(()),
+        Cell::Absent => return Err(Error::NotFound("notification")),
+        Cell::Refused(Refusal::Role) => (
+            "ROLE_NOT_ALLOWED",
+            "this is not for callers of this role; docs/access.md says who may call what",
+        ),
+        Cell::Refused(Refusal::NotOwn) => {
+            ("NOT_OWN_PROFILE", "only an administrator may do this for somebody else")
+        }
+        Cell::Refused(Refusal::Permission) => {
+            ("PERMISSION_MISSING", "the actor needs the permission to edit one's own profile")
+        }
+        Cell::Refused(Refusal::ActorRequired) => {
+            ("ACTOR_REQUIRED", "a service must name the actor on whose behalf it calls")
+        }
+    };
+    Err(Error::denied(reason, sentence))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::domain::access;
+    use crate::domain::ids::Principal;
 
     fn caller(role: Role, may_act_for_users: bool) -> Caller {
         let acme = TenantId::parse("acme").unwrap();
@@ -160,6 +144,7 @@ mod tests {
             role,
             reach: Reach::Only(BTreeSet::from([acme])),
             may_act_for_users,
+            may_administer_for_users: false,
         }
     }
 
@@ -187,8 +172,20 @@ mod tests {
         let admin = actor("root", true, false);
         let unmarked = caller(Role::Service, false).acting(&acme, Some(&admin));
         assert_eq!(reason(unmarked), "ACTOR_NOT_ALLOWED");
-        let marked = caller(Role::Service, true).acting(&acme, Some(&admin)).unwrap();
-        assert_eq!(marked, Acting::Administrator);
+        let marked = caller(Role::Service, true).acting(&acme, Some(&actor("ann", false, true)));
+        assert!(matches!(marked, Ok(Acting::Person { who: Who::Editor, .. })));
+    }
+
+    #[test]
+    fn an_actor_is_never_more_than_its_caller_was_given() {
+        let acme = TenantId::parse("acme").unwrap();
+        let admin = actor("root", true, false);
+        let capped = caller(Role::Service, true).acting(&acme, Some(&admin));
+        assert_eq!(reason(capped), "ACTOR_PERMISSION_NOT_ALLOWED");
+        let marked = Caller { may_administer_for_users: true, ..caller(Role::Service, true) };
+        assert_eq!(marked.acting(&acme, Some(&admin)).unwrap(), Acting::Administrator);
+        let own = caller(Role::Administrator, true).acting(&acme, Some(&admin)).unwrap();
+        assert_eq!(own, Acting::Administrator);
     }
 
     #[test]
@@ -196,17 +193,21 @@ mod tests {
         let acme = TenantId::parse("acme").unwrap();
         let caller = caller(Role::Administrator, true);
         let acting = caller.acting(&acme, Some(&actor("ann", false, true))).unwrap();
-        assert_eq!(reason(acting.may_administer()), "ROLE_NOT_ALLOWED");
+        assert_eq!(reason(may(&access::LIST_PEOPLE, acting)), "ROLE_NOT_ALLOWED");
     }
 
     #[test]
     fn people_touch_only_themselves() {
         let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
-        let acting = Acting::User { id: ann.clone(), edit_own_profile: false };
-        assert!(acting.may_test(&ann).is_ok());
-        assert_eq!(reason(acting.may_test(&bob)), "NOT_OWN_PROFILE");
-        assert_eq!(reason(acting.may_edit(&ann)), "PERMISSION_MISSING");
-        assert_eq!(reason(Acting::Service.may_edit(&ann)), "ACTOR_REQUIRED");
-        assert!(Acting::Administrator.may_edit(&bob).is_ok());
+        let acting = Acting::Person { id: ann.clone(), who: Who::Actor };
+        let about = |right, person| may_about(right, acting.clone(), person);
+        assert!(about(&access::TEST_SLACK, &ann).is_ok());
+        assert_eq!(reason(about(&access::TEST_SLACK, &bob)), "NOT_OWN_PROFILE");
+        assert_eq!(reason(about(&access::SET_PREFERENCE, &ann)), "PERMISSION_MISSING");
+        let service = may_about(&access::SET_PREFERENCE, Acting::Service, &ann);
+        assert_eq!(reason(service), "ACTOR_REQUIRED");
+        assert!(may_about(&access::SET_PREFERENCE, Acting::Administrator, &bob).is_ok());
+        assert_eq!(may_see(&access::GET_NOTIFICATION, acting).unwrap(), Some(ann));
+        assert_eq!(may_see(&access::GET_NOTIFICATION, Acting::Service).unwrap(), None);
     }
 }

@@ -1,6 +1,8 @@
 //! CancelNotification: cancels what has not been sent.
 
 use super::{App, Call, Error};
+use crate::domain::access;
+use crate::domain::audit::{Detail, Entry};
 use crate::domain::ids::NotificationId;
 use crate::store::{Canceled, NotificationRecord};
 
@@ -11,8 +13,10 @@ impl App {
         call: &Call,
         id: NotificationId,
     ) -> Result<(Canceled, NotificationRecord), Error> {
-        call.acting()?.may_operate()?;
-        let met = self.store.cancel_notification(&call.tenant, id).await?;
+        call.may(&access::CANCEL_NOTIFICATION)?;
+        let detail = Detail { object: format!("notification:{id}"), ..Detail::default() };
+        let entry = Entry { detail, ..call.entry("CancelNotification") };
+        let met = self.store.noting(&entry).await?.cancel_notification(&call.tenant, id).await?;
         let met = met.ok_or(Error::NotFound("notification"))?;
         Ok((met, self.get_notification(call, id).await?.record))
     }

@@ -1,12 +1,17 @@
 //! ClearIdentity: forgets which member a person is, pinned or found.
 
 use super::{App, Call, Error};
+use crate::domain::access;
+use crate::domain::audit::{Entry, Person};
 use crate::domain::ids::UserId;
 
 impl App {
     /// Whether there was an identity. From then on the rules decide.
     pub async fn clear_identity(&self, call: &Call, user: UserId) -> Result<bool, Error> {
-        call.acting()?.may_administer()?;
-        Ok(self.store.clear_identity(&call.tenant, &user).await?)
+        call.may(&access::CLEAR_IDENTITY)?;
+        let subject = Some(Person { user: user.clone(), detail: String::new() });
+        let entry = Entry { subject, ..call.entry("ClearIdentity") };
+        let store = self.store.noting(&entry).await?;
+        Ok(store.clear_identity(&call.tenant, &user).await?)
     }
 }

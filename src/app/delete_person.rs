@@ -1,6 +1,7 @@
-//! DeletePerson: forgets a person, keeping counts and fingerprints (design.md section 8).
+//! DeletePerson: forgets a person, keeping counts and fingerprints.
 
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::domain::ids::UserId;
 use crate::domain::verdict::{Addressee, Answer, Decided};
 use crate::store::{Erased, Redacted};
@@ -9,11 +10,13 @@ use crate::store::{Erased, Redacted};
 const NOBODY: &str = "deleted-person";
 
 impl App {
-    /// Cancels what is queued and erases what was written about them. Safe to repeat; somebody never
-    /// heard of is no error, so that nothing can be probed.
+    /// Cancels what is queued and erases what was written about them. Safe to repeat; somebody
+    /// never heard of is no error, so that nothing can be probed.
     pub async fn delete_person(&self, call: &Call, user: UserId) -> Result<Erased, Error> {
-        call.acting()?.may_operate()?;
-        Ok(self.store.erase_person(&call.tenant, &user, redact).await?)
+        call.may(&access::DELETE_PERSON)?;
+        // Who was deleted is not told: nothing readable of them stays.
+        let store = self.store.noting(&call.entry("DeletePerson")).await?;
+        Ok(store.erase_person(&call.tenant, &user, redact).await?)
     }
 }
 
@@ -45,15 +48,18 @@ mod tests {
     use super::*;
     use crate::domain::ids::NotificationId;
     use crate::domain::reason::Suppression;
+    use crate::domain::subject::Action;
     use crate::domain::verdict::Verdict;
 
     fn answer(users: &[&str]) -> Vec<u8> {
         let verdicts = users.iter().map(|user| Verdict {
             addressee: Addressee::Person(UserId::parse(*user).unwrap()),
             decided: Decided::Suppressed { by: Suppression::OptIn },
+            delivery: None,
         });
         let notification = NotificationId(uuid::Uuid::nil());
-        serde_json::to_vec(&Answer { notification, verdicts: verdicts.collect() }).unwrap()
+        let (action, verdicts) = (Action::Post, verdicts.collect());
+        serde_json::to_vec(&Answer { notification, action, verdicts }).unwrap()
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::domain::ids::ApiKeyId;
+use crate::domain::limits;
 use crate::{directory, slack, store, workspace};
 
 /// One bad field of a request.
@@ -40,6 +42,9 @@ pub enum Error {
     /// Something must be set up first.
     #[error("{sentence}")]
     Precondition { reason: &'static str, sentence: &'static str },
+    /// As many API keys work as may: the caller's, or, where none is named, the tenant's.
+    #[error("{}", key_limit(.0))]
+    KeyLimit(Vec<ApiKeyId>),
     /// A position in a sequence that is not, or no longer, there: go on from the one named.
     #[error("{sentence}")]
     OutOfRange { reason: &'static str, sentence: &'static str, detail: (&'static str, i64) },
@@ -66,11 +71,41 @@ impl Error {
         Self::Denied { reason, sentence }
     }
 
+    /// Whether the same call could have been accepted at another time, so that it may be the repeat
+    /// of one that was. False where the database did not answer: it would not say.
+    pub(super) fn is_of_its_time(&self) -> bool {
+        match self {
+            Self::Invalid(_)
+            | Self::NotFound(_)
+            | Self::Changed(_)
+            | Self::Precondition { .. }
+            | Self::KeyLimit(_)
+            | Self::OutOfRange { .. } => true,
+            Self::Exhausted { reason, .. } => *reason != OVERLOADED,
+            Self::Denied { .. }
+            | Self::RequestIdReused
+            | Self::Unavailable { .. }
+            | Self::Internal(_) => false,
+        }
+    }
+
     #[must_use]
     pub fn invalid(field: impl Into<String>, problem: impl ToString) -> Self {
         Self::Invalid(vec![Violation::new(field, problem)])
     }
 }
+
+fn key_limit(keys: &[ApiKeyId]) -> String {
+    if keys.is_empty() {
+        let most = limits::API_KEYS_OF_TENANT;
+        return format!("{most} API keys work already, which is as many as may: revoke one");
+    }
+    let ids: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    format!("this caller has two API keys that work: revoke one of {}", ids.join(" and "))
+}
+
+/// The database has more to do than it can.
+const OVERLOADED: &str = "OVERLOADED";
 
 /// How long a caller should wait when the database is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
@@ -88,7 +123,7 @@ impl From<store::Error> for Error {
             store::Error::Busy => {
                 tracing::warn!(%error, "a call was refused");
                 Self::Exhausted {
-                    reason: "OVERLOADED",
+                    reason: OVERLOADED,
                     limit: "store.max_connections",
                     sentence: "the database is busy with other calls; try again",
                     retry_after: DATABASE_RETRY,
@@ -98,8 +133,12 @@ impl From<store::Error> for Error {
                 tracing::error!(%error, "the database cannot take more");
                 Self::Unavailable { what: "the database", retry_after: 30 * DATABASE_RETRY }
             }
+            store::Error::KeyService(_) => {
+                tracing::error!(%error, "data keys cannot be opened");
+                Self::Unavailable { what: "the key service", retry_after: 5 * DATABASE_RETRY }
+            }
             // The store has tried again already; the caller, later, may have more luck.
-            store::Error::Contended(_) => {
+            store::Error::Contended(_) | store::Error::Locked(_) => {
                 tracing::warn!(%error, "the database is contended");
                 Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
             }

@@ -1,5 +1,5 @@
-//! When a message should reach Slack: from what waits in its workspace for the same budget, the budget's
-//! pace, its pauses, and its conversation's own pace.
+//! When a message should reach Slack: from what waits in its workspace for the same budget, the
+//! budget's pace, its pauses, and its conversation's own pace.
 //!
 //! Honest about what is known: messages go out in the order in which their lanes became due, at the
 //! budget's pace; what is more urgent and comes later, and 429s to come, are not known. The
@@ -41,8 +41,8 @@ pub(super) fn outlooks() -> Outlooks {
 }
 
 impl App {
-    /// For deliveries about to be accepted at `now`, whose requests are taken from `budget`: when each
-    /// should reach Slack. Those that wait for a member have no estimate.
+    /// For deliveries about to be accepted at `now`, whose requests are taken from `budget`: when
+    /// each should reach Slack. Those that wait for a member have no estimate.
     pub(super) async fn send_times(
         &self,
         deliveries: &[NewDelivery],

@@ -1,6 +1,7 @@
 //! GetPerson: one person as the store knows them.
 
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::domain::ids::UserId;
 use crate::domain::settings::Preferences;
 use crate::store::StoredPerson;
@@ -14,7 +15,7 @@ pub struct Profile {
 impl App {
     /// [`Error::NotFound`] for somebody who was never described.
     pub async fn get_person(&self, call: &Call, user: UserId) -> Result<Profile, Error> {
-        call.acting()?.may_read(&user)?;
+        call.may_about(&access::GET_PERSON, &user)?;
         let stored = self.store.person(&call.tenant, &user).await?;
         let stored = stored.ok_or(Error::NotFound("person"))?;
         let preferences = self.choices(&call.tenant, &user).await?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::domain::event;
 use crate::domain::ids::{EventType, UserId};
 use crate::domain::reason::Suppression;
@@ -29,7 +30,7 @@ pub struct Choice {
 impl App {
     /// Somebody never heard of has chosen nothing.
     pub async fn get_preferences(&self, call: &Call, user: UserId) -> Result<Choices, Error> {
-        call.acting()?.may_read(&user)?;
+        call.may_about(&access::GET_PREFERENCES, &user)?;
         let tenant = self.tenant(&call.tenant).await?;
         let chosen = self.choices(&call.tenant, &user).await?;
         let built_in = event::catalogue().iter().map(|event| event.name);

@@ -1,9 +1,16 @@
-//! GetWorkspace: the tenant's workspace, connect attempt, member list and settings.
+//! GetWorkspace: the tenant's workspace, connect attempt, member list and settings, and what is
+//! wrong with its mapping.
 
+use super::tenant::Tenant;
 use super::{App, Call, Error};
+use crate::directory::{self, View};
+use crate::domain::access;
+use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::limits;
 use crate::domain::settings::Settings;
 use crate::domain::snapshot::Counts;
-use crate::store::{ConnectAttempt, DirectoryState, FieldsProgress, Installation};
+use crate::domain::time::Timestamp;
+use crate::store::{ConnectAttempt, DirectoryState, FieldsProgress, Installation, TenantFacts};
 use crate::workspace::scopes;
 
 /// Everything an administrator sees about a tenant.
@@ -11,6 +18,18 @@ pub struct Overview {
     pub settings: Settings,
     pub attempt: Option<ConnectAttempt>,
     pub workspace: Option<Workspace>,
+    /// What is known to be wrong with the mapping in force.
+    pub problems: Vec<Problem>,
+}
+
+/// Something that is wrong with a mapping that is stored.
+pub struct Problem {
+    /// `user_attribute` or `slack_attribute`.
+    pub field: &'static str,
+    /// What, and what to do about it.
+    pub sentence: String,
+    /// When it was seen last; `None`: it is so now.
+    pub seen_at: Option<Timestamp>,
 }
 
 /// The connected workspace.
@@ -27,30 +46,124 @@ pub struct Workspace {
     pub counts: Option<(u64, Counts)>,
     /// The list is too old to decide about anybody new.
     pub directory_stale: bool,
+    /// How many other tenants use it.
+    pub others: usize,
 }
 
 impl App {
-    /// [`Error::NotFound`] for a tenant that no administrator ever named.
+    /// [`Error::NotFound`] for a tenant that no administrator ever named. A mapping that is stored
+    /// and no longer accepted is told of, and is no reason to refuse the rest.
     pub async fn get_workspace(&self, call: &Call) -> Result<Overview, Error> {
-        call.acting()?.may_administer()?;
-        let tenant = self.tenant(&call.tenant).await?;
+        call.may(&access::GET_WORKSPACE)?;
+        let Some(facts) = self.store.tenant_facts(&call.tenant).await? else {
+            return Err(Error::NotFound("tenant"));
+        };
         let attempt = self.store.latest_connect(&call.tenant).await?;
+        let TenantFacts { settings, installation, now } = facts;
+        let mapping = match self.directory.mapping(&settings).await {
+            Ok(mapping) => mapping,
+            Err(directory::Error::Mapping(error)) => {
+                let problems = vec![Problem::refused(error.field, &error.error)];
+                let workspace = match installation {
+                    Some(installation) => Some(
+                        self.workspace(&call.tenant, installation, false, View::default()).await?,
+                    ),
+                    None => None,
+                };
+                return Ok(Overview { settings, attempt, workspace, problems });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let tenant = Tenant { id: call.tenant.clone(), settings, mapping, installation, now };
         let view = self.view(&tenant).await?;
+        let problems = self.problems(&tenant, &view).await?;
+        let reads_fields = tenant.mapping.slack.reads_profile_fields();
         let workspace = match tenant.installation {
             None => None,
-            Some(installation) => Some(Workspace {
-                missing: scopes::missing(&installation.scopes),
-                directory: self.directory.status(installation.id).await?,
-                fields: if tenant.mapping.slack.reads_profile_fields() {
-                    self.directory.fields_progress(installation.id).await?
-                } else {
-                    None
-                },
-                counts: view.snapshot.map(|snapshot| (snapshot.generation(), snapshot.counts())),
-                directory_stale: view.stale,
-                installation,
-            }),
+            Some(installation) => {
+                let id = &tenant.id;
+                Some(self.workspace(id, installation, reads_fields, view).await?)
+            }
         };
-        Ok(Overview { settings: tenant.settings, attempt, workspace })
+        Ok(Overview { settings: tenant.settings, attempt, workspace, problems })
+    }
+
+    async fn workspace(
+        &self,
+        tenant: &TenantId,
+        installation: Installation,
+        reads_fields: bool,
+        view: View,
+    ) -> Result<Workspace, Error> {
+        Ok(Workspace {
+            missing: scopes::missing(&installation.scopes),
+            directory: self.directory.status(installation.id).await?,
+            fields: if reads_fields {
+                self.directory.fields_progress(installation.id).await?
+            } else {
+                None
+            },
+            counts: view.snapshot.map(|snapshot| (snapshot.generation(), snapshot.counts())),
+            directory_stale: view.stale,
+            others: self.others(tenant, installation.id).await?,
+            installation,
+        })
+    }
+
+    /// What evaluating the mapping came to: on people, wherever in the cluster that was; on
+    /// members, as the list in memory has it.
+    async fn problems(&self, tenant: &Tenant, view: &View) -> Result<Vec<Problem>, Error> {
+        let mut problems = Vec::new();
+        let source = tenant.mapping.user.source();
+        if let Some(at) = self.store.costly_since(&tenant.id, source).await? {
+            problems.push(Problem::costly_on_people(at));
+        }
+        let counts = view.snapshot.as_ref().map(|snapshot| snapshot.counts()).unwrap_or_default();
+        if counts.too_costly > 0 {
+            problems.push(Problem::costly_on_members(&counts));
+        }
+        Ok(problems)
+    }
+
+    async fn others(&self, tenant: &TenantId, id: InstallationId) -> Result<usize, Error> {
+        let tenants = self.store.tenants_of(id).await?;
+        Ok(tenants.iter().filter(|other| *other != tenant).count())
+    }
+}
+
+impl Problem {
+    fn refused(field: &'static str, problem: &impl ToString) -> Self {
+        let sentence = format!(
+            "The stored expression is not accepted any more: {}. Nobody is found until it is set \
+             again.",
+            problem.to_string()
+        );
+        Self { field, sentence, seen_at: None }
+    }
+
+    fn costly_on_people(at: Timestamp) -> Self {
+        let sentence = format!(
+            "The expression is broken: it costs too much to evaluate on some people, who are not \
+             found therefore. It may take {} steps on one person, {} on average over many, and yield \
+             {} values. Set a simpler one.",
+            limits::EVALUATION_STEPS,
+            limits::PASS_STEPS_EACH,
+            limits::VALUES
+        );
+        Self { field: "user_attribute", sentence, seen_at: Some(at) }
+    }
+
+    fn costly_on_members(counts: &Counts) -> Self {
+        let sentence = format!(
+            "The expression is broken: it costs too much to evaluate on {} of {} members of the \
+             workspace, who are not found therefore. It may take {} steps on one member, {} on average \
+             over many, and yield {} values. Set a simpler one.",
+            counts.too_costly,
+            counts.matchable,
+            limits::EVALUATION_STEPS,
+            limits::PASS_STEPS_EACH,
+            limits::VALUES
+        );
+        Self { field: "slack_attribute", sentence, seen_at: None }
     }
 }

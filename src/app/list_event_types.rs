@@ -1,6 +1,7 @@
 //! ListEventTypes: the kinds of notification that a tenant can send.
 
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::domain::event::{self, BuiltIn};
 
 /// One kind.
@@ -13,7 +14,7 @@ pub struct Listed {
 impl App {
     /// In the catalogue's order.
     pub async fn list_event_types(&self, call: &Call) -> Result<Vec<Listed>, Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::LIST_EVENT_TYPES)?;
         let settings = self.tenant(&call.tenant).await?.settings;
         let off = &settings.disabled_event_types;
         let listed = event::catalogue().iter().map(|event| Listed {

@@ -1,6 +1,7 @@
 //! ListFailed: a tenant's dead letters, the last to end first, page by page.
 
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::store::{FailedFilter, FailedPage, FailedPosition};
 
 impl App {
@@ -12,7 +13,7 @@ impl App {
         after: Option<FailedPosition>,
         limit: u32,
     ) -> Result<FailedPage, Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::LIST_FAILED)?;
         Ok(self.store.list_failed(&call.tenant, filter, after, limit).await?)
     }
 }

@@ -1,6 +1,7 @@
 //! ListNotifications: a tenant's notifications, newest first, page by page.
 
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::store::{NotificationFilter, NotificationPage, NotificationPosition};
 
 impl App {
@@ -13,9 +14,9 @@ impl App {
         limit: u32,
     ) -> Result<NotificationPage, Error> {
         match &filter.user {
-            Some(person) => call.acting()?.may_read(person)?,
-            None => call.acting()?.may_operate()?,
-        }
+            Some(person) => call.may_about(&access::LIST_NOTIFICATIONS_OF, person)?,
+            None => call.may(&access::LIST_NOTIFICATIONS)?,
+        };
         Ok(self.store.list_notifications(&call.tenant, filter, after, limit).await?)
     }
 }

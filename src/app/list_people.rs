@@ -3,7 +3,10 @@
 use super::resolve_identity::{Resolved, answer};
 use super::tenant::Known;
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::domain::ids::UserId;
+use crate::domain::mapping::Pass;
+use crate::domain::person::Person;
 use crate::store::StoredPerson;
 
 /// One page.
@@ -23,15 +26,19 @@ impl App {
         after: Option<UserId>,
         limit: u32,
     ) -> Result<PeoplePage, Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::LIST_PEOPLE)?;
         let tenant = self.tenant(&call.tenant).await?;
         let view = self.view(&tenant).await?;
         let mut stored = self.store.list_people(&call.tenant, after.as_ref(), limit + 1).await?;
         let more = stored.len() > limit as usize;
         stored.truncate(limit as usize);
-        let people = stored.into_iter().map(|stored| {
+        let people: Vec<&Person> = stored.iter().map(|stored| &stored.person).collect();
+        let pass = Pass::default();
+        let (values, _) =
+            self.directory.values_of(&tenant.id, &tenant.mapping, &people, pass).await?;
+        let people = stored.into_iter().zip(&values).map(|(stored, values)| {
             let known = Known { person: stored.person.clone(), identity: stored.identity.clone() };
-            let resolved = answer(&tenant, &view, known);
+            let resolved = answer(&tenant, &view, known, values);
             (stored, resolved)
         });
         Ok(PeoplePage { people: people.collect(), more })

@@ -1,5 +1,6 @@
-//! GetMatchCoverage and SimulateMapping: how many people a mapping finds, and what another one would
-//! change. Reads people and the member list from the store; asks Slack nothing and stores nothing.
+//! GetMatchCoverage and SimulateMapping: how many people a mapping finds, and what another one
+//! would change. Reads people and the member list from the store; asks Slack nothing and stores
+//! nothing.
 //!
 //! People are read page by page and judged off the runtime, so that neither memory nor other
 //! callers depend on how many there are.
@@ -9,9 +10,11 @@ use std::sync::Arc;
 use super::tenant::Tenant;
 use super::{App, Call, Error, Violation};
 use crate::directory::View;
+use crate::domain::access;
 use crate::domain::coverage::{Coverage, Finding, Standing};
 use crate::domain::ids::UserId;
-use crate::domain::mapping::{Expression, Mapping};
+use crate::domain::mapping::{Expression, Mapping, Pass, Values};
+use crate::domain::person::Person;
 use crate::domain::settings::Rule;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::Found;
@@ -99,7 +102,7 @@ struct Judged {
 impl App {
     /// How the mapping in force does over all known people.
     pub async fn match_coverage(&self, call: &Call, wanted: &Wanted) -> Result<Scan, Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::GET_MATCH_COVERAGE)?;
         let tenant = self.tenant(&call.tenant).await?;
         let view = self.view(&tenant).await?;
         let current = (tenant.mapping.clone(), view);
@@ -116,7 +119,7 @@ impl App {
         proposal: &Proposal,
         wanted: &Wanted,
     ) -> Result<Scan, Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::SIMULATE_MAPPING)?;
         let tenant = self.tenant(&call.tenant).await?;
         let mapping = Arc::new(proposal.mapping(&tenant.mapping)?);
         let workspace = tenant.installation.as_ref().map(|installation| installation.id);
@@ -147,15 +150,18 @@ impl App {
         };
         let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
         let mut after = wanted.after.clone();
+        let mut passes = (Pass::default(), Pass::default());
         loop {
             let people = self.store.list_people(&tenant.id, after.as_ref(), PEOPLE).await?;
             if people.is_empty() {
                 return Ok(scan);
             }
+            let values;
+            (values, passes) = self.both(tenant, &pair, &people, passes).await?;
             let (pair, finding) = (pair.clone(), wanted.finding);
             // Once there are examples enough only the counting goes on.
             let room = if scan.next.is_some() { 0 } else { limit - scan.examples.len() };
-            let judge = move || pair.judge(&people, finding, room, !first);
+            let judge = move || pair.judge(&people, &values, finding, room, !first);
             let judged = tokio::task::spawn_blocking(judge)
                 .await
                 .map_err(|error| Error::Internal(error.into()))?;
@@ -172,6 +178,32 @@ impl App {
         }
     }
 }
+
+impl App {
+    /// What either mapping's user attribute yields of people, in their order. All pages of a scan
+    /// share a pass for each.
+    async fn both(
+        &self,
+        tenant: &Tenant,
+        pair: &Pair,
+        people: &[StoredPerson],
+        (current, proposed): (Pass, Pass),
+    ) -> Result<(Both, (Pass, Pass)), Error> {
+        let people: Vec<&Person> = people.iter().map(|stored| &stored.person).collect();
+        let (one, other) = (&pair.current.0, &pair.proposed.0);
+        let (before, current) = self.directory.values_of(&tenant.id, one, &people, current).await?;
+        if one.user == other.user {
+            let after = before.clone();
+            return Ok(((before, after), (current, proposed)));
+        }
+        let (after, proposed) =
+            self.directory.values_of(&tenant.id, other, &people, proposed).await?;
+        Ok(((before, after), (current, proposed)))
+    }
+}
+
+/// What the mapping in force and the other one yield of people.
+type Both = (Vec<Values>, Vec<Values>);
 
 impl Proposal {
     fn mapping(&self, current: &Mapping) -> Result<Mapping, Error> {
@@ -200,6 +232,7 @@ impl Pair {
     fn judge(
         &self,
         people: &[StoredPerson],
+        values: &Both,
         wanted: Option<Finding>,
         room: usize,
         brief: bool,
@@ -210,9 +243,10 @@ impl Pair {
             last: people.last().map(|stored| stored.person.user_id.clone()),
             full: false,
         };
-        for stored in people {
-            let before = self.standing(&self.current, stored);
-            let after = self.standing(&self.proposed, stored);
+        let values = values.0.iter().zip(&values.1);
+        for (stored, (before, after)) in people.iter().zip(values) {
+            let before = self.standing(&self.current, stored, before);
+            let after = self.standing(&self.proposed, stored, after);
             judged.counts.count(&before, &after);
             let finding = Finding::between(&before, &after);
             let Some(finding) = finding.filter(|found| wanted.is_none_or(|one| one == *found))
@@ -242,11 +276,16 @@ impl Pair {
         judged
     }
 
-    fn standing(&self, (mapping, view): &(Arc<Mapping>, View), stored: &StoredPerson) -> Standing {
+    fn standing(
+        &self,
+        (mapping, view): &(Arc<Mapping>, View),
+        stored: &StoredPerson,
+        values: &Values,
+    ) -> Standing {
         let pin = stored.identity.as_ref().filter(|identity| identity.rule == Rule::Pinned);
         let pinned = pin.is_some_and(|pin| Some(pin.installation) == self.workspace);
         let snapshot = view.snapshot.as_deref();
-        Standing::of(&stored.person, pinned, mapping, snapshot, self.workspace.is_some())
+        Standing::of(values, pinned, mapping, snapshot, self.workspace.is_some())
     }
 
     fn found(&self, standing: &Standing) -> Option<Found> {

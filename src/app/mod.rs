@@ -3,6 +3,7 @@
 //! Every question takes a [`Call`] (who asks, about which tenant, on whose behalf) and checks
 //! permission before it looks anything up.
 
+pub mod api_keys;
 mod backlog;
 mod caller;
 mod cancel_notification;
@@ -15,6 +16,8 @@ pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
 pub mod get_workspace;
+mod keys;
+mod list_audit;
 pub mod list_event_types;
 mod list_failed;
 mod list_notifications;
@@ -30,6 +33,7 @@ pub mod set_preference;
 mod take_event;
 mod tenant;
 pub mod test_slack;
+pub mod trail;
 pub mod update_settings;
 mod upsert_people;
 pub mod watch_deliveries;
@@ -39,12 +43,16 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
+pub use crate::workspace::Unsupported;
 pub use caller::{Acting, Actor, Caller, Reach, Role};
-pub use connect::{Callback, ConnectLink, Connected};
+pub use connect::{Callback, ConnectLink, Connected, Cookie, Start};
 pub use error::{Error, Violation};
+pub use keys::{KeyHolder, Keys};
 pub use take_event::{SignedRequest, Taken};
+pub use trail::{Config as AuditConfig, Trail};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Turns};
+use crate::domain::access::Right;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::person::Person;
 use crate::store::Store;
@@ -64,17 +72,25 @@ pub struct App {
     /// Bounds the scans over all people of a tenant.
     scans: Arc<Semaphore>,
     outlooks: estimate::Outlooks,
+    /// Bounds the planning of large calls.
+    turns: Turns,
+    trail: Trail,
+    keys: Keys,
 }
 
 /// What this layer needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where Slack sends people back to: the public address of `/slack/oauth/callback`.
+    /// Where Slack sends people back to: the public address of `/slack/oauth/callback`. Each
+    /// attempt has an address of its own below it.
     pub redirect_url: url::Url,
+    /// The public address of the page that a connect link opens.
+    pub connect_url: url::Url,
     /// How long a connect link works.
     pub connect_link_lifetime: std::time::Duration,
     /// Messages of one tenant that may wait at the same time.
     pub max_waiting: u64,
+    pub audit: trail::Config,
 }
 
 /// Who asks, about which tenant, on whose behalf.
@@ -91,29 +107,19 @@ impl Call {
         self.caller.acting(&self.tenant, self.actor.as_ref())
     }
 
-    /// Notify and reading notifications: the platform's back end or an administrator calls, on
-    /// behalf of whichever user; a key of the user role does not.
-    pub fn may_notify(&self) -> Result<(), Error> {
-        self.acting()?;
-        match self.caller.role {
-            Role::Service | Role::Administrator => Ok(()),
-            Role::User(_) => Err(Error::denied(
-                "ROLE_NOT_ALLOWED",
-                "only a service or an administrator may do this",
-            )),
-        }
+    /// Whether this may be done at all, for what concerns the tenant as a whole.
+    pub fn may(&self, right: &Right) -> Result<Acting, Error> {
+        caller::may(right, self.acting()?)
     }
 
-    /// A record says who somebody is, so it comes from the platform: whoever could describe
-    /// themselves could name another's address and receive, or look up, what is theirs.
-    fn may_name(&self, subject: &Subject) -> Result<(), Error> {
-        match (&self.caller.role, subject) {
-            (Role::User(_), Subject::Described(_)) => Err(Error::denied(
-                "ROLE_NOT_ALLOWED",
-                "only a service or an administrator may describe a person; name the user_id",
-            )),
-            _ => Ok(()),
-        }
+    /// Whether this may be done about a person.
+    pub fn may_about(&self, right: &Right, person: &UserId) -> Result<Acting, Error> {
+        caller::may_about(right, self.acting()?, person)
+    }
+
+    /// Whether this may be seen: by all, or, where a person is answered, as far as it is theirs.
+    pub fn may_see(&self, right: &Right) -> Result<Option<UserId>, Error> {
+        caller::may_see(right, self.acting()?)
     }
 }
 
@@ -147,32 +153,31 @@ impl App {
         let (config, backlogs) = (Arc::new(config), backlog::counts());
         let scans = Arc::new(Semaphore::new(match_coverage::SCANS));
         let outlooks = estimate::outlooks();
-        Self { store, workspaces, directory, metrics, config, backlogs, scans, outlooks }
+        let turns = Turns::new();
+        let trail = Trail::new(store.clone(), metrics.clone(), &config.audit);
+        let keys = Keys::new(store.clone(), metrics.clone());
+        Self {
+            store,
+            workspaces,
+            directory,
+            metrics,
+            config,
+            backlogs,
+            scans,
+            outlooks,
+            turns,
+            trail,
+            keys,
+        }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::ids::Principal;
+    /// Where calls are noted that change nothing.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
 
-    #[test]
-    fn a_user_does_not_say_who_they_are() {
-        let ann = UserId::parse("ann").unwrap();
-        let call = |role| Call {
-            caller: Caller {
-                principal: Principal::parse("p").unwrap(),
-                role,
-                reach: Reach::All,
-                may_act_for_users: false,
-            },
-            tenant: TenantId::parse("acme").unwrap(),
-            actor: None,
-        };
-        let described = Subject::Described(Person::bare(ann.clone()));
-        let user = call(Role::User(ann.clone()));
-        assert!(matches!(user.may_name(&described), Err(Error::Denied { .. })));
-        assert!(user.may_name(&Subject::Known(ann)).is_ok());
-        assert!(call(Role::Service).may_name(&described).is_ok());
+    /// The API keys of the store.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 }

@@ -1,7 +1,10 @@
 //! Notify: accepts a notification for people and channels. Durable when it answers, idempotent by
-//! request id, and honest about each recipient (design.md section 3).
+//! request id, and honest about each recipient.
 
+mod ask;
 mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -10,12 +13,12 @@ use serde_json::{Value, json};
 
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Violation};
-use crate::domain::event;
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{
     ChannelId, ContentId, EventType, InstallationId, NotificationId, RequestId, SubjectKey, UserId,
 };
 use crate::domain::limits;
+use crate::domain::mapping::{Pass, Values};
 use crate::domain::person::Person;
 use crate::domain::priority::Priority;
 use crate::domain::render::Rendered;
@@ -24,6 +27,7 @@ use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::domain::verdict::Answer;
+use crate::domain::{access, event};
 use crate::{store, telemetry};
 
 use plan::Planner;
@@ -39,6 +43,17 @@ pub enum Recipient {
     Channel(ChannelId),
 }
 
+impl Recipient {
+    /// The person; `None` for a channel.
+    fn user_id(&self) -> Option<&UserId> {
+        match self {
+            Self::Known(id) => Some(id),
+            Self::Described(person) => Some(&person.user_id),
+            Self::Channel(_) => None,
+        }
+    }
+}
+
 /// When what is held is looked at first: by then every replica's member list is newer than the one
 /// that held it back (`directory.poll_milliseconds`).
 const HELD_SOON: Duration = Duration::from_secs(10);
@@ -47,6 +62,13 @@ const HELD_SOON: Duration = Duration::from_secs(10);
 enum Repeat {
     First,
     Again,
+}
+
+/// What makes two calls of one caller the same call.
+#[derive(Clone)]
+struct Said {
+    request_id: RequestId,
+    fingerprint: [u8; 32],
 }
 
 /// What the caller asks for.
@@ -69,6 +91,8 @@ pub struct Request {
     pub deliver_after: Option<Timestamp>,
     /// Whether to wait for people who are not in Slack yet; `None`: as the settings say.
     pub hold: Option<bool>,
+    /// How long to wait for Slack's word on people who are not in the member list.
+    pub decide_within: Option<Duration>,
     /// `None`: the event type's own.
     pub priority: Option<Priority>,
 }
@@ -106,22 +130,69 @@ impl App {
 
     /// The same decisions, with the message and the reasons; stores and sends nothing.
     pub async fn try_notify(&self, call: &Call, mut request: Request) -> Result<Tried, Error> {
-        call.may_notify()?;
+        call.may(&access::NOTIFY)?;
         check(&request)?;
+        let asked = self.ask_about_strangers(call, &request).await?;
         let tenant = self.tenant(&call.tenant).await?;
-        let mut planned = self.plan(&tenant, &mut request).await?;
+        let mut planned = self.plan(&tenant, &mut request, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let details = planned.details();
         Ok(Tried { answer: planned.answer, details })
     }
 
-    async fn accept(&self, call: &Call, mut request: Request) -> Result<(Answer, Repeat), Error> {
-        call.may_notify()?;
-        check(&request)?;
-        let tenant = self.tenant(&call.tenant).await?;
+    /// A repeat gets its answer whatever changed since: before a call is refused for what holds
+    /// now, its request id is looked up. Accepting itself finds a repeat without a look-up of its
+    /// own.
+    async fn accept(&self, call: &Call, request: Request) -> Result<(Answer, Repeat), Error> {
+        call.may(&access::NOTIFY)?;
         // Of what the caller said, not of whom that means today.
-        let fingerprint = fingerprint(&payload(&request));
-        let mut planned = self.plan(&tenant, &mut request).await?;
+        let said = Said {
+            request_id: request.request_id.clone(),
+            fingerprint: fingerprint(&payload(&request)),
+        };
+        // A repeat must not wait for Slack.
+        if request.decide_within.is_some()
+            && let Some(repeat) = self.repeat(call, &said).await
+        {
+            return repeat;
+        }
+        match self.accept_first(call, request, said.clone()).await {
+            Err(refusal) if refusal.is_of_its_time() => {
+                let repeat = self.repeat(call, &said).await;
+                repeat.unwrap_or(Err(refusal))
+            }
+            accepted => accepted,
+        }
+    }
+
+    /// The outcome of a call whose request id was used before.
+    async fn repeat(&self, call: &Call, said: &Said) -> Option<Result<(Answer, Repeat), Error>> {
+        let principal = &call.caller.principal;
+        let before = self.store.accepted_before(
+            &call.tenant,
+            principal,
+            &said.request_id,
+            &said.fingerprint,
+        );
+        match before.await {
+            Ok(before) => before.map(|before| replayed(&before)),
+            Err(error) => {
+                tracing::warn!(%error, "a refused call could not be looked up");
+                None
+            }
+        }
+    }
+
+    async fn accept_first(
+        &self,
+        call: &Call,
+        mut request: Request,
+        said: Said,
+    ) -> Result<(Answer, Repeat), Error> {
+        check(&request)?;
+        let asked = self.ask_about_strangers(call, &request).await?;
+        let tenant = self.tenant(&call.tenant).await?;
+        let mut planned = self.plan(&tenant, &mut request, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
@@ -132,8 +203,8 @@ impl App {
             id: planned.answer.notification,
             tenant: call.tenant.clone(),
             principal: call.caller.principal.clone(),
-            request_id: request.request_id.clone(),
-            fingerprint,
+            request_id: said.request_id,
+            fingerprint: said.fingerprint,
             event_type: request.event.clone(),
             data: serde_json::to_vec(&request.data).map_err(|e| Error::Internal(e.into()))?,
             link: request.link.clone(),
@@ -157,12 +228,8 @@ impl App {
                 }
                 Ok((planned.answer, Repeat::First))
             }
-            store::Accepted::Replayed { answer } => {
-                let answer =
-                    serde_json::from_slice(&answer).map_err(|e| Error::Internal(e.into()))?;
-                Ok((answer, Repeat::Again))
-            }
-            store::Accepted::Mismatch => Err(Error::RequestIdReused),
+            store::Accepted::Replayed { answer } => replayed(&store::Before::Same { answer }),
+            store::Accepted::Mismatch => replayed(&store::Before::Other),
         }
     }
 
@@ -181,15 +248,22 @@ impl App {
         Ok(())
     }
 
-    /// Fills in whom a request without recipients means.
-    async fn plan(&self, tenant: &Tenant, request: &mut Request) -> Result<plan::Planned, Error> {
+    /// Fills in whom a request without recipients means. About so many of them Slack was asked.
+    async fn plan(
+        &self,
+        tenant: &Tenant,
+        request: &mut Request,
+        asked: usize,
+    ) -> Result<plan::Planned, Error> {
         let places = self.places(tenant, request).await?;
         let request = &*request;
+        let _turn = self.turns.take_if_large(&tenant.id, request.recipients.len()).await;
         let ids = people_named(request);
-        let store::PeopleFacts { people: mut known, preferences } =
+        let store::PeopleFacts { people: mut known, preferences, resolving } =
             self.store.people_facts(&tenant.id, &ids).await?;
         let people = gather(request, &mut known);
         let view = self.view(tenant).await?;
+        let values = self.values(tenant, &people).await?;
         let look_held_after = HELD_SOON.mul_f64(self.workspaces.time_scale());
         let now = tenant.now;
         let preferences = &preferences;
@@ -203,16 +277,32 @@ impl App {
             request,
             preferences,
             view: &view,
+            values: &values,
             directory: &self.directory,
             now,
+            asked,
             look_held_after,
+            resolving: &resolving,
             places,
         };
-        planner.plan(NotificationId(uuid::Uuid::now_v7()), people)
+        planner.plan(NotificationId(uuid::Uuid::now_v7()), people).await
     }
 
-    /// Where messages about the subject are, for what acts on them wherever they are. Names everybody
-    /// who has one where the request names nobody.
+    /// What the mapping's user attribute yields of everybody in the call.
+    async fn values(
+        &self,
+        tenant: &Tenant,
+        people: &HashMap<UserId, Known>,
+    ) -> Result<HashMap<UserId, Values>, Error> {
+        let everybody: Vec<&Person> = people.values().map(|known| &known.person).collect();
+        let pass = Pass::default();
+        let (values, _) =
+            self.directory.values_of(&tenant.id, &tenant.mapping, &everybody, pass).await?;
+        Ok(people.keys().cloned().zip(values).collect())
+    }
+
+    /// Where messages about the subject are, for what acts on them wherever they are. Names
+    /// everybody who has one where the request names nobody.
     async fn places(
         &self,
         tenant: &Tenant,
@@ -253,6 +343,17 @@ impl App {
             }
         }
         Ok(places)
+    }
+}
+
+/// The answer that was given before.
+fn replayed(before: &store::Before) -> Result<(Answer, Repeat), Error> {
+    match before {
+        store::Before::Same { answer } => {
+            let answer = serde_json::from_slice(answer).map_err(|e| Error::Internal(e.into()))?;
+            Ok((answer, Repeat::Again))
+        }
+        store::Before::Other => Err(Error::RequestIdReused),
     }
 }
 
@@ -317,15 +418,8 @@ fn payload(request: &Request) -> Value {
 }
 
 fn people_named(request: &Request) -> Vec<UserId> {
-    let mut ids: Vec<UserId> = request
-        .recipients
-        .iter()
-        .filter_map(|recipient| match recipient {
-            Recipient::Known(id) => Some(id.clone()),
-            Recipient::Described(person) => Some(person.user_id.clone()),
-            Recipient::Channel(_) => None,
-        })
-        .collect();
+    let mut ids: Vec<UserId> =
+        request.recipients.iter().filter_map(Recipient::user_id).cloned().collect();
     ids.sort_unstable();
     ids.dedup();
     ids

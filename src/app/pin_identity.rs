@@ -2,20 +2,22 @@
 
 use super::refresh_directory::not_connected;
 use super::{App, Call, Error};
+use crate::domain::access;
+use crate::domain::audit::{Entry, Person};
 use crate::domain::ids::{SlackUserId, UserId};
 use crate::domain::member::{Member, MemberKind};
 use crate::domain::settings::{Identity, Rule};
 
 impl App {
-    /// Stores the pin; the member is looked up in Slack first, so that nobody is pinned to an account
-    /// that is gone. The person need not be stored yet.
+    /// Stores the pin; the member is looked up in Slack first, so that nobody is pinned to an
+    /// account that is gone. The person need not be stored yet.
     pub async fn pin_identity(
         &self,
         call: &Call,
         user: UserId,
         member: SlackUserId,
     ) -> Result<Identity, Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::PIN_IDENTITY)?;
         let tenant = self.tenant(&call.tenant).await?;
         let installation = tenant.installation.ok_or_else(not_connected)?.id;
         let refused = |problem: &str| Error::invalid("slack_user_id", problem);
@@ -36,7 +38,11 @@ impl App {
             installation,
             stored_at: self.store.now().await?,
         };
-        self.store.store_identity(&call.tenant, &user, &identity).await?;
+        let detail = format!("member:{}", identity.slack_user_id);
+        let subject = Some(Person { user: user.clone(), detail });
+        let entry = Entry { subject, ..call.entry("PinIdentity") };
+        let store = self.store.noting(&entry).await?;
+        store.store_identity(&call.tenant, &user, &identity).await?;
         self.store.recheck_held(&call.tenant, &[user]).await?;
         Ok(identity)
     }

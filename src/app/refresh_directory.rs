@@ -1,15 +1,27 @@
 //! RefreshDirectory: has the member list read anew.
 
+use serde_json::json;
+
 use super::{App, Call, Error};
+use crate::domain::access;
+use crate::domain::audit::{Detail, Entry};
 
 impl App {
     /// Asks for a reading soon; which replica does it, and when Slack's limits allow it, shows in
     /// GetWorkspace. `accept_shrink`: a loss that was refused may be published.
     pub async fn refresh_directory(&self, call: &Call, accept_shrink: bool) -> Result<(), Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::REFRESH_DIRECTORY)?;
         let tenant = self.tenant(&call.tenant).await?;
         let installation = tenant.installation.ok_or_else(not_connected)?;
-        if accept_shrink && self.directory.accept_shrink(installation.id).await? {
+        let detail = Detail {
+            object: format!("workspace:{}", installation.id),
+            after: Some(json!({ "accept_shrink": accept_shrink })),
+            ..Detail::default()
+        };
+        let store = self.store.noting(&Entry { detail, ..call.entry("RefreshDirectory") }).await?;
+        if !accept_shrink {
+            store.request_refresh(installation.id).await?;
+        } else if store.accept_shrink(installation.id).await? {
             tracing::info!(workspace = %installation.id, "an administrator accepted the loss of members");
         }
         Ok(self.directory.refresh_soon(installation.id).await?)

@@ -1,4 +1,5 @@
-//! ReplayDeliveries: dead letters are sent once more, in order and at the pace of their conversations.
+//! ReplayDeliveries: dead letters are sent once more, in order and at the pace of their
+//! conversations.
 
 use std::time::Duration;
 
@@ -6,6 +7,8 @@ use serde_json::{Value, json};
 
 use super::backlog::full;
 use super::{App, Call, Error};
+use crate::domain::access;
+use crate::domain::audit::{Detail, Entry};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, RequestId};
 use crate::store::{self, FailedFilter, ReplayOutcome, Replayed, Which};
@@ -39,9 +42,15 @@ pub struct Replays {
 impl App {
     /// The same call again gets the same answer, but for whether there are more.
     pub async fn replay_deliveries(&self, call: &Call, request: Request) -> Result<Replays, Error> {
-        call.acting()?.may_administer()?;
+        call.may(&access::REPLAY_DELIVERIES)?;
         self.tenant(&call.tenant).await?;
         let fingerprint = fingerprint(&payload(&request));
+        let asked = match &request.which {
+            Asked::Deliveries(ids) => json!({ "deliveries": ids.len() }),
+            Asked::Matching { limit, .. } => json!({ "matching": limit }),
+        };
+        let detail = Detail { after: Some(asked), ..Detail::default() };
+        let entry = Entry { detail, ..call.entry("ReplayDeliveries") };
         let (which, filter) = match request.which {
             Asked::Deliveries(ids) => (Which::Deliveries(ids), None),
             Asked::Matching { filter, limit } => {
@@ -58,7 +67,7 @@ impl App {
             expires_in: request.expires_in,
             room: room.left(self.config.max_waiting),
         };
-        let deliveries = match self.store.replay(&replay).await? {
+        let deliveries = match self.store.noting(&entry).await?.replay(&replay).await? {
             ReplayOutcome::Replayed(deliveries) => deliveries,
             ReplayOutcome::NoRoom => return Err(full()),
             ReplayOutcome::Mismatch => return Err(Error::RequestIdReused),

@@ -3,6 +3,8 @@
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::directory::View;
+use crate::domain::access;
+use crate::domain::mapping::Values;
 use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Rule;
@@ -31,12 +33,16 @@ pub struct Member {
 impl App {
     /// Answers from memory, then the shared snapshot; never asks Slack.
     pub async fn resolve_identity(&self, call: &Call, subject: Subject) -> Result<Resolved, Error> {
-        call.acting()?.may_read(subject.user_id())?;
-        call.may_name(&subject)?;
+        let right = match &subject {
+            Subject::Known(_) => access::RESOLVE_IDENTITY,
+            Subject::Described(_) => access::RESOLVE_DESCRIBED,
+        };
+        call.may_about(&right, subject.user_id())?;
         let tenant = self.tenant(&call.tenant).await?;
         let known = self.subject(&call.tenant, subject).await?;
         let view = self.view(&tenant).await?;
-        Ok(answer(&tenant, &view, known))
+        let values = self.directory.values(&tenant.id, &tenant.mapping, &known.person).await?;
+        Ok(answer(&tenant, &view, known, &values))
     }
 
     /// The person a question is about, with their stored identity. A description in the call
@@ -54,14 +60,15 @@ impl App {
     }
 }
 
-/// Who a person is by one reading of the member list.
-pub(super) fn answer(tenant: &Tenant, view: &View, known: Known) -> Resolved {
+/// Who a person is by one reading of the member list. `values` is what the mapping's user attribute
+/// yields of them.
+pub(super) fn answer(tenant: &Tenant, view: &View, known: Known, values: &Values) -> Resolved {
     let Some(installation) = &tenant.installation else {
         let nobody = Match::none(NoMatch::NotConnected).unmatched();
         return Resolved { outcome: Err(nobody), read_at: None, directory_stale: false };
     };
     let stored = tenant.identity_here(known.identity);
-    let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
+    let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, values);
     let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
     let outcome = match matching::decide(stored.as_ref(), &matched, kind) {
         Decision::Reach { slack_user_id, display_name, basis } => Ok(Member {

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
+use crate::domain::access;
+use crate::domain::audit::{Detail, Entry, Person};
 use crate::domain::event::{self, test_message};
 use crate::domain::ids::{ChannelId, EventType, UserId};
 use crate::domain::reason::Suppression;
@@ -40,8 +42,7 @@ impl App {
         event: Option<EventType>,
         value: Preference,
     ) -> Result<Effect, Error> {
-        let acting = call.acting()?;
-        acting.may_edit(&user)?;
+        let acting = call.may_about(&access::SET_PREFERENCE, &user)?;
         if let Some(unknown) = event.as_ref().filter(|event| event::find(event).is_none()) {
             let problem = format!("{unknown} is not a known event type");
             return Err(Error::invalid("event_type", problem));
@@ -49,7 +50,8 @@ impl App {
         let tenant = self.tenant(&call.tenant).await?;
         let role = if acting.is_administrator() { "administrator" } else { "person" };
         let by = format!("{role}:{}", call.caller.principal);
-        self.store.set_preference(&call.tenant, &user, event.as_ref(), value, &by).await?;
+        let store = self.store.noting(&entry(call, &user, event.as_ref(), value)).await?;
+        store.set_preference(&call.tenant, &user, event.as_ref(), value, &by).await?;
         let chosen = self.choices(&call.tenant, &user).await?;
         let held_back = match &event {
             Some(event) => suppression(&tenant.settings, &chosen, event),
@@ -102,6 +104,16 @@ impl App {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn entry(call: &Call, user: &UserId, event: Option<&EventType>, value: Preference) -> Entry {
+    let event = event.map_or("", EventType::as_str);
+    let after = Some(serde_json::json!({ "event_type": event, "value": value }));
+    Entry {
+        subject: Some(Person { user: user.clone(), detail: String::new() }),
+        detail: Detail { after, ..Detail::default() },
+        ..call.entry("SetPreference")
     }
 }
 

@@ -1,5 +1,6 @@
-//! What Slack sends to `/slack/events`: proved to be Slack's, stored, acknowledged. Nothing is applied
-//! here: Slack waits three seconds at most, and a replica that dies must not lose what it acknowledged.
+//! What Slack sends to `/slack/events`: proved to be Slack's, stored, acknowledged. Nothing is
+//! applied here: Slack waits three seconds at most, and a replica that dies must not lose what it
+//! acknowledged.
 
 use super::{App, Error};
 use crate::slack::events::{self, Event, Incoming, What};

@@ -1,11 +1,12 @@
 //! TestSlack: find the person, store the identity, send a test message by the same path as every
-//! other message, and wait for what becomes of it (requirements.md section 3).
+//! other message, and wait for what becomes of it.
 
 use std::time::Duration;
 
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
-use crate::domain::event::test_message;
+use crate::domain::access;
+use crate::domain::event::{self, test_message};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
 use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
@@ -13,11 +14,12 @@ use crate::domain::priority::Priority;
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{self, Context, Reader};
 use crate::domain::settings::{Identity, Rule};
+use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Answer, Found};
 use crate::store::{self, DeliveryRecord, Kind, NewDelivery, Target};
 
-/// What to show where nobody was found (requirements.md section 3, word for word).
+/// What to show where nobody was found.
 pub const NOT_FOUND: &str = "Could not find this user's Slack account.";
 
 /// How often the store is asked while another replica may be sending.
@@ -54,9 +56,11 @@ impl App {
         subject: Subject,
         patience: Duration,
     ) -> Result<Tested, Error> {
-        let acting = call.acting()?;
-        acting.may_test(subject.user_id())?;
-        call.may_name(&subject)?;
+        let right = match &subject {
+            Subject::Known(_) => access::TEST_SLACK,
+            Subject::Described(_) => access::TEST_DESCRIBED_SLACK,
+        };
+        let acting = call.may_about(&right, subject.user_id())?;
         let started = tokio::time::Instant::now();
         let tenant = self.tenant(&call.tenant).await?;
         if let Subject::Described(person) = &subject {
@@ -87,11 +91,11 @@ impl App {
             return Ok(Err(Match::none(NoMatch::NotConnected).unmatched()));
         };
         let stored = tenant.identity_here(known.identity.clone());
-        let view = self
-            .directory
-            .fresh(installation, &tenant.mapping, &known.person, stored.as_ref())
-            .await?;
-        let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, &known.person);
+        let (mapping, person) = (&tenant.mapping, &known.person);
+        let values = self.directory.values(&tenant.id, mapping, person).await?;
+        let whom = (person, &values);
+        let view = self.directory.fresh(installation, mapping, whom, stored.as_ref()).await?;
+        let matched = matching::resolve(view.snapshot.as_deref(), mapping, &values);
         let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
         let (slack_user_id, display_name, basis) =
             match matching::decide(stored.as_ref(), &matched, kind) {
@@ -181,7 +185,7 @@ impl App {
         };
         let id = delivery.id;
         let notification = NotificationId(uuid::Uuid::now_v7());
-        let answer = Answer { notification, verdicts: Vec::new() };
+        let answer = Answer { notification, action: Action::Post, verdicts: Vec::new() };
         let accept = store::Accept {
             id: notification,
             tenant: tenant.id.clone(),
@@ -200,7 +204,9 @@ impl App {
             expires_in: crate::domain::limits::DEFAULT_EXPIRY,
             trace_context: crate::telemetry::context(),
         };
+        let room = self.room(&tenant.id, 1).await?;
         self.store.accept(accept).await?;
+        room.take(1);
         Ok(id)
     }
 
@@ -220,6 +226,7 @@ impl App {
             data: &data,
             reader: &reader,
             link: None,
+            button: event::button(&event_type),
             now: self.store.now().await?,
         };
         let rendered = render::render(&test_message::template(), &context)

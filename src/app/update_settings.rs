@@ -2,15 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::{Map, Value};
+
 use super::{App, Call, Error, Violation};
+use crate::domain::access;
+use crate::domain::audit::{Detail, Entry};
 use crate::domain::ids::{EventType, TenantId};
-use crate::domain::mapping::Mapping;
+use crate::domain::mapping::Expression;
 use crate::domain::settings::Settings;
 use crate::domain::{event, limits, render};
 use crate::store;
 
 /// What to change; `None` leaves a setting as it is. An empty text restores the default.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     pub sending_allowed: Option<bool>,
     pub user_attribute: Option<String>,
@@ -20,6 +24,7 @@ pub struct Change {
     pub time_zone: Option<String>,
     pub disabled_event_types: Option<BTreeSet<EventType>>,
     pub held_event_types: Option<BTreeSet<EventType>>,
+    pub share_workspace: Option<bool>,
     /// Refuse if the settings moved on since this version.
     pub expected_version: Option<i64>,
 }
@@ -31,17 +36,34 @@ impl App {
     /// Applies a change and returns the settings in force. Takes effect at once, also for queued
     /// messages: they read the settings again when their turn comes.
     pub async fn update_settings(&self, call: &Call, change: Change) -> Result<Settings, Error> {
-        call.acting()?.may_administer()?;
+        self.change_settings(call, &access::UPDATE_SETTINGS, change).await
+    }
+
+    /// Turns sending on or off, as [`App::update_settings`] does.
+    pub async fn switch_sending(&self, call: &Call, allowed: bool) -> Result<Settings, Error> {
+        let right = if allowed { &access::ALLOW_SENDING } else { &access::STOP_SENDING };
+        self.change_settings(call, right, Change::sending(allowed)).await
+    }
+
+    async fn change_settings(
+        &self,
+        call: &Call,
+        right: &access::Right,
+        change: Change,
+    ) -> Result<Settings, Error> {
+        call.may(right)?;
+        let (_, action) = right.names();
         self.store.ensure_tenant(&call.tenant).await?;
         for _ in 0..ATTEMPTS {
             let current = self.store.settings(&call.tenant).await?.unwrap_or_default();
             if change.expected_version.is_some_and(|expected| expected != current.version) {
                 return Err(Error::Changed("settings"));
             }
-            let attribute = current.slack_attribute.clone();
+            let (attribute, before) = (current.slack_attribute.clone(), current.clone());
             let wanted = change.apply(current);
-            check(&wanted)?;
-            match self.store.save_settings(&call.tenant, &wanted).await {
+            check(&wanted, &change)?;
+            let store = self.store.noting(&changed(call, action, &before, &wanted)).await?;
+            match store.save_settings(&call.tenant, &wanted).await {
                 Ok(version) => {
                     if attribute != wanted.slack_attribute {
                         self.attribute_changed(&call.tenant, &wanted).await;
@@ -70,6 +92,19 @@ impl App {
 }
 
 impl Change {
+    /// Turns sending on or off.
+    #[must_use]
+    pub fn sending(allowed: bool) -> Self {
+        Self { sending_allowed: Some(allowed), ..Self::default() }
+    }
+
+    /// Whether it names no setting.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let nothing = Self { expected_version: self.expected_version, ..Self::default() };
+        *self == nothing
+    }
+
     fn apply(&self, current: Settings) -> Settings {
         let defaults = Settings::default();
         let text = |change: &Option<String>, current: String, default: String| match change {
@@ -97,15 +132,38 @@ impl Change {
                 .clone()
                 .unwrap_or(current.disabled_event_types),
             held_event_types: self.held_event_types.clone().unwrap_or(current.held_event_types),
+            share_workspace: self.share_workspace.unwrap_or(current.share_workspace),
             version: current.version,
         }
     }
 }
 
-fn check(settings: &Settings) -> Result<(), Error> {
+/// What is recorded: the settings that differ, before and after.
+fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> Entry {
+    let fields = |settings: &Settings| match serde_json::to_value(settings) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let (mut before, mut after) = (fields(before), fields(after));
+    before.retain(|name, was| after.get(name) != Some(was) || after.remove(name).is_none());
+    let (before, after) = (Some(before.into()), Some(after.into()));
+    let detail = Detail { object: "settings".into(), before, after };
+    Entry { detail, ..call.entry(action) }
+}
+
+/// An expression that is not named is not looked at: one that was set before and is refused now
+/// must not stand in the way of switching sending off.
+fn check(settings: &Settings, change: &Change) -> Result<(), Error> {
     let mut violations = Vec::new();
-    if let Err(error) = Mapping::compile(&settings.user_attribute, &settings.slack_attribute) {
-        violations.push(Violation::new(format!("settings.{}", error.field), &error.error));
+    for (field, source, named) in [
+        ("settings.user_attribute", &settings.user_attribute, &change.user_attribute),
+        ("settings.slack_attribute", &settings.slack_attribute, &change.slack_attribute),
+    ] {
+        if named.is_some()
+            && let Err(error) = Expression::compile(source)
+        {
+            violations.push(Violation::new(field, error));
+        }
     }
     if !render::zone::is_known(&settings.time_zone) {
         let problem = "is not an IANA time zone, such as Europe/Vienna";

@@ -1,17 +1,12 @@
 //! WatchDeliveries: the feed of all changes of a tenant's deliveries, resumable by number.
 
-use std::time::Duration;
-
-use tokio::sync::watch;
-
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::domain::ids::TenantId;
-use crate::store::{DeliveryChange, Store};
+use crate::store::{DeliveryChange, FeedWatcher, Store};
 
 /// Changes told at once, at most.
 const BATCH: u32 = 100;
-/// How often the store is asked for changes that another replica numbered.
-pub(super) const POLL: Duration = Duration::from_secs(1);
 
 /// A reader's place in the feed.
 pub struct Feed {
@@ -26,7 +21,8 @@ pub struct Feed {
 /// Some changes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// In order, without gaps; none in the first batch where there is no news.
+    /// In order. A number is missing only where its change cannot be read. There may be none: in
+    /// the first batch where there is no news, and where none can be read.
     pub changes: Vec<DeliveryChange>,
     /// Where to resume once they are dealt with.
     pub last_sequence: i64,
@@ -34,51 +30,72 @@ pub struct Batch {
 
 impl App {
     /// The feed after a number; `None`: from now on. [`Error::OutOfRange`] where retention removed
-    /// what follows, and for a number that was not given yet.
+    /// what follows, for a number of an earlier epoch, and for one that was not given yet.
     pub async fn watch_deliveries(&self, call: &Call, after: Option<i64>) -> Result<Feed, Error> {
-        call.acting()?.may_operate()?;
+        call.may(&access::WATCH_DELIVERIES)?;
         if !self.store.tenant_exists(&call.tenant).await? {
             return Err(Error::NotFound("tenant"));
         }
-        let news = self.news();
-        let extent = self.store.feed_extent(&call.tenant).await?;
-        let after = after.unwrap_or(extent.head);
-        if after > extent.head {
-            return Err(Error::OutOfRange {
-                reason: "FEED_POSITION_UNKNOWN",
-                sentence: "the feed has not come to this sequence number",
-                detail: ("last_sequence", extent.head),
-            });
-        }
-        if after < extent.pruned {
-            return Err(expired(extent.pruned + 1));
-        }
+        let (news, after) = self.news(&call.tenant, after).await?;
         let (store, tenant) = (self.store.clone(), call.tenant.clone());
         Ok(Feed { store, tenant, after, begun: false, news })
     }
 
-    /// Wakes whoever waits for changes.
-    pub(super) fn news(&self) -> News {
-        let poll = POLL.mul_f64(self.workspaces.time_scale());
-        News { numbered: self.store.changes_numbered(), poll }
+    /// A watch over a tenant's feed after a number, and that number; `None`: from now on.
+    pub(super) async fn news(
+        &self,
+        tenant: &TenantId,
+        after: Option<i64>,
+    ) -> Result<(News, i64), Error> {
+        // Before the extent is read: what is numbered in between wakes the watcher.
+        let mut watcher = self.store.watch_feed(tenant);
+        let rewound = watcher.reach().rewound;
+        let (epoch, after) = place(&self.store, tenant, after).await?;
+        let (store, tenant) = (self.store.clone(), tenant.clone());
+        Ok((News { store, tenant, watcher, epoch, rewound }, after))
     }
+}
+
+/// Compares a number with what the feed holds; answers the epoch, and the number where `None`
+/// stands for the last.
+async fn place(store: &Store, tenant: &TenantId, after: Option<i64>) -> Result<(i64, i64), Error> {
+    let extent = store.feed_extent(tenant).await?;
+    let after = after.unwrap_or(extent.head);
+    if after < extent.epoch {
+        return Err(epoch_changed(extent.epoch));
+    }
+    if after > extent.head {
+        return Err(Error::OutOfRange {
+            reason: "FEED_POSITION_UNKNOWN",
+            sentence: "the feed does not reach this sequence number: it is another feed's, or the \
+                       database was restored from an older copy; compare with ListNotifications, \
+                       and resume after last_sequence",
+            detail: ("last_sequence", extent.head),
+        });
+    }
+    if after < extent.pruned {
+        return Err(expired(extent.pruned + 1));
+    }
+    Ok((extent.epoch, after))
 }
 
 impl Feed {
     /// Waits for the next changes.
     pub async fn next(&mut self) -> Result<Batch, Error> {
         loop {
-            self.news.heard();
-            let changes = self.store.delivery_changes(&self.tenant, self.after, BATCH).await?;
-            if let Some(first) = changes.first().map(|change| change.sequence)
+            self.news.heard(self.after).await?;
+            let page = self.store.delivery_changes(&self.tenant, self.after, BATCH).await?;
+            if let Some((first, _)) = page.span
                 && first != self.after + 1
             {
+                // Either the epoch changed this very moment, or retention was faster.
+                place(&self.store, &self.tenant, Some(self.after)).await?;
                 return Err(expired(first));
             }
-            self.after = changes.last().map_or(self.after, |change| change.sequence);
-            if !changes.is_empty() || !self.begun {
+            self.after = page.span.map_or(self.after, |(_, last)| last);
+            if page.span.is_some() || !self.begun {
                 self.begun = true;
-                return Ok(Batch { changes, last_sequence: self.after });
+                return Ok(Batch { changes: page.changes, last_sequence: self.after });
             }
             self.news.wait().await;
         }
@@ -94,21 +111,42 @@ fn expired(oldest: i64) -> Error {
     }
 }
 
-/// Hints of this process, and a poll for other replicas.
+fn epoch_changed(epoch: i64) -> Error {
+    Error::OutOfRange {
+        reason: "FEED_EPOCH_CHANGED",
+        sentence: "the database was recovered from a copy, and what followed this position may be \
+                   lost; compare with ListNotifications, then resume with after_sequence set to \
+                   epoch_sequence",
+        detail: ("epoch_sequence", epoch),
+    }
+}
+
+/// What wakes a watcher of one tenant's feed.
 pub(super) struct News {
-    numbered: watch::Receiver<u64>,
-    poll: Duration,
+    store: Store,
+    tenant: TenantId,
+    watcher: FeedWatcher,
+    epoch: i64,
+    rewound: u64,
 }
 
 impl News {
-    /// What is read from now on covers all hints until now.
-    pub(super) fn heard(&mut self) {
-        self.numbered.borrow_and_update();
+    /// What is read from now on covers all hints until now. An error where the feed that is
+    /// followed after this number is no longer the one that it was.
+    pub(super) async fn heard(&mut self, after: i64) -> Result<(), Error> {
+        let reach = self.watcher.reach();
+        if reach.epoch > self.epoch {
+            return Err(epoch_changed(reach.epoch));
+        }
+        if reach.rewound != self.rewound {
+            place(&self.store, &self.tenant, Some(after)).await?;
+            self.rewound = reach.rewound;
+        }
+        Ok(())
     }
 
     /// Until there may be something new.
     pub(super) async fn wait(&mut self) {
-        // Either way the store is asked again.
-        let _ = tokio::time::timeout(self.poll, self.numbered.changed()).await;
+        self.watcher.changed().await;
     }
 }

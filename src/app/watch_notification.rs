@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::get_notification::is_theirs;
 use super::watch_deliveries::News;
 use super::{App, Call, Error};
+use crate::domain::access;
 use crate::domain::delivery::State;
-use crate::domain::ids::{DeliveryId, NotificationId, TenantId};
+use crate::domain::ids::{DeliveryId, NotificationId, TenantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::{DeliveryChange, NotificationRecord, Store};
 
@@ -26,6 +28,8 @@ pub struct NotificationWatch {
     store: Store,
     tenant: TenantId,
     id: NotificationId,
+    /// Whom it is confined to; `None`: it is not.
+    only: Option<UserId>,
     news: News,
     first: Option<Box<NotificationRecord>>,
     /// What was told of each delivery last.
@@ -36,22 +40,23 @@ pub struct NotificationWatch {
 }
 
 impl App {
-    /// [`Error::NotFound`] in any other tenant.
+    /// [`Error::NotFound`] in any other tenant, and for a person whom nothing of it reaches; a
+    /// person is told of their own deliveries alone.
     pub async fn watch_notification(
         &self,
         call: &Call,
         id: NotificationId,
     ) -> Result<NotificationWatch, Error> {
-        call.may_notify()?;
-        let news = self.news();
+        let only = call.may_see(&access::WATCH_NOTIFICATION)?;
         // Before the notification: a change between the two is read twice rather than never.
-        let after = self.store.feed_extent(&call.tenant).await?.head;
-        let record = self.get_notification(call, id).await?.record;
+        let (news, after) = self.news(&call.tenant, None).await?;
+        let record = self.seen(call, id, only.as_ref()).await?;
         let told = record.deliveries.iter().map(|d| (d.id, (d.state, d.updated_at))).collect();
         Ok(NotificationWatch {
             store: self.store.clone(),
             tenant: call.tenant.clone(),
             id,
+            only,
             news,
             first: Some(Box::new(record)),
             told,
@@ -68,8 +73,8 @@ impl NotificationWatch {
             return Ok(Some(Update::Notification(first)));
         }
         loop {
-            while let Some(change) = self.read.pop_front() {
-                if self.is_news(&change) {
+            while let Some(mut change) = self.read.pop_front() {
+                if self.may_tell(&mut change) && self.is_news(&change) {
                     self.told.insert(change.delivery, (change.state, change.at));
                     return Ok(Some(Update::Change(Box::new(change))));
                 }
@@ -77,11 +82,18 @@ impl NotificationWatch {
             if self.told.values().all(|(state, _)| state.is_terminal()) {
                 return Ok(None);
             }
-            self.news.heard();
+            self.news.heard(self.after).await?;
             if !self.search().await? {
                 self.news.wait().await;
             }
         }
+    }
+
+    /// Whether the change concerns the user that the watch is limited to. If so, it names that user
+    /// only.
+    fn may_tell(&self, change: &mut DeliveryChange) -> bool {
+        let Some(person) = &self.only else { return true };
+        is_theirs(&mut change.user, &mut change.also, person)
     }
 
     /// Whether the notification as it was sent did not contain this already.
@@ -100,9 +112,8 @@ impl NotificationWatch {
         let (tenant, id) = (&self.tenant, self.id);
         let range = (self.after, head);
         let found = self.store.delivery_changes_of(tenant, id, range, BATCH).await?;
-        let full = found.len() >= BATCH as usize;
-        self.after = found.last().filter(|_| full).map_or(head, |change| change.sequence);
-        self.read.extend(found);
+        self.after = found.span.filter(|_| found.full).map_or(head, |(_, last)| last);
+        self.read.extend(found.changes);
         Ok(true)
     }
 }

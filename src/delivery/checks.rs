@@ -65,7 +65,7 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
     }
     let Some(connected) = &facts.connected else { return not_connected };
     // Whoever the person is in the tenant's present workspace; the stored identity outranks what
-    // was thought when the message was accepted (design.md section 8).
+    // was thought when the message was accepted.
     let identity = facts
         .person
         .as_ref()
@@ -89,7 +89,7 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
         let looked_for = facts.person.is_some() && facts.action.speaks();
         return if looked_for { Some(Settle::Resolve) } else { not_connected };
     }
-    // Slack answers ok to a post to a closed account (lessons.md part 2).
+    // Slack answers ok to a post to a closed account.
     if facts.person.as_ref().and_then(|person| person.member_kind) == Some(MemberKind::Deactivated)
     {
         return Some(deactivated());
@@ -102,9 +102,9 @@ fn deactivated() -> Settle {
 }
 
 /// The switch that holds a message back. A channel has no choices of its own, so opt-in does not
-/// apply to it. A test is not held back by the person's choices; by the tenant's switch it is, unless an
-/// administrator tries before turning it on (requirements.md section 3). What only takes back or crosses out
-/// is nothing that one could have chosen not to get: the tenant's switch alone holds it back.
+/// apply to it. A test is not held back by the person's choices; by the tenant's switch it is,
+/// unless an administrator tries before turning it on. What only takes back or crosses out is
+/// nothing that one could have chosen not to get: the tenant's switch alone holds it back.
 pub(super) fn switch(
     settings: &Settings,
     preferences: Option<&Preferences>,

@@ -1,37 +1,42 @@
 //! The claim loop: lanes that are due, each given one turn, in fair order.
 //!
-//! It wakes when this process accepted something, when a turn ends, when the next lane is due or its
-//! workspace may post again, and at the poll interval for what other replicas accepted. Turns end by
-//! releasing their lane, so a long lane is claimed once a message and never keeps a worker from the
-//! others.
+//! It wakes when this process accepted something, when a turn ends, when the next lane is due or
+//! its workspace may post again, and at the poll interval for what other replicas accepted. Turns
+//! end by releasing their lane, so a long lane is claimed once a message and never keeps a worker
+//! from the others.
 //!
 //! Fair: more urgent lanes first; among those that are equally urgent the tenants take turns, and
-//! none holds more than its share of the workers. Posts and changes of a workspace have budgets of their
+//! none holds more than its share of the workers; a turn that waits for a slow Slack holds none
+//! (`slots`). Posts and changes of a workspace have budgets of their
 //! own: where one is paused or spent, all that waits for it is passed over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
+use super::rests::Rests;
+use super::slots::Slots;
 use crate::domain::budget::Budget;
 use crate::domain::fairness::{self, split};
-use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::ids::InstallationId;
 use crate::domain::pacing::{Account, Pace};
 use crate::domain::priority::Class;
 use crate::domain::time::Timestamp;
-use crate::store::{self, LaneClaim, Queue, QueueKey, Queues};
+use crate::store::{self, LaneClaim, Queue, QueueKey, QueuePlace, Queues};
 use crate::workspace;
 
 /// Where the clock of the database is coarser than ours, a lane may be due a moment later than it
 /// said: looked again not sooner than this.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Lanes are claimed so long before their request may start: the checks are done meanwhile, and a start
-/// is not lost to a loop that was late.
+/// Lanes are claimed so long before their request may start: the checks are done meanwhile, and a
+/// start is not lost to a loop that was late.
 const AHEAD: Duration = Duration::from_millis(100);
 /// Queues looked at in one round; the next round goes on behind them.
 const QUEUES: u32 = 500;
@@ -42,14 +47,26 @@ const REMEMBERED: usize = 10_000;
 struct Claimer {
     delivery: Delivery,
     stop: CancellationToken,
-    turns: JoinSet<TenantId>,
-    /// Workers that each tenant keeps busy.
-    busy: HashMap<TenantId, usize>,
+    turns: JoinSet<()>,
+    slots: Arc<Slots>,
     /// When each queue was served last, counted in claims.
     served: HashMap<QueueKey, u64>,
     claims: u64,
-    /// Where the next round begins to look.
-    after: Option<QueueKey>,
+    rests: Rests<QueueKey>,
+    /// Accounts whose row another transaction holds, perhaps of a frozen replica.
+    held_up: Rests<Funds>,
+    round: Round,
+}
+
+/// A look at all queues, so many at a time.
+#[derive(Default)]
+struct Round {
+    /// Where it goes on; `None` at its end.
+    after: Option<QueuePlace>,
+    /// When the first of the queues that it passed can be served.
+    soonest: Option<Instant>,
+    /// Something came into a queue that it may have passed: another round follows at once.
+    again: bool,
 }
 
 /// What a budget of a workspace has now.
@@ -60,8 +77,9 @@ struct Allowance {
     next: Timestamp,
 }
 
-/// By workspace and budget.
-type Allowances = BTreeMap<(InstallationId, Budget), Allowance>;
+/// What a budget of a workspace is known by.
+type Funds = (InstallationId, Budget);
+type Allowances = BTreeMap<Funds, Allowance>;
 
 impl Allowance {
     fn of(account: &Account, now: Timestamp) -> Self {
@@ -77,7 +95,7 @@ impl Allowance {
     }
 }
 
-fn funds(key: &QueueKey) -> (InstallationId, Budget) {
+fn funds(key: &QueueKey) -> Funds {
     (key.installation, key.budget)
 }
 
@@ -88,13 +106,17 @@ impl Delivery {
             delivery,
             stop: stop.clone(),
             turns: JoinSet::new(),
-            busy: HashMap::new(),
+            slots: self.slots(),
             served: HashMap::new(),
             claims: 0,
-            after: None,
+            rests: Rests::default(),
+            held_up: Rests::default(),
+            round: Round::default(),
         };
         let mut troubled = false;
+        let rounds = self.watch("claim", self.inner.timing.poll);
         while !stop.is_cancelled() {
+            rounds.next();
             let wait = match claimer.fill().await {
                 Ok(wait) => {
                     troubled = false;
@@ -102,89 +124,95 @@ impl Delivery {
                 }
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "lanes cannot be claimed; trying on");
+                        tracing::warn!(%error, "lanes cannot be claimed; retrying");
                     }
                     troubled = true;
                     Some(self.pause_after(&error))
                 }
             };
-            let due = async {
-                match wait {
-                    Some(wait) => tokio::time::sleep(wait.max(SHORTEST)).await,
-                    None => std::future::pending().await,
-                }
-            };
+            // Where all workers are busy, the end of a turn comes first.
+            let due = tokio::time::sleep(wait.unwrap_or(self.inner.timing.poll).max(SHORTEST));
             tokio::select! {
                 () = stop.cancelled() => {}
-                Some(ended) = claimer.turns.join_next() => claimer.ended(ended),
-                () = self.inner.store.lanes_woken().notified(), if !troubled => {}
+                // Its lane may be due, in a queue that the round has passed.
+                Some(_) = claimer.turns.join_next() => claimer.round.again = true,
+                () = claimer.slots.freed() => {}
+                () = self.inner.store.lanes_woken().notified(), if !troubled => claimer.woken(),
                 () = due => {}
             }
             // Turns that are about to end do so first: one claim for all of them.
             tokio::task::yield_now().await;
-            while let Some(ended) = claimer.turns.try_join_next() {
-                claimer.ended(ended);
-            }
+            while claimer.turns.try_join_next().is_some() {}
         }
-        while let Some(ended) = claimer.turns.join_next().await {
-            claimer.ended(ended);
-        }
+        while claimer.turns.join_next().await.is_some() {}
     }
 }
 
 impl Claimer {
-    /// Claims as many lanes as there are free workers. Answers when to look again: `None` where
-    /// every worker is busy, so that the end of a turn comes first.
+    /// Claims as many lanes as there are places. Answers when to look again: `None` where there is
+    /// no place, so that the end of a turn comes first.
     async fn fill(&mut self) -> Result<Option<Duration>, store::Error> {
-        if self.free() == 0 {
+        if self.slots.are_full() {
             return Ok(None);
         }
-        let after = self.after.take();
+        let after = self.round.after.take();
+        if after.is_none() {
+            self.round = Round::default();
+        }
         let queues = self.delivery.inner.store.queues(after.as_ref(), QUEUES).await?;
-        self.after.clone_from(&queues.more_after);
+        self.round.after.clone_from(&queues.more_after);
         let allowances = self.allowances(&queues).await?;
         let mut starts = allowances.iter().map(|(funds, of)| (*funds, of.starts)).collect();
         for class in Class::ALL {
+            let now = Instant::now();
             let of_class = queues.queues.iter().filter(|queue| queue.key.class == class);
-            let mut due: Vec<&Queue> =
-                of_class.filter(|queue| queue.next_at <= queues.now).collect();
+            let mut due: Vec<&Queue> = of_class
+                .filter(|queue| queue.next_at <= queues.now)
+                .filter(|queue| self.left(&queue.key, now).is_zero())
+                .collect();
             due.sort_by_key(|queue| self.served.get(&queue.key).copied().unwrap_or(0));
-            self.claim_class(class, due, &allowances, &mut starts).await?;
-            if self.free() == 0 {
+            let (slow, quick): (Vec<_>, Vec<_>) =
+                due.into_iter().partition(|queue| self.slots.is_slow(queue.key.installation));
+            for (apart, due) in [(false, quick), (true, slow)] {
+                self.claim_class(class, apart, due, &allowances, &mut starts).await?;
+            }
+            if self.slots.are_full() {
+                // What was passed is looked at again when there is a place.
+                self.round.again = true;
                 return Ok(None);
             }
         }
-        if self.after.is_some() {
+        let next = Instant::now() + self.next_look(&queues, &allowances);
+        let soonest = self.round.soonest.map_or(next, |soonest| soonest.min(next));
+        self.round.soonest = Some(soonest);
+        if self.round.after.is_some() || self.round.again {
             return Ok(Some(Duration::ZERO));
         }
-        Ok(Some(self.next_look(&queues, &allowances)))
+        Ok(Some(soonest.saturating_duration_since(Instant::now())))
     }
 
-    /// Splits the free workers over the queues of one class, and what they leave once more.
+    /// Something came into some lane.
+    fn woken(&mut self) {
+        self.rests.news();
+        self.round.again = true;
+    }
+
+    /// Splits what is free of one kind of place over the queues of one class, and what they leave
+    /// once more.
     async fn claim_class(
         &mut self,
         class: Class,
+        apart: bool,
         mut due: Vec<&Queue>,
         allowances: &Allowances,
-        starts: &mut HashMap<(InstallationId, Budget), u32>,
+        starts: &mut HashMap<Funds, u32>,
     ) -> Result<(), store::Error> {
-        let cap = self.delivery.inner.tenant_cap;
-        while !due.is_empty() && self.free() > 0 {
-            let queues: Vec<_> = due
-                .iter()
-                .map(|queue| fairness::Queue {
-                    installation: queue.key.installation,
-                    tenant: &queue.key.tenant,
-                    budget: queue.key.budget,
-                })
-                .collect();
-            // No pause and no budget of messages holds back who only reads.
-            let none = HashMap::new();
-            let limits = if class.posts() { &*starts } else { &none };
-            let given = split(&queues, self.free(), cap, &self.busy, limits);
+        while !due.is_empty() {
+            let given = self.give(class, apart, &due, starts);
             let mut left = Vec::new();
             for (queue, limit) in due.into_iter().zip(given) {
-                if limit == 0 {
+                // A row that was found locked is not waited for by the next queue as well.
+                if limit == 0 || !self.left(&queue.key, Instant::now()).is_zero() {
                     continue;
                 }
                 let allowed = allowances.get(&funds(&queue.key)).filter(|_| class.posts());
@@ -196,7 +224,7 @@ impl Claimer {
                     *starts = starts.saturating_sub(claimed);
                 }
                 for claim in claims {
-                    self.begin(claim);
+                    self.begin(claim, apart);
                 }
                 if claimed == limit {
                     left.push(queue);
@@ -205,6 +233,33 @@ impl Claimer {
             due = left;
         }
         Ok(())
+    }
+
+    /// How many lanes each queue may have now.
+    fn give(
+        &self,
+        class: Class,
+        apart: bool,
+        due: &[&Queue],
+        starts: &HashMap<Funds, u32>,
+    ) -> Vec<u32> {
+        let of = |queue: &&Queue| queue.key.installation;
+        let free = self.slots.free(apart, due.iter().map(of));
+        let queues = due.iter().map(|queue| fairness::Queue {
+            installation: queue.key.installation,
+            tenant: &queue.key.tenant,
+            budget: queue.key.budget,
+        });
+        // No pause and no budget of messages holds back who only reads.
+        let none = HashMap::new();
+        let bounds = fairness::Bounds {
+            free: free.places,
+            cap: free.cap,
+            busy: &free.busy,
+            starts: if class.posts() { starts } else { &none },
+            room: &free.room,
+        };
+        split(&queues.collect::<Vec<_>>(), &bounds)
     }
 
     async fn claim_some(
@@ -222,7 +277,20 @@ impl Claimer {
         match inner.store.claim_queue(key, token, limit, inner.timing.lease, pace).await {
             Ok(claims) => {
                 inner.metrics.lanes_claimed(claims.len() as u64);
+                if pace.is_some() {
+                    self.held_up.served(&funds(key));
+                }
+                if claims.is_empty() {
+                    self.rests.in_vain(key, Instant::now(), rand::random());
+                } else {
+                    self.rests.served(key);
+                }
                 Ok(claims)
+            }
+            // Nothing was claimed.
+            Err(store::Error::Locked(_)) => {
+                self.held_up.in_vain(&funds(key), Instant::now(), rand::random());
+                Ok(Vec::new())
             }
             Err(error) => {
                 // The claim may have been committed: nobody else would touch its lanes until the
@@ -233,36 +301,21 @@ impl Claimer {
         }
     }
 
-    fn begin(&mut self, claim: LaneClaim) {
-        *self.busy.entry(claim.tenant.clone()).or_default() += 1;
-        let (delivery, stop, tenant) =
-            (self.delivery.clone(), self.stop.clone(), claim.tenant.clone());
+    fn begin(&mut self, claim: LaneClaim, apart: bool) {
+        let slot = self.slots.take(&claim.tenant, claim.installation, apart);
+        let (delivery, stop) = (self.delivery.clone(), self.stop.clone());
         self.turns.spawn(async move {
-            let turn = AssertUnwindSafe(delivery.clone().turn(claim.clone(), stop)).catch_unwind();
-            if turn.await.is_err() {
+            let turn = Box::pin(delivery.clone().turn(claim.clone(), &slot, stop));
+            if AssertUnwindSafe(turn).catch_unwind().await.is_err() {
                 tracing::error!(workspace = %claim.installation, "a worker panicked");
                 delivery.panicked(&claim).await;
             }
-            tenant
+            drop(slot);
         });
     }
 
-    fn ended(&mut self, ended: Result<TenantId, JoinError>) {
-        let Ok(tenant) = ended else { return };
-        if let Some(busy) = self.busy.get_mut(&tenant) {
-            *busy -= 1;
-            if *busy == 0 {
-                self.busy.remove(&tenant);
-            }
-        }
-    }
-
-    fn free(&self) -> usize {
-        self.delivery.inner.workers.saturating_sub(self.turns.len())
-    }
-
     /// What each budget has that somebody waits for.
-    async fn allowances(&self, queues: &Queues) -> Result<Allowances, store::Error> {
+    async fn allowances(&mut self, queues: &Queues) -> Result<Allowances, store::Error> {
         let now = queues.now;
         let mut allowances = BTreeMap::new();
         for queue in queues.queues.iter().filter(|queue| queue.key.class.posts()) {
@@ -270,8 +323,13 @@ impl Claimer {
             if allowances.contains_key(&funds) {
                 continue;
             }
-            if queue.next_at <= now {
-                self.prepare(queue, now).await?;
+            if queue.next_at <= now && self.held_up.left(&funds, Instant::now()).is_zero() {
+                match self.prepare(queue, now).await {
+                    Err(store::Error::Locked(_)) => {
+                        self.held_up.in_vain(&funds, Instant::now(), rand::random());
+                    }
+                    prepared => prepared?,
+                }
             }
             let (posting, booked) = (queue.posting.as_ref(), queue.booked);
             let account = self.delivery.inner.workspaces.account(funds.1, posting, booked);
@@ -280,7 +338,8 @@ impl Claimer {
         Ok(allowances)
     }
 
-    /// Before something is taken from a budget: posts are counted by the minute, changes have a row.
+    /// Before something is taken from a budget: posts are counted by the minute, changes have a
+    /// row.
     async fn prepare(&self, queue: &Queue, now: Timestamp) -> Result<(), store::Error> {
         let (inner, id) = (&self.delivery.inner, queue.key.installation);
         match queue.key.budget {
@@ -299,6 +358,13 @@ impl Claimer {
         }
     }
 
+    /// How long a queue is left alone from now on.
+    fn left(&self, key: &QueueKey, now: Instant) -> Duration {
+        let rest = self.rests.left(key, now);
+        // Who posts nothing takes from no account.
+        if key.class.posts() { rest.max(self.held_up.left(&funds(key), now)) } else { rest }
+    }
+
     /// How long nothing can be claimed, as far as is known.
     fn next_look(&self, queues: &Queues, allowances: &Allowances) -> Duration {
         let at = |queue: &Queue| {
@@ -306,14 +372,13 @@ impl Claimer {
             let next = allowed.map(|of| of.next).filter(|_| queue.key.class.posts());
             queue.next_at.max(next.unwrap_or(Timestamp(0)))
         };
-        let cap = self.delivery.inner.tenant_cap;
-        let poll = self.delivery.inner.timing.poll;
+        let (poll, now) = (self.delivery.inner.timing.poll, Instant::now());
         queues
             .queues
             .iter()
-            // Whose share is used up waits for the end of a turn of its own.
-            .filter(|queue| self.busy.get(&queue.key.tenant).is_none_or(|busy| *busy < cap))
-            .map(|queue| at(queue).since(queues.now))
+            // A queue for which there is no place waits for the end of a turn.
+            .filter(|queue| self.slots.has_room(&queue.key.tenant, queue.key.installation))
+            .map(|queue| at(queue).since(queues.now).max(self.left(&queue.key, now)))
             .min()
             .map_or(poll, |next| next.min(poll))
     }

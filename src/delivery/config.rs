@@ -25,16 +25,21 @@ pub struct Config {
     /// Percent of the workers that one tenant may keep busy, so that the others always find some.
     /// Default `50`.
     pub tenant_share: u32,
+    /// Conversations that one replica works on besides while Slack takes longer than a second to
+    /// answer, at most. They hold no worker, and each slow workspace has its share of them. Default
+    /// `500`.
+    pub slow_requests: u32,
     /// Seconds after which another replica takes over a conversation whose worker fell silent. A
-    /// living worker renews it. At least twice `slack.request_timeout`, so that a request ends within
-    /// the lease that it began under. Default `60`.
+    /// living worker renews it. At least twice `slack.request_timeout`, so that a request ends
+    /// within the lease that it began under. Default `60`.
     pub lease_seconds: u64,
     /// Milliseconds between two looks for work that another replica accepted; what this one
     /// accepted is taken up at once. Default `1000`.
     pub poll_milliseconds: u64,
     /// Requests for one message, at most; throttled ones do not count. Default `10`.
     pub max_attempts: u32,
-    /// Milliseconds of the wait after the first failed request; it doubles each time. Default `1000`.
+    /// Milliseconds of the wait after the first failed request; it doubles each time. Default
+    /// `1000`.
     pub base_delay_milliseconds: u64,
     /// Seconds of the longest wait between two requests. Default `300`.
     pub max_delay_seconds: u64,
@@ -51,14 +56,14 @@ pub struct Config {
     /// Seconds after its end when a delivery moves out of the table that is worked on. It stays
     /// readable. Default `600`.
     pub archive_after_seconds: u64,
-    /// Messages of one tenant that may wait at the same time; Notify and ReplayDeliveries refuse more
-    /// with `RESOURCE_EXHAUSTED`. Default `1000000`.
+    /// Messages of one tenant that may wait at the same time; Notify and ReplayDeliveries refuse
+    /// more with `RESOURCE_EXHAUSTED`. Default `1000000`.
     pub max_waiting: u64,
     /// Days that notifications are kept after they were accepted, with what became of them; longer
     /// where a message still waits. At least 2: request ids are known for 48 hours. Default `30`.
     pub history_days: u32,
-    /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was away for
-    /// longer is told so. Default `14`.
+    /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was away
+    /// for longer is told so. Default `14`.
     pub feed_days: u32,
 }
 
@@ -67,6 +72,7 @@ impl Default for Config {
         Self {
             workers: 64,
             tenant_share: 50,
+            slow_requests: 500,
             lease_seconds: 60,
             poll_milliseconds: 1000,
             max_attempts: 10,
@@ -105,6 +111,7 @@ impl Config {
         let most = [
             ("workers", u64::from(self.workers), 10_000),
             ("tenant_share", u64::from(self.tenant_share), 100),
+            ("slow_requests", u64::from(self.slow_requests), 100_000),
             ("lease_seconds", self.lease_seconds, 3600),
             ("poll_milliseconds", self.poll_milliseconds, 3_600_000),
             ("base_delay_milliseconds", self.base_delay_milliseconds, MONTH * 1000),
@@ -124,6 +131,8 @@ impl Config {
     }
 }
 
+/// A reader of the feed learns what another replica numbered within this time.
+const FOLLOW: Duration = Duration::from_secs(1);
 /// Longer than two of `directory.poll_milliseconds`' default.
 const HELD_SOON: Duration = Duration::from_secs(10);
 
@@ -132,13 +141,15 @@ const HELD_SOON: Duration = Duration::from_secs(10);
 pub(super) struct Timing {
     pub(super) lease: Duration,
     pub(super) poll: Duration,
-    /// The least time between the starts of two posts in one conversation (slack-platform.md
-    /// section 6).
+    /// The least time between the starts of two posts in one conversation (Slack's documentation:
+    /// Rate limits).
     pub(super) channel_interval: Duration,
     pub(super) confirm_after: Duration,
     pub(super) archive_after: Duration,
     /// How long a message waits for Slack's word on somebody whom the member list does not have.
     pub(super) look_up: Duration,
+    /// Between two looks for changes that other replicas numbered.
+    pub(super) follow: Duration,
     /// How long the feed of changes is kept.
     pub(super) feed_kept: Duration,
     /// How long what has ended is kept.
@@ -182,6 +193,7 @@ impl Timing {
             confirm_after: scaled(Duration::from_secs(config.confirm_after_seconds)),
             archive_after: scaled(Duration::from_secs(config.archive_after_seconds)),
             look_up: scaled(LOOK_UP),
+            follow: scaled(FOLLOW),
             feed_kept: scaled(Duration::from_secs(24 * 3600 * u64::from(config.feed_days))),
             history_kept: scaled(
                 Duration::from_secs(24 * 3600 * u64::from(config.history_days)).max(IDEMPOTENCY),

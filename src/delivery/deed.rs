@@ -1,10 +1,10 @@
 //! What one turn asks of Slack: a message, an answer in a thread, a change or a deletion; and what
-//! the answer means for a message that was acted on (docs/delivery-states.md, "About one thing").
+//! the answer means for a message that was acted on (docs/delivery-states.md, "Subjects").
 
 use tokio::time::Instant;
 
 use super::Delivery;
-use super::worker::Turn;
+use super::turn::Turn;
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::reason::{Cancellation, Failure};
@@ -132,7 +132,8 @@ impl Request {
         })
     }
 
-    /// What the answer means for the message that was acted on; `None`: what it means for any request.
+    /// What the answer means for the message that was acted on; `None`: what it means for any
+    /// request.
     pub(super) fn acted(&self, action: Action, outcome: &Outcome) -> Option<Settle> {
         let target = self.target.as_ref()?;
         let acted = |shown| {
@@ -149,8 +150,15 @@ impl Request {
             (Deed::Update, Outcome::Sent { .. }) => {
                 Some(acted((action == Action::Done).then_some(Shown::Done)))
             }
+            (Deed::Thread, Outcome::Sent { channel, ts, unthreaded: true }) => {
+                Some(Settle::Unthreaded {
+                    root: Some(target.delivery),
+                    channel: channel.clone(),
+                    ts: ts.clone(),
+                })
+            }
             (Deed::Delete, Outcome::Sent { .. }) => Some(acted(Some(Shown::Retracted))),
-            (deed, Outcome::Rejected { code }) => match (deed, subject::unfit(deed, code)?) {
+            (deed, Outcome::Rejected { code, .. }) => match (deed, subject::unfit(deed, code)?) {
                 // It was to go, and it is gone; perhaps by a request of ours whose answer got lost.
                 (Deed::Delete, shown @ Shown::Gone) => Some(acted(Some(shown))),
                 (_, shown) => {
@@ -163,8 +171,8 @@ impl Request {
     }
 }
 
-/// Where there is nothing (any more) to act on: done, if something was done; else there was nothing, or
-/// nothing that Slack lets us change.
+/// Where there is nothing (any more) to act on: done, if something was done; else there was
+/// nothing, or nothing that Slack lets us change.
 fn nothing_left(turn: &Turn<'_>) -> Settle {
     let head = &turn.head;
     if head.acted_on.is_some() {

@@ -1,5 +1,6 @@
 //! The sequencer of the feed: numbers the changes that were committed, so that whoever watches
 //! deliveries sees them (docs/decisions/0009-feed.md). Every replica runs one; they take turns.
+//! A second loop wakes the watchers of this replica where another replica numbered.
 
 use std::time::Duration;
 
@@ -7,25 +8,32 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use crate::store;
+use crate::telemetry::Rounds;
 
 /// Changes numbered in one transaction.
 const BATCH: u32 = 512;
 /// The least time between two runs: under load a run numbers many changes instead of few.
 const REST: Duration = Duration::from_millis(10);
+/// While another replica has the turn, it is asked for after a wait that doubles up to this: that
+/// replica may not have seen what was committed here.
+const LONGEST_REST: Duration = Duration::from_millis(200);
 
 impl Delivery {
     pub(super) async fn number_changes(self, stop: CancellationToken) {
         let store = &self.inner.store;
         let mut troubled = false;
+        let mut rest = REST;
+        let rounds = self.watch("feed", self.inner.timing.poll);
         while !stop.is_cancelled() {
-            let wait = match self.number_all().await {
-                Ok(()) => {
+            let wait = match self.number_all(&rounds).await {
+                Ok(all) => {
                     troubled = false;
-                    self.inner.timing.poll
+                    rest = if all { REST } else { (rest * 2).min(LONGEST_REST) };
+                    if all { self.inner.timing.poll } else { rest }
                 }
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "changes of deliveries are not told; trying on");
+                        tracing::warn!(%error, "changes of deliveries not numbered; retrying");
                     }
                     troubled = true;
                     self.pause_after(&error)
@@ -42,13 +50,39 @@ impl Delivery {
             }
         }
         // What the last turns committed is told before the process ends, as far as it goes.
-        if let Err(error) = self.number_all().await {
+        if let Err(error) = self.number_all(&rounds).await {
             tracing::debug!(%error, "the last changes are left to another replica");
         }
     }
 
-    async fn number_all(&self) -> Result<(), store::Error> {
-        while self.inner.store.number_changes(BATCH).await? == BATCH {}
-        Ok(())
+    /// Wakes those who watch feeds here when another replica numbered changes.
+    pub(super) async fn follow_feeds(self, stop: CancellationToken) {
+        let mut troubled = false;
+        let rounds = self.watch("feeds of other replicas", self.inner.timing.follow);
+        while !stop.is_cancelled() {
+            rounds.next();
+            let followed = self.inner.store.follow_feeds().await;
+            if let Err(error) = &followed
+                && !troubled
+            {
+                tracing::warn!(%error, "feeds of other replicas not read; retrying");
+            }
+            troubled = followed.is_err();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(self.inner.timing.follow) => {}
+            }
+        }
+    }
+
+    /// Whether all was numbered; not where another replica has the turn.
+    async fn number_all(&self, rounds: &Rounds) -> Result<bool, store::Error> {
+        loop {
+            rounds.next();
+            match self.inner.store.number_changes(BATCH).await? {
+                Some(BATCH..) => {}
+                numbered => return Ok(numbered.is_some()),
+            }
+        }
     }
 }

@@ -9,9 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::Delivery;
 use crate::directory;
 use crate::domain::ids::{TenantId, UserId};
+use crate::domain::mapping::Pass;
 use crate::domain::matching::{self, Decision};
 use crate::domain::person::Person;
+use crate::domain::settings::Identity;
 use crate::store::HeldSweep;
+use crate::telemetry::Rounds;
 
 /// People looked at with one read.
 const PEOPLE: u32 = 200;
@@ -23,8 +26,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 impl Delivery {
     pub(super) async fn hold(self, stop: CancellationToken) {
         let mut troubled = false;
+        let rounds = self.watch("held", self.inner.timing.poll);
         while !stop.is_cancelled() {
-            match self.held_round(&stop).await {
+            match self.held_round(&rounds, &stop).await {
                 Ok(()) => troubled = false,
                 Err(error) => {
                     if !troubled {
@@ -40,21 +44,27 @@ impl Delivery {
         }
     }
 
-    async fn held_round(&self, stop: &CancellationToken) -> Result<(), directory::Error> {
+    async fn held_round(
+        &self,
+        rounds: &Rounds,
+        stop: &CancellationToken,
+    ) -> Result<(), directory::Error> {
         let (store, timing) = (&self.inner.store, &self.inner.timing);
         for _ in 0..STEPS {
+            rounds.next();
             let due = store.held_due(PEOPLE).await?;
             if due.is_empty() || stop.is_cancelled() {
                 break;
             }
             for (tenant, users) in due {
+                rounds.next();
                 let absent = self.wake_those_who_appeared(&tenant, users).await?;
                 store.defer_held(&tenant, &absent, timing.held_again).await?;
             }
         }
         for _ in 0..STEPS {
             let Some(sweep) = store.claim_held_sweep(timing.lease).await? else { break };
-            if stop.is_cancelled() || !self.sweep(&sweep).await? {
+            if stop.is_cancelled() || !self.sweep(rounds, &sweep).await? {
                 break;
             }
         }
@@ -62,11 +72,12 @@ impl Delivery {
     }
 
     /// Looks through everybody who is waited for. False: another replica does it now.
-    async fn sweep(&self, sweep: &HeldSweep) -> Result<bool, directory::Error> {
+    async fn sweep(&self, rounds: &Rounds, sweep: &HeldSweep) -> Result<bool, directory::Error> {
         let (store, timing) = (&self.inner.store, &self.inner.timing);
         let mut after = None;
         let mut batches = 0;
         loop {
+            rounds.next();
             let users = store.held_people(&sweep.tenant, after.as_ref(), PEOPLE).await?;
             let Some(last) = users.last() else { break };
             after = Some(last.clone());
@@ -100,17 +111,27 @@ impl Delivery {
             return Ok(users);
         }
         let mut known = store.people(tenant, &users).await?;
-        let (appeared, absent): (Vec<UserId>, Vec<UserId>) = users.into_iter().partition(|user| {
-            let (person, identity) = known.remove(user).map_or_else(
-                || (Person::bare(user.clone()), None),
-                |stored| (stored.person, stored.identity),
-            );
+        let (people, identities): (Vec<Person>, Vec<Option<Identity>>) = users
+            .iter()
+            .map(|user| match known.remove(user) {
+                Some(stored) => (stored.person, stored.identity),
+                None => (Person::bare(user.clone()), None),
+            })
+            .unzip();
+        let everybody: Vec<&Person> = people.iter().collect();
+        let directory = &self.inner.directory;
+        let (values, _) =
+            directory.values_of(tenant, &mapping, &everybody, Pass::default()).await?;
+        let (mut appeared, mut absent) = (Vec::new(), Vec::new());
+        for ((user, identity), values) in users.into_iter().zip(identities).zip(&values) {
             let identity = identity.filter(|identity| identity.installation == installation.id);
-            let matched = matching::resolve(view.deciding(), &mapping, &person);
+            let matched = matching::resolve(view.deciding(), &mapping, values);
             let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
-            let decision = matching::decide(identity.as_ref(), &matched, kind);
-            matches!(decision, Decision::Reach { .. })
-        });
+            match matching::decide(identity.as_ref(), &matched, kind) {
+                Decision::Reach { .. } => appeared.push(user),
+                Decision::Unreachable { .. } => absent.push(user),
+            }
+        }
         let woken = store.wake_held(tenant, &appeared).await?;
         if woken > 0 {
             tracing::info!(woken, "messages go out to people who appeared in Slack");

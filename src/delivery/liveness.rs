@@ -1,8 +1,8 @@
 //! Whether a recipient's account is in use. The member list answers; where it is old, or does not
 //! know the member, Slack is asked about the one person.
 //!
-//! Asking is a help, not a gate: one question at a time for a workspace, each member once in a while,
-//! and none while the budget is spent. What cannot be asked goes by the list, so that a
+//! Asking is a help, not a gate: one question at a time for a workspace, each member once in a
+//! while, and none while the budget is spent. What cannot be asked goes by the list, so that a
 //! broadcast over an old list is not held to the rate of `users.info`.
 
 use std::collections::HashMap;

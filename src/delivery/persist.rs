@@ -45,7 +45,7 @@ impl Delivery {
 /// Whether time alone can mend it.
 fn passes(error: &store::Error) -> bool {
     {
-        use store::Error::{Busy, Contended, Full, Unavailable};
-        matches!(error, Unavailable(_) | Busy | Contended(_) | Full)
+        use store::Error::{Busy, Contended, Full, Locked, Unavailable};
+        matches!(error, Unavailable(_) | Busy | Contended(_) | Locked(_) | Full)
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! It is looked for by the delivery id in its metadata, from a little before the request was begun.
 //! Found: adopted. Not found: looked again, and after the third look, some 30 s after the request
-//! ended, taken as not stored (invariant I7). A look that Slack's limits put off counts for nothing.
-//! What three workers died on is looked for like any other, and parked only where it is not found.
+//! ended, taken as not stored (invariant I7). A look that Slack's limits put off counts for
+//! nothing. What three workers died on is looked for like any other, and parked only where it is
+//! not found. After a recovery of the store (docs/recovery.md) whatever waits is looked for, from
+//! its acceptance on.
 
 use std::time::Duration;
 
 use super::Delivery;
-use super::worker::{Turn, settle_of};
+use super::turn::{Turn, settle_of};
 use crate::domain::delivery::{Probe, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
@@ -16,12 +18,15 @@ use crate::slack::{self, Message, Range};
 use crate::store::{self, Installation, Settle};
 use crate::workspace;
 
-/// The clocks of Slack and of the database may be apart by this much.
-const SKEW: Duration = Duration::from_secs(60);
-/// Messages of one page. Some apps get 15, whatever is asked (slack-platform.md section 6).
+/// The clocks of Slack and of the database may be apart by this much: by a step of ten minutes, and
+/// by what clocks differ anyhow.
+const SKEW: Duration = Duration::from_secs(15 * 60);
+/// Looks after which a clock that never seems steady decides nothing any more.
+const MOST_LOOKS: u32 = 10;
+/// Messages of one page. Some apps get 15, whatever is asked (Slack's documentation: Rate limits).
 const PAGE: u32 = 200;
-/// Pages of one look. The lane has stood still since the request, so all that came after it was
-/// written by people.
+/// Pages of one look. The lane has stood still since the request, so what came after it was written
+/// by people; after a recovery of the store it may be much.
 const PAGES: usize = 5;
 
 /// What one look came to.
@@ -29,6 +34,37 @@ enum Look {
     Saw(Probe),
     /// The token is dead: nothing can be looked up before a reconnect.
     Dead(String),
+}
+
+/// How far looks into a conversation have come: an answer's thread is read first, then the history.
+#[derive(Debug, Clone)]
+pub(super) enum Reached {
+    Thread(Option<String>),
+    History(Option<String>),
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Self::Thread(None)
+    }
+}
+
+impl Reached {
+    fn cursor(&self) -> Option<&str> {
+        let (Self::Thread(cursor) | Self::History(cursor)) = self;
+        cursor.as_deref()
+    }
+
+    fn past_thread(&self) -> bool {
+        matches!(self, Self::History(_))
+    }
+}
+
+/// Whether Slack says that the thread is gone with its first message.
+fn is_gone(error: &workspace::Error) -> bool {
+    let codes = ["thread_not_found", "message_not_found"];
+    matches!(error, workspace::Error::Slack(slack::Error::Rejected { code, .. })
+        if codes.contains(&code.as_str()))
 }
 
 impl Delivery {
@@ -40,12 +76,16 @@ impl Delivery {
         let seen = if head.deed.is_repeatable() {
             Look::Saw(Probe::Absent)
         } else {
-            self.search(turn).await?
+            turn.slot.waiting(self.search(turn)).await?
         };
         let probe = match seen {
-            Look::Saw(probe) => conclude(probe, looks, self.inner.timing.policy.probe_after.len()),
+            Look::Saw(probe) => conclude(probe, self.decides(turn, looks)),
             Look::Dead(code) => return self.settle(turn, Settle::Paused { code }, None).await,
         };
+        if let Probe::Found { channel, ts, unthreaded: true } = probe {
+            let root = self.answered(turn).await?;
+            return self.settle(turn, Settle::Unthreaded { root, channel, ts }, None).await;
+        }
         if let Probe::Unavailable { after } = probe {
             return self.inner.store.release(claim, after).await.map(drop);
         }
@@ -60,61 +100,96 @@ impl Delivery {
         let Some(installation) = self.inner.store.installation(claim.installation).await? else {
             return Ok(Look::Saw(Probe::Unreadable));
         };
-        let channel = match &claim.channel {
-            Some(channel) => channel.clone(),
-            None if head.user.is_none() => match ChannelId::parse(claim.lane.as_str()) {
-                Ok(channel) => channel,
-                Err(_) => return Ok(Look::Saw(Probe::Unreadable)),
-            },
-            None => {
-                let Ok(member) = SlackUserId::parse(claim.lane.as_str()) else {
-                    return Ok(Look::Saw(Probe::Unreadable));
-                };
-                let opened =
-                    self.inner.workspaces.open_conversation(claim.installation, &member).await;
-                match opened {
-                    Ok(channel) => channel,
-                    Err(error) => return self.unseen(error),
-                }
-            }
+        let channel = match self.conversation(turn).await {
+            Ok(Some(channel)) => channel,
+            Ok(None) => return Ok(Look::Saw(Probe::Unreadable)),
+            Err(error) => return self.unseen(error),
         };
         // It stands behind the last message that was sent there, and not long before the request.
         let since = head.sending_since.unwrap_or(head.created_at).minus(SKEW);
         let last = claim.last_ts.as_deref().and_then(time_of);
+        // But not after a recovery of the store: what went out since may stand behind it.
+        let last = last.filter(|_| head.in_doubt.is_none());
         let since = ts(last.map_or(since, |last| since.max(last)));
-        // Where the limits ended the last look between two pages, this one goes on: an app that gets
-        // 15 messages a minute would else see the first page again and again.
+        // Where the limits ended the last look between two pages, this one goes on: an app that
+        // gets 15 messages a minute would else see the first page again and again.
         let cursors = &self.inner.cursors;
-        let mut cursor: Option<String> = cursors.remove(&head.delivery).await;
-        for _ in 0..PAGES {
-            let range = Range { oldest: Some(&since), limit: PAGE, cursor: cursor.as_deref() };
+        let mut reached = cursors.remove(&head.delivery).await.unwrap_or_default();
+        let places = if head.thread_ts.is_some() { 2 } else { 1 };
+        for _ in 0..PAGES * places {
+            let range = Range { oldest: Some(&since), limit: PAGE, cursor: reached.cursor() };
             let (workspaces, id) = (&self.inner.workspaces, claim.installation);
-            let page = match &head.thread_ts {
+            let thread = head.thread_ts.as_deref().filter(|_| !reached.past_thread());
+            let page = match thread {
                 Some(thread) => workspaces.replies(id, &channel, thread, &range).await,
                 None => workspaces.history(id, &channel, &range).await,
             };
             let page = match page {
                 Ok(page) => page,
+                Err(error) if thread.is_some() && is_gone(&error) => {
+                    reached = Reached::History(None);
+                    continue;
+                }
                 Err(error) => {
-                    if let Some(cursor) = cursor {
-                        cursors.insert(head.delivery, cursor).await;
-                    }
+                    cursors.insert(head.delivery, reached).await;
                     return self.unseen(error);
                 }
             };
-            if let Some(found) =
-                page.messages.iter().find(|message| is_it(message, head.delivery, &installation))
-            {
+            let mut messages = page.messages.iter();
+            if let Some(found) = messages.find(|m| is_it(m, head.delivery, &installation)) {
+                let unthreaded = head.thread_ts.is_some() && !found.is_reply();
                 let ts = found.ts.clone();
-                return Ok(Look::Saw(Probe::Found { channel, ts }));
+                return Ok(Look::Saw(Probe::Found { channel, ts, unthreaded }));
             }
-            match page.next_cursor {
-                Some(next) => cursor = Some(next),
-                None => return Ok(Look::Saw(Probe::NotYet)),
-            }
+            reached = match (page.next_cursor, thread) {
+                (Some(next), Some(_)) => Reached::Thread(Some(next)),
+                (Some(next), None) => Reached::History(Some(next)),
+                // An answer to a message that was deleted stands outside any thread.
+                (None, Some(_)) => Reached::History(None),
+                (None, None) => return Ok(Look::Saw(Probe::NotYet)),
+            };
         }
-        tracing::warn!(delivery = %head.delivery, "a conversation's history is too long to search");
-        Ok(Look::Saw(Probe::Unreadable))
+        // Much may have been written since. It is read to the end, some pages a look.
+        cursors.insert(head.delivery, reached).await;
+        Ok(Look::Saw(Probe::Unavailable { after: self.inner.timing.retry }))
+    }
+
+    /// Whether this look decides. Slack has 30 s from the last request that there may have been:
+    /// three looks take that long, and since a recovery of the store mostly more has passed.
+    ///
+    /// Where the database's clock stepped forward meanwhile, the looks came too early.
+    fn decides(&self, turn: &Turn<'_>, looks: u32) -> bool {
+        let (head, waits) = (&turn.head, self.inner.timing.policy.probe_after);
+        let wait = waits[waits.len() - 1];
+        let steady = self.inner.steady.has_been(head.now, turn.read, wait);
+        // Where the clock stepped back since the recovery, looks are what is left to count.
+        let looked = usize::try_from(looks).is_ok_and(|looks| looks >= waits.len());
+        let waited = looked || head.in_doubt.is_some_and(|since| head.now >= since.plus(wait));
+        waited && (steady || looks >= MOST_LOOKS)
+    }
+
+    /// Where it would be; `None` where the lane does not name a place that can be read.
+    async fn conversation(&self, turn: &Turn<'_>) -> Result<Option<ChannelId>, workspace::Error> {
+        let claim = turn.claim;
+        if let Some(channel) = &claim.channel {
+            return Ok(Some(channel.clone()));
+        }
+        if turn.head.user.is_none() {
+            return Ok(ChannelId::parse(claim.lane.as_str()).ok());
+        }
+        let Ok(member) = SlackUserId::parse(claim.lane.as_str()) else { return Ok(None) };
+        self.inner.workspaces.open_conversation(claim.installation, &member).await.map(Some)
+    }
+
+    /// The delivery that posted the message which the head answers.
+    async fn answered(&self, turn: &Turn<'_>) -> Result<Option<DeliveryId>, store::Error> {
+        let head = &turn.head;
+        let (Some(subject), Some(thread)) = (&head.subject, &head.thread_ts) else {
+            return Ok(None);
+        };
+        let (store, user) = (&self.inner.store, head.user.as_ref());
+        let messages = store.subject_messages(&head.tenant, subject, turn.claim, user).await?;
+        Ok(messages.iter().find(|message| message.ts == *thread).map(|message| message.delivery))
     }
 
     /// What it means that history could not be read.
@@ -143,9 +218,9 @@ impl Delivery {
 }
 
 /// The last look decides: what is not there by then was not stored.
-fn conclude(probe: Probe, looks: u32, last: usize) -> Probe {
+fn conclude(probe: Probe, decides: bool) -> Probe {
     match probe {
-        Probe::NotYet if usize::try_from(looks).is_ok_and(|looks| looks >= last) => Probe::Absent,
+        Probe::NotYet if decides => Probe::Absent,
         other => other,
     }
 }
@@ -179,10 +254,10 @@ mod tests {
     use crate::store::InstallationState;
 
     #[test]
-    fn the_third_look_decides() {
-        assert_eq!(conclude(Probe::NotYet, 2, 3), Probe::NotYet);
-        assert_eq!(conclude(Probe::NotYet, 3, 3), Probe::Absent);
-        assert_eq!(conclude(Probe::Unreadable, 3, 3), Probe::Unreadable);
+    fn the_last_look_decides() {
+        assert_eq!(conclude(Probe::NotYet, false), Probe::NotYet);
+        assert_eq!(conclude(Probe::NotYet, true), Probe::Absent);
+        assert_eq!(conclude(Probe::Unreadable, true), Probe::Unreadable);
     }
 
     #[test]
@@ -213,6 +288,7 @@ mod tests {
             state_changed_at: Timestamp(0),
             installed_at: Timestamp(0),
             token_version: 1,
+            installed_by: None,
         };
         let ours = Message {
             ts: "1.2".into(),

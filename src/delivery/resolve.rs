@@ -1,15 +1,22 @@
 //! Deliveries that were accepted before it was known which member they are for: resolved and
-//! rendered once the member list is there, by the same rules as in Notify, and put into their lane; and
-//! those that wait for their time, put into their lane when it comes.
+//! rendered once the member list is there, by the same rules as in Notify, and put into their lane;
+//! and those that wait for their time, put into their lane when it comes.
 //!
-//! Whom the list does not have Slack is asked about here, because Notify must not wait for it. Where
-//! the limits do not allow that in time the list decides: whoever is to fall back to e-mail should not
-//! wait for a call per person of a broadcast.
+//! A person's deliveries are resolved in the order of their acceptance. One that is not resolved
+//! yet holds up those behind it, so that none goes into a lane ahead of it; the arrival of a member
+//! list is therefore answered at once (docs/decisions/0027-order-before-resolution.md).
+//!
+//! Members missing from the list are looked up in Slack here, since Notify must not wait for it.
+//! Nor does any other person: the turn of one about whom Slack is asked goes on apart (`asks`).
+//! Where the limits do not allow the question in time the list decides: a broadcast that falls back
+//! to e-mail should not wait for a call per person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
@@ -18,7 +25,8 @@ use super::why;
 use crate::directory::{self, Missed, View};
 use crate::domain::delivery::State;
 use crate::domain::event;
-use crate::domain::mapping::Mapping;
+use crate::domain::ids::InstallationId;
+use crate::domain::mapping::{Mapping, Values};
 use crate::domain::matching::{self, Basis, Decision};
 use crate::domain::person::Person;
 use crate::domain::reason::{Failure, NoMatch};
@@ -26,26 +34,53 @@ use crate::domain::render::{Context, Link, Reader};
 use crate::domain::settings::{Identity, Preferences, Rule};
 use crate::domain::trace;
 use crate::store::{self, End, Installation, Resolved, Resolving};
+use crate::telemetry::Rounds;
 
 /// Claimed at once.
 const BATCH: u32 = 64;
-/// Worked on at once; most are questions to the store alone.
+/// People worked on at once, but for those about whom Slack is asked.
 const AT_ONCE: usize = 8;
 /// Between two looks, where the database's clock is coarser than ours.
 const SHORTEST: Duration = Duration::from_millis(1);
 
+/// One of [`AT_ONCE`]; given back when Slack is asked.
+type Desk = Option<OwnedSemaphorePermit>;
+
+/// The people who are worked on.
+struct Turns {
+    desks: Arc<Semaphore>,
+    running: JoinSet<()>,
+}
+
+impl Turns {
+    /// One that ended. What stood behind it may be due.
+    async fn ended(&mut self) -> bool {
+        let Some(ended) = self.running.join_next().await else { return false };
+        if ended.is_err() {
+            tracing::error!("a message was not resolved: its turn panicked; its lease runs out");
+        }
+        true
+    }
+}
+
 impl Delivery {
     pub(super) async fn resolve(self, stop: CancellationToken) {
         let mut troubled = false;
+        // Workspaces whose member list arrived, and for which something may wait.
+        let mut arrived = BTreeSet::new();
+        let rounds = &self.watch("resolve", self.inner.timing.poll);
+        let desks = Arc::new(Semaphore::new(AT_ONCE));
+        let mut turns = Turns { desks, running: JoinSet::new() };
         while !stop.is_cancelled() {
-            let wait = match self.resolve_due().await {
+            rounds.next();
+            let wait = match self.resolve_due(rounds, &mut turns, &mut arrived).await {
                 Ok(wait) => {
                     troubled = false;
                     wait
                 }
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "messages cannot be resolved; trying on");
+                        tracing::warn!(%error, "messages cannot be resolved; trying again");
                     }
                     troubled = true;
                     self.pause_after(&error)
@@ -54,56 +89,85 @@ impl Delivery {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(wait) => {}
+                more = self.inner.directory.lists_arrived(), if arrived.is_empty() => {
+                    arrived = more;
+                }
+                _ = turns.ended(), if !turns.running.is_empty() => {}
             }
         }
+        while turns.ended().await {}
     }
 
-    /// Resolves what is due; answers when to look again.
-    async fn resolve_due(&self) -> Result<Duration, store::Error> {
+    /// Resolves what is due; answers when to look again. What waits for a list that `arrived` is
+    /// due; a workspace is taken out once nothing waits for its list any more.
+    async fn resolve_due(
+        &self,
+        rounds: &Rounds,
+        turns: &mut Turns,
+        arrived: &mut BTreeSet<InstallationId>,
+    ) -> Result<Duration, store::Error> {
         let (timing, store) = (&self.inner.timing, &self.inner.store);
+        if store.resolve_members_of(arrived).await? {
+            arrived.clear();
+        }
         let joined = store.join_due(BATCH).await?;
         let claimed = store.claim_resolving(BATCH, timing.lease).await?;
-        let full = claimed.len() == BATCH as usize || joined == BATCH;
-        // One person's messages one after the other, in the order of their acceptance.
+        // What stood behind these may be due now.
+        let more = !claimed.is_empty() || joined == BATCH || !arrived.is_empty();
         let mut people: BTreeMap<_, Vec<Resolving>> = BTreeMap::new();
         for resolving in claimed {
             let person = (resolving.tenant.clone(), resolving.user.clone());
             people.entry(person).or_default().push(resolving);
         }
-        futures_util::stream::iter(people.into_values())
-            .for_each_concurrent(AT_ONCE, |mut theirs| async move {
-                theirs.sort_by_key(|resolving| (resolving.created_at, resolving.delivery));
-                for resolving in theirs {
-                    self.resolve_one(resolving).await;
-                }
-            })
-            .await;
-        if full {
+        for theirs in people.into_values() {
+            let desk = Arc::clone(&turns.desks).acquire_owned().await.ok();
+            rounds.next();
+            turns.running.spawn(self.clone().resolve_person(theirs, desk));
+        }
+        // All but those about whom Slack is asked.
+        let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
+        drop(turns.desks.acquire_many(all).await);
+        if more {
             return Ok(Duration::ZERO);
         }
         let due = store.next_deferred().await?.unwrap_or(timing.poll);
         Ok(due.clamp(SHORTEST, timing.poll))
     }
 
-    /// An error leaves it to its lease: one that cannot be resolved holds no other up.
-    async fn resolve_one(&self, resolving: Resolving) {
+    /// One person's, one after the other, up to one that goes on waiting.
+    async fn resolve_person(self, mut theirs: Vec<Resolving>, mut desk: Desk) {
+        theirs.sort_by_key(|resolving| resolving.sequence);
+        for resolving in theirs {
+            if !self.resolve_one(resolving, &mut desk).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether it waits for its member no more. An error leaves it to its lease, and with it those
+    /// behind it.
+    async fn resolve_one(&self, resolving: Resolving, desk: &mut Desk) -> bool {
         let (delivery, token) = (resolving.delivery, resolving.token);
         let settled = async {
-            let (resolved, trace) = self.resolved(&resolving).await?;
+            let (resolved, trace) = self.resolved(&resolving, desk).await?;
             let trace = trace.as_deref();
             let settled =
                 self.inner.store.settle_resolving(token, delivery, &resolved, trace).await?;
-            Ok::<_, directory::Error>(settled.then_some(resolved))
+            Ok::<_, directory::Error>(settled)
         };
         match settled.await {
-            Ok(Some(Resolved::Lane { .. })) => {
-                self.inner.metrics.deliveries(State::Pending.code(), 1);
+            Ok(Some(State::Resolving) | None) => false,
+            Ok(Some(state)) => {
+                self.inner.metrics.deliveries(state.code(), 1);
+                true
             }
-            Ok(Some(Resolved::End(end))) => self.inner.metrics.deliveries(end.state().code(), 1),
-            Ok(Some(Resolved::Hold { .. })) => self.inner.metrics.deliveries(State::Held.code(), 1),
-            Ok(Some(Resolved::Again { .. }) | None) => {}
             Err(error) => {
-                tracing::warn!(%delivery, %error, "a message was not resolved; trying again later");
+                let tenant = &resolving.tenant;
+                tracing::warn!(
+                    %tenant, %delivery, %error,
+                    "a message was not resolved; trying again later"
+                );
+                false
             }
         }
     }
@@ -112,6 +176,7 @@ impl Delivery {
     async fn resolved(
         &self,
         resolving: &Resolving,
+        desk: &mut Desk,
     ) -> Result<(Resolved, Option<Vec<u8>>), directory::Error> {
         let (store, tenant) = (&self.inner.store, &resolving.tenant);
         let end = |end| Ok((Resolved::End(end), None));
@@ -160,7 +225,9 @@ impl Delivery {
         let identity = identity.filter(|identity| identity.installation == installation.id);
         let mapping = self.inner.directory.mapping(&settings).await?;
         let waited = resolving.now.since(resolving.created_at);
-        let looked = self.look_for(&installation, &mapping, (&person, identity.as_ref()), waited);
+        let whom = (&person, identity.as_ref());
+        let values = self.inner.directory.values(tenant, &mapping, &person).await?;
+        let looked = self.look_for(&installation, &mapping, (whom, &values), waited, desk);
         let (decision, view) = match looked.await? {
             LookedFor::Decided(decision, view) => (decision, view),
             LookedFor::Later { after } => return Ok((Resolved::Again { after }, None)),
@@ -203,12 +270,13 @@ impl Delivery {
         &self,
         installation: &Installation,
         mapping: &Mapping,
-        (person, identity): (&Person, Option<&Identity>),
+        ((person, identity), values): ((&Person, Option<&Identity>), &Values),
         waited: Duration,
+        desk: &mut Desk,
     ) -> Result<LookedFor, directory::Error> {
         let directory = &self.inner.directory;
         let decide = |view: &View| {
-            let matched = matching::resolve(view.deciding(), mapping, person);
+            let matched = matching::resolve(view.deciding(), mapping, values);
             let kind = identity.and_then(|identity| view.kind(&identity.slack_user_id));
             matching::decide(identity, &matched, kind)
         };
@@ -218,7 +286,17 @@ impl Delivery {
             Decision::Unreachable { reason } if reason != NoMatch::DirectoryNotReady => reason,
             _ => return Ok(LookedFor::Decided(decision, view)),
         };
-        Ok(match directory.look_up(installation, mapping, person, reason).await? {
+        if !directory.may_know(installation, (person, values), reason) {
+            return Ok(LookedFor::Decided(decision, view));
+        }
+        let missed = match self.inner.asks.begin(installation.id) {
+            Some(_asking) => {
+                desk.take();
+                directory.look_up(installation, mapping, (person, values), reason).await?
+            }
+            None => Missed::Later { after: again(waited, self.inner.timing.retry) },
+        };
+        Ok(match missed {
             Missed::Asked(since) => LookedFor::Decided(decide(&since), since),
             Missed::Later { after } if waited < self.inner.timing.look_up => {
                 LookedFor::Later { after: after.max(self.inner.timing.retry) }
@@ -243,8 +321,8 @@ fn again(waited: Duration, first: Duration) -> Duration {
     (waited / 8).clamp(first, first * 60)
 }
 
-/// The message as it is kept; `None` where it cannot be worded. It could when it was accepted, so that
-/// is rare; without content it fails in its lane, with the reason.
+/// The message as it is kept; `None` where it cannot be worded. It could when it was accepted, so
+/// that is rare; without content it fails in its lane, with the reason.
 fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
     if !resolving.action.speaks() {
         return None;
@@ -257,12 +335,14 @@ fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
         data: &data,
         reader,
         link: link.as_ref(),
+        button: event::button(&resolving.event_type),
         now: resolving.created_at,
     };
     let rendered = template
         .render(&context)
         .inspect_err(|error| {
-            tracing::warn!(delivery = %resolving.delivery, %error, "a message cannot be worded");
+            let (tenant, delivery) = (&resolving.tenant, &resolving.delivery);
+            tracing::warn!(%tenant, %delivery, %error, "a message cannot be worded");
         })
         .ok()?;
     serde_json::to_vec(&rendered).ok()

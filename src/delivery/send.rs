@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use super::deed::Request;
-use super::worker::{Posted, Turn, settle_of};
+use super::turn::{Posted, Turn, settle_of};
 use crate::domain::delivery::{Outcome, next};
 use crate::domain::reason::Failure;
 use crate::store::{self, Pace, Settle};
@@ -49,6 +49,12 @@ impl Delivery {
                 return self.settle(turn, settle, rest).await.map(|()| Posted::No);
             }
         };
+        // A change that may have been made is made once more: it is the same change.
+        if head.in_doubt.is_some() && !request.deed.is_repeatable() {
+            let thread_ts = request.thread_ts().map(str::to_owned);
+            let settle = Settle::Doubted { deed: request.deed, thread_ts };
+            return self.settle(turn, settle, None).await.map(|()| Posted::No);
+        }
         if request.deed.budget() != claim.budget {
             let settle = Settle::Replanned { deed: request.deed };
             return self.settle(turn, settle, None).await.map(|()| Posted::No);
@@ -60,10 +66,13 @@ impl Delivery {
         } else if let Ok(alone) = self.inner.suspects.try_acquire() {
             Some(alone)
         } else {
-            let until = turn.now().plus(self.inner.timing.retry);
-            return self.settle(turn, Settle::Deferred { until }, None).await.map(|()| Posted::No);
+            let after = self.inner.timing.retry;
+            return self.settle(turn, Settle::Deferred { after }, None).await.map(|()| Posted::No);
         };
-        let wait = claim.start.map_or(Duration::ZERO, |(start, _)| start.since(turn.now()));
+        // Never longer than it was at the claim: the clock may have stepped back since.
+        let wait = claim.start.map_or(Duration::ZERO, |(start, _)| {
+            start.since(turn.now()).min(start.since(claim.now))
+        });
         // A sleep of no time takes a millisecond and more.
         if !wait.is_zero() {
             tokio::select! {
@@ -95,16 +104,18 @@ impl Delivery {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return Ok(Posted::No),
             Err(error) => {
-                // Whether the intent was committed is not known, but that nothing was posted is: said
-                // now, nobody has to find it out from history, or takes it for a crash.
+                // Whether the intent was committed is not known, but that nothing was posted is:
+                // said now, nobody has to find it out from history, or takes it for a crash.
                 let interval = self.pause_after(&error);
                 let rest = Pace { started_ago: Duration::ZERO, interval };
                 self.settle(turn, Settle::NotWritten, Some(rest)).await?;
                 return Ok(Posted::No);
             }
         };
-        match self.request(turn, request, token, begin_before).await {
+        let asked = self.request(turn, request, token, begin_before);
+        match turn.slot.asking(asked).await {
             Ok(posted) => {
+                turn.explained(&posted.outcome);
                 let acted = request.acted(head.action, &posted.outcome);
                 let settle = acted.unwrap_or_else(|| self.after(&posted.outcome, attempt, turn));
                 // The pace of one a second is that of posts.

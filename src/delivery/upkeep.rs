@@ -1,6 +1,11 @@
 //! What keeps the outbox small and moving, now and then: lanes set right, overdue messages ended,
-//! ended ones moved to history. Every replica does it; each step is safe against the others.
+//! ended ones moved to history, what is old removed. Every replica does it; each step is safe
+//! against the others.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
@@ -9,66 +14,170 @@ use crate::{store, telemetry};
 
 /// Rows a step.
 const BATCH: u32 = 500;
-/// Notifications a step; each may have a thousand deliveries.
-const FORGOTTEN: u32 = 20;
-/// Steps of one kind in a round, so that a backlog of one kind does not starve the others.
-const STEPS: usize = 100;
+/// Notifications a step, and their deliveries, of which each may have a thousand.
+const FORGOTTEN: u32 = 200;
+/// Lanes a step looks at, by their keys.
+const LANES: u32 = 5_000;
+/// The part of the time between two rounds that one kind of work may take. What is left then is
+/// the next round's, so that a backlog of one kind does not starve the others.
+const SHARE: u32 = 6;
+
+/// One kind of work. Each is done by itself: where one fails, the others go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    Lanes,
+    Overdue,
+    Archive,
+    Replays,
+    Feed,
+    Notifications,
+    IdleLanes,
+    Sweeps,
+    Unread,
+    Health,
+}
+
+impl Part {
+    const ALL: [Self; 10] = [
+        Self::Lanes,
+        Self::Overdue,
+        Self::Archive,
+        Self::Replays,
+        Self::Feed,
+        Self::Notifications,
+        Self::IdleLanes,
+        Self::Sweeps,
+        Self::Unread,
+        Self::Health,
+    ];
+
+    /// In metrics and logs.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lanes => "lanes",
+            Self::Overdue => "overdue",
+            Self::Archive => "archive",
+            Self::Replays => "replays",
+            Self::Feed => "feed",
+            Self::Notifications => "notifications",
+            Self::IdleLanes => "idle_lanes",
+            Self::Sweeps => "sweeps",
+            Self::Unread => "unread",
+            Self::Health => "health",
+        }
+    }
+}
+
+/// What is remembered from round to round.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Parts that failed in the last round, which was logged.
+    troubled: HashSet<Part>,
+    /// Where the look for idle lanes goes on.
+    lane: Option<store::LaneKey>,
+}
 
 impl Delivery {
     pub(super) async fn upkeep(self, stop: CancellationToken) {
         let mut rounds = tokio::time::interval(self.inner.timing.upkeep);
+        let watched = self.watch("upkeep", self.inner.timing.upkeep);
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut progress = Progress::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = rounds.tick() => {}
             }
-            if let Err(error) = self.round(&stop).await {
-                tracing::warn!(%error, "upkeep of the outbox stopped short; the next round goes on");
+            for part in Part::ALL {
+                let done = self.work_off(part, &mut progress, &watched, &stop).await;
+                self.note(part, &mut progress, done);
             }
         }
     }
 
-    async fn round(&self, stop: &CancellationToken) -> Result<(), store::Error> {
-        let store = &self.inner.store;
-        let repaired = store.repair_lanes().await?;
-        if repaired > 0 {
-            tracing::info!(repaired, "conversations that slept with work were woken");
+    /// Logs when a part begins to fail, and when it works again.
+    fn note(&self, part: Part, progress: &mut Progress, done: Result<(), store::Error>) {
+        let name = part.name();
+        match done {
+            Ok(()) => {
+                if progress.troubled.remove(&part) {
+                    tracing::info!(part = name, "upkeep of the outbox works again");
+                }
+            }
+            Err(error) => {
+                self.inner.metrics.upkeep_failed(name);
+                if progress.troubled.insert(part) {
+                    tracing::warn!(part = name, %error, "upkeep of the outbox failed; retrying");
+                }
+            }
         }
-        for _ in 0..STEPS {
-            let expired = store.expire_overdue(BATCH).await?;
-            self.inner.metrics.deliveries(State::Expired.code(), expired);
-            if expired < u64::from(BATCH) || stop.is_cancelled() {
+    }
+
+    /// Steps of one part, until one finds nothing more or the part has had its share of time.
+    async fn work_off(
+        &self,
+        part: Part,
+        progress: &mut Progress,
+        watched: &telemetry::Rounds,
+        stop: &CancellationToken,
+    ) -> Result<(), store::Error> {
+        let until = Instant::now() + self.share();
+        while !stop.is_cancelled() {
+            watched.next();
+            let more = self.step(part, progress).await?;
+            if !more || Instant::now() >= until {
                 break;
             }
         }
-        for _ in 0..STEPS {
-            let moved = store.archive(self.inner.timing.archive_after, BATCH).await?;
-            if moved < u64::from(BATCH) || stop.is_cancelled() {
-                break;
-            }
-        }
-        for _ in 0..STEPS {
-            let pruned = store.prune_replays(store::IDEMPOTENCY, BATCH).await?;
-            if pruned < u64::from(BATCH) || stop.is_cancelled() {
-                break;
-            }
-        }
-        for _ in 0..STEPS {
-            let pruned = store.prune_changes(self.inner.timing.feed_kept, BATCH).await?;
-            if pruned < u64::from(BATCH) || stop.is_cancelled() {
-                break;
-            }
-        }
-        for _ in 0..STEPS {
-            let kept = self.inner.timing.history_kept;
-            let forgotten = store.forget_notifications(kept, FORGOTTEN).await?;
-            if forgotten < u64::from(FORGOTTEN) || stop.is_cancelled() {
-                break;
-            }
-        }
-        self.inner.metrics.outbox(&store.outbox_health().await?.into());
         Ok(())
+    }
+
+    fn share(&self) -> Duration {
+        self.inner.timing.upkeep / SHARE
+    }
+
+    /// One bounded step. True: there may be more to do.
+    async fn step(&self, part: Part, progress: &mut Progress) -> Result<bool, store::Error> {
+        let (store, timing) = (&self.inner.store, &self.inner.timing);
+        let full = |done: u64| done >= u64::from(BATCH);
+        Ok(match part {
+            Part::Lanes => {
+                let repaired = store.repair_lanes().await?;
+                if repaired > 0 {
+                    tracing::info!(repaired, "conversations that slept with work were woken");
+                }
+                false
+            }
+            Part::Overdue => {
+                let expired = store.expire_overdue(BATCH).await?;
+                self.inner.metrics.deliveries(State::Expired.code(), expired);
+                full(expired)
+            }
+            Part::Archive => full(store.archive(timing.archive_after, BATCH).await?),
+            Part::Replays => full(store.prune_replays(store::IDEMPOTENCY, BATCH).await?),
+            Part::Feed => full(store.prune_changes(timing.feed_kept, BATCH).await?),
+            // Fewer than asked for where they had many deliveries.
+            Part::Notifications => {
+                store.forget_notifications(timing.history_kept, FORGOTTEN).await? > 0
+            }
+            Part::IdleLanes => {
+                let after = progress.lane.take();
+                let (_, next) =
+                    store.forget_lanes(after.as_ref(), timing.history_kept, LANES).await?;
+                progress.lane = next;
+                progress.lane.is_some()
+            }
+            Part::Sweeps => full(store.forget_sweeps(timing.history_kept, BATCH).await?),
+            Part::Unread => {
+                store.count_unread().await?;
+                false
+            }
+            Part::Health => {
+                store.tidy().await?;
+                self.inner.metrics.outbox(&store.outbox_health().await?.into());
+                false
+            }
+        })
     }
 }
 

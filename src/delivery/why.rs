@@ -1,7 +1,7 @@
 //! What a turn adds to the trace of its delivery: written along with its settle, or not at all
 //! where nothing is new.
 
-use super::worker::Turn;
+use super::turn::Turn;
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
@@ -70,7 +70,7 @@ pub(super) fn added(turn: &Turn<'_>, mut trace: Trace, settle: &Settle) -> Optio
         Wait { code, ..Wait::new(cause, now, until) }
     };
     let added = match settle {
-        Settle::Deferred { until, .. } => Some(wait(Cause::Budget, Some(*until), None)),
+        Settle::Deferred { after } => Some(wait(Cause::Budget, Some(now.plus(*after)), None)),
         Settle::Wait { after, .. } => Some(wait(Cause::Throttled, Some(now.plus(*after)), None)),
         Settle::Paused { code } => Some(wait(Cause::TokenDead, None, Some(code))),
         Settle::Probe { after, code } => {

@@ -1,12 +1,12 @@
 //! One turn of a lane: its first message, one step further.
 //!
-//! The order of a post: decide, look whether posting is paused, commit the intent, post, settle. The
-//! intent is what makes a crash safe: from it on the message may exist, and only history may say
-//! that it does not. Who lost the lease meanwhile (frozen, cut off) posts nothing and changes
+//! The order of a post: decide, look whether posting is paused, commit the intent, post, settle.
+//! The intent is what makes a crash safe: from it on the message may exist, and only history may
+//! say that it does not. Who lost the lease meanwhile (frozen, cut off) posts nothing and changes
 //! nothing: the request must begin within half a lease of the intent, and every write is fenced.
 
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,55 +15,26 @@ use tracing::Instrument as _;
 
 use super::Delivery;
 use super::checks::{Connected, Facts, Recipient, verdict};
+use super::slots::Slot;
+use super::turn::{Posted, Turn};
 use super::why;
 use crate::directory::View;
 use crate::domain::budget::Budget;
-use crate::domain::delivery::{State, Step};
+use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, InstallationId, LeaseToken, SlackUserId};
 use crate::domain::reason::Failure;
 use crate::domain::settings::Settings;
-use crate::domain::trace::{Decision, Trace};
+use crate::domain::trace::Trace;
 use crate::store::{
-    self, Head, InstallationState, LaneClaim, Note, Pace, QueueKey, RecoverOutcome, Settle,
-    WaitScope,
+    self, InstallationState, LaneClaim, Note, Pace, QueueKey, RecoverOutcome, Settle,
 };
 use crate::telemetry;
 
-/// Whether a request was begun, which costs what its claim took from the budget.
-pub(super) enum Posted {
-    Yes,
-    No,
-}
-
-/// A head and when it was read, so that the database's time can be told later in the turn.
-pub(super) struct Turn<'a> {
-    pub(super) claim: &'a LaneClaim,
-    pub(super) head: Head,
-    pub(super) read: Instant,
-    /// Why it goes as it does.
-    pub(super) why: Mutex<Trace>,
-}
-
-impl Turn<'_> {
-    /// The database's time, by what passed since the head was read.
-    pub(super) fn now(&self) -> crate::domain::time::Timestamp {
-        self.head.now.plus(self.read.elapsed())
-    }
-
-    fn note(&self, decision: Decision) {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).decided(decision);
-    }
-
-    fn trace(&self) -> Trace {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 impl Delivery {
     /// Takes the lane one step further and gives it back.
-    pub(super) async fn turn(self, claim: LaneClaim, stop: CancellationToken) {
+    pub(super) async fn turn(self, claim: LaneClaim, slot: &Slot, stop: CancellationToken) {
         let taken = tokio::select! {
-            taken = self.take_turn(&claim, &stop) => taken,
+            taken = self.take_turn(&claim, slot, &stop) => taken,
             never = self.keep(&claim) => match never {},
         };
         let error = match taken {
@@ -97,8 +68,8 @@ impl Delivery {
         }
     }
 
-    /// After a panic: the lane goes on at once, and the panic counts against the message, whether it
-    /// was being sent or not.
+    /// After a panic: the lane goes on at once, and the panic counts against the message, whether
+    /// it was being sent or not.
     pub(super) async fn panicked(self, claim: &LaneClaim) {
         let mut tries = self.tries();
         loop {
@@ -150,6 +121,7 @@ impl Delivery {
     async fn take_turn(
         &self,
         claim: &LaneClaim,
+        slot: &Slot,
         stop: &CancellationToken,
     ) -> Result<Posted, store::Error> {
         let store = &self.inner.store;
@@ -172,14 +144,15 @@ impl Delivery {
             return Ok(Posted::No);
         }
         let why = Mutex::new(Trace::from_bytes(head.trace.as_deref().unwrap_or_default()));
-        let turn = Turn { claim, head, read: Instant::now(), why };
+        let turn = Turn { claim, slot, head, read: Instant::now(), why };
         // The trace that Notify began goes on here, perhaps on another replica.
         let span = tracing::info_span!("deliver", delivery = %turn.head.delivery);
         telemetry::continue_from(&span, turn.head.trace_context.as_deref());
         let step = async {
             match turn.head.state {
                 State::Unknown => self.look(&turn).await.map(|()| Posted::No),
-                _ => self.send(&turn, stop).await,
+                // On the heap: it is by far the larger of the two.
+                _ => Box::pin(self.send(&turn, stop)).await,
             }
         };
         step.instrument(span).await
@@ -217,7 +190,8 @@ impl Delivery {
         let member_kind = match &member {
             // A dead token cannot be asked, and nothing will be sent.
             Some(member) if connected.as_ref().is_some_and(|here| here.dead.is_none()) => {
-                self.member_kind(claim.installation, &view, member, turn.now()).await
+                let asked = self.member_kind(claim.installation, &view, member, turn.now());
+                turn.slot.waiting(asked).await
             }
             _ => None,
         };
@@ -297,6 +271,7 @@ impl Delivery {
         }
         match settle {
             Settle::Delivered { .. }
+            | Settle::Unthreaded { .. }
             | Settle::Finished
             | Settle::Acted(store::Acted { more: false, .. }) => {
                 self.inner.metrics.delivery_latency(turn.now().since(turn.head.created_at));
@@ -309,13 +284,14 @@ impl Delivery {
                 self.ended(claim, delivery, State::Parked, Some(reason), code);
             }
             Settle::Ended(end) => self.ended(claim, delivery, end.state(), None, None),
-            Settle::Probe { .. } if turn.head.state == State::Pending => {
+            Settle::Probe { .. } | Settle::Doubted { .. } if turn.head.state == State::Pending => {
                 self.inner.metrics.deliveries(State::Unknown.code(), 1);
             }
             Settle::Retry { .. }
             | Settle::Wait { .. }
             | Settle::Paused { .. }
             | Settle::Probe { .. }
+            | Settle::Doubted { .. }
             | Settle::NotWritten
             | Settle::Deferred { .. }
             | Settle::Replanned { .. }
@@ -340,23 +316,11 @@ impl Delivery {
         if let Some(reason) = reason {
             let code = code.unwrap_or_default();
             let (state, reason) = (state.code(), reason.code());
-            tracing::warn!(%delivery, workspace = %claim.installation, state, reason, code,
-                "a message was not delivered");
+            let (tenant, workspace) = (&claim.tenant, &claim.installation);
+            tracing::warn!(
+                %tenant, %delivery, %workspace, state, reason, code,
+                "a message was not delivered"
+            );
         }
-    }
-}
-
-/// The step as the store writes it; `now` is the time that it was decided at.
-pub(super) fn settle_of(step: Step, now: crate::domain::time::Timestamp) -> Settle {
-    match step {
-        Step::Deliver { channel, ts } => Settle::Delivered { channel, ts },
-        Step::Fail { reason, code } => Settle::Failed { reason, code: Some(code) },
-        Step::Park { reason, code } => Settle::Parked { reason, code: Some(code) },
-        Step::Retry { due, code } => Settle::Retry { after: due.since(now), code },
-        // Slack does not say whether it limits the channel or, for all of the workspace, the method
-        // (slack-platform.md section 6). `workspace` pauses the method; this lane waits besides.
-        Step::Wait { due } => Settle::Wait { after: due.since(now), scope: WaitScope::Lane },
-        Step::Pause { code } => Settle::Paused { code },
-        Step::Probe { due, code } => Settle::Probe { after: due.since(now), code },
     }
 }

@@ -95,6 +95,10 @@ pub(super) const SENDINGS: &[Sending] = &[
     },
 ];
 
+/// The event type and the platform user of each message that must end as unreachable.
+pub(super) const UNREACHABLE: &[(&str, &str)] =
+    &[("task.assigned", "u-jonas"), ("process.imported", "u-ida")];
+
 /// A message that must arrive: event type, platform user, Slack user, and words that it must show.
 pub(super) struct Expected {
     pub(super) event: &'static str,

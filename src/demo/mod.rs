@@ -83,7 +83,7 @@ async fn show(sandbox: &Sandbox, rpc: SocketAddr) -> anyhow::Result<Report> {
     for sending in cast::SENDINGS {
         report.accepted(platform.notify(sending).await?);
     }
-    report.watch(sandbox, PATIENCE).await;
+    report.watch(sandbox, platform.watch().await?, PATIENCE).await;
     Ok(report)
 }
 

@@ -37,18 +37,17 @@ impl Platform {
     }
 
     pub(super) async fn begin_connect(&mut self) -> anyhow::Result<Url> {
-        let request = pb::BeginConnectRequest { tenant_id: TENANT.into(), actor: None };
+        let request = pb::BeginConnectRequest {
+            tenant_id: TENANT.into(),
+            ..pb::BeginConnectRequest::default()
+        };
         let link = self.admin.begin_connect(request).await?.into_inner();
         Ok(Url::parse(&link.authorize_url)?)
     }
 
     pub(super) async fn allow_sending(&mut self) -> anyhow::Result<()> {
-        let request = pb::UpdateSettingsRequest {
-            tenant_id: TENANT.into(),
-            settings: Some(pb::Settings { sending_allowed: true, ..pb::Settings::default() }),
-            ..pb::UpdateSettingsRequest::default()
-        };
-        self.admin.update_settings(request).await?;
+        let request = pb::AllowSendingRequest { tenant_id: TENANT.into(), actor: None };
+        self.admin.allow_sending(request).await?;
         Ok(())
     }
 
@@ -82,6 +81,18 @@ impl Platform {
             tokio::time::sleep(LOOK).await;
         }
         bail!("the member list was not read within 10 s")
+    }
+
+    /// The changes of all deliveries, from the first on.
+    pub(super) async fn watch(
+        &mut self,
+    ) -> anyhow::Result<tonic::Streaming<pb::WatchDeliveriesResponse>> {
+        let request = pb::WatchDeliveriesRequest {
+            tenant_id: TENANT.into(),
+            after_sequence: Some(0),
+            ..pb::WatchDeliveriesRequest::default()
+        };
+        Ok(self.herald.watch_deliveries(request).await?.into_inner())
     }
 
     pub(super) async fn notify(&mut self, sending: &Sending) -> anyhow::Result<Accepted> {

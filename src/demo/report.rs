@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use url::Url;
 
-use super::cast::{EXPECTED, Expected};
+use super::cast::{EXPECTED, Expected, UNREACHABLE};
 use super::platform::{Accepted, TENANT};
 use super::say;
-use crate::rpc::pb::VerdictKind;
 use crate::rpc::pb::verdict::Recipient;
+use crate::rpc::pb::{self, DeliveryState, VerdictKind};
 use crate::sandbox::{Sandbox, StoredMessage};
 
 /// Compares as messages arrive.
@@ -23,7 +23,9 @@ pub(super) struct Report {
     seen: usize,
     /// For each expected message, whether it arrived.
     arrived: Vec<bool>,
-    /// What arrived and must not have.
+    /// For each person who must get nothing, whether Herald said so.
+    unreachable: Vec<bool>,
+    /// What arrived, or ended without a message, and must not have.
     extra: Vec<String>,
 }
 
@@ -35,6 +37,7 @@ impl Report {
             events: HashMap::new(),
             seen: sandbox.messages().len(),
             arrived: vec![false; EXPECTED.len()],
+            unreachable: vec![false; UNREACHABLE.len()],
             extra: Vec::new(),
         }
     }
@@ -45,24 +48,66 @@ impl Report {
             if verdict.kind() == VerdictKind::Queued {
                 self.events.insert(verdict.delivery_id, accepted.event);
             } else if let Some(Recipient::UserId(user)) = verdict.recipient {
-                say(&format!("{:<20}{user:<11}nothing: {}", accepted.event, verdict.sentence));
+                self.nothing(accepted.event, &user, &verdict.sentence);
             }
         }
     }
 
-    /// Prints each message as it arrives, until all are there and a moment longer, so that one
-    /// too many is seen as well.
-    pub(super) async fn watch(&mut self, sandbox: &Sandbox, patience: Duration) {
+    /// Somebody gets no message. An answer and the feed may both say so.
+    fn nothing(&mut self, event: &str, user: &str, sentence: &str) {
+        let place = UNREACHABLE.iter().position(|expected| *expected == (event, user));
+        let mark = match place.and_then(|place| self.unreachable.get_mut(place)) {
+            Some(true) => return,
+            Some(said) => {
+                *said = true;
+                ""
+            }
+            None => {
+                self.extra.push(format!("nothing for {user} about {event}: {sentence}"));
+                "  UNEXPECTED"
+            }
+        };
+        say(&format!("{event:<20}{user:<11}nothing: {sentence}{mark}"));
+    }
+
+    fn changed(&mut self, changes: pb::WatchDeliveriesResponse) {
+        for change in changes.changes {
+            let ended = change.state();
+            if matches!(
+                ended,
+                DeliveryState::Unreachable | DeliveryState::Failed | DeliveryState::Suppressed
+            ) {
+                self.nothing(&change.event_type, &change.user_id, &change.sentence);
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.arrived.iter().chain(&self.unreachable).all(|done| *done)
+    }
+
+    /// Prints each message as it arrives and each that ends without one, until all are there and a
+    /// moment longer, so that one too many is seen as well.
+    pub(super) async fn watch(
+        &mut self,
+        sandbox: &Sandbox,
+        mut feed: tonic::Streaming<pb::WatchDeliveriesResponse>,
+        patience: Duration,
+    ) {
         const QUIET: Duration = Duration::from_millis(300);
         let until = tokio::time::Instant::now() + patience;
         loop {
             self.look(sandbox);
-            let complete = self.arrived.iter().all(|arrived| *arrived);
             let quiet = tokio::time::Instant::now() + QUIET;
-            let wait = if complete { quiet.min(until) } else { until };
-            match tokio::time::timeout_at(wait, self.stored.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return,
+            let wait = if self.is_settled() { quiet.min(until) } else { until };
+            tokio::select! {
+                () = tokio::time::sleep_until(wait) => return,
+                stored = self.stored.changed() => if stored.is_err() { return },
+                changes = feed.message() => match changes {
+                    Ok(Some(changes)) => self.changed(changes),
+                    // The verdict says what is missing.
+                    Ok(None) | Err(_) => return,
+                },
             }
         }
     }
@@ -98,6 +143,11 @@ impl Report {
     pub(super) fn verdict(&self) {
         let arrived = self.arrived.iter().filter(|arrived| **arrived).count();
         say(&format!("\n{arrived} of {} expected messages arrived.", EXPECTED.len()));
+        let nobody = self.unreachable.iter().filter(|said| **said).count();
+        say(&format!(
+            "{nobody} of {} people without a reachable account got nothing.",
+            UNREACHABLE.len()
+        ));
         for (expected, arrived) in EXPECTED.iter().zip(&self.arrived) {
             if !arrived {
                 say(&format!("MISSING: {} to {}", expected.event, expected.slack_user));
@@ -110,7 +160,7 @@ impl Report {
 
     /// Whether exactly the expected messages arrived.
     pub(super) fn is_complete(&self) -> bool {
-        self.extra.is_empty() && self.arrived.iter().all(|arrived| *arrived)
+        self.extra.is_empty() && self.is_settled()
     }
 }
 

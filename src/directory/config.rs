@@ -9,32 +9,32 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Memory for snapshots, in bytes, over all workspaces. Default
-    /// `536870912` (512 MiB). A snapshot larger than this is built again for every question: keep it above your largest workspace
-    /// (about 100 bytes a member).
+    /// `536870912` (512 MiB). A snapshot larger than this is built again for every question: keep
+    /// it above your largest workspace (about 100 bytes a member).
     pub memory_bytes: u64,
     /// Seconds between two full readings of a workspace. Default `3600`.
     pub refresh_seconds: u64,
     /// Seconds between two full readings of a workspace whose events arrive (`/slack/events`): each
-    /// event puts the next reading off until `refresh_seconds` after it, but never further than this
-    /// after the last one. Default `86400`.
+    /// event puts the next reading off until `refresh_seconds` after it, but never further than
+    /// this after the last one. Default `86400`.
     pub refresh_with_events_seconds: u64,
-    /// Seconds for which Slack is not asked again about an e-mail address that the member list does not
-    /// have. `TestSlack` always asks. Default `60`.
+    /// Seconds for which Slack is not asked again about an e-mail address that the member list does
+    /// not have. `TestSlack` always asks. Default `60`.
     pub absent_seconds: u64,
     /// Milliseconds until another replica's new generation or change is noticed. Default `3000`.
     #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
     /// Seconds until a member's custom profile fields are fetched again although nothing says that
-    /// they changed: Slack tells nobody of an edit. Each member costs one question, and Slack allows
-    /// 100 a minute. Default `86400`: a day.
+    /// they changed: Slack tells nobody of an edit. Each member costs one question, and Slack
+    /// allows 100 a minute. Default `86400`: a day.
     pub fields_refresh_seconds: u64,
-    /// Seconds after which a list is too old to decide who somebody is. People who were found before are
-    /// still reached; messages to others wait for a newer list, until they expire; ResolveIdentity goes on
-    /// to answer from the old one, and says so. At least `refresh_with_events_seconds`. Default `259200`
-    /// (three days).
+    /// Seconds after which a list is too old to decide who somebody is. People who were found
+    /// before are still reached; messages to others wait for a newer list, until they expire;
+    /// ResolveIdentity goes on to answer from the old one, and says so. At least
+    /// `refresh_with_events_seconds`. Default `259200` (three days).
     pub max_stale_seconds: u64,
-    /// Seconds after which another replica goes on with a reading, or with an event, whose holder fell
-    /// silent. A living one renews its lease three times as often. Default `60`.
+    /// Seconds after which another replica goes on with a reading, or with an event, whose holder
+    /// fell silent. A living one renews its lease three times as often. Default `60`.
     pub lease_seconds: u64,
 }
 

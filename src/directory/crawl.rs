@@ -2,8 +2,8 @@
 //!
 //! Every page is checkpointed with its cursor, so that another replica resumes where one stopped.
 //! Nothing is visible before the last page (invariant I9); a crawler that lost its lease changes
-//! nothing (invariant I10). A cursor that Slack no longer knows, or that came before, makes the crawl
-//! begin again, once. What lost more members than is believable is not published but shown.
+//! nothing (invariant I10). A cursor that Slack no longer knows, or that came before, makes the
+//! crawl begin again, once. What lost more members than is believable is not published but shown.
 
 use std::time::Duration;
 

@@ -85,7 +85,9 @@ impl Directory {
     /// Runs until stopped. Each due workspace is served by whoever gets its lease.
     pub async fn run_fields(self, stop: CancellationToken) {
         let mut passes = tokio::task::JoinSet::new();
+        let rounds = self.watch("custom fields", self.scaled(LOOK));
         while !stop.is_cancelled() {
+            rounds.next();
             while passes.len() < AT_ONCE {
                 match self.next_fields().await {
                     Ok(Some(lease)) => {

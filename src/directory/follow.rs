@@ -1,6 +1,6 @@
 //! Keeps what is in memory near what is in the store: by hints, and by looking at the pointers of
-//! all lists in memory once a poll interval, whether anybody asks about them or not. The look is what
-//! bounds how far a replica is behind; a hint only makes it sooner.
+//! all lists in memory once a poll interval, whether anybody asks about them or not. The look is
+//! what bounds how far a replica is behind; a hint only makes it sooner.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -43,8 +43,10 @@ impl Directory {
     async fn look(&self) {
         let mut looks = tokio::time::interval(self.poll_interval());
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let rounds = self.watch("follower", self.poll_interval());
         loop {
             looks.tick().await;
+            rounds.next();
             self.follow_all().await;
         }
     }
@@ -77,6 +79,10 @@ impl Directory {
             pointers.into_iter().map(|pointer| (pointer.installation, pointer)).collect();
         for (key, loaded) in &self.inner.snapshots {
             let newer = pointers.get(&key.0).is_some_and(|pointer| !loaded.follows(pointer));
+            // Whoever looks now waits for the load.
+            if newer && loaded.snapshot.is_none() {
+                self.arrived(key.0);
+            }
             if let Some(mapping) = loaded.mapping.clone().filter(|_| newer) {
                 self.reload_behind(key.as_ref().clone(), mapping, loaded);
             }

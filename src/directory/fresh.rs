@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::miss::hint;
 use super::{Directory, Error, View};
 use crate::domain::ids::SlackUserId;
-use crate::domain::mapping::Mapping;
+use crate::domain::mapping::{Mapping, Values};
 use crate::domain::matching::{self, Match};
 use crate::domain::member::Member;
 use crate::domain::person::Person;
@@ -23,17 +23,18 @@ const LOOK: Duration = Duration::from_millis(500);
 impl Directory {
     /// The member list with Slack's present answer about this person in it: found by their
     /// e-mail address, and confirmed by id where the list or the stored identity names a member.
-    /// Where Slack cannot be asked now, the list as it is.
+    /// Where Slack cannot be asked now, the list as it is. `values` is what the mapping's user
+    /// attribute yields of the person.
     pub async fn fresh(
         &self,
         installation: &Installation,
         mapping: &Mapping,
-        person: &Person,
+        (person, values): (&Person, &Values),
         stored: Option<&Identity>,
     ) -> Result<View, Error> {
         let view = self.first_reading(installation, mapping).await?;
         let mut answers = Vec::new();
-        if let Some(email) = hint(mapping, person) {
+        if let Some(email) = hint(values, person) {
             let (id, workspaces) = (installation.id, &self.inner.workspaces);
             let found = workspaces.lookup_by_email(id, &email, INTERACTIVE).await;
             if found.is_ok() {
@@ -42,7 +43,7 @@ impl Directory {
             }
             answers.extend(answer(found)?);
         }
-        let matched = matching::resolve(view.snapshot.as_deref(), mapping, person);
+        let matched = matching::resolve(view.snapshot.as_deref(), mapping, values);
         let named = match (&matched, stored) {
             (Match::Unique(member), _) => Some(member.slack_user_id.clone()),
             (_, Some(identity)) => Some(identity.slack_user_id.clone()),

@@ -1,9 +1,9 @@
-//! Applies the events that Slack sent, from the store: whichever replica claims them, whenever the one
-//! that acknowledged them died.
+//! Applies the events that Slack sent, from the store: whichever replica claims them, whenever the
+//! one that acknowledged them died.
 //!
-//! Applying is idempotent and does not depend on the order of arrival: of what is told about a member
-//! the newest counts (`updated`). An event that cannot be read is parked, and so is one under which
-//! replicas died; what fails for other reasons is tried again later.
+//! Applying is idempotent and does not depend on the order of arrival: of what is told about a
+//! member the newest counts (`updated`). An event that cannot be read is parked, and so is one
+//! under which replicas died; what fails for other reasons is tried again later.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,7 +23,8 @@ use crate::workspace::Alive;
 const AGAIN: Duration = Duration::from_secs(10);
 /// Leases that may run out under an event before it is parked.
 const CRASHES: i64 = 3;
-/// How long ids are remembered: Slack repeats an event for a day at most (slack-platform.md section 9).
+/// How long ids are remembered: Slack repeats an event for a day at most (Slack's documentation:
+/// Events API).
 const REMEMBERED: Duration = Duration::from_secs(25 * 3600);
 /// Between two looks for what can be forgotten.
 const PRUNE: Duration = Duration::from_secs(600);
@@ -33,7 +34,9 @@ impl Directory {
     pub async fn run_inbox(self, stop: CancellationToken) {
         let mut troubled = false;
         let mut prune_at = Instant::now();
+        let rounds = self.watch("inbox", self.scaled(self.inner.config.poll_interval));
         while !stop.is_cancelled() {
+            rounds.next();
             let applied = self.apply_due().await;
             if let Err(error) = &applied
                 && !troubled
@@ -81,8 +84,8 @@ impl Directory {
         }
     }
 
-    /// Applies events of one installation. What Slack must be asked about comes last: where it does not
-    /// answer, that holds up no other.
+    /// Applies events of one installation. What Slack must be asked about comes last: where it does
+    /// not answer, that holds up no other.
     async fn apply(&self, claimed: Vec<ClaimedEvent>) -> Result<(), Error> {
         let (mut members, mut others) = (Vec::new(), Vec::new());
         for event in claimed {
@@ -159,7 +162,8 @@ impl Directory {
         }
     }
 
-    /// An installation's end is believed of its token alone: the event may be older than a reinstall.
+    /// An installation's end is believed of its token alone: the event may be older than a
+    /// reinstall.
     async fn confirm(&self, event: &ClaimedEvent) -> Result<(), Error> {
         let id: InstallationId = event.installation;
         let result = match self.inner.workspaces.confirm_alive(id, event.happened_at).await? {

@@ -1,14 +1,18 @@
-//! From the shared store into memory: pages of one generation, then the changes after it. Later changes
-//! go on top of what is in memory ([`Snapshot::with_changes`]), without reading the pages again.
+//! From the shared store into memory: pages of one generation, then the changes after it. Later
+//! changes go on top of what is in memory ([`Snapshot::with_changes`]), without reading the pages
+//! again.
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moka::ops::compute::Op;
 
+use tokio::sync::SemaphorePermit;
+
+use super::evaluate::Guard;
 use super::{Directory, Error, Key};
 use crate::domain::ids::InstallationId;
-use crate::domain::mapping::Mapping;
+use crate::domain::mapping::{Mapping, Stop};
 use crate::domain::member::Member;
 use crate::domain::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
 use crate::domain::time::Timestamp;
@@ -120,6 +124,9 @@ impl Directory {
             let result = directory.newer(key.0, &mapping, &stale).await.map(Arc::new);
             if let Ok(loaded) = &result {
                 directory.put(key.clone(), Arc::clone(loaded)).await;
+                if loaded.generation > stale.generation {
+                    directory.arrived(key.0);
+                }
             }
             lock(&directory.inner.reloading).remove(&key);
             match result {
@@ -152,7 +159,8 @@ impl Directory {
             .await;
     }
 
-    /// What the store has now: where the generation is the same, the changes since on top of `known`.
+    /// What the store has now: where the generation is the same, the changes since on top of
+    /// `known`.
     pub(super) async fn newer(
         &self,
         id: InstallationId,
@@ -165,8 +173,8 @@ impl Directory {
         }
     }
 
-    /// `None`: there is another generation, a batch of custom fields to take up, or too much lies on
-    /// top.
+    /// `None`: there is another generation, a batch of custom fields to take up, or too much lies
+    /// on top.
     async fn with_changes(
         &self,
         id: InstallationId,
@@ -194,15 +202,23 @@ impl Directory {
         } else {
             ProfileFields::default()
         };
+        // Changes on top of a plain path cost next to nothing.
+        let _permit =
+            if mapping.slack.is_plain() { None } else { Some(self.permit(mapping).await?) };
         let compiled = mapping.clone();
+        let stop = Stop::default();
+        let guard = Guard::of(&stop);
+        let costly = snapshot.counts().too_costly;
         let work = move || {
             let bodies = changes.iter().map(|change| change.body.as_slice());
-            let (snapshot, bad) = snapshot.with_changes(&compiled, bodies, &fields);
+            let (snapshot, bad) = snapshot.with_changes(&compiled, bodies, &fields, &stop);
             warn_of(bad);
             snapshot
         };
         let snapshot = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?;
+        guard.done();
         self.inner.metrics.directory_load("changes");
+        self.count_costly(snapshot.counts().too_costly.saturating_sub(costly));
         Ok(Some(Loaded {
             generation: state.generation,
             change_sequence: last.max(state.change_sequence),
@@ -213,15 +229,16 @@ impl Directory {
         }))
     }
 
-    /// Reads one generation and its changes. One that is replaced while it is read is kept for a while;
-    /// where that was too short, it is given up for the next one, so that two are never mixed.
+    /// Reads one generation and its changes. One that is replaced while it is read is kept for a
+    /// while; where that was too short, it is given up for the next one, so that two are never
+    /// mixed.
     pub(super) async fn load(
         &self,
         id: InstallationId,
         mapping: &Mapping,
     ) -> Result<Loaded, Error> {
         let store = &self.inner.store;
-        let _permit = self.inner.loads.acquire().await.map_err(|_| Error::Stopped)?;
+        let _permit = self.permit(mapping).await?;
         for _ in 0..ATTEMPTS {
             let Some(state) = store.directory(id).await?.filter(|state| state.generation > 0)
             else {
@@ -242,6 +259,7 @@ impl Directory {
                 if reads_fields { self.fields(id).await? } else { ProfileFields::default() };
             let snapshot = build(mapping.clone(), state.generation, pages, changes, fields).await?;
             self.inner.metrics.directory_load("pages");
+            self.count_costly(snapshot.counts().too_costly);
             return Ok(Loaded {
                 generation: state.generation,
                 change_sequence: last.max(state.change_sequence),
@@ -252,6 +270,18 @@ impl Directory {
             });
         }
         Err(Error::Moving)
+    }
+
+    async fn permit(&self, mapping: &Mapping) -> Result<SemaphorePermit<'_>, Error> {
+        let inner = &self.inner;
+        let loads = if mapping.slack.is_plain() { &inner.loads } else { &inner.searching_loads };
+        loads.acquire().await.map_err(|_| Error::Stopped)
+    }
+
+    fn count_costly(&self, members: usize) {
+        if members > 0 {
+            self.inner.metrics.too_costly("slack_attribute", members as u64);
+        }
     }
 
     /// The custom fields that were fetched.
@@ -293,27 +323,36 @@ async fn build(
     changes: Vec<DirectoryChange>,
     fields: ProfileFields,
 ) -> Result<Snapshot, Error> {
+    let stop = Stop::default();
+    let guard = Guard::of(&stop);
     let work = move || {
         let fields = Arc::new(fields);
         let read = |pages: &[Vec<u8>]| {
             let generation = u64::try_from(generation).unwrap_or(0);
             let mut builder = SnapshotBuilder::new(&mapping, generation);
             builder.set_fields(Arc::clone(&fields));
+            builder.set_stop(stop.clone());
             let members = pages.iter().flat_map(|page| page.split(|byte| *byte == PAGE_SEPARATOR));
-            let bad = push(&mut builder, members);
+            let bad = push(&mut builder, members, &stop);
             (builder, bad)
         };
         let (mut builder, mut bad) = side_by_side(&pages, read);
-        bad += push(&mut builder, changes.iter().map(|change| change.body.as_slice()));
+        bad += push(&mut builder, changes.iter().map(|change| change.body.as_slice()), &stop);
         warn_of(bad);
         builder.finish()
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
+    let snapshot = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?;
+    guard.done();
+    Ok(snapshot)
 }
 
-/// How many of the members could not be read.
-fn push<'a>(builder: &mut SnapshotBuilder, members: impl Iterator<Item = &'a [u8]>) -> usize {
-    let members = members.filter(|member| !member.is_empty());
+/// How many of the members could not be read. Ends early where nobody waits for it any more.
+fn push<'a>(
+    builder: &mut SnapshotBuilder,
+    members: impl Iterator<Item = &'a [u8]>,
+    stop: &Stop,
+) -> usize {
+    let members = members.filter(|member| !member.is_empty()).take_while(|_| !stop.is_set());
     members.map(|member| usize::from(builder.push_json(member).is_err())).sum()
 }
 

@@ -1,18 +1,19 @@
-//! What is learnt about single members (an event, a look-up) becomes a change for all replicas, where
-//! it is news.
+//! What is learnt about single members (an event, a look-up) becomes a change for all replicas,
+//! where it is news.
 //!
-//! News is whatever an expression could read, so that a mapping that is set later finds it in the store;
-//! but not what changes by itself all day (a status, a picture), which is dropped: no row, no reload
-//! ([`Snapshot::news`](crate::domain::snapshot::Snapshot::news)). While a crawl is under way nothing is
-//! dropped, because its pages may be older.
+//! News is whatever an expression could read, so that a mapping that is set later finds it in the
+//! store; but not what changes by itself all day (a status, a picture), which is dropped: no row,
+//! no reload ([`Snapshot::news`](crate::domain::snapshot::Snapshot::news)). While a crawl is under
+//! way nothing is dropped, because its pages may be older.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::evaluate::Guard;
 use super::load::Loaded;
 use super::{Directory, Error, Key};
 use crate::domain::ids::InstallationId;
-use crate::domain::mapping::Mapping;
+use crate::domain::mapping::{Mapping, Stop};
 use crate::domain::member::Member;
 use crate::domain::snapshot::{News, ProfileFields};
 use crate::slack::MemberJson;
@@ -41,8 +42,8 @@ pub(super) struct Outcome {
 }
 
 impl Directory {
-    /// Merges what a look-up told about members. This replica serves it when it returns, others once
-    /// they notice.
+    /// Merges what a look-up told about members. This replica serves it when it returns, others
+    /// once they notice.
     pub async fn learn(&self, id: InstallationId, members: &[MemberJson]) -> Result<(), Error> {
         self.merge(id, members, Source::LookUp { fields_moved: false }).await.map(drop)
     }
@@ -82,7 +83,7 @@ impl Directory {
             let basis = Basis::of(state.as_ref());
             let mut lists = Vec::with_capacity(mappings.len());
             for mapping in &mappings {
-                lists.push((mapping.as_ref(), self.current(id, mapping).await?));
+                lists.push((Arc::clone(mapping), self.current(id, mapping).await?));
             }
             let fields = if reads_fields {
                 self.fields_of(id, members.iter().map(|json| json.get().as_bytes())).await?
@@ -90,8 +91,7 @@ impl Directory {
                 ProfileFields::default()
             };
             let anyway = basis.crawling || fields_moved;
-            let news = members.iter().filter(|member| is_news(&lists, anyway, member, &fields));
-            let changes: Vec<MemberChange> = news.filter_map(change).collect();
+            let changes = news(lists, anyway, members, fields).await?;
             if changes.is_empty() && settlement.is_none() {
                 return Ok(Some(Outcome { changed: 0, dropped: members.len() }));
             }
@@ -140,20 +140,50 @@ impl Directory {
     }
 }
 
+/// The members that say something new. An attribute that is more than a path is evaluated off the
+/// runtime.
+async fn news(
+    lists: Vec<List>,
+    anyway: bool,
+    members: &[MemberJson],
+    fields: ProfileFields,
+) -> Result<Vec<MemberChange>, Error> {
+    let plain = lists.iter().all(|(mapping, _)| mapping.slack.is_plain());
+    let stop = Stop::default();
+    let guard = Guard::of(&stop);
+    let pick = move |members: &[MemberJson]| -> Vec<MemberChange> {
+        let news = members.iter().filter(|member| is_news(&lists, anyway, member, &fields, &stop));
+        news.filter_map(change).collect()
+    };
+    let changes = if plain {
+        pick(members)
+    } else {
+        let members = members.to_vec();
+        let work = tokio::task::spawn_blocking(move || pick(&members));
+        work.await.map_err(|_| Error::Stopped)?
+    };
+    guard.done();
+    Ok(changes)
+}
+
+/// A tenant's mapping and the list under it.
+type List = (Arc<Mapping>, Arc<Loaded>);
+
 /// Whether any tenant's list lacks what the object says. Nobody's list lacks anything: a workspace
-/// that no tenant uses is read when one connects. `anyway`: nor must others lack what this replica's
-/// list has already.
+/// that no tenant uses is read when one connects. `anyway`: nor must others lack what this
+/// replica's list has already.
 fn is_news(
-    lists: &[(&Mapping, Arc<Loaded>)],
+    lists: &[List],
     anyway: bool,
     member: &MemberJson,
     fields: &ProfileFields,
+    stop: &Stop,
 ) -> bool {
     let json = member.get().as_bytes();
     let mut news = false;
     for (mapping, loaded) in lists {
         let told = match &loaded.snapshot {
-            Some(snapshot) => snapshot.news(mapping, json, fields),
+            Some(snapshot) => snapshot.news(mapping, json, fields, stop),
             None => Member::from_slice(json).map(|_| News::Changed),
         };
         match told {

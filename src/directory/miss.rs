@@ -1,8 +1,9 @@
-//! Somebody whom the member list does not have: Slack is asked once, by their e-mail address, and what
+//! Somebody who is not in the member list: Slack is asked once, by their e-mail address, and what
 //! it answers becomes a change for all replicas.
 //!
-//! One question for each address at a time, and none for [`Config::absent_seconds`] after an answer, so
-//! that a person who is not in Slack costs one call however many messages they would get.
+//! One question for each address at a time, and none for [`Config::absent_seconds`] after an
+//! answer, so that a person who is not in Slack costs one call however many messages they would
+//! get.
 //!
 //! [`Config::absent_seconds`]: super::Config::absent_seconds
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use super::{Directory, Error, View};
 use crate::domain::ids::InstallationId;
-use crate::domain::mapping::Mapping;
+use crate::domain::mapping::{Mapping, Values};
 use crate::domain::person::Person;
 use crate::domain::reason::NoMatch;
 use crate::slack;
@@ -44,31 +45,30 @@ impl Directory {
     pub fn may_know(
         &self,
         installation: &Installation,
-        mapping: &Mapping,
-        person: &Person,
+        (person, values): (&Person, &Values),
         reason: NoMatch,
     ) -> bool {
         let missing = matches!(reason, NoMatch::NoMember | NoMatch::FieldsNotFetched);
         let alive = installation.state == InstallationState::Active;
-        match hint(mapping, person).filter(|_| missing && alive) {
+        match hint(values, person).filter(|_| missing && alive) {
             Some(email) => !self.inner.asked.contains_key(&(installation.id, email)),
             None => false,
         }
     }
 
-    /// Asks Slack about somebody whom the list does not have. Does not wait for the budget; only for
-    /// that of the custom fields of whom it finds, for a moment, since a pass may be using it.
+    /// Asks Slack about somebody whom the list does not have. Does not wait for the budget; only
+    /// for that of the custom fields of whom it finds, for a moment, since a pass may be using it.
     pub async fn look_up(
         &self,
         installation: &Installation,
         mapping: &Mapping,
-        person: &Person,
+        (person, values): (&Person, &Values),
         reason: NoMatch,
     ) -> Result<Missed, Error> {
-        if !self.may_know(installation, mapping, person, reason) {
+        if !self.may_know(installation, (person, values), reason) {
             return Ok(Missed::Stands);
         }
-        let Some(email) = hint(mapping, person) else { return Ok(Missed::Stands) };
+        let Some(email) = hint(values, person) else { return Ok(Missed::Stands) };
         let id = installation.id;
         let ask = async {
             let found = self.inner.workspaces.lookup_by_email(id, &email, Duration::ZERO).await?;
@@ -107,10 +107,9 @@ impl Directory {
 
 /// The address to ask Slack about: the value that is matched, where it is one, else the person's
 /// e-mail address, since the member behind it is evaluated with the mapping like any other.
-pub(super) fn hint(mapping: &Mapping, person: &Person) -> Option<String> {
-    let keys = mapping.user.keys(&person.record()).unwrap_or_default();
-    keys.iter()
-        .find(|key| key.is_address())
+pub(super) fn hint(values: &Values, person: &Person) -> Option<String> {
+    let mut keys = values.keys().iter();
+    keys.find(|key| key.is_address())
         .map(|key| key.as_str().to_owned())
         .or_else(|| person.email.as_ref().map(|email| email.trim().to_lowercase()))
         .filter(|address| !address.is_empty())

@@ -11,6 +11,7 @@
 
 mod config;
 mod crawl;
+mod evaluate;
 mod fields;
 mod follow;
 mod fresh;
@@ -19,9 +20,10 @@ mod load;
 mod merge;
 mod miss;
 mod refresher;
+mod turns;
 mod view;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,15 +33,16 @@ use tokio::sync::{Notify, Semaphore};
 
 pub use config::Config;
 pub use miss::Missed;
+pub use turns::{Turn, Turns};
 pub use view::View;
 
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, MappingError};
 use crate::domain::settings::Settings;
 use crate::store::{self, DirectoryState, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Rounds};
 use crate::workspace::{self, Workspaces};
-use load::Loaded;
+use load::{Loaded, lock};
 
 /// Why a member list cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +93,18 @@ struct Inner {
     reloading: Mutex<HashSet<Key>>,
     /// Bounds the snapshots being built: each holds a workspace's pages in memory.
     loads: Semaphore,
+    /// The same for those whose Slack attribute is more than a path, so that what it costs holds up
+    /// nobody else's.
+    searching_loads: Semaphore,
+    /// Bounds the evaluations of user attributes that are more than a path.
+    evaluating: Turns,
+    noted: evaluate::Noted,
     /// Told when this replica published a generation.
     published: Notify,
+    /// Workspaces whose list arrived in memory, for the one who waits for that.
+    arrived: Mutex<BTreeSet<InstallationId>>,
+    /// Told when there is one more.
+    arrival: Notify,
     /// Told when a refresh is due sooner than planned.
     due: Notify,
     /// Told when custom fields are to be looked after sooner than planned.
@@ -100,10 +113,17 @@ struct Inner {
     fields_missing: Mutex<HashMap<InstallationId, u64>>,
 }
 
+/// The longest that a round of a loop takes in good health; beyond it the loop counts as standing
+/// still. It may wait for several statements that use up their time, and for Slack.
+const ROUND: Duration = Duration::from_secs(60);
 /// Snapshots built at the same time.
 const LOADS: usize = 2;
+/// And with a Slack attribute that is more than a path.
+const SEARCHING_LOADS: usize = 1;
 /// Mappings kept compiled.
 const MAPPINGS: u64 = 10_000;
+/// Arrived lists that are told at once.
+const ARRIVALS: usize = 100;
 /// Pointers kept; a pointer is small.
 const POINTERS: u64 = 100_000;
 
@@ -141,7 +161,12 @@ impl Directory {
                 asked,
                 reloading: Mutex::default(),
                 loads: Semaphore::new(LOADS),
+                searching_loads: Semaphore::new(SEARCHING_LOADS),
+                evaluating: Turns::new(),
+                noted: evaluate::noted(),
                 published: Notify::new(),
+                arrived: Mutex::default(),
+                arrival: Notify::new(),
                 due: Notify::new(),
                 fields_due: Notify::new(),
                 fields_missing: Mutex::default(),
@@ -150,13 +175,13 @@ impl Directory {
     }
 
     /// The compiled mapping of these settings; limits are checked again, since a stored text may
-    /// be older than a limit.
+    /// be older than a limit. What it costs is seen when it is evaluated.
     pub async fn mapping(&self, settings: &Settings) -> Result<Arc<Mapping>, Error> {
         let sources = (settings.user_attribute.clone(), settings.slack_attribute.clone());
         if let Some(mapping) = self.inner.mappings.get(&sources).await {
             return Ok(mapping);
         }
-        let mapping = Arc::new(Mapping::compile(&sources.0, &sources.1)?);
+        let mapping = Arc::new(Mapping::load(&sources.0, &sources.1)?);
         self.inner.mappings.insert(sources, mapping.clone()).await;
         Ok(mapping)
     }
@@ -173,7 +198,7 @@ impl Directory {
                 stale
             }
             // There was nothing to serve, and now there is: worth waiting for, since a message
-            // that cannot be resolved yet loses its place in the order.
+            // that cannot be resolved yet holds up all that its person gets after it.
             Some(_) => self.load_over_nothing(key, mapping.clone()).await?,
             None => self.load_shared(key, mapping.clone()).await?,
         };
@@ -188,6 +213,28 @@ impl Directory {
         Ok(View::of(&loaded).aged(state.as_ref().as_ref(), self.max_stale()))
     }
 
+    /// Waits until a workspace's list can decide here that could not: its first, or a newer
+    /// reading. At most [`ARRIVALS`] at once; those that nobody takes are kept. For one who waits.
+    pub async fn lists_arrived(&self) -> BTreeSet<InstallationId> {
+        loop {
+            let taken = {
+                let mut arrived = lock(&self.inner.arrived);
+                let later = arrived.iter().nth(ARRIVALS).copied();
+                let later = later.map(|first| arrived.split_off(&first)).unwrap_or_default();
+                std::mem::replace(&mut *arrived, later)
+            };
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.inner.arrival.notified().await;
+        }
+    }
+
+    fn arrived(&self, id: InstallationId) {
+        lock(&self.inner.arrived).insert(id);
+        self.inner.arrival.notify_one();
+    }
+
     /// Reads the workspace from Slack soon: after it was connected.
     pub async fn refresh_soon(&self, id: InstallationId) -> Result<(), Error> {
         self.inner.store.request_refresh(id).await?;
@@ -197,8 +244,8 @@ impl Directory {
         self.fields_soon(id).await
     }
 
-    /// After the Slack attribute was changed: fetches soon what it needs of custom fields. All else is
-    /// in the store.
+    /// After the Slack attribute was changed: fetches soon what it needs of custom fields. All else
+    /// is in the store.
     pub async fn attribute_changed(
         &self,
         id: InstallationId,
@@ -256,6 +303,11 @@ impl Directory {
             Ok::<_, Error>(Arc::new(state))
         };
         self.inner.pointers.try_get_with(id, load).await.map_err(Error::Shared)
+    }
+
+    /// Watches a loop that rests at most so long between two rounds.
+    fn watch(&self, name: &'static str, rest: Duration) -> Rounds {
+        self.inner.metrics.watchdog().watch(name, rest + ROUND)
     }
 
     fn scaled(&self, duration: Duration) -> Duration {

@@ -29,8 +29,10 @@ impl Directory {
         let mut crawls = tokio::task::JoinSet::new();
         let mut collect = tokio::time::interval(self.scaled(COLLECT));
         collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let rounds = self.watch("refresher", self.scaled(LOOK));
         loop {
             while crawls.len() < AT_ONCE {
+                rounds.next();
                 match self.next_due().await {
                     Ok(Some(lease)) => {
                         let directory = self.clone();
@@ -43,6 +45,7 @@ impl Directory {
                     }
                 }
             }
+            rounds.next();
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = crawls.join_next() => {}
@@ -90,7 +93,8 @@ impl Directory {
                 );
                 metrics.crawl("refused");
                 let error = format!(
-                    "refused: {members} members were found where {in_force} are known; another                      reading will confirm it, or RefreshDirectory with accept_shrink"
+                    "refused: {members} members were found where {in_force} are known; another \
+                     reading will confirm it, or RefreshDirectory with accept_shrink"
                 );
                 store.refuse_crawl(&lease, &error, self.confirm_after()).await
             }

@@ -29,8 +29,8 @@ impl View {
         Self { snapshot, read_at, current_at: read_at, stale: false }
     }
 
-    /// With what the store says: when events were heard, and whether it is stale, which it is where it
-    /// was last known to be complete longer than `max_stale` ago.
+    /// With what the store says: when events were heard, and whether it is stale, which it is where
+    /// it was last known to be complete longer than `max_stale` ago.
     pub(super) fn aged(self, state: Option<&DirectoryState>, max_stale: Duration) -> Self {
         let heard = state.and_then(|state| state.event_heard_at);
         let current_at = self.current_at.max(heard);

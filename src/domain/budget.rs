@@ -1,5 +1,7 @@
 //! Which of a workspace's budgets a request is taken from: Slack counts each method by itself.
 
+use super::slack_method::Method;
+
 /// What a message costs. Each has a pace of its own, shared by all replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Budget {
@@ -29,13 +31,19 @@ impl Budget {
         Self::ALL.into_iter().find(|budget| budget.code() == code)
     }
 
-    /// Slack's method.
+    /// The name of Slack's method.
     #[must_use]
     pub fn method(self) -> &'static str {
-        match self {
-            Self::Posts => "chat.postMessage",
-            Self::Updates => "chat.update",
-            Self::Deletions => "chat.delete",
+        Method::from(self).name()
+    }
+}
+
+impl From<Budget> for Method {
+    fn from(budget: Budget) -> Self {
+        match budget {
+            Budget::Posts => Self::ChatPostMessage,
+            Budget::Updates => Self::ChatUpdate,
+            Budget::Deletions => Self::ChatDelete,
         }
     }
 }

@@ -1,13 +1,12 @@
 //! How many people a mapping finds, and what another mapping would change.
 //!
-//! The rules alone are looked at, as an administrator weighs them: a pin outranks every mapping and is
-//! counted apart; an identity that is stored from an earlier match counts for nothing.
+//! The rules alone are looked at, as an administrator weighs them: a pin outranks every mapping and
+//! is counted apart; an identity that is stored from an earlier match counts for nothing.
 
 use std::collections::HashMap;
 
-use super::mapping::Mapping;
+use super::mapping::{Mapping, Values};
 use super::matching::{self, Match, Matched, Unmatched};
-use super::person::Person;
 use super::reason::NoMatch;
 use super::snapshot::Snapshot;
 
@@ -21,11 +20,11 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Under a mapping. `snapshot` is the member list under it; `connected` whether there is a
-    /// workspace at all.
+    /// Under a mapping, by what its user attribute yields of the person. `snapshot` is the member
+    /// list under it; `connected` whether there is a workspace at all.
     #[must_use]
     pub fn of(
-        person: &Person,
+        values: &Values,
         pinned: bool,
         mapping: &Mapping,
         snapshot: Option<&Snapshot>,
@@ -35,7 +34,7 @@ impl Standing {
             return Self::Pinned;
         }
         let matched = if connected {
-            matching::resolve(snapshot, mapping, person)
+            matching::resolve(snapshot, mapping, values)
         } else {
             Match::none(NoMatch::NotConnected)
         };

@@ -97,9 +97,9 @@ pub struct Doubt {
 }
 
 /// Whether a complete reading may replace the list in force, which has `in_force` members (`None`:
-/// there is none yet). One without any member, or that lost more than a tenth, is believed only once
-/// `doubt` is dispelled: a second reading shows the same, or an administrator accepted it. The same is
-/// what differs by at most a hundredth; what is accepted may also be more.
+/// there is none yet). One without any member, or that lost more than a tenth, is believed only
+/// once `doubt` is dispelled: a second reading shows the same, or an administrator accepted it. The
+/// same is what differs by at most a hundredth; what is accepted may also be more.
 #[must_use]
 pub fn believable(found: i64, in_force: Option<i64>, doubt: Option<Doubt>) -> bool {
     let (found, in_force) = (i128::from(found), i128::from(in_force.unwrap_or(0)));

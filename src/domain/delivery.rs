@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::detail::Detail;
 use super::ids::ChannelId;
 use super::reason::Failure;
 use super::time::Timestamp;
@@ -14,7 +15,12 @@ macro_rules! states {
         /// Where a delivery stands.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
-        pub enum State { $($(#[$doc])* $variant,)* }
+        pub enum State {
+            $($(#[$doc])* $variant,)*
+            /// One that a newer release wrote. It is read where deliveries are shown, and
+            /// never written.
+            Newer,
+        }
 
         impl State {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
@@ -22,7 +28,10 @@ macro_rules! states {
             /// The code in the store, the API and metrics.
             #[must_use]
             pub fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
+                match self {
+                    $(Self::$variant => $code,)*
+                    Self::Newer => "newer",
+                }
             }
 
             #[must_use]
@@ -33,7 +42,10 @@ macro_rules! states {
             /// Nothing follows a terminal state (but a replay, which is a new delivery).
             #[must_use]
             pub fn is_terminal(self) -> bool {
-                match self { $(Self::$variant => $terminal,)* }
+                match self {
+                    $(Self::$variant => $terminal,)*
+                    Self::Newer => false,
+                }
             }
         }
     };
@@ -68,17 +80,19 @@ states! {
     Unreachable = "unreachable", terminal: true;
 }
 
-/// What one request to Slack came to. Classified once, in `slack` (slack-platform.md section 5).
+/// What one request to Slack came to. Classified once, in `slack` (Slack's documentation:
+/// chat.postMessage).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Slack stored the message.
-    Sent { channel: ChannelId, ts: String },
+    /// Slack stored the message. `unthreaded`: outside the thread it was meant for, because the
+    /// thread's first message had been deleted.
+    Sent { channel: ChannelId, ts: String, unthreaded: bool },
     /// Slack certainly did not store it, and later may: connection refused, `service_unavailable`.
     NotSent { code: String },
     /// HTTP 429: nothing stored; wait as long as Slack says before using the same key again.
     Throttled { after: Duration },
     /// Refused for this message or this target; trying again changes nothing.
-    Rejected { code: String },
+    Rejected { code: String, detail: Option<Detail> },
     /// The token is dead or lacks a scope; the installation stops until it is reconnected.
     Unauthorized { code: String },
     /// Slack may or may not have stored it.
@@ -88,8 +102,8 @@ pub enum Outcome {
 /// What reading the conversation's history said about an unknown delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
-    /// The message is there: adopt it.
-    Found { channel: ChannelId, ts: String },
+    /// The message is there: adopt it. `unthreaded` as in [`Outcome::Sent`].
+    Found { channel: ChannelId, ts: String, unthreaded: bool },
     /// Not there, and Slack has had its time: it was not stored.
     Absent,
     /// Not there yet; look again.
@@ -162,10 +176,14 @@ pub enum Step {
 #[must_use]
 pub fn next(outcome: &Outcome, attempt: u32, now: Timestamp, dice: f64, policy: &Policy) -> Step {
     match outcome {
-        Outcome::Sent { channel, ts } => Step::Deliver { channel: channel.clone(), ts: ts.clone() },
+        Outcome::Sent { channel, ts, .. } => {
+            Step::Deliver { channel: channel.clone(), ts: ts.clone() }
+        }
         Outcome::Throttled { after } => Step::Wait { due: now.plus(*after) },
         Outcome::Unauthorized { code } => Step::Pause { code: code.clone() },
-        Outcome::Rejected { code } => Step::Fail { reason: Failure::Rejected, code: code.clone() },
+        Outcome::Rejected { code, .. } => {
+            Step::Fail { reason: Failure::Rejected, code: code.clone() }
+        }
         Outcome::Unknown { code } => {
             Step::Probe { due: now.plus(policy.probe_after[0]), code: code.clone() }
         }
@@ -176,8 +194,9 @@ pub fn next(outcome: &Outcome, attempt: u32, now: Timestamp, dice: f64, policy: 
 /// Workers that may die on one delivery before it is set aside.
 pub const MAX_CRASHES: u32 = 3;
 
-/// What follows a look into history. `probes` counts look-ups, this one included; `crashes` the workers
-/// that died on the delivery: what killed so many and is not in Slack is not sent once more.
+/// What follows a look into history. `probes` counts look-ups, this one included; `crashes` the
+/// workers that died on the delivery: what killed so many and is not in Slack is not sent once
+/// more.
 #[must_use]
 pub fn next_after_probe(
     probe: &Probe,
@@ -189,7 +208,9 @@ pub fn next_after_probe(
 ) -> Step {
     const CODE: &str = "unconfirmed";
     match probe {
-        Probe::Found { channel, ts } => Step::Deliver { channel: channel.clone(), ts: ts.clone() },
+        Probe::Found { channel, ts, .. } => {
+            Step::Deliver { channel: channel.clone(), ts: ts.clone() }
+        }
         Probe::Absent | Probe::Unreadable if crashes >= MAX_CRASHES => {
             Step::Park { reason: Failure::Crashed, code: "crashed".into() }
         }
@@ -274,7 +295,7 @@ mod tests {
         let step =
             |probe: &Probe, crashes| next_after_probe(probe, 3, (3, crashes), NOW, 0.0, &policy);
         let channel = ChannelId::parse("D1").unwrap();
-        let found = Probe::Found { channel, ts: "1.2".into() };
+        let found = Probe::Found { channel, ts: "1.2".into(), unthreaded: false };
         assert!(matches!(step(&found, 3), Step::Deliver { .. }));
         assert!(matches!(step(&Probe::NotYet, 3), Step::Probe { .. }));
         for probe in [Probe::Absent, Probe::Unreadable] {

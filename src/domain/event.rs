@@ -1,6 +1,5 @@
-//! The built-in event types: who gets them, what data they need, what they say by default
-//! (requirements.md section 4). Tenants' own event types have no entry here: any data object is
-//! good for them, and the template decides.
+//! The built-in event types: who gets them, what data they need, what they say by default. Tenants'
+//! own event types have no entry here: any data object is good for them, and the template decides.
 
 mod catalogue;
 pub mod test_message;
@@ -14,7 +13,8 @@ use super::ids::EventType;
 use super::priority::Priority;
 use super::render::{Compiled, Template};
 
-pub use validate::{FieldProblem, validate_data};
+pub use super::problem::FieldProblem;
+pub use validate::validate_data;
 
 /// One event type that every tenant has from the start.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub enum Kind {
     Object,
 }
 
-/// The eleven event types, in the order of requirements.md section 4.
+/// The eleven event types, in the order in which the documentation lists them.
 #[must_use]
 pub fn catalogue() -> &'static [BuiltIn] {
     &catalogue::CATALOGUE
@@ -80,6 +80,12 @@ pub fn catalogue() -> &'static [BuiltIn] {
 #[must_use]
 pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
     catalogue().iter().find(|built_in| built_in.name == event.as_str())
+}
+
+/// What the link's button says where the caller gives no `link_label`.
+#[must_use]
+pub fn button(event: &EventType) -> &'static str {
+    find(event).map_or("Open", |built_in| built_in.button)
 }
 
 /// How urgent messages of this type are where the caller does not say. Repeated in the proto.

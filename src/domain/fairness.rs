@@ -14,37 +14,51 @@ pub struct Queue<'a> {
     pub budget: Budget,
 }
 
-/// Splits `free` workers over `queues`, which come in the order of who was served longest ago.
-/// `busy` counts the workers that a tenant holds already, of at most `cap`; `starts` how many requests
-/// a workspace's budget has (absent: any number). One number for each queue.
+/// What bounds a split.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Workers that are free.
+    pub free: usize,
+    /// Workers that one tenant may hold, and those that each holds already.
+    pub cap: usize,
+    pub busy: &'a HashMap<TenantId, usize>,
+    /// Requests that a budget of a workspace has; absent: any number.
+    pub starts: &'a HashMap<(InstallationId, Budget), u32>,
+    /// Conversations that a workspace may have in work besides; absent: any number.
+    pub room: &'a HashMap<InstallationId, usize>,
+}
+
+/// Splits the free workers over `queues`, which come in the order of who was served longest ago.
+/// One number for each queue.
 ///
 /// How many lanes a queue really has is not asked: what it does not use is split again.
 #[must_use]
-#[expect(clippy::implicit_hasher, reason = "its callers have these maps and no others")]
-pub fn split(
-    queues: &[Queue<'_>],
-    free: usize,
-    cap: usize,
-    busy: &HashMap<TenantId, usize>,
-    starts: &HashMap<(InstallationId, Budget), u32>,
-) -> Vec<u32> {
+pub fn split(queues: &[Queue<'_>], bounds: &Bounds<'_>) -> Vec<u32> {
     let mut given = vec![0; queues.len()];
     let mut held: HashMap<&TenantId, usize> = HashMap::new();
-    let mut left = starts.clone();
-    let mut free = free;
+    let (mut starts, mut room) = (bounds.starts.clone(), bounds.room.clone());
+    let mut free = bounds.free;
     let mut open: Vec<usize> = (0..queues.len()).collect();
     while free > 0 && !open.is_empty() {
         open.retain(|&at| {
             let queue = &queues[at];
             let held = held
                 .entry(queue.tenant)
-                .or_insert_with(|| busy.get(queue.tenant).copied().unwrap_or(0));
-            let left = left.get_mut(&(queue.installation, queue.budget));
-            if free == 0 || *held >= cap || left.as_ref().is_some_and(|left| **left == 0) {
+                .or_insert_with(|| bounds.busy.get(queue.tenant).copied().unwrap_or(0));
+            let starts = starts.get_mut(&(queue.installation, queue.budget));
+            let room = room.get_mut(&queue.installation);
+            if free == 0
+                || *held >= bounds.cap
+                || starts.as_ref().is_some_and(|left| **left == 0)
+                || room.as_ref().is_some_and(|left| **left == 0)
+            {
                 return false;
             }
             *held += 1;
-            if let Some(left) = left {
+            if let Some(left) = starts {
+                *left -= 1;
+            }
+            if let Some(left) = room {
                 *left -= 1;
             }
             given[at] += 1;
@@ -53,6 +67,15 @@ pub fn split(
         });
     }
     given
+}
+
+/// How many more requests a slow workspace may have under way, where `most` may wait in all, `held`
+/// do and `mine` of these are its own: up to as many as remain free afterwards. `n` slow workspaces
+/// share all but one part in `n + 1`, so the next one that turns slow always finds room, without
+/// anybody's knowing how many there will be.
+#[must_use]
+pub fn room(most: usize, held: usize, mine: usize) -> usize {
+    most.saturating_sub(held).saturating_sub(mine).div_ceil(2)
 }
 
 #[cfg(test)]
@@ -70,6 +93,27 @@ mod tests {
 
     fn queue(installation: InstallationId, tenant: &TenantId) -> Queue<'_> {
         Queue { installation, tenant, budget: Budget::Posts }
+    }
+
+    /// No room is asked for.
+    fn split(
+        queues: &[Queue<'_>],
+        free: usize,
+        cap: usize,
+        busy: &HashMap<TenantId, usize>,
+        starts: &HashMap<(InstallationId, Budget), u32>,
+    ) -> Vec<u32> {
+        super::split(queues, &Bounds { free, cap, busy, starts, room: &HashMap::new() })
+    }
+
+    #[test]
+    fn a_workspace_takes_no_more_than_its_room() {
+        let (one, two) = (tenant(1), tenant(2));
+        let queues = [queue(workspace(1), &one), queue(workspace(1), &two)];
+        let (busy, starts) = (HashMap::new(), HashMap::new());
+        let room = HashMap::from([(workspace(1), 3)]);
+        let bounds = Bounds { free: 10, cap: 8, busy: &busy, starts: &starts, room: &room };
+        assert_eq!(super::split(&queues, &bounds), [2, 1]);
     }
 
     #[test]
@@ -97,6 +141,26 @@ mod tests {
     }
 
     proptest! {
+        /// However many workspaces are slow, and in whatever order they ask and are answered.
+        #[test]
+        fn a_workspace_that_turns_slow_finds_room(
+            most in 1usize..600,
+            steps in proptest::collection::vec((0usize..40, 0usize..50), 0..200),
+        ) {
+            let mut mine = [0usize; 40];
+            for (who, answered) in steps {
+                mine[who] -= answered.min(mine[who]);
+                let held = mine.iter().sum();
+                let more = room(most, held, mine[who]);
+                mine[who] += more;
+                let free = most - (held + more);
+                // One of an odd number left goes to the one that asks.
+                prop_assert!(more == 0 || mine[who] <= free + 1);
+                let slow = mine.iter().filter(|mine| **mine > 0).count();
+                prop_assert!(free > 0 || slow + 1 > most.ilog2() as usize);
+            }
+        }
+
         #[test]
         fn bounds_hold_and_nobody_is_passed_over(
             places in proptest::collection::vec((0usize..5, 0usize..5), 0..20),

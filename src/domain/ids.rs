@@ -217,6 +217,10 @@ uuid_id!(
     DeliveryId
 );
 uuid_id!(
+    /// One API key of the store; says nothing of the key itself.
+    ApiKeyId
+);
+uuid_id!(
     /// A fencing token: drawn anew at every claim; a write that carries an old one changes nothing.
     LeaseToken
 );

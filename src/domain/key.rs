@@ -1,9 +1,9 @@
 //! What two values must have in common to match.
 //!
-//! Every comparable value has one canonical text, and two values match where their texts are equal
-//! (design.md section 8). Texts are compared by a 128-bit hash, so that the member index keeps no
-//! e-mail addresses and every entry has the same small size. The hash is cut from SHA-256: nobody
-//! can choose a value that collides with somebody else's.
+//! Every comparable value has one canonical text, and two values match where their texts are equal.
+//! Texts are compared by a 128-bit hash, so that the member index keeps no e-mail addresses and
+//! every entry has the same small size. The hash is cut from SHA-256: nobody can choose a value
+//! that collides with somebody else's.
 
 use std::borrow::Cow;
 use std::fmt;

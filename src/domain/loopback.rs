@@ -1,6 +1,21 @@
-//! Which addresses are this host itself: there alone may what is secret travel in the clear.
+//! Which addresses are this host itself: secrets may travel in the clear only there.
+
+use std::borrow::Cow;
 
 use url::{Host, Url};
+
+/// What is wrong with an address to listen on that does not parse.
+pub const LISTEN_ADDRESS: &str = "must be an IP address and a port, such as 127.0.0.1:50051, or \
+    0.0.0.0:50051 for all interfaces (localhost:50051 works too; other host names do not)";
+
+/// An address to listen on with `localhost`, the one name that needs no look-up, as a number.
+#[must_use]
+pub fn numeric(address: &str) -> Cow<'_, str> {
+    match address.strip_prefix("localhost:") {
+        Some(port) => Cow::Owned(format!("127.0.0.1:{port}")),
+        None => Cow::Borrowed(address),
+    }
+}
 
 /// Whether a URL names this host for certain. Names other than `localhost` are looked up elsewhere,
 /// so they never count.
@@ -17,6 +32,14 @@ pub fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn localhost_is_a_number_and_other_names_are_not() {
+        assert_eq!(numeric("localhost:1"), "127.0.0.1:1");
+        for same in ["example.com:1", "localhost", "127.0.0.1:2", "[::1]:3", ""] {
+            assert_eq!(numeric(same), same);
+        }
+    }
 
     #[test]
     fn this_host_and_no_other() {

@@ -1,13 +1,15 @@
-//! Which Slack member a person is, and why none (requirements.md section 2; design.md section 8).
+//! Which Slack member a person is, and why none.
 //!
 //! [`resolve`] applies the rules to one directory. [`decide`] weighs what it found against what is
 //! stored: a pin, or an earlier match.
 
+use std::collections::HashSet;
+
 use super::ids::SlackUserId;
 use super::key::MatchKey;
-use super::mapping::Mapping;
+use super::limits;
+use super::mapping::{Mapping, Values};
 use super::member::MemberKind;
-use super::person::Person;
 use super::reason::NoMatch;
 use super::settings::{Identity, Rule};
 use super::snapshot::{MemberView, Snapshot};
@@ -38,10 +40,10 @@ pub struct Matched {
 pub struct Unmatched {
     pub reason: NoMatch,
     /// How many matchable members have one of the person's values: at least 2 where that is
-    /// ambiguous, else 0.
+    /// ambiguous, else 0. Beyond [`limits::CANDIDATES`] they are not counted.
     pub candidates: usize,
-    /// Living members who cannot match for want of an e-mail address. The person may be one of
-    /// them; 0 where the directory was not looked at.
+    /// Living members who cannot match because they have no e-mail address. The person may be one
+    /// of them; 0 where the directory was not looked at.
     pub without_email: usize,
 }
 
@@ -82,23 +84,27 @@ impl Match {
 }
 
 /// Applies the rules. `snapshot` is the directory under the same mapping, `None` while it is not
-/// ready. Whether a workspace is connected at all is the caller's to know.
+/// ready; `values` is what the mapping's user attribute yields of the person. Whether a workspace
+/// is connected at all is the caller's to know.
 ///
 /// A person with several values (a list) is the one member who has any of them; values that lead to
 /// different members are ambiguous.
 #[must_use]
-pub fn resolve(snapshot: Option<&Snapshot>, mapping: &Mapping, person: &Person) -> Match {
+pub fn resolve(snapshot: Option<&Snapshot>, mapping: &Mapping, values: &Values) -> Match {
     let Some(snapshot) = snapshot else {
         return Match::none(NoMatch::DirectoryNotReady);
     };
     let without_email = snapshot.counts().no_email;
     let none = |reason, candidates| Match::None(Unmatched { reason, candidates, without_email });
-    // An expression that fails on this record yields no value (design.md section 8).
-    let keys = mapping.user.keys(&person.record()).unwrap_or_default();
+    // An expression that fails on this record yields no value.
+    let keys = match values {
+        Values::Keys(keys) => keys,
+        Values::TooCostly => return none(NoMatch::TooCostly, 0),
+    };
     if keys.is_empty() {
         return none(NoMatch::NoUserValue, 0);
     }
-    let (candidates, excluded) = holders(snapshot, &keys);
+    let (candidates, excluded) = holders(snapshot, keys);
     match (candidates.as_slice(), excluded) {
         ([member], _) => Match::Unique(Matched::from(*member)),
         ([], Some(kind)) => none(excluded_reason(kind), 0),
@@ -107,22 +113,24 @@ pub fn resolve(snapshot: Option<&Snapshot>, mapping: &Mapping, person: &Person) 
     }
 }
 
-/// The matchable members that have any of the values, each once; and where there are none, the
-/// kind of excluded member that has one.
+/// The matchable members that have any of the values, each once, up to [`limits::CANDIDATES`]; and
+/// where there are none, the kind of excluded member that has one.
 fn holders<'a>(
     snapshot: &'a Snapshot,
     keys: &[MatchKey],
 ) -> (Vec<MemberView<'a>>, Option<MemberKind>) {
     let mut candidates: Vec<MemberView<'a>> = Vec::new();
+    let mut known: HashSet<&'a str> = HashSet::new();
     let mut excluded: Option<MemberKind> = None;
     for key in keys {
         let found = snapshot.find(key);
-        for member in found.members() {
-            if candidates.iter().all(|known| known.id() != member.id()) {
-                candidates.push(member);
-            }
-        }
+        // A value that everybody has must not cost a look at everybody.
+        let members = found.members().filter(|member| known.insert(member.id()));
+        candidates.extend(members.take(limits::CANDIDATES - candidates.len()));
         excluded = [excluded, found.excluded].into_iter().flatten().min();
+        if candidates.len() == limits::CANDIDATES {
+            break;
+        }
     }
     (candidates, excluded)
 }
@@ -137,14 +145,17 @@ fn excluded_reason(kind: MemberKind) -> NoMatch {
 }
 
 /// Why nobody at all has the value. While custom fields are still being fetched, that no member
-/// yields a value says nothing about the attribute, so the fetching is what is told.
+/// yields a value says nothing about the attribute, so the fetching is what is told. Where the
+/// attribute yields nothing because it costs too much, that is.
 fn nobody(snapshot: &Snapshot, mapping: &Mapping) -> NoMatch {
     if mapping.slack.reads_profile_fields() && !snapshot.fields_complete() {
         NoMatch::FieldsNotFetched
-    } else if snapshot.counts().with_value == 0 {
-        NoMatch::SlackAttributeEmpty
-    } else {
+    } else if snapshot.counts().with_value > 0 {
         NoMatch::NoMember
+    } else if snapshot.counts().too_costly > 0 {
+        NoMatch::TooCostly
+    } else {
+        NoMatch::SlackAttributeEmpty
     }
 }
 
@@ -171,7 +182,8 @@ pub enum Decision {
 pub enum Basis {
     /// An administrator's pin.
     Pinned,
-    /// The rules. `is_new` where that is not what is stored: store it, unless the call stores nothing.
+    /// The rules. `is_new` where that is not what is stored: store it, unless the call stores
+    /// nothing.
     Matched { is_new: bool },
     /// The rules no longer find the member that is stored, for this reason; it is alive. Marked
     /// stale in answers.
@@ -193,8 +205,9 @@ impl Decision {
 /// where the directory does not have it or is not ready ([`Snapshot::member`]).
 ///
 /// - Without a connection there is nobody to reach, pinned or not.
-/// - A pin outranks the rules. Its member may be missing from the directory (people of Slack Connect
-///   are); one that is deactivated or a bot makes the person unreachable rather than fall back.
+/// - A pin outranks the rules. Its member may be missing from the directory (people of Slack
+///   Connect are); one that is deactivated or a bot makes the person unreachable rather than fall
+///   back.
 /// - Ambiguous never falls back on what is stored.
 /// - While the directory is not ready, liveness is not known and the stored identity stands.
 #[must_use]

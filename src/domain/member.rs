@@ -1,8 +1,9 @@
 //! The facts that Herald needs of one Slack member, from its raw `users.list` object.
 //!
-//! Any key may be missing, null, empty or of another type (slack-platform.md section 4); such a key
-//! says nothing, and only a missing id makes a member unusable. Texts are borrowed from the
-//! object, and everything else in it is skipped, not parsed: directories have a million of these.
+//! Any key may be missing, null, empty or of another type (Slack's documentation: User object);
+//! such a key says nothing, and only a missing id makes a member unusable. Texts are borrowed from
+//! the object, and everything else in it is skipped, not parsed: directories have a million of
+//! these.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,7 +22,10 @@ use super::mapping::{Event, Walk};
 /// where a value belongs to several members ([`super::reason::NoMatch`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberKind {
-    /// A living person with an e-mail address: the only kind that expressions match.
+    /// A living person with an e-mail address: the only kind that expressions match. Somebody who
+    /// was invited and has never signed in (`is_invited_user`) is one: Slack takes direct messages
+    /// for them, sends them an e-mail about each, and shows them the messages after the first
+    /// sign-in (slack.com/help/articles/360024686174).
     Matchable,
     /// A living person without `profile.email`.
     NoEmail,

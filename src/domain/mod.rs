@@ -1,11 +1,19 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 
+pub mod access;
+pub mod api_key;
+pub mod audit;
 pub mod budget;
+pub mod caller;
 pub mod coverage;
 pub mod crawl;
 pub mod delivery;
+pub mod detail;
+pub mod end;
 pub mod event;
+pub mod fair_queue;
 pub mod fairness;
+pub mod fallback;
 pub mod fingerprint;
 pub mod ids;
 mod json;
@@ -17,11 +25,16 @@ pub mod matching;
 pub mod member;
 pub mod pacing;
 pub mod person;
+pub mod preview;
 pub mod priority;
+pub mod problem;
 pub mod reason;
 pub mod render;
 pub mod secret;
 pub mod settings;
+pub mod shares;
+pub mod sharing;
+pub mod slack_method;
 pub mod snapshot;
 pub mod subject;
 pub mod time;

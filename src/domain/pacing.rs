@@ -2,10 +2,10 @@
 //! learnt, and the budget that keeps to it.
 //!
 //! Slack counts posts of a whole workspace in windows of a minute and says "several hundred"
-//! (slack-platform.md section 6). Herald begins low, raises the limit while it is used up, remembers
-//! the highest that went well and the lowest that did not, and stays between the two. In any
-//! minute it sends at most the limit: a few at once ([`BURST_PART`]), the rest evenly. Why so, and
-//! what a 429 means for whom: docs/decisions/0020-posting-limits.md.
+//! (Slack's documentation: Rate limits). Herald begins low, raises the limit while it is used up,
+//! remembers the highest that went well and the lowest that did not, and stays between the two. In
+//! any minute it sends at most the limit: a few at once ([`BURST_PART`]), the rest evenly. Why so,
+//! and what a 429 means for whom: docs/decisions/0020-posting-limits.md.
 
 use std::time::Duration;
 
@@ -84,8 +84,8 @@ impl Limit {
         self.good = self.good.max(self.current);
         match self.ceiling {
             None => self.current *= GROWTH,
-            // It was none: Slack's limit rose, or a storm of 429s had nothing to do with it. What is
-            // above is as unknown as in the beginning.
+            // It was none: Slack's limit rose, or a storm of 429s had nothing to do with it. What
+            // is above is as unknown as in the beginning.
             Some(ceiling) if self.good >= ceiling => {
                 self.ceiling = None;
                 self.kept = 0;
@@ -113,8 +113,9 @@ impl Limit {
         if self.good > 0.0 && self.current > self.good {
             return self.after_too_much();
         }
-        // Slack's limit has fallen, or this is a storm that has nothing to do with it. Where a limit is
-        // it does not tell: a ceiling that was met in a storm costs minutes until it is believed no more.
+        // Slack's limit has fallen, or this is a storm that has nothing to do with it. Where a
+        // limit is it does not tell: a ceiling that was met in a storm costs minutes until it is
+        // believed no more.
         let current = (self.current * FALL).max(LEAST);
         Self { current, good: 0.0, ceiling: None, kept: 0, patience: 1 }
     }
@@ -244,7 +245,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A Slack that takes `slack` posts in a minute, and a sender that always has something to send.
+    /// A Slack that takes `slack` posts in a minute, and a sender that always has something to
+    /// send.
     fn converge(slack: f64, minutes: u32) -> Vec<(Limit, bool)> {
         converge_from(Limit::default(), slack, minutes)
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::ids::UserId;
 
-/// One person's record. Mapping expressions see all of it (requirements.md section 2).
+/// One person's record. Mapping expressions see all of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Person {
     pub user_id: UserId,

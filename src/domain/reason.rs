@@ -34,7 +34,7 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why no Slack member was found; the first that applies, in this order (requirements.md section 2).
+    /// Why no Slack member was found; the first that applies, in this order.
     NoMatch {
         NotConnected = "not_connected", "This tenant has not connected a Slack workspace.";
         DirectoryNotReady = "directory_not_ready", "The member list of the Slack workspace has not been read yet.";
@@ -46,6 +46,7 @@ reasons! {
         FieldsNotFetched = "custom_fields_not_fetched", "The members' custom profile fields have not all been fetched yet.";
         Ambiguous = "ambiguous", "Several Slack members have this value.";
         NoMember = "no_member", "No member of the connected workspace has this value.";
+        TooCostly = "expression_too_costly", "A mapping expression costs too much to evaluate on this person, or on the members of the workspace.";
     }
 }
 
@@ -64,7 +65,8 @@ impl NoMatch {
             | Self::NoUserValue
             | Self::Deactivated
             | Self::Bot
-            | Self::Ambiguous => false,
+            | Self::Ambiguous
+            | Self::TooCostly => false,
         }
     }
 }

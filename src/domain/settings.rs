@@ -9,7 +9,7 @@ use super::time::Timestamp;
 /// One tenant's settings. A tenant that never changed any has [`Settings::default`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
-    /// The switch for everybody; off until an administrator turns it on (requirements.md section 1).
+    /// The switch for everybody; off until an administrator turns it on.
     pub sending_allowed: bool,
     /// JMESPath on the person's record.
     pub user_attribute: String,
@@ -26,6 +26,9 @@ pub struct Settings {
     /// Event types whose messages wait for people who are not in Slack yet.
     #[serde(default)]
     pub held_event_types: BTreeSet<EventType>,
+    /// Other tenants may be connected to this tenant's workspace.
+    #[serde(default)]
+    pub share_workspace: bool,
     /// Counts changes; an update that names an older one is refused.
     pub version: i64,
 }
@@ -41,6 +44,7 @@ impl Default for Settings {
             time_zone: "UTC".into(),
             disabled_event_types: BTreeSet::new(),
             held_event_types: BTreeSet::new(),
+            share_workspace: false,
             version: 0,
         }
     }
@@ -67,8 +71,8 @@ pub struct Preferences {
     pub origins: BTreeMap<Option<EventType>, (String, Timestamp)>,
 }
 
-/// Which switch holds a message back, if any. Off for everything beats on for one type
-/// (requirements.md section 3); where nothing is chosen, the tenant's default decides.
+/// Which switch holds a message back, if any. Off for everything beats on for one type; where
+/// nothing is chosen, the tenant's default decides.
 #[must_use]
 pub fn suppression(
     settings: &Settings,

@@ -10,8 +10,8 @@ use super::ids::{ChannelId, DeliveryId};
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal;)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant,)* }
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $code)] $variant,)* }
 
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
@@ -71,6 +71,13 @@ codes! {
         Gone = "gone";
         /// It is there, and Slack does not let us change it (any more).
         Fixed = "fixed";
+    }
+}
+
+/// What a notification does that says nothing of a subject.
+impl Default for Action {
+    fn default() -> Self {
+        Self::Post
     }
 }
 
@@ -213,7 +220,8 @@ impl<'a> Plan<'a> {
 }
 
 /// What a refusal by Slack says about the message that was acted on; `None`: nothing, the delivery
-/// fails. Then the action goes on without that message: it is posted anew, or the next one has its turn.
+/// fails. Then the action goes on without that message: it is posted anew, or the next one has its
+/// turn.
 #[must_use]
 pub fn unfit(deed: Deed, code: &str) -> Option<Shown> {
     match (deed, code) {

@@ -1,11 +1,12 @@
 //! Why a delivery went as it did: what was decided about it and what it waited for. The requests to
 //! Slack are in the log of attempts.
 //!
-//! A trace is kept with its delivery, sealed, and written along with what is written anyhow, so it is
-//! small: equal decisions are kept once, equal waits are counted, and both lists are bounded.
+//! A trace is kept with its delivery, sealed, and written along with what is written anyhow, so it
+//! is small: equal decisions are kept once, equal waits are counted, and both lists are bounded.
 
 use serde::{Deserialize, Serialize};
 
+use super::detail::Detail;
 use super::ids::EventType;
 use super::matching;
 use super::settings::{Preference, Preferences, Settings};
@@ -23,6 +24,9 @@ pub struct Trace {
     pub decisions: Vec<Decision>,
     #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
+    /// Slack's explanation of its last refusal.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
     /// Entries that were left out of the middle of either list.
     #[serde(rename = "o", default, skip_serializing_if = "is_zero")]
     pub left_out: u32,
@@ -88,7 +92,8 @@ pub struct Choice {
     pub everything: bool,
     #[serde(rename = "v")]
     pub value: Preference,
-    /// `person` or `administrator`, and the caller's name after a colon; empty where it is not known.
+    /// `person` or `administrator`, and the caller's name after a colon; empty where it is not
+    /// known.
     #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
     pub set_by: String,
     #[serde(rename = "t")]

@@ -5,8 +5,11 @@
 
 use std::collections::HashMap;
 
+use super::delivery::State;
+use super::fallback::Fallback;
 use super::ids::{ChannelId, DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
 use super::reason::{NoMatch, Suppression};
+use super::subject::Action;
 use super::time::Timestamp;
 
 /// Whom a notification is for, as the caller named them.
@@ -37,7 +40,7 @@ pub enum Guarantee {
 
 impl Guarantee {
     /// What the granted scopes allow for direct messages and channel posts
-    /// (slack-platform.md section 10: reconcile). Reading a direct message's history takes its
+    /// (Slack's documentation: Scopes). Reading a direct message's history takes its
     /// `D...` id, which after a lost first answer only `conversations.open` tells.
     #[must_use]
     pub fn for_scopes(scopes: &[String], direct_message: bool) -> Self {
@@ -78,6 +81,34 @@ pub enum Decided {
 pub struct Verdict {
     pub addressee: Addressee,
     pub decided: Decided,
+    /// The delivery that it is about; absent in answers of releases that kept it only where
+    /// something waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryId>,
+}
+
+impl Verdict {
+    /// The delivery that it is about, in an answer of any release.
+    #[must_use]
+    pub fn delivery(&self) -> Option<DeliveryId> {
+        self.delivery.or(match &self.decided {
+            Decided::Queued { delivery, .. } | Decided::Held { delivery, .. } => Some(*delivery),
+            Decided::Suppressed { .. } | Decided::Unreachable { .. } => None,
+        })
+    }
+
+    /// What it means for whoever has another channel, by the same rule as the delivery's state.
+    #[must_use]
+    pub fn fallback(&self, action: Action) -> Fallback {
+        match &self.decided {
+            Decided::Queued { .. } => Fallback::of(State::Pending, None, action),
+            Decided::Held { .. } => Fallback::of(State::Held, None, action),
+            Decided::Suppressed { by } => Fallback::of(State::Suppressed, Some(by.code()), action),
+            Decided::Unreachable { reason, .. } => {
+                Fallback::of(State::Unreachable, Some(reason.code()), action)
+            }
+        }
+    }
 }
 
 impl Answer {
@@ -95,6 +126,9 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     pub notification: NotificationId,
+    /// What the notification does about its subject.
+    #[serde(default)]
+    pub action: Action,
     /// In the order of the request's recipients.
     pub verdicts: Vec<Verdict>,
 }

@@ -1,14 +1,19 @@
 //! The settings of the HTTP side, and when they are refused.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer, Serialize, de};
 use url::Url;
 
-use crate::domain::loopback::is_loopback;
+use crate::domain::loopback::{LISTEN_ADDRESS, is_loopback, numeric};
+use crate::listen::Files;
 
 /// Where Slack's redirect comes back to, below the public address.
 pub(super) const CALLBACK_PATH: &str = "slack/oauth/callback";
+/// The page that a connect link opens, below the public address.
+pub(super) const CONNECT_PATH: &str = "slack/oauth/connect";
 /// Where Slack sends events, below the public address.
 pub(super) const EVENTS_PATH: &str = "slack/events";
 
@@ -16,18 +21,59 @@ pub(super) const EVENTS_PATH: &str = "slack/events";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The address to listen on. Default `127.0.0.1:8080`. Plain HTTP: TLS is the ingress's.
+    /// The address to listen on. Default `127.0.0.1:8080`.
+    #[serde(deserialize_with = "listen_address")]
     pub address: SocketAddr,
     /// What browsers and Slack reach this server by, such as `https://herald.example.com/`; a path
     /// in it is the ingress's, which must remove it. It must be https unless it is this host
-    /// itself. Default: `http://` and `address`, which serves on one machine alone.
+    /// itself. Default: `http://` (with TLS `https://`) and `address`, which serves on one machine
+    /// alone.
     #[serde(with = "url_text")]
     pub public_url: Option<Url>,
+    /// The server's certificate in PEM, with those between it and the root. It is read again when
+    /// the file changes. Default: none, plain text, where TLS is the ingress's.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key in PEM. Default: none.
+    pub tls_key: Option<PathBuf>,
+    /// Requests a second that one address (of IPv6 one /64 network) may make below `/slack/`, five
+    /// seconds' worth of them at once; more are answered 429. `0` is any number. Default `100`.
+    pub slack_requests_per_second: u32,
+    /// Addresses and networks of the proxies in front, such as `["10.0.0.0/8"]`. Herald
+    /// believes what they say about the client's address. Requests that come through them reach
+    /// only `/` and `/slack/`. Default:
+    /// none, the address of the connection counts.
+    #[serde(with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The header by which they say it, `x-forwarded-for` or `forwarded` (RFC 7239): the one that
+    /// they write themselves. Default `x-forwarded-for`.
+    pub forwarded_header: ForwardedHeader,
+}
+
+/// How proxies say who comes by them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    XForwardedFor,
+    Forwarded,
+}
+
+/// An address to listen on: `127.0.0.1:50051`, `[::1]:50051` or `localhost:50051`.
+fn listen_address<'de, D: Deserializer<'de>>(source: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(source)?;
+    numeric(&text).parse().map_err(|_| de::Error::custom(LISTEN_ADDRESS))
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), public_url: None }
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            public_url: None,
+            tls_certificate: None,
+            tls_key: None,
+            slack_requests_per_second: 100,
+            trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
+        }
     }
 }
 
@@ -43,14 +89,27 @@ pub enum ConfigError {
     Scheme,
     #[error("public_url must be an address without a user name, query or fragment")]
     PublicUrl,
+    #[error("{0}")]
+    Tls(String),
+    #[error("slack_requests_per_second must be at most 1000000")]
+    Rate,
     /// Nobody outside could be sent back here.
     #[error("public_url must be set where address is {0}: browsers come back by it")]
     Missing(SocketAddr),
 }
 
 impl Config {
+    /// The files of TLS; none where it is off.
+    pub fn tls(&self) -> Result<Option<Files>, String> {
+        Files::of(self.tls_certificate.as_deref(), self.tls_key.as_deref(), None, false)
+    }
+
     /// Refuses what Slack would refuse, or what would send a code in the clear.
     pub fn validate(&self) -> Result<(), ConfigError> {
+        self.tls().map_err(ConfigError::Tls)?;
+        if self.slack_requests_per_second > 1_000_000 {
+            return Err(ConfigError::Rate);
+        }
         let Some(url) = &self.public_url else {
             return if self.address.ip().is_loopback() {
                 Ok(())
@@ -74,7 +133,10 @@ impl Config {
     /// there first.
     #[must_use]
     pub fn base(&self) -> Url {
-        let mut base = self.public_url.clone().unwrap_or_else(|| of_address(self.address));
+        let mut base = self.public_url.clone().unwrap_or_else(|| {
+            let scheme = if self.tls_certificate.is_some() { "https" } else { "http" };
+            of_address(scheme, self.address)
+        });
         if !base.path().ends_with('/') {
             let with_slash = format!("{}/", base.path());
             base.set_path(&with_slash);
@@ -86,6 +148,12 @@ impl Config {
     #[must_use]
     pub fn redirect_url(&self) -> Url {
         self.below(CALLBACK_PATH)
+    }
+
+    /// The page that a connect link opens.
+    #[must_use]
+    pub fn connect_url(&self) -> Url {
+        self.below(CONNECT_PATH)
     }
 
     /// Where Slack sends events.
@@ -102,9 +170,9 @@ impl Config {
     }
 }
 
-fn of_address(address: SocketAddr) -> Url {
+fn of_address(scheme: &str, address: SocketAddr) -> Url {
     #[expect(clippy::expect_used, reason = "a socket address is an authority by its grammar")]
-    Url::parse(&format!("http://{}/", without_zone(address))).expect("an address")
+    Url::parse(&format!("{scheme}://{}/", without_zone(address))).expect("an address")
 }
 
 /// A zone (`%2`) has meaning on its own machine alone and no place in a URL.
@@ -128,9 +196,39 @@ mod url_text {
         deserializer: D,
     ) -> Result<Option<Url>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| Url::parse(&text))
-            .transpose()
-            .map_err(|error| D::Error::custom(format!("not an address: {error}")))
+        text.map(|text| Url::parse(&text)).transpose().map_err(|_| {
+            D::Error::custom(
+                "must be an address with its scheme, such as https://herald.example.com/",
+            )
+        })
+    }
+}
+
+mod networks {
+    use ipnet::IpNet;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de::Error};
+
+    use super::IpAddr;
+
+    pub(super) fn serialize<S: Serializer>(
+        networks: &[IpNet],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let texts: Vec<String> = networks.iter().map(ToString::to_string).collect();
+        texts.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<IpNet>, D::Error> {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let network = |text: &String| {
+            let alone = text.parse::<IpAddr>().map(IpNet::from);
+            alone.or_else(|_| text.parse::<IpNet>()).map_err(|_| {
+                D::Error::custom("must be addresses or networks, such as [\"10.0.0.0/8\"]")
+            })
+        };
+        texts.iter().map(network).collect()
     }
 }
 
@@ -143,7 +241,7 @@ mod tests {
     }
 
     fn listening(address: &str) -> Config {
-        Config { address: address.parse().unwrap(), public_url: None }
+        Config { address: address.parse().unwrap(), ..Config::default() }
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! Slack sends a person back after the consent page.
+//! The page that a connect link opens, and where Slack sends the person back after its consent
+//! page.
 
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
 use axum::routing::get;
-use http::header;
+use http::{HeaderMap, header};
 use serde::Deserialize;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::config::CALLBACK_PATH;
+use super::config::{CALLBACK_PATH, CONNECT_PATH};
+use super::cookies::Cookies;
 use super::outcome;
 use super::page::Page;
+use super::whose;
 use crate::app::{self, App, Callback, Connected};
 
 /// How long the browser waits for Slack's answer: less than the limit of all requests, so that the
@@ -23,11 +27,19 @@ const PATIENCE: Duration = Duration::from_secs(25);
 #[derive(Clone)]
 struct Shared {
     app: App,
+    cookies: Cookies,
     tasks: TaskTracker,
 }
 
-/// What Slack's redirect carries (slack-platform.md section 2). It has an `error_description` too,
-/// which is anybody's text and is not read. No `Debug`: `code` and `state` are secrets.
+/// What a connect link carries. No `Debug`, as below.
+#[derive(Deserialize)]
+struct Link {
+    state: Option<String>,
+}
+
+/// What Slack's redirect carries (Slack's documentation: Installing with OAuth). It has an
+/// `error_description` too, which is anybody's text and is not read. No `Debug`: `code` and `state`
+/// are secrets.
 #[derive(Deserialize)]
 struct Redirect {
     code: Option<String>,
@@ -35,27 +47,66 @@ struct Redirect {
     error: Option<String>,
 }
 
-pub(super) fn router(app: App, tasks: TaskTracker) -> Router {
+pub(super) fn router(app: App, cookies: Cookies, tasks: TaskTracker) -> Router {
     Router::new()
-        // HEAD would run the GET, and whoever only looks must not use the link up.
-        .route(
-            &format!("/{CALLBACK_PATH}"),
-            get(callback).head(async || ([(header::ALLOW, "GET")], outcome::wrong_method())),
-        )
-        .with_state(Shared { app, tasks })
+        .route(&format!("/{CONNECT_PATH}"), get(start))
+        // An address without an attempt belongs to no browser; the page says so.
+        .route(&format!("/{CALLBACK_PATH}"), get(callback_of_none).head(looked))
+        .route(&format!("/{CALLBACK_PATH}/{{attempt}}"), get(callback).head(looked))
+        .with_state(Shared { app, cookies, tasks })
+}
+
+/// HEAD would run the GET, and whoever only looks must not use the link up.
+async fn looked() -> impl IntoResponse {
+    ([(header::ALLOW, "GET")], outcome::wrong_method())
+}
+
+/// The page that a link opens: which tenant it is, and the way to Slack.
+async fn start(State(shared): State<Shared>, link: Result<Query<Link>, QueryRejection>) -> Page {
+    let state = link.ok().and_then(|Query(link)| link.state).unwrap_or_default();
+    match shared.app.start_connect(&state).await {
+        Ok(Ok(start)) => {
+            let cookie = shared.cookies.set(&start.cookie);
+            whose::start(&start).with_cookie(cookie)
+        }
+        Ok(Err(connected)) => outcome::of(&connected),
+        Err(error) => told(Err(error)),
+    }
+}
+
+async fn callback_of_none(
+    State(shared): State<Shared>,
+    redirect: Result<Query<Redirect>, QueryRejection>,
+) -> Page {
+    match redirect {
+        Ok(Query(redirect)) => complete(&shared, redirect, None).await,
+        Err(_) => outcome::of(&Connected::UnknownState),
+    }
 }
 
 async fn callback(
     State(shared): State<Shared>,
+    Path(attempt): Path<String>,
+    headers: HeaderMap,
     redirect: Result<Query<Redirect>, QueryRejection>,
 ) -> Page {
-    let Ok(Query(Redirect { code, state, error })) = redirect else {
+    let Ok(Query(redirect)) = redirect else {
         return outcome::of(&Connected::UnknownState);
     };
+    let kept = shared.cookies.get(&headers, &attempt);
+    let clear = kept.as_ref().and_then(|_| shared.cookies.clear(&attempt));
+    let page = complete(&shared, redirect, kept).await;
+    // A page that asks for a confirmation begins an attempt of its own.
+    if page.cookie.is_some() { page } else { page.with_cookie(clear) }
+}
+
+async fn complete(shared: &Shared, redirect: Redirect, browser: Option<String>) -> Page {
+    let Redirect { code, state, error } = redirect;
     let reported = error.is_some();
     // In a task of its own: a code works once, and a browser that goes away drops this future.
-    let completing =
-        async move { shared.app.complete_connect(Callback { state, code, error }).await };
+    let app = shared.app.clone();
+    let callback = Callback { state, code, error, browser };
+    let completing = async move { app.complete_connect(callback).await };
     let task = shared.tasks.spawn(completing.in_current_span());
     match tokio::time::timeout(PATIENCE, task).await {
         Ok(Ok(answer)) => {
@@ -63,7 +114,11 @@ async fn callback(
                 let code = if is_code(code) { code } else { "(not a code)" };
                 tracing::warn!(code, "Slack's consent page refused to connect");
             }
-            told(answer)
+            let cookie = match &answer {
+                Ok(Connected::Confirm { start, .. }) => shared.cookies.set(&start.cookie),
+                _ => None,
+            };
+            told(answer).with_cookie(cookie)
         }
         Ok(Err(error)) => {
             tracing::error!(%error, "connecting broke off");

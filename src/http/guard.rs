@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, header};
 
+use super::edge::{self, Edge};
 use super::{outcome, page};
 
 /// Bytes of a request body that are read at most.
@@ -16,17 +17,18 @@ const BODY_BYTES: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Puts the guard around all routes. Routes added afterwards would stand outside.
-pub(super) fn guarded(routes: Router) -> Router {
-    within(routes, TIMEOUT)
+pub(super) fn guarded(routes: Router, edge: Edge) -> Router {
+    within(routes, edge, TIMEOUT)
 }
 
 /// As [`guarded`], with another limit of time.
-pub(super) fn within(routes: Router, timeout: Duration) -> Router {
+pub(super) fn within(routes: Router, edge: Edge, timeout: Duration) -> Router {
     routes
         .fallback(async || outcome::not_found())
         .method_not_allowed_fallback(async || outcome::wrong_method())
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn(move |request, next| bounded(request, next, timeout)))
+        .layer(from_fn_with_state(edge, edge::pass))
         .layer(from_fn(headers))
 }
 
@@ -64,11 +66,16 @@ mod tests {
 
     use super::*;
 
+    fn edge() -> Edge {
+        Edge::new(&super::super::Config::default(), crate::telemetry::Metrics::unobserved())
+    }
+
     #[tokio::test]
     async fn an_answer_that_does_not_come_is_given_up() {
         let silent = Router::new().route("/", get(std::future::pending::<()>));
         let request = Request::get("/").body(Body::empty()).unwrap();
-        let response = within(silent, Duration::from_millis(1)).oneshot(request).await.unwrap();
+        let response =
+            within(silent, edge(), Duration::from_millis(1)).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::X_FRAME_OPTIONS], "DENY");
     }
@@ -80,7 +87,7 @@ mod tests {
         {
             let echo = Router::new().route("/", post(async |_: Bytes| ()));
             let request = Request::post("/").body(Body::from(vec![0; bytes])).unwrap();
-            let response = guarded(echo).oneshot(request).await.unwrap();
+            let response = guarded(echo, edge()).oneshot(request).await.unwrap();
             assert_eq!(response.status(), status, "{bytes}");
         }
     }

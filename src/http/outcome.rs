@@ -1,21 +1,19 @@
 //! The words of every page: what happened, and what to do next.
 //!
 //! Who reads the pages of connecting is an administrator of the customer's Slack, who knows nothing
-//! of Herald; the operator comes in where a setting is wrong. They show the workspace's name, but no
-//! tenant: the link may have been passed on.
+//! of Herald; the operator comes in where a setting is wrong. The page that a link opens names the
+//! tenant, so that nobody connects their workspace to somebody else's by a link that was passed on.
+
+use std::time::Duration;
 
 use http::StatusCode;
 
-use super::page::{Page, Tone};
-use crate::app::Connected;
+use super::page::{Page, Tone, tidy};
+use super::whose::{self, HOW_AGAIN};
+use crate::app::{Connected, Unsupported};
 
 const AGAIN: &str = "Ask whoever gave you the link for a new one, and open it.";
-const HOW_AGAIN: &str =
-    "A new link comes from BeginConnect. Each link works once, and only for a short time.";
 const NOTHING_CHANGED: &str = "Nothing was changed in Slack or here.";
-
-/// Characters of a workspace's name that are shown.
-const NAME_CHARS: usize = 80;
 
 /// The page of one outcome of connecting.
 pub(super) fn of(connected: &Connected) -> Page {
@@ -38,6 +36,11 @@ pub(super) fn of(connected: &Connected) -> Page {
                 .step(format!("Start again. {AGAIN}"))
                 .hint(HOW_AGAIN)
         }
+        Connected::OtherBrowser => whose::other_browser(),
+        Connected::InUse { workspace } => whose::in_use(workspace),
+        Connected::Confirm { tenant, workspace, start } => {
+            whose::confirm(tenant.as_str(), workspace, start)
+        }
         Connected::AlreadyUsed => {
             Page::new(StatusCode::GONE, Tone::Again, "This link was used already")
                 .say(
@@ -59,6 +62,7 @@ pub(super) fn of(connected: &Connected) -> Page {
             )
             .step(format!("Start again. {AGAIN}"))
             .hint(HOW_AGAIN),
+        Connected::Unsupported(unsupported) => cannot(*unsupported),
         Connected::Refused { code } => refused(code),
         Connected::NoAnswer => {
             Page::new(StatusCode::BAD_GATEWAY, Tone::Again, "Slack did not answer")
@@ -90,22 +94,35 @@ fn done(workspace: &str) -> Page {
             "Try it: an administrator can send a test message while sending is off, with",
             "herald.v1.HeraldService/TestSlack",
         )
-        .step_by(
-            "Allow sending: turn on sending_allowed with",
-            "herald.v1.AdminService/UpdateSettings",
-        )
+        .step_by("Allow sending, with", "herald.v1.AdminService/AllowSending")
         .hint("You can close this page.")
 }
 
-/// A workspace's name as one short line, without characters that would turn the words around it.
-fn tidy(workspace: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let visible: String = workspace.chars().filter(|c| !c.is_control() && !turns(*c)).collect();
-    let visible = visible.trim();
-    match visible.char_indices().nth(NAME_CHARS) {
-        Some((end, _)) => format!("{}…", visible[..end].trim_end()),
-        None => visible.to_owned(),
-    }
+/// Slack said yes, and this version cannot use what it gave.
+fn cannot(unsupported: Unsupported) -> Page {
+    let page = Page::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        Tone::Broken,
+        "Herald cannot use this connection",
+    );
+    let page = match unsupported {
+        Unsupported::TokenRotation => page
+            .say(
+                "Token rotation is turned on for this Slack app, and this version of Herald does \
+                 not exchange tokens: the connection would stop working after twelve hours.",
+            )
+            .step(
+                "Tell whoever runs Herald: make a Slack app from the output of `herald manifest`, \
+                 which leaves token rotation off. Slack does not let an app turn it off again.",
+            ),
+        Unsupported::OrgWide => page
+            .say(
+                "The app was approved for the whole Enterprise organisation, and this version of \
+                 Herald works with single workspaces only.",
+            )
+            .step("Choose one workspace on Slack’s page, not the organisation."),
+    };
+    page.say("Nothing was stored here.").step(format!("Start again. {AGAIN}")).hint(HOW_AGAIN)
 }
 
 fn refused(code: &str) -> Page {
@@ -148,7 +165,8 @@ struct Refusal {
     advice: Advice,
 }
 
-/// Slack's codes for the consent page and for `oauth.v2.access` (slack-platform.md section 2).
+/// Slack's codes for the consent page and for `oauth.v2.access` (Slack's documentation: Installing
+/// with OAuth).
 const REFUSALS: &[Refusal] = &[
     Refusal {
         code: "invalid_code",
@@ -311,12 +329,20 @@ pub(super) fn too_slow() -> Page {
     page
 }
 
+pub(super) fn too_often(wait: Duration) -> Page {
+    let mut page = Page::new(StatusCode::TOO_MANY_REQUESTS, Tone::Again, "Too many requests")
+        .say("Too many requests come from this address. Try again in a moment.");
+    page.retry_after = Some(u16::try_from(wait.as_secs()).unwrap_or(u16::MAX).saturating_add(1));
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::domain::ids::TenantId;
+    use crate::http::page::NAME_CHARS;
 
     fn connected(workspace: &str) -> Connected {
         let tenant = TenantId::parse("tenant-not-to-be-shown").unwrap();
@@ -329,14 +355,24 @@ mod tests {
 
     #[test]
     fn every_outcome_has_its_page() {
-        let table: [(Connected, u16, &[&str]); 8] = [
+        let table: [(Connected, u16, &[&str]); 12] = [
+            (
+                Connected::Unsupported(Unsupported::TokenRotation),
+                422,
+                &["Token rotation is turned on", "twelve hours", "herald manifest"],
+            ),
+            (
+                Connected::Unsupported(Unsupported::OrgWide),
+                422,
+                &["whole Enterprise organisation", "Choose one workspace"],
+            ),
             (
                 connected("Acme & Sons"),
                 200,
                 &[
                     "Acme &amp; Sons is connected",
                     "sending is still off",
-                    "UpdateSettings",
+                    "AllowSending",
                     "TestSlack",
                 ],
             ),
@@ -351,6 +387,12 @@ mod tests {
             ),
             (refused_with("never_heard_of"), 502, &["does not know", "Start again", "the log"]),
             (Connected::NoAnswer, 502, &["did not answer", "start again"]),
+            (Connected::OtherBrowser, 403, &["another browser", "open the connect link again"]),
+            (
+                Connected::InUse { workspace: "Acme & Sons".into() },
+                409,
+                &["Acme &amp; Sons is connected to another tenant", "share_workspace"],
+            ),
         ];
         let mut titles = BTreeSet::new();
         for (connected, status, words) in table {
@@ -364,7 +406,7 @@ mod tests {
             assert!(!html.contains("tenant-not-to-be-shown"));
             titles.insert(page.title.into_owned());
         }
-        assert_eq!(titles.len(), 7, "the two refusals share theirs: {titles:?}");
+        assert_eq!(titles.len(), 10, "refusals share theirs, and so do both others: {titles:?}");
     }
 
     #[test]

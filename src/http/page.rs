@@ -1,8 +1,8 @@
 //! The one layout of all pages that people see.
 //!
-//! A page is a value; the template writes it, escaping every string, so that what Slack or a browser
-//! sent can never become markup. Each page is whole in itself (its style is inside, allowed by its
-//! hash), so that a prefix at the ingress breaks nothing.
+//! A page is a value; the template writes it, escaping every string, so that what Slack or a
+//! browser sent can never become markup. Each page is whole in itself (its style is inside, allowed
+//! by its hash), so that a prefix at the ingress breaks nothing.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -57,8 +57,13 @@ pub(super) struct Page {
     pub(super) steps: Vec<Step>,
     /// Address, below this one, and words.
     pub(super) links: &'static [(&'static str, &'static str)],
+    /// The one way on: address and words.
+    pub(super) way: Option<(String, Cow<'static, str>)>,
     /// A quiet line at the end.
     pub(super) hint: Option<&'static str>,
+    /// What the browser keeps.
+    #[serde(skip)]
+    pub(super) cookie: Option<HeaderValue>,
 }
 
 impl Page {
@@ -72,7 +77,9 @@ impl Page {
             code: None,
             steps: Vec::new(),
             links: &[],
+            way: None,
             hint: None,
+            cookie: None,
         }
     }
 
@@ -91,6 +98,18 @@ impl Page {
     /// Adds a thing to do and the RPC that does it.
     pub(super) fn step_by(mut self, text: &'static str, rpc: &'static str) -> Self {
         self.steps.push(Step { text: text.into(), rpc: Some(rpc) });
+        self
+    }
+
+    /// Sets the way on.
+    pub(super) fn way(mut self, to: &url::Url, words: impl Into<Cow<'static, str>>) -> Self {
+        self.way = Some((to.to_string(), words.into()));
+        self
+    }
+
+    /// Has the browser keep something.
+    pub(super) fn with_cookie(mut self, cookie: Option<HeaderValue>) -> Self {
+        self.cookie = cookie;
         self
     }
 
@@ -121,6 +140,9 @@ impl IntoResponse for Page {
                 (self.status, self.title).into_response()
             }
         };
+        if let Some(cookie) = self.cookie {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -152,6 +174,20 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     templates.add_template(LAYOUT, include_str!("page.html")).expect("the layout");
     templates
 });
+
+/// Characters of a name that are shown.
+pub(super) const NAME_CHARS: usize = 80;
+
+/// A name as one short line, without characters that would turn the words around it.
+pub(super) fn tidy(name: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let visible: String = name.chars().filter(|c| !c.is_control() && !turns(*c)).collect();
+    let visible = visible.trim();
+    match visible.char_indices().nth(NAME_CHARS) {
+        Some((end, _)) => format!("{}…", visible[..end].trim_end()),
+        None => visible.to_owned(),
+    }
+}
 
 #[cfg(test)]
 mod tests {

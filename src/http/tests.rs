@@ -3,15 +3,19 @@
 use axum::body::{Body, to_bytes};
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, Method, Request, StatusCode, header};
+use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::listen::Protocol;
+use crate::telemetry::Metrics;
 
 /// All routes but the callback.
 fn independent(readiness: watch::Receiver<Readiness>) -> Router {
     let exposition = Exposition::new(&crate::telemetry::OtlpConfig::default()).unwrap();
     exposition.metrics().lanes_claimed(3);
-    guard::guarded(public().merge(probes::router(readiness, exposition)))
+    let edge = Edge::new(&Config::default(), exposition.metrics());
+    guard::guarded(public().merge(probes::router(readiness, exposition)), edge)
 }
 
 async fn ask(router: Router, method: Method, path: &str) -> (StatusCode, HeaderMap, String) {
@@ -105,9 +109,11 @@ async fn serving_ends_when_it_is_told_to() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let served = tokio::spawn(serve(listener, independent(readiness), stop.clone()));
+    let (metrics, config) = (Metrics::unobserved(), listen::Config::default());
+    let port = Port::new("HTTP", listener, Protocol::Http, metrics, &config, 10);
+    let served = tokio::spawn(serve(port, independent(readiness), stop.clone()));
     // A connection that is open and idle does not hold it.
     let _idle = tokio::net::TcpStream::connect(address).await.unwrap();
     stop.cancel();
-    served.await.unwrap().unwrap();
+    served.await.unwrap();
 }

@@ -17,11 +17,11 @@ impl AdminService for Server {
         &self,
         request: Request<pb::BeginConnectRequest>,
     ) -> Result<Response<pb::BeginConnectResponse>, Status> {
-        self.serve("herald.v1.AdminService/BeginConnect", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
-            let link = self.app.begin_connect(&call).await?;
+            let link = self.app.begin_connect(&call, message.allow_shared_workspace).await?;
             Ok(pb::BeginConnectResponse {
-                authorize_url: link.authorize_url.into(),
+                authorize_url: link.url.into(),
                 expires_at: Some(encode::time(link.expires_at)),
             })
         })
@@ -32,7 +32,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::GetWorkspaceRequest>,
     ) -> Result<Response<pb::GetWorkspaceResponse>, Status> {
-        self.serve("herald.v1.AdminService/GetWorkspace", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
             Ok(encode_records::workspace(self.app.get_workspace(&call).await?))
         })
@@ -43,7 +43,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::UpdateSettingsRequest>,
     ) -> Result<Response<pb::UpdateSettingsResponse>, Status> {
-        self.serve("herald.v1.AdminService/UpdateSettings", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -55,11 +55,35 @@ impl AdminService for Server {
         .await
     }
 
+    async fn allow_sending(
+        &self,
+        request: Request<pb::AllowSendingRequest>,
+    ) -> Result<Response<pb::AllowSendingResponse>, Status> {
+        self.serve(request, async |inbound, message| {
+            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let settings = self.app.switch_sending(&call, true).await?;
+            Ok(pb::AllowSendingResponse { settings: Some(encode::settings(settings)) })
+        })
+        .await
+    }
+
+    async fn stop_sending(
+        &self,
+        request: Request<pb::StopSendingRequest>,
+    ) -> Result<Response<pb::StopSendingResponse>, Status> {
+        self.serve(request, async |inbound, message| {
+            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
+            let settings = self.app.switch_sending(&call, false).await?;
+            Ok(pb::StopSendingResponse { settings: Some(encode::settings(settings)) })
+        })
+        .await
+    }
+
     async fn upsert_people(
         &self,
         request: Request<pb::UpsertPeopleRequest>,
     ) -> Result<Response<pb::UpsertPeopleResponse>, Status> {
-        self.serve("herald.v1.AdminService/UpsertPeople", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -83,7 +107,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::GetPersonRequest>,
     ) -> Result<Response<pb::GetPersonResponse>, Status> {
-        self.serve("herald.v1.AdminService/GetPerson", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -98,17 +122,15 @@ impl AdminService for Server {
         &self,
         request: Request<pb::ListPeopleRequest>,
     ) -> Result<Response<pb::ListPeopleResponse>, Status> {
-        self.serve("ListPeople", request, async |inbound, message| {
-            self.list_people_page(inbound, message).await
-        })
-        .await
+        self.serve(request, async |inbound, message| self.list_people_page(inbound, message).await)
+            .await
     }
 
     async fn delete_person(
         &self,
         request: Request<pb::DeletePersonRequest>,
     ) -> Result<Response<pb::DeletePersonResponse>, Status> {
-        self.serve("DeletePerson", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let (tenant, user, actor) = (message.tenant_id, message.user_id, message.actor);
             let (call, user) = person_call(inbound, tenant, user, actor)?;
             Ok(encode_lists::erased(self.app.delete_person(&call, user).await?))
@@ -120,7 +142,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::PinIdentityRequest>,
     ) -> Result<Response<pb::PinIdentityResponse>, Status> {
-        self.serve("PinIdentity", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -139,7 +161,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::ClearIdentityRequest>,
     ) -> Result<Response<pb::ClearIdentityResponse>, Status> {
-        self.serve("ClearIdentity", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let (tenant, user, actor) = (message.tenant_id, message.user_id, message.actor);
             let (call, user) = person_call(inbound, tenant, user, actor)?;
             let cleared = self.app.clear_identity(&call, user).await?;
@@ -152,7 +174,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::RefreshDirectoryRequest>,
     ) -> Result<Response<pb::RefreshDirectoryResponse>, Status> {
-        self.serve("RefreshDirectory", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
             self.app.refresh_directory(&call, message.accept_shrink).await?;
             let overview = self.app.get_workspace(&call).await?;
@@ -166,7 +188,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::SimulateMappingRequest>,
     ) -> Result<Response<pb::SimulateMappingResponse>, Status> {
-        self.serve("SimulateMapping", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             self.simulate_mapping_page(inbound, message).await
         })
         .await
@@ -176,7 +198,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::GetMatchCoverageRequest>,
     ) -> Result<Response<pb::GetMatchCoverageResponse>, Status> {
-        self.serve("GetMatchCoverage", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             self.match_coverage_page(inbound, message).await
         })
         .await
@@ -186,7 +208,7 @@ impl AdminService for Server {
         &self,
         request: Request<pb::ListEventTypesRequest>,
     ) -> Result<Response<pb::ListEventTypesResponse>, Status> {
-        self.serve("ListEventTypes", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let call = tenant_call(inbound, message.tenant_id, message.actor)?;
             let listed = self.app.list_event_types(&call).await?;
             let event_types = listed.into_iter().map(encode_lists::event_type).collect();
@@ -199,27 +221,52 @@ impl AdminService for Server {
         &self,
         request: Request<pb::ListFailedRequest>,
     ) -> Result<Response<pb::ListFailedResponse>, Status> {
-        self.serve("ListFailed", request, async |inbound, message| {
-            self.list_failed_page(inbound, message).await
-        })
-        .await
+        self.serve(request, async |inbound, message| self.list_failed_page(inbound, message).await)
+            .await
     }
 
     async fn replay_deliveries(
         &self,
         request: Request<pb::ReplayDeliveriesRequest>,
     ) -> Result<Response<pb::ReplayDeliveriesResponse>, Status> {
-        self.serve("ReplayDeliveries", request, async |inbound, message| {
-            self.replay(inbound, message).await
-        })
-        .await
+        self.serve(request, async |inbound, message| self.replay(inbound, message).await).await
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<pb::ListAuditRequest>,
+    ) -> Result<Response<pb::ListAuditResponse>, Status> {
+        self.serve(request, async |inbound, message| self.list_audit_page(inbound, message).await)
+            .await
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<pb::CreateApiKeyRequest>,
+    ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
+        self.serve(request, async |inbound, message| self.create_key(inbound, message).await).await
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<pb::ListApiKeysRequest>,
+    ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
+        self.serve(request, async |inbound, message| self.list_keys_page(inbound, message).await)
+            .await
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<pb::RevokeApiKeyRequest>,
+    ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
+        self.serve(request, async |inbound, message| self.revoke_key(inbound, message).await).await
     }
 
     async fn cancel_notification(
         &self,
         request: Request<pb::CancelNotificationRequest>,
     ) -> Result<Response<pb::CancelNotificationResponse>, Status> {
-        self.serve("CancelNotification", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -253,7 +300,7 @@ fn person_call(
 }
 
 /// The fields that a mask may name.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "sending_allowed",
     "user_attribute",
     "slack_attribute",
@@ -262,6 +309,7 @@ const SETTINGS: [&str; 8] = [
     "time_zone",
     "disabled_event_types",
     "held_event_types",
+    "share_workspace",
 ];
 
 /// Which settings change. An empty mask means those that are not at their zero value (AIP-134).
@@ -298,8 +346,15 @@ fn change(
         time_zone: text("time_zone", settings.time_zone),
         disabled_event_types: disabled_named.then_some(disabled),
         held_event_types: held_named.then_some(held),
+        share_workspace: named("share_workspace", settings.share_workspace)
+            .then_some(settings.share_workspace),
         expected_version: (settings.version != 0).then_some(settings.version),
     };
+    if paths.is_empty() && change.is_empty() {
+        let problem = "nothing would change: name the settings in update_mask (to turn sending off, \
+                       call StopSending)";
+        fields.bad("update_mask", problem);
+    }
     Some(change)
 }
 

@@ -1,20 +1,22 @@
-//! What every method shares: who calls, how long they wait, a bound on calls under way, one span
-//! and one measurement each.
+//! What every method shares: who calls, how long they wait, one span.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt as _;
 use tracing::Instrument as _;
 
+use super::arrival::{Arrived, Shown, timeout};
 use super::callers::Callers;
 use super::decode::Fields;
-use super::quota::Quotas;
+use super::limits::Limits;
+use super::measure::{Method, code_name};
 use super::status;
+use crate::app::trail::Ended;
 use crate::app::{Actor, App, Call, Caller, Error};
+use crate::domain::audit::Outcome;
 use crate::domain::ids::TenantId;
 use crate::telemetry::{self, Metrics};
 
@@ -22,13 +24,10 @@ use crate::telemetry::{self, Metrics};
 #[derive(Clone)]
 pub struct Server {
     pub(super) app: App,
-    callers: Arc<Callers>,
+    pub(super) callers: Arc<Callers>,
     pub(super) metrics: Metrics,
-    /// Bounds the calls under way over all connections.
-    permits: Arc<Semaphore>,
-    quotas: Arc<Quotas>,
-    /// Bounds the streams that are open.
-    pub(super) watches: Arc<Semaphore>,
+    /// What callers and tenants may take, over all connections.
+    pub(super) limits: Arc<Limits>,
     /// Cancelled when the server drains: streams end.
     pub(super) closing: CancellationToken,
     /// The longest a call may take.
@@ -37,8 +36,10 @@ pub struct Server {
 
 /// A call whose caller is known.
 pub(super) struct Inbound {
-    caller: Caller,
+    pub(super) caller: Caller,
     deadline: Duration,
+    /// What the call is about, as soon as that could be read; for the audit trail.
+    about: Arc<OnceLock<(TenantId, Option<Actor>)>>,
 }
 
 /// How long TestSlack waits where the caller names no deadline.
@@ -50,11 +51,9 @@ const MARGIN: Duration = Duration::from_millis(200);
 
 impl Server {
     pub fn new(app: App, callers: Arc<Callers>, metrics: Metrics, config: &super::Config) -> Self {
-        let permits = Arc::new(Semaphore::new(config.max_concurrent_calls));
-        let watches = Arc::new(Semaphore::new(config.max_watches));
-        let quotas = Arc::new(Quotas::new(config.caller_calls_per_second));
+        let limits = Arc::new(Limits::new(config));
         let (closing, longest) = (CancellationToken::new(), config.longest_call);
-        Self { app, callers, metrics, permits, quotas, watches, closing, longest }
+        Self { app, callers, metrics, limits, closing, longest }
     }
 
     /// Ends streams when `closing` is cancelled.
@@ -62,41 +61,60 @@ impl Server {
         Self { closing, ..self }
     }
 
-    /// Authenticates, bounds, times and measures one call. The deadline is our own: tonic's
-    /// answers CANCELLED (lessons.md).
+    /// Times one call that passed the gate.
     pub(super) async fn serve<M, A>(
         &self,
-        method: &'static str,
         request: Request<M>,
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<Response<A>, Status> {
-        let started = Instant::now();
-        let span = span(method, request.metadata());
+        let span = span(&request);
         let result = self.answer(request, handle).instrument(span.clone()).await;
-        let code = code_name(result.as_ref().err().map_or(Code::Ok, Status::code));
-        span.record("code", code);
-        self.metrics.rpc(method, code, started.elapsed());
+        span.record("code", code_name(result.as_ref().err().map_or(Code::Ok, Status::code)));
         result.map(Response::new)
     }
 
-    /// Authenticates, bounds and times.
+    /// Times.
     pub(super) async fn answer<M, A>(
         &self,
         request: Request<M>,
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<A, Status> {
-        let caller = self.callers.identify(request.metadata())?;
-        let _permit = self
-            .permits
-            .try_acquire()
-            .map_err(|_| status::overloaded("rpc.max_concurrent_calls"))?;
-        self.quotas.take(&caller.principal, Instant::now()).map_err(status::quota)?;
-        let asked = timeout(request.metadata());
+        let method = request.extensions().get::<Method>().map_or("", |method| method.0);
+        // The gate put it there; a request that did not pass it has no caller.
+        let caller = request.extensions().get::<Caller>().cloned();
+        let caller = caller.ok_or_else(status::unknown_caller)?;
+        let trail = self.app.trail();
+        if let Some(Shown(shown)) = request.extensions().get() {
+            trail.used(&caller.principal, shown);
+        }
+        let about = Arc::default();
+        let called = self.admit(request, handle, caller.clone(), Arc::clone(&about)).await;
+        let failed = called.as_ref().err().map(failure);
+        trail.ended(&Ended { method, caller: Some(&caller), about: about.get(), failed });
+        called
+    }
+
+    /// Notes that somebody whom nobody knows was refused.
+    pub(super) fn turned_away(&self, method: &str, refused: &Status) {
+        let failed = Some(failure(refused));
+        self.app.trail().ended(&Ended { method, caller: None, about: None, failed });
+    }
+
+    async fn admit<M, A>(
+        &self,
+        request: Request<M>,
+        handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
+        caller: Caller,
+        about: Arc<OnceLock<(TenantId, Option<Actor>)>>,
+    ) -> Result<A, Status> {
+        let arrived = request.extensions().get::<Arrived>();
+        let spent = arrived.map_or(Duration::ZERO, |arrived| arrived.0.elapsed());
+        let asked = timeout(request.metadata()).map(|asked| asked.saturating_sub(spent));
         let deadline = asked.unwrap_or(self.longest).min(self.longest);
-        // A little before tonic's own, which would answer CANCELLED (lessons.md).
+        // A little before the caller gives it up, who then would hear nothing.
         let deadline = deadline.saturating_sub(EARLIER.min(deadline / 10));
         let patience = asked.unwrap_or(PATIENCE + MARGIN).min(self.longest);
-        let inbound = Inbound { caller, deadline: patience };
+        let inbound = Inbound { caller, deadline: patience, about };
         match tokio::time::timeout(deadline, handle(inbound, request.into_inner())).await {
             Ok(result) => result.map_err(Status::from),
             Err(_) => Err(status::deadline()),
@@ -110,6 +128,11 @@ impl Inbound {
         self.deadline.saturating_sub(MARGIN)
     }
 
+    /// Who calls, where no tenant is concerned.
+    pub(super) fn into_caller(self) -> Caller {
+        self.caller
+    }
+
     /// Ends decoding. Permission comes before complaints about the payload only where the tenant
     /// itself could be read; a call with bad fields is told all of them.
     pub(super) fn complete<T>(
@@ -119,6 +142,10 @@ impl Inbound {
         actor: Option<Actor>,
         rest: Option<T>,
     ) -> Result<(Call, T), Error> {
+        if let Some(tenant) = &tenant {
+            // Each call is completed once.
+            let _ = self.about.set((tenant.clone(), actor.clone()));
+        }
         fields.end()?;
         match (tenant, rest) {
             (Some(tenant), Some(rest)) => Ok((Call { caller: self.caller, tenant, actor }, rest)),
@@ -128,69 +155,21 @@ impl Inbound {
     }
 }
 
+/// What the audit trail says of an answer that is not OK.
+fn failure(status: &Status) -> (String, Outcome) {
+    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+    let outcome = match status.code() {
+        Code::PermissionDenied | Code::Unauthenticated => Outcome::Refused,
+        _ => Outcome::Failed,
+    };
+    (reason, outcome)
+}
+
 /// The span of a call, in the caller's trace where it names one.
-pub(super) fn span(method: &'static str, metadata: &MetadataMap) -> tracing::Span {
+pub(super) fn span<M>(request: &Request<M>) -> tracing::Span {
+    let method = request.extensions().get::<Method>().map(|method| method.0);
     let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);
-    let parent = metadata.get("traceparent").and_then(|text| text.to_str().ok());
+    let parent = request.metadata().get("traceparent").and_then(|text| text.to_str().ok());
     telemetry::continue_from(&span, parent);
     span
-}
-
-/// The caller's deadline from `grpc-timeout`: up to eight digits and a unit (gRPC over HTTP/2).
-pub(super) fn timeout(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let value: u64 = if digits.len() <= 8 { digits.parse().ok()? } else { return None };
-    Some(match unit {
-        "H" => Duration::from_secs(value.saturating_mul(3600)),
-        "M" => Duration::from_secs(value.saturating_mul(60)),
-        "S" => Duration::from_secs(value),
-        "m" => Duration::from_millis(value),
-        "u" => Duration::from_micros(value),
-        "n" => Duration::from_nanos(value),
-        _ => return None,
-    })
-}
-
-/// The status code's name as metrics and logs write it.
-pub(super) fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grpc_timeouts_are_read_and_rubbish_is_not() {
-        let read = |text: &str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().unwrap());
-            timeout(&metadata)
-        };
-        assert_eq!(read("5S"), Some(Duration::from_secs(5)));
-        assert_eq!(read("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
-        for rubbish in ["", "S", "5", "-1S", "123456789S", "5x"] {
-            assert_eq!(read(rubbish), None, "{rubbish}");
-        }
-    }
 }

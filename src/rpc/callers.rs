@@ -1,52 +1,34 @@
-//! Callers by API key. Settings hold only hashes; a key is 256 bits of chance, so SHA-256 is
-//! enough (a slow hash protects guessable passwords, and these are not).
+//! Who calls: by an API key, of the settings or made at run time, by a token of an issuer that the
+//! settings name, or, where neither is sent, by the certificate of the connection. Settings and
+//! store hold only hashes of keys.
 
-use std::collections::BTreeSet;
+mod certificate;
+mod config;
+mod weak;
+
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+pub use config::{CallerConfig, RoleConfig};
+
+use self::certificate::Certificates;
 use super::status::unauthenticated;
-use crate::app::{Caller, Reach, Role};
-use crate::domain::ids::{Principal, TenantId, UserId};
-
-/// One API key in the settings (`[[callers]]`). Several keys may name one `principal`, so that
-/// keys rotate without touching idempotency.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CallerConfig {
-    /// Who this is; part of the idempotency key, shown in logs. Needed.
-    pub principal: String,
-    /// SHA-256 of the key, as 64 hexadecimal digits; `herald keys issue` prints one. Needed.
-    pub key_sha256: String,
-    /// `service`, `user` or `administrator`. Needed.
-    pub role: RoleConfig,
-    /// For role `user`: whose key it is. Default: none.
-    #[serde(default)]
-    pub user_id: Option<String>,
-    /// The tenants it reaches; `["*"]` for all. Needed.
-    pub tenants: Vec<String>,
-    /// Whether an actor that it names is honoured. Default `false`.
-    #[serde(default)]
-    pub may_act_for_users: bool,
-}
-
-/// A role in the settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RoleConfig {
-    Service,
-    User,
-    Administrator,
-}
+use crate::app::{Caller, Error, KeyHolder, Keys, Reach, Role};
+use crate::domain::api_key;
+use crate::domain::ids::Principal;
+use crate::domain::time::Timestamp;
+use crate::listen::PeerNames;
+use crate::tokens::{Issuers, Refusal};
 
 /// All known callers.
-#[derive(Debug)]
 pub struct Callers {
-    by_hash: Vec<([u8; 32], Caller)>,
+    issuers: Issuers,
+    by_hash: Vec<(api_key::Hash, Caller)>,
+    certificates: Certificates,
     /// The insecure mode: everybody is this caller.
     everybody: Option<Caller>,
 }
@@ -57,6 +39,7 @@ impl Callers {
     /// `insecure` makes everybody an administrator and is refused on any address but loopback.
     pub fn new(
         configs: &[CallerConfig],
+        issuers: Issuers,
         insecure: bool,
         address: SocketAddr,
     ) -> Result<Self, String> {
@@ -66,34 +49,204 @@ impl Callers {
                  loopback, and rpc.address is {address}"
             ));
         }
-        if insecure && !configs.is_empty() {
-            return Err("rpc.insecure and [[rpc.callers]] exclude each other: set one".into());
+        for (list, is_empty) in [("callers", configs.is_empty()), ("issuers", issuers.is_empty())] {
+            if insecure && !is_empty {
+                return Err(format!("rpc.insecure and [[rpc.{list}]] exclude each other: set one"));
+            }
         }
-        let by_hash = configs.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        let (mut by_hash, mut certificates) = (Vec::new(), Certificates::default());
+        for (index, config) in configs.iter().enumerate() {
+            let at = |sentence: String| format!("rpc.callers[{index}].{sentence}");
+            if config.key_sha256.is_none() && config.certificate.is_none() {
+                return Err(at("key_sha256 or certificate is needed".into()));
+            }
+            let caller = config.caller().map_err(at)?;
+            if let Some(text) = &config.key_sha256 {
+                let hash = key_hash(text, &config.principal).map_err(at)?;
+                by_hash.push((index, hash, caller.clone()));
+            }
+            if let Some(name) = &config.certificate {
+                certificates.add(name, caller).map_err(at)?;
+            }
+        }
+        refuse_twice(&by_hash)?;
+        let by_hash = by_hash.into_iter().map(|(_, hash, caller)| (hash, caller)).collect();
         let everybody = insecure.then(anybody).transpose()?;
-        Ok(Self { by_hash, everybody })
+        Ok(Self { issuers, by_hash, certificates, everybody })
     }
 
-    /// Who sends `authorization: Bearer <key>`.
-    pub(super) fn identify(&self, metadata: &MetadataMap) -> Result<Caller, Status> {
+    /// Who sends `authorization: Bearer <key or token>`, or, without that, who shows this
+    /// certificate. What the settings say comes first.
+    pub(super) async fn identify(
+        &self,
+        metadata: &MetadataMap,
+        certificate: Option<&PeerNames>,
+        keys: &Keys,
+    ) -> Result<Identified, Status> {
+        let (text, hash) = match self.in_settings(metadata, certificate)? {
+            Found::Caller(identified) => return Ok(identified),
+            Found::Nobody(text, hash) => (text, hash),
+        };
+        if is_token(text) && !self.issuers.is_empty() {
+            return self.by_token(text, keys).await;
+        }
+        match keys.find(&hash).await? {
+            KeyHolder::Known(caller) => {
+                let shown = Some(api_key::fingerprint(&hash));
+                Ok(Identified { caller, lasting: Lasting::Key(hash), shown })
+            }
+            nobody => Err(refused(&nobody)),
+        }
+    }
+
+    fn in_settings<'a>(
+        &self,
+        metadata: &'a MetadataMap,
+        certificate: Option<&PeerNames>,
+    ) -> Result<Found<'a>, Status> {
         if let Some(everybody) = &self.everybody {
-            return Ok(everybody.clone());
+            return Ok(Found::Caller(Identified::always(everybody, None)));
         }
         let Some(header) = metadata.get("authorization") else {
-            return Err(unauthenticated(
-                "CREDENTIALS_MISSING",
-                "send the API key as metadata `authorization: Bearer <key>`",
-            ));
+            return self.by_certificate(certificate).map(Found::Caller);
         };
-        let key = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-        let hash: [u8; 32] = Sha256::digest(key.unwrap_or_default().trim().as_bytes()).into();
+        let Some(text) = header.to_str().ok().and_then(bearer) else {
+            return Err(malformed());
+        };
+        let hash = api_key::hash(text);
         // Comparing hashes of random keys leaks nothing that helps to make another key.
-        self.by_hash
-            .iter()
-            .find(|(known, _)| *known == hash)
-            .map(|(_, caller)| caller.clone())
-            .ok_or_else(|| unauthenticated("CREDENTIALS_UNKNOWN", "this API key is not known"))
+        let known = self.by_hash.iter().find(|(known, _)| *known == hash);
+        Ok(match known {
+            Some((_, caller)) => {
+                Found::Caller(Identified::always(caller, Some(api_key::fingerprint(&hash))))
+            }
+            None => Found::Nobody(text, hash),
+        })
     }
+
+    fn by_certificate(&self, certificate: Option<&PeerNames>) -> Result<Identified, Status> {
+        match certificate {
+            Some(names) => {
+                let caller = self.certificates.find(names).ok_or_else(|| {
+                    unauthenticated("CREDENTIALS_UNKNOWN", "this certificate is not known")
+                })?;
+                Ok(Identified::always(caller, Some(CERTIFICATE.to_owned())))
+            }
+            None => Err(unauthenticated(
+                "CREDENTIALS_MISSING",
+                "send an API key or a token as metadata `authorization: Bearer <key>`",
+            )),
+        }
+    }
+
+    async fn by_token(&self, token: &str, keys: &Keys) -> Result<Identified, Status> {
+        let away = |what| Error::Unavailable { what, retry_after: RETRY };
+        let now = keys.now().ok_or_else(|| away("the database"))?;
+        let (reason, sentence) = match self.issuers.caller(token, now).await {
+            Ok((caller, until)) => {
+                let shown = Some(TOKEN.to_owned());
+                return Ok(Identified { caller, lasting: Lasting::Until(until), shown });
+            }
+            Err(Refusal::Unavailable) => return Err(away("the issuer of this token").into()),
+            Err(Refusal::Malformed) => return Err(malformed()),
+            Err(Refusal::Expired) => EXPIRED_TOKEN,
+            Err(Refusal::Early) => ("CREDENTIALS_NOT_YET_VALID", "this token is not valid yet"),
+            Err(Refusal::Unknown) => ("CREDENTIALS_UNKNOWN", "this token is not accepted"),
+        };
+        Err(unauthenticated(reason, sentence))
+    }
+}
+
+/// How a caller was known.
+#[derive(Debug)]
+pub(super) struct Identified {
+    pub(super) caller: Caller,
+    pub(super) lasting: Lasting,
+    /// What the trail says of the credentials: the first digits of a key's hash, or their kind.
+    pub(super) shown: Option<String>,
+}
+
+impl Identified {
+    fn always(caller: &Caller, shown: Option<String>) -> Self {
+        Self { caller: caller.clone(), lasting: Lasting::Always, shown }
+    }
+}
+
+/// Tokens are made anew for a while each, and are not told apart.
+const TOKEN: &str = "token";
+/// Nor are certificates: they are renewed.
+const CERTIFICATE: &str = "certificate";
+const EXPIRED_TOKEN: (&str, &str) = ("CREDENTIALS_EXPIRED", "this token has expired");
+/// Before a caller tries again who could not be known.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Whether a text has the three parts of a token. Keys that Herald makes have no dots.
+fn is_token(text: &str) -> bool {
+    text.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+fn malformed() -> Status {
+    unauthenticated(
+        "CREDENTIALS_MALFORMED",
+        "the metadata `authorization` must be the word Bearer, a space, and an API key or a token",
+    )
+}
+
+/// How long credentials let their holder in: a stream lasts no longer.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lasting {
+    /// Until the process ends.
+    Always,
+    /// As long as this key works.
+    Key(api_key::Hash),
+    /// Until this time of the database's.
+    Until(Timestamp),
+}
+
+impl Lasting {
+    /// Waits until they let nobody in any more; why. `None`: they always do.
+    pub(super) fn end(self, keys: Keys) -> Option<impl Future<Output = Status> + Send + use<>> {
+        let lasting = match self {
+            Self::Always => return None,
+            lasting => lasting,
+        };
+        Some(async move {
+            match lasting {
+                Self::Key(hash) => refused(&keys.ended(&hash).await),
+                Self::Until(until) => {
+                    keys.passed(until).await;
+                    unauthenticated(EXPIRED_TOKEN.0, EXPIRED_TOKEN.1)
+                }
+                Self::Always => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// What a holder hears whose key does not work.
+fn refused(holder: &KeyHolder) -> Status {
+    let (reason, sentence) = match holder {
+        KeyHolder::Expired => ("CREDENTIALS_EXPIRED", "this API key has expired"),
+        KeyHolder::Revoked => ("CREDENTIALS_REVOKED", "this API key was revoked"),
+        KeyHolder::Unknown | KeyHolder::Known(_) => {
+            ("CREDENTIALS_UNKNOWN", "this API key is not known")
+        }
+    };
+    unauthenticated(reason, sentence)
+}
+
+/// What the settings know of a request.
+enum Found<'a> {
+    Caller(Identified),
+    /// Nobody with this key, whose hash is this.
+    Nobody(&'a str, api_key::Hash),
+}
+
+/// The key behind the scheme, whose case does not count (RFC 7235, section 2.1).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, key) = header.trim().split_once(' ')?;
+    let key = key.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)
 }
 
 fn anybody() -> Result<Caller, String> {
@@ -102,41 +255,33 @@ fn anybody() -> Result<Caller, String> {
         role: Role::Administrator,
         reach: Reach::All,
         may_act_for_users: true,
+        may_administer_for_users: true,
     })
 }
 
-fn parse((index, config): (usize, &CallerConfig)) -> Result<([u8; 32], Caller), String> {
-    let at = |name: &str| format!("rpc.callers[{index}].{name}");
-    let principal = Principal::parse(config.principal.clone())
-        .map_err(|problem| format!("{} {problem}", at("principal")))?;
-    let hash = parse_hash(&config.key_sha256)
-        .ok_or_else(|| format!("{} must be 64 hexadecimal digits", at("key_sha256")))?;
-    let role = match (config.role, &config.user_id) {
-        (RoleConfig::User, Some(id)) => Role::User(
-            UserId::parse(id.clone()).map_err(|problem| format!("{} {problem}", at("user_id")))?,
-        ),
-        (RoleConfig::User, None) => {
-            return Err(format!("{} is needed for role user", at("user_id")));
-        }
-        (_, Some(_)) => return Err(format!("{} is for role user alone", at("user_id"))),
-        (RoleConfig::Service, None) => Role::Service,
-        (RoleConfig::Administrator, None) => Role::Administrator,
-    };
-    if matches!(role, Role::User(_)) && config.may_act_for_users {
-        return Err(format!("{} is not for role user", at("may_act_for_users")));
+/// The hash of a key that is not easy to guess.
+fn key_hash(text: &str, principal: &str) -> Result<api_key::Hash, String> {
+    let hash = parse_hash(text).ok_or("key_sha256 must be 64 hexadecimal digits")?;
+    match weak::known(&hash, principal) {
+        None => Ok(hash),
+        Some(weak) => Err(format!(
+            "key_sha256 is {weak}, which anybody can guess: `herald keys issue` makes a key"
+        )),
     }
-    let reach = match config.tenants.as_slice() {
-        [] => return Err(format!("{} must name a tenant, or be [\"*\"]", at("tenants"))),
-        [all] if all == "*" => Reach::All,
-        some => Reach::Only(
-            some.iter()
-                .map(|tenant| TenantId::parse(tenant.clone()))
-                .collect::<Result<BTreeSet<_>, _>>()
-                .map_err(|problem| format!("{} {problem}", at("tenants")))?,
-        ),
-    };
-    let may_act_for_users = config.may_act_for_users;
-    Ok((hash, Caller { principal, role, reach, may_act_for_users }))
+}
+
+/// One key is one caller: of two entries with the same hash only the first would ever count.
+fn refuse_twice(keys: &[(usize, api_key::Hash, Caller)]) -> Result<(), String> {
+    let mut seen = HashMap::new();
+    for (index, hash, _) in keys {
+        if let Some(first) = seen.insert(hash, index) {
+            return Err(format!(
+                "rpc.callers[{index}].key_sha256 is the same as rpc.callers[{first}].key_sha256: \
+                 one key is for one caller, so issue another"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn parse_hash(text: &str) -> Option<[u8; 32]> {
@@ -155,17 +300,28 @@ mod tests {
     use super::*;
 
     const LOOPBACK: &str = "127.0.0.1:50051";
+    const KEY: &str = "herald_k";
+
+    fn hash_of(key: &str) -> String {
+        api_key::hex(&api_key::hash(key))
+    }
 
     fn config() -> CallerConfig {
         CallerConfig {
             principal: "platform".into(),
-            // SHA-256 of "k".
-            key_sha256: "8254c329a92850f6d539dd376f4816ee2764517da5e0235514af433164480d7a".into(),
+            key_sha256: Some(hash_of(KEY)),
+            certificate: None,
             role: RoleConfig::Service,
             user_id: None,
             tenants: vec!["*".into()],
             may_act_for_users: true,
+            may_administer_for_users: false,
         }
+    }
+
+    fn new(configs: &[CallerConfig], insecure: bool, address: &str) -> Result<Callers, String> {
+        let issuers = Issuers::new(&[]).unwrap();
+        Callers::new(configs, issuers, insecure, address.parse().unwrap())
     }
 
     fn with_key(key: &str) -> MetadataMap {
@@ -176,32 +332,77 @@ mod tests {
 
     #[test]
     fn a_key_is_known_by_its_hash() {
-        let callers = Callers::new(&[config()], false, LOOPBACK.parse().unwrap()).unwrap();
-        assert_eq!(callers.identify(&with_key("k")).unwrap().role, Role::Service);
-        assert!(callers.identify(&with_key("other")).is_err());
-        assert!(callers.identify(&with_key("")).is_err());
-        assert!(callers.identify(&MetadataMap::new()).is_err());
+        let callers = new(&[config()], false, LOOPBACK).unwrap();
+        let with_key = |key| with_key(key);
+        let (known, other) = (with_key(KEY), with_key("other"));
+        let Ok(Found::Caller(known)) = callers.in_settings(&known, None) else {
+            panic!("not known")
+        };
+        assert_eq!(known.caller.role, Role::Service);
+        assert!(matches!(callers.in_settings(&other, None), Ok(Found::Nobody("other", _))));
+        assert!(callers.in_settings(&with_key(""), None).is_err());
+        assert!(callers.in_settings(&MetadataMap::new(), None).is_err());
+    }
+
+    #[test]
+    fn a_header_of_another_shape_is_called_malformed() {
+        use tonic_types::StatusExt as _;
+        let callers = new(&[config()], false, LOOPBACK).unwrap();
+        let reason = |header: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("authorization", header.parse().unwrap());
+            let refused = callers.in_settings(&metadata, None).err()?;
+            Some(refused.get_details_error_info().unwrap().reason)
+        };
+        for malformed in ["k", "Bearer", "Bearer ", "Basic herald_k", "Bearerherald_k"] {
+            assert_eq!(reason(malformed).as_deref(), Some("CREDENTIALS_MALFORMED"), "{malformed}");
+        }
+        assert_eq!(reason("bearer  herald_k"), None);
     }
 
     #[test]
     fn insecure_binds_to_loopback_alone() {
-        assert!(Callers::new(&[], true, LOOPBACK.parse().unwrap()).is_ok());
-        let open = Callers::new(&[], true, "0.0.0.0:50051".parse().unwrap()).unwrap_err();
+        assert!(new(&[], true, LOOPBACK).is_ok());
+        let open = new(&[], true, "0.0.0.0:50051").err().unwrap();
         assert!(open.contains("rpc.insecure") && open.contains("loopback"), "{open}");
-        assert!(Callers::new(&[config()], true, LOOPBACK.parse().unwrap()).is_err());
+        assert!(new(&[config()], true, LOOPBACK).is_err());
     }
 
     #[test]
     fn bad_settings_name_the_key() {
         let bad = [
             (CallerConfig { principal: "a b".into(), ..config() }, "callers[0].principal"),
-            (CallerConfig { key_sha256: "zz".into(), ..config() }, "callers[0].key_sha256"),
+            (CallerConfig { key_sha256: Some("zz".into()), ..config() }, "callers[0].key_sha256"),
+            (CallerConfig { key_sha256: None, ..config() }, "callers[0].key_sha256 or certificate"),
             (CallerConfig { role: RoleConfig::User, ..config() }, "callers[0].user_id"),
             (CallerConfig { tenants: vec![], ..config() }, "callers[0].tenants"),
+            (CallerConfig { key_sha256: Some(hash_of("")), ..config() }, "is the hash of nothing"),
+            (CallerConfig { key_sha256: Some(hash_of("secret")), ..config() }, "of a common word"),
+            (
+                CallerConfig { key_sha256: Some(hash_of("Platform\n")), ..config() },
+                "principal's own name",
+            ),
+            (
+                CallerConfig {
+                    may_act_for_users: false,
+                    may_administer_for_users: true,
+                    ..config()
+                },
+                "callers[0].may_administer_for_users needs may_act_for_users",
+            ),
         ];
         for (config, key) in bad {
-            let error = Callers::new(&[config], false, LOOPBACK.parse().unwrap()).unwrap_err();
+            let error = new(&[config], false, LOOPBACK).err().unwrap();
             assert!(error.contains(key), "{error}");
         }
+    }
+
+    #[test]
+    fn one_key_is_for_one_caller() {
+        let two = [config(), CallerConfig { principal: "other".into(), ..config() }];
+        let error = new(&two, false, LOOPBACK).err().unwrap();
+        assert!(error.contains("callers[1].key_sha256 is the same as rpc.callers[0]"), "{error}");
+        let other = CallerConfig { key_sha256: Some(hash_of("herald_other")), ..config() };
+        assert!(new(&[config(), other], false, LOOPBACK).is_ok());
     }
 }

@@ -1,43 +1,82 @@
 //! The settings of the gRPC side (`[rpc]`).
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
-use super::CallerConfig;
+use super::{CallerConfig, IssuerConfig};
+use crate::domain::loopback::{LISTEN_ADDRESS, numeric};
+use crate::listen::Files;
 
 /// Where and for whom calls are served.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where gRPC is served. Default `127.0.0.1:50051`.
+    #[serde(deserialize_with = "listen_address")]
     pub address: SocketAddr,
     /// Where gRPC health is served in plain text, for kubelets. Default `127.0.0.1:50052`.
+    #[serde(deserialize_with = "listen_address")]
     pub health_address: SocketAddr,
+    /// The server's certificate in PEM, with those between it and the root. It is read again when
+    /// the file changes; connections that are open keep the old one. Default: none, plain text.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key in PEM. Default: none.
+    pub tls_key: Option<PathBuf>,
+    /// Who signs the certificates of clients, in PEM. A certificate that a client shows must then
+    /// be theirs. Default: none, clients are not asked for any.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is refused. Default `false`.
+    pub tls_client_required: bool,
     /// Lets everybody in as an administrator of every tenant. Refused on any address but
     /// loopback. Default `false`.
     pub insecure: bool,
     /// Who may call: `[[rpc.callers]]` entries, below. Default: none, which is refused unless
-    /// `insecure` is set.
+    /// there are `issuers` or `insecure` is set.
     pub callers: Vec<CallerConfig>,
-    /// Calls under way at the same time; more are refused with `RESOURCE_EXHAUSTED`. Default
-    /// `1024`. Health and reflection do not count.
+    /// Whose tokens are taken: `[[rpc.issuers]]` entries, below. Default: none.
+    pub issuers: Vec<IssuerConfig>,
+    /// Calls under way at the same time; more are refused with `RESOURCE_EXHAUSTED`. One caller,
+    /// and one tenant, gets at most as many as are left free: half if it is the only one, a third
+    /// each if there are two; a key of role `user` a sixteenth of that. Health and reflection do
+    /// not count. Default `1024`.
     pub max_concurrent_calls: usize,
-    /// Calls a second that one caller (one `principal`) may make at one replica, a second's worth of
-    /// them at once; more are refused with `RESOURCE_EXHAUSTED`. `0` is any number. Default `0`.
+    /// Calls a second that one caller (one `principal`) may make at one replica, a second's worth
+    /// of them at once; more are refused with `RESOURCE_EXHAUSTED`. `0` is any number. Default
+    /// `2000`.
     pub caller_calls_per_second: u32,
-    /// Streams (WatchNotification, WatchDeliveries) open at the same time; more are refused with
-    /// `RESOURCE_EXHAUSTED`. Default `256`.
+    /// The same for a caller with role `user`. Default `20`.
+    pub user_calls_per_second: u32,
+    /// The same for one tenant, whoever calls. Default `1000`.
+    pub tenant_calls_per_second: u32,
+    /// Streams (WatchNotification, WatchDeliveries) open at the same time, shared like calls; more
+    /// are refused with `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
-    /// Bytes of one request. Default `67108864` (64 MiB): 1,000 recipients described at 16 KiB each fit.
+    /// Calls of TestSlack under way at the same time, which wait for Slack, shared like calls; more
+    /// are refused with `RESOURCE_EXHAUSTED`. Default `128`.
+    pub max_waiting_tests: usize,
+    /// Bytes of one request of Notify or UpsertPeople; other methods take 4 MiB at most. Default
+    /// `16777216` (16 MiB): 1,000 people described at 16 KiB each fit.
     pub max_request_bytes: usize,
-    /// Seconds that a call may take at most, whatever deadline it names; streams last. Default `60`.
+    /// Bytes of all requests under way, as they arrive, and 64 for each JSON value in them; more
+    /// are refused with `RESOURCE_EXHAUSTED`. While it holds any, a caller gets no more than are
+    /// left free. Default `33554432` (32 MiB).
+    pub max_bytes_under_way: usize,
+    /// Seconds that a call may take at most, whatever deadline it names; streams last. Default
+    /// `60`.
     #[serde(rename = "longest_call_seconds", deserialize_with = "seconds")]
     pub longest_call: Duration,
 }
 
-fn seconds<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
+/// An address to listen on: `127.0.0.1:50051`, `[::1]:50051` or `localhost:50051`.
+fn listen_address<'de, D: Deserializer<'de>>(source: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(source)?;
+    numeric(&text).parse().map_err(|_| de::Error::custom(LISTEN_ADDRESS))
+}
+
+fn seconds<'de, D: Deserializer<'de>>(source: D) -> Result<Duration, D::Error> {
     u64::deserialize(source).map(Duration::from_secs)
 }
 
@@ -46,38 +85,76 @@ impl Default for Config {
         Self {
             address: SocketAddr::from(([127, 0, 0, 1], 50051)),
             health_address: SocketAddr::from(([127, 0, 0, 1], 50052)),
+            tls_certificate: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_client_required: false,
             insecure: false,
             callers: Vec::new(),
+            issuers: Vec::new(),
             max_concurrent_calls: 1024,
-            caller_calls_per_second: 0,
+            caller_calls_per_second: 2000,
+            user_calls_per_second: 20,
+            tenant_calls_per_second: 1000,
             max_watches: 256,
-            max_request_bytes: 64 << 20,
+            max_waiting_tests: 128,
+            max_request_bytes: 16 << 20,
+            max_bytes_under_way: 32 << 20,
             longest_call: Duration::from_secs(60),
         }
     }
 }
 
 impl Config {
+    /// The files of TLS; none where it is off.
+    pub fn tls(&self) -> Result<Option<Files>, String> {
+        let (certificate, key) = (self.tls_certificate.as_deref(), self.tls_key.as_deref());
+        Files::of(certificate, key, self.tls_client_ca.as_deref(), self.tls_client_required)
+    }
+
     /// Refuses what cannot work; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
+        self.tls()?;
         if self.max_concurrent_calls == 0 || self.max_concurrent_calls > 1_000_000 {
             return Err("max_concurrent_calls must be between 1 and 1000000".into());
         }
-        if self.caller_calls_per_second > 1_000_000 {
-            return Err("caller_calls_per_second must be at most 1000000".into());
+        for (name, rate) in [
+            ("caller_calls_per_second", self.caller_calls_per_second),
+            ("user_calls_per_second", self.user_calls_per_second),
+            ("tenant_calls_per_second", self.tenant_calls_per_second),
+        ] {
+            if rate > 1_000_000 {
+                return Err(format!("{name} must be at most 1000000"));
+            }
         }
         if self.max_watches == 0 || self.max_watches > 1_000_000 {
             return Err("max_watches must be between 1 and 1000000".into());
         }
+        if self.max_waiting_tests == 0 || self.max_waiting_tests > 1_000_000 {
+            return Err("max_waiting_tests must be between 1 and 1000000".into());
+        }
         if !(1 << 10..=1 << 30).contains(&self.max_request_bytes) {
             return Err("max_request_bytes must be between 1 KiB and 1 GiB".into());
+        }
+        if !(self.max_request_bytes..=1 << 40).contains(&self.max_bytes_under_way) {
+            return Err("max_bytes_under_way must be between max_request_bytes and 1 TiB".into());
         }
         if self.longest_call < Duration::from_secs(1) {
             return Err("longest_call_seconds must be at least 1".into());
         }
-        if !self.insecure && self.callers.is_empty() {
-            return Err("callers is empty, so nobody could call: add a [[rpc.callers]] entry, or \
-                        set rpc.insecure=true to try Herald on this machine"
+        for (index, issuer) in self.issuers.iter().enumerate() {
+            issuer.validate().map_err(|sentence| format!("issuers[{index}].{sentence}"))?;
+        }
+        let shows = |caller: &CallerConfig| caller.certificate.is_some();
+        if let Some(index) = self.callers.iter().position(shows)
+            && self.tls_client_ca.is_none()
+        {
+            return Err(format!("callers[{index}].certificate needs tls_client_ca"));
+        }
+        if !self.insecure && self.callers.is_empty() && self.issuers.is_empty() {
+            return Err("callers is empty, so nobody could call: add a [[rpc.callers]] or \
+                        [[rpc.issuers]] entry, or set rpc.insecure=true to try Herald on this \
+                        machine"
                 .into());
         }
         Ok(())

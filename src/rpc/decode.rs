@@ -130,6 +130,19 @@ impl Fields {
         }
     }
 
+    /// `None`: the answer does not wait.
+    pub(super) fn decide_within(
+        &mut self,
+        given: Option<prost_types::Duration>,
+    ) -> Option<Duration> {
+        let given = Duration::try_from(given?).ok();
+        if given.is_none_or(|given| given > limits::DECIDE_WITHIN) {
+            let most = limits::DECIDE_WITHIN.as_secs();
+            self.bad("decide_within", format!("must be between 0 and {most} seconds"));
+        }
+        given.filter(|given| !given.is_zero())
+    }
+
     /// Whether to wait for people who are not in Slack; `None`: as the settings say.
     pub(super) fn hold(&mut self, given: i32) -> Option<bool> {
         match pb::HoldPolicy::try_from(given) {

@@ -7,11 +7,13 @@ use crate::app::resolve_identity::Resolved;
 use crate::app::set_preference::Effect;
 use crate::app::test_slack::{self, TestDelivery, Tested};
 use crate::domain::delivery::State;
+use crate::domain::fallback::Fallback;
 use crate::domain::ids::InstallationId;
 use crate::domain::matching::Unmatched;
 use crate::domain::person::Person;
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::{Identity, Preference, Rule, Settings};
+use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
 
@@ -32,6 +34,7 @@ pub(super) fn no_match_reason(reason: NoMatch) -> pb::NoMatchReason {
         NoMatch::FieldsNotFetched => pb::NoMatchReason::CustomFieldsNotFetched,
         NoMatch::Ambiguous => pb::NoMatchReason::Ambiguous,
         NoMatch::NoMember => pb::NoMatchReason::NoMember,
+        NoMatch::TooCostly => pb::NoMatchReason::ExpressionTooCostly,
     }
 }
 
@@ -84,6 +87,7 @@ pub(super) fn state(state: State) -> pb::DeliveryState {
         State::Canceled => pb::DeliveryState::Canceled,
         State::Parked => pb::DeliveryState::Parked,
         State::Unreachable => pb::DeliveryState::Unreachable,
+        State::Newer => pb::DeliveryState::Unspecified,
     }
 }
 
@@ -128,31 +132,38 @@ pub(super) fn found(found: Found) -> pb::SlackMember {
 pub(super) fn answer(answer: Answer) -> pb::NotifyResponse {
     pb::NotifyResponse {
         notification_id: answer.notification.to_string(),
-        verdicts: answer.verdicts.into_iter().map(verdict).collect(),
+        verdicts: answer.verdicts.into_iter().map(|it| verdict(answer.action, it)).collect(),
     }
 }
 
-fn verdict(verdict: Verdict) -> pb::Verdict {
+pub(super) fn fallback(fallback: Fallback) -> pb::Fallback {
+    match fallback {
+        Fallback::Undecided => pb::Fallback::Undecided,
+        Fallback::NotWanted => pb::Fallback::NotWanted,
+        Fallback::Wanted => pb::Fallback::Wanted,
+    }
+}
+
+fn verdict(action: Action, verdict: Verdict) -> pb::Verdict {
+    let delivery_id = verdict.delivery().map(|id| id.to_string()).unwrap_or_default();
+    let fallback = fallback(verdict.fallback(action)).into();
     let recipient = match verdict.addressee {
         Addressee::Person(user) => pb::verdict::Recipient::UserId(user.into()),
         Addressee::Channel(channel) => pb::verdict::Recipient::ChannelId(channel.into()),
     };
-    let mut message = pb::Verdict { recipient: Some(recipient), ..pb::Verdict::default() };
+    let is_person = matches!(recipient, pb::verdict::Recipient::UserId(_));
+    let mut message =
+        pb::Verdict { recipient: Some(recipient), delivery_id, fallback, ..pb::Verdict::default() };
     match verdict.decided {
-        Decided::Queued { delivery, found: who, estimated_send_time, guarantee: promised } => {
+        Decided::Queued { found: who, estimated_send_time, guarantee: promised, .. } => {
             message.set_kind(pb::VerdictKind::Queued);
-            message.delivery_id = delivery.to_string();
-            message.sentence = match who {
-                Some(_) => "Queued.".into(),
-                None => "Queued; the person is still being looked up in Slack.".into(),
-            };
+            message.sentence = super::sentences::queued(action, is_person && who.is_none()).into();
             message.member = who.map(found);
             message.estimated_send_time = estimated_send_time.map(time);
             message.set_delivery_guarantee(guarantee(promised));
         }
-        Decided::Held { delivery, reason, members_without_email, guarantee: promised } => {
+        Decided::Held { reason, members_without_email, guarantee: promised, .. } => {
             message.set_kind(pb::VerdictKind::Held);
-            message.delivery_id = delivery.to_string();
             let why = no_match_sentence(reason, members_without_email);
             message.sentence = format!("Waits until the person appears in Slack. {why}");
             message.no_match = Some(no_match(reason, members_without_email));
@@ -206,6 +217,7 @@ pub(super) fn settings(settings: Settings) -> pb::Settings {
         time_zone: settings.time_zone,
         disabled_event_types: settings.disabled_event_types.into_iter().map(Into::into).collect(),
         held_event_types: settings.held_event_types.into_iter().map(Into::into).collect(),
+        share_workspace: settings.share_workspace,
         version: settings.version,
     }
 }
@@ -262,6 +274,7 @@ fn test_delivery(delivery: TestDelivery) -> pb::TestDelivery {
         },
         TestDelivery::Queued { record, estimated_send_time } => {
             let sentence = super::sentences::delivery(
+                super::sentences::Addressee::Person,
                 record.state,
                 record.reason.as_deref(),
                 record.code.as_deref(),

@@ -1,16 +1,19 @@
 //! Domain -> protobuf for what the store keeps: notifications, workspaces, people.
 
 use super::encode::{
-    count, guarantee, identity, person_message, preference, settings, state, time,
+    count, fallback, guarantee, identity, person_message, preference, settings, state, time,
 };
+use super::sentences::Addressee;
 use super::{encode_trace, pb, sentences};
 use crate::app::get_notification;
 use crate::app::get_person::Profile;
-use crate::app::get_workspace::{Overview, Workspace};
+use crate::app::get_workspace::{Overview, Problem, Workspace};
 use crate::app::records::{
     AttemptRecord, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord,
     FieldsProgress, InstallationState, NotificationRecord,
 };
+use crate::domain::detail::Detail;
+use crate::domain::fallback::Fallback;
 use crate::domain::trace::Trace;
 
 pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
@@ -39,10 +42,14 @@ pub(super) fn found(found: get_notification::Found) -> pb::Notification {
 
 pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
     let waiting = !record.state.is_terminal();
-    let why = record.trace.as_deref().map(Trace::from_bytes).map(encode_trace::trace);
+    let why = record.trace.as_deref().map(Trace::from_bytes);
+    let detail = why.as_ref().and_then(|why| why.detail.as_ref()).map(Detail::expose);
+    let detail = detail.unwrap_or_default().to_owned();
+    let fallback_of = Fallback::of(record.state, record.reason.as_deref(), record.action);
     let about = record.subject.as_ref().map(|_| encode_trace::action(record.action));
     pb::Delivery {
         sentence: sentences::delivery(
+            Addressee::of(record.user.as_ref()),
             record.state,
             record.reason.as_deref(),
             record.code.as_deref(),
@@ -65,7 +72,9 @@ pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
         subject_key: record.subject.map(Into::into).unwrap_or_default(),
         replay_of: record.replay_of.map(|id| id.to_string()).unwrap_or_default(),
         replayed_as: record.replayed_as.map(|id| id.to_string()).unwrap_or_default(),
-        trace: why,
+        detail,
+        trace: why.map(encode_trace::trace),
+        fallback: fallback(fallback_of).into(),
         // Known to who asks for one notification: see [`found`].
         estimated_send_time: None,
         delivery_guarantee: pb::DeliveryGuarantee::Unspecified.into(),
@@ -76,7 +85,13 @@ pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
 pub(super) fn change(change: DeliveryChange) -> pb::DeliveryChange {
     let (reason, code) = (change.reason.as_deref(), change.code.as_deref());
     pb::DeliveryChange {
-        sentence: sentences::delivery(change.state, reason, code),
+        fallback: fallback(Fallback::of(change.state, reason, change.action)).into(),
+        sentence: sentences::delivery(
+            Addressee::of(change.user.as_ref()),
+            change.state,
+            reason,
+            code,
+        ),
         sequence: change.sequence,
         delivery_id: change.delivery.to_string(),
         notification_id: change.notification.to_string(),
@@ -111,7 +126,13 @@ pub(super) fn workspace(overview: Overview) -> pb::GetWorkspaceResponse {
         connect_attempt: overview.attempt.map(connect_attempt),
         settings: Some(settings(overview.settings)),
         directory,
+        mapping_problems: overview.problems.into_iter().map(mapping_problem).collect(),
     }
+}
+
+fn mapping_problem(problem: Problem) -> pb::MappingProblem {
+    let Problem { field, sentence, seen_at } = problem;
+    pb::MappingProblem { field: field.into(), sentence, seen_at: seen_at.map(time) }
 }
 
 fn installation(workspace: Workspace) -> pb::Workspace {
@@ -141,6 +162,8 @@ fn installation(workspace: Workspace) -> pb::Workspace {
         scopes: installation.scopes,
         missing_scopes,
         connected_at: Some(time(installation.installed_at)),
+        installed_by: installation.installed_by.unwrap_or_default(),
+        other_tenants: i32::try_from(workspace.others).unwrap_or(i32::MAX),
     }
 }
 

@@ -15,7 +15,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::NotifyRequest>,
     ) -> Result<Response<pb::NotifyResponse>, Status> {
-        self.serve("herald.v1.HeraldService/Notify", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let dry_run = message.dry_run;
             let (call, request) = notify::decode(inbound, message)?;
             if dry_run {
@@ -30,7 +30,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::ResolveIdentityRequest>,
     ) -> Result<Response<pb::ResolveIdentityResponse>, Status> {
-        self.serve("herald.v1.HeraldService/ResolveIdentity", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -49,7 +49,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::TestSlackRequest>,
     ) -> Result<Response<pb::TestSlackResponse>, Status> {
-        self.serve("herald.v1.HeraldService/TestSlack", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -59,6 +59,7 @@ impl HeraldService for Server {
                 None => missing_subject(&mut fields),
             };
             let wait = inbound.patience();
+            let _waiting = self.limits.test(&inbound.caller)?;
             let (call, subject) = inbound.complete(fields, tenant, actor, subject)?;
             Ok(encode::tested(self.app.test_slack(&call, subject, wait).await?))
         })
@@ -69,7 +70,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::SetPreferenceRequest>,
     ) -> Result<Response<pb::SetPreferenceResponse>, Status> {
-        self.serve("herald.v1.HeraldService/SetPreference", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -87,7 +88,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::GetNotificationRequest>,
     ) -> Result<Response<pb::GetNotificationResponse>, Status> {
-        self.serve("herald.v1.HeraldService/GetNotification", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -103,7 +104,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::GetPreferencesRequest>,
     ) -> Result<Response<pb::GetPreferencesResponse>, Status> {
-        self.serve("GetPreferences", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -118,7 +119,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::ListNotificationsRequest>,
     ) -> Result<Response<pb::ListNotificationsResponse>, Status> {
-        self.serve("ListNotifications", request, async |inbound, message| {
+        self.serve(request, async |inbound, message| {
             self.list_notifications_page(inbound, message).await
         })
         .await
@@ -130,7 +131,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::WatchNotificationRequest>,
     ) -> Result<Response<Self::WatchNotificationStream>, Status> {
-        self.watch("WatchNotification", request, async |inbound, message| {
+        self.watch(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);
@@ -147,7 +148,7 @@ impl HeraldService for Server {
         &self,
         request: Request<pb::WatchDeliveriesRequest>,
     ) -> Result<Response<Self::WatchDeliveriesStream>, Status> {
-        self.watch("WatchDeliveries", request, async |inbound, message| {
+        self.watch(request, async |inbound, message| {
             let mut fields = Fields::default();
             let tenant = fields.tenant(message.tenant_id);
             let actor = fields.actor(message.actor);

@@ -1,9 +1,13 @@
 //! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
 //!
-//! Reading order: `call` (what every call goes through), `callers`, `decode`, `herald_service`,
-//! `admin_service`, `encode`, `watch`, `page`, `status`, `wire`, `serve`.
+//! Reading order: `gate` (what every request passes before it is decoded), `limits`, `call` (what
+//! every call goes through), `callers`, `decode`, `herald_service`, `admin_service`, `encode`,
+//! `watch`, `page`, `status`, `wire`, `measure`, `serve`.
 
 mod admin_service;
+mod api_keys;
+mod arrival;
+mod audit;
 mod call;
 mod callers;
 mod config;
@@ -14,12 +18,14 @@ mod encode_lists;
 mod encode_records;
 mod encode_trace;
 mod failed;
+mod gate;
 mod herald_service;
 mod json;
+mod limits;
 mod lists;
+mod measure;
 mod notify;
 mod page;
-mod quota;
 mod sentences;
 mod serve;
 mod status;
@@ -29,9 +35,12 @@ mod wire;
 pub use call::Server;
 pub use callers::{CallerConfig, Callers, RoleConfig};
 pub use config::Config;
+pub use gate::{Outlined, Outlines};
 pub use json::to_struct;
 pub use serve::{Health, serve, serve_health};
 pub use status::DOMAIN;
+
+pub use crate::tokens::{Config as IssuerConfig, RuleConfig};
 
 /// The generated messages, services and clients of `herald.v1`.
 #[expect(

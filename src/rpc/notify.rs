@@ -14,6 +14,9 @@ pub(super) fn decode(
     message: pb::NotifyRequest,
 ) -> Result<(Call, Request), Error> {
     let mut fields = Fields::default();
+    // The other half is for planning and storing.
+    let patience = inbound.patience() / 2;
+    let decide_within = fields.decide_within(message.decide_within).map(|it| it.min(patience));
     let tenant = fields.tenant(message.tenant_id);
     let actor = fields.actor(message.actor);
     let request_id = fields.request_id(message.request_id);
@@ -55,6 +58,7 @@ pub(super) fn decode(
         action,
         deliver_after,
         hold,
+        decide_within,
         priority,
     };
     Ok((call, request))

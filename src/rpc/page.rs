@@ -1,4 +1,5 @@
-//! Pages of lists (AIP-158): sizes, and tokens that are bound to the list and filter they came from.
+//! Pages of lists (AIP-158): sizes, and tokens that are bound to the list and filter they came
+//! from.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;

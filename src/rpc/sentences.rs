@@ -2,12 +2,51 @@
 
 use crate::domain::delivery::State;
 use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
+use crate::domain::subject::Action;
+
+/// Whom a delivery is for: some of Slack's codes mean another thing for each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Addressee {
+    Person,
+    Channel,
+}
+
+impl Addressee {
+    /// A delivery without a person is a channel's.
+    pub(super) fn of<T>(user: Option<&T>) -> Self {
+        if user.is_some() { Self::Person } else { Self::Channel }
+    }
+}
+
+/// What is queued. `unknown`: it is for a person whose member is not known yet, or whom something
+/// before it waits for.
+pub(super) fn queued(action: Action, unknown: bool) -> &'static str {
+    match action {
+        Action::Retract => "Queued: the messages about the subject will be deleted.",
+        Action::Done => "Queued: the messages about the subject will be crossed out.",
+        Action::Post | Action::Reply | Action::Replace if unknown => {
+            "Queued; the person is still being looked up in Slack, for this message or one before \
+             it."
+        }
+        Action::Post | Action::Reply | Action::Replace => "Queued.",
+    }
+}
 
 /// One sentence about where a delivery stands.
-pub(super) fn delivery(state: State, reason: Option<&str>, code: Option<&str>) -> String {
+pub(super) fn delivery(
+    to: Addressee,
+    state: State,
+    reason: Option<&str>,
+    code: Option<&str>,
+) -> String {
     let reason = reason.unwrap_or_default();
     match state {
-        State::Resolving => "The person is being looked up in Slack.".into(),
+        State::Resolving if to == Addressee::Channel => {
+            "What is to be done in the channel is being looked up.".into()
+        }
+        State::Resolving => {
+            "The person is being looked up in Slack, for this message or one before it.".into()
+        }
         State::Held => "Waits until the person appears in Slack.".into(),
         State::Collected => "Waits for the digest.".into(),
         State::Pending => match code {
@@ -26,12 +65,13 @@ pub(super) fn delivery(state: State, reason: Option<&str>, code: Option<&str>) -
             .map_or_else(|| "Switched off.".into(), |reason| reason.sentence().into()),
         State::Unreachable => NoMatch::from_code(reason)
             .map_or_else(|| "Nobody in Slack.".into(), |reason| reason.sentence().into()),
-        State::Failed | State::Parked => failure(reason, code),
+        State::Failed | State::Parked => failure(to, reason, code),
+        State::Newer => "A newer release of Herald knows its state.".into(),
     }
 }
 
-fn failure(reason: &str, code: Option<&str>) -> String {
-    if let Some(advice) = code.and_then(advice) {
+fn failure(to: Addressee, reason: &str, code: Option<&str>) -> String {
+    if let Some(advice) = code.and_then(|code| advice(to, code)) {
         return advice.into();
     }
     let sentence = Failure::from_code(reason).map_or("It failed.", Failure::sentence);
@@ -41,9 +81,13 @@ fn failure(reason: &str, code: Option<&str>) -> String {
     }
 }
 
-/// Slack's codes that mean something else than they say, or that somebody can mend.
-fn advice(code: &str) -> Option<&'static str> {
+/// Slack's codes that mean something other than they say, or whose cause somebody can remove.
+fn advice(to: Addressee, code: &str) -> Option<&'static str> {
     Some(match code {
+        "channel_not_found" | "not_in_channel" if to == Addressee::Person => {
+            "Slack does not let the bot write to this person: the account may have left the \
+             workspace, or belong to another one. TestSlack finds out."
+        }
         "channel_not_found" | "not_in_channel" => {
             "Slack does not let the bot into the channel: invite the bot there. (channel_not_found \
              also means this for private channels.)"
@@ -55,6 +99,75 @@ fn advice(code: &str) -> Option<&'static str> {
             "The Slack app's Messages tab is off: turn it on under App Home in the app's settings."
         }
         "restricted_action" => "The workspace does not allow the bot to post there.",
+        "restricted_action_read_only_channel" => {
+            "The channel is read-only: an administrator of the workspace decides who may post \
+             there (channel settings, posting permissions)."
+        }
+        "restricted_action_thread_only_channel" => {
+            "The channel takes replies in threads only: let the bot post there (channel settings, \
+             posting permissions), or name another channel."
+        }
+        "restricted_action_non_threadable_channel" => {
+            "The channel takes no threads: send the message without SUBJECT_ACTION_REPLY."
+        }
+        "restricted_action_thread_locked" => {
+            "The thread is locked: nobody may reply to it any more."
+        }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(to: Addressee, code: &str) -> String {
+        delivery(to, State::Failed, Some("rejected"), Some(code))
+    }
+
+    #[test]
+    fn what_keeps_the_bot_out_is_another_thing_for_a_person_than_for_a_channel() {
+        for code in ["channel_not_found", "not_in_channel"] {
+            let (person, channel) =
+                (failed(Addressee::Person, code), failed(Addressee::Channel, code));
+            assert!(person.contains("this person") && !person.contains("invite"), "{person}");
+            assert!(channel.contains("invite the bot"), "{channel}");
+        }
+    }
+
+    #[test]
+    fn each_restriction_says_what_to_do() {
+        let sentences: std::collections::BTreeSet<String> = [
+            "restricted_action",
+            "restricted_action_read_only_channel",
+            "restricted_action_thread_only_channel",
+            "restricted_action_non_threadable_channel",
+            "restricted_action_thread_locked",
+        ]
+        .map(|code| failed(Addressee::Channel, code))
+        .into();
+        assert_eq!(sentences.len(), 5, "{sentences:?}");
+        for sentence in sentences {
+            assert!(!sentence.contains("restricted_action"), "{sentence}");
+        }
+        let other = failed(Addressee::Channel, "new_code");
+        assert!(other.ends_with("(new_code)"), "{other}");
+    }
+
+    #[test]
+    fn nobody_is_looked_up_for_a_channel() {
+        for state in State::ALL {
+            let sentence = delivery(Addressee::Channel, *state, None, None);
+            assert!(!sentence.contains("person is being looked up"), "{state:?}: {sentence}");
+        }
+        for action in [Action::Post, Action::Reply, Action::Replace, Action::Retract, Action::Done]
+        {
+            let sentence = queued(action, false);
+            assert!(!sentence.contains("looked up"), "{action:?}: {sentence}");
+        }
+        // What only deletes or crosses out asks for nobody either.
+        for action in [Action::Retract, Action::Done] {
+            assert_eq!(queued(action, true), queued(action, false));
+        }
+    }
 }

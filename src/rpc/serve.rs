@@ -1,36 +1,41 @@
 //! Listening: services, reflection and health on one port, health alone on another.
 
-use std::time::Duration;
-
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use http::Request;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_health::server::HealthReporter;
-use tower::util::MapResponseLayer;
+use tower::ServiceBuilder;
 
+use super::gate::Gate;
+use super::measure::Measure;
 use super::pb::admin_service_server::AdminServiceServer;
 use super::pb::herald_service_server::HeraldServiceServer;
 use super::{Server, pb, wire};
+use crate::listen::{self, Incoming, Port};
 
 /// What health says, for the empty name and each service. Starts as NOT_SERVING: tonic-health's
-/// own start is SERVING, and a probe would pass before anything works (lessons.md).
+/// own start is SERVING, and a probe would pass before anything works.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
 }
 
-/// Every name that health knows.
+/// Every name whose health tells whether this replica takes calls.
 const NAMES: [&str; 3] = ["", "herald.v1.HeraldService", "herald.v1.AdminService"];
+/// The name that is SERVING for as long as the process answers, for probes of liveness.
+const LIVE: &str = "live";
 
 impl Health {
-    /// The switch and the service that answers by it. Every name starts as NOT_SERVING.
+    /// The switch and the service that answers by it. Every name starts as NOT_SERVING, but for
+    /// `live`.
     pub async fn new() -> (Self, HealthServer<impl HealthApi>) {
         let (reporter, service) = tonic_health::server::health_reporter();
         let health = Self { reporter };
         health.set(false).await;
+        health.reporter.set_service_status(LIVE, ServingStatus::Serving).await;
         (health, service)
     }
 
@@ -43,26 +48,27 @@ impl Health {
     }
 }
 
-/// HTTP/2 settings keep one client from holding the server's memory.
-const STREAMS_PER_CONNECTION: u32 = 256;
-const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// Bytes of a question to health or reflection, which anybody may ask.
+const QUESTION_BYTES: usize = 4 << 10;
 
 /// Serves both services, reflection (v1 and v1alpha) and health until stopped; then finishes the
 /// calls under way. Streams end at once with UNAVAILABLE; one whose client does not read cannot be
 /// told so, and the caller bounds how long that may take.
 pub async fn serve(
-    listener: TcpListener,
+    port: Port,
     server: Server,
     health: HealthServer<impl HealthApi>,
     max_request_bytes: usize,
     stop: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
+) -> Result<(), prost::DecodeError> {
     let limit = max_request_bytes;
+    let measure = Measure::new(server.metrics.clone());
     let server = server.closing_on(stop.clone());
+    let gate = Gate::new(server.clone(), limit)?;
     let herald = HeraldServiceServer::new(server.clone()).max_decoding_message_size(limit);
     let admin = AdminServiceServer::new(server).max_decoding_message_size(limit);
     let mut routes = Routes::builder();
-    let health = health.max_decoding_message_size(limit);
+    let health = health.max_decoding_message_size(QUESTION_BYTES);
     routes.add_service(herald).add_service(admin).add_service(health);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -73,36 +79,36 @@ pub async fn serve(
     };
     match (reflection().build_v1(), reflection().build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => {
+            let v1 = v1.max_decoding_message_size(QUESTION_BYTES);
+            let v1alpha = v1alpha.max_decoding_message_size(QUESTION_BYTES);
             routes.add_service(v1).add_service(v1alpha);
         }
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "reflection is off: the descriptors do not read");
         }
     }
-    builder()
-        .layer(MapResponseLayer::new(move |answer| wire::explained(answer, limit)))
-        .add_routes(routes.routes())
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
-        .await
+    let service = ServiceBuilder::new()
+        .map_request(bodied)
+        .layer(measure)
+        .map_response(move |answer| wire::explained(answer, limit))
+        .layer(gate)
+        .service(routes.routes().prepare());
+    listen::serve(port, service, stop).await;
+    Ok(())
 }
 
 /// Serves health alone, in plain text, for kubelets.
 pub async fn serve_health(
-    listener: TcpListener,
+    port: Port,
     health: HealthServer<impl HealthApi>,
     stop: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    builder()
-        .add_service(health)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop.cancelled_owned())
-        .await
+) {
+    let mut routes = Routes::builder();
+    routes.add_service(health.max_decoding_message_size(QUESTION_BYTES));
+    let service = ServiceBuilder::new().map_request(bodied).service(routes.routes().prepare());
+    listen::serve(port, service, stop).await;
 }
 
-fn builder() -> tonic::transport::Server {
-    tonic::transport::Server::builder()
-        .tcp_nodelay(true)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .http2_max_header_list_size(HEADER_LIST_BYTES)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+fn bodied(request: Request<Incoming>) -> Request<Body> {
+    request.map(Body::new)
 }

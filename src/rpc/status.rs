@@ -22,9 +22,14 @@ fn with(code: Code, message: impl Into<String>, details: ErrorDetails) -> Status
     Status::with_error_details(code, message, details)
 }
 
-/// A refusal for want of a known caller.
+/// A refusal because the caller is unknown.
 pub(super) fn unauthenticated(reason: &str, sentence: &str) -> Status {
     with(Code::Unauthenticated, sentence, details(reason))
+}
+
+/// A call without a caller: only a defect lets one come so far.
+pub(super) fn unknown_caller() -> Status {
+    unauthenticated("CREDENTIALS_MISSING", "the caller is not known")
 }
 
 /// A call that ran out of time.
@@ -34,14 +39,24 @@ pub(super) fn deadline() -> Status {
 
 /// A call that is refused because too many are under way; the setting that says how many may be.
 pub(super) fn overloaded(limit: &'static str) -> Status {
-    let sentence = "too many calls are under way; try again";
+    let sentence = format!("too much is under way ({limit}); try again in 1 s");
     exhausted("OVERLOADED", limit, sentence, Duration::from_secs(1))
 }
 
-/// A caller's call beyond what one caller may make.
-pub(super) fn quota(retry_after: Duration) -> Status {
-    let sentence = "this caller makes too many calls; slow down";
-    exhausted("QUOTA_EXCEEDED", "rpc.caller_calls_per_second", sentence, retry_after)
+/// A call beyond how many a second there may be; the setting that says so.
+pub(super) fn quota(limit: &'static str, retry_after: Duration) -> Status {
+    let wait = retry_after.as_millis().max(1);
+    let sentence = format!("too many calls a second ({limit}); try again in {wait} ms");
+    exhausted("QUOTA_EXCEEDED", limit, sentence, retry_after)
+}
+
+/// The setting whose limit a call was refused for.
+pub(super) fn limit(status: &Status) -> Option<String> {
+    let info = status.get_details_error_info()?;
+    match info.reason.as_str() {
+        "MESSAGE_TOO_LARGE" => Some("rpc.max_request_bytes".to_owned()),
+        _ => info.metadata.get("limit").cloned(),
+    }
 }
 
 /// Shed: which setting is the limit, and when to come again.
@@ -62,6 +77,13 @@ pub(super) fn draining() -> Status {
     let mut details = details("DRAINING");
     details.set_retry_info(Some(Duration::from_secs(1)));
     with(Code::Unavailable, "this replica stops; resume at another", details)
+}
+
+/// A stream that ends because its connection does: resume over another.
+pub(super) fn old() -> Status {
+    let mut details = details("DRAINING");
+    details.set_retry_info(Some(Duration::from_secs(1)));
+    with(Code::Unavailable, "this connection is old; resume over a new one", details)
 }
 
 /// Bad fields that one answer names, and bytes of their texts. Details travel in a header, and many
@@ -105,6 +127,8 @@ fn shorten(text: &mut String) {
     }
 }
 
+const KEY_LIMIT: &str = "API_KEY_LIMIT";
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
@@ -119,6 +143,20 @@ impl From<Error> for Status {
             Error::Precondition { reason, sentence } => {
                 let mut details = details(reason);
                 details.add_precondition_failure_violation(reason, "tenant", sentence);
+                with(Code::FailedPrecondition, message, details)
+            }
+            Error::KeyLimit(keys) => {
+                let ids: Vec<String> = keys.iter().map(ToString::to_string).collect();
+                let mut metadata = HashMap::new();
+                if !ids.is_empty() {
+                    metadata.insert("key_ids".to_owned(), ids.join(","));
+                }
+                let mut details = ErrorDetails::with_error_info(KEY_LIMIT, DOMAIN, metadata);
+                details.add_precondition_failure_violation(
+                    KEY_LIMIT,
+                    "principal",
+                    message.as_str(),
+                );
                 with(Code::FailedPrecondition, message, details)
             }
             Error::OutOfRange { reason, detail: (key, value), .. } => {

@@ -1,21 +1,21 @@
-//! Server streams: pulled by the client's own pace (nothing is read ahead of it), bounded in number,
-//! and ended with UNAVAILABLE when the server drains, so that clients resume elsewhere.
+//! Server streams: pulled by the client's own pace (nothing is read ahead of it), bounded in number
+//! by the gate, and ended with UNAVAILABLE when the server drains or their connection is too old,
+//! so that clients resume elsewhere.
 
 use std::pin::Pin;
-use std::time::Instant;
 
 use futures_util::stream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use super::call::{Inbound, Server, code_name, span, timeout};
+use super::arrival::timeout;
+use super::call::{Inbound, Server, span};
 use super::{encode_records, pb, status};
 use crate::app::Error;
 use crate::app::watch_deliveries::Feed;
 use crate::app::watch_notification::{NotificationWatch, Update};
-use crate::telemetry::Metrics;
+use crate::listen::Ending;
 
 /// What a streaming method answers with.
 pub(super) type Stream<M> =
@@ -60,27 +60,16 @@ impl Server {
     /// Opens a stream as [`Server::serve`] answers a call, then tells what its source tells.
     pub(super) async fn watch<M, S: Source>(
         &self,
-        method: &'static str,
         request: Request<M>,
         open: impl AsyncFnOnce(Inbound, M) -> Result<S, Error>,
     ) -> Result<Response<Stream<S::Message>>, Status> {
-        let ending = Ending::new(self.metrics.clone(), method);
         let until = timeout(request.metadata()).map(|left| tokio::time::Instant::now() + left);
-        let permit = std::sync::Arc::clone(&self.watches).try_acquire_owned();
-        let opened = match permit {
-            Ok(permit) => {
-                let span = span(method, request.metadata());
-                let opened = self.answer(request, open).instrument(span).await;
-                opened.map(|source| (source, permit))
-            }
-            Err(_) => Err(status::overloaded("rpc.max_watches")),
-        };
-        let (source, permit) = match opened {
-            Ok(opened) => opened,
-            Err(status) => return Err(ending.with(status)),
-        };
+        let ending = request.extensions().get::<Ending>().map(|ending| ending.0.clone());
+        let span = span(&request);
+        let source = self.answer(request, open).instrument(span).await?;
         let closing = self.closing.clone();
-        let watching = Watching { source, until, closing, ending, _permit: permit };
+        let ending = ending.unwrap_or_default();
+        let watching = Watching { source, until, closing, ending };
         Ok(Response::new(Box::pin(stream::unfold(Some(watching), step))))
     }
 }
@@ -89,8 +78,8 @@ struct Watching<S> {
     source: S,
     until: Option<tokio::time::Instant>,
     closing: CancellationToken,
-    ending: Ending,
-    _permit: OwnedSemaphorePermit,
+    /// Cancelled when its connection is too old.
+    ending: CancellationToken,
 }
 
 /// The next message, or the status that ends the stream.
@@ -107,40 +96,13 @@ async fn step<S: Source>(
     let told = tokio::select! {
         biased;
         () = watching.closing.cancelled() => Err(status::draining()),
+        () = watching.ending.cancelled() => Err(status::old()),
         () = late => Err(status::deadline()),
         told = watching.source.next() => told.map_err(Status::from),
     };
     match told {
         Ok(Some(message)) => Some((Ok(message), Some(watching))),
-        Ok(None) => {
-            watching.ending.code = Code::Ok;
-            None
-        }
-        Err(status) => Some((Err(watching.ending.with(status)), None)),
-    }
-}
-
-/// Measures a stream once, however it ends; one that is dropped was canceled by its reader.
-struct Ending {
-    metrics: Metrics,
-    method: &'static str,
-    started: Instant,
-    code: Code,
-}
-
-impl Ending {
-    fn new(metrics: Metrics, method: &'static str) -> Self {
-        Self { metrics, method, started: Instant::now(), code: Code::Cancelled }
-    }
-
-    fn with(mut self, status: Status) -> Status {
-        self.code = status.code();
-        status
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.metrics.rpc(self.method, code_name(self.code), self.started.elapsed());
+        Ok(None) => None,
+        Err(status) => Some((Err(status), None)),
     }
 }

@@ -1,4 +1,4 @@
-//! Refusals that tonic makes before a method is reached, in the words of this API.
+//! Refusals of bytes before a method is reached, in the words of this API: the gate's, and tonic's.
 //!
 //! tonic calls bytes that are no message INTERNAL, and one that is too large OUT_OF_RANGE or, where
 //! it was compressed, RESOURCE_EXHAUSTED. Both are the caller's to mend. Every status of ours has
@@ -22,24 +22,28 @@ pub(super) fn explained(answer: Response<Body>, limit: usize) -> Response<Body> 
     }
 }
 
+/// Bytes that are no message of the method; `problem` says why.
+pub(super) fn malformed(problem: &str) -> Status {
+    let sentence = format!("the request is not a message of this method: {problem}");
+    let details = ErrorDetails::with_error_info("MALFORMED_MESSAGE", DOMAIN, HashMap::new());
+    Status::with_error_details(Code::InvalidArgument, sentence, details)
+}
+
+/// A message of more bytes than the method takes.
+pub(super) fn too_large(limit: usize) -> Status {
+    let sentence = format!("the request is larger than {limit} bytes");
+    let metadata = HashMap::from([("limit_bytes".to_owned(), limit.to_string())]);
+    let details = ErrorDetails::with_error_info("MESSAGE_TOO_LARGE", DOMAIN, metadata);
+    Status::with_error_details(Code::ResourceExhausted, sentence, details)
+}
+
 fn reworded(status: &Status, limit: usize) -> Option<Status> {
     if !status.details().is_empty() {
         return None;
     }
     match status.code() {
-        Code::Internal => {
-            let sentence =
-                format!("the request is not a message of this method: {}", status.message());
-            let details =
-                ErrorDetails::with_error_info("MALFORMED_MESSAGE", DOMAIN, HashMap::new());
-            Some(Status::with_error_details(Code::InvalidArgument, sentence, details))
-        }
-        Code::OutOfRange | Code::ResourceExhausted => {
-            let sentence = format!("the request is larger than {limit} bytes");
-            let metadata = HashMap::from([("limit_bytes".to_owned(), limit.to_string())]);
-            let details = ErrorDetails::with_error_info("MESSAGE_TOO_LARGE", DOMAIN, metadata);
-            Some(Status::with_error_details(Code::ResourceExhausted, sentence, details))
-        }
+        Code::Internal => Some(malformed(status.message())),
+        Code::OutOfRange | Code::ResourceExhausted => Some(too_large(limit)),
         _ => None,
     }
 }

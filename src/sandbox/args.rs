@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
-use super::state::Error;
+use super::error::Error;
 
 /// Decoded arguments. Scalars are texts whatever the encoding was; null counts as absent;
 /// lists and objects appear only where they came as JSON.
@@ -99,12 +99,14 @@ pub(super) fn decode(
             }
         }
         "application/x-www-form-urlencoded" => {
+            decoded.warning = charset.map(|_| "superfluous_charset");
             std::str::from_utf8(body).map_err(|_| "invalid_form_data")?;
             for (key, value) in url::form_urlencoded::parse(body) {
                 keep(&mut decoded, &key, value.into_owned());
             }
         }
         "multipart/form-data" => {
+            decoded.warning = charset.map(|_| "superfluous_charset");
             let boundary = parameter(content_type, "boundary").ok_or("invalid_form_data")?;
             multipart(body, &boundary, &mut decoded)?;
         }
@@ -192,6 +194,16 @@ mod tests {
         assert_eq!((from_json.token, from_form.token.as_deref()), (None, Some("t")));
         assert_eq!(from_query.token, None);
         assert_eq!(from_json.warning, Some("missing_charset"));
+    }
+
+    #[test]
+    fn a_form_needs_no_charset() {
+        let form = headers("application/x-www-form-urlencoded; charset=utf-8");
+        let decoded = decode(false, &form, "", b"limit=5").unwrap();
+        assert_eq!(
+            (decoded.warning, decoded.args.text("limit")),
+            (Some("superfluous_charset"), Some("5"))
+        );
     }
 
     #[test]

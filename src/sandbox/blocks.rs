@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::state::Error;
+use super::error::Error;
 
 /// Characters of text in all blocks of a message; not documented, measured by others.
 const TOTAL: usize = 13_200;
@@ -17,13 +17,14 @@ const TOTAL: usize = 13_200;
 pub(super) enum Surface {
     Message,
     Home,
+    Modal,
 }
 
 impl Surface {
     fn most(self) -> usize {
         match self {
             Self::Message => 50,
-            Self::Home => 100,
+            Self::Home | Self::Modal => 100,
         }
     }
 }
@@ -31,6 +32,18 @@ impl Surface {
 /// Refuses what Slack refuses: `invalid_blocks_format`, `invalid_blocks`, `msg_blocks_too_long`.
 pub(super) fn check(blocks: &Value, surface: Surface) -> Result<(), Error> {
     let Some(list) = blocks.as_array() else { return Err("invalid_blocks_format".into()) };
+    let errors = problems(list, surface);
+    if !errors.is_empty() {
+        return Err(Error::messages("invalid_blocks", errors));
+    }
+    if surface == Surface::Message && characters(blocks) > TOTAL {
+        return Err("msg_blocks_too_long".into());
+    }
+    Ok(())
+}
+
+/// What is wrong with the blocks, in Slack's words.
+pub(super) fn problems(list: &[Value], surface: Surface) -> Vec<String> {
     let mut check = Check { errors: Vec::new(), surface };
     if list.len() > surface.most() {
         let most = surface.most();
@@ -46,13 +59,7 @@ pub(super) fn check(blocks: &Value, surface: Surface) -> Result<(), Error> {
             check.error(&format!("`block_id` {id} already exists"), &format!("{at}/block_id"));
         }
     }
-    if !check.errors.is_empty() {
-        return Err(Error::messages("invalid_blocks", check.errors));
-    }
-    if surface == Surface::Message && characters(blocks) > TOTAL {
-        return Err("msg_blocks_too_long".into());
-    }
-    Ok(())
+    check.errors
 }
 
 /// Adds what Slack adds: `block_id`, `action_id`, `verbatim`, `emoji`.
@@ -71,6 +78,10 @@ pub(super) fn complete(blocks: &mut Value, seed: i64) {
     for block in blocks.as_array_mut().into_iter().flatten() {
         if let Some(block) = block.as_object_mut() {
             block.entry("block_id").or_insert_with(|| json!(id()));
+            // Slack always answers it.
+            if block.get("type").is_some_and(|kind| kind == "layout") {
+                block.entry("fallback").or_insert_with(|| json!([]));
+            }
         }
         complete_inside(block, &mut id);
     }
@@ -131,17 +142,17 @@ const INTERACTIVE: [&str; 19] = [
     "icon_button",
 ];
 
-struct Check {
+pub(super) struct Check {
     errors: Vec<String>,
-    surface: Surface,
+    pub(super) surface: Surface,
 }
 
 impl Check {
-    fn error(&mut self, problem: &str, at: &str) {
+    pub(super) fn error(&mut self, problem: &str, at: &str) {
         self.errors.push(format!("[ERROR] {problem} [json-pointer:{at}]"));
     }
 
-    fn block(&mut self, block: &Value, at: &str) {
+    pub(super) fn block(&mut self, block: &Value, at: &str) {
         let Some(object) = block.as_object() else {
             return self.error("must be an object", at);
         };
@@ -209,9 +220,7 @@ impl Check {
                     }
                 }
             }
-            "context_actions" if self.surface == Surface::Message => {
-                self.list(object, "elements", at, 5);
-            }
+            other if self.of_2026(other, object, at) => {}
             other => {
                 self.error(&format!("unsupported type: {other}"), &format!("{at}/type"));
             }
@@ -240,7 +249,7 @@ impl Check {
         }
     }
 
-    fn image(&mut self, image: &Value, at: &str) {
+    pub(super) fn image(&mut self, image: &Value, at: &str) {
         let Some(object) = image.as_object() else { return self.error("must be an object", at) };
         if object.get("slack_file").is_none() {
             self.url(object, "image_url", at, true);
@@ -248,7 +257,7 @@ impl Check {
         self.string(object, "alt_text", at, 2000, true);
     }
 
-    fn element(&mut self, element: &Value, at: &str) {
+    pub(super) fn element(&mut self, element: &Value, at: &str) {
         let Some(object) = element.as_object() else {
             return self.error("must be an object", at);
         };
@@ -308,7 +317,7 @@ impl Check {
     }
 
     /// A list of 1 to `most` items, each with its pointer.
-    fn list<'v>(
+    pub(super) fn list<'v>(
         &mut self,
         holder: &'v Map<String, Value>,
         key: &str,
@@ -330,7 +339,7 @@ impl Check {
         items.iter().enumerate().map(pointed).collect()
     }
 
-    fn text(
+    pub(super) fn text(
         &mut self,
         holder: &Map<String, Value>,
         key: &str,
@@ -346,7 +355,7 @@ impl Check {
         }
     }
 
-    fn text_object(&mut self, text: &Value, at: &str, most: usize, kinds: &[&str]) {
+    pub(super) fn text_object(&mut self, text: &Value, at: &str, most: usize, kinds: &[&str]) {
         let Some(object) = text.as_object() else { return self.error("must be an object", at) };
         let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
         if !kinds.contains(&kind) {
@@ -360,7 +369,7 @@ impl Check {
         }
     }
 
-    fn string(
+    pub(super) fn string(
         &mut self,
         holder: &Map<String, Value>,
         key: &str,
@@ -389,18 +398,24 @@ impl Check {
         }
     }
 
-    fn required(&mut self, holder: &Map<String, Value>, key: &str, at: &str) {
+    pub(super) fn required(&mut self, holder: &Map<String, Value>, key: &str, at: &str) {
         if !holder.contains_key(key) {
             self.error(&format!("missing required field: {key}"), at);
         }
     }
 
     /// Refuses keys a block of this type does not have.
-    fn keys(&mut self, block: &Map<String, Value>, at: &str, allowed: &[&str]) {
+    pub(super) fn keys(&mut self, block: &Map<String, Value>, at: &str, allowed: &[&str]) {
         self.only(block, at, &["type", "block_id"], allowed);
     }
 
-    fn only(&mut self, object: &Map<String, Value>, at: &str, one: &[&str], other: &[&str]) {
+    pub(super) fn only(
+        &mut self,
+        object: &Map<String, Value>,
+        at: &str,
+        one: &[&str],
+        other: &[&str],
+    ) {
         for key in object.keys() {
             if !one.contains(&key.as_str()) && !other.contains(&key.as_str()) {
                 self.error(&format!("invalid additional property: {key}"), &format!("{at}/{key}"));

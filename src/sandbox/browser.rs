@@ -1,5 +1,9 @@
-//! A person at a browser: opens a connect link, answers the consent page, follows the redirect.
+//! A person at a browser: opens a connect link, reads the app's page, answers the consent page, and
+//! comes back to the app with the cookies that it set.
 
+use std::collections::BTreeMap;
+
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use url::Url;
 
 /// What the person decides on the consent page.
@@ -9,26 +13,102 @@ pub enum Decision {
     Cancel,
 }
 
-/// The page at the end of the redirect.
+impl Decision {
+    fn value(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// A page that the browser shows.
 #[derive(Debug, Clone)]
 pub struct Page {
     pub status: u16,
     pub html: String,
 }
 
-/// Opens `authorize_url` of a sandbox as a browser does: shows the consent page, submits its form
-/// (the parameters of the link and the decision), follows Slack's redirect to the app.
-pub async fn decide(authorize_url: &Url, decision: Decision) -> Result<Page, reqwest::Error> {
-    let browser = reqwest::Client::builder().build()?;
-    browser.get(authorize_url.clone()).send().await?.error_for_status()?;
-    let mut form: Vec<(String, String)> = authorize_url.query_pairs().into_owned().collect();
-    let decision = match decision {
-        Decision::Allow => "allow",
-        Decision::Cancel => "cancel",
-    };
-    form.push(("decision".to_owned(), decision.to_owned()));
-    let mut page = authorize_url.clone();
-    page.set_query(None);
-    let answer = browser.post(page).form(&form).send().await?;
-    Ok(Page { status: answer.status().as_u16(), html: answer.text().await? })
+impl Page {
+    /// The way to Slack's consent page, where the page has one.
+    #[must_use]
+    pub fn way_to_slack(&self) -> Option<Url> {
+        let links = self.html.split("href=\"").skip(1);
+        links
+            .filter_map(|rest| Url::parse(&plain(rest.split('"').next()?)).ok())
+            .find(|url| url.path().ends_with("/oauth/v2/authorize"))
+    }
+}
+
+/// A browser, with the cookies of one app. (It is no general one: it looks at names only.)
+#[derive(Debug)]
+pub struct Browser {
+    client: reqwest::Client,
+    cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    pub fn new() -> Result<Self, reqwest::Error> {
+        let no_redirect = reqwest::redirect::Policy::none();
+        let client = reqwest::Client::builder().redirect(no_redirect).build()?;
+        Ok(Self { client, cookies: BTreeMap::new() })
+    }
+
+    /// Opens a page of the app's.
+    pub async fn open(&mut self, url: &Url) -> Result<Page, reqwest::Error> {
+        let kept = self.cookies.iter().map(|(name, value)| format!("{name}={value}"));
+        let kept = kept.collect::<Vec<_>>().join("; ");
+        let answer = self.client.get(url.clone()).header(COOKIE, kept).send().await?;
+        for set in answer.headers().get_all(SET_COOKIE) {
+            let text = set.to_str().unwrap_or_default();
+            let pair = text.split(';').next().and_then(|pair| pair.split_once('='));
+            let Some((name, value)) = pair else { continue };
+            if text.contains("Max-Age=0") {
+                self.cookies.remove(name);
+            } else {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        Ok(Page { status: answer.status().as_u16(), html: answer.text().await? })
+    }
+
+    /// Reads Slack's consent page and submits its form; answers where Slack sends the person, or
+    /// the page of Slack's where it sends nobody anywhere.
+    pub async fn consent(
+        &self,
+        authorize_url: &Url,
+        decision: Decision,
+    ) -> Result<Result<Url, Page>, reqwest::Error> {
+        self.client.get(authorize_url.clone()).send().await?.error_for_status()?;
+        let mut form: Vec<_> = authorize_url.query_pairs().into_owned().collect();
+        form.push(("decision".to_owned(), decision.value().to_owned()));
+        let mut page = authorize_url.clone();
+        page.set_query(None);
+        let answer = self.client.post(page).form(&form).send().await?;
+        let back = answer.headers().get(LOCATION).and_then(|to| Url::parse(to.to_str().ok()?).ok());
+        Ok(match back {
+            Some(back) => Ok(back),
+            None => Err(Page { status: answer.status().as_u16(), html: answer.text().await? }),
+        })
+    }
+}
+
+/// Opens a connect link, decides on Slack's page, and comes back; the page at the end.
+pub async fn decide(link: &Url, decision: Decision) -> Result<Page, reqwest::Error> {
+    let mut browser = Browser::new()?;
+    let start = browser.open(link).await?;
+    let Some(consent) = start.way_to_slack() else { return Ok(start) };
+    match browser.consent(&consent, decision).await? {
+        Ok(back) => browser.open(&back).await,
+        Err(page) => Ok(page),
+    }
+}
+
+/// Text of an attribute, without the entities that templates write.
+fn plain(text: &str) -> String {
+    let mut text = text.replace("&#x2f;", "/").replace("&quot;", "\"").replace("&#x27;", "'");
+    for (entity, character) in [("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")] {
+        text = text.replace(entity, character);
+    }
+    text
 }

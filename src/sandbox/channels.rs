@@ -2,16 +2,29 @@
 
 use serde_json::{Value, json};
 
+use super::call::Call;
+use super::change::Happening;
 use super::conversation::{Conversation, Kind};
 use super::conversations::{describe, joined, visible};
+use super::error::Error;
 use super::scopes;
-use super::state::{Call, Error};
 
 const TOPIC: usize = 250;
 
-/// The scope that writes to this kind of channel.
+/// The scopes, any of which writes to this kind of conversation.
 fn managing(kind: Kind) -> &'static [&'static str] {
-    if kind == Kind::Public { &["channels:manage"] } else { &["groups:write"] }
+    match kind {
+        Kind::Public => &["channels:manage"],
+        Kind::Private => &["groups:write"],
+        Kind::Mpim => &["mpim:write"],
+        Kind::Im => &["im:write"],
+    }
+}
+
+/// Tells of what the bot did to a channel.
+fn tell(call: &mut Call<'_>, id: &str, what: Happening) {
+    let bot = call.state.app.bot_user_id.clone();
+    call.state.channel_event(id, what, &bot);
 }
 
 /// The channel named, which the bot is in and may manage.
@@ -61,6 +74,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Value, Error> {
     let name = check_name(call)?;
     let bot = call.state.app.bot_user_id.clone();
     let id = call.state.create_channel(&name, kind, &[&bot], call.now);
+    tell(call, &id, Happening::Created);
     shown(call, &id)
 }
 
@@ -68,6 +82,7 @@ pub(super) fn rename(call: &mut Call<'_>) -> Result<Value, Error> {
     let id = managed(call)?;
     let name = check_name(call)?;
     change(call, &id)?.name = name;
+    tell(call, &id, Happening::Renamed);
     shown(call, &id)
 }
 
@@ -107,7 +122,10 @@ pub(super) fn invite(call: &mut Call<'_>) -> Result<Value, Error> {
         .collect();
     let first = bad.first().map(|(_, code)| (*code).to_owned());
     if enter {
-        change(call, &id)?.members.extend(good.iter().cloned());
+        let bot = call.state.app.bot_user_id.clone();
+        for user in &good {
+            call.state.enter(&id, user, Some(&bot));
+        }
     }
     match first {
         None => shown(call, &id),
@@ -143,7 +161,7 @@ pub(super) fn kick(call: &mut Call<'_>) -> Result<Value, Error> {
     if user == call.state.app.bot_user_id {
         return Err("cant_kick_self".into());
     }
-    if !change(call, &id)?.members.remove(&user) {
+    if !call.state.leave(&id, &user) {
         return Err("not_in_channel".into());
     }
     Ok(json!({}))
@@ -159,16 +177,24 @@ pub(super) fn join(call: &mut Call<'_>) -> Result<Value, Error> {
     }
     let id = found.id.clone();
     let bot = call.state.app.bot_user_id.clone();
-    if !change(call, &id)?.members.insert(bot) {
+    if !call.state.enter(&id, &bot, None) {
         call.warnings.push("already_in_channel");
     }
     shown(call, &id)
 }
 
 pub(super) fn leave(call: &mut Call<'_>) -> Result<Value, Error> {
-    let id = visible(call)?.id.clone();
+    let found = visible(call)?;
+    if found.kind == Kind::Im {
+        return Err("method_not_supported_for_channel_type".into());
+    }
+    scopes::check(&call.scopes, managing(found.kind))?;
+    if found.name == "general" {
+        return Err("cant_leave_general".into());
+    }
+    let id = found.id.clone();
     let bot = call.state.app.bot_user_id.clone();
-    let left = change(call, &id)?.members.remove(&bot);
+    let left = call.state.leave(&id, &bot);
     Ok(if left { json!({}) } else { json!({ "not_in_channel": true }) })
 }
 
@@ -181,8 +207,7 @@ pub(super) fn archive(call: &mut Call<'_>) -> Result<Value, Error> {
     if std::mem::replace(&mut found.archived, true) {
         return Err("already_archived".into());
     }
-    let user = call.state.app.bot_user_id.clone();
-    call.state.event(json!({ "type": "channel_archive", "channel": id, "user": user }));
+    tell(call, &id, Happening::Archived);
     Ok(json!({}))
 }
 
@@ -191,6 +216,7 @@ pub(super) fn unarchive(call: &mut Call<'_>) -> Result<Value, Error> {
     if !std::mem::replace(&mut change(call, &id)?.archived, false) {
         return Err("not_archived".into());
     }
+    tell(call, &id, Happening::Unarchived);
     Ok(json!({}))
 }
 
@@ -211,7 +237,8 @@ fn sentence(call: &Call<'_>, key: &str) -> Result<(String, String), Error> {
     let needed: &[&str] = match found.kind {
         Kind::Public => &["channels:manage", "channels:write.topic"],
         Kind::Private => &["groups:write", "groups:write.topic"],
-        Kind::Im | Kind::Mpim => return Err("method_not_supported_for_channel_type".into()),
+        Kind::Mpim => &["mpim:write", "mpim:write.topic"],
+        Kind::Im => &["im:write", "im:write.topic"],
     };
     scopes::check(&call.scopes, needed)?;
     if found.archived {

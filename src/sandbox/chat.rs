@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 
 use super::blocks;
+use super::call::Call;
+use super::change::ChangeKind;
 use super::conversation::{Kind, Message, parse_ts, ts_arg, ts_text};
-use super::state::{Call, ChangeKind, Error};
+use super::error::Error;
 
 /// Above this Slack splits a text into several messages and answers the first one's `ts`.
 const SPLIT: usize = 4_000;
@@ -13,7 +15,7 @@ const CUT: usize = 40_000;
 const MARKDOWN: usize = 12_000;
 const METADATA: usize = 16_384;
 
-struct Content {
+pub(super) struct Content {
     text: String,
     blocks: Value,
     attachments: Value,
@@ -23,6 +25,9 @@ struct Content {
 pub(super) fn post_message(call: &mut Call<'_>) -> Result<Value, Error> {
     let conversation = target(call)?;
     let mut content = content(call)?;
+    if content.metadata == json!({}) {
+        content.metadata = Value::Null;
+    }
     let thread = ts_arg(call.args.text("thread_ts"), "invalid_thread_ts")?;
     if call.state.options.rate_limits {
         call.state.limits.channel(&conversation, call.now).map_err(Error::Limited)?;
@@ -31,7 +36,7 @@ pub(super) fn post_message(call: &mut Call<'_>) -> Result<Value, Error> {
         content.text = content.text.chars().take(CUT).collect();
         call.warnings.push("message_truncated");
     }
-    let thread = thread.map(|thread| root(call, &conversation, thread)).transpose()?;
+    let thread = thread.and_then(|thread| root(call, &conversation, thread));
     let parts = if content.blocks.is_null() { split(&content.text) } else { vec![content.text] };
     let mut first = None;
     for part in parts {
@@ -76,7 +81,10 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Value, Error> {
     message.text = content.text;
     message.blocks = content.blocks;
     message.attachments = content.attachments;
-    if !keeps_metadata {
+    // An empty object takes away what is there.
+    if content.metadata == json!({}) {
+        message.metadata = Value::Null;
+    } else if !keeps_metadata {
         message.metadata = content.metadata;
     }
     message.edited = Some(now);
@@ -91,9 +99,7 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Value, Error> {
 
 pub(super) fn delete(call: &mut Call<'_>) -> Result<Value, Error> {
     let (conversation, ts) = own(call, "cant_delete_message")?;
-    let held = call.state.conversations.get_mut(&conversation);
-    held.and_then(|c| c.find_mut(ts)).ok_or("message_not_found")?.deleted = true;
-    call.state.changed(ChangeKind::Deleted, &conversation, ts_text(ts));
+    call.state.delete_message(&conversation, &ts_text(ts)).ok_or("message_not_found")?;
     Ok(json!({ "channel": conversation, "ts": ts_text(ts) }))
 }
 
@@ -109,7 +115,7 @@ pub(super) fn get_permalink(call: &mut Call<'_>) -> Result<Value, Error> {
 }
 
 /// The conversation posted to: an id, a user id (opens the direct message), or a channel's name.
-fn target(call: &mut Call<'_>) -> Result<String, Error> {
+pub(super) fn target(call: &mut Call<'_>) -> Result<String, Error> {
     let channel = call.args.required("channel")?.to_owned();
     let state = &mut *call.state;
     if state.directory.contains(&channel) {
@@ -137,11 +143,12 @@ fn target(call: &mut Call<'_>) -> Result<String, Error> {
     Ok(found.id.clone())
 }
 
-/// The thread's first message, also where a reply was named.
-fn root(call: &Call<'_>, conversation: &str, thread: i64) -> Result<i64, Error> {
-    let held = call.state.conversations.get(conversation).ok_or("channel_not_found")?;
-    let message = held.find(thread).ok_or("thread_not_found")?;
-    Ok(message.thread.unwrap_or(thread))
+/// The thread's first message, also where a reply was named. Slack does not refuse a thread whose
+/// first message is gone: the message is posted at the root, and only the missing `thread_ts` shows
+/// it.
+fn root(call: &Call<'_>, conversation: &str, thread: i64) -> Option<i64> {
+    let held = call.state.conversations.get(conversation)?;
+    held.thread_of(thread).map(|message| message.ts)
 }
 
 /// The app's own message that `channel` and `ts` name.
@@ -159,7 +166,7 @@ fn own(call: &Call<'_>, foreign: &'static str) -> Result<(String, i64), Error> {
     Ok((channel.to_owned(), ts))
 }
 
-fn content(call: &Call<'_>) -> Result<Content, Error> {
+pub(super) fn content(call: &mut Call<'_>) -> Result<Content, Error> {
     let args = &call.args;
     let mut text = args.text("text").unwrap_or_default().to_owned();
     let blocks = args.json("blocks").transpose().map_err(|()| "invalid_blocks_format")?;
@@ -189,6 +196,9 @@ fn content(call: &Call<'_>) -> Result<Content, Error> {
     if text.trim().is_empty() && blocks.is_null() && attachments.is_null() {
         return Err("no_text".into());
     }
+    if text.trim().is_empty() {
+        call.warnings.push("missing_text_in_message");
+    }
     Ok(Content { text, blocks, attachments, metadata: metadata(call)? })
 }
 
@@ -196,6 +206,9 @@ fn metadata(call: &Call<'_>) -> Result<Value, Error> {
     let Some(metadata) = call.args.json("metadata") else { return Ok(Value::Null) };
     let metadata = metadata.map_err(|()| "invalid_metadata_format")?;
     let Some(object) = metadata.as_object() else { return Err("invalid_metadata_format".into()) };
+    if object.is_empty() {
+        return Ok(metadata);
+    }
     let typed = object.get("event_type").and_then(Value::as_str).is_some_and(|t| !t.is_empty());
     if !typed || !object.get("event_payload").is_some_and(Value::is_object) {
         return Err("invalid_metadata_schema".into());

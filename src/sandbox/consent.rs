@@ -10,33 +10,35 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use url::Url;
 
-use super::http::{Workspace, now_micros};
+use super::clock::now_micros;
+use super::kept::Asked;
 use super::scopes;
 use super::state::State;
+use super::workspace::Workspace;
 use crate::domain::loopback::is_loopback;
 
 /// What the address asks for, checked.
 struct Ask {
     scopes: BTreeSet<String>,
-    /// Where to go back, and whether the address named it.
+    /// Where to go back.
     redirect: Url,
-    named: Option<String>,
+    asked: Asked,
     state: Option<String>,
 }
 
 /// An error shown on the page; the person is not sent back.
-struct Refused {
+pub(super) struct Refused {
     code: &'static str,
     sentence: String,
 }
 
-fn refuse<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, Refused> {
+pub(super) fn refuse<T>(code: &'static str, sentence: impl Into<String>) -> Result<T, Refused> {
     Err(Refused { code, sentence: sentence.into() })
 }
 
-type Fields = HashMap<String, String>;
+pub(super) type Fields = HashMap<String, String>;
 
-fn fields(bytes: &[u8]) -> Fields {
+pub(super) fn fields(bytes: &[u8]) -> Fields {
     url::form_urlencoded::parse(bytes).into_owned().collect()
 }
 
@@ -44,13 +46,31 @@ fn check(state: &State, fields: &Fields) -> Result<Ask, Refused> {
     if fields.get("client_id") != Some(&state.client_id) {
         return refuse("invalid_client_id", "There is no app with this client_id.");
     }
-    let asked = scopes::parse(fields.get("scope").map_or("", String::as_str));
-    if asked.is_empty() {
+    let scopes = scopes::parse(fields.get("scope").map_or("", String::as_str));
+    if scopes.is_empty() {
         return refuse("invalid_scope", "The app asks for no scope.");
     }
-    if let Some(scope) = asked.iter().find(|scope| !scopes::is_known(scope)) {
+    if let Some(scope) = scopes.iter().find(|scope| !scopes::is_known(scope)) {
         return refuse("invalid_scope", format!("There is no bot scope {scope}."));
     }
+    let challenge = challenge(fields)?;
+    let (redirect, named) = redirect(state, fields)?;
+    let asked = Asked { redirect_uri: named, challenge, sign_in: None };
+    Ok(Ask { scopes, redirect, asked, state: fields.get("state").cloned() })
+}
+
+/// The S256 challenge of PKCE. Other ways are refused: that Slack does so too is a guess.
+pub(super) fn challenge(fields: &Fields) -> Result<Option<String>, Refused> {
+    let challenge = fields.get("code_challenge").filter(|text| !text.is_empty()).cloned();
+    let way = fields.get("code_challenge_method").map_or("S256", String::as_str);
+    if challenge.is_some() && way != "S256" {
+        return refuse("invalid_code_challenge_method", "The code_challenge_method must be S256.");
+    }
+    Ok(challenge)
+}
+
+/// Where to go back, and what the address said about that.
+pub(super) fn redirect(state: &State, fields: &Fields) -> Result<(Url, Option<String>), Refused> {
     let named = fields.get("redirect_uri").filter(|uri| !uri.is_empty()).cloned();
     let registered = &state.redirect_urls;
     let Some(target) = named.as_ref().or(registered.first()) else {
@@ -66,7 +86,7 @@ fn check(state: &State, fields: &Fields) -> Result<Ask, Refused> {
                         or below a registered one.";
         return refuse("bad_redirect_uri", sentence);
     }
-    Ok(Ask { scopes: asked, redirect, named, state: fields.get("state").cloned() })
+    Ok((redirect, named))
 }
 
 /// Whether `target` is `base` or a path or query below it.
@@ -105,25 +125,35 @@ pub(super) async fn decide(
         };
         let mut back = ask.redirect.clone();
         match fields.get("decision").map(String::as_str) {
-            _ if state.options.require_approval => return Html(requested(state)).into_response(),
+            Some("request" | "allow") if state.needs_approval(ask.scopes.iter()) => {
+                state.request_approval(ask.scopes.iter().cloned().collect());
+                return Html(requested(state)).into_response();
+            }
             Some("allow") => {
-                let code = state.new_code(&ask.scopes, ask.named.clone(), now);
+                let code = state.new_code(&ask.scopes, ask.asked, now);
                 back.query_pairs_mut().append_pair("code", &code);
             }
-            _ => {
-                let said = "The user has denied your access request";
-                let mut pairs = back.query_pairs_mut();
-                pairs.append_pair("error", "access_denied").append_pair("error_description", said);
-            }
+            _ => denied(&mut back),
         }
-        if let Some(state) = &ask.state {
-            back.query_pairs_mut().append_pair("state", state);
-        }
-        (StatusCode::FOUND, [(header::LOCATION, String::from(back))]).into_response()
+        go_back(back, ask.state.as_deref())
     })
 }
 
-fn refusal(refused: &Refused) -> Response {
+pub(super) fn denied(back: &mut Url) {
+    let said = "The user has denied your access request";
+    let mut pairs = back.query_pairs_mut();
+    pairs.append_pair("error", "access_denied").append_pair("error_description", said);
+}
+
+/// Sends the browser back, with the state that the app gave.
+pub(super) fn go_back(mut back: Url, state: Option<&str>) -> Response {
+    if let Some(state) = state {
+        back.query_pairs_mut().append_pair("state", state);
+    }
+    (StatusCode::FOUND, [(header::LOCATION, String::from(back))]).into_response()
+}
+
+pub(super) fn refusal(refused: &Refused) -> Response {
     let body = format!(
         "<h1>Something went wrong when authorizing this app.</h1><p>{}</p>\
          <p class=\"code\">{}</p>",
@@ -140,18 +170,17 @@ fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
          <b>{team}</b> Slack workspace</h1><h2>What will {app} be able to do?</h2><ul>",
         app.chars().next().unwrap_or('A')
     );
+    if state.options.org_wide {
+        body = body.replacen("Slack workspace</h1>", "Slack organization</h1>", 1);
+    }
     for scope in &ask.scopes {
         write!(body, "<li><code>{}</code></li>", escape(scope)).unwrap_or_default();
     }
     body.push_str("</ul><form method=\"post\" action=\"/oauth/v2/authorize\">");
-    for key in ["client_id", "scope", "user_scope", "redirect_uri", "state", "team"] {
-        if let Some(value) = fields.get(key) {
-            let value = escape(value);
-            write!(body, "<input type=\"hidden\" name=\"{key}\" value=\"{value}\">")
-                .unwrap_or_default();
-        }
-    }
-    body.push_str(if state.options.require_approval {
+    let kept = ["client_id", "scope", "user_scope", "redirect_uri", "state", "team"];
+    hide(&mut body, fields, &kept);
+    hide(&mut body, fields, &["code_challenge", "code_challenge_method"]);
+    body.push_str(if state.needs_approval(ask.scopes.iter()) {
         "<p>This workspace requires an administrator's approval to install apps.</p>\
          <button name=\"decision\" value=\"request\" class=\"allow\">Request to install</button>"
     } else {
@@ -160,6 +189,17 @@ fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
     });
     body.push_str("</form>");
     page(&format!("Install {app}"), &body)
+}
+
+/// Keeps what the address said for the form.
+pub(super) fn hide(body: &mut String, fields: &Fields, keys: &[&str]) {
+    for key in keys {
+        if let Some(value) = fields.get(*key) {
+            let value = escape(value);
+            write!(body, "<input type=\"hidden\" name=\"{key}\" value=\"{value}\">")
+                .unwrap_or_default();
+        }
+    }
 }
 
 fn requested(state: &State) -> String {
@@ -172,26 +212,33 @@ fn requested(state: &State) -> String {
     page("Request sent", &body)
 }
 
-fn page(title: &str, body: &str) -> String {
+pub(super) fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} | Slack in \
-         a box</title><meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style>\
+         a box</title><meta name=\"viewport\" content=\"width=device-width\"><link rel=\"icon\" \
+         href=\"/_sandbox/page.svg\"><style>{STYLE}</style>\
          </head><body><main>{body}</main><footer>Slack in a box: a fake workspace. Nothing here \
          reaches slack.com.</footer></body></html>"
     )
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;background:#f8f8f8;color:#1d1c1d;\
-margin:0;padding:4rem 1rem}main{max-width:34rem;margin:auto;background:#fff;border:1px solid #ddd;\
-border-radius:12px;padding:2.5rem}h1{font-size:1.5rem;font-weight:400}h2{font-size:1rem}\
-.logo{width:3.5rem;height:3.5rem;border-radius:12px;background:#4a154b;color:#fff;display:grid;\
-place-items:center;font-size:1.75rem;font-weight:700}ul{columns:2;padding-left:1.25rem}\
-button{font:inherit;font-weight:700;padding:.6rem 1.6rem;border-radius:6px;border:1px solid #bbb;\
-background:#fff;margin:1rem .5rem 0 0;cursor:pointer}.allow{background:#007a5a;color:#fff;\
-border-color:#007a5a}.code{font-family:monospace;color:#666}footer{text-align:center;color:#777;\
+const STYLE: &str = ":root{color-scheme:light dark;--back:#f8f8f8;--card:#fff;--text:#1d1c1d;\
+--soft:#616061;--line:#ddd;--edge:#bbb}@media(prefers-color-scheme:dark){:root{--back:#121016;\
+--card:#1a1d21;--text:#d1d2d3;--soft:#ababad;--line:#35373b;--edge:#565856}}\
+*{box-sizing:border-box}body{font:16px/1.5 system-ui,sans-serif;background:var(--back);\
+color:var(--text);margin:0;padding:clamp(1rem,8vw,4rem) 1rem}main{max-width:34rem;margin:auto;\
+background:var(--card);border:1px solid var(--line);border-radius:12px;\
+padding:clamp(1.25rem,6vw,2.5rem);overflow-wrap:anywhere}h1{font-size:1.5rem;font-weight:400;\
+line-height:1.3}h2{font-size:1rem}.logo{width:3.5rem;height:3.5rem;border-radius:12px;\
+background:#4a154b;color:#fff;display:grid;place-items:center;font-size:1.75rem;font-weight:700}\
+ul{display:grid;grid-template-columns:repeat(auto-fill,minmax(12.5rem,1fr));gap:0 1rem;\
+padding-left:1.25rem}button{font:inherit;font-weight:700;padding:.6rem 1.6rem;border-radius:6px;\
+border:1px solid var(--edge);background:var(--card);color:inherit;margin:1rem .5rem 0 0;\
+cursor:pointer}.allow{background:#007a5a;color:#fff;border-color:#007a5a}\
+.code{font-family:monospace;color:var(--soft)}footer{text-align:center;color:var(--soft);\
 margin-top:1.5rem;font-size:.85rem}";
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
@@ -199,6 +246,23 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of the size of a telephone, in the dark, and with an icon, so that none is looked for.
+    #[test]
+    fn a_page_is_for_any_screen() {
+        let html = page("Install", "<p>a</p>");
+        for part in [
+            "name=\"viewport\" content=\"width=device-width\"",
+            "rel=\"icon\" href=\"/_sandbox/page.svg\"",
+            "color-scheme:light dark",
+            "@media(prefers-color-scheme:dark)",
+            // As many columns as fit; the longest word is broken rather than let out of the card.
+            "repeat(auto-fill,minmax(12.5rem,1fr))",
+            "overflow-wrap:anywhere",
+        ] {
+            assert!(html.contains(part), "{part}");
+        }
+    }
 
     #[test]
     fn a_redirect_is_equal_or_below() {

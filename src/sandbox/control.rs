@@ -14,15 +14,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
+use super::clock::now_micros;
 use super::conversation::{Conversation, Kind, Message, ts_text};
 use super::directory;
 use super::faults::Fault;
 use super::fixture;
-use super::http::{Workspace, now_micros};
 use super::interact::{self, Press};
+use super::messages::HumanMessage;
 use super::push::{self, PushError, Sender};
 use super::scopes;
 use super::state::State;
+use super::workspace::Workspace;
 
 /// Members shown at once in `state`; those in conversations come in any case.
 const MEMBERS: usize = 1_000;
@@ -176,17 +178,10 @@ async fn messages(Shared(workspace): Held) -> Json<Value> {
     workspace.with(|state| Json(json!(state.stored_messages())))
 }
 
-#[derive(Deserialize)]
-struct HumanMessage {
-    conversation: String,
-    user: String,
-    text: String,
-}
-
 /// A person writes something.
 async fn post_as(Shared(workspace): Held, Json(new): Json<HumanMessage>) -> Response {
     let now = now_micros();
-    workspace.with(|state| match state.write_as(&new.conversation, &new.user, new.text, now) {
+    workspace.with(|state| match state.write_as(&new, now) {
         Some(ts) => Json(json!({ "ts": ts })).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     })
@@ -222,8 +217,11 @@ async fn changes(Shared(workspace): Held) -> Sse<impl Stream<Item = Events>> {
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-async fn push_event(Shared(workspace): Held, Json(inner): Json<Value>) -> Json<Value> {
-    Json(json!({ "event_id": workspace.push(inner) }))
+async fn push_event(Shared(workspace): Held, Json(inner): Json<Value>) -> Response {
+    match workspace.push(inner) {
+        Ok(id) => Json(json!({ "event_id": id })).into_response(),
+        Err(error) => (StatusCode::CONFLICT, error.to_string()).into_response(),
+    }
 }
 
 async fn deliveries(Extension(sender): Extension<Sender>) -> Json<Value> {
@@ -304,7 +302,7 @@ async fn home_view(Shared(workspace): Held, Path(user): Path<String>) -> Json<Va
 
 /// What happens to tokens. As JSON: `{"do":"issue","scopes":["chat:write"]}` answers `{token}`,
 /// `{"do":"kill","token":"all","code":"token_revoked"}`, `{"do":"set_scopes","scopes":[…]}`,
-/// `{"do":"uninstall"}`.
+/// `{"do":"uninstall"}`, `{"do":"issue_configuration"}` (for `apps.manifest.*`).
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum TokenChange {
@@ -312,6 +310,7 @@ enum TokenChange {
     Kill { token: String, code: String },
     SetScopes { scopes: Vec<String> },
     Uninstall,
+    IssueConfiguration,
 }
 
 async fn tokens(Shared(workspace): Held, Json(change): Json<TokenChange>) -> Json<Value> {
@@ -332,6 +331,9 @@ async fn tokens(Shared(workspace): Held, Json(change): Json<TokenChange>) -> Jso
         TokenChange::Uninstall => {
             state.uninstall();
             Json(json!({}))
+        }
+        TokenChange::IssueConfiguration => {
+            Json(json!({ "token": state.tokens.issue_configuration() }))
         }
     })
 }
@@ -354,7 +356,7 @@ async fn press(
         Err(error) => {
             let status = match error {
                 PushError::NotFound => StatusCode::NOT_FOUND,
-                PushError::NoUrl => StatusCode::CONFLICT,
+                PushError::NoUrl | PushError::NoEventsUrl => StatusCode::CONFLICT,
                 PushError::NoAnswer(_) => StatusCode::BAD_GATEWAY,
             };
             (status, error.to_string()).into_response()
@@ -364,13 +366,16 @@ async fn press(
 
 impl Workspace {
     /// Sends an event; its `event_id`.
-    pub(super) fn push(&self, inner: Value) -> String {
+    pub(super) fn push(&self, inner: Value) -> Result<String, PushError> {
         self.with(|state| {
+            if !state.events_wanted {
+                return Err(PushError::NoEventsUrl);
+            }
             let push = push::envelope(state, inner, now_micros());
             let id = push.id.clone();
             // Fails only when the sandbox is stopping.
             drop(self.pushes.send(push));
-            id
+            Ok(id)
         })
     }
 }

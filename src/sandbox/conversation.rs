@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::state::{Error, State};
+use super::error::Error;
 
 /// What a conversation is; decides the scopes it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub(super) struct Conversation {
     pub(super) creator: String,
     pub(super) members: BTreeSet<String>,
     pub(super) archived: bool,
+    /// A direct message that the bot closed shows up again with the next message.
+    pub(super) open: bool,
     /// The `ts` of every message with replies.
     pub(super) threads: HashSet<i64>,
     /// Ordered by `ts`.
@@ -123,6 +125,31 @@ impl Conversation {
     pub(super) fn find_mut(&mut self, ts: i64) -> Option<&mut Message> {
         let at = self.messages.binary_search_by_key(&ts, |message| message.ts).ok()?;
         Some(&mut self.messages[at]).filter(|message| !message.deleted)
+    }
+
+    /// The replies to this message that are there, oldest first.
+    pub(super) fn replies(&self, root: i64) -> impl DoubleEndedIterator<Item = &Message> {
+        // Most messages have none, and every page of a history asks.
+        let all = if self.threads.contains(&root) { &self.messages[..] } else { &[] };
+        let from = all.partition_point(|message| message.ts <= root);
+        all[from..].iter().filter(move |m| !m.deleted && m.thread == Some(root))
+    }
+
+    /// A deleted message with replies stays as a tombstone.
+    pub(super) fn is_tombstone(&self, message: &Message) -> bool {
+        message.deleted && self.replies(message.ts).next().is_some()
+    }
+
+    /// The first message of the thread that `ts` names by any of its messages; it may be a
+    /// tombstone. `None`: the message is gone.
+    pub(super) fn thread_of(&self, ts: i64) -> Option<&Message> {
+        let at = |ts| self.messages.binary_search_by_key(&ts, |message| message.ts).ok();
+        let named = &self.messages[at(ts)?];
+        let root = match named.thread {
+            Some(root) if !named.deleted => &self.messages[at(root)?],
+            _ => named,
+        };
+        (!root.deleted || self.is_tombstone(root)).then_some(root)
     }
 
     /// A `ts` for a message stored now: unique and increasing here.
@@ -147,7 +174,7 @@ pub(super) struct Conversations {
     /// Ids in the order of creation.
     pub(super) order: Vec<String>,
     /// Direct messages by the set of people in them.
-    by_people: HashMap<String, String>,
+    pub(super) by_people: HashMap<String, String>,
 }
 
 impl Conversations {
@@ -157,6 +184,12 @@ impl Conversations {
 
     pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Conversation> {
         self.by_id.get_mut(id)
+    }
+
+    /// Deletes a channel.
+    pub(super) fn remove(&mut self, id: &str) -> Option<Conversation> {
+        self.order.retain(|kept| kept != id);
+        self.by_id.remove(id)
     }
 
     pub(super) fn insert(&mut self, conversation: Conversation) {
@@ -176,142 +209,6 @@ impl Conversations {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Conversation> {
         self.order.iter().filter_map(|id| self.by_id.get(id))
-    }
-}
-
-impl State {
-    /// The bot's direct or group message with these people (sorted), opened if need be; with
-    /// whether it was open already.
-    pub(super) fn open_with(&mut self, people: &[String], now: i64) -> (String, bool) {
-        if let Some(id) = self.conversations.with_people(people) {
-            return (id.to_owned(), true);
-        }
-        let single = people.len() == 1;
-        let id = self.new_id(if single { 'D' } else { 'C' });
-        let mut members: BTreeSet<String> = people.iter().cloned().collect();
-        members.insert(self.app.bot_user_id.clone());
-        let name = if single { String::new() } else { format!("mpdm-{}", people.join("--")) };
-        self.conversations.insert(Conversation {
-            id: id.clone(),
-            kind: if single { Kind::Im } else { Kind::Mpim },
-            user: people.first().filter(|_| single).cloned(),
-            name,
-            topic: String::new(),
-            purpose: String::new(),
-            created: now / 1_000_000,
-            creator: self.app.bot_user_id.clone(),
-            members,
-            archived: false,
-            threads: HashSet::new(),
-            messages: Vec::new(),
-        });
-        self.conversations.by_people.insert(people.join(","), id.clone());
-        (id, false)
-    }
-
-    /// A new channel.
-    pub(super) fn create_channel(
-        &mut self,
-        name: &str,
-        kind: Kind,
-        members: &[&str],
-        now: i64,
-    ) -> String {
-        let id = self.new_id('C');
-        self.conversations.insert(Conversation {
-            id: id.clone(),
-            kind,
-            user: None,
-            name: name.to_owned(),
-            topic: String::new(),
-            purpose: String::new(),
-            created: now / 1_000_000,
-            creator: self.app.bot_user_id.clone(),
-            members: members.iter().map(|id| (*id).to_owned()).collect(),
-            archived: false,
-            threads: HashSet::new(),
-            messages: Vec::new(),
-        });
-        id
-    }
-
-    /// A person writes; the message's `ts`, or `None` where there is no such conversation.
-    pub(super) fn write_as(
-        &mut self,
-        id: &str,
-        user: &str,
-        text: String,
-        now: i64,
-    ) -> Option<String> {
-        self.counter += 1;
-        let message = Message::new(self.counter, user.to_owned(), text, Value::Null);
-        let ts = ts_text(self.conversations.get_mut(id)?.append(message, now));
-        self.changed(super::state::ChangeKind::Stored, id, ts.clone());
-        Some(ts)
-    }
-
-    /// Every message in the order of storing.
-    pub(super) fn stored_messages(&self) -> Vec<StoredMessage> {
-        let mut all: Vec<_> = (self.conversations.iter())
-            .flat_map(|c| c.messages.iter().map(move |m| (m.seq, stored(c, m))))
-            .collect();
-        all.sort_by_key(|(seq, _)| *seq);
-        all.into_iter().map(|(_, message)| message).collect()
-    }
-
-    /// A message as the Web API shows it. Without `all_metadata` only the event type of its
-    /// metadata is there.
-    pub(super) fn message_json(&self, message: &Message, all_metadata: bool) -> Value {
-        let mut json = json!({
-            "type": "message", "user": message.author, "text": message.text,
-            "ts": ts_text(message.ts), "team": self.team.id,
-        });
-        if message.author == self.app.bot_user_id {
-            json["bot_id"] = json!(self.app.bot_id);
-            json["app_id"] = json!(self.app.id);
-            json["bot_profile"] = json!({
-                "id": self.app.bot_id, "app_id": self.app.id, "name": self.app.name,
-                "team_id": self.team.id, "deleted": false, "updated": 1_700_000_000,
-                "user_id": self.app.bot_user_id,
-            });
-        }
-        if let Some(username) = &message.username {
-            json["username"] = json!(username);
-        }
-        for (key, value) in [("blocks", &message.blocks), ("attachments", &message.attachments)] {
-            if !value.is_null() {
-                json[key] = value.clone();
-            }
-        }
-        if !message.metadata.is_null() {
-            json["metadata"] = if all_metadata {
-                message.metadata.clone()
-            } else {
-                json!({ "event_type": message.metadata["event_type"] })
-            };
-        }
-        if let Some(thread) = message.thread {
-            json["thread_ts"] = json!(ts_text(thread));
-        }
-        if let Some(edited) = message.edited {
-            json["edited"] = json!({ "user": self.app.bot_id, "ts": ts_text(edited) });
-        }
-        json
-    }
-}
-
-fn stored(conversation: &Conversation, message: &Message) -> StoredMessage {
-    StoredMessage {
-        conversation: conversation.id.clone(),
-        user: conversation.user.clone(),
-        ts: ts_text(message.ts),
-        text: message.text.clone(),
-        blocks: message.blocks.clone(),
-        metadata: message.metadata.clone(),
-        thread_ts: message.thread.map(ts_text),
-        stored_at: message.stored_at,
-        edited: message.edited.is_some(),
-        deleted: message.deleted,
     }
 }
 

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::call::Call;
 use super::conversation::{Conversation, Kind, Message, ts_arg, ts_text};
+use super::cursor;
+use super::error::Error;
 use super::scopes;
-use super::state::{Call, Error, cursor};
 
 /// The conversation the call names, which the bot can see.
 pub(super) fn visible<'a>(call: &'a Call<'_>) -> Result<&'a Conversation, Error> {
@@ -101,6 +103,26 @@ pub(super) fn members(call: &mut Call<'_>) -> Result<Value, Error> {
 }
 
 pub(super) fn list(call: &mut Call<'_>) -> Result<Value, Error> {
+    let bot = &call.state.app.bot_user_id;
+    listed(call, |c| c.kind == Kind::Public || c.members.contains(bot))
+}
+
+/// `users.conversations`: those that a person is in, as far as the bot may see them.
+pub(super) fn of_user(call: &mut Call<'_>) -> Result<Value, Error> {
+    let bot = &call.state.app.bot_user_id;
+    let user = call.args.text("user").unwrap_or(bot);
+    let seen = |c: &Conversation| c.kind == Kind::Public || c.members.contains(bot);
+    let mut answer = listed(call, |c| c.members.contains(user) && seen(c))?;
+    for channel in answer["channels"].as_array_mut().into_iter().flatten() {
+        if let Some(channel) = channel.as_object_mut() {
+            channel.remove("is_member");
+        }
+    }
+    Ok(answer)
+}
+
+/// One page of the conversations for which `seen` holds.
+fn listed(call: &Call<'_>, seen: impl Fn(&Conversation) -> bool) -> Result<Value, Error> {
     let mut types = call.args.list("types");
     if types.is_empty() {
         types.push("public_channel".into());
@@ -117,18 +139,21 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Value, Error> {
         scopes::check(&call.scopes, &[&kind.scope("read")])?;
         kinds.push(kind);
     }
-    let limit = call.args.number("limit").filter(|n| *n > 0).unwrap_or(100);
-    let limit = limit.min(999).min(call.state.options.max_page.max(1));
+    let limit = match call.args.text("limit") {
+        None | Some("0") => 100,
+        Some(text) => match text.parse() {
+            Ok(limit @ 1..1000) => limit,
+            _ => return Err("invalid_limit".into()),
+        },
+    };
+    let limit = call.state.options.max_page.clamp(1, limit);
     let start = call.args.text("cursor").map(|text| cursor::decode("channel", text)).transpose()?;
     let start: usize = match start {
         Some(position) => position.parse().map_err(|_| "invalid_cursor")?,
         None => 0,
     };
-    let bot = &call.state.app.bot_user_id;
-    let seen = |c: &&Conversation| {
-        kinds.contains(&c.kind) && (c.kind == Kind::Public || c.members.contains(bot))
-    };
-    let mut all = call.state.conversations.iter().filter(seen).skip(start);
+    let chosen = |c: &&Conversation| kinds.contains(&c.kind) && seen(c);
+    let mut all = call.state.conversations.iter().filter(chosen).skip(start);
     // Archived ones are left out after the page is cut, as Slack does: pages may be short.
     let page: Vec<_> = all.by_ref().take(limit).collect();
     let more = all.next().is_some();
@@ -138,6 +163,24 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Value, Error> {
     let next =
         if more { cursor::encode("channel", &(start + limit).to_string()) } else { String::new() };
     Ok(json!({ "channels": channels, "response_metadata": { "next_cursor": next } }))
+}
+
+pub(super) fn close(call: &mut Call<'_>) -> Result<Value, Error> {
+    let found = visible(call)?;
+    let needed: &[&str] = match found.kind {
+        Kind::Im => &["im:write"],
+        Kind::Mpim => &["mpim:write"],
+        Kind::Public | Kind::Private => {
+            return Err("method_not_supported_for_channel_type".into());
+        }
+    };
+    scopes::check(&call.scopes, needed)?;
+    let id = found.id.clone();
+    let held = call.state.conversations.get_mut(&id).ok_or("channel_not_found")?;
+    if std::mem::replace(&mut held.open, false) {
+        return Ok(json!({}));
+    }
+    Ok(json!({ "no_op": true, "already_closed": true }))
 }
 
 /// The range that `oldest`, `latest` and `inclusive` name, both ends exclusive.
@@ -173,7 +216,8 @@ pub(super) fn history(call: &mut Call<'_>) -> Result<Value, Error> {
     let held = call.state.conversations.get(&id).ok_or("channel_not_found")?;
     let end = held.messages.partition_point(|message| message.ts < latest);
     let in_range = held.messages[..end].iter().rev().take_while(|m| m.ts > oldest);
-    let top = |m: &&Message| !m.deleted && (m.thread.is_none_or(|t| t == m.ts) || m.broadcast);
+    let shown = |m: &Message| !m.deleted || held.is_tombstone(m);
+    let top = |m: &&Message| shown(m) && (m.thread.is_none() || m.broadcast);
     let found: Vec<_> = in_range.filter(top).take(limit + 1).collect();
     let more = found.len() > limit;
     let page = &found[..found.len().min(limit)];
@@ -193,24 +237,21 @@ pub(super) fn replies(call: &mut Call<'_>) -> Result<Value, Error> {
     let ts = ts_arg(Some(call.args.required("ts")?), "thread_not_found")?.unwrap_or(0);
     let (oldest, latest) = range(call)?;
     let held = call.state.conversations.get(&id).ok_or("channel_not_found")?;
-    let named = held.find(ts).ok_or("thread_not_found")?;
-    let root = named.thread.unwrap_or(ts);
+    let parent = held.thread_of(ts).ok_or("thread_not_found")?;
+    let root = parent.ts;
     let mut after = root;
     if let Some(text) = call.args.text("cursor") {
         let position = cursor::decode("next_ts", text)?;
         after = position.parse().map_err(|_| "invalid_cursor")?;
     }
     let limit = page_size(call, 1000);
-    let from = held.messages.partition_point(|message| message.ts <= after);
-    let reply =
-        |m: &&Message| !m.deleted && m.thread == Some(root) && m.ts > oldest && m.ts < latest;
-    let found: Vec<_> = held.messages[from..].iter().filter(reply).take(limit + 1).collect();
+    let reply = |m: &&Message| m.ts > after && m.ts > oldest && m.ts < latest;
+    let found: Vec<_> = held.replies(root).filter(reply).take(limit + 1).collect();
     let more = found.len() > limit;
     let page = &found[..found.len().min(limit)];
     let all = call.args.flag("include_all_metadata");
-    let parent = held.find(root).into_iter();
-    let messages: Vec<_> =
-        parent.chain(page.iter().copied()).map(|m| with_thread(call, held, m, all)).collect();
+    let messages = std::iter::once(parent).chain(page.iter().copied());
+    let messages: Vec<_> = messages.map(|m| with_thread(call, held, m, all)).collect();
     let mut answer = json!({ "messages": messages, "has_more": more });
     if let (true, Some(last)) = (more, page.last()) {
         let next = cursor::encode("next_ts", &last.ts.to_string());
@@ -223,22 +264,24 @@ pub(super) fn replies(call: &mut Call<'_>) -> Result<Value, Error> {
 fn with_thread(call: &Call<'_>, held: &Conversation, message: &Message, all: bool) -> Value {
     let mut json = call.state.message_json(message, all);
     if let Some(parent) = message.thread {
-        json["parent_user_id"] = json!(held.find(parent).map(|m| m.author.clone()));
+        json["parent_user_id"] = match held.find(parent) {
+            Some(parent) => json!(parent.author),
+            None => json!("USLACKBOT"),
+        };
         return json;
     }
-    if !held.threads.contains(&message.ts) {
-        return json;
-    }
-    let from = held.messages.partition_point(|m| m.ts <= message.ts);
-    let replies = held.messages[from..].iter();
-    let replies: Vec<_> = replies.filter(|m| !m.deleted && m.thread == Some(message.ts)).collect();
-    if let Some(last) = replies.last() {
-        json["thread_ts"] = json!(ts_text(message.ts));
-        json["reply_count"] = json!(replies.len());
-        json["reply_users_count"] = json!(1);
-        json["reply_users"] = json!([last.author]);
-        json["latest_reply"] = json!(ts_text(last.ts));
-    }
+    let Some(last) = held.replies(message.ts).next_back() else { return json };
+    let mut users: Vec<&str> = held.replies(message.ts).map(|m| m.author.as_str()).collect();
+    let count = users.len();
+    users.sort_unstable();
+    users.dedup();
+    json["thread_ts"] = json!(ts_text(message.ts));
+    json["reply_count"] = json!(count);
+    json["reply_users_count"] = json!(users.len());
+    json["reply_users"] = json!(users);
+    json["latest_reply"] = json!(ts_text(last.ts));
+    json["is_locked"] = json!(false);
+    json["subscribed"] = json!(false);
     json
 }
 
@@ -251,7 +294,7 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
         return json!({
             "id": c.id, "created": c.created, "is_im": true, "is_org_shared": false,
             "user": c.user, "context_team_id": team, "is_archived": c.archived,
-            "is_user_deleted": false, "priority": 0, "is_open": true,
+            "is_user_deleted": false, "priority": 0, "is_open": c.open,
             "updated": c.created * 1000,
         });
     }

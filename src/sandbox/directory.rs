@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::state::Team;
+use super::team::Team;
 
 struct Entry {
     id: Box<str>,
@@ -40,7 +40,8 @@ impl Directory {
         serde_json::from_str(&entry.raw).ok()
     }
 
-    /// Members from the one after `cursor` on (from the first without), and whether `cursor` is known.
+    /// Members from the one after `cursor` on (from the first without), and whether `cursor` is
+    /// known.
     pub(super) fn page(&self, after: Option<&str>, limit: usize) -> Option<(Vec<Value>, bool)> {
         let start = match after {
             None => 0,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::directory::{View, shown};
-use super::state::Team;
+use super::team::Team;
 
 /// Custom profile fields of the demo workspace: id and label.
 pub const FIELDS: [(&str, &str); 2] = [("XF12345", "Employee ID"), ("XF67890", "Office")];
@@ -43,7 +43,8 @@ const PEOPLE: [Person; 12] = [
 ];
 
 /// Members of the demo workspace: one without e-mail (Ida), one deactivated (Jonas), a guest
-/// (Kim), a bot and Slackbot. Custom fields are under `_fields`, which [`super::Sandbox`] takes off.
+/// (Kim), a bot and Slackbot. Custom fields are under `_fields`, which [`super::Sandbox`] takes
+/// off.
 #[must_use]
 pub fn demo_members() -> Vec<Value> {
     let mut members: Vec<_> = PEOPLE.iter().map(member).collect();

@@ -1,7 +1,7 @@
 //! The Web API over HTTP: decoding, the one decision under the lock, the answer, its faults.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Path, RawQuery, State as Shared};
@@ -9,61 +9,18 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, heade
 use base64::Engine as _;
 use futures_util::stream;
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, mpsc, watch};
 
 use super::args::{self, Decoded};
+use super::call::Call;
+use super::clock::now_micros;
+use super::error::Error;
 use super::faults::{Fault, FaultKind, When};
 use super::log::{self, LogEntry};
 use super::methods::{self, Method};
 use super::net::Cut;
-use super::push::{self, Push};
-use super::state::{Call, Change, ChangeKind, Effect, Error, State};
+use super::state::State;
+use super::workspace::Workspace;
 use super::{auth, limits, scopes};
-
-/// The state and who is told about its changes.
-pub(super) struct Workspace {
-    state: Mutex<State>,
-    pub(super) changes: broadcast::Sender<Change>,
-    /// How many messages were stored.
-    pub(super) stored: watch::Sender<u64>,
-    pub(super) pushes: mpsc::UnboundedSender<Push>,
-}
-
-impl Workspace {
-    pub(super) fn new(state: State, pushes: mpsc::UnboundedSender<Push>) -> Self {
-        let changes = broadcast::channel(4096).0;
-        Self { state: Mutex::new(state), changes, stored: watch::channel(0).0, pushes }
-    }
-
-    /// Runs `step` under the lock and tells what changed, in order.
-    pub(super) fn with<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = step(&mut state);
-        for effect in std::mem::take(&mut state.effects) {
-            match effect {
-                Effect::Change(change) => {
-                    if change.kind == ChangeKind::Stored {
-                        self.stored.send_modify(|count| *count += 1);
-                    }
-                    // No one listening is fine.
-                    drop(self.changes.send(change));
-                }
-                Effect::Event(inner) => {
-                    let push = push::envelope(&mut state, inner, now_micros());
-                    drop(self.pushes.send(push));
-                }
-            }
-        }
-        result
-    }
-}
-
-/// Now, by this machine's clock: Slack has its own.
-#[expect(clippy::disallowed_methods, reason = "the sandbox plays Slack, which has its own clock")]
-pub(super) fn now_micros() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// What is decided: the answer, and what a fault makes of it.
 struct Decided {

@@ -9,22 +9,18 @@ use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::blocks::{self, Surface};
+use super::change::ChangeKind;
+use super::clock::now_micros;
 use super::conversation::{Message, parse_ts, ts_text};
-use super::http::{Workspace, now_micros};
+use super::error::Error;
+use super::kept::Response;
 use super::push::PushError;
-use super::state::{ChangeKind, Error, State};
+use super::state::State;
+use super::workspace::Workspace;
 
 /// A `response_url` works five times within thirty minutes.
 const USES: u32 = 5;
 const SECONDS: f64 = 1800.0;
-
-/// A `response_url` given out.
-pub(super) struct Response {
-    conversation: String,
-    ts: i64,
-    uses: u32,
-    expires: i64,
-}
 
 /// A press of one element of a message.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -66,17 +62,16 @@ impl State {
         self.responses.retain(|_, response| response.expires > now);
         self.responses.insert(id.clone(), Response { conversation, ts, uses: USES, expires });
         let name = self.member_name(&user);
+        let trigger = self.new_trigger(now);
         let (team, app) = (&self.team, &self.app);
-        let enterprise =
-            team.enterprise_id.as_ref().map(|id| json!({ "id": id, "name": team.name }));
         Ok(json!({
             "type": "block_actions", "team": { "id": team.id, "domain": team.domain() },
-            "enterprise": enterprise, "is_enterprise_install": false,
+            "enterprise": self.enterprise(), "is_enterprise_install": self.options.org_wide,
             "user": { "id": user, "username": name, "name": name, "team_id": team.id },
             "api_app_id": app.id, "token": "sandbox-verification-token",
             "container": { "type": "message", "message_ts": press.ts,
                 "channel_id": press.conversation, "is_ephemeral": false },
-            "trigger_id": format!("{}.{:032x}", now / 1000, rand::random::<u128>()),
+            "trigger_id": trigger,
             "channel": channel, "message": message, "state": { "values": {} },
             "response_url": format!("{}_sandbox/responses/{id}", self.base),
             "actions": [action],

@@ -20,8 +20,8 @@ pub struct LogEntry {
     pub seq: u64,
     /// When the request had been read, microseconds since the epoch.
     pub started_at_micros: i64,
-    /// When the request began, where a proxy in front says so (`X-Request-Start: t=<microseconds>`);
-    /// else `started_at_micros`.
+    /// When the request began, where a proxy in front says so (`X-Request-Start:
+    /// t=<microseconds>`); else `started_at_micros`.
     pub began_at_micros: i64,
     /// Which proxy it came through, where it says so (`Via`).
     pub via: Option<String>,

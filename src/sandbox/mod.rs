@@ -9,34 +9,55 @@
 //! Durations that Slack dictates are multiplied by `time_scale`. `Retry-After` is in *unscaled*
 //! whole seconds: a client multiplies it by the same factor.
 
+mod approvals;
 mod args;
 mod auth;
 mod blocks;
+mod blocks_of_2026;
 pub mod browser;
+mod call;
+mod change;
 mod channels;
 mod chat;
+mod clock;
 mod consent;
 mod control;
 mod conversation;
 mod conversations;
+mod cursor;
 mod directory;
+mod dnd;
+mod ephemeral;
+mod error;
 mod faults;
 pub mod fixture;
+mod happenings;
 mod http;
 mod interact;
+mod kept;
 mod limits;
 mod log;
+mod manifests;
+mod messages;
 mod methods;
+mod modals;
 mod net;
 mod oauth;
+mod openid;
+mod org;
 pub mod page;
 mod push;
 mod scopes;
 mod state;
+mod team;
 #[cfg(test)]
 mod tests;
+mod tokens;
+mod usergroups;
 mod users;
+mod validate;
 mod views;
+mod workspace;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -52,14 +73,17 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::secret::Secret;
-use http::{Workspace, now_micros};
+use clock::now_micros;
+use workspace::Workspace;
 
+pub use change::{Change, ChangeKind};
 pub use conversation::StoredMessage;
 pub use faults::{Fault, FaultKind, Raw, When};
 pub use limits::HistoryLimit;
 pub use log::LogEntry;
 pub use push::{Delivery, PushError};
-pub use state::{Change, ChangeKind, Options, Team};
+pub use state::Options;
+pub use team::Team;
 
 /// The largest request taken.
 const BODY: usize = 64 * 1024 * 1024;
@@ -153,7 +177,9 @@ impl Sandbox {
         let app = Router::new()
             .route("/api/{method}", any(http::api))
             .route("/oauth/v2/authorize", get(consent::show).post(consent::decide))
+            .route("/openid/connect/authorize", get(openid::show).post(openid::decide))
             .merge(control::router())
+            .merge(happenings::router())
             .merge(page::router())
             .layer(Extension(sender.clone()))
             .layer(DefaultBodyLimit::max(BODY))
@@ -214,6 +240,11 @@ impl Sandbox {
     /// Every message stored, in that order; deleted ones are marked.
     pub fn messages(&self) -> Vec<StoredMessage> {
         self.workspace.with(|state| state.stored_messages())
+    }
+
+    /// Somebody deletes a message. False where there is none.
+    pub fn delete_message(&self, conversation: &str, ts: &str) -> bool {
+        self.workspace.with(|state| state.delete_message(conversation, ts)).is_some()
     }
 
     /// Every request to the Web API, of the last 200,000.
@@ -297,7 +328,10 @@ impl Sandbox {
 
     /// Pushes an event: its inner payload, as `{"type":"app_uninstalled"}`. Returns its
     /// `event_id`. `url_verification` and `app_rate_limited` are sent flat.
-    pub fn push_event(&self, inner: Value) -> String {
+    ///
+    /// # Errors
+    /// [`PushError::NoEventsUrl`] where it has nowhere to go.
+    pub fn push_event(&self, inner: Value) -> Result<String, PushError> {
         self.workspace.push(inner)
     }
 
@@ -345,7 +379,7 @@ fn base(addr: SocketAddr) -> String {
 fn seeded(config: Config, addr: SocketAddr) -> state::State {
     let mut state = state::State {
         team: config.team,
-        app: state::App {
+        app: team::App {
             id: config.app_id,
             name: config.app_name,
             bot_user_id: "U0SANDBOXBOT".into(),
@@ -366,9 +400,14 @@ fn seeded(config: Config, addr: SocketAddr) -> state::State {
         },
         directory: directory::Directory::default(),
         conversations: conversation::Conversations::default(),
-        tokens: auth::Tokens::default(),
+        tokens: tokens::Tokens::default(),
         codes: std::collections::HashMap::new(),
         views: std::collections::HashMap::new(),
+        modals: kept::Modals::default(),
+        approvals: kept::Approvals::default(),
+        usergroups: Vec::new(),
+        dnd: std::collections::HashMap::new(),
+        manifests: std::collections::BTreeMap::new(),
         limits: limits::Limits::new(config.time_scale),
         faults: faults::Faults::default(),
         log: log::Log::default(),

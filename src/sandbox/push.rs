@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::http::now_micros;
+use super::clock::now_micros;
 use super::state::State;
 use crate::domain::secret::Secret;
 
@@ -67,10 +67,14 @@ pub(super) fn envelope(state: &mut State, mut inner: Value, now: i64) -> Push {
         "event_time": now / 1_000_000, "event_context": format!("4-{id}"),
         "is_ext_shared_channel": false,
         "authorizations": [{ "enterprise_id": team.enterprise_id, "team_id": team.id,
-            "user_id": app.bot_user_id, "is_bot": true, "is_enterprise_install": false }],
+            "user_id": app.bot_user_id, "is_bot": true,
+            "is_enterprise_install": state.options.org_wide }],
     });
-    if let Some(enterprise) = &team.enterprise_id {
-        body["enterprise_id"] = json!(enterprise);
+    if let Some(enterprise) = state.enterprise() {
+        for key in ["enterprise_id", "context_enterprise_id"] {
+            body[key] = enterprise["id"].clone();
+        }
+        body["authorizations"][0]["enterprise_id"] = enterprise["id"].clone();
     }
     Push { id, body }
 }
@@ -252,11 +256,13 @@ impl Sender {
     }
 }
 
-/// Why an interaction was not delivered.
+/// Why an event or an interaction was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
-    #[error("no interactions_url is configured")]
+    #[error("the sandbox has no interactions URL: start it with --interactions-url")]
     NoUrl,
+    #[error("the sandbox has no events URL: start it with --events-url")]
+    NoEventsUrl,
     #[error("there is no such message or element")]
     NotFound,
     #[error("the app did not answer: {0}")]

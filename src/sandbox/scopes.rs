@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::state::Error;
+use super::error::Error;
 
 /// Bot scopes the authorize page knows; others are `invalid_scope`.
 const KNOWN: &[&str] = &[
@@ -19,6 +19,8 @@ const KNOWN: &[&str] = &[
     "chat:write.customize",
     "chat:write.public",
     "commands",
+    "dnd:read",
+    "emoji:read",
     "files:read",
     "files:write",
     "groups:history",
@@ -29,6 +31,7 @@ const KNOWN: &[&str] = &[
     "im:history",
     "im:read",
     "im:write",
+    "im:write.topic",
     "incoming-webhook",
     "links:read",
     "links:write",
@@ -36,11 +39,13 @@ const KNOWN: &[&str] = &[
     "mpim:history",
     "mpim:read",
     "mpim:write",
+    "mpim:write.topic",
     "pins:read",
     "pins:write",
     "reactions:read",
     "reactions:write",
     "team:read",
+    "tokens.basic",
     "usergroups:read",
     "usergroups:write",
     "users.profile:read",

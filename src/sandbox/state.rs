@@ -1,55 +1,22 @@
-//! Everything the fake workspace knows, and the context one method call runs in.
+//! Everything the fake workspace knows.
 //!
 //! One mutex guards it; methods are plain functions that run under it, so every request is one
 //! step and the log has the one true order. Nothing waits while holding the lock.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::args::Args;
-use super::auth::Tokens;
+use super::change::{Change, ChangeKind, Effect};
 use super::conversation::Conversations;
 use super::directory::Directory;
 use super::faults::Faults;
+use super::kept::{Approvals, Code, Modals, Response};
 use super::limits::{HistoryLimit, Limits, POSTS_PER_MINUTE};
 use super::log::Log;
-use super::oauth::Code;
-
-/// The workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Team {
-    pub id: String,
-    pub name: String,
-    pub enterprise_id: Option<String>,
-}
-
-impl Team {
-    /// The name in the workspace's address.
-    pub(super) fn domain(&self) -> String {
-        let plain = self.name.to_ascii_lowercase();
-        plain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
-    }
-}
-
-/// The app that is installed in it.
-#[derive(Debug, Clone)]
-pub(super) struct App {
-    pub(super) id: String,
-    pub(super) name: String,
-    pub(super) bot_user_id: String,
-    pub(super) bot_id: String,
-}
-
-impl App {
-    /// The bot's handle.
-    pub(super) fn bot_name(&self) -> String {
-        self.name.to_ascii_lowercase().replace(' ', "_")
-    }
-}
+use super::team::{App, Team};
+use super::tokens::Tokens;
 
 /// What can be switched while it runs (`PATCH /_sandbox/settings`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,6 +27,8 @@ pub struct Options {
     pub rate_limits: bool,
     /// Tokens expire after 12 hours and come with a refresh token.
     pub token_rotation: bool,
+    /// The app takes PKCE: a code that was asked for with a challenge needs its verifier.
+    pub pkce: bool,
     /// The authorize page sends people to a request page and never calls back.
     pub require_approval: bool,
     /// Scopes granted of those asked; `None` grants all.
@@ -71,11 +40,18 @@ pub struct Options {
     pub messages_tab: bool,
     /// The app's Home tab; off, `views.publish` fails with `not_enabled`.
     pub home_tab: bool,
-    /// Seconds after which a message cannot be changed any more (`edit_window_closed`), as a workspace
-    /// may set; scaled. `None`: always.
+    /// Seconds after which a message cannot be changed any more (`edit_window_closed`), as a
+    /// workspace may set; scaled. `None`: always.
     pub edit_window: Option<f64>,
     /// The largest page of any list; small values show who stops at a short page.
     pub max_page: usize,
+    /// Installations are org-wide: one token for every workspace of the Enterprise organization.
+    pub org_wide: bool,
+    /// The org-wide app was added to this workspace. Without, methods answer
+    /// `team_access_not_granted`.
+    pub team_access: bool,
+    /// The events that the app subscribed to; `None`: all of them.
+    pub bot_events: Option<Vec<String>>,
 }
 
 impl Default for Options {
@@ -83,6 +59,7 @@ impl Default for Options {
         Self {
             rate_limits: false,
             token_rotation: false,
+            pkce: false,
             require_approval: false,
             granted_scopes: None,
             history_limit: HistoryLimit::Full,
@@ -91,44 +68,9 @@ impl Default for Options {
             home_tab: true,
             edit_window: None,
             max_page: 1000,
-        }
-    }
-}
-
-/// What a change leads to, once the lock is released.
-pub(super) enum Effect {
-    /// A message was stored, updated or deleted.
-    Change(Change),
-    /// An event to push: its inner payload.
-    Event(Value),
-}
-
-/// A message was stored, updated or deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
-    #[serde(rename = "type")]
-    pub kind: ChangeKind,
-    pub conversation: String,
-    pub ts: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum ChangeKind {
-    #[serde(rename = "message")]
-    Stored,
-    #[serde(rename = "changed")]
-    Updated,
-    #[serde(rename = "deleted")]
-    Deleted,
-}
-
-impl ChangeKind {
-    /// The name on the event stream.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Stored => "message",
-            Self::Updated => "changed",
-            Self::Deleted => "deleted",
+            org_wide: false,
+            team_access: true,
+            bot_events: None,
         }
     }
 }
@@ -146,6 +88,13 @@ pub(super) struct State {
     pub(super) tokens: Tokens,
     pub(super) codes: HashMap<String, Code>,
     pub(super) views: HashMap<String, Value>,
+    pub(super) modals: Modals,
+    pub(super) approvals: Approvals,
+    pub(super) usergroups: Vec<Value>,
+    /// Do-not-disturb settings by member, as `dnd.info` shows them.
+    pub(super) dnd: HashMap<String, Value>,
+    /// Manifests of the apps made by `apps.manifest.create`, by app id.
+    pub(super) manifests: BTreeMap<String, Value>,
     pub(super) limits: Limits,
     pub(super) faults: Faults,
     pub(super) log: Log,
@@ -153,7 +102,7 @@ pub(super) struct State {
     /// Whether anyone is to get events.
     pub(super) events_wanted: bool,
     /// Addresses given out to answer an interaction with.
-    pub(super) responses: HashMap<String, super::interact::Response>,
+    pub(super) responses: HashMap<String, Response>,
     /// Where this sandbox is reached.
     pub(super) base: String,
     pub(super) counter: u64,
@@ -180,9 +129,17 @@ impl State {
 
     /// An event to push, if anyone is to get it.
     pub(super) fn event(&mut self, inner: Value) {
-        if self.events_wanted {
+        let subscribed = |kinds: &Vec<String>| kinds.iter().any(|kind| inner["type"] == **kind);
+        if self.events_wanted && self.options.bot_events.as_ref().is_none_or(subscribed) {
             self.effects.push(Effect::Event(inner));
         }
+    }
+
+    /// The Enterprise organization, as answers name it. An org-wide installation always has one.
+    pub(super) fn enterprise(&self) -> Option<Value> {
+        let named = self.team.enterprise_id.clone();
+        let id = named.or_else(|| self.options.org_wide.then(|| "E0SANDBOX01".to_owned()))?;
+        Some(json!({ "id": id, "name": format!("{} Organization", self.team.name) }))
     }
 
     /// A length Slack dictates, scaled, in microseconds.
@@ -195,102 +152,5 @@ impl State {
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "hours")]
     pub(super) fn unscaled_seconds(&self, micros: i64) -> i64 {
         (micros as f64 / 1e6 / self.time_scale.max(1e-9)).ceil() as i64
-    }
-}
-
-/// One call of one method.
-pub(super) struct Call<'a> {
-    pub(super) state: &'a mut State,
-    pub(super) args: Args,
-    pub(super) token: String,
-    pub(super) scopes: Arc<BTreeSet<String>>,
-    pub(super) now: i64,
-    /// `Authorization: Basic`, for `oauth.v2.access`.
-    pub(super) basic: Option<(String, String)>,
-    /// Set by the method: the conversation and `ts` of what it stored.
-    pub(super) stored: Option<(String, String)>,
-    /// Set by the method: `warning` of an ok answer.
-    pub(super) warnings: Vec<&'static str>,
-}
-
-/// Why a method did not answer ok.
-#[derive(Debug)]
-pub(super) enum Error {
-    Code {
-        code: Cow<'static, str>,
-        extra: Value,
-    },
-    /// HTTP 429; the wait in unscaled microseconds.
-    Limited(i64),
-}
-
-impl Error {
-    pub(super) fn code(code: impl Into<Cow<'static, str>>) -> Self {
-        Self::Code { code: code.into(), extra: Value::Null }
-    }
-
-    /// With more fields in the body.
-    pub(super) fn with(code: &'static str, extra: Value) -> Self {
-        Self::Code { code: code.into(), extra }
-    }
-
-    /// With `response_metadata.messages`.
-    pub(super) fn messages(code: &'static str, messages: Vec<String>) -> Self {
-        Self::with(code, json!({ "response_metadata": { "messages": messages } }))
-    }
-
-    pub(super) fn name(&self) -> &str {
-        match self {
-            Self::Code { code, .. } => code,
-            Self::Limited(_) => "ratelimited",
-        }
-    }
-
-    pub(super) fn body(&self) -> Value {
-        let mut body = match self {
-            Self::Code { extra: Value::Object(extra), .. } => Value::Object(extra.clone()),
-            _ => json!({}),
-        };
-        body["ok"] = json!(false);
-        body["error"] = json!(self.name());
-        body
-    }
-}
-
-impl From<&'static str> for Error {
-    fn from(code: &'static str) -> Self {
-        Self::code(code)
-    }
-}
-
-/// A page cut out of a list: Slack's opaque cursors are base64 of a kind and a position.
-pub(super) mod cursor {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    pub(in crate::sandbox) fn encode(kind: &str, position: &str) -> String {
-        STANDARD.encode(format!("{kind}:{position}"))
-    }
-
-    /// The position, or `invalid_cursor`.
-    pub(in crate::sandbox) fn decode(kind: &str, cursor: &str) -> Result<String, &'static str> {
-        let bytes = STANDARD.decode(cursor).map_err(|_| "invalid_cursor")?;
-        let text = String::from_utf8(bytes).map_err(|_| "invalid_cursor")?;
-        let position = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix(':'));
-        position.map(str::to_owned).ok_or("invalid_cursor")
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn a_cursor_is_opaque_and_of_one_kind() {
-            let cursor = encode("user", "U0G9WFXNZ");
-            assert_eq!(cursor, "dXNlcjpVMEc5V0ZYTlo=");
-            assert_eq!(decode("user", &cursor).unwrap(), "U0G9WFXNZ");
-            assert_eq!(decode("next_ts", &cursor), Err("invalid_cursor"));
-            assert_eq!(decode("user", "???"), Err("invalid_cursor"));
-        }
     }
 }

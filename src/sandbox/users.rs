@@ -3,8 +3,11 @@
 
 use serde_json::{Value, json};
 
+use super::call::Call;
+use super::cursor;
 use super::directory::{View, shown};
-use super::state::{Call, Error, State, cursor};
+use super::error::Error;
+use super::state::State;
 
 /// Members up to which `users.list` answers without a `limit`.
 const WITHOUT_LIMIT: usize = 1_000;
@@ -121,6 +124,26 @@ pub(super) fn profile_get(call: &mut Call<'_>) -> Result<Value, Error> {
     Ok(json!({ "profile": profile }))
 }
 
+/// One app's bot; without `bot` the caller's own.
+pub(super) fn bots_info(call: &mut Call<'_>) -> Result<Value, Error> {
+    let state = &*call.state;
+    let app = &state.app;
+    let wanted = call.args.text("bot").unwrap_or(&app.bot_id);
+    let icon = |size: u32| format!("https://a.slack-edge.com/80588/img/plugins/app/bot_{size}.png");
+    let shown = |name: &Value, app_id: &Value, user: &Value| {
+        let icons = json!({ "image_36": icon(36), "image_48": icon(48), "image_72": icon(72) });
+        json!({ "bot": { "id": wanted, "deleted": false, "name": name, "updated": 1_700_000_000,
+            "app_id": app_id, "user_id": user, "icons": icons } })
+    };
+    if wanted == app.bot_id {
+        return Ok(shown(&json!(app.name), &json!(app.id), &json!(app.bot_user_id)));
+    }
+    let (members, _) = state.directory.page(None, usize::MAX).unwrap_or_default();
+    let found = members.into_iter().find(|member| member["profile"]["bot_id"] == *wanted);
+    let found = found.ok_or("bot_not_found")?;
+    Ok(shown(&found["real_name"], &found["profile"]["api_app_id"], &found["id"]))
+}
+
 pub(super) fn team_profile_get(call: &mut Call<'_>) -> Result<Value, Error> {
     let sections = json!([{ "id": "123ABC", "team_id": call.state.team.id,
         "section_type": "additional_fields", "label": "About me", "order": 1, "is_hidden": false }]);
@@ -137,9 +160,9 @@ pub(super) fn team_info(call: &mut Call<'_>) -> Result<Value, Error> {
         "icon": { "image_default": true,
             "image_34": "https://a.slack-edge.com/80588/img/avatars-teams/ava_0001-34.png" },
     });
-    if let Some(enterprise) = &team.enterprise_id {
-        info["enterprise_id"] = json!(enterprise);
-        info["enterprise_name"] = json!(team.name);
+    if let Some(enterprise) = call.state.enterprise() {
+        info["enterprise_id"] = enterprise["id"].clone();
+        info["enterprise_name"] = enterprise["name"].clone();
     }
     Ok(json!({ "team": info }))
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::blocks::{self, Surface};
-use super::state::{Call, Error};
+use super::call::Call;
+use super::error::Error;
 
 const BYTES: usize = 250 * 1024;
 

@@ -10,8 +10,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::codes::{Meaning, meaning};
-use super::error::{Class, Detail, Error, clean_code, clean_scopes};
+use super::error::{Class, Error, clean_code, clean_scopes};
 use super::retry_after::retry_after;
+use super::wire;
+use crate::domain::detail::Detail;
 
 /// What doing a call twice does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,9 @@ impl Effect {
 struct Envelope {
     ok: Option<bool>,
     error: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     needed: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     provided: Option<String>,
     response_metadata: Option<Value>,
 }
@@ -171,6 +175,11 @@ mod tests {
         assert_eq!(
             refused(r#"{"ok":false,"error":"fatal_error"}"#),
             Error::Unknown { code: code("fatal_error") }
+        );
+        // What only explains does not make a clear refusal unclear.
+        assert_eq!(
+            refused(r#"{"ok":false,"error":"missing_scope","needed":["im:write"],"provided":7}"#),
+            Error::MissingScope { needed: code(""), provided: code("") }
         );
         let with_detail = refused(
             r#"{"ok":false,"error":"invalid_blocks","response_metadata":{"messages":["[ERROR] x"]}}"#,

@@ -1,7 +1,8 @@
-//! Posting a message, the one call that must never be made twice by mistake; changing one and deleting
-//! one, which may be made again.
+//! Posting a message, the one call that must never be made twice by mistake; changing one and
+//! deleting one, which may be made again.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -11,6 +12,7 @@ use super::client::{Auth, Body, Call, Client};
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
+use crate::domain::slack_method::Method;
 
 /// The metadata's event type: by it we find our own messages again.
 pub(super) const EVENT_TYPE: &str = "herald_delivery";
@@ -42,6 +44,24 @@ pub struct PostMessage<'a> {
 struct WirePosted {
     channel: ChannelId,
     ts: String,
+    /// The message as Slack stored it.
+    message: Option<Box<RawValue>>,
+}
+
+impl WirePosted {
+    /// Where it was stored, if the answer can be read.
+    fn sent(self, thread: Option<&str>) -> Option<Outcome> {
+        let unthreaded = thread.is_some() && self.message.is_some_and(|raw| !in_thread(&raw));
+        is_ts(&self.ts).then_some(Outcome::Sent { channel: self.channel, ts: self.ts, unthreaded })
+    }
+}
+
+/// Slack does not refuse an answer to a message that was deleted. It stores it outside any thread
+/// and says ok; the only sign is that the stored message has no `thread_ts` (slack-go/slack#1571).
+fn in_thread(message: &RawValue) -> bool {
+    let message: Value = serde_json::from_str(message.get()).unwrap_or_default();
+    let thread = message.get("thread_ts").and_then(Value::as_str);
+    !message.is_object() || thread.is_some_and(|ts| !ts.is_empty())
 }
 
 impl Client {
@@ -54,17 +74,17 @@ impl Client {
         begin_before: Instant,
     ) -> Result<Outcome, TooLate> {
         let call = Call {
-            method: "chat.postMessage",
+            method: Method::ChatPostMessage,
             effect: Effect::Once,
             auth: Auth::Bearer(token),
             body: Body::JsonBefore(arguments(message), begin_before),
         };
         Ok(match self.call::<WirePosted>(call).await {
-            Ok(answer) if is_ts(&answer.value.ts) => {
-                Outcome::Sent { channel: answer.value.channel, ts: answer.value.ts }
-            }
-            // It says ok, so it is stored; where, history will say.
-            Ok(_) => Outcome::Unknown { code: "unreadable_answer".to_owned() },
+            // It says ok, so it is stored; if it does not say where, history will.
+            Ok(answer) => answer
+                .value
+                .sent(message.thread_ts)
+                .unwrap_or_else(|| Outcome::Unknown { code: "unreadable_answer".to_owned() }),
             Err(error) if TooLate::is(&error) => return Err(TooLate),
             Err(error) => error.into(),
         })
@@ -98,7 +118,7 @@ impl Client {
             "text": message.text,
             "blocks": message.blocks,
         });
-        self.change("chat.update", token, arguments, begin_before).await
+        self.change(Method::ChatUpdate, token, arguments, begin_before).await
     }
 
     /// Deletes a message (chat.delete); else as [`Client::chat_update`].
@@ -110,12 +130,12 @@ impl Client {
         begin_before: Instant,
     ) -> Result<Outcome, TooLate> {
         let arguments = json!({ "channel": channel.as_str(), "ts": ts });
-        self.change("chat.delete", token, arguments, begin_before).await
+        self.change(Method::ChatDelete, token, arguments, begin_before).await
     }
 
     async fn change(
         &self,
-        method: &'static str,
+        method: Method,
         token: &Secret,
         arguments: Value,
         begin_before: Instant,
@@ -127,10 +147,10 @@ impl Client {
             body: Body::JsonBefore(arguments, begin_before),
         };
         Ok(match self.call::<WirePosted>(call).await {
-            Ok(answer) if is_ts(&answer.value.ts) => {
-                Outcome::Sent { channel: answer.value.channel, ts: answer.value.ts }
-            }
-            Ok(_) => Outcome::NotSent { code: "unreadable_answer".to_owned() },
+            Ok(answer) => answer
+                .value
+                .sent(None)
+                .unwrap_or_else(|| Outcome::NotSent { code: "unreadable_answer".to_owned() }),
             Err(error) if TooLate::is(&error) => return Err(TooLate),
             Err(error) => error.into(),
         })

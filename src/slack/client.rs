@@ -21,6 +21,7 @@ use super::answer::{self, Effect};
 use super::deadline::{Refused, Timely, TooLate};
 use super::{Config, ConfigError, Error};
 use crate::domain::secret::Secret;
+use crate::domain::slack_method::Method;
 use crate::telemetry::Metrics;
 
 /// Calls Slack's methods. Cloning is cheap; clones share connections.
@@ -40,8 +41,7 @@ struct Inner {
 
 /// One call. Debug is not implemented: it holds secrets.
 pub(super) struct Call<'a> {
-    /// Slack's name of the method, which is also its path.
-    pub(super) method: &'static str,
+    pub(super) method: Method,
     pub(super) effect: Effect,
     pub(super) auth: Auth<'a>,
     pub(super) body: Body,
@@ -55,7 +55,7 @@ pub(super) enum Auth<'a> {
     Basic(&'a str, &'a Secret),
 }
 
-/// The arguments: a form is taken by every method, JSON by some (slack-platform.md section 1).
+/// The arguments: a form is taken by every method, JSON by some (Slack's documentation: Web API).
 pub(super) enum Body {
     Form(Vec<(&'static str, String)>),
     Json(Value),
@@ -70,6 +70,8 @@ pub(super) struct Answer<T> {
     pub(super) scopes: Option<Vec<String>>,
 }
 
+/// Codes that say that a member does not exist.
+const ABSENT: [&str; 2] = ["users_not_found", "user_not_found"];
 const JSON: &str = "application/json; charset=utf-8";
 /// Idle connections are closed by us before the other side does it under a request.
 const IDLE: Duration = Duration::from_secs(30);
@@ -132,7 +134,7 @@ impl Client {
         &self,
         call: Call<'_>,
     ) -> Result<Answer<T>, Error> {
-        let method = call.method;
+        let method = call.method.name();
         let span = tracing::info_span!(
             "slack.call",
             method,
@@ -154,7 +156,19 @@ impl Client {
             Ok(_) => span.in_scope(|| tracing::debug!("Slack answered")),
             Err(error) => {
                 span.record("code", error.code());
-                span.in_scope(|| tracing::info!("Slack call did not work"));
+                span.in_scope(|| match error {
+                    // An answer like any other: there is no such member.
+                    Error::Rejected { code, .. } if ABSENT.contains(&code.as_str()) => {
+                        tracing::debug!("Slack knows no such member");
+                    }
+                    Error::Rejected { .. }
+                    | Error::Unauthorized { .. }
+                    | Error::MissingScope { .. } => tracing::info!("Slack refused a call"),
+                    Error::Throttled { .. } => tracing::info!("Slack asked to wait"),
+                    Error::Transient { .. } | Error::Unknown { .. } => {
+                        tracing::info!("Slack gave no answer to a call");
+                    }
+                });
             }
         }
         result
@@ -180,6 +194,7 @@ impl Client {
         let body = read(&mut response, self.0.body_limit)
             .await
             .map_err(|fault| answer::unreadable(effect, status, fault))?;
+        let body = super::wire::readable(&body);
         answer::judge(effect, status, &headers, &body, self.0.time_scale)?;
         let value = serde_json::from_slice(&body)
             .map_err(|_| answer::unreadable(effect, status, "unreadable_answer"))?;
@@ -188,7 +203,7 @@ impl Client {
 
     fn request(&self, call: Call<'_>, refused: &Refused) -> Result<reqwest::RequestBuilder, Error> {
         let mut url = self.0.api.clone();
-        url.set_path(&format!("{}{}", self.0.api.path(), call.method));
+        url.set_path(&format!("{}{}", self.0.api.path(), call.method.name()));
         let request = self.0.http.post(url);
         let request = match call.auth {
             Auth::Bearer(token) => request.header(AUTHORIZATION, bearer(token)?),

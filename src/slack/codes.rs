@@ -1,8 +1,8 @@
 //! What each of Slack's error codes means for us: one table.
 //!
-//! The codes are those of slack-platform.md section 5 and, below them, of the other methods we
-//! call. Slack says its lists are not complete, so a code that is not here is an ordinary refusal
-//! of class [`Class::Other`]: shown as it is, never retried.
+//! The codes are those of Slack's page on chat.postMessage and, below them, of the other methods
+//! that Herald calls. Slack says its lists are not complete, so a code that is not here is an
+//! ordinary refusal of class [`Class::Other`]: shown as it is, never retried.
 
 use super::error::Class;
 
@@ -129,7 +129,17 @@ const CODES: &[(Meaning, &[&str])] = &[
             "message_limit_exceeded",
         ],
     ),
-    (Meaning::Ambiguous, &["internal_error", "fatal_error", "request_timeout"]),
+    (
+        Meaning::Ambiguous,
+        &[
+            "internal_error",
+            "fatal_error",
+            "request_timeout",
+            // chat.update: Slack does not say whether anything was changed. Another try is
+            // harmless.
+            "update_failed",
+        ],
+    ),
 ];
 
 /// What `code` means.
@@ -186,7 +196,7 @@ mod tests {
         (
             &[Meaning::Ambiguous],
             "`internal_error`, `fatal_error`, `request_timeout` (documented as a truncated POST \
-             body), lost connection",
+             body), `update_failed`, lost connection",
         ),
     ];
 
@@ -213,7 +223,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 12 + 16 + 23 + 8 + 7 + 3);
+        assert_eq!(seen, 12 + 16 + 23 + 8 + 7 + 4);
     }
 
     #[test]

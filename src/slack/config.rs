@@ -29,7 +29,8 @@ pub struct Config {
     /// The `User-Agent` header. Default: `herald/` and the version.
     pub user_agent: String,
     /// What the waits that Slack dictates (`Retry-After`) are multiplied by. Default `1.0`,
-    /// which is the only right value against the real Slack; less makes tests against a sandbox fast.
+    /// which is the only right value against the real Slack; less makes tests against a sandbox
+    /// fast.
     pub time_scale: f64,
 }
 
@@ -136,7 +137,9 @@ mod url_text {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Url::parse(&text).map_err(|error| D::Error::custom(format!("not an address: {error}")))
+        Url::parse(&text).map_err(|_| {
+            D::Error::custom("must be an address with its scheme, such as https://slack.com/")
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use super::client::{Auth, Body, Call, Client};
 use super::wire::{self, Paging};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
+use crate::domain::slack_method::Method;
 
 /// Which part of a history to read.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,14 @@ pub struct Message {
     pub delivery_id: Option<DeliveryId>,
 }
 
+impl Message {
+    /// Whether it stands in the thread of another message.
+    #[must_use]
+    pub fn is_reply(&self) -> bool {
+        self.thread_ts.as_ref().is_some_and(|thread| *thread != self.ts)
+    }
+}
+
 #[derive(Deserialize)]
 struct WireOpened {
     channel: WireChannel,
@@ -56,18 +65,9 @@ struct WireChannel {
 
 #[derive(Deserialize)]
 struct WirePage {
-    messages: Vec<WireMessage>,
+    /// Anybody can write them, so each is read on its own, and each of its keys.
+    messages: Vec<Value>,
     response_metadata: Option<Paging>,
-}
-
-#[derive(Deserialize)]
-struct WireMessage {
-    ts: Option<String>,
-    thread_ts: Option<String>,
-    user: Option<String>,
-    bot_id: Option<String>,
-    app_id: Option<String>,
-    metadata: Option<Value>,
 }
 
 impl Client {
@@ -78,7 +78,7 @@ impl Client {
         user: &SlackUserId,
     ) -> Result<ChannelId, Error> {
         let call = Call {
-            method: "conversations.open",
+            method: Method::ConversationsOpen,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),
             body: Body::Json(json!({ "users": user.as_str() })),
@@ -93,7 +93,7 @@ impl Client {
         channel: &ChannelId,
         range: &Range<'_>,
     ) -> Result<MessagesPage, Error> {
-        self.page("conversations.history", token, channel, None, range).await
+        self.page(Method::ConversationsHistory, token, channel, None, range).await
     }
 
     /// One page of a thread, with metadata; its first message comes with every page.
@@ -104,12 +104,12 @@ impl Client {
         thread_ts: &str,
         range: &Range<'_>,
     ) -> Result<MessagesPage, Error> {
-        self.page("conversations.replies", token, channel, Some(thread_ts), range).await
+        self.page(Method::ConversationsReplies, token, channel, Some(thread_ts), range).await
     }
 
     async fn page(
         &self,
-        method: &'static str,
+        method: Method,
         token: &Secret,
         channel: &ChannelId,
         thread_ts: Option<&str>,
@@ -132,20 +132,22 @@ impl Client {
         };
         let page: WirePage = self.call(call).await?.value;
         Ok(MessagesPage {
-            messages: page.messages.into_iter().filter_map(message).collect(),
+            messages: page.messages.iter().filter_map(message).collect(),
             next_cursor: wire::next_cursor(page.response_metadata),
         })
     }
 }
 
-fn message(wire: WireMessage) -> Option<Message> {
+/// `None` where it has no ts. A key of another type than Slack documents says nothing.
+fn message(wire: &Value) -> Option<Message> {
+    let text = |key: &str| wire::some(wire.get(key)?.as_str().map(str::to_owned));
     Some(Message {
-        ts: wire::some(wire.ts)?,
-        thread_ts: wire::some(wire.thread_ts),
-        user: wire::some(wire.user),
-        bot_id: wire::some(wire.bot_id),
-        app_id: wire::some(wire.app_id),
-        delivery_id: wire.metadata.as_ref().and_then(delivery_id),
+        ts: text("ts")?,
+        thread_ts: text("thread_ts"),
+        user: text("user"),
+        bot_id: text("bot_id"),
+        app_id: text("app_id"),
+        delivery_id: wire.get("metadata").and_then(delivery_id),
     })
 }
 
@@ -178,8 +180,13 @@ mod tests {
 
     #[test]
     fn a_message_needs_nothing_but_its_ts() {
-        let wire: WireMessage = serde_json::from_value(json!({"ts": "1.2", "user": null})).unwrap();
-        let message = message(wire).unwrap();
-        assert_eq!((message.ts.as_str(), message.user), ("1.2", None));
+        let found = message(&json!({"ts": "1.2", "user": null})).unwrap();
+        assert_eq!((found.ts.as_str(), found.user), ("1.2", None));
+        let odd = json!({"ts": "1.3", "user": 7, "bot_id": {}, "app_id": "A1", "metadata": []});
+        let found = message(&odd).unwrap();
+        assert_eq!((found.user, found.bot_id, found.app_id), (None, None, Some("A1".into())));
+        for useless in [json!({"ts": 1.2}), json!({}), json!("text"), json!(null)] {
+            assert_eq!(message(&useless), None, "{useless}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! A body that is not handed out any more once it is too late.
 //!
-//! Between the decision to send and the first byte lie a look-up of the name, a connection and TLS, and a
-//! process that is frozen there goes on whenever it is thawed. The HTTP library asks for the body when a
-//! connection stands and the request is about to be written, so the look at the clock that counts is here: a
-//! request without its body is none, and Slack stores nothing.
+//! Between the decision to send and the first byte lie a look-up of the name, a connection and TLS,
+//! and a process that is frozen there goes on whenever it is thawed. The HTTP library asks for the
+//! body when a connection stands and the request is about to be written, so the look at the clock
+//! that counts is here: a request without its body is none, and Slack stores nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,14 +1,15 @@
-//! Events that Slack sends to the app: the envelope, and what Herald uses of it (slack-platform.md
-//! section 9).
+//! Events that Slack sends to the app: the envelope, and what Herald uses of it (Slack's
+//! documentation: Events API).
 //!
 //! Bytes are parsed here only after [`super::signature`] found them to be Slack's. What Herald does
 //! not use is [`Incoming::Unused`], never an error: Slack adds to its events.
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::reach::{Authorization, Reach};
-use super::wire::MemberJson;
+use super::wire::{self, MemberJson};
 use crate::domain::time::Timestamp;
 
 /// The largest body taken. Slack documents none; a member object has a few kilobytes.
@@ -16,9 +17,10 @@ pub const BODY_BYTES: usize = 256 * 1024;
 /// The longest id taken; Slack's have some twenty characters.
 const ID_BYTES: usize = 64;
 
-/// What Herald's manifest subscribes to.
-pub const SUBSCRIBED: &[&str] =
-    &["app_uninstalled", "team_join", "tokens_revoked", "user_change", "user_profile_changed"];
+/// What Herald's manifest subscribes to. Not `user_profile_changed`: Slack sends the same with each
+/// `user_change`, at the same time, so that it would only count twice against Slack's limit of
+/// events.
+pub const SUBSCRIBED: &[&str] = &["app_uninstalled", "team_join", "tokens_revoked", "user_change"];
 
 /// A request of Slack's, understood.
 #[derive(Debug, Clone)]
@@ -78,16 +80,21 @@ pub struct Unreadable;
 struct Envelope<'a> {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default, deserialize_with = "wire::lenient")]
     challenge: Option<String>,
     api_app_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     team_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     enterprise_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     authorizations: Option<Vec<Authorization>>,
     event_id: Option<String>,
-    event_time: Option<i64>,
+    event_time: Option<Value>,
     #[serde(borrow)]
     event: Option<&'a RawValue>,
     /// Of `app_rate_limited`, which is flat.
+    #[serde(default, deserialize_with = "wire::lenient")]
     minute_rate_limited: Option<i64>,
 }
 
@@ -96,19 +103,14 @@ struct Inner {
     #[serde(rename = "type")]
     kind: String,
     user: Option<Box<RawValue>>,
-    tokens: Option<Tokens>,
-    event_ts: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Tokens {
-    #[serde(default)]
-    bot: Vec<String>,
+    tokens: Option<Value>,
+    event_ts: Option<Value>,
 }
 
 /// Reads a body.
 pub fn parse(body: &[u8]) -> Result<Incoming, Unreadable> {
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|_| Unreadable)?;
+    let body = wire::readable(body);
+    let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|_| Unreadable)?;
     match envelope.kind.as_str() {
         "url_verification" => {
             let challenge = envelope.challenge.ok_or(Unreadable)?;
@@ -123,8 +125,8 @@ pub fn parse(body: &[u8]) -> Result<Incoming, Unreadable> {
         "event_callback" => {
             let inner = envelope.event.ok_or(Unreadable)?;
             let inner: Inner = serde_json::from_str(inner.get()).map_err(|_| Unreadable)?;
-            let happened_at = inner.event_ts.as_deref().and_then(micros);
-            let at = happened_at.unwrap_or_else(|| seconds(envelope.event_time.unwrap_or(0)));
+            let times = [inner.event_ts.as_ref(), envelope.event_time.as_ref()];
+            let at = times.into_iter().flatten().find_map(time).unwrap_or_default();
             let Some(what) = what(inner)? else { return Ok(Incoming::Unused) };
             let id = envelope.event_id.clone().ok_or(Unreadable)?;
             event(&envelope, id, at, what)
@@ -140,8 +142,8 @@ fn what(inner: Inner) -> Result<Option<What>, Unreadable> {
         "team_join" => "team_join",
         "app_uninstalled" => return Ok(Some(What::Uninstalled)),
         "tokens_revoked" => {
-            let revoked = inner.tokens.is_some_and(|tokens| !tokens.bot.is_empty());
-            return Ok(revoked.then_some(What::TokenRevoked));
+            let bots = inner.tokens.as_ref().and_then(|tokens| tokens.get("bot")?.as_array());
+            return Ok(bots.is_some_and(|bots| !bots.is_empty()).then_some(What::TokenRevoked));
         }
         _ => return Ok(None),
     };
@@ -178,6 +180,15 @@ fn event(
 
 fn seconds(seconds: i64) -> Timestamp {
     Timestamp(seconds.saturating_mul(1_000_000))
+}
+
+/// A time, which Slack writes as a text or as a number.
+fn time(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::String(text) => micros(text),
+        Value::Number(number) => micros(&number.to_string()),
+        _ => None,
+    }
 }
 
 /// `1360782804.083113`.
@@ -224,8 +235,54 @@ mod tests {
             let What::Member { kind: told, member } = event.what else { panic!() };
             assert_eq!(told, kind);
             assert_eq!(serde_json::from_str::<Value>(member.get()).unwrap(), user);
-            assert!(SUBSCRIBED.contains(&kind));
         }
+    }
+
+    #[test]
+    fn what_is_of_another_type_does_not_lose_the_event() {
+        let numeric = json!({"type": "app_uninstalled", "event_ts": 1_360_782_804.083_113});
+        assert_eq!(event_of(&callback(numeric)).happened_at, Timestamp(1_360_782_804_083_113));
+        let mut odd = callback(json!({"type": "app_uninstalled", "event_ts": {}}));
+        odd["event_time"] = json!("1360782804");
+        assert_eq!(event_of(&odd).happened_at, Timestamp(1_360_782_804_000_000));
+        // The workspace is named twice; either says where it happened.
+        for (key, value) in [
+            ("enterprise_id", json!(7)),
+            ("authorizations", json!({"team_id": "T1"})),
+            ("authorizations", json!(["T1"])),
+            ("challenge", json!([])),
+            ("minute_rate_limited", json!("soon")),
+        ] {
+            let mut odd = callback(json!({"type": "app_uninstalled"}));
+            odd[key] = value;
+            assert_eq!(event_of(&odd).reach.teams, ["T1"], "{odd}");
+        }
+        let mut odd = callback(json!({"type": "app_uninstalled"}));
+        (odd["team_id"], odd["authorizations"]) = (json!(7), json!([{"team_id": "T1"}]));
+        assert_eq!(event_of(&odd).reach.teams, ["T1"]);
+        for tokens in [json!({"oauth": ["U1"], "bot": null}), json!({"bot": {}}), json!(null)] {
+            let read = read(&callback(json!({"type": "tokens_revoked", "tokens": tokens})));
+            assert!(matches!(read, Ok(Incoming::Unused)), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn half_a_character_in_a_name_does_not_lose_the_event() {
+        let user = json!({"id": "U1", "name": "HALF"});
+        let body = callback(json!({"type": "team_join", "user": user})).to_string();
+        let Incoming::Event(event) = parse(body.replace("HALF", r"a\ud83d").as_bytes()).unwrap()
+        else {
+            panic!()
+        };
+        let What::Member { member, .. } = event.what else { panic!() };
+        let member: Value = serde_json::from_str(member.get()).unwrap();
+        assert_eq!(member["name"], "a\u{fffd}");
+    }
+
+    #[test]
+    fn the_same_change_is_not_subscribed_to_twice() {
+        assert!(SUBSCRIBED.contains(&"user_change") && SUBSCRIBED.contains(&"team_join"));
+        assert!(!SUBSCRIBED.contains(&"user_profile_changed"));
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use client::Client;
 pub use config::{Config, ConfigError};
 pub use conversations::{Message, MessagesPage, Range};
 pub use deadline::TooLate;
-pub use error::{Class, Detail, Error};
+pub use error::{Class, Error};
 pub use oauth::{Access, App, AuthTest, Authorize};
 pub use users::{FieldsJson, MembersPage};
 pub use wire::{MemberJson, Named};

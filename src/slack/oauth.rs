@@ -10,8 +10,9 @@ use super::answer::Effect;
 use super::client::{Auth, Body, Call, Client};
 use super::wire::{self, Named};
 use crate::domain::secret::Secret;
+use crate::domain::slack_method::Method;
 
-/// What the consent page is asked for (slack-platform.md section 2).
+/// What the consent page is asked for (Slack's documentation: Installing with OAuth).
 #[derive(Debug, Clone, Copy)]
 pub struct Authorize<'a> {
     pub client_id: &'a str,
@@ -23,6 +24,8 @@ pub struct Authorize<'a> {
     pub state: &'a str,
     /// Preselects a workspace where the person is signed in to it; verify `team` afterwards.
     pub team_id: Option<&'a str>,
+    /// The S256 challenge of PKCE, where the app has it on.
+    pub challenge: Option<&'a str>,
 }
 
 /// The app, as Slack knows it.
@@ -48,6 +51,8 @@ pub struct Access {
     pub team: Option<Named>,
     pub enterprise: Option<Named>,
     pub is_enterprise_install: bool,
+    /// The Slack user who approved.
+    pub authed_user: Option<String>,
 }
 
 /// Whose a token is (auth.test).
@@ -73,26 +78,45 @@ pub struct AuthTest {
 #[derive(Deserialize)]
 struct WireAccess {
     access_token: Secret,
+    #[serde(default, deserialize_with = "wire::lenient")]
     refresh_token: Option<Secret>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     expires_in: Option<u64>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     scope: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     app_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     bot_user_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     team: Option<Named>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     enterprise: Option<Named>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     is_enterprise_install: Option<bool>,
+    #[serde(default, deserialize_with = "wire::lenient")]
+    authed_user: Option<Named>,
 }
 
 #[derive(Deserialize)]
 struct WireTest {
+    #[serde(default, deserialize_with = "wire::lenient")]
     url: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     team: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     team_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     user: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     user_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     bot_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     app_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     enterprise_id: Option<String>,
+    #[serde(default, deserialize_with = "wire::lenient")]
     is_enterprise_install: Option<bool>,
 }
 
@@ -111,6 +135,11 @@ impl Client {
             if let Some(team) = ask.team_id {
                 query.append_pair("team", team);
             }
+            if let Some(challenge) = ask.challenge {
+                query
+                    .append_pair("code_challenge", challenge)
+                    .append_pair("code_challenge_method", "S256");
+            }
         }
         url
     }
@@ -122,9 +151,11 @@ impl Client {
         app: App<'_>,
         code: &str,
         redirect_uri: &str,
+        verifier: Option<&str>,
     ) -> Result<Access, Error> {
-        self.access(app, vec![("code", code.to_owned()), ("redirect_uri", redirect_uri.to_owned())])
-            .await
+        let mut fields = vec![("code", code.to_owned()), ("redirect_uri", redirect_uri.to_owned())];
+        fields.extend(verifier.map(|verifier| ("code_verifier", verifier.to_owned())));
+        self.access(app, fields).await
     }
 
     /// Exchanges a refresh token for new tokens. It works once: hold the installation's lock, and
@@ -150,7 +181,7 @@ impl Client {
         fields: Vec<(&'static str, String)>,
     ) -> Result<Access, Error> {
         let call = Call {
-            method: "oauth.v2.access",
+            method: Method::OauthV2Access,
             effect: Effect::Once,
             auth: Auth::Basic(app.client_id, app.client_secret),
             body: Body::Form(fields),
@@ -169,13 +200,14 @@ impl Client {
             team: wire.team,
             enterprise: wire.enterprise,
             is_enterprise_install: wire.is_enterprise_install.unwrap_or(false),
+            authed_user: wire::some(wire.authed_user.map(|user| user.id)),
         })
     }
 
     /// Asks whose `token` is, what it may do, and whether it lives.
     pub async fn auth_test(&self, token: &Secret) -> Result<AuthTest, Error> {
         let call = Call {
-            method: "auth.test",
+            method: Method::AuthTest,
             effect: Effect::Repeatable,
             auth: Auth::Bearer(token),
             body: Body::Form(Vec::new()),

@@ -1,12 +1,14 @@
 //! Which installations an event is for.
 //!
-//! An event says where it happened (`team_id`, `enterprise_id`) and names one installation that sees it
-//! (`authorizations`, at most one; slack-platform.md section 9). These differ where the app is installed for
-//! a whole Enterprise organisation, and where companies share a channel. Both count: Slack sends an event
-//! once for all installations of an app, so whoever goes by the one named misses it for others.
+//! An event says where it happened (`team_id`, `enterprise_id`) and names one installation that
+//! sees it (`authorizations`, at most one; Slack's documentation: Events API). These differ where
+//! the app is installed for a whole Enterprise organisation, and where companies share a channel.
+//! Both count: Slack sends an event once for all installations of an app, so whoever goes by the
+//! one named misses it for others.
 //!
-//! What is told about a member is for the places alone that the member belongs to. Somebody of another company
-//! is not in `users.list`, and must not get into a member list, and be matched, by an event.
+//! What is told about a member is for the places alone that the member belongs to. Somebody of
+//! another company is not in `users.list`, and must not get into a member list, and be matched, by
+//! an event.
 
 use serde::Deserialize;
 
@@ -75,8 +77,8 @@ impl Reach {
         let teams = [home.teams, org.teams];
         let in_org = org.enterprise_id.or(home.enterprise_id).filter(|id| !id.is_empty());
         let team = home.team_id.filter(|id| !id.is_empty());
-        // Of an organisation's people the first workspace counts as little as any other, if more are
-        // told.
+        // Of an organisation's people the first workspace counts as little as any other, if more
+        // are told.
         let unsaid = in_org.is_some() && teams.iter().flatten().flatten().next().is_none();
         self.teams.retain(|id| {
             let among = teams.iter().flatten().flatten().any(|known| known == id);

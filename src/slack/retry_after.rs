@@ -1,6 +1,6 @@
 //! How long Slack asks to wait.
 //!
-//! Never shorter than asked: clamping it down is how senders get blocked (lessons.md). Slack sends
+//! Never shorter than asked: clamping it down is how senders get blocked. Slack sends
 //! whole seconds; a proxy before it may send a date, which is read against the answer's own `Date`,
 //! so this host's clock plays no part.
 

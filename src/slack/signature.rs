@@ -1,8 +1,9 @@
 //! Signatures of the requests Slack sends to us, and nothing else about them.
 //!
 //! HMAC-SHA256, keyed with the signing secret as text, over `v0:<timestamp>:<raw body>`, sent as
-//! `v0=<hex>` in `X-Slack-Signature` beside `X-Slack-Request-Timestamp` (slack-platform.md section
-//! 9). Verify the bytes as they came: a body parsed and written again has another signature.
+//! `v0=<hex>` in `X-Slack-Signature` beside `X-Slack-Request-Timestamp` (Slack's documentation:
+//! Verifying requests from Slack). Verify the bytes as they came: a body parsed and written again
+//! has another signature.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -40,8 +41,8 @@ pub fn verify(
     fresh(at, now_unix)
 }
 
-/// The first half of [`verify`]: the signature alone, for who asks the database for the time and does
-/// not ask it for anybody's sake. Answers the timestamp, in Unix seconds.
+/// The first half of [`verify`]: the signature alone, for who asks the database for the time and
+/// does not ask it for anybody's sake. Answers the timestamp, in Unix seconds.
 pub fn authentic(
     secret: &Secret,
     timestamp: &str,

@@ -58,6 +58,60 @@ async fn a_post_is_json_with_metadata_and_without_previews() {
 }
 
 #[tokio::test]
+async fn an_answer_outside_its_thread_is_noticed() {
+    for (message, unthreaded) in [
+        (json!({"ts": "1.2", "thread_ts": "1.1"}), false),
+        (json!({"ts": "1.2"}), true),
+        (json!({"ts": "1.2", "thread_ts": ""}), true),
+        // What Slack does not say means nothing.
+        (json!(null), false),
+        (json!("odd"), false),
+    ] {
+        let body = json!({"ok": true, "channel": "C1", "ts": "1.2", "message": message});
+        for thread_ts in [Some("1.1"), None] {
+            let (_responder, client) = with(&body).await;
+            let post = PostMessage {
+                destination: Destination::Conversation(&ChannelId::parse("C1").unwrap()),
+                text: "a",
+                blocks: &json!([]),
+                delivery_id: DeliveryId::parse(DELIVERY).unwrap(),
+                thread_ts,
+            };
+            let later = tokio::time::Instant::now() + std::time::Duration::from_secs(3600);
+            let Ok(Outcome::Sent { unthreaded: said, .. }) =
+                client.chat_post_message(&token(), &post, later).await
+            else {
+                panic!("{body}")
+            };
+            assert_eq!(said, unthreaded && thread_ts.is_some(), "{body}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_half_a_character_can_be_read() {
+    let body = json!({"ok": true, "members": [{"id": "U1", "name": "HALF"}]}).to_string();
+    let bytes = answer(200, &[], body.replace("HALF", r"a\ud83d").as_bytes());
+    let responder = Responder::start(vec![Play::Answer(bytes)]).await;
+    let client = Client::new(&responder.config(), Metrics::unobserved()).unwrap();
+    let page = client.users_list(&token(), None, 200, None).await.unwrap();
+    let member: Value = serde_json::from_str(page.members[0].get()).unwrap();
+    assert_eq!(member["name"], "a\u{fffd}");
+}
+
+#[tokio::test]
+async fn an_odd_message_does_not_hide_the_others_of_its_page() {
+    let page = json!({"ok": true, "messages": [
+        {"ts": "3.0", "user": {"id": "U1"}, "thread_ts": 7}, {"ts": 2.0}, {"ts": "1.0"}]});
+    let (_responder, client) = with(&page).await;
+    let range = Range { oldest: None, limit: 15, cursor: None };
+    let channel = ChannelId::parse("D7").unwrap();
+    let read = client.conversations_history(&token(), &channel, &range).await.unwrap();
+    let found: Vec<_> = read.messages.iter().map(|m| m.ts.as_str()).collect();
+    assert_eq!(found, ["3.0", "1.0"]);
+}
+
+#[tokio::test]
 async fn a_page_of_members_keeps_every_key_as_it_came() {
     let members = json!([{"id": "U1", "profile": {"odd": [1, {"x": null}]}}, {"id": "U2"}]);
     let (responder, client) = with(&json!({
@@ -156,7 +210,7 @@ async fn the_code_is_exchanged_as_the_app_itself() {
         "enterprise": null, "is_enterprise_install": false, "authed_user": {"id": "U1"},
     }))
     .await;
-    let access = client.oauth_v2_access(app, "c0de", "https://a.example/cb").await.unwrap();
+    let access = client.oauth_v2_access(app, "c0de", "https://a.example/cb", None).await.unwrap();
     assert_eq!(access.access_token.expose(), "xoxb-new");
     assert_eq!(access.scopes, ["chat:write", "users:read"]);
     assert_eq!(access.team.as_ref().unwrap().id, "T1");
@@ -197,6 +251,34 @@ async fn whose_a_token_is_and_what_it_holds() {
     assert!(test.enterprise_id.is_none() && !test.is_enterprise_install);
 }
 
+/// What nothing depends on does not keep a workspace from being connected.
+#[tokio::test]
+async fn an_unused_key_of_another_type_loses_only_itself() {
+    let (_responder, client) = with(&json!({
+        "ok": true, "url": 7, "team": {"name": "Team"}, "team_id": "T1", "user": ["bot"],
+        "user_id": "UB", "bot_id": false, "enterprise_id": {}, "is_enterprise_install": "no",
+    }))
+    .await;
+    let test = client.auth_test(&token()).await.unwrap();
+    assert_eq!((test.team_id.as_deref(), test.user_id.as_deref()), (Some("T1"), Some("UB")));
+    assert_eq!((test.url, test.team, test.user, test.bot_id), (None, None, None, None));
+    assert!(test.enterprise_id.is_none() && !test.is_enterprise_install);
+
+    let secret = Secret::new("shh");
+    let app = App { client_id: "1.2", client_secret: &secret };
+    let (_responder, client) = with(&json!({
+        "ok": true, "access_token": "xoxb-new", "scope": ["chat:write"], "app_id": 7,
+        "bot_user_id": "UB", "team": {"id": "T1", "name": {"text": "Team"}}, "enterprise": "none",
+        "authed_user": {"id": "U1", "name": 7},
+    }))
+    .await;
+    let access = client.oauth_v2_access(app, "c0de", "https://a.example/cb", None).await.unwrap();
+    let team = access.team.unwrap();
+    assert_eq!((team.id.as_str(), team.name), ("T1", None));
+    assert_eq!((access.app_id, access.enterprise, access.scopes), (None, None, Vec::new()));
+    assert_eq!(access.authed_user.as_deref(), Some("U1"));
+}
+
 #[tokio::test]
 async fn the_consent_page_is_asked_in_slacks_words() {
     let (responder, client) = with(&json!({})).await;
@@ -206,6 +288,7 @@ async fn the_consent_page_is_asked_in_slacks_words() {
         redirect_uri: "https://a.example/cb",
         state: "s&t",
         team_id: None,
+        challenge: None,
     });
     let expected = format!(
         "{}oauth/v2/authorize?client_id=1.2&scope=chat%3Awrite%2Cusers%3Aread\

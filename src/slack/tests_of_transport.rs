@@ -69,7 +69,7 @@ fn ambiguous(code: &str) -> (Outcome, Error) {
 async fn ok_is_sent_with_channel_and_ts() {
     let responder = Responder::start(vec![Play::Answer(answer(200, &[], POSTED))]).await;
     let outcome = post(&client(&responder.config())).await;
-    let Outcome::Sent { channel, ts } = outcome else { panic!("{outcome:?}") };
+    let Outcome::Sent { channel, ts, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!((channel.as_str(), ts.as_str()), ("D1", "1503435956.000247"));
 }
 
@@ -102,7 +102,7 @@ async fn slacks_codes_arrive() {
     let (posted, read) =
         both(|| Play::Answer(answer(200, &[], br#"{"ok":false,"error":"is_archived"}"#))).await;
     let code = "is_archived".to_owned();
-    assert_eq!(posted, Outcome::Rejected { code: code.clone() });
+    assert_eq!(posted, Outcome::Rejected { code: code.clone(), detail: None });
     assert_eq!(read, Error::Rejected { code, class: Class::Target, detail: None });
 }
 
@@ -298,6 +298,36 @@ impl Write for Lines {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Of many people somebody asks whether they are in Slack; an answer is an answer.
+#[tokio::test]
+async fn that_slack_knows_no_such_member_is_not_logged_as_a_refusal() {
+    let absent = |code: &str| Play::Answer(answer(200, &[], code.as_bytes()));
+    let responder = Responder::start(vec![
+        absent(r#"{"ok":false,"error":"users_not_found"}"#),
+        absent(r#"{"ok":false,"error":"user_not_found"}"#),
+        absent(r#"{"ok":false,"error":"access_denied"}"#),
+    ])
+    .await;
+    let client = client(&responder.config());
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("off,herald=info")
+        .with_writer(move || writer.clone())
+        .finish();
+    async {
+        let (token, user) = (Secret::new(TOKEN), SlackUserId::parse("U1").unwrap());
+        assert!(client.users_lookup_by_email(&token, "a@example.com").await.unwrap().is_none());
+        assert!(client.users_info(&token, &user).await.unwrap().is_none());
+        client.users_info(&token, &user).await.unwrap_err();
+    }
+    .with_subscriber(subscriber)
+    .await;
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("Slack refused a call") && text.contains("access_denied"), "{text}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use super::wire::{self, MemberJson, Paging};
 use super::{Class, Error};
 use crate::domain::ids::SlackUserId;
 use crate::domain::secret::Secret;
+use crate::domain::slack_method::Method;
 
 /// One page of users.list. Pages may be short; only the absence of a cursor ends the list.
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ impl Client {
         let mut fields = vec![("limit", limit.to_string()), ("include_locale", "true".to_owned())];
         fields.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
         fields.extend(team_id.map(|team| ("team_id", team.to_owned())));
-        let page: WirePage = self.call(read("users.list", token, fields)).await?.value;
+        let page: WirePage = self.call(read(Method::UsersList, token, fields)).await?.value;
         Ok(MembersPage {
             members: page.members,
             next_cursor: wire::next_cursor(page.response_metadata),
@@ -70,7 +71,7 @@ impl Client {
         token: &Secret,
         email: &str,
     ) -> Result<Option<MemberJson>, Error> {
-        let call = read("users.lookupByEmail", token, vec![("email", email.to_owned())]);
+        let call = read(Method::UsersLookupByEmail, token, vec![("email", email.to_owned())]);
         absent(self.call::<WireUser>(call).await.map(|answer| answer.value), "users_not_found")
     }
 
@@ -82,7 +83,7 @@ impl Client {
     ) -> Result<Option<MemberJson>, Error> {
         let fields =
             vec![("user", user.as_str().to_owned()), ("include_locale", "true".to_owned())];
-        let call = read("users.info", token, fields);
+        let call = read(Method::UsersInfo, token, fields);
         absent(self.call::<WireUser>(call).await.map(|answer| answer.value), "user_not_found")
     }
 
@@ -95,7 +96,7 @@ impl Client {
         user: &SlackUserId,
     ) -> Result<Option<FieldsJson>, Error> {
         let fields = vec![("user", user.as_str().to_owned())];
-        let call = read("users.profile.get", token, fields);
+        let call = read(Method::UsersProfileGet, token, fields);
         let found: Result<WireProfile, _> = self.call(call).await.map(|answer| answer.value);
         match found {
             Ok(found) => Ok(Some(FieldsJson::of(found.profile.fields))),
@@ -129,11 +130,7 @@ impl std::fmt::Debug for FieldsJson {
     }
 }
 
-fn read<'a>(
-    method: &'static str,
-    token: &'a Secret,
-    fields: Vec<(&'static str, String)>,
-) -> Call<'a> {
+fn read<'a>(method: Method, token: &'a Secret, fields: Vec<(&'static str, String)>) -> Call<'a> {
     Call { method, effect: Effect::Repeatable, auth: Auth::Bearer(token), body: Body::Form(fields) }
 }
 

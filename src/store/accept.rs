@@ -2,7 +2,7 @@
 //!
 //! The unique key (tenant, principal, request id) decides: a concurrent call with the same key
 //! waits for the first to commit and then replays its answer. Nothing about idempotency is cached
-//! outside the transaction (lessons.md part 1). What commits is the whole: the notification, every
+//! outside the transaction. What commits is the whole: the notification, every
 //! delivery, the lanes they wait in, the people and identities that came with the call.
 //!
 //! Calls that come while a transaction is under way share the next one ([`batch`]); each has its
@@ -10,146 +10,23 @@
 
 mod batch;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use super::deliveries::Kind;
-use super::group::{Bounds, Weight};
+use super::erase::erased_request;
+use super::group::{Bounds, Weight, breathe};
+use super::new::Accept;
 use super::notifications::place;
 use super::people::{SealedIdentity, seal_identity, seal_record};
 use super::seal::{Place, Scope, ScopeKeys};
-use super::subjects::About;
-use super::transaction::at_once;
+use super::sql::{self, params};
+use super::transaction::{Patience, at_once};
 use super::{Backend, Error, Store};
-use crate::domain::delivery::State;
-use crate::domain::ids::{
-    DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId, UserId,
-};
-use crate::domain::person::Person;
-use crate::domain::priority::Priority;
-use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
-use crate::domain::settings::Identity;
+use crate::domain::ids::{DeliveryId, Principal, RequestId, TenantId};
 use crate::domain::time::Timestamp;
 
-pub(in crate::store) use batch::Stored;
-
-/// A Notify that was decided on, ready to be stored.
-#[derive(Debug, Clone)]
-pub struct Accept {
-    pub id: NotificationId,
-    pub tenant: TenantId,
-    pub principal: Principal,
-    pub request_id: RequestId,
-    /// Of the canonical payload: the same request id with another one is a mistake of the caller.
-    pub fingerprint: [u8; 32],
-    pub event_type: EventType,
-    /// Sealed as it is; deliveries that resolve later are rendered from it.
-    pub data: Vec<u8>,
-    pub link: Option<String>,
-    /// What it is about, and when it may go out.
-    pub about: About,
-    /// The answer to the call, opaque here; sealed, and replayed verbatim.
-    pub answer: Vec<u8>,
-    pub deliveries: Vec<NewDelivery>,
-    /// Records that came inline; each replaces the stored one.
-    pub people: Vec<Person>,
-    /// New unique matches to store.
-    pub identities: Vec<(UserId, Identity)>,
-    /// From the database's now.
-    pub expires_in: Duration,
-    /// W3C `traceparent` of the call.
-    pub trace_context: Option<String>,
-}
-
-/// One recipient, or one channel.
-#[derive(Debug, Clone)]
-pub struct NewDelivery {
-    pub id: DeliveryId,
-    /// Absent for posts to a channel.
-    pub user: Option<UserId>,
-    pub target: Target,
-    /// Rendered, opaque here; sealed.
-    pub content: Option<Vec<u8>>,
-    pub kind: Kind,
-    pub priority: Priority,
-    /// Other recipients of the same call who are the same member: they share it.
-    pub also: Vec<UserId>,
-    /// Why it was decided so, opaque here; sealed.
-    pub trace: Option<Vec<u8>>,
-}
-
-impl NewDelivery {
-    /// Whether it waits for its turn, rather than ending at once.
-    #[must_use]
-    pub fn waits(&self) -> bool {
-        !matches!(self.target, Target::Ended(_))
-    }
-
-    /// The lane where it is known.
-    pub(in crate::store) fn lane(&self) -> Option<&str> {
-        match &self.target {
-            Target::Lane { lane, .. } => Some(lane),
-            Target::Resolving
-            | Target::ResolvingOrHeld
-            | Target::Held { .. }
-            | Target::Ended(_) => None,
-        }
-    }
-}
-
-/// Where a delivery starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// At the tail of this lane: `U...` for direct messages, `C...` for channels.
-    Lane { installation: InstallationId, lane: String },
-    /// Which member it is for must be found out first.
-    Resolving,
-    /// The same; where nobody is found it waits until the person appears.
-    ResolvingOrHeld,
-    /// Waits until the person appears in Slack. Looked at again after this time, since the member
-    /// list that held it back may be older than the store's.
-    Held { reason: NoMatch, look_after: Duration },
-    /// It ends here: recorded, so that every recipient is accounted for (invariant I1).
-    Ended(End),
-}
-
-/// An end without any request to Slack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    Suppressed(Suppression),
-    Unreachable(NoMatch),
-    /// It cannot be worded any more.
-    Failed(Failure),
-    Expired,
-    Canceled(Cancellation),
-}
-
-impl End {
-    /// The terminal state that it is.
-    #[must_use]
-    pub fn state(self) -> State {
-        match self {
-            Self::Suppressed(_) => State::Suppressed,
-            Self::Unreachable(_) => State::Unreachable,
-            Self::Failed(_) => State::Failed,
-            Self::Expired => State::Expired,
-            Self::Canceled(_) => State::Canceled,
-        }
-    }
-
-    /// The code of why; an expiry has none.
-    #[must_use]
-    pub fn reason(self) -> Option<&'static str> {
-        match self {
-            Self::Suppressed(reason) => Some(reason.code()),
-            Self::Unreachable(reason) => Some(reason.code()),
-            Self::Failed(reason) => Some(reason.code()),
-            Self::Canceled(reason) => Some(reason.code()),
-            Self::Expired => None,
-        }
-    }
-}
+pub(in crate::store) use batch::{Outcome, Stored};
 
 /// What became of the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,9 +39,19 @@ pub enum Accepted {
     Mismatch,
 }
 
+/// An earlier call with the same request id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Before {
+    /// The same call; this was its answer.
+    Same { answer: Vec<u8> },
+    /// Another payload.
+    Other,
+}
+
 /// One transaction's calls. Rows are those of all tables; the bytes are those of what is sealed.
+/// A transaction of so many rows takes long enough; twice as many save little and delay all.
 pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
-    Bounds { items: 128, rows: 2_000, bytes: 8 << 20, at_once: at_once(backend) }
+    Bounds { items: 128, rows: 512, bytes: 8 << 20, at_once: at_once(backend) }
 }
 
 impl Store {
@@ -179,20 +66,34 @@ impl Store {
         self.accept_whole(accept).instrument(span).await
     }
 
+    /// What was accepted under this request id, if anything was and is not forgotten yet.
+    pub async fn accepted_before(
+        &self,
+        tenant: &TenantId,
+        principal: &Principal,
+        request_id: &RequestId,
+        fingerprint: &[u8; 32],
+    ) -> Result<Option<Before>, Error> {
+        const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
+            WHERE tenant = $1 AND principal = $2 AND request_id IN ($3, $4)";
+        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let erased = erased_request(&keys, principal.as_str(), request_id.as_str())?;
+        let key = params![tenant.as_str(), principal.as_str(), request_id.as_str(), erased];
+        let Some(row) = sql::one(self.reader(), SQL, key).await? else { return Ok(None) };
+        if row.get::<Vec<u8>>(0)? != fingerprint {
+            return Ok(Some(Before::Other));
+        }
+        let (id, answer): (String, Vec<u8>) = (row.get(1)?, row.get(2)?);
+        let answer = self.open_column(tenant, &place(&id, "answer"), &answer).await?;
+        Ok(Some(Before::Same { answer }))
+    }
+
     async fn accept_whole(&self, accept: Accept) -> Result<Accepted, Error> {
         // Before the transaction: making a data key writes.
         let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;
-        let sealed = seal(&accept, &keys)?;
-        let (tenant, weight) = (accept.tenant.clone(), sealed.weight());
-        let store = self.clone();
-        let work = move |calls| {
-            let store = store.clone();
-            async move { store.accept_batch(calls).await }
-        };
-        let stored = self.inner.accepting.join((accept, sealed), weight, work).await;
-        match stored
-            .unwrap_or_else(|| Err(Error::Bug("accepting a notification panicked".into())))?
-        {
+        let sealed = seal(&accept, &keys).await?;
+        let tenant = accept.tenant.clone();
+        match self.accept_in_a_batch(&tenant, (accept, sealed)).await? {
             Stored::New { created_at, .. } => Ok(Accepted::New { created_at }),
             Stored::Before { id, answer } => {
                 let answer = self.open_column(&tenant, &place(&id, "answer"), &answer).await?;
@@ -200,6 +101,34 @@ impl Store {
             }
             Stored::Other => Ok(Accepted::Mismatch),
         }
+    }
+
+    async fn accept_in_a_batch(&self, tenant: &TenantId, call: Call) -> Result<Stored, Error> {
+        let panicked = || Error::Bug("accepting a notification panicked".into());
+        let store = self.clone();
+        let call = if self.inner.apart.is_apart(tenant) {
+            call
+        } else {
+            let work = move |calls| {
+                let store = store.clone();
+                async move { store.accept_batch(calls).await }
+            };
+            let weight = call.1.weight();
+            match self.inner.accepting.join(tenant.clone(), call, weight, work).await {
+                Some(Outcome::Done(stored)) => return stored,
+                Some(Outcome::HeldUp(call)) => *call,
+                None => return Err(panicked()),
+            }
+        };
+        let (store, tenant, call) = (self.clone(), tenant.clone(), Arc::new(call));
+        let apart = async move {
+            let work = |patience: Patience| {
+                let (store, call) = (store.clone(), Arc::clone(&call));
+                async move { store.accept_one(&call, patience).await }
+            };
+            store.inner.apart.run(&tenant, work).await
+        };
+        tokio::spawn(apart.in_current_span()).await.unwrap_or_else(|_| Err(panicked()))
     }
 }
 
@@ -211,6 +140,8 @@ pub(in crate::store) struct Sealed {
     data: Vec<u8>,
     link: Option<Vec<u8>>,
     answer: Vec<u8>,
+    /// What the request id is called once a person of the call was deleted.
+    erased_request: String,
     /// In the order of the deliveries.
     contents: Vec<Option<Vec<u8>>>,
     /// In the order of the deliveries.
@@ -233,28 +164,40 @@ impl Sealed {
     }
 }
 
-fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
+async fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
     let row = accept.id.to_string();
     let link = accept.link.as_deref();
-    let contents = accept.deliveries.iter().map(|delivery| {
+    let (mut contents, mut traces) = (Vec::new(), Vec::new());
+    for (number, delivery) in accept.deliveries.iter().enumerate() {
+        breathe(number).await;
         let content = delivery.content.as_deref();
-        content.map(|content| seal_content(keys, delivery.id, content)).transpose()
-    });
-    let traces = accept.deliveries.iter().map(|delivery| {
+        contents.push(content.map(|content| seal_content(keys, delivery.id, content)).transpose()?);
         let trace = delivery.trace.as_deref();
-        trace.map(|trace| seal_trace(keys, delivery.id, trace)).transpose()
-    });
-    let records = accept.people.iter().map(|person| seal_record(keys, person));
-    let identities =
-        accept.identities.iter().map(|(user, identity)| seal_identity(keys, user, identity));
+        traces.push(trace.map(|trace| seal_trace(keys, delivery.id, trace)).transpose()?);
+    }
+    let mut records = Vec::with_capacity(accept.people.len());
+    for (number, person) in accept.people.iter().enumerate() {
+        breathe(number).await;
+        records.push(seal_record(keys, person)?);
+    }
+    let mut identities = Vec::with_capacity(accept.identities.len());
+    for (number, (user, identity)) in accept.identities.iter().enumerate() {
+        breathe(number).await;
+        identities.push(seal_identity(keys, user, identity)?);
+    }
     Ok(Sealed {
         data: keys.seal(&place(&row, "data"), &accept.data)?,
         link: link.map(|link| keys.seal(&place(&row, "link"), link.as_bytes())).transpose()?,
         answer: keys.seal(&place(&row, "answer"), &accept.answer)?,
-        contents: contents.collect::<Result<_, _>>()?,
-        traces: traces.collect::<Result<_, _>>()?,
-        records: records.collect::<Result<_, _>>()?,
-        identities: identities.collect::<Result<_, _>>()?,
+        erased_request: erased_request(
+            keys,
+            accept.principal.as_str(),
+            accept.request_id.as_str(),
+        )?,
+        contents,
+        traces,
+        records,
+        identities,
     })
 }
 

@@ -40,9 +40,15 @@ impl Store {
         }
         let ended = self
             .transaction(|tx| {
-                scoped(cancel_where(tx, "tenant = $1 AND notification = $2", key.clone(), "NULL"))
+                scoped(async move {
+                    let which = "tenant = $1 AND notification = $2";
+                    let ended = cancel_where(tx, which, key.clone(), "NULL").await?;
+                    self.record(tx).await?;
+                    Ok(ended)
+                })
             })
             .await?;
+        self.recorded();
         Ok(Some(self.tell_canceled(&ended)))
     }
 
@@ -61,8 +67,8 @@ impl Store {
     }
 }
 
-/// Cancels what `filter` names, for the reason that the expression `reason` yields; each delivery that was
-/// met, with the state it has now.
+/// Cancels what `filter` names, for the reason that the expression `reason` yields; each delivery
+/// that was met, with the state it has now.
 pub(in crate::store) async fn cancel_where(
     tx: &Tx,
     filter: &str,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Value};
 
 use super::deliveries::{IN_LANE, Kind};
-use super::facts::{panicked, shared};
-use super::group::Weight;
-use super::lanes::{head, headed};
+use super::era::doubt;
+use super::group::{Weight, panicked, shared};
+use super::lanes::{given_lane, head, headed, heads};
 use super::rows::{Column, Columns, given};
 use super::seal::Place;
 use super::sql::{self, Row, params};
@@ -88,11 +88,14 @@ pub struct Head {
     pub code: Option<String>,
     /// Why it went as it did so far, as it was given.
     pub trace: Option<Vec<u8>>,
+    /// The store was recovered then, and this may have been sent in the time that was lost: history
+    /// must be read before it is posted.
+    pub in_doubt: Option<Timestamp>,
     /// When the intent of the last request was committed, where its outcome is not known.
     pub sending_since: Option<Timestamp>,
     pub due_at: Timestamp,
-    /// Since when it could have had its turn: it was due, the first of its conversation, and this kept its
-    /// pace. From here on it waited for the workspace.
+    /// Since when it could have had its turn: it was due, the first of its conversation, and this
+    /// kept its pace. From here on it waited for the workspace.
     pub ready_at: Timestamp,
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
@@ -103,12 +106,22 @@ pub struct Head {
     pub now: Timestamp,
 }
 
+/// What is read of a head: by [`Store::head_of`], and by [`Store::read_life`].
+const READ: &str = "id, notification, tenant, user_id, event_type, kind, state, attempt, probes, \
+    crashes, content, sending_since, due_at, expires_at, created_at, priority, trace_context";
+const LIFE: &str = "deed, thread_ts, subject_key, action, slack_channel, slack_ts, code, trace";
+
+fn of_head(columns: &str) -> String {
+    format!("d.{}", columns.replace(", ", ", d."))
+}
+
 /// The head of one of the lanes that were asked about.
 pub(in crate::store) type HeadRow = Result<Option<Row>, Error>;
 
 impl Store {
-    /// The delivery whose turn it is. `None`: nothing is due in this lane (then the lane was
-    /// released), or the claim is stale; either way the caller is done with it.
+    /// The delivery whose turn it is. `None`: nothing is due in this lane, or its first delivery
+    /// cannot be read (then the lane was released), or the claim is stale; either way the caller is
+    /// done with it.
     pub async fn head(&self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
         let store = self.clone();
         let work = move |claims: Vec<LaneClaim>| {
@@ -116,9 +129,16 @@ impl Store {
             async move { shared(claims.len(), store.read_heads(&claims).await) }
         };
         let weight = Weight { rows: 1, bytes: 0 };
-        let read = self.inner.reading_heads.join(claim.clone(), weight, work).await;
+        let owner = claim.tenant.clone();
+        let read = self.inner.reading_heads.join(owner, claim.clone(), weight, work).await;
         if let Some(row) = read.unwrap_or_else(panicked)? {
-            let (head, paced_until) = self.head_of(&row).await?;
+            let (head, paced_until) = match self.head_of(&row).await {
+                Err(Error::Bug(_)) => {
+                    self.leave_unread(claim, &row).await?;
+                    return Ok(None);
+                }
+                head => head?,
+            };
             if head.state == State::Sending || head.due_at.max(paced_until) <= head.now {
                 return Ok(Some(head));
             }
@@ -134,27 +154,25 @@ impl Store {
             [installation.into(), lane.into(), token.into()]
         });
         let backend = self.reader().get_database_backend();
-        let mut heads = HashMap::with_capacity(claims.len());
+        let mut found = HashMap::with_capacity(claims.len());
+        let (lane, head) =
+            (given_lane(backend), heads(backend, "d", &format!("{READ}, {LIFE}, looked_up")));
         for (table, values) in given(backend, [Column::Text; 3], rows.collect()) {
             let text = format!(
-                "SELECT d.id, d.notification, d.tenant, d.user_id, d.event_type, d.kind, d.state, \
-                 d.attempt, d.probes, d.crashes, d.content, d.sending_since, d.due_at, d.expires_at, \
-                 d.created_at, d.priority, d.trace_context, {{now}}, l.paced_until, d.deed, \
-                 d.thread_ts, d.subject_key, d.action, d.slack_channel, d.slack_ts, d.code, \
-                 d.trace, l.ready_at, l.installation, l.lane, l.lease_token FROM {table} \
-                 JOIN lanes l ON l.installation = column1 AND l.lane = column2 \
-                 AND l.lease_token = column3 \
-                 JOIN deliveries d ON d.sequence = (SELECT first.sequence FROM deliveries first \
-                 WHERE first.installation = column1 AND first.lane = column2 AND first.{IN_LANE} \
-                 ORDER BY first.position, first.sequence LIMIT 1)"
+                "SELECT {}, {{now}}, lanes.paced_until, {}, lanes.ready_at, {}, \
+                 lanes.installation, lanes.lane, lanes.lease_token FROM {table} \
+                 JOIN lanes ON {lane} AND lanes.lease_token = column3 JOIN {head}",
+                of_head(READ),
+                of_head(LIFE),
+                doubt("d"),
             );
             for row in sql::all(self.reader(), &text, values).await? {
                 let key =
                     [row.named("installation")?, row.named("lane")?, row.named("lease_token")?];
-                heads.insert(key, row);
+                found.insert(key, row);
             }
         }
-        Ok(claims.iter().map(|claim| Ok(heads.remove(&claim.named()))).collect())
+        Ok(claims.iter().map(|claim| Ok(found.remove(&claim.named()))).collect())
     }
 
     /// Extends the lease to `lease` from now. `false`: the claim is stale.
@@ -195,6 +213,7 @@ impl Store {
             acted_on: None,
             code: None,
             trace: None,
+            in_doubt: None,
             sending_since: columns.optional_time()?,
             due_at: columns.time()?,
             ready_at: Timestamp::default(),
@@ -223,8 +242,7 @@ impl Store {
 
     /// What the head is about, and what was done about it so far.
     async fn read_life(&self, head: &mut Head, columns: &mut Columns<'_>) -> Result<(), Error> {
-        let code = |text: Option<String>| text.unwrap_or_default();
-        head.deed = Deed::from_code(&code(columns.take()?)).unwrap_or(Deed::Post);
+        head.deed = columns.deed()?.unwrap_or(Deed::Post);
         head.thread_ts = columns.take()?;
         head.subject = columns.optional_id(SubjectKey::parse)?;
         head.action = columns.action()?;
@@ -233,6 +251,7 @@ impl Store {
         let sealed: Option<Vec<u8>> = columns.take()?;
         head.trace = self.open_trace(&head.tenant, head.delivery, sealed.as_deref()).await?;
         head.ready_at = columns.time()?;
+        head.in_doubt = columns.optional_time()?;
         Ok(())
     }
 
@@ -263,7 +282,7 @@ async fn release_within(tx: &Tx, claim: &LaneClaim, next: Duration) -> Result<bo
     }
     if !next.is_zero() {
         let text = format!(
-            "UPDATE deliveries SET due_at = {{greatest}}(due_at, {{now}} + $3) \
+            "UPDATE deliveries SET due_at = {{now}} + $3, updated_at = {{now}} \
              WHERE sequence = (SELECT head.sequence FROM deliveries head \
              WHERE head.installation = $1 AND head.lane = $2 AND head.{IN_LANE} \
              ORDER BY head.position, head.sequence LIMIT 1)"
@@ -310,11 +329,13 @@ pub(in crate::store) struct Unlease {
 }
 
 /// What the end of a lease always writes.
-pub(in crate::store) const UNLEASE: &str = "lease_token = NULL, lease_until = 0";
+pub(in crate::store) const UNLEASE: &str =
+    "lease_token = NULL, lease_until = 0, claimed_at = clock.now";
 
-/// What it makes of the lane's pace; `$4` as in [`Unlease::paced`].
-pub(in crate::store) const PACED: &str =
-    "{greatest}(lanes.paced_until, COALESCE(clock.now + $4, 0))";
+/// What it makes of the lane's pace; `$4` as in [`Unlease::paced`]. What was written by a clock that
+/// stepped back since is moved with it: nothing shows later that it is too far ahead.
+pub(in crate::store) const PACED: &str = "{greatest}(lanes.paced_until \
+    - {greatest}(lanes.claimed_at - clock.now, 0), COALESCE(clock.now + $4, 0))";
 
 /// Ends the lease and sets `next_at` by what is in the lane now. Must follow [`lock`] or [`extend`]
 /// in the same transaction: being a statement of its own after the lock, it sees every delivery

@@ -13,28 +13,74 @@ use crate::domain::secret::Secret;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `postgres://user:password@host/database`. None: a SQLite file `herald.db` in `data_dir`,
-    /// for one process. Default: none.
+    /// for one process. On another host than this one the server's certificate and name are
+    /// verified, unless `?sslmode=` says otherwise; `sslrootcert=/path` names an authority of your
+    /// own. Default: none.
     pub url: Option<Secret>,
     /// Directory of the SQLite file and its key; made with mode 0700 where it is missing.
     /// Default `herald-data`.
     pub data_dir: PathBuf,
     /// Connections to PostgreSQL, or readers of the SQLite file. Default `16`.
     pub max_connections: u32,
-    /// On PostgreSQL: whether replicas tell each other by LISTEN and NOTIFY that a member list moved,
-    /// over one more connection each; else they find out by `directory.poll_milliseconds`. Turn it off behind a
-    /// pooler that shares connections between transactions. Default `true`.
+    /// Which pooler is between Herald and PostgreSQL: `none`, which also stands for PgBouncer in
+    /// session mode, or `transaction` for PgBouncer in transaction mode. Default `none`.
+    pub pooler: Pooler,
+    /// The database itself, where `url` is a pooler: `herald migrate` and LISTEN use it, because
+    /// both need a session of their own. Without it, `herald migrate` refuses to run and nothing
+    /// listens where `pooler` is `transaction`. Default: `url`.
+    pub direct_url: Option<Secret>,
+    /// On PostgreSQL: whether replicas tell each other by LISTEN and NOTIFY that a member list
+    /// moved, over one more connection each; otherwise they find out by
+    /// `directory.poll_milliseconds`. Default `true`.
     pub listen: bool,
     /// How long a call waits for a free connection before it is refused as unavailable: `5s`,
     /// `500ms` or whole seconds. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub acquire_timeout: Duration,
-    /// The key-encryption key: 32 random bytes in base64. PostgreSQL needs this or `key_file`.
-    /// Default: none.
+    /// The longest that PostgreSQL may take for one statement; a transaction has four times as
+    /// long. PostgreSQL ends what takes longer. A connection that has not answered half a second
+    /// later is closed and replaced: it was cut without a word, as in a failover. Default `5s`.
+    #[serde(deserialize_with = "duration")]
+    pub statement_timeout: Duration,
+    /// The key-encryption key: 32 random bytes in base64. PostgreSQL needs this, `key_file` or
+    /// `vault_address`. Default: none.
     pub key: Option<Secret>,
     /// A file that holds the key-encryption key in base64. Default: none on
     /// PostgreSQL; with SQLite `herald.key` beside the database, generated with mode 0600 on the
-    /// first start.
+    /// first start. A file that others can read or change, or its group change, is refused.
     pub key_file: Option<PathBuf>,
+    /// A further key that opens what is stored and wraps nothing new: while keys are exchanged
+    /// (docs/keys.md). Default: none.
+    pub previous_key: Option<Secret>,
+    /// A file that holds such a key. Default: none.
+    pub previous_key_file: Option<PathBuf>,
+    /// HashiCorp Vault (or OpenBao), such as `https://vault.example:8200`: its transit engine is
+    /// the key-encryption key then, and `key` or `key_file` only open what is stored. Default:
+    /// none.
+    pub vault_address: Option<String>,
+    /// Where the transit engine is mounted. Default `transit`.
+    pub vault_mount: String,
+    /// The name of its key, which must be of an AEAD type such as `aes256-gcm96`. Default: none.
+    pub vault_key: String,
+    /// A token that may encrypt and decrypt with it. Default: none.
+    pub vault_token: Option<Secret>,
+    /// A file that holds the token, read for each question, so that an agent may renew it. Default:
+    /// none.
+    pub vault_token_file: Option<PathBuf>,
+    /// Vault opens what is stored and wraps nothing new: to go back to `key` or `key_file`. Default
+    /// `false`.
+    pub vault_opens_only: bool,
+}
+
+/// What is between Herald and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooler {
+    /// Nothing, or what gives each client a session of its own.
+    None,
+    /// A pooler that gives a connection to one client after the other, for a transaction each:
+    /// statements have no names, each runs in a transaction, and nothing is set for a session.
+    Transaction,
 }
 
 impl Default for Config {
@@ -43,10 +89,21 @@ impl Default for Config {
             url: None,
             data_dir: PathBuf::from("herald-data"),
             max_connections: 16,
+            pooler: Pooler::None,
+            direct_url: None,
             listen: true,
             acquire_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(5),
             key: None,
             key_file: None,
+            previous_key: None,
+            previous_key_file: None,
+            vault_address: None,
+            vault_mount: "transit".to_owned(),
+            vault_key: String::new(),
+            vault_token: None,
+            vault_token_file: None,
+            vault_opens_only: false,
         }
     }
 }
@@ -57,10 +114,21 @@ impl fmt::Debug for Config {
             .field("url", &self.url)
             .field("data_dir", &self.data_dir)
             .field("max_connections", &self.max_connections)
+            .field("pooler", &self.pooler)
+            .field("direct_url", &self.direct_url)
             .field("listen", &self.listen)
             .field("acquire_timeout", &self.acquire_timeout)
+            .field("statement_timeout", &self.statement_timeout)
             .field("key", &self.key)
             .field("key_file", &self.key_file)
+            .field("previous_key", &self.previous_key)
+            .field("previous_key_file", &self.previous_key_file)
+            .field("vault_address", &self.vault_address)
+            .field("vault_mount", &self.vault_mount)
+            .field("vault_key", &self.vault_key)
+            .field("vault_token", &self.vault_token)
+            .field("vault_token_file", &self.vault_token_file)
+            .field("vault_opens_only", &self.vault_opens_only)
             .finish()
     }
 }
@@ -97,6 +165,8 @@ mod tests {
         let config = Config {
             url: Some(Secret::new("postgres://herald:hunter2@db/herald")),
             key: Some(Secret::new("c2VjcmV0")),
+            previous_key: Some(Secret::new("c2VjcmV0")),
+            vault_token: Some(Secret::new("hvs.hunter2")),
             ..Config::default()
         };
         let printed = format!("{config:?}");

@@ -7,8 +7,10 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::sql::{self, Row, params};
+use super::transaction::scoped;
 use super::{Error, Store};
 use crate::domain::ids::TenantId;
+use crate::domain::sharing::Allowed;
 use crate::domain::time::{Timestamp, micros};
 
 /// What became of an OAuth state that a callback brought.
@@ -18,6 +20,7 @@ pub enum TakenConnect {
     Taken {
         tenant: TenantId,
         redirect_uri: String,
+        allowed: Allowed,
     },
     AlreadyUsed,
     Expired,
@@ -64,17 +67,26 @@ impl Store {
         state: &str,
         redirect_uri: &str,
         ttl: Duration,
+        allowed: Allowed,
     ) -> Result<(), Error> {
         const FORGET: &str = "DELETE FROM connect_attempts
             WHERE tenant = $1 AND expires_at < {now} - 604800000000";
         // Two attempts within one tick of the clock still have an order.
         const INSERT: &str = "INSERT INTO connect_attempts
-                (tenant, state_hash, redirect_uri, created_at, expires_at)
+                (tenant, state_hash, redirect_uri, created_at, expires_at, shared_with)
             VALUES ($1, $2, $3, {greatest}({now}, COALESCE((SELECT MAX(created_at) + 1
-                FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4)";
-        let values = params![tenant.as_str(), hash(state), redirect_uri, micros(ttl)];
-        sql::execute(self.writer(), FORGET, params![tenant.as_str()]).await?;
-        sql::execute(self.writer(), INSERT, values).await?;
+                FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4, $5)";
+        let values =
+            &params![tenant.as_str(), hash(state), redirect_uri, micros(ttl), allowed.code()];
+        let begun = self.transaction(|tx| {
+            scoped(async move {
+                sql::execute(tx, FORGET, values[..1].to_vec()).await?;
+                sql::execute(tx, INSERT, values.clone()).await?;
+                self.record(tx).await
+            })
+        });
+        begun.await?;
+        self.recorded();
         Ok(())
     }
 
@@ -82,19 +94,42 @@ impl Store {
     pub async fn take_connect(&self, state: &str) -> Result<TakenConnect, Error> {
         const TAKE: &str = "UPDATE connect_attempts SET taken_at = {now}
             WHERE state_hash = $1 AND taken_at IS NULL AND expires_at > {now}
-            RETURNING tenant, redirect_uri";
-        const WHY: &str = "SELECT taken_at FROM connect_attempts WHERE state_hash = $1";
+            RETURNING tenant, redirect_uri, shared_with";
         let hash = hash(state);
         if let Some(row) = sql::one(self.writer(), TAKE, params![hash.clone()]).await? {
-            let tenant = TenantId::parse(row.get::<String>(0)?)
-                .map_err(|_| Error::Bug("a stored tenant id".into()))?;
-            return Ok(TakenConnect::Taken { tenant, redirect_uri: row.get(1)? });
+            return taken(&row);
         }
-        Ok(match sql::one(self.reader(), WHY, params![hash]).await? {
-            None => TakenConnect::Unknown,
-            Some(row) if row.get::<Option<i64>>(0)?.is_some() => TakenConnect::AlreadyUsed,
-            Some(_) => TakenConnect::Expired,
-        })
+        let found = self.look_at_connect(state).await?;
+        if found == TakenConnect::Expired {
+            self.note_late(&hash).await?;
+        }
+        // It was taken, or expired, between the two statements.
+        Ok(if let TakenConnect::Taken { .. } = found { TakenConnect::AlreadyUsed } else { found })
+    }
+
+    /// What [`Store::take_connect`] would answer, without using the state up.
+    pub async fn look_at_connect(&self, state: &str) -> Result<TakenConnect, Error> {
+        const LOOK: &str = "SELECT tenant, redirect_uri, shared_with, taken_at, expires_at, {now}
+            FROM connect_attempts WHERE state_hash = $1";
+        let Some(row) = sql::one(self.reader(), LOOK, params![hash(state)]).await? else {
+            return Ok(TakenConnect::Unknown);
+        };
+        let (taken_at, expires_at, now): (Option<i64>, i64, i64) =
+            (row.get(3)?, row.get(4)?, row.get(5)?);
+        match taken_at {
+            Some(_) => Ok(TakenConnect::AlreadyUsed),
+            None if expires_at <= now => Ok(TakenConnect::Expired),
+            None => taken(&row),
+        }
+    }
+
+    /// An answer that came after the link had expired: GetWorkspace must not say that none came.
+    async fn note_late(&self, hash: &[u8]) -> Result<(), Error> {
+        const SQL: &str = "UPDATE connect_attempts SET detail = $2
+            WHERE state_hash = $1 AND finished_at IS NULL";
+        const LATE: &str = "Slack's answer came after the link had expired. Begin again; an \
+            approval that was given stays.";
+        sql::execute(self.writer(), SQL, params![hash.to_vec(), LATE]).await.map(drop)
     }
 
     /// Records how the attempt ended; the first outcome stays. Says whether it was recorded.
@@ -111,8 +146,19 @@ impl Store {
             ConnectOutcome::Denied => ("denied", None),
             ConnectOutcome::Failed(detail) => ("failed", Some(detail.as_str())),
         };
-        let values = params![hash(state), word, detail];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        let values = &params![hash(state), word, detail];
+        let finished = self.transaction(|tx| {
+            scoped(async move {
+                let finished = sql::execute(tx, SQL, values.clone()).await? > 0;
+                if finished {
+                    self.record(tx).await?;
+                }
+                Ok(finished)
+            })
+        });
+        let finished = finished.await?;
+        self.recorded();
+        Ok(finished)
     }
 
     pub async fn latest_connect(&self, tenant: &TenantId) -> Result<Option<ConnectAttempt>, Error> {
@@ -121,6 +167,14 @@ impl Store {
         let row = sql::one(self.reader(), SQL, params![tenant.as_str()]).await?;
         row.as_ref().map(attempt).transpose()
     }
+}
+
+/// Of the tenant, the redirect address and what is allowed.
+fn taken(row: &Row) -> Result<TakenConnect, Error> {
+    let tenant = TenantId::parse(row.get::<String>(0)?)
+        .map_err(|_| Error::Bug("a stored tenant id".into()))?;
+    let allowed = Allowed::from_code(row.get::<Option<String>>(2)?.as_deref());
+    Ok(TakenConnect::Taken { tenant, redirect_uri: row.get(1)?, allowed })
 }
 
 fn attempt(row: &Row) -> Result<ConnectAttempt, Error> {

@@ -5,103 +5,43 @@
 //! recorded in spans: they would carry nothing but placeholders, at a price for each.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sea_orm::sqlx::ConnectOptions as _;
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::{
-    ConnAcquireErr, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend,
-    DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
-};
-use sea_orm_migration::async_trait::async_trait;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
-use super::error::is_lost;
-use super::{Config, Error};
+use super::config::{Config, Pooler};
+use super::pool::{Kind, Pool, Reader};
+use super::protection::Protection;
+use super::pulse::Pulse;
+use super::session::{Session, listener};
+use super::{Backend, Error, postgres};
 
 /// The SQLite file in the data directory.
 const FILE: &str = "herald.db";
 /// How long SQLite waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
-/// A transaction that its client has forgotten is ended by PostgreSQL after this time, so that a
-/// frozen replica does not hold row locks for ever (faults.md, 4).
-const IDLE_IN_TRANSACTION: &str = "30s";
-/// A connection idle for longer is tested before it is used again.
-const TEST_IDLE: Duration = Duration::from_secs(2);
-
-/// Which database is behind the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
-    Sqlite,
-    Postgres,
-}
+/// A bound on statements that is shorter would end healthy ones.
+const SHORTEST: Duration = Duration::from_millis(100);
 
 pub(in crate::store) struct Connections {
     backend: Backend,
+    /// `None`: SQLite, a file.
+    protection: Option<Protection>,
     reader: Reader,
-    writer: DatabaseConnection,
-    /// The most that the writer's pool may hold.
-    size: u32,
+    writer: Pool,
     listen: Option<PgConnectOptions>,
     pulse: Pulse,
+    /// How the pool connects; `None` where the database is a file.
+    session: Option<Box<Session>>,
+    migrations: Migrations,
 }
 
-/// When the database answered last. A pool that has no connection in time does not say whether all
-/// are in use or none can be made: whether others were answered meanwhile tells.
-#[derive(Clone)]
-pub(in crate::store) struct Pulse {
-    began: Instant,
-    /// Milliseconds since then; 0 where it did not answer since a connection was lost.
-    answered: Arc<AtomicU64>,
-    patience: Duration,
-}
-
-impl Pulse {
-    fn new(patience: Duration) -> Self {
-        Self { began: Instant::now(), answered: Arc::default(), patience: 3 * patience }
-    }
-
-    fn since_began(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    /// The outcome, noted; a time-out of the pool as what it means.
-    pub(in crate::store) fn felt<T>(&self, outcome: Result<T, DbErr>) -> Result<T, DbErr> {
-        match outcome {
-            Ok(answer) => {
-                self.answered.store(self.since_began().max(1), Ordering::Relaxed);
-                Ok(answer)
-            }
-            Err(error) if timed_out(&error) => {
-                let answered = self.answered.load(Ordering::Relaxed);
-                let silent = self.since_began().saturating_sub(answered);
-                let away = answered == 0 || u128::from(silent) >= self.patience.as_millis();
-                Err(DbErr::ConnectionAcquire(if away {
-                    ConnAcquireErr::ConnectionClosed
-                } else {
-                    ConnAcquireErr::Timeout
-                }))
-            }
-            Err(error) => {
-                if is_lost(&error) {
-                    self.answered.store(0, Ordering::Relaxed);
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-fn timed_out(error: &DbErr) -> bool {
-    use sea_orm::sqlx::error::Error::PoolTimedOut;
-    match error {
-        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => true,
-        DbErr::Conn(RuntimeErr::SqlxError(cause))
-        | DbErr::Exec(RuntimeErr::SqlxError(cause))
-        | DbErr::Query(RuntimeErr::SqlxError(cause)) => matches!(**cause, PoolTimedOut),
-        _ => false,
-    }
+/// Where migrations run.
+enum Migrations {
+    File(DatabaseConnection),
+    /// None behind a pooler that shares connections between transactions.
+    Session(Option<Box<Session>>),
 }
 
 impl Connections {
@@ -115,20 +55,35 @@ impl Connections {
                 "store.url must start with postgres:// (leave it out for SQLite)".into(),
             ));
         }
-        let pool = Database::connect(postgres(url.expose(), config)).await;
-        let pool = pool.map_err(|error| match Error::from(error) {
-            Error::Unavailable(_) | Error::Busy => Error::Unavailable(
-                "store.url was not reached in time; is the server up, and are host, port and \
-                 database right?"
-                    .into(),
-            ),
-            other => other,
-        })?;
-        let listen = if config.listen { Some(listener(url.expose())?) } else { None };
-        let size = config.max_connections.max(2);
-        let pulse = Pulse::new(config.acquire_timeout);
-        let reader = Reader { pool: pool.clone(), size, pulse: pulse.clone() };
-        Ok(Self { backend: Backend::Postgres, reader, writer: pool, size, listen, pulse })
+        if config.statement_timeout < SHORTEST {
+            return Err(Error::Config("store.statement_timeout must be 100ms or longer".into()));
+        }
+        let session = Box::new(Session::serving(url.expose(), config)?);
+        session.reach(config.acquire_timeout).await?;
+        let protection = session.protection();
+        if protection.is_weak() {
+            tracing::warn!("PostgreSQL is reached {protection}");
+        }
+        let direct = match (&config.direct_url, config.pooler) {
+            (Some(direct), _) => Some(direct),
+            (None, Pooler::None) => Some(url),
+            (None, Pooler::Transaction) => None,
+        };
+        let listen = direct.filter(|_| config.listen).map(|url| listener(url.expose()));
+        let migrations = direct.map(|url| Session::migrating(url.expose())).transpose()?;
+        let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
+        let pool = Kind::Postgres(postgres::Pool::new(&session, config));
+        let writer = Pool::new(pool, pulse.clone());
+        Ok(Self {
+            backend: Backend::Postgres,
+            protection: Some(protection),
+            reader: Reader(writer.clone()),
+            writer,
+            listen: listen.transpose()?,
+            pulse,
+            session: Some(session),
+            migrations: Migrations::Session(migrations.map(Box::new)),
+        })
     }
 
     async fn open_file(config: &Config) -> Result<Self, Error> {
@@ -138,13 +93,25 @@ impl Connections {
         // The writer first: it turns WAL on.
         let writer = Database::connect(sqlite(&path, config, false)).await?;
         let reader = Database::connect(sqlite(&path, config, true)).await?;
-        let pulse = Pulse::new(config.acquire_timeout);
-        let reader = Reader { pool: reader, size: config.max_connections, pulse: pulse.clone() };
-        Ok(Self { backend: Backend::Sqlite, reader, writer, size: 1, listen: None, pulse })
+        let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
+        Ok(Self {
+            backend: Backend::Sqlite,
+            protection: None,
+            reader: Reader(Pool::new(Kind::Sqlite(reader), pulse.clone())),
+            writer: Pool::new(Kind::Sqlite(writer.clone()), pulse.clone()),
+            listen: None,
+            pulse,
+            session: None,
+            migrations: Migrations::File(writer),
+        })
     }
 
     pub(in crate::store) fn backend(&self) -> Backend {
         self.backend
+    }
+
+    pub(in crate::store) fn protection(&self) -> Option<Protection> {
+        self.protection
     }
 
     /// How to make the connection that listens for hints; `None` where there is nothing to hear.
@@ -156,110 +123,53 @@ impl Connections {
         &self.reader
     }
 
-    pub(in crate::store) fn writer(&self) -> &DatabaseConnection {
+    pub(in crate::store) fn writer(&self) -> &Pool {
         &self.writer
+    }
+
+    /// A connection for migrations, as SeaORM knows it. It has no bound on statements: one may
+    /// build an index for as long as that takes.
+    pub(in crate::store) async fn migrator(&self) -> Result<DatabaseConnection, Error> {
+        match &self.migrations {
+            Migrations::File(writer) => Ok(writer.clone()),
+            Migrations::Session(Some(session)) => session.connect().await,
+            Migrations::Session(None) => Err(Error::Config(
+                "migrations need a session of their own, which store.pooler does not give: set \
+                 store.direct_url to the database itself"
+                    .into(),
+            )),
+        }
     }
 
     pub(in crate::store) fn pulse(&self) -> &Pulse {
         &self.pulse
     }
 
-    /// How many connections of the writer's pool may be stale at most.
-    pub(in crate::store) fn size(&self) -> u32 {
-        self.size
+    /// Whether the database is at work for the connections of the pool, though none is free and
+    /// none is answered. Those that went dark it knows nothing of. The caller sets the bound.
+    pub(in crate::store) async fn is_at_work(&self) -> bool {
+        match &self.session {
+            Some(session) => session.is_at_work().await,
+            None => false,
+        }
     }
 
     pub(in crate::store) async fn close(&self) {
-        // A pool that is closed twice, or in use at the end of the process, is no news.
-        self.reader.pool.close_by_ref().await.ok();
-        self.writer.close_by_ref().await.ok();
+        self.reader.0.close().await;
+        self.writer.close().await;
     }
-}
-
-/// A pool for statements that read, and may therefore be run again: where the connection turns out
-/// to be lost, another is taken. After a restart of the database every connection of the pool is
-/// stale, and each would fail one call.
-pub(in crate::store) struct Reader {
-    pool: DatabaseConnection,
-    size: u32,
-    pulse: Pulse,
-}
-
-impl Reader {
-    async fn insist<T, F>(&self, run: impl Fn() -> F) -> Result<T, DbErr>
-    where
-        F: Future<Output = Result<T, DbErr>>,
-    {
-        let mut stale = 0;
-        loop {
-            match run().await {
-                Err(error) if is_lost(&error) && stale < self.size => stale += 1,
-                outcome => return self.pulse.felt(outcome),
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl ConnectionTrait for Reader {
-    fn get_database_backend(&self) -> DbBackend {
-        self.pool.get_database_backend()
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        self.pool.execute_raw(statement).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.pool.execute_unprepared(sql).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.insist(|| self.pool.query_one_raw(statement.clone())).await
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.insist(|| self.pool.query_all_raw(statement.clone())).await
-    }
-}
-
-fn options(url: &str, config: &Config) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url.to_owned());
-    options
-        .sqlx_logging(false)
-        .record_stmt_in_spans(false)
-        .acquire_timeout(config.acquire_timeout)
-        .connect_timeout(config.acquire_timeout)
-        .test_before_acquire(false);
-    options
-}
-
-fn postgres(url: &str, config: &Config) -> ConnectOptions {
-    let mut options = options(url, config);
-    options
-        .max_connections(config.max_connections.max(2))
-        .test_before_acquire_if_idle_for(TEST_IDLE)
-        .map_sqlx_postgres_opts(|options| {
-            options.application_name("herald").options([
-                ("default_transaction_isolation", "read committed"),
-                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
-            ])
-        });
-    options
-}
-
-fn listener(url: &str) -> Result<PgConnectOptions, Error> {
-    let options: PgConnectOptions = url
-        .parse()
-        .map_err(|error| Error::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))?;
-    Ok(options.application_name("herald listens").disable_statement_logging())
 }
 
 fn sqlite(path: &Path, config: &Config, reader: bool) -> ConnectOptions {
     let path = path.to_owned();
     // The path is set as a path: in a URL, `?` and `%` in it would have a meaning.
-    let mut options = options("sqlite:herald.db", config);
+    let mut options = ConnectOptions::new("sqlite:herald.db");
     options
+        .sqlx_logging(false)
+        .record_stmt_in_spans(false)
+        .acquire_timeout(config.acquire_timeout)
+        .connect_timeout(config.acquire_timeout)
+        .test_before_acquire(false)
         .max_connections(if reader { config.max_connections.max(1) } else { 1 })
         .min_connections(u32::from(!reader))
         .idle_timeout(None::<Duration>)
@@ -271,13 +181,15 @@ fn sqlite(path: &Path, config: &Config, reader: bool) -> ConnectOptions {
                 .busy_timeout(BUSY)
                 .foreign_keys(true)
                 .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL");
+                .pragma("synchronous", "FULL")
+                // What is deleted is overwritten (`tidy`).
+                .pragma("secure_delete", "ON");
             if reader { options.pragma("query_only", "ON") } else { options }
         });
     options
 }
 
-fn make_dir(path: &Path) -> Result<(), Error> {
+pub(in crate::store) fn make_dir(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
         Error::Config(format!("store.data_dir {} cannot be made: {error}", path.display()))
@@ -301,7 +213,7 @@ mod tests {
     use super::*;
     use crate::store::sql;
 
-    async fn pragma(db: &DatabaseConnection, name: &str) -> String {
+    async fn pragma(db: &impl sea_orm::ConnectionTrait, name: &str) -> String {
         // Some pragmas answer text, some numbers: read all as text.
         let text =
             format!("SELECT CAST(value AS TEXT) FROM (SELECT {name} AS value FROM pragma_{name})");
@@ -318,6 +230,7 @@ mod tests {
         assert_eq!(pragma(writer, "journal_mode").await, "wal");
         assert_eq!(pragma(writer, "synchronous").await, "2", "FULL");
         assert_eq!(pragma(writer, "foreign_keys").await, "1");
+        assert_eq!(pragma(writer, "secure_delete").await, "1");
         sql::execute(writer, "CREATE TABLE t (a TEXT)", Vec::new()).await.unwrap();
         assert!(sql::execute(reader, "INSERT INTO t VALUES ('x')", Vec::new()).await.is_err());
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

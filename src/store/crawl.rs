@@ -80,8 +80,8 @@ pub enum Saved {
 }
 
 impl Store {
-    /// Takes the lease where a crawl is due and nobody holds it. `holder` is shown to administrators:
-    /// it must tell replicas apart, and no machine's name.
+    /// Takes the lease where a crawl is due and nobody holds it. `holder` is shown to
+    /// administrators: it must tell replicas apart, and no machine's name.
     pub async fn acquire_crawl(
         &self,
         installation: InstallationId,

@@ -8,6 +8,7 @@ use super::lanes::Joining;
 use super::rows::Columns;
 use super::sql::{self, params, placeholders};
 use super::transaction::{Tx, scoped};
+use super::unread::{Unread, known};
 use super::{Error, Store};
 use crate::domain::budget::Budget;
 use crate::domain::ids::{InstallationId, TenantId};
@@ -28,29 +29,33 @@ struct Due {
 }
 
 impl Store {
-    /// Puts up to `limit` deliveries whose time has come into their lanes; returns how many. Several
-    /// replicas may do it at once.
+    /// Puts up to `limit` deliveries whose time has come into their lanes; returns how many.
+    /// Several replicas may do it at once.
     pub async fn join_due(&self, limit: u32) -> Result<u32, Error> {
         let text = format!(
             "SELECT id, installation, deferred_lane, tenant, priority, action FROM deliveries \
              WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
-             AND due_at <= {{now}} ORDER BY due_at, sequence LIMIT {limit}"
+             AND due_at <= {{now}} AND {} ORDER BY due_at, sequence LIMIT {limit}",
+            known()
         );
         let rows = sql::all(self.reader(), &text, params![]).await?;
         let due: Vec<Due> = rows
             .iter()
-            .map(|row| {
+            .filter_map(|row| {
                 let mut columns = Columns::of(row);
-                Ok::<_, Error>(Due {
-                    id: columns.take()?,
-                    installation: columns.uuid(InstallationId::parse)?,
-                    lane: columns.take()?,
-                    tenant: columns.id(TenantId::parse)?,
-                    priority: Priority::from_code(columns.take()?),
-                    budget: columns.action()?.budget(),
-                })
+                let mut due = || {
+                    Ok::<_, Error>(Due {
+                        id: columns.take()?,
+                        installation: columns.uuid(InstallationId::parse)?,
+                        lane: columns.take()?,
+                        tenant: columns.id(TenantId::parse)?,
+                        priority: Priority::from_code(columns.take()?),
+                        budget: columns.action()?.budget(),
+                    })
+                };
+                due().inspect_err(|_| self.pass_over(Unread::Waiting, 1)).ok()
             })
-            .collect::<Result<_, _>>()?;
+            .collect();
         if due.is_empty() {
             return Ok(0);
         }
@@ -80,7 +85,7 @@ impl Store {
         for chunk in due.chunks(256) {
             let text = format!(
                 "UPDATE deliveries SET lane = deferred_lane, deferred_lane = NULL, position = $1, \
-                 due_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL AND id IN ({})",
+                 due_at = $2, updated_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL AND id IN ({})",
                 placeholders(3, chunk.len())
             );
             let mut values = params![position, now];
@@ -92,7 +97,11 @@ impl Store {
 
     /// How long until the first is due; `None` where none waits.
     pub async fn next_deferred(&self) -> Result<Option<Duration>, Error> {
-        let text = format!("SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED}");
+        let text = format!(
+            "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED} \
+             AND deferred_lane IS NOT NULL AND {}",
+            known()
+        );
         let Some(row) = sql::one(self.reader(), &text, params![]).await? else { return Ok(None) };
         let mut columns = Columns::of(&row);
         let (due, now) = (columns.optional_time()?, columns.time()?);

@@ -24,13 +24,15 @@ pub enum Kind {
     /// Part of a Notify.
     #[default]
     Normal,
-    /// A test message: the person's preference does not hold it back (requirements.md section 3).
+    /// A test message: the person's preference does not hold it back.
     Test,
     /// A test message that an administrator asked for: the tenant's switch does not either.
     AdministratorTest,
 }
 
 impl Kind {
+    pub const ALL: &'static [Self] = &[Self::Normal, Self::Test, Self::AdministratorTest];
+
     /// The code in the store.
     #[must_use]
     pub fn code(self) -> &'static str {
@@ -103,7 +105,8 @@ pub struct AttemptRecord {
     pub started_at: Timestamp,
     pub ended_at: Timestamp,
     /// Of a request: `sent`, `failed`, `parked`, `not_sent`, `throttled`, `unauthorized`,
-    /// `unknown`, `not_written`, `unfit`, `crashed`. Of a look into history the same with `probe_` before it.
+    /// `unknown`, `not_written`, `unfit`, `unthreaded`, `crashed`. Of a look into history the same
+    /// with `probe_` before it.
     pub outcome: String,
     pub code: Option<String>,
     /// Slack's method; absent of looks into history, and of what was logged before it was kept.
@@ -119,6 +122,20 @@ pub(in crate::store) const IN_LANE: &str = "state IN ('pending', 'sending', 'unk
 /// States that end by expiry alone: no request is under way and none is in doubt.
 pub(in crate::store) const EXPIRING: &str =
     "state IN ('resolving', 'held', 'collected', 'pending')";
+
+/// [`EXPIRING`] as the partial index by expiry says it, for the search that the index is for. By
+/// these words PostgreSQL cannot take it for any other statement: where statistics say that little
+/// waits, it would walk all that waits rather than look a row up by its key.
+pub(in crate::store) const OVERDUE: &str =
+    "('' || state) IN ('resolving', 'held', 'collected', 'pending')";
+
+/// All that has not ended, as the partial index by tenant says it; see [`OVERDUE`].
+pub(in crate::store) const OPEN: &str = "('' || state) IN \
+    ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown')";
+
+/// The state, compared where a row was found by its key: no partial index follows from it, the one
+/// of the lanes neither. See `plans`.
+pub(in crate::store) const STATE: &str = "(deliveries.state || '')";
 
 /// The terminal states.
 pub(in crate::store) const ENDED: &str =
@@ -203,7 +220,7 @@ fn record(row: &Row) -> Result<DeliveryRecord, Error> {
         user: columns.optional_id(UserId::parse)?,
         workspace: columns.optional_id(|text| InstallationId::parse(&text))?,
         lane: columns.take()?,
-        state: columns.code(State::from_code)?,
+        state: columns.shown_state()?,
         attempt: columns.count()?,
         due_at: columns.time()?,
         expires_at: columns.time()?,
@@ -211,13 +228,13 @@ fn record(row: &Row) -> Result<DeliveryRecord, Error> {
         ts: columns.take()?,
         reason: columns.take()?,
         code: columns.take()?,
-        kind: columns.code(Kind::from_code)?,
+        kind: Kind::from_code(&columns.take::<String>()?).unwrap_or_default(),
         event_type: columns.id(EventType::parse)?,
         created_at: columns.time()?,
         updated_at: columns.time()?,
         also: Vec::new(),
         subject: columns.optional_id(SubjectKey::parse)?,
-        action: columns.action()?,
+        action: columns.shown_action()?,
         replay_of: columns.optional_id(|text| DeliveryId::parse(&text))?,
         replayed_as: columns.optional_id(|text| DeliveryId::parse(&text))?,
         trace: columns.take()?,

@@ -4,9 +4,10 @@
 use std::io::Read as _;
 
 use super::entity::directory;
-use super::installations::parse_id;
+use super::rows::parse_id;
 use super::seal::{Place, Scope};
 use super::sql::{self, params};
+use super::transaction::scoped;
 use super::{Error, Store};
 use crate::domain::crawl::Doubt;
 use crate::domain::ids::InstallationId;
@@ -107,7 +108,8 @@ impl Store {
         row.map(|row| Ok(state(row.model()?, Timestamp(row.named("as_of")?)))).transpose()
     }
 
-    /// Generation, last change and last batch of custom fields of the given lists: what a follower compares with what it has.
+    /// Generation, last change and last batch of custom fields of the given lists: what a follower
+    /// compares with what it has.
     pub async fn directory_pointers(
         &self,
         installations: &[InstallationId],
@@ -133,7 +135,8 @@ impl Store {
     }
 
     /// One page, opened; of the generation in force, or of the one before while it is kept.
-    /// [`Error::NotFound`]: it is gone (or was never published); read the state again and start over.
+    /// [`Error::NotFound`]: it is gone (or was never published); read the state again and start
+    /// over.
     pub async fn page(
         &self,
         installation: InstallationId,
@@ -237,7 +240,15 @@ impl Store {
         const SQL: &str = "INSERT INTO directory (installation, next_refresh_at)
             VALUES ($1, {now}) ON CONFLICT (installation)
             DO UPDATE SET next_refresh_at = excluded.next_refresh_at";
-        sql::execute(self.writer(), SQL, params![installation.to_string()]).await?;
+        let values = &params![installation.to_string()];
+        let requested = self.transaction(|tx| {
+            scoped(async move {
+                sql::execute(tx, SQL, values.clone()).await?;
+                self.record(tx).await
+            })
+        });
+        requested.await?;
+        self.recorded();
         Ok(())
     }
 

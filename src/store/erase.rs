@@ -1,10 +1,14 @@
 //! Forgetting a person: what is queued for them is canceled, what was written about them erased.
-//! Counts, states, times and fingerprints stay, without the person (design.md section 8).
+//! Counts, states, times and fingerprints stay, without the person.
 //!
 //! What a notification to several people says is about a thing, and the others got it too: its data
 //! stays, without the person's verdict. Where it named nobody else it is erased.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
 use super::cancel::{Canceled, cancel_where};
+use super::deliveries::IN_LANE;
 use super::notifications::place;
 use super::seal::{Scope, ScopeKeys};
 use super::sql::{self, params};
@@ -12,6 +16,11 @@ use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, TenantId, UserId};
+
+/// Rows of the feed that one transaction changes.
+const BATCH: u64 = 500;
+/// How a request id begins that was taken away.
+const ERASED: &str = "erased:";
 
 /// What was forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,8 +46,9 @@ pub struct Redacted {
 pub type Redact = fn(answer: &[u8], user: &UserId) -> Redacted;
 
 impl Store {
-    /// Forgets a person, in one transaction. What is in flight keeps their name until it ended:
-    /// call it again then. Repeating it is safe.
+    /// Forgets a person: in the feed by batches, all else in one transaction. What is in flight
+    /// keeps their name until it ended: call it again then. Repeating it is safe, also after an
+    /// error.
     pub async fn erase_person(
         &self,
         tenant: &TenantId,
@@ -47,10 +57,49 @@ impl Store {
     ) -> Result<Erased, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let keys = &keys;
-        let (erased, met) =
-            self.transaction(|tx| scoped(erase_within(tx, keys, tenant, user, redact))).await?;
+        // Most of it while nothing else is held.
+        self.erase_from_feed(tenant, user).await?;
+        let (erased, met) = self
+            .transaction(|tx| {
+                scoped(async move {
+                    let erased = erase_within(tx, keys, tenant, user, redact).await?;
+                    self.record(tx).await?;
+                    Ok(erased)
+                })
+            })
+            .await?;
+        self.recorded();
+        // What was canceled is told with their name.
+        self.erase_from_feed(tenant, user).await?;
+        self.tidy_soon().await;
         Ok(Erased { canceled: self.tell_canceled(&met), ..erased })
     }
+
+    /// Takes the person out of the feed, some rows at a time: who numbers the changes of all
+    /// tenants waits for the rows of the inbox. A change that is numbered meanwhile goes from the
+    /// inbox, which is emptied of them first, to the feed.
+    async fn erase_from_feed(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
+        for (table, key) in [("feed_inbox", "id"), ("delivery_changes", "sequence")] {
+            let text = &out_of(table, key);
+            loop {
+                let values = &params![tenant.as_str(), user.as_str()];
+                let work = self.transaction(|tx| scoped(sql::execute(tx, text, values.clone())));
+                if work.await? < BATCH {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes some of a tenant's (`$1`) rows about a person (`$2`) out of a table of the feed.
+pub(in crate::store) fn out_of(table: &str, key: &str) -> String {
+    format!(
+        "UPDATE {table} SET user_id = NULL, channel = NULL, ts = NULL \
+         WHERE tenant = $1 AND {key} IN (SELECT {key} FROM {table} \
+         WHERE tenant = $1 AND user_id = $2 LIMIT {BATCH})"
+    )
 }
 
 async fn erase_within(
@@ -65,21 +114,19 @@ async fn erase_within(
     const CONTENT: &str = "UPDATE deliveries SET content = NULL WHERE tenant = $1 AND user_id = $2";
     let key = params![tenant.as_str(), user.as_str()];
     let mut erased = Erased::default();
+    // First: whoever works on a lane locks it before its deliveries.
+    let lanes = lock_lanes(tx, &key).await?;
     erase_notifications(tx, keys, tenant, user, redact).await?;
     super::sharers::leave(tx, tenant, user).await?;
     let met = cancel_where(tx, "tenant = $1 AND user_id = $2", key.clone(), "NULL").await?;
     for table in ["deliveries", "deliveries_history"] {
         erased.erased += erase_deliveries(tx, table, &key).await?;
     }
+    erase_lanes(tx, &lanes).await?;
     // What is in flight must not be sent once more.
     sql::execute(tx, CONTENT, key.clone()).await?;
-    for table in ["feed_inbox", "delivery_changes"] {
-        let text = format!(
-            "UPDATE {table} SET user_id = NULL, channel = NULL, ts = NULL \
-             WHERE tenant = $1 AND user_id = $2"
-        );
-        sql::execute(tx, &text, key.clone()).await?;
-    }
+    super::person_keys::erase(tx, keys, tenant, user).await?;
+    super::api_keys::erase(tx, tenant, user).await?;
     erased.known = sql::execute(tx, RECORD, key.clone()).await? > 0;
     sql::execute(tx, CHOICES, key).await?;
     Ok((erased, met))
@@ -90,10 +137,56 @@ async fn erase_deliveries(tx: &Tx, table: &str, key: &[sea_orm::Value]) -> Resul
     let text = format!(
         "UPDATE {table} SET user_id = NULL, content = NULL, lane = NULL, slack_channel = NULL, \
          slack_ts = NULL, trace_context = NULL, trace = NULL, deferred_lane = NULL, \
-         subject_key = NULL \
+         subject_key = NULL, thread_ts = NULL \
          WHERE tenant = $1 AND user_id = $2 AND state NOT IN ('sending', 'unknown')"
     );
     sql::execute(tx, &text, key.to_vec()).await
+}
+
+/// The rows of the lanes that the person's messages went to, locked: workspace and member.
+async fn lock_lanes(tx: &Tx, key: &[sea_orm::Value]) -> Result<Vec<(String, String)>, Error> {
+    const THEIRS: &str = "SELECT installation, lane FROM lanes WHERE (installation, lane) IN \
+        (SELECT installation, COALESCE(lane, deferred_lane) FROM deliveries \
+         WHERE tenant = $1 AND user_id = $2 \
+         UNION SELECT installation, COALESCE(lane, deferred_lane) FROM deliveries_history \
+         WHERE tenant = $1 AND user_id = $2 \
+         UNION SELECT installation, slack_user_id FROM people \
+         WHERE tenant = $1 AND user_id = $2) ORDER BY installation, lane {for_update}";
+    let rows = sql::all(tx, THEIRS, key.to_vec()).await?;
+    rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
+}
+
+/// Removes the lanes that nothing waits in: they name the member and the conversation. A lane that
+/// a message waits or is under way in, somebody else's or one of theirs, stays. A worker that has
+/// just ended one finds its lane gone and has nothing to give back.
+async fn erase_lanes(tx: &Tx, lanes: &[(String, String)]) -> Result<(), Error> {
+    const LIMITED: &str = "UPDATE posting SET limited_lane = NULL \
+        WHERE installation = $1 AND limited_lane = $2";
+    let remove = format!(
+        "DELETE FROM lanes WHERE installation = $1 AND lane = $2 \
+         AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE} \
+         AND deliveries.installation = lanes.installation AND deliveries.lane = lanes.lane)"
+    );
+    for (installation, lane) in lanes {
+        let key = params![installation.as_str(), lane.as_str()];
+        sql::execute(tx, &remove, key.clone()).await?;
+        sql::execute(tx, LIMITED, key).await?;
+    }
+    Ok(())
+}
+
+/// What stands in the place of a request id that may name a person: the same call is still found by
+/// it. Once more it is the same.
+pub(in crate::store) fn erased_request(
+    keys: &ScopeKeys,
+    principal: &str,
+    request: &str,
+) -> Result<String, Error> {
+    if request.len() == ERASED.len() + 43 && request.starts_with(ERASED) {
+        return Ok(request.to_owned());
+    }
+    let mac = keys.mac("request id", &[principal.as_bytes(), request.as_bytes()])?;
+    Ok(format!("{ERASED}{}", BASE64_URL_SAFE_NO_PAD.encode(mac)))
 }
 
 /// Takes the person out of the answers to the calls that named them, and erases the data of those
@@ -105,18 +198,21 @@ async fn erase_notifications(
     user: &UserId,
     redact: Redact,
 ) -> Result<(), Error> {
-    const FIND: &str = "SELECT id, answer FROM notifications WHERE tenant = $1 AND id IN \
+    const FIND: &str = "SELECT id, answer, principal, request_id FROM notifications WHERE tenant = $1 AND id IN \
         (SELECT notification FROM deliveries WHERE tenant = $1 AND user_id = $2 \
          UNION SELECT notification FROM deliveries_history WHERE tenant = $1 AND user_id = $2 \
          UNION SELECT notification FROM delivery_sharers WHERE tenant = $1 AND user_id = $2) \
         ORDER BY id {for_update}";
-    const ANSWER: &str = "UPDATE notifications SET answer = $2 WHERE id = $1";
+    const ANSWER: &str = "UPDATE notifications SET answer = $2, request_id = $3 WHERE id = $1";
     const DATA: &str = "UPDATE notifications SET data = $2, link = NULL WHERE id = $1";
     for row in sql::all(tx, FIND, params![tenant.as_str(), user.as_str()]).await? {
         let (id, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
         let at = place(&id, "answer");
         let redacted = redact(&keys.open(&at, &sealed)?, user);
-        sql::execute(tx, ANSWER, params![id.as_str(), keys.seal(&at, &redacted.answer)?]).await?;
+        let (principal, request): (String, String) = (row.get(2)?, row.get(3)?);
+        let request = erased_request(keys, &principal, &request)?;
+        let answer = keys.seal(&at, &redacted.answer)?;
+        sql::execute(tx, ANSWER, params![id.as_str(), answer, request]).await?;
         if !redacted.names_others {
             let nothing = keys.seal(&place(&id, "data"), b"{}")?;
             sql::execute(tx, DATA, params![id.as_str(), nothing]).await?;

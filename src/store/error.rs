@@ -18,6 +18,10 @@ pub enum Error {
     /// Where it can happen, the store has run it again, or waited, several times already.
     #[error("another transaction was in the way: {0}")]
     Contended(String),
+    /// A row stayed locked by another transaction, perhaps of a frozen process: later. Nothing was
+    /// written.
+    #[error("another transaction holds a row: {0}")]
+    Locked(String),
     /// The database has no room left: an operator must act; reads still work.
     #[error("the database is full")]
     Full,
@@ -30,6 +34,10 @@ pub enum Error {
     /// A sealed value does not open: the key is another one, or the bytes were altered or moved.
     #[error("cannot open {0}")]
     Sealed(String),
+    /// What keeps the key-encryption key does not answer, or refuses: later, or an operator must
+    /// act.
+    #[error("the key service: {0}")]
+    KeyService(String),
     /// The schema is not the one of this binary.
     #[error("{0}")]
     Schema(String),
@@ -42,8 +50,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the error would meet each part of a batch by itself as well, or may stand for a commit
-    /// that happened. Else its cause may lie in one part.
+    /// Whether the error would meet each part of a batch by itself as well, or may stand for a
+    /// commit that happened. Else its cause may lie in one part.
     pub(in crate::store) fn concerns_all(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy | Self::Full | Self::Schema(_))
     }
@@ -77,13 +85,24 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
         return false;
     };
     match &**cause {
-        Sqlx::Io(_) | Sqlx::Protocol(_) | Sqlx::BeginFailed => true,
+        // One that did not answer has used up the caller's time.
+        Sqlx::Io(cause) => cause.kind() != std::io::ErrorKind::TimedOut,
+        Sqlx::Protocol(_) | Sqlx::BeginFailed => true,
         // Ended by an administrator, or with its server; idle in a transaction for too long.
         Sqlx::Database(cause) => {
             matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "25P03"))
         }
         _ => false,
     }
+}
+
+/// Whether the error is an answer of the server, as that a statement used up its time.
+pub(in crate::store) fn is_answer(error: &DbErr) -> bool {
+    matches!(
+        error,
+        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))
+            if matches!(&**cause, sea_orm::sqlx::error::Error::Database(_))
+    )
 }
 
 fn classify(error: &sea_orm::SqlxError) -> Error {
@@ -118,14 +137,16 @@ fn classify(error: &sea_orm::SqlxError) -> Error {
 fn postgres(code: &str, about: &str, message: &str) -> Error {
     let named = || format!("SQLSTATE {code} {about}").trim_end().to_owned();
     match code {
-        // Serialization failure, deadlock, lock time-out.
-        "40001" | "40P01" | "55P03" => Error::Contended(named()),
+        // Serialization failure, deadlock.
+        "40001" | "40P01" => Error::Contended(named()),
+        // Lock time-out.
+        "55P03" => Error::Locked(named()),
         "53100" => Error::Full,
         // Undefined table, column, schema.
         "42P01" | "42703" | "3F000" => Error::Schema(NEEDS_MIGRATE.into()),
-        // A server that became a standby; a database that takes no connections now; a statement or session that was ended. Then: wrong
-        // password, no such database, no right to connect; waiting does not always help, but the
-        // same codes appear while a server is being set up.
+        // A server that became a standby; a database that takes no connections now; a statement or
+        // session that was ended. Then: wrong password, no such database, no right to connect;
+        // waiting does not always help, but the same codes appear while a server is being set up.
         "25006" | "55000" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => {
             Error::Unavailable(named())
         }
@@ -166,6 +187,7 @@ mod tests {
     #[test]
     fn codes_say_what_to_do() {
         assert!(matches!(postgres("40P01", "", ""), Error::Contended(_)));
+        assert!(matches!(postgres("55P03", "", ""), Error::Locked(_)));
         assert!(matches!(postgres("53300", "", ""), Error::Unavailable(_)));
         assert!(matches!(postgres("57P01", "", ""), Error::Unavailable(_)));
         assert!(matches!(postgres("55000", "", ""), Error::Unavailable(_)));

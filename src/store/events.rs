@@ -1,15 +1,14 @@
-//! What Slack sent, from the moment it is acknowledged until it is applied, and its id for longer, so
-//! that each event counts once however often Slack repeats it.
+//! What Slack sent, from the moment it is acknowledged until it is applied, and its id for longer,
+//! so that each event counts once however often Slack repeats it.
 //!
-//! An event is claimed with a lease and a token, like a delivery. One whose lease ran out is claimed
-//! alone from then on: if it is what brings replicas down, it takes no others with it, and it is
-//! parked in the end.
+//! An event is claimed with a lease and a token, like a delivery. One whose lease ran out is
+//! claimed alone from then on: if it is what brings replicas down, it takes no others with it, and
+//! it is parked in the end.
 
 use std::time::Duration;
 
 use super::claim::lease_token;
-use super::installations::parse_id;
-use super::rows::Columns;
+use super::rows::{Columns, parse_id};
 use super::seal::{Place, Scope};
 use super::sql::{self, Row, params};
 use super::transaction::Tx;
@@ -22,6 +21,9 @@ const BATCH: u32 = 64;
 /// Rows that one statement of [`Store::prune_events`] deletes.
 const PRUNED: i64 = 1000;
 const TABLE: &str = "seen_events";
+/// The kinds that this release applies; others are left to replicas of a newer one.
+const KNOWN: &str = "kind IN ('user_change', 'user_profile_changed', 'team_join', \
+    'app_uninstalled', 'tokens_revoked', 'app_rate_limited')";
 
 /// An event as it arrived, for one installation.
 #[derive(Debug, Clone)]
@@ -61,7 +63,8 @@ pub struct EventDone {
 }
 
 impl Store {
-    /// The installations of an app in one of these workspaces, or for all of one of these organisations.
+    /// The installations of an app in one of these workspaces, or for all of one of these
+    /// organisations.
     pub async fn installations_of_app(
         &self,
         app_id: &str,
@@ -110,8 +113,9 @@ impl Store {
         let text = format!(
             "WITH due AS MATERIALIZED (SELECT e.installation, e.event_id FROM seen_events e, \
                (SELECT installation, event_id, attempts FROM seen_events \
-                WHERE state = 'waiting' AND due_at <= {{now}} ORDER BY due_at LIMIT 1) AS f \
-             WHERE e.state = 'waiting' AND e.due_at <= {{now}} \
+                WHERE state = 'waiting' AND due_at <= {{now}} AND {KNOWN} \
+                ORDER BY due_at LIMIT 1) AS f \
+             WHERE e.state = 'waiting' AND e.due_at <= {{now}} AND e.{KNOWN} \
                AND e.installation = f.installation AND e.attempts = f.attempts \
                AND (f.attempts = 0 OR e.event_id = f.event_id) \
              ORDER BY e.due_at LIMIT {BATCH} {skip}) \
@@ -164,8 +168,8 @@ impl Store {
         settle(self.writer(), event.installation, event.token, &done).await
     }
 
-    /// Sets an event aside that cannot be applied. It keeps its body until it is pruned. `false`: the
-    /// token is stale.
+    /// Sets an event aside that cannot be applied. It keeps its body until it is pruned. `false`:
+    /// the token is stale.
     pub async fn park_event(&self, event: &ClaimedEvent, reason: &str) -> Result<bool, Error> {
         const SQL: &str = "UPDATE seen_events SET state = 'parked', reason = $4, lease_token = NULL
             WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
@@ -174,8 +178,8 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    /// Forgets events that were taken longer ago than `keep`, and parked ones after ten times that. One
-    /// that still waits by then is parked: it could never be applied.
+    /// Forgets events that were taken longer ago than `keep`, and parked ones after ten times that.
+    /// One that still waits by then is parked: it could never be applied.
     pub async fn prune_events(&self, keep: Duration) -> Result<(), Error> {
         const GIVE_UP: &str = "UPDATE seen_events SET state = 'parked', reason = 'too_old',
             lease_token = NULL WHERE state = 'waiting' AND seen_at <= {now} - $1";

@@ -2,16 +2,17 @@
 //! way share the next one (`group`). Every reading begins after the calls that it answers, so
 //! nothing here is older than the question; nothing is kept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use sea_orm::{ConnectionTrait as _, EntityTrait as _, Statement};
+use sea_orm::ConnectionTrait as _;
 
 use super::entity::{installation, person, preference};
-use super::group::{Bounds, Weight};
+use super::group::{Bounds, Weight, breathe, panicked, shared};
+use super::order::behind;
 use super::people::StoredPerson;
 use super::rows::{Column, Columns, given};
 use super::seal::Scope;
-use super::sql::{self, expand};
+use super::sql;
 use super::{Error, Installation, Store, preferences, tenants};
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::settings::{Preferences, Settings};
@@ -34,12 +35,19 @@ pub struct PeopleFacts {
     pub people: HashMap<UserId, StoredPerson>,
     /// Of those who chose anything.
     pub preferences: HashMap<UserId, Preferences>,
+    /// Those for whom something is resolving: what is accepted now stands behind it (invariant I4).
+    pub resolving: HashSet<UserId>,
 }
 
 /// A tenant's people, by name.
 pub(in crate::store) type Asked = (TenantId, Vec<UserId>);
 /// Rows as they are stored.
-pub(in crate::store) type Rows = (Vec<person::Model>, Vec<preference::Model>);
+#[derive(Default)]
+pub(in crate::store) struct Rows {
+    people: Vec<person::Model>,
+    choices: Vec<preference::Model>,
+    resolving: Vec<String>,
+}
 pub(in crate::store) type Tenants = Result<Option<TenantFacts>, Error>;
 
 /// One reading's share.
@@ -57,7 +65,8 @@ impl Store {
             async move { shared(tenants.len(), store.read_tenants(tenants).await) }
         };
         let weight = Weight { rows: 1, bytes: 0 };
-        let facts = self.inner.reading_tenants.join(tenant.clone(), weight, work).await;
+        let facts =
+            self.inner.reading_tenants.join(tenant.clone(), tenant.clone(), weight, work).await;
         facts.unwrap_or_else(panicked)
     }
 
@@ -77,15 +86,18 @@ impl Store {
         };
         let weight = Weight { rows: users.len(), bytes: 0 };
         let item = (tenant.clone(), users.to_vec());
-        let rows = self.inner.reading_people.join(item, weight, work).await;
-        let (rows, choices) = rows.unwrap_or_else(panicked)?;
+        let rows = self.inner.reading_people.join(tenant.clone(), item, weight, work).await;
+        let rows: Rows = rows.unwrap_or_else(panicked)?;
         let scope = Scope::Tenant(tenant.clone());
-        let mut people = HashMap::with_capacity(rows.len());
-        for row in rows {
+        let mut people = HashMap::with_capacity(rows.people.len());
+        for (number, row) in rows.people.into_iter().enumerate() {
+            breathe(number).await;
             let stored = self.open_person(&scope, row).await?;
             people.insert(stored.person.user_id.clone(), stored);
         }
-        Ok(PeopleFacts { people, preferences: preferences::by_person(choices)? })
+        let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));
+        let resolving = rows.resolving.into_iter().map(user).collect::<Result<_, _>>()?;
+        Ok(PeopleFacts { people, preferences: preferences::by_person(rows.choices)?, resolving })
     }
 
     async fn read_tenants(&self, tenants: Vec<TenantId>) -> Result<Vec<Tenants>, Error> {
@@ -136,46 +148,42 @@ impl Store {
             (self.reader().get_database_backend(), [Column::Text, Column::Text]);
         let mut answers: Vec<Rows> = asked.iter().map(|_| Rows::default()).collect();
         for (table, values) in given(backend, columns, rows) {
-            let statement = |from: &str, columns: &str| {
-                let text = format!(
-                    "SELECT {columns} FROM {table} JOIN {from} p \
-                     ON p.tenant = column1 AND p.user_id = column2"
-                );
-                Statement::from_sql_and_values(backend, expand(backend, &text), values.clone())
-            };
-            let people = statement("people", &sql::columns::<person::Entity>("p"));
-            let people = person::Entity::find().from_raw_sql(people);
-            let choices = statement("preferences", &sql::columns::<preference::Entity>("p"));
-            let choices = preference::Entity::find().from_raw_sql(choices);
-            let (people, choices) =
-                tokio::try_join!(people.all(self.reader()), choices.all(self.reader()))?;
+            let people = format!(
+                "SELECT column1, column2, {}, {} FROM {table} \
+                 LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2",
+                behind("column1", "column2"),
+                sql::columns::<person::Entity>("p")
+            );
+            let choices = format!(
+                "SELECT {} FROM {table} JOIN preferences p \
+                 ON p.tenant = column1 AND p.user_id = column2",
+                sql::columns::<preference::Entity>("p")
+            );
+            let (people, choices) = tokio::try_join!(
+                sql::all(self.reader(), &people, values.clone()),
+                sql::all(self.reader(), &choices, values),
+            )?;
             for row in people {
-                for place in
-                    places.get(&(row.tenant.as_str(), row.user_id.as_str())).into_iter().flatten()
-                {
-                    answers[*place].0.push(row.clone());
+                let mut columns = Columns::of(&row);
+                let (tenant, user): (String, String) = (columns.take()?, columns.take()?);
+                let resolving = columns.take::<i32>()? != 0;
+                let known = columns.take::<Option<String>>()?.is_some();
+                let person = known.then(|| row.model::<person::Model>()).transpose()?;
+                for place in places.get(&(tenant.as_str(), user.as_str())).into_iter().flatten() {
+                    let answer = &mut answers[*place];
+                    answer.people.extend(person.clone());
+                    answer.resolving.extend(resolving.then(|| user.clone()));
                 }
             }
             for row in choices {
+                let row: preference::Model = row.model()?;
                 for place in
                     places.get(&(row.tenant.as_str(), row.user_id.as_str())).into_iter().flatten()
                 {
-                    answers[*place].1.push(row.clone());
+                    answers[*place].choices.push(row.clone());
                 }
             }
         }
         Ok(answers.into_iter().map(Ok).collect())
     }
-}
-
-/// Each its own answer; a reading that failed did so for all.
-pub(in crate::store) fn shared<T>(
-    count: usize,
-    read: Result<Vec<Result<T, Error>>, Error>,
-) -> Vec<Result<T, Error>> {
-    read.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
-}
-
-pub(in crate::store) fn panicked<T>() -> Result<T, Error> {
-    Err(Error::Bug("a shared reading panicked".into()))
 }

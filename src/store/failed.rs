@@ -1,5 +1,5 @@
-//! Dead letters: deliveries that ended without the message being sent, for an operator to look at and to
-//! send once more (`replay`).
+//! Dead letters: deliveries that ended without the message being sent, for an operator to look at
+//! and to send once more (`replay`).
 
 use sea_orm::Value;
 

@@ -2,25 +2,34 @@
 //! within its tenant, without gaps and in order (docs/decisions/0009-feed.md).
 //!
 //! Triggers put each change into `feed_inbox` in the transaction that makes it. One sequencer at a
-//! time, whichever process holds the lock, moves what is committed from there into
-//! `delivery_changes` and numbers it. Readers see numbered changes alone, so a writer that commits
-//! late gets a later number instead of one that a reader has passed. Within a delivery the order
-//! is that of the changes: a later one is written after the one before was committed, so whoever
-//! sees it sees both, and takes the smaller id first.
+//! time moves what is committed from there into `delivery_changes` and numbers it (`sequencer`).
+//! Readers see numbered changes only, so a writer that commits late gets a later number instead of
+//! one that a reader has passed. Within a delivery the order is that of the changes: a later one is
+//! written after the one before was committed, so a sequencer that sees it sees both, and takes the
+//! smaller id first.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod prune;
+mod sequencer;
+mod signals;
+
+use std::collections::HashMap;
 
 use sea_orm::Value;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use super::rows::{Columns, chunks, tuples};
-use super::sql::{self, Row, params};
-use super::transaction::{Tx, scoped};
+pub(in crate::store) use sequencer::turn;
+pub(in crate::store) use signals::FeedSignals;
+pub use signals::{FeedReach, FeedWatcher};
+
+use super::era::ERA;
+use super::rows::Columns;
+use super::sql::{self, Row, params, placeholders};
+use super::unread::Unread;
 use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{ChannelId, DeliveryId, EventType, NotificationId, TenantId, UserId};
-use crate::domain::time::{Timestamp, micros};
+use crate::domain::subject::Action;
+use crate::domain::time::Timestamp;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,33 +52,39 @@ pub struct DeliveryChange {
     pub channel: Option<ChannelId>,
     pub ts: Option<String>,
     pub at: Timestamp,
+    /// What the delivery does about its subject. Read for final states alone, where it decides
+    /// whether a fallback is wanted.
+    pub action: Action,
+}
+
+/// Some changes, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChangePage {
+    pub changes: Vec<DeliveryChange>,
+    /// The numbers of the first and the last that were read. They count those that cannot be read
+    /// as well, which are passed over.
+    pub span: Option<(i64, i64)>,
+    /// More may follow.
+    pub full: bool,
 }
 
 /// How far a tenant's feed reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedExtent {
-    /// The last number given; 0 where there is none yet.
+    /// The number after which the present epoch begins; 0 where the store was never recovered
+    /// ([`Store::begin_epoch`]). Smaller numbers may have been given for other changes as well.
+    pub epoch: i64,
+    /// The last number given; that of the epoch where there is none yet.
     pub head: i64,
     /// The last number that retention removed; 0 where it removed none.
     pub pruned: i64,
 }
 
-/// Hints within this process.
-pub(in crate::store) struct FeedSignals {
-    pub(in crate::store) written: Notify,
-    pub(in crate::store) numbered: watch::Sender<u64>,
-}
-
-impl FeedSignals {
-    pub(in crate::store) fn new() -> Self {
-        Self { written: Notify::new(), numbered: watch::Sender::new(0) }
-    }
-}
+/// Deliveries looked up in one statement.
+const CHUNK: usize = 500;
 
 const CHANGE: &str =
     "tenant, delivery, notification, user_id, event_type, state, reason, code, channel, ts, at";
-/// The columns of [`CHANGE`], `sequence` and `sequenced_at`.
-const WIDTH: usize = 13;
 
 impl Store {
     /// Told after a commit of this process that changed deliveries. A hint: others change them too.
@@ -77,33 +92,16 @@ impl Store {
         &self.inner.feed.written
     }
 
-    /// Moves on whenever this process numbered changes. A hint: other replicas number them too.
-    pub fn changes_numbered(&self) -> watch::Receiver<u64> {
-        self.inner.feed.numbered.subscribe()
-    }
-
-    /// Numbers up to `limit` committed changes; returns how many, `limit` where more may wait.
-    /// Any number of replicas may call it: they take turns.
-    pub async fn number_changes(&self, limit: u32) -> Result<u32, Error> {
-        // Without work there is no reason to take SQLite's one writer.
-        const ANY: &str = "SELECT 1 FROM feed_inbox LIMIT 1";
-        if sql::one(self.reader(), ANY, params![]).await?.is_none() {
-            return Ok(0);
-        }
-        let numbered = self.transaction(|tx| scoped(number(tx, limit))).await?;
-        if numbered > 0 {
-            self.inner.feed.numbered.send_modify(|count| *count += 1);
-        }
-        Ok(numbered)
-    }
-
     /// How far the feed of a tenant reaches.
     pub async fn feed_extent(&self, tenant: &TenantId) -> Result<FeedExtent, Error> {
-        const SQL: &str = "SELECT head, pruned FROM feed_heads WHERE tenant = $1";
-        let Some(row) = sql::one(self.reader(), SQL, params![tenant.as_str()]).await? else {
-            return Ok(FeedExtent::default());
-        };
-        Ok(FeedExtent { head: row.get(0)?, pruned: row.get(1)? })
+        let text = format!(
+            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
+             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN feed_heads ON tenant = $1"
+        );
+        let row = sql::one(self.reader(), &text, params![tenant.as_str()]).await?;
+        let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
+        let (epoch, head): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
     }
 
     /// Up to `limit` changes after a number, in order. Where the first is not the very next one,
@@ -113,13 +111,13 @@ impl Store {
         tenant: &TenantId,
         after: i64,
         limit: u32,
-    ) -> Result<Vec<DeliveryChange>, Error> {
+    ) -> Result<ChangePage, Error> {
         let text = format!(
             "SELECT sequence, {CHANGE} FROM delivery_changes \
              WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}"
         );
         let rows = sql::all(self.reader(), &text, params![tenant.as_str(), after]).await?;
-        self.with_sharers(tenant, &rows).await
+        self.change_page(tenant, &rows, limit).await
     }
 
     /// Up to `limit` changes of one notification after the first number and up to the second.
@@ -129,7 +127,7 @@ impl Store {
         notification: NotificationId,
         (after, until): (i64, i64),
         limit: u32,
-    ) -> Result<Vec<DeliveryChange>, Error> {
+    ) -> Result<ChangePage, Error> {
         let text = format!(
             "SELECT sequence, {CHANGE} FROM delivery_changes WHERE tenant = $1 \
              AND sequence > $2 AND sequence <= $3 AND notification = $4 \
@@ -137,130 +135,79 @@ impl Store {
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
         let rows = sql::all(self.reader(), &text, values).await?;
-        self.with_sharers(tenant, &rows).await
+        self.change_page(tenant, &rows, limit).await
     }
 
-    async fn with_sharers(
+    async fn change_page(
         &self,
         tenant: &TenantId,
         rows: &[Row],
-    ) -> Result<Vec<DeliveryChange>, Error> {
-        let mut changes = rows.iter().map(change).collect::<Result<Vec<_>, _>>()?;
+        limit: u32,
+    ) -> Result<ChangePage, Error> {
+        let number = |row: &Row| row.get::<i64>(0);
+        let span = match (rows.first(), rows.last()) {
+            (Some(first), Some(last)) => Some((number(first)?, number(last)?)),
+            _ => None,
+        };
+        let mut changes: Vec<_> = rows.iter().filter_map(|row| change(row).ok()).collect();
+        self.pass_over(Unread::Change, (rows.len() - changes.len()) as u64);
+        let full = rows.len() >= limit as usize;
         if changes.is_empty() {
-            return Ok(changes);
+            return Ok(ChangePage { changes, span, full });
         }
         let deliveries: Vec<_> = changes.iter().map(|change| change.delivery).collect();
         let shared = self.sharers_among(tenant, &deliveries).await?;
+        let lost: Vec<_> = changes
+            .iter()
+            .filter(|change| change.state.is_terminal() && change.state != State::Sent)
+            .map(|change| change.delivery)
+            .collect();
+        let silent = self.silent_among(tenant, &lost).await?;
         for change in &mut changes {
+            change.action = silent.get(&change.delivery).copied().unwrap_or_default();
             change.also = shared.get(&change.delivery).cloned().unwrap_or_default();
         }
-        Ok(changes)
+        Ok(ChangePage { changes, span, full })
     }
 
-    /// Removes up to about `limit` changes that were numbered more than `older_than` ago, oldest
-    /// first; returns how many.
-    pub async fn prune_changes(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
-        // Per tenant everything up to a number, so that what is left has no gaps.
-        let find = format!(
-            "SELECT tenant, MAX(sequence) FROM (SELECT tenant, sequence FROM delivery_changes \
-             WHERE sequenced_at <= {{now}} - $1 ORDER BY sequenced_at LIMIT {limit}) AS old \
-             GROUP BY tenant ORDER BY tenant"
-        );
-        let old = sql::all(self.reader(), &find, params![micros(older_than)]).await?;
-        let mut removed = 0;
-        for row in &old {
-            let (tenant, until): (String, i64) = (row.get(0)?, row.get(1)?);
-            let key = &params![tenant, until];
-            removed += self.transaction(|tx| scoped(prune(tx, key.clone()))).await?;
+    /// Those of these deliveries that say nothing new, and what they do.
+    async fn silent_among(
+        &self,
+        tenant: &TenantId,
+        deliveries: &[DeliveryId],
+    ) -> Result<HashMap<DeliveryId, Action>, Error> {
+        let mut silent = HashMap::new();
+        let codes: Vec<_> = Action::ALL
+            .iter()
+            .filter(|action| !action.speaks())
+            .map(|action| format!("'{}'", action.code()))
+            .collect();
+        let codes = codes.join(", ");
+        for chunk in deliveries.chunks(CHUNK) {
+            let ids = placeholders(2, chunk.len());
+            let from = |table: &str| {
+                format!(
+                    "SELECT id, action FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
+                     AND action IN ({codes})"
+                )
+            };
+            let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
+            let mut values = params![tenant.as_str()];
+            values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
+            for row in sql::all(self.reader(), &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let delivery = columns.uuid(DeliveryId::parse)?;
+                let action = Action::from_code(&columns.take::<String>()?);
+                silent.extend(action.map(|action| (delivery, action)));
+            }
         }
-        Ok(removed)
+        Ok(silent)
     }
 
     /// Tells the sequencer of this process that there is work.
     pub(in crate::store) fn changed(&self) {
         self.inner.feed.written.notify_one();
     }
-}
-
-async fn prune(tx: &Tx, key: Vec<Value>) -> Result<u64, Error> {
-    const MARK: &str = "UPDATE feed_heads SET pruned = $2 WHERE tenant = $1 AND pruned < $2";
-    const REMOVE: &str = "DELETE FROM delivery_changes WHERE tenant = $1 AND sequence <= $2";
-    sql::execute(tx, MARK, key.clone()).await?;
-    sql::execute(tx, REMOVE, key).await
-}
-
-async fn number(tx: &Tx, limit: u32) -> Result<u32, Error> {
-    const TURN: &str = "SELECT {now} FROM feed_sequencer WHERE id = 1 {for_update}";
-    let Some(turn) = sql::one(tx, TURN, params![]).await? else {
-        return Err(Error::Bug("the feed has no sequencer".into()));
-    };
-    let now: i64 = turn.get(0)?;
-    // A statement after the lock: it sees all that the sequencer before left and all that was
-    // committed meanwhile.
-    // By one bound: `IN` of many ids was planned as a product of the inbox with itself.
-    let take = format!(
-        "DELETE FROM feed_inbox WHERE id <= (SELECT MAX(id) FROM \
-         (SELECT id FROM feed_inbox ORDER BY id LIMIT {limit}) AS first) RETURNING id, {CHANGE}"
-    );
-    let mut taken = Vec::new();
-    for row in sql::all(tx, &take, params![]).await? {
-        taken.push((row.get::<i64>(0)?, row.get::<String>(1)?, row));
-    }
-    taken.sort_unstable_by_key(|(id, ..)| *id);
-    let mut counts = BTreeMap::<&str, i64>::new();
-    for (_, tenant, _) in &taken {
-        *counts.entry(tenant).or_default() += 1;
-    }
-    let mut next = advance(tx, &counts).await?;
-    let mut rows = Vec::with_capacity(taken.len());
-    for (_, tenant, row) in &taken {
-        let number = next
-            .get_mut(tenant.as_str())
-            .ok_or_else(|| Error::Bug("a tenant without a feed".into()))?;
-        rows.push(numbered(*number, row, now)?);
-        *number += 1;
-    }
-    for chunk in chunks(&rows) {
-        let text = format!(
-            "INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) VALUES {}",
-            tuples(chunk.len(), WIDTH)
-        );
-        sql::execute(tx, &text, chunk.concat()).await?;
-    }
-    Ok(u32::try_from(rows.len()).unwrap_or(u32::MAX))
-}
-
-/// Moves each tenant's head on; answers the first number that each may give.
-async fn advance(tx: &Tx, counts: &BTreeMap<&str, i64>) -> Result<BTreeMap<String, i64>, Error> {
-    let counts: Vec<_> = counts.iter().collect();
-    let mut next = BTreeMap::new();
-    for chunk in chunks(&counts) {
-        let text = format!(
-            "INSERT INTO feed_heads (tenant, head) VALUES {} ON CONFLICT (tenant) \
-             DO UPDATE SET head = feed_heads.head + excluded.head RETURNING tenant, head",
-            tuples(chunk.len(), 2)
-        );
-        let values = chunk.iter().flat_map(|(tenant, count)| params![**tenant, **count]).collect();
-        for row in sql::all(tx, &text, values).await? {
-            next.insert(row.get::<String>(0)?, row.get::<i64>(1)? + 1);
-        }
-    }
-    for (tenant, count) in counts {
-        if let Some(after_last) = next.get_mut(*tenant) {
-            *after_last -= count;
-        }
-    }
-    Ok(next)
-}
-
-/// The values of one numbered change, read from the inbox (whose first column is its id).
-fn numbered(number: i64, row: &Row, now: i64) -> Result<Vec<Value>, Error> {
-    let mut values = params![number];
-    for index in 1..=10 {
-        values.push(row.get::<Option<String>>(index)?.into());
-    }
-    values.extend(params![row.get::<i64>(11)?, now]);
-    Ok(values)
 }
 
 fn change(row: &Row) -> Result<DeliveryChange, Error> {
@@ -274,11 +221,12 @@ fn change(row: &Row) -> Result<DeliveryChange, Error> {
         user: columns.optional_id(UserId::parse)?,
         also: Vec::new(),
         event_type: columns.id(EventType::parse)?,
-        state: columns.code(State::from_code)?,
+        state: columns.shown_state()?,
         reason: columns.take()?,
         code: columns.take()?,
         channel: columns.optional_id(ChannelId::parse)?,
         ts: columns.take()?,
         at: columns.time()?,
+        action: Action::default(),
     })
 }

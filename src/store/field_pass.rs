@@ -7,8 +7,7 @@
 use std::time::Duration;
 
 use super::fields::{MemberFields, bump, upsert};
-use super::installations::parse_id;
-use super::rows::Columns;
+use super::rows::{Columns, parse_id};
 use super::seal::Scope;
 use super::sql::{self, params, placeholders};
 use super::transaction::{Tx, scoped};

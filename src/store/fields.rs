@@ -56,7 +56,8 @@ impl Store {
         Ok(fields)
     }
 
-    /// Which of these members' custom fields were fetched, each with their JSON, in no useful order.
+    /// Which of these members' custom fields were fetched, each with their JSON, in no useful
+    /// order.
     pub async fn fields_of(
         &self,
         installation: InstallationId,
@@ -103,8 +104,8 @@ impl Store {
             .collect()
     }
 
-    /// Stores what was fetched for a question of its own. Snapshots take it up with the change to the
-    /// member that is appended afterwards.
+    /// Stores what was fetched for a question of its own. Snapshots take it up with the change to
+    /// the member that is appended afterwards.
     pub async fn put_fields(
         &self,
         installation: InstallationId,

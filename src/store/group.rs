@@ -1,16 +1,23 @@
-//! Many callers, one statement or one transaction: whoever comes while work is under way is taken
-//! together with the others who wait, once that work ends.
+//! Many callers, one statement or one transaction: calls that come while work is under way are
+//! taken together, once that work ends.
 //!
-//! There is no timer: an idle group starts at once, so nobody waits to be joined by others, and
-//! batches grow with the load alone; only tasks that are ready to run do so before a batch is taken. A caller that goes away before its item was taken takes it
-//! along; once taken it is worked on to the end, in a task of its own, whoever still waits.
+//! There is no timer: an idle group starts at once, so no call waits to be joined by others, and
+//! batches grow only with the load; only tasks that are ready to run do so before a batch is taken.
+//! An item is dropped with its caller until it is taken; from then on it is worked on to the end,
+//! in a task of its own, whether or not its caller still waits.
+//!
+//! Owners (tenants) take turns by rows (`domain::fair_queue`). Large items share no batch with
+//! small ones, and where several batches run at a time, one of them takes small items only: a small
+//! item waits neither behind nor beside a broadcast.
 
-use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
+
+use super::Error;
+use crate::domain::fair_queue::FairQueue;
 
 /// What one batch may hold. A single item that is larger goes alone.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +29,19 @@ pub(in crate::store) struct Bounds {
     pub(in crate::store) at_once: usize,
 }
 
+/// An item of more rows is a large one. Also what an owner may add in one round.
+pub(in crate::store) const SMALL: usize = 64;
+
+/// Between two pauses of a long computation on the runtime's threads: about a millisecond's worth.
+const BREATH: usize = 16;
+
+/// Lets other tasks run now and then; `number` counts the rows of a long computation.
+pub(in crate::store) async fn breathe(number: usize) {
+    if number % BREATH == BREATH - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// What one item adds to a batch.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Weight {
@@ -29,16 +49,36 @@ pub(in crate::store) struct Weight {
     pub(in crate::store) bytes: usize,
 }
 
-/// Items wait in the order in which they came.
-pub(in crate::store) struct Group<I, O> {
-    queue: Arc<Mutex<Queue<I, O>>>,
+impl Weight {
+    fn is_large(self) -> bool {
+        self.rows > SMALL
+    }
+}
+
+/// Each its own answer; a reading that failed did so for all.
+pub(in crate::store) fn shared<T>(
+    count: usize,
+    read: Result<Vec<Result<T, Error>>, Error>,
+) -> Vec<Result<T, Error>> {
+    read.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
+}
+
+pub(in crate::store) fn panicked<T>() -> Result<T, Error> {
+    Err(Error::Bug("a shared reading panicked".into()))
+}
+
+/// Items wait in the order in which they came, for each owner (`K`).
+pub(in crate::store) struct Group<K, I, O> {
+    queue: Arc<Mutex<Queue<K, I, O>>>,
     bounds: Bounds,
 }
 
-struct Queue<I, O> {
-    waiting: VecDeque<Waiting<I, O>>,
+struct Queue<K, I, O> {
+    waiting: FairQueue<K, Waiting<I, O>>,
     /// Tasks that take batches.
     running: usize,
+    /// How many of them work on large items.
+    large: usize,
 }
 
 struct Waiting<I, O> {
@@ -47,15 +87,26 @@ struct Waiting<I, O> {
     answer: oneshot::Sender<O>,
 }
 
-impl<I: Send + 'static, O: Send + 'static> Group<I, O> {
+impl<K, I, O> Group<K, I, O>
+where
+    K: std::hash::Hash + Eq + Clone + Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
     pub(in crate::store) fn new(bounds: Bounds) -> Self {
-        let queue = Queue { waiting: VecDeque::new(), running: 0 };
+        let queue = Queue { waiting: FairQueue::new(SMALL), running: 0, large: 0 };
         Self { queue: Arc::new(Mutex::new(queue)), bounds }
     }
 
-    /// Adds an item and waits for its answer. `work` answers a batch item by item, in order; it is
-    /// the same for all callers of a group. `None`: it panicked.
-    pub(in crate::store) async fn join<F, W>(&self, item: I, weight: Weight, work: F) -> Option<O>
+    /// Adds an item of an owner and waits for its answer. `work` answers a batch item by item, in
+    /// order; it is the same for all callers of a group. `None`: it panicked.
+    pub(in crate::store) async fn join<F, W>(
+        &self,
+        owner: K,
+        item: I,
+        weight: Weight,
+        work: F,
+    ) -> Option<O>
     where
         F: Fn(Vec<I>) -> W + Send + Sync + 'static,
         W: Future<Output = Vec<O>> + Send,
@@ -63,7 +114,7 @@ impl<I: Send + 'static, O: Send + 'static> Group<I, O> {
         let (answer, answered) = oneshot::channel();
         let starts = {
             let mut queue = lock(&self.queue);
-            queue.waiting.push_back(Waiting { item, weight, answer });
+            queue.waiting.push(owner, weight.rows, Waiting { item, weight, answer });
             let starts = queue.running < self.bounds.at_once;
             queue.running += usize::from(starts);
             starts
@@ -71,17 +122,19 @@ impl<I: Send + 'static, O: Send + 'static> Group<I, O> {
         if starts {
             let (queue, bounds) = (Arc::clone(&self.queue), self.bounds);
             tokio::spawn(async move {
-                // Whoever is about to join does so first: the fewer batches, the less each costs.
+                // Callers that are about to join do so first: the fewer batches, the less each
+                // costs.
                 tokio::task::yield_now().await;
-                while let Some((items, answers)) = take(&queue, bounds) {
-                    // Else the others would wait for a task that is no more.
-                    let worked = AssertUnwindSafe(async { work(items).await }).catch_unwind();
+                while let Some(batch) = take(&queue, bounds) {
+                    // Otherwise the others would wait for a task that is no more.
+                    let worked = AssertUnwindSafe(async { work(batch.items).await }).catch_unwind();
                     for (answer, outcome) in
-                        answers.into_iter().zip(worked.await.into_iter().flatten())
+                        batch.answers.into_iter().zip(worked.await.into_iter().flatten())
                     {
-                        // Who went away meanwhile wants no answer.
+                        // A caller that went away meanwhile wants no answer.
                         answer.send(outcome).ok();
                     }
+                    lock(&queue).large -= usize::from(batch.large);
                     tokio::task::yield_now().await;
                 }
             });
@@ -90,33 +143,49 @@ impl<I: Send + 'static, O: Send + 'static> Group<I, O> {
     }
 }
 
-type Batch<I, O> = (Vec<I>, Vec<oneshot::Sender<O>>);
+struct Batch<I, O> {
+    items: Vec<I>,
+    answers: Vec<oneshot::Sender<O>>,
+    large: bool,
+}
 
-/// The next batch; `None` where nothing waits, and then one task fewer runs.
-fn take<I, O>(queue: &Mutex<Queue<I, O>>, bounds: Bounds) -> Option<Batch<I, O>> {
+/// The next batch; `None` where nothing waits that may begin now, and then one task fewer runs.
+/// Whatever has to wait for a batch of large items is taken by the task that works on these.
+fn take<K, I, O>(queue: &Mutex<Queue<K, I, O>>, bounds: Bounds) -> Option<Batch<I, O>>
+where
+    K: std::hash::Hash + Eq + Clone,
+{
     let mut queue = lock(queue);
-    let (mut items, mut answers) = (Vec::new(), Vec::new());
+    let mut batch = Batch { items: Vec::new(), answers: Vec::new(), large: false };
     let (mut rows, mut bytes) = (0, 0);
-    while let Some(next) = queue.waiting.front() {
+    // Of several tasks one is left to small items.
+    let any = bounds.at_once == 1 || queue.large + 1 < bounds.at_once;
+    loop {
+        let (first, large) = (batch.items.is_empty(), batch.large);
+        let full = batch.items.len() == bounds.items;
+        let fits = |waiting: &Waiting<I, O>| {
+            let weight = waiting.weight;
+            let kind = if first { any || !weight.is_large() } else { weight.is_large() == large };
+            let over =
+                full || rows + weight.rows > bounds.rows || bytes + weight.bytes > bounds.bytes;
+            waiting.answer.is_closed() || kind && (first || !over)
+        };
+        let Some(next) = queue.waiting.pop(|_, waiting| fits(waiting)) else { break };
         if next.answer.is_closed() {
-            queue.waiting.pop_front();
             continue;
         }
+        batch.large = next.weight.is_large();
         rows += next.weight.rows;
         bytes += next.weight.bytes;
-        let over = items.len() == bounds.items || rows > bounds.rows || bytes > bounds.bytes;
-        if over && !items.is_empty() {
-            break;
-        }
-        let Some(next) = queue.waiting.pop_front() else { break };
-        items.push(next.item);
-        answers.push(next.answer);
+        batch.items.push(next.item);
+        batch.answers.push(next.answer);
     }
-    if items.is_empty() {
+    if batch.items.is_empty() {
         queue.running -= 1;
         return None;
     }
-    Some((items, answers))
+    queue.large += usize::from(batch.large);
+    Some(batch)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -131,13 +200,25 @@ mod tests {
 
     const LIGHT: Weight = Weight { rows: 1, bytes: 1 };
 
-    fn group(at_once: usize) -> Arc<Group<usize, Vec<usize>>> {
+    type Numbers = Group<&'static str, usize, Vec<usize>>;
+
+    fn group(at_once: usize) -> Arc<Numbers> {
         Arc::new(Group::new(Bounds { items: 4, rows: 10, bytes: 100, at_once }))
     }
 
     /// Each item is answered with its whole batch, once a permit is there.
     fn join(
-        group: &Arc<Group<usize, Vec<usize>>>,
+        group: &Arc<Numbers>,
+        gate: &Arc<Semaphore>,
+        item: usize,
+        weight: Weight,
+    ) -> tokio::task::JoinHandle<Option<Vec<usize>>> {
+        join_as("acme", group, gate, item, weight)
+    }
+
+    fn join_as(
+        owner: &'static str,
+        group: &Arc<Numbers>,
         gate: &Arc<Semaphore>,
         item: usize,
         weight: Weight,
@@ -152,11 +233,11 @@ mod tests {
                     vec![items.clone(); items.len()]
                 }
             };
-            group.join(item, weight, work).await
+            group.join(owner, item, weight, work).await
         })
     }
 
-    async fn waiting(group: &Group<usize, Vec<usize>>, count: usize) {
+    async fn waiting(group: &Numbers, count: usize) {
         while lock(&group.queue).waiting.len() != count {
             tokio::task::yield_now().await;
         }
@@ -207,5 +288,53 @@ mod tests {
         gate.add_permits(2);
         assert_eq!(bad.await.unwrap(), None);
         assert_eq!(stays.await.unwrap(), Some(vec![2]));
+    }
+
+    const LARGE: Weight = Weight { rows: 1000, bytes: 1 };
+
+    /// A call of another tenant goes before all large items that have not begun.
+    #[tokio::test]
+    async fn a_small_item_goes_before_the_large_ones_of_another_owner() {
+        let (group, gate) = (group(1), Arc::new(Semaphore::new(0)));
+        let mut large = vec![join_as("large", &group, &gate, 0, LARGE)];
+        while lock(&group.queue).running == 0 || !lock(&group.queue).waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for item in 1..12 {
+            large.push(join_as("large", &group, &gate, item, LARGE));
+            waiting(&group, item).await;
+        }
+        let small = join_as("small", &group, &gate, 99, LIGHT);
+        waiting(&group, 12).await;
+        gate.add_permits(2);
+        assert_eq!(small.await.unwrap(), Some(vec![99]));
+        assert_eq!(large.iter().filter(|one| one.is_finished()).count(), 1);
+        gate.add_permits(11);
+        for (item, one) in large.into_iter().enumerate() {
+            assert_eq!(one.await.unwrap(), Some(vec![item]), "their order is kept");
+        }
+    }
+
+    /// One of two batches at a time is left to small items, also of the same owner's.
+    #[tokio::test]
+    async fn large_items_leave_a_batch_to_small_ones() {
+        let (group, gate) = (group(2), Arc::new(Semaphore::new(0)));
+        let large = [0, 1].map(|item| join_as("large", &group, &gate, item, LARGE));
+        while lock(&group.queue).large == 0 || lock(&group.queue).waiting.len() != 1 {
+            tokio::task::yield_now().await;
+        }
+        // The first large one holds its batch; this one needs no permit to be taken.
+        let small = join_as("small", &group, &gate, 99, LIGHT);
+        waiting(&group, 1).await;
+        assert_eq!(lock(&group.queue).large, 1);
+        gate.add_permits(3);
+        assert_eq!(small.await.unwrap(), Some(vec![99]));
+        for (item, one) in large.into_iter().enumerate() {
+            assert_eq!(one.await.unwrap(), Some(vec![item]));
+        }
+        while lock(&group.queue).running != 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lock(&group.queue).large, 0);
     }
 }

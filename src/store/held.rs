@@ -14,6 +14,7 @@ use sea_orm::ConnectionTrait;
 
 use super::claim::lease_token;
 use super::sql::{self, params, placeholders};
+use super::unread::Unread;
 use super::{Error, Store};
 use crate::domain::ids::{LeaseToken, TenantId, UserId};
 use crate::domain::time::micros;
@@ -113,9 +114,12 @@ impl Store {
         );
         let mut due: BTreeMap<TenantId, Vec<UserId>> = BTreeMap::new();
         for row in sql::all(self.reader(), &text, params![]).await? {
-            let tenant = TenantId::parse(row.get::<String>(0)?);
-            let tenant = tenant.map_err(|_| Error::Bug("a stored tenant id".into()))?;
-            due.entry(tenant).or_default().push(user(row.get(1)?)?);
+            let (tenant, id) = (TenantId::parse(row.get::<String>(0)?), row.get(1)?);
+            let (Ok(tenant), Ok(user)) = (tenant, user(id)) else {
+                self.pass_over(Unread::Waiting, 1);
+                continue;
+            };
+            due.entry(tenant).or_default().push(user);
         }
         Ok(due)
     }
@@ -143,8 +147,10 @@ impl Store {
         self.update_held(tenant, users, &set).await.map(|_| ())
     }
 
-    /// Something is known of these people that was not: what is held for them is looked at soon.
+    /// Something is known of these people that was not: what is held for them, or is being
+    /// resolved, is looked at soon.
     pub async fn recheck_held(&self, tenant: &TenantId, users: &[UserId]) -> Result<(), Error> {
+        self.resolve_people(tenant, users).await?;
         self.update_held(tenant, users, "due_at = {now}").await.map(|_| ())
     }
 
@@ -171,14 +177,22 @@ impl Store {
     }
 }
 
-/// Within the transaction that holds something: the tenant takes part in sweeps.
+/// Within the transaction that holds something: the tenant takes part in sweeps. Its row is kept
+/// until the commit: who removes sweeps that nothing is held for (`idle`) waits for what is held.
 pub(in crate::store) async fn expect_sweeps(
     db: &impl ConnectionTrait,
     tenant: &TenantId,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO held_sweeps (tenant) VALUES ($1) ON CONFLICT DO NOTHING";
-    sql::execute(db, SQL, params![tenant.as_str()]).await?;
-    Ok(())
+    const KEEP: &str = "SELECT 1 FROM held_sweeps WHERE tenant = $1 {for_key_share}";
+    // It may be removed between the two, but not again and again: the removal is for old ones.
+    for _ in 0..3 {
+        sql::execute(db, SQL, params![tenant.as_str()]).await?;
+        if sql::one(db, KEEP, params![tenant.as_str()]).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(Error::Contended("held_sweeps".into()))
 }
 
 fn user(id: String) -> Result<UserId, Error> {

@@ -2,10 +2,10 @@
 //! NOTIFY. They only make followers look sooner; polling the pointer is what they can rely on, so a
 //! hint may be lost, late or repeated.
 //!
-//! NOTIFY takes a lock of the whole database while its transaction commits (lessons.md), so it is
-//! never part of one that writes: what changed is gathered for a moment and sent in a statement of its
-//! own. LISTEN has a connection of its own, which is tried when nothing was heard for a while: one
-//! that died without a word is replaced, and until then followers are as late as their poll.
+//! NOTIFY takes a lock of the whole database while its transaction commits, so it is
+//! never part of one that writes: what changed is gathered for a moment and sent in a statement of
+//! its own. LISTEN has a connection of its own, which is tried when nothing was heard for a while:
+//! one that died without a word is replaced, and until then followers are as late as their poll.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -30,7 +30,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The longest wait for a connection, or for an answer on it.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Silence after which the connection is tried.
-const QUIET: Duration = Duration::from_secs(15);
+const QUIET: Duration = Duration::from_secs(5);
 /// Before a lost connection is made again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -77,8 +77,8 @@ impl Store {
         self.inner.hints.told.subscribe()
     }
 
-    /// Sends hints to other processes and hears theirs, until it is dropped. Does nothing on SQLite,
-    /// which has one process, and where `store.listen` is off.
+    /// Sends hints to other processes and hears theirs, until it is dropped. Does nothing on
+    /// SQLite, which has one process, and where `store.listen` is off.
     pub async fn run_hints(&self) {
         let Some(options) = self.inner.connections.listen() else {
             return std::future::pending().await;

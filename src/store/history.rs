@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::deliveries::{ENDED, EXPIRING};
+use super::deliveries::{ENDED, EXPIRING, OVERDUE};
 use super::sql::{self, params, placeholders};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
@@ -14,7 +14,8 @@ const COLUMNS: &str = "sequence, id, tenant, notification, user_id, installation
     state, attempt, probes, crashes, lease_token, due_at, expires_at, sending_since, \
     slack_channel, slack_ts, reason, code, content, priority, kind, event_type, trace_context, \
     created_at, updated_at, subject_key, action, deed, thread_ts, shown, shown_by, \
-    deferred_lane, permit_at, trace, replay_of, replayed_as, hold";
+    deferred_lane, permit_at, trace, replay_of, replayed_as, hold, \
+    looked_up";
 
 impl Store {
     /// Moves up to `limit` deliveries that ended more than `older_than` ago to history; returns
@@ -33,8 +34,8 @@ impl Store {
     pub async fn expire_overdue(&self, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "UPDATE deliveries SET state = 'expired', updated_at = {{now}} WHERE {EXPIRING} \
-             AND sequence IN (SELECT late.sequence FROM deliveries late WHERE late.{EXPIRING} \
-             AND late.expires_at <= {{now}} ORDER BY late.expires_at, late.sequence \
+             AND sequence IN (SELECT sequence FROM deliveries WHERE {OVERDUE} \
+             AND expires_at <= {{now}} ORDER BY expires_at, sequence \
              LIMIT {limit} {{skip_locked}}) RETURNING id"
         );
         let text = &text;

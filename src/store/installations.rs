@@ -11,9 +11,8 @@ use sea_orm::{
 };
 
 use super::entity::{installation, tenant_link};
-use super::facts::{panicked, shared};
-use super::group::Weight;
-use super::rows::{Column, Columns, given};
+use super::group::{Weight, panicked, shared};
+use super::rows::{Column, Columns, given, parse_id};
 use super::seal::{Place, Scope, ScopeKeys};
 use super::sql::{self, params};
 use super::transaction::scoped;
@@ -44,6 +43,8 @@ pub struct Installation {
     pub installed_at: Timestamp,
     /// Counts tokens: 1 from the first connect.
     pub token_version: i64,
+    /// The Slack user who approved the app last, where that is known.
+    pub installed_by: Option<String>,
 }
 
 /// Whether the token works, as far as is known.
@@ -69,6 +70,8 @@ pub struct NewInstallation {
     /// Present where token rotation is on.
     pub refresh_token: Option<Secret>,
     pub token_expires_at: Option<Timestamp>,
+    /// The Slack user who approved the app.
+    pub installed_by: Option<String>,
 }
 
 /// A token, opened.
@@ -109,6 +112,28 @@ impl Store {
         }
     }
 
+    /// Who uses this workspace by the same app, each with the installation. A workspace that joined
+    /// an organisation meanwhile has an installation of its own from then on; it is the same
+    /// workspace.
+    pub async fn tenants_in_workspace(
+        &self,
+        new: &NewInstallation,
+    ) -> Result<Vec<(TenantId, InstallationId)>, Error> {
+        const SQL: &str = "SELECT tenant, id FROM installations
+            JOIN tenant_links ON installation = id
+            WHERE app_id = $1 AND team_id = $2 AND (team_id <> '' OR enterprise_id = $3)
+            ORDER BY tenant";
+        let (enterprise, team) =
+            (or_empty(new.enterprise_id.as_ref()), or_empty(new.team_id.as_ref()));
+        let values = params![new.app_id.as_str(), team, enterprise];
+        let mut users = Vec::new();
+        for row in sql::all(self.reader(), SQL, values).await? {
+            let mut columns = Columns::of(&row);
+            users.push((columns.id(TenantId::parse)?, columns.uuid(InstallationId::parse)?));
+        }
+        Ok(users)
+    }
+
     async fn installation_by_key(
         &self,
         new: &NewInstallation,
@@ -147,7 +172,7 @@ impl Store {
             async move { shared(ids.len(), store.read_tokens(&ids).await) }
         };
         let weight = Weight { rows: 1, bytes: 0 };
-        let read = self.inner.reading_tokens.join(id, weight, work).await;
+        let read = self.inner.reading_tokens.join(id, id, weight, work).await;
         let found = read.unwrap_or_else(panicked)?;
         let key = id.to_string();
         let place = Place { table: TABLE, row: &key, column: "token" };
@@ -215,11 +240,36 @@ impl Store {
 
     /// Makes this the tenant's installation, in place of any other. The tenant must exist.
     pub async fn link_tenant(&self, tenant: &TenantId, id: InstallationId) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
-            VALUES ($1, $2, {now}) ON CONFLICT (tenant)
-            DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
-        sql::execute(self.writer(), SQL, params![tenant.as_str(), id.to_string()]).await?;
+        sql::execute(self.writer(), LINK, params![tenant.as_str(), id.to_string()]).await?;
         Ok(())
+    }
+
+    /// As [`Store::link_tenant`], where the installation's other tenants are only those named; says
+    /// whether they were. Of two tenants that come at once, one is told no.
+    pub async fn link_tenant_beside(
+        &self,
+        tenant: &TenantId,
+        id: InstallationId,
+        others: &[TenantId],
+    ) -> Result<bool, Error> {
+        const LOCK: &str = "SELECT 1 FROM installations WHERE id = $1 {for_update}";
+        const USERS: &str = "SELECT tenant FROM tenant_links WHERE installation = $1";
+        let key = &params![id.to_string()];
+        self.transaction(|tx| {
+            scoped(async move {
+                sql::one(tx, LOCK, key.clone()).await?;
+                for row in sql::all(tx, USERS, key.clone()).await? {
+                    let user: String = row.get(0)?;
+                    let known = others.iter().any(|other| other.as_str() == user);
+                    if user != tenant.as_str() && !known {
+                        return Ok(false);
+                    }
+                }
+                sql::execute(tx, LINK, params![tenant.as_str(), id.to_string()]).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     /// Disconnects the tenant; says whether it was connected. The installation stays.
@@ -251,6 +301,10 @@ impl Store {
     }
 }
 
+const LINK: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
+    VALUES ($1, $2, {now}) ON CONFLICT (tenant)
+    DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
+
 const TABLE: &str = "installations";
 const ACTIVE: &str = "active";
 
@@ -258,8 +312,8 @@ const ACTIVE: &str = "active";
 /// sealed for.
 const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide,
         team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at,
-        token_version, token, refresh_token, token_expires_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12)
+        token_version, token, refresh_token, token_expires_at, installed_by)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'active', {now}, {now}, 1, $10, $11, $12, $13)
     ON CONFLICT (app_id, enterprise_id, team_id, org_wide) DO UPDATE SET
         team_name = excluded.team_name, bot_user_id = excluded.bot_user_id,
         bot_name = excluded.bot_name, scopes = excluded.scopes, state = 'active',
@@ -267,7 +321,8 @@ const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team
         state_changed_at = CASE WHEN installations.state = 'active'
             THEN installations.state_changed_at ELSE excluded.state_changed_at END,
         token_version = installations.token_version + 1, token = excluded.token,
-        refresh_token = excluded.refresh_token, token_expires_at = excluded.token_expires_at
+        refresh_token = excluded.refresh_token, token_expires_at = excluded.token_expires_at,
+        installed_by = excluded.installed_by
     WHERE installations.id = excluded.id
     RETURNING id";
 
@@ -295,15 +350,12 @@ fn upsert_values(
         token,
         refresh.transpose()?,
         new.token_expires_at.map(|at| at.0),
+        new.installed_by.as_deref(),
     ])
 }
 
 fn or_empty(text: Option<&String>) -> &str {
     text.map(String::as_str).unwrap_or_default()
-}
-
-pub(in crate::store) fn parse_id(text: &str) -> Result<InstallationId, Error> {
-    InstallationId::parse(text).map_err(|_| Error::Bug("a stored installation id".into()))
 }
 
 impl TryFrom<installation::Model> for Installation {
@@ -324,13 +376,14 @@ impl TryFrom<installation::Model> for Installation {
             scopes: scopes.map(str::to_owned).collect(),
             state: match row.state.as_str() {
                 ACTIVE => InstallationState::Active,
-                "dead" => InstallationState::Dead,
-                _ => return Err(Error::Bug("a stored installation state".into())),
+                // Nothing is sent in a state that only a newer release knows.
+                _ => InstallationState::Dead,
             },
             state_reason: row.state_reason,
             state_changed_at: Timestamp(row.state_changed_at),
             installed_at: Timestamp(row.installed_at),
             token_version: row.token_version,
+            installed_by: row.installed_by,
         })
     }
 }

@@ -26,8 +26,8 @@ pub enum RecoverOutcome {
     Unknown,
     /// Nothing was under way: it waits as before.
     Waits,
-    /// It killed its third worker before any request, or its fourth while history was read: parked, and
-    /// the lane released.
+    /// It killed its third worker before any request, or its fourth while history was read: parked,
+    /// and the lane released.
     Parked,
     /// The claim is stale, or the delivery was not being sent; the caller is done with the lane.
     Fenced,
@@ -35,9 +35,10 @@ pub enum RecoverOutcome {
 
 impl Store {
     /// Commits the intent to send: from here on the message may exist. Extends the lease. The
-    /// answer is the number of this attempt; `None`: the claim is stale, or posting to the workspace
-    /// is paused, or the delivery is not the pending, unexpired head of the lane (any more); then
-    /// the lane was released. Without a number there must be no request.
+    /// answer is the number of this attempt; `None`: the claim is stale, or posting to the
+    /// workspace is paused, or the delivery is not the pending, unexpired head of the lane (any
+    /// more), or it is in doubt since a recovery of the store; then the lane was released. Without
+    /// a number there must be no request.
     pub async fn intend(
         &self,
         claim: &LaneClaim,
@@ -47,8 +48,8 @@ impl Store {
         self.intend_to(claim, delivery, lease, Deed::Post, None).await
     }
 
-    /// As [`Store::intend`], for a request of another kind; an answer names its thread. That posting is
-    /// paused holds no change back.
+    /// As [`Store::intend`], for a request of another kind; an answer names its thread. That
+    /// posting is paused holds no change back.
     pub async fn intend_to(
         &self,
         claim: &LaneClaim,
@@ -72,10 +73,10 @@ impl Store {
     }
 
     /// For a head found in `Sending` by a fresh claim: its former holder died, or lost its lease
-    /// without settling. Whether Slack stored the message is not known, so it becomes unknown, however
-    /// often that happened: history says what became of it, and only what is not there and killed
-    /// [`MAX_CRASHES`] workers is parked (`domain::delivery::next_after_probe`), so that it does not go
-    /// round for ever.
+    /// without settling. Whether Slack stored the message is not known, so it becomes unknown,
+    /// however often that happened: history says what became of it, and only what is not there and
+    /// killed [`MAX_CRASHES`] workers is parked (`domain::delivery::next_after_probe`), so that it
+    /// does not go round for ever.
     pub async fn recover(
         &self,
         claim: &LaneClaim,
@@ -163,9 +164,9 @@ impl Crashing {
         }))
     }
 
-    /// A request that was under way is in doubt now; what had none waits as before, up to the third time.
-    /// What is in doubt is not parked for a third death alone, since history was not asked; it is where
-    /// asking kills its worker too.
+    /// A request that was under way is in doubt now; what had none waits as before, up to the third
+    /// time. What is in doubt is not parked for a third death alone, since history was not asked;
+    /// it is where asking kills its worker too.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
         const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = COALESCE($4, reason), \
             code = 'crashed', probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \

@@ -8,7 +8,7 @@
 //!
 //! No wake-up is lost because both sides lock the lane's row first: who adds a delivery holds it
 //! until commit, and who empties a lane locks it and then looks for deliveries *in another
-//! statement*, which therefore sees what was committed meanwhile (lessons.md part 1).
+//! statement*, which therefore sees what was committed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend, Value};
 
 use super::deliveries::IN_LANE;
 use super::rows::{Column, Columns, arrays, given, numbered};
-use super::sql::{self, params};
+use super::sql::{self, by_key, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::budget::Budget;
@@ -65,8 +65,9 @@ pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     )
 }
 
-/// Which budget the request of `head` is taken from: that of what was planned or asked last, else of its
-/// action. Where its turn shows that another is needed, [`Settle::Replanned`](super::Settle) says so.
+/// Which budget the request of `head` is taken from: that of what was planned or asked last, else
+/// of its action. Where its turn shows that another is needed, [`Settle::Replanned`](super::Settle)
+/// says so.
 fn budget() -> String {
     let deeds = Deed::ALL.iter().map(|deed| (deed.code(), deed.budget()));
     let actions = Action::ALL.iter().map(|action| (action.code(), action.budget()));
@@ -79,13 +80,37 @@ fn budget() -> String {
     format!("CASE COALESCE(head.deed, head.action) {cases}ELSE {posts} END")
 }
 
+/// What [`headed`] reads of a head.
+pub(in crate::store) const HEAD: &str = "due_at, tenant, state, position, deed, action";
+
 /// The head of the lane `$1`, `$2`, to be joined: one row, of NULLs where the lane is empty.
 pub(in crate::store) fn head() -> String {
     format!(
-        "(SELECT due_at, tenant, state, position, deed, action FROM deliveries \
-         WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
+        "(SELECT {HEAD} FROM deliveries WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
          ORDER BY position, sequence LIMIT 1) AS head ON TRUE"
     )
+}
+
+/// The heads of the lanes `column1`, `column2` of `given`, to be joined as `alias`: one row each,
+/// where the lane is not empty. The names are those of the columns that are read of it.
+pub(in crate::store) fn heads(backend: DbBackend, alias: &str, columns: &str) -> String {
+    let first = |columns: &str| {
+        format!(
+            "(SELECT {columns} FROM deliveries WHERE deliveries.installation = column1 \
+             AND deliveries.lane = column2 AND {IN_LANE} ORDER BY position, sequence LIMIT 1)"
+        )
+    };
+    match backend {
+        DbBackend::Postgres => format!("LATERAL {} AS {alias} ON TRUE", first(columns)),
+        // SQLite cannot join a sub-select to the row before it.
+        _ => format!("deliveries AS {alias} ON {alias}.sequence = {}", first("sequence")),
+    }
+}
+
+/// The lane `column1`, `column2` of `given`, as a condition.
+pub(in crate::store) fn given_lane(backend: DbBackend) -> String {
+    // The second as it is: PostgreSQL searches an index by one list only, that of its first column.
+    format!("{} AND lanes.lane = column2", by_key(backend, "lanes.installation", "column1"))
 }
 
 /// What joins the tail of a lane: one delivery, or several of one transaction.
@@ -268,9 +293,9 @@ impl Store {
 }
 
 /// Locks lanes, in their order, and draws so many positions for what joins them, each larger than
-/// those before. After the lock, not before it: what joins a lane must stand behind all that joined it by
-/// an earlier commit. Else it would go ahead of a message that is being sent, or whose fate is
-/// unknown, and history would be looked through behind it alone.
+/// those before. After the lock, not before it: what joins a lane must stand behind all that joined
+/// it by an earlier commit. Else it would go ahead of a message that is being sent, or whose fate
+/// is unknown, and history would be looked through behind it alone.
 pub(in crate::store) async fn positions(
     tx: &Tx,
     lanes: &BTreeSet<(InstallationId, &str)>,

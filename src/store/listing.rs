@@ -106,7 +106,7 @@ impl Store {
             for row in sql::all(self.reader(), &text, values).await? {
                 let mut columns = Columns::of(&row);
                 let id = columns.uuid(NotificationId::parse)?;
-                let counted = (columns.code(State::from_code)?, columns.take()?);
+                let counted = (columns.shown_state()?, columns.take()?);
                 counts.entry(id).or_default().push(counted);
             }
         }

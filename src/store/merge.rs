@@ -1,8 +1,8 @@
 //! What was learnt about single members, put after the pages of the generation for all replicas.
 //!
-//! Whether something is news is decided in memory, against a member list. The decision counts only if
-//! that list is still the newest when it is written: the directory's row is locked and compared, so
-//! of two replicas that learn about one member at the same time the second looks again.
+//! Whether something is news is decided in memory, against a member list. The decision counts only
+//! if that list is still the newest when it is written: the directory's row is locked and compared,
+//! so of two replicas that learn about one member at the same time the second looks again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -130,8 +130,8 @@ impl Store {
         }
     }
 
-    /// Slack held events back: what they would have told is read with the next full reading, which is
-    /// due after `within` and is not put off until then.
+    /// Slack held events back: what they would have told is read with the next full reading, which
+    /// is due after `within` and is not put off until then.
     pub async fn events_were_lost(
         &self,
         installation: InstallationId,

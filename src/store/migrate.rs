@@ -1,18 +1,35 @@
 //! The schema, brought up to date under a lock.
 //!
-//! All pending migrations run in one transaction, so a migrator that is killed leaves nothing
-//! half-done. Two migrators take turns: by an advisory lock on PostgreSQL, by the write lock on
-//! SQLite; the second finds nothing to do.
+//! A new database gets all of it in one transaction, and so does a SQLite file: a migrator that is
+//! killed leaves nothing half-done. A PostgreSQL database that is in use is changed one migration
+//! after the other, and by short steps (`migrations::online`): a migrator that is killed leaves
+//! the migration that it was at to be run again. Two migrators take turns: by an advisory lock on
+//! PostgreSQL, by the write lock on SQLite; the second finds nothing to do.
+
+use std::time::Duration;
 
 use migrations::Migrator;
-use sea_orm_migration::MigratorTrait as _;
+use migrations::online::{LOCK_TIMEOUT, is_contended};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, IsolationLevel,
+    TransactionTrait as _,
+};
+use sea_orm_migration::{MigrationTrait, MigratorTrait as _, SchemaManager};
+use tokio::time::{Instant, sleep};
 
+use super::pool::immediate;
 use super::{Backend, Error, Store, sql};
 
 /// Any number that no other user of the database takes: "herald" in ASCII.
 const LOCK: i64 = 0x6865_7261_6c64;
-/// How long the second migrator waits for the first.
-const LOCK_WAIT: &str = "60s";
+/// How long the second migrator waits for the first, which may be at rows of large tables.
+const LOCK_WAIT: Duration = Duration::from_secs(600);
+/// How often it asks. A statement that waited would keep a snapshot, and an index that is built
+/// beside the work waits for snapshots.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+/// How long a migration is tried whose tables are locked by others.
+const PATIENCE: Duration = Duration::from_secs(600);
+const REST: Duration = Duration::from_millis(150);
 
 /// The schema, compared with what this binary knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,58 +37,173 @@ pub enum SchemaStatus {
     /// So many migrations are missing; run [`Store::migrate`].
     Pending(usize),
     Current,
-    /// So many migrations are there that this binary does not know. Within one release of each
-    /// other, old and new binaries run side by side.
+    /// So many migrations are there that this binary does not know, and it works on them all the
+    /// same: within one release of each other, old and new binaries run side by side.
     Newer(usize),
+    /// As `Newer`, but so many of them took away what this binary uses: it must not run.
+    TooNew(usize),
 }
 
 impl Store {
     /// Compares, without changing anything.
     pub async fn schema_status(&self) -> Result<SchemaStatus, Error> {
-        compare(self.reader()).await
+        let applied = applied(self.reader()).await?;
+        compare(self.reader(), applied.as_deref().unwrap_or_default()).await
     }
 
-    /// Applies what is missing, makes the store's own data key, and says what it found. A database that
-    /// is newer than this binary is left as it is: a pod of the release before may start in the middle
-    /// of a rolling update, and after it was taken back.
+    /// Applies what is missing, makes the store's own data key, and returns what was found. A
+    /// database that is newer than this binary is left as it is: a pod of the release before may
+    /// start in the middle of a rolling update, and after it was taken back.
     pub async fn migrate(&self) -> Result<SchemaStatus, Error> {
-        let tx = self.write().await?;
-        if self.backend() == Backend::Postgres {
-            let wait = format!("SET LOCAL lock_timeout = '{LOCK_WAIT}'");
-            sql::execute(&tx, &wait, Vec::new()).await?;
-            sql::one(&tx, "SELECT 1 FROM pg_advisory_xact_lock($1)", sql::params![LOCK]).await?;
-        }
-        let found = compare(&tx).await?;
-        if matches!(found, SchemaStatus::Pending(_)) {
-            Migrator::up(&tx, None).await?;
-        }
-        tx.commit().await?;
+        let db = self.inner.connections.migrator().await?;
+        let found = match self.backend() {
+            Backend::Sqlite => {
+                let found = migrate_at_once(&db).await?;
+                super::tidy::once(&db).await?;
+                found
+            }
+            Backend::Postgres => {
+                let migrated = migrate_in_turn(&db).await;
+                // What it did is committed, or was undone.
+                db.close_by_ref().await.ok();
+                migrated?
+            }
+        };
         self.verify_key().await?;
         Ok(found)
     }
 }
 
-async fn compare(db: &impl sea_orm::ConnectionTrait) -> Result<SchemaStatus, Error> {
-    let known: Vec<String> =
-        Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
-    // Asked first: on PostgreSQL a failed statement would end the transaction.
-    let exists = match db.get_database_backend() {
-        sea_orm::DbBackend::Postgres => {
-            "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL"
-        }
-        _ => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
-    };
-    let mut applied: Vec<String> = Vec::new();
-    if sql::one(db, exists, Vec::new()).await?.is_some() {
-        for row in sql::all(db, "SELECT version FROM seaql_migrations", Vec::new()).await? {
-            applied.push(row.get(0)?);
+/// Nobody else writes to a SQLite file meanwhile.
+async fn migrate_at_once(db: &DatabaseConnection) -> Result<SchemaStatus, Error> {
+    let tx = db.begin_with_options(immediate()).await?;
+    let found = compare(&tx, applied(&tx).await?.as_deref().unwrap_or_default()).await?;
+    if matches!(found, SchemaStatus::Pending(_)) {
+        Migrator::up(&tx, None).await?;
+    }
+    tx.commit().await?;
+    Ok(found)
+}
+
+/// Holds the lock in a transaction of its own, and migrates over the other connection of the pool.
+async fn migrate_in_turn(pool: &DatabaseConnection) -> Result<SchemaStatus, Error> {
+    let turn = take_turn(pool).await?;
+    let applied = applied(&turn).await?;
+    let found = compare(&turn, applied.as_deref().unwrap_or_default()).await?;
+    if matches!(found, SchemaStatus::Pending(_)) {
+        match applied {
+            None => Migrator::up(&turn, None).await?,
+            Some(applied) => {
+                for migration in missing(&applied) {
+                    // Proves that the lock is still held.
+                    sql::one(&turn, "SELECT 1", Vec::new()).await?;
+                    apply(pool, migration.as_ref()).await?;
+                }
+            }
         }
     }
-    let unknown = applied.iter().filter(|name| !known.contains(name)).count();
-    let missing = known.iter().filter(|name| !applied.contains(name)).count();
-    Ok(match (unknown, missing) {
-        (0, 0) => SchemaStatus::Current,
-        (0, missing) => SchemaStatus::Pending(missing),
-        (unknown, _) => SchemaStatus::Newer(unknown),
+    turn.commit().await?;
+    Ok(found)
+}
+
+async fn take_turn(pool: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
+    const TAKE: &str = "SELECT 1 WHERE pg_try_advisory_xact_lock($1)";
+    let since = Instant::now();
+    // Between its statements such a transaction keeps no snapshot.
+    let turn = pool.begin_with_config(Some(IsolationLevel::ReadCommitted), None).await?;
+    sql::execute(&turn, "SET LOCAL idle_in_transaction_session_timeout = 0", Vec::new()).await?;
+    while sql::one(&turn, TAKE, sql::params![LOCK]).await?.is_none() {
+        if since.elapsed() > LOCK_WAIT {
+            return Err(Error::Contended("another process migrates".into()));
+        }
+        sleep(LOCK_POLL).await;
+    }
+    Ok(turn)
+}
+
+/// Applies one migration to a database that is in use. Where others hold its tables it gives back
+/// what it has and tries again, so that nobody waits for a lock behind it for long.
+async fn apply(pool: &DatabaseConnection, migration: &dyn MigrationTrait) -> Result<(), Error> {
+    if migration.use_transaction() == Some(false) {
+        migration.up(&SchemaManager::new(pool)).await?;
+        return record(pool, migration.name()).await;
+    }
+    let since = Instant::now();
+    loop {
+        match apply_whole(pool, migration).await {
+            Err(error) if is_contended(&error) && since.elapsed() < PATIENCE => {}
+            applied => return Ok(applied?),
+        }
+        sleep(REST).await;
+    }
+}
+
+async fn apply_whole(
+    pool: &DatabaseConnection,
+    migration: &dyn MigrationTrait,
+) -> Result<(), DbErr> {
+    let tx = pool.begin().await?;
+    let wait = format!("SET LOCAL lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    tx.execute_unprepared(&wait).await?;
+    migration.up(&SchemaManager::new(&tx)).await?;
+    tx.execute_raw(recorded(migration.name())).await?;
+    tx.commit().await
+}
+
+async fn record(pool: &DatabaseConnection, name: &str) -> Result<(), Error> {
+    pool.execute_raw(recorded(name)).await?;
+    Ok(())
+}
+
+/// As `sea-orm-migration` writes it.
+fn recorded(name: &str) -> sea_orm::Statement {
+    const SQL: &str = "INSERT INTO seaql_migrations (version, applied_at) \
+        VALUES ($1, CAST(extract(epoch FROM now()) AS bigint)) ON CONFLICT DO NOTHING";
+    sea_orm::Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, SQL, [name.into()])
+}
+
+/// The migrations that the database has; `None`: it is new.
+async fn applied(db: &impl ConnectionTrait) -> Result<Option<Vec<String>>, Error> {
+    names(db, "seaql_migrations", "version").await
+}
+
+/// A column of a table; `None`: there is no such table.
+async fn names(
+    db: &impl ConnectionTrait,
+    table: &str,
+    column: &str,
+) -> Result<Option<Vec<String>>, Error> {
+    // Asked first: on PostgreSQL a failed statement would end the transaction.
+    let exists = match db.get_database_backend() {
+        sea_orm::DbBackend::Postgres => "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
+        _ => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1",
+    };
+    if sql::one(db, exists, sql::params![table]).await?.is_none() {
+        return Ok(None);
+    }
+    let rows = sql::all(db, &format!("SELECT {column} FROM {table}"), Vec::new()).await?;
+    rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>().map(Some)
+}
+
+fn missing(applied: &[String]) -> Vec<Box<dyn MigrationTrait>> {
+    let mut all = Migrator::migrations();
+    all.retain(|migration| applied.iter().all(|name| name != migration.name()));
+    all
+}
+
+async fn compare(db: &impl ConnectionTrait, applied: &[String]) -> Result<SchemaStatus, Error> {
+    let known: Vec<String> =
+        Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
+    let unknown = |names: &[String]| names.iter().filter(|name| !known.contains(name)).count();
+    let newer = unknown(applied);
+    if newer == 0 {
+        let missing = missing(applied).len();
+        let current = missing == 0;
+        return Ok(if current { SchemaStatus::Current } else { SchemaStatus::Pending(missing) });
+    }
+    let floor = names(db, "schema_floor", "migration").await?.unwrap_or_default();
+    Ok(match unknown(&floor) {
+        0 => SchemaStatus::Newer(newer),
+        above => SchemaStatus::TooNew(above),
     })
 }

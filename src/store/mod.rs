@@ -4,13 +4,20 @@
 //! database's ([`Store::now`]), so that replicas with wrong clocks agree. What is secret or
 //! personal is sealed before it is written (`seal`).
 //!
-//! Reading order: `connection` (pools), `transaction`, `sql`, `migrate`, `seal`, then the aggregates.
+//! Reading order: `connection`, `pool` and `postgres`, `transaction`, `sql`, `migrate`, `seal`,
+//! then the aggregates.
 
 mod accept;
+mod apart;
+mod api_keys;
+mod audit;
+mod backend;
 mod budgets;
 mod cancel;
 mod census;
+mod cipher;
 mod claim;
+mod clock;
 mod config;
 mod connect;
 mod connection;
@@ -20,9 +27,11 @@ mod deferred;
 mod deliveries;
 mod directory;
 mod entity;
+mod era;
 mod erase;
 mod error;
 mod events;
+mod exclusive;
 mod facts;
 mod failed;
 mod feed;
@@ -32,6 +41,7 @@ mod group;
 mod held;
 mod hints;
 mod history;
+mod idle;
 mod installations;
 mod intend;
 mod kek;
@@ -39,40 +49,60 @@ mod lanes;
 mod listing;
 mod merge;
 mod migrate;
+mod new;
 mod notifications;
+mod order;
 mod outlook;
 mod people;
+mod person_keys;
+#[cfg(test)]
+mod plans;
+mod pool;
+mod postgres;
 mod posting;
 mod preferences;
+mod protection;
 mod publish;
+mod pulse;
 mod queue;
+mod recovery;
 mod replay;
 mod resolving;
 mod retention;
+mod rotate;
 mod rows;
 mod seal;
+mod session;
 mod settle;
 mod sharers;
 mod sql;
 mod subjects;
 mod tenants;
+mod tidy;
 mod transaction;
+mod unread;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
 
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 
-pub use accept::{Accept, Accepted, End, NewDelivery, Target};
+pub use crate::domain::end::End;
+pub use accept::{Accepted, Before};
+pub use api_keys::{
+    ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, KnownApiKey, ListedApiKey, NewApiKey,
+};
+pub use audit::{AuditFilter, AuditPage, AuditPosition, Verified};
+pub use backend::Backend;
 pub use budgets::{Booked, Reservation};
 pub use cancel::Canceled;
 pub use census::DirectoryCensus;
 pub use claim::{Head, LaneClaim, lease_token};
-pub use config::Config;
+pub use config::{Config, Pooler};
 pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
-pub use connection::Backend;
 pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
 pub use directory::{
@@ -81,13 +111,15 @@ pub use directory::{
 pub use erase::{Erased, Redact, Redacted};
 pub use error::Error;
 pub use events::{ClaimedEvent, EventDone, NewEvent};
+pub use exclusive::Exclusive;
 pub use facts::{PeopleFacts, TenantFacts};
 pub use failed::{FailedFilter, FailedPage, FailedPosition};
-pub use feed::{DeliveryChange, FeedExtent};
+pub use feed::{ChangePage, DeliveryChange, FeedExtent, FeedReach, FeedWatcher};
 pub use field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
 pub use fields::{FieldsRow, MemberFields};
 pub use held::HeldSweep;
 pub use hints::Hint;
+pub use idle::LaneKey;
 pub use installations::{Installation, InstallationState, NewInstallation, Token};
 pub use intend::RecoverOutcome;
 pub use lanes::Backlog;
@@ -96,17 +128,21 @@ pub use listing::{
 };
 pub use merge::{Basis, MemberChange, Merged, Settlement};
 pub use migrate::SchemaStatus;
+pub use new::{About, Accept, NewDelivery, Target};
 pub use notifications::NotificationRecord;
 pub use outlook::Outlook;
 pub use people::StoredPerson;
 pub use posting::{Posting, Throttled};
+pub use protection::Protection;
 pub use publish::Resume;
-pub use queue::{Queue, QueueKey, Queues};
+pub use queue::{Queue, QueueKey, QueuePlace, Queues};
+pub use recovery::Recovery;
 pub use replay::{Replay, ReplayOutcome, Replayed, Skip, Which};
 pub use resolving::{Resolved, Resolving};
 pub use retention::{IDEMPOTENCY, OutboxHealth};
+pub use rotate::Rotated;
 pub use settle::{Acted, Note, Pace, Settle, WaitScope};
-pub use subjects::{About, SubjectConversation};
+pub use subjects::SubjectConversation;
 
 /// Ended deliveries that a slow receiver may fall behind.
 const ENDED_KEPT: usize = 1024;
@@ -115,6 +151,8 @@ const ENDED_KEPT: usize = 1024;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// Written with the next change that this handle makes ([`Store::noting`]).
+    note: Option<Arc<audit::Prepared>>,
 }
 
 struct Inner {
@@ -125,16 +163,23 @@ struct Inner {
     deliveries_ended: broadcast::Sender<DeliveryId>,
     feed: feed::FeedSignals,
     hints: hints::Hints,
+    unreadable: unread::Unreadable,
     /// Calls of Notify that share transactions.
-    accepting: group::Group<accept::Call, Result<accept::Stored, Error>>,
+    accepting: group::Group<TenantId, accept::Call, accept::Outcome>,
     /// Turns that share transactions: before their requests, and after.
-    intending: group::Group<intend::batch::Intention, intend::batch::Intended>,
-    ending: group::Group<settle::batch::Sent, settle::batch::Ended>,
+    intending: group::Group<TenantId, intend::batch::Intention, intend::batch::Intended>,
+    ending: group::Group<TenantId, settle::batch::Sent, settle::batch::Ended>,
+    /// What a locked row holds up, apart from what is shared.
+    apart: apart::Apart,
     /// Calls that share readings.
-    reading_tenants: group::Group<TenantId, facts::Tenants>,
-    reading_people: group::Group<facts::Asked, Result<facts::Rows, Error>>,
-    reading_heads: group::Group<LaneClaim, claim::HeadRow>,
-    reading_tokens: group::Group<InstallationId, Result<installations::SealedToken, Error>>,
+    reading_tenants: group::Group<TenantId, TenantId, facts::Tenants>,
+    reading_people: group::Group<TenantId, facts::Asked, Result<facts::Rows, Error>>,
+    reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
+    reading_tokens:
+        group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,
+    /// Told after a commit that wrote to the audit trail.
+    audited: Notify,
+    untidy: tidy::Untidy,
 }
 
 impl Store {
@@ -143,8 +188,8 @@ impl Store {
     pub async fn open(config: &Config) -> Result<Self, Error> {
         let connections = connection::Connections::open(config).await?;
         let in_use = seal::in_use(connections.reader()).await?;
-        let kek = kek::load(config, connections.backend(), in_use)?;
-        let keyring = seal::Keyring::new(kek);
+        let keks = kek::keks(config, connections.backend(), in_use)?;
+        let keyring = seal::Keyring::new(keks);
         let backend = connections.backend();
         let store = Self {
             inner: Arc::new(Inner {
@@ -155,14 +200,19 @@ impl Store {
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
                 feed: feed::FeedSignals::new(),
                 hints: hints::Hints::new(),
+                unreadable: unread::Unreadable::default(),
                 accepting: group::Group::new(accept::bounds(backend)),
                 intending: group::Group::new(intend::batch::bounds(backend)),
                 ending: group::Group::new(settle::batch::bounds(backend)),
+                apart: apart::Apart::new(config.max_connections),
                 reading_tenants: group::Group::new(facts::bounds()),
                 reading_people: group::Group::new(facts::bounds()),
                 reading_heads: group::Group::new(facts::bounds()),
                 reading_tokens: group::Group::new(facts::bounds()),
+                audited: Notify::new(),
+                untidy: tidy::Untidy::default(),
             }),
+            note: None,
         };
         if in_use {
             store.verify_key().await?;
@@ -174,6 +224,11 @@ impl Store {
         self.inner.connections.backend()
     }
 
+    /// How the connections to PostgreSQL are protected; `None`: SQLite, a file.
+    pub fn protection(&self) -> Option<Protection> {
+        self.inner.connections.protection()
+    }
+
     /// The database's time.
     pub async fn now(&self) -> Result<Timestamp, Error> {
         let row = sql::one(self.reader(), "SELECT {now}", Vec::new()).await?;
@@ -181,13 +236,41 @@ impl Store {
         Ok(Timestamp(row.get(0)?))
     }
 
+    /// Whether the database answers within `patience`: a question of this call's own, or where no
+    /// connection is free for that, anybody else's. It may also say, over a new connection, that it
+    /// is at work for the others, which wait for rows: busy is not away.
+    pub async fn answers(&self, patience: Duration) -> bool {
+        let connections = &self.inner.connections;
+        let in_the_pool = async {
+            match self.now().await {
+                Ok(_) => true,
+                Err(Error::Busy) => std::future::pending().await,
+                Err(_) => false,
+            }
+        };
+        let apart = async {
+            tokio::time::sleep(patience / 2).await;
+            if !connections.is_at_work().await {
+                std::future::pending::<()>().await;
+            }
+        };
+        let answered = async {
+            tokio::select! {
+                answered = in_the_pool => answered,
+                () = apart => true,
+            }
+        };
+        let answered = tokio::time::timeout(patience, answered).await;
+        answered.unwrap_or_else(|_| connections.pulse().felt_within(patience))
+    }
+
     /// Told after a commit that gave lanes work. A hint within this process; other replicas poll.
     pub fn lanes_woken(&self) -> &Notify {
         &self.inner.lanes_woken
     }
 
-    /// Told after a commit that took an event of Slack's. A hint within this process; other replicas
-    /// poll.
+    /// Told after a commit that took an event of Slack's. A hint within this process; other
+    /// replicas poll.
     pub fn events_taken(&self) -> &Notify {
         &self.inner.events_taken
     }
@@ -216,13 +299,13 @@ impl Store {
 
     /// For statements outside a transaction that read. SQLite: sees the last commit and refuses
     /// to write; while this task holds a transaction it may still be used.
-    pub(in crate::store) fn reader(&self) -> &connection::Reader {
+    pub(in crate::store) fn reader(&self) -> &pool::Reader {
         self.inner.connections.reader()
     }
 
     /// For single statements that write. On SQLite this is the one writer: never while this task
     /// holds a transaction.
-    pub(in crate::store) fn writer(&self) -> &sea_orm::DatabaseConnection {
+    pub(in crate::store) fn writer(&self) -> &pool::Pool {
         self.inner.connections.writer()
     }
 }

@@ -7,7 +7,6 @@ use super::rows::Columns;
 use super::seal::{Place, Scope};
 use super::sql::{self, params};
 use super::{Error, Store};
-use crate::domain::delivery::State;
 use crate::domain::ids::{EventType, NotificationId, Principal, RequestId, TenantId};
 use crate::domain::time::Timestamp;
 
@@ -79,8 +78,8 @@ impl Store {
         let mut counts = BTreeMap::new();
         for row in sql::all(self.reader(), SQL, params![tenant.as_str()]).await? {
             let mut columns = Columns::of(&row);
-            let state = columns.code(State::from_code)?;
-            counts.insert(state.code(), columns.take()?);
+            let state = columns.shown_state()?;
+            *counts.entry(state.code()).or_default() += columns.take::<i64>()?;
         }
         Ok(counts)
     }

@@ -11,8 +11,7 @@ use sea_orm::{
 };
 
 use super::entity::person;
-use super::installations::parse_id;
-use super::rows::{Column, given, numbered};
+use super::rows::{Column, given, numbered, parse_id};
 use super::seal::{Place, Scope, ScopeKeys};
 use super::sql::{self, params};
 use super::transaction::scoped;
@@ -44,7 +43,15 @@ impl Store {
         let sealed: BTreeMap<_, _> = sealed.collect::<Result<_, Error>>()?;
         let records =
             &sealed.iter().map(|(user, record)| ((tenant, *user), record.as_slice())).collect();
-        self.transaction(|tx| scoped(write_records(tx, records))).await
+        let written = self.transaction(|tx| {
+            scoped(async move {
+                write_records(tx, records).await?;
+                self.record(tx).await
+            })
+        });
+        written.await?;
+        self.recorded();
+        Ok(())
     }
 
     pub async fn person(
@@ -108,8 +115,17 @@ impl Store {
         user: &UserId,
         identity: &Identity,
     ) -> Result<bool, Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-        store_identity_in(self.writer(), &keys, tenant, user, identity).await
+        let keys = &self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let stored = self.transaction(|tx| {
+            scoped(async move {
+                let stored = store_identity_in(tx, keys, tenant, user, identity).await?;
+                self.record(tx).await?;
+                Ok(stored)
+            })
+        });
+        let stored = stored.await?;
+        self.recorded();
+        Ok(stored)
     }
 
     /// Forgets the identity, pinned or not; says whether there was one.
@@ -118,8 +134,17 @@ impl Store {
                 identity_rule = NULL, installation = NULL, identity_stored_at = NULL,
                 updated_at = {now}
             WHERE tenant = $1 AND user_id = $2 AND slack_user_id IS NOT NULL";
-        let values = params![tenant.as_str(), user.as_str()];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        let values = &params![tenant.as_str(), user.as_str()];
+        let cleared = self.transaction(|tx| {
+            scoped(async move {
+                let cleared = sql::execute(tx, SQL, values.clone()).await? > 0;
+                self.record(tx).await?;
+                Ok(cleared)
+            })
+        });
+        let cleared = cleared.await?;
+        self.recorded();
+        Ok(cleared)
     }
 
     pub(in crate::store) async fn open_person(

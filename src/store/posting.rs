@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use sea_orm::ConnectionTrait;
+
 use super::rows::Columns;
 use super::sql::{self, params};
-use super::transaction::{Tx, scoped};
+use super::transaction::Patience;
 use super::{Error, Store};
 use crate::domain::ids::InstallationId;
 use crate::domain::pacing::{Limit, Suspicion};
@@ -42,6 +44,8 @@ pub(in crate::store) const READ: &str = "posting.current, posting.good, posting.
     posting.kept, posting.patience, posting.spent_until, posting.paused_until, posting.window_at, \
     posting.window_posts";
 
+/// How often a 429 is judged anew where another was written meanwhile.
+const ATTEMPTS: u32 = 16;
 /// Rates are kept in thousandths.
 const PARTS: f64 = 1000.0;
 
@@ -54,93 +58,130 @@ impl Store {
     }
 
     /// Begins to count, or begins a new window if the present one is still that of `window_at`;
-    /// the limit becomes `limit`.
+    /// the limit becomes `limit`. [`Error::Locked`]: another transaction holds the row.
     pub async fn begin_window(
         &self,
         id: InstallationId,
         window_at: Timestamp,
         limit: &Limit,
     ) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO posting AS posting (installation, current, good, ceiling, \
-            kept, patience, window_at) SELECT $1, $2, $3, $4, $5, $6, {now} WHERE TRUE \
-            ON CONFLICT (installation) DO UPDATE SET current = excluded.current, \
-            good = excluded.good, ceiling = excluded.ceiling, kept = excluded.kept, \
-            patience = excluded.patience, window_at = excluded.window_at, window_posts = 0 \
-            WHERE posting.window_at = $7";
+        let clock = Patience::Brief.clock(self.writer().get_database_backend());
+        let text = format!(
+            "INSERT INTO posting AS posting (installation, current, good, ceiling, \
+             kept, patience, window_at) SELECT $1, $2, $3, $4, $5, $6, clock.now FROM {clock} \
+             WHERE TRUE ON CONFLICT (installation) DO UPDATE SET current = excluded.current, \
+             good = excluded.good, ceiling = excluded.ceiling, kept = excluded.kept, \
+             patience = excluded.patience, window_at = excluded.window_at, window_posts = 0 \
+             WHERE posting.window_at = $7"
+        );
         let mut values = limit_values(id, limit);
         values.push(window_at.0.into());
-        sql::execute(self.writer(), SQL, values).await.map(drop)
+        sql::execute(self.writer(), &text, values).await.map(drop)
     }
 
-    /// Gives back the start of a post that was not made.
+    /// Gives back the start of a post that was not made. [`Error::Locked`]: another transaction
+    /// holds the row.
     pub async fn unspend(&self, id: InstallationId, interval: Duration) -> Result<(), Error> {
-        const SQL: &str = "UPDATE posting SET spent_until = spent_until - $2, \
-            window_posts = {greatest}(window_posts - 1, 0) WHERE installation = $1";
+        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        let text = format!(
+            "UPDATE posting SET spent_until = spent_until - $2, \
+             window_posts = {{greatest}}(window_posts - 1, 0) FROM {clock} WHERE installation = $1"
+        );
         let values = params![id.to_string(), micros(interval)];
-        sql::execute(self.writer(), SQL, values).await.map(drop)
+        sql::execute(self.writer(), &text, values).await.map(drop)
     }
 
     /// Records a 429 and says whether it is about the whole workspace: then nothing is posted there
     /// for as long as Slack asks, on any replica. Else it is about the one lane, which the caller
     /// holds back (docs/decisions/0020-posting-limits.md).
     pub async fn throttled(&self, throttled: &Throttled<'_>) -> Result<bool, Error> {
-        self.transaction(|tx| scoped(throttled_within(tx, throttled))).await
+        for _ in 0..ATTEMPTS {
+            if let Some(whole) = self.judge_throttled(throttled).await? {
+                return Ok(whole);
+            }
+        }
+        Err(Error::Contended("posting".into()))
     }
-}
 
-async fn throttled_within(tx: &Tx, throttled: &Throttled<'_>) -> Result<bool, Error> {
-    const ENSURE: &str = "INSERT INTO posting (installation, current) VALUES ($1, $2) \
-        ON CONFLICT (installation) DO NOTHING";
-    const LIMITED: &str = "UPDATE posting SET limited_at = {now}, limited_lane = $2 \
-        WHERE installation = $1";
-    const PAUSE: &str = "UPDATE posting SET current = $2, good = $3, ceiling = $4, kept = $5, \
-        patience = $6, paused_until = {greatest}(paused_until, {now} + $7), window_at = {now}, \
-        window_posts = 0, limited_at = 0 WHERE installation = $1";
-    let id = throttled.installation.to_string();
-    let fresh = Limit::default();
-    sql::execute(tx, ENSURE, params![id.as_str(), parts(fresh.current)]).await?;
-    let text = format!(
-        "SELECT {READ}, {{now}}, limited_at, limited_lane FROM posting \
-         WHERE installation = $1 {{for_update}}"
-    );
-    let row = sql::one(tx, &text, params![id.as_str()]).await?;
-    let row = row.ok_or_else(|| Error::Bug("a workspace without a posting row".into()))?;
-    let mut columns = Columns::of(&row);
-    let posting = posting_of(&mut columns)?.ok_or_else(|| Error::Bug("no posting".into()))?;
-    let (now, limited_at) = (columns.time()?, columns.time()?);
-    let limited_lane: Option<String> = columns.take()?;
+    /// Reads without a lock, decides, and writes by one statement, so that the row, which every
+    /// claim of the workspace needs, is locked for no round trip. `None`: another 429, or a new
+    /// window, was written meanwhile.
+    async fn judge_throttled(&self, throttled: &Throttled<'_>) -> Result<Option<bool>, Error> {
+        const SAME: &str = "installation = $1 AND limited_at = $2 AND window_at = $3 \
+            AND paused_until = $4";
+        let ensure = |clock: &str| {
+            format!(
+                "INSERT INTO posting (installation, current) SELECT $1, $2 FROM {clock} \
+                 WHERE TRUE ON CONFLICT (installation) DO NOTHING RETURNING installation"
+            )
+        };
+        let limited = |clock: &str| {
+            format!(
+                "UPDATE posting SET limited_at = clock.now, limited_lane = $5 FROM {clock} \
+                 WHERE {SAME} RETURNING installation"
+            )
+        };
+        let pause = |clock: &str| {
+            format!(
+                "UPDATE posting SET current = $5, good = $6, ceiling = $7, kept = $8, \
+                 patience = $9, paused_until = {{greatest}}(paused_until, clock.now + $10), \
+                 window_at = clock.now, window_posts = 0, limited_at = 0 FROM {clock} \
+                 WHERE {SAME} RETURNING installation"
+            )
+        };
+        let id = throttled.installation.to_string();
+        let text = format!(
+            "SELECT {READ}, {{now}}, limited_at, limited_lane FROM posting WHERE installation = $1"
+        );
+        let Some(row) = sql::one(self.reader(), &text, params![id.as_str()]).await? else {
+            let fresh = params![id.as_str(), parts(Limit::default().current)];
+            self.insist(ensure, fresh).await?;
+            return Ok(None);
+        };
+        let mut columns = Columns::of(&row);
+        let posting = posting_of(&mut columns)?.ok_or_else(|| Error::Bug("no posting".into()))?;
+        let (now, limited_at) = (columns.time()?, columns.time()?);
+        let limited_lane: Option<String> = columns.take()?;
 
-    let minutes = now.since(posting.window_at).div_duration_f64(throttled.minute);
-    let paused = posting.paused_until > now;
-    let other = limited_lane.is_some_and(|lane| lane != throttled.lane)
-        && now.since(limited_at) <= throttled.minute;
-    let suspicion = Suspicion {
-        paused,
-        another: other && !worked_since(tx, &id, limited_at).await?,
-        beyond: posting.limit.is_beyond()
-            && posting.limit.is_used_up(posting.window_posts, minutes.min(1.0)),
-    };
-    if !suspicion.is_workspace() {
-        sql::execute(tx, LIMITED, params![id.as_str(), throttled.lane]).await?;
-        return Ok(false);
+        let minutes = now.since(posting.window_at).div_duration_f64(throttled.minute);
+        let paused = posting.paused_until > now;
+        let other = limited_lane.is_some_and(|lane| lane != throttled.lane)
+            && now.since(limited_at) <= throttled.minute;
+        let suspicion = Suspicion {
+            paused,
+            another: other && !worked_since(self.reader(), &id, limited_at).await?,
+            beyond: posting.limit.is_beyond()
+                && posting.limit.is_used_up(posting.window_posts, minutes.min(1.0)),
+        };
+        let (before, until) = (posting.window_at.0, posting.paused_until.0);
+        let mut values = params![id.as_str(), limited_at.0, before, until];
+        if !suspicion.is_workspace() {
+            values.push(throttled.lane.into());
+            let written = self.insist(limited, values).await?;
+            return Ok((!written.is_empty()).then_some(false));
+        }
+        // Posts that were under way when the first 429 came say nothing new.
+        let learns = !paused && !throttled.known;
+        let limit = if learns { posting.limit.after_429() } else { posting.limit };
+        values.extend(limit_values(throttled.installation, &limit).into_iter().skip(1));
+        values.push(micros(throttled.after).into());
+        let written = self.insist(pause, values).await?;
+        Ok((!written.is_empty()).then_some(true))
     }
-    // Posts that were under way when the first 429 came say nothing new.
-    let learns = !paused && !throttled.known;
-    let limit = if learns { posting.limit.after_429() } else { posting.limit };
-    let mut values = limit_values(throttled.installation, &limit);
-    values.push(micros(throttled.after).into());
-    sql::execute(tx, PAUSE, values).await?;
-    Ok(true)
 }
 
 /// Whether a post to the workspace worked that was begun after `at`.
-async fn worked_since(tx: &Tx, installation: &str, at: Timestamp) -> Result<bool, Error> {
+async fn worked_since(
+    db: &impl ConnectionTrait,
+    installation: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
     let text = format!(
         "SELECT 1 FROM deliveries WHERE {} AND updated_at >= $2 AND installation = $1 \
          AND state = 'sent' AND sending_since > $2 LIMIT 1",
         super::deliveries::ENDED
     );
-    Ok(sql::one(tx, &text, params![installation, at.0]).await?.is_some())
+    Ok(sql::one(db, &text, params![installation, at.0]).await?.is_some())
 }
 
 /// `$1` to `$6`.

@@ -6,6 +6,7 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
 use super::entity::preference;
 use super::sql::{self, params};
+use super::transaction::scoped;
 use super::{Error, Store};
 use crate::domain::ids::{EventType, TenantId, UserId};
 use crate::domain::settings::{Preference, Preferences};
@@ -43,7 +44,15 @@ impl Store {
         if let Some(word) = word {
             values.extend(params![word, set_by]);
         }
-        sql::execute(self.writer(), text, values).await?;
+        let values = &values;
+        let set = self.transaction(|tx| {
+            scoped(async move {
+                sql::execute(tx, text, values.clone()).await?;
+                self.record(tx).await
+            })
+        });
+        set.await?;
+        self.recorded();
         Ok(())
     }
 

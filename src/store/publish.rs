@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use super::crawl::{CrawlLease, size_values};
-use super::installations::parse_id;
+use super::rows::parse_id;
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
@@ -43,9 +43,9 @@ const DROP_CHANGES: &str =
 impl Store {
     /// Makes the crawl's pages the directory and ends the lease; the next crawl is due after
     /// `refresh_after`. The directory is as old as its first page, which may be far older than the
-    /// last where a crawl was resumed. The generation before is kept for its readers; older ones go,
-    /// with the changes that the one before contains. Answers the new generation; None: the lease was
-    /// lost, or pages are missing.
+    /// last where a crawl was resumed. The generation before is kept for its readers; older ones
+    /// go, with the changes that the one before contains. Answers the new generation; None: the
+    /// lease was lost, or pages are missing.
     pub async fn publish(
         &self,
         lease: &CrawlLease,
@@ -85,8 +85,8 @@ impl Store {
     }
 
     /// Ends the lease without publishing, because the reading lost more than is believable: it
-    /// is shown, its pages are dropped, and another is due after `confirm_after`. False: the lease was
-    /// lost.
+    /// is shown, its pages are dropped, and another is due after `confirm_after`. False: the lease
+    /// was lost.
     pub async fn refuse_crawl(
         &self,
         lease: &CrawlLease,
@@ -111,13 +111,22 @@ impl Store {
         .await
     }
 
-    /// An administrator accepts what was lost: makes another reading due at once, and one that shows
-    /// no less will be published. False where nothing was refused.
+    /// An administrator accepts what was lost: makes another reading due at once, and one that
+    /// shows no less will be published. False where nothing was refused.
     pub async fn accept_shrink(&self, installation: InstallationId) -> Result<bool, Error> {
         const SQL: &str = "UPDATE directory SET shrink_accepted = 1, next_refresh_at = {now}
             WHERE installation = $1 AND shrink_members IS NOT NULL";
-        let values = params![installation.to_string()];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        let values = &params![installation.to_string()];
+        let accepted = self.transaction(|tx| {
+            scoped(async move {
+                let accepted = sql::execute(tx, SQL, values.clone()).await? > 0;
+                self.record(tx).await?;
+                Ok(accepted)
+            })
+        });
+        let accepted = accepted.await?;
+        self.recorded();
+        Ok(accepted)
     }
 
     /// Ends the lease with an error; the next try is due after `retry_after`. False: the lease was

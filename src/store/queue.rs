@@ -1,27 +1,30 @@
-//! What may be claimed now, by whose it is: one line for each workspace, tenant, class of urgency and
-//! budget that has lanes with work, however many lanes and messages those are.
+//! What may be claimed now, by whose it is: one line for each workspace, tenant, class of urgency
+//! and budget that has lanes with work, however many lanes and messages those are.
 //!
-//! The lines are found by jumping from one to the next in the index `lanes_queued`, so that a tenant
-//! with 10,000 lanes, or lanes that are paused, cost one step like any other (lessons.md part 1:
-//! filtering what is paused out of a claim cost nine tenths of the claims).
+//! The lines are found by jumping from one to the next in the index `lanes_queued`, so that a
+//! tenant with 10,000 lanes, or lanes that are paused, cost one step like any other (filtering what
+//! is paused out of a claim cost nine tenths of the claims).
 
 use std::time::Duration;
+
+use sea_orm::ConnectionTrait as _;
 
 use super::budgets::{Booked, booked_of};
 use super::claim::{LaneClaim, lease_token};
 use super::posting::{Posting, READ, posting_of};
 use super::rows::Columns;
 use super::sql::{self, Row, params};
-use super::transaction::{Tx, scoped};
-use super::{Backend, Error, Store};
+use super::transaction::{Patience, Tx, scoped};
+use super::unread::Unread;
+use super::{Backend, Error, Store, clock};
 use crate::domain::budget::Budget;
 use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
 use crate::domain::pacing::Pace;
 use crate::domain::priority::Class;
 use crate::domain::time::{Timestamp, micros};
 
-/// The lanes of one tenant in one workspace that are equally urgent and whose first requests are taken from
-/// one budget.
+/// The lanes of one tenant in one workspace that are equally urgent and whose first requests are
+/// taken from one budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueKey {
     pub installation: InstallationId,
@@ -48,23 +51,33 @@ pub struct Queues {
     pub queues: Vec<Queue>,
     /// The database's clock when they were read.
     pub now: Timestamp,
-    /// There are more: look again after this one.
-    pub more_after: Option<QueueKey>,
+    /// There are more: look again after this place.
+    pub more_after: Option<QueuePlace>,
+}
+
+/// A place in the order of the queues, also of one that only a newer release knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePlace {
+    installation: String,
+    tenant: String,
+    class: i64,
+    budget: i64,
 }
 
 /// More queues than there are.
 const EVERY: u32 = 1_000_000;
 
 impl Store {
-    /// Up to `limit` queues that have work, from the one after `after` on.
-    pub async fn queues(&self, after: Option<&QueueKey>, limit: u32) -> Result<Queues, Error> {
+    /// Up to `limit` queues that have work, from the one after `after` on. Those that only a newer
+    /// release knows are left to its replicas.
+    pub async fn queues(&self, after: Option<&QueuePlace>, limit: u32) -> Result<Queues, Error> {
         let text = queues_text(self.backend());
         let values = match after {
-            Some(key) => params![
-                key.installation.to_string(),
-                key.tenant.as_str(),
-                key.class.code(),
-                key.budget.code(),
+            Some(place) => params![
+                place.installation.as_str(),
+                place.tenant.as_str(),
+                place.class,
+                place.budget,
                 i64::from(limit)
             ],
             None => params!["", "", 0i64, 0i64, i64::from(limit)],
@@ -74,9 +87,10 @@ impl Store {
             Some(row) => Timestamp(row.get(5)?),
             None => Timestamp(0),
         };
-        let queues = rows.iter().map(queue_of).collect::<Result<Vec<_>, _>>()?;
-        let full = queues.len() == limit as usize;
-        let more_after = queues.last().filter(|_| full).map(|queue| queue.key.clone());
+        let queues: Vec<_> = rows.iter().filter_map(|row| queue_of(row).ok()).collect();
+        self.pass_over(Unread::Lane, (rows.len() - queues.len()) as u64);
+        let full = rows.len() == limit as usize;
+        let more_after = rows.last().filter(|_| full).map(place_of).transpose()?;
         Ok(Queues { queues, now, more_after })
     }
 
@@ -84,7 +98,8 @@ impl Store {
     /// the budget for each, where `pace` is given. Safe against any number of claimers:
     /// a lane goes to one of them, and each start is given once. Lanes whose holder's lease ran out
     /// are claimed like others. After an error lanes may be held under `token`, which is new for
-    /// each claim: [`Store::disclaim`] gives them back.
+    /// each claim: [`Store::disclaim`] gives them back. [`Error::Locked`]: another transaction
+    /// holds the account of the workspace, and nothing was claimed.
     pub async fn claim_queue(
         &self,
         key: &QueueKey,
@@ -115,8 +130,8 @@ impl Store {
         Ok(claims.collect())
     }
 
-    /// Claims up to `limit` due lanes, the most urgent queues first, whatever budgets and pauses say:
-    /// for who posts nothing.
+    /// Claims up to `limit` due lanes, the most urgent queues first, whatever budgets and pauses
+    /// say: for who posts nothing.
     pub async fn claim_lanes(&self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
         let mut found = self.queues(None, limit).await?;
         found.queues.retain(|queue| queue.next_at <= found.now);
@@ -172,11 +187,19 @@ impl Store {
         pace: Option<Pace>,
         token: &LeaseToken,
     ) -> Result<Claimed, Error> {
-        let due = due(limit);
+        let due = due(limit).replacen("lane", "installation, lane", 1);
+        // By both columns of the key, as one that is looked up (see `sql::by_key`).
+        let claim = CLAIM.replace(
+            "FROM clock WHERE installation = $1",
+            "FROM clock, due WHERE lanes.installation = ANY (ARRAY[due.installation]) \
+             AND lanes.lane = due.lane",
+        );
         let spend = Spend::of(key.budget);
+        let patience = Patience::Brief.column(self.writer().get_database_backend());
         let text = format!(
-            "WITH clock AS MATERIALIZED (SELECT {{now}} AS now), due AS MATERIALIZED ({due}), \
-             claimed AS ({CLAIM} AND lane IN (SELECT lane FROM due) RETURNING lane, channel, last_ts), \
+            "WITH clock AS MATERIALIZED (SELECT {{now}} AS now{patience}), \
+             due AS MATERIALIZED ({due}), \
+             claimed AS ({claim} RETURNING lanes.lane, channel, last_ts), \
              spent AS (UPDATE {} FROM clock, (SELECT COUNT(*) AS starts FROM claimed) AS taken \
              WHERE {} AND taken.starts > 0 RETURNING {}) \
              SELECT lane, channel, last_ts, clock.now, (SELECT * FROM spent) FROM claimed, clock",
@@ -279,8 +302,8 @@ async fn steps(
 const CLAIM: &str = "UPDATE lanes SET lease_token = $5, lease_until = clock.now + $6, \
     next_at = clock.now + $6, claimed_at = clock.now FROM clock WHERE installation = $1";
 
-/// Takes starts from a budget. `$1`: the workspace; `$7`: microseconds between two starts; `$8`: what may be
-/// sent at once, as time.
+/// Takes starts from a budget. `$1`: the workspace; `$7`: microseconds between two starts; `$8`:
+/// what may be sent at once, as time.
 struct Spend {
     set: String,
     row: String,
@@ -295,15 +318,19 @@ impl Spend {
         match budget {
             Budget::Posts => Self {
                 set: format!(
-                    "posting SET spent_until = {{greatest}}(spent_until, {SPENT}, \
-                     window_posts = window_posts + taken.starts"
+                    "posting SET spent_until = {{greatest}}({}, {SPENT}, \
+                     window_posts = window_posts + taken.starts",
+                    clock::spent_until("clock.now")
                 ),
                 row: ROW.into(),
                 until: "spent_until",
             },
             // Their rows hold the next free start, which is one later.
             Budget::Updates | Budget::Deletions => Self {
-                set: format!("budgets SET next_at = $7 + {{greatest}}(next_at - $7, {SPENT}"),
+                set: format!(
+                    "budgets SET next_at = $7 + {{greatest}}({} - $7, {SPENT}",
+                    clock::next_change("clock.now")
+                ),
                 row: format!("{ROW} AND method = '{}'", budget.method()),
                 until: "next_at - $7",
             },
@@ -331,7 +358,10 @@ impl Lane {
     fn of(columns: &mut Columns<'_>) -> Result<Self, Error> {
         Ok(Self {
             key: columns.take()?,
-            channel: columns.optional_id(ChannelId::parse)?,
+            // Without it, it is asked for.
+            channel: columns
+                .take::<Option<String>>()?
+                .and_then(|channel| ChannelId::parse(channel).ok()),
             last_ts: columns.take()?,
         })
     }
@@ -362,6 +392,16 @@ fn values(
         interval,
         depth,
     ]
+}
+
+fn place_of(row: &Row) -> Result<QueuePlace, Error> {
+    let mut columns = Columns::of(row);
+    Ok(QueuePlace {
+        installation: columns.take()?,
+        tenant: columns.take()?,
+        class: columns.take()?,
+        budget: columns.take()?,
+    })
 }
 
 fn queue_of(row: &Row) -> Result<Queue, Error> {

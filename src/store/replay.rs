@@ -1,6 +1,6 @@
-//! Sending dead letters once more. Each becomes a new delivery of the same notification, at the tail of its
-//! lane, in the order in which the old ones stood; the old one says by which it was replayed, so that
-//! nothing is replayed twice, whoever asks.
+//! Sending dead letters once more. Each becomes a new delivery of the same notification, at the
+//! tail of its lane, in the order in which the old ones stood; the old one says by which it was
+//! replayed, so that nothing is replayed twice, whoever asks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -101,8 +101,8 @@ struct Dead {
     content: Option<Vec<u8>>,
     action: Action,
     priority: Priority,
-    /// What the new row has as the old one: notification, priority, kind, event type, trace context,
-    /// subject and action.
+    /// What the new row has as the old one: notification, priority, kind, event type, trace
+    /// context, subject and action.
     same: [Value; 8],
 }
 
@@ -115,7 +115,18 @@ impl Store {
     pub async fn replay(&self, replay: &Replay) -> Result<ReplayOutcome, Error> {
         let keys = self.keys(&Scope::Tenant(replay.tenant.clone())).await?;
         let keys = &keys;
-        let outcome = self.transaction(|tx| scoped(self.replay_within(tx, keys, replay))).await?;
+        let outcome = self
+            .transaction(|tx| {
+                scoped(async move {
+                    let outcome = self.replay_within(tx, keys, replay).await?;
+                    if matches!(outcome, ReplayOutcome::Replayed(_)) {
+                        self.record(tx).await?;
+                    }
+                    Ok(outcome)
+                })
+            })
+            .await?;
+        self.recorded();
         self.wake();
         self.changed();
         Ok(outcome)

@@ -5,9 +5,15 @@ use sea_orm::{DbBackend, TryGetable, Value};
 
 use super::Error;
 use super::sql::Row;
-use crate::domain::ids::IdError;
-use crate::domain::subject::Action;
+use crate::domain::delivery::State;
+use crate::domain::ids::{IdError, InstallationId};
+use crate::domain::subject::{Action, Deed};
 use crate::domain::time::Timestamp;
+
+/// A stored installation id.
+pub(in crate::store) fn parse_id(text: &str) -> Result<InstallationId, Error> {
+    InstallationId::parse(text).map_err(|_| Error::Bug("a stored installation id".into()))
+}
 
 /// Takes the columns of a row one after the other, so that a list of columns and the fields read
 /// from it can be compared at a glance.
@@ -60,8 +66,28 @@ impl<'a> Columns<'a> {
 
     /// What a delivery does about its subject; NULL: a message of its own.
     pub(in crate::store) fn action(&mut self) -> Result<Action, Error> {
+        match self.take::<Option<String>>()?.filter(|code| !code.is_empty()) {
+            None => Ok(Action::Post),
+            Some(code) => Action::from_code(&code).ok_or_else(|| self.corrupt()),
+        }
+    }
+
+    /// What the last request of a delivery was; NULL: none was planned or made.
+    pub(in crate::store) fn deed(&mut self) -> Result<Option<Deed>, Error> {
+        let code = self.take::<Option<String>>()?.filter(|code| !code.is_empty());
+        code.map(|code| Deed::from_code(&code).ok_or_else(|| self.corrupt())).transpose()
+    }
+
+    /// As [`Columns::action`], where the row is only shown: one that a newer release knows is a
+    /// message.
+    pub(in crate::store) fn shown_action(&mut self) -> Result<Action, Error> {
         let code = self.take::<Option<String>>()?;
         Ok(code.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post))
+    }
+
+    /// The state of a delivery that is only shown.
+    pub(in crate::store) fn shown_state(&mut self) -> Result<State, Error> {
+        Ok(State::from_code(&self.take::<String>()?).unwrap_or(State::Newer))
     }
 
     /// A UUID.
@@ -87,7 +113,8 @@ impl<'a> Columns<'a> {
 }
 
 /// Splits rows for multi-row inserts: few distinct sizes, so that few statements are prepared, but
-/// enough that a small batch takes one or two; and never more than SQLite's 32,766 variables in one.
+/// enough that a small batch takes one or two; and never more than SQLite's 32,766 variables in
+/// one.
 pub(in crate::store) fn chunks<T>(mut rows: &[T]) -> Vec<&[T]> {
     const SIZES: [usize; 12] = [256, 64, 32, 16, 12, 8, 6, 5, 4, 3, 2, 1];
     let mut chunks = Vec::new();
@@ -179,7 +206,14 @@ pub(in crate::store) fn arrays<const N: usize>(
         values.push(Value::Array(kind, Some(Box::new(array))));
     }
     let (chosen, types, names) = (chosen.join(", "), types.join(", "), names.join(", "));
-    (format!("(SELECT {chosen} FROM unnest({types}) AS raw({names})) AS given"), values)
+    // All of them; but of a limit that is not known beforehand PostgreSQL assumes that it lets a
+    // tenth pass, so it takes the table for one row, and looks up what is joined to it by its
+    // key rather than reading that as a whole.
+    let table = format!(
+        "(SELECT {chosen} FROM unnest({types}) AS raw({names}) \
+         LIMIT (SELECT cardinality($1))) AS given"
+    );
+    (table, values)
 }
 
 /// `column1, column2, …` up to a number.
@@ -202,7 +236,7 @@ mod tests {
             tables[0].0,
             "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3 \
              FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::bigint[])) \
-             AS raw(c1, c2, c3)) AS given"
+             AS raw(c1, c2, c3) LIMIT (SELECT cardinality($1))) AS given"
         );
         assert_eq!((tables.len(), tables[0].1.len()), (1, 3));
         let tables = given(DbBackend::Sqlite, columns, rows);

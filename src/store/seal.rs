@@ -13,22 +13,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sea_orm::ConnectionTrait;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::kek::{KEY_BYTES, Key};
+use super::cipher::{KEY_BYTES, Key, NONCE_BYTES, decrypt, encrypt};
+use super::kek::{KEK_ID_BYTES, Kek, Keks};
 use super::sql::{self, params};
 use super::{Error, Store};
 use crate::domain::ids::{InstallationId, TenantId};
 
 const VERSION: u8 = 1;
-const NONCE_BYTES: usize = 24;
 const HEADER_BYTES: usize = 1 + 4;
-/// Identifies a key-encryption key without giving anything of it away.
-const KEK_ID_BYTES: usize = 8;
 /// Scopes whose keys are kept in memory, and for how long.
 const CACHED_SCOPES: u64 = 10_000;
 const CACHED_FOR: Duration = Duration::from_secs(3600);
@@ -40,6 +37,8 @@ const STORE_SCOPE: &str = "store";
 pub(in crate::store) enum Scope {
     Tenant(TenantId),
     Installation(InstallationId),
+    /// The chain of the audit trail, and its entries of no tenant.
+    Audit,
     /// Nobody's: the check value alone.
     Store,
 }
@@ -49,6 +48,7 @@ impl Scope {
         match self {
             Self::Tenant(tenant) => format!("tenant:{tenant}"),
             Self::Installation(id) => format!("installation:{id}"),
+            Self::Audit => "audit".to_owned(),
             Self::Store => STORE_SCOPE.to_owned(),
         }
     }
@@ -101,6 +101,25 @@ impl ScopeKeys {
         decrypt(key, &self.associated(place, id), &sealed[HEADER_BYTES..]).ok_or_else(failed)
     }
 
+    /// The key of one person of `scope`, alone in a scope of its own.
+    pub(in crate::store) fn of_person(scope: String, key: Key) -> Self {
+        Self { scope, keys: BTreeMap::from([(1, key)]) }
+    }
+
+    /// A keyed hash that the oldest key makes, so that it stays the same when a key is added.
+    /// `label` says what for: one made for one purpose is of no use for another.
+    pub(in crate::store) fn mac(&self, label: &str, parts: &[&[u8]]) -> Result<[u8; 32], Error> {
+        let oldest = self.keys.values().next();
+        let key = oldest.ok_or_else(|| Error::Bug("a scope without a data key".into()))?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key[..])
+            .map_err(|_| Error::Bug("a key of no length".into()))?;
+        for part in [&[label.as_bytes(), self.scope.as_bytes()], parts].concat() {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        Ok(mac.finalize().into_bytes().into())
+    }
+
     fn associated(&self, place: &Place<'_>, key_id: u32) -> Vec<u8> {
         associated(&["value", &self.scope, place.table, place.row, place.column], key_id)
     }
@@ -123,69 +142,70 @@ fn associated(parts: &[&str], key_id: u32) -> Vec<u8> {
     bytes
 }
 
-fn encrypt(key: &Key, aad: &[u8], plain: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let nonce: [u8; NONCE_BYTES] = rand::random();
-    let cipher = XChaCha20Poly1305::new(&(**key).into());
-    let sealed = cipher
-        .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad })
-        .map_err(|_| Error::Bug("a value is too long to seal".into()))?;
-    out.extend_from_slice(&nonce);
-    out.extend_from_slice(&sealed);
-    Ok(())
-}
-
-fn decrypt(key: &Key, aad: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
-    let cipher = XChaCha20Poly1305::new(&(**key).into());
-    let plain = cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad }).ok()?;
-    Some(Zeroizing::new(plain))
-}
-
-/// The key-encryption key and the data keys in memory.
+/// The key-encryption keys and the data keys in memory.
 pub(in crate::store) struct Keyring {
-    kek: Key,
-    kek_id: [u8; KEK_ID_BYTES],
+    keks: Keks,
     scopes: moka::future::Cache<String, Arc<ScopeKeys>>,
 }
 
 impl Keyring {
-    pub(in crate::store) fn new(kek: Key) -> Self {
-        let digest = Sha256::new().chain_update(b"herald kek id").chain_update(*kek).finalize();
-        let mut kek_id = [0; KEK_ID_BYTES];
-        kek_id.copy_from_slice(&digest[..KEK_ID_BYTES]);
+    pub(in crate::store) fn new(keks: Keks) -> Self {
         let scopes = moka::future::Cache::builder()
             .max_capacity(CACHED_SCOPES)
             .eviction_policy(moka::policy::EvictionPolicy::lru())
             .time_to_live(CACHED_FOR)
             .build();
-        Self { kek, kek_id, scopes }
+        Self { keks, scopes }
     }
 
-    /// Layout: version, id of the key-encryption key, nonce, ciphertext and tag.
-    fn wrap(&self, scope: &str, key_id: u32, data_key: &Key) -> Result<Vec<u8>, Error> {
+    /// Layout: version, id of the key-encryption key, and what that makes of it: nonce, ciphertext
+    /// and tag, or the text of a key service.
+    async fn wrap(&self, scope: &str, key_id: u32, data_key: &Key) -> Result<Vec<u8>, Error> {
+        let kek = &self.keks.wraps;
         let mut wrapped = vec![VERSION];
-        wrapped.extend_from_slice(&self.kek_id);
-        encrypt(&self.kek, &associated(&["data key", scope], key_id), &**data_key, &mut wrapped)?;
+        wrapped.extend_from_slice(&kek.id());
+        wrapped.extend(kek.wrap(&associated(&["data key", scope], key_id), data_key).await?);
         Ok(wrapped)
     }
 
-    fn unwrap(&self, scope: &str, key_id: u32, wrapped: &[u8]) -> Result<Key, Error> {
+    async fn unwrap(&self, scope: &str, key_id: u32, wrapped: &[u8]) -> Result<Key, Error> {
         let altered = || Error::Sealed("a data key: its row was altered or moved".into());
-        let (version, rest) = wrapped.split_first().ok_or_else(altered)?;
-        let (kek_id, rest) = rest.split_first_chunk::<KEK_ID_BYTES>().ok_or_else(altered)?;
-        if *version != VERSION {
-            return Err(altered());
-        }
-        if *kek_id != self.kek_id {
-            return Err(Error::Sealed(
-                "the database: store.key is not the key that it was sealed with".into(),
-            ));
-        }
+        let (kek_id, rest) = parts(wrapped).ok_or_else(altered)?;
+        let mut known = std::iter::once(&self.keks.wraps).chain(&self.keks.opens);
+        let kek = known.find(|kek| kek.id() == *kek_id).ok_or_else(|| {
+            Error::Sealed(
+                "the database: store.key is not the key that it was sealed with (nor is \
+                 store.previous_key, or store.vault_key)"
+                    .into(),
+            )
+        })?;
         let aad = associated(&["data key", scope], key_id);
-        let plain = decrypt(&self.kek, &aad, rest).ok_or_else(altered)?;
-        let key: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| altered())?;
-        Ok(Zeroizing::new(key))
+        kek.unwrap(&aad, rest).await?.ok_or_else(altered)
     }
+
+    /// The same data key, wrapped by the key that wraps now; `None`: it is already.
+    pub(in crate::store) async fn rewrap(
+        &self,
+        scope: &str,
+        key_id: u32,
+        wrapped: &[u8],
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let kek: &dyn Kek = self.keks.wraps.as_ref();
+        if let Some((id, rest)) = parts(wrapped)
+            && *id == kek.id()
+            && kek.is_newest(rest).await?
+        {
+            return Ok(None);
+        }
+        let key = self.unwrap(scope, key_id, wrapped).await?;
+        self.wrap(scope, key_id, &key).await.map(Some)
+    }
+}
+
+/// The id of the key-encryption key, and what that made.
+fn parts(wrapped: &[u8]) -> Option<(&[u8; KEK_ID_BYTES], &[u8])> {
+    let (version, rest) = wrapped.split_first()?;
+    (*version == VERSION).then(|| rest.split_first_chunk::<KEK_ID_BYTES>()).flatten()
 }
 
 impl Store {
@@ -239,7 +259,7 @@ impl Store {
             let id = u32::try_from(row.get::<i32>(0)?)
                 .map_err(|_| Error::Sealed("a data key: its row was altered".into()))?;
             let wrapped: Vec<u8> = row.get(1)?;
-            keys.insert(id, self.inner.keyring.unwrap(scope, id, &wrapped)?);
+            keys.insert(id, self.inner.keyring.unwrap(scope, id, &wrapped).await?);
         }
         Ok((!keys.is_empty()).then(|| ScopeKeys { scope: scope.to_owned(), keys }))
     }
@@ -250,7 +270,7 @@ impl Store {
             VALUES ($1, 1, $2, {now}) ON CONFLICT DO NOTHING";
         let mut key = Zeroizing::new([0u8; KEY_BYTES]);
         rand::fill(&mut key[..]);
-        let wrapped = self.inner.keyring.wrap(scope, 1, &key)?;
+        let wrapped = self.inner.keyring.wrap(scope, 1, &key).await?;
         sql::execute(self.writer(), SQL, params![scope, wrapped]).await?;
         let keys = self.load_keys(scope).await?;
         keys.ok_or_else(|| Error::Bug("a data key was stored and is not there".into()))
@@ -323,16 +343,50 @@ mod tests {
         assert!(ours.open(&two, &sealed).is_err());
     }
 
-    #[test]
-    fn a_data_key_opens_for_its_scope_and_key_alone() {
-        let ring = Keyring::new(Zeroizing::new([1; KEY_BYTES]));
+    fn local(byte: u8) -> Arc<dyn Kek> {
+        Arc::new(super::super::kek::Local::new(Zeroizing::new([byte; KEY_BYTES])))
+    }
+
+    fn ring(wraps: u8, opens: &[u8]) -> Keyring {
+        let opens = opens.iter().map(|byte| local(*byte)).collect();
+        Keyring::new(Keks { wraps: local(wraps), opens })
+    }
+
+    #[tokio::test]
+    async fn a_data_key_opens_for_its_scope_and_key_alone() {
+        let one = ring(1, &[]);
         let key = Zeroizing::new([9; KEY_BYTES]);
-        let wrapped = ring.wrap("tenant:acme", 1, &key).unwrap();
-        assert_eq!(ring.unwrap("tenant:acme", 1, &wrapped).unwrap(), key);
-        assert!(ring.unwrap("tenant:umbrella", 1, &wrapped).is_err());
-        assert!(ring.unwrap("tenant:acme", 2, &wrapped).is_err());
-        let other = Keyring::new(Zeroizing::new([2; KEY_BYTES]));
-        let error = other.unwrap("tenant:acme", 1, &wrapped).unwrap_err();
+        let wrapped = one.wrap("tenant:acme", 1, &key).await.unwrap();
+        assert_eq!(one.unwrap("tenant:acme", 1, &wrapped).await.unwrap(), key);
+        assert!(one.unwrap("tenant:umbrella", 1, &wrapped).await.is_err());
+        assert!(one.unwrap("tenant:acme", 2, &wrapped).await.is_err());
+        let error = ring(2, &[]).unwrap("tenant:acme", 1, &wrapped).await.unwrap_err();
         assert!(error.to_string().contains("store.key"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_older_key_opens_until_the_data_key_is_wrapped_anew() {
+        let key = Zeroizing::new([9; KEY_BYTES]);
+        let wrapped = ring(1, &[]).wrap("tenant:acme", 1, &key).await.unwrap();
+        let both = ring(2, &[1]);
+        assert_eq!(both.unwrap("tenant:acme", 1, &wrapped).await.unwrap(), key);
+        let anew = both.rewrap("tenant:acme", 1, &wrapped).await.unwrap().unwrap();
+        assert_eq!(ring(2, &[]).unwrap("tenant:acme", 1, &anew).await.unwrap(), key);
+        assert!(ring(1, &[]).unwrap("tenant:acme", 1, &anew).await.is_err());
+        assert_eq!(both.rewrap("tenant:acme", 1, &anew).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_release_before_wrapped_opens() {
+        // Layout of the first release: version, id of the key, nonce, ciphertext and tag.
+        let (kek, key) = (Zeroizing::new([1; KEY_BYTES]), [9; KEY_BYTES]);
+        let digest = <Sha256 as sha2::Digest>::new();
+        let digest = sha2::Digest::chain_update(digest, b"herald kek id");
+        let digest = sha2::Digest::finalize(sha2::Digest::chain_update(digest, *kek));
+        let mut wrapped = vec![VERSION];
+        wrapped.extend_from_slice(&digest[..KEK_ID_BYTES]);
+        let aad = associated(&["data key", "tenant:acme"], 1);
+        encrypt(&kek, &aad, &key, &mut wrapped).unwrap();
+        assert_eq!(*ring(1, &[]).unwrap("tenant:acme", 1, &wrapped).await.unwrap(), key);
     }
 }

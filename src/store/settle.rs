@@ -4,14 +4,17 @@
 //! A settle changes nothing unless its claim still holds the lane and the delivery is in a state
 //! from which the step is allowed, so that a delivery becomes sent at most once (invariant I6).
 
+mod attempts;
 pub(in crate::store) mod batch;
+mod doubt;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub(in crate::store) use self::attempts::{Log, log};
 use self::batch::Sent;
-use super::accept::{End, seal_trace};
+use super::accept::seal_trace;
 use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::lanes::Joining;
 use super::seal::Scope;
@@ -20,6 +23,7 @@ use super::subjects::mark;
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
+use crate::domain::end::End;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, TenantId};
 use crate::domain::priority::Priority;
 use crate::domain::reason::{Cancellation, Failure};
@@ -31,6 +35,9 @@ use crate::domain::time::{Timestamp, micros};
 pub enum Settle {
     /// Slack stored it (sending, unknown).
     Delivered { channel: ChannelId, ts: String },
+    /// Slack stored an answer outside its thread, because the thread's first message was deleted:
+    /// it is a message of its own, and the one that it answers is noted as gone (sending, unknown).
+    Unthreaded { root: Option<DeliveryId>, channel: ChannelId, ts: String },
     /// It failed for good (pending, sending, unknown).
     Failed { reason: Failure, code: Option<String> },
     /// It is set aside for an operator (pending, sending, unknown).
@@ -48,12 +55,16 @@ pub enum Settle {
     NotWritten,
     /// It ends before any request (pending).
     Ended(End),
-    /// Its turn has not come yet: looked at again then; nothing is spent (pending).
-    Deferred { until: Timestamp },
-    /// What is in Slack makes it another request than its claim has a start for: it waits for one of the
-    /// right budget, in its place; nothing is spent (pending).
+    /// Its turn has not come yet: looked at again after this time; nothing is spent (pending).
+    Deferred { after: Duration },
+    /// What is in Slack makes it another request than its claim has a start for: it waits for one
+    /// of the right budget, in its place; nothing is spent (pending).
     Replanned { deed: Deed },
-    /// The tenant has moved to another workspace: who the person is there is found out anew (pending).
+    /// The store was recovered from a copy, and this may have been posted in the time that was
+    /// lost: unknown; history is read at once, for this request (pending).
+    Doubted { deed: Deed, thread_ts: Option<String> },
+    /// The tenant has moved to another workspace: who the person is there is found out anew
+    /// (pending).
     Resolve,
     /// Slack changed or deleted a message that was there (sending). Where `more` are left it is
     /// pending again at once, and the attempt does not count; else that is its end, as sent.
@@ -146,6 +157,7 @@ impl Store {
             }
             None => None,
         };
+        let mut turn = None;
         if let Settle::Delivered { channel, ts } = settle {
             let sent = Sent {
                 claim: claim.clone(),
@@ -160,11 +172,14 @@ impl Store {
                 self.delivery_ended(delivery);
                 return Ok(true);
             }
+            // Its lane's row may be locked for as long as a transaction may live.
+            turn = Some(self.inner.apart.turn().await?);
         }
         let told = &Told { request: note.request, trace };
         let settled = self
             .transaction(|tx| scoped(self.settle_within(tx, claim, delivery, settle, pace, told)))
             .await?;
+        drop(turn);
         if let Some(state) = settled {
             self.changed();
             if state.is_terminal() {
@@ -208,8 +223,12 @@ impl Store {
                 mark(tx, acted.message, acted.shown, acted.replaced.then_some(delivery)).await?;
             }
             Settle::Unfit { message, shown, .. } => mark(tx, *message, Some(*shown), None).await?,
+            Settle::Unthreaded { root: Some(root), .. } => {
+                mark(tx, *root, Some(Shown::Gone), None).await?;
+            }
             _ => {}
         }
+        doubt::note(tx, &id, settle, (before.state, change.state)).await?;
         if matches!(settle, Settle::Resolve) {
             const LEAVE: &str = "UPDATE deliveries SET installation = NULL, lane = NULL, \
                 due_at = $2 WHERE id = $1";
@@ -232,7 +251,7 @@ impl Store {
         }
         unleased.paced = unleased.paced.max(change.holds.map(micros));
         unleased.sleep = matches!(settle, Settle::Paused { .. });
-        if let Settle::Delivered { channel, ts } = settle {
+        if let Settle::Delivered { channel, ts } | Settle::Unthreaded { channel, ts, .. } = settle {
             unleased.channel = Some(channel.clone());
             unleased.last_ts = Some(ts.clone());
         }
@@ -356,6 +375,11 @@ impl Change {
             (Settle::Delivered { channel, ts }, Sending | Unknown) => {
                 Self { sent: Some((channel.clone(), ts.clone())), ..change(Sent, "sent") }
             }
+            (Settle::Unthreaded { channel, ts, .. }, Sending | Unknown) => Self {
+                sent: Some((channel.clone(), ts.clone())),
+                deed: Some(Deed::Post),
+                ..change(Sent, "unthreaded")
+            },
             (Settle::Failed { reason, code }, Pending | Sending | Unknown) => {
                 Self { reason: Some(reason.code()), code: code.clone(), ..change(Failed, "failed") }
             }
@@ -391,10 +415,19 @@ impl Change {
             (Settle::Ended(end), Pending) => {
                 Self { reason: end.reason(), ..change(end.state(), "") }
             }
-            (Settle::Deferred { until }, Pending) => Self { due_at: *until, ..change(Pending, "") },
+            (Settle::Deferred { after }, Pending) => {
+                Self { due_at: later(after), ..change(Pending, "") }
+            }
             (Settle::Replanned { deed }, Pending) => {
                 Self { deed: Some(*deed), ..change(Pending, "") }
             }
+            (Settle::Doubted { deed, .. }, Pending) => Self {
+                probes: 0,
+                due_at: before.now,
+                deed: Some(*deed),
+                code: Some("recovered".into()),
+                ..change(Unknown, "")
+            },
             (Settle::Acted(acted), Sending) => Self {
                 sent: Some((acted.channel.clone(), acted.ts.clone())),
                 attempt: before.attempt - i64::from(acted.more),
@@ -456,33 +489,4 @@ impl Change {
             _ => None,
         }
     }
-}
-
-/// One line in the log of attempts.
-pub(in crate::store) struct Log {
-    pub(in crate::store) number: i64,
-    pub(in crate::store) started_at: Option<Timestamp>,
-    pub(in crate::store) now: Timestamp,
-    pub(in crate::store) outcome: String,
-    pub(in crate::store) code: Option<String>,
-    /// Slack's.
-    pub(in crate::store) method: Option<&'static str>,
-    /// The request alone.
-    pub(in crate::store) took: Option<Duration>,
-}
-
-pub(in crate::store) async fn log(tx: &Tx, delivery: &str, entry: &Log) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code, \
-        method, took) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    let values = params![
-        delivery,
-        entry.number,
-        entry.started_at.unwrap_or(entry.now).0,
-        entry.now.0,
-        entry.outcome.as_str(),
-        entry.code.as_deref(),
-        entry.method,
-        entry.took.map(micros),
-    ];
-    sql::execute(tx, SQL, values).await.map(drop)
 }

@@ -31,8 +31,8 @@ pub(in crate::store) fn now_sql(backend: DbBackend) -> &'static str {
     }
 }
 
-/// Replaces `{now}`, `{greatest}` and `{least}` (of their arguments), `{skip_locked}` and
-/// `{for_update}` (row locks; nothing on SQLite, where a writer is alone).
+/// Replaces `{now}`, `{greatest}` and `{least}` (of their arguments), `{skip_locked}`,
+/// `{for_update}` and `{for_key_share}` (row locks; nothing on SQLite, where a writer is alone).
 pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
     let postgres = backend == DbBackend::Postgres;
     text.replace("{now}", now_sql(backend))
@@ -40,10 +40,22 @@ pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
         .replace("{least}", if postgres { "LEAST" } else { "MIN" })
         .replace("{skip_locked}", if postgres { "FOR UPDATE SKIP LOCKED" } else { "" })
         .replace("{for_update}", if postgres { "FOR UPDATE" } else { "" })
+        .replace("{for_key_share}", if postgres { "FOR KEY SHARE" } else { "" })
 }
 
-/// The columns of an entity, by name. Never `*`: a later release may add one while this one runs, and
-/// PostgreSQL then refuses what was prepared before ("cached plan must not change result type").
+/// `column = value` for a join by which rows are looked up one by one. PostgreSQL neither hashes
+/// nor merges by it: where statistics take a table for empty, reading all of it would cost as much,
+/// and plans are kept after the table has filled.
+pub(in crate::store) fn by_key(backend: DbBackend, column: &str, value: &str) -> String {
+    match backend {
+        DbBackend::Postgres => format!("{column} = ANY (ARRAY[{value}])"),
+        _ => format!("{column} = {value}"),
+    }
+}
+
+/// The columns of an entity, by name. Never `*`: a later release may add one while this one runs,
+/// and PostgreSQL then refuses what was prepared before ("cached plan must not change result
+/// type").
 pub(in crate::store) fn columns<E: EntityTrait>(alias: &str) -> String {
     let columns = E::Column::iter().map(|column| format!("{alias}.{}", column.as_str()));
     columns.collect::<Vec<_>>().join(", ")
@@ -51,7 +63,10 @@ pub(in crate::store) fn columns<E: EntityTrait>(alias: &str) -> String {
 
 fn statement(db: &impl ConnectionTrait, text: &str, values: Vec<Value>) -> Statement {
     let backend = db.get_database_backend();
-    Statement::from_sql_and_values(backend, expand(backend, text), values)
+    let statement = Statement::from_sql_and_values(backend, expand(backend, text), values);
+    #[cfg(test)]
+    super::plans::note(&statement);
+    statement
 }
 
 /// Runs a statement; the number of rows it changed.

@@ -6,35 +6,20 @@
 
 use std::collections::HashMap;
 
-use super::accept::{Accept, End, NewDelivery, Target};
 use super::cancel::cancel_where;
 use super::deliveries::EXPIRING;
+use super::new::{Accept, NewDelivery, Target};
 use super::rows::Columns;
 use super::seal::Place;
 use super::sql::{self, Row, params, placeholders};
 use super::transaction::Tx;
 use super::{Error, LaneClaim, Store};
 use crate::domain::delivery::State;
+use crate::domain::end::End;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
 use crate::domain::limits::{SUBJECT_CONVERSATIONS, SUBJECT_MESSAGES};
 use crate::domain::reason::Cancellation;
 use crate::domain::subject::{Action, Posted, Shown};
-use crate::domain::time::Timestamp;
-
-/// What a notification is about, and when it may go out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
-    pub subject: Option<SubjectKey>,
-    pub action: Action,
-    /// Not before this time; where it is past, at once.
-    pub deliver_after: Option<Timestamp>,
-}
-
-impl Default for About {
-    fn default() -> Self {
-        Self { subject: None, action: Action::Post, deliver_after: None }
-    }
-}
 
 /// Where somebody got, or will get, messages about a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,9 +69,8 @@ impl Store {
         rows.iter().rev().map(|row| posted(row, &claim.lane)).collect()
     }
 
-    /// Everybody who got a message about a subject, is to get one, or might get the one that failed when it
-    /// is replayed: at most one more than
-    /// [`SUBJECT_CONVERSATIONS`].
+    /// Everybody who got a message about a subject, is to get one, or might get the one that failed
+    /// when it is replayed: at most one more than [`SUBJECT_CONVERSATIONS`].
     pub async fn subject_conversations(
         &self,
         tenant: &TenantId,
@@ -171,8 +155,8 @@ pub(in crate::store) async fn overtake(
         .deliveries
         .iter()
         .filter(|delivery| match &delivery.target {
-            // What is held for them must not go out all the same once they appear. And what is over is
-            // over, also where a switch keeps the news of it from them.
+            // What is held for them must not go out all the same once they appear. And what is over
+            // is over, also where a switch keeps the news of it from them.
             Target::Ended(end) => !action.speaks() || matches!(end, End::Unreachable(_)),
             _ => true,
         })
@@ -270,8 +254,8 @@ async fn waiting(
         .collect()
 }
 
-/// Whether a later notification replaced what a row of `table` said, took it back or marked its subject as
-/// done, as an expression: then it has nothing to say any more.
+/// Whether a later notification replaced what a row of `table` said, took it back or marked its
+/// subject as done, as an expression: then it has nothing to say any more.
 pub(in crate::store) fn superseded(table: &str) -> String {
     let by = |later| {
         format!(

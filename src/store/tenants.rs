@@ -4,12 +4,14 @@ use sea_orm::EntityTrait as _;
 
 use super::entity::tenant;
 use super::sql::{self, params};
+use super::transaction::scoped;
 use super::{Error, Store};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::settings::Settings;
+use crate::domain::time::Timestamp;
 
 impl Store {
-    /// Makes the tenant exist (design.md section 8: from the first administrator's call).
+    /// Makes the tenant exist (from the first administrator's call on).
     pub async fn ensure_tenant(&self, tenant: &TenantId) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
             VALUES ($1, 0, {now}, {now}) ON CONFLICT DO NOTHING";
@@ -29,6 +31,28 @@ impl Store {
     pub async fn settings(&self, tenant: &TenantId) -> Result<Option<Settings>, Error> {
         let row = tenant::Entity::find_by_id(tenant.as_str().to_owned()).one(self.reader()).await?;
         row.map(|row| settings_of(row.settings.as_deref(), row.version)).transpose()
+    }
+
+    /// Keeps that a tenant's user attribute, as it reads in `source`, cost too much just now.
+    pub async fn note_costly(&self, tenant: &TenantId, source: &str) -> Result<(), Error> {
+        const SQL: &str = "UPDATE tenants SET costly_attribute = $2, costly_at = {now}
+            WHERE tenant = $1";
+        sql::execute(self.writer(), SQL, params![tenant.as_str(), source]).await.map(drop)
+    }
+
+    /// When the user attribute `source` of a tenant cost too much last; `None`: as far as is known,
+    /// never.
+    pub async fn costly_since(
+        &self,
+        tenant: &TenantId,
+        source: &str,
+    ) -> Result<Option<Timestamp>, Error> {
+        const SQL: &str = "SELECT costly_at FROM tenants
+            WHERE tenant = $1 AND costly_attribute = $2 AND costly_at IS NOT NULL";
+        match sql::one(self.reader(), SQL, params![tenant.as_str(), source]).await? {
+            Some(row) => Ok(Some(Timestamp(row.get(0)?))),
+            None => Ok(None),
+        }
     }
 
     /// The settings of every tenant that uses an installation.
@@ -53,9 +77,19 @@ impl Store {
             WHERE tenant = $1 AND version = $3 RETURNING version";
         let json = serde_json::to_string(settings)
             .map_err(|_| Error::Bug("settings do not become JSON".into()))?;
-        let values = params![tenant.as_str(), json, settings.version];
-        match sql::one(self.writer(), SQL, values).await? {
-            Some(row) => row.get(0),
+        let values = &params![tenant.as_str(), json, settings.version];
+        let saved = self.transaction(|tx| {
+            scoped(async move {
+                let Some(row) = sql::one(tx, SQL, values.clone()).await? else { return Ok(None) };
+                self.record(tx).await?;
+                row.get::<i64>(0).map(Some)
+            })
+        });
+        match saved.await? {
+            Some(version) => {
+                self.recorded();
+                Ok(version)
+            }
             None if self.tenant_exists(tenant).await? => {
                 Err(Error::Conflict("the settings were changed meanwhile".into()))
             }

@@ -10,14 +10,23 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use sea_orm::{
-    DatabaseTransaction, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
 };
+use sea_orm_migration::async_trait::async_trait;
 
-use super::error::is_lost;
-use super::{Backend, Error, Store};
+use super::pulse::Pulse;
+use super::{Backend, Error, Store, postgres};
 
 /// An open transaction. Dropped without a commit, it is rolled back.
-pub(in crate::store) type Tx = DatabaseTransaction;
+pub(in crate::store) struct Tx {
+    kind: Kind,
+    pulse: Pulse,
+}
+
+pub(in crate::store) enum Kind {
+    Sqlite(DatabaseTransaction),
+    Postgres(postgres::Transaction),
+}
 
 /// How often work is run before contention is reported.
 const ATTEMPTS: u32 = 8;
@@ -35,23 +44,47 @@ pub(in crate::store) fn at_once(backend: Backend) -> usize {
     }
 }
 
+/// How long the statements of a transaction wait for a row that another transaction holds. Only
+/// PostgreSQL is told: SQLite has one writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Patience {
+    /// Shared by calls of several tenants: one locked row must not hold up all of them.
+    Shared,
+    /// The first try of what a locked row may have held up.
+    Brief,
+    /// The last try.
+    Long,
+}
+
+impl Patience {
+    /// A further column for a sub-select that the first statement of a transaction reads from
+    /// before it locks anything: sets the bound for this transaction and costs no round trip.
+    /// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-LOCK-TIMEOUT>
+    pub(in crate::store) fn column(self, backend: DbBackend) -> &'static str {
+        match (backend, self) {
+            (DbBackend::Postgres, Self::Shared) => {
+                ", set_config('lock_timeout', '200ms', TRUE) AS patience"
+            }
+            (DbBackend::Postgres, Self::Brief) => {
+                ", set_config('lock_timeout', '50ms', TRUE) AS patience"
+            }
+            (DbBackend::Postgres, Self::Long) => {
+                ", set_config('lock_timeout', '3s', TRUE) AS patience"
+            }
+            _ => "",
+        }
+    }
+
+    /// The time, read by a statement that sets the bound too.
+    pub(in crate::store) fn clock(self, backend: DbBackend) -> String {
+        format!("(SELECT {{now}} AS now{}) AS clock", self.column(backend))
+    }
+}
+
 impl Store {
     /// Begins a write transaction: `BEGIN IMMEDIATE` on SQLite, READ COMMITTED on PostgreSQL.
     pub(in crate::store) async fn write(&self) -> Result<Tx, Error> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        // Nothing was asked of a connection that turns out to be lost: another is taken.
-        let mut stale = 0;
-        loop {
-            match self.writer().begin_with_options(options).await {
-                Err(error) if is_lost(&error) && stale < self.inner.connections.size() => {
-                    stale += 1;
-                }
-                begun => return Ok(self.inner.connections.pulse().felt(begun)?),
-            }
-        }
+        Ok(self.writer().begin().await?)
     }
 
     /// Runs `work` in a write transaction and commits. Deadlocks, serialization failures and a
@@ -87,6 +120,64 @@ impl Store {
             tokio::time::sleep(backoff(attempt, rand::random())).await;
             attempt += 1;
         }
+    }
+}
+
+impl Tx {
+    pub(in crate::store) fn new(kind: Kind, pulse: Pulse) -> Self {
+        Self { kind, pulse }
+    }
+
+    pub(in crate::store) async fn commit(self) -> Result<(), DbErr> {
+        self.pulse.felt(match self.kind {
+            Kind::Sqlite(tx) => tx.commit().await,
+            Kind::Postgres(tx) => tx.commit().await,
+        })
+    }
+
+    pub(in crate::store) async fn rollback(self) -> Result<(), DbErr> {
+        match self.kind {
+            Kind::Sqlite(tx) => tx.rollback().await,
+            Kind::Postgres(tx) => tx.rollback().await,
+        }
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Tx {
+    fn get_database_backend(&self) -> DbBackend {
+        match &self.kind {
+            Kind::Sqlite(_) => DbBackend::Sqlite,
+            Kind::Postgres(_) => DbBackend::Postgres,
+        }
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.pulse.felt(match &self.kind {
+            Kind::Sqlite(tx) => tx.execute_raw(statement).await,
+            Kind::Postgres(tx) => tx.execute(statement).await,
+        })
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.pulse.felt(match &self.kind {
+            Kind::Sqlite(tx) => tx.execute_unprepared(sql).await,
+            Kind::Postgres(tx) => tx.unprepared(sql).await,
+        })
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.pulse.felt(match &self.kind {
+            Kind::Sqlite(tx) => tx.query_one_raw(statement).await,
+            Kind::Postgres(tx) => tx.one(statement).await,
+        })
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.pulse.felt(match &self.kind {
+            Kind::Sqlite(tx) => tx.query_all_raw(statement).await,
+            Kind::Postgres(tx) => tx.all(statement).await,
+        })
     }
 }
 

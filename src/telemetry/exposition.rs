@@ -3,6 +3,7 @@
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_otlp::{MetricExporter, WithExportConfig as _};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{Registry, TextEncoder};
 
 use super::{Error, Metrics, traces};
@@ -20,6 +21,9 @@ impl Exposition {
     /// Prints what is measured, and sends it to a collector as well where one is named.
     pub fn new(otlp: &traces::Config) -> Result<Self, Error> {
         let registry = Registry::new();
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .map_err(|error| Error::Metrics(error.to_string()))?;
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             // The table has the names as they are printed.
@@ -32,9 +36,8 @@ impl Exposition {
         let mut builder =
             SdkMeterProvider::builder().with_reader(exporter).with_resource(traces::resource());
         if let Some(endpoint) = &otlp.endpoint {
-            let sender = MetricExporter::builder()
-                .with_tonic()
-                .with_endpoint(endpoint)
+            let sender = MetricExporter::builder().with_tonic().with_endpoint(endpoint);
+            let sender = traces::secured(sender, endpoint)
                 .with_timeout(traces::EXPORT_TIMEOUT)
                 .build()
                 .map_err(|error| Error::Otlp(error.to_string()))?;
@@ -97,10 +100,9 @@ mod tests {
     /// Records every listed value of every label once.
     fn everything(metrics: &Metrics) {
         let took = Duration::from_millis(20);
-        for method in values("herald_slack_requests_total", 0) {
-            for outcome in values("herald_slack_requests_total", 1) {
-                metrics.slack_request(method, outcome, took);
-            }
+        metrics.begin(&["users.list"], &["herald.v1.HeraldService/Notify"]);
+        for outcome in values("herald_slack_requests_total", 1) {
+            metrics.slack_request("users.list", outcome, took);
         }
         for state in values("herald_deliveries_total", 0) {
             metrics.deliveries(state, 1);
@@ -135,6 +137,7 @@ mod tests {
         }
         metrics.delivery_latency(took);
         metrics.lanes_claimed(3);
+        metrics.audit_entries(2);
         metrics.outbox(&Outbox {
             ready_age: took,
             rows: 5,
@@ -150,7 +153,8 @@ mod tests {
         let text = exposition.text().unwrap();
 
         let mut printed: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
-        for line in text.lines() {
+        // The process's own have the names that Prometheus gives them everywhere.
+        for line in text.lines().filter(|line| !line.contains(" process_")) {
             let mut words = line.splitn(4, ' ');
             match (words.next(), words.next(), words.next(), words.next()) {
                 (Some("#"), Some("HELP"), Some(name), Some(help)) => {
@@ -211,6 +215,24 @@ mod tests {
         exposition.metrics().notify("somebody@example.com");
         let text = exposition.text().unwrap();
         assert!(text.contains("herald_notify_total{result=\"other\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn every_counter_begins_at_zero_with_each_value_of_its_labels() {
+        let exposition = Exposition::new(&traces::Config::default()).unwrap();
+        exposition.metrics().begin(&["users.list"], &["herald.v1.HeraldService/Notify"]);
+        let text = exposition.text().unwrap();
+        for series in [
+            "herald_notify_total{result=\"failed\"} 0",
+            "herald_deliveries_total{state=\"parked\"} 0",
+            "herald_lanes_claimed_total 0",
+            "herald_slack_requests_total{method=\"users.list\",outcome=\"throttled\"} 0",
+            "code=\"INTERNAL\",method=\"herald.v1.HeraldService/Notify\"} 0",
+        ] {
+            assert!(text.contains(series), "{series} is not in:\n{text}");
+        }
+        assert!(text.contains("herald_build_info{version=\""), "{text}");
+        assert!(text.contains("process_resident_memory_bytes "), "{text}");
     }
 
     #[test]

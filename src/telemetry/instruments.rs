@@ -8,7 +8,8 @@
 pub struct Label {
     /// Its name at `/metrics`.
     pub name: &'static str,
-    /// Its values. Empty: names of our own gRPC methods, which the protos close.
+    /// Its values. Empty: a list that the code closes elsewhere (the methods of the protos, those
+    /// of Slack that are called, the version of this build).
     pub values: &'static [&'static str],
 }
 
@@ -42,21 +43,7 @@ const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 const LATENCY_SECONDS: &[f64] =
     &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
 
-const SLACK_METHOD: Label = Label {
-    name: "method",
-    values: &[
-        "auth.test",
-        "chat.postMessage",
-        "conversations.history",
-        "conversations.open",
-        "conversations.replies",
-        "oauth.v2.access",
-        "users.info",
-        "users.list",
-        "users.lookupByEmail",
-        "users.profile.get",
-    ],
-};
+const SLACK_METHOD: Label = Label { name: "method", values: &[] };
 const RPC_METHOD: Label = Label { name: "method", values: &[] };
 
 pub(super) const SLACK_REQUESTS: Instrument = Instrument {
@@ -86,6 +73,30 @@ pub(super) const SLACK_SECONDS: Instrument = Instrument {
     kind: Kind::Histogram(CALL_SECONDS),
     labels: &[SLACK_METHOD],
     description: "Time of one call to Slack, its answer's body included.",
+};
+pub(super) const REFUSALS: Instrument = Instrument {
+    name: "herald_refusals_total",
+    unit: "{refusal}",
+    kind: Kind::Counter,
+    labels: &[Label {
+        name: "limit",
+        values: &[
+            "rpc.caller_calls_per_second",
+            "rpc.user_calls_per_second",
+            "rpc.tenant_calls_per_second",
+            "rpc.max_concurrent_calls",
+            "rpc.max_watches",
+            "rpc.max_waiting_tests",
+            "rpc.max_bytes_under_way",
+            "rpc.max_request_bytes",
+            "listen.max_connections",
+            "listen.max_connections_per_address",
+            "http.slack_requests_per_second",
+            "delivery.max_waiting",
+            "store.max_connections",
+        ],
+    }],
+    description: "Calls, connections and requests that were refused, by the setting that is the limit.",
 };
 pub(super) const DELIVERIES: Instrument = Instrument {
     name: "herald_deliveries_total",
@@ -188,6 +199,14 @@ pub(super) const DIRECTORY_LOADS: Instrument = Instrument {
     description: "Member lists brought up to date in memory: built anew from the stored pages, or \
                   by putting single changes on top.",
 };
+pub(super) const TOO_COSTLY: Instrument = Instrument {
+    name: "herald_mapping_too_costly_total",
+    unit: "{value}",
+    kind: Kind::Counter,
+    labels: &[Label { name: "attribute", values: &["user_attribute", "slack_attribute"] }],
+    description: "People and Slack members without a value because a mapping expression cost too \
+                  much to evaluate.",
+};
 pub(super) const SLACK_EVENTS: Instrument = Instrument {
     name: "herald_slack_events_total",
     unit: "{event}",
@@ -235,6 +254,21 @@ pub(super) const LANES_CLAIMED: Instrument = Instrument {
     labels: &[],
     description: "Lanes this replica claimed.",
 };
+pub(super) const AUDIT_ENTRIES: Instrument = Instrument {
+    name: "herald_audit_entries_total",
+    unit: "{entry}",
+    kind: Kind::Counter,
+    labels: &[],
+    description: "Entries of the audit trail that this replica put into the chain.",
+};
+pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
+    name: "herald_unreadable_rows_total",
+    unit: "{row}",
+    kind: Kind::Counter,
+    labels: &[Label { name: "kind", values: &["lane", "head", "waiting", "change"] }],
+    description: "Rows that a newer release wrote, or that are damaged, each time this replica met one and \
+        passed over it.",
+};
 pub(super) const OUTBOX_READY_SECONDS: Instrument = Instrument {
     name: "herald_outbox_ready_age_seconds",
     unit: "s",
@@ -262,6 +296,27 @@ pub(super) const DATABASE_SNAPSHOT_AGE: Instrument = Instrument {
     kind: Kind::Gauge,
     labels: &[],
     description: "Transactions since the oldest snapshot that PostgreSQL must keep rows for.",
+};
+pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
+    name: "herald_upkeep_failures_total",
+    unit: "{failure}",
+    kind: Kind::Counter,
+    labels: &[Label {
+        name: "part",
+        values: &[
+            "lanes",
+            "overdue",
+            "archive",
+            "replays",
+            "feed",
+            "notifications",
+            "idle_lanes",
+            "sweeps",
+            "unread",
+            "health",
+        ],
+    }],
+    description: "Parts of the outbox's upkeep that failed, once a round; the other parts go on.",
 };
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
@@ -302,10 +357,19 @@ pub(super) const RPC_SECONDS: Instrument = Instrument {
     description: "Time of one gRPC call.",
 };
 
+pub(super) const BUILD_INFO: Instrument = Instrument {
+    name: "herald_build_info",
+    unit: "{build}",
+    kind: Kind::Gauge,
+    labels: &[Label { name: "version", values: &[] }],
+    description: "Always 1; the label has the version of this build.",
+};
+
 /// All of them.
 pub const INSTRUMENTS: &[Instrument] = &[
     SLACK_REQUESTS,
     SLACK_SECONDS,
+    REFUSALS,
     DELIVERIES,
     NOTIFY,
     DELIVERY_LATENCY,
@@ -317,14 +381,19 @@ pub const INSTRUMENTS: &[Instrument] = &[
     CRAWL_PAGES,
     CRAWL_PROGRESS,
     DIRECTORY_LOADS,
+    TOO_COSTLY,
     SLACK_EVENTS,
     CUSTOM_FIELDS,
     CUSTOM_FIELDS_MISSING,
     LANES_CLAIMED,
+    UNREADABLE_ROWS,
+    AUDIT_ENTRIES,
     OUTBOX_READY_SECONDS,
     OUTBOX_ROWS,
     OUTBOX_DEAD_ROWS,
     DATABASE_SNAPSHOT_AGE,
+    UPKEEP_FAILURES,
     RPC_REQUESTS,
     RPC_SECONDS,
+    BUILD_INFO,
 ];

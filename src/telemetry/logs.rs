@@ -57,8 +57,8 @@ impl Default for Config {
     }
 }
 
-/// Keeps traces going; what is still queued is sent when it is dropped, which takes a few seconds at
-/// the most: a collector that is away does not hold the process.
+/// Keeps traces going; what is still queued is sent when it is dropped, which takes a few seconds
+/// at the most: a collector that is away does not hold the process.
 #[must_use = "dropping it ends the traces"]
 #[derive(Debug)]
 pub struct Tracing(Option<SdkTracerProvider>);

@@ -7,6 +7,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, NoopMeterProvider};
 
 use super::instruments::{self, Instrument, Kind, Label};
+use super::watchdog::Watchdog;
 
 /// What a label says when the value is not on its list.
 const OTHER: &str = "other";
@@ -43,16 +44,23 @@ struct Recorders {
     crawl_pages: Counter<u64>,
     crawl_progress: Gauge<u64>,
     directory_loads: Counter<u64>,
+    too_costly: Counter<u64>,
     slack_events: Counter<u64>,
     custom_fields: Counter<u64>,
     custom_fields_missing: Gauge<u64>,
     lanes_claimed: Counter<u64>,
+    unreadable_rows: Counter<u64>,
+    audit_entries: Counter<u64>,
     outbox_ready_seconds: Gauge<u64>,
     outbox_rows: Gauge<u64>,
     outbox_dead_rows: Gauge<u64>,
     database_snapshot_age: Gauge<u64>,
+    upkeep_failures: Counter<u64>,
+    refusals: Counter<u64>,
     rpc_requests: Counter<u64>,
     rpc_seconds: Histogram<f64>,
+    watchdog: Watchdog,
+    build_info: Gauge<u64>,
 }
 
 impl Metrics {
@@ -73,16 +81,23 @@ impl Metrics {
             crawl_pages: counter(meter, &instruments::CRAWL_PAGES),
             crawl_progress: gauge(meter, &instruments::CRAWL_PROGRESS),
             directory_loads: counter(meter, &instruments::DIRECTORY_LOADS),
+            too_costly: counter(meter, &instruments::TOO_COSTLY),
             slack_events: counter(meter, &instruments::SLACK_EVENTS),
             custom_fields: counter(meter, &instruments::CUSTOM_FIELDS),
             custom_fields_missing: gauge(meter, &instruments::CUSTOM_FIELDS_MISSING),
             lanes_claimed: counter(meter, &instruments::LANES_CLAIMED),
+            unreadable_rows: counter(meter, &instruments::UNREADABLE_ROWS),
+            audit_entries: counter(meter, &instruments::AUDIT_ENTRIES),
             outbox_ready_seconds: gauge(meter, &instruments::OUTBOX_READY_SECONDS),
             outbox_rows: gauge(meter, &instruments::OUTBOX_ROWS),
             outbox_dead_rows: gauge(meter, &instruments::OUTBOX_DEAD_ROWS),
             database_snapshot_age: gauge(meter, &instruments::DATABASE_SNAPSHOT_AGE),
+            upkeep_failures: counter(meter, &instruments::UPKEEP_FAILURES),
+            refusals: counter(meter, &instruments::REFUSALS),
             rpc_requests: counter(meter, &instruments::RPC_REQUESTS),
             rpc_seconds: histogram(meter, &instruments::RPC_SECONDS),
+            watchdog: Watchdog::default(),
+            build_info: gauge(meter, &instruments::BUILD_INFO),
         }))
     }
 
@@ -90,6 +105,42 @@ impl Metrics {
     #[must_use]
     pub fn unobserved() -> Self {
         Self::new(&NoopMeterProvider::new().meter("herald"))
+    }
+
+    /// Where the background loops say that they go round.
+    #[must_use]
+    pub fn watchdog(&self) -> &Watchdog {
+        &self.0.watchdog
+    }
+
+    /// Shows every counter at 0, with each value that its labels may have: an alert on an increase
+    /// would miss the first failure of a series that appears with it. `slack` and `rpc` are the
+    /// methods that this build calls and serves.
+    pub fn begin(&self, slack: &[&'static str], rpc: &[&'static str]) {
+        let counters = [
+            (&self.0.slack_requests, &instruments::SLACK_REQUESTS, slack),
+            (&self.0.deliveries, &instruments::DELIVERIES, &[]),
+            (&self.0.notify, &instruments::NOTIFY, &[]),
+            (&self.0.directory_crawls, &instruments::DIRECTORY_CRAWLS, &[]),
+            (&self.0.crawl_pages, &instruments::CRAWL_PAGES, &[]),
+            (&self.0.directory_loads, &instruments::DIRECTORY_LOADS, &[]),
+            (&self.0.too_costly, &instruments::TOO_COSTLY, &[]),
+            (&self.0.slack_events, &instruments::SLACK_EVENTS, &[]),
+            (&self.0.custom_fields, &instruments::CUSTOM_FIELDS, &[]),
+            (&self.0.lanes_claimed, &instruments::LANES_CLAIMED, &[]),
+            (&self.0.unreadable_rows, &instruments::UNREADABLE_ROWS, &[]),
+            (&self.0.audit_entries, &instruments::AUDIT_ENTRIES, &[]),
+            (&self.0.upkeep_failures, &instruments::UPKEEP_FAILURES, &[]),
+            (&self.0.refusals, &instruments::REFUSALS, &[]),
+            (&self.0.rpc_requests, &instruments::RPC_REQUESTS, rpc),
+        ];
+        for (counter, of, methods) in counters {
+            for labels in combinations(of.labels, methods) {
+                counter.add(0, &labels);
+            }
+        }
+        let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));
+        self.0.build_info.record(1, &[version]);
     }
 
     /// One call to Slack ended.
@@ -154,6 +205,12 @@ impl Metrics {
         self.0.directory_loads.add(1, &labelled(&instruments::DIRECTORY_LOADS, [from]));
     }
 
+    /// `count` people or members had no value because this `attribute` of the mapping cost too
+    /// much.
+    pub fn too_costly(&self, attribute: &'static str, count: u64) {
+        self.0.too_costly.add(count, &labelled(&instruments::TOO_COSTLY, [attribute]));
+    }
+
     /// `count` events of Slack's came to `result`.
     pub fn slack_events(&self, result: &'static str, count: u64) {
         self.0.slack_events.add(count, &labelled(&instruments::SLACK_EVENTS, [result]));
@@ -174,6 +231,16 @@ impl Metrics {
         self.0.lanes_claimed.add(count, &[]);
     }
 
+    /// `count` entries were put into the chain of the audit trail.
+    pub fn audit_entries(&self, count: u64) {
+        self.0.audit_entries.add(count, &[]);
+    }
+
+    /// `count` rows of a kind could not be read.
+    pub fn unreadable_rows(&self, kind: &'static str, count: u64) {
+        self.0.unreadable_rows.add(count, &labelled(&instruments::UNREADABLE_ROWS, [kind]));
+    }
+
     /// The table of deliveries was looked at.
     pub fn outbox(&self, outbox: &Outbox) {
         self.0.outbox_ready_seconds.record(outbox.ready_age.as_secs(), &[]);
@@ -184,6 +251,18 @@ impl Metrics {
         if let Some(age) = outbox.oldest_snapshot_age {
             self.0.database_snapshot_age.record(age, &[]);
         }
+    }
+
+    /// One part of upkeep failed.
+    pub fn upkeep_failed(&self, part: &'static str) {
+        self.0.upkeep_failures.add(1, &labelled(&instruments::UPKEEP_FAILURES, [part]));
+    }
+
+    /// Something was refused by the limit that this setting is.
+    pub fn refused(&self, limit: &str) {
+        let known = instruments::REFUSALS.labels.iter().flat_map(|label| label.values);
+        let limit = known.copied().find(|known| *known == limit).unwrap_or(OTHER);
+        self.0.refusals.add(1, &labelled(&instruments::REFUSALS, [limit]));
     }
 
     /// One gRPC call ended. `method` is a name of the protos (`herald.v1.HeraldService/Notify`),
@@ -209,6 +288,19 @@ fn histogram(meter: &Meter, of: &Instrument) -> Histogram<f64> {
         Kind::Histogram(bounds) => builder.with_boundaries(bounds.to_vec()).build(),
         Kind::Counter | Kind::Gauge => builder.build(),
     }
+}
+
+/// Every combination of the labels' values. `open` are those of a label that lists none.
+fn combinations(labels: &[Label], open: &[&'static str]) -> Vec<Vec<KeyValue>> {
+    labels.iter().fold(vec![Vec::new()], |before, label| {
+        let values = if label.values.is_empty() { open } else { label.values };
+        let with = |so_far: &Vec<KeyValue>, value: &&'static str| {
+            let mut longer = so_far.clone();
+            longer.push(KeyValue::new(label.name, *value));
+            longer
+        };
+        before.iter().flat_map(|one| values.iter().map(move |value| with(one, value))).collect()
+    })
 }
 
 fn labelled<const N: usize>(of: &Instrument, values: [&'static str; N]) -> [KeyValue; N] {

@@ -1,19 +1,22 @@
 //! Logs and metrics: set up once, used everywhere, knowing nothing of what they report on.
 //!
 //! `instruments` is the one table of what is measured; `exposition` prints it for `/metrics`;
-//! `logs` writes tracing events as text or JSON; `traces` sends spans and carries their context.
+//! `logs` writes tracing events as text or JSON; `traces` sends spans and carries their context;
+//! `watchdog` notices loops that no longer go round.
 
 mod exposition;
 mod instruments;
 mod logs;
 mod metrics;
 mod traces;
+mod watchdog;
 
 pub use exposition::Exposition;
 pub use instruments::{INSTRUMENTS, Instrument, Kind, Label};
 pub use logs::{Config, Format, Tracing, init};
 pub use metrics::{Metrics, Outbox};
 pub use traces::{Config as OtlpConfig, context, continue_from};
+pub use watchdog::{Rounds, Watchdog};
 
 /// Telemetry cannot be set up or printed.
 #[derive(Debug, thiserror::Error)]

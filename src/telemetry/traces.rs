@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
@@ -23,8 +24,9 @@ use super::Error;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// An OTLP collector over gRPC, such as `http://collector:4317`. Default: none, and nothing is
-    /// sent; `/metrics` has the metrics all the same.
+    /// An OTLP collector over gRPC, such as `http://collector:4317` or, with a certificate that the
+    /// system trusts, `https://collector:4317`. Default: none, and nothing is sent; `/metrics` has
+    /// the metrics all the same.
     pub endpoint: Option<String>,
     /// The part of traces that begin here which is kept, 0 to 1; a caller's own decision counts
     /// for the traces that it begins. Default `1.0`.
@@ -69,9 +71,8 @@ pub(super) fn resource() -> Resource {
 /// The provider that sends spans to `endpoint`. Needs a tokio runtime; connects when it first
 /// sends.
 pub(super) fn provider(endpoint: &str, sample_ratio: f64) -> Result<SdkTracerProvider, Error> {
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint);
+    let exporter = secured(exporter, endpoint)
         .with_timeout(EXPORT_TIMEOUT)
         .build()
         .map_err(|error| Error::Otlp(error.to_string()))?;
@@ -81,6 +82,16 @@ pub(super) fn provider(endpoint: &str, sample_ratio: f64) -> Result<SdkTracerPro
         .with_sampler(sampler)
         .with_resource(resource())
         .build())
+}
+
+/// An https collector is trusted by the system's certificate authorities; `SSL_CERT_FILE` names
+/// others.
+pub(super) fn secured<E: WithTonicConfig>(exporter: E, endpoint: &str) -> E {
+    if endpoint.starts_with("https://") {
+        exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots())
+    } else {
+        exporter
+    }
 }
 
 /// The tracer behind the spans.

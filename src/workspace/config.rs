@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::domain::secret::Secret;
+use crate::domain::sharing::Sharing;
 use crate::slack;
 
 /// The Slack app that tenants share (`[app]`): from "Basic Information" of the app's settings.
@@ -18,6 +19,14 @@ pub struct Config {
     pub signing_secret: Secret,
     /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
     pub scopes: Vec<String>,
+    /// What happens where a tenant is to be connected to a workspace that another tenant uses, and
+    /// neither that tenant's administrator (`share_workspace` of its settings) nor a caller for all
+    /// tenants (`allow_shared_workspace` of BeginConnect) has allowed it: `refuse`; `confirm`,
+    /// which asks the person who connects; or `allow`. Default `refuse`.
+    pub workspace_sharing: Sharing,
+    /// The app has PKCE turned on in Slack: connect links carry a challenge, and a code is taken
+    /// with its verifier only. Default `false`.
+    pub pkce: bool,
     /// Posts a minute that Slack allows this app in one workspace, where you know it. Slack does
     /// not publish the figure; `0`: it is learnt, beginning at 300. Default `0`.
     pub posts_per_minute: u32,
@@ -30,6 +39,8 @@ impl Default for Config {
             client_secret: Secret::new(""),
             signing_secret: Secret::new(""),
             scopes: super::scopes::all().iter().map(ToString::to_string).collect(),
+            workspace_sharing: Sharing::Refuse,
+            pkce: false,
             posts_per_minute: 0,
         }
     }

@@ -1,9 +1,14 @@
 //! Connecting: the consent page's address, and the exchange of the code for a token.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::Workspaces;
 use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::sharing::{self, Allowed, Decision};
 use crate::slack::{self, Access, Authorize};
 use crate::store::{self, NewInstallation};
 
@@ -14,17 +19,57 @@ pub struct Granted {
     pub team_name: String,
 }
 
+/// What a callback brought, and what was kept of the link.
+#[derive(Clone, Copy)]
+pub struct Exchange<'a> {
+    pub tenant: &'a TenantId,
+    pub state: &'a str,
+    pub code: &'a str,
+    /// As the link named it: Slack refuses a code that was given for another one.
+    pub redirect_uri: &'a str,
+    pub allowed: Allowed,
+}
+
 /// Why the exchange did not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Slack refused; begin again, or mend the app's settings.
     #[error("Slack refused: {code}")]
     Refused { code: String },
+    /// The Slack app, or the way it was installed, needs what this version cannot do.
+    #[error("{0}")]
+    Unsupported(Unsupported),
     /// Slack did not answer: begin again.
     #[error("Slack did not answer: {code}")]
     NoAnswer { code: String },
+    /// Other tenants use the workspace, and nobody has allowed that. Nothing was stored.
+    #[error("other tenants use the workspace {installation}")]
+    InUse { installation: InstallationId, team_name: String, may_confirm: bool },
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+/// What a connection would need to work for longer than a day, or to work at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsupported {
+    /// Tokens of such an app die after twelve hours unless they are exchanged.
+    #[error("the Slack app has token rotation turned on, which this version does not support")]
+    TokenRotation,
+    /// One token for many workspaces, each with members of its own.
+    #[error("the app was installed for a whole organisation, which this version does not support")]
+    OrgWide,
+}
+
+impl Unsupported {
+    fn of(access: &Access) -> Option<Self> {
+        if access.is_enterprise_install {
+            Some(Self::OrgWide)
+        } else if access.refresh_token.is_some() || access.expires_in.is_some() {
+            Some(Self::TokenRotation)
+        } else {
+            None
+        }
+    }
 }
 
 impl From<slack::Error> for ConnectError {
@@ -43,36 +88,90 @@ impl From<slack::Error> for ConnectError {
 
 impl Workspaces {
     /// Where to send an administrator's browser; `None` where no app is configured.
-    pub fn authorize_url(&self, state: &str, redirect_uri: &Url) -> Option<Url> {
+    pub fn authorize_url(&self, state: &str, redirect_uri: &str) -> Option<Url> {
         let app = self.config.credentials()?;
+        let challenge = self.verifier(state).map(|verifier| challenge_of(&verifier));
         let scopes: Vec<&str> = self.config.scopes.iter().map(String::as_str).collect();
         Some(self.slack.authorize_url(&Authorize {
             client_id: app.client_id,
             scopes: &scopes,
-            redirect_uri: redirect_uri.as_str(),
+            redirect_uri,
             state,
             team_id: None,
+            challenge: challenge.as_deref(),
         }))
+    }
+
+    /// The verifier of PKCE for a state, where the app has PKCE on. It is not kept: who knows the
+    /// state and not the client secret cannot make it.
+    fn verifier(&self, state: &str) -> Option<String> {
+        let secret = self.config.client_secret.expose().as_bytes();
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok().filter(|_| self.config.pkce)?;
+        mac.update(b"pkce:");
+        mac.update(state.as_bytes());
+        Some(BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 
     /// Exchanges the code, asks Slack whose the token is, and links the tenant to the workspace.
     /// Messages that waited for a reconnect go out.
-    pub async fn connect(
-        &self,
-        tenant: &TenantId,
-        code: &str,
-        redirect_uri: &str,
-    ) -> Result<Granted, ConnectError> {
+    pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, ConnectError> {
         let Some(app) = self.config.credentials() else {
             return Err(ConnectError::Refused { code: "app_not_configured".into() });
         };
-        let access = self.slack.oauth_v2_access(app, code, redirect_uri).await?;
+        let Exchange { tenant, state, code, redirect_uri, allowed } = exchange;
+        let verifier = self.verifier(state);
+        let access =
+            self.slack.oauth_v2_access(app, code, redirect_uri, verifier.as_deref()).await?;
+        if let Some(unsupported) = Unsupported::of(&access) {
+            return Err(ConnectError::Unsupported(unsupported));
+        }
         let new = self.describe(access).await?;
+        let others = self.let_in(tenant, &new, allowed).await?;
         let team_name = new.team_name.clone();
         let installation = self.store.save_installation(&new).await?;
-        self.store.link_tenant(tenant, installation).await?;
+        if !self.store.link_tenant_beside(tenant, installation, &others).await? {
+            // Another tenant came at the same moment.
+            return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
+        }
         self.store.wake_installation(installation).await?;
+        if !others.is_empty() {
+            let (workspace, others) = (installation, others.len());
+            tracing::warn!(%tenant, %workspace, others, "a workspace is used by several tenants now");
+        }
         Ok(Granted { installation, team_name })
+    }
+
+    /// The other tenants of the workspace, where this one may join them.
+    async fn let_in(
+        &self,
+        tenant: &TenantId,
+        new: &NewInstallation,
+        allowed: Allowed,
+    ) -> Result<Vec<TenantId>, ConnectError> {
+        let users = self.store.tenants_in_workspace(new).await?;
+        let known = users.iter().any(|(user, _)| user == tenant);
+        let mut others = users;
+        others.retain(|(other, _)| other != tenant);
+        let tenants = |others: Vec<(TenantId, InstallationId)>| {
+            others.into_iter().map(|(other, _)| other).collect::<Vec<_>>()
+        };
+        // Connected again: who else uses it was decided before.
+        let Some(installation) = others.first().map(|(_, id)| *id).filter(|_| !known) else {
+            return Ok(tenants(others));
+        };
+        let mut let_in = Vec::with_capacity(others.len());
+        for (other, _) in &others {
+            let settings = self.store.settings(other).await?.unwrap_or_default();
+            let_in.push(settings.share_workspace);
+        }
+        match sharing::decide(self.config.workspace_sharing, allowed, installation, &let_in) {
+            Decision::Connect => Ok(tenants(others)),
+            decision => Err(ConnectError::InUse {
+                installation,
+                team_name: new.team_name.clone(),
+                may_confirm: decision == Decision::Confirm,
+            }),
+        }
     }
 
     /// What the exchange brought, completed by `auth.test`: the answer of the exchange lacks the
@@ -108,6 +207,24 @@ impl Workspaces {
             token: access.access_token,
             refresh_token: access.refresh_token,
             token_expires_at,
+            installed_by: access.authed_user,
         })
+    }
+}
+
+/// The S256 challenge of a verifier (RFC 7636, section 4.2).
+fn challenge_of(verifier: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_challenge_is_that_of_the_standard() {
+        // RFC 7636, appendix B.
+        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        assert_eq!(challenge_of(verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
     }
 }

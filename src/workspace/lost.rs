@@ -1,5 +1,5 @@
 //! Slack tells that an installation ended. That may be late news: of the one before a reinstall
-//! (slack-platform.md section 11).
+//! (Slack's documentation: tokens_revoked).
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub enum Alive {
     Older,
 }
 
-/// News so much older than the connection is of the one before it. Younger news is checked with Slack:
-/// its clock is not ours, and it tells whole seconds.
+/// News so much older than the connection is of the one before it. Younger news is checked with
+/// Slack: its clock is not ours, and it tells whole seconds.
 const SURELY_OLDER: Duration = Duration::from_secs(60);
 /// How long the question may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(5);

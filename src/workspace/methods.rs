@@ -117,8 +117,8 @@ impl Workspaces {
     }
 
     /// One page of a conversation, newest first, with our metadata. Waits for the budget on a later
-    /// page alone: whoever began to read would have to begin again. Else [`Error::Busy`] says when to
-    /// come back.
+    /// page alone: whoever began to read would have to begin again. Else [`Error::Busy`] says when
+    /// to come back.
     pub async fn history(
         &self,
         id: InstallationId,
@@ -216,7 +216,7 @@ impl Workspaces {
 
     /// Whether a token that was refused is dead. `invalid_auth` is also said where a call came from
     /// an address that the app does not allow, and by proxies: then `auth.test` has another answer,
-    /// and a workspace that works is not stopped (slack-platform.md section 5).
+    /// and a workspace that works is not stopped (Slack's documentation: chat.postMessage).
     async fn confirmed(&self, code: &str, token: &store::Token) -> bool {
         if code != "invalid_auth" {
             return true;

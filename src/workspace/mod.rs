@@ -4,7 +4,6 @@
 //! A 429 pauses its method of this workspace for all replicas, a dead token stops the workspace
 //! until it is connected again; both are recorded here, whoever made the call.
 
-mod budget;
 mod config;
 mod connect;
 mod lost;
@@ -18,9 +17,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use budget::Method;
+pub use crate::domain::slack_method::Method;
 pub use config::Config;
-pub use connect::{ConnectError, Granted};
+pub use connect::{ConnectError, Exchange, Granted, Unsupported};
 pub use lost::Alive;
 pub use methods::{Change, INTERACTIVE, Posted};
 use pauses::Pauses;
@@ -29,6 +28,11 @@ use crate::domain::ids::InstallationId;
 use crate::domain::secret::Secret;
 use crate::slack;
 use crate::store::{self, Store};
+
+/// How late a start may be used.
+const LATE: Duration = Duration::from_secs(1);
+/// Starts that may be missed for one call.
+const STARTS: u32 = 3;
 
 /// Calls Slack on behalf of connected workspaces. Cheap to clone.
 #[derive(Clone)]
@@ -73,7 +77,8 @@ impl Workspaces {
         self.slack.time_scale()
     }
 
-    /// Proves that a request is Slack's; answers its timestamp, which is still to be compared with now.
+    /// Proves that a request is Slack's; answers its timestamp, which is still to be compared with
+    /// now.
     pub fn signed(
         &self,
         timestamp: &str,
@@ -106,16 +111,7 @@ impl Workspaces {
         call: impl AsyncFnOnce(&slack::Client, &Secret) -> Result<T, slack::Error>,
     ) -> Result<T, Error> {
         let token = self.token(id).await?;
-        let interval = method.interval().mul_f64(self.time_scale());
-        let start = self.store.reserve(id, method.name(), interval, patience).await?;
-        if !start.taken {
-            return Err(Error::Busy { after: start.wait });
-        }
-        if !start.wait.is_zero() {
-            tokio::time::sleep(start.wait).await;
-            // Somebody may have been told to wait meanwhile; that holds for all (invariant I5).
-            self.not_paused(id, method).await?;
-        }
+        self.wait_for_start(id, method, patience).await?;
         let after = self.pauses.left(id, method, Instant::now());
         if !after.is_zero() {
             return Err(Error::Busy { after });
@@ -124,6 +120,40 @@ impl Workspaces {
             Ok(answer) => Ok(answer),
             Err(error) => Err(self.record(id, method, token.version, error).await?),
         }
+    }
+
+    /// Waits for a start of the method's own. One that this process slept through is not used:
+    /// after a freeze all of them would be late, and begin at one time.
+    async fn wait_for_start(
+        &self,
+        id: InstallationId,
+        method: Method,
+        patience: Duration,
+    ) -> Result<(), Error> {
+        let interval = method.interval().mul_f64(self.time_scale());
+        let mut locked = None;
+        for _ in 0..STARTS {
+            let asked = Instant::now();
+            let start = match self.store.reserve(id, method.name(), interval, patience).await {
+                Err(error @ store::Error::Locked(_)) => {
+                    locked = Some(error);
+                    continue;
+                }
+                start => start?,
+            };
+            if !start.taken {
+                return Err(Error::Busy { after: start.wait });
+            }
+            if !start.wait.is_zero() {
+                tokio::time::sleep(start.wait).await;
+                // Somebody may have been told to wait meanwhile; that holds for all replicas.
+                self.not_paused(id, method).await?;
+            }
+            if asked.elapsed() <= start.wait + LATE {
+                return Ok(());
+            }
+        }
+        Err(locked.map_or(Error::Busy { after: interval }, Error::Store))
     }
 
     /// [`Error::Busy`] while Slack has asked to wait.

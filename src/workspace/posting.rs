@@ -1,4 +1,5 @@
-//! How fast messages may be posted to a workspace and changed there, and what a 429 on a post means for it.
+//! How fast messages may be posted to a workspace and changed there, and what a 429 on a post means
+//! for it.
 
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ impl Workspaces {
         }
     }
 
-    /// What was given out of a budget of a workspace, and how fast it fills: posts at the pace that was
-    /// learnt, changes at the documented one of their method.
+    /// What was given out of a budget of a workspace, and how fast it fills: posts at the pace that
+    /// was learnt, changes at the documented one of their method.
     #[must_use]
     pub fn account(
         &self,
@@ -77,7 +78,8 @@ impl Workspaces {
         Ok(self.store.begin_window(id, posting.window_at, &next).await?)
     }
 
-    /// Records that Slack asks to wait before the next post. Says whether all of the workspace does.
+    /// Records that Slack asks to wait before the next post. Says whether all of the workspace
+    /// does.
     pub(super) async fn asked_to_wait(
         &self,
         id: InstallationId,

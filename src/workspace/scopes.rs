@@ -1,4 +1,4 @@
-//! Which bot scopes each feature needs (slack-platform.md section 10).
+//! Which bot scopes each feature needs (Slack's documentation: App manifest reference).
 
 /// A feature and the scopes without which it waits.
 #[derive(Debug, Clone, Copy)]

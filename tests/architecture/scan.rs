@@ -1,8 +1,8 @@
 //! Which paths a Rust source file names: `use` trees, paths in code, and paths in the tokens of
 //! macros and attributes, each resolved to `crate::...` or to a crate of its own.
 //!
-//! Syntax only, so names are resolved without scopes: an alias counts for the whole file, and a path
-//! through a `use` in *another* file (`crate::a::Reexported`) is taken as it is written.
+//! Syntax only, so names are resolved without scopes: an alias counts for the whole file, and a
+//! path through a `use` in *another* file (`crate::a::Reexported`) is taken as it is written.
 
 use syn::buffer::{Cursor, TokenBuffer};
 use syn::ext::IdentExt;
@@ -11,7 +11,8 @@ use syn::visit::{self, Visit};
 /// A path named somewhere in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mention {
-    /// Resolved segments: `["crate", "store", "Store"]`, `["tokio", "spawn"]`; a glob ends with `*`.
+    /// Resolved segments: `["crate", "store", "Store"]`, `["tokio", "spawn"]`; a glob ends with
+    /// `*`.
     pub(crate) path: Vec<String>,
     /// Inside `#[cfg(test)]` or `#[test]`: never part of the product.
     pub(crate) in_test: bool,
@@ -24,6 +25,8 @@ pub(crate) struct Scan {
     pub(crate) mentions: Vec<Mention>,
     /// Modules declared here under `#[cfg(test)]`; their own files are test code too.
     pub(crate) test_modules: Vec<Vec<String>>,
+    /// What is handed on by `pub use`: the name here, and the path that it stands for.
+    pub(crate) exports: Vec<(String, Vec<String>)>,
 }
 
 /// Reads `source`, the file of `module` (such as `["crate", "slack", "client"]`).
@@ -41,7 +44,7 @@ pub(crate) fn scan(source: &str, module: &[String]) -> syn::Result<Scan> {
         .collect();
     mentions.sort();
     mentions.dedup();
-    Ok(Scan { mentions, test_modules: walk.test_modules })
+    Ok(Scan { mentions, test_modules: walk.test_modules, exports: walk.exports })
 }
 
 /// The path with its first segment replaced by what the file imported under that name, if anything.
@@ -68,6 +71,7 @@ struct Walk {
     raw: Vec<Mention>,
     aliases: Vec<(String, Vec<String>)>,
     test_modules: Vec<Vec<String>>,
+    exports: Vec<(String, Vec<String>)>,
 }
 
 impl Walk {
@@ -177,7 +181,11 @@ impl<'ast> Visit<'ast> for Walk {
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        let before = self.aliases.len();
         self.note_use(&item.tree, &[]);
+        if !matches!(item.vis, syn::Visibility::Inherited) {
+            self.exports.extend_from_slice(&self.aliases[before..]);
+        }
     }
 
     fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde::Serialize;
 
-use crate::evidence::{self, Blow, Call, Fate};
+use crate::evidence::{self, Blow, Call, Fate, Probe};
 
 /// Now, by the clock that all logs share.
 #[expect(clippy::disallowed_methods, reason = "the checker stands outside and has its own clock")]
@@ -46,6 +46,7 @@ struct Inner {
     calls: Lines,
     blows: Lines,
     fates: Lines,
+    probes: Lines,
 }
 
 impl Book {
@@ -54,6 +55,7 @@ impl Book {
             calls: Lines::create(&dir.join(evidence::CALLS))?,
             blows: Lines::create(&dir.join(evidence::BLOWS))?,
             fates: Lines::create(&dir.join(evidence::FATES))?,
+            probes: Lines::create(&dir.join(evidence::PROBES))?,
         })))
     }
 
@@ -63,6 +65,10 @@ impl Book {
 
     pub(crate) fn fate(&self, fate: &Fate) {
         self.0.fates.write(fate);
+    }
+
+    pub(crate) fn probe(&self, probe: &Probe) {
+        self.0.probes.write(probe);
     }
 
     pub(crate) fn blow(&self, blow: &Blow) {
@@ -87,6 +93,7 @@ impl Book {
         self.0.calls.flush();
         self.0.blows.flush();
         self.0.fates.flush();
+        self.0.probes.flush();
     }
 }
 

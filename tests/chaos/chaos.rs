@@ -1,23 +1,30 @@
-//! The checker: replicas of `herald` as processes under faults, clients that call them all, Slack in
-//! a box; then quiet; then a judgement from the clients' and Slack's logs alone.
+//! The checker: replicas of `herald` as processes under faults, clients that call them all, Slack
+//! in a box; then quiet; then a judgement from the clients' and Slack's logs alone.
 //!
 //! `tests/run --chaos SECONDS [--seed N]` runs it; `docs/chaos.md` says what it does and proves.
 #![expect(clippy::print_stdout, reason = "a person reads the summary")]
 
 mod book;
+mod bystanders;
 mod client;
+mod clock;
 mod dice;
 mod evidence;
 mod judge;
 mod link;
 mod nemesis;
 mod plant;
+mod pooler;
+mod ports;
 mod postgres;
+mod probe;
+mod reader;
 mod replica;
 mod report;
 mod run;
 mod site;
 mod slack;
+mod tenant;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,9 +35,14 @@ use clap::{Parser, ValueEnum as _};
 use evidence::Evidence;
 use nemesis::Kind;
 use plant::Plant;
+use pooler::Pooler;
 
 /// Breaks what can break around Herald, and judges what came of it.
 #[derive(Parser)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own on the command line"
+)]
 struct Options {
     /// Seconds of faults; then what is under way settles.
     #[arg(long, default_value_t = 60)]
@@ -61,6 +73,19 @@ struct Options {
     /// The database is away for five minutes (before the time factor).
     #[arg(long)]
     full_lengths: bool,
+    /// At the middle of the run the database fails over to a copy that lags.
+    #[arg(long)]
+    failover: bool,
+    /// PgBouncer in transaction mode stands between the replicas and the database.
+    #[arg(long)]
+    pooler: bool,
+    /// The program of the release before: replicas of both releases take turns. Without --faults,
+    /// what only this release survives is left out.
+    #[arg(long, value_name = "PROGRAM")]
+    before: Option<PathBuf>,
+    /// What replicas are at first, and what they become; then back, and so on.
+    #[arg(long, value_enum, default_value = "old-to-new", requires = "before")]
+    upgrade: Order,
     /// A setting of the replicas on top of the checker's own.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
@@ -80,6 +105,16 @@ struct Options {
     #[arg(long, value_name = "DIRECTORY")]
     judge_the_judge: Option<PathBuf>,
 }
+
+/// Which release replicas are of at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Order {
+    OldToNew,
+    NewToOld,
+}
+
+/// Faults that only this release survives, or that need replicas of one release.
+const NEW: [Kind; 5] = [Kind::Dark, Kind::Frozen, Kind::Step, Kind::Tenants, Kind::Failover];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -106,24 +141,11 @@ async fn start(options: Options) -> io::Result<bool> {
         PathBuf::from(format!("target/chaos/{seed}-{}", book::now() / 1_000_000))
     });
     std::fs::create_dir_all(&dir)?;
+    let plant = options.plant;
     println!("seed {seed}, {} s of faults, logs in {}", options.seconds, dir.display());
-    let plan = run::Plan {
-        seed,
-        seconds: options.seconds,
-        replicas: options.replicas,
-        kinds: kinds(options.faults),
-        rate: options.rate,
-        clients: options.clients,
-        people: options.people,
-        channels: options.channels,
-        scale: options.scale,
-        limits: !options.no_limits,
-        full_lengths: options.full_lengths,
-        settings: options.set,
-        program: options.herald.map_or_else(beside, Ok)?,
-    };
+    let plan = plan(options, seed)?;
     let store = run::run(&plan, &dir).await?;
-    let well = verdict(&dir, options.plant)?;
+    let well = verdict(&dir, plant)?;
     println!("{:<14}{store} (by the store itself; not part of the judgement)", "cross-check");
     let panics = panics(&dir)?;
     if panics > 0 {
@@ -133,12 +155,51 @@ async fn start(options: Options) -> io::Result<bool> {
     Ok(well && panics == 0)
 }
 
-/// All, but for what this machine cannot do.
-fn kinds(asked: Vec<Kind>) -> Vec<Kind> {
-    let mut kinds = if asked.is_empty() { Kind::value_variants().to_vec() } else { asked };
-    if kinds.contains(&Kind::Clock) && site::faketime().is_none() {
+fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
+    let kinds = kinds(&options);
+    let program = options.herald.map_or_else(beside, Ok)?;
+    let releases = match (options.before, options.upgrade) {
+        (None, _) => [program.clone(), program.clone()],
+        (Some(before), Order::OldToNew) => [before, program.clone()],
+        (Some(before), Order::NewToOld) => [program.clone(), before],
+    };
+    let pooler = if options.pooler { Pooler::installed() } else { None };
+    if options.pooler && pooler.is_none() {
+        println!("left out: no PgBouncer, so nothing is between the replicas and the database");
+    }
+    Ok(run::Plan {
+        seed,
+        seconds: options.seconds,
+        replicas: options.replicas,
+        kinds,
+        rate: options.rate,
+        clients: options.clients,
+        people: options.people,
+        channels: options.channels,
+        scale: options.scale,
+        limits: !options.no_limits,
+        full_lengths: options.full_lengths,
+        settings: options.set,
+        program,
+        releases,
+        pooler,
+    })
+}
+
+/// All, but for what is asked for by itself, and for what this machine cannot do.
+fn kinds(options: &Options) -> Vec<Kind> {
+    let mut kinds = options.faults.clone();
+    if kinds.is_empty() {
+        let left_out = |kind: &Kind| options.before.is_some() && NEW.contains(kind);
+        kinds = Kind::value_variants().to_vec();
+        kinds.retain(|kind| ![Kind::Failover, Kind::Upgrade].contains(kind) && !left_out(kind));
+    }
+    let asked = [(Kind::Failover, options.failover), (Kind::Upgrade, options.before.is_some())];
+    kinds.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(kind, _)| kind));
+    let clocks = [Kind::Clock, Kind::Step];
+    if kinds.iter().any(|kind| clocks.contains(kind)) && clock::faketime().is_none() {
         println!("left out: no libfaketime, so every clock is right");
-        kinds.retain(|kind| *kind != Kind::Clock);
+        kinds.retain(|kind| !clocks.contains(kind));
     }
     kinds
 }

@@ -16,16 +16,16 @@ use tonic_types::StatusExt as _;
 use crate::book::{Book, now};
 use crate::dice::Dice;
 use crate::evidence::{Answer, Call, Purpose, Verdict};
-use crate::slack::{email, member_id, text_of};
+use crate::slack::text_of;
+use crate::tenant::{Tenant, email, person};
 
-pub(crate) const TENANT: &str = "acme";
 /// How long a client waits for one answer; a frozen replica gives none.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest wait between two tries, whatever is asked for.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Of a hundred calls, so many are about something that a later call may be about; and of those that could
-/// be such a later call, so many are one.
+/// Of a hundred calls, so many are about something that a later call may be about; and of those
+/// that could be such a later call, so many are one.
 const ABOUT: usize = 12;
 const CHANGED: usize = 20;
 /// The last few are left alone: some of what they said is to go out before it is over.
@@ -34,6 +34,7 @@ const OPEN: usize = 2;
 /// Whom messages are for.
 #[derive(Debug, Clone)]
 pub(crate) struct Audience {
+    pub(crate) tenant: Tenant,
     pub(crate) people: usize,
     pub(crate) channels: Vec<String>,
 }
@@ -67,9 +68,9 @@ enum Target {
 }
 
 impl Target {
-    fn lane(&self) -> String {
+    fn lane(&self, tenant: Tenant) -> String {
         match self {
-            Self::Person(number) => member_id(*number),
+            Self::Person(number) => tenant.member_id(*number),
             Self::Channel(id) => id.clone(),
         }
     }
@@ -84,21 +85,17 @@ impl Target {
     }
 }
 
-pub(crate) fn person(number: usize) -> String {
-    format!("person-{number}")
-}
-
 pub(crate) fn described(number: usize) -> pb::Person {
     pb::Person { user_id: person(number), email: email(number), ..pb::Person::default() }
 }
 
 /// The lane of a verdict.
-fn lane_of(verdict: &pb::Verdict) -> String {
+fn lane_of(verdict: &pb::Verdict, tenant: Tenant) -> String {
     use pb::verdict::Recipient;
     match &verdict.recipient {
         Some(Recipient::UserId(user)) => {
             let number = user.strip_prefix("person-").and_then(|number| number.parse().ok());
-            number.map_or_else(|| user.clone(), member_id)
+            number.map_or_else(|| user.clone(), |number| tenant.member_id(number))
         }
         Some(Recipient::ChannelId(channel)) => channel.clone(),
         None => String::new(),
@@ -126,6 +123,7 @@ impl Manner {
 }
 
 /// One client.
+#[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) number: usize,
     pub(crate) dice: Dice,
@@ -142,6 +140,7 @@ pub(crate) struct Client {
 
 /// What was accepted: request id, notification, and the lanes and deliveries that were queued.
 pub(crate) struct Accepted {
+    pub(crate) tenant: Tenant,
     pub(crate) call: String,
     /// The call whose messages it changes; absent where it is one of its own.
     pub(crate) changes: Option<String>,
@@ -160,7 +159,7 @@ impl Client {
             let id = format!("{}-{number}", self.number);
             let request = self.request(&id);
             let recipients = request.targets.len().max(1);
-            accepted.push(self.insist(&request).await);
+            accepted.push(self.insist(&request, None).await);
             if request.purpose == Purpose::Deliver {
                 self.open.extend(request.subject.clone());
             }
@@ -206,9 +205,17 @@ impl Client {
         }
     }
 
+    /// To these people, at that replica first; then at any until it is accepted.
+    pub(crate) async fn notify(&mut self, id: String, people: &[usize], at: usize) -> Accepted {
+        let targets = people.iter().map(|number| Target::Person(*number)).collect();
+        let purpose = Purpose::Deliver;
+        let asked = Asked { id, targets, expires_in: None, usable: true, purpose, subject: None };
+        self.insist(&asked, Some(at)).await
+    }
+
     /// As often as it takes.
-    async fn insist(&mut self, asked: &Asked) -> Accepted {
-        let mut replica = self.dice.below(self.replicas.len());
+    async fn insist(&mut self, asked: &Asked, first: Option<usize>) -> Accepted {
+        let mut replica = first.unwrap_or_else(|| self.dice.below(self.replicas.len()));
         loop {
             let manner = match self.dice.below(100) {
                 0..6 if self.unruly => Manner::Deadline(self.dice.millis(1, 60)),
@@ -228,7 +235,8 @@ impl Client {
             if let Answer::Accepted { notification, verdicts } = answer {
                 let queued = verdicts.into_iter().filter(|verdict| verdict.queued).collect();
                 let changes = asked.subject.clone().filter(|_| asked.purpose.changes());
-                return Accepted { call: asked.id.clone(), changes, notification, queued };
+                let (tenant, call) = (self.audience.tenant, asked.id.clone());
+                return Accepted { tenant, call, changes, notification, queued };
             }
             sleep(wait.min(LONGEST_WAIT)).await;
             replica = (replica + 1 + self.dice.below(self.replicas.len())) % self.replicas.len();
@@ -282,7 +290,8 @@ impl Client {
         manner: Manner,
     ) -> (Answer, Duration) {
         let mut service = HeraldServiceClient::new(self.replicas[replica].clone());
-        let mut request = Request::new(asked.wire());
+        let tenant = self.audience.tenant;
+        let mut request = Request::new(asked.wire(tenant));
         let mut patience = PATIENCE;
         match manner {
             Manner::Plain => {}
@@ -296,7 +305,8 @@ impl Client {
         let answer = match answered {
             Ok(Ok(response)) => {
                 let response = response.into_inner();
-                let verdicts = response.verdicts.iter().map(verdict).collect();
+                let verdicts = response.verdicts.iter();
+                let verdicts = verdicts.map(|one| verdict(one, tenant)).collect();
                 Answer::Accepted { notification: response.notification_id, verdicts }
             }
             Ok(Err(status)) => {
@@ -307,13 +317,14 @@ impl Client {
             Err(_) => Answer::Lost { why: "no answer in time".into() },
         };
         self.book.call(&Call {
+            tenant: tenant.name(),
             id: asked.id.clone(),
             purpose,
             replica,
             manner: manner.name().into(),
             began,
             ended,
-            lanes: asked.targets.iter().map(Target::lane).collect(),
+            lanes: asked.targets.iter().map(|target| target.lane(tenant)).collect(),
             expires_in: asked.expires_in.and_then(|wait| i64::try_from(wait.as_micros()).ok()),
             subject: asked.subject.clone(),
             answer: answer.clone(),
@@ -335,7 +346,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn wire(&self) -> pb::NotifyRequest {
+    fn wire(&self, tenant: Tenant) -> pb::NotifyRequest {
         let data =
             json!({ "task": { "name": text_of(&self.id) }, "due_at": "2026-11-27T16:00:00Z" });
         let link = if self.usable { "https://platform.example/task/1" } else { "no link" };
@@ -347,7 +358,7 @@ impl Asked {
         // What only takes back or crosses out has nothing to say.
         let speaks = !self.purpose.changes();
         pb::NotifyRequest {
-            tenant_id: TENANT.into(),
+            tenant_id: tenant.name(),
             request_id: self.id.clone(),
             event_type: "task.due".into(),
             recipients: self.targets.iter().map(Target::recipient).collect(),
@@ -361,9 +372,9 @@ impl Asked {
     }
 }
 
-fn verdict(verdict: &pb::Verdict) -> Verdict {
+fn verdict(verdict: &pb::Verdict, tenant: Tenant) -> Verdict {
     Verdict {
-        lane: lane_of(verdict),
+        lane: lane_of(verdict, tenant),
         queued: verdict.kind() == pb::VerdictKind::Queued,
         delivery: verdict.delivery_id.clone(),
     }

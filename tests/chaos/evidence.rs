@@ -25,6 +25,8 @@ pub(crate) struct Evidence {
     pub(crate) blows: Vec<Blow>,
     /// What clients were told, at the end, of deliveries that are not in Slack.
     pub(crate) fates: Vec<Fate>,
+    /// What replicas said of their health.
+    pub(crate) probes: Vec<Probe>,
 }
 
 /// What held in this run.
@@ -39,6 +41,10 @@ pub(crate) struct Rules {
     pub(crate) lease: i64,
     /// Posts a second that the workspace takes.
     pub(crate) posts_per_second: f64,
+    /// When every replica had the main tenant's member list. What was accepted before then was for
+    /// people whose member was not known yet.
+    #[serde(default)]
+    pub(crate) listed: i64,
     /// When the faults began.
     pub(crate) began: i64,
     /// When the last fault had ended and every replica served again.
@@ -47,6 +53,8 @@ pub(crate) struct Rules {
     pub(crate) ended: i64,
     /// The application may read history, so nothing may be there twice.
     pub(crate) history: bool,
+    /// Replicas of the release before took part, so what only this one promises is not judged.
+    pub(crate) mixed: bool,
 }
 
 /// What a call was made for.
@@ -75,6 +83,7 @@ impl Purpose {
 /// One call of Notify.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Call {
+    pub(crate) tenant: String,
     /// The request id; messages carry it in their text.
     pub(crate) id: String,
     pub(crate) purpose: Purpose,
@@ -124,6 +133,8 @@ pub(crate) struct Verdict {
 /// One request that reached Slack.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Request {
+    /// The tenant whose workspace was asked.
+    pub(crate) tenant: String,
     pub(crate) seq: u64,
     /// When its first byte left the replica.
     pub(crate) began: i64,
@@ -180,6 +191,18 @@ pub(crate) struct Fate {
     pub(crate) code: String,
 }
 
+/// What a replica said of its health when it was asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Probe {
+    pub(crate) replica: usize,
+    pub(crate) began: i64,
+    pub(crate) ended: i64,
+    /// The gRPC health service: SERVING. None: no answer, or no process.
+    pub(crate) serving: Option<bool>,
+    /// `/readyz`: 200.
+    pub(crate) ready: Option<bool>,
+}
+
 /// The files, in the directory of a run.
 pub(crate) const RULES: &str = "rules.json";
 pub(crate) const CALLS: &str = "calls.jsonl";
@@ -187,6 +210,7 @@ pub(crate) const REQUESTS: &str = "slack-requests.jsonl";
 pub(crate) const MESSAGES: &str = "slack-messages.jsonl";
 pub(crate) const BLOWS: &str = "faults.jsonl";
 pub(crate) const FATES: &str = "fates.jsonl";
+pub(crate) const PROBES: &str = "health.jsonl";
 
 impl Evidence {
     pub(crate) fn read(dir: &Path) -> io::Result<Self> {
@@ -198,6 +222,7 @@ impl Evidence {
             messages: lines(&dir.join(MESSAGES))?,
             blows: lines(&dir.join(BLOWS))?,
             fates: lines(&dir.join(FATES))?,
+            probes: lines(&dir.join(PROBES))?,
         })
     }
 }

@@ -4,18 +4,24 @@
 //! `X-Request-Start` and `Via` to the sandbox, which keeps them in its log. HTTP/1.1 alone, without
 //! pipelining, which is what Herald speaks to a plain address.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::book::now;
+
+/// At most so much is passed on at once.
+const PIECE: usize = 64 * 1024;
+/// After which a server closes a connection that went dark.
+const SERVER_NOTICES: Duration = Duration::from_secs(30);
 
 /// What happens to what passes. *Up* is from who connected, *down* is the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +29,13 @@ pub(crate) enum Weather {
     Clear,
     /// Every piece comes so much later.
     Delay(Duration),
+    /// Answers wait until the weather changes; then they arrive.
+    HoldDown,
     /// The next piece passes by half; then the connection is reset.
     Cut,
     /// The next answer passes by half; then that direction is closed.
     HalfClose,
-    /// Nothing arrives up there; who sends is not told.
+    /// Nothing arrives up there; the sender is not told.
     SwallowUp,
     /// Everything arrives up there, and no answer comes back.
     SwallowDown,
@@ -36,28 +44,68 @@ pub(crate) enum Weather {
     GarbleDown,
 }
 
+/// Which address requests with a bearer token go to; all links to Slack share one.
+#[derive(Clone, Default)]
+pub(crate) struct Routes(Arc<RwLock<HashMap<String, SocketAddr>>>);
+
+impl Routes {
+    pub(crate) fn add(&self, token: &str, to: SocketAddr) {
+        let mut routes = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        routes.insert(token.to_owned(), to);
+    }
+
+    fn of(&self, head: &[u8]) -> Option<SocketAddr> {
+        let head = String::from_utf8_lossy(head);
+        let (_, rest) = head.split_once("Bearer ")?;
+        let token = rest.split(['\r', '\n']).next()?;
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(token).copied()
+    }
+}
+
+/// How requests are marked, and where they go by their tokens.
+#[derive(Clone)]
+pub(crate) struct Stamp {
+    pub(crate) name: Arc<str>,
+    pub(crate) routes: Routes,
+}
+
 /// One proxy: an address that stays, and what is behind it, which may change.
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) address: SocketAddr,
     upstream: watch::Sender<Option<SocketAddr>>,
     weather: watch::Sender<Weather>,
-    /// The name under which requests are stamped.
-    stamp: Option<Arc<str>>,
+    /// Counts how often the open connections went dark.
+    dark: watch::Sender<u64>,
+    stamp: Option<Stamp>,
+}
+
+/// Why two directions are no longer passed on.
+enum Stop {
+    Broken,
+    /// The next request is for another upstream: its first piece, and where it goes.
+    Turn(Vec<u8>, SocketAddr),
+}
+
+impl From<io::Error> for Stop {
+    fn from(_: io::Error) -> Self {
+        Self::Broken
+    }
 }
 
 impl Link {
     /// Listens; forwards where there is an upstream.
     pub(crate) async fn listen(
         upstream: Option<SocketAddr>,
-        stamp: Option<&str>,
+        stamp: Option<Stamp>,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let link = Self {
             address: listener.local_addr()?,
             upstream: watch::Sender::new(upstream),
             weather: watch::Sender::new(Weather::Clear),
-            stamp: stamp.map(Arc::from),
+            dark: watch::Sender::new(0),
+            stamp,
         };
         let serving = link.clone();
         tokio::spawn(async move {
@@ -78,23 +126,72 @@ impl Link {
         self.weather.send_replace(weather);
     }
 
-    async fn serve(self, near: TcpStream) {
-        let upstream = *self.upstream.borrow();
-        let Some(upstream) = upstream else { return reset(&near) };
-        let Ok(far) = TcpStream::connect(upstream).await else { return reset(&near) };
-        // Small pieces must not wait for each other.
-        drop((near.set_nodelay(true), far.set_nodelay(true)));
-        let (near_read, near_write) = near.into_split();
-        let (far_read, far_write) = far.into_split();
-        let head = AtomicBool::new(true);
-        let up = Pump { link: &self, up: true, head: &head };
-        let down = Pump { link: &self, up: false, head: &head };
-        let both = async {
-            tokio::try_join!(up.run(near_read, far_write), down.run(far_read, near_write))
-        };
-        // Whoever broke took the other with it.
-        drop(both.await);
+    /// Connections that are open now carry nothing from now on, and never end by themselves.
+    pub(crate) fn darken(&self) {
+        self.dark.send_modify(|times| *times += 1);
     }
+
+    async fn serve(self, mut near: TcpStream) {
+        let mut dark = self.dark.subscribe();
+        // Small pieces must not wait for each other.
+        drop(near.set_nodelay(true));
+        let mut first = None;
+        let Some(mut upstream) = *self.upstream.borrow() else { return reset(&near) };
+        if self.stamp.is_some() {
+            // Where a request goes is in its head.
+            let Ok(head) = piece(&mut near).await else { return };
+            upstream = self.route(&head).unwrap_or(upstream);
+            first = Some(head);
+        }
+        loop {
+            let Ok(mut far) = TcpStream::connect(upstream).await else { return reset(&near) };
+            drop(far.set_nodelay(true));
+            let (near_read, near_write) = near.split();
+            let (far_read, far_write) = far.split();
+            let head = AtomicBool::new(true);
+            let up = Pump { link: &self, upstream, up: true, head: &head };
+            let down = Pump { link: &self, upstream, up: false, head: &head };
+            let both = async {
+                tokio::try_join!(
+                    up.run(near_read, far_write, first.take()),
+                    down.run(far_read, near_write, None)
+                )
+            };
+            let ended = tokio::select! {
+                _ = dark.changed() => return stay_dark(near, far).await,
+                ended = both => ended,
+            };
+            match ended {
+                Err(Stop::Turn(piece, to)) => (first, upstream) = (Some(piece), to),
+                Err(Stop::Broken) => {
+                    reset(&near);
+                    return reset(&far);
+                }
+                Ok(_) => return,
+            }
+        }
+    }
+
+    /// Where the request goes that begins like this.
+    fn route(&self, head: &[u8]) -> Option<SocketAddr> {
+        let stamp = self.stamp.as_ref()?;
+        stamp.routes.of(head).or_else(|| *self.upstream.borrow())
+    }
+}
+
+/// Nobody is told of the end: the client's side stays open until the client closes it. The server's
+/// side is reset after a while, as a server's keepalive does it.
+async fn stay_dark(mut near: TcpStream, far: TcpStream) {
+    let client = async {
+        let mut nowhere = tokio::io::sink();
+        drop(tokio::io::copy(&mut near, &mut nowhere).await);
+    };
+    let server = async {
+        tokio::time::sleep(SERVER_NOTICES).await;
+        reset(&far);
+        drop(far);
+    };
+    tokio::join!(client, server);
 }
 
 fn reset(stream: &TcpStream) {
@@ -102,33 +199,51 @@ fn reset(stream: &TcpStream) {
     drop(stream.set_zero_linger());
 }
 
+/// What can be read now; an error at the end.
+async fn piece(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut piece = Vec::with_capacity(PIECE);
+    match from.read_buf(&mut piece).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(piece),
+    }
+}
+
 /// One direction of one connection.
 struct Pump<'a> {
     link: &'a Link,
+    upstream: SocketAddr,
     up: bool,
     /// The next bytes up are the head of a request.
     head: &'a AtomicBool,
 }
 
 impl Pump<'_> {
-    /// Until the end, which is passed on; an error resets both directions.
-    async fn run(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
-        let mut buffer = vec![0; 64 * 1024];
+    /// Until the end, which is passed on; an error ends both directions.
+    async fn run(
+        &self,
+        mut from: ReadHalf<'_>,
+        mut to: WriteHalf<'_>,
+        mut waiting: Option<Vec<u8>>,
+    ) -> Result<(), Stop> {
         let mut weather = self.link.weather.subscribe();
         loop {
-            let length = from.read(&mut buffer).await;
-            let length = match length {
-                Ok(0) => {
-                    to.shutdown().await?;
-                    return Ok(());
-                }
-                Ok(length) => length,
-                Err(error) => return broken(&from, &to, error),
+            let mut piece = match waiting.take() {
+                Some(piece) => piece,
+                None => match piece(&mut from).await {
+                    Ok(piece) => piece,
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        return Ok(to.shutdown().await?);
+                    }
+                    Err(error) => return Err(error.into()),
+                },
             };
-            let mut piece = buffer[..length].to_vec();
             // The first piece of a request, or of an answer.
             let first = self.head.swap(!self.up, Ordering::Relaxed) == self.up;
             if self.up && first {
+                let to = self.link.route(&piece);
+                if let Some(to) = to.filter(|to| *to != self.upstream) {
+                    return Err(Stop::Turn(piece, to));
+                }
                 self.stamped(&mut piece);
             }
             match *weather.borrow_and_update() {
@@ -136,10 +251,8 @@ impl Pump<'_> {
                 Weather::GarbleDown if !self.up && first => garble(&mut piece),
                 _ => {}
             }
-            match self.pass(&piece, &mut to, &mut weather).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(error) => return broken(&from, &to, error),
+            if !self.pass(&piece, &mut to, &mut weather).await? {
+                return Ok(());
             }
         }
     }
@@ -148,12 +261,16 @@ impl Pump<'_> {
     async fn pass(
         &self,
         piece: &[u8],
-        to: &mut OwnedWriteHalf,
+        to: &mut WriteHalf<'_>,
         weather: &mut watch::Receiver<Weather>,
     ) -> io::Result<bool> {
         let now = *weather.borrow();
         match now {
             Weather::Delay(time) => tokio::time::sleep(time).await,
+            Weather::HoldDown if !self.up => {
+                // The sender lives as long as the link.
+                drop(weather.wait_for(|now| *now != Weather::HoldDown).await);
+            }
             Weather::Cut => {
                 to.write_all(&piece[..piece.len() / 2]).await?;
                 return Err(io::ErrorKind::ConnectionReset.into());
@@ -172,17 +289,11 @@ impl Pump<'_> {
     }
 
     fn stamped(&self, piece: &mut Vec<u8>) {
-        let Some(name) = &self.link.stamp else { return };
+        let Some(Stamp { name, .. }) = &self.link.stamp else { return };
         let Some(line) = piece.windows(2).position(|pair| pair == b"\r\n") else { return };
         let stamp = format!("x-request-start: t={}\r\nvia: 1.1 {name}\r\n", now());
         piece.splice(line + 2..line + 2, stamp.into_bytes());
     }
-}
-
-fn broken(from: &OwnedReadHalf, to: &OwnedWriteHalf, error: io::Error) -> io::Result<()> {
-    reset(from.as_ref());
-    reset(to.as_ref());
-    Err(error)
 }
 
 /// Until the weather changes; bytes are missing then, so the connection is of no more use.

@@ -1,7 +1,8 @@
 //! Faults planted into a copy of the logs, so that the judge can be seen to find them.
 
-use crate::evidence::{Evidence, Message, Request};
+use crate::evidence::{Answer, Blow, Call, Evidence, Message, Request};
 use crate::judge::Kind;
+use crate::tenant::Tenant;
 
 /// What is planted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -24,6 +25,18 @@ pub(crate) enum Plant {
     Unchanged,
     /// A message is gone that nobody took back.
     Taken,
+    /// Bystanders wait a second and a half for each answer.
+    HeldUp,
+    /// Their messages leave two seconds and a half too late.
+    Late,
+    /// A replica that works says that it does not.
+    Hypochondria,
+    /// A replica at which every call fails says that it works.
+    Denial,
+    /// The connections of a replica went dark, and it never works again.
+    Darkness,
+    /// The database failed over, and no reader of the feed was told.
+    Silence,
 }
 
 impl Plant {
@@ -38,6 +51,11 @@ impl Plant {
             Self::Pace => Kind::TooFast,
             Self::Impatience => Kind::InsideRetryAfter,
             Self::Unchanged => Kind::Unchanged,
+            Self::HeldUp => Kind::HeldUp,
+            Self::Late => Kind::Late,
+            Self::Hypochondria | Self::Denial => Kind::UntrueHealth,
+            Self::Darkness => Kind::SlowRecovery,
+            Self::Silence => Kind::FeedGap,
         }
     }
 
@@ -108,8 +126,53 @@ impl Plant {
                 // Nothing else went wrong just then.
                 evidence.blows.clear();
             }
+            Self::HeldUp => witnessed(evidence)?.for_each(|call| call.ended += 1_500_000),
+            Self::Late => {
+                let witness = Tenant::WITNESS.name();
+                let posts = evidence.requests.iter_mut().filter(|one| one.tenant == witness);
+                posts.for_each(|post| post.began += 2_500_000);
+            }
+            Self::Hypochondria => {
+                evidence.blows.clear();
+                evidence.probes.iter_mut().for_each(|probe| probe.serving = Some(false));
+            }
+            Self::Denial => {
+                evidence.blows.clear();
+                fail_at(evidence, 0);
+                let theirs = evidence.probes.iter_mut().filter(|probe| probe.replica == 0);
+                theirs.for_each(|probe| probe.ready = Some(true));
+            }
+            Self::Darkness => {
+                let (from, what) = (evidence.rules.began, "planted".into());
+                let (kind, replica, until) = ("dark".into(), Some(0), from);
+                fail_at(evidence, 0);
+                // The whole run is the time in which nothing else happens.
+                evidence.blows = vec![Blow { kind, what, replica, from, until }];
+            }
+            Self::Silence => {
+                let (from, what) = (evidence.rules.began, "planted".into());
+                let kind = "failover".into();
+                evidence.blows.retain(|blow| blow.kind != "epoch");
+                evidence.blows.push(Blow { kind, what, replica: None, from, until: from });
+            }
         }
         Some(())
+    }
+}
+
+/// Calls of the witness; none where it made none.
+fn witnessed(evidence: &mut Evidence) -> Option<impl Iterator<Item = &mut Call>> {
+    let witness = Tenant::WITNESS.name();
+    let theirs = move |call: &&mut Call| call.tenant == witness;
+    evidence.calls.iter().any(|call| call.tenant == Tenant::WITNESS.name()).then_some(())?;
+    Some(evidence.calls.iter_mut().filter(theirs))
+}
+
+/// No call at this replica is answered.
+fn fail_at(evidence: &mut Evidence, replica: usize) {
+    for call in evidence.calls.iter_mut().filter(|call| call.replica == replica) {
+        call.manner = "plain".into();
+        call.answer = Answer::Lost { why: "planted".into() };
     }
 }
 
@@ -125,9 +188,7 @@ fn later(ts: &str) -> String {
 fn far_apart(evidence: &Evidence) -> Option<(usize, usize)> {
     let known = |call: Option<&str>| {
         let mut calls = evidence.calls.iter().filter(|made| Some(made.id.as_str()) == call);
-        let answered = calls
-            .clone()
-            .find(|made| matches!(made.answer, crate::evidence::Answer::Accepted { .. }));
+        let answered = calls.clone().find(|made| matches!(made.answer, Answer::Accepted { .. }));
         let began = calls.by_ref().map(|made| made.began).min();
         Some((answered?.ended, began?))
     };

@@ -1,15 +1,21 @@
 //! A PostgreSQL cluster of the checker's own, to be stopped, crashed and cut off.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
+use crate::{clock, ports};
+
 /// The database of the run.
-const DATABASE: &str = "herald";
+pub(crate) const DATABASE: &str = "herald";
+/// The folder of the copy that another takes over with.
+const COPY: &str = "copy";
+/// Lines of the server's log that are shown where it does not start.
+const LAST_WORDS: usize = 20;
 /// The user and folder that PostgreSQL wants where the checker is root.
 const OWNER: &str = "postgres";
 
@@ -22,6 +28,11 @@ struct Cluster {
     dir: TempDir,
     port: u16,
     root: bool,
+    /// The file that sets the server's clock.
+    clock: Option<PathBuf>,
+    /// The folder of the data, below `dir`.
+    data: Mutex<&'static str>,
+    held: tokio::sync::Mutex<()>,
 }
 
 impl Postgres {
@@ -36,16 +47,28 @@ impl Postgres {
         found.pop()
     }
 
-    /// Makes and starts one.
-    pub(crate) fn start(bin: PathBuf) -> io::Result<Self> {
+    /// Makes and starts one; with a clock that can be set, where `steps` says so.
+    pub(crate) fn start(bin: PathBuf, steps: bool) -> io::Result<Self> {
         // Below /tmp: its owner must reach it, and the path of its socket must be short.
         let dir = tempfile::Builder::new().prefix("herald-chaos.").tempdir_in("/tmp")?;
         let root = run(Command::new("id").arg("-u"))?.trim() == "0";
         if root {
             run(Command::new("chown").arg(OWNER).arg(dir.path()))?;
         }
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let cluster = Cluster { bin, dir, port, root };
+        let port = ports::free()?;
+        let clock = steps.then(|| dir.path().join("clock"));
+        if let Some(clock) = &clock {
+            std::fs::write(clock, "+0")?;
+        }
+        let cluster = Cluster {
+            bin,
+            dir,
+            port,
+            root,
+            clock,
+            data: Mutex::new("data"),
+            held: tokio::sync::Mutex::default(),
+        };
         let data = cluster.data();
         run(cluster
             .command("initdb")
@@ -72,6 +95,33 @@ impl Postgres {
         self.0.dir.path().join("log")
     }
 
+    /// Whoever stops the server, or counts on its running, holds it.
+    pub(crate) async fn held(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.held.lock().await
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.dir.path()
+    }
+
+    pub(crate) fn is_root(&self) -> bool {
+        self.0.root
+    }
+
+    /// Copies the running server's data, as a standby has it.
+    pub(crate) fn copy(&self) -> io::Result<()> {
+        let mut command = self.0.command("pg_basebackup");
+        command.args(["-h", "127.0.0.1", "-p", &self.0.port.to_string(), "-U", "postgres"]);
+        command.args(["-X", "stream", "-c", "fast", "--no-sync", "-D"]);
+        run(command.arg(self.0.dir.path().join(COPY))).map(drop)
+    }
+
+    /// What is started next is the copy.
+    pub(crate) fn use_copy(&self) {
+        *self.0.data.lock().unwrap_or_else(PoisonError::into_inner) = COPY;
+    }
+
     /// `pg_ctl` with these arguments; waits until it is done.
     pub(crate) fn control(&self, arguments: &[&str]) -> io::Result<()> {
         self.0.control(arguments)
@@ -83,6 +133,11 @@ impl Postgres {
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{DATABASE}'"
         );
         self.psql("postgres", &sql).map(drop)
+    }
+
+    /// The server's clock is off by so many seconds from now on, as in `-600`.
+    pub(crate) fn set_clock(&self, offset: &str) -> io::Result<()> {
+        self.0.clock.as_ref().map_or(Ok(()), |clock| std::fs::write(clock, offset))
     }
 
     /// Rows of the run's database, unaligned.
@@ -99,19 +154,20 @@ impl Postgres {
 
 impl Cluster {
     fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.dir.path().join(*self.data.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// One of PostgreSQL's programs, as a user that it accepts.
     fn command(&self, program: &str) -> Command {
         let program = self.bin.join(program);
-        let mut command = if self.root {
-            let mut command = Command::new("runuser");
-            command.args(["-u", OWNER, "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
-        };
+        let mut command = Command::new(if self.root { "runuser" } else { "env" });
+        if self.root {
+            command.args(["-u", OWNER, "--", "env"]);
+        }
+        for (name, value) in self.clock.iter().flat_map(|file| clock::environment(file)) {
+            command.arg(format!("{name}={value}"));
+        }
+        command.arg(program);
         command.current_dir(self.dir.path());
         command
     }
@@ -121,7 +177,7 @@ impl Cluster {
         // fsync is for power cuts; here only processes die.
         let options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} \
-             -c max_connections=150 -c fsync=off -c full_page_writes=off",
+             -c max_connections=400 -c fsync=off -c full_page_writes=off",
             self.port,
             path(self.dir.path())
         );
@@ -134,7 +190,10 @@ impl Cluster {
         if status.success() {
             Ok(())
         } else {
-            Err(io::Error::other(format!("pg_ctl {arguments:?}: {status}")))
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let last: Vec<_> = log.lines().rev().take(LAST_WORDS).collect();
+            let said = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+            Err(io::Error::other(format!("pg_ctl {arguments:?}: {status}\n{said}")))
         }
     }
 }

@@ -8,13 +8,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::link::Link;
+
+/// Where a process answers questions about its health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Probes {
+    pub(crate) health: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
 
 /// Between two looks at what gives no signal.
 const LOOK: Duration = Duration::from_millis(10);
@@ -33,6 +40,7 @@ struct Parts {
     calls: Link,
     slack: Link,
     database: Link,
+    probes: watch::Sender<Option<Probes>>,
     process: Mutex<Process>,
 }
 
@@ -40,6 +48,7 @@ struct Parts {
 pub(crate) struct Process {
     number: usize,
     calls: Link,
+    probes: watch::Sender<Option<Probes>>,
     program: PathBuf,
     settings: Vec<String>,
     environment: Vec<(String, String)>,
@@ -63,9 +72,11 @@ impl Replica {
     /// Prepared; [`Process::start`] starts it.
     pub(crate) async fn new(plan: Plan) -> io::Result<Self> {
         let calls = Link::listen(None, None).await?;
+        let probes = watch::Sender::new(None);
         let process = Process {
             number: plan.number,
             calls: calls.clone(),
+            probes: probes.clone(),
             program: plan.program,
             settings: plan.settings,
             environment: plan.environment,
@@ -74,8 +85,8 @@ impl Replica {
             child: None,
         };
         let (slack, database) = (plan.slack, plan.database);
-        let process = Mutex::new(process);
-        Ok(Self(Arc::new(Parts { number: plan.number, calls, slack, database, process })))
+        let (number, process) = (plan.number, Mutex::new(process));
+        Ok(Self(Arc::new(Parts { number, calls, slack, database, probes, process })))
     }
 
     pub(crate) fn number(&self) -> usize {
@@ -92,6 +103,11 @@ impl Replica {
 
     pub(crate) fn database(&self) -> &Link {
         &self.0.database
+    }
+
+    /// Where its process answers questions about its health; none while it is down.
+    pub(crate) fn probes(&self) -> Option<Probes> {
+        *self.0.probes.borrow()
     }
 
     /// A way to call it that connects when needed, and again when it broke.
@@ -119,8 +135,9 @@ impl Process {
                 command.args(["--set", setting]);
             }
             self.child = Some(command.spawn()?);
-            if let Some(calls) = self.serving(&log, deadline).await? {
+            if let Some((calls, probes)) = self.serving(&log, deadline).await? {
                 self.calls.lead_to(Some(calls));
+                self.probes.send_replace(Some(probes));
                 return Ok(());
             }
             if self.starts == 1 {
@@ -137,7 +154,7 @@ impl Process {
         &mut self,
         log: &std::path::Path,
         deadline: tokio::time::Instant,
-    ) -> io::Result<Option<SocketAddr>> {
+    ) -> io::Result<Option<(SocketAddr, Probes)>> {
         loop {
             if tokio::time::Instant::now() > deadline {
                 let said = format!("replica {} did not start, see {}", self.number, log.display());
@@ -146,10 +163,10 @@ impl Process {
             if self.ended()? {
                 return Ok(None);
             }
-            if let Some((calls, health)) = addresses(&std::fs::read_to_string(log)?)
-                && is_serving(health).await
+            if let Some((calls, probes)) = addresses(&std::fs::read_to_string(log)?)
+                && is_serving(probes.health).await
             {
-                return Ok(Some(calls));
+                return Ok(Some((calls, probes)));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -160,9 +177,20 @@ impl Process {
         self.child.as_mut().map_or(Ok(true), |child| Ok(child.try_wait()?.is_some()))
     }
 
+    /// What is started from now on.
+    pub(crate) fn set_program(&mut self, program: &std::path::Path) {
+        program.clone_into(&mut self.program);
+    }
+
+    /// Nobody is there to be asked.
+    fn gone(&self) {
+        self.calls.lead_to(None);
+        self.probes.send_replace(None);
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
-        self.calls.lead_to(None);
+        self.gone();
         let Some(mut child) = self.child.take() else { return Ok(()) };
         child.kill()?;
         child.wait().map(drop)
@@ -183,7 +211,7 @@ impl Process {
             if let Some(child) = &mut self.child
                 && let Some(status) = child.try_wait()?
             {
-                self.calls.lead_to(None);
+                self.gone();
                 self.child = None;
                 return Ok(status.code());
             }
@@ -201,11 +229,11 @@ impl Drop for Process {
     }
 }
 
-fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(log: &str) -> Option<(SocketAddr, Probes)> {
     let line = log.lines().find(|line| line.contains("\"serving\""))?;
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| line[name].as_str()?.parse().ok();
-    Some((address("rpc")?, address("health")?))
+    Some((address("rpc")?, Probes { health: address("health")?, http: address("http")? }))
 }
 
 async fn is_serving(health: SocketAddr) -> bool {
@@ -215,7 +243,7 @@ async fn is_serving(health: SocketAddr) -> bool {
 }
 
 #[expect(clippy::expect_used, reason = "a socket address makes a URL")]
-fn lazy(address: SocketAddr) -> Channel {
+pub(crate) fn lazy(address: SocketAddr) -> Channel {
     let endpoint = Channel::from_shared(format!("http://{address}"));
     endpoint.expect("a socket address makes a URL").connect_lazy()
 }

@@ -18,7 +18,10 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line("seed", format!("{} ({verdict})", evidence.rules.seed));
     line(
         "accepted",
-        format!("{} recipients of {} notifications", figures.accepted, figures.notifications),
+        format!(
+            "{} recipients of {} notifications, {} of them before the member list was there",
+            figures.accepted, figures.notifications, figures.early
+        ),
     );
     line("stored", format!("{} messages, {}", figures.stored, throughput(evidence)));
     let count = |kind| judgement.count(kind);
@@ -61,10 +64,11 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
         "ended else",
         format!(
             "{} expired as asked, {} over before they went out, {} set aside after three deaths, \
-             {} given up",
+             {} lost by the failover, {} given up",
             figures.expired,
             figures.overtaken,
             figures.set_aside,
+            figures.lost_by_failover,
             count(Kind::GivenUp)
         ),
     );
@@ -85,6 +89,9 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
             seconds(figures.back_in)
         ),
     );
+    for (name, value) in bystanders(judgement) {
+        line(name, value);
+    }
     line("faults", faults(&evidence.blows));
     let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
     for finding in &judgement.findings {
@@ -98,6 +105,21 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
         line("FOUND", format!("{kind:?}: {} more", count - TOLD));
     }
     text
+}
+
+/// The tenant that no fault is aimed at, and what replicas said of themselves.
+fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
+    let figures = &judgement.figures;
+    let (calls, messages) = (figures.witness_calls, figures.witness_messages);
+    let accepted = format!("p99 until accepted {calls} of {} calls", calls.count);
+    let sent = format!("p99 to Slack {messages} of {} messages", messages.count);
+    let health = format!(
+        "{} probes, untrue {}; a call accepted {} after connections went dark",
+        figures.probes,
+        judgement.count(Kind::UntrueHealth),
+        seconds(figures.light_in)
+    );
+    [("bystanders", format!("{accepted}; {sent}")), ("health", health)]
 }
 
 fn throughput(evidence: &Evidence) -> String {

@@ -1,4 +1,5 @@
-//! One run: faults, then quiet until all is delivered, then the logs are closed.
+//! One run: calls before the member list is there, faults, then quiet until all is delivered, then
+//! the logs are closed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,12 +12,16 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::book::{Book, now};
-use crate::client::{Accepted, Client, TENANT};
+use crate::bystanders;
+use crate::client::{Accepted, Client};
 use crate::dice::Dice;
 use crate::evidence::{self, Fate, Rules};
 use crate::nemesis::{Kind, Stage};
 use crate::postgres::Postgres;
-use crate::site::{GRACE, LEASE_SECONDS, Site, Size};
+use crate::probe;
+use crate::reader;
+use crate::site::{GRACE, LEASE_SECONDS, Site, Size, store_settings};
+use crate::tenant::Tenant;
 
 /// Posts a minute that the sandbox takes of one workspace, before the time factor.
 const POSTS_PER_MINUTE: f64 = 600.0;
@@ -28,6 +33,10 @@ const LAST_LOOK: f64 = 30.0;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Kinds of faults from which on each strikes at its ordinary pace.
 const MANY: usize = 6;
+
+/// The first numbers of clients that are no ordinary ones.
+const WITNESSES: usize = 1_000;
+const SLOW: usize = 2_000;
 
 /// What is run.
 pub(crate) struct Plan {
@@ -43,37 +52,47 @@ pub(crate) struct Plan {
     pub(crate) limits: bool,
     pub(crate) full_lengths: bool,
     pub(crate) settings: Vec<String>,
+    /// This release.
     pub(crate) program: PathBuf,
+    /// What replicas are at first, and what else they become.
+    pub(crate) releases: [PathBuf; 2],
+    /// The pooler between replicas and database.
+    pub(crate) pooler: Option<PathBuf>,
+}
+
+impl Plan {
+    fn size(&self) -> Size<'_> {
+        Size {
+            program: &self.program,
+            first: &self.releases[0],
+            replicas: self.replicas,
+            people: self.people,
+            channels: self.channels,
+            scale: self.scale,
+            limits: self.limits,
+            kinds: &self.kinds,
+            pooler: self.pooler.as_deref(),
+            more: &self.settings,
+        }
+    }
 }
 
 /// Runs it; the logs are in `dir` afterwards. Answers what the store counts (I1).
 pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     let bin =
         Postgres::installed().ok_or_else(|| io::Error::other("no PostgreSQL is installed"))?;
-    let size = Size {
-        program: &plan.program,
-        replicas: plan.replicas,
-        people: plan.people,
-        channels: plan.channels,
-        scale: plan.scale,
-        limits: plan.limits,
-        kinds: &plan.kinds,
-        more: &plan.settings,
-    };
-    let site = Site::start(bin, dir, &size).await?;
+    let site = Site::start(bin, dir, &plan.size()).await?;
     let book = Book::open(dir)?;
-    let collecting = tokio::spawn({
-        let slack = site.slack.clone();
-        async move {
-            loop {
-                sleep(COLLECT).await;
-                slack.collect();
-            }
-        }
-    });
+    let watching = watch(&site, &book);
     let dice = Dice::new(plan.seed);
-    let began = now();
+    let mixed = plan.releases[0] != plan.releases[1];
+    if mixed {
+        // The release before does not promise the order of what came before the list.
+        site.members_read(Tenant::MAIN).await?;
+    }
     let (calling, stop) = clients(plan, &site, &book, &dice);
+    site.members_read(Tenant::MAIN).await?;
+    let began = now();
     torment(plan, &site, &book, &dice).await?;
     site.slack.clear_faults();
     stop.cancel();
@@ -85,7 +104,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     let leases = lease(plan.scale) * 2 + Duration::from_secs_f64(LAST_LOOK * plan.scale);
     sleep(leases).await;
     fates(&site, &book, &missing).await;
-    collecting.abort();
+    drop(watching);
     site.slack.close(dir)?;
     book.close();
     let rules = Rules {
@@ -94,15 +113,34 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         interval: micros(Duration::from_secs_f64(plan.scale)),
         lease: micros(lease(plan.scale)),
         posts_per_second: if plan.limits { POSTS_PER_MINUTE / 60.0 / plan.scale } else { f64::MAX },
+        listed: if mixed { 0 } else { began },
         began,
         calm,
         ended: now(),
         history: true,
+        mixed,
     };
     std::fs::write(dir.join(evidence::RULES), serde_json::to_vec(&rules)?)?;
     // The server's log goes with the cluster.
     std::fs::copy(site.postgres.log(), dir.join("postgres.log")).ok();
     books(&site.postgres)
+}
+
+/// Those who look on, until dropped: at Slack's log, at the feed, and at the replicas' health.
+fn watch(site: &Site, book: &Book) -> JoinSet<()> {
+    let (mut watching, slack) = (JoinSet::new(), site.slack.clone());
+    watching.spawn(async move {
+        loop {
+            sleep(COLLECT).await;
+            slack.collect();
+        }
+    });
+    let channels = site.replicas.iter().map(crate::replica::Replica::channel).collect();
+    watching.spawn(reader::read(channels, book.clone()));
+    for replica in &site.replicas {
+        watching.spawn(probe::watch(replica.clone(), book.clone()));
+    }
+    watching
 }
 
 /// Clients, and what makes them stop.
@@ -113,19 +151,26 @@ fn clients(
     dice: &Dice,
 ) -> (JoinSet<Vec<Accepted>>, CancellationToken) {
     let (mut calling, stop) = (JoinSet::new(), CancellationToken::new());
+    let client = |number: usize, tenant: Tenant| Client {
+        number,
+        dice: dice.of(&format!("client {number}")),
+        replicas: site.replicas.iter().map(crate::replica::Replica::channel).collect(),
+        audience: site.audiences[tenant.0].clone(),
+        book: book.clone(),
+        rate: plan.rate / f64::from(u32::try_from(plan.clients.max(1)).unwrap_or(1)),
+        open: Vec::new(),
+        unruly: tenant == Tenant::MAIN && plan.kinds.contains(&Kind::Cancel),
+    };
     for number in 0..plan.clients {
-        let share = f64::from(u32::try_from(plan.clients.max(1)).unwrap_or(1));
-        let client = Client {
-            number,
-            dice: dice.of(&format!("client {number}")),
-            replicas: site.replicas.iter().map(crate::replica::Replica::channel).collect(),
-            audience: site.audience.clone(),
-            book: book.clone(),
-            rate: plan.rate / share,
-            open: Vec::new(),
-            unruly: plan.kinds.contains(&Kind::Cancel),
-        };
-        calling.spawn(client.run(stop.clone()));
+        calling.spawn(client(number, Tenant::MAIN).run(stop.clone()));
+    }
+    for replica in 0..site.replicas.len() {
+        let witness = client(WITNESSES + replica, Tenant::WITNESS);
+        calling.spawn(bystanders::witness(witness, replica, stop.clone()));
+    }
+    let slow = site.audiences.iter().map(|audience| audience.tenant);
+    for tenant in slow.filter(|tenant| tenant.is_slow()) {
+        calling.spawn(bystanders::slow(client(SLOW + tenant.0, tenant), stop.clone()));
     }
     (calling, stop)
 }
@@ -144,6 +189,11 @@ async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Resu
         clock: site.clock.clone(),
         haste: if plan.kinds.len() < MANY { 0.4 } else { 1.0 },
         full_lengths: plan.full_lengths,
+        releases: plan.releases.clone(),
+        program: plan.program.clone(),
+        store: store_settings(&site.postgres),
+        way_to_database: site.way_to_database(),
+        half: Duration::from_secs(plan.seconds) / 2,
     };
     let (stop, mut actors) = (CancellationToken::new(), JoinSet::new());
     for kind in &plan.kinds {
@@ -187,8 +237,8 @@ async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&
     while Instant::now() < deadline {
         missing.retain(|one| {
             let waits = |lane: &str| match &one.changes {
-                Some(subject) => site.slack.is_as_posted(subject, lane),
-                None => !site.slack.has(&one.call, lane),
+                Some(subject) => site.slack.is_as_posted(one.tenant, subject, lane),
+                None => !site.slack.has(one.tenant, &one.call, lane),
             };
             one.queued.iter().any(|verdict| waits(&verdict.lane))
         });
@@ -209,7 +259,7 @@ async fn fates(site: &Site, book: &Book, missing: &[&Accepted]) {
     let mut service = HeraldServiceClient::new(site.replicas[0].channel());
     for one in missing {
         let request = pb::GetNotificationRequest {
-            tenant_id: TENANT.into(),
+            tenant_id: one.tenant.name(),
             notification_id: one.notification.clone(),
             actor: None,
         };

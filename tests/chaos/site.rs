@@ -1,6 +1,7 @@
 //! Where a run takes place: Slack, the database, the replicas, and a tenant that is ready.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use herald::sandbox::browser::{self, Decision};
 use tonic::transport::Channel;
 use url::Url;
 
-use crate::client::{Audience, TENANT, described};
-use crate::link::Link;
+use crate::client::{Audience, described};
+use crate::clock;
+use crate::link::{Link, Routes, Stamp};
 use crate::nemesis::Kind;
+use crate::pooler::Pooler;
 use crate::postgres::Postgres;
 use crate::replica::{Plan, Replica};
-use crate::slack::{Slack, member_id};
+use crate::slack::Slack;
+use crate::tenant::Tenant;
 
 /// Seconds of a lease and of a request, before the time factor (the latter is not scaled).
 pub(crate) const LEASE_SECONDS: u64 = 30;
@@ -26,24 +30,45 @@ pub(crate) const GRACE: Duration = Duration::from_secs(8);
 /// Between two looks, and how often one is taken.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: usize = 3_000;
+/// So many that no message of theirs waits for another.
+const WITNESS_PEOPLE: usize = 60;
+/// Enough to keep every worker of three replicas busy, were they let.
+const SLOW_TENANTS: usize = 3;
+pub(crate) const SLOW_PEOPLE: usize = 70;
 /// A key-encryption key for nothing but this.
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const FAKETIME: [&str; 2] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-];
 
 /// How large it is.
 pub(crate) struct Size<'a> {
+    /// The newest program; it migrates.
     pub(crate) program: &'a Path,
+    /// What replicas are at first.
+    pub(crate) first: &'a Path,
     pub(crate) replicas: usize,
     pub(crate) people: usize,
     pub(crate) channels: usize,
     pub(crate) scale: f64,
     pub(crate) limits: bool,
     pub(crate) kinds: &'a [Kind],
+    /// Between the replicas and the database, where there is one.
+    pub(crate) pooler: Option<&'a Path>,
     /// Settings on top of the usual ones.
     pub(crate) more: &'a [String],
+}
+
+impl Size<'_> {
+    /// The tenants, and how many people each has.
+    fn tenants(&self) -> Vec<(Tenant, usize)> {
+        let mut tenants = vec![(Tenant::MAIN, self.people), (Tenant::WITNESS, WITNESS_PEOPLE)];
+        if self.kinds.contains(&Kind::Tenants) {
+            tenants.extend((0..SLOW_TENANTS).map(|number| (Tenant(2 + number), SLOW_PEOPLE)));
+        }
+        tenants
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
 }
 
 /// All that runs.
@@ -51,87 +76,139 @@ pub(crate) struct Site {
     pub(crate) slack: Slack,
     pub(crate) postgres: Postgres,
     pub(crate) replicas: Vec<Replica>,
-    pub(crate) audience: Audience,
+    /// The people of each tenant.
+    pub(crate) audiences: Vec<Audience>,
     pub(crate) clock: PathBuf,
-}
-
-/// The library that makes a clock wrong, where it is installed.
-pub(crate) fn faketime() -> Option<&'static str> {
-    FAKETIME.into_iter().find(|path| Path::new(path).is_file())
+    pooler: Option<Pooler>,
+    routes: Routes,
 }
 
 impl Site {
     pub(crate) async fn start(bin: PathBuf, dir: &Path, size: &Size<'_>) -> io::Result<Self> {
         // Another part of the process may have chosen it.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let postgres = tokio::task::spawn_blocking(move || Postgres::start(bin)).await;
+        let steps = size.has(Kind::Step);
+        let postgres = tokio::task::spawn_blocking(move || Postgres::start(bin, steps)).await;
         let postgres = postgres.map_err(io::Error::other)??;
-        let slack = Slack::start(dir, size.people, size.scale, size.limits).await?;
-        let audience = Audience { people: size.people, channels: slack.channels(size.channels) };
+        let tenants = size.tenants();
+        let slack = Slack::start(dir, &tenants, size.scale, size.limits).await?;
+        let channels = slack.channels(size.channels);
+        let audience = |(tenant, people)| Audience {
+            tenant,
+            people,
+            channels: if tenant == Tenant::MAIN { channels.clone() } else { Vec::new() },
+        };
+        let audiences = tenants.into_iter().map(audience).collect();
         let clock = dir.join("clock");
         std::fs::write(&clock, "+0")?;
         migrate(size, &postgres)?;
-        let mut replicas = Vec::new();
+        let (replicas, routes) = (Vec::new(), Routes::default());
+        let pooler = match size.pooler {
+            Some(program) => Some(Pooler::start(program, &postgres).await?),
+            None => None,
+        };
+        let mut site = Self { slack, postgres, replicas, audiences, clock, pooler, routes };
         for number in 0..size.replicas {
-            let name = format!("replica-{number}");
-            let to_slack = Link::listen(Some(slack.address()), Some(&name)).await?;
-            let to_database = Link::listen(Some(postgres.address()), None).await?;
-            let wrong = number == 0 && size.kinds.contains(&Kind::Clock);
-            let replica = Replica::new(Plan {
-                number,
-                program: size.program.to_owned(),
-                settings: settings(size, to_slack.address, to_database.address),
-                environment: if wrong { clock_environment(&clock) } else { Vec::new() },
-                logs: dir.to_owned(),
-                slack: to_slack,
-                database: to_database,
-            })
-            .await?;
-            replica.held().await.start().await?;
-            replicas.push(replica);
+            let replica = site.replica(number, dir, size).await?;
+            site.replicas.push(replica);
         }
-        let site = Self { slack, postgres, replicas, audience, clock };
-        site.make_ready().await?;
+        // The main one at last: its list is not waited for.
+        for audience in site.audiences.iter().rev() {
+            if audience.tenant == Tenant::MAIN {
+                site.slack.hold_list();
+            }
+            site.make_ready(audience).await?;
+            if audience.tenant != Tenant::MAIN {
+                site.members_read(audience.tenant).await?;
+            }
+        }
+        site.lead_to(Tenant::MAIN);
         Ok(site)
     }
 
-    /// Everybody whom a message can be for.
-    pub(crate) fn lanes(&self) -> Vec<String> {
-        let people = (0..self.audience.people).map(member_id);
-        people.chain(self.audience.channels.iter().cloned()).collect()
+    /// Waits until every replica has the tenant's member list.
+    pub(crate) async fn members_read(&self, tenant: Tenant) -> io::Result<()> {
+        for replica in &self.replicas {
+            members_read(tenant, replica.channel()).await?;
+        }
+        Ok(())
     }
 
-    /// Connects the tenant, allows sending, stores people, and waits for the member list.
-    async fn make_ready(&self) -> io::Result<()> {
+    /// Starts one.
+    async fn replica(&self, number: usize, dir: &Path, size: &Size<'_>) -> io::Result<Replica> {
+        let name = format!("replica-{number}").into();
+        let stamp = Stamp { name, routes: self.routes.clone() };
+        let main = self.slack.address(Tenant::MAIN);
+        let to_slack = Link::listen(Some(main), Some(stamp)).await?;
+        let to_database = Link::listen(Some(self.way_to_database()), None).await?;
+        let wrong = number == 0 && size.has(Kind::Clock);
+        let replica = Replica::new(Plan {
+            number,
+            program: size.first.to_owned(),
+            settings: settings(size, to_slack.address, to_database.address),
+            environment: if wrong { clock::environment(&self.clock) } else { Vec::new() },
+            logs: dir.to_owned(),
+            slack: to_slack,
+            database: to_database,
+        })
+        .await?;
+        replica.held().await.start().await?;
+        Ok(replica)
+    }
+
+    /// Where the replicas' connections to the database lead.
+    pub(crate) fn way_to_database(&self) -> SocketAddr {
+        self.pooler.as_ref().map_or(self.postgres.address(), |pooler| pooler.address)
+    }
+
+    /// Everybody of the main tenant's that a message can be for.
+    pub(crate) fn lanes(&self) -> Vec<String> {
+        let audience = &self.audiences[Tenant::MAIN.0];
+        let people = (0..audience.people).map(|number| Tenant::MAIN.member_id(number));
+        people.chain(audience.channels.iter().cloned()).collect()
+    }
+
+    /// Where requests go that carry no token that is known.
+    fn lead_to(&self, tenant: Tenant) {
+        for replica in &self.replicas {
+            replica.slack().lead_to(Some(self.slack.address(tenant)));
+        }
+    }
+
+    /// Connects the tenant, allows sending, and stores people.
+    async fn make_ready(&self, audience: &Audience) -> io::Result<()> {
+        let (tenant, tenant_id) = (audience.tenant, audience.tenant.name());
+        self.lead_to(tenant);
         let channel = self.replicas[0].channel();
         let mut admin = AdminServiceClient::new(channel);
-        let request = pb::BeginConnectRequest { tenant_id: TENANT.into(), actor: None };
+        let request = pb::BeginConnectRequest {
+            tenant_id: tenant_id.clone(),
+            ..pb::BeginConnectRequest::default()
+        };
         let link = admin.begin_connect(request).await.map_err(io::Error::other)?;
         let link = Url::parse(&link.into_inner().authorize_url).map_err(io::Error::other)?;
         let page = browser::decide(&link, Decision::Allow).await.map_err(io::Error::other)?;
         if page.status != 200 {
             return Err(io::Error::other(format!("connecting: {}", page.html)));
         }
+        self.routes.add(self.slack.token(tenant).expose(), self.slack.address(tenant));
         let request = pb::UpdateSettingsRequest {
-            tenant_id: TENANT.into(),
+            tenant_id: tenant_id.clone(),
             settings: Some(pb::Settings { sending_allowed: true, ..pb::Settings::default() }),
             ..pb::UpdateSettingsRequest::default()
         };
         admin.update_settings(request).await.map_err(io::Error::other)?;
-        let people = (0..self.audience.people).map(described).collect();
-        let request = pb::UpsertPeopleRequest { tenant_id: TENANT.into(), people, actor: None };
+        let people = (0..audience.people).map(described).collect();
+        let request = pb::UpsertPeopleRequest { tenant_id, people, actor: None };
         admin.upsert_people(request).await.map_err(io::Error::other)?;
-        for replica in &self.replicas {
-            members_read(replica.channel()).await?;
-        }
         Ok(())
     }
 }
 
-async fn members_read(channel: Channel) -> io::Result<()> {
+async fn members_read(tenant: Tenant, channel: Channel) -> io::Result<()> {
     let mut admin = AdminServiceClient::new(channel);
     for _ in 0..LOOKS {
-        let request = pb::GetWorkspaceRequest { tenant_id: TENANT.into(), actor: None };
+        let request = pb::GetWorkspaceRequest { tenant_id: tenant.name(), actor: None };
         let answer = admin.get_workspace(request).await.map_err(io::Error::other)?;
         if answer.into_inner().directory.is_some_and(|directory| directory.generation > 0) {
             return Ok(());
@@ -145,12 +222,7 @@ async fn members_read(channel: Channel) -> io::Result<()> {
 fn migrate(size: &Size<'_>, postgres: &Postgres) -> io::Result<()> {
     let mut command = std::process::Command::new(size.program);
     command.arg("migrate").stdout(std::process::Stdio::null());
-    let settings = [
-        "rpc.insecure=true".to_owned(),
-        format!("store.url={}", Postgres::url(postgres.address())),
-        format!("store.key={KEY}"),
-    ];
-    for setting in settings {
+    for setting in store_settings(postgres) {
         command.args(["--set", &setting]);
     }
     let output = command.stderr(std::process::Stdio::piped()).output()?;
@@ -160,11 +232,16 @@ fn migrate(size: &Size<'_>, postgres: &Postgres) -> io::Result<()> {
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
-fn settings(
-    size: &Size<'_>,
-    slack: std::net::SocketAddr,
-    database: std::net::SocketAddr,
-) -> Vec<String> {
+/// With which a command reaches the database itself.
+pub(crate) fn store_settings(postgres: &Postgres) -> Vec<String> {
+    vec![
+        "rpc.insecure=true".to_owned(),
+        format!("store.url={}", Postgres::url(postgres.address())),
+        format!("store.key={KEY}"),
+    ]
+}
+
+fn settings(size: &Size<'_>, slack: SocketAddr, database: SocketAddr) -> Vec<String> {
     let app = sandbox::Config::default();
     let mut settings = vec![
         "rpc.address=127.0.0.1:0".into(),
@@ -191,19 +268,9 @@ fn settings(
         "process.lame_duck_seconds=0".into(),
         "process.grace_seconds=6".into(),
     ];
+    if size.pooler.is_some() {
+        settings.push("store.pooler=transaction".into());
+    }
     settings.extend_from_slice(size.more);
     settings
-}
-
-fn clock_environment(clock: &Path) -> Vec<(String, String)> {
-    let library = faketime().unwrap_or_default();
-    [
-        ("LD_PRELOAD", library),
-        ("FAKETIME_TIMESTAMP_FILE", &clock.display().to_string()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec()
 }

@@ -4,27 +4,41 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use herald::sandbox::{self, Fault, LogEntry, Sandbox, StoredMessage};
+use herald::domain::secret::Secret;
+use herald::sandbox::{self, Fault, FaultKind, LogEntry, Sandbox, StoredMessage};
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::book::Lines;
 use crate::evidence::{self, Message, Request};
+use crate::tenant::{Tenant, email};
 
 /// Scripted faults that may pile up before they are cleared; each call looks at all of them.
 const FAULTS: u64 = 50;
 
-/// The sandbox; cheap to clone.
+/// What the slow ones take for an answer: 25 to 28 of the 30 seconds after which Herald gives up,
+/// by the shorter time that it has here.
+const SLOW: [f64; 3] = [1.17, 1.23, 1.3];
+
+/// Seconds of Slack's until it shows who is in the main tenant's workspace.
+const LIST_AFTER: &str = "30";
+
+/// The workspaces, a sandbox each; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Slack(Arc<Inner>);
 
 struct Inner {
-    sandbox: Sandbox,
+    workspaces: Vec<Workspace>,
     requests: Lines,
-    seen: Mutex<Seen>,
     scripted: AtomicU64,
+}
+
+struct Workspace {
+    tenant: Tenant,
+    sandbox: Sandbox,
+    seen: Mutex<Seen>,
 }
 
 #[derive(Default)]
@@ -37,97 +51,127 @@ struct Seen {
 }
 
 impl Slack {
+    /// One workspace for each tenant, with so many people.
     pub(crate) async fn start(
         dir: &Path,
-        people: usize,
+        tenants: &[(Tenant, usize)],
         scale: f64,
         limits: bool,
     ) -> io::Result<Self> {
-        let sandbox = Sandbox::start(sandbox::Config {
-            addr: ([127, 0, 0, 1], 0).into(),
-            rate_limits: limits,
-            time_scale: scale,
-            seed_members: (0..people).map(member).collect(),
-            ..sandbox::Config::default()
-        })
-        .await?;
+        let mut workspaces = Vec::new();
+        for (tenant, people) in tenants {
+            let usual = sandbox::Config::default();
+            let id = format!("T0SANDBOX{:02}", tenant.0 + 1);
+            let sandbox = Sandbox::start(sandbox::Config {
+                addr: ([127, 0, 0, 1], 0).into(),
+                rate_limits: limits,
+                time_scale: scale,
+                seed_members: (0..*people).map(|number| member(*tenant, number)).collect(),
+                team: sandbox::Team { id, ..usual.team },
+                ..usual
+            })
+            .await?;
+            if tenant.is_slow() {
+                let seconds = SLOW[tenant.0 % SLOW.len()];
+                sandbox.script(Fault::new("chat.postMessage", FaultKind::Delay { seconds }));
+            }
+            workspaces.push(Workspace { tenant: *tenant, sandbox, seen: Mutex::default() });
+        }
         let requests = Lines::create(&dir.join(evidence::REQUESTS))?;
-        let (seen, scripted) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self(Arc::new(Inner { sandbox, requests, seen, scripted })))
+        Ok(Self(Arc::new(Inner { workspaces, requests, scripted: AtomicU64::new(0) })))
     }
 
-    pub(crate) fn address(&self) -> std::net::SocketAddr {
-        self.0.sandbox.addr()
+    fn of(&self, tenant: Tenant) -> &Workspace {
+        &self.0.workspaces[tenant.0]
+    }
+
+    fn main(&self) -> &Workspace {
+        self.of(Tenant::MAIN)
+    }
+
+    pub(crate) fn address(&self, tenant: Tenant) -> std::net::SocketAddr {
+        self.of(tenant).sandbox.addr()
+    }
+
+    /// The token that the application was given there.
+    pub(crate) fn token(&self, tenant: Tenant) -> Secret {
+        // Installed again, it is given the one that it has.
+        self.of(tenant).sandbox.install(&[])
     }
 
     /// Channels that the app is in; their ids.
     pub(crate) fn channels(&self, count: usize) -> Vec<String> {
-        let bot = self.0.sandbox.bot_user_id();
-        let make =
-            |number| self.0.sandbox.create_channel(&format!("room-{number}"), false, &[&bot]);
+        let sandbox = &self.main().sandbox;
+        let bot = sandbox.bot_user_id();
+        let make = |number| sandbox.create_channel(&format!("room-{number}"), false, &[&bot]);
         (0..count).map(make).collect()
+    }
+
+    /// Slack asks to wait before it shows the main tenant's members.
+    pub(crate) fn hold_list(&self) {
+        let (code, retry_after) = (429, Some(LIST_AFTER.to_owned()));
+        let kind = FaultKind::Status { code, body: String::new(), retry_after };
+        self.main().sandbox.script(Fault::new("users.list", kind).times(1));
     }
 
     pub(crate) fn script(&self, fault: Fault) {
         if self.0.scripted.fetch_add(1, Ordering::Relaxed) % FAULTS == FAULTS - 1 {
-            self.0.sandbox.clear_faults();
+            self.main().sandbox.clear_faults();
         }
-        self.0.sandbox.script(fault);
+        self.main().sandbox.script(fault);
     }
 
     pub(crate) fn clear_faults(&self) {
-        self.0.sandbox.clear_faults();
+        for workspace in &self.0.workspaces {
+            workspace.sandbox.clear_faults();
+        }
     }
 
     /// Number of the last request.
     pub(crate) fn last(&self) -> u64 {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).last
+        self.main().seen().last
     }
 
     /// Requests after that number that a fault struck, by the replica they came from.
     pub(crate) fn struck_after(&self, seq: u64) -> Vec<usize> {
-        let log = self.0.sandbox.log_after(seq);
+        let log = self.main().sandbox.log_after(seq);
         log.iter().filter(|entry| entry.fault.is_some()).filter_map(replica).collect()
     }
 
     /// Writes down what was asked since the last time.
     pub(crate) fn collect(&self) {
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in self.0.sandbox.log_after(seen.last) {
-            seen.last = entry.seq;
-            if let Some(ts) = &entry.stored_ts
-                && let (Some(call), Some(lane)) = (call_in(argument(&entry, "text")), lane(&entry))
-            {
-                seen.stored.insert((call.to_owned(), lane), ts.clone());
-            }
-            if matches!(&*entry.method, "chat.update" | "chat.delete") && entry.outcome == "ok" {
-                seen.changed.insert(argument(&entry, "ts").to_owned());
-            }
-            self.0.requests.write(&request(&entry));
+        for workspace in &self.0.workspaces {
+            workspace.collect(&self.0.requests);
         }
     }
 
     /// Whether a message of this request is stored for this lane, as far as collected.
-    pub(crate) fn has(&self, call: &str, lane: &str) -> bool {
-        let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.stored.contains_key(&(call.to_owned(), lane.to_owned()))
+    pub(crate) fn has(&self, tenant: Tenant, call: &str, lane: &str) -> bool {
+        let key = (call.to_owned(), lane.to_owned());
+        self.of(tenant).seen().stored.contains_key(&key)
     }
 
-    /// Whether a message of this request is stored for this lane and was not changed, as far as collected.
-    pub(crate) fn is_as_posted(&self, call: &str, lane: &str) -> bool {
-        let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether a message of this request is stored for this lane and was not changed, as far as
+    /// collected.
+    pub(crate) fn is_as_posted(&self, tenant: Tenant, call: &str, lane: &str) -> bool {
+        let seen = self.of(tenant).seen();
         let ts = seen.stored.get(&(call.to_owned(), lane.to_owned()));
         ts.is_some_and(|ts| !seen.changed.contains(ts))
     }
 
     /// How many messages were changed so far.
     pub(crate) fn changed(&self) -> usize {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).changed.len()
+        self.0.workspaces.iter().map(|workspace| workspace.seen().changed.len()).sum()
     }
 
     /// How many messages were stored so far.
     pub(crate) fn stored(&self) -> u64 {
-        *self.0.sandbox.stored().borrow()
+        self.0.workspaces.iter().map(|workspace| *workspace.sandbox.stored().borrow()).sum()
+    }
+
+    /// How many of them for the tenant that faults are aimed at.
+    pub(crate) fn stored_for_main(&self) -> u64 {
+        *self.main().sandbox.stored().borrow()
     }
 
     /// Closes the log, and writes every message that is stored.
@@ -135,7 +179,7 @@ impl Slack {
         self.collect();
         self.0.requests.flush();
         let messages = Lines::create(&dir.join(evidence::MESSAGES))?;
-        for stored in self.0.sandbox.messages() {
+        for stored in self.0.workspaces.iter().flat_map(|workspace| workspace.sandbox.messages()) {
             messages.write(&message(stored));
         }
         messages.flush();
@@ -149,19 +193,33 @@ impl Slack {
     }
 }
 
-fn member(number: usize) -> Value {
+impl Workspace {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn collect(&self, requests: &Lines) {
+        let mut seen = self.seen();
+        for entry in self.sandbox.log_after(seen.last) {
+            seen.last = entry.seq;
+            if let Some(ts) = &entry.stored_ts
+                && let (Some(call), Some(lane)) = (call_in(argument(&entry, "text")), lane(&entry))
+            {
+                seen.stored.insert((call.to_owned(), lane), ts.clone());
+            }
+            if matches!(&*entry.method, "chat.update" | "chat.delete") && entry.outcome == "ok" {
+                seen.changed.insert(argument(&entry, "ts").to_owned());
+            }
+            requests.write(&request(&entry, self.tenant));
+        }
+    }
+}
+
+fn member(tenant: Tenant, number: usize) -> Value {
     json!({
-        "id": member_id(number), "name": format!("person{number}"),
+        "id": tenant.member_id(number), "name": format!("person{number}"),
         "profile": { "email": email(number) },
     })
-}
-
-pub(crate) fn member_id(number: usize) -> String {
-    format!("U{number:03}")
-}
-
-pub(crate) fn email(number: usize) -> String {
-    format!("person{number}@example.com")
 }
 
 /// What a message of this request says, so that it can be told apart.
@@ -188,8 +246,9 @@ fn replica(entry: &LogEntry) -> Option<usize> {
     entry.via.as_deref()?.rsplit_once('-')?.1.parse().ok()
 }
 
-fn request(entry: &LogEntry) -> Request {
+fn request(entry: &LogEntry, tenant: Tenant) -> Request {
     Request {
+        tenant: tenant.name(),
         seq: entry.seq,
         began: entry.began_at_micros,
         ended: entry.ended_at_micros,

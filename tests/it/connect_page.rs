@@ -5,7 +5,7 @@ use axum::body::{Body, to_bytes};
 use herald::app::{App, Call, Caller, Reach, Role};
 use herald::directory::Directory;
 use herald::domain::ids::{Principal, TenantId};
-use herald::http::{Readiness, State, router};
+use herald::http::{Cookies, Edge, Readiness, State, router};
 use herald::sandbox::{self, Sandbox};
 use herald::slack;
 use herald::telemetry::Exposition;
@@ -44,14 +44,18 @@ impl Browser {
         );
         let config = herald::app::Config {
             redirect_url: herald::http::Config::default().redirect_url(),
+            connect_url: herald::http::Config::default().connect_url(),
             connect_link_lifetime: std::time::Duration::from_secs(600),
             max_waiting: 1000,
+            audit: herald::app::AuditConfig::default(),
         };
         let app =
             App::new(store.store.clone(), workspaces, directory, exposition.metrics(), config);
         let (_, readiness) = watch::channel(Readiness::ready());
         let tasks = TaskTracker::new();
-        let pages = router(State { app: app.clone(), readiness, exposition, tasks });
+        let cookies = Cookies::of(&herald::http::Config::default());
+        let edge = Edge::new(&herald::http::Config::default(), exposition.metrics());
+        let pages = router(State { app: app.clone(), readiness, exposition, edge, cookies, tasks });
         // Where another test was first, theirs serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let no_redirect = reqwest::redirect::Policy::none();
@@ -65,26 +69,54 @@ impl Browser {
             role: Role::Administrator,
             reach: Reach::All,
             may_act_for_users: false,
+            may_administer_for_users: false,
         };
         let call = Call { caller, tenant: TenantId::parse("acme").unwrap(), actor: None };
-        self.app.begin_connect(&call).await.unwrap().authorize_url
+        self.app.begin_connect(&call, false).await.unwrap().url
     }
 
-    /// Decides on the consent page; where Slack sends the browser then.
-    async fn decide(&self, mut link: Url, decision: &str) -> String {
-        link.query_pairs_mut().append_pair("decision", decision);
-        let answer = self.client.post(link).send().await.unwrap();
+    /// Opens the link; the way to Slack, and the cookie.
+    async fn start(&self, link: &Url) -> (Url, String) {
+        let (head, html) = self.ask(Method::GET, &below(link), None).await;
+        assert_eq!(head.status, StatusCode::OK, "{html}");
+        let page = sandbox::browser::Page { status: 200, html };
+        let cookie = head.headers["set-cookie"].to_str().unwrap();
+        (page.way_to_slack().unwrap(), cookie.split(';').next().unwrap().to_owned())
+    }
+
+    /// Opens the link and decides on the consent page; where Slack sends the browser then, and its
+    /// cookie.
+    async fn decide(&self, link: Url, decision: &str) -> (String, String) {
+        let (mut consent, cookie) = self.start(&link).await;
+        consent.query_pairs_mut().append_pair("decision", decision);
+        let answer = self.client.post(consent).send().await.unwrap();
         let back = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
-        back[url::Position::BeforePath..].to_owned()
+        (below(&back), cookie)
     }
 
-    async fn open(&self, method: Method, path: &str) -> (StatusCode, String) {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+    async fn open(&self, method: Method, path: &str, cookie: &str) -> (StatusCode, String) {
+        let (head, body) = self.ask(method, path, Some(cookie)).await;
+        (head.status, body)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        cookie: Option<&str>,
+    ) -> (http::response::Parts, String) {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("cookie", cookie.unwrap_or_default());
+        let request = request.body(Body::empty()).unwrap();
         let (head, body) = self.pages.clone().oneshot(request).await.unwrap().into_parts();
         assert_eq!(head.headers["referrer-policy"], "no-referrer");
         let body = to_bytes(body, 1 << 20).await.unwrap();
-        (head.status, String::from_utf8(body.to_vec()).unwrap())
+        (head, String::from_utf8(body.to_vec()).unwrap())
     }
+}
+
+fn below(url: &Url) -> String {
+    url[url::Position::BeforePath..].to_owned()
 }
 
 #[tokio::test]
@@ -93,30 +125,32 @@ async fn the_page_says_what_happened() {
         let sandbox = Sandbox::start(sandbox::Config::default()).await.unwrap();
         let browser = Browser::new(&store, &sandbox);
 
-        let back = browser.decide(browser.link().await, "allow").await;
-        let (status, _) = browser.open(Method::HEAD, &back).await;
+        let (back, cookie) = browser.decide(browser.link().await, "allow").await;
+        let (status, _) = browser.open(Method::HEAD, &back, &cookie).await;
         assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "looking does not use the link up");
-        let (status, page) = browser.open(Method::GET, &back).await;
+        let (status, page) = browser.open(Method::GET, &back, &cookie).await;
         assert_eq!(status, StatusCode::OK, "{page}");
         assert!(page.contains("is connected") && page.contains("sending is still off"), "{page}");
-        let (status, _) = browser.open(Method::GET, &back).await;
+        let (status, _) = browser.open(Method::GET, &back, &cookie).await;
         assert_eq!(status, StatusCode::GONE);
 
-        let back = browser.decide(browser.link().await, "cancel").await;
-        let (status, page) = browser.open(Method::GET, &back).await;
+        let (back, cookie) = browser.decide(browser.link().await, "cancel").await;
+        let (status, page) = browser.open(Method::GET, &back, &cookie).await;
         assert_eq!(status, StatusCode::OK);
         assert!(page.contains("Not connected") && !page.contains("access request"), "{page}");
 
-        let link = browser.link().await;
-        let state = link.query_pairs().find(|(key, _)| key == "state").unwrap().1.into_owned();
-        let forged = format!("/slack/oauth/callback?code=made-up&state={state}");
-        let (status, page) = browser.open(Method::GET, &forged).await;
+        let (consent, cookie) = browser.start(&browser.link().await).await;
+        let asked =
+            |name: &str| consent.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned();
+        let back = below(&Url::parse(&asked("redirect_uri")).unwrap());
+        let forged = format!("{back}?code=made-up&state={}", asked("state"));
+        let (status, page) = browser.open(Method::GET, &forged, &cookie).await;
         assert_eq!(status, StatusCode::BAD_GATEWAY);
         assert!(page.contains("invalid_code") && !page.contains("made-up"), "{page}");
 
         for unknown in ["", "?state=unknown&code=x", "?state=a&state=b"] {
             let path = format!("/slack/oauth/callback{unknown}");
-            let (status, page) = browser.open(Method::GET, &path).await;
+            let (status, page) = browser.open(Method::GET, &path, "").await;
             assert_eq!(status, StatusCode::BAD_REQUEST, "{unknown}");
             assert!(page.contains("This link is not known"), "{page}");
         }

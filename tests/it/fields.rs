@@ -77,7 +77,7 @@ fn asked(world: &World) -> Vec<String> {
     calls.iter().map(|call| call.args["user"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The worked example of requirements.md section 2, on one of the demo's conditions: nobody knows a
+/// A worked example, on one of the demo's conditions: nobody knows a
 /// custom field when the mapping is set.
 #[tokio::test]
 async fn the_worked_example() {

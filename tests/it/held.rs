@@ -210,7 +210,7 @@ async fn it_ends_like_every_other() {
         assert_eq!(state(&canceled).await, State::Canceled);
         assert_eq!(state(&deleted).await, State::Canceled);
         assert_eq!(state(&late).await, State::Expired);
-        world.client.allow_sending(TENANT, false).await;
+        world.client.switch_sending(TENANT, false).await;
         let all = ["canceled", "deleted", "late", "off"];
         let members = all.map(|user| {
             newcomer(&format!("U{}", user.to_uppercase()), &format!("{user}@firm.example"))
@@ -245,7 +245,7 @@ async fn what_is_resolved_to_nobody_waits_as_well() {
             herald::sandbox::FaultKind::Error { code: "internal_error".into() },
         ));
         world.client.begin_connect(TENANT).await.unwrap();
-        world.client.allow_sending(TENANT, true).await;
+        world.client.switch_sending(TENANT, true).await;
         assert_eq!(world.connect(TENANT).await.status, 200);
         load_nia(world).await;
         let answer = world.client.notify(hold(task("early", &["nia"]))).await.unwrap();

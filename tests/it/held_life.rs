@@ -1,5 +1,5 @@
-//! What happens to a message while it waits for its person: it is overtaken, its time comes, it expires and is
-//! replayed.
+//! What happens to a message while it waits for its person: it is overtaken, its time comes, it
+//! expires and is replayed.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use herald::rpc::pb::{self, DeliveryState as State, NotifyRequest, SubjectAction
 
 use crate::held::{arrive, hold, load_nia, newcomer, only};
 use crate::support::client::{notify, task};
-use crate::support::world::{TENANT, World, for_each_database};
+use crate::support::world::{TENANT, World, for_each_database, until};
 
 /// `text` for nia about `subject`, held.
 fn about(subject: &str, text: &str, action: SubjectAction) -> NotifyRequest {
@@ -58,7 +58,8 @@ fn causes(delivery: &pb::Delivery) -> Vec<WaitCause> {
     delivery.trace.iter().flat_map(|trace| &trace.waits).map(pb::Wait::cause).collect()
 }
 
-/// A task that was completed before its person appeared is told to nobody, whomever the later call finds.
+/// A task that was completed before its person appeared is told to nobody, whomever the later call
+/// finds.
 #[tokio::test]
 async fn what_is_over_before_they_come_is_not_sent() {
     for_each_database(async |world| {
@@ -85,13 +86,21 @@ async fn what_is_over_before_they_come_is_not_sent() {
         }
         // Also where a switch keeps the news itself back.
         let waits = until_held(world, about("off", "off", SubjectAction::NewMessage)).await;
-        world.client.allow_sending(TENANT, false).await;
+        world.client.switch_sending(TENANT, false).await;
         let over = wordless("over off", "off", &["nia"], SubjectAction::Done);
         let over = world.client.notify(over).await.unwrap().notification_id;
         assert_eq!(ends(world, &over).await.0, State::Suppressed);
-        world.client.allow_sending(TENANT, true).await;
+        world.client.switch_sending(TENANT, true).await;
         assert_eq!(ends(world, &waits).await, superseded);
         arrive(world, [newcomer("UNIA", "nia@firm.example")]).await;
+        // GetWorkspace tells of the list before every replica has it in memory.
+        until("nia is found", async || {
+            let subject = Some(pb::resolve_identity_request::Subject::UserId("nia".into()));
+            let question =
+                pb::ResolveIdentityRequest { tenant_id: TENANT.into(), subject, actor: None };
+            world.client.resolve_identity(question).await.unwrap().member
+        })
+        .await;
         let seen = world.client.notify(task("seen", &["nia"])).await.unwrap();
         world.client.ended(TENANT, &seen.notification_id).await;
         assert!(world.messages(1).await[0].text.contains("seen"));

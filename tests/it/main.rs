@@ -1,6 +1,8 @@
 //! Integration tests: one binary, real databases.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
 
+mod access;
+mod attack;
 mod bad_input;
 mod chart;
 mod connect_page;
@@ -15,6 +17,7 @@ mod fields;
 mod front;
 mod held;
 mod held_life;
+mod migrations;
 mod outbox;
 mod slack_client;
 mod store_contract;

@@ -22,7 +22,8 @@ async fn it_installs_reads_posts_and_finds_what_was_lost() {
     let redirect_uri = "http://127.0.0.1:9/slack/callback";
     let scopes = ["chat:write", "im:write", "im:history", "users:read", "users:read.email"];
     let client_id = "1234567890.0987654321";
-    let ask = Authorize { client_id, scopes: &scopes, redirect_uri, state: "s", team_id: None };
+    let (state, scopes) = ("s", &scopes[..]);
+    let ask = Authorize { client_id, scopes, redirect_uri, state, team_id: None, challenge: None };
     let no_redirect = reqwest::redirect::Policy::none();
     let browser = reqwest::Client::builder().redirect(no_redirect).build().unwrap();
     let allow = browser.post(client.authorize_url(&ask)).form(&[("decision", "allow")]);
@@ -31,7 +32,7 @@ async fn it_installs_reads_posts_and_finds_what_was_lost() {
     let code = location.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
     let client_secret = &Secret::new("sandbox-client-secret");
     let access =
-        client.oauth_v2_access(App { client_id, client_secret }, &code, redirect_uri).await;
+        client.oauth_v2_access(App { client_id, client_secret }, &code, redirect_uri, None).await;
     let token = access.unwrap().access_token;
     assert_eq!(client.auth_test(&token).await.unwrap().team_id.as_deref(), Some("T0SANDBOX01"));
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 use herald::domain::ids::{EventType, InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::settings::Settings;
+use herald::domain::sharing::Allowed;
 use herald::store::{
     ConnectOutcome, ConnectStatus, Error, InstallationState, NewInstallation, TakenConnect,
 };
 
 use crate::support::store::test_stores;
 
+const CALLBACK: &str = "http://localhost/cb";
 /// Longer than anybody waits.
 const LONG: Duration = Duration::from_secs(86_400);
 
@@ -31,6 +33,7 @@ fn installation(team: &str, token: &str) -> NewInstallation {
         token: Secret::new(token),
         refresh_token: None,
         token_expires_at: None,
+        installed_by: None,
     }
 }
 
@@ -164,6 +167,24 @@ async fn tenants_share_a_workspace_and_leave_it_apart() {
     }
 }
 
+#[tokio::test]
+async fn a_tenant_that_came_at_the_same_moment_is_seen() {
+    for store in test_stores().await {
+        let (acme, umbrella) = (tenant("acme"), tenant("umbrella"));
+        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        for tenant in [&acme, &umbrella] {
+            store.ensure_tenant(tenant).await.unwrap();
+        }
+        // Nobody was there when it was decided.
+        assert!(store.link_tenant_beside(&acme, id, &[]).await.unwrap());
+        assert!(!store.link_tenant_beside(&umbrella, id, &[]).await.unwrap());
+        assert_eq!(store.tenants_of(id).await.unwrap(), std::slice::from_ref(&acme));
+        assert!(store.link_tenant_beside(&acme, id, &[]).await.unwrap(), "itself is no other");
+        assert!(store.link_tenant_beside(&umbrella, id, &[acme]).await.unwrap());
+        assert_eq!(store.tenants_of(id).await.unwrap().len(), 2);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_is_taken_once() {
     for store in test_stores().await {
@@ -171,7 +192,8 @@ async fn a_state_is_taken_once() {
         store.ensure_tenant(&acme).await.unwrap();
         assert_eq!(store.latest_connect(&acme).await.unwrap(), None);
         let minute = Duration::from_secs(60);
-        store.begin_connect(&acme, "state-1", "http://localhost/cb", minute).await.unwrap();
+        let begun = store.begin_connect(&acme, "state-1", CALLBACK, minute, Allowed::Anything);
+        begun.await.unwrap();
         let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::AwaitingCallback);
 
@@ -184,11 +206,9 @@ async fn a_state_is_taken_once() {
         let mut taken = 0;
         for task in tasks {
             match task.await.unwrap() {
-                TakenConnect::Taken { tenant, redirect_uri } => {
-                    assert_eq!(
-                        (tenant, redirect_uri.as_str()),
-                        (acme.clone(), "http://localhost/cb")
-                    );
+                TakenConnect::Taken { tenant, redirect_uri, allowed } => {
+                    assert_eq!((&tenant, redirect_uri.as_str()), (&acme, CALLBACK));
+                    assert_eq!(allowed, Allowed::Anything);
                     taken += 1;
                 }
                 other => assert_eq!(other, TakenConnect::AlreadyUsed),
@@ -208,13 +228,14 @@ async fn attempts_expire_and_fail_with_a_sentence() {
     for store in test_stores().await {
         let acme = tenant("acme");
         store.ensure_tenant(&acme).await.unwrap();
-        store.begin_connect(&acme, "old", "http://localhost/cb", Duration::ZERO).await.unwrap();
+        let none = Duration::ZERO;
+        store.begin_connect(&acme, "old", CALLBACK, none, Allowed::Nothing).await.unwrap();
         assert_eq!(store.take_connect("old").await.unwrap(), TakenConnect::Expired);
         let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::Expired);
 
         let minute = Duration::from_secs(60);
-        store.begin_connect(&acme, "new", "http://localhost/cb", minute).await.unwrap();
+        store.begin_connect(&acme, "new", CALLBACK, minute, Allowed::Nothing).await.unwrap();
         let failed = ConnectOutcome::Failed("Slack refused the code.".into());
         store.finish_connect("new", &failed).await.unwrap();
         let latest = store.latest_connect(&acme).await.unwrap().unwrap();

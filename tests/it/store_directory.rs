@@ -34,6 +34,7 @@ fn installation() -> NewInstallation {
         token: Secret::new("xoxb-one"),
         refresh_token: None,
         token_expires_at: None,
+        installed_by: None,
     }
 }
 

@@ -8,6 +8,7 @@ use herald::domain::time::Timestamp;
 use herald::store::{
     Basis, ClaimedEvent, EventDone, MemberChange, Merged, NewEvent, Settlement, Store,
 };
+use sea_orm::ConnectionTrait as _;
 
 use crate::support::store::test_stores;
 
@@ -62,6 +63,22 @@ async fn an_event_is_taken_once_for_each_installation_and_claimed_by_one() {
         assert_eq!(event.body.as_deref(), Some(&b"who it is about"[..]));
         assert_eq!((event.kind.as_str(), event.happened_at), ("user_change", Timestamp(7)));
         assert!(store.claim_events(LONG).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_a_newer_release_is_left_to_it() {
+    for store in test_stores().await {
+        for event_id in ["Ev1", "Ev2"] {
+            assert!(take(&store, 1, event_id).await);
+        }
+        let newer = "UPDATE seen_events SET kind = 'hologram' WHERE event_id = 'Ev1'";
+        store.raw().await.execute_unprepared(newer).await.unwrap();
+        assert_eq!(ids(&store.claim_events(LONG).await.unwrap()), ["Ev2"]);
+        let known = "UPDATE seen_events SET kind = 'user_change'";
+        store.raw().await.execute_unprepared(known).await.unwrap();
+        let claimed = store.claim_events(LONG).await.unwrap();
+        assert_eq!((ids(&claimed), claimed[0].attempts), (vec!["Ev1"], 1), "nothing was changed");
     }
 }
 

@@ -41,6 +41,7 @@ async fn workspace(store: &Store) -> InstallationId {
         token: Secret::new("xoxb-1"),
         refresh_token: None,
         token_expires_at: None,
+        installed_by: None,
     };
     let id = store.save_installation(&new).await.unwrap();
     let tenant = TenantId::parse("acme").unwrap();

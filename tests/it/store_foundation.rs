@@ -1,10 +1,13 @@
 //! Opening, migrating and the key, on both databases.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use herald::domain::secret::Secret;
 use herald::store::{Backend, Config, Error, SchemaStatus, Store};
 use sea_orm::ConnectionTrait as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::support::store::{test_configs, test_stores};
 
@@ -46,6 +49,24 @@ async fn a_newer_database_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_database_that_took_away_what_this_binary_needs_is_refused() {
+    for store in test_stores().await {
+        let future = "INSERT INTO seaql_migrations (version, applied_at)
+            VALUES ('m29990101_000001_future', 0), ('m29990101_000002_contract', 0)";
+        let raw = store.raw().await;
+        raw.execute_unprepared(future).await.unwrap();
+        // What it must know, it knows.
+        let floor = "INSERT INTO schema_floor (migration) VALUES ('m20260101_000001_foundation')";
+        raw.execute_unprepared(floor).await.unwrap();
+        assert_eq!(store.schema_status().await.unwrap(), SchemaStatus::Newer(2));
+        let floor = "INSERT INTO schema_floor (migration) VALUES ('m29990101_000001_future')";
+        raw.execute_unprepared(floor).await.unwrap();
+        assert_eq!(store.schema_status().await.unwrap(), SchemaStatus::TooNew(1));
+        assert_eq!(store.migrate().await.unwrap(), SchemaStatus::TooNew(1));
+    }
+}
+
+#[tokio::test]
 async fn time_is_the_databases_in_microseconds() {
     for store in test_stores().await {
         let (before, after) = (store.now().await.unwrap(), store.now().await.unwrap());
@@ -77,6 +98,51 @@ async fn an_unreachable_database_is_unavailable_and_hides_its_password() {
     let error = Store::open(&config).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
     assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+/// Not "not reached in time": each cause is another one's to remove.
+#[tokio::test]
+async fn why_the_server_refuses_a_session_is_said() {
+    for (code, sentence) in [
+        ("28P01", "refuses the user name or the password"),
+        ("28000", "does not let this user in"),
+        ("3D000", "the database that store.url names does not exist"),
+        ("42501", "may not connect to its database"),
+        ("53300", "has no connection left"),
+        ("08P01", "set store.pooler"),
+    ] {
+        let server = refusing(code).await;
+        let url = format!("postgres://herald:hunter2@{server}/herald?sslmode=disable");
+        let config = Config {
+            url: Some(Secret::new(&url)),
+            acquire_timeout: Duration::from_secs(1),
+            ..Config::default()
+        };
+        let error = Store::open(&config).await.unwrap_err();
+        assert!(error.to_string().contains(sentence), "{code}: {error}");
+        assert!(error.to_string().contains("store.url"), "{code}: {error}");
+        // What nobody here can remove may pass by itself.
+        assert_eq!(matches!(error, Error::Unavailable(_)), code == "53300", "{code}");
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+}
+
+/// A server that answers each session's first message with an error of this SQLSTATE.
+async fn refusing(code: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fields = format!("SFATAL\0VFATAL\0C{code}\0Mno\0\0");
+    let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+    let answer = [b"E", &length[..], fields.as_bytes()].concat();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 1024];
+            let read = stream.read(&mut asked).await.unwrap();
+            assert!(read > 0);
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    address
 }
 
 #[tokio::test]

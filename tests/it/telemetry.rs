@@ -40,7 +40,7 @@ const PARENT: u64 = 0x00f0_67aa_0ba9_02b7;
 
 /// Takes whatever it is sent.
 #[derive(Clone, Default)]
-struct Collector {
+pub(crate) struct Collector {
     traces: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
     metrics: Arc<Mutex<Vec<ExportMetricsServiceRequest>>>,
 }
@@ -69,7 +69,7 @@ impl MetricsService for Collector {
 
 impl Collector {
     /// Serves until the test ends.
-    async fn start() -> (Self, SocketAddr) {
+    pub(crate) async fn start() -> (Self, SocketAddr) {
         let collector = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -105,7 +105,7 @@ impl Collector {
     }
 
     /// Every text that was sent, and more.
-    fn everything(&self) -> String {
+    pub(crate) fn everything(&self) -> String {
         format!("{:?}\n{:?}", self.traces.lock().unwrap(), self.metrics.lock().unwrap())
     }
 }
@@ -159,8 +159,11 @@ async fn a_trace_goes_from_the_caller_through_the_outbox_to_slack() {
     assert!(attribute(rpc, "code").contains("\"OK\""));
     assert_eq!(accept.parent_span_id, rpc.span_id);
     assert_eq!(deliver.parent_span_id, rpc.span_id);
+    // A machine without time for the request makes it a turn of its own later.
+    let delivers = spans.iter().filter(|span| span.name == "deliver");
+    let turns: Vec<_> = delivers.map(|span| &span.span_id).collect();
     let calls: Vec<&Span> = spans.iter().filter(|span| span.name == "slack.call").collect();
-    assert!(calls.iter().all(|call| call.parent_span_id == deliver.span_id), "{calls:#?}");
+    assert!(calls.iter().all(|call| turns.contains(&&call.parent_span_id)), "{calls:#?}");
     assert!(
         calls.iter().any(|call| attribute(call, "method").contains("chat.postMessage")
             && attribute(call, "outcome").contains("\"ok\"")),

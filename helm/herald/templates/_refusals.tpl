@@ -27,8 +27,11 @@ told at once. The server would refuse most of these too, but only once the old p
 {{- if and $v.secrets.slackSigningSecret.existingSecret (not $v.slackApp.clientId) -}}
 {{- $faults = append $faults "secrets.slackSigningSecret is set without slackApp.clientId: set both or neither." -}}
 {{- end -}}
-{{- if and (not $v.callers) (not $v.secrets.callers.existingSecret) -}}
-{{- $faults = append $faults "Nobody could call: add an entry to callers (`herald keys issue NAME` prints one), or set secrets.callers.existingSecret." -}}
+{{- if and (not $v.callers) (not $v.secrets.callers.existingSecret) (not $v.issuers) (not $v.kubernetesTokens.enabled) -}}
+{{- $faults = append $faults "Nobody could call: add an entry to callers (`herald keys issue NAME --tenant ID` prints one), set secrets.callers.existingSecret, or name kubernetesTokens or issuers." -}}
+{{- end -}}
+{{- if and $v.kubernetesTokens.enabled (not $v.kubernetesTokens.callers) -}}
+{{- $faults = append $faults "kubernetesTokens.enabled needs kubernetesTokens.callers: no service account would be let in." -}}
 {{- end -}}
 {{- if and $v.callers $v.secrets.callers.existingSecret -}}
 {{- $faults = append $faults "callers and secrets.callers are both set, and the Secret would win: set one." -}}
@@ -37,6 +40,20 @@ told at once. The server would refuse most of these too, but only once the old p
 {{- if and (eq .role "user") (not .userId) -}}
 {{- $faults = append $faults (printf "callers: %s has the role user and needs a userId." .principal) -}}
 {{- end -}}
+{{- end -}}
+{{- range $v.callers -}}
+{{- if not (or .keySha256 .certificate) -}}
+{{- $faults = append $faults (printf "callers: %s needs a keySha256 or a certificate." .principal) -}}
+{{- end -}}
+{{- if and .certificate (not $v.tls.grpc.clientCaSecret) -}}
+{{- $faults = append $faults (printf "callers: %s has a certificate, which needs tls.grpc.clientCaSecret." .principal) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $v.tls.grpc.clientCaSecret (not $v.tls.grpc.existingSecret) -}}
+{{- $faults = append $faults "tls.grpc.clientCaSecret needs tls.grpc.existingSecret: clients show certificates over TLS only." -}}
+{{- end -}}
+{{- if and $v.tls.grpc.clientRequired (not $v.tls.grpc.clientCaSecret) -}}
+{{- $faults = append $faults "tls.grpc.clientRequired needs tls.grpc.clientCaSecret: nobody's certificate would be known." -}}
 {{- end -}}
 {{- $grace := 25 -}}
 {{- $process := default dict (default dict $v.config).process -}}

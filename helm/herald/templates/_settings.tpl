@@ -7,8 +7,20 @@ What the chart decides itself is not in config, so nothing is set twice.
 {{- $sections := deepCopy (default dict .Values.config) -}}
 {{- $listen := .Values.listenAddress -}}
 {{- $rpc := dict "address" (printf "%s:50051" $listen) "health_address" (printf "%s:50052" $listen) -}}
+{{- if .Values.tls.grpc.existingSecret -}}
+{{- $_ := set $rpc "tls_certificate" "/etc/herald-tls-grpc/tls.crt" -}}
+{{- $_ := set $rpc "tls_key" "/etc/herald-tls-grpc/tls.key" -}}
+{{- end -}}
+{{- if .Values.tls.grpc.clientCaSecret -}}
+{{- $_ := set $rpc "tls_client_ca" "/etc/herald-tls-clients/ca.crt" -}}
+{{- $_ := set $rpc "tls_client_required" .Values.tls.grpc.clientRequired -}}
+{{- end -}}
 {{- $_ := set $sections "rpc" (merge $rpc (default dict $sections.rpc)) -}}
 {{- $http := dict "address" (printf "%s:8080" $listen) "public_url" .Values.publicUrl -}}
+{{- if .Values.tls.http.existingSecret -}}
+{{- $_ := set $http "tls_certificate" "/etc/herald-tls-http/tls.crt" -}}
+{{- $_ := set $http "tls_key" "/etc/herald-tls-http/tls.key" -}}
+{{- end -}}
 {{- $_ := set $sections "http" (merge $http (default dict $sections.http)) -}}
 {{- if eq .Values.database.engine "sqlite" -}}
 {{- $store := dict "data_dir" "/var/lib/herald/data" -}}
@@ -27,14 +39,79 @@ What the chart decides itself is not in config, so nothing is set twice.
 {{- range .Values.callers }}
 [[rpc.callers]]
 principal = {{ toJson .principal }}
-key_sha256 = {{ toJson .keySha256 }}
+{{- with .keySha256 }}
+key_sha256 = {{ toJson . }}
+{{- end }}
+{{- with .certificate }}
+certificate = {{ toJson . }}
+{{- end }}
 role = {{ toJson .role }}
 {{- with .userId }}
 user_id = {{ toJson . }}
 {{- end }}
 tenants = {{ toJson .tenants }}
 may_act_for_users = {{ default false .mayActForUsers }}
+may_administer_for_users = {{ default false .mayAdministerForUsers }}
 {{ end -}}
+{{- range .Values.issuers }}
+{{ include "herald.issuer" . }}
+{{ end -}}
+{{- with .Values.kubernetesTokens }}
+{{- if .enabled }}
+{{- $files := "/var/run/secrets/kubernetes.io/serviceaccount" }}
+[[rpc.issuers]]
+issuer = {{ toJson .issuer }}
+audience = {{ toJson .audience }}
+discovery_url = "https://kubernetes.default.svc/.well-known/openid-configuration"
+ca_file = {{ printf "%s/ca.crt" $files | toJson }}
+token_file = {{ printf "%s/token" $files | toJson }}
+{{- range .callers }}
+
+{{ include "herald.tokenCaller" (merge (dict "subject" (printf "system:serviceaccount:%s:%s" .namespace .serviceAccount)) .) }}
+{{- end }}
+{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An issuer of tokens and whom its tokens let in. */}}
+{{- define "herald.issuer" -}}
+[[rpc.issuers]]
+issuer = {{ toJson .issuer }}
+audience = {{ toJson .audience }}
+{{- with .algorithms }}
+algorithms = {{ toJson . }}
+{{- end }}
+{{- with .discoveryUrl }}
+discovery_url = {{ toJson . }}
+{{- end }}
+{{- if not (kindIs "invalid" .clockSkewSeconds) }}
+clock_skew_seconds = {{ int .clockSkewSeconds }}
+{{- end }}
+{{- range .callers }}
+
+{{ include "herald.tokenCaller" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "herald.tokenCaller" -}}
+[[rpc.issuers.callers]]
+{{- with .subject }}
+subject = {{ toJson . }}
+{{- end }}
+{{- with .subjectPrefix }}
+subject_prefix = {{ toJson . }}
+{{- end }}
+{{- with .claims }}
+claims = { {{- range $index, $name := keys . | sortAlpha }}{{ if $index }},{{ end }} {{ toJson $name }} = {{ toJson (get $.claims $name) }}{{ end }} }
+{{- end }}
+principal = {{ toJson .principal }}
+role = {{ toJson .role }}
+{{- with .userId }}
+user_id = {{ toJson . }}
+{{- end }}
+tenants = {{ toJson .tenants }}
+may_act_for_users = {{ default false .mayActForUsers }}
+may_administer_for_users = {{ default false .mayAdministerForUsers }}
 {{- end -}}
 
 {{/* Credentials, for both containers: environment variables beat the settings file. */}}
@@ -44,6 +121,7 @@ may_act_for_users = {{ default false .mayActForUsers }}
 {{- $variables := dict "encryptionKey" "HERALD_STORE__KEY" "slackClientSecret" "HERALD_APP__CLIENT_SECRET" "slackSigningSecret" "HERALD_APP__SIGNING_SECRET" "callers" "HERALD_RPC__CALLERS" -}}
 {{- if eq .Values.database.engine "postgres" -}}
 {{- $_ := set $variables "databaseUrl" "HERALD_STORE__URL" -}}
+{{- $_ := set $variables "directDatabaseUrl" "HERALD_STORE__DIRECT_URL" -}}
 {{- end -}}
 {{- range $secret, $variable := $variables }}
 {{- with get $.Values.secrets $secret }}

@@ -1,6 +1,6 @@
 //! The plan of a Notify: for each recipient a verdict, and the deliveries to store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Recipient, Request, choices};
@@ -9,6 +9,7 @@ use crate::app::{Error, Violation};
 use crate::directory::{Directory, View};
 use crate::domain::event;
 use crate::domain::ids::{DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
+use crate::domain::mapping::Values;
 use crate::domain::matching::{self, Basis, Decision, Match};
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{Context, Link, Reader, Rendered};
@@ -22,19 +23,22 @@ use crate::store::{End, Installation, Kind, NewDelivery, Target};
 pub(super) struct Planned {
     pub(super) answer: Answer,
     pub(super) deliveries: Vec<NewDelivery>,
-    /// New unique matches, stored with the notification (design.md section 8).
+    /// New unique matches, stored with the notification.
     pub(super) identities: Vec<(UserId, Identity)>,
     /// For each verdict its delivery's place in `deliveries`.
     shares: Vec<usize>,
     /// The message as each kind of reader reads it.
     worded: HashMap<Reader, Vec<u8>>,
-    /// Recipients about whom Slack will be asked.
+    /// Recipients about whom Slack was or will be asked.
     strangers: usize,
 }
 
-/// Recipients of one call about whom Slack is asked, at most: a minute of its limit. For the rest of a
-/// broadcast the list decides, so that the caller can fall back at once.
-const STRANGERS: usize = 50;
+/// Recipients of one call about whom Slack is asked, at most: a minute of its limit. For the rest
+/// of a broadcast the list decides, so that the caller can fall back at once.
+pub(super) const STRANGERS: usize = 50;
+
+/// Recipients between two pauses: about a millisecond's worth.
+pub(super) const BREATH: usize = 16;
 
 /// Everything that the verdicts depend on.
 pub(super) struct Planner<'a> {
@@ -42,10 +46,17 @@ pub(super) struct Planner<'a> {
     pub(super) request: &'a Request,
     pub(super) preferences: &'a HashMap<UserId, Preferences>,
     pub(super) view: &'a View,
+    /// What the mapping's user attribute yields of each person.
+    pub(super) values: &'a HashMap<UserId, Values>,
     pub(super) directory: &'a Directory,
     pub(super) now: Timestamp,
+    /// Recipients about whom Slack has answered for this call.
+    pub(super) asked: usize,
     /// When what is held is looked at first.
     pub(super) look_held_after: Duration,
+    /// People for whom something is resolving, which holds their place: what they get now waits
+    /// behind it.
+    pub(super) resolving: &'a HashSet<UserId>,
     /// Where people have messages about the subject, for what acts on these alone.
     pub(super) places: HashMap<UserId, (InstallationId, String)>,
 }
@@ -77,22 +88,26 @@ impl Planned {
 impl Planner<'_> {
     /// One verdict for each recipient; the same person, channel or member twice shares a
     /// delivery.
-    pub(super) fn plan(
+    pub(super) async fn plan(
         &self,
         notification: NotificationId,
         people: HashMap<UserId, Known>,
     ) -> Result<Planned, Error> {
         let mut planned = Planned {
-            answer: Answer { notification, verdicts: Vec::new() },
+            answer: Answer { notification, action: self.request.action, verdicts: Vec::new() },
             deliveries: Vec::new(),
             identities: Vec::new(),
             shares: Vec::new(),
             worded: HashMap::new(),
-            strangers: 0,
+            strangers: self.asked,
         };
         let mut decided: HashMap<Addressee, (Decided, usize)> = HashMap::new();
         let mut lanes = Lanes::default();
-        for recipient in &self.request.recipients {
+        for (number, recipient) in self.request.recipients.iter().enumerate() {
+            // Other calls run in between.
+            if number % BREATH == BREATH - 1 {
+                tokio::task::yield_now().await;
+            }
             let addressee = match recipient {
                 Recipient::Known(id) => Addressee::Person(id.clone()),
                 Recipient::Described(person) => Addressee::Person(person.user_id.clone()),
@@ -112,7 +127,8 @@ impl Planner<'_> {
             };
             decided.insert(addressee.clone(), (verdict.clone(), at));
             planned.shares.push(at);
-            planned.answer.verdicts.push(Verdict { addressee, decided: verdict });
+            let delivery = planned.deliveries.get(at).map(|delivery| delivery.id);
+            planned.answer.verdicts.push(Verdict { addressee, decided: verdict, delivery });
         }
         Ok(planned)
     }
@@ -177,9 +193,7 @@ impl Planner<'_> {
                 self.words(Some(known), None, planned)?;
                 let mut trace = trace(None, "send");
                 trace.waits(Wait::new(Cause::Directory, self.now, None));
-                let target = if self.holds() { Target::ResolvingOrHeld } else { Target::Resolving };
-                let at = planned.push(self.delivery(Some(user), target, None, trace));
-                return Ok((self.queued(planned, at, None, guarantee), at));
+                return Ok(self.resolving(user, trace, guarantee, planned));
             }
             Decision::Unreachable { reason } => {
                 let members_without_email = match matched {
@@ -209,10 +223,19 @@ impl Planner<'_> {
                 return Ok(self.unreachable(why, Some(user), trace, planned));
             }
         };
+        let basis = trace::Basis::of(&basis, self.view.generation(), self.view.read_at);
+        // Not ahead of what was accepted before the member was known (invariant I4). What waits for
+        // its time joins the tail then.
+        if self.resolving.contains(user) && self.deferred_until().is_none() {
+            // As above.
+            self.words(Some(known), None, planned)?;
+            let mut trace = trace(Some(basis), "send");
+            trace.waits(Wait::new(Cause::Conversation, self.now, None));
+            return Ok(self.resolving(user, trace, guarantee, planned));
+        }
         let lane = found.slack_user_id.as_str().to_owned();
         let at = lanes.join(planned, &lane, Some(user), |planned| {
             let content = self.words(Some(known), Some(&found.slack_user_id), planned)?;
-            let basis = trace::Basis::of(&basis, self.view.generation(), self.view.read_at);
             let target = Target::Lane { installation: installation.id, lane: lane.clone() };
             Ok(self.delivery(Some(user), target, content, trace(Some(basis), "send")))
         })?;
@@ -251,8 +274,26 @@ impl Planner<'_> {
         Ok((self.queued(planned, at, None, guarantee), at))
     }
 
+    /// A recipient whose member is decided on later.
+    fn resolving(
+        &self,
+        user: &UserId,
+        trace: Trace,
+        guarantee: Guarantee,
+        planned: &mut Planned,
+    ) -> (Decided, usize) {
+        let target = if self.holds() { Target::ResolvingOrHeld } else { Target::Resolving };
+        let at = planned.push(self.delivery(Some(user), target, None, trace));
+        (self.queued(planned, at, None, guarantee), at)
+    }
+
     fn may_know(&self, installation: &Installation, known: &Known, reason: NoMatch) -> bool {
-        self.directory.may_know(installation, &self.tenant.mapping, &known.person, reason)
+        self.directory.may_know(installation, (&known.person, self.values(known)), reason)
+    }
+
+    fn values(&self, known: &Known) -> &Values {
+        // Nobody in the call is left out.
+        self.values.get(&known.person.user_id).unwrap_or(&Values::TooCostly)
     }
 
     /// Whether messages wait for people who are not in Slack yet.
@@ -354,13 +395,11 @@ impl Planner<'_> {
     }
 
     fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {
-        let matched = matching::resolve(self.view.deciding(), &self.tenant.mapping, &known.person);
-        let kind = stored.and_then(|identity| self.view.kind(&identity.slack_user_id));
-        (matching::decide(stored, &matched, kind), matched)
+        decide(self.tenant, self.view, stored, self.values(known))
     }
 
-    /// The message as it is kept, in the reader's words: their own zone, else the member's, else the
-    /// tenant's. Worded once for all who read the same; nothing for what says nothing.
+    /// The message as it is kept, in the reader's words: their own zone, else the member's, else
+    /// the tenant's. Worded once for all who read the same; nothing for what says nothing.
     fn words(
         &self,
         known: Option<&Known>,
@@ -387,6 +426,7 @@ impl Planner<'_> {
             data: &self.request.data,
             reader: &reader,
             link: link.as_ref(),
+            button: event::button(&self.request.event),
             // What goes out later says "in an hour" from then.
             now: self.deferred_until().unwrap_or(self.now),
         };
@@ -398,6 +438,19 @@ impl Planner<'_> {
         planned.worded.insert(reader, content.clone());
         Ok(Some(content))
     }
+}
+
+/// Who somebody is by one reading of the member list. `values` is what the mapping's user attribute
+/// yields of them.
+pub(super) fn decide(
+    tenant: &Tenant,
+    view: &View,
+    stored: Option<&Identity>,
+    values: &Values,
+) -> (Decision, Match) {
+    let matched = matching::resolve(view.deciding(), &tenant.mapping, values);
+    let kind = stored.and_then(|identity| view.kind(&identity.slack_user_id));
+    (matching::decide(stored, &matched, kind), matched)
 }
 
 impl Lanes {

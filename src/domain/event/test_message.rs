@@ -33,8 +33,14 @@ mod tests {
         let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
         let data = serde_json::json!({});
         let event = event_type();
-        let context =
-            Context { event: &event, data: &data, reader: &reader, link: None, now: Timestamp(0) };
+        let context = Context {
+            event: &event,
+            data: &data,
+            reader: &reader,
+            link: None,
+            button: "Open",
+            now: Timestamp(0),
+        };
         let rendered = render(&template(), &context).unwrap();
         assert!(rendered.text.starts_with("Test message"));
         assert_eq!(rendered.blocks.as_array().map(Vec::len), Some(2));

@@ -37,8 +37,14 @@ fn demo_message(built_in: &BuiltIn) -> String {
     let link = Link { url: format!("https://platform.example/{}", built_in.name), label: None };
     let event = EventType::parse(built_in.name).unwrap();
     let data = built_in.demo_data();
-    let context =
-        Context { event: &event, data: &data, reader: &reader, link: Some(&link), now: NOW };
+    let context = Context {
+        event: &event,
+        data: &data,
+        reader: &reader,
+        link: Some(&link),
+        button: button(&event),
+        now: NOW,
+    };
     let rendered = render(&built_in.template(), &context).unwrap();
     serde_json::to_string_pretty(&rendered).unwrap() + "\n"
 }
@@ -101,7 +107,14 @@ fn required_data_alone_makes_a_message_that_shows_it() {
         }
         let data = Value::Object(data);
         assert_eq!(validate_data(&event, &data), []);
-        let context = Context { event: &event, data: &data, reader: &reader, link: None, now: NOW };
+        let context = Context {
+            event: &event,
+            data: &data,
+            reader: &reader,
+            link: None,
+            button: button(&event),
+            now: NOW,
+        };
         let rendered = render(&built_in.template(), &context).unwrap();
         let shown = rendered.blocks.to_string();
         for field in built_in.fields.iter().filter(|field| field.required) {

@@ -6,23 +6,8 @@ use serde_json::Value;
 use super::{Field, Kind, find};
 use crate::domain::ids::EventType;
 use crate::domain::limits;
+use crate::domain::problem::FieldProblem;
 use crate::domain::render::{escape, zone};
-
-/// One thing wrong with what a caller sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {problem}")]
-pub struct FieldProblem {
-    /// Such as `data.task.name`.
-    pub field: String,
-    /// Continues the name of the field: `is required`.
-    pub problem: String,
-}
-
-impl FieldProblem {
-    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
-    }
-}
 
 /// Everything that is wrong with a notification's data; empty where it is good. Fields that the
 /// event type does not name are allowed. Depth and size are checked first: data that fails them

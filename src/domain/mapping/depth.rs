@@ -7,9 +7,9 @@
 //! reads by recursion (`a[*].b[*]`); JSON in backticks.
 //!
 //! [`measure`] never says less than the true depth. Within one bracket and one comma-separated
-//! item, the item's levels are its loosely binding operators (`|`, `||`, `&&`, comparisons, `&`), plus
-//! the greatest number of tight ones (`.`, `*`, `!`, brackets) between two of them, plus what is nested
-//! there. Quoted texts count nothing, whatever is in them.
+//! item, the item's levels are its loosely binding operators (`|`, `||`, `&&`, comparisons, `&`),
+//! plus the greatest number of tight ones (`.`, `*`, `!`, brackets) between two of them, plus what
+//! is nested there. Quoted texts count nothing, whatever is in them.
 
 use super::super::limits::EXPRESSION_DEPTH;
 

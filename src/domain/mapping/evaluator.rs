@@ -1,22 +1,23 @@
 //! One expression on a million members, one after the other.
 //!
-//! Converting a member to jmespath's `Variable` costs more than the search, and of that nearly all is
-//! making keys and texts that the member before had too. So the part of a member that is needed is read
-//! straight from its JSON *into* the value that holds the member before: what is the same kind of
-//! thing is overwritten in place, keys are compared in the order in which they came last time, and
-//! what did not come again goes. The facts that the caller wants are read in the same pass.
+//! Converting a member to jmespath's `Variable` costs more than the search, and of that nearly all
+//! is making keys and texts that the member before had too. So the part of a member that is needed
+//! is read straight from its JSON *into* the value that holds the member before: what is the same
+//! kind of thing is overwritten in place, keys are compared in the order in which they came last
+//! time, and what did not come again goes. The facts that the caller wants are read in the same
+//! pass.
 
 use std::collections::BTreeMap;
 
-use jmespath::ast::Ast;
-use jmespath::{Context, DEFAULT_RUNTIME, Rcvar, Variable};
+use jmespath::{Rcvar, Variable};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed as _, IgnoredAny, MapAccess, SeqAccess};
 
 use super::super::json::{Key, Read, Reader, Scalar};
 use super::needs::{Needs, variable};
 use super::path::{self, Event};
-use super::{EvaluationError, Expression, FIELDS, Plan};
+use super::search::search;
+use super::{EvaluationError, Expression, FIELDS, Pass, Plan};
 
 /// An expression and the member that it is evaluated on.
 pub(in super::super) struct Evaluator {
@@ -29,8 +30,8 @@ pub(in super::super) struct Evaluator {
     shape: Shape,
 }
 
-/// The keys of an object in the order in which they came last, each once, and those of their values.
-/// Always exactly the keys that the object has; none where the value is no object.
+/// The keys of an object in the order in which they came last, each once, and those of their
+/// values. Always exactly the keys that the object has; none where the value is no object.
 #[derive(Default)]
 struct Shape(Vec<(Box<str>, Shape)>);
 
@@ -78,6 +79,7 @@ impl Evaluator {
     /// Tells the canonical text of every key of the member.
     pub(in super::super) fn keys(
         &self,
+        pass: &mut Pass,
         found: &mut impl FnMut(Event<'_>),
     ) -> Result<(), EvaluationError> {
         match &self.expression.0.plan {
@@ -91,22 +93,12 @@ impl Evaluator {
                 path::tell_variable(value, found);
             }
             Plan::Search(ast) => {
-                let result = search(&self.expression, ast, &self.member)?;
+                let result = pass.value(|fuel| search(&self.member, ast, fuel))?;
                 path::tell_variable(&result, found);
             }
         }
         Ok(())
     }
-}
-
-/// What jmespath makes of a value.
-pub(super) fn search(
-    expression: &Expression,
-    ast: &Ast,
-    value: &Rcvar,
-) -> Result<Rcvar, EvaluationError> {
-    let mut context = Context::new(&expression.0.source, &DEFAULT_RUNTIME);
-    jmespath::interpret(value, ast, &mut context).map_err(|_| EvaluationError)
 }
 
 /// The value of one field and its shape.
@@ -225,7 +217,7 @@ mod tests {
 
     fn texts(evaluator: &Evaluator) -> Option<Vec<String>> {
         let mut texts: Vec<String> = Vec::new();
-        let found = evaluator.keys(&mut |event| match event {
+        let found = evaluator.keys(&mut Pass::default(), &mut |event| match event {
             Event::Restart => texts.clear(),
             Event::Text(text) => {
                 if !texts.iter().any(|known| known == text) {
@@ -290,7 +282,7 @@ mod tests {
                 let body: Vec<_> = keys.iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
                 let json = format!("{{{}}}", body.join(","));
                 evaluator.read(&mut serde_json::Deserializer::from_str(&json)).unwrap();
-                let expected = expression.keys(&member).ok();
+                let expected = expression.keys(&member, &mut Pass::default()).ok();
                 let expected = expected.map(|keys| keys.iter().map(|key| key.as_str().to_owned()).collect());
                 prop_assert_eq!(texts(&evaluator), expected, "{}", json);
             }

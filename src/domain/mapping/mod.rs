@@ -1,20 +1,30 @@
 //! The mapping: two JMESPath expressions that say which Slack member a person is.
 //!
-//! Expressions come from administrators, so nothing in them may hurt the process: length, depth and
-//! growth are bounded before and right after parsing ([`depth`], [`check`]), and a mistake is
-//! refused when the expression is set, with its place. Compiled once; cheap to clone and share.
-//! Plain dotted paths, which most mappings are, are walked without jmespath ([`path`]); for the
-//! others only what they read is converted ([`needs`]), and of many members one after the other over the
-//! one before ([`evaluator`]).
+//! Expressions come from administrators, so nothing in them may hurt the process: length and depth
+//! are bounded before parsing ([`depth`]), and a mistake or a hopeless cost is refused when the
+//! expression is set, with its place ([`check`], [`estimate`]). What evaluating takes is bounded
+//! by [`fuel`], whatever the expression. Compiled once; cheap to clone and share.
+//! Plain dotted paths, which most mappings are, are walked over the JSON ([`path`]); for the
+//! others only what they read is converted ([`needs`]), and of many members one after the other
+//! over the one before ([`evaluator`]), and the tree is searched ([`search`], [`functions`],
+//! [`values`]).
 
 mod check;
+#[cfg(test)]
+mod compliance;
 mod depth;
+mod estimate;
 mod evaluator;
+mod fuel;
+mod functions;
 mod needs;
 mod path;
+mod search;
+mod values;
 mod words;
 
 pub(super) use self::evaluator::Evaluator;
+pub use self::fuel::{Pass, Stop};
 pub(super) use self::path::{Event, Walk};
 
 use std::fmt;
@@ -50,11 +60,40 @@ pub struct MappingError {
     pub error: ExpressionError,
 }
 
-/// An expression failed on one value, such as `length(title)` where the title is null. There is no
-/// value then. What was evaluated is personal, so nothing is told of it.
+/// Why an expression yields nothing on one value. What was evaluated is personal, so nothing is
+/// told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the expression cannot be evaluated on this value")]
-pub struct EvaluationError;
+pub enum EvaluationError {
+    /// It fails, such as `length(title)` where the title is null: there is no value.
+    #[error("the expression cannot be evaluated on this value")]
+    Failed,
+    /// It ran out of fuel, or yields more than [`limits::VALUES`] values: none of them counts.
+    #[error("the expression costs too much on this value")]
+    TooCostly,
+    /// Nobody waits for it any more.
+    #[error("the evaluation was stopped")]
+    Stopped,
+}
+
+/// What a mapping's user attribute yields of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Values {
+    /// Perhaps none.
+    Keys(Vec<MatchKey>),
+    /// It cost too much to find out.
+    TooCostly,
+}
+
+impl Values {
+    /// The keys; none where they were too costly.
+    #[must_use]
+    pub fn keys(&self) -> &[MatchKey] {
+        match self {
+            Self::Keys(keys) => keys,
+            Self::TooCostly => &[],
+        }
+    }
+}
 
 /// One compiled expression. Equal where the sources are.
 #[derive(Clone)]
@@ -74,8 +113,19 @@ enum Plan {
 
 impl Expression {
     /// Compiles JMESPath of at most [`limits::EXPRESSION_BYTES`] bytes and
-    /// [`limits::EXPRESSION_DEPTH`] levels.
+    /// [`limits::EXPRESSION_DEPTH`] levels that somebody sets or tries: what can never be
+    /// evaluated at a fair cost is refused too.
     pub fn compile(source: &str) -> Result<Self, ExpressionError> {
+        let expression = Self::load(source)?;
+        if let Plan::Search(ast) = &expression.0.plan {
+            estimate::check(ast).map_err(ExpressionError::from)?;
+        }
+        Ok(expression)
+    }
+
+    /// Compiles what is stored. An estimate does not take away what was accepted: where it costs
+    /// too much on a value, that value is told so.
+    pub fn load(source: &str) -> Result<Self, ExpressionError> {
         let error = |message: String, position| ExpressionError { message, position };
         if source.trim().is_empty() {
             return Err(error("an expression must not be empty".into(), 0));
@@ -95,7 +145,7 @@ impl Expression {
             };
             error(message, fault.offset.min(source.len()))
         })?;
-        check::check(source, &ast).map_err(|fault| error(fault.message, fault.position))?;
+        check::check(source, &ast).map_err(ExpressionError::from)?;
         let needs = Needs::of(&ast);
         let plan = path::of(&ast).map_or(Plan::Search(ast), Plan::Path);
         Ok(Self(Arc::new(Compiled { source: source.to_owned(), needs, plan })))
@@ -128,39 +178,69 @@ impl Expression {
         }
     }
 
+    /// Whether it is a chain of fields and nothing else: then evaluating it costs no more than
+    /// reading the value.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.path().is_some()
+    }
+
     /// The keys that a person or a member is known by: none where the result is null, empty, a
     /// boolean or an object; several where it is a list. Each once, in the order of the list.
-    pub fn keys(&self, value: &Value) -> Result<Vec<MatchKey>, EvaluationError> {
+    pub fn keys(&self, value: &Value, pass: &mut Pass) -> Result<Vec<MatchKey>, EvaluationError> {
         let mut keys: Vec<MatchKey> = Vec::new();
-        self.read(value, &mut |event| match event {
-            Event::Restart => keys.clear(),
+        let mut too_many = false;
+        self.read(value, pass, &mut |event| match event {
+            Event::Restart => {
+                keys.clear();
+                too_many = false;
+            }
             Event::Text(text) => {
-                let key = MatchKey::from_canonical(text);
-                if !keys.contains(&key) {
-                    keys.push(key);
+                let known = keys.iter().any(|key| key.as_str() == text);
+                if !known && keys.len() < limits::VALUES {
+                    keys.push(MatchKey::from_canonical(text));
+                } else {
+                    too_many |= !known;
                 }
             }
         })?;
-        Ok(keys)
+        if too_many { Err(EvaluationError::TooCostly) } else { Ok(keys) }
+    }
+
+    /// What it yields of a person, a failure being no value. `None`: it was stopped.
+    #[must_use]
+    pub fn values(&self, value: &Value, pass: &mut Pass) -> Option<Values> {
+        match self.keys(value, pass) {
+            Ok(keys) => Some(Values::Keys(keys)),
+            Err(EvaluationError::Failed) => Some(Values::Keys(Vec::new())),
+            Err(EvaluationError::TooCostly) => Some(Values::TooCostly),
+            Err(EvaluationError::Stopped) => None,
+        }
     }
 
     /// Tells the canonical text of every key in a JSON document, or in a parsed value.
     fn read<'de, D: Deserializer<'de>>(
         &self,
         json: D,
+        pass: &mut Pass,
         found: &mut impl FnMut(Event<'_>),
     ) -> Result<(), EvaluationError> {
+        let failed = |_| EvaluationError::Failed;
         match &self.0.plan {
-            Plan::Path(path) => {
-                Read(Walk { path, found }).deserialize(json).map_err(|_| EvaluationError)
-            }
+            Plan::Path(path) => Read(Walk { path, found }).deserialize(json).map_err(failed),
             Plan::Search(ast) => {
-                let needed = Read(&self.0.needs).deserialize(json).map_err(|_| EvaluationError)?;
-                let result = evaluator::search(self, ast, &needed)?;
+                let needed = Read(&self.0.needs).deserialize(json).map_err(failed)?;
+                let result = pass.value(|fuel| search::search(&needed, ast, fuel))?;
                 path::tell_variable(&result, found);
                 Ok(())
             }
         }
+    }
+}
+
+impl From<check::Fault> for ExpressionError {
+    fn from(fault: check::Fault) -> Self {
+        Self { message: fault.message, position: fault.position }
     }
 }
 
@@ -191,11 +271,24 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Compiles both expressions; the user attribute is looked at first.
+    /// Compiles both expressions, as [`Expression::compile`]; the user attribute is looked at
+    /// first.
     pub fn compile(user: &str, slack: &str) -> Result<Self, MappingError> {
-        let compile = |field, source| {
-            Expression::compile(source).map_err(|error| MappingError { field, error })
-        };
+        Self::by(Expression::compile, user, slack)
+    }
+
+    /// Compiles what is stored, as [`Expression::load`].
+    pub fn load(user: &str, slack: &str) -> Result<Self, MappingError> {
+        Self::by(Expression::load, user, slack)
+    }
+
+    fn by(
+        compile: impl Fn(&str) -> Result<Expression, ExpressionError>,
+        user: &str,
+        slack: &str,
+    ) -> Result<Self, MappingError> {
+        let compile =
+            |field, source| compile(source).map_err(|error| MappingError { field, error });
         Ok(Self {
             user: compile("user_attribute", user)?,
             slack: compile("slack_attribute", slack)?,

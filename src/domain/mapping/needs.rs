@@ -2,8 +2,8 @@
 //!
 //! Two uses. Custom profile fields cost one Slack call a member, so Herald must know whether an
 //! expression can see `profile.fields`. And of a member object of two kilobytes most expressions
-//! read a few bytes: only what is needed is converted to jmespath's `Variable`, which costs more than
-//! the search itself.
+//! read a few bytes: only what is needed is converted to jmespath's `Variable`, which costs more
+//! than the search itself.
 //!
 //! The analysis follows each sub-expression's value while it is a place in the object (a chain of
 //! fields). Where a value is used in any other way, everything under its place is needed. What a
@@ -59,7 +59,8 @@ impl Needs {
     pub(super) fn under(&self, key: &str) -> Option<&Self> {
         match self {
             Self::All => Some(self),
-            // Nearly no key of an object is needed: their lengths mostly tell, sooner than their texts.
+            // Nearly no key of an object is needed: their lengths mostly tell, sooner than their
+            // texts.
             Self::Keys(keys) if keys.len() <= FEW => {
                 let same = |known: &str| known.len() == key.len() && known == key;
                 keys.iter().find(|(known, _)| same(known)).map(|(_, needs)| needs)

@@ -1,4 +1,5 @@
-//! The parser's complaints in words that the administrator who wrote the expression can use: jmespath
+//! The parser's complaints in words that the administrator who wrote the expression can use:
+//! jmespath
 //! 0.5 names the tokens and steps of its own parser ("Unexpected nud token -- found Eof").
 
 /// The sentence for a complaint of jmespath's lexer or parser; what is not known stays as it was.
@@ -70,7 +71,8 @@ fn found(token: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Every token that the lexer knows, where it cannot stand: none of the parser's own names gets out.
+    /// Every token that the lexer knows, where it cannot stand: none of the parser's own names gets
+    /// out.
     #[test]
     fn no_name_of_the_parser_is_told() {
         let tokens = [

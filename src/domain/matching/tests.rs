@@ -2,9 +2,16 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::ids::{InstallationId, UserId};
+use super::super::mapping::Pass;
+use super::super::person::Person;
 use super::super::snapshot::{ProfileFields, SnapshotBuilder};
 use super::super::time::Timestamp;
 use super::*;
+
+fn resolve(snapshot: Option<&Snapshot>, mapping: &Mapping, person: &Person) -> Match {
+    let values = mapping.user.values(&person.record(), &mut Pass::default()).unwrap();
+    super::resolve(snapshot, mapping, &values)
+}
 
 fn mapping(user: &str, slack: &str) -> Mapping {
     Mapping::compile(user, slack).unwrap()
@@ -59,6 +66,35 @@ fn a_unique_match_by_mail() {
         locale: None,
     };
     assert_eq!(found.unique(), Some(&expected));
+}
+
+/// A value that everybody has: nobody is found, and not everybody is looked at.
+#[test]
+fn of_many_who_have_a_value_few_are_counted() {
+    let mapping = mapping("[id, 'everybody']", "'everybody'");
+    let members: Vec<Value> =
+        (0..3000).map(|number| member(&format!("U{number}"), "a@x.org")).collect();
+    let snapshot = snapshot(&mapping, true, &members);
+    let found = resolve(Some(&snapshot), &mapping, &person(json!({"id": "p"})));
+    assert_eq!(found.reason(), Some(NoMatch::Ambiguous));
+    assert_eq!(found.unmatched().candidates, limits::CANDIDATES);
+}
+
+#[test]
+fn what_costs_too_much_is_told() {
+    let doubled = format!("l|{}", ["[@,@][]"; 5].join("|"));
+    let large = person(json!({"l": vec![1; 3000], "email": "a@x.org"}));
+    let members = [member("U1", "a@x.org")];
+    let user = mapping(&doubled, "profile.email");
+    assert_eq!(reason(&user, true, &members, &large), Some(NoMatch::TooCostly));
+    let mut heavy = member("U1", "a@x.org");
+    heavy["l"] = json!(vec![1; 5000]);
+    let slack = mapping("email", &doubled);
+    assert_eq!(reason(&slack, true, &[heavy.clone()], &large), Some(NoMatch::TooCostly));
+    // Others can be matched: that nobody has the value is the better answer.
+    let mut light = member("U2", "b@x.org");
+    light["l"] = json!(["b@x.org"]);
+    assert_eq!(reason(&slack, true, &[heavy, light], &large), Some(NoMatch::NoMember));
 }
 
 #[test]

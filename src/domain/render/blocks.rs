@@ -1,29 +1,27 @@
 //! Blocks: the JSON is parsed first, then each string is filled in by itself, then all is fitted.
 //!
 //! Conventions for authors:
-//! - `"if": "expression"` on a block, element or text object leaves it out where the expression does not hold;
+//! - `"if": "expression"` on a block, element or text object leaves it out where the expression
+//!   does not hold;
 //! - what turns out empty leaves by itself: a text without text, a context without elements;
-//! - placeholders may stand in `text`, `url`, `image_url`, `alt_text`, `value` and `accessibility_label`; all else is literal.
+//! - placeholders may stand in `text`, `url`, `image_url`, `alt_text`, `value` and
+//!   `accessibility_label`; all else is literal.
 //!
 //! Blocks are header, section, context, actions, divider and image; elements are button and image.
 //! Others are refused when the template is checked: their limits and escaping are not known here.
 //! Every mrkdwn object is sent with `verbatim: true` unless it says otherwise.
-//! Limits are Slack's ("Reference: blocks", "Block elements"; slack-platform.md section 8).
+//! Limits are Slack's ("Reference: blocks", "Block elements").
 
 use serde_json::{Map, Value, json};
 
-use super::check::{self, Problem};
 use super::filters::{Mode, Scope, Strings};
-use super::{RenderError, escape, fit};
-
-/// Blocks of a message.
-pub const BLOCKS: usize = 50;
-pub(super) const SECTION_FIELDS: usize = 10;
-pub(super) const CONTEXT_ELEMENTS: usize = 10;
-pub(super) const ACTIONS_ELEMENTS: usize = 25;
+use super::kit::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIELDS, mode, parse};
+use super::{Problem, RenderError, escape, fit};
 
 /// Tried one after the other until all blocks together fit.
 const CAPS: [usize; 8] = [usize::MAX, 1500, 700, 300, 150, 80, 40, 10];
+/// Units of a text that stands where Slack's blocks have none.
+const ELSEWHERE: usize = 2_000;
 
 pub(super) struct Fitted {
     pub(super) blocks: Vec<Value>,
@@ -40,7 +38,7 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Adds their strings to those that are compiled.
     pub(super) fn compile(source: &str, strings: &mut Strings) -> Self {
-        let parsed = check::parse(source);
+        let parsed = parse(source);
         parsed.iter().flatten().for_each(|block| compile(block, strings));
         Self { source: source.to_owned(), parsed }
     }
@@ -97,50 +95,6 @@ fn fitted(filled: &[Value]) -> Fitted {
 
 fn size(blocks: &[Value]) -> usize {
     2 + blocks.iter().map(|block| fit::units(&block.to_string()) + 1).sum::<usize>()
-}
-
-/// Where a string stands, for errors.
-pub(super) struct Place<'a> {
-    pub(super) source: &'a str,
-    pub(super) field: String,
-}
-
-impl Place<'_> {
-    pub(super) fn at(&self, key: &str) -> Self {
-        Self { source: self.source, field: format!("{}.{key}", self.field) }
-    }
-
-    pub(super) fn nth(&self, index: usize) -> Self {
-        Self { source: self.source, field: format!("{}[{index}]", self.field) }
-    }
-
-    /// The line on which this string begins, where it stands once in the source as JSON writes it.
-    fn line(&self, string: &str) -> Option<usize> {
-        let json = Value::from(string).to_string();
-        let at = self.source.find(&json)?;
-        Some(self.source[..at].matches('\n').count() + 1)
-    }
-
-    pub(super) fn failed(&self, error: minijinja::Error, string: &str) -> Problem {
-        // A string of JSON is on one line, whatever line breaks it has inside.
-        let mut problem = Problem::of(error, &self.field, None);
-        problem.line = self.line(string);
-        problem
-    }
-
-    pub(super) fn problem(&self, problem: impl Into<String>) -> Problem {
-        Problem { field: self.field.clone(), line: None, problem: problem.into() }
-    }
-}
-
-/// How the string under `key` is filled in; none: it is literal.
-pub(super) fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
-    match key {
-        "text" if holder.get("type").is_some_and(|kind| kind == "mrkdwn") => Some(Mode::Mrkdwn),
-        "text" | "alt_text" | "value" | "accessibility_label" => Some(Mode::Plain),
-        "url" | "image_url" => Some(Mode::Url),
-        _ => None,
-    }
 }
 
 /// The value with its strings filled in, marks included; none where its `if` does not hold.
@@ -212,6 +166,26 @@ impl Fitter {
     }
 
     fn block(&mut self, block: &Value) -> Option<Value> {
+        let mut block = self.known(block)?;
+        self.elsewhere(&mut block);
+        Some(block)
+    }
+
+    /// Texts where no block of ours has any: a value's marks must not be left there either.
+    fn elsewhere(&mut self, node: &mut Value) {
+        match node {
+            Value::String(text) if text.contains(fit::MARKS) => {
+                let fitted = fit::fit(text, ELSEWHERE, self.cap, true);
+                self.shortened |= fitted.shortened;
+                *text = fitted.text;
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.elsewhere(item)),
+            Value::Object(keys) => keys.values_mut().for_each(|value| self.elsewhere(value)),
+            _ => {}
+        }
+    }
+
+    fn known(&mut self, block: &Value) -> Option<Value> {
         let mut block = block.as_object()?.clone();
         match block.get("type")?.as_str()? {
             "divider" => {}

@@ -1,66 +1,13 @@
 //! What is wrong with a template, before it is saved: each problem with its place.
 
-use std::fmt;
-
-use minijinja::ErrorKind;
 use serde_json::Value;
 
-use super::blocks::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIELDS, mode};
-use super::{Template, filters, fit};
-use crate::domain::event::FieldProblem;
-
-/// Bytes of a template's blocks.
-pub const BLOCKS_BYTES: usize = 32 * 1024;
-
-/// One thing wrong with a template, or with the data of a preview.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Problem {
-    /// Such as `text`, `blocks[0].text.text` or `data.task.name`.
-    pub field: String,
-    /// In the template's text or blocks, from 1, where it can be told.
-    pub line: Option<usize>,
-    /// Continues the name of the field.
-    pub problem: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{} (line {line}) {}", self.field, self.problem),
-            None => write!(f, "{} {}", self.field, self.problem),
-        }
-    }
-}
-
-impl From<FieldProblem> for Problem {
-    fn from(problem: FieldProblem) -> Self {
-        Self { field: problem.field, line: None, problem: problem.problem }
-    }
-}
-
-impl Problem {
-    /// `start` is the line on which the failing string begins.
-    pub(super) fn of(error: minijinja::Error, field: &str, start: Option<usize>) -> Self {
-        let reason = match (error.kind(), error.detail()) {
-            (ErrorKind::SyntaxError | ErrorKind::InvalidOperation, Some(detail)) => {
-                detail.to_owned()
-            }
-            (ErrorKind::UnknownFilter | ErrorKind::UnknownTest, Some(detail)) => detail.to_owned(),
-            (ErrorKind::UnknownFunction, Some(detail)) => format!("function {detail}"),
-            (ErrorKind::MissingArgument, _) => "an argument is missing".to_owned(),
-            (ErrorKind::OutOfFuel, _) => "it takes too many steps".to_owned(),
-            (ErrorKind::WriteFailure, _) => "the text grows too long".to_owned(),
-            (kind, Some(detail)) => format!("{kind}: {detail}"),
-            (kind, None) => kind.to_string(),
-        };
-        let line = start.map(|start| start + error.line().unwrap_or(1) - 1);
-        Self { field: field.to_owned(), line, problem: format!("does not work: {reason}") }
-    }
-}
+use super::kit::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIELDS, mode, parse};
+use super::{Problem, Template, filters, fit};
 
 impl Template {
     /// Everything that can be known to be wrong without data; empty where the template is good.
-    /// What depends on data shows in a [`preview`](super::preview).
+    /// What depends on data shows in a [`preview`](crate::domain::preview::preview).
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -76,37 +23,6 @@ impl Template {
         }
         problems
     }
-}
-
-/// The array of blocks, its strings not yet filled in.
-pub(super) fn parse(source: &str) -> Result<Vec<Value>, Problem> {
-    let problem = |line, problem: String| Problem { field: "blocks".to_owned(), line, problem };
-    if source.len() > BLOCKS_BYTES {
-        return Err(problem(None, format!("must be at most {BLOCKS_BYTES} bytes")));
-    }
-    match serde_json::from_str(source) {
-        Ok(Value::Array(array)) => Ok(array),
-        Ok(_) => Err(problem(None, "must be an array of blocks".to_owned())),
-        Err(error) => Err(problem(Some(error.line()), not_json(&error, source))),
-    }
-}
-
-/// What serde_json says, for authors; the line is told apart from it.
-fn not_json(error: &serde_json::Error, source: &str) -> String {
-    let (line, column) = (error.line(), error.column());
-    let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().as_bytes();
-    // No JSON has these two in a row outside a string.
-    let tag = column.checked_sub(2).and_then(|from| text.get(from..column));
-    if matches!(tag, Some(b"{{" | b"{%")) {
-        let at = column - 1;
-        return format!("must be JSON: a placeholder must be inside a string, at column {at}");
-    }
-    let said = error.to_string();
-    let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
-    let said = said
-        .replace("EOF while parsing", "it ends inside")
-        .replace("recursion limit exceeded", "it is nested too deep");
-    format!("must be JSON: {said}, at column {column}")
 }
 
 /// Adds what is wrong with the template's blocks.

@@ -67,7 +67,8 @@ fn cross(object: &mut Value, limit: usize, mark: &str, strokes: bool) -> bool {
     true
 }
 
-/// Each line struck through; as it was where that does not fit, or where code would swallow the strokes.
+/// Each line struck through; as it was where that does not fit, or where code would swallow the
+/// strokes.
 fn strike(text: &str, limit: usize) -> String {
     if text.contains("```") {
         return text.to_owned();

@@ -1,18 +1,19 @@
 //! Text from users, made harmless before it stands in a message.
 //!
 //! - In mrkdwn exactly `&`, `<` and `>` are escaped, as Slack says ("Formatting message text"); so
-//!   `<!channel>`, `<@U1>` and `<http://x|label>` from data are shown, not obeyed. `*`, `_`, `~` and
-//!   backticks are left alone: they can only change how a name looks. Every mrkdwn object is
+//!   `<!channel>`, `<@U1>` and `<http://x|label>` from data are shown, not obeyed. `*`, `_`, `~`
+//!   and backticks are left alone: they can only change how a name looks. Every mrkdwn object is
 //!   sent with `verbatim: true`, so Slack links no bare URL, `#channel` or `@here` in it either.
 //! - In plain_text nothing is markup and Slack escapes by itself (slackapi/bolt-python#513), so
 //!   `&`, `<`, `>` stay; only a `<` that begins what reads as a token becomes `‹`, so that a client
 //!   which treats the field as mrkdwn has nothing to obey.
-//! - Control characters and direction overrides (which could make a line read backwards) are dropped;
-//!   line breaks become spaces, because one name is one line.
+//! - Control characters and direction overrides (which could make a line read backwards) are
+//!   dropped; line breaks become spaces, because one name is one line.
 
 use url::Url;
 
-/// The dropped ones: controls apart from white space, direction overrides and isolates, and the byte-order mark.
+/// The dropped ones: controls apart from white space, direction overrides and isolates, and the
+/// byte-order mark.
 fn dropped(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
@@ -95,8 +96,8 @@ pub enum UrlError {
     TooLong,
 }
 
-/// An absolute http or https URL, percent-encoded where needed, so that no `<`, `>`, `|`, quote or space is
-/// in it.
+/// An absolute http or https URL, percent-encoded where needed, so that no `<`, `>`, `|`, quote or
+/// space is in it.
 pub fn url(text: &str) -> Result<String, UrlError> {
     let url = Url::parse(text.trim()).map_err(|_| UrlError::NotHttp)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

@@ -1,16 +1,20 @@
 //! The template language: minijinja, with what a message needs and nothing that runs away.
 //!
-//! Statements are `if` and `for` alone; there are no includes, macros, assignments, functions or multiplication;
-//! steps and output are bounded. So a hostile template costs its author an error and nobody else
-//! anything. Every `{{ value }}` is cleaned, escaped for the place it stands in and marked for
-//! [`fit`] by the formatter; there is no way to turn that off.
+//! Statements are `if` and `for` alone; there are no includes, macros, assignments, functions or
+//! multiplication; steps and output are bounded. So a hostile template costs its author an error
+//! and nobody else anything. Every `{{ value }}` is cleaned, escaped for the place it stands in and
+//! marked for [`fit`] by the formatter; there is no way to turn that off.
 //!
-//! Filters: `default upper lower title capitalize trim length first last round int join` as in Jinja, and
-//! - `when('date' | 'datetime' | 'time')`: a time in the reader's zone, `Fri 27 Nov 2026, 17:00 CET`;
+//! Filters: `default upper lower title capitalize trim length first last round int join` as in
+//! Jinja, and
+//! - `when('date' | 'datetime' | 'time')`: a time in the reader's zone, `Fri 27 Nov 2026, 17:00
+//!   CET`;
 //! - `until(end)`: from a time to another, the day told once: `Thu 3 Dec 2026, 09:00–12:00 CET`;
-//! - `how_soon`: a time as `in 15 minutes`, counted from the notification; `in_minutes`: the same of a number;
+//! - `how_soon`: a time as `in 15 minutes`, counted from the notification; `in_minutes`: the same
+//!   of a number;
 //! - `truncate(n)`: at most n characters, ending in "…" where shortened;
-//! - `linked(url)`: a link whose label is the value; only the value where the URL is no http(s) URL;
+//! - `linked(url)`: a link whose label is the value; only the value where the URL is no http(s)
+//!   URL;
 //! - `multiline`: keeps the value's line breaks (every other value is one line).
 
 use std::collections::BTreeMap;
@@ -22,7 +26,6 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, Template, Undefine
 
 use super::zone::{self, Moment, Style};
 use super::{Context, escape, fit};
-use crate::domain::event;
 use crate::domain::time::Timestamp;
 
 /// Bytes of one template string.
@@ -82,9 +85,7 @@ pub(super) fn scope(context: &Context<'_>) -> Scope {
     scope.insert("reader".into(), Value::from_pairs(reader));
     if let Some(link) = context.link {
         let label = link.label.as_deref().map(escape::one_line).filter(|label| !label.is_empty());
-        let label = label.unwrap_or_else(|| {
-            event::find(context.event).map_or("Open", |built_in| built_in.button).to_owned()
-        });
+        let label = label.unwrap_or_else(|| context.button.to_owned());
         let link = Value::from_pairs([("url", link.url.clone()), ("label", label)]);
         scope.insert("link".into(), link);
     }
@@ -224,7 +225,8 @@ fn allowed(source: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses multiplication, which makes long strings in one step; returns what follows the `end` of the expression.
+/// Refuses multiplication, which makes long strings in one step; returns what follows the `end` of
+/// the expression.
 fn harmless<'a>(expression: &'a str, end: &str) -> Result<&'a str, Error> {
     let mut quote = None;
     let mut chars = expression.char_indices();

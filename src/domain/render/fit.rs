@@ -3,8 +3,8 @@
 //! Lengths are counted in UTF-16 units: Slack says "characters" without saying which, and a text
 //! has never more characters than UTF-16 units, so what fits by this count fits by either.
 //!
-//! [`filters`](super::filters) marks where values begin and end with control characters, which can come
-//! from neither data nor templates; the marks are taken out here.
+//! [`filters`](super::filters) marks where values begin and end with control characters, which can
+//! come from neither data nor templates; the marks are taken out here.
 
 /// `text` of a message; beyond, Slack may split it into several (slack-go/slack#972).
 pub const TEXT: usize = 4_000;
@@ -16,6 +16,9 @@ pub const ALL_BLOCKS: usize = 12_000;
 pub(super) const VALUE: (char, char) = ('\u{1}', '\u{2}');
 /// Around markup that a filter made: as trusted as the template.
 pub(super) const MARKUP: (char, char) = ('\u{3}', '\u{4}');
+
+/// All of them.
+pub(super) const MARKS: [char; 4] = [VALUE.0, VALUE.1, MARKUP.0, MARKUP.1];
 
 /// The end of what was shortened.
 const ELLIPSIS: char = '…';

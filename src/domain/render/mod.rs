@@ -2,10 +2,10 @@
 //! Slack takes as they are.
 //!
 //! A template is a fallback text and a JSON array of blocks. The JSON is parsed **first**; each
-//! of its strings is then a template of its own ([`blocks`]), so data can never break the structure,
-//! and every value is escaped where it is written ([`filters`], [`escape`]), so an author cannot
-//! forget to. Then the message is fitted to Slack's limits ([`fit`]): what users wrote is
-//! shortened visibly, the wording around it stays whole.
+//! of its strings is then a template of its own ([`blocks`]), so data can never break the
+//! structure, and every value is escaped where it is written ([`filters`], [`escape`]), so an
+//! author cannot forget to. Then the message is fitted to Slack's limits ([`fit`]): what users
+//! wrote is shortened visibly, the wording around it stays whole.
 //!
 //! What a template sees: the fields of `data` by their names (and all of them as `data`), `reader`
 //! (`name`, `locale`, `time_zone`), `link` (`url`, `label`; undefined where there is none),
@@ -17,18 +17,19 @@ mod done;
 pub mod escape;
 pub mod filters;
 pub mod fit;
+pub mod kit;
 pub mod zone;
 
 use serde_json::Value;
 
-use super::event::{self, FieldProblem};
 use super::ids::EventType;
 use super::person::Person;
+use super::problem::FieldProblem;
 use super::settings::Settings;
 use super::snapshot::MemberView;
 use super::time::Timestamp;
 
-pub use check::Problem;
+pub use super::problem::Problem;
 pub use done::done;
 
 /// The message of one event type, before it is filled in.
@@ -98,10 +99,12 @@ impl Link {
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     pub event: &'a EventType,
-    /// An object that passed [`event::validate_data`].
+    /// An object that passed [`validate_data`](super::event::validate_data).
     pub data: &'a Value,
     pub reader: &'a Reader,
     pub link: Option<&'a Link>,
+    /// On the link's button where the link has no label: see [`button`](super::event::button).
+    pub button: &'a str,
     /// The notification's time, by the database's clock; "in 15 minutes" counts from it.
     pub now: Timestamp,
 }
@@ -117,7 +120,8 @@ pub struct Rendered {
     pub shortened: bool,
 }
 
-/// Why a message cannot be worded: the template (or a URL put into it) must be changed; trying again is of no use.
+/// Why a message cannot be worded: the template (or a URL put into it) must be changed; trying
+/// again is of no use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// The template fails on this data.
@@ -178,41 +182,6 @@ impl Compiled {
 /// [`Compiled::render`] of a template that is used once.
 pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
     Compiled::of(template).render(context)
-}
-
-/// What the message would look like, or everything that is wrong: with the template, and with the
-/// data where some is given. Without data the event type's demonstration data is used.
-pub fn preview(
-    template: &Template,
-    event: &EventType,
-    data: Option<&Value>,
-    reader: &Reader,
-    link: Option<&Link>,
-    now: Timestamp,
-) -> Result<Rendered, Vec<Problem>> {
-    let mut problems = template.check();
-    if let Some(data) = data {
-        problems.extend(event::validate_data(event, data).into_iter().map(Problem::from));
-    }
-    problems.extend(link.and_then(|link| link.problem("link")).map(Problem::from));
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    let demo;
-    let data = if let Some(data) = data {
-        data
-    } else {
-        demo = event::demo_data(event);
-        &demo
-    };
-    render(template, &Context { event, data, reader, link, now }).map_err(|error| {
-        vec![match error {
-            RenderError::Template(problem) => problem,
-            RenderError::Url { field, problem } => {
-                Problem { field, line: None, problem: problem.to_string() }
-            }
-        }]
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::domain::event::{Kind, catalogue};
+use crate::domain::event::{self, Kind, catalogue};
 
 fn hostile_text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -199,7 +199,9 @@ fn every_built_in_message_fits_and_is_harmless((index, data, label) in any_case(
     let event = EventType::parse(built_in.name).unwrap();
     let reader = Reader { name: label.clone(), locale: None, time_zone: label.clone().unwrap_or_default() };
     let link = Link { url: "https://platform.example/1".into(), label };
-    let context = Context { event: &event, data: &data, reader: &reader, link: Some(&link), now: Timestamp(0) };
+    let (button, now) = (event::button(&event), Timestamp(0));
+    let (data, reader, link) = (&data, &reader, Some(&link));
+    let context = Context { event: &event, data, reader, link, button, now };
     let rendered = render(&built_in.template(), &context).expect("a message");
     within_slacks_limits(&rendered);
     no_live_markup(&rendered);
@@ -220,7 +222,9 @@ proptest! {
         let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
         let link = Link { url: "https://platform.example/1".into(), label: None };
         let data = json!({ "a": a, "b": b, "c": c });
-        let context = Context { event: &event, data: &data, reader: &reader, link: Some(&link), now: Timestamp(0) };
+        let (button, now) = (event::button(&event), Timestamp(0));
+        let (data, reader, link) = (&data, &reader, Some(&link));
+        let context = Context { event: &event, data, reader, link, button, now };
         let rendered = render(&template, &context).expect("a message");
         within_slacks_limits(&rendered);
         let mut texts = vec![rendered.text.clone()];

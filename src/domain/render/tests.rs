@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::domain::event;
 
 const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
@@ -14,7 +15,17 @@ fn filled(
     let reader =
         Reader { name: Some("Lee".into()), locale: None, time_zone: "Europe/Vienna".into() };
     let event = EventType::parse("own.type").unwrap();
-    render(&template, &Context { event: &event, data: &data, reader: &reader, link, now: NOW })
+    render(
+        &template,
+        &Context {
+            event: &event,
+            data: &data,
+            reader: &reader,
+            link,
+            button: event::button(&event),
+            now: NOW,
+        },
+    )
 }
 
 fn text(template: &str, data: Value) -> String {
@@ -35,6 +46,16 @@ fn values_are_escaped_wherever_they_stand() {
     let blocks = json!([{"type": "header", "text": {"type": "plain_text", "text": "{{ name }}"}}]);
     let rendered = filled("x", blocks, hostile, None).unwrap();
     assert_eq!(rendered.blocks[0]["text"]["text"], "‹!channel> & ‹http://evil.test|bank>");
+}
+
+#[test]
+fn a_value_fits_and_has_no_marks_where_a_block_has_no_text() {
+    let text = json!({"type": "mrkdwn", "text": "{{ a }}"});
+    let blocks = json!([{"type": "divider", "text": text}]);
+    let rendered = filled("x", blocks, json!({"a": "<y>".repeat(1000)}), None).unwrap();
+    let shown = rendered.blocks[0]["text"]["text"].as_str().unwrap();
+    assert!(shown.starts_with("&lt;y&gt;") && shown.ends_with('…'), "{shown}");
+    assert!(fit::units(shown) <= 2000 && rendered.shortened);
 }
 
 #[test]
@@ -207,21 +228,4 @@ fn check_tells_everything_that_is_wrong_with_its_line() {
     let broken = Template { text: " ".into(), blocks: "[\n{".into() };
     let problems = broken.check();
     assert_eq!((problems[0].field.as_str(), problems[1].line), ("text", Some(2)));
-}
-
-#[test]
-fn preview_uses_demonstration_data_or_tells_what_is_wrong() {
-    let event = EventType::parse("task.assigned").unwrap();
-    let template = event::find(&event).unwrap().template();
-    let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
-    let shown = preview(&template, &event, None, &reader, None, NOW).unwrap();
-    assert!(shown.text.contains("Prepare the workplace"));
-    let link = Link { url: "nowhere".into(), label: None };
-    let data = json!({"task": 1});
-    let problems = preview(&template, &event, Some(&data), &reader, Some(&link), NOW).unwrap_err();
-    let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
-    assert_eq!(fields, ["data.task", "data.process.name", "link"]);
-    let bad = Template { text: "{{ a | nope }}".into(), blocks: "[]".into() };
-    let problems = preview(&bad, &event, None, &reader, None, NOW).unwrap_err();
-    assert!(problems[0].problem.contains("nope"), "{}", problems[0]);
 }

@@ -1,4 +1,5 @@
-//! Times as people read them: in the reader's zone, in plain English (`Fri 27 Nov 2026, 17:00 CET`).
+//! Times as people read them: in the reader's zone, in plain English (`Fri 27 Nov 2026, 17:00
+//! CET`).
 //!
 //! The zone database is compiled in, never the machine's, so every replica words alike. An
 //! unknown zone reads as UTC, and the text says UTC.

@@ -1,5 +1,5 @@
-//! Finds where a hash is in a list sorted by hash, in one step instead of a binary search: hashes are
-//! even, so their leading bits say where to look. A byte per entry; one cache miss.
+//! Finds where a hash is in a list sorted by hash, in one step instead of a binary search: hashes
+//! are even, so their leading bits say where to look. A byte per entry; one cache miss.
 
 use std::ops::Range;
 

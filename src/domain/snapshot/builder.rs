@@ -5,16 +5,16 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::super::key::KeyHash;
-use super::super::mapping::Mapping;
+use super::super::mapping::{Mapping, Pass, Stop};
 use super::super::member::{BadMember, MemberKind};
 use super::buckets::Buckets;
-use super::evaluate::{Attribute, ProfileFields, shown_name};
+use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::names::Names;
 use super::packed::{Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
 use super::{Counts, Snapshot, digest};
 
-/// Takes members in any order; of several with one id the newest one counts (`updated`), and of those
-/// that are equally new the last, so that a directory's changes are pushed after its pages.
+/// Takes members in any order; of several with one id the newest one counts (`updated`), and of
+/// those that are equally new the last, so that a directory's changes are pushed after its pages.
 pub struct SnapshotBuilder {
     attribute: Attribute,
     /// Empty where the expression reads none.
@@ -27,6 +27,8 @@ pub struct SnapshotBuilder {
     locales: Names,
     /// The values of the member at hand.
     keys: Vec<KeyHash>,
+    /// What all members together may cost.
+    pass: Pass,
 }
 
 impl SnapshotBuilder {
@@ -43,7 +45,13 @@ impl SnapshotBuilder {
             zones: Names::default(),
             locales: Names::default(),
             keys: Vec::new(),
+            pass: Pass::default(),
         }
+    }
+
+    /// Ends evaluating early once `stop` is set; what is built then is of no use.
+    pub fn set_stop(&mut self, stop: Stop) {
+        self.pass = Pass::new(stop);
     }
 
     /// Custom profile fields for the members pushed from now on. Without effect where the
@@ -61,7 +69,8 @@ impl SnapshotBuilder {
 
     /// Takes a member from the raw bytes of its object. A bad member leaves the builder as it was.
     pub fn push_json(&mut self, json: &[u8]) -> Result<(), BadMember> {
-        let (member, yielded) = self.attribute.read(json, &self.fields, &mut self.keys)?;
+        let (member, yielded) =
+            self.attribute.read(json, &self.fields, &mut self.pass, &mut self.keys)?;
         let (id, name) = (member.id(), shown_name(&member));
         let position = u32::try_from(self.pushed.len()).map_err(|_| BadMember::Full)?;
         let start = u32::try_from(self.texts.len()).map_err(|_| BadMember::Full)?;
@@ -86,8 +95,9 @@ impl SnapshotBuilder {
         Ok(())
     }
 
-    /// Takes what `later` took, as if it had been pushed here now: parts of a list can be read side by
-    /// side. Where that is too long the builder stays as it was; then so many members are left out.
+    /// Takes what `later` took, as if it had been pushed here now: parts of a list can be read side
+    /// by side. Where that is too long the builder stays as it was; then so many members are left
+    /// out.
     pub fn append(&mut self, later: Self) -> Result<(), usize> {
         let all = [
             self.pushed.len() + later.pushed.len(),
@@ -99,6 +109,7 @@ impl SnapshotBuilder {
         let (true, (Ok(members), Ok(start))) = (fits, starts) else {
             return Err(later.pushed.len());
         };
+        self.pass.join(&later.pass);
         let zones = self.zones.take(later.zones);
         let locales = self.locales.take(later.locales);
         self.texts.push_str(&later.texts);
@@ -113,9 +124,14 @@ impl SnapshotBuilder {
         Ok(())
     }
 
-    /// Puts the index together.
+    /// Puts the index together. Where the members together were too costly none has a value: with
+    /// the values of some, a person could be found who is somebody else.
     #[must_use]
-    pub fn finish(self) -> Snapshot {
+    pub fn finish(mut self) -> Snapshot {
+        let exhausted = self.pass.is_exhausted();
+        if exhausted {
+            self.slots.clear();
+        }
         let order = self.order();
         let mut counts = Counts::default();
         let mut texts = String::with_capacity(self.text_bytes(&order));
@@ -129,7 +145,11 @@ impl SnapshotBuilder {
             let start = u32::try_from(texts.len()).unwrap_or(u32::MAX);
             texts.push_str(id);
             texts.push_str(name);
-            records.push(Record { start, ..*record });
+            let mut record = Record { start, ..*record };
+            if exhausted {
+                record.values = values(0, Yielded::TooCostly);
+            }
+            records.push(record);
             moved[*pushed as usize] = Some(position);
             counts.add(record.kind, record.yielded());
         }
@@ -144,6 +164,7 @@ impl SnapshotBuilder {
             matchable.slots.chunk_by(|a, b| a.hash == b.hash).filter(|same| same.len() > 1).count();
         let packed = Packed {
             generation: self.generation,
+            exhausted,
             counts,
             texts: texts.into_boxed_str(),
             records: records.into_boxed_slice(),

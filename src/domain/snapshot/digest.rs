@@ -1,19 +1,21 @@
 //! What a member object says, in eight bytes: so that a snapshot can tell whether another object of
 //! the same member says anything else that an expression could read, also one that nobody set yet.
 //!
-//! Objects that say the same have the same digest in whatever order their keys come, and whether a key
-//! is null or not there: it is the sum of a hash for each scalar and its place. What is left out is said by
-//! [`left_out`]: what changes by itself all day, and what is known from elsewhere. Of two million members
-//! the chance that one change is taken for none is one in 2^64 for each; nobody gains by making one.
+//! Objects that say the same have the same digest in whatever order their keys come, and whether a
+//! key is null or not there: it is the sum of a hash for each scalar and its place. What is left
+//! out is said by [`left_out`]: what changes by itself all day, and what is known from elsewhere.
+//! Of two million members the chance that one change is taken for none is one in 2^64 for each;
+//! nobody gains by making one.
 //!
-//! It works on the bytes, without building anything, beside whoever parses them. What is no JSON has some
-//! digest; it is not a member then.
+//! It works on the bytes, without building anything, beside whoever parses them. What is no JSON
+//! has some digest; it is not a member then.
 
-/// Keys of the object that are not in the digest: `updated` is compared by itself; `locale` is too, since
-/// events may leave it out; presence comes and goes; the others follow from `tz` and the season.
+/// Keys of the object that are not in the digest: `updated` is compared by itself; `locale` is too,
+/// since events may leave it out; presence comes and goes; the others follow from `tz` and the
+/// season.
 const OF_MEMBER: [&[u8]; 5] = [b"updated", b"locale", b"presence", b"tz_label", b"tz_offset"];
-/// Keys of `profile`: custom fields are fetched and compared by themselves (`users.list` does not carry
-/// them, events say now `{}` and now nothing).
+/// Keys of `profile`: custom fields are fetched and compared by themselves (`users.list` does not
+/// carry them, events say now `{}` and now nothing).
 const OF_PROFILE: [&[u8]; 2] = [b"fields", b"is_custom_image"];
 /// What keys of `profile` begin with: status, huddles, pictures.
 const OF_PROFILE_PREFIXES: [&[u8]; 4] = [b"status_", b"huddle_", b"avatar_", b"image_"];

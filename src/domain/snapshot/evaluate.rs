@@ -1,5 +1,5 @@
-//! What the mapping makes of one member: shared by the packed list and the overlay, so that both keep
-//! the same.
+//! What the mapping makes of one member: shared by the packed list and the overlay, so that both
+//! keep the same.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,10 @@ use serde::de::DeserializeSeed as _;
 
 use super::super::json::Read;
 use super::super::key::{KeyHash, canonical_text};
-use super::super::limits::SHORT_TEXT_BYTES;
-use super::super::mapping::{Evaluator, Event, Expression, FIELDS, Mapping, Walk};
+use super::super::limits::{SHORT_TEXT_BYTES, VALUES};
+use super::super::mapping::{
+    EvaluationError, Evaluator, Event, Expression, FIELDS, Mapping, Pass, Walk,
+};
 use super::super::member::{BadMember, FACTS, Member, MemberKind};
 
 /// The custom profile fields of members, by id: JSON objects as Slack told them.
@@ -28,6 +30,8 @@ pub(super) enum Yielded {
     Values,
     /// The expression could not be evaluated.
     Failed,
+    /// It costs too much on this member, or yields too many values.
+    TooCostly,
     /// It reads custom fields, and this member's were never fetched.
     Waits,
 }
@@ -77,12 +81,13 @@ impl Attribute {
     }
 
     /// Reads a member, with its values in `keys`, each once. Members that never match are evaluated
-    /// too, for the sealed index. One whose custom fields are still to be fetched has no value: half
-    /// of what the expression reads could make them somebody else.
+    /// too, for the sealed index. One whose custom fields are still to be fetched has no value:
+    /// half of what the expression reads could make them somebody else.
     pub(super) fn read<'a>(
         &'a mut self,
         json: &'a [u8],
         fields: &ProfileFields,
+        pass: &mut Pass,
         keys: &mut Vec<KeyHash>,
     ) -> Result<(Member<'a>, Yielded), BadMember> {
         keys.clear();
@@ -96,7 +101,7 @@ impl Attribute {
             let waits = reads_fields && own.is_none() && member.kind == MemberKind::Matchable;
             (own, waits)
         };
-        let (mut failed, mut waits) = (false, false);
+        let (mut failed, mut costly, mut waits) = (false, false, false);
         let member = match &mut self.way {
             Way::Email => {
                 let member = Member::from_slice(json)?;
@@ -129,7 +134,9 @@ impl Attribute {
                 }
                 let evaluator: &'a Evaluator = evaluator;
                 if !waits && !failed {
-                    failed = evaluator.keys(&mut note).is_err();
+                    let result = evaluator.keys(pass, &mut note);
+                    costly = result == Err(EvaluationError::TooCostly);
+                    failed = result.is_err();
                 }
                 Member::from_variable(evaluator.member())?
             }
@@ -139,9 +146,14 @@ impl Attribute {
         }
         keys.sort_unstable();
         keys.dedup();
-        let yielded = match (waits, failed, keys.is_empty()) {
+        if keys.len() > VALUES {
+            costly = true;
+            keys.clear();
+        }
+        let yielded = match (waits, costly, failed, keys.is_empty()) {
             (true, ..) => Yielded::Waits,
-            (_, true, _) => Yielded::Failed,
+            (_, true, ..) => Yielded::TooCostly,
+            (_, _, true, _) => Yielded::Failed,
             (.., true) => Yielded::Nothing,
             _ => Yielded::Values,
         };

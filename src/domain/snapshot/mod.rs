@@ -1,10 +1,10 @@
 //! The member list of one installation under one mapping, made for looking up: small, immutable,
-//! complete. What replicas keep in memory (design.md section 4).
+//! complete. What replicas keep in memory.
 //!
-//! - `packed`: what one reading of the workspace said. A million members take some 80 bytes each: one
-//!   text with all ids and names, a record of 24 bytes, and 20 bytes for each value that the Slack
-//!   attribute yields. Values themselves are kept as hashes alone ([`super::key`]). Records lie in the
-//!   order of their ids' hashes, so that an id needs no index of its own.
+//! - `packed`: what one reading of the workspace said. A million members take some 80 bytes each:
+//!   one text with all ids and names, a record of 24 bytes, and 20 bytes for each value that the
+//!   Slack attribute yields. Values themselves are kept as hashes alone ([`super::key`]). Records
+//!   lie in the order of their ids' hashes, so that an id needs no index of its own.
 //! - `overlay`: members that changed since, on top. A change makes a new snapshot that shares the
 //!   packed list with the one before, so it costs what the changed members cost, not all of them.
 //!
@@ -13,6 +13,8 @@
 
 mod buckets;
 mod builder;
+#[cfg(test)]
+mod costs;
 mod digest;
 mod evaluate;
 mod names;
@@ -43,7 +45,7 @@ pub struct Counts {
     /// All of them: the sum of the four that follow.
     pub members: usize,
     pub matchable: usize,
-    /// Living people who cannot match for want of an e-mail address.
+    /// Living people who cannot match because they have no e-mail address.
     pub no_email: usize,
     pub deactivated: usize,
     pub bots: usize,
@@ -53,7 +55,11 @@ pub struct Counts {
     pub duplicate_keys: usize,
     /// Matchable members on whom the expression failed.
     pub errors: usize,
-    /// Matchable members whose custom profile fields, which the expression reads, were never fetched.
+    /// Matchable members on whom it costs too much: all of them, where it costs too much over the
+    /// whole list.
+    pub too_costly: usize,
+    /// Matchable members whose custom profile fields, which the expression reads, were never
+    /// fetched.
     pub without_fields: usize,
 }
 
@@ -82,6 +88,7 @@ impl Counts {
             Yielded::Nothing => None,
             Yielded::Values => Some(&mut self.with_value),
             Yielded::Failed => Some(&mut self.errors),
+            Yielded::TooCostly => Some(&mut self.too_costly),
             Yielded::Waits => Some(&mut self.without_fields),
         }
     }
@@ -115,8 +122,8 @@ pub struct MemberView<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// The member is new, or says something else that an expression could read, be it one that
-    /// nobody set yet. What changes by itself all day does not count (`digest` has the list), unless the
-    /// Slack attribute in force yields other values for it.
+    /// nobody set yet. What changes by itself all day does not count (`digest` has the list),
+    /// unless the Slack attribute in force yields other values for it.
     Changed,
     /// Nothing of that kind: a new status.
     Same,

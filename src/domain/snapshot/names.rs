@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::super::limits::SHORT_TEXT_BYTES;
 
-/// Number 0 is none. A workspace in which 65,535 time zones occur has made them up; what comes after
-/// those is none too.
+/// Number 0 is none. A workspace in which 65,535 time zones occur has made them up; what comes
+/// after those is none too.
 #[derive(Default)]
 pub(super) struct Names {
     numbers: HashMap<Box<str>, u16>,

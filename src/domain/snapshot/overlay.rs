@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::ids::SlackUserId;
 use super::super::key::KeyHash;
 use super::super::limits::SHORT_TEXT_BYTES;
-use super::super::mapping::Mapping;
+use super::super::mapping::{Mapping, Pass, Stop};
 use super::super::member::{BadMember, MemberKind};
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::packed::{Packed, seconds, supersedes};
@@ -46,8 +46,9 @@ pub(super) struct Overlay {
 
 impl Snapshot {
     /// This snapshot with changed members on top, and how many of them could not be read. A member
-    /// that is older than what is known changes nothing. The same as building anew with these pushed
-    /// last. `mapping` must be the one that the snapshot was built with, and `fields` have the custom
+    /// that is older than what is known changes nothing. The same as building anew with these
+    /// pushed last, but for the bound on what a list may cost, which these have for themselves.
+    /// `mapping` must be the one that the snapshot was built with, and `fields` have the custom
     /// fields of the changed members where it reads any.
     #[must_use]
     pub fn with_changes<'a>(
@@ -55,12 +56,14 @@ impl Snapshot {
         mapping: &Mapping,
         changes: impl IntoIterator<Item = &'a [u8]>,
         fields: &ProfileFields,
+        stop: &Stop,
     ) -> (Self, usize) {
         let mut attribute = Attribute::of(mapping);
+        let mut pass = self.pass(stop);
         let mut members = self.overlay.as_ref().map_or_else(HashMap::new, |o| o.members.clone());
         let mut bad = 0;
         for json in changes {
-            let Ok(changed) = Changed::read(&mut attribute, json, fields) else {
+            let Ok(changed) = Changed::read(&mut attribute, json, fields, &mut pass) else {
                 bad += 1;
                 continue;
             };
@@ -77,14 +80,17 @@ impl Snapshot {
     }
 
     /// What a member object says that is not known here. A language is no news where the object
-    /// names none: events may leave it out. `mapping` and `fields` as in [`Snapshot::with_changes`].
+    /// names none: events may leave it out. `mapping` and `fields` as in
+    /// [`Snapshot::with_changes`].
     pub fn news(
         &self,
         mapping: &Mapping,
         json: &[u8],
         fields: &ProfileFields,
+        stop: &Stop,
     ) -> Result<News, BadMember> {
-        let told = Changed::read(&mut Attribute::of(mapping), json, fields)?;
+        let mut pass = self.pass(stop);
+        let told = Changed::read(&mut Attribute::of(mapping), json, fields, &mut pass)?;
         let Ok(id) = SlackUserId::parse(&*told.id) else { return Err(BadMember::Id) };
         let Some(known) = self.member(&id) else { return Ok(News::Changed) };
         if !supersedes(told.updated, seconds(known.updated)) {
@@ -95,8 +101,13 @@ impl Snapshot {
         Ok(if same { News::Same } else { News::Changed })
     }
 
-    /// But for the language. The values are compared too, for they may come from custom fields, or from
-    /// what the digest leaves out.
+    /// For members on top. Where all together were too costly these are too.
+    fn pass(&self, stop: &Stop) -> Pass {
+        if self.packed.exhausted { Pass::spent() } else { Pass::new(stop.clone()) }
+    }
+
+    /// But for the language. The values are compared too, for they may come from custom fields, or
+    /// from what the digest leaves out.
     fn says_the_same(&self, told: &Changed) -> bool {
         if let Some(known) = self.overlay.as_ref().and_then(|o| o.members.get(&told.id)) {
             return known.digest == told.digest
@@ -226,9 +237,10 @@ impl Changed {
         attribute: &mut Attribute,
         json: &[u8],
         fields: &ProfileFields,
+        pass: &mut Pass,
     ) -> Result<Self, BadMember> {
         let mut keys = Vec::new();
-        let (member, yielded) = attribute.read(json, fields, &mut keys)?;
+        let (member, yielded) = attribute.read(json, fields, pass, &mut keys)?;
         let short = |text: Option<&str>| {
             text.filter(|text| text.len() <= SHORT_TEXT_BYTES).map(Box::<str>::from)
         };

@@ -12,6 +12,8 @@ use super::{Counts, MemberView, names};
 /// Immutable.
 pub(super) struct Packed {
     pub(super) generation: u64,
+    /// The Slack attribute costs too much over the whole list: it has no value on anybody.
+    pub(super) exhausted: bool,
     pub(super) counts: Counts,
     /// Ids and names, in the order of the records.
     pub(super) texts: Box<str>,
@@ -45,7 +47,10 @@ impl Packed {
     pub(super) fn has_values(&self, position: u32, keys: &[KeyHash]) -> bool {
         let record = self.record(position);
         let index = self.index(record.kind);
-        let has = |key: &KeyHash| index.find(*key).iter().any(|slot| slot.record == position);
+        // Of one value the slots are in the order of their records.
+        let has = |key: &KeyHash| {
+            index.find(*key).binary_search_by_key(&position, |slot| slot.record).is_ok()
+        };
         usize::from(record.values) == keys.len() && record.values < MANY && keys.iter().all(has)
     }
 
@@ -75,7 +80,9 @@ impl Packed {
 }
 
 /// [`Record::values`]: too many to count.
-const MANY: u8 = u8::MAX - 2;
+const MANY: u8 = u8::MAX - 3;
+/// [`Record::values`]: [`Yielded::TooCostly`].
+const COSTLY: u8 = u8::MAX - 2;
 /// [`Record::values`]: [`Yielded::Waits`].
 const WAITS: u8 = u8::MAX - 1;
 /// [`Record::values`]: [`Yielded::Failed`].
@@ -86,6 +93,7 @@ pub(super) fn values(count: usize, yielded: Yielded) -> u8 {
     match yielded {
         Yielded::Failed => FAILED,
         Yielded::Waits => WAITS,
+        Yielded::TooCostly => COSTLY,
         Yielded::Nothing | Yielded::Values => {
             u8::try_from(count).map_or(MANY, |count| count.min(MANY))
         }
@@ -97,8 +105,9 @@ pub(super) fn seconds(updated: i64) -> u32 {
     u32::try_from(updated.max(0)).unwrap_or(u32::MAX)
 }
 
-/// Whether what Slack said at `later` takes the place of what it said at `earlier`, in Unix seconds.
-/// Where either does not say, the one that came later counts; so it does where both say the same.
+/// Whether what Slack said at `later` takes the place of what it said at `earlier`, in Unix
+/// seconds. Where either does not say, the one that came later counts; so it does where both say
+/// the same.
 pub(super) fn supersedes(later: u32, earlier: u32) -> bool {
     later == 0 || earlier == 0 || later >= earlier
 }
@@ -126,6 +135,7 @@ impl Record {
         match self.values {
             FAILED => Yielded::Failed,
             WAITS => Yielded::Waits,
+            COSTLY => Yielded::TooCostly,
             0 => Yielded::Nothing,
             _ => Yielded::Values,
         }

@@ -1,19 +1,22 @@
-//! The page that shows the sandbox's conversations in a browser, as Slack would render their blocks.
+//! The page that shows the sandbox's conversations in a browser, as Slack would render their
+//! blocks.
 //!
-//! Static files only: the scripts read the control API under `/_sandbox/` and follow its event stream. What the
-//! messages hold comes from whoever calls the sandbox, so the page builds every node by `textContent`, and the
-//! policy below makes the browser refuse inline scripts and markup made from strings (`trusted-types 'none'`).
+//! Static files only: the scripts read the control API under `/_sandbox/` and follow its event
+//! stream. What the messages hold comes from whoever calls the sandbox, so the page builds every
+//! node by `textContent`, and the policy below makes the browser refuse inline scripts and markup
+//! made from strings (`trusted-types 'none'`).
 //!
-//! `/#C123` opens a conversation, `/#all` all of them together. `/?still` reads once and opens no stream, so that
-//! `chromium --headless --virtual-time-budget=5000 --screenshot` comes to its end with the messages drawn.
+//! `/#C123` opens a conversation, `/#all` all of them together. `/?still` reads once and opens no
+//! stream, so that `chromium --headless --virtual-time-budget=5000 --screenshot` comes to its end
+//! with the messages drawn.
 
 use axum::Router;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use http::{HeaderName, header};
 
-/// What the browser may do on this page: run and style from here alone, talk to here alone, never be framed.
-/// Images may come from any https address, as `image_url` in a block may.
+/// What the browser may do on this page: run and style from here alone, talk to here alone, never
+/// be framed. Images may come from any https address, as `image_url` in a block may.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
      img-src 'self' https:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
@@ -24,11 +27,13 @@ const SVG: &str = "image/svg+xml";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Path, content type and content of each file.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 14] = [
     ("/", HTML, include_str!("page.html")),
     ("/_sandbox/page.css", CSS, include_str!("page.css")),
     ("/_sandbox/blocks.css", CSS, include_str!("blocks.css")),
     ("/_sandbox/page.svg", SVG, include_str!("page.svg")),
+    // Browsers ask for it on pages that name no icon.
+    ("/favicon.ico", SVG, include_str!("page.svg")),
     ("/_sandbox/emoji.svg", SVG, include_str!("emoji.svg")),
     ("/_sandbox/page.js", JS, include_str!("page.js")),
     ("/_sandbox/messages.js", JS, include_str!("messages.js")),
@@ -40,7 +45,8 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/_sandbox/dom.js", JS, include_str!("dom.js")),
 ];
 
-/// The page at `/` and its files under `/_sandbox/`; merge it into the sandbox's router, whatever its state.
+/// The page at `/` and its files under `/_sandbox/`; merge it into the sandbox's router, whatever
+/// its state.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     FILES.into_iter().fold(Router::new(), |router, (path, content_type, content)| {
         router.route(path, get(move || std::future::ready(answer(content_type, content))))
@@ -101,7 +107,7 @@ mod tests {
                 named += 1;
             }
         }
-        assert!(named >= FILES.len() - 3, "found {named} references");
+        assert!(named >= FILES.len() - 4, "found {named} references");
     }
 
     #[test]

@@ -235,7 +235,7 @@ function intro(conversation) {
   if (held.conversations.length === 0) {
     $("intro").replaceChildren(el("div.empty", {}, authorAvatar({ name: app, app: true, colour: "4a154b" }, "huge"), el("h3", {}, "No messages yet"),
       el("p", {}, `Messages appear here as soon as ${app} sends them through the sandbox.`),
-      el("ol", {}, el("li", {}, "Connect the workspace: open the link that BeginConnect answers."), el("li", {}, "Turn sending on with UpdateSettings."),
+      el("ol", {}, el("li", {}, "Connect the workspace: open the link that BeginConnect answers."), el("li", {}, "Turn sending on with AllowSending."),
         el("li", {}, "Load people with UpsertPeople, then call TestSlack or Notify.")),
       el("p", {}, "Or let ", el("code", {}, "herald demo"), " do all of it.")));
     return;

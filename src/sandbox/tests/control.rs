@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::{Slack, config, start};
 
 impl Slack {
-    async fn read(&self, path: &str) -> Value {
+    pub(super) async fn read(&self, path: &str) -> Value {
         self.http.get(self.at(path)).send().await.unwrap().json().await.unwrap()
     }
 
-    async fn control(&self, path: &str, body: Value) -> Value {
+    pub(super) async fn control(&self, path: &str, body: Value) -> Value {
         let answer = self.http.post(self.at(path)).json(&body).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
         let bytes = answer.bytes().await.unwrap();
@@ -92,7 +92,8 @@ async fn everything_can_be_driven_over_http() {
 
 #[tokio::test]
 async fn rotating_tokens_are_refreshed_once() {
-    let slack = start(super::Config { token_rotation: true, ..config() }).await;
+    let short = super::Config { token_rotation: true, time_scale: 0.01, ..config() };
+    let slack = start(short).await;
     let code = slack.http.post(slack.at("oauth/v2/authorize"));
     let fields = [
         ("client_id", "1234567890.0987654321"),
@@ -115,7 +116,13 @@ async fn rotating_tokens_are_refreshed_once() {
     let refresh = granted["refresh_token"].as_str().unwrap();
     let form = [("grant_type", "refresh_token"), ("refresh_token", refresh)];
     assert_eq!(access(&form).await["ok"], true);
-    assert_eq!(access(&form).await["error"], "invalid_refresh_token");
+    // It works for a short time after its first use.
+    let mut again = access(&form).await;
+    assert_eq!(again["ok"], true, "{again}");
+    while again["ok"] == true {
+        again = access(&form).await;
+    }
+    assert_eq!(again["error"], "invalid_refresh_token");
     // `start` took one, the exchange the second, the refresh the third: the first is dead.
     assert_eq!(slack.form("auth.test", &[]).await["error"], "token_revoked");
 }

@@ -18,8 +18,14 @@ async fn every_built_in_message_is_taken() {
         let name = EventType::parse(built_in.name).unwrap();
         let data = built_in.demo_data();
         let now = Timestamp(1_760_000_000_000_000);
-        let context =
-            Context { event: &name, data: &data, reader: &reader, link: Some(&link), now };
+        let context = Context {
+            event: &name,
+            data: &data,
+            reader: &reader,
+            link: Some(&link),
+            button: event::button(&name),
+            now,
+        };
         let rendered = render::render(&built_in.template(), &context).unwrap();
         let body: Value =
             json!({"channel": "U0DEMOADA", "text": rendered.text, "blocks": rendered.blocks});

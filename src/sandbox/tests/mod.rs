@@ -1,8 +1,12 @@
 //! Over a real socket, with a plain HTTP client.
 
 mod control;
+mod happenings;
 mod messages;
+mod methods;
+mod org;
 mod pushes;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +17,11 @@ use url::Url;
 
 use super::{Config, Fault, FaultKind, HistoryLimit, Sandbox, fixture};
 
-const ALL: [&str; 15] = [
+const ALL: [&str; 19] = [
+    "dnd:read",
+    "mpim:write",
+    "tokens.basic",
+    "usergroups:read",
     "chat:write",
     "im:write",
     "im:history",

@@ -16,11 +16,11 @@ use url::Url;
 use super::super::push::sign;
 use super::{Config, Slack, config, start};
 
-type Received = (HeaderMap, Vec<u8>);
+pub(super) type Received = (HeaderMap, Vec<u8>);
 type Answers = (mpsc::UnboundedSender<Received>, Arc<std::sync::Mutex<Vec<u16>>>);
 
 /// An app that answers with these statuses in turn, then 200; and what it received.
-async fn app(statuses: Vec<u16>) -> (Url, mpsc::UnboundedReceiver<Received>) {
+pub(super) async fn app(statuses: Vec<u16>) -> (Url, mpsc::UnboundedReceiver<Received>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let statuses = Arc::new(std::sync::Mutex::new(statuses));
     let take =
@@ -73,7 +73,8 @@ async fn events_are_signed_and_tried_again() {
     slack.sandbox.delivery_attempts().wait_for(|n| *n == 4).await.unwrap();
     let told: Vec<_> = slack.sandbox.deliveries().iter().map(|d| (d.attempt, d.status)).collect();
     assert_eq!(told, [(0, Some(500)), (1, Some(200)), (0, Some(200)), (0, Some(200))]);
-    slack.sandbox.push_event(json!({"type": "url_verification", "challenge": "c"}));
+    let challenge = json!({"type": "url_verification", "challenge": "c"});
+    slack.sandbox.push_event(challenge).unwrap();
     let flat: Value = serde_json::from_slice(&received.recv().await.unwrap().1).unwrap();
     assert_eq!((&flat["type"], &flat["challenge"]), (&json!("url_verification"), &json!("c")));
 }

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
-use super::{Accept, Call, NewDelivery, Sealed, Target};
+use super::{Call, Sealed};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
 use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::held::expect_sweeps;
 use crate::store::lanes::Joining;
+use crate::store::new::{Accept, NewDelivery, Target};
 use crate::store::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::rows::{Column, Columns, given, numbered};
 use crate::store::subjects::overtake;
-use crate::store::transaction::{Tx, scoped};
+use crate::store::transaction::{Patience, Tx, scoped};
 use crate::store::{Error, Store, lanes, sql};
 
 /// As [`super::Accepted`], the answer still sealed.
@@ -61,43 +62,72 @@ impl Times {
 /// New notifications, by their places in the batch.
 type New = BTreeMap<usize, Times>;
 
+/// What a batch says of one of its calls.
+pub(in crate::store) enum Outcome {
+    Done(Result<Stored, Error>),
+    /// A locked row held the batch up: nothing was written, and the call is tried by itself.
+    HeldUp(Box<Call>),
+}
+
 impl Store {
     /// Stores the calls of a batch in one transaction. Where that fails for a reason that may lie
-    /// in one of them, each is stored by itself.
-    pub(super) async fn accept_batch(&self, calls: Vec<Call>) -> Vec<Result<Stored, Error>> {
-        let all = calls.as_slice();
-        let outcomes = match self.transaction(|tx| scoped(self.accept_within(tx, all))).await {
+    /// in one of them, each is stored by itself: here, or where a locked row may hold one up again,
+    /// apart from the batches (`apart`).
+    pub(super) async fn accept_batch(&self, calls: Vec<Call>) -> Vec<Outcome> {
+        let stored = self.accept_together(&calls, Patience::Shared).await;
+        let outcomes: Vec<_> = match stored {
             Ok(stored) => stored.into_iter().map(Ok).collect(),
+            Err(Error::Locked(_)) => {
+                return calls.into_iter().map(|call| Outcome::HeldUp(Box::new(call))).collect();
+            }
             Err(error) if calls.len() == 1 || error.concerns_all() => {
                 calls.iter().map(|_| Err(error.clone())).collect()
             }
             Err(_) => {
                 let mut outcomes = Vec::with_capacity(calls.len());
-                for call in &calls {
-                    let one = std::slice::from_ref(call);
-                    let stored = self.transaction(|tx| scoped(self.accept_within(tx, one))).await;
-                    outcomes.push(stored.and_then(|mut stored| {
-                        stored.pop().ok_or_else(|| Error::Bug("a call without an outcome".into()))
-                    }));
+                for call in calls {
+                    match self.accept_one(&call, Patience::Shared).await {
+                        Err(Error::Locked(_)) => outcomes.push(Outcome::HeldUp(Box::new(call))),
+                        stored => outcomes.push(Outcome::Done(stored)),
+                    }
                 }
-                outcomes
+                return outcomes;
             }
         };
-        if outcomes.iter().any(|outcome| matches!(outcome, Ok(Stored::New { .. }))) {
+        outcomes.into_iter().map(Outcome::Done).collect()
+    }
+
+    /// Stores one call in a transaction of its own.
+    pub(super) async fn accept_one(&self, call: &Call, wait: Patience) -> Result<Stored, Error> {
+        let stored = self.accept_together(std::slice::from_ref(call), wait).await;
+        stored.and_then(|mut stored| {
+            stored.pop().ok_or_else(|| Error::Bug("a call without an outcome".into()))
+        })
+    }
+
+    /// All or none of these calls; tells those who wait for the commit.
+    async fn accept_together(&self, calls: &[Call], wait: Patience) -> Result<Vec<Stored>, Error> {
+        let stored = self.transaction(|tx| scoped(self.accept_within(tx, calls, wait))).await?;
+        if stored.iter().any(|stored| matches!(stored, Stored::New { .. })) {
             self.wake();
             self.changed();
         }
-        for outcome in &outcomes {
-            if let Ok(Stored::New { overtaken, .. }) = outcome {
+        for stored in &stored {
+            if let Stored::New { overtaken, .. } = stored {
                 self.tell_canceled(overtaken);
             }
         }
-        outcomes
+        Ok(stored)
     }
 
     /// One outcome for each call, in order.
-    async fn accept_within(&self, tx: &Tx, calls: &[Call]) -> Result<Vec<Stored>, Error> {
-        let mut new = insert_notifications(tx, calls).await?;
+    async fn accept_within(
+        &self,
+        tx: &Tx,
+        calls: &[Call],
+        patience: Patience,
+    ) -> Result<Vec<Stored>, Error> {
+        let mut new = insert_notifications(tx, calls, patience).await?;
         let mut before = before(tx, calls, &new).await?;
         let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
         let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
@@ -148,8 +178,9 @@ impl Store {
     }
 }
 
-/// Those whose request id was not taken, by an earlier call of the batch neither; without positions yet.
-async fn insert_notifications(tx: &Tx, calls: &[Call]) -> Result<New, Error> {
+/// Those whose request id was not taken, by an earlier call of the batch neither; without positions
+/// yet. The first statement of the transaction: says how long all of them wait for locks.
+async fn insert_notifications(tx: &Tx, calls: &[Call], patience: Patience) -> Result<New, Error> {
     let mut ordered: Vec<&Call> = calls.iter().collect();
     ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
     let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
@@ -164,16 +195,25 @@ async fn insert_notifications(tx: &Tx, calls: &[Call]) -> Result<New, Error> {
         Column::OptionalBytes,
         Column::Bytes,
         Column::Number,
+        Column::Text,
     ];
     let places: HashMap<String, usize> =
         (0..).zip(calls).map(|(index, (accept, _))| (accept.id.to_string(), index)).collect();
     let mut new = New::new();
-    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+    let backend = tx.get_database_backend();
+    let clock = patience.clock(backend);
+    // The same call from before one of its people was deleted.
+    let erased =
+        [("e.tenant", "column2"), ("e.principal", "column3"), ("e.request_id", "column11")]
+            .map(|(column, value)| sql::by_key(backend, column, value))
+            .join(" AND ");
+    for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
             "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
                  event_type, data, link, answer, created_at, expires_at) \
                  SELECT {}, clock.now, clock.now + column10 \
-                 FROM (SELECT {{now}} AS now) AS clock, {table} WHERE TRUE \
+                 FROM {clock}, {table} WHERE NOT EXISTS (SELECT 1 FROM notifications e \
+                 WHERE {erased}) \
                  ON CONFLICT (tenant, principal, request_id) DO NOTHING \
                  RETURNING id, created_at, expires_at",
             numbered(9)
@@ -230,7 +270,7 @@ fn key(accept: &Accept) -> (&str, &str, &str) {
     (accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str())
 }
 
-fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 10] {
+fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 11] {
     [
         accept.id.to_string().into(),
         accept.tenant.as_str().into(),
@@ -242,23 +282,25 @@ fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 10] {
         sealed.link.clone().into(),
         sealed.answer.clone().into(),
         micros(accept.expires_in).into(),
+        sealed.erased_request.as_str().into(),
     ]
 }
 
 /// What was accepted under the request ids of the others.
 async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, Stored>, Error> {
     let others = (0..).zip(calls).filter(|(index, _)| !new.contains_key(index));
-    let rows = others.map(|(index, (accept, _))| {
+    let rows = others.map(|(index, (accept, sealed))| {
         let (tenant, principal, request) = key(accept);
         let index = i64::try_from(index).unwrap_or(i64::MAX);
-        [index.into(), tenant.into(), principal.into(), request.into()]
+        let erased = sealed.erased_request.as_str();
+        [index.into(), tenant.into(), principal.into(), request.into(), erased.into()]
     });
-    let columns = [Column::Number, Column::Text, Column::Text, Column::Text];
+    let columns = [Column::Number, Column::Text, Column::Text, Column::Text, Column::Text];
     let mut found = BTreeMap::new();
     for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
         let text = format!(
             "SELECT column1, fingerprint, id, answer FROM {table} JOIN notifications \
-             ON tenant = column2 AND principal = column3 AND request_id = column4"
+             ON tenant = column2 AND principal = column3 AND request_id IN (column4, column5)"
         );
         for row in sql::all(tx, &text, values).await? {
             let mut columns = Columns::of(&row);

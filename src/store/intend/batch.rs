@@ -4,15 +4,19 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use sea_orm::{ConnectionTrait as _, DbBackend};
+
 use crate::domain::ids::DeliveryId;
 use crate::domain::subject::Deed;
 use crate::domain::time::micros;
 use crate::store::claim::LaneClaim;
-use crate::store::deliveries::IN_LANE;
+use crate::store::deliveries::STATE;
+use crate::store::era::doubt;
 use crate::store::group::{Bounds, Weight};
+use crate::store::lanes::{given_lane, heads};
 use crate::store::rows::{Column, Columns, given};
-use crate::store::sql::{self, Row};
-use crate::store::transaction::{Tx, at_once, scoped};
+use crate::store::sql::{self, Row, by_key};
+use crate::store::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::{Backend, Error, Store};
 
 /// What is about to be asked of Slack.
@@ -34,28 +38,46 @@ pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
 }
 
 impl Store {
+    /// With others where that can be; where a locked row holds those up, by itself.
     pub(super) async fn intend_together(&self, intention: Intention) -> Intended {
-        let store = self.clone();
-        let work = move |intentions: Vec<Intention>| {
-            let store = store.clone();
-            async move {
-                match store.intend_batch(&intentions).await {
-                    Ok(attempts) => {
-                        let attempt = |of: &Intention| attempts.get(&of.delivery).copied();
-                        intentions.iter().map(|of| Ok(attempt(of))).collect()
-                    }
-                    Err(error) => intentions.iter().map(|_| Err(error.clone())).collect(),
-                }
+        let tenant = &intention.claim.tenant;
+        if !self.inner.apart.is_apart(tenant) {
+            let store = self.clone();
+            let work = move |intentions: Vec<Intention>| {
+                let store = store.clone();
+                async move { store.intend_all(&intentions, Patience::Shared).await }
+            };
+            let weight = Weight { rows: 1, bytes: 0 };
+            let (owner, item) = (tenant.clone(), intention.clone());
+            let intended = self.inner.intending.join(owner, item, weight, work).await;
+            match intended.unwrap_or_else(|| Err(Error::Bug("an intent panicked".into()))) {
+                Err(Error::Locked(_)) => {}
+                intended => return intended,
             }
+        }
+        let one = std::slice::from_ref(&intention);
+        let work = |patience| async move {
+            let intended = self.intend_all(one, patience).await.pop();
+            intended.unwrap_or_else(|| Err(Error::Bug("an intent without an outcome".into())))
         };
-        let weight = Weight { rows: 1, bytes: 0 };
-        let intended = self.inner.intending.join(intention, weight, work).await;
-        intended.unwrap_or_else(|| Err(Error::Bug("an intent panicked".into())))
+        self.inner.apart.run(tenant, work).await
+    }
+
+    /// One outcome for each, in order.
+    async fn intend_all(&self, intentions: &[Intention], patience: Patience) -> Vec<Intended> {
+        match self.intend_batch(intentions, patience).await {
+            Ok(attempts) => {
+                let attempt = |of: &Intention| attempts.get(&of.delivery).copied();
+                intentions.iter().map(|of| Ok(attempt(of))).collect()
+            }
+            Err(error) => intentions.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     async fn intend_batch(
         &self,
         intentions: &[Intention],
+        patience: Patience,
     ) -> Result<HashMap<DeliveryId, u32>, Error> {
         const TEXT: Column = Column::Text;
         const PERHAPS: Column = Column::OptionalText;
@@ -78,7 +100,8 @@ impl Store {
                 let mut rows = Vec::with_capacity(intentions.len());
                 for (table, values) in tables {
                     rows.extend(
-                        sql::all(self.writer(), &hold_and_send(table), values.clone()).await?,
+                        sql::all(self.writer(), &hold_and_send(table, patience), values.clone())
+                            .await?,
                     );
                 }
                 rows
@@ -94,37 +117,42 @@ impl Store {
 }
 
 /// The columns of `given`: installation, lane, token, lease, delivery, what the request is, its
-/// thread, and whether a pause of posts holds it back.
+/// thread, and whether it is a post: a pause of posts holds it back, and doubt whether it was sent
+/// before.
 const HOLD: &str =
     "UPDATE lanes SET lease_until = clock.now + column4, next_at = clock.now + column4";
 
 /// Of those of `given` whose lane is held.
-fn send() -> String {
+fn send(backend: DbBackend) -> String {
+    let head = heads(backend, "head", "sequence");
+    let head_row = by_key(backend, "deliveries.sequence", "head.sequence");
+    let row = by_key(backend, "deliveries.id", "column5");
     format!(
-        "UPDATE deliveries SET state = 'sending', attempt = attempt + 1, probes = 0, \
+        "UPDATE deliveries SET state = 'sending', attempt = deliveries.attempt + 1, probes = 0, \
          sending_since = clock.now, lease_token = column3, updated_at = clock.now, \
          deed = column6, thread_ts = column7 \
-         FROM (SELECT {{now}} AS now) AS clock, given \
-         WHERE id = column5 AND state = 'pending' AND expires_at > clock.now \
-         AND deliveries.sequence = (SELECT head.sequence FROM deliveries head \
-         WHERE head.installation = column1 AND head.lane = column2 AND head.{IN_LANE} \
-         ORDER BY head.position, head.sequence LIMIT 1) \
-         AND (column8 = 0 OR NOT EXISTS (SELECT 1 FROM posting \
-         WHERE posting.installation = column1 AND posting.paused_until > clock.now)) \
-         RETURNING id, attempt"
+         FROM (SELECT {{now}} AS now) AS clock, given JOIN {head} \
+         WHERE {head_row} AND {row} AND {STATE} = 'pending' \
+         AND deliveries.expires_at > clock.now \
+         AND (column8 = 0 OR ({} IS NULL AND NOT EXISTS (SELECT 1 FROM posting \
+         WHERE posting.installation = column1 AND posting.paused_until > clock.now))) \
+         RETURNING id, attempt",
+        doubt("deliveries")
     )
 }
 
-/// One statement, which is one transaction and one round trip. Lanes are locked in the order in which
-/// calls lock them (`lanes::fill`).
-fn hold_and_send(table: &str) -> String {
+/// One statement, which is one transaction and one round trip. Lanes are locked in the order in
+/// which calls lock them (`lanes::fill`).
+fn hold_and_send(table: &str, patience: Patience) -> String {
+    let clock = patience.clock(DbBackend::Postgres);
+    let lane = given_lane(DbBackend::Postgres);
     format!(
-        "WITH held AS (SELECT given.* FROM {table} JOIN lanes ON lanes.installation = column1 \
-         AND lanes.lane = column2 AND lanes.lease_token = column3 \
+        "WITH held AS (SELECT given.* FROM {clock}, {table} JOIN lanes ON {lane} \
+         AND lanes.lease_token = column3 \
          ORDER BY lanes.installation, lanes.lane FOR UPDATE OF lanes), \
          given AS ({HOLD} FROM (SELECT {{now}} AS now) AS clock, held \
-         WHERE lanes.installation = column1 AND lanes.lane = column2 RETURNING held.*) {}",
-        send()
+         WHERE {lane} RETURNING held.*) {}",
+        send(DbBackend::Postgres)
     )
 }
 
@@ -139,7 +167,7 @@ async fn in_steps(tx: &Tx, tables: &[(String, Vec<sea_orm::Value>)]) -> Result<V
             continue;
         }
         let given = format!("WITH given AS (SELECT given.* FROM {table} JOIN lanes ON {MINE})");
-        let text = format!("{given} {}", send());
+        let text = format!("{given} {}", send(DbBackend::Sqlite));
         rows.extend(sql::all(tx, &text, values.clone()).await?);
     }
     Ok(rows)

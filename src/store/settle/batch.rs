@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use crate::domain::ids::{ChannelId, DeliveryId};
 use crate::domain::time::micros;
 use crate::store::claim::{LaneClaim, PACED, UNLEASE};
-use crate::store::deliveries::IN_LANE;
+use crate::store::deliveries::STATE;
 use crate::store::group::{Bounds, Weight};
-use crate::store::lanes::headed;
+use crate::store::lanes::{HEAD, given_lane, headed, heads};
 use crate::store::rows::{Column, Columns, given};
-use crate::store::sql;
-use crate::store::transaction::{Tx, at_once, scoped};
+use crate::store::sql::{self, by_key};
+use crate::store::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::{Backend, Error, Store};
 
 const TEXT: Column = Column::Text;
@@ -58,13 +58,14 @@ impl Store {
                     Err(error) if error.concerns_all() => {
                         sent.iter().map(|_| Err(error.clone())).collect()
                     }
-                    // Its cause may lie in one of them.
+                    // Its cause may lie in one of them, as a locked row does.
                     Err(_) => sent.iter().map(|_| Ok(false)).collect(),
                 }
             }
         };
         let weight = Weight { rows: 1, bytes: sent.trace.as_ref().map_or(0, Vec::len) };
-        let ended = self.inner.ending.join(sent, weight, work).await;
+        let owner = sent.claim.tenant.clone();
+        let ended = self.inner.ending.join(owner, sent, weight, work).await;
         ended.unwrap_or_else(|| Err(Error::Bug("a settle panicked".into())))
     }
 }
@@ -94,10 +95,12 @@ async fn lock(tx: &Tx, sent: &[Sent]) -> Result<HashSet<(String, String)>, Error
         ]
     });
     let mut held = HashSet::new();
-    for (table, values) in given(tx.get_database_backend(), [TEXT; 3], rows.collect()) {
+    let backend = tx.get_database_backend();
+    let (clock, lane) = (Patience::Shared.clock(backend), given_lane(backend));
+    for (table, values) in given(backend, [TEXT; 3], rows.collect()) {
         let text = format!(
-            "SELECT lanes.installation, lanes.lane FROM {table} JOIN lanes \
-             ON lanes.installation = column1 AND lanes.lane = column2 AND lanes.lease_token = column3 \
+            "SELECT lanes.installation, lanes.lane FROM {clock}, {table} JOIN lanes \
+             ON {lane} AND lanes.lease_token = column3 \
              ORDER BY lanes.installation, lanes.lane {{for_update}}"
         );
         for row in sql::all(tx, &text, values).await? {
@@ -128,13 +131,15 @@ async fn end(tx: &Tx, held: &[&Sent]) -> Result<HashMap<DeliveryId, Request>, Er
     });
     let columns = [TEXT, TEXT, TEXT, TEXT, TEXT, Column::OptionalBytes];
     let mut requests = HashMap::new();
-    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+    let backend = tx.get_database_backend();
+    let row = by_key(backend, "id", "column1");
+    for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
             "UPDATE deliveries SET state = 'sent', reason = NULL, slack_channel = column4, \
              slack_ts = column5, updated_at = clock.now, \
              trace = COALESCE(column6, trace) FROM (SELECT {{now}} AS now) AS clock, {table} \
-             WHERE id = column1 AND installation = column2 AND lane = column3 \
-             AND state = 'sending' RETURNING id, attempt, sending_since, updated_at"
+             WHERE {row} AND installation = column2 AND lane = column3 \
+             AND {STATE} = 'sending' RETURNING id, attempt, sending_since, updated_at"
         );
         for row in sql::all(tx, &text, values).await? {
             let mut columns = Columns::of(&row);
@@ -196,15 +201,13 @@ async fn unlease(tx: &Tx, ended: &[&Sent]) -> Result<(), Error> {
     });
     let columns = [TEXT, TEXT, TEXT, NUMBER, TEXT, TEXT];
     let (unlease, paced) = (UNLEASE, PACED.replace("$4", "column4"));
-    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+    let backend = tx.get_database_backend();
+    let (lane, head) = (given_lane(backend), heads(backend, "head", HEAD));
+    for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
             "UPDATE lanes SET {unlease}, paced_until = {paced}, channel = column5, \
              last_ts = column6, asleep = 0, {} FROM (SELECT {{now}} AS now) AS clock, {table} \
-             LEFT JOIN deliveries AS head ON head.sequence = (SELECT first.sequence \
-             FROM deliveries first WHERE first.installation = column1 AND first.lane = column2 \
-             AND first.{IN_LANE} ORDER BY first.position, first.sequence LIMIT 1) \
-             WHERE lanes.installation = column1 AND lanes.lane = column2 \
-             AND lanes.lease_token = column3",
+             LEFT JOIN {head} WHERE {lane} AND lanes.lease_token = column3",
             headed("FALSE", &paced)
         );
         sql::execute(tx, &text, values).await?;

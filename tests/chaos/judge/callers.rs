@@ -9,7 +9,7 @@ const PASSING: [&str; 4] = ["Unavailable", "ResourceExhausted", "DeadlineExceede
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for call in &case.evidence.calls {
         judgement.figures.calls += 1;
-        refusal(call, judgement);
+        refusal(call, case, judgement);
     }
     for (id, asked) in case.requests.iter().chain(&case.changes) {
         let Some((first, _)) = asked.accepted else { continue };
@@ -17,7 +17,9 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         let took = first.ended - asked.began;
         judgement.figures.longest_call = judgement.figures.longest_call.max(took);
         for call in &asked.calls {
-            if matches!(call.answer, Answer::Accepted { .. }) && call.answer != first.answer {
+            let another =
+                matches!(call.answer, Answer::Accepted { .. }) && call.answer != first.answer;
+            if another && !case.is_forgotten(id) {
                 let sentence =
                     format!("{id}: replica {} and {} differ", first.replica, call.replica);
                 judgement.found(Kind::TwoAnswers, sentence);
@@ -26,10 +28,12 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-fn refusal(call: &Call, judgement: &mut Judgement) {
+fn refusal(call: &Call, case: &Case<'_>, judgement: &mut Judgement) {
     let (code, reason, retry_info) = match &call.answer {
         Answer::Accepted { .. } => {
-            if matches!(call.purpose, Purpose::Reuse | Purpose::Unusable) {
+            // What was forgotten is not there to be used again.
+            let used = call.purpose == Purpose::Reuse && !case.is_forgotten(&call.id);
+            if used || call.purpose == Purpose::Unusable {
                 let sentence = format!("{}: accepted, though it is {:?}", call.id, call.purpose);
                 judgement.found(Kind::WronglyAccepted, sentence);
             }
@@ -43,7 +47,10 @@ fn refusal(call: &Call, judgement: &mut Judgement) {
     };
     *judgement.figures.refusals.entry(format!("{code} {reason}")).or_default() += 1;
     let right = match call.purpose {
-        Purpose::Deliver | Purpose::Retract | Purpose::Cross => false,
+        // Another call with its id may have been first after the failover.
+        Purpose::Deliver | Purpose::Retract | Purpose::Cross => {
+            code == "AlreadyExists" && case.is_forgotten(&call.id)
+        }
         Purpose::Reuse => code == "AlreadyExists",
         Purpose::Unusable => code == "InvalidArgument",
     };

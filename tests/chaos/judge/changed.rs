@@ -1,4 +1,5 @@
-//! What was to be taken back or crossed out is, for everybody who got it, and nothing else is (I1, I2).
+//! What was to be taken back or crossed out is, for everybody who got it, and nothing else is (I1,
+//! I2).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,6 +20,9 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         for verdict in verdicts.iter().filter(|verdict| verdict.queued) {
             // What is not there cannot be changed; whether it should be is another question.
             let Some(messages) = stored.get(&(subject, &*verdict.lane)) else { continue };
+            if case.is_forgotten(&call.id) || case.is_forgotten(subject) {
+                continue;
+            }
             if messages.iter().all(|message| is_as_asked(message, call.purpose)) {
                 judgement.figures.changed += 1;
                 continue;

@@ -8,7 +8,8 @@ use crate::evidence::{Blow, Call, Fate, Message};
 /// Deaths of workers after which a message is set aside.
 const CRASHES: usize = 3;
 /// Faults in which workers die or lose their lease.
-const DEADLY: [&str; 6] = ["kill", "intent", "answer", "freeze", "roll", "clock"];
+const DEADLY: [&str; 10] =
+    ["kill", "intent", "answer", "freeze", "frozen", "roll", "upgrade", "clock", "step", "dark"];
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     let evidence = case.evidence;
@@ -25,24 +26,29 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     let mut expected = HashSet::new();
     for (_, call, verdict) in case.queued() {
         judgement.figures.accepted += 1;
+        judgement.figures.early += usize::from(call.ended < evidence.rules.listed);
         let key = (call.id.as_str(), verdict.lane.as_str());
         expected.insert(key);
         let Some(messages) = stored.get(&key) else {
             missing(call, &verdict.lane, fates.get(verdict.delivery.as_str()), case, judgement);
             continue;
         };
-        if messages.iter().any(|message| message.delivery != verdict.delivery) {
+        let others = messages.iter().any(|message| message.delivery != verdict.delivery);
+        if others && !case.is_forgotten(&call.id) {
             let sentence = format!("{key:?}: stored under another delivery id than was told");
             judgement.found(Kind::TwoAnswers, sentence);
         }
     }
     for (key, messages) in &stored {
         let first = messages[0];
-        if messages.len() > 1 {
+        let forgotten = case.is_forgotten(key.0);
+        let ids: HashSet<_> = messages.iter().map(|message| &message.delivery).collect();
+        // A call that was forgotten and made again is another delivery.
+        if messages.len() > if forgotten { ids.len() } else { 1 } {
             let times: Vec<_> = messages.iter().map(|message| message.ts.as_str()).collect();
             judgement.found(Kind::Duplicated, format!("{key:?}: at {}", times.join(" and ")));
         }
-        if !expected.contains(key) {
+        if !expected.contains(key) && !forgotten {
             let sentence = format!("{key:?} ({}): no client was told of it", first.delivery);
             judgement.found(Kind::Phantom, sentence);
         }
@@ -73,6 +79,10 @@ fn missing(
     case: &Case<'_>,
     judgement: &mut Judgement,
 ) {
+    if case.is_forgotten(&call.id) {
+        judgement.figures.lost_by_failover += 1;
+        return;
+    }
     let state = fate.map_or("not told of", |fate| fate.state.as_str());
     let told = fate.map(|fate| format!("{state} {} {}", fate.reason, fate.code));
     let told = told.unwrap_or_else(|| state.to_owned());

@@ -16,6 +16,10 @@ const TOLERANCE: i64 = 50_000;
 const TOLD: i64 = 250_000;
 /// How long after an answer a blow may still keep it from being known.
 const SETTLED: i64 = 1_000_000;
+/// The window of a method's limit, in seconds.
+const WINDOW: i64 = 60;
+/// Requests that were booked before a step of the clock begin up to so much later.
+const STEPPED: i64 = 1_000_000;
 /// Slack's wait where it names none, or none that can be read, in seconds.
 const UNNAMED: i64 = 30;
 
@@ -30,12 +34,12 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             keys.entry(key).or_default().push(request);
         }
         if request.status == 429 {
-            throttled(request, judgement);
+            throttled(request, case, judgement);
         }
     }
     for (lane, mut requests) in starts {
         requests.sort_by_key(|request| request.began);
-        pace(lane, &requests, case.evidence.rules.interval, judgement);
+        pace(lane, &requests, case, judgement);
     }
     for (key, mut requests) in keys {
         requests.sort_by_key(|request| request.began);
@@ -44,31 +48,41 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
 }
 
 fn is_post(request: &Request) -> bool {
-    request.method == "chat.postMessage"
+    request.method == super::POST
 }
 
-/// What a 429 holds at the least: the lane for posts, the method for all else.
+/// What a 429 holds at the least: the lane for posts, the workspace's method for all else.
 fn key(request: &Request) -> Option<String> {
-    if is_post(request) { request.lane.clone() } else { Some(request.method.clone()) }
+    if is_post(request) {
+        return request.lane.clone();
+    }
+    Some(format!("{} {}", request.tenant, request.method))
 }
 
-fn throttled(request: &Request, judgement: &mut Judgement) {
+fn throttled(request: &Request, case: &Case<'_>, judgement: &mut Judgement) {
     if request.fault.is_some() {
         judgement.figures.throttled_by_fault += 1;
         return;
     }
     judgement.figures.throttled_by_limit += 1;
+    let window = scaled(WINDOW, case.evidence.rules.scale);
+    let forgotten = forgotten(&case.evidence.blows, request.began - window, request.began);
     // The limit of posts for a whole workspace is not published: it can only be learnt.
-    if !is_post(request) {
+    if !is_post(request) && !forgotten {
         let sentence = format!("{} at {}, which nobody put in", request.method, request.began);
         judgement.found(Kind::Avoidable429, sentence);
     }
 }
 
 /// In any t seconds at most 1 + t posts.
-fn pace(lane: &str, requests: &[&Request], interval: i64, judgement: &mut Judgement) {
-    let (mut slack, mut place) = (i64::MIN, 0);
+fn pace(lane: &str, requests: &[&Request], case: &Case<'_>, judgement: &mut Judgement) {
+    let (mut slack, mut place, mut last) = (i64::MIN, 0, i64::MIN);
+    let interval = case.evidence.rules.interval;
     for request in requests {
+        if forgotten(&case.evidence.blows, last, request.began) {
+            (slack, place) = (i64::MIN, 0);
+        }
+        last = request.began;
         let own = request.began - place * interval;
         let close = slack.saturating_sub(own);
         if close > TOLERANCE {
@@ -95,6 +109,8 @@ fn waits(key: &str, requests: &[&Request], case: &Case<'_>, judgement: &mut Judg
         let (from, until) = (limit.ended + TOLD, limit.ended + wait - TOLERANCE);
         let first = requests.partition_point(|request| request.began <= from);
         let inside = requests[first..].iter().find(|request| request.began < until);
+        let inside =
+            inside.filter(|request| !forgotten(&evidence.blows, limit.ended, request.began));
         if let Some(request) = inside {
             let (after, wait) = (seconds(request.began - limit.ended), seconds(wait));
             let sentence = format!(
@@ -106,12 +122,23 @@ fn waits(key: &str, requests: &[&Request], case: &Case<'_>, judgement: &mut Judg
     }
 }
 
+/// Whether the database's clock stepped in this time, or an older copy took the database's place:
+/// what was booked by the clock then, nobody can know.
+fn forgotten(blows: &[Blow], from: i64, to: i64) -> bool {
+    let mut blows = blows.iter().filter(|blow| ["step", "failover"].contains(&&*blow.kind));
+    let edge = |at: i64| from <= at.saturating_add(STEPPED) && at <= to;
+    blows.any(|blow| edge(blow.from) || edge(blow.until))
+}
+
 /// Whether the blow may have kept this answer from being known to all.
 fn hides(blow: &Blow, request: &Request) -> bool {
     let when = blow.from <= request.ended + SETTLED && blow.until >= request.began;
-    let here = blow.replica.is_none() || blow.replica == request.replica;
+    // A transaction that stays open may hold the row in which the wait is written down.
+    let locks = ["dark", "frozen"].contains(&blow.kind.as_str());
+    let here = blow.replica.is_none() || blow.replica == request.replica || locks;
     // Faults of Slack's own are in its log with the answer.
-    let elsewhere = ["throttle", "ambiguous", "slow", "cancel"].contains(&blow.kind.as_str());
+    let elsewhere =
+        ["throttle", "ambiguous", "slow", "cancel", "tenants"].contains(&blow.kind.as_str());
     when && here && !elsewhere
 }
 

@@ -3,16 +3,24 @@
 //! Each file below is one question; `docs/chaos.md` says them in words. A finding is a fault of the
 //! service, or of the checker: either way the run is red.
 
+mod bystanders;
 mod callers;
 mod changed;
 mod delivered;
+mod feed;
+mod health;
 mod limits;
 mod order;
+mod reach;
 mod recovery;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_bystanders;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+
+pub(crate) use bystanders::Times;
 
 use crate::evidence::{Answer, Call, Evidence, Purpose, Verdict};
 
@@ -49,7 +57,18 @@ pub(crate) enum Kind {
     BadExit,
     /// Too long until work went on after faults (I14).
     SlowRecovery,
+    /// A tenant at which no fault was aimed waited too long to be accepted (I8).
+    HeldUp,
+    /// Its messages were too late on their way (I8).
+    Late,
+    /// Health said something else than what was true.
+    UntrueHealth,
+    /// A reader of the feed missed changes and was not told so.
+    FeedGap,
 }
+
+/// The method of posts.
+const POST: &str = "chat.postMessage";
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +83,8 @@ pub(crate) struct Figures {
     /// Notifications, and recipients of them that were queued.
     pub(crate) notifications: usize,
     pub(crate) accepted: usize,
+    /// Those of them that were accepted before the member list was there.
+    pub(crate) early: usize,
     pub(crate) stored: usize,
     /// Messages that were taken back or crossed out, as asked.
     pub(crate) changed: usize,
@@ -71,6 +92,8 @@ pub(crate) struct Figures {
     pub(crate) overtaken: usize,
     /// Those that said so themselves.
     pub(crate) expired: usize,
+    /// Accepted by the database that a copy took the place of.
+    pub(crate) lost_by_failover: usize,
     /// Parked because three workers died on them, of what the checker did.
     pub(crate) set_aside: usize,
     /// Calls made; and how the others ended.
@@ -86,6 +109,13 @@ pub(crate) struct Figures {
     pub(crate) drain_bound: i64,
     /// The longest from the return of the database to an accepted call.
     pub(crate) back_in: i64,
+    /// The longest from dark connections to a call that their replica accepted.
+    pub(crate) light_in: i64,
+    /// Calls of the witness at replicas that were well, and its messages.
+    pub(crate) witness_calls: Times,
+    pub(crate) witness_messages: Times,
+    /// How often health was asked for.
+    pub(crate) probes: usize,
     /// By how much posts of a lane were closer than the pace, at most.
     pub(crate) closest: i64,
 }
@@ -117,6 +147,9 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     order::judge(&case, &mut judgement);
     limits::judge(&case, &mut judgement);
     recovery::judge(&case, &mut judgement);
+    bystanders::judge(&case, &mut judgement);
+    health::judge(&case, &mut judgement);
+    feed::judge(&case, &mut judgement);
     judgement.findings.sort_by_key(|finding| finding.kind);
     judgement
 }
@@ -128,6 +161,9 @@ struct Case<'a> {
     requests: BTreeMap<&'a str, Asked<'a>>,
     /// About what an earlier one said.
     changes: BTreeMap<&'a str, Asked<'a>>,
+    /// Called while the database was ahead of the copy that took its place: it may know nothing of
+    /// them, and may have been asked again.
+    forgotten: HashSet<&'a str>,
 }
 
 /// All calls with one request id.
@@ -149,7 +185,19 @@ impl Asked<'_> {
 impl<'a> Case<'a> {
     fn new(evidence: &'a Evidence) -> Self {
         let requests = asked(evidence, |purpose| purpose == Purpose::Deliver);
-        Self { evidence, requests, changes: asked(evidence, Purpose::changes) }
+        let lags = evidence.blows.iter().filter(|blow| blow.kind == "lag");
+        let lags: Vec<_> = lags.map(|blow| (blow.from, blow.until)).collect();
+        let fell =
+            |call: &Call| lags.iter().any(|(from, to)| call.ended >= *from && call.began <= *to);
+        let forgotten = evidence.calls.iter().filter(|call| fell(call));
+        let forgotten = forgotten.map(|call| call.id.as_str()).collect();
+        Self { evidence, requests, changes: asked(evidence, Purpose::changes), forgotten }
+    }
+
+    /// Whether a failover explains that there is nothing of this call, or that it was taken for
+    /// new.
+    fn is_forgotten(&self, call: &str) -> bool {
+        self.forgotten.contains(call)
     }
 
     /// Whether a later call was accepted that took back or crossed out what this one said.

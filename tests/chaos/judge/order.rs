@@ -29,7 +29,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
                 );
                 judgement.found(Kind::Reordered, sentence);
             }
-            if let Some(known) = asked.known()
+            // What was forgotten may have been accepted again, later.
+            if let Some(known) = asked.known().filter(|_| !case.is_forgotten(id))
                 && answered.is_none_or(|(earliest, _)| known < earliest)
             {
                 answered = Some((known, id));

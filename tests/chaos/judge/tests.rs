@@ -1,20 +1,22 @@
 //! The judge over made-up logs: quiet where all is well, loud at each planted fault.
 
 use super::*;
-use crate::evidence::{Blow, Fate, Message, Request, Rules};
+use crate::evidence::{Blow, Fate, Message, Probe, Request, Rules};
 use crate::plant::Plant;
+use crate::tenant::Tenant;
 use clap::ValueEnum as _;
 
 const LANES: [&str; 3] = ["U000", "U001", "C000"];
-const SECOND: i64 = 1_000_000;
-const CALLS: usize = 20;
+pub(super) const SECOND: i64 = 1_000_000;
+pub(super) const CALLS: usize = 20;
 
-fn verdict(call: usize, lane: &str) -> Verdict {
+pub(super) fn verdict(call: usize, lane: &str) -> Verdict {
     Verdict { lane: lane.into(), queued: true, delivery: format!("delivery-{call}-{lane}") }
 }
 
 fn call(number: usize, ended: i64, answer: Answer) -> Call {
     Call {
+        tenant: "acme".into(),
         id: format!("0-{number}"),
         purpose: Purpose::Deliver,
         replica: number % 3,
@@ -28,7 +30,7 @@ fn call(number: usize, ended: i64, answer: Answer) -> Call {
     }
 }
 
-fn at(number: usize) -> i64 {
+pub(super) fn at(number: usize) -> i64 {
     1_000 * SECOND + i64::try_from(number).unwrap() * SECOND
 }
 
@@ -40,7 +42,7 @@ fn accepted(number: usize) -> Answer {
 }
 
 /// Twenty calls to three lanes, one a second, the first answer of each third one lost; delivered.
-fn fine() -> Evidence {
+pub(super) fn fine() -> Evidence {
     let (mut calls, mut requests, mut messages) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..CALLS {
         if number % 3 == 0 {
@@ -51,6 +53,7 @@ fn fine() -> Evidence {
             let began = at(number) + SECOND / 2;
             let ts = format!("{}.{:06}", began / SECOND, began % SECOND);
             requests.push(Request {
+                tenant: "acme".into(),
                 seq: 0,
                 began,
                 ended: began + 1_000,
@@ -80,16 +83,45 @@ fn fine() -> Evidence {
         interval: SECOND,
         lease: 60 * SECOND,
         posts_per_second: 10.0,
+        listed: at(0),
         began: at(0),
         calm: at(CALLS),
         ended: at(CALLS + 60),
         history: true,
+        mixed: false,
     };
-    let mut evidence =
-        Evidence { rules, calls, requests, messages, blows: Vec::new(), fates: Vec::new() };
+    let (blows, fates, probes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut evidence = Evidence { rules, calls, requests, messages, blows, fates, probes };
     over(&mut evidence, 4, Purpose::Retract);
     over(&mut evidence, 8, Purpose::Cross);
+    witness(&mut evidence);
     evidence
+}
+
+/// The witness calls once a second as well, and each replica says twice a second that it is well.
+fn witness(evidence: &mut Evidence) {
+    for number in 0..CALLS {
+        let (id, lane) = (format!("1000-{number}"), Tenant::WITNESS.member_id(number));
+        let verdicts = vec![verdict(1_000 + number, &lane)];
+        let answer = Answer::Accepted { notification: id.clone(), verdicts };
+        let theirs = call(number, at(number) + SECOND / 10, answer);
+        let (tenant, lanes) = (Tenant::WITNESS.name(), vec![lane.clone()]);
+        evidence.calls.push(Call { tenant: tenant.clone(), id: id.clone(), lanes, ..theirs });
+        let began = at(number) + SECOND / 5;
+        let like = evidence.requests[0].clone();
+        let lanes = Some(lane.clone());
+        evidence.requests.push(Request { tenant, lane: lanes, began, ended: began + 1, ..like });
+        let delivery = verdict(1_000 + number, &lane).delivery;
+        let like = evidence.messages[1].clone();
+        let (call, stored_at) = (Some(id), began);
+        evidence.messages.push(Message { lane, call, delivery, stored_at, ..like });
+        for half in 0..6 {
+            let began = at(number) + half / 3 * SECOND / 2;
+            let (serving, ready) = (Some(true), Some(true));
+            let (replica, ended) = (usize::try_from(half % 3).unwrap(), began + 1);
+            evidence.probes.push(Probe { replica, began, ended, serving, ready });
+        }
+    }
 }
 
 /// What that call said is over: a later one says so, and Slack shows it.
@@ -108,7 +140,7 @@ fn over(evidence: &mut Evidence, subject: usize, purpose: Purpose) {
     }
 }
 
-fn kinds(evidence: &Evidence) -> Vec<Kind> {
+pub(super) fn kinds(evidence: &Evidence) -> Vec<Kind> {
     let mut kinds: Vec<_> = judge(evidence).findings.iter().map(|finding| finding.kind).collect();
     kinds.dedup();
     kinds
@@ -119,7 +151,7 @@ fn nothing_is_found_where_nothing_is_wrong() {
     let judgement = judge(&fine());
     assert_eq!(judgement.findings, []);
     let figures = judgement.figures;
-    assert_eq!((figures.notifications, figures.accepted, figures.stored), (22, 60, 60));
+    assert_eq!((figures.notifications, figures.accepted, figures.stored), (42, 80, 80));
     assert_eq!((figures.changed, figures.overtaken), (6, 0));
     assert_eq!(figures.refusals["no answer"], 7);
 }
@@ -261,6 +293,17 @@ fn calls_under_way_together_may_come_in_any_order() {
     for call in evidence.calls.iter_mut().filter(|call| call.id == "0-1") {
         call.began = at(1);
     }
+    assert_eq!(kinds(&evidence), [Kind::Reordered]);
+}
+
+/// What was accepted before anybody's member was known keeps its order as well.
+#[test]
+fn order_is_judged_from_the_first_acceptance_on() {
+    let mut evidence = fine();
+    evidence.rules.listed = at(2);
+    assert_eq!(judge(&evidence).figures.early, 2 * (LANES.len() + 1));
+    let ts = evidence.messages[0].ts.clone();
+    evidence.messages[0].ts = std::mem::replace(&mut evidence.messages[3].ts, ts);
     assert_eq!(kinds(&evidence), [Kind::Reordered]);
 }
 

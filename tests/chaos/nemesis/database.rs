@@ -17,6 +17,7 @@ const AWAY: Duration = Duration::from_secs(300);
 impl Stage {
     pub(super) async fn break_database(&self, dice: &mut Dice) -> io::Result<()> {
         let name = Kind::Postgres.name();
+        let _held = self.postgres.held().await;
         match dice.below(10) {
             0..4 => {
                 let blow = self.book.strike(name, None, "restart -m immediate");
@@ -63,11 +64,35 @@ impl Stage {
         blow.over();
     }
 
+    /// The connections that one replica has now are of no use to it, and it is never told so. New
+    /// ones work.
+    pub(super) fn darken(&self, dice: &mut Dice) {
+        let replica = self.replica(dice);
+        let what = "the database's open connections went dark";
+        let blow = self.book.strike(Kind::Dark.name(), Some(replica.number()), what);
+        replica.database().darken();
+        blow.over();
+    }
+
+    /// The server's clock is ten minutes off, either way, and back.
+    pub(super) async fn step_clock(&self, dice: &mut Dice) -> io::Result<()> {
+        // pg_ctl takes a server that started before itself for an old one, and waits in vain.
+        let _held = self.postgres.held().await;
+        let offset = *dice.one(&["-600", "+600"]);
+        let what = format!("the database's clock is off by {offset} s");
+        let blow = self.book.strike(Kind::Step.name(), None, what);
+        self.postgres.set_clock(offset)?;
+        sleep(dice.millis(500, 4_000)).await;
+        self.postgres.set_clock("+0")?;
+        blow.over();
+        Ok(())
+    }
+
     /// PostgreSQL's programs are waited for elsewhere.
-    async fn postgres(
+    pub(super) async fn postgres<T: Send + 'static>(
         &self,
-        step: impl FnOnce(&Postgres) -> io::Result<()> + Send + 'static,
-    ) -> io::Result<()> {
+        step: impl FnOnce(&Postgres) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let postgres = self.postgres.clone();
         spawn_blocking(move || step(&postgres)).await.map_err(io::Error::other)?
     }

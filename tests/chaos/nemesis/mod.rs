@@ -3,14 +3,17 @@
 //! faults. The numbers are those of the list of faults that `docs/chaos.md` explains.
 
 mod database;
+mod failover;
 mod network;
 mod processes;
 mod slack;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::book::Book;
@@ -60,6 +63,18 @@ pub(crate) enum Kind {
     /// The clock of one replica is off by an hour and jumps back.
     #[value(alias = "26")]
     Clock,
+    /// Open connections to the database carry nothing any more, and never end by themselves.
+    Dark,
+    /// Frozen inside a transaction, which keeps its locks.
+    Frozen,
+    /// The database's clock steps by ten minutes, either way, and back.
+    Step,
+    /// Other tenants whose Slack is slow broadcast to many people.
+    Tenants,
+    /// The database fails over to a copy that lags, once, at the middle of the run.
+    Failover,
+    /// One replica after the other becomes one of the other release, and back.
+    Upgrade,
 }
 
 impl Kind {
@@ -79,6 +94,12 @@ impl Kind {
             Self::Network => "network",
             Self::Roll => "roll",
             Self::Clock => "clock",
+            Self::Dark => "dark",
+            Self::Frozen => "frozen",
+            Self::Step => "step",
+            Self::Tenants => "tenants",
+            Self::Failover => "failover",
+            Self::Upgrade => "upgrade",
         }
     }
 
@@ -106,7 +127,11 @@ impl Kind {
             Self::Network => (2_500, 7_000),
             Self::Roll => (25_000, 45_000),
             Self::Clock => (2_000, 6_000),
-            Self::Cancel => (1_000, 1_000),
+            Self::Dark => (22_000, 40_000),
+            Self::Frozen => (8_000, 16_000),
+            Self::Step => (7_000, 15_000),
+            Self::Upgrade => (4_000, 8_000),
+            Self::Cancel | Self::Tenants | Self::Failover => (1_000, 1_000),
         }
     }
 }
@@ -128,6 +153,15 @@ pub(crate) struct Stage {
     pub(crate) clock: PathBuf,
     /// Rests are multiplied by this: fewer kinds strike more often.
     pub(crate) haste: f64,
+    /// The programs of both releases: what replicas are at first, and the other.
+    pub(crate) releases: [PathBuf; 2],
+    /// This release; and the settings with which it reaches the store.
+    pub(crate) program: PathBuf,
+    pub(crate) store: Vec<String>,
+    /// Where the replicas' connections to the database lead.
+    pub(crate) way_to_database: SocketAddr,
+    /// From the beginning to the middle of the run.
+    pub(crate) half: Duration,
     /// The database is away for as long as the list of faults says.
     pub(crate) full_lengths: bool,
 }
@@ -144,17 +178,21 @@ impl Stage {
         mut dice: Dice,
         stop: CancellationToken,
     ) -> io::Result<()> {
+        if kind == Kind::Failover {
+            sleep(self.half).await;
+            return self.strike(kind, &mut dice).await;
+        }
         let (least, most) = kind.rest();
-        let mut stored = self.slack.stored();
+        let mut stored = self.slack.stored_for_main();
         loop {
-            let rest = tokio::time::sleep(dice.millis(least, most).mul_f64(self.haste));
+            let rest = sleep(dice.millis(least, most).mul_f64(self.haste));
             tokio::select! { () = rest => {}, () = stop.cancelled() => return Ok(()) }
             // What strikes messages one by one leaves the others alone: where nothing gets through,
             // nothing is learnt.
-            if self.slack.stored() < stored + kind.progress() {
+            if self.slack.stored_for_main() < stored + kind.progress() {
                 continue;
             }
-            stored = self.slack.stored();
+            stored = self.slack.stored_for_main();
             self.strike(kind, &mut dice).await?;
         }
     }
@@ -173,8 +211,13 @@ impl Stage {
             Kind::Ambiguous => self.answer_unclearly(dice),
             Kind::Slow => self.answer_slowly(dice),
             Kind::Network => self.break_network(dice).await,
-            // Clients do this by themselves.
-            Kind::Cancel => {}
+            // Callers do this by themselves.
+            Kind::Cancel | Kind::Tenants => {}
+            Kind::Dark => self.darken(dice),
+            Kind::Frozen => self.freeze_inside(dice).await?,
+            Kind::Step => self.step_clock(dice).await?,
+            Kind::Failover => self.fail_over(dice).await?,
+            Kind::Upgrade => self.upgrade(dice).await?,
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Processes killed, frozen, restarted one after the other, and with a wrong clock.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use herald::sandbox::{Fault, FaultKind};
@@ -83,23 +85,90 @@ impl Stage {
         Ok(())
     }
 
+    /// Frozen for longer than its lease while the database waits for it inside of a transaction.
+    pub(super) async fn freeze_inside(&self, dice: &mut Dice) -> io::Result<()> {
+        let replica = self.replica(dice).clone();
+        let factor = 1.1 + f64::from(u32::try_from(dice.below(100)).unwrap_or(0)) / 100.0;
+        let process = replica.held().await;
+        let what = format!("frozen inside a transaction for {factor:.2} leases");
+        let blow = self.book.strike(Kind::Frozen.name(), Some(replica.number()), what);
+        replica.database().set(Weather::HoldDown);
+        let inside = self.is_inside().await;
+        if inside {
+            process.signal("STOP")?;
+        }
+        replica.database().set(Weather::Clear);
+        if inside {
+            sleep(self.lease.mul_f64(factor)).await;
+            process.signal("CONT")?;
+        }
+        blow.over();
+        Ok(())
+    }
+
+    /// Whether a transaction that wrote something waits for its client at two looks; for a while.
+    async fn is_inside(&self) -> bool {
+        const WAITING: &str = "SELECT pid FROM pg_stat_activity \
+             WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL";
+        let deadline = Instant::now() + Duration::from_secs(2);
+        let mut before = BTreeSet::new();
+        while Instant::now() < deadline {
+            // The database may be away just now.
+            let asked = self.postgres(|postgres| postgres.ask(WAITING)).await.unwrap_or_default();
+            let waiting: BTreeSet<String> = asked.lines().map(str::to_owned).collect();
+            if !waiting.is_disjoint(&before) {
+                return true;
+            }
+            before = waiting;
+            sleep(Duration::from_millis(30)).await;
+        }
+        false
+    }
+
     /// SIGTERM and a new process, one replica after the other.
     pub(super) async fn roll(&self, dice: &mut Dice) -> io::Result<()> {
         for replica in &self.replicas {
-            let mut process = replica.held().await;
-            let blow = self.book.strike(Kind::Roll.name(), Some(replica.number()), "SIGTERM");
-            let code = process.terminate(self.grace).await?;
-            if code != Some(0) {
-                // The judge takes this for a fault of its own.
-                let code = code.map_or("none within its grace".to_owned(), |code| code.to_string());
-                let what = format!("exit code {code}");
-                self.book.strike("exit", Some(replica.number()), what).over();
-            }
-            process.start().await?;
-            blow.over();
-            drop(process);
+            self.replace(Kind::Roll, replica, "SIGTERM", None).await?;
             sleep(dice.millis(0, 1000)).await;
         }
+        Ok(())
+    }
+
+    /// One replica after the other is replaced by one of the other release, and then back.
+    pub(super) async fn upgrade(&self, dice: &mut Dice) -> io::Result<()> {
+        let [first, second] = &self.releases;
+        for program in [second, first] {
+            for replica in &self.replicas {
+                let what = format!("now {}", program.display());
+                self.replace(Kind::Upgrade, replica, &what, Some(program)).await?;
+                sleep(dice.millis(1_000, 6_000)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and a new process.
+    async fn replace(
+        &self,
+        kind: Kind,
+        replica: &Replica,
+        what: &str,
+        program: Option<&Path>,
+    ) -> io::Result<()> {
+        let mut process = replica.held().await;
+        let blow = self.book.strike(kind.name(), Some(replica.number()), what);
+        let code = process.terminate(self.grace).await?;
+        if code != Some(0) {
+            // The judge takes this for a fault of its own.
+            let code = code.map_or("none within its grace".to_owned(), |code| code.to_string());
+            let what = format!("exit code {code}");
+            self.book.strike("exit", Some(replica.number()), what).over();
+        }
+        if let Some(program) = program {
+            process.set_program(program);
+        }
+        process.start().await?;
+        blow.over();
         Ok(())
     }
 

@@ -7,7 +7,8 @@ use crate::support::world::for_each_database;
 
 const EMPTY: &str = "must not be empty";
 const MASK: &str = "\"color\" is not a setting; settings are sending_allowed, user_attribute, \
-    slack_attribute, opt_in, locale, time_zone, disabled_event_types, held_event_types";
+    slack_attribute, opt_in, locale, time_zone, disabled_event_types, \
+    held_event_types, share_workspace";
 const ZONE: &str = "is not an IANA time zone, such as Europe/Vienna";
 
 /// Each expression is tried as either attribute; three more are made in the test.
@@ -38,7 +39,7 @@ const SETTINGS: &[Case<pb::UpdateSettingsRequest>] = &[
     Case { what: "malformed event type", spoil: |r| *r = settings(|s| s.disabled_event_types = vec!["task.due".into(), "task".into()]), problems: &[("settings.disabled_event_types[1]", "must look like task.assigned (words joined by dots)")] },
     Case { what: "unknown event type", spoil: |r| *r = settings(|s| s.disabled_event_types = vec!["tea.ready".into()]), problems: &[("settings.disabled_event_types", "tea.ready is not a known event type")] },
     Case { what: "unknown held event type", spoil: |r| *r = settings(|s| s.held_event_types = vec!["tea.ready".into()]), problems: &[("settings.held_event_types", "tea.ready is not a known event type")] },
-    Case { what: "too many event types", spoil: |r| *r = settings(|s| s.disabled_event_types = vec!["task.due".into(); 201]), problems: &[("settings.disabled_event_types", "must be at most 200")] },
+    Case { what: "too many event types", spoil: |r| *r = settings(|s| s.disabled_event_types = vec!["task.due".into(); 201]), problems: &[("settings.disabled_event_types", "must be at most 200, was 201")] },
 ];
 
 /// Expressions that must be refused when they are set, with the sentence that tells why and where.

@@ -83,6 +83,13 @@ async fn sent<T: Message + 'static>(channel: &Channel, method: &str, message: T)
     grpc.unary(Request::new(message), path, codec).await.unwrap_err()
 }
 
+/// The answer to bytes that are no message of `method`, a name such as `herald.v1.X/Y`.
+pub(crate) async fn not_a_message(rpc: std::net::SocketAddr, method: &str) -> Status {
+    let channel = Channel::from_shared(format!("http://{rpc}")).unwrap().connect().await.unwrap();
+    let method = method.trim_start_matches("herald.v1.");
+    sent(&channel, method, pb::UpsertPeopleResponse { stored: 5 }).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_message_are_the_callers_fault() {
     for_each_database(async |world| {

@@ -11,6 +11,8 @@ mod reads;
 mod settings;
 mod templates;
 
+pub(crate) use http::not_a_message;
+
 use std::collections::BTreeMap;
 
 use herald::rpc::pb;

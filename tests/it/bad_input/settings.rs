@@ -13,8 +13,8 @@ const OPEN: (&str, &str) = ("HERALD_RPC__INSECURE", "true");
 
 #[rustfmt::skip]
 const REFUSED: &[Case] = &[
-    (&[], &[], "rpc.callers is empty, so nobody could call: add a [[rpc.callers]] entry, or set rpc.insecure=true to try Herald on this machine"),
-    (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: invalid socket address syntax"),
+    (&[], &[], "rpc.callers is empty, so nobody could call: add a [[rpc.callers]] or [[rpc.issuers]] entry, or set rpc.insecure=true to try Herald on this machine"),
+    (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: must be an IP address and a port, such as 127.0.0.1:50051, or 0.0.0.0:50051 for all interfaces (localhost:50051 works too; other host names do not)"),
     (&[OPEN, ("HERALD_RPC__INSECURE", "perhaps")], &[], "HERALD_RPC__INSECURE: must be a boolean"),
     (&[OPEN, ("HERALD_DELIVERY__WORKERS", "many")], &[], "HERALD_DELIVERY__WORKERS: must be a whole number, not negative"),
     (&[OPEN, ("HERALD_DELIVERY__WORKERS", "-1")], &[], "HERALD_DELIVERY__WORKERS: must be a whole number, not negative"),
@@ -29,6 +29,7 @@ const REFUSED: &[Case] = &[
     (&[OPEN], &["rpc.max_concurrent_calls=0"], "rpc.max_concurrent_calls must be between 1 and 1000000"),
     (&[OPEN], &["rpc.max_request_bytes=5"], "rpc.max_request_bytes must be between 1 KiB and 1 GiB"),
     (&[OPEN], &["rpc.longest_call_seconds=0"], "rpc.longest_call_seconds must be at least 1"),
+    (&[OPEN], &["slack.base_url=slack.com"], "--set slack.base_url: must be an address with its scheme, such as https://slack.com/"),
     (&[OPEN], &["slack.base_url=http://slack.com"], "slack.base_url must be an https address; plain http is allowed for this host alone (localhost, 127.0.0.1, [::1])"),
     (&[OPEN], &["slack.time_scale=0"], "slack.time_scale must be a number above 0 and at most 10"),
     (&[OPEN], &["http.public_url=http://herald.example.com/"], "http.public_url must be an https address; plain http is allowed for this host alone (localhost, 127.0.0.1, [::1])"),
@@ -45,6 +46,20 @@ fn a_wrong_setting_is_named_in_a_sentence() {
         let error = Settings::load(None, environment, &flags).unwrap_err();
         assert_eq!(error.to_string(), *sentence, "{flags:?}");
     }
+}
+
+#[test]
+fn localhost_is_an_address_to_listen_on() {
+    let flags =
+        ["rpc.address=localhost:1", "rpc.health_address=localhost:2", "http.address=localhost:3"];
+    let flags: Vec<String> = flags.iter().map(ToString::to_string).collect();
+    let open = [(OPEN.0.to_owned(), OPEN.1.to_owned())].into_iter();
+    let settings = Settings::load(None, open, &flags).unwrap();
+    let addresses = [settings.rpc.address, settings.rpc.health_address, settings.http.address];
+    assert_eq!(
+        addresses.map(|address| address.to_string()),
+        ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]
+    );
 }
 
 #[test]

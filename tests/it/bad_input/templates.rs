@@ -2,7 +2,8 @@
 
 use herald::domain::event;
 use herald::domain::ids::EventType;
-use herald::domain::render::{self, Problem, Reader, Template};
+use herald::domain::preview;
+use herald::domain::render::{Problem, Reader, Template};
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -90,7 +91,7 @@ fn event() -> EventType {
 fn preview(template: &Template, data: &Value) -> Vec<String> {
     let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
     let now = Timestamp(1_795_420_800_000_000);
-    render::preview(template, &event(), Some(data), &reader, None, now)
+    preview::preview(template, &event(), Some(data), &reader, None, now)
         .map_or_else(told, |_| vec![])
 }
 

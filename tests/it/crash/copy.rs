@@ -1,6 +1,6 @@
-//! A store of one file: frozen, copied and started from the copy it has every call that was answered, because each
-//! commit reached the disk before its answer left (I1; faults.md 14). SQLite; PostgreSQL is crashed by the
-//! checker (`postgres`).
+//! A store of one file: frozen, copied and started from the copy it has every call that was
+//! answered, because each commit reached the disk before its answer left (I1; faults.md 14).
+//! SQLite; PostgreSQL is crashed by the checker (`postgres`).
 
 use std::process::{Command, Stdio};
 
@@ -13,7 +13,8 @@ const CALLERS: usize = 4;
 /// Answered before it freezes.
 const CALLS: usize = 60;
 
-/// Nothing goes out: what it sent before it froze would be sent by the copy as well, which does not know.
+/// Nothing goes out: what it sent before it froze would be sent by the copy as well, which does not
+/// know.
 fn hold_all(site: &Site) {
     let kind =
         FaultKind::Status { code: 429, body: String::new(), retry_after: Some("1000".into()) };

@@ -20,7 +20,7 @@ const PEOPLE: usize = 5;
 const KILLS: u32 = 30;
 
 /// One call, until it is answered; the refusals on the way.
-async fn insist(herald: &Herald, request: pb::NotifyRequest) -> (String, Vec<Status>) {
+pub(super) async fn insist(herald: &Herald, request: pb::NotifyRequest) -> (String, Vec<Status>) {
     let mut refused = Vec::new();
     let channel = herald.channel();
     let id = until("the call is answered", async || {

@@ -1,5 +1,5 @@
-//! kill -9 of whoever fetches custom fields: what was fetched is the checkpoint, so another goes on with the
-//! rest, and of what was asked for the answers under way alone are asked for again.
+//! kill -9 of whoever fetches custom fields: what was fetched is the checkpoint, so another goes on
+//! with the rest, and of what was asked for the answers under way alone are asked for again.
 
 use std::collections::HashMap;
 

@@ -1,13 +1,19 @@
 //! A replica that is frozen for longer than its lease: another takes over, and what the frozen one
 //! does when it goes on changes nothing (I6, I7; faults.md 4). PostgreSQL alone.
 
+use herald::rpc::pb;
+use herald::rpc::pb::herald_service_client::HeraldServiceClient;
 use herald::sandbox::{Fault, FaultKind};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, TransactionTrait as _};
+use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
 
-use super::{Site, all_sent, deliveries, judge, message, service, site_on};
+use super::{Site, all_sent, deliveries, judge, member_id, message, person, service, site_on};
 use crate::support::process::{Herald, PATIENCE, until};
 
 const MESSAGES: usize = 4;
+/// Calls that a forgotten transaction holds up besides its own: more than there are batches.
+const MORE: usize = 3;
 /// Any number that nobody else locks.
 const GATE: i64 = 4_711;
 
@@ -66,23 +72,28 @@ fn statement(sql: &str) -> sea_orm::Statement {
     sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql)
 }
 
+/// Whoever writes such rows waits until nobody holds the gate; however long, whatever its
+/// transaction says about locks.
+async fn set_gate(database: &DatabaseConnection, before: &str, which: &str) {
+    let trigger = format!(
+        "CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 \
+         AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared({GATE}); RETURN NEW; END $$; \
+         CREATE TRIGGER gate BEFORE {before} FOR EACH ROW {which} EXECUTE FUNCTION wait_at_gate()"
+    );
+    database.execute_unprepared(&trigger).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_frozen_between_intent_and_request_does_not_post() {
     let Some(site) = site_on(true, 1).await else { return };
     let frozen = site.start_connected().await;
     let url = site.store.url.as_ref().unwrap().expose();
     let database = Database::connect(url).await.unwrap();
-    // Intents wait at a gate; it opens when the replica stands still, which learns of the commit when it
-    // goes on: between its intent and its request.
+    // Intents wait at a gate; it opens when the replica stands still, which learns of the commit
+    // when it goes on: between its intent and its request.
     let gate = database.begin().await.unwrap();
     gate.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({GATE})")).await.unwrap();
-    let trigger = format!(
-        "CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-         PERFORM pg_advisory_xact_lock({GATE}); RETURN NEW; END $$; \
-         CREATE TRIGGER gate BEFORE UPDATE ON deliveries FOR EACH ROW \
-         WHEN (NEW.state = 'sending') EXECUTE FUNCTION wait_at_gate()"
-    );
-    database.execute_unprepared(&trigger).await.unwrap();
+    set_gate(&database, "UPDATE ON deliveries", "WHEN (NEW.state = 'sending')").await;
     let mut ids = notify(&frozen, 0..1).await;
     until("the intent waits at the gate", async || {
         waits(&database, "locktype = 'advisory'").await.then_some(())
@@ -99,4 +110,82 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
     ids.extend(notify(&rescuer, 1..MESSAGES).await);
     all_sent(&rescuer.channel(), &ids).await;
     thaw(&frozen, &site, &rescuer, &ids).await;
+}
+
+/// Message `number` to one person.
+fn message_to(number: usize, to: usize) -> pb::NotifyRequest {
+    let target = Some(pb::recipient::Target::UserId(person(to)));
+    pb::NotifyRequest { recipients: vec![pb::Recipient { target }], ..message(number, 0) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_frozen_inside_a_transaction_holds_up_only_what_it_wrote() {
+    let Some(site) = site_on(true, 2).await else { return };
+    let frozen = site.start_connected().await;
+    let rescuer = site.start().await;
+    let database = Database::connect(site.store.url.as_ref().unwrap().expose()).await.unwrap();
+    // Both lanes and all keys are there.
+    let mut ids = vec![notify_once(&rescuer, message(0, 2)).await];
+    all_sent(&rescuer.channel(), &ids).await;
+    let gate = database.begin().await.unwrap();
+    gate.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({GATE})")).await.unwrap();
+    set_gate(&database, "INSERT ON deliveries", "").await;
+    let stuck = message_to(1, 0);
+    let (mut at_frozen, call) = (service(frozen.channel()), stuck.clone());
+    let first = tokio::spawn(async move { at_frozen.notify(call).await.map(drop) });
+    until("the call waits at the gate", async || {
+        waits(&database, "locktype = 'advisory'").await.then_some(())
+    })
+    .await;
+    frozen.freeze().await;
+    gate.commit().await.unwrap();
+    until("its transaction is forgotten", async || {
+        let idle = statement(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+             AND state = 'idle in transaction' AND query LIKE 'INSERT INTO deliveries%'",
+        );
+        database.query_one_raw(idle).await.unwrap().map(drop)
+    })
+    .await;
+
+    // The same call at another replica, and more for the same lane: refused honestly until the
+    // transaction is ended, then accepted.
+    let more = (0..MORE).map(|number| message_to(2 + MESSAGES + number, 0));
+    let held_up = std::iter::once(stuck).chain(more);
+    let held_up: Vec<_> =
+        held_up.map(|call| tokio::spawn(again(service(rescuer.channel()), call))).collect();
+    // Meanwhile others are accepted, at the first try, and sent.
+    for number in 2..MESSAGES + 2 {
+        ids.push(notify_once(&rescuer, message_to(number, 1)).await);
+    }
+    assert!(!held_up.iter().any(tokio::task::JoinHandle::is_finished), "it held nothing");
+    all_sent(&rescuer.channel(), &ids).await;
+    for held_up in held_up {
+        ids.push(tokio::time::timeout(PATIENCE, held_up).await.unwrap().unwrap());
+    }
+    all_sent(&rescuer.channel(), &ids).await;
+    frozen.signal("CONT");
+    // It finds its transaction ended, and may not know whether that was committed.
+    if let Err(status) = first.await.unwrap() {
+        assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+    }
+    assert_eq!(site.stored(), [(member_id(0), 2 + MORE), (member_id(1), 1 + MESSAGES)].into());
+}
+
+/// Makes the call until it is accepted; each refusal must say when to come again.
+async fn again(mut herald: HeraldServiceClient<Channel>, call: pb::NotifyRequest) -> String {
+    loop {
+        match herald.notify(call.clone()).await {
+            Ok(answer) => return answer.into_inner().notification_id,
+            Err(status) => {
+                assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
+                let details = status.get_error_details();
+                assert!(details.retry_info().unwrap().retry_delay.is_some());
+            }
+        }
+    }
+}
+
+async fn notify_once(herald: &Herald, call: pb::NotifyRequest) -> String {
+    service(herald.channel()).notify(call).await.unwrap().into_inner().notification_id
 }

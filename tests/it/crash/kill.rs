@@ -1,5 +1,5 @@
-//! Killed at random points while 500 messages go out: each is stored once, in order (I1, I4, I6, I7;
-//! faults.md 1 and 2).
+//! Killed at random points while 500 messages go out: each is stored once, in order (I1, I4, I6,
+//! I7; faults.md 1 and 2).
 
 use std::net::SocketAddr;
 

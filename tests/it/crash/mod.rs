@@ -3,6 +3,7 @@
 
 mod answer_lost;
 mod copy;
+mod dark;
 mod database;
 mod drain;
 mod events;
@@ -10,11 +11,16 @@ mod fields;
 mod frozen;
 mod judge;
 mod kill;
+mod pgbouncer;
 mod poison;
+mod recovery;
 mod restart;
 mod rolling;
+mod said;
+mod second;
 mod subjects;
 mod upgrade;
+mod upkeep;
 
 use std::collections::HashMap;
 
@@ -84,6 +90,14 @@ impl Site {
         self.store.url.is_some()
     }
 
+    /// Where its database is, for a look behind the store's back.
+    pub(crate) fn database(&self) -> String {
+        match &self.store.url {
+            Some(url) => url.expose().to_owned(),
+            None => format!("sqlite:{}", self.store.data_dir.join("herald.db").display()),
+        }
+    }
+
     fn settings(&self) -> Vec<String> {
         let slack = sandbox::Config::default();
         let mut settings = vec![
@@ -124,7 +138,10 @@ impl Site {
         // Where another test was first, theirs serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut admin = AdminServiceClient::new(herald.channel());
-        let request = pb::BeginConnectRequest { tenant_id: TENANT.into(), actor: None };
+        let request = pb::BeginConnectRequest {
+            tenant_id: TENANT.into(),
+            ..pb::BeginConnectRequest::default()
+        };
         let link = admin.begin_connect(request).await.unwrap().into_inner().authorize_url;
         let page = browser::decide(&Url::parse(&link).unwrap(), Decision::Allow).await.unwrap();
         assert_eq!(page.status, 200, "{}", page.html);

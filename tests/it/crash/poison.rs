@@ -1,5 +1,5 @@
-//! A message that takes its process with it, time and again: it is set aside once Slack's history does not have
-//! it, and takes nobody along (faults.md 22).
+//! A message that takes its process with it, time and again: it is set aside once Slack's history
+//! does not have it, and takes nobody along (faults.md 22).
 
 use std::collections::BTreeSet;
 
@@ -31,8 +31,9 @@ fn of(deliveries: &[Delivery], member: usize) -> &Delivery {
     deliveries.iter().find(|delivery| delivery.slack_target == member_id(member)).unwrap()
 }
 
-/// Everybody's message is under way when the process dies first. From then on the deadly one dies alone: the
-/// others are sent, and it is parked after the third death, or found where Slack stored it just then.
+/// Everybody's message is under way when the process dies first. From then on the deadly one dies
+/// alone: the others are sent, and it is parked after the third death, or found where Slack stored
+/// it just then.
 async fn die_three_times(site: &Site, stored: bool) {
     for member in 0..PEOPLE {
         hang(site, member, false);

@@ -1,4 +1,4 @@
-//! A restart reads no member list that is stored (design.md section 4).
+//! A restart reads no member list that is stored.
 
 use herald::rpc::pb;
 

@@ -1,5 +1,5 @@
-//! Where a message is, is in the store: killed between a message and what a later notification does about
-//! it, the next process replaces it, answers in its thread, crosses it out and takes it back.
+//! Where a message is, is in the store: killed between a message and what a later notification does
+//! about it, the next process replaces it, answers in its thread, crosses it out and takes it back.
 
 use herald::rpc::pb::{self, SubjectAction};
 

@@ -1,10 +1,10 @@
-//! The schema changes under what runs: a newer release migrates during traffic, migrators race, and one is
-//! killed (faults.md 25).
+//! The schema changes under what runs: a newer release migrates during traffic, migrators race, and
+//! one is killed (faults.md 25).
 
 use std::collections::HashSet;
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use herald::store::{SchemaStatus, Store};
 use sea_orm::{
@@ -15,23 +15,25 @@ use tokio::sync::watch;
 
 use super::rolling::notify;
 use super::{all_sent, message, site_on};
-use crate::support::process::{Dice, migrate, migrator, until};
+use crate::support::process::{migrate, migrator, until};
 use crate::support::store::test_configs;
 
 const PEOPLE: usize = 5;
 /// Messages that go out before the next thing happens.
 const SOME: u64 = 20;
-/// Calls whose messages may wait: traffic, and not a backlog that grows for as long as the machine is slow.
+/// Calls whose messages may wait: traffic, and not a backlog that grows for as long as the machine
+/// is slow.
 const WAITING: usize = 10;
-/// Migrators that are killed on one database, one after the other.
-const KILLS: usize = 8;
+/// Migrators that are killed on one database, one after the other, each so many steps later.
+const KILLS: i64 = 8;
+const STEPS: i64 = 12;
 
 async fn raw(url: &str) -> DatabaseConnection {
     Database::connect(url).await.unwrap()
 }
 
-/// What the next release may do to a schema that this one still works on: columns, indexes, tables, a row in
-/// the list of migrations; one transaction.
+/// What the next release may do to a schema that this one still works on: columns, indexes, tables,
+/// a row in the list of migrations; one transaction.
 const NEXT: &str = "
 SET LOCAL lock_timeout = '50ms';
 DO $$ DECLARE every TEXT; BEGIN
@@ -114,16 +116,51 @@ async fn migrators_that_race_all_succeed() {
     }
 }
 
+/// Waits until the migrator has done so many steps of its transaction, or has ended. A file shows
+/// only that it is in it.
+async fn in_the_middle(migrator: &mut Child, database: Option<&DatabaseConnection>, steps: i64) {
+    let made = format!(
+        "SELECT 1 WHERE (SELECT count(*) FROM pg_locks WHERE granted \
+         AND mode = 'AccessExclusiveLock' AND pid <> pg_backend_pid() AND database = \
+         (SELECT oid FROM pg_database WHERE datname = current_database())) > {steps}"
+    );
+    until("it is in the middle", async || {
+        if migrator.try_wait().unwrap().is_some() {
+            return Some(());
+        }
+        match database {
+            Some(database) => asked(database, &made).await,
+            None => writes_a_file(migrator.id()).then_some(()),
+        }
+    })
+    .await;
+}
+
+/// Whether the process holds the lock of SQLite's one writer: this byte of the file beside the log.
+/// <https://www.sqlite.org/walformat.html#the_wal_index_file_format>
+fn writes_a_file(process: u32) -> bool {
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    let (process, byte) = (process.to_string(), "120");
+    locks.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        matches!(words[..], [.., "WRITE", pid, _, from, to]
+            if pid == process && from == byte && to == byte)
+    })
+}
+
 /// All of it or nothing, wherever it is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migrator_that_is_killed_leaves_nothing_half_done() {
-    let mut dice = Dice::new();
     for (config, dir) in test_configs().await {
         let settings = settings(&config, dir.path());
+        let database = match &config.url {
+            Some(url) => Some(raw(url.expose()).await),
+            None => None,
+        };
         let mut whole = None;
-        for _ in 0..KILLS {
+        for kill in 0..KILLS {
             let mut dies = migrator(&settings);
-            tokio::time::sleep(Duration::from_millis(dice.below(400) as u64)).await;
+            in_the_middle(&mut dies, database.as_ref(), kill * STEPS).await;
             // It may have ended already.
             dies.kill().ok();
             dies.wait().unwrap();
@@ -134,7 +171,7 @@ async fn a_migrator_that_is_killed_leaves_nothing_half_done() {
                 SchemaStatus::Pending(missing) => {
                     assert_eq!(*whole.get_or_insert(missing), missing, "half of it is there");
                 }
-                SchemaStatus::Newer(_) => panic!("{status:?}"),
+                SchemaStatus::Newer(_) | SchemaStatus::TooNew(_) => panic!("{status:?}"),
             }
         }
         let mut lives = migrator(&settings);
@@ -144,7 +181,8 @@ async fn a_migrator_that_is_killed_leaves_nothing_half_done() {
     }
 }
 
-/// Killed for sure in the middle: its first tables are made, and it waits for the name of a later one.
+/// Killed for sure in the middle: its first tables are made, and it waits for the name of a later
+/// one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migrator_that_is_killed_in_the_middle_leaves_no_table() {
     let mut configs = test_configs().await.into_iter();

@@ -7,11 +7,14 @@ use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, SlackUserId};
 use herald::sandbox::{Fault, FaultKind};
 use herald::slack::{Destination, PostMessage};
-use herald::store::{RecoverOutcome, Settle};
+use herald::store::{Backend, RecoverOutcome, Settle};
 use herald::workspace;
+use sea_orm::ConnectionTrait as _;
 use serde_json::json;
 
+use super::slow::OWN_CLOCK;
 use super::{HOUR, PATIENCE, World, connect, worlds};
+use crate::support::store::test_stores;
 
 fn broken() -> FaultKind {
     FaultKind::Status { code: 500, body: String::new(), retry_after: None }
@@ -50,6 +53,48 @@ async fn a_message_that_was_not_stored_is_sent_once_more_after_the_third_look() 
         assert!(apart >= 300_000, "Slack had {apart} µs to store it");
         running.drain().await;
     }
+}
+
+/// A database whose clock is ten minutes ahead, and can be set; PostgreSQL only.
+async fn with_own_clock() -> Option<World> {
+    let mut stores = test_stores().await.into_iter();
+    let mut store = stores.find(|store| store.backend() == Backend::Postgres)?;
+    store.raw().await.execute_unprepared(OWN_CLOCK).await.unwrap();
+    store.store = store.replica().await;
+    Some(World::new(store).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_slack_stored_ten_minutes_ago_by_its_clock_is_found() {
+    let Some(world) = with_own_clock().await else { return };
+    world.sandbox.script(Fault::new("chat.postMessage", broken()).after().times(1));
+    let id = world.post("U1", "one").await;
+    let running = world.start();
+    let record = world.ended(id).await;
+    assert_eq!((record.state, record.attempt), (State::Sent, 1));
+    assert_eq!(world.texts(), ["one"]);
+    running.drain().await;
+}
+
+/// The clock steps forward between the second look and the third, which then comes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_steps_forward_takes_no_time_from_slack() {
+    let Some(world) = with_own_clock().await else { return };
+    let raw = world.store.raw().await;
+    raw.execute_unprepared("UPDATE clock.ahead SET by = '0'").await.unwrap();
+    world.sandbox.script(Fault::new("chat.postMessage", FaultKind::Reset).times(1));
+    let id = world.post("U1", "one").await;
+    let running = world.start();
+    // The request, and two looks.
+    world.until(id, |record| record.attempts.len() == 3).await;
+    raw.execute_unprepared("UPDATE clock.ahead SET by = '10 minutes'").await.unwrap();
+    let record = world.ended(id).await;
+    assert_eq!((record.state, record.attempt), (State::Sent, 2));
+    let posts = world.posts();
+    let apart = posts[1].started_at_micros - posts[0].ended_at_micros;
+    assert!(apart >= 300_000, "Slack had {apart} µs to store it");
+    assert!(world.calls("conversations.history").len() > 3, "the third look decided nothing");
+    running.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -160,8 +205,8 @@ async fn whoever_died_while_sending_leaves_one_message() {
     }
 }
 
-/// A third death says nothing about whether Slack stored the message: history does, and only what is not
-/// there is set aside (faults.md 22).
+/// A third death says nothing about whether Slack stored the message: history does, and only what
+/// is not there is set aside (faults.md 22).
 #[tokio::test(flavor = "multi_thread")]
 async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it() {
     for posted in [false, true] {
@@ -196,8 +241,8 @@ async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it
     }
 }
 
-/// Whatever Slack answers where nobody can tell, and whether it stored or not, ends in one message each (faults.md
-/// 16), and so does what comes slowly, in halves or not at all (17).
+/// Whatever Slack answers where nobody can tell, and whether it stored or not, ends in one message
+/// each (faults.md 16), and so does what comes slowly, in halves or not at all (17).
 #[tokio::test(flavor = "multi_thread")]
 async fn every_unclear_answer_ends_in_one_message() {
     let status = |code| FaultKind::Status { code, body: "<html>".into(), retry_after: None };
@@ -241,11 +286,12 @@ async fn every_unclear_answer_ends_in_one_message() {
     }
 }
 
-/// One conversation whose answers come a byte a second, or never, costs the others nothing (faults.md 17).
+/// One conversation whose answers come a byte a second, or never, costs the others nothing
+/// (faults.md 17).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_answers_slowly_holds_up_no_other() {
     for kind in [FaultKind::Slow { bytes_per_second: 1 }, FaultKind::Hang { seconds: 600.0 }] {
-        for store in crate::support::store::test_stores().await {
+        for store in test_stores().await {
             let world = World::scaled(store, 1.0).await;
             let fault = Fault::new("chat.postMessage", kind.clone());
             world.sandbox.script(Fault { channel: Some("U1".into()), ..fault });

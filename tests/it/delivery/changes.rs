@@ -1,5 +1,5 @@
-//! Changes of messages wait for the budgets of `chat.update` and `chat.delete`: by urgency and tenant, as posts
-//! do for theirs (faults.md 15 and 27, I5, I8).
+//! Changes of messages wait for the budgets of `chat.update` and `chat.delete`: by urgency and
+//! tenant, as posts do for theirs (faults.md 15 and 27, I5, I8).
 
 use std::time::Duration;
 
@@ -112,7 +112,8 @@ async fn an_urgent_change_does_not_wait_for_those_of_a_broadcast() {
     }
 }
 
-/// A conversation is as urgent as its most urgent message, also while its first one is a change that waits.
+/// A conversation is as urgent as its most urgent message, also while its first one is a change
+/// that waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_urgent_message_takes_the_change_before_it_along() {
     for world in slow_worlds("U50").await {
@@ -187,8 +188,8 @@ async fn a_429_on_a_change_holds_back_changes_of_its_kind_alone() {
     }
 }
 
-/// Nothing to replace: a message of its own, from the budget of posts. Something to replace: the budget of changes
-/// is waited for.
+/// Nothing to replace: a message of its own, from the budget of posts. Something to replace: the
+/// budget of changes is waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_replacement_waits_for_depends_on_what_is_there() {
     for world in worlds().await {

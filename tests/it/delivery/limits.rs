@@ -1,12 +1,19 @@
 //! What a 429 on a post stops: its conversation, or, where another gets one as well, the workspace
 //! (faults.md 15, I5; docs/decisions/0020-posting-limits.md).
 
+use std::time::Duration;
+
 use herald::domain::delivery::State;
-use herald::domain::time::micros;
+use herald::domain::ids::SlackUserId;
+use herald::domain::time::{Timestamp, micros};
 use herald::sandbox::{Fault, FaultKind, LogEntry};
 use herald::store::DeliveryRecord;
+use herald::workspace::Method;
+use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::{SECOND, World, worlds};
+use crate::support::process::until;
+use crate::support::store::{TestStore, test_stores};
 
 /// Posts to this member are answered 429 so many times.
 fn throttle(world: &World, member: &str, retry_after: &str, times: u32) {
@@ -16,7 +23,8 @@ fn throttle(world: &World, member: &str, retry_after: &str, times: u32) {
     world.sandbox.script(fault.times(times));
 }
 
-/// Whether Slack refused it, and that was settled. A busy machine may have tried before, too late to write.
+/// Whether Slack refused it, and that was settled. A busy machine may have tried before, too late
+/// to write.
 fn throttled(record: &DeliveryRecord) -> bool {
     record.attempts.iter().any(|attempt| attempt.outcome == "throttled")
 }
@@ -125,8 +133,8 @@ async fn every_kind_of_retry_after_is_kept() {
     }
 }
 
-/// While one conversation waits as long as Slack says, the others lose nothing: all of theirs goes out, and
-/// nobody asks for the one (faults.md 15).
+/// While one conversation waits as long as Slack says, the others lose nothing: all of theirs goes
+/// out, and nobody asks for the one (faults.md 15).
 #[tokio::test(flavor = "multi_thread")]
 async fn one_throttled_conversation_costs_the_others_nothing() {
     const EACH: usize = 12;
@@ -180,5 +188,63 @@ async fn invalid_auth_is_asked_about_before_it_stops_a_workspace() {
         assert_eq!(record.attempts[0].outcome, "not_sent");
         assert_eq!(world.calls("auth.test").len(), 1);
         running.drain().await;
+    }
+}
+
+/// The next free start of a method, by the database's clock.
+async fn next_start(world: &World, method: Method) -> i64 {
+    let raw = world.store.raw().await;
+    let text = format!("SELECT next_at FROM budgets WHERE method = '{}'", method.name());
+    let next = raw.query_one_raw(Statement::from_string(raw.get_database_backend(), text)).await;
+    next.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+/// Nothing else in this test's thread goes on until the database's clock is there.
+fn stand_still(store: &TestStore, until: Timestamp) {
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let replica = store.replica().await;
+                while replica.now().await.unwrap() < until {}
+                replica.close().await;
+            });
+        });
+        waits.join().unwrap();
+    });
+}
+
+/// A process that stands still while its calls wait for their starts, as one that is frozen: when
+/// it goes on, all of these have passed, and the calls would begin at one time.
+#[tokio::test]
+async fn starts_that_were_slept_through_are_not_used() {
+    const METHOD: Method = Method::UsersInfo;
+    const SCALE: f64 = 0.1;
+    const CALLS: u32 = 3;
+    let (away, frozen) = (Duration::from_secs(2), Duration::from_millis(4_500));
+    for store in test_stores().await {
+        let world = World::scaled(store, SCALE).await;
+        let id = world.installation;
+        world.store.reserve(id, METHOD.name(), away, away).await.unwrap();
+        let first = next_start(&world, METHOD).await;
+        let calls: Vec<_> = (0..CALLS)
+            .map(|_| {
+                let workspaces = world.workspaces.clone();
+                let member = SlackUserId::parse("U1").unwrap();
+                tokio::spawn(async move { workspaces.user_info(id, &member).await })
+            })
+            .collect();
+        let booked = first + i64::from(CALLS) * micros(METHOD.interval().mul_f64(SCALE));
+        until("each call has its start", async || {
+            (next_start(&world, METHOD).await >= booked).then_some(())
+        })
+        .await;
+        let thawed = world.store.now().await.unwrap().plus(frozen);
+        stand_still(&world.store, thawed);
+        for call in calls {
+            assert!(call.await.unwrap().unwrap().is_some());
+        }
+        let next = next_start(&world, METHOD).await;
+        assert!(next > thawed.0, "the starts that had passed were used");
     }
 }

@@ -6,7 +6,9 @@ mod checks;
 mod fair;
 mod flow;
 mod limits;
+mod recovered;
 mod resolving;
+mod slow;
 
 use std::time::Duration;
 
@@ -255,6 +257,7 @@ async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> Installat
         token: sandbox.install(scopes),
         refresh_token: None::<Secret>,
         token_expires_at: None,
+        installed_by: None,
     };
     let installation = store.save_installation(&new).await.unwrap();
     store.link_tenant(&tenant(), installation).await.unwrap();

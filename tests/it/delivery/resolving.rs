@@ -1,19 +1,30 @@
 //! What was accepted before the member list was read.
 
 use herald::domain::delivery::State;
-use herald::domain::ids::DeliveryId;
+use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::person::Person;
 use herald::domain::priority::Priority;
-use herald::store::{Kind, NewDelivery, Target};
+use herald::store::{Accept, Kind, NewDelivery, Target};
+use sea_orm::ConnectionTrait as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{HOUR, World, tenant, user, worlds};
+use super::{HOUR, World, accept_of, tenant, user, worlds};
 
 async fn accept(world: &World, lane: &str, email: &str) -> DeliveryId {
+    accept_for(world, &tenant(), lane, email).await
+}
+
+pub(super) async fn accept_for(
+    world: &World,
+    who: &TenantId,
+    lane: &str,
+    email: &str,
+) -> DeliveryId {
     let person = Person { email: Some(email.into()), ..Person::bare(user(lane)) };
-    world.store.upsert_people(&tenant(), &[person]).await.unwrap();
+    world.store.upsert_people(who, &[person]).await.unwrap();
+    let id = DeliveryId(uuid::Uuid::now_v7());
     let new = NewDelivery {
-        id: DeliveryId(uuid::Uuid::now_v7()),
+        id,
         user: Some(user(lane)),
         target: Target::Resolving,
         content: None,
@@ -22,7 +33,9 @@ async fn accept(world: &World, lane: &str, email: &str) -> DeliveryId {
         also: Vec::new(),
         trace: None,
     };
-    world.accept(new, HOUR).await
+    let accept = Accept { tenant: who.clone(), ..accept_of(vec![new]) };
+    world.store.accept(accept).await.unwrap();
+    id
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,6 +58,31 @@ async fn it_goes_out_once_the_list_is_there() {
         let person = world.store.person(&tenant(), &user("U1")).await.unwrap().unwrap();
         assert_eq!(person.identity.unwrap().slack_user_id.as_str(), "U1");
         stop.cancel();
+        refresher.await.unwrap();
+        running.drain().await;
+    }
+}
+
+/// It is to be looked at in an hour; nobody waits so long once the list is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_arrival_of_a_list_is_answered_at_once() {
+    for world in worlds().await {
+        let raw = world.store.raw().await;
+        let waits = accept(&world, "U1", "Person1@example.com").await;
+        let running = world.start();
+        world.until(waits, |record| record.updated_at > record.created_at).await;
+        let later = format!(
+            "UPDATE deliveries SET due_at = due_at + {}, lease_token = NULL",
+            HOUR.as_micros()
+        );
+        raw.execute_unprepared(&later).await.unwrap();
+        let stop = CancellationToken::new();
+        let follower = tokio::spawn(world.directory.clone().run_follower(stop.clone()));
+        let refresher = tokio::spawn(world.directory.clone().run_refresher(stop.clone()));
+        world.directory.refresh_soon(world.installation).await.unwrap();
+        assert_eq!(world.ended(waits).await.state, State::Sent);
+        stop.cancel();
+        follower.await.unwrap();
         refresher.await.unwrap();
         running.drain().await;
     }

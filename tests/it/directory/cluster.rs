@@ -1,5 +1,5 @@
-//! Three processes, one list of 20,000 members (I10; faults.md 5): read once, whoever dies or freezes
-//! while reading it. PostgreSQL alone.
+//! Three processes, one list of 20,000 members (I10; faults.md 5): read once, whoever dies or
+//! freezes while reading it. PostgreSQL alone.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! Cursors that expire and repeat, empty pages, lists that change while they are read (faults.md 19).
+//! Cursors that expire and repeat, empty pages, lists that change while they are read (faults.md
+//! 19).
 
 use herald::sandbox::fixture::generated_member;
 use herald::sandbox::{Fault, FaultKind};
@@ -47,8 +48,8 @@ async fn an_expired_cursor_begins_the_reading_again_once() {
         .await;
 }
 
-/// Twice in one reading it is of no use: that one fails, the list before stays, and the next regular
-/// one works.
+/// Twice in one reading it is of no use: that one fails, the list before stays, and the next
+/// regular one works.
 async fn twice_ends_it(kind: impl Fn() -> FaultKind, code: &str) {
     plan()
         .run(async |world| {

@@ -1,5 +1,5 @@
-//! Who learns of a list that moved, and how: by NOTIFY where there is one, else by looking (faults.md
-//! 10). PostgreSQL, but for what one process tells itself.
+//! Who learns of a list that moved, and how: by NOTIFY where there is one, else by looking
+//! (faults.md 10). PostgreSQL, but for what one process tells itself.
 
 use std::time::Duration;
 
@@ -111,27 +111,26 @@ async fn a_listener_that_is_cut_off_listens_again() {
 
 #[tokio::test]
 async fn a_listener_that_died_without_a_word_is_as_late_as_its_look() {
-    plan()
-        .run(async |world| {
-            if !world.is_postgres() {
-                return;
-            }
-            let mut settings = world.settings();
-            let proxy = Proxy::start(&settings.store).await;
-            settings.store = proxy.config.clone();
-            let other = Replica::start(settings).await;
-            let client = world.client_at(other.rpc).await;
-            let mut listeners = proxy.listeners();
-            let listening = listeners.wait_for(|listeners| *listeners == 1);
-            tokio::time::timeout(PATIENCE, listening).await.unwrap().unwrap();
-            is_told(world, &client, MEMBERS).await;
+    Box::pin(plan().run(async |world| {
+        if !world.is_postgres() {
+            return;
+        }
+        let mut settings = world.settings();
+        let proxy = Proxy::start(&settings.store).await;
+        settings.store = proxy.config.clone();
+        let other = Replica::start(settings).await;
+        let client = world.client_at(other.rpc).await;
+        let mut listeners = proxy.listeners();
+        let listening = listeners.wait_for(|listeners| *listeners == 1);
+        tokio::time::timeout(PATIENCE, listening).await.unwrap().unwrap();
+        is_told(world, &client, MEMBERS).await;
 
-            proxy.deafen();
-            is_told(world, &client, MEMBERS + 2).await;
-            let mut swallowed = proxy.swallowed();
-            let hint = swallowed.wait_for(|bytes| *bytes > 0);
-            tokio::time::timeout(PATIENCE, hint).await.expect("a hint was lost").unwrap();
-            other.stopped().await;
-        })
-        .await;
+        proxy.deafen();
+        is_told(world, &client, MEMBERS + 2).await;
+        let mut swallowed = proxy.swallowed();
+        let hint = swallowed.wait_for(|bytes| *bytes > 0);
+        tokio::time::timeout(PATIENCE, hint).await.expect("a hint was lost").unwrap();
+        other.stopped().await;
+    }))
+    .await;
 }

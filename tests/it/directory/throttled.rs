@@ -1,4 +1,5 @@
-//! 429 on users.list (faults.md 15): waited out, by all, without a call, a clamp or a storm (I5, I10).
+//! 429 on users.list (faults.md 15): waited out, by all, without a call, a clamp or a storm (I5,
+//! I10).
 
 use std::time::Duration;
 

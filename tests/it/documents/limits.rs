@@ -1,5 +1,5 @@
-//! Every string, list, number and time that a request takes has a limit, and its comment in the proto
-//! says the figure that the code enforces (`domain::limits`).
+//! Every string, list, number and time that a request takes has a limit, and its comment in the
+//! proto says the figure that the code enforces (`domain::limits`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,6 +33,7 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("data", format!("{} KiB", limits::DATA_BYTES / 1024)),
         ("link", bytes(limits::URL_BYTES)),
         ("expires_in", days(limits::MAX_EXPIRY)),
+        ("decide_within", format!("0 to {} seconds", limits::DECIDE_WITHIN.as_secs())),
         ("permissions", format!("at most {}", limits::PERMISSIONS)),
         ("user_attribute", bytes(limits::EXPRESSION_BYTES)),
         ("slack_attribute", bytes(limits::EXPRESSION_BYTES)),
@@ -44,12 +45,19 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("code", "64 bytes".into()),
         ("delivery_ids", format!("1 to {}", thousands(limits::REPLAYS))),
         ("max_deliveries", format!("1 to {}", thousands(limits::REPLAYS))),
+        ("principal", bytes(limits::PRINCIPAL_BYTES)),
+        ("action", "64 bytes".into()),
+        ("ListAuditRequest.page_size", rows(limits::AUDIT_PAGE)),
         ("ListFailedRequest.page_size", rows(limits::FAILED_PAGE)),
         ("ListNotificationsRequest.page_size", rows(limits::NOTIFICATIONS_PAGE)),
         ("ListPeopleRequest.page_size", rows(limits::PEOPLE_PAGE)),
         ("SimulateMappingRequest.page_size", rows(limits::PEOPLE_PAGE)),
         ("GetMatchCoverageRequest.page_size", rows(limits::PEOPLE_PAGE)),
+        ("ListApiKeysRequest.page_size", rows(limits::API_KEYS_PAGE)),
+        ("tenant_ids", format!("at most {}", limits::API_KEY_TENANTS)),
+        ("CreateApiKeyRequest.expires_in", days(limits::API_KEY_LIFE)),
         // What they may be, not how much.
+        ("key_id", "a UUID".into()),
         ("notification_id", "a UUID".into()),
         ("update_mask", "names of fields".into()),
         ("created_from", "years 1 to 9999".into()),

@@ -1,11 +1,19 @@
 //! Documents that the code can prove wrong: a stale one fails.
 //!
-//! `docs/settings.md` is made from the doc comments of the settings themselves. To write it anew:
-//! `HERALD_WRITE_DOCS=1 cargo test --test it documents`.
+//! `docs/settings.md` is made from the doc comments of the settings themselves, `docs/access.md`
+//! from the table of rights. To write them anew: `HERALD_WRITE_DOCS=1 cargo test --test it
+//! documents`.
 
+mod access;
+mod blocks;
+mod invariants;
 mod limits;
+mod links;
+mod markdown;
+mod protos;
 mod settings;
 mod tables;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +24,18 @@ fn root() -> &'static Path {
 fn read(path: &str) -> String {
     let path = root().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The document is this page; with `HERALD_WRITE_DOCS` it becomes it.
+fn is_as_written(file: &str, page: &str) {
+    #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the program")]
+    let write = std::env::var("HERALD_WRITE_DOCS").is_ok();
+    if write {
+        std::fs::write(root().join(file), page).unwrap();
+    } else {
+        let again = "HERALD_WRITE_DOCS=1 cargo test --test it documents";
+        assert!(read(file) == page, "{file} is stale; write it anew: {again}");
+    }
 }
 
 /// All Rust files below a folder of `src`.

@@ -7,22 +7,23 @@ use std::fmt::Write as _;
 use herald::config::Settings;
 use syn::{Attribute, Expr, Field, Fields, Item, ItemStruct, Lit, Meta, UsePath, UseTree};
 
-use super::{read, root, sources};
+use super::{is_as_written, read, root, sources};
 
 /// The file, and what its head says.
 const FILE: &str = "docs/settings.md";
 const HEAD: &str = "\
 # Settings
 
-Made from the code; `herald settings` prints the page of the version you run. Later beats earlier:
+This page is generated from the code; `herald settings` prints it for the installed version. Later
+sources override earlier ones:
 
 1. the default;
 2. a TOML file: `--config FILE`, or `HERALD_CONFIG` in the environment;
 3. the environment: `HERALD_<SECTION>__<KEY>`, such as `HERALD_RPC__ADDRESS=127.0.0.1:50051`;
-4. flags: `--set section.key=value`, any number of them.
+4. flags: `--set section.key=value`, repeated as needed.
 
-A setting that is wrong or unknown ends the start with a sentence that names it. Settings are printed
-at the start of `herald serve`, secrets hidden. `herald check` tries them without serving.
+If a setting is invalid or unknown, the start fails with a sentence that names it. `herald serve`
+prints its settings at the start, without secrets. `herald check` tests them without serving.
 ";
 
 struct Section {
@@ -51,15 +52,7 @@ impl Setting {
 
 #[test]
 fn the_page_is_what_the_code_says() {
-    let page = page(&sections());
-    #[expect(clippy::disallowed_methods, reason = "a switch of this test, not of the program")]
-    let write = std::env::var("HERALD_WRITE_DOCS").is_ok();
-    if write {
-        std::fs::write(root().join(FILE), page).unwrap();
-    } else {
-        let again = "HERALD_WRITE_DOCS=1 cargo test --test it documents";
-        assert!(read(FILE) == page, "{FILE} is stale; write it anew: {again}");
-    }
+    is_as_written(FILE, &page(&sections()));
 }
 
 #[test]
@@ -91,17 +84,41 @@ fn sections() -> Vec<Section> {
     for field in fields(&struct_named(&config, "Settings").unwrap()) {
         let path = field.ident.as_ref().unwrap().to_string();
         let of = section(&path, field, &config);
-        let lists: Vec<_> = of.settings.iter().filter(|one| one.key == "callers").collect();
-        let entries = lists.iter().map(|_| Section {
-            path: "[rpc.callers]".into(),
-            doc: "One API key that may call. Repeat the entry for more.".into(),
-            settings: settings(&find(&root().join("src/rpc"), "CallerConfig")),
-        });
-        let entries: Vec<_> = entries.collect();
+        let is_rpc = of.path == "rpc";
         sections.push(of);
-        sections.extend(entries);
+        if is_rpc {
+            sections.extend(entries());
+        }
     }
     sections
+}
+
+/// The lists of the gRPC side: what one of their entries has.
+fn entries() -> Vec<Section> {
+    let entry = |path: &str, doc: &str, item: &ItemStruct| Section {
+        path: path.into(),
+        doc: doc.into(),
+        settings: settings(item),
+    };
+    let (rpc, tokens) = (root().join("src/rpc"), root().join("src/tokens"));
+    let (issuer, rule) = (find(&tokens, "Config"), find(&tokens, "RuleConfig"));
+    vec![
+        entry(
+            "[rpc.callers]",
+            "One API key or certificate that may call. Repeat the entry for more.",
+            &find(&rpc, "CallerConfig"),
+        ),
+        entry(
+            "[rpc.issuers]",
+            "An issuer whose tokens (JWT) are taken. Repeat the entry for more.",
+            &issuer,
+        ),
+        entry(
+            "[rpc.issuers.callers]",
+            "A caller that some tokens of the issuer admit. Repeat the entry for more.",
+            &rule,
+        ),
+    ]
 }
 
 /// The section of one field of `Settings`: its type is `module::Config`, or a struct beside it.

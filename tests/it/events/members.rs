@@ -201,8 +201,8 @@ async fn another_attribute_finds_what_events_told_before_and_asks_slack_nothing(
     for_each_database(async |world| {
         listen(world);
         let [generation, sequence, _] = progress(world).await;
-        // Nothing that the attribute in force reads, and kept all the same: once, though Slack tells it
-        // by two names.
+        // Nothing that the attribute in force reads, and kept all the same: once, though Slack
+        // tells it by two names.
         world.sandbox.update_member("U0DEMOBEN", &json!({ "profile": { "title": "smith-7" } }));
         applied(world, 2).await;
         assert_eq!(progress(world).await, [generation, sequence + 1, 1]);
@@ -248,7 +248,8 @@ async fn a_reading_that_began_later_outranks_what_an_event_told_without_a_time()
         called(world, "ben@demo.example", "as the event says").await;
         refresh(world).await;
         world.members_read(TENANT, generation + 1).await;
-        // The change may still be there, for who reads the generation before: it counts for that alone.
+        // The change may still be there, for who reads the generation before: it counts for that
+        // alone.
         called(world, "ben@demo.example", "ben").await;
     })
     .await;
@@ -268,7 +269,8 @@ async fn what_is_told_while_the_list_is_read_is_not_lost_with_the_list_before() 
         tell(world, "Ev1", about("UNEW", 9, "new")).await;
         applied(world, 1).await;
         assert_eq!(progress(world).await[0], generation + 1);
-        // Who has neither list in memory reads the pages of the new one, and what was told meanwhile.
+        // Who has neither list in memory reads the pages of the new one, and what was told
+        // meanwhile.
         world.replicas.push(Replica::start(world.settings()).await);
         let known = async |email| member_at(world, 1, email).await.map(|(id, _)| id);
         assert_eq!(known("listed@demo.example").await.as_deref(), Some("ULISTED"));

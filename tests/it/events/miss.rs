@@ -1,4 +1,4 @@
-//! Somebody whom the member list does not have: asked about once, by whoever may ask.
+//! Somebody who is not in the member list: asked about once, by whoever may ask.
 
 use herald::rpc::pb::{
     DeliveryState, NoMatchReason, Settings, TestSlackRequest, VerdictKind, test_slack_request,

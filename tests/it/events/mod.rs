@@ -1,5 +1,5 @@
-//! What Slack sends to `/slack/events`, and what follows: over real sockets, on every database, by one
-//! replica or several.
+//! What Slack sends to `/slack/events`, and what follows: over real sockets, on every database, by
+//! one replica or several.
 
 mod arrive;
 mod installation;
@@ -155,8 +155,8 @@ async fn member_at(world: &World, replica: usize, email: &str) -> Option<(String
     member_by(&client, person("somebody", email)).await
 }
 
-/// Waits until a replica calls the person with this address so: of a change it learns after the store has
-/// it.
+/// Waits until a replica calls the person with this address so: of a change it learns after the
+/// store has it.
 async fn called(world: &World, email: &str, name: &str) {
     until(&format!("{email} is called {name}"), async || {
         let (_, known) = member_at(world, 0, email).await?;

@@ -1,4 +1,5 @@
-//! Whom an event is for, where companies share channels and an app is installed for a whole organisation.
+//! Whom an event is for, where companies share channels and an app is installed for a whole
+//! organisation.
 
 use serde_json::{Value, json};
 

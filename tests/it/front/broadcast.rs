@@ -102,8 +102,8 @@ async fn a_broadcast_keeps_to_the_limit_and_to_its_estimates() {
     };
     plan.run(async |world| {
         let estimates = send_all(world, PEOPLE).await.estimates;
-        // What the limit allows. How far the machine was behind is told, not judged: three seconds are
-        // too short for that; the soak judges it.
+        // What the limit allows. How far the machine was behind is told, not judged: three seconds
+        // are too short for that; the soak judges it.
         let interval = 60_000_000 / 120 / 10;
         let (first, last) = (estimates[0], estimates[PEOPLE - 1]);
         let (told, allowed) = (last - first, INTERVALS * interval);
@@ -113,8 +113,8 @@ async fn a_broadcast_keeps_to_the_limit_and_to_its_estimates() {
     .await;
 }
 
-/// Ten thousand people under the limits of a real workspace, at Slack's own second: were that scaled down, what
-/// accepting them takes would count so many times as much.
+/// Ten thousand people under the limits of a real workspace, at Slack's own second: were that
+/// scaled down, what accepting them takes would count so many times as much.
 #[tokio::test]
 #[ignore = "half an hour; tests/run --soak"]
 async fn soak_ten_thousand_people_within_two_percent_of_the_least_time() {

@@ -1,7 +1,9 @@
 //! Connecting a workspace, and what a dead token does.
 
 use herald::rpc::pb::{ConnectState, DeliveryState, VerdictKind, WorkspaceState};
-use herald::sandbox::browser::Decision;
+use herald::sandbox::browser::{Browser, Decision};
+use sea_orm::ConnectionTrait as _;
+use url::Url;
 
 use crate::support::client::{notify, task};
 use crate::support::world::{Plan, TENANT, for_each_database};
@@ -93,6 +95,70 @@ async fn an_approval_leaves_the_attempt_waiting_and_connecting_again_completes_i
             assert_eq!(world.connect(TENANT).await.status, 200);
             let overview = world.client.workspace(TENANT).await.unwrap();
             assert_eq!(overview.connect_attempt.unwrap().state(), ConnectState::Completed);
+        })
+        .await;
+}
+
+/// Its tokens die after twelve hours, so it must not look as if it worked.
+#[tokio::test]
+async fn an_app_with_token_rotation_is_refused_with_the_reason() {
+    fresh()
+        .run(async |world| {
+            world.sandbox.configure(|options| options.token_rotation = true);
+            let page = world.connect(TENANT).await;
+            assert_eq!(page.status, 422, "{}", page.html);
+            assert!(page.html.contains("Token rotation is turned on"), "{}", page.html);
+            let overview = world.client.workspace(TENANT).await.unwrap();
+            assert!(overview.workspace.is_none());
+            let attempt = overview.connect_attempt.unwrap();
+            assert_eq!(attempt.state(), ConnectState::Failed);
+            assert!(attempt.sentence.contains("token rotation"), "{}", attempt.sentence);
+
+            world.sandbox.configure(|options| options.token_rotation = false);
+            assert_eq!(world.connect(TENANT).await.status, 200);
+        })
+        .await;
+}
+
+/// Its member list would never be read.
+#[tokio::test]
+async fn an_install_for_a_whole_organisation_is_refused_with_the_reason() {
+    fresh()
+        .run(async |world| {
+            world.sandbox.configure(|options| options.org_wide = true);
+            let page = world.connect(TENANT).await;
+            assert_eq!(page.status, 422, "{}", page.html);
+            assert!(page.html.contains("whole Enterprise organisation"), "{}", page.html);
+            let overview = world.client.workspace(TENANT).await.unwrap();
+            assert!(overview.workspace.is_none());
+            let attempt = overview.connect_attempt.unwrap();
+            assert_eq!(attempt.state(), ConnectState::Failed);
+            assert!(attempt.sentence.contains("organisation"), "{}", attempt.sentence);
+
+            world.sandbox.configure(|options| options.org_wide = false);
+            assert_eq!(world.connect(TENANT).await.status, 200);
+        })
+        .await;
+}
+
+/// Slack did answer; saying that it did not would send people looking in the wrong place.
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_reported_as_late() {
+    fresh()
+        .run(async |world| {
+            let link = world.client.begin_connect(TENANT).await.unwrap().authorize_url;
+            let link = Url::parse(&link).unwrap();
+            let mut browser = Browser::new().unwrap();
+            let consent = browser.open(&link).await.unwrap().way_to_slack().unwrap();
+            let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+            let raw = world.raw().await;
+            let expire = "UPDATE connect_attempts SET expires_at = created_at - 1";
+            raw.execute_unprepared(expire).await.unwrap();
+            assert_eq!(browser.open(&back).await.unwrap().status, 410);
+            assert_eq!(browser.open(&link).await.unwrap().status, 410, "nor does the link work");
+            let attempt = world.client.workspace(TENANT).await.unwrap().connect_attempt.unwrap();
+            assert_eq!(attempt.state(), ConnectState::Expired);
+            assert!(attempt.sentence.contains("after the link had expired"), "{attempt:?}");
         })
         .await;
 }

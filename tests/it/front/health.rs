@@ -3,6 +3,8 @@
 use futures_util::stream;
 use herald::rpc::pb::{DeliveryState, TestSlackRequest, test_slack_request::Subject};
 use herald::sandbox::{Fault, FaultKind};
+use prost::Message as _;
+use prost_types::FileDescriptorProto;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_health::ServingStatus;
@@ -69,6 +71,33 @@ async fn reflection_tells_the_services_in_both_versions() {
                 assert!(names.iter().any(|name| name == service), "{names:?}");
             }
         }
+    })
+    .await;
+}
+
+/// What `grpcurl describe` prints above each part.
+#[tokio::test]
+async fn reflection_serves_the_comments() {
+    use tonic_reflection::pb::v1::ServerReflectionRequest;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    for_each_database(async |world| {
+        let symbol = "herald.v1.HeraldService.Notify".to_owned();
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(symbol)),
+        };
+        let mut client = ServerReflectionClient::new(channel(world.replicas[0].rpc).await);
+        let asked = client.server_reflection_info(stream::iter([request])).await.unwrap();
+        let answer = asked.into_inner().message().await.unwrap().unwrap();
+        let Some(MessageResponse::FileDescriptorResponse(files)) = answer.message_response else {
+            panic!("{answer:?}");
+        };
+        let file = FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).unwrap();
+        let comments = file.source_code_info.unwrap().location.into_iter();
+        let mut comments = comments.filter_map(|place| place.leading_comments);
+        assert!(comments.any(|comment| comment.contains("Accepts a notification")));
     })
     .await;
 }

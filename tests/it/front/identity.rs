@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::client::{bad_fields, demo_person, fields, notify, person};
+use crate::support::client::{bad_fields, demo_person, fields, notify, person, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 /// Members with a number of their own: Ann as text, Bob as a number, Cid's with outer space, and
@@ -225,6 +225,22 @@ async fn settings_change_only_where_they_are_named_and_not_behind_ones_back() {
         let zone = Settings { time_zone: "Mars/Olympus".into(), ..Settings::default() };
         let refused = world.client.set(TENANT, zone, &["time_zone"]).await.unwrap_err();
         assert_eq!(bad_fields(&refused), ["settings.time_zone"]);
+    })
+    .await;
+}
+
+/// Slack shows them their messages by e-mail until they sign in for the first time.
+#[tokio::test]
+async fn a_member_who_was_invited_and_never_signed_in_is_matched() {
+    let invited = json!({ "id": "U0INVITED", "is_invited_user": true,
+        "profile": { "email": "new@firm.example" } });
+    let plan = Plan { members: Some(vec![invited]), ..Plan::default() };
+    plan.run(async |world| {
+        world.client.upsert(TENANT, vec![person("new", "new@firm.example")]).await;
+        let sent = world.client.notify(task("welcome", &["new"])).await.unwrap();
+        let ended = world.client.ended(TENANT, &sent.notification_id).await;
+        assert_eq!(ended[0].slack_target, "U0INVITED");
+        assert_eq!(world.messages(1).await[0].user.as_deref(), Some("U0INVITED"));
     })
     .await;
 }

@@ -23,14 +23,17 @@ async fn herald(replica: &Replica) -> HeraldServiceClient<tonic::transport::Chan
 }
 
 /// One more replica, with a limit of its own.
-async fn limited(world: &mut World, limit: impl FnOnce(&mut herald::config::Settings)) -> usize {
+pub(super) async fn limited(
+    world: &mut World,
+    limit: impl FnOnce(&mut herald::config::Settings),
+) -> usize {
     let mut settings = world.settings();
     limit(&mut settings);
     world.replicas.push(Replica::start(settings).await);
     world.replicas.len() - 1
 }
 
-fn assert_shed(status: &Status, because: &str, limit: &str) {
+pub(super) fn assert_shed(status: &Status, because: &str, limit: &str) {
     assert_eq!((status.code(), reason(status).as_str()), (Code::ResourceExhausted, because));
     let info = status.get_details_error_info().unwrap();
     assert_eq!(info.metadata.get("limit").map(String::as_str), Some(limit));
@@ -177,7 +180,7 @@ async fn hold(world: &World, table: &str) -> sea_orm::DatabaseTransaction {
 
 #[tokio::test]
 async fn a_deadline_that_passes_tears_nothing() {
-    for_each_database(async |world| {
+    Box::pin(for_each_database(async |world| {
         world.client.load(&["ben"]).await;
         // The server's own bound: a deadline that the client names is watched by the client too.
         let soon = Duration::from_millis(500);
@@ -198,7 +201,7 @@ async fn a_deadline_that_passes_tears_nothing() {
             assert_eq!(world.client.notify(call).await.unwrap(), first);
         }
         assert_eq!(world.settled().await.len(), 5);
-    })
+    }))
     .await;
 }
 
@@ -248,21 +251,24 @@ async fn without_a_free_connection_calls_are_shed_and_health_stays() {
         let client = world.client(replica, None).await;
         client.resolve_identity(resolve("ben")).await.unwrap();
         let held = hold(world, "people").await;
-        let shed = until("calls are shed", async || {
-            let answers = join_all((0..8).map(|_| async {
-                let mut call = Request::new(resolve("ben"));
-                call.set_timeout(Duration::from_secs(3));
-                herald(&world.replicas[replica]).await.resolve_identity(call).await
-            }));
-            answers
-                .await
-                .into_iter()
-                .filter_map(Result::err)
-                .find(|status| status.code() == Code::ResourceExhausted)
-        })
-        .await;
-        assert_shed(&shed, "OVERLOADED", "store.max_connections");
-        assert_healthy(&world.replicas[replica]).await;
+        // Longer than health takes to look twice.
+        for _ in 0..4 {
+            let shed = until("calls are shed", async || {
+                let answers = join_all((0..8).map(|_| async {
+                    let mut call = Request::new(resolve("ben"));
+                    call.set_timeout(Duration::from_secs(3));
+                    herald(&world.replicas[replica]).await.resolve_identity(call).await
+                }));
+                answers
+                    .await
+                    .into_iter()
+                    .filter_map(Result::err)
+                    .find(|status| status.code() == Code::ResourceExhausted)
+            })
+            .await;
+            assert_shed(&shed, "OVERLOADED", "store.max_connections");
+            assert_healthy(&world.replicas[replica]).await;
+        }
         held.rollback().await.unwrap();
         until("it answers again", async || client.resolve_identity(resolve("ben")).await.ok())
             .await;

@@ -45,6 +45,8 @@ async fn denials(client: &Client, actor: Option<&pb::Actor>) -> Vec<(&'static st
     ask!(clear_identity, ClearIdentityRequest { user_id: user_id.clone() });
     ask!(refresh_directory, RefreshDirectoryRequest {});
     ask!(list_event_types, ListEventTypesRequest {});
+    ask!(allow_sending, AllowSendingRequest {});
+    ask!(stop_sending, StopSendingRequest {});
     ask!(cancel_notification, CancelNotificationRequest { notification_id });
     ask!(list_failed, ListFailedRequest {});
     let delivery_ids = vec![uuid::Uuid::now_v7().to_string()];
@@ -60,7 +62,13 @@ fn callers() -> Vec<CallerConfig> {
         may_act_for_users: true,
         ..caller("backend", RoleConfig::Service, &[TENANT])
     };
+    let deputy = CallerConfig {
+        may_act_for_users: true,
+        may_administer_for_users: true,
+        ..caller("deputy", RoleConfig::Service, &[TENANT])
+    };
     vec![
+        deputy,
         caller("administrator", RoleConfig::Administrator, &[TENANT]),
         caller("service", RoleConfig::Service, &[TENANT]),
         caller("stranger", RoleConfig::Administrator, &["other"]),
@@ -80,6 +88,8 @@ async fn each_role_may_do_its_own() {
         "clear_identity",
         "refresh_directory",
         "list_event_types",
+        "allow_sending",
+        "stop_sending",
         "list_failed",
         "replay_deliveries",
     ];
@@ -91,6 +101,8 @@ async fn each_role_may_do_its_own() {
         "clear_identity",
         "refresh_directory",
         "list_event_types",
+        "allow_sending",
+        "stop_sending",
         "cancel_notification",
         "list_failed",
         "replay_deliveries",
@@ -105,6 +117,8 @@ async fn each_role_may_do_its_own() {
         "clear_identity",
         "refresh_directory",
         "list_event_types",
+        "allow_sending",
+        "stop_sending",
         "cancel_notification",
         "list_failed",
         "replay_deliveries",
@@ -123,7 +137,11 @@ async fn each_role_may_do_its_own() {
         (("service", Some(actor("ben", &[EDIT]))), same(&everything, "ACTOR_NOT_ALLOWED")),
         (("backend", Some(actor("ben", &[EDIT]))), same(&platform, ROLE)),
         (("backend", Some(actor("clara", &[EDIT]))), of_another),
-        (("backend", Some(actor("clara", &[pb::Permission::Administer]))), Vec::new()),
+        (
+            ("backend", Some(actor("clara", &[pb::Permission::Administer]))),
+            same(&everything, "ACTOR_PERMISSION_NOT_ALLOWED"),
+        ),
+        (("deputy", Some(actor("clara", &[pb::Permission::Administer]))), Vec::new()),
     ];
     let plan = Plan { callers: callers(), ready: false, ..Plan::default() };
     plan.run(async |world| {

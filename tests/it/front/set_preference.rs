@@ -60,13 +60,13 @@ async fn turning_on_says_what_stands_in_the_way() {
         assert_eq!(codes(&nobody), ["no_member"]);
         assert!(nobody.effective && nobody.member.is_none());
 
-        world.client.allow_sending(TENANT, false).await;
+        world.client.switch_sending(TENANT, false).await;
         let off = set(world, "ben", "", PreferenceValue::On).await;
         assert_eq!(codes(&off), ["sending_off"]);
         assert_eq!(off.suppression(), SuppressionReason::SendingOff);
         assert!(!off.effective && !off.channel_id.is_empty());
 
-        world.client.allow_sending(TENANT, true).await;
+        world.client.switch_sending(TENANT, true).await;
         set(world, "ben", "", PreferenceValue::Off).await;
         let beaten = set(world, "ben", "task.due", PreferenceValue::On).await;
         assert_eq!(codes(&beaten), ["preference_all_off"], "off for everything beats on for one");
@@ -100,6 +100,7 @@ async fn values_fall_back_from_the_narrow_to_the_wide() {
 fn guarded() -> Plan {
     let platform = CallerConfig {
         may_act_for_users: true,
+        may_administer_for_users: true,
         ..caller("platform", RoleConfig::Service, &[TENANT])
     };
     let ben =
@@ -110,7 +111,11 @@ fn guarded() -> Plan {
         platform,
         ben,
     ];
-    Plan { callers, ready: false, ..Plan::default() }
+    // Both tenants use one workspace.
+    let adjust = |settings: &mut herald::config::Settings| {
+        settings.app.workspace_sharing = herald::domain::sharing::Sharing::Allow;
+    };
+    Plan { callers, ready: false, adjust, ..Plan::default() }
 }
 
 fn refusal(result: Result<SetPreferenceResponse, Status>) -> String {

@@ -1,12 +1,15 @@
 //! Messages about one thing: threads, replacements, retractions, crossing out.
 
+use std::collections::BTreeMap;
+
 use herald::rpc::pb::{self, DeliveryState, SubjectAction, WaitCause};
-use herald::sandbox::{Fault, FaultKind, StoredMessage};
+use herald::sandbox::{Fault, FaultKind, Raw, StoredMessage};
+use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::json;
 use tonic::Code;
 
 use crate::support::client::{bad_fields, is_terminal, micros, notify, person, task};
-use crate::support::world::{Plan, TENANT, World, for_each_database};
+use crate::support::world::{Plan, TENANT, World, for_each_database, until};
 
 /// `text` about the subject `task:1`.
 fn about(text: &str, users: &[&str], action: SubjectAction) -> pb::NotifyRequest {
@@ -261,6 +264,67 @@ async fn unclear_answers_do_no_harm() {
     .await;
 }
 
+/// `update_failed` does not say whether anything was changed; the same change again does no harm.
+#[tokio::test]
+async fn a_change_that_slack_could_not_make_is_tried_again() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        done(world, about("first", &["ben"], SubjectAction::NewMessage)).await;
+        world.sandbox.script(fault("chat.update", "update_failed").times(1));
+        let better = done(world, about("better", &["ben"], SubjectAction::Replace)).await;
+        assert_eq!(states(&better), [(DeliveryState::Sent, "")]);
+        assert_eq!(world.calls("chat.update").len(), 2);
+        assert!(world.messages(1).await[0].text.contains("better"));
+    })
+    .await;
+}
+
+/// Slack posts an answer to a deleted message outside any thread, and answers ok. Where its answer
+/// got lost, the message is found whether Slack says that the thread is gone or shows an empty one.
+#[tokio::test]
+async fn an_answer_to_a_deleted_message_is_posted_once_and_says_so() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let empty = json!({ "ok": true, "messages": [] }).to_string();
+        for (at, (lost, shown)) in
+            [(true, false), (true, true), (false, false)].into_iter().enumerate()
+        {
+            let first = about(&format!("first {at}"), &["ben"], SubjectAction::NewMessage);
+            let subject_key = format!("task:{at}");
+            let first =
+                done(world, pb::NotifyRequest { subject_key: subject_key.clone(), ..first }).await;
+            assert!(world.sandbox.delete_message(&first[0].channel_id, &first[0].ts));
+            if lost {
+                let cut = Fault::new("chat.postMessage", FaultKind::Reset).times(1).after();
+                world.sandbox.script(cut);
+            }
+            if shown {
+                let body = Raw::from(empty.as_str());
+                let kind = FaultKind::Body { body, headers: BTreeMap::new() };
+                world.sandbox.script(Fault::new("conversations.replies", kind));
+            }
+            let answer = about(&format!("answer {at}"), &["ben"], SubjectAction::Reply);
+            let answer =
+                done(world, pb::NotifyRequest { subject_key: subject_key.clone(), ..answer }).await;
+            assert_eq!(states(&answer), [(DeliveryState::Sent, "")]);
+            let log: Vec<_> =
+                answer[0].attempt_log.iter().map(|entry| entry.outcome.as_str()).collect();
+            let expected: &[_] =
+                if lost { &["unknown", "probe_unthreaded"] } else { &["unthreaded"] };
+            assert_eq!(log, expected);
+            world.sandbox.clear_faults();
+            // What follows answers it, and not the one that is gone.
+            let next = about(&format!("next {at}"), &["ben"], SubjectAction::Reply);
+            done(world, pb::NotifyRequest { subject_key, ..next }).await;
+            let messages = world.messages(3 * (at + 1)).await;
+            let [_, answer, next] = &messages[3 * at..] else { panic!("{messages:?}") };
+            assert_eq!((&answer.thread_ts, &next.thread_ts), (&None, &Some(answer.ts.clone())));
+        }
+        assert_eq!(world.calls("chat.postMessage").len(), 9);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn changes_keep_slacks_limits() {
     let name = |number: usize| format!("p{number}");
@@ -277,6 +341,7 @@ async fn changes_keep_slacks_limits() {
         world.client.upsert(TENANT, people.collect()).await;
         let users: Vec<&str> = users.iter().map(String::as_str).collect();
         done(world, about("all", &users, SubjectAction::NewMessage)).await;
+        conversations_rest_no_more(world).await;
         let retract = wordless("back", &[], SubjectAction::Retract);
         let answer = world.client.notify(retract).await.unwrap();
         let back = world.client.ended(TENANT, &answer.notification_id).await;
@@ -299,6 +364,16 @@ async fn changes_keep_slacks_limits() {
         assert!(causes.len() >= 60, "{}", causes.len());
     })
     .await;
+}
+
+/// Waits until the pace of every conversation that was written to is over.
+async fn conversations_rest_no_more(world: &World) {
+    let raw = world.raw().await;
+    let last = "SELECT MAX(paced_until) FROM lanes";
+    let last = Statement::from_string(raw.get_database_backend(), last);
+    let last: i64 = raw.query_one_raw(last).await.unwrap().unwrap().try_get_by_index(0).unwrap();
+    let over = async || (world.now().await.0 > last).then_some(());
+    until("every conversation may be written to", over).await;
 }
 
 #[tokio::test]

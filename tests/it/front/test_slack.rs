@@ -121,7 +121,7 @@ async fn who_joined_a_minute_ago_is_found() {
 async fn the_tenants_switch_holds_a_test_back_but_for_administrators() {
     for_each_database(async |world| {
         world.client.load(&["ben"]).await;
-        world.client.allow_sending(TENANT, false).await;
+        world.client.switch_sending(TENANT, false).await;
         let (answer, delivery) = test(world, own("ben")).await;
         assert!(answer.identity_stored);
         assert_eq!(delivery.state(), DeliveryState::Suppressed);

@@ -67,7 +67,7 @@ async fn every_reason_is_told() {
         world.settled().await;
         assert!(world.calls("chat.postMessage").is_empty());
 
-        world.client.allow_sending("unconnected", true).await;
+        world.client.switch_sending("unconnected", true).await;
         let elsewhere = NotifyRequest {
             tenant_id: "unconnected".into(),
             ..notify("1", "case.started", &["nobody"])
@@ -85,7 +85,7 @@ async fn what_is_accepted_before_the_members_were_read_is_delivered_after() {
             let kind = FaultKind::Status { code: 503, body: String::new(), retry_after: None };
             world.sandbox.script(Fault::new("users.list", kind));
             assert_eq!(world.connect(TENANT).await.status, 200);
-            world.client.allow_sending(TENANT, true).await;
+            world.client.switch_sending(TENANT, true).await;
             world.client.load(&["ben", "ida"]).await;
             world.called("users.list", 1).await;
             let answer = world.client.notify(task("early", &["ben", "ida"])).await.unwrap();

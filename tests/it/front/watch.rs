@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use herald::rpc::pb::{self, DeliveryState as State};
+use sea_orm::ConnectionTrait as _;
 use tonic::{Code, Streaming};
 
 use crate::support::client::{reason, task};
@@ -11,6 +12,24 @@ use crate::support::world::{PATIENCE, Plan, TENANT, for_each_database, until};
 /// The next message of a stream.
 async fn next<T>(stream: &mut Streaming<T>) -> Result<Option<T>, tonic::Status> {
     tokio::time::timeout(PATIENCE, stream.message()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_read_does_not_end_its_stream() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let id = world.client.notify(task("one", &["ben"])).await.unwrap().notification_id;
+        world.client.ended(TENANT, &id).await;
+        let mut stream = world.client.watch_deliveries(TENANT, Some(0)).await.unwrap();
+        let told: Vec<i64> = read(&mut stream, 2).await.iter().map(|one| one.sequence).collect();
+        assert_eq!(told, [1, 2]);
+        let damage = "UPDATE delivery_changes SET delivery = 'x' WHERE sequence = 1";
+        world.raw().await.execute_unprepared(damage).await.unwrap();
+        let mut stream = world.client.watch_deliveries(TENANT, Some(0)).await.unwrap();
+        let told: Vec<i64> = read(&mut stream, 1).await.iter().map(|one| one.sequence).collect();
+        assert_eq!(told, [2]);
+    })
+    .await;
 }
 
 /// Reads the feed until it has told this many more changes.
@@ -177,4 +196,51 @@ async fn streams_are_bounded_in_number() {
         replica.stopped().await;
     })
     .await;
+}
+
+/// Reads of the feed by all connections so far; PostgreSQL's count.
+async fn reads(raw: &sea_orm::DatabaseConnection) -> i64 {
+    use sea_orm::{ConnectionTrait as _, Statement};
+    const SQL: &str = "SELECT COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0) AS reads \
+        FROM pg_stat_user_tables WHERE relname = 'delivery_changes'";
+    let query = Statement::from_string(raw.get_database_backend(), SQL);
+    raw.query_one_raw(query).await.unwrap().unwrap().try_get("", "reads").unwrap()
+}
+
+/// One tenant has changes; the streams of the others wait and read nothing.
+#[tokio::test]
+async fn quiet_streams_do_not_read_when_another_tenant_has_changes() {
+    const QUIET: i64 = 100;
+    const BUSY: usize = 50;
+    Plan::default()
+        .run(async |world| {
+            if !world.is_postgres() {
+                return; // SQLite does not count.
+            }
+            world.client.load(&["ben"]).await;
+            let replica = crate::support::world::Replica::start(world.settings()).await;
+            let client = world.client_at(replica.rpc).await;
+            let mut streams = Vec::new();
+            for number in 0..QUIET {
+                let quiet = format!("quiet-{number}");
+                client.switch_sending(&quiet, true).await;
+                let mut stream = client.watch_deliveries(&quiet, None).await.unwrap();
+                assert!(next(&mut stream).await.unwrap().unwrap().changes.is_empty());
+                streams.push(stream);
+            }
+            let raw = world.raw().await;
+            for number in 0..BUSY {
+                let task = task(&format!("busy {number}"), &["ben"]);
+                let id = client.notify(task).await.unwrap().notification_id;
+                client.ended(TENANT, &id).await;
+            }
+            // Its connections tell what they counted when they end.
+            replica.stopped().await;
+            let reads = reads(&raw).await;
+            println!("{reads} reads of the feed: {QUIET} quiet streams, {BUSY} messages");
+            // Each stream reads when it opens, and perhaps once more when its feed is first seen.
+            // Upkeep and numbering have their reads too.
+            assert!(reads < 4 * QUIET, "{reads}");
+        })
+        .await;
 }

@@ -1,9 +1,12 @@
 //! Why a delivery went as it did, and what a dry run says of it.
 
+use std::collections::BTreeMap;
+
 use herald::rpc::pb::{
     self, DecisionRule, DecisionStage, DeliveryState, PreferenceValue, WaitCause,
 };
-use herald::sandbox::{Fault, FaultKind};
+use herald::sandbox::{Fault, FaultKind, Raw};
+use serde_json::json;
 
 use crate::support::client::{notify, task};
 use crate::support::world::{TENANT, World, for_each_database};
@@ -106,6 +109,36 @@ async fn a_dry_run_says_what_would_be_and_does_nothing() {
         let mut bad = notify("bad", "task.assigned", &["ben"]);
         (bad.dry_run, bad.link) = (true, String::new());
         world.client.notify(bad).await.unwrap_err();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_slack_says_about_a_refusal_is_kept_with_the_delivery() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let said = "[ERROR] must be less than 3001 characters [json-pointer:/blocks/0/text/text]";
+        let body = json!({ "ok": false, "error": "invalid_blocks",
+            "response_metadata": { "messages": [said] } });
+        let body = Raw::from(body.to_string().as_str());
+        let kind = FaultKind::Body { body, headers: BTreeMap::new() };
+        world.sandbox.script(Fault::new("chat.postMessage", kind).times(1));
+        let answer = world.client.notify(task("one", &["ben"])).await.unwrap();
+        let failed = world.client.ended(TENANT, &answer.notification_id).await.remove(0);
+        assert_eq!(
+            (failed.state(), failed.code.as_str()),
+            (DeliveryState::Failed, "invalid_blocks")
+        );
+        assert_eq!(failed.detail, said);
+        assert!(!failed.sentence.contains("3001"), "{}", failed.sentence);
+        let listed =
+            pb::ListFailedRequest { tenant_id: TENANT.into(), ..pb::ListFailedRequest::default() };
+        let listed = world.client.list_failed(listed).await.unwrap().deliveries.remove(0);
+        assert_eq!(listed.delivery.unwrap().detail, said);
+        // One that works has none.
+        let answer = world.client.notify(task("two", &["ben"])).await.unwrap();
+        let sent = world.client.ended(TENANT, &answer.notification_id).await.remove(0);
+        assert_eq!((sent.state(), sent.detail.as_str()), (DeliveryState::Sent, ""));
     })
     .await;
 }

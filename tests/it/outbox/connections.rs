@@ -1,15 +1,18 @@
 //! The database's connections are killed under load: nothing accepted is lost, nothing is settled
 //! twice, everything ends (I1, I3, I6, I14; faults.md 8 and 9). PostgreSQL alone.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::poll;
 use herald::domain::delivery::State;
-use herald::store::{Accepted, Backend, Error, LaneClaim, Store};
-use sea_orm::ConnectionTrait as _;
+use herald::store::{Accepted, Backend, Config, Error, LaneClaim, Store};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use super::{call, delivered, delivery, lane, tenant, total};
+use crate::support::proxy::Proxy;
 use crate::support::store::{TestStore, test_stores};
 
 const CALLS: usize = 60;
@@ -128,5 +131,84 @@ async fn connections_that_died_unused_fail_no_call() {
             let accepted = accept(8).await;
             assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
         }
+    }
+}
+
+/// How long the database may take to answer.
+const PATIENT: Duration = Duration::from_secs(2);
+
+/// Whether the database answers while `others` use the connections.
+async fn answers_beside(store: &Store, others: impl Future) -> bool {
+    let others = async {
+        others.await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answers = store.answers(PATIENT) => answers,
+        () = others => unreachable!("they never end"),
+    }
+}
+
+/// No connection is free, and none is answered: those that wait for a row are in use, and those
+/// that are dark are of no use, though new ones could be made.
+#[tokio::test]
+async fn busy_is_told_from_dark() {
+    for store in test_stores().await {
+        if store.backend() == Backend::Sqlite {
+            continue;
+        }
+        let proxy = Proxy::start(&store.config).await;
+        let config = Config { max_connections: 2, ..proxy.config.clone() };
+        let raw = store.raw().await;
+        let store = Store::open(&config).await.unwrap();
+        // Both connections are there, and in use from the first look at what is asked.
+        let asked = async || {
+            let tenant = tenant();
+            let ask = || store.count_waiting(&tenant, 1);
+            tokio::join!(ask(), ask())
+        };
+        let (one, other) = asked().await;
+        assert_eq!((one, other), (Ok(0), Ok(0)));
+        let lock = raw.begin().await.unwrap();
+        lock.execute_unprepared("LOCK TABLE deliveries").await.unwrap();
+        let mut waiting = pin!(asked());
+        assert!(poll!(&mut waiting).is_pending());
+        assert!(answers_beside(&store, &mut waiting).await, "it is busy");
+        lock.rollback().await.unwrap();
+        let (one, other) = waiting.await;
+        assert_eq!((one, other), (Ok(0), Ok(0)));
+        proxy.darken();
+        let mut lost = pin!(asked());
+        assert!(poll!(&mut lost).is_pending());
+        assert!(!answers_beside(&store, &mut lost).await, "they are dark");
+        drop(lost.await);
+        assert!(store.answers(PATIENT).await, "others took their places");
+    }
+}
+
+/// Callers whose deadline comes while their connection is dark: the places of these connections are
+/// free again, for new ones.
+#[tokio::test]
+async fn connections_that_are_given_back_dark_are_replaced() {
+    const CONNECTIONS: u32 = 3;
+    for store in test_stores().await {
+        if store.backend() == Backend::Sqlite {
+            continue;
+        }
+        let proxy = Proxy::start(&store.config).await;
+        let acquire_timeout = Duration::from_secs(20);
+        let config =
+            Config { max_connections: CONNECTIONS, acquire_timeout, ..proxy.config.clone() };
+        let store = Store::open(&config).await.unwrap();
+        let ask = || async { store.now().await };
+        for asked in futures_util::future::join_all((0..CONNECTIONS).map(|_| ask())).await {
+            asked.unwrap();
+        }
+        proxy.darken();
+        let impatient = (0..CONNECTIONS).map(|_| tokio::time::timeout(SHORT, ask()));
+        for asked in futures_util::future::join_all(impatient).await {
+            assert!(asked.is_err(), "it was dark: {asked:?}");
+        }
+        store.now().await.unwrap();
     }
 }

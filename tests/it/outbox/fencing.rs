@@ -6,7 +6,6 @@ use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, LeaseToken};
 use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::domain::subject::Deed;
-use herald::domain::time::Timestamp;
 use herald::store::{End, LaneClaim, RecoverOutcome, Resolved, Settle, Store, Target, WaitScope};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
@@ -27,7 +26,7 @@ fn every_settle() -> Vec<Settle> {
         Settle::Probe { after, code: code() },
         Settle::NotWritten,
         Settle::Ended(End::Suppressed(Suppression::SendingOff)),
-        Settle::Deferred { until: Timestamp(i64::MAX) },
+        Settle::Deferred { after },
         Settle::Replanned { deed: Deed::Delete },
         Settle::Resolve,
         Settle::Moved { installation: installation(), lane: "U9".into() },
@@ -207,12 +206,14 @@ async fn resolving_is_fenced_too() {
         let before = dump(&raw).await;
         for token in [stale.token, LeaseToken(super::uuid())] {
             for resolved in [&end, &lane, &Resolved::Again { after: LEASE }] {
-                assert!(!store.settle_resolving(token, new.id, resolved, None).await.unwrap());
+                let settled = store.settle_resolving(token, new.id, resolved, None).await;
+                assert_eq!(settled.unwrap(), None);
             }
         }
         assert_eq!(dump(&raw).await, before);
-        assert!(store.settle_resolving(holder.token, new.id, &lane, None).await.unwrap());
-        assert!(!store.settle_resolving(holder.token, new.id, &lane, None).await.unwrap());
+        let settle = || store.settle_resolving(holder.token, new.id, &lane, None);
+        assert_eq!(settle().await.unwrap(), Some(State::Pending));
+        assert_eq!(settle().await.unwrap(), None);
         assert_eq!(state(&store, new.id).await, State::Pending);
     }
 }

@@ -3,12 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod accept;
+pub(crate) mod clock;
 mod connections;
 mod fencing;
+mod held_up;
 mod history;
 mod lanes;
+mod newer;
+mod order;
 mod queues;
 mod races;
+mod recovery;
 mod resolving;
 mod settle;
 mod subjects;

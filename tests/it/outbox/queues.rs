@@ -21,7 +21,7 @@ use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, p
 use super::{sending, state, tenant};
 use crate::support::store::test_stores;
 
-fn key(class: Class) -> QueueKey {
+pub(super) fn key(class: Class) -> QueueKey {
     QueueKey { installation: installation(), tenant: tenant(), class, budget: Budget::Posts }
 }
 

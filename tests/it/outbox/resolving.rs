@@ -42,7 +42,8 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
             content: Some(b"rendered now".to_vec()),
             identity: Some(identity),
         };
-        assert!(store.settle_resolving(claimed.token, id, &lane, None).await.unwrap());
+        let settled = store.settle_resolving(claimed.token, id, &lane, None).await.unwrap();
+        assert_eq!(settled, Some(State::Pending));
         let (held, first) = sending(&store).await;
         assert_eq!(first, before);
         assert!(store.settle(&held, first, &delivered(), None).await.unwrap());
@@ -56,7 +57,7 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
 }
 
 /// Two recipients of one notification are resolved at the same time, by two workers, and are one
-/// member: who comes second gets no message of their own (design.md section 8).
+/// member: who comes second gets no message of their own.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_recipients_who_are_one_member_get_one_message() {
     for store in test_stores().await {
@@ -80,7 +81,7 @@ async fn two_recipients_who_are_one_member_get_one_message() {
                 store.settle_resolving(one.token, one.delivery, &lane, None),
                 store.settle_resolving(two.token, two.delivery, &lane, None),
             );
-            assert!(first.unwrap() && second.unwrap());
+            assert!(first.unwrap().is_some() && second.unwrap().is_some());
             let (one, two) =
                 (record(&store, one.delivery).await, record(&store, two.delivery).await);
             let (sent, twin) = if one.state == State::Pending { (one, two) } else { (two, one) };
@@ -99,14 +100,16 @@ async fn not_yet_waits_and_an_end_says_why() {
         store.accept(call).await.unwrap();
         let token = store.claim_resolving(10, LEASE).await.unwrap().remove(0).token;
         let again = Resolved::Again { after: HOUR };
-        assert!(store.settle_resolving(token, id, &again, None).await.unwrap());
+        let settled = store.settle_resolving(token, id, &again, None).await.unwrap();
+        assert_eq!(settled, Some(State::Resolving));
         assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty());
         assert!(store.next_resolving().await.unwrap().unwrap() > HOUR / 2);
         let due = "UPDATE deliveries SET due_at = 0";
         store.raw().await.execute_unprepared(due).await.unwrap();
         let token = store.claim_resolving(10, LEASE).await.unwrap().remove(0).token;
         let end = Resolved::End(End::Unreachable(NoMatch::NoMember));
-        assert!(store.settle_resolving(token, id, &end, None).await.unwrap());
+        let settled = store.settle_resolving(token, id, &end, None).await.unwrap();
+        assert_eq!(settled, Some(State::Unreachable));
         let record = record(&store, id).await;
         assert_eq!(
             (record.state, record.reason.as_deref()),
@@ -130,7 +133,8 @@ async fn a_damaged_notification_fails_and_does_not_hold_back_the_others() {
         let damage = |id| claimed.iter().find(|one| one.delivery == id).unwrap().damaged;
         assert!(damage(other) && !damage(id));
         let end = Resolved::End(End::Failed(Failure::Damaged));
-        assert!(store.settle_resolving(claimed[0].token, other, &end, None).await.unwrap());
+        let settled = store.settle_resolving(claimed[0].token, other, &end, None).await.unwrap();
+        assert_eq!(settled, Some(State::Failed));
         let failed = record(&store, other).await;
         assert_eq!(failed.state, State::Failed);
         assert_eq!(failed.reason.as_deref(), Some("content_unreadable"));

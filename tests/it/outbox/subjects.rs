@@ -1,4 +1,5 @@
-//! Who overtakes and who sends meet on one message: one of them waits, and what it then finds counts.
+//! Who overtakes and who sends meet on one message: one of them waits, and what it then finds
+//! counts.
 
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, SubjectKey};
@@ -19,8 +20,8 @@ fn about(request: &str, action: Action) -> (Accept, DeliveryId) {
     (accept, id)
 }
 
-/// The intent of a request is under way as a replacement is accepted: it must be seen, or the words come twice,
-/// as a message of their own beside the one that they were to replace.
+/// The intent of a request is under way as a replacement is accepted: it must be seen, or the words
+/// come twice, as a message of their own beside the one that they were to replace.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_waits_for_who_is_about_to_send() {
     for store in test_stores().await {

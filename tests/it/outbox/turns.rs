@@ -1,4 +1,5 @@
-//! Turns that are taken at the same time share statements and transactions; each has its own answer.
+//! Turns that are taken at the same time share statements and transactions; each has its own
+//! answer.
 
 use futures_util::future::join_all;
 use herald::domain::delivery::State;

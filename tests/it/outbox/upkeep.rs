@@ -1,12 +1,14 @@
-//! Upkeep: what is old goes and nothing else; a wake-up that was lost is made good; what metrics tell.
+//! Upkeep: what is old goes and nothing else; a wake-up that was lost is made good; what metrics
+//! tell.
 
 use std::time::Duration;
 
 use herald::domain::ids::{NotificationId, TenantId};
 use herald::store::{Accepted, Backend, End, Store, Target};
-use sea_orm::{ConnectionTrait as _, Statement};
+use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 
 use super::{HOUR, call, delivered, delivery, lane, post, sending, tenant};
+use crate::support::gate::Gate;
 use crate::support::store::{TestStore, test_stores};
 
 async fn rows(store: &TestStore, table: &str) -> i64 {
@@ -103,6 +105,149 @@ async fn the_tables_health_is_told() {
             Backend::Postgres => {
                 assert!(health.dead_rows.is_some() && health.oldest_snapshot_age.is_some());
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn lanes_that_are_not_used_any_more_go_and_come_back() {
+    for store in test_stores().await {
+        for name in ["U1", "U2", "U3"] {
+            post(&store, name).await;
+        }
+        // One is done, one is held by a worker, one waits.
+        let (done, id) = first_of(store.claim_lanes(1, HOUR).await.unwrap(), &store).await;
+        assert!(store.settle(&done, id, &delivered(), None).await.unwrap());
+        first_of(store.claim_lanes(1, HOUR).await.unwrap(), &store).await;
+        assert_eq!(store.forget_lanes(None, HOUR, 10).await.unwrap(), (0, None), "too young");
+        let (removed, next) = store.forget_lanes(None, Duration::ZERO, 2).await.unwrap();
+        let next = next.unwrap();
+        let (more, end) = store.forget_lanes(Some(&next), Duration::ZERO, 2).await.unwrap();
+        assert_eq!((removed + more, end), (1, None));
+        assert_eq!(rows(&store, "lanes").await, 2);
+        // Their first message makes it anew.
+        post(&store, &done.lane).await;
+        assert_eq!(rows(&store, "lanes").await, 3);
+        let due = store.claim_lanes(10, HOUR).await.unwrap();
+        assert!(due.iter().any(|claim| claim.lane == done.lane), "{due:?}");
+    }
+}
+
+/// The only claim, its head under way.
+async fn first_of(
+    mut claims: Vec<herald::store::LaneClaim>,
+    store: &Store,
+) -> (herald::store::LaneClaim, herald::domain::ids::DeliveryId) {
+    let claim = claims.remove(0);
+    let head = store.head(&claim).await.unwrap().unwrap();
+    assert!(store.intend(&claim, head.delivery, HOUR).await.unwrap().is_some());
+    (claim, head.delivery)
+}
+
+/// Whoever adds a message holds the lane until the commit; whoever removes lanes leaves it alone.
+#[tokio::test]
+async fn a_lane_that_somebody_joins_is_not_removed() {
+    for store in test_stores().await {
+        if store.backend() == Backend::Sqlite {
+            continue;
+        }
+        post(&store, "U1").await;
+        let (claim, id) = sending(&store).await;
+        assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        let raw = store.raw().await;
+        let joins = raw.begin().await.unwrap();
+        joins.execute_unprepared("UPDATE lanes SET next_at = 1").await.unwrap();
+        assert_eq!(store.forget_lanes(None, Duration::ZERO, 10).await.unwrap(), (0, None));
+        joins.commit().await.unwrap();
+        assert_eq!(store.forget_lanes(None, Duration::ZERO, 10).await.unwrap(), (0, None));
+    }
+}
+
+/// A message comes between the look at the lanes and the lock.
+#[tokio::test]
+async fn a_lane_that_was_joined_since_the_look_is_not_removed() {
+    for mut store in test_stores().await {
+        if store.backend() == Backend::Sqlite {
+            continue;
+        }
+        post(&store, "U1").await;
+        let (claim, id) = sending(&store).await;
+        assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        let gate = Gate::before(&mut store, "SELECT installation, lane, CASE WHEN%").await;
+        let forgetful = store.store.clone();
+        let forgets =
+            tokio::spawn(async move { forgetful.forget_lanes(None, Duration::ZERO, 10).await });
+        gate.reached().await;
+        let new = post(&store, "U1").await;
+        gate.open().await;
+        assert_eq!(forgets.await.unwrap().unwrap(), (0, None));
+        assert_eq!(sending(&store).await.1, new);
+    }
+}
+
+/// Its wake-up was lost: it will be made good.
+#[tokio::test]
+async fn a_lane_that_sleeps_with_work_is_not_removed() {
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let lose = "UPDATE lanes SET next_at = NULL";
+        store.raw().await.execute_unprepared(lose).await.unwrap();
+        assert_eq!(store.forget_lanes(None, Duration::ZERO, 10).await.unwrap(), (0, None));
+        assert_eq!(rows(&store, "lanes").await, 1);
+    }
+}
+
+/// Something is held back between the look at the sweeps and the lock.
+#[tokio::test]
+async fn a_sweep_that_was_needed_again_since_the_look_is_not_removed() {
+    for mut store in test_stores().await {
+        if store.backend() == Backend::Sqlite {
+            continue;
+        }
+        let held = |request: &str| {
+            let reason = herald::domain::reason::NoMatch::NoMember;
+            call(request, vec![delivery(Target::Held { reason, look_after: HOUR })])
+        };
+        let first = held("r1");
+        store.accept(first.clone()).await.unwrap();
+        store.cancel_notification(&tenant(), first.id).await.unwrap();
+        let gate = Gate::before(&mut store, "SELECT tenant FROM held_sweeps%").await;
+        let forgetful = store.store.clone();
+        let forgets =
+            tokio::spawn(async move { forgetful.forget_sweeps(Duration::ZERO, 10).await });
+        gate.reached().await;
+        store.accept(held("r2")).await.unwrap();
+        gate.open().await;
+        assert_eq!(forgets.await.unwrap().unwrap(), 0);
+        assert_eq!(rows(&store, "held_sweeps").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn sweeps_that_nothing_is_held_for_go() {
+    for store in test_stores().await {
+        let reason = herald::domain::reason::NoMatch::NoMember;
+        let held = Target::Held { reason, look_after: HOUR };
+        let accept = call("r1", vec![delivery(held)]);
+        store.accept(accept.clone()).await.unwrap();
+        assert_eq!(store.forget_sweeps(Duration::ZERO, 10).await.unwrap(), 0, "it is needed");
+        store.cancel_notification(&tenant(), accept.id).await.unwrap();
+        assert_eq!(store.forget_sweeps(Duration::ZERO, 10).await.unwrap(), 1);
+        assert_eq!(rows(&store, "held_sweeps").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn large_notifications_are_forgotten_a_few_at_a_time() {
+    for store in test_stores().await {
+        for number in 0..3 {
+            let ended = (0..1500).map(|_| delivery(Target::Ended(End::Expired)));
+            store.accept(call(&format!("r{number}"), ended.collect())).await.unwrap();
+        }
+        while store.archive(Duration::ZERO, 1000).await.unwrap() > 0 {}
+        for left in [2, 1, 0] {
+            assert_eq!(store.forget_notifications(Duration::ZERO, 200).await.unwrap(), 1);
+            assert_eq!(rows(&store, "deliveries_history").await, left * 1500);
         }
     }
 }

@@ -7,6 +7,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTr
 
 use super::{LEASE, claim, delivered, head, installation, post, sending, uuid};
 use crate::support::store::{TestStore, test_stores};
+use crate::support::world::until;
 
 async fn postgres() -> Option<TestStore> {
     test_stores().await.into_iter().find(|store| store.backend() == Backend::Postgres)
@@ -139,12 +140,17 @@ async fn who_joins_a_busy_lane_holds_it_until_the_commit() {
         raw.get_database_backend(),
         "SELECT 1 FROM lanes WHERE lane = 'U1' FOR UPDATE SKIP LOCKED",
     );
-    assert!(raw.query_one_raw(probe).await.unwrap().is_none(), "the first lane is not locked");
+    // Where the call was tried again meanwhile it holds the lane again.
+    until("the first lane is locked", async || {
+        raw.query_one_raw(probe.clone()).await.unwrap().is_none().then_some(())
+    })
+    .await;
     second.commit().await.unwrap();
     accept.await.unwrap().unwrap();
 }
 
-/// Else it would go ahead of what is being sent, and history would be looked through behind it alone.
+/// Else it would go ahead of what is being sent, and history would be looked through behind it
+/// alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waited_for_a_lane_stands_behind_who_joined_it_meanwhile() {
     let Some(store) = postgres().await else { return };

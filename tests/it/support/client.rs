@@ -18,14 +18,22 @@ use tonic_types::StatusExt as _;
 use super::books::Books;
 use super::world::{TENANT, until};
 
-/// Sends the API key along.
+/// The API key of the caller of that name.
+pub(crate) fn key_of(name: &str) -> String {
+    format!("herald_test_key_of_{name}")
+}
+
+/// Sends credentials along: the API key of the caller of that name, or as they are.
 #[derive(Clone)]
-pub(crate) struct Key(Option<String>);
+pub(crate) struct Key {
+    name: Option<String>,
+    bearer: Option<String>,
+}
 
 impl Interceptor for Key {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(key) = &self.0 {
-            let value = format!("Bearer {key}").parse().unwrap();
+        if let Some(bearer) = &self.bearer {
+            let value = format!("Bearer {bearer}").parse().unwrap();
             request.metadata_mut().insert("authorization", value);
         }
         Ok(request)
@@ -60,7 +68,20 @@ impl Client {
     ) -> Self {
         let channel = Channel::from_shared(format!("http://{rpc}")).unwrap();
         let channel = channel.connect().await.unwrap();
-        let key = Key(key.map(str::to_owned));
+        let (name, bearer) = (key.map(str::to_owned), key.map(key_of));
+        Self::over(channel, Key { name, bearer }, books)
+    }
+
+    /// With these credentials, or none.
+    pub(crate) fn bearing(
+        channel: Channel,
+        bearer: Option<&str>,
+        books: Arc<Mutex<Books>>,
+    ) -> Self {
+        Self::over(channel, Key { name: None, bearer: bearer.map(str::to_owned) }, books)
+    }
+
+    fn over(channel: Channel, key: Key, books: Arc<Mutex<Books>>) -> Self {
         Self {
             herald: HeraldServiceClient::with_interceptor(channel.clone(), key.clone()),
             admin: AdminServiceClient::with_interceptor(channel, key.clone()),
@@ -70,7 +91,7 @@ impl Client {
     }
 
     pub(crate) fn key(&self) -> Option<&str> {
-        self.key.0.as_deref()
+        self.key.name.as_deref()
     }
 
     calls! {
@@ -85,9 +106,15 @@ impl Client {
         admin.refresh_directory: RefreshDirectoryRequest -> RefreshDirectoryResponse;
         admin.list_event_types: ListEventTypesRequest -> ListEventTypesResponse;
         admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
+        admin.list_audit: ListAuditRequest -> ListAuditResponse;
+        admin.create_api_key: CreateApiKeyRequest -> CreateApiKeyResponse;
+        admin.list_api_keys: ListApiKeysRequest -> ListApiKeysResponse;
+        admin.revoke_api_key: RevokeApiKeyRequest -> RevokeApiKeyResponse;
         admin.list_failed: ListFailedRequest -> ListFailedResponse;
         admin.replay_deliveries: ReplayDeliveriesRequest -> ReplayDeliveriesResponse;
         admin.update_settings: UpdateSettingsRequest -> UpdateSettingsResponse;
+        admin.allow_sending: AllowSendingRequest -> AllowSendingResponse;
+        admin.stop_sending: StopSendingRequest -> StopSendingResponse;
         admin.simulate_mapping: SimulateMappingRequest -> SimulateMappingResponse;
         admin.get_match_coverage: GetMatchCoverageRequest -> GetMatchCoverageResponse;
         admin.upsert_people: UpsertPeopleRequest -> UpsertPeopleResponse;
@@ -95,9 +122,10 @@ impl Client {
 
     pub(crate) async fn notify(
         &self,
-        request: pb::NotifyRequest,
+        request: impl tonic::IntoRequest<pb::NotifyRequest>,
     ) -> Result<pb::NotifyResponse, Status> {
-        let tenant = request.tenant_id.clone();
+        let request = request.into_request();
+        let tenant = request.get_ref().tenant_id.clone();
         let answer = self.herald.clone().notify(request).await?.into_inner();
         self.books.lock().unwrap().notified(&tenant, &answer);
         Ok(answer)
@@ -149,6 +177,19 @@ impl Client {
         Ok(self.herald.clone().watch_notification(request).await?.into_inner())
     }
 
+    /// The same with an actor, where the request names one.
+    pub(crate) async fn watch_notification_as(
+        &self,
+        request: pb::WatchNotificationRequest,
+    ) -> Result<tonic::Streaming<pb::WatchNotificationResponse>, Status> {
+        Ok(self.herald.clone().watch_notification(request).await?.into_inner())
+    }
+
+    /// Books what a test came to that was asked for in another way.
+    pub(crate) fn book_test(&self, tenant: &str, answer: &pb::TestSlackResponse) {
+        self.books.lock().unwrap().tested(tenant, answer);
+    }
+
     /// Waits until every delivery of the notification ended.
     pub(crate) async fn ended(&self, tenant: &str, id: &str) -> Vec<pb::Delivery> {
         self.deliveries_until(tenant, id, is_terminal).await
@@ -172,7 +213,18 @@ impl Client {
         &self,
         tenant: &str,
     ) -> Result<pb::BeginConnectResponse, Status> {
-        let request = pb::BeginConnectRequest { tenant_id: tenant.into(), actor: None };
+        // Whoever may: tests of other things share one workspace.
+        let allow_shared_workspace = self.key.bearer.is_none();
+        let tenant_id = tenant.into();
+        let request = pb::BeginConnectRequest { tenant_id, allow_shared_workspace, actor: None };
+        Ok(self.admin.clone().begin_connect(request).await?.into_inner())
+    }
+
+    /// As the request says.
+    pub(crate) async fn begin_connect_as(
+        &self,
+        request: pb::BeginConnectRequest,
+    ) -> Result<pb::BeginConnectResponse, Status> {
         Ok(self.admin.clone().begin_connect(request).await?.into_inner())
     }
 
@@ -191,9 +243,14 @@ impl Client {
         Ok(self.admin.clone().get_person(request).await?.into_inner())
     }
 
-    pub(crate) async fn allow_sending(&self, tenant: &str, allowed: bool) {
-        let settings = pb::Settings { sending_allowed: allowed, ..pb::Settings::default() };
-        self.set(tenant, settings, &["sending_allowed"]).await.unwrap();
+    /// Turns sending on or off.
+    pub(crate) async fn switch_sending(&self, tenant: &str, allowed: bool) {
+        let (tenant_id, actor) = (tenant.to_owned(), None);
+        if allowed {
+            self.allow_sending(pb::AllowSendingRequest { tenant_id, actor }).await.unwrap();
+        } else {
+            self.stop_sending(pb::StopSendingRequest { tenant_id, actor }).await.unwrap();
+        }
     }
 
     /// Changes the named settings.

@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -49,9 +49,32 @@ pub(crate) struct Herald {
 impl Herald {
     /// Starts it and waits until it is SERVING.
     pub(crate) async fn serve(settings: &[String]) -> Self {
+        Self::started(command("serve", settings)).await
+    }
+
+    /// The same with settings from a file, and nothing in the arguments.
+    pub(crate) async fn serve_file(file: &Path) -> Self {
+        let mut command = command("serve", &[]);
+        command.env("HERALD_CONFIG", file);
+        Self::started(command).await
+    }
+
+    /// The same in a process with this limit of open files, as `ulimit` takes it (`-n 64`).
+    pub(crate) async fn serve_within(files: &str, settings: &[String]) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit {files}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_herald"), "serve"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        Self::started(command).await
+    }
+
+    async fn started(mut command: Command) -> Self {
         let dir = TempDir::new().unwrap();
         let log = dir.path().join("log");
-        let child = command("serve", settings).stderr(File::create(&log).unwrap()).spawn().unwrap();
+        let child = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut herald = Self { child, log, dir, rpc: nowhere, health: nowhere, http: nowhere };
         let (rpc, health, http) = until("the log says where it serves", async || {
@@ -74,7 +97,7 @@ impl Herald {
         Some((address("rpc")?, address("health")?, address("http")?))
     }
 
-    async fn status(&self) -> Option<ServingStatus> {
+    pub(crate) async fn status(&self) -> Option<ServingStatus> {
         let mut health = HealthClient::new(channel(self.health));
         let request = HealthCheckRequest { service: String::new() };
         Some(health.check(request).await.ok()?.into_inner().status())
@@ -107,8 +130,8 @@ impl Herald {
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     }
 
-    /// SIGSTOP, and waits until it took effect: until a thread was scheduled to take the signal, the
-    /// others go on.
+    /// SIGSTOP, and waits until it took effect: until a thread was scheduled to take the signal,
+    /// the others go on.
     pub(crate) async fn freeze(&self) {
         self.signal("STOP");
         let threads = format!("/proc/{}/task", self.child.id());
@@ -142,6 +165,17 @@ impl Drop for Herald {
     }
 }
 
+/// Starts `herald serve`, which must end by itself with an error; what it wrote.
+pub(crate) async fn refused(settings: &[String]) -> String {
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join("log");
+    let mut child = command("serve", settings).stderr(File::create(&log).unwrap()).spawn().unwrap();
+    let status = until("it refuses to start", async || child.try_wait().unwrap()).await;
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(!status.success(), "{said}");
+    said
+}
+
 /// `herald migrate`, under way.
 pub(crate) fn migrator(settings: &[String]) -> Child {
     command("migrate", settings).stderr(Stdio::null()).spawn().unwrap()
@@ -149,8 +183,19 @@ pub(crate) fn migrator(settings: &[String]) -> Child {
 
 /// `herald migrate`.
 pub(crate) fn migrate(settings: &[String]) {
-    let output = command("migrate", settings).stderr(Stdio::piped()).output().unwrap();
+    done("migrate", settings);
+}
+
+/// `herald recover`; what it says.
+pub(crate) fn recover(settings: &[String]) -> String {
+    done("recover", settings)
+}
+
+fn done(name: &str, settings: &[String]) -> String {
+    let mut command = command(name, settings);
+    let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn command(name: &str, settings: &[String]) -> Command {

@@ -1,8 +1,9 @@
-//! Between Herald and PostgreSQL: carries bytes both ways, and on command swallows what is meant for
-//! connections that LISTEN, as a network does that lost a connection and told nobody.
+//! Between Herald and PostgreSQL: carries bytes both ways, and on command swallows those of
+//! connections, as a network does that lost them and told nobody: only what is meant for
+//! connections that LISTEN, or everything on all that are open, while new ones are served.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use herald::domain::secret::Secret;
 use herald::store::Config;
@@ -26,6 +27,15 @@ struct Switches {
     swallowed: watch::Sender<usize>,
     /// Connections that said LISTEN.
     listeners: watch::Sender<usize>,
+    /// Connections so far, and how many of them are dark: the first ones.
+    opened: AtomicUsize,
+    dark: AtomicUsize,
+}
+
+impl Switches {
+    fn is_dark(&self, number: usize) -> bool {
+        number < self.dark.load(Ordering::SeqCst)
+    }
 }
 
 impl Proxy {
@@ -40,6 +50,8 @@ impl Proxy {
             deaf: AtomicBool::new(false),
             swallowed: watch::Sender::new(0),
             listeners: watch::Sender::new(0),
+            opened: AtomicUsize::new(0),
+            dark: AtomicUsize::new(0),
         });
         let task = tokio::spawn(serve(listener, target, switches.clone()));
         Self { config, switches, task }
@@ -48,6 +60,18 @@ impl Proxy {
     /// From now on, who listens hears nothing, and is not told.
     pub(crate) fn deafen(&self) {
         self.switches.deaf.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on, nothing passes on the connections that are open, and neither side is told. New
+    /// ones are served.
+    pub(crate) fn darken(&self) {
+        let opened = self.switches.opened.load(Ordering::SeqCst);
+        self.switches.dark.store(opened, Ordering::SeqCst);
+    }
+
+    /// From now on until [`Proxy::darken`], nothing passes on any connection, however new.
+    pub(crate) fn black_out(&self) {
+        self.switches.dark.store(usize::MAX, Ordering::SeqCst);
     }
 
     pub(crate) fn swallowed(&self) -> watch::Receiver<usize> {
@@ -68,15 +92,17 @@ impl Drop for Proxy {
 async fn serve(listener: TcpListener, target: String, switches: Arc<Switches>) {
     while let Ok((client, _)) = listener.accept().await {
         let Ok(server) = TcpStream::connect(&target).await else { continue };
+        let number = switches.opened.fetch_add(1, Ordering::SeqCst);
         let ((from_client, to_client), (from_server, to_server)) =
             (client.into_split(), server.into_split());
         let listens = Arc::new(AtomicBool::new(false));
-        tokio::spawn(ask(from_client, to_server, listens.clone(), switches.clone()));
-        tokio::spawn(answer(from_server, to_client, listens, switches.clone()));
+        tokio::spawn(ask(number, from_client, to_server, listens.clone(), switches.clone()));
+        tokio::spawn(answer(number, from_server, to_client, listens, switches.clone()));
     }
 }
 
 async fn ask(
+    number: usize,
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     listens: Arc<AtomicBool>,
@@ -85,6 +111,9 @@ async fn ask(
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let bytes = &buffer[..length];
+        if switches.is_dark(number) {
+            continue;
+        }
         let says_listen = bytes.windows(7).any(|window| window == b"LISTEN ");
         if says_listen && !listens.swap(true, Ordering::SeqCst) {
             switches.listeners.send_modify(|count| *count += 1);
@@ -93,9 +122,11 @@ async fn ask(
             break;
         }
     }
+    stay_open_if_dark(number, &switches).await;
 }
 
 async fn answer(
+    number: usize,
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     listens: Arc<AtomicBool>,
@@ -103,10 +134,21 @@ async fn answer(
 ) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if switches.is_dark(number) {
+            continue;
+        }
         if listens.load(Ordering::SeqCst) && switches.deaf.load(Ordering::SeqCst) {
             switches.swallowed.send_modify(|bytes| *bytes += length);
         } else if to.write_all(&buffer[..length]).await.is_err() {
             break;
         }
+    }
+    stay_open_if_dark(number, &switches).await;
+}
+
+/// One side closed a dark connection: the other does not hear of that either.
+async fn stay_open_if_dark(number: usize, switches: &Switches) {
+    if switches.is_dark(number) {
+        std::future::pending::<()>().await;
     }
 }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::books::Books;
-use super::client::Client;
+use super::client::{Client, key_of};
 use super::store::{TestStore, test_stores};
 
 /// What a second of Slack's takes here.
@@ -81,7 +81,7 @@ impl Plan {
     /// Runs `test` once for each database; afterwards the outbox must be explained.
     pub(crate) async fn run(self, test: impl AsyncFn(&mut World)) {
         for store in test_stores().await {
-            let mut world = World::start(store, self.clone()).await;
+            let mut world = Box::pin(World::start(store, self.clone())).await;
             if self.ready {
                 world.make_ready().await;
             }
@@ -103,7 +103,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) async fn start(settings: Settings) -> Self {
-        let server = Server::start(settings).await.unwrap();
+        let server = Box::pin(Server::start(settings)).await.unwrap();
         let (rpc, health, http) = (server.rpc, server.health, server.http);
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));
@@ -171,6 +171,16 @@ impl World {
         Client::connect(self.replicas[replica].rpc, key, Arc::clone(&self.books)).await
     }
 
+    /// The same with credentials as they are, or none.
+    pub(crate) fn bearing(&self, replica: usize, bearer: Option<&str>) -> Client {
+        self.over(super::process::channel(self.replicas[replica].rpc), bearer)
+    }
+
+    /// The same over a connection of any kind.
+    pub(crate) fn over(&self, channel: tonic::transport::Channel, bearer: Option<&str>) -> Client {
+        Client::bearing(channel, bearer, Arc::clone(&self.books))
+    }
+
     /// Another client of the same books, at that address.
     pub(crate) async fn client_at(&self, rpc: SocketAddr) -> Client {
         Client::connect(rpc, None, Arc::clone(&self.books)).await
@@ -189,7 +199,7 @@ impl World {
     pub(crate) async fn make_ready(&self) {
         let page = self.connect(TENANT).await;
         assert_eq!(page.status, 200, "{}", page.html);
-        self.client.allow_sending(TENANT, true).await;
+        self.client.switch_sending(TENANT, true).await;
         self.members_read(TENANT, 1).await;
     }
 
@@ -283,6 +293,13 @@ impl World {
         self.books.lock().unwrap().may_stay.insert(delivery.to_owned());
     }
 
+    /// Stops the replicas, as SIGTERM does: what they had noted is written. The database stays.
+    pub(crate) async fn drain(&mut self) {
+        for replica in self.replicas.drain(..) {
+            replica.stopped().await;
+        }
+    }
+
     /// Every accepted recipient is accounted for in the store and, where sent, in Slack (I1, I2).
     async fn assert_outbox_explained(&self) {
         let books = self.books.lock().unwrap().clone();
@@ -310,16 +327,20 @@ pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T 
     }
 }
 
-/// A caller whose key is its own name.
+/// A caller whose key [`Client::connect`] makes of its name.
 pub(crate) fn caller(principal: &str, role: RoleConfig, tenants: &[&str]) -> CallerConfig {
-    let hash = Sha256::digest(principal.as_bytes());
+    let hash = Sha256::digest(key_of(principal).as_bytes());
     CallerConfig {
         principal: principal.into(),
-        key_sha256: hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
+        key_sha256: Some(
+            hash.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")),
+        ),
+        certificate: None,
         role,
         user_id: None,
         tenants: tenants.iter().map(ToString::to_string).collect(),
         may_act_for_users: false,
+        may_administer_for_users: false,
     }
 }
 
@@ -343,6 +364,10 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     // However busy the machine is, what was remembered is not forgotten within a test.
     settings.directory.absent_seconds = 3600;
     settings.directory.fields_refresh_seconds = plan.fields_refresh_seconds;
+    // A test calls as often as it likes; the rates have tests of their own.
+    settings.rpc.caller_calls_per_second = 0;
+    settings.rpc.user_calls_per_second = 0;
+    settings.rpc.tenant_calls_per_second = 0;
     settings.process.lame_duck_seconds = 0;
     settings.process.grace_seconds = 20;
     (plan.adjust)(&mut settings);

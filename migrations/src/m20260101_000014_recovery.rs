@@ -1,0 +1,31 @@
+//! What `herald recover` leaves behind after a failover to a copy that lags, or a restored backup.
+//!
+//! The number of a recovery is a time in microseconds. The feed's numbers go on behind it, so that
+//! no number of the lost time is given twice; and what was accepted up to it may have been sent in
+//! the lost time, so that history is read before it is sent. A delivery that was looked up notes
+//! for which recovery.
+
+use sea_orm_migration::prelude::*;
+
+use crate::online::add_column;
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        for table in ["deliveries", "deliveries_history"] {
+            add_column(manager, table, "looked_up BIGINT").await?;
+        }
+        crate::run(manager, UP).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(false)
+    }
+}
+
+const UP: &str = "
+CREATE TABLE IF NOT EXISTS recoveries (epoch BIGINT NOT NULL PRIMARY KEY);
+";

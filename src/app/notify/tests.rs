@@ -1,0 +1,92 @@
+//! Large calls are planned few at a time.
+
+use std::collections::BTreeSet;
+
+use url::Url;
+
+use super::*;
+use crate::app::{AuditConfig, Caller, Config, Reach, Role};
+use crate::directory::Directory;
+use crate::domain::ids::{Principal, TenantId};
+use crate::slack;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::workspace::Workspaces;
+
+fn tenant(name: &str) -> TenantId {
+    TenantId::parse(name).unwrap()
+}
+
+fn app(store: Store) -> App {
+    let base_url = Url::parse("http://127.0.0.1:1/").unwrap();
+    let slack = slack::Config { base_url: base_url.clone(), ..slack::Config::default() };
+    let client = slack::Client::new(&slack, Metrics::unobserved()).unwrap();
+    let workspaces = Workspaces::new(store.clone(), client, crate::workspace::Config::default());
+    let config = crate::directory::Config::default();
+    let directory =
+        Directory::new(store.clone(), workspaces.clone(), Metrics::unobserved(), config);
+    let config = Config {
+        redirect_url: base_url.clone(),
+        connect_url: base_url,
+        connect_link_lifetime: Duration::from_secs(60),
+        max_waiting: 1_000,
+        audit: AuditConfig::default(),
+    };
+    App::new(store, workspaces, directory, Metrics::unobserved(), config)
+}
+
+/// A call to so many people whom nobody knows, so that nothing is sent.
+async fn plan(app: &App, people: usize) -> usize {
+    let acme = tenant("acme");
+    let caller = Caller {
+        principal: Principal::parse("platform").unwrap(),
+        role: Role::Service,
+        reach: Reach::Only(BTreeSet::from([acme.clone()])),
+        may_act_for_users: false,
+        may_administer_for_users: false,
+    };
+    let call = Call { caller, tenant: acme, actor: None };
+    let user = |number| Recipient::Known(UserId::parse(format!("user-{number}")).unwrap());
+    let request = Request {
+        request_id: RequestId::parse("once").unwrap(),
+        event: EventType::parse("request.completed").unwrap(),
+        recipients: (0..people).map(user).collect(),
+        data: json!({ "request": { "name": "New monitor" } }),
+        link: Some("https://platform.example/requests/12".into()),
+        content_id: None,
+        expires_in: Duration::from_secs(60),
+        subject: None,
+        action: Action::Post,
+        deliver_after: None,
+        hold: None,
+        decide_within: None,
+        priority: None,
+    };
+    app.try_notify(&call, request).await.unwrap().details.len()
+}
+
+#[tokio::test]
+async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = store::Config { data_dir: dir.path().to_owned(), ..store::Config::default() };
+    let store = Store::open(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    store.ensure_tenant(&tenant("acme")).await.unwrap();
+    let app = app(store);
+    // Others have all turns.
+    let mut turns = Vec::new();
+    while let Some(turn) = app.turns.take_free() {
+        turns.push(turn);
+    }
+    let large = tokio::spawn({
+        let app = app.clone();
+        async move { plan(&app, 65).await }
+    });
+    // Whoever asked for no turn would be done long before all of these are.
+    for _ in 0..50 {
+        assert_eq!(plan(&app, 64).await, 64);
+    }
+    assert!(!large.is_finished());
+    drop(turns);
+    assert_eq!(large.await.unwrap(), 65);
+}

@@ -1,0 +1,146 @@
+//! The database's clock is looked at each second. Where it stepped back, what was stored before
+//! lies too far ahead, and is moved back (`store::clock`); also once at the start, since the step
+//! may have come while no replica ran.
+//!
+//! A step forward makes waits end early. Most may; what Slack needs to store a message may not
+//! ([`Steady`]).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Delivery;
+use crate::domain::time::Timestamp;
+use crate::store;
+
+/// Between two looks, in real time.
+const EVERY: Duration = Duration::from_secs(1);
+/// Two answers of one clock may be apart by this much, by how long they took.
+const TOLERANCE: Duration = Duration::from_secs(1);
+/// Of moving, after a step and at the start. Leases that a step leaves to be moved are in turns;
+/// those end.
+const ROUNDS: u32 = 60;
+/// Rounds after a step that find nothing to move until it is over: a transaction that read the
+/// clock before the step may be committed later, but not after the limits of `store::postgres`.
+const IN_VAIN: u32 = 10;
+
+/// What is left to do of moving.
+struct Moving {
+    rounds: u32,
+    in_vain: u32,
+}
+
+/// Compares the database's clock with this process's own, which does not step.
+#[derive(Default)]
+pub(super) struct Steady(Mutex<Seen>);
+
+#[derive(Default)]
+struct Seen {
+    last: Option<(Timestamp, Instant)>,
+    stepped: Option<Instant>,
+}
+
+impl Steady {
+    /// Takes a reading. Whether the clock has run like ours for so long, as far as is known.
+    pub(super) fn has_been(&self, now: Timestamp, read: Instant, so_long: Duration) -> bool {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((before, at)) = seen.last
+            && let Some(elapsed) = read.checked_duration_since(at)
+        {
+            let expected = before.plus(elapsed);
+            if expected.since(now).max(now.since(expected)) > TOLERANCE {
+                seen.stepped = Some(read);
+            }
+            seen.last = Some((now, read));
+        } else if seen.last.is_none() {
+            seen.last = Some((now, read));
+        }
+        seen.stepped.is_none_or(|at| read.saturating_duration_since(at) >= so_long)
+    }
+}
+
+impl Delivery {
+    pub(super) async fn follow_clock(self, stop: CancellationToken) {
+        let mut last = None;
+        let mut left = Moving { rounds: ROUNDS, in_vain: 1 };
+        let watched = self.watch("clock", EVERY);
+        while !stop.is_cancelled() {
+            watched.next();
+            if let Err(error) = self.look_at_clock(&mut last, &mut left).await {
+                tracing::debug!(%error, "the database's clock was not looked at; retrying");
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    async fn look_at_clock(
+        &self,
+        last: &mut Option<(Timestamp, Instant)>,
+        left: &mut Moving,
+    ) -> Result<(), store::Error> {
+        let store = &self.inner.store;
+        let (now, read) = (store.now().await?, Instant::now());
+        self.inner.steady.has_been(now, read, Duration::ZERO);
+        if let Some((before, at)) = last.replace((now, read))
+            && let Some(by) = stepped_back(before, read.duration_since(at), now)
+        {
+            tracing::warn!(?by, "the database's clock stepped back");
+            *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN };
+        }
+        if left.rounds > 0 && left.in_vain > 0 {
+            let moved = store.follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
+            left.rounds -= 1;
+            if moved == 0 {
+                left.in_vain -= 1;
+            } else {
+                tracing::info!(moved, "times that lay too far ahead were moved back");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By how much the clock was set back between two readings.
+fn stepped_back(before: Timestamp, elapsed: Duration, now: Timestamp) -> Option<Duration> {
+    let by = before.plus(elapsed).since(now);
+    (by > TOLERANCE).then_some(by)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_step_either_way_the_clock_must_be_steady_again() {
+        let (second, wait) = (Duration::from_secs(1), Duration::from_secs(30));
+        let start = Instant::now();
+        for step in [600i64, -600] {
+            let steady = Steady::default();
+            let read = |after: u32, step: i64| {
+                let by_ours = Timestamp(1_000_000_000 + i64::from(after) * 1_000_000);
+                let now = Timestamp(by_ours.0 + step * 1_000_000);
+                steady.has_been(now, start + second * after, wait)
+            };
+            assert!(read(0, 0) && read(5, 0));
+            assert!(!read(6, step), "at the first reading after the step");
+            assert!(!read(35, step));
+            assert!(read(36, step));
+            assert!(!read(37, 0), "the step back again");
+        }
+    }
+
+    #[test]
+    fn a_step_is_told_from_a_late_answer() {
+        let (before, second) = (Timestamp(600_000_000), Duration::from_secs(1));
+        assert_eq!(stepped_back(before, second, Timestamp(601_000_000)), None);
+        assert_eq!(stepped_back(before, second, Timestamp(600_100_000)), None);
+        assert_eq!(stepped_back(before, second, Timestamp(900_000_000)), None);
+        let back = stepped_back(before, second, Timestamp(1_000_000));
+        assert_eq!(back, Some(Duration::from_secs(600)));
+    }
+}

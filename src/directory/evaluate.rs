@@ -1,0 +1,156 @@
+//! Evaluates user attributes. A plain path costs no more than reading the record; anything else
+//! leaves the async workers, a few evaluations at a time with tenants taking turns, and ends when
+//! whoever asked has gone (docs/decisions/0028-fuel-for-expressions.md).
+
+use std::time::Duration;
+
+use moka::future::Cache;
+
+use super::{Directory, Error};
+use crate::domain::ids::TenantId;
+use crate::domain::mapping::{Expression, Mapping, Pass, Stop, Values};
+use crate::domain::person::Person;
+
+/// Plain paths evaluated between two pauses: about a millisecond's worth of records.
+const BREATH: usize = 16;
+/// How often a costly expression is noted in the store, by each replica.
+const NOTE: Duration = Duration::from_secs(60);
+/// Expressions that this replica remembers to have noted.
+const NOTED: u64 = 10_000;
+
+/// Tenants and the user attributes of theirs that were noted to be costly.
+pub(super) type Noted = Cache<(TenantId, String), ()>;
+
+pub(super) fn noted() -> Noted {
+    Cache::builder().max_capacity(NOTED).time_to_live(NOTE).build()
+}
+
+/// Sets the flag unless the work was done: a question that is given up ends its evaluation.
+pub(super) struct Guard(Option<Stop>);
+
+impl Guard {
+    pub(super) fn of(stop: &Stop) -> Self {
+        Self(Some(stop.clone()))
+    }
+
+    pub(super) fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.set();
+        }
+    }
+}
+
+impl Directory {
+    /// What the mapping's user attribute yields of a person.
+    pub async fn values(
+        &self,
+        tenant: &TenantId,
+        mapping: &Mapping,
+        person: &Person,
+    ) -> Result<Values, Error> {
+        let (mut values, _) = self.values_of(tenant, mapping, &[person], Pass::default()).await?;
+        values.pop().ok_or(Error::Stopped)
+    }
+
+    /// What it yields of people, in their order. Questions that are asked in parts hand their pass
+    /// from one part to the next.
+    pub async fn values_of(
+        &self,
+        tenant: &TenantId,
+        mapping: &Mapping,
+        people: &[&Person],
+        pass: Pass,
+    ) -> Result<(Vec<Values>, Pass), Error> {
+        let (values, pass) = if mapping.user.is_plain() {
+            plain(&mapping.user, people, pass).await
+        } else {
+            self.apart(tenant, &mapping.user, people, pass).await?
+        };
+        if values.len() != people.len() {
+            return Err(Error::Stopped);
+        }
+        let costly = values.iter().filter(|values| **values == Values::TooCostly).count();
+        if costly > 0 {
+            self.inner.metrics.too_costly("user_attribute", costly as u64);
+            self.note_costly(tenant, mapping.user.source()).await;
+        }
+        Ok((values, pass))
+    }
+
+    async fn apart(
+        &self,
+        tenant: &TenantId,
+        expression: &Expression,
+        people: &[&Person],
+        mut pass: Pass,
+    ) -> Result<(Vec<Values>, Pass), Error> {
+        let mut records = Vec::with_capacity(people.len());
+        for (number, person) in people.iter().enumerate() {
+            breathe(number).await;
+            records.push(person.record());
+        }
+        let turn = self.inner.evaluating.take(tenant, records.len()).await;
+        let guard = Guard::of(pass.stop());
+        let expression = expression.clone();
+        let work = move || {
+            // Held to the end of the work, also where nobody waits for it any more.
+            let _turn = turn;
+            let values =
+                records.iter().map_while(|record| expression.values(record, &mut pass)).collect();
+            (values, pass)
+        };
+        let done = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?;
+        guard.done();
+        Ok(done)
+    }
+
+    /// Keeps for administrators that a tenant's user attribute costs too much, whichever replica
+    /// they ask. What cannot be kept now is kept the next time.
+    async fn note_costly(&self, tenant: &TenantId, source: &str) {
+        let key = (tenant.clone(), source.to_owned());
+        if !self.inner.noted.entry(key.clone()).or_insert(()).await.is_fresh() {
+            return;
+        }
+        tracing::warn!(%tenant, "the tenant's user_attribute costs too much on some people");
+        if let Err(error) = self.inner.store.note_costly(tenant, source).await {
+            tracing::debug!(%tenant, %error, "a costly mapping expression was not noted");
+            self.inner.noted.invalidate(&key).await;
+        }
+    }
+}
+
+async fn plain(expression: &Expression, people: &[&Person], mut pass: Pass) -> (Vec<Values>, Pass) {
+    let mut values = Vec::with_capacity(people.len());
+    for (number, person) in people.iter().enumerate() {
+        breathe(number).await;
+        values.extend(expression.values(&person.record(), &mut pass));
+    }
+    (values, pass)
+}
+
+/// Other calls run in between.
+async fn breathe(number: usize) {
+    if number % BREATH == BREATH - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_is_given_up_ends_its_evaluation() {
+        let stop = Stop::default();
+        Guard::of(&stop).done();
+        assert!(!stop.is_set());
+        drop(Guard::of(&stop));
+        assert!(stop.is_set());
+    }
+}

@@ -1,0 +1,41 @@
+//! How a delivery can end without Slack.
+
+use super::delivery::State;
+use super::reason::{Cancellation, Failure, NoMatch, Suppression};
+
+/// An end without any request to Slack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Suppressed(Suppression),
+    Unreachable(NoMatch),
+    /// It cannot be worded any more.
+    Failed(Failure),
+    Expired,
+    Canceled(Cancellation),
+}
+
+impl End {
+    /// The terminal state that it is.
+    #[must_use]
+    pub fn state(self) -> State {
+        match self {
+            Self::Suppressed(_) => State::Suppressed,
+            Self::Unreachable(_) => State::Unreachable,
+            Self::Failed(_) => State::Failed,
+            Self::Expired => State::Expired,
+            Self::Canceled(_) => State::Canceled,
+        }
+    }
+
+    /// The code of why; an expiry has none.
+    #[must_use]
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::Suppressed(reason) => Some(reason.code()),
+            Self::Unreachable(reason) => Some(reason.code()),
+            Self::Failed(reason) => Some(reason.code()),
+            Self::Canceled(reason) => Some(reason.code()),
+            Self::Expired => None,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Whether a tenant may be connected to a Slack workspace that other tenants use.
+//!
+//! Whoever installs the app in Slack may not be who administers the tenant: a link that was passed
+//! on would give a second tenant the members and conversations of a workspace that a first one
+//! uses.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::InstallationId;
+
+/// What happens where other tenants use the workspace and nobody has allowed that
+/// (`app.workspace_sharing`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharing {
+    /// The tenant is not connected.
+    #[default]
+    Refuse,
+    /// The person is asked, and goes through Slack once more.
+    Confirm,
+    /// The tenant is connected.
+    Allow,
+}
+
+/// Which workspaces of others a connect attempt may join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allowed {
+    /// None.
+    #[default]
+    Nothing,
+    /// The one that the person confirmed.
+    Confirmed(InstallationId),
+    /// Any: a caller for all tenants said so.
+    Anything,
+}
+
+/// What comes of a connect attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    Connect,
+    Confirm,
+    Refuse,
+}
+
+const ANYTHING: &str = "*";
+
+impl Allowed {
+    /// The code in the store.
+    #[must_use]
+    pub fn code(self) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Confirmed(workspace) => Some(workspace.to_string()),
+            Self::Anything => Some(ANYTHING.to_owned()),
+        }
+    }
+
+    /// What does not read allows nothing.
+    #[must_use]
+    pub fn from_code(code: Option<&str>) -> Self {
+        match code {
+            None => Self::Nothing,
+            Some(ANYTHING) => Self::Anything,
+            Some(text) => InstallationId::parse(text).map_or(Self::Nothing, Self::Confirmed),
+        }
+    }
+
+    fn covers(self, workspace: InstallationId) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Confirmed(confirmed) => confirmed == workspace,
+            Self::Anything => true,
+        }
+    }
+}
+
+/// Decides for a workspace; `others` says of each other tenant that uses it whether its
+/// administrator lets others in.
+#[must_use]
+pub fn decide(
+    policy: Sharing,
+    allowed: Allowed,
+    workspace: InstallationId,
+    others: &[bool],
+) -> Decision {
+    if others.iter().all(|lets_in| *lets_in) || allowed.covers(workspace) {
+        return Decision::Connect;
+    }
+    match policy {
+        Sharing::Allow => Decision::Connect,
+        Sharing::Confirm => Decision::Confirm,
+        Sharing::Refuse => Decision::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: InstallationId = InstallationId(uuid::Uuid::from_u128(1));
+    const THERE: InstallationId = InstallationId(uuid::Uuid::from_u128(2));
+
+    #[test]
+    fn a_workspace_of_others_needs_somebodys_leave() {
+        let by = |policy, allowed, others: &[bool]| decide(policy, allowed, HERE, others);
+        for policy in [Sharing::Refuse, Sharing::Confirm, Sharing::Allow] {
+            assert_eq!(by(policy, Allowed::Nothing, &[]), Decision::Connect);
+            assert_eq!(by(policy, Allowed::Nothing, &[true, true]), Decision::Connect);
+            assert_eq!(by(policy, Allowed::Confirmed(HERE), &[false]), Decision::Connect);
+            assert_eq!(by(policy, Allowed::Anything, &[false]), Decision::Connect);
+        }
+        for allowed in [Allowed::Nothing, Allowed::Confirmed(THERE)] {
+            let others = &[true, false];
+            assert_eq!(by(Sharing::Refuse, allowed, others), Decision::Refuse);
+            assert_eq!(by(Sharing::Confirm, allowed, others), Decision::Confirm);
+            assert_eq!(by(Sharing::Allow, allowed, others), Decision::Connect);
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_reads_back() {
+        for allowed in [Allowed::Nothing, Allowed::Confirmed(HERE), Allowed::Anything] {
+            assert_eq!(Allowed::from_code(allowed.code().as_deref()), allowed);
+        }
+        assert_eq!(Allowed::from_code(Some("rubbish")), Allowed::Nothing);
+    }
+}

@@ -1,0 +1,62 @@
+//! The methods of Slack's Web API that Herald calls: the one place that has their names.
+
+use std::time::Duration;
+
+macro_rules! methods {
+    ($($variant:ident = $name:literal;)*) => {
+        /// A method of Slack's Web API.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Method { $($variant,)* }
+
+        impl Method {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Slack's name: the path of a request, the key of a budget, the label of a metric.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+methods! {
+    AuthTest = "auth.test";
+    ChatDelete = "chat.delete";
+    ChatPostMessage = "chat.postMessage";
+    ChatUpdate = "chat.update";
+    ConversationsHistory = "conversations.history";
+    ConversationsOpen = "conversations.open";
+    ConversationsReplies = "conversations.replies";
+    OauthV2Access = "oauth.v2.access";
+    UsersInfo = "users.info";
+    UsersList = "users.list";
+    UsersLookupByEmail = "users.lookupByEmail";
+    UsersProfileGet = "users.profile.get";
+}
+
+impl Method {
+    /// The time between two calls for one workspace: Slack's guaranteed rate
+    /// (<https://docs.slack.dev/apis/web-api/rate-limits>), spread over half a second more than a
+    /// minute. Calls take longer or shorter to reach Slack; spread over exactly a minute, one that
+    /// arrives a little early is one too many. Posts have a limit for each channel,
+    /// kept by the lanes. Slack publishes none for the whole workspace, so only a 429 pauses it.
+    #[must_use]
+    pub fn interval(self) -> Duration {
+        let per_minute = match self {
+            Self::UsersList => 20,
+            Self::UsersLookupByEmail
+            | Self::ConversationsOpen
+            | Self::ConversationsHistory
+            | Self::ConversationsReplies
+            | Self::ChatUpdate
+            | Self::ChatDelete => 50,
+            Self::UsersInfo | Self::UsersProfileGet => 100,
+            // "Hundreds a minute".
+            Self::AuthTest => 300,
+            // Called before a workspace is known, so no workspace has a budget for it.
+            Self::ChatPostMessage | Self::OauthV2Access => return Duration::ZERO,
+        };
+        Duration::from_millis(60_500) / per_minute
+    }
+}

@@ -1,0 +1,174 @@
+//! Who a request is from, what they may ask for, and how often.
+//!
+//! An address in a header is believed from listed proxies only, and of its list only what they
+//! added: it is read from the right, up to the first address that is no proxy. Everything before
+//! that is the client's own word.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
+use ipnet::IpNet;
+
+use super::config::{Config, ForwardedHeader};
+use super::outcome;
+use crate::listen::{Peer, Rates, network};
+use crate::telemetry::Metrics;
+
+/// What is published; all other paths are for the inside.
+const PUBLISHED: &str = "/slack/";
+/// So many times the rate at once.
+const BURST: u32 = 5;
+
+/// What all requests pass. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    trusted: Arc<[IpNet]>,
+    header: ForwardedHeader,
+    rates: Arc<Rates<IpAddr>>,
+    metrics: Metrics,
+}
+
+/// Who a request is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Client {
+    address: IpAddr,
+    /// Whether it came by a listed proxy.
+    proxied: bool,
+}
+
+impl Edge {
+    pub fn new(config: &Config, metrics: Metrics) -> Self {
+        let rate = config.slack_requests_per_second;
+        Self {
+            trusted: config.trusted_proxies.clone().into(),
+            header: config.forwarded_header,
+            rates: Arc::new(Rates::new(rate, rate.saturating_mul(BURST))),
+            metrics,
+        }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&address))
+    }
+
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        let peer = peer.to_canonical();
+        if !self.trusts(peer) {
+            return Client { address: peer, proxied: false };
+        }
+        let mut address = peer;
+        let lines = headers.get_all(self.header.name()).iter().rev();
+        let listed = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+        for element in listed {
+            // What cannot be read says nothing, nor does what stands before it.
+            let Some(before) = self.header.address(element) else {
+                break;
+            };
+            address = before;
+            if !self.trusts(before) {
+                break;
+            }
+        }
+        Client { address, proxied: true }
+    }
+}
+
+/// From outside nothing but what is published is there, and that not too often for each address.
+pub(super) async fn pass(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let published = path.starts_with(PUBLISHED);
+    // Requests without a connection are those of tests.
+    if let Some(peer) = request.extensions().get::<Peer>() {
+        let client = edge.client(peer.address.ip(), request.headers());
+        if client.proxied && !published && path != "/" {
+            return outcome::not_found().into_response();
+        }
+        if published && let Err(wait) = edge.rates.take(&network(client.address)) {
+            edge.metrics.refused("http.slack_requests_per_second");
+            return outcome::too_often(wait).into_response();
+        }
+    }
+    next.run(request).await
+}
+
+impl ForwardedHeader {
+    fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+
+    /// The address in one element of the list.
+    fn address(self, element: &str) -> Option<IpAddr> {
+        let element = match self {
+            Self::XForwardedFor => element.trim(),
+            Self::Forwarded => {
+                // RFC 7239, section 4: pairs of a name and a value, which may be quoted.
+                let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+                let mut named = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+                named.next()?.1.trim().trim_matches('"')
+            }
+        };
+        let bare = element.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let address = bare.unwrap_or(element).parse::<IpAddr>().ok();
+        let address = address.or_else(|| Some(element.parse::<SocketAddr>().ok()?.ip()));
+        address.map(|address| address.to_canonical())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edge(header: ForwardedHeader, trusted: &[&str]) -> Edge {
+        let trusted_proxies = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        let config = Config { trusted_proxies, forwarded_header: header, ..Config::default() };
+        Edge::new(&config, Metrics::unobserved())
+    }
+
+    fn client(edge: &Edge, peer: &str, name: &'static str, lines: &[&str]) -> (String, bool) {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(name, line.parse().unwrap());
+        }
+        let client = edge.client(peer.parse().unwrap(), &headers);
+        (client.address.to_string(), client.proxied)
+    }
+
+    #[test]
+    fn only_listed_proxies_are_believed_and_only_what_they_added() {
+        let edge = edge(ForwardedHeader::XForwardedFor, &["10.0.0.0/8", "fd00::/8"]);
+        let x = |peer, lines: &[&str]| client(&edge, peer, "x-forwarded-for", lines);
+        assert_eq!(x("192.0.2.1", &["198.51.100.7"]), ("192.0.2.1".into(), false));
+        assert_eq!(x("10.0.0.1", &["198.51.100.7"]), ("198.51.100.7".into(), true));
+        assert_eq!(x("::ffff:10.0.0.1", &["198.51.100.7"]), ("198.51.100.7".into(), true));
+        // The client wrote the first one, or the first line.
+        assert_eq!(x("10.0.0.1", &["1.1.1.1, 198.51.100.7"]), ("198.51.100.7".into(), true));
+        assert_eq!(x("10.0.0.1", &["1.1.1.1", "198.51.100.7"]), ("198.51.100.7".into(), true));
+        // Two proxies one behind the other.
+        assert_eq!(x("10.0.0.1", &["198.51.100.7, 10.9.9.9"]), ("198.51.100.7".into(), true));
+        assert_eq!(x("10.0.0.1", &["1.1.1.1, nonsense"]), ("10.0.0.1".into(), true));
+        assert_eq!(x("10.0.0.1", &[]), ("10.0.0.1".into(), true));
+        assert_eq!(x("fd00::1", &["[2001:db8::1]:443"]), ("2001:db8::1".into(), true));
+        // Another header is not looked at.
+        let other = client(&edge, "10.0.0.1", "forwarded", &["for=1.1.1.1"]);
+        assert_eq!(other, ("10.0.0.1".into(), true));
+    }
+
+    #[test]
+    fn the_standard_header_is_read_as_the_standard_says() {
+        let edge = edge(ForwardedHeader::Forwarded, &["10.0.0.1/32"]);
+        let x = |lines: &[&str]| client(&edge, "10.0.0.1", "forwarded", lines).0;
+        assert_eq!(x(&["for=198.51.100.7;proto=https;by=10.0.0.1"]), "198.51.100.7");
+        assert_eq!(x(&["For=\"[2001:db8:cafe::17]:4711\""]), "2001:db8:cafe::17");
+        assert_eq!(x(&["for=1.1.1.1, for=\"198.51.100.7:80\""]), "198.51.100.7");
+        assert_eq!(x(&["for=_hidden"]), "10.0.0.1");
+        assert_eq!(x(&["for=unknown"]), "10.0.0.1");
+    }
+}

@@ -1,0 +1,303 @@
+//! One port: the loop that takes connections, and what becomes of each.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use ipnet::IpNet;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt as _};
+
+use super::accept::Accepting;
+use super::io::Watched;
+use super::life::{Activity, Life, Next, UnderWay};
+use super::places::{Place, Places};
+use super::tls::{self, Tls};
+use super::{Config, Ending, Peer, Protocol, Times};
+use crate::telemetry::Metrics;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// A port that listens.
+#[derive(Debug)]
+pub struct Port {
+    /// For the log.
+    pub name: &'static str,
+    pub listener: TcpListener,
+    pub protocol: Protocol,
+    pub metrics: Metrics,
+    /// Without it everything is in plain text.
+    pub tls: Option<Tls>,
+    /// Addresses whose connections are counted in all only: proxies.
+    uncounted: Vec<IpNet>,
+    places: Places,
+    times: Times,
+}
+
+/// Connections that the port of health takes: kubelets, and people who look.
+const HEALTH: usize = 64;
+/// How often a connection is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// HTTP/2 settings that keep one client from holding the server's memory.
+const STREAMS: u32 = 256;
+const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// What a connection may send before it is read, in all and for one call.
+const CONNECTION_BYTES: u32 = 512 << 10;
+const STREAM_BYTES: u32 = 256 << 10;
+/// Bytes of the headers of a request in HTTP/1.
+const HEADER_BYTES: usize = 32 << 10;
+
+impl Port {
+    /// A port of callers; `most`: connections at the same time.
+    pub fn new(
+        name: &'static str,
+        listener: TcpListener,
+        protocol: Protocol,
+        metrics: Metrics,
+        config: &Config,
+        most: usize,
+    ) -> Self {
+        let places = Places::new(most, config.max_connections_per_address);
+        Self {
+            name,
+            listener,
+            protocol,
+            metrics,
+            tls: None,
+            uncounted: Vec::new(),
+            places,
+            times: config.times(),
+        }
+    }
+
+    /// The same with TLS.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The same behind these proxies, which make many connections each.
+    #[must_use]
+    pub fn behind(self, proxies: Vec<IpNet>) -> Self {
+        Self { uncounted: proxies, ..self }
+    }
+
+    /// The port of health, with room of its own, in plain text.
+    pub fn of_health(listener: TcpListener, metrics: Metrics, config: &Config) -> Self {
+        let places = Places::new(HEALTH, HEALTH);
+        let times = Times { idle: config.idle.min(Duration::from_secs(60)), ..config.times() };
+        let (name, protocol) = ("health", Protocol::Grpc);
+        let (tls, uncounted) = (None, Vec::new());
+        Self { name, listener, protocol, metrics, tls, uncounted, places, times }
+    }
+}
+
+/// Serves until `stop`, then takes no new connections and returns when the open ones have ended.
+/// Dropping it drops them.
+pub async fn serve<S, B>(port: Port, service: S, stop: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<Error>,
+{
+    let mut accepting = Accepting::new(port.name, port.listener);
+    let builder = Arc::new(builder(port.protocol, &port.times));
+    let mut connections = JoinSet::new();
+    loop {
+        let (stream, address) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accepting.next() => accepted,
+        };
+        let counted = !port.uncounted.iter().any(|one| one.contains(&address.ip().to_canonical()));
+        let place = match port.places.take(address.ip(), counted) {
+            Ok(place) => place,
+            Err(limit) => {
+                port.metrics.refused(limit);
+                continue;
+            }
+        };
+        let connection = Connection {
+            address,
+            protocol: port.protocol,
+            times: port.times,
+            stop: stop.clone(),
+            builder: Arc::clone(&builder),
+            _place: place,
+        };
+        // Without it small answers wait for others; a connection that has none works all the same.
+        stream.set_nodelay(true).ok();
+        let config = port.tls.as_ref().map(Tls::config);
+        let service = service.clone();
+        connections.spawn(async move {
+            let peer = Peer { address, names: None };
+            match config {
+                None => connection.run(stream, peer, service).await,
+                Some(config) => {
+                    let accepting = connection.secured(TlsAcceptor::from(config), stream);
+                    if let Some((stream, peer)) = accepting.await {
+                        connection.run(stream, peer, service).await;
+                    }
+                }
+            }
+        });
+    }
+    drop(accepting);
+    while connections.join_next().await.is_some() {}
+}
+
+fn builder(protocol: Protocol, times: &Times) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(times.handshake)
+        .max_buf_size(HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .initial_connection_window_size(CONNECTION_BYTES)
+        .initial_stream_window_size(STREAM_BYTES)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10));
+    match protocol {
+        Protocol::Grpc => builder.http2_only(),
+        Protocol::Http => builder,
+    }
+}
+
+/// One connection.
+struct Connection {
+    address: SocketAddr,
+    protocol: Protocol,
+    times: Times,
+    stop: CancellationToken,
+    builder: Arc<Builder<TokioExecutor>>,
+    _place: Place,
+}
+
+impl Connection {
+    /// The handshake; nothing where it fails or takes too long.
+    async fn secured(
+        &self,
+        acceptor: TlsAcceptor,
+        stream: TcpStream,
+    ) -> Option<(tokio_rustls::server::TlsStream<TcpStream>, Peer)> {
+        let handshake = tokio::time::timeout(self.times.handshake, acceptor.accept(stream));
+        match self.stop.run_until_cancelled(handshake).await? {
+            Ok(Ok(stream)) => {
+                let certificates = stream.get_ref().1.peer_certificates();
+                let names = certificates.and_then(<[_]>::first).map(tls::names).map(Arc::new);
+                Some((stream, Peer { address: self.address, names }))
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(%error, peer = %self.address, "a TLS handshake failed");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    async fn run<T, S, B>(self, stream: T, peer: Peer, service: S)
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body + Send + Unpin + 'static,
+        B::Data: Send,
+        B::Error: Into<Error>,
+    {
+        let activity = Arc::new(Activity::default());
+        let ending = CancellationToken::new();
+        let calls = service_fn({
+            let (activity, ending) = (Arc::clone(&activity), ending.clone());
+            move |mut request: Request<Incoming>| {
+                activity.greeted.store(true, Ordering::Relaxed);
+                let under_way = activity.begin();
+                request.extensions_mut().insert(peer.clone());
+                request.extensions_mut().insert(Ending(ending.clone()));
+                let answer = service.clone().oneshot(request);
+                async move {
+                    let answer = answer.await?;
+                    Ok::<_, Infallible>(answer.map(|body| Counted { body, _call: under_way }))
+                }
+            }
+        });
+        let greets = self.protocol == Protocol::Grpc;
+        let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity), greets));
+        let mut serving = std::pin::pin!(self.builder.serve_connection(io, calls));
+        let mut life = Life::new(self.times, Instant::now(), rand::random());
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                ended = serving.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, peer = %self.address, "a connection broke");
+                    }
+                    return;
+                }
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    life.end(Instant::now());
+                    serving.as_mut().graceful_shutdown();
+                }
+                _ = looks.tick() => match life.look(&activity, Instant::now()) {
+                    Next::Go => {}
+                    Next::End => serving.as_mut().graceful_shutdown(),
+                    Next::EndStreams => ending.cancel(),
+                    Next::Drop => return,
+                },
+            }
+        }
+    }
+}
+
+/// A body whose call is under way until its last byte is taken.
+struct Counted<B> {
+    body: B,
+    _call: UnderWay,
+}
+
+impl<B: Body + Unpin> Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,237 @@
+//! What every request passes before it is decoded: its caller must be known and within its limits,
+//! its bytes must find room, its lists must be within their bounds, and its tenant within its
+//! limits. A request of a few bytes can decode to a hundred times as many, so none of this may wait
+//! until after that.
+//!
+//! Health and reflection stand outside: their messages are small by their own limits.
+
+mod body;
+mod outline;
+mod scan;
+mod shape;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use tokio::time::Instant;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::MetadataMap;
+use tower::{Layer, Service, ServiceExt as _};
+
+pub use self::outline::{Outlined, Outlines};
+use self::scan::Refusal;
+use self::shape::{Method, Shapes};
+use super::arrival::{Arrived, Shown, timeout};
+use super::call::Server;
+use super::callers::Identified;
+use super::limits::{OfCaller, OfTenant};
+use super::{measure, status, wire};
+use crate::app::{Error, Violation};
+use crate::domain::ids::TenantId;
+use crate::listen::Peer;
+
+/// What a decoded JSON value takes beyond its bytes on the wire.
+const VALUE_BYTES: usize = 64;
+/// The longest that a request may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(20);
+/// What is refused here is answered after this time, so that a client that repeats it without a
+/// pause takes no more than that many calls a second on each of its streams. It holds nothing of
+/// its share meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The layer around both services.
+#[derive(Clone)]
+pub(super) struct Gate {
+    server: Server,
+    shapes: Arc<Shapes>,
+}
+
+/// What a call holds until it is answered.
+struct Holding {
+    _call: (OfCaller, Option<OfTenant>),
+    _message: Option<OfCaller>,
+    _values: OfCaller,
+    stream: Option<Stream>,
+}
+
+/// What a stream holds until it ends.
+struct Stream {
+    _of_caller: OfCaller,
+    _of_tenant: Option<OfTenant>,
+    /// When its caller's credentials end, which ends it; none: they do not.
+    end: Option<End>,
+}
+
+type End = Pin<Box<dyn Future<Output = Status> + Send>>;
+
+impl Gate {
+    /// `most_bytes`: of the largest request.
+    pub(super) fn new(server: Server, most_bytes: usize) -> Result<Self, prost::DecodeError> {
+        Ok(Self { server, shapes: Arc::new(Shapes::new(most_bytes)?) })
+    }
+
+    /// Judges one request: it goes on with its caller, or is refused.
+    async fn admit(
+        &self,
+        request: Request<Body>,
+        method: Method,
+    ) -> Result<(Request<Body>, Holding), Status> {
+        let now = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let metadata = MetadataMap::from_headers(parts.headers.clone());
+        let keys = self.server.app.keys();
+        let certificate = parts.extensions.get::<Peer>().and_then(|peer| peer.names.clone());
+        let callers = &self.server.callers;
+        let identified = callers.identify(&metadata, certificate.as_deref(), keys).await;
+        let Identified { caller, lasting, shown } = identified.inspect_err(|refused| {
+            let method = parts.extensions.get::<measure::Method>().map_or("", |method| method.0);
+            self.server.turned_away(method, refused);
+        })?;
+        let limits = &self.server.limits;
+        let call = limits.call(&caller)?;
+        let stream = method.streams.then(|| limits.watch(&caller)).transpose()?;
+        let room = |bytes| limits.bytes(&caller, bytes);
+        let until = now + timeout(&metadata).unwrap_or(ARRIVAL).min(ARRIVAL);
+        let reading = body::read(body, method.most_bytes, room);
+        let read = tokio::time::timeout_at(until, reading).await;
+        let (whole, message) = read.map_err(|_| status::deadline())??;
+        let outline = scan::scan(&self.shapes, method.request, whole.message()).map_err(refused)?;
+        let values = room(outline.values * VALUE_BYTES)?;
+        // Of a tenant that it does not reach the caller takes nothing; it is refused in a moment.
+        let tenant = tenant(outline.tenant).filter(|tenant| caller.reach.contains(tenant));
+        let about = tenant.as_ref().map(|tenant| limits.call_about(tenant)).transpose()?;
+        let stream = match stream {
+            None => None,
+            Some(of_caller) => {
+                let about = tenant.as_ref().map(|tenant| limits.watch_about(tenant));
+                let end = lasting.end(keys.clone()).map(|end| Box::pin(end) as End);
+                Some(Stream { _of_caller: of_caller, _of_tenant: about.transpose()?, end })
+            }
+        };
+        if let Some(shown) = shown {
+            parts.extensions.insert(Shown(shown));
+        }
+        parts.extensions.insert(caller);
+        parts.extensions.insert(Arrived(now));
+        let request = Request::from_parts(parts, Body::new(whole));
+        let holding = Holding { _call: (call, about), _message: message, _values: values, stream };
+        Ok((request, holding))
+    }
+}
+
+/// What is no tenant's id is refused by the method, with everything else that is wrong.
+fn tenant(spelt: &[u8]) -> Option<TenantId> {
+    TenantId::parse(std::str::from_utf8(spelt).ok()?).ok()
+}
+
+fn refused(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Malformed(problem) => wire::malformed(&problem),
+        Refusal::TooMany(problems) => {
+            let violation = |(field, problem): (String, String)| Violation::new(field, problem);
+            Error::Invalid(problems.into_iter().map(violation).collect()).into()
+        }
+    }
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Gated { inner, gate: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Gated<S> {
+    inner: S,
+    gate: Gate,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S> Service<Request<Body>> for Gated<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The inner service is asked once the request has passed.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let (gate, inner) = (self.gate.clone(), self.inner.clone());
+        let path = request.uri().path().trim_start_matches('/');
+        let method = gate.shapes.method(path);
+        Box::pin(async move {
+            let Some(method) = method else {
+                return inner.oneshot(request).await;
+            };
+            match gate.admit(request, method).await {
+                Ok((request, holding)) => {
+                    let answer = inner.oneshot(request).await?;
+                    Ok(match holding.stream {
+                        None => answer,
+                        Some(stream) => {
+                            answer.map(|body| Body::new(Streamed { body, stream, over: false }))
+                        }
+                    })
+                }
+                Err(status) => {
+                    tokio::time::sleep(PAUSE).await;
+                    Ok(status.into_http())
+                }
+            }
+        })
+    }
+}
+
+/// The body of an answer, which holds a stream's part of the limits until it ends.
+struct Streamed {
+    body: Body,
+    stream: Stream,
+    /// The credentials ended.
+    over: bool,
+}
+
+impl http_body::Body for Streamed {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        if let Some(end) = &mut self.stream.end
+            && let Poll::Ready(status) = end.as_mut().poll(cx)
+        {
+            self.over = true;
+            let mut trailers = http::HeaderMap::new();
+            status.add_header(&mut trailers)?;
+            return Poll::Ready(Some(Ok(http_body::Frame::trailers(trailers))));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,166 @@
+//! What one caller, and one tenant, may take of a replica: shares of what can be held, and rates. A
+//! share is not a part set aside: whoever is alone gets half, and there is always something left
+//! for the next ([`crate::domain::shares`]).
+
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tonic::Status;
+
+use super::{Config, status};
+use crate::app::{Caller, Error, Role};
+use crate::domain::ids::{Principal, TenantId};
+use crate::domain::shares::Shares;
+use crate::listen::Rates;
+
+/// What a key of one person may hold of everything: they wait for their own calls only.
+const PART_OF_A_USER: u64 = 16;
+
+/// All limits of a replica.
+#[derive(Debug)]
+pub(super) struct Limits {
+    bytes: Pool<Principal>,
+    calls: Both,
+    watches: Both,
+    tests: Pool<Principal>,
+    rates: Rates<Principal>,
+    user_rates: Rates<Principal>,
+    tenant_rates: Rates<TenantId>,
+}
+
+/// The same capacity, shared among callers and shared among tenants.
+#[derive(Debug)]
+struct Both {
+    limit: &'static str,
+    callers: Pool<Principal>,
+    tenants: Pool<TenantId>,
+}
+
+/// Something limited. Cheap to clone.
+#[derive(Debug)]
+struct Pool<K>(Arc<Mutex<Shares<K>>>);
+
+/// What one holder took; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Held<K: Clone + Eq + Hash> {
+    pool: Pool<K>,
+    holder: K,
+    amount: u64,
+}
+
+/// The part of a caller.
+pub(super) type OfCaller = Held<Principal>;
+/// The part of a tenant.
+pub(super) type OfTenant = Held<TenantId>;
+
+impl Limits {
+    pub(super) fn new(config: &Config) -> Self {
+        let both = |limit, capacity| Both {
+            limit,
+            callers: Pool::new(capacity),
+            tenants: Pool::new(capacity),
+        };
+        let (caller, user) = (config.caller_calls_per_second, config.user_calls_per_second);
+        let tenant = config.tenant_calls_per_second;
+        Self {
+            bytes: Pool::new(config.max_bytes_under_way),
+            calls: both("rpc.max_concurrent_calls", config.max_concurrent_calls),
+            watches: both("rpc.max_watches", config.max_watches),
+            tests: Pool::new(config.max_waiting_tests),
+            rates: Rates::new(caller, caller),
+            user_rates: Rates::new(user, user),
+            tenant_rates: Rates::new(tenant, tenant),
+        }
+    }
+
+    /// A call of this caller begins.
+    pub(super) fn call(&self, caller: &Caller) -> Result<OfCaller, Status> {
+        let (rates, limit) = match caller.role {
+            Role::User(_) => (&self.user_rates, "rpc.user_calls_per_second"),
+            Role::Service | Role::Administrator => (&self.rates, "rpc.caller_calls_per_second"),
+        };
+        rates.take(&caller.principal).map_err(|wait| status::quota(limit, wait))?;
+        self.calls.of_caller(caller)
+    }
+
+    /// The same call turns out to be about this tenant.
+    pub(super) fn call_about(&self, tenant: &TenantId) -> Result<OfTenant, Status> {
+        let rate = self.tenant_rates.take(tenant);
+        rate.map_err(|wait| status::quota("rpc.tenant_calls_per_second", wait))?;
+        self.calls.of_tenant(tenant)
+    }
+
+    /// A stream is opened.
+    pub(super) fn watch(&self, caller: &Caller) -> Result<OfCaller, Status> {
+        self.watches.of_caller(caller)
+    }
+
+    /// The same stream is about this tenant.
+    pub(super) fn watch_about(&self, tenant: &TenantId) -> Result<OfTenant, Status> {
+        self.watches.of_tenant(tenant)
+    }
+
+    /// Bytes of a request arrive.
+    pub(super) fn bytes(&self, caller: &Caller, bytes: usize) -> Result<OfCaller, Status> {
+        let held = self.bytes.take(&caller.principal, bytes, part(caller));
+        held.ok_or_else(|| status::overloaded("rpc.max_bytes_under_way"))
+    }
+
+    /// A TestSlack that may wait for Slack begins.
+    pub(super) fn test(&self, caller: &Caller) -> Result<OfCaller, Error> {
+        let held = self.tests.take(&caller.principal, 1, part(caller));
+        held.ok_or(Error::Exhausted {
+            reason: "OVERLOADED",
+            limit: "rpc.max_waiting_tests",
+            sentence: "too many tests wait for Slack (rpc.max_waiting_tests); try again in 1 s",
+            retry_after: std::time::Duration::from_secs(1),
+        })
+    }
+}
+
+impl Both {
+    fn of_caller(&self, caller: &Caller) -> Result<OfCaller, Status> {
+        let held = self.callers.take(&caller.principal, 1, part(caller));
+        held.ok_or_else(|| status::overloaded(self.limit))
+    }
+
+    fn of_tenant(&self, tenant: &TenantId) -> Result<OfTenant, Status> {
+        self.tenants.take(tenant, 1, 1).ok_or_else(|| status::overloaded(self.limit))
+    }
+}
+
+impl<K: Clone + Eq + Hash> Pool<K> {
+    fn new(capacity: usize) -> Self {
+        Self(Arc::new(Mutex::new(Shares::new(capacity as u64))))
+    }
+
+    fn take(&self, holder: &K, amount: usize, part: u64) -> Option<Held<K>> {
+        let amount = amount as u64;
+        let taken = self.shares().take(holder, amount, part);
+        taken.then(|| Held { pool: self.clone(), holder: holder.clone(), amount })
+    }
+
+    fn shares(&self) -> std::sync::MutexGuard<'_, Shares<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K> Clone for Pool<K> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<K: Clone + Eq + Hash> Drop for Held<K> {
+    fn drop(&mut self) {
+        self.pool.shares().give_back(&self.holder, self.amount);
+    }
+}
+
+/// What divides the share of a caller.
+fn part(caller: &Caller) -> u64 {
+    match caller.role {
+        Role::Service | Role::Administrator => 1,
+        Role::User(_) => PART_OF_A_USER,
+    }
+}

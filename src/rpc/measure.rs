@@ -1,0 +1,167 @@
+//! One measurement for each gRPC call, taken from the answer as the caller gets it: a request that
+//! does not decode, an unknown method and a stream are counted like any other call.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::pb::METHODS;
+use super::status::limit;
+use crate::telemetry::Metrics;
+
+/// The label of calls to methods that `herald.v1` does not have: health, reflection, mistakes.
+const OTHER: &str = "other";
+
+/// The called method as the protos name it (`herald.v1.HeraldService/Notify`). An extension of
+/// every request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Method(pub(super) &'static str);
+
+/// Measures all calls of a server.
+#[derive(Clone)]
+pub(super) struct Measure {
+    metrics: Metrics,
+    methods: Arc<HashMap<&'static str, Method>>,
+}
+
+impl Measure {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        let methods = METHODS.iter().map(|name| (*name, Method(name))).collect();
+        Self { metrics, methods: Arc::new(methods) }
+    }
+}
+
+impl<S> Layer<S> for Measure {
+    type Service = Measured<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Measured { inner, measure: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Measured<S> {
+    inner: S,
+    measure: Measure,
+}
+
+type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
+
+impl<S> Service<Request<Body>> for Measured<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Answer<S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let name = request.uri().path().trim_start_matches('/');
+        let method = self.measure.methods.get(name).copied().unwrap_or(Method(OTHER));
+        request.extensions_mut().insert(method);
+        let metrics = self.measure.metrics.clone();
+        // A caller that goes away drops the future, and with it this.
+        let ending = Ending { metrics, method, started: Instant::now(), code: Code::Cancelled };
+        let answer = self.inner.call(request);
+        Box::pin(async move { answer.await.map(|answer| ending.follow(answer)) })
+    }
+}
+
+/// Records a call once, however it ends.
+struct Ending {
+    metrics: Metrics,
+    method: Method,
+    started: Instant,
+    code: Code,
+}
+
+impl Ending {
+    /// Waits for the status: in the headers of an answer that is nothing else, or behind its body.
+    fn follow(mut self, answer: Response<Body>) -> Response<Body> {
+        self.read(answer.headers());
+        answer.map(|body| Body::new(Followed { body, ending: self }))
+    }
+
+    fn read(&mut self, headers: &HeaderMap) {
+        if let Some(status) = Status::from_header_map(headers) {
+            self.code = status.code();
+            if let Some(limit) = limit(&status) {
+                self.metrics.refused(&limit);
+            }
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.metrics.rpc(self.method.0, code_name(self.code), self.started.elapsed());
+    }
+}
+
+/// A body whose trailers are read in passing.
+struct Followed {
+    body: Body,
+    ending: Ending,
+}
+
+impl http_body::Body for Followed {
+    type Data = <Body as http_body::Body>::Data;
+    type Error = <Body as http_body::Body>::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let polled = http_body::Body::poll_frame(Pin::new(&mut self.body), cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+        {
+            self.ending.read(trailers);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The status code's name as metrics and logs write it.
+pub(super) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,27 @@
+//! Workspaces that approve apps: requests to install, and what an administrator makes of them.
+//!
+//! Slack never tells the app: after an approval the person begins again, and may install.
+
+use super::kept::Approval;
+use super::state::State;
+
+impl State {
+    /// Whether somebody who asks for these scopes must request an approval first.
+    pub(super) fn needs_approval<'a>(&self, mut scopes: impl Iterator<Item = &'a String>) -> bool {
+        let approved = self.approvals.requests.iter().filter(|one| one.approved == Some(true));
+        let scopes_of: Vec<_> = approved.flat_map(|one| &one.scopes).collect();
+        self.options.require_approval && scopes.any(|scope| !scopes_of.contains(&scope))
+    }
+
+    pub(super) fn request_approval(&mut self, scopes: Vec<String>) {
+        let id = self.new_id('A');
+        self.approvals.requests.push(Approval { id, scopes, approved: None });
+    }
+
+    /// Decides a request. `None` where there is none of this id.
+    pub(super) fn decide_approval(&mut self, id: &str, approved: bool) -> Option<Approval> {
+        let request = self.approvals.requests.iter_mut().find(|request| request.id == id)?;
+        request.approved = Some(approved);
+        Some(request.clone())
+    }
+}

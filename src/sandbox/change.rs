@@ -1,0 +1,52 @@
+//! What changed in the workspace.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// What a change leads to, once the lock is released.
+pub(super) enum Effect {
+    /// A message was stored, updated or deleted.
+    Change(Change),
+    /// An event to push: its inner payload.
+    Event(Value),
+}
+
+/// A message was stored, updated or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    #[serde(rename = "type")]
+    pub kind: ChangeKind,
+    pub conversation: String,
+    pub ts: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ChangeKind {
+    #[serde(rename = "message")]
+    Stored,
+    #[serde(rename = "changed")]
+    Updated,
+    #[serde(rename = "deleted")]
+    Deleted,
+}
+
+impl ChangeKind {
+    /// The name on the event stream.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "message",
+            Self::Updated => "changed",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// What happened to a channel; the rest of the event's name follows `channel_` or `group_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Happening {
+    Created,
+    Renamed,
+    Archived,
+    Unarchived,
+    Deleted,
+}

@@ -1,0 +1,19 @@
+//! `chat.postEphemeral`: a message that one person sees and that is not kept.
+
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::chat;
+use super::conversation::ts_text;
+use super::error::Error;
+
+pub(super) fn post(call: &mut Call<'_>) -> Result<Value, Error> {
+    let user = call.args.required("user")?.to_owned();
+    let conversation = chat::target(call)?;
+    chat::content(call)?;
+    let held = call.state.conversations.get(&conversation).ok_or("channel_not_found")?;
+    if !held.members.contains(&user) {
+        return Err("user_not_in_channel".into());
+    }
+    Ok(json!({ "message_ts": ts_text(call.now) }))
+}

@@ -1,0 +1,106 @@
+//! Tokens and their states.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::error::Error;
+
+/// One token the sandbox gave out.
+pub(super) struct Token {
+    pub(super) scopes: Arc<BTreeSet<String>>,
+    /// The error code it answers with, once it is dead.
+    pub(super) dead: Option<String>,
+    /// When it expires, microseconds; only with rotation.
+    pub(super) expires: Option<i64>,
+    /// Numbered as they were given out.
+    pub(super) order: u64,
+    /// It is for all workspaces of the organization.
+    pub(super) org_wide: bool,
+    /// `oauth.v2.exchange` replaced it.
+    pub(super) exchanged: bool,
+    /// Whose it is, where it is a person's: by Sign in with Slack.
+    pub(super) user: Option<String>,
+}
+
+/// A refresh token. It works once, and for a short time after its first use.
+pub(super) struct Refresh {
+    pub(super) scopes: BTreeSet<String>,
+    pub(super) first_used: Option<i64>,
+}
+
+/// Every token, by its text.
+#[derive(Default)]
+pub(super) struct Tokens {
+    pub(super) by_text: HashMap<String, Token>,
+    pub(super) refresh: HashMap<String, Refresh>,
+    /// App configuration tokens, for `apps.manifest.*`.
+    configuration: BTreeSet<String>,
+}
+
+impl Tokens {
+    /// The scopes of a live token, or the code of what is wrong with it.
+    pub(super) fn check(&self, token: &str, now: i64) -> Result<Arc<BTreeSet<String>>, Error> {
+        let held = self.by_text.get(token).ok_or("invalid_auth")?;
+        if let Some(code) = &held.dead {
+            return Err(Error::code(code.clone()));
+        }
+        if held.expires.is_some_and(|at| at <= now) {
+            return Err("token_expired".into());
+        }
+        Ok(Arc::clone(&held.scopes))
+    }
+
+    /// A new app configuration token.
+    pub(super) fn issue_configuration(&mut self) -> String {
+        let token = format!("xoxe.xoxp-1-{:032x}", rand::random::<u128>());
+        self.configuration.insert(token.clone());
+        token
+    }
+
+    /// What is wrong with a token where an app configuration token is needed.
+    pub(super) fn check_configuration(&self, token: &str) -> Result<(), Error> {
+        match (self.configuration.contains(token), self.by_text.contains_key(token)) {
+            (true, _) => Ok(()),
+            (false, true) => Err("not_allowed_token_type".into()),
+            (false, false) => Err("invalid_auth".into()),
+        }
+    }
+
+    /// The person whose token it is; `None`: the bot's.
+    pub(super) fn user_of(&self, token: &str) -> Option<&String> {
+        self.by_text.get(token).and_then(|held| held.user.as_ref())
+    }
+
+    pub(super) fn is_org_wide(&self, token: &str) -> bool {
+        self.by_text.get(token).is_some_and(|held| held.org_wide)
+    }
+
+    /// Makes one token, or every one, answer `code` from now on.
+    pub(super) fn kill(&mut self, token: Option<&str>, code: &str) {
+        for (text, held) in &mut self.by_text {
+            if token.is_none_or(|token| token == text) {
+                held.dead = Some(code.to_owned());
+            }
+        }
+        // An expired token can still be refreshed; any other end is the end of the chain.
+        if token.is_none() && code != "token_expired" {
+            self.refresh.clear();
+        }
+    }
+
+    /// The live token without expiry, which a second installation of the same reach gets again.
+    pub(super) fn standing(&mut self, org_wide: bool) -> Option<(&String, &mut Token)> {
+        self.by_text.iter_mut().find(|(_, held)| {
+            let lives = held.dead.is_none() && held.expires.is_none();
+            lives && held.user.is_none() && held.org_wide == org_wide
+        })
+    }
+
+    /// Replaces the scopes of every live token of the bot.
+    pub(super) fn set_scopes(&mut self, scopes: BTreeSet<String>) {
+        let scopes = Arc::new(scopes);
+        for held in self.by_text.values_mut().filter(|held| held.user.is_none()) {
+            held.scopes = Arc::clone(&scopes);
+        }
+    }
+}

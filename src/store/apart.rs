@@ -1,0 +1,142 @@
+//! What a locked row holds up, apart from the shared batches (`group`).
+//!
+//! A frozen replica keeps the rows that its transaction locked until PostgreSQL ends that. Batches
+//! wait for a row for a moment only (`Patience::Shared`), and then each of their calls is tried by
+//! itself here: briefly first, since most are held up by nothing, and then for longer. A tenant
+//! whose call did not get through stays apart for a while, so that the next batches are not held up
+//! by its repeats.
+//!
+//! Few at a time, of each tenant and of all: each holds a connection while it waits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, Value};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
+
+use super::sql::{self, Row};
+use super::transaction::Patience;
+use super::{Error, Store};
+use crate::domain::ids::TenantId;
+
+/// How long a tenant stays apart after a row was locked for longer than [`Patience::Brief`]: longer
+/// than a frozen transaction is let live.
+const STAYS: Duration = Duration::from_secs(10);
+/// The longest wait for a turn; then the call is refused and its caller repeats it.
+const LONGEST: Duration = Duration::from_secs(3);
+/// Tenants that are remembered; those that are in nobody's way are forgotten first.
+const TENANTS: usize = 1_000;
+/// Brief tries and long ones of one tenant at the same time.
+const OF_A_TENANT: usize = 2;
+
+pub(in crate::store) struct Apart {
+    tenants: Mutex<HashMap<TenantId, Tenant>>,
+    brief: Semaphore,
+    long: Semaphore,
+}
+
+#[derive(Clone)]
+struct Tenant {
+    brief: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+    /// Until when its calls join no batch.
+    apart_until: Option<Instant>,
+}
+
+impl Tenant {
+    fn new() -> Self {
+        let turns = || Arc::new(Semaphore::new(OF_A_TENANT));
+        Self { brief: turns(), long: turns(), apart_until: None }
+    }
+
+    fn is_apart(&self, now: Instant) -> bool {
+        self.apart_until.is_some_and(|until| until > now)
+    }
+}
+
+impl Apart {
+    /// A quarter of the connections may be held up briefly, and a quarter for long.
+    pub(in crate::store) fn new(connections: u32) -> Self {
+        let quarter = usize::try_from(connections / 4).unwrap_or(1).max(1);
+        let turns = || Semaphore::new(quarter);
+        Self { tenants: Mutex::default(), brief: turns(), long: turns() }
+    }
+
+    /// Whether the tenant's calls are to join no batch for now.
+    pub(in crate::store) fn is_apart(&self, tenant: &TenantId) -> bool {
+        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        tenants.get(tenant).is_some_and(|tenant| tenant.is_apart(Instant::now()))
+    }
+
+    /// Runs one call's work by itself. [`Error::Locked`]: the row stayed locked, or there was no
+    /// turn.
+    pub(in crate::store) async fn run<T, W>(
+        &self,
+        tenant: &TenantId,
+        work: impl Fn(Patience) -> W,
+    ) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>>,
+    {
+        let turns = self.turns(tenant);
+        for (own, of_all, patience) in [
+            (&turns.brief, &self.brief, Patience::Brief),
+            (&turns.long, &self.long, Patience::Long),
+        ] {
+            // Its own turn first: a tenant that is held up takes no other's.
+            let turn = async { (own.acquire().await, of_all.acquire().await) };
+            let Ok(_turn) = timeout(LONGEST, turn).await else { break };
+            match work(patience).await {
+                Err(Error::Locked(_)) => self.stays_apart(tenant),
+                outcome => return outcome,
+            }
+        }
+        Err(Error::Locked("a call waited for it as long as it may".into()))
+    }
+
+    /// A long turn, for work that waits for rows without a bound of its own; held while it lasts.
+    pub(in crate::store) async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let closed = |_| Error::Bug("no turns are given any more".into());
+        self.long.acquire().await.map_err(closed)
+    }
+
+    fn turns(&self, tenant: &TenantId) -> Tenant {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if tenants.len() >= TENANTS {
+            let now = Instant::now();
+            tenants.retain(|_, tenant| {
+                tenant.is_apart(now)
+                    || Arc::strong_count(&tenant.brief) + Arc::strong_count(&tenant.long) > 2
+            });
+        }
+        tenants.entry(tenant.clone()).or_insert_with(Tenant::new).clone()
+    }
+
+    fn stays_apart(&self, tenant: &TenantId) {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenant = tenants.entry(tenant.clone()).or_insert_with(Tenant::new);
+        tenant.apart_until = Some(Instant::now() + STAYS);
+    }
+}
+
+impl Store {
+    /// Runs one statement that must not be given up where its row is locked: for a moment at first,
+    /// and then as one of the few that may wait for long. `text` reads from the clock that it is
+    /// given.
+    pub(in crate::store) async fn insist(
+        &self,
+        text: impl Fn(&str) -> String,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, Error> {
+        let backend = self.writer().get_database_backend();
+        let text = |patience: Patience| text(&patience.clock(backend));
+        match sql::all(self.writer(), &text(Patience::Shared), values.clone()).await {
+            Err(Error::Locked(_)) => {}
+            done => return done,
+        }
+        let _turn = self.inner.apart.turn().await?;
+        sql::all(self.writer(), &text(Patience::Long), values).await
+    }
+}

@@ -1,0 +1,172 @@
+//! The sequencer: moves changes that were committed from the inbox into the feed and numbers them.
+//!
+//! On PostgreSQL it is one statement, which the server finishes by itself: a replica that freezes
+//! keeps neither the turn nor the heads of tenants. A sequencer that finds the turn taken goes
+//! away. One that took its snapshot before another's commit still sees what that one moved, but the
+//! rows are gone when it wants to delete them, and heads are read as they are when they are locked.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{ConnectionTrait as _, Value};
+
+use super::CHANGE;
+use crate::store::era::ERA;
+use crate::store::rows::{chunks, tuples};
+use crate::store::sql::{self, Row, params};
+use crate::store::transaction::{Patience, Tx, scoped};
+use crate::store::{Backend, Error, Store};
+
+/// The columns of [`CHANGE`], `sequence` and `sequenced_at`.
+const WIDTH: usize = 13;
+
+/// What one run of the sequencer did.
+struct Numbered {
+    count: u32,
+    epoch: i64,
+    /// The last number of each tenant that had changes.
+    heads: BTreeMap<String, i64>,
+}
+
+impl Store {
+    /// Numbers up to `limit` committed changes; returns how many, `limit` where more may wait.
+    /// `None`: another has the turn. Any number of replicas may call it.
+    pub async fn number_changes(&self, limit: u32) -> Result<Option<u32>, Error> {
+        // Without work there is no reason to take SQLite's one writer.
+        const ANY: &str = "SELECT 1 FROM feed_inbox LIMIT 1";
+        if sql::one(self.reader(), ANY, params![]).await?.is_none() {
+            return Ok(Some(0));
+        }
+        let numbered = match self.backend() {
+            Backend::Postgres => self.number_at_once(limit).await?,
+            Backend::Sqlite => Some(self.transaction(|tx| scoped(in_steps(tx, limit))).await?),
+        };
+        if let Some(numbered) = &numbered {
+            self.inner.feed.numbered(numbered.epoch, &numbered.heads);
+        }
+        Ok(numbered.map(|numbered| numbered.count))
+    }
+
+    async fn number_at_once(&self, limit: u32) -> Result<Option<Numbered>, Error> {
+        let writer = self.writer();
+        let patience = Patience::Shared.column(writer.get_database_backend());
+        let rows = sql::all(writer, &at_once(limit, patience), params![]).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let mut numbered = Numbered { count: 0, epoch: first.get(0)?, heads: BTreeMap::new() };
+        for row in &rows {
+            let Some(tenant) = row.get::<Option<String>>(1)? else { continue };
+            numbered.heads.insert(tenant, row.get(2)?);
+            numbered.count += u32::try_from(row.get::<i64>(3)?).unwrap_or(u32::MAX);
+        }
+        Ok(Some(numbered))
+    }
+}
+
+/// Waits for the sequencer's turn; answers the database's time.
+pub(in crate::store) async fn turn(tx: &Tx) -> Result<i64, Error> {
+    const TURN: &str = "SELECT {now} FROM feed_sequencer WHERE id = 1 {for_update}";
+    let turn = sql::one(tx, TURN, params![]).await?;
+    turn.ok_or_else(|| Error::Bug("the feed has no sequencer".into()))?.get(0)
+}
+
+/// The last of the first `limit` ids of the inbox. By one bound: `IN` of many ids was planned as a
+/// product of the inbox with itself.
+fn first(limit: u32) -> String {
+    format!("(SELECT MAX(id) FROM (SELECT id FROM feed_inbox ORDER BY id LIMIT {limit}) AS first)")
+}
+
+/// Answers no row where another has the turn; else the epoch with each tenant's head and how many
+/// changes it got, which are NULL where there was nothing.
+fn at_once(limit: u32, patience: &str) -> String {
+    let first = first(limit);
+    format!(
+        "WITH turn AS MATERIALIZED (SELECT {{now}} AS now, {ERA} AS epoch{patience} \
+         FROM feed_sequencer WHERE id = 1 {{skip_locked}}), \
+         taken AS (DELETE FROM feed_inbox USING turn WHERE id <= {first} RETURNING id, {CHANGE}), \
+         counts AS (SELECT tenant, COUNT(*) AS changes FROM taken GROUP BY tenant), \
+         heads AS (INSERT INTO feed_heads (tenant, head) \
+         SELECT tenant, epoch + changes FROM counts, turn ORDER BY tenant \
+         ON CONFLICT (tenant) DO UPDATE SET head = excluded.head - (SELECT epoch FROM turn) \
+         + GREATEST(feed_heads.head, (SELECT epoch FROM turn)) RETURNING tenant, head), \
+         written AS (INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) \
+         SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id), {CHANGE}, now \
+         FROM taken JOIN counts USING (tenant) JOIN heads USING (tenant) CROSS JOIN turn) \
+         SELECT epoch, tenant, head, changes \
+         FROM turn LEFT JOIN (heads JOIN counts USING (tenant)) ON TRUE"
+    )
+}
+
+/// SQLite changes one table a statement; a writer is alone there.
+async fn in_steps(tx: &Tx, limit: u32) -> Result<Numbered, Error> {
+    let now = turn(tx).await?;
+    let era = sql::one(tx, &format!("SELECT {ERA}"), params![]).await?;
+    let epoch: i64 = era.ok_or_else(|| Error::Bug("SELECT without a row".into()))?.get(0)?;
+    let first = first(limit);
+    let take = format!("DELETE FROM feed_inbox WHERE id <= {first} RETURNING id, {CHANGE}");
+    let mut taken = Vec::new();
+    for row in sql::all(tx, &take, params![]).await? {
+        taken.push((row.get::<i64>(0)?, row.get::<String>(1)?, row));
+    }
+    taken.sort_unstable_by_key(|(id, ..)| *id);
+    let mut counts = BTreeMap::<&str, i64>::new();
+    for (_, tenant, _) in &taken {
+        *counts.entry(tenant).or_default() += 1;
+    }
+    let mut next = advance(tx, &counts, epoch).await?;
+    let mut rows = Vec::with_capacity(taken.len());
+    for (_, tenant, row) in &taken {
+        let number = next
+            .get_mut(tenant.as_str())
+            .ok_or_else(|| Error::Bug("a tenant without a feed".into()))?;
+        rows.push(numbered(*number, row, now)?);
+        *number += 1;
+    }
+    for chunk in chunks(&rows) {
+        let text = format!(
+            "INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) VALUES {}",
+            tuples(chunk.len(), WIDTH)
+        );
+        sql::execute(tx, &text, chunk.concat()).await?;
+    }
+    let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    let heads = next.into_iter().map(|(tenant, next)| (tenant, next - 1)).collect();
+    Ok(Numbered { count, epoch, heads })
+}
+
+/// Moves each tenant's head on; answers the first number that each may give.
+async fn advance(
+    tx: &Tx,
+    counts: &BTreeMap<&str, i64>,
+    epoch: i64,
+) -> Result<BTreeMap<String, i64>, Error> {
+    let counts: Vec<_> = counts.iter().collect();
+    let mut next = BTreeMap::new();
+    for chunk in chunks(&counts) {
+        let text = format!(
+            "INSERT INTO feed_heads (tenant, head) VALUES {} ON CONFLICT (tenant) \
+             DO UPDATE SET head = {{greatest}}(feed_heads.head, {epoch}) + excluded.head - {epoch} \
+             RETURNING tenant, head",
+            tuples(chunk.len(), 2)
+        );
+        let values =
+            chunk.iter().flat_map(|(tenant, count)| params![**tenant, epoch + **count]).collect();
+        for row in sql::all(tx, &text, values).await? {
+            next.insert(row.get::<String>(0)?, row.get::<i64>(1)? + 1);
+        }
+    }
+    for (tenant, count) in counts {
+        if let Some(after_last) = next.get_mut(*tenant) {
+            *after_last -= count;
+        }
+    }
+    Ok(next)
+}
+
+/// The values of one numbered change, read from the inbox (whose first column is its id).
+fn numbered(number: i64, row: &Row, now: i64) -> Result<Vec<Value>, Error> {
+    let mut values = params![number];
+    for index in 1..=10 {
+        values.push(row.get::<Option<String>>(index)?.into());
+    }
+    values.extend(params![row.get::<i64>(11)?, now]);
+    Ok(values)
+}

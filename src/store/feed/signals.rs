@@ -1,0 +1,153 @@
+//! Who waits for which tenant's feed, and what wakes them.
+//!
+//! A watcher is woken only by changes of its own tenant. What this process numbers is published at
+//! once; what other replicas number is found by one statement per interval for all tenants that are
+//! watched here ([`Store::follow_feeds`]), however many watchers there are.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sea_orm::ConnectionTrait as _;
+use tokio::sync::{Notify, watch};
+
+use crate::domain::ids::TenantId;
+use crate::store::era::ERA;
+use crate::store::rows::{Column, Columns, given};
+use crate::store::sql;
+use crate::store::{Error, Store};
+
+/// Hints within this process.
+pub(in crate::store) struct FeedSignals {
+    pub(in crate::store) written: Notify,
+    /// Tenants that have watchers; as many as there are streams at most.
+    watched: Mutex<HashMap<TenantId, watch::Sender<FeedReach>>>,
+}
+
+/// How far a feed was last seen to reach. A hint: by the time it is read the feed may reach
+/// further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FeedReach {
+    /// As [`FeedExtent::epoch`](super::FeedExtent::epoch).
+    pub epoch: i64,
+    /// The last number.
+    pub head: i64,
+    /// How often the feed was found to end earlier than before: the database lost what it had
+    /// numbered (a failover to a copy that lags, a restored backup).
+    pub rewound: u64,
+}
+
+/// One who waits for changes in a tenant's feed. The tenant is forgotten when its last watcher is
+/// dropped.
+pub struct FeedWatcher {
+    store: Store,
+    tenant: TenantId,
+    reach: watch::Receiver<FeedReach>,
+}
+
+impl FeedWatcher {
+    /// What is known now; [`Self::changed`] waits for news after this.
+    pub fn reach(&mut self) -> FeedReach {
+        *self.reach.borrow_and_update()
+    }
+
+    /// Waits until the feed was seen to have moved since [`Self::reach`].
+    pub async fn changed(&mut self) {
+        if self.reach.changed().await.is_err() {
+            // The map holds the sender for as long as this watcher lives.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for FeedWatcher {
+    fn drop(&mut self) {
+        let mut watched = self.store.inner.feed.watched();
+        // This watcher's receiver is still there.
+        if watched.get(&self.tenant).is_some_and(|reach| reach.receiver_count() <= 1) {
+            watched.remove(&self.tenant);
+        }
+    }
+}
+
+impl FeedSignals {
+    pub(in crate::store) fn new() -> Self {
+        Self { written: Notify::new(), watched: Mutex::default() }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashMap<TenantId, watch::Sender<FeedReach>>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes the last numbers that a commit of this process gave.
+    pub(super) fn numbered(&self, epoch: i64, heads: &BTreeMap<String, i64>) {
+        let watched = self.watched();
+        if watched.is_empty() {
+            return;
+        }
+        for (tenant, head) in heads {
+            let Ok(tenant) = TenantId::parse(tenant) else { continue };
+            if let Some(reach) = watched.get(&tenant) {
+                reach.send_if_modified(|reach| advance(reach, epoch, *head));
+            }
+        }
+    }
+}
+
+fn advance(reach: &mut FeedReach, epoch: i64, head: i64) -> bool {
+    let further = (epoch, head) > (reach.epoch, reach.head);
+    if further {
+        (reach.epoch, reach.head) = (epoch, head);
+    }
+    further
+}
+
+impl Store {
+    /// Registers a watcher of a tenant's feed.
+    pub fn watch_feed(&self, tenant: &TenantId) -> FeedWatcher {
+        let mut watched = self.inner.feed.watched();
+        let reach = watched.entry(tenant.clone()).or_default().subscribe();
+        FeedWatcher { store: self.clone(), tenant: tenant.clone(), reach }
+    }
+
+    /// Tenants whose feed is watched in this process.
+    pub fn feeds_watched(&self) -> usize {
+        self.inner.feed.watched().len()
+    }
+
+    /// Looks how far the watched feeds reach and wakes the watchers of those that moved. One
+    /// statement for all of them, and none where nobody watches.
+    pub async fn follow_feeds(&self) -> Result<(), Error> {
+        // Taken before the statement: a head that is smaller than one seen earlier was lost.
+        let seen: Vec<_> = {
+            let watched = self.inner.feed.watched();
+            watched.iter().map(|(tenant, reach)| (tenant.clone(), *reach.borrow())).collect()
+        };
+        let rows = seen.iter().map(|(tenant, _)| [tenant.as_str().into()]).collect();
+        let seen: HashMap<_, _> = seen.iter().map(|(tenant, reach)| (tenant, reach)).collect();
+        for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
+            let text = format!(
+                "SELECT column1, {ERA}, COALESCE(feed_heads.head, 0) FROM {table} \
+                 LEFT JOIN feed_heads ON feed_heads.tenant = column1"
+            );
+            let rows = sql::all(self.reader(), &text, values).await?;
+            let watched = self.inner.feed.watched();
+            for row in &rows {
+                let mut columns = Columns::of(row);
+                let tenant = columns.id(TenantId::parse)?;
+                let epoch: i64 = columns.take()?;
+                let head = columns.take::<i64>()?.max(epoch);
+                let before = seen.get(&tenant).copied().copied().unwrap_or_default();
+                let Some(reach) = watched.get(&tenant) else { continue };
+                reach.send_if_modified(|reach| {
+                    let lost = (epoch, head) < (before.epoch, before.head);
+                    if lost {
+                        (reach.epoch, reach.head) = (epoch, head);
+                        reach.rewound += 1;
+                    }
+                    lost || advance(reach, epoch, head)
+                });
+            }
+        }
+        Ok(())
+    }
+}

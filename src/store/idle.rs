@@ -1,0 +1,115 @@
+//! Rows that outlive their use: lanes of conversations without messages, sweeps of tenants that
+//! hold nothing. A lane or a sweep that is needed again is made anew.
+
+use std::time::Duration;
+
+use super::deliveries::IN_LANE;
+use super::rows::{Column, given};
+use super::sql::{self, params};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::time::micros;
+
+/// A lane's key; where a look over all lanes goes on.
+pub type LaneKey = (String, String);
+
+/// Empty, at rest, and for `$1` without a request.
+const IDLE: &str = "next_at IS NULL AND lease_token IS NULL AND asleep = 0 \
+    AND paced_until <= {now} - $1 AND claimed_at <= {now} - $1";
+
+impl Store {
+    /// Looks at up to `limit` lanes after `after` and removes those that have been empty for
+    /// `older_than`: how many, and where to go on; `None`: that was the last.
+    pub async fn forget_lanes(
+        &self,
+        after: Option<&LaneKey>,
+        older_than: Duration,
+        limit: u32,
+    ) -> Result<(u64, Option<LaneKey>), Error> {
+        let text = format!(
+            "SELECT installation, lane, CASE WHEN {} THEN 1 ELSE 0 END FROM lanes \
+             WHERE (installation, lane) > ($2, $3) ORDER BY installation, lane LIMIT {limit}",
+            IDLE.replace("$1", "CAST($1 AS bigint)")
+        );
+        let (installation, lane) =
+            after.map_or(("", ""), |(installation, lane)| (installation, lane));
+        let values = params![micros(older_than), installation, lane];
+        let rows = sql::all(self.reader(), &text, values).await?;
+        let (mut idle, mut last) = (Vec::new(), None);
+        for row in &rows {
+            let key: LaneKey = (row.get(0)?, row.get(1)?);
+            if row.get::<i32>(2)? == 1 {
+                idle.push([key.0.as_str().into(), key.1.as_str().into()]);
+            }
+            last = Some(key);
+        }
+        let last = last.filter(|_| rows.len() == limit as usize);
+        if idle.is_empty() {
+            return Ok((0, last));
+        }
+        let idle = &idle;
+        let removed = self.transaction(|tx| scoped(remove(tx, idle.clone(), older_than))).await?;
+        Ok((removed, last))
+    }
+
+    /// Removes up to `limit` sweeps that nothing is held for, and that were last needed
+    /// `older_than` ago; how many.
+    pub async fn forget_sweeps(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
+        // Its row is locked by then, and whoever holds something back keeps it shared until the
+        // commit: a statement of its own sees what was committed meanwhile.
+        const REMOVE: &str = "DELETE FROM held_sweeps WHERE tenant = $1 \
+            AND NOT EXISTS (SELECT 1 FROM deliveries WHERE state = 'held' AND tenant = $1)";
+        let find = format!(
+            "SELECT tenant FROM held_sweeps WHERE lease_until <= {{now}} AND next_at <= {{now}} - $1 \
+             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.state = 'held' \
+             AND deliveries.tenant = held_sweeps.tenant) LIMIT {limit} {{skip_locked}}"
+        );
+        let find = &find;
+        self.transaction(|tx| {
+            scoped(async move {
+                let mut removed = 0;
+                for row in sql::all(tx, find, params![micros(older_than)]).await? {
+                    let tenant: String = row.get(0)?;
+                    removed += sql::execute(tx, REMOVE, params![tenant]).await?;
+                }
+                Ok(removed)
+            })
+        })
+        .await
+    }
+}
+
+/// Locks the lanes, but not those in use, and looks at each again in another statement: who adds a
+/// message holds the lane's row until the commit, and finds no row, or one with the message.
+async fn remove(
+    tx: &Tx,
+    idle: Vec<[sea_orm::Value; 2]>,
+    older_than: Duration,
+) -> Result<u64, Error> {
+    use sea_orm::ConnectionTrait as _;
+    let mut removed = 0;
+    for (table, mut values) in given(tx.get_database_backend(), [Column::Text, Column::Text], idle)
+    {
+        let age = format!("${}", values.len() + 1);
+        values.push(micros(older_than).into());
+        let idle = IDLE.replace("$1", &format!("CAST({age} AS bigint)"));
+        let lock = format!(
+            "SELECT 1 FROM lanes WHERE (installation, lane) IN \
+             (SELECT column1, column2 FROM {table}) AND {idle} \
+             ORDER BY installation, lane {{skip_locked}}"
+        );
+        if sql::all(tx, &lock, values.clone()).await?.is_empty() {
+            continue;
+        }
+        let delete = format!(
+            "DELETE FROM lanes WHERE (installation, lane) IN \
+             (SELECT installation, lane FROM lanes WHERE (installation, lane) IN \
+             (SELECT column1, column2 FROM {table}) AND {idle} \
+             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE {IN_LANE} \
+             AND deliveries.installation = lanes.installation AND deliveries.lane = lanes.lane) \
+             {{skip_locked}})"
+        );
+        removed += sql::execute(tx, &delete, values).await?;
+    }
+    Ok(removed)
+}

@@ -1,0 +1,65 @@
+//! After a failover to a copy that lags, or a restored backup: the database does not know what
+//! happened after the copy was taken (docs/recovery.md).
+//!
+//! A recovery is one number, the time at which it was begun. The feed's numbers go on behind it, so
+//! that no number of the lost time is given twice. And whatever was accepted up to it may have been
+//! sent in the lost time: such a delivery becomes unknown on its turn, and history is read before
+//! anything is sent ([`Head::in_doubt`](super::Head::in_doubt)). Nothing is written per delivery,
+//! so a recovery takes effect at once, for every replica, whatever waits. The exception is what was
+//! accepted while the clock was ahead: those few rows are marked, because an epoch beyond them
+//! would also cover what is accepted from now on.
+
+use super::era::ERA;
+use super::feed::turn;
+use super::sql::{self, params};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::delivery::State;
+
+/// What a recovery found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Its number: microseconds since 1970 by the database's clock.
+    pub epoch: i64,
+    /// Deliveries that wait, by state: they are looked up in Slack before they are sent.
+    pub in_doubt: Vec<(State, u64)>,
+}
+
+impl Store {
+    /// Begins a new epoch. Repeating it is harmless: readers are told again, and what waits is
+    /// looked up again.
+    pub async fn begin_epoch(&self) -> Result<Recovery, Error> {
+        self.transaction(|tx| scoped(begin(tx))).await
+    }
+}
+
+async fn begin(tx: &Tx) -> Result<Recovery, Error> {
+    // While it holds the sequencer's turn nobody gives numbers. The row is replaced, so that a
+    // sequencer that read the epoch before finds no turn.
+    let now = turn(tx).await?;
+    for text in ["DELETE FROM feed_sequencer", "INSERT INTO feed_sequencer (id) VALUES (1)"] {
+        sql::execute(tx, text, params![]).await?;
+    }
+    let waiting: Vec<_> = State::ALL.iter().filter(|state| !state.is_terminal()).collect();
+    let states: Vec<_> = waiting.iter().map(|state| format!("'{}'", state.code())).collect();
+    let waiting = format!("state IN ({})", states.join(", "));
+    let count = format!("SELECT state, COUNT(*) FROM deliveries WHERE {waiting} GROUP BY state");
+    let mut in_doubt = Vec::new();
+    for row in sql::all(tx, &count, params![]).await? {
+        let (code, count): (String, i64) = (row.get(0)?, row.get(1)?);
+        if let Some(state) = State::from_code(&code) {
+            in_doubt.push((state, u64::try_from(count).unwrap_or(0)));
+        }
+    }
+    in_doubt.sort_by_key(|(state, _)| State::ALL.iter().position(|known| known == state));
+    let begin = format!(
+        "INSERT INTO recoveries (epoch) SELECT {{greatest}}($1, {ERA} + 1, \
+         COALESCE((SELECT MAX(head) FROM feed_heads), 0) + 1) RETURNING epoch"
+    );
+    let begun = sql::one(tx, &begin, params![now]).await?;
+    let epoch: i64 = begun.ok_or_else(|| Error::Bug("INSERT without a row".into()))?.get(0)?;
+    let ahead = format!("UPDATE deliveries SET looked_up = -1 WHERE {waiting} AND created_at > $1");
+    sql::execute(tx, &ahead, params![epoch]).await?;
+    sql::execute(tx, "UPDATE feed_heads SET head = $1", params![epoch]).await?;
+    Ok(Recovery { epoch, in_doubt })
+}

@@ -1,0 +1,26 @@
+//! What a settle leaves behind of the doubt after a recovery (`recovery`).
+
+use super::Settle;
+use crate::domain::delivery::State;
+use crate::store::Error;
+use crate::store::era::ERA;
+use crate::store::sql::{self, params};
+use crate::store::transaction::Tx;
+
+/// What a settle writes besides: the thread that is to be searched, and that the search ended.
+pub(super) async fn note(
+    tx: &Tx,
+    delivery: &str,
+    settle: &Settle,
+    (before, after): (State, State),
+) -> Result<(), Error> {
+    if let Settle::Doubted { thread_ts, .. } = settle {
+        const THREAD: &str = "UPDATE deliveries SET thread_ts = $2 WHERE id = $1";
+        sql::execute(tx, THREAD, params![delivery, thread_ts.as_deref()]).await?;
+    }
+    if (before, after) == (State::Unknown, State::Pending) {
+        let text = format!("UPDATE deliveries SET looked_up = {ERA} WHERE id = $1");
+        sql::execute(tx, &text, params![delivery]).await?;
+    }
+    Ok(())
+}

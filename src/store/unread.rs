@@ -1,0 +1,175 @@
+//! Rows that this release cannot read: a newer release wrote them during an upgrade, or they are
+//! damaged. One of them never stops the others. What a newer release wrote is left to its replicas:
+//! docs/decisions/0023-rows-of-newer-releases.md.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::claim::{LaneClaim, Unlease, lock, unlease};
+use super::rows::Columns;
+use super::sql::{self, Row, params};
+use super::transaction::{Tx, scoped};
+use super::{Error, Store};
+use crate::domain::delivery::State;
+use crate::domain::ids::DeliveryId;
+use crate::domain::reason::Failure;
+use crate::domain::subject::{Action, Deed};
+use crate::domain::time::{Timestamp, micros};
+use crate::store::Kind;
+use crate::telemetry::Metrics;
+
+/// Before a head is looked at again that a newer release may know.
+const REST: Duration = Duration::from_secs(5);
+/// A head that nobody could read for so long is set aside: no replica of its release is left.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Slack's last word of a head that is not read; it says since when.
+const MARK: &str = "unreadable";
+/// The longest code that is taken for one.
+const CODE: usize = 40;
+
+/// Where such a row was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Unread {
+    /// A lane of another class of urgency or another budget.
+    Lane,
+    /// The first delivery of a lane.
+    Head,
+    /// A delivery that waits for its member, its time or its person.
+    Waiting,
+    /// A change in the feed.
+    Change,
+}
+
+impl Unread {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Lane => "lane",
+            Self::Head => "head",
+            Self::Waiting => "waiting",
+            Self::Change => "change",
+        }
+    }
+}
+
+/// Where they are counted, and which kinds were logged.
+#[derive(Default)]
+pub(in crate::store) struct Unreadable {
+    metrics: OnceLock<Metrics>,
+    told: [AtomicBool; 4],
+}
+
+impl Store {
+    /// Counts here from now on; the first call decides.
+    pub fn observe(&self, metrics: Metrics) {
+        self.inner.unreadable.metrics.set(metrics).ok();
+    }
+
+    /// Counts rows that are passed over, and says so once for each kind.
+    pub(in crate::store) fn pass_over(&self, what: Unread, count: u64) {
+        let unreadable = &self.inner.unreadable;
+        if count == 0 {
+            return;
+        }
+        if let Some(metrics) = unreadable.metrics.get() {
+            metrics.unreadable_rows(what.code(), count);
+        }
+        if !unreadable.told[what as usize].swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                kind = what.code(),
+                "rows cannot be read and are passed over: a newer release wrote them, or they are \
+                 damaged; logged once for each kind"
+            );
+        }
+    }
+
+    /// Gives back the lane of a head that cannot be read. One that a newer release may know rests
+    /// for a moment each time; it is parked when nobody has read it for a quarter of an hour, and
+    /// so is, at once, one that no release could have written.
+    pub(in crate::store) async fn leave_unread(
+        &self,
+        claim: &LaneClaim,
+        row: &Row,
+    ) -> Result<(), Error> {
+        self.pass_over(Unread::Head, 1);
+        let (id, newer) = (row.get::<String>(0)?, is_newer(row));
+        let id = id.as_str();
+        let parked = self.transaction(|tx| scoped(leave(tx, claim, id, newer))).await?;
+        if parked {
+            tracing::error!(delivery = id, "a message cannot be read and was set aside");
+            if let Some(metrics) = self.inner.unreadable.metrics.get() {
+                metrics.deliveries(State::Parked.code(), 1);
+            }
+            if let Ok(delivery) = DeliveryId::parse(id) {
+                self.delivery_ended(delivery);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it is parked.
+async fn leave(tx: &Tx, claim: &LaneClaim, id: &str, newer: bool) -> Result<bool, Error> {
+    const REST_IT: &str = "UPDATE deliveries SET due_at = {greatest}(due_at, clock.now + $2), code = $3, \
+        updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END \
+        FROM (SELECT {now} AS now) AS clock WHERE id = $1 RETURNING {now}, updated_at";
+    const PARK: &str = "UPDATE deliveries SET state = 'parked', reason = $2, code = $3, \
+        updated_at = {now} WHERE id = $1";
+    if !lock(tx, claim).await? {
+        return Ok(false);
+    }
+    let mut parked = !newer;
+    if newer {
+        let row = sql::one(tx, REST_IT, params![id, micros(REST), MARK]).await?;
+        let row = row.ok_or_else(|| Error::Bug("a head that is gone".into()))?;
+        let (now, since) = (Timestamp(row.get(0)?), Timestamp(row.get(1)?));
+        parked = now.since(since) >= PATIENCE;
+    }
+    if parked {
+        sql::execute(tx, PARK, params![id, Failure::Damaged.code(), MARK]).await?;
+    }
+    unlease(tx, claim, &Unlease::default()).await?;
+    Ok(parked)
+}
+
+/// Whether a code in it is none of ours, but looks like one.
+fn is_newer(row: &Row) -> bool {
+    let code = |name: &str| row.named::<Option<String>>(name).ok().flatten();
+    let others = [
+        code("kind").filter(|code| Kind::from_code(code).is_none()),
+        code("deed").filter(|code| Deed::from_code(code).is_none()),
+        code("action").filter(|code| Action::from_code(code).is_none()),
+    ];
+    let is_code = |code: &String| {
+        (1..=CODE).contains(&code.len())
+            && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
+    others.into_iter().flatten().any(|code| is_code(&code))
+}
+
+/// Of the deliveries that wait outside of lanes, those that this release knows what to do with.
+pub(in crate::store) fn known() -> String {
+    let list = |codes: Vec<&str>| {
+        let codes: Vec<_> = codes.into_iter().map(|code| format!("'{code}'")).collect();
+        codes.join(", ")
+    };
+    let kinds = list(Kind::ALL.iter().map(|kind| kind.code()).collect());
+    let actions = list(Action::ALL.iter().map(|action| action.code()).collect());
+    format!("kind IN ({kinds}) AND (action IS NULL OR action IN ({actions}))")
+}
+
+impl Store {
+    /// Counts what waits outside of lanes and is left to newer releases, up to a bound.
+    pub async fn count_unread(&self) -> Result<(), Error> {
+        let text = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE (state = 'resolving' \
+             OR (state = 'pending' AND lane IS NULL)) AND due_at <= {{now}} \
+             AND NOT ({}) LIMIT 1000) AS unread",
+            known()
+        );
+        let Some(row) = sql::one(self.reader(), &text, params![]).await? else { return Ok(()) };
+        let count: i64 = Columns::of(&row).take()?;
+        self.pass_over(Unread::Waiting, u64::try_from(count).unwrap_or(0));
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Asks issuers for their keys: the discovery document (OpenID Connect Discovery 1.0), then the
+//! keys that it names (RFC 7517). Answers are bounded, and nothing is followed elsewhere.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::jwk::JwkSet;
+use reqwest::{Client, StatusCode};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::config::{Config, Source, may_be_asked};
+use crate::domain::secret::Secret;
+
+/// One question, with its answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of an answer, and of a file.
+const ANSWER_BYTES: usize = 1 << 20;
+/// Keys of an issuer.
+const KEYS: usize = 100;
+
+/// What of the discovery document matters.
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// The keys as the issuer tells them now. The error is a sentence.
+pub(super) async fn keys(config: &Config, source: &Source) -> Result<JwkSet, String> {
+    let keys = match source {
+        Source::File(path) => {
+            let bytes = file(path).await?;
+            read(&bytes).map_err(|problem| format!("{}: {problem}", path.display()))?
+        }
+        Source::Discovery(url) => discover(config, url).await?,
+    };
+    let count = keys.keys.len();
+    if count > KEYS {
+        return Err(format!("{count} keys are more than the {KEYS} that are taken"));
+    }
+    Ok(keys)
+}
+
+async fn discover(config: &Config, url: &Url) -> Result<JwkSet, String> {
+    let client = client(config).await?;
+    let token = match &config.token_file {
+        None => None,
+        Some(path) => {
+            let text = String::from_utf8(file(path).await?);
+            let text = text.map_err(|_| format!("{}: is no text", path.display()))?;
+            Some(Secret::new(text.trim()))
+        }
+    };
+    let found: Discovery = ask(&client, url, token.as_ref()).await?;
+    // Otherwise whoever serves a document could speak for another issuer (section 4.3).
+    if found.issuer != config.issuer {
+        return Err(format!("{url} is the document of another issuer"));
+    }
+    let keys = Url::parse(&found.jwks_uri).ok().filter(may_be_asked);
+    let keys = keys.ok_or_else(|| format!("{url} names keys that are not served over https"))?;
+    ask(&client, &keys, token.as_ref()).await
+}
+
+async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    url: &Url,
+    token: Option<&Secret>,
+) -> Result<T, String> {
+    let away = |error: reqwest::Error| format!("{url}: {}", chain(&error.without_url()));
+    let mut request = client.get(url.clone()).header("accept", "application/json");
+    if let Some(token) = token {
+        request = request.bearer_auth(token.expose());
+    }
+    let mut answer = request.send().await.map_err(away)?;
+    if answer.status() != StatusCode::OK {
+        return Err(format!("{url} answered {}", answer.status()));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(away)? {
+        if bytes.len() + chunk.len() > ANSWER_BYTES {
+            return Err(format!("{url} answers with more than 1 MiB"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    read(&bytes).map_err(|problem| format!("{url}: {problem}"))
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    // Without what was read: an answer may be anything.
+    serde_json::from_slice(bytes).map_err(|_| "is not the document that was expected".to_owned())
+}
+
+async fn client(config: &Config) -> Result<Client, String> {
+    let refused = |error: rustls::Error| format!("no certificate authorities: {error}");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?;
+    let tls = match &config.ca_file {
+        None => tls.with_platform_verifier().map_err(refused)?.with_no_client_auth(),
+        Some(path) => tls.with_root_certificates(roots(path).await?).with_no_client_auth(),
+    };
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .timeout(TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .build()
+        .map_err(|error| format!("no HTTP client: {}", error.without_url()))
+}
+
+async fn roots(path: &Path) -> Result<RootCertStore, String> {
+    let bytes = file(path).await?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        let added = certificate.map_err(|_| "is not PEM".to_owned());
+        let added = added.and_then(|one| roots.add(one).map_err(|error| error.to_string()));
+        added.map_err(|problem| format!("{}: {problem}", path.display()))?;
+    }
+    if roots.is_empty() {
+        return Err(format!("{}: has no certificate in PEM", path.display()));
+    }
+    Ok(roots)
+}
+
+async fn file(path: &Path) -> Result<Vec<u8>, String> {
+    use tokio::io::AsyncReadExt as _;
+    let said = |error: std::io::Error| format!("{}: {error}", path.display());
+    let file = tokio::fs::File::open(path).await.map_err(said)?;
+    let mut bytes = Vec::new();
+    file.take(ANSWER_BYTES as u64 + 1).read_to_end(&mut bytes).await.map_err(said)?;
+    if bytes.len() > ANSWER_BYTES {
+        return Err(format!("{}: is larger than 1 MiB", path.display()));
+    }
+    Ok(bytes)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,195 @@
+//! Tokens (JWT, RFC 7519) of issuers that the settings name, such as Kubernetes or an identity
+//! provider. A token lets nobody in unless its issuer is named, a pinned algorithm and a key of
+//! that issuer prove it, it is for this Herald, it is valid now by the database's clock, and a rule
+//! says who holds it.
+//!
+//! Reading order: `config`, `rules`, `fetch`, `keys`, `crypto`.
+
+mod config;
+mod crypto;
+mod fetch;
+mod keys;
+mod rule_config;
+mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::{Algorithm, Validation, dangerous, decode, decode_header};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::config::Source;
+use self::keys::{Keys, Missing};
+use self::rules::Rule;
+use crate::domain::caller::Caller;
+use crate::domain::time::Timestamp;
+
+pub use config::Config;
+pub use rule_config::RuleConfig;
+
+/// Bytes of a token.
+const TOKEN_BYTES: usize = 8 << 10;
+
+/// Why a token lets nobody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is none, or too large.
+    Malformed,
+    /// No known key proves it, its audience is another, or no rule of the settings matches.
+    Unknown,
+    /// It is proved, and its time is over.
+    Expired,
+    /// It is proved, and its time has not come.
+    Early,
+    /// The keys of its issuer could not be read.
+    Unavailable,
+}
+
+/// All issuers. Cheap to clone.
+#[derive(Clone)]
+pub struct Issuers {
+    all: Arc<Vec<Issuer>>,
+}
+
+struct Issuer {
+    config: Config,
+    source: Source,
+    algorithms: Vec<Algorithm>,
+    rules: Vec<Rule>,
+    keys: Keys,
+}
+
+/// What every token must say.
+#[derive(Deserialize)]
+struct Registered {
+    iss: String,
+    exp: f64,
+    #[serde(default)]
+    nbf: Option<f64>,
+}
+
+impl Issuers {
+    /// The error begins with `issuers[…]`.
+    pub fn new(configs: &[Config]) -> Result<Self, String> {
+        crypto::install();
+        let issuer = |(index, config): (usize, &Config)| {
+            if configs[..index].iter().any(|other| other.issuer == config.issuer) {
+                return Err(format!("issuers[{index}].issuer is there twice"));
+            }
+            let at = |sentence| format!("issuers[{index}].{sentence}");
+            config.validate().map_err(at)?;
+            Ok(Issuer {
+                source: config.source().map_err(at)?,
+                algorithms: config.pinned().map_err(at)?,
+                rules: config.rules().map_err(at)?,
+                keys: Keys::new(),
+                config: config.clone(),
+            })
+        };
+        let all = configs.iter().enumerate().map(issuer).collect::<Result<_, String>>()?;
+        Ok(Self { all: Arc::new(all) })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Who holds a token, and until when, by the database's time.
+    pub async fn caller(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(Caller, Timestamp), Refusal> {
+        if token.len() > TOKEN_BYTES {
+            return Err(Refusal::Malformed);
+        }
+        let header = decode_header(token).map_err(|_| Refusal::Unknown)?;
+        // Only to choose whose keys are to prove it; nothing of it is believed before.
+        let claims: Registered =
+            dangerous::insecure_decode_claims(token).map_err(|_| Refusal::Unknown)?;
+        let found = self.all.iter().find(|issuer| issuer.config.issuer == claims.iss);
+        let issuer = found.ok_or(Refusal::Unknown)?;
+        let refused = |why: &str| {
+            tracing::debug!(issuer = issuer.config.issuer, why, "a token was refused");
+            Refusal::Unknown
+        };
+        if !issuer.algorithms.contains(&header.alg) {
+            return Err(refused("its algorithm is not among those of the settings"));
+        }
+        let named = (header.kid.as_deref(), header.alg);
+        let key = issuer.keys.find(&issuer.config, &issuer.source, named).await;
+        let key = key.map_err(|missing| match missing {
+            Missing::Unknown => refused("the issuer has no such key"),
+            Missing::Unread => Refusal::Unavailable,
+        })?;
+        let proved = decode::<Value>(token, &key, &issuer.validation(header.alg));
+        let proved = proved.map_err(|error| refused(&error.to_string()))?;
+        let until = issuer.in_time(&claims, now)?;
+        let rule = issuer.rules.iter().find(|rule| rule.fits(&proved.claims));
+        let rule = rule.ok_or_else(|| refused("no rule of the settings fits"))?;
+        let caller = rule.caller(&proved.claims);
+        let caller = caller.ok_or_else(|| refused("a claim that its rule needs is missing"))?;
+        Ok((caller, until))
+    }
+
+    /// Reads the keys of every issuer again and again, until stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut following = JoinSet::new();
+        for index in 0..self.all.len() {
+            let issuers = self.clone();
+            following.spawn(async move {
+                if let Some(issuer) = issuers.all.get(index) {
+                    issuer.keys.follow(&issuer.config, &issuer.source).await;
+                }
+            });
+        }
+        stop.cancelled().await;
+    }
+
+    /// Whether each issuer's keys can be read; a sentence about each.
+    pub async fn check(&self) -> Vec<(String, Result<String, String>)> {
+        let mut checked = Vec::new();
+        for issuer in self.all.iter() {
+            let read = fetch::keys(&issuer.config, &issuer.source).await;
+            let read = read.map(|keys| format!("{} keys", keys.keys.len()));
+            checked.push((issuer.config.issuer.clone(), read));
+        }
+        checked
+    }
+}
+
+impl Issuer {
+    fn validation(&self, algorithm: Algorithm) -> Validation {
+        let mut validation = Validation::new(algorithm);
+        validation.set_issuer(&[&self.config.issuer]);
+        validation.set_audience(&[&self.config.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        // Its times are compared with the database's clock.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        validation
+    }
+
+    /// Until when a token counts.
+    fn in_time(&self, claims: &Registered, now: Timestamp) -> Result<Timestamp, Refusal> {
+        let skew = Duration::from_secs(self.config.clock_skew_seconds.into());
+        let until = seconds(claims.exp).plus(skew);
+        if until <= now {
+            return Err(Refusal::Expired);
+        }
+        if claims.nbf.is_some_and(|from| seconds(from).minus(skew) > now) {
+            return Err(Refusal::Early);
+        }
+        Ok(until)
+    }
+}
+
+/// A NumericDate (RFC 7519, section 2), saturating.
+#[expect(clippy::cast_possible_truncation, reason = "a cast from f64 saturates")]
+fn seconds(date: f64) -> Timestamp {
+    Timestamp((date * 1e6) as i64)
+}

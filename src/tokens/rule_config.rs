@@ -1,0 +1,54 @@
+//! What an entry of `[[rpc.issuers.callers]]` says.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::domain::caller::RoleName;
+
+/// A caller that some tokens of an issuer admit (`[[rpc.issuers.callers]]`). `principal`, `user_id`
+/// and `tenants` may name claims of the token, as `{sub}`, or `{/kubernetes.io/namespace}` for one
+/// further down (a JSON pointer, RFC 6901).
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleConfig {
+    /// The `sub` that a token must have. Default: none.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// How its `sub` must begin. Default: none.
+    #[serde(default)]
+    pub subject_prefix: Option<String>,
+    /// Claims that it must have, each with this value, by itself or in a list. Default: none; one of
+    /// the three conditions is needed.
+    #[serde(default)]
+    pub claims: BTreeMap<String, String>,
+    /// Who this is; part of the idempotency key, shown in the audit trail. Needed.
+    pub principal: String,
+    /// `service`, `user` or `administrator`. Needed.
+    pub role: RoleName,
+    /// For role `user`: who it is. Default: none.
+    #[serde(default)]
+    pub user_id: Option<String>,
+    /// The tenants it reaches; `["*"]` for all. `{claim}` is every tenant of a list. Needed.
+    pub tenants: Vec<String>,
+    /// Whether it may name an actor, as for keys. Default `false`.
+    #[serde(default)]
+    pub may_act_for_users: bool,
+    /// Whether that actor may administer. Needs `may_act_for_users`. Default `false`.
+    #[serde(default)]
+    pub may_administer_for_users: bool,
+}
+
+/// Without the user id, which may be an e-mail address, and without what subjects and claims must
+/// be, for the same reason.
+impl std::fmt::Debug for RuleConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuleConfig")
+            .field("principal", &self.principal)
+            .field("role", &self.role)
+            .field("tenants", &self.tenants)
+            .field("may_act_for_users", &self.may_act_for_users)
+            .field("may_administer_for_users", &self.may_administer_for_users)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,21 @@
+//! A reader of the feed misses no change, and is told where it cannot know what it missed.
+
+use super::{Case, Judgement, Kind};
+
+/// By when a reader that resumes hears of the new epoch.
+const TOLD: i64 = 15_000_000;
+
+pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
+    let blows = &case.evidence.blows;
+    let named = |name: &'static str| blows.iter().filter(move |blow| blow.kind == name);
+    for gap in named("gap") {
+        judgement.found(Kind::FeedGap, format!("the feed's number {}", gap.what));
+    }
+    for failover in named("failover") {
+        let told = |at: i64| (failover.from..=failover.until + TOLD).contains(&at);
+        if !named("epoch").any(|epoch| told(epoch.from)) {
+            let sentence = "no reader of the feed was told of the failover".to_owned();
+            judgement.found(Kind::FeedGap, sentence);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Health says within five seconds what is true: SERVING where calls are accepted, NOT_SERVING
+//! where none is. A process that does not answer says nothing.
+
+use super::{Case, Judgement, Kind, reach, seconds};
+use crate::evidence::{Answer, Call, Probe};
+
+/// By when health must say it.
+const TRUE: i64 = 5_000_000;
+/// A probe is taken this often, and a change of weather is not on the clock of probes.
+const TOLERANCE: i64 = 1_000_000;
+/// What a replica may take that must first find out that its connections are dark.
+const FOUND_OUT: i64 = 5_000_000;
+
+/// One of the two ways to ask.
+type Way = (&'static str, fn(&Probe) -> Option<bool>);
+const WAYS: [Way; 2] = [("gRPC health", |probe| probe.serving), ("/readyz", |probe| probe.ready)];
+
+pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
+    let evidence = case.evidence;
+    judgement.figures.probes = evidence.probes.len();
+    if evidence.rules.mixed {
+        return;
+    }
+    let replicas = evidence.probes.iter().map(|probe| probe.replica + 1).max().unwrap_or(0);
+    for replica in 0..replicas {
+        let probes = evidence.probes.iter().filter(|probe| probe.replica == replica);
+        let probes: Vec<&Probe> = probes.collect();
+        let outages = outages(case, replica).into_iter();
+        let clear: Vec<_> = outages.flat_map(|outage| clear_of(case, replica, outage)).collect();
+        for (name, said) in WAYS {
+            for (from, to) in &clear {
+                let late = from + TRUE + TOLERANCE;
+                let lie = (probes.iter())
+                    .find(|probe| (late..*to).contains(&probe.began) && said(probe) == Some(true));
+                if let Some(lie) = lie {
+                    let after = seconds(lie.began - from);
+                    let sentence =
+                        format!("replica {replica}: {name} is well after {after} without a call");
+                    judgement.found(Kind::UntrueHealth, sentence);
+                }
+            }
+            for since in wrongly_ill(case, &probes, said) {
+                let sentence = format!(
+                    "replica {replica}: {name} says no since {since}, and nothing is wrong"
+                );
+                judgement.found(Kind::UntrueHealth, sentence);
+            }
+        }
+    }
+}
+
+/// The parts of an outage that can only be the database's: faults that stop the process, hide its
+/// answers or let connections work in between say nothing about health while they last.
+fn clear_of(case: &Case<'_>, replica: usize, (from, to): (i64, i64)) -> Vec<(i64, i64)> {
+    const OTHERS: [&str; 6] = ["kill", "freeze", "frozen", "roll", "intent", "answer"];
+    let blows = case.evidence.blows.iter().filter(|blow| {
+        let other =
+            OTHERS.contains(&blow.kind.as_str()) || blow.what.starts_with("connections ended");
+        other && reach::touches(blow, replica) && blow.from <= to && blow.until > from
+    });
+    let mut blows: Vec<_> = blows.map(|blow| (blow.from, blow.until)).collect();
+    blows.sort_unstable();
+    let (mut clear, mut since) = (Vec::new(), from);
+    for (from, until) in blows {
+        clear.push((since, from));
+        since = since.max(until);
+    }
+    clear.push((since, to));
+    clear.retain(|(from, to)| from < to);
+    clear
+}
+
+/// Whether it says that the replica works; nothing, where it is of the caller.
+fn works(call: &Call) -> Option<bool> {
+    match &call.answer {
+        Answer::Accepted { .. } => Some(true),
+        Answer::Refused { code, .. } => {
+            Some(!["Unavailable", "DeadlineExceeded"].contains(&&**code))
+        }
+        // The caller gave up, or its deadline was too short.
+        Answer::Lost { .. } => (call.manner == "plain").then_some(false),
+    }
+}
+
+/// Times in which every call at this replica failed, of those that say something.
+fn outages(case: &Case<'_>, replica: usize) -> Vec<(i64, i64)> {
+    let calls = case.evidence.calls.iter().filter(|call| call.replica == replica);
+    let mut calls: Vec<_> = calls
+        .filter(|call| call.manner == "plain")
+        .filter_map(|call| Some((call.began, call.ended, works(call)?)))
+        .collect();
+    calls.sort_unstable_by_key(|(_, ended, _)| *ended);
+    let (mut outages, mut open): (Vec<_>, Option<(i64, i64)>) = (Vec::new(), None);
+    for (began, ended, works) in calls {
+        if works {
+            outages.extend(open.take());
+        } else {
+            open = Some(open.map_or((began, ended), |(from, _)| (from, ended)));
+        }
+    }
+    outages.extend(open);
+    outages
+}
+
+/// Since when it said no for too long, though no fault touched the replica.
+fn wrongly_ill(case: &Case<'_>, probes: &[&Probe], said: fn(&Probe) -> Option<bool>) -> Vec<i64> {
+    let (mut found, mut since): (Vec<i64>, Option<i64>) = (Vec::new(), None);
+    for probe in probes {
+        if said(probe) != Some(false) {
+            since = None;
+            continue;
+        }
+        let mut from = since.unwrap_or(probe.began);
+        for blow in &case.evidence.blows {
+            let until = blow.until + if blow.kind == "dark" { FOUND_OUT } else { 0 };
+            if reach::touches(blow, probe.replica) && blow.from <= probe.began && until > from {
+                from = until;
+            }
+        }
+        since = Some(from);
+        if probe.began - from > TRUE + TOLERANCE && found.last() != Some(&from) {
+            found.push(from);
+        }
+    }
+    found
+}

@@ -1,0 +1,77 @@
+//! Bodies of Slack's events: JSON, as `POST /slack/events` takes it.
+//!
+//! A body is understood or not, never half: what is understood has ids of a bounded length, and a
+//! member in it reads the same from its text and from the parsed object. Signed it is acknowledged,
+//! whatever it says, and answered with nothing but a challenge; changed on its way it is refused.
+
+use std::sync::LazyLock;
+use std::time::UNIX_EPOCH;
+
+use axum::body::{Body, to_bytes};
+use herald::domain::member::Member;
+use herald::domain::secret::Secret;
+use herald::slack::events::{self, Incoming, What};
+use herald::slack::signature::sign;
+use http::{Request, StatusCode};
+use serde_json::Value;
+
+use super::front::{Front, RUNTIME, SIGNING_SECRET};
+
+/// The longest id.
+const ID_BYTES: usize = 64;
+
+static FRONT: LazyLock<Front> = LazyLock::new(Front::open);
+
+pub(crate) fn run(body: &[u8]) {
+    let incoming = events::parse(body);
+    let challenge = match &incoming {
+        Ok(Incoming::Verification { challenge }) => challenge.clone(),
+        Ok(Incoming::Event(event)) => {
+            for id in [&event.id, &event.app_id] {
+                assert!((1..=ID_BYTES).contains(&id.len()), "{id}");
+            }
+            let places = event.reach.teams.iter().chain(&event.reach.enterprises);
+            places.for_each(|id| assert!(id.len() <= ID_BYTES, "{id}"));
+            if let What::Member { member, .. } = &event.what {
+                same_member(member.get());
+            }
+            String::new()
+        }
+        Ok(Incoming::Unused) | Err(_) => String::new(),
+    };
+    let again = events::parse(body);
+    assert_eq!(format!("{incoming:?}"), format!("{again:?}"));
+    if body.len() > events::BODY_BYTES {
+        return;
+    }
+    assert_eq!(post(body, body), (StatusCode::OK, challenge));
+    let changed = [body, b" "].concat();
+    assert_eq!(post(body, &changed), (StatusCode::UNAUTHORIZED, String::new()));
+}
+
+fn same_member(json: &str) {
+    // A number that no double holds is kept as it came, and nothing is read from it.
+    let Ok(value) = serde_json::from_str::<Value>(json) else { return };
+    let (text, parsed) = (Member::from_slice(json.as_bytes()), Member::from_value(&value));
+    assert_eq!(text, parsed, "{json}");
+    assert!(text.is_err() || value.is_object());
+}
+
+/// The answer to a body that was signed as another.
+fn post(signed: &[u8], body: &[u8]) -> (StatusCode, String) {
+    #[expect(clippy::disallowed_methods, reason = "this is Slack's clock")]
+    let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let timestamp = now.to_string();
+    let request = Request::post("/slack/events")
+        .header("x-slack-signature", sign(&Secret::new(SIGNING_SECRET), &timestamp, signed))
+        .header("x-slack-request-timestamp", timestamp)
+        .body(Body::from(body.to_vec()))
+        .unwrap();
+    let front = &*FRONT;
+    RUNTIME.block_on(async {
+        let answer = front.ask(request).await;
+        let (status, body) = (answer.status(), answer.into_body());
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    })
+}

@@ -1,0 +1,87 @@
+//! What comes from outside, changed at random and judged (docs/fuzzing.md).
+//!
+//! Each target takes any bytes, makes an input of its subject from them, gives it to Herald and
+//! asserts what must hold whatever the input is. A panic is a finding. `tests/fuzz/run` has
+//! libFuzzer choose the bytes; `cargo test` replays `tests/fuzz/corpus`.
+//!
+//! To add a target: a file here with a `run`, its name in `targets!`, and a folder of a few small
+//! inputs in `corpus`; where words of its language help, `words/NAME.dict`.
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a panic is a finding")]
+
+mod calls;
+mod events;
+mod expressions;
+mod front;
+mod parts;
+mod requests;
+mod signatures;
+mod states;
+mod templates;
+
+/// Judges one input.
+pub type Judge = fn(&[u8]);
+
+macro_rules! targets {
+    ($($name:ident)*) => {
+        /// Every target, by its subject.
+        pub const TARGETS: &[(&str, Judge)] = &[$((stringify!($name), $name::run)),*];
+
+        /// Replays the inputs of each.
+        #[cfg(test)]
+        mod corpus {
+            $(#[test]
+            fn $name() {
+                super::tests::replay(stringify!($name), super::$name::run);
+            })*
+        }
+    };
+}
+
+targets! { calls events expressions requests signatures states templates }
+
+/// The target of that name.
+#[must_use]
+pub fn target(name: &str) -> Option<Judge> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, judge)| *judge)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use super::{Judge, TARGETS};
+
+    /// So that the repository stays small.
+    const MOST_FILES: usize = 60;
+    const MOST_BYTES: usize = 4096;
+
+    fn folder() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")
+    }
+
+    fn names(folder: &Path) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    pub(super) fn replay(name: &str, judge: Judge) {
+        judge(&[]);
+        let folder = folder().join(name);
+        let files = names(&folder);
+        assert!((1..=MOST_FILES).contains(&files.len()), "{} inputs", files.len());
+        for file in files {
+            let input = std::fs::read(folder.join(&file)).unwrap();
+            assert!(input.len() <= MOST_BYTES, "{file} has {} bytes", input.len());
+            println!("{name}/{file}");
+            judge(&input);
+        }
+    }
+
+    #[test]
+    fn every_target_has_a_corpus() {
+        let wanted = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(names(&folder()), wanted);
+    }
+}

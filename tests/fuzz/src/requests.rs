@@ -1,0 +1,129 @@
+//! Bytes of gRPC requests: `METHOD 0 MESSAGE`, such as `Notify`.
+//!
+//! What the gate lets through is, once decoded, within every bound, of the tenant that the gate
+//! read, and the same after it was encoded and decoded again. What prost decodes the gate does not
+//! call malformed, but for entries of maps with a wrong wire type, which prost alone takes.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use herald::domain::limits;
+use herald::rpc::{Outlines, pb};
+use prost::{DecodeError, Message};
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
+
+use super::parts::parts;
+
+type Again = fn(&[u8]) -> Result<Vec<u8>, DecodeError>;
+
+static OUTLINES: LazyLock<Outlines> = LazyLock::new(|| Outlines::new().unwrap());
+static METHODS: LazyLock<Vec<MethodDescriptor>> = LazyLock::new(methods);
+
+/// Lists with a bound of their own.
+const BOUNDS: [(&[&str], usize); 7] = [
+    (&["google.protobuf.Struct.fields", "google.protobuf.ListValue.values"], limits::JSON_VALUES),
+    (&["herald.v1.NotifyRequest.recipients"], limits::RECIPIENTS),
+    (&["herald.v1.UpsertPeopleRequest.people"], limits::PEOPLE_PER_CALL),
+    (&["herald.v1.Actor.permissions"], limits::PERMISSIONS),
+    (&["herald.v1.Settings.disabled_event_types"], limits::EVENT_TYPES_IN_SETTINGS),
+    (&["herald.v1.Settings.held_event_types"], limits::EVENT_TYPES_IN_SETTINGS),
+    (&["herald.v1.ReplayDeliveriesRequest.delivery_ids"], limits::REPLAYS),
+];
+/// The end of the gate's refusal of an entry that prost reads whatever its wire type says.
+const WIRE_TYPE: &str = "has the wire type of something else";
+/// Entries of all other lists together.
+const OTHERS: usize = 1000;
+
+macro_rules! requests {
+    ($($name:ident)*) => {
+        /// Decodes and encodes the request of this name.
+        fn again(name: &str) -> Again {
+            match name {
+                $(stringify!($name) => |bytes| Ok(pb::$name::decode(bytes)?.encode_to_vec()),)*
+                other => panic!("{other} is new: add it to tests/fuzz/src/requests.rs"),
+            }
+        }
+    };
+}
+
+requests! {
+    AllowSendingRequest BeginConnectRequest CancelNotificationRequest ClearIdentityRequest
+    CreateApiKeyRequest ListApiKeysRequest RevokeApiKeyRequest DeletePersonRequest
+    GetMatchCoverageRequest GetNotificationRequest GetPersonRequest
+    GetPreferencesRequest GetWorkspaceRequest ListAuditRequest ListEventTypesRequest
+    ListFailedRequest ListNotificationsRequest ListPeopleRequest NotifyRequest PinIdentityRequest
+    RefreshDirectoryRequest ReplayDeliveriesRequest ResolveIdentityRequest SetPreferenceRequest
+    SimulateMappingRequest StopSendingRequest TestSlackRequest UpdateSettingsRequest
+    UpsertPeopleRequest WatchDeliveriesRequest WatchNotificationRequest
+}
+
+fn methods() -> Vec<MethodDescriptor> {
+    let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
+    let ours = pool.services().filter(|service| service.package_name() == "herald.v1");
+    let methods: Vec<_> = ours.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    for method in &methods {
+        again(method.input().name());
+    }
+    assert_eq!(methods.len(), pb::METHODS.len());
+    methods
+}
+
+pub(crate) fn run(input: &[u8]) {
+    let [name, message] = parts(input);
+    let Some(method) = METHODS.iter().find(|method| method.name().as_bytes() == name) else {
+        return;
+    };
+    let path = format!("{}/{}", method.parent_service().full_name(), method.name());
+    let outline = OUTLINES.read(&path, message).expect("a method");
+    let again = again(method.input().name());
+    let decoded = again(message);
+    match (outline, &decoded) {
+        (Ok(outline), Ok(once)) => {
+            assert_eq!(again(once).as_ref(), Ok(once), "another message: {path}");
+            let request =
+                DynamicMessage::decode(method.input(), message).expect("prost decoded it");
+            within_bounds(&request, outline.values);
+            let tenant = request.get_field_by_name("tenant_id");
+            let tenant = tenant.as_deref().and_then(Value::as_str).unwrap_or_default();
+            assert_eq!(outline.tenant, tenant.as_bytes(), "another tenant: {path}");
+        }
+        (Err(refusal), decoded) => {
+            let malformed = refusal.message().starts_with("the request is not a message")
+                && !refusal.message().ends_with(WIRE_TYPE);
+            assert!(!malformed || decoded.is_err(), "{path}: {refusal}");
+        }
+        (Ok(_), Err(_)) => {}
+    }
+}
+
+fn within_bounds(request: &DynamicMessage, values: usize) {
+    let mut counts = BTreeMap::new();
+    count(request, &mut counts);
+    for (fields, most) in BOUNDS {
+        let all: usize = fields.iter().filter_map(|field| counts.remove(*field)).sum();
+        assert!(all <= most, "{all} entries of {fields:?}");
+        assert!(most != limits::JSON_VALUES || all <= values, "{all} JSON values for {values}");
+    }
+    assert!(counts.values().sum::<usize>() <= OTHERS, "{counts:?}");
+}
+
+/// Entries of every list, by the name of its field.
+fn count(message: &DynamicMessage, counts: &mut BTreeMap<String, usize>) {
+    for (field, value) in message.fields() {
+        let entries: Vec<&Value> = match value {
+            Value::List(items) => items.iter().collect(),
+            Value::Map(entries) => entries.values().collect(),
+            Value::Message(inner) => {
+                count(inner, counts);
+                continue;
+            }
+            _ => continue,
+        };
+        *counts.entry(field.full_name().to_owned()).or_default() += entries.len();
+        for entry in entries {
+            if let Value::Message(inner) = entry {
+                count(inner, counts);
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Templates and what they are filled in with: `EVENT 0 DATA 0 NAME 0 ZONE 0 URL 0 LABEL 0 TEXT 0
+//! BLOCKS`. Where the event is a built-in one, its own template is used.
+//!
+//! A template that is good by its check makes a message that fits Slack's limits, or an error; it
+//! makes the same one twice, and for a reader as far as it can tell them apart. Where its author
+//! wrote no markup, there is none in the message.
+
+use herald::domain::event::{self, validate_data};
+use herald::domain::ids::EventType;
+use herald::domain::render::{Compiled, Context, Link, Reader, Rendered, Template, render};
+use herald::domain::time::Timestamp;
+use serde_json::{Value, json};
+
+use super::parts::{parts, text};
+
+/// What Slack reads as more than text.
+const LIVE: [&str; 5] = ["<!", "<@", "<#", "<http", "<mailto"];
+
+pub(crate) fn run(input: &[u8]) {
+    let [event, data, name, zone, url, label, words, blocks] = parts(input);
+    let own = EventType::parse("own.type").unwrap();
+    let event = EventType::parse(text(event).into_owned()).unwrap_or_else(|_| own.clone());
+    let mine = || Template { text: text(words).into(), blocks: text(blocks).into() };
+    let built_in = event::find(&event);
+    let template = built_in.map_or_else(mine, event::BuiltIn::template);
+    let data =
+        serde_json::from_slice(data).ok().filter(|data| validate_data(&own, data).is_empty());
+    let data = data.unwrap_or_else(usual);
+    let some = |bytes| Some(text(bytes).into_owned()).filter(|text| !text.is_empty());
+    let reader = Reader { name: some(name), locale: some(name), time_zone: text(zone).into() };
+    let link = some(url).map(|url| Link { url, label: some(label) });
+    let link = link.filter(|link| link.problem("link").is_none());
+    let now = Timestamp(1_764_400_000_000_000);
+    let button = event::button(&event);
+    let link = link.as_ref();
+    let context = Context { event: &event, data: &data, reader: &reader, link, button, now };
+    judge(&template, &context, built_in.is_some());
+}
+
+fn judge(template: &Template, context: &Context<'_>, built_in: bool) {
+    let good = template.check().is_empty();
+    assert!(good || !built_in, "{:?}", template.check());
+    let message = render(template, context);
+    assert_eq!(message, render(template, context), "another message");
+    let compiled = Compiled::of(template);
+    let view = compiled.view(context.reader.clone());
+    let seen = compiled.render(&Context { reader: &view, ..*context });
+    assert_eq!(message, seen, "the name is read and was not seen to be");
+    assert!(message.is_ok() || !built_in, "{message:?}");
+    let Ok(message) = message else { return };
+    assert!((1..=4000).contains(&units(&message.text)), "{}", message.text);
+    assert!(!message.text.trim().is_empty());
+    if good {
+        within_limits(&message);
+        without_marks(&message);
+        if !writes_markup(template) {
+            without_markup(&message);
+        }
+    }
+    let json = serde_json::to_string(&message).unwrap();
+    assert_eq!(serde_json::from_str::<Rendered>(&json).unwrap(), message);
+}
+
+fn units(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+fn within_limits(message: &Rendered) {
+    let blocks = message.blocks.as_array().expect("an array");
+    assert!(blocks.len() <= 50);
+    assert!(units(&message.blocks.to_string()) <= 12_000, "{}", message.blocks);
+    for block in blocks {
+        match block["type"].as_str().expect("a type") {
+            "section" => {
+                assert!(block.get("text").is_some() || block.get("fields").is_some());
+                each(block.get("text"), |text| has_text(text, 3000));
+                list(block, "fields", 10, |field| has_text(field, 2000));
+                each(block.get("accessory"), element);
+            }
+            "context" => list(block, "elements", 10, element),
+            "actions" => list(block, "elements", 25, element),
+            "header" => has_text(&block["text"], 150),
+            "image" => {
+                element(block);
+                each(block.get("title"), |title| has_text(title, 2000));
+            }
+            "divider" => {}
+            other => panic!("{other} is no block of a template"),
+        }
+    }
+}
+
+fn each(value: Option<&Value>, check: impl Fn(&Value)) {
+    value.into_iter().for_each(check);
+}
+
+fn list(block: &Value, key: &str, most: usize, check: impl Fn(&Value)) {
+    if let Some(items) = block.get(key) {
+        let items = items.as_array().expect("a list");
+        assert!((1..=most).contains(&items.len()), "{block}");
+        items.iter().for_each(check);
+    }
+}
+
+fn element(element: &Value) {
+    let short = |key: &str, most| {
+        let text = element.get(key).map(|text| units(text.as_str().expect("a string")));
+        assert!(text.is_none_or(|units| (1..=most).contains(&units)), "{key}: {element}");
+    };
+    match element["type"].as_str().expect("a type") {
+        "mrkdwn" | "plain_text" => has_text(element, 3000),
+        "button" => {
+            has_text(&element["text"], 75);
+            short("value", 2000);
+            short("accessibility_label", 75);
+            short("url", 3000);
+        }
+        "image" => {
+            assert!(element["alt_text"].is_string() && element["image_url"].is_string());
+            short("alt_text", 2000);
+            short("image_url", 3000);
+        }
+        other => panic!("{other} is no element of a template"),
+    }
+}
+
+fn has_text(object: &Value, most: usize) {
+    let text = object["text"].as_str().expect("a text");
+    assert!((1..=most).contains(&units(text)) && !text.trim().is_empty(), "{object}");
+}
+
+/// Calls `with` for each string, and whether it is mrkdwn.
+fn strings(value: &Value, mrkdwn: bool, with: &mut impl FnMut(&str, bool)) {
+    match value {
+        Value::String(text) => with(text, mrkdwn),
+        Value::Array(items) => items.iter().for_each(|item| strings(item, false, with)),
+        Value::Object(object) => {
+            let marked = object.get("type").is_some_and(|kind| kind == "mrkdwn");
+            object.iter().for_each(|(key, item)| strings(item, marked && key == "text", with));
+        }
+        _ => {}
+    }
+}
+
+/// Values are marked with these until they fit; none may be left, wherever it stands.
+fn without_marks(message: &Rendered) {
+    let check = &mut |text: &str, _| {
+        assert!(!text.contains(['\u{1}', '\u{2}', '\u{3}', '\u{4}']), "{text:?}");
+    };
+    check(&message.text, true);
+    strings(&message.blocks, false, check);
+}
+
+fn without_markup(message: &Rendered) {
+    let check = &mut |text: &str, mrkdwn: bool| {
+        let lower = text.to_lowercase();
+        assert!(LIVE.iter().all(|token| !lower.contains(token)), "{text}");
+        assert!(!mrkdwn || !text.contains(['<', '>']), "{text}");
+    };
+    check(&message.text, true);
+    strings(&message.blocks, false, check);
+}
+
+/// Whether the author wrote markup, or asked for a link.
+fn writes_markup(template: &Template) -> bool {
+    let mut found = false;
+    let look = &mut |text: &str, _| {
+        found |= text.contains(['<', '>']) || text.contains("linked");
+    };
+    look(&template.text, true);
+    strings(&serde_json::from_str(&template.blocks).unwrap_or_default(), false, look);
+    found
+}
+
+/// Data for templates that come without any.
+fn usual() -> Value {
+    json!({
+        "a": "<!channel> & <http://x.test|y>", "b": "B\u{1}\u{2}<@U1>", "n": 15, "t": "2026-11-27T16:00:00Z",
+        "l": ["x", {"name": "<#C1>"}], "task": {"name": "*T* `&lt;`", "due": "2026-12-03"}
+    })
+}

@@ -1,0 +1,9 @@
+//! Who may do what: every cell of the table of rights, and every method across tenants.
+
+mod api_keys;
+mod cells;
+mod certificates;
+mod door;
+mod issuer;
+mod tenants;
+mod tokens;

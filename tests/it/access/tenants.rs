@@ -1,0 +1,225 @@
+//! The matrix across tenants: each method, called by callers of another tenant with the ids of the
+//! first. Two of the tenants use one Slack workspace. Nothing of the first tenant is told, nothing
+//! of it changes, and whether an id exists there makes no difference.
+
+use std::collections::BTreeSet;
+
+use herald::domain::access::{Cell, Right, TABLE, Who, Whose};
+use herald::rpc::{CallerConfig, RoleConfig, pb};
+use tonic::Code;
+
+use super::door::{Answer, Caller, Door, Ids, path, shown};
+use crate::support::client::{notify, person};
+use crate::support::world::{Plan, TENANT, World, caller};
+
+/// Shares its Slack workspace with the first tenant.
+const SHARING: &str = "sharing";
+/// Has none.
+const APART: &str = "apart";
+/// Was never heard of.
+const NOWHERE: &str = "nowhere";
+
+/// A person of the first tenant, whose id means nobody in the others.
+const SECRET_PERSON: &str = "canary-person-7f3a";
+const SECRET_NAME: &str = "Canary Name 7f3a";
+const SECRET_EMAIL: &str = "ada@demo.example";
+const SECRET_REQUEST: &str = "canary-request-7f3a";
+const SECRETS: [&str; 2] = [SECRET_NAME, SECRET_REQUEST];
+/// Who acts in the other tenants; in the first there is somebody of that id too.
+const SAME_ID: &str = "ben";
+
+const EDIT: &[pb::Permission] = &[pb::Permission::EditOwnProfile];
+const ADMINISTER: &[pb::Permission] = &[pb::Permission::Administer];
+
+/// The names of the keys of a tenant's callers.
+fn keys(tenant: &str) -> [&'static str; 3] {
+    match tenant {
+        SHARING => ["admin-of-sharing", "platform-of-sharing", "user-of-sharing"],
+        _ => ["admin-of-apart", "platform-of-apart", "user-of-apart"],
+    }
+}
+
+/// Everybody who could call, of one tenant.
+fn strangers(tenant: &str) -> Vec<(Who, Caller)> {
+    let [admin, platform, user] = keys(tenant);
+    let of = |key, actor| Caller { key, actor };
+    vec![
+        (Who::Service, of(platform, None)),
+        (Who::Administrator, of(admin, None)),
+        (Who::Administrator, of(platform, Some((SAME_ID, ADMINISTER)))),
+        (Who::User, of(user, None)),
+        (Who::Actor, of(platform, Some((SAME_ID, &[])))),
+        (Who::Editor, of(platform, Some((SAME_ID, EDIT)))),
+    ]
+}
+
+fn plan() -> Plan {
+    let mut callers = vec![caller("admin", RoleConfig::Administrator, &[TENANT])];
+    for tenant in [SHARING, APART] {
+        let [admin, platform, user] = keys(tenant);
+        callers.push(caller(admin, RoleConfig::Administrator, &[tenant]));
+        callers.push(CallerConfig {
+            may_act_for_users: true,
+            may_administer_for_users: true,
+            ..caller(platform, RoleConfig::Service, &[tenant])
+        });
+        callers.push(CallerConfig {
+            user_id: Some(SAME_ID.into()),
+            ..caller(user, RoleConfig::User, &[tenant])
+        });
+    }
+    // Connects the second tenant, and is not asked again.
+    callers.push(caller("operator", RoleConfig::Administrator, &["*"]));
+    Plan { callers, ready: false, ..Plan::default() }
+}
+
+/// Makes the first tenant: people, a notification, a choice. Its ids.
+async fn first_tenant(world: &mut World) -> Ids {
+    world.client = world.client(0, Some("operator")).await;
+    world.make_ready().await;
+    world.connect(SHARING).await;
+    world.client = world.client(0, Some("admin")).await;
+    world.client.load(&[SAME_ID]).await;
+    let secret =
+        pb::Person { display_name: SECRET_NAME.into(), ..person(SECRET_PERSON, SECRET_EMAIL) };
+    world.client.upsert(TENANT, vec![secret]).await;
+    let request = notify(SECRET_REQUEST, "task.assigned", &[SECRET_PERSON]);
+    let answer = world.client.notify(request).await.unwrap();
+    world.settled().await;
+    Ids {
+        tenant: TENANT.into(),
+        user: SECRET_PERSON.into(),
+        notification: answer.notification_id,
+        delivery: answer.verdicts[0].delivery_id.clone(),
+        // Nobody in Slack: a test of a described person sends nothing.
+        email: "nobody@nowhere.example".into(),
+    }
+}
+
+/// What the first tenant looks like to its own administrator.
+async fn portrait(world: &World, ids: &Ids) -> String {
+    let mut workspace = world.client.workspace(TENANT).await.unwrap();
+    // It grows by itself.
+    if let Some(directory) = &mut workspace.directory {
+        directory.age = None;
+        directory.next_refresh_at = None;
+    }
+    let people: Vec<_> = [
+        world.client.person(TENANT, SECRET_PERSON).await.unwrap(),
+        world.client.person(TENANT, SAME_ID).await.unwrap(),
+    ]
+    .into();
+    let notification = world.client.notification(TENANT, &ids.notification).await.unwrap();
+    let list = pb::ListNotificationsRequest { tenant_id: TENANT.into(), ..Default::default() };
+    let list = world.client.list_notifications(list).await.unwrap();
+    let (settings, attempt) = (workspace.settings, workspace.connect_attempt);
+    format!("{settings:?} {attempt:?} {people:?} {notification:?} {list:?}")
+}
+
+/// The cells of one caller and one row: whom they ask about, by ids that exist in the first tenant
+/// and by ids that nobody has.
+fn subjects(first: &Ids, who: Who) -> Vec<(Whose, Ids, Ids)> {
+    let nothing = uuid::Uuid::now_v7().to_string();
+    let nobody = Ids {
+        user: "nobody-9c41".into(),
+        notification: nothing.clone(),
+        delivery: nothing,
+        ..first.clone()
+    };
+    let mut subjects = vec![(Whose::Other, first.clone(), nobody.clone())];
+    if who.is_one_person() {
+        // Their own id, which somebody in the first tenant has too.
+        let own = |ids: &Ids| Ids { user: SAME_ID.into(), ..ids.clone() };
+        subjects.push((Whose::Own, own(first), own(&nobody)));
+    }
+    subjects
+}
+
+/// In the first tenant, or in one that nobody ever heard of: refused alike, whatever is asked for.
+async fn out_of_reach(
+    door: &Door,
+    right: &Right,
+    caller: &Caller,
+    (whose, first, nobody): &(Whose, Ids, Ids),
+) -> usize {
+    let method = door.method(right.method);
+    let in_tenant = |ids: &Ids, tenant: &str| Ids { tenant: tenant.into(), ..ids.clone() };
+    let mut answers = Vec::new();
+    for ids in [first, nobody] {
+        for tenant in [TENANT, NOWHERE] {
+            let ids = in_tenant(ids, tenant);
+            let answer = door.call(&method, right.form, caller, &ids).await;
+            let refused = (answer.code, answer.reason.as_str());
+            let wanted = (Code::PermissionDenied, "TENANT_NOT_ALLOWED");
+            assert_eq!(refused, wanted, "{right:?} {caller:?} {whose:?} {ids:?}");
+            answers.push(answer);
+        }
+    }
+    assert!(answers.windows(2).all(|two| two[0] == two[1]), "{answers:?}");
+    answers.len()
+}
+
+/// In their own tenant with the ids of the first: as with ids that nobody has.
+async fn in_their_own(
+    door: &Door,
+    right: &Right,
+    (who, caller): (Who, &Caller),
+    tenant: &str,
+    (whose, first, nobody): &(Whose, Ids, Ids),
+) -> usize {
+    let method = door.method(right.method);
+    let mut refusals = Vec::new();
+    let at = format!("{right:?} {caller:?} {whose:?} in {tenant}");
+    for ids in [first, nobody] {
+        let ids = Ids { tenant: tenant.into(), ..ids.clone() };
+        let answer: Answer = door.call(&method, right.form, caller, &ids).await;
+        match right.cell(who, *whose) {
+            Cell::Allowed => assert!(answer.let_in(), "{at}: {answer:?}"),
+            Cell::Absent => assert_eq!(answer.code, Code::NotFound, "{at}: {answer:?}"),
+            Cell::Refused(_) => assert_eq!(answer.code, Code::PermissionDenied, "{at}"),
+        }
+        assert_tells_nothing(&answer, &method, &at);
+        refusals.push(answer);
+    }
+    let [one, other] = [&refusals[0], &refusals[1]].map(Answer::refusal);
+    assert_eq!(one, other, "{at}: whether the id exists in another tenant shows");
+    refusals.len()
+}
+
+/// Nothing of the first tenant's people, nor of what was sent to them.
+fn assert_tells_nothing(answer: &Answer, method: &prost_reflect::MethodDescriptor, at: &str) {
+    let body = shown(method.output(), &answer.body);
+    for secret in SECRETS {
+        assert!(!body.contains(secret), "{at}: {body}");
+        assert!(!answer.message.contains(secret), "{at}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_tenant_is_told_or_changed_by_callers_of_another() {
+    plan()
+        .run(async |world| {
+            let first = first_tenant(world).await;
+            let before = portrait(world, &first).await;
+            let door = Door::new(world.replicas[0].rpc).await;
+            let (mut cells, mut tried) = (0, BTreeSet::new());
+            for tenant in [SHARING, APART] {
+                for (who, caller) in strangers(tenant) {
+                    for right in TABLE {
+                        tried.insert(right.method.to_owned());
+                        for subject in subjects(&first, who) {
+                            cells += out_of_reach(&door, right, &caller, &subject).await;
+                            let who = (who, &caller);
+                            cells += in_their_own(&door, right, who, tenant, &subject).await;
+                        }
+                    }
+                }
+            }
+            let methods: BTreeSet<_> = door.methods().iter().map(path).collect();
+            assert_eq!(tried, methods, "a method without a row is not tried");
+            assert!(cells >= 2000, "{cells} cells");
+            println!("{cells} cells");
+            assert_eq!(portrait(world, &first).await, before, "the first tenant changed");
+        })
+        .await;
+}

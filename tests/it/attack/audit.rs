@@ -1,0 +1,408 @@
+//! The audit trail: nothing is done that it does not tell, nothing can be taken out of it unseen,
+//! and nobody can fill the disk through it.
+
+use herald::domain::audit::KINDS;
+use herald::rpc::{CallerConfig, RoleConfig, pb};
+use herald::store::{Store, Verified};
+use prost_types::value::Kind::BoolValue;
+use sea_orm::{ConnectionTrait as _, Statement};
+use tonic::Code;
+
+use crate::support::client::{Client, demo_person, reason};
+use crate::support::world::{Plan, TENANT, World, caller, for_each_database, until};
+
+fn request() -> pb::ListAuditRequest {
+    pb::ListAuditRequest { tenant_id: TENANT.into(), page_size: 500, ..Default::default() }
+}
+
+async fn entries(client: &Client, request: pb::ListAuditRequest) -> Vec<pb::AuditEntry> {
+    client.list_audit(request).await.unwrap().entries
+}
+
+/// Waits until such an entry is there.
+async fn found(
+    client: &Client,
+    request: pb::ListAuditRequest,
+    wanted: impl Fn(&pb::AuditEntry) -> bool,
+) -> pb::AuditEntry {
+    until("the entry is in the trail", async || {
+        entries(client, request.clone()).await.into_iter().find(&wanted)
+    })
+    .await
+}
+
+fn actor(permissions: &[pb::Permission]) -> pb::Actor {
+    let permissions = permissions.iter().map(|permission| (*permission).into()).collect();
+    pb::Actor { user_id: "root".into(), permissions }
+}
+
+async fn verified(world: &World) -> Verified {
+    let store = Store::open(&world.settings().store).await.unwrap();
+    let verified = store.verify_audit().await.unwrap();
+    store.close().await;
+    verified
+}
+
+async fn execute(world: &World, text: &str) -> Result<u64, String> {
+    let raw = world.raw().await;
+    let done = raw.execute_unprepared(text).await;
+    done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
+}
+
+async fn count(world: &World, text: &str) -> i64 {
+    let raw = world.raw().await;
+    let statement = Statement::from_string(raw.get_database_backend(), text);
+    raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+/// Makes each change once, for the actor `root`.
+#[expect(clippy::needless_update, reason = "one macro for requests of every shape")]
+async fn change_everything(client: &Client) {
+    let (tenant_id, user_id) = (TENANT.to_owned(), "ben".to_owned());
+    let actor = Some(actor(&[pb::Permission::Administer]));
+    macro_rules! make {
+        ($method:ident, $request:ident { $($field:ident $(: $value:expr)?),* }) => {
+            client.$method(pb::$request {
+                tenant_id: tenant_id.clone(),
+                actor: actor.clone(),
+                $($field $(: $value)?,)*
+                ..Default::default()
+            }).await.unwrap()
+        };
+    }
+    make!(upsert_people, UpsertPeopleRequest { people: vec![demo_person("ben")] });
+    make!(stop_sending, StopSendingRequest {});
+    make!(allow_sending, AllowSendingRequest {});
+    let settings = Some(pb::Settings { opt_in: true, ..Default::default() });
+    make!(update_settings, UpdateSettingsRequest { settings });
+    let off = pb::PreferenceValue::Off.into();
+    make!(set_preference, SetPreferenceRequest { user_id: user_id.clone(), value: off });
+    let slack_user_id = "U0DEMOBEN".to_owned();
+    make!(pin_identity, PinIdentityRequest { user_id: user_id.clone(), slack_user_id });
+    make!(clear_identity, ClearIdentityRequest { user_id: user_id.clone() });
+    make!(refresh_directory, RefreshDirectoryRequest {});
+    let delivery_ids = vec![uuid::Uuid::now_v7().to_string()];
+    let request_id = delivery_ids[0].clone();
+    make!(replay_deliveries, ReplayDeliveriesRequest { request_id, delivery_ids });
+    let notification = crate::support::client::task("to cancel", &["nobody"]);
+    let notification_id = client.notify(notification).await.unwrap().notification_id;
+    make!(cancel_notification, CancelNotificationRequest { notification_id });
+    let (principal, role) = (format!("{TENANT}:ci"), pb::ApiKeyRole::Service.into());
+    let made = make!(create_api_key, CreateApiKeyRequest { principal, role });
+    let key_id = made.api_key.unwrap().key_id;
+    make!(revoke_api_key, RevokeApiKeyRequest { key_id });
+}
+
+const CHANGES: [&str; 12] = [
+    "AllowSending",
+    "CancelNotification",
+    "ClearIdentity",
+    "CreateApiKey",
+    "PinIdentity",
+    "RefreshDirectory",
+    "ReplayDeliveries",
+    "RevokeApiKey",
+    "SetPreference",
+    "StopSending",
+    "UpdateSettings",
+    "UpsertPeople",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_is_told_once_with_who_made_it() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        change_everything(client).await;
+        let by_root = |entry: &pb::AuditEntry| entry.actor_user_id == "root";
+        let told = until("every change is told", async || {
+            let told = entries(client, request()).await;
+            let mut actions: Vec<String> =
+                told.iter().filter(|one| by_root(one)).map(|one| one.action.clone()).collect();
+            actions.sort_unstable();
+            (actions == CHANGES).then_some(told)
+        })
+        .await;
+        let of = |action: &str| told.iter().find(|one| one.action == action && by_root(one));
+        let settings = of("UpdateSettings").unwrap();
+        assert_eq!(settings.principal, "insecure");
+        assert_eq!(settings.outcome(), pb::AuditOutcome::Done);
+        let opt_in = |fields: &Option<prost_types::Struct>| {
+            let fields = fields.as_ref().unwrap();
+            assert_eq!(fields.fields.len(), 1, "{fields:?}");
+            fields.fields["opt_in"].kind.clone()
+        };
+        assert_eq!(opt_in(&settings.before), Some(BoolValue(false)));
+        assert_eq!(opt_in(&settings.after), Some(BoolValue(true)));
+        let pin = of("PinIdentity").unwrap();
+        assert_eq!((&*pin.subject_user_id, &*pin.subject_detail), ("ben", "member:U0DEMOBEN"));
+        assert!(of("CancelNotification").unwrap().object.starts_with("notification:"));
+        // How the workspace was connected is told as well: by whom is not known.
+        let connected = found(client, request(), |one| one.action == "CompleteConnect").await;
+        assert_eq!(connected.principal, "");
+        assert!(told.iter().any(|one| one.action == "BeginConnect"));
+        assert_eq!(verified(world).await.broken, None);
+    })
+    .await;
+}
+
+/// A service, a service that acts for users, an administrator, and one of all tenants.
+fn callers() -> Vec<CallerConfig> {
+    let acting = caller("acting", RoleConfig::Service, &[TENANT]);
+    vec![
+        caller("plain", RoleConfig::Service, &[TENANT]),
+        CallerConfig { may_act_for_users: true, ..acting },
+        caller("admin", RoleConfig::Administrator, &[TENANT]),
+        caller("chief", RoleConfig::Administrator, &["*"]),
+    ]
+}
+
+fn closed() -> Plan {
+    Plan { callers: callers(), ready: false, ..Plan::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_looks_and_sign_ins_are_told() {
+    closed()
+        .run(async |world| {
+            let admin = world.client(0, Some("admin")).await;
+            let chief = world.client(0, Some("chief")).await;
+            let plain = world.client(0, Some("plain")).await;
+            admin.begin_connect(TENANT).await.unwrap();
+            let list = || pb::ListPeopleRequest { tenant_id: TENANT.into(), ..Default::default() };
+            assert_eq!(reason(&plain.list_people(list()).await.unwrap_err()), "ROLE_NOT_ALLOWED");
+            let refused = found(&admin, request(), |one| one.principal == "plain").await;
+            assert_eq!(refused.outcome(), pb::AuditOutcome::Refused);
+            assert_eq!((&*refused.action, &*refused.reason), ("ListPeople", "ROLE_NOT_ALLOWED"));
+            admin.list_people(list()).await.unwrap();
+            let looked =
+                |one: &pb::AuditEntry| one.principal == "admin" && one.action == "ListPeople";
+            assert_eq!(found(&admin, request(), looked).await.outcome(), pb::AuditOutcome::Done);
+
+            // Of a tenant out of reach nothing is told there, and who asks is told to the operator.
+            let elsewhere = pb::ListPeopleRequest { tenant_id: "globex".into(), ..list() };
+            assert_eq!(
+                admin.list_people(elsewhere).await.unwrap_err().code(),
+                Code::PermissionDenied
+            );
+            let of_none = || pb::ListAuditRequest { tenant_id: String::new(), ..request() };
+            let there = |one: &pb::AuditEntry| one.object == "tenant:globex";
+            assert_eq!(found(&chief, of_none(), there).await.principal, "admin");
+            let stranger = world.client(0, Some("stranger")).await;
+            let unknown = stranger.list_people(list()).await.unwrap_err();
+            assert_eq!(unknown.code(), Code::Unauthenticated);
+            let door = |one: &pb::AuditEntry| one.reason == "CREDENTIALS_UNKNOWN";
+            assert_eq!(found(&chief, of_none(), door).await.principal, "");
+            for who in ["admin", "chief", "plain"] {
+                let signed_in =
+                    |one: &pb::AuditEntry| one.action == "SignIn" && one.principal == who;
+                let entry = found(&chief, of_none(), signed_in).await;
+                assert!(entry.object.starts_with("key:") && entry.object.len() == 12, "{entry:?}");
+                let all = entries(&chief, of_none()).await;
+                assert_eq!(all.iter().filter(|one| signed_in(one)).count(), 1, "{who}");
+            }
+            assert_eq!(verified(world).await.broken, None);
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_administrators_read_it_each_their_own() {
+    closed()
+        .run(async |world| {
+            let admin = world.client(0, Some("admin")).await;
+            let chief = world.client(0, Some("chief")).await;
+            admin.begin_connect(TENANT).await.unwrap();
+            chief.begin_connect("globex").await.unwrap();
+            let of_none = pb::ListAuditRequest { tenant_id: String::new(), ..request() };
+            for who in ["plain", "acting"] {
+                let client = world.client(0, Some(who)).await;
+                let refused = client.list_audit(request()).await.unwrap_err();
+                assert_eq!(reason(&refused), "ROLE_NOT_ALLOWED", "{who}");
+                let refused = client.list_audit(of_none.clone()).await.unwrap_err();
+                assert_eq!(reason(&refused), "ROLE_NOT_ALLOWED", "{who}");
+            }
+            let refused = admin.list_audit(of_none).await.unwrap_err();
+            assert_eq!(reason(&refused), "ROLE_NOT_ALLOWED");
+            let globex = pb::ListAuditRequest { tenant_id: "globex".into(), ..request() };
+            let refused = admin.list_audit(globex.clone()).await.unwrap_err();
+            assert_eq!(reason(&refused), "TENANT_NOT_ALLOWED");
+            let begun = |one: &pb::AuditEntry| one.action == "BeginConnect";
+            assert_eq!(found(&chief, globex.clone(), begun).await.principal, "chief");
+            found(&admin, request(), begun).await;
+            assert!(entries(&admin, request()).await.iter().all(|one| one.principal != "chief"));
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_and_filters_find_what_they_name() {
+    closed()
+        .run(async |world| {
+            let admin = world.client(0, Some("admin")).await;
+            for _ in 0..7 {
+                admin.begin_connect(TENANT).await.unwrap();
+            }
+            admin.switch_sending(TENANT, true).await;
+            let begun = pb::ListAuditRequest { action: "BeginConnect".into(), ..request() };
+            let all = until("all are told", async || {
+                Some(entries(&admin, begun.clone()).await).filter(|all| all.len() == 7)
+            })
+            .await;
+            let (mut paged, mut token) = (Vec::new(), String::new());
+            loop {
+                let page =
+                    pb::ListAuditRequest { page_size: 3, page_token: token, ..begun.clone() };
+                let page = admin.list_audit(page).await.unwrap();
+                assert!(page.entries.len() <= 3);
+                paged.extend(page.entries);
+                token = page.next_page_token;
+                if token.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(paged, all);
+            let third = all[4].at;
+            let from = pb::ListAuditRequest { created_from: third, ..begun.clone() };
+            let before = pb::ListAuditRequest { created_before: third, ..begun.clone() };
+            let (from, before) = (entries(&admin, from).await, entries(&admin, before).await);
+            assert!(from.contains(&all[4]) && !before.contains(&all[4]));
+            assert_eq!(from.len() + before.len(), 7);
+            let other = pb::ListAuditRequest { principal: "chief".into(), ..begun };
+            assert!(entries(&admin, other).await.is_empty());
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_refusals_makes_few_entries_and_none_is_lost() {
+    closed()
+        .run(async |world| {
+            let chief = world.client(0, Some("chief")).await;
+            let plain = world.client(0, Some("plain")).await;
+            chief.begin_connect(TENANT).await.unwrap();
+            // As many tenants as one likes to name, and many times the same.
+            for number in 0..600 {
+                let tenant_id = format!("{}{}", TENANT, if number < 300 { number } else { 0 });
+                let list = pb::ListPeopleRequest { tenant_id, ..Default::default() };
+                plain.list_people(list).await.unwrap_err();
+            }
+            found(&chief, pb::ListAuditRequest { tenant_id: String::new(), ..request() }, |one| {
+                one.principal == "plain" && one.outcome() == pb::AuditOutcome::Refused
+            })
+            .await;
+            world.drain().await;
+            let refusals = "FROM audit_log WHERE principal = 'plain' AND action <> 'SignIn'";
+            let rows = count(world, &format!("SELECT COUNT(*) {refusals}")).await;
+            // A slow machine may see two windows.
+            assert!(rows <= 4 * i64::try_from(KINDS).unwrap(), "{rows}");
+            let times = format!("SELECT CAST(SUM(times) AS bigint) {refusals}");
+            assert_eq!(count(world, &times).await, 600);
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_out_altered_or_put_in_shows() {
+    for_each_database(async |world| {
+        change_everything(&world.client).await;
+        world.drain().await;
+        let whole = verified(world).await;
+        assert_eq!(whole.broken, None);
+        assert!(whole.entries >= 10 && whole.head == i64::try_from(whole.entries).unwrap());
+        execute(world, "UPDATE audit_log SET principal = 'nobody'").await.unwrap_err();
+        let copy = "CREATE TABLE kept AS SELECT * FROM audit_log";
+        execute(world, copy).await.unwrap();
+        let alter = "INSERT INTO audit_log SELECT * FROM kept WHERE sequence = 3";
+        for (attack, shows) in [
+            ("DELETE FROM audit_log WHERE sequence = 3", "entry 3 is missing"),
+            ("DELETE FROM audit_log WHERE sequence = 1", "entry 1 is missing"),
+            ("DELETE FROM audit_log WHERE sequence = (SELECT MAX(sequence) FROM kept)", "is missing"),
+            ("UPDATE audit_chain SET head = head - 1", "own row was altered"),
+            ("UPDATE audit_chain SET floor = 3, floor_hash = (SELECT hash FROM kept WHERE sequence = 3)",
+             "own row was altered"),
+            ("INSERT INTO audit_log SELECT 0, 'x', tenant, at, principal, action, outcome, reason, \
+              times, detail, actor, actor_key, subject, subject_key, hash FROM kept WHERE sequence = 2",
+             "entry 0 was put in"),
+        ] {
+            let chain = "CREATE TABLE chain AS SELECT * FROM audit_chain";
+            execute(world, chain).await.unwrap();
+            execute(world, attack).await.unwrap();
+            let broken = verified(world).await.broken.unwrap_or_else(|| panic!("{attack}"));
+            assert!(broken.contains(shows), "{attack}: {broken}");
+            for undo in [
+                "DELETE FROM audit_log",
+                "INSERT INTO audit_log SELECT * FROM kept",
+                "DELETE FROM audit_chain",
+                "INSERT INTO audit_chain SELECT * FROM chain",
+                "DROP TABLE chain",
+            ] {
+                execute(world, undo).await.unwrap();
+            }
+            assert_eq!(verified(world).await, whole);
+        }
+        // An entry with another's words in its place.
+        execute(world, "DELETE FROM audit_log WHERE sequence = 3").await.unwrap();
+        execute(world, "UPDATE kept SET times = 9 WHERE sequence = 3").await.unwrap();
+        execute(world, alter).await.unwrap();
+        assert_eq!(verified(world).await.broken.unwrap(), "entry 3 was altered");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_entries_go_and_the_rest_still_holds() {
+    for_each_database(async |world| {
+        change_everything(&world.client).await;
+        world.drain().await;
+        let whole = verified(world).await;
+        let store = Store::open(&world.settings().store).await.unwrap();
+        let day = std::time::Duration::from_secs(86_400);
+        assert_eq!(store.prune_audit(day, 100).await.unwrap(), 0);
+        assert_eq!(store.prune_audit(std::time::Duration::ZERO, 4).await.unwrap(), 4);
+        let rest = verified(world).await;
+        assert_eq!((rest.broken.clone(), rest.entries), (None, whole.entries - 4));
+        assert_eq!(rest.hash, whole.hash);
+        // And one more out of the middle shows as before.
+        execute(world, "DELETE FROM audit_log WHERE sequence = 5").await.unwrap();
+        assert_eq!(verified(world).await.broken.unwrap(), "entry 5 is missing");
+        store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_recorded_is_not_done() {
+    for_each_database(async |world| {
+        let opt_in =
+            async || world.client.workspace(TENANT).await.unwrap().settings.unwrap().opt_in;
+        assert!(!opt_in().await);
+        execute(world, "ALTER TABLE audit_inbox RENAME TO away").await.unwrap();
+        let settings = pb::Settings { opt_in: true, ..Default::default() };
+        world.client.set(TENANT, settings.clone(), &["opt_in"]).await.unwrap_err();
+        assert!(!opt_in().await);
+        execute(world, "ALTER TABLE away RENAME TO audit_inbox").await.unwrap();
+        world.client.set(TENANT, settings, &["opt_in"]).await.unwrap();
+        assert!(opt_in().await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_make_one_chain() {
+    let plan = Plan { replicas: 2, ready: false, ..Plan::default() };
+    plan.run(async |world| {
+        if !world.is_postgres() {
+            return;
+        }
+        let calls = (0..40).map(async |number| {
+            let client = world.client(number % 2, None).await;
+            client.begin_connect(TENANT).await.unwrap();
+        });
+        futures_util::future::join_all(calls).await;
+        world.drain().await;
+        let begun = "SELECT COUNT(*) FROM audit_log WHERE action = 'BeginConnect'";
+        assert_eq!(count(world, begun).await, 40);
+        assert_eq!(verified(world).await.broken, None);
+    })
+    .await;
+}

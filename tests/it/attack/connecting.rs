@@ -1,0 +1,225 @@
+//! Connecting somebody else's workspace, or somebody else's tenant.
+
+use herald::domain::sharing::Sharing;
+use herald::rpc::RoleConfig;
+use herald::rpc::pb::{self, ConnectState, Settings};
+use herald::sandbox::browser::{Browser, Decision, Page};
+use tonic::Code;
+use url::Url;
+
+use crate::support::client::reason;
+use crate::support::world::{Plan, TENANT, World, caller};
+
+/// A tenant that comes second.
+const SECOND: &str = "beta";
+
+fn fresh() -> Plan {
+    Plan { ready: false, ..Plan::default() }
+}
+
+/// A link for the tenant, which nobody has allowed to join another's workspace.
+async fn link(world: &World, tenant: &str) -> Url {
+    let request =
+        pb::BeginConnectRequest { tenant_id: tenant.into(), ..pb::BeginConnectRequest::default() };
+    Url::parse(&world.client.begin_connect_as(request).await.unwrap().authorize_url).unwrap()
+}
+
+/// Opens a link and approves; where Slack sends the browser then.
+async fn approved(browser: &mut Browser, link: &Url) -> Url {
+    let consent = browser.open(link).await.unwrap().way_to_slack().unwrap();
+    browser.consent(&consent, Decision::Allow).await.unwrap().unwrap()
+}
+
+/// Connects the tenant in a browser of its own.
+async fn connect(world: &World, tenant: &str) -> Page {
+    let mut browser = Browser::new().unwrap();
+    let back = approved(&mut browser, &link(world, tenant).await).await;
+    browser.open(&back).await.unwrap()
+}
+
+async fn workspace_of(world: &World, tenant: &str) -> Option<pb::Workspace> {
+    world.client.workspace(tenant).await.unwrap().workspace
+}
+
+fn argument(url: &Url, name: &str) -> String {
+    url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned()
+}
+
+/// The link is passed on; or a victim is sent straight to Slack, so that no page of Herald's names
+/// the tenant.
+#[tokio::test]
+async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
+    fresh()
+        .run(async |world| {
+            let link = link(world, TENANT).await;
+            let (mut attacker, mut victim) = (Browser::new().unwrap(), Browser::new().unwrap());
+            let page = attacker.open(&link).await.unwrap();
+            assert!(page.html.contains(&format!("Connect Slack to “{TENANT}”")), "{}", page.html);
+            let consent = page.way_to_slack().unwrap();
+            let back = victim.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+            let page = victim.open(&back).await.unwrap();
+            assert_eq!(page.status, 403, "{}", page.html);
+            assert!(page.html.contains("open the connect link again"), "{}", page.html);
+            assert!(workspace_of(world, TENANT).await.is_none());
+            assert!(world.calls("oauth.v2.access").is_empty(), "the code was not even redeemed");
+            // A cookie of another attempt is none, nor is the attempt's by another name.
+            let other = self::link(world, SECOND).await;
+            victim.open(&other).await.unwrap();
+            assert_eq!(victim.open(&back).await.unwrap().status, 403);
+            // Whoever began it finishes it: nothing was used up.
+            let again = approved(&mut attacker, &link).await;
+            assert_eq!(attacker.open(&again).await.unwrap().status, 200);
+            assert!(workspace_of(world, TENANT).await.is_some());
+        })
+        .await;
+}
+
+/// With the attacker's code in the victim's attempt the victim's tenant would write to the
+/// attacker's Slack.
+#[tokio::test]
+async fn a_code_of_one_tenant_is_nothing_under_anothers_state() {
+    for pkce in [false, true] {
+        let plan = if pkce {
+            Plan { adjust: |settings| settings.app.pkce = true, ..fresh() }
+        } else {
+            fresh()
+        };
+        plan.run(async |world| {
+            world.sandbox.configure(|options| options.pkce = pkce);
+            let (mut attacker, mut victim) = (Browser::new().unwrap(), Browser::new().unwrap());
+            let theirs = approved(&mut attacker, &link(world, SECOND).await).await;
+            let ours = link(world, TENANT).await;
+            let consent = victim.open(&ours).await.unwrap().way_to_slack().unwrap();
+            let mut forged = Url::parse(&argument(&consent, "redirect_uri")).unwrap();
+            forged
+                .query_pairs_mut()
+                .append_pair("code", &argument(&theirs, "code"))
+                .append_pair("state", &argument(&consent, "state"));
+            let page = victim.open(&forged).await.unwrap();
+            assert_eq!(page.status, 502, "{}", page.html);
+            assert!(page.html.contains("bad_redirect_uri"), "{}", page.html);
+            for tenant in [TENANT, SECOND] {
+                assert!(workspace_of(world, tenant).await.is_none(), "{tenant}");
+            }
+            assert_eq!(connect(world, TENANT).await.status, 200);
+        })
+        .await;
+    }
+}
+
+/// A code that was overheard, with its state, is of no use without the server's secret.
+#[tokio::test]
+async fn with_pkce_a_code_needs_the_verifier_of_its_state() {
+    let plan = Plan { adjust: |settings| settings.app.pkce = true, ..fresh() };
+    plan.run(async |world| {
+        world.sandbox.configure(|options| options.pkce = true);
+        let mut browser = Browser::new().unwrap();
+        let consent = browser.open(&link(world, TENANT).await).await.unwrap().way_to_slack();
+        let consent = consent.unwrap();
+        assert_eq!(argument(&consent, "code_challenge_method"), "S256");
+        assert_eq!(argument(&consent, "code_challenge").len(), 43);
+        let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+        let client = reqwest::Client::builder().build().unwrap();
+        let exchange = client
+            .post(world.sandbox.url().join("api/oauth.v2.access").unwrap())
+            .basic_auth("1234567890.0987654321", Some("sandbox-client-secret"))
+            .form(&[
+                ("code", argument(&back, "code")),
+                ("redirect_uri", argument(&consent, "redirect_uri")),
+            ]);
+        let stolen: serde_json::Value = exchange.send().await.unwrap().json().await.unwrap();
+        assert_eq!(stolen["error"], "invalid_code_verifier");
+        assert_eq!(connect(world, TENANT).await.status, 200);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_workspace_is_not_taken_over_by_a_second_tenant() {
+    fresh()
+        .run(async |world| {
+            assert_eq!(connect(world, TENANT).await.status, 200);
+            let before = workspace_of(world, TENANT).await.unwrap();
+            assert_eq!((before.installed_by.as_str(), before.other_tenants), ("U0DEMOADA", 0));
+            let page = connect(world, SECOND).await;
+            assert_eq!(page.status, 409, "{}", page.html);
+            assert!(page.html.contains("connected to another tenant"), "{}", page.html);
+            assert!(!page.html.contains(TENANT), "the other tenant is not named");
+            let overview = world.client.workspace(SECOND).await.unwrap();
+            assert!(overview.workspace.is_none());
+            assert_eq!(overview.connect_attempt.unwrap().state(), ConnectState::Failed);
+            assert_eq!(workspace_of(world, TENANT).await.unwrap(), before, "as it was");
+            // The tenant itself may connect again.
+            assert_eq!(connect(world, TENANT).await.status, 200);
+
+            // Its administrator lets others in, and sees that one came.
+            let settings = Settings { share_workspace: true, ..Settings::default() };
+            world.client.set(TENANT, settings, &["share_workspace"]).await.unwrap();
+            assert_eq!(connect(world, SECOND).await.status, 200);
+            assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);
+            // What was agreed on stays so.
+            world.client.set(TENANT, Settings::default(), &["share_workspace"]).await.unwrap();
+            assert_eq!(connect(world, SECOND).await.status, 200);
+            assert_eq!(connect(world, "third").await.status, 409);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn only_a_caller_for_all_tenants_lets_a_tenant_in_by_the_link() {
+    let callers = vec![
+        caller("operator", RoleConfig::Administrator, &["*"]),
+        caller("both", RoleConfig::Administrator, &[TENANT, SECOND]),
+    ];
+    let plan = Plan { callers, ..fresh() };
+    plan.run(async |world| {
+        let shared = |tenant: &str| pb::BeginConnectRequest {
+            tenant_id: tenant.into(),
+            allow_shared_workspace: true,
+            actor: None,
+        };
+        let both = world.client(0, Some("both")).await;
+        let refused = both.begin_connect_as(shared(SECOND)).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), &*reason(&refused)),
+            (Code::PermissionDenied, "ROLE_NOT_ALLOWED")
+        );
+        let operator = world.client(0, Some("operator")).await;
+        for (tenant, others) in [(TENANT, 0), (SECOND, 1)] {
+            let link = operator.begin_connect_as(shared(tenant)).await.unwrap().authorize_url;
+            let page = world.decide(&link, Decision::Allow).await;
+            assert_eq!(page.status, 200, "{}", page.html);
+            let workspace = operator.workspace(tenant).await.unwrap().workspace.unwrap();
+            assert_eq!(workspace.other_tenants, others);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn where_the_operator_says_so_the_person_confirms() {
+    let adjust = |settings: &mut herald::config::Settings| {
+        settings.app.workspace_sharing = Sharing::Confirm;
+    };
+    let plan = Plan { adjust, ..fresh() };
+    plan.run(async |world| {
+        assert_eq!(connect(world, TENANT).await.status, 200);
+        let mut browser = Browser::new().unwrap();
+        let back = approved(&mut browser, &link(world, SECOND).await).await;
+        let page = browser.open(&back).await.unwrap();
+        assert_eq!(page.status, 409, "{}", page.html);
+        assert!(page.html.contains(&format!("“{SECOND}” will find the same people")));
+        assert!(workspace_of(world, SECOND).await.is_none(), "nothing before the confirmation");
+        // The confirmation is for this browser, too.
+        let consent = page.way_to_slack().unwrap();
+        let mut other = Browser::new().unwrap();
+        let elsewhere = other.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+        assert_eq!(other.open(&elsewhere).await.unwrap().status, 403);
+        let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
+        let page = browser.open(&back).await.unwrap();
+        assert_eq!(page.status, 200, "{}", page.html);
+        assert_eq!(workspace_of(world, SECOND).await.unwrap().other_tenants, 1);
+        assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);
+    })
+    .await;
+}

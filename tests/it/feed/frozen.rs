@@ -1,0 +1,123 @@
+//! A replica that freezes keeps nothing that the feed needs. PostgreSQL only: SQLite has one
+//! writer.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::poll;
+use herald::domain::ids::{TenantId, UserId};
+use herald::domain::person::Person;
+use herald::store::{Accept, Backend, Redacted};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
+
+use super::number;
+use crate::outbox::{call, delivery, lane, post, tenant};
+use crate::support::process::until;
+use crate::support::store::{TestStore, test_stores};
+
+async fn postgres() -> Option<TestStore> {
+    test_stores().await.into_iter().find(|store| store.backend() == Backend::Postgres)
+}
+
+/// How many sessions of Herald are in that state.
+async fn sessions(raw: &DatabaseConnection, state: &str) -> i64 {
+    let text = format!(
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND application_name = 'herald' AND state LIKE '{state}%'"
+    );
+    let statement = Statement::from_string(raw.get_database_backend(), text);
+    raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+/// Goes through the work step by step. After each step the server answers what it was asked, and
+/// then no transaction is open: a replica that freezes here holds nothing.
+async fn holds_nothing_between_its_statements<T>(
+    raw: &DatabaseConnection,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        if let std::task::Poll::Ready(done) = poll!(&mut work) {
+            return done;
+        }
+        let mut look = tokio::time::interval(Duration::from_millis(2));
+        while sessions(raw, "active").await > 0 {
+            look.tick().await;
+        }
+        assert_eq!(sessions(raw, "idle in transaction").await, 0, "a transaction was left open");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_freezes_while_it_numbers_or_prunes_holds_nothing() {
+    let Some(store) = postgres().await else { return };
+    let raw = store.raw().await;
+    for _ in 0..3 {
+        post(&store, "U1").await;
+    }
+    let numbered = holds_nothing_between_its_statements(&raw, store.number_changes(100)).await;
+    assert_eq!(numbered, Ok(Some(3)));
+    let pruned = store.prune_changes(Duration::ZERO, 2);
+    assert_eq!(holds_nothing_between_its_statements(&raw, pruned).await, Ok(2));
+    let left = store.delivery_changes(&tenant(), 2, 10).await.unwrap().changes;
+    assert_eq!(left.iter().map(|change| change.sequence).collect::<Vec<_>>(), [3]);
+}
+
+#[tokio::test]
+async fn a_sequencer_waits_neither_for_the_turn_nor_for_a_locked_head() {
+    let Some(store) = postgres().await else { return };
+    post(&store, "U1").await;
+    number(&store).await;
+    post(&store, "U1").await;
+    let raw = store.raw().await;
+    let turn = raw.begin().await.unwrap();
+    turn.execute_unprepared("SELECT 1 FROM feed_sequencer FOR UPDATE").await.unwrap();
+    assert_eq!(store.number_changes(100).await, Ok(None));
+    turn.rollback().await.unwrap();
+    let head = raw.begin().await.unwrap();
+    head.execute_unprepared("SELECT 1 FROM feed_heads FOR UPDATE").await.unwrap();
+    let numbered = store.number_changes(100).await;
+    assert!(matches!(numbered, Err(herald::store::Error::Locked(_))), "{numbered:?}");
+    head.rollback().await.unwrap();
+    // An error is told a moment before the turn is given back.
+    let numbered = async || store.number_changes(100).await.unwrap();
+    assert_eq!(until("the turn is free", numbered).await, 1);
+    assert_eq!(store.feed_extent(&tenant()).await.unwrap().head, 2);
+}
+
+/// A person is deleted by a transaction that has to wait for one of their rows.
+#[tokio::test]
+async fn who_forgets_a_person_holds_up_no_numbers() {
+    let Some(store) = postgres().await else { return };
+    for _ in 0..3 {
+        post(&store, "U1").await;
+    }
+    let user = UserId::parse("someone").unwrap();
+    store.upsert_people(&tenant(), &[Person::bare(user.clone())]).await.unwrap();
+    let raw = store.raw().await;
+    let held = raw.begin().await.unwrap();
+    held.execute_unprepared("SELECT 1 FROM people FOR UPDATE").await.unwrap();
+    let forgetful = store.store.clone();
+    let forgets = tokio::spawn(async move {
+        let redact =
+            |answer: &[u8], _: &UserId| Redacted { answer: answer.to_vec(), names_others: false };
+        forgetful.erase_person(&tenant(), &user, redact).await
+    });
+    let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+        AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM people%'";
+    until("it waits for the record", async || {
+        let waits = Statement::from_string(raw.get_database_backend(), waits);
+        raw.query_one_raw(waits).await.unwrap().map(drop)
+    })
+    .await;
+    let other = TenantId::parse("other").unwrap();
+    let free = Accept { tenant: other, ..call("free", vec![delivery(lane("U2"))]) };
+    store.accept(free).await.unwrap();
+    assert_eq!(store.number_changes(100).await, Ok(Some(4)));
+    held.rollback().await.unwrap();
+    assert_eq!(forgets.await.unwrap().unwrap().canceled.canceled, 3);
+    assert_eq!(store.number_changes(100).await, Ok(Some(3)));
+    let changes = store.delivery_changes(&tenant(), 0, 10).await.unwrap().changes;
+    assert_eq!(changes.len(), 6);
+    assert!(changes.iter().all(|change| change.user.is_none()), "{changes:?}");
+}

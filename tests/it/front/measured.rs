@@ -1,0 +1,72 @@
+//! What `/metrics` says of gRPC calls: each is counted once, by what its caller was answered.
+
+use herald::rpc::pb;
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::support::client::notify;
+use crate::support::process::channel;
+use crate::support::world::{TENANT, World, for_each_database, until};
+
+/// The value of one series of `herald_rpc_requests_total`.
+async fn counted(world: &World, method: &str, code: &str) -> Option<u64> {
+    let page = reqwest::get(format!("http://{}/metrics", world.replicas[0].http)).await.ok()?;
+    let text = page.text().await.ok()?;
+    let series = format!("herald_rpc_requests_total{{code=\"{code}\",method=\"{method}\"}} ");
+    text.lines().find_map(|line| line.strip_prefix(&series))?.parse().ok()
+}
+
+async fn comes_to(world: &World, method: &str, code: &str, count: u64) {
+    // The server ends a call a moment after its caller has the answer.
+    until(&format!("{method} {code} is {count}"), async || {
+        let now = counted(world, method, code).await.unwrap();
+        assert!(now <= count, "{method} {code}: {now}");
+        (now == count).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_call_is_counted_by_its_answer() {
+    const NOTIFY: &str = "herald.v1.HeraldService/Notify";
+    const PREFERENCES: &str = "herald.v1.HeraldService/GetPreferences";
+    const WATCH: &str = "herald.v1.HeraldService/WatchDeliveries";
+    for_each_database(async |world| {
+        // Before the first call there is something that an increase can be told from.
+        assert_eq!(counted(world, NOTIFY, "INTERNAL").await, Some(0));
+        assert_eq!(counted(world, PREFERENCES, "OK").await, Some(0));
+
+        world.client.load(&["ben"]).await;
+        world.client.notify(notify("once", "request.completed", &["ben"])).await.unwrap();
+        comes_to(world, NOTIFY, "OK", 1).await;
+        let nobody = pb::NotifyRequest { tenant_id: TENANT.into(), ..pb::NotifyRequest::default() };
+        assert_eq!(world.client.notify(nobody).await.unwrap_err().code(), Code::InvalidArgument);
+        comes_to(world, NOTIFY, "INVALID_ARGUMENT", 1).await;
+        // Bytes that are no message are refused before the method is reached.
+        let refused = crate::bad_input::not_a_message(world.replicas[0].rpc, NOTIFY).await;
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        comes_to(world, NOTIFY, "INVALID_ARGUMENT", 2).await;
+
+        let asked = pb::GetPreferencesRequest {
+            tenant_id: TENANT.into(),
+            user_id: "ben".into(),
+            actor: None,
+        };
+        world.client.get_preferences(asked).await.unwrap();
+        comes_to(world, PREFERENCES, "OK", 1).await;
+
+        let mut stream = world.client.watch_deliveries(TENANT, Some(0)).await.unwrap();
+        stream.message().await.unwrap().unwrap();
+        drop(stream);
+        comes_to(world, WATCH, "CANCELLED", 1).await;
+
+        let mut health = HealthClient::new(channel(world.replicas[0].rpc));
+        health.check(Request::new(HealthCheckRequest::default())).await.unwrap();
+        until("a call of another service is counted", async || {
+            counted(world, "other", "OK").await.filter(|count| *count == 1)
+        })
+        .await;
+    })
+    .await;
+}

@@ -1,0 +1,319 @@
+//! The database's clock steps back: what was stored by the clock before lies ahead by the step.
+
+use std::time::Duration;
+
+use herald::domain::budget::Budget;
+use herald::domain::delivery::State;
+use herald::domain::ids::SubjectKey;
+use herald::domain::pacing::{Limit, Pace as Starts};
+use herald::domain::priority::Class;
+use herald::domain::reason::NoMatch;
+use herald::domain::subject::Action;
+use herald::domain::time::Timestamp;
+use herald::store::{
+    About, LaneClaim, NewEvent, Pace, QueueKey, Settle, Target, Throttled, WaitScope, lease_token,
+};
+use sea_orm::ConnectionTrait as _;
+
+use super::queues::key;
+use super::{LEASE, claim, delivered, installation, post, record, sending};
+use crate::support::store::{TestStore, test_stores};
+
+const STEP: Duration = Duration::from_secs(600);
+const SECOND: Duration = Duration::from_secs(1);
+/// What a test takes at most; far less than the step.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Makes all times later by [`STEP`]: as if the clock had stepped back by that.
+pub(crate) async fn step_back(store: &TestStore) {
+    let raw = store.raw().await;
+    for (table, columns) in [
+        ("lanes", &["next_at", "paced_until", "lease_until", "claimed_at", "ready_at"][..]),
+        ("deliveries", &["due_at", "created_at", "updated_at", "expires_at", "sending_since"]),
+        ("posting", &["spent_until", "paused_until", "window_at", "limited_at"]),
+        ("budgets", &["next_at", "paused_until", "paused_at"]),
+        ("held_sweeps", &["lease_until", "next_at"]),
+        ("directory", &["lease_until"]),
+        ("field_passes", &["lease_until"]),
+        ("seen_events", &["due_at", "seen_at"]),
+    ] {
+        for column in columns {
+            let later = format!(
+                "UPDATE {table} SET {column} = {column} + {} WHERE {column} > 0",
+                STEP.as_micros()
+            );
+            raw.execute_unprepared(&later).await.unwrap();
+        }
+    }
+}
+
+/// How long until a lane can be claimed.
+async fn wait(store: &TestStore, lane: &str) -> Duration {
+    let next = store.lane_backlog(installation(), lane).await.unwrap().next_at.unwrap();
+    next.since(store.now().await.unwrap())
+}
+
+#[tokio::test]
+async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
+    let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
+    for store in test_stores().await {
+        // Sent a moment ago, with one behind it; throttled for five minutes; taken by somebody.
+        post(&store, "U1").await;
+        let (held, id) = sending(&store).await;
+        let next = post(&store, "U1").await;
+        assert!(store.settle(&held, id, &delivered(), Some(pace)).await.unwrap());
+        post(&store, "U2").await;
+        let (held, id) = sending(&store).await;
+        let throttled = Settle::Wait { after: STEP / 2, scope: WaitScope::Lane };
+        assert!(store.settle(&held, id, &throttled, None).await.unwrap());
+        post(&store, "U3").await;
+        let lost = claim(&store, SECOND * 2).await;
+        post(&store, "U4").await;
+        store.reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
+        step_back(&store).await;
+        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+
+        assert!(store.follow_clock(LEASE).await.unwrap() > 0);
+        assert_eq!(store.follow_clock(LEASE).await.unwrap(), 0, "once is enough");
+        // Its second counts from the claim.
+        assert!(wait(&store, "U1").await <= LONG);
+        let throttled = wait(&store, "U2").await;
+        // Longer at most by what passed between the claim and the answer.
+        assert!(throttled <= STEP / 2 + LONG, "{throttled:?}");
+        assert!(throttled + LONG > STEP / 2, "{throttled:?}");
+        assert!(wait(&store, "U3").await <= SECOND * 2, "the lease ends as it was to end");
+        assert!(wait(&store, "U4").await.is_zero());
+        let update = store.reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
+        assert!(update.taken);
+        // Its holder still holds it.
+        assert!(store.heartbeat(&lost, LEASE).await.unwrap());
+        assert_eq!(record(&store, next).await.state, State::Pending);
+    }
+}
+
+#[tokio::test]
+async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked() {
+    let limit = Limit::default();
+    let pace = Starts::of(&limit, Duration::from_secs(60));
+    for store in test_stores().await {
+        store.begin_window(installation(), Timestamp(0), &limit).await.unwrap();
+        post(&store, "U1").await;
+        let claims =
+            store.claim_queue(&key(Class::Normal), lease_token(), 1, LEASE, Some(pace)).await;
+        assert_eq!(claims.unwrap().len(), 1);
+        step_back(&store).await;
+        store.follow_clock(LEASE).await.unwrap();
+        let posting = store.posting(installation()).await.unwrap().unwrap();
+        let now = store.now().await.unwrap();
+        assert!(posting.spent_until <= now && posting.window_at <= now, "{posting:?}");
+
+        for lane in ["U7", "U8"] {
+            let throttled = Throttled {
+                installation: installation(),
+                lane,
+                after: STEP / 2,
+                minute: Duration::from_secs(60),
+                known: false,
+            };
+            store.throttled(&throttled).await.unwrap();
+        }
+        step_back(&store).await;
+        store.follow_clock(LEASE).await.unwrap();
+        let posting = store.posting(installation()).await.unwrap().unwrap();
+        let left = posting.paused_until.since(store.now().await.unwrap());
+        assert!(left <= STEP / 2 + LONG && left + LONG > STEP / 2, "{left:?}");
+    }
+}
+
+/// One lane with something to post, and one with something to take back; claims of both.
+async fn a_post_and_a_retraction(store: &TestStore, lanes: [&str; 2]) -> Vec<LaneClaim> {
+    post(store, lanes[0]).await;
+    let mut retract = super::call(lanes[1], vec![super::delivery(super::lane(lanes[1]))]);
+    let subject = Some(SubjectKey::parse(format!("task:{}", lanes[1])).unwrap());
+    retract.about = About { subject, action: Action::Retract, deliver_after: None };
+    store.accept(retract).await.unwrap();
+    let posts = key(Class::Normal);
+    let deletions = QueueKey { budget: Budget::Deletions, ..posts.clone() };
+    let (mut claims, pace) = (Vec::new(), Some(Starts::even(SECOND)));
+    for queue in [posts, deletions] {
+        claims.extend(store.claim_queue(&queue, lease_token(), 1, LEASE, pace).await.unwrap());
+    }
+    claims
+}
+
+/// Between the step and the moment in which a replica notices it.
+#[tokio::test]
+async fn no_start_is_taken_from_an_account_by_the_clock_before_the_step() {
+    const HISTORY: &str = "conversations.history";
+    const REPLIES: &str = "conversations.replies";
+    for store in test_stores().await {
+        store.begin_window(installation(), Timestamp(0), &Limit::default()).await.unwrap();
+        store.open_budget(installation(), Budget::Deletions).await.unwrap();
+        assert_eq!(a_post_and_a_retraction(&store, ["U1", "U2"]).await.len(), 2);
+        for method in [HISTORY, REPLIES] {
+            store.reserve(installation(), method, SECOND, SECOND).await.unwrap();
+        }
+        store.pause(installation(), REPLIES, STEP / 2).await.unwrap();
+        step_back(&store).await;
+
+        let claims = a_post_and_a_retraction(&store, ["U3", "U4"]).await;
+        assert_eq!(claims.len(), 2);
+        for claim in claims {
+            let (start, _) = claim.start.unwrap();
+            assert!(start.since(claim.now) <= SECOND * 2, "{:?} {start:?}", claim.budget);
+        }
+        let history = store.reserve(installation(), HISTORY, SECOND, SECOND).await.unwrap();
+        assert!(history.taken && history.wait <= SECOND * 2, "{history:?}");
+        let replies = store.reserve(installation(), REPLIES, SECOND, SECOND).await.unwrap();
+        assert!(!replies.taken && replies.wait <= STEP / 2, "{replies:?}");
+        let left = store.pause_left(installation(), REPLIES).await.unwrap();
+        assert!(left <= STEP / 2 && left + LONG > STEP / 2, "{left:?}");
+    }
+}
+
+/// A turn that began before the step ends after it, and before anything was moved.
+#[tokio::test]
+async fn a_turn_that_ends_after_the_step_leaves_no_time_ahead() {
+    for store in test_stores().await {
+        let id = post(&store, "U1").await;
+        let held = claim(&store, LEASE).await;
+        step_back(&store).await;
+        let released = store.now().await.unwrap();
+        assert!(store.release(&held, SECOND).await.unwrap());
+        store.follow_clock(LEASE).await.unwrap();
+        let due = record(&store, id).await.due_at;
+        assert!(due.since(store.now().await.unwrap()) <= SECOND, "{due:?}");
+        assert!(due >= released.plus(SECOND), "nor is it sooner: {due:?}");
+        assert!(wait(&store, "U1").await <= LONG);
+    }
+}
+
+/// The lane was claimed by the clock before it stepped ahead: only what is written later shows it.
+async fn claimed_before(store: &TestStore) {
+    let earlier = format!(
+        "UPDATE lanes SET claimed_at = claimed_at - {} WHERE lease_token IS NOT NULL",
+        STEP.as_micros()
+    );
+    store.raw().await.execute_unprepared(&earlier).await.unwrap();
+}
+
+/// The clock steps ahead and, while all is still under way, back.
+#[tokio::test]
+async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
+    let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
+    for store in test_stores().await {
+        // Sent meanwhile; the next message comes later.
+        post(&store, "U1").await;
+        let (held, id) = sending(&store).await;
+        claimed_before(&store).await;
+        assert!(store.settle(&held, id, &delivered(), Some(pace)).await.unwrap());
+        // Whoever takes this one says that it still lives, and dies.
+        post(&store, "U2").await;
+        let held = claim(&store, LEASE).await;
+        claimed_before(&store).await;
+        assert!(store.heartbeat(&held, LEASE).await.unwrap());
+        step_back(&store).await;
+        store.follow_clock(LEASE).await.unwrap();
+        post(&store, "U1").await;
+        assert!(wait(&store, "U1").await <= SECOND * 2);
+        assert!(wait(&store, "U2").await <= LEASE);
+    }
+}
+
+/// Its worker stops without a word about it, and the lane goes on at once: whoever takes it finds
+/// out what became of the message.
+#[tokio::test]
+async fn what_was_being_sent_waits_for_no_time_by_the_clock_before() {
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let (held, _) = sending(&store).await;
+        step_back(&store).await;
+        store.follow_clock(LEASE).await.unwrap();
+        assert!(store.release(&held, Duration::ZERO).await.unwrap());
+        assert!(wait(&store, "U1").await.is_zero());
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_turn_after_the_step_keeps_no_pace_by_the_clock_before() {
+    let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
+    for store in test_stores().await {
+        post(&store, "U1").await;
+        let (held, id) = sending(&store).await;
+        assert!(store.settle(&held, id, &delivered(), Some(pace)).await.unwrap());
+        post(&store, "U1").await;
+        let raw = store.raw().await;
+        raw.execute_unprepared("UPDATE lanes SET next_at = 0").await.unwrap();
+        let held = claim(&store, LEASE).await;
+        step_back(&store).await;
+        assert!(store.release(&held, Duration::ZERO).await.unwrap());
+        store.follow_clock(LEASE).await.unwrap();
+        assert!(wait(&store, "U1").await <= SECOND * 2);
+    }
+}
+
+#[tokio::test]
+async fn a_pause_of_a_method_lasts_as_long_as_slack_asked() {
+    const HISTORY: &str = "conversations.history";
+    for store in test_stores().await {
+        store.pause(installation(), HISTORY, STEP / 2).await.unwrap();
+        step_back(&store).await;
+        store.follow_clock(LEASE).await.unwrap();
+        let left = store.pause_left(installation(), HISTORY).await.unwrap();
+        assert!(left <= STEP / 2 && left + LONG > STEP / 2, "{left:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_a_named_time_is_not_moved() {
+    for store in test_stores().await {
+        let at = store.now().await.unwrap().plus(STEP * 4);
+        let mut later = super::call("later", vec![super::delivery(super::lane("U1"))]);
+        later.about.deliver_after = Some(at);
+        let id = later.deliveries[0].id;
+        store.accept(later).await.unwrap();
+        let mut later = super::call("resolving", vec![super::delivery(Target::Resolving)]);
+        later.about.deliver_after = Some(at);
+        let resolving = later.deliveries[0].id;
+        store.accept(later).await.unwrap();
+        step_back(&store).await;
+        store.follow_clock(LEASE).await.unwrap();
+        for id in [id, resolving] {
+            assert_eq!(record(&store, id).await.due_at, at.plus(STEP));
+        }
+    }
+}
+
+/// Whoever took them died; the next holder waits for the lease as it was to end.
+#[tokio::test]
+async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
+    for store in test_stores().await {
+        store.ensure_tenant(&super::tenant()).await.unwrap();
+        let target = Target::Held { reason: NoMatch::NoMember, look_after: LONG };
+        store.accept(super::call("held", vec![super::delivery(target)])).await.unwrap();
+        store.claim_held_sweep(SECOND).await.unwrap().unwrap();
+        store.acquire_crawl(installation(), "one", SECOND).await.unwrap().unwrap();
+        store.acquire_fields(installation(), SECOND).await.unwrap().unwrap();
+        let event = NewEvent {
+            installation: installation(),
+            event_id: "Ev1".into(),
+            kind: "user_change",
+            happened_at: Timestamp(7),
+            body: b"who it is about".to_vec(),
+        };
+        assert!(store.take_event(&event).await.unwrap());
+        step_back(&store).await;
+        assert!(store.claim_held_sweep(LEASE).await.unwrap().is_none());
+        assert!(store.acquire_crawl(installation(), "two", LEASE).await.unwrap().is_none());
+        assert!(store.acquire_fields(installation(), LEASE).await.unwrap().is_none());
+        assert!(store.claim_events(LEASE).await.unwrap().is_empty());
+
+        store.follow_clock(SECOND).await.unwrap();
+        assert!(store.claim_held_sweep(LEASE).await.unwrap().is_some(), "the sweep");
+        let crawl = store.acquire_crawl(installation(), "two", LEASE).await.unwrap();
+        assert!(crawl.is_some(), "the reading of the member list");
+        let fields = store.acquire_fields(installation(), LEASE).await.unwrap();
+        assert!(fields.is_some(), "the pass of custom fields");
+        assert_eq!(store.claim_events(LEASE).await.unwrap().len(), 1, "the event");
+    }
+}

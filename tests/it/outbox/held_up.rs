@@ -1,0 +1,320 @@
+//! A transaction that was forgotten, as that of a frozen process, holds rows: calls of other
+//! tenants are accepted and sent meanwhile, and those that need the rows are told so. PostgreSQL
+//! only: SQLite has one writer.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use herald::domain::budget::Budget;
+use herald::domain::ids::TenantId;
+use herald::domain::pacing::{Limit, Pace};
+use herald::domain::priority::Class;
+use herald::domain::time::Timestamp;
+use herald::store::{Accept, Accepted, Error, LaneClaim, Store, Throttled, lease_token};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _,
+};
+
+use super::queues::key;
+use super::{LEASE, call, delivered, delivery, installation, lane};
+use crate::support::process::until;
+use crate::support::store::{TestStore, test_stores};
+use crate::support::world::PATIENCE;
+
+async fn postgres() -> Option<TestStore> {
+    test_stores().await.into_iter().find(|store| store.config.url.is_some())
+}
+
+/// A transaction that did this and stays open.
+async fn forgotten(store: &TestStore, sql: &str) -> DatabaseTransaction {
+    let held = store.raw().await.begin().await.unwrap();
+    held.execute_unprepared(sql).await.unwrap();
+    held
+}
+
+/// A call of a tenant of that name.
+fn call_of(tenant: &str, request: &str, to: &str) -> Accept {
+    let tenant = TenantId::parse(tenant).unwrap();
+    Accept { tenant, ..call(request, vec![delivery(lane(to))]) }
+}
+
+fn spawn(store: &Store, call: Accept) -> tokio::task::JoinHandle<Result<Accepted, Error>> {
+    let store = store.clone();
+    tokio::spawn(async move { store.accept(call).await })
+}
+
+/// All at once: `stuck` of the one tenant among the calls of others. Those of the others are
+/// accepted while the transaction is open; answers how `stuck` ended.
+async fn beside_others(store: &Store, stuck: Accept) -> Result<Accepted, Error> {
+    // Data keys are made before, so that all of them share a batch.
+    for tenant in ["acme", "beta", "gamma"] {
+        let warm = spawn(store, call_of(tenant, &format!("warm {tenant}"), tenant));
+        assert!(matches!(warm.await.unwrap(), Ok(Accepted::New { .. })));
+    }
+    let of_others = |number: usize| {
+        let tenant = if number.is_multiple_of(2) { "beta" } else { "gamma" };
+        spawn(store, call_of(tenant, &format!("r{number}"), &format!("U{number}")))
+    };
+    let before: Vec<_> = (0..10).map(of_others).collect();
+    let stuck = spawn(store, stuck);
+    let after: Vec<_> = (10..20).map(of_others).collect();
+    let all = tokio::time::timeout(PATIENCE, join_all(before.into_iter().chain(after))).await;
+    for outcome in all.unwrap() {
+        assert!(matches!(outcome.unwrap(), Ok(Accepted::New { .. })));
+    }
+    tokio::time::timeout(PATIENCE, stuck).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_request_id_in_a_forgotten_transaction_holds_up_its_repeats_only() {
+    let Some(store) = postgres().await else { return };
+    let stuck = call_of("acme", "stuck", "U-stuck");
+    let held = forgotten(
+        &store,
+        "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, event_type, \
+         data, answer, created_at, expires_at) VALUES ('018f0000-0000-7000-8000-00000000dead', \
+         'acme', 'platform', 'stuck', '\\x07', 'task.assigned', '\\x00', '\\x00', 0, 0)",
+    )
+    .await;
+    let outcome = beside_others(&store, stuck.clone()).await;
+    assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
+    held.rollback().await.unwrap();
+    assert!(matches!(store.accept(stuck).await, Ok(Accepted::New { .. })));
+}
+
+#[tokio::test]
+async fn a_lane_in_a_forgotten_transaction_holds_up_its_calls_only() {
+    let Some(store) = postgres().await else { return };
+    store.accept(call_of("acme", "first", "U-stuck")).await.unwrap();
+    let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
+    let stuck = call_of("acme", "stuck", "U-stuck");
+    let outcome = beside_others(&store, stuck.clone()).await;
+    assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
+    held.rollback().await.unwrap();
+    assert!(matches!(store.accept(stuck).await, Ok(Accepted::New { .. })));
+}
+
+/// Once a call did not get through, those of its tenant join no batch for a while: each would hold
+/// that up once more.
+#[tokio::test]
+async fn a_tenant_that_is_held_up_stays_apart_from_the_batches() {
+    let Some(store) = postgres().await else { return };
+    store.accept(call_of("acme", "first", "U-stuck")).await.unwrap();
+    let raw = store.raw().await;
+    raw.execute_unprepared(COUNT).await.unwrap();
+    let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
+    let mut made = 0;
+    // In a batch, alone for a moment, and for longer; from then on without the batch.
+    for of_this_call in [3, 2] {
+        let outcome = store.accept(call_of("acme", "stuck", "U-stuck")).await;
+        assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
+        made += of_this_call;
+        assert_eq!(tries(&raw).await, made);
+    }
+    held.rollback().await.unwrap();
+}
+
+/// Counts how often somebody tries to store notifications, whatever becomes of it.
+const COUNT: &str = "CREATE SEQUENCE tries;
+    CREATE FUNCTION tries() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN PERFORM nextval('tries'); RETURN NULL; END $$;
+    CREATE TRIGGER tries BEFORE INSERT ON notifications EXECUTE FUNCTION tries();";
+
+async fn tries(raw: &DatabaseConnection) -> i64 {
+    let seen = Statement::from_string(raw.get_database_backend(), "SELECT last_value FROM tries");
+    raw.query_one_raw(seen).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+}
+
+/// A batch that fails for a reason of one call is made call by call; what a row holds up there is
+/// not refused at once either.
+#[tokio::test]
+async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
+    let Some(store) = postgres().await else { return };
+    let known = call_of("beta", "known", "U-known");
+    store.accept(known.clone()).await.unwrap();
+    store.accept(call_of("acme", "first", "U-stuck")).await.unwrap();
+    let raw = store.raw().await;
+    raw.execute_unprepared(COUNT).await.unwrap();
+    let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
+    // A notification of that id is there: the database refuses it before a lane is locked.
+    let bad = spawn(&store, Accept { id: known.id, ..call_of("beta", "bad", "U-bad") });
+    let stuck = spawn(&store, call_of("acme", "stuck", "U-stuck"));
+    // Together, each by itself, and the one that is held up for a moment and for longer.
+    until("it is tried for long, or given up", async || {
+        (tries(&raw).await == 5 || stuck.is_finished()).then_some(())
+    })
+    .await;
+    assert!(!stuck.is_finished(), "{:?}", stuck.await);
+    held.rollback().await.unwrap();
+    assert!(matches!(stuck.await.unwrap(), Ok(Accepted::New { .. })));
+    assert!(matches!(bad.await.unwrap(), Err(Error::Conflict(_))));
+}
+
+/// Lanes of two tenants with one message each, claimed: that of `acme` first.
+async fn two_claims(store: &Store) -> [LaneClaim; 2] {
+    store.accept(call_of("acme", "one", "U-stuck")).await.unwrap();
+    store.accept(call_of("beta", "two", "U-free")).await.unwrap();
+    let mut claims = store.claim_lanes(10, LEASE).await.unwrap();
+    claims.sort_by(|one, other| one.tenant.cmp(&other.tenant));
+    claims.try_into().unwrap()
+}
+
+#[tokio::test]
+async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
+    let Some(store) = postgres().await else { return };
+    let claims = two_claims(&store).await;
+    let mut heads = Vec::new();
+    for claim in &claims {
+        heads.push(store.head(claim).await.unwrap().unwrap().delivery);
+    }
+    let lock = "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE";
+    let held = forgotten(&store, lock).await;
+    let intents = claims.clone().into_iter().zip(heads.clone()).map(|(claim, head)| {
+        let store = store.store.clone();
+        tokio::spawn(async move { store.intend(&claim, head, LEASE).await })
+    });
+    let intents = tokio::time::timeout(PATIENCE, join_all(intents)).await.unwrap();
+    let [stuck, free] = <[_; 2]>::try_from(intents).unwrap().map(Result::unwrap);
+    assert!(matches!(stuck, Err(Error::Locked(_))), "{stuck:?}");
+    assert_eq!(free, Ok(Some(1)));
+    held.rollback().await.unwrap();
+    assert_eq!(store.intend(&claims[0], heads[0], LEASE).await, Ok(Some(1)));
+
+    let held = forgotten(&store, lock).await;
+    let mut settles = claims.clone().into_iter().zip(heads).map(|(claim, head)| {
+        let store = store.store.clone();
+        tokio::spawn(async move { store.settle(&claim, head, &delivered(), None).await })
+    });
+    let (stuck, free) = (settles.next().unwrap(), settles.next().unwrap());
+    let free = tokio::time::timeout(PATIENCE, free).await.unwrap();
+    assert_eq!(free.unwrap(), Ok(true));
+    // What Slack stored is written for as long as it takes.
+    assert!(!stuck.is_finished());
+    held.rollback().await.unwrap();
+    assert_eq!(tokio::time::timeout(PATIENCE, stuck).await.unwrap().unwrap(), Ok(true));
+}
+
+#[tokio::test]
+async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
+    let Some(store) = postgres().await else { return };
+    store.accept(call_of("acme", "one", "U1")).await.unwrap();
+    let limit = Limit::default();
+    store.begin_window(installation(), Timestamp(0), &limit).await.unwrap();
+    let window = store.posting(installation()).await.unwrap().unwrap().window_at;
+    let pace = Pace::even(Duration::from_millis(1));
+    let claim =
+        async || store.claim_queue(&key(Class::Normal), lease_token(), 10, LEASE, Some(pace)).await;
+    let held = forgotten(&store, "SELECT 1 FROM posting FOR UPDATE").await;
+    for _ in 0..2 {
+        let claimed = claim().await;
+        assert!(matches!(claimed, Err(Error::Locked(_))), "{claimed:?}");
+    }
+    let counted = store.begin_window(installation(), window, &limit).await;
+    assert!(matches!(counted, Err(Error::Locked(_))), "{counted:?}");
+    held.rollback().await.unwrap();
+    // What was not claimed is not leased.
+    assert_eq!(claim().await.unwrap().len(), 1);
+}
+
+/// Whoever takes a start or gives one back, after a claim or for a question, does not wait for
+/// long.
+#[tokio::test]
+async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
+    const METHOD: &str = "users.info";
+    let Some(store) = postgres().await else { return };
+    let (id, second) = (installation(), Duration::from_secs(1));
+    store.begin_window(id, Timestamp(0), &Limit::default()).await.unwrap();
+    store.open_budget(id, Budget::Updates).await.unwrap();
+    let taken = async || store.reserve(id, METHOD, second, second * 60).await;
+    assert!(taken().await.unwrap().taken);
+    let mut held = Vec::new();
+    for lock in ["SELECT 1 FROM posting FOR UPDATE", "SELECT 1 FROM budgets FOR UPDATE"] {
+        held.push(forgotten(&store, lock).await);
+    }
+    let reserved = taken().await;
+    assert!(matches!(reserved, Err(Error::Locked(_))), "{reserved:?}");
+    let given_back = store.unspend(id, second).await;
+    assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
+    // The start that would be given back, were it there.
+    let given_back = store.unbook(id, Budget::Updates, (Timestamp(0), Duration::ZERO)).await;
+    assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
+    for held in held {
+        held.rollback().await.unwrap();
+    }
+    assert!(taken().await.unwrap().taken);
+}
+
+/// What Slack said of its limits is written all the same, once the row is free.
+#[tokio::test]
+async fn what_slack_said_of_its_limits_waits_for_the_account() {
+    const METHOD: &str = "users.info";
+    let Some(store) = postgres().await else { return };
+    let (id, minute) = (installation(), Duration::from_secs(60));
+    store.begin_window(id, Timestamp(0), &Limit::default()).await.unwrap();
+    store.pause(id, METHOD, Duration::from_micros(1)).await.unwrap();
+    let mut held = Vec::new();
+    for lock in ["SELECT 1 FROM posting FOR UPDATE", "SELECT 1 FROM budgets FOR UPDATE"] {
+        held.push(forgotten(&store, lock).await);
+    }
+    let (pausing, throttling) = (store.store.clone(), store.store.clone());
+    let pause = tokio::spawn(async move { pausing.pause(id, METHOD, minute).await });
+    let throttled = tokio::spawn(async move {
+        let (lane, after, known) = ("U1", minute, false);
+        let said = Throttled { installation: id, lane, after, minute, known };
+        throttling.throttled(&said).await
+    });
+    let raw = store.raw().await;
+    for table in ["budgets", "posting"] {
+        let waits = format!(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+             AND wait_event_type = 'Lock' AND query LIKE '%{table}%' AND query LIKE '%''3s''%'"
+        );
+        until("it waits for long", async || {
+            let waits = Statement::from_string(raw.get_database_backend(), waits.as_str());
+            raw.query_one_raw(waits).await.unwrap().map(drop)
+        })
+        .await;
+    }
+    for held in held {
+        held.rollback().await.unwrap();
+    }
+    pause.await.unwrap().unwrap();
+    assert!(!store.pause_left(id, METHOD).await.unwrap().is_zero());
+    assert_eq!(throttled.await.unwrap(), Ok(false));
+}
+
+/// Broadcasts of one tenant wait behind each other; another's call goes before those that have not
+/// begun.
+#[tokio::test]
+async fn a_small_call_goes_before_broadcasts_that_have_not_begun() {
+    const BROADCASTS: usize = 16;
+    for store in test_stores().await {
+        let broadcast = |number: usize| {
+            let to = (0..500).map(|user| delivery(lane(&format!("U{user}")))).collect();
+            call(&format!("broadcast {number}"), to)
+        };
+        store.accept(call_of("acme", "warm", "U0")).await.unwrap();
+        store.accept(call_of("beta", "warm", "V0")).await.unwrap();
+        let calls: Vec<_> = (0..BROADCASTS).map(broadcast).collect();
+        let ids: Vec<_> = calls.iter().map(|call| (call.tenant.clone(), call.id)).collect();
+        let broadcasts: Vec<_> = calls.into_iter().map(|call| spawn(&store, call)).collect();
+        // One was stored, the next is under way: the others were sealed meanwhile, and wait.
+        let mut look = tokio::time::interval(Duration::from_millis(5));
+        while !broadcasts.iter().any(tokio::task::JoinHandle::is_finished) {
+            look.tick().await;
+        }
+        let small = call_of("beta", "small", "V0");
+        let (tenant, id) = (small.tenant.clone(), small.id);
+        store.accept(small).await.unwrap();
+        for broadcast in broadcasts {
+            assert!(matches!(broadcast.await.unwrap(), Ok(Accepted::New { .. })));
+        }
+        let small = store.notification(&tenant, id).await.unwrap().unwrap().created_at;
+        let mut before = 0;
+        for (tenant, id) in ids {
+            let stored = store.notification(&tenant, id).await.unwrap().unwrap();
+            before += usize::from(stored.created_at < small);
+        }
+        assert!(before <= BROADCASTS / 2, "{before} broadcasts went before it");
+    }
+}

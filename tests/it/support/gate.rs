@@ -1,0 +1,58 @@
+//! A gate in PostgreSQL: statements that begin as it says wait at their first look at the clock,
+//! after they took their snapshot, until it opens. What is committed meanwhile they do not see,
+//! unless they look at a row again. PostgreSQL only.
+
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, TransactionTrait as _};
+
+use super::process::until;
+use super::store::TestStore;
+
+/// Any number that nobody else locks.
+const NUMBER: i64 = 4_712;
+
+pub(crate) struct Gate {
+    shut: DatabaseTransaction,
+}
+
+impl Gate {
+    /// Shuts it before statements like this one. The store is opened anew: its connections find the
+    /// gate's clock before the database's own.
+    pub(crate) async fn before(store: &mut TestStore, statement: &str) -> Self {
+        let raw = store.raw().await;
+        let clock = format!(
+            "CREATE SCHEMA gate;
+            CREATE FUNCTION gate.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql VOLATILE
+                SET lock_timeout = 0 AS $$ BEGIN
+                IF current_query() LIKE '{statement}' THEN
+                    PERFORM pg_catalog.pg_advisory_xact_lock_shared({NUMBER});
+                END IF;
+                RETURN pg_catalog.clock_timestamp();
+            END $$;
+            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = gate, pg_catalog, public',
+                current_database()); END $$;"
+        );
+        raw.execute_unprepared(&clock).await.unwrap();
+        store.store = store.replica().await;
+        let shut = raw.begin().await.unwrap();
+        let lock = format!("SELECT pg_advisory_xact_lock({NUMBER})");
+        shut.execute_unprepared(&lock).await.unwrap();
+        Self { shut }
+    }
+
+    /// Waits until a statement stands before it.
+    pub(crate) async fn reached(&self) {
+        let waits = sea_orm::Statement::from_string(
+            sea_orm::DbBackend::Postgres,
+            "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND database = \
+             (SELECT oid FROM pg_database WHERE datname = current_database())",
+        );
+        until("a statement stands before the gate", async || {
+            self.shut.query_one_raw(waits.clone()).await.unwrap().map(drop)
+        })
+        .await;
+    }
+
+    pub(crate) async fn open(self) {
+        self.shut.commit().await.unwrap();
+    }
+}

@@ -1,0 +1,293 @@
+"""Slack's Python SDK as a client of `herald sandbox`: every method, and the keys of its answers.
+
+Usage: web_api.py SANDBOX_URL. `keys.json` lists, of the keys that the sandbox answers, those that Slack's
+own answers have: they were compared with slackapi/java-slack-sdk (json-logs/samples) and Slack's method
+pages. Another key that the sandbox answers is a fault of the sandbox, until it was found there too.
+"""
+
+import base64
+import hashlib
+import json
+import pathlib
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from slack_sdk.oauth import AuthorizeUrlGenerator, OpenIDConnectAuthorizeUrlGenerator
+from slack_sdk.signature import SignatureVerifier
+
+BASE = sys.argv[1]
+KEYS = pathlib.Path(__file__).with_name("keys.json")
+APP = {"client_id": "1234567890.0987654321", "client_secret": "sandbox-client-secret"}
+CALLBACK = "https://app.example/cb"
+SCOPES = """channels:history channels:join channels:manage channels:read chat:write dnd:read
+groups:history groups:read groups:write im:history im:read im:write mpim:history mpim:read mpim:write
+team:read tokens.basic usergroups:read users.profile:read users:read users:read.email""".split()
+# Keys of any answer.
+ALWAYS = {"ok", "warning", "response_metadata", "response_metadata.warnings", "response_metadata.next_cursor"}
+answers = {}
+
+
+def control(path, body=None, method=None):
+    """The sandbox's own address, as a person or an administrator of the workspace would act."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{BASE}_sandbox/{path}", data=data, method=method)
+    request.add_header("content-type", "application/json")
+    with urllib.request.urlopen(request) as answer:
+        text = answer.read()
+        return json.loads(text) if text else None
+
+
+def client(token=None):
+    slack = WebClient(token=token, base_url=f"{BASE}api/", timeout=20)
+    plain = slack.api_call
+
+    def kept(api_method, **arguments):
+        answer = plain(api_method, **arguments)
+        answers.setdefault(api_method, []).append(answer.data)
+        return answer
+
+    slack.api_call = kept
+    return slack
+
+
+def refused(expected, call, /, **arguments):
+    try:
+        call(**arguments)
+    except SlackApiError as error:
+        assert error.response["error"] == expected, error.response
+        return
+    raise AssertionError(f"{expected} was expected")
+
+
+def allow(page):
+    """Presses Allow on a page of Slack's; the code that comes back."""
+
+    class NoRedirect(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_):
+            return None
+
+    opener = urllib.request.build_opener(NoRedirect)
+    try:
+        opener.open(urllib.request.Request(page, data=b"decision=allow"))
+        raise AssertionError("no redirect")
+    except urllib.error.HTTPError as error:
+        query = urllib.parse.urlparse(error.headers["location"]).query
+    return urllib.parse.parse_qs(query)["code"][0]
+
+
+def install_page(scopes, **more):
+    page = AuthorizeUrlGenerator(
+        client_id=APP["client_id"], scopes=scopes, redirect_uri=CALLBACK,
+        authorization_url=f"{BASE}oauth/v2/authorize",
+    ).generate(state="s")
+    return "&".join([page, urllib.parse.urlencode(more)])
+
+
+def authorize(slack, scopes):
+    """Installs the app; what oauth.v2.access answers."""
+    return slack.oauth_v2_access(code=allow(install_page(scopes)), redirect_uri=CALLBACK, **APP)
+
+
+def sign_in(slack):
+    generator = OpenIDConnectAuthorizeUrlGenerator(
+        client_id=APP["client_id"], redirect_uri=CALLBACK, scopes=["openid", "email", "profile"],
+        authorization_url=f"{BASE}openid/connect/authorize",
+    )
+
+    def page():
+        return generator.generate(state="s", nonce="n")
+
+    known = slack.openid_connect_token(code=allow(page()), redirect_uri=CALLBACK, **APP)
+    assert known["token_type"] == "Bearer"
+    middle = known["id_token"].split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+    assert (claims["aud"], claims["nonce"]) == (APP["client_id"], "n")
+    person = client(known["access_token"])
+    who = person.openid_connect_userInfo()
+    assert who["sub"] == who["https://slack.com/user_id"] == claims["sub"] and who["email_verified"]
+    refused("not_allowed_token_type", person.users_list, limit=4)
+    refused("not_allowed_token_type", slack.openid_connect_userInfo)
+    # A code of one page is not taken for the other.
+    mismatch = {"redirect_uri": CALLBACK, **APP}
+    refused("oauth_authorization_url_mismatch", slack.oauth_v2_access, code=allow(page()), **mismatch)
+    other = allow(install_page(SCOPES))
+    refused("oauth_authorization_url_mismatch", slack.openid_connect_token, code=other, **mismatch)
+
+
+def pkce(slack):
+    verifier = "v" * 43
+    hashed = hashlib.sha256(verifier.encode()).digest()
+    challenge = base64.urlsafe_b64encode(hashed).decode().rstrip("=")
+
+    def exchange(given):
+        asked = {"code_challenge": challenge, "code_challenge_method": "S256"}
+        code = {"code": allow(install_page(SCOPES, **asked)), "redirect_uri": CALLBACK, **APP}
+        return slack.api_call("oauth.v2.access", params={**code, **given})
+
+    try:
+        exchange({"code_verifier": verifier})
+        raise AssertionError("an app without PKCE takes no verifier")
+    except SlackApiError as error:
+        assert error.response["error"] == "pkce_not_allowed"
+    control("settings", {"pkce": True}, "PATCH")
+    for wrong in ({}, {"code_verifier": "w" * 43}):
+        try:
+            exchange(wrong)
+            raise AssertionError("a wrong verifier")
+        except SlackApiError as error:
+            assert error.response["error"] == "invalid_code_verifier"
+    assert exchange({"code_verifier": verifier})["ok"]
+    control("settings", {"pkce": False}, "PATCH")
+
+
+def people(slack):
+    everybody = [m for page in slack.users_list(limit=4) for m in page["members"]]
+    assert len(everybody) > 10, "the SDK follows the cursors"
+    assert slack.users_info(user="U0DEMOADA")["user"]["profile"]["email"] == "ada@demo.example"
+    assert slack.users_lookupByEmail(email="ben@demo.example")["user"]["id"] == "U0DEMOBEN"
+    refused("users_not_found", slack.users_lookupByEmail, email="nobody@demo.example")
+    assert slack.users_profile_get(user="U0DEMOADA")["profile"]["fields"]
+    assert slack.team_profile_get()["profile"]["fields"]
+    slack.team_info()
+    slack.bots_info()
+    group = control("usergroups", {"name": "Platform", "handle": "platform", "users": ["U0DEMOADA"]})
+    assert slack.usergroups_list(include_users=True)["usergroups"][0]["users"] == ["U0DEMOADA"]
+    slack.usergroups_users_list(usergroup=group["id"])
+    slack.dnd_info(user="U0DEMOADA")
+    assert "U0DEMOBEN" in slack.dnd_teamInfo(users=["U0DEMOADA", "U0DEMOBEN"])["users"]
+
+
+def channels(slack):
+    made = slack.conversations_create(name="atlas")["channel"]["id"]
+    slack.conversations_invite(channel=made, users=["U0DEMOADA", "U0DEMOBEN"])
+    refused("already_in_channel", slack.conversations_invite, channel=made, users=["U0DEMOADA"])
+    slack.conversations_kick(channel=made, user="U0DEMOBEN")
+    slack.conversations_setTopic(channel=made, topic="t")
+    slack.conversations_setPurpose(channel=made, purpose="p")
+    slack.conversations_rename(channel=made, name="atlas-2")
+    assert slack.conversations_info(channel=made)["channel"]["name"] == "atlas-2"
+    assert "U0DEMOADA" in slack.conversations_members(channel=made)["members"]
+    slack.conversations_archive(channel=made)
+    slack.conversations_unarchive(channel=made)
+    assert "already_in_channel" in slack.conversations_join(channel=made)["warning"]
+    assert slack.conversations_list()["channels"]
+    refused("invalid_limit", slack.conversations_list, limit=1000)
+    found = slack.users_conversations(user="U0DEMOADA")["channels"]
+    assert made in [channel["id"] for channel in found]
+    slack.conversations_leave(channel=made)
+    direct = slack.conversations_open(users="U0DEMOCLA", return_im=True)["channel"]["id"]
+    slack.conversations_close(channel=direct)
+
+
+def messages(slack):
+    posted = slack.chat_postMessage(
+        channel="U0DEMOBEN", text="a", metadata={"event_type": "t", "event_payload": {"id": "1"}}
+    )
+    channel, ts = posted["channel"], posted["ts"]
+    answer = slack.chat_postMessage(channel=channel, text="b", thread_ts=ts)
+    assert answer["message"]["thread_ts"] == ts
+    slack.chat_postEphemeral(channel=channel, user="U0DEMOBEN", text="c")
+    slack.chat_getPermalink(channel=channel, message_ts=ts)
+    history = slack.conversations_history(channel=channel, include_all_metadata=True)
+    assert history["messages"][-1]["metadata"]["event_payload"] == {"id": "1"}
+    assert len(slack.conversations_replies(channel=channel, ts=ts)["messages"]) == 2
+    slack.chat_update(channel=channel, ts=ts, text="d", metadata={})
+    slack.chat_delete(channel=channel, ts=ts)
+    alone = slack.chat_postMessage(channel=channel, text="e", thread_ts="1.000000")
+    assert "thread_ts" not in alone["message"], "Slack posts it at the root"
+    button = {"type": "button", "action_id": "a", "text": {"type": "plain_text", "text": "Open"}}
+    blocks = [{"type": "actions", "elements": [button]}]
+    warned = slack.chat_postMessage(channel=channel, blocks=blocks)
+    assert "missing_text_in_message" in warned["warning"]
+    refused("no_text", slack.chat_postMessage, channel=channel)
+    layout = {"type": "layout", "label": "l", "rows": [{}]}
+    slack.api_call("blocks.validate", json={"blocks": [*blocks, layout]})
+
+
+def views(slack):
+    home = {"type": "home", "blocks": [{"type": "divider"}]}
+    slack.views_publish(user_id="U0DEMOBEN", view=home)
+    title = {"type": "plain_text", "text": "Modal"}
+    modal = {"type": "modal", "title": title, "blocks": [{"type": "divider"}]}
+
+    def trigger():
+        return control("triggers", {})["trigger_id"]
+
+    opened = slack.views_open(trigger_id=trigger(), view=modal)["view"]
+    slack.views_push(trigger_id=trigger(), view=modal)
+    slack.views_update(view_id=opened["id"], hash=opened["hash"], view=modal)
+    refused("invalid_trigger_id", slack.views_open, trigger_id="1.2", view=modal)
+
+
+def apps():
+    slack = client(control("tokens", {"do": "issue_configuration"})["token"])
+    manifest = {"display_information": {"name": "Herald"}}
+    made = slack.apps_manifest_create(manifest=manifest)["app_id"]
+    slack.apps_manifest_validate(manifest=manifest)
+    slack.apps_manifest_update(app_id=made, manifest=manifest)
+    assert slack.apps_manifest_export(app_id=made)["manifest"] == manifest
+    slack.apps_manifest_delete(app_id=made)
+
+
+def installations(slack):
+    control("settings", {"org_wide": True}, "PATCH")
+    slack.migration_exchange(users=["U0DEMOADA"])
+    control("settings", {"org_wide": False, "token_rotation": True}, "PATCH")
+    assert slack.auth_teams_list()["teams"]
+    pair = slack.oauth_v2_exchange(token=slack.token, **APP)
+    again = client(pair["access_token"])
+    assert again.auth_test()["expires_in"] > 0
+    old = pair["refresh_token"]
+    pair = client().oauth_v2_access(grant_type="refresh_token", refresh_token=old, **APP)
+    again = client(pair["access_token"])
+    control("settings", {"token_rotation": False}, "PATCH")
+    assert again.auth_revoke()["revoked"]
+    refused("token_revoked", again.auth_test)
+    last = client(control("tokens", {"do": "issue", "scopes": SCOPES})["token"])
+    assert last.apps_uninstall(**APP)["uninstalled"]
+    refused("account_inactive", last.auth_test)
+
+
+def shape(value, prefix=""):
+    """The keys of an answer, to the third level; what is in blocks or a manifest is the caller's own."""
+    if isinstance(value, list):
+        return {key for item in value for key in shape(item, prefix)}
+    if not isinstance(value, dict) or prefix.count(".") > 2:
+        return set()
+    keys = set()
+    for key, inner in value.items():
+        keys.add(prefix + key)
+        if key not in ("blocks", "metadata", "manifest", "fields", "users", "user_id_map", "args", "view"):
+            keys |= shape(inner, f"{prefix}{key}.")
+    return keys
+
+
+def main():
+    vector = SignatureVerifier("8f742231b10e8888abcd99yyyzzz85a5")
+    assert vector.generate_signature(timestamp="1", body="b").startswith("v0=")
+    installed = authorize(client(), SCOPES)
+    slack = client(installed["access_token"])
+    assert slack.auth_test()["bot_id"] and slack.api_test()["ok"]
+    people(slack)
+    channels(slack)
+    messages(slack)
+    views(slack)
+    sign_in(slack)
+    pkce(slack)
+    apps()
+    installations(slack)
+    missed = set(control("methods")) - set(answers)
+    assert not missed, f"not tried with Slack's SDK: {sorted(missed)}"
+    found = {method: sorted(shape(data)) for method, data in sorted(answers.items())}
+    known = {m: set(keys.split()) | ALWAYS for m, keys in json.loads(KEYS.read_text()).items()}
+    strange = {m: sorted(set(keys) - known.get(m, ALWAYS)) for m, keys in found.items()}
+    strange = {method: keys for method, keys in strange.items() if keys}
+    assert not strange, f"keys that Slack does not answer: {strange}"
+    print(f"Python: {len(found)} methods, {sum(map(len, found.values()))} keys as Slack's")
+
+
+main()
