@@ -137,7 +137,7 @@ async fn a_token_lets_in_whom_its_rule_says() {
             });
             assert_eq!(signed_in.await.object, "key:token");
             // Keys in the settings and keys that were made work beside.
-            world.client(at, Some("chief")).await.workspace(TENANT).await.unwrap();
+            world.client(at, Some("chief")).await.list_audit(request).await.unwrap();
         })
         .await;
 }

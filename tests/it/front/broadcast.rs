@@ -145,10 +145,13 @@ async fn what_waits_says_when_it_should_go_out() {
             world.client.load(&["ben", "ada"]).await;
             // Ben's conversation rests for a long time.
             world.throttle("U0DEMOBEN", 1000);
+            let called = world.now().await.0;
             let first = world.client.notify(task("one", &["ben"])).await.unwrap();
             let waiting = world
                 .client
-                .deliveries_until(TENANT, &first.notification_id, |one| !one.attempt_log.is_empty())
+                .deliveries_until(TENANT, &first.notification_id, |one| {
+                    one.due_at.as_ref().is_some_and(|due| micros(due) > called + 500_000_000)
+                })
                 .await
                 .remove(0);
             let due = micros(waiting.due_at.as_ref().unwrap());
