@@ -1,4 +1,4 @@
-//! The cipher that seals values and wraps data keys: XChaCha20-Poly1305, a random nonce for each.
+//! The cipher for values and data keys: XChaCha20-Poly1305 with a random nonce for each.
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};

@@ -156,7 +156,7 @@ impl Store {
         Ok(self.records(tenant, "tenant = $1 AND id = $2", values).await?.pop())
     }
 
-    /// All deliveries that `filter` names, in the order of acceptance.
+    /// All deliveries that match `filter`, in the order of acceptance.
     pub(in crate::store) async fn records(
         &self,
         tenant: &TenantId,
