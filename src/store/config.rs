@@ -72,14 +72,14 @@ pub struct Config {
     pub vault_opens_only: bool,
 }
 
-/// What is between Herald and PostgreSQL.
+/// The pooler between Herald and PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooler {
-    /// Nothing, or what gives each client a session of its own.
+    /// None, or one that gives each client a session of its own.
     None,
-    /// A pooler that gives a connection to one client after the other, for a transaction each:
-    /// statements have no names, each runs in a transaction, and nothing is set for a session.
+    /// A pooler that gives a connection to one client after another, for a transaction each.
+    /// Statements have no names, each runs in a transaction, and nothing is set for a session.
     Transaction,
 }
 

@@ -1,8 +1,8 @@
 //! Connection pools.
 //!
-//! SQLite: one connection that writes, and readers apart, so that a reader never waits for a
-//! writer nor the reverse (WAL). PostgreSQL: one pool for both. Statements are never logged nor
-//! recorded in spans: they would carry nothing but placeholders, at a price for each.
+//! SQLite: one connection that writes, and separate readers, so that readers and the writer never
+//! wait for each other (WAL). PostgreSQL: one pool for both. Statements are never logged or
+//! recorded in spans: they would show only placeholders, at a cost for each.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::{Backend, Error, postgres};
 const FILE: &str = "herald.db";
 /// How long SQLite waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
-/// A bound on statements that is shorter would end healthy ones.
+/// A shorter limit on statements would end healthy ones.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 pub(in crate::store) struct Connections {
@@ -40,7 +40,7 @@ pub(in crate::store) struct Connections {
 /// Where migrations run.
 enum Migrations {
     File(DatabaseConnection),
-    /// None behind a pooler that shares connections between transactions.
+    /// `None` behind a pooler that shares connections between transactions.
     Session(Option<Box<Session>>),
 }
 
@@ -90,7 +90,7 @@ impl Connections {
         make_dir(&config.data_dir)?;
         let path = config.data_dir.join(FILE);
         make_file(&path)?;
-        // The writer first: it turns WAL on.
+        // The writer first, because it turns WAL on.
         let writer = Database::connect(sqlite(&path, config, false)).await?;
         let reader = Database::connect(sqlite(&path, config, true)).await?;
         let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
@@ -114,7 +114,7 @@ impl Connections {
         self.protection
     }
 
-    /// How to make the connection that listens for hints; `None` where there is nothing to hear.
+    /// How to make the connection that listens for hints; `None` if there are no hints.
     pub(in crate::store) fn listen(&self) -> Option<&PgConnectOptions> {
         self.listen.as_ref()
     }
@@ -127,8 +127,8 @@ impl Connections {
         &self.writer
     }
 
-    /// A connection for migrations, as SeaORM knows it. It has no bound on statements: one may
-    /// build an index for as long as that takes.
+    /// A connection for migrations, as SeaORM needs it. It has no limit on statements: a migration
+    /// may build an index for as long as that takes.
     pub(in crate::store) async fn migrator(&self) -> Result<DatabaseConnection, Error> {
         match &self.migrations {
             Migrations::File(writer) => Ok(writer.clone()),
@@ -145,8 +145,9 @@ impl Connections {
         &self.pulse
     }
 
-    /// Whether the database is at work for the connections of the pool, though none is free and
-    /// none is answered. Those that went dark it knows nothing of. The caller sets the bound.
+    /// Whether the database is working for the connections of the pool, even though none is free
+    /// and none gets an answer. Broken connections that the database does not know of do not count.
+    /// The caller sets the time limit.
     pub(in crate::store) async fn is_at_work(&self) -> bool {
         match &self.session {
             Some(session) => session.is_at_work().await,
@@ -182,7 +183,7 @@ fn sqlite(path: &Path, config: &Config, reader: bool) -> ConnectOptions {
                 .foreign_keys(true)
                 .pragma("journal_mode", "WAL")
                 .pragma("synchronous", "FULL")
-                // What is deleted is overwritten (`tidy`).
+                // Deleted data is overwritten (`tidy`).
                 .pragma("secure_delete", "ON");
             if reader { options.pragma("query_only", "ON") } else { options }
         });
@@ -196,8 +197,8 @@ pub(in crate::store) fn make_dir(path: &Path) -> Result<(), Error> {
     })
 }
 
-/// Makes the file before SQLite does, which would leave its mode to the umask. SQLite gives its
-/// companions (`-wal`, `-shm`) the mode of the file.
+/// Makes the file before SQLite does: SQLite would leave its mode to the umask. SQLite gives the
+/// files beside it (`-wal`, `-shm`) the mode of the file.
 fn make_file(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();

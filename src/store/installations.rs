@@ -1,8 +1,8 @@
-//! Installations of the Slack app, their tokens, and which tenant uses which.
+//! Installations of the Slack app, their tokens, and the tenants that use them.
 //!
 //! An installation outlives its links: two tenants may share one workspace, and disconnecting one
-//! leaves the other. Connecting again revives the installation and counts `token_version` up; who
-//! reports a token dead names the version, so that a late report cannot kill a fresh token.
+//! leaves the other. Connecting again revives the installation and increments `token_version`. A
+//! report of a dead token names the version, so that a late report cannot kill a new token.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,23 +27,23 @@ pub struct Installation {
     pub id: InstallationId,
     pub app_id: String,
     pub enterprise_id: Option<String>,
-    /// None where the installation is for a whole Enterprise organisation.
+    /// `None` if the installation is for a whole Enterprise organisation.
     pub team_id: Option<String>,
     pub org_wide: bool,
     pub team_name: String,
     pub bot_user_id: String,
     pub bot_name: String,
-    /// As granted, which may be less than asked for.
+    /// The granted scopes, which may be fewer than requested.
     pub scopes: Vec<String>,
     pub state: InstallationState,
-    /// Why it is dead, in Slack's word, such as `token_revoked`.
+    /// Why it is dead, as Slack's code, such as `token_revoked`.
     pub state_reason: Option<String>,
     pub state_changed_at: Timestamp,
-    /// When it was connected last.
+    /// When it was last connected.
     pub installed_at: Timestamp,
     /// Counts tokens: 1 from the first connect.
     pub token_version: i64,
-    /// The Slack user who approved the app last, where that is known.
+    /// The Slack user who last approved the app, if known.
     pub installed_by: Option<String>,
 }
 
@@ -55,7 +55,7 @@ pub enum InstallationState {
     Dead,
 }
 
-/// What connecting brings.
+/// The result of connecting.
 #[derive(Debug, Clone)]
 pub struct NewInstallation {
     pub app_id: String,
@@ -67,25 +67,25 @@ pub struct NewInstallation {
     pub bot_name: String,
     pub scopes: Vec<String>,
     pub token: Secret,
-    /// Present where token rotation is on.
+    /// Present if token rotation is on.
     pub refresh_token: Option<Secret>,
     pub token_expires_at: Option<Timestamp>,
     /// The Slack user who approved the app.
     pub installed_by: Option<String>,
 }
 
-/// A token, opened.
+/// A decrypted token.
 #[derive(Debug, Clone)]
 pub struct Token {
     pub secret: Secret,
-    /// Name it to [`Store::mark_installation_dead`].
+    /// Pass it to [`Store::mark_installation_dead`].
     pub version: i64,
     pub expires_at: Option<Timestamp>,
     /// Why it is dead, if Slack refused it for good.
     pub dead: Option<String>,
 }
 
-/// A token as it is stored.
+/// A token as stored.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct SealedToken {
     token: Vec<u8>,
@@ -96,7 +96,7 @@ pub(in crate::store) struct SealedToken {
 
 impl Store {
     /// Stores a connected installation. One with the same app, enterprise, team and reach is
-    /// replaced: same id, new token, alive again.
+    /// replaced: it keeps its id, gets the new token and is active again.
     pub async fn save_installation(&self, new: &NewInstallation) -> Result<InstallationId, Error> {
         loop {
             let id = match self.installation_by_key(new).await? {
