@@ -358,5 +358,5 @@ fn acts(caller: &Caller) -> i32 {
 }
 
 fn damaged() -> Error {
-    Error::Bug("a stored API key does not read".into())
+    Error::Bug("a stored API key cannot be parsed".into())
 }

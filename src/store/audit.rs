@@ -297,8 +297,9 @@ async fn insert(tx: &Tx, entries: &[Prepared]) -> Result<(), Error> {
     let rows = entries.iter().map(|entry| entry.0.clone()).collect();
     for (table, values) in given(tx.get_database_backend(), columns, rows) {
         let text = format!(
-            "INSERT INTO audit_inbox ({COLUMNS}) SELECT column1, column2, {{now}}, column3, column4, \
-             column5, column6, column7, column8, column9, column10, column11, column12 FROM {table}"
+            "INSERT INTO audit_inbox ({COLUMNS}) SELECT column1, column2, {{now}}, column3, \
+             column4, column5, column6, column7, column8, column9, column10, column11, column12 \
+             FROM {table}"
         );
         sql::execute(tx, &text, values).await?;
     }
@@ -318,9 +319,9 @@ fn place<'a>(row: &'a str, column: &'static str) -> Place<'a> {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|_| Error::Bug("an entry does not become JSON".into()))
+    serde_json::to_vec(value).map_err(|_| Error::Bug("an entry cannot be converted to JSON".into()))
 }
 
 fn damaged() -> Error {
-    Error::Bug("a stored entry of the audit trail does not read".into())
+    Error::Bug("a stored entry of the audit trail cannot be parsed".into())
 }

@@ -23,7 +23,7 @@ pub(in crate::store) fn encrypt(
     let cipher = XChaCha20Poly1305::new(&(**key).into());
     let sealed = cipher
         .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad })
-        .map_err(|_| Error::Bug("a value is too long to seal".into()))?;
+        .map_err(|_| Error::Bug("a value is too long to encrypt".into()))?;
     out.extend_from_slice(&nonce);
     out.extend_from_slice(&sealed);
     Ok(())

@@ -79,7 +79,7 @@ pub struct Head {
     pub deed: Deed,
     /// The thread that the last request was made in.
     pub thread_ts: Option<String>,
-    /// The subject of the message, and what the message does to it.
+    /// The subject of the message, and the message's action on it.
     pub subject: Option<SubjectKey>,
     pub action: Action,
     /// The message that it acted on last; some actions go through several.
@@ -231,7 +231,9 @@ impl Store {
             match self.open_column(&head.tenant, &place, &sealed).await {
                 Ok(content) => head.content = Some(content),
                 Err(error @ Error::Sealed(_)) => {
-                    tracing::error!(%error, %delivery, "The content of a delivery does not open.");
+                    tracing::error!(
+                        %error, %delivery, "The content of a delivery cannot be decrypted."
+                    );
                     head.damaged = true;
                 }
                 Err(error) => return Err(error),
@@ -240,7 +242,7 @@ impl Store {
         Ok((head, paced_until))
     }
 
-    /// Reads the delivery's subject, and what was done about it so far.
+    /// Reads the delivery's subject, and its requests and results so far.
     async fn read_life(&self, head: &mut Head, columns: &mut Columns<'_>) -> Result<(), Error> {
         head.deed = columns.deed()?.unwrap_or(Deed::Post);
         head.thread_ts = columns.take()?;
@@ -268,7 +270,7 @@ impl Store {
         match self.open_column(tenant, &place, sealed).await {
             Ok(trace) => Ok(Some(trace)),
             Err(error @ Error::Sealed(_)) => {
-                tracing::error!(%error, %delivery, "The trace of a delivery does not open.");
+                tracing::error!(%error, %delivery, "The trace of a delivery cannot be decrypted.");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -302,7 +304,8 @@ pub(in crate::store) async fn extend(
     lease: Duration,
 ) -> Result<bool, Error> {
     const SQL: &str = "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 \
-        FROM (SELECT {now} AS now) AS clock WHERE installation = $1 AND lane = $2 AND lease_token = $3";
+        FROM (SELECT {now} AS now) AS clock \
+        WHERE installation = $1 AND lane = $2 AND lease_token = $3";
     let mut values = claim.key();
     values.push(micros(lease).into());
     Ok(sql::execute(db, SQL, values).await? == 1)
@@ -349,7 +352,8 @@ pub(in crate::store) async fn unlease(
     const SLEEPS: &str = "$6 = 1 AND woken_at < claimed_at";
     let text = format!(
         "UPDATE lanes SET {UNLEASE}, paced_until = {PACED}, \
-         channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
+         channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), \
+         asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
          {} FROM (SELECT {{now}} AS now) AS clock LEFT JOIN {} \
          WHERE installation = $1 AND lane = $2 AND lease_token = $3",
         headed(SLEEPS, PACED),

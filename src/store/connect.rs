@@ -130,7 +130,7 @@ impl Store {
         const SQL: &str = "UPDATE connect_attempts SET detail = $2
             WHERE state_hash = $1 AND finished_at IS NULL";
         const LATE: &str = "Slack's answer came after the link had expired. Begin again; an \
-            approval that was given stays.";
+            approval already given in Slack stays.";
         sql::execute(self.writer(), SQL, params![hash.to_vec(), LATE]).await.map(drop)
     }
 

@@ -134,7 +134,7 @@ impl Connections {
             Migrations::File(writer) => Ok(writer.clone()),
             Migrations::Session(Some(session)) => session.connect().await,
             Migrations::Session(None) => Err(Error::Config(
-                "migrations need a session of their own, which store.pooler does not give: set \
+                "migrations need their own session, which store.pooler does not provide: set \
                  store.direct_url to the database itself"
                     .into(),
             )),

@@ -85,7 +85,8 @@ impl Store {
         for chunk in due.chunks(256) {
             let text = format!(
                 "UPDATE deliveries SET lane = deferred_lane, deferred_lane = NULL, position = $1, \
-                 due_at = $2, updated_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL AND id IN ({})",
+                 due_at = $2, updated_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
+                 AND id IN ({})",
                 placeholders(3, chunk.len())
             );
             let mut values = params![position, now];

@@ -144,9 +144,9 @@ pub(in crate::store) const STATE: &str = "(deliveries.state || '')";
 pub(in crate::store) const ENDED: &str =
     "state IN ('sent', 'failed', 'expired', 'suppressed', 'canceled', 'parked', 'unreachable')";
 
-const READ: &str = "id, notification, user_id, installation, COALESCE(lane, deferred_lane), state, attempt, due_at, \
-    expires_at, slack_channel, slack_ts, reason, code, kind, event_type, created_at, updated_at, \
-    subject_key, action, replay_of, replayed_as, trace, sequence";
+const READ: &str = "id, notification, user_id, installation, COALESCE(lane, deferred_lane), \
+    state, attempt, due_at, expires_at, slack_channel, slack_ts, reason, code, kind, event_type, \
+    created_at, updated_at, subject_key, action, replay_of, replayed_as, trace, sequence";
 
 impl Store {
     /// One delivery of a tenant, with its attempts.
@@ -177,8 +177,8 @@ impl Store {
             record.trace = self.open_trace(tenant, record.id, sealed.as_deref()).await?;
         }
         let text = format!(
-            "SELECT delivery, number, started_at, ended_at, outcome, code, method, took FROM attempts \
-             WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} \
+            "SELECT delivery, number, started_at, ended_at, outcome, code, method, took \
+             FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} \
              UNION ALL SELECT id FROM deliveries_history WHERE {filter}) ORDER BY sequence"
         );
         let mut attempts = HashMap::<DeliveryId, Vec<AttemptRecord>>::new();

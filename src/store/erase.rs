@@ -28,7 +28,7 @@ const ERASED: &str = "erased:";
 pub struct Erased {
     /// Whether there was a record of them.
     pub known: bool,
-    /// Deliveries that were canceled, and those whose request to Slack is under way: the latter
+    /// Deliveries that were canceled, and those whose request to Slack is under way: these
     /// name the person until they end.
     pub canceled: Canceled,
     /// Ended deliveries that no longer name the person.
@@ -200,7 +200,8 @@ async fn erase_notifications(
     user: &UserId,
     redact: Redact,
 ) -> Result<(), Error> {
-    const FIND: &str = "SELECT id, answer, principal, request_id FROM notifications WHERE tenant = $1 AND id IN \
+    const FIND: &str = "SELECT id, answer, principal, request_id FROM notifications \
+        WHERE tenant = $1 AND id IN \
         (SELECT notification FROM deliveries WHERE tenant = $1 AND user_id = $2 \
          UNION SELECT notification FROM deliveries_history WHERE tenant = $1 AND user_id = $2 \
          UNION SELECT notification FROM delivery_sharers WHERE tenant = $1 AND user_id = $2) \

@@ -1,4 +1,4 @@
-//! The store's errors, by what a caller should do about them.
+//! The store's errors, grouped by the action that a caller should take.
 //!
 //! Texts name tables, constraints and SQLSTATEs, but never a value, because values are personal
 //! (invariant I12). Drivers put values into messages and details, so neither is passed on if it may

@@ -32,8 +32,8 @@ impl Exclusive {
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
-                "another process serves from {}: a SQLite file is for one. Stop it, give this one \
-                 another store.data_dir, or set store.url to PostgreSQL, which takes many",
+                "another process serves from {}: a SQLite file serves one. Stop it, give this one \
+                 another store.data_dir, or set store.url to PostgreSQL, which serves many",
                 config.data_dir.display()
             ))),
             Err(TryLockError::Error(error)) => Err(refused(error)),

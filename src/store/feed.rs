@@ -52,7 +52,7 @@ pub struct DeliveryChange {
     pub channel: Option<ChannelId>,
     pub ts: Option<String>,
     pub at: Timestamp,
-    /// What the delivery does to its subject. Read only for final states, because there it decides
+    /// The delivery's action on its subject. Read only for final states, because there it decides
     /// whether a fallback is wanted.
     pub action: Action,
 }

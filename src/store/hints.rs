@@ -109,7 +109,7 @@ impl Store {
             }
             let values = params![CHANNEL, batch.join(",")];
             if let Err(error) = sql::one(self.writer(), SQL, values).await {
-                tracing::debug!(%error, "a hint was not sent; others find out by their poll");
+                tracing::debug!(%error, "a hint was not sent; other replicas poll for the change");
             }
             tokio::time::sleep(GATHER).await;
         }

@@ -61,8 +61,9 @@ impl Store {
         const REMOVE: &str = "DELETE FROM held_sweeps WHERE tenant = $1 \
             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE state = 'held' AND tenant = $1)";
         let find = format!(
-            "SELECT tenant FROM held_sweeps WHERE lease_until <= {{now}} AND next_at <= {{now}} - $1 \
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.state = 'held' \
+            "SELECT tenant FROM held_sweeps WHERE lease_until <= {{now}} \
+             AND next_at <= {{now}} - $1 AND NOT EXISTS (SELECT 1 FROM deliveries \
+             WHERE deliveries.state = 'held' \
              AND deliveries.tenant = held_sweeps.tenant) LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;

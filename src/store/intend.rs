@@ -168,8 +168,9 @@ impl Crashing {
     /// the third crash. A delivery in doubt is not parked for its third crash, since history was
     /// not read; it is parked if reading history kills its worker too.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
-        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = COALESCE($4, reason), \
-            code = 'crashed', probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
+        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, \
+            reason = COALESCE($4, reason), code = 'crashed', \
+            probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
             due_at = $5, updated_at = $6 WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
         let most = i64::from(MAX_CRASHES);

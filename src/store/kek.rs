@@ -139,7 +139,7 @@ pub(in crate::store) fn load(
             read(path, NAME).map_err(|error| missing(&error, NAME))
         }
         (None, None, Backend::Postgres) => Err(Error::Config(
-            "PostgreSQL needs a key to seal secrets with: set store.key or store.key_file \
+            "PostgreSQL needs a key to encrypt secrets: set store.key or store.key_file \
              (32 random bytes in base64), or store.vault_address"
                 .into(),
         )),

@@ -317,8 +317,9 @@ pub(in crate::store) async fn positions(
     let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());
     values.push(wanted.into());
     let text = format!(
-        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 FROM {table} \
-         WHERE TRUE ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane RETURNING 1) \
+        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 \
+         FROM {table} WHERE TRUE ON CONFLICT (installation, lane) \
+         DO UPDATE SET lane = excluded.lane RETURNING 1) \
          SELECT nextval('delivery_positions') FROM generate_series(1, $3) \
          WHERE (SELECT COUNT(*) FROM locked) >= 0"
     );

@@ -115,7 +115,7 @@ async fn take_turn(pool: &DatabaseConnection) -> Result<DatabaseTransaction, Err
     sql::execute(&turn, "SET LOCAL idle_in_transaction_session_timeout = 0", Vec::new()).await?;
     while sql::one(&turn, TAKE, sql::params![LOCK]).await?.is_none() {
         if since.elapsed() > LOCK_WAIT {
-            return Err(Error::Contended("another process migrates".into()));
+            return Err(Error::Contended("another process is migrating the schema".into()));
         }
         sleep(LOCK_POLL).await;
     }

@@ -46,7 +46,8 @@ impl Store {
              deletions.paused_until FROM (SELECT 1) AS once \
              LEFT JOIN posting ON posting.installation = $1 \
              LEFT JOIN budgets AS updates ON updates.installation = $1 AND updates.method = $2 \
-             LEFT JOIN budgets AS deletions ON deletions.installation = $1 AND deletions.method = $3"
+             LEFT JOIN budgets AS deletions \
+             ON deletions.installation = $1 AND deletions.method = $3"
         );
         let changes = [Budget::Updates, Budget::Deletions];
         let [update, delete] = changes.map(Budget::method);

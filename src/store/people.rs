@@ -152,7 +152,7 @@ impl Store {
         scope: &Scope,
         row: person::Model,
     ) -> Result<StoredPerson, Error> {
-        let damaged = || Error::Bug("a stored person does not read".into());
+        let damaged = || Error::Bug("a stored person cannot be parsed".into());
         let user_id = UserId::parse(row.user_id.as_str()).map_err(|_| damaged())?;
         let record = self.unseal(scope, &place(&row.user_id, "record"), &row.record).await?;
         let record = serde_json::from_slice(&record).map_err(|_| damaged())?;
@@ -294,7 +294,7 @@ const PINNED: &str = "pinned";
 
 pub(in crate::store) fn seal_record(keys: &ScopeKeys, person: &Person) -> Result<Vec<u8>, Error> {
     let json = serde_json::to_vec(&person.record())
-        .map_err(|_| Error::Bug("a person does not become JSON".into()))?;
+        .map_err(|_| Error::Bug("a person cannot be converted to JSON".into()))?;
     keys.seal(&place(person.user_id.as_str(), "record"), &json)
 }
 

@@ -82,7 +82,7 @@ const SENT: &str = "UPDATE deliveries SET state = 'sent'; UPDATE lanes SET next_
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_statements_find_rows_by_their_keys_whatever_the_statistics_say() {
     let Some((store, raw)) = fresh("hot").await else {
-        println!("left out: HERALD_TEST_POSTGRES is not set");
+        println!("skipped: HERALD_TEST_POSTGRES is not set");
         return;
     };
     let hot = hot(&store).await;
@@ -95,9 +95,9 @@ async fn hot_statements_find_rows_by_their_keys_whatever_the_statistics_say() {
         ("new", &[][..]),
         ("full", &[FILL, "VACUUM ANALYZE"][..]),
         ("drained", &[SENT, "VACUUM ANALYZE"]),
-        ("full, by the statistics of a drained one", &[FILL]),
+        ("full, with the statistics of a drained one", &[FILL]),
         ("empty", &["DELETE FROM deliveries", SENT, "VACUUM ANALYZE"]),
-        ("full, by the statistics of an empty one", &[FILL]),
+        ("full, with the statistics of an empty one", &[FILL]),
     ] {
         for change in changes {
             raw.execute_unprepared(change).await.unwrap();

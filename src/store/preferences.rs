@@ -79,7 +79,7 @@ impl Store {
 pub(in crate::store) fn by_person(
     rows: Vec<preference::Model>,
 ) -> Result<HashMap<UserId, Preferences>, Error> {
-    let damaged = || Error::Bug("a stored preference does not read".into());
+    let damaged = || Error::Bug("a stored preference cannot be parsed".into());
     let mut found: HashMap<UserId, Preferences> = HashMap::new();
     for row in rows {
         let choice = match row.choice.as_str() {

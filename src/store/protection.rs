@@ -52,7 +52,7 @@ impl fmt::Display for Protection {
                 "over TLS, but the server's certificate is not verified (sslmode=verify-full does)"
             }
             Self::Open => {
-                "perhaps in plain text, which everybody between can read and change \
+                "perhaps in plain text, which anyone on the network can read and change \
                  (sslmode=verify-full prevents it)"
             }
         })

@@ -1,4 +1,4 @@
-//! What may be claimed now: one line per workspace, tenant, class of urgency and budget that has
+//! The claimable work: one line per workspace, tenant, class of urgency and budget that has
 //! lanes with work, however many lanes and messages that is.
 //!
 //! The lines are found by jumping from one to the next in the index `lanes_queued`, so that a
@@ -259,8 +259,8 @@ fn queues_text(backend: Backend) -> String {
          FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first \
          UNION ALL SELECT later.installation, later.tenant, later.class, later.budget, \
          later.next_at, queue.number + 1 FROM {step} WHERE queue.number < $5) \
-         SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, {{now}}, {READ}, \
-         budgets.next_at, budgets.paused_until \
+         SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, \
+         {{now}}, {READ}, budgets.next_at, budgets.paused_until \
          FROM queue LEFT JOIN posting ON posting.installation = queue.installation \
          LEFT JOIN budgets ON budgets.installation = queue.installation \
          AND budgets.method = CASE queue.budget {methods}END \
@@ -341,8 +341,8 @@ impl Spend {
 /// The limit is part of the text, so that the planner knows that few rows come.
 fn due(limit: u32) -> String {
     format!(
-        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 AND budget = $4 \
-         AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
+        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 \
+         AND budget = $4 AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
          ORDER BY next_at LIMIT {limit} {{skip_locked}}"
     )
 }

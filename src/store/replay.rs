@@ -106,7 +106,8 @@ struct Dead {
     same: [Value; 8],
 }
 
-const READ: &str = "id, position, sequence, state, replayed_as, CASE WHEN $superseded THEN 1 ELSE 0 END, reason, user_id, installation, \
+const READ: &str = "id, position, sequence, state, replayed_as, \
+    CASE WHEN $superseded THEN 1 ELSE 0 END, reason, user_id, installation, \
     COALESCE(lane, deferred_lane), content, action, notification, priority, kind, event_type, \
     trace_context, subject_key, hold";
 
@@ -319,7 +320,7 @@ async fn before(tx: &Tx, replay: &Replay, key: Vec<Value>) -> Result<ReplayOutco
         return Ok(ReplayOutcome::Mismatch);
     }
     let answer = serde_json::from_slice(&row.get::<Vec<u8>>(1)?);
-    let answer = answer.map_err(|_| Error::Bug("a stored answer does not read".into()))?;
+    let answer = answer.map_err(|_| Error::Bug("a stored answer cannot be parsed".into()))?;
     Ok(ReplayOutcome::Replayed(answer))
 }
 

@@ -44,8 +44,8 @@ impl Store {
     ) -> Result<u64, Error> {
         let find = format!(
             "SELECT n.tenant, n.id, (SELECT COUNT(*) FROM deliveries_history h \
-             WHERE h.tenant = n.tenant AND h.notification = n.id) FROM notifications n WHERE n.created_at <= {{now}} - $1 \
-             AND NOT EXISTS (SELECT 1 FROM deliveries d \
+             WHERE h.tenant = n.tenant AND h.notification = n.id) FROM notifications n \
+             WHERE n.created_at <= {{now}} - $1 AND NOT EXISTS (SELECT 1 FROM deliveries d \
              WHERE d.tenant = n.tenant AND d.notification = n.id) \
              ORDER BY n.created_at LIMIT {limit} {{skip_locked}}"
         );

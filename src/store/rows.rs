@@ -108,7 +108,7 @@ impl<'a> Columns<'a> {
     }
 
     fn corrupt(&self) -> Error {
-        Error::Bug(format!("column {} holds what was never written", self.next - 1))
+        Error::Bug(format!("column {} has a value that was never written", self.next - 1))
     }
 }
 

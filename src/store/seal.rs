@@ -65,7 +65,7 @@ pub(in crate::store) struct Place<'a> {
 impl Place<'_> {
     fn named(&self) -> String {
         format!(
-            "{}.{}: the key is another one, or the value was altered or moved",
+            "{}.{}: the key is a different one, or the value was altered or moved",
             self.table, self.column
         )
     }
@@ -174,7 +174,7 @@ impl Keyring {
         let mut known = std::iter::once(&self.keks.wraps).chain(&self.keks.opens);
         let kek = known.find(|kek| kek.id() == *kek_id).ok_or_else(|| {
             Error::Sealed(
-                "the database: store.key is not the key that it was sealed with (nor is \
+                "the database: store.key is not the key that it was encrypted with (nor is \
                  store.previous_key, or store.vault_key)"
                     .into(),
             )

@@ -161,9 +161,9 @@ fn passes(error: &sqlx::Error) -> bool {
 /// Why TLS failed; `implied`: the URL did not ask for it.
 fn untrusted(cause: &dyn std::fmt::Display, implied: bool) -> Error {
     let hint = if implied {
-        ". The URL names no sslmode, so the server must prove who it is: add \
+        ". The URL names no sslmode, so the server must prove its identity: add \
          ?sslmode=verify-full&sslrootcert=/path/to/ca.pem with the authority that signed its \
-         certificate, or ?sslmode=disable where nobody is between"
+         certificate, or ?sslmode=disable if there is no network between"
     } else {
         ""
     };
@@ -197,7 +197,8 @@ fn why(error: sqlx::Error, implied: bool) -> Error {
             let code = cause.code().unwrap_or_default().into_owned();
             match code.as_str() {
                 "28P01" => wrong(format!(
-                    "the server of store.url refuses the user name or the password (SQLSTATE {code})"
+                    "the server of store.url refuses the user name or the password (SQLSTATE \
+                     {code})"
                 )),
                 "28000" => wrong(format!(
                     "the server of store.url does not let this user in (SQLSTATE {code}): the role \
@@ -213,8 +214,9 @@ fn why(error: sqlx::Error, implied: bool) -> Error {
                     "the server of store.url has no connection left (SQLSTATE {code})"
                 )),
                 "08P01" => wrong(format!(
-                    "the server of store.url refuses how Herald begins a session (SQLSTATE {code}): \
-                     a pooler does; set store.pooler, and check the user and database there"
+                    "the server of store.url refuses the way Herald begins a session (SQLSTATE \
+                     {code}), as a pooler does; set store.pooler, and check the user and database \
+                     there"
                 )),
                 _ => DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))).into(),
             }

@@ -459,8 +459,8 @@ impl Change {
         const SQL: &str = "UPDATE deliveries SET state = $2, attempt = $3, probes = $4, \
             due_at = $5, reason = $6, code = COALESCE($7, code), \
             slack_channel = COALESCE($8, slack_channel), slack_ts = COALESCE($9, slack_ts), \
-            sending_since = $10, updated_at = $11, deed = COALESCE($12, deed), trace = COALESCE($13, trace) \
-            WHERE id = $1";
+            sending_since = $10, updated_at = $11, deed = COALESCE($12, deed), \
+            trace = COALESCE($13, trace) WHERE id = $1";
         let (channel, ts) = self.sent.clone().unzip();
         // The probe needs to know when the request in doubt began.
         let sending_since = before.sending_since.filter(|_| self.state != State::Pending);

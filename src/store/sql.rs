@@ -1,7 +1,7 @@
 //! Hand-written statements, each in one text for both databases.
 //!
-//! Parameters are `$1`, `$2`, … on both. Words in braces stand for syntax that differs between the
-//! databases: see [`expand`].
+//! Parameters are `$1`, `$2`, … on both. Words in braces stand for syntax that differs between
+//! the databases: see [`expand`].
 
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, IdenStatic as _, Iterable as _,

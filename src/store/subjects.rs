@@ -54,7 +54,8 @@ impl Store {
             )
         };
         let text = format!(
-            "SELECT * FROM ({} UNION ALL {}) AS every ORDER BY slack_ts DESC LIMIT {SUBJECT_MESSAGES}",
+            "SELECT * FROM ({} UNION ALL {}) AS every ORDER BY slack_ts DESC \
+             LIMIT {SUBJECT_MESSAGES}",
             some("deliveries"),
             some("deliveries_history")
         );
@@ -80,7 +81,8 @@ impl Store {
             format!(
                 "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, sequence \
                  FROM {table} WHERE tenant = $1 AND subject_key = $2 \
-                 AND (({POSTED}) OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown') \
+                 AND (({POSTED}) \
+                 OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown') \
                  OR (state IN ('failed', 'expired', 'parked') AND replayed_as IS NULL \
                  AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
             )

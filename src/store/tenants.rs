@@ -77,7 +77,7 @@ impl Store {
             SET settings = $2, version = version + 1, updated_at = {now}
             WHERE tenant = $1 AND version = $3 RETURNING version";
         let json = serde_json::to_string(settings)
-            .map_err(|_| Error::Bug("settings do not become JSON".into()))?;
+            .map_err(|_| Error::Bug("settings cannot be converted to JSON".into()))?;
         let values = &params![tenant.as_str(), json, settings.version];
         let saved = self.transaction(|tx| {
             scoped(async move {
@@ -104,7 +104,7 @@ pub(in crate::store) fn settings_of(json: Option<&str>, version: i64) -> Result<
     let settings = match json {
         None => Settings::default(),
         Some(json) => serde_json::from_str(json)
-            .map_err(|_| Error::Bug("stored settings do not read".into()))?,
+            .map_err(|_| Error::Bug("stored settings cannot be parsed".into()))?,
     };
     Ok(Settings { version, ..settings })
 }

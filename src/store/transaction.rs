@@ -182,8 +182,8 @@ impl ConnectionTrait for Tx {
 }
 
 /// The future of a transaction's work. It borrows the transaction for `'tx` and its surroundings
-/// for `'env`; the marker tells the compiler that the latter live longer (an `AsyncFn` would say
-/// it better, but its future cannot yet be required to be `Send`).
+/// for `'env`; the marker tells the compiler that the surroundings live longer (an `AsyncFn` would
+/// say it better, but its future cannot yet be required to be `Send`).
 pub(in crate::store) struct Scoped<'env, 'tx, T> {
     future: Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'tx>>,
     outlives: PhantomData<&'tx &'env ()>,
