@@ -202,7 +202,7 @@ async fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
     })
 }
 
-/// Encrypts the content of one delivery. Both delivery tables use the same bound values.
+/// Encrypts the content of one delivery, for either of the two tables of deliveries.
 pub(in crate::store) fn seal_content(
     keys: &ScopeKeys,
     delivery: DeliveryId,
@@ -212,7 +212,7 @@ pub(in crate::store) fn seal_content(
     keys.seal(&Place { table: "deliveries", row: &row, column: "content" }, content)
 }
 
-/// Encrypts the trace of one delivery. Both delivery tables use the same bound values.
+/// Encrypts the trace of one delivery, for either of the two tables of deliveries.
 pub(in crate::store) fn seal_trace(
     keys: &ScopeKeys,
     delivery: DeliveryId,

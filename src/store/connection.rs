@@ -32,7 +32,7 @@ pub(in crate::store) struct Connections {
     writer: Pool,
     listen: Option<PgConnectOptions>,
     pulse: Pulse,
-    /// How the pool connects; `None` where the database is a file.
+    /// How the pool connects; `None` if the database is a file.
     session: Option<Box<Session>>,
     migrations: Migrations,
 }
@@ -215,7 +215,7 @@ mod tests {
     use crate::store::sql;
 
     async fn pragma(db: &impl sea_orm::ConnectionTrait, name: &str) -> String {
-        // Some pragmas answer text, some numbers: read all as text.
+        // Some pragmas return text, some numbers: read all as text.
         let text =
             format!("SELECT CAST(value AS TEXT) FROM (SELECT {name} AS value FROM pragma_{name})");
         sql::one(db, &text, Vec::new()).await.unwrap().unwrap().get(0).unwrap()

@@ -55,7 +55,7 @@ impl Weight {
     }
 }
 
-/// Splits a read into the answer of each call; a failed read failed for all.
+/// Splits a read into the answer of each call; a failed read fails all of them.
 pub(in crate::store) fn shared<T>(
     count: usize,
     read: Result<Vec<Result<T, Error>>, Error>,

@@ -4,7 +4,7 @@
 //! The invariant of this file: whenever a lane is neither leased nor asleep, `next_at` is the time
 //! at which its first delivery can be looked at (the later of the delivery's `due_at` and the
 //! lane's `paced_until`), or NULL if the lane is empty. While the lane is leased, `next_at` is the
-//! end of the lease, so that a lane whose holder died comes up by itself.
+//! end of the lease, so that a lane whose holder died becomes due by itself.
 //!
 //! No wake-up is lost, because both sides lock the lane's row first. A transaction that adds a
 //! delivery holds the row until its commit. A transaction that empties a lane locks the row and
@@ -39,7 +39,8 @@ pub struct Backlog {
 /// The most lanes that one sweep repairs; the next sweep finds the others.
 const REPAIRED_AT_ONCE: u32 = 1000;
 
-/// Neither leased nor asleep: `next_at` must be right. (A lease that ran out comes up by itself.)
+/// Neither leased nor asleep: `next_at` must be right. (A lane whose lease ran out becomes due by
+/// itself.)
 const RESTING: &str = "asleep = 0 AND lease_token IS NULL";
 
 /// The correct `next_at` of a lane, as a subquery that is correlated with `lanes`.

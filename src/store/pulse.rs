@@ -9,7 +9,7 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 use super::error::{is_answer, is_lost};
 
 /// When the database last answered. A pool that has no connection in time does not report whether
-/// all are in use or none can be made; whether other calls were answered meanwhile shows it.
+/// all are in use or none can be made. If other calls were answered meanwhile, all are in use.
 #[derive(Clone)]
 pub(in crate::store) struct Pulse {
     began: Instant,

@@ -141,7 +141,8 @@ fn posted(row: &Row, lane: &str) -> Result<Posted, Error> {
 /// be locked.
 ///
 /// A replacement only takes the place of the last waiting message, so that the content of the
-/// message before it stays; taking back and crossing out cancel all waiting ones.
+/// message before it stays. Taking back and crossing out cancel all waiting messages; taking back
+/// also cancels a waiting crossing-out.
 pub(in crate::store) async fn overtake(
     tx: &Tx,
     accept: &Accept,

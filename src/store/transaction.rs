@@ -277,11 +277,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_writer_is_told_that_the_store_is_not_available() {
-        // Waits this out.
+        // The second writer waits this long.
         let (store, _dir) = store(Duration::from_secs(5)).await;
         let tx = store.write().await.unwrap();
         assert!(matches!(store.write().await.err(), Some(Error::Busy | Error::Unavailable(_))));
-        // Readers, and opening what is sealed, need no writer.
+        // Reading and decrypting need no writer.
         let scope = Scope::Store;
         let place = Place { table: "t", row: "r", column: "c" };
         let sealed = store.keys(&scope).await.unwrap().seal(&place, b"x").unwrap();
