@@ -1,19 +1,20 @@
 //! Herald's schema: an ordered, append-only list of migrations.
 //!
-//! Rules: changes expand first and contract a release later, so that the binary before and the
-//! binary after run side by side. Each file says its tables in SQL, once for both databases:
-//! `BLOB` stands for the binary type of either.
+//! Rules: changes expand first and contract a release later, so that the previous and the next
+//! binary run side by side. Each file defines its tables in SQL, once for both databases: `BLOB`
+//! stands for the binary type of either.
 //!
-//! A released migration is never edited as to its effect: a database records it by name, and one
-//! that has it must have the same schema as one that gets it today. How it gets there may change.
-//! (The twelfth was rewritten so: it used to change all lanes in one transaction.)
+//! The effect of a released migration is never edited: a database records it by name, and a
+//! database that already has it must have the same schema as one that gets it today. The way to get
+//! there may change. (The twelfth was rewritten for that: it used to change all lanes in one
+//! transaction.)
 //!
 //! No migration holds a lock, or makes others wait for one, for longer than 200 ms on a million
 //! rows. A table that is in use gets its columns, rows and indexes by the steps of `online`, and
-//! such a migration answers `use_transaction` with `Some(false)`: on PostgreSQL its steps commit
-//! by themselves, and it must be safe to run again from its first step. New tables need none of
-//! this. `tests/it/migrations.rs` fills the tables, migrates them under writers, and fails where
-//! one waits for too long.
+//! such a migration returns `Some(false)` from `use_transaction`: on PostgreSQL its steps commit by
+//! themselves, and it must be safe to run again from its first step. New tables need none of this.
+//! `tests/it/migrations.rs` fills the tables, migrates them while writers run, and fails if a
+//! writer waits for too long.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -41,7 +42,7 @@ mod m20260101_000023_costly;
 mod m20260101_000024_api_keys;
 pub mod online;
 
-/// What a migration calls that takes away what binaries before the migration `known` use.
+/// Called by a migration that removes something that binaries before the migration `known` use.
 ///
 /// ```text
 /// crate::needs(manager, "m20260101_000017_floor").await?;
@@ -84,7 +85,7 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Runs statements that are written with `BLOB` for the binary type; PostgreSQL calls it `BYTEA`.
+/// Runs statements written with `BLOB` for the binary type; PostgreSQL calls it `BYTEA`.
 pub(crate) async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     let db = manager.get_connection();
     let sql = match db.get_database_backend() {

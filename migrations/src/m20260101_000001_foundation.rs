@@ -1,4 +1,4 @@
-//! Tenants, installations and the people of a tenant; the keys that seal; the audit trail.
+//! Tenants, installations and the people of a tenant; the encryption keys; the audit trail.
 //!
 //! `''` stands for "none" in the key of an installation, because NULLs are never equal.
 

@@ -1,9 +1,9 @@
 //! The outbox: notifications, their deliveries, the lanes that order and pace them.
 //!
 //! Hot queries and the index that serves each: the earliest lanes (`lanes_due`), the head of a lane
-//! (`deliveries_in_lane`), what waits for a member (`deliveries_resolving`), what passed its expiry
-//! (`deliveries_expiring`), what may move to history (`deliveries_ended`). All of these are
-//! partial, so that finished rows cost nothing.
+//! (`deliveries_in_lane`), deliveries that wait for a member (`deliveries_resolving`), deliveries
+//! past their expiry (`deliveries_expiring`), and deliveries that may move to history
+//! (`deliveries_ended`). All of these are partial, so that finished rows cost nothing.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -31,7 +31,7 @@ const POSITIONS_POSTGRES: &str = "CREATE SEQUENCE delivery_positions";
 const POSITIONS_SQLITE: &str = "CREATE TABLE delivery_positions (value BIGINT NOT NULL);
 INSERT INTO delivery_positions (value) VALUES (0)";
 
-/// Every column of a delivery but `sequence`; rows are copied to history by these names.
+/// Every column of a delivery except `sequence`; rows are copied to history by these names.
 const DELIVERY: &str = "
     id TEXT NOT NULL,
     tenant TEXT NOT NULL,

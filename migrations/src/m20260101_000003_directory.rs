@@ -1,4 +1,4 @@
-//! Member lists, and what calls to Slack are measured by.
+//! Member lists, and the budgets of calls to Slack.
 //!
 //! A crawl writes its pages under the generation that it will become, so that publishing is one
 //! update of `directory.generation`.

@@ -1,7 +1,7 @@
-//! The feed of delivery changes, and what reading and cancelling by person and by time needs.
+//! The feed of delivery changes, and the indexes for reading and cancelling by person and by time.
 //!
-//! Triggers write the feed, so that no statement that changes a delivery's state can forget it,
-//! one of an older binary during a rolling update included (docs/decisions/0009-feed.md).
+//! Triggers write the feed, so that no statement that changes a delivery's state can forget it, not
+//! even one of an older binary during a rolling update (docs/decisions/0009-feed.md).
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -47,8 +47,8 @@ const COLUMNS: &str =
 const VALUES: &str = "NEW.tenant, NEW.id, NEW.notification, NEW.user_id, NEW.event_type, \
     NEW.state, NEW.reason, NEW.code, NEW.slack_channel, NEW.slack_ts, NEW.updated_at";
 
-/// Every change of state that somebody can act on. That a request is under way is none, nor that
-/// it is tried again: the delivery was told to be pending before.
+/// Every change of state that a caller can act on. The start of a request is no such change, nor is
+/// its retry: the delivery was already reported as pending.
 const TOLD: &str = "NEW.state <> OLD.state AND NEW.state <> 'sending' \
     AND NOT (OLD.state = 'sending' AND NEW.state = 'pending')";
 

@@ -1,6 +1,6 @@
-//! What reading a member list needs beyond its checkpoint: that it starts over once, that pages
-//! keep their size, that a loss is confirmed, who holds the lease; and generations that outlive the
-//! next one for a while, so that whoever is reading one is not torn.
+//! Crawling a member list needs more than its checkpoint: a crawl restarts once, pages keep their
+//! size, a loss must be confirmed, and the lease has a named holder. A generation also outlives the
+//! next one for a while, so that a reader can finish reading it.
 
 use sea_orm_migration::prelude::*;
 

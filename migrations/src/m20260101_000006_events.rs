@@ -1,7 +1,7 @@
-//! Events that Slack sends, and what they change.
+//! Events that Slack sends, and the changes they cause.
 //!
-//! A row of `seen_events` is both the inbox and the memory of what was heard: one statement takes
-//! an event and remembers its id, so it is taken once. Once it is applied its body goes, and the
+//! A row of `seen_events` is both the inbox and the record of received ids: one statement stores an
+//! event and its id, so it is taken once. Once the event is applied, its body is removed, and the
 //! row stays until Slack would no longer repeat it.
 
 use sea_orm_migration::prelude::*;

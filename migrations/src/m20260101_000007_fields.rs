@@ -1,8 +1,8 @@
 //! Custom profile fields, fetched member by member; deliveries that are held until their person
 //! appears in Slack.
 //!
-//! `field_passes` is the lease and the progress of the one pass that fetches them; what it fetched
-//! is in `profile_fields`, a row a member, which is its checkpoint at the same time.
+//! `field_passes` is the lease and the progress of the one pass that fetches them; the fetched
+//! fields are in `profile_fields`, one row per member, which is also the pass's checkpoint.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,9 +1,10 @@
-//! What claiming in fair order needs: whose a lane is, how urgent, and how fast its workspace may
-//! be posted to.
+//! Columns for claiming in fair order: the tenant of a lane, its urgency, and how fast its
+//! workspace may be posted to.
 //!
-//! A lane's class is 0 where its head is in doubt, else 1 (urgent), 2 (normal) or 3 (bulk): that of
-//! its most urgent message. The two `_through` columns hold the position of the last message that
-//! is urgent, and of the last that is not bulk, so that the class is known from the head alone.
+//! A lane's class is 0 if its head is in doubt, otherwise 1 (urgent), 2 (normal) or 3 (bulk), the
+//! class of its most urgent message. The two `_through` columns hold the position of the last
+//! message that is urgent, and of the last that is not bulk, so that the class is known from the
+//! head only.
 
 use sea_orm_migration::prelude::*;
 

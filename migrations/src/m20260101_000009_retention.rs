@@ -1,4 +1,4 @@
-//! What retention and the tenants' backlog caps look up.
+//! Indexes for retention and for the tenants' backlog caps.
 
 use sea_orm_migration::prelude::*;
 

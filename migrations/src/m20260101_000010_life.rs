@@ -1,6 +1,6 @@
 //! The life of a message after it was posted, and why a delivery went as it did: subjects that tie
-//! messages together, messages that wait for their time, decision traces, replays, recipients who
-//! share one message.
+//! messages together, messages that wait for their time, decision traces, replays, and recipients
+//! that share one message.
 
 use sea_orm_migration::prelude::*;
 
@@ -19,24 +19,25 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Added to deliveries and to their history alike.
+/// Added both to deliveries and to their history.
 const COLUMNS: &[&str] = &[
-    // What it is about, and what it does about that; NULL: a new message.
+    // Its subject, and its action on it; NULL: a new message.
     "subject_key TEXT",
     "action TEXT",
-    // What the request was, as its intent says: 'thread', 'update', 'delete'; NULL: a new message.
+    // The kind of its request, as committed with the intent: 'thread', 'update', 'delete'; NULL: a
+    // new message.
     "deed TEXT",
     // The thread it was posted in.
     "thread_ts TEXT",
-    // What became of the message in Slack: 'done', 'retracted', 'gone', 'fixed'; NULL: as posted.
+    // The state of the message in Slack: 'done', 'retracted', 'gone', 'fixed'; NULL: as posted.
     "shown TEXT",
-    // The delivery whose words it shows since it was replaced.
+    // The delivery whose content it shows since it was replaced.
     "shown_by TEXT",
     // The lane that it joins when it is due; until then it is in none.
     "deferred_lane TEXT",
     // The start that was reserved for it in a budget.
     "permit_at BIGINT",
-    // Why it went as it did; sealed.
+    // Why it went as it did; encrypted.
     "trace BLOB",
     // The dead letter that it replays, and the delivery that replays it.
     "replay_of TEXT",

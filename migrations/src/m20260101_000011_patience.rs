@@ -1,4 +1,4 @@
-//! For how long the limit that was learnt of a workspace is kept before more is tried.
+//! How long a workspace's learnt limit is kept before a higher one is tried.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,10 +1,9 @@
-//! Changes of messages are claimed as posts are: by urgency and tenant, at the pace of their
-//! budget.
+//! Changes of messages are claimed like posts: by urgency and tenant, at the pace of their budget.
 //!
-//! A lane says which budget its head's request is taken from (0: `chat.postMessage`, 1:
-//! `chat.update`, 2: `chat.delete`), and since when the head could have had its turn. Starts that
-//! were reserved far ahead are given back: their deliveries wait in the lane. `permit_at` is read
-//! by no binary from here on; a later release drops it.
+//! A lane stores the budget of its head's request (0: `chat.postMessage`, 1: `chat.update`, 2:
+//! `chat.delete`), and since when the head could have been sent. Starts that were reserved far
+//! ahead are given back: their deliveries wait in the lane. No binary reads `permit_at` from here
+//! on; a later release drops it.
 
 use sea_orm_migration::prelude::*;
 
@@ -30,14 +29,14 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Which budget the request of a lane's head is taken from.
+/// The budget that the request of a lane's head is taken from.
 const BUDGET: &str = "CASE (SELECT COALESCE(head.deed, head.action) FROM deliveries head
     WHERE head.installation = lanes.installation AND head.lane = lanes.lane
     AND head.state IN ('pending', 'sending', 'unknown')
     ORDER BY head.position, head.sequence LIMIT 1)
     WHEN 'update' THEN 1 WHEN 'replace' THEN 1 WHEN 'done' THEN 1
     WHEN 'delete' THEN 2 WHEN 'retract' THEN 2 ELSE 0 END";
-/// For most lanes the default is right already.
+/// For most lanes the default is already right.
 const BUDGETS: &str = "UPDATE lanes SET budget = {budget} WHERE {batch} AND budget <> {budget}";
 const LANES_DUE: &str = "
 UPDATE lanes SET next_at = paced_until WHERE next_at IS NOT NULL AND lease_token IS NULL

@@ -1,9 +1,9 @@
-//! What `herald recover` leaves behind after a failover to a copy that lags, or a restored backup.
+//! The records of `herald recover` after a failover to a copy that lags, or a restored backup.
 //!
-//! The number of a recovery is a time in microseconds. The feed's numbers go on behind it, so that
-//! no number of the lost time is given twice; and what was accepted up to it may have been sent in
-//! the lost time, so that history is read before it is sent. A delivery that was looked up notes
-//! for which recovery.
+//! The number of a recovery is a time in microseconds. The feed's numbers continue after it, so
+//! that no number of the lost time is given twice. Deliveries accepted up to that time may have
+//! been sent in the lost time, so history is read before they are sent. A delivery that was looked
+//! up stores the recovery that this was done for.
 
 use sea_orm_migration::prelude::*;
 

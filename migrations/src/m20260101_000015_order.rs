@@ -1,10 +1,10 @@
-//! A person's order while their member is not known: what waits for them, in the order of its
-//! acceptance; and what is resolving, in the order in which it is due. Both indexes hold what is
-//! resolving and nothing else.
+//! The order of a person's deliveries while the person's member is not known. One index has a
+//! person's resolving deliveries in the order of acceptance, the other all resolving deliveries by
+//! due time. Neither holds any other row.
 //!
-//! Each has a condition that no other index has, so that the planner has no choice: by the
-//! statistics of an outbox in which nothing is resolving it would walk all that is, or all that
-//! waits.
+//! Each has a condition that no other index has, so that the planner has no choice: with the
+//! statistics of an outbox in which nothing is resolving, it would scan all resolving deliveries,
+//! or all waiting ones.
 
 use sea_orm_migration::prelude::*;
 

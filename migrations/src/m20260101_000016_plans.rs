@@ -1,13 +1,13 @@
-//! Indexes that PostgreSQL cannot take for statements that they are not for.
+//! Indexes that PostgreSQL cannot use for statements that they are not meant for.
 //!
 //! `deliveries_waiting` and `deliveries_expiring` were partial by `state IN (…)`, which follows
-//! from `state = 'pending'`: once statistics said that little waits, the planner walked all that
-//! waits for each message. Their successors say the same by an expression that only the two
-//! statements have which they are for; from a condition on `state` it does not follow.
+//! from `state = 'pending'`: once statistics said that few deliveries wait, the planner scanned all
+//! waiting deliveries for each message. Their successors state the same condition by an expression
+//! that only the two intended statements contain; it does not follow from a condition on `state`.
 //!
-//! The table keeps its pages when it is empty: a plan that was made while it had none reads all
-//! of it, and is kept until the next analysis. (Giving pages back takes a lock that stops
-//! all others, too.)
+//! The table keeps its pages when it is empty: a plan made while it had none reads the whole table,
+//! and is kept until the next analysis. (Giving pages back also takes a lock that stops all other
+//! work.)
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;

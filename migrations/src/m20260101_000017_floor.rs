@@ -1,9 +1,9 @@
-//! Which migrations a binary must know to work on this schema, and a way to a person's changes in
-//! the feed.
+//! The migrations that a binary must know to work on this schema, and an index of a person's
+//! changes in the feed.
 //!
-//! A binary works on schemas that are newer than its own, for as long as they only add. A migration
-//! that takes away what older binaries use (a *contract*) writes the name of the newest migration
-//! that a binary must know into `schema_floor`: one that does not know it refuses to start.
+//! A binary works on schemas newer than its own as long as they only add. A migration that removes
+//! something that older binaries use (a *contract*) writes the name of the newest migration that a
+//! binary must know into `schema_floor`: a binary that does not know it refuses to start.
 
 use sea_orm_migration::prelude::*;
 

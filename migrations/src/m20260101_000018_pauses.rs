@@ -1,4 +1,4 @@
-//! When a pause of a method was written: after the database's clock stepped back, that shows by how
+//! When a pause of a method was written: after the database's clock stepped back, this shows by how
 //! much the pause lies too far ahead.
 
 use sea_orm_migration::prelude::*;

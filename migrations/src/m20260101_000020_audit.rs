@@ -1,8 +1,8 @@
-//! The audit trail, the keys of people that its entries are sealed under, and when API keys were
-//! used last. The table `audit` of the first migration was never written to and stays empty.
+//! The audit trail, the keys that encrypt people's part in its entries, and when API keys were last
+//! used. The table `audit` of the first migration was never written to and stays empty.
 //!
-//! Entries are written into the inbox by the transactions that they tell of, and moved from there
-//! into one chain of hashes by one replica at a time, so that no call waits for another's.
+//! Entries are written into the inbox by the transactions that they record. One replica at a time
+//! moves them from there into one chain of hashes, so that no call waits for another's.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;

@@ -1,4 +1,5 @@
-//! Who approved the app in Slack, and which workspaces of other tenants a connect attempt may join.
+//! The Slack user who approved the app, and the workspaces of other tenants that a connect attempt
+//! may join.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,5 +1,5 @@
-//! The mapping expression of a tenant that cost too much to evaluate, and when it last did: for its
-//! administrators to see, whichever replica met it.
+//! A tenant's mapping expression that cost too much to evaluate, and when it last did, for the
+//! tenant's administrators to see, whichever replica evaluated it.
 
 use sea_orm_migration::prelude::*;
 

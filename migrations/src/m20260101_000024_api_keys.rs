@@ -1,7 +1,7 @@
-//! API keys that are made at run time. The keys themselves are nowhere: only their SHA-256.
+//! API keys that are made at run time. The keys themselves are not stored, only their SHA-256.
 //!
-//! Each change counts `api_key_version` up and notes the number in its row, under the lock of that
-//! one row: so numbers become visible in their order, and a replica that has read up to one has
+//! Each change increments `api_key_version` and stores the number in its own row, under the lock of
+//! that one row. So numbers become visible in order, and a replica that has read up to a number has
 //! missed nothing.
 
 use sea_orm_migration::prelude::*;

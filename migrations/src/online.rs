@@ -1,8 +1,8 @@
-//! Changing a schema that is in use on PostgreSQL: no lock is held, or waited for, longer than a
-//! moment. The steps here run outside a transaction of the whole migration, so each must be safe
-//! to repeat: a migration that was killed is run again from its first step.
+//! Changing a schema that is in use on PostgreSQL: every lock is held, or waited for, only briefly.
+//! The steps here run outside a transaction of the whole migration, so each must be safe to repeat:
+//! a migration that was killed is run again from its first step.
 //!
-//! On SQLite, and on a new database, nobody else is there: the same steps are plain statements
+//! On SQLite, and on a new database, there are no other users: the same steps are plain statements
 //! inside one transaction.
 
 use std::time::{Duration, Instant};
@@ -12,14 +12,14 @@ use sea_orm_migration::sea_orm::{
 };
 use sea_orm_migration::{SchemaManager, SchemaManagerConnection};
 
-/// How long a statement may wait for a lock. All who ask for the table meanwhile wait behind it,
-/// for as long, and then until the statement has run.
+/// How long a statement may wait for a lock. All statements that use the table meanwhile wait
+/// behind it, for as long, and then until the statement has run.
 pub const LOCK_TIMEOUT: Duration = Duration::from_millis(50);
-/// How often a step is tried whose lock is taken; with the rests about ten minutes.
+/// How often a step is tried if its lock is taken; with the pauses about ten minutes.
 const TRIES: u32 = 3_000;
-/// Between two tries, in seconds of the database: this crate has no timer.
+/// The pause between two attempts, in the database, because this crate has no timer.
 const REST: &str = "SELECT 1 FROM pg_sleep(0.15)";
-/// What a batch of rows should take. Row locks are held for as long.
+/// The intended duration of a batch of rows. Row locks are held for as long.
 const BATCH_TAKES: Duration = Duration::from_millis(40);
 const BATCH_ROWS: std::ops::RangeInclusive<u64> = 50..=5_000;
 
@@ -29,16 +29,16 @@ fn in_use(manager: &SchemaManager<'_>) -> bool {
         && manager.get_database_backend() == DbBackend::Postgres
 }
 
-/// Runs one statement that takes a strong lock on a table for a moment. It must be repeatable
-/// (`IF EXISTS`).
+/// Runs one statement that briefly takes a strong lock on a table. It must be repeatable (`IF
+/// EXISTS`).
 pub(crate) async fn alter(
     manager: &SchemaManager<'_>,
     table: &str,
     sql: &str,
 ) -> Result<(), DbErr> {
     if in_use(manager) {
-        // Writers do not wait behind this lock; an autovacuum of the table gives way to it after a
-        // second, and would not to one that is asked for no longer than a moment.
+        // Writers do not wait behind this lock. An autovacuum of the table gives way to it after a
+        // second; it would not give way to a lock that is requested only briefly.
         let calm = format!("LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE");
         return shortly(manager, Some(calm), &[sql.to_owned()]).await;
     }
@@ -58,13 +58,13 @@ pub(crate) async fn add_column(
     alter(manager, table, &format!("ALTER TABLE {table} ADD COLUMN {unless}{column}")).await
 }
 
-/// Creates an index: `on` is what follows its name, from the table on. In use it is built beside
-/// the work, which takes a while.
+/// Creates an index: `on` is the text after its name, from the table on. On a database in use it is
+/// built concurrently, which takes a while.
 pub(crate) async fn index(manager: &SchemaManager<'_>, name: &str, on: &str) -> Result<(), DbErr> {
     if !in_use(manager) {
         return crate::run(manager, &format!("CREATE INDEX {name} ON {on}")).await;
     }
-    // A build that was killed leaves an index that is kept up to date and serves nothing.
+    // A build that was killed leaves an index that is kept up to date but never used.
     let invalid = format!(
         "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass('{name}') AND NOT indisvalid"
     );
@@ -82,7 +82,8 @@ pub(crate) async fn drop_index(manager: &SchemaManager<'_>, name: &str) -> Resul
     insist(manager, &sql).await
 }
 
-/// Gives an index another definition under its name; in use one of the two is there at any time.
+/// Gives an index another definition under its name; on a database in use, one of the two exists at
+/// any time.
 pub(crate) async fn replace_index(
     manager: &SchemaManager<'_>,
     table: &str,
@@ -99,9 +100,9 @@ pub(crate) async fn replace_index(
     alter(manager, table, &format!("ALTER INDEX IF EXISTS {new} RENAME TO {name}")).await
 }
 
-/// Changes the rows of a table, a batch after the other, in the order of its key. In each statement
-/// `{batch}` stands for a condition that names the rows of the batch; a batch is one transaction.
-/// A batch that ran already must change nothing.
+/// Changes the rows of a table, one batch after another, in the order of its key. In each statement
+/// `{batch}` stands for a condition that selects the rows of the batch; a batch is one transaction.
+/// A batch that has already run must change nothing when repeated.
 pub(crate) async fn in_batches(
     manager: &SchemaManager<'_>,
     table: &str,
@@ -151,17 +152,17 @@ async fn last_of_batch(
     row.map(|row| row.try_get_by_index(0)).transpose()
 }
 
-/// As many rows as would have taken [`BATCH_TAKES`].
+/// The number of rows that would have taken [`BATCH_TAKES`].
 fn next_size(rows: u64, took: Duration) -> u64 {
     let took = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
     let wanted = u64::try_from(BATCH_TAKES.as_micros()).unwrap_or(u64::MAX);
-    // No more than twice as many: one quick batch says little.
+    // At most twice as many: one quick batch says little.
     let fit = Ord::min(rows.saturating_mul(wanted) / took, rows.saturating_mul(2));
     fit.clamp(*BATCH_ROWS.start(), *BATCH_ROWS.end())
 }
 
-/// One short transaction. Where a lock is not free in time it gives back what it has, rests, and
-/// tries again.
+/// One short transaction. If a lock is not free in time, it gives back its locks, pauses, and tries
+/// again.
 async fn shortly(
     manager: &SchemaManager<'_>,
     before: Option<String>,
@@ -204,7 +205,7 @@ async fn insist(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     }
 }
 
-/// Before the next try; the error where another helps no more.
+/// Waits before the next attempt; returns the error if another attempt is pointless.
 async fn rest(manager: &SchemaManager<'_>, error: DbErr, tries: &mut u32) -> Result<(), DbErr> {
     *tries += 1;
     if !is_contended(&error) || *tries >= TRIES || !in_use(manager) {

@@ -1,11 +1,11 @@
-//! Accepting a notification: in one transaction, idempotent inside it.
+//! Accepting a notification in one transaction, which also makes the call idempotent.
 //!
 //! The unique key (tenant, principal, request id) decides: a concurrent call with the same key
 //! waits for the first to commit and then replays its answer. Nothing about idempotency is cached
-//! outside the transaction. What commits is the whole: the notification, every
-//! delivery, the lanes they wait in, the people and identities that came with the call.
+//! outside the transaction. The commit covers everything: the notification, all its deliveries, the
+//! lanes they wait in, and the people and identities that came with the call.
 //!
-//! Calls that come while a transaction is under way share the next one ([`batch`]); each has its
+//! Calls that arrive while a transaction is under way share the next one ([`batch`]). Each gets its
 //! own answer or its own error (docs/decisions/0010-group-commit.md).
 
 mod batch;
@@ -28,14 +28,14 @@ use crate::domain::time::Timestamp;
 
 pub(in crate::store) use batch::{Outcome, Stored};
 
-/// What became of the call.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
-    /// Stored: durable now.
+    /// Stored and durable.
     New { created_at: Timestamp },
     /// The same call was accepted before; this was its answer.
     Replayed { answer: Vec<u8> },
-    /// The request id was used for another payload; nothing was stored.
+    /// The request id was used for a different payload; nothing was stored.
     Mismatch,
 }
 
@@ -48,25 +48,26 @@ pub enum Before {
     Other,
 }
 
-/// One transaction's calls. Rows are those of all tables; the bytes are those of what is sealed.
-/// A transaction of so many rows takes long enough; twice as many save little and delay all.
+/// The limits of one transaction's calls. Rows are counted over all tables; bytes are those of the
+/// encrypted values. A transaction of this size takes long enough: twice as many rows would save
+/// little and delay every call.
 pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
     Bounds { items: 128, rows: 512, bytes: 8 << 20, at_once: at_once(backend) }
 }
 
 impl Store {
-    /// Stores a notification with all that belongs to it, or replays the answer given before.
+    /// Stores a notification with everything that belongs to it, or replays the earlier answer.
     ///
-    /// The transaction runs in a task of its own: a caller that goes away (cancelled, past its
-    /// deadline) leaves it to finish, never half-way; what had not begun is not begun. On
-    /// [`Error::Unavailable`] it may have been stored: the same call again, with the same request
-    /// id, finds out.
+    /// The transaction runs in its own task. If the caller goes away (cancelled, or past its
+    /// deadline), a transaction that has begun still finishes and is never left half done; one that
+    /// has not begun does not begin. On [`Error::Unavailable`] the notification may have been
+    /// stored: repeat the call with the same request id to find out.
     pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
         let span = tracing::info_span!("store.accept", deliveries = accept.deliveries.len());
         self.accept_whole(accept).instrument(span).await
     }
 
-    /// What was accepted under this request id, if anything was and is not forgotten yet.
+    /// The call accepted earlier under this request id, unless there was none or it is forgotten.
     pub async fn accepted_before(
         &self,
         tenant: &TenantId,
@@ -89,7 +90,7 @@ impl Store {
     }
 
     async fn accept_whole(&self, accept: Accept) -> Result<Accepted, Error> {
-        // Before the transaction: making a data key writes.
+        // Before the transaction, because making a data key writes.
         let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;
         let sealed = seal(&accept, &keys).await?;
         let tenant = accept.tenant.clone();
@@ -132,15 +133,15 @@ impl Store {
     }
 }
 
-/// A call, and what of it is sealed.
+/// A call and its encrypted columns.
 pub(in crate::store) type Call = (Accept, Sealed);
 
-/// The sealed columns; sealed once, whatever the number of tries.
+/// The encrypted columns, encrypted once however often the transaction is tried.
 pub(in crate::store) struct Sealed {
     data: Vec<u8>,
     link: Option<Vec<u8>>,
     answer: Vec<u8>,
-    /// What the request id is called once a person of the call was deleted.
+    /// The request id's replacement once a person of the call is deleted.
     erased_request: String,
     /// In the order of the deliveries.
     contents: Vec<Option<Vec<u8>>>,
@@ -201,7 +202,7 @@ async fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
     })
 }
 
-/// Seals the content of one delivery, in whichever of the two tables it stands.
+/// Encrypts the content of one delivery, for either of the two tables of deliveries.
 pub(in crate::store) fn seal_content(
     keys: &ScopeKeys,
     delivery: DeliveryId,
@@ -211,7 +212,7 @@ pub(in crate::store) fn seal_content(
     keys.seal(&Place { table: "deliveries", row: &row, column: "content" }, content)
 }
 
-/// Seals the trace of one delivery, in whichever of the two tables it stands.
+/// Encrypts the trace of one delivery, for either of the two tables of deliveries.
 pub(in crate::store) fn seal_trace(
     keys: &ScopeKeys,
     delivery: DeliveryId,

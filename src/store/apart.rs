@@ -1,12 +1,12 @@
-//! What a locked row holds up, apart from the shared batches (`group`).
+//! Calls held up by a locked row, run apart from the shared batches (`group`).
 //!
-//! A frozen replica keeps the rows that its transaction locked until PostgreSQL ends that. Batches
-//! wait for a row for a moment only (`Patience::Shared`), and then each of their calls is tried by
-//! itself here: briefly first, since most are held up by nothing, and then for longer. A tenant
-//! whose call did not get through stays apart for a while, so that the next batches are not held up
-//! by its repeats.
+//! A frozen replica keeps its transaction's row locks until PostgreSQL ends the transaction. A
+//! batch waits for a row only briefly (`Patience::Shared`). After that, each of its calls is tried
+//! separately here: briefly first, since most calls are not held up at all, and then for longer. A
+//! tenant whose call did not get through stays apart for a while, so that its retries do not hold
+//! up the next batches.
 //!
-//! Few at a time, of each tenant and of all: each holds a connection while it waits.
+//! Only a few calls run at a time, per tenant and in total: each holds a connection while it waits.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,13 +22,14 @@ use super::{Error, Store};
 use crate::domain::ids::TenantId;
 
 /// How long a tenant stays apart after a row was locked for longer than [`Patience::Brief`]: longer
-/// than a frozen transaction is let live.
+/// than a frozen transaction is allowed to live.
 const STAYS: Duration = Duration::from_secs(10);
-/// The longest wait for a turn; then the call is refused and its caller repeats it.
+/// The longest wait for a turn. After it the call is refused, and its caller retries.
 const LONGEST: Duration = Duration::from_secs(3);
-/// Tenants that are remembered; those that are in nobody's way are forgotten first.
+/// Tenants that are remembered. Beyond this number, tenants that are not apart and have no call
+/// running are forgotten.
 const TENANTS: usize = 1_000;
-/// Brief tries and long ones of one tenant at the same time.
+/// Brief attempts, and likewise long attempts, of one tenant at the same time.
 const OF_A_TENANT: usize = 2;
 
 pub(in crate::store) struct Apart {
@@ -41,7 +42,7 @@ pub(in crate::store) struct Apart {
 struct Tenant {
     brief: Arc<Semaphore>,
     long: Arc<Semaphore>,
-    /// Until when its calls join no batch.
+    /// Until then its calls join no batch.
     apart_until: Option<Instant>,
 }
 
@@ -57,21 +58,21 @@ impl Tenant {
 }
 
 impl Apart {
-    /// A quarter of the connections may be held up briefly, and a quarter for long.
+    /// A quarter of the connections may be held up briefly, and another quarter for long.
     pub(in crate::store) fn new(connections: u32) -> Self {
         let quarter = usize::try_from(connections / 4).unwrap_or(1).max(1);
         let turns = || Semaphore::new(quarter);
         Self { tenants: Mutex::default(), brief: turns(), long: turns() }
     }
 
-    /// Whether the tenant's calls are to join no batch for now.
+    /// Whether the tenant's calls must stay out of batches for now.
     pub(in crate::store) fn is_apart(&self, tenant: &TenantId) -> bool {
         let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         tenants.get(tenant).is_some_and(|tenant| tenant.is_apart(Instant::now()))
     }
 
-    /// Runs one call's work by itself. [`Error::Locked`]: the row stayed locked, or there was no
-    /// turn.
+    /// Runs one call's work by itself. [`Error::Locked`]: the row stayed locked, or no turn came
+    /// free.
     pub(in crate::store) async fn run<T, W>(
         &self,
         tenant: &TenantId,
@@ -85,7 +86,8 @@ impl Apart {
             (&turns.brief, &self.brief, Patience::Brief),
             (&turns.long, &self.long, Patience::Long),
         ] {
-            // Its own turn first: a tenant that is held up takes no other's.
+            // The tenant's own turn first, so that a tenant that is held up takes no turn from
+            // others.
             let turn = async { (own.acquire().await, of_all.acquire().await) };
             let Ok(_turn) = timeout(LONGEST, turn).await else { break };
             match work(patience).await {
@@ -93,12 +95,12 @@ impl Apart {
                 outcome => return outcome,
             }
         }
-        Err(Error::Locked("a call waited for it as long as it may".into()))
+        Err(Error::Locked("a call waited for it for the longest time allowed".into()))
     }
 
-    /// A long turn, for work that waits for rows without a bound of its own; held while it lasts.
+    /// A long turn, for work that waits for rows without a limit of its own. Held until dropped.
     pub(in crate::store) async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let closed = |_| Error::Bug("no turns are given any more".into());
+        let closed = |_| Error::Bug("turns are no longer given".into());
         self.long.acquire().await.map_err(closed)
     }
 
@@ -122,9 +124,9 @@ impl Apart {
 }
 
 impl Store {
-    /// Runs one statement that must not be given up where its row is locked: for a moment at first,
-    /// and then as one of the few that may wait for long. `text` reads from the clock that it is
-    /// given.
+    /// Runs one statement that must not be given up if its row is locked. It waits briefly at
+    /// first, and then as one of the few calls that may wait long. `text` makes the statement,
+    /// which reads from the clock that it is given.
     pub(in crate::store) async fn insist(
         &self,
         text: impl Fn(&str) -> String,

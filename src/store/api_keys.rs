@@ -1,4 +1,4 @@
-//! API keys that are made at run time: made, ended, listed, and read by every replica.
+//! API keys that are made at run time. Every replica reads them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,9 +18,9 @@ const COLUMNS: &str = "k.id, k.fingerprint, k.principal, k.role, k.user_id, k.re
 /// The keys that work.
 const LIVE: &str = "revoked_at IS NULL AND expires_at > {now}";
 
-/// A key that is to be made.
+/// A key to be made.
 pub struct NewApiKey<'a> {
-    /// Whose administrators manage it; `None`: no tenant's.
+    /// The tenant whose administrators manage it; `None`: no tenant.
     pub tenant: Option<&'a TenantId>,
     pub hash: Hash,
     pub caller: &'a Caller,
@@ -28,25 +28,25 @@ pub struct NewApiKey<'a> {
     pub life: Duration,
 }
 
-/// What became of it.
+/// The outcome of [`Store::create_api_key`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiKeyMade {
     Made(ApiKey),
-    /// The caller has these, which work.
+    /// The caller already has these valid keys.
     Occupied(Vec<ApiKeyId>),
-    /// The tenant has as many as it may.
+    /// The tenant has as many keys as it may.
     Full,
 }
 
-/// A key as a list shows it.
+/// A key as shown in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedApiKey {
     pub key: ApiKey,
-    /// To within an hour.
+    /// Accurate to within an hour.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// A place in the list: that of the last of a page.
+/// A position in the list: the last key of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiKeyPosition {
     pub created_at: Timestamp,
@@ -62,28 +62,28 @@ pub struct ApiKeyPage {
     pub more: bool,
 }
 
-/// A key with what finds it.
+/// A key and the hash that finds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownApiKey {
     pub hash: Hash,
-    /// Of its last change: later ones are greater.
+    /// The version of its last change: later changes have greater ones.
     pub version: i64,
     pub key: ApiKey,
 }
 
-/// Where the keys of the store are.
+/// The state of the store's keys, to tell whether they changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApiKeysState {
     pub now: Timestamp,
-    /// Of the last change.
+    /// The version of the last change.
     pub version: i64,
-    /// Another than before: keys are gone before their time.
+    /// If it differs from before, keys were removed before their time.
     pub erased: i64,
 }
 
 impl Store {
-    /// Makes a key, unless the caller has [`limits::API_KEYS_OF_CALLER`] that work, or the tenant
-    /// [`limits::API_KEYS_OF_TENANT`].
+    /// Makes a key, unless the caller already has [`limits::API_KEYS_OF_CALLER`] valid ones, or the
+    /// tenant has [`limits::API_KEYS_OF_TENANT`].
     pub async fn create_api_key(&self, new: &NewApiKey<'_>) -> Result<ApiKeyMade, Error> {
         let made = self.transaction(|tx| {
             scoped(async move {
@@ -99,8 +99,8 @@ impl Store {
         Ok(made)
     }
 
-    /// Ends a key of a tenant (`None`: of no tenant) from now on; as it is then. `None`: there is
-    /// none.
+    /// Revokes a key of a tenant (`None`: of no tenant) from now on, and returns the key. `None`:
+    /// there is no such key.
     pub async fn revoke_api_key(
         &self,
         tenant: Option<&TenantId>,
@@ -159,7 +159,7 @@ impl Store {
         Ok(ApiKeyPage { keys: keys.collect::<Result<_, Error>>()?, more })
     }
 
-    /// Whether anything changed.
+    /// The state that shows whether any key changed.
     pub async fn api_keys_state(&self) -> Result<ApiKeysState, Error> {
         const STATE: &str = "SELECT {now}, version, erased FROM api_key_version WHERE id = 1";
         let row = sql::one(self.reader(), STATE, params![]).await?;
@@ -178,7 +178,7 @@ impl Store {
             "SELECT k.hash, k.version, {COLUMNS} FROM api_keys k \
              WHERE (k.version, k.id) > ($1, $2) ORDER BY k.version, k.id LIMIT {limit}"
         );
-        // No UUID sorts behind this, in any collation.
+        // No UUID sorts after this, in any collation.
         let id = after.1.map_or_else(|| "z".to_owned(), |id| id.to_string());
         let rows = sql::all(self.reader(), &text, params![after.0, id]).await?;
         rows.iter().map(known).collect()
@@ -192,7 +192,7 @@ impl Store {
         row.map(|row| Ok((known(&row)?, Timestamp(row.get(13)?)))).transpose()
     }
 
-    /// Removes up to `limit` keys that ended before `older`; how many.
+    /// Removes up to `limit` keys that ended more than `older` ago; returns how many.
     pub async fn forget_api_keys(&self, older: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys \
@@ -202,7 +202,7 @@ impl Store {
     }
 }
 
-/// Removes the keys of a person who is deleted.
+/// Removes the keys of a person who is being deleted.
 pub(in crate::store) async fn erase(
     tx: &Tx,
     tenant: &TenantId,
@@ -358,5 +358,5 @@ fn acts(caller: &Caller) -> i32 {
 }
 
 fn damaged() -> Error {
-    Error::Bug("a stored API key does not read".into())
+    Error::Bug("a stored API key cannot be parsed".into())
 }

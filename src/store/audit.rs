@@ -1,9 +1,9 @@
-//! The audit trail: written with what it tells of, read page by page. `chain` makes it one chain of
-//! hashes.
+//! The audit trail. Entries are written with the changes they record, and read page by page.
+//! `chain` links them into one chain of hashes.
 //!
 //! An entry goes into `audit_inbox` in the transaction of the change, which locks nothing that
-//! another call needs. What it says about people is sealed under keys of their own
-//! (`person_keys`); the rest of what is not needed for searching under the tenant's.
+//! another call needs. Its information about people is encrypted with their own keys
+//! (`person_keys`); the rest, except the columns needed for searching, with the tenant's.
 
 mod chain;
 
@@ -30,21 +30,21 @@ use crate::domain::time::{Timestamp, micros};
 const COLUMNS: &str = "id, tenant, at, principal, action, outcome, reason, times, detail, actor, \
     actor_key, subject, subject_key";
 
-/// An entry that is sealed and ready to be written.
+/// An entry that is encrypted and ready to be written.
 pub(in crate::store) struct Prepared([Value; 12]);
 
-/// Which entries; all that is set must hold.
+/// Which entries; all conditions that are set must hold.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     pub principal: Option<String>,
     pub action: Option<String>,
-    /// Then or later.
+    /// At this time or later.
     pub from: Option<Timestamp>,
-    /// Earlier.
+    /// Before this time.
     pub before: Option<Timestamp>,
 }
 
-/// A place in the list: that of the last entry of a page.
+/// A position in the list: the last entry of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditPosition {
     pub at: Timestamp,
@@ -61,7 +61,7 @@ pub struct AuditPage {
 }
 
 impl Store {
-    /// A handle whose next change writes this entry, in the same transaction. For one change.
+    /// A handle whose next change writes this entry in the same transaction. Use it for one change.
     pub async fn noting(&self, entry: &Entry) -> Result<Self, Error> {
         let note = Arc::new(self.seal_entry(entry).await?);
         Ok(Self { inner: Arc::clone(&self.inner), note: Some(note) })
@@ -75,20 +75,20 @@ impl Store {
         }
     }
 
-    /// Wakes who appends to the chain, after a commit.
+    /// Wakes the task that appends to the chain, after a commit.
     pub(in crate::store) fn recorded(&self) {
         if self.note.is_some() {
             self.inner.audited.notify_one();
         }
     }
 
-    /// Told after a commit that wrote entries. A hint within this process.
+    /// Notified after a commit that wrote entries. A hint within this process.
     pub fn audited(&self) -> &Notify {
         &self.inner.audited
     }
 
-    /// Writes entries of what changed nothing, all or none. A tenant that does not exist is named
-    /// in an entry of no tenant.
+    /// Writes entries for calls that changed nothing; all or none. An entry for a tenant that does
+    /// not exist is stored without a tenant and names that tenant in its detail.
     pub async fn write_audit(&self, entries: &[Entry]) -> Result<(), Error> {
         let mut prepared = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -108,7 +108,8 @@ impl Store {
         Ok(())
     }
 
-    /// Remembers that a key was used just now; whether it had not been for `silence`, or never.
+    /// Records that a key was used just now. Returns whether it had been unused for `silence`, or
+    /// had never been used.
     pub async fn note_use(
         &self,
         principal: &str,
@@ -227,7 +228,8 @@ impl Store {
         ]))
     }
 
-    /// Sealed for this entry, with the id of the key. Empty for nobody, and without a tenant.
+    /// Encrypts it for this entry; returns it with the key's id. Empty if there is no person or no
+    /// tenant.
     async fn seal_person(
         &self,
         entry: &Entry,
@@ -243,7 +245,7 @@ impl Store {
     }
 }
 
-/// An entry as its row has it.
+/// An entry as stored in its row.
 struct Sealed {
     id: String,
     record: Record,
@@ -295,15 +297,17 @@ async fn insert(tx: &Tx, entries: &[Prepared]) -> Result<(), Error> {
     let rows = entries.iter().map(|entry| entry.0.clone()).collect();
     for (table, values) in given(tx.get_database_backend(), columns, rows) {
         let text = format!(
-            "INSERT INTO audit_inbox ({COLUMNS}) SELECT column1, column2, {{now}}, column3, column4, \
-             column5, column6, column7, column8, column9, column10, column11, column12 FROM {table}"
+            "INSERT INTO audit_inbox ({COLUMNS}) SELECT column1, column2, {{now}}, column3, \
+             column4, column5, column6, column7, column8, column9, column10, column11, column12 \
+             FROM {table}"
         );
         sql::execute(tx, &text, values).await?;
     }
     Ok(())
 }
 
-/// The same, told about a tenant that is not there, or that the caller does not reach.
+/// The same entry without its tenant, for a tenant that does not exist or is out of the caller's
+/// reach.
 fn of_no_tenant(entry: Entry) -> Entry {
     let object = entry.tenant.map(|tenant| format!("tenant:{tenant}")).unwrap_or_default();
     let detail = Detail { object, ..entry.detail };
@@ -315,9 +319,9 @@ fn place<'a>(row: &'a str, column: &'static str) -> Place<'a> {
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|_| Error::Bug("an entry does not become JSON".into()))
+    serde_json::to_vec(value).map_err(|_| Error::Bug("an entry cannot be converted to JSON".into()))
 }
 
 fn damaged() -> Error {
-    Error::Bug("a stored entry of the audit trail does not read".into())
+    Error::Bug("a stored entry of the audit trail cannot be parsed".into())
 }

@@ -1,6 +1,6 @@
-//! Which database it is.
+//! The kinds of database.
 
-/// Which database is behind the store.
+/// The database behind the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     Sqlite,

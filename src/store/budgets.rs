@@ -1,9 +1,10 @@
-//! What may be asked of Slack, and when: one row per installation and method, for all replicas.
+//! Slack request budgets: one row per installation and method, shared by all replicas.
 //!
-//! A call reserves its start time by one statement (GCRA without a burst: starts are at least an
-//! interval apart). Changes of messages take theirs along with the claim of their lane (`queue`),
-//! so that nobody reserves ahead of who is more urgent. A 429 pauses the row; the pause also holds
-//! for who reserved before it, so a caller that waited asks [`Store::pause_left`] before it starts.
+//! A call reserves its start time with one statement (GCRA without a burst: starts are at least an
+//! interval apart). Changes of messages take their start when their lane is claimed (`queue`), so
+//! that no worker reserves a start ahead of a more urgent change. A 429 pauses the row. The pause
+//! also applies to starts reserved before it, so a caller that waited checks [`Store::pause_left`]
+//! before it starts.
 
 use std::time::Duration;
 
@@ -22,24 +23,24 @@ use crate::domain::time::{Timestamp, micros};
 pub struct Booked {
     /// The next free start.
     pub next_at: Timestamp,
-    /// Nothing starts before.
+    /// No request starts before this.
     pub paused_until: Timestamp,
 }
 
-/// A start that was reserved, or refused.
+/// A start that was reserved or refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reservation {
-    /// Whether the start is the caller's. A refused one takes nothing from the budget: callers who
-    /// will not wait must not push each other away for ever.
+    /// Whether the start belongs to the caller. A refused start takes nothing from the budget:
+    /// otherwise callers that will not wait could push each other back for ever.
     pub taken: bool,
-    /// How long from now until the call may start, or until it is worth asking again; zero: at
+    /// How long from now until the call may start, or until it is worth asking again. Zero: at
     /// once.
     pub wait: Duration,
 }
 
 impl Store {
-    /// Reserves the next free start, at least `interval` after the one before, unless it is further
-    /// away than `patience`. [`Error::Locked`]: another transaction holds the row.
+    /// Reserves the next free start, at least `interval` after the previous one, unless it is
+    /// further away than `patience`. [`Error::Locked`]: another transaction holds the row.
     pub async fn reserve(
         &self,
         installation: InstallationId,
@@ -53,7 +54,7 @@ impl Store {
              WHERE installation = $1 AND method = $2"
         );
         let clock = Patience::Shared.clock(self.writer().get_database_backend());
-        // The time is the clock's at the row, however long that was waited for.
+        // The clock is read when the row is locked, however long that took.
         let take = format!(
             "INSERT INTO budgets (installation, method, next_at, paused_until) \
              SELECT $1, $2, {{now}} + $3, 0 FROM {clock} WHERE TRUE \
@@ -73,7 +74,7 @@ impl Store {
         Ok(Reservation { taken: false, wait: from_micros(row.get(0)?) })
     }
 
-    /// Makes the row of a budget, where there is none: claims take from rows that are there.
+    /// Makes the row of a budget if it is missing: claims only take from rows that exist.
     pub async fn open_budget(&self, id: InstallationId, budget: Budget) -> Result<(), Error> {
         let clock = Patience::Brief.clock(self.writer().get_database_backend());
         let text = format!(
@@ -85,8 +86,9 @@ impl Store {
         sql::execute(self.writer(), &text, values).await.map(drop)
     }
 
-    /// Gives back the start of a change that was not made, if none was given out after it: two
-    /// would else begin at one time. [`Error::Locked`]: another transaction holds the row.
+    /// Returns the start of a change that was not made, unless a later start was reserved since:
+    /// otherwise two requests would start at once. [`Error::Locked`]: another transaction holds the
+    /// row.
     pub async fn unbook(
         &self,
         id: InstallationId,
@@ -102,8 +104,8 @@ impl Store {
         sql::execute(self.writer(), &text, values).await.map(drop)
     }
 
-    /// Lets no call start for `duration` from now. A longer pause stays. [`Error::Locked`]: another
-    /// transaction held the row for long.
+    /// Stops calls from starting for `duration` from now. A longer pause stays. [`Error::Locked`]:
+    /// another transaction held the row for long.
     pub async fn pause(
         &self,
         installation: InstallationId,
@@ -123,7 +125,7 @@ impl Store {
         self.insist(pause, values).await.map(drop)
     }
 
-    /// How long the current pause still lasts; zero where there is none.
+    /// How long the current pause still lasts; zero if there is none.
     pub async fn pause_left(
         &self,
         installation: InstallationId,
@@ -138,7 +140,7 @@ impl Store {
     }
 }
 
-/// Reads `next_at` and `paused_until`; `None` where the row was joined and is not there.
+/// Reads `next_at` and `paused_until`; `None` if the joined row does not exist.
 pub(in crate::store) fn booked_of(columns: &mut Columns<'_>) -> Result<Option<Booked>, Error> {
     let (next_at, paused_until) = (columns.optional_time()?, columns.optional_time()?);
     let booked = next_at.zip(paused_until);

@@ -1,9 +1,9 @@
-//! Canceling what was accepted.
+//! Canceling an accepted notification.
 //!
-//! One statement meets every delivery that did not end, whatever a worker does to it meanwhile:
-//! its row is locked, and looked at again once a worker's settle committed. A delivery whose
-//! request is under way cannot be called back; it is marked, and settles as canceled should it turn
-//! out that Slack did not store it (`settle`).
+//! One statement finds every delivery that has not ended, even if a worker is settling it at the
+//! same time: the statement waits for the row's lock and reads the row again after the worker's
+//! commit. A delivery whose request is under way cannot be recalled. It is marked, and settles as
+//! canceled if it turns out that Slack did not store the message (`settle`).
 
 use super::deliveries::EXPIRING;
 use super::rows::Columns;
@@ -13,21 +13,21 @@ use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, NotificationId, TenantId};
 
-/// What a cancel met.
+/// The deliveries that a cancel found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Canceled {
-    /// Deliveries that are canceled now.
+    /// Deliveries that are now canceled.
     pub canceled: u32,
     /// Deliveries whose request to Slack is under way or in doubt.
     pub in_flight: u32,
 }
 
-/// Deliveries that did not end and are not known to have left.
+/// Deliveries that have not ended and are not known to have been sent.
 const OPEN: &str = "state IN ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown')";
 
 impl Store {
-    /// Cancels what has not been sent of a notification; `None`: the tenant has no such
-    /// notification. Repeating it changes nothing.
+    /// Cancels the deliveries of a notification that have not been sent. `None`: the tenant has no
+    /// such notification. Repeating the call changes nothing.
     pub async fn cancel_notification(
         &self,
         tenant: &TenantId,
@@ -52,7 +52,7 @@ impl Store {
         Ok(Some(self.tell_canceled(&ended)))
     }
 
-    /// Counts, and wakes whoever waits for one of them.
+    /// Counts them, and wakes the tasks that wait for one of them.
     pub(in crate::store) fn tell_canceled(&self, met: &[(DeliveryId, State)]) -> Canceled {
         let mut counted = Canceled::default();
         for (delivery, state) in met {
@@ -67,8 +67,8 @@ impl Store {
     }
 }
 
-/// Cancels what `filter` names, for the reason that the expression `reason` yields; each delivery
-/// that was met, with the state it has now.
+/// Cancels the deliveries that match `filter`, for the reason that the expression `reason` yields.
+/// Returns each delivery it found, with its state afterwards.
 pub(in crate::store) async fn cancel_where(
     tx: &Tx,
     filter: &str,

@@ -1,4 +1,4 @@
-//! All member lists at a glance, for metrics.
+//! Totals over all member lists, for metrics.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use super::sql::{self, params};
 use super::{Error, Store};
 use crate::domain::time::micros;
 
-/// Lists of workspaces that are alive and in use, over the whole cluster.
+/// Lists of connected workspaces that are in use, over the whole cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DirectoryCensus {
     pub in_use: u64,
-    /// Without any generation.
+    /// Lists without any generation.
     pub never_read: u64,
-    /// Read longer ago than was asked for.
+    /// Lists last read longer ago than the age asked for.
     pub stale: u64,
-    /// Whose last crawl failed.
+    /// Lists whose last crawl failed.
     pub failing: u64,
-    /// Whose last crawl lost more than is believable.
+    /// Lists whose last crawl lost more members than is plausible.
     pub shrink_pending: u64,
-    /// Whose crawl somebody holds.
+    /// Lists with a crawl under way.
     pub crawling: u64,
-    /// The age of the oldest.
+    /// The age of the oldest list.
     pub oldest: Duration,
-    /// How long the next crawl of the most overdue one has been due; zero where none is.
+    /// How long the most overdue crawl has been due; zero if none is overdue.
     pub overdue: Duration,
-    /// Read so far by the crawls under way.
+    /// Pages and members read so far by the crawls under way.
     pub crawl_pages: u64,
     pub crawl_members: u64,
 }
 
 impl Store {
-    /// Counts them; `stale` is the age beyond which a list is stale.
+    /// Counts the lists; one older than `stale` counts as stale.
     pub async fn directory_census(&self, stale: Duration) -> Result<DirectoryCensus, Error> {
         const SQL: &str = "SELECT COUNT(*),
                 SUM(CASE WHEN COALESCE(d.generation, 0) = 0 THEN 1 ELSE 0 END),
@@ -47,7 +47,7 @@ impl Store {
                 AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)";
         let row = sql::one(self.reader(), SQL, params![micros(stale)]).await?;
         let row = row.ok_or_else(|| Error::Bug("a count without a row".into()))?;
-        // Sums and maxima over nothing are NULL.
+        // Sums and maxima of no rows are NULL.
         let number = |index| -> Result<u64, Error> {
             Ok(u64::try_from(row.get::<Option<i64>>(index)?.unwrap_or(0)).unwrap_or(0))
         };

@@ -1,4 +1,4 @@
-//! The cipher that seals values and wraps data keys: XChaCha20-Poly1305, a random nonce for each.
+//! The cipher for values and data keys: XChaCha20-Poly1305 with a random nonce for each.
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -23,7 +23,7 @@ pub(in crate::store) fn encrypt(
     let cipher = XChaCha20Poly1305::new(&(**key).into());
     let sealed = cipher
         .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad })
-        .map_err(|_| Error::Bug("a value is too long to seal".into()))?;
+        .map_err(|_| Error::Bug("a value is too long to encrypt".into()))?;
     out.extend_from_slice(&nonce);
     out.extend_from_slice(&sealed);
     Ok(())

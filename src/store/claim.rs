@@ -1,9 +1,9 @@
-//! A claimed lane, and what a claim shows: the first delivery of its lane. (`queue` claims.)
+//! A claimed lane, and the lane's first delivery, which a claim may read. (`queue` claims.)
 //!
-//! A claim is a lease on one lane with a fencing token that is drawn anew each time. Every write
-//! on behalf of a claim locks the lane and compares the token, so a worker that lost its lease
-//! (and whose lane was claimed again) changes nothing. A lease that ran out and that nobody took
-//! is still its holder's: until someone else claims the lane, nobody else acted on it.
+//! A claim is a lease on one lane with a new random fencing token. Every write on behalf of a claim
+//! locks the lane and compares the token, so a worker that lost its lease, and whose lane was
+//! claimed again, changes nothing. A lease that ran out still belongs to its holder until another
+//! worker claims the lane: until then no other worker has acted on it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,22 +36,22 @@ pub struct LaneClaim {
     /// `U...` for direct messages, `C...` for channels.
     pub lane: String,
     pub token: LeaseToken,
-    /// The `D...` id, once the first message told it; look-ups in history need it.
+    /// The `D...` id, once the first message revealed it; lookups in history need it.
     pub channel: Option<ChannelId>,
-    /// Slack's `ts` of the last message that was sent there; what is in doubt stands behind it.
+    /// Slack's `ts` of the last message sent there; a message in doubt comes after it.
     pub last_ts: Option<String>,
-    /// Whose message comes first.
+    /// The tenant of the first message.
     pub tenant: TenantId,
     /// The database's clock at the claim.
     pub now: Timestamp,
-    /// What the request is taken from that this claim is for.
+    /// The budget that this claim's request is taken from.
     pub budget: Budget,
-    /// When that request may begin, by the workspace's budget, and how much of the budget was taken
-    /// for it; absent where nothing was.
+    /// When that request may begin by the workspace's budget, and how much of the budget was taken
+    /// for it; `None` if nothing was taken.
     pub start: Option<(Timestamp, Duration)>,
 }
 
-/// The first delivery of a lane, with all that sending it needs.
+/// The first delivery of a lane, with everything that sending it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
     pub delivery: DeliveryId,
@@ -61,41 +61,41 @@ pub struct Head {
     pub user: Option<UserId>,
     pub event_type: EventType,
     pub kind: Kind,
-    /// `Pending`, `Unknown`, or `Sending`: the last means that the former holder died or lost its
-    /// lease while a request was under way; call [`Store::recover`] before anything else.
+    /// `Pending`, `Unknown`, or `Sending`. `Sending` means that the previous holder died or lost
+    /// its lease while a request was under way; call [`Store::recover`] before anything else.
     pub state: State,
-    /// Requests that counted so far.
+    /// Requests so far that counted as attempts.
     pub attempt: u32,
-    /// Looks into history since the last request.
+    /// Reads of history since the last request.
     pub probes: u32,
     /// Workers that died on it.
     pub crashes: u32,
-    /// What `accept` was given as content.
+    /// The content that `accept` was given.
     pub content: Option<Vec<u8>>,
-    /// There is content and it does not open (altered, moved, or its key is gone): settle the
-    /// delivery as failed, so that it does not block its lane.
+    /// There is content and it cannot be decrypted (it was altered or moved, or its key is gone):
+    /// settle the delivery as failed, so that it does not block its lane.
     pub damaged: bool,
-    /// What the last request was.
+    /// The kind of the last request.
     pub deed: Deed,
     /// The thread that the last request was made in.
     pub thread_ts: Option<String>,
-    /// What it is about, and what it does about that.
+    /// The subject of the message, and the message's action on it.
     pub subject: Option<SubjectKey>,
     pub action: Action,
     /// The message that it acted on last; some actions go through several.
     pub acted_on: Option<(ChannelId, String)>,
-    /// What Slack said last.
+    /// The last code from Slack.
     pub code: Option<String>,
-    /// Why it went as it did so far, as it was given.
+    /// Why it went as it did so far, as the caller of the store gave it.
     pub trace: Option<Vec<u8>>,
-    /// The store was recovered then, and this may have been sent in the time that was lost: history
-    /// must be read before it is posted.
+    /// Set if the store was recovered, to that time, and this delivery may have been sent in the
+    /// time that was lost: history must be read before it is posted.
     pub in_doubt: Option<Timestamp>,
-    /// When the intent of the last request was committed, where its outcome is not known.
+    /// When the intent of the last request was committed, if its outcome is not known.
     pub sending_since: Option<Timestamp>,
     pub due_at: Timestamp,
-    /// Since when it could have had its turn: it was due, the first of its conversation, and this
-    /// kept its pace. From here on it waited for the workspace.
+    /// Since when it could have been sent: it was due, the first of its conversation, and the
+    /// conversation's pace allowed it. From then on it waited for the workspace.
     pub ready_at: Timestamp,
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
@@ -106,7 +106,7 @@ pub struct Head {
     pub now: Timestamp,
 }
 
-/// What is read of a head: by [`Store::head_of`], and by [`Store::read_life`].
+/// The columns read by [`Store::head_of`], and by [`Store::read_life`].
 const READ: &str = "id, notification, tenant, user_id, event_type, kind, state, attempt, probes, \
     crashes, content, sending_since, due_at, expires_at, created_at, priority, trace_context";
 const LIFE: &str = "deed, thread_ts, subject_key, action, slack_channel, slack_ts, code, trace";
@@ -115,13 +115,13 @@ fn of_head(columns: &str) -> String {
     format!("d.{}", columns.replace(", ", ", d."))
 }
 
-/// The head of one of the lanes that were asked about.
+/// The head of one of the lanes in a batch.
 pub(in crate::store) type HeadRow = Result<Option<Row>, Error>;
 
 impl Store {
     /// The delivery whose turn it is. `None`: nothing is due in this lane, or its first delivery
-    /// cannot be read (then the lane was released), or the claim is stale; either way the caller is
-    /// done with it.
+    /// cannot be read (then the lane was released), or the claim is stale. In each case the caller
+    /// is done with the claim.
     pub async fn head(&self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
         let store = self.clone();
         let work = move |claims: Vec<LaneClaim>| {
@@ -147,7 +147,7 @@ impl Store {
         Ok(None)
     }
 
-    /// One statement for all who ask; an answer for each, in order.
+    /// One statement for all claims; one answer for each, in order.
     async fn read_heads(&self, claims: &[LaneClaim]) -> Result<Vec<HeadRow>, Error> {
         let rows = claims.iter().map(|claim| {
             let [installation, lane, token] = claim.named();
@@ -180,8 +180,8 @@ impl Store {
         extend(self.writer(), claim, lease).await
     }
 
-    /// Gives the lane back; it comes up again when its first delivery is due, but not before
-    /// `next` has passed. Not while a request is under way: the next holder would find the
+    /// Gives the lane back. It comes up again when its first delivery is due, but not before `next`
+    /// has passed. Do not call this while a request is under way: the next holder would find the
     /// delivery in `Sending` and count a crash. `false`: the claim is stale and nothing changed.
     pub async fn release(&self, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
         self.transaction(|tx| scoped(release_within(tx, claim, next))).await
@@ -231,7 +231,9 @@ impl Store {
             match self.open_column(&head.tenant, &place, &sealed).await {
                 Ok(content) => head.content = Some(content),
                 Err(error @ Error::Sealed(_)) => {
-                    tracing::error!(%error, %delivery, "The content of a delivery does not open.");
+                    tracing::error!(
+                        %error, %delivery, "The content of a delivery cannot be decrypted."
+                    );
                     head.damaged = true;
                 }
                 Err(error) => return Err(error),
@@ -240,7 +242,7 @@ impl Store {
         Ok((head, paced_until))
     }
 
-    /// What the head is about, and what was done about it so far.
+    /// Reads the delivery's subject, and its requests and results so far.
     async fn read_life(&self, head: &mut Head, columns: &mut Columns<'_>) -> Result<(), Error> {
         head.deed = columns.deed()?.unwrap_or(Deed::Post);
         head.thread_ts = columns.take()?;
@@ -255,7 +257,7 @@ impl Store {
         Ok(())
     }
 
-    /// A trace decides nothing, so one that does not open is told as none.
+    /// A trace decides nothing, so one that cannot be decrypted is returned as `None`.
     pub(in crate::store) async fn open_trace(
         &self,
         tenant: &TenantId,
@@ -268,7 +270,7 @@ impl Store {
         match self.open_column(tenant, &place, sealed).await {
             Ok(trace) => Ok(Some(trace)),
             Err(error @ Error::Sealed(_)) => {
-                tracing::error!(%error, %delivery, "The trace of a delivery does not open.");
+                tracing::error!(%error, %delivery, "The trace of a delivery cannot be decrypted.");
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -302,7 +304,8 @@ pub(in crate::store) async fn extend(
     lease: Duration,
 ) -> Result<bool, Error> {
     const SQL: &str = "UPDATE lanes SET lease_until = clock.now + $4, next_at = clock.now + $4 \
-        FROM (SELECT {now} AS now) AS clock WHERE installation = $1 AND lane = $2 AND lease_token = $3";
+        FROM (SELECT {now} AS now) AS clock \
+        WHERE installation = $1 AND lane = $2 AND lease_token = $3";
     let mut values = claim.key();
     values.push(micros(lease).into());
     Ok(sql::execute(db, SQL, values).await? == 1)
@@ -315,12 +318,12 @@ pub(in crate::store) async fn lock(tx: &Tx, claim: &LaneClaim) -> Result<bool, E
     Ok(sql::one(tx, SQL, claim.key()).await?.is_some())
 }
 
-/// What the end of a lease changes in its lane.
+/// Changes to a lane at the end of its lease.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Unlease {
     /// No request before this many microseconds from now; may be negative.
     pub(in crate::store) paced: Option<i64>,
-    /// The conversation's id, where it was learnt.
+    /// The conversation's id, if it was learnt.
     pub(in crate::store) channel: Option<ChannelId>,
     /// The `ts` of a message that was sent.
     pub(in crate::store) last_ts: Option<String>,
@@ -328,28 +331,29 @@ pub(in crate::store) struct Unlease {
     pub(in crate::store) sleep: bool,
 }
 
-/// What the end of a lease always writes.
+/// Columns that the end of a lease always writes.
 pub(in crate::store) const UNLEASE: &str =
     "lease_token = NULL, lease_until = 0, claimed_at = clock.now";
 
-/// What it makes of the lane's pace; `$4` as in [`Unlease::paced`]. What was written by a clock that
-/// stepped back since is moved with it: nothing shows later that it is too far ahead.
+/// The lane's new pace; `$4` is [`Unlease::paced`]. A pace written by a clock that has since
+/// stepped back is moved back with it: nothing would show later that it is too far ahead.
 pub(in crate::store) const PACED: &str = "{greatest}(lanes.paced_until \
     - {greatest}(lanes.claimed_at - clock.now, 0), COALESCE(clock.now + $4, 0))";
 
-/// Ends the lease and sets `next_at` by what is in the lane now. Must follow [`lock`] or [`extend`]
-/// in the same transaction: being a statement of its own after the lock, it sees every delivery
-/// whose acceptance came first.
+/// Ends the lease and sets `next_at` from the deliveries now in the lane. Must follow [`lock`] or
+/// [`extend`] in the same transaction: as a separate statement after the lock, it sees every
+/// delivery that was accepted earlier.
 pub(in crate::store) async fn unlease(
     tx: &Tx,
     claim: &LaneClaim,
     change: &Unlease,
 ) -> Result<(), Error> {
-    // Not where a reconnect came since the claim: its wake-up would be lost.
+    // Not if a reconnect came since the claim: its wake-up would be lost.
     const SLEEPS: &str = "$6 = 1 AND woken_at < claimed_at";
     let text = format!(
         "UPDATE lanes SET {UNLEASE}, paced_until = {PACED}, \
-         channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
+         channel = COALESCE($5, channel), last_ts = COALESCE($7, last_ts), \
+         asleep = CASE WHEN {SLEEPS} THEN 1 ELSE 0 END, \
          {} FROM (SELECT {{now}} AS now) AS clock LEFT JOIN {} \
          WHERE installation = $1 AND lane = $2 AND lease_token = $3",
         headed(SLEEPS, PACED),
@@ -377,7 +381,7 @@ impl LaneClaim {
     }
 }
 
-/// A token that nobody had before.
+/// A new random token.
 #[must_use]
 pub fn lease_token() -> LeaseToken {
     LeaseToken(uuid::Builder::from_random_bytes(rand::random()).into_uuid())

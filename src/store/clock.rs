@@ -1,11 +1,11 @@
-//! After the database's clock stepped back: what was stored by the clock before lies too far ahead,
-//! and would keep lanes and workspaces silent for as long as the step was
+//! Repairs after the database's clock steps back. Times stored before the step lie too far ahead
+//! and would keep lanes and workspaces silent for as long as the step
 //! (docs/decisions/0024-clock-steps.md).
 //!
-//! Rows that say when they were written show the step: that lies in the future. Their times are
-//! moved back by as much, so that a wait, or a pause that Slack asked for, lasts as long as it was
-//! to last. Repeating it changes nothing, so that it goes in batches, and any number of replicas
-//! may do it.
+//! Rows that record when they were written reveal the step: that time lies in the future. Their
+//! times are moved back by the same amount, so that a wait, or a pause that Slack asked for, lasts
+//! as long as intended. Repeating the repair changes nothing, so it runs in batches, and any number
+//! of replicas may run it.
 
 use std::time::Duration;
 
@@ -16,12 +16,14 @@ use crate::domain::time::micros;
 
 /// Rows of one statement.
 const BATCH: u64 = 500;
-/// Statements of one call for each table: the caller shows in between that it does not stand still.
+/// Statements per table and call. Between calls, the caller reports that it is still alive.
 const BATCHES: usize = 100;
-/// Connections to one database agree better than this, in microseconds; `$1` below.
+/// The clocks seen over different connections to one database differ by less than this, in
+/// microseconds; `$1` below.
 const NOISE: i64 = 1_000_000;
 
-/// Not what waits for a time that the caller named, which is one by the clock as it is now.
+/// Except deliveries that wait for a time named by the caller: that time is by the clock as it is
+/// now.
 const DELIVERIES: &str = "UPDATE deliveries SET due_at = due_at - (updated_at - clock.now), \
     updated_at = clock.now FROM (SELECT {now} AS now) AS clock WHERE sequence IN \
     (SELECT sequence FROM deliveries WHERE updated_at > {now} + $1 AND \
@@ -29,8 +31,8 @@ const DELIVERIES: &str = "UPDATE deliveries SET due_at = due_at - (updated_at - 
       OR (state = 'resolving' AND (due_at <= updated_at OR updated_at > created_at \
           OR lease_token IS NOT NULL))) ORDER BY sequence LIMIT 500 {skip_locked})";
 
-/// By a lane's last claim, or the end of that. A lease may have been made longer since; it ends
-/// after `$2` at the latest.
+/// By the lane's last claim, or the end of that claim. A lease may have been extended since; it
+/// ends after `$2` at the latest.
 fn lanes() -> String {
     let moved = |column: &str| {
         format!(
@@ -54,25 +56,25 @@ fn lanes() -> String {
 }
 
 /// How far ahead posts, changes of messages and calls of other methods are booked at most, in
-/// microseconds: the first two for a moment, the others as far as callers wait. What a row says
-/// beyond that is a time by the clock as it was before a step.
+/// microseconds: the first two only briefly, the others as far as callers wait. A later time in a
+/// row is by the clock before a step.
 const POSTS_AHEAD: i64 = 60 * NOISE;
 const CHANGES_AHEAD: i64 = 30 * NOISE;
 const CALLS_AHEAD: i64 = 150 * NOISE;
 
-/// The next free start of a workspace's posts, by `now`: never one by a clock that stepped back.
-/// Between the step and [`Store::follow_clock`] a claim must not take its start from such a row:
-/// its lane would wait for as long as the step was, and nothing would show why.
+/// The next free start of a workspace's posts, given `now`; never one by a clock that stepped back.
+/// Between the step and [`Store::follow_clock`], a claim must not take its start from such a row:
+/// its lane would wait for as long as the step, and nothing would show why.
 pub(super) fn spent_until(now: &str) -> String {
     believed("spent_until", now, POSTS_AHEAD)
 }
 
-/// The same of a change's budget.
+/// The same for the budget of changes.
 pub(super) fn next_change(now: &str) -> String {
     believed("next_at", now, CHANGES_AHEAD)
 }
 
-/// The same of any method's budget.
+/// The same for any method's budget.
 pub(super) fn next_call() -> String {
     believed("budgets.next_at", "{now}", CALLS_AHEAD)
 }
@@ -81,12 +83,12 @@ fn believed(column: &str, now: &str, ahead: i64) -> String {
     format!("CASE WHEN {column} > {now} + {ahead} THEN {now} ELSE {column} END")
 }
 
-/// The end of a method's pause. It is as far behind its beginning as Slack asked; one that began
-/// in the future was written by the clock as it was before a step.
+/// The end of a method's pause. It lies as long after the pause's beginning as Slack asked; a pause
+/// that began in the future was written by the clock before a step.
 pub(super) const PAUSED_UNTIL: &str =
     "budgets.paused_until - {greatest}(budgets.paused_at - {now}, 0)";
 
-/// A window is a minute long.
+/// A window is one minute long.
 const POSTING: &str = "UPDATE posting SET spent_until = {least}(spent_until, clock.now), \
     paused_until = CASE WHEN window_at > clock.now AND paused_until > clock.now \
         THEN paused_until - (window_at - clock.now) ELSE paused_until END, \
@@ -98,7 +100,7 @@ const POSTING: &str = "UPDATE posting SET spent_until = {least}(spent_until, clo
 const BUDGETS: &str = "UPDATE budgets SET next_at = {now} WHERE next_at > {now} + \
     CASE WHEN method IN ('chat.update', 'chat.delete') THEN $1 ELSE $2 END";
 
-/// A pause that Slack asked for lasts as long as it was to last.
+/// A pause that Slack asked for lasts as long as intended.
 const PAUSES: &str = "UPDATE budgets SET paused_until = paused_until - (paused_at - clock.now), \
     paused_at = clock.now FROM (SELECT {now} AS now) AS clock WHERE paused_at > clock.now + $1";
 
@@ -107,8 +109,8 @@ const EVENTS: &str = "UPDATE seen_events SET due_at = due_at - (seen_at - clock.
     WHERE state = 'waiting' AND seen_at > clock.now + $1";
 
 impl Store {
-    /// Moves back what lies further ahead than could have been booked, up to a bound. `lease` is
-    /// the longest that is taken. Answers how many rows were moved.
+    /// Moves back times that lie further ahead than could have been booked, up to a limit of rows.
+    /// `lease` is the longest lease that is taken. Returns the number of rows that were moved.
     pub async fn follow_clock(&self, lease: Duration) -> Result<u64, Error> {
         let mut moved = 0;
         let longest = micros(lease);
@@ -139,7 +141,7 @@ impl Store {
             );
             moved += sql::execute(self.writer(), &text, params![longest]).await?;
         }
-        // Lanes that were filled, and not claimed since.
+        // Lanes that got deliveries and were not claimed since.
         for _ in 0..BATCHES {
             if self.repair_lanes().await? == 0 {
                 break;

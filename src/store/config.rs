@@ -8,29 +8,29 @@ use serde::{Deserialize, Deserializer};
 
 use crate::domain::secret::Secret;
 
-/// Where the data lives, and the key that seals what is secret in it.
+/// Where the data is stored, and the key that encrypts its secrets.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// `postgres://user:password@host/database`. None: a SQLite file `herald.db` in `data_dir`,
-    /// for one process. On another host than this one the server's certificate and name are
-    /// verified, unless `?sslmode=` says otherwise; `sslrootcert=/path` names an authority of your
-    /// own. Default: none.
+    /// `postgres://user:password@host/database`. None: a SQLite file `herald.db` in `data_dir`, for
+    /// one process. If the database is on another host, the server's certificate and name are
+    /// verified, unless `?sslmode=` says otherwise; `sslrootcert=/path` names your own authority.
+    /// Default: none.
     pub url: Option<Secret>,
-    /// Directory of the SQLite file and its key; made with mode 0700 where it is missing.
-    /// Default `herald-data`.
+    /// Directory of the SQLite file and its key; made with mode 0700 if it is missing. Default
+    /// `herald-data`.
     pub data_dir: PathBuf,
     /// Connections to PostgreSQL, or readers of the SQLite file. Default `16`.
     pub max_connections: u32,
-    /// Which pooler is between Herald and PostgreSQL: `none`, which also stands for PgBouncer in
-    /// session mode, or `transaction` for PgBouncer in transaction mode. Default `none`.
+    /// The pooler between Herald and PostgreSQL: `none`, also for PgBouncer in session mode, or
+    /// `transaction` for PgBouncer in transaction mode. Default `none`.
     pub pooler: Pooler,
-    /// The database itself, where `url` is a pooler: `herald migrate` and LISTEN use it, because
-    /// both need a session of their own. Without it, `herald migrate` refuses to run and nothing
-    /// listens where `pooler` is `transaction`. Default: `url`.
+    /// The database itself, if `url` is a pooler: `herald migrate` and LISTEN use it, because both
+    /// need their own session. If `pooler` is `transaction` and this is missing, `herald migrate`
+    /// refuses to run and nothing listens. Default: `url`.
     pub direct_url: Option<Secret>,
-    /// On PostgreSQL: whether replicas tell each other by LISTEN and NOTIFY that a member list
-    /// moved, over one more connection each; otherwise they find out by
+    /// On PostgreSQL: whether replicas notify each other of changed member lists by LISTEN and
+    /// NOTIFY, over one more connection each; otherwise they poll every
     /// `directory.poll_milliseconds`. Default `true`.
     pub listen: bool,
     /// How long a call waits for a free connection before it is refused as unavailable: `5s`,
@@ -38,24 +38,25 @@ pub struct Config {
     #[serde(deserialize_with = "duration")]
     pub acquire_timeout: Duration,
     /// The longest that PostgreSQL may take for one statement; a transaction has four times as
-    /// long. PostgreSQL ends what takes longer. A connection that has not answered half a second
-    /// later is closed and replaced: it was cut without a word, as in a failover. Default `5s`.
+    /// long. PostgreSQL ends a statement or transaction that takes longer. A connection that has
+    /// not answered half a second later is closed and replaced: it broke unnoticed, as in a
+    /// failover. Default `5s`.
     #[serde(deserialize_with = "duration")]
     pub statement_timeout: Duration,
     /// The key-encryption key: 32 random bytes in base64. PostgreSQL needs this, `key_file` or
     /// `vault_address`. Default: none.
     pub key: Option<Secret>,
-    /// A file that holds the key-encryption key in base64. Default: none on
-    /// PostgreSQL; with SQLite `herald.key` beside the database, generated with mode 0600 on the
-    /// first start. A file that others can read or change, or its group change, is refused.
+    /// A file that holds the key-encryption key in base64. Default: none on PostgreSQL; with SQLite
+    /// `herald.key` beside the database, generated with mode 0600 on the first start. A file is
+    /// refused if others can read or change it, or if its group can change it.
     pub key_file: Option<PathBuf>,
-    /// A further key that opens what is stored and wraps nothing new: while keys are exchanged
-    /// (docs/keys.md). Default: none.
+    /// A second key, which only decrypts stored data keys and wraps no new ones, for the time while
+    /// keys are exchanged (docs/keys.md). Default: none.
     pub previous_key: Option<Secret>,
     /// A file that holds such a key. Default: none.
     pub previous_key_file: Option<PathBuf>,
     /// HashiCorp Vault (or OpenBao), such as `https://vault.example:8200`: its transit engine is
-    /// the key-encryption key then, and `key` or `key_file` only open what is stored. Default:
+    /// then the key-encryption key, and `key` or `key_file` only decrypt stored data keys. Default:
     /// none.
     pub vault_address: Option<String>,
     /// Where the transit engine is mounted. Default `transit`.
@@ -64,22 +65,22 @@ pub struct Config {
     pub vault_key: String,
     /// A token that may encrypt and decrypt with it. Default: none.
     pub vault_token: Option<Secret>,
-    /// A file that holds the token, read for each question, so that an agent may renew it. Default:
+    /// A file that holds the token, read for each request, so that an agent may renew it. Default:
     /// none.
     pub vault_token_file: Option<PathBuf>,
-    /// Vault opens what is stored and wraps nothing new: to go back to `key` or `key_file`. Default
-    /// `false`.
+    /// Vault only decrypts stored data keys and wraps no new ones, for going back to `key` or
+    /// `key_file`. Default `false`.
     pub vault_opens_only: bool,
 }
 
-/// What is between Herald and PostgreSQL.
+/// The pooler between Herald and PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooler {
-    /// Nothing, or what gives each client a session of its own.
+    /// None, or one that gives each client a session of its own.
     None,
-    /// A pooler that gives a connection to one client after the other, for a transaction each:
-    /// statements have no names, each runs in a transaction, and nothing is set for a session.
+    /// A pooler that gives a connection to one client after another, for a transaction each.
+    /// Statements have no names, each runs in a transaction, and nothing is set for a session.
     Transaction,
 }
 

@@ -1,6 +1,7 @@
 //! Attempts to connect a workspace: one OAuth state each, used once.
 //!
-//! Only the hash of the state is stored: who reads the database cannot finish somebody's attempt.
+//! Only the hash of the state is stored: reading the database does not let anyone finish another
+//! person's attempt.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::sharing::Allowed;
 use crate::domain::time::{Timestamp, micros};
 
-/// What became of an OAuth state that a callback brought.
+/// The outcome of an OAuth state that a callback brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TakenConnect {
     /// It was waiting and is now used up.
@@ -34,11 +35,11 @@ pub enum ConnectOutcome {
     Completed,
     /// The person pressed "Cancel" in Slack.
     Denied,
-    /// A sentence for the administrator; nothing secret in it.
+    /// A sentence for the administrator, without secrets.
     Failed(String),
 }
 
-/// Where an attempt stands.
+/// The status of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectStatus {
     AwaitingCallback,
@@ -59,8 +60,8 @@ pub struct ConnectAttempt {
 }
 
 impl Store {
-    /// Remembers a fresh OAuth state for `ttl`. The tenant must exist. Attempts that ended over a
-    /// week ago are forgotten.
+    /// Stores a new OAuth state for `ttl`. The tenant must exist. Attempts that expired over a week
+    /// ago are deleted.
     pub async fn begin_connect(
         &self,
         tenant: &TenantId,
@@ -90,7 +91,7 @@ impl Store {
         Ok(())
     }
 
-    /// Uses a state up, atomically: of two callbacks with one state, one is told `Taken`.
+    /// Uses a state up, atomically: of two callbacks with one state, only one gets `Taken`.
     pub async fn take_connect(&self, state: &str) -> Result<TakenConnect, Error> {
         const TAKE: &str = "UPDATE connect_attempts SET taken_at = {now}
             WHERE state_hash = $1 AND taken_at IS NULL AND expires_at > {now}
@@ -107,7 +108,7 @@ impl Store {
         Ok(if let TakenConnect::Taken { .. } = found { TakenConnect::AlreadyUsed } else { found })
     }
 
-    /// What [`Store::take_connect`] would answer, without using the state up.
+    /// The answer that [`Store::take_connect`] would give, without using the state up.
     pub async fn look_at_connect(&self, state: &str) -> Result<TakenConnect, Error> {
         const LOOK: &str = "SELECT tenant, redirect_uri, shared_with, taken_at, expires_at, {now}
             FROM connect_attempts WHERE state_hash = $1";
@@ -123,16 +124,17 @@ impl Store {
         }
     }
 
-    /// An answer that came after the link had expired: GetWorkspace must not say that none came.
+    /// Records an answer that came after the link had expired, so that GetWorkspace does not say
+    /// that none came.
     async fn note_late(&self, hash: &[u8]) -> Result<(), Error> {
         const SQL: &str = "UPDATE connect_attempts SET detail = $2
             WHERE state_hash = $1 AND finished_at IS NULL";
         const LATE: &str = "Slack's answer came after the link had expired. Begin again; an \
-            approval that was given stays.";
+            approval already given in Slack stays.";
         sql::execute(self.writer(), SQL, params![hash.to_vec(), LATE]).await.map(drop)
     }
 
-    /// Records how the attempt ended; the first outcome stays. Says whether it was recorded.
+    /// Records how the attempt ended; the first outcome stays. Returns whether it was recorded.
     pub async fn finish_connect(
         &self,
         state: &str,
@@ -169,7 +171,7 @@ impl Store {
     }
 }
 
-/// Of the tenant, the redirect address and what is allowed.
+/// Reads the tenant, the redirect address and the sharing that is allowed.
 fn taken(row: &Row) -> Result<TakenConnect, Error> {
     let tenant = TenantId::parse(row.get::<String>(0)?)
         .map_err(|_| Error::Bug("a stored tenant id".into()))?;

@@ -1,8 +1,8 @@
 //! Connection pools.
 //!
-//! SQLite: one connection that writes, and readers apart, so that a reader never waits for a
-//! writer nor the reverse (WAL). PostgreSQL: one pool for both. Statements are never logged nor
-//! recorded in spans: they would carry nothing but placeholders, at a price for each.
+//! SQLite: one connection that writes, and separate readers, so that readers and the writer never
+//! wait for each other (WAL). PostgreSQL: one pool for both. Statements are never logged or
+//! recorded in spans: they would show only placeholders, at a cost for each.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use super::{Backend, Error, postgres};
 const FILE: &str = "herald.db";
 /// How long SQLite waits for another process's lock.
 const BUSY: Duration = Duration::from_secs(5);
-/// A bound on statements that is shorter would end healthy ones.
+/// A shorter limit on statements would end healthy ones.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 pub(in crate::store) struct Connections {
@@ -32,7 +32,7 @@ pub(in crate::store) struct Connections {
     writer: Pool,
     listen: Option<PgConnectOptions>,
     pulse: Pulse,
-    /// How the pool connects; `None` where the database is a file.
+    /// How the pool connects; `None` if the database is a file.
     session: Option<Box<Session>>,
     migrations: Migrations,
 }
@@ -40,7 +40,7 @@ pub(in crate::store) struct Connections {
 /// Where migrations run.
 enum Migrations {
     File(DatabaseConnection),
-    /// None behind a pooler that shares connections between transactions.
+    /// `None` behind a pooler that shares connections between transactions.
     Session(Option<Box<Session>>),
 }
 
@@ -90,7 +90,7 @@ impl Connections {
         make_dir(&config.data_dir)?;
         let path = config.data_dir.join(FILE);
         make_file(&path)?;
-        // The writer first: it turns WAL on.
+        // The writer first, because it turns WAL on.
         let writer = Database::connect(sqlite(&path, config, false)).await?;
         let reader = Database::connect(sqlite(&path, config, true)).await?;
         let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
@@ -114,7 +114,7 @@ impl Connections {
         self.protection
     }
 
-    /// How to make the connection that listens for hints; `None` where there is nothing to hear.
+    /// How to make the connection that listens for hints; `None` if there are no hints.
     pub(in crate::store) fn listen(&self) -> Option<&PgConnectOptions> {
         self.listen.as_ref()
     }
@@ -127,14 +127,14 @@ impl Connections {
         &self.writer
     }
 
-    /// A connection for migrations, as SeaORM knows it. It has no bound on statements: one may
-    /// build an index for as long as that takes.
+    /// A connection for migrations, as SeaORM needs it. It has no limit on statements: a migration
+    /// may build an index for as long as that takes.
     pub(in crate::store) async fn migrator(&self) -> Result<DatabaseConnection, Error> {
         match &self.migrations {
             Migrations::File(writer) => Ok(writer.clone()),
             Migrations::Session(Some(session)) => session.connect().await,
             Migrations::Session(None) => Err(Error::Config(
-                "migrations need a session of their own, which store.pooler does not give: set \
+                "migrations need their own session, which store.pooler does not provide: set \
                  store.direct_url to the database itself"
                     .into(),
             )),
@@ -145,8 +145,9 @@ impl Connections {
         &self.pulse
     }
 
-    /// Whether the database is at work for the connections of the pool, though none is free and
-    /// none is answered. Those that went dark it knows nothing of. The caller sets the bound.
+    /// Whether the database is working for the connections of the pool, even though none is free
+    /// and none gets an answer. Broken connections that the database does not know of do not count.
+    /// The caller sets the time limit.
     pub(in crate::store) async fn is_at_work(&self) -> bool {
         match &self.session {
             Some(session) => session.is_at_work().await,
@@ -182,7 +183,7 @@ fn sqlite(path: &Path, config: &Config, reader: bool) -> ConnectOptions {
                 .foreign_keys(true)
                 .pragma("journal_mode", "WAL")
                 .pragma("synchronous", "FULL")
-                // What is deleted is overwritten (`tidy`).
+                // Deleted data is overwritten (`tidy`).
                 .pragma("secure_delete", "ON");
             if reader { options.pragma("query_only", "ON") } else { options }
         });
@@ -196,8 +197,8 @@ pub(in crate::store) fn make_dir(path: &Path) -> Result<(), Error> {
     })
 }
 
-/// Makes the file before SQLite does, which would leave its mode to the umask. SQLite gives its
-/// companions (`-wal`, `-shm`) the mode of the file.
+/// Makes the file before SQLite does: SQLite would leave its mode to the umask. SQLite gives the
+/// files beside it (`-wal`, `-shm`) the mode of the file.
 fn make_file(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
@@ -214,7 +215,7 @@ mod tests {
     use crate::store::sql;
 
     async fn pragma(db: &impl sea_orm::ConnectionTrait, name: &str) -> String {
-        // Some pragmas answer text, some numbers: read all as text.
+        // Some pragmas return text, some numbers: read all as text.
         let text =
             format!("SELECT CAST(value AS TEXT) FROM (SELECT {name} AS value FROM pragma_{name})");
         sql::one(db, &text, Vec::new()).await.unwrap().unwrap().get(0).unwrap()

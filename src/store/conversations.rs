@@ -1,11 +1,11 @@
-//! The direct message conversation of a lane: an attribute, since the lane is named by the member.
+//! The direct message conversation of a lane. It is an attribute, since the member names the lane.
 
 use super::sql::{self, params};
 use super::{Error, Store};
 use crate::domain::ids::{ChannelId, InstallationId};
 
 impl Store {
-    /// Remembers the `D...` of a lane that may not have any work yet.
+    /// Stores the `D...` id of a lane, which may have no work yet.
     pub async fn save_conversation(
         &self,
         installation: InstallationId,

@@ -1,9 +1,9 @@
 //! A crawl of a member list: a lease, and a checkpoint after every page. How it ends is in
 //! `publish`.
 //!
-//! Every holder of the lease gets an epoch of its own, and every write names it: a holder that was
-//! frozen while another took over changes nothing any more (invariants I6, I10). Pages go to the
-//! generation that the crawl will become, so readers see them all at once or not at all (I9).
+//! Every holder of the lease gets its own epoch, and every write names it: a holder that was frozen
+//! while another took over can no longer change anything (invariants I6, I10). Pages go to the
+//! generation that the crawl will become, so readers see all of them at once or none (I9).
 
 use std::time::Duration;
 
@@ -18,10 +18,11 @@ use crate::domain::crawl::PageSize;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
 
-/// zstd's own default: beyond it, time grows faster than size falls.
+/// zstd's own default: at higher levels, time grows faster than size falls.
 const LEVEL: i32 = 3;
 
-/// The right to crawl one installation, until somebody takes it over after it has lapsed.
+/// The right to crawl one installation, until the lease has lapsed and another replica takes it
+/// over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrawlLease {
     pub installation: InstallationId,
@@ -32,10 +33,10 @@ pub struct CrawlLease {
     pub checkpoint: Checkpoint,
 }
 
-/// Where to go on.
+/// Where to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Slack's cursor of the next page; None at the start, or where all pages are there
+    /// Slack's cursor of the next page; `None` at the start, or once all pages are stored
     /// (`complete`).
     pub cursor: Option<String>,
     /// The number of the next page, from 0.
@@ -49,7 +50,7 @@ pub struct Checkpoint {
     pub complete: bool,
     /// How often this crawl started over.
     pub restarts: i32,
-    /// Tries that failed since a page came.
+    /// Failed attempts since the last page.
     pub failures: u32,
 }
 
@@ -58,30 +59,30 @@ pub struct Checkpoint {
 pub struct CrawledPage {
     /// Must be the checkpoint's next.
     pub number: i32,
-    /// Stored compressed and sealed. At most 64 MiB.
+    /// Stored compressed and encrypted. At most 64 MiB.
     pub body: Vec<u8>,
     /// Members on it.
     pub members: i64,
-    /// None ends the list.
+    /// `None` ends the list.
     pub next_cursor: Option<String>,
-    /// For the next page; kept for who resumes.
+    /// For the next page; kept for a replica that resumes.
     pub page_size: PageSize,
 }
 
-/// What became of a page.
+/// The outcome of saving a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Saved {
-    /// It and the checkpoint behind it are stored.
+    /// The page and the checkpoint after it are stored.
     Stored,
     /// The lease was lost, or the page is not the next one; nothing was stored.
     Lost,
-    /// Its cursor stood behind an earlier page: the list would not end. Nothing was stored.
+    /// Its cursor already followed an earlier page: the list would not end. Nothing was stored.
     CursorRepeats,
 }
 
 impl Store {
-    /// Takes the lease where a crawl is due and nobody holds it. `holder` is shown to
-    /// administrators: it must tell replicas apart, and no machine's name.
+    /// Takes the lease if a crawl is due and no replica holds it. `holder` is shown to
+    /// administrators: it must distinguish replicas and must not be a machine's name.
     pub async fn acquire_crawl(
         &self,
         installation: InstallationId,
@@ -120,8 +121,8 @@ impl Store {
         }))
     }
 
-    /// Lengthens the lease to `by` from now and keeps the page size: while a page is waited for.
-    /// False: it was lost.
+    /// Extends the lease to `by` from now and stores the page size, while waiting for a page.
+    /// `false`: the lease was lost.
     pub async fn extend_crawl(&self, lease: &CrawlLease, by: Duration) -> Result<bool, Error> {
         const SQL: &str = "UPDATE directory SET lease_until = {now} + $3,
                 crawl_page_size = $4, crawl_came = $5, crawl_setbacks = $6
@@ -131,7 +132,7 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    /// Stores a page and the checkpoint behind it, and lengthens the lease to `extend` from now.
+    /// Stores a page and the checkpoint after it, and extends the lease to `extend` from now.
     pub async fn save_page(
         &self,
         lease: &CrawlLease,
@@ -180,7 +181,7 @@ impl Store {
         .await
     }
 
-    /// Compresses and seals: milliseconds for a large page, so not on the runtime's threads.
+    /// Compresses and encrypts: milliseconds for a large page, so not on the runtime's threads.
     async fn pack(&self, lease: &CrawlLease, page: i32, body: Vec<u8>) -> Result<Vec<u8>, Error> {
         let keys = self.keys(&Scope::Installation(lease.installation)).await?;
         let key = page_row(lease.generation, page);

@@ -1,5 +1,5 @@
-//! Deliveries that wait for their time (`deliver_after`). They are pending and in no lane, so that
-//! they hold nobody up; when they are due they join their lane's tail (invariant I4).
+//! Deliveries that wait for their time (`deliver_after`). They are pending and in no lane, so they
+//! hold nothing up; when due, they join their lane's tail (invariant I4).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 
-/// Waiting for its time; the text of the partial index.
+/// Waiting for its time; the same text as in the partial index.
 const DEFERRED: &str = "state = 'pending' AND lane IS NULL";
 
-/// One that is due, as it was found.
+/// A due delivery, as it was found.
 struct Due {
     id: String,
     installation: InstallationId,
@@ -30,7 +30,7 @@ struct Due {
 
 impl Store {
     /// Puts up to `limit` deliveries whose time has come into their lanes; returns how many.
-    /// Several replicas may do it at once.
+    /// Several replicas may do this at once.
     pub async fn join_due(&self, limit: u32) -> Result<u32, Error> {
         let text = format!(
             "SELECT id, installation, deferred_lane, tenant, priority, action FROM deliveries \
@@ -79,13 +79,14 @@ impl Store {
             let place = (due.installation, due.lane.as_str());
             lanes.entry(place).and_modify(|first| first.and(&joining)).or_insert(joining);
         }
-        // Before the deliveries: everybody locks in this order.
+        // Before the deliveries, because every transaction locks in this order.
         super::lanes::fill(tx, &lanes).await?;
         let mut joined = 0;
         for chunk in due.chunks(256) {
             let text = format!(
                 "UPDATE deliveries SET lane = deferred_lane, deferred_lane = NULL, position = $1, \
-                 due_at = $2, updated_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL AND id IN ({})",
+                 due_at = $2, updated_at = $2 WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
+                 AND id IN ({})",
                 placeholders(3, chunk.len())
             );
             let mut values = params![position, now];
@@ -95,7 +96,7 @@ impl Store {
         Ok(u32::try_from(joined).unwrap_or(u32::MAX))
     }
 
-    /// How long until the first is due; `None` where none waits.
+    /// How long until the first is due; `None` if none waits.
     pub async fn next_deferred(&self) -> Result<Option<Duration>, Error> {
         let text = format!(
             "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED} \

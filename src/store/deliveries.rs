@@ -1,7 +1,7 @@
-//! One delivery as it reads back.
+//! One delivery as it is read back.
 //!
-//! Rows of `deliveries` move to `deliveries_history` some time after they ended (`history`);
-//! every read looks in both within one statement, so that none is missed while it moves.
+//! Rows of `deliveries` move to `deliveries_history` some time after they ended (`history`). Every
+//! read looks in both tables within one statement, so that no row is missed while it moves.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::domain::ids::{
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 
-/// What a delivery is for.
+/// The purpose of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
     /// Part of a Notify.
@@ -26,7 +26,8 @@ pub enum Kind {
     Normal,
     /// A test message: the person's preference does not hold it back.
     Test,
-    /// A test message that an administrator asked for: the tenant's switch does not either.
+    /// A test message that an administrator asked for: the tenant's switch does not hold it back
+    /// either.
     AdministratorTest,
 }
 
@@ -61,14 +62,15 @@ pub struct DeliveryRecord {
     pub notification: NotificationId,
     /// Absent for posts to a channel.
     pub user: Option<UserId>,
-    /// The Slack workspace. Absent while resolving, and for what never had a place to go.
+    /// The Slack workspace. Absent while resolving, and for deliveries that never had a
+    /// destination.
     pub workspace: Option<InstallationId>,
-    /// `U...` or `C...`; absent with the workspace.
+    /// `U...` or `C...`; absent if the workspace is.
     pub lane: Option<String>,
     pub state: State,
-    /// Requests that counted; one under way included.
+    /// Requests that counted, including one under way.
     pub attempt: u32,
-    /// When it is looked at next, where it did not end.
+    /// When it is looked at next, if it has not ended.
     pub due_at: Timestamp,
     pub expires_at: Timestamp,
     /// Where Slack stored it.
@@ -78,26 +80,27 @@ pub struct DeliveryRecord {
     /// [`NoMatch`](crate::domain::reason::NoMatch) or a
     /// [`Failure`](crate::domain::reason::Failure), by state.
     pub reason: Option<String>,
-    /// Slack's last word, such as `channel_not_found`.
+    /// The last code from Slack, such as `channel_not_found`.
     pub code: Option<String>,
-    /// Other recipients who are the same member.
+    /// Other recipients that are the same Slack member.
     pub also: Vec<UserId>,
     pub subject: Option<SubjectKey>,
     pub action: Action,
-    /// The delivery that it replays, and the one that replays it.
+    /// The delivery that it replays.
     pub replay_of: Option<DeliveryId>,
+    /// The delivery that replays it.
     pub replayed_as: Option<DeliveryId>,
-    /// Why it went as it did, as it was given.
+    /// Why it went as it did, as the caller of the store gave it.
     pub trace: Option<Vec<u8>>,
     pub kind: Kind,
     pub event_type: EventType,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
-    /// Requests and looks into history that ended, oldest first.
+    /// Requests and reads of history that ended, oldest first.
     pub attempts: Vec<AttemptRecord>,
 }
 
-/// One request to Slack, or one look into history, that ended.
+/// One request to Slack, or one read of history, that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRecord {
     /// Counts requests; those that Slack throttled share the number of the next.
@@ -105,45 +108,45 @@ pub struct AttemptRecord {
     pub started_at: Timestamp,
     pub ended_at: Timestamp,
     /// Of a request: `sent`, `failed`, `parked`, `not_sent`, `throttled`, `unauthorized`,
-    /// `unknown`, `not_written`, `unfit`, `unthreaded`, `crashed`. Of a look into history the same
+    /// `unknown`, `not_written`, `unfit`, `unthreaded`, `crashed`. Of a read of history: the same
     /// with `probe_` before it.
     pub outcome: String,
     pub code: Option<String>,
-    /// Slack's method; absent of looks into history, and of what was logged before it was kept.
+    /// Slack's method; absent for reads of history, and for attempts logged before this was stored.
     pub method: Option<String>,
-    /// The request alone.
+    /// The time of the request only.
     pub took: Option<Duration>,
 }
 
-/// The states that occupy a place in a lane. The text is that of the partial index: SQLite uses
-/// the index only where they agree. The same holds for the two below.
+/// The states that occupy a place in a lane. The text is the same as in the partial index, because
+/// SQLite uses the index only if they agree. This also holds for the two below.
 pub(in crate::store) const IN_LANE: &str = "state IN ('pending', 'sending', 'unknown')";
 
-/// States that end by expiry alone: no request is under way and none is in doubt.
+/// States that only expiry ends: no request is under way or in doubt.
 pub(in crate::store) const EXPIRING: &str =
     "state IN ('resolving', 'held', 'collected', 'pending')";
 
-/// [`EXPIRING`] as the partial index by expiry says it, for the search that the index is for. By
-/// these words PostgreSQL cannot take it for any other statement: where statistics say that little
-/// waits, it would walk all that waits rather than look a row up by its key.
+/// [`EXPIRING`] as written in the partial index by expiry, for the search that the index serves.
+/// This wording keeps PostgreSQL from using the index for any other statement: if statistics say
+/// that few deliveries wait, it would scan all of them instead of finding a row by its key.
 pub(in crate::store) const OVERDUE: &str =
     "('' || state) IN ('resolving', 'held', 'collected', 'pending')";
 
-/// All that has not ended, as the partial index by tenant says it; see [`OVERDUE`].
+/// All deliveries that have not ended, as written in the partial index by tenant; see [`OVERDUE`].
 pub(in crate::store) const OPEN: &str = "('' || state) IN \
     ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown')";
 
-/// The state, compared where a row was found by its key: no partial index follows from it, the one
-/// of the lanes neither. See `plans`.
+/// The state, compared in a row that was found by its key. No partial index follows from this
+/// expression, not even that of the lanes. See `plans`.
 pub(in crate::store) const STATE: &str = "(deliveries.state || '')";
 
 /// The terminal states.
 pub(in crate::store) const ENDED: &str =
     "state IN ('sent', 'failed', 'expired', 'suppressed', 'canceled', 'parked', 'unreachable')";
 
-const READ: &str = "id, notification, user_id, installation, COALESCE(lane, deferred_lane), state, attempt, due_at, \
-    expires_at, slack_channel, slack_ts, reason, code, kind, event_type, created_at, updated_at, \
-    subject_key, action, replay_of, replayed_as, trace, sequence";
+const READ: &str = "id, notification, user_id, installation, COALESCE(lane, deferred_lane), \
+    state, attempt, due_at, expires_at, slack_channel, slack_ts, reason, code, kind, event_type, \
+    created_at, updated_at, subject_key, action, replay_of, replayed_as, trace, sequence";
 
 impl Store {
     /// One delivery of a tenant, with its attempts.
@@ -156,7 +159,7 @@ impl Store {
         Ok(self.records(tenant, "tenant = $1 AND id = $2", values).await?.pop())
     }
 
-    /// All deliveries that `filter` names, in the order of acceptance.
+    /// All deliveries that match `filter`, in the order of acceptance.
     pub(in crate::store) async fn records(
         &self,
         tenant: &TenantId,
@@ -174,8 +177,8 @@ impl Store {
             record.trace = self.open_trace(tenant, record.id, sealed.as_deref()).await?;
         }
         let text = format!(
-            "SELECT delivery, number, started_at, ended_at, outcome, code, method, took FROM attempts \
-             WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} \
+            "SELECT delivery, number, started_at, ended_at, outcome, code, method, took \
+             FROM attempts WHERE delivery IN (SELECT id FROM deliveries WHERE {filter} \
              UNION ALL SELECT id FROM deliveries_history WHERE {filter}) ORDER BY sequence"
         );
         let mut attempts = HashMap::<DeliveryId, Vec<AttemptRecord>>::new();

@@ -1,5 +1,5 @@
-//! Member lists as they are read: the state, the pages of the published generation, the changes
-//! since. `crawl` and `merge` write them.
+//! Reading member lists: the state, the pages of the published generation, and the changes since.
+//! `crawl` and `merge` write them.
 
 use std::io::Read as _;
 
@@ -13,15 +13,15 @@ use crate::domain::crawl::Doubt;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::Timestamp;
 
-/// The most bytes that one page may have when decompressed: 1,000 members of 64 KiB each.
+/// The most bytes that one page may have after decompression: 1,000 members of 64 KiB each.
 pub(in crate::store) const PAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Changes that one statement reads.
 const CHUNK: u64 = 200;
-/// Lists that one statement asks about.
+/// Lists that one statement names.
 const POINTERS: usize = 500;
 pub(in crate::store) const CHANGE_TABLE: &str = "directory_changes";
 
-/// What is known of an installation's member list.
+/// The state of an installation's member list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryState {
     /// Grows with every published crawl; 0: never published.
@@ -32,53 +32,53 @@ pub struct DirectoryState {
     pub members: i64,
     /// The last change appended; see [`Store::changes`].
     pub change_sequence: i64,
-    /// The last change that the pages of this generation contain: what came after it is to be
-    /// applied to them.
+    /// The last change that the pages of this generation contain: later changes must be applied to
+    /// them.
     pub changes_base: i64,
-    /// The last change that is kept no more. Beyond the `changes_base` that a reader began with, it
-    /// was too slow and must begin again.
+    /// The last change that was removed. If it exceeds the `changes_base` that a reader began with,
+    /// the reader was too slow and must begin again.
     pub changes_gone: i64,
     /// Grows with every batch of custom profile fields; see [`Store::fields_after`].
     pub fields_sequence: i64,
     /// When the crawl of that generation began.
     pub refreshed_at: Option<Timestamp>,
     pub next_refresh_at: Timestamp,
-    /// When an event about a member was applied last, to the minute; None: never.
+    /// When an event about a member was last applied, to the minute; `None`: never.
     pub event_heard_at: Option<Timestamp>,
-    /// Why the last crawl failed; None after a success.
+    /// Why the last crawl failed; `None` after a success.
     pub last_error: Option<String>,
-    /// The crawl under way, whoever holds it.
+    /// The crawl under way, with or without a holder.
     pub crawl: Option<CrawlProgress>,
-    /// A complete crawl that was refused for what it lost.
+    /// A complete crawl that was refused because it lost too many members.
     pub shrink: Option<PendingShrink>,
-    /// The time at which all this was so.
+    /// The time of this reading.
     pub as_of: Timestamp,
 }
 
-/// How far a crawl has come.
+/// The progress of a crawl.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrawlProgress {
     pub started_at: Timestamp,
     pub pages: i32,
     pub members: i64,
-    /// Members asked for in one page; 0 where none was asked for yet.
+    /// Members requested per page; 0 before the first request.
     pub page_size: i32,
-    /// How often it began again.
+    /// How often it started over.
     pub restarts: i32,
-    /// The replica that reads now; None while nobody does.
+    /// The replica that reads now; `None` if none does.
     pub holder: Option<String>,
 }
 
 /// A loss that awaits confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PendingShrink {
-    /// What was found, and whether an administrator accepted it.
+    /// The doubt, and whether an administrator accepted it.
     pub doubt: Doubt,
-    /// When.
+    /// When it was found.
     pub found_at: Timestamp,
 }
 
-/// How far a list has come.
+/// The latest positions of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DirectoryPointer {
     pub installation: InstallationId,
@@ -87,7 +87,7 @@ pub struct DirectoryPointer {
     pub fields_sequence: i64,
 }
 
-/// One change to a member, to be applied after the pages of the generation.
+/// One change of a member, to be applied after the pages of the generation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirectoryChange {
     pub sequence: i64,
@@ -95,7 +95,7 @@ pub struct DirectoryChange {
 }
 
 impl Store {
-    /// None where no crawl was ever tried and nothing was learnt.
+    /// `None` if no crawl was ever tried and nothing was learnt.
     pub async fn directory(
         &self,
         installation: InstallationId,
@@ -108,8 +108,8 @@ impl Store {
         row.map(|row| Ok(state(row.model()?, Timestamp(row.named("as_of")?)))).transpose()
     }
 
-    /// Generation, last change and last batch of custom fields of the given lists: what a follower
-    /// compares with what it has.
+    /// Generation, last change and last batch of custom fields of the given lists, for a follower
+    /// to compare with its own.
     pub async fn directory_pointers(
         &self,
         installations: &[InstallationId],
@@ -134,9 +134,9 @@ impl Store {
         Ok(pointers)
     }
 
-    /// One page, opened; of the generation in force, or of the one before while it is kept.
-    /// [`Error::NotFound`]: it is gone (or was never published); read the state again and start
-    /// over.
+    /// One page, decrypted and decompressed, of the current generation, or of the previous one
+    /// while it is kept. [`Error::NotFound`]: it is gone (or was never published); read the state
+    /// again and start over.
     pub async fn page(
         &self,
         installation: InstallationId,
@@ -153,13 +153,14 @@ impl Store {
         let key = page_row(generation, page);
         let place = Place { table: PAGE_TABLE, row: &key, column: "body" };
         let packed = self.unseal(&Scope::Installation(installation), &place, &sealed).await?;
-        // Milliseconds of work for a large page: not on the runtime's threads.
+        // Milliseconds of work for a large page, so not on the runtime's threads.
         tokio::task::spawn_blocking(move || unpack(&packed))
             .await
             .map_err(|_| Error::Bug("decompression stopped".into()))?
     }
 
-    /// All pages of a generation, in order. For large workspaces read [`Store::page`] by page.
+    /// All pages of a generation, in order. For large workspaces, read page by page with
+    /// [`Store::page`].
     pub async fn pages(
         &self,
         installation: InstallationId,
@@ -222,7 +223,7 @@ impl Store {
         Ok(changes)
     }
 
-    /// Installations that are alive, in use, due for a crawl and not being crawled; the longest
+    /// Connected installations that are in use, due for a crawl and not being crawled; the longest
     /// overdue first.
     pub async fn due_refreshes(&self, limit: u32) -> Result<Vec<InstallationId>, Error> {
         const SQL: &str = "SELECT i.id FROM installations i

@@ -1,8 +1,9 @@
-//! Forgetting a person: what is queued for them is canceled, what was written about them erased.
+//! Erasing a person: deliveries queued for them are canceled, and data about them is erased.
 //! Counts, states, times and fingerprints stay, without the person.
 //!
-//! What a notification to several people says is about a thing, and the others got it too: its data
-//! stays, without the person's verdict. Where it named nobody else it is erased.
+//! The data of a notification to several people is about a subject, and the other recipients got it
+//! too: it stays, without the person's verdict. If the notification named no other recipient, its
+//! data is erased.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,36 +20,36 @@ use crate::domain::ids::{DeliveryId, TenantId, UserId};
 
 /// Rows of the feed that one transaction changes.
 const BATCH: u64 = 500;
-/// How a request id begins that was taken away.
+/// The prefix of a request id that replaces an erased one.
 const ERASED: &str = "erased:";
 
-/// What was forgotten.
+/// The result of an erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Erased {
     /// Whether there was a record of them.
     pub known: bool,
-    /// Deliveries that were canceled, and those whose request to Slack is under way: these name the
-    /// person until they end.
+    /// Deliveries that were canceled, and those whose request to Slack is under way: these
+    /// name the person until they end.
     pub canceled: Canceled,
-    /// Deliveries that ended and do not name them any more.
+    /// Ended deliveries that no longer name the person.
     pub erased: u64,
 }
 
-/// A stored answer without a person.
+/// A stored answer without the person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redacted {
     pub answer: Vec<u8>,
-    /// Whether it names anybody else, or a channel.
+    /// Whether it names any other person, or a channel.
     pub names_others: bool,
 }
 
-/// Takes a person out of a stored answer, which is opaque here.
+/// Removes a person from a stored answer, which is opaque here.
 pub type Redact = fn(answer: &[u8], user: &UserId) -> Redacted;
 
 impl Store {
-    /// Forgets a person: in the feed by batches, all else in one transaction. What is in flight
-    /// keeps their name until it ended: call it again then. Repeating it is safe, also after an
-    /// error.
+    /// Erases a person: from the feed in batches, from everything else in one transaction.
+    /// Deliveries in flight keep the person's name until they end: call it again then. Repeating it
+    /// is safe, also after an error.
     pub async fn erase_person(
         &self,
         tenant: &TenantId,
@@ -57,7 +58,7 @@ impl Store {
     ) -> Result<Erased, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let keys = &keys;
-        // Most of it while nothing else is held.
+        // Most of the feed, while no other locks are held.
         self.erase_from_feed(tenant, user).await?;
         let (erased, met) = self
             .transaction(|tx| {
@@ -69,15 +70,16 @@ impl Store {
             })
             .await?;
         self.recorded();
-        // What was canceled is told with their name.
+        // The feed reports the cancellations with the person's name.
         self.erase_from_feed(tenant, user).await?;
         self.tidy_soon().await;
         Ok(Erased { canceled: self.tell_canceled(&met), ..erased })
     }
 
-    /// Takes the person out of the feed, some rows at a time: who numbers the changes of all
-    /// tenants waits for the rows of the inbox. A change that is numbered meanwhile goes from the
-    /// inbox, which is emptied of them first, to the feed.
+    /// Removes the person from the feed, a few rows at a time: the sequencer, which numbers the
+    /// changes of all tenants, waits for locked rows of the inbox. A change that is numbered
+    /// meanwhile moves from the inbox to the feed; the inbox is cleared first, so the change no
+    /// longer names the person.
     async fn erase_from_feed(&self, tenant: &TenantId, user: &UserId) -> Result<(), Error> {
         for (table, key) in [("feed_inbox", "id"), ("delivery_changes", "sequence")] {
             let text = &out_of(table, key);
@@ -93,7 +95,7 @@ impl Store {
     }
 }
 
-/// Takes some of a tenant's (`$1`) rows about a person (`$2`) out of a table of the feed.
+/// Clears the person (`$2`) in some of the tenant's (`$1`) rows of a feed table.
 pub(in crate::store) fn out_of(table: &str, key: &str) -> String {
     format!(
         "UPDATE {table} SET user_id = NULL, channel = NULL, ts = NULL \
@@ -114,7 +116,7 @@ async fn erase_within(
     const CONTENT: &str = "UPDATE deliveries SET content = NULL WHERE tenant = $1 AND user_id = $2";
     let key = params![tenant.as_str(), user.as_str()];
     let mut erased = Erased::default();
-    // First: whoever works on a lane locks it before its deliveries.
+    // First, because a transaction that works on a lane locks the lane before its deliveries.
     let lanes = lock_lanes(tx, &key).await?;
     erase_notifications(tx, keys, tenant, user, redact).await?;
     super::sharers::leave(tx, tenant, user).await?;
@@ -123,7 +125,7 @@ async fn erase_within(
         erased.erased += erase_deliveries(tx, table, &key).await?;
     }
     erase_lanes(tx, &lanes).await?;
-    // What is in flight must not be sent once more.
+    // Deliveries in flight must not be sent again.
     sql::execute(tx, CONTENT, key.clone()).await?;
     super::person_keys::erase(tx, keys, tenant, user).await?;
     super::api_keys::erase(tx, tenant, user).await?;
@@ -132,7 +134,7 @@ async fn erase_within(
     Ok((erased, met))
 }
 
-/// Takes the person, the words and the place out of deliveries that ended.
+/// Removes the person, the content and the destination from deliveries that ended.
 async fn erase_deliveries(tx: &Tx, table: &str, key: &[sea_orm::Value]) -> Result<u64, Error> {
     let text = format!(
         "UPDATE {table} SET user_id = NULL, content = NULL, lane = NULL, slack_channel = NULL, \
@@ -143,7 +145,7 @@ async fn erase_deliveries(tx: &Tx, table: &str, key: &[sea_orm::Value]) -> Resul
     sql::execute(tx, &text, key.to_vec()).await
 }
 
-/// The rows of the lanes that the person's messages went to, locked: workspace and member.
+/// Locks the lanes that the person's messages went to; returns their workspaces and members.
 async fn lock_lanes(tx: &Tx, key: &[sea_orm::Value]) -> Result<Vec<(String, String)>, Error> {
     const THEIRS: &str = "SELECT installation, lane FROM lanes WHERE (installation, lane) IN \
         (SELECT installation, COALESCE(lane, deferred_lane) FROM deliveries \
@@ -156,9 +158,9 @@ async fn lock_lanes(tx: &Tx, key: &[sea_orm::Value]) -> Result<Vec<(String, Stri
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
-/// Removes the lanes that nothing waits in: they name the member and the conversation. A lane that
-/// a message waits or is under way in, somebody else's or one of theirs, stays. A worker that has
-/// just ended one finds its lane gone and has nothing to give back.
+/// Removes the lanes without waiting deliveries: they name the member and the conversation. A lane
+/// stays while a message in it waits or is under way, for this person or another. A worker that has
+/// just ended the last one finds its lane gone and has nothing to give back.
 async fn erase_lanes(tx: &Tx, lanes: &[(String, String)]) -> Result<(), Error> {
     const LIMITED: &str = "UPDATE posting SET limited_lane = NULL \
         WHERE installation = $1 AND limited_lane = $2";
@@ -175,8 +177,8 @@ async fn erase_lanes(tx: &Tx, lanes: &[(String, String)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What stands in the place of a request id that may name a person: the same call is still found by
-/// it. Once more it is the same.
+/// The replacement for a request id that may name a person. It is derived from the request id, so a
+/// repeated call is still found by it. Applying it again yields the same.
 pub(in crate::store) fn erased_request(
     keys: &ScopeKeys,
     principal: &str,
@@ -189,8 +191,8 @@ pub(in crate::store) fn erased_request(
     Ok(format!("{ERASED}{}", BASE64_URL_SAFE_NO_PAD.encode(mac)))
 }
 
-/// Takes the person out of the answers to the calls that named them, and erases the data of those
-/// that named nobody else.
+/// Removes the person from the answers to the calls that named them, and erases the data of calls
+/// that named no other recipient.
 async fn erase_notifications(
     tx: &Tx,
     keys: &ScopeKeys,
@@ -198,7 +200,8 @@ async fn erase_notifications(
     user: &UserId,
     redact: Redact,
 ) -> Result<(), Error> {
-    const FIND: &str = "SELECT id, answer, principal, request_id FROM notifications WHERE tenant = $1 AND id IN \
+    const FIND: &str = "SELECT id, answer, principal, request_id FROM notifications \
+        WHERE tenant = $1 AND id IN \
         (SELECT notification FROM deliveries WHERE tenant = $1 AND user_id = $2 \
          UNION SELECT notification FROM deliveries_history WHERE tenant = $1 AND user_id = $2 \
          UNION SELECT notification FROM delivery_sharers WHERE tenant = $1 AND user_id = $2) \

@@ -1,57 +1,58 @@
-//! What a caller of the store should do about a failure.
+//! The store's errors, grouped by the action that a caller should take.
 //!
-//! Texts name tables, constraints and SQLSTATEs; never a value, because values are people's
-//! (invariant I12). Drivers put values into messages and details, so neither is passed on where it
-//! may hold one.
+//! Texts name tables, constraints and SQLSTATEs, but never a value, because values are personal
+//! (invariant I12). Drivers put values into messages and details, so neither is passed on if it may
+//! contain one.
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached or is starting: try later.
+    /// The database cannot be reached or is starting: retry later.
     #[error("the database is not available: {0}")]
     Unavailable(String),
-    /// The database answers, and no connection became free in time: less at once.
+    /// The database answers, but no connection became free in time: send fewer calls at once.
     #[error("no connection to the database became free in time")]
     Busy,
-    /// Another transaction was in the way: the same work, from its start, is likely to succeed.
-    /// Where it can happen, the store has run it again, or waited, several times already.
+    /// Another transaction was in the way: the same work, repeated from its start, is likely to
+    /// succeed. If this can happen, the store has already retried or waited several times.
     #[error("another transaction was in the way: {0}")]
     Contended(String),
-    /// A row stayed locked by another transaction, perhaps of a frozen process: later. Nothing was
-    /// written.
+    /// A row stayed locked by another transaction, perhaps of a frozen process: retry later.
+    /// Nothing was written.
     #[error("another transaction holds a row: {0}")]
     Locked(String),
-    /// The database has no room left: an operator must act; reads still work.
+    /// The database has no space left: an operator must act; reads still work.
     #[error("the database is full")]
     Full,
-    /// What was to be written contradicts what is there (the constraint or the thing is named).
+    /// The write contradicts stored data (the constraint or the object is named).
     #[error("conflict: {0}")]
     Conflict(String),
-    /// What was to be changed or read is not there.
+    /// The object to change or read does not exist.
     #[error("not found: {0}")]
     NotFound(String),
-    /// A sealed value does not open: the key is another one, or the bytes were altered or moved.
+    /// An encrypted value does not decrypt: the key is a different one, or the bytes were altered
+    /// or moved.
     #[error("cannot open {0}")]
     Sealed(String),
-    /// What keeps the key-encryption key does not answer, or refuses: later, or an operator must
-    /// act.
+    /// The service that holds the key-encryption key does not answer or refuses: retry later, or an
+    /// operator must act.
     #[error("the key service: {0}")]
     KeyService(String),
-    /// The schema is not the one of this binary.
+    /// The schema does not match this binary.
     #[error("{0}")]
     Schema(String),
     /// A setting is missing or wrong; the sentence names it.
     #[error("{0}")]
     Config(String),
-    /// A defect of ours.
+    /// A bug in Herald.
     #[error("store: {0}")]
     Bug(String),
 }
 
 impl Error {
-    /// Whether the error would meet each part of a batch by itself as well, or may stand for a
-    /// commit that happened. Else its cause may lie in one part.
+    /// Whether the error would also occur for each part of a batch run by itself, or may hide a
+    /// commit that happened. If not, the cause may lie in one part.
     pub(in crate::store) fn concerns_all(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy | Self::Full | Self::Schema(_))
     }
@@ -75,7 +76,7 @@ impl From<DbErr> for Error {
     }
 }
 
-/// Whether the connection was found to be gone, and taking another may help at once.
+/// Whether the connection was lost, so that another connection may help at once.
 pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
     use sea_orm::sqlx::error::Error as Sqlx;
     let (DbErr::Conn(RuntimeErr::SqlxError(cause))
@@ -85,10 +86,10 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
         return false;
     };
     match &**cause {
-        // One that did not answer has used up the caller's time.
+        // A connection that did not answer has used up the caller's time.
         Sqlx::Io(cause) => cause.kind() != std::io::ErrorKind::TimedOut,
         Sqlx::Protocol(_) | Sqlx::BeginFailed => true,
-        // Ended by an administrator, or with its server; idle in a transaction for too long.
+        // Ended by an administrator or with its server, or idle in a transaction for too long.
         Sqlx::Database(cause) => {
             matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "25P03"))
         }
@@ -96,7 +97,7 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
     }
 }
 
-/// Whether the error is an answer of the server, as that a statement used up its time.
+/// Whether the error is an answer of the server, for example that a statement used up its time.
 pub(in crate::store) fn is_answer(error: &DbErr) -> bool {
     matches!(
         error,
@@ -144,16 +145,17 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
         "53100" => Error::Full,
         // Undefined table, column, schema.
         "42P01" | "42703" | "3F000" => Error::Schema(NEEDS_MIGRATE.into()),
-        // A server that became a standby; a database that takes no connections now; a statement or
-        // session that was ended. Then: wrong password, no such database, no right to connect;
-        // waiting does not always help, but the same codes appear while a server is being set up.
+        // First: a server that became a standby; a database that accepts no connections now; a
+        // statement or session that was ended. Then: wrong password, no such database, no right to
+        // connect. Waiting does not always help with these, but the same codes appear while a
+        // server is being set up.
         "25006" | "55000" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => {
             Error::Unavailable(named())
         }
         _ => match code.get(..2) {
             Some("23") => Error::Conflict(named()),
             Some("08" | "53" | "57" | "58") => Error::Unavailable(named()),
-            // Syntax and access rules speak of our own statements, not of values.
+            // Messages about syntax and access rules contain our own statements, not values.
             Some("42") => Error::Bug(format!("{}: {message}", named())),
             _ => Error::Bug(named()),
         },

@@ -1,9 +1,9 @@
-//! What Slack sent, from the moment it is acknowledged until it is applied, and its id for longer,
-//! so that each event counts once however often Slack repeats it.
+//! Slack's events, stored from their acknowledgement until they are applied. Their ids are kept for
+//! longer, so that each event counts once, however often Slack repeats it.
 //!
-//! An event is claimed with a lease and a token, like a delivery. One whose lease ran out is
-//! claimed alone from then on: if it is what brings replicas down, it takes no others with it, and
-//! it is parked in the end.
+//! An event is claimed with a lease and a token, like a delivery. An event whose lease ran out is
+//! claimed by itself from then on: if it makes replicas crash, it takes no other events with it,
+//! and in the end it is parked.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{Error, Store};
 use crate::domain::ids::{InstallationId, LeaseToken};
 use crate::domain::time::{Timestamp, micros};
 
-/// Claimed at once.
+/// Events of one claim.
 const BATCH: u32 = 64;
 /// Rows that one statement of [`Store::prune_events`] deletes.
 const PRUNED: i64 = 1000;
@@ -33,9 +33,9 @@ pub struct NewEvent {
     pub event_id: String,
     /// Slack's name, such as `user_change`.
     pub kind: &'static str,
-    /// When it happened, as Slack says.
+    /// When it happened, according to Slack.
     pub happened_at: Timestamp,
-    /// Stored sealed.
+    /// Stored encrypted.
     pub body: Vec<u8>,
 }
 
@@ -46,24 +46,24 @@ pub struct ClaimedEvent {
     pub event_id: String,
     pub kind: String,
     pub happened_at: Timestamp,
-    /// Claims so far, this one included; those that were given back do not count.
+    /// Claims so far, including this one; claims that were given back do not count.
     pub attempts: i64,
-    /// As it was taken; None: it does not open.
+    /// As it was taken; `None`: it does not decrypt.
     pub body: Option<Vec<u8>>,
     pub token: LeaseToken,
 }
 
-/// An event that needs no more.
+/// An event that needs no further work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDone {
     pub event_id: String,
-    /// Whom it was about, and that member's `updated`: an older event that comes later is then
-    /// known to be older.
+    /// The member it was about, and that member's `updated`, so that an older event that arrives
+    /// later is recognized as older.
     pub member: Option<(String, i64)>,
 }
 
 impl Store {
-    /// The installations of an app in one of these workspaces, or for all of one of these
+    /// The installations of an app in one of these workspaces, or for the whole of one of these
     /// organisations.
     pub async fn installations_of_app(
         &self,
@@ -91,7 +91,7 @@ impl Store {
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 
-    /// Takes an event; `false`: it was taken before. Committed when it returns.
+    /// Stores an event; `false`: it was stored before. Committed when this returns.
     pub async fn take_event(&self, event: &NewEvent) -> Result<bool, Error> {
         const SQL: &str = "INSERT INTO seen_events
                 (installation, event_id, seen_at, kind, state, happened_at, due_at, body)
@@ -154,7 +154,8 @@ impl Store {
         Ok(ClaimedEvent { installation, event_id, kind, happened_at, attempts, body, token })
     }
 
-    /// Gives claimed events back, to be claimed again after `wait`; that claim does not count.
+    /// Gives claimed events back, to be claimed again after `wait`; the present claim does not
+    /// count.
     pub async fn release_events(&self, token: LeaseToken, wait: Duration) -> Result<(), Error> {
         const SQL: &str = "UPDATE seen_events SET lease_token = NULL, due_at = {now} + $2,
             attempts = attempts - 1 WHERE lease_token = $1 AND state = 'waiting'";
@@ -168,8 +169,8 @@ impl Store {
         settle(self.writer(), event.installation, event.token, &done).await
     }
 
-    /// Sets an event aside that cannot be applied. It keeps its body until it is pruned. `false`:
-    /// the token is stale.
+    /// Parks an event that cannot be applied. It keeps its body until it is pruned. `false`: the
+    /// token is stale.
     pub async fn park_event(&self, event: &ClaimedEvent, reason: &str) -> Result<bool, Error> {
         const SQL: &str = "UPDATE seen_events SET state = 'parked', reason = $4, lease_token = NULL
             WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
@@ -178,8 +179,8 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    /// Forgets events that were taken longer ago than `keep`, and parked ones after ten times that.
-    /// One that still waits by then is parked: it could never be applied.
+    /// Deletes events that were taken more than `keep` ago, and parked ones after ten times that.
+    /// One that still waits by then is parked, because it could no longer be applied.
     pub async fn prune_events(&self, keep: Duration) -> Result<(), Error> {
         const GIVE_UP: &str = "UPDATE seen_events SET state = 'parked', reason = 'too_old',
             lease_token = NULL WHERE state = 'waiting' AND seen_at <= {now} - $1";

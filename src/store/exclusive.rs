@@ -1,12 +1,12 @@
 //! One process serves from one SQLite file. A second one would not corrupt it, but both would read
-//! member lists and take turns at one writer, and neither would hear of what the other accepted.
+//! member lists and compete for the single writer, and neither would hear what the other accepted.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::{Config, Error};
 
-/// Beside the SQLite file.
+/// The lock file, beside the SQLite file.
 const FILE: &str = "herald.lock";
 
 /// Held for as long as the process serves; the system releases it when the process ends, however
@@ -32,8 +32,8 @@ impl Exclusive {
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Err(Error::Config(format!(
-                "another process serves from {}: a SQLite file is for one. Stop it, give this one \
-                 another store.data_dir, or set store.url to PostgreSQL, which takes many",
+                "another process serves from {}: a SQLite file serves one. Stop it, give this one \
+                 another store.data_dir, or set store.url to PostgreSQL, which serves many",
                 config.data_dir.display()
             ))),
             Err(TryLockError::Error(error)) => Err(refused(error)),

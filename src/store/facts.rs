@@ -1,6 +1,6 @@
-//! What accepting reads first, for many calls at once: calls that come while a reading is under
-//! way share the next one (`group`). Every reading begins after the calls that it answers, so
-//! nothing here is older than the question; nothing is kept.
+//! The first reads of accepting, shared by many calls: calls that arrive while a read is under way
+//! share the next one (`group`). Every read begins after the calls that it answers, so an answer is
+//! never older than its call. Nothing is cached.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -18,30 +18,31 @@ use crate::domain::ids::{TenantId, UserId};
 use crate::domain::settings::{Preferences, Settings};
 use crate::domain::time::Timestamp;
 
-/// A tenant as of one moment.
+/// The facts about a tenant at one moment.
 #[derive(Debug, Clone)]
 pub struct TenantFacts {
     pub settings: Settings,
-    /// Dead or alive; `None` where none is connected.
+    /// Dead or alive; `None` if none is connected.
     pub installation: Option<Installation>,
-    /// The database's time at the reading.
+    /// The database's time of the read.
     pub now: Timestamp,
 }
 
-/// People of one tenant.
+/// Facts about people of one tenant.
 #[derive(Debug, Default)]
 pub struct PeopleFacts {
-    /// Those who are stored.
+    /// The people who are stored.
     pub people: HashMap<UserId, StoredPerson>,
-    /// Of those who chose anything.
+    /// For those who set any preference.
     pub preferences: HashMap<UserId, Preferences>,
-    /// Those for whom something is resolving: what is accepted now stands behind it (invariant I4).
+    /// People with a delivery that is resolving: deliveries accepted now queue behind it (invariant
+    /// I4).
     pub resolving: HashSet<UserId>,
 }
 
-/// A tenant's people, by name.
+/// Some people of a tenant, by id.
 pub(in crate::store) type Asked = (TenantId, Vec<UserId>);
-/// Rows as they are stored.
+/// Rows as stored.
 #[derive(Default)]
 pub(in crate::store) struct Rows {
     people: Vec<person::Model>,
@@ -50,13 +51,13 @@ pub(in crate::store) struct Rows {
 }
 pub(in crate::store) type Tenants = Result<Option<TenantFacts>, Error>;
 
-/// One reading's share.
+/// The limits of one read.
 pub(in crate::store) fn bounds() -> Bounds {
     Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: 2 }
 }
 
 impl Store {
-    /// Settings, installation and the time, in one statement for all who ask; `None` where the
+    /// Settings, installation and the time, in one statement for all waiting calls; `None` if the
     /// tenant does not exist.
     pub async fn tenant_facts(&self, tenant: &TenantId) -> Result<Option<TenantFacts>, Error> {
         let store = self.clone();
@@ -70,7 +71,7 @@ impl Store {
         facts.unwrap_or_else(panicked)
     }
 
-    /// What is stored about people, and what they chose, in two statements for all who ask.
+    /// The stored people and their preferences, in two statements for all waiting calls.
     pub async fn people_facts(
         &self,
         tenant: &TenantId,

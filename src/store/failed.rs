@@ -1,5 +1,5 @@
-//! Dead letters: deliveries that ended without the message being sent, for an operator to look at
-//! and to send once more (`replay`).
+//! Dead letters: deliveries that ended without the message being sent, for an operator to inspect
+//! and to replay (`replay`).
 
 use sea_orm::Value;
 
@@ -12,7 +12,7 @@ use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, EventType, TenantId, UserId};
 use crate::domain::time::Timestamp;
 
-/// Which dead letters; all that is set must hold.
+/// Which dead letters; all conditions that are set must hold.
 #[derive(Debug, Clone, Default)]
 pub struct FailedFilter {
     /// One of failed, expired, parked.
@@ -23,13 +23,13 @@ pub struct FailedFilter {
     pub code: Option<String>,
     pub event_type: Option<EventType>,
     pub user: Option<UserId>,
-    /// Ended then or later.
+    /// Ended at this time or later.
     pub from: Option<Timestamp>,
-    /// Ended earlier.
+    /// Ended before this time.
     pub before: Option<Timestamp>,
 }
 
-/// A place in the list: that of the last of a page.
+/// A position in the list: the last dead letter of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailedPosition {
     pub ended_at: Timestamp,
@@ -39,17 +39,17 @@ pub struct FailedPosition {
 /// One page.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FailedPage {
-    /// The last to end first.
+    /// Latest end first.
     pub deliveries: Vec<DeliveryRecord>,
     /// Whether there are more.
     pub more: bool,
 }
 
-/// What counts as a dead letter; the text of the partial indexes.
+/// Dead letters; the same text as in the partial indexes.
 const DEAD: &str = "state IN ('failed', 'expired', 'parked') AND replayed_as IS NULL";
 
 impl Store {
-    /// Up to `limit` dead letters after a position. What was replayed is none any more.
+    /// Up to `limit` dead letters after a position. Replayed deliveries are excluded.
     pub async fn list_failed(
         &self,
         tenant: &TenantId,
@@ -93,7 +93,7 @@ impl Store {
 }
 
 impl Store {
-    /// Whether there is any such dead letter.
+    /// Whether there is any matching dead letter.
     pub async fn any_failed(
         &self,
         tenant: &TenantId,

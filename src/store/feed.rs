@@ -2,11 +2,11 @@
 //! within its tenant, without gaps and in order (docs/decisions/0009-feed.md).
 //!
 //! Triggers put each change into `feed_inbox` in the transaction that makes it. One sequencer at a
-//! time moves what is committed from there into `delivery_changes` and numbers it (`sequencer`).
-//! Readers see numbered changes only, so a writer that commits late gets a later number instead of
-//! one that a reader has passed. Within a delivery the order is that of the changes: a later one is
-//! written after the one before was committed, so a sequencer that sees it sees both, and takes the
-//! smaller id first.
+//! time moves committed changes from there into `delivery_changes` and numbers them (`sequencer`).
+//! Readers see only numbered changes, so a writer that commits late gets a later number instead of
+//! one that a reader has already passed. The changes of one delivery keep their order: a later one
+//! is written after the earlier one was committed, so a sequencer that sees the later one sees
+//! both, and takes the smaller id first.
 
 mod prune;
 mod sequencer;
@@ -43,7 +43,7 @@ pub struct DeliveryChange {
     /// Others who share the delivery.
     pub also: Vec<UserId>,
     pub event_type: EventType,
-    /// What it became.
+    /// The new state.
     pub state: State,
     /// As [`DeliveryRecord::reason`](super::DeliveryRecord::reason).
     pub reason: Option<String>,
@@ -52,31 +52,31 @@ pub struct DeliveryChange {
     pub channel: Option<ChannelId>,
     pub ts: Option<String>,
     pub at: Timestamp,
-    /// What the delivery does about its subject. Read for final states alone, where it decides
+    /// The delivery's action on its subject. Read only for final states, because there it decides
     /// whether a fallback is wanted.
     pub action: Action,
 }
 
-/// Some changes, in order.
+/// A page of changes, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChangePage {
     pub changes: Vec<DeliveryChange>,
-    /// The numbers of the first and the last that were read. They count those that cannot be read
-    /// as well, which are passed over.
+    /// The numbers of the first and the last change that were read, including changes that cannot
+    /// be read and were skipped.
     pub span: Option<(i64, i64)>,
     /// More may follow.
     pub full: bool,
 }
 
-/// How far a tenant's feed reaches.
+/// The extent of a tenant's feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedExtent {
-    /// The number after which the present epoch begins; 0 where the store was never recovered
-    /// ([`Store::begin_epoch`]). Smaller numbers may have been given for other changes as well.
+    /// The number after which the current epoch begins; 0 if the store was never recovered
+    /// ([`Store::begin_epoch`]). Smaller numbers may also have been given to other changes.
     pub epoch: i64,
-    /// The last number given; that of the epoch where there is none yet.
+    /// The last number given; the epoch's number if none was given yet.
     pub head: i64,
-    /// The last number that retention removed; 0 where it removed none.
+    /// The last number that retention removed; 0 if it removed none.
     pub pruned: i64,
 }
 
@@ -87,12 +87,13 @@ const CHANGE: &str =
     "tenant, delivery, notification, user_id, event_type, state, reason, code, channel, ts, at";
 
 impl Store {
-    /// Told after a commit of this process that changed deliveries. A hint: others change them too.
+    /// Notified after a commit of this process that changed deliveries. A hint: other processes
+    /// change deliveries too.
     pub fn changes_written(&self) -> &Notify {
         &self.inner.feed.written
     }
 
-    /// How far the feed of a tenant reaches.
+    /// The extent of a tenant's feed.
     pub async fn feed_extent(&self, tenant: &TenantId) -> Result<FeedExtent, Error> {
         let text = format!(
             "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
@@ -104,8 +105,8 @@ impl Store {
         Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
     }
 
-    /// Up to `limit` changes after a number, in order. Where the first is not the very next one,
-    /// retention has removed what was between.
+    /// Up to `limit` changes after a number, in order. If the first one is not the very next
+    /// number, retention has removed the changes between.
     pub async fn delivery_changes(
         &self,
         tenant: &TenantId,
@@ -120,7 +121,7 @@ impl Store {
         self.change_page(tenant, &rows, limit).await
     }
 
-    /// Up to `limit` changes of one notification after the first number and up to the second.
+    /// Up to `limit` changes of one notification, after the first number and up to the second.
     pub async fn delivery_changes_of(
         &self,
         tenant: &TenantId,
@@ -170,7 +171,7 @@ impl Store {
         Ok(ChangePage { changes, span, full })
     }
 
-    /// Those of these deliveries that say nothing new, and what they do.
+    /// The actions of those of these deliveries that post no new message.
     async fn silent_among(
         &self,
         tenant: &TenantId,
@@ -204,7 +205,7 @@ impl Store {
         Ok(silent)
     }
 
-    /// Tells the sequencer of this process that there is work.
+    /// Wakes the sequencer of this process.
     pub(in crate::store) fn changed(&self) {
         self.inner.feed.written.notify_one();
     }

@@ -1,8 +1,8 @@
-//! The pass that fetches custom profile fields: one for each installation in the whole cluster.
+//! The pass that fetches custom profile fields: one per installation in the whole cluster.
 //!
-//! As with crawls, every holder of the lease gets an epoch of its own and every write names it
-//! (invariants I6, I10). What was fetched is the checkpoint: whoever takes over looks at what is
-//! there and goes on with the rest.
+//! As with crawls, every holder of the lease gets its own epoch, and every write names it
+//! (invariants I6, I10). The fetched fields are the checkpoint: a replica that takes over reads
+//! which are stored and continues with the rest.
 
 use std::time::Duration;
 
@@ -15,60 +15,60 @@ use super::{Error, Store};
 use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
 
-/// The most characters kept of an error.
+/// The most characters of an error that are kept.
 const ERROR_CHARS: usize = 500;
-/// Members that one statement forgets.
+/// Members in one statement that deletes.
 const CHUNK: usize = 500;
 
-/// The right to fetch custom fields of one installation's members, until somebody takes it over
-/// after it has lapsed.
+/// The right to fetch custom fields of one installation's members, until the lease has lapsed and
+/// another replica takes it over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldsLease {
     pub installation: InstallationId,
     /// Fences: writes that name an older epoch change nothing.
     pub epoch: i64,
-    /// The holder before left rows that snapshots have not been told of.
+    /// The previous holder left rows that were not yet published to snapshots.
     pub unpublished: bool,
 }
 
-/// How far the fetching has come, for people to see.
+/// The progress of fetching, for people to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldsProgress {
     /// Whether a mapping reads custom fields.
     pub needed: bool,
     /// Members who may match.
     pub wanted: i64,
-    /// Of these, those whose fields were fetched.
+    /// Those of them whose fields were fetched.
     pub fetched: i64,
-    /// When the pass under way began, whoever holds it.
+    /// When the pass under way began, with or without a holder.
     pub started_at: Option<Timestamp>,
-    /// When it is looked in any case whether there is something to fetch.
+    /// The latest time of the next check whether there is something to fetch.
     pub due_at: Timestamp,
-    /// Why the last pass stopped; None where it did not.
+    /// Why the last pass stopped early; `None` if it did not.
     pub last_error: Option<String>,
 }
 
 /// How a pass ends.
 #[derive(Debug, Clone)]
 pub struct FieldsEnd {
-    /// The next one in any case.
+    /// The next pass is due after this in any case.
     pub due_after: Duration,
-    /// The next one at the earliest, if the member list moves.
+    /// The next pass is due no sooner than this, if the member list changes.
     pub soon_after: Duration,
-    /// The generation and change sequence that it looked at; None leaves what is noted.
+    /// The generation and change sequence that it looked at; `None` keeps the stored ones.
     pub seen: Option<(i64, i64)>,
     pub needed: bool,
     pub error: Option<String>,
 }
 
-/// What must hold for a row to be taken: its time has come, or the member list moved.
+/// The condition for taking a row: it is due, or the member list changed.
 const DUE: &str = "(p.due_at <= {now} OR (p.soon_at <= {now} AND EXISTS
     (SELECT 1 FROM directory m WHERE m.installation = p.installation AND
      (m.generation <> p.seen_generation OR m.change_sequence <> p.seen_change))))";
 
 impl Store {
-    /// Installations that are alive, in use and read, whose custom fields nobody fetches and which
-    /// are due for a look; the longest overdue first.
+    /// Connected installations in use, with a member list, whose custom fields no replica is
+    /// fetching and that are due for a check; the longest overdue first.
     pub async fn due_fields(&self, limit: u32) -> Result<Vec<InstallationId>, Error> {
         let text = format!(
             "SELECT i.id FROM installations i
@@ -83,7 +83,7 @@ impl Store {
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 
-    /// Takes the lease where a look is due and nobody holds it.
+    /// Takes the lease if a check is due and no replica holds it.
     pub async fn acquire_fields(
         &self,
         installation: InstallationId,
@@ -105,7 +105,7 @@ impl Store {
         .transpose()
     }
 
-    /// Has it looked soon whether there are fields to fetch: after a changed mapping or a connect.
+    /// Makes a check for fields to fetch due soon, after a changed mapping or a connect.
     pub async fn request_fields(&self, installation: InstallationId) -> Result<(), Error> {
         const SQL: &str = "UPDATE field_passes SET due_at = 0 WHERE installation = $1";
         self.ensure_pass(installation).await?;
@@ -113,8 +113,8 @@ impl Store {
         Ok(())
     }
 
-    /// Notes what there is to do, and lengthens the lease to `extend` from now. False: the lease
-    /// was lost.
+    /// Stores how much there is to do, and extends the lease to `extend` from now. `false`: the
+    /// lease was lost.
     pub async fn plan_fields(
         &self,
         lease: &FieldsLease,
@@ -130,9 +130,9 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    /// Stores one member's fields and lengthens the lease to `extend` from now. `seen` is when
-    /// they were fetched before: an answer that came meanwhile on another way stays. False: the
-    /// lease was lost; nothing was stored.
+    /// Stores one member's fields and extends the lease to `extend` from now. `seen` is when they
+    /// were last fetched: an answer that arrived another way since then stays. `false`: the lease
+    /// was lost; nothing was stored.
     pub async fn save_fields(
         &self,
         lease: &FieldsLease,
@@ -158,7 +158,7 @@ impl Store {
         .await
     }
 
-    /// Makes snapshots take up what was saved. False: the lease was lost.
+    /// Makes snapshots read the saved fields. `false`: the lease was lost.
     pub async fn publish_fields(&self, lease: &FieldsLease) -> Result<bool, Error> {
         const DONE: &str = "UPDATE field_passes SET unpublished = 0
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
@@ -180,7 +180,7 @@ impl Store {
         Ok(published)
     }
 
-    /// Forgets the fields of members who are gone. False: the lease was lost.
+    /// Deletes the fields of members who are gone. `false`: the lease was lost.
     pub async fn forget_fields(
         &self,
         lease: &FieldsLease,
@@ -210,7 +210,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Ends the lease. False: it was lost already.
+    /// Ends the lease. `false`: it was already lost.
     pub async fn end_fields(&self, lease: &FieldsLease, end: &FieldsEnd) -> Result<bool, Error> {
         const SQL: &str = "UPDATE field_passes SET lease_until = 0, started_at = NULL,
                 due_at = {now} + $3, soon_at = {now} + $4, needed = $5, last_error = $6,
@@ -232,7 +232,7 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    /// None where it was never looked.
+    /// `None` if no pass ever ran or was requested.
     pub async fn fields_progress(
         &self,
         installation: InstallationId,
@@ -260,7 +260,7 @@ impl Store {
     }
 }
 
-/// Whether the lease still holds; nobody takes it over before the transaction ends.
+/// Whether the lease still holds; no replica takes it over before the transaction ends.
 async fn held(tx: &Tx, lease: &FieldsLease) -> Result<bool, Error> {
     const SQL: &str = "SELECT 1 FROM field_passes
         WHERE installation = $1 AND epoch = $2 AND lease_until > 0 {for_update}";

@@ -1,5 +1,5 @@
-//! Members' custom profile fields as they were fetched, one sealed row a member. `field_pass`
-//! writes most of them.
+//! Members' custom profile fields as fetched, one encrypted row per member. `field_pass` writes
+//! most of them.
 
 use sea_orm::ConnectionTrait;
 
@@ -16,17 +16,17 @@ const CHUNK: i64 = 1000;
 const NAMED: usize = 500;
 const TABLE: &str = "profile_fields";
 
-/// The custom fields of one member, as Slack told them.
+/// The custom fields of one member, as Slack returned them.
 #[derive(Clone)]
 pub struct MemberFields {
     pub member: SlackUserId,
-    /// The member's `updated` when they were asked for; a member that changed since is asked again.
+    /// The member's `updated` at the request; a member that changed since is fetched again.
     pub member_updated: i64,
     /// A JSON object: field id to `{value, alt}`. Personal.
     pub body: Vec<u8>,
 }
 
-/// That a member's fields are there, without them.
+/// A member's row, without the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldsRow {
     pub member: String,
@@ -35,8 +35,8 @@ pub struct FieldsRow {
 }
 
 impl Store {
-    /// Up to a thousand members after an id, each with the JSON of its custom fields, in the order
-    /// of their ids; none: that was all. An empty text comes before every id.
+    /// Up to a thousand members after an id, each with the JSON of its custom fields, ordered by
+    /// id. An empty list means the end. An empty text sorts before every id.
     pub async fn fields_after(
         &self,
         installation: InstallationId,
@@ -56,7 +56,7 @@ impl Store {
         Ok(fields)
     }
 
-    /// Which of these members' custom fields were fetched, each with their JSON, in no useful
+    /// Which of these members' custom fields were fetched, each with the JSON, in no particular
     /// order.
     pub async fn fields_of(
         &self,
@@ -82,7 +82,7 @@ impl Store {
         Ok(fields)
     }
 
-    /// Up to a thousand members after an id whose fields are there; none: that was all.
+    /// Up to a thousand members after an id that have stored fields. An empty list means the end.
     pub async fn fields_index(
         &self,
         installation: InstallationId,
@@ -104,8 +104,8 @@ impl Store {
             .collect()
     }
 
-    /// Stores what was fetched for a question of its own. Snapshots take it up with the change to
-    /// the member that is appended afterwards.
+    /// Stores fields that were fetched by a separate request. Snapshots read them with the change
+    /// of the member that is appended afterwards.
     pub async fn put_fields(
         &self,
         installation: InstallationId,
@@ -116,8 +116,8 @@ impl Store {
     }
 }
 
-/// Writes one row. `seen`: only if the row is still the one of that time (`Some(None)`: still
-/// absent), so that what was asked for earlier never replaces a later answer.
+/// Writes one row. `seen`: only if the row still has that time (`Some(None)`: is still absent), so
+/// that an earlier request's answer never replaces a later one's.
 #[expect(clippy::option_option, reason = "no condition, and the condition that there is no row")]
 pub(in crate::store) async fn upsert(
     db: &impl ConnectionTrait,
@@ -145,7 +145,7 @@ pub(in crate::store) async fn upsert(
     Ok(sql::execute(db, &text, values).await? > 0)
 }
 
-/// Snapshots take up what was written before.
+/// Makes snapshots read the rows written before.
 pub(in crate::store) async fn bump(
     db: &impl ConnectionTrait,
     installation: InstallationId,

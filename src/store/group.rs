@@ -1,13 +1,13 @@
-//! Many callers, one statement or one transaction: calls that come while work is under way are
-//! taken together, once that work ends.
+//! Many callers, one statement or one transaction: calls that arrive while work is under way are
+//! taken together once that work ends.
 //!
-//! There is no timer: an idle group starts at once, so no call waits to be joined by others, and
-//! batches grow only with the load; only tasks that are ready to run do so before a batch is taken.
-//! An item is dropped with its caller until it is taken; from then on it is worked on to the end,
-//! in a task of its own, whether or not its caller still waits.
+//! There is no timer: an idle group starts at once, so no call waits for others to join, and
+//! batches grow only with the load. A batch only lets tasks that are ready to run go first. Until
+//! an item is taken, it is dropped with its caller; from then on it is worked on to the end, in a
+//! separate task, whether or not its caller still waits.
 //!
 //! Owners (tenants) take turns by rows (`domain::fair_queue`). Large items share no batch with
-//! small ones, and where several batches run at a time, one of them takes small items only: a small
+//! small ones, and if several batches run at a time, one of them takes only small items: a small
 //! item waits neither behind nor beside a broadcast.
 
 use std::panic::AssertUnwindSafe;
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::Error;
 use crate::domain::fair_queue::FairQueue;
 
-/// What one batch may hold. A single item that is larger goes alone.
+/// The limits of one batch. A single larger item gets its own batch.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Bounds {
     pub(in crate::store) items: usize,
@@ -29,10 +29,10 @@ pub(in crate::store) struct Bounds {
     pub(in crate::store) at_once: usize,
 }
 
-/// An item of more rows is a large one. Also what an owner may add in one round.
+/// An item with more rows is a large one. Also the rows that an owner may add in one round.
 pub(in crate::store) const SMALL: usize = 64;
 
-/// Between two pauses of a long computation on the runtime's threads: about a millisecond's worth.
+/// Rows between two pauses of a long computation on the runtime's threads: about a millisecond.
 const BREATH: usize = 16;
 
 /// Lets other tasks run now and then; `number` counts the rows of a long computation.
@@ -42,7 +42,7 @@ pub(in crate::store) async fn breathe(number: usize) {
     }
 }
 
-/// What one item adds to a batch.
+/// The share of a batch that one item takes.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Weight {
     pub(in crate::store) rows: usize,
@@ -55,7 +55,7 @@ impl Weight {
     }
 }
 
-/// Each its own answer; a reading that failed did so for all.
+/// Splits a read into the answer of each call; a failed read fails all of them.
 pub(in crate::store) fn shared<T>(
     count: usize,
     read: Result<Vec<Result<T, Error>>, Error>,
@@ -67,7 +67,7 @@ pub(in crate::store) fn panicked<T>() -> Result<T, Error> {
     Err(Error::Bug("a shared reading panicked".into()))
 }
 
-/// Items wait in the order in which they came, for each owner (`K`).
+/// Items wait in the order of their arrival, per owner (`K`).
 pub(in crate::store) struct Group<K, I, O> {
     queue: Arc<Mutex<Queue<K, I, O>>>,
     bounds: Bounds,
@@ -98,7 +98,7 @@ where
         Self { queue: Arc::new(Mutex::new(queue)), bounds }
     }
 
-    /// Adds an item of an owner and waits for its answer. `work` answers a batch item by item, in
+    /// Adds an owner's item and waits for its answer. `work` answers a batch item by item, in
     /// order; it is the same for all callers of a group. `None`: it panicked.
     pub(in crate::store) async fn join<F, W>(
         &self,
@@ -122,16 +122,16 @@ where
         if starts {
             let (queue, bounds) = (Arc::clone(&self.queue), self.bounds);
             tokio::spawn(async move {
-                // Callers that are about to join do so first: the fewer batches, the less each
-                // costs.
+                // Callers that are about to join go first: the fewer batches there are, the less
+                // each costs.
                 tokio::task::yield_now().await;
                 while let Some(batch) = take(&queue, bounds) {
-                    // Otherwise the others would wait for a task that is no more.
+                    // If it panicked, the task must live on: other items wait for it.
                     let worked = AssertUnwindSafe(async { work(batch.items).await }).catch_unwind();
                     for (answer, outcome) in
                         batch.answers.into_iter().zip(worked.await.into_iter().flatten())
                     {
-                        // A caller that went away meanwhile wants no answer.
+                        // A caller that has gone away wants no answer.
                         answer.send(outcome).ok();
                     }
                     lock(&queue).large -= usize::from(batch.large);
@@ -149,8 +149,9 @@ struct Batch<I, O> {
     large: bool,
 }
 
-/// The next batch; `None` where nothing waits that may begin now, and then one task fewer runs.
-/// Whatever has to wait for a batch of large items is taken by the task that works on these.
+/// The next batch; `None` if nothing is waiting that may begin now, and then the task no longer
+/// counts as running. Items that must wait for a batch of large items are taken by the task that
+/// works on those.
 fn take<K, I, O>(queue: &Mutex<Queue<K, I, O>>, bounds: Bounds) -> Option<Batch<I, O>>
 where
     K: std::hash::Hash + Eq + Clone,
@@ -158,7 +159,7 @@ where
     let mut queue = lock(queue);
     let mut batch = Batch { items: Vec::new(), answers: Vec::new(), large: false };
     let (mut rows, mut bytes) = (0, 0);
-    // Of several tasks one is left to small items.
+    // Of several tasks, one is left to small items.
     let any = bounds.at_once == 1 || queue.large + 1 < bounds.at_once;
     loop {
         let (first, large) = (batch.items.is_empty(), batch.large);
@@ -206,7 +207,7 @@ mod tests {
         Arc::new(Group::new(Bounds { items: 4, rows: 10, bytes: 100, at_once }))
     }
 
-    /// Each item is answered with its whole batch, once a permit is there.
+    /// Each item is answered with its whole batch, once there is a permit.
     fn join(
         group: &Arc<Numbers>,
         gate: &Arc<Semaphore>,
@@ -265,8 +266,8 @@ mod tests {
         }
         assert_eq!(batches[0], [1, 2, 3, 4]);
         assert_eq!(batches[4], [5, 6]);
-        assert_eq!(batches[6], [7], "what is too large goes alone");
-        // The task looks once more before it ends.
+        assert_eq!(batches[6], [7], "an item that is too large gets its own batch");
+        // The task checks once more before it ends.
         while lock(&group.queue).running != 0 {
             tokio::task::yield_now().await;
         }
@@ -315,7 +316,7 @@ mod tests {
         }
     }
 
-    /// One of two batches at a time is left to small items, also of the same owner's.
+    /// One of two batches at a time is left to small items, even those of the same owner.
     #[tokio::test]
     async fn large_items_leave_a_batch_to_small_ones() {
         let (group, gate) = (group(2), Arc::new(Semaphore::new(0)));

@@ -1,11 +1,11 @@
 //! Deliveries that wait until their person appears in Slack.
 //!
-//! Who might have appeared is asked per person, not per row, and in two ways. A *sweep* looks
-//! through a tenant's people once after its member list or mapping moved: `held_sweeps` has a row
-//! for each tenant that ever held anything, with what the last sweep looked at. And every row has
-//! a time of its own (`due_at`), soon after it was held, since the list that held it back may have
-//! been older than the store's, and then now and then. Both only ever move a row to `resolving`,
-//! which decides by the same rules as for every other message and puts it into its lane once.
+//! Appearance is checked per person, not per row, and in two ways. A *sweep* checks a tenant's
+//! people once after the tenant's member list or mapping changed: `held_sweeps` has a row for each
+//! tenant that ever held anything, with the state that the last sweep checked. And every row has
+//! its own time (`due_at`): soon after it was held, since the list that held it back may have been
+//! older than the store's, and then at intervals. Both only ever move a row to `resolving`, which
+//! decides by the same rules as for every other message and puts it into its lane once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::domain::time::micros;
 /// People that one statement names.
 const CHUNK: usize = 500;
 
-/// What a sweep depends on, as a text: workspace, generation, change, custom fields, settings. It
-/// must be read before the member list is.
+/// The state that a sweep depends on, as a text: workspace, generation, change, custom fields,
+/// settings. It must be read before the member list is.
 const STAMP: &str = "COALESCE(l.installation, '') || '/' || COALESCE(d.generation, 0) || '/' ||
     COALESCE(d.change_sequence, 0) || '/' || COALESCE(d.fields_sequence, 0) || '/' || t.version";
 
@@ -31,23 +31,24 @@ const JOINS: &str = "FROM held_sweeps h JOIN tenants t ON t.tenant = h.tenant
     LEFT JOIN tenant_links l ON l.tenant = h.tenant
     LEFT JOIN directory d ON d.installation = l.installation";
 
-/// The right to look through one tenant's held deliveries, until the lease ends.
+/// The right to check one tenant's held deliveries, until the lease ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldSweep {
     pub tenant: TenantId,
     token: LeaseToken,
-    /// What it is about to look at; noted when it is done.
+    /// The state that the sweep checks; stored when the sweep is done.
     stamp: String,
 }
 
 impl Store {
-    /// Takes a tenant that holds deliveries and whose member list or mapping moved since the last
+    /// Takes a tenant that holds deliveries and whose member list or mapping changed since the last
     /// sweep; the longest waiting first.
     pub async fn claim_held_sweep(&self, lease: Duration) -> Result<Option<HeldSweep>, Error> {
         const TAKE: &str = "UPDATE held_sweeps SET lease_token = $2, lease_until = {now} + $3
             WHERE tenant = $1 AND lease_until <= {now} AND next_at <= {now}";
         let find = format!(
-            "SELECT h.tenant, {STAMP} {JOINS} WHERE h.next_at <= {{now}} AND h.lease_until <= {{now}}
+            "SELECT h.tenant, {STAMP} {JOINS} WHERE h.next_at <= {{now}} \
+                 AND h.lease_until <= {{now}}
                  AND h.seen <> {STAMP} ORDER BY h.next_at LIMIT 1"
         );
         let Some(row) = sql::one(self.reader(), &find, params![]).await? else { return Ok(None) };
@@ -62,7 +63,7 @@ impl Store {
         Ok(Some(HeldSweep { tenant, token, stamp }))
     }
 
-    /// Lengthens the sweep's lease. False: it was lost.
+    /// Extends the sweep's lease. `false`: it was lost.
     pub async fn extend_held_sweep(
         &self,
         sweep: &HeldSweep,
@@ -74,8 +75,8 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    /// Notes what was looked at; the next sweep of this tenant comes after `pause` at the earliest.
-    /// False: the lease was lost.
+    /// Stores the state that was checked; the next sweep of this tenant comes after `pause` at the
+    /// earliest. `false`: the lease was lost.
     pub async fn end_held_sweep(&self, sweep: &HeldSweep, pause: Duration) -> Result<bool, Error> {
         const SQL: &str = "UPDATE held_sweeps SET seen = $3, next_at = {now} + $4, lease_until = 0,
                 lease_token = NULL
@@ -89,7 +90,7 @@ impl Store {
         Ok(sql::execute(self.writer(), SQL, values).await? > 0)
     }
 
-    /// Up to `limit` people of a tenant after one of them for whom something is held, each once.
+    /// Up to `limit` people of a tenant with held deliveries, after the given person, each once.
     pub async fn held_people(
         &self,
         tenant: &TenantId,
@@ -106,7 +107,7 @@ impl Store {
         rows.iter().map(|row| user(row.get(0)?)).collect()
     }
 
-    /// People for whom something is held whose time has come, by tenant; up to about `limit`.
+    /// People with held deliveries that are due, by tenant; up to about `limit`.
     pub async fn held_due(&self, limit: u32) -> Result<BTreeMap<TenantId, Vec<UserId>>, Error> {
         let text = format!(
             "SELECT DISTINCT tenant, user_id FROM (SELECT tenant, user_id FROM deliveries
@@ -124,8 +125,8 @@ impl Store {
         Ok(due)
     }
 
-    /// These people may have appeared: what is held for them is resolved anew, once. Answers how
-    /// many deliveries that are.
+    /// These people may have appeared: their held deliveries are resolved again, once. Returns the
+    /// number of those deliveries.
     pub async fn wake_held(&self, tenant: &TenantId, users: &[UserId]) -> Result<u64, Error> {
         const SET: &str = "state = 'resolving', reason = NULL, due_at = {now}, updated_at = {now}, \
             lease_token = NULL";
@@ -136,7 +137,7 @@ impl Store {
         Ok(woken)
     }
 
-    /// What is held for these people is looked at next after this time.
+    /// Sets the next check of these people's held deliveries to this time.
     pub async fn defer_held(
         &self,
         tenant: &TenantId,
@@ -147,14 +148,14 @@ impl Store {
         self.update_held(tenant, users, &set).await.map(|_| ())
     }
 
-    /// Something is known of these people that was not: what is held for them, or is being
-    /// resolved, is looked at soon.
+    /// Something new is known of these people: their held and resolving deliveries are checked
+    /// soon.
     pub async fn recheck_held(&self, tenant: &TenantId, users: &[UserId]) -> Result<(), Error> {
         self.resolve_people(tenant, users).await?;
         self.update_held(tenant, users, "due_at = {now}").await.map(|_| ())
     }
 
-    /// In the order of the rows, so that two who do it do not deadlock.
+    /// In the order of the rows, so that two concurrent updates do not deadlock.
     async fn update_held(
         &self,
         tenant: &TenantId,
@@ -177,15 +178,15 @@ impl Store {
     }
 }
 
-/// Within the transaction that holds something: the tenant takes part in sweeps. Its row is kept
-/// until the commit: who removes sweeps that nothing is held for (`idle`) waits for what is held.
+/// Runs in the transaction that holds a delivery: the tenant takes part in sweeps. The tenant's row
+/// stays locked until the commit, so that the removal of unused sweeps (`idle`) waits for it.
 pub(in crate::store) async fn expect_sweeps(
     db: &impl ConnectionTrait,
     tenant: &TenantId,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO held_sweeps (tenant) VALUES ($1) ON CONFLICT DO NOTHING";
     const KEEP: &str = "SELECT 1 FROM held_sweeps WHERE tenant = $1 {for_key_share}";
-    // It may be removed between the two, but not again and again: the removal is for old ones.
+    // The row may be removed between the two, but not repeatedly: only old ones are removed.
     for _ in 0..3 {
         sql::execute(db, SQL, params![tenant.as_str()]).await?;
         if sql::one(db, KEEP, params![tenant.as_str()]).await?.is_some() {

@@ -1,11 +1,11 @@
-//! Hints that a member list moved: within this process, and between processes by PostgreSQL's
-//! NOTIFY. They only make followers look sooner; polling the pointer is what they can rely on, so a
-//! hint may be lost, late or repeated.
+//! Hints that a member list changed: within this process, and between processes by PostgreSQL's
+//! NOTIFY. They only make followers look sooner. Followers rely on polling the pointer, so a hint
+//! may be lost, late or repeated.
 //!
-//! NOTIFY takes a lock of the whole database while its transaction commits, so it is
-//! never part of one that writes: what changed is gathered for a moment and sent in a statement of
-//! its own. LISTEN has a connection of its own, which is tried when nothing was heard for a while:
-//! one that died without a word is replaced, and until then followers are as late as their poll.
+//! NOTIFY takes a lock on the whole database while its transaction commits, so it is never part of
+//! a transaction that writes: changes are gathered briefly and sent in a separate statement. LISTEN
+//! has its own connection, which is tested after a period of silence: a dead connection is
+//! replaced, and until then followers find changes by polling.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -21,25 +21,25 @@ use super::{Error, Store};
 use crate::domain::ids::InstallationId;
 
 const CHANNEL: &str = "herald_directory";
-/// Hints that a slow follower may fall behind; beyond, it is told that it missed some.
+/// How many hints a slow follower may fall behind; after more, it gets [`Hint::Missed`].
 const KEPT: usize = 1024;
 /// Lists named in one statement.
 const BATCH: usize = 200;
-/// What changes within this time goes out together.
+/// Changes within this time are sent together.
 const GATHER: Duration = Duration::from_millis(20);
 /// The longest wait for a connection, or for an answer on it.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Silence after which the connection is tried.
+/// Silence after which the connection is tested.
 const QUIET: Duration = Duration::from_secs(5);
-/// Before a lost connection is made again.
+/// The wait before a lost connection is replaced.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why to look at member lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
-    /// This one has a newer generation, change or batch of custom fields.
+    /// This list has a newer generation, change or batch of custom fields.
     Moved(InstallationId),
-    /// Some hints may have been missed: look at all.
+    /// Some hints may have been missed: look at all lists.
     Missed,
 }
 
@@ -56,7 +56,7 @@ impl Hints {
     }
 
     fn tell(&self, hint: Hint) {
-        // Nobody may be following.
+        // There may be no followers.
         self.told.send(hint).ok();
     }
 
@@ -72,13 +72,13 @@ impl Hints {
 }
 
 impl Store {
-    /// Hints from now on, of this process and, while [`Store::run_hints`] runs, of others.
+    /// Hints from now on, from this process and, while [`Store::run_hints`] runs, from others.
     pub fn hints(&self) -> broadcast::Receiver<Hint> {
         self.inner.hints.told.subscribe()
     }
 
-    /// Sends hints to other processes and hears theirs, until it is dropped. Does nothing on
-    /// SQLite, which has one process, and where `store.listen` is off.
+    /// Sends hints to other processes and receives theirs, until it is dropped. Does nothing on
+    /// SQLite, which has one process, or if `store.listen` is off.
     pub async fn run_hints(&self) {
         let Some(options) = self.inner.connections.listen() else {
             return std::future::pending().await;
@@ -86,7 +86,7 @@ impl Store {
         tokio::join!(self.send_hints(), self.hear_hints(options));
     }
 
-    /// After a commit that moved a list.
+    /// Sends a hint after a commit that changed a list.
     pub(in crate::store) fn hint(&self, installation: InstallationId) {
         let hints = &self.inner.hints;
         hints.tell(Hint::Moved(installation));
@@ -109,7 +109,7 @@ impl Store {
             }
             let values = params![CHANNEL, batch.join(",")];
             if let Err(error) = sql::one(self.writer(), SQL, values).await {
-                tracing::debug!(%error, "a hint was not sent; others find out by their poll");
+                tracing::debug!(%error, "a hint was not sent; other replicas poll for the change");
             }
             tokio::time::sleep(GATHER).await;
         }
@@ -122,7 +122,7 @@ impl Store {
                 Ok(listener) => {
                     lost = false;
                     tracing::debug!("listening for hints");
-                    // Whatever was said before was not heard.
+                    // Earlier hints were not received.
                     self.inner.hints.tell(Hint::Missed);
                     self.hear(listener).await
                 }
@@ -136,7 +136,7 @@ impl Store {
         }
     }
 
-    /// Hears until the connection is lost; why it was.
+    /// Receives until the connection is lost; returns why.
     async fn hear(&self, mut listener: PgListener) -> Error {
         loop {
             match timeout(QUIET, listener.try_recv()).await {
@@ -159,7 +159,7 @@ impl Store {
     }
 }
 
-/// A connection of its own, beside the pool.
+/// A separate connection, outside the pool.
 async fn listen(options: &PgConnectOptions) -> Result<PgListener, Error> {
     let connect = async {
         let pool = PgPoolOptions::new()
@@ -168,7 +168,7 @@ async fn listen(options: &PgConnectOptions) -> Result<PgListener, Error> {
             .idle_timeout(None)
             .connect_lazy_with(options.clone());
         let mut listener = PgListener::connect_with(&pool).await?;
-        // A lost connection is told, since hints are lost with it.
+        // A lost connection must be reported, since hints are lost with it.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
         Ok(listener)

@@ -1,4 +1,4 @@
-//! Upkeep of the hot table: what expired ends, what ended moves to history.
+//! Upkeep of the hot table: overdue deliveries expire, and ended ones move to history.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ const COLUMNS: &str = "sequence, id, tenant, notification, user_id, installation
     looked_up";
 
 impl Store {
-    /// Moves up to `limit` deliveries that ended more than `older_than` ago to history; returns
-    /// how many. Several replicas may do it at once.
+    /// Moves up to `limit` deliveries that ended more than `older_than` ago to history; returns how
+    /// many. Several replicas may do this at once.
     pub async fn archive(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let find = format!(
             "SELECT sequence FROM deliveries WHERE {ENDED} AND updated_at <= {{now}} - $1 \
@@ -29,8 +29,8 @@ impl Store {
         self.transaction(|tx| scoped(move_found(tx, find, older_than))).await
     }
 
-    /// Ends up to `limit` deliveries whose expiry passed while they waited, wherever they stand in
-    /// their lane; returns how many. What is being sent or in doubt is left to its worker.
+    /// Ends up to `limit` deliveries whose expiry passed while they waited, at any place in their
+    /// lane; returns how many. Deliveries being sent or in doubt are left to their worker.
     pub async fn expire_overdue(&self, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "UPDATE deliveries SET state = 'expired', updated_at = {{now}} WHERE {EXPIRING} \

@@ -1,5 +1,5 @@
-//! Rows that outlive their use: lanes of conversations without messages, sweeps of tenants that
-//! hold nothing. A lane or a sweep that is needed again is made anew.
+//! Removes rows that are no longer used: lanes of conversations without messages, and sweeps of
+//! tenants without held deliveries. A lane or a sweep that is needed again is made anew.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::time::micros;
 
-/// A lane's key; where a look over all lanes goes on.
+/// A lane's key: the position from which a scan of all lanes continues.
 pub type LaneKey = (String, String);
 
-/// Empty, at rest, and for `$1` without a request.
+/// Empty, not leased, and for `$1` without a request.
 const IDLE: &str = "next_at IS NULL AND lease_token IS NULL AND asleep = 0 \
     AND paced_until <= {now} - $1 AND claimed_at <= {now} - $1";
 
 impl Store {
-    /// Looks at up to `limit` lanes after `after` and removes those that have been empty for
-    /// `older_than`: how many, and where to go on; `None`: that was the last.
+    /// Checks up to `limit` lanes after `after` and removes those that have been empty for
+    /// `older_than`. Returns how many, and where to continue; `None`: the scan is complete.
     pub async fn forget_lanes(
         &self,
         after: Option<&LaneKey>,
@@ -52,16 +52,18 @@ impl Store {
         Ok((removed, last))
     }
 
-    /// Removes up to `limit` sweeps that nothing is held for, and that were last needed
-    /// `older_than` ago; how many.
+    /// Removes up to `limit` sweeps without held deliveries that were last needed `older_than` ago;
+    /// returns how many.
     pub async fn forget_sweeps(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
-        // Its row is locked by then, and whoever holds something back keeps it shared until the
-        // commit: a statement of its own sees what was committed meanwhile.
+        // The sweep's row is locked by now, and a transaction that holds a delivery back keeps a
+        // shared lock on it until its commit: a separate statement sees what was committed
+        // meanwhile.
         const REMOVE: &str = "DELETE FROM held_sweeps WHERE tenant = $1 \
             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE state = 'held' AND tenant = $1)";
         let find = format!(
-            "SELECT tenant FROM held_sweeps WHERE lease_until <= {{now}} AND next_at <= {{now}} - $1 \
-             AND NOT EXISTS (SELECT 1 FROM deliveries WHERE deliveries.state = 'held' \
+            "SELECT tenant FROM held_sweeps WHERE lease_until <= {{now}} \
+             AND next_at <= {{now}} - $1 AND NOT EXISTS (SELECT 1 FROM deliveries \
+             WHERE deliveries.state = 'held' \
              AND deliveries.tenant = held_sweeps.tenant) LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
@@ -79,8 +81,9 @@ impl Store {
     }
 }
 
-/// Locks the lanes, but not those in use, and looks at each again in another statement: who adds a
-/// message holds the lane's row until the commit, and finds no row, or one with the message.
+/// Locks the lanes, except those in use, and checks each again in another statement. A transaction
+/// that adds a message holds the lane's row until its commit, so this finds either no row or one
+/// with the message.
 async fn remove(
     tx: &Tx,
     idle: Vec<[sea_orm::Value; 2]>,

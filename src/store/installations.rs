@@ -1,8 +1,8 @@
-//! Installations of the Slack app, their tokens, and which tenant uses which.
+//! Installations of the Slack app, their tokens, and the tenants that use them.
 //!
 //! An installation outlives its links: two tenants may share one workspace, and disconnecting one
-//! leaves the other. Connecting again revives the installation and counts `token_version` up; who
-//! reports a token dead names the version, so that a late report cannot kill a fresh token.
+//! leaves the other. Connecting again revives the installation and increments `token_version`. A
+//! report of a dead token names the version, so that a late report cannot kill a new token.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -27,23 +27,23 @@ pub struct Installation {
     pub id: InstallationId,
     pub app_id: String,
     pub enterprise_id: Option<String>,
-    /// None where the installation is for a whole Enterprise organisation.
+    /// `None` if the installation is for a whole Enterprise organisation.
     pub team_id: Option<String>,
     pub org_wide: bool,
     pub team_name: String,
     pub bot_user_id: String,
     pub bot_name: String,
-    /// As granted, which may be less than asked for.
+    /// The granted scopes, which may be fewer than requested.
     pub scopes: Vec<String>,
     pub state: InstallationState,
-    /// Why it is dead, in Slack's word, such as `token_revoked`.
+    /// Why it is dead, as Slack's code, such as `token_revoked`.
     pub state_reason: Option<String>,
     pub state_changed_at: Timestamp,
-    /// When it was connected last.
+    /// When it was last connected.
     pub installed_at: Timestamp,
     /// Counts tokens: 1 from the first connect.
     pub token_version: i64,
-    /// The Slack user who approved the app last, where that is known.
+    /// The Slack user who last approved the app, if known.
     pub installed_by: Option<String>,
 }
 
@@ -55,7 +55,7 @@ pub enum InstallationState {
     Dead,
 }
 
-/// What connecting brings.
+/// The result of connecting.
 #[derive(Debug, Clone)]
 pub struct NewInstallation {
     pub app_id: String,
@@ -67,25 +67,25 @@ pub struct NewInstallation {
     pub bot_name: String,
     pub scopes: Vec<String>,
     pub token: Secret,
-    /// Present where token rotation is on.
+    /// Present if token rotation is on.
     pub refresh_token: Option<Secret>,
     pub token_expires_at: Option<Timestamp>,
     /// The Slack user who approved the app.
     pub installed_by: Option<String>,
 }
 
-/// A token, opened.
+/// A decrypted token.
 #[derive(Debug, Clone)]
 pub struct Token {
     pub secret: Secret,
-    /// Name it to [`Store::mark_installation_dead`].
+    /// Pass it to [`Store::mark_installation_dead`].
     pub version: i64,
     pub expires_at: Option<Timestamp>,
     /// Why it is dead, if Slack refused it for good.
     pub dead: Option<String>,
 }
 
-/// A token as it is stored.
+/// A token as stored.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct SealedToken {
     token: Vec<u8>,
@@ -96,7 +96,7 @@ pub(in crate::store) struct SealedToken {
 
 impl Store {
     /// Stores a connected installation. One with the same app, enterprise, team and reach is
-    /// replaced: same id, new token, alive again.
+    /// replaced: it keeps its id, gets the new token and is active again.
     pub async fn save_installation(&self, new: &NewInstallation) -> Result<InstallationId, Error> {
         loop {
             let id = match self.installation_by_key(new).await? {
@@ -105,16 +105,16 @@ impl Store {
             };
             let keys = self.keys(&Scope::Installation(id)).await?;
             let values = upsert_values(id, new, &keys)?;
-            // No row: another replica stored the same installation under its own id just now.
+            // No row: another replica has just stored the same installation under its own id.
             if sql::one(self.writer(), UPSERT, values).await?.is_some() {
                 return Ok(id);
             }
         }
     }
 
-    /// Who uses this workspace by the same app, each with the installation. A workspace that joined
-    /// an organisation meanwhile has an installation of its own from then on; it is the same
-    /// workspace.
+    /// The tenants that use this workspace with the same app, each with its installation. A
+    /// workspace that has since joined an organisation has a new installation from then on; it
+    /// still counts as the same workspace.
     pub async fn tenants_in_workspace(
         &self,
         new: &NewInstallation,
@@ -154,7 +154,7 @@ impl Store {
         row.map(Installation::try_from).transpose()
     }
 
-    /// All whose token works, oldest first.
+    /// All installations whose token works, oldest first.
     pub async fn active_installations(&self) -> Result<Vec<Installation>, Error> {
         let rows = installation::Entity::find()
             .filter(installation::Column::State.eq(ACTIVE))
@@ -183,7 +183,7 @@ impl Store {
         Ok(Token { secret: Secret::new(text), version, expires_at, dead })
     }
 
-    /// Those of all who ask, in one statement; an answer for each, in order.
+    /// The tokens for all waiting calls, in one statement; one answer for each, in order.
     async fn read_tokens(
         &self,
         ids: &[InstallationId],
@@ -194,7 +194,8 @@ impl Store {
         for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
             let text = format!(
                 "SELECT id, token, token_version, token_expires_at, state, \
-                 COALESCE(state_reason, 'token_revoked') FROM {table} JOIN installations ON id = column1"
+                 COALESCE(state_reason, 'token_revoked') FROM {table} \
+                 JOIN installations ON id = column1"
             );
             for row in sql::all(self.reader(), &text, values).await? {
                 let mut columns = Columns::of(&row);
@@ -212,7 +213,7 @@ impl Store {
     }
 
     /// Marks the installation dead, if `token_version` is still its token's, and puts its lanes to
-    /// sleep; says whether it did.
+    /// sleep. Returns whether it did.
     pub async fn mark_installation_dead(
         &self,
         id: InstallationId,
@@ -222,7 +223,7 @@ impl Store {
         const KILL: &str = "UPDATE installations
             SET state = 'dead', state_reason = $3, state_changed_at = {now}
             WHERE id = $1 AND token_version = $2 AND state <> 'dead'";
-        // All of its lanes at once: none of them is claimed to find out for itself.
+        // All of its lanes at once, so that none is claimed only to meet the dead token.
         const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
             WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
         let values = &params![id.to_string(), token_version, reason];
@@ -238,14 +239,15 @@ impl Store {
         .await
     }
 
-    /// Makes this the tenant's installation, in place of any other. The tenant must exist.
+    /// Makes this the tenant's installation and replaces any other. The tenant must exist.
     pub async fn link_tenant(&self, tenant: &TenantId, id: InstallationId) -> Result<(), Error> {
         sql::execute(self.writer(), LINK, params![tenant.as_str(), id.to_string()]).await?;
         Ok(())
     }
 
-    /// As [`Store::link_tenant`], where the installation's other tenants are only those named; says
-    /// whether they were. Of two tenants that come at once, one is told no.
+    /// Like [`Store::link_tenant`], but only if the installation's other tenants are among those
+    /// given; returns whether they were. Of two tenants that link at the same time, one gets
+    /// `false`.
     pub async fn link_tenant_beside(
         &self,
         tenant: &TenantId,
@@ -272,13 +274,13 @@ impl Store {
         .await
     }
 
-    /// Disconnects the tenant; says whether it was connected. The installation stays.
+    /// Disconnects the tenant; returns whether it was connected. The installation stays.
     pub async fn unlink_tenant(&self, tenant: &TenantId) -> Result<bool, Error> {
         const SQL: &str = "DELETE FROM tenant_links WHERE tenant = $1";
         Ok(sql::execute(self.writer(), SQL, params![tenant.as_str()]).await? > 0)
     }
 
-    /// The tenant's installation, dead or alive; None where it never connected or disconnected.
+    /// The tenant's installation, dead or alive; `None` if it never connected or is disconnected.
     pub async fn installation_of(&self, tenant: &TenantId) -> Result<Option<Installation>, Error> {
         let link = tenant_link::Entity::find_by_id(tenant.as_str().to_owned());
         match link.one(self.reader()).await? {
@@ -308,8 +310,8 @@ const LINK: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
 const TABLE: &str = "installations";
 const ACTIVE: &str = "active";
 
-/// The last line makes a race visible: the row is there, under an id that the token was not
-/// sealed for.
+/// The last line makes a race visible: the row exists under another id than the one that the token
+/// was encrypted for.
 const UPSERT: &str = "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide,
         team_name, bot_user_id, bot_name, scopes, state, state_changed_at, installed_at,
         token_version, token, refresh_token, token_expires_at, installed_by)

@@ -1,5 +1,5 @@
-//! The two writes that surround what cannot be undone: intent before a request, and recovery of
-//! a request whose worker died.
+//! The two writes around an irreversible request: the intent before it, and recovery if its worker
+//! died.
 
 pub(in crate::store) mod batch;
 
@@ -19,26 +19,26 @@ use crate::domain::reason::Failure;
 use crate::domain::subject::Deed;
 use crate::domain::time::Timestamp;
 
-/// What became of a delivery whose worker died while sending it.
+/// The outcome for a delivery whose worker died while sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecoverOutcome {
-    /// It is unknown now, and this claim still holds the lane: look into history.
+    /// It is unknown now, and this claim still holds the lane: read history.
     Unknown,
-    /// Nothing was under way: it waits as before.
+    /// No request was under way: it waits as before.
     Waits,
-    /// It killed its third worker before any request, or its fourth while history was read: parked,
-    /// and the lane released.
+    /// It killed its third worker before any request, or its fourth while history was read: it is
+    /// parked, and the lane is released.
     Parked,
     /// The claim is stale, or the delivery was not being sent; the caller is done with the lane.
     Fenced,
 }
 
 impl Store {
-    /// Commits the intent to send: from here on the message may exist. Extends the lease. The
-    /// answer is the number of this attempt; `None`: the claim is stale, or posting to the
-    /// workspace is paused, or the delivery is not the pending, unexpired head of the lane (any
-    /// more), or it is in doubt since a recovery of the store; then the lane was released. Without
-    /// a number there must be no request.
+    /// Commits the intent to send: from here on the message may exist. Extends the lease. Returns
+    /// the number of this attempt. `None`: the claim is stale, or posting to the workspace is
+    /// paused, or the delivery is not (or no longer) the pending, unexpired head of the lane, or it
+    /// is in doubt since a recovery of the store; unless the claim is stale, the lane was released.
+    /// Without a number there must be no request.
     pub async fn intend(
         &self,
         claim: &LaneClaim,
@@ -48,8 +48,8 @@ impl Store {
         self.intend_to(claim, delivery, lease, Deed::Post, None).await
     }
 
-    /// As [`Store::intend`], for a request of another kind; an answer names its thread. That
-    /// posting is paused holds no change back.
+    /// Like [`Store::intend`], for a request of another kind; an answer in a thread names the
+    /// thread. A pause of posting does not hold back changes.
     pub async fn intend_to(
         &self,
         claim: &LaneClaim,
@@ -72,11 +72,11 @@ impl Store {
         Ok(attempt)
     }
 
-    /// For a head found in `Sending` by a fresh claim: its former holder died, or lost its lease
+    /// For a head that a new claim found in `Sending`: its previous holder died, or lost its lease
     /// without settling. Whether Slack stored the message is not known, so it becomes unknown,
-    /// however often that happened: history says what became of it, and only what is not there and
+    /// however often that happened. History then decides: only a message that is not there and that
     /// killed [`MAX_CRASHES`] workers is parked (`domain::delivery::next_after_probe`), so that it
-    /// does not go round for ever.
+    /// is not retried for ever.
     pub async fn recover(
         &self,
         claim: &LaneClaim,
@@ -101,9 +101,9 @@ impl Store {
         Ok(outcome)
     }
 
-    /// For a claim whose worker panicked: counts the crash against the head, wherever it stood, and
-    /// gives the lane back; its head comes up again after `rest`. `None`: the claim is stale, or
-    /// the lane is empty.
+    /// For a claim whose worker panicked: counts the crash against the head, whatever its state,
+    /// and gives the lane back; its head comes up again after `rest`. `None`: the claim is stale,
+    /// or the lane is empty.
     pub async fn crashed(
         &self,
         claim: &LaneClaim,
@@ -131,7 +131,7 @@ impl Store {
     }
 }
 
-/// The head of a lane whose worker died, its row locked.
+/// The head of a lane whose worker died; its row is locked.
 struct Crashing {
     delivery: DeliveryId,
     state: State,
@@ -164,12 +164,13 @@ impl Crashing {
         }))
     }
 
-    /// A request that was under way is in doubt now; what had none waits as before, up to the third
-    /// time. What is in doubt is not parked for a third death alone, since history was not asked;
-    /// it is where asking kills its worker too.
+    /// A request that was under way is now in doubt; a delivery without one waits as before, up to
+    /// the third crash. A delivery in doubt is not parked for its third crash, since history was
+    /// not read; it is parked if reading history kills its worker too.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
-        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, reason = COALESCE($4, reason), \
-            code = 'crashed', probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
+        const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, \
+            reason = COALESCE($4, reason), code = 'crashed', \
+            probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
             due_at = $5, updated_at = $6 WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
         let most = i64::from(MAX_CRASHES);

@@ -1,5 +1,5 @@
-//! The key-encryption key: who wraps data keys. From the settings, from a file, generated beside a
-//! new SQLite file, or kept by Vault (`transit`).
+//! The key-encryption key, which wraps data keys. It comes from the settings or from a file, is
+//! generated beside a new SQLite file, or is kept by Vault (`transit`).
 
 mod transit;
 
@@ -21,25 +21,25 @@ use transit::Transit;
 
 /// The file beside the SQLite database.
 const FILE: &str = "herald.key";
-/// Identifies a key-encryption key without giving anything of it away.
+/// Identifies a key-encryption key without revealing anything about it.
 pub(in crate::store) const KEK_ID_BYTES: usize = 8;
 
-/// Wraps data keys, each for its place alone (`aad`).
+/// Wraps data keys, each bound to its place (`aad`).
 #[async_trait]
 pub(in crate::store) trait Kek: Send + Sync {
-    /// Stands before what it wrapped.
+    /// Precedes each key that it wrapped.
     fn id(&self) -> [u8; KEK_ID_BYTES];
 
     async fn wrap(&self, aad: &[u8], key: &Key) -> Result<Vec<u8>, Error>;
 
-    /// `None`: it did not wrap this, or not for this place.
+    /// `None`: it did not wrap this key, or not for this place.
     async fn unwrap(&self, aad: &[u8], wrapped: &[u8]) -> Result<Option<Key>, Error>;
 
-    /// Whether it would wrap the same under the same version of its key.
+    /// Whether it would wrap the same key under the same version of its own key.
     async fn is_newest(&self, wrapped: &[u8]) -> Result<bool, Error>;
 }
 
-/// Who wraps, and who else may have wrapped what is stored.
+/// The key that wraps, and all keys that may have wrapped stored data keys.
 pub(in crate::store) struct Keks {
     pub(in crate::store) wraps: Arc<dyn Kek>,
     pub(in crate::store) opens: Vec<Arc<dyn Kek>>,
@@ -88,7 +88,7 @@ fn kek_id(of: &[u8]) -> [u8; KEK_ID_BYTES] {
     id
 }
 
-/// The keys that the settings name. `in_use`: the database already holds sealed data.
+/// The keys named in the settings. `in_use`: the database already holds encrypted data.
 pub(in crate::store) fn keks(
     config: &Config,
     backend: Backend,
@@ -122,8 +122,8 @@ pub(in crate::store) fn keks(
     Ok(Keks { wraps, opens })
 }
 
-/// The key to use. `in_use`: the database already holds sealed data, so a key that is missing is
-/// lost, and a new one would only hide that.
+/// The key to use. `in_use`: the database already holds encrypted data, so a missing key is lost,
+/// and a new one would only hide that.
 pub(in crate::store) fn load(
     config: &Config,
     backend: Backend,
@@ -139,7 +139,7 @@ pub(in crate::store) fn load(
             read(path, NAME).map_err(|error| missing(&error, NAME))
         }
         (None, None, Backend::Postgres) => Err(Error::Config(
-            "PostgreSQL needs a key to seal secrets with: set store.key or store.key_file \
+            "PostgreSQL needs a key to encrypt secrets: set store.key or store.key_file \
              (32 random bytes in base64), or store.vault_address"
                 .into(),
         )),
@@ -170,16 +170,17 @@ fn missing(error: &Unread, name: &str) -> Error {
     }
 }
 
-/// What others may do to a file: read or write it, or write it as a member of its group. A group
-/// that reads is how Kubernetes hands a Secret to a process that is not root (`fsGroup`).
+/// The refused permissions of others: to read or write, or to write as a member of the file's
+/// group. A group may read, because that is how Kubernetes gives a Secret to a process that is not
+/// root (`fsGroup`).
 const EXPOSED: u32 = 0o027;
 
-/// Refuses a file that others can read or replace, as PostgreSQL and SSH do with theirs: whoever
-/// has the key and a copy of the database has every token.
+/// Refuses a file that others can read or replace, as PostgreSQL and SSH do with theirs: the key
+/// and a copy of the database reveal every token.
 fn refuse_exposed(path: &Path, name: &str) -> Result<(), Unread> {
     let mode = match fs::metadata(path) {
         Ok(metadata) => metadata.permissions().mode() & 0o777,
-        // Reading it says why.
+        // Reading the file reports the reason.
         Err(_) => return Ok(()),
     };
     if mode & EXPOSED == 0 {
@@ -211,8 +212,8 @@ fn parse(text: &str, name: &str) -> Result<Key, Error> {
     Ok(Zeroizing::new(key))
 }
 
-/// Writes a new key under another name and links it into place: the link fails where a second
-/// process was faster, and nobody ever reads half a key.
+/// Writes a new key under another name and links it into place: the link fails if another process
+/// was faster, and no process ever reads half a key.
 fn generate(path: &Path) -> Result<Key, Error> {
     let failed = |error: io::Error| Error::Config(format!("{FILE} cannot be made: {error}"));
     let mut key = Zeroizing::new([0u8; KEY_BYTES]);

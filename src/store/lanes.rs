@@ -1,14 +1,15 @@
-//! Lanes: one row for each conversation of an installation. A lane orders and paces what is sent
-//! there, and one lease on it makes sure that one message at a time is under way.
+//! Lanes: one row for each conversation of an installation. A lane orders and paces its messages,
+//! and one lease on it makes sure that only one message is under way at a time.
 //!
-//! The rule that everything here keeps: whenever a lane is neither leased nor asleep, `next_at` is
-//! the time at which the first delivery in it can be looked at (the later of its `due_at` and the
-//! lane's `paced_until`), or NULL where it holds none. While it is leased `next_at` is the end of
-//! the lease, so that a lane whose holder died comes up by itself.
+//! The invariant of this file: whenever a lane is neither leased nor asleep, `next_at` is the time
+//! at which its first delivery can be looked at (the later of the delivery's `due_at` and the
+//! lane's `paced_until`), or NULL if the lane is empty. While the lane is leased, `next_at` is the
+//! end of the lease, so that a lane whose holder died becomes due by itself.
 //!
-//! No wake-up is lost because both sides lock the lane's row first: who adds a delivery holds it
-//! until commit, and who empties a lane locks it and then looks for deliveries *in another
-//! statement*, which therefore sees what was committed meanwhile.
+//! No wake-up is lost, because both sides lock the lane's row first. A transaction that adds a
+//! delivery holds the row until its commit. A transaction that empties a lane locks the row and
+//! then looks for deliveries *in another statement*, which therefore sees what was committed
+//! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,23 +26,24 @@ use crate::domain::priority::{Class, Priority};
 use crate::domain::subject::{Action, Deed};
 use crate::domain::time::Timestamp;
 
-/// What waits in a lane, for estimates.
+/// The deliveries that wait in a lane, for estimates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Backlog {
-    /// Deliveries that have not ended, one that is being sent included.
+    /// Deliveries that have not ended, including one that is being sent.
     pub count: u32,
-    /// When the first can be looked at; `None` where the lane is empty, new, or its installation
+    /// When the first can be looked at; `None` if the lane is empty or new, or its installation
     /// waits for a reconnect.
     pub next_at: Option<Timestamp>,
 }
 
-/// Lanes repaired by one sweep at most; the rest is found by the next.
+/// The most lanes that one sweep repairs; the next sweep finds the others.
 const REPAIRED_AT_ONCE: u32 = 1000;
 
-/// Neither leased nor asleep: `next_at` must be right. (A lease that ran out comes up by itself.)
+/// Neither leased nor asleep: `next_at` must be right. (A lane whose lease ran out becomes due by
+/// itself.)
 const RESTING: &str = "asleep = 0 AND lease_token IS NULL";
 
-/// What a lane's `next_at` must be, as a subquery that is correlated with `lanes`.
+/// The correct `next_at` of a lane, as a subquery that is correlated with `lanes`.
 fn next_at(paced_until: &str) -> String {
     format!(
         "(SELECT {{greatest}}(head.due_at, {paced_until}) FROM deliveries head \
@@ -50,7 +52,8 @@ fn next_at(paced_until: &str) -> String {
     )
 }
 
-/// What a lane that is not leased must say by its head (`head`, see [`head`]), unless it sleeps.
+/// The columns of a lane that is not leased, set by its head (`head`, see [`head`]), unless it
+/// sleeps.
 pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     let budget = budget();
     format!(
@@ -65,9 +68,9 @@ pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
     )
 }
 
-/// Which budget the request of `head` is taken from: that of what was planned or asked last, else
-/// of its action. Where its turn shows that another is needed, [`Settle::Replanned`](super::Settle)
-/// says so.
+/// The budget that the request of `head` is taken from: that of the last planned or attempted
+/// request, or otherwise of its action. If another budget turns out to be needed,
+/// [`Settle::Replanned`](super::Settle) reports it.
 fn budget() -> String {
     let deeds = Deed::ALL.iter().map(|deed| (deed.code(), deed.budget()));
     let actions = Action::ALL.iter().map(|action| (action.code(), action.budget()));
@@ -80,10 +83,10 @@ fn budget() -> String {
     format!("CASE COALESCE(head.deed, head.action) {cases}ELSE {posts} END")
 }
 
-/// What [`headed`] reads of a head.
+/// The columns of a head that [`headed`] reads.
 pub(in crate::store) const HEAD: &str = "due_at, tenant, state, position, deed, action";
 
-/// The head of the lane `$1`, `$2`, to be joined: one row, of NULLs where the lane is empty.
+/// The head of the lane `$1`, `$2`, to be joined: one row, with NULLs if the lane is empty.
 pub(in crate::store) fn head() -> String {
     format!(
         "(SELECT {HEAD} FROM deliveries WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
@@ -91,8 +94,8 @@ pub(in crate::store) fn head() -> String {
     )
 }
 
-/// The heads of the lanes `column1`, `column2` of `given`, to be joined as `alias`: one row each,
-/// where the lane is not empty. The names are those of the columns that are read of it.
+/// The heads of the lanes `column1`, `column2` of `given`, to be joined as `alias`: one row for
+/// each lane that is not empty. `columns` are the columns to read.
 pub(in crate::store) fn heads(backend: DbBackend, alias: &str, columns: &str) -> String {
     let first = |columns: &str| {
         format!(
@@ -102,27 +105,28 @@ pub(in crate::store) fn heads(backend: DbBackend, alias: &str, columns: &str) ->
     };
     match backend {
         DbBackend::Postgres => format!("LATERAL {} AS {alias} ON TRUE", first(columns)),
-        // SQLite cannot join a sub-select to the row before it.
+        // SQLite cannot join a subselect that refers to the previous table.
         _ => format!("deliveries AS {alias} ON {alias}.sequence = {}", first("sequence")),
     }
 }
 
 /// The lane `column1`, `column2` of `given`, as a condition.
 pub(in crate::store) fn given_lane(backend: DbBackend) -> String {
-    // The second as it is: PostgreSQL searches an index by one list only, that of its first column.
+    // The second column is compared directly: PostgreSQL searches an index by only one list, that
+    // of its first column.
     format!("{} AND lanes.lane = column2", by_key(backend, "lanes.installation", "column1"))
 }
 
-/// What joins the tail of a lane: one delivery, or several of one transaction.
+/// The new tail of a lane: one delivery, or several of one transaction.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Joining<'a> {
     tenant: &'a TenantId,
     /// When the first may be looked at.
     due: Timestamp,
     priority: Priority,
-    /// The first's.
+    /// The budget of the first.
     budget: Budget,
-    /// The last position of an urgent one, and of one that is not bulk; zero: there is none.
+    /// The last position of an urgent one, and of one that is not bulk; zero if there is none.
     urgent_through: i64,
     normal_through: i64,
 }
@@ -141,7 +145,7 @@ impl<'a> Joining<'a> {
         Self { tenant, due, priority, budget, urgent_through, normal_through }
     }
 
-    /// Another that joins behind.
+    /// Adds another one that joins behind.
     pub(in crate::store) fn and(&mut self, behind: &Self) {
         self.priority = self.priority.max(behind.priority);
         self.urgent_through = self.urgent_through.max(behind.urgent_through);
@@ -149,15 +153,15 @@ impl<'a> Joining<'a> {
     }
 }
 
-/// Tells lanes that deliveries joined their tails. Locks their rows until the commit, which the
-/// emptying side depends on, and in one order, so that two calls never wait for each other. A lane
-/// that has something to do already keeps its time: what joins the tail is never first; but it may
-/// make the lane more urgent.
+/// Updates lanes whose tails deliveries joined. Locks their rows until the commit, which the
+/// emptying side depends on, and in one order, so that two calls never deadlock. A lane that
+/// already has work keeps its time, since a delivery at the tail is never first, but the delivery
+/// may make the lane more urgent.
 pub(in crate::store) async fn fill(
     tx: &Tx,
     lanes: &BTreeMap<(InstallationId, &str), Joining<'_>>,
 ) -> Result<(), Error> {
-    /// There is nothing in it, so what joins is its head.
+    /// The lane is empty, so the joining delivery is its head.
     const EMPTY: &str = "lanes.next_at IS NULL AND lanes.asleep = 0";
     let rows = lanes.iter().map(|((installation, lane), joining)| {
         [
@@ -196,9 +200,9 @@ pub(in crate::store) async fn fill(
 }
 
 impl Store {
-    /// After a reconnect: lanes that fell asleep because the token was dead are due now, and a
-    /// worker that met the old token a moment ago cannot put its lane to sleep any more. Call it
-    /// after the new token was committed.
+    /// After a reconnect: lanes that fell asleep because the token was dead are now due, and a
+    /// worker that has just met the old token can no longer put its lane to sleep. Call it after
+    /// the new token was committed.
     pub async fn wake_installation(&self, installation: InstallationId) -> Result<(), Error> {
         const SQL: &str = "UPDATE lanes SET woken_at = {now}, asleep = 0, next_at = CASE \
             WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END, ready_at = CASE \
@@ -213,7 +217,7 @@ impl Store {
         Ok(())
     }
 
-    /// What waits in one lane.
+    /// The deliveries that wait in one lane.
     pub async fn lane_backlog(
         &self,
         installation: InstallationId,
@@ -232,10 +236,10 @@ impl Store {
         Ok(Backlog { count: columns.count()?, next_at: columns.optional_time()? })
     }
 
-    /// The safety net under the rule above: lanes that hold work and would not come up in time
-    /// are set right. Returns how many. Two causes are known and harmless: a head that expired
-    /// while it waited, and a call that committed after a later one; both leave their lane with
-    /// too late a time.
+    /// The safety net for the invariant above: repairs lanes that hold work and would not come up
+    /// in time; returns how many. Two causes are known and harmless: a head that expired while it
+    /// waited, and a call that committed after a later one. Both leave their lane with a time that
+    /// is too late.
     ///
     /// Also wakes lanes that sleep without a cause: their token works (a process died between the
     /// reconnect and the waking), or the tenant of their first delivery left the workspace, which
@@ -292,17 +296,17 @@ impl Store {
     }
 }
 
-/// Locks lanes, in their order, and draws so many positions for what joins them, each larger than
-/// those before. After the lock, not before it: what joins a lane must stand behind all that joined
-/// it by an earlier commit. Else it would go ahead of a message that is being sent, or whose fate
-/// is unknown, and history would be looked through behind it alone.
+/// Locks lanes, in their order, and draws `count` positions for the deliveries that join them, each
+/// larger than all before. Positions are drawn after the lock, not before it: a delivery must stand
+/// behind all that joined its lane in an earlier commit. Otherwise it would precede a message that
+/// is being sent or in doubt, and only the history after it would be searched for that message.
 pub(in crate::store) async fn positions(
     tx: &Tx,
     lanes: &BTreeSet<(InstallationId, &str)>,
     count: usize,
 ) -> Result<Vec<i64>, Error> {
     let wanted = i64::try_from(count).unwrap_or(i64::MAX);
-    // A writer is alone there.
+    // There is only one writer.
     if tx.get_database_backend() == DbBackend::Sqlite {
         const DRAW: &str = "UPDATE delivery_positions SET value = value + $1 RETURNING value";
         let row = sql::one(tx, DRAW, params![wanted]).await?;
@@ -314,15 +318,16 @@ pub(in crate::store) async fn positions(
     let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());
     values.push(wanted.into());
     let text = format!(
-        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 FROM {table} \
-         WHERE TRUE ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane RETURNING 1) \
+        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 \
+         FROM {table} WHERE TRUE ON CONFLICT (installation, lane) \
+         DO UPDATE SET lane = excluded.lane RETURNING 1) \
          SELECT nextval('delivery_positions') FROM generate_series(1, $3) \
          WHERE (SELECT COUNT(*) FROM locked) >= 0"
     );
     sql::all(tx, &text, values).await?.iter().map(|row| row.get(0)).collect()
 }
 
-/// One position, for all that joins these lanes in one transaction.
+/// One position, for all deliveries that join these lanes in one transaction.
 pub(in crate::store) async fn position(
     tx: &Tx,
     lanes: &BTreeSet<(InstallationId, &str)>,
@@ -331,7 +336,7 @@ pub(in crate::store) async fn position(
     drawn.into_iter().next().ok_or_else(|| Error::Bug("no position was drawn".into()))
 }
 
-/// Sets one lane right, if it is still wrong once its row is locked.
+/// Repairs one lane, if it is still wrong once its row is locked.
 async fn repair(tx: &Tx, key: Vec<Value>) -> Result<bool, Error> {
     let lock = format!(
         "SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2 AND {RESTING} \

@@ -11,21 +11,21 @@ use crate::domain::delivery::State;
 use crate::domain::ids::{EventType, NotificationId, RequestId, TenantId, UserId};
 use crate::domain::time::Timestamp;
 
-/// Which notifications; all that is set must hold.
+/// Which notifications; all conditions that are set must hold.
 #[derive(Debug, Clone, Default)]
 pub struct NotificationFilter {
-    /// With a delivery to this person; of the deliveries only theirs are looked at and counted.
+    /// With a delivery to this person; only that person's deliveries are considered and counted.
     pub user: Option<UserId>,
     /// With a delivery in this state.
     pub state: Option<State>,
     pub event_type: Option<EventType>,
-    /// Accepted then or later.
+    /// Accepted at this time or later.
     pub from: Option<Timestamp>,
-    /// Accepted earlier.
+    /// Accepted before this time.
     pub before: Option<Timestamp>,
 }
 
-/// A place in the list: that of the last notification of a page.
+/// A position in the list: the last notification of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotificationPosition {
     pub created_at: Timestamp,
@@ -49,7 +49,8 @@ pub struct NotificationSummary {
     pub event_type: EventType,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
-    /// How many deliveries are in each state, in the order of [`State::ALL`]; none without any.
+    /// How many deliveries are in each state, in the order of [`State::ALL`]; states without
+    /// deliveries are absent.
     pub counts: Vec<(State, i64)>,
 }
 
@@ -91,7 +92,7 @@ impl Store {
             if let Some(user) = &filter.user {
                 let theirs = bind(&mut values, " AND (user_id =", user.as_str());
                 which.push_str(&theirs);
-                // One of the few that they share.
+                // Or one of the few that the person shares.
                 let user = values.len();
                 let shared = "id IN (SELECT delivery FROM delivery_sharers \
                     WHERE tenant = $1 AND user_id =";
@@ -169,7 +170,8 @@ fn list(
             ")",
         ]);
     } else if filter.state.is_some() {
-        // From each notification to its deliveries: a state may be that of nearly all.
+        // From each notification to its deliveries, because nearly all deliveries may have the
+        // state.
         let some = |table| {
             format!(
                 "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1 \
@@ -186,7 +188,7 @@ fn list(
     (text, values)
 }
 
-/// Adds a value; answers the text that refers to it.
+/// Adds a value; returns the text that refers to it.
 fn bind(values: &mut Vec<Value>, text: &str, value: impl Into<Value>) -> String {
     values.push(value.into());
     format!("{text} ${}", values.len())

@@ -1,8 +1,9 @@
-//! What was learnt about single members, put after the pages of the generation for all replicas.
+//! Changes of single members, appended after the pages of the generation for all replicas.
 //!
-//! Whether something is news is decided in memory, against a member list. The decision counts only
-//! if that list is still the newest when it is written: the directory's row is locked and compared,
-//! so of two replicas that learn about one member at the same time the second looks again.
+//! Whether a change is new is decided in memory, against a member list. The decision counts only if
+//! that list is still the newest when the change is written: the directory's row is locked and
+//! compared, so of two replicas that learn about one member at the same time, the second decides
+//! again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,12 +17,12 @@ use super::{DirectoryState, Error, Store};
 use crate::domain::ids::{InstallationId, LeaseToken};
 use crate::domain::time::micros;
 
-/// What a decision rests on.
+/// The state of the member list that a decision is based on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Basis {
     pub generation: i64,
     pub change_sequence: i64,
-    /// Whether a crawl is under way: its pages may be older than what is known.
+    /// Whether a crawl is under way: its pages may be older than the member's known state.
     pub crawling: bool,
 }
 
@@ -37,39 +38,39 @@ impl Basis {
     }
 }
 
-/// A member object to keep.
+/// A member object to store.
 #[derive(Debug, Clone)]
 pub struct MemberChange {
     pub slack_user_id: String,
-    /// Unix seconds; 0 where Slack does not say.
+    /// Unix seconds; 0 if Slack does not say.
     pub updated: i64,
-    /// Stored sealed.
+    /// Stored encrypted.
     pub body: Vec<u8>,
 }
 
-/// Claimed events that are done with the same commit.
+/// Claimed events that are settled in the same commit.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     pub token: LeaseToken,
     pub events: Vec<EventDone>,
-    /// The next full reading is put off until this long after now …
+    /// Postpone the next full crawl until this long after now …
     pub put_off: Duration,
-    /// … but no longer than this after the last.
+    /// … but no longer than this after the last one.
     pub at_most: Duration,
 }
 
-/// What became of it.
+/// The outcome of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Merged {
-    /// Written, with that many changes; the others were older than events that were applied before.
+    /// Written, with that many changes; the others were older than events applied before.
     Done { changes: usize },
-    /// The member list is another by now: look again.
+    /// The member list has changed since: decide again.
     Moved,
-    /// The events are no longer the caller's; nothing was written.
+    /// The events are no longer claimed by the caller; nothing was written.
     Fenced,
 }
 
-/// How exactly the time of the last event is kept: a chatty workspace must not write it each time.
+/// The precision of the last event's time: a busy workspace must not write it for every event.
 const HEARD_PART: u32 = 60;
 
 impl Store {
@@ -130,8 +131,8 @@ impl Store {
         }
     }
 
-    /// Slack held events back: what they would have told is read with the next full reading, which
-    /// is due after `within` and is not put off until then.
+    /// Slack withheld events: the next full crawl reads their changes. It is due after `within` and
+    /// is not postponed until then.
     pub async fn events_were_lost(
         &self,
         installation: InstallationId,
@@ -147,7 +148,7 @@ impl Store {
 
 const FENCED: &str = "the lease of an event";
 
-/// Locks the directory; whether it is as it was.
+/// Locks the directory; returns whether it is unchanged.
 async fn still(tx: &Tx, id: &str, basis: Basis) -> Result<bool, Error> {
     const SQL: &str = "SELECT generation, change_sequence, crawl_started_at FROM directory
         WHERE installation = $1 {for_update}";
@@ -161,7 +162,7 @@ async fn still(tx: &Tx, id: &str, basis: Basis) -> Result<bool, Error> {
     Ok(now == basis)
 }
 
-/// The newest `updated` of these members among events that were applied.
+/// The newest `updated` of these members among the events that were applied.
 async fn newest_applied(
     tx: &Tx,
     id: &str,
@@ -181,7 +182,7 @@ async fn newest_applied(
     rows.iter().map(|row| Ok((row.get(0)?, row.get(1)?))).collect()
 }
 
-/// One row for each member: the one before said less.
+/// One row per member: the new one replaces the earlier.
 async fn append(
     tx: &Tx,
     id: &str,
@@ -203,8 +204,8 @@ async fn advance(tx: &Tx, id: &str, sequence: i64) -> Result<(), Error> {
     sql::execute(tx, SQL, params![id, sequence]).await.map(drop)
 }
 
-/// Events arrive, so a full reading can wait: not one that was asked for, nor a crawl that is under
-/// way or failed, nor where events were lost since the last.
+/// Events arrive, so a full crawl can wait. Not postponed: a requested crawl, a crawl that is under
+/// way or failed, or any crawl if events were lost since the last one.
 async fn heard(tx: &Tx, id: &str, settlement: &Settlement) -> Result<(), Error> {
     const SQL: &str = "UPDATE directory SET event_heard_at = {now},
             next_refresh_at = CASE WHEN next_refresh_at > {now} AND crawl_started_at IS NULL

@@ -1,10 +1,10 @@
-//! The schema, brought up to date under a lock.
+//! Brings the schema up to date under a lock.
 //!
-//! A new database gets all of it in one transaction, and so does a SQLite file: a migrator that is
-//! killed leaves nothing half-done. A PostgreSQL database that is in use is changed one migration
-//! after the other, and by short steps (`migrations::online`): a migrator that is killed leaves
-//! the migration that it was at to be run again. Two migrators take turns: by an advisory lock on
-//! PostgreSQL, by the write lock on SQLite; the second finds nothing to do.
+//! A new database gets the whole schema in one transaction, and so does a SQLite file: a migrator
+//! that is killed leaves nothing half done. A PostgreSQL database that is in use gets one migration
+//! after another, in short steps (`migrations::online`): if a migrator is killed, its current
+//! migration is run again. Two migrators take turns, by an advisory lock on PostgreSQL and by the
+//! write lock on SQLite; the second finds nothing to do.
 
 use std::time::Duration;
 
@@ -22,25 +22,26 @@ use super::{Backend, Error, Store, sql};
 
 /// Any number that no other user of the database takes: "herald" in ASCII.
 const LOCK: i64 = 0x6865_7261_6c64;
-/// How long the second migrator waits for the first, which may be at rows of large tables.
+/// How long the second migrator waits for the first, which may be changing rows of large tables.
 const LOCK_WAIT: Duration = Duration::from_secs(600);
-/// How often it asks. A statement that waited would keep a snapshot, and an index that is built
-/// beside the work waits for snapshots.
+/// How often it asks. A statement that waits would keep a snapshot, and building an index
+/// concurrently waits for snapshots.
 const LOCK_POLL: Duration = Duration::from_millis(100);
-/// How long a migration is tried whose tables are locked by others.
+/// How long a migration is retried if its tables are locked by others.
 const PATIENCE: Duration = Duration::from_secs(600);
 const REST: Duration = Duration::from_millis(150);
 
-/// The schema, compared with what this binary knows.
+/// The schema, compared with the migrations that this binary knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaStatus {
-    /// So many migrations are missing; run [`Store::migrate`].
+    /// This many migrations are missing; run [`Store::migrate`].
     Pending(usize),
     Current,
-    /// So many migrations are there that this binary does not know, and it works on them all the
-    /// same: within one release of each other, old and new binaries run side by side.
+    /// The database has this many migrations that this binary does not know, but the binary still
+    /// works: within one release of each other, old and new binaries run side by side.
     Newer(usize),
-    /// As `Newer`, but so many of them took away what this binary uses: it must not run.
+    /// Like `Newer`, but this many of them removed something that this binary uses: it must not
+    /// run.
     TooNew(usize),
 }
 
@@ -51,9 +52,9 @@ impl Store {
         compare(self.reader(), applied.as_deref().unwrap_or_default()).await
     }
 
-    /// Applies what is missing, makes the store's own data key, and returns what was found. A
-    /// database that is newer than this binary is left as it is: a pod of the release before may
-    /// start in the middle of a rolling update, and after it was taken back.
+    /// Applies the missing migrations, makes the store's own data key, and returns the status found
+    /// at the start. A database that is newer than this binary is left unchanged: a pod of the
+    /// previous release may start in the middle of a rolling update, and after a rollback.
     pub async fn migrate(&self) -> Result<SchemaStatus, Error> {
         let db = self.inner.connections.migrator().await?;
         let found = match self.backend() {
@@ -64,7 +65,7 @@ impl Store {
             }
             Backend::Postgres => {
                 let migrated = migrate_in_turn(&db).await;
-                // What it did is committed, or was undone.
+                // Its changes are committed or rolled back.
                 db.close_by_ref().await.ok();
                 migrated?
             }
@@ -74,7 +75,7 @@ impl Store {
     }
 }
 
-/// Nobody else writes to a SQLite file meanwhile.
+/// No other connection writes to a SQLite file meanwhile.
 async fn migrate_at_once(db: &DatabaseConnection) -> Result<SchemaStatus, Error> {
     let tx = db.begin_with_options(immediate()).await?;
     let found = compare(&tx, applied(&tx).await?.as_deref().unwrap_or_default()).await?;
@@ -85,7 +86,7 @@ async fn migrate_at_once(db: &DatabaseConnection) -> Result<SchemaStatus, Error>
     Ok(found)
 }
 
-/// Holds the lock in a transaction of its own, and migrates over the other connection of the pool.
+/// Holds the lock in a separate transaction, and migrates over the pool's other connection.
 async fn migrate_in_turn(pool: &DatabaseConnection) -> Result<SchemaStatus, Error> {
     let turn = take_turn(pool).await?;
     let applied = applied(&turn).await?;
@@ -109,20 +110,20 @@ async fn migrate_in_turn(pool: &DatabaseConnection) -> Result<SchemaStatus, Erro
 async fn take_turn(pool: &DatabaseConnection) -> Result<DatabaseTransaction, Error> {
     const TAKE: &str = "SELECT 1 WHERE pg_try_advisory_xact_lock($1)";
     let since = Instant::now();
-    // Between its statements such a transaction keeps no snapshot.
+    // At this isolation level, a transaction keeps no snapshot between its statements.
     let turn = pool.begin_with_config(Some(IsolationLevel::ReadCommitted), None).await?;
     sql::execute(&turn, "SET LOCAL idle_in_transaction_session_timeout = 0", Vec::new()).await?;
     while sql::one(&turn, TAKE, sql::params![LOCK]).await?.is_none() {
         if since.elapsed() > LOCK_WAIT {
-            return Err(Error::Contended("another process migrates".into()));
+            return Err(Error::Contended("another process is migrating the schema".into()));
         }
         sleep(LOCK_POLL).await;
     }
     Ok(turn)
 }
 
-/// Applies one migration to a database that is in use. Where others hold its tables it gives back
-/// what it has and tries again, so that nobody waits for a lock behind it for long.
+/// Applies one migration to a database that is in use. If others hold its tables, it gives back its
+/// locks and tries again, so that no statement waits behind it for long.
 async fn apply(pool: &DatabaseConnection, migration: &dyn MigrationTrait) -> Result<(), Error> {
     if migration.use_transaction() == Some(false) {
         migration.up(&SchemaManager::new(pool)).await?;
@@ -155,14 +156,14 @@ async fn record(pool: &DatabaseConnection, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// As `sea-orm-migration` writes it.
+/// Written as `sea-orm-migration` writes it.
 fn recorded(name: &str) -> sea_orm::Statement {
     const SQL: &str = "INSERT INTO seaql_migrations (version, applied_at) \
         VALUES ($1, CAST(extract(epoch FROM now()) AS bigint)) ON CONFLICT DO NOTHING";
     sea_orm::Statement::from_sql_and_values(sea_orm::DbBackend::Postgres, SQL, [name.into()])
 }
 
-/// The migrations that the database has; `None`: it is new.
+/// The migrations that the database has; `None`: the database is new.
 async fn applied(db: &impl ConnectionTrait) -> Result<Option<Vec<String>>, Error> {
     names(db, "seaql_migrations", "version").await
 }
@@ -173,7 +174,7 @@ async fn names(
     table: &str,
     column: &str,
 ) -> Result<Option<Vec<String>>, Error> {
-    // Asked first: on PostgreSQL a failed statement would end the transaction.
+    // Checked first: on PostgreSQL a failed statement would end the transaction.
     let exists = match db.get_database_backend() {
         sea_orm::DbBackend::Postgres => "SELECT 1 WHERE to_regclass($1) IS NOT NULL",
         _ => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1",

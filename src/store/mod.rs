@@ -1,8 +1,8 @@
 //! The store: everything that must survive a crash, in PostgreSQL or in one SQLite file.
 //!
-//! One [`Store`], concrete; entities and SQL stay in here. One file per aggregate. Times are the
-//! database's ([`Store::now`]), so that replicas with wrong clocks agree. What is secret or
-//! personal is sealed before it is written (`seal`).
+//! One concrete [`Store`]; entities and SQL stay in this module. One file per aggregate. Times are
+//! the database's ([`Store::now`]), so that replicas with wrong clocks agree. Secret and personal
+//! values are encrypted before they are written (`seal`).
 //!
 //! Reading order: `connection`, `pool` and `postgres`, `transaction`, `sql`, `migrate`, `seal`,
 //! then the aggregates.
@@ -164,27 +164,28 @@ struct Inner {
     feed: feed::FeedSignals,
     hints: hints::Hints,
     unreadable: unread::Unreadable,
-    /// Calls of Notify that share transactions.
+    /// Notify calls that share transactions.
     accepting: group::Group<TenantId, accept::Call, accept::Outcome>,
-    /// Turns that share transactions: before their requests, and after.
+    /// Sends that share transactions: the intent before the request, and the settlement after it.
     intending: group::Group<TenantId, intend::batch::Intention, intend::batch::Intended>,
     ending: group::Group<TenantId, settle::batch::Sent, settle::batch::Ended>,
-    /// What a locked row holds up, apart from what is shared.
+    /// Calls held up by a locked row, apart from the shared transactions.
     apart: apart::Apart,
-    /// Calls that share readings.
+    /// Calls that share reads.
     reading_tenants: group::Group<TenantId, TenantId, facts::Tenants>,
     reading_people: group::Group<TenantId, facts::Asked, Result<facts::Rows, Error>>,
     reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
     reading_tokens:
         group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,
-    /// Told after a commit that wrote to the audit trail.
+    /// Notified after a commit that wrote to the audit trail.
     audited: Notify,
     untidy: tidy::Untidy,
 }
 
 impl Store {
-    /// Connects and loads the key-encryption key; where the schema exists, proves that the key is
-    /// the one the data was sealed with. Changes no schema: that is [`Store::migrate`].
+    /// Connects and loads the key-encryption key. If the schema exists, proves that the key is the
+    /// one that the data was encrypted with. Does not change the schema: that is
+    /// [`Store::migrate`].
     pub async fn open(config: &Config) -> Result<Self, Error> {
         let connections = connection::Connections::open(config).await?;
         let in_use = seal::in_use(connections.reader()).await?;
@@ -236,9 +237,9 @@ impl Store {
         Ok(Timestamp(row.get(0)?))
     }
 
-    /// Whether the database answers within `patience`: a question of this call's own, or where no
-    /// connection is free for that, anybody else's. It may also say, over a new connection, that it
-    /// is at work for the others, which wait for rows: busy is not away.
+    /// Whether the database answers within `patience`: it answers a query of this call or, if no
+    /// connection is free for that, any other call's. It may also report, over a new connection,
+    /// that it is working for the others, which wait for rows: a busy database is not down.
     pub async fn answers(&self, patience: Duration) -> bool {
         let connections = &self.inner.connections;
         let in_the_pool = async {
@@ -264,31 +265,32 @@ impl Store {
         answered.unwrap_or_else(|_| connections.pulse().felt_within(patience))
     }
 
-    /// Told after a commit that gave lanes work. A hint within this process; other replicas poll.
+    /// Notified after a commit that gave lanes work. A hint within this process; other replicas
+    /// poll.
     pub fn lanes_woken(&self) -> &Notify {
         &self.inner.lanes_woken
     }
 
-    /// Told after a commit that took an event of Slack's. A hint within this process; other
+    /// Notified after a commit that stored an event from Slack. A hint within this process; other
     /// replicas poll.
     pub fn events_taken(&self) -> &Notify {
         &self.inner.events_taken
     }
 
-    /// Deliveries that ended by this process, for who waits for one. A hint: other replicas end
-    /// deliveries too, and a receiver that lags misses some, so look at the row now and then.
+    /// Deliveries that this process ended, for calls that wait for one. A hint: other replicas end
+    /// deliveries too, and a receiver that lags misses some, so also read the row at intervals.
     pub fn deliveries_ended(&self) -> broadcast::Receiver<DeliveryId> {
         self.inner.deliveries_ended.subscribe()
     }
 
-    /// Tells this process's claimers that lanes have work; kept for one that is busy just now.
+    /// Wakes this process's claimers because lanes have work; the wake-up is kept for a busy one.
     fn wake(&self) {
         self.inner.lanes_woken.notify_one();
     }
 
     fn delivery_ended(&self, delivery: DeliveryId) {
         self.changed();
-        // Nobody may be waiting.
+        // There may be no receiver.
         self.inner.deliveries_ended.send(delivery).ok();
     }
 
@@ -297,13 +299,13 @@ impl Store {
         self.inner.connections.close().await;
     }
 
-    /// For statements outside a transaction that read. SQLite: sees the last commit and refuses
-    /// to write; while this task holds a transaction it may still be used.
+    /// For read statements outside a transaction. SQLite: it sees the last commit and refuses to
+    /// write; it may be used even while this task holds a transaction.
     pub(in crate::store) fn reader(&self) -> &pool::Reader {
         self.inner.connections.reader()
     }
 
-    /// For single statements that write. On SQLite this is the one writer: never while this task
+    /// For single write statements. On SQLite this is the only writer: never use it while this task
     /// holds a transaction.
     pub(in crate::store) fn writer(&self) -> &pool::Pool {
         self.inner.connections.writer()
@@ -316,7 +318,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// A new UUIDv7 whose time is the database's.
+/// A new UUIDv7 with the database's time.
 pub(in crate::store) fn new_uuid(now: Timestamp) -> uuid::Uuid {
     let millis = u64::try_from(now.0 / 1000).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()

@@ -1,4 +1,4 @@
-//! A notification that is to be stored.
+//! A notification to be stored.
 
 use std::time::Duration;
 
@@ -15,29 +15,30 @@ use crate::domain::settings::Identity;
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 
-/// A Notify that was decided on, ready to be stored.
+/// A decided Notify, ready to be stored.
 #[derive(Debug, Clone)]
 pub struct Accept {
     pub id: NotificationId,
     pub tenant: TenantId,
     pub principal: Principal,
     pub request_id: RequestId,
-    /// Of the canonical payload: the same request id with another one is a mistake of the caller.
+    /// Hash of the canonical payload: the same request id with another payload is a mistake of the
+    /// caller.
     pub fingerprint: [u8; 32],
     pub event_type: EventType,
-    /// Sealed as it is; deliveries that resolve later are rendered from it.
+    /// Encrypted as given; deliveries that resolve later are rendered from it.
     pub data: Vec<u8>,
     pub link: Option<String>,
-    /// What it is about, and when it may go out.
+    /// Its subject, and when it may be sent.
     pub about: About,
-    /// The answer to the call, opaque here; sealed, and replayed verbatim.
+    /// The answer to the call, opaque here; stored encrypted and replayed verbatim.
     pub answer: Vec<u8>,
     pub deliveries: Vec<NewDelivery>,
     /// Records that came inline; each replaces the stored one.
     pub people: Vec<Person>,
     /// New unique matches to store.
     pub identities: Vec<(UserId, Identity)>,
-    /// From the database's now.
+    /// Counted from the database's current time.
     pub expires_in: Duration,
     /// W3C `traceparent` of the call.
     pub trace_context: Option<String>,
@@ -50,13 +51,13 @@ pub struct NewDelivery {
     /// Absent for posts to a channel.
     pub user: Option<UserId>,
     pub target: Target,
-    /// Rendered, opaque here; sealed.
+    /// The rendered message, opaque here; stored encrypted.
     pub content: Option<Vec<u8>>,
     pub kind: Kind,
     pub priority: Priority,
-    /// Other recipients of the same call who are the same member: they share it.
+    /// Other recipients of the same call that are the same Slack member: they share it.
     pub also: Vec<UserId>,
-    /// Why it was decided so, opaque here; sealed.
+    /// The reasons for the decision, opaque here; stored encrypted.
     pub trace: Option<Vec<u8>>,
 }
 
@@ -67,7 +68,7 @@ impl NewDelivery {
         !matches!(self.target, Target::Ended(_))
     }
 
-    /// The lane where it is known.
+    /// The lane, if it is known.
     pub(in crate::store) fn lane(&self) -> Option<&str> {
         match &self.target {
             Target::Lane { lane, .. } => Some(lane),
@@ -84,23 +85,23 @@ impl NewDelivery {
 pub enum Target {
     /// At the tail of this lane: `U...` for direct messages, `C...` for channels.
     Lane { installation: InstallationId, lane: String },
-    /// Which member it is for must be found out first.
+    /// The member must be found first.
     Resolving,
-    /// The same; where nobody is found it waits until the person appears.
+    /// Like `Resolving`, but if no member is found, it waits until the person appears.
     ResolvingOrHeld,
-    /// Waits until the person appears in Slack. Looked at again after this time, since the member
+    /// Waits until the person appears in Slack. Checked again after `look_after`, since the member
     /// list that held it back may be older than the store's.
     Held { reason: NoMatch, look_after: Duration },
     /// It ends here: recorded, so that every recipient is accounted for (invariant I1).
     Ended(End),
 }
 
-/// What a notification is about, and when it may go out.
+/// The subject of a notification, and when it may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     pub subject: Option<SubjectKey>,
     pub action: Action,
-    /// Not before this time; where it is past, at once.
+    /// Not sent before this time; sent at once if it is past.
     pub deliver_after: Option<Timestamp>,
 }
 

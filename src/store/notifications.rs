@@ -1,4 +1,4 @@
-//! Reading what was accepted: a notification with its deliveries, and counts by state.
+//! Reading accepted notifications with their deliveries, and counting deliveries by state.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ pub struct NotificationRecord {
     pub deliveries: Vec<DeliveryRecord>,
 }
 
-/// Seals and opens the columns of one notification.
+/// Binds the encrypted columns of one notification.
 pub(in crate::store) fn place<'a>(row: &'a str, column: &'static str) -> Place<'a> {
     Place { table: "notifications", row, column }
 }
@@ -68,8 +68,9 @@ impl Store {
         }))
     }
 
-    /// How many deliveries a tenant has in each state, history included; states without any are
-    /// absent. The sum is what was ever accepted less what retention removed (invariant I1).
+    /// How many deliveries a tenant has in each state, including history; states without deliveries
+    /// are absent. The sum is all accepted deliveries minus those that retention removed (invariant
+    /// I1).
     pub async fn counts(&self, tenant: &TenantId) -> Result<BTreeMap<&'static str, i64>, Error> {
         const SQL: &str = "SELECT state, COUNT(*) FROM \
             (SELECT state FROM deliveries WHERE tenant = $1 \

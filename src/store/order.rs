@@ -1,15 +1,16 @@
-//! A person's order while their member is not known
+//! The order of a person's deliveries while the person's Slack member is not known
 //! (docs/decisions/0027-order-before-resolution.md).
 //!
-//! A lane orders what is in it. Deliveries that wait for a member are in none, so the person keeps
-//! them in order: a delivery that is resolving holds its person's place. What is accepted for the
-//! person after it resolves after it, and so joins a lane behind it. Three sides keep the rule:
-//! Notify asks [`behind`] and resolves what must wait; a claim leaves out what [`waits_behind`] a
-//! delivery that is not due; and no settlement puts into a lane what stands behind another.
+//! A lane orders the deliveries in it. Deliveries that wait for a member are in no lane, so they
+//! are ordered per person: a delivery that is resolving holds its person's place. A delivery
+//! accepted later for the person resolves after it, and so joins a lane behind it. Three places
+//! keep this rule: Notify checks [`behind`] and makes deliveries that must wait resolve; a claim
+//! skips deliveries that [`waits_behind`] finds behind one that is not due; and no settlement puts
+//! a delivery into a lane while another stands before it.
 //!
-//! No lock is needed. Notify asks after its call began, thus after the calls that were answered
-//! before it. It either sees that one of theirs is resolving, or that one has its position in a
-//! lane, and draws its own later.
+//! No lock is needed. Notify checks after its call began, hence after the calls that were answered
+//! before it. It either sees that one of their deliveries is resolving, or such a delivery already
+//! has its position in a lane, and the new one draws a later position.
 
 use std::collections::BTreeSet;
 
@@ -20,43 +21,42 @@ use super::{Error, Store};
 use crate::domain::ids::{InstallationId, LeaseToken, TenantId, UserId};
 use crate::domain::time::Timestamp;
 
-/// Is resolving, for a person; the condition of the index `deliveries_resolving_of`, letter by
-/// letter.
+/// Resolving, for a person; the condition of the index `deliveries_resolving_of`, verbatim.
 const RESOLVES: &str = "(CASE WHEN state = 'resolving' THEN 1 END) = 1";
 
-/// The same, by when it is due; the condition of the index `deliveries_resolving_due`.
+/// The same, by due time; the condition of the index `deliveries_resolving_due`.
 pub(in crate::store) const RESOLVES_DUE: &str = "(CASE WHEN state = 'resolving' THEN 2 END) = 2";
 
-/// The same, for rows that are named by their numbers: no index has this text, or the planner could
-/// read all of that index in their place.
+/// The same, for rows found by their numbers. No index has this text: otherwise the planner could
+/// read the whole index instead of those rows.
 pub(in crate::store) const STILL_RESOLVES: &str = "(state || '') = 'resolving'";
 
-/// Holds its person's place. One that was accepted for later (`deliver_after`) does not until it is
-/// claimed: it was not eligible at acceptance, and joins the tail when its time comes.
+/// Holds its person's place. A delivery accepted for later (`deliver_after`) does so only once it
+/// is claimed: it was not eligible at acceptance, and joins the tail when its time comes.
 const HOLDS_PLACE: &str =
     "(due_at <= created_at OR updated_at <> created_at OR lease_token IS NOT NULL)";
 
-/// Was looked at, and nobody looks at it now.
+/// Was looked at before, and is not claimed now.
 const PUT_OFF: &str = "lease_token IS NULL AND updated_at <> created_at";
 
 /// Deliveries moved by one statement.
 const AT_ONCE: usize = 500;
 
-/// Whether something of the person `user` of `tenant` (both expressions) holds their place: 1 or 0.
+/// Whether a delivery holds the place of the person `user` of `tenant` (both expressions): 1 or 0.
 pub(in crate::store) fn behind(tenant: &str, user: &str) -> String {
     format!("COALESCE({}, 0)", first(tenant, user, "TRUE"))
 }
 
-/// Whether a row of `table` stands behind another of its person that cannot be claimed yet: it is
-/// being resolved, or is looked at again later.
+/// Whether a row of `table` stands behind another of its person that cannot be claimed yet, because
+/// that one is being resolved or is only due later.
 pub(in crate::store) fn waits_behind(table: &str) -> String {
     let (tenant, user) = (format!("{table}.tenant"), format!("{table}.user_id"));
     let before = format!("sequence < {table}.sequence AND due_at > {{now}}");
     format!("{} IS NOT NULL", first(&tenant, &user, &before))
 }
 
-/// A scalar, not EXISTS: PostgreSQL would be free to read the whole index for that. What only a
-/// newer release can read is left to its replicas, and holds up nobody here.
+/// A scalar, not EXISTS: for EXISTS, PostgreSQL would be free to read the whole index. Deliveries
+/// that only a newer release can read are left to its replicas and hold nothing up here.
 fn first(tenant: &str, user: &str, which: &str) -> String {
     format!(
         "(SELECT 1 FROM deliveries WHERE tenant = {tenant} AND user_id = {user} \
@@ -65,7 +65,7 @@ fn first(tenant: &str, user: &str, which: &str) -> String {
     )
 }
 
-/// A delivery that is resolving, and whose it is.
+/// A delivery that is resolving, and its person.
 #[derive(Clone, Copy)]
 pub(in crate::store) struct Place<'a> {
     pub(in crate::store) tenant: &'a TenantId,
@@ -74,7 +74,7 @@ pub(in crate::store) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Whether another of the person stands before it.
+    /// Whether another delivery of the person stands before it.
     pub(in crate::store) async fn is_behind(self, tx: &Tx) -> Result<bool, Error> {
         let text = format!("SELECT {}", behind_of("sequence < $3"));
         let values = params![self.tenant.as_str(), self.user.as_str(), self.sequence];
@@ -82,8 +82,8 @@ impl Place<'_> {
         row.map_or(Ok(false), |row| Ok(row.get::<i32>(0)? != 0))
     }
 
-    /// It is looked at again at `due`; what stands behind it not sooner, so that nobody looks at
-    /// that in vain. What was claimed with it is given back.
+    /// Postpones it to `due`, and those behind it to no sooner, so that none of them is looked at
+    /// for nothing. Deliveries that were claimed with it are given back.
     pub(in crate::store) async fn put_off(
         self,
         tx: &Tx,
@@ -113,8 +113,8 @@ fn behind_of(which: &str) -> String {
 }
 
 impl Store {
-    /// The member lists of these workspaces arrived: what waits for them is due now. Answers
-    /// whether all of it is; else call again.
+    /// The member lists of these workspaces arrived: deliveries that wait for them are now due.
+    /// Returns whether that covers all of them; if not, call again.
     pub async fn resolve_members_of(
         &self,
         installations: &BTreeSet<InstallationId>,
@@ -135,7 +135,7 @@ impl Store {
         Ok(moved < AT_ONCE as u64)
     }
 
-    /// Something is known of these people that was not: what is resolving for them is due now.
+    /// Something new is known of these people: their resolving deliveries are now due.
     pub(in crate::store) async fn resolve_people(
         &self,
         tenant: &TenantId,

@@ -1,4 +1,4 @@
-//! What waits in a workspace, for estimates of when a message goes out.
+//! The pending work of a workspace, for estimates of when a message will be sent.
 
 use std::collections::HashMap;
 
@@ -14,17 +14,17 @@ use crate::domain::ids::InstallationId;
 use crate::domain::priority::Class;
 use crate::domain::time::Timestamp;
 
-/// Lanes asked about in one statement.
+/// Lanes in one statement.
 const CHUNK: usize = 500;
-/// Messages of one lane are counted up to this many.
+/// The messages of one lane are counted up to this many.
 const COUNTED: u32 = 10_000;
 
-/// What waits in one workspace.
+/// The pending work of one workspace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outlook {
     /// `None` before the first post.
     pub posting: Option<Posting>,
-    /// The accounts of changes; none before the first.
+    /// The budgets of changes; empty before the first change.
     pub booked: HashMap<Budget, Booked>,
     /// Lanes that have work, now or later.
     pub lanes: u32,
@@ -35,7 +35,7 @@ pub struct Outlook {
 }
 
 impl Store {
-    /// What waits in a workspace.
+    /// The pending work of a workspace.
     pub async fn outlook(&self, id: InstallationId) -> Result<Outlook, Error> {
         const LANES: &str = "SELECT clock.now, class, budget, COUNT(class), \
             COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0) \
@@ -46,7 +46,8 @@ impl Store {
              deletions.paused_until FROM (SELECT 1) AS once \
              LEFT JOIN posting ON posting.installation = $1 \
              LEFT JOIN budgets AS updates ON updates.installation = $1 AND updates.method = $2 \
-             LEFT JOIN budgets AS deletions ON deletions.installation = $1 AND deletions.method = $3"
+             LEFT JOIN budgets AS deletions \
+             ON deletions.installation = $1 AND deletions.method = $3"
         );
         let changes = [Budget::Updates, Budget::Deletions];
         let [update, delete] = changes.map(Budget::method);
@@ -82,7 +83,7 @@ impl Store {
         Ok(outlook)
     }
 
-    /// Those of these lanes of a workspace that have work.
+    /// The backlogs of those lanes of a workspace that have work.
     pub async fn backlogs(
         &self,
         id: InstallationId,
@@ -111,8 +112,8 @@ impl Store {
         Ok(found)
     }
 
-    /// Lanes of a workspace that wait for the same budget, could be claimed now and come before one
-    /// that is due at `next_at`.
+    /// The number of lanes of a workspace that wait for the same budget, could be claimed now and
+    /// come before a lane that is due at `next_at`.
     pub async fn lanes_before(
         &self,
         id: InstallationId,

@@ -1,4 +1,4 @@
-//! People: the platform's record of each, sealed, and the stored identity.
+//! People: the platform's encrypted record of each, and the stored identity.
 //!
 //! Rows are written in the order of their keys, so that calls about the same people do not
 //! deadlock.
@@ -21,7 +21,7 @@ use crate::domain::person::Person;
 use crate::domain::settings::{Identity, Rule};
 use crate::domain::time::Timestamp;
 
-/// Rows a statement; SQLite takes 32,766 parameters.
+/// Rows per statement; SQLite takes 32,766 parameters.
 const CHUNK: usize = 500;
 const TABLE: &str = "people";
 
@@ -30,13 +30,13 @@ const TABLE: &str = "people";
 pub struct StoredPerson {
     pub person: Person,
     pub identity: Option<Identity>,
-    /// When the record or the identity changed last.
+    /// When the record or the identity last changed.
     pub updated_at: Timestamp,
 }
 
 impl Store {
-    /// Stores records, all or none; each replaces the one that was there and leaves the identity.
-    /// Of two with one user id, the later counts.
+    /// Stores records, all or none; each replaces the previous one and leaves the identity. Of two
+    /// records with one user id, the later counts.
     pub async fn upsert_people(&self, tenant: &TenantId, people: &[Person]) -> Result<(), Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let sealed = people.iter().map(|person| Ok((&person.user_id, seal_record(&keys, person)?)));
@@ -62,7 +62,7 @@ impl Store {
         Ok(self.people(tenant, std::slice::from_ref(user)).await?.remove(user))
     }
 
-    /// Those of `users` who are stored.
+    /// Those of `users` that are stored.
     pub async fn people(
         &self,
         tenant: &TenantId,
@@ -107,8 +107,8 @@ impl Store {
         Ok(people)
     }
 
-    /// Stores the identity of a person, who need not be stored yet. A pin gives way to a pin
-    /// alone. Says whether it was stored; `stored_at` becomes the database's time.
+    /// Stores the identity of a person, who need not be stored yet. Only a pin replaces a pin.
+    /// Returns whether it was stored; `stored_at` becomes the database's time.
     pub async fn store_identity(
         &self,
         tenant: &TenantId,
@@ -128,7 +128,7 @@ impl Store {
         Ok(stored)
     }
 
-    /// Forgets the identity, pinned or not; says whether there was one.
+    /// Deletes the identity, pinned or not; returns whether there was one.
     pub async fn clear_identity(&self, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
         const SQL: &str = "UPDATE people SET slack_user_id = NULL, identity_name = NULL,
                 identity_rule = NULL, installation = NULL, identity_stored_at = NULL,
@@ -152,7 +152,7 @@ impl Store {
         scope: &Scope,
         row: person::Model,
     ) -> Result<StoredPerson, Error> {
-        let damaged = || Error::Bug("a stored person does not read".into());
+        let damaged = || Error::Bug("a stored person cannot be parsed".into());
         let user_id = UserId::parse(row.user_id.as_str()).map_err(|_| damaged())?;
         let record = self.unseal(scope, &place(&row.user_id, "record"), &row.record).await?;
         let record = serde_json::from_slice(&record).map_err(|_| damaged())?;
@@ -181,12 +181,12 @@ impl Store {
     }
 }
 
-/// Of whom a row is; the order in which rows are written.
+/// The person that a row belongs to; rows are written in this order.
 pub(in crate::store) type PersonKey<'a> = (&'a TenantId, &'a UserId);
 
 /// An identity, ready to be written.
 pub(in crate::store) struct SealedIdentity {
-    /// For somebody who is not stored yet.
+    /// The record of a person that is not stored yet.
     record: Vec<u8>,
     slack_user_id: String,
     name: Vec<u8>,
@@ -215,7 +215,7 @@ pub(in crate::store) async fn write_records(
     Ok(())
 }
 
-/// Stores identities as [`Store::store_identity`] does; returns how many.
+/// Stores identities like [`Store::store_identity`]; returns how many.
 pub(in crate::store) async fn write_identities(
     db: &impl ConnectionTrait,
     identities: &BTreeMap<PersonKey<'_>, &SealedIdentity>,
@@ -294,7 +294,7 @@ const PINNED: &str = "pinned";
 
 pub(in crate::store) fn seal_record(keys: &ScopeKeys, person: &Person) -> Result<Vec<u8>, Error> {
     let json = serde_json::to_vec(&person.record())
-        .map_err(|_| Error::Bug("a person does not become JSON".into()))?;
+        .map_err(|_| Error::Bug("a person cannot be converted to JSON".into()))?;
     keys.seal(&place(person.user_id.as_str(), "record"), &json)
 }
 

@@ -1,8 +1,9 @@
-//! A data key of each person's own, for what cannot be rewritten when they are deleted: their part
-//! in the audit trail. Erasing the key is erasing that.
+//! A separate data key per person, for data that cannot be rewritten when the person is deleted:
+//! their part in the audit trail. Erasing the key erases that data.
 //!
-//! A key is wrapped by the tenant's and found by a keyed hash of the user id, so the table names
-//! nobody. Keys are not kept in memory: one that was erased must not open anything on any replica.
+//! The key is wrapped by the tenant's key and found by a keyed hash of the user id, so the table
+//! identifies no person. Keys are not cached in memory: an erased key must not decrypt anything on
+//! any replica.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -22,7 +23,7 @@ pub(in crate::store) type PersonKeyId = Vec<u8>;
 const ID_BYTES: usize = 16;
 
 impl Store {
-    /// The key of a person, made where there is none. May write: never inside a transaction.
+    /// The key of a person, made if it is missing. May write, so never use it inside a transaction.
     pub(in crate::store) async fn person_key(
         &self,
         tenant: &TenantId,
@@ -43,10 +44,10 @@ impl Store {
         let mut values = find.clone();
         values.extend(params![id.to_vec(), wrapped]);
         sql::execute(self.writer(), ADD, values).await?;
-        // Whoever inserted first decides.
+        // The first insert decides.
         match sql::one(self.reader(), FIND, find).await? {
             Some(row) => opened(&keys, tenant, row.get(0)?, &row.get::<Vec<u8>>(1)?),
-            // Erased at once: what is sealed with this key opens for nobody.
+            // It was erased at once: nothing encrypted with this key can be decrypted.
             None => Ok((id.to_vec(), scope_keys(tenant, &id, key))),
         }
     }

@@ -1,8 +1,8 @@
-//! How PostgreSQL finds the rows of the statements that every message goes through, whatever its
-//! statistics say: by their keys and by the index of the lane's head.
+//! Tests how PostgreSQL finds the rows of the statements that every message goes through: by their
+//! keys and by the index of the lane's head, whatever its statistics say.
 //!
-//! The statements are not listed here: a message is taken from its acceptance to its end, and what
-//! the store executed meanwhile is explained.
+//! The statements are not listed here: a message is taken from its acceptance to its end, and the
+//! statements that the store executes on the way are explained.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -29,12 +29,12 @@ use crate::domain::priority::Priority;
 use crate::domain::secret::Secret;
 use crate::domain::subject::{Action, Deed};
 
-/// 32 bytes; any.
+/// Any 32 bytes.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const LEASE: Duration = Duration::from_secs(600);
 const WORKSPACE: &str = "018f0000-0000-7000-8000-000000000001";
 
-/// What was executed on PostgreSQL, with the values of the last time.
+/// The statements executed on PostgreSQL, each with the values of the last time.
 static EXECUTED: Mutex<BTreeMap<String, Vec<Value>>> = Mutex::new(BTreeMap::new());
 
 pub(in crate::store) fn note(statement: &Statement) {
@@ -45,8 +45,8 @@ pub(in crate::store) fn note(statement: &Statement) {
     }
 }
 
-/// Ways to the rows of the two tables that grow with what waits; for each index, what a search of
-/// it must name.
+/// Permitted access paths to the two tables that grow with the backlog; for each index, the columns
+/// that a search of it must name.
 const WAYS: [(&str, &[&str]); 10] = [
     ("deliveries_pkey", &["sequence"]),
     ("deliveries_id", &["id"]),
@@ -82,7 +82,7 @@ const SENT: &str = "UPDATE deliveries SET state = 'sent'; UPDATE lanes SET next_
 #[tokio::test(flavor = "multi_thread")]
 async fn hot_statements_find_rows_by_their_keys_whatever_the_statistics_say() {
     let Some((store, raw)) = fresh("hot").await else {
-        println!("left out: HERALD_TEST_POSTGRES is not set");
+        println!("skipped: HERALD_TEST_POSTGRES is not set");
         return;
     };
     let hot = hot(&store).await;
@@ -95,15 +95,15 @@ async fn hot_statements_find_rows_by_their_keys_whatever_the_statistics_say() {
         ("new", &[][..]),
         ("full", &[FILL, "VACUUM ANALYZE"][..]),
         ("drained", &[SENT, "VACUUM ANALYZE"]),
-        ("full, by the statistics of a drained one", &[FILL]),
+        ("full, with the statistics of a drained one", &[FILL]),
         ("empty", &["DELETE FROM deliveries", SENT, "VACUUM ANALYZE"]),
-        ("full, by the statistics of an empty one", &[FILL]),
+        ("full, with the statistics of an empty one", &[FILL]),
     ] {
         for change in changes {
             raw.execute_unprepared(change).await.unwrap();
         }
         for (text, values) in &hot {
-            // As the store does in the transaction that claims what waits for a member.
+            // As the store does in the transaction that claims deliveries waiting for a member.
             let set = if text.contains(RESOLVES_DUE) { "off" } else { "on" };
             let set = format!("SET enable_sort = {set}; SET enable_seqscan = {set}");
             raw.execute_unprepared(&set).await.unwrap();
@@ -115,7 +115,7 @@ async fn hot_statements_find_rows_by_their_keys_whatever_the_statistics_say() {
     assert!(wrong.is_empty(), "{} plans:\n{}", wrong.len(), wrong.join("\n\n"));
 }
 
-/// Or else forgetting somebody goes through the changes of all tenants.
+/// Otherwise erasing a person reads the changes of all tenants.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_persons_changes_are_found_by_their_index() {
     const CHANGES: &str = "INSERT INTO delivery_changes (tenant, sequence, delivery, notification, \
@@ -134,7 +134,7 @@ async fn a_persons_changes_are_found_by_their_index() {
     assert!(!plan.contains("Seq Scan"), "{plan}");
 }
 
-/// A database of its own; one connection to it besides the store's.
+/// A new database; one more connection to it besides the store's.
 async fn fresh(name: &str) -> Option<(Store, DatabaseConnection)> {
     #[expect(clippy::disallowed_methods, reason = "tests/run names the server this way")]
     let server = std::env::var("HERALD_TEST_POSTGRES").ok()?;
@@ -156,14 +156,14 @@ async fn fresh(name: &str) -> Option<(Store, DatabaseConnection)> {
     let mut options = ConnectOptions::new(url.as_str());
     options.max_connections(1);
     let raw = Database::connect(options).await.unwrap();
-    // Statistics are those that the test takes.
+    // The statistics must be those that the test takes.
     let manual = "ALTER TABLE deliveries SET (autovacuum_enabled = off); \
         ALTER TABLE lanes SET (autovacuum_enabled = off);";
     raw.execute_unprepared(manual).await.unwrap();
     Some((store, raw))
 }
 
-/// The statements about deliveries and lanes of a few messages' lives.
+/// The statements about deliveries and lanes in the lives of a few messages.
 async fn hot(store: &Store) -> Vec<(String, Vec<Value>)> {
     EXECUTED.lock().unwrap().clear();
     store.accept(call("U1", Action::Post)).await.unwrap();
@@ -174,13 +174,13 @@ async fn hot(store: &Store) -> Vec<(String, Vec<Value>)> {
     for end in [None, Some(retry), Some(wait), Some(sent.clone())] {
         turn(store, end.as_ref()).await;
     }
-    // The second replaces the first, which waits; the third what the second posted.
+    // The second replaces the first, which waits; the third replaces what the second posted.
     store.accept(call("U2", Action::Post)).await.unwrap();
     store.accept(call("U2", Action::Replace)).await.unwrap();
     turn(store, Some(&sent)).await;
     store.accept(call("U2", Action::Replace)).await.unwrap();
     turn(store, Some(&sent)).await;
-    // What Notify reads first, and what waits for a member.
+    // The first reads of Notify, and a delivery that waits for a member.
     let (tenant, user) = (TenantId::parse("acme").unwrap(), UserId::parse("someone").unwrap());
     store.people_facts(&tenant, std::slice::from_ref(&user)).await.unwrap();
     let mut waits = call("U3", Action::Post);
@@ -256,7 +256,7 @@ fn call(lane: &str, action: Action) -> Accept {
     }
 }
 
-/// The plan for these values, and whether it is as it should be.
+/// Explains the plan for these values, and returns whether it is as it should be.
 async fn custom(raw: &DatabaseConnection, text: &str, values: &[Value]) -> Result<(), String> {
     let explain = format!("EXPLAIN {text}");
     let explain =
@@ -306,7 +306,7 @@ fn judge(how: &str, plan: &[String]) -> Result<(), String> {
         let named = |way: &(&str, &[&str])| {
             condition.is_some_and(|condition| way.1.iter().all(|name| condition.contains(name)))
         };
-        // The queues are found by the first entry of an index, and walk it from there.
+        // The queues are found by the first entry of an index, and scanned from there.
         let first = index == Some("lanes_queued");
         if !way.is_some_and(|way| named(way) || first) {
             return Err(format!("{how}:{line}\n{}", plan.join("\n")));
@@ -315,7 +315,7 @@ fn judge(how: &str, plan: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// An index of `deliveries`, and not of its history.
+/// Whether this is an index of `deliveries`, not of its history.
 fn is_of_deliveries(name: &str) -> bool {
     name.starts_with("deliveries_") && !name.starts_with("deliveries_history")
 }

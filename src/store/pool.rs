@@ -1,4 +1,4 @@
-//! The pools: what statements outside a transaction run on, whichever database it is.
+//! The pools that run statements outside a transaction, for either database.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
@@ -31,7 +31,7 @@ impl Pool {
 
     /// Begins a write transaction: `BEGIN IMMEDIATE` on SQLite, READ COMMITTED on PostgreSQL.
     pub(in crate::store) async fn begin(&self) -> Result<Tx, DbErr> {
-        // Nothing was asked of a connection that turns out to be lost: another is taken.
+        // Nothing was sent on a connection that turns out to be lost, so another one is taken.
         let mut stale = 0;
         loop {
             match self.begin_once().await {
@@ -50,7 +50,7 @@ impl Pool {
         }
     }
 
-    /// How many connections may be stale at most.
+    /// The most connections that may be stale.
     fn size(&self) -> u32 {
         match &self.kind {
             Kind::Sqlite(_) => 1,
@@ -58,7 +58,7 @@ impl Pool {
         }
     }
 
-    /// A pool that is closed twice, or in use at the end of the process, is no news.
+    /// A pool that is closed twice, or in use at the end of the process, is not worth a report.
     pub(in crate::store) async fn close(&self) {
         match &self.kind {
             Kind::Sqlite(pool) => drop(pool.close_by_ref().await),
@@ -105,7 +105,7 @@ impl ConnectionTrait for Pool {
     }
 }
 
-/// Takes SQLite's write lock at the start; nothing on PostgreSQL.
+/// Takes SQLite's write lock at the start; does nothing on PostgreSQL.
 pub(in crate::store) fn immediate() -> TransactionOptions {
     TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
@@ -113,8 +113,8 @@ pub(in crate::store) fn immediate() -> TransactionOptions {
     }
 }
 
-/// A pool for statements that read, and may therefore be run again: where the connection turns out
-/// to be lost, another is taken. After a restart of the database every connection of the pool is
+/// A pool for read statements, which may therefore be run again: if a connection turns out to be
+/// lost, another one is taken. After a restart of the database every connection of the pool is
 /// stale, and each would fail one call.
 pub(in crate::store) struct Reader(pub(in crate::store) Pool);
 

@@ -1,14 +1,14 @@
-//! Connections to PostgreSQL on which no wait is endless.
+//! Connections to PostgreSQL on which every wait has a limit.
 //!
-//! A connection can go dark: a failover, a firewall or a pulled cable ends it and neither side
-//! hears of it. A statement on it is never answered, and the driver's pool, which tests a
-//! connection when it is given back, would wait for that test for ever and so lose the place of the
-//! connection. Here every wait has a bound. A connection that missed it is dropped, which closes
-//! its socket without a farewell, and its place is free at once. Then all idle connections are
-//! tested at the same time, since those of one server tend to go dark together.
+//! A connection can break unnoticed: a failover, a firewall or a pulled cable ends it, and neither
+//! side hears of it. A statement on it is never answered, and the driver's pool, which tests a
+//! connection when it is returned, would wait for that test for ever and so lose the connection's
+//! slot. Here every wait has a limit. A connection that exceeds it is dropped, which closes its
+//! socket without a goodbye and frees its slot at once. Then all idle connections are tested at the
+//! same time, since the connections to one server tend to break together.
 //!
-//! The driver cannot set TCP keepalive or TCP's user time-out on its sockets. The server is asked
-//! to set both on its side; on ours these bounds and the test of idle connections do the work.
+//! The driver cannot set TCP keepalive or the TCP user time-out on its sockets. The server is asked
+//! to set both on its side; on our side these limits and the test of idle connections replace them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,14 +31,14 @@ use super::session::Session;
 const TEST_IDLE: Duration = Duration::from_secs(2);
 /// How long the test of a connection may take.
 const TEST: Duration = Duration::from_secs(1);
-/// How long it may take to give a connection back: a statement whose caller is gone ends first.
+/// How long returning a connection may take: a statement whose caller is gone ends first.
 const GIVE_BACK: Duration = Duration::from_secs(2);
 /// The server ends a statement at its time-out; its answer may take this long to arrive.
 const GRACE: Duration = Duration::from_millis(500);
 /// A transaction lasts at most as long as this many statements that use up their time.
 const STATEMENTS: u32 = 4;
 
-/// The future of a question to a connection.
+/// The future of a request to a connection.
 type Asked<'c, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
 /// The pool. Cheap to clone.
@@ -54,7 +54,7 @@ struct Inner {
     statement: Duration,
     begin: SqlStr,
     pooler: Pooler,
-    /// An idle connection failed its test, so the others are suspects.
+    /// An idle connection failed its test, so the others are suspect.
     suspicious: Arc<AtomicBool>,
     sweeping: AtomicBool,
 }
@@ -68,8 +68,8 @@ impl Pool {
         let connections = PgPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(config.acquire_timeout)
-            // Who waits for long is refused and counted; a warning for each would fill the log of
-            // an outage.
+            // A caller that waits too long is refused and counted; a warning for each would fill
+            // the log during an outage.
             .acquire_slow_threshold(Duration::MAX)
             .test_before_acquire(false)
             .before_acquire(move |connection, about| {
@@ -132,8 +132,8 @@ impl Pool {
     }
 
     /// A pooler that shares connections between transactions knows no statement by its name, and
-    /// gives the parse and the execution of one to different connections unless a transaction holds
-    /// them together.
+    /// would send the parse and the execution of a statement to different connections unless a
+    /// transaction holds them together.
     async fn run<T>(
         &self,
         ask: impl for<'c> FnOnce(&'c mut PgConnection) -> Asked<'c, T> + Send,
@@ -167,7 +167,7 @@ impl Pool {
         Ok(Taken { connection: Some(connection), pool: self.clone(), open: false, ends: None })
     }
 
-    /// Tests all idle connections at once, unless that is under way.
+    /// Tests all idle connections at once, unless a test is already under way.
     fn sweep(&self) {
         if self.inner.sweeping.swap(true, Ordering::AcqRel) {
             return;
@@ -182,15 +182,16 @@ impl Pool {
         });
     }
 
-    /// Ends what the connection is at and puts it back, or drops it.
+    /// Ends the connection's work and puts it back, or drops it.
     async fn give_back(&self, mut connection: PoolConnection<Postgres>, open: bool) {
-        // The driver's pool would test a connection that is dropped, without a bound: so it is
-        // taken from the pool before.
+        // The driver's pool would test a dropped connection, without a limit, so the connection is
+        // detached from the pool first.
         if open && !matches!(timeout(GIVE_BACK, connection.execute("ROLLBACK")).await, Ok(Ok(_))) {
             drop(connection.detach());
             return self.sweep();
         }
-        // This tests it as well. Its future owns the connection: dropped halfway, it drops it.
+        // This also tests the connection. The future owns it: dropping the future drops the
+        // connection.
         if timeout(GIVE_BACK, connection.return_to_pool()).await.is_err() {
             self.sweep();
         }
@@ -238,9 +239,9 @@ impl Transaction {
     }
 }
 
-/// A connection in use. Dropped, it goes back to its pool, within a bound.
+/// A connection in use. When dropped, it goes back to its pool within a time limit.
 struct Taken {
-    /// None once it was lost.
+    /// `None` once it was lost.
     connection: Option<PoolConnection<Postgres>>,
     pool: Pool,
     /// A transaction may be open in it.
@@ -263,7 +264,8 @@ impl Taken {
         Ok(())
     }
 
-    /// Asks and waits for the answer. A connection that broke or did not answer in time is dropped.
+    /// Sends a request and waits for the answer. A connection that broke or did not answer in time
+    /// is dropped.
     async fn ask<T>(
         &mut self,
         ask: impl for<'c> FnOnce(&'c mut PgConnection) -> Asked<'c, T> + Send,

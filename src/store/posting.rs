@@ -1,5 +1,5 @@
-//! How fast a workspace may be posted to: the learnt limit, the account of posts, and pauses; one
-//! row for each workspace, for all replicas (`domain/pacing.rs` decides).
+//! How fast a workspace may be posted to: the learnt limit, the account of posts, and pauses. One
+//! row per workspace, for all replicas (`domain/pacing.rs` decides).
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::domain::ids::InstallationId;
 use crate::domain::pacing::{Limit, Suspicion};
 use crate::domain::time::{Timestamp, micros};
 
-/// What is known about posting to one workspace.
+/// The posting state of one workspace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Posting {
     pub limit: Limit,
-    /// The posts so far are accounted for up to here.
+    /// The account of the posts so far reaches up to this time.
     pub spent_until: Timestamp,
-    /// Nothing is posted before.
+    /// Nothing is posted before this.
     pub paused_until: Timestamp,
     /// Since when posts are counted, and how many there were.
     pub window_at: Timestamp,
@@ -31,11 +31,11 @@ pub struct Posting {
 pub struct Throttled<'a> {
     pub installation: InstallationId,
     pub lane: &'a str,
-    /// As long as Slack said.
+    /// The pause that Slack asked for.
     pub after: Duration,
-    /// What a minute of Slack's takes.
+    /// The length of a Slack minute.
     pub minute: Duration,
-    /// An operator set the limit: it is not learnt.
+    /// An operator set the limit, so it is not learnt.
     pub known: bool,
 }
 
@@ -44,21 +44,21 @@ pub(in crate::store) const READ: &str = "posting.current, posting.good, posting.
     posting.kept, posting.patience, posting.spent_until, posting.paused_until, posting.window_at, \
     posting.window_posts";
 
-/// How often a 429 is judged anew where another was written meanwhile.
+/// How often a 429 is judged again if another was written meanwhile.
 const ATTEMPTS: u32 = 16;
 /// Rates are kept in thousandths.
 const PARTS: f64 = 1000.0;
 
 impl Store {
-    /// What is known; `None` before the first post.
+    /// The posting state; `None` before the first post.
     pub async fn posting(&self, id: InstallationId) -> Result<Option<Posting>, Error> {
         let text = format!("SELECT {READ} FROM posting WHERE installation = $1");
         let row = sql::one(self.reader(), &text, params![id.to_string()]).await?;
         row.map_or(Ok(None), |row| posting_of(&mut Columns::of(&row)))
     }
 
-    /// Begins to count, or begins a new window if the present one is still that of `window_at`;
-    /// the limit becomes `limit`. [`Error::Locked`]: another transaction holds the row.
+    /// Begins to count, or begins a new window if the current one is still that of `window_at`; the
+    /// limit becomes `limit`. [`Error::Locked`]: another transaction holds the row.
     pub async fn begin_window(
         &self,
         id: InstallationId,
@@ -79,8 +79,8 @@ impl Store {
         sql::execute(self.writer(), &text, values).await.map(drop)
     }
 
-    /// Gives back the start of a post that was not made. [`Error::Locked`]: another transaction
-    /// holds the row.
+    /// Returns the start of a post that was not made. [`Error::Locked`]: another transaction holds
+    /// the row.
     pub async fn unspend(&self, id: InstallationId, interval: Duration) -> Result<(), Error> {
         let clock = Patience::Shared.clock(self.writer().get_database_backend());
         let text = format!(
@@ -91,9 +91,9 @@ impl Store {
         sql::execute(self.writer(), &text, values).await.map(drop)
     }
 
-    /// Records a 429 and says whether it is about the whole workspace: then nothing is posted there
-    /// for as long as Slack asks, on any replica. Else it is about the one lane, which the caller
-    /// holds back (docs/decisions/0020-posting-limits.md).
+    /// Records a 429 and returns whether it is about the whole workspace: if so, no replica posts
+    /// there for as long as Slack asks. Otherwise it is about the one lane, which the caller holds
+    /// back (docs/decisions/0020-posting-limits.md).
     pub async fn throttled(&self, throttled: &Throttled<'_>) -> Result<bool, Error> {
         for _ in 0..ATTEMPTS {
             if let Some(whole) = self.judge_throttled(throttled).await? {
@@ -103,9 +103,9 @@ impl Store {
         Err(Error::Contended("posting".into()))
     }
 
-    /// Reads without a lock, decides, and writes by one statement, so that the row, which every
-    /// claim of the workspace needs, is locked for no round trip. `None`: another 429, or a new
-    /// window, was written meanwhile.
+    /// Reads without a lock, decides, and writes in one statement, so that the row, which every
+    /// claim of the workspace needs, is not locked during a round trip. `None`: another 429, or a
+    /// new window, was written meanwhile.
     async fn judge_throttled(&self, throttled: &Throttled<'_>) -> Result<Option<bool>, Error> {
         const SAME: &str = "installation = $1 AND limited_at = $2 AND window_at = $3 \
             AND paused_until = $4";
@@ -160,7 +160,7 @@ impl Store {
             let written = self.insist(limited, values).await?;
             return Ok((!written.is_empty()).then_some(false));
         }
-        // Posts that were under way when the first 429 came say nothing new.
+        // Posts that were under way when the first 429 came reveal nothing new.
         let learns = !paused && !throttled.known;
         let limit = if learns { posting.limit.after_429() } else { posting.limit };
         values.extend(limit_values(throttled.installation, &limit).into_iter().skip(1));
@@ -170,7 +170,7 @@ impl Store {
     }
 }
 
-/// Whether a post to the workspace worked that was begun after `at`.
+/// Whether a post to the workspace that began after `at` succeeded.
 async fn worked_since(
     db: &impl ConnectionTrait,
     installation: &str,
@@ -210,7 +210,7 @@ fn windows(stored: Option<i64>) -> u32 {
     stored.and_then(|windows| windows.try_into().ok()).unwrap_or(0)
 }
 
-/// Reads [`READ`]; `None` where the row was joined and is not there.
+/// Reads [`READ`]; `None` if the joined row does not exist.
 pub(in crate::store) fn posting_of(columns: &mut Columns<'_>) -> Result<Option<Posting>, Error> {
     let current: Option<i64> = columns.take()?;
     let (good, ceiling): (Option<i64>, Option<i64>) = (columns.take()?, columns.take()?);

@@ -1,4 +1,4 @@
-//! What people chose to be sent.
+//! People's preferences: which event types they want.
 
 use std::collections::HashMap;
 
@@ -17,8 +17,8 @@ const CHUNK: usize = 500;
 const ALL: &str = "";
 
 impl Store {
-    /// Stores a choice for one event type, or (`None`) for everything, and who made it. `Inherit`
-    /// forgets both.
+    /// Stores a choice for one event type, or (`None`) for everything, and its author. `Inherit`
+    /// deletes both.
     pub async fn set_preference(
         &self,
         tenant: &TenantId,
@@ -56,7 +56,7 @@ impl Store {
         Ok(())
     }
 
-    /// The choices of those of `users` who made any.
+    /// The choices of those of `users` that made any.
     pub async fn preferences(
         &self,
         tenant: &TenantId,
@@ -75,11 +75,11 @@ impl Store {
     }
 }
 
-/// The choices of each person who made any.
+/// The choices of each person that made any.
 pub(in crate::store) fn by_person(
     rows: Vec<preference::Model>,
 ) -> Result<HashMap<UserId, Preferences>, Error> {
-    let damaged = || Error::Bug("a stored preference does not read".into());
+    let damaged = || Error::Bug("a stored preference cannot be parsed".into());
     let mut found: HashMap<UserId, Preferences> = HashMap::new();
     for row in rows {
         let choice = match row.choice.as_str() {

@@ -1,6 +1,7 @@
-//! How the connections to PostgreSQL are protected on their way. Without `sslmode` in the URL the
-//! driver would take whatever the server offers, and plain text where somebody between says that it
-//! offers nothing. So a URL that does not say is verified, unless it stays on this host.
+//! How the connections to PostgreSQL are protected in transit. Without `sslmode` in the URL, the
+//! driver would accept whatever the server offers, even plain text if an attacker in between claims
+//! that the server offers nothing else. So a URL without it is verified, unless it stays on this
+//! host.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,23 +9,23 @@ use std::net::IpAddr;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
-/// What nobody between can do.
+/// The protection against an attacker on the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protection {
-    /// There is nobody between: a socket or the loopback.
+    /// No network in between: a socket or the loopback.
     Local,
-    /// TLS; the server's certificate is verified, and that it is of this host.
+    /// TLS; the server's certificate is verified, and that it is for this host.
     Verified,
-    /// TLS; an authority that is trusted signed the certificate, for whichever host.
+    /// TLS; a trusted authority signed the certificate, for any host.
     Signed,
-    /// TLS, with whoever answers.
+    /// TLS, with any server that answers.
     Unverified,
     /// Perhaps no TLS at all.
     Open,
 }
 
 impl Protection {
-    /// Whether somebody between could read or change what is sent.
+    /// Whether an attacker on the network could read or change the traffic.
     #[must_use]
     pub fn is_weak(self) -> bool {
         matches!(self, Self::Unverified | Self::Open)
@@ -51,14 +52,14 @@ impl fmt::Display for Protection {
                 "over TLS, but the server's certificate is not verified (sslmode=verify-full does)"
             }
             Self::Open => {
-                "perhaps in plain text, which everybody between can read and change \
+                "perhaps in plain text, which anyone on the network can read and change \
                  (sslmode=verify-full prevents it)"
             }
         })
     }
 }
 
-/// With verification where `url` does not say and leads to another host.
+/// Verifies the server if `url` names no mode and leads to another host.
 pub(in crate::store) fn protect(url: &str, options: PgConnectOptions) -> PgConnectOptions {
     if names_mode(url) || is_local(&options) {
         options

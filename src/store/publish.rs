@@ -1,10 +1,10 @@
-//! How a crawl ends: published as the next generation, refused for what it lost, failed, or begun
-//! again; and what becomes of the generation before.
+//! How a crawl ends: it is published as the next generation, refused because it lost too many
+//! members, failed, or restarted. Also removes old generations.
 //!
-//! The generation before stays readable until the next one is published or [`Store::collect`] finds
-//! that its grace is over, so that whoever is in the middle of loading it can finish. A reader that
-//! was slower finds its pages gone, or its changes ([`super::DirectoryState::changes_gone`]), and
-//! begins again with the newer one.
+//! The previous generation stays readable until the next one is published or [`Store::collect`]
+//! finds that its grace is over, so that a reader that is loading it can finish. A slower reader
+//! finds its pages gone, or its changes ([`super::DirectoryState::changes_gone`]), and begins again
+//! with the newer generation.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use super::{Error, Store};
 use crate::domain::ids::InstallationId;
 use crate::domain::time::micros;
 
-/// The most characters kept of an error.
+/// The most characters of an error that are kept.
 const ERROR_CHARS: usize = 500;
 /// Generations collected at once.
 const COLLECTED: i64 = 16;
 
-/// What to do with the pages of a crawl that failed.
+/// The fate of a failed crawl's pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// The next holder goes on from the checkpoint.
+    /// The next holder continues from the checkpoint.
     Checkpoint,
-    /// The next holder starts over, such as after an expired cursor.
+    /// The next holder starts over, for example after an expired cursor.
     Start,
 }
 
-/// A crawl's checkpoint, forgotten.
+/// Clears a crawl's checkpoint.
 const FORGET: &str = "UPDATE directory SET crawl_started_at = NULL, crawl_cursor = NULL,
         crawl_pages = 0, crawl_members = 0, crawl_restarts = 0
     WHERE installation = $1";
@@ -43,9 +43,9 @@ const DROP_CHANGES: &str =
 impl Store {
     /// Makes the crawl's pages the directory and ends the lease; the next crawl is due after
     /// `refresh_after`. The directory is as old as its first page, which may be far older than the
-    /// last where a crawl was resumed. The generation before is kept for its readers; older ones
-    /// go, with the changes that the one before contains. Answers the new generation; None: the
-    /// lease was lost, or pages are missing.
+    /// last if a crawl was resumed. The previous generation is kept for its readers; older ones are
+    /// removed, with the changes that the previous one contains. Returns the new generation;
+    /// `None`: the lease was lost, or pages are missing.
     pub async fn publish(
         &self,
         lease: &CrawlLease,
@@ -84,9 +84,9 @@ impl Store {
         Ok(published)
     }
 
-    /// Ends the lease without publishing, because the reading lost more than is believable: it
-    /// is shown, its pages are dropped, and another is due after `confirm_after`. False: the lease
-    /// was lost.
+    /// Ends the lease without publishing, because the crawl lost more members than is plausible:
+    /// the loss is shown to administrators, its pages are dropped, and another crawl is due after
+    /// `confirm_after`. `false`: the lease was lost.
     pub async fn refuse_crawl(
         &self,
         lease: &CrawlLease,
@@ -111,8 +111,8 @@ impl Store {
         .await
     }
 
-    /// An administrator accepts what was lost: makes another reading due at once, and one that
-    /// shows no less will be published. False where nothing was refused.
+    /// An administrator accepts the loss: another crawl is due at once, and is published if it
+    /// loses no more. `false` if no crawl was refused.
     pub async fn accept_shrink(&self, installation: InstallationId) -> Result<bool, Error> {
         const SQL: &str = "UPDATE directory SET shrink_accepted = 1, next_refresh_at = {now}
             WHERE installation = $1 AND shrink_members IS NOT NULL";
@@ -129,8 +129,8 @@ impl Store {
         Ok(accepted)
     }
 
-    /// Ends the lease with an error; the next try is due after `retry_after`. False: the lease was
-    /// lost already.
+    /// Ends the lease with an error; the next attempt is due after `retry_after`. `false`: the
+    /// lease was already lost.
     pub async fn fail_crawl(
         &self,
         lease: &CrawlLease,
@@ -142,8 +142,8 @@ impl Store {
         self.transaction(|tx| scoped(end(tx, lease, error, retry_after, resume))).await
     }
 
-    /// Begins the crawl under way again, from the first page, under the same lease and for `extend`
-    /// from now. False: the lease was lost.
+    /// Restarts the crawl under way from the first page, under the same lease, which is extended to
+    /// `extend` from now. `false`: the lease was lost.
     pub async fn restart_crawl(&self, lease: &CrawlLease, extend: Duration) -> Result<bool, Error> {
         const AGAIN: &str = "UPDATE directory SET crawl_restarts = crawl_restarts + 1,
                 crawl_cursor = NULL, crawl_pages = 0, crawl_members = 0,
@@ -164,7 +164,8 @@ impl Store {
         .await
     }
 
-    /// Drops generations that were replaced longer than `grace` ago, a few at a time; how many.
+    /// Drops generations that were replaced more than `grace` ago, a few at a time; returns how
+    /// many.
     pub async fn collect(&self, grace: Duration) -> Result<usize, Error> {
         const OLD: &str = "SELECT installation FROM directory
             WHERE generation > 1 AND pages_gone < generation - 1 AND published_at <= {now} - $1

@@ -8,18 +8,18 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 
 use super::error::{is_answer, is_lost};
 
-/// When the database answered last. A pool that has no connection in time does not say whether all
-/// are in use or none can be made: whether others were answered meanwhile tells.
+/// When the database last answered. A pool that has no connection in time does not report whether
+/// all are in use or none can be made. If other calls were answered meanwhile, all are in use.
 #[derive(Clone)]
 pub(in crate::store) struct Pulse {
     began: Instant,
-    /// Milliseconds since then; 0 where it did not answer since a connection was lost.
+    /// Milliseconds since `began`; 0 if it has not answered since a connection was lost.
     answered: Arc<AtomicU64>,
     patience: Duration,
 }
 
 impl Pulse {
-    /// Where all connections wait for rows, answers are as far apart as the longest statement.
+    /// If all connections wait for rows, answers are as far apart as the longest statement.
     pub(in crate::store) fn new(acquire: Duration, statement: Duration) -> Self {
         let patience = (3 * acquire).max(2 * statement);
         Self { began: Instant::now(), answered: Arc::default(), patience }
@@ -29,14 +29,14 @@ impl Pulse {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether the database answered anybody within the last `time`.
+    /// Whether the database answered any call within the last `time`.
     pub(in crate::store) fn felt_within(&self, time: Duration) -> bool {
         let answered = self.answered.load(Ordering::Relaxed);
         let silent = self.since_began().saturating_sub(answered);
         answered != 0 && u128::from(silent) < time.as_millis()
     }
 
-    /// The outcome, noted; a time-out of the pool as what it means.
+    /// Records the outcome, and turns a time-out of the pool into its cause.
     pub(in crate::store) fn felt<T>(&self, outcome: Result<T, DbErr>) -> Result<T, DbErr> {
         match outcome {
             Ok(answer) => {

@@ -1,9 +1,9 @@
-//! What may be claimed now, by whose it is: one line for each workspace, tenant, class of urgency
-//! and budget that has lanes with work, however many lanes and messages those are.
+//! The claimable work: one line per workspace, tenant, class of urgency and budget that has
+//! lanes with work, however many lanes and messages that is.
 //!
 //! The lines are found by jumping from one to the next in the index `lanes_queued`, so that a
-//! tenant with 10,000 lanes, or lanes that are paused, cost one step like any other (filtering what
-//! is paused out of a claim cost nine tenths of the claims).
+//! tenant with 10,000 lanes, or with paused lanes, costs one step like any other. (Filtering paused
+//! lanes out of a claim cost nine tenths of the claims.)
 
 use std::time::Duration;
 
@@ -39,9 +39,9 @@ pub struct Queue {
     pub key: QueueKey,
     /// When its first lane can be claimed.
     pub next_at: Timestamp,
-    /// What is known about posting to the workspace; `None` before its first post.
+    /// The posting state of the workspace; `None` before its first post.
     pub posting: Option<Posting>,
-    /// The account of the budget; `None` for posts, and before its first request.
+    /// The state of the budget; `None` for posts, and before its first request.
     pub booked: Option<Booked>,
 }
 
@@ -51,11 +51,11 @@ pub struct Queues {
     pub queues: Vec<Queue>,
     /// The database's clock when they were read.
     pub now: Timestamp,
-    /// There are more: look again after this place.
+    /// There are more: continue after this place.
     pub more_after: Option<QueuePlace>,
 }
 
-/// A place in the order of the queues, also of one that only a newer release knows.
+/// A place in the order of the queues, also of a queue that only a newer release knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuePlace {
     installation: String,
@@ -68,7 +68,7 @@ pub struct QueuePlace {
 const EVERY: u32 = 1_000_000;
 
 impl Store {
-    /// Up to `limit` queues that have work, from the one after `after` on. Those that only a newer
+    /// Up to `limit` queues that have work, from the one after `after` on. Queues that only a newer
     /// release knows are left to its replicas.
     pub async fn queues(&self, after: Option<&QueuePlace>, limit: u32) -> Result<Queues, Error> {
         let text = queues_text(self.backend());
@@ -95,11 +95,11 @@ impl Store {
     }
 
     /// Claims up to `limit` due lanes of one queue, the longest due first, and takes a start from
-    /// the budget for each, where `pace` is given. Safe against any number of claimers:
-    /// a lane goes to one of them, and each start is given once. Lanes whose holder's lease ran out
-    /// are claimed like others. After an error lanes may be held under `token`, which is new for
-    /// each claim: [`Store::disclaim`] gives them back. [`Error::Locked`]: another transaction
-    /// holds the account of the workspace, and nothing was claimed.
+    /// the budget for each if `pace` is given. Safe with any number of claimers: a lane goes to one
+    /// of them, and each start is given once. Lanes whose holder's lease ran out are claimed like
+    /// others. After an error, lanes may be held under `token`, which is new for each claim:
+    /// [`Store::disclaim`] gives them back. [`Error::Locked`]: another transaction holds the
+    /// workspace's budget, and nothing was claimed.
     pub async fn claim_queue(
         &self,
         key: &QueueKey,
@@ -130,8 +130,8 @@ impl Store {
         Ok(claims.collect())
     }
 
-    /// Claims up to `limit` due lanes, the most urgent queues first, whatever budgets and pauses
-    /// say: for who posts nothing.
+    /// Claims up to `limit` due lanes, the most urgent queues first, regardless of budgets and
+    /// pauses: for callers that do not post.
     pub async fn claim_lanes(&self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
         let mut found = self.queues(None, limit).await?;
         found.queues.retain(|queue| queue.next_at <= found.now);
@@ -147,15 +147,15 @@ impl Store {
         Ok(claims)
     }
 
-    /// How long until the earliest lane can be claimed: zero where one is due, `None` where all
-    /// are empty or asleep.
+    /// How long until the earliest lane can be claimed: zero if one is due, `None` if all are empty
+    /// or asleep.
     pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
         let found = self.queues(None, EVERY).await?;
         let next = found.queues.iter().map(|queue| queue.next_at).min();
         Ok(next.map(|next| next.since(found.now)))
     }
 
-    /// Gives back the lanes that a claim holds whose answer was lost. Repeating it is harmless.
+    /// Gives back the lanes held by a claim whose answer was lost. Repeating it is harmless.
     pub async fn disclaim(&self, key: &QueueKey, token: LeaseToken) -> Result<(), Error> {
         const HELD: &str =
             "SELECT lane, {now} FROM lanes WHERE installation = $1 AND lease_token = $2";
@@ -188,7 +188,7 @@ impl Store {
         token: &LeaseToken,
     ) -> Result<Claimed, Error> {
         let due = due(limit).replacen("lane", "installation, lane", 1);
-        // By both columns of the key, as one that is looked up (see `sql::by_key`).
+        // By both columns of the key, as for one row that is looked up (see `sql::by_key`).
         let claim = CLAIM.replace(
             "FROM clock WHERE installation = $1",
             "FROM clock, due WHERE lanes.installation = ANY (ARRAY[due.installation]) \
@@ -216,7 +216,7 @@ impl Store {
         Ok(claimed)
     }
 
-    /// SQLite changes one table a statement; a writer is alone there.
+    /// SQLite changes one table per statement; there is only one writer.
     async fn claim_in_steps(
         &self,
         key: &QueueKey,
@@ -231,8 +231,8 @@ impl Store {
     }
 }
 
-/// Jumps from queue to queue: `$1` to `$4` where it begins, `$5` how many. They are numbered, since
-/// the join may turn their order round and the next look begins behind the last.
+/// Jumps from queue to queue: `$1` to `$4` are the start, `$5` how many. The queues are numbered,
+/// since the join may change their order and the next call continues after the last.
 fn queues_text(backend: Backend) -> String {
     const NEXT: &str = "SELECT installation, tenant, class, budget, next_at FROM lanes \
         WHERE next_at IS NOT NULL AND (installation, tenant, class, budget) > ";
@@ -240,8 +240,8 @@ fn queues_text(backend: Backend) -> String {
     const KEY: &str = "(queue.installation, queue.tenant, queue.class, queue.budget)";
     let step = match backend {
         Backend::Postgres => format!("queue CROSS JOIN LATERAL ({NEXT} {KEY} {ORDER}) AS later"),
-        // SQLite cannot join a sub-select to the row before it. A `+` takes the columns' affinity
-        // away, without which the index is searched by its first column alone.
+        // SQLite cannot join a subselect that refers to the previous table. A `+` removes the
+        // columns' affinity; without it the index would be searched only by its first column.
         Backend::Sqlite => {
             let row = NEXT.replace("installation, tenant, class, budget, next_at", "rowid");
             let key = KEY.replace("queue.", "+queue.");
@@ -259,8 +259,8 @@ fn queues_text(backend: Backend) -> String {
          FROM ({NEXT} ($1, $2, $3, $4) {ORDER}) AS first \
          UNION ALL SELECT later.installation, later.tenant, later.class, later.budget, \
          later.next_at, queue.number + 1 FROM {step} WHERE queue.number < $5) \
-         SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, {{now}}, {READ}, \
-         budgets.next_at, budgets.paused_until \
+         SELECT queue.installation, queue.tenant, queue.class, queue.budget, queue.next_at, \
+         {{now}}, {READ}, budgets.next_at, budgets.paused_until \
          FROM queue LEFT JOIN posting ON posting.installation = queue.installation \
          LEFT JOIN budgets ON budgets.installation = queue.installation \
          AND budgets.method = CASE queue.budget {methods}END \
@@ -303,11 +303,11 @@ const CLAIM: &str = "UPDATE lanes SET lease_token = $5, lease_until = clock.now 
     next_at = clock.now + $6, claimed_at = clock.now FROM clock WHERE installation = $1";
 
 /// Takes starts from a budget. `$1`: the workspace; `$7`: microseconds between two starts; `$8`:
-/// what may be sent at once, as time.
+/// the burst, as a time.
 struct Spend {
     set: String,
     row: String,
-    /// Up to where the account is spent then.
+    /// Up to when the budget is spent after the claim.
     until: &'static str,
 }
 
@@ -338,11 +338,11 @@ impl Spend {
     }
 }
 
-/// The limit is part of the text: the planner must know that few rows come.
+/// The limit is part of the text, so that the planner knows that few rows come.
 fn due(limit: u32) -> String {
     format!(
-        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 AND budget = $4 \
-         AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
+        "SELECT lane FROM lanes WHERE installation = $1 AND tenant = $2 AND class = $3 \
+         AND budget = $4 AND next_at <= {{now}} AND lease_until <= {{now}} AND asleep = 0 \
          ORDER BY next_at LIMIT {limit} {{skip_locked}}"
     )
 }
@@ -358,7 +358,7 @@ impl Lane {
     fn of(columns: &mut Columns<'_>) -> Result<Self, Error> {
         Ok(Self {
             key: columns.take()?,
-            // Without it, it is asked for.
+            // Without a channel, the channel is requested from Slack.
             channel: columns
                 .take::<Option<String>>()?
                 .and_then(|channel| ChannelId::parse(channel).ok()),
@@ -371,7 +371,7 @@ impl Lane {
 struct Claimed {
     lanes: Vec<Lane>,
     now: Timestamp,
-    /// The budget's account after this claim.
+    /// The budget's state after this claim.
     spent_until: Option<Timestamp>,
 }
 
@@ -425,7 +425,8 @@ mod tests {
     use super::*;
     use crate::store::Config;
 
-    /// PostgreSQL chooses its plans by what is in the tables: `benches/load.rs` measures those.
+    /// PostgreSQL chooses its plans by the contents of the tables: `benches/load.rs` measures
+    /// those.
     #[tokio::test]
     async fn sqlite_finds_queues_and_lanes_by_the_whole_key_of_the_index() {
         let dir = tempfile::tempdir().unwrap();

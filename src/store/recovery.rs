@@ -1,13 +1,13 @@
 //! After a failover to a copy that lags, or a restored backup: the database does not know what
 //! happened after the copy was taken (docs/recovery.md).
 //!
-//! A recovery is one number, the time at which it was begun. The feed's numbers go on behind it, so
-//! that no number of the lost time is given twice. And whatever was accepted up to it may have been
-//! sent in the lost time: such a delivery becomes unknown on its turn, and history is read before
-//! anything is sent ([`Head::in_doubt`](super::Head::in_doubt)). Nothing is written per delivery,
-//! so a recovery takes effect at once, for every replica, whatever waits. The exception is what was
-//! accepted while the clock was ahead: those few rows are marked, because an epoch beyond them
-//! would also cover what is accepted from now on.
+//! A recovery is one number, the time at which it began. The feed's numbers continue after it, so
+//! that no number of the lost time is given twice. Every delivery accepted up to that time may have
+//! been sent in the lost time: it becomes unknown on its turn, and history is read before anything
+//! is sent ([`Head::in_doubt`](super::Head::in_doubt)). Nothing is written per delivery, so a
+//! recovery takes effect at once, for every replica, whatever the backlog. The exception is
+//! deliveries accepted while the clock was ahead: those few rows are marked, because an epoch
+//! beyond them would also cover deliveries accepted from now on.
 
 use super::era::ERA;
 use super::feed::turn;
@@ -16,7 +16,7 @@ use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
 
-/// What a recovery found.
+/// The result of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// Its number: microseconds since 1970 by the database's clock.
@@ -26,16 +26,16 @@ pub struct Recovery {
 }
 
 impl Store {
-    /// Begins a new epoch. Repeating it is harmless: readers are told again, and what waits is
-    /// looked up again.
+    /// Begins a new epoch. Repeating it is harmless: readers are notified again, and waiting
+    /// deliveries are looked up again.
     pub async fn begin_epoch(&self) -> Result<Recovery, Error> {
         self.transaction(|tx| scoped(begin(tx))).await
     }
 }
 
 async fn begin(tx: &Tx) -> Result<Recovery, Error> {
-    // While it holds the sequencer's turn nobody gives numbers. The row is replaced, so that a
-    // sequencer that read the epoch before finds no turn.
+    // While this holds the sequencer's turn, no sequencer gives out numbers. The row is replaced,
+    // so that a sequencer that read the epoch before finds no turn.
     let now = turn(tx).await?;
     for text in ["DELETE FROM feed_sequencer", "INSERT INTO feed_sequencer (id) VALUES (1)"] {
         sql::execute(tx, text, params![]).await?;

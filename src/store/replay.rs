@@ -1,6 +1,6 @@
-//! Sending dead letters once more. Each becomes a new delivery of the same notification, at the
-//! tail of its lane, in the order in which the old ones stood; the old one says by which it was
-//! replayed, so that nothing is replayed twice, whoever asks.
+//! Replaying dead letters. Each becomes a new delivery of the same notification, at the tail of its
+//! lane, in the order of the old ones. The old delivery names its replay, so that none is replayed
+//! twice, even by several callers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 use crate::domain::trace::{Decision, Stage, Trace};
 
-/// What is asked.
+/// A call to replay dead letters.
 #[derive(Debug, Clone)]
 pub struct Replay {
     pub tenant: TenantId,
@@ -32,41 +32,41 @@ pub struct Replay {
     pub request_id: RequestId,
     pub fingerprint: [u8; 32],
     pub which: Which,
-    /// From the database's now.
+    /// Counted from the database's current time.
     pub expires_in: Duration,
-    /// How many new deliveries there may be.
+    /// The most new deliveries that there may be.
     pub room: u64,
 }
 
 /// Which dead letters.
 #[derive(Debug, Clone)]
 pub enum Which {
-    /// These; what is none is told.
+    /// These; deliveries that are not dead letters are reported.
     Deliveries(Vec<DeliveryId>),
-    /// The first that match, in the order of their lanes, and at most so many.
+    /// The first that match, in the order of their lanes, up to `limit`.
     Matching { filter: FailedFilter, limit: u32 },
 }
 
-/// What became of the call.
+/// The outcome of the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplayOutcome {
-    /// Done, now or when the same call was made before.
+    /// Done, by this call or by an earlier identical one.
     Replayed(Vec<Replayed>),
-    /// The request id was used for something else; nothing was replayed.
+    /// The request id was used for a different call; nothing was replayed.
     Mismatch,
-    /// More than there is room for; nothing was replayed, and the request id is free.
+    /// There are more than there is room for; nothing was replayed, and the request id is free.
     NoRoom,
 }
 
-/// One dead letter.
+/// The result for one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Replayed {
     pub delivery: DeliveryId,
     /// The delivery that replays it, by this call or an earlier one.
     pub replayed_as: Option<DeliveryId>,
-    /// Why not, where it was not by this call.
+    /// Why it was not replayed, if not replayed by this call.
     pub skipped: Option<Skip>,
-    /// Nobody knows whether Slack stored the old one: the message may appear twice.
+    /// It is unknown whether Slack stored the old one: the message may appear twice.
     pub may_repeat: bool,
 }
 
@@ -80,13 +80,13 @@ pub enum Skip {
     NotDead,
     /// It was replayed before.
     AlreadyReplayed,
-    /// The person was deleted, or its words are gone.
+    /// The person was deleted, or the content is gone.
     Erased,
     /// A later notification replaced it, took it back or marked its subject as done.
     Superseded,
 }
 
-/// A row as it was found, locked.
+/// A row as it was found; it is locked.
 struct Dead {
     table: &'static str,
     id: DeliveryId,
@@ -101,17 +101,18 @@ struct Dead {
     content: Option<Vec<u8>>,
     action: Action,
     priority: Priority,
-    /// What the new row has as the old one: notification, priority, kind, event type, trace
+    /// The columns that the new row copies: notification, priority, kind, event type, trace
     /// context, subject and action.
     same: [Value; 8],
 }
 
-const READ: &str = "id, position, sequence, state, replayed_as, CASE WHEN $superseded THEN 1 ELSE 0 END, reason, user_id, installation, \
+const READ: &str = "id, position, sequence, state, replayed_as, \
+    CASE WHEN $superseded THEN 1 ELSE 0 END, reason, user_id, installation, \
     COALESCE(lane, deferred_lane), content, action, notification, priority, kind, event_type, \
     trace_context, subject_key, hold";
 
 impl Store {
-    /// Replays dead letters, in one transaction; the same call again gets the same answer.
+    /// Replays dead letters, in one transaction; an identical call gets the same answer.
     pub async fn replay(&self, replay: &Replay) -> Result<ReplayOutcome, Error> {
         let keys = self.keys(&Scope::Tenant(replay.tenant.clone())).await?;
         let keys = &keys;
@@ -132,7 +133,7 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Forgets up to `limit` calls that were made more than `older_than` ago; how many.
+    /// Deletes up to `limit` calls that were made more than `older_than` ago; returns how many.
     pub async fn prune_replays(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM replays WHERE (tenant, principal, request_id) IN \
@@ -160,7 +161,7 @@ impl Store {
             params![replay.tenant.as_str(), replay.principal.as_str(), replay.request_id.as_str()];
         let mut values = key.clone();
         values.extend(params![replay.fingerprint.to_vec(), Vec::<u8>::new()]);
-        // Whoever makes the same call at the same time waits here, and then reads the answer.
+        // A concurrent identical call waits here, and then reads the answer.
         let Some(row) = sql::one(tx, BEGIN, values).await? else {
             return before(tx, replay, key).await;
         };
@@ -292,7 +293,7 @@ impl Store {
     }
 }
 
-/// Who shared the dead letter shares what goes out in its place.
+/// The recipients that shared the dead letter also share its replay.
 async fn insert_sharers(tx: &Tx, chosen: &[(Dead, DeliveryId)]) -> Result<(), Error> {
     let rows = chosen.iter();
     let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
@@ -307,26 +308,26 @@ async fn insert_sharers(tx: &Tx, chosen: &[(Dead, DeliveryId)]) -> Result<(), Er
     Ok(())
 }
 
-/// The answer to the same call made before.
+/// The answer to an earlier identical call.
 async fn before(tx: &Tx, replay: &Replay, key: Vec<Value>) -> Result<ReplayOutcome, Error> {
     const SQL: &str = "SELECT fingerprint, answer FROM replays \
         WHERE tenant = $1 AND principal = $2 AND request_id = $3";
     let Some(row) = sql::one(tx, SQL, key).await? else {
-        // It was pruned between the two statements: from the start.
+        // It was pruned between the two statements: run again from the start.
         return Err(Error::Contended("replays".into()));
     };
     if row.get::<Vec<u8>>(0)? != replay.fingerprint {
         return Ok(ReplayOutcome::Mismatch);
     }
     let answer = serde_json::from_slice(&row.get::<Vec<u8>>(1)?);
-    let answer = answer.map_err(|_| Error::Bug("a stored answer does not read".into()))?;
+    let answer = answer.map_err(|_| Error::Bug("a stored answer cannot be parsed".into()))?;
     Ok(ReplayOutcome::Replayed(answer))
 }
 
-/// The deliveries that are meant, locked, in the order of their lanes.
+/// The deliveries to replay, locked, in the order of their lanes.
 async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
     let mut found = Vec::new();
-    // The hot table first: what moves meanwhile is met in the other.
+    // The hot table first: a row that moves meanwhile is found in the other.
     for table in ["deliveries", "deliveries_history"] {
         let superseded = superseded(table);
         let read_columns = READ.replace("$superseded", &superseded);
@@ -426,7 +427,8 @@ impl Dead {
         Replayed { delivery: self.id, replayed_as: self.replayed_as, skipped, may_repeat }
     }
 
-    /// The lane that it joins. Without words it is worded anew, which takes looking the person up.
+    /// The lane that it joins. Without content it is rendered again, which requires resolving the
+    /// person.
     fn place(&self) -> Option<(InstallationId, &str)> {
         if self.content.is_none() && self.action.speaks() {
             return None;
@@ -435,7 +437,7 @@ impl Dead {
         Some((installation, self.lane.as_deref()?))
     }
 
-    /// The words, sealed for the new row; what does not open any more is worded anew.
+    /// The content, encrypted for the new row; content that no longer decrypts is rendered again.
     fn resealed(&self, keys: &ScopeKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = &self.content else { return Ok(None) };
         let row = self.id.to_string();
@@ -459,7 +461,7 @@ fn replayed(now: Timestamp) -> Vec<u8> {
     trace.to_bytes()
 }
 
-/// One entry for each that was named, in that order; else as they were found.
+/// One entry for each named delivery, in that order; otherwise in the order found.
 fn in_the_order_asked(replay: &Replay, found: Vec<Replayed>) -> Vec<Replayed> {
     let Which::Deliveries(ids) = &replay.which else { return found };
     let found: HashMap<DeliveryId, Replayed> =

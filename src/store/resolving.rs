@@ -1,5 +1,5 @@
-//! Deliveries of which it is not known yet which member they are for. They are claimed one by
-//! one, with a lease and a token of their own; what they become is fenced like a lane's head.
+//! Deliveries whose Slack member is not yet known. They are claimed one by one, each with its own
+//! lease and token; their settlement is fenced like that of a lane's head.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -31,21 +31,21 @@ use crate::domain::settings::Identity;
 use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 
-/// A claimed delivery, with what resolving and rendering it needs.
+/// A claimed delivery, with everything that resolving and rendering it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolving {
     pub delivery: DeliveryId,
     pub notification: NotificationId,
     pub tenant: TenantId,
-    /// Whom it is for.
+    /// The recipient.
     pub user: Option<UserId>,
-    /// A person's are resolved in this order.
+    /// A person's deliveries are resolved in this order.
     pub sequence: i64,
     pub event_type: EventType,
     pub kind: Kind,
     pub action: Action,
     pub trace: Option<Vec<u8>>,
-    /// The notification's data, as `accept` was given it.
+    /// The notification's data, as given to `accept`.
     pub data: Vec<u8>,
     pub link: Option<String>,
     pub created_at: Timestamp,
@@ -53,14 +53,14 @@ pub struct Resolving {
     /// The database's clock at the claim.
     pub now: Timestamp,
     pub trace_context: Option<String>,
-    /// Where nobody is found it waits until the person appears.
+    /// If no member is found, it waits until the person appears.
     pub hold: bool,
-    /// The notification's data or link does not open: settle it as failed.
+    /// The notification's data or link does not decrypt: settle it as failed.
     pub damaged: bool,
     pub token: LeaseToken,
 }
 
-/// What became of it.
+/// The outcome of resolving.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Resolved {
     /// To the tail of this lane, rendered; a new unique match is stored.
@@ -71,7 +71,7 @@ pub enum Resolved {
         identity: Option<Identity>,
     },
     End(End),
-    /// Waits until the person appears in Slack; looked at again after this time.
+    /// Waits until the person appears in Slack; checked again after `look_after`.
     Hold {
         reason: NoMatch,
         look_after: Duration,
@@ -82,7 +82,7 @@ pub enum Resolved {
     },
 }
 
-/// What must be known before the transaction: making a data key writes.
+/// Read before the transaction, because making a data key writes.
 struct Prepared {
     tenant: TenantId,
     keys: Arc<ScopeKeys>,
@@ -101,7 +101,7 @@ impl Prepared {
 
 impl Store {
     /// Claims up to `limit` deliveries that wait for a member, the longest due first. A person's
-    /// are claimed in their order: none while one before it is being resolved, or is looked at
+    /// deliveries are claimed in their order: none while an earlier one is being resolved or is due
     /// later.
     pub async fn claim_resolving(
         &self,
@@ -133,7 +133,7 @@ impl Store {
         let mut contents = HashMap::new();
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
-            // Left to its lease, and to its expiry in the end.
+            // Left to its lease and, in the end, to its expiry.
             let Ok(mut resolving) = resolving(row, token, lease) else {
                 self.pass_over(Unread::Waiting, 1);
                 continue;
@@ -160,7 +160,7 @@ impl Store {
         Ok(claimed)
     }
 
-    /// How long until one that waits for a member can be claimed; `None` where none waits.
+    /// How long until one that waits for a member can be claimed; `None` if none waits.
     pub async fn next_resolving(&self) -> Result<Option<Duration>, Error> {
         let text = format!(
             "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {RESOLVES_DUE} AND {}",
@@ -172,9 +172,9 @@ impl Store {
         Ok(due.map(|due| due.since(now)))
     }
 
-    /// Settles a claimed delivery; `trace` says why it went so. Answers the state it is in now: one
-    /// that stands behind another of its person goes on resolving, and joins no lane before that
-    /// one did. `None`: the token is stale, and nothing changed.
+    /// Settles a claimed delivery; `trace` gives the reasons. Returns its new state: a delivery
+    /// that stands behind another of its person stays resolving, and joins no lane before the other
+    /// does. `None`: the token is stale, and nothing changed.
     pub async fn settle_resolving(
         &self,
         token: LeaseToken,
@@ -286,8 +286,8 @@ impl Store {
         Ok(Some(state))
     }
 
-    /// As [`Store::content_of`]; `None` where the row is damaged: one such row must not hold back
-    /// those that were claimed with it.
+    /// Like [`Store::content_of`]; `None` if the row is damaged: one such row must not hold back
+    /// those claimed with it.
     async fn readable(
         &self,
         tenant: &TenantId,
@@ -303,7 +303,7 @@ impl Store {
         }
     }
 
-    /// Data and link of a notification, opened.
+    /// The decrypted data and link of a notification.
     async fn content_of(
         &self,
         tenant: &TenantId,
@@ -319,10 +319,10 @@ impl Store {
     }
 }
 
-/// The planner cannot know how little stands behind something, and would sort all that is due
-/// before it takes the first: seconds for a hundred thousand. It walks the index in its order
-/// instead, and finds what it takes by its number, also where it believes the table to be empty.
-/// Nor does it compile the claim, which takes half a second each time.
+/// The planner cannot know how few rows stand behind another, and would sort all due rows before it
+/// takes the first: seconds for a hundred thousand. These settings make it scan the index in order
+/// and find each row by its number, even if it believes that the table is empty. They also keep it
+/// from compiling the claim, which takes half a second each time.
 async fn by_index(tx: &Tx) -> Result<(), Error> {
     const SQL: &str = "SELECT set_config('enable_sort', 'off', true), \
         set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)";
@@ -332,7 +332,7 @@ async fn by_index(tx: &Tx) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether it must wait for another of its person.
+/// Whether it must wait for another delivery of its person.
 async fn is_behind(tx: &Tx, place: Option<Place<'_>>) -> Result<bool, Error> {
     match place {
         Some(place) => place.is_behind(tx).await,
@@ -340,9 +340,9 @@ async fn is_behind(tx: &Tx, place: Option<Place<'_>>) -> Result<bool, Error> {
     }
 }
 
-/// Whether another recipient of the same notification turned out to be this member before: they get
-/// one message. Locks the lane first, so that of two that are resolved at the
-/// same time the later sees the earlier.
+/// Whether another recipient of the same notification already resolved to this member: they get one
+/// message. Locks the lane first, so that of two that are resolved at the same time the later sees
+/// the earlier.
 async fn has_twin(
     tx: &Tx,
     tenant: &TenantId,
@@ -352,7 +352,7 @@ async fn has_twin(
 ) -> Result<bool, Error> {
     const LOCK: &str = "INSERT INTO lanes (installation, lane) VALUES ($1, $2) \
         ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane";
-    // A person, in words that no index of people has: of a notification there are few.
+    // The person is compared in words that no index by person has: a notification has few rows.
     const TWIN: &str = "SELECT 1 FROM deliveries WHERE tenant = $1 AND notification = \
         (SELECT notification FROM deliveries WHERE id = $2) AND id <> $2 \
         AND COALESCE(user_id, '') <> '' \

@@ -1,5 +1,5 @@
-//! What is no longer needed goes, a bounded batch at a time: notifications with all that became of
-//! them. And how the table that is worked on fares, for metrics.
+//! Retention: removes old notifications and everything that belongs to them, one bounded batch at a
+//! time. Also the health of the table of deliveries, for metrics.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use super::{Backend, Error, Store};
 use crate::domain::ids::TenantId;
 use crate::domain::time::micros;
 
-/// Request ids are kept at least so long (invariant I3), whatever the settings say.
+/// Request ids are kept at least this long (invariant I3), whatever the settings say.
 pub const IDEMPOTENCY: Duration = Duration::from_secs(48 * 3600);
 
 /// Deliveries that one transaction removes; a single notification may have more.
 const FORGOTTEN_AT_ONCE: i64 = 2_000;
 
-/// How the table of deliveries fares.
+/// The health of the table of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutboxHealth {
-    /// For how long the lane that is due first has been waiting for a worker.
+    /// How long the lane that is due first has been waiting for a worker.
     pub ready_age: Duration,
     /// Deliveries that have not moved to history; on PostgreSQL an estimate.
     pub rows: u64,
@@ -34,9 +34,9 @@ pub struct OutboxHealth {
 
 impl Store {
     /// Removes up to `limit` notifications that were accepted more than `older_than` ago, with
-    /// their deliveries and attempts, once all of them are in history; returns how many, which is
-    /// fewer where they had many deliveries. `older_than` is at least [`IDEMPOTENCY`], scaled as
-    /// everything is. Several replicas may do it at once.
+    /// their deliveries and attempts, once all of them are in history. Returns how many, which is
+    /// fewer if they had many deliveries. `older_than` is at least [`IDEMPOTENCY`], scaled like all
+    /// times. Several replicas may do this at once.
     pub async fn forget_notifications(
         &self,
         older_than: Duration,
@@ -44,8 +44,8 @@ impl Store {
     ) -> Result<u64, Error> {
         let find = format!(
             "SELECT n.tenant, n.id, (SELECT COUNT(*) FROM deliveries_history h \
-             WHERE h.tenant = n.tenant AND h.notification = n.id) FROM notifications n WHERE n.created_at <= {{now}} - $1 \
-             AND NOT EXISTS (SELECT 1 FROM deliveries d \
+             WHERE h.tenant = n.tenant AND h.notification = n.id) FROM notifications n \
+             WHERE n.created_at <= {{now}} - $1 AND NOT EXISTS (SELECT 1 FROM deliveries d \
              WHERE d.tenant = n.tenant AND d.notification = n.id) \
              ORDER BY n.created_at LIMIT {limit} {{skip_locked}}"
         );
@@ -53,7 +53,8 @@ impl Store {
         self.transaction(|tx| scoped(forget(tx, find, older_than))).await
     }
 
-    /// How many deliveries of a tenant have not ended: exact up to `most`, else more than that.
+    /// How many deliveries of a tenant have not ended: exact up to `most`; a larger result only
+    /// means more than that.
     pub async fn count_waiting(&self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
         let text = format!(
             "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries \
@@ -65,7 +66,7 @@ impl Store {
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
-    /// How the table of deliveries fares.
+    /// The health of the table of deliveries.
     pub async fn outbox_health(&self) -> Result<OutboxHealth, Error> {
         const READY: &str = "SELECT MIN(next_at), {now} FROM lanes \
             WHERE next_at IS NOT NULL AND asleep = 0";
@@ -121,7 +122,7 @@ async fn forget(tx: &Tx, find: &str, older_than: Duration) -> Result<u64, Error>
         ] {
             sql::execute(tx, &text, values.clone()).await?;
         }
-        // What was replayed meanwhile is still needed.
+        // Notifications replayed meanwhile are still needed.
         let text = format!(
             "DELETE FROM notifications WHERE id IN (SELECT column2 FROM {table}) \
              AND NOT EXISTS (SELECT 1 FROM deliveries d \

@@ -1,5 +1,5 @@
-//! Exchanging the key-encryption key: every data key is wrapped anew, one by one, while replicas
-//! serve. What is done shows in the rows themselves, so a run that was stopped is gone on with.
+//! Exchanging the key-encryption key: the data keys are wrapped again, one by one, while replicas
+//! serve. The rows themselves show the progress, so a run that was stopped can be continued.
 
 use super::sql::{self, params};
 use super::{Error, Store};
@@ -8,21 +8,22 @@ use crate::domain::audit::{Detail, Entry, Outcome};
 /// Data keys that one statement reads.
 const BATCH: u32 = 100;
 
-/// How far it has come.
+/// The progress of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rotated {
     pub all: u64,
-    /// Looked at.
+    /// Data keys examined so far.
     pub seen: u64,
-    /// Wrapped anew by this run.
+    /// Data keys wrapped again by this run.
     pub wrapped: u64,
-    /// Whose data keys did not open.
+    /// The scopes whose data keys did not decrypt.
     pub failed: Vec<String>,
 }
 
 impl Store {
-    /// Wraps every data key with the key that wraps now. `told` hears of progress. What does not
-    /// open is left as it is; a key service that is away ends the run.
+    /// Wraps every data key with the current key-encryption key. `told` is called with the
+    /// progress. A data key that does not decrypt is left as it is; if the key service is
+    /// unavailable, the run ends.
     pub async fn rotate_keys(&self, told: impl Fn(&Rotated)) -> Result<Rotated, Error> {
         const COUNT: &str = "SELECT COUNT(*) FROM data_keys";
         let find = format!(
@@ -54,7 +55,8 @@ impl Store {
         Ok(done)
     }
 
-    /// Whether it was wrapped anew. One that another run exchanged meanwhile is left to that.
+    /// Returns whether it was wrapped again. One that another run exchanged meanwhile is left to
+    /// that run.
     async fn rotate_key(&self, scope: &str, key_id: i32, wrapped: &[u8]) -> Result<bool, Error> {
         const SQL: &str = "UPDATE data_keys SET wrapped = $3 \
             WHERE scope = $1 AND key_id = $2 AND wrapped = $4";

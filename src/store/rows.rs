@@ -15,8 +15,8 @@ pub(in crate::store) fn parse_id(text: &str) -> Result<InstallationId, Error> {
     InstallationId::parse(text).map_err(|_| Error::Bug("a stored installation id".into()))
 }
 
-/// Takes the columns of a row one after the other, so that a list of columns and the fields read
-/// from it can be compared at a glance.
+/// Takes the columns of a row one after another, so that a list of columns is easy to compare with
+/// the fields read from it.
 pub(in crate::store) struct Columns<'a> {
     row: &'a Row,
     next: usize,
@@ -27,7 +27,7 @@ impl<'a> Columns<'a> {
         Self { row, next: 0 }
     }
 
-    /// The next column as it is.
+    /// The next column, unconverted.
     pub(in crate::store) fn take<T: TryGetable>(&mut self) -> Result<T, Error> {
         self.next += 1;
         self.row.get(self.next - 1)
@@ -64,7 +64,7 @@ impl<'a> Columns<'a> {
         text.map(|text| parse(text).map_err(|_| self.corrupt())).transpose()
     }
 
-    /// What a delivery does about its subject; NULL: a message of its own.
+    /// A delivery's action on its subject; NULL: a new message.
     pub(in crate::store) fn action(&mut self) -> Result<Action, Error> {
         match self.take::<Option<String>>()?.filter(|code| !code.is_empty()) {
             None => Ok(Action::Post),
@@ -72,14 +72,14 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// What the last request of a delivery was; NULL: none was planned or made.
+    /// The kind of a delivery's last request; NULL: none was planned or made.
     pub(in crate::store) fn deed(&mut self) -> Result<Option<Deed>, Error> {
         let code = self.take::<Option<String>>()?.filter(|code| !code.is_empty());
         code.map(|code| Deed::from_code(&code).ok_or_else(|| self.corrupt())).transpose()
     }
 
-    /// As [`Columns::action`], where the row is only shown: one that a newer release knows is a
-    /// message.
+    /// Like [`Columns::action`], for a row that is only shown: an action that only a newer release
+    /// knows counts as a message.
     pub(in crate::store) fn shown_action(&mut self) -> Result<Action, Error> {
         let code = self.take::<Option<String>>()?;
         Ok(code.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post))
@@ -108,13 +108,13 @@ impl<'a> Columns<'a> {
     }
 
     fn corrupt(&self) -> Error {
-        Error::Bug(format!("column {} holds what was never written", self.next - 1))
+        Error::Bug(format!("column {} has a value that was never written", self.next - 1))
     }
 }
 
-/// Splits rows for multi-row inserts: few distinct sizes, so that few statements are prepared, but
-/// enough that a small batch takes one or two; and never more than SQLite's 32,766 variables in
-/// one.
+/// Splits rows for multi-row inserts. There are few distinct sizes, so that few statements are
+/// prepared, but enough that a small batch takes one or two statements; none exceeds SQLite's
+/// 32,766 variables.
 pub(in crate::store) fn chunks<T>(mut rows: &[T]) -> Vec<&[T]> {
     const SIZES: [usize; 12] = [256, 64, 32, 16, 12, 8, 6, 5, 4, 3, 2, 1];
     let mut chunks = Vec::new();
@@ -139,7 +139,7 @@ pub(in crate::store) fn tuples(rows: usize, columns: usize) -> String {
     list
 }
 
-/// What a column of [`given`] holds. The optional ones hold NULL too, and never the empty value.
+/// The type of a column of [`given`]. Optional ones may also hold NULL, and never the empty value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Column {
     Text,
@@ -149,9 +149,9 @@ pub(in crate::store) enum Column {
     Number,
 }
 
-/// Rows as a table of a statement, called `given`, with columns `column1`, `column2`, …; the
-/// parameters begin at `$1`. On PostgreSQL one table of arrays, so that one statement is prepared
-/// for any number of rows; on SQLite as many as [`chunks`] makes. Rows keep their order.
+/// Rows as a table of a statement, named `given`, with columns `column1`, `column2`, …; the
+/// parameters begin at `$1`. PostgreSQL gets one table of arrays, so that one statement is prepared
+/// for any number of rows; SQLite gets as many tables as [`chunks`] makes. Rows keep their order.
 pub(in crate::store) fn given<const N: usize>(
     backend: DbBackend,
     columns: [Column; N],
@@ -169,7 +169,7 @@ pub(in crate::store) fn given<const N: usize>(
     tables.collect()
 }
 
-/// [`given`] on PostgreSQL; any number of rows, none included.
+/// [`given`] on PostgreSQL; for any number of rows, even none.
 pub(in crate::store) fn arrays<const N: usize>(
     columns: [Column; N],
     rows: Vec<[Value; N]>,
@@ -177,7 +177,7 @@ pub(in crate::store) fn arrays<const N: usize>(
     let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
     for row in rows {
         for (array, value) in arrays.iter_mut().zip(row) {
-            // Arrays hold no NULL here: the empty value stands for it.
+            // These arrays hold no NULL: the empty value stands for it.
             array.push(match value {
                 Value::String(None) => Value::from(String::new()),
                 Value::Bytes(None) => Value::from(Vec::<u8>::new()),
@@ -196,8 +196,8 @@ pub(in crate::store) fn arrays<const N: usize>(
             Column::Number => ("bigint", ArrayType::BigInt, None),
         };
         names.push(format!("c{number}"));
-        // In a sub-select, or PostgreSQL takes the array's length into account and plans each
-        // execution anew.
+        // In a subselect: otherwise PostgreSQL takes the array's length into account and plans each
+        // execution again.
         types.push(format!("(SELECT ${number}::{name}[])"));
         chosen.push(match empty {
             Some(empty) => format!("NULLIF(c{number}, {empty}) AS column{number}"),
@@ -206,9 +206,9 @@ pub(in crate::store) fn arrays<const N: usize>(
         values.push(Value::Array(kind, Some(Box::new(array))));
     }
     let (chosen, types, names) = (chosen.join(", "), types.join(", "), names.join(", "));
-    // All of them; but of a limit that is not known beforehand PostgreSQL assumes that it lets a
-    // tenth pass, so it takes the table for one row, and looks up what is joined to it by its
-    // key rather than reading that as a whole.
+    // The limit keeps all rows. But PostgreSQL assumes that a limit it does not know beforehand
+    // keeps a tenth of the rows, so it expects one row, and looks up the joined rows by key instead
+    // of reading their whole table.
     let table = format!(
         "(SELECT {chosen} FROM unnest({types}) AS raw({names}) \
          LIMIT (SELECT cardinality($1))) AS given"

@@ -1,13 +1,13 @@
-//! Sealing at rest: XChaCha20-Poly1305 under a data key per tenant or installation.
+//! Encryption at rest: XChaCha20-Poly1305 with a data key per tenant or installation.
 //!
-//! A data key is made on demand, wrapped by the key-encryption key and kept in `data_keys`. A
-//! sealed value names its key and is bound to its place (scope, table, row, column): moved or
-//! altered, it never opens (invariant I12). Random 192-bit nonces need no counter.
+//! A data key is made on demand, wrapped by the key-encryption key and stored in `data_keys`. A
+//! sealed value names its key and is bound to its place (scope, table, row, column): once moved or
+//! altered, it no longer decrypts (invariant I12). Random 192-bit nonces need no counter.
 //!
 //! Layout, version 1: version (1 byte), key id (4, big-endian), nonce (24), ciphertext and tag.
 //!
 //! Deadlock trap: making a data key writes. Call [`Store::keys`] *before* a transaction; sealing
-//! itself touches no database. Opening may read, on the readers' pool.
+//! itself does not use the database. Opening may read, on the readers' pool.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,14 +32,14 @@ const CACHED_FOR: Duration = Duration::from_secs(3600);
 /// The scope whose key proves the key-encryption key right.
 const STORE_SCOPE: &str = "store";
 
-/// Whose data key seals a value.
+/// The owner of the data key that seals a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) enum Scope {
     Tenant(TenantId),
     Installation(InstallationId),
-    /// The chain of the audit trail, and its entries of no tenant.
+    /// The chain of the audit trail, and its entries without a tenant.
     Audit,
-    /// Nobody's: the check value alone.
+    /// The store's own check value only.
     Store,
 }
 
@@ -54,7 +54,7 @@ impl Scope {
     }
 }
 
-/// Where a sealed value stands. `row` is the row's key within its scope.
+/// The place of a sealed value. `row` is the row's key within its scope.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct Place<'a> {
     pub(in crate::store) table: &'static str,
@@ -65,7 +65,7 @@ pub(in crate::store) struct Place<'a> {
 impl Place<'_> {
     fn named(&self) -> String {
         format!(
-            "{}.{}: the key is another one, or the value was altered or moved",
+            "{}.{}: the key is a different one, or the value was altered or moved",
             self.table, self.column
         )
     }
@@ -78,7 +78,7 @@ pub(in crate::store) struct ScopeKeys {
 }
 
 impl ScopeKeys {
-    /// Seals `plain` for exactly `place`.
+    /// Seals `plain` for exactly this `place`.
     pub(in crate::store) fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Error> {
         let newest = self.keys.last_key_value();
         let (id, key) = newest.ok_or_else(|| Error::Bug("a scope without a data key".into()))?;
@@ -89,7 +89,7 @@ impl ScopeKeys {
         Ok(sealed)
     }
 
-    /// Opens what [`ScopeKeys::seal`] made for the same place; else [`Error::Sealed`].
+    /// Opens a value that [`ScopeKeys::seal`] made for the same place; otherwise [`Error::Sealed`].
     pub(in crate::store) fn open(
         &self,
         place: &Place<'_>,
@@ -101,13 +101,13 @@ impl ScopeKeys {
         decrypt(key, &self.associated(place, id), &sealed[HEADER_BYTES..]).ok_or_else(failed)
     }
 
-    /// The key of one person of `scope`, alone in a scope of its own.
+    /// The key of one person of `scope`, as the only key of its own scope.
     pub(in crate::store) fn of_person(scope: String, key: Key) -> Self {
         Self { scope, keys: BTreeMap::from([(1, key)]) }
     }
 
-    /// A keyed hash that the oldest key makes, so that it stays the same when a key is added.
-    /// `label` says what for: one made for one purpose is of no use for another.
+    /// A keyed hash with the oldest key, so that it stays the same when a key is added. `label`
+    /// names the purpose: a hash made for one purpose is useless for another.
     pub(in crate::store) fn mac(&self, label: &str, parts: &[&[u8]]) -> Result<[u8; 32], Error> {
         let oldest = self.keys.values().next();
         let key = oldest.ok_or_else(|| Error::Bug("a scope without a data key".into()))?;
@@ -131,7 +131,7 @@ fn key_id(sealed: &[u8]) -> Option<u32> {
     (*version == VERSION).then(|| u32::from_be_bytes(*id))
 }
 
-/// Each part with its length before it, so that no two lists give the same bytes.
+/// Prefixes each part with its length, so that no two lists give the same bytes.
 fn associated(parts: &[&str], key_id: u32) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(&key_id.to_be_bytes());
@@ -158,8 +158,8 @@ impl Keyring {
         Self { keks, scopes }
     }
 
-    /// Layout: version, id of the key-encryption key, and what that makes of it: nonce, ciphertext
-    /// and tag, or the text of a key service.
+    /// Layout: version, id of the key-encryption key, and its output: nonce, ciphertext and tag, or
+    /// the text of a key service.
     async fn wrap(&self, scope: &str, key_id: u32, data_key: &Key) -> Result<Vec<u8>, Error> {
         let kek = &self.keks.wraps;
         let mut wrapped = vec![VERSION];
@@ -174,7 +174,7 @@ impl Keyring {
         let mut known = std::iter::once(&self.keks.wraps).chain(&self.keks.opens);
         let kek = known.find(|kek| kek.id() == *kek_id).ok_or_else(|| {
             Error::Sealed(
-                "the database: store.key is not the key that it was sealed with (nor is \
+                "the database: store.key is not the key that it was encrypted with (nor is \
                  store.previous_key, or store.vault_key)"
                     .into(),
             )
@@ -183,7 +183,7 @@ impl Keyring {
         kek.unwrap(&aad, rest).await?.ok_or_else(altered)
     }
 
-    /// The same data key, wrapped by the key that wraps now; `None`: it is already.
+    /// The same data key, wrapped by the current key-encryption key; `None`: it already is.
     pub(in crate::store) async fn rewrap(
         &self,
         scope: &str,
@@ -202,14 +202,14 @@ impl Keyring {
     }
 }
 
-/// The id of the key-encryption key, and what that made.
+/// The id of the key-encryption key, and its output.
 fn parts(wrapped: &[u8]) -> Option<(&[u8; KEK_ID_BYTES], &[u8])> {
     let (version, rest) = wrapped.split_first()?;
     (*version == VERSION).then(|| rest.split_first_chunk::<KEK_ID_BYTES>()).flatten()
 }
 
 impl Store {
-    /// The data keys of a scope, made where there are none. May write: never inside a transaction.
+    /// The data keys of a scope, made if missing. May write, so never use it inside a transaction.
     pub(in crate::store) async fn keys(&self, scope: &Scope) -> Result<Arc<ScopeKeys>, Error> {
         let scope = scope.text();
         let keyring = &self.inner.keyring;
@@ -223,8 +223,8 @@ impl Store {
         loaded.map_err(|error: Arc<Error>| (*error).clone())
     }
 
-    /// Opens a sealed value. Reads at most, on the readers' pool: allowed inside a transaction.
-    /// A key that another replica made meanwhile is loaded.
+    /// Opens a sealed value. It only reads, on the readers' pool, so it is allowed inside a
+    /// transaction. A key that another replica has made meanwhile is loaded.
     pub(in crate::store) async fn unseal(
         &self,
         scope: &Scope,
@@ -247,7 +247,8 @@ impl Store {
         keys.open(place, sealed)
     }
 
-    /// Proves the key-encryption key by the store's own data key, making that on the first start.
+    /// Proves the key-encryption key with the store's own data key, which is made on the first
+    /// start.
     pub(in crate::store) async fn verify_key(&self) -> Result<(), Error> {
         self.keys(&Scope::Store).await.map(|_| ())
     }
@@ -264,7 +265,7 @@ impl Store {
         Ok((!keys.is_empty()).then(|| ScopeKeys { scope: scope.to_owned(), keys }))
     }
 
-    /// Whoever inserts first decides; the others read what is there.
+    /// The first insert decides; the others read its key.
     async fn create_key(&self, scope: &str) -> Result<ScopeKeys, Error> {
         const SQL: &str = "INSERT INTO data_keys (scope, key_id, wrapped, created_at)
             VALUES ($1, 1, $2, {now}) ON CONFLICT DO NOTHING";
@@ -277,7 +278,7 @@ impl Store {
     }
 }
 
-/// Whether the database holds sealed data. False where there is no schema yet.
+/// Whether the database holds sealed data; `false` if there is no schema yet.
 pub(in crate::store) async fn in_use(db: &impl ConnectionTrait) -> Result<bool, Error> {
     const SQL: &str = "SELECT 1 FROM data_keys WHERE scope = $1";
     match sql::one(db, SQL, params![STORE_SCOPE]).await {

@@ -1,4 +1,4 @@
-//! Sessions with PostgreSQL: how one is opened, what holds in it, and why one cannot be opened.
+//! Sessions with PostgreSQL: how they are opened, their settings, and why opening one fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::Error;
 use super::config::{Config, Pooler};
 use super::protection::{self, Protection};
 
-/// A transaction that its client has forgotten is ended by PostgreSQL after this time, so that a
-/// frozen replica does not hold row locks for ever.
+/// PostgreSQL ends a transaction that its client has left idle for this long, so that a frozen
+/// replica does not hold row locks for ever.
 const IDLE_IN_TRANSACTION: &str = "5s";
-/// What the server does to find out that its client is gone: it tests idle connections, gives up on
-/// those that acknowledge nothing, and looks for the client while a statement runs. The driver
-/// cannot set the first two on the client's side.
+/// How the server finds out that its client is gone: it tests idle connections, gives up on those
+/// that acknowledge nothing, and checks for the client while a statement runs. The driver cannot
+/// set the first two on the client's side.
 const WATCHED: [(&str, &str); 5] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
@@ -25,23 +25,23 @@ const WATCHED: [(&str, &str); 5] = [
     ("tcp_user_timeout", "15s"),
     ("client_connection_check_interval", "2s"),
 ];
-/// Before a server that refused, because it is starting, is tried again.
+/// The wait before retrying a server that refused because it is starting.
 const AGAIN: Duration = Duration::from_millis(100);
-/// For the farewell of the first connection.
+/// The time limit for closing the first connection.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The sessions of one pool.
 pub(in crate::store) struct Session {
     address: PgConnectOptions,
     pooler: Pooler,
-    /// In milliseconds; PostgreSQL takes 0 as none.
+    /// In milliseconds; PostgreSQL takes 0 as no limit.
     statement_timeout: u128,
     /// The URL does not say how the connection is protected.
     implied: bool,
 }
 
 impl Session {
-    /// Of the pool that serves.
+    /// For the pool that serves.
     pub(in crate::store) fn serving(url: &str, config: &Config) -> Result<Self, Error> {
         let statement_timeout = config.statement_timeout.as_millis();
         let (address, pooler) = (address(url)?, config.pooler);
@@ -49,20 +49,20 @@ impl Session {
         Ok(Self { address, pooler, statement_timeout, implied })
     }
 
-    /// For migrations: directly with the database, and without a bound on statements.
+    /// For migrations: directly with the database, and without a limit on statements.
     pub(in crate::store) fn migrating(url: &str) -> Result<Self, Error> {
         let (address, pooler) = (address(url)?, Pooler::None);
         let implied = !protection::names_mode(url);
         Ok(Self { address, pooler, statement_timeout: 0, implied })
     }
 
-    /// How its connections are protected on their way.
+    /// How its connections are protected in transit.
     pub(in crate::store) fn protection(&self) -> Protection {
         Protection::of(&self.address)
     }
 
-    /// How to connect. A pooler that shares connections between transactions takes no settings of
-    /// sessions, nor does it keep any.
+    /// How to connect. A pooler that shares connections between transactions accepts no session
+    /// settings and keeps none.
     pub(in crate::store) fn options(&self) -> PgConnectOptions {
         let options = self.address.clone().application_name("herald").disable_statement_logging();
         match self.pooler {
@@ -74,7 +74,7 @@ impl Session {
         }
     }
 
-    /// Begins a transaction. What is not set for the session is set for each transaction.
+    /// The statement that begins a transaction. Settings that the session lacks are set here.
     pub(in crate::store) fn begin(&self) -> String {
         match self.pooler {
             Pooler::None => "BEGIN".to_owned(),
@@ -92,15 +92,16 @@ impl Session {
         ]
     }
 
-    /// A pool of two connections, as SeaORM knows it: one holds the lock of migrators meanwhile.
+    /// A pool of two connections, as SeaORM needs it: one holds the migrators' lock meanwhile.
     pub(in crate::store) async fn connect(&self) -> Result<DatabaseConnection, Error> {
         let pool = PgPoolOptions::new().max_connections(2).connect_with(self.options()).await;
         let pool = pool.map_err(|error| why(error, self.implied))?;
         Ok(SqlxPostgresConnector::from_sqlx_postgres_pool(pool))
     }
 
-    /// Whether the database, asked over a new connection, is at work on what such sessions asked
-    /// some time ago, as where all wait for rows. The caller sets the bound.
+    /// Whether the database, asked over a new connection, is still working on queries that such
+    /// sessions sent a while ago, as when all of them wait for rows. The caller sets the time
+    /// limit.
     pub(in crate::store) async fn is_at_work(&self) -> bool {
         const AT_WORK: &str = "SELECT 1 FROM pg_stat_activity \
             WHERE datname = current_database() AND usename = current_user \
@@ -114,8 +115,8 @@ impl Session {
         found
     }
 
-    /// Opens one session and closes it, to find out whether and why not. A server that is starting
-    /// has until `patience` is over.
+    /// Opens one session and closes it, to find out whether that works and why not. A server that
+    /// is starting is retried until `patience` is over.
     pub(in crate::store) async fn reach(&self, patience: Duration) -> Result<(), Error> {
         let options = self.options();
         let ends = Instant::now() + patience;
@@ -148,7 +149,7 @@ fn address(url: &str) -> Result<PgConnectOptions, Error> {
     Ok(protection::protect(url, options))
 }
 
-/// Whether the server may be about to come up, or to have room.
+/// Whether the server may soon be up, or have room.
 fn passes(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(cause) => cause.kind() == std::io::ErrorKind::ConnectionRefused,
@@ -157,19 +158,19 @@ fn passes(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Why TLS failed; `implied`: it was not asked for.
+/// Why TLS failed; `implied`: the URL did not ask for it.
 fn untrusted(cause: &dyn std::fmt::Display, implied: bool) -> Error {
     let hint = if implied {
-        ". The URL names no sslmode, so the server must prove who it is: add \
+        ". The URL names no sslmode, so the server must prove its identity: add \
          ?sslmode=verify-full&sslrootcert=/path/to/ca.pem with the authority that signed its \
-         certificate, or ?sslmode=disable where nobody is between"
+         certificate, or ?sslmode=disable if there is no network between"
     } else {
         ""
     };
     Error::Config(format!("TLS with the server of store.url failed: {cause}{hint}"))
 }
 
-/// Why no session could be opened, in a sentence that names the setting and nothing secret.
+/// Why no session could be opened, in a sentence that names the setting and contains no secret.
 fn why(error: sqlx::Error, implied: bool) -> Error {
     use std::io::ErrorKind;
     let away = |text: &str| Error::Unavailable(text.to_owned());
@@ -187,7 +188,7 @@ fn why(error: sqlx::Error, implied: bool) -> Error {
             _ if cause.to_string().contains("lookup address") => {
                 away("the host name in store.url has no address (DNS); is it spelled right?")
             }
-            // What is wrong with a certificate arrives so.
+            // Errors of a certificate arrive as this kind.
             ErrorKind::InvalidData => untrusted(cause, implied),
             kind => Error::Unavailable(format!("the connection to store.url failed ({kind})")),
         },
@@ -196,7 +197,8 @@ fn why(error: sqlx::Error, implied: bool) -> Error {
             let code = cause.code().unwrap_or_default().into_owned();
             match code.as_str() {
                 "28P01" => wrong(format!(
-                    "the server of store.url refuses the user name or the password (SQLSTATE {code})"
+                    "the server of store.url refuses the user name or the password (SQLSTATE \
+                     {code})"
                 )),
                 "28000" => wrong(format!(
                     "the server of store.url does not let this user in (SQLSTATE {code}): the role \
@@ -212,8 +214,9 @@ fn why(error: sqlx::Error, implied: bool) -> Error {
                     "the server of store.url has no connection left (SQLSTATE {code})"
                 )),
                 "08P01" => wrong(format!(
-                    "the server of store.url refuses how Herald begins a session (SQLSTATE {code}): \
-                     a pooler does; set store.pooler, and check the user and database there"
+                    "the server of store.url refuses the way Herald begins a session (SQLSTATE \
+                     {code}), as a pooler does; set store.pooler, and check the user and database \
+                     there"
                 )),
                 _ => DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))).into(),
             }

@@ -1,5 +1,5 @@
-//! Settling: what became of a lane's head, written in one transaction with everything that follows
-//! from it: the delivery, its log, the lane's pace and its next turn, the end of the lease.
+//! Settling: the outcome of a lane's head, written in one transaction with all its consequences:
+//! the delivery, its log, the lane's pace and its next turn, the end of the lease.
 //!
 //! A settle changes nothing unless its claim still holds the lane and the delivery is in a state
 //! from which the step is allowed, so that a delivery becomes sent at most once (invariant I6).
@@ -30,17 +30,18 @@ use crate::domain::reason::{Cancellation, Failure};
 use crate::domain::subject::{Deed, Shown};
 use crate::domain::time::{Timestamp, micros};
 
-/// What became of the head of a lane. In parentheses: the states from which it is allowed.
+/// The outcome of a lane's head. In parentheses: the states from which it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settle {
     /// Slack stored it (sending, unknown).
     Delivered { channel: ChannelId, ts: String },
     /// Slack stored an answer outside its thread, because the thread's first message was deleted:
-    /// it is a message of its own, and the one that it answers is noted as gone (sending, unknown).
+    /// it becomes a separate message, and the one that it answers is marked as gone (sending,
+    /// unknown).
     Unthreaded { root: Option<DeliveryId>, channel: ChannelId, ts: String },
     /// It failed for good (pending, sending, unknown).
     Failed { reason: Failure, code: Option<String> },
-    /// It is set aside for an operator (pending, sending, unknown).
+    /// It is parked for an operator (pending, sending, unknown).
     Parked { reason: Failure, code: Option<String> },
     /// Certainly not stored: pending again; the attempt counts (sending, unknown).
     Retry { after: Duration, code: String },
@@ -55,35 +56,35 @@ pub enum Settle {
     NotWritten,
     /// It ends before any request (pending).
     Ended(End),
-    /// Its turn has not come yet: looked at again after this time; nothing is spent (pending).
+    /// Its turn has not come yet: checked again after this time; nothing is spent (pending).
     Deferred { after: Duration },
-    /// What is in Slack makes it another request than its claim has a start for: it waits for one
-    /// of the right budget, in its place; nothing is spent (pending).
+    /// The messages in Slack require another kind of request than its claim has a start for: it
+    /// waits, in its place, for a start from the right budget; nothing is spent (pending).
     Replanned { deed: Deed },
     /// The store was recovered from a copy, and this may have been posted in the time that was
     /// lost: unknown; history is read at once, for this request (pending).
     Doubted { deed: Deed, thread_ts: Option<String> },
-    /// The tenant has moved to another workspace: who the person is there is found out anew
+    /// The tenant has moved to another workspace: the person's member there is resolved again
     /// (pending).
     Resolve,
-    /// Slack changed or deleted a message that was there (sending). Where `more` are left it is
-    /// pending again at once, and the attempt does not count; else that is its end, as sent.
+    /// Slack changed or deleted an existing message (sending). If `more` are left, it is pending
+    /// again at once, and the attempt does not count; otherwise it ends as sent.
     Acted(Acted),
     /// Nothing is left to act on (pending).
     Finished,
-    /// Slack does not know the message, or does not let it be changed: noted, and pending again
-    /// at once; the attempt does not count (sending).
+    /// Slack does not know the message, or does not allow changing it: this is recorded, and it is
+    /// pending again at once; the attempt does not count (sending).
     Unfit { message: DeliveryId, shown: Shown, code: String },
-    /// The person is another member than was thought: to the tail of that member's lane (pending).
+    /// The person is a different member than assumed: to the tail of that member's lane (pending).
     Moved { installation: InstallationId, lane: String },
 }
 
-/// What a 429 stops.
+/// The scope of a 429.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitScope {
-    /// The conversation: whatever is in this lane waits.
+    /// The conversation: everything in this lane waits.
     Lane,
-    /// Something wider, which has a budget of its own: this delivery waits.
+    /// A wider scope, which has its own budget: only this delivery waits.
     Nothing,
 }
 
@@ -94,43 +95,44 @@ pub struct Acted {
     pub message: DeliveryId,
     pub channel: ChannelId,
     pub ts: String,
-    /// What became of it.
+    /// Its new appearance in Slack.
     pub shown: Option<Shown>,
-    /// It has this delivery's words now.
+    /// It now has this delivery's content.
     pub replaced: bool,
     /// Others are left.
     pub more: bool,
 }
 
-/// What a settle writes besides, for who asks why.
+/// Details that a settle also writes, for later questions.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Note<'a> {
     /// The method that was called, and how long the request took.
     pub request: Option<(&'static str, Duration)>,
-    /// Whose it is, and why it went as it did; `None` leaves what is there.
+    /// The tenant, and why it went as it did; `None` keeps the stored trace.
     pub trace: Option<(&'a TenantId, &'a [u8])>,
 }
 
-/// What a request costs its lane.
+/// The pacing of a request in its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// How long ago the request was begun.
+    /// How long ago the request began.
     pub started_ago: Duration,
     /// The least time between the starts of two requests in one conversation.
     pub interval: Duration,
 }
 
 impl Pace {
-    /// When the next request may start; `None`: that is past.
+    /// When the next request may start; `None`: at once.
     fn until(&self, now: Instant) -> Option<Instant> {
         self.interval.checked_sub(self.started_ago).map(|rest| now + rest)
     }
 }
 
 impl Store {
-    /// Settles the head of a lane and releases the lane. `pace` is given where a request was
-    /// begun. `false`: the claim is stale, or the delivery is in another state, and it is as it
-    /// was; in the second case the lane was released too. Either way the caller is done with it.
+    /// Settles the head of a lane and releases the lane. `pace` is given if a request was begun.
+    /// `false`: nothing was settled, because the claim is stale or the delivery is in another
+    /// state; in the second case the lane was still released. Either way the caller is done with
+    /// the claim.
     pub async fn settle(
         &self,
         claim: &LaneClaim,
@@ -141,7 +143,7 @@ impl Store {
         self.settle_noting(claim, delivery, settle, pace, Note::default()).await
     }
 
-    /// As [`Store::settle`], with what is told besides.
+    /// Like [`Store::settle`], and also writes a note.
     pub async fn settle_noting(
         &self,
         claim: &LaneClaim,
@@ -259,8 +261,8 @@ impl Store {
         Ok(Some(change.state))
     }
 
-    /// Appends a delivery to a lane: what becomes eligible now stands behind all that was before
-    /// (invariant I4).
+    /// Appends a delivery to a lane: a delivery that becomes eligible now stands behind all earlier
+    /// ones (invariant I4).
     pub(in crate::store) async fn move_to(
         &self,
         tx: &Tx,
@@ -285,13 +287,13 @@ impl Store {
     }
 }
 
-/// What is told besides, sealed.
+/// The note; its trace is encrypted.
 struct Told {
     request: Option<(&'static str, Duration)>,
     trace: Option<Vec<u8>>,
 }
 
-/// The delivery as it was found, its row locked.
+/// The delivery as it was found; its row is locked.
 struct Before {
     state: State,
     attempt: i64,
@@ -300,7 +302,7 @@ struct Before {
     sending_since: Option<Timestamp>,
     /// It was canceled while a request was under way.
     canceled: bool,
-    /// Why it is to be canceled.
+    /// The reason for its cancellation.
     reason: Option<String>,
     now: Timestamp,
 }
@@ -330,13 +332,13 @@ impl Before {
         Cancellation::from_code(reason).map(Cancellation::code)
     }
 
-    /// A look into history is logged at its end alone.
+    /// A read of history has no start in the log, only an end.
     fn started_at(&self) -> Option<Timestamp> {
         self.sending_since.filter(|_| self.state == State::Sending)
     }
 }
 
-/// What a settle writes into the delivery's row.
+/// The changes to the delivery's row.
 struct Change {
     state: State,
     attempt: i64,
@@ -345,11 +347,11 @@ struct Change {
     reason: Option<&'static str>,
     code: Option<String>,
     sent: Option<(ChannelId, String)>,
-    /// What its next request is; absent: as it was.
+    /// The kind of its next request; `None`: unchanged.
     deed: Option<Deed>,
     /// The lane's pause.
     holds: Option<Duration>,
-    /// In the log of attempts.
+    /// For the log of attempts.
     outcome: &'static str,
 }
 
@@ -457,10 +459,10 @@ impl Change {
         const SQL: &str = "UPDATE deliveries SET state = $2, attempt = $3, probes = $4, \
             due_at = $5, reason = $6, code = COALESCE($7, code), \
             slack_channel = COALESCE($8, slack_channel), slack_ts = COALESCE($9, slack_ts), \
-            sending_since = $10, updated_at = $11, deed = COALESCE($12, deed), trace = COALESCE($13, trace) \
-            WHERE id = $1";
+            sending_since = $10, updated_at = $11, deed = COALESCE($12, deed), \
+            trace = COALESCE($13, trace) WHERE id = $1";
         let (channel, ts) = self.sent.clone().unzip();
-        // The probe needs to know when the request in doubt was begun.
+        // The probe needs to know when the request in doubt began.
         let sending_since = before.sending_since.filter(|_| self.state != State::Pending);
         let values = params![
             id,
@@ -468,7 +470,7 @@ impl Change {
             self.attempt,
             self.probes,
             self.due_at.0,
-            // Why it is to be canceled is kept until it ends.
+            // The reason for the cancellation is kept until the delivery ends.
             self.reason.or(before.kept_reason().filter(|_| !self.state.is_terminal())),
             self.code.as_deref(),
             channel.as_ref().map(ChannelId::as_str),
@@ -481,7 +483,7 @@ impl Change {
         sql::execute(tx, SQL, values).await.map(drop)
     }
 
-    /// What the log says; nothing where there was no request.
+    /// The outcome for the log; `None` if there was no request.
     fn outcome(&self, before: &Before) -> Option<String> {
         match before.state {
             State::Sending => Some(self.outcome.into()),

@@ -1,5 +1,5 @@
-//! Recipients who share a delivery: they turned out to be one Slack member, who gets one message.
-//! The delivery names the first of them; the others stand here.
+//! Recipients that share a delivery: they turned out to be one Slack member, who gets one message.
+//! The delivery names the first of them; this table has the others.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use super::{Error, Store};
 use crate::domain::ids::{DeliveryId, TenantId, UserId};
 
 impl Store {
-    /// Who shares the deliveries that `filter` names.
+    /// The recipients that share the deliveries matching `filter`.
     pub(in crate::store) async fn sharers(
         &self,
         filter: &str,
@@ -32,7 +32,7 @@ impl Store {
         Ok(shared)
     }
 
-    /// Who shares these deliveries.
+    /// The recipients that share these deliveries.
     pub(in crate::store) async fn sharers_among(
         &self,
         tenant: &TenantId,
@@ -57,8 +57,8 @@ impl Store {
     }
 }
 
-/// Takes a person out of what they share. What named them first and is shared names another from
-/// now on, so that it is neither canceled nor erased with the person.
+/// Removes a person from shared deliveries. A shared delivery that named the person first now names
+/// another recipient, so that it is neither canceled nor erased with the person.
 pub(in crate::store) async fn leave(
     tx: &Tx,
     tenant: &TenantId,

@@ -1,7 +1,7 @@
-//! Statements written by hand, once for both databases.
+//! Hand-written statements, each in one text for both databases.
 //!
-//! Parameters are `$1`, `$2`, … on both. Words in braces stand for what the databases spell
-//! differently: see [`expand`].
+//! Parameters are `$1`, `$2`, … on both. Words in braces stand for syntax that differs between
+//! the databases: see [`expand`].
 
 use sea_orm::{
     ConnectionTrait, DbBackend, EntityTrait, FromQueryResult, IdenStatic as _, Iterable as _,
@@ -20,7 +20,7 @@ pub(in crate::store) use params;
 
 /// The database's time in microseconds, as an expression.
 ///
-/// PostgreSQL: in a sub-select, so that it is read once a statement and an index can be searched
+/// PostgreSQL: in a subselect, so that it is read once per statement and an index can be searched
 /// with it. SQLite counts milliseconds, and the value is fixed during a statement.
 pub(in crate::store) fn now_sql(backend: DbBackend) -> &'static str {
     match backend {
@@ -32,7 +32,7 @@ pub(in crate::store) fn now_sql(backend: DbBackend) -> &'static str {
 }
 
 /// Replaces `{now}`, `{greatest}` and `{least}` (of their arguments), `{skip_locked}`,
-/// `{for_update}` and `{for_key_share}` (row locks; nothing on SQLite, where a writer is alone).
+/// `{for_update}` and `{for_key_share}` (row locks; nothing on SQLite, which has one writer).
 pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
     let postgres = backend == DbBackend::Postgres;
     text.replace("{now}", now_sql(backend))
@@ -43,9 +43,9 @@ pub(in crate::store) fn expand(backend: DbBackend, text: &str) -> String {
         .replace("{for_key_share}", if postgres { "FOR KEY SHARE" } else { "" })
 }
 
-/// `column = value` for a join by which rows are looked up one by one. PostgreSQL neither hashes
-/// nor merges by it: where statistics take a table for empty, reading all of it would cost as much,
-/// and plans are kept after the table has filled.
+/// `column = value` for a join that must look rows up one by one. PostgreSQL cannot hash or merge
+/// by it: if statistics say that a table is empty, reading all of it seems as cheap, and plans are
+/// kept after the table has filled.
 pub(in crate::store) fn by_key(backend: DbBackend, column: &str, value: &str) -> String {
     match backend {
         DbBackend::Postgres => format!("{column} = ANY (ARRAY[{value}])"),
@@ -54,7 +54,7 @@ pub(in crate::store) fn by_key(backend: DbBackend, column: &str, value: &str) ->
 }
 
 /// The columns of an entity, by name. Never `*`: a later release may add one while this one runs,
-/// and PostgreSQL then refuses what was prepared before ("cached plan must not change result
+/// and PostgreSQL then refuses statements prepared before ("cached plan must not change result
 /// type").
 pub(in crate::store) fn columns<E: EntityTrait>(alias: &str) -> String {
     let columns = E::Column::iter().map(|column| format!("{alias}.{}", column.as_str()));
@@ -69,7 +69,7 @@ fn statement(db: &impl ConnectionTrait, text: &str, values: Vec<Value>) -> State
     statement
 }
 
-/// Runs a statement; the number of rows it changed.
+/// Runs a statement; returns the number of rows it changed.
 pub(in crate::store) async fn execute(
     db: &impl ConnectionTrait,
     text: &str,
@@ -124,7 +124,7 @@ impl Row {
         Ok(self.0.try_get_by(name)?)
     }
 
-    /// An entity, of all its columns.
+    /// A whole entity.
     pub(in crate::store) fn model<T: FromQueryResult>(&self) -> Result<T, Error> {
         Ok(T::from_query_result(&self.0, "")?)
     }

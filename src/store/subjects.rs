@@ -1,8 +1,8 @@
-//! Messages about one thing: what a later notification overtakes at its acceptance, and what it
-//! finds in Slack when its turn comes.
+//! Messages about one subject: the ones that a later notification overtakes at its acceptance, and
+//! the ones that it finds in Slack when its turn comes.
 //!
-//! There is no table of subjects: each delivery says what it is about, in the hot table and in
-//! history alike, so what is known of a subject ends with its deliveries' retention.
+//! There is no table of subjects: each delivery stores its subject, in the hot table and in
+//! history, so the knowledge of a subject ends with the retention of its deliveries.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use crate::domain::limits::{SUBJECT_CONVERSATIONS, SUBJECT_MESSAGES};
 use crate::domain::reason::Cancellation;
 use crate::domain::subject::{Action, Posted, Shown};
 
-/// Where somebody got, or will get, messages about a subject.
+/// A conversation that got, or will get, messages about a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SubjectConversation {
     /// Absent for a channel.
@@ -30,15 +30,15 @@ pub struct SubjectConversation {
     pub lane: Option<(InstallationId, String)>,
 }
 
-/// One of ours that was posted about the subject.
+/// A message of ours that was posted about the subject.
 const POSTED: &str = "state = 'sent' AND slack_ts IS NOT NULL \
     AND (deed IS NULL OR deed IN ('post', 'thread'))";
 /// Conversations of one statement.
 const CHUNK: usize = 256;
 
 impl Store {
-    /// What was posted about a subject in the conversation of a claim, or to the same person in
-    /// another of the same workspace; oldest first.
+    /// The messages posted about a subject in the conversation of a claim, or to the same person in
+    /// another conversation of the same workspace; oldest first.
     pub async fn subject_messages(
         &self,
         tenant: &TenantId,
@@ -54,7 +54,8 @@ impl Store {
             )
         };
         let text = format!(
-            "SELECT * FROM ({} UNION ALL {}) AS every ORDER BY slack_ts DESC LIMIT {SUBJECT_MESSAGES}",
+            "SELECT * FROM ({} UNION ALL {}) AS every ORDER BY slack_ts DESC \
+             LIMIT {SUBJECT_MESSAGES}",
             some("deliveries"),
             some("deliveries_history")
         );
@@ -69,7 +70,7 @@ impl Store {
         rows.iter().rev().map(|row| posted(row, &claim.lane)).collect()
     }
 
-    /// Everybody who got a message about a subject, is to get one, or might get the one that failed
+    /// All recipients that got a message about a subject, are to get one, or might get a failed one
     /// when it is replayed: at most one more than [`SUBJECT_CONVERSATIONS`].
     pub async fn subject_conversations(
         &self,
@@ -80,7 +81,8 @@ impl Store {
             format!(
                 "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, sequence \
                  FROM {table} WHERE tenant = $1 AND subject_key = $2 \
-                 AND (({POSTED}) OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown') \
+                 AND (({POSTED}) \
+                 OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown') \
                  OR (state IN ('failed', 'expired', 'parked') AND replayed_as IS NULL \
                  AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
             )
@@ -105,7 +107,7 @@ impl Store {
             .collect()
     }
 
-    /// The content of one delivery, wherever it stands; `None` where it was erased.
+    /// The content of one delivery, in either table; `None` if it was erased.
     pub async fn words(
         &self,
         tenant: &TenantId,
@@ -134,11 +136,13 @@ fn posted(row: &Row, lane: &str) -> Result<Posted, Error> {
     Ok(Posted { delivery, channel, ts, in_thread, here, shown, words })
 }
 
-/// What waits about the subject and is overtaken is canceled. Answers for each new delivery what it
-/// does in the place of what it overtook, where that was not the default. The lanes must be locked.
+/// Cancels the waiting deliveries about the subject that are overtaken. Returns, for each new
+/// delivery, its action in place of the overtaken ones, if that is not the default. The lanes must
+/// be locked.
 ///
-/// A replacement takes the place of the last message that waits, so that the words of the one
-/// before stay; taking back and crossing out cancel all that waits.
+/// A replacement only takes the place of the last waiting message, so that the content of the
+/// message before it stays. Taking back and crossing out cancel all waiting messages; taking back
+/// also cancels a waiting crossing-out.
 pub(in crate::store) async fn overtake(
     tx: &Tx,
     accept: &Accept,
@@ -155,8 +159,8 @@ pub(in crate::store) async fn overtake(
         .deliveries
         .iter()
         .filter(|delivery| match &delivery.target {
-            // What is held for them must not go out all the same once they appear. And what is over
-            // is over, also where a switch keeps the news of it from them.
+            // Messages held for the person must not be sent after all once the person appears. A
+            // subject that is done is done, even if a switch keeps the news of it from the person.
             Target::Ended(end) => !action.speaks() || matches!(end, End::Unreachable(_)),
             _ => true,
         })
@@ -192,7 +196,7 @@ pub(in crate::store) async fn overtake(
     Ok((instead, met))
 }
 
-/// A delivery about the subject that did not end.
+/// A delivery about the subject that has not ended.
 struct Waiting {
     id: String,
     user: Option<String>,
@@ -211,7 +215,8 @@ impl Waiting {
     }
 }
 
-/// What waits about the subject in these conversations, in the order of the lanes, locked.
+/// The waiting deliveries about the subject in these conversations, in the order of the lanes,
+/// locked.
 async fn waiting(
     tx: &Tx,
     tenant: &TenantId,
@@ -220,7 +225,7 @@ async fn waiting(
 ) -> Result<Vec<Waiting>, Error> {
     let mut values = params![tenant.as_str(), subject.as_str()];
     let mut among = |texts: Vec<&str>| {
-        // An empty list is no SQL, and nothing equals NULL.
+        // An empty list is not valid SQL, and nothing equals NULL.
         let list = if texts.is_empty() {
             "NULL".to_owned()
         } else {
@@ -254,8 +259,8 @@ async fn waiting(
         .collect()
 }
 
-/// Whether a later notification replaced what a row of `table` said, took it back or marked its
-/// subject as done, as an expression: then it has nothing to say any more.
+/// Whether a later notification replaced the message of a row of `table`, took it back or marked
+/// its subject as done, as an expression: then the row has nothing left to say.
 pub(in crate::store) fn superseded(table: &str) -> String {
     let by = |later| {
         format!(
@@ -269,14 +274,14 @@ pub(in crate::store) fn superseded(table: &str) -> String {
     format!("({speaks} AND ({} OR {}))", by("deliveries"), by("deliveries_history"))
 }
 
-/// Notes on the message that was acted on what became of it, in whichever table it stands.
+/// Records the new state of a message that was acted on, in either table.
 pub(in crate::store) async fn mark(
     tx: &Tx,
     message: DeliveryId,
     shown: Option<Shown>,
     words: Option<DeliveryId>,
 ) -> Result<(), Error> {
-    // The hot table first: a row that moves meanwhile is met in the other.
+    // The hot table first: a row that moves meanwhile is found in the other.
     for table in ["deliveries", "deliveries_history"] {
         let text = format!(
             "UPDATE {table} SET shown = $2, shown_by = COALESCE($3, shown_by) WHERE id = $1"

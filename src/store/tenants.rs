@@ -11,11 +11,12 @@ use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 
 impl Store {
-    /// Makes the tenant exist (from the first administrator's call on).
+    /// Makes the tenant exist (on the first administrator's call).
     pub async fn ensure_tenant(&self, tenant: &TenantId) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
             VALUES ($1, 0, {now}, {now}) ON CONFLICT DO NOTHING";
-        // Read first: nearly always it exists, and readers do not queue for SQLite's one writer.
+        // Read first: the tenant nearly always exists, and readers do not queue for SQLite's only
+        // writer.
         if !self.tenant_exists(tenant).await? {
             sql::execute(self.writer(), SQL, params![tenant.as_str()]).await?;
         }
@@ -27,21 +28,21 @@ impl Store {
         Ok(sql::one(self.reader(), SQL, params![tenant.as_str()]).await?.is_some())
     }
 
-    /// None where the tenant does not exist; the defaults where it never changed any.
+    /// `None` if the tenant does not exist; the defaults if its settings were never changed.
     pub async fn settings(&self, tenant: &TenantId) -> Result<Option<Settings>, Error> {
         let row = tenant::Entity::find_by_id(tenant.as_str().to_owned()).one(self.reader()).await?;
         row.map(|row| settings_of(row.settings.as_deref(), row.version)).transpose()
     }
 
-    /// Keeps that a tenant's user attribute, as it reads in `source`, cost too much just now.
+    /// Records that a tenant's user attribute, as written in `source`, has just cost too much.
     pub async fn note_costly(&self, tenant: &TenantId, source: &str) -> Result<(), Error> {
         const SQL: &str = "UPDATE tenants SET costly_attribute = $2, costly_at = {now}
             WHERE tenant = $1";
         sql::execute(self.writer(), SQL, params![tenant.as_str(), source]).await.map(drop)
     }
 
-    /// When the user attribute `source` of a tenant cost too much last; `None`: as far as is known,
-    /// never.
+    /// When the user attribute `source` of a tenant last cost too much; `None`: never, as far as is
+    /// known.
     pub async fn costly_since(
         &self,
         tenant: &TenantId,
@@ -64,9 +65,9 @@ impl Store {
         Ok(all)
     }
 
-    /// Replaces the settings if `settings.version` is still the stored one; answers the new
-    /// version. [`Error::Conflict`] where another change came first, [`Error::NotFound`] where
-    /// there is no such tenant.
+    /// Replaces the settings if `settings.version` is still the stored one; returns the new
+    /// version. [`Error::Conflict`] if another change came first, [`Error::NotFound`] if there is
+    /// no such tenant.
     pub async fn save_settings(
         &self,
         tenant: &TenantId,
@@ -76,7 +77,7 @@ impl Store {
             SET settings = $2, version = version + 1, updated_at = {now}
             WHERE tenant = $1 AND version = $3 RETURNING version";
         let json = serde_json::to_string(settings)
-            .map_err(|_| Error::Bug("settings do not become JSON".into()))?;
+            .map_err(|_| Error::Bug("settings cannot be converted to JSON".into()))?;
         let values = &params![tenant.as_str(), json, settings.version];
         let saved = self.transaction(|tx| {
             scoped(async move {
@@ -98,12 +99,12 @@ impl Store {
     }
 }
 
-/// The column counts; the version within the JSON is the one before the change.
+/// The column's version is valid; the JSON contains the version before the change.
 pub(in crate::store) fn settings_of(json: Option<&str>, version: i64) -> Result<Settings, Error> {
     let settings = match json {
         None => Settings::default(),
         Some(json) => serde_json::from_str(json)
-            .map_err(|_| Error::Bug("stored settings do not read".into()))?,
+            .map_err(|_| Error::Bug("stored settings cannot be parsed".into()))?,
     };
     Ok(Settings { version, ..settings })
 }

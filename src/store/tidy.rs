@@ -1,8 +1,9 @@
-//! Bytes of what was deleted, on SQLite: PostgreSQL's are its operator's (SECURITY.md).
+//! Removes the bytes of deleted data from SQLite's file; on PostgreSQL that is the operator's task
+//! (SECURITY.md).
 //!
-//! `secure_delete` (see `connection`) overwrites what is deleted, but the write-ahead log keeps the
-//! pages as they were, and where pages were balanced a copy may lie in the space between rows. So
-//! after a person was deleted the log is emptied, and a small file is written anew.
+//! `secure_delete` (see `connection`) overwrites deleted data, but the write-ahead log keeps the
+//! old pages, and rebalancing pages may leave a copy in the space between rows. So after a person
+//! was deleted, the log is emptied, and a small file is rewritten.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,20 +13,20 @@ use sea_orm::{ConnectionTrait, DatabaseConnection};
 use super::sql::{self, params};
 use super::{Backend, Error, Store};
 
-/// The largest file that is written anew while others wait for the writer: less than a second.
+/// The largest file that is rewritten while others wait for the writer: less than a second.
 const SMALL: i64 = 64 << 20;
-/// How often, at once, the log is asked to be empty: readers may be using it.
+/// How often in a row the log is asked to be emptied: readers may be using it.
 const TRIES: u32 = 20;
 const REST: Duration = Duration::from_millis(25);
-/// In the header of the file: since when nothing that is deleted stays.
+/// The value in the file's header once deleted data no longer stays in the file.
 const TIDY: i64 = 1;
 
-/// Whether something was deleted that may still be in the file.
+/// Whether deleted data may still be in the file.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Untidy(AtomicBool);
 
 impl Store {
-    /// After a person was deleted. Where it does not succeed in time, upkeep goes on.
+    /// After a person was deleted. If it does not succeed in time, upkeep continues it.
     pub(in crate::store) async fn tidy_soon(&self) {
         if self.backend() != Backend::Sqlite {
             return;
@@ -36,7 +37,7 @@ impl Store {
         }
     }
 
-    /// Removes what is left of deleted rows, if there may be any; whether all is gone.
+    /// Removes remains of deleted rows, if there may be any; returns whether all are gone.
     pub async fn tidy(&self) -> Result<bool, Error> {
         if !self.inner.untidy.0.swap(false, Ordering::Relaxed) {
             return Ok(true);
@@ -73,7 +74,7 @@ impl Store {
     }
 }
 
-/// Writes a file anew, once, that a release before `secure_delete` deleted rows from.
+/// Rewrites, once, a file from which a release without `secure_delete` deleted rows.
 pub(in crate::store) async fn once(db: &DatabaseConnection) -> Result<(), Error> {
     const VERSION: &str = "SELECT user_version FROM pragma_user_version()";
     let version = sql::one(db, VERSION, params![]).await?.map(|row| row.get::<i64>(0));

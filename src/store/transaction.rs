@@ -1,9 +1,9 @@
-//! Transactions: short, retried where that helps, and never two at once from one task.
+//! Transactions: short, retried if that helps, and never two at once from one task.
 //!
 //! SQLite has one writer. `BEGIN IMMEDIATE` takes the write lock at the start: a transaction that
-//! reads first and upgrades later fails at once, whatever the busy time-out. Whoever holds a
-//! transaction must not begin another, nor create a data key (see `seal`): both would wait for
-//! the connection that this very task holds.
+//! reads first and upgrades later fails at once, whatever the busy time-out. A task that holds a
+//! transaction must not begin another, nor create a data key (see `seal`): both would wait for the
+//! connection that this very task holds.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use sea_orm_migration::async_trait::async_trait;
 use super::pulse::Pulse;
 use super::{Backend, Error, Store, postgres};
 
-/// An open transaction. Dropped without a commit, it is rolled back.
+/// An open transaction. If dropped without a commit, it is rolled back.
 pub(in crate::store) struct Tx {
     kind: Kind,
     pulse: Pulse,
@@ -30,7 +30,7 @@ pub(in crate::store) enum Kind {
 
 /// How often work is run before contention is reported.
 const ATTEMPTS: u32 = 8;
-/// How often where the connection broke before the commit was asked for, which undoes the work.
+/// How often it is run if the connection broke before the commit was sent, which undoes the work.
 const ATTEMPTS_AWAY: u32 = 3;
 /// The wait before the second attempt; it doubles, and each wait is drawn from 0 to twice its mean.
 const FIRST_WAIT: Duration = Duration::from_millis(5);
@@ -45,20 +45,20 @@ pub(in crate::store) fn at_once(backend: Backend) -> usize {
 }
 
 /// How long the statements of a transaction wait for a row that another transaction holds. Only
-/// PostgreSQL is told: SQLite has one writer.
+/// PostgreSQL gets this limit: SQLite has one writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Patience {
-    /// Shared by calls of several tenants: one locked row must not hold up all of them.
+    /// Shared by calls of several tenants: one locked row must not hold all of them up.
     Shared,
-    /// The first try of what a locked row may have held up.
+    /// The first attempt of a call that a locked row may have held up.
     Brief,
-    /// The last try.
+    /// The last attempt.
     Long,
 }
 
 impl Patience {
-    /// A further column for a sub-select that the first statement of a transaction reads from
-    /// before it locks anything: sets the bound for this transaction and costs no round trip.
+    /// An additional column for a subselect that the first statement of a transaction reads before
+    /// it locks anything: sets the limit for this transaction without a round trip.
     /// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-LOCK-TIMEOUT>
     pub(in crate::store) fn column(self, backend: DbBackend) -> &'static str {
         match (backend, self) {
@@ -75,7 +75,7 @@ impl Patience {
         }
     }
 
-    /// The time, read by a statement that sets the bound too.
+    /// The time, read by a statement that also sets the limit.
     pub(in crate::store) fn clock(self, backend: DbBackend) -> String {
         format!("(SELECT {{now}} AS now{}) AS clock", self.column(backend))
     }
@@ -88,13 +88,13 @@ impl Store {
     }
 
     /// Runs `work` in a write transaction and commits. Deadlocks, serialization failures and a
-    /// locked file run it again, a bounded number of times; `work` must therefore have no effect
-    /// outside the transaction. A connection that breaks before the commit runs it again too, a few
-    /// times; one that breaks during the commit does not: what became of it is unknown
+    /// locked file run it again, a limited number of times; `work` must therefore have no effect
+    /// outside the transaction. A connection that breaks before the commit also runs it again, a
+    /// few times. One that breaks during the commit does not: the outcome is unknown
     /// ([`Error::Unavailable`]).
     ///
-    /// `store.transaction(|tx| scoped(async move { … }))`; what the block borrows must be
-    /// references already.
+    /// `store.transaction(|tx| scoped(async move { … }))`; everything that the block borrows must
+    /// already be a reference.
     pub(in crate::store) async fn transaction<'env, T, F>(&self, work: F) -> Result<T, Error>
     where
         F: for<'tx> Fn(&'tx Tx) -> Scoped<'env, 'tx, T> + Send + Sync,
@@ -107,7 +107,7 @@ impl Store {
             let (outcome, uncommitted) = match worked {
                 Ok(value) => (tx.commit().await.map(|()| value).map_err(Error::from), false),
                 Err(error) => {
-                    // Already failed: what the roll-back says adds nothing.
+                    // The transaction has already failed: the result of the rollback adds nothing.
                     tx.rollback().await.ok();
                     (Err(error), true)
                 }
@@ -182,8 +182,8 @@ impl ConnectionTrait for Tx {
 }
 
 /// The future of a transaction's work. It borrows the transaction for `'tx` and its surroundings
-/// for `'env`; the marker tells the compiler that the latter live longer (an `AsyncFn` would say
-/// it better, but its future cannot yet be required to be `Send`).
+/// for `'env`; the marker tells the compiler that the surroundings live longer (an `AsyncFn` would
+/// say it better, but its future cannot yet be required to be `Send`).
 pub(in crate::store) struct Scoped<'env, 'tx, T> {
     future: Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'tx>>,
     outlives: PhantomData<&'tx &'env ()>,
@@ -277,11 +277,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_writer_is_told_that_the_store_is_not_available() {
-        // Waits this out.
+        // The second writer waits this long.
         let (store, _dir) = store(Duration::from_secs(5)).await;
         let tx = store.write().await.unwrap();
         assert!(matches!(store.write().await.err(), Some(Error::Busy | Error::Unavailable(_))));
-        // Readers, and opening what is sealed, need no writer.
+        // Reading and decrypting need no writer.
         let scope = Scope::Store;
         let place = Place { table: "t", row: "r", column: "c" };
         let sealed = store.keys(&scope).await.unwrap().seal(&place, b"x").unwrap();

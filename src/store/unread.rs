@@ -1,5 +1,5 @@
 //! Rows that this release cannot read: a newer release wrote them during an upgrade, or they are
-//! damaged. One of them never stops the others. What a newer release wrote is left to its replicas:
+//! damaged. No such row stops the others. Rows written by a newer release are left to its replicas:
 //! docs/decisions/0023-rows-of-newer-releases.md.
 
 use std::sync::OnceLock;
@@ -19,19 +19,19 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::Kind;
 use crate::telemetry::Metrics;
 
-/// Before a head is looked at again that a newer release may know.
+/// The wait before looking again at a head that a newer release may know.
 const REST: Duration = Duration::from_secs(5);
-/// A head that nobody could read for so long is set aside: no replica of its release is left.
+/// A head that no replica has read for this long is parked: no replica of its release is left.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// Slack's last word of a head that is not read; it says since when.
+/// Stored as the last code of a head that is not read; `updated_at` then shows since when.
 const MARK: &str = "unreadable";
-/// The longest code that is taken for one.
+/// The longest text that counts as a code.
 const CODE: usize = 40;
 
-/// Where such a row was met.
+/// The kind of the unreadable row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Unread {
-    /// A lane of another class of urgency or another budget.
+    /// A lane with an unknown class of urgency or budget.
     Lane,
     /// The first delivery of a lane.
     Head,
@@ -52,7 +52,7 @@ impl Unread {
     }
 }
 
-/// Where they are counted, and which kinds were logged.
+/// Where unreadable rows are counted, and which kinds were logged.
 #[derive(Default)]
 pub(in crate::store) struct Unreadable {
     metrics: OnceLock<Metrics>,
@@ -65,7 +65,7 @@ impl Store {
         self.inner.unreadable.metrics.set(metrics).ok();
     }
 
-    /// Counts rows that are passed over, and says so once for each kind.
+    /// Counts rows that are skipped, and logs that once for each kind.
     pub(in crate::store) fn pass_over(&self, what: Unread, count: u64) {
         let unreadable = &self.inner.unreadable;
         if count == 0 {
@@ -77,15 +77,15 @@ impl Store {
         if !unreadable.told[what as usize].swap(true, Ordering::Relaxed) {
             tracing::error!(
                 kind = what.code(),
-                "rows cannot be read and are passed over: a newer release wrote them, or they are \
+                "rows cannot be read and are skipped: a newer release wrote them, or they are \
                  damaged; logged once for each kind"
             );
         }
     }
 
-    /// Gives back the lane of a head that cannot be read. One that a newer release may know rests
-    /// for a moment each time; it is parked when nobody has read it for a quarter of an hour, and
-    /// so is, at once, one that no release could have written.
+    /// Gives back the lane of a head that cannot be read. A head that a newer release may know
+    /// rests briefly each time, and is parked once no replica has read it for a quarter of an hour.
+    /// A head that no release could have written is parked at once.
     pub(in crate::store) async fn leave_unread(
         &self,
         claim: &LaneClaim,
@@ -96,7 +96,7 @@ impl Store {
         let id = id.as_str();
         let parked = self.transaction(|tx| scoped(leave(tx, claim, id, newer))).await?;
         if parked {
-            tracing::error!(delivery = id, "a message cannot be read and was set aside");
+            tracing::error!(delivery = id, "a message cannot be read and was parked");
             if let Some(metrics) = self.inner.unreadable.metrics.get() {
                 metrics.deliveries(State::Parked.code(), 1);
             }
@@ -108,9 +108,10 @@ impl Store {
     }
 }
 
-/// Whether it is parked.
+/// Returns whether it is parked.
 async fn leave(tx: &Tx, claim: &LaneClaim, id: &str, newer: bool) -> Result<bool, Error> {
-    const REST_IT: &str = "UPDATE deliveries SET due_at = {greatest}(due_at, clock.now + $2), code = $3, \
+    const REST_IT: &str = "UPDATE deliveries SET due_at = {greatest}(due_at, clock.now + $2), \
+        code = $3, \
         updated_at = CASE WHEN code = $3 THEN updated_at ELSE clock.now END \
         FROM (SELECT {now} AS now) AS clock WHERE id = $1 RETURNING {now}, updated_at";
     const PARK: &str = "UPDATE deliveries SET state = 'parked', reason = $2, code = $3, \
@@ -132,7 +133,7 @@ async fn leave(tx: &Tx, claim: &LaneClaim, id: &str, newer: bool) -> Result<bool
     Ok(parked)
 }
 
-/// Whether a code in it is none of ours, but looks like one.
+/// Whether the row contains a code that this release does not know but that looks like one.
 fn is_newer(row: &Row) -> bool {
     let code = |name: &str| row.named::<Option<String>>(name).ok().flatten();
     let others = [
@@ -147,7 +148,7 @@ fn is_newer(row: &Row) -> bool {
     others.into_iter().flatten().any(|code| is_code(&code))
 }
 
-/// Of the deliveries that wait outside of lanes, those that this release knows what to do with.
+/// The condition for deliveries waiting outside of lanes that this release can handle.
 pub(in crate::store) fn known() -> String {
     let list = |codes: Vec<&str>| {
         let codes: Vec<_> = codes.into_iter().map(|code| format!("'{code}'")).collect();
@@ -159,7 +160,7 @@ pub(in crate::store) fn known() -> String {
 }
 
 impl Store {
-    /// Counts what waits outside of lanes and is left to newer releases, up to a bound.
+    /// Counts deliveries waiting outside of lanes that are left to newer releases, up to a limit.
     pub async fn count_unread(&self) -> Result<(), Error> {
         let text = format!(
             "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE (state = 'resolving' \

@@ -1,7 +1,7 @@
 //! One transaction for the calls of a batch: as many statements as for one call.
 //!
-//! Whatever several calls may have in common is written in the order of its keys, so that batches
-//! of other replicas do not wait for each other in a circle.
+//! Rows that several calls may share are written in the order of their keys, so that batches of
+//! different replicas do not deadlock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::store::subjects::overtake;
 use crate::store::transaction::{Patience, Tx, scoped};
 use crate::store::{Error, Store, lanes, sql};
 
-/// As [`super::Accepted`], the answer still sealed.
+/// Like [`super::Accepted`], with the answer still encrypted.
 #[derive(Debug, Clone)]
 pub(in crate::store) enum Stored {
-    /// With what it overtook.
+    /// With the deliveries that it overtook.
     New {
         created_at: Timestamp,
         overtaken: Vec<(DeliveryId, State)>,
@@ -37,32 +37,32 @@ pub(in crate::store) enum Stored {
     Other,
 }
 
-/// What the database decided for a new notification.
+/// The values that the database chose for a new notification.
 struct Times {
     created_at: Timestamp,
     expires_at: Timestamp,
-    /// One for all deliveries of the call; within a lane `sequence` orders those.
+    /// One for all deliveries of the call; within a lane `sequence` orders them.
     position: i64,
 }
 
 impl Times {
-    /// When it joins its lanes, where that is not now.
+    /// When it joins its lanes, if that is later than now.
     fn deferred(&self, accept: &Accept) -> Option<Timestamp> {
         accept.about.deliver_after.filter(|after| *after > self.created_at)
     }
 
     /// When each of `count` deliveries is due: at once, in the order of the call, so that the times
-    /// that the answer estimates come true one after the other.
+    /// estimated in the answer come true one after another.
     fn dues(&self, count: usize) -> impl Iterator<Item = Timestamp> {
         let created_at = self.created_at;
         (0..count).rev().map(move |after| created_at.minus(Duration::from_micros(after as u64)))
     }
 }
 
-/// New notifications, by their places in the batch.
+/// New notifications, by their indexes in the batch.
 type New = BTreeMap<usize, Times>;
 
-/// What a batch says of one of its calls.
+/// The outcome of one call of a batch.
 pub(in crate::store) enum Outcome {
     Done(Result<Stored, Error>),
     /// A locked row held the batch up: nothing was written, and the call is tried by itself.
@@ -70,9 +70,9 @@ pub(in crate::store) enum Outcome {
 }
 
 impl Store {
-    /// Stores the calls of a batch in one transaction. Where that fails for a reason that may lie
-    /// in one of them, each is stored by itself: here, or where a locked row may hold one up again,
-    /// apart from the batches (`apart`).
+    /// Stores the calls of a batch in one transaction. If that fails for a reason that may lie in
+    /// one of them, each is stored by itself: here, or apart from the batches (`apart`) if a locked
+    /// row may hold one up again.
     pub(super) async fn accept_batch(&self, calls: Vec<Call>) -> Vec<Outcome> {
         let stored = self.accept_together(&calls, Patience::Shared).await;
         let outcomes: Vec<_> = match stored {
@@ -97,7 +97,7 @@ impl Store {
         outcomes.into_iter().map(Outcome::Done).collect()
     }
 
-    /// Stores one call in a transaction of its own.
+    /// Stores one call in its own transaction.
     pub(super) async fn accept_one(&self, call: &Call, wait: Patience) -> Result<Stored, Error> {
         let stored = self.accept_together(std::slice::from_ref(call), wait).await;
         stored.and_then(|mut stored| {
@@ -105,7 +105,7 @@ impl Store {
         })
     }
 
-    /// All or none of these calls; tells those who wait for the commit.
+    /// Stores all or none of these calls; notifies the tasks that wait for the commit.
     async fn accept_together(&self, calls: &[Call], wait: Patience) -> Result<Vec<Stored>, Error> {
         let stored = self.transaction(|tx| scoped(self.accept_within(tx, calls, wait))).await?;
         if stored.iter().any(|stored| matches!(stored, Stored::New { .. })) {
@@ -134,7 +134,7 @@ impl Store {
         let mut places = BTreeSet::new();
         for (index, times) in &new {
             let (accept, sealed) = &calls[*index];
-            // Of two records of one person the later call's counts.
+            // If two records are of the same person, the later call's counts.
             records.extend(people(accept, sealed));
             identities.extend(matches(accept, sealed));
             let held = |new: &NewDelivery| matches!(new.target, Target::Held { .. });
@@ -150,7 +150,7 @@ impl Store {
         for tenant in holding {
             expect_sweeps(tx, tenant).await?;
         }
-        // Before the deliveries that are overtaken: who works on a lane locks in this order.
+        // Before the overtaken deliveries: all work on a lane locks in this order.
         let positions = lanes::positions(tx, &places, new.len()).await?;
         for (position, times) in positions.into_iter().zip(new.values_mut()) {
             times.position = position;
@@ -170,7 +170,7 @@ impl Store {
                 overtaken: overtaken.remove(&index).unwrap_or_default(),
             }),
             None => before.remove(&index).ok_or_else(|| {
-                // Retention took it between the two statements: from the start.
+                // Retention removed it between the two statements: run again from the start.
                 Error::Contended("notifications_request".into())
             }),
         });
@@ -178,8 +178,9 @@ impl Store {
     }
 }
 
-/// Those whose request id was not taken, by an earlier call of the batch neither; without positions
-/// yet. The first statement of the transaction: says how long all of them wait for locks.
+/// Inserts the notifications whose request id was not taken, not even by an earlier call of the
+/// batch; they have no positions yet. This is the first statement of the transaction, so it sets
+/// how long all its statements wait for locks.
 async fn insert_notifications(tx: &Tx, calls: &[Call], patience: Patience) -> Result<New, Error> {
     let mut ordered: Vec<&Call> = calls.iter().collect();
     ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
@@ -202,7 +203,7 @@ async fn insert_notifications(tx: &Tx, calls: &[Call], patience: Patience) -> Re
     let mut new = New::new();
     let backend = tx.get_database_backend();
     let clock = patience.clock(backend);
-    // The same call from before one of its people was deleted.
+    // The same call, made before one of its people was deleted.
     let erased =
         [("e.tenant", "column2"), ("e.principal", "column3"), ("e.request_id", "column11")]
             .map(|(column, value)| sql::by_key(backend, column, value))
@@ -221,7 +222,7 @@ async fn insert_notifications(tx: &Tx, calls: &[Call], patience: Patience) -> Re
         for row in sql::all(tx, &text, values).await? {
             let mut columns = Columns::of(&row);
             let place = places.get(&columns.take::<String>()?);
-            let index = place.ok_or_else(|| Error::Bug("a row of no call".into()))?;
+            let index = place.ok_or_else(|| Error::Bug("a row that belongs to no call".into()))?;
             let (created_at, expires_at) = (columns.time()?, columns.time()?);
             new.insert(*index, Times { created_at, expires_at, position: 0 });
         }
@@ -243,7 +244,7 @@ fn joins<'a>(
     })
 }
 
-/// What joins each lane.
+/// The deliveries that join each lane.
 fn waiting<'a>(calls: &'a [Call], new: &New) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
     let mut waiting = BTreeMap::new();
     for (index, times) in new {
@@ -265,7 +266,7 @@ fn waiting<'a>(calls: &'a [Call], new: &New) -> BTreeMap<(InstallationId, &'a st
     waiting
 }
 
-/// What must be unique.
+/// The unique key of a call.
 fn key(accept: &Accept) -> (&str, &str, &str) {
     (accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str())
 }
@@ -286,7 +287,7 @@ fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 11] {
     ]
 }
 
-/// What was accepted under the request ids of the others.
+/// The calls accepted earlier under the request ids of those that are not new.
 async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, Stored>, Error> {
     let others = (0..).zip(calls).filter(|(index, _)| !new.contains_key(index));
     let rows = others.map(|(index, (accept, sealed))| {
@@ -361,7 +362,7 @@ const KINDS: [Column; 22] = [
     Column::OptionalBytes,
 ];
 
-/// What deliveries do in the place of what they overtook.
+/// The actions of deliveries in place of the ones they overtook.
 type Instead = HashMap<DeliveryId, Action>;
 
 async fn insert_deliveries(
@@ -392,7 +393,7 @@ async fn insert_deliveries(
     Ok(())
 }
 
-/// Says who shares a delivery; a rare thing.
+/// Stores the recipients that share a delivery, which is rare.
 async fn insert_sharers(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
     let mut rows = Vec::new();
     for index in new.keys() {

@@ -1,10 +1,10 @@
-//! The chain: entries leave the inbox in one order, each with a hash of itself and of the hash
-//! before. One replica appends at a time; the others find the turn taken and go away.
+//! The chain: entries leave the inbox in one order, each with a hash of itself and of the previous
+//! hash. One replica appends at a time; the others find the turn taken and return.
 //!
-//! The hashes are keyed, so whoever can write to the database but has no key cannot make a chain
-//! that holds. The row of the chain says where it begins and ends, under a seal: without it the
-//! last entries could be cut off. Put back to an older copy as a whole it would hold again; the log
-//! lines, which name number and hash, tell (docs/audit.md).
+//! The hashes are keyed, so write access to the database without the key is not enough to make a
+//! valid chain. The row of the chain says where it begins and ends, in an encrypted value: without
+//! it, the last entries could be cut off. A chain that is replaced as a whole by an older copy
+//! would be valid again; the log lines, which contain number and hash, reveal that (docs/audit.md).
 
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ use crate::store::{Error, Store};
 
 /// Entries that one statement reads while the chain is verified.
 const PAGE: i64 = 500;
-/// How often the verification begins again because old entries were removed under it.
+/// How often the verification restarts because old entries were removed under it.
 const RESTARTS: u32 = 5;
 
-/// What the verification found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// Entries that were looked at.
+    /// Entries that were checked.
     pub entries: u64,
-    /// The number and the hash of the last, to compare with what the log said.
+    /// The number and the hash of the last entry, to compare with the log.
     pub head: i64,
     pub hash: String,
-    /// What is wrong; `None`: the chain holds.
+    /// The defect; `None`: the chain is valid.
     pub broken: Option<String>,
 }
 
@@ -45,7 +45,7 @@ struct Chain {
     seal: Vec<u8>,
 }
 
-/// An entry that was appended, as the log tells it.
+/// An entry that was appended, as it is logged.
 struct Appended {
     sequence: i64,
     id: String,
@@ -60,7 +60,7 @@ struct Appended {
 
 impl Store {
     /// Appends up to `limit` entries of the inbox to the chain and logs them; returns how many.
-    /// `None`: another has the turn.
+    /// `None`: another replica has the turn.
     pub async fn chain_audit(&self, limit: u32) -> Result<Option<u32>, Error> {
         const ANY: &str = "SELECT 1 FROM audit_inbox LIMIT 1";
         if sql::one(self.reader(), ANY, params![]).await?.is_none() {
@@ -73,14 +73,15 @@ impl Store {
         Ok(Some(u32::try_from(appended.len()).unwrap_or(u32::MAX)))
     }
 
-    /// Removes up to `limit` entries from the chain's beginning that are older than that; how many.
+    /// Removes up to `limit` entries older than `older_than` from the chain's beginning; returns
+    /// how many.
     pub async fn prune_audit(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let keys = &self.keys(&Scope::Audit).await?;
         let older = crate::domain::time::micros(older_than);
         self.transaction(|tx| scoped(prune(tx, keys, older, limit))).await
     }
 
-    /// Goes through the whole chain.
+    /// Verifies the whole chain.
     pub async fn verify_audit(&self) -> Result<Verified, Error> {
         let keys = self.keys(&Scope::Audit).await?;
         let mut restarts = 0;
@@ -139,7 +140,7 @@ impl Store {
             return Ok(broken(verified, format!("entry {} is missing", last + 1)));
         }
         if hash != chain.hash {
-            return Ok(broken(verified, "the chain ends with another entry".into()));
+            return Ok(broken(verified, "the chain's last entry is a different one".into()));
         }
         Ok(verified)
     }
@@ -152,7 +153,7 @@ impl Chain {
         Ok(mac.to_vec())
     }
 
-    /// Whether nobody altered it. A new one has no seal.
+    /// Whether the row is unaltered. A new one has no seal.
     fn holds(&self, keys: &ScopeKeys) -> Result<bool, Error> {
         if self.seal.is_empty() {
             return Ok(self.head == 0 && self.floor == 0);
@@ -160,8 +161,8 @@ impl Chain {
         Ok(self.seal == self.sealed(keys)?)
     }
 
-    /// Writes it back, where `held` under a new seal. Else the old one stays, so that what was
-    /// done to it goes on to show.
+    /// Writes it back; with a new seal if `held`. Otherwise the old seal stays, so that the
+    /// alteration continues to show.
     async fn save(&self, tx: &Tx, keys: &ScopeKeys, held: bool) -> Result<(), Error> {
         const SQL: &str = "UPDATE audit_chain SET head = $1, hash = $2, floor = $3, \
             floor_hash = $4, seal = $5 WHERE id = 1";
@@ -191,7 +192,7 @@ impl Appended {
     }
 }
 
-/// The chain's row, locked where `lock` says so.
+/// The chain's row, locked if `lock` says so.
 async fn read(db: &impl sea_orm::ConnectionTrait, lock: &str) -> Result<Option<Chain>, Error> {
     let text =
         format!("SELECT head, hash, floor, floor_hash, seal FROM audit_chain WHERE id = 1 {lock}");

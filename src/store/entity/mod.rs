@@ -1,6 +1,7 @@
 //! Rows as SeaORM reads them. They never leave the store: each aggregate converts its own.
 //!
-//! Writes are written by hand (`sql`), because they take the database's time and are fenced.
+//! Writes are hand-written statements (`sql`), because they take the database's time and are
+//! fenced.
 
 /// Rows hold user ids, which may be e-mail addresses: their `Debug` shows nothing (invariant I12).
 macro_rules! opaque {

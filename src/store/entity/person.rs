@@ -1,4 +1,4 @@
-//! A person of a tenant, and the stored answer to "which member is this?".
+//! A person of a tenant, and the stored Slack member of that person.
 
 use sea_orm::entity::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Which installation a tenant uses.
+//! The installation that a tenant uses.
 
 use sea_orm::entity::prelude::*;
 

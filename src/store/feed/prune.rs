@@ -1,4 +1,4 @@
-//! What retention removes from the feed.
+//! Retention of the feed.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ impl Store {
     /// Removes up to about `limit` changes that were numbered more than `older_than` ago, oldest
     /// first; returns how many.
     pub async fn prune_changes(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
-        // Per tenant everything up to a number, so that what is left has no gaps.
+        // Per tenant everything up to a number, so that the rest has no gaps.
         let find = format!(
             "SELECT tenant, MAX(sequence) FROM (SELECT tenant, sequence FROM delivery_changes \
              WHERE sequenced_at <= {{now}} - $1 ORDER BY sequenced_at LIMIT {limit}) AS old \

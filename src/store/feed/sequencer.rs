@@ -1,9 +1,10 @@
-//! The sequencer: moves changes that were committed from the inbox into the feed and numbers them.
+//! The sequencer: moves committed changes from the inbox into the feed and numbers them.
 //!
 //! On PostgreSQL it is one statement, which the server finishes by itself: a replica that freezes
-//! keeps neither the turn nor the heads of tenants. A sequencer that finds the turn taken goes
-//! away. One that took its snapshot before another's commit still sees what that one moved, but the
-//! rows are gone when it wants to delete them, and heads are read as they are when they are locked.
+//! keeps neither the turn nor the heads of tenants locked. A sequencer that finds the turn taken
+//! returns. One that took its snapshot before another's commit still sees the changes that the
+//! other moved, but their rows are gone when it tries to delete them, and heads are read as they
+//! are when they are locked.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::store::{Backend, Error, Store};
 /// The columns of [`CHANGE`], `sequence` and `sequenced_at`.
 const WIDTH: usize = 13;
 
-/// What one run of the sequencer did.
+/// The result of one run of the sequencer.
 struct Numbered {
     count: u32,
     epoch: i64,
@@ -28,10 +29,10 @@ struct Numbered {
 }
 
 impl Store {
-    /// Numbers up to `limit` committed changes; returns how many, `limit` where more may wait.
-    /// `None`: another has the turn. Any number of replicas may call it.
+    /// Numbers up to `limit` committed changes; returns how many, which is `limit` if more may be
+    /// waiting. `None`: another sequencer has the turn. Any number of replicas may call it.
     pub async fn number_changes(&self, limit: u32) -> Result<Option<u32>, Error> {
-        // Without work there is no reason to take SQLite's one writer.
+        // Without work there is no reason to take SQLite's only writer.
         const ANY: &str = "SELECT 1 FROM feed_inbox LIMIT 1";
         if sql::one(self.reader(), ANY, params![]).await?.is_none() {
             return Ok(Some(0));
@@ -61,21 +62,21 @@ impl Store {
     }
 }
 
-/// Waits for the sequencer's turn; answers the database's time.
+/// Waits for the sequencer's turn; returns the database's time.
 pub(in crate::store) async fn turn(tx: &Tx) -> Result<i64, Error> {
     const TURN: &str = "SELECT {now} FROM feed_sequencer WHERE id = 1 {for_update}";
     let turn = sql::one(tx, TURN, params![]).await?;
     turn.ok_or_else(|| Error::Bug("the feed has no sequencer".into()))?.get(0)
 }
 
-/// The last of the first `limit` ids of the inbox. By one bound: `IN` of many ids was planned as a
-/// product of the inbox with itself.
+/// The last of the first `limit` ids of the inbox. The bound is one value: `IN` with many ids was
+/// planned as a product of the inbox with itself.
 fn first(limit: u32) -> String {
     format!("(SELECT MAX(id) FROM (SELECT id FROM feed_inbox ORDER BY id LIMIT {limit}) AS first)")
 }
 
-/// Answers no row where another has the turn; else the epoch with each tenant's head and how many
-/// changes it got, which are NULL where there was nothing.
+/// Returns no row if another sequencer has the turn. Otherwise returns the epoch with each tenant's
+/// head and its number of changes, which are NULL if there was no work.
 fn at_once(limit: u32, patience: &str) -> String {
     let first = first(limit);
     format!(
@@ -88,14 +89,14 @@ fn at_once(limit: u32, patience: &str) -> String {
          ON CONFLICT (tenant) DO UPDATE SET head = excluded.head - (SELECT epoch FROM turn) \
          + GREATEST(feed_heads.head, (SELECT epoch FROM turn)) RETURNING tenant, head), \
          written AS (INSERT INTO delivery_changes (sequence, {CHANGE}, sequenced_at) \
-         SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id), {CHANGE}, now \
-         FROM taken JOIN counts USING (tenant) JOIN heads USING (tenant) CROSS JOIN turn) \
+         SELECT head - changes + ROW_NUMBER() OVER (PARTITION BY tenant ORDER BY id), {CHANGE}, \
+         now FROM taken JOIN counts USING (tenant) JOIN heads USING (tenant) CROSS JOIN turn) \
          SELECT epoch, tenant, head, changes \
          FROM turn LEFT JOIN (heads JOIN counts USING (tenant)) ON TRUE"
     )
 }
 
-/// SQLite changes one table a statement; a writer is alone there.
+/// SQLite changes one table per statement; there is only one writer.
 async fn in_steps(tx: &Tx, limit: u32) -> Result<Numbered, Error> {
     let now = turn(tx).await?;
     let era = sql::one(tx, &format!("SELECT {ERA}"), params![]).await?;
@@ -132,7 +133,7 @@ async fn in_steps(tx: &Tx, limit: u32) -> Result<Numbered, Error> {
     Ok(Numbered { count, epoch, heads })
 }
 
-/// Moves each tenant's head on; answers the first number that each may give.
+/// Advances each tenant's head; returns the first number that each may use.
 async fn advance(
     tx: &Tx,
     counts: &BTreeMap<&str, i64>,

@@ -1,8 +1,8 @@
-//! Who waits for which tenant's feed, and what wakes them.
+//! The watchers of tenants' feeds, and the signals that wake them.
 //!
-//! A watcher is woken only by changes of its own tenant. What this process numbers is published at
-//! once; what other replicas number is found by one statement per interval for all tenants that are
-//! watched here ([`Store::follow_feeds`]), however many watchers there are.
+//! A watcher is woken only by changes of its own tenant. Changes that this process numbers are
+//! published at once. Those that other replicas number are found by one statement per interval for
+//! all tenants that are watched here ([`Store::follow_feeds`]), however many watchers there are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,11 +19,11 @@ use crate::store::{Error, Store};
 /// Hints within this process.
 pub(in crate::store) struct FeedSignals {
     pub(in crate::store) written: Notify,
-    /// Tenants that have watchers; as many as there are streams at most.
+    /// Tenants that have watchers; at most as many as there are streams.
     watched: Mutex<HashMap<TenantId, watch::Sender<FeedReach>>>,
 }
 
-/// How far a feed was last seen to reach. A hint: by the time it is read the feed may reach
+/// How far a feed was last seen to reach. A hint: by the time it is read, the feed may reach
 /// further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedReach {
@@ -31,13 +31,13 @@ pub struct FeedReach {
     pub epoch: i64,
     /// The last number.
     pub head: i64,
-    /// How often the feed was found to end earlier than before: the database lost what it had
-    /// numbered (a failover to a copy that lags, a restored backup).
+    /// How often the feed was found to end earlier than before: the database lost changes that it
+    /// had numbered (a failover to a copy that lags, a restored backup).
     pub rewound: u64,
 }
 
-/// One who waits for changes in a tenant's feed. The tenant is forgotten when its last watcher is
-/// dropped.
+/// A watcher that waits for changes in a tenant's feed. The tenant is removed when its last watcher
+/// is dropped.
 pub struct FeedWatcher {
     store: Store,
     tenant: TenantId,
@@ -45,7 +45,7 @@ pub struct FeedWatcher {
 }
 
 impl FeedWatcher {
-    /// What is known now; [`Self::changed`] waits for news after this.
+    /// The reach known now; [`Self::changed`] waits for changes after it.
     pub fn reach(&mut self) -> FeedReach {
         *self.reach.borrow_and_update()
     }
@@ -62,7 +62,7 @@ impl FeedWatcher {
 impl Drop for FeedWatcher {
     fn drop(&mut self) {
         let mut watched = self.store.inner.feed.watched();
-        // This watcher's receiver is still there.
+        // This watcher's receiver still counts.
         if watched.get(&self.tenant).is_some_and(|reach| reach.receiver_count() <= 1) {
             watched.remove(&self.tenant);
         }
@@ -114,10 +114,11 @@ impl Store {
         self.inner.feed.watched().len()
     }
 
-    /// Looks how far the watched feeds reach and wakes the watchers of those that moved. One
-    /// statement for all of them, and none where nobody watches.
+    /// Checks how far the watched feeds reach and wakes the watchers of those that moved. One
+    /// statement for all of them, and none if there are no watchers.
     pub async fn follow_feeds(&self) -> Result<(), Error> {
-        // Taken before the statement: a head that is smaller than one seen earlier was lost.
+        // Read before the statement: a head smaller than one seen earlier means that changes were
+        // lost.
         let seen: Vec<_> = {
             let watched = self.inner.feed.watched();
             watched.iter().map(|(tenant, reach)| (tenant.clone(), *reach.borrow())).collect()

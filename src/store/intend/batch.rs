@@ -1,5 +1,5 @@
-//! The intents of turns that are taken at the same time, in one transaction: as many statements as
-//! for one. Each lane's row is locked by its token before its delivery is changed.
+//! The intents of sends that are claimed at the same time, in one transaction: as many statements
+//! as for one. Each lane's row is locked by its token before its delivery is changed.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::store::sql::{self, Row, by_key};
 use crate::store::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::{Backend, Error, Store};
 
-/// What is about to be asked of Slack.
+/// A request that is about to be sent to Slack.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Intention {
     pub(super) claim: LaneClaim,
@@ -32,13 +32,13 @@ pub(in crate::store) struct Intention {
 /// The number of the attempt; `None`: there must be no request.
 pub(in crate::store) type Intended = Result<Option<u32>, Error>;
 
-/// One transaction's lanes.
+/// The limits of one transaction's lanes.
 pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
     Bounds { items: 64, rows: 64, bytes: usize::MAX, at_once: at_once(backend) }
 }
 
 impl Store {
-    /// With others where that can be; where a locked row holds those up, by itself.
+    /// Together with others if possible; by itself if a locked row holds them up.
     pub(super) async fn intend_together(&self, intention: Intention) -> Intended {
         let tenant = &intention.claim.tenant;
         if !self.inner.apart.is_apart(tenant) {
@@ -116,13 +116,13 @@ impl Store {
     }
 }
 
-/// The columns of `given`: installation, lane, token, lease, delivery, what the request is, its
-/// thread, and whether it is a post: a pause of posts holds it back, and doubt whether it was sent
-/// before.
+/// The columns of `given`: installation, lane, token, lease, delivery, the kind of the request, its
+/// thread, and whether it is a post. A post is held back by a pause of posts, and by doubt whether
+/// it was already sent.
 const HOLD: &str =
     "UPDATE lanes SET lease_until = clock.now + column4, next_at = clock.now + column4";
 
-/// Of those of `given` whose lane is held.
+/// Marks the deliveries of `given` whose lane is held.
 fn send(backend: DbBackend) -> String {
     let head = heads(backend, "head", "sequence");
     let head_row = by_key(backend, "deliveries.sequence", "head.sequence");
@@ -156,7 +156,7 @@ fn hold_and_send(table: &str, patience: Patience) -> String {
     )
 }
 
-/// SQLite changes one table a statement.
+/// SQLite changes one table per statement.
 async fn in_steps(tx: &Tx, tables: &[(String, Vec<sea_orm::Value>)]) -> Result<Vec<Row>, Error> {
     const MINE: &str = "lanes.installation = column1 AND lanes.lane = column2 \
         AND lanes.lease_token = column3";

@@ -23,9 +23,9 @@ use crate::domain::loopback::is_loopback;
 use crate::domain::secret::Secret;
 use crate::store::{Config, Error};
 
-/// One question to the key service.
+/// The time limit of one request to the key service.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Answers are a line; more is not read.
+/// Answers are one line; a longer answer than this is not read.
 const ANSWER_BYTES: usize = 64 << 10;
 
 /// Wraps data keys with a key of the transit engine.
@@ -36,18 +36,18 @@ pub(in crate::store) struct Transit {
     key: String,
     token: Token,
     id: [u8; KEK_ID_BYTES],
-    /// How what is wrapped now begins: `vault:v3:`.
+    /// The prefix of newly wrapped keys: `vault:v3:`.
     newest: OnceCell<String>,
 }
 
-/// The token, or the file that an agent keeps it in.
+/// The token, or the file in which an agent keeps it.
 enum Token {
     Given(Secret),
     File(PathBuf),
 }
 
 impl Transit {
-    /// `None` where no address is set. The sentences name the settings.
+    /// `None` if no address is set. Error sentences name the settings.
     pub(in crate::store) fn new(config: &Config) -> Result<Option<Self>, Error> {
         let Some(address) = &config.vault_address else { return Ok(None) };
         let wrong = |sentence: &str| Error::Config(format!("store.vault_{sentence}"));
@@ -124,7 +124,7 @@ impl Transit {
         let (status, mut bytes) = (answer.status(), Zeroizing::new(Vec::new()));
         while let Some(chunk) = answer.chunk().await.map_err(away)? {
             if bytes.len() + chunk.len() > ANSWER_BYTES {
-                return Err(Error::KeyService("Vault answers at too great a length".into()));
+                return Err(Error::KeyService("Vault's answer is too long".into()));
             }
             bytes.extend_from_slice(&chunk);
         }
@@ -135,7 +135,7 @@ impl Transit {
         if status == StatusCode::BAD_REQUEST {
             return Ok(Answer::Refused);
         }
-        // The words of the answer are not passed on: they quote the request.
+        // The text of the answer is not passed on, because it quotes the request.
         Err(Error::KeyService(match status {
             StatusCode::FORBIDDEN => {
                 "Vault refuses the token: it must be valid, and its policy must allow update on \
@@ -171,7 +171,7 @@ impl Transit {
 
 enum Answer {
     Done(Value),
-    /// The ciphertext or the associated data is not what it made.
+    /// The engine did not make this ciphertext, or not with this associated data.
     Refused,
 }
 
@@ -208,7 +208,7 @@ impl Kek for Transit {
     }
 }
 
-/// How the ciphertext of one version of the key begins.
+/// The prefix of the ciphertext of one version of the key.
 fn version(text: &str) -> Option<&str> {
     let rest = text.strip_prefix("vault:v")?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
@@ -221,7 +221,7 @@ fn is_name(text: &str) -> bool {
 }
 
 fn unreadable() -> Error {
-    Error::KeyService("Vault answers something that is not of the transit engine".into())
+    Error::KeyService("Vault's answer is not one of the transit engine".into())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -1,4 +1,4 @@
-//! The log of attempts: one line for each request to Slack, and for each look into history that
+//! The log of attempts: one line for each request to Slack, and for each read of history that
 //! ended.
 
 use std::time::Duration;
@@ -15,15 +15,15 @@ pub(in crate::store) struct Log {
     pub(in crate::store) now: Timestamp,
     pub(in crate::store) outcome: String,
     pub(in crate::store) code: Option<String>,
-    /// Slack's.
+    /// Slack's method.
     pub(in crate::store) method: Option<&'static str>,
-    /// The request alone.
+    /// The time of the request only.
     pub(in crate::store) took: Option<Duration>,
 }
 
 pub(in crate::store) async fn log(tx: &Tx, delivery: &str, entry: &Log) -> Result<(), Error> {
-    const SQL: &str = "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, code, \
-        method, took) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    const SQL: &str = "INSERT INTO attempts (delivery, number, started_at, ended_at, outcome, \
+        code, method, took) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     let values = params![
         delivery,
         entry.number,

@@ -1,6 +1,6 @@
-//! Messages that Slack stored, of turns that end at the same time, in one transaction: as many
-//! statements as for one. What is not as expected (a stale claim, a delivery that is in doubt) is
-//! left to a settle of its own.
+//! Messages that Slack stored, from sends that end at the same time, in one transaction: as many
+//! statements as for one. Any that is not as expected (a stale claim, a delivery in doubt) is left
+//! to a separate settle.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -29,24 +29,24 @@ pub(in crate::store) struct Sent {
     pub(super) delivery: DeliveryId,
     pub(super) channel: ChannelId,
     pub(super) ts: String,
-    /// No request in its lane before; absent where the request was none of those that are paced.
+    /// No request in its lane before this; absent if the request was not a paced one.
     pub(super) paced_until: Option<Instant>,
     /// The method, and how long the request took.
     pub(super) request: Option<(&'static str, Duration)>,
-    /// Sealed; `None` leaves what is there.
+    /// Encrypted; `None` keeps the stored trace.
     pub(super) trace: Option<Vec<u8>>,
 }
 
 /// Whether it was settled.
 pub(in crate::store) type Ended = Result<bool, Error>;
 
-/// One transaction's lanes.
+/// The limits of one transaction's lanes.
 pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
     Bounds { items: 64, rows: 64, bytes: 8 << 20, at_once: at_once(backend) }
 }
 
 impl Store {
-    /// `false`: nothing was written, and it is to be settled by itself.
+    /// `false`: nothing was written, and it must be settled by itself.
     pub(super) async fn sent_together(&self, sent: Sent) -> Ended {
         let store = self.clone();
         let work = move |all: Vec<Sent>| {
@@ -58,7 +58,7 @@ impl Store {
                     Err(error) if error.concerns_all() => {
                         sent.iter().map(|_| Err(error.clone())).collect()
                     }
-                    // Its cause may lie in one of them, as a locked row does.
+                    // The cause may lie in one of them, for example a locked row.
                     Err(_) => sent.iter().map(|_| Ok(false)).collect(),
                 }
             }
@@ -70,7 +70,7 @@ impl Store {
     }
 }
 
-/// Those that ended. Their lanes' rows are locked first, in the order in which calls lock them
+/// The ones that ended. Their lanes' rows are locked first, in the order in which calls lock them
 /// (`lanes::fill`).
 async fn settle(tx: &Tx, sent: &[Sent]) -> Result<HashSet<DeliveryId>, Error> {
     let held = lock(tx, sent).await?;
@@ -117,7 +117,7 @@ struct Request {
     ended_at: i64,
 }
 
-/// Deliveries that are being sent become sent.
+/// Marks deliveries that are being sent as sent.
 async fn end(tx: &Tx, held: &[&Sent]) -> Result<HashMap<DeliveryId, Request>, Error> {
     let rows = held.iter().map(|one| {
         [
@@ -166,7 +166,7 @@ async fn log(
             request.started_at.unwrap_or(request.ended_at).into(),
             request.ended_at.into(),
             method.into(),
-            // No request takes less than nothing.
+            // No request takes less than no time.
             took.map_or(-1, micros).into(),
         ])
     });
@@ -182,13 +182,13 @@ async fn log(
     Ok(())
 }
 
-/// Ends the leases; being a statement of its own after the lock, it sees every delivery whose
-/// acceptance came first.
+/// Ends the leases. As a separate statement after the lock, it sees every delivery that was
+/// accepted earlier.
 async fn unlease(tx: &Tx, ended: &[&Sent]) -> Result<(), Error> {
     let now = Instant::now();
     let rows = ended.iter().map(|one| {
         let rest = one.paced_until.map(|until| micros(until.saturating_duration_since(now)));
-        // Rounded up to what SQLite's clock counts, so that no request starts sooner.
+        // Rounded up to the resolution of SQLite's clock, so that no request starts sooner.
         let paced = rest.map(|rest| (rest + 999) / 1000 * 1000);
         [
             one.claim.installation.to_string().into(),

@@ -1,4 +1,4 @@
-//! What a settle leaves behind of the doubt after a recovery (`recovery`).
+//! The part of a settle that concerns doubt after a recovery (`recovery`).
 
 use super::Settle;
 use crate::domain::delivery::State;
@@ -7,7 +7,7 @@ use crate::store::era::ERA;
 use crate::store::sql::{self, params};
 use crate::store::transaction::Tx;
 
-/// What a settle writes besides: the thread that is to be searched, and that the search ended.
+/// Also writes the thread to search, and whether the search has ended.
 pub(super) async fn note(
     tx: &Tx,
     delivery: &str,
