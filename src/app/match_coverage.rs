@@ -1,6 +1,6 @@
 //! GetMatchCoverage and SimulateMapping: how many people a mapping finds, and the changes that
-//! another one would make. Reads people and the member list from the store; it asks Slack nothing and stores
-//! nothing.
+//! another one would make. Reads people and the member list from the store; asks Slack nothing and
+//! stores nothing.
 //!
 //! People are read page by page and judged off the runtime, so that their number affects neither
 //! memory nor other callers.
