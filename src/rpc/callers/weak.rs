@@ -4,8 +4,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// Words that people use in place of a key: the most common passwords, and words of this field of
-/// software.
+/// Words that people use in place of a key: the most common passwords, and the usual words of this
+/// kind of software.
 #[rustfmt::skip]
 const WORDS: &[&str] = &[
     "0", "000000", "00000000", "0000000000", "1", "111111", "11111111", "112233", "121212", "123",
