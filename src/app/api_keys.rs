@@ -12,7 +12,7 @@ use crate::domain::ids::{ApiKeyId, Principal, TenantId};
 use crate::domain::secret::Secret;
 use crate::store::{ApiKeyMade, ApiKeyPage, ApiKeyPosition, NewApiKey};
 
-/// Who manages a key.
+/// The administrators that manage a key.
 pub enum Manager {
     /// The administrators of the call's tenant.
     OfTenant(Call),
@@ -41,12 +41,12 @@ impl Manager {
             Self::OfAll(caller) if caller.administers_all() => Ok(()),
             Self::OfAll(_) => Err(Error::denied(
                 "ROLE_NOT_ALLOWED",
-                "only an administrator of all tenants may manage keys that are no tenant's",
+                "only an administrator of all tenants may manage keys that belong to no tenant",
             )),
         }
     }
 
-    /// Whether a key may be made that lets in this caller.
+    /// Whether the manager may create a key for this caller.
     fn may_give(&self, given: &Caller) -> Result<(), Error> {
         let Self::OfTenant(call) = self else { return Ok(()) };
         if call.caller.administers_all() && call.actor.is_none() {
@@ -58,13 +58,15 @@ impl Manager {
             return refused("only an administrator may make a key of role administrator");
         }
         if given.may_act_for_users && !own.may_act_for_users {
-            return refused("a caller that may not act for users may make no key that may");
+            return refused("a caller that may not act for users may not create a key that may");
         }
         let administers = own.may_administer_for_users || own.role == Role::Administrator;
         if given.may_administer_for_users && !administers {
-            return refused("a caller whose actors may not administer may make no key for that");
+            return refused(
+                "a caller whose actors may not administer may not create a key whose actors may",
+            );
         }
-        // Names outside could be those of others: they count into limits and stand in the trail.
+        // Other names could belong to others: they count toward limits and appear in the trail.
         if !is_of(&call.tenant, &given.principal) {
             return refused("principal must be the tenant's id, a colon and a name without colons");
         }
@@ -90,7 +92,7 @@ impl Manager {
 }
 
 impl App {
-    /// Makes a key that lets in `caller`; its text is returned and not kept.
+    /// Creates a key for `caller`; the key's text is returned and not stored.
     pub async fn create_api_key(
         &self,
         manager: &Manager,
@@ -134,7 +136,7 @@ impl App {
         Ok(self.store.list_api_keys(manager.tenant(), after, limit).await?)
     }
 
-    /// Ends a key.
+    /// Revokes a key.
     pub async fn revoke_api_key(&self, manager: &Manager, id: ApiKeyId) -> Result<ApiKey, Error> {
         manager.may(&access::REVOKE_API_KEY)?;
         let detail = Detail { object: format!("api_key:{id}"), ..Detail::default() };
@@ -146,14 +148,14 @@ impl App {
     }
 }
 
-/// Whether a name is one that this tenant's administrators may give: of no other tenant is it one.
+/// Whether this tenant's administrators may give the name; no other tenant's administrators may.
 fn is_of(tenant: &TenantId, principal: &Principal) -> bool {
     let rest = principal.as_str().strip_prefix(tenant.as_str());
     let name = rest.and_then(|rest| rest.strip_prefix(':'));
     name.is_some_and(|name| !name.is_empty() && !name.contains(':'))
 }
 
-/// What the audit trail says of a new key, without the person.
+/// The audit trail's description of a new key, without the person.
 fn asked(caller: &Caller, life: Duration) -> serde_json::Value {
     let role = match caller.role {
         Role::Service => "service",

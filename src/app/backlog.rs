@@ -1,9 +1,9 @@
-//! How much of one tenant may wait (`delivery.max_waiting`), so that one that sends without end
-//! fills neither the table nor the disk for all.
+//! The limit on one tenant's waiting messages (`delivery.max_waiting`), so that a tenant that sends
+//! without end does not fill the table and the disk for all tenants.
 //!
-//! Counted now and then, not for each call: between two counts this replica adds what it accepted.
-//! What others accept meanwhile is seen by the next count, so the limit is overrun by a few
-//! seconds' worth at most.
+//! Messages are counted at intervals, not for each call: between two counts this replica adds the
+//! messages that it accepted. Messages that other replicas accept show in the next count, so the
+//! limit is exceeded by a few seconds' worth at most.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,13 +20,13 @@ use crate::store;
 const COUNTED_FOR: Duration = Duration::from_secs(2);
 /// Tenants whose counts are kept.
 const TENANTS: u64 = 10_000;
-/// When to come again: a backlog takes its time.
+/// The wait before another call: a backlog takes time to shrink.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Counts by tenant.
 pub(super) type Counts = Cache<TenantId, Room>;
 
-/// What waits of one tenant, as counted, and what was added since.
+/// A tenant's waiting messages: as last counted, plus those added since.
 #[derive(Debug, Clone)]
 pub(super) struct Room(Arc<AtomicU64>);
 
@@ -50,7 +50,7 @@ pub(super) fn counts() -> Counts {
 }
 
 impl App {
-    /// Refuses what is too much for the tenant.
+    /// Refuses more messages than the tenant has room for.
     pub(super) async fn room(&self, tenant: &TenantId, more: u64) -> Result<Room, Error> {
         let most = self.config.max_waiting;
         let count = async {
@@ -59,7 +59,7 @@ impl App {
         };
         let room = self.backlogs.try_get_with_by_ref(tenant, count).await;
         let room = room.map_err(|error: Arc<store::Error>| (*error).clone())?;
-        // What ends at once adds nothing.
+        // Deliveries that end at once add nothing.
         if more > 0 && more > room.left(most) {
             return Err(full());
         }
@@ -67,7 +67,7 @@ impl App {
     }
 }
 
-/// More would wait than may.
+/// More messages would wait than may.
 pub(super) fn full() -> Error {
     Error::Exhausted {
         reason: "BACKLOG_FULL",

@@ -1,13 +1,13 @@
-//! Who calls, and on whose behalf. What they may do says the table in `domain::access`; permission
-//! is decided from values alone, before anything is looked up, so that a refusal says nothing about
-//! what exists.
+//! The caller, and the user on whose behalf it calls. The table in `domain::access` says what they
+//! may do; permission is decided from values only, before any lookup, so that a refusal does not
+//! reveal what exists.
 
 use super::Error;
 use crate::domain::access::{Cell, Refusal, Right, Who, Whose};
 pub use crate::domain::caller::{Caller, Reach, Role};
 use crate::domain::ids::{TenantId, UserId};
 
-/// The platform user on whose behalf a call is made, and what the platform allows them.
+/// The platform user on whose behalf a call is made, with the platform's permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
     pub user_id: UserId,
@@ -15,12 +15,12 @@ pub struct Actor {
     pub administer: bool,
 }
 
-/// Who acts, once caller and actor are weighed together.
+/// The acting party, determined from caller and actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acting {
     Service,
     Administrator,
-    /// One person: by a key of their own, or as the actor of a platform.
+    /// One person: by their own key, or as the actor of a platform.
     Person {
         id: UserId,
         who: Who,
@@ -63,7 +63,7 @@ impl Caller {
 }
 
 impl Acting {
-    /// As the table of rights names them.
+    /// The name in the table of rights.
     fn who(&self) -> Who {
         match self {
             Self::Service => Who::Service,
@@ -79,26 +79,26 @@ impl Acting {
         }
     }
 
-    /// Whether a test goes out although sending is switched off.
+    /// Whether a test is sent even though sending is switched off.
     pub fn is_administrator(&self) -> bool {
         matches!(self, Self::Administrator)
     }
 }
 
-/// What the table says, for what concerns a tenant as a whole.
+/// Checks a right against the table, for a tenant as a whole.
 pub(super) fn may(right: &Right, acting: Acting) -> Result<Acting, Error> {
     heed(right, &acting, Whose::Other)?;
     Ok(acting)
 }
 
-/// The same about one person.
+/// The same for one person.
 pub(super) fn may_about(right: &Right, acting: Acting, person: &UserId) -> Result<Acting, Error> {
     heed(right, &acting, acting.whose(person))?;
     Ok(acting)
 }
 
-/// The same about something whose owner shows only when it was looked up: the person to whose own
-/// it is confined, or `None` where it is not.
+/// The same for an object whose owner is known only after a lookup. Returns the person whose
+/// objects the caller is limited to, or `None` if it may see all.
 pub(super) fn may_see(right: &Right, acting: Acting) -> Result<Option<UserId>, Error> {
     heed(right, &acting, Whose::Own)?;
     let everything = right.cell(acting.who(), Whose::Other) == Cell::Allowed;
@@ -117,7 +117,7 @@ fn heed(right: &Right, acting: &Acting, whose: Whose) -> Result<(), Error> {
             "this is not for callers of this role; docs/access.md says who may call what",
         ),
         Cell::Refused(Refusal::NotOwn) => {
-            ("NOT_OWN_PROFILE", "only an administrator may do this for somebody else")
+            ("NOT_OWN_PROFILE", "only an administrator may do this for another person")
         }
         Cell::Refused(Refusal::Permission) => {
             ("PERMISSION_MISSING", "the actor needs the permission to edit one's own profile")

@@ -1,4 +1,4 @@
-//! CancelNotification: cancels what has not been sent.
+//! CancelNotification: cancels deliveries that have not been sent.
 
 use super::{App, Call, Error};
 use crate::domain::access;
@@ -7,7 +7,7 @@ use crate::domain::ids::NotificationId;
 use crate::store::{Canceled, NotificationRecord};
 
 impl App {
-    /// What was canceled, what is in flight, and the notification as it is now.
+    /// Returns the canceled deliveries, those in flight, and the notification after that.
     pub async fn cancel_notification(
         &self,
         call: &Call,

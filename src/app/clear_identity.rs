@@ -1,4 +1,4 @@
-//! ClearIdentity: forgets which member a person is, pinned or found.
+//! ClearIdentity: forgets a person's member, pinned or found.
 
 use super::{App, Call, Error};
 use crate::domain::access;
@@ -6,7 +6,7 @@ use crate::domain::audit::{Entry, Person};
 use crate::domain::ids::UserId;
 
 impl App {
-    /// Whether there was an identity. From then on the rules decide.
+    /// Returns whether there was an identity. From then on the rules decide.
     pub async fn clear_identity(&self, call: &Call, user: UserId) -> Result<bool, Error> {
         call.may(&access::CLEAR_IDENTITY)?;
         let subject = Some(Person { user: user.clone(), detail: String::new() });

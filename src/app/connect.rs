@@ -1,10 +1,10 @@
-//! Connecting a workspace over OAuth: the link, the page that it opens, and what Slack sends back.
+//! Connecting a workspace over OAuth: the link, the page that it opens, and Slack's answer.
 //!
-//! The link opens a page of Herald's in the administrator's browser, which names the tenant, gets a
-//! cookie with the state, and leads to Slack. What comes back counts in that browser only, so that
-//! nobody finishes an attempt that somebody else began. Each attempt has a redirect address of its
-//! own, and Slack takes a code back only with the address that it was given for: the code of one
-//! attempt is nothing to another.
+//! The link opens a page of Herald's in the administrator's browser. The page names the tenant,
+//! sets a cookie with the state, and leads to Slack. Slack's answer counts only in that browser, so
+//! that no person can finish another's attempt. Each attempt has its own redirect address, and
+//! Slack accepts a code only with the address that it was issued for: the code of one attempt is
+//! useless to another.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct ConnectLink {
     pub expires_at: Timestamp,
 }
 
-/// What the page shows that a link opens.
+/// The contents of the page that a link opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
     pub tenant: TenantId,
@@ -40,13 +40,13 @@ pub struct Start {
     pub cookie: Cookie,
 }
 
-/// What ties an attempt to a browser. No `Debug`: `state` is a secret.
+/// Binds an attempt to a browser. No `Debug`: `state` is a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cookie {
-    /// Tells the attempts of one browser apart.
+    /// Distinguishes the attempts of one browser.
     pub attempt: String,
     pub state: String,
-    /// How long it is of use.
+    /// How long it is valid.
     pub lifetime: Duration,
 }
 
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Cookie {
     }
 }
 
-/// What Slack's redirect carries.
+/// The contents of Slack's redirect.
 #[derive(Clone, Default)]
 pub struct Callback {
     pub state: Option<String>,
@@ -67,7 +67,7 @@ pub struct Callback {
     pub browser: Option<String>,
 }
 
-/// What came of a callback; each has its own page.
+/// The outcome of a callback; each has its own page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connected {
     /// Connected. Sending stays off until it is switched on.
@@ -80,36 +80,36 @@ pub enum Connected {
     OtherBrowser,
     /// The link was used before.
     AlreadyUsed,
-    /// The link is too old.
+    /// The link has expired.
     Expired,
     /// Another tenant uses the workspace. Nothing was stored.
     InUse { workspace: String },
-    /// The same; the person may confirm, and goes through Slack once more.
+    /// The same, but the person may confirm, and then goes through Slack once more.
     Confirm { tenant: TenantId, workspace: String, start: Start },
-    /// Slack agreed, and this version cannot use what it granted. Nothing was stored.
+    /// Slack agreed, but this version cannot use what was granted. Nothing was stored.
     Unsupported(Unsupported),
-    /// Slack refused the exchange; its code.
+    /// Slack refused the exchange, with its code.
     Refused { code: String },
-    /// Slack did not answer: begin again.
+    /// Slack did not answer: start again.
     NoAnswer,
 }
 
 impl App {
-    /// Makes a link with a fresh state: single use, kept only as a hash. `shared`: also to a
-    /// workspace that another tenant uses, which only callers for all tenants may say.
+    /// Creates a link with a fresh state: for single use, stored only as a hash. `shared` also
+    /// allows a workspace that another tenant uses, which only callers for all tenants may do.
     pub async fn begin_connect(&self, call: &Call, shared: bool) -> Result<ConnectLink, Error> {
         call.may(&access::BEGIN_CONNECT)?;
         let for_all = call.caller.reach == Reach::All && call.actor.is_none();
         if shared && !for_all {
             return Err(Error::denied(
                 "ROLE_NOT_ALLOWED",
-                "only a caller for all tenants may allow a workspace that another tenant uses, \
-                 and on nobody's behalf",
+                "only a caller for all tenants, without an actor, may allow a workspace that \
+                 another tenant uses",
             ));
         }
         self.store.ensure_tenant(&call.tenant).await?;
         let lifetime = self.config.connect_link_lifetime;
-        // Before, so that the link never outlives what is told.
+        // Read before the link is stored, so that the link never outlives the reported time.
         let expires_at = self.store.now().await?.plus(lifetime);
         let allowed = if shared { Allowed::Anything } else { Allowed::Nothing };
         let after = Some(serde_json::json!({ "allow_shared_workspace": shared }));
@@ -122,7 +122,7 @@ impl App {
         Ok(ConnectLink { url, expires_at })
     }
 
-    /// Remembers an attempt; answers its state.
+    /// Stores an attempt; returns its state.
     async fn new_attempt(
         &self,
         store: &Store,
@@ -139,12 +139,12 @@ impl App {
         Ok(state)
     }
 
-    /// The redirect address of an attempt: below the one that the Slack app names.
+    /// The redirect address of an attempt: below the address configured in the Slack app.
     fn redirect_of(&self, state: &str) -> String {
         format!("{}/{}", self.config.redirect_url, attempt_of(state))
     }
 
-    /// What a link opens. Nothing is used up by looking.
+    /// The page that a link opens. Opening it does not use the link up.
     pub async fn start_connect(&self, state: &str) -> Result<Result<Start, Connected>, Error> {
         Ok(match self.store.look_at_connect(state).await? {
             TakenConnect::Taken { tenant, redirect_uri, .. } => {
@@ -166,8 +166,8 @@ impl App {
         Ok(Start { tenant, authorize_url, cookie })
     }
 
-    /// Handles Slack's redirect. The state is taken before anything else, so that a repeated
-    /// callback changes nothing; but not by a browser that did not open the link.
+    /// Handles Slack's redirect. The state is taken first, so that a repeated callback changes
+    /// nothing; but a browser that did not open the link cannot take it.
     pub async fn complete_connect(&self, callback: Callback) -> Result<Connected, Error> {
         let Some(state) = callback.state.filter(|state| !state.is_empty()) else {
             return Ok(Connected::UnknownState);
@@ -178,7 +178,7 @@ impl App {
         } else {
             let found = self.store.look_at_connect(&state).await?;
             if let TakenConnect::Taken { tenant, .. } = &found {
-                tracing::warn!(%tenant, "Slack's answer came to another browser than the link");
+                tracing::warn!(%tenant, "Slack redirected a browser that did not open the link");
                 return Ok(Connected::OtherBrowser);
             }
             found
@@ -207,14 +207,15 @@ impl App {
             }
             _ => Connected::Denied,
         };
-        // What happened has happened: a failure to note it must not tell the person otherwise.
+        // The outcome is final: a failure to record it must not show the person a different one.
         if let Err(error) = self.finish_connect(&tenant, &state, &connected).await {
-            tracing::warn!(%error, "how a connect attempt ended was not recorded");
+            tracing::warn!(%error, "the end of a connect attempt was not recorded");
         }
         Ok(connected)
     }
 
-    /// Records how an attempt ended. Nobody signed in: who opened the link is not known.
+    /// Records how an attempt ended. No caller is signed in, so the person who opened the link is
+    /// unknown.
     async fn finish_connect(
         &self,
         tenant: &TenantId,
@@ -259,9 +260,10 @@ impl App {
         match self.workspaces.connect(exchange).await {
             Ok(granted) => {
                 tracing::info!(tenant = %tenant, workspace = %granted.installation, "connected");
-                // Connected all the same: the refresher finds a workspace that was never read.
+                // The workspace is connected even if this fails: the refresher finds workspaces
+                // that were never read.
                 if let Err(error) = self.directory.refresh_soon(granted.installation).await {
-                    tracing::warn!(%error, "the member list was not asked for at once");
+                    tracing::warn!(%error, "a refresh of the member list was not requested");
                 }
                 Ok(Connected::Done { tenant: tenant.clone(), workspace: granted.team_name })
             }
@@ -284,7 +286,7 @@ impl App {
         }
     }
 
-    /// Another tenant uses the workspace. Its token is not kept for a confirmation: whoever
+    /// Another tenant uses the workspace. Its token is not kept for a confirmation: a person who
     /// confirms goes through Slack once more.
     async fn in_use(
         &self,
@@ -313,18 +315,18 @@ fn no_app() -> Error {
     }
 }
 
-/// The query can be written by anybody: what does not look like a code of Slack's is not kept.
+/// Any person can write the query: a text without the form of a Slack code is not kept.
 fn slack_code(text: String) -> String {
     let shaped = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if shaped && (1..=64).contains(&text.len()) { text } else { "unknown".to_owned() }
 }
 
-/// 256 bits of chance.
+/// 256 random bits.
 fn new_state() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
 
-/// Names an attempt without telling its state.
+/// Names an attempt without revealing its state.
 fn attempt_of(state: &str) -> String {
     let hash = Sha256::new().chain_update(b"attempt:").chain_update(state).finalize();
     URL_SAFE_NO_PAD.encode(&hash[..12])
@@ -337,8 +339,7 @@ fn outcome(connected: &Connected) -> ConnectOutcome {
         Connected::Unsupported(unsupported) => ConnectOutcome::Failed(unsupported.to_string()),
         Connected::NoAnswer => ConnectOutcome::Failed("Slack did not answer".to_owned()),
         Connected::InUse { .. } => ConnectOutcome::Failed(
-            "Another tenant uses this workspace, and nobody has allowed two tenants there."
-                .to_owned(),
+            "Another tenant uses this workspace, and sharing it has not been allowed.".to_owned(),
         ),
         Connected::Confirm { .. } => ConnectOutcome::Failed(
             "Another tenant uses this workspace; the person was asked to confirm.".to_owned(),

@@ -6,21 +6,21 @@ use crate::domain::ids::UserId;
 use crate::domain::verdict::{Addressee, Answer, Decided};
 use crate::store::{Erased, Redacted};
 
-/// Stands in stored answers where a person was.
+/// Replaces a person in stored answers.
 const NOBODY: &str = "deleted-person";
 
 impl App {
-    /// Cancels what is queued and erases what was written about them. Safe to repeat; somebody
-    /// never heard of is no error, so that nothing can be probed.
+    /// Cancels their queued messages and erases what was written about them. Safe to repeat; an
+    /// unknown person is no error, so that callers cannot probe for people.
     pub async fn delete_person(&self, call: &Call, user: UserId) -> Result<Erased, Error> {
         call.may(&access::DELETE_PERSON)?;
-        // Who was deleted is not told: nothing readable of them stays.
+        // The entry does not name the person: nothing readable about them remains.
         let store = self.store.noting(&call.entry("DeletePerson")).await?;
         Ok(store.erase_person(&call.tenant, &user, redact).await?)
     }
 }
 
-/// A stored answer without the person: the same verdicts about nobody.
+/// A stored answer without the person: the same verdicts, with the name replaced.
 fn redact(answer: &[u8], user: &UserId) -> Redacted {
     let Ok(mut decoded) = serde_json::from_slice::<Answer>(answer) else {
         return Redacted { answer: Vec::new(), names_others: true };

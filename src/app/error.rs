@@ -1,4 +1,4 @@
-//! What went wrong with a caller's question, by what the caller should do about it.
+//! Errors in answering a caller, grouped by the reaction that the caller should have.
 
 use std::time::Duration;
 
@@ -21,38 +21,37 @@ impl Violation {
     }
 }
 
-/// Why there is no answer. `reason` codes are stable: they are part of the API.
+/// Why a call failed. `reason` codes are stable: they are part of the API.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Mend the request; every bad field is named.
+    /// Correct the request; every bad field is named.
     #[error("the request has {} bad field(s)", .0.len())]
     Invalid(Vec<Violation>),
-    /// This caller may not.
+    /// This caller is not permitted.
     #[error("{sentence}")]
     Denied { reason: &'static str, sentence: &'static str },
-    /// There is no such thing in this tenant.
+    /// The tenant has no such object.
     #[error("there is no such {0}")]
     NotFound(&'static str),
     /// The request id was used for another payload: use a new one.
     #[error("this request_id was used before with another payload")]
     RequestIdReused,
-    /// Somebody changed it meanwhile: read again, then write.
-    #[error("the {0} changed meanwhile; read it again")]
+    /// It was changed in the meantime: read again, then write.
+    #[error("the {0} changed in the meantime; read it again")]
     Changed(&'static str),
-    /// Something must be set up first.
+    /// Something must be configured first.
     #[error("{sentence}")]
     Precondition { reason: &'static str, sentence: &'static str },
-    /// As many API keys work as may: the caller's, or, where none is named, the tenant's.
+    /// The limit of valid API keys is reached: the caller's, or, if no key is named, the tenant's.
     #[error("{}", key_limit(.0))]
     KeyLimit(Vec<ApiKeyId>),
-    /// A position in a sequence that is not, or no longer, there: go on from the one named.
+    /// A position that is not, or no longer, in the sequence: resume from the one named.
     #[error("{sentence}")]
     OutOfRange { reason: &'static str, sentence: &'static str, detail: (&'static str, i64) },
-    /// Not now: try again after the given time.
+    /// Unavailable: try again after the given time.
     #[error("{what} is unavailable for the moment")]
     Unavailable { what: &'static str, retry_after: Duration },
-    /// Too much for now; `limit` names the setting that says how much. Try again after the given
-    /// time.
+    /// A limit is reached; `limit` names its setting. Try again after the given time.
     #[error("{sentence}")]
     Exhausted {
         reason: &'static str,
@@ -60,7 +59,7 @@ pub enum Error {
         sentence: &'static str,
         retry_after: Duration,
     },
-    /// A defect or a broken installation; logged with its cause, nothing of it is shown.
+    /// A defect or a broken installation; logged with its cause, which callers do not see.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -71,8 +70,8 @@ impl Error {
         Self::Denied { reason, sentence }
     }
 
-    /// Whether the same call could have been accepted at another time, so that it may be the repeat
-    /// of one that was. False where the database did not answer: it would not say.
+    /// Whether the same call could have been accepted at another time, so that it may repeat an
+    /// accepted one. `false` if the database did not answer: it could not say.
     pub(super) fn is_of_its_time(&self) -> bool {
         match self {
             Self::Invalid(_)
@@ -98,16 +97,16 @@ impl Error {
 fn key_limit(keys: &[ApiKeyId]) -> String {
     if keys.is_empty() {
         let most = limits::API_KEYS_OF_TENANT;
-        return format!("{most} API keys work already, which is as many as may: revoke one");
+        return format!("{most} API keys are valid, the most that are allowed: revoke one");
     }
     let ids: Vec<String> = keys.iter().map(ToString::to_string).collect();
     format!("this caller has two API keys that work: revoke one of {}", ids.join(" and "))
 }
 
-/// The database has more to do than it can.
+/// The database has more work than it can do.
 const OVERLOADED: &str = "OVERLOADED";
 
-/// How long a caller should wait when the database is away.
+/// How long a caller should wait when the database is unavailable.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 /// How long a caller should wait when Slack does not answer.
@@ -134,10 +133,10 @@ impl From<store::Error> for Error {
                 Self::Unavailable { what: "the database", retry_after: 30 * DATABASE_RETRY }
             }
             store::Error::KeyService(_) => {
-                tracing::error!(%error, "data keys cannot be opened");
+                tracing::error!(%error, "data keys cannot be decrypted");
                 Self::Unavailable { what: "the key service", retry_after: 5 * DATABASE_RETRY }
             }
-            // The store has tried again already; the caller, later, may have more luck.
+            // The store has already tried again; the caller may have more luck later.
             store::Error::Contended(_) | store::Error::Locked(_) => {
                 tracing::warn!(%error, "the database is contended");
                 Self::Unavailable { what: "the database", retry_after: DATABASE_RETRY }
@@ -168,7 +167,7 @@ impl From<workspace::Error> for Error {
                 slack::Error::MissingScope { .. } | slack::Error::Unauthorized { .. },
             ) => Self::Precondition {
                 reason: "RECONNECT_REQUIRED",
-                sentence: "the Slack workspace must be connected again, to grant what is missing",
+                sentence: "the Slack workspace must be connected again, to grant missing scopes",
             },
             workspace::Error::Slack(error @ slack::Error::Rejected { .. }) => {
                 tracing::warn!(%error, "Slack refused what a call needed");
@@ -191,7 +190,7 @@ impl From<directory::Error> for Error {
                 tracing::warn!(%error, "the member list is unavailable");
                 Self::Unavailable { what: "the member list", retry_after: DATABASE_RETRY }
             }
-            // What it means is the same for each who waited.
+            // The meaning is the same for each caller that waited.
             directory::Error::Shared(shared) => match shared.as_ref() {
                 directory::Error::Store(error) => error.clone().into(),
                 directory::Error::Shared(deeper) => directory::Error::Shared(deeper.clone()).into(),
@@ -205,7 +204,7 @@ impl From<directory::Error> for Error {
                 tracing::error!(%error, "a stored mapping is refused by this version");
                 Self::Precondition {
                     reason: "MAPPING_INVALID",
-                    sentence: "the stored mapping is not valid any more: set both attributes again",
+                    sentence: "the stored mapping is no longer valid: set both attributes again",
                 }
             }
         }

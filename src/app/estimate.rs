@@ -1,10 +1,10 @@
-//! When a message should reach Slack: from what waits in its workspace for the same budget, the
-//! budget's pace, its pauses, and its conversation's own pace.
+//! Estimates when a message should reach Slack, from the messages waiting in its workspace for the
+//! same budget, the budget's pace, its pauses, and the pace of its conversation.
 //!
-//! Honest about what is known: messages go out in the order in which their lanes became due, at the
-//! budget's pace; what is more urgent and comes later, and 429s to come, are not known. The
-//! figures are read at most a few times a second for each workspace; what this process accepted
-//! since is added.
+//! Limits of the estimate: messages are sent in the order in which their lanes became due, at the
+//! budget's pace; more urgent messages that arrive later, and future 429s, are unknown. The figures
+//! are read at most a few times a second for each workspace; messages that this process accepted
+//! since are added.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::domain::priority::{Class, Priority};
 use crate::domain::time::Timestamp;
 use crate::store::{DeliveryRecord, NewDelivery, Outlook, Target};
 
-/// For so long figures are used again.
+/// How long figures are reused.
 const FRESH: Duration = Duration::from_millis(250);
 /// Workspaces whose figures are kept.
 const WORKSPACES: u64 = 10_000;
-/// Between two messages of one conversation.
+/// The time between two messages of one conversation.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Figures of workspaces, as of a moment ago.
+/// Figures of workspaces, read a moment ago.
 pub(super) type Outlooks = Cache<InstallationId, Arc<Recent>>;
 
 pub(super) struct Recent {
@@ -41,8 +41,8 @@ pub(super) fn outlooks() -> Outlooks {
 }
 
 impl App {
-    /// For deliveries about to be accepted at `now`, whose requests are taken from `budget`: when
-    /// each should reach Slack. Those that wait for a member have no estimate.
+    /// For deliveries about to be accepted at `now`, whose requests take from `budget`: the time
+    /// when each should reach Slack. Those that wait for a member have no estimate.
     pub(super) async fn send_times(
         &self,
         deliveries: &[NewDelivery],
@@ -64,14 +64,14 @@ impl App {
             let coming = u32::try_from(new.len()).unwrap_or(0);
             let ahead = recent.join(priority.into(), budget, coming);
             let names: Vec<&str> = new.iter().map(|(_, lane)| *lane).collect();
-            // Where nothing waits there is nothing to ask.
+            // If no message waits, the store need not be asked.
             let waiting =
                 if idle { HashMap::new() } else { self.store.backlogs(id, &names).await? };
             for (place, (new, lane)) in (ahead..).zip(new) {
                 let turn = self.turn(outlook, budget, now, place);
                 let time = match waiting.get(lane) {
                     None => Some(turn),
-                    // Behind all that waits in its conversation.
+                    // After all messages that wait in its conversation.
                     Some(lane) => lane.next_at.map(|next| {
                         turn.max(next.max(now).plus(self.spacing().saturating_mul(lane.count)))
                     }),
@@ -82,7 +82,7 @@ impl App {
         Ok(times)
     }
 
-    /// For deliveries that wait: when each should reach Slack, if that is known.
+    /// For waiting deliveries: the time when each should reach Slack, if it is known.
     pub(super) async fn waiting_times(
         &self,
         records: &[DeliveryRecord],
@@ -99,7 +99,7 @@ impl App {
             let recent = self.recent(id).await?;
             let (outlook, names) = (&recent.outlook, records.iter().map(|(_, lane)| *lane));
             let waiting = self.store.backlogs(id, &names.collect::<Vec<_>>()).await?;
-            // What waits for its time is in no lane yet.
+            // Deliveries scheduled for later are not in a lane yet.
             let (records, later): (Vec<_>, Vec<_>) =
                 records.into_iter().partition(|(_, lane)| waiting.contains_key(*lane));
             times.extend(later.into_iter().map(|(record, _)| (record.id, record.due_at)));
@@ -116,7 +116,7 @@ impl App {
         Ok(times)
     }
 
-    /// When a request begins that so many others of its budget come before.
+    /// The start of a request that comes after `ahead` others of its budget.
     fn turn(&self, outlook: &Outlook, budget: Budget, now: Timestamp, ahead: u32) -> Timestamp {
         let (posting, booked) = (outlook.posting.as_ref(), outlook.booked.get(&budget).copied());
         self.workspaces.account(budget, posting, booked).start(now, ahead)
@@ -138,13 +138,14 @@ impl App {
 }
 
 impl Recent {
-    /// Nothing waited, and this process accepted nothing since.
+    /// Whether no message waited, and this process accepted none since.
     fn is_idle(&self) -> bool {
         let since = self.since.iter().flatten().map(|since| since.load(Ordering::Relaxed));
         self.outlook.lanes == 0 && since.sum::<u32>() == 0
     }
 
-    /// Lanes that take from `budget` before those of this class that come now, and counts these.
+    /// The number of lanes that take from `budget` before the coming ones of this class; adds the
+    /// coming ones to the count.
     fn join(&self, class: Class, budget: Budget, coming: u32) -> u32 {
         let mut ahead = 0;
         for (one, since) in Class::ALL.into_iter().zip(&self.since) {

@@ -1,4 +1,4 @@
-//! GetNotification: what became of a notification.
+//! GetNotification: a notification and the state of its deliveries.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,26 +10,26 @@ use crate::domain::time::Timestamp;
 use crate::domain::verdict::Guarantee;
 use crate::store::{DeliveryRecord, NotificationRecord};
 
-/// A notification, and what is known about its deliveries beside what the store keeps.
+/// A notification, with facts about its deliveries that are not in the store.
 #[derive(Debug)]
 pub struct Found {
     pub record: NotificationRecord,
-    /// When those that wait should reach Slack, where that is known.
+    /// When waiting deliveries should reach Slack, if that is known.
     pub send_times: HashMap<DeliveryId, Timestamp>,
-    /// What is promised about repeats, by the scopes that the workspace granted.
+    /// The guarantee about repeats, by the scopes that the workspace granted.
     pub guarantees: HashMap<DeliveryId, Guarantee>,
 }
 
 impl App {
     /// The notification with every delivery and attempt. [`Error::NotFound`] in any other tenant,
-    /// and for a person whom nothing of it reaches; a person gets their own deliveries alone.
+    /// and for a person that none of it reaches; a person sees only their own deliveries.
     pub async fn get_notification(&self, call: &Call, id: NotificationId) -> Result<Found, Error> {
         let only = call.may_see(&access::GET_NOTIFICATION)?;
         let record = self.seen(call, id, only.as_ref()).await?;
         self.found(record).await
     }
 
-    /// As much of a notification as `only` may see; `None`: all of it.
+    /// The part of a notification that `only` may see; `None`: all of it.
     pub(super) async fn seen(
         &self,
         call: &Call,
@@ -71,10 +71,11 @@ impl App {
     }
 }
 
-/// What of a notification reaches this person, without anybody else in it; `None`: nothing does.
+/// The part of a notification that reaches this person, without any other person in it; `None`: no
+/// part does.
 fn confined(mut record: NotificationRecord, person: &UserId) -> Option<NotificationRecord> {
     record.deliveries.retain_mut(|delivery| {
-        // Why it went as it did is told about whom it names.
+        // The reasons in a trace are shown only to the person that the delivery names.
         if delivery.user.as_ref() != Some(person) {
             delivery.trace = None;
         }
@@ -83,7 +84,7 @@ fn confined(mut record: NotificationRecord, person: &UserId) -> Option<Notificat
     (!record.deliveries.is_empty()).then_some(record)
 }
 
-/// Whether a delivery is for this person. If so, it names nobody else.
+/// Whether a delivery is for this person. If so, all other names are removed from it.
 pub(super) fn is_theirs(
     user: &mut Option<UserId>,
     also: &mut Vec<UserId>,

@@ -13,7 +13,7 @@ pub struct Profile {
 }
 
 impl App {
-    /// [`Error::NotFound`] for somebody who was never described.
+    /// [`Error::NotFound`] for a person who was never described.
     pub async fn get_person(&self, call: &Call, user: UserId) -> Result<Profile, Error> {
         call.may_about(&access::GET_PERSON, &user)?;
         let stored = self.store.person(&call.tenant, &user).await?;

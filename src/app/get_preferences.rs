@@ -1,4 +1,4 @@
-//! GetPreferences: what a person chose, and what comes of it.
+//! GetPreferences: a person's choices, and their effect.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,9 @@ use crate::domain::settings::{Preference, suppression};
 /// A person's choices.
 #[derive(Debug)]
 pub struct Choices {
-    /// For everything.
+    /// For all event types.
     pub all: Preference,
-    /// Each built-in event type in the catalogue's order, then others that were chosen about.
+    /// Each built-in event type in the catalogue's order, then other types with a choice.
     pub by_type: Vec<Choice>,
 }
 
@@ -28,7 +28,7 @@ pub struct Choice {
 }
 
 impl App {
-    /// Somebody never heard of has chosen nothing.
+    /// An unknown person has chosen nothing.
     pub async fn get_preferences(&self, call: &Call, user: UserId) -> Result<Choices, Error> {
         call.may_about(&access::GET_PREFERENCES, &user)?;
         let tenant = self.tenant(&call.tenant).await?;

@@ -1,5 +1,5 @@
-//! GetWorkspace: the tenant's workspace, connect attempt, member list and settings, and what is
-//! wrong with its mapping.
+//! GetWorkspace: the tenant's workspace, connect attempt, member list and settings, and the
+//! problems of its mapping.
 
 use super::tenant::Tenant;
 use super::{App, Call, Error};
@@ -18,41 +18,41 @@ pub struct Overview {
     pub settings: Settings,
     pub attempt: Option<ConnectAttempt>,
     pub workspace: Option<Workspace>,
-    /// What is known to be wrong with the mapping in force.
+    /// The known problems of the mapping in force.
     pub problems: Vec<Problem>,
 }
 
-/// Something that is wrong with a mapping that is stored.
+/// A problem of a stored mapping.
 pub struct Problem {
     /// `user_attribute` or `slack_attribute`.
     pub field: &'static str,
-    /// What, and what to do about it.
+    /// The problem, and how to solve it.
     pub sentence: String,
-    /// When it was seen last; `None`: it is so now.
+    /// When it was last seen; `None`: it exists now.
     pub seen_at: Option<Timestamp>,
 }
 
 /// The connected workspace.
 pub struct Workspace {
     pub installation: Installation,
-    /// Features that wait, each with the scopes that were not granted.
+    /// Features that wait, each with the scopes that are missing.
     pub missing: Vec<(&'static str, Vec<&'static str>)>,
     /// `None` before the first reading was tried.
     pub directory: Option<DirectoryState>,
-    /// How far the fetching of custom profile fields has come; `None` where the mapping reads none.
+    /// The progress of fetching custom profile fields; `None` if the mapping reads none.
     pub fields: Option<FieldsProgress>,
-    /// Members by kind, and of which generation: the one that this replica has in memory, which
+    /// Members by kind, with their generation: that of the list in this replica's memory, which
     /// follows the one in force. `None` before the first reading.
     pub counts: Option<(u64, Counts)>,
-    /// The list is too old to decide about anybody new.
+    /// Whether the list is too old to identify new people.
     pub directory_stale: bool,
     /// How many other tenants use it.
     pub others: usize,
 }
 
 impl App {
-    /// [`Error::NotFound`] for a tenant that no administrator ever named. A mapping that is stored
-    /// and no longer accepted is told of, and is no reason to refuse the rest.
+    /// [`Error::NotFound`] for a tenant that no administrator ever named. A stored mapping that is
+    /// no longer accepted is reported, and does not hide the rest.
     pub async fn get_workspace(&self, call: &Call) -> Result<Overview, Error> {
         call.may(&access::GET_WORKSPACE)?;
         let Some(facts) = self.store.tenant_facts(&call.tenant).await? else {
@@ -110,8 +110,8 @@ impl App {
         })
     }
 
-    /// What evaluating the mapping came to: on people, wherever in the cluster that was; on
-    /// members, as the list in memory has it.
+    /// Problems from evaluating the mapping: on people, anywhere in the cluster; on members,
+    /// according to the list in memory.
     async fn problems(&self, tenant: &Tenant, view: &View) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         let source = tenant.mapping.user.source();
@@ -134,7 +134,7 @@ impl App {
 impl Problem {
     fn refused(field: &'static str, problem: &impl ToString) -> Self {
         let sentence = format!(
-            "The stored expression is not accepted any more: {}. Nobody is found until it is set \
+            "The stored expression is no longer accepted: {}. No person is found until it is set \
              again.",
             problem.to_string()
         );
@@ -143,8 +143,8 @@ impl Problem {
 
     fn costly_on_people(at: Timestamp) -> Self {
         let sentence = format!(
-            "The expression is broken: it costs too much to evaluate on some people, who are not \
-             found therefore. It may take {} steps on one person, {} on average over many, and yield \
+            "The expression is broken: it costs too much to evaluate on some people, so they are \
+             not found. It may take {} steps on one person, {} on average over many, and yield \
              {} values. Set a simpler one.",
             limits::EVALUATION_STEPS,
             limits::PASS_STEPS_EACH,
@@ -156,7 +156,7 @@ impl Problem {
     fn costly_on_members(counts: &Counts) -> Self {
         let sentence = format!(
             "The expression is broken: it costs too much to evaluate on {} of {} members of the \
-             workspace, who are not found therefore. It may take {} steps on one member, {} on average \
+             workspace, so they are not found. It may take {} steps on one member, {} on average \
              over many, and yield {} values. Set a simpler one.",
             counts.too_costly,
             counts.matchable,

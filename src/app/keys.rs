@@ -1,11 +1,11 @@
-//! The API keys of the store in memory, so that a call needs no question to the database to know
-//! its caller.
+//! The store's API keys in memory, so that the caller of a call is known without asking the
+//! database.
 //!
-//! Every second a replica asks whether any key changed (`api_key_version`), and reads those that
-//! did. A key that is not in memory is looked for in the database at once, so that a new key works
-//! as soon as it is made; how often that happens is bounded, since anybody can make up keys. Where
-//! the database has not answered for [`STALE`], memory is not believed either: whether a key was
-//! revoked meanwhile is not known.
+//! Every second a replica asks whether any key changed (`api_key_version`), and reads the changed
+//! keys. A key that is not in memory is looked up in the database at once, so that a new key works
+//! as soon as it is created; the rate of these lookups is bounded, since unknown keys are easily
+//! made up. If the database has not answered for [`STALE`], the keys in memory are not trusted
+//! either: some may have been revoked in the meantime.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -22,24 +22,24 @@ use crate::domain::time::Timestamp;
 use crate::store::{self, ApiKeysState, KnownApiKey, Store};
 use crate::telemetry::Metrics;
 
-/// Between two questions whether anything changed.
+/// The time between two questions whether any key changed.
 const POLL: Duration = Duration::from_secs(1);
 /// The longest that a round takes in good health.
 const ROUND: Duration = Duration::from_secs(30);
-/// How long memory is believed without an answer of the database.
+/// How long the keys in memory are trusted without an answer from the database.
 const STALE: Duration = Duration::from_secs(10);
-/// Between two readings of all keys, whatever changed.
+/// The time between two readings of all keys, changed or not.
 const ANEW: Duration = Duration::from_secs(60);
 /// Keys in one statement.
 const BATCH: u32 = 500;
-/// Keys in memory; any beyond are looked for in the database.
+/// Keys in memory; any others are looked up in the database.
 const MOST: usize = 100_000;
-/// Questions a second about keys that are not in memory.
+/// Lookups a second of keys that are not in memory.
 const MISSES: u32 = 50;
-/// Between two removals of keys that ended long ago.
+/// The time between two removals of keys that ended long ago.
 const FORGET: Duration = Duration::from_secs(3600);
 
-/// Who a key belongs to, as far as its holder may know.
+/// The caller of a key, or why the key does not work, as far as its holder may know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyHolder {
     Known(Caller),
@@ -59,7 +59,7 @@ struct Inner {
     metrics: Metrics,
     table: RwLock<Table>,
     misses: Mutex<Misses>,
-    /// Told when this process changed a key.
+    /// Notified when this process changed a key.
     changed: Notify,
     /// Counts readings of the table.
     readings: watch::Sender<u64>,
@@ -69,7 +69,7 @@ struct Inner {
 struct Table {
     by_hash: HashMap<Hash, KnownApiKey>,
     read: Option<Reading>,
-    /// When all of them were read.
+    /// When all keys were last read.
     whole: Option<Instant>,
 }
 
@@ -93,7 +93,7 @@ impl Keys {
         Self { inner: Arc::new(Inner { store, metrics, table, misses, changed, readings }) }
     }
 
-    /// Whose key has this hash.
+    /// The holder of the key with this hash.
     pub async fn find(&self, hash: &Hash) -> Result<KeyHolder, Error> {
         let stale = match self.remembered(hash) {
             Remembered::Known(holder) => return Ok(holder),
@@ -111,7 +111,7 @@ impl Keys {
         Ok(holder)
     }
 
-    /// Reads what changed; the first time everything.
+    /// Reads the changed keys; the first time, all keys.
     pub async fn refresh(&self) -> Result<(), store::Error> {
         let asked = Instant::now();
         let state = self.inner.store.api_keys_state().await?;
@@ -137,24 +137,27 @@ impl Keys {
         Ok(())
     }
 
-    /// Waits until this key, which works, does not any more, by what the replica knows then.
+    /// Waits until this key, which works, no longer does; returns the reason, as far as the replica
+    /// knows.
     pub async fn ended(&self, hash: &Hash) -> KeyHolder {
         let mut readings = self.inner.readings.subscribe();
         loop {
-            // A moment without the database ends nobody's stream.
+            // A moment without the database does not end a stream.
             match self.remembered(hash) {
                 Remembered::Known(KeyHolder::Known(_)) | Remembered::Stale => {}
                 Remembered::Known(holder) => return holder,
                 Remembered::Nothing => return KeyHolder::Unknown,
             }
-            // The sender is here. Time passes by readings: there is one a second.
+            // The sender exists as long as `self`. Readings also mark the time: there is one a
+            // second.
             if readings.changed().await.is_err() {
                 return KeyHolder::Unknown;
             }
         }
     }
 
-    /// The database's time, or a little later; `None` where it was not heard of for too long.
+    /// The database's time, or a little later; `None` if the database has not answered for too
+    /// long.
     #[must_use]
     pub fn now(&self) -> Option<Timestamp> {
         let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -162,11 +165,11 @@ impl Keys {
         Some(read.state.now.plus(read.asked.elapsed()))
     }
 
-    /// Waits until that time of the database's has come.
+    /// Waits until the database's time reaches `until`.
     pub async fn passed(&self, until: Timestamp) {
         let mut readings = self.inner.readings.subscribe();
         while self.now().is_none_or(|now| now < until) {
-            // The sender is here.
+            // The sender exists as long as `self`.
             if readings.changed().await.is_err() {
                 return;
             }
@@ -197,7 +200,7 @@ impl Keys {
         }
     }
 
-    /// After a change that this process made.
+    /// Called after a change that this process made.
     pub(super) fn changed(&self) {
         self.inner.changed.notify_one();
     }
@@ -234,7 +237,7 @@ impl Keys {
             return Remembered::Stale;
         }
         match table.by_hash.get(hash) {
-            // The database's time is not earlier: it was read after it was asked for.
+            // The database's time is not earlier: it was read after the question was sent.
             Some(known) => Remembered::Known(holder(known, read.state.now.plus(age))),
             None => Remembered::Nothing,
         }
@@ -255,7 +258,7 @@ impl Keys {
         self.inner.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more key may be asked about this second.
+    /// Whether one more key may be looked up this second.
     fn may_ask(&self) -> bool {
         let mut misses = self.inner.misses.lock().unwrap_or_else(PoisonError::into_inner);
         if misses.second.elapsed() >= Duration::from_secs(1) {
@@ -281,8 +284,7 @@ fn holder(known: &KnownApiKey, now: Timestamp) -> KeyHolder {
     }
 }
 
-/// Whether what was read before says nothing any more: keys were erased, or the database is an
-/// older copy.
+/// Whether earlier readings are invalid: keys were erased, or the database is an older copy.
 fn began_anew(before: &ApiKeysState, now: &ApiKeysState) -> bool {
     before.erased != now.erased || before.version > now.version
 }

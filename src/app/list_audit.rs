@@ -1,4 +1,4 @@
-//! ListAudit: who did what, newest first, page by page.
+//! ListAudit: calls with their callers, newest first, page by page.
 
 use super::{App, Call, Caller, Error};
 use crate::domain::access;
@@ -17,7 +17,8 @@ impl App {
         Ok(self.store.list_audit(Some(&call.tenant), filter, after, limit).await?)
     }
 
-    /// The same of what belongs to no tenant: sign-ins, and refusals at the door.
+    /// The same for entries that belong to no tenant: sign-ins, and calls refused before they
+    /// reached one.
     pub async fn list_audit_of_none(
         &self,
         caller: &Caller,
@@ -28,7 +29,7 @@ impl App {
         if !caller.administers_all() {
             return Err(Error::denied(
                 "ROLE_NOT_ALLOWED",
-                "only an administrator of all tenants may read what belongs to no tenant",
+                "only an administrator of all tenants may read entries that belong to no tenant",
             ));
         }
         Ok(self.store.list_audit(None, filter, after, limit).await?)

@@ -4,10 +4,10 @@ use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::event::{self, BuiltIn};
 
-/// One kind.
+/// One event type.
 pub struct Listed {
     pub event: &'static BuiltIn,
-    /// Whether the tenant has it switched on.
+    /// Whether the tenant has enabled it.
     pub enabled: bool,
 }
 

@@ -1,4 +1,4 @@
-//! ListFailed: a tenant's dead letters, the last to end first, page by page.
+//! ListFailed: a tenant's dead letters, most recently ended first, page by page.
 
 use super::{App, Call, Error};
 use crate::domain::access;

@@ -5,7 +5,7 @@ use crate::domain::access;
 use crate::store::{NotificationFilter, NotificationPage, NotificationPosition};
 
 impl App {
-    /// Up to `limit` notifications after a position. People may list their own alone.
+    /// Up to `limit` notifications after a position. People may list only their own.
     pub async fn list_notifications(
         &self,
         call: &Call,

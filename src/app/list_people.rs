@@ -1,4 +1,5 @@
-//! ListPeople: the people of a tenant, each with who they are in Slack or why nobody is.
+//! ListPeople: the people of a tenant, each with their Slack member or the reason why there is
+//! none.
 
 use super::resolve_identity::{Resolved, answer};
 use super::tenant::Known;
@@ -18,7 +19,7 @@ pub struct PeoplePage {
 }
 
 impl App {
-    /// Up to `limit` people after one. Answers from memory, then the shared snapshot; never asks
+    /// Up to `limit` people after one. Answers from memory, or from the shared snapshot; never asks
     /// Slack.
     pub async fn list_people(
         &self,

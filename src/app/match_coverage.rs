@@ -1,9 +1,9 @@
-//! GetMatchCoverage and SimulateMapping: how many people a mapping finds, and what another one
-//! would change. Reads people and the member list from the store; asks Slack nothing and stores
-//! nothing.
+//! GetMatchCoverage and SimulateMapping: how many people a mapping finds, and the changes that
+//! another one would make. Reads people and the member list from the store; asks Slack nothing and
+//! stores nothing.
 //!
-//! People are read page by page and judged off the runtime, so that neither memory nor other
-//! callers depend on how many there are.
+//! People are read page by page and judged off the runtime, so that their number affects neither
+//! memory nor other callers.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::store::StoredPerson;
 
 /// People read and judged at once.
 const PEOPLE: u32 = 500;
-/// Scans that one replica does at the same time; others wait for their turn.
+/// Scans that one replica runs at the same time; others wait for their turn.
 pub(super) const SCANS: usize = 2;
 
-/// The expressions to try; an empty one is the one in force.
+/// The expressions to try; an empty one stands for the one in force.
 #[derive(Debug, Clone)]
 pub struct Proposal {
     pub user_attribute: String,
@@ -35,11 +35,11 @@ pub struct Proposal {
 /// Which people to show.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// Of one finding alone.
+    /// Only people with this finding.
     pub finding: Option<Finding>,
-    /// After this one. The counts are told with the first page alone.
+    /// Only people after this one. The counts are returned only with the first page.
     pub after: Option<UserId>,
-    /// At most.
+    /// The most people to show.
     pub limit: u32,
 }
 
@@ -48,41 +48,41 @@ pub struct Wanted {
 pub struct Example {
     pub user: UserId,
     pub finding: Finding,
-    /// Who they are by the mapping in force.
+    /// The member by the mapping in force.
     pub current: Option<Found>,
-    /// Who they would be; `None` too where the reason follows.
+    /// The member by the proposed mapping; `None` also if the reason follows.
     pub proposed: Option<Found>,
-    /// Why nobody is found under the mapping that is asked about.
+    /// Why no member is found under the proposed mapping.
     pub nobody: Option<crate::domain::matching::Unmatched>,
 }
 
-/// What was found.
+/// The result of a scan.
 #[derive(Debug)]
 pub struct Scan {
-    /// Over everybody; `None` on later pages.
+    /// Over all people; `None` on later pages.
     pub counts: Option<Counts>,
     pub examples: Vec<Example>,
-    /// Where to go on, where there may be more.
+    /// The position to resume after, if there may be more.
     pub next: Option<UserId>,
     /// When the member list was read.
     pub read_at: Option<Timestamp>,
-    /// Members whose custom fields, which the mapping reads, are not fetched.
+    /// Members whose custom fields, which the mapping reads, have not been fetched.
     pub members_without_fields: u64,
 }
 
-/// Everybody, counted.
+/// Counts over all people.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// By the mapping in force.
     pub current: Coverage,
-    /// By the proposed one; without a proposal the same.
+    /// By the proposed mapping; without a proposal, the same.
     pub proposed: Coverage,
     pub newly_matched: u64,
     pub lost: u64,
     pub changed_member: u64,
 }
 
-/// The mapping in force, the one that is asked about, and their member lists.
+/// The mapping in force, the proposed one, and their member lists.
 #[derive(Clone)]
 struct Pair {
     current: (Arc<Mapping>, View),
@@ -95,12 +95,12 @@ struct Judged {
     counts: Counts,
     examples: Vec<Example>,
     last: Option<UserId>,
-    /// It ended early, because there are examples enough.
+    /// It ended early, because there are enough examples.
     full: bool,
 }
 
 impl App {
-    /// How the mapping in force does over all known people.
+    /// Evaluates the mapping in force over all known people.
     pub async fn match_coverage(&self, call: &Call, wanted: &Wanted) -> Result<Scan, Error> {
         call.may(&access::GET_MATCH_COVERAGE)?;
         let tenant = self.tenant(&call.tenant).await?;
@@ -111,7 +111,7 @@ impl App {
         self.scan(&tenant, Pair { current, proposed, workspace }, wanted).await
     }
 
-    /// What another mapping would change. Bad expressions are refused as they are by
+    /// Computes what another mapping would change. Bad expressions are refused as they are by
     /// UpdateSettings.
     pub async fn simulate_mapping(
         &self,
@@ -159,7 +159,7 @@ impl App {
             let values;
             (values, passes) = self.both(tenant, &pair, &people, passes).await?;
             let (pair, finding) = (pair.clone(), wanted.finding);
-            // Once there are examples enough only the counting goes on.
+            // Once there are enough examples, only the counting continues.
             let room = if scan.next.is_some() { 0 } else { limit - scan.examples.len() };
             let judge = move || pair.judge(&people, &values, finding, room, !first);
             let judged = tokio::task::spawn_blocking(judge)
@@ -180,8 +180,8 @@ impl App {
 }
 
 impl App {
-    /// What either mapping's user attribute yields of people, in their order. All pages of a scan
-    /// share a pass for each.
+    /// Evaluates the user attributes of both mappings for people; the values are in the same order.
+    /// All pages of a scan share one pass per mapping.
     async fn both(
         &self,
         tenant: &Tenant,
@@ -202,7 +202,7 @@ impl App {
     }
 }
 
-/// What the mapping in force and the other one yield of people.
+/// The values of people by the mapping in force and by the proposed one.
 type Both = (Vec<Values>, Vec<Values>);
 
 impl Proposal {
@@ -228,7 +228,8 @@ impl Proposal {
 }
 
 impl Pair {
-    /// Judges people in their order. Takes at most `room` examples; `brief`: ends with the last.
+    /// Judges people in their order. Takes at most `room` examples; `brief`: stops when one more is
+    /// found.
     fn judge(
         &self,
         people: &[StoredPerson],
@@ -267,7 +268,7 @@ impl Pair {
                 });
                 continue;
             }
-            // There is one more than there is room for.
+            // One more example matches than there is room for.
             judged.full = true;
             if brief {
                 break;

@@ -1,7 +1,7 @@
-//! One file for each question a caller can ask. No tonic and no axum in here.
+//! One file for each operation a caller can request. There is no tonic and no axum in here.
 //!
-//! Every question takes a [`Call`] (who asks, about which tenant, on whose behalf) and checks
-//! permission before it looks anything up.
+//! Every operation takes a [`Call`] (the caller, the tenant, the actor) and checks permission
+//! before any lookup.
 
 pub mod api_keys;
 mod backlog;
@@ -59,7 +59,7 @@ use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::workspace::Workspaces;
 
-/// Answers questions. Cheap to clone; shared by every connection.
+/// Answers calls. Cheap to clone; shared by every connection.
 #[derive(Clone)]
 pub struct App {
     store: Store,
@@ -67,7 +67,7 @@ pub struct App {
     directory: Directory,
     metrics: Metrics,
     config: Arc<Config>,
-    /// What waits of each tenant.
+    /// The waiting messages of each tenant.
     backlogs: backlog::Counts,
     /// Bounds the scans over all people of a tenant.
     scans: Arc<Semaphore>,
@@ -78,11 +78,11 @@ pub struct App {
     keys: Keys,
 }
 
-/// What this layer needs to know.
+/// The settings of this layer.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where Slack sends people back to: the public address of `/slack/oauth/callback`. Each
-    /// attempt has an address of its own below it.
+    /// The address that Slack sends people back to: the public address of `/slack/oauth/callback`.
+    /// Each attempt has its own address below it.
     pub redirect_url: url::Url,
     /// The public address of the page that a connect link opens.
     pub connect_url: url::Url,
@@ -93,7 +93,7 @@ pub struct Config {
     pub audit: trail::Config,
 }
 
-/// Who asks, about which tenant, on whose behalf.
+/// The caller, the tenant that the call is about, and the actor on whose behalf it is made.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub caller: Caller,
@@ -102,33 +102,33 @@ pub struct Call {
 }
 
 impl Call {
-    /// Weighs caller and actor; refuses a tenant out of reach.
+    /// Combines caller and actor; refuses a tenant out of reach.
     pub fn acting(&self) -> Result<Acting, Error> {
         self.caller.acting(&self.tenant, self.actor.as_ref())
     }
 
-    /// Whether this may be done at all, for what concerns the tenant as a whole.
+    /// Whether the call may do this for the tenant as a whole.
     pub fn may(&self, right: &Right) -> Result<Acting, Error> {
         caller::may(right, self.acting()?)
     }
 
-    /// Whether this may be done about a person.
+    /// Whether the call may do this for a person.
     pub fn may_about(&self, right: &Right, person: &UserId) -> Result<Acting, Error> {
         caller::may_about(right, self.acting()?, person)
     }
 
-    /// Whether this may be seen: by all, or, where a person is answered, as far as it is theirs.
+    /// Whether the call may see this: all of it, or only the returned person's part.
     pub fn may_see(&self, right: &Right) -> Result<Option<UserId>, Error> {
         caller::may_see(right, self.acting()?)
     }
 }
 
-/// Whom a question is about.
+/// The person that a call is about.
 #[derive(Debug, Clone)]
 pub enum Subject {
-    /// Somebody the store may know.
+    /// A person that the store may know.
     Known(UserId),
-    /// Somebody described in the call.
+    /// A person described in the call.
     Described(Person),
 }
 
@@ -171,7 +171,7 @@ impl App {
         }
     }
 
-    /// Where calls are noted that change nothing.
+    /// Records calls that change nothing.
     pub fn trail(&self) -> &Trail {
         &self.trail
     }

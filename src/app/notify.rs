@@ -1,5 +1,5 @@
-//! Notify: accepts a notification for people and channels. Durable when it answers, idempotent by
-//! request id, and honest about each recipient.
+//! Notify: accepts a notification for people and channels. It is durable when the call returns,
+//! idempotent by request id, and exact about each recipient.
 
 mod ask;
 mod plan;
@@ -35,9 +35,9 @@ use plan::Planner;
 /// One addressee of a notification.
 #[derive(Debug, Clone)]
 pub enum Recipient {
-    /// Somebody the store may know.
+    /// A person that the store may know.
     Known(UserId),
-    /// Somebody described in the call; replaces the stored record.
+    /// A person described in the call; replaces the stored record.
     Described(Person),
     /// A channel of the connected workspace.
     Channel(ChannelId),
@@ -54,46 +54,46 @@ impl Recipient {
     }
 }
 
-/// When what is held is looked at first: by then every replica's member list is newer than the one
-/// that held it back (`directory.poll_milliseconds`).
+/// When held messages are first looked at again: by then every replica's member list is newer than
+/// the one by which they were held (`directory.poll_milliseconds`).
 const HELD_SOON: Duration = Duration::from_secs(10);
 
-/// Whether a call was the first of its request id.
+/// Whether the call repeats an earlier one with the same request id.
 enum Repeat {
     First,
     Again,
 }
 
-/// What makes two calls of one caller the same call.
+/// The identity of a call: two calls of one caller with the same values are the same call.
 #[derive(Clone)]
 struct Said {
     request_id: RequestId,
     fingerprint: [u8; 32],
 }
 
-/// What the caller asks for.
+/// The caller's request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub request_id: RequestId,
     pub event: EventType,
-    /// At most `limits::RECIPIENTS`; none: everybody who got a message about the subject.
+    /// At most `limits::RECIPIENTS`; empty: all recipients of messages about the subject.
     pub recipients: Vec<Recipient>,
-    /// An object.
+    /// A JSON object.
     pub data: Value,
     pub link: Option<String>,
     pub content_id: Option<ContentId>,
-    /// How long until it is too late to deliver.
+    /// The time after which delivery is too late.
     pub expires_in: Duration,
-    /// What it is about: ties it to those before it and after it.
+    /// The subject, which links the message to earlier and later ones.
     pub subject: Option<SubjectKey>,
     pub action: Action,
-    /// Not before this time.
+    /// The earliest time of delivery.
     pub deliver_after: Option<Timestamp>,
-    /// Whether to wait for people who are not in Slack yet; `None`: as the settings say.
+    /// Whether to wait for people who are not in Slack yet; `None`: according to the settings.
     pub hold: Option<bool>,
-    /// How long to wait for Slack's word on people who are not in the member list.
+    /// How long to wait for Slack's answer about people who are not in the member list.
     pub decide_within: Option<Duration>,
-    /// `None`: the event type's own.
+    /// `None`: the event type's priority.
     pub priority: Option<Priority>,
 }
 
@@ -103,18 +103,18 @@ impl Request {
     }
 }
 
-/// What a Notify would come to.
+/// The result that a Notify would have.
 #[derive(Debug)]
 pub struct Tried {
     pub answer: Answer,
-    /// For each verdict: the message, where one would be sent, and why it was decided so.
+    /// For each verdict: the message, if one would be sent, and the reasons of the decision.
     pub details: Vec<(Option<Rendered>, Trace)>,
 }
 
 impl App {
-    /// The verdicts, in the order of the recipients. A repeat of the request gets the stored
-    /// answer; the same request id with another payload is [`Error::RequestIdReused`]; a call
-    /// that is refused stores nothing.
+    /// Returns the verdicts, in the order of the recipients. A repeat of the request gets the
+    /// stored answer; the same request id with another payload is [`Error::RequestIdReused`]; a
+    /// refused call stores nothing.
     pub async fn notify(&self, call: &Call, request: Request) -> Result<Answer, Error> {
         let result = self.accept(call, request).await;
         self.metrics.notify(match &result {
@@ -128,7 +128,7 @@ impl App {
         result.map(|(answer, _)| answer)
     }
 
-    /// The same decisions, with the message and the reasons; stores and sends nothing.
+    /// Makes the same decisions, with the message and the reasons; stores and sends nothing.
     pub async fn try_notify(&self, call: &Call, mut request: Request) -> Result<Tried, Error> {
         call.may(&access::NOTIFY)?;
         check(&request)?;
@@ -140,12 +140,12 @@ impl App {
         Ok(Tried { answer: planned.answer, details })
     }
 
-    /// A repeat gets its answer whatever changed since: before a call is refused for what holds
-    /// now, its request id is looked up. Accepting itself finds a repeat without a look-up of its
-    /// own.
+    /// A repeat gets its stored answer whatever changed since: before a call is refused because of
+    /// the present state, its request id is looked up. Accepting a call finds a repeat without a
+    /// separate lookup.
     async fn accept(&self, call: &Call, request: Request) -> Result<(Answer, Repeat), Error> {
         call.may(&access::NOTIFY)?;
-        // Of what the caller said, not of whom that means today.
+        // The fingerprint covers the caller's words, not the recipients that they stand for today.
         let said = Said {
             request_id: request.request_id.clone(),
             fingerprint: fingerprint(&payload(&request)),
@@ -165,7 +165,7 @@ impl App {
         }
     }
 
-    /// The outcome of a call whose request id was used before.
+    /// The outcome of an earlier call with the same request id, if there was one.
     async fn repeat(&self, call: &Call, said: &Said) -> Option<Result<(Answer, Repeat), Error>> {
         let principal = &call.caller.principal;
         let before = self.store.accepted_before(
@@ -197,7 +197,7 @@ impl App {
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
         let answer = serde_json::to_vec(&planned.answer).map_err(|e| Error::Internal(e.into()))?;
-        // What was held for people who are known since this call.
+        // People known since this call: messages may be held for them.
         let found: Vec<UserId> = planned.identities.iter().map(|(user, _)| user.clone()).collect();
         let accept = store::Accept {
             id: planned.answer.notification,
@@ -233,7 +233,8 @@ impl App {
         }
     }
 
-    /// Says when what goes out at once should reach Slack; what waits for its time goes then.
+    /// Adds the time when messages sent at once should reach Slack; scheduled messages are sent at
+    /// their own time.
     async fn estimate(
         &self,
         tenant: &Tenant,
@@ -248,7 +249,8 @@ impl App {
         Ok(())
     }
 
-    /// Fills in whom a request without recipients means. About so many of them Slack was asked.
+    /// Plans the deliveries; fills in the recipients of a request without any. Slack has answered
+    /// about `asked` of them.
     async fn plan(
         &self,
         tenant: &Tenant,
@@ -288,7 +290,7 @@ impl App {
         planner.plan(NotificationId(uuid::Uuid::now_v7()), people).await
     }
 
-    /// What the mapping's user attribute yields of everybody in the call.
+    /// Evaluates the mapping's user attribute for all people in the call.
     async fn values(
         &self,
         tenant: &Tenant,
@@ -301,8 +303,8 @@ impl App {
         Ok(people.keys().cloned().zip(values).collect())
     }
 
-    /// Where messages about the subject are, for what acts on them wherever they are. Names
-    /// everybody who has one where the request names nobody.
+    /// The places of messages about the subject, for actions on these messages. If the request
+    /// names no recipients, all recipients with such a message are filled in.
     async fn places(
         &self,
         tenant: &Tenant,
@@ -346,7 +348,7 @@ impl App {
     }
 }
 
-/// The answer that was given before.
+/// The stored answer of the earlier call.
 fn replayed(before: &store::Before) -> Result<(Answer, Repeat), Error> {
     match before {
         store::Before::Same { answer } => {
@@ -357,7 +359,7 @@ fn replayed(before: &store::Before) -> Result<(Answer, Repeat), Error> {
     }
 }
 
-/// Checks what needs no look-up: the event type, its data, its link.
+/// Checks everything that needs no lookup: the event type, its data, its link.
 fn check(request: &Request) -> Result<(), Error> {
     if request.subject.is_none() && request.action != Action::Post {
         return Err(Error::invalid("subject_key", "is needed with this subject_action"));
@@ -367,7 +369,7 @@ fn check(request: &Request) -> Result<(), Error> {
         let problem = format!("is not a known event type; known are {}", known.join(", "));
         return Err(Error::invalid("event_type", problem));
     };
-    // What says nothing needs no words.
+    // An action without a message needs no data and no link.
     if !request.action.speaks() {
         return Ok(());
     }
@@ -382,7 +384,8 @@ fn check(request: &Request) -> Result<(), Error> {
     if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
 }
 
-/// The payload in the form that is fingerprinted: everything that changes what is sent to whom.
+/// The payload in the form that is fingerprinted: everything that affects the messages and their
+/// recipients.
 fn payload(request: &Request) -> Value {
     let recipients: Vec<Value> = request
         .recipients
@@ -401,7 +404,8 @@ fn payload(request: &Request) -> Value {
         "content_id": request.content_id.as_ref().map(ContentId::as_str),
         "expires_in": request.expires_in.as_millis().to_string(),
     });
-    // Absent where it was not said: the same call of a version that did not know it is the same.
+    // Absent if not given: the same call from a version without this field has the same
+    // fingerprint.
     if let Some(hold) = request.hold {
         payload["hold"] = hold.into();
     }
@@ -425,7 +429,7 @@ fn people_named(request: &Request) -> Vec<UserId> {
     ids
 }
 
-/// Everybody in the request, with their stored identity; the last description in the call wins.
+/// All people in the request, with their stored identity; the last description in the call wins.
 fn gather(
     request: &Request,
     stored: &mut HashMap<UserId, store::StoredPerson>,
@@ -461,7 +465,7 @@ fn described(request: &Request) -> Vec<Person> {
     people
 }
 
-/// The choices of one person; nobody chose anything by default.
+/// The choices of one person; empty by default.
 fn choices<'a>(
     all: &'a HashMap<UserId, Preferences>,
     id: &UserId,

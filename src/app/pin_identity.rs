@@ -1,4 +1,4 @@
-//! PinIdentity: an administrator says which member a person is.
+//! PinIdentity: an administrator sets a person's member.
 
 use super::refresh_directory::not_connected;
 use super::{App, Call, Error};
@@ -9,8 +9,8 @@ use crate::domain::member::{Member, MemberKind};
 use crate::domain::settings::{Identity, Rule};
 
 impl App {
-    /// Stores the pin; the member is looked up in Slack first, so that nobody is pinned to an
-    /// account that is gone. The person need not be stored yet.
+    /// Stores the pin; the member is looked up in Slack first, so that no person is pinned to an
+    /// account that no longer exists. The person need not be stored yet.
     pub async fn pin_identity(
         &self,
         call: &Call,

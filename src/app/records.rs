@@ -1,4 +1,4 @@
-//! What the store keeps, as the layers above see it: they know `app`, not `store`.
+//! The store's types as the layers above see them: these know `app`, not `store`.
 
 pub use crate::store::{
     ApiKeyPage, ApiKeyPosition, AttemptRecord, AuditFilter, AuditPage, AuditPosition, Canceled,

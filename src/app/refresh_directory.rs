@@ -1,4 +1,4 @@
-//! RefreshDirectory: has the member list read anew.
+//! RefreshDirectory: requests a new reading of the member list.
 
 use serde_json::json;
 
@@ -7,8 +7,8 @@ use crate::domain::access;
 use crate::domain::audit::{Detail, Entry};
 
 impl App {
-    /// Asks for a reading soon; which replica does it, and when Slack's limits allow it, shows in
-    /// GetWorkspace. `accept_shrink`: a loss that was refused may be published.
+    /// Requests a reading soon; GetWorkspace shows which replica does it, and when Slack's limits
+    /// allow it. `accept_shrink`: a loss that was refused may be published.
     pub async fn refresh_directory(&self, call: &Call, accept_shrink: bool) -> Result<(), Error> {
         call.may(&access::REFRESH_DIRECTORY)?;
         let tenant = self.tenant(&call.tenant).await?;
@@ -22,7 +22,8 @@ impl App {
         if !accept_shrink {
             store.request_refresh(installation.id).await?;
         } else if store.accept_shrink(installation.id).await? {
-            tracing::info!(workspace = %installation.id, "an administrator accepted the loss of members");
+            let workspace = installation.id;
+            tracing::info!(%workspace, "an administrator accepted the loss of members");
         }
         Ok(self.directory.refresh_soon(installation.id).await?)
     }

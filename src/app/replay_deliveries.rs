@@ -13,16 +13,16 @@ use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, RequestId};
 use crate::store::{self, FailedFilter, ReplayOutcome, Replayed, Which};
 
-/// What the caller asks for.
+/// The caller's request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub request_id: RequestId,
     pub which: Asked,
-    /// How long until it is too late to deliver, from now.
+    /// How long until delivery is too late, from now.
     pub expires_in: Duration,
 }
 
-/// Which dead letters.
+/// The dead letters to replay.
 #[derive(Debug, Clone)]
 pub enum Asked {
     /// 1 to `limits::REPLAYS`.
@@ -31,16 +31,16 @@ pub enum Asked {
     Matching { filter: FailedFilter, limit: u32 },
 }
 
-/// What became of each.
+/// The outcome of each.
 #[derive(Debug)]
 pub struct Replays {
     pub deliveries: Vec<Replayed>,
-    /// More match than one call replays.
+    /// Whether more match than one call replays.
     pub more: bool,
 }
 
 impl App {
-    /// The same call again gets the same answer, but for whether there are more.
+    /// A repeat of the call gets the same answer, except for whether more match.
     pub async fn replay_deliveries(&self, call: &Call, request: Request) -> Result<Replays, Error> {
         call.may(&access::REPLAY_DELIVERIES)?;
         self.tenant(&call.tenant).await?;

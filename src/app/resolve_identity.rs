@@ -1,4 +1,4 @@
-//! ResolveIdentity: who a person is in Slack, from the cache. Stores and sends nothing.
+//! ResolveIdentity: a person's Slack member, from the cache. Stores and sends nothing.
 
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
@@ -17,7 +17,7 @@ pub struct Resolved {
     pub outcome: Result<Member, Unmatched>,
     /// When the member list that answered was read.
     pub read_at: Option<Timestamp>,
-    /// That list is too old to decide about anybody new.
+    /// Whether that list is too old to identify new people.
     pub directory_stale: bool,
 }
 
@@ -31,7 +31,7 @@ pub struct Member {
 }
 
 impl App {
-    /// Answers from memory, then the shared snapshot; never asks Slack.
+    /// Answers from memory, or from the shared snapshot; never asks Slack.
     pub async fn resolve_identity(&self, call: &Call, subject: Subject) -> Result<Resolved, Error> {
         let right = match &subject {
             Subject::Known(_) => access::RESOLVE_IDENTITY,
@@ -45,8 +45,8 @@ impl App {
         Ok(answer(&tenant, &view, known, &values))
     }
 
-    /// The person a question is about, with their stored identity. A description in the call
-    /// stands in for the stored record.
+    /// The person that a call is about, with their stored identity. A description in the call
+    /// replaces the stored record.
     pub(super) async fn subject(
         &self,
         tenant: &crate::domain::ids::TenantId,
@@ -60,8 +60,8 @@ impl App {
     }
 }
 
-/// Who a person is by one reading of the member list. `values` is what the mapping's user attribute
-/// yields of them.
+/// A person's member by one reading of the member list. `values` are the values of the mapping's
+/// user attribute for the person.
 pub(super) fn answer(tenant: &Tenant, view: &View, known: Known, values: &Values) -> Resolved {
     let Some(installation) = &tenant.installation else {
         let nobody = Match::none(NoMatch::NotConnected).unmatched();

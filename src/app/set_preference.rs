@@ -13,7 +13,7 @@ use crate::domain::settings::{Preference, Preferences, Settings, suppression};
 use crate::domain::verdict::Found;
 use crate::workspace;
 
-/// What holds now.
+/// The state after the change.
 #[derive(Debug, Default)]
 pub struct Effect {
     /// Which switch holds messages of this kind back now, if any.
@@ -21,11 +21,11 @@ pub struct Effect {
     pub found: Option<Found>,
     /// The direct message conversation.
     pub channel: Option<ChannelId>,
-    /// What stands in the way of the first message.
+    /// The obstacles to the first message.
     pub obstacles: Vec<Obstacle>,
 }
 
-/// Something that stands in the way of a message.
+/// Something that prevents a message.
 #[derive(Debug)]
 pub struct Obstacle {
     pub code: String,
@@ -33,8 +33,8 @@ pub struct Obstacle {
 }
 
 impl App {
-    /// Stores the choice first: it holds whatever Slack says afterwards. `None` as event type is
-    /// everything.
+    /// Stores the choice first: it holds whatever Slack answers afterwards. `None` as event type
+    /// means all types.
     pub async fn set_preference(
         &self,
         call: &Call,
@@ -117,7 +117,7 @@ fn entry(call: &Call, user: &UserId, event: Option<&EventType>, value: Preferenc
     }
 }
 
-/// Which switch holds back an event type that has no choice and no switch of its own.
+/// The switch that holds back an event type without a choice or switch of its own.
 fn suppression_of_everything(settings: &Settings, chosen: &Preferences) -> Option<Suppression> {
     let settings = Settings { disabled_event_types: BTreeSet::new(), ..settings.clone() };
     let chosen = Preferences { all: chosen.all, ..Preferences::default() };

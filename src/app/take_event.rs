@@ -1,6 +1,6 @@
-//! What Slack sends to `/slack/events`: proved to be Slack's, stored, acknowledged. Nothing is
-//! applied here: Slack waits three seconds at most, and a replica that dies must not lose what it
-//! acknowledged.
+//! Requests from Slack to `/slack/events`: verified as Slack's, stored, acknowledged. Events are
+//! not applied here: Slack waits three seconds at most, and a replica that dies must not lose
+//! events that it acknowledged.
 
 use super::{App, Error};
 use crate::slack::events::{self, Event, Incoming, What};
@@ -8,30 +8,30 @@ use crate::slack::reach::Reach;
 use crate::slack::signature::{self, SignatureError};
 use crate::store::NewEvent;
 
-/// A request as it came.
+/// A request as it was received.
 #[derive(Clone, Copy)]
 pub struct SignedRequest<'a> {
-    /// `X-Slack-Request-Timestamp`; empty where there was none.
+    /// `X-Slack-Request-Timestamp`; empty if it is missing.
     pub timestamp: &'a str,
-    /// `X-Slack-Signature`; empty where there was none.
+    /// `X-Slack-Signature`; empty if it is missing.
     pub signature: &'a str,
     pub body: &'a [u8],
 }
 
-/// What to answer.
+/// The answer to give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// Stored, known already, or nothing that is used.
+    /// The event was stored, is already known, or is not used.
     Acknowledged,
     /// Slack wants its challenge back.
     Challenge(String),
-    /// Not Slack's, or too old: say no more than that.
+    /// Not from Slack, or too old: the answer must say no more than that.
     Refused,
 }
 
 impl App {
-    /// Stores the event for every installation that it is about; committed when it returns. The
-    /// signature is checked before anything is looked up, over the bytes as they came.
+    /// Stores the event for every installation that it is about; committed on return. The signature
+    /// is checked before any lookup, over the bytes as received.
     pub async fn take_event(&self, request: SignedRequest<'_>) -> Result<Taken, Error> {
         if let Err(error) = self.verify(request).await? {
             tracing::warn!(%error, "a request to /slack/events was refused");
@@ -46,7 +46,7 @@ impl App {
             }
             Ok(Incoming::Event(event)) => self.store_event(event).await,
             Err(error) => {
-                // Slack would only send the same again.
+                // After an error Slack would only send the same again.
                 tracing::warn!(%error, "a request to /slack/events was not understood");
                 self.metrics.slack_events("unreadable", 1);
                 Ok(Taken::Acknowledged)

@@ -1,4 +1,4 @@
-//! What every question about a tenant starts from: its settings, its compiled mapping and its
+//! The data needed by every call about a tenant: its settings, its compiled mapping and its
 //! workspace, read together.
 
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::{self, Installation};
 
-/// One tenant, as of now.
+/// One tenant in its present state.
 pub(super) struct Tenant {
     pub(super) id: TenantId,
     pub(super) settings: Settings,
     pub(super) mapping: Arc<Mapping>,
-    /// The connected workspace, also while its token is dead; `None`: never connected, or
+    /// The connected workspace, even while its token is dead; `None`: never connected, or
     /// disconnected.
     pub(super) installation: Option<Installation>,
     /// When this was read, by the database's clock.
     pub(super) now: Timestamp,
 }
 
-/// A person and what the store knows about them.
+/// A person with the stored identity.
 pub(super) struct Known {
     pub(super) person: Person,
     pub(super) identity: Option<Identity>,
@@ -41,7 +41,7 @@ impl App {
         Ok(Tenant { id: id.clone(), settings, mapping, installation, now })
     }
 
-    /// The cached member list; an empty view where no workspace is connected.
+    /// The cached member list; an empty view if no workspace is connected.
     pub(super) async fn view(&self, tenant: &Tenant) -> Result<View, Error> {
         match &tenant.installation {
             Some(installation) => Ok(self.directory.view(installation.id, &tenant.mapping).await?),
@@ -49,7 +49,7 @@ impl App {
         }
     }
 
-    /// What the store knows about one person. Somebody never heard of has an empty record.
+    /// The store's data about one person. An unknown person has an empty record.
     pub(super) async fn known(&self, tenant: &TenantId, user: &UserId) -> Result<Known, Error> {
         Ok(match self.store.person(tenant, user).await? {
             Some(stored) => Known { person: stored.person, identity: stored.identity },
@@ -57,7 +57,7 @@ impl App {
         })
     }
 
-    /// What one person chose.
+    /// One person's choices.
     pub(super) async fn choices(
         &self,
         tenant: &TenantId,
@@ -69,7 +69,7 @@ impl App {
 }
 
 impl Tenant {
-    /// A stored identity counts only in the workspace it was found in.
+    /// A stored identity counts only in the workspace in which it was found.
     pub(super) fn identity_here(&self, identity: Option<Identity>) -> Option<Identity> {
         let here = self.installation.as_ref()?.id;
         identity.filter(|identity| identity.installation == here)

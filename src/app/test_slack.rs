@@ -1,5 +1,5 @@
-//! TestSlack: find the person, store the identity, send a test message by the same path as every
-//! other message, and wait for what becomes of it.
+//! TestSlack: finds the person, stores the identity, sends a test message by the same path as every
+//! other message, and waits for its outcome.
 
 use std::time::Duration;
 
@@ -19,37 +19,37 @@ use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Answer, Found};
 use crate::store::{self, DeliveryRecord, Kind, NewDelivery, Target};
 
-/// What to show where nobody was found.
+/// The sentence to show if no member was found.
 pub const NOT_FOUND: &str = "Could not find this user's Slack account.";
 
 /// How often the store is asked while another replica may be sending.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What the test showed.
+/// The result of the test.
 #[derive(Debug)]
 pub struct Tested {
     pub outcome: Result<Sent, Unmatched>,
 }
 
-/// The member was found and stored; what became of the message is told apart.
+/// The member was found and stored; the outcome of the message is separate.
 #[derive(Debug)]
 pub struct Sent {
     pub found: Found,
     pub delivery: TestDelivery,
 }
 
-/// What became of the test message.
+/// The outcome of the test message.
 #[derive(Debug)]
 pub enum TestDelivery {
     /// A switch holds it back; nothing was queued.
     Suppressed(Suppression),
-    /// Queued; where it stands when the answer is given, and when it should go out.
+    /// Queued, with its state at the time of the answer, and the time when it should be sent.
     Queued { record: Box<DeliveryRecord>, estimated_send_time: Option<Timestamp> },
 }
 
 impl App {
     /// Waits up to `patience` for the outcome. Does not trust a stale cache: a person who joined
-    /// Slack a minute ago is found. On no match an identity stored earlier stays untouched.
+    /// Slack a minute ago is found. Without a match, an identity stored earlier stays unchanged.
     pub async fn test_slack(
         &self,
         call: &Call,
@@ -110,7 +110,7 @@ impl App {
         match basis {
             Basis::Pinned => {}
             // A stored identity that the rules no longer find may keep receiving messages, but a
-            // test is about whether the person can be found now.
+            // test shows whether the person can be found now.
             Basis::Stale { .. } => return Ok(Err(matched.unmatched())),
             Basis::Matched { .. } => {
                 let identity = Identity {
@@ -149,10 +149,10 @@ impl App {
                 let record = Box::new(record);
                 return Ok(TestDelivery::Queued { record, estimated_send_time });
             }
-            // Another replica may send it: its news come by looking.
+            // Another replica may send it: its progress is noticed only by looking.
             let look = until.min(tokio::time::Instant::now() + LOOK);
             let news = async { while ended.recv().await.is_ok_and(|id| id != delivery) {} };
-            // Either way the store is asked again.
+            // In either case the store is asked again.
             let _ = tokio::time::timeout_at(look, news).await;
         }
     }
@@ -178,7 +178,7 @@ impl App {
             target,
             content: Some(content),
             kind,
-            // Somebody is waiting for it.
+            // A person is waiting for it.
             priority: Priority::Urgent,
             also: Vec::new(),
             trace: None,

@@ -1,6 +1,6 @@
-//! The audit trail at run time: what changed nothing is counted and written, uses of keys are
-//! noted, entries are chained and removed when they are old. Changes write their entries
-//! themselves.
+//! The audit trail at run time: calls that changed nothing are counted and written, uses of keys
+//! are noted, and entries are chained, and removed when they are old. Calls that change something
+//! write their own entries.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,13 +16,13 @@ use crate::domain::ids::{Principal, TenantId};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
-/// What is recorded about who did what (`[audit]`).
+/// The audit trail's settings (`[audit]`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Days for which entries are kept. Default `400`.
     pub keep_days: u32,
-    /// Hours that an API key is not used for until its next use is recorded as a sign-in. Default
+    /// Hours without use after which the next use of an API key is recorded as a sign-in. Default
     /// `24`.
     pub silence_hours: u32,
 }
@@ -34,7 +34,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses what cannot work; the sentence begins with the setting's name.
+    /// Refuses values out of range; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         if !(1..=36_500).contains(&self.keep_days) {
             return Err("keep_days must be between 1 and 36500".into());
@@ -46,19 +46,19 @@ impl Config {
     }
 }
 
-/// How long entries wait at most until they are looked for.
+/// The longest time that entries wait until they are looked for.
 const POLL: Duration = Duration::from_secs(1);
 /// The least time between two rounds.
 const REST: Duration = Duration::from_millis(20);
-/// Between two looks for entries that are too old.
+/// The time between two looks for entries that are too old.
 const PRUNE: Duration = Duration::from_secs(60);
-/// Entries a step.
+/// Entries per step.
 const BATCH: u32 = 256;
 /// The longest that a round takes in good health.
 const ROUND: Duration = Duration::from_secs(60);
-/// Keys whose last use is remembered, and uses that wait to be written.
+/// Keys whose last use is remembered, and uses that may wait to be written.
 const KEYS: usize = 10_000;
-/// A use of a key is written again after this part of the silence that makes the next one a
+/// A use of a key is written again after this fraction of the silence after which the next use is a
 /// sign-in.
 const SHARE: u32 = 24;
 
@@ -74,7 +74,7 @@ struct Inner {
     began: Instant,
     tally: Mutex<Tally>,
     uses: Mutex<Uses>,
-    /// Told when something is due at once.
+    /// Notified when an entry must be written at once.
     due: Notify,
     kept: Duration,
     silence: Duration,
@@ -89,15 +89,15 @@ struct Uses {
     waiting: Vec<KeyOf>,
 }
 
-/// One call as it ended.
+/// A call, after it ended.
 pub struct Ended<'a> {
     /// Such as `herald.v1.AdminService/ListPeople`.
     pub method: &'a str,
-    /// `None`: nobody known.
+    /// `None`: the caller is unknown.
     pub caller: Option<&'a Caller>,
-    /// Where the request could be read as far as that.
+    /// The tenant and the actor, if that part of the request could be read.
     pub about: Option<&'a (TenantId, Option<Actor>)>,
-    /// The reason of the answer, and whether permission was missing; `None`: OK.
+    /// The reason in the answer, and whether permission was missing; `None`: OK.
     pub failed: Option<(String, Outcome)>,
 }
 
@@ -116,8 +116,8 @@ impl Trail {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Notes how a call ended, if the trail tells it and the call did not do so itself: every
-    /// refusal because permission was missing, every call of an administrator, every call of
+    /// Notes how a call ended, if the trail includes such calls and the call did not record itself:
+    /// every refusal because of missing permission, every call of an administrator, every call of
     /// `AdminService`.
     pub fn ended(&self, call: &Ended<'_>) {
         let (service, action) = call.method.rsplit_once('/').unwrap_or(("", call.method));
@@ -139,7 +139,7 @@ impl Trail {
             reason,
             object: String::new(),
         };
-        // The trail of a tenant that the caller does not reach is none of its business.
+        // A caller without access to a tenant must not add entries to that tenant's trail.
         if kind.reason == "TENANT_NOT_ALLOWED" {
             let tenant = kind.tenant.take();
             kind.object = tenant.map(|tenant| format!("tenant:{tenant}")).unwrap_or_default();
@@ -169,7 +169,7 @@ impl Trail {
         self.inner.due.notify_one();
     }
 
-    /// Writes, chains and prunes until stopped. What is noted later waits for [`Trail::flush`].
+    /// Writes, chains and prunes until stopped. Entries noted later wait for [`Trail::flush`].
     pub async fn run(self, stop: CancellationToken) {
         let inner = &self.inner;
         let rounds = inner.metrics.watchdog().watch("the audit trail", POLL + ROUND);
@@ -202,7 +202,7 @@ impl Trail {
         }
     }
 
-    /// Writes all that was noted, and chains it as far as it goes: at the end, once no call is
+    /// Writes all noted entries, and chains them as far as possible: at the end, once no call is
     /// under way.
     pub async fn flush(&self) -> Result<(), store::Error> {
         self.write(true).await?;
@@ -248,7 +248,7 @@ impl Trail {
         written
     }
 
-    /// Writes the uses that wait; those after a silence are entries.
+    /// Writes the waiting uses; those after a silence are entries.
     async fn signed_in(&self) -> Result<Vec<Entry>, store::Error> {
         let inner = &self.inner;
         let waiting = std::mem::take(&mut lock(&inner.uses).waiting);
@@ -269,7 +269,7 @@ impl Trail {
 }
 
 impl Call {
-    /// The entry of this call, where it is done.
+    /// The entry of this call, if it is done.
     pub(super) fn entry(&self, action: &str) -> Entry {
         Entry {
             tenant: Some(self.tenant.clone()),

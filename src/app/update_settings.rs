@@ -13,7 +13,7 @@ use crate::domain::settings::Settings;
 use crate::domain::{event, limits, render};
 use crate::store;
 
-/// What to change; `None` leaves a setting as it is. An empty text restores the default.
+/// The settings to change; `None` leaves a setting unchanged. An empty text restores the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     pub sending_allowed: Option<bool>,
@@ -25,11 +25,11 @@ pub struct Change {
     pub disabled_event_types: Option<BTreeSet<EventType>>,
     pub held_event_types: Option<BTreeSet<EventType>>,
     pub share_workspace: Option<bool>,
-    /// Refuse if the settings moved on since this version.
+    /// Refuse the change if the settings have changed since this version.
     pub expected_version: Option<i64>,
 }
 
-/// How often a change without an expected version is tried against concurrent ones.
+/// How often a change without an expected version is retried against concurrent ones.
 const ATTEMPTS: usize = 5;
 
 impl App {
@@ -39,7 +39,7 @@ impl App {
         self.change_settings(call, &access::UPDATE_SETTINGS, change).await
     }
 
-    /// Turns sending on or off, as [`App::update_settings`] does.
+    /// Turns sending on or off, like [`App::update_settings`].
     pub async fn switch_sending(&self, call: &Call, allowed: bool) -> Result<Settings, Error> {
         let right = if allowed { &access::ALLOW_SENDING } else { &access::STOP_SENDING };
         self.change_settings(call, right, Change::sending(allowed)).await
@@ -77,7 +77,7 @@ impl App {
         Err(Error::Changed("settings"))
     }
 
-    /// The settings hold already: what fails here is not the caller's.
+    /// The settings are already in force: a failure here is not the caller's problem.
     async fn attribute_changed(&self, tenant: &TenantId, settings: &Settings) {
         let told = async {
             if let Some(installation) = self.store.installation_of(tenant).await? {
@@ -86,7 +86,7 @@ impl App {
             Ok::<_, Error>(())
         };
         if let Err(error) = told.await {
-            tracing::warn!(%tenant, %error, "custom fields were not asked for after a change");
+            tracing::warn!(%tenant, %error, "custom fields were not requested after a change");
         }
     }
 }
@@ -98,7 +98,7 @@ impl Change {
         Self { sending_allowed: Some(allowed), ..Self::default() }
     }
 
-    /// Whether it names no setting.
+    /// Whether it changes no setting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let nothing = Self { expected_version: self.expected_version, ..Self::default() };
@@ -138,7 +138,7 @@ impl Change {
     }
 }
 
-/// What is recorded: the settings that differ, before and after.
+/// The audit entry: the settings that differ, before and after.
 fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> Entry {
     let fields = |settings: &Settings| match serde_json::to_value(settings) {
         Ok(Value::Object(fields)) => fields,
@@ -151,8 +151,8 @@ fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> En
     Entry { detail, ..call.entry(action) }
 }
 
-/// An expression that is not named is not looked at: one that was set before and is refused now
-/// must not stand in the way of switching sending off.
+/// Expressions that the change does not name are not checked: one that was set earlier and is
+/// refused now must not prevent switching sending off.
 fn check(settings: &Settings, change: &Change) -> Result<(), Error> {
     let mut violations = Vec::new();
     for (field, source, named) in [

@@ -1,4 +1,4 @@
-//! UpsertPeople: stores what the platform says about its users.
+//! UpsertPeople: stores the platform's data about its users.
 
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use crate::domain::access;
 use crate::domain::ids::TenantId;
 use crate::store::{DeliveryChange, FeedWatcher, Store};
 
-/// Changes told at once, at most.
+/// Most changes sent at once.
 const BATCH: u32 = 100;
 
 /// A reader's place in the feed.
@@ -13,7 +13,7 @@ pub struct Feed {
     store: Store,
     tenant: TenantId,
     after: i64,
-    /// The first answer comes at once.
+    /// Whether the first batch was returned, which is done at once.
     begun: bool,
     news: News,
 }
@@ -21,16 +21,16 @@ pub struct Feed {
 /// Some changes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// In order. A number is missing only where its change cannot be read. There may be none: in
-    /// the first batch where there is no news, and where none can be read.
+    /// In order. A number is missing only if its change cannot be read. The list may be empty: in
+    /// the first batch if there is no news, and if no change can be read.
     pub changes: Vec<DeliveryChange>,
-    /// Where to resume once they are dealt with.
+    /// The number to resume after once these changes are processed.
     pub last_sequence: i64,
 }
 
 impl App {
-    /// The feed after a number; `None`: from now on. [`Error::OutOfRange`] where retention removed
-    /// what follows, for a number of an earlier epoch, and for one that was not given yet.
+    /// The feed after a number; `None`: from now on. [`Error::OutOfRange`] if retention removed the
+    /// next changes, for a number of an earlier epoch, and for a number not yet assigned.
     pub async fn watch_deliveries(&self, call: &Call, after: Option<i64>) -> Result<Feed, Error> {
         call.may(&access::WATCH_DELIVERIES)?;
         if !self.store.tenant_exists(&call.tenant).await? {
@@ -47,7 +47,7 @@ impl App {
         tenant: &TenantId,
         after: Option<i64>,
     ) -> Result<(News, i64), Error> {
-        // Before the extent is read: what is numbered in between wakes the watcher.
+        // Before the extent is read: changes numbered in between wake the watcher.
         let mut watcher = self.store.watch_feed(tenant);
         let rewound = watcher.reach().rewound;
         let (epoch, after) = place(&self.store, tenant, after).await?;
@@ -56,8 +56,8 @@ impl App {
     }
 }
 
-/// Compares a number with what the feed holds; answers the epoch, and the number where `None`
-/// stands for the last.
+/// Compares a number with the contents of the feed; returns the epoch, and the number (`None`
+/// stands for the last).
 async fn place(store: &Store, tenant: &TenantId, after: Option<i64>) -> Result<(i64, i64), Error> {
     let extent = store.feed_extent(tenant).await?;
     let after = after.unwrap_or(extent.head);
@@ -88,7 +88,7 @@ impl Feed {
             if let Some((first, _)) = page.span
                 && first != self.after + 1
             {
-                // Either the epoch changed this very moment, or retention was faster.
+                // Either the epoch changed at this very moment, or retention was faster.
                 place(&self.store, &self.tenant, Some(self.after)).await?;
                 return Err(expired(first));
             }
@@ -121,7 +121,7 @@ fn epoch_changed(epoch: i64) -> Error {
     }
 }
 
-/// What wakes a watcher of one tenant's feed.
+/// Wakes a watcher of one tenant's feed.
 pub(super) struct News {
     store: Store,
     tenant: TenantId,
@@ -131,8 +131,8 @@ pub(super) struct News {
 }
 
 impl News {
-    /// What is read from now on covers all hints until now. An error where the feed that is
-    /// followed after this number is no longer the one that it was.
+    /// A reading made from now on covers all hints until now. Returns an error if the feed that is
+    /// followed after this number has been replaced.
     pub(super) async fn heard(&mut self, after: i64) -> Result<(), Error> {
         let reach = self.watcher.reach();
         if reach.epoch > self.epoch {
@@ -145,7 +145,7 @@ impl News {
         Ok(())
     }
 
-    /// Until there may be something new.
+    /// Waits until there may be new changes.
     pub(super) async fn wait(&mut self) {
         self.watcher.changed().await;
     }

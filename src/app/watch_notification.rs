@@ -1,4 +1,5 @@
-//! WatchNotification: a notification, then each change of its deliveries until all of them ended.
+//! WatchNotification: a notification, then each change of its deliveries until all of them have
+//! ended.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -11,13 +12,13 @@ use crate::domain::ids::{DeliveryId, NotificationId, TenantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::{DeliveryChange, NotificationRecord, Store};
 
-/// Changes read at once, at most.
+/// Most changes read at once.
 const BATCH: u32 = 200;
 
-/// What is told.
+/// One update of the watch.
 #[derive(Debug)]
 pub enum Update {
-    /// The first: the notification as it was then.
+    /// The first update: the notification at that time.
     Notification(Box<NotificationRecord>),
     /// A change since.
     Change(Box<DeliveryChange>),
@@ -28,11 +29,11 @@ pub struct NotificationWatch {
     store: Store,
     tenant: TenantId,
     id: NotificationId,
-    /// Whom it is confined to; `None`: it is not.
+    /// The person that it is limited to; `None`: not limited.
     only: Option<UserId>,
     news: News,
     first: Option<Box<NotificationRecord>>,
-    /// What was told of each delivery last.
+    /// The last state of each delivery that was sent to the caller.
     told: HashMap<DeliveryId, (State, Timestamp)>,
     /// The feed was searched up to here.
     after: i64,
@@ -40,15 +41,16 @@ pub struct NotificationWatch {
 }
 
 impl App {
-    /// [`Error::NotFound`] in any other tenant, and for a person whom nothing of it reaches; a
-    /// person is told of their own deliveries alone.
+    /// [`Error::NotFound`] in any other tenant, and for a person that none of it reaches; a person
+    /// sees only changes of their own deliveries.
     pub async fn watch_notification(
         &self,
         call: &Call,
         id: NotificationId,
     ) -> Result<NotificationWatch, Error> {
         let only = call.may_see(&access::WATCH_NOTIFICATION)?;
-        // Before the notification: a change between the two is read twice rather than never.
+        // Before the notification is read: a change between the two is read twice rather than
+        // never.
         let (news, after) = self.news(&call.tenant, None).await?;
         let record = self.seen(call, id, only.as_ref()).await?;
         let told = record.deliveries.iter().map(|d| (d.id, (d.state, d.updated_at))).collect();
@@ -67,7 +69,8 @@ impl App {
 }
 
 impl NotificationWatch {
-    /// Waits for the next update; `None`: all deliveries ended, and that was told.
+    /// Waits for the next update; `None`: all deliveries have ended, and the caller got these
+    /// updates.
     pub async fn next(&mut self) -> Result<Option<Update>, Error> {
         if let Some(first) = self.first.take() {
             return Ok(Some(Update::Notification(first)));
@@ -103,7 +106,7 @@ impl NotificationWatch {
         })
     }
 
-    /// Reads on in the feed; `false`: there is nothing new in it.
+    /// Continues reading the feed; `false`: it has nothing new.
     async fn search(&mut self) -> Result<bool, Error> {
         let head = self.store.feed_extent(&self.tenant).await?.head;
         if head == self.after {

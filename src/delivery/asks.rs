@@ -1,6 +1,7 @@
-//! Questions to Slack about people who are missing from the member list. While one waits for its
-//! answer it holds up nobody but its person, so many may wait, but a bounded number, and each
-//! workspace has its share of it. A workspace whose Slack is slow thus costs the others nothing.
+//! Questions to Slack about people who are missing from the member list. While a question waits for
+//! its answer, it delays only its own person, so many questions may wait at once. Their number is
+//! bounded, and each workspace has a share of it. A workspace whose Slack is slow thus costs the
+//! others nothing.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::domain::fairness;
 use crate::domain::ids::InstallationId;
 
-/// Questions that may wait at once, and those of one workspace: Slack allows fifty a minute.
+/// Questions that may wait at once, in all and for one workspace: Slack allows fifty a minute.
 const MOST: usize = 1024;
 const EACH: usize = 8;
 
@@ -20,8 +21,8 @@ impl Asks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one question, given back when it is dropped; `None` where the workspace has
-    /// none left.
+    /// A place for one question, given back when it is dropped; `None` if the workspace has none
+    /// left.
     pub(super) fn begin(&self, installation: InstallationId) -> Option<Asking<'_>> {
         let mut waiting = self.state();
         let mine = waiting.get(&installation).copied().unwrap_or(0);

@@ -1,7 +1,7 @@
-//! Whether a message may still go out, decided at the last moment from what holds now: a person
+//! Whether a message may still be sent, decided at the last moment from the present state: a person
 //! who turned messages off a second ago gets none, and neither does an account that was closed.
 //!
-//! Decisions over values; [`super::worker`] gathers them.
+//! These are decisions over values; [`super::worker`] gathers the values.
 
 use crate::domain::ids::{EventType, InstallationId, SlackUserId};
 use crate::domain::member::MemberKind;
@@ -11,7 +11,7 @@ use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::store::{End, Kind, Settle};
 
-/// What the decision depends on.
+/// The facts that the decision depends on.
 #[derive(Debug, Clone)]
 pub(super) struct Facts<'a> {
     pub(super) now: Timestamp,
@@ -25,21 +25,21 @@ pub(super) struct Facts<'a> {
     pub(super) person: Option<Recipient<'a>>,
     /// The workspace of the lane.
     pub(super) installation: InstallationId,
-    /// The tenant's workspace, which may be another by now.
+    /// The workspace that the tenant is connected to now, which may differ from the lane's.
     pub(super) connected: Option<Connected>,
 }
 
-/// Whom a direct message is for.
+/// The recipient of a direct message.
 #[derive(Debug, Clone)]
 pub(super) struct Recipient<'a> {
     pub(super) preferences: &'a Preferences,
-    /// As stored now, for whatever workspace.
+    /// The identity stored now, for any workspace.
     pub(super) identity: Option<&'a Identity>,
     /// The member of the lane.
     pub(super) member: &'a SlackUserId,
-    /// What is known about that member's account.
+    /// The state of that member's account, as far as it is known.
     pub(super) member_kind: Option<MemberKind>,
-    /// What is known about the account of the identity, where that is another member.
+    /// The state of the identity's account, if the identity names another member.
     pub(super) identity_kind: Option<MemberKind>,
 }
 
@@ -51,8 +51,8 @@ pub(super) struct Connected {
     pub(super) dead: Option<String>,
 }
 
-/// `None`: send it. Else what becomes of it instead. The order is that of finality: what ends it
-/// anyhow comes before what only holds it up.
+/// `None`: send the message. Otherwise, how it is settled instead. Checks that end the message come
+/// before checks that only delay it.
 pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
     if facts.expires_at <= facts.now {
         return Some(Settle::Ended(End::Expired));
@@ -64,15 +64,15 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
         return Some(Settle::Ended(End::Suppressed(by)));
     }
     let Some(connected) = &facts.connected else { return not_connected };
-    // Whoever the person is in the tenant's present workspace; the stored identity outranks what
-    // was thought when the message was accepted.
+    // The person's member in the workspace that the tenant is connected to now. The stored identity
+    // outranks the member that was found when the message was accepted.
     let identity = facts
         .person
         .as_ref()
         .and_then(|person| person.identity)
         .filter(|identity| identity.installation == connected.installation);
     let here = facts.installation == connected.installation;
-    // What takes back or crosses out goes where the messages are.
+    // Deletions and crossings-out are sent to where the messages are.
     if let (Some(person), Some(identity), true) = (&facts.person, identity, facts.action.speaks())
         && (!here || identity.slack_user_id != *person.member)
     {
@@ -85,7 +85,8 @@ pub(super) fn verdict(facts: &Facts<'_>) -> Option<Settle> {
         });
     }
     if !here {
-        // Who is not known there yet is looked for there; a channel's id means nothing there.
+        // A person not yet known in that workspace is looked for there; a channel id means nothing
+        // there.
         let looked_for = facts.person.is_some() && facts.action.speaks();
         return if looked_for { Some(Settle::Resolve) } else { not_connected };
     }
@@ -102,9 +103,9 @@ fn deactivated() -> Settle {
 }
 
 /// The switch that holds a message back. A channel has no choices of its own, so opt-in does not
-/// apply to it. A test is not held back by the person's choices; by the tenant's switch it is,
-/// unless an administrator tries before turning it on. What only takes back or crosses out is
-/// nothing that one could have chosen not to get: the tenant's switch alone holds it back.
+/// apply to it. A test ignores the person's choices; the tenant's switch stops it, unless an
+/// administrator tries messages before turning the switch on. A person cannot opt out of deletions
+/// and crossings-out, so only the tenant's switch holds them back.
 pub(super) fn switch(
     settings: &Settings,
     preferences: Option<&Preferences>,
@@ -148,7 +149,7 @@ mod tests {
         }
     }
 
-    /// Everything speaks for sending to U1; `change` says what does not.
+    /// Every fact allows sending to U1, except those that `change` alters.
     fn judged(change: impl FnOnce(&mut Owned)) -> Option<Settle> {
         let mut owned = Owned::default();
         change(&mut owned);
@@ -292,7 +293,7 @@ mod tests {
     fn a_corrected_identity_takes_the_message_along() {
         let moved = Some(Settle::Moved { installation: HERE, lane: "U2".into() });
         assert_eq!(judged(|facts| facts.identity = Some(identity("U2", HERE))), moved);
-        // Even one whose member is not known yet: its own lane finds out.
+        // Also if the lane's member is not known yet: the member's own lane finds out.
         let closed = judged(|facts| {
             facts.identity = Some(identity("U2", HERE));
             facts.identity_kind = Some(MemberKind::Deactivated);

@@ -1,14 +1,14 @@
-//! The claim loop: lanes that are due, each given one turn, in fair order.
+//! The claim loop: it claims lanes that are due in fair order and gives each of them one turn.
 //!
-//! It wakes when this process accepted something, when a turn ends, when the next lane is due or
-//! its workspace may post again, and at the poll interval for what other replicas accepted. Turns
-//! end by releasing their lane, so a long lane is claimed once a message and never keeps a worker
-//! from the others.
+//! It wakes when this process accepts a message, when a turn ends, when the next lane is due or its
+//! workspace may post again, and at the poll interval for messages that other replicas accepted. A
+//! turn ends by releasing its lane, so a long lane is claimed once for each message and never keeps
+//! a worker from the others.
 //!
-//! Fair: more urgent lanes first; among those that are equally urgent the tenants take turns, and
-//! none holds more than its share of the workers; a turn that waits for a slow Slack holds none
-//! (`slots`). Posts and changes of a workspace have budgets of their
-//! own: where one is paused or spent, all that waits for it is passed over.
+//! Fair means: more urgent lanes come first. Among equally urgent lanes the tenants take turns, and
+//! no tenant holds more than its share of the workers. A turn that waits for a slow Slack holds no
+//! worker (`slots`). Posts and changes of a workspace have separate budgets: while a budget is
+//! paused or spent, the lanes that wait for it are skipped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -32,52 +32,52 @@ use crate::domain::time::Timestamp;
 use crate::store::{self, LaneClaim, Queue, QueueKey, QueuePlace, Queues};
 use crate::workspace;
 
-/// Where the clock of the database is coarser than ours, a lane may be due a moment later than it
-/// said: looked again not sooner than this.
+/// If the database's clock is coarser than ours, a lane may become due a moment later than it said:
+/// the least time before the next look.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Lanes are claimed so long before their request may start: the checks are done meanwhile, and a
-/// start is not lost to a loop that was late.
+/// Lanes are claimed this long before their request may start: the checks run in the meantime, and
+/// no start is lost because the loop was late.
 const AHEAD: Duration = Duration::from_millis(100);
-/// Queues looked at in one round; the next round goes on behind them.
+/// Queues looked at in one round; the next round continues after them.
 const QUEUES: u32 = 500;
-/// Queues of which it is remembered when they were served last.
+/// Queues for which the time of the last turn is remembered.
 const REMEMBERED: usize = 10_000;
 
-/// What the loop knows from round to round.
+/// State of the loop between rounds.
 struct Claimer {
     delivery: Delivery,
     stop: CancellationToken,
     turns: JoinSet<()>,
     slots: Arc<Slots>,
-    /// When each queue was served last, counted in claims.
+    /// When each queue was last served, counted in claims.
     served: HashMap<QueueKey, u64>,
     claims: u64,
     rests: Rests<QueueKey>,
-    /// Accounts whose row another transaction holds, perhaps of a frozen replica.
+    /// Accounts whose row is locked by another transaction, perhaps of a frozen replica.
     held_up: Rests<Funds>,
     round: Round,
 }
 
-/// A look at all queues, so many at a time.
+/// A pass over all queues, a bounded number at a time.
 #[derive(Default)]
 struct Round {
-    /// Where it goes on; `None` at its end.
+    /// The place to continue from; `None` at the end of the pass.
     after: Option<QueuePlace>,
-    /// When the first of the queues that it passed can be served.
+    /// The earliest time at which one of the queues passed so far can be served.
     soonest: Option<Instant>,
-    /// Something came into a queue that it may have passed: another round follows at once.
+    /// A message entered a queue that may already have been passed: another round follows at once.
     again: bool,
 }
 
-/// What a budget of a workspace has now.
+/// The state of a workspace's budget now.
 struct Allowance {
     pace: Pace,
     starts: u32,
-    /// When there is another start, where there is none now.
+    /// The time of the next start, if there is none now.
     next: Timestamp,
 }
 
-/// What a budget of a workspace is known by.
+/// The key of a workspace's budget.
 type Funds = (InstallationId, Budget);
 type Allowances = BTreeMap<Funds, Allowance>;
 
@@ -130,7 +130,7 @@ impl Delivery {
                     Some(self.pause_after(&error))
                 }
             };
-            // Where all workers are busy, the end of a turn comes first.
+            // If all workers are busy, the end of a turn comes first.
             let due = tokio::time::sleep(wait.unwrap_or(self.inner.timing.poll).max(SHORTEST));
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -149,8 +149,8 @@ impl Delivery {
 }
 
 impl Claimer {
-    /// Claims as many lanes as there are places. Answers when to look again: `None` where there is
-    /// no place, so that the end of a turn comes first.
+    /// Claims as many lanes as there are places. Returns the time until the next look: `None` if
+    /// there is no place, so that the end of a turn comes first.
     async fn fill(&mut self) -> Result<Option<Duration>, store::Error> {
         if self.slots.are_full() {
             return Ok(None);
@@ -177,7 +177,7 @@ impl Claimer {
                 self.claim_class(class, apart, due, &allowances, &mut starts).await?;
             }
             if self.slots.are_full() {
-                // What was passed is looked at again when there is a place.
+                // The queues that were passed are looked at again when there is a place.
                 self.round.again = true;
                 return Ok(None);
             }
@@ -191,14 +191,14 @@ impl Claimer {
         Ok(Some(soonest.saturating_duration_since(Instant::now())))
     }
 
-    /// Something came into some lane.
+    /// A message entered a lane.
     fn woken(&mut self) {
         self.rests.news();
         self.round.again = true;
     }
 
-    /// Splits what is free of one kind of place over the queues of one class, and what they leave
-    /// once more.
+    /// Splits the free places of one kind over the queues of one class, then splits again the
+    /// places that these queues left unused.
     async fn claim_class(
         &mut self,
         class: Class,
@@ -211,7 +211,7 @@ impl Claimer {
             let given = self.give(class, apart, &due, starts);
             let mut left = Vec::new();
             for (queue, limit) in due.into_iter().zip(given) {
-                // A row that was found locked is not waited for by the next queue as well.
+                // The next queue does not wait again for a row that was found locked.
                 if limit == 0 || !self.left(&queue.key, Instant::now()).is_zero() {
                     continue;
                 }
@@ -235,7 +235,7 @@ impl Claimer {
         Ok(())
     }
 
-    /// How many lanes each queue may have now.
+    /// The number of lanes that each queue may have now.
     fn give(
         &self,
         class: Class,
@@ -250,7 +250,7 @@ impl Claimer {
             tenant: &queue.key.tenant,
             budget: queue.key.budget,
         });
-        // No pause and no budget of messages holds back who only reads.
+        // Pauses and budgets of messages do not hold back lanes that only read.
         let none = HashMap::new();
         let bounds = fairness::Bounds {
             free: free.places,
@@ -293,7 +293,7 @@ impl Claimer {
                 Ok(Vec::new())
             }
             Err(error) => {
-                // The claim may have been committed: nobody else would touch its lanes until the
+                // The claim may have been committed: nothing else would touch its lanes until the
                 // lease ended.
                 tokio::spawn(self.delivery.clone().disclaim(key.clone(), token));
                 Err(error)
@@ -314,7 +314,7 @@ impl Claimer {
         });
     }
 
-    /// What each budget has that somebody waits for.
+    /// The state of each budget that a queue waits for.
     async fn allowances(&mut self, queues: &Queues) -> Result<Allowances, store::Error> {
         let now = queues.now;
         let mut allowances = BTreeMap::new();
@@ -338,8 +338,8 @@ impl Claimer {
         Ok(allowances)
     }
 
-    /// Before something is taken from a budget: posts are counted by the minute, changes have a
-    /// row.
+    /// Prepares a budget before a start is taken from it: posts are counted by the minute, changes
+    /// have a row.
     async fn prepare(&self, queue: &Queue, now: Timestamp) -> Result<(), store::Error> {
         let (inner, id) = (&self.delivery.inner, queue.key.installation);
         match queue.key.budget {
@@ -358,14 +358,14 @@ impl Claimer {
         }
     }
 
-    /// How long a queue is left alone from now on.
+    /// How long a queue is left untouched from now on.
     fn left(&self, key: &QueueKey, now: Instant) -> Duration {
         let rest = self.rests.left(key, now);
-        // Who posts nothing takes from no account.
+        // Lanes that do not post take nothing from an account.
         if key.class.posts() { rest.max(self.held_up.left(&funds(key), now)) } else { rest }
     }
 
-    /// How long nothing can be claimed, as far as is known.
+    /// The time until something may be claimed, as far as is known.
     fn next_look(&self, queues: &Queues, allowances: &Allowances) -> Duration {
         let at = |queue: &Queue| {
             let allowed = allowances.get(&funds(&queue.key));
@@ -376,7 +376,7 @@ impl Claimer {
         queues
             .queues
             .iter()
-            // A queue for which there is no place waits for the end of a turn.
+            // A queue without a free place waits for the end of a turn.
             .filter(|queue| self.slots.has_room(&queue.key.tenant, queue.key.installation))
             .map(|queue| at(queue).since(queues.now).max(self.left(&queue.key, now)))
             .min()

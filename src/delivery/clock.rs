@@ -1,9 +1,9 @@
-//! The database's clock is looked at each second. Where it stepped back, what was stored before
-//! lies too far ahead, and is moved back (`store::clock`); also once at the start, since the step
-//! may have come while no replica ran.
+//! The database's clock is read each second. If it stepped back, times stored before the step lie
+//! too far ahead and are moved back (`store::clock`). This is also done once at the start, since
+//! the clock may have stepped while no replica ran.
 //!
-//! A step forward makes waits end early. Most may; what Slack needs to store a message may not
-//! ([`Steady`]).
+//! A step forward makes waits end early. For most waits that is harmless, but not for the time that
+//! Slack needs to store a message ([`Steady`]).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -15,18 +15,19 @@ use super::Delivery;
 use crate::domain::time::Timestamp;
 use crate::store;
 
-/// Between two looks, in real time.
+/// The time between two readings, in real time.
 const EVERY: Duration = Duration::from_secs(1);
-/// Two answers of one clock may be apart by this much, by how long they took.
+/// Two readings of one clock may differ by this much, because of the time that they took.
 const TOLERANCE: Duration = Duration::from_secs(1);
-/// Of moving, after a step and at the start. Leases that a step leaves to be moved are in turns;
-/// those end.
+/// Rounds of moving after a step, and at the start. Some leases that a step left too far ahead
+/// belong to turns under way; those turns end.
 const ROUNDS: u32 = 60;
-/// Rounds after a step that find nothing to move until it is over: a transaction that read the
-/// clock before the step may be committed later, but not after the limits of `store::postgres`.
+/// Rounds after a step that must find nothing to move until the moving is over: a transaction that
+/// read the clock before the step may be committed later, but within the limits of
+/// `store::postgres`.
 const IN_VAIN: u32 = 10;
 
-/// What is left to do of moving.
+/// The rounds of moving that are left.
 struct Moving {
     rounds: u32,
     in_vain: u32,
@@ -43,7 +44,8 @@ struct Seen {
 }
 
 impl Steady {
-    /// Takes a reading. Whether the clock has run like ours for so long, as far as is known.
+    /// Takes a reading. Returns whether the database's clock has run at the rate of ours for
+    /// `so_long`, as far as is known.
     pub(super) fn has_been(&self, now: Timestamp, read: Instant, so_long: Duration) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((before, at)) = seen.last
@@ -69,7 +71,7 @@ impl Delivery {
         while !stop.is_cancelled() {
             watched.next();
             if let Err(error) = self.look_at_clock(&mut last, &mut left).await {
-                tracing::debug!(%error, "the database's clock was not looked at; retrying");
+                tracing::debug!(%error, "the database's clock was not read; retrying");
             }
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -105,7 +107,7 @@ impl Delivery {
     }
 }
 
-/// By how much the clock was set back between two readings.
+/// The time by which the clock was set back between two readings.
 fn stepped_back(before: Timestamp, elapsed: Duration, now: Timestamp) -> Option<Duration> {
     let by = before.plus(elapsed).since(now);
     (by > TOLERANCE).then_some(by)

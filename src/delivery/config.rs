@@ -9,12 +9,12 @@ use crate::domain::delivery::Policy;
 use crate::domain::ids::EventType;
 use crate::store::IDEMPOTENCY;
 
-/// Seconds; nothing here makes sense for longer, and far longer spans overflow.
+/// In seconds. No setting here makes sense for longer, and far longer durations overflow.
 const MONTH: u64 = 31 * 24 * 3600;
-/// At the guaranteed rate, a hundred people are asked about meanwhile.
+/// At the guaranteed rate, Slack answers questions about a hundred people in this time.
 const LOOK_UP: Duration = Duration::from_secs(120);
 
-/// How messages are sent. Spans of time are those of a real Slack; tests shorten all of them by one
+/// How messages are sent. Durations are those of a real Slack; tests shorten all of them by one
 /// factor.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -22,19 +22,19 @@ pub struct Config {
     /// Conversations that one replica works on at the same time; each takes one request to Slack.
     /// Default `64`.
     pub workers: u32,
-    /// Percent of the workers that one tenant may keep busy, so that the others always find some.
-    /// Default `50`.
+    /// Percent of the workers that one tenant may keep busy, so that the other tenants always find
+    /// a free one. Default `50`.
     pub tenant_share: u32,
-    /// Conversations that one replica works on besides while Slack takes longer than a second to
-    /// answer, at most. They hold no worker, and each slow workspace has its share of them. Default
-    /// `500`.
+    /// Conversations, beyond `workers`, that one replica works on while Slack takes longer than a
+    /// second to answer, at most. They hold no worker, and each slow workspace has a share of them.
+    /// Default `500`.
     pub slow_requests: u32,
     /// Seconds after which another replica takes over a conversation whose worker fell silent. A
-    /// living worker renews it. At least twice `slack.request_timeout`, so that a request ends
-    /// within the lease that it began under. Default `60`.
+    /// live worker renews its lease. At least twice `slack.request_timeout`, so that a request ends
+    /// within the lease under which it began. Default `60`.
     pub lease_seconds: u64,
-    /// Milliseconds between two looks for work that another replica accepted; what this one
-    /// accepted is taken up at once. Default `1000`.
+    /// Milliseconds between two looks for messages that another replica accepted; messages accepted
+    /// by this replica are taken up at once. Default `1000`.
     pub poll_milliseconds: u64,
     /// Requests for one message, at most; throttled ones do not count. Default `10`.
     pub max_attempts: u32,
@@ -43,27 +43,27 @@ pub struct Config {
     pub base_delay_milliseconds: u64,
     /// Seconds of the longest wait between two requests. Default `300`.
     pub max_delay_seconds: u64,
-    /// Where Slack gave no clear answer and the conversation's history cannot be read: `true` sends
-    /// again (at least once), `false` sets the message aside (at most once). Default `true`.
+    /// Applies if Slack gave no clear answer and the conversation's history cannot be read: `true`
+    /// sends again (at least once), `false` sets the message aside (at most once). Default `true`.
     pub resend_unreadable: bool,
-    /// Event types whose messages are set aside where `resend_unreadable` would send them again.
+    /// Event types whose messages are set aside if `resend_unreadable` would send them again.
     /// Default: none.
     pub park_event_types: Vec<String>,
-    /// Seconds after which a member list is too old to trust on who is deactivated; Slack is then
-    /// asked about the one recipient, as far as its limits allow. Default `7200`: twice the
+    /// Seconds after which a member list is too old to be trusted about deactivated accounts; Slack
+    /// is then asked about the one recipient, as far as its limits allow. Default `7200`: twice the
     /// default between two readings.
     pub confirm_after_seconds: u64,
-    /// Seconds after its end when a delivery moves out of the table that is worked on. It stays
+    /// Seconds after its end when a delivery moves from the active table to the history. It stays
     /// readable. Default `600`.
     pub archive_after_seconds: u64,
     /// Messages of one tenant that may wait at the same time; Notify and ReplayDeliveries refuse
     /// more with `RESOURCE_EXHAUSTED`. Default `1000000`.
     pub max_waiting: u64,
-    /// Days that notifications are kept after they were accepted, with what became of them; longer
-    /// where a message still waits. At least 2: request ids are known for 48 hours. Default `30`.
+    /// Days that notifications and their outcomes are kept after they were accepted; longer while a
+    /// message still waits. At least 2: request ids are known for 48 hours. Default `30`.
     pub history_days: u32,
-    /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was away
-    /// for longer is told so. Default `14`.
+    /// Days that the feed of delivery changes (`WatchDeliveries`) is kept: a reader that was
+    /// disconnected for longer gets an error that says so. Default `14`.
     pub feed_days: u32,
 }
 
@@ -90,7 +90,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses what cannot work; the sentence begins with the setting's name.
+    /// Refuses contradictions and values out of range; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         let least = [
             ("workers", u64::from(self.workers), 1),
@@ -131,7 +131,7 @@ impl Config {
     }
 }
 
-/// A reader of the feed learns what another replica numbered within this time.
+/// Readers of the feed see changes that another replica numbered within this time.
 const FOLLOW: Duration = Duration::from_secs(1);
 /// Longer than two of `directory.poll_milliseconds`' default.
 const HELD_SOON: Duration = Duration::from_secs(10);
@@ -146,24 +146,27 @@ pub(super) struct Timing {
     pub(super) channel_interval: Duration,
     pub(super) confirm_after: Duration,
     pub(super) archive_after: Duration,
-    /// How long a message waits for Slack's word on somebody whom the member list does not have.
+    /// How long a message waits for Slack's answer about a person missing from the member list.
     pub(super) look_up: Duration,
     /// Between two looks for changes that other replicas numbered.
     pub(super) follow: Duration,
     /// How long the feed of changes is kept.
     pub(super) feed_kept: Duration,
-    /// How long what has ended is kept.
+    /// How long ended deliveries are kept.
     pub(super) history_kept: Duration,
-    /// After something was held: by then every replica's member list is as new as it was.
+    /// The wait after messages were held: by then every replica's member list is as new as the one
+    /// that was used.
     pub(super) held_soon: Duration,
-    /// Between two looks at what is held though nothing moved.
+    /// The time between two looks at held messages if nothing changed.
     pub(super) held_again: Duration,
-    /// Between two rounds of upkeep.
+    /// The time between two rounds of upkeep.
     pub(super) upkeep: Duration,
-    /// Before something of ours, not of Slack's, is tried again: the store, a refused look-up.
+    /// The wait before one of our own operations is tried again, not one of Slack's: the store, a
+    /// refused lookup.
     pub(super) retry: Duration,
     pub(super) policy: Policy,
-    /// Event types that are parked where the policy would send again on no knowledge.
+    /// Event types that are parked if the policy would send again without knowing what became of
+    /// the first request.
     pub(super) parked_types: HashSet<String>,
 }
 

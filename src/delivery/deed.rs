@@ -1,5 +1,6 @@
-//! What one turn asks of Slack: a message, an answer in a thread, a change or a deletion; and what
-//! the answer means for a message that was acted on (docs/delivery-states.md, "Subjects").
+//! The request that one turn makes to Slack (a message, an answer in a thread, a change or a
+//! deletion), and the meaning of the answer for the message that was acted on
+//! (docs/delivery-states.md, "Subjects").
 
 use tokio::time::Instant;
 
@@ -14,26 +15,26 @@ use crate::slack::{Destination, PostMessage, UpdateMessage};
 use crate::store::{self, Acted, End, Settle};
 use crate::workspace::{self, Change};
 
-/// Where the message goes.
+/// The destination of the message.
 enum Place {
     Person(SlackUserId),
     Channel(ChannelId),
 }
 
-/// What this turn asks of Slack, once it is known that it may.
+/// The request that this turn makes to Slack, once it is known that it may.
 pub(super) struct Request {
     pub(super) deed: Deed,
     /// The message that is acted on.
     target: Option<Posted>,
-    /// Others are left after it.
+    /// More messages are left to act on after it.
     more: bool,
-    /// Nothing where a message is deleted.
+    /// `None` if a message is deleted.
     words: Option<Rendered>,
     place: Option<Place>,
 }
 
 impl Delivery {
-    /// What is to be asked; `Err`: nothing, and what becomes of the delivery instead.
+    /// The request to make; `Err`: no request, and how the delivery is settled instead.
     pub(super) async fn prepare(
         &self,
         turn: &Turn<'_>,
@@ -52,7 +53,8 @@ impl Delivery {
             Plan::Done { target, .. } => {
                 let kept = match self.inner.store.words(&head.tenant, target.words).await {
                     Err(error @ store::Error::Sealed(_)) => {
-                        tracing::error!(%error, delivery = %target.words, "a message's words do not open");
+                        let delivery = target.words;
+                        tracing::error!(%error, %delivery, "a message cannot be decrypted");
                         return Ok(Err(Settle::Failed { reason: Failure::Damaged, code: None }));
                     }
                     kept => kept?,
@@ -73,7 +75,7 @@ impl Delivery {
         Ok(Ok(Request { deed, target: plan.target().cloned(), more, words, place }))
     }
 
-    /// Asks Slack, once.
+    /// Makes the request, once.
     pub(super) async fn request(
         &self,
         turn: &Turn<'_>,
@@ -94,7 +96,7 @@ impl Delivery {
 }
 
 impl Request {
-    /// The thread that the intent names, so that a probe reads the same one.
+    /// The thread named in the intent, so that a probe reads the same thread.
     pub(super) fn thread_ts(&self) -> Option<&str> {
         self.target.as_ref().filter(|_| self.deed == Deed::Thread).map(|root| root.ts.as_str())
     }
@@ -117,8 +119,8 @@ impl Request {
         let words = self.words.as_ref()?;
         let destination = match (&self.target, self.place.as_ref()) {
             (Some(root), _) => Destination::Conversation(&root.channel),
-            // Not the `D...` id, even where it is known: Slack takes the member's id for the same
-            // conversation, always, and needs no other scope than chat:write.
+            // Not the `D...` id, even if it is known: Slack always takes the member's id for the
+            // same conversation, and needs no other scope than chat:write.
             (None, Some(Place::Person(member))) => Destination::Person(member),
             (None, Some(Place::Channel(channel))) => Destination::Conversation(channel),
             (None, None) => return None,
@@ -132,7 +134,7 @@ impl Request {
         })
     }
 
-    /// What the answer means for the message that was acted on; `None`: what it means for any
+    /// The meaning of the answer for the message that was acted on; `None`: the same as for any
     /// request.
     pub(super) fn acted(&self, action: Action, outcome: &Outcome) -> Option<Settle> {
         let target = self.target.as_ref()?;
@@ -159,7 +161,8 @@ impl Request {
             }
             (Deed::Delete, Outcome::Sent { .. }) => Some(acted(Some(Shown::Retracted))),
             (deed, Outcome::Rejected { code, .. }) => match (deed, subject::unfit(deed, code)?) {
-                // It was to go, and it is gone; perhaps by a request of ours whose answer got lost.
+                // The message was to be deleted, and it is gone; perhaps by a request of ours whose
+                // answer was lost.
                 (Deed::Delete, shown @ Shown::Gone) => Some(acted(Some(shown))),
                 (_, shown) => {
                     let code = code.clone();
@@ -171,8 +174,8 @@ impl Request {
     }
 }
 
-/// Where there is nothing (any more) to act on: done, if something was done; else there was
-/// nothing, or nothing that Slack lets us change.
+/// There is no message (left) to act on. If this delivery acted on a message, it is finished.
+/// Otherwise there was no message, or none that Slack lets us change.
 fn nothing_left(turn: &Turn<'_>) -> Settle {
     let head = &turn.head;
     if head.acted_on.is_some() {

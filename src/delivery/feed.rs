@@ -1,6 +1,6 @@
-//! The sequencer of the feed: numbers the changes that were committed, so that whoever watches
-//! deliveries sees them (docs/decisions/0009-feed.md). Every replica runs one; they take turns.
-//! A second loop wakes the watchers of this replica where another replica numbered.
+//! The sequencer of the feed: it numbers the changes that were committed, so that watchers of
+//! deliveries see them (docs/decisions/0009-feed.md). Every replica runs one; they take turns. A
+//! second loop wakes the watchers of this replica when another replica numbered changes.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::telemetry::Rounds;
 const BATCH: u32 = 512;
 /// The least time between two runs: under load a run numbers many changes instead of few.
 const REST: Duration = Duration::from_millis(10);
-/// While another replica has the turn, it is asked for after a wait that doubles up to this: that
-/// replica may not have seen what was committed here.
+/// While another replica has the turn, this one asks for it after a wait that doubles up to this
+/// limit: the other replica may not have seen the changes committed here.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 
 impl Delivery {
@@ -49,13 +49,13 @@ impl Delivery {
                 () = woken, if !troubled => {}
             }
         }
-        // What the last turns committed is told before the process ends, as far as it goes.
+        // The changes of the last turns are published before the process ends, as far as possible.
         if let Err(error) = self.number_all(&rounds).await {
             tracing::debug!(%error, "the last changes are left to another replica");
         }
     }
 
-    /// Wakes those who watch feeds here when another replica numbered changes.
+    /// Wakes the watchers of feeds here when another replica numbered changes.
     pub(super) async fn follow_feeds(self, stop: CancellationToken) {
         let mut troubled = false;
         let rounds = self.watch("feeds of other replicas", self.inner.timing.follow);
@@ -75,7 +75,7 @@ impl Delivery {
         }
     }
 
-    /// Whether all was numbered; not where another replica has the turn.
+    /// Returns whether all changes were numbered; `false` if another replica has the turn.
     async fn number_all(&self, rounds: &Rounds) -> Result<bool, store::Error> {
         loop {
             rounds.next();

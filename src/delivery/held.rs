@@ -1,6 +1,6 @@
-//! Deliveries that wait until their person appears in Slack: who appeared is found by looking
-//! through the people who are waited for, in bounded batches, once after the member list, the
-//! custom fields or the mapping moved, and now and then. `resolve` does the rest.
+//! Deliveries that wait until their person appears in Slack. To find the people who appeared, the
+//! people who are waited for are looked through in bounded batches: once after the member list, the
+//! custom fields or the mapping changed, and at long intervals. `resolve` does the rest.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::telemetry::Rounds;
 const PEOPLE: u32 = 200;
 /// Sweeps and batches in one round, so that a busy tenant does not starve the others.
 const STEPS: usize = 16;
-/// Before the next sweep of a tenant, for each thousand people who are waited for.
+/// The pause before the next sweep of a tenant, for each thousand people who are waited for.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl Delivery {
@@ -32,7 +32,7 @@ impl Delivery {
                 Ok(()) => troubled = false,
                 Err(error) => {
                     if !troubled {
-                        tracing::warn!(%error, "held messages cannot be looked through; trying on");
+                        tracing::warn!(%error, "held messages cannot be searched; retrying");
                     }
                     troubled = true;
                 }
@@ -71,7 +71,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Looks through everybody who is waited for. False: another replica does it now.
+    /// Looks through all people who are waited for. Returns `false` if another replica does it now.
     async fn sweep(&self, rounds: &Rounds, sweep: &HeldSweep) -> Result<bool, directory::Error> {
         let (store, timing) = (&self.inner.store, &self.inner.timing);
         let mut after = None;
@@ -92,7 +92,8 @@ impl Delivery {
         Ok(store.end_held_sweep(sweep, pause).await?)
     }
 
-    /// Wakes what is held for those of `users` whom a message would reach now; answers the others.
+    /// Wakes the held deliveries of those of `users` that a message would reach now; returns the
+    /// others.
     async fn wake_those_who_appeared(
         &self,
         tenant: &TenantId,
@@ -105,7 +106,7 @@ impl Delivery {
             return Ok(users);
         };
         let mapping = self.inner.directory.mapping(&settings).await?;
-        // At least as new as what made this look worth while.
+        // At least as new as the change that led to this look.
         let view = self.inner.directory.current_view(installation.id, &mapping).await?;
         if view.deciding().is_none() {
             return Ok(users);

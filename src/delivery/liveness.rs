@@ -1,9 +1,9 @@
-//! Whether a recipient's account is in use. The member list answers; where it is old, or does not
-//! know the member, Slack is asked about the one person.
+//! Whether a recipient's account is in use. The member list answers; if it is old, or does not
+//! contain the member, Slack is asked about the one person.
 //!
-//! Asking is a help, not a gate: one question at a time for a workspace, each member once in a
-//! while, and none while the budget is spent. What cannot be asked goes by the list, so that a
-//! broadcast over an old list is not held to the rate of `users.info`.
+//! Questions are optional: a workspace has one at a time, each member is asked about once in a
+//! while, and no question is asked while the budget is spent. If a question cannot be asked the
+//! list decides, so that a broadcast over an old list is not limited to the rate of `users.info`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -22,17 +22,18 @@ use crate::workspace;
 
 /// Answers kept.
 const ANSWERS: u64 = 100_000;
-/// The part of [`Liveness::trusted`] for which an answer counts.
+/// An answer counts for this fraction of [`Liveness::trusted`].
 const ANSWER_PART: u32 = 12;
-/// While one question is under way, and at most so long, no other is asked in its workspace.
+/// While one question is under way, and for at most this long, no other is asked in its workspace.
 const ONE_QUESTION: Duration = Duration::from_secs(60);
 
-/// What Slack said about single members, and where not to ask now.
+/// Slack's answers about single members, and the workspaces where no question is asked now.
 pub(super) struct Liveness {
-    /// How long ago a member list was read, or an event told what changed in it.
+    /// The age up to which a member list is trusted: the time since it was read, or since an event
+    /// reported a change to it.
     trusted: Duration,
     answers: Cache<(InstallationId, SlackUserId), Option<MemberKind>>,
-    /// Until when nothing is asked.
+    /// The time until which no question is asked.
     quiet: Mutex<HashMap<InstallationId, Instant>>,
 }
 
@@ -46,7 +47,7 @@ impl Liveness {
         Self { trusted, answers, quiet: Mutex::default() }
     }
 
-    /// Takes the turn to ask; `false` where it is not the time.
+    /// Takes the turn to ask; `false` if no question may be asked now.
     fn begin(&self, installation: InstallationId, now: Instant) -> bool {
         let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
         if quiet.get(&installation).is_some_and(|until| now < *until) {
@@ -68,7 +69,8 @@ impl Liveness {
 }
 
 impl Delivery {
-    /// What is known about the account; `None`: nothing, so Slack will say.
+    /// The state of the account, as far as it is known; `None`: unknown, so the request will show
+    /// it.
     pub(super) async fn member_kind(
         &self,
         installation: InstallationId,
@@ -98,7 +100,8 @@ impl Delivery {
         listed
     }
 
-    /// Slack's word, which everybody learns of, and how long to ask nothing more.
+    /// Slack's answer, which all replicas learn if it is new, and how long to ask no other
+    /// question.
     async fn ask(
         &self,
         installation: InstallationId,
@@ -112,7 +115,8 @@ impl Delivery {
             Ok(None) => return (Some(None), Duration::ZERO),
             Err(workspace::Error::Busy { after }) => return (None, after),
             Err(error) => {
-                tracing::info!(workspace = %installation, %error, "Slack was not asked about a recipient");
+                let workspace = installation;
+                tracing::info!(%workspace, %error, "Slack was not asked about a recipient");
                 return (None, retry);
             }
         };
@@ -120,7 +124,8 @@ impl Delivery {
         if kind.is_some() && kind != listed {
             let told = self.inner.directory.learn(installation, &[json]).await;
             if let Err(error) = told {
-                tracing::warn!(workspace = %installation, %error, "a change of a member was not stored");
+                let workspace = installation;
+                tracing::warn!(%workspace, %error, "a change of a member was not stored");
             }
         }
         (Some(kind), Duration::ZERO)

@@ -1,17 +1,21 @@
-//! From the outbox to Slack: lanes are claimed, their first message is checked once more, sent,
-//! and settled.
+//! From the outbox to Slack: lanes are claimed, their first message is checked once more, sent, and
+//! settled.
 //!
-//! Seven loops, each a task of its own: `claim` takes lanes that are due and gives each one turn
-//! (`worker`); `resolve` finds the member for deliveries that were accepted before the member list
-//! was read; `held` wakes those that wait until their person appears; `feed` numbers the changes
-//! of deliveries for those who watch them, and looks for what other replicas numbered; `clock`
-//! follows the database's clock where it steps back; `upkeep` repairs, expires and archives. A turn
-//! touches the head of its lane and nothing
-//! else: `checks` decides whether it may still go out, `deed` what is asked of Slack,
-//! `domain::delivery::next` what an answer means, `probe` whether Slack stored a message although
-//! its answer was lost.
+//! Seven loops, each a separate task:
 //!
-//! Nothing here keeps state that matters: whoever dies is replaced when its leases run out.
+//! - `claim` takes lanes that are due and gives each of them one turn (`worker`);
+//! - `resolve` finds the member for deliveries that were accepted before the member list was read;
+//! - `held` wakes those that wait until their person appears;
+//! - `feed` numbers the changes of deliveries for their watchers, and looks for changes that other
+//!   replicas numbered (two loops);
+//! - `clock` corrects stored times after the database's clock stepped back;
+//! - `upkeep` repairs, expires and archives.
+//!
+//! A turn touches only the head of its lane: `checks` decides whether it may still be sent, `deed`
+//! chooses the request to Slack, `domain::delivery::next` interprets the answer, and `probe` finds
+//! out whether Slack stored a message although its answer was lost.
+//!
+//! No essential state is kept here: a process that dies is replaced when its leases run out.
 
 mod asks;
 mod checks;
@@ -53,16 +57,16 @@ use config::Timing;
 use liveness::Liveness;
 use slots::Slots;
 
-/// Looks into long histories that are remembered, and for how long.
+/// Positions in long histories that are remembered, and for how long.
 const CURSORS: u64 = 10_000;
 const CURSOR_KEPT: Duration = Duration::from_secs(600);
 
-/// The longest that a round of a loop, or a step of one, takes in good health; beyond it the loop
-/// counts as standing still. It may wait for several statements that use up their time, and for
-/// Slack.
+/// The longest time that a round of a loop, or a step of one, takes in good health; beyond it the
+/// loop counts as stalled. A round may wait for several statements that reach their time-out, and
+/// for Slack.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// Sends what was accepted. Cheap to clone.
+/// Sends accepted messages. Cheap to clone.
 #[derive(Clone)]
 pub struct Delivery {
     inner: Arc<Inner>,
@@ -76,17 +80,19 @@ struct Inner {
     workers: usize,
     /// Workers that one tenant may keep busy.
     tenant_cap: usize,
-    /// Turns that may wait for a slow Slack besides.
+    /// Turns that may wait for a slow Slack, beyond the workers.
     most_slow: usize,
     timing: Timing,
     liveness: Liveness,
     /// Whether the database's clock can be trusted about how much time has passed.
     steady: clock::Steady,
     asks: Asks,
-    /// Taken while a message is sent that a worker died on before: one of these at a time, so that
-    /// the one that kills is told from those that were under way beside it.
+    /// Held while a message is sent during which a worker died before. Only one of these is sent at
+    /// a time, so that the message that kills workers can be distinguished from those under way
+    /// beside it.
     suspects: Semaphore,
-    /// Where looks into long histories go on. Lost with the process, which costs another look.
+    /// Positions from which looks into long histories continue. They are lost with the process,
+    /// which costs another look.
     cursors: Cache<DeliveryId, probe::Reached>,
 }
 
@@ -126,18 +132,18 @@ impl Delivery {
         Slots::new(inner.workers, inner.tenant_cap, inner.most_slow, slots::SLOW)
     }
 
-    /// Watches a loop that rests at most so long between two rounds.
+    /// Watches a loop that rests for at most `rest` between two rounds.
     fn watch(&self, name: &'static str, rest: Duration) -> Rounds {
         self.inner.metrics.watchdog().watch(name, rest + ROUND)
     }
 
-    /// Works until stopped: then claims no more, and returns when what is under way has ended. The
-    /// caller bounds that wait by dropping the future: leases of what was cut run out, and another
-    /// replica finds out what became of it.
+    /// Works until stopped: then it claims no more, and returns when the turns under way have
+    /// ended. The caller bounds that wait by dropping the future: the leases of the interrupted
+    /// turns run out, and another replica finds out what became of their messages.
     ///
     /// # Panics
-    /// Where one of its loops did: without them nothing is delivered, so the process must not go on
-    /// as if nothing had happened. A panic in a single turn is not passed on.
+    /// If one of its loops panicked: without them nothing is delivered, so the process must not
+    /// continue as if nothing had happened. A panic in a single turn is not passed on.
     pub async fn run(self, stop: CancellationToken) {
         let mut loops = JoinSet::new();
         loops.spawn(self.clone().claim(stop.clone()));

@@ -1,11 +1,11 @@
-//! What history says about a message that Slack may or may not have stored.
+//! The evidence in the history about a message that Slack may or may not have stored.
 //!
-//! It is looked for by the delivery id in its metadata, from a little before the request was begun.
-//! Found: adopted. Not found: looked again, and after the third look, some 30 s after the request
-//! ended, taken as not stored (invariant I7). A look that Slack's limits put off counts for
-//! nothing. What three workers died on is looked for like any other, and parked only where it is
-//! not found. After a recovery of the store (docs/recovery.md) whatever waits is looked for, from
-//! its acceptance on.
+//! A message is looked for by the delivery id in its metadata, from a little before the request was
+//! begun. If it is found, it is adopted. If not, the look is repeated, and after the third look,
+//! some 30 s after the request ended, the message counts as not stored (invariant I7). A look that
+//! Slack's limits postponed does not count. A message during which three workers died is looked for
+//! like any other, and parked only if it is not found. After a recovery of the store
+//! (docs/recovery.md) every waiting message is looked for, from its acceptance on.
 
 use std::time::Duration;
 
@@ -18,25 +18,26 @@ use crate::slack::{self, Message, Range};
 use crate::store::{self, Installation, Settle};
 use crate::workspace;
 
-/// The clocks of Slack and of the database may be apart by this much: by a step of ten minutes, and
-/// by what clocks differ anyhow.
+/// The clocks of Slack and of the database may differ by this much: by a step of ten minutes, and
+/// by the usual difference between clocks.
 const SKEW: Duration = Duration::from_secs(15 * 60);
-/// Looks after which a clock that never seems steady decides nothing any more.
+/// Looks after which the result decides even though the clock never seemed steady.
 const MOST_LOOKS: u32 = 10;
 /// Messages of one page. Some apps get 15, whatever is asked (Slack's documentation: Rate limits).
 const PAGE: u32 = 200;
-/// Pages of one look. The lane has stood still since the request, so what came after it was written
-/// by people; after a recovery of the store it may be much.
+/// Pages of one look. The lane has not moved since the request, so later messages were written by
+/// people; after a recovery of the store there may be many.
 const PAGES: usize = 5;
 
-/// What one look came to.
+/// The result of one look.
 enum Look {
     Saw(Probe),
     /// The token is dead: nothing can be looked up before a reconnect.
     Dead(String),
 }
 
-/// How far looks into a conversation have come: an answer's thread is read first, then the history.
+/// The position that looks into a conversation have reached: an answer's thread is read first, then
+/// the history.
 #[derive(Debug, Clone)]
 pub(super) enum Reached {
     Thread(Option<String>),
@@ -68,11 +69,11 @@ fn is_gone(error: &workspace::Error) -> bool {
 }
 
 impl Delivery {
-    /// An unknown head: looked up, and settled by what is seen.
+    /// Looks for an unknown head in the history, and settles it by the result.
     pub(super) async fn look(&self, turn: &Turn<'_>) -> Result<(), store::Error> {
         let (claim, head) = (turn.claim, &turn.head);
         let looks = head.probes + 1;
-        // A change that may have been made is made once more: it is the same change.
+        // A change that may have been made is simply repeated: it is the same change.
         let seen = if head.deed.is_repeatable() {
             Look::Saw(Probe::Absent)
         } else {
@@ -105,14 +106,16 @@ impl Delivery {
             Ok(None) => return Ok(Look::Saw(Probe::Unreadable)),
             Err(error) => return self.unseen(error),
         };
-        // It stands behind the last message that was sent there, and not long before the request.
+        // The message comes after the last one that was sent there, and not long before the
+        // request.
         let since = head.sending_since.unwrap_or(head.created_at).minus(SKEW);
         let last = claim.last_ts.as_deref().and_then(time_of);
-        // But not after a recovery of the store: what went out since may stand behind it.
+        // That does not hold after a recovery of the store: later messages may already stand before
+        // it.
         let last = last.filter(|_| head.in_doubt.is_none());
         let since = ts(last.map_or(since, |last| since.max(last)));
-        // Where the limits ended the last look between two pages, this one goes on: an app that
-        // gets 15 messages a minute would else see the first page again and again.
+        // If Slack's limits ended the last look between two pages, this one continues there: an app
+        // that gets 15 messages a minute would otherwise see the first page again and again.
         let cursors = &self.inner.cursors;
         let mut reached = cursors.remove(&head.delivery).await.unwrap_or_default();
         let places = if head.thread_ts.is_some() { 2 } else { 1 };
@@ -149,26 +152,26 @@ impl Delivery {
                 (None, None) => return Ok(Look::Saw(Probe::NotYet)),
             };
         }
-        // Much may have been written since. It is read to the end, some pages a look.
+        // Many messages may have been written since. They are read to the end, some pages a look.
         cursors.insert(head.delivery, reached).await;
         Ok(Look::Saw(Probe::Unavailable { after: self.inner.timing.retry }))
     }
 
-    /// Whether this look decides. Slack has 30 s from the last request that there may have been:
-    /// three looks take that long, and since a recovery of the store mostly more has passed.
+    /// Whether this look decides. Slack has 30 s from the last request that may have been made:
+    /// three looks take that long, and after a recovery of the store usually more time has passed.
     ///
-    /// Where the database's clock stepped forward meanwhile, the looks came too early.
+    /// If the database's clock stepped forward in the meantime, the looks came too early.
     fn decides(&self, turn: &Turn<'_>, looks: u32) -> bool {
         let (head, waits) = (&turn.head, self.inner.timing.policy.probe_after);
         let wait = waits[waits.len() - 1];
         let steady = self.inner.steady.has_been(head.now, turn.read, wait);
-        // Where the clock stepped back since the recovery, looks are what is left to count.
+        // If the clock stepped back since the recovery, only the looks can be counted.
         let looked = usize::try_from(looks).is_ok_and(|looks| looks >= waits.len());
         let waited = looked || head.in_doubt.is_some_and(|since| head.now >= since.plus(wait));
         waited && (steady || looks >= MOST_LOOKS)
     }
 
-    /// Where it would be; `None` where the lane does not name a place that can be read.
+    /// The conversation of the message; `None` if the lane does not name a place that can be read.
     async fn conversation(&self, turn: &Turn<'_>) -> Result<Option<ChannelId>, workspace::Error> {
         let claim = turn.claim;
         if let Some(channel) = &claim.channel {
@@ -192,7 +195,7 @@ impl Delivery {
         Ok(messages.iter().find(|message| message.ts == *thread).map(|message| message.delivery))
     }
 
-    /// What it means that history could not be read.
+    /// The result of a look that could not read the history.
     fn unseen(&self, error: workspace::Error) -> Result<Look, store::Error> {
         let later = |after| Ok(Look::Saw(Probe::Unavailable { after }));
         match error {
@@ -217,7 +220,7 @@ impl Delivery {
     }
 }
 
-/// The last look decides: what is not there by then was not stored.
+/// The last look decides: a message that is not there by then was not stored.
 fn conclude(probe: Probe, decides: bool) -> Probe {
     match probe {
         Probe::NotYet if decides => Probe::Absent,
@@ -225,8 +228,8 @@ fn conclude(probe: Probe, decides: bool) -> Probe {
     }
 }
 
-/// Whether it is the message of this delivery. Anybody can write such metadata, so who posted it
-/// counts as well.
+/// Whether it is the message of this delivery. Any app can write such metadata, so its author is
+/// compared as well.
 fn is_it(message: &Message, delivery: DeliveryId, installation: &Installation) -> bool {
     let is = |told: &Option<String>, ours: &str| !ours.is_empty() && told.as_deref() == Some(ours);
     message.delivery_id == Some(delivery)
@@ -234,7 +237,7 @@ fn is_it(message: &Message, delivery: DeliveryId, installation: &Installation) -
             || is(&message.app_id, &installation.app_id))
 }
 
-/// The time that Slack's `ts` is; `None` where it is not written as one.
+/// The time in Slack's `ts`; `None` if it does not have that form.
 fn time_of(ts: &str) -> Option<Timestamp> {
     let (seconds, micros) = ts.split_once('.')?;
     let micros = if micros.len() == 6 { micros.parse::<i64>().ok()? } else { return None };

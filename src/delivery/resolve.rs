@@ -1,15 +1,15 @@
-//! Deliveries that were accepted before it was known which member they are for: resolved and
-//! rendered once the member list is there, by the same rules as in Notify, and put into their lane;
-//! and those that wait for their time, put into their lane when it comes.
+//! Deliveries whose Slack member was not yet known when they were accepted: they are resolved and
+//! rendered once the member list is there, by the same rules as in Notify, and put into their lane.
+//! Deliveries scheduled for later are put into their lane when they are due.
 //!
-//! A person's deliveries are resolved in the order of their acceptance. One that is not resolved
-//! yet holds up those behind it, so that none goes into a lane ahead of it; the arrival of a member
-//! list is therefore answered at once (docs/decisions/0027-order-before-resolution.md).
+//! A person's deliveries are resolved in the order of their acceptance. One that is not yet
+//! resolved delays those behind it, so that none enters a lane ahead of it; the arrival of a member
+//! list is therefore handled at once (docs/decisions/0027-order-before-resolution.md).
 //!
 //! Members missing from the list are looked up in Slack here, since Notify must not wait for it.
-//! Nor does any other person: the turn of one about whom Slack is asked goes on apart (`asks`).
-//! Where the limits do not allow the question in time the list decides: a broadcast that falls back
-//! to e-mail should not wait for a call per person.
+//! Other people's deliveries do not wait either: a turn that asks Slack continues separately
+//! (`asks`). If the limits do not allow the question in time the list decides: a broadcast that
+//! falls back to e-mail should not wait for a call per person.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,24 +36,24 @@ use crate::domain::trace;
 use crate::store::{self, End, Installation, Resolved, Resolving};
 use crate::telemetry::Rounds;
 
-/// Claimed at once.
+/// Deliveries claimed at once.
 const BATCH: u32 = 64;
-/// People worked on at once, but for those about whom Slack is asked.
+/// People worked on at once, not counting those whose turn asks Slack.
 const AT_ONCE: usize = 8;
-/// Between two looks, where the database's clock is coarser than ours.
+/// The least time between two looks, if the database's clock is coarser than ours.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 /// One of [`AT_ONCE`]; given back when Slack is asked.
 type Desk = Option<OwnedSemaphorePermit>;
 
-/// The people who are worked on.
+/// The people whose deliveries are being resolved.
 struct Turns {
     desks: Arc<Semaphore>,
     running: JoinSet<()>,
 }
 
 impl Turns {
-    /// One that ended. What stood behind it may be due.
+    /// Waits for the end of one turn; `false` if none runs. Deliveries behind it may then be due.
     async fn ended(&mut self) -> bool {
         let Some(ended) = self.running.join_next().await else { return false };
         if ended.is_err() {
@@ -66,7 +66,7 @@ impl Turns {
 impl Delivery {
     pub(super) async fn resolve(self, stop: CancellationToken) {
         let mut troubled = false;
-        // Workspaces whose member list arrived, and for which something may wait.
+        // Workspaces whose member list arrived, and for which deliveries may wait.
         let mut arrived = BTreeSet::new();
         let rounds = &self.watch("resolve", self.inner.timing.poll);
         let desks = Arc::new(Semaphore::new(AT_ONCE));
@@ -98,8 +98,9 @@ impl Delivery {
         while turns.ended().await {}
     }
 
-    /// Resolves what is due; answers when to look again. What waits for a list that `arrived` is
-    /// due; a workspace is taken out once nothing waits for its list any more.
+    /// Resolves the deliveries that are due; returns the time until the next look. Deliveries that
+    /// wait for a list in `arrived` are due; a workspace is removed once no delivery waits for its
+    /// list.
     async fn resolve_due(
         &self,
         rounds: &Rounds,
@@ -112,7 +113,7 @@ impl Delivery {
         }
         let joined = store.join_due(BATCH).await?;
         let claimed = store.claim_resolving(BATCH, timing.lease).await?;
-        // What stood behind these may be due now.
+        // Deliveries that waited behind these may be due now.
         let more = !claimed.is_empty() || joined == BATCH || !arrived.is_empty();
         let mut people: BTreeMap<_, Vec<Resolving>> = BTreeMap::new();
         for resolving in claimed {
@@ -124,7 +125,7 @@ impl Delivery {
             rounds.next();
             turns.running.spawn(self.clone().resolve_person(theirs, desk));
         }
-        // All but those about whom Slack is asked.
+        // Waits for all people except those whose turn asks Slack.
         let all = u32::try_from(AT_ONCE).unwrap_or(u32::MAX);
         drop(turns.desks.acquire_many(all).await);
         if more {
@@ -134,7 +135,7 @@ impl Delivery {
         Ok(due.clamp(SHORTEST, timing.poll))
     }
 
-    /// One person's, one after the other, up to one that goes on waiting.
+    /// Resolves one person's deliveries in order, up to the first that must wait longer.
     async fn resolve_person(self, mut theirs: Vec<Resolving>, mut desk: Desk) {
         theirs.sort_by_key(|resolving| resolving.sequence);
         for resolving in theirs {
@@ -144,8 +145,8 @@ impl Delivery {
         }
     }
 
-    /// Whether it waits for its member no more. An error leaves it to its lease, and with it those
-    /// behind it.
+    /// Returns whether it no longer waits for its member. After an error, it and those behind it
+    /// wait until the lease ends.
     async fn resolve_one(&self, resolving: Resolving, desk: &mut Desk) -> bool {
         let (delivery, token) = (resolving.delivery, resolving.token);
         let settled = async {
@@ -172,7 +173,7 @@ impl Delivery {
         }
     }
 
-    /// What becomes of it, and its trace where something was decided.
+    /// How the delivery is settled, and its trace if something was decided.
     async fn resolved(
         &self,
         resolving: &Resolving,
@@ -265,7 +266,7 @@ impl Delivery {
         Ok((lane, explain(Some(found), "send", false)))
     }
 
-    /// What the member list says; where it has nobody, with Slack's answer in it.
+    /// The decision by the member list; if the person is missing there, with Slack's answer added.
     async fn look_for(
         &self,
         installation: &Installation,
@@ -306,7 +307,7 @@ impl Delivery {
     }
 }
 
-/// Whom the member list says a message is for.
+/// The recipient according to the member list.
 enum LookedFor {
     Decided(Decision, View),
     /// Slack is asked after this time.
@@ -315,14 +316,14 @@ enum LookedFor {
     },
 }
 
-/// When to look again for a list that is not there: a workspace that cannot be read must not keep
-/// the store busy with everything that waits for it, so the longer it took, the later.
+/// The wait before the next look for a missing list. Deliveries for a workspace that cannot be read
+/// must not keep the store busy, so the wait grows with the time that has passed.
 fn again(waited: Duration, first: Duration) -> Duration {
     (waited / 8).clamp(first, first * 60)
 }
 
-/// The message as it is kept; `None` where it cannot be worded. It could when it was accepted, so
-/// that is rare; without content it fails in its lane, with the reason.
+/// The message as it is stored; `None` if it cannot be rendered. It could be when it was accepted,
+/// so that is rare; without content the message fails in its lane, with the reason.
 fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
     if !resolving.action.speaks() {
         return None;
@@ -342,7 +343,7 @@ fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
         .render(&context)
         .inspect_err(|error| {
             let (tenant, delivery) = (&resolving.tenant, &resolving.delivery);
-            tracing::warn!(%tenant, %delivery, %error, "a message cannot be worded");
+            tracing::warn!(%tenant, %delivery, %error, "a message cannot be rendered");
         })
         .ok()?;
     serde_json::to_vec(&rendered).ok()

@@ -1,6 +1,6 @@
-//! What a claim tried in vain: a queue that has a lane due whose row is locked, or that another
-//! replica served faster; an account that another transaction holds. They are tried again after a
-//! while that doubles, so that one locked row neither makes the loop spin nor stops it.
+//! Claims that got nothing: a queue with a due lane whose row is locked, or that another replica
+//! served faster; an account that another transaction holds. They are tried again after a wait that
+//! doubles, so that one locked row neither makes the loop spin nor stops it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,10 +11,10 @@ use tokio::time::Instant;
 /// The first rest, and the longest.
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
-/// After something new came into some lane, a queue is tried this long after the last time: what
-/// came may be in another lane of the same queue.
+/// After a message entered a lane, a queue is tried this long after its last attempt: the message
+/// may be in another lane of the same queue.
 const NEWS: Duration = Duration::from_millis(50);
-/// How many are remembered.
+/// Queues or accounts that are remembered.
 const REMEMBERED: usize = 10_000;
 
 pub(super) struct Rests<K>(HashMap<K, Rest>);
@@ -48,14 +48,14 @@ impl<K: Hash + Eq + Clone> Rests<K> {
         self.0.remove(key);
     }
 
-    /// Something new came into some lane.
+    /// A message entered a lane.
     pub(super) fn news(&mut self) {
         for rest in self.0.values_mut() {
             rest.until = rest.until.min(rest.tried + NEWS);
         }
     }
 
-    /// How long it is left alone from now on.
+    /// How long it is left untouched from now on.
     pub(super) fn left(&self, key: &K, now: Instant) -> Duration {
         self.0.get(key).map_or(Duration::ZERO, |rest| rest.until.saturating_duration_since(now))
     }

@@ -1,7 +1,8 @@
 //! Sending the head of a lane: checks, intent, request, settle.
 //!
-//! What the checks need and the token are read at the same time, and the intent's one statement
-//! also asks whether posting is paused: from the claim to the request there are few round trips.
+//! The facts for the checks and the token are read at the same time, and the intent's single
+//! statement also asks whether posting is paused: there are few round trips from the claim to the
+//! request.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::store::{self, Pace, Settle};
 use crate::workspace;
 
 impl Delivery {
-    /// A pending head: sent, or what the checks make of it.
+    /// Sends a pending head, unless the checks settle it otherwise.
     pub(super) async fn send(
         &self,
         turn: &Turn<'_>,
@@ -27,9 +28,11 @@ impl Delivery {
         let token = self.inner.workspaces.token(claim.installation);
         let (judged, token) = tokio::join!(self.judge(turn), token);
         let judged = match judged {
-            // A record that does not open does not open later either: its lane goes on.
+            // A record that cannot be decrypted now cannot be decrypted later: the lane continues
+            // without it.
             Err(error @ store::Error::Sealed(_)) => {
-                tracing::error!(%error, delivery = %head.delivery, "a recipient's record does not open");
+                let delivery = head.delivery;
+                tracing::error!(%error, %delivery, "a recipient's record cannot be decrypted");
                 Some(Settle::Failed { reason: Failure::Damaged, code: None })
             }
             judged => judged?,
@@ -49,7 +52,7 @@ impl Delivery {
                 return self.settle(turn, settle, rest).await.map(|()| Posted::No);
             }
         };
-        // A change that may have been made is made once more: it is the same change.
+        // A change that may have been made is simply repeated: it is the same change.
         if head.in_doubt.is_some() && !request.deed.is_repeatable() {
             let thread_ts = request.thread_ts().map(str::to_owned);
             let settle = Settle::Doubted { deed: request.deed, thread_ts };
@@ -59,8 +62,9 @@ impl Delivery {
             let settle = Settle::Replanned { deed: request.deed };
             return self.settle(turn, settle, None).await.map(|()| Posted::No);
         }
-        // Only one of those that a worker died on goes at a time: of all that were under way when a
-        // process died, one was the cause, and it must not take the others along.
+        // Messages during which a worker died are sent one at a time: of all messages that were
+        // under way when a process died, only one was the cause, and it must not take the others
+        // with it.
         let suspect = if head.crashes == 0 {
             None
         } else if let Ok(alone) = self.inner.suspects.try_acquire() {
@@ -69,11 +73,11 @@ impl Delivery {
             let after = self.inner.timing.retry;
             return self.settle(turn, Settle::Deferred { after }, None).await.map(|()| Posted::No);
         };
-        // Never longer than it was at the claim: the clock may have stepped back since.
+        // Never longer than at the claim: the clock may have stepped back since.
         let wait = claim.start.map_or(Duration::ZERO, |(start, _)| {
             start.since(turn.now()).min(start.since(claim.now))
         });
-        // A sleep of no time takes a millisecond and more.
+        // Even a sleep of zero takes a millisecond or more.
         if !wait.is_zero() {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -89,7 +93,7 @@ impl Delivery {
         posted
     }
 
-    /// The intent, the request, and what follows.
+    /// The intent, the request, and its result.
     async fn undertake(
         &self,
         turn: &Turn<'_>,
@@ -104,8 +108,9 @@ impl Delivery {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return Ok(Posted::No),
             Err(error) => {
-                // Whether the intent was committed is not known, but that nothing was posted is:
-                // said now, nobody has to find it out from history, or takes it for a crash.
+                // It is not known whether the intent was committed, but nothing was posted. If that
+                // is recorded now, the history need not be searched, and it is not taken for a
+                // crash.
                 let interval = self.pause_after(&error);
                 let rest = Pace { started_ago: Duration::ZERO, interval };
                 self.settle(turn, Settle::NotWritten, Some(rest)).await?;
@@ -118,7 +123,7 @@ impl Delivery {
                 turn.explained(&posted.outcome);
                 let acted = request.acted(head.action, &posted.outcome);
                 let settle = acted.unwrap_or_else(|| self.after(&posted.outcome, attempt, turn));
-                // The pace of one a second is that of posts.
+                // The pace of one a second applies to posts only.
                 let pace = (!deed.is_repeatable()).then(|| Pace {
                     started_ago: posted.started.elapsed(),
                     interval: self.inner.timing.channel_interval,
@@ -134,14 +139,14 @@ impl Delivery {
         }
     }
 
-    /// What follows from Slack's answer.
+    /// How to settle after Slack's answer.
     fn after(&self, outcome: &Outcome, attempt: u32, turn: &Turn<'_>) -> Settle {
         let now = turn.head.now;
         let step = next(outcome, attempt, now, rand::random(), &self.inner.timing.policy);
         settle_of(step, now)
     }
 
-    /// What follows where no request was written, and how long the lane rests.
+    /// How to settle if no request was written, and how long the lane rests.
     fn unsent(&self, error: workspace::Error) -> (Settle, Option<Pace>) {
         let rest = |interval| Some(Pace { started_ago: Duration::ZERO, interval });
         match error {

@@ -1,11 +1,11 @@
-//! Where turns take place: most hold one of the workers. A turn whose request Slack has not
-//! answered after a second gives its worker back and waits apart, in a larger but bounded number,
-//! so that a workspace whose Slack is slow costs the others nothing. Once a workspace is known to
-//! be slow its turns wait apart from the beginning; each such workspace has its share of the places
-//! ([`fairness::room`]), so that it cannot fill them either.
+//! The places of turns: most turns hold one of the workers. If Slack has not answered a turn's
+//! request after a second, the turn gives its worker back and waits apart, in a larger but bounded
+//! number of places, so that a workspace whose Slack is slow costs the others nothing. Once a
+//! workspace is known to be slow, its turns wait apart from the beginning; each such workspace has
+//! a share of the places ([`fairness::room`]), so that it cannot fill them either.
 //!
-//! A turn apart costs memory and a request, no worker, and no connection to the database while
-//! Slack is asked.
+//! A turn that waits apart costs memory and a request, but no worker, and no connection to the
+//! database while Slack is asked.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -18,9 +18,10 @@ use tokio::sync::Notify;
 use crate::domain::fairness;
 use crate::domain::ids::{InstallationId, TenantId};
 
-/// A request that takes longer is slow. In real time: it is a worker's time that is saved.
+/// A request that takes longer is slow. This is real time, since it limits how long a worker is
+/// held.
 pub(super) const SLOW: Duration = Duration::from_secs(1);
-/// Workspaces that are remembered as slow though nothing waits for them.
+/// Workspaces that are remembered as slow although no turn waits for them.
 const REMEMBERED: usize = 10_000;
 
 /// The places of one replica.
@@ -30,7 +31,7 @@ pub(super) struct Slots {
     tenant_cap: usize,
     /// Turns that may wait apart.
     most_apart: usize,
-    /// [`SLOW`], but in tests.
+    /// [`SLOW`], except in tests.
     slow_after: Duration,
     state: Mutex<State>,
     /// A turn gave its worker back.
@@ -52,7 +53,7 @@ struct Slow {
     apart: usize,
     /// Requests that have waited for longer than [`SLOW`].
     waiting: usize,
-    /// The last one that was answered was slow.
+    /// Whether the last answered request was slow.
     last: bool,
 }
 
@@ -70,7 +71,7 @@ pub(super) struct Slot {
     apart: AtomicBool,
 }
 
-/// What may be claimed for one kind of place.
+/// The free places of one kind.
 pub(super) struct Free {
     pub(super) places: usize,
     pub(super) cap: usize,
@@ -93,7 +94,7 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing could be claimed.
+    /// Whether no lane could be claimed.
     pub(super) fn are_full(&self) -> bool {
         let state = self.state();
         let apart = state.slow.is_empty() || state.apart >= self.most_apart;
@@ -121,7 +122,7 @@ impl Slots {
         fairness::room(self.most_apart, state.apart, mine)
     }
 
-    /// What is free of the workers, or apart, for these workspaces.
+    /// The free workers, or the free places apart for these workspaces.
     pub(super) fn free(
         &self,
         apart: bool,
@@ -163,7 +164,7 @@ impl Slots {
         Slot { slots: Arc::clone(self), tenant: tenant.clone(), installation, apart }
     }
 
-    /// When a worker became free though no turn ended.
+    /// Returns when a worker became free although no turn ended.
     pub(super) async fn freed(&self) {
         self.freed.notified().await;
     }
@@ -192,7 +193,7 @@ impl State {
 }
 
 impl Slot {
-    /// Something that may ask Slack. While it takes longer than a second no worker is held.
+    /// Runs a request that may ask Slack. While it takes longer than a second no worker is held.
     pub(super) async fn waiting<T>(&self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
         tokio::select! {
@@ -204,8 +205,8 @@ impl Slot {
         request.await
     }
 
-    /// As [`Slot::waiting`], for what does ask Slack: an answer within a second shows that the
-    /// workspace is not slow (any more).
+    /// Like [`Slot::waiting`], for a request that does ask Slack: an answer within a second shows
+    /// that the workspace is not, or no longer, slow.
     pub(super) async fn asking<T>(&self, request: impl Future<Output = T>) -> T {
         let begun = tokio::time::Instant::now();
         let answer = self.waiting(request).await;
@@ -275,7 +276,7 @@ mod tests {
         InstallationId(uuid::Uuid::from_u128(number as u128))
     }
 
-    /// A request that is slow, and what answers it.
+    /// Runs a slow request until `answered` is sent.
     async fn slow(slot: &Slot, answered: tokio::sync::oneshot::Receiver<()>) {
         slot.asking(answered).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What a turn works on, and how what was decided becomes a settle.
+//! The state of a turn, and the conversion of its decision to a settle.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,24 +9,24 @@ use crate::domain::delivery::{Outcome, Step};
 use crate::domain::trace::{Decision, Trace};
 use crate::store::{Head, LaneClaim, Settle, WaitScope};
 
-/// Whether a request was begun, which costs what its claim took from the budget.
+/// Whether a request was begun, which uses up the start that the claim took from the budget.
 pub(super) enum Posted {
     Yes,
     No,
 }
 
-/// A head and when it was read, so that the database's time can be told later in the turn.
+/// A head and when it was read, from which the database's time later in the turn is computed.
 pub(super) struct Turn<'a> {
     pub(super) claim: &'a LaneClaim,
     pub(super) slot: &'a Slot,
     pub(super) head: Head,
     pub(super) read: Instant,
-    /// Why it goes as it does.
+    /// The reasons of the decisions so far.
     pub(super) why: Mutex<Trace>,
 }
 
 impl Turn<'_> {
-    /// The database's time, by what passed since the head was read.
+    /// The database's time, computed from the time passed since the head was read.
     pub(super) fn now(&self) -> crate::domain::time::Timestamp {
         self.head.now.plus(self.read.elapsed())
     }
@@ -35,7 +35,7 @@ impl Turn<'_> {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).decided(decision);
     }
 
-    /// Keeps Slack's explanation, sealed with the trace: it may quote the message.
+    /// Keeps Slack's explanation, encrypted with the trace: it may quote the message.
     pub(super) fn explained(&self, outcome: &Outcome) {
         if let Outcome::Rejected { detail: Some(detail), .. } = outcome {
             let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,16 +48,16 @@ impl Turn<'_> {
     }
 }
 
-/// The step as the store writes it; `now` is the time that it was decided at.
+/// The step in the store's terms; `now` is the time at which it was decided.
 pub(super) fn settle_of(step: Step, now: crate::domain::time::Timestamp) -> Settle {
     match step {
         Step::Deliver { channel, ts } => Settle::Delivered { channel, ts },
         Step::Fail { reason, code } => Settle::Failed { reason, code: Some(code) },
         Step::Park { reason, code } => Settle::Parked { reason, code: Some(code) },
         Step::Retry { due, code } => Settle::Retry { after: due.since(now), code },
-        // Slack does not say whether it limits the channel or, for all of the workspace, the method
-        // (Slack's documentation: Rate limits). `workspace` pauses the method; this lane waits
-        // besides.
+        // Slack does not say whether it limits the channel or the method in the whole workspace
+        // (Slack's documentation: Rate limits). `workspace` pauses the method; this lane waits as
+        // well.
         Step::Wait { due } => Settle::Wait { after: due.since(now), scope: WaitScope::Lane },
         Step::Pause { code } => Settle::Paused { code },
         Step::Probe { due, code } => Settle::Probe { after: due.since(now), code },

@@ -1,6 +1,6 @@
-//! What keeps the outbox small and moving, now and then: lanes set right, overdue messages ended,
-//! ended ones moved to history, what is old removed. Every replica does it; each step is safe
-//! against the others.
+//! Periodic work that keeps the outbox small and moving: it repairs lanes, ends overdue messages,
+//! moves ended ones to history and removes old data. Every replica does it; each step is safe when
+//! others run it at the same time.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,17 +12,17 @@ use super::Delivery;
 use crate::domain::delivery::State;
 use crate::{store, telemetry};
 
-/// Rows a step.
+/// Rows per step.
 const BATCH: u32 = 500;
-/// Notifications a step, and their deliveries, of which each may have a thousand.
+/// Notifications per step, with their deliveries; each may have a thousand.
 const FORGOTTEN: u32 = 200;
-/// Lanes a step looks at, by their keys.
+/// Lanes that a step looks at, in the order of their keys.
 const LANES: u32 = 5_000;
-/// The part of the time between two rounds that one kind of work may take. What is left then is
-/// the next round's, so that a backlog of one kind does not starve the others.
+/// The part of the time between two rounds that one kind of work may take. The rest is left to the
+/// next round, so that a backlog of one kind does not starve the others.
 const SHARE: u32 = 6;
 
-/// One kind of work. Each is done by itself: where one fails, the others go on.
+/// One kind of work. Each runs separately: if one fails, the others continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
     Lanes,
@@ -51,7 +51,7 @@ impl Part {
         Self::Health,
     ];
 
-    /// In metrics and logs.
+    /// The name in metrics and logs.
     fn name(self) -> &'static str {
         match self {
             Self::Lanes => "lanes",
@@ -68,12 +68,12 @@ impl Part {
     }
 }
 
-/// What is remembered from round to round.
+/// State kept from round to round.
 #[derive(Debug, Default)]
 struct Progress {
     /// Parts that failed in the last round, which was logged.
     troubled: HashSet<Part>,
-    /// Where the look for idle lanes goes on.
+    /// The key from which the search for idle lanes continues.
     lane: Option<store::LaneKey>,
 }
 
@@ -113,7 +113,7 @@ impl Delivery {
         }
     }
 
-    /// Steps of one part, until one finds nothing more or the part has had its share of time.
+    /// Runs steps of one part, until one finds nothing more or the part has had its share of time.
     async fn work_off(
         &self,
         part: Part,
@@ -136,7 +136,7 @@ impl Delivery {
         self.inner.timing.upkeep / SHARE
     }
 
-    /// One bounded step. True: there may be more to do.
+    /// Runs one bounded step. Returns `true` if there may be more to do.
     async fn step(&self, part: Part, progress: &mut Progress) -> Result<bool, store::Error> {
         let (store, timing) = (&self.inner.store, &self.inner.timing);
         let full = |done: u64| done >= u64::from(BATCH);
@@ -156,7 +156,7 @@ impl Delivery {
             Part::Archive => full(store.archive(timing.archive_after, BATCH).await?),
             Part::Replays => full(store.prune_replays(store::IDEMPOTENCY, BATCH).await?),
             Part::Feed => full(store.prune_changes(timing.feed_kept, BATCH).await?),
-            // Fewer than asked for where they had many deliveries.
+            // Fewer than asked for if they had many deliveries.
             Part::Notifications => {
                 store.forget_notifications(timing.history_kept, FORGOTTEN).await? > 0
             }

@@ -1,5 +1,5 @@
-//! What a turn adds to the trace of its delivery: written along with its settle, or not at all
-//! where nothing is new.
+//! The entries that a turn adds to the trace of its delivery: written together with its settle, or
+//! not at all if nothing is new.
 
 use super::turn::Turn;
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
@@ -8,10 +8,10 @@ use crate::domain::time::Timestamp;
 use crate::domain::trace::{Basis, Cause, Choice, Decision, Found, Stage, Switches, Trace, Wait};
 use crate::store::{Head, Settle};
 
-/// The least wait behind others that is worth telling: a claim and a look take a few milliseconds.
+/// The least wait behind others that is recorded: a claim and a look take a few milliseconds.
 const WORTH_TELLING_MICROS: i64 = 10_000;
 
-/// What was decided when the message's turn had come.
+/// The decision made when the message's turn came.
 pub(super) fn decision(
     head: &Head,
     now: Timestamp,
@@ -52,7 +52,7 @@ fn outcome(settle: &Settle) -> &'static str {
     }
 }
 
-/// The trace with what the settle adds; `None` where it is as it was.
+/// The trace with the entries that the settle adds; `None` if it is unchanged.
 pub(super) fn added(turn: &Turn<'_>, mut trace: Trace, settle: &Settle) -> Option<Vec<u8>> {
     let (head, now) = (&turn.head, turn.now());
     let first = head.attempt == 0 && !trace.waits.iter().any(|wait| wait.cause != Cause::Time);
@@ -88,7 +88,7 @@ pub(super) fn added(turn: &Turn<'_>, mut trace: Trace, settle: &Settle) -> Optio
     (head.trace.as_deref() != Some(&bytes[..])).then_some(bytes)
 }
 
-/// The trace of a message that was found out about in the background.
+/// The trace of a message that was resolved in the background.
 pub(super) fn resolved(
     kept: Option<&[u8]>,
     decision: Decision,

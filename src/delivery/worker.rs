@@ -1,9 +1,10 @@
 //! One turn of a lane: its first message, one step further.
 //!
-//! The order of a post: decide, look whether posting is paused, commit the intent, post, settle.
-//! The intent is what makes a crash safe: from it on the message may exist, and only history may
-//! say that it does not. Who lost the lease meanwhile (frozen, cut off) posts nothing and changes
-//! nothing: the request must begin within half a lease of the intent, and every write is fenced.
+//! The order of a post: decide, check whether posting is paused, commit the intent, post, settle.
+//! The intent makes a crash safe: once it is committed the message may exist, and only the history
+//! can show that it does not. A worker that lost its lease in the meantime (frozen, cut off) posts
+//! nothing and changes nothing: the request must begin within half a lease of the intent, and every
+//! write is fenced.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -44,17 +45,19 @@ impl Delivery {
         };
         tracing::warn!(workspace = %claim.installation, %error, "a turn was given up");
         let wait = self.pause_after(&error);
-        // Its lease would run out by itself; given back, the lane goes on sooner.
+        // Its lease would run out by itself; a release lets the lane continue sooner.
         let mut tries = self.tries();
         while let Err(error) = self.inner.store.release(&claim, wait).await {
             if !tries.again(&error).await {
-                tracing::warn!(workspace = %claim.installation, %error, "a lane was not given back");
+                let workspace = claim.installation;
+                tracing::warn!(%workspace, %error, "a lane was not given back");
                 return;
             }
         }
     }
 
-    /// Nothing was asked: the start that the claim took from the workspace's budget is another's.
+    /// No request was made: the start that the claim took from the workspace's budget is given
+    /// back.
     async fn unspend(&self, claim: &LaneClaim) {
         let (Some(start), store, id) = (claim.start, &self.inner.store, claim.installation) else {
             return;
@@ -68,8 +71,8 @@ impl Delivery {
         }
     }
 
-    /// After a panic: the lane goes on at once, and the panic counts against the message, whether
-    /// it was being sent or not.
+    /// After a panic, the lane continues at once, and the panic counts against the message, whether
+    /// or not it was being sent.
     pub(super) async fn panicked(self, claim: &LaneClaim) {
         let mut tries = self.tries();
         loop {
@@ -93,7 +96,7 @@ impl Delivery {
         }
     }
 
-    /// Gives back what a claim holds whose answer was lost.
+    /// Gives back the lanes of a claim whose answer was lost.
     pub(super) async fn disclaim(self, key: QueueKey, token: LeaseToken) {
         let mut tries = self.tries();
         while let Err(error) = self.inner.store.disclaim(&key, token).await {
@@ -113,7 +116,7 @@ impl Delivery {
                 Ok(true) => {}
                 // Every write is fenced, so there is nothing to stop.
                 Ok(false) => std::future::pending().await,
-                Err(error) => tracing::debug!(%error, "a lease was not renewed; trying on"),
+                Err(error) => tracing::debug!(%error, "lease not renewed; retrying"),
             }
         }
     }
@@ -145,7 +148,7 @@ impl Delivery {
         }
         let why = Mutex::new(Trace::from_bytes(head.trace.as_deref().unwrap_or_default()));
         let turn = Turn { claim, slot, head, read: Instant::now(), why };
-        // The trace that Notify began goes on here, perhaps on another replica.
+        // The trace that Notify began continues here, perhaps on another replica.
         let span = tracing::info_span!("deliver", delivery = %turn.head.delivery);
         telemetry::continue_from(&span, turn.head.trace_context.as_deref());
         let step = async {
@@ -158,10 +161,10 @@ impl Delivery {
         step.instrument(span).await
     }
 
-    /// `None`: it may go out.
+    /// Checks the head; `None`: it may be sent.
     pub(super) async fn judge(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
         let (store, claim, head) = (&self.inner.store, turn.claim, &turn.head);
-        // Turns that are taken at the same time share their readings.
+        // Turns that are taken at the same time share these reads.
         let users = head.user.as_slice();
         let (tenant, mut people) = tokio::try_join!(
             store.tenant_facts(&head.tenant),
@@ -188,7 +191,7 @@ impl Delivery {
             _ => View::default(),
         };
         let member_kind = match &member {
-            // A dead token cannot be asked, and nothing will be sent.
+            // A dead token cannot be used to ask, and nothing will be sent.
             Some(member) if connected.as_ref().is_some_and(|here| here.dead.is_none()) => {
                 let asked = self.member_kind(claim.installation, &view, member, turn.now());
                 turn.slot.waiting(asked).await
@@ -220,7 +223,7 @@ impl Delivery {
         Ok(verdict)
     }
 
-    /// The member list, as far as it can be had: sending does not depend on it.
+    /// The member list, if it can be read: sending does not depend on it.
     async fn list(&self, installation: InstallationId, settings: &Settings) -> View {
         let view = async {
             let mapping = self.inner.directory.mapping(settings).await?;
@@ -232,7 +235,7 @@ impl Delivery {
         })
     }
 
-    /// Writes what became of the head, also through an outage of the store, and tells of it.
+    /// Writes how the head was settled, also through an outage of the store, and reports it.
     pub(super) async fn settle(
         &self,
         turn: &Turn<'_>,
@@ -242,7 +245,7 @@ impl Delivery {
         self.settle_telling(turn, settle, pace, None).await
     }
 
-    /// As [`Delivery::settle`], with the request that was made.
+    /// Like [`Delivery::settle`], with the request that was made.
     pub(super) async fn settle_telling(
         &self,
         turn: &Turn<'_>,
@@ -303,7 +306,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Counts an end, and says so where it is a failure.
+    /// Counts an end, and logs it if it is a failure.
     pub(super) fn ended(
         &self,
         claim: &LaneClaim,

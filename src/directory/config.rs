@@ -8,33 +8,33 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Memory for snapshots, in bytes, over all workspaces. Default
-    /// `536870912` (512 MiB). A snapshot larger than this is built again for every question: keep
-    /// it above your largest workspace (about 100 bytes a member).
+    /// Memory for snapshots, in bytes, over all workspaces. Default `536870912` (512 MiB). A
+    /// snapshot larger than this is built again for every question: keep it above your largest
+    /// workspace (about 100 bytes a member).
     pub memory_bytes: u64,
     /// Seconds between two full readings of a workspace. Default `3600`.
     pub refresh_seconds: u64,
     /// Seconds between two full readings of a workspace whose events arrive (`/slack/events`): each
-    /// event puts the next reading off until `refresh_seconds` after it, but never further than
-    /// this after the last one. Default `86400`.
+    /// event postpones the next reading to `refresh_seconds` after the event, but never beyond this
+    /// time after the last reading. Default `86400`.
     pub refresh_with_events_seconds: u64,
-    /// Seconds for which Slack is not asked again about an e-mail address that the member list does
-    /// not have. `TestSlack` always asks. Default `60`.
+    /// Seconds for which Slack is not asked again about an e-mail address that is missing from the
+    /// member list. `TestSlack` always asks. Default `60`.
     pub absent_seconds: u64,
     /// Milliseconds until another replica's new generation or change is noticed. Default `3000`.
     #[serde(rename = "poll_milliseconds", deserialize_with = "milliseconds")]
     pub poll_interval: Duration,
-    /// Seconds until a member's custom profile fields are fetched again although nothing says that
-    /// they changed: Slack tells nobody of an edit. Each member costs one question, and Slack
-    /// allows 100 a minute. Default `86400`: a day.
+    /// Seconds until a member's custom profile fields are fetched again even without a sign of a
+    /// change: Slack does not report edits. Each member costs one question, and Slack allows 100 a
+    /// minute. Default `86400`: a day.
     pub fields_refresh_seconds: u64,
-    /// Seconds after which a list is too old to decide who somebody is. People who were found
-    /// before are still reached; messages to others wait for a newer list, until they expire;
-    /// ResolveIdentity goes on to answer from the old one, and says so. At least
-    /// `refresh_with_events_seconds`. Default `259200` (three days).
+    /// Seconds after which a list is too old to identify people. People found before are still
+    /// reached; messages to others wait for a newer list, until they expire; ResolveIdentity still
+    /// answers from the old list, and says so. At least `refresh_with_events_seconds`. Default
+    /// `259200` (three days).
     pub max_stale_seconds: u64,
-    /// Seconds after which another replica goes on with a reading, or with an event, whose holder
-    /// fell silent. A living one renews its lease three times as often. Default `60`.
+    /// Seconds after which another replica takes over a reading, or an event, whose holder fell
+    /// silent. A live holder renews its lease three times as often. Default `60`.
     pub lease_seconds: u64,
 }
 
@@ -58,7 +58,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses what cannot work; the sentence begins with the setting's name.
+    /// Refuses contradictions and values out of range; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         if self.refresh_seconds < 60 {
             return Err("refresh_seconds must be at least 60".into());

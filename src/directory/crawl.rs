@@ -1,9 +1,10 @@
-//! Reading a whole workspace: page after page under a lease, published as one generation.
+//! Reads a whole workspace: page after page under a lease, published as one generation.
 //!
 //! Every page is checkpointed with its cursor, so that another replica resumes where one stopped.
 //! Nothing is visible before the last page (invariant I9); a crawler that lost its lease changes
 //! nothing (invariant I10). A cursor that Slack no longer knows, or that came before, makes the
-//! crawl begin again, once. What lost more members than is believable is not published but shown.
+//! crawl start again, once. A list that lost implausibly many members is not published, and
+//! administrators see the loss.
 
 use std::time::Duration;
 
@@ -16,23 +17,25 @@ use crate::slack::{self, MemberJson, MembersPage};
 use crate::store::{CrawlLease, CrawledPage, Resume, Saved};
 use crate::workspace;
 
-/// How long one page may wait for the budget of `users.list`; a longer wait is not held.
+/// The longest that one page waits for the budget of `users.list`; if the wait would be longer, the
+/// crawl stops instead.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The part of a lease after which it is renewed while a page is waited for.
+/// While a page is waited for, the lease is renewed after this fraction of it.
 const BEAT: u32 = 3;
-/// Before a workspace that refuses to be read is tried again, and before the first list is.
+/// The wait before a workspace that refuses to be read is tried again, and the longest before
+/// another reading when there is no list yet.
 const LATE: Duration = Duration::from_secs(300);
-/// Before a loss is confirmed by a second reading: a fault of Slack's may be over by then.
+/// The wait before a second reading confirms a loss: a fault of Slack's may be over by then.
 const CONFIRM: Duration = Duration::from_secs(600);
-/// Pages of one list: four million members at the smallest size. A list without an end must not
-/// fill the database.
+/// Pages of one list: four million members at the smallest page size. An endless list must not fill
+/// the database.
 const MOST_PAGES: i32 = 20_000;
 
 /// How a crawl ended.
 pub(super) enum Ended {
-    /// A new generation is there.
+    /// A new generation was published.
     Published { generation: i64, members: i64 },
-    /// It came to its end, and lost too much to be believed.
+    /// The list was read to the end, but lost too many members to be believed.
     Refused { members: i64, in_force: i64 },
     /// Another replica holds the lease now.
     Lost,
@@ -40,12 +43,12 @@ pub(super) enum Ended {
     Stopped { fault: Fault, retry_after: Duration, resume: Resume },
 }
 
-/// Why a crawl stopped, as administrators read it.
+/// Why a crawl stopped, as shown to administrators.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     #[error(transparent)]
     Workspace(workspace::Error),
-    #[error("Slack's cursor was of no use ({0}), nor was it when the reading began again")]
+    #[error("Slack's cursor was unusable ({0}), also after the reading began again")]
     Cursor(&'static str),
     #[error("the list does not end: {MOST_PAGES} pages were read")]
     Endless,
@@ -85,7 +88,7 @@ impl Directory {
         self.finish(lease).await
     }
 
-    /// One page from Slack, the lease renewed meanwhile; `None`: it was lost.
+    /// Reads one page from Slack while renewing the lease; `None`: the lease was lost.
     async fn next_page(
         &self,
         lease: &CrawlLease,
@@ -115,7 +118,7 @@ impl Directory {
         }
     }
 
-    /// Stores a page and the checkpoint behind it.
+    /// Stores a page and the checkpoint after it.
     async fn keep(&self, lease: &mut CrawlLease, page: MembersPage) -> Result<Next, Error> {
         let members = i64::try_from(page.members.len()).unwrap_or(i64::MAX);
         let page_size = lease.checkpoint.page_size.after_page();
@@ -142,7 +145,7 @@ impl Directory {
         Ok(Next::Page)
     }
 
-    /// What to do about a page that did not come.
+    /// Chooses how to continue after a page could not be read.
     fn after(&self, lease: &mut CrawlLease, error: workspace::Error) -> Next {
         let size = lease.checkpoint.page_size;
         let (retry_after, resume) = match verdict(&error) {
@@ -156,7 +159,7 @@ impl Directory {
             }
             Verdict::Rest => (self.scaled(rest(lease.checkpoint.failures + 1)), Resume::Checkpoint),
             Verdict::Late => (self.scaled(LATE), Resume::Checkpoint),
-            // Said by Slack, or reckoned from what it said: scaled already.
+            // Stated by Slack, or computed from its answer: scaled already.
             Verdict::Wait(after) => (after, Resume::Checkpoint),
         };
         Next::End(stop(lease, Fault::Workspace(error), retry_after, resume))
@@ -172,7 +175,7 @@ impl Directory {
         Ok(true)
     }
 
-    /// All pages are there: publish them, if they are to be believed.
+    /// All pages are there: publishes them if they are plausible.
     async fn finish(&self, lease: &CrawlLease) -> Result<Ended, Error> {
         let store = &self.inner.store;
         let members = lease.checkpoint.members;
@@ -191,13 +194,13 @@ impl Directory {
         })
     }
 
-    /// When the next regular reading is due; sooner where there is no list at all.
+    /// The time until the next regular reading; shorter if there is no list at all.
     fn regular(&self, lease: &CrawlLease) -> Duration {
         let regular = self.refresh_interval();
         if lease.generation > 1 { regular } else { regular.min(self.scaled(LATE)) }
     }
 
-    /// When a loss is confirmed.
+    /// The time until a loss is confirmed.
     pub(super) fn confirm_after(&self) -> Duration {
         self.refresh_interval().min(self.scaled(CONFIRM))
     }
@@ -224,26 +227,26 @@ fn join(members: &[MemberJson]) -> Vec<u8> {
     body
 }
 
-/// What comes after one page.
+/// The next step after one page.
 enum Next {
     Page,
-    /// The cursor is of no use, for this reason.
+    /// The cursor is unusable, for this reason.
     Again(&'static str),
     End(Ended),
 }
 
-/// What a page that did not come calls for.
+/// The reaction to a page that could not be read.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// A smaller page.
+    /// Ask for a smaller page.
     TooMuch,
-    /// From the start.
+    /// Start again.
     Again,
-    /// A short rest, longer each time.
+    /// Rest a short time, longer each time.
     Rest,
-    /// A long one: somebody must mend something first.
+    /// Rest a long time: an administrator must first fix the cause.
     Late,
-    /// As long as Slack says.
+    /// Wait for as long as Slack says.
     Wait(Duration),
 }
 
@@ -253,14 +256,14 @@ fn verdict(error: &workspace::Error) -> Verdict {
         | workspace::Error::Busy { after } => Verdict::Wait(*after),
         workspace::Error::Slack(slack::Error::Rejected { code, .. }) => match code.as_str() {
             "limit_required" => Verdict::TooMuch,
-            // The cursor was too old or is broken: what was read with it cannot go on.
+            // The cursor was too old or is broken: the reading that used it cannot continue.
             "invalid_cursor" => Verdict::Again,
             _ => Verdict::Late,
         },
         workspace::Error::Slack(
             slack::Error::Transient { code } | slack::Error::Unknown { code },
         ) => match code.as_str() {
-            // Nobody was there to find a page too large.
+            // Slack was not reached, so the page was not too large.
             "dns_failed" | "connect_failed" | "connect_timeout" => Verdict::Rest,
             _ => Verdict::TooMuch,
         },

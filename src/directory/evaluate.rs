@@ -1,6 +1,6 @@
-//! Evaluates user attributes. A plain path costs no more than reading the record; anything else
-//! leaves the async workers, a few evaluations at a time with tenants taking turns, and ends when
-//! whoever asked has gone (docs/decisions/0028-fuel-for-expressions.md).
+//! Evaluates user attributes. A plain path costs no more than reading the record; any other
+//! expression runs outside the async workers, a few evaluations at a time with tenants taking
+//! turns, and stops when its caller has gone (docs/decisions/0028-fuel-for-expressions.md).
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use crate::domain::ids::TenantId;
 use crate::domain::mapping::{Expression, Mapping, Pass, Stop, Values};
 use crate::domain::person::Person;
 
-/// Plain paths evaluated between two pauses: about a millisecond's worth of records.
+/// Plain paths evaluated between two yields: about a millisecond's worth of records.
 const BREATH: usize = 16;
 /// How often a costly expression is noted in the store, by each replica.
 const NOTE: Duration = Duration::from_secs(60);
-/// Expressions that this replica remembers to have noted.
+/// Expressions that this replica remembers as noted.
 const NOTED: u64 = 10_000;
 
-/// Tenants and the user attributes of theirs that were noted to be costly.
+/// Tenants with their user attributes that were noted as costly.
 pub(super) type Noted = Cache<(TenantId, String), ()>;
 
 pub(super) fn noted() -> Noted {
     Cache::builder().max_capacity(NOTED).time_to_live(NOTE).build()
 }
 
-/// Sets the flag unless the work was done: a question that is given up ends its evaluation.
+/// Sets the flag unless the work was done: a question that is given up stops its evaluation.
 pub(super) struct Guard(Option<Stop>);
 
 impl Guard {
@@ -47,7 +47,7 @@ impl Drop for Guard {
 }
 
 impl Directory {
-    /// What the mapping's user attribute yields of a person.
+    /// Evaluates the mapping's user attribute for a person.
     pub async fn values(
         &self,
         tenant: &TenantId,
@@ -58,8 +58,8 @@ impl Directory {
         values.pop().ok_or(Error::Stopped)
     }
 
-    /// What it yields of people, in their order. Questions that are asked in parts hand their pass
-    /// from one part to the next.
+    /// Evaluates it for people; the values are in the same order. Questions that are asked in parts
+    /// pass their `Pass` from one part to the next.
     pub async fn values_of(
         &self,
         tenant: &TenantId,
@@ -99,7 +99,7 @@ impl Directory {
         let guard = Guard::of(pass.stop());
         let expression = expression.clone();
         let work = move || {
-            // Held to the end of the work, also where nobody waits for it any more.
+            // Held to the end of the work, even if no caller waits for it any longer.
             let _turn = turn;
             let values =
                 records.iter().map_while(|record| expression.values(record, &mut pass)).collect();
@@ -110,8 +110,8 @@ impl Directory {
         Ok(done)
     }
 
-    /// Keeps for administrators that a tenant's user attribute costs too much, whichever replica
-    /// they ask. What cannot be kept now is kept the next time.
+    /// Records for administrators, on whichever replica they ask, that a tenant's user attribute
+    /// costs too much. If it cannot be recorded now, it is the next time.
     async fn note_costly(&self, tenant: &TenantId, source: &str) {
         let key = (tenant.clone(), source.to_owned());
         if !self.inner.noted.entry(key.clone()).or_insert(()).await.is_fresh() {
@@ -134,7 +134,7 @@ async fn plain(expression: &Expression, people: &[&Person], mut pass: Pass) -> (
     (values, pass)
 }
 
-/// Other calls run in between.
+/// Lets other calls run in between.
 async fn breathe(number: usize) {
     if number % BREATH == BREATH - 1 {
         tokio::task::yield_now().await;

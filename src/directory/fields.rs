@@ -1,10 +1,12 @@
-//! Custom profile fields, which `users.list` does not carry: one question to Slack for each member,
-//! asked in the background by one replica at a time where a linked tenant's mapping reads them.
+//! Custom profile fields, which `users.list` does not carry: one question to Slack for each member.
+//! One replica at a time asks them in the background, if a linked tenant's mapping reads the
+//! fields.
 //!
-//! Asked for are members who can match: new ones first (of these, people whom the platform knows
-//! by their e-mail address), then those whose `updated` moved, then, slowly, all again, since an
-//! edit of a custom field fires no event and moves nothing. What was fetched is kept per member, so
-//! another field of the same profiles costs no question. Snapshots take fields up in batches.
+//! The questions are about members who can match: new ones first (among these, people whose e-mail
+//! address the platform knows), then those whose `updated` changed, then, slowly, all members
+//! again, since an edit of a custom field sends no event and does not change `updated`. Fetched
+//! fields are kept per member, so another field of the same profiles costs no question. Snapshots
+//! take fields up in batches.
 
 mod plan;
 
@@ -24,7 +26,7 @@ use crate::workspace::{self, INTERACTIVE};
 
 /// Workspaces whose fields one replica fetches at the same time.
 const AT_ONCE: usize = 4;
-/// Due workspaces looked at for one that nobody holds.
+/// Due workspaces looked at to find one without a holder.
 const LOOK_AT: u32 = 16;
 /// How often to look for workspaces that are due.
 const LOOK: Duration = Duration::from_secs(5);
@@ -33,16 +35,17 @@ const IN_FLIGHT: usize = 3;
 /// How long a question may wait for its budget: less than the lease.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The least time between two batches that make replicas rebuild; it grows with the workspace. The
-/// first batches of a pass come sooner: this time doubles up to the next.
+/// first batches of a pass come sooner: their interval doubles from the first time to the second.
 const PUBLISH_FIRST: Duration = Duration::from_secs(4);
 const PUBLISH: Duration = Duration::from_secs(30);
-/// The least time between two looks at a member list that moves; it grows likewise.
+/// The least time between two looks at a member list that changes; it grows likewise.
 const SOON: Duration = Duration::from_secs(10);
-/// Before a workspace that cannot be asked is tried again.
+/// The wait before a workspace that cannot be asked is tried again.
 const LATE: Duration = Duration::from_secs(300);
-/// Before it is looked again whether a mapping reads custom fields. One that is changed says so.
+/// The wait before the next check whether a mapping reads custom fields. A changed mapping triggers
+/// the check itself.
 const UNNEEDED: Duration = Duration::from_secs(3600);
-/// Members up to which the times above hold; a rebuild's cost grows with them.
+/// The times above hold up to this number of members; a rebuild's cost grows with the members.
 const SMALL: usize = 10_000;
 /// Questions in a row without an answer after which the pass stops.
 const FAILURES: usize = 5;
@@ -51,7 +54,7 @@ const FAILURES: usize = 5;
 enum Stop {
     /// Another replica holds the lease now.
     Lost,
-    /// Not now: the next pass goes on after the given time.
+    /// It cannot continue now: the next pass continues after the given time.
     Later {
         error: String,
         after: Duration,
@@ -65,24 +68,24 @@ impl<E: Into<Error>> From<E> for Stop {
     }
 }
 
-/// One pass: what it learnt so far.
+/// The state of one pass.
 struct Pass {
     lease: FieldsLease,
-    /// How long each write lengthens the lease to.
+    /// The remaining time of the lease after each write.
     hold: Duration,
-    /// Members whose question failed, and the last code: not asked again by this pass.
+    /// Members whose question failed, which this pass does not ask about again.
     failed: HashSet<SlackUserId>,
     last_failure: String,
     in_a_row: usize,
-    /// Saved and not yet taken up by snapshots.
+    /// Whether fields were saved that snapshots have not yet taken up.
     unpublished: bool,
     published_at: Instant,
-    /// Batches of this pass.
+    /// Batches that this pass published.
     batches: u32,
 }
 
 impl Directory {
-    /// Runs until stopped. Each due workspace is served by whoever gets its lease.
+    /// Runs until stopped. Each due workspace is served by the replica that gets its lease.
     pub async fn run_fields(self, stop: CancellationToken) {
         let mut passes = tokio::task::JoinSet::new();
         let rounds = self.watch("custom fields", self.scaled(LOOK));
@@ -108,18 +111,18 @@ impl Directory {
                 () = tokio::time::sleep(self.scaled(LOOK)) => {}
             }
         }
-        // Each gives its lease back.
+        // Each pass gives its lease back.
         while passes.join_next().await.is_some() {}
     }
 
-    /// Has it looked soon whether a mapping reads custom fields that are not there.
+    /// Requests a check, soon, whether a mapping reads custom fields that are not there.
     pub async fn fields_soon(&self, id: InstallationId) -> Result<(), Error> {
         self.inner.store.request_fields(id).await?;
         self.inner.fields_due.notify_one();
         Ok(())
     }
 
-    /// How far the fetching has come; `None` where no mapping reads custom fields.
+    /// The progress of the fetching; `None` if no mapping reads custom fields.
     pub async fn fields_progress(
         &self,
         id: InstallationId,
@@ -127,9 +130,9 @@ impl Directory {
         Ok(self.inner.store.fields_progress(id).await?.filter(|progress| progress.needed))
     }
 
-    /// Asks for one member's fields at once, for a caller who waits. Where Slack cannot be asked
-    /// now, what is known has to do. Whether others than before were stored: a change to the member
-    /// must follow, with which snapshots take them up.
+    /// Asks for one member's fields at once, for a caller that waits. If Slack cannot be asked now,
+    /// the known fields are used. Returns whether the stored fields changed: a change to the member
+    /// must then follow, so that snapshots take them up.
     pub(super) async fn fetch_fields_now(
         &self,
         id: InstallationId,
@@ -178,7 +181,7 @@ impl Directory {
                 Ok(Some(stopped(Some(error), after)))
             }
             Some(Err(Stop::Failed(error))) => Err(error),
-            // Whoever comes next goes on at once.
+            // The next pass continues at once.
             None => Ok(Some(stopped(None, Duration::ZERO))),
         };
         self.count_missing(id, None);
@@ -196,7 +199,7 @@ impl Directory {
         }
     }
 
-    /// Fetches what is to be fetched, round after round, until nothing is.
+    /// Fetches the missing fields, round after round, until none is missing.
     async fn pass(&self, lease: FieldsLease) -> Result<FieldsEnd, Stop> {
         let mut pass = Pass {
             unpublished: lease.unpublished,
@@ -243,8 +246,8 @@ impl Directory {
         let id = pass.lease.installation;
         let patience = self.scaled(PATIENCE);
         let mut missing = plan.wanted - plan.fetched;
-        // Tasks, not a stream of futures: one that is not looked at while another's answer is saved
-        // could hold the connection that saving waits for.
+        // Tasks, not a stream of futures: a future that is not polled while another's answer is
+        // saved could hold the connection that saving waits for.
         let mut jobs = plan.jobs.into_iter();
         let mut asking = tokio::task::JoinSet::new();
         loop {
@@ -300,7 +303,8 @@ impl Directory {
         Ok(())
     }
 
-    /// One member's question had no answer: the others' may. Several in a row: not now.
+    /// One member's question failed; others may succeed. After several failures in a row the pass
+    /// stops.
     fn note_failure(
         &self,
         pass: &mut Pass,
@@ -339,7 +343,10 @@ impl Directory {
     fn finished(&self, pass: &Pass, plan: &Plan) -> FieldsEnd {
         let error = match pass.failed.len() {
             0 => None,
-            some => Some(format!("{some} members' fields were not told: {}", pass.last_failure)),
+            some => Some(format!(
+                "Slack did not return the fields of {some} members: {}",
+                pass.last_failure
+            )),
         };
         let late = error.is_some().then(|| self.scaled(LATE));
         FieldsEnd {
@@ -351,13 +358,13 @@ impl Directory {
         }
     }
 
-    /// A time for small workspaces, as long as it must be for this one.
+    /// A time meant for small workspaces, scaled to the size of this one.
     fn grown(&self, base: Duration, members: usize) -> Duration {
         self.scaled(base) * u32::try_from(members / SMALL).unwrap_or(u32::MAX).max(1)
     }
 
-    /// How many members this replica's passes still have to ask for, as a metric. `None`: this
-    /// workspace's pass ended here.
+    /// Reports the number of members whose fields this replica's passes still have to fetch, as a
+    /// metric. `None`: this workspace's pass ended here.
     fn count_missing(&self, id: InstallationId, missing: Option<i64>) {
         let mut counts = super::load::lock(&self.inner.fields_missing);
         match missing {
@@ -372,12 +379,12 @@ fn stopped(error: Option<String>, after: Duration) -> FieldsEnd {
     FieldsEnd { due_after: after, soon_after: after, seen: None, needed: true, error }
 }
 
-/// What is kept of a member whom Slack does not tell about.
+/// The stored fields of a member that Slack does not answer about.
 fn empty() -> Vec<u8> {
     b"{}".to_vec()
 }
 
-/// Who it is and when it changed last, if it can match at all.
+/// The member's id and `updated`, if it can match at all.
 fn matchable(member: &MemberJson) -> Option<(SlackUserId, i64)> {
     let member = Member::from_slice(member.get().as_bytes()).ok()?;
     let id = SlackUserId::try_from(&member).ok()?;

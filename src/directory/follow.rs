@@ -1,6 +1,6 @@
-//! Keeps what is in memory near what is in the store: by hints, and by looking at the pointers of
-//! all lists in memory once a poll interval, whether anybody asks about them or not. The look is
-//! what bounds how far a replica is behind; a hint only makes it sooner.
+//! Keeps the lists in memory close to the store: by hints, and by reading the pointers of all lists
+//! in memory once a poll interval, whether or not they are in use. The poll bounds how far a
+//! replica is behind; a hint only makes the update sooner.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -58,10 +58,10 @@ impl Directory {
         self.count();
     }
 
-    /// Looks at the pointers of these lists and loads what is newer than what is in memory.
+    /// Reads the pointers of these lists and loads those that are newer than memory.
     async fn follow(&self, ids: &[InstallationId]) {
         if let Err(error) = self.catch_up(ids).await {
-            // The health watch tells of a database that is away.
+            // The health watch reports a database that is unavailable.
             tracing::debug!(%error, "pointers of member lists were not read; looking again later");
         }
     }
@@ -70,7 +70,7 @@ impl Directory {
         if ids.is_empty() {
             return Ok(());
         }
-        // Whoever asks next reads the pointer anew, and waits for nothing else.
+        // The next caller reads the pointer anew, and waits for nothing else.
         for id in ids {
             self.inner.pointers.invalidate(id).await;
         }
@@ -79,7 +79,7 @@ impl Directory {
             pointers.into_iter().map(|pointer| (pointer.installation, pointer)).collect();
         for (key, loaded) in &self.inner.snapshots {
             let newer = pointers.get(&key.0).is_some_and(|pointer| !loaded.follows(pointer));
-            // Whoever looks now waits for the load.
+            // A caller that looks now waits for the load.
             if newer && loaded.snapshot.is_none() {
                 self.arrived(key.0);
             }
@@ -91,7 +91,7 @@ impl Directory {
         Ok(())
     }
 
-    /// The members in memory, by kind, as a metric.
+    /// Counts the members in memory, by kind, as a metric.
     fn count(&self) {
         let mut all = Counts::default();
         for (_, loaded) in &self.inner.snapshots {
@@ -113,7 +113,7 @@ impl Directory {
         }
     }
 
-    /// What the store says about all lists in use, as metrics: each replica tells the same.
+    /// Measures all lists in use from the store, as metrics: each replica reports the same.
     async fn measure(&self) {
         let mut times = tokio::time::interval(self.scaled(MEASURE));
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,5 +1,5 @@
-//! For whoever must not trust the cache (TestSlack, SetPreference): one question to Slack about
-//! one person, its answer merged for everybody.
+//! For callers that must not trust the cache (TestSlack, SetPreference): one question to Slack
+//! about one person; the answer is merged for all replicas.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::workspace::{self, INTERACTIVE};
 
 /// How long to wait for the very first reading of a workspace.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often to look meanwhile.
+/// How often to look in the meantime.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Directory {
-    /// The member list with Slack's present answer about this person in it: found by their
-    /// e-mail address, and confirmed by id where the list or the stored identity names a member.
-    /// Where Slack cannot be asked now, the list as it is. `values` is what the mapping's user
-    /// attribute yields of the person.
+    /// The member list with Slack's present answer about this person: the person is looked up by
+    /// e-mail address, and confirmed by id if the list or the stored identity names a member. If
+    /// Slack cannot be asked now, the list is returned unchanged. `values` are the values of the
+    /// mapping's user attribute for the person.
     pub async fn fresh(
         &self,
         installation: &Installation,
@@ -38,7 +38,7 @@ impl Directory {
             let (id, workspaces) = (installation.id, &self.inner.workspaces);
             let found = workspaces.lookup_by_email(id, &email, INTERACTIVE).await;
             if found.is_ok() {
-                // Notify need not ask the same a moment later.
+                // Notify need not ask the same question a moment later.
                 self.inner.asked.insert((id, email), ()).await;
             }
             answers.extend(answer(found)?);
@@ -73,7 +73,7 @@ impl Directory {
             if view.snapshot.is_some() || now >= until {
                 return Ok(view);
             }
-            // Another replica may be the one that reads: its news come by looking.
+            // Another replica may be reading it: its generation is noticed only by looking.
             let look = until.min(now + LOOK);
             if tokio::time::timeout_at(look, published).await.is_err() {
                 self.inner.pointers.invalidate(&installation.id).await;
@@ -82,7 +82,8 @@ impl Directory {
     }
 }
 
-/// A member that Slack told, none, or the reason why the cache has to do.
+/// The member that Slack returned; `None` if it returned none, or if the cache has to do because
+/// Slack could not be asked.
 fn answer(
     found: Result<Option<MemberJson>, workspace::Error>,
 ) -> Result<Option<MemberJson>, Error> {

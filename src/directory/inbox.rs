@@ -1,9 +1,9 @@
-//! Applies the events that Slack sent, from the store: whichever replica claims them, whenever the
-//! one that acknowledged them died.
+//! Applies the events that Slack sent, from the store: any replica may claim them, even if the one
+//! that acknowledged them died.
 //!
-//! Applying is idempotent and does not depend on the order of arrival: of what is told about a
-//! member the newest counts (`updated`). An event that cannot be read is parked, and so is one
-//! under which replicas died; what fails for other reasons is tried again later.
+//! Applying is idempotent and does not depend on the order of arrival: the newest object of a
+//! member (by `updated`) counts. An event that cannot be read is parked, and so is one during which
+//! replicas died; an event that fails for other reasons is tried again later.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::slack::MemberJson;
 use crate::store::{ClaimedEvent, EventDone, Settlement};
 use crate::workspace::Alive;
 
-/// Before an event that could not be applied is tried again.
+/// The wait before an event that could not be applied is tried again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// Leases that may run out under an event before it is parked.
+/// Leases of an event that may run out before it is parked.
 const CRASHES: i64 = 3;
 /// How long ids are remembered: Slack repeats an event for a day at most (Slack's documentation:
 /// Events API).
 const REMEMBERED: Duration = Duration::from_secs(25 * 3600);
-/// Between two looks for what can be forgotten.
+/// The time between two rounds that forget old ids.
 const PRUNE: Duration = Duration::from_secs(600);
 
 impl Directory {
@@ -41,7 +41,7 @@ impl Directory {
             if let Err(error) = &applied
                 && !troubled
             {
-                tracing::warn!(%error, "events cannot be applied; trying on");
+                tracing::warn!(%error, "events cannot be applied; retrying");
             }
             troubled = applied.is_err();
             if matches!(applied, Ok(true)) {
@@ -61,31 +61,31 @@ impl Directory {
         }
     }
 
-    /// Applies what one claim brings; `false`: nothing was due.
+    /// Applies the events of one claim; `false`: none was due.
     async fn apply_due(&self) -> Result<bool, Error> {
         let lease = Duration::from_secs(self.inner.config.lease_seconds);
         let claimed = self.inner.store.claim_events(self.scaled(lease)).await?;
         let Some(first) = claimed.first() else { return Ok(false) };
         let token = first.token;
-        // In a task of its own: a panic ends this claim, not the replica.
+        // In a separate task: a panic ends this claim, not the replica.
         let directory = self.clone();
         let applied = tokio::spawn(async move { directory.apply(claimed).await }).await;
         match applied {
             Ok(Ok(())) => Ok(true),
             Ok(Err(error)) => {
-                // Where that fails too, the lease gives them back.
+                // If that fails too, the events are free again when the lease ends.
                 self.inner.store.release_events(token, self.scaled(AGAIN)).await?;
                 Err(error)
             }
             Err(panic) => {
-                tracing::error!(%panic, "applying events broke off");
+                tracing::error!(%panic, "applying events panicked");
                 Err(Error::Stopped)
             }
         }
     }
 
-    /// Applies events of one installation. What Slack must be asked about comes last: where it does
-    /// not answer, that holds up no other.
+    /// Applies events of one installation. Events that need a question to Slack come last: if Slack
+    /// does not answer, no other event is delayed.
     async fn apply(&self, claimed: Vec<ClaimedEvent>) -> Result<(), Error> {
         let (mut members, mut others) = (Vec::new(), Vec::new());
         for event in claimed {
@@ -115,7 +115,7 @@ impl Directory {
     async fn apply_members(&self, events: Vec<ClaimedEvent>) -> Result<(), Error> {
         let Some(first) = events.first() else { return Ok(()) };
         let (id, token) = (first.installation, first.token);
-        // The newest object of each member, and every event as it will be settled.
+        // The newest object of each member, and every event with its settlement.
         let mut newest: HashMap<String, (i64, i64, MemberJson)> = HashMap::new();
         let mut settled = Vec::new();
         for event in &events {
@@ -162,7 +162,7 @@ impl Directory {
         }
     }
 
-    /// An installation's end is believed of its token alone: the event may be older than a
+    /// Only the token can confirm that an installation ended: the event may be older than a
     /// reinstall.
     async fn confirm(&self, event: &ClaimedEvent) -> Result<(), Error> {
         let id: InstallationId = event.installation;
@@ -171,7 +171,10 @@ impl Directory {
             Alive::Yes => "survived",
             Alive::Older => "outdated",
         };
-        tracing::info!(workspace = %id, event = event.kind, result, "Slack told of an installation's end");
+        tracing::info!(
+            workspace = %id, event = event.kind, result,
+            "Slack reported the end of an installation"
+        );
         self.done(event, result).await
     }
 
@@ -194,7 +197,8 @@ impl Directory {
     }
 }
 
-/// Whom an event is about, that member's `updated`, and the object. `None`: not a member.
+/// The member that an event is about, that member's `updated`, and the object. `None`: not a
+/// member.
 fn read(body: &[u8]) -> Option<(String, i64, MemberJson)> {
     let json: MemberJson = serde_json::from_slice(body).ok()?;
     let member = Member::from_slice(body).ok()?;

@@ -1,6 +1,6 @@
-//! From the shared store into memory: pages of one generation, then the changes after it. Later
-//! changes go on top of what is in memory ([`Snapshot::with_changes`]), without reading the pages
-//! again.
+//! Loads a list from the shared store into memory: the pages of one generation, then the changes
+//! after it. Later changes are added on top of the list in memory ([`Snapshot::with_changes`]),
+//! without reading the pages again.
 
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,24 +18,25 @@ use crate::domain::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
 use crate::domain::time::Timestamp;
 use crate::store::{self, DirectoryChange, DirectoryPointer, DirectoryState};
 
-/// Between two members of a page: the record separator of RFC 7464, which JSON never holds raw.
+/// Separates two members of a page: the record separator of RFC 7464, which JSON never contains
+/// raw.
 pub(super) const PAGE_SEPARATOR: u8 = 0x1e;
 
-/// A snapshot and what it was built from.
+/// A snapshot and the state that it was built from.
 pub(super) struct Loaded {
     generation: i64,
     change_sequence: i64,
-    /// Of the custom fields in it; `None`: the mapping reads none.
+    /// The sequence of the custom fields in it; `None`: the mapping reads none.
     fields_sequence: Option<i64>,
     /// `None` until the first generation.
     pub(super) snapshot: Option<Arc<Snapshot>>,
     pub(super) read_at: Option<Timestamp>,
-    /// What it was built with; `None` where nothing was.
+    /// The mapping that it was built with; `None` for an empty entry.
     pub(super) mapping: Option<Mapping>,
 }
 
 impl Loaded {
-    /// Bytes, for the bound on memory.
+    /// The size in bytes, for the bound on memory.
     pub(super) fn weight(&self) -> u32 {
         let bytes = self.snapshot.as_ref().map_or(64, |snapshot| snapshot.bytes());
         u32::try_from(bytes).unwrap_or(u32::MAX)
@@ -51,7 +52,7 @@ impl Loaded {
         self.has(pointer.generation, pointer.change_sequence, pointer.fields_sequence)
     }
 
-    /// Whether it has all of this, or more.
+    /// Whether it has reached all three numbers.
     fn has(&self, generation: i64, change_sequence: i64, fields_sequence: i64) -> bool {
         (self.generation, self.change_sequence) >= (generation, change_sequence)
             && self.fields_sequence.is_none_or(|fields| fields >= fields_sequence)
@@ -74,20 +75,20 @@ impl Loaded {
     }
 }
 
-/// How often a load starts again because the generation changed under it.
+/// How often a load starts again because the generation changed during it.
 const ATTEMPTS: usize = 5;
-/// Changed members that may lie on top of a snapshot, before it is built anew: this many, or a
-/// [`SHARE_ON_TOP`]th of the members where that is more.
+/// Changed members that may be added on top of a snapshot before it is built anew: this many, or a
+/// [`SHARE_ON_TOP`]th of the members if that is more.
 const MOST_ON_TOP: usize = 1000;
 const SHARE_ON_TOP: usize = 32;
 
-/// Pages that are worth a thread: some 50 ms of work.
+/// Pages that justify a thread: some 50 ms of work.
 const PAGES_OF_A_PART: usize = 10;
-/// Threads that read one list. What else the replica does must get its share.
+/// Threads that read one list. The replica's other work must get its share.
 const MOST_PARTS: usize = 4;
 
 impl Directory {
-    /// Loads once for all who wait.
+    /// Loads once for all callers that wait.
     pub(super) async fn load_shared(
         &self,
         key: Key,
@@ -97,7 +98,7 @@ impl Directory {
         self.inner.snapshots.try_get_with(key.clone(), load).await.map_err(Error::Shared)
     }
 
-    /// Loads what an empty entry stands in the way of; once for all who wait.
+    /// Loads over an empty entry; once for all callers that wait.
     pub(super) async fn load_over_nothing(
         &self,
         key: Key,
@@ -114,7 +115,7 @@ impl Directory {
         self.load_shared(key, mapping).await
     }
 
-    /// Replaces a stale snapshot while it goes on serving. One load at a time for each key.
+    /// Replaces a stale snapshot, which stays in use meanwhile. One load at a time for each key.
     pub(super) fn reload_behind(&self, key: Key, mapping: Mapping, stale: Arc<Loaded>) {
         if !lock(&self.inner.reloading).insert(key.clone()) {
             return;
@@ -130,7 +131,8 @@ impl Directory {
             }
             lock(&directory.inner.reloading).remove(&key);
             match result {
-                // What moved meanwhile was told to nobody: look once more, now that others may.
+                // Changes during the load were not announced here: look once more, now that another
+                // load may begin.
                 Ok(loaded) => {
                     let state = directory.inner.store.directory(key.0).await.ok().flatten();
                     if !loaded.is_current(state.as_ref()) {
@@ -140,14 +142,13 @@ impl Directory {
                 Err(error) => tracing::warn!(
                     workspace = %key.0,
                     %error,
-                    "a newer member list could not be loaded; the older one goes on serving"
+                    "a newer member list could not be loaded; the older one stays in use"
                 ),
             }
         });
     }
 
-    /// Puts a snapshot in its place, unless a newer one is there: generations never go back
-    /// (invariant I9).
+    /// Stores a snapshot, unless a newer one is there: generations never go back (invariant I9).
     pub(super) async fn put(&self, key: Key, loaded: Arc<Loaded>) {
         self.inner
             .snapshots
@@ -159,8 +160,8 @@ impl Directory {
             .await;
     }
 
-    /// What the store has now: where the generation is the same, the changes since on top of
-    /// `known`.
+    /// The list as the store has it now: if the generation is the same, the changes since are added
+    /// on top of `known`.
     pub(super) async fn newer(
         &self,
         id: InstallationId,
@@ -173,8 +174,8 @@ impl Directory {
         }
     }
 
-    /// `None`: there is another generation, a batch of custom fields to take up, or too much lies
-    /// on top.
+    /// Adds the changes since to `known`. `None`: there is another generation or a batch of custom
+    /// fields to take up, or there would be too many changes on top.
     async fn with_changes(
         &self,
         id: InstallationId,
@@ -190,7 +191,7 @@ impl Directory {
             return Ok(None);
         }
         let changes = store.changes(id, known.change_sequence).await?;
-        // Publishing a generation drops changes: what was read may lack some of them.
+        // Publishing a generation drops changes: the changes read may lack some of them.
         let after = store.directory(id).await?.map_or(0, |state| state.generation);
         let most = MOST_ON_TOP.max(snapshot.counts().members / SHARE_ON_TOP);
         if after != state.generation || snapshot.changed() + changes.len() > most {
@@ -229,8 +230,8 @@ impl Directory {
         }))
     }
 
-    /// Reads one generation and its changes. One that is replaced while it is read is kept for a
-    /// while; where that was too short, it is given up for the next one, so that two are never
+    /// Reads one generation and its changes. A generation that is replaced while it is read is kept
+    /// for a while; if that was too short, it is given up for the next one, so that two are never
     /// mixed.
     pub(super) async fn load(
         &self,
@@ -284,7 +285,7 @@ impl Directory {
         }
     }
 
-    /// The custom fields that were fetched.
+    /// The custom fields fetched so far.
     async fn fields(&self, id: InstallationId) -> Result<ProfileFields, Error> {
         let mut fields = ProfileFields::default();
         let mut after = String::new();
@@ -298,7 +299,7 @@ impl Directory {
         }
     }
 
-    /// Those of the members that these objects are about.
+    /// The custom fields of the members in these objects.
     pub(super) async fn fields_of(
         &self,
         id: InstallationId,
@@ -315,7 +316,7 @@ impl Directory {
     }
 }
 
-/// Builds off the runtime: a large workspace takes seconds of processor time.
+/// Builds the snapshot off the runtime: a large workspace takes seconds of processor time.
 async fn build(
     mapping: Mapping,
     generation: i64,
@@ -346,7 +347,7 @@ async fn build(
     Ok(snapshot)
 }
 
-/// How many of the members could not be read. Ends early where nobody waits for it any more.
+/// Adds the members; returns how many could not be read. Ends early if no caller waits any longer.
 fn push<'a>(
     builder: &mut SnapshotBuilder,
     members: impl Iterator<Item = &'a [u8]>,

@@ -1,10 +1,10 @@
-//! What is learnt about single members (an event, a look-up) becomes a change for all replicas,
-//! where it is news.
+//! Merges facts about single members (from an event or a lookup): if they are news, they become a
+//! change for all replicas.
 //!
-//! News is whatever an expression could read, so that a mapping that is set later finds it in the
-//! store; but not what changes by itself all day (a status, a picture), which is dropped: no row,
-//! no reload ([`Snapshot::news`](crate::domain::snapshot::Snapshot::news)). While a crawl is under
-//! way nothing is dropped, because its pages may be older.
+//! News is every fact that an expression could read, so that a mapping that is set later finds it
+//! in the store. Fields that change by themselves all day (a status, a picture) are not news and
+//! are dropped: no row, no reload ([`Snapshot::news`](crate::domain::snapshot::Snapshot::news)).
+//! During a crawl nothing is dropped, because its pages may be older.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,37 +19,37 @@ use crate::domain::snapshot::{News, ProfileFields};
 use crate::slack::MemberJson;
 use crate::store::{Basis, MemberChange, Merged, Settlement};
 
-/// How often to look again because the list changed while news was weighed.
+/// How often to repeat because the list changed while the news was weighed.
 const ATTEMPTS: usize = 8;
 
-/// Who told about members.
+/// The source of facts about members.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source<'a> {
     /// Events, which are settled with the same commit.
     Events(&'a Settlement),
-    /// An answer of Slack's. `fields_moved`: other custom fields than before were stored for these
-    /// members, which no other replica knows of, whatever this one's list has of them by now.
+    /// An answer of Slack's. `fields_moved`: different custom fields were stored for these members.
+    /// No other replica knows them, whatever this replica's list has of them by now.
     LookUp { fields_moved: bool },
 }
 
-/// What became of member objects.
+/// How many member objects were merged and dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Outcome {
     /// Became changes.
     pub(super) changed: usize,
-    /// Said nothing new, or were older than what is known.
+    /// Said nothing new, or were older than the known state.
     pub(super) dropped: usize,
 }
 
 impl Directory {
-    /// Merges what a look-up told about members. This replica serves it when it returns, others
-    /// once they notice.
+    /// Merges the members that a lookup returned. This replica uses them when the call returns,
+    /// others once they notice.
     pub async fn learn(&self, id: InstallationId, members: &[MemberJson]) -> Result<(), Error> {
         self.merge(id, members, Source::LookUp { fields_moved: false }).await.map(drop)
     }
 
-    /// The same, with the members' custom fields where the mapping reads any: these come first, so
-    /// that whoever takes up the change finds them.
+    /// The same, with the members' custom fields if the mapping reads any: these are stored first,
+    /// so that every replica that takes up the change finds them.
     pub(super) async fn learn_with_fields(
         &self,
         id: InstallationId,
@@ -65,7 +65,8 @@ impl Directory {
         self.merge(id, members, Source::LookUp { fields_moved }).await.map(drop)
     }
 
-    /// Merges, and settles the events that told. `None`: the events are no longer the caller's.
+    /// Merges, and settles the events that reported it. `None`: the caller no longer holds the
+    /// events.
     pub(super) async fn merge(
         &self,
         id: InstallationId,
@@ -114,7 +115,7 @@ impl Directory {
         Err(Error::Moving)
     }
 
-    /// Brings what is in memory up to date. A list that nobody looked at is left where it is.
+    /// Brings the list in memory up to date. A list that is not in memory is not loaded.
     async fn renew(&self, id: InstallationId, mapping: &Mapping) -> Result<(), Error> {
         let key: Key = (id, mapping.slack.source().into());
         if self.inner.snapshots.contains_key(&key) {
@@ -131,7 +132,7 @@ impl Directory {
                 Ok(mapping) => {
                     mappings.insert(mapping.slack.source().to_owned(), mapping);
                 }
-                // One tenant's broken mapping is told where that tenant asks.
+                // A tenant's broken mapping is reported when that tenant uses it.
                 Err(Error::Mapping(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -140,8 +141,7 @@ impl Directory {
     }
 }
 
-/// The members that say something new. An attribute that is more than a path is evaluated off the
-/// runtime.
+/// The members with news. An attribute that is more than a path is evaluated off the runtime.
 async fn news(
     lists: Vec<List>,
     anyway: bool,
@@ -169,9 +169,9 @@ async fn news(
 /// A tenant's mapping and the list under it.
 type List = (Arc<Mapping>, Arc<Loaded>);
 
-/// Whether any tenant's list lacks what the object says. Nobody's list lacks anything: a workspace
-/// that no tenant uses is read when one connects. `anyway`: nor must others lack what this
-/// replica's list has already.
+/// Whether any tenant's list lacks the facts of the object. Without tenants nothing is news: a
+/// workspace that no tenant uses is read when one connects. `anyway`: facts that this replica's
+/// list already has count as news too, since other replicas may lack them.
 fn is_news(
     lists: &[List],
     anyway: bool,

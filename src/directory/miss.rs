@@ -1,9 +1,10 @@
-//! Somebody who is not in the member list: Slack is asked once, by their e-mail address, and what
-//! it answers becomes a change for all replicas.
+//! A person missing from the member list: Slack is asked once, by e-mail address, and its answer
+//! becomes a change for all replicas.
 //!
-//! One question for each address at a time, and none for [`Config::absent_seconds`] after an
-//! answer, so that a person who is not in Slack costs one call however many messages they would
-//! get.
+//! There is one question for each address at a time, and none for [`Config::absent_seconds`] after
+//! an answer, so that a person who is not in Slack costs one call for any number of messages.
+//!
+//! [`Config::absent_seconds`]: super::Config::absent_seconds
 //!
 //! [`Config::absent_seconds`]: super::Config::absent_seconds
 
@@ -21,26 +22,26 @@ use crate::workspace;
 
 /// Answers remembered.
 pub(super) const ANSWERS: u64 = 100_000;
-/// Before a question is tried again that Slack could not answer.
+/// The wait before a question that Slack could not answer is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// An address that was asked about.
 pub(super) type Question = (InstallationId, String);
 
-/// What became of a miss.
+/// The outcome of a miss.
 pub enum Missed {
-    /// Slack was asked just now; the list as it is since.
+    /// Slack was asked just now; the list including its answer.
     Asked(View),
-    /// There is nobody to ask about, it was asked a moment ago, or Slack refuses to say: the list
-    /// stands.
+    /// The list stands: there is no address to ask about, Slack was asked a moment ago, or Slack
+    /// refuses to answer.
     Stands,
     /// Not now: ask again after this time.
     Later { after: Duration },
 }
 
 impl Directory {
-    /// Whether Slack may know somebody whom the list does not have: for who must not ask it, and
-    /// leaves that to [`Directory::look_up`].
+    /// Whether Slack may know a person missing from the list: for callers that must not ask Slack
+    /// and leave that to [`Directory::look_up`].
     #[must_use]
     pub fn may_know(
         &self,
@@ -56,8 +57,8 @@ impl Directory {
         }
     }
 
-    /// Asks Slack about somebody whom the list does not have. Does not wait for the budget; only
-    /// for that of the custom fields of whom it finds, for a moment, since a pass may be using it.
+    /// Asks Slack about a person missing from the list. Does not wait for the budget; only for the
+    /// budget of the found member's custom fields, for a moment, since a pass may be using it.
     pub async fn look_up(
         &self,
         installation: &Installation,
@@ -105,8 +106,8 @@ impl Directory {
     }
 }
 
-/// The address to ask Slack about: the value that is matched, where it is one, else the person's
-/// e-mail address, since the member behind it is evaluated with the mapping like any other.
+/// The address to ask Slack about: the matched value if it is an address, otherwise the person's
+/// e-mail address, since the member found by it is evaluated with the mapping like any other.
 pub(super) fn hint(values: &Values, person: &Person) -> Option<String> {
     let mut keys = values.keys().iter();
     keys.find(|key| key.is_address())

@@ -1,13 +1,13 @@
-//! Member lists: one compact snapshot per workspace and mapping in memory, over the generations
-//! that all replicas share in the store, read from Slack by one replica at a time.
+//! Member lists: one compact snapshot per workspace and mapping in memory, built from the
+//! generations that all replicas share in the store, which one replica at a time reads from Slack.
 //!
-//! Readers never wait for a refresh: they are served what is in memory while newer pages load
-//! behind them. Only the very first look at a workspace waits, once for all who ask. Whoever must
-//! not trust the cache asks [`Directory::fresh`]. A list older than `max_stale_seconds` says so
-//! ([`View::stale`]): it still answers questions, and decides about nobody new.
+//! Readers never wait for a refresh: they get the list in memory while newer pages load in the
+//! background. Only the very first look at a workspace waits, once for all callers. Callers that
+//! must not trust the cache use [`Directory::fresh`]. A list older than `max_stale_seconds` says so
+//! ([`View::stale`]): it still answers questions, but identifies no new people.
 //!
-//! What is learnt about single members between two readings, by Slack's events ([`inbox`]) or by
-//! looking somebody up ([`miss`], [`fresh`]), is merged as changes ([`merge`]).
+//! Facts about single members that arrive between two readings, by Slack's events ([`inbox`]) or by
+//! a lookup ([`miss`], [`fresh`]), are merged as changes ([`merge`]).
 
 mod config;
 mod crawl;
@@ -44,7 +44,7 @@ use crate::telemetry::{Metrics, Rounds};
 use crate::workspace::{self, Workspaces};
 use load::{Loaded, lock};
 
-/// Why a member list cannot be had.
+/// Why a member list is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
@@ -54,10 +54,10 @@ pub enum Error {
     /// A stored expression no longer compiles: set the mapping again.
     #[error("the stored mapping is not valid: {0}")]
     Mapping(#[from] MappingError),
-    /// A load that several waited for failed.
+    /// A load that several callers waited for failed.
     #[error("loading the member list failed: {0}")]
     Shared(Arc<Error>),
-    /// The generation changed again and again while it was read: try again.
+    /// The generation changed repeatedly while it was read: try again.
     #[error("the member list changes faster than it can be read")]
     Moving,
     /// The process is stopping.
@@ -65,7 +65,7 @@ pub enum Error {
     Stopped,
 }
 
-/// What a snapshot depends on, beside its generation.
+/// The key of a snapshot, besides its generation.
 type Key = (InstallationId, Arc<str>);
 
 /// Member lists of all workspaces. Cheap to clone; clones share the memory.
@@ -79,7 +79,7 @@ struct Inner {
     workspaces: Workspaces,
     metrics: Metrics,
     config: Config,
-    /// How this replica names itself to administrators: it tells replicas apart, and nothing else.
+    /// This replica's name as shown to administrators, only to tell replicas apart.
     holder: String,
     /// Snapshots, weighed by bytes.
     snapshots: Cache<Key, Arc<Loaded>>,
@@ -93,36 +93,36 @@ struct Inner {
     reloading: Mutex<HashSet<Key>>,
     /// Bounds the snapshots being built: each holds a workspace's pages in memory.
     loads: Semaphore,
-    /// The same for those whose Slack attribute is more than a path, so that what it costs holds up
-    /// nobody else's.
+    /// The same for mappings whose Slack attribute is more than a path, so that their cost does not
+    /// delay other tenants.
     searching_loads: Semaphore,
     /// Bounds the evaluations of user attributes that are more than a path.
     evaluating: Turns,
     noted: evaluate::Noted,
-    /// Told when this replica published a generation.
+    /// Notified when this replica published a generation.
     published: Notify,
-    /// Workspaces whose list arrived in memory, for the one who waits for that.
+    /// Workspaces whose list arrived in memory, for the task that waits for that.
     arrived: Mutex<BTreeSet<InstallationId>>,
-    /// Told when there is one more.
+    /// Notified when `arrived` grows.
     arrival: Notify,
-    /// Told when a refresh is due sooner than planned.
+    /// Notified when a refresh is due sooner than planned.
     due: Notify,
-    /// Told when custom fields are to be looked after sooner than planned.
+    /// Notified when custom fields are due sooner than planned.
     fields_due: Notify,
     /// Members whose custom fields this replica's passes have still to fetch, by workspace.
     fields_missing: Mutex<HashMap<InstallationId, u64>>,
 }
 
-/// The longest that a round of a loop takes in good health; beyond it the loop counts as standing
-/// still. It may wait for several statements that use up their time, and for Slack.
+/// The longest time that a round of a loop takes in good health; beyond it the loop counts as
+/// stalled. A round may wait for several statements that reach their time-out, and for Slack.
 const ROUND: Duration = Duration::from_secs(60);
 /// Snapshots built at the same time.
 const LOADS: usize = 2;
-/// And with a Slack attribute that is more than a path.
+/// The same for mappings whose Slack attribute is more than a path.
 const SEARCHING_LOADS: usize = 1;
 /// Mappings kept compiled.
 const MAPPINGS: u64 = 10_000;
-/// Arrived lists that are told at once.
+/// Arrived lists that are reported at once.
 const ARRIVALS: usize = 100;
 /// Pointers kept; a pointer is small.
 const POINTERS: u64 = 100_000;
@@ -174,8 +174,8 @@ impl Directory {
         }
     }
 
-    /// The compiled mapping of these settings; limits are checked again, since a stored text may
-    /// be older than a limit. What it costs is seen when it is evaluated.
+    /// The compiled mapping of these settings; limits are checked again, since a stored text may be
+    /// older than a limit. Its cost shows when it is evaluated.
     pub async fn mapping(&self, settings: &Settings) -> Result<Arc<Mapping>, Error> {
         let sources = (settings.user_attribute.clone(), settings.slack_attribute.clone());
         if let Some(mapping) = self.inner.mappings.get(&sources).await {
@@ -186,8 +186,8 @@ impl Directory {
         Ok(mapping)
     }
 
-    /// The member list from memory, else from the shared store; never from Slack. May be stale,
-    /// and says when it was read; empty while the workspace was never read.
+    /// The member list from memory, or from the shared store; never from Slack. It may be stale,
+    /// and states when it was read; it is empty if the workspace was never read.
     pub async fn view(&self, id: InstallationId, mapping: &Mapping) -> Result<View, Error> {
         let state = self.pointer(id).await?;
         let key: Key = (id, mapping.slack.source().into());
@@ -197,24 +197,24 @@ impl Directory {
                 self.reload_behind(key, mapping.clone(), stale.clone());
                 stale
             }
-            // There was nothing to serve, and now there is: worth waiting for, since a message
-            // that cannot be resolved yet holds up all that its person gets after it.
+            // There was no list to serve, and now there is. It is worth waiting for, since a
+            // message that cannot be resolved yet delays all later messages to the same person.
             Some(_) => self.load_over_nothing(key, mapping.clone()).await?,
             None => self.load_shared(key, mapping.clone()).await?,
         };
         Ok(View::of(&loaded).aged(state.as_ref().as_ref(), self.max_stale()))
     }
 
-    /// As [`Directory::view`], but never older than the store when this is called; waits for the
-    /// load where memory is.
+    /// Like [`Directory::view`], but never older than the store at the time of the call; waits for
+    /// the load if memory is older.
     pub async fn current_view(&self, id: InstallationId, mapping: &Mapping) -> Result<View, Error> {
         let loaded = self.current(id, mapping).await?;
         let state = self.pointer(id).await?;
         Ok(View::of(&loaded).aged(state.as_ref().as_ref(), self.max_stale()))
     }
 
-    /// Waits until a workspace's list can decide here that could not: its first, or a newer
-    /// reading. At most [`ARRIVALS`] at once; those that nobody takes are kept. For one who waits.
+    /// Waits until a workspace's list becomes usable for decisions here: its first reading, or a
+    /// newer one. At most [`ARRIVALS`] at once; the others are kept. For a single waiting task.
     pub async fn lists_arrived(&self) -> BTreeSet<InstallationId> {
         loop {
             let taken = {
@@ -235,7 +235,7 @@ impl Directory {
         self.inner.arrival.notify_one();
     }
 
-    /// Reads the workspace from Slack soon: after it was connected.
+    /// Requests a reading of the workspace from Slack soon, after it was connected.
     pub async fn refresh_soon(&self, id: InstallationId) -> Result<(), Error> {
         self.inner.store.request_refresh(id).await?;
         self.inner.pointers.invalidate(&id).await;
@@ -244,8 +244,8 @@ impl Directory {
         self.fields_soon(id).await
     }
 
-    /// After the Slack attribute was changed: fetches soon what it needs of custom fields. All else
-    /// is in the store.
+    /// After the Slack attribute was changed: soon fetches the custom fields that it needs. All
+    /// other data is in the store.
     pub async fn attribute_changed(
         &self,
         id: InstallationId,
@@ -257,18 +257,18 @@ impl Directory {
         Ok(())
     }
 
-    /// What the store says about a workspace's list, for people to see; `None` before the first
-    /// reading was tried.
+    /// The store's state of a workspace's list, for display; `None` before the first reading was
+    /// tried.
     pub async fn status(&self, id: InstallationId) -> Result<Option<DirectoryState>, Error> {
         Ok(self.inner.store.directory(id).await?)
     }
 
-    /// An administrator accepts a loss that was refused; false where none was.
+    /// An administrator accepts a loss that was refused; `false` if there was none.
     pub async fn accept_shrink(&self, id: InstallationId) -> Result<bool, Error> {
         Ok(self.inner.store.accept_shrink(id).await?)
     }
 
-    /// The age beyond which a list decides about nobody new.
+    /// The age beyond which a list identifies no new people.
     fn max_stale(&self) -> Duration {
         self.scaled(Duration::from_secs(self.inner.config.max_stale_seconds))
     }
@@ -277,8 +277,8 @@ impl Directory {
         poll_interval(&self.inner.config, &self.inner.workspaces)
     }
 
-    /// The member list as the store has it now: for whoever just changed it, or decides whether
-    /// something is news.
+    /// The member list as the store has it now: for callers that just changed it, or that decide
+    /// whether a fact is news.
     async fn current(&self, id: InstallationId, mapping: &Mapping) -> Result<Arc<Loaded>, Error> {
         let state = self.inner.store.directory(id).await?;
         let key: Key = (id, mapping.slack.source().into());
@@ -305,7 +305,7 @@ impl Directory {
         self.inner.pointers.try_get_with(id, load).await.map_err(Error::Shared)
     }
 
-    /// Watches a loop that rests at most so long between two rounds.
+    /// Watches a loop that rests for at most `rest` between two rounds.
     fn watch(&self, name: &'static str, rest: Duration) -> Rounds {
         self.inner.metrics.watchdog().watch(name, rest + ROUND)
     }

@@ -1,5 +1,5 @@
-//! The background task that keeps lists fresh: every replica runs one, a lease in the store lets
-//! one of them read a workspace at a time.
+//! The background task that keeps lists fresh: every replica runs one, and a lease in the store
+//! lets one of them read a workspace at a time.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use crate::store::CrawlLease;
 
 /// Workspaces read at the same time by one replica.
 const AT_ONCE: usize = 4;
-/// Due workspaces looked at for one that nobody holds.
+/// Due workspaces looked at to find one without a holder.
 const LOOK_AT: u32 = 16;
 /// How often to look for workspaces whose list is due.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long a generation that was replaced stays readable for who is in the middle of loading it.
+/// How long a replaced generation stays readable for replicas that are still loading it.
 const GRACE: Duration = Duration::from_secs(300);
 /// How often to look for generations whose grace is over.
 const COLLECT: Duration = Duration::from_secs(60);
 
 impl Directory {
-    /// Runs until stopped. Each due workspace is read by whoever gets its lease.
+    /// Runs until stopped. Each due workspace is read by the replica that gets its lease.
     pub async fn run_refresher(self, stop: CancellationToken) {
-        tracing::info!(holder = %self.inner.holder, "reading member lists by this name");
+        tracing::info!(holder = %self.inner.holder, "member lists are read under this name");
         let mut crawls = tokio::task::JoinSet::new();
         let mut collect = tokio::time::interval(self.scaled(COLLECT));
         collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,7 +54,8 @@ impl Directory {
                 _ = collect.tick() => self.collect().await,
             }
         }
-        // A crawl that is cut here goes on from its checkpoint elsewhere, once its lease ends.
+        // A crawl that is interrupted here continues from its checkpoint elsewhere, once its lease
+        // ends.
         crawls.shutdown().await;
     }
 
@@ -89,7 +90,7 @@ impl Directory {
             Ok(Ended::Refused { members, in_force }) => {
                 tracing::warn!(
                     workspace = %id, members, in_force,
-                    "a member list was refused for what it lost; it awaits confirmation"
+                    "a member list was refused because it lost members; it awaits confirmation"
                 );
                 metrics.crawl("refused");
                 let error = format!(
@@ -116,12 +117,12 @@ impl Directory {
                 tracing::info!(workspace = %id, "another replica reads the member list now");
             }
             Err(error) => {
-                tracing::warn!(workspace = %id, %error, "how the reading ended was not recorded");
+                tracing::warn!(workspace = %id, %error, "the end of the reading was not recorded");
             }
         }
     }
 
-    /// This replica serves the new generation at once; others by a hint or by their poll.
+    /// This replica serves the new generation at once; others after a hint or at their poll.
     pub(super) async fn announce(&self, id: InstallationId) {
         self.inner.pointers.invalidate(&id).await;
         self.inner.published.notify_waiters();

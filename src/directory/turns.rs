@@ -1,6 +1,6 @@
-//! What computes much is done few at a time, and tenants take turns by people
-//! (`domain::fair_queue`): planning a broadcast, and evaluating expressions that are more than a
-//! path. Whatever runs beside it shares the processors with it.
+//! Turns for work that computes much: only a few run at a time, and tenants take turns by number of
+//! people (`domain::fair_queue`). Such work is planning a broadcast, and evaluating expressions
+//! that are more than a path. Other work shares the processors with it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::domain::fair_queue::FairQueue;
 use crate::domain::ids::TenantId;
 
-/// A call to more recipients is a large one. Also what a tenant may add in one round.
+/// A call to more recipients is a large one. Also the number that a tenant may add in one round.
 const SMALL: usize = 64;
 
 /// Turns for such work.
@@ -21,11 +21,11 @@ struct State {
     waiting: FairQueue<TenantId, oneshot::Sender<Turn>>,
 }
 
-/// One turn, given on when it is dropped.
+/// One turn, passed on when it is dropped.
 pub struct Turn(Turns);
 
 impl Turns {
-    /// Half of the processors at a time.
+    /// As many turns at a time as half of the processors.
     #[must_use]
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -56,7 +56,7 @@ impl Turns {
         turn.await.ok()
     }
 
-    /// A free turn, without waiting for one.
+    /// Takes a free turn, without waiting for one.
     #[cfg(test)]
     pub(crate) fn take_free(&self) -> Option<Turn> {
         let mut state = self.lock();
@@ -74,7 +74,8 @@ impl Turns {
                 next
             };
             let Some(next) = next else { return };
-            // A caller that went away; one that goes away now passes the turn on by dropping it.
+            // Skips callers that went away; one that goes away now passes the turn on by dropping
+            // it.
             if !next.is_closed() {
                 drop(next.send(Turn(self.clone())));
                 return;

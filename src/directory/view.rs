@@ -1,4 +1,4 @@
-//! What a question sees of a workspace's member list: one generation, whole.
+//! The view that a question has of a workspace's member list: one whole generation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::domain::snapshot::{MemberView, Snapshot};
 use crate::domain::time::Timestamp;
 use crate::store::DirectoryState;
 
-/// One generation of one workspace under one mapping. Without a snapshot the workspace was never
-/// read, or none is connected.
+/// One generation of one workspace under one mapping. It has no snapshot if the workspace was never
+/// read, or if none is connected.
 #[derive(Clone, Default)]
 pub struct View {
     pub snapshot: Option<Arc<Snapshot>>,
@@ -29,8 +29,8 @@ impl View {
         Self { snapshot, read_at, current_at: read_at, stale: false }
     }
 
-    /// With what the store says: when events were heard, and whether it is stale, which it is where
-    /// it was last known to be complete longer than `max_stale` ago.
+    /// Adds the store's state: when events were last received, and whether the list is stale, that
+    /// is, last known to be complete longer than `max_stale` ago.
     pub(super) fn aged(self, state: Option<&DirectoryState>, max_stale: Duration) -> Self {
         let heard = state.and_then(|state| state.event_heard_at);
         let current_at = self.current_at.max(heard);
@@ -38,14 +38,14 @@ impl View {
         Self { current_at, stale: age.is_some_and(|age| age > max_stale), ..self }
     }
 
-    /// The list for deciding who somebody is; `None` where there is none that is young enough. For
-    /// answers that decide nothing take `snapshot`.
+    /// The list for identifying people; `None` if there is none that is young enough. For answers
+    /// that decide nothing use `snapshot`.
     #[must_use]
     pub fn deciding(&self) -> Option<&Snapshot> {
         self.snapshot.as_deref().filter(|_| !self.stale)
     }
 
-    /// The reading's number; 0 where there was none.
+    /// The number of the reading; 0 if there was none.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.snapshot.as_ref().map_or(0, |snapshot| snapshot.generation())
@@ -57,7 +57,7 @@ impl View {
         self.snapshot.as_ref()?.member(id)
     }
 
-    /// What kind of member it is; `None` where the list does not know.
+    /// The kind of the member; `None` if the list does not contain it.
     #[must_use]
     pub fn kind(&self, id: &SlackUserId) -> Option<MemberKind> {
         self.member(id).map(|member| member.kind)

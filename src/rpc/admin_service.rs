@@ -312,7 +312,7 @@ const SETTINGS: [&str; 9] = [
     "share_workspace",
 ];
 
-/// Which settings change. An empty mask means those that are not at their zero value (AIP-134).
+/// The settings to change. An empty mask means those that are not at their zero value (AIP-134).
 fn change(
     fields: &mut Fields,
     settings: Option<pb::Settings>,
@@ -351,8 +351,8 @@ fn change(
         expected_version: (settings.version != 0).then_some(settings.version),
     };
     if paths.is_empty() && change.is_empty() {
-        let problem = "nothing would change: name the settings in update_mask (to turn sending off, \
-                       call StopSending)";
+        let problem = "nothing would change: name the settings in update_mask (to turn sending \
+                       off, call StopSending)";
         fields.bad("update_mask", problem);
     }
     Some(change)

@@ -68,7 +68,7 @@ impl Server {
     }
 }
 
-/// Who manages the key: without a tenant it is no tenant's, and then there is no actor.
+/// The manager of the key: without a tenant the key belongs to none, and there must be no actor.
 fn manager<T>(
     inbound: Inbound,
     mut fields: Fields,
@@ -83,14 +83,14 @@ fn manager<T>(
         return Ok((Manager::OfTenant(call), rest));
     }
     if actor.is_some() {
-        fields.bad("actor", "must be absent where tenant_id is");
+        fields.bad("actor", "must be absent if tenant_id is absent");
     }
     fields.end()?;
     let rest = rest.ok_or_else(|| Error::invalid("request", "is incomplete"))?;
     Ok((Manager::OfAll(inbound.into_caller()), rest))
 }
 
-/// Who the key lets in; `None`: something is bad, and was noted.
+/// The caller that the key admits; `None`: a field is bad, and was noted.
 fn caller(fields: &mut Fields, message: &pb::CreateApiKeyRequest) -> Option<Caller> {
     let principal = fields.take("principal", Principal::parse(message.principal.clone()));
     let role = role(fields, message);
@@ -117,7 +117,7 @@ fn role(fields: &mut Fields, message: &pb::CreateApiKeyRequest) -> Option<Role> 
         Ok(pb::ApiKeyRole::Administrator) => Role::Administrator,
         Ok(pb::ApiKeyRole::User) => {
             if message.tenant_id.is_empty() {
-                fields.bad("role", "user needs tenant_id: a person is one tenant's");
+                fields.bad("role", "user needs tenant_id: a person belongs to one tenant");
             }
             return fields.user("user_id", message.user_id.clone()).map(Role::User);
         }
@@ -143,7 +143,7 @@ fn reach(fields: &mut Fields, message: &pb::CreateApiKeyRequest) -> Option<Reach
         return Some(Reach::All);
     }
     if message.tenant_ids.is_empty() {
-        // Where it is bad, that is noted with the tenant of the call.
+        // If it is bad, that is noted with the tenant of the call.
         let tenant = TenantId::parse(message.tenant_id.clone()).ok()?;
         return Some(Reach::Only(BTreeSet::from([tenant])));
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 
-/// When a request arrived: an extension of every request that passed.
+/// When a request arrived: an extension of every admitted request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrived(pub(super) Instant);
 
-/// What the trail says of the caller's credentials: an extension of requests that had some.
+/// The trail's description of the caller's credentials: an extension of requests that had some.
 #[derive(Debug, Clone)]
 pub(super) struct Shown(pub(super) String);
 

@@ -12,7 +12,7 @@ use crate::domain::ids::Principal;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
-/// Bytes of an action's name.
+/// Most bytes of an action's name.
 const ACTION_BYTES: usize = 64;
 
 impl Server {
@@ -50,7 +50,7 @@ impl Server {
         let actor = fields.actor(message.actor);
         let page = if message.tenant_id.is_empty() {
             if actor.is_some() {
-                fields.bad("actor", "must be absent where tenant_id is");
+                fields.bad("actor", "must be absent if tenant_id is absent");
             }
             fields.end()?;
             self.app.list_audit_of_none(&inbound.into_caller(), &filter, after, size).await?
@@ -73,7 +73,7 @@ fn answer(list: &List, page: AuditPage) -> pb::ListAuditResponse {
     }
 }
 
-/// The list that a request names. Its page size may change from page to page.
+/// Identifies the requested list. Its page size may change from page to page.
 fn list(message: &pb::ListAuditRequest) -> List {
     let time = |at: &Option<prost_types::Timestamp>| {
         at.as_ref().map_or_else(String::new, |at| format!("{}.{}", at.seconds, at.nanos))
@@ -124,7 +124,7 @@ fn entry(record: Record) -> pb::AuditEntry {
     }
 }
 
-/// The user id, what else is said of them, and whether they were deleted.
+/// The user id, further details about the person, and whether the person was deleted.
 fn shown(person: Shown) -> (String, String, bool) {
     match person {
         Shown::Nobody => (String::new(), String::new(), false),

@@ -1,4 +1,4 @@
-//! What every method shares: who calls, how long they wait, one span.
+//! Work shared by all methods: the caller, its deadline, one span.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,15 +20,15 @@ use crate::domain::audit::Outcome;
 use crate::domain::ids::TenantId;
 use crate::telemetry::{self, Metrics};
 
-/// Both services: thin, shared by all connections.
+/// Serves both services; cheap to clone, and shared by all connections.
 #[derive(Clone)]
 pub struct Server {
     pub(super) app: App,
     pub(super) callers: Arc<Callers>,
     pub(super) metrics: Metrics,
-    /// What callers and tenants may take, over all connections.
+    /// The limits of callers and tenants, over all connections.
     pub(super) limits: Arc<Limits>,
-    /// Cancelled when the server drains: streams end.
+    /// Cancelled when the server drains, which ends streams.
     pub(super) closing: CancellationToken,
     /// The longest a call may take.
     longest: Duration,
@@ -38,15 +38,15 @@ pub struct Server {
 pub(super) struct Inbound {
     pub(super) caller: Caller,
     deadline: Duration,
-    /// What the call is about, as soon as that could be read; for the audit trail.
+    /// The tenant and actor of the call, once they have been read; for the audit trail.
     about: Arc<OnceLock<(TenantId, Option<Actor>)>>,
 }
 
-/// How long TestSlack waits where the caller names no deadline.
+/// How long TestSlack waits if the caller sets no deadline.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How much sooner than the caller's deadline a call is given up.
+/// How long before the caller's deadline a call is given up.
 const EARLIER: Duration = Duration::from_millis(20);
-/// Kept back from the caller's deadline, so that the answer still arrives in time.
+/// Subtracted from the caller's deadline, so that the answer still arrives in time.
 const MARGIN: Duration = Duration::from_millis(200);
 
 impl Server {
@@ -61,7 +61,7 @@ impl Server {
         Self { closing, ..self }
     }
 
-    /// Times one call that passed the gate.
+    /// Answers one call that passed the gate, in its own span.
     pub(super) async fn serve<M, A>(
         &self,
         request: Request<M>,
@@ -73,14 +73,14 @@ impl Server {
         result.map(Response::new)
     }
 
-    /// Times.
+    /// Answers a call, and notes its end in the audit trail.
     pub(super) async fn answer<M, A>(
         &self,
         request: Request<M>,
         handle: impl AsyncFnOnce(Inbound, M) -> Result<A, Error>,
     ) -> Result<A, Status> {
         let method = request.extensions().get::<Method>().map_or("", |method| method.0);
-        // The gate put it there; a request that did not pass it has no caller.
+        // The gate inserted it; a request that did not pass the gate has no caller.
         let caller = request.extensions().get::<Caller>().cloned();
         let caller = caller.ok_or_else(status::unknown_caller)?;
         let trail = self.app.trail();
@@ -94,7 +94,7 @@ impl Server {
         called
     }
 
-    /// Notes that somebody whom nobody knows was refused.
+    /// Notes that an unknown caller was refused.
     pub(super) fn turned_away(&self, method: &str, refused: &Status) {
         let failed = Some(failure(refused));
         self.app.trail().ended(&Ended { method, caller: None, about: None, failed });
@@ -111,7 +111,7 @@ impl Server {
         let spent = arrived.map_or(Duration::ZERO, |arrived| arrived.0.elapsed());
         let asked = timeout(request.metadata()).map(|asked| asked.saturating_sub(spent));
         let deadline = asked.unwrap_or(self.longest).min(self.longest);
-        // A little before the caller gives it up, who then would hear nothing.
+        // A little before the caller gives up: otherwise it would get no answer.
         let deadline = deadline.saturating_sub(EARLIER.min(deadline / 10));
         let patience = asked.unwrap_or(PATIENCE + MARGIN).min(self.longest);
         let inbound = Inbound { caller, deadline: patience, about };
@@ -128,13 +128,13 @@ impl Inbound {
         self.deadline.saturating_sub(MARGIN)
     }
 
-    /// Who calls, where no tenant is concerned.
+    /// The caller, for methods that concern no tenant.
     pub(super) fn into_caller(self) -> Caller {
         self.caller
     }
 
-    /// Ends decoding. Permission comes before complaints about the payload only where the tenant
-    /// itself could be read; a call with bad fields is told all of them.
+    /// Ends decoding. Permission is checked before the payload is refused only if the tenant itself
+    /// could be read; a call with bad fields gets all of them in its answer.
     pub(super) fn complete<T>(
         self,
         fields: Fields,
@@ -149,13 +149,13 @@ impl Inbound {
         fields.end()?;
         match (tenant, rest) {
             (Some(tenant), Some(rest)) => Ok((Call { caller: self.caller, tenant, actor }, rest)),
-            // A field that is absent has left its note, so this is a defect of a decoder.
+            // An absent field was noted as bad, so this is a defect of a decoder.
             _ => Err(Error::invalid("request", "is incomplete")),
         }
     }
 }
 
-/// What the audit trail says of an answer that is not OK.
+/// The audit trail's reason and outcome for an answer that is not OK.
 fn failure(status: &Status) -> (String, Outcome) {
     let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
     let outcome = match status.code() {
@@ -165,7 +165,7 @@ fn failure(status: &Status) -> (String, Outcome) {
     (reason, outcome)
 }
 
-/// The span of a call, in the caller's trace where it names one.
+/// The span of a call, in the caller's trace if it names one.
 pub(super) fn span<M>(request: &Request<M>) -> tracing::Span {
     let method = request.extensions().get::<Method>().map(|method| method.0);
     let span = tracing::info_span!("rpc", method, code = tracing::field::Empty);

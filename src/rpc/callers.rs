@@ -1,6 +1,6 @@
-//! Who calls: by an API key, of the settings or made at run time, by a token of an issuer that the
-//! settings name, or, where neither is sent, by the certificate of the connection. Settings and
-//! store hold only hashes of keys.
+//! Identifies the caller: by an API key, from the settings or created at run time; by a token of an
+//! issuer named in the settings; or, if neither is sent, by the certificate of the connection.
+//! Settings and store contain only hashes of keys.
 
 mod certificate;
 mod config;
@@ -29,14 +29,14 @@ pub struct Callers {
     issuers: Issuers,
     by_hash: Vec<(api_key::Hash, Caller)>,
     certificates: Certificates,
-    /// The insecure mode: everybody is this caller.
+    /// The insecure mode: every call is by this caller.
     everybody: Option<Caller>,
 }
 
 impl Callers {
     /// Reads the settings. The error is a sentence that names the key.
     ///
-    /// `insecure` makes everybody an administrator and is refused on any address but loopback.
+    /// `insecure` makes every caller an administrator and is refused on any address but loopback.
     pub fn new(
         configs: &[CallerConfig],
         issuers: Issuers,
@@ -45,8 +45,8 @@ impl Callers {
     ) -> Result<Self, String> {
         if insecure && !address.ip().is_loopback() {
             return Err(format!(
-                "rpc.insecure lets everybody in as an administrator, so it refuses any address but \
-                 loopback, and rpc.address is {address}"
+                "rpc.insecure admits every caller as an administrator, so it refuses any address \
+                 but loopback, and rpc.address is {address}"
             ));
         }
         for (list, is_empty) in [("callers", configs.is_empty()), ("issuers", issuers.is_empty())] {
@@ -75,8 +75,8 @@ impl Callers {
         Ok(Self { issuers, by_hash, certificates, everybody })
     }
 
-    /// Who sends `authorization: Bearer <key or token>`, or, without that, who shows this
-    /// certificate. What the settings say comes first.
+    /// The caller that sends `authorization: Bearer <key or token>`, or, without that, shows this
+    /// certificate. Callers in the settings come first.
     pub(super) async fn identify(
         &self,
         metadata: &MetadataMap,
@@ -114,7 +114,7 @@ impl Callers {
             return Err(malformed());
         };
         let hash = api_key::hash(text);
-        // Comparing hashes of random keys leaks nothing that helps to make another key.
+        // Comparing hashes of random keys leaks nothing that helps to forge a key.
         let known = self.by_hash.iter().find(|(known, _)| *known == hash);
         Ok(match known {
             Some((_, caller)) => {
@@ -157,12 +157,12 @@ impl Callers {
     }
 }
 
-/// How a caller was known.
+/// How a caller was identified.
 #[derive(Debug)]
 pub(super) struct Identified {
     pub(super) caller: Caller,
     pub(super) lasting: Lasting,
-    /// What the trail says of the credentials: the first digits of a key's hash, or their kind.
+    /// The trail's description of the credentials: the first digits of a key's hash, or their kind.
     pub(super) shown: Option<String>,
 }
 
@@ -172,15 +172,15 @@ impl Identified {
     }
 }
 
-/// Tokens are made anew for a while each, and are not told apart.
+/// Each token is valid only for a while, so tokens are not distinguished.
 const TOKEN: &str = "token";
-/// Nor are certificates: they are renewed.
+/// Certificates are not distinguished either: they are renewed.
 const CERTIFICATE: &str = "certificate";
 const EXPIRED_TOKEN: (&str, &str) = ("CREDENTIALS_EXPIRED", "this token has expired");
-/// Before a caller tries again who could not be known.
+/// The wait before a caller that could not be identified tries again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Whether a text has the three parts of a token. Keys that Herald makes have no dots.
+/// Whether a text has the three parts of a token. Herald's own keys contain no dots.
 fn is_token(text: &str) -> bool {
     text.bytes().filter(|byte| *byte == b'.').count() == 2
 }
@@ -192,19 +192,20 @@ fn malformed() -> Status {
     )
 }
 
-/// How long credentials let their holder in: a stream lasts no longer.
+/// How long credentials are valid: a stream lasts no longer.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lasting {
     /// Until the process ends.
     Always,
     /// As long as this key works.
     Key(api_key::Hash),
-    /// Until this time of the database's.
+    /// Until this time by the database's clock.
     Until(Timestamp),
 }
 
 impl Lasting {
-    /// Waits until they let nobody in any more; why. `None`: they always do.
+    /// Waits until the credentials are no longer valid; returns the reason. `None`: they always
+    /// are.
     pub(super) fn end(self, keys: Keys) -> Option<impl Future<Output = Status> + Send + use<>> {
         let lasting = match self {
             Self::Always => return None,
@@ -223,7 +224,7 @@ impl Lasting {
     }
 }
 
-/// What a holder hears whose key does not work.
+/// The answer to the holder of a key that does not work.
 fn refused(holder: &KeyHolder) -> Status {
     let (reason, sentence) = match holder {
         KeyHolder::Expired => ("CREDENTIALS_EXPIRED", "this API key has expired"),
@@ -235,14 +236,14 @@ fn refused(holder: &KeyHolder) -> Status {
     unauthenticated(reason, sentence)
 }
 
-/// What the settings know of a request.
+/// The result of the lookup in the settings.
 enum Found<'a> {
     Caller(Identified),
-    /// Nobody with this key, whose hash is this.
+    /// No caller has this key; with the key's hash.
     Nobody(&'a str, api_key::Hash),
 }
 
-/// The key behind the scheme, whose case does not count (RFC 7235, section 2.1).
+/// The key after the scheme, whose case does not matter (RFC 7235, section 2.1).
 fn bearer(header: &str) -> Option<&str> {
     let (scheme, key) = header.trim().split_once(' ')?;
     let key = key.trim();
@@ -265,12 +266,12 @@ fn key_hash(text: &str, principal: &str) -> Result<api_key::Hash, String> {
     match weak::known(&hash, principal) {
         None => Ok(hash),
         Some(weak) => Err(format!(
-            "key_sha256 is {weak}, which anybody can guess: `herald keys issue` makes a key"
+            "key_sha256 is {weak}, which anyone can guess: `herald keys issue` makes a key"
         )),
     }
 }
 
-/// One key is one caller: of two entries with the same hash only the first would ever count.
+/// One key is one caller: of two entries with the same hash, only the first would ever be used.
 fn refuse_twice(keys: &[(usize, api_key::Hash, Caller)]) -> Result<(), String> {
     let mut seen = HashMap::new();
     for (index, hash, _) in keys {

@@ -10,33 +10,34 @@ use super::{CallerConfig, IssuerConfig};
 use crate::domain::loopback::{LISTEN_ADDRESS, numeric};
 use crate::listen::Files;
 
-/// Where and for whom calls are served.
+/// The addresses and the callers of the gRPC side.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where gRPC is served. Default `127.0.0.1:50051`.
+    /// The address of gRPC. Default `127.0.0.1:50051`.
     #[serde(deserialize_with = "listen_address")]
     pub address: SocketAddr,
-    /// Where gRPC health is served in plain text, for kubelets. Default `127.0.0.1:50052`.
+    /// The address of gRPC health in plain text, for kubelets. Default `127.0.0.1:50052`.
     #[serde(deserialize_with = "listen_address")]
     pub health_address: SocketAddr,
-    /// The server's certificate in PEM, with those between it and the root. It is read again when
-    /// the file changes; connections that are open keep the old one. Default: none, plain text.
+    /// The server's certificate in PEM, with the intermediate certificates up to the root. It is
+    /// read again when the file changes; open connections keep the old one. Default: none, plain
+    /// text.
     pub tls_certificate: Option<PathBuf>,
     /// Its private key in PEM. Default: none.
     pub tls_key: Option<PathBuf>,
-    /// Who signs the certificates of clients, in PEM. A certificate that a client shows must then
-    /// be theirs. Default: none, clients are not asked for any.
+    /// The authority that signs the certificates of clients, in PEM. A certificate that a client
+    /// shows must then be signed by it. Default: none, clients are not asked for a certificate.
     pub tls_client_ca: Option<PathBuf>,
     /// Whether a client without a certificate is refused. Default `false`.
     pub tls_client_required: bool,
-    /// Lets everybody in as an administrator of every tenant. Refused on any address but
+    /// Admits every caller as an administrator of every tenant. Refused on any address but
     /// loopback. Default `false`.
     pub insecure: bool,
-    /// Who may call: `[[rpc.callers]]` entries, below. Default: none, which is refused unless
-    /// there are `issuers` or `insecure` is set.
+    /// The permitted callers: `[[rpc.callers]]` entries, below. Default: none, which is refused
+    /// unless there are `issuers` or `insecure` is set.
     pub callers: Vec<CallerConfig>,
-    /// Whose tokens are taken: `[[rpc.issuers]]` entries, below. Default: none.
+    /// The issuers whose tokens are accepted: `[[rpc.issuers]]` entries, below. Default: none.
     pub issuers: Vec<IssuerConfig>,
     /// Calls under way at the same time; more are refused with `RESOURCE_EXHAUSTED`. One caller,
     /// and one tenant, gets at most as many as are left free: half if it is the only one, a third
@@ -44,28 +45,28 @@ pub struct Config {
     /// not count. Default `1024`.
     pub max_concurrent_calls: usize,
     /// Calls a second that one caller (one `principal`) may make at one replica, a second's worth
-    /// of them at once; more are refused with `RESOURCE_EXHAUSTED`. `0` is any number. Default
+    /// of them at once; more are refused with `RESOURCE_EXHAUSTED`. `0` means no limit. Default
     /// `2000`.
     pub caller_calls_per_second: u32,
     /// The same for a caller with role `user`. Default `20`.
     pub user_calls_per_second: u32,
-    /// The same for one tenant, whoever calls. Default `1000`.
+    /// The same for one tenant, over all its callers. Default `1000`.
     pub tenant_calls_per_second: u32,
     /// Streams (WatchNotification, WatchDeliveries) open at the same time, shared like calls; more
     /// are refused with `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
-    /// Calls of TestSlack under way at the same time, which wait for Slack, shared like calls; more
+    /// Calls of TestSlack under way at the same time, waiting for Slack, shared like calls; more
     /// are refused with `RESOURCE_EXHAUSTED`. Default `128`.
     pub max_waiting_tests: usize,
     /// Bytes of one request of Notify or UpsertPeople; other methods take 4 MiB at most. Default
     /// `16777216` (16 MiB): 1,000 people described at 16 KiB each fit.
     pub max_request_bytes: usize,
-    /// Bytes of all requests under way, as they arrive, and 64 for each JSON value in them; more
-    /// are refused with `RESOURCE_EXHAUSTED`. While it holds any, a caller gets no more than are
+    /// Bytes of all requests under way, as received, plus 64 for each JSON value in them; more are
+    /// refused with `RESOURCE_EXHAUSTED`. A caller that already holds some gets no more than are
     /// left free. Default `33554432` (32 MiB).
     pub max_bytes_under_way: usize,
-    /// Seconds that a call may take at most, whatever deadline it names; streams last. Default
-    /// `60`.
+    /// The longest that a call may take, in seconds, whatever its deadline; streams are exempt.
+    /// Default `60`.
     #[serde(rename = "longest_call_seconds", deserialize_with = "seconds")]
     pub longest_call: Duration,
 }
@@ -106,13 +107,13 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The files of TLS; none where it is off.
+    /// The files of TLS; `None` if it is off.
     pub fn tls(&self) -> Result<Option<Files>, String> {
         let (certificate, key) = (self.tls_certificate.as_deref(), self.tls_key.as_deref());
         Files::of(certificate, key, self.tls_client_ca.as_deref(), self.tls_client_required)
     }
 
-    /// Refuses what cannot work; the sentence begins with the setting's name.
+    /// Refuses contradictions and values out of range; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         self.tls()?;
         if self.max_concurrent_calls == 0 || self.max_concurrent_calls > 1_000_000 {
@@ -152,7 +153,7 @@ impl Config {
             return Err(format!("callers[{index}].certificate needs tls_client_ca"));
         }
         if !self.insecure && self.callers.is_empty() && self.issuers.is_empty() {
-            return Err("callers is empty, so nobody could call: add a [[rpc.callers]] or \
+            return Err("callers is empty, so no one could call: add a [[rpc.callers]] or \
                         [[rpc.issuers]] entry, or set rpc.insecure=true to try Herald on this \
                         machine"
                 .into());

@@ -75,7 +75,7 @@ impl Fields {
         }
     }
 
-    /// None means every kind.
+    /// `None` means every kind.
     fn finding(&mut self, given: i32) -> Option<Finding> {
         use pb::MatchFinding as Given;
         Some(match Given::try_from(given) {

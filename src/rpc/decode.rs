@@ -15,22 +15,22 @@ use crate::domain::person::{self, Person};
 use crate::domain::priority::Priority;
 use crate::domain::settings::Preference;
 
-/// Collects what is wrong while a request is taken apart.
+/// Collects the bad fields while a request is decoded.
 #[derive(Default)]
 pub(super) struct Fields(Vec<Violation>);
 
 impl Fields {
-    /// Notes a problem.
+    /// Notes a bad field.
     pub(super) fn bad(&mut self, field: impl Into<String>, problem: impl ToString) {
         self.0.push(Violation::new(field, problem));
     }
 
-    /// The value, or a note.
+    /// The value; if it is bad, that is noted.
     pub(super) fn take<T>(&mut self, field: &str, parsed: Result<T, impl ToString>) -> Option<T> {
         parsed.map_err(|problem| self.bad(field, problem)).ok()
     }
 
-    /// Ends the collection: all fields are good, or all problems are told.
+    /// Ends the collection: all fields are good, or all problems are returned.
     pub(super) fn end(self) -> Result<(), crate::app::Error> {
         if self.0.is_empty() { Ok(()) } else { Err(crate::app::Error::Invalid(self.0)) }
     }
@@ -66,7 +66,7 @@ impl Fields {
         self.take("notification_id", parsed)
     }
 
-    /// No actor is fine; a bad one is not.
+    /// The actor may be absent; a bad one is noted.
     pub(super) fn actor(&mut self, actor: Option<pb::Actor>) -> Option<Actor> {
         let actor = actor?;
         let mut decoded = (false, false);
@@ -143,7 +143,7 @@ impl Fields {
         given.filter(|given| !given.is_zero())
     }
 
-    /// Whether to wait for people who are not in Slack; `None`: as the settings say.
+    /// Whether to wait for people who are not in Slack; `None`: according to the settings.
     pub(super) fn hold(&mut self, given: i32) -> Option<bool> {
         match pb::HoldPolicy::try_from(given) {
             Ok(pb::HoldPolicy::Unspecified) => None,
@@ -156,7 +156,7 @@ impl Fields {
         }
     }
 
-    /// `None`: the event type's own.
+    /// `None`: the event type's priority.
     pub(super) fn priority(&mut self, given: i32) -> Option<Priority> {
         match pb::Priority::try_from(given) {
             Ok(pb::Priority::Unspecified) => None,
@@ -218,7 +218,7 @@ impl Fields {
     }
 }
 
-/// Whether a text is an absolute http(s) URL with a host and nothing that could end it early.
+/// Whether a text is an absolute http(s) URL with a host and no character that could end it early.
 fn is_web_url(text: &str) -> bool {
     let clean = !text.chars().any(|c| c.is_control() || c.is_whitespace() || "<>|\"".contains(c));
     let web = url::Url::parse(text)

@@ -1,4 +1,4 @@
-//! Domain -> protobuf, exhaustive: a new variant does not compile until it has its place here.
+//! Domain -> protobuf, exhaustive: a new variant does not compile until it is handled here.
 
 use prost_types::Timestamp as ProtoTimestamp;
 
@@ -46,8 +46,8 @@ pub(super) fn no_match(reason: NoMatch, members_without_email: u64) -> pb::NoMat
     }
 }
 
-/// The reason as a sentence; where the person may be hidden among members without an address, how
-/// many of those there are.
+/// The reason as a sentence; if the person may be hidden among members without an address, with the
+/// number of those.
 fn no_match_sentence(reason: NoMatch, members_without_email: u64) -> String {
     let sentence = reason.sentence();
     match (reason, members_without_email) {
@@ -55,7 +55,8 @@ fn no_match_sentence(reason: NoMatch, members_without_email: u64) -> String {
             "{sentence} 1 member cannot match, because Slack shows no e-mail address for them."
         ),
         (NoMatch::NoMember, many @ 2..) => format!(
-            "{sentence} {many} members cannot match, because Slack shows no e-mail address for them."
+            "{sentence} {many} members cannot match, because Slack shows no e-mail address for \
+             them."
         ),
         _ => sentence.into(),
     }
@@ -222,7 +223,7 @@ pub(super) fn settings(settings: Settings) -> pb::Settings {
     }
 }
 
-/// A count as protobuf carries it.
+/// A count in protobuf's type.
 pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

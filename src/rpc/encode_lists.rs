@@ -1,4 +1,4 @@
-//! Domain -> protobuf for lists and for what administration answers.
+//! Domain -> protobuf for lists and for the answers of administration.
 
 use super::encode::{
     count, found, identity, person_message, preference, rule, state, suppression, time, unmatched,

@@ -1,4 +1,4 @@
-//! Domain -> protobuf for what the store keeps: notifications, workspaces, people.
+//! Domain -> protobuf for the store's records: notifications, workspaces, people.
 
 use super::encode::{
     count, fallback, guarantee, identity, person_message, preference, settings, state, time,
@@ -27,7 +27,7 @@ pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
     }
 }
 
-/// A notification with what is known beside the record.
+/// A notification with the facts that are not in its record.
 pub(super) fn found(found: get_notification::Found) -> pb::Notification {
     let ids: Vec<_> = found.record.deliveries.iter().map(|record| record.id).collect();
     let mut message = notification(found.record);
@@ -75,7 +75,7 @@ pub(super) fn delivery(record: DeliveryRecord) -> pb::Delivery {
         detail,
         trace: why.map(encode_trace::trace),
         fallback: fallback(fallback_of).into(),
-        // Known to who asks for one notification: see [`found`].
+        // Only GetNotification returns these: see [`found`].
         estimated_send_time: None,
         delivery_guarantee: pb::DeliveryGuarantee::Unspecified.into(),
     }

@@ -1,4 +1,4 @@
-//! Domain -> protobuf for why something was decided: traces, and what a dry run shows.
+//! Domain -> protobuf for the reasons of decisions: traces, and the results of a dry run.
 
 use super::encode::{answer, preference, time};
 use super::{json, pb};
@@ -7,7 +7,7 @@ use crate::domain::render::Rendered;
 use crate::domain::subject::Action;
 use crate::domain::trace::{Basis, Cause, Choice, Decision, Found, Stage, Switches, Trace, Wait};
 
-/// What a Notify would answer, with messages and reasons; it names nothing that is stored.
+/// The answer that a Notify would give, with messages and reasons; it names nothing that is stored.
 pub(super) fn tried(tried: Tried) -> pb::NotifyResponse {
     let mut message = answer(tried.answer);
     message.notification_id.clear();

@@ -1,4 +1,4 @@
-//! Dead letters: the list, and sending them once more.
+//! Dead letters: the list, and their replay.
 
 use super::call::{Inbound, Server};
 use super::decode::Fields;
@@ -13,7 +13,7 @@ use crate::domain::ids::{DeliveryId, IdError};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
 
-/// Bytes of a code; Slack's longest has 44.
+/// Most bytes of a code; Slack's longest has 44.
 const CODE_BYTES: usize = 64;
 
 impl Server {
@@ -68,7 +68,7 @@ impl Server {
     }
 }
 
-/// The list that a request names.
+/// Identifies the requested list.
 fn list(message: &pb::ListFailedRequest) -> List {
     let filter = message.filter.clone().unwrap_or_default();
     let time = |at: &Option<prost_types::Timestamp>| {

@@ -1,4 +1,4 @@
-//! `herald.v1.HeraldService`: each method decodes, asks `app` one question, encodes the answer.
+//! `herald.v1.HeraldService`: each method decodes, makes one call to `app`, and encodes the answer.
 
 use tonic::{Request, Response, Status};
 

@@ -1,7 +1,7 @@
 //! `google.protobuf.Struct` <-> JSON values, with the limits of `domain::limits`.
 //!
-//! Protobuf numbers are doubles. Integral ones within 2^53 become JSON integers, so that they
-//! print and compare as decimal text; larger ones stay doubles and match nothing.
+//! Protobuf numbers are doubles. Integral ones within 2^53 become JSON integers, so that they print
+//! and compare as decimal text; larger ones stay doubles and never match.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value as ProtoValue};

@@ -1,5 +1,5 @@
-//! What one caller, and one tenant, may take of a replica: shares of what can be held, and rates. A
-//! share is not a part set aside: whoever is alone gets half, and there is always something left
+//! The parts of a replica that one caller, and one tenant, may take: shares of its capacity, and
+//! rates. A share is not set aside: a single holder gets half, and there is always something left
 //! for the next ([`crate::domain::shares`]).
 
 use std::hash::Hash;
@@ -13,7 +13,7 @@ use crate::domain::ids::{Principal, TenantId};
 use crate::domain::shares::Shares;
 use crate::listen::Rates;
 
-/// What a key of one person may hold of everything: they wait for their own calls only.
+/// A key of one person may hold this fraction of a share: a person waits only for their own calls.
 const PART_OF_A_USER: u64 = 16;
 
 /// All limits of a replica.
@@ -36,11 +36,11 @@ struct Both {
     tenants: Pool<TenantId>,
 }
 
-/// Something limited. Cheap to clone.
+/// A limited resource. Cheap to clone.
 #[derive(Debug)]
 struct Pool<K>(Arc<Mutex<Shares<K>>>);
 
-/// What one holder took; dropping it gives it back.
+/// The part that one holder took; dropping it gives it back.
 #[derive(Debug)]
 pub(super) struct Held<K: Clone + Eq + Hash> {
     pool: Pool<K>,
@@ -83,7 +83,7 @@ impl Limits {
         self.calls.of_caller(caller)
     }
 
-    /// The same call turns out to be about this tenant.
+    /// The same call is about this tenant.
     pub(super) fn call_about(&self, tenant: &TenantId) -> Result<OfTenant, Status> {
         let rate = self.tenant_rates.take(tenant);
         rate.map_err(|wait| status::quota("rpc.tenant_calls_per_second", wait))?;
@@ -157,7 +157,7 @@ impl<K: Clone + Eq + Hash> Drop for Held<K> {
     }
 }
 
-/// What divides the share of a caller.
+/// The divisor of the caller's share.
 fn part(caller: &Caller) -> u64 {
     match caller.role {
         Role::Service | Role::Administrator => 1,

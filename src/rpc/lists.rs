@@ -73,7 +73,7 @@ impl Server {
     }
 }
 
-/// The list that a request names. Its page size may change from page to page.
+/// Identifies the requested list. Its page size may change from page to page.
 fn notifications(message: &pb::ListNotificationsRequest) -> List {
     let time = |at: &Option<prost_types::Timestamp>| {
         at.as_ref().map_or_else(String::new, |at| format!("{}.{}", at.seconds, at.nanos))
@@ -98,7 +98,7 @@ fn position(text: &str) -> Option<NotificationPosition> {
 }
 
 impl Fields {
-    /// No state means any.
+    /// An unspecified state means any.
     pub(super) fn state(&mut self, field: &str, given: i32) -> Option<State> {
         use pb::DeliveryState as Given;
         let known = match Given::try_from(given) {
@@ -124,7 +124,7 @@ impl Fields {
         Some(known)
     }
 
-    /// No time means no bound.
+    /// An absent time means no bound.
     pub(super) fn time(
         &mut self,
         field: &str,

@@ -1,5 +1,5 @@
-//! One measurement for each gRPC call, taken from the answer as the caller gets it: a request that
-//! does not decode, an unknown method and a stream are counted like any other call.
+//! One measurement for each gRPC call, taken from the answer that the caller gets: a request that
+//! cannot be decoded, an unknown method and a stream are counted like any other call.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use super::pb::METHODS;
 use super::status::limit;
 use crate::telemetry::Metrics;
 
-/// The label of calls to methods that `herald.v1` does not have: health, reflection, mistakes.
+/// The label of calls to methods outside `herald.v1`: health, reflection, mistakes.
 const OTHER: &str = "other";
 
-/// The called method as the protos name it (`herald.v1.HeraldService/Notify`). An extension of
+/// The called method by its name in the protos (`herald.v1.HeraldService/Notify`). An extension of
 /// every request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Method(pub(super) &'static str);
@@ -73,7 +73,7 @@ where
         let method = self.measure.methods.get(name).copied().unwrap_or(Method(OTHER));
         request.extensions_mut().insert(method);
         let metrics = self.measure.metrics.clone();
-        // A caller that goes away drops the future, and with it this.
+        // A caller that goes away drops the future, and this with it.
         let ending = Ending { metrics, method, started: Instant::now(), code: Code::Cancelled };
         let answer = self.inner.call(request);
         Box::pin(async move { answer.await.map(|answer| ending.follow(answer)) })
@@ -89,7 +89,7 @@ struct Ending {
 }
 
 impl Ending {
-    /// Waits for the status: in the headers of an answer that is nothing else, or behind its body.
+    /// Waits for the status: in the headers of an answer without a body, or after its body.
     fn follow(mut self, answer: Response<Body>) -> Response<Body> {
         self.read(answer.headers());
         answer.map(|body| Body::new(Followed { body, ending: self }))
@@ -111,7 +111,7 @@ impl Drop for Ending {
     }
 }
 
-/// A body whose trailers are read in passing.
+/// A body whose trailers are read as they pass.
 struct Followed {
     body: Body,
     ending: Ending,
@@ -143,7 +143,7 @@ impl http_body::Body for Followed {
     }
 }
 
-/// The status code's name as metrics and logs write it.
+/// The status code's name in metrics and logs.
 pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -1,7 +1,7 @@
 //! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
 //!
-//! Reading order: `gate` (what every request passes before it is decoded), `limits`, `call` (what
-//! every call goes through), `callers`, `decode`, `herald_service`, `admin_service`, `encode`,
+//! Reading order: `gate` (checks on every request before it is decoded), `limits`, `call` (the
+//! shared part of every call), `callers`, `decode`, `herald_service`, `admin_service`, `encode`,
 //! `watch`, `page`, `status`, `wire`, `measure`, `serve`.
 
 mod admin_service;

@@ -8,7 +8,7 @@ use crate::app::{Call, Error};
 use crate::domain::ids::SubjectKey;
 use crate::domain::subject::Action;
 
-/// The request, or everything that is wrong with it.
+/// The request, or all its bad fields.
 pub(super) fn decode(
     inbound: Inbound,
     message: pb::NotifyRequest,

@@ -1,5 +1,4 @@
-//! Pages of lists (AIP-158): sizes, and tokens that are bound to the list and filter they came
-//! from.
+//! Pages of lists (AIP-158): sizes, and tokens that are bound to their list and filter.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -8,14 +7,14 @@ use sha2::{Digest as _, Sha256};
 use super::decode::Fields;
 use crate::domain::limits;
 
-/// Bytes of a filter's digest in a token. A mistake must not go unnoticed; nobody gains by forging.
+/// Bytes of a filter's digest in a token. It detects mistakes; forging a token gains nothing.
 const DIGEST: usize = 8;
 
 /// A list with its filter: the tokens of one do not fit another.
 pub(super) struct List([u8; DIGEST]);
 
 impl List {
-    /// `filter`: the name of the method and every field that says what is listed.
+    /// `filter`: the name of the method and every field that selects entries.
     pub(super) fn of(filter: &[&str]) -> Self {
         let mut hash = Sha256::new();
         for part in filter {
@@ -27,7 +26,7 @@ impl List {
         Self(digest)
     }
 
-    /// A token for what follows a position.
+    /// A token for the entries after a position.
     pub(super) fn token(&self, position: &str) -> String {
         BASE64.encode([&self.0, position.as_bytes()].concat())
     }

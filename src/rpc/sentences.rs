@@ -1,10 +1,10 @@
-//! What became of a delivery, as a sentence that says what to do.
+//! The state of a delivery, as a sentence that says what to do.
 
 use crate::domain::delivery::State;
 use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 use crate::domain::subject::Action;
 
-/// Whom a delivery is for: some of Slack's codes mean another thing for each.
+/// The kind of recipient: some of Slack's codes have a different meaning for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Addressee {
     Person,
@@ -12,14 +12,14 @@ pub(super) enum Addressee {
 }
 
 impl Addressee {
-    /// A delivery without a person is a channel's.
+    /// A delivery without a person is for a channel.
     pub(super) fn of<T>(user: Option<&T>) -> Self {
         if user.is_some() { Self::Person } else { Self::Channel }
     }
 }
 
-/// What is queued. `unknown`: it is for a person whose member is not known yet, or whom something
-/// before it waits for.
+/// The sentence for a queued delivery. `unknown`: the person's member is not known yet, or it waits
+/// behind an earlier message to the same person.
 pub(super) fn queued(action: Action, unknown: bool) -> &'static str {
     match action {
         Action::Retract => "Queued: the messages about the subject will be deleted.",
@@ -42,7 +42,7 @@ pub(super) fn delivery(
     let reason = reason.unwrap_or_default();
     match state {
         State::Resolving if to == Addressee::Channel => {
-            "What is to be done in the channel is being looked up.".into()
+            "The action to take in the channel is being looked up.".into()
         }
         State::Resolving => {
             "The person is being looked up in Slack, for this message or one before it.".into()
@@ -55,7 +55,7 @@ pub(super) fn delivery(
         },
         State::Sending => "Is being sent.".into(),
         State::Unknown => {
-            "Slack did not say whether it took the message; its history will tell.".into()
+            "Slack did not say whether it took the message; the history will show it.".into()
         }
         State::Sent => "Sent.".into(),
         State::Expired => "Expired before it could be sent.".into(),
@@ -64,7 +64,7 @@ pub(super) fn delivery(
         State::Suppressed => Suppression::from_code(reason)
             .map_or_else(|| "Switched off.".into(), |reason| reason.sentence().into()),
         State::Unreachable => NoMatch::from_code(reason)
-            .map_or_else(|| "Nobody in Slack.".into(), |reason| reason.sentence().into()),
+            .map_or_else(|| "No member in Slack.".into(), |reason| reason.sentence().into()),
         State::Failed | State::Parked => failure(to, reason, code),
         State::Newer => "A newer release of Herald knows its state.".into(),
     }
@@ -81,12 +81,12 @@ fn failure(to: Addressee, reason: &str, code: Option<&str>) -> String {
     }
 }
 
-/// Slack's codes that mean something other than they say, or whose cause somebody can remove.
+/// Slack's codes that are misleading, or whose cause a person can remove.
 fn advice(to: Addressee, code: &str) -> Option<&'static str> {
     Some(match code {
         "channel_not_found" | "not_in_channel" if to == Addressee::Person => {
             "Slack does not let the bot write to this person: the account may have left the \
-             workspace, or belong to another one. TestSlack finds out."
+             workspace, or belong to another one. Check with TestSlack."
         }
         "channel_not_found" | "not_in_channel" => {
             "Slack does not let the bot into the channel: invite the bot there. (channel_not_found \
@@ -111,7 +111,7 @@ fn advice(to: Addressee, code: &str) -> Option<&'static str> {
             "The channel takes no threads: send the message without SUBJECT_ACTION_REPLY."
         }
         "restricted_action_thread_locked" => {
-            "The thread is locked: nobody may reply to it any more."
+            "The thread is locked: replies are no longer possible."
         }
         _ => return None,
     })
@@ -165,7 +165,7 @@ mod tests {
             let sentence = queued(action, false);
             assert!(!sentence.contains("looked up"), "{action:?}: {sentence}");
         }
-        // What only deletes or crosses out asks for nobody either.
+        // Deletions and crossings-out do not look for a person either.
         for action in [Action::Retract, Action::Done] {
             assert_eq!(queued(action, true), queued(action, false));
         }

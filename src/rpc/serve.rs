@@ -1,4 +1,4 @@
-//! Listening: services, reflection and health on one port, health alone on another.
+//! Listening: services, reflection and health on one port, only health on another.
 
 use http::Request;
 use tokio_util::sync::CancellationToken;
@@ -16,21 +16,20 @@ use super::pb::herald_service_server::HeraldServiceServer;
 use super::{Server, pb, wire};
 use crate::listen::{self, Incoming, Port};
 
-/// What health says, for the empty name and each service. Starts as NOT_SERVING: tonic-health's
-/// own start is SERVING, and a probe would pass before anything works.
+/// Health, for the empty name and each service. Starts as NOT_SERVING: tonic-health itself starts
+/// as SERVING, and a probe would pass before anything works.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
 }
 
-/// Every name whose health tells whether this replica takes calls.
+/// Every name whose health shows whether this replica takes calls.
 const NAMES: [&str; 3] = ["", "herald.v1.HeraldService", "herald.v1.AdminService"];
-/// The name that is SERVING for as long as the process answers, for probes of liveness.
+/// The name that is SERVING for as long as the process is running, for liveness probes.
 const LIVE: &str = "live";
 
 impl Health {
-    /// The switch and the service that answers by it. Every name starts as NOT_SERVING, but for
-    /// `live`.
+    /// The switch, and the service that reports it. Every name except `live` starts as NOT_SERVING.
     pub async fn new() -> (Self, HealthServer<impl HealthApi>) {
         let (reporter, service) = tonic_health::server::health_reporter();
         let health = Self { reporter };
@@ -48,12 +47,12 @@ impl Health {
     }
 }
 
-/// Bytes of a question to health or reflection, which anybody may ask.
+/// Most bytes of a question to health or reflection, which are open to all clients.
 const QUESTION_BYTES: usize = 4 << 10;
 
 /// Serves both services, reflection (v1 and v1alpha) and health until stopped; then finishes the
-/// calls under way. Streams end at once with UNAVAILABLE; one whose client does not read cannot be
-/// told so, and the caller bounds how long that may take.
+/// calls under way. Streams end at once with UNAVAILABLE. A stream whose client does not read
+/// cannot receive that, so the caller must bound the wait.
 pub async fn serve(
     port: Port,
     server: Server,
@@ -74,7 +73,7 @@ pub async fn serve(
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // Else grpcurl shows the details of an error as raw bytes.
+            // Otherwise grpcurl shows the details of an error as raw bytes.
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     match (reflection().build_v1(), reflection().build_v1alpha()) {
@@ -84,7 +83,7 @@ pub async fn serve(
             routes.add_service(v1).add_service(v1alpha);
         }
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "reflection is off: the descriptors do not read");
+            tracing::error!(%error, "reflection is off: the descriptors cannot be read");
         }
     }
     let service = ServiceBuilder::new()
@@ -97,7 +96,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves health alone, in plain text, for kubelets.
+/// Serves only health, in plain text, for kubelets.
 pub async fn serve_health(
     port: Port,
     health: HealthServer<impl HealthApi>,

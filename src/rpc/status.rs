@@ -27,7 +27,7 @@ pub(super) fn unauthenticated(reason: &str, sentence: &str) -> Status {
     with(Code::Unauthenticated, sentence, details(reason))
 }
 
-/// A call without a caller: only a defect lets one come so far.
+/// A call without a caller: only a defect could let such a call get this far.
 pub(super) fn unknown_caller() -> Status {
     unauthenticated("CREDENTIALS_MISSING", "the caller is not known")
 }
@@ -37,20 +37,20 @@ pub(super) fn deadline() -> Status {
     with(Code::DeadlineExceeded, "the call's deadline passed", details("DEADLINE_EXCEEDED"))
 }
 
-/// A call that is refused because too many are under way; the setting that says how many may be.
+/// A call that is refused because too many are under way; `limit` is the setting of the limit.
 pub(super) fn overloaded(limit: &'static str) -> Status {
     let sentence = format!("too much is under way ({limit}); try again in 1 s");
     exhausted("OVERLOADED", limit, sentence, Duration::from_secs(1))
 }
 
-/// A call beyond how many a second there may be; the setting that says so.
+/// A call beyond the rate limit; `limit` is the setting of the limit.
 pub(super) fn quota(limit: &'static str, retry_after: Duration) -> Status {
     let wait = retry_after.as_millis().max(1);
     let sentence = format!("too many calls a second ({limit}); try again in {wait} ms");
     exhausted("QUOTA_EXCEEDED", limit, sentence, retry_after)
 }
 
-/// The setting whose limit a call was refused for.
+/// The setting whose limit caused the refusal of a call.
 pub(super) fn limit(status: &Status) -> Option<String> {
     let info = status.get_details_error_info()?;
     match info.reason.as_str() {
@@ -59,7 +59,7 @@ pub(super) fn limit(status: &Status) -> Option<String> {
     }
 }
 
-/// Shed: which setting is the limit, and when to come again.
+/// A refusal because of load, with the setting of the limit and the time to wait.
 fn exhausted(
     reason: &str,
     limit: &str,
@@ -72,7 +72,7 @@ fn exhausted(
     with(Code::ResourceExhausted, sentence, details)
 }
 
-/// A stream that ends because this replica does: resume at another.
+/// A stream that ends because this replica stops: resume at another.
 pub(super) fn draining() -> Status {
     let mut details = details("DRAINING");
     details.set_retry_info(Some(Duration::from_secs(1)));
@@ -86,11 +86,11 @@ pub(super) fn old() -> Status {
     with(Code::Unavailable, "this connection is old; resume over a new one", details)
 }
 
-/// Bad fields that one answer names, and bytes of their texts. Details travel in a header, and many
-/// clients take no more than 8 KiB of those; encoded, this stays below.
+/// Most bad fields in one answer, and most bytes of their texts. Details travel in a header, and
+/// many clients accept no more than 8 KiB of headers; encoded, the details stay below that.
 const NAMED: usize = 40;
 const NAMED_BYTES: usize = 4 << 10;
-/// Characters of one problem: it may quote what the caller sent.
+/// Most characters of one problem: it may quote the caller's input.
 const PROBLEM_CHARS: usize = 500;
 
 fn invalid(mut violations: Vec<Violation>) -> Status {
@@ -113,9 +113,9 @@ fn invalid(mut violations: Vec<Violation>) -> Status {
     let message = match (count, named) {
         (1, _) => first,
         (count, named) if named < count => {
-            format!("{count} fields are bad, {named} of them named here, first {first}")
+            format!("{count} invalid fields (showing {named}), first {first}")
         }
-        (count, _) => format!("{count} fields are bad, first {first}"),
+        (count, _) => format!("{count} invalid fields, first {first}"),
     };
     with(Code::InvalidArgument, message, details)
 }
@@ -173,7 +173,8 @@ impl From<Error> for Status {
                 exhausted(reason, limit, message, retry_after)
             }
             Error::Internal(cause) => {
-                tracing::error!(cause = %Chain(cause.as_ref()), "a call failed for an internal reason");
+                let cause = Chain(cause.as_ref());
+                tracing::error!(%cause, "a call failed for an internal reason");
                 with(
                     Code::Internal,
                     "internal error; the log of the service says more",

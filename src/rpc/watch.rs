@@ -1,6 +1,6 @@
-//! Server streams: pulled by the client's own pace (nothing is read ahead of it), bounded in number
-//! by the gate, and ended with UNAVAILABLE when the server drains or their connection is too old,
-//! so that clients resume elsewhere.
+//! Server streams: they run at the client's own pace (nothing is read ahead), their number is
+//! bounded by the gate, and they end with UNAVAILABLE when the server drains or their connection is
+//! too old, so that clients resume elsewhere.
 
 use std::pin::Pin;
 
@@ -17,15 +17,15 @@ use crate::app::watch_deliveries::Feed;
 use crate::app::watch_notification::{NotificationWatch, Update};
 use crate::listen::Ending;
 
-/// What a streaming method answers with.
+/// The answer of a streaming method.
 pub(super) type Stream<M> =
     Pin<Box<dyn futures_util::Stream<Item = Result<M, Status>> + Send + 'static>>;
 
-/// Something that tells one message after the other.
+/// A source of messages, one after the other.
 pub(super) trait Source: Send + 'static {
     type Message: Send + 'static;
 
-    /// Waits for the next; `None`: that was all.
+    /// Waits for the next message; `None`: there are no more.
     fn next(&mut self) -> impl Future<Output = Result<Option<Self::Message>, Error>> + Send;
 }
 
@@ -57,7 +57,8 @@ impl Source for NotificationWatch {
 }
 
 impl Server {
-    /// Opens a stream as [`Server::serve`] answers a call, then tells what its source tells.
+    /// Opens a stream the way [`Server::serve`] answers a call, then sends the messages of its
+    /// source.
     pub(super) async fn watch<M, S: Source>(
         &self,
         request: Request<M>,

@@ -1,8 +1,9 @@
-//! Refusals of bytes before a method is reached, in the words of this API: the gate's, and tonic's.
+//! Refusals of bytes before a method is reached, in this API's words: the gate's, and tonic's.
 //!
-//! tonic calls bytes that are no message INTERNAL, and one that is too large OUT_OF_RANGE or, where
-//! it was compressed, RESOURCE_EXHAUSTED. Both are the caller's to mend. Every status of ours has
-//! details and none of tonic's has: that tells them apart, not their wording.
+//! For bytes that are not a message, tonic returns INTERNAL; for a message that is too large,
+//! OUT_OF_RANGE or, if it was compressed, RESOURCE_EXHAUSTED. Both errors are the caller's to fix.
+//! Every status of ours has details and none of tonic's has: that distinguishes them, not their
+//! wording.
 
 use std::collections::HashMap;
 
@@ -13,23 +14,23 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::status::DOMAIN;
 
-/// The answer as it is, or the refusal of a message with a reason. `limit`: bytes of a message.
+/// The answer unchanged, or the refusal of a message, with a reason. `limit`: bytes of a message.
 pub(super) fn explained(answer: Response<Body>, limit: usize) -> Response<Body> {
-    // Only an answer that is nothing but a status has it in its headers.
+    // Only an answer that consists of a status has it in its headers.
     match Status::from_header_map(answer.headers()).and_then(|status| reworded(&status, limit)) {
         Some(status) => status.into_http(),
         None => answer,
     }
 }
 
-/// Bytes that are no message of the method; `problem` says why.
+/// Bytes that are not a message of the method; `problem` says why.
 pub(super) fn malformed(problem: &str) -> Status {
     let sentence = format!("the request is not a message of this method: {problem}");
     let details = ErrorDetails::with_error_info("MALFORMED_MESSAGE", DOMAIN, HashMap::new());
     Status::with_error_details(Code::InvalidArgument, sentence, details)
 }
 
-/// A message of more bytes than the method takes.
+/// A message of more bytes than the method accepts.
 pub(super) fn too_large(limit: usize) -> Status {
     let sentence = format!("the request is larger than {limit} bytes");
     let metadata = HashMap::from([("limit_bytes".to_owned(), limit.to_string())]);

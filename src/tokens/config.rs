@@ -19,16 +19,16 @@ const MOST_SKEW: u32 = 300;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The `iss` of its tokens, letter by letter. Needed.
+    /// The `iss` of its tokens, compared exactly. Needed.
     pub issuer: String,
-    /// The `aud` that a token must have, alone or among others: a name of this Herald, which no
-    /// other service uses. Needed.
+    /// The `aud` that a token must have, possibly among others: a name of this Herald that no other
+    /// service uses. Needed.
     pub audience: String,
-    /// How tokens may be signed: some of `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`,
-    /// `ES256`, `ES384`, `EdDSA`. Default: `RS256` and `ES256`.
+    /// The signature algorithms accepted: some of `RS256`, `RS384`, `RS512`, `PS256`, `PS384`,
+    /// `PS512`, `ES256`, `ES384`, `EdDSA`. Default: `RS256` and `ES256`.
     #[serde(default = "algorithms")]
     pub algorithms: Vec<String>,
-    /// Where the issuer's OpenID Connect discovery document is, https except on this machine.
+    /// The address of the issuer's OpenID Connect discovery document, https except on this machine.
     /// Default: `issuer` and `/.well-known/openid-configuration`.
     #[serde(default)]
     pub discovery_url: Option<String>,
@@ -36,12 +36,13 @@ pub struct Config {
     /// discovery. Default: none.
     #[serde(default)]
     pub jwks_file: Option<PathBuf>,
-    /// Who signed the certificate of the discovery document's server, and of that of the keys, in
-    /// PEM: nobody else is trusted then. Default: none, the system's authorities are.
+    /// The authority, in PEM, that signed the certificates of the servers of the discovery document
+    /// and of the keys: no other authority is trusted then. Default: none, the system's authorities
+    /// are trusted.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// A file with the token that these servers want to see, as Kubernetes' API server does; read
-    /// anew each time. Default: none.
+    /// A file with the token that these servers require, as Kubernetes' API server does; read anew
+    /// each time. Default: none.
     #[serde(default)]
     pub token_file: Option<PathBuf>,
     /// Seconds by which the issuer's clock and the database's may differ, at most 300. Default
@@ -49,12 +50,11 @@ pub struct Config {
     #[serde(default = "skew")]
     pub clock_skew_seconds: u32,
     /// The callers that its tokens admit: `[[rpc.issuers.callers]]` entries, below; the first match
-    /// counts.
-    /// Needed.
+    /// counts. Needed.
     pub callers: Vec<RuleConfig>,
 }
 
-/// Where an issuer's keys are.
+/// The source of an issuer's keys.
 #[derive(Debug, Clone)]
 pub(super) enum Source {
     Discovery(Url),
@@ -70,7 +70,7 @@ fn skew() -> u32 {
 }
 
 impl Config {
-    /// Where its keys are. The error begins with the setting.
+    /// The source of its keys. The error begins with the setting.
     pub(super) fn source(&self) -> Result<Source, String> {
         if let Some(file) = &self.jwks_file {
             let given = [
@@ -121,7 +121,7 @@ impl Config {
 
     pub(super) fn rules(&self) -> Result<Vec<Rule>, String> {
         if self.callers.is_empty() {
-            return Err("callers is empty, so its tokens would let nobody in".into());
+            return Err("callers is empty, so its tokens would admit no caller".into());
         }
         let rule = |(index, config): (usize, &RuleConfig)| {
             Rule::new(config).map_err(|sentence| format!("callers[{index}].{sentence}"))
@@ -129,7 +129,7 @@ impl Config {
         self.callers.iter().enumerate().map(rule).collect()
     }
 
-    /// Refuses what cannot work; the sentence begins with the setting's name.
+    /// Refuses contradictions and unusable values; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         for (name, text) in [("issuer", &self.issuer), ("audience", &self.audience)] {
             if text.trim().is_empty() {
@@ -145,7 +145,7 @@ impl Config {
     }
 }
 
-/// Keys travel protected: whoever could change them on their way could sign as anybody.
+/// Keys travel protected: an attacker who could change them in transit could sign for any caller.
 pub(super) fn may_be_asked(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }

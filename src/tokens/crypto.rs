@@ -1,6 +1,6 @@
-//! Signatures of tokens are checked by ring, which is here already for TLS; `jsonwebtoken` lets a
-//! program bring its own. Asymmetric algorithms only: there is no way to check an HMAC here, so a
-//! public key can never be taken for a shared secret.
+//! Signatures of tokens are checked by ring, which is already here for TLS; `jsonwebtoken` lets a
+//! program bring its own implementation. Asymmetric algorithms only: HMACs cannot be checked here,
+//! so a public key can never be taken for a shared secret.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
@@ -14,13 +14,13 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Once, before the first token.
+/// Called once, before the first token.
 pub(super) fn install() {
-    // Where it is installed already it is this one: nothing else here uses tokens.
+    // If a provider is already installed, it is this one: nothing else here uses tokens.
     PROVIDER.install_default().ok();
 }
 
-/// How an algorithm is checked.
+/// How signatures of an algorithm are checked.
 #[derive(Clone, Copy)]
 enum Check {
     Rsa(&'static RsaParameters),
@@ -49,7 +49,7 @@ fn check(algorithm: Algorithm) -> Option<Check> {
     })
 }
 
-/// Whether tokens signed so can be checked.
+/// Whether tokens signed by this algorithm can be checked.
 pub(super) fn knows(algorithm: Algorithm) -> bool {
     check(algorithm).is_some()
 }

@@ -1,5 +1,5 @@
 //! Asks issuers for their keys: the discovery document (OpenID Connect Discovery 1.0), then the
-//! keys that it names (RFC 7517). Answers are bounded, and nothing is followed elsewhere.
+//! keys that it names (RFC 7517). Answers are bounded, and redirects are not followed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use url::Url;
 use super::config::{Config, Source, may_be_asked};
 use crate::domain::secret::Secret;
 
-/// One question, with its answer.
+/// The time-out of one question with its answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of an answer, and of a file.
+/// Most bytes of an answer, and of a file.
 const ANSWER_BYTES: usize = 1 << 20;
-/// Keys of an issuer.
+/// Most keys of an issuer.
 const KEYS: usize = 100;
 
-/// What of the discovery document matters.
+/// The fields of the discovery document that are used.
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
     jwks_uri: String,
 }
 
-/// The keys as the issuer tells them now. The error is a sentence.
+/// The issuer's present keys. The error is a sentence.
 pub(super) async fn keys(config: &Config, source: &Source) -> Result<JwkSet, String> {
     let keys = match source {
         Source::File(path) => {
@@ -43,7 +43,7 @@ pub(super) async fn keys(config: &Config, source: &Source) -> Result<JwkSet, Str
     };
     let count = keys.keys.len();
     if count > KEYS {
-        return Err(format!("{count} keys are more than the {KEYS} that are taken"));
+        return Err(format!("{count} keys are more than the {KEYS} that are allowed"));
     }
     Ok(keys)
 }
@@ -59,7 +59,7 @@ async fn discover(config: &Config, url: &Url) -> Result<JwkSet, String> {
         }
     };
     let found: Discovery = ask(&client, url, token.as_ref()).await?;
-    // Otherwise whoever serves a document could speak for another issuer (section 4.3).
+    // Otherwise the server of a document could speak for another issuer (section 4.3).
     if found.issuer != config.issuer {
         return Err(format!("{url} is the document of another issuer"));
     }
@@ -93,7 +93,7 @@ async fn ask<T: DeserializeOwned>(
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    // Without what was read: an answer may be anything.
+    // The error does not quote the answer, which may contain anything.
     serde_json::from_slice(bytes).map_err(|_| "is not the document that was expected".to_owned())
 }
 

@@ -1,5 +1,5 @@
-//! The keys of one issuer: read in the background, and at once where a token names one that is not
-//! known, since issuers exchange their keys when they like.
+//! The keys of one issuer: read in the background, and at once if a token names an unknown key,
+//! since issuers may replace their keys at any time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,44 +11,45 @@ use tokio::sync::Mutex;
 use super::config::{Config, Source};
 use super::fetch;
 
-/// Between two readings of an issuer that answers.
+/// The time between two readings of an issuer that answers.
 const REFRESH: Duration = Duration::from_secs(300);
-/// Between two readings of a file, or of an issuer that did not answer.
+/// The time between two readings of a file, or of an issuer that did not answer.
 const SOON: Duration = Duration::from_secs(5);
-/// Between two readings because of tokens that name unknown keys: anybody can make those up.
+/// The least time between two readings because of tokens that name unknown keys: such tokens are
+/// easily made up.
 const ASKED: Duration = Duration::from_secs(2);
-/// How long keys count without an answer of their issuer.
+/// How long keys remain valid without an answer from their issuer.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
-/// A key by which tokens may be checked.
+/// A key that can verify tokens.
 struct Key {
     id: Option<String>,
-    /// The algorithm that it is for; none: any of its family.
+    /// The only algorithm that it may be used with; `None`: any of its family.
     only: Option<Algorithm>,
     proof: DecodingKey,
-    /// Of an elliptic curve: the algorithm of that curve.
+    /// The algorithm of its elliptic curve, if it is on one.
     curve: Option<Algorithm>,
 }
 
 #[derive(Clone, Default)]
 struct Known {
     keys: Arc<Vec<Key>>,
-    /// When they were read last.
+    /// When they were last read.
     read: Option<Instant>,
 }
 
 pub(super) struct Keys {
     known: RwLock<Known>,
-    /// Held while they are read: when that was tried last because of a token.
+    /// Held while keys are read because of a token; contains the time of the last such attempt.
     asking: Mutex<Option<Instant>>,
 }
 
 /// Why there is no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// The issuer has none of that name.
+    /// The issuer has no key of that name.
     Unknown,
-    /// The issuer was not heard of for too long, or never.
+    /// The issuer has not answered for too long, or never.
     Unread,
 }
 
@@ -57,7 +58,7 @@ impl Keys {
         Self { known: RwLock::default(), asking: Mutex::new(None) }
     }
 
-    /// The key for a token whose header says this.
+    /// The key for a token with this header.
     pub(super) async fn find(
         &self,
         config: &Config,
@@ -71,7 +72,7 @@ impl Keys {
         pick(&self.current()?, id, algorithm).ok_or(Missing::Unknown)
     }
 
-    /// Reads them again; until when to wait with the next time.
+    /// Reads the keys again; returns how long to wait before the next time.
     pub(super) async fn refresh(
         &self,
         config: &Config,
@@ -92,7 +93,7 @@ impl Keys {
         })
     }
 
-    /// Reads them again in the background, for ever.
+    /// Reads the keys again and again, in the background, forever.
     pub(super) async fn follow(&self, config: &Config, source: &Source) {
         let mut wrong = None;
         loop {
@@ -114,11 +115,11 @@ impl Keys {
         }
     }
 
-    /// Reads them because of a token, unless that was just done.
+    /// Reads the keys because of a token, unless that was just done.
     async fn ask(&self, config: &Config, source: &Source) {
         let begun = Instant::now();
         let mut asked = self.asking.lock().await;
-        // Somebody else did while this waited, or not long before.
+        // Another call did that while this one waited, or shortly before.
         if asked.is_some_and(|at| at > begun || at.elapsed() < ASKED) {
             return;
         }
@@ -135,7 +136,7 @@ impl Keys {
     }
 }
 
-/// The one key that fits; without a name only where no other does.
+/// The one key that fits; without a name, only if no other key fits.
 fn pick(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Option<DecodingKey> {
     let mut fitting = keys.iter().filter(|key| {
         key.proof.family() == algorithm.family()
@@ -149,7 +150,7 @@ fn pick(keys: &[Key], id: Option<&str>, algorithm: Algorithm) -> Option<Decoding
     }
 }
 
-/// Public keys for signatures, among what an issuer tells.
+/// The public keys for signatures among the issuer's keys.
 fn usable(told: &JwkSet) -> Vec<Key> {
     told.keys.iter().filter_map(key).collect()
 }

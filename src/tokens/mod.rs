@@ -1,7 +1,7 @@
-//! Tokens (JWT, RFC 7519) of issuers that the settings name, such as Kubernetes or an identity
-//! provider. A token lets nobody in unless its issuer is named, a pinned algorithm and a key of
-//! that issuer prove it, it is for this Herald, it is valid now by the database's clock, and a rule
-//! says who holds it.
+//! Tokens (JWT, RFC 7519) of issuers named in the settings, such as Kubernetes or an identity
+//! provider. A token is refused unless its issuer is named, it is signed with a pinned algorithm
+//! and a key of that issuer, it is for this Herald, it is valid now by the database's clock, and a
+//! rule says which caller holds it.
 //!
 //! Reading order: `config`, `rules`, `fetch`, `keys`, `crypto`.
 
@@ -30,19 +30,19 @@ use crate::domain::time::Timestamp;
 pub use config::Config;
 pub use rule_config::RuleConfig;
 
-/// Bytes of a token.
+/// Most bytes of a token.
 const TOKEN_BYTES: usize = 8 << 10;
 
-/// Why a token lets nobody in.
+/// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is none, or too large.
+    /// It is not a token, or is too large.
     Malformed,
-    /// No known key proves it, its audience is another, or no rule of the settings matches.
+    /// No known key verifies it, its audience is another, or no rule of the settings matches.
     Unknown,
-    /// It is proved, and its time is over.
+    /// It is verified, but has expired.
     Expired,
-    /// It is proved, and its time has not come.
+    /// It is verified, but is not valid yet.
     Early,
     /// The keys of its issuer could not be read.
     Unavailable,
@@ -62,7 +62,7 @@ struct Issuer {
     keys: Keys,
 }
 
-/// What every token must say.
+/// The claims that every token must contain.
 #[derive(Deserialize)]
 struct Registered {
     iss: String,
@@ -77,7 +77,7 @@ impl Issuers {
         crypto::install();
         let issuer = |(index, config): (usize, &Config)| {
             if configs[..index].iter().any(|other| other.issuer == config.issuer) {
-                return Err(format!("issuers[{index}].issuer is there twice"));
+                return Err(format!("issuers[{index}].issuer is given twice"));
             }
             let at = |sentence| format!("issuers[{index}].{sentence}");
             config.validate().map_err(at)?;
@@ -93,12 +93,12 @@ impl Issuers {
         Ok(Self { all: Arc::new(all) })
     }
 
-    /// Whether there is none.
+    /// Whether no issuer is configured.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
 
-    /// Who holds a token, and until when, by the database's time.
+    /// The caller that holds a token, and the end of its validity by the database's time.
     pub async fn caller(
         &self,
         token: &str,
@@ -108,7 +108,8 @@ impl Issuers {
             return Err(Refusal::Malformed);
         }
         let header = decode_header(token).map_err(|_| Refusal::Unknown)?;
-        // Only to choose whose keys are to prove it; nothing of it is believed before.
+        // Only used to choose the issuer whose keys must verify it; no claim is believed before
+        // that.
         let claims: Registered =
             dangerous::insecure_decode_claims(token).map_err(|_| Refusal::Unknown)?;
         let found = self.all.iter().find(|issuer| issuer.config.issuer == claims.iss);
@@ -136,7 +137,7 @@ impl Issuers {
         Ok((caller, until))
     }
 
-    /// Reads the keys of every issuer again and again, until stopped.
+    /// Reads the keys of every issuer repeatedly, until stopped.
     pub async fn run(self, stop: CancellationToken) {
         let mut following = JoinSet::new();
         for index in 0..self.all.len() {
@@ -150,7 +151,7 @@ impl Issuers {
         stop.cancelled().await;
     }
 
-    /// Whether each issuer's keys can be read; a sentence about each.
+    /// Whether each issuer's keys can be read: the issuer, with a sentence.
     pub async fn check(&self) -> Vec<(String, Result<String, String>)> {
         let mut checked = Vec::new();
         for issuer in self.all.iter() {
@@ -174,7 +175,7 @@ impl Issuer {
         validation
     }
 
-    /// Until when a token counts.
+    /// The end of the token's validity.
     fn in_time(&self, claims: &Registered, now: Timestamp) -> Result<Timestamp, Refusal> {
         let skew = Duration::from_secs(self.config.clock_skew_seconds.into());
         let until = seconds(claims.exp).plus(skew);

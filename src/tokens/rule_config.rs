@@ -1,4 +1,4 @@
-//! What an entry of `[[rpc.issuers.callers]]` says.
+//! The fields of an entry of `[[rpc.issuers.callers]]`.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,30 @@ use serde::Deserialize;
 use crate::domain::caller::RoleName;
 
 /// A caller that some tokens of an issuer admit (`[[rpc.issuers.callers]]`). `principal`, `user_id`
-/// and `tenants` may name claims of the token, as `{sub}`, or `{/kubernetes.io/namespace}` for one
-/// further down (a JSON pointer, RFC 6901).
+/// and `tenants` may name claims of the token, as `{sub}`, or `{/kubernetes.io/namespace}` for a
+/// nested one (a JSON pointer, RFC 6901).
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RuleConfig {
     /// The `sub` that a token must have. Default: none.
     #[serde(default)]
     pub subject: Option<String>,
-    /// How its `sub` must begin. Default: none.
+    /// The prefix that its `sub` must have. Default: none.
     #[serde(default)]
     pub subject_prefix: Option<String>,
-    /// Claims that it must have, each with this value, by itself or in a list. Default: none; one of
-    /// the three conditions is needed.
+    /// Claims that it must have, each equal to this value or a list that contains it. Default:
+    /// none; one of the three conditions is needed.
     #[serde(default)]
     pub claims: BTreeMap<String, String>,
-    /// Who this is; part of the idempotency key, shown in the audit trail. Needed.
+    /// The caller's name; part of the idempotency key, shown in the audit trail. Needed.
     pub principal: String,
     /// `service`, `user` or `administrator`. Needed.
     pub role: RoleName,
-    /// For role `user`: who it is. Default: none.
+    /// For role `user`: the id of the user. Default: none.
     #[serde(default)]
     pub user_id: Option<String>,
-    /// The tenants it reaches; `["*"]` for all. `{claim}` is every tenant of a list. Needed.
+    /// The tenants it may access; `["*"]` for all. `{claim}` stands for every tenant of a list.
+    /// Needed.
     pub tenants: Vec<String>,
     /// Whether it may name an actor, as for keys. Default `false`.
     #[serde(default)]
@@ -39,8 +40,8 @@ pub struct RuleConfig {
     pub may_administer_for_users: bool,
 }
 
-/// Without the user id, which may be an e-mail address, and without what subjects and claims must
-/// be, for the same reason.
+/// Omits the user id, which may be an e-mail address, and the required subjects and claims, for the
+/// same reason.
 impl std::fmt::Debug for RuleConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RuleConfig")

@@ -1,4 +1,4 @@
-//! Whom a token lets in: the first rule whose conditions its claims meet.
+//! The caller that a token admits: the first rule whose conditions its claims meet.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::rule_config::RuleConfig;
 use crate::domain::caller::{Caller, Described};
 
-/// Tenants that one token may name.
+/// Most tenants that one token may name.
 const TENANTS: usize = 1000;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Rule {
         if conditions.iter().any(|text| text.is_empty()) {
             return Err("subject, subject_prefix and values of claims must not be empty".into());
         }
-        // With every claim standing for itself, what is left must be a caller.
+        // With each claim replaced by a sample, the result must be a caller.
         let rule = Self { config: config.clone() };
         let sample = |_: &str| Some(vec!["x".to_owned()]);
         rule.described(&sample)
@@ -36,7 +36,7 @@ impl Rule {
         Ok(rule)
     }
 
-    /// Whether a token with these claims is one of those.
+    /// Whether a token with these claims meets the rule's conditions.
     pub(super) fn fits(&self, claims: &Value) -> bool {
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
         self.config.subject.as_ref().is_none_or(|wanted| subject == wanted)
@@ -46,7 +46,8 @@ impl Rule {
             })
     }
 
-    /// Who holds such a token; `None`: a claim that the rule needs is missing, or no name.
+    /// The caller that holds such a token; `None`: a claim that the rule needs is missing, or is
+    /// not a name.
     pub(super) fn caller(&self, claims: &Value) -> Option<Caller> {
         self.described(&|name| texts(claims, name))?.caller().ok()
     }
@@ -59,7 +60,7 @@ impl Rule {
         let mut tenants = BTreeSet::new();
         for text in &self.config.tenants {
             let filled = filled(text, claim)?;
-            // All tenants only where the settings say so.
+            // All tenants only if the settings say so.
             if text != "*" && filled.iter().any(|tenant| tenant == "*") {
                 return None;
             }
@@ -108,7 +109,7 @@ fn filled(text: &str, claim: &impl Fn(&str) -> Option<Vec<String>>) -> Option<Ve
     Some(filled)
 }
 
-/// The texts of a claim: itself, or those of a list. Numbers and switches are as JSON writes them.
+/// The texts of a claim: itself, or those of a list. Numbers and booleans are written as in JSON.
 fn texts(claims: &Value, name: &str) -> Option<Vec<String>> {
     let value = if name.starts_with('/') { claims.pointer(name) } else { claims.get(name) }?;
     let text = |value: &Value| match value {

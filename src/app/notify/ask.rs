@@ -1,6 +1,6 @@
-//! Notify that waits for Slack: people who are not in the member list are looked up before the
-//! plan is made, so that the answer says whether they can be reached instead of that they are being
-//! looked up. Whom Slack does not tell about in time stays queued, as without the wait.
+//! Notify that waits for Slack: people missing from the member list are looked up before the plan
+//! is made, so that the answer says whether they can be reached, not that they are being looked up.
+//! People that Slack does not answer about in time stay queued, as without the wait.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,15 +18,15 @@ use crate::domain::reason::NoMatch;
 use crate::domain::settings::suppression;
 use crate::store::{self, Installation};
 
-/// Somebody who is not in the list: what the user attribute yields of them, and why.
+/// A person missing from the list: the values of the user attribute for them, and the reason.
 type Stranger = (Known, Values, NoMatch);
 
-/// Questions of one call under way at once.
+/// Questions of one call that are under way at once.
 const AT_ONCE: usize = 8;
 
 impl App {
-    /// Asks Slack about recipients who are not in the member list, for as long as the caller
-    /// waits, and puts what it answers into the list. Answers how many it was told about.
+    /// Asks Slack about recipients who are not in the member list, for as long as the caller waits,
+    /// and adds the answers to the list. Returns the number of answers.
     pub(super) async fn ask_about_strangers(
         &self,
         call: &Call,
@@ -43,12 +43,12 @@ impl App {
                 answered.fetch_add(1, Ordering::Relaxed);
             }
         });
-        // What is not answered by then is asked again after the acceptance.
+        // Questions not answered by then are asked again after the acceptance.
         let _in_time = timeout_at(until, questions).await;
         Ok(answered.into_inner())
     }
 
-    /// Recipients who would be queued only because Slack may know them: the first [`STRANGERS`].
+    /// Recipients that would be queued only because Slack may know them: the first [`STRANGERS`].
     async fn strangers(
         &self,
         tenant: &Tenant,
@@ -67,7 +67,7 @@ impl App {
         let mut values = self.values(tenant, &people).await?;
         let named = request.recipients.iter().filter_map(Recipient::user_id);
         for (number, user) in named.enumerate() {
-            // Other calls run in between.
+            // Lets other calls run in between.
             if number % BREATH == BREATH - 1 {
                 tokio::task::yield_now().await;
             }
@@ -92,8 +92,8 @@ impl App {
         Ok(strangers)
     }
 
-    /// Whether Slack answered before `until`. Where its limits do not allow the question now, it is
-    /// asked as soon as they do.
+    /// Returns whether Slack answered before `until`. If its limits do not allow the question now,
+    /// it is asked as soon as they do.
     async fn ask_until(
         &self,
         tenant: &Tenant,

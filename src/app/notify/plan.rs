@@ -19,54 +19,54 @@ use crate::domain::trace::{self, Cause, Stage, Trace, Wait};
 use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
 use crate::store::{End, Installation, Kind, NewDelivery, Target};
 
-/// What to answer and what to store.
+/// The answer, and the data to store.
 pub(super) struct Planned {
     pub(super) answer: Answer,
     pub(super) deliveries: Vec<NewDelivery>,
     /// New unique matches, stored with the notification.
     pub(super) identities: Vec<(UserId, Identity)>,
-    /// For each verdict its delivery's place in `deliveries`.
+    /// For each verdict, the index of its delivery in `deliveries`.
     shares: Vec<usize>,
-    /// The message as each kind of reader reads it.
+    /// The rendered message for each kind of reader.
     worded: HashMap<Reader, Vec<u8>>,
-    /// Recipients about whom Slack was or will be asked.
+    /// Recipients about which Slack was or will be asked.
     strangers: usize,
 }
 
-/// Recipients of one call about whom Slack is asked, at most: a minute of its limit. For the rest
-/// of a broadcast the list decides, so that the caller can fall back at once.
+/// Most recipients of one call about which Slack is asked: a minute of its limit. For the rest of a
+/// broadcast the list decides, so that the caller can fall back at once.
 pub(super) const STRANGERS: usize = 50;
 
-/// Recipients between two pauses: about a millisecond's worth.
+/// Recipients between two yields: about a millisecond's worth.
 pub(super) const BREATH: usize = 16;
 
-/// Everything that the verdicts depend on.
+/// All facts that the verdicts depend on.
 pub(super) struct Planner<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) request: &'a Request,
     pub(super) preferences: &'a HashMap<UserId, Preferences>,
     pub(super) view: &'a View,
-    /// What the mapping's user attribute yields of each person.
+    /// The values of the mapping's user attribute for each person.
     pub(super) values: &'a HashMap<UserId, Values>,
     pub(super) directory: &'a Directory,
     pub(super) now: Timestamp,
-    /// Recipients about whom Slack has answered for this call.
+    /// The number of recipients about which Slack has answered for this call.
     pub(super) asked: usize,
-    /// When what is held is looked at first.
+    /// When held messages are first looked at again.
     pub(super) look_held_after: Duration,
-    /// People for whom something is resolving, which holds their place: what they get now waits
-    /// behind it.
+    /// People with a delivery that is still resolving, which holds their place: new messages for
+    /// them wait behind it.
     pub(super) resolving: &'a HashSet<UserId>,
-    /// Where people have messages about the subject, for what acts on these alone.
+    /// The places of people's messages about the subject, for actions on these messages only.
     pub(super) places: HashMap<UserId, (InstallationId, String)>,
 }
 
-/// Where the messages of one call go, each once.
+/// The lanes of one call's messages, each once.
 #[derive(Default)]
 struct Lanes(HashMap<String, usize>);
 
 impl Planned {
-    /// For each verdict the message, where one is to be sent, and why it was decided so.
+    /// For each verdict, the message, if one is to be sent, and the reasons of the decision.
     pub(super) fn details(&self) -> Vec<(Option<Rendered>, Trace)> {
         let delivery = |at: &usize| self.deliveries.get(*at);
         let detail = |delivery: Option<&NewDelivery>| {
@@ -78,7 +78,7 @@ impl Planned {
         self.shares.iter().map(|at| detail(delivery(at))).collect()
     }
 
-    /// Adds a delivery; its place.
+    /// Adds a delivery; returns its index.
     fn push(&mut self, delivery: NewDelivery) -> usize {
         self.deliveries.push(delivery);
         self.deliveries.len() - 1
@@ -86,8 +86,8 @@ impl Planned {
 }
 
 impl Planner<'_> {
-    /// One verdict for each recipient; the same person, channel or member twice shares a
-    /// delivery.
+    /// One verdict for each recipient; recipients that are the same person, channel or member share
+    /// a delivery.
     pub(super) async fn plan(
         &self,
         notification: NotificationId,
@@ -104,7 +104,7 @@ impl Planner<'_> {
         let mut decided: HashMap<Addressee, (Decided, usize)> = HashMap::new();
         let mut lanes = Lanes::default();
         for (number, recipient) in self.request.recipients.iter().enumerate() {
-            // Other calls run in between.
+            // Lets other calls run in between.
             if number % BREATH == BREATH - 1 {
                 tokio::task::yield_now().await;
             }
@@ -182,14 +182,15 @@ impl Planner<'_> {
                 }
                 (Found { installation: installation.id, slack_user_id, display_name }, basis)
             }
-            // Not known yet, or Slack may know somebody who joined a minute ago.
+            // The list is not ready, or Slack may know a person who joined a minute ago.
             Decision::Unreachable { reason }
                 if reason == NoMatch::DirectoryNotReady
                     || planned.strangers < STRANGERS
                         && self.may_know(installation, known, reason) =>
             {
                 planned.strangers += usize::from(reason != NoMatch::DirectoryNotReady);
-                // Whether it can be rendered is told now; its words wait for the reader's zone.
+                // Whether it can be rendered is checked now; the text is made once the reader's
+                // zone is known.
                 self.words(Some(known), None, planned)?;
                 let mut trace = trace(None, "send");
                 trace.waits(Wait::new(Cause::Directory, self.now, None));
@@ -204,7 +205,7 @@ impl Planner<'_> {
                     // As above.
                     self.words(Some(known), None, planned)?;
                     let mut trace = trace(None, reason.code());
-                    // First for its time, then for the person.
+                    // It waits first until it is due, then for the person.
                     let target = if let Some(until) = self.deferred_until() {
                         trace.waits(Wait::new(Cause::Time, self.now, Some(until)));
                         Target::ResolvingOrHeld
@@ -224,8 +225,8 @@ impl Planner<'_> {
             }
         };
         let basis = trace::Basis::of(&basis, self.view.generation(), self.view.read_at);
-        // Not ahead of what was accepted before the member was known (invariant I4). What waits for
-        // its time joins the tail then.
+        // It must not overtake messages that were accepted before the member was known (invariant
+        // I4). Scheduled messages join the tail when they are due.
         if self.resolving.contains(user) && self.deferred_until().is_none() {
             // As above.
             self.words(Some(known), None, planned)?;
@@ -274,7 +275,7 @@ impl Planner<'_> {
         Ok((self.queued(planned, at, None, guarantee), at))
     }
 
-    /// A recipient whose member is decided on later.
+    /// A recipient whose member is determined later.
     fn resolving(
         &self,
         user: &UserId,
@@ -292,7 +293,7 @@ impl Planner<'_> {
     }
 
     fn values(&self, known: &Known) -> &Values {
-        // Nobody in the call is left out.
+        // All people in the call have values.
         self.values.get(&known.person.user_id).unwrap_or(&Values::TooCostly)
     }
 
@@ -303,7 +304,7 @@ impl Planner<'_> {
         request.action.speaks() && request.hold.unwrap_or_else(held)
     }
 
-    /// What takes back or crosses out is held back by the tenant's own switch alone.
+    /// Deletions and crossings-out are held back only by the tenant's own switch.
     fn closed(&self) -> Option<Suppression> {
         (!self.tenant.settings.sending_allowed).then_some(Suppression::SendingOff)
     }
@@ -350,7 +351,7 @@ impl Planner<'_> {
         trace
     }
 
-    /// A recipient whom a switch holds back.
+    /// A recipient whose message a switch holds back.
     fn suppressed(
         &self,
         by: Suppression,
@@ -362,7 +363,7 @@ impl Planner<'_> {
         (Decided::Suppressed { by }, planned.push(self.delivery(user, ended, None, trace)))
     }
 
-    /// A recipient who is nobody in Slack.
+    /// A recipient without a member in Slack.
     fn unreachable(
         &self,
         (reason, members_without_email): (NoMatch, u64),
@@ -398,8 +399,9 @@ impl Planner<'_> {
         decide(self.tenant, self.view, stored, self.values(known))
     }
 
-    /// The message as it is kept, in the reader's words: their own zone, else the member's, else
-    /// the tenant's. Worded once for all who read the same; nothing for what says nothing.
+    /// The message as it is stored, rendered for the reader's time zone: the person's own, or the
+    /// member's, or the tenant's. Rendered once for all readers of the same text; `None` for
+    /// actions without text.
     fn words(
         &self,
         known: Option<&Known>,
@@ -427,7 +429,7 @@ impl Planner<'_> {
             reader: &reader,
             link: link.as_ref(),
             button: event::button(&self.request.event),
-            // What goes out later says "in an hour" from then.
+            // In a scheduled message, "in an hour" counts from its due time.
             now: self.deferred_until().unwrap_or(self.now),
         };
         let rendered = template
@@ -440,8 +442,8 @@ impl Planner<'_> {
     }
 }
 
-/// Who somebody is by one reading of the member list. `values` is what the mapping's user attribute
-/// yields of them.
+/// A person's member by one reading of the member list. `values` are the values of the mapping's
+/// user attribute for the person.
 pub(super) fn decide(
     tenant: &Tenant,
     view: &View,
@@ -454,7 +456,7 @@ pub(super) fn decide(
 }
 
 impl Lanes {
-    /// The delivery to this lane, which another recipient may have already: then it is shared.
+    /// The delivery to this lane; if another recipient already has one, it is shared.
     fn join(
         &mut self,
         planned: &mut Planned,

@@ -1,4 +1,4 @@
-//! Large calls are planned few at a time.
+//! Only a few large calls are planned at a time.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ fn app(store: Store) -> App {
     App::new(store, workspaces, directory, Metrics::unobserved(), config)
 }
 
-/// A call to so many people whom nobody knows, so that nothing is sent.
+/// A call to this many unknown people, so that nothing is sent.
 async fn plan(app: &App, people: usize) -> usize {
     let acme = tenant("acme");
     let caller = Caller {
@@ -73,7 +73,7 @@ async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
     store.migrate().await.unwrap();
     store.ensure_tenant(&tenant("acme")).await.unwrap();
     let app = app(store);
-    // Others have all turns.
+    // Other calls hold all turns.
     let mut turns = Vec::new();
     while let Some(turn) = app.turns.take_free() {
         turns.push(turn);
@@ -82,7 +82,7 @@ async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
         let app = app.clone();
         async move { plan(&app, 65).await }
     });
-    // Whoever asked for no turn would be done long before all of these are.
+    // A large call that needed no turn would be done long before all of these are.
     for _ in 0..50 {
         assert_eq!(plan(&app, 64).await, 64);
     }

@@ -1,4 +1,5 @@
-//! Whose fields to fetch next: the member list in the store against what was fetched.
+//! Chooses whose fields to fetch next: compares the member list in the store with the fetched
+//! fields.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,23 +13,24 @@ use crate::domain::member::{Member, MemberKind};
 use crate::domain::time::Timestamp;
 use crate::store;
 
-/// Members that one plan names at least; then it is looked again who is new.
+/// Members that one plan names at most, or a tenth of the list if that is more; after these, new
+/// members are looked for again.
 const ROUND: usize = 200;
 /// People read at once.
 const PEOPLE: u32 = 500;
-/// How often to begin again because the generation changed.
+/// How often to start again because the generation changed.
 const ATTEMPTS: usize = 5;
 
-/// One member to ask for.
+/// One member whose fields are to be fetched.
 pub(super) struct Job {
     pub(super) member: SlackUserId,
     /// The member's `updated`.
     pub(super) member_updated: i64,
-    /// When it was fetched before.
+    /// When the fields were last fetched.
     pub(super) seen: Option<Timestamp>,
 }
 
-/// What there is to do.
+/// The work to do.
 pub(super) struct Plan {
     /// The most urgent first; not all of them.
     pub(super) jobs: Vec<Job>,
@@ -38,23 +40,24 @@ pub(super) struct Plan {
     pub(super) fetched: i64,
     /// Members of all kinds.
     pub(super) members: usize,
-    /// Who is not in the list any more.
+    /// Members that are no longer in the list.
     pub(super) gone: Vec<String>,
-    /// Generation and change sequence that were looked at.
+    /// The generation and change sequence that the plan is based on.
     pub(super) looked_at: (i64, i64),
-    /// When the oldest row is to be fetched again.
+    /// The time until the oldest row must be fetched again.
     pub(super) next_due: Duration,
 }
 
-/// What matters of a member.
+/// The facts about a member that the plan needs.
 struct Candidate {
     updated: i64,
     matchable: bool,
-    /// The platform knows somebody by this address.
+    /// The platform knows a person by this address.
     hinted: bool,
 }
 
-/// Hashes of the addresses that the platform knows its people by. A collision costs an order.
+/// Hashes of the addresses by which the platform knows its people. A collision only affects the
+/// order.
 struct Hints {
     hasher: RandomState,
     hashes: HashSet<u64>,
@@ -79,7 +82,7 @@ impl Directory {
         let mut readers = Vec::new();
         for tenant in self.inner.store.tenants_of(id).await? {
             let Some(settings) = self.inner.store.settings(&tenant).await? else { continue };
-            // A mapping that no longer compiles is told where it is used.
+            // A mapping that no longer compiles is reported where it is used.
             if let Ok(mapping) = self.mapping(&settings).await
                 && mapping.slack.reads_profile_fields()
             {
@@ -89,7 +92,7 @@ impl Directory {
         Ok(readers)
     }
 
-    /// Compares the member list with what was fetched; `skip` are members not to ask for now.
+    /// Compares the member list with the fetched fields; `skip` are members not to ask for now.
     pub(super) async fn plan_fields(
         &self,
         id: InstallationId,
@@ -133,7 +136,8 @@ impl Directory {
         Ok(hints)
     }
 
-    /// Every member, page by page, then the changes; and the generation and change that this is.
+    /// Every member, page by page, then the changes; with the generation and change sequence that
+    /// were read.
     async fn candidates(
         &self,
         id: InstallationId,
@@ -178,14 +182,14 @@ impl Directory {
 fn read_into(all: &mut HashMap<String, Candidate>, bytes: &[u8], hints: &Hints) {
     let members = bytes.split(|byte| *byte == PAGE_SEPARATOR).filter(|member| !member.is_empty());
     for json in members {
-        // One that cannot be read is left out of snapshots as well, which say so.
+        // A member that cannot be read is missing from snapshots as well, which report it.
         let Ok(member) = Member::from_slice(json) else { continue };
         let candidate = Candidate {
             updated: member.updated,
             matchable: member.kind == MemberKind::Matchable,
             hinted: member.email.as_deref().is_some_and(|email| hints.has(email)),
         };
-        // As in snapshots: of what is told about a member the newest counts.
+        // As in snapshots, the newest object of a member counts.
         let older = |known: &Candidate| candidate.updated > 0 && candidate.updated < known.updated;
         if !all.get(member.id()).is_some_and(older) {
             all.insert(member.id().to_owned(), candidate);
@@ -193,7 +197,7 @@ fn read_into(all: &mut HashMap<String, Candidate>, bytes: &[u8], hints: &Hints) 
     }
 }
 
-/// Why somebody is asked for; the earlier the more urgent.
+/// Why a member's fields are fetched; earlier variants are more urgent.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
     New,

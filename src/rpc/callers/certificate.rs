@@ -1,12 +1,12 @@
 //! Callers by the name in a certificate that the connection showed and `tls_client_ca` signed: a
-//! SPIFFE id (SPIFFE X.509-SVID, section 2) or a DNS name, letter by letter.
+//! SPIFFE id (SPIFFE X.509-SVID, section 2) or a DNS name, compared exactly.
 
 use crate::app::Caller;
 use crate::listen::PeerNames;
 
-/// Bytes of a SPIFFE id (SPIFFE ID, section 2.3).
+/// Most bytes of a SPIFFE id (SPIFFE ID, section 2.3).
 const SPIFFE_BYTES: usize = 2048;
-/// Bytes of a DNS name.
+/// Most bytes of a DNS name.
 const DNS_BYTES: usize = 253;
 
 /// Callers by the names of their certificates.
@@ -28,13 +28,13 @@ impl Certificates {
              name without wildcards",
         )?;
         if self.0.iter().any(|(known, _)| *known == name) {
-            return Err("certificate is there twice: one name is one caller".into());
+            return Err("certificate is given twice: one name is one caller".into());
         }
         self.0.push((name, caller));
         Ok(())
     }
 
-    /// The one caller that a certificate names. One that names several is nobody's.
+    /// The one caller that a certificate names. A certificate that names several identifies none.
     pub(super) fn find(&self, names: &PeerNames) -> Option<&Caller> {
         let named = |name: &Name| match name {
             Name::Spiffe(id) => names.spiffe_id.as_ref() == Some(id),

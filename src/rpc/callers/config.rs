@@ -1,4 +1,4 @@
-//! Callers in the settings (`[[rpc.callers]]`): what an entry says, and what of it is refused.
+//! Callers in the settings (`[[rpc.callers]]`): the fields of an entry, and their checks.
 
 use serde::Deserialize;
 
@@ -11,35 +11,35 @@ pub use crate::domain::caller::RoleName as RoleConfig;
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallerConfig {
-    /// Who this is; part of the idempotency key, shown in logs. Needed.
+    /// The caller's name; part of the idempotency key, shown in logs. Needed.
     pub principal: String,
     /// SHA-256 of the key, as 64 hexadecimal digits; `herald keys issue` prints one. Default: none;
     /// this or `certificate` is needed.
     #[serde(default)]
     pub key_sha256: Option<String>,
     /// The SPIFFE id (`spiffe://...`) or the DNS name in the certificate that the client shows
-    /// (`tls_client_ca`). It counts where no key and no token is sent. Default: none.
+    /// (`tls_client_ca`). It is used if no key and no token is sent. Default: none.
     #[serde(default)]
     pub certificate: Option<String>,
     /// `service`, `user` or `administrator`. Needed.
     pub role: RoleConfig,
-    /// For role `user`: whose key it is. Default: none.
+    /// For role `user`: the id of the user who holds the key. Default: none.
     #[serde(default)]
     pub user_id: Option<String>,
-    /// The tenants it reaches; `["*"]` for all. Needed.
+    /// The tenants it may access; `["*"]` for all. Needed.
     pub tenants: Vec<String>,
     /// Whether it may name an actor: the user on whose behalf it calls, who then reads and edits
-    /// what is their own, as far as the actor's permissions go. Default `false`.
+    /// their own data, as far as the actor's permissions go. Default `false`.
     #[serde(default)]
     pub may_act_for_users: bool,
-    /// Whether an actor that it names may have `PERMISSION_ADMINISTER`, and so do what an
-    /// administrator does. Needs `may_act_for_users`; a caller with the role `administrator` has
-    /// no need of it. Default `false`: such a call is refused.
+    /// Whether an actor that it names may have `PERMISSION_ADMINISTER`, and so act as an
+    /// administrator. Needs `may_act_for_users`; a caller with the role `administrator` does not
+    /// need it. Default `false`: such a call is refused.
     #[serde(default)]
     pub may_administer_for_users: bool,
 }
 
-/// Without the hash, and without the user id, which may be an e-mail address.
+/// Omits the hash, and the user id, which may be an e-mail address.
 impl std::fmt::Debug for CallerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CallerConfig")

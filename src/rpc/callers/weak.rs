@@ -1,10 +1,11 @@
-//! Keys that anybody would try first. Settings hold hashes only, so a weak key shows by its hash:
-//! that of nothing, of a common word, or of the caller's own name. `herald keys issue` makes keys
-//! of 256 bits of chance; this is for those who hashed something by hand.
+//! Keys that an attacker would try first. Settings contain only hashes, so a weak key is recognized
+//! by its hash: that of nothing, of a common word, or of the caller's own name. `herald keys issue`
+//! makes keys of 256 random bits; this check is for hashes made by hand.
 
 use sha2::{Digest as _, Sha256};
 
-/// What people use in place of a key: the most common passwords, and the words of this trade.
+/// Words that people use in place of a key: the most common passwords, and the usual words of this
+/// kind of software.
 #[rustfmt::skip]
 const WORDS: &[&str] = &[
     "0", "000000", "00000000", "0000000000", "1", "111111", "11111111", "112233", "121212", "123",
@@ -31,7 +32,7 @@ const WORDS: &[&str] = &[
     "xxx", "xxxxxx", "xxxxxxxx", "your-api-key", "your-key", "your_api_key", "yourkey", "zaq12wsx",
 ];
 
-/// Why this hash is of no key, as the end of a sentence; `None`: nothing is known against it.
+/// Why this hash is not accepted, as the end of a sentence; `None`: it is not known to be weak.
 pub(super) fn known(hash: &[u8; 32], principal: &str) -> Option<String> {
     let is = |text: &str| <[u8; 32]>::from(Sha256::digest(text.as_bytes())) == *hash;
     if is("") || is("\n") {
@@ -46,7 +47,7 @@ pub(super) fn known(hash: &[u8; 32], principal: &str) -> Option<String> {
         let title: String = first.into_iter().chain(letters).collect();
         [word.to_owned(), word.to_ascii_lowercase(), word.to_ascii_uppercase(), title]
     };
-    // `echo word | sha256sum` hashes the end of the line too.
+    // `echo word | sha256sum` also hashes the end of the line.
     let guessed =
         |word: &str| spellings(word).iter().any(|text| is(text) || is(&format!("{text}\n")));
     if guessed(principal) {

@@ -1,4 +1,4 @@
-//! The one message of a request, read whole before anything is made of it.
+//! The one message of a request, read whole before it is processed.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -15,7 +15,7 @@ use crate::rpc::wire;
 /// A message's head: whether it is compressed, and how many bytes it has (gRPC over HTTP/2).
 const HEAD: usize = 5;
 
-/// The bytes of a request with its head; none where it has no message.
+/// The bytes of a request with its head; `None` if it has no message.
 pub(super) struct Whole(Option<Bytes>);
 
 impl Whole {
@@ -26,7 +26,7 @@ impl Whole {
 }
 
 /// Reads a message of at most `most` bytes. As soon as its length is known, before any more of it
-/// is read, `reserve` is asked for the room.
+/// is read, `reserve` is called for that many bytes.
 pub(super) async fn read<H>(
     mut body: Body,
     most: usize,
@@ -43,7 +43,7 @@ pub(super) async fn read<H>(
             && let Some(reserve) = reserve.take()
         {
             if head.get_u8() != 0 {
-                return Err(wire::malformed("it is compressed, which this server does not take"));
+                return Err(wire::malformed("it is compressed, which this server does not accept"));
             }
             let length = head.get_u32() as usize;
             if length > most {

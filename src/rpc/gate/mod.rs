@@ -1,9 +1,9 @@
-//! What every request passes before it is decoded: its caller must be known and within its limits,
+//! Checks on every request before it is decoded: its caller must be known and within its limits,
 //! its bytes must find room, its lists must be within their bounds, and its tenant within its
-//! limits. A request of a few bytes can decode to a hundred times as many, so none of this may wait
-//! until after that.
+//! limits. A request of a few bytes can decode to a hundred times as many, so none of these checks
+//! may wait until after decoding.
 //!
-//! Health and reflection stand outside: their messages are small by their own limits.
+//! Health and reflection are outside the gate: their messages are small by their own limits.
 
 mod body;
 mod outline;
@@ -35,13 +35,13 @@ use crate::app::{Error, Violation};
 use crate::domain::ids::TenantId;
 use crate::listen::Peer;
 
-/// What a decoded JSON value takes beyond its bytes on the wire.
+/// Memory of a decoded JSON value beyond its bytes on the wire.
 const VALUE_BYTES: usize = 64;
 /// The longest that a request may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(20);
-/// What is refused here is answered after this time, so that a client that repeats it without a
-/// pause takes no more than that many calls a second on each of its streams. It holds nothing of
-/// its share meanwhile.
+/// Refusals of the gate are answered after this time, so that a client that repeats a refused call
+/// without a pause makes no more than ten calls a second on each of its streams. During the wait it
+/// holds nothing of its share.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The layer around both services.
@@ -51,7 +51,7 @@ pub(super) struct Gate {
     shapes: Arc<Shapes>,
 }
 
-/// What a call holds until it is answered.
+/// Shares that a call holds until it is answered.
 struct Holding {
     _call: (OfCaller, Option<OfTenant>),
     _message: Option<OfCaller>,
@@ -59,23 +59,23 @@ struct Holding {
     stream: Option<Stream>,
 }
 
-/// What a stream holds until it ends.
+/// Shares that a stream holds until it ends.
 struct Stream {
     _of_caller: OfCaller,
     _of_tenant: Option<OfTenant>,
-    /// When its caller's credentials end, which ends it; none: they do not.
+    /// The end of the caller's credentials, which ends the stream; `None`: they do not end.
     end: Option<End>,
 }
 
 type End = Pin<Box<dyn Future<Output = Status> + Send>>;
 
 impl Gate {
-    /// `most_bytes`: of the largest request.
+    /// `most_bytes`: the size of the largest request.
     pub(super) fn new(server: Server, most_bytes: usize) -> Result<Self, prost::DecodeError> {
         Ok(Self { server, shapes: Arc::new(Shapes::new(most_bytes)?) })
     }
 
-    /// Judges one request: it goes on with its caller, or is refused.
+    /// Judges one request: it continues with its caller, or is refused.
     async fn admit(
         &self,
         request: Request<Body>,
@@ -102,7 +102,7 @@ impl Gate {
         let (whole, message) = read.map_err(|_| status::deadline())??;
         let outline = scan::scan(&self.shapes, method.request, whole.message()).map_err(refused)?;
         let values = room(outline.values * VALUE_BYTES)?;
-        // Of a tenant that it does not reach the caller takes nothing; it is refused in a moment.
+        // A caller uses nothing of a tenant out of its reach; the call is refused a moment later.
         let tenant = tenant(outline.tenant).filter(|tenant| caller.reach.contains(tenant));
         let about = tenant.as_ref().map(|tenant| limits.call_about(tenant)).transpose()?;
         let stream = match stream {
@@ -124,7 +124,7 @@ impl Gate {
     }
 }
 
-/// What is no tenant's id is refused by the method, with everything else that is wrong.
+/// An invalid tenant id is refused by the method, together with all other bad fields.
 fn tenant(spelt: &[u8]) -> Option<TenantId> {
     TenantId::parse(std::str::from_utf8(spelt).ok()?).ok()
 }
@@ -166,7 +166,7 @@ where
     type Future = Answer;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The inner service is asked once the request has passed.
+        // The inner service is called once the request has passed.
         Poll::Ready(Ok(()))
     }
 
@@ -197,7 +197,7 @@ where
     }
 }
 
-/// The body of an answer, which holds a stream's part of the limits until it ends.
+/// The body of an answer, which holds a stream's shares until it ends.
 struct Streamed {
     body: Body,
     stream: Stream,

@@ -1,5 +1,5 @@
-//! What the gate reads of a request's bytes, without a caller and without a server: for what puts
-//! it to the test (`tests/fuzz`).
+//! The gate's reading of a request's bytes, without a caller and without a server: for its fuzz
+//! tests (`tests/fuzz`).
 
 use tonic::Status;
 
@@ -10,17 +10,17 @@ use super::shape::Shapes;
 #[derive(Debug)]
 pub struct Outlines(Shapes);
 
-/// What the bytes of one request say.
+/// The outline of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outlined<'a> {
-    /// The tenant as the request spells it.
+    /// The tenant as spelled in the request.
     pub tenant: &'a [u8],
-    /// JSON values, all together.
+    /// The number of JSON values in all.
     pub values: usize,
 }
 
 impl Outlines {
-    /// Of every method of `herald.v1`.
+    /// Outlines for every method of `herald.v1`.
     pub fn new() -> Result<Self, prost::DecodeError> {
         Ok(Self(Shapes::new(usize::MAX)?))
     }

@@ -1,5 +1,5 @@
 //! Walks the wire format of a request without decoding it: counts the entries of its lists, and
-//! reads which tenant it is about. prost's own readers are used, so that both see the same message.
+//! reads its tenant. prost's own readers are used, so that both see the same message.
 
 use std::borrow::Cow;
 
@@ -8,20 +8,20 @@ use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_f
 
 use super::shape::{BOUNDS, Bound, Field, Kind, Shapes, VALUES};
 
-/// How deep messages may be nested: as deep as prost decodes.
+/// How deep messages may be nested: as deep as prost decodes them.
 const DEPTH: usize = 100;
-/// What prost would say, too.
+/// The wording that prost would use, too.
 const TOO_DEEP: &str = "it is nested too deeply";
 const CUT_OFF: &str = "it ends in the middle of a field";
-/// A message whose key names another wire type than a message has.
+/// A message whose key names a wire type that is not a message's.
 const NO_MESSAGE: &str = "a message in it has the wire type of something else";
 
-/// What a request holds.
+/// The contents of a request that the gate needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outline<'a> {
-    /// The tenant as the request spells it.
+    /// The tenant as spelled in the request.
     pub(super) tenant: &'a [u8],
-    /// JSON values, all together.
+    /// The number of JSON values in all.
     pub(super) values: usize,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Outline<'a> {
 pub(super) enum Refusal {
     /// These lists are too long: path and problem.
     TooMany(Vec<(String, String)>),
-    /// It is no message.
+    /// The bytes are not a message.
     Malformed(Cow<'static, str>),
 }
 
@@ -40,7 +40,7 @@ impl From<DecodeError> for Refusal {
     }
 }
 
-/// Looks through the bytes of a `message` among the shapes.
+/// Scans the bytes of a `message`, an index among the shapes.
 pub(super) fn scan<'a>(
     shapes: &Shapes,
     message: usize,
@@ -54,7 +54,7 @@ pub(super) fn scan<'a>(
         tenant: &[],
     };
     let end = walk.message(message, bytes);
-    // A list that is too long is named also where the end is missing.
+    // A list that is too long is named even if the end of the message is missing.
     let problems: Vec<_> = walk.problems().collect();
     if !problems.is_empty() {
         return Err(Refusal::TooMany(problems));
@@ -64,10 +64,10 @@ pub(super) fn scan<'a>(
 
 struct Walk<'s, 'a> {
     shapes: &'s Shapes,
-    /// Names of the fields from the request down to here.
+    /// Names of the fields from the request to the present one.
     path: Vec<&'s str>,
     counts: [usize; BOUNDS.len()],
-    /// Where each bound was exceeded first.
+    /// The place where each bound was first exceeded.
     exceeded: [Option<String>; BOUNDS.len()],
     tenant: &'a [u8],
 }
@@ -99,8 +99,8 @@ impl<'s, 'a> Walk<'s, 'a> {
         bytes: &mut &'a [u8],
     ) -> Result<(), Refusal> {
         if wire != WireType::LengthDelimited {
-            // prost reads entries of a map as messages whatever the wire type says, and would see
-            // another request than this walk. It refuses every other such message itself.
+            // prost reads entries of a map as messages whatever their wire type, and would see a
+            // different request than this walk. It refuses every other such message itself.
             if matches!(field.kind, Kind::Message(_)) {
                 return Err(Refusal::Malformed(NO_MESSAGE.into()));
             }
@@ -118,7 +118,7 @@ impl<'s, 'a> Walk<'s, 'a> {
             }
             Kind::Numbers(Some(size)) => self.count(field, part.len() / size),
             Kind::Text => self.count(field, 1),
-            // The last one counts, as for every field that is no list.
+            // The last one counts, as for every field that is not a list.
             Kind::Tenant if self.path.len() == 1 => self.tenant = part,
             Kind::Tenant => {}
         }
@@ -267,12 +267,12 @@ mod tests {
             }
         }
         let data = [&[0x2a][..], &varint(bytes.len()), &bytes].concat();
-        // Whatever prost makes of it, the walk ends.
+        // The walk ends, whatever prost makes of the bytes.
         let _ = scanned(NOTIFY, &data);
     }
 
-    /// prost does not look at the wire type of a map's entry: what it decodes here has many values,
-    /// and a walk that skipped the entry as a number would find none of them.
+    /// prost does not check the wire type of a map's entry: the message that it decodes here has
+    /// many values, and a walk that skipped the entry as a number would find none of them.
     #[test]
     fn an_entry_of_another_wire_type_hides_nothing() {
         let (data, values) = (list(10), 11);
@@ -308,7 +308,7 @@ mod tests {
     }
 
     proptest! {
-        /// What prost decodes the walk has seen: never fewer entries than there are then.
+        /// The walk has counted at least as many entries as prost decodes.
         #[test]
         fn nothing_is_decoded_that_was_not_counted(
             bytes in prop::collection::vec(

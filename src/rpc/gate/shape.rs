@@ -1,5 +1,5 @@
-//! What the requests of `herald.v1` look like on the wire: read from the descriptors once, so that
-//! a message can be judged before it is decoded.
+//! The wire format of the requests of `herald.v1`: read once from the descriptors, so that a
+//! message can be judged before it is decoded.
 
 use std::collections::HashMap;
 
@@ -10,23 +10,23 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 use crate::domain::limits;
 use crate::rpc::pb;
 
-/// Entries of the lists of one kind that one request may have, all together.
+/// The bound on the entries of one kind of list in one request, all together.
 #[derive(Debug)]
 pub(super) struct Bound {
-    /// The lists: message and field.
+    /// The lists, as message and field.
     pub(super) of: &'static [(&'static str, &'static str)],
     pub(super) most: usize,
-    /// A list that must not be empty either.
+    /// Whether the list must not be empty either.
     pub(super) needed: bool,
 }
 
-/// The bound of lists that have none of their own.
+/// The index of the bound for lists without their own.
 pub(super) const OTHER: usize = 0;
-/// The bound of JSON values.
+/// The index of the bound of JSON values.
 pub(super) const VALUES: usize = 1;
 
 /// Every list that a request may have. Decoded, an entry takes up to a hundred times its bytes on
-/// the wire, so each is counted before that.
+/// the wire, so entries are counted before decoding.
 pub(super) const BOUNDS: [Bound; 9] = [
     Bound { of: &[], most: 1000, needed: false },
     Bound {
@@ -69,7 +69,7 @@ pub(super) const BOUNDS: [Bound; 9] = [
 
 /// Methods whose requests describe up to a thousand people.
 const LARGE: [&str; 2] = ["Notify", "UpsertPeople"];
-/// Bytes of a request of every other method.
+/// Most bytes of a request of every other method.
 const SMALL_BYTES: usize = 4 << 20;
 
 /// All methods and messages.
@@ -82,15 +82,15 @@ pub(super) struct Shapes {
 /// One method.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Method {
-    /// Its request, among the messages.
+    /// Its request, an index among the messages.
     pub(super) request: usize,
-    /// Bytes of a request.
+    /// Most bytes of a request.
     pub(super) most_bytes: usize,
     /// Whether the answer is a stream.
     pub(super) streams: bool,
 }
 
-/// One message, as far as it matters: fields by number; those that need no look are left out.
+/// The relevant fields of one message, by number; fields that need no check are left out.
 #[derive(Debug, Default)]
 struct Shape {
     fields: Vec<Option<Field>>,
@@ -101,16 +101,16 @@ struct Shape {
 pub(super) struct Field {
     pub(super) name: String,
     pub(super) kind: Kind,
-    /// For a list: which of [`BOUNDS`].
+    /// For a list: its index in [`BOUNDS`].
     pub(super) bound: Option<usize>,
 }
 
-/// What a field holds.
+/// The contents of a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A message, which is looked into.
+    /// A message, which is scanned too.
     Message(usize),
-    /// Numbers, which may be packed: bytes of one, or `None` for varints.
+    /// Numbers, which may be packed: the bytes of one, or `None` for varints.
     Numbers(Option<usize>),
     Text,
     /// The tenant that the request is about.
@@ -118,7 +118,7 @@ pub(super) enum Kind {
 }
 
 impl Shapes {
-    /// Reads the descriptors. `most_bytes`: of the largest request.
+    /// Reads the descriptors. `most_bytes`: the size of the largest request.
     pub(super) fn new(most_bytes: usize) -> Result<Self, prost::DecodeError> {
         let set = FileDescriptorSet::decode(pb::DESCRIPTORS)?;
         let mut all: Vec<(String, DescriptorProto)> = Vec::new();
@@ -153,13 +153,13 @@ impl Shapes {
         self.methods.get(path).copied()
     }
 
-    /// The field of a message with this number, if it needs a look.
+    /// The field of a message with this number, if it needs a check.
     pub(super) fn field(&self, message: usize, number: u32) -> Option<&Field> {
         self.messages.get(message)?.fields.get(number as usize)?.as_ref()
     }
 }
 
-/// A message and those that are declared in it.
+/// Collects a message and the messages declared in it.
 fn collect(scope: &str, message: &DescriptorProto, all: &mut Vec<(String, DescriptorProto)>) {
     let name = format!("{scope}.{}", message.name());
     for nested in &message.nested_type {
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// Fields of masks: as many as `Settings` has, and the messages of this release name no other.
+    /// Fields of masks: as many as `Settings` has; no other message of this release has a mask.
     const MASK: (&str, &str) = ("google.protobuf.FieldMask", "paths");
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
         assert!(shapes.method("grpc.health.v1.Health/Check").is_none());
     }
 
-    /// A new list in a request gets the bound of [`OTHER`], or one of its own here.
+    /// A new list in a request gets the bound of [`OTHER`], or its own bound here.
     #[test]
     fn every_list_of_a_request_has_a_bound() {
         let shapes = Shapes::new(1).unwrap();

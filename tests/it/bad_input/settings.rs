@@ -13,7 +13,7 @@ const OPEN: (&str, &str) = ("HERALD_RPC__INSECURE", "true");
 
 #[rustfmt::skip]
 const REFUSED: &[Case] = &[
-    (&[], &[], "rpc.callers is empty, so nobody could call: add a [[rpc.callers]] or [[rpc.issuers]] entry, or set rpc.insecure=true to try Herald on this machine"),
+    (&[], &[], "rpc.callers is empty, so no one could call: add a [[rpc.callers]] or [[rpc.issuers]] entry, or set rpc.insecure=true to try Herald on this machine"),
     (&[OPEN, ("HERALD_RPC__ADDRESS", "nowhere")], &[], "HERALD_RPC__ADDRESS: must be an IP address and a port, such as 127.0.0.1:50051, or 0.0.0.0:50051 for all interfaces (localhost:50051 works too; other host names do not)"),
     (&[OPEN, ("HERALD_RPC__INSECURE", "perhaps")], &[], "HERALD_RPC__INSECURE: must be a boolean"),
     (&[OPEN, ("HERALD_DELIVERY__WORKERS", "many")], &[], "HERALD_DELIVERY__WORKERS: must be a whole number, not negative"),
