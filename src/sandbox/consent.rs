@@ -206,7 +206,7 @@ pub(super) fn hide(body: &mut String, fields: &Fields, keys: &[&str]) {
 fn requested(state: &State) -> String {
     let body = format!(
         "<h1>Your request to install <b>{}</b> was sent</h1><p>An administrator of {} will look \
-         at it. Nothing else happens here: the app is not told.</p>",
+         at it. Nothing else happens here: the app is not notified.</p>",
         escape(&state.app.name),
         escape(&state.team.name)
     );

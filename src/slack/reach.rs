@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(of(org("E1", json!(["T9", "T2"]))), both("T2", "E1"));
         assert_eq!(of(org("E1", json!(null))), both("T1,T2", "E1"));
         assert_eq!(of(org("E2", json!(["T9"]))), both("", ""));
-        assert_eq!(of(json!({"team_id": 7})), both("T1,T2", "E1"), "what has another shape");
+        assert_eq!(of(json!({"team_id": 7})), both("T1,T2", "E1"), "an object of another shape");
     }
 }
