@@ -1,10 +1,10 @@
-//! Compiles `proto/herald/v1/*.proto` with protox, so that building needs no `protoc`.
+//! Compiles `proto/herald/v1/*.proto` with protox, so that a build needs no `protoc`.
 //!
 //! Writes to `OUT_DIR`:
-//! - `herald.v1.rs`: messages, server and client, and the names of all methods. Without the
-//!   comments of the protos, whose angle brackets rustdoc would read as HTML.
-//! - `herald_descriptor.bin`: the descriptor set that gRPC reflection serves, imports included,
-//!   with the comments, which `grpcurl describe` shows.
+//! - `herald.v1.rs`: messages, server and client, and the names of all methods. The comments of the
+//!   protos are removed, because rustdoc would read their angle brackets as HTML.
+//! - `herald_descriptor.bin`: the descriptor set that gRPC reflection serves. It includes imports,
+//!   and the comments, which `grpcurl describe` shows.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ const ROOT: &str = "proto";
 const PACKAGE: &str = "proto/herald/v1";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // The folder, not the files: a new file must start a rebuild too.
+    // The folder, not the files: adding a file must also trigger a rebuild.
     println!("cargo:rerun-if-changed={ROOT}");
     println!("cargo:rerun-if-changed=build.rs");
 

@@ -1,12 +1,12 @@
-//! A snapshot of a large workspace against the naive way: one jmespath search for each member over
-//! its converted `serde_json` value, into a hash map.
+//! Compares a snapshot of a large workspace with the naive way: one jmespath search for each member
+//! over its converted `serde_json` value, into a hash map.
 //!
 //! `cargo bench --bench directory [-- --members 1000000]` prints two tables. Both ways read the
-//! same members, a page of a thousand at a time in turn; only their own work is timed, by the time
-//! that a thread was on a processor, so that what else the machine does hurts neither. Herald reads
-//! a large list by a thread for each processor (four at most): *work* is what its threads took
-//! together, *build* what the slowest took and what is done by one afterwards. The naive way is one
-//! thread's. Memory is that of a process that builds one snapshot.
+//! same members, in alternation, a page of a thousand at a time. Only their own work is timed, as
+//! CPU time of a thread, so that other load on the machine affects neither. Herald reads a large
+//! list with one thread per processor (four at most): *work* is the total time of its threads;
+//! *build* is the time of the slowest thread plus the time of the single-threaded step after it.
+//! The naive way uses one thread. Memory is that of a process that builds one snapshot.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark reports to a terminal")]
 #![expect(clippy::cast_precision_loss, reason = "averages")]
 
@@ -21,13 +21,13 @@ use herald::domain::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
 use herald::sandbox::fixture;
 use serde_json::{Value, json};
 
-/// Members that are made at a time, as on a page of `users.list`.
+/// Members that are generated at a time, as on a page of `users.list`.
 const PAGE: u64 = 1000;
-/// Look-ups that are timed.
+/// Lookups that are timed.
 const LOOKUPS: u64 = 1_000_000;
 const DEFAULT: &str = "profile.email";
 
-/// What is measured: the default, plain paths, and what only jmespath can say.
+/// The measured expressions: the default, plain paths, and some that only jmespath supports.
 const EXPRESSIONS: [&str; 8] = [
     DEFAULT,
     "profile.title",
@@ -64,9 +64,9 @@ fn main() {
             times(build)
         );
     }
-    println!("\n| Slack attribute | resident bytes a member | look-up ns |\n|---|---|---|");
+    println!("\n| Slack attribute | resident bytes a member | lookup ns |\n|---|---|---|");
     for expression in [EXPRESSIONS[0], EXPRESSIONS[2], EXPRESSIONS[5]] {
-        // A process of its own, so that nothing is resident but the snapshot.
+        // In a process of its own, so that only the snapshot is resident.
         let count = members.to_string();
         let arguments = ["--memory", expression, "--members", &count];
         let own = std::env::current_exe().unwrap();
@@ -85,7 +85,7 @@ fn custom_fields(n: u64) -> Value {
     json!({ "XF12345": { "value": format!("E-{n:07}"), "alt": "" } })
 }
 
-/// Of everybody; nobody's where the expression reads none.
+/// The custom fields of all members; empty if the expression reads none.
 fn fields(mapping: &Mapping, members: u64) -> Arc<ProfileFields> {
     let mut fields = ProfileFields::default();
     let members = if mapping.slack.reads_profile_fields() { members } else { 0 };
@@ -107,7 +107,7 @@ struct Took {
     naive: Duration,
 }
 
-/// How long both ways took.
+/// The time that each way took.
 fn build(expression: &str, members: u64, threads: usize) -> Took {
     let mut naive = Duration::ZERO;
     let mapping = Mapping::compile("email", expression).unwrap();
@@ -190,7 +190,7 @@ fn search(
 fn memory(expression: &str, members: u64) {
     let mapping = Mapping::compile("email", expression).unwrap();
     let mut builder = builder(&mapping, &fields(&mapping, members));
-    // Whatever making members takes is resident already when counting begins.
+    // The memory needed to generate members must be resident before counting begins.
     black_box(page(0, PAGE));
     let before = resident();
     let mut from = 0;
@@ -206,9 +206,9 @@ fn memory(expression: &str, members: u64) {
     println!("| `{expression}` | {bytes:.0} | {nanos:.0} |");
 }
 
-/// Nanoseconds of finding one member by a value.
+/// Nanoseconds to find one member by a value.
 fn lookup(snapshot: &Snapshot, members: u64) -> f64 {
-    // Strides over the members, so that no two look-ups in a row share a cache line.
+    // Strides over the members, so that no two lookups in a row share a cache line.
     let keys: Vec<MatchKey> = (0..10_000_u64)
         .map(|at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15) % members)
         .map(|n| MatchKey::of_text(&format!("person{n}@generated.example")).unwrap())
@@ -224,7 +224,7 @@ fn lookup(snapshot: &Snapshot, members: u64) -> f64 {
     (worked().saturating_sub(started)).as_nanos() as f64 / LOOKUPS as f64
 }
 
-/// How long this thread was on a processor so far.
+/// CPU time of this thread so far.
 fn worked() -> Duration {
     let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(times.split_whitespace().next().unwrap().parse().unwrap())

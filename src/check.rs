@@ -1,5 +1,5 @@
-//! `herald check`: whether this configuration can work, part by part. Changes nothing: it makes no
-//! SQLite file and no key, runs no migration, and calls one method of Slack that reads.
+//! `herald check`: tests the configuration part by part. It changes nothing: it creates no SQLite
+//! file and no key, runs no migration, and calls only one method of Slack, which reads.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::telemetry::Metrics;
 use crate::tokens::Issuers;
 use crate::{http, rpc, slack, store};
 
-/// What one part came to: a sentence, good or bad.
+/// The result of checking one part: a sentence, good or bad.
 type Finding = Result<String, String>;
 
 /// How long the database may take to answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Prints a line for each part. True where nothing is wrong. The settings were read already.
+/// Prints a line for each part and returns true if no part failed. The settings were already read.
 pub async fn run(settings: &Settings) -> bool {
     let mut findings = vec![
         ("settings", Ok("read".to_owned())),
@@ -46,20 +46,21 @@ async fn in_time(finding: impl Future<Output = Finding>) -> Finding {
         .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
 }
 
-/// Reachable, the schema current, and sealed with this key: opening proves the last.
+/// Checks that the database is reachable, that its schema is current, and that this key decrypts
+/// it: opening the store proves the last.
 async fn store(config: &store::Config) -> Finding {
     if config.url.is_none() && !config.data_dir.exists() {
         let folder = config.data_dir.display();
-        return Ok(format!("SQLite in {folder}, which `herald serve` makes at its first start"));
+        return Ok(format!("SQLite in {folder}, which `herald serve` creates at its first start"));
     }
     let store = Store::open(config).await.map_err(|error| error.to_string())?;
     let status = store.schema_status().await.map_err(|error| error.to_string());
     let reached = store.protection().map_or_else(String::new, |protection| protection.to_string());
     store.close().await;
     match (status?, store.backend()) {
-        (SchemaStatus::Current, Backend::Sqlite) => Ok("SQLite; the key opens it".into()),
+        (SchemaStatus::Current, Backend::Sqlite) => Ok("SQLite; the key decrypts it".into()),
         (SchemaStatus::Current, Backend::Postgres) => {
-            Ok(format!("PostgreSQL, {reached}; the key opens it"))
+            Ok(format!("PostgreSQL, {reached}; the key decrypts it"))
         }
         (SchemaStatus::Pending(_), Backend::Sqlite) => {
             Ok("SQLite; `herald serve` brings its schema up to date".into())
@@ -71,12 +72,12 @@ async fn store(config: &store::Config) -> Finding {
             Err("the schema is too new for this version: run a newer one".into())
         }
         (SchemaStatus::Newer(by), _) => Ok(format!(
-            "the schema is newer than this version, by {by} migrations; the key opens it"
+            "the schema is newer than this version, by {by} migrations; the key decrypts it"
         )),
     }
 }
 
-/// A token that nobody has is refused by Slack itself: then it is Slack that answers.
+/// Slack itself refuses a token that does not exist, so a refusal proves that Slack answers.
 async fn slack(config: &slack::Config) -> Finding {
     let client = slack::Client::new(config, Metrics::unobserved())
         .map_err(|error| format!("slack.{error}"))?;
@@ -90,11 +91,11 @@ async fn slack(config: &slack::Config) -> Finding {
 
 fn app(settings: &Settings) -> Finding {
     match (settings.app.client_id.is_empty(), settings.app.client_secret.is_empty()) {
-        (false, false) if settings.app.signing_secret.is_empty() => Ok(
-            "client id and secret are set; app.signing_secret is not, so Slack's events are refused \
-             and member lists are kept by reading them"
-                .into(),
-        ),
+        (false, false) if settings.app.signing_secret.is_empty() => {
+            Ok("client id and secret are set; app.signing_secret is not, so Slack's events are \
+             refused and member lists are kept up to date by reading them"
+                .into())
+        }
         (false, false) => Ok("client id, secret and signing secret are set".into()),
         (true, _) => Err("app.client_id is not set, so no workspace can be connected".into()),
         (false, true) => {
@@ -116,7 +117,7 @@ async fn issuers(config: &rpc::Config) -> Vec<Finding> {
     checked.collect()
 }
 
-/// Whether certificate and key can be used together.
+/// Whether the certificate and the key can be used together.
 fn tls(files: Result<Option<Files>, String>, protocol: Protocol) -> Finding {
     let Some(files) = files? else {
         return Ok("off: put a proxy or a mesh in front where the network is not trusted".into());
@@ -130,7 +131,7 @@ fn tls(files: Result<Option<Files>, String>, protocol: Protocol) -> Finding {
     Tls::load(files, protocol).map(|_| sentence)
 }
 
-/// Only Slack knows whether it is.
+/// Only Slack knows the app's redirect URLs, so this can only be stated, not checked.
 fn public_url(config: &http::Config) -> String {
     format!("{} must be a redirect URL of the Slack app", config.redirect_url())
 }

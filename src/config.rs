@@ -1,12 +1,12 @@
-//! All settings: each module's own, composed; file, then environment, then flags.
+//! All settings: composes each module's own, from the file, then the environment, then flags.
 //!
 //! - File: TOML, `--config FILE` or `HERALD_CONFIG`. Sections are this struct's fields.
 //! - Environment: `HERALD_<SECTION>__<KEY>`, such as `HERALD_RPC__ADDRESS`. Other variables that
-//!   begin with `HERALD_` are left alone: Kubernetes makes some for a service of that name.
+//!   begin with `HERALD_` are ignored: Kubernetes creates some for a service of that name.
 //! - Flags: `--set section.key=value`, any number of them.
 //!
-//! Environment and flags are texts. A text is taken as it is where the setting is a text (a Slack
-//! client id looks like a number), and read as a TOML value where it is not.
+//! Values from the environment and from flags are strings. If the setting is a string, the value is
+//! used unchanged (a Slack client id looks like a number); otherwise it is parsed as a TOML value.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::{app, delivery, directory, http, listen, rpc, slack, store, telemetry, workspace};
 
-/// Everything that can be set. Printing it shows no secret.
+/// All settings. Printing them shows no secret.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -39,7 +39,7 @@ pub struct Settings {
     pub directory: directory::Config,
     /// Sending.
     pub delivery: delivery::Config,
-    /// Who did what.
+    /// The audit trail: recorded actions.
     pub audit: app::AuditConfig,
     /// Logs.
     pub log: telemetry::Config,
@@ -53,14 +53,14 @@ pub struct Settings {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Process {
-    /// Seconds between telling health that this replica stops and taking no more calls, so that
-    /// load balancers notice. Default `3`.
+    /// Seconds between reporting to health checks that this replica stops and refusing new calls,
+    /// so that load balancers notice. Default `3`.
     pub lame_duck_seconds: u64,
-    /// Seconds until everything is stopped, finished or not, counted from the signal; closing the
+    /// Seconds from the signal until everything is stopped, finished or not; closing the
     /// connections takes up to 2 more. Keep it below Kubernetes' `terminationGracePeriodSeconds`.
     /// Default `25`.
     pub grace_seconds: u64,
-    /// Minutes that a connect link works. Default `30`.
+    /// Minutes for which a connect link works. Default `30`.
     pub connect_link_minutes: u64,
 }
 
@@ -70,12 +70,12 @@ impl Default for Process {
     }
 }
 
-/// A setting is wrong: the sentence names it and says where it came from.
+/// An invalid setting: the sentence names it and its origin.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
 
-/// One setting given as text, by the environment or a flag.
+/// One setting given as a string, by the environment or a flag.
 struct Given {
     /// `section.key`.
     path: String,
@@ -97,8 +97,8 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Reads all settings: each is of its type, together they may make no server. For commands
-    /// that need one or two of them.
+    /// Reads all settings and checks the type of each, but not whether a server could run with
+    /// them. For commands that need only one or two of them.
     pub fn read(
         file: Option<PathBuf>,
         environment: impl Iterator<Item = (String, String)>,
@@ -119,14 +119,14 @@ impl Settings {
         let mut base = Figment::new();
         if let Some(file) = file {
             if !file.is_file() {
-                return Err(Error(format!("the settings file {} is not there", file.display())));
+                return Err(Error(format!("the settings file {} does not exist", file.display())));
             }
             base = base.merge(Toml::file_exact(file));
         }
         extract(&base, &mut given)
     }
 
-    /// Refuses contradictions between sections, and what a module finds wrong with its own.
+    /// Refuses contradictions between sections, and any that a module finds in its own settings.
     fn validate(&self) -> Result<(), Error> {
         let wrong = |section: &str, sentence: String| Error(format!("{section}.{sentence}"));
         self.rpc.validate().map_err(|sentence| wrong("rpc", sentence))?;
@@ -167,7 +167,8 @@ fn from_environment(environment: impl Iterator<Item = (String, String)>) -> Vec<
         .collect()
 }
 
-/// Texts first; those that their setting refuses as texts are read as TOML values and tried again.
+/// Tries every value as a string first; a value that its setting refuses as a string is parsed as
+/// TOML and tried again.
 fn extract(base: &Figment, given: &mut [Given]) -> Result<Settings, Error> {
     loop {
         let mut figment = base.clone();
@@ -195,7 +196,7 @@ fn extract(base: &Figment, given: &mut [Given]) -> Result<Settings, Error> {
     }
 }
 
-/// A value as TOML writes it; a text where it is not one.
+/// The value parsed as TOML, or the text itself if it is not TOML.
 fn literal(text: &str) -> Value {
     let document = format!("value = {text}");
     let parsed: Result<Dict, _> = Figment::from(Toml::string(&document)).extract();
@@ -209,7 +210,7 @@ fn nest(path: &str, value: Value) -> Dict {
     }
 }
 
-/// What is wrong, without quoting a value: it may be a secret.
+/// Describes the error without quoting a value, which may be a secret.
 fn sentence(error: &figment::Error) -> String {
     match &error.kind {
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {

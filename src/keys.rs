@@ -1,28 +1,28 @@
-//! API keys for callers: made here, kept by the caller, of which the settings hold only the hash.
+//! API keys for callers: issued here and kept by the caller. The settings hold only the hash.
 
 use crate::domain::api_key;
 use crate::domain::ids::{IdError, Principal, TenantId, UserId};
 
-/// Whom a key is for.
+/// The kind of caller that a key is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
     /// A platform's back end.
     Service,
     /// One platform user.
     User,
-    /// Sets up tenants and looks into them.
+    /// Sets up tenants and inspects them.
     Administrator,
 }
 
-/// What a new key may do: nothing that was not asked for.
+/// The rights of a new key: only those that were requested.
 #[derive(Debug, clap::Args)]
 pub struct Grant {
-    /// Who will use it.
+    /// The name of the caller that will use it.
     principal: String,
-    /// What they may do.
+    /// The kind of caller, which decides the methods that it may call.
     #[arg(long, value_enum, default_value = "service")]
     role: Role,
-    /// A tenant that it reaches. Repeat for more.
+    /// A tenant that it can access. Repeat for more.
     #[arg(
         long = "tenant",
         value_name = "ID",
@@ -30,24 +30,24 @@ pub struct Grant {
         conflicts_with = "all_tenants"
     )]
     tenants: Vec<String>,
-    /// It reaches every tenant, future ones too.
+    /// It can access every tenant, including future ones.
     #[arg(long)]
     all_tenants: bool,
-    /// For role user: whose key it is.
+    /// The user that the key belongs to; for role user.
     #[arg(long, value_name = "ID", required_if_eq("role", "user"))]
     user_id: Option<String>,
     /// It may name the user on whose behalf it calls.
     #[arg(long)]
     act_for_users: bool,
-    /// These users may administer, where it says that they may.
+    /// These users may act as administrators, if the caller says that they are administrators.
     #[arg(long, requires = "act_for_users")]
     administer_for_users: bool,
 }
 
-/// Why no key is made.
+/// Why no key was issued.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A text on the command line cannot be what it should be.
+    /// An argument on the command line is invalid.
     #[error("{0} {1}")]
     Bad(&'static str, IdError),
     /// Two options exclude each other.
@@ -55,7 +55,7 @@ pub enum Error {
     Contradiction(&'static str),
 }
 
-/// Prints a new key and the settings entry that lets it in.
+/// Prints a new key and the settings entry that admits it.
 pub fn issue(grant: &Grant) -> Result<(), Error> {
     let key = api_key::secret(&rand::random());
     let entry = grant.entry(&api_key::hex(&api_key::hash(key.expose())))?;
@@ -68,8 +68,8 @@ pub fn issue(grant: &Grant) -> Result<(), Error> {
 }
 
 impl Grant {
-    /// The entry as TOML. The texts in it need no quoting: ids have none of the characters that do,
-    /// but for a user's, which is written as a TOML text.
+    /// The entry as TOML. Ids contain no characters that need quoting, except user ids, which are
+    /// written as quoted TOML strings.
     fn entry(&self, hash: &str) -> Result<String, Error> {
         use std::fmt::Write as _;
         let bad = |name: &'static str| move |problem| Error::Bad(name, problem);
@@ -83,10 +83,11 @@ impl Grant {
             return Err(Error::Contradiction("--act-for-users is not for --role user"));
         }
         if self.role != Role::User && self.user_id.is_some() {
-            return Err(Error::Contradiction("--user-id is for --role user alone"));
+            return Err(Error::Contradiction("--user-id is only for --role user"));
         }
         let mut entry = format!(
-            "[[rpc.callers]]\nprincipal = \"{principal}\"\nkey_sha256 = \"{hash}\"\nrole = \"{role}\"\n"
+            "[[rpc.callers]]\nprincipal = \"{principal}\"\n\
+             key_sha256 = \"{hash}\"\nrole = \"{role}\"\n"
         );
         // Writing to a String cannot fail.
         if let Some(id) = &self.user_id {

@@ -1,33 +1,36 @@
-//! Herald delivers a platform's notifications to Slack: durable, in order, within Slack's rate
-//! limits, never twice where Slack lets us know.
+//! Herald delivers a platform's notifications to Slack: durably, in order, within Slack's rate
+//! limits, and never twice where Slack lets Herald find out.
 //!
 //! # The map
 //!
 //! Imports point down this list; `tests/architecture.rs` enforces it.
 //!
-//! - [`server`]: build, start, ready, drain. The one file that knows every part. [`demo`],
+//! - [`server`]: build, start, ready, drain. The only file that knows every part. [`demo`],
 //!   [`keys`], [`check`] and [`manifest`] are small commands beside it; [`config`] composes the
 //!   modules' own settings.
-//! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They know no store. [`listen`]: what both
-//!   need before they look at a request. [`tokens`]: what issuers of tokens say of a caller.
-//! - [`app`]: one file for each question a caller can ask. [`delivery`]: from the outbox to Slack.
-//!   They do not know each other; the wake-up between them lives in the store.
+//! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They do not know the store. [`listen`]:
+//!   connections, which both need before they read a request. [`tokens`]: how a caller is
+//!   identified by an issuer's token.
+//! - [`app`]: one file for each request that a caller can make. [`delivery`]: from the outbox to
+//!   Slack. They do not know each other; the wake-up between them is in the store.
 //! - [`directory`]: member lists, in memory over the shared store.
 //! - [`workspace`]: a connected installation; the only caller of Slack's methods.
-//! - [`slack`]: the one request path to Slack. [`store`]: everything that must survive a crash.
+//! - [`slack`]: the only request path to Slack. [`store`]: everything that must survive a crash.
 //! - [`domain`]: pure decisions. [`telemetry`]: logs and metrics.
-//! - [`sandbox`]: Slack in a box, for the demo and the tests.
+//! - [`sandbox`]: a fake Slack, for the demo and the tests.
 //!
 //! # Reading order
 //!
-//! `domain::delivery` (the states and the one `next`), `domain::matching`, `store::accept` and
-//! `store::settle` (what one transaction holds), `app::notify`, `delivery::worker`, `server`.
+//! `domain::delivery` (the states and their only transition function, `next`), `domain::matching`,
+//! `store::accept` and `store::settle` (the contents of one transaction), `app::notify`,
+//! `delivery::worker`, `server`.
 //!
 //! # Guarantees
 //!
-//! What Notify accepted is never lost (one transaction holds it); nothing is posted from what did
-//! not commit; a repeated request gets the first answer; messages to one conversation keep their
-//! order; an ambiguous answer of Slack is settled by reading the conversation, never by guessing.
+//! A message that Notify accepted is never lost (one transaction holds it). Nothing is posted for a
+//! transaction that did not commit. A repeated request gets the first answer. Messages to one
+//! conversation keep their order. An ambiguous answer from Slack is settled by reading the
+//! conversation, never by guessing.
 
 pub mod app;
 pub mod check;

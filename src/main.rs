@@ -29,18 +29,18 @@ enum Command {
     Serve(SettingsArgs),
     /// Brings the database's schema up to date; safe to run from several places at once.
     Migrate(SettingsArgs),
-    /// After a failover to a copy that lags, or a restored backup: reads history in Slack before
-    /// anything that waits is sent, and tells readers of the feed. See docs/recovery.md.
+    /// After a failover to a lagging replica, or a restored backup: reads history in Slack before
+    /// any pending message is sent, and notifies readers of the feed. See docs/recovery.md.
     Recover(SettingsArgs),
-    /// Shows Herald at work: a fake Slack and a server in one process, on a temporary store.
+    /// Shows Herald at work: a fake Slack and a server in one process, with a temporary store.
     Demo {
-        /// Ends with 0 once every message has arrived, and not 0 if one did not.
+        /// Exits with 0 once every message has arrived, and with another code if one did not.
         #[arg(long)]
         exit: bool,
     },
-    /// Runs the fake Slack alone, with a page that shows what arrives.
+    /// Runs only the fake Slack, with a page that shows the messages that arrive.
     Sandbox(SandboxArgs),
-    /// Says, part by part, whether the configuration can work. Changes nothing.
+    /// Reports, part by part, whether the configuration can work. Changes nothing.
     Check(SettingsArgs),
     /// Prints the manifest of the Slack app that Herald needs, to paste into Slack.
     Manifest(ManifestArgs),
@@ -50,7 +50,7 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Keys(Keys),
-    /// Prints what can be set, as Markdown: docs/settings.md of this version.
+    /// Prints all settings as Markdown: docs/settings.md of this version.
     Settings,
 }
 
@@ -66,23 +66,24 @@ struct SettingsArgs {
 
 #[derive(Args)]
 struct SandboxArgs {
-    /// Where the page and the fake Web API are.
+    /// The address of the page and the fake Web API.
     #[arg(long, default_value = "127.0.0.1:8081")]
     address: SocketAddr,
     /// Do not enforce Slack's rate limits.
     #[arg(long)]
     no_rate_limits: bool,
-    /// What Slack's durations are multiplied by; set slack.time_scale to the same.
+    /// The factor by which Slack's durations are multiplied; set slack.time_scale to the same.
     #[arg(long, default_value_t = 1.0)]
     time_scale: f64,
-    /// Where signed events are sent. The defaults fit `herald serve` on the same machine.
+    /// The URL to which signed events are sent. The defaults fit `herald serve` on the same
+    /// machine.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/slack/events")]
     events_url: Url,
-    /// Where button presses are sent.
+    /// The URL to which button presses are sent.
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/slack/interactions")]
     interactions_url: Url,
-    /// A redirect URL of the app: people are sent back to these and below them only. Repeat for
-    /// more.
+    /// A redirect URL of the app: people are sent back only to these URLs and below them. Repeat
+    /// for more.
     #[arg(
         long = "redirect-url",
         value_name = "URL",
@@ -93,7 +94,8 @@ struct SandboxArgs {
 
 #[derive(Args)]
 struct ManifestArgs {
-    /// Where browsers reach Herald, such as https://herald.example.com. Default: http.public_url.
+    /// The URL by which browsers reach Herald, such as https://herald.example.com. Default:
+    /// http.public_url.
     #[arg(long)]
     url: Option<Url>,
     #[command(flatten)]
@@ -102,15 +104,15 @@ struct ManifestArgs {
 
 #[derive(Subcommand)]
 enum Audit {
-    /// Goes through the whole trail and says whether an entry was altered, removed or put in.
+    /// Reads the whole trail and reports whether an entry was altered, removed or inserted.
     Verify(SettingsArgs),
 }
 
 #[derive(Subcommand)]
 enum Keys {
-    /// Prints a new API key, and the entry for the settings that lets it in.
+    /// Prints a new API key, and the settings entry that admits it.
     Issue(keys::Grant),
-    /// Wraps every data key with the key that the settings name now, while replicas serve. Safe to
+    /// Wraps every data key with the key in the current settings, while replicas serve. Safe to
     /// stop and to run again. See docs/keys.md.
     Rotate(SettingsArgs),
 }
@@ -126,7 +128,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The error with its causes; one that its error has told already is not told again.
+/// The error with its causes, leaving out a cause that its error already includes.
 fn told(error: &anyhow::Error) -> String {
     error.chain().skip(1).fold(error.to_string(), |told, cause| {
         let cause = cause.to_string();
@@ -187,14 +189,15 @@ async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Needs the store's settings alone: what would keep a server from starting does not matter yet.
+/// Needs only the store's settings: a mistake elsewhere, which would keep a server from starting,
+/// does not matter yet.
 async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = read(args)?;
     let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
     let store = Store::open(&settings.store).await?;
     match store.migrate().await? {
         SchemaStatus::Newer(by) => {
-            tracing::warn!(by, "the schema is newer than this version; it was left as it is");
+            tracing::warn!(by, "the schema is newer than this version; it was left unchanged");
         }
         SchemaStatus::TooNew(_) => anyhow::bail!("the schema is too new for this version"),
         SchemaStatus::Pending(applied) => tracing::info!(applied, "the schema is up to date"),
@@ -203,10 +206,10 @@ async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Needs the store's settings alone, like `migrate`.
+/// Needs only the store's settings, like `migrate`.
 async fn recover(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let mut settings = read(args)?;
-    // One statement goes through all that waits.
+    // A single statement updates all pending deliveries.
     settings.store.statement_timeout = std::time::Duration::from_secs(3600);
     let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
     let store = Store::open(&settings.store).await?;
@@ -222,13 +225,13 @@ async fn recover(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     demo::say(&format!(
         "The store was recovered; this is epoch {}.\n\
          Deliveries whose conversation is read before anything is sent: {waiting}{states}.\n\
-         Readers of the feed get FEED_EPOCH_CHANGED and go on after {}.",
+         Readers of the feed get FEED_EPOCH_CHANGED and continue after {}.",
         recovery.epoch, recovery.epoch
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Needs the store's settings alone, like `migrate`.
+/// Needs only the store's settings, like `migrate`.
 async fn verify_audit(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = read(args)?;
     let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
@@ -245,7 +248,7 @@ async fn verify_audit(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     Ok(if verified.broken.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Needs the store's settings alone, like `migrate`.
+/// Needs only the store's settings, like `migrate`.
 async fn rotate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = read(args)?;
     let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
@@ -256,18 +259,18 @@ async fn rotate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let rotated = store
         .rotate_keys(|done| {
             let (seen, all) = (done.seen, done.all);
-            demo::say(&format!("{seen} of {all} data keys; {} wrapped anew", done.wrapped));
+            demo::say(&format!("{seen} of {all} data keys; {} wrapped again", done.wrapped));
         })
         .await?;
     for scope in &rotated.failed {
-        demo::say(&format!("not opened, and left as it is: {scope}"));
+        demo::say(&format!("not decrypted, and left unchanged: {scope}"));
     }
     let whole = rotated.failed.is_empty();
     demo::say(if whole {
-        "Every data key is wrapped with the key of these settings. The previous one opens nothing \
-         any more: take it out of the settings, and destroy it once no backup needs it."
+        "Every data key is wrapped with the key of these settings. The previous one decrypts \
+         nothing any more: remove it from the settings, and destroy it once no backup needs it."
     } else {
-        "Some data keys did not open: keep the previous key."
+        "Some data keys were not decrypted: keep the previous key."
     });
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -340,7 +343,7 @@ fn stop_signal() -> anyhow::Result<CancellationToken> {
 mod tests {
     use super::*;
 
-    /// What `herald sandbox` and `herald serve` use where nothing is set.
+    /// Checks that the defaults of `herald sandbox` and `herald serve` fit together.
     #[test]
     fn the_sandbox_fits_a_server_on_the_same_machine() {
         let Command::Sandbox(sandbox) = Cli::parse_from(["herald", "sandbox"]).command else {

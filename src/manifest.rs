@@ -1,9 +1,9 @@
 //! `herald manifest`: the Slack app that this version of Herald needs, as a manifest to paste into
 //! Slack (<https://docs.slack.dev/reference/app-manifest>).
 //!
-//! It names what Herald does today and no more: no interactivity, because Herald serves no address
-//! for it, and no token rotation, because it keeps tokens that do not expire. JSON, which Slack
-//! takes as it takes YAML.
+//! It requests only the features that Herald uses today: no interactivity, because Herald serves no
+//! address for it, and no token rotation, because it keeps tokens that do not expire. It is JSON,
+//! which Slack accepts as well as YAML.
 
 use serde_json::{Value, json};
 use url::Url;
@@ -14,14 +14,14 @@ use crate::{http, slack};
 /// Why there is no manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody could come back from Slack.
+    /// Slack would have no address to send people back to.
     #[error(
         "Slack must know where Herald is reached: give --url https://herald.example.com, \
          or set http.public_url"
     )]
     NoUrl,
-    /// Slack redirects to https alone.
-    #[error("Slack sends people back to https addresses alone, and {0} is not one")]
+    /// Slack redirects only to https.
+    #[error("Slack sends people back only to https addresses, and {0} is not one")]
     NotHttps(Url),
     #[error("http.{0}")]
     Url(#[from] http::ConfigError),
@@ -48,7 +48,8 @@ fn document(config: &http::Config) -> Value {
             "bot_user": { "display_name": "Herald", "always_online": true },
             "app_home": {
                 "home_tab_enabled": false,
-                // Off, people could not open the bot's messages; read-only, because nobody answers.
+                // If the tab were off, people could not open the bot's messages. It is read-only
+                // because replies are not answered.
                 "messages_tab_enabled": true,
                 "messages_tab_read_only_enabled": true,
             },
@@ -82,7 +83,7 @@ mod tests {
         value.as_str().unwrap().chars().count()
     }
 
-    /// Slack's limits: its app manifest reference.
+    /// Slack's limits, from its app manifest reference.
     #[test]
     fn slack_takes_it() {
         let manifest = of("https://herald.example.com").unwrap();
@@ -92,7 +93,7 @@ mod tests {
         let redirects = manifest["oauth_config"]["redirect_urls"].as_array().unwrap();
         assert_eq!(redirects, &["https://herald.example.com/slack/oauth/callback"]);
         let home = &manifest["features"]["app_home"];
-        assert_eq!(home["messages_tab_enabled"], true, "else nobody can read what arrives");
+        assert_eq!(home["messages_tab_enabled"], true, "otherwise no one can read the messages");
         for key in ["org_deploy_enabled", "socket_mode_enabled", "token_rotation_enabled"] {
             assert!(manifest["settings"][key].is_boolean(), "{key}");
         }
@@ -118,7 +119,7 @@ mod tests {
         let events = &manifest["settings"]["event_subscriptions"];
         assert_eq!(events["request_url"], "https://herald.example.com/below/slack/events");
         assert_eq!(events["bot_events"], serde_json::json!(slack::events::SUBSCRIBED));
-        // The scope that member events take (Slack's documentation: App manifest reference).
+        // The scope that member events require (Slack's documentation: App manifest reference).
         assert!(scopes::all().contains(&"users:read"));
         assert!(manifest["settings"].get("interactivity").is_none());
     }

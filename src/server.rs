@@ -1,11 +1,11 @@
-//! build -> start -> ready -> drain: the one file that knows every part.
+//! build -> start -> ready -> drain: the only file that knows every part.
 //!
-//! Start: bind every address (so that a wrong one is told at once), open the store, check the
-//! schema, start delivery and the refresher, and only then say SERVING.
+//! Start: bind every address (so that a wrong one is reported at once), open the store, check the
+//! schema, start delivery and the refresher, and only then report SERVING.
 //!
-//! Drain (invariant I11): NOT_SERVING first, a pause in which load balancers notice, then no new
-//! calls; calls and turns under way finish; whatever is left at the end of the grace is dropped,
-//! which loses nothing: accepted work is in the store, and leases run out.
+//! Drain (invariant I11): first NOT_SERVING, then a pause in which load balancers notice, then no
+//! new calls. Calls and turns under way finish. Whatever is left at the end of the grace period is
+//! dropped, which loses nothing: accepted work is in the store, and leases expire.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::tokens::Issuers;
 use crate::workspace::Workspaces;
 use crate::{http, rpc, slack, telemetry};
 
-/// Why the server did not start or stopped by itself. Each says what to change.
+/// Why the server did not start, or stopped by itself. Each sentence says how to fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {setting} {address}: {source}")]
@@ -68,7 +68,7 @@ struct Parts {
     close: CancellationToken,
     /// Stops background work.
     stop: CancellationToken,
-    /// Health goes on to answer until the very end.
+    /// Ends health, which keeps answering until the very end.
     end: CancellationToken,
     tasks: JoinSet<&'static str>,
     health_task: JoinSet<&'static str>,
@@ -87,11 +87,11 @@ struct Listeners {
     http: TcpListener,
 }
 
-/// How long the last writes may take, and the connections to the database to close.
+/// Time allowed for the last writes, and for closing the connections to the database.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How often health looks at the database and at the loops.
+/// How often health checks the database and the loops.
 const HEARTBEAT: Duration = Duration::from_secs(2);
-/// How long the database may take to answer before health says that it is away.
+/// How long the database may take to answer before health reports it as unavailable.
 const ANSWER: Duration = Duration::from_secs(2);
 
 impl Server {
@@ -148,7 +148,7 @@ impl Server {
         };
         let watchdog = metrics.watchdog().clone();
         let (trail, keys) = (app.trail().clone(), app.keys().clone());
-        // Boxed: what starts a server holds it in its own future.
+        // Boxed, because the caller that starts a server holds this in its own future.
         Box::pin(keys.refresh()).await?;
         let server = rpc::Server::new(app, Arc::new(callers), metrics.clone(), &settings.rpc);
         let limit = settings.rpc.max_request_bytes;
@@ -197,7 +197,7 @@ impl Server {
         Ok(Self { rpc: rpc_address, health: health_address, http: http_address, parts })
     }
 
-    /// Serves until `stop`, then drains. A part that ends by itself stops the whole.
+    /// Serves until `stop`, then drains. If a part ends by itself, the whole server stops.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let ended = tokio::select! {
             () = stop.cancelled() => None,
@@ -215,7 +215,7 @@ impl Parts {
     async fn drain(mut self) {
         let until = tokio::time::Instant::now() + self.grace;
         tracing::info!(grace = ?self.grace, "stopping");
-        // The watch must not say SERVING again.
+        // The watch must not report SERVING again.
         self.stop.cancel();
         self.serving.set(false).await;
         self.readiness.send_replace(http::Readiness::waiting_for(["stopping"]));
@@ -227,14 +227,14 @@ impl Parts {
             self.exchanges.wait().await;
         };
         if tokio::time::timeout_at(until, finish).await.is_err() {
-            tracing::warn!("the grace is over: what is still under way is dropped; it is stored");
+            tracing::warn!("the grace period is over: work under way is dropped; it is stored");
         }
         self.tasks.shutdown().await;
         self.end.cancel();
         self.health_task.shutdown().await;
-        // Neither a database nor a collector that hangs must hold the process.
+        // Neither a database nor a collector that hangs may block the process.
         let until = tokio::time::Instant::now() + CLOSING;
-        // What the last calls were is written.
+        // Writes the audit entries of the last calls.
         match tokio::time::timeout(CLOSING / 2, self.trail.flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the last refusals were not recorded"),
@@ -243,7 +243,7 @@ impl Parts {
         let closing = tokio::time::timeout_at(until, self.store.close());
         let (closed, sent) = tokio::join!(closing, self.exposition.shutdown());
         if closed.is_err() {
-            tracing::warn!("the database did not let go of its connections in time");
+            tracing::warn!("the connections to the database did not close in time");
         }
         if let Err(error) = sent {
             tracing::warn!(%error, "the last metrics were not sent");
@@ -261,7 +261,7 @@ impl Listeners {
     }
 }
 
-/// The callers of the settings, and the issuers whose keys are to be followed.
+/// The callers in the settings, and the issuers whose keys must be kept up to date.
 fn callers(config: &rpc::Config) -> Result<(rpc::Callers, Issuers), Error> {
     let wrong = |sentence: String| Error::Setting(format!("rpc.{sentence}"));
     let issuers = Issuers::new(&config.issuers).map_err(wrong)?;
@@ -285,7 +285,7 @@ async fn listen(settings: &Settings) -> Result<Listeners, Error> {
     })
 }
 
-/// TLS of the ports of callers.
+/// TLS of the two ports for callers.
 struct Secured {
     rpc: Option<Tls>,
     http: Option<Tls>,
@@ -304,7 +304,7 @@ impl Secured {
         })
     }
 
-    /// The ports with TLS, whose certificates are followed in tasks.
+    /// The ports with TLS, whose certificates are reloaded in tasks.
     fn on(
         self,
         ports: Ports,
@@ -319,16 +319,17 @@ impl Secured {
     }
 }
 
-/// The ports of callers.
+/// The two ports for callers.
 struct Ports {
     rpc: Port,
     http: Port,
 }
 
-/// Files that are open for something else: the database, Slack, the log, health.
+/// Files that are open for other purposes: the database, Slack, the log, health.
 const OTHER_FILES: u64 = 200;
 
-/// As many connections as the settings say, if the process may open so many files.
+/// Allows as many connections as the settings say, or fewer if the process may not open so many
+/// files.
 fn ports(rpc: TcpListener, http: TcpListener, metrics: &Metrics, config: &listen::Config) -> Ports {
     let wanted = config.max_connections;
     let most = match listen::raise_file_limit() {
@@ -354,8 +355,8 @@ fn ports(rpc: TcpListener, http: TcpListener, metrics: &Metrics, config: &listen
     Ports { rpc: port("gRPC", rpc, Protocol::Grpc), http: port("HTTP", http, Protocol::Http) }
 }
 
-/// SQLite belongs to one process, so that process brings it up to date; on PostgreSQL that is
-/// `herald migrate`, run once before the replicas.
+/// A SQLite file belongs to one process, so that process migrates it. A PostgreSQL database is
+/// migrated by `herald migrate`, run once before the replicas.
 async fn check_schema(store: &Store) -> Result<(), Error> {
     match (store.schema_status().await?, store.backend()) {
         (SchemaStatus::Current, _) => Ok(()),
@@ -369,8 +370,8 @@ async fn check_schema(store: &Store) -> Result<(), Error> {
     }
 }
 
-/// Health tells the truth: without the database nothing can be accepted, and a loop that stands
-/// still leaves its work undone.
+/// Health must tell the truth: without the database nothing can be accepted, and a stalled loop
+/// leaves its work undone.
 async fn watch(
     store: Store,
     watchdog: Watchdog,
@@ -389,10 +390,10 @@ async fn watch(
         }
         serving.set(missing.is_empty()).await;
         if missing.is_empty() {
-            tracing::info!("the database answers and every loop goes round");
+            tracing::info!("the database answers and every loop is running");
             readiness.send_replace(http::Readiness::ready());
         } else {
-            tracing::warn!(?missing, "not serving: the database is away, or a loop stands still");
+            tracing::warn!(?missing, "not serving: the database is down, or a loop has stalled");
             readiness.send_replace(http::Readiness::waiting_for(missing.clone()));
         }
         said = missing;

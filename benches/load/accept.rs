@@ -1,8 +1,8 @@
-//! Notify with one recipient, 64 in flight, against the same rows written by a bare client, one
-//! transaction for each notification, over 64 connections.
+//! Notify with one recipient, 64 in flight, compared with the same rows written by a bare client,
+//! one transaction for each notification, over 64 connections.
 //!
-//! The workspace's token is dead, so lanes sleep and nothing is delivered meanwhile: what is
-//! measured is accepting, the feed's numbering included.
+//! The workspace's token is dead, so lanes sleep and nothing is delivered meanwhile: only accepting
+//! is measured, including the feed's numbering.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     put_to_sleep(&stage).await;
     let bare = Bare::connect(&stage.store, 64).await;
     let stored = bare.sample().await;
-    // In turns, so that both meet the same noise.
+    // Alternating, so that both meet the same noise.
     let (mut notify, mut floor) = (0.0, 0.0);
     let turns = if effort.quick { 1 } else { 3 };
     for _ in 0..turns {
@@ -45,12 +45,13 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     tell_ratio("Notify, alone", database.name(), one, alone.await, "-");
 }
 
-/// Kills the token and lets one message find out for each person.
+/// Kills the token and sends each person one message, so that every lane notices.
 pub(crate) async fn put_to_sleep(stage: &Stage) {
     stage.sandbox.revoke_token(None, "token_revoked");
     let call = message("everybody", 0..PEOPLE);
     stage.herald().notify(call).await.unwrap();
-    // Until their lanes sleep; a lane costs no request once the installation is known to be dead.
+    // Waits until their lanes sleep; a lane costs no request once the installation is known to be
+    // dead.
     tokio::time::sleep(Duration::from_secs(3)).await;
 }
 

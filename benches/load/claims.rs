@@ -1,5 +1,5 @@
-//! How fast lanes are claimed with 100,000 messages behind one paused channel, against the same
-//! without them.
+//! The rate at which lanes are claimed with 100,000 messages behind one paused channel, compared
+//! with the rate without them.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     );
 }
 
-/// Lanes a second that are claimed, looked into and given back; `behind` thousands wait elsewhere.
+/// Lanes per second that are claimed, inspected and given back; `behind` thousands wait elsewhere.
 async fn rate(database: Database, behind: usize) -> f64 {
     let (config, _dir) = store_config(database).await;
     let store = Store::open(&config).await.unwrap();

@@ -1,5 +1,5 @@
-//! Delivery to a sandbox that answers at once, against a bare post between two single-row commits
-//! with as much in flight.
+//! Delivery to a sandbox that answers at once, compared with a bare post between two single-row
+//! commits with as many in flight.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +15,13 @@ use super::{Effort, tell_ratio};
 const PEOPLE: usize = 1000;
 /// Recipients of one call.
 const RECIPIENTS: usize = 1000;
-/// As many as `delivery.workers`.
+/// The same as `delivery.workers`.
 const WORKERS: usize = 64;
 
 pub(crate) async fn run(database: Database, effort: Effort) {
-    // One message a second and conversation, twenty times faster: with a thousand of them pace is
-    // no limit here. Not more: what Herald does now and then is done so much more often too.
+    // The pace is one message a second and conversation, scaled to twenty times faster: with a
+    // thousand conversations it is no limit here. A larger factor would also speed up Herald's
+    // periodic work.
     let settings = vec!["app.posts_per_minute=1000000".to_owned()];
     let plan = Plan { people: PEOPLE, time_scale: 0.05, rate_limits: false, settings };
     let stage = Stage::start(database, &plan).await;
@@ -55,8 +56,8 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     tell_ratio("delivery, sandbox at once", database.name(), ours, floor, ">= 1 x");
 }
 
-/// Connects the workspace again, so that all its lanes wake; messages a second until so many are
-/// in Slack.
+/// Connects the workspace again, so that all its lanes wake. Returns messages per second until
+/// `total` are in Slack.
 async fn woken(stage: &Stage, total: usize) -> f64 {
     let mut stored = stage.sandbox.stored();
     let before = *stored.borrow();
@@ -72,16 +73,16 @@ async fn woken(stage: &Stage, total: usize) -> f64 {
     total as f64 / since.elapsed().as_secs_f64()
 }
 
-/// One message for each of many conversations, twice: by statistics that were taken while they
-/// waited, and by those of the outbox when it was empty again. The second must be as fast: a plan
-/// that is right only while statistics are fresh turns there.
+/// One message for each of many conversations, twice: with statistics taken while they waited, and
+/// with those taken when the outbox was empty again. The second must be as fast. A query plan that
+/// is right only with fresh statistics shows here.
 pub(crate) async fn run_drained(database: Database, effort: Effort) {
     let settings = vec!["app.posts_per_minute=1000000".to_owned()];
     let people = effort.count(20_000, 2_000);
     let plan = Plan { people, time_scale: 0.05, rate_limits: false, settings };
     let stage = Stage::start(database, &plan).await;
     let mut rates = Vec::new();
-    for (name, when) in [("full", "it is full"), ("drained", "it was drained")] {
+    for (name, when) in [("full", "the outbox was full"), ("drained", "it was drained")] {
         stage.sandbox.revoke_token(None, "token_revoked");
         if name == "drained" {
             stage.take_statistics().await;
@@ -94,7 +95,7 @@ pub(crate) async fn run_drained(database: Database, effort: Effort) {
         if name == "full" {
             stage.take_statistics().await;
         }
-        println!("  {people} conversations wait; statistics are of when {when}");
+        println!("  {people} conversations wait; statistics were taken when {when}");
         rates.push(woken(&stage, people).await);
     }
     let row = format!("delivery to {people} conversations, stale statistics");

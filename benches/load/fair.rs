@@ -1,5 +1,5 @@
-//! How long a small tenant's single Notify takes while another tenant's broadcasts are accepted,
-//! against the same calls with nothing beside them.
+//! The latency of a small tenant's single Notify while another tenant's broadcasts are accepted,
+//! compared with the same calls on an idle server.
 //!
 //! Both tenants are in one workspace whose token is dead: nothing is delivered meanwhile.
 
@@ -18,7 +18,7 @@ use super::{Effort, tell};
 const PEOPLE: usize = 1000;
 const BROADCASTS: usize = 16;
 const SMALL: &str = "small";
-/// Between two calls of the small tenant.
+/// Pause between two calls of the small tenant.
 const TICK: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(database: Database, effort: Effort) {
@@ -44,7 +44,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
             })
         })
         .collect();
-    // Until all of them are under way.
+    // Waits until all of them are under way.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let since = Instant::now();
     let beside = small_calls(&stage, effort.span).await;
@@ -79,7 +79,7 @@ async fn begin_small(stage: &Stage) {
     admin.upsert_people(request).await.unwrap();
 }
 
-/// How long each of its calls took, in microseconds.
+/// The duration of each of its calls, in microseconds.
 async fn small_calls(stage: &Stage, span: Duration) -> Vec<u128> {
     let (since, mut times) = (Instant::now(), Vec::new());
     let mut ticks = tokio::time::interval(TICK);

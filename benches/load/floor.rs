@@ -1,4 +1,4 @@
-//! What rates are made of: a closed loop of callers, and bare clients that write the same rows.
+//! The parts of the rates: a closed loop of callers, and bare clients that write the same rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,8 @@ use sea_orm::sqlx::pool::PoolOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::sqlx::{PgPool, Postgres, Row as _, Sqlite, SqlitePool, query};
 
-/// Calls a second of `callers` who each begin the next call when the last has ended. The first
-/// third of the time warms up and does not count.
+/// Calls per second of `callers` that each begin the next call when the last has ended. The first
+/// third of the time is a warm-up and does not count.
 pub(crate) async fn closed_loop<F>(
     callers: usize,
     span: Duration,
@@ -41,7 +41,7 @@ where
     (after - before) as f64 / elapsed.as_secs_f64()
 }
 
-/// One accepted call as Herald stored it.
+/// One accepted call, as stored by Herald.
 #[derive(Clone)]
 pub(crate) struct Stored {
     notification: (Vec<u8>, Vec<u8>, Option<Vec<u8>>, Vec<u8>),
@@ -49,7 +49,7 @@ pub(crate) struct Stored {
     pub(crate) installation: String,
 }
 
-/// A client that knows the rows and nothing else.
+/// A client that only writes the rows.
 #[derive(Clone)]
 pub(crate) enum Bare {
     Postgres(PgPool),
@@ -90,7 +90,7 @@ impl Bare {
             .busy_timeout(Duration::from_secs(30))
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full);
-        // One writer, as SQLite has it: more would wait for each other's locks.
+        // One writer, as with SQLite: more would wait for each other's locks.
         let pool = PoolOptions::<Sqlite>::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(60))
@@ -109,7 +109,7 @@ impl Bare {
         })
     }
 
-    /// One transaction: the notification, its delivery, its lane.
+    /// One transaction: the notification, its delivery and its lane.
     pub(crate) async fn accept(&self, stored: &Stored, lane: &str) {
         let id = uuid::Uuid::now_v7().to_string();
         let (fingerprint, data, link, answer) = &stored.notification;

@@ -1,6 +1,6 @@
-//! From accepting to Slack's being asked, when nothing else happens.
+//! The time from accepting until Slack is called, on an idle server.
 //!
-//! Counted from `created_at`, which is drawn within the transaction, so the commit is included.
+//! It is counted from `created_at`, which is set within the transaction, so the commit is included.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use super::{Effort, tell};
 const PEOPLE: usize = 100;
 
 pub(crate) async fn run(database: Database, effort: Effort) {
-    // What a workspace takes is no limit here either.
+    // The limit of a workspace must not matter here either.
     let settings = vec!["app.posts_per_minute=60000".to_owned()];
     let plan = Plan { people: PEOPLE, time_scale: 1.0, rate_limits: false, settings };
     let stage = Stage::start(database, &plan).await;
     let mut stored = stage.sandbox.stored();
     let (mut accepted, mut answered) = (Vec::new(), Vec::new());
     for number in 0..effort.count(300, 100) {
-        // Each person once in three seconds and more: pace is no limit here.
+        // Each person gets a message every three seconds or more, so the pace is no limit here.
         tokio::time::sleep(Duration::from_millis(if effort.quick { 15 } else { 35 })).await;
         let before = *stored.borrow();
         let asked = std::time::Instant::now();
@@ -47,7 +47,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     tell("Notify's answer, idle", database.name(), &percentiles(answered), "-", "-", "-");
 }
 
-/// Of microseconds.
+/// Percentiles of times in microseconds.
 pub(crate) fn percentiles(mut times: Vec<u128>) -> String {
     times.sort_unstable();
     let at = |part: usize| times[(times.len() - 1) * part / 100] as f64 / 1000.0;

@@ -1,10 +1,10 @@
-//! Speed, as ratios against floors that are measured in the same run on the same machine: `cargo
-//! bench --bench load -- [--quick] [row...]`.
+//! Speed, as ratios to floors that are measured in the same run on the same machine:
+//! `cargo bench --bench load -- [--quick] [row...]`.
 //!
-//! A ratio says more than a rate: it holds on another machine. `herald serve` runs as a process of
-//! its own; callers, floors and the sandbox run in this one, on the same cores. PostgreSQL is the
-//! server named in `HERALD_TEST_POSTGRES`, as it is: the heading tells whether it syncs. Nothing is
-//! asserted.
+//! A ratio is more useful than a rate, because it holds on another machine. `herald serve` runs as
+//! a process of its own; callers, floors and the sandbox run in this one, on the same cores.
+//! PostgreSQL is the server named in `HERALD_TEST_POSTGRES`, with its own settings: the heading
+//! shows whether it syncs. Nothing is asserted.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -32,12 +32,12 @@ mod told;
 
 use std::time::Duration;
 
-/// How long each measurement lasts.
+/// The extent of each measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
-    /// One rate.
+    /// Duration of the measurement of one rate.
     pub(crate) span: Duration,
-    /// Multiplies counts: 1 in full.
+    /// Whether counts are reduced.
     pub(crate) quick: bool,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn tell(
     println!("| {row} | {database} | {measured} | {floor} | {ratio} | {reach} |");
 }
 
-/// `measured` against `floor`, both in units a second.
+/// `measured` relative to `floor`, both in units per second.
 pub(crate) fn tell_ratio(row: &str, database: &str, measured: f64, floor: f64, reach: &str) {
     let ratio = format!("{:.2} x", measured / floor);
     tell(row, database, &format!("{measured:.0}/s"), &format!("{floor:.0}/s"), &ratio, reach);

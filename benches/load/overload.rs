@@ -1,5 +1,5 @@
-//! Three times the rate that it can take: how much still comes through in time, and what memory it
-//! takes.
+//! Offers three times the sustainable rate: the throughput in time that remains, and the memory
+//! used.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use super::stage::{Database, Plan, Stage, message};
 use super::{Effort, tell};
 
 const PEOPLE: usize = 1000;
-/// What callers give a call.
+/// The deadline that callers set.
 const DEADLINE: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(10);
 
@@ -27,7 +27,7 @@ struct Count {
 }
 
 pub(crate) async fn run(database: Database, effort: Effort) {
-    // One caller gets half.
+    // A single caller gets half of them.
     let settings = vec!["rpc.max_concurrent_calls=512".to_owned()];
     let plan = Plan { people: PEOPLE, time_scale: 1.0, rate_limits: false, settings };
     let stage = Stage::start(database, &plan).await;
@@ -41,7 +41,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     let channel = tonic::transport::Channel::from_shared(uri).unwrap().connect_lazy();
     let mut health = HealthClient::new(channel);
     let (mut asked, mut slowest) = (Instant::now(), Duration::ZERO);
-    // A channel takes 256 streams at once: more callers need more channels.
+    // A channel allows 256 streams at once: more callers need more channels.
     let uri = format!("http://{}", stage.rpc);
     let mut channels = Vec::new();
     for _ in 0..8 {
@@ -85,7 +85,8 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     let (_, most) = stage.memory();
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let measured = format!(
-        "{done:.0}/s of {:.0}/s offered; {} shed, {} late, {} otherwise; {} -> {} MB; health within {} ms",
+        "{done:.0}/s of {:.0}/s offered; {} shed, {} late, {} otherwise; {} -> {} MB; \
+         health within {} ms",
         sent as f64 / elapsed,
         read(&count.shed),
         read(&count.late),

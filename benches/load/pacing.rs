@@ -1,5 +1,5 @@
-//! How much of what Slack documents is used: one message a second in each conversation, with the
-//! limits enforced.
+//! The share of Slack's documented rate that is used: one message a second in each conversation,
+//! with the limits enforced.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::stage::{Database, Plan, Stage, message};
 use super::{Effort, tell};
 
-/// As many as stay below what a workspace takes before anything was learnt: 300 posts a minute.
+/// As many as stay below the initial estimate of a workspace's limit: 300 posts a minute.
 const PEOPLE: usize = 4;
-/// What a second of Slack's takes here: a second. What Herald adds to each is not scaled.
+/// The factor for Slack's durations: unscaled, because Herald's own additions are not scaled.
 const SCALE: f64 = 1.0;
 
 pub(crate) async fn run(database: Database, effort: Effort) {

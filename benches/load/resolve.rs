@@ -1,4 +1,4 @@
-//! ResolveIdentity with an inline person, from memory, against a bare tonic echo of the same
+//! ResolveIdentity with an inline person, from memory, compared with a bare tonic echo of the same
 //! messages.
 
 use std::convert::Infallible;
@@ -54,7 +54,7 @@ async fn rate(herald: HeraldServiceClient<Channel>, effort: Effort) -> f64 {
     .await
 }
 
-/// A server that answers the same to everything, in this process.
+/// A server in this process that gives the same answer to every call.
 async fn echo(answer: pb::ResolveIdentityResponse) -> HeraldServiceClient<Channel> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();

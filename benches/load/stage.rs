@@ -1,4 +1,5 @@
-//! `herald serve` as a process on a fresh database, a sandbox, and a tenant that may send.
+//! `herald serve` as a process on a fresh database, a sandbox, and a tenant for which sending is
+//! on.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ pub(crate) const TENANT: &str = "acme";
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Which database a row runs on.
+/// The database of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Database {
     Sqlite,
@@ -70,7 +71,7 @@ pub(crate) async fn describe_postgres() -> String {
     )
 }
 
-/// How a stage is set up.
+/// The setup of a stage.
 pub(crate) struct Plan {
     pub(crate) people: usize,
     pub(crate) time_scale: f64,
@@ -105,14 +106,14 @@ impl Stage {
         let slack = sandbox::Config::default();
         let mut settings = vec![
             "rpc.insecure=true".to_owned(),
-            // One caller and one tenant are measured: as much as there is.
+            // Only one caller and one tenant are measured, so their rates must not be limited.
             "rpc.caller_calls_per_second=0".to_owned(),
             "rpc.tenant_calls_per_second=0".to_owned(),
             format!("slack.base_url={}", sandbox.url()),
             format!("slack.time_scale={}", plan.time_scale),
             format!("app.client_id={}", slack.client_id),
             format!("app.client_secret={}", slack.client_secret.expose()),
-            // Nothing scaled may end while a measurement lasts.
+            // No scaled duration may end during a measurement.
             format!("delivery.lease_seconds={}", (60.0 / plan.time_scale).min(3600.0) as u64),
             format!("directory.refresh_seconds={}", 24 * 3600),
             "log.filter=warn,herald::server=info".to_owned(),
@@ -140,7 +141,7 @@ impl Stage {
         HeraldServiceClient::new(self.channel.clone())
     }
 
-    /// Connects the tenant, lets it send, tells its people.
+    /// Connects the tenant, turns sending on, and registers its people.
     pub(crate) async fn connect(&self, people: usize) {
         let mut admin = AdminServiceClient::new(self.channel.clone());
         let request = pb::BeginConnectRequest {
@@ -173,7 +174,7 @@ impl Stage {
         }
     }
 
-    /// PostgreSQL takes its statistics now, and not by itself later.
+    /// Makes PostgreSQL collect its statistics now, and not on its own later.
     pub(crate) async fn take_statistics(&self) {
         let Some(url) = &self.store.url else { return };
         let mut connection = PgConnection::connect(url.expose()).await.unwrap();
@@ -186,7 +187,7 @@ impl Stage {
         }
     }
 
-    /// Resident bytes of the process, now and at most.
+    /// Resident bytes of the process: now, and the peak.
     pub(crate) fn memory(&self) -> (u64, u64) {
         memory(self.process.id())
     }
@@ -199,7 +200,7 @@ impl Drop for Stage {
     }
 }
 
-/// Resident bytes of a process, now and at most.
+/// Resident bytes of a process: now, and the peak.
 pub(crate) fn memory(process: u32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let read = |name: &str| {
@@ -248,7 +249,7 @@ pub(crate) fn command(name: &str, settings: &[String]) -> Command {
     command
 }
 
-/// Starts `herald serve` on free ports and waits until it says that it serves.
+/// Starts `herald serve` on free ports and waits until it reports that it serves.
 pub(crate) async fn serve(
     settings: &[String],
     log: &std::path::Path,
@@ -273,11 +274,11 @@ pub(crate) async fn serve(
     (process, rpc, health)
 }
 
-/// Looks every millisecond: other processes give no signal.
+/// Polls every millisecond: other processes give no signal.
 pub(crate) async fn until(what: &str, mut look: impl AsyncFnMut() -> bool) {
     let since = Instant::now();
     while !look().await {
-        assert!(since.elapsed() < PATIENCE, "in vain: {what}");
+        assert!(since.elapsed() < PATIENCE, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -306,7 +307,7 @@ pub(crate) fn described(number: usize) -> pb::Person {
     pb::Person { user_id: person(number), email: email(number), ..pb::Person::default() }
 }
 
-/// A notification to people, by their numbers.
+/// A notification to people, given by their numbers.
 pub(crate) fn message(
     request_id: &str,
     people: impl IntoIterator<Item = usize>,

@@ -1,4 +1,4 @@
-//! From nothing to SERVING on SQLite, and the memory of a process that has nothing to do.
+//! The time from the start of a process to SERVING on SQLite, and the memory of an idle process.
 
 use std::time::{Duration, Instant};
 

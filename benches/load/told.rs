@@ -1,6 +1,6 @@
-//! How long until another replica knows what one learnt about the member list: a single member,
-//! counted from Slack's being asked about them, and a new generation, counted from its publication.
-//! Both are seen from outside, by asking the other replica without a pause.
+//! The delay until another replica knows a change of the member list: a single member, counted from
+//! the call to Slack about them, and a new generation, counted from its publication. Both are
+//! observed from outside, by querying the other replica without a pause.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +17,7 @@ use super::{Effort, tell};
 const PEOPLE: usize = 900;
 
 pub(crate) async fn run(database: Database, effort: Effort) {
-    // One process has a SQLite file to itself.
+    // A SQLite file belongs to a single process.
     if database == Database::Sqlite {
         return;
     }
@@ -29,7 +29,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
         let plan = Plan { people: PEOPLE, time_scale: 1.0, rate_limits: false, settings };
         let stage = Stage::start(database, &plan).await;
         let (mut process, other) = stage.another().await;
-        // Slack answers 50 questions about addresses a minute, and 20 readings.
+        // Slack allows 50 lookups by address a minute, and 20 readings of the list.
         let count = if listens { effort.count(50, 10) } else { effort.count(10, 3) };
         let single = changes(&stage, &other, count).await;
         let published = generations(&stage, &other, count.min(10)).await;
@@ -42,7 +42,7 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     }
 }
 
-/// Somebody joined: one replica asks Slack, the other is told.
+/// A person joins: one replica looks them up in Slack, the other is notified.
 async fn changes(stage: &Stage, other: &HeraldServiceClient<Channel>, count: usize) -> Vec<u128> {
     let mut times = Vec::new();
     for number in PEOPLE..PEOPLE + count {
@@ -63,8 +63,9 @@ async fn changes(stage: &Stage, other: &HeraldServiceClient<Channel>, count: usi
     times
 }
 
-/// A new reading: whoever reads publishes it, the other loads it. Counted from when the store has
-/// it, as the first replica says, who is asked without a pause too.
+/// A new reading: the replica that reads the list publishes it, and the other loads it. Counted
+/// from the moment when the store has it according to the first replica, which is also queried
+/// without a pause.
 async fn generations(
     stage: &Stage,
     other: &HeraldServiceClient<Channel>,
@@ -95,13 +96,15 @@ async fn generation(admin: &AdminServiceClient<Channel>) -> i64 {
 }
 
 fn join(stage: &Stage, number: usize) {
-    let profile = json!({ "email": email(number), "display_name": format!("person{number}") });
-    stage.sandbox.add_member(
-        json!({ "id": format!("U{number:06}"), "name": format!("person{number}"), "profile": profile }),
-    );
+    let name = format!("person{number}");
+    let profile = json!({ "email": email(number), "display_name": name });
+    stage
+        .sandbox
+        .add_member(json!({ "id": format!("U{number:06}"), "name": name, "profile": profile }));
 }
 
-/// When the replica knew, in microseconds since 1970: both processes have one clock.
+/// The time at which the replica knew, in microseconds since 1970: both processes use the same
+/// clock.
 async fn appears(other: &HeraldServiceClient<Channel>, number: usize) -> i64 {
     until("the other replica knows", async || {
         let request = pb::ResolveIdentityRequest {

@@ -1,6 +1,7 @@
-//! What the demo sends, and, written independently of the sending code, what must arrive.
+//! The notifications that the demo sends and, written independently of the sending code, the
+//! messages that must arrive.
 
-/// One Notify.
+/// The contents of one Notify call.
 pub(super) struct Sending {
     pub(super) event: &'static str,
     /// Platform user ids.
@@ -10,7 +11,7 @@ pub(super) struct Sending {
 }
 
 /// The platform's users: id, e-mail, name, time zone (empty: Slack's). The fake workspace has the
-/// same people under ids of its own.
+/// same people under its own ids.
 pub(super) const PEOPLE: &[(&str, &str, &str, &str)] = &[
     ("u-ada", "Ada@demo.example", "Ada", ""),
     ("u-ben", "ben@demo.example", "Ben", ""),
@@ -25,30 +26,35 @@ pub(super) const PEOPLE: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// One notification of each built-in type. Ida has no e-mail address in Slack and Jonas is
-/// deactivated there: both must be told apart from the others and get nothing.
+/// deactivated there: both must be distinguished from the others and get nothing.
 pub(super) const SENDINGS: &[Sending] = &[
     Sending {
         event: "case.started",
         to: &["u-ada"],
-        data: r#"{"process": {"name": "Vacation request"}, "case": {"name": "Ada, 14 to 18 December"}}"#,
+        data: r#"{"process": {"name": "Vacation request"},
+            "case": {"name": "Ada, 14 to 18 December"}}"#,
         link: "https://platform.example/cases/4711",
     },
     Sending {
         event: "task.assigned",
         to: &["u-ben", "u-clara", "u-jonas"],
-        data: r#"{"task": {"name": "Approve the purchase of 12 laptops"}, "process": {"name": "Procurement"}, "assigner": {"name": "Ada"}, "due_at": "2026-11-27T16:00:00Z"}"#,
+        data: r#"{"task": {"name": "Approve the purchase of 12 laptops"},
+            "process": {"name": "Procurement"}, "assigner": {"name": "Ada"},
+            "due_at": "2026-11-27T16:00:00Z"}"#,
         link: "https://platform.example/tasks/81",
     },
     Sending {
         event: "task.due",
         to: &["u-daichi"],
-        data: r#"{"task": {"name": "Sign the lease"}, "process": {"name": "Office move"}, "due_at": "2026-11-25T08:30:00Z"}"#,
+        data: r#"{"task": {"name": "Sign the lease"}, "process": {"name": "Office move"},
+            "due_at": "2026-11-25T08:30:00Z"}"#,
         link: "https://platform.example/tasks/82",
     },
     Sending {
         event: "request.canceled",
         to: &["u-elif"],
-        data: r#"{"request": {"name": "New monitor"}, "canceled_by": {"name": "Hugo"}, "reason": "Ordered twice"}"#,
+        data: r#"{"request": {"name": "New monitor"}, "canceled_by": {"name": "Hugo"},
+            "reason": "Ordered twice"}"#,
         link: "https://platform.example/requests/12",
     },
     Sending {
@@ -72,13 +78,15 @@ pub(super) const SENDINGS: &[Sending] = &[
     Sending {
         event: "event.invited",
         to: &["u-hugo", "u-elif"],
-        data: r#"{"event": {"name": "Budget review"}, "starts_at": "2026-12-02T13:00:00Z", "ends_at": "2026-12-02T14:30:00Z", "place": "Room Lise Meitner"}"#,
+        data: r#"{"event": {"name": "Budget review"}, "starts_at": "2026-12-02T13:00:00Z",
+            "ends_at": "2026-12-02T14:30:00Z", "place": "Room Lise Meitner"}"#,
         link: "https://platform.example/events/31",
     },
     Sending {
         event: "event.enrolled",
         to: &["u-ben"],
-        data: r#"{"event": {"name": "Rust for reviewers"}, "starts_at": "2026-12-09T15:00:00Z", "place": "Online"}"#,
+        data: r#"{"event": {"name": "Rust for reviewers"}, "starts_at": "2026-12-09T15:00:00Z",
+            "place": "Online"}"#,
         link: "https://platform.example/events/32",
     },
     Sending {
@@ -99,7 +107,8 @@ pub(super) const SENDINGS: &[Sending] = &[
 pub(super) const UNREACHABLE: &[(&str, &str)] =
     &[("task.assigned", "u-jonas"), ("process.imported", "u-ida")];
 
-/// A message that must arrive: event type, platform user, Slack user, and words that it must show.
+/// A message that must arrive: event type, platform user, Slack user, and words that it must
+/// contain.
 pub(super) struct Expected {
     pub(super) event: &'static str,
     pub(super) person: &'static str,
@@ -116,7 +125,7 @@ const fn expected(
     Expected { event, person, slack_user, shows }
 }
 
-/// Every message that must arrive, and no other. Times are in the reader's zone.
+/// All messages that must arrive; no other may. Times are in the reader's zone.
 pub(super) const EXPECTED: &[Expected] = &[
     expected("case.started", "u-ada", "U0DEMOADA", &["Vacation request", "/cases/4711"]),
     expected(

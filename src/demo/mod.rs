@@ -1,6 +1,6 @@
-//! `herald demo`: a fake Slack and a server in one process, on a temporary store. Everything goes
-//! through the front door, as a platform and an administrator would: gRPC, a browser, the real
-//! OAuth path. Needs nothing and leaves nothing behind.
+//! `herald demo`: a fake Slack and a server in one process, with a temporary store. Everything uses
+//! the public interfaces, as a platform and an administrator would: gRPC, a browser, the real OAuth
+//! path. It needs nothing and leaves nothing behind.
 
 mod cast;
 mod platform;
@@ -23,17 +23,17 @@ use crate::telemetry;
 use platform::Platform;
 use report::Report;
 
-/// Writes for the person at the terminal; logs go elsewhere.
+/// Writes to the person at the terminal; logs go elsewhere.
 pub fn say(text: &str) {
-    // Who reads through `head` has read enough.
+    // An error means that the reader has stopped reading, such as `head`.
     writeln!(std::io::stdout(), "{text}").ok();
 }
 
 /// How long the demo waits for its messages.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Runs the demo. With `exit` it ends with success only if exactly the expected messages arrived;
-/// without, it stays up until stopped.
+/// Runs the demo. With `exit` it ends, with success only if exactly the expected messages arrived;
+/// without, it runs until stopped.
 pub async fn run(exit: bool, stop: CancellationToken) -> anyhow::Result<ExitCode> {
     let quiet = telemetry::Config { filter: "warn".into(), ..telemetry::Config::default() };
     let _tracing = telemetry::init(&quiet, &telemetry::OtlpConfig::default())?;
@@ -108,7 +108,7 @@ async fn settings(sandbox: &Sandbox, folder: std::path::PathBuf) -> anyhow::Resu
     Ok(settings)
 }
 
-/// The usual port, or any free one where something else has it.
+/// The usual port, or any free one if it is taken.
 async fn free(port: u16) -> anyhow::Result<SocketAddr> {
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     if TcpListener::bind(usual).await.is_ok() {

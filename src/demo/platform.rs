@@ -68,7 +68,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Waits until the member list was read, and says how long it is.
+    /// Waits until the member list was read, and returns its length.
     pub(super) async fn wait_for_members(&mut self) -> anyhow::Result<i64> {
         const LOOK: Duration = Duration::from_millis(50);
         for _ in 0..200 {
@@ -83,7 +83,7 @@ impl Platform {
         bail!("the member list was not read within 10 s")
     }
 
-    /// The changes of all deliveries, from the first on.
+    /// The changes of all deliveries, from the beginning.
     pub(super) async fn watch(
         &mut self,
     ) -> anyhow::Result<tonic::Streaming<pb::WatchDeliveriesResponse>> {

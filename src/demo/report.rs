@@ -1,4 +1,5 @@
-//! What arrived, read from the fake Slack's store and compared with what must arrive.
+//! Reads the messages that arrived from the fake Slack's store and compares them with the expected
+//! ones.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,18 +15,18 @@ use crate::rpc::pb::verdict::Recipient;
 use crate::rpc::pb::{self, DeliveryState, VerdictKind};
 use crate::sandbox::{Sandbox, StoredMessage};
 
-/// Compares as messages arrive.
+/// Compares messages as they arrive.
 pub(super) struct Report {
     stored: watch::Receiver<u64>,
-    /// Which event type a delivery belongs to, as the answers said.
+    /// The event type of each delivery, from the answers.
     events: HashMap<String, &'static str>,
-    /// Messages of the fake Slack that were looked at.
+    /// Messages of the fake Slack that have been examined.
     seen: usize,
     /// For each expected message, whether it arrived.
     arrived: Vec<bool>,
-    /// For each person who must get nothing, whether Herald said so.
+    /// For each person who must get nothing, whether Herald reported that.
     unreachable: Vec<bool>,
-    /// What arrived, or ended without a message, and must not have.
+    /// Messages and refusals that were not expected.
     extra: Vec<String>,
 }
 
@@ -42,7 +43,7 @@ impl Report {
         }
     }
 
-    /// Notes an answer; says who gets nothing and why.
+    /// Records an answer and prints each person who gets nothing, with the reason.
     pub(super) fn accepted(&mut self, accepted: Accepted) {
         for verdict in accepted.verdicts {
             if verdict.kind() == VerdictKind::Queued {
@@ -53,7 +54,7 @@ impl Report {
         }
     }
 
-    /// Somebody gets no message. An answer and the feed may both say so.
+    /// Reports a person who gets no message. The answer and the feed may both say so.
     fn nothing(&mut self, event: &str, user: &str, sentence: &str) {
         let place = UNREACHABLE.iter().position(|expected| *expected == (event, user));
         let mark = match place.and_then(|place| self.unreachable.get_mut(place)) {
@@ -86,8 +87,8 @@ impl Report {
         self.arrived.iter().chain(&self.unreachable).all(|done| *done)
     }
 
-    /// Prints each message as it arrives and each that ends without one, until all are there and a
-    /// moment longer, so that one too many is seen as well.
+    /// Prints each message that arrives and each delivery that ends without one, until all have
+    /// arrived and a little longer, to notice a surplus message.
     pub(super) async fn watch(
         &mut self,
         sandbox: &Sandbox,
@@ -105,7 +106,7 @@ impl Report {
                 stored = self.stored.changed() => if stored.is_err() { return },
                 changes = feed.message() => match changes {
                     Ok(Some(changes)) => self.changed(changes),
-                    // The verdict says what is missing.
+                    // The verdict lists the missing messages.
                     Ok(None) | Err(_) => return,
                 },
             }
@@ -139,7 +140,7 @@ impl Report {
         say(&format!("{}{mark}", row(event, person, user, &message.conversation, &message.ts)));
     }
 
-    /// Says how it went.
+    /// Prints the result.
     pub(super) fn verdict(&self) {
         let arrived = self.arrived.iter().filter(|arrived| **arrived).count();
         say(&format!("\n{arrived} of {} expected messages arrived.", EXPECTED.len()));
@@ -164,7 +165,7 @@ impl Report {
     }
 }
 
-/// Whether the message shows all the words it must.
+/// Whether the message contains all its required words.
 fn shows(message: &StoredMessage, expected: &Expected) -> bool {
     let mut shown = message.blocks.to_string();
     shown.push_str(&message.text);
@@ -175,7 +176,7 @@ fn row(event: &str, person: &str, user: &str, conversation: &str, ts: &str) -> S
     format!("{event:<20}{person:<11}{user:<13}{conversation:<14}{ts}")
 }
 
-/// What to try next.
+/// Commands to try next.
 pub(super) fn invitation(rpc: SocketAddr, inbox: &Url) -> String {
     format!(
         r#"
@@ -189,8 +190,9 @@ Try it yourself (in another terminal):
   grpcurl -plaintext -d '{{"tenant_id": "{TENANT}", "user_id": "u-jonas"}}' \
     {rpc} herald.v1.HeraldService/ResolveIdentity
 
-  grpcurl -plaintext -d '{{"tenant_id": "{TENANT}", "request_id": "mine-1", "event_type": "request.completed",
-      "recipients": [{{"user_id": "u-gita"}}], "data": {{"request": {{"name": "My first notification"}}}},
+  grpcurl -plaintext -d '{{"tenant_id": "{TENANT}", "request_id": "mine-1",
+      "event_type": "request.completed", "recipients": [{{"user_id": "u-gita"}}],
+      "data": {{"request": {{"name": "My first notification"}}}},
       "link": "https://platform.example/requests/99"}}' \
     {rpc} herald.v1.HeraldService/Notify
 

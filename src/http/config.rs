@@ -1,4 +1,4 @@
-//! The settings of the HTTP side, and when they are refused.
+//! The settings of the HTTP side, and their validation.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,46 +10,46 @@ use url::Url;
 use crate::domain::loopback::{LISTEN_ADDRESS, is_loopback, numeric};
 use crate::listen::Files;
 
-/// Where Slack's redirect comes back to, below the public address.
+/// The path to which Slack redirects, below the public address.
 pub(super) const CALLBACK_PATH: &str = "slack/oauth/callback";
 /// The page that a connect link opens, below the public address.
 pub(super) const CONNECT_PATH: &str = "slack/oauth/connect";
-/// Where Slack sends events, below the public address.
+/// The path to which Slack sends events, below the public address.
 pub(super) const EVENTS_PATH: &str = "slack/events";
 
-/// Where HTTP is served, and how browsers and Slack reach it.
+/// The address on which HTTP is served, and how browsers and Slack reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The address to listen on. Default `127.0.0.1:8080`.
     #[serde(deserialize_with = "listen_address")]
     pub address: SocketAddr,
-    /// What browsers and Slack reach this server by, such as `https://herald.example.com/`; a path
-    /// in it is the ingress's, which must remove it. It must be https unless it is this host
-    /// itself. Default: `http://` (with TLS `https://`) and `address`, which serves on one machine
-    /// alone.
+    /// The URL by which browsers and Slack reach this server, such as
+    /// `https://herald.example.com/`; if it has a path, the ingress must remove it. It must be
+    /// https unless it is this host itself. Default: `http://` (with TLS `https://`) and `address`,
+    /// which works only on the same machine.
     #[serde(with = "url_text")]
     pub public_url: Option<Url>,
     /// The server's certificate in PEM, with those between it and the root. It is read again when
-    /// the file changes. Default: none, plain text, where TLS is the ingress's.
+    /// the file changes. Default: none, plain text; the ingress then terminates TLS.
     pub tls_certificate: Option<PathBuf>,
     /// Its private key in PEM. Default: none.
     pub tls_key: Option<PathBuf>,
-    /// Requests a second that one address (of IPv6 one /64 network) may make below `/slack/`, five
-    /// seconds' worth of them at once; more are answered 429. `0` is any number. Default `100`.
+    /// Requests a second that one address (for IPv6, one /64 network) may make below `/slack/`,
+    /// with bursts of up to five seconds' worth; more are answered 429. `0` removes the limit.
+    /// Default `100`.
     pub slack_requests_per_second: u32,
-    /// Addresses and networks of the proxies in front, such as `["10.0.0.0/8"]`. Herald
-    /// believes what they say about the client's address. Requests that come through them reach
-    /// only `/` and `/slack/`. Default:
-    /// none, the address of the connection counts.
+    /// Addresses and networks of the proxies in front, such as `["10.0.0.0/8"]`. Herald trusts the
+    /// client address that they report. Requests through them reach only `/` and `/slack/`.
+    /// Default: none, the address of the connection counts.
     #[serde(with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// The header by which they say it, `x-forwarded-for` or `forwarded` (RFC 7239): the one that
-    /// they write themselves. Default `x-forwarded-for`.
+    /// The header in which proxies report the client address, `x-forwarded-for` or `forwarded` (RFC
+    /// 7239): the one that they write themselves. Default `x-forwarded-for`.
     pub forwarded_header: ForwardedHeader,
 }
 
-/// How proxies say who comes by them.
+/// The header in which proxies report the client address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForwardedHeader {
@@ -77,13 +77,13 @@ impl Default for Config {
     }
 }
 
-/// A setting of the HTTP side cannot be used; the operator must change it.
-/// The sentence begins with the setting's name.
+/// A setting of the HTTP side is invalid; the operator must change it. The sentence begins with the
+/// setting's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Slack redirects to https alone, and the code in the redirect must not travel in the clear.
+    /// Slack redirects only to https, and the code in the redirect must not travel in plain text.
     #[error(
-        "public_url must be an https address; plain http is allowed for this host alone \
+        "public_url must be an https address; plain http is allowed only for this host \
          (localhost, 127.0.0.1, [::1])"
     )]
     Scheme,
@@ -93,18 +93,18 @@ pub enum ConfigError {
     Tls(String),
     #[error("slack_requests_per_second must be at most 1000000")]
     Rate,
-    /// Nobody outside could be sent back here.
-    #[error("public_url must be set where address is {0}: browsers come back by it")]
+    /// Browsers on other machines could not be sent back here.
+    #[error("public_url must be set if address is {0}: browsers come back to it")]
     Missing(SocketAddr),
 }
 
 impl Config {
-    /// The files of TLS; none where it is off.
+    /// The TLS files; none if TLS is off.
     pub fn tls(&self) -> Result<Option<Files>, String> {
         Files::of(self.tls_certificate.as_deref(), self.tls_key.as_deref(), None, false)
     }
 
-    /// Refuses what Slack would refuse, or what would send a code in the clear.
+    /// Refuses an address that Slack would refuse, or over which a code would travel in plain text.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.tls().map_err(ConfigError::Tls)?;
         if self.slack_requests_per_second > 1_000_000 {
@@ -129,8 +129,8 @@ impl Config {
         if extra { Err(ConfigError::PublicUrl) } else { Ok(()) }
     }
 
-    /// The public address, with a closing slash. Where `address` has port 0, put the bound address
-    /// there first.
+    /// The public address, with a trailing slash. If `address` has port 0, set it to the bound
+    /// address first.
     #[must_use]
     pub fn base(&self) -> Url {
         let mut base = self.public_url.clone().unwrap_or_else(|| {
@@ -144,7 +144,8 @@ impl Config {
         base
     }
 
-    /// What Slack sends people back to; it must be among the redirect URLs of the Slack app.
+    /// The URL to which Slack sends people back; it must be among the redirect URLs of the Slack
+    /// app.
     #[must_use]
     pub fn redirect_url(&self) -> Url {
         self.below(CALLBACK_PATH)
@@ -156,7 +157,7 @@ impl Config {
         self.below(CONNECT_PATH)
     }
 
-    /// Where Slack sends events.
+    /// The URL to which Slack sends events.
     #[must_use]
     pub fn events_url(&self) -> Url {
         self.below(EVENTS_PATH)
@@ -175,7 +176,7 @@ fn of_address(scheme: &str, address: SocketAddr) -> Url {
     Url::parse(&format!("{scheme}://{}/", without_zone(address))).expect("an address")
 }
 
-/// A zone (`%2`) has meaning on its own machine alone and no place in a URL.
+/// A zone (`%2`) has meaning only on its own machine and has no place in a URL.
 fn without_zone(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }

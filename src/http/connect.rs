@@ -1,5 +1,5 @@
-//! The page that a connect link opens, and where Slack sends the person back after its consent
-//! page.
+//! The page that a connect link opens, and the address to which Slack sends the person back from
+//! its consent page.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ use super::page::Page;
 use super::whose;
 use crate::app::{self, App, Callback, Connected};
 
-/// How long the browser waits for Slack's answer: less than the limit of all requests, so that the
-/// page can say that the work goes on.
+/// How long the browser waits for Slack's answer. It is below the time limit of all requests, so
+/// that the page can say that the exchange continues.
 const PATIENCE: Duration = Duration::from_secs(25);
 
 #[derive(Clone)]
@@ -31,15 +31,15 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// What a connect link carries. No `Debug`, as below.
+/// The query of a connect link. No `Debug`, as below.
 #[derive(Deserialize)]
 struct Link {
     state: Option<String>,
 }
 
-/// What Slack's redirect carries (Slack's documentation: Installing with OAuth). It has an
-/// `error_description` too, which is anybody's text and is not read. No `Debug`: `code` and `state`
-/// are secrets.
+/// The query of Slack's redirect (Slack's documentation: Installing with OAuth). It also has an
+/// `error_description`, which anyone could have written and which is not read. No `Debug`: `code`
+/// and `state` are secrets.
 #[derive(Deserialize)]
 struct Redirect {
     code: Option<String>,
@@ -56,12 +56,13 @@ pub(super) fn router(app: App, cookies: Cookies, tasks: TaskTracker) -> Router {
         .with_state(Shared { app, cookies, tasks })
 }
 
-/// HEAD would run the GET, and whoever only looks must not use the link up.
+/// Axum would run the GET handler for HEAD, and a client that only checks the link must not use it
+/// up.
 async fn looked() -> impl IntoResponse {
     ([(header::ALLOW, "GET")], outcome::wrong_method())
 }
 
-/// The page that a link opens: which tenant it is, and the way to Slack.
+/// The page that a link opens: the tenant's name, and the link to Slack.
 async fn start(State(shared): State<Shared>, link: Result<Query<Link>, QueryRejection>) -> Page {
     let state = link.ok().and_then(|Query(link)| link.state).unwrap_or_default();
     match shared.app.start_connect(&state).await {
@@ -103,7 +104,8 @@ async fn callback(
 async fn complete(shared: &Shared, redirect: Redirect, browser: Option<String>) -> Page {
     let Redirect { code, state, error } = redirect;
     let reported = error.is_some();
-    // In a task of its own: a code works once, and a browser that goes away drops this future.
+    // Runs in its own task: a code works once, and this future is dropped if the browser
+    // disconnects.
     let app = shared.app.clone();
     let callback = Callback { state, code, error, browser };
     let completing = async move { app.complete_connect(callback).await };
@@ -121,14 +123,15 @@ async fn complete(shared: &Shared, redirect: Redirect, browser: Option<String>) 
             told(answer).with_cookie(cookie)
         }
         Ok(Err(error)) => {
-            tracing::error!(%error, "connecting broke off");
+            tracing::error!(%error, "connecting was interrupted");
             outcome::internal()
         }
         Err(_) => outcome::still_working(),
     }
 }
 
-/// Whether this looks as Slack's error codes do: the address is anybody's text, and the log is not.
+/// Whether this looks like one of Slack's error codes. Anyone can write an address, and its text
+/// must not get into the log.
 fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }

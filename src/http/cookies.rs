@@ -5,17 +5,17 @@ use http::{HeaderMap, HeaderValue, header};
 use super::Config;
 use crate::app::Cookie;
 
-/// How cookies are named and marked at the public address.
+/// The name and attributes of cookies at the public address.
 #[derive(Debug, Clone, Copy)]
 pub struct Cookies {
     /// Over https the name begins with `__Host-`, which no other host and no plain connection can
-    /// set. Plain http is for this host alone.
+    /// set. Plain http is only for this host.
     secure: bool,
 }
 
-/// The name's stem; the attempt follows.
+/// The prefix of the name; the attempt follows.
 const NAME: &str = "herald-connect-";
-/// What a browser sends at most that is read.
+/// Longest cookie header that is read, in bytes.
 const HEADER_BYTES: usize = 16 * 1024;
 
 impl Cookies {
@@ -28,13 +28,13 @@ impl Cookies {
         format!("{}{NAME}{attempt}", if self.secure { "__Host-" } else { "" })
     }
 
-    /// Sets the cookie. `Lax`: it comes with the navigation back from Slack, and with no request
-    /// that another page makes.
+    /// Sets the cookie. `Lax`: browsers send it when Slack sends them back, but not with requests
+    /// from other pages.
     pub(super) fn set(self, cookie: &Cookie) -> Option<HeaderValue> {
         self.header(&cookie.attempt, &cookie.state, cookie.lifetime.as_secs())
     }
 
-    /// Takes it away.
+    /// Removes the cookie.
     pub(super) fn clear(self, attempt: &str) -> Option<HeaderValue> {
         self.header(attempt, "", 0)
     }
@@ -46,7 +46,7 @@ impl Cookies {
         HeaderValue::try_from(text).ok()
     }
 
-    /// What the browser kept of the attempt. A cookie that comes twice is none.
+    /// The value that the browser kept for the attempt; `None` if the cookie appears twice.
     pub(super) fn get(self, headers: &HeaderMap, attempt: &str) -> Option<String> {
         let name = self.name(attempt);
         let mut found = headers

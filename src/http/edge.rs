@@ -1,8 +1,8 @@
-//! Who a request is from, what they may ask for, and how often.
+//! Identifies the client of a request, restricts its paths, and limits its rate.
 //!
-//! An address in a header is believed from listed proxies only, and of its list only what they
-//! added: it is read from the right, up to the first address that is no proxy. Everything before
-//! that is the client's own word.
+//! A forwarding header is trusted only from listed proxies, and only the part of its list that they
+//! added: the list is read from the right, up to the first address that is not a proxy. Entries
+//! further left are claims of the client.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use super::outcome;
 use crate::listen::{Peer, Rates, network};
 use crate::telemetry::Metrics;
 
-/// What is published; all other paths are for the inside.
+/// The published paths; all others are only for requests from inside.
 const PUBLISHED: &str = "/slack/";
-/// So many times the rate at once.
+/// The burst, as a multiple of the rate.
 const BURST: u32 = 5;
 
-/// What all requests pass. Cheap to clone.
+/// The check that all requests pass. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Edge {
     trusted: Arc<[IpNet]>,
@@ -32,11 +32,11 @@ pub struct Edge {
     metrics: Metrics,
 }
 
-/// Who a request is from.
+/// The client of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Client {
     address: IpAddr,
-    /// Whether it came by a listed proxy.
+    /// Whether the request came through a listed proxy.
     proxied: bool,
 }
 
@@ -65,7 +65,7 @@ impl Edge {
         let lines = headers.get_all(self.header.name()).iter().rev();
         let listed = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
         for element in listed {
-            // What cannot be read says nothing, nor does what stands before it.
+            // An unreadable element proves nothing, nor do the elements before it.
             let Some(before) = self.header.address(element) else {
                 break;
             };
@@ -78,11 +78,11 @@ impl Edge {
     }
 }
 
-/// From outside nothing but what is published is there, and that not too often for each address.
+/// Requests from outside reach only published paths, at a limited rate for each address.
 pub(super) async fn pass(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let published = path.starts_with(PUBLISHED);
-    // Requests without a connection are those of tests.
+    // Requests without a connection occur only in tests.
     if let Some(peer) = request.extensions().get::<Peer>() {
         let client = edge.client(peer.address.ip(), request.headers());
         if client.proxied && !published && path != "/" {
@@ -148,15 +148,15 @@ mod tests {
         assert_eq!(x("192.0.2.1", &["198.51.100.7"]), ("192.0.2.1".into(), false));
         assert_eq!(x("10.0.0.1", &["198.51.100.7"]), ("198.51.100.7".into(), true));
         assert_eq!(x("::ffff:10.0.0.1", &["198.51.100.7"]), ("198.51.100.7".into(), true));
-        // The client wrote the first one, or the first line.
+        // The client wrote the first element, or the first line.
         assert_eq!(x("10.0.0.1", &["1.1.1.1, 198.51.100.7"]), ("198.51.100.7".into(), true));
         assert_eq!(x("10.0.0.1", &["1.1.1.1", "198.51.100.7"]), ("198.51.100.7".into(), true));
-        // Two proxies one behind the other.
+        // Two proxies in a row.
         assert_eq!(x("10.0.0.1", &["198.51.100.7, 10.9.9.9"]), ("198.51.100.7".into(), true));
         assert_eq!(x("10.0.0.1", &["1.1.1.1, nonsense"]), ("10.0.0.1".into(), true));
         assert_eq!(x("10.0.0.1", &[]), ("10.0.0.1".into(), true));
         assert_eq!(x("fd00::1", &["[2001:db8::1]:443"]), ("2001:db8::1".into(), true));
-        // Another header is not looked at.
+        // Other headers are ignored.
         let other = client(&edge, "10.0.0.1", "forwarded", &["for=1.1.1.1"]);
         assert_eq!(other, ("10.0.0.1".into(), true));
     }

@@ -1,4 +1,4 @@
-//! `POST /slack/events`: where Slack sends events.
+//! `POST /slack/events`: receives Slack's events.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::config::EVENTS_PATH;
 use crate::app::{self, App, SignedRequest, Taken};
 use crate::slack::events::BODY_BYTES;
 
-/// Slack waits three seconds; what is not stored by then it sends again.
+/// Slack waits three seconds and resends an event that is not stored by then.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 pub(super) fn router(app: App) -> Router {
@@ -28,7 +28,7 @@ async fn take(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    // Too long, or cut off.
+    // The body is too long, or was cut off.
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return refused(rejection.status()),
@@ -48,13 +48,13 @@ async fn take(
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
         Ok(Err(error)) => {
-            tracing::error!(%error, "an event of Slack's was not taken");
+            tracing::error!(%error, "an event from Slack was not stored");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
-/// Sending it again would change nothing.
+/// Asks Slack not to resend, which would change nothing.
 fn refused(status: StatusCode) -> Response {
     const NO_RETRY: HeaderName = HeaderName::from_static("x-slack-no-retry");
     (status, [(NO_RETRY, HeaderValue::from_static("1"))]).into_response()

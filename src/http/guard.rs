@@ -1,4 +1,4 @@
-//! What every request and answer passes: headers, limits, and the answers to what is not there.
+//! The layers around every request and answer: headers, limits, and the answers for unknown paths.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use http::{HeaderName, HeaderValue, header};
 use super::edge::{self, Edge};
 use super::{outcome, page};
 
-/// Bytes of a request body that are read at most.
+/// Longest request body that is read, in bytes.
 const BODY_BYTES: usize = 1024 * 1024;
-/// The longest time until an answer.
+/// Time limit for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Puts the guard around all routes. Routes added afterwards would stand outside.
+/// Puts the guard around all routes. Routes added afterwards would not be guarded.
 pub(super) fn guarded(routes: Router, edge: Edge) -> Router {
     within(routes, edge, TIMEOUT)
 }
 
-/// As [`guarded`], with another limit of time.
+/// The same as [`guarded`], with another time limit.
 pub(super) fn within(routes: Router, edge: Edge, timeout: Duration) -> Router {
     routes
         .fallback(async || outcome::not_found())
@@ -39,8 +39,8 @@ async fn bounded(request: Request, next: Next, timeout: Duration) -> Response {
     }
 }
 
-/// Nothing here is cached, framed, sniffed or named to other sites: the callback's address holds a
-/// code. Pages may use their one style sheet and no script.
+/// No answer is cached, framed, sniffed or sent to other sites as a referrer: the callback's
+/// address holds a code. Pages may use their own style sheet and no script.
 async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -1,16 +1,18 @@
-//! The HTTP side of `herald serve`: what Slack and browsers come to, the probes and the metrics.
+//! The HTTP side of `herald serve`: the addresses for Slack and browsers, the probes and the
+//! metrics.
 //!
 //! - `GET /slack/oauth/connect` ([`connect`]): a connect link; the page names the tenant and leads
 //!   to Slack. `GET /slack/oauth/callback/…`: Slack sends the person back; the page says what
 //!   happened ([`outcome`]).
-//! - `POST /slack/events` ([`events`]): Slack tells of members and of the app's end.
-//! - `GET /`: what this is. It names no tenant and no workspace.
-//! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish `/slack/`
-//!   alone; these are for the inside, and not there for who comes by a listed proxy ([`edge`]).
+//! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
+//! - `GET /`: a description of this server. It names no tenant and no workspace.
+//! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish only
+//!   `/slack/`; these paths are for the inside, and do not exist for requests through a listed
+//!   proxy ([`edge`]).
 //!
-//! Every answer, also a refusal, passes the [`guard`]: security headers, a limit on the body and on
-//! the time. Nothing of a request is ever written into an answer. TLS is the ingress's, or the
-//! port's own.
+//! Every answer, including refusals, passes the [`guard`]: security headers, a limit on the body
+//! and on the time. No part of a request is ever written into an answer. TLS is terminated by the
+//! ingress or by the port itself.
 
 mod config;
 mod connect;
@@ -38,21 +40,21 @@ use crate::app::App;
 use crate::listen::{self, Port};
 use crate::telemetry::Exposition;
 
-/// What the routes share. Cheap to clone.
+/// State shared by the routes. Cheap to clone.
 #[derive(Clone)]
 pub struct State {
-    /// Answers what is asked.
+    /// Answers the requests.
     pub app: App,
-    /// What `/readyz` tells; whoever starts and drains the server sends it.
+    /// The state that `/readyz` reports; the code that starts and drains the server sends it.
     pub readiness: watch::Receiver<Readiness>,
-    /// What `/metrics` prints.
+    /// The source of `/metrics`.
     pub exposition: Exposition,
-    /// Who requests are from, and how often they may come.
+    /// Identifies clients and limits their rate.
     pub edge: Edge,
     /// How browsers are recognized.
     pub cookies: Cookies,
-    /// Connecting goes on here when the browser goes away: a code works once, so an exchange that
-    /// was begun must be finished. Close it and wait for it when draining.
+    /// Connecting continues here if the browser disconnects: a code works once, so an exchange that
+    /// has begun must be finished. Close the tracker and wait for it when draining.
     pub tasks: TaskTracker,
 }
 
@@ -74,7 +76,7 @@ pub async fn serve(port: Port, router: Router, stop: CancellationToken) {
     listen::serve(port, router, stop).await;
 }
 
-/// What needs no state.
+/// Routes that need no state.
 fn public() -> Router {
     Router::new().route("/", get(async || outcome::landing()))
 }

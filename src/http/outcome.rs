@@ -1,8 +1,9 @@
-//! The words of every page: what happened, and what to do next.
+//! The text of every page: the outcome and the next steps.
 //!
-//! Who reads the pages of connecting is an administrator of the customer's Slack, who knows nothing
-//! of Herald; the operator comes in where a setting is wrong. The page that a link opens names the
-//! tenant, so that nobody connects their workspace to somebody else's by a link that was passed on.
+//! The pages of connecting are read by an administrator of the customer's Slack, who knows nothing
+//! about Herald; the operator is mentioned where a setting is wrong. The page that a link opens
+//! names the tenant, so that a link that was passed on does not connect a person's workspace to a
+//! tenant that they do not know.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::page::{Page, Tone, tidy};
 use super::whose::{self, HOW_AGAIN};
 use crate::app::{Connected, Unsupported};
 
-const AGAIN: &str = "Ask whoever gave you the link for a new one, and open it.";
+const AGAIN: &str = "Ask the person who gave you the link for a new one, and open it.";
 const NOTHING_CHANGED: &str = "Nothing was changed in Slack or here.";
 
 /// The page of one outcome of connecting.
@@ -23,7 +24,8 @@ pub(super) fn of(connected: &Connected) -> Page {
             .say("The request was canceled in Slack, so Herald was not given access.")
             .say(NOTHING_CHANGED)
             .step(
-                "If that was not meant, start again: ask whoever gave you the link for a new one.",
+                "If that was not meant, start again: ask the person who gave you the link for a \
+                 new one.",
             )
             .hint(HOW_AGAIN),
         Connected::UnknownState => {
@@ -83,12 +85,12 @@ fn done(workspace: &str) -> Page {
     } else {
         format!("{workspace} is connected")
     };
-    // Said so that it is true after a reconnect too, where the switch may be on.
+    // The wording must also be true after a reconnect, where sending may be on.
     Page::new(StatusCode::OK, Tone::Done, title)
         .say("Herald is now reading the list of members, so that it can find people.")
         .say(
             "Connecting does not start sending: in a new workspace sending is still off, and \
-             nobody gets a message until an administrator allows it.",
+             no one gets a message until an administrator allows it.",
         )
         .step_by(
             "Try it: an administrator can send a test message while sending is off, with",
@@ -98,7 +100,7 @@ fn done(workspace: &str) -> Page {
         .hint("You can close this page.")
 }
 
-/// Slack said yes, and this version cannot use what it gave.
+/// Slack approved, but this version cannot use the kind of access that it granted.
 fn cannot(unsupported: Unsupported) -> Page {
     let page = Page::new(
         StatusCode::UNPROCESSABLE_ENTITY,
@@ -112,8 +114,9 @@ fn cannot(unsupported: Unsupported) -> Page {
                  not exchange tokens: the connection would stop working after twelve hours.",
             )
             .step(
-                "Tell whoever runs Herald: make a Slack app from the output of `herald manifest`, \
-                 which leaves token rotation off. Slack does not let an app turn it off again.",
+                "Tell the operator of Herald: make a Slack app from the output of \
+                 `herald manifest`, which leaves token rotation off. Slack does not let an app \
+                 turn it off again.",
             ),
         Unsupported::OrgWide => page
             .say(
@@ -134,18 +137,20 @@ fn refused(code: &str) -> Page {
                 Advice::Person(step) => (Tone::Again, format!("{step} Then start again. {AGAIN}")),
                 Advice::Operator(step) => (
                     Tone::Broken,
-                    format!("Tell whoever runs Herald: {step} Then start again with a new link."),
+                    format!(
+                        "Tell the operator of Herald: {step} Then start again with a new link."
+                    ),
                 ),
             };
             let mut page = page(tone).say(refusal.explanation).step(step).hint(HOW_AGAIN);
             page.code = Some(refusal.code);
             page
         }
-        // The code may come from the address, and an address is anybody's text: not shown.
+        // The code may come from the address, which anyone can write, so it is not shown.
         None => page(Tone::Broken)
             .say("Slack gave a reason that this version of Herald does not know.")
             .step(format!("Start again. {AGAIN}"))
-            .step("If it happens again, tell whoever runs Herald: the log has the details.")
+            .step("If it happens again, tell the operator of Herald: the log has the details.")
             .hint(HOW_AGAIN),
     }
 }
@@ -153,7 +158,7 @@ fn refused(code: &str) -> Page {
 enum Advice {
     /// A new link is enough.
     Again,
-    /// The person mends something first.
+    /// The person must fix something first.
     Person(&'static str),
     /// A setting is wrong.
     Operator(&'static str),
@@ -214,7 +219,7 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal {
         code: "invalid_team_for_non_distributed_app",
-        explanation: "This Slack app may be installed in its own workspace alone, and you chose \
+        explanation: "This Slack app may be installed only in its own workspace, and you chose \
                       another one.",
         advice: Advice::Operator(
             "turn on public distribution for the Slack app, or use an app of this workspace.",
@@ -247,7 +252,8 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal {
         code: "pkce_not_allowed",
-        explanation: "The approval was begun with a proof (PKCE) that the Slack app does not allow.",
+        explanation: "The approval was begun with a proof (PKCE) that the Slack app does not \
+                      allow.",
         advice: Advice::Operator("the link must be used as Herald made it."),
     },
     Refusal {
@@ -262,10 +268,10 @@ const REFUSALS: &[Refusal] = &[
     },
 ];
 
-/// Slack takes long; the work goes on.
+/// Slack is slow; the exchange continues.
 pub(super) fn still_working() -> Page {
     Page::new(StatusCode::GATEWAY_TIMEOUT, Tone::Plain, "Still connecting")
-        .say("Slack is slow to confirm. Herald goes on without this page.")
+        .say("Slack is slow to confirm. Herald continues without this page.")
         .step_by(
             "See in a minute whether the workspace is connected:",
             "herald.v1.AdminService/GetWorkspace",
@@ -274,7 +280,7 @@ pub(super) fn still_working() -> Page {
         .hint("Loading this page again does not help: each link works once.")
 }
 
-/// The database is away; the link may be unused.
+/// The database is unavailable; the link may be unused.
 pub(super) fn unavailable() -> Page {
     let mut page = Page::new(
         StatusCode::SERVICE_UNAVAILABLE,
@@ -296,11 +302,11 @@ pub(super) fn internal() -> Page {
             "Connecting could not be completed. It is not your fault, and the log has the details.",
         )
         .step(format!("Start again. {AGAIN}"))
-        .step("If it happens again, tell whoever runs Herald.")
+        .step("If it happens again, tell the operator of Herald.")
         .hint(HOW_AGAIN)
 }
 
-/// `/`: what this is. It tells nothing about anybody who uses it.
+/// `/`: describes this server, without revealing anything about its users.
 pub(super) fn landing() -> Page {
     let mut page = Page::new(StatusCode::OK, Tone::Done, "Herald is running")
         .say(

@@ -1,8 +1,8 @@
-//! The one layout of all pages that people see.
+//! The only layout of all pages that people see.
 //!
-//! A page is a value; the template writes it, escaping every string, so that what Slack or a
-//! browser sent can never become markup. Each page is whole in itself (its style is inside, allowed
-//! by its hash), so that a prefix at the ingress breaks nothing.
+//! A page is a value. The template writes it and escapes every string, so that text from Slack or
+//! from a browser can never become markup. Each page is self-contained (its style is inline,
+//! allowed by its hash), so that a path prefix at the ingress breaks nothing.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -17,17 +17,17 @@ use sha2::{Digest, Sha256};
 
 const STYLE: &str = include_str!("page.css");
 
-/// How it went: the colour and the sign at the top.
+/// The outcome: decides the colour and the sign at the top.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Tone {
-    /// What was wanted has happened.
+    /// The action succeeded.
     Done,
     /// Nothing happened, and nothing is wrong.
     Plain,
-    /// The person can mend it by beginning again.
+    /// The person can fix it by starting again.
     Again,
-    /// Somebody must look at it.
+    /// The operator must look into it.
     Broken,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Step {
     pub(super) rpc: Option<&'static str>,
 }
 
-/// A page to be.
+/// The content of a page.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Page {
     #[serde(skip)]
@@ -47,21 +47,21 @@ pub(super) struct Page {
     #[serde(skip)]
     pub(super) retry_after: Option<u16>,
     pub(super) tone: Tone,
-    /// A few words: what happened. Also the window's title.
+    /// A short phrase for the outcome. Also the window's title.
     pub(super) title: Cow<'static, str>,
-    /// Sentences, a paragraph each.
+    /// One paragraph each.
     pub(super) said: Vec<Cow<'static, str>>,
-    /// Slack's error code, where one is known.
+    /// Slack's error code, if known.
     pub(super) code: Option<&'static str>,
-    /// What to do next, in order.
+    /// The next steps, in order.
     pub(super) steps: Vec<Step>,
-    /// Address, below this one, and words.
+    /// An address relative to this one, and its text.
     pub(super) links: &'static [(&'static str, &'static str)],
-    /// The one way on: address and words.
+    /// The one link to continue: its address and text.
     pub(super) way: Option<(String, Cow<'static, str>)>,
-    /// A quiet line at the end.
+    /// A note in small print at the end.
     pub(super) hint: Option<&'static str>,
-    /// What the browser keeps.
+    /// A `Set-Cookie` header.
     #[serde(skip)]
     pub(super) cookie: Option<HeaderValue>,
 }
@@ -101,13 +101,13 @@ impl Page {
         self
     }
 
-    /// Sets the way on.
+    /// Sets the link to continue.
     pub(super) fn way(mut self, to: &url::Url, words: impl Into<Cow<'static, str>>) -> Self {
         self.way = Some((to.to_string(), words.into()));
         self
     }
 
-    /// Has the browser keep something.
+    /// Sets or clears a cookie.
     pub(super) fn with_cookie(mut self, cookie: Option<HeaderValue>) -> Self {
         self.cookie = cookie;
         self
@@ -150,7 +150,7 @@ impl IntoResponse for Page {
     }
 }
 
-/// What a browser may do here: use the one style sheet and the icon, both inside the page.
+/// The permissions of a browser on these pages: only the style sheet and the icon, both inline.
 pub(super) fn policy() -> HeaderValue {
     POLICY.clone()
 }
@@ -165,7 +165,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).expect("visible ASCII")
 });
 
-/// The name's ending turns on the escaping of HTML.
+/// The extension turns on HTML escaping.
 const LAYOUT: &str = "page.html";
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -175,12 +175,15 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     templates
 });
 
-/// Characters of a name that are shown.
+/// Longest name that is shown, in characters.
 pub(super) const NAME_CHARS: usize = 80;
 
-/// A name as one short line, without characters that would turn the words around it.
+/// A name as one short line, without characters that would change the direction of the surrounding
+/// text.
 pub(super) fn tidy(name: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    fn turns(c: char) -> bool {
+        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    }
     let visible: String = name.chars().filter(|c| !c.is_control() && !turns(*c)).collect();
     let visible = visible.trim();
     match visible.char_indices().nth(NAME_CHARS) {

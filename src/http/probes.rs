@@ -13,18 +13,19 @@ use crate::telemetry::Exposition;
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Readiness {
     pub ready: bool,
-    /// The parts that are not ready, such as `database`; shown to whoever asks.
+    /// The parts that are not ready, such as `database`; anyone who can reach the port may read
+    /// them.
     pub waiting_for: Vec<&'static str>,
 }
 
 impl Readiness {
-    /// Takes work.
+    /// The server takes work.
     #[must_use]
     pub fn ready() -> Self {
         Self { ready: true, waiting_for: Vec::new() }
     }
 
-    /// Takes none until these parts are there.
+    /// The server takes no work until these parts are ready.
     #[must_use]
     pub fn waiting_for(parts: impl Into<Vec<&'static str>>) -> Self {
         Self { ready: false, waiting_for: parts.into() }
@@ -38,13 +39,14 @@ pub(super) fn router(readiness: watch::Receiver<Readiness>, exposition: Expositi
         .route("/healthz", get(healthz))
 }
 
-/// Live: the runtime turns. It depends on nothing else, because a restart mends nothing else.
+/// Reports that the runtime is alive. It depends on nothing else, because a restart would fix
+/// nothing else.
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
 async fn readyz(State(readiness): State<watch::Receiver<Readiness>>) -> Response {
-    // Nobody is left who could say that this has changed.
+    // The sender is gone, so a change could not be reported any more.
     let abandoned = readiness.has_changed().is_err();
     let said = readiness.borrow().clone();
     let readiness = if abandoned && said.ready { Readiness::waiting_for(["server"]) } else { said };

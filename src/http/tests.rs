@@ -1,4 +1,4 @@
-//! The routes that need no application, as a browser and a kubelet meet them.
+//! The routes that need no application, as used by a browser and a kubelet.
 
 use axum::body::{Body, to_bytes};
 use axum::response::IntoResponse as _;
@@ -10,7 +10,7 @@ use super::*;
 use crate::listen::Protocol;
 use crate::telemetry::Metrics;
 
-/// All routes but the callback.
+/// All routes except the callback.
 fn independent(readiness: watch::Receiver<Readiness>) -> Router {
     let exposition = Exposition::new(&crate::telemetry::OtlpConfig::default()).unwrap();
     exposition.metrics().lanes_claimed(3);
@@ -54,7 +54,7 @@ async fn health_is_text_and_readiness_says_what_is_missing() {
 
     drop(sender);
     let (status, _, _) = ask(router, Method::GET, "/readyz").await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "nobody vouches for it any more");
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "no sender vouches for it any more");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn serving_ends_when_it_is_told_to() {
     let (metrics, config) = (Metrics::unobserved(), listen::Config::default());
     let port = Port::new("HTTP", listener, Protocol::Http, metrics, &config, 10);
     let served = tokio::spawn(serve(port, independent(readiness), stop.clone()));
-    // A connection that is open and idle does not hold it.
+    // An open, idle connection does not delay the end.
     let _idle = tokio::net::TcpStream::connect(address).await.unwrap();
     stop.cancel();
     served.await.unwrap();

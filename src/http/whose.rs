@@ -1,4 +1,4 @@
-//! Pages about whose connection it is: which tenant's, whose browser's, and whose workspace.
+//! Pages that name the owners of a connection: its tenant, its browser, and its workspace.
 
 use http::StatusCode;
 
@@ -16,8 +16,8 @@ pub(super) fn start(start: &Start) -> Page {
              notifications of “{tenant}” there."
         ))
         .say(
-            "Go on only if that is what you want. If you do not know the name, somebody may have \
-             sent you a link that is not for you: close this page.",
+            "Continue only if that is what you want. If you do not know the name, you may have \
+             been sent a link that is not for you: close this page.",
         )
         .way(&start.authorize_url, "Continue to Slack")
         .hint("Finish in this browser: elsewhere Slack’s answer does not count.")
@@ -27,7 +27,7 @@ pub(super) fn other_browser() -> Page {
     Page::new(StatusCode::FORBIDDEN, Tone::Again, "This is another browser")
         .say(
             "The connect link was not opened in this browser, so Slack’s answer does not count \
-             here: somebody else may have begun this.",
+             here: another person may have begun this.",
         )
         .say("Herald kept nothing. If you did not mean to connect anything, you need do nothing.")
         .step(
@@ -41,8 +41,8 @@ pub(super) fn in_use(workspace: &str) -> Page {
     let workspace = named(workspace);
     Page::new(StatusCode::CONFLICT, Tone::Broken, "This workspace is in use")
         .say(format!(
-            "{workspace} is connected to another tenant of this Herald already, and nobody has \
-             allowed two tenants there."
+            "{workspace} is connected to another tenant of this Herald already, and two \
+             tenants have not been allowed there."
         ))
         .say("Nothing was stored here, and the other connection is as it was.")
         .step("If it is the wrong workspace, choose another one on Slack’s page, with a new link.")
@@ -51,7 +51,7 @@ pub(super) fn in_use(workspace: &str) -> Page {
             "herald.v1.AdminService/UpdateSettings",
         )
         .step_by(
-            "Or whoever runs Herald makes the link with `allow_shared_workspace`, by",
+            "Or the operator of Herald makes the link with `allow_shared_workspace`, by",
             "herald.v1.AdminService/BeginConnect",
         )
         .hint(HOW_AGAIN)
@@ -61,7 +61,7 @@ pub(super) fn confirm(tenant: &str, workspace: &str, start: &Start) -> Page {
     let (tenant, workspace) = (tidy(tenant), named(workspace));
     Page::new(StatusCode::CONFLICT, Tone::Again, "Two tenants in one workspace?")
         .say(format!(
-            "{workspace} is connected to another tenant of this Herald already. If you go on, \
+            "{workspace} is connected to another tenant of this Herald already. If you continue, \
              “{tenant}” will find the same people and write to them too."
         ))
         .say("Nothing was stored so far. To confirm, go through Slack’s page once more.")
@@ -69,7 +69,7 @@ pub(super) fn confirm(tenant: &str, workspace: &str, start: &Start) -> Page {
         .hint("To leave it as it is, close this page.")
 }
 
-/// A workspace's name, to begin a sentence with.
+/// A workspace's name, as the beginning of a sentence.
 fn named(workspace: &str) -> String {
     let workspace = tidy(workspace);
     if workspace.is_empty() { "This workspace".to_owned() } else { workspace }

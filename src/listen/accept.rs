@@ -1,5 +1,5 @@
-//! Taking connections, also where the process or the machine has none to give: then the loop rests
-//! between its attempts and does not turn without end.
+//! Accepts connections. When the process or the machine cannot provide another one, the loop rests
+//! between its attempts instead of spinning.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Accepts connections of one listener.
+/// Accepts the connections of one listener.
 #[derive(Debug)]
 pub(super) struct Accepting {
     port: &'static str,
@@ -24,7 +24,7 @@ impl Accepting {
         Self { port, listener, rest: Rest::default() }
     }
 
-    /// The next connection. It may be cancelled.
+    /// The next connection. Cancel-safe.
     pub(super) async fn next(&mut self) -> (TcpStream, SocketAddr) {
         loop {
             match self.listener.accept().await {
@@ -35,7 +35,7 @@ impl Accepting {
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     if self.rest.is_first() {
-                        tracing::warn!(%error, port = self.port, "no connection can be taken");
+                        tracing::warn!(%error, port = self.port, "cannot accept connections");
                     }
                     tokio::time::sleep(self.rest.next()).await;
                 }
@@ -44,7 +44,7 @@ impl Accepting {
     }
 }
 
-/// The one that came went away before it was taken.
+/// The client closed the connection before it was accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     let kinds = [Kind::ConnectionAborted, Kind::ConnectionReset, Kind::ConnectionRefused];

@@ -6,16 +6,16 @@ use serde::{Deserialize, Deserializer};
 
 use super::Times;
 
-/// How many connections there may be, and for how long.
+/// Limits on the number and the lifetime of connections.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Connections that the gRPC port takes at the same time, and likewise the HTTP port; more are
-    /// closed at once. No more than the limit of open files has room for. The port of health has 64
+    /// closed at once. It is lowered if the limit of open files is too low. The health port has 64
     /// of its own. Default `1024`.
     pub max_connections: usize,
-    /// Connections from one address (of IPv6 one /64 network) to a port at the same time; those in
-    /// `http.trusted_proxies` are not counted. Behind a balancer that hides addresses, set it to
+    /// Connections from one address (for IPv6, one /64 network) to a port at the same time; those
+    /// in `http.trusted_proxies` are not counted. Behind a balancer that hides addresses, set it to
     /// `max_connections`. Default `256`.
     pub max_connections_per_address: usize,
     /// Seconds that a TLS handshake, a first message or the headers of an HTTP request may take.
@@ -29,7 +29,7 @@ pub struct Config {
     /// spread over new replicas and see new certificates. `0`: never. Default `3600`.
     #[serde(rename = "max_age_seconds", deserialize_with = "seconds")]
     pub max_age: Duration,
-    /// Seconds that calls of such a connection have to end; streams that are left end with
+    /// Seconds in which calls of such a connection must end; streams that are left end with
     /// `DRAINING`. Default `300`.
     #[serde(rename = "age_grace_seconds", deserialize_with = "seconds")]
     pub age_grace: Duration,
@@ -53,7 +53,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses what cannot work; the sentence begins with the setting's name.
+    /// Refuses invalid settings; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         const DAY: Duration = Duration::from_secs(24 * 3600);
         if !(1..=1_000_000).contains(&self.max_connections) {

@@ -1,4 +1,4 @@
-//! The bytes of a connection, watched in passing.
+//! Observes the bytes of a connection as they pass.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,20 +10,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::life::Activity;
 
-/// Bytes that a client of HTTP/2 sends first: the preface, and a frame of settings without any.
+/// Bytes that an HTTP/2 client sends first: the preface, and an empty settings frame.
 const GREETING: usize = 24 + 9;
 
-/// A stream whose first bytes and whose waiting bytes are noticed.
+/// A stream that notes when its first bytes have arrived and when written bytes are not taken.
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     inner: T,
     activity: Arc<Activity>,
-    /// Bytes still missing from the greeting; `None` where a first request is the greeting.
+    /// Bytes still missing from the greeting; `None` if the first request serves as the greeting.
     missing: Option<usize>,
 }
 
 impl<T> Watched<T> {
-    /// `greets`: whether the client greets before its first request, as in HTTP/2.
+    /// `greets`: whether the client sends a greeting before its first request, as in HTTP/2.
     pub(super) fn new(inner: T, activity: Arc<Activity>, greets: bool) -> Self {
         Self { inner, activity, missing: greets.then_some(GREETING) }
     }

@@ -1,5 +1,5 @@
-//! When a connection ends: one that says nothing, that has nothing to do, that is old, or whose
-//! other end does not take what it is sent.
+//! Decides when a connection ends: one that is silent, idle or old, or whose peer does not take the
+//! bytes sent to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 
 use super::Times;
 
-/// How long the other end may take none of the bytes that wait for it.
+/// How long the peer may take none of the bytes waiting for it.
 const STUCK: Duration = Duration::from_secs(60);
-/// How long a connection that is told to end may go on with nothing under way.
+/// How long a connection that was asked to end may stay open with nothing under way.
 const LAST: Duration = Duration::from_secs(2);
 
-/// What a connection does; its calls and its bytes write here.
+/// The activity of a connection; its calls and its bytes update this.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Whether the other end has said what it speaks.
+    /// Whether the peer has sent its greeting.
     pub(super) greeted: AtomicBool,
-    /// Calls under way, until the last byte of their answers.
+    /// Calls under way; each counts until the last byte of its answer.
     calls: AtomicUsize,
-    /// Whether bytes wait that the other end does not take.
+    /// Whether bytes are waiting that the peer does not take.
     pub(super) stuck: AtomicBool,
 }
 
@@ -40,41 +40,41 @@ impl Drop for UnderWay {
     }
 }
 
-/// What to do with a connection now.
+/// The action to take on a connection now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Next {
     Go,
-    /// It takes no new calls; those under way end.
+    /// Take no new calls; those under way finish.
     End,
-    /// Its streams end.
+    /// End its streams.
     EndStreams,
-    /// It is dropped.
+    /// Drop the connection.
     Drop,
 }
 
-/// One connection as time passes. It is looked at now and then.
+/// The lifetime of one connection. It is examined periodically.
 #[derive(Debug)]
 pub(super) struct Life {
     times: Times,
     born: Instant,
-    /// Since when nothing is under way.
+    /// When the last call ended, if none is under way.
     idle: Option<Instant>,
-    /// Since when no waiting byte was taken.
+    /// Since when the peer has taken none of the waiting bytes.
     stuck: Option<Instant>,
-    /// Since when it takes no new calls.
+    /// Since when the connection takes no new calls.
     ending: Option<Instant>,
 }
 
 impl Life {
-    /// `spread`: from 0 to 1, by chance, so that connections that were made together do not end
-    /// together.
+    /// `spread`: a random number from 0 to 1, so that connections that were opened together do not
+    /// end together.
     pub(super) fn new(times: Times, born: Instant, spread: f64) -> Self {
         let age = times.age.map(|age| age.mul_f64(0.9 + 0.2 * spread.clamp(0.0, 1.0)));
         let times = Times { age, ..times };
         Self { times, born, idle: Some(born), stuck: None, ending: None }
     }
 
-    /// It was told to end, by whomever.
+    /// Records that the server asked the connection to end.
     pub(super) fn end(&mut self, now: Instant) {
         self.ending.get_or_insert(now);
     }

@@ -1,9 +1,8 @@
-//! Connections: accepting them, bounding them, and ending those that do nothing. gRPC, health and
-//! HTTP each have a port of their own here, with room of its own, so that none can be kept busy
-//! through another.
+//! Connections: accepting them, limiting them, and ending idle ones. gRPC, health and HTTP each
+//! have their own port with its own limit, so that load on one cannot exhaust another.
 //!
 //! Reading order: `serve` (the loop), `places` (how many, and from where), `life` (when one ends),
-//! `io` (what is watched of its bytes), `accept` (what a full table of files does), `rates`, `tls`.
+//! `io` (observing its bytes), `accept` (when no more files can be opened), `rates`, `tls`.
 
 mod accept;
 mod config;
@@ -27,30 +26,30 @@ pub use rates::Rates;
 pub use serve::{Port, serve};
 pub use tls::{Files, PeerNames, Tls};
 
-/// What a port speaks.
+/// The protocol of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// HTTP/2 from the first byte on.
+    /// HTTP/2 from the first byte.
     Grpc,
-    /// HTTP/1.1, or HTTP/2 where the client begins with it.
+    /// HTTP/1.1, or HTTP/2 if the client begins with it.
     Http,
 }
 
-/// Where a request came from: an extension of every request.
+/// The source of a request: an extension of every request.
 #[derive(Debug, Clone)]
 pub struct Peer {
     /// The other end of the connection: the caller, or the last proxy before this server.
     pub address: SocketAddr,
-    /// Who it is by its verified certificate; none where it showed none.
+    /// The names in its verified certificate; none if it showed none.
     pub names: Option<Arc<PeerNames>>,
 }
 
-/// Cancelled when this connection is about to end, a while before it does: streams end by it. An
-/// extension of every request.
+/// Cancelled a while before this connection ends, so that streams can end first. An extension of
+/// every request.
 #[derive(Debug, Clone)]
 pub struct Ending(pub CancellationToken);
 
-/// The times of a connection.
+/// The time limits of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
     pub(crate) handshake: Duration,
@@ -59,8 +58,8 @@ pub(crate) struct Times {
     pub(crate) grace: Duration,
 }
 
-/// Raises the number of files that this process may open (a connection is one) as far as it may
-/// itself. Returns what it is now.
+/// Raises the number of files that this process may open (a connection is one) as far as the
+/// process is allowed to. Returns the new limit.
 pub fn raise_file_limit() -> std::io::Result<u64> {
     rlimit::increase_nofile_limit(rlimit::INFINITY)
 }

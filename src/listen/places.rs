@@ -1,4 +1,4 @@
-//! How many connections a port has: in all, and from one address.
+//! The number of connections of a port: in total, and from one address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,22 +15,22 @@ struct Shared {
     taken: Mutex<Taken>,
 }
 
-/// The table is as long as there are connections, so its size is bounded by them.
+/// The table has at most one entry per connection, so the limit on connections bounds its size.
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
 }
 
-/// The place of one connection; dropping it makes room.
+/// The place of one connection; dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Places,
-    /// None where its address is not counted.
+    /// `None` if its address is not counted.
     address: Option<IpAddr>,
 }
 
-/// The setting that keeps a connection out.
+/// The setting that refuses a connection.
 pub(super) type Limit = &'static str;
 
 impl Places {
@@ -38,7 +38,8 @@ impl Places {
         Self(Arc::new(Shared { most, per_address, taken: Mutex::default() }))
     }
 
-    /// A place for a connection from this address; `counted`: among those of its address, too.
+    /// Takes a place for a connection from this address; `counted`: whether it also counts towards
+    /// the limit of its address.
     pub(super) fn take(&self, address: IpAddr, counted: bool) -> Result<Place, Limit> {
         let address = counted.then(|| network(address));
         let mut taken = self.taken();
@@ -77,7 +78,7 @@ impl Drop for Place {
     }
 }
 
-/// Whom an address stands for: of IPv6 whoever has the /64 network, since they have all of it.
+/// The network that an address stands for: for IPv6 its /64, since one owner has all of it.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),

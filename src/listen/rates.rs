@@ -1,4 +1,4 @@
-//! How often something may be done by each of many: governor's buckets, in a table that is bounded.
+//! Limits the rate of an action for each of many keys: governor's buckets, in a bounded table.
 
 use std::hash::Hash;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 
-/// Buckets kept. Those that are full again say nothing, and go when there are more.
+/// Buckets kept. Beyond that number, full buckets are removed, since they carry no information.
 const BUCKETS: usize = 10_000;
 
 /// A bucket for each `K`.
@@ -19,7 +19,7 @@ pub struct Rates<K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> Rates<K> {
-    /// So many a second, and `burst` at once; 0 a second is any number.
+    /// `per_second` in the long run, and `burst` at once; 0 a second means no limit.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let quota = NonZeroU32::new(per_second).map(|rate| {
             let quota = Quota::per_second(rate);
@@ -28,7 +28,7 @@ impl<K: Clone + Eq + Hash> Rates<K> {
         Self { limiter: quota.map(RateLimiter::hashmap), clock: DefaultClock::default() }
     }
 
-    /// Takes one, or says after how long there will be one.
+    /// Takes one, or returns the time until one is available.
     pub fn take(&self, key: &K) -> Result<(), Duration> {
         let Some(limiter) = &self.limiter else {
             return Ok(());
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_table_forgets_buckets_that_are_full() {
-        // Each is full again at once.
+        // Each bucket is full again at once.
         let rates = Rates::new(u32::MAX, u32::MAX);
         for key in 0..3 * BUCKETS {
             rates.take(&key).unwrap();

@@ -1,4 +1,4 @@
-//! One port: the loop that takes connections, and what becomes of each.
+//! One port: the loop that accepts connections, and the handling of each.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -36,34 +36,34 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// A port that listens.
 #[derive(Debug)]
 pub struct Port {
-    /// For the log.
+    /// For log messages.
     pub name: &'static str,
     pub listener: TcpListener,
     pub protocol: Protocol,
     pub metrics: Metrics,
     /// Without it everything is in plain text.
     pub tls: Option<Tls>,
-    /// Addresses whose connections are counted in all only: proxies.
+    /// Addresses whose connections count only towards the total: proxies.
     uncounted: Vec<IpNet>,
     places: Places,
     times: Times,
 }
 
-/// Connections that the port of health takes: kubelets, and people who look.
+/// Connections that the health port takes: kubelets, and people.
 const HEALTH: usize = 64;
-/// How often a connection is looked at.
+/// How often a connection is examined.
 const LOOK: Duration = Duration::from_millis(500);
-/// HTTP/2 settings that keep one client from holding the server's memory.
+/// HTTP/2 settings that keep one client from using up the server's memory.
 const STREAMS: u32 = 256;
 const HEADER_LIST_BYTES: u32 = 16 << 10;
-/// What a connection may send before it is read, in all and for one call.
+/// Bytes that a connection may send before they are read, in total and for one call.
 const CONNECTION_BYTES: u32 = 512 << 10;
 const STREAM_BYTES: u32 = 256 << 10;
-/// Bytes of the headers of a request in HTTP/1.
+/// Longest headers of an HTTP/1 request, in bytes.
 const HEADER_BYTES: usize = 32 << 10;
 
 impl Port {
-    /// A port of callers; `most`: connections at the same time.
+    /// A port for callers; `most`: connections at the same time.
     pub fn new(
         name: &'static str,
         listener: TcpListener,
@@ -85,19 +85,19 @@ impl Port {
         }
     }
 
-    /// The same with TLS.
+    /// The same port with TLS.
     #[must_use]
     pub fn with_tls(self, tls: Option<Tls>) -> Self {
         Self { tls, ..self }
     }
 
-    /// The same behind these proxies, which make many connections each.
+    /// The same port behind these proxies, which open many connections each.
     #[must_use]
     pub fn behind(self, proxies: Vec<IpNet>) -> Self {
         Self { uncounted: proxies, ..self }
     }
 
-    /// The port of health, with room of its own, in plain text.
+    /// The health port, with its own limit, in plain text.
     pub fn of_health(listener: TcpListener, metrics: Metrics, config: &Config) -> Self {
         let places = Places::new(HEALTH, HEALTH);
         let times = Times { idle: config.idle.min(Duration::from_secs(60)), ..config.times() };
@@ -108,7 +108,7 @@ impl Port {
 }
 
 /// Serves until `stop`, then takes no new connections and returns when the open ones have ended.
-/// Dropping it drops them.
+/// Dropping this future drops them.
 pub async fn serve<S, B>(port: Port, service: S, stop: CancellationToken)
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
@@ -144,7 +144,7 @@ where
             builder: Arc::clone(&builder),
             _place: place,
         };
-        // Without it small answers wait for others; a connection that has none works all the same.
+        // Without it small answers are delayed; if it cannot be set, the connection still works.
         stream.set_nodelay(true).ok();
         let config = port.tls.as_ref().map(Tls::config);
         let service = service.clone();
@@ -198,7 +198,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// The handshake; nothing where it fails or takes too long.
+    /// Performs the handshake; `None` if it fails or takes too long.
     async fn secured(
         &self,
         acceptor: TlsAcceptor,

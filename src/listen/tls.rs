@@ -1,6 +1,5 @@
 //! TLS on a port: certificate and key from files, read again when they change (cert-manager changes
-//! a symbolic link), TLS 1.2 at the least, and the names in a client's certificate where one is
-//! asked for.
+//! a symbolic link), TLS 1.2 or later, and the names in a client's certificate if one is requested.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,17 +15,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Protocol;
 
-/// How often the files are looked at.
+/// How often the files are checked.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Where certificate and key are.
+/// The paths of the certificate and the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
     /// The server's certificate in PEM, and those between it and the root.
     pub certificate: PathBuf,
     /// Its private key in PEM.
     pub key: PathBuf,
-    /// Who signs the certificates of clients, in PEM; none where clients show none.
+    /// The issuers of clients' certificates, in PEM; none if clients show no certificates.
     pub client_ca: Option<PathBuf>,
     /// Whether a client without a certificate is refused.
     pub client_certificate_required: bool,
@@ -43,21 +42,21 @@ pub struct Tls {
 #[derive(Debug, Clone)]
 struct Current {
     config: Arc<ServerConfig>,
-    /// Of the files' content.
+    /// Digest of the content of the files.
     digest: [u8; 32],
 }
 
-/// The names in a client's certificate that was verified. Callers are known by them.
+/// The names in a verified client certificate. Callers are identified by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerNames {
-    /// Its one URI, where that is a SPIFFE id (SPIFFE X.509-SVID, section 2).
+    /// Its only URI, if that is a SPIFFE id (SPIFFE X.509-SVID, section 2).
     pub spiffe_id: Option<String>,
     /// Its DNS names.
     pub dns_names: Vec<String>,
 }
 
 impl Files {
-    /// What the settings of a section say; none where it has no TLS. The error continues the
+    /// The files from the settings of a section; none if it has no TLS. The error continues the
     /// section's name.
     pub fn of(
         certificate: Option<&Path>,
@@ -90,13 +89,13 @@ impl Tls {
         Ok(Self { files: Arc::new(files), protocol, current })
     }
 
-    /// What new connections use.
+    /// The configuration for new connections.
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.borrow().config)
     }
 
-    /// Reads the files again as they change, until `stop`. While they cannot be used, those before
-    /// stay in force.
+    /// Reads the files again when they change, until `stop`. While the new ones are unusable, the
+    /// old ones stay in force.
     pub async fn follow(self, stop: CancellationToken) {
         let mut wrong = None;
         while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
@@ -119,7 +118,7 @@ impl Tls {
     }
 }
 
-/// Bytes of a file of certificates at the most.
+/// Largest file of certificates, in bytes.
 const FILE_BYTES: u64 = 1 << 20;
 
 fn read(files: &Files, protocol: Protocol) -> Result<Current, String> {
@@ -188,7 +187,7 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> PeerNames {
         return PeerNames::default();
     };
     let mut uris = certificate.valid_uri_names();
-    // A certificate with several is none of SPIFFE's.
+    // A certificate with several URIs is not a valid SPIFFE certificate.
     let spiffe_id = match (uris.next(), uris.next()) {
         (Some(one), None) if one.starts_with("spiffe://") => Some(one.to_owned()),
         _ => None,

@@ -1,12 +1,12 @@
-//! Workspaces that approve apps: requests to install, and what an administrator makes of them.
+//! Workspaces that approve apps: requests to install, and an administrator's decisions on them.
 //!
-//! Slack never tells the app: after an approval the person begins again, and may install.
+//! Slack never notifies the app: after an approval the person starts again, and may then install.
 
 use super::kept::Approval;
 use super::state::State;
 
 impl State {
-    /// Whether somebody who asks for these scopes must request an approval first.
+    /// Whether a person must request an approval before installing with these scopes.
     pub(super) fn needs_approval<'a>(&self, mut scopes: impl Iterator<Item = &'a String>) -> bool {
         let approved = self.approvals.requests.iter().filter(|one| one.approved == Some(true));
         let scopes_of: Vec<_> = approved.flat_map(|one| &one.scopes).collect();
@@ -18,7 +18,7 @@ impl State {
         self.approvals.requests.push(Approval { id, scopes, approved: None });
     }
 
-    /// Decides a request. `None` where there is none of this id.
+    /// Decides a request. `None` if there is no request with this id.
     pub(super) fn decide_approval(&mut self, id: &str, approved: bool) -> Option<Approval> {
         let request = self.approvals.requests.iter_mut().find(|request| request.id == id)?;
         request.approved = Some(approved);

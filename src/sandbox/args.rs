@@ -1,12 +1,12 @@
-//! Arguments of a Web API call: from the query, a form, or JSON where the method takes JSON.
+//! Arguments of a Web API call: from the query, a form, or JSON if the method accepts JSON.
 
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
 use super::error::Error;
 
-/// Decoded arguments. Scalars are texts whatever the encoding was; null counts as absent;
-/// lists and objects appear only where they came as JSON.
+/// Decoded arguments. Scalars are strings whatever the encoding was; null counts as absent; lists
+/// and objects appear only if they were sent as JSON.
 #[derive(Debug, Default)]
 pub(super) struct Args(pub(super) Map<String, Value>);
 
@@ -14,7 +14,7 @@ pub(super) struct Args(pub(super) Map<String, Value>);
 #[derive(Debug, Default)]
 pub(super) struct Decoded {
     pub(super) args: Args,
-    /// The form field `token`. One in the query or in JSON is not accepted and not here.
+    /// The form field `token`. One in the query or in JSON is not accepted and not kept here.
     pub(super) token: Option<String>,
     pub(super) warning: Option<&'static str>,
 }
@@ -24,7 +24,7 @@ impl Args {
         self.0.get(key)?.as_str().filter(|text| !text.is_empty())
     }
 
-    /// The text, or Slack's answer for a missing argument.
+    /// The text, or Slack's error for a missing argument.
     pub(super) fn required(&self, key: &str) -> Result<&str, Error> {
         self.text(key).ok_or_else(|| {
             let message = format!("[ERROR] missing required field: {key}");
@@ -32,7 +32,7 @@ impl Args {
         })
     }
 
-    /// `true`, `1` and their kin.
+    /// True for `true`, `1` and the like.
     pub(super) fn flag(&self, key: &str) -> bool {
         matches!(self.text(key), Some("true" | "1" | "True" | "TRUE"))
     }
@@ -55,7 +55,7 @@ impl Args {
         }
     }
 
-    /// A structured argument, or one written as JSON text. `Err` where the text is not JSON.
+    /// A structured argument, or one written as JSON text. `Err` if the text is not JSON.
     pub(super) fn json(&self, key: &str) -> Option<Result<Value, ()>> {
         match self.0.get(key)? {
             Value::String(text) if text.is_empty() => None,
@@ -66,7 +66,7 @@ impl Args {
 }
 
 /// Reads the arguments as Slack does. `takes_json` is the method's flag; a JSON body sent to a
-/// method without it is not read, so the arguments are missing.
+/// method without it is ignored, so the arguments are missing.
 pub(super) fn decode(
     takes_json: bool,
     headers: &HeaderMap,
@@ -140,7 +140,7 @@ fn json_body(body: &[u8], decoded: &mut Decoded) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Text fields of a multipart form; files are not among the methods here.
+/// Text fields of a multipart form; no method here accepts files.
 fn multipart(body: &[u8], boundary: &str, decoded: &mut Decoded) -> Result<(), &'static str> {
     let text = std::str::from_utf8(body).map_err(|_| "invalid_form_data")?;
     let delimiter = format!("--{boundary}");
@@ -160,7 +160,7 @@ fn multipart(body: &[u8], boundary: &str, decoded: &mut Decoded) -> Result<(), &
     Ok(())
 }
 
-/// A parameter of a header's value, unquoted.
+/// A parameter of a header's value, without quotes.
 fn parameter(header: &str, name: &str) -> Option<String> {
     header.split(';').skip(1).find_map(|part| {
         let (key, value) = part.trim().split_once('=')?;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::error::Error;
 
-/// What the log says about the token of a request.
+/// The log's word for the kind of token of a request.
 pub(super) fn kind(token: Option<&str>, known: bool) -> &'static str {
     match token {
         None => "none",
@@ -42,7 +42,7 @@ pub(super) fn revoke(call: &mut Call<'_>) -> Result<Value, Error> {
         state.tokens.kill(Some(&call.token), "token_revoked");
         state.event(json!({ "type": "tokens_revoked",
             "tokens": { "oauth": [], "bot": [state.app.bot_user_id] } }));
-        // The bot is gone with its last token.
+        // The bot leaves the workspace with its last token.
         let bots = || state.tokens.by_text.values().filter(|held| held.user.is_none());
         if bots().all(|held| held.dead.is_some()) {
             state.event(json!({ "type": "app_uninstalled" }));

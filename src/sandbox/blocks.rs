@@ -1,7 +1,7 @@
-//! Block Kit: payloads are refused where Slack refuses them, in its words.
+//! Block Kit: refuses the payloads that Slack refuses, with Slack's messages.
 //!
-//! Limits: Slack's "Reference: blocks". Blocks seldom used (rich_text, video, file, table cells)
-//! are checked for their required keys only.
+//! Limits: Slack's "Reference: blocks". For blocks that are seldom used (rich_text, video, file,
+//! table cells) only the required keys are checked.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::error::Error;
 
-/// Characters of text in all blocks of a message; not documented, measured by others.
+/// Characters of text in all blocks of a message; not documented, but measured by others.
 const TOTAL: usize = 13_200;
 
-/// Where the blocks are shown.
+/// The place where blocks are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Surface {
     Message,
@@ -29,7 +29,8 @@ impl Surface {
     }
 }
 
-/// Refuses what Slack refuses: `invalid_blocks_format`, `invalid_blocks`, `msg_blocks_too_long`.
+/// Refuses the blocks that Slack refuses: `invalid_blocks_format`, `invalid_blocks`,
+/// `msg_blocks_too_long`.
 pub(super) fn check(blocks: &Value, surface: Surface) -> Result<(), Error> {
     let Some(list) = blocks.as_array() else { return Err("invalid_blocks_format".into()) };
     let errors = problems(list, surface);
@@ -42,7 +43,7 @@ pub(super) fn check(blocks: &Value, surface: Surface) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is wrong with the blocks, in Slack's words.
+/// The errors in the blocks, with Slack's messages.
 pub(super) fn problems(list: &[Value], surface: Surface) -> Vec<String> {
     let mut check = Check { errors: Vec::new(), surface };
     if list.len() > surface.most() {
@@ -62,7 +63,7 @@ pub(super) fn problems(list: &[Value], surface: Surface) -> Vec<String> {
     check.errors
 }
 
-/// Adds what Slack adds: `block_id`, `action_id`, `verbatim`, `emoji`.
+/// Adds the keys that Slack adds: `block_id`, `action_id`, `verbatim`, `emoji`.
 pub(super) fn complete(blocks: &mut Value, seed: i64) {
     let mut next = seed.unsigned_abs();
     let mut id = move || {
@@ -78,7 +79,7 @@ pub(super) fn complete(blocks: &mut Value, seed: i64) {
     for block in blocks.as_array_mut().into_iter().flatten() {
         if let Some(block) = block.as_object_mut() {
             block.entry("block_id").or_insert_with(|| json!(id()));
-            // Slack always answers it.
+            // Slack's answers always contain it.
             if block.get("type").is_some_and(|kind| kind == "layout") {
                 block.entry("fallback").or_insert_with(|| json!([]));
             }
@@ -404,7 +405,7 @@ impl Check {
         }
     }
 
-    /// Refuses keys a block of this type does not have.
+    /// Refuses keys that a block of this type does not have.
     pub(super) fn keys(&mut self, block: &Map<String, Value>, at: &str, allowed: &[&str]) {
         self.only(block, at, &["type", "block_id"], allowed);
     }

@@ -25,7 +25,7 @@ const PLAIN: &[&str] = &["plain_text"];
 const EITHER: &[&str] = &["mrkdwn", "plain_text"];
 
 impl Check {
-    /// Checks a block of a newer kind; false where there is no such kind for this surface.
+    /// Checks a block of a newer kind; false if there is no such kind for this surface.
     pub(super) fn of_2026(&mut self, kind: &str, block: &Block, at: &str) -> bool {
         let message = self.surface == Surface::Message;
         match kind {
@@ -118,7 +118,7 @@ impl Check {
         }
     }
 
-    /// What may be in a row is not checked: that part of Slack's page was not at hand.
+    /// The contents of a row are not checked: that part of Slack's page was not available.
     fn layout(&mut self, layout: &Block, at: &str) {
         self.keys(layout, at, &["label", "rows", "is_label_visible", "grid_lines", "fallback"]);
         self.string(layout, "label", at, 150, true);

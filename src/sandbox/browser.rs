@@ -1,12 +1,12 @@
-//! A person at a browser: opens a connect link, reads the app's page, answers the consent page, and
-//! comes back to the app with the cookies that it set.
+//! A person with a browser: opens a connect link, reads the app's page, answers the consent page,
+//! and returns to the app with the cookies that it set.
 
 use std::collections::BTreeMap;
 
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use url::Url;
 
-/// What the person decides on the consent page.
+/// The person's decision on the consent page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Allow,
@@ -30,7 +30,7 @@ pub struct Page {
 }
 
 impl Page {
-    /// The way to Slack's consent page, where the page has one.
+    /// The link to Slack's consent page, if the page has one.
     #[must_use]
     pub fn way_to_slack(&self) -> Option<Url> {
         let links = self.html.split("href=\"").skip(1);
@@ -40,7 +40,8 @@ impl Page {
     }
 }
 
-/// A browser, with the cookies of one app. (It is no general one: it looks at names only.)
+/// A browser with the cookies of one app. (It is not a general one: it looks only at the names of
+/// cookies.)
 #[derive(Debug)]
 pub struct Browser {
     client: reqwest::Client,
@@ -54,7 +55,7 @@ impl Browser {
         Ok(Self { client, cookies: BTreeMap::new() })
     }
 
-    /// Opens a page of the app's.
+    /// Opens a page of the app.
     pub async fn open(&mut self, url: &Url) -> Result<Page, reqwest::Error> {
         let kept = self.cookies.iter().map(|(name, value)| format!("{name}={value}"));
         let kept = kept.collect::<Vec<_>>().join("; ");
@@ -72,8 +73,8 @@ impl Browser {
         Ok(Page { status: answer.status().as_u16(), html: answer.text().await? })
     }
 
-    /// Reads Slack's consent page and submits its form; answers where Slack sends the person, or
-    /// the page of Slack's where it sends nobody anywhere.
+    /// Reads Slack's consent page and submits its form; returns the URL to which Slack sends the
+    /// person, or Slack's page if it does not redirect.
     pub async fn consent(
         &self,
         authorize_url: &Url,
@@ -93,7 +94,7 @@ impl Browser {
     }
 }
 
-/// Opens a connect link, decides on Slack's page, and comes back; the page at the end.
+/// Opens a connect link, decides on Slack's page, and returns to the app; returns the last page.
 pub async fn decide(link: &Url, decision: Decision) -> Result<Page, reqwest::Error> {
     let mut browser = Browser::new()?;
     let start = browser.open(link).await?;
@@ -104,7 +105,7 @@ pub async fn decide(link: &Url, decision: Decision) -> Result<Page, reqwest::Err
     }
 }
 
-/// Text of an attribute, without the entities that templates write.
+/// Text of an attribute, with the entities that templates write decoded.
 fn plain(text: &str) -> String {
     let mut text = text.replace("&#x2f;", "/").replace("&quot;", "\"").replace("&#x27;", "'");
     for (entity, character) in [("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")] {

@@ -1,4 +1,4 @@
-//! The context that one call of a method runs in.
+//! The context of one call of a method.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ pub(super) struct Call<'a> {
     pub(super) token: String,
     pub(super) scopes: Arc<BTreeSet<String>>,
     pub(super) now: i64,
-    /// `Authorization: Basic`, for `oauth.v2.access`.
+    /// The credentials of `Authorization: Basic`, for `oauth.v2.access`.
     pub(super) basic: Option<(String, String)>,
-    /// Set by the method: the conversation and `ts` of what it stored.
+    /// Set by the method: the conversation and `ts` of the stored message.
     pub(super) stored: Option<(String, String)>,
-    /// Set by the method: `warning` of an ok answer.
+    /// Set by the method: the `warning` of an ok answer.
     pub(super) warnings: Vec<&'static str>,
 }

@@ -1,9 +1,9 @@
-//! What changed in the workspace.
+//! Changes of the workspace.
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// What a change leads to, once the lock is released.
+/// The consequence of a change, once the lock is released.
 pub(super) enum Effect {
     /// A message was stored, updated or deleted.
     Change(Change),
@@ -41,7 +41,7 @@ impl ChangeKind {
     }
 }
 
-/// What happened to a channel; the rest of the event's name follows `channel_` or `group_`.
+/// A change of a channel; the rest of the event's name follows `channel_` or `group_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Happening {
     Created,

@@ -1,4 +1,4 @@
-//! `conversations.*`: making and changing channels.
+//! `conversations.*`: creating and changing channels.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use super::scopes;
 
 const TOPIC: usize = 250;
 
-/// The scopes, any of which writes to this kind of conversation.
+/// The scopes of which any one allows managing this kind of conversation.
 fn managing(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Public => &["channels:manage"],
@@ -21,13 +21,13 @@ fn managing(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Tells of what the bot did to a channel.
+/// Pushes the event for a change that the bot made to a channel.
 fn tell(call: &mut Call<'_>, id: &str, what: Happening) {
     let bot = call.state.app.bot_user_id.clone();
     call.state.channel_event(id, what, &bot);
 }
 
-/// The channel named, which the bot is in and may manage.
+/// The named channel, which the bot is in and may manage.
 fn managed(call: &Call<'_>) -> Result<String, Error> {
     let found = joined(call)?;
     if matches!(found.kind, Kind::Im | Kind::Mpim) {
@@ -46,7 +46,7 @@ fn shown(call: &Call<'_>, id: &str) -> Result<Value, Error> {
     Ok(json!({ "channel": describe(call, found) }))
 }
 
-/// The name, or Slack's word for what is wrong with it.
+/// The name, or Slack's error code for it.
 fn check_name(call: &Call<'_>) -> Result<String, Error> {
     let name = call.args.text("name").unwrap_or_default().to_owned();
     if name.is_empty() {
@@ -113,7 +113,7 @@ pub(super) fn invite(call: &mut Call<'_>) -> Result<Value, Error> {
             None => good.push(user.clone()),
         }
     }
-    // People removed from the workspace do not keep the others out; every other error does.
+    // Deactivated people do not prevent the others from being added; every other error does.
     let only_removed = bad.iter().all(|(_, code)| *code == "user_disabled");
     let enter = bad.is_empty() || call.args.flag("force") || (only_removed && !good.is_empty());
     let errors: Vec<_> = bad

@@ -8,9 +8,9 @@ use super::change::ChangeKind;
 use super::conversation::{Kind, Message, parse_ts, ts_arg, ts_text};
 use super::error::Error;
 
-/// Above this Slack splits a text into several messages and answers the first one's `ts`.
+/// Longer texts are split into several messages, and the answer has the first one's `ts`.
 const SPLIT: usize = 4_000;
-/// Above this it cuts.
+/// Longer texts are cut.
 const CUT: usize = 40_000;
 const MARKDOWN: usize = 12_000;
 const METADATA: usize = 16_384;
@@ -81,7 +81,7 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Value, Error> {
     message.text = content.text;
     message.blocks = content.blocks;
     message.attachments = content.attachments;
-    // An empty object takes away what is there.
+    // An empty object removes the existing metadata.
     if content.metadata == json!({}) {
         message.metadata = Value::Null;
     } else if !keeps_metadata {
@@ -114,7 +114,7 @@ pub(super) fn get_permalink(call: &mut Call<'_>) -> Result<Value, Error> {
     Ok(json!({ "channel": channel, "permalink": permalink }))
 }
 
-/// The conversation posted to: an id, a user id (opens the direct message), or a channel's name.
+/// The conversation to post to: an id, a user id (opens the direct message), or a channel's name.
 pub(super) fn target(call: &mut Call<'_>) -> Result<String, Error> {
     let channel = call.args.required("channel")?.to_owned();
     let state = &mut *call.state;
@@ -143,9 +143,9 @@ pub(super) fn target(call: &mut Call<'_>) -> Result<String, Error> {
     Ok(found.id.clone())
 }
 
-/// The thread's first message, also where a reply was named. Slack does not refuse a thread whose
-/// first message is gone: the message is posted at the root, and only the missing `thread_ts` shows
-/// it.
+/// The thread's first message, even if a reply was named. Slack does not refuse a thread whose
+/// first message is deleted: the message is posted outside any thread, and only the missing
+/// `thread_ts` shows that.
 fn root(call: &Call<'_>, conversation: &str, thread: i64) -> Option<i64> {
     let held = call.state.conversations.get(conversation)?;
     held.thread_of(thread).map(|message| message.ts)
@@ -219,7 +219,7 @@ fn metadata(call: &Call<'_>) -> Result<Value, Error> {
     Ok(metadata)
 }
 
-/// The sender's name, where `chat:write.customize` allows another one.
+/// The sender's name, if `chat:write.customize` allows another one.
 fn username(call: &Call<'_>) -> Option<String> {
     let allowed = call.scopes.contains("chat:write.customize");
     call.args.text("username").filter(|_| allowed).map(str::to_owned)

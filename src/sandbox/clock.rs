@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-/// Now, by this machine's clock: Slack has its own.
+/// Now, by this machine's clock: Slack has its own clock.
 #[expect(clippy::disallowed_methods, reason = "the sandbox plays Slack, which has its own clock")]
 pub(super) fn now_micros() -> i64 {
     let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

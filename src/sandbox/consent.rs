@@ -1,4 +1,4 @@
-//! The authorize page: what an administrator sees when installing the app.
+//! The authorize page, which an administrator sees when installing the app.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -17,10 +17,10 @@ use super::state::State;
 use super::workspace::Workspace;
 use crate::domain::loopback::is_loopback;
 
-/// What the address asks for, checked.
+/// The checked parameters of the address.
 struct Ask {
     scopes: BTreeSet<String>,
-    /// Where to go back.
+    /// The URL to which the person is sent back.
     redirect: Url,
     asked: Asked,
     state: Option<String>,
@@ -59,7 +59,8 @@ fn check(state: &State, fields: &Fields) -> Result<Ask, Refused> {
     Ok(Ask { scopes, redirect, asked, state: fields.get("state").cloned() })
 }
 
-/// The S256 challenge of PKCE. Other ways are refused: that Slack does so too is a guess.
+/// The S256 challenge of PKCE. Other methods are refused: it is a guess that Slack refuses them
+/// too.
 pub(super) fn challenge(fields: &Fields) -> Result<Option<String>, Refused> {
     let challenge = fields.get("code_challenge").filter(|text| !text.is_empty()).cloned();
     let way = fields.get("code_challenge_method").map_or("S256", String::as_str);
@@ -69,7 +70,7 @@ pub(super) fn challenge(fields: &Fields) -> Result<Option<String>, Refused> {
     Ok(challenge)
 }
 
-/// Where to go back, and what the address said about that.
+/// The URL to which the person is sent back, and the one that the address named.
 pub(super) fn redirect(state: &State, fields: &Fields) -> Result<(Url, Option<String>), Refused> {
     let named = fields.get("redirect_uri").filter(|uri| !uri.is_empty()).cloned();
     let registered = &state.redirect_urls;
@@ -89,7 +90,7 @@ pub(super) fn redirect(state: &State, fields: &Fields) -> Result<(Url, Option<St
     Ok((redirect, named))
 }
 
-/// Whether `target` is `base` or a path or query below it.
+/// Whether `target` is `base`, or a path or query below it.
 fn below(base: &str, target: &str) -> bool {
     target.strip_prefix(base).is_some_and(|rest| {
         rest.is_empty() || base.ends_with('/') || rest.starts_with('/') || rest.starts_with('?')
@@ -108,7 +109,7 @@ pub(super) async fn show(
     })
 }
 
-/// `POST /oauth/v2/authorize`: `decision` is `allow`, `cancel` or, where an approval is needed,
+/// `POST /oauth/v2/authorize`: `decision` is `allow`, `cancel` or, if an approval is needed,
 /// `request`.
 pub(super) async fn decide(
     Shared(workspace): Shared<Arc<Workspace>>,
@@ -145,7 +146,7 @@ pub(super) fn denied(back: &mut Url) {
     pairs.append_pair("error", "access_denied").append_pair("error_description", said);
 }
 
-/// Sends the browser back, with the state that the app gave.
+/// Sends the browser back, with the app's state.
 pub(super) fn go_back(mut back: Url, state: Option<&str>) -> Response {
     if let Some(state) = state {
         back.query_pairs_mut().append_pair("state", state);
@@ -191,7 +192,7 @@ fn consent(state: &State, ask: &Ask, fields: &Fields) -> String {
     page(&format!("Install {app}"), &body)
 }
 
-/// Keeps what the address said for the form.
+/// Copies the address's parameters into hidden fields of the form.
 pub(super) fn hide(body: &mut String, fields: &Fields, keys: &[&str]) {
     for key in keys {
         if let Some(value) = fields.get(*key) {
@@ -205,7 +206,7 @@ pub(super) fn hide(body: &mut String, fields: &Fields, keys: &[&str]) {
 fn requested(state: &State) -> String {
     let body = format!(
         "<h1>Your request to install <b>{}</b> was sent</h1><p>An administrator of {} will look \
-         at it. Nothing else happens here: the app is not told.</p>",
+         at it. Nothing else happens here: the app is not notified.</p>",
         escape(&state.app.name),
         escape(&state.team.name)
     );
@@ -247,7 +248,8 @@ pub(super) fn escape(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Of the size of a telephone, in the dark, and with an icon, so that none is looked for.
+    /// The page works on a telephone and in dark mode, and names an icon so that browsers do not
+    /// request another.
     #[test]
     fn a_page_is_for_any_screen() {
         let html = page("Install", "<p>a</p>");
@@ -256,7 +258,7 @@ mod tests {
             "rel=\"icon\" href=\"/_sandbox/page.svg\"",
             "color-scheme:light dark",
             "@media(prefers-color-scheme:dark)",
-            // As many columns as fit; the longest word is broken rather than let out of the card.
+            // As many columns as fit; the longest word is broken rather than overflowing the card.
             "repeat(auto-fill,minmax(12.5rem,1fr))",
             "overflow-wrap:anywhere",
         ] {

@@ -1,4 +1,4 @@
-//! The control API under `/_sandbox/`: what the page reads and what tests in other processes use.
+//! The control API under `/_sandbox/`, which the page and tests in other processes use.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::scopes;
 use super::state::State;
 use super::workspace::Workspace;
 
-/// Members shown at once in `state`; those in conversations come in any case.
+/// Most members that `state` returns; those in conversations are always included.
 const MEMBERS: usize = 1_000;
 
 type Held = Shared<Arc<Workspace>>;
@@ -119,7 +119,7 @@ fn summary(state: &State, conversation: &Conversation) -> Value {
     summary
 }
 
-/// `#general` is left out until something is in it: it is always there and says nothing.
+/// `#general` is left out until it has a message: it always exists and would only be noise.
 async fn conversations(Shared(workspace): Held) -> Json<Vec<Value>> {
     workspace.with(|state| {
         let shown = state.conversations.iter();
@@ -133,7 +133,7 @@ struct NewConversation {
     name: String,
     #[serde(default)]
     is_private: bool,
-    /// Put the bot in with the id `bot`.
+    /// The id `bot` adds the bot.
     #[serde(default)]
     members: Vec<String>,
 }
@@ -151,7 +151,7 @@ async fn create_conversation(
     })
 }
 
-/// A message as the page reads it.
+/// A message as the page receives it.
 fn shown(state: &State, conversation: &Conversation, message: &Message) -> Value {
     let own = message.author == state.app.bot_user_id;
     let name = message.username.clone().or_else(|| own.then(|| state.app.name.clone()));
@@ -178,7 +178,7 @@ async fn messages(Shared(workspace): Held) -> Json<Value> {
     workspace.with(|state| Json(json!(state.stored_messages())))
 }
 
-/// A person writes something.
+/// A person posts a message.
 async fn post_as(Shared(workspace): Held, Json(new): Json<HumanMessage>) -> Response {
     let now = now_micros();
     workspace.with(|state| match state.write_as(&new, now) {
@@ -202,7 +202,7 @@ async fn log(Shared(workspace): Held, Query(query): Query<After>) -> Json<Value>
 type Events = Result<Event, std::convert::Infallible>;
 
 /// Server-sent events: each message stored, changed or deleted. A reader that falls behind is
-/// disconnected; on coming back it reads everything anew.
+/// disconnected; when it reconnects, it reads everything again.
 async fn changes(Shared(workspace): Held) -> Sse<impl Stream<Item = Events>> {
     let receiver = workspace.changes.subscribe();
     let events = stream::unfold(receiver, |mut receiver| async move {
@@ -258,7 +258,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// A member, a list of them, or `{"generate": n}` made-up ones.
+/// A member, a list of members, or `{"generate": n}` for generated ones.
 async fn add_members(
     Shared(workspace): Held,
     Json(members): Json<OneOrMany<Value>>,
@@ -300,7 +300,7 @@ async fn home_view(Shared(workspace): Held, Path(user): Path<String>) -> Json<Va
     workspace.with(|state| Json(state.views.get(&user).cloned().unwrap_or_default()))
 }
 
-/// What happens to tokens. As JSON: `{"do":"issue","scopes":["chat:write"]}` answers `{token}`,
+/// A change of tokens. As JSON: `{"do":"issue","scopes":["chat:write"]}` answers `{token}`,
 /// `{"do":"kill","token":"all","code":"token_revoked"}`, `{"do":"set_scopes","scopes":[…]}`,
 /// `{"do":"uninstall"}`, `{"do":"issue_configuration"}` (for `apps.manifest.*`).
 #[derive(Deserialize)]
@@ -365,7 +365,7 @@ async fn press(
 }
 
 impl Workspace {
-    /// Sends an event; its `event_id`.
+    /// Sends an event; returns its `event_id`.
     pub(super) fn push(&self, inner: Value) -> Result<String, PushError> {
         self.with(|state| {
             if !state.events_wanted {
@@ -373,7 +373,7 @@ impl Workspace {
             }
             let push = push::envelope(state, inner, now_micros());
             let id = push.id.clone();
-            // Fails only when the sandbox is stopping.
+            // This fails only while the sandbox is stopping.
             drop(self.pushes.send(push));
             Ok(id)
         })

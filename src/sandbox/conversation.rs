@@ -1,4 +1,4 @@
-//! Conversations and their messages, as they are kept.
+//! Conversations and their messages, as stored.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::error::Error;
 
-/// What a conversation is; decides the scopes it takes.
+/// The kind of a conversation; decides the required scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Im,
@@ -28,7 +28,7 @@ impl Kind {
         format!("{prefix}:{suffix}")
     }
 
-    /// As the control endpoints name it.
+    /// The name in the control endpoints.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Im => "im",
@@ -38,12 +38,12 @@ impl Kind {
     }
 }
 
-/// One message. `ts` in microseconds; [`ts_text`] writes it.
+/// One message. `ts` is in microseconds; [`ts_text`] formats it.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) seq: u64,
     pub(super) ts: i64,
-    /// Who wrote it; the bot's user id for the app's own.
+    /// The author; the bot's user id for the app's own messages.
     pub(super) author: String,
     pub(super) username: Option<String>,
     pub(super) text: String,
@@ -78,11 +78,11 @@ impl Message {
     }
 }
 
-/// A message as tests and the demo read it.
+/// A message, for tests and the demo.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StoredMessage {
     pub conversation: String,
-    /// The other side of a direct message.
+    /// The person in a direct message.
     pub user: Option<String>,
     pub ts: String,
     pub text: String,
@@ -99,7 +99,7 @@ pub struct StoredMessage {
 pub(super) struct Conversation {
     pub(super) id: String,
     pub(super) kind: Kind,
-    /// The person of a direct message.
+    /// The person in a direct message.
     pub(super) user: Option<String>,
     pub(super) name: String,
     pub(super) topic: String,
@@ -108,7 +108,7 @@ pub(super) struct Conversation {
     pub(super) creator: String,
     pub(super) members: BTreeSet<String>,
     pub(super) archived: bool,
-    /// A direct message that the bot closed shows up again with the next message.
+    /// False after the bot closed a direct message; the next message reopens it.
     pub(super) open: bool,
     /// The `ts` of every message with replies.
     pub(super) threads: HashSet<i64>,
@@ -127,9 +127,9 @@ impl Conversation {
         Some(&mut self.messages[at]).filter(|message| !message.deleted)
     }
 
-    /// The replies to this message that are there, oldest first.
+    /// The replies to this message that are not deleted, oldest first.
     pub(super) fn replies(&self, root: i64) -> impl DoubleEndedIterator<Item = &Message> {
-        // Most messages have none, and every page of a history asks.
+        // Most messages have no replies, and every page of a history asks for them.
         let all = if self.threads.contains(&root) { &self.messages[..] } else { &[] };
         let from = all.partition_point(|message| message.ts <= root);
         all[from..].iter().filter(move |m| !m.deleted && m.thread == Some(root))
@@ -140,8 +140,8 @@ impl Conversation {
         message.deleted && self.replies(message.ts).next().is_some()
     }
 
-    /// The first message of the thread that `ts` names by any of its messages; it may be a
-    /// tombstone. `None`: the message is gone.
+    /// The first message of the thread that contains the message `ts`; it may be a tombstone.
+    /// `None` if the message is deleted.
     pub(super) fn thread_of(&self, ts: i64) -> Option<&Message> {
         let at = |ts| self.messages.binary_search_by_key(&ts, |message| message.ts).ok();
         let named = &self.messages[at(ts)?];
@@ -152,7 +152,7 @@ impl Conversation {
         (!root.deleted || self.is_tombstone(root)).then_some(root)
     }
 
-    /// A `ts` for a message stored now: unique and increasing here.
+    /// A `ts` for a message stored now: unique and increasing in this conversation.
     fn next_ts(&self, now: i64) -> i64 {
         self.messages.last().map_or(now, |last| now.max(last.ts + 1))
     }
@@ -217,7 +217,7 @@ pub(super) fn ts_text(micros: i64) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
-/// The other way; fewer digits are padded.
+/// The reverse of [`ts_text`]; fewer digits are padded.
 pub(super) fn parse_ts(text: &str) -> Option<i64> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
@@ -228,7 +228,7 @@ pub(super) fn parse_ts(text: &str) -> Option<i64> {
     seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)
 }
 
-/// The `ts` argument, or `code`.
+/// The `ts` argument, or the error `code`.
 pub(super) fn ts_arg(text: Option<&str>, code: &'static str) -> Result<Option<i64>, Error> {
     text.map(|text| parse_ts(text).ok_or(Error::from(code))).transpose()
 }

@@ -1,4 +1,4 @@
-//! `conversations.*`: opening, reading.
+//! `conversations.*`: opening and reading.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use super::cursor;
 use super::error::Error;
 use super::scopes;
 
-/// The conversation the call names, which the bot can see.
+/// The named conversation, if the bot can see it.
 pub(super) fn visible<'a>(call: &'a Call<'_>) -> Result<&'a Conversation, Error> {
     let id = call.args.required("channel")?;
     let found = call.state.conversations.get(id).ok_or("channel_not_found")?;
@@ -19,7 +19,7 @@ pub(super) fn visible<'a>(call: &'a Call<'_>) -> Result<&'a Conversation, Error>
     Ok(found)
 }
 
-/// One the bot is in.
+/// The named conversation, if the bot is in it.
 pub(super) fn joined<'a>(call: &'a Call<'_>) -> Result<&'a Conversation, Error> {
     let found = visible(call)?;
     if !found.members.contains(&call.state.app.bot_user_id) {
@@ -107,7 +107,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Value, Error> {
     listed(call, |c| c.kind == Kind::Public || c.members.contains(bot))
 }
 
-/// `users.conversations`: those that a person is in, as far as the bot may see them.
+/// `users.conversations`: the conversations that a person is in and that the bot may see.
 pub(super) fn of_user(call: &mut Call<'_>) -> Result<Value, Error> {
     let bot = &call.state.app.bot_user_id;
     let user = call.args.text("user").unwrap_or(bot);
@@ -154,7 +154,7 @@ fn listed(call: &Call<'_>, seen: impl Fn(&Conversation) -> bool) -> Result<Value
     };
     let chosen = |c: &&Conversation| kinds.contains(&c.kind) && seen(c);
     let mut all = call.state.conversations.iter().filter(chosen).skip(start);
-    // Archived ones are left out after the page is cut, as Slack does: pages may be short.
+    // Archived ones are removed after the page is cut, as Slack does: pages may be short.
     let page: Vec<_> = all.by_ref().take(limit).collect();
     let more = all.next().is_some();
     let drop_archived = call.args.flag("exclude_archived");
@@ -183,7 +183,7 @@ pub(super) fn close(call: &mut Call<'_>) -> Result<Value, Error> {
     Ok(json!({ "no_op": true, "already_closed": true }))
 }
 
-/// The range that `oldest`, `latest` and `inclusive` name, both ends exclusive.
+/// The range given by `oldest`, `latest` and `inclusive`, both ends exclusive.
 fn range(call: &Call<'_>) -> Result<(i64, i64), Error> {
     let args = &call.args;
     let oldest = ts_arg(args.text("oldest"), "invalid_ts_oldest")?;
@@ -260,7 +260,7 @@ pub(super) fn replies(call: &mut Call<'_>) -> Result<Value, Error> {
     Ok(answer)
 }
 
-/// A message with what its thread adds.
+/// A message with the keys of its thread.
 fn with_thread(call: &Call<'_>, held: &Conversation, message: &Message, all: bool) -> Value {
     let mut json = call.state.message_json(message, all);
     if let Some(parent) = message.thread {

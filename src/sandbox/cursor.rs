@@ -1,4 +1,4 @@
-//! A page cut out of a list: Slack's opaque cursors are base64 of a kind and a position.
+//! Slack's opaque cursors: base64 of a kind and a position in a list.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

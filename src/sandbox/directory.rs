@@ -1,7 +1,7 @@
-//! The members of the workspace, kept as the JSON they were given so that a million fit.
+//! The members of the workspace, kept as the JSON that was given, so that a million fit.
 //!
-//! What a member lacks is filled in when it is shown ([`shown`]); a member with `"_raw": true`
-//! is shown exactly as given, for tests of missing and odd keys.
+//! Missing keys are filled in when a member is shown ([`shown`]); a member with `"_raw": true` is
+//! shown exactly as given, for tests of missing and odd keys.
 
 use std::collections::HashMap;
 
@@ -34,14 +34,14 @@ impl Directory {
         self.by_id.contains_key(id)
     }
 
-    /// The member as it was given.
+    /// The member as given.
     pub(super) fn get(&self, id: &str) -> Option<Value> {
         let entry = &self.members[*self.by_id.get(id)? as usize];
         serde_json::from_str(&entry.raw).ok()
     }
 
-    /// Members from the one after `cursor` on (from the first without), and whether `cursor` is
-    /// known.
+    /// Members from the one after `cursor` on (from the first if there is none), and whether
+    /// `cursor` is known.
     pub(super) fn page(&self, after: Option<&str>, limit: usize) -> Option<(Vec<Value>, bool)> {
         let start = match after {
             None => 0,
@@ -53,7 +53,7 @@ impl Directory {
         Some((values, end < self.members.len()))
     }
 
-    /// The id at this position of the list.
+    /// The id at this position in the list.
     pub(super) fn id_at(&self, position: usize) -> Option<&str> {
         self.members.get(position).map(|entry| &*entry.id)
     }
@@ -67,7 +67,7 @@ impl Directory {
         serde_json::from_str(&self.members[position as usize].raw).ok()
     }
 
-    /// Adds a member, or replaces the one with its id.
+    /// Adds a member, or replaces the one with the same id.
     pub(super) fn put(&mut self, id: &str, member: &Value) {
         let raw: Box<str> = member.to_string().into();
         let position = if let Some(&position) = self.by_id.get(id) {
@@ -113,7 +113,7 @@ impl Directory {
         }
     }
 
-    /// The custom fields of one member, with their labels where asked.
+    /// The custom fields of one member, with their labels if `labels` is set.
     pub(super) fn fields(&self, user: &str, labels: bool) -> Map<String, Value> {
         let mut fields = self.fields.get(user).cloned().unwrap_or_default();
         if labels {
@@ -154,7 +154,7 @@ const GONE: [&str; 11] = [
     "is_email_confirmed",
 ];
 
-/// What the caller may see of a member.
+/// The parts of a member that the caller may see.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View {
     pub(super) email: bool,
@@ -250,7 +250,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// How the control endpoints call a member's kind.
+/// The control endpoints' word for a member's kind.
 pub(super) fn kind(member: &Value) -> &'static str {
     let is = |key: &str| member[key] == Value::Bool(true);
     if is("deleted") {

@@ -1,4 +1,4 @@
-//! `dnd.info` and `dnd.teamInfo`: when people do not want to be disturbed.
+//! `dnd.info` and `dnd.teamInfo`: do-not-disturb settings.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::call::Call;
 use super::error::Error;
 use super::state::State;
 
-/// People of one `dnd.teamInfo`.
+/// Most people in one `dnd.teamInfo`.
 const PEOPLE: usize = 50;
 
 impl State {
@@ -15,7 +15,7 @@ impl State {
         self.dnd.get(user).cloned().unwrap_or(unset)
     }
 
-    /// Sets what `dnd.info` says of a member; the app is told.
+    /// Sets a member's answer of `dnd.info`; the app is notified.
     pub(super) fn set_dnd(&mut self, user: &str, settings: &Value) {
         let mut status = self.dnd_of(user);
         super::directory::merge(&mut status, settings);

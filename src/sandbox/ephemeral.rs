@@ -1,4 +1,4 @@
-//! `chat.postEphemeral`: a message that one person sees and that is not kept.
+//! `chat.postEphemeral`: a message that only one person sees and that is not stored.
 
 use serde_json::{Value, json};
 

@@ -20,12 +20,12 @@ impl Error {
         Self::Code { code: code.into(), extra: Value::Null }
     }
 
-    /// With more fields in the body.
+    /// A code with more fields in the body.
     pub(super) fn with(code: &'static str, extra: Value) -> Self {
         Self::Code { code: code.into(), extra }
     }
 
-    /// With `response_metadata.messages`.
+    /// A code with `response_metadata.messages`.
     pub(super) fn messages(code: &'static str, messages: Vec<String>) -> Self {
         Self::with(code, json!({ "response_metadata": { "messages": messages } }))
     }

@@ -1,23 +1,25 @@
-//! Scripted faults: what goes wrong, at which calls, before or after the method did its work.
+//! Scripted faults: the failure, the calls that it affects, and whether it strikes before or after
+//! the method's work.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 /// One scripted fault. As JSON:
-/// `{"method":"chat.postMessage","after_calls":2,"times":1,"when":"after","kind":{"status":{"code":500}}}`.
+/// `{"method":"chat.postMessage","after_calls":2,"times":1,"when":"after",
+/// "kind":{"status":{"code":500}}}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
     /// A Web API method, or `*` for every one.
     pub method: String,
-    /// Only calls to this conversation: its id, or the user id the call names.
+    /// Only calls to this conversation: its id, or the user id in the call.
     #[serde(default)]
     pub channel: Option<String>,
-    /// Matching calls let through first.
+    /// Number of matching calls that are let through first.
     #[serde(default)]
     pub after_calls: u32,
-    /// How many calls it strikes; `None` until cleared.
+    /// Number of calls that it strikes; `None`: all until cleared.
     #[serde(default)]
     pub times: Option<u32>,
     #[serde(default)]
@@ -32,14 +34,14 @@ impl Fault {
         Self { method: method.into(), channel: None, after_calls: 0, times: None, when, kind }
     }
 
-    /// Strikes this many calls.
+    /// Strikes this number of calls.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Strikes after the work is done: the message is stored, the answer is what goes wrong.
+    /// Strikes after the work is done: the message is stored, but the answer fails.
     #[must_use]
     pub fn after(mut self) -> Self {
         self.when = When::After;
@@ -56,11 +58,11 @@ pub enum When {
     After,
 }
 
-/// What goes wrong. Seconds are real ones, not scaled.
+/// The failure. Seconds are real seconds, not scaled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum FaultKind {
-    /// This HTTP status. Without `retry_after` the header is missing; its text is sent as it is.
+    /// This HTTP status. Without `retry_after` the header is missing; its text is sent unchanged.
     Status {
         code: u16,
         #[serde(default)]
@@ -72,13 +74,14 @@ pub enum FaultKind {
     Error { code: String },
     /// The connection is reset without an answer.
     Reset,
-    /// Nothing for so long, then the connection is reset.
+    /// No answer for this time, then the connection is reset.
     Hang { seconds: f64 },
-    /// The ordinary answer, so much later; with `before` the work too is done later.
+    /// The ordinary answer after this time; with `before` the work is delayed too.
     Delay { seconds: f64 },
-    /// The answer at this pace. With `before` the answer is `internal_error`; likewise `truncate`.
+    /// The answer at this rate. With `before` the answer is `internal_error`; the same holds for
+    /// `truncate`.
     Slow { bytes_per_second: u32 },
-    /// HTTP 200 with these bytes: broken JSON, HTML, a compressed bomb (with `content-encoding`).
+    /// HTTP 200 with these bytes: broken JSON, HTML, a compression bomb (with `content-encoding`).
     Body {
         body: Raw,
         #[serde(default)]
@@ -107,7 +110,7 @@ impl FaultKind {
     }
 }
 
-/// Bytes that are a text or a list of numbers in JSON.
+/// Bytes, written in JSON as a string or a list of numbers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Raw {
@@ -136,7 +139,7 @@ struct Armed {
     struck: u32,
 }
 
-/// The faults in force; the first that matches strikes.
+/// The faults in force; the first one that matches strikes.
 #[derive(Default)]
 pub(super) struct Faults {
     armed: Vec<Armed>,
@@ -155,8 +158,8 @@ impl Faults {
         self.armed.is_empty()
     }
 
-    /// Counts this call against every fault that matches and returns the one that strikes.
-    /// `targets` are the names of the conversation the call is about.
+    /// Counts this call against every matching fault and returns the one that strikes. `targets`
+    /// are the names of the conversation of the call.
     pub(super) fn strike(&mut self, method: &str, targets: &[String]) -> Option<Fault> {
         let mut hit = None;
         for armed in &mut self.armed {

@@ -1,4 +1,4 @@
-//! The demo workspace: people of a small company, with the odd cases every directory has.
+//! The demo workspace: people of a small company, with the odd cases that every directory has.
 
 use serde_json::{Value, json};
 
@@ -28,23 +28,34 @@ const KOLKATA: (&str, &str, i32) = ("Asia/Kolkata", "India Standard Time", 19_80
 
 #[rustfmt::skip]
 const PEOPLE: [Person; 12] = [
-    Person { id: "U0DEMOADA", name: "Ada Demo", display: "ada", email: Some("ada@demo.example"), title: "Head of Platform", zone: LONDON, locale: "en-GB", color: "9f69e7" },
-    Person { id: "U0DEMOBEN", name: "Ben Demo", display: "ben", email: Some("ben@demo.example"), title: "Engineer", zone: NEW_YORK, locale: "en-US", color: "4bbe2e" },
-    Person { id: "U0DEMOCLA", name: "Clara Demo", display: "clara", email: Some("clara@demo.example"), title: "Designer", zone: BERLIN, locale: "de-DE", color: "e7392d" },
-    Person { id: "U0DEMODAI", name: "Daichi Demo", display: "daichi", email: Some("daichi@demo.example"), title: "Engineer", zone: TOKYO, locale: "ja-JP", color: "3c989f" },
-    Person { id: "U0DEMOELI", name: "Elif Demo", display: "elif", email: Some("elif@demo.example"), title: "Support", zone: BERLIN, locale: "tr-TR", color: "674b1b" },
-    Person { id: "U0DEMOFAB", name: "Fabio Demo", display: "fabio", email: Some("fabio@demo.example"), title: "Sales", zone: SAO_PAULO, locale: "pt-BR", color: "e96699" },
-    Person { id: "U0DEMOGIT", name: "Gita Demo", display: "gita", email: Some("gita@demo.example"), title: "Data Scientist", zone: KOLKATA, locale: "en-US", color: "db3150" },
-    Person { id: "U0DEMOHUG", name: "Hugo Demo", display: "", email: Some("hugo@demo.example"), title: "Finance", zone: BERLIN, locale: "fr-FR", color: "235e5b" },
-    Person { id: "U0DEMOIDA", name: "Ida Demo", display: "ida", email: None, title: "Contractor", zone: LONDON, locale: "en-GB", color: "5b89d5" },
-    Person { id: "U0DEMOJON", name: "Jonas Demo", display: "jonas", email: Some("jonas@demo.example"), title: "Engineer", zone: BERLIN, locale: "de-DE", color: "99a949" },
-    Person { id: "U0DEMOKIM", name: "Kim Demo", display: "kim", email: Some("kim@partner.example"), title: "Guest", zone: NEW_YORK, locale: "en-US", color: "684b6c" },
-    Person { id: "U0DEMOLEA", name: "Lea Demo", display: "lea", email: Some("lea@demo.example"), title: "Product", zone: LONDON, locale: "es-ES", color: "df3dc0" },
+    Person { id: "U0DEMOADA", name: "Ada Demo", display: "ada", color: "9f69e7",
+        email: Some("ada@demo.example"), title: "Head of Platform", zone: LONDON, locale: "en-GB" },
+    Person { id: "U0DEMOBEN", name: "Ben Demo", display: "ben", color: "4bbe2e",
+        email: Some("ben@demo.example"), title: "Engineer", zone: NEW_YORK, locale: "en-US" },
+    Person { id: "U0DEMOCLA", name: "Clara Demo", display: "clara", color: "e7392d",
+        email: Some("clara@demo.example"), title: "Designer", zone: BERLIN, locale: "de-DE" },
+    Person { id: "U0DEMODAI", name: "Daichi Demo", display: "daichi", color: "3c989f",
+        email: Some("daichi@demo.example"), title: "Engineer", zone: TOKYO, locale: "ja-JP" },
+    Person { id: "U0DEMOELI", name: "Elif Demo", display: "elif", color: "674b1b",
+        email: Some("elif@demo.example"), title: "Support", zone: BERLIN, locale: "tr-TR" },
+    Person { id: "U0DEMOFAB", name: "Fabio Demo", display: "fabio", color: "e96699",
+        email: Some("fabio@demo.example"), title: "Sales", zone: SAO_PAULO, locale: "pt-BR" },
+    Person { id: "U0DEMOGIT", name: "Gita Demo", display: "gita", color: "db3150",
+        email: Some("gita@demo.example"), title: "Data Scientist", zone: KOLKATA, locale: "en-US" },
+    Person { id: "U0DEMOHUG", name: "Hugo Demo", display: "", color: "235e5b",
+        email: Some("hugo@demo.example"), title: "Finance", zone: BERLIN, locale: "fr-FR" },
+    Person { id: "U0DEMOIDA", name: "Ida Demo", display: "ida", color: "5b89d5",
+        email: None, title: "Contractor", zone: LONDON, locale: "en-GB" },
+    Person { id: "U0DEMOJON", name: "Jonas Demo", display: "jonas", color: "99a949",
+        email: Some("jonas@demo.example"), title: "Engineer", zone: BERLIN, locale: "de-DE" },
+    Person { id: "U0DEMOKIM", name: "Kim Demo", display: "kim", color: "684b6c",
+        email: Some("kim@partner.example"), title: "Guest", zone: NEW_YORK, locale: "en-US" },
+    Person { id: "U0DEMOLEA", name: "Lea Demo", display: "lea", color: "df3dc0",
+        email: Some("lea@demo.example"), title: "Product", zone: LONDON, locale: "es-ES" },
 ];
 
-/// Members of the demo workspace: one without e-mail (Ida), one deactivated (Jonas), a guest
-/// (Kim), a bot and Slackbot. Custom fields are under `_fields`, which [`super::Sandbox`] takes
-/// off.
+/// Members of the demo workspace: one without e-mail (Ida), one deactivated (Jonas), a guest (Kim),
+/// a bot and Slackbot. Custom fields are under `_fields`, which [`super::Sandbox`] removes.
 #[must_use]
 pub fn demo_members() -> Vec<Value> {
     let mut members: Vec<_> = PEOPLE.iter().map(member).collect();
@@ -61,7 +72,8 @@ pub fn demo_members() -> Vec<Value> {
             "always_active": true } }));
     members.push(json!({ "id": "USLACKBOT", "name": "slackbot", "real_name": "Slackbot",
         "is_bot": false, "tz": null, "color": "757575",
-        "profile": { "real_name": "Slackbot", "display_name": "Slackbot", "always_active": true } }));
+        "profile": { "real_name": "Slackbot", "display_name": "Slackbot",
+            "always_active": true } }));
     members
 }
 
@@ -80,7 +92,7 @@ fn member(person: &Person) -> Value {
     member
 }
 
-/// Given and family names in the lengths and scripts that directories have.
+/// Given and family names in the lengths and scripts found in real directories.
 const GIVEN: [&str; 24] = [
     "Ada",
     "Bo",
@@ -144,7 +156,7 @@ const TITLES: [&str; 8] = [
     "Teacher",
 ];
 
-/// Member number `n` of a large made-up workspace; the same for the same `n`.
+/// Member number `n` of a large generated workspace; always the same for the same `n`.
 #[must_use]
 pub fn generated_member(n: u64) -> Value {
     let pick = |of: &'static [&'static str], by: u64| {
@@ -163,7 +175,7 @@ pub fn generated_member(n: u64) -> Value {
     })
 }
 
-/// The same member as `users.list` shows it, for who measures without a server.
+/// The same member as `users.list` shows it, for benchmarks without a server.
 #[must_use]
 pub fn served_member(n: u64) -> Value {
     let team = Team { id: "T0SANDBOX01".into(), name: "Demo".into(), enterprise_id: None };

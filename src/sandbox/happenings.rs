@@ -1,4 +1,4 @@
-//! What people and administrators of the workspace do, under `/_sandbox/`, and the events that
+//! Actions of people and administrators of the workspace, under `/_sandbox/`, and the events that
 //! follow.
 
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) fn router() -> Router<Arc<Workspace>> {
 }
 
 impl State {
-    /// Tells the app what happened to a channel, if it may know.
+    /// Pushes the event for a change of a channel, if the app may know of it.
     pub(super) fn channel_event(&mut self, id: &str, what: Happening, user: &str) {
         let Some(channel) = self.conversations.get(id) else { return };
         if let Some(told) = self.told(channel, what, user) {
@@ -49,7 +49,7 @@ impl State {
         let name = |rest: &str| format!("{}_{rest}", if public { "channel" } else { "group" });
         let id = &channel.id;
         Some(match what {
-            // Of a private channel nobody is told.
+            // Slack sends no event for the creation of a private channel.
             Happening::Created if !public => return None,
             Happening::Created => json!({ "type": "channel_created", "channel": {
                 "id": id, "is_channel": true, "name": channel.name, "created": channel.created,
@@ -66,7 +66,7 @@ impl State {
         })
     }
 
-    /// Puts somebody into a channel; false where they were in it. The app is told.
+    /// Adds a person to a channel; false if they were already in it. The app is notified.
     pub(super) fn enter(&mut self, id: &str, user: &str, inviter: Option<&str>) -> bool {
         let Some(channel) = self.conversations.get_mut(id) else { return false };
         if !channel.members.insert(user.to_owned()) {
@@ -76,7 +76,7 @@ impl State {
         true
     }
 
-    /// Takes somebody out of a channel; false where they were not in it. The app is told.
+    /// Removes a person from a channel; false if they were not in it. The app is notified.
     pub(super) fn leave(&mut self, id: &str, user: &str) -> bool {
         if !self.conversations.get(id).is_some_and(|channel| channel.members.contains(user)) {
             return false;
@@ -101,11 +101,11 @@ impl State {
     }
 }
 
-/// What somebody changes about a channel.
+/// A change that a person makes to a channel.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ChannelChange {
-    /// Who does it; without, the administrator.
+    /// The person who makes it; by default the administrator.
     user: Option<String>,
     name: Option<String>,
     archived: Option<bool>,
@@ -163,12 +163,12 @@ async fn delete_message(
     if deleted.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
 }
 
-/// The names of the Web API's methods here.
+/// The names of the Web API methods served here.
 async fn methods() -> Json<Vec<&'static str>> {
     Json(super::methods::names().collect())
 }
 
-/// A person does something that lets the app open a modal, as a shortcut would.
+/// A person performs an action that lets the app open a modal, as a shortcut would.
 async fn trigger(Shared(workspace): Held) -> Json<Value> {
     workspace.with(|state| Json(json!({ "trigger_id": state.new_trigger(now_micros()) })))
 }

@@ -1,4 +1,4 @@
-//! The Web API over HTTP: decoding, the one decision under the lock, the answer, its faults.
+//! The Web API over HTTP: decoding, the decision under the lock, the answer, and its faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::state::State;
 use super::workspace::Workspace;
 use super::{auth, limits, scopes};
 
-/// What is decided: the answer, and what a fault makes of it.
+/// A decided call: the answer, and the fault that will change it.
 struct Decided {
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -59,7 +59,7 @@ pub(super) async fn api(
     answer(decided, &cut).await
 }
 
-/// A request that was read.
+/// A request that was read completely.
 struct Request {
     name: String,
     method: Option<&'static Method>,
@@ -106,7 +106,7 @@ fn decide(state: &mut State, request: Request) -> Decided {
     let mut decided = finish(result, &warnings, method, held);
     let name_of_fault = fault.as_ref().map(|fault| fault.kind.name());
     decided.fault = fault.and_then(|fault| match fault.kind {
-        // It has been waited for already.
+        // The delay has already passed.
         FaultKind::Delay { .. } if fault.when == When::Before => None,
         kind => Some(kind),
     });
@@ -134,12 +134,12 @@ fn decide(state: &mut State, request: Request) -> Decided {
     decided
 }
 
-/// Whether the method does not run at all.
+/// Whether the fault prevents the method from running.
 fn replaces_work(fault: &Fault) -> bool {
     fault.when == When::Before && !matches!(fault.kind, FaultKind::Delay { .. })
 }
 
-/// The body under a fault that replaces the work.
+/// The error in the body if a fault replaces the work.
 fn struck(fault: Option<&FaultKind>) -> Error {
     match fault {
         Some(FaultKind::Error { code }) => Error::code(code.clone()),
@@ -164,7 +164,7 @@ fn retry_after(decided: &Decided) -> Option<String> {
     }
 }
 
-/// When a proxy in front saw the request begin, microseconds since the epoch.
+/// The time at which a proxy in front received the request, in microseconds since the epoch.
 fn began(headers: &HeaderMap) -> Option<i64> {
     text(headers, &HeaderName::from_static("x-request-start"))?.strip_prefix("t=")?.parse().ok()
 }
@@ -208,7 +208,7 @@ fn finish(
     Decided { status, headers, body: body.to_string().into_bytes(), fault: None }
 }
 
-/// The names of the conversation a call is about: its id and its person's.
+/// The names of the conversation of a call: its id and its person's id.
 fn targets(state: &State, decoded: &Decoded) -> Vec<String> {
     let mut targets = decoded.args.list("users");
     targets.extend(decoded.args.text("user").map(str::to_owned));
@@ -238,7 +238,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     text.split_once(':').map(|(id, secret)| (id.to_owned(), secret.to_owned()))
 }
 
-/// Sends the answer, or what the fault makes of it.
+/// Sends the answer, changed by the fault if there is one.
 async fn answer(decided: Decided, cut: &Cut) -> Response<Body> {
     let Decided { status, headers, body, fault } = decided;
     let mut response = Response::new(Body::empty());
@@ -321,7 +321,7 @@ fn half(mut body: Vec<u8>) -> Body {
         if let Some(bytes) = rest {
             return Some((Ok(bytes), None));
         }
-        // Leaves the first half time to be sent.
+        // Gives the first half time to be sent.
         pause(0.02).await;
         Some((Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)), None))
     });

@@ -1,4 +1,4 @@
-//! Interactions: a person presses a button, and the app answers by the `response_url`.
+//! Interactions: a person presses a button, and the app answers through the `response_url`.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(super) struct Press {
     pub(super) action_id: Option<String>,
     #[serde(default)]
     pub(super) block_id: Option<String>,
-    /// Who presses; the person of a direct message without.
+    /// The person who presses; by default the person in the direct message.
     #[serde(default)]
     pub(super) user: Option<String>,
 }
@@ -78,7 +78,7 @@ impl State {
         }))
     }
 
-    /// What the app posts to a `response_url`.
+    /// Handles the app's post to a `response_url`.
     fn respond(&mut self, id: &str, body: &Value, now: i64) -> Result<(), Error> {
         let response = self.responses.get_mut(id).filter(|r| r.expires > now && r.uses > 0);
         let response = response.ok_or("used_url")?;
@@ -110,7 +110,7 @@ impl State {
             let message = Message::new(seq, author, text, blocks);
             (ChangeKind::Stored, held.append(message, now))
         } else {
-            // Shown to one person only and not kept.
+            // Only one person would see it, and it is not stored.
             return Ok(());
         };
         self.changed(kind, &conversation, ts_text(ts));
@@ -118,7 +118,7 @@ impl State {
     }
 }
 
-/// The element pressed, with its block's id.
+/// The pressed element, with its block's id.
 fn element<'a>(blocks: &'a Value, press: &Press) -> Option<(&'a Value, &'a Value)> {
     let wanted = blocks
         .as_array()?

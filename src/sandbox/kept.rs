@@ -1,36 +1,36 @@
-//! What the workspace gives out and keeps for a while: codes, triggers and the modals they open,
-//! addresses to answer at, and requests to install.
+//! Items that the workspace issues and keeps for a while: codes, triggers and the modals that they
+//! open, response URLs, and requests to install.
 
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
 
-/// A code given to the callback.
+/// A code that was given to the callback.
 pub(super) struct Code {
     pub(super) scopes: BTreeSet<String>,
     pub(super) asked: Asked,
     pub(super) expires: i64,
 }
 
-/// What the authorize page was asked besides scopes.
+/// The parameters of the authorize page besides scopes.
 #[derive(Default)]
 pub(super) struct Asked {
-    /// Given at the authorize page; then it must be given with the code too.
+    /// If it was given at the authorize page, it must be given with the code too.
     pub(super) redirect_uri: Option<String>,
     /// The S256 challenge of PKCE.
     pub(super) challenge: Option<String>,
-    /// It was Sign in with Slack, by this person.
+    /// The person, if it was Sign in with Slack.
     pub(super) sign_in: Option<SignIn>,
 }
 
-/// Who signed in, and what the app wanted to see again.
+/// The person who signed in, and the app's nonce.
 pub(super) struct SignIn {
     pub(super) user: String,
     pub(super) nonce: Option<String>,
 }
 
-/// What a person's press allows.
+/// A trigger from a person's press.
 pub(super) struct Trigger {
     pub(super) expires: i64,
     pub(super) used: bool,
@@ -40,11 +40,11 @@ pub(super) struct Trigger {
 pub(super) struct Modals {
     pub(super) triggers: HashMap<String, Trigger>,
     pub(super) views: HashMap<String, Value>,
-    /// The ids of those that lie on each other, the first at the bottom.
+    /// The ids of the stacked modals, the first at the bottom.
     pub(super) stack: Vec<String>,
 }
 
-/// A `response_url` given out.
+/// An issued `response_url`.
 pub(super) struct Response {
     pub(super) conversation: String,
     pub(super) ts: i64,
@@ -57,7 +57,7 @@ pub(super) struct Response {
 pub(super) struct Approval {
     pub(super) id: String,
     pub(super) scopes: Vec<String>,
-    /// `None` while nobody has decided.
+    /// `None` until decided.
     pub(super) approved: Option<bool>,
 }
 

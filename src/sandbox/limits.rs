@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 const SECOND: i64 = 1_000_000;
 const WINDOW: i64 = 60 * SECOND;
-/// Messages a channel takes at once before one a second applies; Slack's figure is not published.
+/// Messages that a channel accepts at once before the rate of one a second applies; Slack's figure
+/// is not published.
 const CHANNEL_BURST: i64 = 3;
 
-/// The rate class of a method: guaranteed calls a minute.
+/// The rate class of a method: guaranteed calls per minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tier {
     One,
@@ -25,7 +26,7 @@ pub(super) enum Tier {
     Special,
 }
 
-/// What `conversations.history` and `conversations.replies` give.
+/// The limit of `conversations.history` and `conversations.replies`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HistoryLimit {
@@ -46,7 +47,7 @@ impl HistoryLimit {
     }
 }
 
-/// What can be set of the limits.
+/// The adjustable limits.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowed {
     pub(super) history: HistoryLimit,
@@ -65,7 +66,7 @@ struct Window {
 pub(super) struct Limits {
     scale: f64,
     windows: HashMap<&'static str, Window>,
-    /// When a channel's messages so far would have been sent at one a second.
+    /// When a channel's messages so far would all have been sent at one a second.
     channels: HashMap<String, i64>,
 }
 
@@ -74,7 +75,7 @@ impl Limits {
         Self { scale, windows: HashMap::new(), channels: HashMap::new() }
     }
 
-    /// Counts one call of `method`, or says how long to wait in unscaled microseconds.
+    /// Counts one call of `method`, or returns the wait in unscaled microseconds.
     pub(super) fn method(
         &mut self,
         method: &'static str,
@@ -104,7 +105,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Counts one message to `channel`, or says how long to wait in unscaled microseconds.
+    /// Counts one message to `channel`, or returns the wait in unscaled microseconds.
     pub(super) fn channel(&mut self, channel: &str, now: i64) -> Result<(), i64> {
         let second = self.scaled(SECOND);
         let due = self.channels.get(channel).copied().unwrap_or(now).max(now);
@@ -127,7 +128,7 @@ impl Limits {
     }
 }
 
-/// Calls in one window: the documented figure with a tenth more as burst.
+/// Calls in one window: the documented figure plus a tenth as burst.
 fn budget(tier: Tier) -> u32 {
     match tier {
         Tier::One => 2,

@@ -1,13 +1,13 @@
-//! What was asked and what became of it: the ground truth that checkers read. Bounded.
+//! All requests and their outcomes: the ground truth for checkers. Bounded.
 
 use std::collections::VecDeque;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Entries kept; older ones are dropped and [`Log::dropped`] says so.
+/// Entries kept; older ones are dropped and counted in [`Log::dropped`].
 const KEPT: usize = 200_000;
-/// Characters of one argument kept.
+/// Longest argument that is kept, in characters.
 const ARGUMENT: usize = 512;
 /// Arguments that are secrets.
 const SECRET: [&str; 6] =
@@ -20,10 +20,10 @@ pub struct LogEntry {
     pub seq: u64,
     /// When the request had been read, microseconds since the epoch.
     pub started_at_micros: i64,
-    /// When the request began, where a proxy in front says so (`X-Request-Start:
-    /// t=<microseconds>`); else `started_at_micros`.
+    /// When the request began, if a proxy in front reports it
+    /// (`X-Request-Start: t=<microseconds>`); otherwise `started_at_micros`.
     pub began_at_micros: i64,
-    /// Which proxy it came through, where it says so (`Via`).
+    /// The proxy through which it came, if the proxy names itself (`Via`).
     pub via: Option<String>,
     /// When the method had done its work; an answer delayed by a fault leaves later.
     pub ended_at_micros: i64,
@@ -32,15 +32,15 @@ pub struct LogEntry {
     pub token_kind: &'static str,
     /// Arguments as text, secrets replaced, long ones shortened.
     pub args: Map<String, Value>,
-    /// The status answered; 0 where the connection was reset instead.
+    /// The status of the answer; 0 if the connection was reset instead.
     pub http_status: u16,
-    /// `ok`, or the error code the method came to; `not run` where a fault struck before.
+    /// `ok`, or the method's error code; `not run` if a fault struck before.
     pub outcome: String,
     /// The fault that struck.
     pub fault: Option<String>,
-    /// The `Retry-After` answered.
+    /// The `Retry-After` of the answer.
     pub retry_after: Option<String>,
-    /// The conversation and the `ts` of the message stored.
+    /// The conversation and the `ts` of the stored message.
     pub conversation: Option<String>,
     pub stored_ts: Option<String>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Numbers and keeps `entry`.
+    /// Numbers `entry` and stores it.
     pub(super) fn push(&mut self, mut entry: LogEntry) {
         self.last += 1;
         entry.seq = self.last;
@@ -71,7 +71,7 @@ impl Log {
     }
 }
 
-/// Arguments fit to be kept.
+/// Arguments without secrets, shortened for the log.
 pub(super) fn redact(args: &Map<String, Value>) -> Map<String, Value> {
     args.iter()
         .map(|(key, value)| {

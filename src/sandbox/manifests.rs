@@ -1,11 +1,11 @@
-//! `apps.manifest.*`: apps made from a manifest, with an app configuration token.
+//! `apps.manifest.*`: apps created from a manifest, with an app configuration token.
 
 use serde_json::{Value, json};
 
 use super::call::Call;
 use super::error::Error;
 
-/// The manifest, checked as far as the keys go that every app needs; what is wrong with it.
+/// The manifest and its errors. Only the keys that every app needs are checked.
 fn read(call: &Call<'_>) -> Result<(Value, Vec<Value>), Error> {
     let manifest = call.args.json("manifest").ok_or("invalid_arguments")?;
     let manifest = manifest.map_err(|()| "invalid_arguments")?;
@@ -48,7 +48,7 @@ fn accepted(call: &Call<'_>) -> Result<Value, Error> {
     }
 }
 
-/// The app named, which must be there.
+/// The named app, which must exist.
 fn app_id(call: &Call<'_>) -> Result<String, Error> {
     let id = call.args.required("app_id")?;
     if !call.state.manifests.contains_key(id) {

@@ -9,7 +9,7 @@ use super::change::ChangeKind;
 use super::conversation::{Conversation, Kind, Message, StoredMessage, parse_ts, ts_text};
 use super::state::State;
 
-/// A message as a person writes it.
+/// A message written by a person.
 #[derive(Deserialize)]
 pub(super) struct HumanMessage {
     pub(super) conversation: String,
@@ -20,8 +20,8 @@ pub(super) struct HumanMessage {
 }
 
 impl State {
-    /// The bot's direct or group message with these people (sorted), opened if need be; with
-    /// whether it was open already.
+    /// The bot's direct or group message with these people (sorted), opened if necessary, and
+    /// whether it was already open.
     pub(super) fn open_with(&mut self, people: &[String], now: i64) -> (String, bool) {
         if let Some(id) = self.conversations.with_people(people).map(str::to_owned) {
             let held = self.conversations.get_mut(&id);
@@ -79,7 +79,7 @@ impl State {
         id
     }
 
-    /// A person writes; the message's `ts`, or `None` where there is no such conversation.
+    /// A person posts; returns the message's `ts`, or `None` if there is no such conversation.
     pub(super) fn write_as(&mut self, new: &HumanMessage, now: i64) -> Option<String> {
         self.counter += 1;
         let (seq, id) = (self.counter, new.conversation.as_str());
@@ -98,7 +98,7 @@ impl State {
         Some(ts_text(ts))
     }
 
-    /// The event `message`.
+    /// The event `message` for a new message.
     fn written(&self, id: &str, kind: Kind, ts: i64) -> Value {
         let message = self.conversations.get(id).and_then(|held| held.find(ts));
         let mut told = message.map(|m| self.message_json(m, false)).unwrap_or_default();
@@ -112,7 +112,7 @@ impl State {
         told
     }
 
-    /// Takes a message away; `None` where there is none.
+    /// Deletes a message; `None` if there is none.
     pub(super) fn delete_message(&mut self, id: &str, ts: &str) -> Option<()> {
         let held = self.conversations.get_mut(id)?;
         held.find_mut(parse_ts(ts)?)?.deleted = true;
@@ -129,8 +129,8 @@ impl State {
         all.into_iter().map(|(_, message)| message).collect()
     }
 
-    /// A message as the Web API shows it. Without `all_metadata` only the event type of its
-    /// metadata is there.
+    /// A message as the Web API shows it. Without `all_metadata` it contains only the event type of
+    /// its metadata.
     pub(super) fn message_json(&self, message: &Message, all_metadata: bool) -> Value {
         if message.deleted {
             return json!({

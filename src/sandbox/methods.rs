@@ -1,4 +1,4 @@
-//! The table of Web API methods, and how one call is decided.
+//! The table of Web API methods, and the decision on one call.
 
 use serde_json::{Value, json};
 
@@ -10,23 +10,23 @@ use super::{
     scopes, usergroups, users, validate, views,
 };
 
-/// Whose call it is.
+/// The kind of caller that a method accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// The app by its id and secret, or anybody.
+    /// The app by its id and secret, or any caller.
     Anybody,
-    /// The bot by its token.
+    /// The bot, by its token.
     Bot,
-    /// A person by their token.
+    /// A person, by their token.
     Person,
-    /// Somebody with an app configuration token.
+    /// A caller with an app configuration token.
     Configuration,
 }
 
 /// One method.
 pub(super) struct Method {
     pub(super) name: &'static str,
-    /// Any one of these; the method itself may be stricter.
+    /// Any one of these is enough; the method itself may be stricter.
     pub(super) scopes: &'static [&'static str],
     pub(super) tier: Tier,
     /// Whether a JSON body is read.
@@ -90,7 +90,7 @@ const fn method(
 use Caller::{Anybody, Configuration, Person};
 use Tier::{Four, One, Special, Three, Two};
 
-/// Scopes, tiers and the JSON flag are Slack's reference of methods.
+/// Scopes, tiers and the JSON flag are from Slack's reference of methods.
 #[rustfmt::skip]
 static METHODS: &[Method] = &[
     method("api.test", &[], Four, true, api_test).by(Anybody),
@@ -129,7 +129,8 @@ static METHODS: &[Method] = &[
     method("conversations.unarchive", MANAGE, Two, true, channels::unarchive),
     method("dnd.info", &["dnd:read"], Three, false, dnd::info),
     method("dnd.teamInfo", &["dnd:read"], Two, false, dnd::team_info).of_a_team(),
-    method("migration.exchange", &["tokens.basic"], Two, false, org::migration_exchange).of_a_team(),
+    method("migration.exchange", &["tokens.basic"], Two, false, org::migration_exchange)
+        .of_a_team(),
     method("oauth.v2.access", &[], Special, false, oauth::access).by(Anybody),
     method("oauth.v2.exchange", &[], Three, false, oauth::exchange_token).by(Anybody),
     method("openid.connect.token", &[], Four, false, openid::token).by(Anybody),

@@ -1,10 +1,10 @@
-//! Slack in a box: a fake Slack on a real socket, faithful enough for any Slack client.
+//! A fake Slack on a real socket, faithful enough for any Slack client.
 //!
-//! It serves the Web API at `/api/<method>`, the authorize page at `/oauth/v2/authorize`, pushes
-//! signed events and interactions, keeps a log of every request, breaks on command, shows its
-//! conversations at `/`, and is driven in-process by [`Sandbox`] or by JSON under `/_sandbox/`.
-//! Facts about Slack come from docs.slack.dev; where Slack's pages are silent, reports of others
-//! decided. One sandbox is one workspace with one app.
+//! It serves the Web API at `/api/<method>` and the authorize page at `/oauth/v2/authorize`, pushes
+//! signed events and interactions, keeps a log of every request, fails on command, and shows its
+//! conversations at `/`. It is driven in-process by [`Sandbox`] or by JSON under `/_sandbox/`.
+//! Facts about Slack come from docs.slack.dev; where Slack's pages are silent, published reports
+//! were used. One sandbox is one workspace with one app.
 //!
 //! Durations that Slack dictates are multiplied by `time_scale`. `Retry-After` is in *unscaled*
 //! whole seconds: a client multiplies it by the same factor.
@@ -85,40 +85,40 @@ pub use push::{Delivery, PushError};
 pub use state::Options;
 pub use team::Team;
 
-/// The largest request taken.
+/// Largest request accepted, in bytes.
 const BODY: usize = 64 * 1024 * 1024;
 
-/// What the sandbox plays.
+/// The workspace and the app that the sandbox plays.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where it listens; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     pub addr: SocketAddr,
-    /// Enforce Slack's rate limits.
+    /// Whether to enforce Slack's rate limits.
     pub rate_limits: bool,
-    /// What every duration Slack dictates is multiplied by.
+    /// The factor by which every duration that Slack dictates is multiplied.
     pub time_scale: f64,
     pub client_id: String,
     pub client_secret: Secret,
     pub signing_secret: Secret,
     pub app_id: String,
     pub app_name: String,
-    /// Registered redirect URLs; empty takes every HTTPS or local one.
+    /// Registered redirect URLs; if empty, every HTTPS or local one is accepted.
     pub redirect_urls: Vec<String>,
-    /// Where signed events go.
+    /// The URL to which signed events are sent.
     pub events_url: Option<Url>,
-    /// Where interactions go.
+    /// The URL to which interactions are sent.
     pub interactions_url: Option<Url>,
-    /// Members from the start, as `users.list` objects; missing keys are filled in.
+    /// Initial members, as `users.list` objects; missing keys are filled in.
     pub seed_members: Vec<Value>,
     pub team: Team,
-    /// Scopes granted of those asked; `None` grants all.
+    /// The requested scopes that are granted; `None` grants all.
     pub granted_scopes: Option<Vec<String>>,
-    /// Tokens expire and come with a refresh token.
+    /// Whether tokens expire and come with a refresh token.
     pub token_rotation: bool,
-    /// Installing needs an approval, so that the callback is never called.
+    /// Whether installing needs an approval, so that the callback is never called.
     pub require_approval: bool,
     pub history_limit: HistoryLimit,
-    /// Posts a minute in the whole workspace, which Slack does not publish.
+    /// Posts per minute in the whole workspace; Slack does not publish its limit.
     pub posts_per_minute: u32,
 }
 
@@ -161,7 +161,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Listens and serves.
+    /// Starts listening and serving.
     pub async fn start(config: Config) -> std::io::Result<Self> {
         let listener = TcpListener::bind(config.addr).await?;
         let addr = listener.local_addr()?;
@@ -203,26 +203,26 @@ impl Sandbox {
         self.addr
     }
 
-    /// Its base address; the Web API is at `api/<method>` below.
+    /// Its base address; the Web API is at `api/<method>` below it.
     #[expect(clippy::expect_used, reason = "a socket address makes a URL")]
     pub fn url(&self) -> Url {
         Url::parse(&base(self.addr)).expect("a socket address makes a URL")
     }
 
-    /// Stops listening, resets every connection and waits for the end.
+    /// Stops listening, resets every connection and waits until it has ended.
     pub async fn stop(mut self) {
         self.stop.cancel();
-        // An error would be a panic of the server, which is reported already.
+        // An error would be a panic of the server, which has already been reported.
         drop((&mut self.server).await);
     }
 
-    /// Adds a member (or replaces the one of its id); returns the id. Custom profile fields may
-    /// come along under `_fields`; with `"_raw": true` nothing is filled in.
+    /// Adds a member (or replaces the one with the same id); returns the id. Custom profile fields
+    /// may be given under `_fields`; with `"_raw": true` nothing is filled in.
     pub fn add_member(&self, member: Value) -> String {
         self.workspace.with(|state| state.add_member(member))
     }
 
-    /// Merges `patch` into a member (RFC 7396). False where there is none.
+    /// Merges `patch` into a member (RFC 7396). False if there is no such member.
     pub fn update_member(&self, id: &str, patch: &Value) -> bool {
         self.workspace.with(|state| state.update_member(id, patch, now_micros())).is_some()
     }
@@ -237,17 +237,17 @@ impl Sandbox {
         self.workspace.with(|state| state.directory.set_fields(user, fields));
     }
 
-    /// Every message stored, in that order; deleted ones are marked.
+    /// Every stored message, in the order of storing; deleted ones are marked.
     pub fn messages(&self) -> Vec<StoredMessage> {
         self.workspace.with(|state| state.stored_messages())
     }
 
-    /// Somebody deletes a message. False where there is none.
+    /// A person deletes a message. False if there is no such message.
     pub fn delete_message(&self, conversation: &str, ts: &str) -> bool {
         self.workspace.with(|state| state.delete_message(conversation, ts)).is_some()
     }
 
-    /// Every request to the Web API, of the last 200,000.
+    /// The last 200,000 requests to the Web API.
     pub fn log(&self) -> Vec<LogEntry> {
         self.log_after(0)
     }
@@ -257,7 +257,7 @@ impl Sandbox {
         self.workspace.with(|state| state.log.after(seq))
     }
 
-    /// Breaks something.
+    /// Scripts a fault.
     pub fn script(&self, fault: Fault) {
         self.workspace.with(|state| state.faults.script(fault));
     }
@@ -266,13 +266,13 @@ impl Sandbox {
         self.workspace.with(|state| state.faults.clear());
     }
 
-    /// Installs the app without the authorize page; the token.
+    /// Installs the app without the authorize page; returns the token.
     pub fn install(&self, scopes: &[&str]) -> Secret {
         let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         Secret::new(self.workspace.with(|state| state.install(scopes, now_micros()).token))
     }
 
-    /// One token, or with `None` every one, answers `code` from now on: `token_revoked`,
+    /// Makes one token, or with `None` every token, answer `code` from now on: `token_revoked`,
     /// `account_inactive`, `token_expired`, `invalid_auth`…
     pub fn revoke_token(&self, token: Option<&Secret>, code: &str) {
         self.workspace.with(|state| state.tokens.kill(token.map(Secret::expose), code));
@@ -290,12 +290,13 @@ impl Sandbox {
         self.workspace.with(|state| state.tokens.set_scopes(scopes));
     }
 
-    /// Changes the switches.
+    /// Changes the options.
     pub fn configure(&self, change: impl FnOnce(&mut Options)) {
         self.workspace.with(|state| change(&mut state.options));
     }
 
-    /// A channel of this name with these members; its id. The bot's id is [`Sandbox::bot_user_id`].
+    /// Creates a channel with this name and these members; returns its id. The bot's id is
+    /// [`Sandbox::bot_user_id`].
     pub fn create_channel(&self, name: &str, private: bool, members: &[&str]) -> String {
         let kind = if private { conversation::Kind::Private } else { conversation::Kind::Public };
         self.workspace.with(|state| state.create_channel(name, kind, members, now_micros()))
@@ -305,7 +306,8 @@ impl Sandbox {
         self.workspace.with(|state| state.app.bot_user_id.clone())
     }
 
-    /// Fires at every message stored, changed or deleted. A reader 4,096 behind is told so.
+    /// Fires for each message stored, changed or deleted. A reader that is 4,096 behind gets an
+    /// error.
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.workspace.changes.subscribe()
     }
@@ -315,37 +317,38 @@ impl Sandbox {
         self.workspace.stored.subscribe()
     }
 
-    /// The App Home published for this person, as `views.publish` answered it.
+    /// The App Home published for this person, as in the answer of `views.publish`.
     pub fn home_view(&self, user: &str) -> Option<Value> {
         self.workspace.with(|state| state.views.get(user).cloned())
     }
 
-    /// Events go there from now on: for whoever knows the address only once the app runs.
+    /// Sends events to this URL from now on: for tests that know the address only once the app
+    /// runs.
     pub fn send_events_to(&self, url: Url) {
         self.sender.send_events_to(url);
         self.workspace.with(|state| state.events_wanted = true);
     }
 
-    /// Pushes an event: its inner payload, as `{"type":"app_uninstalled"}`. Returns its
+    /// Pushes an event, given its inner payload, such as `{"type":"app_uninstalled"}`. Returns its
     /// `event_id`. `url_verification` and `app_rate_limited` are sent flat.
     ///
     /// # Errors
-    /// [`PushError::NoEventsUrl`] where it has nowhere to go.
+    /// [`PushError::NoEventsUrl`] if no events URL is set.
     pub fn push_event(&self, inner: Value) -> Result<String, PushError> {
         self.workspace.push(inner)
     }
 
-    /// Every attempt to push an event, of the last 10,000.
+    /// The last 10,000 attempts to push an event.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.sender.deliveries()
     }
 
-    /// The number of attempts so far; fires at each.
+    /// The number of attempts so far; fires at each attempt.
     pub fn delivery_attempts(&self) -> watch::Receiver<u64> {
         self.sender.attempts.subscribe()
     }
 
-    /// The person of the conversation presses a button; the status the app answered.
+    /// The person of the conversation presses a button; returns the status of the app's answer.
     pub async fn press_button(
         &self,
         conversation: &str,
@@ -375,7 +378,7 @@ fn base(addr: SocketAddr) -> String {
     format!("http://{}/", SocketAddr::new(ip, addr.port()))
 }
 
-/// The workspace at the start: the members, `#general` with all of them.
+/// The initial workspace: the members, and `#general` with all of them.
 fn seeded(config: Config, addr: SocketAddr) -> state::State {
     let mut state = state::State {
         team: config.team,
@@ -424,7 +427,7 @@ fn seeded(config: Config, addr: SocketAddr) -> state::State {
         state.add_member(member);
     }
     state.create_channel("general", conversation::Kind::Public, &[], now_micros());
-    // Only what happens from now on is told.
+    // Only later changes cause events.
     state.events_wanted = config.events_url.is_some();
     state
 }

@@ -10,12 +10,12 @@ use super::state::State;
 
 /// A trigger works once, within three seconds.
 const TRIGGER_SECONDS: f64 = 3.0;
-/// Modals that can lie on each other.
+/// Most modals that can be stacked.
 const STACK: usize = 3;
 const BYTES: usize = 250 * 1024;
 
 impl State {
-    /// A `trigger_id` for what a person has just done.
+    /// A `trigger_id` for an action of a person just now.
     pub(super) fn new_trigger(&mut self, now: i64) -> String {
         let id = format!("{}.{:032x}", now / 1000, rand::random::<u128>());
         let expires = now + self.scaled_micros(TRIGGER_SECONDS);
@@ -76,7 +76,7 @@ fn spend_trigger(call: &mut Call<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the view of the call and keeps it under this id.
+/// Checks the view of the call and stores it under this id.
 fn keep(call: &mut Call<'_>, id: &str, root: &str, below: Option<&str>) -> Result<Value, Error> {
     let view = call.args.json("view").ok_or("invalid_arguments")?;
     let mut view = view.map_err(|()| "invalid_arguments")?;

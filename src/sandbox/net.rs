@@ -1,4 +1,4 @@
-//! Connections that can be cut: a fault resets one, stopping the sandbox ends all.
+//! Connections that can be cut: a fault resets one, and stopping the sandbox ends all.
 
 use std::future::Future;
 use std::io;
@@ -25,12 +25,12 @@ pub(super) struct Connection {
     waiting: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
-/// A handler's hold on its connection.
+/// A handler's handle to its connection.
 #[derive(Clone)]
 pub(super) struct Cut(CancellationToken);
 
 impl Cut {
-    /// Resets the connection: what is written afterwards is not sent.
+    /// Resets the connection: later writes are not sent.
     pub(super) fn reset(&self) {
         self.0.cancel();
     }
@@ -41,7 +41,7 @@ impl Listener for Cuttable {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // Waits and tries again on errors, as the trait asks.
+        // Waits and retries on errors, as the trait requires.
         let (stream, from) = Listener::accept(&mut self.listener).await;
         let cut = self.stop.child_token();
         let waiting = Box::pin(cut.clone().cancelled_owned());
@@ -62,7 +62,7 @@ impl Connected<IncomingStream<'_, Cuttable>> for Cut {
 }
 
 impl Connection {
-    /// An error once the connection is cut; the peer then sees a reset.
+    /// An error if the connection is cut; the peer then sees a reset.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if self.cut.is_cancelled() || self.waiting.as_mut().poll(context).is_ready() {
             self.stream.set_zero_linger()?;

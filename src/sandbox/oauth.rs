@@ -1,4 +1,4 @@
-//! `oauth.v2.access`: codes and refresh tokens become tokens.
+//! `oauth.v2.access`: exchanges codes and refresh tokens for tokens.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use super::tokens::{Refresh, Token};
 const CODE_SECONDS: f64 = 600.0;
 /// A rotating token lives twelve hours.
 const TOKEN_SECONDS: i64 = 43_200;
-/// A refresh token that was used still works for a short time; Slack does not say how long.
+/// A used refresh token still works for a short time; Slack does not say how long.
 const GRACE_SECONDS: f64 = 60.0;
-/// Rotating tokens alive at once.
+/// Rotating tokens that are valid at the same time.
 const ALIVE: usize = 2;
 
-/// What an installation or a refresh yields.
+/// The result of an installation or a refresh.
 pub(super) struct Grant {
     pub(super) token: String,
     scopes: BTreeSet<String>,
@@ -32,7 +32,7 @@ pub(super) struct Grant {
 }
 
 impl State {
-    /// A code for these scopes, of which `granted_scopes` may take some away.
+    /// A code for these scopes, limited to `granted_scopes`.
     pub(super) fn new_code(&mut self, scopes: &BTreeSet<String>, asked: Asked, now: i64) -> String {
         let scopes = match &self.options.granted_scopes {
             Some(granted) if asked.sign_in.is_none() => {
@@ -64,7 +64,7 @@ impl State {
         Grant { token, scopes, refresh: None }
     }
 
-    /// Removes the app: its tokens answer `account_inactive`, and the app is told.
+    /// Removes the app: its tokens answer `account_inactive`, and the app is notified.
     pub(super) fn uninstall(&mut self) {
         self.tokens.kill(None, "account_inactive");
         self.event(json!({ "type": "tokens_revoked",
@@ -105,7 +105,7 @@ impl State {
         self.tokens.by_text.insert(token.to_owned(), held);
     }
 
-    /// The bot becomes a member with the first installation.
+    /// The bot becomes a member at the first installation.
     fn bot_joins(&mut self) {
         if !self.directory.contains(&self.app.bot_user_id) {
             let app = &self.app;
@@ -117,7 +117,7 @@ impl State {
         }
     }
 
-    /// Who pressed Allow: the first administrator, else the first member.
+    /// The person who pressed Allow: the first administrator, or the first member if there is none.
     pub(super) fn installer(&self) -> String {
         let page = self.directory.page(None, 50).map(|(members, _)| members).unwrap_or_default();
         let people = || page.iter().filter(|m| super::directory::kind(m) == "member");
@@ -127,7 +127,7 @@ impl State {
     }
 }
 
-/// The app's own id and secret, by Basic or in the form.
+/// Checks the app's own id and secret, from Basic or from the form.
 pub(super) fn authenticate(call: &Call<'_>) -> Result<(), Error> {
     let (id, secret) = match &call.basic {
         Some((id, secret)) => (id.as_str(), secret.as_str()),
@@ -148,8 +148,8 @@ pub(super) fn authenticate(call: &Call<'_>) -> Result<(), Error> {
 pub(super) fn uninstall(call: &mut Call<'_>) -> Result<Value, Error> {
     authenticate(call)?;
     call.state.uninstall();
-    // Slack's page of the method requires the key. The types of Slack's SDKs, which come from
-    // recorded answers, do not have it. That a bot may do this is a guess: the page also names
+    // Slack's page of the method requires the key. The types of Slack's SDKs, which are made from
+    // recorded answers, do not have it. It is a guess that a bot may do this: the page also names
     // `no_permission` for granular bots.
     Ok(json!({ "uninstalled": true }))
 }
@@ -173,7 +173,8 @@ pub(super) fn access(call: &mut Call<'_>) -> Result<Value, Error> {
     Ok(answer(call, &grant))
 }
 
-/// `oauth.v2.exchange`: a token that does not expire becomes a pair that does.
+/// `oauth.v2.exchange`: replaces a token that does not expire with an expiring one and its refresh
+/// token.
 pub(super) fn exchange_token(call: &mut Call<'_>) -> Result<Value, Error> {
     authenticate(call)?;
     if !call.state.options.token_rotation {
@@ -198,10 +199,10 @@ pub(super) fn exchange_token(call: &mut Call<'_>) -> Result<Value, Error> {
     Ok(answer)
 }
 
-/// The code of the call, which is spent by that.
+/// The code of the call, which is spent by this.
 pub(super) fn take_code(call: &mut Call<'_>) -> Result<Code, Error> {
     let code = call.args.text("code").ok_or("invalid_code")?;
-    // Taken out before anything else is checked: a code works once, even wrongly.
+    // Removed before anything else is checked: a code works once, even if it is used wrongly.
     let code = call.state.codes.remove(code).ok_or("invalid_code")?;
     if code.expires <= call.now {
         return Err("invalid_code".into());

@@ -1,9 +1,9 @@
 //! Sign in with Slack: its authorize page, `openid.connect.token` and `openid.connect.userInfo`.
 //!
-//! Arguments, keys and errors are those of Slack's reference of methods. Guesses, since Slack's
-//! pages do not say it: which keys come with which of the scopes `email` and `profile`, and how
-//! long an id token lives. One difference: Slack signs id tokens by RS256 with keys that it
-//! publishes; the sandbox has no such key and signs by HS256 with the app's client secret, as
+//! Arguments, keys and errors are those of Slack's reference of methods. Two points are guesses,
+//! because Slack's pages do not cover them: which keys belong to the scopes `email` and `profile`,
+//! and the lifetime of an id token. One difference: Slack signs id tokens with RS256 and keys that
+//! it publishes; the sandbox has no such key and signs with HS256 and the app's client secret, as
 //! OpenID Connect allows.
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use super::scopes;
 use super::state::State;
 use super::workspace::Workspace;
 
-/// The scopes that there are; `openid` is needed.
+/// The valid scopes; `openid` is required.
 const SCOPES: [&str; 3] = ["email", "openid", "profile"];
 /// How long an id token is valid, seconds.
 const ID_TOKEN_SECONDS: i64 = 300;
@@ -78,8 +78,8 @@ pub(super) async fn show(
     })
 }
 
-/// `POST /openid/connect/authorize`: `decision` is `allow` or `cancel`; `user` says who it is, else
-/// an administrator.
+/// `POST /openid/connect/authorize`: `decision` is `allow` or `cancel`; `user` is the person, an
+/// administrator by default.
 pub(super) async fn decide(
     Shared(workspace): Shared<Arc<Workspace>>,
     RawQuery(query): RawQuery,
@@ -110,7 +110,7 @@ pub(super) async fn decide(
 pub(super) fn token(call: &mut Call<'_>) -> Result<Value, Error> {
     authenticate(call)?;
     if call.args.text("grant_type").is_some_and(|kind| kind != "authorization_code") {
-        // Rotation of people's tokens is not built.
+        // Rotation of people's tokens is not implemented.
         return Err("invalid_grant_type".into());
     }
     let code = take_code(call)?;
@@ -140,7 +140,7 @@ pub(super) fn user_info(call: &mut Call<'_>) -> Result<Value, Error> {
     claims(call, &user).map(Value::Object)
 }
 
-/// What the scopes let the app see of a person.
+/// The claims about a person that the scopes allow the app to see.
 fn claims(call: &Call<'_>, user: &str) -> Result<Map<String, Value>, Error> {
     let state = &*call.state;
     let member = state.directory.get(user).ok_or("user_not_found")?;

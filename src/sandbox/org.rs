@@ -1,5 +1,5 @@
-//! Enterprise organizations: `auth.teams.list`, `migration.exchange`, and the workspace that a
-//! call of an org-wide token is for.
+//! Enterprise organizations: `auth.teams.list`, `migration.exchange`, and the workspace of a call
+//! with an org-wide token.
 
 use serde_json::{Map, Value, json};
 
@@ -7,11 +7,11 @@ use super::call::Call;
 use super::error::Error;
 use super::state::State;
 
-/// Ids of one `migration.exchange`.
+/// Most ids in one `migration.exchange`.
 const IDS: usize = 400;
 
 impl State {
-    /// The organization adds the app to this workspace, or takes it away; the app is told.
+    /// The organization adds the app to this workspace, or removes it; the app is notified.
     pub(super) fn grant_team(&mut self, granted: bool) {
         self.options.team_access = granted;
         let kind = if granted { "team_access_granted" } else { "team_access_revoked" };
@@ -19,7 +19,7 @@ impl State {
     }
 }
 
-/// An org-wide token must say for which workspace the call is.
+/// A call with an org-wide token must name its workspace.
 pub(super) fn check_team(call: &Call<'_>) -> Result<(), Error> {
     if !call.state.tokens.is_org_wide(&call.token) {
         return Ok(());

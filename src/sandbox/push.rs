@@ -1,7 +1,7 @@
-//! What Slack sends to the app: signed events and interactions.
+//! Requests that Slack sends to the app: signed events and interactions.
 //!
-//! An event is tried at once and, if not answered with 2xx, three times more: at once, after one
-//! minute, after five (scaled), with `x-slack-retry-num` and `x-slack-retry-reason`.
+//! An event is sent at once. If the answer is not 2xx, it is sent up to three more times: at once,
+//! after one minute, and after five (scaled), with `x-slack-retry-num` and `x-slack-retry-reason`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,14 +19,14 @@ use super::clock::now_micros;
 use super::state::State;
 use crate::domain::secret::Secret;
 
-/// How long the app has to answer; not scaled, since it is the network's time too.
+/// How long the app has to answer; not scaled, since it includes the network's time.
 const ANSWER: Duration = Duration::from_secs(3);
 /// Seconds before each retry.
 const RETRIES: [f64; 3] = [0.0, 60.0, 300.0];
-/// Deliveries remembered.
+/// Most deliveries remembered.
 const KEPT: usize = 10_000;
 
-/// One event on its way.
+/// One event to be sent.
 pub(super) struct Push {
     pub(super) id: String,
     body: Value,
@@ -38,9 +38,9 @@ pub struct Delivery {
     pub event_id: String,
     /// The inner type: `user_change`.
     pub event_type: String,
-    /// 0 for the first, then 1 to 3 as `x-slack-retry-num` says.
+    /// 0 for the first attempt, then 1 to 3 as in `x-slack-retry-num`.
     pub attempt: u32,
-    /// The status answered; `None` where none came.
+    /// The status of the answer; `None` if there was none.
     pub status: Option<u16>,
     pub at_micros: i64,
 }
@@ -81,7 +81,7 @@ pub(super) fn envelope(state: &mut State, mut inner: Value, now: i64) -> Push {
 
 /// `X-Slack-Signature`: HMAC-SHA256 over `v0:timestamp:body`.
 pub(super) fn sign(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
-    // HMAC takes keys of every length; the error cannot come.
+    // HMAC accepts keys of any length; the error cannot occur.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes()) else {
         return String::new();
     };
@@ -100,12 +100,12 @@ pub(super) fn sign(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
 pub(super) struct Sender {
     client: reqwest::Client,
     signing_secret: Secret,
-    /// Where events go; can be told later.
+    /// The URL to which events are sent; may be set later.
     events_url: Arc<Mutex<Option<Url>>>,
     pub(super) interactions_url: Option<Url>,
     time_scale: f64,
     deliveries: Arc<Mutex<VecDeque<Delivery>>>,
-    /// Fires at each attempt made.
+    /// Fires at each attempt.
     pub(super) attempts: watch::Sender<u64>,
 }
 
@@ -116,7 +116,7 @@ impl Sender {
         interactions_url: Option<Url>,
         time_scale: f64,
     ) -> std::io::Result<Self> {
-        // reqwest was built without a provider; a second installation changes nothing.
+        // reqwest was built without a provider; a second installation has no effect.
         drop(rustls::crypto::ring::default_provider().install_default());
         let client = reqwest::Client::builder()
             .timeout(ANSWER)
@@ -138,7 +138,7 @@ impl Sender {
         })
     }
 
-    /// Where events go from now on.
+    /// Sends events to this URL from now on.
     pub(super) fn send_events_to(&self, url: Url) {
         *self.events_url.lock().unwrap_or_else(PoisonError::into_inner) = Some(url);
     }
@@ -189,7 +189,7 @@ impl Sender {
         }
     }
 
-    /// One attempt; the reason if Slack would try again.
+    /// Makes one attempt; returns the reason if Slack would retry.
     async fn attempt(
         &self,
         url: &Url,
@@ -219,7 +219,8 @@ impl Sender {
         }
     }
 
-    /// Posts an interaction's payload; the status answered. Slack does not repeat these.
+    /// Posts an interaction's payload; returns the status of the answer. Slack does not retry
+    /// these.
     pub(super) async fn interact(&self, payload: &Value) -> Result<u16, PushError> {
         let url = self.interactions_url.as_ref().ok_or(PushError::NoUrl)?;
         let body = {
@@ -277,7 +278,8 @@ mod tests {
     fn the_documented_signature_vector() {
         let secret = Secret::new("8f742231b10e8888abcd99yyyzzz85a5");
         let body = "token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow\
-                    &channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner\
+                    &channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA\
+                    &user_name=roadrunner\
                     &command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com\
                     %2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN\
                     &trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c";

@@ -1,4 +1,4 @@
-//! Scopes: which exist, and the answer when one is missing.
+//! Scopes: the known ones, and the answer if one is missing.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::error::Error;
 
-/// Bot scopes the authorize page knows; others are `invalid_scope`.
+/// Bot scopes that the authorize page knows; others are `invalid_scope`.
 const KNOWN: &[&str] = &[
     "app_mentions:read",
     "channels:history",
@@ -58,17 +58,17 @@ pub(super) fn is_known(scope: &str) -> bool {
     KNOWN.contains(&scope)
 }
 
-/// Scopes of a comma or space separated list.
+/// Scopes from a list separated by commas or spaces.
 pub(super) fn parse(list: &str) -> BTreeSet<String> {
     list.split([',', ' ']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
 }
 
-/// As a comma list.
+/// A comma-separated list.
 pub(super) fn join<'a>(scopes: impl IntoIterator<Item = &'a String>) -> String {
     scopes.into_iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// Holds if `held` has any of `needed`, or if none is needed.
+/// Succeeds if `held` has any of `needed`, or if none is needed.
 pub(super) fn check(held: &BTreeSet<String>, needed: &[&str]) -> Result<(), Error> {
     if needed.is_empty() || needed.iter().any(|scope| held.contains(*scope)) {
         return Ok(());

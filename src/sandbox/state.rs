@@ -1,7 +1,7 @@
-//! Everything the fake workspace knows.
+//! The complete state of the fake workspace.
 //!
-//! One mutex guards it; methods are plain functions that run under it, so every request is one
-//! step and the log has the one true order. Nothing waits while holding the lock.
+//! A single mutex guards it. Methods are plain functions that run under it, so every request is one
+//! step, and the log has the true order. Nothing waits while holding the lock.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,36 +18,37 @@ use super::log::Log;
 use super::team::{App, Team};
 use super::tokens::Tokens;
 
-/// What can be switched while it runs (`PATCH /_sandbox/settings`).
+/// The options that can be changed while it runs (`PATCH /_sandbox/settings`).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "independent switches")]
 pub struct Options {
-    /// Enforce the rate limits.
+    /// Whether to enforce the rate limits.
     pub rate_limits: bool,
-    /// Tokens expire after 12 hours and come with a refresh token.
+    /// Whether tokens expire after 12 hours and come with a refresh token.
     pub token_rotation: bool,
-    /// The app takes PKCE: a code that was asked for with a challenge needs its verifier.
+    /// Whether the app uses PKCE: a code that was requested with a challenge needs its verifier.
     pub pkce: bool,
-    /// The authorize page sends people to a request page and never calls back.
+    /// Whether the authorize page sends people to a request page and never calls back.
     pub require_approval: bool,
-    /// Scopes granted of those asked; `None` grants all.
+    /// The requested scopes that are granted; `None` grants all.
     pub granted_scopes: Option<Vec<String>>,
     pub history_limit: HistoryLimit,
-    /// Posts a minute in the whole workspace, which Slack does not publish.
+    /// Posts per minute in the whole workspace; Slack does not publish its limit.
     pub posts_per_minute: u32,
-    /// The app's Messages tab; off, direct messages fail with `messages_tab_disabled`.
+    /// The app's Messages tab; if off, direct messages fail with `messages_tab_disabled`.
     pub messages_tab: bool,
-    /// The app's Home tab; off, `views.publish` fails with `not_enabled`.
+    /// The app's Home tab; if off, `views.publish` fails with `not_enabled`.
     pub home_tab: bool,
     /// Seconds after which a message cannot be changed any more (`edit_window_closed`), as a
-    /// workspace may set; scaled. `None`: always.
+    /// workspace may set; scaled. `None`: no limit.
     pub edit_window: Option<f64>,
-    /// The largest page of any list; small values show who stops at a short page.
+    /// The largest page of any list; small values expose clients that stop at a short page.
     pub max_page: usize,
-    /// Installations are org-wide: one token for every workspace of the Enterprise organization.
+    /// Whether installations are org-wide: one token for every workspace of the Enterprise
+    /// organization.
     pub org_wide: bool,
-    /// The org-wide app was added to this workspace. Without, methods answer
+    /// Whether the org-wide app was added to this workspace. If not, methods answer
     /// `team_access_not_granted`.
     pub team_access: bool,
     /// The events that the app subscribed to; `None`: all of them.
@@ -99,17 +100,17 @@ pub(super) struct State {
     pub(super) faults: Faults,
     pub(super) log: Log,
     pub(super) effects: Vec<Effect>,
-    /// Whether anyone is to get events.
+    /// Whether events are sent at all.
     pub(super) events_wanted: bool,
-    /// Addresses given out to answer an interaction with.
+    /// Response URLs that were issued for interactions.
     pub(super) responses: HashMap<String, Response>,
-    /// Where this sandbox is reached.
+    /// The address of this sandbox.
     pub(super) base: String,
     pub(super) counter: u64,
 }
 
 impl State {
-    /// A new id of Slack's looks: a letter and ten more of `0-9A-Z`.
+    /// A new id in Slack's form: a letter and ten more characters of `0-9A-Z`.
     pub(super) fn new_id(&mut self, prefix: char) -> String {
         self.counter += 1;
         let mut rest = [b'0'; 8];
@@ -127,7 +128,7 @@ impl State {
         self.effects.push(Effect::Change(Change { kind, conversation, ts }));
     }
 
-    /// An event to push, if anyone is to get it.
+    /// Queues an event, if events are wanted.
     pub(super) fn event(&mut self, inner: Value) {
         let subscribed = |kinds: &Vec<String>| kinds.iter().any(|kind| inner["type"] == **kind);
         if self.events_wanted && self.options.bot_events.as_ref().is_none_or(subscribed) {
@@ -135,20 +136,20 @@ impl State {
         }
     }
 
-    /// The Enterprise organization, as answers name it. An org-wide installation always has one.
+    /// The Enterprise organization, as named in answers. An org-wide installation always has one.
     pub(super) fn enterprise(&self) -> Option<Value> {
         let named = self.team.enterprise_id.clone();
         let id = named.or_else(|| self.options.org_wide.then(|| "E0SANDBOX01".to_owned()))?;
         Some(json!({ "id": id, "name": format!("{} Organization", self.team.name) }))
     }
 
-    /// A length Slack dictates, scaled, in microseconds.
+    /// A duration that Slack dictates, scaled, in microseconds.
     #[expect(clippy::cast_possible_truncation, reason = "hours")]
     pub(super) fn scaled_micros(&self, seconds: f64) -> i64 {
         (seconds * self.time_scale * 1e6) as i64
     }
 
-    /// The other way: whole seconds as a client that scales reads them.
+    /// The reverse: whole seconds as a client that scales reads them.
     #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "hours")]
     pub(super) fn unscaled_seconds(&self, micros: i64) -> i64 {
         (micros as f64 / 1e6 / self.time_scale.max(1e-9)).ceil() as i64

@@ -1,4 +1,4 @@
-//! The workspace's names and the app's.
+//! The names of the workspace and of the app.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ impl Team {
     }
 }
 
-/// The app that is installed in it.
+/// The app installed in it.
 #[derive(Debug, Clone)]
 pub(super) struct App {
     pub(super) id: String,

@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use super::error::Error;
 
-/// One token the sandbox gave out.
+/// One token issued by the sandbox.
 pub(super) struct Token {
     pub(super) scopes: Arc<BTreeSet<String>>,
-    /// The error code it answers with, once it is dead.
+    /// The error code that it answers with, once it is dead.
     pub(super) dead: Option<String>,
-    /// When it expires, microseconds; only with rotation.
+    /// The expiry time in microseconds; only with rotation.
     pub(super) expires: Option<i64>,
-    /// Numbered as they were given out.
+    /// A number in the order of issue.
     pub(super) order: u64,
-    /// It is for all workspaces of the organization.
+    /// Whether it is for all workspaces of the organization.
     pub(super) org_wide: bool,
-    /// `oauth.v2.exchange` replaced it.
+    /// Whether `oauth.v2.exchange` replaced it.
     pub(super) exchanged: bool,
-    /// Whose it is, where it is a person's: by Sign in with Slack.
+    /// The person, if it is a person's token from Sign in with Slack.
     pub(super) user: Option<String>,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Refresh {
     pub(super) first_used: Option<i64>,
 }
 
-/// Every token, by its text.
+/// All tokens, by their text.
 #[derive(Default)]
 pub(super) struct Tokens {
     pub(super) by_text: HashMap<String, Token>,
@@ -38,7 +38,7 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// The scopes of a live token, or the code of what is wrong with it.
+    /// The scopes of a live token, or its error code.
     pub(super) fn check(&self, token: &str, now: i64) -> Result<Arc<BTreeSet<String>>, Error> {
         let held = self.by_text.get(token).ok_or("invalid_auth")?;
         if let Some(code) = &held.dead {
@@ -57,7 +57,7 @@ impl Tokens {
         token
     }
 
-    /// What is wrong with a token where an app configuration token is needed.
+    /// The error for a token that is not an app configuration token.
     pub(super) fn check_configuration(&self, token: &str) -> Result<(), Error> {
         match (self.configuration.contains(token), self.by_text.contains_key(token)) {
             (true, _) => Ok(()),
@@ -66,7 +66,7 @@ impl Tokens {
         }
     }
 
-    /// The person whose token it is; `None`: the bot's.
+    /// The person of the token; `None` for the bot's.
     pub(super) fn user_of(&self, token: &str) -> Option<&String> {
         self.by_text.get(token).and_then(|held| held.user.as_ref())
     }
@@ -82,13 +82,13 @@ impl Tokens {
                 held.dead = Some(code.to_owned());
             }
         }
-        // An expired token can still be refreshed; any other end is the end of the chain.
+        // An expired token can still be refreshed; any other end also ends refreshing.
         if token.is_none() && code != "token_expired" {
             self.refresh.clear();
         }
     }
 
-    /// The live token without expiry, which a second installation of the same reach gets again.
+    /// The live token without expiry, which another installation of the same reach gets again.
     pub(super) fn standing(&mut self, org_wide: bool) -> Option<(&String, &mut Token)> {
         self.by_text.iter_mut().find(|(_, held)| {
             let lives = held.dead.is_none() && held.expires.is_none();

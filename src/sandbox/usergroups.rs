@@ -7,7 +7,7 @@ use super::error::Error;
 use super::state::State;
 
 impl State {
-    /// A new user group; its id.
+    /// Adds a user group; returns its id.
     pub(super) fn add_usergroup(&mut self, name: &str, handle: &str, users: &[String]) -> String {
         let id = self.new_id('S');
         let owner = self.installer();

@@ -9,14 +9,14 @@ use super::directory::{View, shown};
 use super::error::Error;
 use super::state::State;
 
-/// Members up to which `users.list` answers without a `limit`.
+/// Most members for which `users.list` answers without a `limit`.
 const WITHOUT_LIMIT: usize = 1_000;
 /// The largest page.
 const PAGE: usize = 1_000;
 
 impl State {
-    /// Adds a member, giving it an id if it has none; returns the id. Its custom profile fields
-    /// may come along under `_fields`.
+    /// Adds a member, assigning an id if it has none; returns the id. Its custom profile fields may
+    /// be given under `_fields`.
     pub(super) fn add_member(&mut self, mut member: Value) -> String {
         let id = match member["id"].as_str() {
             Some(id) => id.to_owned(),
@@ -34,7 +34,7 @@ impl State {
         id
     }
 
-    /// Merges `patch` into a member. Unknown ids are `None`.
+    /// Merges `patch` into a member. `None` if the id is unknown.
     pub(super) fn update_member(&mut self, id: &str, patch: &Value, now: i64) -> Option<()> {
         let mut member = self.directory.get(id)?;
         let before = member["updated"].as_i64().unwrap_or(0);
@@ -44,7 +44,7 @@ impl State {
         }
         self.directory.put(id, &member);
         self.member_event("user_change", id);
-        // Slack tells the same once more for what is in the profile.
+        // For profile changes Slack sends the same content a second time.
         if patch.get("profile").is_some() {
             self.member_event("user_profile_changed", id);
         }
@@ -61,7 +61,7 @@ impl State {
         self.event(json!({ "type": kind, "user": user, "cache_ts": cache }));
     }
 
-    /// How this id is named in conversations: display name, else real name, else the id.
+    /// The name of this member in conversations: display name, or real name, or the id.
     pub(super) fn member_name(&self, id: &str) -> String {
         let member = self.directory.get(id).unwrap_or_default();
         let profile = &member["profile"];
@@ -124,7 +124,7 @@ pub(super) fn profile_get(call: &mut Call<'_>) -> Result<Value, Error> {
     Ok(json!({ "profile": profile }))
 }
 
-/// One app's bot; without `bot` the caller's own.
+/// One app's bot; by default the caller's own.
 pub(super) fn bots_info(call: &mut Call<'_>) -> Result<Value, Error> {
     let state = &*call.state;
     let app = &state.app;
@@ -146,7 +146,8 @@ pub(super) fn bots_info(call: &mut Call<'_>) -> Result<Value, Error> {
 
 pub(super) fn team_profile_get(call: &mut Call<'_>) -> Result<Value, Error> {
     let sections = json!([{ "id": "123ABC", "team_id": call.state.team.id,
-        "section_type": "additional_fields", "label": "About me", "order": 1, "is_hidden": false }]);
+        "section_type": "additional_fields", "label": "About me", "order": 1,
+        "is_hidden": false }]);
     let fields = &call.state.directory.definitions;
     Ok(json!({ "profile": { "fields": fields, "sections": sections } }))
 }

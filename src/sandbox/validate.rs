@@ -1,4 +1,4 @@
-//! `blocks.validate`: what is wrong with blocks, a view or a message, without sending it.
+//! `blocks.validate`: the errors in blocks, a view or a message, without sending it.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::blocks::{self, Surface};
 use super::call::Call;
 use super::error::Error;
 
-/// Characters of the argument.
+/// Longest argument, in characters.
 const CHARACTERS: usize = 100_000;
 
 pub(super) fn validate(call: &mut Call<'_>) -> Result<Value, Error> {
@@ -38,7 +38,7 @@ pub(super) fn validate(call: &mut Call<'_>) -> Result<Value, Error> {
     Err(Error::with(code, json!({ "errors": errors })))
 }
 
-/// `[ERROR] … [json-pointer:…]` in the form that this method answers.
+/// Converts `[ERROR] … [json-pointer:…]` to the form that this method answers.
 fn error(text: &str, bare: bool) -> Value {
     let text = text.trim_start_matches("[ERROR] ").trim_end_matches(']');
     let (message, pointer) = text.split_once(" [json-pointer:").unwrap_or((text, ""));

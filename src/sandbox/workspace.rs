@@ -1,4 +1,4 @@
-//! The one workspace, shared by all that serve it.
+//! The one workspace, shared by all its servers.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,11 +9,11 @@ use super::clock::now_micros;
 use super::push::{self, Push};
 use super::state::State;
 
-/// The state and who is told about its changes.
+/// The state and the channels that report its changes.
 pub(super) struct Workspace {
     state: Mutex<State>,
     pub(super) changes: broadcast::Sender<Change>,
-    /// How many messages were stored.
+    /// The number of messages stored so far.
     pub(super) stored: watch::Sender<u64>,
     pub(super) pushes: mpsc::UnboundedSender<Push>,
 }
@@ -24,7 +24,7 @@ impl Workspace {
         Self { state: Mutex::new(state), changes, stored: watch::channel(0).0, pushes }
     }
 
-    /// Runs `step` under the lock and tells what changed, in order.
+    /// Runs `step` under the lock and sends its changes, in order.
     pub(super) fn with<R>(&self, step: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = step(&mut state);
@@ -34,7 +34,7 @@ impl Workspace {
                     if change.kind == ChangeKind::Stored {
                         self.stored.send_modify(|count| *count += 1);
                     }
-                    // No one listening is fine.
+                    // It is fine if no one listens.
                     drop(self.changes.send(change));
                 }
                 Effect::Event(inner) => {

@@ -1,9 +1,9 @@
-//! What an HTTP answer means. Pure: status, headers and bytes in, a verdict out.
+//! Interprets an HTTP answer. Pure: status, headers and bytes in, a verdict out.
 //!
-//! The one question behind it: may Slack have done what was asked? A clear refusal says no. Where
-//! it may have (5xx, a body that cannot be read, codes that Slack documents as partly
-//! successful), a call that is not repeatable is [`Error::Unknown`], never tried again blindly;
-//! a repeatable one is merely [`Error::Transient`].
+//! The question behind it is whether Slack may have executed the call. A clear refusal means no. If
+//! Slack may have (5xx, an unreadable body, codes that Slack documents as partly successful), a
+//! call that is not repeatable is [`Error::Unknown`] and never retried blindly; a repeatable one is
+//! only [`Error::Transient`].
 
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -15,17 +15,17 @@ use super::retry_after::retry_after;
 use super::wire;
 use crate::domain::detail::Detail;
 
-/// What doing a call twice does.
+/// The effect of making a call twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
     /// The same as once: reads, and `conversations.open`.
     Repeatable,
-    /// A second message, or a code or refresh token spent.
+    /// A second message, or a spent code or refresh token.
     Once,
 }
 
 impl Effect {
-    /// It may have been done.
+    /// The error for a call that may have been executed.
     pub(super) fn ambiguous(self, code: impl Into<String>) -> Error {
         let code = code.into();
         match self {
@@ -35,7 +35,7 @@ impl Effect {
     }
 }
 
-/// What every answer has in common. Everything else is passed over without being kept.
+/// The fields common to all answers. All others are skipped without being kept.
 #[derive(Deserialize)]
 struct Envelope {
     ok: Option<bool>,
@@ -47,12 +47,13 @@ struct Envelope {
     response_metadata: Option<Value>,
 }
 
-/// HTTP 429, whatever its body says: known before the body is read. `scale` multiplies the wait.
+/// The error for HTTP 429, whatever the body says: decided before the body is read. `scale`
+/// multiplies the wait.
 pub(super) fn throttled(status: StatusCode, headers: &HeaderMap, scale: f64) -> Option<Error> {
     (status == StatusCode::TOO_MANY_REQUESTS).then(|| wait(headers, scale))
 }
 
-/// Whether the answer says that the call worked, else what came of it.
+/// `Ok` if the answer says that the call worked; otherwise the error.
 pub(super) fn judge(
     effect: Effect,
     status: StatusCode,
@@ -63,7 +64,7 @@ pub(super) fn judge(
     let envelope: Option<Envelope> = serde_json::from_slice(body).ok();
     let said = envelope.as_ref().and_then(|e| e.error.as_deref()).map(clean_code);
 
-    // A server error may come after the work was done, whatever it says.
+    // A server error may come after the work was done, whatever its body says.
     if status.is_server_error() {
         return Err(effect.ambiguous(said.unwrap_or_else(|| http_code(status))));
     }
@@ -77,14 +78,14 @@ pub(super) fn judge(
     }
 }
 
-/// The verdict where the body is not Slack's JSON, or could not be read to its end.
+/// The verdict if the body is not Slack's JSON, or could not be read completely.
 pub(super) fn unreadable(effect: Effect, status: StatusCode, fault: &'static str) -> Error {
     match status {
         StatusCode::PAYLOAD_TOO_LARGE | StatusCode::URI_TOO_LONG => {
             Error::Rejected { code: http_code(status), class: Class::Payload, detail: None }
         }
         StatusCode::REQUEST_TIMEOUT => effect.ambiguous(http_code(status)),
-        // Refused before it was worked on, by something between us and Slack.
+        // A component between Herald and Slack refused the request before it was executed.
         _ if status.is_client_error() => Error::Transient { code: http_code(status) },
         _ if status.is_success() => effect.ambiguous(fault),
         _ => effect.ambiguous(http_code(status)),
@@ -176,13 +177,14 @@ mod tests {
             refused(r#"{"ok":false,"error":"fatal_error"}"#),
             Error::Unknown { code: code("fatal_error") }
         );
-        // What only explains does not make a clear refusal unclear.
+        // A malformed explanation does not make a clear refusal unclear.
         assert_eq!(
             refused(r#"{"ok":false,"error":"missing_scope","needed":["im:write"],"provided":7}"#),
             Error::MissingScope { needed: code(""), provided: code("") }
         );
         let with_detail = refused(
-            r#"{"ok":false,"error":"invalid_blocks","response_metadata":{"messages":["[ERROR] x"]}}"#,
+            r#"{"ok":false,"error":"invalid_blocks",
+                "response_metadata":{"messages":["[ERROR] x"]}}"#,
         );
         let Error::Rejected { detail: Some(detail), .. } = with_detail else { panic!("a detail") };
         assert_eq!(detail.expose(), "[ERROR] x");
@@ -225,7 +227,7 @@ mod tests {
                 Err(Error::Unknown { code: "unreadable_answer".to_owned() })
             );
         }
-        // Text that is not UTF-8 where it is read; elsewhere nobody reads it.
+        // Text that is not UTF-8 matters only in fields that are read.
         let body = b"{\"ok\":false,\"error\":\"\xff\"}";
         let verdict = judge(Effect::Once, StatusCode::OK, &HeaderMap::new(), body, 1.0);
         assert_eq!(verdict, Err(Error::Unknown { code: "unreadable_answer".to_owned() }));
@@ -266,7 +268,9 @@ mod tests {
         #[test]
         fn a_repeatable_call_is_never_unknown(
             status in 200u16..600,
-            code in prop::sample::select(vec!["internal_error", "is_archived", "new", "token_revoked"]),
+            code in prop::sample::select(
+                vec!["internal_error", "is_archived", "new", "token_revoked"]
+            ),
             ok in any::<bool>(),
         ) {
             let body = format!(r#"{{"ok":{ok},"error":"{code}"}}"#);

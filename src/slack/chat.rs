@@ -1,5 +1,5 @@
-//! Posting a message, the one call that must never be made twice by mistake; changing one and
-//! deleting one, which may be made again.
+//! Posts a message, the one call that must never be made twice by mistake; changes and deletes
+//! messages, which may be repeated.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,10 +14,10 @@ use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
 use crate::domain::slack_method::Method;
 
-/// The metadata's event type: by it we find our own messages again.
+/// The metadata's event type, by which Herald recognises its own messages.
 pub(super) const EVENT_TYPE: &str = "herald_delivery";
 
-/// Where a message goes.
+/// The destination of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination<'a> {
     /// A person: Slack opens the direct message if needed, and answers with its id.
@@ -26,15 +26,16 @@ pub enum Destination<'a> {
     Conversation(&'a ChannelId),
 }
 
-/// A message, rendered. Debug is not implemented: it holds the text.
+/// A rendered message. Debug is not implemented: it holds the text.
 #[derive(Clone, Copy)]
 pub struct PostMessage<'a> {
     pub destination: Destination<'a>,
-    /// What notifications and screen readers say; at most 4,000 characters, or Slack may split it.
+    /// The text for notifications and screen readers; at most 4,000 characters, or Slack may split
+    /// it.
     pub text: &'a str,
-    /// An array of Block Kit blocks; an empty one sends the text alone.
+    /// An array of Block Kit blocks; if it is empty, only the text is sent.
     pub blocks: &'a Value,
-    /// Travels in the metadata, which every member of the workspace can read.
+    /// Sent in the metadata, which every member of the workspace can read.
     pub delivery_id: DeliveryId,
     /// Answer in the thread of this message.
     pub thread_ts: Option<&'a str>,
@@ -49,15 +50,15 @@ struct WirePosted {
 }
 
 impl WirePosted {
-    /// Where it was stored, if the answer can be read.
+    /// The place where the message was stored, if the answer can be read.
     fn sent(self, thread: Option<&str>) -> Option<Outcome> {
         let unthreaded = thread.is_some() && self.message.is_some_and(|raw| !in_thread(&raw));
         is_ts(&self.ts).then_some(Outcome::Sent { channel: self.channel, ts: self.ts, unthreaded })
     }
 }
 
-/// Slack does not refuse an answer to a message that was deleted. It stores it outside any thread
-/// and says ok; the only sign is that the stored message has no `thread_ts` (slack-go/slack#1571).
+/// Slack does not refuse a reply to a deleted message. It stores the reply outside any thread and
+/// says ok; the only sign is that the stored message has no `thread_ts` (slack-go/slack#1571).
 fn in_thread(message: &RawValue) -> bool {
     let message: Value = serde_json::from_str(message.get()).unwrap_or_default();
     let thread = message.get("thread_ts").and_then(Value::as_str);
@@ -65,8 +66,8 @@ fn in_thread(message: &RawValue) -> bool {
 }
 
 impl Client {
-    /// Posts once (chat.postMessage) and says what came of it. Never retried in here. Nothing is
-    /// written from `begin_before` on.
+    /// Posts once (chat.postMessage) and returns the outcome. Never retries. Writes nothing from
+    /// `begin_before` on.
     pub async fn chat_post_message(
         &self,
         token: &Secret,
@@ -80,7 +81,8 @@ impl Client {
             body: Body::JsonBefore(arguments(message), begin_before),
         };
         Ok(match self.call::<WirePosted>(call).await {
-            // It says ok, so it is stored; if it does not say where, history will.
+            // Slack says ok, so the message is stored; if the answer does not say where, history
+            // will.
             Ok(answer) => answer
                 .value
                 .sent(message.thread_ts)
@@ -91,20 +93,20 @@ impl Client {
     }
 }
 
-/// A message that is there, and what it shall say from now on. Debug is not implemented.
+/// An existing message and its new content. Debug is not implemented.
 #[derive(Clone, Copy)]
 pub struct UpdateMessage<'a> {
     pub channel: &'a ChannelId,
     pub ts: &'a str,
     /// As in [`PostMessage`].
     pub text: &'a str,
-    /// As in [`PostMessage`]; an empty array takes all blocks away.
+    /// As in [`PostMessage`]; an empty array removes all blocks.
     pub blocks: &'a Value,
 }
 
 impl Client {
     /// Changes a message (chat.update). Its metadata stays. An unclear answer is
-    /// [`Outcome::NotSent`]: the same change once more is the same. Nothing is written from
+    /// [`Outcome::NotSent`], because repeating the change has the same effect. Writes nothing from
     /// `begin_before` on.
     pub async fn chat_update(
         &self,
@@ -121,7 +123,7 @@ impl Client {
         self.change(Method::ChatUpdate, token, arguments, begin_before).await
     }
 
-    /// Deletes a message (chat.delete); else as [`Client::chat_update`].
+    /// Deletes a message (chat.delete); otherwise the same as [`Client::chat_update`].
     pub async fn chat_delete(
         &self,
         token: &Secret,
@@ -169,7 +171,7 @@ fn arguments(message: &PostMessage<'_>) -> Value {
             "event_type": EVENT_TYPE,
             "event_payload": { "delivery_id": message.delivery_id.to_string() },
         },
-        // Links are ours to show; previews would load pages on the reader's behalf.
+        // Slack must not add previews: they would load pages on the reader's behalf.
         "unfurl_links": false,
         "unfurl_media": false,
     });
@@ -182,7 +184,7 @@ fn arguments(message: &PostMessage<'_>) -> Value {
     arguments
 }
 
-/// `1503435956.000247`: it is stored and shown, so it is checked.
+/// Has the form `1503435956.000247`. It is checked because it is stored and shown.
 fn is_ts(ts: &str) -> bool {
     (1..=32).contains(&ts.len()) && ts.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }

@@ -1,10 +1,11 @@
-//! The one request path to Slack. The methods are in `oauth`, `users`, `conversations` and `chat`.
+//! The only request path to Slack. The methods are in `oauth`, `users`, `conversations` and `chat`.
 //!
-//! A call is written at most once: no redirects, no proxy from the environment, no retries by the
-//! HTTP library but of what it never wrote. What can be said to be *not sent* is said so (name
-//! look-up, connect, TLS); everything after that may have reached Slack (see [`answer`]). Memory is
-//! bounded: an answer is read to [`Config::body_limit_bytes`] after decompression, then dropped.
-//! Logs and metrics have the method, the verdict and Slack's request id; never arguments.
+//! A call is written at most once: no redirects, no proxy from the environment, and the HTTP
+//! library retries only requests that it never wrote. Failures that certainly happened before
+//! sending (name lookup, connect, TLS) are reported as *not sent*; after any later failure Slack
+//! may have received the call (see [`answer`]). Memory is bounded: an answer is read up to
+//! [`Config::body_limit_bytes`] after decompression; a longer one is dropped. Logs and metrics have
+//! the method, the verdict and Slack's request id; never arguments.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ pub(super) struct Call<'a> {
     pub(super) body: Body,
 }
 
-/// Who calls.
+/// The credentials of a call.
 pub(super) enum Auth<'a> {
     /// A bot token.
     Bearer(&'a Secret),
@@ -55,39 +56,41 @@ pub(super) enum Auth<'a> {
     Basic(&'a str, &'a Secret),
 }
 
-/// The arguments: a form is taken by every method, JSON by some (Slack's documentation: Web API).
+/// The arguments: every method accepts a form, and some accept JSON (Slack's documentation: Web
+/// API).
 pub(super) enum Body {
     Form(Vec<(&'static str, String)>),
     Json(Value),
-    /// Not to be written from this time on: [`TooLate`].
+    /// JSON that must not be written from this time on: [`TooLate`].
     JsonBefore(Value, tokio::time::Instant),
 }
 
 /// An answer that says ok.
 pub(super) struct Answer<T> {
     pub(super) value: T,
-    /// What the token holds, where Slack says (`x-oauth-scopes`).
+    /// The scopes of the token, if Slack reports them (`x-oauth-scopes`).
     pub(super) scopes: Option<Vec<String>>,
 }
 
-/// Codes that say that a member does not exist.
+/// Codes that mean that a member does not exist.
 const ABSENT: [&str; 2] = ["users_not_found", "user_not_found"];
 const JSON: &str = "application/json; charset=utf-8";
-/// Idle connections are closed by us before the other side does it under a request.
+/// Idle connections are closed on this side before Slack closes them during a request.
 const IDLE: Duration = Duration::from_secs(30);
-/// An HTTP/2 connection that answers no ping is dead; found out before a message hangs on it.
+/// An HTTP/2 connection that answers no ping is dead; pings detect that before a message depends on
+/// it.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
 impl Client {
-    /// Prepares a client; connects to nothing yet. Fails where a setting is unusable, or TLS finds
-    /// no certificate authorities on this system.
+    /// Prepares a client without connecting. Fails if a setting is unusable, or if TLS finds no
+    /// certificate authorities on this system.
     pub fn new(config: &Config, metrics: Metrics) -> Result<Self, ConfigError> {
         config.validate()?;
         Self::with_tls(config, metrics, tls(config)?)
     }
 
-    /// As [`Client::new`], of a valid config, trusting whom `tls` says.
+    /// The same as [`Client::new`], for a valid config, trusting the authorities in `tls`.
     pub(super) fn with_tls(
         config: &Config,
         metrics: Metrics,
@@ -118,13 +121,13 @@ impl Client {
         })))
     }
 
-    /// What every duration that Slack dictates is multiplied by.
+    /// The factor by which every duration that Slack dictates is multiplied.
     #[must_use]
     pub fn time_scale(&self) -> f64 {
         self.0.time_scale
     }
 
-    /// The page where an administrator of a workspace is asked for consent, without its query.
+    /// The page on which Slack asks an administrator of a workspace for consent, without its query.
     pub(super) fn authorize_page(&self) -> Url {
         self.0.authorize.clone()
     }
@@ -157,7 +160,7 @@ impl Client {
             Err(error) => {
                 span.record("code", error.code());
                 span.in_scope(|| match error {
-                    // An answer like any other: there is no such member.
+                    // A normal answer: there is no such member.
                     Error::Rejected { code, .. } if ABSENT.contains(&code.as_str()) => {
                         tracing::debug!("Slack knows no such member");
                     }
@@ -221,7 +224,7 @@ impl Client {
     }
 }
 
-/// ring and the system's certificate authorities, set here so that no process-wide default counts.
+/// ring and the system's certificate authorities, set here so that no process-wide default applies.
 fn tls(config: &Config) -> Result<rustls::ClientConfig, ConfigError> {
     let refused = |error: rustls::Error| ConfigError::Tls(error.to_string());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -239,14 +242,14 @@ fn tls(config: &Config) -> Result<rustls::ClientConfig, ConfigError> {
 }
 
 fn bearer(token: &Secret) -> Result<HeaderValue, Error> {
-    // A token that no header can hold was never one of Slack's.
+    // A token that no header can hold cannot come from Slack.
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))
         .map_err(|_| Error::Unauthorized { code: "unusable_token".to_owned() })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The verdict where no answer came: not sent if no connection stood, else ambiguous.
+/// The verdict if no answer came: not sent if no connection was established, otherwise ambiguous.
 fn unsent(effect: Effect, error: &reqwest::Error) -> Error {
     let not_sent = |code: &str| Error::Transient { code: code.to_owned() };
     let verdict = if error.is_builder() {
@@ -262,14 +265,14 @@ fn unsent(effect: Effect, error: &reqwest::Error) -> Error {
     } else {
         effect.ambiguous("connection_lost")
     };
-    // The cause names hosts and TLS faults, without which nobody can repair them.
+    // Repairing the fault needs the cause, which names hosts and TLS errors.
     tracing::info!(cause = %causes(error), "no answer from Slack");
     verdict
 }
 
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
-    // The first one is reqwest's own, which has the whole address.
+    // The outermost error is reqwest's own, which contains the whole address.
     let mut source = error.source();
     while let (Some(cause), true) = (source, text.len() < 300) {
         if !text.is_empty() {
@@ -290,7 +293,7 @@ async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>,
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Err(error) if error.is_timeout() => return Err("timeout"),
             Err(error) => {
-                tracing::info!(cause = %causes(&error), "Slack's answer broke off");
+                tracing::info!(cause = %causes(&error), "Slack's answer was cut off");
                 return Err("body_cut");
             }
         }

@@ -1,25 +1,25 @@
-//! What each of Slack's error codes means for us: one table.
+//! The meaning of each of Slack's error codes, in one table.
 //!
 //! The codes are those of Slack's page on chat.postMessage and, below them, of the other methods
-//! that Herald calls. Slack says its lists are not complete, so a code that is not here is an
-//! ordinary refusal of class [`Class::Other`]: shown as it is, never retried.
+//! that Herald calls. Slack says its lists are not complete, so an unlisted code is an ordinary
+//! refusal of class [`Class::Other`]: shown unchanged, never retried.
 
 use super::error::Class;
 
-/// What follows from a code.
+/// The consequence of a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// This request is refused, and would be again.
+    /// This request is refused, and a repetition would be too.
     Reject(Class),
-    /// The token is dead.
+    /// The token is no longer valid.
     Reconnect,
     /// The token lacks a scope.
     Scope,
-    /// Too many calls, said without HTTP 429.
+    /// Too many calls, reported without HTTP 429.
     Throttle,
-    /// Nothing was done; later it may work.
+    /// The call was not executed; it may succeed later.
     Transient,
-    /// Something may have been done: Slack documents these as possibly partly successful.
+    /// The call may have been executed: Slack documents these codes as possibly partly successful.
     Ambiguous,
 }
 
@@ -39,11 +39,12 @@ const CODES: &[(Meaning, &[&str])] = &[
             "cannot_reply_to_message",
             "method_not_supported_for_channel_type",
             "invalid_user_combination",
-            // users.lookupByEmail says it in the plural; threads may be gone.
+            // users.lookupByEmail uses the plural; a thread may have been deleted.
             "users_not_found",
             "thread_not_found",
             "message_not_found",
-            // chat.update and chat.delete: it is there, and not ours to change (any more).
+            // chat.update and chat.delete: the message exists, but the app may not change it (any
+            // more).
             "cant_update_message",
             "cant_delete_message",
             "edit_window_closed",
@@ -97,7 +98,7 @@ const CODES: &[(Meaning, &[&str])] = &[
             "missing_file_data",
             "unknown_method",
             "method_deprecated",
-            // Section 1: what Slack says to a JSON body it cannot read.
+            // Slack's codes for a JSON body that it cannot read.
             "invalid_json",
             "json_not_object",
             "missing_argument",
@@ -113,7 +114,7 @@ const CODES: &[(Meaning, &[&str])] = &[
             "not_authed",
             "not_allowed_token_type",
             "team_access_not_granted",
-            // oauth.v2.access with grant_type=refresh_token: the chain of refreshes is broken.
+            // oauth.v2.access with grant_type=refresh_token: no further refresh is possible.
             "invalid_refresh_token",
         ],
     ),
@@ -135,14 +136,14 @@ const CODES: &[(Meaning, &[&str])] = &[
             "internal_error",
             "fatal_error",
             "request_timeout",
-            // chat.update: Slack does not say whether anything was changed. Another try is
+            // chat.update: Slack does not say whether the message was changed. Another attempt is
             // harmless.
             "update_failed",
         ],
     ),
 ];
 
-/// What `code` means.
+/// The meaning of `code`.
 pub(super) fn meaning(code: &str) -> Meaning {
     CODES
         .iter()
@@ -154,7 +155,7 @@ pub(super) fn meaning(code: &str) -> Meaning {
 mod tests {
     use super::*;
 
-    /// Section 5's table, copied as it stands there; `{a,b}` means one code for each.
+    /// The table of codes once more, as a cross-check; `{a,b}` stands for one code each.
     const SECTION: &[(&[Meaning], &str)] = &[
         (
             &[Meaning::Reject(Class::Target)],

@@ -1,4 +1,4 @@
-//! The settings of the Slack client, each with its default, and when they are refused.
+//! The settings of the Slack client, with their defaults and their validation.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use crate::domain::loopback::is_loopback;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where Slack is: methods are called below `api/`, people are sent to `oauth/v2/authorize`.
-    /// Default `https://slack.com/`; GovSlack is `https://slack-gov.com/`. Plain `http` is taken
-    /// for this host alone (the sandbox). No other host is ever called.
+    /// Slack's address: methods are called below `api/`, people are sent to `oauth/v2/authorize`.
+    /// Default `https://slack.com/`; GovSlack is `https://slack-gov.com/`. Plain `http` is accepted
+    /// only for this host (the sandbox). No other host is ever called.
     #[serde(with = "url_text")]
     pub base_url: Url,
-    /// The longest time until a connection stands, name look-up and TLS included;
-    /// shorter than `request_timeout`. Default `5s`.
+    /// Longest time to establish a connection, including name lookup and TLS; shorter than
+    /// `request_timeout`. Default `5s`.
     #[serde(with = "duration_text")]
     pub connect_timeout: Duration,
-    /// The longest time for one whole call, its answer's body included. Default `30s`.
+    /// Longest time for one whole call, including the body of the answer. Default `30s`.
     #[serde(with = "duration_text")]
     pub request_timeout: Duration,
-    /// Bytes of an answer that are read at most, counted after decompression. Default `16777216`
-    /// (16 MiB): a page of 999 members can be several.
+    /// Most bytes of an answer that are read, counted after decompression. Default `16777216` (16
+    /// MiB): a page of 999 members can be several.
     pub body_limit_bytes: usize,
     /// The `User-Agent` header. Default: `herald/` and the version.
     pub user_agent: String,
-    /// What the waits that Slack dictates (`Retry-After`) are multiplied by. Default `1.0`,
-    /// which is the only right value against the real Slack; less makes tests against a sandbox
-    /// fast.
+    /// The factor by which the waits that Slack dictates (`Retry-After`) are multiplied. Default
+    /// `1.0`, which is the only right value for the real Slack; a smaller one makes tests against a
+    /// sandbox fast.
     pub time_scale: f64,
 }
 
@@ -49,12 +49,12 @@ impl Default for Config {
     }
 }
 
-/// A setting of the Slack client cannot be used; the operator must change it.
-/// The sentence begins with the setting's name.
+/// A setting of the Slack client is invalid; the operator must change it. The sentence begins with
+/// the setting's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     #[error(
-        "base_url must be an https address; plain http is allowed for this host alone \
+        "base_url must be an https address; plain http is allowed only for this host \
          (localhost, 127.0.0.1, [::1])"
     )]
     Scheme,
@@ -62,7 +62,7 @@ pub enum ConfigError {
     BaseUrl,
     #[error("{0} must be longer than zero")]
     Zero(&'static str),
-    /// Else a time-out while connecting could not be told from one after the request was written.
+    /// Otherwise a time-out while connecting would look like one after the request was written.
     #[error("connect_timeout must be shorter than request_timeout")]
     Timeouts,
     #[error("body_limit_bytes must be at least 65536")]
@@ -77,7 +77,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Refuses what would never work, or would send tokens in the clear.
+    /// Refuses settings that could never work, or that would send tokens in plain text.
     pub fn validate(&self) -> Result<(), ConfigError> {
         match self.base_url.scheme() {
             "https" => {}
@@ -116,7 +116,7 @@ impl Config {
         Ok(())
     }
 
-    /// `path` below the base URL, whether or not that was written with a closing slash.
+    /// `path` below the base URL, with or without a trailing slash.
     pub(super) fn below(&self, path: &str) -> Result<Url, ConfigError> {
         let mut base = self.base_url.clone();
         if !base.path().ends_with('/') {

@@ -1,4 +1,4 @@
-//! Direct messages opened, and histories read to find out what was stored.
+//! Opens direct messages, and reads histories to find out what was stored.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,14 +12,14 @@ use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
 use crate::domain::slack_method::Method;
 
-/// Which part of a history to read.
+/// The part of a history to read.
 #[derive(Debug, Clone, Copy)]
 pub struct Range<'a> {
     /// Only messages after this ts (Unix seconds with a fraction, as text).
     pub oldest: Option<&'a str>,
-    /// Messages of one page, at most 999; some apps get 15 whatever is asked.
+    /// Messages of one page, at most 999; some apps get 15 whatever they ask for.
     pub limit: u32,
-    /// Where the page before ended.
+    /// The cursor from the previous page.
     pub cursor: Option<&'a str>,
 }
 
@@ -30,23 +30,24 @@ pub struct MessagesPage {
     pub next_cursor: Option<String>,
 }
 
-/// A stored message: what is needed to recognise our own. Its text is not kept.
+/// A stored message, reduced to the fields needed to recognise Herald's own. Its text is not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// Its id within the conversation.
     pub ts: String,
     /// The ts of its thread's first message.
     pub thread_ts: Option<String>,
-    /// Who posted. Metadata can be written by anybody: ours has our own `bot_id` or `app_id`.
+    /// The author. Anyone can write metadata: Herald's own messages also have its `bot_id` or
+    /// `app_id`.
     pub user: Option<String>,
     pub bot_id: Option<String>,
     pub app_id: Option<String>,
-    /// The delivery it says to be, if its metadata is of our event type.
+    /// The delivery that its metadata names, if the metadata is of Herald's event type.
     pub delivery_id: Option<DeliveryId>,
 }
 
 impl Message {
-    /// Whether it stands in the thread of another message.
+    /// Whether it is a reply in the thread of another message.
     #[must_use]
     pub fn is_reply(&self) -> bool {
         self.thread_ts.as_ref().is_some_and(|thread| *thread != self.ts)
@@ -65,13 +66,13 @@ struct WireChannel {
 
 #[derive(Deserialize)]
 struct WirePage {
-    /// Anybody can write them, so each is read on its own, and each of its keys.
+    /// Anyone can write messages, so each message and each of its keys is parsed separately.
     messages: Vec<Value>,
     response_metadata: Option<Paging>,
 }
 
 impl Client {
-    /// The conversation of the bot with one person; always the same one.
+    /// The conversation of the bot with one person, which is always the same.
     pub async fn conversations_open(
         &self,
         token: &Secret,
@@ -96,7 +97,7 @@ impl Client {
         self.page(Method::ConversationsHistory, token, channel, None, range).await
     }
 
-    /// One page of a thread, with metadata; its first message comes with every page.
+    /// One page of a thread, with metadata; its first message is in every page.
     pub async fn conversations_replies(
         &self,
         token: &Secret,
@@ -118,7 +119,7 @@ impl Client {
         let mut fields = vec![
             ("channel", channel.as_str().to_owned()),
             ("limit", range.limit.to_string()),
-            // Without it only the event type comes back.
+            // Without this, Slack returns only the event type.
             ("include_all_metadata", "true".to_owned()),
         ];
         fields.extend(thread_ts.map(|ts| ("ts", ts.to_owned())));
@@ -138,7 +139,7 @@ impl Client {
     }
 }
 
-/// `None` where it has no ts. A key of another type than Slack documents says nothing.
+/// `None` if it has no ts. A key of another type than Slack documents is ignored.
 fn message(wire: &Value) -> Option<Message> {
     let text = |key: &str| wire::some(wire.get(key)?.as_str().map(str::to_owned));
     Some(Message {

@@ -1,9 +1,9 @@
-//! A body that is not handed out any more once it is too late.
+//! A request body that is withheld once it is too late to send it.
 //!
-//! Between the decision to send and the first byte lie a look-up of the name, a connection and TLS,
-//! and a process that is frozen there goes on whenever it is thawed. The HTTP library asks for the
-//! body when a connection stands and the request is about to be written, so the look at the clock
-//! that counts is here: a request without its body is none, and Slack stores nothing.
+//! Between the decision to send and the first byte there are a name lookup, a connection and TLS. A
+//! process that is frozen there continues whenever it is thawed. The HTTP library asks for the body
+//! once the connection is established and the request is about to be written, so the deadline is
+//! checked here: without its body a request is incomplete, and Slack stores nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ impl TooLate {
     /// Its code among those of [`Error::Transient`].
     const CODE: &str = "too_late";
 
-    /// What a call comes to whose body was not handed out.
+    /// The error of a call whose body was withheld.
     pub(super) fn error() -> Error {
         Error::Transient { code: Self::CODE.to_owned() }
     }
 
-    /// Whether that is what a call came to.
+    /// Whether a call failed because its body was withheld.
     pub(super) fn is(error: &Error) -> bool {
         matches!(error, Error::Transient { code } if code == Self::CODE)
     }
 }
 
-/// Whether a body was asked for too late. The library tells of an error of a body on HTTP/1 alone.
+/// Whether a body was requested too late. The library reports a body's error only for HTTP/1.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Refused(Arc<AtomicBool>);
 
@@ -46,7 +46,7 @@ impl Refused {
     }
 }
 
-/// All of it in one piece, if it is asked for in time.
+/// The whole body in one piece, if it is requested in time.
 pub(super) struct Timely {
     bytes: Option<Bytes>,
     begin_before: Instant,
@@ -79,7 +79,7 @@ impl http_body::Body for Timely {
         self.bytes.is_none()
     }
 
-    /// Known, so that the request says its length.
+    /// Exact, so that the request states its length.
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }

@@ -1,7 +1,7 @@
-//! What a call to Slack came to when it did not work, by what the caller should do.
+//! Why a call to Slack failed, classified by the action that the caller should take.
 //!
-//! Texts from Slack are not ours: codes and scopes are cut to a length and an alphabet before they
-//! get in here, and [`Detail`], which may quote a message, is never printed by `Debug` or
+//! Texts from Slack are not trusted: codes and scopes are cut to a length and an alphabet before
+//! they are stored here, and [`Detail`], which may quote a message, is never printed by `Debug` or
 //! `Display`.
 
 use std::time::Duration;
@@ -9,47 +9,50 @@ use std::time::Duration;
 use crate::domain::delivery::Outcome;
 use crate::domain::detail::Detail;
 
-/// Why a call did not work. `code` is Slack's (`channel_not_found`) or one of ours, where Slack
-/// said none: `http_502`, `timeout`, `connect_failed`; always lower-case letters, digits and `_`.
+/// Why a call failed. `code` is Slack's (`channel_not_found`) or, if Slack gave none, one of
+/// Herald's: `http_502`, `timeout`, `connect_failed`; always lower-case letters, digits and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// HTTP 429: nothing was done. Call this method (for posts: this channel) of this workspace
-    /// not before `after` has passed, on any replica.
+    /// HTTP 429: the call was not executed. No replica may call this method (for posts: this
+    /// channel) of this workspace before `after` has passed.
     #[error("Slack asks to wait {} s", after.as_secs_f64())]
     Throttled { after: Duration },
-    /// The token is dead: refresh it if the code is `token_expired`, else stop until reconnected.
+    /// The token is invalid: refresh it if the code is `token_expired`, otherwise stop until
+    /// reconnected.
     #[error("Slack refuses the token: {code}")]
     Unauthorized { code: String },
-    /// The token lacks a scope: stop using the method until reconnected with it. Comma lists.
+    /// The token lacks a scope: stop using the method until reconnected with that scope. Both are
+    /// comma-separated lists.
     #[error("the token lacks the scope {needed:?}; it has {provided:?}")]
     MissingScope { needed: String, provided: String },
-    /// Refused; the same call would be refused again.
+    /// Refused; a repetition would be refused too.
     #[error("Slack refused: {code}")]
     Rejected { code: String, class: Class, detail: Option<Detail> },
-    /// Certainly nothing was done, or doing it again is harmless: try again later.
+    /// The call was certainly not executed, or repeating it is harmless: try again later.
     #[error("Slack did not answer properly: {code}")]
     Transient { code: String },
-    /// It may or may not have been done, and doing it again would do it twice: find out first.
+    /// The call may or may not have been executed, and repeating it could execute it twice: find
+    /// out first.
     #[error("Slack may or may not have done it: {code}")]
     Unknown { code: String },
 }
 
-/// What a refusal is about, and so who can do something.
+/// The subject of a refusal, and so who can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// The person or conversation: look it up again.
     Target,
-    /// A rule of the workspace: its administrator.
+    /// A rule of the workspace: its administrator can change it.
     Policy,
-    /// What we sent: a fault of ours or of a template.
+    /// The request: a fault of Herald or of a template.
     Payload,
-    /// Anything else, codes that are new included.
+    /// Anything else, including new codes.
     Other,
 }
 
-/// Bytes of a code. The longest known one has 44.
+/// Longest code, in bytes. The longest known one has 44.
 const CODE_BYTES: usize = 64;
-/// Bytes of a list of scopes.
+/// Longest list of scopes, in bytes.
 const SCOPES_BYTES: usize = 1024;
 
 impl Error {
@@ -79,8 +82,8 @@ impl Error {
     }
 }
 
-/// What a failed post means for its delivery. Right for calls that are not repeatable alone: there,
-/// `Transient` says that nothing was stored.
+/// The meaning of a failed post for its delivery. Correct only for calls that are not repeatable:
+/// for those, `Transient` means that nothing was stored.
 impl From<Error> for Outcome {
     fn from(error: Error) -> Self {
         match error {
@@ -94,7 +97,7 @@ impl From<Error> for Outcome {
     }
 }
 
-/// A code of Slack's, or `unreadable_code` where it is not written as codes are.
+/// Slack's code, or `unreadable_code` if it does not have the form of a code.
 pub(super) fn clean_code(text: &str) -> String {
     let shape = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     if !text.is_empty() && text.len() <= CODE_BYTES && text.bytes().all(shape) {
@@ -104,7 +107,7 @@ pub(super) fn clean_code(text: &str) -> String {
     }
 }
 
-/// A comma list of scopes without what no scope has.
+/// A comma-separated list of scopes, without characters that no scope contains.
 pub(super) fn clean_scopes(text: &str) -> String {
     let shape = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b':' | b'.' | b',' | b'_' | b'-');
     text.bytes().filter(shape).take(SCOPES_BYTES).map(char::from).collect()

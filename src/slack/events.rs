@@ -1,8 +1,9 @@
-//! Events that Slack sends to the app: the envelope, and what Herald uses of it (Slack's
+//! Events that Slack sends to the app: the envelope, and the parts that Herald uses (Slack's
 //! documentation: Events API).
 //!
-//! Bytes are parsed here only after [`super::signature`] found them to be Slack's. What Herald does
-//! not use is [`Incoming::Unused`], never an error: Slack adds to its events.
+//! Bytes are parsed here only after [`super::signature`] has verified that they are from Slack.
+//! Content that Herald does not use is [`Incoming::Unused`], never an error, because Slack extends
+//! its events.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,49 +13,49 @@ use super::reach::{Authorization, Reach};
 use super::wire::{self, MemberJson};
 use crate::domain::time::Timestamp;
 
-/// The largest body taken. Slack documents none; a member object has a few kilobytes.
+/// Largest body accepted, in bytes. Slack documents no limit; a member object has a few kilobytes.
 pub const BODY_BYTES: usize = 256 * 1024;
-/// The longest id taken; Slack's have some twenty characters.
+/// Longest id accepted, in bytes; Slack's have about twenty characters.
 const ID_BYTES: usize = 64;
 
-/// What Herald's manifest subscribes to. Not `user_profile_changed`: Slack sends the same with each
-/// `user_change`, at the same time, so that it would only count twice against Slack's limit of
-/// events.
+/// The events that Herald's manifest subscribes to. `user_profile_changed` is left out: Slack sends
+/// the same content with each `user_change`, at the same time, so it would only count twice against
+/// Slack's limit of events.
 pub const SUBSCRIBED: &[&str] = &["app_uninstalled", "team_join", "tokens_revoked", "user_change"];
 
-/// A request of Slack's, understood.
+/// A parsed request from Slack.
 #[derive(Debug, Clone)]
 pub enum Incoming {
-    /// Slack asks whether somebody is here; answer with the challenge.
+    /// Slack checks the address; answer with the challenge.
     Verification { challenge: String },
-    /// Something happened.
+    /// An event in a workspace.
     Event(Event),
-    /// Nothing that Herald uses.
+    /// Content that Herald does not use.
     Unused,
 }
 
-/// Something that happened in a workspace.
+/// An event in a workspace.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// The same in each repeat.
+    /// The same in each retry.
     pub id: String,
     pub app_id: String,
-    /// Whom it is for.
+    /// The installations that it is for.
     pub reach: Reach,
     pub happened_at: Timestamp,
     pub what: What,
 }
 
-/// What happened.
+/// The kind of event and its content.
 #[derive(Debug, Clone)]
 pub enum What {
     /// A member is new or changed; `kind` is Slack's name of the event.
     Member { kind: &'static str, member: MemberJson },
     /// The app was removed.
     Uninstalled,
-    /// The bot's token was revoked. (That of a person alone is no concern of ours.)
+    /// The bot's token was revoked. (Herald ignores the revocation of a single person's token.)
     TokenRevoked,
-    /// Slack held events back for a minute, because there were too many.
+    /// Slack withheld events for a minute, because there were too many.
     RateLimited,
 }
 
@@ -71,7 +72,7 @@ impl What {
     }
 }
 
-/// The body is not what Slack documents.
+/// The body does not have the form that Slack documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not an event as Slack documents it")]
 pub struct Unreadable;
@@ -93,7 +94,7 @@ struct Envelope<'a> {
     event_time: Option<Value>,
     #[serde(borrow)]
     event: Option<&'a RawValue>,
-    /// Of `app_rate_limited`, which is flat.
+    /// Only in `app_rate_limited`, which has no nested event.
     #[serde(default, deserialize_with = "wire::lenient")]
     minute_rate_limited: Option<i64>,
 }
@@ -107,7 +108,7 @@ struct Inner {
     event_ts: Option<Value>,
 }
 
-/// Reads a body.
+/// Parses a body.
 pub fn parse(body: &[u8]) -> Result<Incoming, Unreadable> {
     let body = wire::readable(body);
     let envelope: Envelope<'_> = serde_json::from_slice(&body).map_err(|_| Unreadable)?;
@@ -118,7 +119,7 @@ pub fn parse(body: &[u8]) -> Result<Incoming, Unreadable> {
         }
         "app_rate_limited" => {
             let minute = envelope.minute_rate_limited.ok_or(Unreadable)?;
-            // It has no id of its own.
+            // This event has no id of its own.
             let id = format!("app_rate_limited:{minute}");
             event(&envelope, id, seconds(minute), What::RateLimited)
         }
@@ -182,7 +183,7 @@ fn seconds(seconds: i64) -> Timestamp {
     Timestamp(seconds.saturating_mul(1_000_000))
 }
 
-/// A time, which Slack writes as a text or as a number.
+/// A time, which Slack writes as a string or as a number.
 fn time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::String(text) => micros(text),
@@ -245,7 +246,7 @@ mod tests {
         let mut odd = callback(json!({"type": "app_uninstalled", "event_ts": {}}));
         odd["event_time"] = json!("1360782804");
         assert_eq!(event_of(&odd).happened_at, Timestamp(1_360_782_804_000_000));
-        // The workspace is named twice; either says where it happened.
+        // The event names the workspace in two places; either is enough.
         for (key, value) in [
             ("enterprise_id", json!(7)),
             ("authorizations", json!({"team_id": "T1"})),

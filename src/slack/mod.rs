@@ -1,9 +1,9 @@
-//! The Slack client: one request path, typed methods, and a verdict on what each call came to.
+//! The Slack client: one request path, typed methods, and a verdict on each call.
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
 //! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations` and
-//! `chat` are the methods. Nothing is retried or paced in here: that is the caller's, who knows
-//! the other replicas. `signature` verifies the requests that Slack sends to us.
+//! `chat` are the methods. Nothing is retried or paced here: that is up to the caller, who knows
+//! the other replicas. `signature` verifies the requests that Slack sends to Herald.
 
 mod answer;
 mod chat;

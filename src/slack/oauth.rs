@@ -1,4 +1,4 @@
-//! Installing the app in a workspace, keeping its token fresh, and asking whose a token is.
+//! Installs the app in a workspace, keeps its token fresh, and asks for the owner of a token.
 
 use std::time::Duration;
 
@@ -12,38 +12,38 @@ use super::wire::{self, Named};
 use crate::domain::secret::Secret;
 use crate::domain::slack_method::Method;
 
-/// What the consent page is asked for (Slack's documentation: Installing with OAuth).
+/// The parameters of the consent page (Slack's documentation: Installing with OAuth).
 #[derive(Debug, Clone, Copy)]
 pub struct Authorize<'a> {
     pub client_id: &'a str,
     /// Bot scopes.
     pub scopes: &'a [&'a str],
-    /// Must be sent again, letter by letter, with the code.
+    /// Must be sent again, unchanged, with the code.
     pub redirect_uri: &'a str,
-    /// Comes back with the code; unguessable, single use.
+    /// Returned with the code; unguessable, single use.
     pub state: &'a str,
-    /// Preselects a workspace where the person is signed in to it; verify `team` afterwards.
+    /// Preselects a workspace if the person is signed in to it; verify `team` afterwards.
     pub team_id: Option<&'a str>,
-    /// The S256 challenge of PKCE, where the app has it on.
+    /// The S256 challenge of PKCE, if the app uses it.
     pub challenge: Option<&'a str>,
 }
 
-/// The app, as Slack knows it.
+/// The app's credentials at Slack.
 #[derive(Debug, Clone, Copy)]
 pub struct App<'a> {
     pub client_id: &'a str,
     pub client_secret: &'a Secret,
 }
 
-/// An installation's tokens and where it is (oauth.v2.access).
+/// An installation's tokens and its workspace (oauth.v2.access).
 #[derive(Debug, Clone)]
 pub struct Access {
     pub access_token: Secret,
-    /// With token rotation only; single use.
+    /// Only with token rotation; single use.
     pub refresh_token: Option<Secret>,
-    /// How long `access_token` lives; without rotation for ever. Slack's time, not scaled.
+    /// Lifetime of `access_token`; without rotation it does not expire. Slack's time, not scaled.
     pub expires_in: Option<Duration>,
-    /// What was granted, which may be less than was asked for.
+    /// The granted scopes, which may be fewer than requested.
     pub scopes: Vec<String>,
     pub app_id: Option<String>,
     pub bot_user_id: Option<String>,
@@ -55,7 +55,7 @@ pub struct Access {
     pub authed_user: Option<String>,
 }
 
-/// Whose a token is (auth.test).
+/// The owner of a token (auth.test).
 #[derive(Debug, Clone)]
 pub struct AuthTest {
     /// Address of the workspace.
@@ -71,7 +71,7 @@ pub struct AuthTest {
     pub app_id: Option<String>,
     pub enterprise_id: Option<String>,
     pub is_enterprise_install: bool,
-    /// What the token holds now; None where the answer did not say.
+    /// The current scopes of the token; None if the answer did not say.
     pub scopes: Option<Vec<String>>,
 }
 
@@ -121,7 +121,7 @@ struct WireTest {
 }
 
 impl Client {
-    /// The address to send an administrator's browser to.
+    /// The address to which an administrator's browser is sent.
     #[must_use]
     pub fn authorize_url(&self, ask: &Authorize<'_>) -> Url {
         let mut url = self.authorize_page();
@@ -144,8 +144,8 @@ impl Client {
         url
     }
 
-    /// Exchanges the code of the redirect for tokens. A code works once: after
-    /// [`Error::Unknown`] the person has to start again.
+    /// Exchanges the code of the redirect for tokens. A code works once: after [`Error::Unknown`]
+    /// the person has to start again.
     pub async fn oauth_v2_access(
         &self,
         app: App<'_>,
@@ -159,7 +159,8 @@ impl Client {
     }
 
     /// Exchanges a refresh token for new tokens. It works once: hold the installation's lock, and
-    /// store the answer before using it. Dead chain: [`Error::Unauthorized`].
+    /// store the answer before using it. If no further refresh is possible:
+    /// [`Error::Unauthorized`].
     pub async fn oauth_v2_refresh(
         &self,
         app: App<'_>,
@@ -204,7 +205,7 @@ impl Client {
         })
     }
 
-    /// Asks whose `token` is, what it may do, and whether it lives.
+    /// Asks whose `token` is, what it may do, and whether it is valid.
     pub async fn auth_test(&self, token: &Secret) -> Result<AuthTest, Error> {
         let call = Call {
             method: Method::AuthTest,

@@ -1,23 +1,22 @@
-//! Which installations an event is for.
+//! Determines the installations that an event is for.
 //!
 //! An event says where it happened (`team_id`, `enterprise_id`) and names one installation that
-//! sees it (`authorizations`, at most one; Slack's documentation: Events API). These differ where
-//! the app is installed for a whole Enterprise organisation, and where companies share a channel.
-//! Both count: Slack sends an event once for all installations of an app, so whoever goes by the
-//! one named misses it for others.
+//! sees it (`authorizations`, at most one; Slack's documentation: Events API). These differ if the
+//! app is installed for a whole Enterprise organisation, and if companies share a channel. Both
+//! count: Slack sends an event once for all installations of an app, so using only the named one
+//! would miss it for others.
 //!
-//! What is told about a member is for the places alone that the member belongs to. Somebody of
-//! another company is not in `users.list`, and must not get into a member list, and be matched, by
-//! an event.
+//! A member event is only for the places that the member belongs to. A person from another company
+//! is not in `users.list`, and must not get into a member list, and be matched, through an event.
 
 use serde::Deserialize;
 
-/// Ids of the places whose installations an event is for; each once, none empty.
+/// Ids of the places whose installations an event is for; each id once, none empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reach {
-    /// Workspaces, for installations in one.
+    /// Workspaces, for installations in a single workspace.
     pub teams: Vec<String>,
-    /// Organisations, for installations in all of one.
+    /// Organisations, for installations in a whole organisation.
     pub enterprises: Vec<String>,
 }
 
@@ -30,7 +29,7 @@ pub(super) struct Authorization {
     is_enterprise_install: Option<bool>,
 }
 
-/// Where a member belongs.
+/// The places that a member belongs to.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Home {
@@ -65,10 +64,10 @@ impl Reach {
         }
     }
 
-    /// Those of the places that a member belongs to; all, where the object does not say. One who is
-    /// deactivated matches nobody, so nothing speaks against telling everybody.
+    /// Keeps only the places that a member belongs to; all, if the object does not say. A
+    /// deactivated member never matches, so it is safe to notify all places.
     pub(super) fn of_member(mut self, member: &str) -> Self {
-        // What has another shape says nothing.
+        // An object of another shape names no places.
         let home: Home = serde_json::from_str(member).unwrap_or_default();
         if home.deleted == Some(true) {
             return self;
@@ -77,8 +76,8 @@ impl Reach {
         let teams = [home.teams, org.teams];
         let in_org = org.enterprise_id.or(home.enterprise_id).filter(|id| !id.is_empty());
         let team = home.team_id.filter(|id| !id.is_empty());
-        // Of an organisation's people the first workspace counts as little as any other, if more
-        // are told.
+        // For members of an organisation, `team_id` excludes other workspaces only if the object
+        // also has a list of workspaces.
         let unsaid = in_org.is_some() && teams.iter().flatten().flatten().next().is_none();
         self.teams.retain(|id| {
             let among = teams.iter().flatten().flatten().any(|known| known == id);
@@ -132,7 +131,7 @@ mod tests {
         let all = json!({"enterprise_id": "E1", "team_id": null, "is_enterprise_install": true});
         assert_eq!(ids(&reach("", None, all.clone())), (vec![], vec!["E1"]));
         assert_eq!(ids(&reach("T1", Some("E1"), all.clone())), (vec!["T1"], vec!["E1"]));
-        // Named by the workspace that it is for; the organisation's own installation is another.
+        // Named by its workspace; the organisation's own installation is a different one.
         let in_org =
             json!({"enterprise_id": "E1", "team_id": "T1", "is_enterprise_install": false});
         assert_eq!(ids(&reach("T1", None, in_org)), (vec!["T1"], vec![]));
@@ -153,10 +152,13 @@ mod tests {
         assert_eq!(of(json!({"id": "U1", "team_id": "T1"})), both("T1", ""));
         assert_eq!(of(json!({"id": "U1", "team_id": "T9"})), both("", ""), "a stranger");
         assert_eq!(of(json!({"id": "U1", "team_id": "T9", "deleted": true})), both("T1,T2", "E1"));
-        let org = |enterprise: &str, teams: Value| json!({"id": "U1", "team_id": "T9", "enterprise_user": {"enterprise_id": enterprise, "teams": teams}});
+        let org = |enterprise: &str, teams: Value| {
+            let home = json!({"enterprise_id": enterprise, "teams": teams});
+            json!({"id": "U1", "team_id": "T9", "enterprise_user": home})
+        };
         assert_eq!(of(org("E1", json!(["T9", "T2"]))), both("T2", "E1"));
         assert_eq!(of(org("E1", json!(null))), both("T1,T2", "E1"));
         assert_eq!(of(org("E2", json!(["T9"]))), both("", ""));
-        assert_eq!(of(json!({"team_id": 7})), both("T1,T2", "E1"), "what has another shape");
+        assert_eq!(of(json!({"team_id": 7})), both("T1,T2", "E1"), "an object of another shape");
     }
 }

@@ -1,5 +1,5 @@
-//! The other side of the socket, for tests of the transport: plays one script, request by request.
-//! No Slack (that is the sandbox): it answers the bytes it is given, and breaks connections.
+//! The remote end of the socket, for tests of the transport: plays one script, request by request.
+//! It is not a fake Slack (that is the sandbox): it sends the given bytes, and breaks connections.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -12,15 +12,15 @@ use url::Url;
 
 use super::Config;
 
-/// What happens after one request was read to its end.
+/// The reaction after one request was read completely.
 pub(super) enum Play {
-    /// These bytes; the connection stays open.
+    /// Sends these bytes; the connection stays open.
     Answer(Vec<u8>),
-    /// These bytes, then the end of the stream.
+    /// Sends these bytes, then ends the stream.
     Cut(Vec<u8>),
-    /// A reset, without an answer.
+    /// Resets the connection without an answer.
     Reset,
-    /// These bytes, then nothing for ever.
+    /// Sends these bytes, then nothing for ever.
     Hang(Vec<u8>),
 }
 
@@ -47,7 +47,7 @@ impl Responder {
         Self { url: Url::parse(&url).unwrap(), requests, task }
     }
 
-    /// Settings that lead here, with time-outs that a test can wait for.
+    /// Settings that lead here, with time-outs short enough for a test.
     pub(super) fn config(&self) -> Config {
         Config {
             base_url: self.url.clone(),
@@ -57,14 +57,14 @@ impl Responder {
         }
     }
 
-    /// Stops listening; connecting is refused from here on.
+    /// Stops listening; later connections are refused.
     pub(super) async fn stop(mut self) {
         self.task.abort();
         let stopped = (&mut self.task).await;
         assert!(stopped.unwrap_err().is_cancelled());
     }
 
-    /// Every request read so far: head and body as they came.
+    /// Every request read so far: head and body, unchanged.
     pub(super) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -83,7 +83,7 @@ pub(super) fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<
     bytes
 }
 
-/// The head of an answer that promises `length` bytes.
+/// The head of an answer with a `content-length` of `length` bytes.
 pub(super) fn head(status: u16, headers: &[(&str, &str)], length: usize) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut text = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n");
@@ -104,7 +104,7 @@ async fn serve(
         let play = script.lock().unwrap().pop_front();
         match play {
             Some(Play::Answer(bytes)) => {
-                // The client may hang up in the middle of what is too large for it.
+                // The client may disconnect in the middle of an answer that is too large for it.
                 if stream.write_all(&bytes).await.is_err() {
                     return;
                 }

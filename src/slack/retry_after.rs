@@ -1,8 +1,8 @@
-//! How long Slack asks to wait.
+//! The wait that Slack asks for.
 //!
-//! Never shorter than asked: clamping it down is how senders get blocked. Slack sends
-//! whole seconds; a proxy before it may send a date, which is read against the answer's own `Date`,
-//! so this host's clock plays no part.
+//! Never shorter than requested: clients that clamp it get blocked. Slack sends whole seconds; a
+//! proxy in front of it may send a date, which is compared with the answer's own `Date`, so this
+//! host's clock does not matter.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use http::header::{DATE, HeaderName, RETRY_AFTER};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 
-/// The wait where none can be read.
+/// The wait if none can be read.
 const DEFAULT: Duration = Duration::from_secs(30);
-/// Waiting no time at all would be a storm.
+/// No wait at all would cause a storm of requests.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Beyond a day a figure is a fault, not a wish; after a day it is asked again.
+/// A value beyond a day is treated as a mistake: after a day the call is tried again.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The wait that an answer's `Retry-After` asks for: whole seconds or an HTTP date; between 1 s and
-/// 24 h, and 30 s where it is absent or unreadable.
+/// The wait in an answer's `Retry-After`: whole seconds or an HTTP date; between 1 s and 24 h, and
+/// 30 s if it is absent or unreadable.
 #[must_use]
 pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
     let Some(text) = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()) else {
@@ -27,7 +27,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
     };
     let text = text.trim();
     let asked = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // Digits that do not fit are huge, not unreadable.
+        // Digits that do not fit are a huge number, not unreadable.
         Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)))
     } else {
         until(headers, text)

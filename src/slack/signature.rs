@@ -1,9 +1,9 @@
-//! Signatures of the requests Slack sends to us, and nothing else about them.
+//! Signatures of the requests that Slack sends to Herald, and nothing else about them.
 //!
 //! HMAC-SHA256, keyed with the signing secret as text, over `v0:<timestamp>:<raw body>`, sent as
 //! `v0=<hex>` in `X-Slack-Signature` beside `X-Slack-Request-Timestamp` (Slack's documentation:
-//! Verifying requests from Slack). Verify the bytes as they came: a body parsed and written again
-//! has another signature.
+//! Verifying requests from Slack). Verify the bytes as received: a body that was parsed and
+//! serialized again has another signature.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -11,10 +11,11 @@ use subtle::ConstantTimeEq;
 
 use crate::domain::secret::Secret;
 
-/// How far the timestamp may be from now, in seconds, either way. Slack's figure.
+/// Largest difference between the timestamp and now, in seconds, in either direction. Slack's
+/// figure.
 pub const TOLERANCE_SECONDS: u64 = 300;
 
-/// Why a request is not from Slack. Answer 401 to each; which one it was is for the log alone.
+/// Why a request is not from Slack. Answer 401 to each; the reason is only for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("no signing secret is configured")]
@@ -27,8 +28,8 @@ pub enum SignatureError {
     Mismatch,
 }
 
-/// Checks one request. `timestamp` and `signature` are the header values (empty where absent),
-/// `now_unix` the current time in Unix seconds. The comparison takes the same time wherever the
+/// Checks one request. `timestamp` and `signature` are the header values (empty if absent),
+/// `now_unix` the current time in Unix seconds. The comparison takes constant time, wherever the
 /// first difference is. A replay within the tolerance passes: the caller remembers event ids.
 pub fn verify(
     secret: &Secret,
@@ -41,15 +42,16 @@ pub fn verify(
     fresh(at, now_unix)
 }
 
-/// The first half of [`verify`]: the signature alone, for who asks the database for the time and
-/// does not ask it for anybody's sake. Answers the timestamp, in Unix seconds.
+/// The first half of [`verify`]: only the signature. For a caller that takes the time from the
+/// database and does not query it for unauthenticated requests. Returns the timestamp, in Unix
+/// seconds.
 pub fn authentic(
     secret: &Secret,
     timestamp: &str,
     body: &[u8],
     signature: &str,
 ) -> Result<i64, SignatureError> {
-    // An empty key would let anybody sign.
+    // An empty key would let anyone sign.
     if secret.is_empty() {
         return Err(SignatureError::NoSecret);
     }
@@ -65,12 +67,12 @@ pub fn authentic(
     }
 }
 
-/// The second half of [`verify`]: whether the timestamp is near enough to now.
+/// The second half of [`verify`]: whether the timestamp is close enough to now.
 pub fn fresh(at: i64, now_unix: i64) -> Result<(), SignatureError> {
     if at.abs_diff(now_unix) > TOLERANCE_SECONDS { Err(SignatureError::Stale) } else { Ok(()) }
 }
 
-/// The value of `X-Slack-Signature` for a body: what Slack computes. For whoever plays Slack.
+/// The value of `X-Slack-Signature` for a body, as Slack computes it. For code that plays Slack.
 #[must_use]
 pub fn sign(secret: &Secret, timestamp: &str, body: &[u8]) -> String {
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]

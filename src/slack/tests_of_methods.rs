@@ -1,4 +1,4 @@
-//! What each method writes, and what it makes of an answer.
+//! The request that each method writes, and its reading of the answer.
 
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ async fn an_answer_outside_its_thread_is_noticed() {
         (json!({"ts": "1.2", "thread_ts": "1.1"}), false),
         (json!({"ts": "1.2"}), true),
         (json!({"ts": "1.2", "thread_ts": ""}), true),
-        // What Slack does not say means nothing.
+        // Missing information means nothing.
         (json!(null), false),
         (json!("odd"), false),
     ] {
@@ -251,7 +251,7 @@ async fn whose_a_token_is_and_what_it_holds() {
     assert!(test.enterprise_id.is_none() && !test.is_enterprise_install);
 }
 
-/// What nothing depends on does not keep a workspace from being connected.
+/// Keys that Herald does not depend on must not keep a workspace from being connected.
 #[tokio::test]
 async fn an_unused_key_of_another_type_loses_only_itself() {
     let (_responder, client) = with(&json!({

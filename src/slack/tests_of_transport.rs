@@ -1,4 +1,4 @@
-//! What a call comes to, over a real socket, when the other side misbehaves (faults 15 to 18).
+//! The result of a call, over a real socket, when the other side misbehaves (faults 15 to 18).
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ fn client(config: &Config) -> Client {
     Client::new(config, Metrics::unobserved()).unwrap()
 }
 
-/// Later than any of these tests ends.
+/// Later than the end of any of these tests.
 fn in_time() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(3600)
 }
@@ -46,7 +46,7 @@ async fn post_before(
     client.chat_post_message(&Secret::new(TOKEN), &message, begin_before).await
 }
 
-/// What a post and a read come to, each answered with `play`.
+/// The results of a post and a read, each answered with `play`.
 async fn both(play: impl Fn() -> Play) -> (Outcome, Error) {
     both_with(play, |config| config).await
 }
@@ -60,7 +60,7 @@ async fn both_with(play: impl Fn() -> Play, change: impl Fn(Config) -> Config) -
     (posted, read)
 }
 
-/// Ambiguous for a post, merely to be repeated for a read.
+/// Ambiguous for a post, only transient for a read.
 fn ambiguous(code: &str) -> (Outcome, Error) {
     (Outcome::Unknown { code: code.to_owned() }, Error::Transient { code: code.to_owned() })
 }
@@ -73,7 +73,7 @@ async fn ok_is_sent_with_channel_and_ts() {
     assert_eq!((channel.as_str(), ts.as_str()), ("D1", "1503435956.000247"));
 }
 
-/// Also where a connection stands already, and where one has to be made first.
+/// Tests both a new connection and an existing one.
 #[tokio::test]
 async fn what_comes_too_late_is_not_written() {
     let play = || Play::Answer(answer(200, &[], POSTED));
@@ -174,7 +174,7 @@ async fn silence_ends_at_the_time_out() {
     };
     let started = Instant::now();
     assert_eq!(both_with(|| Play::Hang(Vec::new()), short).await, ambiguous("timeout"));
-    // The body counts too: the head alone does not stop the clock.
+    // The body counts too: the head does not stop the clock.
     assert_eq!(both_with(|| Play::Hang(head(200, &[], 50)), short).await, ambiguous("timeout"));
     assert!(started.elapsed() < Duration::from_secs(8));
 }
@@ -242,10 +242,10 @@ async fn a_failed_tls_handshake_means_not_sent() {
         .with_root_certificates(rustls::RootCertStore::empty())
         .with_no_client_auth();
     let client = Client::with_tls(&config, Metrics::unobserved(), tls).unwrap();
-    // Accepted by nobody: the handshake waits until the time is up.
+    // The connection is never accepted: the handshake waits until the time is up.
     let code = "connect_timeout".to_owned();
     assert_eq!(post(&client).await, Outcome::NotSent { code });
-    // Answered by something that speaks no TLS.
+    // The answering server does not speak TLS.
     let server = tokio::spawn(async move {
         use tokio::io::AsyncWriteExt as _;
         loop {
@@ -300,7 +300,7 @@ impl Write for Lines {
     }
 }
 
-/// Of many people somebody asks whether they are in Slack; an answer is an answer.
+/// Callers ask about many people who are not in Slack; that answer is not a failure.
 #[tokio::test]
 async fn that_slack_knows_no_such_member_is_not_logged_as_a_refusal() {
     let absent = |code: &str| Play::Answer(answer(200, &[], code.as_bytes()));
@@ -345,7 +345,7 @@ async fn logs_have_the_request_id_and_nothing_secret() {
     let client = client(&responder.config());
     let lines = Lines::default();
     let writer = lines.clone();
-    // Everything our own code says, at its most talkative.
+    // All output of Herald's own code, at its most verbose.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter("off,herald=trace")
         .with_writer(move || writer.clone())

@@ -1,4 +1,4 @@
-//! The members of a workspace. Forms throughout: these methods take no JSON.
+//! The members of a workspace. All arguments are forms: these methods accept no JSON.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ struct WireFields {
     fields: Option<Box<RawValue>>,
 }
 
-/// The most bytes of one member's custom fields that are kept.
+/// Most bytes of one member's custom fields that are kept.
 const FIELDS_BYTES: usize = 64 * 1024;
 
 #[derive(Deserialize)]
@@ -44,10 +44,11 @@ struct WireUser {
 }
 
 impl Client {
-    /// One page of at most `limit` members (below 1,000), bots and deactivated people included.
+    /// One page of at most `limit` members (below 1,000), including bots and deactivated people.
     /// `team_id` is needed for org-wide installations and ignored for others. A page that is too
-    /// large for the body limit is [`Error::Transient`] with code `body_too_large`: ask for less.
-    /// Of the refusals, `invalid_cursor` means to begin again, `limit_required` to ask for less.
+    /// large for the body limit is [`Error::Transient`] with code `body_too_large`: ask for fewer.
+    /// Among the refusals, `invalid_cursor` means to begin again, and `limit_required` to ask for
+    /// fewer.
     pub async fn users_list(
         &self,
         token: &Secret,
@@ -65,7 +66,7 @@ impl Client {
         })
     }
 
-    /// The member with this e-mail address. None: there is none, or it is deactivated.
+    /// The member with this e-mail address. None if there is no such member, or it is deactivated.
     pub async fn users_lookup_by_email(
         &self,
         token: &Secret,
@@ -75,7 +76,7 @@ impl Client {
         absent(self.call::<WireUser>(call).await.map(|answer| answer.value), "users_not_found")
     }
 
-    /// The member with this id, deactivated or not. None: no such member.
+    /// The member with this id, deactivated or not. None if there is no such member.
     pub async fn users_info(
         &self,
         token: &Secret,
@@ -88,8 +89,8 @@ impl Client {
     }
 
     /// The custom profile fields of one member: a JSON object of field id to `{value, alt}`, which
-    /// `users.list` does not carry. None: no such member. Labels are not asked for: Slack throttles
-    /// that hard.
+    /// `users.list` does not contain. None if there is no such member. Labels are not requested:
+    /// Slack throttles that heavily.
     pub async fn users_profile_get(
         &self,
         token: &Secret,
@@ -106,7 +107,7 @@ impl Client {
     }
 }
 
-/// The custom fields of one member, a JSON object. Personal data: `Debug` shows none of it.
+/// The custom fields of one member, a JSON object. Personal data, so `Debug` shows none of it.
 #[derive(Clone)]
 pub struct FieldsJson(String);
 
@@ -117,7 +118,7 @@ impl FieldsJson {
         &self.0
     }
 
-    /// Slack writes null, an empty list or an empty object where a member has none.
+    /// Slack writes null, an empty list or an empty object if a member has none.
     fn of(fields: Option<Box<RawValue>>) -> Self {
         let object = fields.as_deref().map(RawValue::get).filter(|text| text.starts_with('{'));
         Self(object.filter(|text| text.len() <= FIELDS_BYTES).unwrap_or("{}").to_owned())

@@ -1,4 +1,4 @@
-//! Shapes that several methods' JSON shares. Any key may be missing, null or empty.
+//! JSON shapes that several methods share. Any key may be missing, null or empty.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::error::clean_scopes;
 
-/// The JSON object of one member exactly as Slack sent it: mapping expressions may read any key,
-/// so none is dropped here. Personal data: `Debug` shows none of it.
+/// The JSON object of one member exactly as Slack sent it: mapping expressions may read any key, so
+/// none is dropped here. Personal data, so `Debug` shows none of it.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct MemberJson(Box<RawValue>);
@@ -34,15 +34,15 @@ impl fmt::Debug for MemberJson {
     }
 }
 
-/// JSON that can be read: each `\u` escape of half a character, which Slack writes where it has cut
-/// a name, becomes U+FFFD. One such escape would make all of the JSON around it unreadable.
+/// JSON that can be parsed: each `\u` escape of half a character, which Slack writes where it has
+/// cut a name, becomes U+FFFD. One such escape would make all of the JSON around it unreadable.
 pub(super) fn readable(json: &[u8]) -> Cow<'_, [u8]> {
     let mut json = Cow::Borrowed(json);
     let mut at = 0;
     while let Some(found) = json[at..].iter().position(|byte| *byte == b'\\') {
         at += found;
         at += match code_unit(&json[at..]) {
-            // Another escape, of two bytes.
+            // Any other escape, of two bytes.
             None => 2,
             Some(0xD800..=0xDBFF)
                 if matches!(code_unit(&json[at + 6..]), Some(0xDC00..=0xDFFF)) =>
@@ -60,13 +60,13 @@ pub(super) fn readable(json: &[u8]) -> Cow<'_, [u8]> {
     json
 }
 
-/// The UTF-16 code unit that a `\uXXXX` at the beginning writes.
+/// The UTF-16 code unit that an initial `\uXXXX` stands for.
 fn code_unit(json: &[u8]) -> Option<u16> {
     let digits = json.get(..6)?.strip_prefix(b"\\u")?;
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// A workspace or an Enterprise org, as answers name it.
+/// A workspace or an Enterprise org, as named in answers.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Named {
     pub id: String,
@@ -79,13 +79,13 @@ pub(super) struct Paging {
     next_cursor: Option<String>,
 }
 
-/// The next page's cursor; Slack ends with an empty one, a null or nothing at all.
+/// The next page's cursor; on the last page Slack sends an empty one, null or nothing at all.
 pub(super) fn next_cursor(paging: Option<Paging>) -> Option<String> {
     paging?.next_cursor.filter(|cursor| !cursor.is_empty())
 }
 
-/// A key that nothing depends on: `None` where it has another type than documented, so that it
-/// does not make the whole answer unreadable.
+/// For a key that Herald does not depend on: `None` if it has another type than documented, so that
+/// it does not make the whole answer unreadable.
 pub(super) fn lenient<'de, D, T>(source: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -95,7 +95,7 @@ where
     Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
-/// A comma list of scopes, sorted, each once.
+/// Parses a comma-separated list of scopes: sorted, each once.
 pub(super) fn scopes(text: &str) -> Vec<String> {
     let mut scopes: Vec<String> = clean_scopes(text)
         .split(',')
@@ -107,7 +107,7 @@ pub(super) fn scopes(text: &str) -> Vec<String> {
     scopes
 }
 
-/// A text that says something: `""` is what Slack writes for none.
+/// The text, or `None` for `""`, which Slack writes for a missing one.
 pub(super) fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }

@@ -1,13 +1,13 @@
-//! The page that shows the sandbox's conversations in a browser, as Slack would render their
-//! blocks.
+//! The page that shows the sandbox's conversations in a browser, with their blocks rendered as in
+//! Slack.
 //!
-//! Static files only: the scripts read the control API under `/_sandbox/` and follow its event
-//! stream. What the messages hold comes from whoever calls the sandbox, so the page builds every
-//! node by `textContent`, and the policy below makes the browser refuse inline scripts and markup
-//! made from strings (`trusted-types 'none'`).
+//! It consists of static files: the scripts read the control API under `/_sandbox/` and follow its
+//! event stream. The contents of messages come from any caller of the sandbox, so the page sets all
+//! text through `textContent`, and the policy below makes the browser refuse inline scripts and
+//! markup made from strings (`trusted-types 'none'`).
 //!
-//! `/#C123` opens a conversation, `/#all` all of them together. `/?still` reads once and opens no
-//! stream, so that `chromium --headless --virtual-time-budget=5000 --screenshot` comes to its end
+//! `/#C123` opens a conversation, `/#all` shows all of them together. `/?still` reads once and
+//! opens no stream, so that `chromium --headless --virtual-time-budget=5000 --screenshot` finishes
 //! with the messages drawn.
 
 use axum::Router;
@@ -15,10 +15,12 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use http::{HeaderName, header};
 
-/// What the browser may do on this page: run and style from here alone, talk to here alone, never
-/// be framed. Images may come from any https address, as `image_url` in a block may.
-pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-     img-src 'self' https:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+/// The permissions of a browser on this page: scripts, styles and connections only from and to this
+/// server, and no framing. Images may come from any https address, as may an `image_url` in a
+/// block.
+pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; \
+     style-src 'self'; img-src 'self' https:; connect-src 'self'; base-uri 'none'; \
+     form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -32,7 +34,7 @@ const FILES: [(&str, &str, &str); 14] = [
     ("/_sandbox/page.css", CSS, include_str!("page.css")),
     ("/_sandbox/blocks.css", CSS, include_str!("blocks.css")),
     ("/_sandbox/page.svg", SVG, include_str!("page.svg")),
-    // Browsers ask for it on pages that name no icon.
+    // Browsers request it on pages that name no icon.
     ("/favicon.ico", SVG, include_str!("page.svg")),
     ("/_sandbox/emoji.svg", SVG, include_str!("emoji.svg")),
     ("/_sandbox/page.js", JS, include_str!("page.js")),
@@ -45,8 +47,8 @@ const FILES: [(&str, &str, &str); 14] = [
     ("/_sandbox/dom.js", JS, include_str!("dom.js")),
 ];
 
-/// The page at `/` and its files under `/_sandbox/`; merge it into the sandbox's router, whatever
-/// its state.
+/// The page at `/` and its files under `/_sandbox/`; merge it into the sandbox's router, which may
+/// have any state.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     FILES.into_iter().fold(Router::new(), |router, (path, content_type, content)| {
         router.route(path, get(move || std::future::ready(answer(content_type, content))))

@@ -1,4 +1,4 @@
-//! The control API, as tests in other processes and the page use it.
+//! The control API, as used by the page and by tests in other processes.
 
 use serde_json::{Value, json};
 
@@ -123,6 +123,7 @@ async fn rotating_tokens_are_refreshed_once() {
         again = access(&form).await;
     }
     assert_eq!(again["error"], "invalid_refresh_token");
-    // `start` took one, the exchange the second, the refresh the third: the first is dead.
+    // `start` took the first token, the exchange the second and the refresh the third: the first is
+    // dead.
     assert_eq!(slack.form("auth.test", &[]).await["error"], "token_revoked");
 }

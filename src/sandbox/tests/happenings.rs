@@ -1,4 +1,4 @@
-//! What people do in the workspace, and the events that follow.
+//! Actions of people in the workspace, and the events that follow.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Herald's own messages are ones that Slack takes.
+//! Slack's checks accept Herald's own messages.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Methods that few apps use, each as Slack documents it.
+//! Methods that few apps use, tested against Slack's documentation.
 
 use serde_json::{Value, json};
 
@@ -148,7 +148,7 @@ async fn messages_for_one_person_and_metadata_that_is_taken_away() {
 /// A body about a channel.
 type Made = fn(&str) -> Value;
 
-/// The app with these scopes alone, and a channel that it is in.
+/// The app with only these scopes, and a channel that it is in.
 async fn with(scopes: &[&str], private: bool) -> (Slack, String) {
     let sandbox = super::Sandbox::start(config()).await.unwrap();
     let token = sandbox.install(scopes).expose().to_owned();
@@ -156,8 +156,8 @@ async fn with(scopes: &[&str], private: bool) -> (Slack, String) {
     (Slack { sandbox, http: reqwest::Client::builder().build().unwrap(), token }, channel)
 }
 
-/// Slack's reference of methods names several scopes for each; what is for one kind of channel is
-/// of no use for another.
+/// Slack's reference of methods names several scopes for each; a scope for one kind of channel does
+/// not apply to another.
 #[tokio::test]
 async fn any_of_the_scopes_of_a_method_is_enough_for_its_kind_of_conversation() {
     let channel = |id: &str| json!({ "channel": id });

@@ -1,4 +1,4 @@
-//! Over a real socket, with a plain HTTP client.
+//! Tests over a real socket, with a plain HTTP client.
 
 mod control;
 mod happenings;

@@ -1,4 +1,4 @@
-//! Installations: org-wide ones, tokens that are exchanged, approvals, apps made from manifests.
+//! Installations: org-wide ones, exchanged tokens, approvals, and apps made from manifests.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::{Config, Slack, config, start};
 
 const APP: (&str, &str) = ("1234567890.0987654321", "sandbox-client-secret");
 
-/// What the authorize page does with this decision.
+/// The authorize page's answer to this decision.
 async fn decide(slack: &Slack, decision: &str) -> reqwest::Response {
     let form = [
         ("client_id", APP.0),
@@ -95,7 +95,7 @@ async fn apps_are_made_with_a_configuration_token() {
     assert_eq!(bot["error"], "not_allowed_token_type");
     let issued = slack.control("_sandbox/tokens", json!({ "do": "issue_configuration" })).await;
     let slack = Slack { token: issued["token"].as_str().unwrap().to_owned(), ..slack };
-    // As a text, which is what Slack's SDKs send.
+    // As a string, which is what Slack's SDKs send.
     let made = slack.form("apps.manifest.create", &[("manifest", &manifest.to_string())]).await;
     assert!(made["credentials"]["signing_secret"].is_string(), "{made}");
     let id = &made["app_id"];
@@ -127,7 +127,7 @@ async fn people_are_sent_back_to_the_apps_own_addresses_only() {
         ];
         slack.http.post(slack.at("oauth/v2/authorize")).form(&form).send().await.unwrap()
     };
-    // The first one where none is named.
+    // The first registered one if none is named.
     for (named, back) in [("", own), (own, own), ("https://app.example/cb/x?y=1", own)] {
         let answer = decided(named).await;
         let location = answer.headers()["location"].to_str().unwrap().to_owned();

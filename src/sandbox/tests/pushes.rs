@@ -1,4 +1,4 @@
-//! What the sandbox sends: events with their retries, presses, answers to a press.
+//! Requests that the sandbox sends: events with their retries, presses, and answers to a press.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::{Config, Slack, config, start};
 pub(super) type Received = (HeaderMap, Vec<u8>);
 type Answers = (mpsc::UnboundedSender<Received>, Arc<std::sync::Mutex<Vec<u16>>>);
 
-/// An app that answers with these statuses in turn, then 200; and what it received.
+/// An app that answers with these statuses in turn, then 200; and the requests that it received.
 pub(super) async fn app(statuses: Vec<u16>) -> (Url, mpsc::UnboundedReceiver<Received>) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let statuses = Arc::new(std::sync::Mutex::new(statuses));

@@ -55,7 +55,7 @@ async fn a_deleted_message_with_answers_stays_as_a_tombstone() {
     let channel = root["channel"].as_str().unwrap();
     let history = slack.form("conversations.history", &[("channel", channel)]).await;
     assert_eq!(history["messages"][0]["subtype"], "tombstone");
-    // The last answer takes it along.
+    // Deleting the last reply removes the tombstone too.
     delete(&slack, &first).await;
     delete(&slack, &second).await;
     assert_eq!(replies(&slack, &root).await["error"], "thread_not_found");

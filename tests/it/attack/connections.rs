@@ -154,7 +154,7 @@ async fn hundreds_of_silent_connections_keep_nobody_out() {
     // It ends in its grace, whatever is still open.
     site.herald.signal("TERM");
     assert!(site.herald.ended().await.success());
-    assert!(!site.herald.log().contains("the grace is over"));
+    assert!(!site.herald.log().contains("the grace period is over"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,7 +107,7 @@ impl Site {
         assert_eq!(self.herald.status().await, Some(ServingStatus::Serving));
         self.herald.signal("TERM");
         assert!(self.herald.ended().await.success());
-        assert!(!self.herald.log().contains("the grace is over"), "something was dropped");
+        assert!(!self.herald.log().contains("the grace period is over"), "something was dropped");
     }
 }
 

@@ -30,10 +30,10 @@ const REFUSED: &[Case] = &[
     (&[OPEN], &["rpc.max_request_bytes=5"], "rpc.max_request_bytes must be between 1 KiB and 1 GiB"),
     (&[OPEN], &["rpc.longest_call_seconds=0"], "rpc.longest_call_seconds must be at least 1"),
     (&[OPEN], &["slack.base_url=slack.com"], "--set slack.base_url: must be an address with its scheme, such as https://slack.com/"),
-    (&[OPEN], &["slack.base_url=http://slack.com"], "slack.base_url must be an https address; plain http is allowed for this host alone (localhost, 127.0.0.1, [::1])"),
+    (&[OPEN], &["slack.base_url=http://slack.com"], "slack.base_url must be an https address; plain http is allowed only for this host (localhost, 127.0.0.1, [::1])"),
     (&[OPEN], &["slack.time_scale=0"], "slack.time_scale must be a number above 0 and at most 10"),
-    (&[OPEN], &["http.public_url=http://herald.example.com/"], "http.public_url must be an https address; plain http is allowed for this host alone (localhost, 127.0.0.1, [::1])"),
-    (&[OPEN], &["http.address=0.0.0.0:8080"], "http.public_url must be set where address is 0.0.0.0:8080: browsers come back by it"),
+    (&[OPEN], &["http.public_url=http://herald.example.com/"], "http.public_url must be an https address; plain http is allowed only for this host (localhost, 127.0.0.1, [::1])"),
+    (&[OPEN], &["http.address=0.0.0.0:8080"], "http.public_url must be set if address is 0.0.0.0:8080: browsers come back to it"),
     (&[OPEN], &["log.format=xml"], "--set log.format: must be one of text, json"),
     (&[OPEN], &["nonsense"], "--set nonsense: must look like section.key=value"),
 ];
@@ -75,7 +75,7 @@ fn an_unknown_setting_says_which_there_are() {
 fn a_file_that_is_not_there_is_named() {
     let file = Some("no-such-file.toml".into());
     let error = Settings::load(file, std::iter::empty(), &[]).unwrap_err().to_string();
-    assert_eq!(error, "the settings file no-such-file.toml is not there");
+    assert_eq!(error, "the settings file no-such-file.toml does not exist");
 }
 
 /// A schema is made before anybody has thought of callers.
