@@ -46,8 +46,8 @@ pub enum Format {
 pub struct Config {
     /// `text` or `json`. Default `text`.
     pub format: Format,
-    /// Which lines: tracing-subscriber's filter syntax, such as `info,herald=debug`. Default
-    /// `info`. Crates that would write headers or values stay quiet whatever it says.
+    /// Filter of log lines, in the syntax of tracing-subscriber, such as `info,herald=debug`.
+    /// Default `info`. Crates that would write headers or values stay quiet in any case.
     pub filter: String,
 }
 

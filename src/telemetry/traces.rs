@@ -25,11 +25,11 @@ use super::Error;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// An OTLP collector over gRPC, such as `http://collector:4317` or, with a certificate that the
-    /// system trusts, `https://collector:4317`. Default: none, and nothing is sent; `/metrics` has
-    /// the metrics all the same.
+    /// system trusts, `https://collector:4317`. Default: none, and nothing is sent; `/metrics`
+    /// still has the metrics.
     pub endpoint: Option<String>,
-    /// The part of traces that begin here which is kept, 0 to 1; a caller's own decision counts
-    /// for the traces that it begins. Default `1.0`.
+    /// The share of the traces begun here that is kept, 0 to 1; for a trace begun by a caller, the
+    /// caller's own decision counts. Default `1.0`.
     pub sample_ratio: f64,
 }
 
