@@ -1,4 +1,4 @@
-//! The methods of Slack's Web API that Herald calls: the one place that has their names.
+//! The methods of Slack's Web API that Herald calls. Their names are only here.
 
 use std::time::Duration;
 
@@ -38,9 +38,10 @@ methods! {
 impl Method {
     /// The time between two calls for one workspace: Slack's guaranteed rate
     /// (<https://docs.slack.dev/apis/web-api/rate-limits>), spread over half a second more than a
-    /// minute. Calls take longer or shorter to reach Slack; spread over exactly a minute, one that
-    /// arrives a little early is one too many. Posts have a limit for each channel,
-    /// kept by the lanes. Slack publishes none for the whole workspace, so only a 429 pauses it.
+    /// minute. The time that a call takes to reach Slack varies; spread over exactly a minute, a
+    /// call that arrives a little early would exceed the limit. Posts have a limit for each
+    /// channel, kept by the lanes. Slack publishes none for the whole workspace, so only a 429
+    /// pauses it.
     #[must_use]
     pub fn interval(self) -> Duration {
         let per_minute = match self {

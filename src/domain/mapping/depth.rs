@@ -265,8 +265,8 @@ mod tests {
         #[test]
         fn never_less_for_a_row_of_tokens(parts in proptest::collection::vec(0..26_usize, 0..14)) {
             const PARTS: [&str; 26] = [
-                "a", "a", "b", ".", ".", "[*]", "[]", "[?", "]", "(", ")", "||", "|", "&&", "==", "!",
-                "&", "*", "[0]", "[1:]", "f(", ",", "{a:", "}", "`[1]`", "[",
+                "a", "a", "b", ".", ".", "[*]", "[]", "[?", "]", "(", ")", "||", "|", "&&", "==",
+                "!", "&", "*", "[0]", "[1:]", "f(", ",", "{a:", "}", "`[1]`", "[",
             ];
             let source: String = parts.iter().map(|part| PARTS[*part]).collect();
             if let Ok(ast) = jmespath::parse(&source) {
