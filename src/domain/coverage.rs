@@ -1,4 +1,4 @@
-//! How many people a mapping matches, and what another mapping would change.
+//! How many people a mapping matches, and how another mapping would change that.
 //!
 //! Only the rules are evaluated, as an administrator compares them: a pin outranks every mapping
 //! and is counted separately, and a stored identity from an earlier match is ignored.
@@ -54,7 +54,7 @@ impl Standing {
     }
 }
 
-/// What changed for one person; the first that applies.
+/// The difference between two mappings for one person; the first that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Finding {
     /// Matched now, not matched before.

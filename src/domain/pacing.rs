@@ -5,7 +5,7 @@
 //! (Slack's documentation: Rate limits). Herald begins low and raises the limit while it is used
 //! up. It remembers the highest limit that worked and the lowest that did not, and stays between
 //! the two. In any minute it sends at most the limit: a few posts at once ([`BURST_PART`]), the
-//! rest evenly. For the reasons, and for what a 429 means, see
+//! rest evenly. The reasons, and the meaning of a 429, are in
 //! docs/decisions/0020-posting-limits.md.
 
 use std::time::Duration;

@@ -31,7 +31,7 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What a notification does about its subject.
+    /// The effect of a notification on the earlier messages about its subject.
     Action {
         /// A new message.
         Post = "post";
@@ -219,7 +219,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What a refusal by Slack means for the message that was to be changed; `None`: nothing, and the
+/// The consequence of Slack's refusal for the message that was to be changed; `None`: none, and the
 /// delivery fails. Otherwise the action continues without that message: it is posted as a new
 /// message, or continues with the next one.
 #[must_use]

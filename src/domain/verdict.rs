@@ -69,7 +69,13 @@ pub enum Decided {
         guarantee: Guarantee,
     },
     /// Waits until the person appears in Slack.
-    Held { delivery: DeliveryId, reason: NoMatch, members_without_email: u64, guarantee: Guarantee },
+    Held {
+        delivery: DeliveryId,
+        reason: NoMatch,
+        /// Active members without an e-mail address; the person may be one of them.
+        members_without_email: u64,
+        guarantee: Guarantee,
+    },
     /// Suppressed by a switch.
     Suppressed { by: Suppression },
     /// No member in Slack.
@@ -126,7 +132,7 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     pub notification: NotificationId,
-    /// What the notification does about its subject.
+    /// The notification's effect on earlier messages about its subject.
     #[serde(default)]
     pub action: Action,
     /// In the order of the request's recipients.

@@ -155,8 +155,8 @@ pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
         name: "condition",
         values: &["in_use", "never_read", "stale", "failing", "shrink_pending", "crawling"],
     }],
-    description: "Workspaces of the whole cluster with this condition of the directory; one may have \
-                  several.",
+    description: "Workspaces of the whole cluster with this condition of the directory; one may \
+                  have several.",
 };
 pub(super) const DIRECTORY_AGE: Instrument = Instrument {
     name: "herald_directory_age_seconds",

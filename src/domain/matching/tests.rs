@@ -320,8 +320,8 @@ proptest! {
         prop_assume!(deleted || bot || email.is_none());
         let mapping = mapping("v", "v");
         let profile = json!({"email": email});
-        let members =
-            [json!({"id": "U1", "v": value, "deleted": deleted, "is_bot": bot, "profile": profile})];
+        let members = [json!({"id": "U1", "v": value, "deleted": deleted, "is_bot": bot,
+            "profile": profile})];
         let expected = match (bot, deleted) {
             (true, _) => NoMatch::Bot,
             (false, true) => NoMatch::Deactivated,

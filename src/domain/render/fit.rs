@@ -78,8 +78,8 @@ pub(super) fn fit(marked: &str, limit: usize, cap: usize, markup: bool) -> Fitte
     Fitted { text, shortened }
 }
 
-/// The beginning of `text` and "…", together at most `max` units (at least 1). Never cuts within an
-/// entity (`&amp;`), a character with its combining marks or, with `markup`, a `<...>` token.
+/// The beginning of `text` and "…", together at most `max` units (at least 1). Never cuts within
+/// an entity (`&amp;`), a character with its combining marks or, with `markup`, a `<...>` token.
 pub(super) fn cut(text: &str, max: usize, markup: bool) -> String {
     if units(text) <= max {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! Tests with members on whom the Slack attribute costs too much.
+//! Tests with members for which the Slack attribute costs too much.
 
 use serde_json::{Value, json};
 

@@ -50,13 +50,13 @@ pub struct Counts {
     pub no_email: usize,
     pub deactivated: usize,
     pub bots: usize,
-    /// Matchable members for whom the Slack attribute yields a value.
+    /// Matchable members with a value of the Slack attribute.
     pub with_value: usize,
     /// Values that several matchable members have: people with such a value are ambiguous.
     pub duplicate_keys: usize,
-    /// Matchable members on whom the expression failed.
+    /// Matchable members for which the expression failed.
     pub errors: usize,
-    /// Matchable members on whom it costs too much: all of them, if it costs too much for the whole
+    /// Matchable members for which it costs too much: all of them, if it costs too much for the whole
     /// list.
     pub too_costly: usize,
     /// Matchable members whose custom profile fields, which the expression reads, have never been
