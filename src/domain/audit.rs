@@ -152,8 +152,8 @@ pub struct Kind {
 pub const KINDS: usize = 10;
 /// For how long repetitions are counted before they are recorded.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Callers whose calls are counted separately; calls of further callers are counted as of an
-/// unknown one.
+/// Callers whose calls are counted separately; the calls of further callers are counted like those
+/// of unknown callers.
 const CALLERS: usize = 10_000;
 
 /// Counts calls that change nothing. Times are measured from any fixed point.

@@ -74,7 +74,7 @@ pub struct Described {
     pub role: RoleName,
     /// The user, for the role `user`.
     pub user_id: Option<String>,
-    /// Only `*`: all tenants.
+    /// The tenants by id; a single `*` means all.
     pub tenants: Vec<String>,
     pub may_act_for_users: bool,
     pub may_administer_for_users: bool,

@@ -7,7 +7,8 @@ use std::time::Duration;
 const STEPS: [u16; 4] = [200, 250, 500, 999];
 /// Pages that must arrive at one size before the next larger size is tried.
 const CLIMB_AFTER: u16 = 4;
-/// Each setback doubles the number of pages that must arrive before the next try; at most so often.
+/// The most setbacks that count: each doubles the number of pages that must arrive before the next
+/// try.
 const MOST_SETBACKS: u16 = 6;
 
 /// Slack's own recommendation for pages that are too large.

@@ -21,7 +21,7 @@ pub use validate::validate_data;
 pub struct BuiltIn {
     /// The name, such as `task.assigned`.
     pub name: &'static str,
-    /// One sentence that names the event.
+    /// One sentence that describes the event.
     pub summary: &'static str,
     /// The recipients; the caller of Notify names them.
     pub recipients: &'static str,

@@ -82,7 +82,7 @@ impl<'a> Member<'a> {
         Self::with_path(json, &[], &mut |_| {})
     }
 
-    /// Whether [`Member::with_path`] can follow this path, which no fact may begin with or lie on.
+    /// Whether [`Member::with_path`] can follow this path: no fact lies on it or below it.
     pub(super) fn leaves_out(path: &[String]) -> bool {
         let is = |fact: &&[&str]| fact.iter().zip(path).all(|(name, field)| name == field);
         !path.is_empty() && !FACTS.iter().any(is)

@@ -31,7 +31,7 @@ const CLOSE: f64 = 0.01;
 /// The most windows for which a learnt limit is kept before a little more is tried: one at first,
 /// and twice as many after each attempt that failed.
 const KEPT: u32 = 10;
-/// The factor after a 429 at a limit that worked before: Slack's limit has fallen.
+/// The factor after a 429 that was not above a limit that worked: Slack's limit has fallen.
 const FALL: f64 = 0.8;
 
 /// The knowledge about the limit of one workspace, in posts a minute.
@@ -130,8 +130,8 @@ impl Limit {
         Self { current: self.good, good: self.good, ceiling, kept: 0, patience }
     }
 
-    /// Whether a limit above the known ceiling is being tried: a 429 is then expected, and concerns
-    /// the workspace.
+    /// Whether a limit at or above the known ceiling is being tried: a 429 is then expected, and
+    /// concerns the workspace.
     #[must_use]
     pub fn is_beyond(&self) -> bool {
         self.ceiling.is_some_and(|ceiling| self.current >= ceiling)

@@ -55,7 +55,8 @@ impl Method {
             Self::UsersInfo | Self::UsersProfileGet => 100,
             // "Hundreds a minute".
             Self::AuthTest => 300,
-            // Called before a workspace is known, so no workspace has a budget for it.
+            // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no
+            // workspace has a budget for it.
             Self::ChatPostMessage | Self::OauthV2Access => return Duration::ZERO,
         };
         Duration::from_millis(60_500) / per_minute

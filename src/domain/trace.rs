@@ -1,4 +1,4 @@
-//! The history of a delivery: the decisions about it and the causes of its waits. The requests to
+//! The trace of a delivery: the decisions about it and the causes of its waits. The requests to
 //! Slack are in the log of attempts.
 //!
 //! A trace is stored with its delivery, encrypted, in writes that are made in any case. It is
@@ -99,7 +99,7 @@ pub struct Choice {
     pub set_at: Timestamp,
 }
 
-/// The rule that found a member, and the reading of the member list.
+/// The rule that found a member, and the reading of the member list that it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Basis {
     #[serde(rename = "r")]

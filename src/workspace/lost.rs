@@ -19,16 +19,16 @@ pub enum Alive {
     Older,
 }
 
-/// A report that is older than the connection by more than this concerns the installation before. A
-/// younger one is checked with Slack, whose clock differs from ours and counts whole seconds.
+/// A report that is older than the connection by more than this concerns the previous installation.
+/// A younger one is checked with Slack, whose clock differs from ours and counts whole seconds.
 const SURELY_OLDER: Duration = Duration::from_secs(60);
 /// How long the question may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Workspaces {
-    /// Asks Slack whether the token works (`auth.test`), unless the report is too old to concern it
-    /// (`happened_at`). A dead token is recorded, unless the workspace was connected again
-    /// meanwhile.
+    /// Asks Slack whether the token works (`auth.test`), unless `happened_at` is too long before
+    /// the connection to concern it. A dead token is recorded, unless the workspace was connected
+    /// again meanwhile.
     pub async fn confirm_alive(
         &self,
         id: InstallationId,

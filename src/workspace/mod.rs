@@ -72,7 +72,7 @@ impl Workspaces {
         Self { store, slack, config: Arc::new(config), pauses: Arc::default() }
     }
 
-    /// The factor for the durations of leases and of Slack's requests to wait.
+    /// The factor for leases and for durations that Slack dictates.
     pub fn time_scale(&self) -> f64 {
         self.slack.time_scale()
     }

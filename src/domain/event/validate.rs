@@ -101,7 +101,7 @@ fn at<'a>(data: &'a Value, path: &str) -> Result<&'a Value, String> {
     Ok(value)
 }
 
-/// Does not recurse deeper than `max`. A scalar has depth 0.
+/// Whether a value nests deeper than `max`, without recursing any deeper. A scalar has depth 0.
 fn deeper_than(value: &Value, max: usize) -> bool {
     let inner = |value: &Value| match max.checked_sub(1) {
         None => true,

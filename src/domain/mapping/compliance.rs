@@ -1,5 +1,5 @@
-//! Proof that the evaluator implements JMESPath: the official cases, and a comparison with the
-//! crate's own interpreter on random input. And that every evaluation ends.
+//! Proof that the evaluator implements JMESPath, by the official cases and by a comparison with the
+//! crate's own interpreter on random input; and proof that every evaluation ends.
 
 use jmespath::{Context, DEFAULT_RUNTIME, Rcvar, Variable};
 use proptest::prelude::*;

@@ -20,9 +20,9 @@ use super::filters::{Mode, Scope, Strings};
 use super::kit::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIELDS, mode, parse};
 use super::{Problem, RenderError, escape, fit};
 
-/// The longest values that are tried, one after the other, until all blocks together fit.
+/// The caps on the length of a value, tried one after the other until all blocks together fit.
 const CAPS: [usize; 8] = [usize::MAX, 1500, 700, 300, 150, 80, 40, 10];
-/// Units of a text at a place that no block supported here has.
+/// The most units of a text at a place where no supported block has one.
 const ELSEWHERE: usize = 2_000;
 
 pub(super) struct Fitted {

@@ -8,7 +8,7 @@ use super::fit::{ALL_BLOCKS, TEXT, cut, units};
 /// Slack's limits for a section's text and for each of its fields.
 const SECTION: usize = 3000;
 const FIELD: usize = 2000;
-/// Shows the state at a glance, and to screen readers.
+/// Marks the message as done, at a glance and for screen readers.
 const MARK: &str = "✔ ";
 
 /// Strikes the message through. A text that would exceed Slack's limits with the strokes stays as

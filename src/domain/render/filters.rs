@@ -42,7 +42,7 @@ const VALUE_UNITS: usize = fit::TEXT + 1;
 /// A longer URL is not put into a text: it would leave no room for the template's own text.
 const INLINE_URL_UNITS: usize = 1_000;
 
-/// The kind of place of a string.
+/// The place of a string, which decides how values in it are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Mrkdwn,
@@ -164,7 +164,7 @@ fn name(kind: &str, source: &str) -> String {
     format!("{kind} {source}")
 }
 
-/// The kind of place of the string that is being filled in.
+/// The name of the [`Mode`] of the string that is being filled in.
 fn kind<'a>(state: &'a State<'_, '_>) -> &'a str {
     let name = state.name();
     name.split_once(' ').map_or(name, |(kind, _)| kind)

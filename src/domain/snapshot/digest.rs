@@ -6,7 +6,7 @@
 //! whether a key is null or missing: the digest is the sum of a hash for each scalar and its place.
 //! [`left_out`] lists the excluded keys: those that change by themselves all day, and those that
 //! are compared elsewhere. For each of two million members the chance that a change is missed is
-//! one in 2^64; no one gains anything by causing that.
+//! one in 2^64; no one gains by causing a collision.
 //!
 //! It reads the bytes without building anything, independently of the parser. Invalid JSON has a
 //! digest too, but is not accepted as a member.
@@ -140,7 +140,7 @@ fn is_key(json: &[u8], at: usize) -> bool {
 
 /// The place of the object itself.
 const ROOT: u64 = 0x243f_6a88_85a3_08d3;
-/// Odd digits of pi, like the other constants here.
+/// Digits of pi, made odd, like the other constants here.
 const WORD: u64 = 0x1319_8a2e_0370_7345;
 const STEP: u64 = 0xa409_3822_299f_31d1;
 const LEAF: u64 = 0x082e_fa98_ec4e_6c89;

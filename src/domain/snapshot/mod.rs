@@ -56,8 +56,8 @@ pub struct Counts {
     pub duplicate_keys: usize,
     /// Matchable members for which the expression failed.
     pub errors: usize,
-    /// Matchable members for which it costs too much: all of them, if it costs too much for the whole
-    /// list.
+    /// Matchable members for which it costs too much; all of them, if it costs too much for the
+    /// whole list.
     pub too_costly: usize,
     /// Matchable members whose custom profile fields, which the expression reads, have never been
     /// fetched.

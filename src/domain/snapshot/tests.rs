@@ -286,7 +286,7 @@ fn custom_fields_stand_where_the_list_has_none() {
     assert!(without.fields_complete());
 }
 
-/// For any odd object, a path finds the same as without the facts.
+/// Even in an odd object, a path finds the same as it would without the facts.
 #[test]
 fn paths_are_followed_beside_the_facts() {
     let profile = r#""profile": {"email": "a@x.org", "x": "other"}"#;
