@@ -10,8 +10,7 @@
 //! Jinja, and
 //! - `when('date' | 'datetime' | 'time')`: a time in the reader's zone, `Fri 27 Nov 2026, 17:00
 //!   CET`;
-//! - `until(end)`: from one time to another, with the day only once: `Thu 3 Dec 2026, 09:00–12:00
-//!   CET`;
+//! - `until(end)`: from one time to another, the day once: `Thu 3 Dec 2026, 09:00–12:00 CET`;
 //! - `how_soon`: a time as `in 15 minutes`, counted from the notification; `in_minutes`: the same
 //!   for a number;
 //! - `truncate(n)`: at most n characters, ending in "…" if shortened;
