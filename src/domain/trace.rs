@@ -187,7 +187,7 @@ impl Wait {
 }
 
 impl Trace {
-    /// Records a decision, unless it equals the previous one in its inputs and its result.
+    /// Records a decision, unless it is the same as the previous one ([`Decision::same`]).
     pub fn decided(&mut self, decision: Decision) {
         if self.decisions.last().is_some_and(|last| last.same(&decision)) {
             return;
@@ -229,7 +229,8 @@ impl Trace {
 }
 
 impl Decision {
-    /// Equal except for the time.
+    /// Whether switches, choice, verdict and the use of a pin agree. The stage, the time and the
+    /// template do not count.
     fn same(&self, other: &Self) -> bool {
         (&self.switches, &self.choice, &self.verdict)
             == (&other.switches, &other.choice, &other.verdict)

@@ -11,8 +11,8 @@ const FIELD: usize = 2000;
 /// Marks the message as done, at a glance and for screen readers.
 const MARK: &str = "✔ ";
 
-/// Strikes the message through. A text that would exceed Slack's limits with the strokes stays as
-/// it is and gets only the mark.
+/// Strikes the message through and marks it. A text that would exceed its limit with the strokes
+/// stays without them; if the blocks together would exceed theirs, all texts of the blocks do.
 #[must_use]
 pub fn done(message: &Rendered) -> Rendered {
     let struck = crossed(&message.blocks, true);
