@@ -1,13 +1,13 @@
-//! Who may do what: each method, each kind of caller, what is their own and what is somebody
-//! else's. This table is the only place that decides; docs/access.md is made from it, and a test
-//! tries each of its cells by the front door. What has no row cannot be asked for, and what a row
-//! does not allow is refused.
+//! The permissions of each kind of caller for each method, on the caller's own data and on another
+//! person's. This table is the only place that decides. docs/access.md is generated from it, and a
+//! test tries each of its cells through the API. A method without a row cannot be called, and a
+//! call that its cell does not allow is refused.
 //!
-//! Before it two things were weighed: the tenant is within the caller's reach, and an actor is no
-//! more than the caller was given (`app::Caller::acting`). All of it is decided from values alone,
-//! before anything is looked up, so that a refusal says nothing about what exists.
+//! Two checks come before the table: the tenant is within the caller's reach, and an actor has no
+//! more permissions than the caller was given (`app::Caller::acting`). All of it is decided from
+//! values only, before anything is looked up, so a refusal says nothing about the data.
 
-/// Who acts.
+/// The acting party.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Who {
     /// A platform's back end on its own behalf.
@@ -18,7 +18,7 @@ pub enum Who {
     User,
     /// A user on whose behalf a service or an administrator calls, without any permission.
     Actor,
-    /// The same with `PERMISSION_EDIT_OWN_PROFILE`.
+    /// A user like [`Who::Actor`], with `PERMISSION_EDIT_OWN_PROFILE`.
     Editor,
 }
 
@@ -26,37 +26,37 @@ impl Who {
     pub const ALL: &'static [Self] =
         &[Self::Service, Self::Administrator, Self::User, Self::Actor, Self::Editor];
 
-    /// Whether they are one person, so that something is their own.
+    /// Whether this is one person, who can have data of their own.
     #[must_use]
     pub fn is_one_person(self) -> bool {
         matches!(self, Self::User | Self::Actor | Self::Editor)
     }
 }
 
-/// Whose profile, record, choice or notification it is.
+/// The owner of the profile, record, choice or notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
     Own,
     Other,
 }
 
-/// What a method is about.
+/// The kind of object that a method concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum About {
-    /// The tenant as a whole: nothing of it is anybody's own.
+    /// The tenant as a whole: none of its data belongs to one person.
     Tenant,
     /// The one person that the call names.
     Person,
-    /// A notification, which is somebody's own where they are an addressee. Whether it is shows
-    /// only when it was looked up.
+    /// A notification, which is a person's own if they are an addressee. That is known only once it
+    /// has been looked up.
     Notification,
 }
 
-/// What a cell says.
+/// The decision in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cell {
     Allowed,
-    /// As if it were not there: the same answer as for an id that nobody has.
+    /// As if it did not exist: the same answer as for an unknown id.
     Absent,
     Refused(Refusal),
 }
@@ -64,34 +64,34 @@ pub enum Cell {
 /// Why a call is refused. Codes are stable: they are part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is not for callers of this kind.
+    /// The method is not for callers of this kind.
     Role,
-    /// It is for others to do only about themselves.
+    /// The caller may do this only for themselves.
     NotOwn,
     /// The actor lacks the permission to edit.
     Permission,
-    /// A service says on whose behalf it calls.
+    /// A service must name the user on whose behalf it calls.
     ActorRequired,
 }
 
 /// One row: a method, in one of its forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Right {
-    /// As the protos name it: `herald.v1.HeraldService/Notify`.
+    /// The method's full name in the protos: `herald.v1.HeraldService/Notify`.
     pub method: &'static str,
-    /// Which form of it, where forms differ; empty: any.
+    /// The form of the call, if forms differ; empty: any.
     pub form: &'static str,
     pub about: About,
     service: Cell,
     administrator: Cell,
-    /// Of their own, of somebody else's.
+    /// On the caller's own data, then on another person's.
     user: [Cell; 2],
     actor: [Cell; 2],
     editor: [Cell; 2],
 }
 
 impl Right {
-    /// The one decision.
+    /// The decision for a caller and an owner.
     #[must_use]
     pub fn cell(&self, who: Who, whose: Whose) -> Cell {
         let pair = match who {
@@ -108,7 +108,7 @@ impl Right {
         }
     }
 
-    /// The service's and the method's name.
+    /// The names of the service and the method.
     #[must_use]
     pub fn names(&self) -> (&'static str, &'static str) {
         let name = self.method.rsplit_once('.').map_or(self.method, |(_, name)| name);
@@ -122,7 +122,7 @@ const NOT_OWN: Cell = Cell::Refused(Refusal::NotOwn);
 const PERMISSION: Cell = Cell::Refused(Refusal::Permission);
 const ACTOR: Cell = Cell::Refused(Refusal::ActorRequired);
 
-/// The rows that many methods share.
+/// A pattern that several rows share.
 struct Kind {
     about: About,
     service: Cell,
@@ -132,7 +132,7 @@ struct Kind {
     editor: [Cell; 2],
 }
 
-/// Set-up of a tenant, and what concerns everybody in it.
+/// Setup of a tenant, and settings that concern everyone in it.
 const ADMINISTER: Kind = Kind {
     about: About::Tenant,
     service: ROLE,
@@ -142,16 +142,16 @@ const ADMINISTER: Kind = Kind {
     editor: [ROLE, ROLE],
 };
 
-/// The same about one person.
+/// The same for one person.
 const ADMINISTER_PERSON: Kind = Kind { about: About::Person, ..ADMINISTER };
 
-/// What concerns a whole tenant at run time: the platform itself does it, or an administrator.
+/// Operations on a whole tenant at run time, by the platform itself or by an administrator.
 const OPERATE: Kind = Kind { service: YES, ..ADMINISTER };
 
-/// Sending: the platform does it, also on behalf of a user, to whomever it says.
+/// Sending: by the platform, also on behalf of a user, to any recipient.
 const SEND: Kind = Kind { actor: [YES, YES], editor: [YES, YES], ..OPERATE };
 
-/// Reading about one person.
+/// Reading the data of one person.
 const READ: Kind = Kind {
     about: About::Person,
     service: YES,
@@ -161,20 +161,20 @@ const READ: Kind = Kind {
     editor: [YES, NOT_OWN],
 };
 
-/// A record says who somebody is, so it comes from the platform: whoever could describe themselves
-/// could name another's address and receive, or look up, what is theirs.
+/// A record identifies a person, so only the platform may provide it: users who could describe
+/// themselves could claim another person's address, and then receive or look up that person's data.
 const READ_DESCRIBED: Kind = Kind { user: [ROLE, ROLE], ..READ };
 
-/// Testing one's own profile needs no permission. A service says on whose behalf it calls.
+/// Testing one's own profile needs no permission. A service must name the user.
 const TEST: Kind = Kind { service: ACTOR, ..READ };
 
-/// The record that comes along replaces the one that is stored.
+/// The record in the request replaces the stored one.
 const TEST_DESCRIBED: Kind = Kind { user: [ROLE, ROLE], ..TEST };
 
-/// Changing what is a person's own.
+/// Changing one's own data.
 const EDIT: Kind = Kind { actor: [PERMISSION, NOT_OWN], ..TEST };
 
-/// Reading a notification: of a user's actor only what reaches that user.
+/// Reading a notification: a user's actor sees only notifications that are addressed to that user.
 const SEE: Kind = Kind {
     about: About::Notification,
     service: YES,
@@ -215,13 +215,14 @@ macro_rules! table {
 table! {
     NOTIFY = "HeraldService" / "Notify" SEND;
     RESOLVE_IDENTITY = "HeraldService" / "ResolveIdentity" ("by `user_id`") READ;
-    RESOLVE_DESCRIBED = "HeraldService" / "ResolveIdentity" ("describing a `person`") READ_DESCRIBED;
+    RESOLVE_DESCRIBED =
+        "HeraldService" / "ResolveIdentity" ("describing a `person`") READ_DESCRIBED;
     TEST_SLACK = "HeraldService" / "TestSlack" ("by `user_id`") TEST;
     TEST_DESCRIBED_SLACK = "HeraldService" / "TestSlack" ("describing a `person`") TEST_DESCRIBED;
     SET_PREFERENCE = "HeraldService" / "SetPreference" EDIT;
     GET_NOTIFICATION = "HeraldService" / "GetNotification" SEE;
     GET_PREFERENCES = "HeraldService" / "GetPreferences" READ;
-    LIST_NOTIFICATIONS = "HeraldService" / "ListNotifications" ("of everybody") OPERATE;
+    LIST_NOTIFICATIONS = "HeraldService" / "ListNotifications" ("of the whole tenant") OPERATE;
     LIST_NOTIFICATIONS_OF = "HeraldService" / "ListNotifications" ("of one `user_id`") READ;
     WATCH_NOTIFICATION = "HeraldService" / "WatchNotification" SEE;
     WATCH_DELIVERIES = "HeraldService" / "WatchDeliveries" OPERATE;

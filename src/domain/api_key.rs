@@ -1,5 +1,5 @@
-//! API keys: 256 bits of chance, of which only the SHA-256 is kept. That is enough: a slow hash
-//! protects passwords that can be guessed, and these cannot.
+//! API keys: 256 random bits, stored only as their SHA-256. That is enough: a slow hash protects
+//! passwords that can be guessed, and these keys cannot.
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,7 +11,7 @@ use super::time::Timestamp;
 /// SHA-256 of a key.
 pub type Hash = [u8; 32];
 
-/// The digits of a hash by which a key is shown.
+/// How many digits of the hash make the fingerprint that is shown.
 const FINGERPRINT: usize = 8;
 
 /// A key as it is stored, without its hash.
@@ -20,16 +20,16 @@ pub struct ApiKey {
     pub id: ApiKeyId,
     /// The first digits of its hash.
     pub fingerprint: String,
-    /// Who calls with it.
+    /// The caller that uses the key.
     pub caller: Caller,
     pub created_at: Timestamp,
-    /// The caller who made it.
+    /// The caller that created the key.
     pub created_by: Principal,
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
 }
 
-/// Whether a key lets its caller in.
+/// Whether a key is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Works,
@@ -38,7 +38,7 @@ pub enum Standing {
 }
 
 impl ApiKey {
-    /// `now` is the database's.
+    /// `now` is the database's clock.
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> Standing {
         if self.revoked_at.is_some() {
@@ -51,19 +51,19 @@ impl ApiKey {
     }
 }
 
-/// The text of a key, of 32 random bytes.
+/// The text of a key, made of 32 random bytes.
 #[must_use]
 pub fn secret(random: &[u8; 32]) -> Secret {
     Secret::new(format!("herald_{}", hex(random)))
 }
 
-/// What is kept of a key.
+/// The stored form of a key.
 #[must_use]
 pub fn hash(key: &str) -> Hash {
     Sha256::digest(key.as_bytes()).into()
 }
 
-/// What is shown of a key.
+/// The shown form of a key.
 #[must_use]
 pub fn fingerprint(hash: &Hash) -> String {
     let mut digits = hex(hash);

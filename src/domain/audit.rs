@@ -1,9 +1,9 @@
-//! The audit trail: what an entry says, and how calls that change nothing are counted.
+//! The audit trail: the content of an entry, and how calls that change nothing are counted.
 //!
-//! A change is told by an entry of its own, in its transaction. What changes nothing (a refusal, a
-//! look, a failed call) is counted here first: the first of a kind is told at once, its repetitions
-//! once a minute, and kinds beyond [`KINDS`] a minute as one number. So nobody can fill the disk by
-//! being refused.
+//! A change is recorded by its own entry, in its transaction. Calls that change nothing (refusals,
+//! reads, failures) are counted here first: the first call of a kind is recorded at once, its
+//! repetitions once a minute, and the kinds beyond [`KINDS`] a minute as one number. So a caller
+//! cannot fill the disk with refused calls.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use serde_json::Value;
 use super::ids::{Principal, TenantId, UserId};
 use super::time::Timestamp;
 
-/// What was decided.
+/// The result of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     Done,
-    /// For want of permission or of a known caller.
+    /// Without permission, or from an unknown caller.
     Refused,
     /// For any other reason.
     Failed,
@@ -40,13 +40,13 @@ impl Outcome {
     }
 }
 
-/// Actions that are no method of the API.
+/// Actions that are not methods of the API.
 pub const SIGN_IN: &str = "SignIn";
 pub const COMPLETE_CONNECT: &str = "CompleteConnect";
-/// Stands for calls that were counted together.
+/// The action of an entry that sums up calls of several kinds.
 pub const SEVERAL: &str = "Several";
 
-/// Methods whose success is written with what they change.
+/// Methods whose success is recorded together with the change.
 const CHANGES: [&str; 14] = [
     "AllowSending",
     "BeginConnect",
@@ -64,31 +64,31 @@ const CHANGES: [&str; 14] = [
     "UpsertPeople",
 ];
 
-/// Whether a method writes its own entry where it succeeds.
+/// Whether a method writes its own entry when it succeeds.
 #[must_use]
 pub fn is_change(method: &str) -> bool {
     CHANGES.contains(&method)
 }
 
-/// What an entry says apart from people.
+/// The content of an entry, except for people.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Detail {
-    /// What it was about, such as `notification:…`.
+    /// The object of the call, such as `notification:…`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub object: String,
-    /// What held before, where settings changed.
+    /// The value before, if settings changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
-    /// What holds now, or what was asked.
+    /// The value after, or the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
 }
 
-/// A person in an entry: unreadable once they were deleted.
+/// A person in an entry; unreadable once that person was deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     pub user: UserId,
-    /// What else is theirs, such as the member that they were pinned to.
+    /// Other data of the person, such as the member they were pinned to.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
@@ -96,18 +96,18 @@ pub struct Person {
 /// An entry, before it is written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// `None`: of no tenant.
+    /// `None`: the entry belongs to no tenant.
     pub tenant: Option<TenantId>,
-    /// Who called; `None`: nobody known.
+    /// The caller; `None` if unknown.
     pub principal: Option<Principal>,
-    /// On whose behalf.
+    /// The user on whose behalf the call was made.
     pub actor: Option<UserId>,
     /// The method, or one of this module's constants.
     pub action: String,
     pub outcome: Outcome,
-    /// The stable reason of a refusal or failure; empty where it was done.
+    /// The stable reason of a refusal or failure; empty if the call succeeded.
     pub reason: String,
-    /// How often it happened.
+    /// The number of calls.
     pub times: u64,
     pub subject: Option<Person>,
     pub detail: Detail,
@@ -118,11 +118,11 @@ pub struct Entry {
 pub enum Shown {
     Nobody,
     Person(Person),
-    /// They were deleted.
+    /// The person was deleted.
     Erased,
 }
 
-/// An entry, as it is read.
+/// An entry as it is read back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     pub id: uuid::Uuid,
@@ -137,7 +137,7 @@ pub struct Record {
     pub detail: Detail,
 }
 
-/// What tells calls apart when they are counted.
+/// Calls that agree in all of this are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kind {
     pub tenant: Option<TenantId>,
@@ -148,14 +148,15 @@ pub struct Kind {
     pub object: String,
 }
 
-/// Kinds of calls of one caller that are told apart within [`WINDOW`].
+/// Kinds of calls of one caller that are counted separately within [`WINDOW`].
 pub const KINDS: usize = 10;
-/// How long repetitions are counted before they are told.
+/// For how long repetitions are counted before they are recorded.
 pub const WINDOW: Duration = Duration::from_secs(60);
-/// Callers whose calls are told apart; those beyond are counted as nobody's.
+/// Callers whose calls are counted separately; the calls of further callers are counted like those
+/// of unknown callers.
 const CALLERS: usize = 10_000;
 
-/// Counts calls that change nothing. Times are since any fixed point.
+/// Counts calls that change nothing. Times are measured from any fixed point.
 #[derive(Debug, Default)]
 pub struct Tally {
     callers: HashMap<Option<Principal>, Window>,
@@ -176,7 +177,7 @@ struct Count {
 }
 
 impl Tally {
-    /// Notes one call; whether it is the first of its kind.
+    /// Counts one call. Returns whether it is the first of its kind.
     pub fn note(&mut self, principal: Option<&Principal>, kind: Kind, now: Duration) -> bool {
         let known = principal.filter(|one| {
             self.callers.len() < CALLERS || self.callers.contains_key(&Some((*one).clone()))
@@ -198,8 +199,8 @@ impl Tally {
         true
     }
 
-    /// Entries that are due: the first of each kind, and what windows that ended have counted
-    /// since. `all`: what waits in the others too.
+    /// Entries that are due: the first call of each kind, and the later calls of windows that have
+    /// ended. With `all`, the later calls of the other windows too.
     pub fn due(&mut self, now: Duration, all: bool) -> Vec<Entry> {
         let mut due = Vec::new();
         self.callers.retain(|principal, window| {
@@ -218,7 +219,8 @@ impl Tally {
         due
     }
 
-    /// Takes back entries that could not be written. What they told apart may be counted together.
+    /// Takes back entries that could not be written. Calls that they listed separately may then be
+    /// counted together.
     pub fn restore(&mut self, entries: Vec<Entry>, now: Duration) {
         for Entry { principal, tenant, actor, action, outcome, reason, times, detail, .. } in
             entries
@@ -304,7 +306,7 @@ mod tests {
         entries.extend(tally.due(SOON + WINDOW, false));
         assert_eq!(entries.len(), KINDS + 1);
         assert_eq!(entries.iter().map(|entry| entry.times).sum::<u64>(), 100_000);
-        // Another caller's are not counted with these.
+        // The calls of another caller are counted separately.
         let other = Principal::parse("other").unwrap();
         assert!(tally.note(Some(&other), kind("m1"), SOON));
     }

@@ -1,13 +1,13 @@
-//! Which of a workspace's budgets a request is taken from: Slack counts each method by itself.
+//! The budget of a workspace that a request is taken from. Slack limits each method separately.
 
 use super::slack_method::Method;
 
-/// What a message costs. Each has a pace of its own, shared by all replicas.
+/// The budgets for messages. Each has its own pace, shared by all replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Budget {
     /// `chat.postMessage`: messages and answers in threads.
     Posts,
-    /// `chat.update`: new words, and words that are struck through.
+    /// `chat.update`: changed text, and text that is struck through.
     Updates,
     /// `chat.delete`.
     Deletions,

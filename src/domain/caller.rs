@@ -1,4 +1,4 @@
-//! Who calls, as settings, stored keys, tokens and certificates describe them alike.
+//! A caller, in the one form that settings, stored keys, tokens and certificates share.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::ids::{Principal, TenantId, UserId};
 
-/// What a caller is.
+/// The kind of caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     /// A platform's back end.
@@ -17,7 +17,7 @@ pub enum Role {
     Administrator,
 }
 
-/// Which tenants a caller reaches.
+/// The tenants that a caller may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
     All,
@@ -27,19 +27,19 @@ pub enum Reach {
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Stable over key rotation; part of the idempotency key.
+    /// Stable across key rotation; part of the idempotency key.
     pub principal: Principal,
     pub role: Role,
     pub reach: Reach,
-    /// Whether an actor of this caller is honoured.
+    /// Whether this caller may name an actor.
     pub may_act_for_users: bool,
-    /// Whether an actor of this caller may administer. An administrator's may in any case: that is
-    /// no more than the caller may itself.
+    /// Whether an actor of this caller may administer. An administrator's actor may in any case: it
+    /// then has no more permissions than the caller itself.
     pub may_administer_for_users: bool,
 }
 
 impl Reach {
-    /// Whether that tenant is within.
+    /// Whether the caller may use this tenant.
     #[must_use]
     pub fn contains(&self, tenant: &TenantId) -> bool {
         match self {
@@ -50,7 +50,8 @@ impl Reach {
 }
 
 impl Caller {
-    /// Whether they administer every tenant themselves: what belongs to no tenant is theirs.
+    /// Whether the caller administers every tenant itself: only such a caller may access data that
+    /// belongs to no tenant.
     #[must_use]
     pub fn administers_all(&self) -> bool {
         self.role == Role::Administrator && self.reach == Reach::All
@@ -66,21 +67,22 @@ pub enum RoleName {
     Administrator,
 }
 
-/// A caller in words: of the settings, with what a token says filled in.
+/// A caller as described by settings, completed with the claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Described {
     pub principal: String,
     pub role: RoleName,
-    /// For role user: whose.
+    /// The user, for the role `user`.
     pub user_id: Option<String>,
-    /// `*` alone: all.
+    /// The tenants by id; a single `*` means all.
     pub tenants: Vec<String>,
     pub may_act_for_users: bool,
     pub may_administer_for_users: bool,
 }
 
 impl Described {
-    /// The caller, where the words make one. The error is a sentence that begins with the setting.
+    /// The caller, if the description is valid. The error is a sentence that begins with the
+    /// setting's name.
     pub fn caller(&self) -> Result<Caller, String> {
         let principal = Principal::parse(self.principal.clone())
             .map_err(|problem| format!("principal {problem}"))?;

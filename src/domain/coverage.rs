@@ -1,7 +1,7 @@
-//! How many people a mapping finds, and what another mapping would change.
+//! How many people a mapping matches, and how another mapping would change that.
 //!
-//! The rules alone are looked at, as an administrator weighs them: a pin outranks every mapping and
-//! is counted apart; an identity that is stored from an earlier match counts for nothing.
+//! Only the rules are evaluated, as an administrator compares them: a pin outranks every mapping
+//! and is counted separately, and a stored identity from an earlier match is ignored.
 
 use std::collections::HashMap;
 
@@ -10,18 +10,19 @@ use super::matching::{self, Match, Matched, Unmatched};
 use super::reason::NoMatch;
 use super::snapshot::Snapshot;
 
-/// What the rules come to for one person.
+/// The result of the rules for one person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// By an administrator's hand, whatever the mapping.
+    /// Pinned by an administrator, whatever the mapping says.
     Pinned,
     Matched(Matched),
     Unmatched(Unmatched),
 }
 
 impl Standing {
-    /// Under a mapping, by what its user attribute yields of the person. `snapshot` is the member
-    /// list under it; `connected` whether there is a workspace at all.
+    /// The result under `mapping`. `values` are the person's values for its user attribute,
+    /// `snapshot` is the member list under it, and `connected` says whether there is a workspace at
+    /// all.
     #[must_use]
     pub fn of(
         values: &Values,
@@ -53,23 +54,23 @@ impl Standing {
     }
 }
 
-/// What there is to tell of one person, by the first that applies.
+/// The difference between two mappings for one person; the first that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Finding {
-    /// Found, and was not before.
+    /// Matched now, not matched before.
     NewlyMatched,
-    /// Not found any more.
+    /// No longer matched.
     Lost,
-    /// Found to be somebody else.
+    /// Matched to another member.
     ChangedMember,
     /// Several members have the value, before and after.
     Ambiguous,
-    /// Not found, before and after.
+    /// Not matched, before and after.
     Unmatched,
 }
 
 impl Finding {
-    /// `None`: pinned, or found to be the same member.
+    /// `None`: pinned, or matched to the same member.
     #[must_use]
     pub fn between(before: &Standing, after: &Standing) -> Option<Self> {
         match (before, after) {
@@ -87,10 +88,10 @@ impl Finding {
     }
 }
 
-/// People under one mapping, counted.
+/// Counts of people under one mapping.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Coverage {
-    /// All of them: the sum of what follows.
+    /// The sum of all other counts.
     pub people: u64,
     pub pinned: u64,
     pub matched: u64,
@@ -117,7 +118,8 @@ impl Coverage {
         }
     }
 
-    /// How many were not found, by reason, in the order of the reasons; those without any left out.
+    /// The number of people without a match, by reason, in the order of the reasons; reasons
+    /// without people are omitted.
     pub fn unmatched(&self) -> impl Iterator<Item = (NoMatch, u64)> {
         let count = |reason: &NoMatch| Some((*reason, *self.unmatched.get(reason)?));
         NoMatch::ALL.iter().filter_map(count)

@@ -1,37 +1,39 @@
-//! How a member list is read: how many members to ask for at once, how long to rest after a
-//! failure, and whether what came is to be believed.
+//! How a member list is read: the number of members to ask for at once, the rest after a failure,
+//! and whether a result is believable.
 
 use std::time::Duration;
 
-/// Members asked for in one page: Slack takes fewer than 1,000 and advises at most 200.
+/// Page sizes, in members. Slack accepts fewer than 1,000 and recommends at most 200.
 const STEPS: [u16; 4] = [200, 250, 500, 999];
-/// Pages that must come at one size before the next larger one is tried.
+/// Pages that must arrive at one size before the next larger size is tried.
 const CLIMB_AFTER: u16 = 4;
-/// Each time that a size was too much, twice as many pages must come before the next try; so often.
+/// The most setbacks that count: each doubles the number of pages that must arrive before the next
+/// try.
 const MOST_SETBACKS: u16 = 6;
 
-/// Slack's own advice for whoever finds pages too large.
+/// Slack's own recommendation for pages that are too large.
 const FIRST_REST: Duration = Duration::from_secs(10);
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
-/// How many members to ask for. Falls where Slack finds a page too much, and climbs back once pages
-/// have come; kept with the checkpoint, so that whoever goes on need not find out again.
+/// How many members to ask for. Falls when Slack finds a page too large, and rises again once pages
+/// have arrived. Stored with the checkpoint, so that the replica that continues need not learn it
+/// again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageSize {
     members: u16,
-    /// Pages that came at this size.
+    /// Pages that arrived at this size.
     came: u16,
     setbacks: u16,
 }
 
 impl PageSize {
-    /// The largest: what a workspace begins with.
+    /// The largest size, with which a workspace begins.
     #[must_use]
     pub fn largest() -> Self {
         Self { members: STEPS[STEPS.len() - 1], came: 0, setbacks: 0 }
     }
 
-    /// As it was kept; a size that is none of ours becomes the next smaller one.
+    /// From stored numbers; a size that is not in [`STEPS`] becomes the next smaller one.
     #[must_use]
     pub fn kept(members: i32, came: i32, setbacks: i32) -> Self {
         let limit = |number: i32| u16::try_from(number).unwrap_or(0);
@@ -59,7 +61,7 @@ impl PageSize {
         self.setbacks
     }
 
-    /// After a page that came.
+    /// After a page that arrived.
     #[must_use]
     pub fn after_page(self) -> Self {
         let came = self.came.saturating_add(1);
@@ -68,12 +70,12 @@ impl PageSize {
         }
         match STEPS.iter().find(|step| **step > self.members) {
             Some(larger) => Self { members: *larger, came: 0, ..self },
-            // The largest works again: what was, is forgiven.
+            // The largest size works again: earlier setbacks are forgotten.
             None => Self { came: 0, setbacks: 0, ..self },
         }
     }
 
-    /// After a page that was too much; `None` where there is no smaller one.
+    /// After a page that was too large; `None` if there is no smaller size.
     #[must_use]
     pub fn smaller(self) -> Option<Self> {
         let members = *STEPS.iter().rev().find(|step| **step < self.members)?;
@@ -81,25 +83,27 @@ impl PageSize {
     }
 }
 
-/// How long to rest after the latest of `failures` in a row, from 1: twice as long each time.
+/// How long to rest after the latest of `failures` in a row, from 1: twice as long each time, up to
+/// [`LONGEST_REST`].
 #[must_use]
 pub fn rest(failures: u32) -> Duration {
     FIRST_REST.saturating_mul(1 << failures.saturating_sub(1).min(5)).min(LONGEST_REST)
 }
 
-/// A reading that was refused for what it lost.
+/// A reading that was refused because too many members were missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doubt {
-    /// Members that it found.
+    /// The members that it found.
     pub members: i64,
-    /// An administrator said that it is right.
+    /// An administrator confirmed it.
     pub accepted: bool,
 }
 
 /// Whether a complete reading may replace the list in force, which has `in_force` members (`None`:
-/// there is none yet). One without any member, or that lost more than a tenth, is believed only
-/// once `doubt` is dispelled: a second reading shows the same, or an administrator accepted it. The
-/// same is what differs by at most a hundredth; what is accepted may also be more.
+/// there is none yet). A reading without members, or with a loss of more than a tenth, is believed
+/// only if it confirms `doubt`: a second reading finds the same number, or an administrator
+/// accepted the first one. The same number means at most a hundredth more or less; after an
+/// acceptance it may also be larger.
 #[must_use]
 pub fn believable(found: i64, in_force: Option<i64>, doubt: Option<Doubt>) -> bool {
     let (found, in_force) = (i128::from(found), i128::from(in_force.unwrap_or(0)));
@@ -148,7 +152,7 @@ mod tests {
                 size = size.after_page();
             }
         }
-        assert!(tries <= 10, "{tries} of {pages} pages asked for in vain");
+        assert!(tries <= 10, "{tries} of {pages} pages were requested without success");
     }
 
     #[test]
@@ -172,7 +176,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_kept_size_goes_on_as_it_was(steps in proptest::collection::vec(any::<bool>(), 0..200)) {
+        fn a_kept_size_goes_on_as_it_was(
+            steps in proptest::collection::vec(any::<bool>(), 0..200),
+        ) {
             let mut size = PageSize::largest();
             for came in steps {
                 size = if came { size.after_page() } else { size.smaller().unwrap_or(size) };
@@ -197,8 +203,15 @@ mod tests {
         }
 
         #[test]
-        fn more_than_a_tenth_is_never_believed_at_once(force in 1i64..i64::MAX, part in 0.0..0.89f64) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "roughly")]
+        fn more_than_a_tenth_is_never_believed_at_once(
+            force in 1i64..i64::MAX,
+            part in 0.0..0.89f64,
+        ) {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                reason = "roughly"
+            )]
             let found = (force as f64 * part) as i64;
             prop_assert!(!believable(found, Some(force), None));
         }

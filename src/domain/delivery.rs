@@ -1,7 +1,7 @@
-//! The life of one delivery: its states, what Slack's answer means, and the one `next`.
+//! The life of one delivery: its states, the meaning of Slack's answers, and the transitions.
 //!
-//! `docs/delivery-states.md` draws every arrow. `next` is total: every outcome of an attempt
-//! leads to exactly one step, decided from values alone (the clock and the dice are arguments).
+//! `docs/delivery-states.md` draws every transition. [`next`] is total: every outcome of an attempt
+//! leads to exactly one step, decided from values only (the clock and the dice are arguments).
 
 use std::time::Duration;
 
@@ -12,13 +12,12 @@ use super::time::Timestamp;
 
 macro_rules! states {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, terminal: $terminal:literal;)*) => {
-        /// Where a delivery stands.
+        /// The state of a delivery.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum State {
             $($(#[$doc])* $variant,)*
-            /// One that a newer release wrote. It is read where deliveries are shown, and
-            /// never written.
+            /// A state of a newer release. It is read when deliveries are shown, and never written.
             Newer,
         }
 
@@ -39,7 +38,7 @@ macro_rules! states {
                 match code { $($code => Some(Self::$variant),)* _ => None }
             }
 
-            /// Nothing follows a terminal state (but a replay, which is a new delivery).
+            /// A terminal state is never left; a replay is a new delivery.
             #[must_use]
             pub fn is_terminal(self) -> bool {
                 match self {
@@ -52,7 +51,7 @@ macro_rules! states {
 }
 
 states! {
-    /// Accepted; which member it is for is not known yet.
+    /// Accepted; the Slack member is not yet known.
     Resolving = "resolving", terminal: false;
     /// Accepted; waits until the person appears in Slack.
     Held = "held", terminal: false;
@@ -62,36 +61,37 @@ states! {
     Pending = "pending", terminal: false;
     /// Intent committed; the request is under way.
     Sending = "sending", terminal: false;
-    /// Slack may or may not have stored it; the lane waits until history settles it.
+    /// Slack may or may not have stored it; the lane waits until the history settles it.
     Unknown = "unknown", terminal: false;
     /// Slack stored it; channel and ts are known.
     Sent = "sent", terminal: true;
-    /// Refused for good, with the reason.
+    /// Refused permanently, with the reason.
     Failed = "failed", terminal: true;
-    /// Its expiry passed before it went out.
+    /// Its expiry passed before it was sent.
     Expired = "expired", terminal: true;
-    /// Switched off before it went out.
+    /// Switched off before it was sent.
     Suppressed = "suppressed", terminal: true;
     /// Canceled by the platform.
     Canceled = "canceled", terminal: true;
-    /// Set aside for an operator: it killed its worker, or could not be settled.
+    /// Set aside for an operator: it killed its workers, or could not be settled.
     Parked = "parked", terminal: true;
-    /// No Slack member is this person.
+    /// No Slack member matches this person.
     Unreachable = "unreachable", terminal: true;
 }
 
-/// What one request to Slack came to. Classified once, in `slack` (Slack's documentation:
+/// The result of one request to Slack. Classified once, in `slack` (Slack's documentation:
 /// chat.postMessage).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Slack stored the message. `unthreaded`: outside the thread it was meant for, because the
-    /// thread's first message had been deleted.
+    /// Slack stored the message. `unthreaded`: outside its intended thread, because the thread's
+    /// first message had been deleted.
     Sent { channel: ChannelId, ts: String, unthreaded: bool },
-    /// Slack certainly did not store it, and later may: connection refused, `service_unavailable`.
+    /// Slack certainly did not store it and may do so later: connection refused,
+    /// `service_unavailable`.
     NotSent { code: String },
-    /// HTTP 429: nothing stored; wait as long as Slack says before using the same key again.
+    /// HTTP 429: nothing was stored; wait as long as Slack says before using the same key again.
     Throttled { after: Duration },
-    /// Refused for this message or this target; trying again changes nothing.
+    /// Refused for this message or this target; a retry would not help.
     Rejected { code: String, detail: Option<Detail> },
     /// The token is dead or lacks a scope; the installation stops until it is reconnected.
     Unauthorized { code: String },
@@ -99,22 +99,22 @@ pub enum Outcome {
     Unknown { code: String },
 }
 
-/// What reading the conversation's history said about an unknown delivery.
+/// The result of reading the conversation's history for an unknown delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Probe {
-    /// The message is there: adopt it. `unthreaded` as in [`Outcome::Sent`].
+    /// The message is there: take it over. `unthreaded` as in [`Outcome::Sent`].
     Found { channel: ChannelId, ts: String, unthreaded: bool },
-    /// Not there, and Slack has had its time: it was not stored.
+    /// Not there, and Slack has had enough time: it was not stored.
     Absent,
-    /// Not there yet; look again.
+    /// Not there yet; read again.
     NotYet,
-    /// History could not be read now; look again later.
+    /// The history could not be read now; read it again later.
     Unavailable { after: Duration },
-    /// History cannot be read at all (no scope): policy decides.
+    /// The history cannot be read at all (missing scope); the policy decides.
     Unreadable,
 }
 
-/// How often and how long to try.
+/// How often and for how long to try.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Requests after which a delivery fails for good.
@@ -123,9 +123,9 @@ pub struct Policy {
     pub base_delay: Duration,
     /// The longest wait between attempts.
     pub max_delay: Duration,
-    /// When an unknown delivery is looked up in history, counted from the end of the request.
+    /// When the history is read for an unknown delivery, counted from the end of the request.
     pub probe_after: [Duration; 3],
-    /// Where history cannot be read: send again (at least once) or park (at most once).
+    /// If the history cannot be read: send again (at least once) or park (at most once).
     pub resend_unreadable: bool,
 }
 
@@ -152,7 +152,7 @@ impl Policy {
     }
 }
 
-/// What follows an attempt or a probe.
+/// The step after an attempt or a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Terminal: sent.
@@ -167,11 +167,11 @@ pub enum Step {
     Wait { due: Timestamp },
     /// The installation is paused until it is reconnected; the attempt does not count.
     Pause { code: String },
-    /// Becomes unknown; its lane waits; history is read at `due`.
+    /// Becomes unknown; its lane waits; the history is read at `due`.
     Probe { due: Timestamp, code: String },
 }
 
-/// What follows an attempt. `attempt` counts requests, this one included; `dice` is in `[0, 1)`
+/// The step after an attempt. `attempt` counts requests, including this one; `dice` is in `[0, 1)`
 /// and spreads retries over the upper half of the wait.
 #[must_use]
 pub fn next(outcome: &Outcome, attempt: u32, now: Timestamp, dice: f64, policy: &Policy) -> Step {
@@ -191,12 +191,12 @@ pub fn next(outcome: &Outcome, attempt: u32, now: Timestamp, dice: f64, policy: 
     }
 }
 
-/// Workers that may die on one delivery before it is set aside.
+/// Workers that may die while sending one delivery before it is set aside.
 pub const MAX_CRASHES: u32 = 3;
 
-/// What follows a look into history. `probes` counts look-ups, this one included; `crashes` the
-/// workers that died on the delivery: what killed so many and is not in Slack is not sent once
-/// more.
+/// The step after a probe. `probes` counts probes, including this one. `crashes` counts the workers
+/// that died while sending the delivery: after [`MAX_CRASHES`] of them, a delivery that is not in
+/// Slack is not sent again.
 #[must_use]
 pub fn next_after_probe(
     probe: &Probe,
@@ -236,7 +236,7 @@ fn retry(code: &str, attempt: u32, now: Timestamp, dice: f64, policy: &Policy) -
     Step::Retry { due: now.plus(backoff(attempt, dice, policy)), code: code.into() }
 }
 
-/// Exponential with the upper half jittered: `attempt` 1 waits between a half and the whole of
+/// Exponential, with the upper half jittered: `attempt` 1 waits between half and all of
 /// `base_delay`.
 #[must_use]
 pub fn backoff(attempt: u32, dice: f64, policy: &Policy) -> Duration {

@@ -4,17 +4,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Slack's explanation of a refusal, such as which block is too long. It may quote the message:
-/// show it to the tenant's administrator, never log it.
+/// Slack's explanation of a refusal, such as the name of a block that is too long. It may quote the
+/// message: show it to the tenant's administrator, never log it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Detail(String);
 
-/// Characters of a detail.
+/// The most characters of a detail.
 const CHARS: usize = 500;
 
 impl Detail {
-    /// Slack's messages, one a line, without control characters, cut to a length.
+    /// Slack's messages, one a line, without control characters, cut to [`CHARS`].
     pub fn from_messages<'a>(messages: impl Iterator<Item = &'a str>) -> Option<Self> {
         let mut text = String::new();
         for (at, message) in messages.enumerate() {

@@ -3,19 +3,19 @@
 use super::delivery::State;
 use super::reason::{Cancellation, Failure, NoMatch, Suppression};
 
-/// An end without any request to Slack.
+/// An end without a request to Slack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Suppressed(Suppression),
     Unreachable(NoMatch),
-    /// It cannot be worded any more.
+    /// It can no longer be rendered.
     Failed(Failure),
     Expired,
     Canceled(Cancellation),
 }
 
 impl End {
-    /// The terminal state that it is.
+    /// The terminal state of this end.
     #[must_use]
     pub fn state(self) -> State {
         match self {
@@ -27,7 +27,7 @@ impl End {
         }
     }
 
-    /// The code of why; an expiry has none.
+    /// The reason code; an expiry has none.
     #[must_use]
     pub fn reason(self) -> Option<&'static str> {
         match self {

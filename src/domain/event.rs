@@ -1,5 +1,5 @@
-//! The built-in event types: who gets them, what data they need, what they say by default. Tenants'
-//! own event types have no entry here: any data object is good for them, and the template decides.
+//! The built-in event types: their recipients, their data and their default messages. Tenants' own
+//! event types have no entry here: they accept any data object, and the template decides.
 
 mod catalogue;
 pub mod test_message;
@@ -19,25 +19,25 @@ pub use validate::validate_data;
 /// One event type that every tenant has from the start.
 #[derive(Debug)]
 pub struct BuiltIn {
-    /// Such as `task.assigned`.
+    /// The name, such as `task.assigned`.
     pub name: &'static str,
-    /// One sentence: what happened.
+    /// One sentence that describes the event.
     pub summary: &'static str,
-    /// Who gets it; the caller of Notify names them.
+    /// The recipients; the caller of Notify names them.
     pub recipients: &'static str,
-    /// What the data may hold. More is allowed, and templates can use it.
+    /// The fields of the data. More fields are allowed, and templates can use them.
     pub fields: &'static [Field],
     /// Sets of which at least one field must be present.
     pub any_of: &'static [&'static [&'static str]],
-    /// On the link button where the caller gives no `link_label`.
+    /// The label of the link button if the caller gives no `link_label`.
     pub button: &'static str,
-    /// What the button opens, for the documentation.
+    /// The target of the button, for the documentation.
     pub opens: &'static str,
     /// The fallback text, a minijinja template in mrkdwn.
     text: &'static str,
     /// Block Kit JSON whose strings are minijinja templates.
     blocks: &'static str,
-    /// The default message, once it was used.
+    /// The default message, once it has been used.
     compiled: OnceLock<Compiled>,
 }
 
@@ -50,17 +50,17 @@ pub struct Field {
     pub required: bool,
     /// One sentence for integrators.
     pub meaning: &'static str,
-    /// JSON text of the value that previews and the demo use; `null` for one that another stands
-    /// in for.
+    /// The JSON text of the value in previews and the demo; `null` if another field takes its
+    /// place.
     demo: &'static str,
 }
 
-/// What a field's value must be.
+/// The type of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A string that shows something, or a number.
+    /// A non-empty string, or a number.
     Text,
-    /// RFC 3339 with an offset, Unix seconds, or a date alone (`2026-11-27`).
+    /// RFC 3339 with an offset, Unix seconds, or only a date (`2026-11-27`).
     Time,
     /// Whole minutes, not negative.
     Minutes,
@@ -76,23 +76,23 @@ pub fn catalogue() -> &'static [BuiltIn] {
     &catalogue::CATALOGUE
 }
 
-/// The built-in event type of this name; none for a tenant's own.
+/// The built-in event type of this name; `None` for a tenant's own.
 #[must_use]
 pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
     catalogue().iter().find(|built_in| built_in.name == event.as_str())
 }
 
-/// What the link's button says where the caller gives no `link_label`.
+/// The label of the link's button if the caller gives no `link_label`.
 #[must_use]
 pub fn button(event: &EventType) -> &'static str {
     find(event).map_or("Open", |built_in| built_in.button)
 }
 
-/// How urgent messages of this type are where the caller does not say. Repeated in the proto.
+/// The default priority of messages of this type. Repeated in the proto.
 #[must_use]
 pub fn priority(event: &EventType) -> Priority {
     match event.as_str() {
-        // It says how soon something begins.
+        // It announces how soon an event begins.
         "event.reminder" => Priority::Urgent,
         "process.imported" => Priority::Bulk,
         _ => Priority::Normal,
@@ -117,7 +117,7 @@ impl BuiltIn {
         self.compiled.get_or_init(|| Compiled::of(&self.template()))
     }
 
-    /// Data that fills every field, but for those that another stands in for.
+    /// Data that fills every field except those that another field replaces.
     #[must_use]
     pub fn demo_data(&self) -> Value {
         let mut data = Map::new();

@@ -1,9 +1,9 @@
-//! A queue in which owners take turns by the size of what they queue (deficit round robin): an
-//! owner with much to do gets what the others leave, and delays each of them by its share only.
+//! A queue in which owners take turns by the size of their items (deficit round robin): an owner
+//! with many items uses the capacity that others leave, and delays each of them only by its share.
 //!
 //! Each round credits every waiting owner with one quantum. An item is taken when its owner's
-//! credit covers its cost, so that an item of 1,000 rows waits while the others use up as many
-//! rows. Items of one owner keep their order.
+//! credit covers its cost, so an item of 1,000 rows waits while the others use up as many rows.
+//! Items of one owner keep their order.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -12,7 +12,7 @@ use std::hash::Hash;
 #[derive(Debug)]
 pub struct FairQueue<K, T> {
     lines: HashMap<K, Line<T>>,
-    /// Owners with items; whoever was served goes to the end.
+    /// Owners with items; an owner that was served goes to the end.
     ring: VecDeque<K>,
     quantum: usize,
     len: usize,
@@ -25,7 +25,7 @@ struct Line<T> {
 }
 
 impl<K: Hash + Eq + Clone, T> FairQueue<K, T> {
-    /// `quantum`: what an owner may take in one round; at least 1.
+    /// `quantum`: the cost that an owner may take in one round; at least 1.
     #[must_use]
     pub fn new(quantum: usize) -> Self {
         Self { lines: HashMap::new(), ring: VecDeque::new(), quantum: quantum.max(1), len: 0 }
@@ -51,11 +51,11 @@ impl<K: Hash + Eq + Clone, T> FairQueue<K, T> {
         self.len += 1;
     }
 
-    /// The next item among the owners' first ones that `fits` (cost and item). Others are passed
-    /// over and gain credit meanwhile, so that their turn comes as soon as they fit.
+    /// The next item that `fits` (cost and item), among the first items of the owners. Other owners
+    /// are skipped but gain credit, so their turn comes as soon as they fit.
     pub fn pop(&mut self, fits: impl Fn(usize, &T) -> bool) -> Option<T> {
         loop {
-            // The credit that is missing for the item that could be taken soonest.
+            // The smallest credit that an owner lacks for its item.
             let mut missing: Option<usize> = None;
             for at in 0..self.ring.len() {
                 let Some(line) = self.ring.get(at).and_then(|owner| self.lines.get(owner)) else {
@@ -73,7 +73,7 @@ impl<K: Hash + Eq + Clone, T> FairQueue<K, T> {
             let rounds = missing?.div_ceil(self.quantum);
             let more = rounds.saturating_mul(self.quantum);
             for line in self.lines.values_mut() {
-                // No owner saves up for much more than its first item.
+                // No owner saves much more than its first item costs.
                 let first = line.items.front().map_or(0, |(cost, _)| *cost);
                 let most = first.saturating_add(self.quantum);
                 line.credit = line.credit.saturating_add(more).min(most);
@@ -126,14 +126,14 @@ mod tests {
         for number in 1..=500 {
             assert_eq!(queue.pop(|cost, _| cost < 100), Some(number));
         }
-        // It gained its credit meanwhile.
+        // It gained credit meanwhile.
         assert_eq!(queue.pop(|_, _| true), Some(0));
         assert_eq!(queue.pop(|cost, _| cost > 100), None);
     }
 
     proptest! {
-        /// Nothing is lost, an owner's order is kept, and of two owners that both wait neither gets
-        /// more ahead than two of the largest items and two quanta.
+        /// Nothing is lost, an owner's order is kept, and of two waiting owners neither gets
+        /// further ahead than two of the largest items and two quanta.
         #[test]
         fn owners_share_by_size(
             items in proptest::collection::vec((0usize..4, 0usize..1500), 1..120),
@@ -143,7 +143,7 @@ mod tests {
             let largest = items.iter().map(|(_, cost)| *cost).max().unwrap_or(0);
             let (mut taken, mut served) = (Vec::new(), [0i64; 4]);
             let mut waiting = [0usize; 4];
-            // How far ahead each owner was when the other began to wait.
+            // How far each owner was ahead of the other when the second of them began to wait.
             let mut base = [[0i64; 4]; 4];
             let mut pops = between.into_iter().cycle();
             let mut coming = items.iter().copied().enumerate();
@@ -183,7 +183,7 @@ mod tests {
             }
         }
 
-        /// However much others have, a small item waits for few of their rows.
+        /// However much others have queued, a small item waits for few of their rows.
         #[test]
         fn a_small_items_delay_is_bounded(
             items in proptest::collection::vec((0usize..4, 1usize..1500), 1..200),

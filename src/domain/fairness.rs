@@ -1,12 +1,12 @@
-//! Who gets the free workers: one unit after the other in turn, so that a tenant with much to send
-//! gets what the others leave, and never more than its cap.
+//! The split of the free workers: one unit after the other in turn, so that a tenant with much to
+//! send uses the capacity that the others leave, and never more than its cap.
 
 use std::collections::HashMap;
 
 use super::budget::Budget;
 use super::ids::{InstallationId, TenantId};
 
-/// What one tenant has waiting in one workspace, in one class of urgency, for one budget.
+/// The waiting deliveries of one tenant in one workspace, in one class of urgency, for one budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue<'a> {
     pub installation: InstallationId,
@@ -14,24 +14,25 @@ pub struct Queue<'a> {
     pub budget: Budget,
 }
 
-/// What bounds a split.
+/// The bounds of a split.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds<'a> {
     /// Workers that are free.
     pub free: usize,
-    /// Workers that one tenant may hold, and those that each holds already.
+    /// Workers that one tenant may hold, and those that each tenant holds already.
     pub cap: usize,
     pub busy: &'a HashMap<TenantId, usize>,
-    /// Requests that a budget of a workspace has; absent: any number.
+    /// Requests left in a budget of a workspace; absent: any number.
     pub starts: &'a HashMap<(InstallationId, Budget), u32>,
-    /// Conversations that a workspace may have in work besides; absent: any number.
+    /// Further conversations that a workspace may have in progress; absent: any number.
     pub room: &'a HashMap<InstallationId, usize>,
 }
 
-/// Splits the free workers over `queues`, which come in the order of who was served longest ago.
-/// One number for each queue.
+/// Splits the free workers over `queues`, which are sorted by the time since they were last served,
+/// longest first. Returns one number for each queue.
 ///
-/// How many lanes a queue really has is not asked: what it does not use is split again.
+/// The number of lanes in a queue is not considered: workers that a queue does not use are split
+/// again.
 #[must_use]
 pub fn split(queues: &[Queue<'_>], bounds: &Bounds<'_>) -> Vec<u32> {
     let mut given = vec![0; queues.len()];
@@ -69,10 +70,10 @@ pub fn split(queues: &[Queue<'_>], bounds: &Bounds<'_>) -> Vec<u32> {
     given
 }
 
-/// How many more requests a slow workspace may have under way, where `most` may wait in all, `held`
-/// do and `mine` of these are its own: up to as many as remain free afterwards. `n` slow workspaces
-/// share all but one part in `n + 1`, so the next one that turns slow always finds room, without
-/// anybody's knowing how many there will be.
+/// How many more requests a slow workspace may have under way. `most` may wait in all, `held`
+/// already do, and `mine` of these belong to the workspace. It gets up to as many as remain free
+/// afterwards, so `n` slow workspaces share all but one part in `n + 1`. The next workspace that
+/// becomes slow always finds room, and their number need not be known in advance.
 #[must_use]
 pub fn room(most: usize, held: usize, mine: usize) -> usize {
     most.saturating_sub(held).saturating_sub(mine).div_ceil(2)
@@ -95,7 +96,7 @@ mod tests {
         Queue { installation, tenant, budget: Budget::Posts }
     }
 
-    /// No room is asked for.
+    /// Without limits on the room.
     fn split(
         queues: &[Queue<'_>],
         free: usize,
@@ -141,7 +142,7 @@ mod tests {
     }
 
     proptest! {
-        /// However many workspaces are slow, and in whatever order they ask and are answered.
+        /// For any number of slow workspaces, in any order of requests and answers.
         #[test]
         fn a_workspace_that_turns_slow_finds_room(
             most in 1usize..600,
@@ -154,7 +155,7 @@ mod tests {
                 let more = room(most, held, mine[who]);
                 mine[who] += more;
                 let free = most - (held + more);
-                // One of an odd number left goes to the one that asks.
+                // If the number left is odd, the workspace that asks gets the extra one.
                 prop_assert!(more == 0 || mine[who] <= free + 1);
                 let slow = mine.iter().filter(|mine| **mine > 0).count();
                 prop_assert!(free > 0 || slow + 1 > most.ilog2() as usize);
@@ -174,9 +175,12 @@ mod tests {
                 .iter()
                 .map(|(place, who)| queue(workspace(*place), &tenants[*who]))
                 .collect();
-            let busy: HashMap<_, _> = busy.into_iter().map(|(who, many)| (tenant(who), many)).collect();
-            let starts: HashMap<_, _> =
-                starts.into_iter().map(|(place, many)| ((workspace(place), Budget::Posts), many)).collect();
+            let busy: HashMap<_, _> =
+                busy.into_iter().map(|(who, many)| (tenant(who), many)).collect();
+            let starts: HashMap<_, _> = starts
+                .into_iter()
+                .map(|(place, many)| ((workspace(place), Budget::Posts), many))
+                .collect();
             let given = split(&queues, free, cap, &busy, &starts);
             let total: u32 = given.iter().sum();
             prop_assert!(total as usize <= free);
@@ -185,8 +189,9 @@ mod tests {
             };
             let mut full = Vec::new();
             for who in &tenants {
-                let held = of(&|queue| queue.tenant == who) as usize + busy.get(who).copied().unwrap_or(0);
-                prop_assert!(held <= cap.max(busy.get(who).copied().unwrap_or(0)));
+                let before = busy.get(who).copied().unwrap_or(0);
+                let held = of(&|queue| queue.tenant == who) as usize + before;
+                prop_assert!(held <= cap.max(before));
                 full.push(held >= cap);
             }
             for place in 0..5 {
@@ -194,11 +199,11 @@ mod tests {
                     prop_assert!(of(&|queue| queue.installation == workspace(place)) <= *most);
                 }
             }
-            // Whoever got less than another was stopped by a bound of its own, or by the end.
+            // A queue that got fewer than another was stopped by its own bound, or by the end.
             for (at, (place, who)) in places.iter().enumerate() {
-                let spent = starts
-                    .get(&(workspace(*place), Budget::Posts))
-                    .is_some_and(|most| of(&|queue| queue.installation == workspace(*place)) >= *most);
+                let spent = starts.get(&(workspace(*place), Budget::Posts)).is_some_and(|most| {
+                    of(&|queue| queue.installation == workspace(*place)) >= *most
+                });
                 if !full[*who] && !spent {
                     let most = given.iter().max().copied().unwrap_or(0);
                     prop_assert!(given[at] + 1 >= most, "{given:?}");

@@ -1,24 +1,24 @@
-//! Whether something else, such as an e-mail, should go out in place of a message.
+//! Whether another notice, such as an e-mail, should replace a message.
 
 use super::delivery::State;
 use super::reason::Suppression;
 use super::subject::Action;
 
-/// What a state means for whoever has another channel.
+/// The meaning of a state for a caller with another channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fallback {
     /// The state is not final: a later one decides.
     Undecided,
-    /// Final, and nothing is missing: the message is in Slack, another one stands for it, or the
+    /// Final, and nothing is missing: the message is in Slack, another message replaces it, or the
     /// platform canceled it.
     NotWanted,
-    /// Final, and nobody will get this message in Slack.
+    /// Final, and no one will get this message in Slack.
     Wanted,
 }
 
 impl Fallback {
-    /// What a delivery's state means. Of a parked delivery nobody knows whether it is in Slack: a
-    /// message that comes twice is better than one that never comes.
+    /// The fallback for a delivery's state. For a parked delivery it is unknown whether it is in
+    /// Slack: a message that arrives twice is better than one that never arrives.
     #[must_use]
     pub fn of(state: State, reason: Option<&str>, action: Action) -> Self {
         match state {
@@ -30,7 +30,7 @@ impl Fallback {
             | State::Unknown
             | State::Newer => Self::Undecided,
             State::Sent | State::Canceled => Self::NotWanted,
-            // What only deletes or crosses out leaves nothing to say.
+            // An action that only deletes or strikes through has no text to deliver.
             _ if !action.speaks() => Self::NotWanted,
             State::Suppressed if reason == Some(Suppression::SameMember.code()) => Self::NotWanted,
             State::Failed

@@ -1,5 +1,5 @@
-//! The fingerprint of a request's payload: equal for equal meaning, whatever the order in which
-//! a client library wrote its map entries.
+//! The fingerprint of a request's payload: equal for equal meaning, in whatever order a client
+//! library wrote its map entries.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};

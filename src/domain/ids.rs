@@ -1,4 +1,4 @@
-//! Identifiers, each its own type: an id of one kind can never stand where another is meant.
+//! Identifiers, each with its own type: an id of one kind can never be used for another.
 //!
 //! Text ids are checked once, when they are parsed; inside the crate a value cannot be wrong.
 //! [`UserId`] may be an e-mail address, so its `Debug` never shows it (invariant I12).
@@ -109,11 +109,11 @@ text_id!(
     RequestId, limits::REQUEST_ID_BYTES, "printable characters", printable
 );
 text_id!(
-    /// The platform's id of the thing a notification is about, for template overrides.
+    /// The platform's id of the object that a notification is about, for template overrides.
     ContentId, limits::CONTENT_ID_BYTES, "printable characters", printable
 );
 text_id!(
-    /// What several notifications are about, named by the platform: it ties their messages together
+    /// The subject of several notifications, named by the platform: it ties their messages together
     /// within one conversation.
     SubjectKey, limits::SUBJECT_KEY_BYTES, "printable characters", printable
 );
@@ -126,7 +126,7 @@ text_id!(
     ChannelId, limits::SLACK_ID_BYTES, "letters and digits", |c: char| c.is_ascii_alphanumeric()
 );
 text_id!(
-    /// Who called, stable over key rotation: the name of an API key's owner, not the key.
+    /// The name of a caller, stable across key rotation: the owner of an API key, not the key.
     Principal, limits::PRINCIPAL_BYTES, "letters, digits and - _ . :", name_char
 );
 shown!(TenantId, RequestId, ContentId, SubjectKey, SlackUserId, ChannelId, Principal);
@@ -179,7 +179,8 @@ shown!(EventType);
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(serde::Serialize, serde::Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub uuid::Uuid);
 
@@ -204,8 +205,8 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One installation of a Slack app in a workspace or Enterprise org; lanes, budgets and
-    /// directories hang on it. In the API this is the `workspace_id`.
+    /// One installation of a Slack app in a workspace or Enterprise org, with its lanes, budgets
+    /// and directory. In the API this is the `workspace_id`.
     InstallationId
 );
 uuid_id!(
@@ -213,14 +214,14 @@ uuid_id!(
     NotificationId
 );
 uuid_id!(
-    /// One message to one conversation (UUIDv7); travels in the message's metadata.
+    /// One message to one conversation (UUIDv7); part of the message's metadata.
     DeliveryId
 );
 uuid_id!(
-    /// One API key of the store; says nothing of the key itself.
+    /// One API key of the store; reveals nothing about the key itself.
     ApiKeyId
 );
 uuid_id!(
-    /// A fencing token: drawn anew at every claim; a write that carries an old one changes nothing.
+    /// A fencing token: newly drawn at every claim; a write with an old one changes nothing.
     LeaseToken
 );

@@ -1,7 +1,7 @@
-//! Reading JSON of unknown shape in one pass, from bytes or from a parsed value alike.
+//! Reading JSON of unknown shape in one pass, from bytes or from a parsed value.
 //!
-//! serde wants eleven methods for "whatever comes"; a [`Reader`] has three, and skips what it does
-//! not ask for without parsing it.
+//! serde needs eleven methods to accept any value; a [`Reader`] has three, and skips parts that it
+//! does not ask for without parsing them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,16 +11,16 @@ use serde::de::{
 };
 use serde_json::Number;
 
-/// What is neither an object nor a list.
+/// A value that is neither an object nor a list.
 pub(super) enum Scalar<'de> {
     Null,
     Bool(bool),
     Number(Number),
-    /// Borrowed where the JSON has no escapes in it.
+    /// Borrowed if the JSON text has no escapes.
     Text(Cow<'de, str>),
 }
 
-/// Decides what becomes of a value, by its shape.
+/// Decides how to handle a value, by its shape.
 pub(super) trait Reader<'de>: Sized {
     type Output;
 
@@ -87,19 +87,19 @@ impl<'de, R: Reader<'de>> Visitor<'de> for Read<R> {
     }
 }
 
-/// Reads past the rest of an object.
+/// Skips the rest of an object.
 pub(super) fn skip_object<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Error> {
     while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
     Ok(())
 }
 
-/// Reads past the rest of a list.
+/// Skips the rest of a list.
 pub(super) fn skip_list<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<(), A::Error> {
     while seq.next_element::<IgnoredAny>()?.is_some() {}
     Ok(())
 }
 
-/// A key of an object, borrowed where it has no escapes.
+/// A key of an object, borrowed if it has no escapes.
 pub(super) struct Key<'de>(pub(super) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {

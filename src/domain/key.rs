@@ -1,9 +1,9 @@
-//! What two values must have in common to match.
+//! The keys by which two values match.
 //!
-//! Every comparable value has one canonical text, and two values match where their texts are equal.
-//! Texts are compared by a 128-bit hash, so that the member index keeps no e-mail addresses and
-//! every entry has the same small size. The hash is cut from SHA-256: nobody can choose a value
-//! that collides with somebody else's.
+//! Every comparable value has one canonical text, and two values match if their texts are equal.
+//! Texts are compared by a 128-bit hash, so that the member index holds no e-mail addresses and
+//! every entry has the same small size. The hash is a prefix of SHA-256: no one can choose a value
+//! that collides with another person's.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,8 +11,8 @@ use std::fmt;
 use serde_json::Number;
 use sha2::{Digest, Sha256};
 
-/// The largest integer that a double holds without standing for its neighbour too. Protobuf
-/// numbers are doubles: 2^53 itself may have been 2^53 + 1, so it names nobody.
+/// The largest integer that a double holds exactly and unambiguously. Protobuf numbers are doubles:
+/// 2^53 itself may have been 2^53 + 1, so it has no key.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// One canonical value of a person or a member. May be personal: `Debug` never shows it.
@@ -20,20 +20,20 @@ const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 pub struct MatchKey(String);
 
 impl MatchKey {
-    /// The key of a text; `None` where nothing but white space is in it.
+    /// The key of a text; `None` if it has only white space.
     #[must_use]
     pub fn of_text(text: &str) -> Option<Self> {
         canonical_text(text).map(|text| Self(text.into_owned()))
     }
 
-    /// The key of a number; `None` where it is not integral or not exact.
+    /// The key of a number; `None` if it is not integral or not exact.
     #[must_use]
     pub fn of_number(number: &Number) -> Option<Self> {
         canonical_number(number).map(Self)
     }
 
-    /// The canonical text: trimmed, and in lower case where it is an e-mail address. For asking
-    /// Slack about an address; never for logs.
+    /// The canonical text: trimmed, and in lower case if it is an e-mail address. For lookups of an
+    /// address in Slack; never for logs.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -45,7 +45,7 @@ impl MatchKey {
         is_address(&self.0)
     }
 
-    /// Keeps what is canonical already.
+    /// Takes a text that is canonical already.
     pub(super) fn from_canonical(text: &str) -> Self {
         Self(text.to_owned())
     }
@@ -76,18 +76,18 @@ impl KeyHash {
         Self(words)
     }
 
-    /// The most significant bits, in the order of the hashes.
+    /// The leading bits, which sort as the hashes do.
     pub(super) fn leading(self) -> u64 {
         u64::from(self.0[0]) << 32 | u64::from(self.0[1])
     }
 }
 
-/// The text to compare by. Outer white space goes; an e-mail address is put in lower case, any
-/// other text keeps its case (ids are opaque).
+/// The text for comparisons. Outer white space is removed; an e-mail address is put in lower case,
+/// and any other text keeps its case (ids are opaque).
 ///
-/// "Compare without case where both sides are addresses" and "put addresses in lower case, then
-/// compare" are the same: an address in lower case is an address still (a test tries every
-/// character), so it can equal the canonical text of another address only.
+/// "Compare without case if both sides are addresses" and "put addresses in lower case, then
+/// compare" are the same rule: an address in lower case is still an address (a test tries every
+/// character), so it can equal only the canonical text of another address.
 pub(super) fn canonical_text(text: &str) -> Option<Cow<'_, str>> {
     let text = text.trim();
     if text.is_empty() {
@@ -98,7 +98,7 @@ pub(super) fn canonical_text(text: &str) -> Option<Cow<'_, str>> {
     }
     if !text.is_ascii() {
         // Character by character: the context rules of `str::to_lowercase` (final sigma) would
-        // tell apart what differs in case alone.
+        // distinguish texts that differ only in case.
         return Some(Cow::Owned(text.chars().flat_map(char::to_lowercase).collect()));
     }
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -107,8 +107,8 @@ pub(super) fn canonical_text(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(text))
 }
 
-/// Integral numbers are their decimal text, however they were written: `42`, `42.0` and `4.2e1`
-/// are one. Others have no key: a fraction has no one decimal text after its way through doubles.
+/// Integral numbers become their decimal text, however they were written: `42`, `42.0` and `4.2e1`
+/// are the same. Others have no key: a fraction that was a double has no unique decimal text.
 pub(super) fn canonical_number(number: &Number) -> Option<String> {
     let integer = match (number.as_i64(), number.as_f64()) {
         (Some(integer), _) => integer,
@@ -127,9 +127,9 @@ pub(super) fn canonical_number(number: &Number) -> Option<String> {
     (integer.unsigned_abs() <= MAX_SAFE_INTEGER).then(|| integer.to_string())
 }
 
-/// Whether a trimmed text is an e-mail address: one `@` with something on both sides, and nothing
-/// that only free text has. Wider than RFC 5321 on purpose: Slack has accepted the address; all
-/// that hangs on this is whether case counts.
+/// Whether a trimmed text is an e-mail address: one `@` with text on both sides, and no characters
+/// that occur only in free text. Wider than RFC 5321 on purpose: Slack has accepted the address,
+/// and the only consequence is whether case counts.
 fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else {
         return false;
@@ -212,12 +212,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn outer_space_never_counts(text in "\\PC{0,20}", before in "[ \t\n]{0,3}", after in "[ \t\n]{0,3}") {
-            prop_assert_eq!(MatchKey::of_text(&format!("{before}{text}{after}")), MatchKey::of_text(&text));
+        fn outer_space_never_counts(
+            text in "\\PC{0,20}",
+            before in "[ \t\n]{0,3}",
+            after in "[ \t\n]{0,3}",
+        ) {
+            let padded = format!("{before}{text}{after}");
+            prop_assert_eq!(MatchKey::of_text(&padded), MatchKey::of_text(&text));
         }
 
         #[test]
-        fn texts_that_are_no_addresses_match_only_themselves(a in "[a-cA-C0-9 -]{1,4}", b in "[a-cA-C0-9 -]{1,4}") {
+        fn texts_that_are_no_addresses_match_only_themselves(
+            a in "[a-cA-C0-9 -]{1,4}",
+            b in "[a-cA-C0-9 -]{1,4}",
+        ) {
             prop_assume!(!a.trim().is_empty());
             prop_assert_eq!(MatchKey::of_text(&a) == MatchKey::of_text(&b), a.trim() == b.trim());
         }

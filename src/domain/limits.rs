@@ -1,4 +1,4 @@
-//! Every limit on what callers send, in one place. Proto comments and docs repeat these figures.
+//! All limits on requests, in one place. Proto comments and docs repeat these figures.
 
 /// Bytes of a tenant id.
 pub const TENANT_ID_BYTES: usize = 128;
@@ -10,9 +10,9 @@ pub const REQUEST_ID_BYTES: usize = 128;
 pub const CONTENT_ID_BYTES: usize = 256;
 /// Bytes of a subject key.
 pub const SUBJECT_KEY_BYTES: usize = 256;
-/// Conversations that one Notify about a subject reaches where it names no recipients.
+/// Conversations that one Notify about a subject reaches if it names no recipients.
 pub const SUBJECT_CONVERSATIONS: usize = 10_000;
-/// Messages about one subject in one conversation that a later notification looks at.
+/// Messages about one subject in one conversation that a later notification considers.
 pub const SUBJECT_MESSAGES: u32 = 100;
 /// Bytes of an event type.
 pub const EVENT_TYPE_BYTES: usize = 64;
@@ -24,17 +24,18 @@ pub const PRINCIPAL_BYTES: usize = 128;
 pub const EXPRESSION_BYTES: usize = 1024;
 /// Nesting depth of a mapping expression.
 pub const EXPRESSION_DEPTH: usize = 64;
-/// Steps that evaluating an expression on one value may take (decision 28): a few milliseconds.
+/// Steps that the evaluation of an expression on one value may take (decision 28): a few
+/// milliseconds.
 pub const EVALUATION_STEPS: u64 = 100_000;
-/// Bytes that evaluating an expression on one value may produce.
+/// Bytes that the evaluation of an expression on one value may produce.
 pub const EVALUATION_BYTES: u64 = 4 * 1024 * 1024;
 /// Steps that one pass over many values may take, besides [`PASS_STEPS_EACH`].
 pub const PASS_STEPS: u64 = 1_000_000;
-/// Steps that each value adds to those of its pass.
+/// Steps that each value adds to the budget of its pass.
 pub const PASS_STEPS_EACH: u64 = 1_000;
-/// Different values that one person or member may be known by.
+/// Different values that one person or member may have.
 pub const VALUES: usize = 100;
-/// Members that are counted where several have a person's value.
+/// Members that are counted if several have a person's value.
 pub const CANDIDATES: usize = 1_000;
 /// Bytes of one person's record, as JSON.
 pub const PERSON_BYTES: usize = 16 * 1024;
@@ -42,7 +43,7 @@ pub const PERSON_BYTES: usize = 16 * 1024;
 pub const JSON_DEPTH: usize = 16;
 /// Bytes of one notification's data, as JSON.
 pub const DATA_BYTES: usize = 32 * 1024;
-/// JSON values in one request, all its people and its data together: entries of objects and of
+/// JSON values in one request, in all its people and its data together: entries of objects and of
 /// lists.
 pub const JSON_VALUES: usize = 200_000;
 /// Recipients of one Notify.
@@ -55,43 +56,44 @@ pub const PERMISSIONS: usize = 16;
 pub const URL_BYTES: usize = 3000;
 /// Bytes of a person's short text fields (e-mail, display name, locale, time zone).
 pub const SHORT_TEXT_BYTES: usize = 320;
-/// Bytes of a tenant's BCP 47 tag (RFC 5646 section 4.4.1 wants at least 35).
+/// Bytes of a tenant's BCP 47 tag (RFC 5646 section 4.4.1 requires at least 35).
 pub const LOCALE_BYTES: usize = 35;
 /// The longest time until expiry.
 pub const MAX_EXPIRY: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
-/// Expiry where the caller names none.
+/// Expiry if the caller names none.
 pub const DEFAULT_EXPIRY: std::time::Duration = std::time::Duration::from_secs(72 * 3600);
-/// The longest that a Notify waits for Slack's word on people who are not in the member list.
+/// The longest time that a Notify waits for Slack's answer about people who are not in the member
+/// list.
 pub const DECIDE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
-/// Event types that one tenant may switch off, and that it may have held.
+/// Event types that one tenant may switch off, and as many that it may have held.
 pub const EVENT_TYPES_IN_SETTINGS: usize = 200;
-/// Rows of a page where the caller names no size.
+/// Rows of a page if the caller names no size.
 pub const DEFAULT_PAGE: u32 = 50;
 /// Notifications in one page of a list.
 pub const NOTIFICATIONS_PAGE: u32 = 1000;
-/// People in one page of a list: at 16 KiB each they fit into what a client takes by default (4
-/// MiB).
+/// People in one page of a list: at 16 KiB each they fit into the default message size of clients
+/// (4 MiB).
 pub const PEOPLE_PAGE: u32 = 100;
 /// Dead letters in one page of a list.
 pub const FAILED_PAGE: u32 = 500;
-/// Entries a page of ListAudit.
+/// Entries in one page of ListAudit.
 pub const AUDIT_PAGE: u32 = 500;
 /// API keys in one page of a list.
 pub const API_KEYS_PAGE: u32 = 500;
-/// API keys of one caller that work at the same time: the one in use, and the one that follows.
+/// Valid API keys of one caller at the same time: the current one and its successor.
 pub const API_KEYS_OF_CALLER: usize = 2;
-/// API keys made for one tenant (or for none) that work at the same time.
+/// Valid API keys made for one tenant (or for none) at the same time.
 pub const API_KEYS_OF_TENANT: usize = 100;
 /// Tenants that an API key names.
 pub const API_KEY_TENANTS: usize = 100;
-/// The longest that an API key works.
+/// The longest life of an API key.
 pub const API_KEY_LIFE: std::time::Duration = std::time::Duration::from_secs(400 * 24 * 3600);
-/// The same where none is named.
+/// The life of an API key if the caller names none.
 pub const API_KEY_DEFAULT_LIFE: std::time::Duration =
     std::time::Duration::from_secs(90 * 24 * 3600);
-/// How long an API key that ended is still listed.
+/// How long an API key is still listed after its end.
 pub const API_KEY_KEPT: std::time::Duration = std::time::Duration::from_secs(90 * 24 * 3600);
-/// Dead letters that one call replays.
+/// Dead letters that one call may replay.
 pub const REPLAYS: usize = 1000;
-/// Bytes of a page token; those that are given out stay below it.
+/// Bytes of a page token; issued tokens stay below it.
 pub const PAGE_TOKEN_BYTES: usize = 1024;

@@ -1,14 +1,14 @@
-//! Which addresses are this host itself: secrets may travel in the clear only there.
+//! Loopback addresses: secrets may travel unencrypted only within this host.
 
 use std::borrow::Cow;
 
 use url::{Host, Url};
 
-/// What is wrong with an address to listen on that does not parse.
+/// The problem of a listen address that does not parse.
 pub const LISTEN_ADDRESS: &str = "must be an IP address and a port, such as 127.0.0.1:50051, or \
     0.0.0.0:50051 for all interfaces (localhost:50051 works too; other host names do not)";
 
-/// An address to listen on with `localhost`, the one name that needs no look-up, as a number.
+/// A listen address with `localhost`, the only name that needs no lookup, as a number.
 #[must_use]
 pub fn numeric(address: &str) -> Cow<'_, str> {
     match address.strip_prefix("localhost:") {
@@ -17,8 +17,8 @@ pub fn numeric(address: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a URL names this host for certain. Names other than `localhost` are looked up elsewhere,
-/// so they never count.
+/// Whether a URL certainly names this host. Names other than `localhost` are resolved elsewhere, so
+/// they never count.
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {

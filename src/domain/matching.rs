@@ -1,7 +1,7 @@
-//! Which Slack member a person is, and why none.
+//! Which Slack member a person is, or the reason why none was found.
 //!
-//! [`resolve`] applies the rules to one directory. [`decide`] weighs what it found against what is
-//! stored: a pin, or an earlier match.
+//! [`resolve`] applies the rules to one directory. [`decide`] compares its result with the stored
+//! identity: a pin, or an earlier match.
 
 use std::collections::HashSet;
 
@@ -14,20 +14,20 @@ use super::reason::NoMatch;
 use super::settings::{Identity, Rule};
 use super::snapshot::{MemberView, Snapshot};
 
-/// What the rules found.
+/// The result of the rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match {
     /// Exactly one member.
     Unique(Matched),
-    /// None, or none that could be told from the others.
+    /// No member, or several that the rules cannot distinguish.
     None(Unmatched),
 }
 
-/// The one member that the rules found.
+/// The only member that the rules found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matched {
     pub slack_user_id: SlackUserId,
-    /// As the member shows in Slack; may be empty.
+    /// The name that Slack shows for the member; may be empty.
     pub display_name: String,
     /// IANA name.
     pub time_zone: Option<String>,
@@ -35,20 +35,20 @@ pub struct Matched {
     pub locale: Option<String>,
 }
 
-/// Why the rules found no one member.
+/// Why the rules did not find exactly one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unmatched {
     pub reason: NoMatch,
-    /// How many matchable members have one of the person's values: at least 2 where that is
-    /// ambiguous, else 0. Beyond [`limits::CANDIDATES`] they are not counted.
+    /// How many matchable members have one of the person's values: at least 2 if that is ambiguous,
+    /// otherwise 0. Counting stops at [`limits::CANDIDATES`].
     pub candidates: usize,
-    /// Living members who cannot match because they have no e-mail address. The person may be one
-    /// of them; 0 where the directory was not looked at.
+    /// Active members who cannot match because they have no e-mail address. The person may be one
+    /// of them; 0 if the directory was not searched.
     pub without_email: usize,
 }
 
 impl Match {
-    /// For what the caller knows before looking: not connected, directory not ready.
+    /// For reasons that the caller knows before the search: not connected, directory not ready.
     #[must_use]
     pub fn none(reason: NoMatch) -> Self {
         Self::None(Unmatched { reason, candidates: 0, without_email: 0 })
@@ -62,7 +62,7 @@ impl Match {
         }
     }
 
-    /// What to tell where no member is reached: zeros where the rules did find one, as for a pin
+    /// The details to report if no member is reached: zeros if the rules did find one, as for a pin
     /// whose member is deactivated.
     #[must_use]
     pub fn unmatched(&self) -> Unmatched {
@@ -84,10 +84,10 @@ impl Match {
 }
 
 /// Applies the rules. `snapshot` is the directory under the same mapping, `None` while it is not
-/// ready; `values` is what the mapping's user attribute yields of the person. Whether a workspace
-/// is connected at all is the caller's to know.
+/// ready; `values` are the person's values for the mapping's user attribute. The caller checks
+/// whether a workspace is connected at all.
 ///
-/// A person with several values (a list) is the one member who has any of them; values that lead to
+/// A person with several values (a list) matches the only member who has any of them; values of
 /// different members are ambiguous.
 #[must_use]
 pub fn resolve(snapshot: Option<&Snapshot>, mapping: &Mapping, values: &Values) -> Match {
@@ -114,7 +114,7 @@ pub fn resolve(snapshot: Option<&Snapshot>, mapping: &Mapping, values: &Values) 
 }
 
 /// The matchable members that have any of the values, each once, up to [`limits::CANDIDATES`]; and
-/// where there are none, the kind of excluded member that has one.
+/// if there are none, the kind of excluded member that has one.
 fn holders<'a>(
     snapshot: &'a Snapshot,
     keys: &[MatchKey],
@@ -124,7 +124,7 @@ fn holders<'a>(
     let mut excluded: Option<MemberKind> = None;
     for key in keys {
         let found = snapshot.find(key);
-        // A value that everybody has must not cost a look at everybody.
+        // A value that all members share must not cost a pass over all of them.
         let members = found.members().filter(|member| known.insert(member.id()));
         candidates.extend(members.take(limits::CANDIDATES - candidates.len()));
         excluded = [excluded, found.excluded].into_iter().flatten().min();
@@ -144,9 +144,9 @@ fn excluded_reason(kind: MemberKind) -> NoMatch {
     }
 }
 
-/// Why nobody at all has the value. While custom fields are still being fetched, that no member
-/// yields a value says nothing about the attribute, so the fetching is what is told. Where the
-/// attribute yields nothing because it costs too much, that is.
+/// Why no member at all has the value. While custom fields are still being fetched, an attribute
+/// without values means nothing, so the fetching is reported. If the attribute yields nothing
+/// because it costs too much, that is reported.
 fn nobody(snapshot: &Snapshot, mapping: &Mapping) -> NoMatch {
     if mapping.slack.reads_profile_fields() && !snapshot.fields_complete() {
         NoMatch::FieldsNotFetched
@@ -170,46 +170,48 @@ impl From<MemberView<'_>> for Matched {
     }
 }
 
-/// Whom messages for a person go to.
+/// The member that messages for a person go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     Reach { slack_user_id: SlackUserId, display_name: String, basis: Basis },
     Unreachable { reason: NoMatch },
 }
 
-/// What a decision rests on.
+/// The basis of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Basis {
     /// An administrator's pin.
     Pinned,
-    /// The rules. `is_new` where that is not what is stored: store it, unless the call stores
-    /// nothing.
+    /// The rules. `is_new` if the result differs from the stored identity: store it, unless the
+    /// call stores nothing.
     Matched { is_new: bool },
-    /// The rules no longer find the member that is stored, for this reason; it is alive. Marked
+    /// The stored member: it is active, but the rules no longer find it, for this reason. Marked
     /// stale in answers.
     Stale { reason: NoMatch },
 }
 
 impl Decision {
-    /// Whether an earlier match stands in for one that the rules no longer find.
+    /// Whether an earlier match is used because the rules no longer find one.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         matches!(self, Self::Reach { basis: Basis::Stale { .. }, .. })
     }
 }
 
-/// A pin; else a unique match; else the stored identity while its member is alive; else nobody.
+/// A pin; otherwise a unique match; otherwise the stored identity while its member is active;
+/// otherwise no member.
 ///
-/// `stored` is the identity stored for the installation at hand: one of another workspace must
-/// not be given. `stored_member` is the kind of that identity's member in the directory, `None`
-/// where the directory does not have it or is not ready ([`Snapshot::member`]).
+/// `stored` is the identity stored for the current installation; never pass one of another
+/// workspace. `stored_member` is the kind of that identity's member in the directory, `None` if the
+/// directory does not have it or is not ready ([`Snapshot::member`]).
 ///
-/// - Without a connection there is nobody to reach, pinned or not.
-/// - A pin outranks the rules. Its member may be missing from the directory (people of Slack
-///   Connect are); one that is deactivated or a bot makes the person unreachable rather than fall
-///   back.
-/// - Ambiguous never falls back on what is stored.
-/// - While the directory is not ready, liveness is not known and the stored identity stands.
+/// - Without a connection no one can be reached, pinned or not.
+/// - A pin outranks the rules. Its member may be missing from the directory (as people of Slack
+///   Connect are). If that member is deactivated or a bot, the person is unreachable; there is no
+///   fallback.
+/// - An ambiguous result never falls back on the stored identity.
+/// - While the directory is not ready, it is unknown whether the member is active, and the stored
+///   identity is used.
 #[must_use]
 pub fn decide(
     stored: Option<&Identity>,

@@ -1,9 +1,9 @@
-//! The facts that Herald needs of one Slack member, from its raw `users.list` object.
+//! The facts that Herald needs about one Slack member, read from its raw `users.list` object.
 //!
-//! Any key may be missing, null, empty or of another type (Slack's documentation: User object);
-//! such a key says nothing, and only a missing id makes a member unusable. Texts are borrowed from
-//! the object, and everything else in it is skipped, not parsed: directories have a million of
-//! these.
+//! Any key may be missing, null, empty or of another type (Slack's documentation: User object).
+//! Such a key is ignored, and only a missing id makes a member unusable. Texts are borrowed from
+//! the object, and everything else in it is skipped without parsing, because a directory may have a
+//! million members.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,16 +18,16 @@ use super::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
 use super::limits;
 use super::mapping::{Event, Walk};
 
-/// Whether a member can be matched, and if not, why not. In the order in which reasons are told
-/// where a value belongs to several members ([`super::reason::NoMatch`]).
+/// Whether a member can be matched, and if not, why not. In the order in which the reasons are
+/// reported if a value belongs to several members ([`super::reason::NoMatch`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum MemberKind {
-    /// A living person with an e-mail address: the only kind that expressions match. Somebody who
-    /// was invited and has never signed in (`is_invited_user`) is one: Slack takes direct messages
-    /// for them, sends them an e-mail about each, and shows them the messages after the first
-    /// sign-in (slack.com/help/articles/360024686174).
+    /// An active person with an e-mail address: the only kind that expressions match. This includes
+    /// people who were invited and have never signed in (`is_invited_user`): Slack accepts direct
+    /// messages for them, sends them an e-mail about each, and shows them the messages after the
+    /// first sign-in (slack.com/help/articles/360024686174).
     Matchable,
-    /// A living person without `profile.email`.
+    /// An active person without `profile.email`.
     NoEmail,
     /// `deleted`.
     Deactivated,
@@ -36,15 +36,15 @@ pub enum MemberKind {
 }
 
 impl MemberKind {
-    /// Whether messages reach this member. One without an e-mail address is never *matched*, but
-    /// can be pinned, and an identity stored earlier stays good.
+    /// Whether messages reach this member. A member without an e-mail address is never *matched*,
+    /// but can be pinned, and an identity stored earlier stays valid.
     #[must_use]
     pub fn is_alive(self) -> bool {
         matches!(self, Self::Matchable | Self::NoEmail)
     }
 }
 
-/// Why a member object was refused. Says nothing of what is in it.
+/// Why a member object was refused. Reveals nothing of its contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadMember {
     #[error("the member is not a JSON object")]
@@ -55,23 +55,24 @@ pub enum BadMember {
     Full,
 }
 
-/// One member. Personal: `Debug` shows id and kind alone.
+/// One member. Personal: `Debug` shows only id and kind.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Member<'a> {
     /// A valid Slack id.
     id: Cow<'a, str>,
-    /// `profile.display_name`, else `profile.real_name`, else `real_name`, else `name`, else empty.
+    /// The first that is not empty: `profile.display_name`, `profile.real_name`, `real_name`,
+    /// `name`.
     pub display_name: Cow<'a, str>,
-    /// `profile.real_name`, else `real_name`.
+    /// `profile.real_name`, otherwise `real_name`.
     pub real_name: Option<Cow<'a, str>>,
     /// IANA name (`tz`).
     pub time_zone: Option<Cow<'a, str>>,
     /// `locale`, such as `de-DE`.
     pub locale: Option<Cow<'a, str>>,
-    /// `profile.email` as Slack has it.
+    /// `profile.email` in Slack's spelling.
     pub email: Option<Cow<'a, str>>,
     pub kind: MemberKind,
-    /// Unix seconds of the last change; 0 where Slack does not say.
+    /// Unix seconds of the last change; 0 if Slack does not give it.
     pub updated: i64,
 }
 
@@ -81,14 +82,14 @@ impl<'a> Member<'a> {
         Self::with_path(json, &[], &mut |_| {})
     }
 
-    /// Whether [`Member::with_path`] can follow this path: none of it is read as a fact.
+    /// Whether [`Member::with_path`] can follow this path: no fact lies on it or below it.
     pub(super) fn leaves_out(path: &[String]) -> bool {
         let is = |fact: &&[&str]| fact.iter().zip(path).all(|(name, field)| name == field);
         !path.is_empty() && !FACTS.iter().any(is)
     }
 
-    /// The same, telling in the same pass what is at the end of a path that
-    /// [`Member::leaves_out`]. What was told before an error counts for nothing.
+    /// Like [`Member::from_slice`], and reports in the same pass the values at the end of a path
+    /// for which [`Member::leaves_out`] holds. Ignore values that were reported before an error.
     pub(super) fn with_path<F: FnMut(Event<'_>)>(
         json: &'a [u8],
         path: &[String],
@@ -108,7 +109,7 @@ impl<'a> Member<'a> {
         Self::from_facts(facts.ok_or(BadMember::Json)?)
     }
 
-    /// From what an evaluator read: an object that has at least [`FACTS`] of the member.
+    /// From an object that an evaluator read, with at least the [`FACTS`] of the member.
     pub(super) fn from_variable(member: &'a Variable) -> Result<Self, BadMember> {
         let Variable::Object(keys) = member else { return Err(BadMember::Json) };
         let text = |keys: &'a BTreeMap<String, Rcvar>, key: &str| match keys.get(key).map(|v| &**v)
@@ -201,7 +202,7 @@ impl TryFrom<&Member<'_>> for SlackUserId {
     }
 }
 
-/// What [`Member::from_variable`] looks at.
+/// The fields that [`Member::from_variable`] reads.
 pub(super) const FACTS: [&[&str]; 13] = [
     &["id"],
     &["name"],
@@ -233,7 +234,7 @@ struct Facts<'a> {
     profile: Profile<'a>,
 }
 
-/// What is read of `profile`. A profile that is no object has no keys.
+/// The needed fields of `profile`. A profile that is not an object has none.
 #[derive(Default)]
 struct Profile<'a> {
     email: Option<Cow<'a, str>>,
@@ -339,7 +340,7 @@ fn split(path: &[String]) -> (Option<&str>, &[String]) {
     }
 }
 
-/// Readers of one simple fact: what has another shape says nothing.
+/// Readers of one simple fact; a value of another shape is ignored.
 macro_rules! fact {
     ($(#[$doc:meta])* $name:ident: $ty:ty, $pattern:pat => $found:expr, else $nothing:expr) => {
         $(#[$doc])*
@@ -364,7 +365,7 @@ macro_rules! fact {
 }
 
 fact!(
-    /// A text with something in it.
+    /// A text that is not blank.
     Text: Option<Cow<'de, str>>,
     Scalar::Text(text) => (!text.trim().is_empty()).then_some(text), else None
 );

@@ -1,50 +1,51 @@
-//! How fast a workspace may be posted to as a whole: the limit that Slack does not publish,
-//! learnt, and the budget that keeps to it.
+//! How fast messages may be posted to a whole workspace: the limit that Slack does not publish,
+//! which is learnt, and the budget that keeps to it.
 //!
-//! Slack counts posts of a whole workspace in windows of a minute and says "several hundred"
-//! (Slack's documentation: Rate limits). Herald begins low, raises the limit while it is used up,
-//! remembers the highest that went well and the lowest that did not, and stays between the two. In
-//! any minute it sends at most the limit: a few at once ([`BURST_PART`]), the rest evenly. Why so,
-//! and what a 429 means for whom: docs/decisions/0020-posting-limits.md.
+//! Slack counts the posts of a whole workspace in windows of a minute and says "several hundred"
+//! (Slack's documentation: Rate limits). Herald begins low and raises the limit while it is used
+//! up. It remembers the highest limit that worked and the lowest that did not, and stays between
+//! the two. In any minute it sends at most the limit: a few posts at once ([`BURST_PART`]), the
+//! rest evenly. The reasons, and the meaning of a 429, are in
+//! docs/decisions/0020-posting-limits.md.
 
 use std::time::Duration;
 
 use super::time::{Timestamp, micros};
 
-/// Posts a minute before anything was learnt.
+/// Posts a minute before anything has been learnt.
 pub const INITIAL: f64 = 300.0;
-/// The least that a limit can fall to.
+/// The lowest limit.
 pub const LEAST: f64 = 20.0;
-/// The most that is ever tried without being told.
+/// The highest limit that is tried, unless an operator sets one.
 pub const MOST: f64 = 6_000.0;
 /// This part of the limit may be sent at once.
 const BURST_PART: f64 = 0.01;
 /// A window counts as used up from this part of the limit.
 const USED_UP: f64 = 0.9;
-/// The factor from minute to minute while no 429 came yet.
+/// The factor from minute to minute until the first 429.
 const GROWTH: f64 = 1.5;
-/// The part of the way to the known ceiling that one window goes.
+/// The part of the distance to the known ceiling that one window covers.
 const APPROACH: f64 = 0.5;
-/// Nearer to the ceiling than this part of it, the limit is learnt.
+/// A limit closer to the ceiling than this part of it counts as learnt.
 const CLOSE: f64 = 0.01;
-/// The most windows that a learnt limit is kept before a little more is tried: one at first, and
-/// twice as many each time that more was tried in vain.
+/// The most windows for which a learnt limit is kept before a little more is tried: one at first,
+/// and twice as many after each attempt that failed.
 const KEPT: u32 = 10;
-/// After a 429 below what went well before: Slack's limit has fallen.
+/// The factor after a 429 that was not above a limit that worked: Slack's limit has fallen.
 const FALL: f64 = 0.8;
 
-/// What is known about the limit of one workspace. Posts a minute.
+/// The knowledge about the limit of one workspace, in posts a minute.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limit {
-    /// What is kept to now.
+    /// The limit in force.
     pub current: f64,
-    /// The highest that a whole window was used up at without a 429; zero: none yet.
+    /// The highest limit that was used up for a whole window without a 429; zero: none yet.
     pub good: f64,
-    /// The lowest at which a 429 came.
+    /// The lowest limit at which a 429 arrived.
     pub ceiling: Option<f64>,
-    /// Windows used up since it is learnt.
+    /// Used-up windows since the limit was learnt.
     pub kept: u32,
-    /// Windows that it is kept before more is tried; grows with how often that was in vain.
+    /// Windows for which it is kept before more is tried; doubles with each failed attempt.
     pub patience: u32,
 }
 
@@ -55,27 +56,27 @@ impl Default for Limit {
 }
 
 impl Limit {
-    /// One that an operator knows; it is neither raised nor lowered.
+    /// A limit that an operator knows; it is neither raised nor lowered.
     #[must_use]
     pub fn known(posts_a_minute: u32) -> Self {
         let posts = f64::from(posts_a_minute);
         Self { current: posts, good: posts, ceiling: None, kept: 0, patience: 1 }
     }
 
-    /// Whether going further would meet the ceiling at once.
+    /// Whether a higher limit would reach the ceiling at once.
     #[must_use]
     pub fn is_learnt(&self) -> bool {
         self.good > 0.0
             && self.ceiling.is_some_and(|ceiling| ceiling - self.good <= ceiling * CLOSE)
     }
 
-    /// Whether a window in which this many were sent used the limit up.
+    /// Whether a window with this many posts used up the limit.
     #[must_use]
     pub fn is_used_up(&self, sent: u32, minutes: f64) -> bool {
         f64::from(sent) >= USED_UP * self.sustained() * minutes
     }
 
-    /// After a window without a 429: more is tried where the limit was used up.
+    /// After a window without a 429: a higher limit is tried if this one was used up.
     #[must_use]
     pub fn after_window(mut self, sent: u32, minutes: f64) -> Self {
         if !self.is_used_up(sent, minutes) {
@@ -84,8 +85,8 @@ impl Limit {
         self.good = self.good.max(self.current);
         match self.ceiling {
             None => self.current *= GROWTH,
-            // It was none: Slack's limit rose, or a storm of 429s had nothing to do with it. What
-            // is above is as unknown as in the beginning.
+            // It was not a ceiling: Slack's limit has risen, or a storm of 429s had another cause.
+            // The range above is as unknown as in the beginning.
             Some(ceiling) if self.good >= ceiling => {
                 self.ceiling = None;
                 self.kept = 0;
@@ -107,30 +108,30 @@ impl Limit {
         self
     }
 
-    /// After a 429 that was about the whole workspace.
+    /// After a 429 that concerned the whole workspace.
     #[must_use]
     pub fn after_429(self) -> Self {
         if self.good > 0.0 && self.current > self.good {
             return self.after_too_much();
         }
-        // Slack's limit has fallen, or this is a storm that has nothing to do with it. Where a
-        // limit is it does not tell: a ceiling that was met in a storm costs minutes until it is
-        // believed no more.
+        // Slack's limit has fallen, or this is a storm of 429s with another cause. Neither shows
+        // where the limit is, so no ceiling is recorded: a ceiling from a storm would cost minutes
+        // until it was discarded.
         let current = (self.current * FALL).max(LEAST);
         Self { current, good: 0.0, ceiling: None, kept: 0, patience: 1 }
     }
 
-    /// After a 429 beyond what went well: back to that.
+    /// After a 429 at a limit above the one that worked: return to that.
     fn after_too_much(self) -> Self {
         let patience = if self.is_beyond() { (self.patience * 2).min(KEPT) } else { self.patience };
-        // What was tried in vain beyond the ceiling leaves the ceiling where it is: a little more
-        // would else be tried at once.
+        // A failed attempt beyond the ceiling leaves the ceiling where it is; otherwise a little
+        // more would be tried at once.
         let ceiling = Some(self.ceiling.unwrap_or(MOST).min(self.current));
         Self { current: self.good, good: self.good, ceiling, kept: 0, patience }
     }
 
-    /// Whether the limit is being tried beyond all that went well, where a ceiling is known: a 429
-    /// now is expected, and is about the workspace.
+    /// Whether a limit at or above the known ceiling is being tried: a 429 is then expected, and
+    /// concerns the workspace.
     #[must_use]
     pub fn is_beyond(&self) -> bool {
         self.ceiling.is_some_and(|ceiling| self.current >= ceiling)
@@ -144,31 +145,31 @@ impl Limit {
         burst.max(1)
     }
 
-    /// Posts a minute over a long time: with the burst they make the limit.
+    /// Posts a minute over a long time; together with the burst they make up the limit.
     #[must_use]
     pub fn sustained(&self) -> f64 {
         (self.current - f64::from(self.burst())).max(1.0)
     }
 }
 
-/// What of one budget of a workspace was given out, and when there is more.
+/// The use of one budget of a workspace, and its pace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Account {
     pub pace: Pace,
-    /// The requests so far are accounted for up to here.
+    /// The time up to which the requests so far use up the budget.
     pub spent_until: Timestamp,
-    /// Nothing starts before.
+    /// Nothing starts before this time.
     pub paused_until: Timestamp,
 }
 
 impl Account {
-    /// How many starts there are until `until`; none while it is paused at `now`.
+    /// The number of starts until `until`; zero while the budget is paused at `now`.
     #[must_use]
     pub fn starts(&self, now: Timestamp, until: Timestamp) -> u32 {
         if self.paused_until > now { 0 } else { self.pace.starts(self.spent_until, now, until) }
     }
 
-    /// When the next start is that so many others come before.
+    /// The time of a start that has `ahead` other starts before it.
     #[must_use]
     pub fn start(&self, now: Timestamp, ahead: u32) -> Timestamp {
         let from = now.max(self.paused_until);
@@ -177,17 +178,17 @@ impl Account {
     }
 }
 
-/// When requests may start: a bucket that fills evenly; for posts of [`Limit::burst`].
+/// When requests may start: a bucket that fills evenly; for posts it holds [`Limit::burst`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Between two starts.
+    /// The time between two starts.
     pub interval: Duration,
-    /// What the bucket holds, as time.
+    /// The capacity of the bucket, as time.
     pub depth: Duration,
 }
 
 impl Pace {
-    /// The pace of a limit where a minute lasts `minute`.
+    /// The pace of a limit if a minute lasts `minute`.
     #[must_use]
     pub fn of(limit: &Limit, minute: Duration) -> Self {
         let interval = minute.div_f64(limit.sustained()).max(Duration::from_micros(1));
@@ -201,39 +202,39 @@ impl Pace {
         Self { interval, depth: interval }
     }
 
-    /// How many starts there are until `until`, where those so far are accounted for up to `spent`.
+    /// The number of starts until `until`, if the earlier ones use up the budget up to `spent`.
     #[must_use]
     pub fn starts(&self, spent: Timestamp, now: Timestamp, until: Timestamp) -> u32 {
         let left = until.since(spent.max(now.minus(self.depth)));
         u32::try_from(left.as_micros() / self.interval.as_micros().max(1)).unwrap_or(u32::MAX)
     }
 
-    /// When the next start is.
+    /// The time of the next start.
     #[must_use]
     pub fn next(&self, spent: Timestamp, now: Timestamp) -> Timestamp {
         spent.max(now.minus(self.depth)).plus(self.interval)
     }
 
-    /// Microseconds between two starts, and what the bucket holds: as SQL takes them.
+    /// The interval and the depth of the bucket in microseconds, for SQL.
     #[must_use]
     pub fn micros(&self) -> (i64, i64) {
         (micros(self.interval), micros(self.depth))
     }
 }
 
-/// What is known where a 429 answers a post.
+/// The facts about a 429 that answers a post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Suspicion {
     /// Posting to the workspace is paused already.
     pub paused: bool,
-    /// Shortly before, another conversation got a 429 and no post has worked since.
+    /// Shortly before, another conversation got a 429, and no post has succeeded since.
     pub another: bool,
-    /// The limit is being tried beyond what is known to work, and is used up.
+    /// The limit is being tried beyond the known ceiling, and is used up.
     pub beyond: bool,
 }
 
 impl Suspicion {
-    /// Whether the 429 is about the workspace; else it is about the one conversation.
+    /// Whether the 429 concerns the workspace; otherwise it concerns only the conversation.
     #[must_use]
     pub fn is_workspace(self) -> bool {
         self.paused || self.another || self.beyond
@@ -245,8 +246,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A Slack that takes `slack` posts in a minute, and a sender that always has something to
-    /// send.
+    /// A Slack that accepts `slack` posts a minute, and a sender that always has messages.
     fn converge(slack: f64, minutes: u32) -> Vec<(Limit, bool)> {
         converge_from(Limit::default(), slack, minutes)
     }
@@ -281,7 +281,10 @@ mod tests {
         }
 
         #[test]
-        fn a_storm_of_429s_is_forgotten_within_half_an_hour(slack in 60.0f64..5_000.0, storm in 1u32..40) {
+        fn a_storm_of_429s_is_forgotten_within_half_an_hour(
+            slack in 60.0f64..5_000.0,
+            storm in 1u32..40,
+        ) {
             let (mut limit, _) = *converge(slack, 160).last().unwrap();
             for _ in 0..storm {
                 limit = limit.after_429();
@@ -296,7 +299,9 @@ mod tests {
         }
 
         #[test]
-        fn whatever_happens_the_limit_stays_within_bounds(steps in proptest::collection::vec(any::<Option<u16>>(), 0..200)) {
+        fn whatever_happens_the_limit_stays_within_bounds(
+            steps in proptest::collection::vec(any::<Option<u16>>(), 0..200),
+        ) {
             let mut limit = Limit::default();
             for step in steps {
                 limit = match step {
@@ -315,7 +320,8 @@ mod tests {
         ) {
             let limit = Limit { current: posts, ..Limit::default() };
             let pace = Pace::of(&limit, Duration::from_secs(60));
-            let (mut now, mut spent, mut starts) = (Timestamp(1_000_000_000), Timestamp(0), Vec::new());
+            let (mut now, mut spent) = (Timestamp(1_000_000_000), Timestamp(0));
+            let mut starts = Vec::new();
             for (later, wanted) in asks {
                 now = Timestamp(now.0 + later);
                 for _ in 0..pace.starts(spent, now, now).min(wanted) {
@@ -324,7 +330,8 @@ mod tests {
                 }
             }
             for (first, start) in starts.iter().enumerate() {
-                let within = starts[first..].iter().take_while(|at| at.since(*start) < Duration::from_secs(60));
+                let minute = Duration::from_secs(60);
+                let within = starts[first..].iter().take_while(|at| at.since(*start) < minute);
                 let count = u32::try_from(within.count()).unwrap();
                 prop_assert!(f64::from(count) <= posts + 1.0);
             }
@@ -355,7 +362,7 @@ mod tests {
         assert_eq!((again.current, again.ceiling), (320.0, None));
     }
 
-    /// Two 429s, a minute that goes well, and so on four times: back at 80 % within five minutes.
+    /// Two 429s and then a minute without any, four times: back at 80 % within five minutes.
     #[test]
     fn a_storm_with_good_minutes_in_between_costs_minutes() {
         let (mut limit, _) =

@@ -1,4 +1,4 @@
-//! A platform user as the platform describes them.
+//! A platform user, as described by the platform.
 
 use serde_json::{Map, Value};
 
@@ -25,7 +25,7 @@ pub const RESERVED: [&str; 6] =
     ["user_id", "email", "display_name", "locale", "time_zone", "metadata"];
 
 impl Person {
-    /// A person of whom only the id is known.
+    /// A person with no known data except the id.
     #[must_use]
     pub fn bare(user_id: UserId) -> Self {
         Self {
@@ -39,8 +39,8 @@ impl Person {
         }
     }
 
-    /// The JSON object that user-attribute expressions are evaluated on. Fields that are not
-    /// known are absent, so that they match nothing.
+    /// The JSON object on which user-attribute expressions are evaluated. Unknown fields are
+    /// absent, so that they match nothing.
     #[must_use]
     pub fn record(&self) -> Value {
         let mut record = self.attributes.clone();
@@ -62,7 +62,7 @@ impl Person {
         Value::Object(record)
     }
 
-    /// The reverse of [`Person::record`], for records that were stored.
+    /// The reverse of [`Person::record`], for stored records.
     pub fn from_record(user_id: UserId, record: Value) -> Self {
         let Value::Object(mut map) = record else {
             return Self::bare(user_id);

@@ -1,4 +1,4 @@
-//! A template as it would be read, before it is saved.
+//! The preview of a template before it is saved.
 
 use serde_json::Value;
 
@@ -8,8 +8,8 @@ use super::problem::Problem;
 use super::render::{Context, Link, Reader, RenderError, Rendered, Template, render};
 use super::time::Timestamp;
 
-/// What the message would look like, or everything that is wrong: with the template, and with the
-/// data where some is given. Without data the event type's demonstration data is used.
+/// The rendered message, or all problems of the template and of the data, if data is given. Without
+/// data the event type's demonstration data is used.
 pub fn preview(
     template: &Template,
     event: &EventType,

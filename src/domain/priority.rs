@@ -1,7 +1,7 @@
-//! How urgent a message is, and with it the lane it waits in.
+//! The urgency of a message, which also decides how soon its lane is claimed.
 
-/// What the caller of Notify chose, or the event type's default. Orders lanes, never the messages
-/// of one lane: a lane is as urgent as its most urgent message (invariant I4).
+/// The priority that the caller of Notify chose, or the event type's default. It orders lanes,
+/// never the messages of one lane: a lane is as urgent as its most urgent message (invariant I4).
 #[derive(
     Debug,
     Clone,
@@ -17,11 +17,11 @@
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// Waits for everything else of its workspace.
+    /// After all other messages of its workspace.
     Bulk,
     #[default]
     Normal,
-    /// Goes before everything else of its workspace.
+    /// Before all other messages of its workspace.
     Urgent,
 }
 
@@ -46,10 +46,11 @@ impl Priority {
     }
 }
 
-/// In which turn a lane is claimed: lanes of a lower class first.
+/// The order in which lanes are claimed: lower classes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// Its head is in doubt: history is read, nothing is posted, so no pause of posting holds it.
+    /// Its head is in doubt: the history is read and nothing is posted, so a pause of posting does
+    /// not hold it.
     InDoubt,
     Urgent,
     Normal,

@@ -1,14 +1,14 @@
-//! What is wrong with what somebody sent, told by its place.
+//! Problems of a caller's input, each with its place.
 
 use std::fmt;
 
 use minijinja::ErrorKind;
 
-/// One thing wrong with what a caller sent.
+/// One problem of a caller's request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {problem}")]
 pub struct FieldProblem {
-    /// Such as `data.task.name`.
+    /// The path of the field, such as `data.task.name`.
     pub field: String,
     /// Continues the name of the field: `is required`.
     pub problem: String,
@@ -20,12 +20,12 @@ impl FieldProblem {
     }
 }
 
-/// One thing wrong with a template, or with the data of a preview.
+/// One problem of a template, or of the data of a preview.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
-    /// Such as `text`, `blocks[0].text.text` or `data.task.name`.
+    /// The path, such as `text`, `blocks[0].text.text` or `data.task.name`.
     pub field: String,
-    /// In the template's text or blocks, from 1, where it can be told.
+    /// The line in the template's text or blocks, from 1, if it is known.
     pub line: Option<usize>,
     /// Continues the name of the field.
     pub problem: String,
@@ -47,7 +47,7 @@ impl From<FieldProblem> for Problem {
 }
 
 impl Problem {
-    /// `start` is the line on which the failing string begins.
+    /// `start` is the line on which the faulty string begins.
     pub(in crate::domain) fn of(
         error: minijinja::Error,
         field: &str,

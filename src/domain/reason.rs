@@ -1,8 +1,10 @@
-//! Why something did not happen: closed sets with a stable code (stored, in the API, in metrics)
-//! and a sentence that a stranger understands.
+//! The reasons why something did not happen: closed sets, each reason with a stable code (stored,
+//! in the API, in metrics) and a sentence for readers who do not know Herald.
 
 macro_rules! reasons {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $code:literal, $sentence:literal;)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$vdoc:meta])* $variant:ident = $code:literal, $sentence:literal;)*
+    }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
@@ -19,7 +21,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// What to tell a person.
+            /// The sentence for people.
             #[must_use]
             pub fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)* }
@@ -37,23 +39,29 @@ reasons! {
     /// Why no Slack member was found; the first that applies, in this order.
     NoMatch {
         NotConnected = "not_connected", "This tenant has not connected a Slack workspace.";
-        DirectoryNotReady = "directory_not_ready", "The member list of the Slack workspace has not been read yet.";
+        DirectoryNotReady = "directory_not_ready",
+            "The member list of the Slack workspace has not been read yet.";
         NoUserValue = "no_user_value", "The person has no value for the configured user attribute.";
-        NoEmail = "member_without_email", "The value belongs to a Slack member without an e-mail address, who is filtered out.";
+        NoEmail = "member_without_email",
+            "The value belongs to a Slack member without an e-mail address, who is filtered out.";
         Deactivated = "member_deactivated", "The value belongs to a deactivated Slack member.";
         Bot = "member_is_bot", "The value belongs to a bot.";
-        SlackAttributeEmpty = "slack_attribute_empty", "The configured Slack attribute yields no value on any member.";
-        FieldsNotFetched = "custom_fields_not_fetched", "The members' custom profile fields have not all been fetched yet.";
+        SlackAttributeEmpty = "slack_attribute_empty",
+            "The configured Slack attribute yields no value on any member.";
+        FieldsNotFetched = "custom_fields_not_fetched",
+            "The members' custom profile fields have not all been fetched yet.";
         Ambiguous = "ambiguous", "Several Slack members have this value.";
         NoMember = "no_member", "No member of the connected workspace has this value.";
-        TooCostly = "expression_too_costly", "A mapping expression costs too much to evaluate on this person, or on the members of the workspace.";
+        TooCostly = "expression_too_costly",
+            "A mapping expression costs too much to evaluate on this person, or on the members of \
+             the workspace.";
     }
 }
 
 impl NoMatch {
-    /// Whether the person may be found later because they appear in Slack, or become visible
-    /// there: then a message may be held until they do. Not where somebody has to decide
-    /// (ambiguous), where the person has left, or where the platform has to say more about them.
+    /// Whether the person may be found later because they appear in Slack, or become visible there:
+    /// then a message may be held until they do. Not if a person has to decide (ambiguous), if the
+    /// person has left, or if the platform has to provide more data about them.
     #[must_use]
     pub fn arrival_helps(self) -> bool {
         match self {
@@ -72,34 +80,42 @@ impl NoMatch {
 }
 
 reasons! {
-    /// Which switch held a message back.
+    /// The switch that suppressed a message.
     Suppression {
         SendingOff = "sending_off", "Sending is switched off for this tenant.";
         EventTypeOff = "event_type_off", "This event type is switched off for this tenant.";
         PreferenceAll = "preference_all_off", "The person turned Slack messages off.";
         PreferenceType = "preference_type_off", "The person turned this kind of Slack message off.";
         OptIn = "opt_in", "This tenant sends only to people who opted in, and this person has not.";
-        SameMember = "same_member", "Another recipient of the same notification is the same Slack member, who gets one message.";
+        SameMember = "same_member",
+            "Another recipient of the same notification is the same Slack member, who gets one \
+             message.";
     }
 }
 
 reasons! {
-    /// Why a delivery ended without being sent although nobody canceled it by hand.
+    /// Why a delivery was canceled without a call of CancelNotification.
     Cancellation {
-        Superseded = "superseded", "A later notification about the same subject overtook it before it went out.";
-        NothingToDo = "nothing_to_do", "There is no message about the subject in this conversation that could be changed.";
+        Superseded = "superseded",
+            "A later notification about the same subject overtook it before it went out.";
+        NothingToDo = "nothing_to_do",
+            "There is no message about the subject in this conversation that could be changed.";
     }
 }
 
 reasons! {
-    /// Why a delivery failed for good.
+    /// Why a delivery failed permanently.
     Failure {
         Rejected = "rejected", "Slack refused the message; the code says why.";
-        RetriesExhausted = "retries_exhausted", "Slack did not take the message in any of the allowed attempts.";
-        Unconfirmed = "unconfirmed", "It could not be settled whether Slack stored the message, and policy says not to send it again.";
+        RetriesExhausted = "retries_exhausted",
+            "Slack did not take the message in any of the allowed attempts.";
+        Unconfirmed = "unconfirmed",
+            "It could not be settled whether Slack stored the message, and policy says not to send \
+             it again.";
         Template = "template", "The message could not be rendered.";
-        Deactivated = "recipient_deactivated", "The Slack account was deactivated before the message went out.";
-        Damaged = "content_unreadable", "What was stored of the message cannot be opened.";
+        Deactivated = "recipient_deactivated",
+            "The Slack account was deactivated before the message went out.";
+        Damaged = "content_unreadable", "The stored content of the message cannot be read.";
         Crashed = "crashed", "The message was parked after its worker died three times.";
     }
 }

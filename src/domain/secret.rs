@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// Holds a secret. `Debug` shows nothing of it and there is no `Display` and no `Serialize`;
-/// the one way out is [`Secret::expose`], which is easy to search for. Wiped when dropped.
+/// Holds a secret. `Debug` shows nothing of it, and there is no `Display` and no `Serialize`; only
+/// [`Secret::expose`] returns it, which is easy to search for. Wiped when dropped.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
@@ -13,7 +13,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself; for the wire and for sealing, never for a log or an error.
+    /// The text itself, for the wire and for encryption; never for a log or an error.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! What a tenant, and a person, have chosen; and the stored answer to "which member is this?".
+//! The choices of a tenant and of a person, and the stored match of a person to a member.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,10 +6,10 @@ use super::ids::{EventType, InstallationId, SlackUserId};
 use super::reason::Suppression;
 use super::time::Timestamp;
 
-/// One tenant's settings. A tenant that never changed any has [`Settings::default`].
+/// One tenant's settings. A tenant that has never changed any has [`Settings::default`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
-    /// The switch for everybody; off until an administrator turns it on.
+    /// The switch for all people; off until an administrator turns it on.
     pub sending_allowed: bool,
     /// JMESPath on the person's record.
     pub user_attribute: String,
@@ -17,9 +17,9 @@ pub struct Settings {
     pub slack_attribute: String,
     /// Send only to people who turned messages on.
     pub opt_in: bool,
-    /// BCP 47; for people of whom no locale is known.
+    /// BCP 47; for people without a known locale.
     pub locale: String,
-    /// IANA name; for people of whom no time zone is known.
+    /// IANA name; for people without a known time zone.
     pub time_zone: String,
     /// Event types that are switched off.
     pub disabled_event_types: BTreeSet<EventType>,
@@ -29,7 +29,7 @@ pub struct Settings {
     /// Other tenants may be connected to this tenant's workspace.
     #[serde(default)]
     pub share_workspace: bool,
-    /// Counts changes; an update that names an older one is refused.
+    /// Counts changes; an update based on an older version is refused.
     pub version: i64,
 }
 
@@ -50,11 +50,11 @@ impl Default for Settings {
     }
 }
 
-/// A person's choice, for everything or for one event type.
+/// A person's choice, for all messages or for one event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Preference {
-    /// Falls back to the wider setting.
+    /// The wider setting applies.
     #[default]
     Inherit,
     On,
@@ -66,12 +66,12 @@ pub enum Preference {
 pub struct Preferences {
     pub all: Preference,
     pub by_type: BTreeMap<EventType, Preference>,
-    /// Who made each choice (`person` or `administrator`, a colon, the caller's name), and when;
-    /// `None` is the choice for everything.
+    /// The origin of each choice (`person` or `administrator`, a colon, the caller's name), and its
+    /// time; `None` is the choice for all messages.
     pub origins: BTreeMap<Option<EventType>, (String, Timestamp)>,
 }
 
-/// Which switch holds a message back, if any. Off for everything beats on for one type; where
+/// The switch that suppresses a message, if any. Off for all messages outranks on for one type; if
 /// nothing is chosen, the tenant's default decides.
 #[must_use]
 pub fn suppression(
@@ -94,17 +94,17 @@ pub fn suppression(
     }
 }
 
-/// How an identity came to be.
+/// How an identity was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// By the two expressions.
     Matched,
-    /// By an administrator's hand; outranks the rules.
+    /// By an administrator; outranks the rules.
     Pinned,
 }
 
-/// The stored answer to "which member is this person?".
+/// The stored match of a person to a Slack member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub slack_user_id: SlackUserId,

@@ -1,13 +1,13 @@
-//! Shares of what is limited: nobody takes all of it, and nobody needs a part set aside for them.
+//! Shares of a limited resource: no holder takes all of it, and none needs a reserved part.
 //!
-//! Who holds something already may take more while they hold no more than is left free (a dynamic
-//! threshold: Choudhury and Hahne, 1998). One holder therefore gets half, two get a third each, and
-//! there is always something left for the next. Who holds nothing may take whatever is free.
+//! A holder may take more while it holds no more than is left free (a dynamic threshold: Choudhury
+//! and Hahne, 1998). One holder therefore gets half, two get a third each, and something is always
+//! left for the next. A holder that holds nothing may take any amount that is free.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Who holds how much. The table is as long as there are holders, so the capacity bounds it.
+/// The amounts of all holders. The table has one entry for each holder, so the capacity bounds it.
 #[derive(Debug)]
 pub struct Shares<K> {
     capacity: u64,
@@ -21,8 +21,8 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         Self { capacity, used: 0, held: HashMap::new() }
     }
 
-    /// Takes `amount` for `holder`, or nothing. `part` is 1 for a full share; with 16 the holder
-    /// may hold a sixteenth of what is left free.
+    /// Takes `amount` for `holder`, or nothing. Returns whether it was taken. `part` is 1 for a
+    /// full share; with 16 the holder may hold a sixteenth of the amount that is left free.
     pub fn take(&mut self, holder: &K, amount: u64, part: u64) -> bool {
         let Some(free) =
             self.used.checked_add(amount).and_then(|used| self.capacity.checked_sub(used))
@@ -40,7 +40,7 @@ impl<K: Clone + Eq + Hash> Shares<K> {
         true
     }
 
-    /// Gives back what was taken.
+    /// Gives back an amount that was taken.
     pub fn give_back(&mut self, holder: &K, amount: u64) {
         let Some(own) = self.held.get_mut(holder) else {
             return;

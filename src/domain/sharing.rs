@@ -1,14 +1,14 @@
 //! Whether a tenant may be connected to a Slack workspace that other tenants use.
 //!
-//! Whoever installs the app in Slack may not be who administers the tenant: a link that was passed
-//! on would give a second tenant the members and conversations of a workspace that a first one
-//! uses.
+//! The person who installs the app in Slack may not be the tenant's administrator: a link that was
+//! passed on would give a second tenant the members and conversations of a workspace that a first
+//! one uses.
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::InstallationId;
 
-/// What happens where other tenants use the workspace and nobody has allowed that
+/// The decision if other tenants use the workspace and no one has allowed that
 /// (`app.workspace_sharing`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -16,25 +16,25 @@ pub enum Sharing {
     /// The tenant is not connected.
     #[default]
     Refuse,
-    /// The person is asked, and goes through Slack once more.
+    /// The person is asked, and goes through Slack again.
     Confirm,
     /// The tenant is connected.
     Allow,
 }
 
-/// Which workspaces of others a connect attempt may join.
+/// The workspaces of other tenants that a connect attempt may join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Allowed {
     /// None.
     #[default]
     Nothing,
-    /// The one that the person confirmed.
+    /// The workspace that the person confirmed.
     Confirmed(InstallationId),
-    /// Any: a caller for all tenants said so.
+    /// Any workspace, allowed by a caller for all tenants.
     Anything,
 }
 
-/// What comes of a connect attempt.
+/// The result of a connect attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     Connect,
@@ -55,7 +55,7 @@ impl Allowed {
         }
     }
 
-    /// What does not read allows nothing.
+    /// A code that cannot be read allows nothing.
     #[must_use]
     pub fn from_code(code: Option<&str>) -> Self {
         match code {
@@ -74,8 +74,8 @@ impl Allowed {
     }
 }
 
-/// Decides for a workspace; `others` says of each other tenant that uses it whether its
-/// administrator lets others in.
+/// Decides for a workspace; `others` has an entry for each other tenant that uses it: whether its
+/// administrator allows further tenants.
 #[must_use]
 pub fn decide(
     policy: Sharing,

@@ -1,4 +1,4 @@
-//! The methods of Slack's Web API that Herald calls: the one place that has their names.
+//! The methods of Slack's Web API that Herald calls. Their names are only here.
 
 use std::time::Duration;
 
@@ -38,9 +38,10 @@ methods! {
 impl Method {
     /// The time between two calls for one workspace: Slack's guaranteed rate
     /// (<https://docs.slack.dev/apis/web-api/rate-limits>), spread over half a second more than a
-    /// minute. Calls take longer or shorter to reach Slack; spread over exactly a minute, one that
-    /// arrives a little early is one too many. Posts have a limit for each channel,
-    /// kept by the lanes. Slack publishes none for the whole workspace, so only a 429 pauses it.
+    /// minute. The time that a call takes to reach Slack varies; spread over exactly a minute, a
+    /// call that arrives a little early would exceed the limit. Posts have a limit for each
+    /// channel, kept by the lanes. Slack publishes none for the whole workspace, so only a 429
+    /// pauses it.
     #[must_use]
     pub fn interval(self) -> Duration {
         let per_minute = match self {
@@ -54,7 +55,8 @@ impl Method {
             Self::UsersInfo | Self::UsersProfileGet => 100,
             // "Hundreds a minute".
             Self::AuthTest => 300,
-            // Called before a workspace is known, so no workspace has a budget for it.
+            // Posts: see above. `oauth.v2.access` is called before a workspace is known, so no
+            // workspace has a budget for it.
             Self::ChatPostMessage | Self::OauthV2Access => return Duration::ZERO,
         };
         Duration::from_millis(60_500) / per_minute

@@ -1,8 +1,8 @@
-//! Messages about one thing: what a later notification does about those before it in the same
+//! Messages about one subject: the effect of a later notification on earlier messages in the same
 //! conversation.
 //!
-//! Decisions over values: which messages there are is the store's to know, what Slack says the
-//! worker's. The table of outcomes is in `docs/delivery-states.md`.
+//! Decisions from values only: the store knows which messages there are, and the worker knows
+//! Slack's answers. The table of outcomes is in `docs/delivery-states.md`.
 
 use super::budget::Budget;
 use super::ids::{ChannelId, DeliveryId};
@@ -31,27 +31,27 @@ macro_rules! codes {
 }
 
 codes! {
-    /// What a notification does about its subject.
+    /// The effect of a notification on the earlier messages about its subject.
     Action {
-        /// A message of its own.
+        /// A new message.
         Post = "post";
-        /// An answer in the thread of the first message.
+        /// A reply in the thread of the first message.
         Reply = "reply";
-        /// New words in place of the last message's.
+        /// New text in place of the last message's.
         Replace = "replace";
-        /// All messages are taken back.
+        /// All messages are deleted.
         Retract = "retract";
-        /// All messages keep their words, struck through, and lose their buttons.
+        /// All messages keep their text, struck through, and lose their buttons.
         Done = "done";
     }
 }
 
 codes! {
-    /// What the request to Slack was, as its intent says.
+    /// The kind of the request to Slack, as recorded in its intent.
     Deed {
-        /// A message of its own.
+        /// A new message.
         Post = "post";
-        /// An answer in a thread.
+        /// A reply in a thread.
         Thread = "thread";
         /// A message was changed.
         Update = "update";
@@ -61,20 +61,20 @@ codes! {
 }
 
 codes! {
-    /// What became of a message in Slack.
+    /// The state of a message in Slack, if it is not as it was posted.
     Shown {
         /// It is shown as done.
         Done = "done";
-        /// It was deleted, by us.
+        /// It was deleted by Herald.
         Retracted = "retracted";
-        /// It was deleted, by somebody else.
+        /// It was deleted by someone outside Herald.
         Gone = "gone";
-        /// It is there, and Slack does not let us change it (any more).
+        /// It exists, but Slack does not let us change it (any more).
         Fixed = "fixed";
     }
 }
 
-/// What a notification does that says nothing of a subject.
+/// The action of a notification without a subject.
 impl Default for Action {
     fn default() -> Self {
         Self::Post
@@ -82,20 +82,20 @@ impl Default for Action {
 }
 
 impl Action {
-    /// Whether what waits to be sent about the subject is overtaken by it.
+    /// Whether it supersedes messages about the subject that are waiting to be sent.
     #[must_use]
     pub fn overtakes(self) -> bool {
         matches!(self, Self::Replace | Self::Retract | Self::Done)
     }
 
-    /// Whether it says something new. What only takes back or crosses out needs no words, and
-    /// the reader's choices do not hold it back.
+    /// Whether it has new content. An action that only deletes or strikes through needs no
+    /// template, and the reader's choices do not suppress it.
     #[must_use]
     pub fn speaks(self) -> bool {
         matches!(self, Self::Post | Self::Reply | Self::Replace)
     }
 
-    /// What its request is taken from, unless what is in Slack makes it another one.
+    /// The budget of its request, unless the state in Slack requires another request.
     #[must_use]
     pub fn budget(self) -> Budget {
         match self {
@@ -107,7 +107,7 @@ impl Action {
 }
 
 impl Deed {
-    /// Doing it twice is doing it once: an unclear answer is met by doing it again.
+    /// Repeating it has no further effect: after an unclear answer it is repeated.
     #[must_use]
     pub fn is_repeatable(self) -> bool {
         matches!(self, Self::Update | Self::Delete)
@@ -122,7 +122,7 @@ impl Deed {
         }
     }
 
-    /// Slack's method.
+    /// The name of Slack's method.
     #[must_use]
     pub fn method(self) -> &'static str {
         self.budget().method()
@@ -136,33 +136,33 @@ pub struct Posted {
     pub delivery: DeliveryId,
     pub channel: ChannelId,
     pub ts: String,
-    /// It stands in a thread.
+    /// It is in a thread.
     pub in_thread: bool,
-    /// It is in the conversation that acts; else in one that the same person had before.
+    /// It is in the current conversation; otherwise in an earlier one of the same person.
     pub here: bool,
     pub shown: Option<Shown>,
-    /// The delivery whose words it shows.
+    /// The delivery whose text it shows.
     pub words: DeliveryId,
 }
 
-/// What one request does.
+/// The next request of an action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan<'a> {
-    /// A message of its own.
+    /// A new message.
     Post,
-    /// An answer in the thread of this one.
+    /// A reply in the thread of this message.
     Thread(&'a Posted),
-    /// This one gets new words.
+    /// This message gets new text.
     Replace(&'a Posted),
-    /// This one is crossed out; more follow.
+    /// This message is struck through; `more`: others follow.
     Done { target: &'a Posted, more: bool },
-    /// This one is deleted; more follow.
+    /// This message is deleted; `more`: others follow.
     Retract { target: &'a Posted, more: bool },
-    /// There is nothing (left) to act on.
+    /// There is no message (left) to change.
     Nothing,
 }
 
-/// What the next request of an action is, given what is in Slack.
+/// The next request of an action, for the messages in Slack.
 #[must_use]
 pub fn plan(action: Action, messages: &[Posted]) -> Plan<'_> {
     let there = |message: &&Posted| !matches!(message.shown, Some(Shown::Retracted | Shown::Gone));
@@ -172,7 +172,7 @@ pub fn plan(action: Action, messages: &[Posted]) -> Plan<'_> {
             let mut roots = messages.iter().filter(|message| message.here && !message.in_thread);
             roots.find(there).map_or(Plan::Post, Plan::Thread)
         }
-        // What was sent to somebody else by mistake does not get the new words.
+        // A message that went to another member by mistake does not get the new text.
         Action::Replace => match messages.iter().rfind(|message| message.here) {
             Some(last) if matches!(last.shown, None | Some(Shown::Done)) => Plan::Replace(last),
             _ => Plan::Post,
@@ -184,7 +184,7 @@ pub fn plan(action: Action, messages: &[Posted]) -> Plan<'_> {
                 None => Plan::Nothing,
             }
         }
-        // The last first: an answer must not lose its thread before it goes.
+        // The last message first: the first one of a thread must not be deleted before its replies.
         Action::Retract => {
             let mut left = messages.iter().rev().filter(there);
             match left.next() {
@@ -219,9 +219,9 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What a refusal by Slack says about the message that was acted on; `None`: nothing, the delivery
-/// fails. Then the action goes on without that message: it is posted anew, or the next one has its
-/// turn.
+/// The consequence of Slack's refusal for the message that was to be changed; `None`: none, and the
+/// delivery fails. Otherwise the action continues without that message: it is posted as a new
+/// message, or continues with the next one.
 #[must_use]
 pub fn unfit(deed: Deed, code: &str) -> Option<Shown> {
     match (deed, code) {

@@ -1,4 +1,4 @@
-//! Points in time as the store keeps them: integer microseconds since the Unix epoch, UTC.
+//! Points in time in the store's format: integer microseconds since the Unix epoch, UTC.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros(by)))
     }
 
-    /// The time from `earlier` to this point; zero where `earlier` is later.
+    /// The time from `earlier` to this point; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -1,8 +1,8 @@
-//! Why a delivery went as it did: what was decided about it and what it waited for. The requests to
+//! The trace of a delivery: the decisions about it and the causes of its waits. The requests to
 //! Slack are in the log of attempts.
 //!
-//! A trace is kept with its delivery, sealed, and written along with what is written anyhow, so it
-//! is small: equal decisions are kept once, equal waits are counted, and both lists are bounded.
+//! A trace is stored with its delivery, encrypted, in writes that are made in any case. It is
+//! small: equal decisions are stored once, equal waits are counted, and both lists are bounded.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,12 @@ use super::matching;
 use super::settings::{Preference, Preferences, Settings};
 use super::time::Timestamp;
 
-/// Decisions that are kept: the first, and the last of the others.
+/// The most decisions that are kept: the first, and the last of the others.
 const DECISIONS: usize = 6;
-/// Waits that are kept: the first, and the last of the others.
+/// The most waits that are kept: the first, and the last of the others.
 const WAITS: usize = 24;
 
-/// What was decided, and what was waited for; both oldest first.
+/// Decisions and waits, both oldest first.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Trace {
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
@@ -27,29 +27,29 @@ pub struct Trace {
     /// Slack's explanation of its last refusal.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
-    /// Entries that were left out of the middle of either list.
+    /// Entries that were omitted from the middle of either list.
     #[serde(rename = "o", default, skip_serializing_if = "is_zero")]
     pub left_out: u32,
 }
 
-/// When something was decided.
+/// The stage at which a decision was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
-    /// Notify decided it.
+    /// By Notify.
     #[serde(rename = "a")]
     Accepted,
-    /// The member was looked for once more, in the background.
+    /// When the member was looked up again, in the background.
     #[serde(rename = "r")]
     Resolved,
-    /// The message's turn had come.
+    /// When the message's turn came.
     #[serde(rename = "t")]
     Turn,
-    /// An operator had it sent once more.
+    /// When an operator replayed it.
     #[serde(rename = "p")]
     Replayed,
 }
 
-/// What was decided, and from what.
+/// A decision and its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     #[serde(rename = "s")]
@@ -59,21 +59,21 @@ pub struct Decision {
     /// The tenant's switches.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub switches: Option<Switches>,
-    /// The choice that decides for the person; absent where there is none.
+    /// The choice that decides for the person; absent if there is none.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
-    /// By what the member was found.
+    /// How the member was found.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Basis>,
-    /// The template that worded it.
+    /// The template that rendered it.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
-    /// `send`, or the code of why not.
+    /// `send`, or the reason code.
     #[serde(rename = "v")]
     pub verdict: String,
 }
 
-/// The tenant's switches, as they were.
+/// The tenant's switches at that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switches {
     #[serde(rename = "s")]
@@ -84,28 +84,27 @@ pub struct Switches {
     pub opt_in: bool,
 }
 
-/// A person's choice, and who made it.
+/// A person's choice, and its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Choice {
-    /// For everything, not for the one event type.
+    /// For all messages, not only for one event type.
     #[serde(rename = "a")]
     pub everything: bool,
     #[serde(rename = "v")]
     pub value: Preference,
-    /// `person` or `administrator`, and the caller's name after a colon; empty where it is not
-    /// known.
+    /// `person` or `administrator`, and the caller's name after a colon; empty if unknown.
     #[serde(rename = "b", default, skip_serializing_if = "String::is_empty")]
     pub set_by: String,
     #[serde(rename = "t")]
     pub set_at: Timestamp,
 }
 
-/// By what rule a member was found, and in which reading of the member list.
+/// The rule that found a member, and the reading of the member list that it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Basis {
     #[serde(rename = "r")]
     pub rule: Found,
-    /// 0: the list was never read.
+    /// 0: the list has never been read.
     #[serde(rename = "g", default)]
     pub generation: u64,
     /// When the list was read.
@@ -113,24 +112,24 @@ pub struct Basis {
     pub read_at: Option<Timestamp>,
 }
 
-/// By what rule a member was found.
+/// The rule that found a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Found {
-    /// An administrator said so.
+    /// An administrator pinned the member.
     #[serde(rename = "p")]
     Pinned,
-    /// The expressions find the member.
+    /// The expressions match the member.
     #[serde(rename = "m")]
     Matched,
-    /// Stored earlier; the expressions no longer find it.
+    /// Stored earlier; the expressions no longer match it.
     #[serde(rename = "s")]
     Stale,
-    /// Stored, not looked for anew.
+    /// Stored, and not looked up again.
     #[serde(rename = "k")]
     Stored,
 }
 
-/// What a delivery waits for.
+/// The cause of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// Its time (`deliver_after`).
@@ -145,7 +144,7 @@ pub enum Cause {
     /// The messages before it in its conversation, and the pace of one a second.
     #[serde(rename = "c")]
     Conversation,
-    /// Its turn in the workspace: the method's budget there, and who comes first.
+    /// Its turn in the workspace: the method's budget there, and the deliveries before it.
     #[serde(rename = "b")]
     Budget,
     /// Slack asked to wait (429).
@@ -154,28 +153,28 @@ pub enum Cause {
     /// The workspace must be connected again.
     #[serde(rename = "d")]
     TokenDead,
-    /// Slack did not say whether it stored the message; its history is read.
+    /// Slack did not say whether it stored the message; the history is read.
     #[serde(rename = "u")]
     Unknown,
-    /// Slack did not take it; it is tried again.
+    /// Slack did not accept it; it is retried.
     #[serde(rename = "r")]
     Retry,
 }
 
-/// A wait, or several for the same cause one after the other.
+/// A wait, or several successive ones with the same cause.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wait {
     #[serde(rename = "c")]
     pub cause: Cause,
     #[serde(rename = "f")]
     pub from: Timestamp,
-    /// Absent: until something happens.
+    /// Absent: until an event ends it.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// How often, where more than once.
+    /// The number of waits, if more than one.
     #[serde(rename = "n", default = "once", skip_serializing_if = "is_once")]
     pub times: u32,
-    /// What Slack said.
+    /// Slack's error code.
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
 }
@@ -188,7 +187,7 @@ impl Wait {
 }
 
 impl Trace {
-    /// Notes a decision. One that came out as the one before, from the same, is not kept.
+    /// Records a decision, unless it is the same as the previous one ([`Decision::same`]).
     pub fn decided(&mut self, decision: Decision) {
         if self.decisions.last().is_some_and(|last| last.same(&decision)) {
             return;
@@ -200,7 +199,7 @@ impl Trace {
         }
     }
 
-    /// Notes a wait, together with the one before where that was for the same cause.
+    /// Records a wait, joined with the previous one if that had the same cause.
     pub fn waits(&mut self, wait: Wait) {
         if let Some(last) = self.waits.last_mut()
             && (last.cause, &last.code) == (wait.cause, &wait.code)
@@ -216,13 +215,13 @@ impl Trace {
         }
     }
 
-    /// As it is kept.
+    /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// What was kept; empty where it does not read: a trace decides nothing.
+    /// From the stored form; empty if it cannot be read, because a trace decides nothing.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
@@ -230,7 +229,8 @@ impl Trace {
 }
 
 impl Decision {
-    /// The same but for when.
+    /// Whether switches, choice, verdict and the use of a pin agree. The stage, the time and the
+    /// template do not count.
     fn same(&self, other: &Self) -> bool {
         (&self.switches, &self.choice, &self.verdict)
             == (&other.switches, &other.choice, &other.verdict)
@@ -264,7 +264,7 @@ impl Switches {
 }
 
 impl Choice {
-    /// The one that decides, by the order of [`suppression`](super::settings::suppression).
+    /// The choice that decides, in the order of [`suppression`](super::settings::suppression).
     #[must_use]
     pub fn of(preferences: &Preferences, event: &EventType) -> Option<Self> {
         let one = preferences.by_type.get(event).copied().unwrap_or_default();
@@ -357,10 +357,12 @@ mod tests {
             for (at, cause) in causes.iter().enumerate() {
                 let at = i64::try_from(at).unwrap();
                 let cause = [Cause::Budget, Cause::Throttled, Cause::Unknown][*cause];
-                trace.waits(Wait { code: Some("x".repeat(64)), ..Wait::new(cause, Timestamp(at), None) });
+                let code = Some("x".repeat(64));
+                trace.waits(Wait { code, ..Wait::new(cause, Timestamp(at), None) });
                 trace.decided(decision(at, &format!("reason_{at}")));
             }
-            proptest::prop_assert!(trace.waits.len() <= WAITS && trace.decisions.len() <= DECISIONS);
+            proptest::prop_assert!(trace.waits.len() <= WAITS);
+            proptest::prop_assert!(trace.decisions.len() <= DECISIONS);
             proptest::prop_assert!(trace.to_bytes().len() < 8 * 1024);
             if let Some(first) = trace.decisions.first() {
                 proptest::prop_assert_eq!(first.at, Timestamp(0));

@@ -1,4 +1,4 @@
-//! The verdict on each recipient of a Notify, as it is answered and stored.
+//! The verdict on each recipient of a Notify, in the form that is returned and stored.
 //!
 //! The stored answer is replayed verbatim for a repeated request (invariant I3), so these types
 //! only ever gain optional fields.
@@ -12,7 +12,7 @@ use super::reason::{NoMatch, Suppression};
 use super::subject::Action;
 use super::time::Timestamp;
 
-/// Whom a notification is for, as the caller named them.
+/// A recipient of a notification, as named by the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Addressee {
@@ -20,7 +20,7 @@ pub enum Addressee {
     Channel(ChannelId),
 }
 
-/// The member a person was found to be.
+/// The member that matches a person.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Found {
     pub installation: InstallationId,
@@ -28,20 +28,20 @@ pub struct Found {
     pub display_name: String,
 }
 
-/// What is promised about repeats.
+/// The guarantee about duplicate messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guarantee {
-    /// History can be read: an ambiguous answer is settled, at most one message (invariant I7).
+    /// The history can be read: an ambiguous answer is settled, at most one message (invariant I7).
     EffectivelyOnce,
-    /// History cannot be read: at most one more message per ambiguous attempt.
+    /// The history cannot be read: at most one more message for each ambiguous attempt.
     AtLeastOnce,
 }
 
 impl Guarantee {
-    /// What the granted scopes allow for direct messages and channel posts
-    /// (Slack's documentation: Scopes). Reading a direct message's history takes its
-    /// `D...` id, which after a lost first answer only `conversations.open` tells.
+    /// The guarantee that the granted scopes allow for direct messages and channel posts (Slack's
+    /// documentation: Scopes). Reading the history of a direct message needs its `D...` id, which
+    /// only `conversations.open` returns after the answer to the first post was lost.
     #[must_use]
     pub fn for_scopes(scopes: &[String], direct_message: bool) -> Self {
         let needed: &[&str] = if direct_message {
@@ -57,11 +57,11 @@ impl Guarantee {
     }
 }
 
-/// What was decided for one recipient.
+/// The decision for one recipient.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decided {
-    /// Will be sent; without a member it is still being resolved.
+    /// Will be sent; a delivery without a member is still being resolved.
     Queued {
         delivery: DeliveryId,
         found: Option<Found>,
@@ -69,26 +69,32 @@ pub enum Decided {
         guarantee: Guarantee,
     },
     /// Waits until the person appears in Slack.
-    Held { delivery: DeliveryId, reason: NoMatch, members_without_email: u64, guarantee: Guarantee },
-    /// Held back by a switch.
+    Held {
+        delivery: DeliveryId,
+        reason: NoMatch,
+        /// Active members without an e-mail address; the person may be one of them.
+        members_without_email: u64,
+        guarantee: Guarantee,
+    },
+    /// Suppressed by a switch.
     Suppressed { by: Suppression },
-    /// Nobody in Slack.
+    /// No member in Slack.
     Unreachable { reason: NoMatch, members_without_email: u64 },
 }
 
-/// One recipient and what was decided.
+/// One recipient and the decision for it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Verdict {
     pub addressee: Addressee,
     pub decided: Decided,
-    /// The delivery that it is about; absent in answers of releases that kept it only where
-    /// something waits.
+    /// The delivery of this recipient; absent in answers of releases that stored it only for
+    /// deliveries that wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryId>,
 }
 
 impl Verdict {
-    /// The delivery that it is about, in an answer of any release.
+    /// The delivery of this recipient, in an answer of any release.
     #[must_use]
     pub fn delivery(&self) -> Option<DeliveryId> {
         self.delivery.or(match &self.decided {
@@ -97,7 +103,7 @@ impl Verdict {
         })
     }
 
-    /// What it means for whoever has another channel, by the same rule as the delivery's state.
+    /// The meaning for a caller with another channel, by the same rule as the delivery's state.
     #[must_use]
     pub fn fallback(&self, action: Action) -> Fallback {
         match &self.decided {
@@ -112,7 +118,7 @@ impl Verdict {
 }
 
 impl Answer {
-    /// Says of each delivery when it should reach Slack, where that is known.
+    /// Sets the time at which each delivery should reach Slack, if it is known.
     pub fn estimate(&mut self, times: &HashMap<DeliveryId, Timestamp>) {
         for verdict in &mut self.verdicts {
             if let Decided::Queued { delivery, estimated_send_time, .. } = &mut verdict.decided {
@@ -126,7 +132,7 @@ impl Answer {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
     pub notification: NotificationId,
-    /// What the notification does about its subject.
+    /// The notification's effect on earlier messages about its subject.
     #[serde(default)]
     pub action: Action,
     /// In the order of the request's recipients.

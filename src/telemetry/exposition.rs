@@ -8,8 +8,8 @@ use prometheus::{Registry, TextEncoder};
 
 use super::{Error, Metrics, traces};
 
-/// Keeps what is measured and prints it. Cloning is cheap. One for a process: two do not mix, so
-/// tests can have their own.
+/// Keeps the metrics and prints them. Cloning is cheap. A process needs one; several are
+/// independent, so each test can have its own.
 #[derive(Debug, Clone)]
 pub struct Exposition {
     registry: Registry,
@@ -18,7 +18,7 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Prints what is measured, and sends it to a collector as well where one is named.
+    /// Prints the metrics, and also sends them to a collector if one is configured.
     pub fn new(otlp: &traces::Config) -> Result<Self, Error> {
         let registry = Registry::new();
         registry
@@ -26,7 +26,7 @@ impl Exposition {
             .map_err(|error| Error::Metrics(error.to_string()))?;
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            // The table has the names as they are printed.
+            // The table has the names in the form in which they are printed.
             .without_units()
             .without_counter_suffixes()
             .without_target_info()
@@ -54,25 +54,27 @@ impl Exposition {
         self.metrics.clone()
     }
 
-    /// The body of `/metrics`. An instrument appears once it recorded something.
+    /// The body of `/metrics`. An instrument appears once it has recorded a value.
     pub fn text(&self) -> Result<String, Error> {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .map_err(|error| Error::Metrics(error.to_string()))
     }
 
-    /// Its media type.
+    /// The media type of [`Exposition::text`].
     #[must_use]
     pub fn content_type(&self) -> &'static str {
         prometheus::TEXT_FORMAT
     }
 
-    /// Sends the collector what it does not have yet, and stops collecting; at the end of the
-    /// process. Takes a few seconds at the most: a collector that is away costs these metrics.
+    /// Sends the collector the metrics that it does not have yet, and stops collecting; for the end
+    /// of the process. Takes a few seconds at most: if the collector is unavailable, these metrics
+    /// are lost.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let (done, ended) = tokio::sync::oneshot::channel();
         let provider = self.provider.clone();
-        // It blocks. A thread of its own, as the runtime would wait for one of its own at its end.
+        // It blocks. It runs in its own thread, because at its end the runtime would wait for one
+        // of its own threads.
         std::thread::Builder::new()
             .name("metrics-shutdown".into())
             .spawn(move || done.send(provider.shutdown()))
@@ -153,7 +155,7 @@ mod tests {
         let text = exposition.text().unwrap();
 
         let mut printed: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
-        // The process's own have the names that Prometheus gives them everywhere.
+        // The metrics of the process have the names that Prometheus uses everywhere.
         for line in text.lines().filter(|line| !line.contains(" process_")) {
             let mut words = line.splitn(4, ' ');
             match (words.next(), words.next(), words.next(), words.next()) {

@@ -1,19 +1,20 @@
-//! Everything that is measured, in one table. `docs` and `/metrics` repeat it; a test compares.
+//! Every instrument, in one table. `docs/metrics.md` and `/metrics` repeat it; a test compares
+//! them.
 //!
-//! Labels are closed: each has a list of values, and a value outside it is counted as `other`, so
-//! no tenant, person or text from outside can become a time series (invariant I12).
+//! Labels are closed: each has a list of values, and a value outside the list is counted as
+//! `other`. So no tenant, person or external text can become a time series (invariant I12).
 
-/// What a label may say.
+/// A label and its possible values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Label {
     /// Its name at `/metrics`.
     pub name: &'static str,
-    /// Its values. Empty: a list that the code closes elsewhere (the methods of the protos, those
-    /// of Slack that are called, the version of this build).
+    /// Its values. Empty if the code fixes the list elsewhere: the methods of the protos, the Slack
+    /// methods that are called, the version of this build.
     pub values: &'static [&'static str],
 }
 
-/// How an instrument counts.
+/// The kind of an instrument.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// Only grows.
@@ -39,7 +40,7 @@ pub struct Instrument {
 
 /// Seconds of one call: from a cached answer to Slack's time-out.
 const CALL_SECONDS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Seconds from acceptance to Slack: at once, up to the default expiry's neighbourhood.
+/// Seconds from acceptance to Slack: from immediately to about the default expiry.
 const LATENCY_SECONDS: &[f64] =
     &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0];
 
@@ -65,14 +66,14 @@ pub(super) const SLACK_REQUESTS: Instrument = Instrument {
             ],
         },
     ],
-    description: "Calls to Slack, by method and by what came of them.",
+    description: "Calls to Slack, by method and outcome.",
 };
 pub(super) const SLACK_SECONDS: Instrument = Instrument {
     name: "herald_slack_request_duration_seconds",
     unit: "s",
     kind: Kind::Histogram(CALL_SECONDS),
     labels: &[SLACK_METHOD],
-    description: "Time of one call to Slack, its answer's body included.",
+    description: "Time of one call to Slack, including the body of its answer.",
 };
 pub(super) const REFUSALS: Instrument = Instrument {
     name: "herald_refusals_total",
@@ -96,7 +97,7 @@ pub(super) const REFUSALS: Instrument = Instrument {
             "store.max_connections",
         ],
     }],
-    description: "Calls, connections and requests that were refused, by the setting that is the limit.",
+    description: "Refused calls, connections and requests, by the setting of the limit.",
 };
 pub(super) const DELIVERIES: Instrument = Instrument {
     name: "herald_deliveries_total",
@@ -120,7 +121,7 @@ pub(super) const DELIVERIES: Instrument = Instrument {
             "unreachable",
         ],
     }],
-    description: "Deliveries that came into a state.",
+    description: "Deliveries that entered a state.",
 };
 pub(super) const NOTIFY: Instrument = Instrument {
     name: "herald_notify_total",
@@ -130,21 +131,21 @@ pub(super) const NOTIFY: Instrument = Instrument {
         name: "result",
         values: &["accepted", "replayed", "conflict", "refused", "shed", "failed"],
     }],
-    description: "Calls of Notify, by what they were answered.",
+    description: "Calls of Notify, by result.",
 };
 pub(super) const DELIVERY_LATENCY: Instrument = Instrument {
     name: "herald_delivery_latency_seconds",
     unit: "s",
     kind: Kind::Histogram(LATENCY_SECONDS),
     labels: &[],
-    description: "Time from a delivery's being due to Slack's having stored it.",
+    description: "Time from the moment a delivery is due until Slack has stored it.",
 };
 pub(super) const DIRECTORY_MEMBERS: Instrument = Instrument {
     name: "herald_directory_members",
     unit: "{member}",
     kind: Kind::Gauge,
     labels: &[Label { name: "kind", values: &["matchable", "no_email", "deactivated", "bot"] }],
-    description: "Slack members in the directories this replica holds in memory, all together.",
+    description: "Slack members in the directories in this replica's memory, in total.",
 };
 pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
     name: "herald_directory_workspaces",
@@ -154,7 +155,8 @@ pub(super) const DIRECTORY_WORKSPACES: Instrument = Instrument {
         name: "condition",
         values: &["in_use", "never_read", "stale", "failing", "shrink_pending", "crawling"],
     }],
-    description: "Workspaces of the whole cluster whose directory is so; one may be counted several times.",
+    description: "Workspaces of the whole cluster with this condition of the directory; one may \
+                  have several.",
 };
 pub(super) const DIRECTORY_AGE: Instrument = Instrument {
     name: "herald_directory_age_seconds",
@@ -168,36 +170,36 @@ pub(super) const DIRECTORY_OVERDUE: Instrument = Instrument {
     unit: "s",
     kind: Kind::Gauge,
     labels: &[],
-    description: "How long the next crawl of the most overdue directory has been due, over the whole cluster.",
+    description: "Time for which the most overdue crawl has been due, over the whole cluster.",
 };
 pub(super) const DIRECTORY_CRAWLS: Instrument = Instrument {
     name: "herald_directory_crawls_total",
     unit: "{crawl}",
     kind: Kind::Counter,
     labels: &[Label { name: "result", values: &["published", "refused", "failed", "lost"] }],
-    description: "Turns of this replica at reading a directory, by how they ended.",
+    description: "This replica's turns at reading a directory, by result.",
 };
 pub(super) const CRAWL_PAGES: Instrument = Instrument {
     name: "herald_directory_crawl_pages_total",
     unit: "{page}",
     kind: Kind::Counter,
     labels: &[],
-    description: "Pages of directories that this replica read.",
+    description: "Directory pages that this replica read.",
 };
 pub(super) const CRAWL_PROGRESS: Instrument = Instrument {
     name: "herald_directory_crawl_progress",
     unit: "{item}",
     kind: Kind::Gauge,
     labels: &[Label { name: "of", values: &["pages", "members"] }],
-    description: "Read so far by the crawls under way, over the whole cluster.",
+    description: "Progress of the crawls under way, over the whole cluster.",
 };
 pub(super) const DIRECTORY_LOADS: Instrument = Instrument {
     name: "herald_directory_loads_total",
     unit: "{load}",
     kind: Kind::Counter,
     labels: &[Label { name: "from", values: &["pages", "changes"] }],
-    description: "Member lists brought up to date in memory: built anew from the stored pages, or \
-                  by putting single changes on top.",
+    description: "Updates of member lists in memory: rebuilt from the stored pages, or by single \
+                  changes.",
 };
 pub(super) const TOO_COSTLY: Instrument = Instrument {
     name: "herald_mapping_too_costly_total",
@@ -231,14 +233,14 @@ pub(super) const SLACK_EVENTS: Instrument = Instrument {
             "parked",
         ],
     }],
-    description: "Events that Slack sent, by what became of them on arrival and when applied.",
+    description: "Events from Slack, by result on arrival and on application.",
 };
 pub(super) const CUSTOM_FIELDS: Instrument = Instrument {
     name: "herald_custom_fields_total",
     unit: "{member}",
     kind: Kind::Counter,
     labels: &[Label { name: "result", values: &["fetched", "failed"] }],
-    description: "Members whose custom profile fields were asked for, by what came of it.",
+    description: "Members whose custom profile fields were requested, by result.",
 };
 pub(super) const CUSTOM_FIELDS_MISSING: Instrument = Instrument {
     name: "herald_custom_fields_missing",
@@ -259,22 +261,21 @@ pub(super) const AUDIT_ENTRIES: Instrument = Instrument {
     unit: "{entry}",
     kind: Kind::Counter,
     labels: &[],
-    description: "Entries of the audit trail that this replica put into the chain.",
+    description: "Entries of the audit trail that this replica appended to the chain.",
 };
 pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
     name: "herald_unreadable_rows_total",
     unit: "{row}",
     kind: Kind::Counter,
     labels: &[Label { name: "kind", values: &["lane", "head", "waiting", "change"] }],
-    description: "Rows that a newer release wrote, or that are damaged, each time this replica met one and \
-        passed over it.",
+    description: "Rows of a newer release and damaged rows, each time this replica skipped one.",
 };
 pub(super) const OUTBOX_READY_SECONDS: Instrument = Instrument {
     name: "herald_outbox_ready_age_seconds",
     unit: "s",
     kind: Kind::Gauge,
     labels: &[],
-    description: "For how long the conversation that is due first has been waiting for a worker.",
+    description: "Time for which the earliest due conversation has waited for a worker.",
 };
 pub(super) const OUTBOX_ROWS: Instrument = Instrument {
     name: "herald_outbox_rows",
@@ -295,7 +296,7 @@ pub(super) const DATABASE_SNAPSHOT_AGE: Instrument = Instrument {
     unit: "{transaction}",
     kind: Kind::Gauge,
     labels: &[],
-    description: "Transactions since the oldest snapshot that PostgreSQL must keep rows for.",
+    description: "Transactions since the oldest snapshot for which PostgreSQL must keep rows.",
 };
 pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
     name: "herald_upkeep_failures_total",
@@ -316,7 +317,7 @@ pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
             "health",
         ],
     }],
-    description: "Parts of the outbox's upkeep that failed, once a round; the other parts go on.",
+    description: "Failed parts of the outbox's upkeep, once a round; the other parts continue.",
 };
 pub(super) const RPC_REQUESTS: Instrument = Instrument {
     name: "herald_rpc_requests_total",
@@ -362,10 +363,10 @@ pub(super) const BUILD_INFO: Instrument = Instrument {
     unit: "{build}",
     kind: Kind::Gauge,
     labels: &[Label { name: "version", values: &[] }],
-    description: "Always 1; the label has the version of this build.",
+    description: "Always 1; the label is the version of this build.",
 };
 
-/// All of them.
+/// All instruments.
 pub const INSTRUMENTS: &[Instrument] = &[
     SLACK_REQUESTS,
     SLACK_SECONDS,

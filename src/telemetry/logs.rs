@@ -1,4 +1,4 @@
-//! Where log lines go and what they look like: standard error, as text or one JSON object a line.
+//! The destination and the format of log lines: standard error, as text or one JSON object a line.
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
@@ -13,8 +13,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::{Error, traces};
 
-/// Crates whose verbose levels write request headers, bodies or SQL values (invariant I12), and
-/// the most they may say. No filter reaches further.
+/// Crates whose verbose levels write request headers, bodies or SQL values (invariant I12), with
+/// the most verbose level that they may use. No filter overrides it.
 const KEPT_QUIET: &[(&str, Level)] = &[
     ("h2", Level::INFO),
     ("hyper", Level::INFO),
@@ -36,7 +36,7 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// For log collectors: one JSON object a line, fields flattened.
+    /// For log collectors: one JSON object a line, with flattened fields.
     Json,
 }
 
@@ -46,8 +46,8 @@ pub enum Format {
 pub struct Config {
     /// `text` or `json`. Default `text`.
     pub format: Format,
-    /// Which lines: tracing-subscriber's filter syntax, such as `info,herald=debug`. Default
-    /// `info`. Crates that would write headers or values stay quiet whatever it says.
+    /// Filter of log lines, in the syntax of tracing-subscriber, such as `info,herald=debug`.
+    /// Default `info`. Crates that would write headers or values stay quiet in any case.
     pub filter: String,
 }
 
@@ -57,8 +57,8 @@ impl Default for Config {
     }
 }
 
-/// Keeps traces going; what is still queued is sent when it is dropped, which takes a few seconds
-/// at the most: a collector that is away does not hold the process.
+/// Keeps traces running. When it is dropped, queued spans are sent, which takes a few seconds at
+/// most: an unavailable collector does not hold up the process.
 #[must_use = "dropping it ends the traces"]
 #[derive(Debug)]
 pub struct Tracing(Option<SdkTracerProvider>);
@@ -72,8 +72,8 @@ impl Drop for Tracing {
     }
 }
 
-/// Sends log lines to standard error, and spans to a collector where one is named, from here on, in
-/// the whole process. Call once, in a tokio runtime.
+/// From here on, sends the log lines of the whole process to standard error, and its spans to a
+/// collector if one is configured. Call it once, in a tokio runtime.
 pub fn init(config: &Config, otlp: &traces::Config) -> Result<Tracing, Error> {
     let provider = match &otlp.endpoint {
         Some(endpoint) => Some(traces::provider(endpoint, otlp.sample_ratio)?),
@@ -105,7 +105,7 @@ where
 }
 
 fn filter(text: &str) -> Result<EnvFilter, Error> {
-    // EnvFilter reads an empty text as "errors only"; say so rather than lose lines.
+    // EnvFilter reads an empty text as "errors only"; refuse it rather than lose lines.
     if text.trim().is_empty() {
         return Err(Error::Filter(text.to_owned()));
     }

@@ -9,23 +9,23 @@ use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, MeterProvider, No
 use super::instruments::{self, Instrument, Kind, Label};
 use super::watchdog::Watchdog;
 
-/// What a label says when the value is not on its list.
+/// The value of a label if the given value is not on its list.
 const OTHER: &str = "other";
 
-/// Records what happens. Cloning is cheap; every clone writes to the same instruments.
+/// Records events. Cloning is cheap; every clone writes to the same instruments.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Recorders>);
 
-/// How the table of deliveries fares.
+/// The condition of the table of deliveries.
 #[derive(Debug, Clone, Copy)]
 pub struct Outbox {
-    /// For how long the lane that is due first has been waiting for a worker.
+    /// Time for which the earliest due lane has waited for a worker.
     pub ready_age: Duration,
     /// Deliveries that have not moved to history.
     pub rows: u64,
     /// Rows that PostgreSQL has not vacuumed yet.
     pub dead_rows: Option<u64>,
-    /// Transactions since the oldest snapshot that PostgreSQL must keep rows for.
+    /// Transactions since the oldest snapshot for which PostgreSQL must keep rows.
     pub oldest_snapshot_age: Option<u64>,
 }
 
@@ -64,7 +64,8 @@ struct Recorders {
 }
 
 impl Metrics {
-    /// Instruments of `meter`; [`super::Exposition::metrics`] has one that is printed.
+    /// Instruments of `meter`; [`super::Exposition::metrics`] provides one whose values are
+    /// printed.
     #[must_use]
     pub fn new(meter: &Meter) -> Self {
         Self(Arc::new(Recorders {
@@ -101,21 +102,21 @@ impl Metrics {
         }))
     }
 
-    /// Recorders that keep nothing, for tools and tests that nobody scrapes.
+    /// Recorders that keep nothing, for tools and tests without a `/metrics` page.
     #[must_use]
     pub fn unobserved() -> Self {
         Self::new(&NoopMeterProvider::new().meter("herald"))
     }
 
-    /// Where the background loops say that they go round.
+    /// Where the background loops report each round.
     #[must_use]
     pub fn watchdog(&self) -> &Watchdog {
         &self.0.watchdog
     }
 
-    /// Shows every counter at 0, with each value that its labels may have: an alert on an increase
-    /// would miss the first failure of a series that appears with it. `slack` and `rpc` are the
-    /// methods that this build calls and serves.
+    /// Shows every counter at 0, with each value that its labels may have. If a series appeared
+    /// only with its first failure, an alert on its increase would miss that failure. `slack` and
+    /// `rpc` are the methods that this build calls and serves.
     pub fn begin(&self, slack: &[&'static str], rpc: &[&'static str]) {
         let counters = [
             (&self.0.slack_requests, &instruments::SLACK_REQUESTS, slack),
@@ -150,7 +151,7 @@ impl Metrics {
         self.0.slack_seconds.record(took.as_secs_f64(), &labels[..1]);
     }
 
-    /// `count` deliveries came into `state` (`domain::delivery::State::code`).
+    /// `count` deliveries entered `state` (`domain::delivery::State::code`).
     pub fn deliveries(&self, state: &'static str, count: u64) {
         self.0.deliveries.add(count, &labelled(&instruments::DELIVERIES, [state]));
     }
@@ -160,24 +161,25 @@ impl Metrics {
         self.0.notify.add(1, &labelled(&instruments::NOTIFY, [result]));
     }
 
-    /// One delivery was stored by Slack, `after` it was due.
+    /// Slack stored one delivery, `after` it was due.
     pub fn delivery_latency(&self, after: Duration) {
         self.0.delivery_latency.record(after.as_secs_f64(), &[]);
     }
 
-    /// How many members of `kind` the directories in memory hold now, all together.
+    /// Members of `kind` in all directories in memory.
     pub fn directory_members(&self, kind: &'static str, count: u64) {
         let labels = labelled(&instruments::DIRECTORY_MEMBERS, [kind]);
         self.0.directory_members.record(count, &labels);
     }
 
-    /// How many directories in use are in this condition.
+    /// Directories in use that are in this condition.
     pub fn directory_workspaces(&self, condition: &'static str, count: u64) {
         let labels = labelled(&instruments::DIRECTORY_WORKSPACES, [condition]);
         self.0.directory_workspaces.record(count, &labels);
     }
 
-    /// The age of the oldest directory in use, and how long the most overdue has been due.
+    /// The age of the oldest directory in use, and the time for which the most overdue one has been
+    /// due.
     pub fn directory_age(&self, oldest: Duration, overdue: Duration) {
         self.0.directory_age.record(oldest.as_secs(), &[]);
         self.0.directory_overdue.record(overdue.as_secs(), &[]);
@@ -193,35 +195,35 @@ impl Metrics {
         self.0.crawl_pages.add(1, &[]);
     }
 
-    /// What the crawls under way have read so far.
+    /// The progress of the crawls under way.
     pub fn crawl_progress(&self, pages: u64, members: u64) {
         for (of, count) in [("pages", pages), ("members", members)] {
             self.0.crawl_progress.record(count, &labelled(&instruments::CRAWL_PROGRESS, [of]));
         }
     }
 
-    /// A member list in memory was brought up to date `from` pages or changes.
+    /// A member list in memory was updated `from` pages or changes.
     pub fn directory_load(&self, from: &'static str) {
         self.0.directory_loads.add(1, &labelled(&instruments::DIRECTORY_LOADS, [from]));
     }
 
-    /// `count` people or members had no value because this `attribute` of the mapping cost too
+    /// `count` people or members have no value because this `attribute` of the mapping cost too
     /// much.
     pub fn too_costly(&self, attribute: &'static str, count: u64) {
         self.0.too_costly.add(count, &labelled(&instruments::TOO_COSTLY, [attribute]));
     }
 
-    /// `count` events of Slack's came to `result`.
+    /// `count` events from Slack had this `result`.
     pub fn slack_events(&self, result: &'static str, count: u64) {
         self.0.slack_events.add(count, &labelled(&instruments::SLACK_EVENTS, [result]));
     }
 
-    /// One member's custom fields were asked for: `fetched` or `failed`.
+    /// One member's custom fields were requested: `fetched` or `failed`.
     pub fn custom_fields(&self, result: &'static str) {
         self.0.custom_fields.add(1, &labelled(&instruments::CUSTOM_FIELDS, [result]));
     }
 
-    /// How many members' custom fields this replica has still to fetch.
+    /// Members whose custom fields this replica has still to fetch.
     pub fn custom_fields_missing(&self, count: u64) {
         self.0.custom_fields_missing.record(count, &[]);
     }
@@ -231,7 +233,7 @@ impl Metrics {
         self.0.lanes_claimed.add(count, &[]);
     }
 
-    /// `count` entries were put into the chain of the audit trail.
+    /// `count` entries were appended to the chain of the audit trail.
     pub fn audit_entries(&self, count: u64) {
         self.0.audit_entries.add(count, &[]);
     }
@@ -241,7 +243,7 @@ impl Metrics {
         self.0.unreadable_rows.add(count, &labelled(&instruments::UNREADABLE_ROWS, [kind]));
     }
 
-    /// The table of deliveries was looked at.
+    /// The table of deliveries was measured.
     pub fn outbox(&self, outbox: &Outbox) {
         self.0.outbox_ready_seconds.record(outbox.ready_age.as_secs(), &[]);
         self.0.outbox_rows.record(outbox.rows, &[]);
@@ -258,7 +260,7 @@ impl Metrics {
         self.0.upkeep_failures.add(1, &labelled(&instruments::UPKEEP_FAILURES, [part]));
     }
 
-    /// Something was refused by the limit that this setting is.
+    /// Something was refused. `limit` is the name of the setting that limits it.
     pub fn refused(&self, limit: &str) {
         let known = instruments::REFUSALS.labels.iter().flat_map(|label| label.values);
         let limit = known.copied().find(|known| *known == limit).unwrap_or(OTHER);
@@ -266,7 +268,7 @@ impl Metrics {
     }
 
     /// One gRPC call ended. `method` is a name of the protos (`herald.v1.HeraldService/Notify`),
-    /// never a path as a client wrote it; `code` the status in capitals (`NOT_FOUND`).
+    /// never a path from a client; `code` is the status in capitals (`NOT_FOUND`).
     pub fn rpc(&self, method: &'static str, code: &'static str, took: Duration) {
         let labels = labelled(&instruments::RPC_REQUESTS, [method, code]);
         self.0.rpc_requests.add(1, &labels);
@@ -290,7 +292,7 @@ fn histogram(meter: &Meter, of: &Instrument) -> Histogram<f64> {
     }
 }
 
-/// Every combination of the labels' values. `open` are those of a label that lists none.
+/// Every combination of the labels' values. `open` are the values of a label without a list.
 fn combinations(labels: &[Label], open: &[&'static str]) -> Vec<Vec<KeyValue>> {
     labels.iter().fold(vec![Vec::new()], |before, label| {
         let values = if label.values.is_empty() { open } else { label.values };

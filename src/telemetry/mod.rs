@@ -1,8 +1,9 @@
-//! Logs and metrics: set up once, used everywhere, knowing nothing of what they report on.
+//! Logs, metrics and traces: set up once, used everywhere, and independent of the code that
+//! reports.
 //!
-//! `instruments` is the one table of what is measured; `exposition` prints it for `/metrics`;
-//! `logs` writes tracing events as text or JSON; `traces` sends spans and carries their context;
-//! `watchdog` notices loops that no longer go round.
+//! `instruments` is the table of all metrics; `exposition` prints it for `/metrics`; `logs` writes
+//! tracing events as text or JSON; `traces` sends spans and carries their context; `watchdog`
+//! notices loops that have stopped.
 
 mod exposition;
 mod instruments;
@@ -24,10 +25,10 @@ pub enum Error {
     /// The setting must be changed; the sentence begins with its name.
     #[error("filter {0:?} is not a log filter such as \"info,herald=debug\"")]
     Filter(String),
-    /// `init` ran before in this process.
+    /// `init` has already run in this process.
     #[error("logs are set up already")]
     AlreadySet,
-    /// The metrics pipeline refused; nothing to do but report.
+    /// The metrics pipeline refused; the error can only be reported.
     #[error("metrics: {0}")]
     Metrics(String),
     /// The collector's address cannot be used: change `otlp.endpoint`.

@@ -1,8 +1,8 @@
-//! Traces over OTLP, and the context that travels: in from a caller, through the outbox, on to
-//! the call to Slack (W3C Trace Context; <https://www.w3.org/TR/trace-context/>).
+//! Traces over OTLP, and their context, which comes from a caller and is carried through the outbox
+//! to the call to Slack (W3C Trace Context; <https://www.w3.org/TR/trace-context/>).
 //!
-//! A collector that is slow or away costs spans, never a call: exporting has a queue, a thread and
-//! a time-out of its own.
+//! A slow or unavailable collector costs spans, never a call: exporting has its own queue, thread
+//! and time-out.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -25,11 +25,11 @@ use super::Error;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// An OTLP collector over gRPC, such as `http://collector:4317` or, with a certificate that the
-    /// system trusts, `https://collector:4317`. Default: none, and nothing is sent; `/metrics` has
-    /// the metrics all the same.
+    /// system trusts, `https://collector:4317`. Default: none, and nothing is sent; `/metrics`
+    /// still has the metrics.
     pub endpoint: Option<String>,
-    /// The part of traces that begin here which is kept, 0 to 1; a caller's own decision counts
-    /// for the traces that it begins. Default `1.0`.
+    /// The share of the traces begun here that is kept, 0 to 1; for a trace begun by a caller, the
+    /// caller's own decision counts. Default `1.0`.
     pub sample_ratio: f64,
 }
 
@@ -40,7 +40,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Refuses what cannot work; the sentence begins with the setting's name.
+    /// Refuses settings that cannot work; the sentence begins with the setting's name.
     pub fn validate(&self) -> Result<(), String> {
         if let Some(endpoint) = &self.endpoint {
             let web = endpoint.starts_with("http://") || endpoint.starts_with("https://");
@@ -60,10 +60,10 @@ impl Config {
 /// How long one export may take.
 pub(super) const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of the process may wait for the last metrics, and again for the last spans.
+/// How long the end of the process may wait for the last metrics, and then for the last spans.
 pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What every export says about this process.
+/// The description of this process in every export.
 pub(super) fn resource() -> Resource {
     Resource::builder().with_service_name("herald").build()
 }
@@ -84,7 +84,7 @@ pub(super) fn provider(endpoint: &str, sample_ratio: f64) -> Result<SdkTracerPro
         .build())
 }
 
-/// An https collector is trusted by the system's certificate authorities; `SSL_CERT_FILE` names
+/// An https collector is verified with the system's certificate authorities; `SSL_CERT_FILE` names
 /// others.
 pub(super) fn secured<E: WithTonicConfig>(exporter: E, endpoint: &str) -> E {
     if endpoint.starts_with("https://") {
@@ -102,7 +102,7 @@ pub(super) fn tracer(provider: &SdkTracerProvider) -> SdkTracer {
 /// The key under which the context travels.
 const TRACEPARENT: &str = "traceparent";
 
-/// The present span's context as a `traceparent`, to be kept with what was accepted. `None` where
+/// The current span's context as a `traceparent`, to be stored with an accepted request. `None` if
 /// nothing is traced.
 #[must_use]
 pub fn context() -> Option<String> {
@@ -115,13 +115,13 @@ pub fn context() -> Option<String> {
     carrier.remove(TRACEPARENT)
 }
 
-/// Makes `span` a child of the context that a `traceparent` names; a broken one is left alone.
+/// Makes `span` a child of the context in a `traceparent`; an invalid one is ignored.
 pub fn continue_from(span: &Span, traceparent: Option<&str>) {
     let Some(traceparent) = traceparent else { return };
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     let context = TraceContextPropagator::new().extract(&carrier);
     if context.span().span_context().is_valid() {
-        // Fails only where no layer keeps spans, and then there is nothing to continue.
+        // Fails only if no layer keeps spans, and then there is nothing to continue.
         let _ = span.set_parent(context);
     }
 }

@@ -1,7 +1,6 @@
-//! Notices loops that no longer go round. A loop says so at the beginning of each round, and at
-//! each step of a long one; a loop that is silent for longer than it promised is named by its
-//! replica's health. A round that ends in an error counts: the error is logged, and the next round
-//! comes.
+//! Notices loops that have stopped. A loop reports the beginning of each round, and each step of a
+//! long one; a loop that is silent for longer than it promised is named by its replica's health. A
+//! round that ends in an error counts: the error is logged, and the next round comes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -20,7 +19,7 @@ struct Watched {
     name: &'static str,
     within: Duration,
     last: Mutex<Instant>,
-    /// It was overdue at the last look.
+    /// It was overdue at the last check.
     late: AtomicBool,
 }
 
@@ -36,8 +35,8 @@ impl Watchdog {
         Rounds(watched)
     }
 
-    /// The loops that were overdue at this look and at the one before: a process that was frozen
-    /// finds all its loops late, and they go on at once.
+    /// The loops that were overdue at this check and at the one before. One check is not enough:
+    /// after a freeze of the process all its loops are late, but they continue at once.
     #[must_use]
     pub fn overdue(&self) -> Vec<&'static str> {
         self.overdue_at(Instant::now())

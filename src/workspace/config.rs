@@ -15,20 +15,20 @@ pub struct Config {
     /// The app's client secret. Needed to connect workspaces. Default: none.
     pub client_secret: Secret,
     /// The app's signing secret, which proves that a request is Slack's. Without it every event is
-    /// refused, and member lists are kept by reading them alone. Default: none.
+    /// refused, and member lists are kept up to date only by reading them. Default: none.
     pub signing_secret: Secret,
     /// The bot scopes that a connect link asks for. Default: all that Herald's features use.
     pub scopes: Vec<String>,
-    /// What happens where a tenant is to be connected to a workspace that another tenant uses, and
+    /// The decision when a tenant is to be connected to a workspace that another tenant uses, and
     /// neither that tenant's administrator (`share_workspace` of its settings) nor a caller for all
     /// tenants (`allow_shared_workspace` of BeginConnect) has allowed it: `refuse`; `confirm`,
     /// which asks the person who connects; or `allow`. Default `refuse`.
     pub workspace_sharing: Sharing,
-    /// The app has PKCE turned on in Slack: connect links carry a challenge, and a code is taken
-    /// with its verifier only. Default `false`.
+    /// The app has PKCE turned on in Slack: connect links carry a challenge, and a code is accepted
+    /// only with its verifier. Default `false`.
     pub pkce: bool,
-    /// Posts a minute that Slack allows this app in one workspace, where you know it. Slack does
-    /// not publish the figure; `0`: it is learnt, beginning at 300. Default `0`.
+    /// Posts a minute that Slack allows this app in one workspace, if you know the figure; Slack
+    /// does not publish it. `0`: it is learnt, beginning at 300. Default `0`.
     pub posts_per_minute: u32,
 }
 
@@ -47,7 +47,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// `None` where the operator has not configured an app.
+    /// `None` if the operator has not configured an app.
     pub(super) fn credentials(&self) -> Option<slack::App<'_>> {
         if self.client_id.is_empty() || self.client_secret.is_empty() {
             return None;

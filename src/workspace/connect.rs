@@ -1,4 +1,5 @@
-//! Connecting: the consent page's address, and the exchange of the code for a token.
+//! Connecting a workspace: the address of the consent page, and the exchange of the code for a
+//! token.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -19,43 +20,43 @@ pub struct Granted {
     pub team_name: String,
 }
 
-/// What a callback brought, and what was kept of the link.
+/// The data of a callback, and the data that was kept with its link.
 #[derive(Clone, Copy)]
 pub struct Exchange<'a> {
     pub tenant: &'a TenantId,
     pub state: &'a str,
     pub code: &'a str,
-    /// As the link named it: Slack refuses a code that was given for another one.
+    /// The address that the link named: Slack refuses a code that was given for another one.
     pub redirect_uri: &'a str,
     pub allowed: Allowed,
 }
 
-/// Why the exchange did not work.
+/// Why the exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Slack refused; begin again, or mend the app's settings.
+    /// Slack refused: begin again, or fix the app's settings.
     #[error("Slack refused: {code}")]
     Refused { code: String },
-    /// The Slack app, or the way it was installed, needs what this version cannot do.
+    /// The Slack app, or the way it was installed, needs a feature that this version does not have.
     #[error("{0}")]
     Unsupported(Unsupported),
     /// Slack did not answer: begin again.
     #[error("Slack did not answer: {code}")]
     NoAnswer { code: String },
-    /// Other tenants use the workspace, and nobody has allowed that. Nothing was stored.
+    /// Other tenants use the workspace, and no one has allowed that. Nothing was stored.
     #[error("other tenants use the workspace {installation}")]
     InUse { installation: InstallationId, team_name: String, may_confirm: bool },
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// What a connection would need to work for longer than a day, or to work at all.
+/// A reason why the connection would fail at once or within a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unsupported {
-    /// Tokens of such an app die after twelve hours unless they are exchanged.
+    /// Tokens of such an app expire after twelve hours unless they are exchanged.
     #[error("the Slack app has token rotation turned on, which this version does not support")]
     TokenRotation,
-    /// One token for many workspaces, each with members of its own.
+    /// One token for many workspaces, each with its own members.
     #[error("the app was installed for a whole organisation, which this version does not support")]
     OrgWide,
 }
@@ -87,7 +88,7 @@ impl From<slack::Error> for ConnectError {
 }
 
 impl Workspaces {
-    /// Where to send an administrator's browser; `None` where no app is configured.
+    /// The address for an administrator's browser; `None` if no app is configured.
     pub fn authorize_url(&self, state: &str, redirect_uri: &str) -> Option<Url> {
         let app = self.config.credentials()?;
         let challenge = self.verifier(state).map(|verifier| challenge_of(&verifier));
@@ -102,8 +103,8 @@ impl Workspaces {
         }))
     }
 
-    /// The verifier of PKCE for a state, where the app has PKCE on. It is not kept: who knows the
-    /// state and not the client secret cannot make it.
+    /// The PKCE verifier for a state, if the app uses PKCE. It is not stored: making it needs the
+    /// state and the client secret.
     fn verifier(&self, state: &str) -> Option<String> {
         let secret = self.config.client_secret.expose().as_bytes();
         let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok().filter(|_| self.config.pkce)?;
@@ -112,8 +113,8 @@ impl Workspaces {
         Some(BASE64_URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
     }
 
-    /// Exchanges the code, asks Slack whose the token is, and links the tenant to the workspace.
-    /// Messages that waited for a reconnect go out.
+    /// Exchanges the code, asks Slack which workspace the token belongs to, and links the tenant to
+    /// that workspace. Messages that waited for a reconnect are sent.
     pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, ConnectError> {
         let Some(app) = self.config.credentials() else {
             return Err(ConnectError::Refused { code: "app_not_configured".into() });
@@ -130,18 +131,21 @@ impl Workspaces {
         let team_name = new.team_name.clone();
         let installation = self.store.save_installation(&new).await?;
         if !self.store.link_tenant_beside(tenant, installation, &others).await? {
-            // Another tenant came at the same moment.
+            // Another tenant was linked at the same moment.
             return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
         }
         self.store.wake_installation(installation).await?;
         if !others.is_empty() {
             let (workspace, others) = (installation, others.len());
-            tracing::warn!(%tenant, %workspace, others, "a workspace is used by several tenants now");
+            tracing::warn!(
+                %tenant, %workspace, others,
+                "a workspace is used by several tenants now"
+            );
         }
         Ok(Granted { installation, team_name })
     }
 
-    /// The other tenants of the workspace, where this one may join them.
+    /// The other tenants of the workspace, if this tenant may join them.
     async fn let_in(
         &self,
         tenant: &TenantId,
@@ -155,7 +159,7 @@ impl Workspaces {
         let tenants = |others: Vec<(TenantId, InstallationId)>| {
             others.into_iter().map(|(other, _)| other).collect::<Vec<_>>()
         };
-        // Connected again: who else uses it was decided before.
+        // A reconnect: sharing with the other tenants was decided before.
         let Some(installation) = others.first().map(|(_, id)| *id).filter(|_| !known) else {
             return Ok(tenants(others));
         };
@@ -174,7 +178,7 @@ impl Workspaces {
         }
     }
 
-    /// What the exchange brought, completed by `auth.test`: the answer of the exchange lacks the
+    /// The result of the exchange, completed by `auth.test`: the answer of the exchange lacks the
     /// bot's name, and names no workspace for an org-wide installation.
     async fn describe(&self, access: Access) -> Result<NewInstallation, ConnectError> {
         let test = self.slack.auth_test(&access.access_token).await?;

@@ -1,5 +1,5 @@
-//! Slack tells that an installation ended. That may be late news: of the one before a reinstall
-//! (Slack's documentation: tokens_revoked).
+//! Slack reports that an installation ended. The report may be late and concern the installation
+//! before a reinstall (Slack's documentation: tokens_revoked).
 
 use std::time::Duration;
 
@@ -8,26 +8,27 @@ use crate::domain::ids::InstallationId;
 use crate::domain::time::Timestamp;
 use crate::store::InstallationState;
 
-/// Whether an installation that was said to have ended works.
+/// Whether an installation that was reported as ended works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alive {
-    /// The token is dead, and recorded so.
+    /// The token is dead, and recorded as dead.
     No,
-    /// The token works: the news was of another.
+    /// The token works: the report was about an earlier one.
     Yes,
-    /// The news is older than the connection; Slack was not asked.
+    /// The report is older than the connection; Slack was not asked.
     Older,
 }
 
-/// News so much older than the connection is of the one before it. Younger news is checked with
-/// Slack: its clock is not ours, and it tells whole seconds.
+/// A report that is older than the connection by more than this concerns the previous installation.
+/// A younger one is checked with Slack, whose clock differs from ours and counts whole seconds.
 const SURELY_OLDER: Duration = Duration::from_secs(60);
 /// How long the question may wait for its budget.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Workspaces {
-    /// Asks Slack whether the token works (`auth.test`), unless what `happened_at` then cannot have
-    /// ended it. A dead one is recorded, unless the workspace was connected again meanwhile.
+    /// Asks Slack whether the token works (`auth.test`), unless `happened_at` is too long before
+    /// the connection to concern it. A dead token is recorded, unless the workspace was connected
+    /// again meanwhile.
     pub async fn confirm_alive(
         &self,
         id: InstallationId,

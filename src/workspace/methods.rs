@@ -1,4 +1,4 @@
-//! What Herald asks Slack for a workspace, each inside its budget.
+//! The requests to Slack for a workspace, each within its budget.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ pub const INTERACTIVE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Posted {
     pub outcome: Outcome,
-    /// When the request began: what the pace of its conversation counts from.
+    /// When the request began; the pace of its conversation counts from here.
     pub started: Instant,
-    /// The request alone.
+    /// The time of the request only.
     pub took: Duration,
 }
 
-/// A change of a message that is there.
+/// A change of an existing message.
 #[derive(Clone, Copy)]
 pub enum Change<'a> {
     Update(UpdateMessage<'a>),
@@ -44,7 +44,7 @@ impl Change<'_> {
 }
 
 impl Workspaces {
-    /// The installation, dead or alive.
+    /// The installation, whether its token works or not.
     pub async fn installation(&self, id: InstallationId) -> Result<Option<Installation>, Error> {
         Ok(self.store.installation(id).await?)
     }
@@ -64,8 +64,8 @@ impl Workspaces {
         .await
     }
 
-    /// The member with this address; `None` where there is none, or they are deactivated. Waits at
-    /// most `patience` for the budget.
+    /// The member with this address; `None` if there is none, or the member is deactivated. Waits
+    /// at most `patience` for the budget.
     pub async fn lookup_by_email(
         &self,
         id: InstallationId,
@@ -90,7 +90,7 @@ impl Workspaces {
         .await
     }
 
-    /// The custom profile fields of one member; `None` where there is no such member. Waits at most
+    /// The custom profile fields of one member; `None` if there is no such member. Waits at most
     /// `patience` for the budget.
     pub async fn profile_fields(
         &self,
@@ -116,9 +116,9 @@ impl Workspaces {
         .await
     }
 
-    /// One page of a conversation, newest first, with our metadata. Waits for the budget on a later
-    /// page alone: whoever began to read would have to begin again. Else [`Error::Busy`] says when
-    /// to come back.
+    /// One page of a conversation, newest first, with our metadata. Waits for the budget only for a
+    /// later page, because otherwise the reader would have to start over. For a first page
+    /// [`Error::Busy`] says when to retry.
     pub async fn history(
         &self,
         id: InstallationId,
@@ -132,7 +132,7 @@ impl Workspaces {
         .await
     }
 
-    /// One page of a thread, its first message with it; else as [`Workspaces::history`].
+    /// One page of a thread, including its first message; otherwise like [`Workspaces::history`].
     pub async fn replies(
         &self,
         id: InstallationId,
@@ -147,8 +147,8 @@ impl Workspaces {
         .await
     }
 
-    /// Changes or deletes a message once; else as [`Workspaces::post`]. [`Error::Busy`] where a 429
-    /// came since the start was given.
+    /// Changes or deletes a message once; otherwise like [`Workspaces::post`]. Returns
+    /// [`Error::Busy`] if a 429 arrived since the start was given.
     pub async fn change(
         &self,
         id: InstallationId,
@@ -171,10 +171,10 @@ impl Workspaces {
         Ok(posted)
     }
 
-    /// Posts once. The outcome is a value, also when Slack refuses; what it says about limits and
-    /// tokens is recorded for all replicas. [`Error::Late`], the one error, means that nothing was
-    /// sent: the request would have begun after `begin_before`, by when another replica may believe
-    /// that it was never written.
+    /// Posts once. A refusal by Slack is an outcome, not an error; what it says about limits and
+    /// tokens is recorded for all replicas. The only error, [`Error::Late`], means that nothing was
+    /// sent: the request would have begun after `begin_before`, when another replica may already
+    /// assume that it was never made.
     pub async fn post(
         &self,
         id: InstallationId,
@@ -193,7 +193,7 @@ impl Workspaces {
         Ok(posted)
     }
 
-    /// The message may be out: a failure to record must not turn its outcome into an error.
+    /// The message may have been sent: a failure to record must not turn its outcome into an error.
     async fn once(
         &self,
         id: InstallationId,
@@ -214,9 +214,9 @@ impl Workspaces {
         Ok(Posted { outcome, started, took })
     }
 
-    /// Whether a token that was refused is dead. `invalid_auth` is also said where a call came from
-    /// an address that the app does not allow, and by proxies: then `auth.test` has another answer,
-    /// and a workspace that works is not stopped (Slack's documentation: chat.postMessage).
+    /// Whether a refused token is dead. Slack also answers `invalid_auth` to calls from an address
+    /// that the app does not allow, and proxies do so too. Then `auth.test` has another answer, and
+    /// a working workspace is not stopped (Slack's documentation: chat.postMessage).
     async fn confirmed(&self, code: &str, token: &store::Token) -> bool {
         if code != "invalid_auth" {
             return true;
@@ -230,6 +230,9 @@ impl Workspaces {
 
 fn recorded(id: InstallationId, recorded: Result<(), Error>) {
     if let Err(error) = recorded {
-        tracing::warn!(workspace = %id, %error, "what Slack said about its limits was not recorded");
+        tracing::warn!(
+            workspace = %id, %error,
+            "Slack's answer about limits or the token was not recorded"
+        );
     }
 }

@@ -1,8 +1,8 @@
-//! A connected installation: its token, its budgets, the call, and what Slack's refusals mean for
-//! it. The only caller of `slack`'s methods, so every replica keeps the same limits.
+//! A connected installation: its token, its budgets, its calls, and the effect of Slack's refusals
+//! on it. This is the only caller of `slack`'s methods, so every replica keeps the same limits.
 //!
-//! A 429 pauses its method of this workspace for all replicas, a dead token stops the workspace
-//! until it is connected again; both are recorded here, whoever made the call.
+//! A 429 pauses its method in this workspace for all replicas. A dead token stops the workspace
+//! until it is connected again. Both are recorded here, for every call.
 
 mod config;
 mod connect;
@@ -29,9 +29,9 @@ use crate::domain::secret::Secret;
 use crate::slack;
 use crate::store::{self, Store};
 
-/// How late a start may be used.
+/// How late a start may still be used.
 const LATE: Duration = Duration::from_secs(1);
-/// Starts that may be missed for one call.
+/// Starts that one call may miss.
 const STARTS: u32 = 3;
 
 /// Calls Slack on behalf of connected workspaces. Cheap to clone.
@@ -40,11 +40,11 @@ pub struct Workspaces {
     store: Store,
     slack: slack::Client,
     config: Arc<Config>,
-    /// What this replica heard itself.
+    /// The pauses that Slack requested from this replica.
     pauses: Arc<Pauses>,
 }
 
-/// Why a call for a workspace did not work.
+/// Why a call for a workspace failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// See [`store::Error`].
@@ -59,7 +59,7 @@ pub enum Error {
     /// The budget of this method is spent for longer than the caller would wait.
     #[error("the rate limit allows the next call in {} ms", after.as_millis())]
     Busy { after: Duration },
-    /// The call did not begin in the time in which it was allowed to.
+    /// The call did not begin within its allowed time.
     #[error("it is too late to begin the call")]
     Late,
     /// There is no such installation.
@@ -72,13 +72,13 @@ impl Workspaces {
         Self { store, slack, config: Arc::new(config), pauses: Arc::default() }
     }
 
-    /// What Slack-dictated and lease durations are multiplied by.
+    /// The factor for leases and for durations that Slack dictates.
     pub fn time_scale(&self) -> f64 {
         self.slack.time_scale()
     }
 
-    /// Proves that a request is Slack's; answers its timestamp, which is still to be compared with
-    /// now.
+    /// Verifies that a request is Slack's. Returns its timestamp, which the caller must still
+    /// compare with the current time.
     pub fn signed(
         &self,
         timestamp: &str,
@@ -89,7 +89,7 @@ impl Workspaces {
         slack::signature::authentic(secret, timestamp, body, signature)
     }
 
-    /// The token that works, as far as is known.
+    /// The token, unless it is known to be dead.
     pub async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
         let token = match self.store.token(id).await {
             Err(store::Error::NotFound(_)) => return Err(Error::Unknown),
@@ -101,8 +101,8 @@ impl Workspaces {
         }
     }
 
-    /// One call inside its budget. Waits at most `patience` for the budget; what Slack answers
-    /// about limits and tokens is recorded before it is returned.
+    /// One call within its budget. Waits at most `patience` for the budget; what Slack's answer
+    /// says about limits and tokens is recorded before it is returned.
     async fn call<T>(
         &self,
         id: InstallationId,
@@ -122,8 +122,8 @@ impl Workspaces {
         }
     }
 
-    /// Waits for a start of the method's own. One that this process slept through is not used:
-    /// after a freeze all of them would be late, and begin at one time.
+    /// Waits for a start in the method's own budget. A start during which this process was frozen
+    /// is not used: after a freeze all of them would be late, and begin at the same time.
     async fn wait_for_start(
         &self,
         id: InstallationId,
@@ -146,7 +146,7 @@ impl Workspaces {
             }
             if !start.wait.is_zero() {
                 tokio::time::sleep(start.wait).await;
-                // Somebody may have been told to wait meanwhile; that holds for all replicas.
+                // Another call may have been throttled meanwhile; that holds for all replicas.
                 self.not_paused(id, method).await?;
             }
             if asked.elapsed() <= start.wait + LATE {
@@ -156,13 +156,13 @@ impl Workspaces {
         Err(locked.map_or(Error::Busy { after: interval }, Error::Store))
     }
 
-    /// [`Error::Busy`] while Slack has asked to wait.
+    /// [`Error::Busy`] while Slack asks to wait.
     async fn not_paused(&self, id: InstallationId, method: Method) -> Result<(), Error> {
         let after = self.store.pause_left(id, method.name()).await?;
         if after.is_zero() { Ok(()) } else { Err(Error::Busy { after }) }
     }
 
-    /// Records what an error means for everybody; returns it as this module's.
+    /// Records the consequences of an error for all callers; returns it as this module's.
     async fn record(
         &self,
         id: InstallationId,
@@ -174,7 +174,10 @@ impl Workspaces {
             slack::Error::Throttled { after } => {
                 self.pauses.keep(id, method, Instant::now(), after);
                 self.store.pause(id, method.name(), after).await?;
-                tracing::info!(workspace = %id, method = method.name(), ?after, "Slack asks to wait");
+                tracing::info!(
+                    workspace = %id, method = method.name(), ?after,
+                    "Slack asks to wait"
+                );
                 Ok(Error::Slack(slack::Error::Throttled { after }))
             }
             slack::Error::Unauthorized { code } => {

@@ -1,7 +1,8 @@
-//! The waits that Slack asked this replica for, as it heard them.
+//! The pauses that Slack requested from this replica.
 //!
-//! The store tells every replica (`store::budgets`), but a moment later, and not while the database
-//! is away or slow. Who heard the answer keeps to it from then on, whatever becomes of the write.
+//! The store reports them to every replica (`store::budgets`), but a moment later, and not while
+//! the database is unavailable or slow. The replica that received the answer keeps to it at once,
+//! whether or not the write succeeds.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,13 +13,13 @@ use tokio::time::Instant;
 use super::Method;
 use crate::domain::ids::InstallationId;
 
-/// Ends of waits, by workspace and method. As many as are under way: those that are over go when
-/// another comes.
+/// Ends of pauses, by workspace and method. Its size is bounded by the pauses in force: expired
+/// ones are removed when another is added.
 #[derive(Debug, Default)]
 pub(super) struct Pauses(Mutex<HashMap<(InstallationId, Method), Instant>>);
 
 impl Pauses {
-    /// Lets no call of this replica start for `after` from now. A longer wait stays.
+    /// Lets no call of this replica start for `after` from now. A longer pause stays.
     pub(super) fn keep(&self, id: InstallationId, method: Method, now: Instant, after: Duration) {
         let until = now + after;
         let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -27,7 +28,7 @@ impl Pauses {
         *kept = until.max(*kept);
     }
 
-    /// How long the wait still lasts; zero where there is none.
+    /// How long the pause still lasts; zero if there is none.
     pub(super) fn left(&self, id: InstallationId, method: Method, now: Instant) -> Duration {
         let pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let until = pauses.get(&(id, method));
@@ -54,6 +55,6 @@ mod tests {
         let over = now + seconds(30);
         assert_eq!(pauses.left(ONE, history, over), Duration::ZERO);
         pauses.keep(OTHER, history, over, seconds(1));
-        assert_eq!(pauses.0.lock().unwrap().len(), 1, "what is over is forgotten");
+        assert_eq!(pauses.0.lock().unwrap().len(), 1, "an expired pause is forgotten");
     }
 }

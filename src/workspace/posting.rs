@@ -1,5 +1,5 @@
-//! How fast messages may be posted to a workspace and changed there, and what a 429 on a post means
-//! for it.
+//! The pace at which messages may be posted to a workspace and changed there, and the effect of a
+//! 429 on it.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::domain::pacing::{Account, Limit, Pace};
 use crate::domain::time::Timestamp;
 use crate::store::{Booked, Posting, Throttled};
 
-/// Slack counts in windows of this length.
+/// The length of the windows in which Slack counts.
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl Workspaces {
-    /// The limit in force: what the operator knows, else what was learnt.
+    /// The limit in force: the operator's figure, otherwise the learnt one.
     #[must_use]
     pub fn limit(&self, posting: Option<&Posting>) -> Limit {
         match self.config.posts_per_minute {
@@ -23,8 +23,8 @@ impl Workspaces {
         }
     }
 
-    /// What was given out of a budget of a workspace, and how fast it fills: posts at the pace that
-    /// was learnt, changes at the documented one of their method.
+    /// The use of a workspace's budget, and how fast it refills: posts at the learnt pace, changes
+    /// at the documented pace of their method.
     #[must_use]
     pub fn account(
         &self,
@@ -51,7 +51,7 @@ impl Workspaces {
         }
     }
 
-    /// Ends a minute of counting, and learns from it; begins to count where nothing was known.
+    /// Ends a minute of counting and learns from it, or begins to count if nothing is known yet.
     /// Call it before posts are counted.
     pub async fn count_minute(
         &self,
@@ -78,8 +78,8 @@ impl Workspaces {
         Ok(self.store.begin_window(id, posting.window_at, &next).await?)
     }
 
-    /// Records that Slack asks to wait before the next post. Says whether all of the workspace
-    /// does.
+    /// Records that Slack asks to wait before the next post. Returns whether the whole workspace
+    /// must wait.
     pub(super) async fn asked_to_wait(
         &self,
         id: InstallationId,

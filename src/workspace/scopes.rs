@@ -1,9 +1,9 @@
 //! Which bot scopes each feature needs (Slack's documentation: App manifest reference).
 
-/// A feature and the scopes without which it waits.
+/// A feature and the scopes that it needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Feature {
-    /// As administrators read it.
+    /// The name that administrators see.
     pub name: &'static str,
     pub scopes: &'static [&'static str],
 }
@@ -34,7 +34,7 @@ pub fn all() -> Vec<&'static str> {
     FEATURES.iter().flat_map(|feature| feature.scopes.iter().copied()).collect()
 }
 
-/// The features that wait, each with exactly the scopes that `granted` lacks.
+/// The features that are unavailable, each with exactly the scopes that `granted` lacks.
 #[must_use]
 pub fn missing(granted: &[String]) -> Vec<(&'static str, Vec<&'static str>)> {
     let lacking = |scope: &&'static str| !granted.iter().any(|granted| granted == scope);

@@ -31,7 +31,7 @@ macro_rules! blocks {
 pub(super) static CATALOGUE: [BuiltIn; 11] = [
     BuiltIn {
         name: "case.started",
-        summary: "A case that somebody requested has started.",
+        summary: "A requested case has started.",
         recipients: "the requester",
         fields: &[
             required(
@@ -43,7 +43,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional(
                 "case.name",
                 Kind::Text,
-                "What tells this case from others.",
+                "The name that distinguishes this case from others.",
                 r#""Lee Sample, Vienna""#,
             ),
             optional("started_at", Kind::Time, "When it started.", r#""2026-11-23T09:00:00Z""#),
@@ -57,7 +57,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
     },
     BuiltIn {
         name: "task.assigned",
-        summary: "A task was assigned to somebody.",
+        summary: "A task was assigned to a person.",
         recipients: "the assignees",
         fields: &[
             required("task.name", Kind::Text, "The task.", r#""Prepare the workplace""#),
@@ -142,7 +142,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
     BuiltIn {
         name: "process.imported",
         summary: "A process was imported.",
-        recipients: "whoever is named",
+        recipients: "the named people",
         fields: &[
             required("process.name", Kind::Text, "The process.", r#""Invoice approval""#),
             optional("imported_by.name", Kind::Text, "Who imported it.", r#""Kim Example""#),
@@ -156,7 +156,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
     },
     BuiltIn {
         name: "project.invited",
-        summary: "Somebody was invited to a project.",
+        summary: "A person was invited to a project.",
         recipients: "the invited members",
         fields: &[
             required("project.name", Kind::Text, "The project.", r#""Office move 2027""#),
@@ -177,7 +177,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
     },
     BuiltIn {
         name: "event.invited",
-        summary: "Somebody was invited to an event.",
+        summary: "A person was invited to an event.",
         recipients: "the invited people",
         fields: &[
             required("event.name", Kind::Text, "The event.", r#""First aid course""#),
@@ -189,13 +189,14 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         any_of: &[],
         button: "View event",
         opens: "the event",
-        text: "📅 You are invited: {{ event.name }}, {{ starts_at | when('datetime') }}, {{ place }}",
+        text: "📅 You are invited: {{ event.name }}, {{ starts_at | when('datetime') }}, \
+               {{ place }}",
         blocks: blocks!("event.invited"),
         compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "event.enrolled",
-        summary: "Somebody was enrolled in an event.",
+        summary: "A person was enrolled in an event.",
         recipients: "the enrolled person",
         fields: &[
             required("event.name", Kind::Text, "The event.", r#""First aid course""#),
@@ -212,7 +213,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
     },
     BuiltIn {
         name: "learning.assigned",
-        summary: "A learning item was assigned to somebody.",
+        summary: "A learning item was assigned to a person.",
         recipients: "the assigned people",
         fields: &[
             required("item.name", Kind::Text, "The learning item.", r#""Data protection basics""#),
@@ -241,7 +242,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional(
                 "starts_at",
                 Kind::Time,
-                "When it starts; tells how soon, counted from the notification.",
+                "When it starts; shown as the time left, counted from the notification.",
                 "null",
             ),
             optional("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
@@ -249,7 +250,8 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
         any_of: &[&["starts_in_minutes", "starts_at"]],
         button: "View event",
         opens: "the event",
-        text: "🔔 {{ event.name }} starts {% if starts_in_minutes is number %}{{ starts_in_minutes | in_minutes }}{% else %}{{ starts_at | how_soon }}{% endif %}",
+        text: "🔔 {{ event.name }} starts {% if starts_in_minutes is number %}\
+               {{ starts_in_minutes | in_minutes }}{% else %}{{ starts_at | how_soon }}{% endif %}",
         blocks: blocks!("event.reminder"),
         compiled: OnceLock::new(),
     },

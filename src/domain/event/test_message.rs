@@ -1,9 +1,10 @@
-//! The message that TestSlack sends: by the same path as every other, and plainly a test.
+//! The test message of TestSlack. It takes the same path as every other message and says that it is
+//! a test.
 
 use crate::domain::ids::EventType;
 use crate::domain::render::Template;
 
-/// The event type under which test messages are stored. Nobody can call Notify with it.
+/// The event type under which test messages are stored. Notify refuses it.
 pub const NAME: &str = "herald.test";
 
 /// [`NAME`] as an event type.
@@ -13,7 +14,7 @@ pub fn event_type() -> EventType {
     EventType::parse(NAME).expect("constant")
 }
 
-/// What it says. No data and no link.
+/// The message; it has no data and no link.
 #[must_use]
 pub fn template() -> Template {
     Template {

@@ -78,7 +78,7 @@ fn every_default_template_passes_its_own_check() {
     }
 }
 
-/// After a wanted change, put what this prints into the file; `domain` writes none.
+/// After an intended change, copy the printed message into the file; `domain` writes no files.
 #[test]
 fn messages_are_worded_as_the_golden_files_say() {
     for built_in in catalogue() {

@@ -1,5 +1,5 @@
-//! Is this data good for this event type? All bad fields in one answer, at acceptance, so that
-//! nothing is refused later.
+//! Validation of data against its event type. All invalid fields are reported in one answer, at
+//! acceptance, so that nothing is refused later.
 
 use serde_json::Value;
 
@@ -9,9 +9,9 @@ use crate::domain::limits;
 use crate::domain::problem::FieldProblem;
 use crate::domain::render::{escape, zone};
 
-/// Everything that is wrong with a notification's data; empty where it is good. Fields that the
-/// event type does not name are allowed. Depth and size are checked first: data that fails them
-/// is not looked into.
+/// All problems of a notification's data; empty if it is valid. Fields that the event type does not
+/// name are allowed. Depth and size are checked first: data that fails these checks is not checked
+/// further.
 #[must_use]
 pub fn validate_data(event: &EventType, data: &Value) -> Vec<FieldProblem> {
     if !data.is_object() {
@@ -82,8 +82,8 @@ fn text_problem(value: &Value, required: bool) -> Option<String> {
     }
 }
 
-/// The value at a dotted path, null where nothing is; or the path of what is no object though
-/// it must hold one.
+/// The value at a dotted path, null if there is none. The error is the path of a value that would
+/// have to be an object but is not.
 fn at<'a>(data: &'a Value, path: &str) -> Result<&'a Value, String> {
     let mut value = data;
     let mut walked = String::new();
@@ -101,7 +101,7 @@ fn at<'a>(data: &'a Value, path: &str) -> Result<&'a Value, String> {
     Ok(value)
 }
 
-/// Without recursion into what is too deep. A scalar has depth 0.
+/// Whether a value nests deeper than `max`, without recursing any deeper. A scalar has depth 0.
 fn deeper_than(value: &Value, max: usize) -> bool {
     let inner = |value: &Value| match max.checked_sub(1) {
         None => true,
@@ -133,7 +133,8 @@ mod tests {
             [
                 "data.task.name must not be empty",
                 "data.process must be an object",
-                "data.due_at must be a time: RFC 3339 with an offset (2026-11-27T17:00:00+01:00), Unix seconds, or a date (2026-11-27)",
+                "data.due_at must be a time: RFC 3339 with an offset \
+                 (2026-11-27T17:00:00+01:00), Unix seconds, or a date (2026-11-27)",
             ]
         );
     }

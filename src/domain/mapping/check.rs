@@ -1,19 +1,20 @@
-//! What jmespath 0.5 finds only when it searches, or never: found when the expression is set.
+//! Checks of an expression when it is set, for faults that jmespath 0.5 finds only during a search
+//! or never.
 //!
 //! Unknown functions, wrong numbers of arguments, a missing `&`, and slices that can yield nothing
-//! are refused. What an expression costs is [`super::estimate`]'s and [`super::fuel`]'s.
+//! are refused. The cost of an expression is checked by [`super::estimate`] and [`super::fuel`].
 
 use jmespath::ast::Ast;
 
-/// No list is as long as a slice step beyond this.
+/// The largest step of a slice; no list is that long.
 const STEP: i32 = 1_000_000;
 
 /// A function of JMESPath.
 struct Function {
     name: &'static str,
-    /// Arguments it needs.
+    /// The number of arguments that it needs.
     arguments: usize,
-    /// Whether it takes more.
+    /// Whether it accepts more.
     variadic: bool,
     /// Which argument must be an expression (`&name`).
     expression: Option<usize>,
@@ -31,7 +32,7 @@ const fn variadic(name: &'static str) -> Function {
     Function { name, arguments: 1, variadic: true, expression: None }
 }
 
-/// All that jmespath's own runtime knows (the specification's list; a test compares).
+/// All functions of jmespath's own runtime (the specification's list; a test compares).
 const FUNCTIONS: [Function; 26] = [
     function("abs", 1),
     function("avg", 1),
@@ -61,14 +62,14 @@ const FUNCTIONS: [Function; 26] = [
     function("values", 1),
 ];
 
-/// What is wrong and the byte where.
+/// The problem, and its byte.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) message: String,
     pub(super) position: usize,
 }
 
-/// Checks a parsed expression. The tree is as shallow as [`super::depth`] made sure.
+/// Checks a parsed expression. [`super::depth`] has bounded the depth of the tree.
 pub(super) fn check(source: &str, ast: &Ast) -> Result<(), Fault> {
     Check { source }.node(ast)
 }
@@ -135,14 +136,14 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Where a function's name begins; jmespath knows where its parenthesis is.
+    /// The beginning of a function's name; jmespath gives the place of its parenthesis.
     fn name_at(&self, name: &str, parenthesis: usize) -> usize {
         let before = self.source.get(..parenthesis).unwrap_or_default().trim_end();
         if before.ends_with(name) { before.len() - name.len() } else { parenthesis }
     }
 }
 
-/// Where in the source a node is, as near as jmespath says.
+/// The place of a node in the source, as precisely as jmespath gives it.
 pub(super) fn offset(ast: &Ast) -> usize {
     match ast {
         Ast::Comparison { offset, .. }

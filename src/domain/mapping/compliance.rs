@@ -1,5 +1,5 @@
-//! That the evaluator is JMESPath: the official cases, and the crate's own interpreter on whatever
-//! comes. And that it ends, whatever comes.
+//! Proof that the evaluator implements JMESPath, by the official cases and by a comparison with the
+//! crate's own interpreter on random input; and proof that every evaluation ends.
 
 use jmespath::{Context, DEFAULT_RUNTIME, Rcvar, Variable};
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn found(ast: &Ast, value: &Rcvar) -> Result<Rcvar, EvaluationError> {
     Pass::default().value(|fuel| search::search(value, ast, fuel))
 }
 
-/// The crate's.
+/// The crate's interpreter.
 fn expected(ast: &Ast, value: &Rcvar) -> Option<Rcvar> {
     let mut context = Context::new("", &DEFAULT_RUNTIME);
     jmespath::interpret(value, ast, &mut context).ok()
@@ -87,7 +87,7 @@ fn the_average_of_nothing_is_null() {
     assert_eq!(found(&ast, &variable(&json!(["a"]))), Err(EvaluationError::Failed));
 }
 
-/// Takes exponential time, exponential memory, or much of both without any literal.
+/// Each takes exponential time, exponential memory, or much of both without any literal.
 fn attacks() -> Vec<String> {
     let nested = |before: &str, middle: &str, after: &str, depth: usize| {
         format!("{}{middle}{}", before.repeat(depth), after.repeat(depth))
@@ -140,13 +140,14 @@ fn too_many_values_are_none() {
     assert_eq!(keys(limits::VALUES + 1), Err(EvaluationError::TooCostly));
 }
 
-/// Expressions over all functions, on top of what [`expression`] has; with large lists in them.
+/// Expressions over all functions, in addition to those of [`expression`], with large lists in
+/// them.
 fn costly() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         3 => expression(),
         1 => proptest::sample::select(vec![
-            "`[0,0,0]`", "`[\"a\",\"b\",\"a\"]`", "`[3,1.0,1,2]`", "`{\"a\":1,\"b\":[2]}`", "'a'", "`-1.5`", "`[[1],[2,3]]`",
-            "'[1,[2]]'", "' 7 '", "`[]`", "`{}`",
+            "`[0,0,0]`", "`[\"a\",\"b\",\"a\"]`", "`[3,1.0,1,2]`", "`{\"a\":1,\"b\":[2]}`", "'a'",
+            "`-1.5`", "`[[1],[2,3]]`", "'[1,[2]]'", "' 7 '", "`[]`", "`{}`",
         ]).prop_map(str::to_owned),
     ];
     leaf.prop_recursive(4, 40, 3, |inner| {
@@ -198,12 +199,12 @@ fn costly() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Where it is not too costly it is what the crate's interpreter finds, to the letter.
+    /// A result that is not too costly equals that of the crate's interpreter exactly.
     #[test]
     fn the_same_as_the_crate(value in document(), source in costly()) {
         let ast = jmespath::parse(&source).unwrap();
         let value = variable(&value);
-        // What the crate takes too long for is not for it to say.
+        // The crate is not compared on expressions that are too costly.
         let ours = found(&ast, &value);
         if ours != Err(EvaluationError::TooCostly) {
             let text = |value: Rcvar| value.to_string();
@@ -211,20 +212,26 @@ proptest! {
         }
     }
 
-    /// Whatever comes ends, and within what it was given.
+    /// Every evaluation ends within its fuel.
     #[test]
-    fn it_ends(value in document(), source in costly(), steps in 0..2000_u64, bytes in 0..20_000_u64) {
+    fn it_ends(
+        value in document(),
+        source in costly(),
+        steps in 0..2000_u64,
+        bytes in 0..20_000_u64,
+    ) {
         let ast = jmespath::parse(&source).unwrap();
         let mut fuel = Fuel::new(steps, bytes, Stop::default());
         let result = search::search(&variable(&value), &ast, &mut fuel);
         prop_assert!(!matches!(result, Err(EvaluationError::Stopped)));
     }
 
-    /// The estimate never refuses what a record of ordinary size can be asked.
+    /// The estimate never refuses an expression that is cheap on a record of ordinary size.
     #[test]
     fn what_an_ordinary_record_allows_may_be_set(value in document(), source in expression()) {
         if let Ok(expression) = Expression::load(&source) {
-            let cheap = expression.keys(&value, &mut Pass::default()) != Err(EvaluationError::TooCostly);
+            let keys = expression.keys(&value, &mut Pass::default());
+            let cheap = keys != Err(EvaluationError::TooCostly);
             prop_assert!(!cheap || Expression::compile(&source).is_ok(), "{}", source);
         }
     }

@@ -1,15 +1,15 @@
-//! How deep an expression nests, found before anything recurses over it.
+//! The nesting depth of an expression, measured before any code recurses over it.
 //!
 //! jmespath 0.5 parses, evaluates, clones and drops by recursion and has no limit of its own: a few
-//! hundred levels overflow the stack and abort the process. What makes levels: brackets of all
-//! kinds; prefixes (`!!!!a`, `&&a` with spaces); chains, which the parser reads in a loop but
-//! keeps as a list of nested nodes (`a.b.c`, `a || b || c`, `a | b`), and projections, which it
-//! reads by recursion (`a[*].b[*]`); JSON in backticks.
+//! hundred levels overflow the stack and abort the process. Levels come from brackets of all kinds;
+//! prefixes (`!!!!a`, `&&a` with spaces); chains, which the parser reads in a loop but keeps as a
+//! list of nested nodes (`a.b.c`, `a || b || c`, `a | b`); projections, which it reads by recursion
+//! (`a[*].b[*]`); and JSON in backticks.
 //!
-//! [`measure`] never says less than the true depth. Within one bracket and one comma-separated
+//! [`measure`] never returns less than the true depth. Within one bracket and one comma-separated
 //! item, the item's levels are its loosely binding operators (`|`, `||`, `&&`, comparisons, `&`),
-//! plus the greatest number of tight ones (`.`, `*`, `!`, brackets) between two of them, plus what
-//! is nested there. Quoted texts count nothing, whatever is in them.
+//! plus the greatest number of tight ones (`.`, `*`, `!`, brackets) between two of them, plus the
+//! levels nested there. Quoted texts add no levels, whatever they contain.
 
 use super::super::limits::EXPRESSION_DEPTH;
 
@@ -42,7 +42,7 @@ impl Frame {
         self.items.max(self.item())
     }
 
-    /// Levels that lie around what is nested in a bracket just opened, which counts as tight.
+    /// Levels around the content of a bracket that was just opened, which counts as tight.
     fn around(&self) -> usize {
         self.loose + self.tight
     }
@@ -58,7 +58,7 @@ impl Frame {
     }
 }
 
-/// The depth, and where it first exceeded `limit`; reading stops there.
+/// The depth, and the byte where it first exceeded `limit`; reading stops there.
 fn measure(source: &str, limit: usize) -> (usize, Option<usize>) {
     let bytes = source.as_bytes();
     let next_is = |at: usize, byte: u8| bytes.get(at + 1) == Some(&byte);
@@ -118,8 +118,8 @@ fn measure(source: &str, limit: usize) -> (usize, Option<usize>) {
     (deepest, None)
 }
 
-/// Bytes of a quoted text with its quotes; all that is left where it never ends. As in jmespath's
-/// lexer, a backslash protects whatever follows.
+/// Bytes of a quoted text with its quotes; all remaining bytes if it never ends. As in jmespath's
+/// lexer, a backslash escapes the next byte.
 fn quoted(bytes: &[u8]) -> usize {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {
@@ -132,7 +132,7 @@ fn quoted(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// How deep the JSON between backticks nests.
+/// The nesting depth of the JSON between backticks.
 fn json_depth(literal: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
     for byte in literal {
@@ -258,18 +258,20 @@ mod tests {
         #[test]
         fn never_less_than_the_tree(source in super::super::tests::expression()) {
             let ast = jmespath::parse(&source).unwrap();
-            prop_assert!(tree(&ast) <= 1 + 3 * depth(&source), "{} {}", tree(&ast), depth(&source));
+            let (tree, depth) = (tree(&ast), depth(&source));
+            prop_assert!(tree <= 1 + 3 * depth, "{tree} {depth}");
         }
 
         #[test]
         fn never_less_for_a_row_of_tokens(parts in proptest::collection::vec(0..26_usize, 0..14)) {
             const PARTS: [&str; 26] = [
-                "a", "a", "b", ".", ".", "[*]", "[]", "[?", "]", "(", ")", "||", "|", "&&", "==", "!",
-                "&", "*", "[0]", "[1:]", "f(", ",", "{a:", "}", "`[1]`", "[",
+                "a", "a", "b", ".", ".", "[*]", "[]", "[?", "]", "(", ")", "||", "|", "&&", "==",
+                "!", "&", "*", "[0]", "[1:]", "f(", ",", "{a:", "}", "`[1]`", "[",
             ];
             let source: String = parts.iter().map(|part| PARTS[*part]).collect();
             if let Ok(ast) = jmespath::parse(&source) {
-                prop_assert!(tree(&ast) <= 1 + 3 * depth(&source), "{} {}", tree(&ast), depth(&source));
+                let (tree, depth) = (tree(&ast), depth(&source));
+                prop_assert!(tree <= 1 + 3 * depth, "{tree} {depth}");
             }
         }
     }

@@ -1,13 +1,13 @@
-//! What an expression costs on a record of ordinary size, from its text alone: enough to refuse
-//! what can never work when it is set, with the place. Whatever passes here is still evaluated with
-//! [`super::fuel`].
+//! The cost of an expression on a record of ordinary size, estimated from its text only. This is
+//! enough to refuse an expression that can never work when it is set, with the place. An expression
+//! that passes is still evaluated with [`super::fuel`].
 //!
-//! Nodes are followed with two numbers: how often a node is evaluated, and how large the values are
-//! that it is evaluated on, all together ([`mass`]). An element that is visited counts in only one
-//! of the values that a projection makes, so nested projections over a record add up to no more
-//! than its size; what multiplies is what the expression itself brings: literals, and lists that
-//! repeat what they are made of. Where a node may yield one thing or another the larger is taken,
-//! and where the record decides, the estimate is low rather than high: fuel finds the rest.
+//! Each node is followed with two numbers: how often it is evaluated, and the total size of the
+//! values that it is evaluated on ([`mass`]). An element that is visited counts in only one of the
+//! values that a projection makes, so nested projections over a record add up to no more than its
+//! size. The factors come from the expression itself: literals, and lists that repeat their parts.
+//! If a node may yield one of several values, the largest counts. If the result depends on the
+//! record, the estimate is low rather than high: fuel bounds the rest.
 
 use jmespath::ast::Ast;
 
@@ -17,7 +17,7 @@ use super::values::mass;
 
 /// The mass of an ordinary record or member: some four kilobytes.
 const RECORD: f64 = 256.0;
-/// How often glue that is read from the record is repeated.
+/// How often a separator that is read from the record is assumed to be repeated.
 const REPEATS: f64 = 32.0;
 
 /// Refuses an expression that would cost more than [`limits::EVALUATION_STEPS`].
@@ -26,7 +26,7 @@ pub(super) fn check(ast: &Ast) -> Result<(), Fault> {
 }
 
 struct Estimate {
-    /// So far.
+    /// Spent so far.
     steps: f64,
 }
 
@@ -35,19 +35,19 @@ impl Estimate {
         self.steps += steps;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let most = limits::EVALUATION_STEPS as f64;
-        // Infinite where it is out of all proportion.
+        // Infinite if the cost exceeds all bounds.
         if self.steps <= most {
             return Ok(());
         }
         let message = format!(
-            "the expression costs too much: by here it takes more than the {} steps that one person or \
-             member may take, even where their record is of ordinary size",
+            "the expression costs too much: up to here it takes more than the {} steps allowed for \
+             one person or member, even on a record of ordinary size",
             limits::EVALUATION_STEPS
         );
         Err(Fault { message, position: offset(ast) })
     }
 
-    /// The mass of what `ast` yields, over `times` evaluations on values of mass `on` in all.
+    /// The mass of the results of `ast`, over `times` evaluations on values of total mass `on`.
     fn node(&mut self, ast: &Ast, times: f64, on: f64) -> Result<f64, Fault> {
         self.spend(times, ast)?;
         Ok(match ast {
@@ -81,7 +81,7 @@ impl Estimate {
                 self.node(node, times, on)?;
                 times
             }
-            // Where a function evaluates it, `call` does.
+            // If a function evaluates it, `call` counts that.
             Ast::Expref { .. } => times,
             Ast::Flatten { node, .. } | Ast::ObjectValues { node, .. } => {
                 let all = self.node(node, times, on)?;
@@ -133,7 +133,7 @@ impl Estimate {
         let yielded = match name {
             "join" if matches!(args, [Ast::Literal { .. }, _]) => given,
             "join" => given * REPEATS,
-            // Quotes and backslashes double.
+            // Escaping doubles quotes and backslashes.
             "to_string" => given * 2.0,
             "keys" | "values" | "merge" | "not_null" | "reverse" | "sort" | "to_array"
             | "to_number" | "max" | "min" => given,

@@ -1,11 +1,10 @@
-//! One expression on a million members, one after the other.
+//! The evaluation of one expression on many members, such as a million, one after the other.
 //!
-//! Converting a member to jmespath's `Variable` costs more than the search, and of that nearly all
-//! is making keys and texts that the member before had too. So the part of a member that is needed
-//! is read straight from its JSON *into* the value that holds the member before: what is the same
-//! kind of thing is overwritten in place, keys are compared in the order in which they came last
-//! time, and what did not come again goes. The facts that the caller wants are read in the same
-//! pass.
+//! Converting a member to jmespath's `Variable` costs more than the search, and nearly all of that
+//! cost is creating keys and texts that the previous member had too. So the needed part of a member
+//! is read straight from its JSON *into* the value of the previous member: values of the same kind
+//! are overwritten in place, keys are compared in the order of the previous member, and keys that
+//! are missing are removed. The facts that the caller wants are read in the same pass.
 
 use std::collections::BTreeMap;
 
@@ -22,16 +21,16 @@ use super::{EvaluationError, Expression, FIELDS, Pass, Plan};
 /// An expression and the member that it is evaluated on.
 pub(in super::super) struct Evaluator {
     expression: Expression,
-    /// What the expression and the caller need. More than the expression needs changes nothing for
-    /// it: the whole object is more, too.
+    /// The needs of the expression and of the caller. Reading more than the expression needs does
+    /// not change its result, because its result on the whole object is the same.
     needs: Needs,
-    /// Shared with nobody between two calls.
+    /// Not shared between two calls.
     member: Rcvar,
     shape: Shape,
 }
 
-/// The keys of an object in the order in which they came last, each once, and those of their
-/// values. Always exactly the keys that the object has; none where the value is no object.
+/// The keys of an object in the order in which they were last read, each once, with the shapes of
+/// their values. Always exactly the keys of the object; empty if the value is not an object.
 #[derive(Default)]
 struct Shape(Vec<(Box<str>, Shape)>);
 
@@ -46,7 +45,7 @@ impl Evaluator {
         Self { expression: expression.clone(), needs, member, shape: Shape::default() }
     }
 
-    /// Reads the next member. After an error it may be half of it.
+    /// Reads the next member. After an error it may be incomplete.
     pub(in super::super) fn read<'de, D: Deserializer<'de>>(
         &mut self,
         json: D,
@@ -55,7 +54,7 @@ impl Evaluator {
         Read(Fill { needs: &self.needs, value, shape }).deserialize(json)
     }
 
-    /// Puts custom profile fields where the member list has none.
+    /// Inserts custom profile fields, which the member list does not have.
     pub(in super::super) fn put_fields(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
         let [profile, fields] = FIELDS;
         let needs = self.needs.under(profile).and_then(|needs| needs.under(fields));
@@ -76,7 +75,7 @@ impl Evaluator {
         &self.member
     }
 
-    /// Tells the canonical text of every key of the member.
+    /// Reports the canonical text of every key of the member.
     pub(in super::super) fn keys(
         &self,
         pass: &mut Pass,
@@ -113,7 +112,7 @@ fn child<'a>(
 }
 
 impl Shape {
-    /// Where a key is, which is added if it is not there.
+    /// The place of a key, which is added if it is missing.
     fn find_or_add(&mut self, key: &str, keys: &mut BTreeMap<String, Rcvar>) -> usize {
         let known = self.0.iter().position(|(known, _)| **known == *key);
         known.unwrap_or_else(|| self.insert(self.0.len(), key, keys))
@@ -125,21 +124,20 @@ impl Shape {
         at
     }
 
-    /// Takes the keys of a range out of the object.
+    /// Removes the keys of a range from the object.
     fn remove(&mut self, range: std::ops::Range<usize>, keys: &mut BTreeMap<String, Rcvar>) {
         for (key, _) in self.0.drain(range) {
             keys.remove(&*key);
         }
     }
 
-    /// Where the next key of the object belongs, after `at` keys that came: nearly always right
-    /// there.
+    /// The place of the next key of the object, after `at` keys have been read: nearly always `at`.
     fn next(&mut self, at: usize, key: &str, keys: &mut BTreeMap<String, Rcvar>) -> usize {
         if self.0.get(at).is_some_and(|(known, _)| **known == *key) {
             return at;
         }
         match self.0.iter().position(|(known, _)| **known == *key) {
-            // It came before: of a key that comes twice the last one counts.
+            // It was read before: the last of several equal keys counts.
             Some(known) if known < at => known,
             Some(known) => {
                 self.remove(at..known, keys);
@@ -150,7 +148,7 @@ impl Shape {
     }
 }
 
-/// Reads the needed part of a value over the value before.
+/// Reads the needed part of a value over the previous value.
 struct Fill<'a> {
     needs: &'a Needs,
     value: &'a mut Rcvar,
@@ -202,7 +200,7 @@ impl<'de> Reader<'de> for Fill<'_> {
 
     fn list<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         self.shape.0.clear();
-        // Lists are rare and short: made anew.
+        // Lists are rare and short: they are built anew.
         *self.value = self.needs.list(seq)?;
         Ok(())
     }
@@ -263,27 +261,31 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// Whatever was read before, the next one is read as if it were the first.
+        /// Whatever was read before, each member is read as if it were the first.
         #[test]
         fn nothing_is_left_of_the_one_before(
             members in proptest::collection::vec((object(), any::<u64>()), 1..8),
             source in proptest::sample::select(vec![
-                "a", "a.b.c", "a || b", "@ | a", "values(@)", "*.a", "[a, b.c, d]", "{x: a}.x.b", "keys(@)",
-                "a.b || b.a || 'none'", "a[0].a", "not_null(d, c.c)", "length(keys(@)) == `1` && a",
+                "a", "a.b.c", "a || b", "@ | a", "values(@)", "*.a", "[a, b.c, d]", "{x: a}.x.b",
+                "keys(@)", "a.b || b.a || 'none'", "a[0].a", "not_null(d, c.c)",
+                "length(keys(@)) == `1` && a",
             ]),
         ) {
             let expression = Expression::compile(source).unwrap();
             let mut evaluator = Evaluator::new(&expression, &[&["d"], &["b", "a"]]);
             for (member, order) in members {
-                // Keys in another order each time.
+                // Another order of keys each time.
                 let mut keys: Vec<_> = member.as_object().unwrap().iter().collect();
-                let by = |key: &str| key.bytes().fold(order, |hash, byte| hash.rotate_left(7) ^ u64::from(byte)) % 7;
+                let mix = |hash: u64, byte: u8| hash.rotate_left(7) ^ u64::from(byte);
+                let by = |key: &str| key.bytes().fold(order, mix) % 7;
                 keys.sort_by_key(|(key, _)| by(key));
-                let body: Vec<_> = keys.iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
+                let body: Vec<_> =
+                    keys.iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
                 let json = format!("{{{}}}", body.join(","));
                 evaluator.read(&mut serde_json::Deserializer::from_str(&json)).unwrap();
                 let expected = expression.keys(&member, &mut Pass::default()).ok();
-                let expected = expected.map(|keys| keys.iter().map(|key| key.as_str().to_owned()).collect());
+                let expected = expected
+                    .map(|keys| keys.iter().map(|key| key.as_str().to_owned()).collect());
                 prop_assert_eq!(texts(&evaluator), expected, "{}", json);
             }
         }

@@ -1,10 +1,10 @@
-//! What evaluating an expression may cost.
+//! The bound on the cost of an expression's evaluation.
 //!
-//! An administrator's expression runs on whatever people and members hold, so no look at its text
-//! alone can bound it. The evaluator therefore counts: one step for each node that it visits and
-//! each element or sixteen bytes that it touches, and the bytes of everything that it produces. A
-//! value has [`Fuel`]; the values of one question share a [`Pass`], which allows less on average
-//! than a single value may take (docs/decisions/0028-fuel-for-expressions.md).
+//! An administrator's expression runs on the data of people and members, so its text is not enough
+//! to bound the cost. The evaluator therefore counts one step for each node that it visits and for
+//! each element or sixteen bytes that it touches, and the bytes of everything that it produces.
+//! Each value has its [`Fuel`]; the values of one question share a [`Pass`], which allows less on
+//! average than a single value may take (docs/decisions/0028-fuel-for-expressions.md).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,17 +12,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::super::limits;
 use super::EvaluationError;
 
-/// Steps between two looks at the flag: some ten microseconds.
+/// Steps between two checks of the flag: some ten microseconds.
 const LOOK: u64 = 1024;
-/// Bytes that are touched in one step.
+/// Bytes that count as one step.
 const BYTES_A_STEP: u64 = 16;
 
-/// Tells evaluations that nobody waits for them any more. Clones share the flag.
+/// Stops evaluations whose result no one waits for any longer. Clones share the flag.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Ends every evaluation that looks at this flag.
+    /// Ends every evaluation that checks this flag.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -33,7 +33,7 @@ impl Stop {
     }
 }
 
-/// What the values of one question may cost together.
+/// The budget that the values of one question share.
 #[derive(Debug)]
 pub struct Pass {
     /// Steps that are left.
@@ -60,18 +60,18 @@ impl Pass {
         Self { steps: 0, exhausted: true, stop: Stop::default() }
     }
 
-    /// Whether the values together were too costly. What follows is not evaluated at all.
+    /// Whether the values together were too costly. Further values are not evaluated at all.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.exhausted
     }
 
-    /// Takes over that another part of the same pass was exhausted.
+    /// Records that another part of the same pass was exhausted.
     pub(in super::super) fn join(&mut self, other: &Self) {
         self.exhausted |= other.exhausted;
     }
 
-    /// What ends it early.
+    /// The flag that ends it early.
     #[must_use]
     pub fn stop(&self) -> &Stop {
         &self.stop
@@ -93,17 +93,17 @@ impl Pass {
         let mut fuel = Fuel::new(steps, limits::EVALUATION_BYTES, self.stop.clone());
         let result = evaluate(&mut fuel);
         self.steps -= steps - fuel.steps;
-        // Nothing is left, although this value took less than one alone may.
+        // The pass is spent, although this value took less than the limit of a single one.
         self.exhausted = self.steps == 0;
         result
     }
 }
 
-/// What one evaluation may still cost.
+/// The remaining budget of one evaluation.
 pub(super) struct Fuel {
     steps: u64,
     bytes: u64,
-    /// Steps left at the next look at the flag.
+    /// The number of steps left at which the flag is checked next.
     look: u64,
     stop: Stop,
 }
@@ -130,13 +130,13 @@ impl Fuel {
         Ok(())
     }
 
-    /// Takes the steps for so many elements.
+    /// Takes the steps for this number of elements.
     #[inline]
     pub(super) fn elements(&mut self, count: usize) -> Result<(), EvaluationError> {
         self.steps(count as u64)
     }
 
-    /// Takes the steps for reading so many bytes.
+    /// Takes the steps for reading this number of bytes.
     #[inline]
     pub(super) fn read(&mut self, bytes: usize) -> Result<(), EvaluationError> {
         self.steps(1 + bytes as u64 / BYTES_A_STEP)
@@ -150,7 +150,7 @@ impl Fuel {
         Ok(())
     }
 
-    /// Takes what copying a text of so many bytes costs.
+    /// Takes the cost of copying a text of this number of bytes.
     pub(super) fn copy(&mut self, bytes: usize) -> Result<(), EvaluationError> {
         self.read(bytes)?;
         self.produce(bytes)
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(pass.value(take(most)), Ok(()));
         assert_eq!(pass.value(take(most + 1)), Err(EvaluationError::TooCostly));
         assert!(!pass.is_exhausted());
-        // Cheap values go on for ever.
+        // Cheap values can be evaluated without end.
         for _ in 0..10_000 {
             assert_eq!(pass.value(take(limits::PASS_STEPS_EACH)), Ok(()));
         }

@@ -1,5 +1,5 @@
-//! The functions of JMESPath, with fuel. Each checks its arguments as jmespath's own does: where
-//! one has another type, the expression fails on the value at hand.
+//! The functions of JMESPath, with fuel. Each checks the types of its arguments as jmespath's own
+//! does: an argument of another type makes the expression fail on the current value.
 
 use std::cmp::Ordering;
 use std::io;
@@ -11,11 +11,11 @@ use super::EvaluationError;
 use super::fuel::Fuel;
 use super::values::{ELEMENT, ENTRY, Result, VALUE, equal, list, made};
 
-/// Bytes that a parsed JSON text takes for each of its bytes, at most.
+/// The most bytes that a parsed JSON text takes for each of its bytes.
 const PARSED: usize = 64;
 
-/// Calls a function that [`super::check`] let pass, but for those that take an expression: they
-/// stand beside [`super::search`].
+/// Calls a function that passed [`super::check`], except for functions that take an expression,
+/// which are in [`super::search`].
 pub(super) fn call(name: &str, given: &[Rcvar], fuel: &mut Fuel) -> Result<Rcvar> {
     match (name, given) {
         ("abs", [of]) => float(number(of)?.abs(), fuel),
@@ -71,7 +71,7 @@ fn number(value: &Variable) -> Result<f64> {
     value.as_number().ok_or(EvaluationError::Failed)
 }
 
-/// A list of numbers and of nothing else.
+/// A list that contains only numbers.
 fn numbers(value: &Variable, fuel: &mut Fuel) -> Result<Vec<f64>> {
     let elements = array(value)?;
     fuel.elements(elements.len())?;
@@ -79,12 +79,12 @@ fn numbers(value: &Variable, fuel: &mut Fuel) -> Result<Vec<f64>> {
     elements.iter().map(|element| number(element)).collect()
 }
 
-/// From zero on: the sum of none is not its negative.
+/// Starts from zero: `Iterator::sum` of no numbers would be negative zero.
 fn sum(numbers: &[f64]) -> f64 {
     numbers.iter().fold(0.0, |sum, number| sum + number)
 }
 
-/// Infinity is no JSON.
+/// Infinity is not valid JSON.
 fn float(value: f64, fuel: &mut Fuel) -> Result<Rcvar> {
     let number = Number::from_f64(value).ok_or(EvaluationError::Failed)?;
     made(Variable::Number(number), fuel)
@@ -159,7 +159,7 @@ fn length(of: &Variable, fuel: &mut Fuel) -> Result<Rcvar> {
     made(Variable::Number(Number::from(length)), fuel)
 }
 
-/// All texts or all numbers.
+/// All elements are texts, or all are numbers.
 pub(super) fn comparable<'a>(elements: impl Iterator<Item = &'a Rcvar> + Clone) -> Result<()> {
     let mut others = elements.clone();
     if elements.clone().all(|element| element.is_string())
@@ -171,7 +171,7 @@ pub(super) fn comparable<'a>(elements: impl Iterator<Item = &'a Rcvar> + Clone) 
     }
 }
 
-/// Takes the steps of comparing each element `times` times, each as if it were the longest.
+/// Takes the steps for comparing each element `times` times, as if each were the longest.
 pub(super) fn comparisons<'a>(
     elements: impl ExactSizeIterator<Item = &'a Rcvar>,
     times: usize,
@@ -184,12 +184,13 @@ pub(super) fn comparisons<'a>(
     fuel.elements(count.saturating_mul(times).saturating_mul(each))
 }
 
-/// Comparisons that sorting takes for each element.
+/// Comparisons for each element when sorting.
 pub(super) fn sorting(count: usize) -> usize {
     usize::try_from(count.checked_ilog2().unwrap_or(0)).unwrap_or(usize::MAX) + 1
 }
 
-/// The greatest or the least; of equals the last that is greatest, the first that is least.
+/// The greatest or the least element; among equal ones the last of the greatest, the first of the
+/// least.
 fn extreme(wanted: Ordering, of: &Variable, fuel: &mut Fuel) -> Result<Rcvar> {
     let elements = array(of)?;
     comparisons(elements.iter(), 1, fuel)?;
@@ -239,7 +240,7 @@ fn to_number(of: &Rcvar, fuel: &mut Fuel) -> Result<Rcvar> {
     match &**of {
         Variable::Number(_) => Ok(of.clone()),
         Variable::String(text) => {
-            // As jmespath's own: any JSON, which may be large.
+            // Like jmespath's own, it accepts any JSON, which may be large.
             fuel.elements(text.len())?;
             let parsed = text.bytes().filter(|byte| b"[{,:".contains(byte)).count() + 1;
             fuel.produce(parsed * (VALUE + PARSED) + text.len())?;
@@ -264,11 +265,11 @@ fn to_string(of: &Rcvar, fuel: &mut Fuel) -> Result<Rcvar> {
     }
 }
 
-/// JSON as it is written, as far as the fuel goes.
+/// A JSON text that is written until the fuel is spent.
 struct Json<'a> {
     bytes: Vec<u8>,
     fuel: &'a mut Fuel,
-    /// What ended it.
+    /// The reason why writing stopped.
     stopped: Option<EvaluationError>,
 }
 

@@ -1,13 +1,13 @@
-//! The mapping: two JMESPath expressions that say which Slack member a person is.
+//! The mapping: two JMESPath expressions that identify a person's Slack member.
 //!
-//! Expressions come from administrators, so nothing in them may hurt the process: length and depth
-//! are bounded before parsing ([`depth`]), and a mistake or a hopeless cost is refused when the
-//! expression is set, with its place ([`check`], [`estimate`]). What evaluating takes is bounded
-//! by [`fuel`], whatever the expression. Compiled once; cheap to clone and share.
-//! Plain dotted paths, which most mappings are, are walked over the JSON ([`path`]); for the
-//! others only what they read is converted ([`needs`]), and of many members one after the other
-//! over the one before ([`evaluator`]), and the tree is searched ([`search`], [`functions`],
-//! [`values`]).
+//! Expressions come from administrators, so they must not be able to harm the process: length and
+//! depth are bounded before parsing ([`depth`]), and a mistake or a hopeless cost is refused when
+//! the expression is set, with its place ([`check`], [`estimate`]). [`fuel`] bounds the cost of the
+//! evaluation of any expression. An expression is compiled once and is cheap to clone and share.
+//!
+//! Plain dotted paths, which most mappings are, are followed in the JSON ([`path`]). For the others
+//! only the parts that they read are converted ([`needs`]), for many members by overwriting the
+//! previous one ([`evaluator`]), and the tree is searched ([`search`], [`functions`], [`values`]).
 
 mod check;
 #[cfg(test)]
@@ -45,13 +45,13 @@ use super::limits;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (at byte {position})")]
 pub struct ExpressionError {
-    /// What is wrong.
+    /// The problem.
     pub message: String,
     /// Byte offset of the fault in the expression.
     pub position: usize,
 }
 
-/// Why a mapping was refused: which of its expressions, and what is wrong there.
+/// Why a mapping was refused: the expression, and its problem.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {error}")]
 pub struct MappingError {
@@ -60,32 +60,33 @@ pub struct MappingError {
     pub error: ExpressionError,
 }
 
-/// Why an expression yields nothing on one value. What was evaluated is personal, so nothing is
-/// told of it.
+/// Why an expression yields nothing on one value. The value is personal, so the error does not show
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EvaluationError {
-    /// It fails, such as `length(title)` where the title is null: there is no value.
+    /// The expression fails, such as `length(title)` for a title that is null: there is no value.
     #[error("the expression cannot be evaluated on this value")]
     Failed,
-    /// It ran out of fuel, or yields more than [`limits::VALUES`] values: none of them counts.
+    /// It ran out of fuel, or yields more than [`limits::VALUES`] values, and then none of them
+    /// counts.
     #[error("the expression costs too much on this value")]
     TooCostly,
-    /// Nobody waits for it any more.
+    /// No one waits for the result any longer.
     #[error("the evaluation was stopped")]
     Stopped,
 }
 
-/// What a mapping's user attribute yields of a person.
+/// The values that a mapping's user attribute yields for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Values {
-    /// Perhaps none.
+    /// The keys, which may be none.
     Keys(Vec<MatchKey>),
-    /// It cost too much to find out.
+    /// The evaluation cost too much.
     TooCostly,
 }
 
 impl Values {
-    /// The keys; none where they were too costly.
+    /// The keys; empty if they were too costly.
     #[must_use]
     pub fn keys(&self) -> &[MatchKey] {
         match self {
@@ -95,7 +96,7 @@ impl Values {
     }
 }
 
-/// One compiled expression. Equal where the sources are.
+/// One compiled expression. Equal if the sources are equal.
 #[derive(Clone)]
 pub struct Expression(Arc<Compiled>);
 
@@ -106,15 +107,15 @@ struct Compiled {
 }
 
 enum Plan {
-    /// Nothing but a chain of fields.
+    /// Only a chain of fields.
     Path(Vec<String>),
     Search(Ast),
 }
 
 impl Expression {
     /// Compiles JMESPath of at most [`limits::EXPRESSION_BYTES`] bytes and
-    /// [`limits::EXPRESSION_DEPTH`] levels that somebody sets or tries: what can never be
-    /// evaluated at a fair cost is refused too.
+    /// [`limits::EXPRESSION_DEPTH`] levels that a caller sets or tries. An expression that can
+    /// never be evaluated at a reasonable cost is refused too.
     pub fn compile(source: &str) -> Result<Self, ExpressionError> {
         let expression = Self::load(source)?;
         if let Plan::Search(ast) = &expression.0.plan {
@@ -123,8 +124,8 @@ impl Expression {
         Ok(expression)
     }
 
-    /// Compiles what is stored. An estimate does not take away what was accepted: where it costs
-    /// too much on a value, that value is told so.
+    /// Compiles a stored expression. The estimate is not applied, because the expression was
+    /// accepted earlier: if it costs too much on a value, only the evaluation on that value fails.
     pub fn load(source: &str) -> Result<Self, ExpressionError> {
         let error = |message: String, position| ExpressionError { message, position };
         if source.trim().is_empty() {
@@ -158,7 +159,7 @@ impl Expression {
     }
 
     /// Whether, evaluated on a member, it could read `profile.fields`, which `users.list` does not
-    /// carry. True where in doubt.
+    /// return. True if in doubt.
     #[must_use]
     pub fn reads_profile_fields(&self) -> bool {
         self.0.needs.touches(&FIELDS)
@@ -170,7 +171,7 @@ impl Expression {
         matches!(&self.0.plan, Plan::Path(path) if path == fields)
     }
 
-    /// The chain of fields that it is, if it is nothing else.
+    /// The chain of fields, if the expression is only that.
     pub(super) fn path(&self) -> Option<&[String]> {
         match &self.0.plan {
             Plan::Path(path) => Some(path),
@@ -178,15 +179,15 @@ impl Expression {
         }
     }
 
-    /// Whether it is a chain of fields and nothing else: then evaluating it costs no more than
-    /// reading the value.
+    /// Whether it is only a chain of fields: then evaluating it costs no more than reading the
+    /// value.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.path().is_some()
     }
 
-    /// The keys that a person or a member is known by: none where the result is null, empty, a
-    /// boolean or an object; several where it is a list. Each once, in the order of the list.
+    /// The keys of a person or a member: none if the result is null, empty, a boolean or an object;
+    /// several if it is a list. Each once, in the order of the list.
     pub fn keys(&self, value: &Value, pass: &mut Pass) -> Result<Vec<MatchKey>, EvaluationError> {
         let mut keys: Vec<MatchKey> = Vec::new();
         let mut too_many = false;
@@ -207,7 +208,7 @@ impl Expression {
         if too_many { Err(EvaluationError::TooCostly) } else { Ok(keys) }
     }
 
-    /// What it yields of a person, a failure being no value. `None`: it was stopped.
+    /// The values for a person; a failure yields none. `None`: the evaluation was stopped.
     #[must_use]
     pub fn values(&self, value: &Value, pass: &mut Pass) -> Option<Values> {
         match self.keys(value, pass) {
@@ -218,7 +219,7 @@ impl Expression {
         }
     }
 
-    /// Tells the canonical text of every key in a JSON document, or in a parsed value.
+    /// Reports the canonical text of every key in a JSON document, or in a parsed value.
     fn read<'de, D: Deserializer<'de>>(
         &self,
         json: D,
@@ -244,7 +245,7 @@ impl From<check::Fault> for ExpressionError {
     }
 }
 
-/// Where a member's custom fields belong.
+/// The place of a member's custom fields.
 pub(super) const FIELDS: [&str; 2] = ["profile", "fields"];
 
 impl PartialEq for Expression {
@@ -271,13 +272,12 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// Compiles both expressions, as [`Expression::compile`]; the user attribute is looked at
-    /// first.
+    /// Compiles both expressions, like [`Expression::compile`], the user attribute first.
     pub fn compile(user: &str, slack: &str) -> Result<Self, MappingError> {
         Self::by(Expression::compile, user, slack)
     }
 
-    /// Compiles what is stored, as [`Expression::load`].
+    /// Compiles stored expressions, like [`Expression::load`].
     pub fn load(user: &str, slack: &str) -> Result<Self, MappingError> {
         Self::by(Expression::load, user, slack)
     }

@@ -1,14 +1,14 @@
-//! Which parts of an object an expression can read.
+//! The parts of an object that an expression can read.
 //!
-//! Two uses. Custom profile fields cost one Slack call a member, so Herald must know whether an
-//! expression can see `profile.fields`. And of a member object of two kilobytes most expressions
-//! read a few bytes: only what is needed is converted to jmespath's `Variable`, which costs more
-//! than the search itself.
+//! This has two uses. Custom profile fields cost one Slack call for each member, so Herald must
+//! know whether an expression can see `profile.fields`. And most expressions read only a few bytes
+//! of a member object of two kilobytes: only the needed part is converted to jmespath's `Variable`,
+//! because the conversion costs more than the search itself.
 //!
 //! The analysis follows each sub-expression's value while it is a place in the object (a chain of
-//! fields). Where a value is used in any other way, everything under its place is needed. What a
-//! sub-expression cannot tell apart may be missing, so a result is the same on the whole object
-//! and on the needed part; a property test compares.
+//! fields). If a value is used in any other way, everything under its place is needed. Parts whose
+//! absence a sub-expression cannot notice may be missing, so the result is the same on the whole
+//! object and on the needed part; a property test compares them.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +18,20 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::super::json::{Key, Read, Reader, Scalar, skip_list};
 
-/// Keys up to which looking at each is as quick as searching.
+/// The most keys for which comparing each is as fast as searching.
 const FEW: usize = 16;
 
-/// What is needed of one value.
+/// The needed part of one value.
 #[derive(Debug, Clone)]
 pub(super) enum Needs {
     /// All of it.
     All,
-    /// If it is an object, these keys of it; else only that it is something.
+    /// If it is an object, these keys of it; otherwise only that it exists.
     Keys(BTreeMap<String, Needs>),
 }
 
 impl Needs {
-    /// What `ast` needs of the object that it is evaluated on.
+    /// The needs of `ast` for the object that it is evaluated on.
     pub(super) fn of(ast: &Ast) -> Self {
         let mut needs = Self::Keys(BTreeMap::new());
         let place = needs.follow(ast, &Some(Vec::new()));
@@ -49,18 +49,18 @@ impl Needs {
         }
     }
 
-    /// Needs a chain of fields as well.
+    /// Adds a chain of fields to the needs.
     pub(super) fn add(&mut self, fields: &[&str]) {
         let path: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
         self.all(&Some(path));
     }
 
-    /// What is needed of one field; `None`: nothing.
+    /// The needs for one field; `None`: nothing.
     pub(super) fn under(&self, key: &str) -> Option<&Self> {
         match self {
             Self::All => Some(self),
-            // Nearly no key of an object is needed: their lengths mostly tell, sooner than their
-            // texts.
+            // Nearly no key of an object is needed, and comparing the lengths usually shows that
+            // faster than comparing the texts.
             Self::Keys(keys) if keys.len() <= FEW => {
                 let same = |known: &str| known.len() == key.len() && known == key;
                 keys.iter().find(|(known, _)| same(known)).map(|(_, needs)| needs)
@@ -69,8 +69,8 @@ impl Needs {
         }
     }
 
-    /// Adds what `ast` needs where it is evaluated at the place `at`; returns the place of its
-    /// result, if that is one. `None` is a value whose every part is there already.
+    /// Adds the needs of `ast` evaluated at the place `at`; returns the place of its result, if it
+    /// has one. `None` is a value that is complete already.
     fn follow(&mut self, ast: &Ast, at: &Place) -> Place {
         match ast {
             Ast::Identity { .. } => at.clone(),
@@ -102,7 +102,7 @@ impl Needs {
             Ast::Not { node, .. } | Ast::Flatten { node, .. } | Ast::ObjectValues { node, .. } => {
                 self.whole(node, at)
             }
-            // Evaluated on elements of other arguments, which are all there.
+            // Evaluated on elements of other arguments, which are complete.
             Ast::Expref { ast, .. } => self.whole(ast, &None),
             Ast::Function { args, .. } => {
                 for arg in args {
@@ -133,7 +133,7 @@ impl Needs {
         None
     }
 
-    /// Everything under a place is needed.
+    /// Marks everything under a place as needed.
     fn all(&mut self, place: &Place) {
         if let Some(path) = place
             && let Some(needs) = self.at(path)
@@ -142,14 +142,14 @@ impl Needs {
         }
     }
 
-    /// Whether a place is null matters.
+    /// Marks that it matters whether a place is null.
     fn reach(&mut self, place: &Place) {
         if let Some(path) = place {
             self.at(path);
         }
     }
 
-    /// The node of a place; `None` where everything around it is needed already.
+    /// The node of a place; `None` if a node above it needs everything already.
     fn at(&mut self, path: &[String]) -> Option<&mut Self> {
         let mut needs = self;
         for key in path {
@@ -167,7 +167,7 @@ impl Needs {
 /// A chain of fields from the object's root.
 type Place = Option<Vec<String>>;
 
-/// A value that holds no others.
+/// A value that contains no others.
 pub(super) fn variable(scalar: Scalar<'_>) -> Variable {
     match scalar {
         Scalar::Null => Variable::Null,
@@ -199,7 +199,7 @@ impl<'de> Reader<'de> for &Needs {
         Ok(Rcvar::new(Variable::Object(object)))
     }
 
-    /// Of a list the elements are needed where all of it is; else only that it is there.
+    /// The elements of a list are needed only if all of it is; otherwise only that the list exists.
     fn list<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Rcvar, A::Error> {
         let mut list = Vec::new();
         if matches!(self, Needs::All) {

@@ -1,7 +1,7 @@
-//! Plain dotted paths, and reading canonical texts out of what is found.
+//! Plain dotted paths, and the canonical texts of their values.
 //!
-//! A path is walked over the JSON as it streams by: no value is built and no text copied, unless
-//! an address has to be put in lower case.
+//! A path is followed in the JSON while it is read: no value is built and no text copied, unless an
+//! address has to be put in lower case.
 
 use jmespath::Variable;
 use jmespath::ast::Ast;
@@ -10,7 +10,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use super::super::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
 use super::super::key::{canonical_number, canonical_text};
 
-/// The fields of an expression that is nothing but a chain of them.
+/// The fields of an expression that is only a chain of them.
 pub(super) fn of(ast: &Ast) -> Option<Vec<String>> {
     match ast {
         Ast::Identity { .. } => Some(Vec::new()),
@@ -24,15 +24,15 @@ pub(super) fn of(ast: &Ast) -> Option<Vec<String>> {
     }
 }
 
-/// Follows a path and tells every canonical text at its end.
+/// Follows a path and reports every canonical text at its end.
 pub(in super::super) struct Walk<'p, F> {
     pub(in super::super) path: &'p [String],
     pub(in super::super) found: &'p mut F,
 }
 
-/// What a reader tells while it reads.
+/// Reported while the JSON is read.
 pub(in super::super) enum Event<'a> {
-    /// Forget what was found: of a key that comes twice the last one counts.
+    /// Discard the texts so far: the last of several equal keys counts.
     Restart,
     /// A canonical text.
     Text(&'a str),
@@ -71,7 +71,7 @@ impl<'de, F: FnMut(Event<'_>)> Reader<'de> for Walk<'_, F> {
     }
 }
 
-/// One element of a list: lists within lists name nobody.
+/// One element of a list; lists within lists have no keys.
 struct Element<'p, F> {
     found: &'p mut F,
 }
@@ -112,7 +112,7 @@ fn tell_number(number: &serde_json::Number, found: &mut impl FnMut(Event<'_>)) {
     }
 }
 
-/// The same for what a search came to.
+/// Reports the texts of a search's result.
 pub(super) fn tell_variable(variable: &Variable, found: &mut impl FnMut(Event<'_>)) {
     let mut one = |variable: &Variable| match variable {
         Variable::String(text) => tell_text(text, found),

@@ -1,9 +1,9 @@
-//! The evaluator of JMESPath's syntax tree: what jmespath's own interpreter does, with fuel.
+//! The evaluator of JMESPath's syntax tree: jmespath's own interpreter, with fuel.
 //!
-//! The crate's interpreter takes as many steps and as much memory as an expression asks for, and
-//! forty nested filters ask for 2^40. The tree, the parser and the values stay the crate's. That
-//! the results are the same is proved by the official compliance cases, and by a property test that
-//! compares with the crate (`compliance`). One difference is meant: `avg` of an empty list is null,
+//! The crate's interpreter takes as many steps and as much memory as an expression requires, and
+//! forty nested filters require 2^40. The tree, the parser and the values are the crate's. The
+//! official compliance cases and a property test that compares with the crate prove that the
+//! results are the same (`compliance`). One difference is intended: `avg` of an empty list is null,
 //! as the specification says.
 
 use std::cmp::Ordering;
@@ -17,7 +17,7 @@ use super::fuel::Fuel;
 use super::functions::{self, array, comparable, comparisons, sorting};
 use super::values::{ELEMENT, ENTRY, Result, VALUE, equal, list, made, nodes};
 
-/// Evaluates a tree on a value. The tree is as shallow as [`super::depth`] made sure.
+/// Evaluates a tree on a value. [`super::depth`] has bounded the depth of the tree.
 pub(super) fn search(value: &Rcvar, ast: &Ast, fuel: &mut Fuel) -> Result<Rcvar> {
     fuel.steps(1)?;
     match ast {
@@ -154,7 +154,7 @@ fn slice(
     made(Variable::Array(collected), fuel)
 }
 
-/// `None`: they cannot be compared in this way.
+/// `None`: the values cannot be compared in this way.
 fn compare(
     comparator: &Comparator,
     left: &Variable,
@@ -164,12 +164,12 @@ fn compare(
     Ok(match comparator {
         Comparator::Equal => Some(equal(left, right, fuel)?),
         Comparator::NotEqual => Some(!equal(left, right, fuel)?),
-        // Numbers alone have an order: cheap.
+        // Only numbers have an order: cheap.
         _ => left.compare(comparator, right),
     })
 }
 
-/// Calls a function that [`super::check`] let pass.
+/// Calls a function that passed [`super::check`].
 fn call(name: &str, args: &[Ast], value: &Rcvar, fuel: &mut Fuel) -> Result<Rcvar> {
     match (name, args) {
         ("map", [by, of]) => return map(of, by, value, fuel),
@@ -197,7 +197,7 @@ fn map(of: &Ast, by: &Ast, value: &Rcvar, fuel: &mut Fuel) -> Result<Rcvar> {
     made(Variable::Array(results), fuel)
 }
 
-/// Each element of a list with what it is compared by.
+/// Each element of a list with the value that it is compared by.
 fn mapped(of: &Ast, by: &Ast, value: &Rcvar, fuel: &mut Fuel) -> Result<Vec<(Rcvar, Rcvar)>> {
     let Ast::Expref { ast: by, .. } = by else { return Err(EvaluationError::Failed) };
     let of = search(value, of, fuel)?;

@@ -15,7 +15,7 @@ fn texts(keys: &[MatchKey]) -> Vec<String> {
     keys.iter().map(|key| key.as_str().to_owned()).collect()
 }
 
-/// What jmespath itself makes of it, on the whole value.
+/// The result of jmespath itself, on the whole value.
 fn by_jmespath(source: &str, value: &Value) -> Option<Vec<String>> {
     let found = jmespath::compile(source).unwrap().search(value).ok()?;
     let mut texts: Vec<String> = Vec::new();
@@ -32,9 +32,11 @@ fn by_jmespath(source: &str, value: &Value) -> Option<Vec<String>> {
 #[test]
 fn values_become_keys() {
     let value = json!({
-        "text": " A b ", "mail": " Ada@X.org", "blank": "\t", "null": null, "yes": true, "no": false,
-        "int": 42, "double": 42.0, "fraction": 0.5, "huge": 9_007_199_254_740_993_u64, "object": {"a": "b"},
-        "list": ["x", " x ", 42, "42", null, "", true, {"a": 1}, ["nested"], "y"], "empty": [], "odd key": "k",
+        "text": " A b ", "mail": " Ada@X.org", "blank": "\t", "null": null,
+        "yes": true, "no": false, "int": 42, "double": 42.0, "fraction": 0.5,
+        "huge": 9_007_199_254_740_993_u64, "object": {"a": "b"},
+        "list": ["x", " x ", 42, "42", null, "", true, {"a": 1}, ["nested"], "y"],
+        "empty": [], "odd key": "k",
     });
     assert_eq!(keys("text", &value), ["A b"]);
     assert_eq!(keys("mail", &value), ["ada@x.org"]);
@@ -108,8 +110,8 @@ fn length_is_limited() {
     assert_eq!(refused(&"a".repeat(1025)).position, 1024);
 }
 
-/// Every shape that nests, as deep as the limit lets it, is parsed, checked, searched and dropped
-/// on the default stack of a thread; deeper is refused.
+/// Every nesting shape, as deep as the limit allows, is parsed, checked, searched and dropped on
+/// the default stack of a thread; deeper ones are refused.
 #[test]
 fn nothing_overflows_the_stack() {
     let shapes = [
@@ -190,12 +192,14 @@ pub(super) fn document() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Expressions that parse, of every kind of node.
+/// Valid expressions with every kind of node.
 pub(super) fn expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         4 => "[abc]",
-        1 => proptest::sample::select(vec!["@", "'x'", "`[1]`", "`null`", "`\"1\"`", "*", "[0]", "[]", "[*]", "[1:]"])
-            .prop_map(str::to_owned),
+        1 => proptest::sample::select(vec![
+            "@", "'x'", "`[1]`", "`null`", "`\"1\"`", "*", "[0]", "[]", "[*]", "[1:]",
+        ])
+        .prop_map(str::to_owned),
     ];
     leaf.prop_recursive(4, 24, 3, |inner| {
         let two = (inner.clone(), inner.clone());
@@ -251,7 +255,10 @@ proptest! {
     #[test]
     fn a_path_finds_what_jmespath_finds(
         value in document(),
-        path in proptest::collection::vec(prop_oneof!["[abc]", "\"[abc]\"", Just("@".to_owned())], 1..5),
+        path in proptest::collection::vec(
+            prop_oneof!["[abc]", "\"[abc]\"", Just("@".to_owned())],
+            1..5,
+        ),
     ) {
         let source = path.join(" | ");
         let dotted: Vec<_> = path.iter().filter(|step| *step != "@").cloned().collect();
@@ -277,7 +284,8 @@ proptest! {
         let expression = Expression::compile(sources[pick]).unwrap();
         let bytes = serde_json::to_vec(&value).unwrap();
         let mut texts = Vec::new();
-        let read = expression.read(&mut serde_json::Deserializer::from_slice(&bytes), &mut Pass::default(), &mut |event| {
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let read = expression.read(&mut json, &mut Pass::default(), &mut |event| {
             if let Event::Text(text) = event { texts.push(text.to_owned()); }
         });
         texts.dedup();
@@ -295,10 +303,13 @@ proptest! {
     }
 
     #[test]
-    fn no_row_of_tokens_breaks_the_compiler(parts in proptest::collection::vec(0..30_usize, 0..400)) {
+    fn no_row_of_tokens_breaks_the_compiler(
+        parts in proptest::collection::vec(0..30_usize, 0..400),
+    ) {
         const PARTS: [&str; 30] = [
-            "a", ".", "[*]", "[]", "[?", "]", "(", ")", "||", "|", "&&", "==", "!", "&", "*", "[0]", "[1:]", "f(",
-            ",", "{a:", "}", "`[1]`", "[", "`[", "]`", "'", "\"", "\\", " ", "@",
+            "a", ".", "[*]", "[]", "[?", "]", "(", ")", "||", "|", "&&", "==", "!", "&", "*",
+            "[0]", "[1:]", "f(", ",", "{a:", "}", "`[1]`", "[", "`[", "]`", "'", "\"", "\\", " ",
+            "@",
         ];
         let source: String = parts.iter().map(|part| PARTS[*part]).collect();
         if let Ok(expression) = Expression::compile(&source) {
@@ -310,7 +321,8 @@ proptest! {
     fn nothing_never_matches(
         path in "[abc]",
         nothing in proptest::sample::select(vec![
-            json!(null), json!(""), json!(" "), json!([]), json!({}), json!([null, ""]), json!(true), json!(false),
+            json!(null), json!(""), json!(" "), json!([]), json!({}), json!([null, ""]),
+            json!(true), json!(false),
         ]),
     ) {
         let document = json!({ path.as_str(): nothing });

@@ -6,14 +6,14 @@ use jmespath::{Rcvar, Variable};
 use super::EvaluationError;
 use super::fuel::Fuel;
 
-/// Bytes of a new value, without what it holds.
+/// Bytes of a new value, without its contents.
 pub(super) const VALUE: usize = 96;
-/// Bytes of an element in a list, with the room that a list grows by.
+/// Bytes of an element in a list, including the spare capacity of a growing list.
 pub(super) const ELEMENT: usize = 16;
 /// Bytes of an entry in an object, without its key's text.
 pub(super) const ENTRY: usize = 48;
 
-/// What becomes of evaluating a node.
+/// The result of evaluating a node.
 pub(super) type Result<T> = std::result::Result<T, EvaluationError>;
 
 /// A new value.
@@ -22,7 +22,7 @@ pub(super) fn made(variable: Variable, fuel: &mut Fuel) -> Result<Rcvar> {
     Ok(Rcvar::new(variable))
 }
 
-/// A new list of values that are there already.
+/// A new list of existing values.
 pub(super) fn list<'a>(
     values: impl Iterator<Item = &'a Rcvar>,
     count: usize,
@@ -33,8 +33,8 @@ pub(super) fn list<'a>(
     made(Variable::Array(values.cloned().collect()), fuel)
 }
 
-/// Whether two values are the same. Of values that hold others this looks at every part, however
-/// often one and the same part is held.
+/// Whether two values are equal. For nested values this compares every part, and a part that occurs
+/// several times is compared each time.
 pub(super) fn equal(left: &Variable, right: &Variable, fuel: &mut Fuel) -> Result<bool> {
     fuel.steps(1)?;
     match (left, right) {
@@ -98,8 +98,8 @@ pub(super) fn nodes(ast: &Ast) -> usize {
     }
 }
 
-/// Elements of a value, sixteen bytes of text counting as one. For what an expression's text says:
-/// it walks the value whole.
+/// Elements of a value; sixteen bytes of text count as one. It walks the whole value, so it is only
+/// for literals in an expression.
 pub(super) fn mass(value: &Variable) -> usize {
     1 + match value {
         Variable::String(text) => text.len() / 16,

@@ -1,8 +1,7 @@
-//! The parser's complaints in words that the administrator who wrote the expression can use:
-//! jmespath
-//! 0.5 names the tokens and steps of its own parser ("Unexpected nud token -- found Eof").
+//! Translates the parser's complaints for the administrator who wrote the expression: jmespath 0.5
+//! names the tokens and steps of its own parser ("Unexpected nud token -- found Eof").
 
-/// The sentence for a complaint of jmespath's lexer or parser; what is not known stays as it was.
+/// The sentence for a complaint of jmespath's lexer or parser; an unknown complaint stays as it is.
 pub(super) fn of(complaint: &str) -> String {
     if let Some((what, token)) = complaint.split_once(" -- found ") {
         return format!("{}, but {}", expected(what), found(token));
@@ -19,10 +18,10 @@ pub(super) fn of(complaint: &str) -> String {
 
 fn expected(what: &str) -> String {
     match what {
-        "Unexpected nud token" => "a name or a value must stand here".into(),
-        "Unexpected led token" => "an operator must stand here".into(),
+        "Unexpected nud token" => "a name or a value is expected here".into(),
+        "Unexpected led token" => "an operator is expected here".into(),
         "Did not parse the complete expression" => "the expression is complete before this".into(),
-        "Expected Field to start key value pair" => "a key must stand here".into(),
+        "Expected Field to start key value pair" => "a key is expected here".into(),
         other => match other.strip_prefix("Expected ") {
             Some(rest) => format!("expected {rest}"),
             None => other.to_owned(),
@@ -30,7 +29,7 @@ fn expected(what: &str) -> String {
     }
 }
 
-/// A token of the lexer, which arrives as it is debug-printed.
+/// A token of the lexer, given in its debug form.
 fn found(token: &str) -> String {
     let name = token.split('(').next().unwrap_or(token);
     let text = match name {
@@ -71,8 +70,8 @@ fn found(token: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Every token that the lexer knows, where it cannot stand: none of the parser's own names gets
-    /// out.
+    /// Every token of the lexer, at places where it is not allowed: the parser's own names never
+    /// appear.
     #[test]
     fn no_name_of_the_parser_is_told() {
         let tokens = [

@@ -1,16 +1,18 @@
-//! Blocks: the JSON is parsed first, then each string is filled in by itself, then all is fitted.
+//! Blocks: the JSON is parsed first, then each string is filled in separately, then the result is
+//! fitted to the limits.
 //!
 //! Conventions for authors:
-//! - `"if": "expression"` on a block, element or text object leaves it out where the expression
-//!   does not hold;
-//! - what turns out empty leaves by itself: a text without text, a context without elements;
-//! - placeholders may stand in `text`, `url`, `image_url`, `alt_text`, `value` and
-//!   `accessibility_label`; all else is literal.
+//! - a block, element or text object with `"if": "expression"` is omitted if the expression is
+//!   false;
+//! - empty parts are omitted without an `if`: a text object without text, a context without
+//!   elements;
+//! - placeholders are allowed in `text`, `url`, `image_url`, `alt_text`, `value` and
+//!   `accessibility_label`; all other strings are literal.
 //!
 //! Blocks are header, section, context, actions, divider and image; elements are button and image.
 //! Others are refused when the template is checked: their limits and escaping are not known here.
-//! Every mrkdwn object is sent with `verbatim: true` unless it says otherwise.
-//! Limits are Slack's ("Reference: blocks", "Block elements").
+//! Every mrkdwn object is sent with `verbatim: true` unless it says otherwise. Limits are Slack's
+//! ("Reference: blocks", "Block elements").
 
 use serde_json::{Map, Value, json};
 
@@ -18,9 +20,9 @@ use super::filters::{Mode, Scope, Strings};
 use super::kit::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIELDS, mode, parse};
 use super::{Problem, RenderError, escape, fit};
 
-/// Tried one after the other until all blocks together fit.
+/// The caps on the length of a value, tried one after the other until all blocks together fit.
 const CAPS: [usize; 8] = [usize::MAX, 1500, 700, 300, 150, 80, 40, 10];
-/// Units of a text that stands where Slack's blocks have none.
+/// The most units of a text at a place where no supported block has one.
 const ELSEWHERE: usize = 2_000;
 
 pub(super) struct Fitted {
@@ -28,7 +30,7 @@ pub(super) struct Fitted {
     pub(super) shortened: bool,
 }
 
-/// Blocks, parsed once; the error of those that are no JSON is told when they are needed.
+/// Blocks, parsed once; an error of invalid JSON is reported when they are needed.
 #[derive(Debug, Clone)]
 pub(super) struct Blocks {
     source: String,
@@ -36,7 +38,7 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Adds their strings to those that are compiled.
+    /// Adds the blocks' strings to the compiled ones.
     pub(super) fn compile(source: &str, strings: &mut Strings) -> Self {
         let parsed = parse(source);
         parsed.iter().flatten().for_each(|block| compile(block, strings));
@@ -83,7 +85,8 @@ fn fitted(filled: &[Value]) -> Fitted {
             return Fitted { blocks, shortened: fitter.shortened };
         }
     }
-    // The wording alone is too long, or the URLs are: the last blocks go, but not the buttons.
+    // Even without its values it is too long, or the URLs are: the last blocks are removed, but not
+    // the buttons.
     let mut at = blocks.iter().rposition(|block| block["type"] != "actions").unwrap_or(0);
     blocks[at] = json!({"type": "context", "elements": [{"type": "plain_text", "text": "…"}]});
     while size(&blocks) > fit::ALL_BLOCKS && blocks.len() > 1 {
@@ -97,7 +100,7 @@ fn size(blocks: &[Value]) -> usize {
     2 + blocks.iter().map(|block| fit::units(&block.to_string()) + 1).sum::<usize>()
 }
 
-/// The value with its strings filled in, marks included; none where its `if` does not hold.
+/// The value with its strings filled in, including the marks; `None` if its `if` is false.
 fn fill(
     node: &Value,
     with: (&Strings, &Scope),
@@ -147,7 +150,7 @@ fn fill(
     Ok(Some(Value::Object(filled)))
 }
 
-/// Brings filled-in blocks within the limits; remembers whether anything was shortened.
+/// Brings filled-in blocks within the limits; records whether anything was shortened.
 struct Fitter {
     cap: usize,
     shortened: bool,
@@ -171,7 +174,7 @@ impl Fitter {
         Some(block)
     }
 
-    /// Texts where no block of ours has any: a value's marks must not be left there either.
+    /// Texts at places where none of the supported blocks has one: marks must be removed there too.
     fn elsewhere(&mut self, node: &mut Value) {
         match node {
             Value::String(text) if text.contains(fit::MARKS) => {
@@ -231,7 +234,7 @@ impl Fitter {
         Some(Value::Object(fitted))
     }
 
-    /// `alt_text` is required by Slack.
+    /// Slack requires `alt_text`.
     fn image(&mut self, image: &mut Map<String, Value>) -> Option<()> {
         image.get("image_url")?;
         self.string(image, "alt_text", 2000);
@@ -241,7 +244,7 @@ impl Fitter {
         Some(())
     }
 
-    /// The text object under `key`; removed, and none, where it is empty.
+    /// Fits the text object under `key`; an empty one is removed, and `None` returned.
     fn text(&mut self, holder: &mut Map<String, Value>, key: &str, limit: usize) -> Option<()> {
         let fitted = self.text_object(&holder.remove(key)?, limit)?;
         holder.insert(key.into(), fitted);
@@ -258,13 +261,13 @@ impl Fitter {
         }
         object.insert("text".into(), fitted.text.into());
         if markup && !object.contains_key("verbatim") {
-            // Bare URLs, #channels and @mentions in users' text stay text.
+            // Bare URLs, #channels and @mentions in users' text stay plain text.
             object.insert("verbatim".into(), true.into());
         }
         Some(Value::Object(object))
     }
 
-    /// A string that is no text object; removed where it is empty.
+    /// A string outside a text object; removed if it is empty.
     fn string(&mut self, holder: &mut Map<String, Value>, key: &str, limit: usize) {
         if let Some(Value::String(marked)) = holder.remove(key) {
             let fitted = fit::fit(&marked, limit, self.cap, false);
@@ -275,7 +278,7 @@ impl Fitter {
         }
     }
 
-    /// The items under `key` that are left; the key goes, and none comes, where none is.
+    /// Fits the items under `key`; if none are left, the key is removed, and `None` returned.
     fn items(
         &mut self,
         holder: &mut Map<String, Value>,

@@ -1,4 +1,4 @@
-//! What is wrong with a template, before it is saved: each problem with its place.
+//! Checks of a template before it is saved: each problem with its place.
 
 use serde_json::Value;
 
@@ -6,8 +6,8 @@ use super::kit::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIEL
 use super::{Problem, Template, filters, fit};
 
 impl Template {
-    /// Everything that can be known to be wrong without data; empty where the template is good.
-    /// What depends on data shows in a [`preview`](crate::domain::preview::preview).
+    /// All problems that can be found without data; empty if the template is valid. Problems that
+    /// depend on data appear in a [`preview`](crate::domain::preview::preview).
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -25,7 +25,7 @@ impl Template {
     }
 }
 
-/// Adds what is wrong with the template's blocks.
+/// Adds the problems of the template's blocks.
 fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
     let root = Place { source, field: "blocks".to_owned() };
     if array.len() > BLOCKS {
@@ -117,7 +117,7 @@ fn typed(item: &Value, types: &[&str], place: &Place<'_>, problems: &mut Vec<Pro
     good
 }
 
-/// Every string compiles, and placeholders stand only where they are filled in.
+/// Every string must compile, and placeholders are allowed only where they are filled in.
 fn strings(node: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
     match node {
         Value::Array(items) => {

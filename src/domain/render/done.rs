@@ -1,18 +1,18 @@
-//! A message as it is shown once its thing is done: the same words, struck through, no buttons.
+//! A message whose subject is done: the same text, struck through, without buttons.
 
 use serde_json::Value;
 
 use super::Rendered;
 use super::fit::{ALL_BLOCKS, TEXT, cut, units};
 
-/// Slack's limit of a section's text and of each of its fields.
+/// Slack's limits for a section's text and for each of its fields.
 const SECTION: usize = 3000;
 const FIELD: usize = 2000;
-/// Says so at a glance, and to screen readers.
+/// Marks the message as done, at a glance and for screen readers.
 const MARK: &str = "✔ ";
 
-/// Crosses the message out. What would not fit Slack's limits with the strokes keeps its plain
-/// words and the mark alone.
+/// Strikes the message through and marks it. A text that would exceed its limit with the strokes
+/// stays without them; if the blocks together would exceed theirs, all texts of the blocks do.
 #[must_use]
 pub fn done(message: &Rendered) -> Rendered {
     let struck = crossed(&message.blocks, true);
@@ -27,7 +27,7 @@ pub fn done(message: &Rendered) -> Rendered {
     Rendered { text, blocks, shortened: message.shortened }
 }
 
-/// The blocks that are left, the first that can carries the mark.
+/// The remaining blocks; the first block that can carry the mark gets it.
 fn crossed(blocks: &Value, strokes: bool) -> Value {
     let mut marked = false;
     let kept = blocks.as_array().into_iter().flatten().filter_map(|block| {
@@ -54,7 +54,7 @@ fn crossed(blocks: &Value, strokes: bool) -> Value {
     Value::Array(kept.collect())
 }
 
-/// Crosses one text object out; `false`: there is none, or the mark does not fit.
+/// Strikes one text object through; `false`: there is none, or it does not fit with the mark.
 fn cross(object: &mut Value, limit: usize, mark: &str, strokes: bool) -> bool {
     let Some(text) = object["text"].as_str() else { return false };
     let plain = object["type"] != "mrkdwn";
@@ -67,8 +67,8 @@ fn cross(object: &mut Value, limit: usize, mark: &str, strokes: bool) -> bool {
     true
 }
 
-/// Each line struck through; as it was where that does not fit, or where code would swallow the
-/// strokes.
+/// Each line struck through; unchanged if the result does not fit, or if a code block would show
+/// the strokes literally.
 fn strike(text: &str, limit: usize) -> String {
     if text.contains("```") {
         return text.to_owned();
@@ -80,7 +80,7 @@ fn strike(text: &str, limit: usize) -> String {
 
 fn strike_line(line: &str) -> String {
     let words = line.trim();
-    // Slack closes a stroke at the next one.
+    // Slack ends a stroke at the next `~`.
     if words.is_empty() || words.contains('~') {
         return line.to_owned();
     }
@@ -116,7 +116,8 @@ mod tests {
         assert_eq!(
             done.blocks,
             json!([
-                {"type": "section", "text": {"type": "mrkdwn", "text": "✔ ~📋 New task~\n~*Sign*~"}},
+                {"type": "section",
+                 "text": {"type": "mrkdwn", "text": "✔ ~📋 New task~\n~*Sign*~"}},
                 {"type": "context", "elements": [{"type": "mrkdwn", "text": "Process *Hire*"}]},
                 {"type": "section", "text": {"type": "mrkdwn", "text": "> ~quoted~\n~old~"}},
             ])
@@ -131,7 +132,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fitted_fits(lines in proptest::collection::vec(".{0,80}", 1..60), sections in 1usize..5) {
+        fn what_fitted_fits(
+            lines in proptest::collection::vec(".{0,80}", 1..60),
+            sections in 1usize..5,
+        ) {
             let text: String = cut(&lines.join("\n"), SECTION, false);
             let block = json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
             let blocks = Value::Array(vec![block; sections]);

@@ -1,25 +1,25 @@
-//! Text from users, made harmless before it stands in a message.
+//! Text from users, made harmless before it is put into a message.
 //!
-//! - In mrkdwn exactly `&`, `<` and `>` are escaped, as Slack says ("Formatting message text"); so
-//!   `<!channel>`, `<@U1>` and `<http://x|label>` from data are shown, not obeyed. `*`, `_`, `~`
-//!   and backticks are left alone: they can only change how a name looks. Every mrkdwn object is
-//!   sent with `verbatim: true`, so Slack links no bare URL, `#channel` or `@here` in it either.
-//! - In plain_text nothing is markup and Slack escapes by itself (slackapi/bolt-python#513), so
-//!   `&`, `<`, `>` stay; only a `<` that begins what reads as a token becomes `‹`, so that a client
-//!   which treats the field as mrkdwn has nothing to obey.
+//! - In mrkdwn exactly `&`, `<` and `>` are escaped, as Slack requires ("Formatting message text");
+//!   so `<!channel>`, `<@U1>` and `<http://x|label>` from data are shown, not executed. `*`, `_`,
+//!   `~` and backticks are not escaped: they can only change how a name looks. Every mrkdwn object
+//!   is sent with `verbatim: true`, so Slack links no bare URL, `#channel` or `@here` in it either.
+//! - plain_text has no markup, and Slack escapes it itself (slackapi/bolt-python#513), so `&`, `<`,
+//!   `>` stay. Only a `<` that begins a possible token becomes `‹`, so that a client that treats
+//!   the field as mrkdwn finds no token.
 //! - Control characters and direction overrides (which could make a line read backwards) are
-//!   dropped; line breaks become spaces, because one name is one line.
+//!   dropped; line breaks become spaces, because a name is one line.
 
 use url::Url;
 
-/// The dropped ones: controls apart from white space, direction overrides and isolates, and the
-/// byte-order mark.
+/// The dropped characters: controls apart from white space, direction overrides and isolates, and
+/// the byte-order mark.
 fn dropped(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// Drops what has no place in a message and makes every run of white space one space.
+/// Drops characters that do not belong in a message, and makes every run of white space one space.
 #[must_use]
 pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -68,13 +68,13 @@ pub(super) fn mrkdwn(text: &str) -> String {
     escaped
 }
 
-/// For plain_text and for strings that are no text object.
+/// For plain_text and for strings outside text objects.
 pub(super) fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('<') {
         let after = &rest[at + 1..];
-        // What ends here may go on in the text that follows, so half a token counts as one.
+        // The following text may continue this one, so half a token counts as a token.
         let token = ["!", "@", "#", "http", "mailto:"].iter().any(|start| {
             let both = start.len().min(after.len());
             after.get(..both).is_some_and(|head| head.eq_ignore_ascii_case(&start[..both]))
@@ -92,12 +92,15 @@ pub(super) fn plain(text: &str) -> String {
 pub enum UrlError {
     #[error("must be an absolute http or https URL")]
     NotHttp,
-    #[error("must be at most {max} characters; a URL cannot be shortened", max = crate::domain::limits::URL_BYTES)]
+    #[error(
+        "must be at most {max} characters; a URL cannot be shortened",
+        max = crate::domain::limits::URL_BYTES
+    )]
     TooLong,
 }
 
-/// An absolute http or https URL, percent-encoded where needed, so that no `<`, `>`, `|`, quote or
-/// space is in it.
+/// An absolute http or https URL, percent-encoded where needed, so that it contains no `<`, `>`,
+/// `|`, quote or space.
 pub fn url(text: &str) -> Result<String, UrlError> {
     let url = Url::parse(text.trim()).map_err(|_| UrlError::NotHttp)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {

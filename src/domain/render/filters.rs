@@ -1,19 +1,20 @@
-//! The template language: minijinja, with what a message needs and nothing that runs away.
+//! The template language: minijinja, limited to the features that a message needs and to bounded
+//! cost.
 //!
-//! Statements are `if` and `for` alone; there are no includes, macros, assignments, functions or
-//! multiplication; steps and output are bounded. So a hostile template costs its author an error
-//! and nobody else anything. Every `{{ value }}` is cleaned, escaped for the place it stands in and
-//! marked for [`fit`] by the formatter; there is no way to turn that off.
+//! The only statements are `if` and `for`; there are no includes, macros, assignments, functions or
+//! multiplication; steps and output are bounded. So a hostile template causes an error for its
+//! author and costs no one else anything. The formatter cleans every `{{ value }}`, escapes it for
+//! its place and marks it for [`fit`]; a template cannot turn that off.
 //!
 //! Filters: `default upper lower title capitalize trim length first last round int join` as in
 //! Jinja, and
 //! - `when('date' | 'datetime' | 'time')`: a time in the reader's zone, `Fri 27 Nov 2026, 17:00
 //!   CET`;
-//! - `until(end)`: from a time to another, the day told once: `Thu 3 Dec 2026, 09:00–12:00 CET`;
+//! - `until(end)`: from one time to another, the day once: `Thu 3 Dec 2026, 09:00–12:00 CET`;
 //! - `how_soon`: a time as `in 15 minutes`, counted from the notification; `in_minutes`: the same
-//!   of a number;
-//! - `truncate(n)`: at most n characters, ending in "…" where shortened;
-//! - `linked(url)`: a link whose label is the value; only the value where the URL is no http(s)
+//!   for a number;
+//! - `truncate(n)`: at most n characters, ending in "…" if shortened;
+//! - `linked(url)`: a link whose label is the value; only the value if the URL is not an http(s)
 //!   URL;
 //! - `multiline`: keeps the value's line breaks (every other value is one line).
 
@@ -32,21 +33,21 @@ use crate::domain::time::Timestamp;
 pub const SOURCE_BYTES: usize = 4_000;
 /// Steps of one template string.
 const FUEL: u64 = 20_000;
-/// Bytes that one template string may become.
+/// The largest output of one template string, in bytes.
 const OUTPUT_BYTES: usize = 1024 * 1024;
-/// Units of one value; more than any place in a message holds, so what is dropped here is
-/// shortened visibly later.
+/// Units of one value; more than any place in a message holds, so a value that is cut here is
+/// visibly shortened later.
 const VALUE_UNITS: usize = fit::TEXT + 1;
-/// A longer URL does not go into a text: it would leave no room for the wording.
+/// A longer URL is not put into a text: it would leave no room for the template's own text.
 const INLINE_URL_UNITS: usize = 1_000;
 
-/// Where a string stands.
+/// The place of a string, which decides how values in it are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Mrkdwn,
-    /// plain_text, and strings that are no text object.
+    /// plain_text, and strings outside text objects.
     Plain,
-    /// A URL: not marked, checked as a whole afterwards.
+    /// A URL: not marked, but checked as a whole afterwards.
     Url,
 }
 
@@ -92,17 +93,17 @@ pub(super) fn scope(context: &Context<'_>) -> Scope {
     Value::from_pairs(scope)
 }
 
-/// The strings of one template, compiled once for any number of readers. What does not compile
-/// is told when it is needed.
+/// The strings of one template, compiled once for any number of readers. A string that does not
+/// compile is reported when it is needed.
 #[derive(Debug, Clone)]
 pub(super) struct Strings {
-    /// Named by mode and source; expressions as the condition of an `if`.
+    /// Templates named by mode and source; an expression is the condition of an `if`.
     environment: Environment<'static>,
 }
 
-/// What the name of an expression begins with, where others have their mode.
+/// The prefix in the name of an expression, in place of a mode.
 const CONDITION: &str = "if";
-/// What an expression that holds becomes.
+/// The output of an expression that is true.
 const HOLDS: &str = "1";
 
 impl Strings {
@@ -113,7 +114,7 @@ impl Strings {
     pub(super) fn add(&mut self, source: &str, mode: Mode) {
         let cleaned = clean(source);
         if allowed(&cleaned).is_ok() && is_filled_in(&cleaned) {
-            // An error comes back when it is filled in.
+            // An error is reported when the string is filled in.
             self.environment.add_template_owned(name(mode.name(), source), cleaned).ok();
         }
     }
@@ -125,7 +126,7 @@ impl Strings {
         }
     }
 
-    /// The filled-in string, its values marked for [`fit::fit`].
+    /// The filled-in string, with its values marked for [`fit::fit`].
     pub(super) fn fill(&self, source: &str, mode: Mode, scope: &Scope) -> Result<String, Error> {
         let name = name(mode.name(), source);
         let filled = if let Ok(template) = self.environment.get_template(&name) {
@@ -147,7 +148,7 @@ impl Strings {
         Ok(filled)
     }
 
-    /// Whether the expression holds.
+    /// Whether the expression is true.
     pub(super) fn holds(&self, expression: &str, scope: &Scope) -> Result<bool, Error> {
         if let Ok(template) = self.environment.get_template(&name(CONDITION, expression)) {
             return Ok(rendered(&template, scope)? == HOLDS);
@@ -162,7 +163,7 @@ fn name(kind: &str, source: &str) -> String {
     format!("{kind} {source}")
 }
 
-/// Where the string stands that is being filled in.
+/// The name of the [`Mode`] of the string that is being filled in.
 fn kind<'a>(state: &'a State<'_, '_>) -> &'a str {
     let name = state.name();
     name.split_once(' ').map_or(name, |(kind, _)| kind)
@@ -178,7 +179,7 @@ fn rendered(template: &Template<'_, '_>, scope: &Scope) -> Result<String, Error>
     Ok(String::from_utf8_lossy(&bounded.0).into_owned())
 }
 
-/// Whether the string is an expression at all; the error says where it is not.
+/// Whether the string is a valid expression; the error gives the place of the problem.
 pub(super) fn is_expression(expression: &str) -> Result<(), Error> {
     let source = clean(expression);
     if source.len() > SOURCE_BYTES {
@@ -188,19 +189,19 @@ pub(super) fn is_expression(expression: &str) -> Result<(), Error> {
     ENVIRONMENT.compile_expression(&source).map(drop)
 }
 
-/// Whether the string is a template at all; the error says where it is not.
+/// Whether the string is a valid template; the error gives the place of the problem.
 pub(super) fn compiles(source: &str) -> Result<(), Error> {
     let source = clean(source);
     allowed(&source)?;
     ENVIRONMENT.template_from_named_str("mrkdwn", &source).map(drop)
 }
 
-/// Marks are made of control characters, so the author's text may hold none.
+/// Marks are control characters, so the author's text must not contain any.
 fn clean(source: &str) -> String {
     source.chars().filter(|c| !c.is_control() || *c == '\n').collect()
 }
 
-/// Refuses what could grow without bound: fuel counts steps, not bytes.
+/// Refuses constructs that could grow without bound: fuel counts steps, not bytes.
 fn allowed(source: &str) -> Result<(), Error> {
     if source.len() > SOURCE_BYTES {
         return refuse(format!("one string may have at most {SOURCE_BYTES} bytes"));
@@ -225,8 +226,8 @@ fn allowed(source: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses multiplication, which makes long strings in one step; returns what follows the `end` of
-/// the expression.
+/// Refuses multiplication, which makes long strings in one step; returns the text after the `end`
+/// of the expression.
 fn harmless<'a>(expression: &'a str, end: &str) -> Result<&'a str, Error> {
     let mut quote = None;
     let mut chars = expression.char_indices();
@@ -265,7 +266,7 @@ impl io::Write for Bounded {
     }
 }
 
-/// What `linked` and `multiline` make; the formatter alone writes it.
+/// The result of `linked` and `multiline`; only the formatter writes it.
 #[derive(Debug)]
 enum Special {
     Link { url: String, label: String },
@@ -355,8 +356,8 @@ fn zone_of(state: &State<'_, '_>) -> String {
     zone.and_then(|zone| zone.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// What is no time is shown as it came: data was checked at acceptance, and a message with an odd
-/// date is better than none.
+/// A value that is not a time is shown as it is: data was checked at acceptance, and a message with
+/// an odd date is better than none.
 fn moment(value: &Value) -> Result<Moment, String> {
     let json = serde_json::to_value(value).unwrap_or_default();
     Moment::parse(&json).map_err(|_| if json.is_null() { String::new() } else { text_of(value) })
@@ -378,7 +379,7 @@ fn when(state: &State<'_, '_>, value: &Value, style: Option<&str>) -> Result<Str
     Ok(text.unwrap_or_else(|shown| shown))
 }
 
-/// A moment that has no end is told by itself.
+/// A moment without an end is shown without a range.
 fn until(state: &State<'_, '_>, value: &Value, end: Option<&Value>) -> Result<String, Error> {
     match (moment(value), moment(end.unwrap_or(&Value::UNDEFINED))) {
         (Ok(from), Ok(to)) => Ok(from.until(to, &zone_of(state))),

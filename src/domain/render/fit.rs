@@ -1,28 +1,29 @@
-//! Making text fit: what users wrote is shortened with "…", the wording around it stays whole.
+//! Fitting text to limits: users' values are shortened with "…", the template's own text stays
+//! whole.
 //!
-//! Lengths are counted in UTF-16 units: Slack says "characters" without saying which, and a text
-//! has never more characters than UTF-16 units, so what fits by this count fits by either.
+//! Lengths are counted in UTF-16 units: Slack says "characters" without defining them, and a text
+//! never has more characters than UTF-16 units, so a text that fits by this count fits by either.
 //!
 //! [`filters`](super::filters) marks where values begin and end with control characters, which can
-//! come from neither data nor templates; the marks are taken out here.
+//! come from neither data nor templates; the marks are removed here.
 
-/// `text` of a message; beyond, Slack may split it into several (slack-go/slack#972).
+/// `text` of a message; Slack may split a longer one into several messages (slack-go/slack#972).
 pub const TEXT: usize = 4_000;
 /// All blocks together, as JSON. Slack documents no figure; about 13,200 was refused
 /// (slackapi/bolt-js#2509).
 pub const ALL_BLOCKS: usize = 12_000;
 
-/// Around a value that came from data.
+/// The marks around a value from data.
 pub(super) const VALUE: (char, char) = ('\u{1}', '\u{2}');
-/// Around markup that a filter made: as trusted as the template.
+/// The marks around markup that a filter made, which is as trusted as the template.
 pub(super) const MARKUP: (char, char) = ('\u{3}', '\u{4}');
 
-/// All of them.
+/// All marks.
 pub(super) const MARKS: [char; 4] = [VALUE.0, VALUE.1, MARKUP.0, MARKUP.1];
 
-/// The end of what was shortened.
+/// Ends a shortened text.
 const ELLIPSIS: char = '…';
-/// Characters that are kept together at most; a longer run of combining marks is noise.
+/// The most characters that are kept together; a longer run of combining marks is noise.
 const CLUSTER: usize = 16;
 
 /// A text within its limit.
@@ -32,15 +33,16 @@ pub(super) struct Fitted {
     pub(super) shortened: bool,
 }
 
-/// UTF-16 units.
+/// The length in UTF-16 units.
 #[must_use]
 pub fn units(text: &str) -> usize {
     text.chars().map(char::len_utf16).sum()
 }
 
-/// Takes the marks out of `marked` and makes it at most `limit` units, no value longer than `cap`.
-/// Long values give way first, all to the same length; only where the wording alone is too long
-/// it is cut at the end. `markup` says whether `<...>` is one thing that must not be cut.
+/// Removes the marks from `marked` and makes it at most `limit` units, with no value longer than
+/// `cap`. Long values are shortened first, all to the same length; only if the template's own text
+/// is too long by itself is the end cut. `markup` says whether `<...>` is a unit that must not be
+/// cut.
 pub(super) fn fit(marked: &str, limit: usize, cap: usize, markup: bool) -> Fitted {
     let runs = runs(marked);
     let lengths: Vec<usize> = runs.iter().map(|run| units(run.text)).collect();
@@ -96,7 +98,7 @@ pub(super) fn cut(text: &str, max: usize, markup: bool) -> String {
 }
 
 /// Whether a value was put inside a `<...>` that the template's author wrote, where it could become
-/// a mention or another's link. Markup made by a filter is safe.
+/// a mention or another link. Markup made by a filter is safe.
 pub(super) fn value_inside_token(marked: &str) -> bool {
     let mut open = false;
     for run in runs(marked) {
@@ -142,7 +144,7 @@ fn runs(marked: &str) -> Vec<Run<'_>> {
     }
 }
 
-/// The first thing of a text that is not empty and must not be cut.
+/// The first part of a text that must not be cut, for a text that is not empty.
 fn atom(text: &str, markup: bool) -> &str {
     for entity in ["&amp;", "&lt;", "&gt;"] {
         if text.starts_with(entity) {
@@ -235,10 +237,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_fits(parts in prop::collection::vec((any::<bool>(), "[^\\x01-\\x04]{0,40}"), 0..8),
-                           limit in 1_usize..200, cap in 1_usize..60) {
-            let marked: String = parts.iter()
-                .map(|(is_value, text)| if *is_value { value(text) } else { text.clone() }).collect();
+        fn everything_fits(
+            parts in prop::collection::vec((any::<bool>(), "[^\\x01-\\x04]{0,40}"), 0..8),
+            limit in 1_usize..200,
+            cap in 1_usize..60,
+        ) {
+            let marked: String = parts
+                .iter()
+                .map(|(is_value, text)| if *is_value { value(text) } else { text.clone() })
+                .collect();
             let fitted = fit(&marked, limit, cap, true);
             prop_assert!(units(&fitted.text) <= limit);
             let whole: String = parts.iter().map(|(_, text)| text.as_str()).collect();

@@ -1,20 +1,20 @@
-//! Block Kit as a template has it: how its JSON is read, where a string stands, what Slack takes.
+//! Block Kit in templates: parsing its JSON, the modes of its strings, and Slack's limits.
 
 use serde_json::{Map, Value};
 
 use super::Problem;
 use super::filters::Mode;
 
-/// Blocks of a message.
+/// The most blocks of a message.
 pub const BLOCKS: usize = 50;
 pub(super) const SECTION_FIELDS: usize = 10;
 pub(super) const CONTEXT_ELEMENTS: usize = 10;
 pub(super) const ACTIONS_ELEMENTS: usize = 25;
 
-/// Bytes of a template's blocks.
+/// The most bytes of a template's blocks.
 pub const BLOCKS_BYTES: usize = 32 * 1024;
 
-/// The array of blocks, its strings not yet filled in.
+/// The array of blocks, with strings that are not yet filled in.
 pub(super) fn parse(source: &str) -> Result<Vec<Value>, Problem> {
     let problem = |line, problem: String| Problem { field: "blocks".to_owned(), line, problem };
     if source.len() > BLOCKS_BYTES {
@@ -27,11 +27,11 @@ pub(super) fn parse(source: &str) -> Result<Vec<Value>, Problem> {
     }
 }
 
-/// What serde_json says, for authors; the line is told apart from it.
+/// serde_json's error, for authors; the line is reported separately.
 fn not_json(error: &serde_json::Error, source: &str) -> String {
     let (line, column) = (error.line(), error.column());
     let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().as_bytes();
-    // No JSON has these two in a row outside a string.
+    // Valid JSON never has these two in a row outside a string.
     let tag = column.checked_sub(2).and_then(|from| text.get(from..column));
     if matches!(tag, Some(b"{{" | b"{%")) {
         let at = column - 1;
@@ -45,7 +45,7 @@ fn not_json(error: &serde_json::Error, source: &str) -> String {
     format!("must be JSON: {said}, at column {column}")
 }
 
-/// Where a string stands, for errors.
+/// The place of a string, for errors.
 pub(super) struct Place<'a> {
     pub(super) source: &'a str,
     pub(super) field: String,
@@ -60,7 +60,8 @@ impl Place<'_> {
         Self { source: self.source, field: format!("{}[{index}]", self.field) }
     }
 
-    /// The line on which this string begins, where it stands once in the source as JSON writes it.
+    /// The line on which this string begins, if the source contains it in the spelling of
+    /// `serde_json`.
     fn line(&self, string: &str) -> Option<usize> {
         let json = Value::from(string).to_string();
         let at = self.source.find(&json)?;
@@ -68,7 +69,7 @@ impl Place<'_> {
     }
 
     pub(super) fn failed(&self, error: minijinja::Error, string: &str) -> Problem {
-        // A string of JSON is on one line, whatever line breaks it has inside.
+        // A JSON string is on one line, whatever line breaks it contains.
         let mut problem = Problem::of(error, &self.field, None);
         problem.line = self.line(string);
         problem
@@ -79,7 +80,7 @@ impl Place<'_> {
     }
 }
 
-/// How the string under `key` is filled in; none: it is literal.
+/// How the string under `key` is filled in; `None`: it is literal.
 pub(super) fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
     match key {
         "text" if holder.get("type").is_some_and(|kind| kind == "mrkdwn") => Some(Mode::Mrkdwn),

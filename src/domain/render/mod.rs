@@ -1,15 +1,15 @@
-//! The wording of one message: a template, data and a reader make text and Block Kit blocks that
-//! Slack takes as they are.
+//! The rendering of one message: a template, data and a reader become text and Block Kit blocks in
+//! the form that Slack accepts.
 //!
-//! A template is a fallback text and a JSON array of blocks. The JSON is parsed **first**; each
-//! of its strings is then a template of its own ([`blocks`]), so data can never break the
-//! structure, and every value is escaped where it is written ([`filters`], [`escape`]), so an
-//! author cannot forget to. Then the message is fitted to Slack's limits ([`fit`]): what users
-//! wrote is shortened visibly, the wording around it stays whole.
+//! A template is a fallback text and a JSON array of blocks. The JSON is parsed **first**; each of
+//! its strings is then a template of its own ([`blocks`]), so data can never break the structure.
+//! Every value is escaped where it is written ([`filters`], [`escape`]), so an author cannot forget
+//! it. Then the message is fitted to Slack's limits ([`fit`]): users' values are visibly shortened,
+//! the template's own text stays whole.
 //!
-//! What a template sees: the fields of `data` by their names (and all of them as `data`), `reader`
-//! (`name`, `locale`, `time_zone`), `link` (`url`, `label`; undefined where there is none),
-//! `event_type` and `now`. Those five names outrank fields of data. Missing values are empty.
+//! Names in a template: the fields of `data` (and all of them as `data`), `reader` (`name`,
+//! `locale`, `time_zone`), `link` (`url`, `label`; undefined if there is none), `event_type` and
+//! `now`. Those five names outrank fields of data. Missing values are empty.
 
 pub mod blocks;
 pub mod check;
@@ -35,25 +35,25 @@ pub use done::done;
 /// The message of one event type, before it is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Template {
-    /// What notifications and screen readers show; minijinja over mrkdwn.
+    /// The text for notifications and screen readers; minijinja over mrkdwn.
     pub text: String,
     /// Block Kit JSON, an array; its strings are minijinja templates.
     pub blocks: String,
 }
 
-/// Who reads.
+/// The reader of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reader {
     pub name: Option<String>,
-    /// BCP 47. Templates may look at it; the built-in ones are in English.
+    /// BCP 47. Templates may read it; the built-in ones are in English.
     pub locale: Option<String>,
-    /// IANA name; an unknown one reads as UTC.
+    /// IANA name; an unknown one counts as UTC.
     pub time_zone: String,
 }
 
 impl Reader {
-    /// A recipient: their own settings first, then what Slack knows about the member, then the
-    /// tenant's. `None` for the readers of a channel.
+    /// A recipient: their own settings first, then Slack's data about the member, then the tenant's
+    /// settings. `None` for the readers of a channel.
     #[must_use]
     pub fn of(
         person: Option<&Person>,
@@ -77,17 +77,17 @@ impl Reader {
     }
 }
 
-/// The thing that the message is about, for its button.
+/// The target of the message's button.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Link {
     /// Absolute, http or https: see [`Link::problem`].
     pub url: String,
-    /// On the button; where none is given, the event type's own words.
+    /// The label of the button; if there is none, the event type's default.
     pub label: Option<String>,
 }
 
 impl Link {
-    /// What is wrong with the link, to be told at acceptance; `field` is the name of its URL.
+    /// The problem of the link, reported at acceptance; `field` is the name of its URL.
     #[must_use]
     pub fn problem(&self, field: &str) -> Option<FieldProblem> {
         let problem = escape::url(&self.url).err()?.to_string();
@@ -95,7 +95,7 @@ impl Link {
     }
 }
 
-/// Everything that a template is filled in with.
+/// All input for filling in a template.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     pub event: &'a EventType,
@@ -103,31 +103,31 @@ pub struct Context<'a> {
     pub data: &'a Value,
     pub reader: &'a Reader,
     pub link: Option<&'a Link>,
-    /// On the link's button where the link has no label: see [`button`](super::event::button).
+    /// The label of the link's button if the link has none: see [`button`](super::event::button).
     pub button: &'a str,
     /// The notification's time, by the database's clock; "in 15 minutes" counts from it.
     pub now: Timestamp,
 }
 
-/// A message as Slack takes it.
+/// A message in the form that Slack accepts.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Rendered {
     /// Never empty, at most [`fit::TEXT`] units.
     pub text: String,
-    /// An array of blocks, within all of Slack's limits; empty where nothing was left to show.
+    /// An array of blocks, within all of Slack's limits; empty if nothing was left to show.
     pub blocks: Value,
-    /// Something did not fit and ends in "…", or was left out.
+    /// Something did not fit, and ends in "…" or was omitted.
     pub shortened: bool,
 }
 
-/// Why a message cannot be worded: the template (or a URL put into it) must be changed; trying
-/// again is of no use.
+/// Why a message cannot be rendered: the template (or a URL put into it) must be changed; a retry
+/// would not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// The template fails on this data.
     #[error("{0}")]
     Template(Problem),
-    /// A URL is no http or https URL, or too long; it cannot be shortened.
+    /// A URL is not an http or https URL, or is too long; it cannot be shortened.
     #[error("{field} {problem}")]
     Url { field: String, problem: escape::UrlError },
 }
@@ -138,12 +138,12 @@ pub struct Compiled {
     text: String,
     blocks: blocks::Blocks,
     strings: filters::Strings,
-    /// Whether its words may depend on more than the reader's locale and zone.
+    /// Whether its text may depend on more than the reader's locale and zone.
     personal: bool,
 }
 
 impl Compiled {
-    /// Of any template: what does not compile is told when it is rendered.
+    /// From any template: a string that does not compile is reported when it is rendered.
     #[must_use]
     pub fn of(template: &Template) -> Self {
         let mut strings = filters::Strings::new();
@@ -153,7 +153,8 @@ impl Compiled {
         Self { text: template.text.clone(), blocks, strings, personal }
     }
 
-    /// The reader as far as this template can tell one from another: equal ones read the same.
+    /// The reader, reduced to the fields that this template can use: equal views give equal
+    /// messages.
     #[must_use]
     pub fn view(&self, reader: Reader) -> Reader {
         if self.personal { reader } else { Reader { name: None, ..reader } }
@@ -179,7 +180,7 @@ impl Compiled {
     }
 }
 
-/// [`Compiled::render`] of a template that is used once.
+/// [`Compiled::render`] for a template that is used once.
 pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
     Compiled::of(template).render(context)
 }

@@ -1,5 +1,5 @@
-//! Whatever the data, every built-in message is worded, fits, and holds no live markup from it.
-//! The checker below is written against Slack's reference, not against the code that fits.
+//! For any data, every built-in message is rendered, fits, and contains no active markup from the
+//! data. The checks below are written against Slack's reference, not against the code that fits.
 
 use proptest::prelude::*;
 use serde_json::{Map, json};
@@ -54,7 +54,7 @@ fn hostile_value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Data of the right shape, its texts hostile; now and then of any shape at all.
+/// Data of the right shape with hostile texts; sometimes data of any shape.
 fn data_for(index: usize) -> impl Strategy<Value = Value> {
     let fields = catalogue()[index].fields;
     let good = prop::collection::vec(hostile_text(), fields.len()).prop_map(move |texts| {
@@ -138,7 +138,7 @@ fn within_slacks_limits(rendered: &Rendered) {
     }
 }
 
-/// Everything a reader sees.
+/// All texts that a reader sees.
 fn shown(value: &Value, into: &mut Vec<String>) {
     match value {
         Value::String(text) => into.push(text.clone()),
@@ -175,7 +175,7 @@ fn no_live_markup(rendered: &Rendered) {
     }
 }
 
-/// A tenant's template with data in every place that takes any.
+/// A tenant's template with data in every place that accepts it.
 fn tenants_own() -> Template {
     let text = "{{ a }} {{ b | upper }} {{ a | linked(b) }} {{ c | multiline }}";
     let field = json!({"type": "mrkdwn", "text": "*{{ a }}*\n{{ c | multiline }}"});
@@ -183,7 +183,8 @@ fn tenants_own() -> Template {
         "text": {"type": "plain_text", "text": "{{ b }}!"}});
     let blocks = json!([
         {"type": "header", "text": {"type": "plain_text", "text": "{{ a }} {{ b }}"}},
-        {"type": "section", "text": {"type": "mrkdwn", "text": text}, "fields": vec![field.clone(); 10]},
+        {"type": "section", "text": {"type": "mrkdwn", "text": text},
+         "fields": vec![field.clone(); 10]},
         {"type": "image", "image_url": "{{ link.url }}", "alt_text": "{{ c }}"},
         {"type": "context", "elements": vec![field; 10]},
         {"type": "actions", "elements": vec![button; 25]},
@@ -197,7 +198,8 @@ proptest! {
 fn every_built_in_message_fits_and_is_harmless((index, data, label) in any_case()) {
     let built_in = &catalogue()[index];
     let event = EventType::parse(built_in.name).unwrap();
-    let reader = Reader { name: label.clone(), locale: None, time_zone: label.clone().unwrap_or_default() };
+    let time_zone = label.clone().unwrap_or_default();
+    let reader = Reader { name: label.clone(), locale: None, time_zone };
     let link = Link { url: "https://platform.example/1".into(), label };
     let (button, now) = (event::button(&event), Timestamp(0));
     let (data, reader, link) = (&data, &reader, Some(&link));
@@ -212,10 +214,14 @@ fn every_built_in_message_fits_and_is_harmless((index, data, label) in any_case(
 }}
 
 proptest! {
-    // Fewer: each fills a hundred places.
+    // Fewer cases: each fills a hundred places.
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
-    fn a_tenants_message_fits_and_is_harmless_too(a in hostile_value(), b in hostile_text(), c in hostile_text()) {
+    fn a_tenants_message_fits_and_is_harmless_too(
+        a in hostile_value(),
+        b in hostile_text(),
+        c in hostile_text(),
+    ) {
         let template = tenants_own();
         prop_assert_eq!(template.check(), []);
         let event = EventType::parse("own.type").unwrap();
@@ -231,7 +237,7 @@ proptest! {
         shown(&rendered.blocks, &mut texts);
         for text in texts {
             for token in ["<!", "<@", "<#", "<http", "<mailto"] {
-                // `linked` is asked for by the template: its link is live where the data is a URL.
+                // The template asks for `linked`, so its link is active if the data is a URL.
                 let live = token == "<http" && escape::url(&b).is_ok();
                 prop_assert!(live || !text.contains(token), "{} in {}", token, text);
             }

@@ -41,7 +41,8 @@ fn values_are_escaped_wherever_they_stand() {
     let hostile = json!({"name": "<!channel> & <http://evil.test|bank>"});
     assert_eq!(
         text("*{{ name }}* {{ name | upper }}", hostile.clone()),
-        "*&lt;!channel&gt; &amp; &lt;http://evil.test|bank&gt;* &lt;!CHANNEL&gt; &amp; &lt;HTTP://EVIL.TEST|BANK&gt;"
+        "*&lt;!channel&gt; &amp; &lt;http://evil.test|bank&gt;* \
+         &lt;!CHANNEL&gt; &amp; &lt;HTTP://EVIL.TEST|BANK&gt;"
     );
     let blocks = json!([{"type": "header", "text": {"type": "plain_text", "text": "{{ name }}"}}]);
     let rendered = filled("x", blocks, hostile, None).unwrap();
@@ -100,7 +101,8 @@ fn blocks_leave_where_their_condition_fails_or_nothing_is_in_them() {
 #[test]
 fn the_button_label_is_the_callers_or_the_event_types() {
     let blocks = json!([{"type": "actions", "elements": [
-        {"type": "button", "text": {"type": "plain_text", "text": "{{ link.label }}"}, "url": "{{ link.url }}"}]}]);
+        {"type": "button", "text": {"type": "plain_text", "text": "{{ link.label }}"},
+         "url": "{{ link.url }}"}]}]);
     let label = |label: Option<&str>| {
         let link = Link { url: "https://x.test/a b".into(), label: label.map(str::to_owned) };
         let rendered = filled("x", blocks.clone(), json!({}), Some(&link)).unwrap();
@@ -148,7 +150,8 @@ fn wording_too_long_for_one_message_ends_visibly_and_keeps_its_button() {
     let link = Link { url: "https://x.test/".into(), label: None };
     let mut blocks = vec![section(&"w".repeat(2900))[0].clone(); 6];
     blocks.push(json!({"type": "actions", "elements": [
-        {"type": "button", "text": {"type": "plain_text", "text": "Go"}, "url": "{{ link.url }}"}]}));
+        {"type": "button", "text": {"type": "plain_text", "text": "Go"},
+         "url": "{{ link.url }}"}]}));
     let rendered = filled("x", Value::Array(blocks), json!({}), Some(&link)).unwrap();
     assert!(rendered.shortened && fit::units(&rendered.blocks.to_string()) <= fit::ALL_BLOCKS);
     let kinds: Vec<_> =

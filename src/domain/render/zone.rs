@@ -1,8 +1,7 @@
-//! Times as people read them: in the reader's zone, in plain English (`Fri 27 Nov 2026, 17:00
-//! CET`).
+//! Times for readers: in the reader's zone, in plain English (`Fri 27 Nov 2026, 17:00 CET`).
 //!
-//! The zone database is compiled in, never the machine's, so every replica words alike. An
-//! unknown zone reads as UTC, and the text says UTC.
+//! The zone database is compiled in and never the machine's, so every replica writes the same text.
+//! An unknown zone counts as UTC, and the text says UTC.
 
 use std::sync::LazyLock;
 
@@ -14,22 +13,23 @@ use crate::domain::time::Timestamp;
 
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
-/// Past this, a number of Unix seconds lies after the year 5000: surely milliseconds.
+/// A larger number of Unix seconds is after the year 5000, so it must be in milliseconds.
 const MAX_UNIX_SECONDS: f64 = 100_000_000_000.0;
 
-/// A point in time or a whole day, as data carry them.
+/// A point in time or a whole day, as data contain them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     Instant(Timestamp),
-    /// A date alone: the same day in every zone.
+    /// Only a date: the same day in every zone.
     Day(Date),
 }
 
-/// Not a time. The sentence continues the name of the field.
+/// Why a value is not a time. The sentence continues the name of the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MomentError {
     #[error(
-        "must be a time: RFC 3339 with an offset (2026-11-27T17:00:00+01:00), Unix seconds, or a date (2026-11-27)"
+        "must be a time: RFC 3339 with an offset (2026-11-27T17:00:00+01:00), Unix seconds, or a \
+         date (2026-11-27)"
     )]
     Shape,
     #[error("must be in seconds since 1970, not in milliseconds")]
@@ -45,7 +45,7 @@ pub(super) enum Style {
 }
 
 impl Moment {
-    /// RFC 3339 with an offset, whole or broken Unix seconds, or a date alone.
+    /// RFC 3339 with an offset, whole or fractional Unix seconds, or only a date.
     pub fn parse(value: &Value) -> Result<Self, MomentError> {
         match value {
             Value::String(text) => Self::from_text(text.trim()),
@@ -74,7 +74,7 @@ impl Moment {
         Ok(Self::Instant(Timestamp(micros)))
     }
 
-    /// In the reader's zone. A date alone is shown as a date, whatever the style.
+    /// In the reader's zone. A moment that is only a date is shown as a date, whatever the style.
     pub(super) fn format(self, style: Style, zone: &str) -> String {
         const DATE: &str = "%a %-d %b %Y";
         match self {
@@ -91,7 +91,7 @@ impl Moment {
         }
     }
 
-    /// From this moment to `end`; the day is told once where both are on it.
+    /// From this moment to `end`; the day appears once if both are on it.
     pub(super) fn until(self, end: Self, zone: &str) -> String {
         let (from, to) = (self.format(Style::DateTime, zone), end.format(Style::DateTime, zone));
         let same_day = self.format(Style::Date, zone) == end.format(Style::Date, zone);
@@ -106,11 +106,11 @@ impl Moment {
         }
     }
 
-    /// `in 15 minutes`, seen from `now`; days by the reader's calendar where there is no time.
+    /// `in 15 minutes`, counted from `now`; for only a date, days in the reader's calendar.
     pub(super) fn how_soon(self, now: Timestamp, zone: &str) -> String {
         match self {
             Self::Instant(at) if at < now => "now".to_owned(),
-            // Rounded up: half a minute before the start it is not "now" yet.
+            // Rounded up: half a minute before the start is not yet "now".
             Self::Instant(at) => {
                 let minutes = at.since(now).as_micros().div_ceil(60_000_000);
                 in_minutes(u64::try_from(minutes).unwrap_or(u64::MAX))

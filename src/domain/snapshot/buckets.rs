@@ -1,19 +1,19 @@
-//! Finds where a hash is in a list sorted by hash, in one step instead of a binary search: hashes
-//! are even, so their leading bits say where to look. A byte per entry; one cache miss.
+//! Finds a hash in a list sorted by hash, in one step instead of a binary search: hashes are evenly
+//! distributed, so their leading bits give the place. A byte per entry; one cache miss.
 
 use std::ops::Range;
 
-/// Entries in a bucket, on average, are between this and twice this.
+/// The average number of entries in a bucket is between this and twice this.
 const ENTRIES: usize = 4;
 
-/// For each value of the leading bits, where its entries begin.
+/// For each value of the leading bits, the place where its entries begin.
 pub(super) struct Buckets {
     bits: u32,
     starts: Box<[u32]>,
 }
 
 impl Buckets {
-    /// Of sorted hashes; there are fewer than 2^32.
+    /// From sorted hashes, fewer than 2^32.
     pub(super) fn of(hashes: impl ExactSizeIterator<Item = u64>) -> Self {
         let bits = (hashes.len() / ENTRIES).max(1).ilog2();
         let mut starts = Vec::with_capacity((1 << bits) + 1);
@@ -29,7 +29,7 @@ impl Buckets {
         Self { bits, starts: starts.into_boxed_slice() }
     }
 
-    /// Where entries with this hash are, if there are any; others may be among them.
+    /// The range of the entries with this hash, if there are any; it may contain others.
     pub(super) fn range(&self, hash: u64) -> Range<usize> {
         let bucket = bucket(hash, self.bits);
         self.starts[bucket] as usize..self.starts[bucket + 1] as usize
@@ -52,7 +52,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_hash_is_in_its_range(mut hashes in proptest::collection::vec(any::<u64>(), 0..200), other in any::<u64>()) {
+        fn every_hash_is_in_its_range(
+            mut hashes in proptest::collection::vec(any::<u64>(), 0..200),
+            other in any::<u64>(),
+        ) {
             hashes.sort_unstable();
             let buckets = Buckets::of(hashes.iter().copied());
             for (at, hash) in hashes.iter().enumerate() {

@@ -13,11 +13,11 @@ use super::names::Names;
 use super::packed::{Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
 use super::{Counts, Snapshot, digest};
 
-/// Takes members in any order; of several with one id the newest one counts (`updated`), and of
-/// those that are equally new the last, so that a directory's changes are pushed after its pages.
+/// Takes members in any order. Of several with the same id the newest one counts (`updated`), and
+/// of equally new ones the last, so a directory's changes are pushed after its pages.
 pub struct SnapshotBuilder {
     attribute: Attribute,
-    /// Empty where the expression reads none.
+    /// Empty if the expression reads none.
     fields: Arc<ProfileFields>,
     generation: u64,
     texts: String,
@@ -25,9 +25,9 @@ pub struct SnapshotBuilder {
     slots: Vec<Slot>,
     zones: Names,
     locales: Names,
-    /// The values of the member at hand.
+    /// The values of the current member.
     keys: Vec<KeyHash>,
-    /// What all members together may cost.
+    /// The budget of all members together.
     pass: Pass,
 }
 
@@ -49,13 +49,13 @@ impl SnapshotBuilder {
         }
     }
 
-    /// Ends evaluating early once `stop` is set; what is built then is of no use.
+    /// Ends evaluation early once `stop` is set; the result is then useless.
     pub fn set_stop(&mut self, stop: Stop) {
         self.pass = Pass::new(stop);
     }
 
-    /// Custom profile fields for the members pushed from now on. Without effect where the
-    /// expression reads none.
+    /// Custom profile fields for the members pushed from now on. Has no effect if the expression
+    /// reads none.
     pub fn set_fields(&mut self, fields: Arc<ProfileFields>) {
         if self.attribute.reads_fields() {
             self.fields = fields;
@@ -67,7 +67,8 @@ impl SnapshotBuilder {
         self.push_json(&serde_json::to_vec(value).map_err(|_| BadMember::Json)?)
     }
 
-    /// Takes a member from the raw bytes of its object. A bad member leaves the builder as it was.
+    /// Takes a member from the raw bytes of its object. An invalid member leaves the builder
+    /// unchanged.
     pub fn push_json(&mut self, json: &[u8]) -> Result<(), BadMember> {
         let (member, yielded) =
             self.attribute.read(json, &self.fields, &mut self.pass, &mut self.keys)?;
@@ -82,7 +83,7 @@ impl SnapshotBuilder {
             updated: seconds(member.updated),
             name_bytes: u16::try_from(name.len()).map_err(|_| BadMember::Full)?,
             zone: self.zones.number(member.time_zone.as_deref()),
-            // No workspace has 256 languages; who speaks the last of them has none.
+            // No workspace has 256 languages; members with a later one have none.
             locale: u8::try_from(self.locales.number(member.locale.as_deref())).unwrap_or(0),
             id_bytes: u8::try_from(id.len()).map_err(|_| BadMember::Id)?,
             values: values(self.keys.len(), yielded),
@@ -95,9 +96,9 @@ impl SnapshotBuilder {
         Ok(())
     }
 
-    /// Takes what `later` took, as if it had been pushed here now: parts of a list can be read side
-    /// by side. Where that is too long the builder stays as it was; then so many members are left
-    /// out.
+    /// Takes the members of `later`, as if they were pushed now: parts of a list can be read in
+    /// parallel. If the result would be too long, the builder stays unchanged, and the error is the
+    /// number of members left out.
     pub fn append(&mut self, later: Self) -> Result<(), usize> {
         let all = [
             self.pushed.len() + later.pushed.len(),
@@ -124,8 +125,8 @@ impl SnapshotBuilder {
         Ok(())
     }
 
-    /// Puts the index together. Where the members together were too costly none has a value: with
-    /// the values of some, a person could be found who is somebody else.
+    /// Builds the index. If the members together were too costly, none has a value: with the values
+    /// of only some, a person could be matched to another person's member.
     #[must_use]
     pub fn finish(mut self) -> Snapshot {
         let exhausted = self.pass.is_exhausted();
@@ -136,12 +137,12 @@ impl SnapshotBuilder {
         let mut counts = Counts::default();
         let mut texts = String::with_capacity(self.text_bytes(&order));
         let mut records = Vec::with_capacity(order.len());
-        // Where each pushed member went; those that were replaced went nowhere.
+        // The new place of each pushed member; `None` for those that were replaced.
         let mut moved: Vec<Option<u32>> = vec![None; self.pushed.len()];
         for (position, (_, pushed)) in (0..).zip(&order) {
             let record = &self.pushed[*pushed as usize];
             let (id, name) = record.texts(&self.texts);
-            // No more than was pushed, which was counted in 32 bits.
+            // No longer than the pushed texts, whose length fits in 32 bits.
             let start = u32::try_from(texts.len()).unwrap_or(u32::MAX);
             texts.push_str(id);
             texts.push_str(name);

@@ -1,4 +1,4 @@
-//! Members on whom the Slack attribute costs too much: tests.
+//! Tests with members for which the Slack attribute costs too much.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::super::mapping::Stop;
 use super::tests::{key, mapping, member, snapshot};
 use super::{ProfileFields, SnapshotBuilder};
 
-/// Doubles a list so often that one of `count` elements takes some 64 times as many steps.
+/// Doubles a list so often that each of its `count` elements takes some 64 steps.
 const DOUBLED: &str = "(l|[@,@][]|[@,@][]|[@,@][]|[@,@][]|[@,@][]|[0]) || profile.email";
 
 fn with_list(number: usize, count: usize) -> Value {
@@ -32,8 +32,8 @@ fn who_is_too_costly_has_no_value_and_others_have() {
     }
 }
 
-/// Each takes less than one may, all together more: then nobody has a value, also not those who
-/// came first, nor who is put on top.
+/// Each member costs less than its limit, but all together more: then no member has a value,
+/// neither the first ones nor a member in the overlay.
 #[test]
 fn a_list_that_is_too_costly_as_a_whole_has_no_values() {
     let members: Vec<Value> = (0..200).map(|number| with_list(number, 500)).collect();
@@ -45,7 +45,7 @@ fn a_list_that_is_too_costly_as_a_whole_has_no_values() {
     let none = ProfileFields::default();
     let (above, _) = list.with_changes(&mapping(DOUBLED), [&*told], &none, &Stop::default());
     assert_eq!(above.counts().too_costly, 201);
-    // A part that was read beside it too.
+    // Also if a part was read in parallel.
     let builder = |members: &[Value]| {
         let mut builder = SnapshotBuilder::new(&mapping(DOUBLED), 7);
         for member in members {

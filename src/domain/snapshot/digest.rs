@@ -1,26 +1,27 @@
-//! What a member object says, in eight bytes: so that a snapshot can tell whether another object of
-//! the same member says anything else that an expression could read, also one that nobody set yet.
+//! The content of a member object in eight bytes. With it a snapshot knows whether another object
+//! of the same member has different content that some expression could read, even an expression
+//! that is not set yet.
 //!
-//! Objects that say the same have the same digest in whatever order their keys come, and whether a
-//! key is null or not there: it is the sum of a hash for each scalar and its place. What is left
-//! out is said by [`left_out`]: what changes by itself all day, and what is known from elsewhere.
-//! Of two million members the chance that one change is taken for none is one in 2^64 for each;
-//! nobody gains by making one.
+//! Objects with the same content have the same digest, whatever the order of their keys, and
+//! whether a key is null or missing: the digest is the sum of a hash for each scalar and its place.
+//! [`left_out`] lists the excluded keys: those that change by themselves all day, and those that
+//! are compared elsewhere. For each of two million members the chance that a change is missed is
+//! one in 2^64; no one gains by causing a collision.
 //!
-//! It works on the bytes, without building anything, beside whoever parses them. What is no JSON
-//! has some digest; it is not a member then.
+//! It reads the bytes without building anything, independently of the parser. Invalid JSON has a
+//! digest too, but is not accepted as a member.
 
-/// Keys of the object that are not in the digest: `updated` is compared by itself; `locale` is too,
-/// since events may leave it out; presence comes and goes; the others follow from `tz` and the
+/// Keys of the object that are not in the digest: `updated` and `locale` are compared separately
+/// (events may omit `locale`); presence changes all the time; the others follow from `tz` and the
 /// season.
 const OF_MEMBER: [&[u8]; 5] = [b"updated", b"locale", b"presence", b"tz_label", b"tz_offset"];
-/// Keys of `profile`: custom fields are fetched and compared by themselves (`users.list` does not
-/// carry them, events say now `{}` and now nothing).
+/// Keys of `profile`: custom fields are fetched and compared separately (`users.list` does not
+/// return them, and in events they are sometimes `{}` and sometimes missing).
 const OF_PROFILE: [&[u8]; 2] = [b"fields", b"is_custom_image"];
-/// What keys of `profile` begin with: status, huddles, pictures.
+/// Prefixes of excluded keys of `profile`: status, huddles, pictures.
 const OF_PROFILE_PREFIXES: [&[u8]; 4] = [b"status_", b"huddle_", b"avatar_", b"image_"];
 
-/// Whether a key `depth` objects deep, under `parent`, is left out.
+/// Whether a key at a depth of `depth` objects, under `parent`, is excluded.
 fn left_out(depth: usize, parent: u64, key: &[u8]) -> bool {
     match depth {
         1 => OF_MEMBER.contains(&key),
@@ -35,7 +36,7 @@ fn left_out(depth: usize, parent: u64, key: &[u8]) -> bool {
 /// The digest of a member object.
 pub(super) fn of(json: &[u8]) -> u64 {
     let mut digest = 0_u64;
-    // What is around the byte at hand. `None` for a place: it is left out.
+    // The objects and lists around the current byte. A place that is `None` is excluded.
     let mut around: Vec<Around> = Vec::with_capacity(8);
     let mut place = Some(ROOT);
     let mut at = 0;
@@ -45,7 +46,7 @@ pub(super) fn of(json: &[u8]) -> u64 {
             b'{' | b'[' => {
                 let elements = (byte == b'[').then_some(0);
                 around.push(Around { place, elements });
-                // That it is there, in case that there is nothing in it.
+                // Counts the object or list itself, which may be empty.
                 digest = digest.wrapping_add(place.map_or(0, |place| child(place, &[byte])));
                 place = around.last_mut().and_then(Around::next);
             }
@@ -80,15 +81,15 @@ pub(super) fn of(json: &[u8]) -> u64 {
     digest
 }
 
-/// An object or a list that is open.
+/// An open object or list.
 struct Around {
     place: Option<u64>,
-    /// Of a list: how many elements came.
+    /// For a list: the number of its elements so far.
     elements: Option<u64>,
 }
 
 impl Around {
-    /// The place of the next element; in an object the key will tell.
+    /// The place of the next element; in an object, the key gives the place.
     fn next(&mut self) -> Option<u64> {
         let elements = self.elements.as_mut()?;
         *elements += 1;
@@ -97,7 +98,7 @@ impl Around {
     }
 }
 
-/// Where a text that begins at `at` ends.
+/// The end of a text that begins at `at`.
 fn text_end(json: &[u8], mut at: usize) -> usize {
     loop {
         at += plain(json.get(at..).unwrap_or_default());
@@ -109,10 +110,10 @@ fn text_end(json: &[u8], mut at: usize) -> usize {
     }
 }
 
-/// How many bytes come before the next quotation mark or backslash; eight at a time.
+/// The number of bytes before the next quotation mark or backslash; eight at a time.
 fn plain(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // Marks bytes that are zero, and perhaps some after the first of them.
+    // Marks bytes that are zero, and possibly some after the first of them.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
     let (words, rest) = bytes.as_chunks::<8>();
     for (number, word) in words.iter().enumerate() {
@@ -126,7 +127,7 @@ fn plain(bytes: &[u8]) -> usize {
     words.len() * 8 + last.unwrap_or(rest.len())
 }
 
-/// Whether a number, a boolean or a null is over.
+/// Whether the byte ends a number, a boolean or a null.
 fn ends_scalar(byte: u8) -> bool {
     matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r')
 }
@@ -139,7 +140,7 @@ fn is_key(json: &[u8], at: usize) -> bool {
 
 /// The place of the object itself.
 const ROOT: u64 = 0x243f_6a88_85a3_08d3;
-/// Odd digits of pi, as all of these.
+/// Digits of pi, made odd, like the other constants here.
 const WORD: u64 = 0x1319_8a2e_0370_7345;
 const STEP: u64 = 0xa409_3822_299f_31d1;
 const LEAF: u64 = 0x082e_fa98_ec4e_6c89;
@@ -149,19 +150,19 @@ fn child(place: u64, key: &[u8]) -> u64 {
     hash(place, key)
 }
 
-/// A scalar at its place; `kind` tells texts from what is written like them.
+/// A scalar at its place; `kind` distinguishes texts from other scalars with the same bytes.
 fn leaf(place: u64, kind: u64, bytes: &[u8]) -> u64 {
     fold(hash(place ^ LEAF, bytes) ^ kind, LEAF)
 }
 
-/// Eight bytes at a time; not against those who choose what is hashed.
+/// Eight bytes at a time; not secure against chosen input.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let mut hash = seed ^ bytes.len() as u64;
     let (words, _) = bytes.as_chunks::<8>();
     for word in words {
         hash = fold(hash ^ u64::from_le_bytes(*word), WORD);
     }
-    // The last bytes once more, rather than what is left over: no loop, no copy.
+    // Hashes the last eight bytes, which may overlap the previous ones: no loop, no copy.
     let last = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         (Some(last), ..) => u64::from_le_bytes(*last),
         (_, Some(first), Some(last)) => {
@@ -172,7 +173,7 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
     fold(hash ^ last, STEP)
 }
 
-/// Every bit of the product counts.
+/// Uses every bit of the product.
 fn fold(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     #[expect(clippy::cast_possible_truncation, reason = "the halves of the product")]
@@ -192,8 +193,10 @@ mod tests {
     }
 
     fn member() -> Value {
-        json!({"id": "U1", "name": "one", "tz": "UTC", "updated": 5, "is_admin": false, "teams": ["T1", "T2"],
-            "profile": {"email": "a@x.org", "title": "", "status_text": "", "image_24": "x", "fields": {}}})
+        json!({"id": "U1", "name": "one", "tz": "UTC", "updated": 5, "is_admin": false,
+            "teams": ["T1", "T2"],
+            "profile": {"email": "a@x.org", "title": "", "status_text": "", "image_24": "x",
+                "fields": {}}})
     }
 
     #[test]
@@ -214,7 +217,8 @@ mod tests {
             json!({"status_text": "away", "status_emoji": ":x:", "status_expiration": 7,
                 "status_emoji_display_info": [{"emoji_name": "x"}]}),
             json!({"huddle_state": "in_a_huddle", "huddle_state_expiration_ts": 9}),
-            json!({"image_24": "y", "image_original": "z", "avatar_hash": "g", "is_custom_image": true}),
+            json!({"image_24": "y", "image_original": "z", "avatar_hash": "g",
+                "is_custom_image": true}),
             json!({"fields": {"XF1": {"value": "E-1", "alt": ""}}}),
             json!({"fields": null}),
             json!({"phone": null}),
@@ -248,7 +252,7 @@ mod tests {
             *told.pointer_mut(place).unwrap() = value.clone();
             assert!(seen.insert(digest(&told)), "{place} {value}");
         }
-        // Elsewhere the same names are names like any others.
+        // In other places these names have no special meaning.
         for change in
             [json!({"status_text": "x"}), json!({"fields": "x"}), json!({"image_24": "x"})]
         {
@@ -279,7 +283,7 @@ mod tests {
         })
     }
 
-    /// Without the keys that are null.
+    /// Without the keys whose value is null.
     fn canonical(value: &Value) -> Value {
         match value {
             Value::Object(keys) => {
@@ -293,7 +297,7 @@ mod tests {
         }
     }
 
-    /// The same with its keys in the opposite order, and with spaces.
+    /// The same value with its keys in the opposite order, and with spaces.
     fn backwards(value: &Value) -> String {
         let list = |items: Vec<String>| items.join(" , ");
         match value {
@@ -312,13 +316,15 @@ mod tests {
         #[test]
         fn the_same_where_they_say_the_same(a in object(), b in object()) {
             prop_assert_eq!(digest(&a), of(backwards(&a).as_bytes()), "{}", backwards(&a));
-            prop_assert_eq!(digest(&a) == digest(&b), canonical(&a) == canonical(&b), "{} {}", a, b);
+            let same = canonical(&a) == canonical(&b);
+            prop_assert_eq!(digest(&a) == digest(&b), same, "{} {}", a, b);
         }
 
         #[test]
         fn any_bytes_have_one(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = of(&bytes);
-            let quoted: Vec<u8> = bytes.iter().map(|byte| b"{}[]\",:\\ a1"[usize::from(*byte) % 11]).collect();
+            let quoted: Vec<u8> =
+                bytes.iter().map(|byte| b"{}[]\",:\\ a1"[usize::from(*byte) % 11]).collect();
             let _ = of(&quoted);
         }
     }

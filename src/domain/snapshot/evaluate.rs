@@ -1,5 +1,5 @@
-//! What the mapping makes of one member: shared by the packed list and the overlay, so that both
-//! keep the same.
+//! Evaluates the mapping on one member, for the packed list and for the overlay, so that both keep
+//! the same data.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::super::mapping::{
 };
 use super::super::member::{BadMember, FACTS, Member, MemberKind};
 
-/// The custom profile fields of members, by id: JSON objects as Slack told them.
+/// The custom profile fields of members, by id: JSON objects as Slack returned them.
 #[derive(Default)]
 pub struct ProfileFields(HashMap<Box<str>, Box<[u8]>>);
 
@@ -23,7 +23,7 @@ impl ProfileFields {
     }
 }
 
-/// What the Slack attribute yielded of one member.
+/// The result of the Slack attribute for one member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Yielded {
     Nothing,
@@ -32,19 +32,19 @@ pub(super) enum Yielded {
     Failed,
     /// It costs too much on this member, or yields too many values.
     TooCostly,
-    /// It reads custom fields, and this member's were never fetched.
+    /// It reads custom fields, and those of this member have never been fetched.
     Waits,
 }
 
-/// A mapping's Slack attribute, ready to be evaluated on members, one after the other.
+/// A mapping's Slack attribute, prepared for evaluation on many members, one after the other.
 pub(super) struct Attribute {
     way: Way,
     reads_fields: bool,
 }
 
-/// How the values of a member are found; the first that is possible.
+/// How the values of a member are found; the first possible way is used.
 enum Way {
-    /// The default mapping: the value is among the facts that are read anyway.
+    /// The default mapping: the value is one of the facts that are read in any case.
     Email,
     /// This path below a member's custom fields: nothing of the member itself is needed.
     Fields(Vec<String>),
@@ -81,8 +81,8 @@ impl Attribute {
     }
 
     /// Reads a member, with its values in `keys`, each once. Members that never match are evaluated
-    /// too, for the sealed index. One whose custom fields are still to be fetched has no value:
-    /// half of what the expression reads could make them somebody else.
+    /// too, for the index of excluded members. A member whose custom fields have not been fetched
+    /// has no value: with half of the data that the expression reads it could match another person.
     pub(super) fn read<'a>(
         &'a mut self,
         json: &'a [u8],
@@ -161,7 +161,7 @@ impl Attribute {
     }
 }
 
-/// The name as it is kept: cut to [`SHORT_TEXT_BYTES`].
+/// The name that is stored: cut to [`SHORT_TEXT_BYTES`].
 pub(super) fn shown_name<'a>(member: &'a Member<'_>) -> &'a str {
     let name = &*member.display_name;
     &name[..name.floor_char_boundary(SHORT_TEXT_BYTES)]

@@ -1,15 +1,16 @@
-//! The member list of one installation under one mapping, made for looking up: small, immutable,
-//! complete. What replicas keep in memory.
+//! The member list of one installation under one mapping, built for lookups: small, immutable,
+//! complete. Replicas keep it in memory.
 //!
-//! - `packed`: what one reading of the workspace said. A million members take some 80 bytes each:
-//!   one text with all ids and names, a record of 24 bytes, and 20 bytes for each value that the
-//!   Slack attribute yields. Values themselves are kept as hashes alone ([`super::key`]). Records
-//!   lie in the order of their ids' hashes, so that an id needs no index of its own.
-//! - `overlay`: members that changed since, on top. A change makes a new snapshot that shares the
-//!   packed list with the one before, so it costs what the changed members cost, not all of them.
+//! - `packed`: the result of one reading of the workspace. A million members take some 80 bytes
+//!   each: one text with all ids and names, a record of 24 bytes, and 20 bytes for each value that
+//!   the Slack attribute yields. Values are stored only as hashes ([`super::key`]). Records are in
+//!   the order of their ids' hashes, so ids need no index of their own.
+//! - `overlay`: members that have changed since. A change makes a new snapshot that shares the
+//!   packed list with the previous one, so it costs as much as the changed members, not all of
+//!   them.
 //!
-//! Members that cannot be matched are in a second, sealed index: [`Found::excluded`] tells of what
-//! kind the member is that has a value, never which one.
+//! Members that cannot be matched are in a second index: [`Found::excluded`] reveals the kind of an
+//! excluded member that has a value, never which member it is.
 
 mod buckets;
 mod builder;
@@ -39,26 +40,26 @@ pub struct Snapshot {
     overlay: Option<Overlay>,
 }
 
-/// What is in a snapshot.
+/// The numbers of members in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// All of them: the sum of the four that follow.
+    /// The sum of the four that follow.
     pub members: usize,
     pub matchable: usize,
-    /// Living people who cannot match because they have no e-mail address.
+    /// Active people who cannot match because they have no e-mail address.
     pub no_email: usize,
     pub deactivated: usize,
     pub bots: usize,
-    /// Matchable members for whom the Slack attribute yields a value.
+    /// Matchable members with a value of the Slack attribute.
     pub with_value: usize,
-    /// Values that several matchable members have: each makes somebody ambiguous.
+    /// Values that several matchable members have: people with such a value are ambiguous.
     pub duplicate_keys: usize,
-    /// Matchable members on whom the expression failed.
+    /// Matchable members for which the expression failed.
     pub errors: usize,
-    /// Matchable members on whom it costs too much: all of them, where it costs too much over the
+    /// Matchable members for which it costs too much; all of them, if it costs too much for the
     /// whole list.
     pub too_costly: usize,
-    /// Matchable members whose custom profile fields, which the expression reads, were never
+    /// Matchable members whose custom profile fields, which the expression reads, have never been
     /// fetched.
     pub without_fields: usize,
 }
@@ -103,7 +104,7 @@ impl Counts {
     }
 }
 
-/// One member as a snapshot keeps it. `Debug` shows id and kind alone.
+/// One member in a snapshot. `Debug` shows only id and kind.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MemberView<'a> {
     id: &'a str,
@@ -114,20 +115,20 @@ pub struct MemberView<'a> {
     pub time_zone: Option<&'a str>,
     /// Such as `de-DE`.
     pub locale: Option<&'a str>,
-    /// Unix seconds of the last change; 0 where Slack does not say.
+    /// Unix seconds of the last change; 0 if Slack does not give it.
     pub updated: i64,
 }
 
-/// What a member object says that a snapshot does not know yet.
+/// How a member object differs from a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
-    /// The member is new, or says something else that an expression could read, be it one that
-    /// nobody set yet. What changes by itself all day does not count (`digest` has the list),
-    /// unless the Slack attribute in force yields other values for it.
+    /// The member is new, or has different content that some expression could read, even one that
+    /// is not set yet. Changes of keys that change by themselves all day do not count (`digest`
+    /// lists them), unless the Slack attribute in force yields other values.
     Changed,
-    /// Nothing of that kind: a new status.
+    /// No such difference, for example only a new status.
     Same,
-    /// It is older than what is known.
+    /// It is older than the snapshot's.
     Older,
 }
 
@@ -139,7 +140,7 @@ impl<'a> MemberView<'a> {
 
     #[must_use]
     pub fn slack_user_id(&self) -> SlackUserId {
-        #[expect(clippy::expect_used, reason = "the builder takes members with valid ids alone")]
+        #[expect(clippy::expect_used, reason = "the builder accepts only valid ids")]
         SlackUserId::parse(self.id).expect("a valid id")
     }
 
@@ -159,19 +160,19 @@ impl fmt::Debug for MemberView<'_> {
     }
 }
 
-/// Who has a value.
+/// The members that have a value.
 pub struct Found<'a> {
     snapshot: &'a Snapshot,
     slots: &'a [Slot],
     changed: &'a [Keyed],
     len: usize,
-    /// Where no matchable member has it: the kind of member that does. Of several kinds, the one
-    /// that is told first.
+    /// If no matchable member has the value: the kind of an excluded member that has it. Of several
+    /// kinds, the one that is reported first.
     pub excluded: Option<MemberKind>,
 }
 
 impl<'a> Found<'a> {
-    /// How many matchable members have it.
+    /// The number of matchable members that have it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -192,7 +193,7 @@ impl<'a> Found<'a> {
 }
 
 impl Snapshot {
-    /// Who has the value `key`.
+    /// The members that have the value `key`.
     #[must_use]
     pub fn find(&self, key: &MatchKey) -> Found<'_> {
         let hash = key.hash();
@@ -219,12 +220,12 @@ impl Snapshot {
         current.map(|slot| self.packed.record(slot.record).kind).min()
     }
 
-    /// Whether no changed member stands in for this record.
+    /// Whether no changed member replaces this record.
     fn is_current(&self, record: u32) -> bool {
         self.overlay.as_ref().is_none_or(|overlay| !overlay.replaces(record))
     }
 
-    /// The member with this id, of whatever kind.
+    /// The member with this id, of any kind.
     #[must_use]
     pub fn member(&self, id: &SlackUserId) -> Option<MemberView<'_>> {
         let changed = self.overlay.as_ref().and_then(|overlay| overlay.member(id.as_str()));
@@ -234,7 +235,7 @@ impl Snapshot {
         })
     }
 
-    /// All members, of every kind, in no useful order.
+    /// All members, of every kind, in no particular order.
     pub fn members(&self) -> impl Iterator<Item = MemberView<'_>> {
         let packed = (0..).zip(&self.packed.records).filter(|(at, _)| self.is_current(*at));
         let changed = self.overlay.iter().flat_map(Overlay::members);
@@ -258,21 +259,21 @@ impl Snapshot {
         self.packed.generation
     }
 
-    /// Whether nothing waits for custom profile fields, so that a value that is missing is missing
+    /// Whether all custom profile fields have been fetched, so that a missing value is also missing
     /// in Slack.
     #[must_use]
     pub fn fields_complete(&self) -> bool {
         self.counts().without_fields == 0
     }
 
-    /// How many members changed since the packed list was built.
+    /// How many members have changed since the packed list was built.
     #[must_use]
     pub fn changed(&self) -> usize {
         self.overlay.as_ref().map_or(0, Overlay::len)
     }
 
-    /// Resident bytes, without the allocator's own. The packed list counts in each snapshot that
-    /// shares it.
+    /// Resident bytes, without the allocator's overhead. The packed list counts in each snapshot
+    /// that shares it.
     #[must_use]
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.packed.bytes() + self.overlay.as_ref().map_or(0, Overlay::bytes)

@@ -1,11 +1,11 @@
-//! Texts that few members differ in (time zones, locales), kept once.
+//! Texts with few different values (time zones, locales), stored once.
 
 use std::collections::HashMap;
 
 use super::super::limits::SHORT_TEXT_BYTES;
 
-/// Number 0 is none. A workspace in which 65,535 time zones occur has made them up; what comes
-/// after those is none too.
+/// Number 0 means none. A workspace with more than 65,535 time zones has invented some; further
+/// ones count as none.
 #[derive(Default)]
 pub(super) struct Names {
     numbers: HashMap<Box<str>, u16>,
@@ -24,7 +24,7 @@ impl Names {
         number
     }
 
-    /// Takes the texts of another: which number each of its numbers has here.
+    /// Takes the texts of another table. Returns the number here for each of its numbers.
     pub(super) fn take(&mut self, other: Self) -> Vec<u16> {
         let texts = other.texts.iter().map(|text| self.number(Some(text)));
         std::iter::once(0).chain(texts).collect()

@@ -1,5 +1,5 @@
-//! Members that changed since the packed list was built, on top of it. Immutable like the list: a
-//! change makes a new overlay, which shares the members that did not change with the one before.
+//! Members that have changed since the packed list was built, above that list. Immutable like the
+//! list: a change makes a new overlay, which shares the unchanged members with the previous one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::packed::{Packed, seconds, supersedes};
 use super::{Counts, MemberView, News, Snapshot, digest};
 
-/// What is kept of one changed member.
+/// The stored data of one changed member.
 pub(super) struct Changed {
     id: Box<str>,
     display_name: Box<str>,
     time_zone: Option<Box<str>>,
     locale: Option<Box<str>>,
     updated: u32,
-    /// What its object said ([`digest`]).
+    /// The content of its object ([`digest`]).
     digest: u64,
     kind: MemberKind,
     yielded: Yielded,
@@ -34,22 +34,22 @@ pub(super) struct Keyed {
     member: Arc<Changed>,
 }
 
-/// See the module.
+/// See the module's documentation.
 pub(super) struct Overlay {
     members: HashMap<Box<str>, Arc<Changed>>,
     /// Sorted by key.
     by_key: Box<[Keyed]>,
-    /// A bit for each record of the packed list that a changed member stands in for.
+    /// A bit for each record of the packed list that a changed member replaces.
     replaced: Box<[u64]>,
     counts: Counts,
 }
 
 impl Snapshot {
-    /// This snapshot with changed members on top, and how many of them could not be read. A member
-    /// that is older than what is known changes nothing. The same as building anew with these
-    /// pushed last, but for the bound on what a list may cost, which these have for themselves.
-    /// `mapping` must be the one that the snapshot was built with, and `fields` have the custom
-    /// fields of the changed members where it reads any.
+    /// This snapshot with changed members in its overlay, and the number of them that could not be
+    /// read. A member that is older than the known one changes nothing. The result is the same as
+    /// building a new list with these members pushed last, except that they have their own budget.
+    /// `mapping` must be the one that the snapshot was built with, and `fields` must have the
+    /// custom fields of the changed members if it reads any.
     #[must_use]
     pub fn with_changes<'a>(
         &self,
@@ -79,9 +79,8 @@ impl Snapshot {
         (Self { packed: Arc::clone(&self.packed), overlay }, bad)
     }
 
-    /// What a member object says that is not known here. A language is no news where the object
-    /// names none: events may leave it out. `mapping` and `fields` as in
-    /// [`Snapshot::with_changes`].
+    /// How a member object differs from this snapshot. A missing language is not a difference,
+    /// because events may omit it. `mapping` and `fields` as in [`Snapshot::with_changes`].
     pub fn news(
         &self,
         mapping: &Mapping,
@@ -101,13 +100,13 @@ impl Snapshot {
         Ok(if same { News::Same } else { News::Changed })
     }
 
-    /// For members on top. Where all together were too costly these are too.
+    /// The budget for the overlay: spent if the packed list was too costly as a whole.
     fn pass(&self, stop: &Stop) -> Pass {
         if self.packed.exhausted { Pass::spent() } else { Pass::new(stop.clone()) }
     }
 
-    /// But for the language. The values are compared too, for they may come from custom fields, or
-    /// from what the digest leaves out.
+    /// Ignores the language. The values are compared too, because they may come from custom fields,
+    /// or from keys that the digest excludes.
     fn says_the_same(&self, told: &Changed) -> bool {
         if let Some(known) = self.overlay.as_ref().and_then(|o| o.members.get(&told.id)) {
             return known.digest == told.digest
@@ -147,7 +146,7 @@ impl Overlay {
         overlay
     }
 
-    /// From the counts of the packed list to those of both together.
+    /// The counts of the packed list and the overlay together.
     fn count(&self, packed: &Packed) -> Counts {
         let mut counts = packed.counts;
         let replaced = (0..).zip(&packed.records).filter(|(at, _)| self.replaces(*at));
@@ -157,8 +156,8 @@ impl Overlay {
         for member in self.members.values() {
             counts.add(member.kind, member.yielded);
         }
-        // Values whose holders may have changed: what those had that were replaced, and what the
-        // changed have.
+        // Values whose holders may have changed: those of the replaced members and those of the
+        // changed ones.
         let gone = packed.matchable.slots.iter().filter(|slot| self.replaces(slot.record));
         let came = self.by_key.iter().filter(|keyed| keyed.is_matchable());
         let mut keys: Vec<KeyHash> =

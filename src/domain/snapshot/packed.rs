@@ -1,5 +1,5 @@
-//! The packed list: what one reading of the workspace said, in as few bytes as possible. It never
-//! changes; what is learnt later lies on top ([`super::overlay`]).
+//! The packed list: the result of one reading of the workspace, in as few bytes as possible. It
+//! never changes; later changes are in the overlay ([`super::overlay`]).
 
 use std::hash::{DefaultHasher, Hasher};
 
@@ -12,7 +12,7 @@ use super::{Counts, MemberView, names};
 /// Immutable.
 pub(super) struct Packed {
     pub(super) generation: u64,
-    /// The Slack attribute costs too much over the whole list: it has no value on anybody.
+    /// The Slack attribute costs too much over the whole list: no member has a value.
     pub(super) exhausted: bool,
     pub(super) counts: Counts,
     /// Ids and names, in the order of the records.
@@ -26,7 +26,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Where the member with this id is.
+    /// The position of the member with this id.
     pub(super) fn position(&self, id: &str) -> Option<u32> {
         let range = self.by_id.range(id_hash(id));
         let at = range.clone().zip(&self.records[range]);
@@ -38,16 +38,16 @@ impl Packed {
         &self.records[position as usize]
     }
 
-    /// The index that members of this kind are in.
+    /// The index of members of this kind.
     pub(super) fn index(&self, kind: MemberKind) -> &Index {
         if kind == MemberKind::Matchable { &self.matchable } else { &self.excluded }
     }
 
-    /// Whether exactly these values were found for a record; `keys` holds each once.
+    /// Whether exactly these values were found for a record; `keys` contains each once.
     pub(super) fn has_values(&self, position: u32, keys: &[KeyHash]) -> bool {
         let record = self.record(position);
         let index = self.index(record.kind);
-        // Of one value the slots are in the order of their records.
+        // The slots of one value are in the order of their records.
         let has = |key: &KeyHash| {
             index.find(*key).binary_search_by_key(&position, |slot| slot.record).is_ok()
         };
@@ -66,7 +66,7 @@ impl Packed {
         }
     }
 
-    /// Resident bytes, without the allocator's own.
+    /// Resident bytes, without the allocator's overhead.
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.texts.len()
@@ -88,7 +88,7 @@ const WAITS: u8 = u8::MAX - 1;
 /// [`Record::values`]: [`Yielded::Failed`].
 const FAILED: u8 = u8::MAX;
 
-/// [`Record::values`] of a member with that many different values.
+/// [`Record::values`] of a member with this number of different values.
 pub(super) fn values(count: usize, yielded: Yielded) -> u8 {
     match yielded {
         Yielded::Failed => FAILED,
@@ -100,14 +100,14 @@ pub(super) fn values(count: usize, yielded: Yielded) -> u8 {
     }
 }
 
-/// Unix seconds as they are kept; 0: not known.
+/// Unix seconds as stored; 0: unknown.
 pub(super) fn seconds(updated: i64) -> u32 {
     u32::try_from(updated.max(0)).unwrap_or(u32::MAX)
 }
 
-/// Whether what Slack said at `later` takes the place of what it said at `earlier`, in Unix
-/// seconds. Where either does not say, the one that came later counts; so it does where both say
-/// the same.
+/// Whether an object that Slack returned with the time `later` replaces one with the time
+/// `earlier`, in Unix seconds. If either time is unknown, or if both are equal, the object that
+/// arrived later counts.
 pub(super) fn supersedes(later: u32, earlier: u32) -> bool {
     later == 0 || earlier == 0 || later >= earlier
 }
@@ -115,17 +115,17 @@ pub(super) fn supersedes(later: u32, earlier: u32) -> bool {
 /// One member: 24 bytes.
 #[derive(Clone, Copy)]
 pub(super) struct Record {
-    /// What its object said ([`super::digest`]).
+    /// The content of its object ([`super::digest`]).
     pub(super) digest: u64,
-    /// Where its id begins; the name follows.
+    /// The place where its id begins; the name follows.
     pub(super) start: u32,
-    /// Unix seconds of the last change; 0 where Slack does not say.
+    /// Unix seconds of the last change; 0 if Slack does not give it.
     pub(super) updated: u32,
     pub(super) name_bytes: u16,
     pub(super) zone: u16,
     pub(super) locale: u8,
     pub(super) id_bytes: u8,
-    /// How many different values the expression yielded ([`values`]).
+    /// The number of different values that the expression yielded ([`values`]).
     pub(super) values: u8,
     pub(super) kind: MemberKind,
 }
@@ -152,7 +152,7 @@ impl Record {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slot {
     pub(super) hash: KeyHash,
-    /// Position of the record.
+    /// The position of the record.
     pub(super) record: u32,
 }
 
@@ -182,7 +182,7 @@ impl Index {
     }
 }
 
-/// Spreads ids over buckets. Ids are compared in full, so this need not be strong.
+/// Distributes ids over buckets. Ids are compared in full, so this need not be strong.
 pub(super) fn id_hash(id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(id.as_bytes());

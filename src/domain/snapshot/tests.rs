@@ -20,7 +20,8 @@ pub(super) fn snapshot(slack: &str, members: &[Value]) -> Snapshot {
 }
 
 pub(super) fn member(id: &str, email: &str) -> Value {
-    json!({"id": id, "name": id.to_lowercase(), "tz": "Europe/Vienna", "locale": "de-AT", "profile": {"email": email}})
+    json!({"id": id, "name": id.to_lowercase(), "tz": "Europe/Vienna", "locale": "de-AT",
+        "profile": {"email": email}})
 }
 
 pub(super) fn key(text: &str) -> MatchKey {
@@ -96,7 +97,7 @@ fn the_excluded_are_never_found_but_told_of() {
         "employee",
         &[
             json!({"id": "U1", "employee": "bot", "is_bot": true, "profile": {"email": "a@x.org"}}),
-            json!({"id": "U2", "employee": "gone", "deleted": true, "profile": {"email": "a@x.org"}}),
+            json!({"id": "U2", "employee": "gone", "deleted": true, "profile": {"email": "a@x"}}),
             json!({"id": "U3", "employee": "mute"}),
             json!({"id": "U4", "employee": ["bot", "gone", "mute"], "is_bot": true}),
             json!({"id": "U5", "employee": "shared", "profile": {"email": "b@x.org"}}),
@@ -185,7 +186,7 @@ fn what_is_news() {
         (json!({}), News::Same),
         (json!({"updated": 6, "profile": status}), News::Same),
         (json!({"profile": {"email": "other@x.org"}}), News::Changed),
-        // Nothing that the attribute in force reads, but another may.
+        // The attribute in force does not read it, but another may.
         (json!({"updated": 6, "title": "new"}), News::Changed),
         (json!({"updated": 6, "ids": ["b", "a", "a"]}), News::Changed),
         (json!({"locale": null}), News::Same),
@@ -285,7 +286,7 @@ fn custom_fields_stand_where_the_list_has_none() {
     assert!(without.fields_complete());
 }
 
-/// However odd the object is, a path finds what it finds by itself.
+/// Even in an odd object, a path finds the same as it would without the facts.
 #[test]
 fn paths_are_followed_beside_the_facts() {
     let profile = r#""profile": {"email": "a@x.org", "x": "other"}"#;
@@ -368,8 +369,7 @@ fn members() -> impl Strategy<Value = Vec<Value>> {
     proptest::collection::vec(one, 0..20)
 }
 
-/// All that a snapshot tells about members called `U0` to `U12` and the values that [`members`]
-/// have.
+/// All data of a snapshot about the members `U0` to `U12` and the values of [`members`].
 fn told(snapshot: &Snapshot) -> impl PartialEq + fmt::Debug + use<> {
     let seen = |m: MemberView<'_>| {
         (
@@ -395,7 +395,9 @@ fn told(snapshot: &Snapshot) -> impl PartialEq + fmt::Debug + use<> {
 
 proptest! {
     #[test]
-    fn found_is_what_a_plain_search_finds(members in members(), slack in proptest::sample::select(vec!["v", "v || v"])) {
+    fn found_is_what_a_plain_search_finds(
+        members in members(), slack in prop::sample::select(vec!["v", "v || v"]),
+    ) {
         let mapping = mapping(slack);
         let mut last = BTreeMap::new();
         let mut by_value = SnapshotBuilder::new(&mapping, 1);
@@ -443,13 +445,15 @@ proptest! {
         changes in members(),
         chunk in 1..8_usize,
         slack in proptest::sample::select(vec![
-            "v", "profile.email", "length(v) && v", "profile.fields.XF1.value", "profile.fields.XF1.value || v",
+            "v", "profile.email", "length(v) && v", "profile.fields.XF1.value",
+            "profile.fields.XF1.value || v",
         ]),
     ) {
         let mapping = mapping(slack);
-        // Fetched of some members alone.
+        // Fetched only for some members.
         let fetched = || fields(&[
-            ("U1", json!({"XF1": {"value": "a"}})), ("U2", json!({})), ("U3", json!({"XF1": {"value": ["a", "b@x"]}})),
+            ("U1", json!({"XF1": {"value": "a"}})), ("U2", json!({})),
+            ("U3", json!({"XF1": {"value": ["a", "b@x"]}})),
         ]);
         let build = |members: &[Value]| {
             let mut builder = SnapshotBuilder::new(&mapping, 7);
@@ -463,7 +467,8 @@ proptest! {
         let mut above = build(&pages);
         for changes in changes.chunks(chunk) {
             let changes: Vec<_> = changes.iter().map(|m| serde_json::to_vec(m).unwrap()).collect();
-            let (next, bad) = above.with_changes(&mapping, changes.iter().map(Vec::as_slice), &fetched(), &Stop::default());
+            let changes = changes.iter().map(Vec::as_slice);
+            let (next, bad) = above.with_changes(&mapping, changes, &fetched(), &Stop::default());
             prop_assert_eq!(bad, 0);
             above = next;
         }

@@ -154,7 +154,7 @@ fn request(method: &MethodDescriptor, form: &str, caller: &Caller, ids: &Ids) ->
             continue;
         }
         // The same method with and without a person.
-        if field.name() == "user_id" && form == "of everybody" {
+        if field.name() == "user_id" && form == "of the whole tenant" {
             continue;
         }
         if let Some(value) = value(method.name(), &field, ids) {
