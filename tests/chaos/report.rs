@@ -39,8 +39,8 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "limits",
         format!(
-            "429: {} put in, {} of the workspace's own limit, {} avoidable; inside a Retry-After {}; \
-             too fast {} (closest by {} us of 50,000)",
+            "429: {} put in, {} of the workspace's own limit, {} avoidable; \
+             inside a Retry-After {}; too fast {} (closest by {} us of 50,000)",
             figures.throttled_by_fault,
             figures.throttled_by_limit - count(Kind::Avoidable429).min(figures.throttled_by_limit),
             count(Kind::Avoidable429),
@@ -53,7 +53,8 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "",
         format!(
-            "two answers {}, wrongly accepted {}, wrongly refused {}; the longest until accepted {}",
+            "two answers {}, wrongly accepted {}, wrongly refused {}; \
+             the longest until accepted {}",
             count(Kind::TwoAnswers),
             count(Kind::WronglyAccepted),
             count(Kind::WronglyRefused),

@@ -17,7 +17,10 @@ use crate::support::world::{Plan, TENANT, World, caller};
 fn members() -> Vec<Value> {
     let one = |id: &str, badge: &str, deleted: bool| {
         json!({ "id": id, "badge": badge, "deleted": deleted,
-            "profile": { "display_name": id, "email": format!("{}@firm.example", id.to_lowercase()) } })
+            "profile": {
+                "display_name": id,
+                "email": format!("{}@firm.example", id.to_lowercase()),
+            } })
     };
     vec![
         one("U1", "B1", false),

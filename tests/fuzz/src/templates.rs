@@ -175,7 +175,8 @@ fn writes_markup(template: &Template) -> bool {
 /// Data for templates that come without any.
 fn usual() -> Value {
     json!({
-        "a": "<!channel> & <http://x.test|y>", "b": "B\u{1}\u{2}<@U1>", "n": 15, "t": "2026-11-27T16:00:00Z",
+        "a": "<!channel> & <http://x.test|y>", "b": "B\u{1}\u{2}<@U1>", "n": 15,
+        "t": "2026-11-27T16:00:00Z",
         "l": ["x", {"name": "<#C1>"}], "task": {"name": "*T* `&lt;`", "due": "2026-12-03"}
     })
 }

@@ -316,13 +316,22 @@ async fn what_is_taken_out_altered_or_put_in_shows() {
         for (attack, shows) in [
             ("DELETE FROM audit_log WHERE sequence = 3", "entry 3 is missing"),
             ("DELETE FROM audit_log WHERE sequence = 1", "entry 1 is missing"),
-            ("DELETE FROM audit_log WHERE sequence = (SELECT MAX(sequence) FROM kept)", "is missing"),
+            (
+                "DELETE FROM audit_log WHERE sequence = (SELECT MAX(sequence) FROM kept)",
+                "is missing",
+            ),
             ("UPDATE audit_chain SET head = head - 1", "own row was altered"),
-            ("UPDATE audit_chain SET floor = 3, floor_hash = (SELECT hash FROM kept WHERE sequence = 3)",
-             "own row was altered"),
-            ("INSERT INTO audit_log SELECT 0, 'x', tenant, at, principal, action, outcome, reason, \
-              times, detail, actor, actor_key, subject, subject_key, hash FROM kept WHERE sequence = 2",
-             "entry 0 was put in"),
+            (
+                "UPDATE audit_chain SET floor = 3, \
+                 floor_hash = (SELECT hash FROM kept WHERE sequence = 3)",
+                "own row was altered",
+            ),
+            (
+                "INSERT INTO audit_log SELECT 0, 'x', tenant, at, principal, action, outcome, \
+                 reason, times, detail, actor, actor_key, subject, subject_key, hash FROM kept \
+                 WHERE sequence = 2",
+                "entry 0 was put in",
+            ),
         ] {
             let chain = "CREATE TABLE chain AS SELECT * FROM audit_chain";
             execute(world, chain).await.unwrap();

@@ -54,7 +54,8 @@ async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
             let link = link(world, TENANT).await;
             let (mut attacker, mut victim) = (Browser::new().unwrap(), Browser::new().unwrap());
             let page = attacker.open(&link).await.unwrap();
-            assert!(page.html.contains(&format!("Connect Slack to “{TENANT}”")), "{}", page.html);
+            let title = format!("Connect Slack to “{TENANT}”");
+            assert!(page.html.contains(&title), "{}", page.html);
             let consent = page.way_to_slack().unwrap();
             let back = victim.consent(&consent, Decision::Allow).await.unwrap().unwrap();
             let page = victim.open(&back).await.unwrap();

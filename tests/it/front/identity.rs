@@ -16,7 +16,10 @@ use crate::support::world::{Plan, TENANT, World, for_each_database};
 fn numbered() -> Plan {
     let member = |id: &str, number: Value| {
         json!({ "id": id, "name": id.to_lowercase(), "employee": number,
-            "profile": { "display_name": id, "email": format!("{}@firm.example", id.to_lowercase()) } })
+            "profile": {
+                "display_name": id,
+                "email": format!("{}@firm.example", id.to_lowercase()),
+            } })
     };
     let members = vec![
         member("UANN", json!("1001")),

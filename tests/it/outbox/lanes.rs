@@ -118,8 +118,8 @@ async fn dead(store: &TestStore, linked: bool) {
     store.ensure_tenant(&tenant()).await.unwrap();
     let sql = format!(
         "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, team_name, \
-         bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, token_version, token) \
-         VALUES ('{id}', 'A1', '', 'T1', FALSE, '', '', '', '', 'dead', 0, 0, 1, '')"
+         bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, token_version, \
+         token) VALUES ('{id}', 'A1', '', 'T1', FALSE, '', '', '', '', 'dead', 0, 0, 1, '')"
     );
     raw.execute_unprepared(&sql).await.unwrap();
     if linked {

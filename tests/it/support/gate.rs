@@ -28,7 +28,8 @@ impl Gate {
                 END IF;
                 RETURN pg_catalog.clock_timestamp();
             END $$;
-            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = gate, pg_catalog, public',
+            DO $$ BEGIN EXECUTE format(
+                'ALTER DATABASE %I SET search_path = gate, pg_catalog, public',
                 current_database()); END $$;"
         );
         raw.execute_unprepared(&clock).await.unwrap();
