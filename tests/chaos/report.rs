@@ -1,4 +1,4 @@
-//! What a person reads at the end.
+//! The report for people at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use crate::evidence::{Blow, Evidence, Rules};
 use crate::judge::{Judgement, Kind, seconds};
 
-/// Findings of one kind that are told in full.
+/// Findings of one kind that are printed in full.
 const TOLD: usize = 5;
 
-/// The whole summary; the first line is the verdict.
+/// The whole summary; its first line is the verdict.
 pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     let figures = &judgement.figures;
     let mut text = String::new();
@@ -108,7 +108,7 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     text
 }
 
-/// The tenant that no fault is aimed at, and what replicas said of themselves.
+/// The tenant at which no fault is aimed, and the replicas' own health reports.
 fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
     let figures = &judgement.figures;
     let (calls, messages) = (figures.witness_calls, figures.witness_messages);

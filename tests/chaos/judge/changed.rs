@@ -1,5 +1,5 @@
-//! What was to be taken back or crossed out is, for everybody who got it, and nothing else is (I1,
-//! I2).
+//! Every message that was to be taken back or crossed out is, for all recipients, and no other
+//! message is (I1, I2).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,7 +18,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for (call, verdicts) in case.changes.values().filter_map(|asked| asked.accepted) {
         let subject = call.subject.as_deref().unwrap_or_default();
         for verdict in verdicts.iter().filter(|verdict| verdict.queued) {
-            // What is not there cannot be changed; whether it should be is another question.
+            // A missing message cannot be changed; `delivered` judges whether it may be missing.
             let Some(messages) = stored.get(&(subject, &*verdict.lane)) else { continue };
             if case.is_forgotten(&call.id) || case.is_forgotten(subject) {
                 continue;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{Case, Judgement, Kind};
 use crate::evidence::{Blow, Call, Fate, Message};
 
-/// Deaths of workers after which a message is set aside.
+/// Deaths of workers after which a message is parked.
 const CRASHES: usize = 3;
 /// Faults in which workers die or lose their lease.
 const DEADLY: [&str; 10] =
@@ -43,7 +43,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         let first = messages[0];
         let forgotten = case.is_forgotten(key.0);
         let ids: HashSet<_> = messages.iter().map(|message| &message.delivery).collect();
-        // A call that was forgotten and made again is another delivery.
+        // A forgotten call that was made again has another delivery.
         if messages.len() > if forgotten { ids.len() } else { 1 } {
             let times: Vec<_> = messages.iter().map(|message| message.ts.as_str()).collect();
             judgement.found(Kind::Duplicated, format!("{key:?}: at {}", times.join(" and ")));
@@ -71,7 +71,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// Accepted and not there: explained, or lost.
+/// An accepted message that is not in Slack: explained, or lost.
 fn missing(
     call: &Call,
     lane: &str,
@@ -90,7 +90,7 @@ fn missing(
     match state {
         "expired" if expired(call, case.evidence.rules.ended) => judgement.figures.expired += 1,
         "parked" if fate.is_some_and(|fate| fate.code == "crashed") => {
-            // A message that kills its workers is set aside; these workers were killed by us.
+            // A message whose workers die three times is parked; here the checker killed them.
             if deadly(&case.evidence.blows, call.began) >= CRASHES {
                 judgement.figures.set_aside += 1;
             } else {

@@ -1,8 +1,8 @@
-//! A reader of the feed misses no change, and is told where it cannot know what it missed.
+//! A reader of the feed misses no change, and is notified if it cannot know what it missed.
 
 use super::{Case, Judgement, Kind};
 
-/// By when a reader that resumes hears of the new epoch.
+/// The time within which a reader that resumes learns of the new epoch.
 const TOLD: i64 = 15_000_000;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
