@@ -139,7 +139,7 @@ const PURE: &[&str] = &[
     "zeroize",
 ];
 
-/// What `domain` may not reach in the crates that it may use: clocks, randomness and the outside
+/// Items that `domain` may not reach in the crates that it may use: clocks, randomness and the outside
 /// world.
 const IMPURE: &[&str] = &[
     "std::env",

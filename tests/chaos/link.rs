@@ -23,7 +23,7 @@ const PIECE: usize = 64 * 1024;
 /// The time after which a server closes a connection that went dark.
 const SERVER_NOTICES: Duration = Duration::from_secs(30);
 
-/// What happens to the bytes of a connection. *Up* is from the client, *down* is the answer.
+/// The effect on bytes that pass. *Up* is from the client, *down* is the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
     Clear,
