@@ -136,7 +136,7 @@ async fn every_change_is_told_once_with_who_made_it() {
         let pin = of("PinIdentity").unwrap();
         assert_eq!((&*pin.subject_user_id, &*pin.subject_detail), ("ben", "member:U0DEMOBEN"));
         assert!(of("CancelNotification").unwrap().object.starts_with("notification:"));
-        // How the workspace was connected is told as well: by whom is not known.
+        // The completed connection is in the trail too, but its principal is unknown.
         let connected = found(client, request(), |one| one.action == "CompleteConnect").await;
         assert_eq!(connected.principal, "");
         assert!(told.iter().any(|one| one.action == "BeginConnect"));
@@ -145,7 +145,7 @@ async fn every_change_is_told_once_with_who_made_it() {
     .await;
 }
 
-/// A service, a service that acts for users, an administrator, and one of all tenants.
+/// A service, a service that acts for users, an administrator, and an administrator of all tenants.
 fn callers() -> Vec<CallerConfig> {
     let acting = caller("acting", RoleConfig::Service, &[TENANT]);
     vec![

@@ -1,6 +1,6 @@
 //! Mapping expressions that cost too much are refused when they are set. If such an expression is
 //! stored nevertheless, or costs too much only for some people, those people get that as the
-//! reason, and no one else is affected.
+//! reason, and others are not affected.
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ const MASK: &str = "\"color\" is not a setting; settings are sending_allowed, us
     held_event_types, share_workspace";
 const ZONE: &str = "is not an IANA time zone, such as Europe/Vienna";
 
-/// Each expression is tried as either attribute; three more are made in the test.
+/// Each expression is tried in both attributes; three more are built in the test.
 pub(super) const CASES: usize = SETTINGS.len() + PEOPLE.len() + 2 * (EXPRESSIONS.len() + 3);
 
 fn settings(change: impl FnOnce(&mut pb::Settings)) -> pb::UpdateSettingsRequest {
@@ -65,7 +65,7 @@ const SETTINGS: &[Case<pb::UpdateSettingsRequest>] = &[
         problems: &[("settings.disabled_event_types", "must be at most 200, was 201")] },
 ];
 
-/// Expressions that must be refused when they are set, with the sentence that tells why and where.
+/// Expressions that must be refused when they are set, with the fault and its place.
 #[rustfmt::skip]
 const EXPRESSIONS: &[(&str, &str)] = &[
     ("email.",
@@ -161,7 +161,7 @@ async fn bad_administration_names_every_field_and_stores_nothing() {
     .await;
 }
 
-/// The field, what is wrong, and where in the expression; set on either side.
+/// The field, the fault, and its place in the expression; in either attribute.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_expression_is_refused_when_it_is_set_with_its_position() {
     for_each_database(async |world| {

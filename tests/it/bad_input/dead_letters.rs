@@ -23,7 +23,7 @@ const EXPIRY: &str = "must be between 1 second and 30 days";
 const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
 
 pub(super) const CASES: usize = LISTED.len() + REPLAYED.len() + ABSENT;
-/// A tenant that is not there.
+/// A tenant that does not exist.
 const ABSENT: usize = 1;
 
 fn at(seconds: i64) -> prost_types::Timestamp {
@@ -38,7 +38,7 @@ fn list() -> pb::ListFailedRequest {
     }
 }
 
-/// Changes the filter of a list.
+/// The filter of a list, to be changed.
 fn filter(request: &mut pb::ListFailedRequest) -> &mut pb::FailedFilter {
     request.filter.get_or_insert_default()
 }
@@ -119,7 +119,7 @@ fn replay() -> pb::ReplayDeliveriesRequest {
     }
 }
 
-/// Names them by a filter instead.
+/// The filter of a replay, which replaces the named deliveries.
 fn by_filter(request: &mut pb::ReplayDeliveriesRequest) -> &mut pb::FailedFilter {
     request.delivery_ids.clear();
     request.filter.get_or_insert_default()
@@ -215,7 +215,7 @@ async fn bad_lists_and_replays_name_every_field_and_store_nothing() {
         assert_eq!(status.code(), Code::NotFound, "{status}");
         assert_reason("replay of nobody", &status, "NOT_FOUND");
         rows.assert_unchanged("dead letters").await;
-        // The requests that were spoiled are good.
+        // Without the faults, the requests are good.
         client.list_failed(list()).await.unwrap();
         client.replay_deliveries(replay()).await.unwrap();
     })

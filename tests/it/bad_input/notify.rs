@@ -1,4 +1,4 @@
-//! Notify: every field spoiled in turn, and several at once.
+//! Notify: every field with a fault in turn, and several at once.
 
 use herald::rpc::pb;
 use tonic_types::StatusExt as _;
@@ -273,7 +273,7 @@ const CONTENT: &[Case<pb::NotifyRequest>] = &[
             ("expires_in", EXPIRY)] },
 ];
 
-/// What it is about, when, how urgently, and whether it waits.
+/// Subject, time, priority and holding.
 #[rustfmt::skip]
 const LIFE: &[Case<pb::NotifyRequest>] = &[
     Case {
@@ -344,7 +344,7 @@ async fn a_bad_notify_names_every_field_and_stores_nothing() {
     for_each_database(async |world| {
         let rows = Rows::of(world).await;
         for case in [NAMES, RECIPIENTS, CONTENT, LIFE].into_iter().flatten() {
-            // What would be refused is refused in a dry run too.
+            // A dry run refuses the same requests.
             for dry_run in [false, true] {
                 let mut request = pb::NotifyRequest { dry_run, ..good() };
                 (case.spoil)(&mut request);
@@ -352,18 +352,19 @@ async fn a_bad_notify_names_every_field_and_stores_nothing() {
                 assert_refused(case.what, answer, case.problems);
             }
         }
-        // More than fits into the header that the details travel in: counted, and the first named.
+        // More faults than fit into the header for details: they are counted, and the first ones
+        // named.
         let crowd = pb::NotifyRequest { recipients: vec![user(""); 1000], ..good() };
         let status = world.client.notify(crowd).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
         let counted = "1000 fields are bad, 40 of them named here, first recipients[0].user_id: ";
         assert!(status.message().starts_with(counted), "{}", status.message());
         assert_eq!(status.get_error_details().bad_request().unwrap().field_violations.len(), 40);
-        // A dry run of a good one stores nothing either.
+        // A dry run of a good request stores nothing either.
         let dry = pb::NotifyRequest { dry_run: true, ..good() };
         world.client.notify(dry).await.unwrap();
         rows.assert_unchanged("Notify").await;
-        // The request that was spoiled is good: the cases prove something.
+        // Without the faults the request is good, so the cases prove something.
         world.client.notify(good()).await.unwrap();
     })
     .await;

@@ -1,4 +1,4 @@
-//! Lists, watches, and what is done to one person, notification or workspace.
+//! Lists, watches, and calls about one person, notification or workspace.
 
 use herald::rpc::pb;
 use tonic::{Code, Status};
@@ -34,7 +34,7 @@ pub(super) const CASES: usize = LISTED.len()
     + FEEDS.len()
     + TOKENS
     + ABSENT;
-/// Tokens that do not fit, and things that are not there: made in the test.
+/// Page tokens that do not fit, and ids that do not exist: built in the test.
 const TOKENS: usize = 6;
 const ABSENT: usize = 5;
 
@@ -222,7 +222,7 @@ const EVENT_TYPES: &[Case<pb::ListEventTypesRequest>] = &[
         problems: &[("actor.permissions[1]", PERMISSION)] },
 ];
 
-/// Tenant, notification.
+/// Tenant, notification, problems.
 #[rustfmt::skip]
 const WATCHED: &[(&str, &str, &[Problem])] = &[
     ("", NOBODY, &[("tenant_id", EMPTY)]),
@@ -231,7 +231,7 @@ const WATCHED: &[(&str, &str, &[Problem])] = &[
     ("a/b", "4711", &[("tenant_id", SLASH), ("notification_id", UUID)]),
 ];
 
-/// Tenant, position.
+/// Tenant, position, problems.
 #[rustfmt::skip]
 const FEEDS: &[(&str, Option<i64>, &[Problem])] = &[
     ("", None, &[("tenant_id", EMPTY)]),
@@ -310,7 +310,7 @@ async fn bad_reads_and_changes_name_every_field_and_store_nothing() {
             assert_refused("WatchDeliveries", feed, problems);
         }
         rows.assert_unchanged("reads").await;
-        // The requests that were spoiled are good, and a page that is too large is cut.
+        // Without the faults the requests are good, and a page size above the limit is reduced.
         let large = pb::ListNotificationsRequest { page_size: i32::MAX, ..listed() };
         client.list_notifications(large).await.unwrap();
         client.list_people(people()).await.unwrap();
@@ -364,7 +364,7 @@ async fn a_token_of_another_list_is_refused() {
     .await;
 }
 
-/// What follows the first notification, and the first person.
+/// The page tokens after the first notification and the first person.
 async fn tokens(world: &World) -> (String, String) {
     let client = &world.client;
     for request_id in ["one", "two"] {
@@ -412,7 +412,7 @@ async fn what_is_not_there_is_said_not_to_be() {
         let status = assert_status("feed", feed, Code::OutOfRange, "FEED_POSITION_UNKNOWN");
         let sentence = "the feed does not reach this sequence number";
         assert!(status.message().starts_with(sentence), "{status:?}");
-        rows.assert_unchanged("what is not there").await;
+        rows.assert_unchanged("absent ids").await;
     })
     .await;
 }

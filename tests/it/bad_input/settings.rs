@@ -1,4 +1,4 @@
-//! Settings: a wrong one is refused at start with a sentence that names it.
+//! Settings: a wrong value stops the start with a sentence that names it.
 
 use herald::config::Settings;
 
@@ -96,7 +96,7 @@ fn a_file_that_is_not_there_is_named() {
     assert_eq!(error, "the settings file no-such-file.toml is not there");
 }
 
-/// A schema is made before anybody has thought of callers.
+/// The schema can be created before any callers are configured.
 #[test]
 fn the_store_s_settings_are_enough_to_migrate() {
     let dir = tempfile::tempdir().unwrap();

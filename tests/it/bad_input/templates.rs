@@ -7,7 +7,7 @@ use herald::domain::render::{Problem, Reader, Template};
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
 
-/// What, the text, the blocks, problems as one reads them.
+/// Name, text, blocks, and the problems as people read them.
 type Case = (&'static str, fn() -> (String, String), &'static [&'static str]);
 
 pub(super) const CASES: usize = CHECKED.len() + PREVIEWED.len() + DATA.len();
@@ -20,7 +20,7 @@ fn blocks(blocks: &str) -> (String, String) {
     ("x".into(), blocks.into())
 }
 
-/// A section whose text stands on line 3.
+/// A section whose text is on line 3.
 fn section(text: &str) -> (String, String) {
     let text = Value::from(text);
     blocks(&format!(
@@ -28,7 +28,7 @@ fn section(text: &str) -> (String, String) {
     ))
 }
 
-/// Refused before they are saved.
+/// Refused when they are saved.
 #[rustfmt::skip]
 const CHECKED: &[Case] = &[
     ("no text", || text(" "),
@@ -89,7 +89,7 @@ const CHECKED: &[Case] = &[
           "blocks must be an array of blocks"]),
 ];
 
-/// Refused when they are tried with data.
+/// Refused when they are previewed with data.
 #[rustfmt::skip]
 const PREVIEWED: &[Case] = &[
     ("unknown filter", || text("{{ task.name | sparkle }}"),
