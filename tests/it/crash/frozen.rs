@@ -14,7 +14,7 @@ use crate::support::process::{Herald, PATIENCE, until};
 const MESSAGES: usize = 4;
 /// Calls that a stuck transaction delays besides its own: more than there are batches.
 const MORE: usize = 3;
-/// Any number that no one else locks.
+/// An arbitrary number that no other session locks.
 const GATE: i64 = 4_711;
 
 async fn notify(herald: &Herald, numbers: std::ops::Range<usize>) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! What a 429 on a post stops: its conversation, or, if another conversation gets one too, the
+//! The scope of a 429 on a post: its conversation, or, if another conversation gets one too, the
 //! workspace (faults.md 15, I5; docs/decisions/0020-posting-limits.md).
 
 use std::time::Duration;

@@ -53,7 +53,7 @@ const SCOPES: &[&str] = &[
     "users:read.email",
 ];
 
-/// A connected workspace with one tenant, and what delivers to it once started.
+/// A connected workspace with one tenant, and its delivery once started.
 struct World {
     store: TestStore,
     sandbox: Sandbox,

@@ -1,4 +1,4 @@
-//! SetPreference: what it stores, what it opens, what stands in the way; and who may do what.
+//! SetPreference: its effects on storage and on messages, conflicting settings, and permissions.
 
 use herald::rpc::pb::{
     Actor, Permission, PreferenceValue, SetPreferenceRequest, SetPreferenceResponse, Settings,
