@@ -59,7 +59,7 @@ fn everything_that_can_be_described_has_its_comment() {
     }
 }
 
-/// Go's `protoc` refuses a file without `go_package`; other languages would get awkward names.
+/// `protoc` for Go refuses a file without `go_package`; other languages would get awkward names.
 #[test]
 fn every_file_has_the_options_of_other_languages() {
     for file in ours() {

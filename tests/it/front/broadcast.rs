@@ -155,7 +155,7 @@ async fn what_waits_says_when_it_should_go_out() {
             assert_eq!(waiting.delivery_guarantee(), DeliveryGuarantee::EffectivelyOnce);
             let told = micros(waiting.estimated_send_time.as_ref().unwrap());
             assert!(told >= due && told < due + 2_000_000, "{told} {due}");
-            // It comes after the first, a second later; no one else waits for Ben.
+            // It comes after the first, a second later; other people do not wait for Ben.
             let answer = world.client.notify(task("two", &["ben", "ada"])).await.unwrap();
             let times: Vec<_> = answer
                 .verdicts

@@ -1,4 +1,4 @@
-//! Notify: who gets a message, and that they get it once.
+//! Notify: the right people get a message, and they get it once.
 
 use futures_util::future::join_all;
 use herald::domain::event;
@@ -62,7 +62,7 @@ async fn a_request_repeated_is_answered_the_same_and_sends_once() {
         let second = world.client.notify(request.clone()).await.unwrap();
         assert_eq!(first.encode_to_vec(), second.encode_to_vec());
         world.settled().await;
-        // What Herald has learned since does not change the answer.
+        // Data that Herald has learned since does not change the answer.
         let third = world.client.notify(request.clone()).await.unwrap();
         assert_eq!(first.encode_to_vec(), third.encode_to_vec());
         assert_eq!(world.messages(1).await.len(), 1);

@@ -96,7 +96,7 @@ async fn values_fall_back_from_the_narrow_to_the_wide() {
     .await;
 }
 
-/// Callers of each role, none of whom reaches another tenant.
+/// Callers of each role; none of them may use another tenant.
 fn guarded() -> Plan {
     let platform = CallerConfig {
         may_act_for_users: true,
