@@ -139,8 +139,8 @@ const PURE: &[&str] = &[
     "zeroize",
 ];
 
-/// Items that `domain` may not reach in the crates that it may use: clocks, randomness and the outside
-/// world.
+/// Items that `domain` may not reach in the crates that it may use: clocks, randomness and the
+/// outside world.
 const IMPURE: &[&str] = &[
     "std::env",
     "std::fs",
