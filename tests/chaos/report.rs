@@ -39,7 +39,7 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "limits",
         format!(
-            "429: {} put in, {} of the workspace's own limit, {} avoidable; \
+            "429: {} injected, {} of the workspace's own limit, {} avoidable; \
              inside a Retry-After {}; too fast {} (closest by {} us of 50,000)",
             figures.throttled_by_fault,
             figures.throttled_by_limit - count(Kind::Avoidable429).min(figures.throttled_by_limit),
@@ -62,9 +62,9 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
         ),
     );
     line(
-        "ended else",
+        "other ends",
         format!(
-            "{} expired as asked, {} over before they went out, {} set aside after three deaths, \
+            "{} expired as requested, {} superseded before sending, {} parked after three deaths, \
              {} lost by the failover, {} given up",
             figures.expired,
             figures.overtaken,
@@ -76,7 +76,7 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "changes",
         format!(
-            "{} messages taken back or crossed out, {} left as they were",
+            "{} messages taken back or crossed out, {} left unchanged",
             figures.changed,
             count(Kind::Unchanged)
         ),

@@ -98,7 +98,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     site.slack.clear_faults();
     stop.cancel();
     let calm = now();
-    println!("faults are over after {} stored; settling", site.slack.stored());
+    println!("faults are over after {} stored messages; settling", site.slack.stored());
     let accepted = calling.join_all().await.into_iter().flatten().collect::<Vec<_>>();
     let missing = settle(plan, &site, &accepted).await;
     // If a message is to come twice, it comes in this time.

@@ -29,7 +29,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             }
             let fate = fates.get(verdict.delivery.as_str());
             let told = fate.map(|fate| format!("{} {} {}", fate.state, fate.reason, fate.code));
-            let told = told.unwrap_or_else(|| "not told of".to_owned());
+            let told = told.unwrap_or_else(|| "no state reported".to_owned());
             let (id, purpose, lane) = (&call.id, call.purpose, &verdict.lane);
             let sentence = format!("{id} ({purpose:?} {subject}) to {lane}: {told}");
             judgement.found(Kind::Unchanged, sentence);
@@ -41,7 +41,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for message in changed {
         let call = message.call.as_deref().unwrap_or_default();
         if !over.contains(call) {
-            let sentence = format!("{call} to {}: changed, and nobody asked", message.lane);
+            let sentence =
+                format!("{call} to {}: changed, though no call asked for it", message.lane);
             judgement.found(Kind::Phantom, sentence);
         }
     }

@@ -35,7 +35,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         };
         let others = messages.iter().any(|message| message.delivery != verdict.delivery);
         if others && !case.is_forgotten(&call.id) {
-            let sentence = format!("{key:?}: stored under another delivery id than was told");
+            let sentence =
+                format!("{key:?}: stored under another delivery id than the answer named");
             judgement.found(Kind::TwoAnswers, sentence);
         }
     }
@@ -49,7 +50,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             judgement.found(Kind::Duplicated, format!("{key:?}: at {}", times.join(" and ")));
         }
         if !expected.contains(key) && !forgotten {
-            let sentence = format!("{key:?} ({}): no client was told of it", first.delivery);
+            let sentence =
+                format!("{key:?} ({}): no client got an acceptance for it", first.delivery);
             judgement.found(Kind::Phantom, sentence);
         }
         let asked = case.requests.get(key.0);
@@ -83,7 +85,7 @@ fn missing(
         judgement.figures.lost_by_failover += 1;
         return;
     }
-    let state = fate.map_or("not told of", |fate| fate.state.as_str());
+    let state = fate.map_or("no state reported", |fate| fate.state.as_str());
     let told = fate.map(|fate| format!("{state} {} {}", fate.reason, fate.code));
     let told = told.unwrap_or_else(|| state.to_owned());
     let sentence = format!("{} to {lane}, accepted by replica {}: {told}", call.id, call.replica);

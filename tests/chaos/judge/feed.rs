@@ -14,7 +14,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for failover in named("failover") {
         let told = |at: i64| (failover.from..=failover.until + TOLD).contains(&at);
         if !named("epoch").any(|epoch| told(epoch.from)) {
-            let sentence = "no reader of the feed was told of the failover".to_owned();
+            let sentence = "no reader of the feed was notified of the failover".to_owned();
             judgement.found(Kind::FeedGap, sentence);
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             }
             for since in wrongly_ill(case, &probes, said) {
                 let sentence = format!(
-                    "replica {replica}: {name} says no since {since}, and nothing is wrong"
+                    "replica {replica}: {name} reports no since {since}, though nothing is wrong"
                 );
                 judgement.found(Kind::UntrueHealth, sentence);
             }

@@ -69,7 +69,7 @@ fn throttled(request: &Request, case: &Case<'_>, judgement: &mut Judgement) {
     let forgotten = forgotten(&case.evidence.blows, request.began - window, request.began);
     // Slack does not publish the limit of posts for a whole workspace: it can only be learned.
     if !is_post(request) && !forgotten {
-        let sentence = format!("{} at {}, which nobody put in", request.method, request.began);
+        let sentence = format!("{} at {}, which was not injected", request.method, request.began);
         judgement.found(Kind::Avoidable429, sentence);
     }
 }

@@ -28,7 +28,7 @@ impl Stage {
                 let usual = dice.millis(1_000, 5_000);
                 let away = if self.full_lengths { AWAY.mul_f64(self.scale) } else { usual };
                 let blow =
-                    self.book.strike(name, None, format!("away for {} ms", away.as_millis()));
+                    self.book.strike(name, None, format!("down for {} ms", away.as_millis()));
                 self.postgres(|postgres| postgres.control(&["stop", "-m", "immediate"])).await?;
                 sleep(away).await;
                 self.postgres(|postgres| postgres.control(&["start"])).await?;

@@ -101,7 +101,7 @@ fn people(change: impl FnOnce(&mut pb::Person)) -> pb::UpsertPeopleRequest {
 const PEOPLE: &[Case<pb::UpsertPeopleRequest>] = &[
     Case { what: "no tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
     Case {
-        what: "nobody", spoil: |r| r.people.clear(),
+        what: "no people", spoil: |r| r.people.clear(),
         problems: &[("people", "must be between 1 and 1000, was 0")] },
     Case {
         what: "too many", spoil: |r| r.people = vec![r.people[0].clone(); 1001],

@@ -213,7 +213,7 @@ async fn bad_lists_and_replays_name_every_field_and_store_nothing() {
         let absent = pb::ReplayDeliveriesRequest { tenant_id: "globex".into(), ..replay() };
         let status = client.replay_deliveries(absent).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound, "{status}");
-        assert_reason("replay of nobody", &status, "NOT_FOUND");
+        assert_reason("replay of an unknown id", &status, "NOT_FOUND");
         rows.assert_unchanged("dead letters").await;
         // Without the faults, the requests are good.
         client.list_failed(list()).await.unwrap();

@@ -304,7 +304,7 @@ const LIFE: &[Case<pb::NotifyRequest>] = &[
         problems: &[("data.task.name", "is required"), ("data.process.name", "is required"),
             ("link", "task.assigned needs a link to the thing itself")] },
     Case {
-        what: "a new message to nobody about something",
+        what: "a new message about a subject without recipients",
         spoil: |r| { r.subject_key = "task:1".into(); r.recipients.clear(); },
         problems: &[("recipients", "must be between 1 and 1000, was 0")] },
     Case {

@@ -100,7 +100,7 @@ const LISTED: &[Case<pb::ListNotificationsRequest>] = &[
 #[rustfmt::skip]
 const PEOPLE: &[Case<pb::ListPeopleRequest>] = &[
     Case {
-        what: "people of nobody", spoil: |r| r.tenant_id.clear(),
+        what: "people without tenant", spoil: |r| r.tenant_id.clear(),
         problems: &[("tenant_id", EMPTY)] },
     Case {
         what: "negative page of people", spoil: |r| r.page_size = -1,
@@ -121,7 +121,7 @@ const CHOICES: &[Case<pb::GetPreferencesRequest>] = &[
         what: "choices without tenant", spoil: |r| r.tenant_id.clear(),
         problems: &[("tenant_id", EMPTY)] },
     Case {
-        what: "choices of nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+        what: "choices, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
     Case {
         what: "choices of a long id", spoil: |r| r.user_id = long(257),
         problems: &[("user_id", LONG)] },
@@ -141,7 +141,7 @@ const PINNED: &[Case<pb::PinIdentityRequest>] = &[
     Case {
         what: "pin to a long id", spoil: |r| r.slack_user_id = long(33),
         problems: &[("slack_user_id", "must be at most 32 bytes, was 33")] },
-    Case { what: "pin nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+    Case { what: "pin, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
     Case {
         what: "pin to a stranger", spoil: |r| r.slack_user_id = "U0NOBODY".into(),
         problems: &[("slack_user_id", "is no member of the connected workspace")] },
@@ -149,7 +149,7 @@ const PINNED: &[Case<pb::PinIdentityRequest>] = &[
         what: "pin to a channel", spoil: |r| r.slack_user_id = "C0GENERAL".into(),
         problems: &[("slack_user_id", "is no member of the connected workspace")] },
     Case {
-        what: "pin to somebody who left", spoil: |r| r.slack_user_id = "U0DEMOJON".into(),
+        what: "pin to a deactivated member", spoil: |r| r.slack_user_id = "U0DEMOJON".into(),
         problems: &[("slack_user_id", "is a deactivated member")] },
     Case {
         what: "pin to Slackbot", spoil: |r| r.slack_user_id = "USLACKBOT".into(),
@@ -164,7 +164,7 @@ const CLEARED: &[Case<pb::ClearIdentityRequest>] = &[
     Case {
         what: "clear without tenant", spoil: |r| r.tenant_id.clear(),
         problems: &[("tenant_id", EMPTY)] },
-    Case { what: "clear nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+    Case { what: "clear, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
     Case {
         what: "clear two lines", spoil: |r| r.user_id = "a\nb".into(),
         problems: &[("user_id", CONTROL)] },
@@ -175,7 +175,7 @@ const DELETED: &[Case<pb::DeletePersonRequest>] = &[
     Case {
         what: "delete without tenant", spoil: |r| r.tenant_id.clear(),
         problems: &[("tenant_id", EMPTY)] },
-    Case { what: "delete nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+    Case { what: "delete, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
     Case {
         what: "delete a long id", spoil: |r| r.user_id = long(257),
         problems: &[("user_id", LONG)] },

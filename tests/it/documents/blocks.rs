@@ -45,7 +45,7 @@ fn fault(block: &Block, known: &[&str], script: &str) -> Option<&'static str> {
     }
     if let Some(why) = marker.strip_prefix("left out: ") {
         let told = script.contains("left out: ");
-        return (why.len() < 20 || !told).then_some("is left out without a reason that is told");
+        return (why.len() < 20 || !told).then_some("is left out without a reported reason");
     }
     let acts = known.iter().any(|it| marker == it || it.ends_with(' ') && marker.starts_with(it));
     (!acts).then_some("has a marker that no step acts on")

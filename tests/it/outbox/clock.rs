@@ -82,7 +82,7 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         // Longer at most by the time between the claim and the answer.
         assert!(throttled <= STEP / 2 + LONG, "{throttled:?}");
         assert!(throttled + LONG > STEP / 2, "{throttled:?}");
-        assert!(wait(&store, "U3").await <= SECOND * 2, "the lease ends as it was to end");
+        assert!(wait(&store, "U3").await <= SECOND * 2, "the lease ends when it should");
         assert!(wait(&store, "U4").await.is_zero());
         let update = store.reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
         assert!(update.taken);

@@ -105,7 +105,7 @@ async fn none_joins_a_lane_ahead_of_another_of_its_person() {
         let settled = store.settle_resolving(token, second, &found("U1"), None).await.unwrap();
         assert_eq!(settled, Some(State::Resolving));
         let settled = store.settle_resolving(token, theirs, &found("U2"), None).await.unwrap();
-        assert_eq!(settled, Some(State::Pending), "others wait for nobody");
+        assert_eq!(settled, Some(State::Pending), "other people's messages do not wait");
         assert!(
             store.claim_resolving(10, LEASE).await.unwrap().is_empty(),
             "the first is still leased"

@@ -33,7 +33,7 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
         }
     };
     let found = tokio::time::timeout(PATIENCE, found).await;
-    found.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
+    found.unwrap_or_else(|_| panic!("timed out after {PATIENCE:?} waiting: {what}"))
 }
 
 /// A running `herald serve`; killed with the test.
