@@ -124,7 +124,7 @@ async fn an_answer_that_came_meanwhile_stays() {
         let lease = store.acquire_fields(id, LONG).await.unwrap().unwrap();
         // Planned when there was no row; a test of the person was faster.
         store.put_fields(id, &fields("U1", r#"{"new":1}"#)).await.unwrap();
-        assert_eq!(sequence(&store, id).await, 0, "the fields are recorded as a change");
+        assert_eq!(sequence(&store, id).await, 0, "the change to the member reports it");
         let earlier = fields("U1", r#"{"old":1}"#);
         assert!(store.save_fields(&lease, &earlier, None, LONG).await.unwrap());
         let kept = fields_of(&store, id, "U1").await.unwrap();

@@ -60,7 +60,7 @@ pub(crate) enum Kind {
     /// Rolling restarts.
     #[value(alias = "23")]
     Roll,
-    /// The clock of one replica is off by an hour and jumps back.
+    /// The clock of one replica is wrong by up to two hours, and jumps back.
     #[value(alias = "26")]
     Clock,
     /// Open connections to the database carry nothing any longer, and never end by themselves.
