@@ -1,9 +1,10 @@
-//! The shape of the crate, as a test: which module may know which, that no files import each other
-//! in a circle, where each outside crate may be used, what `domain` must never touch, and how long a
-//! file may grow.
+//! The shape of the crate, as a test: which module may import which, that no files import each
+//! other in a circle, where each outside crate may be used, what `domain` must never touch, and how
+//! long a file may grow.
 //!
-//! It reads source, not compiled code; `scan` says how far that goes. To add a module, add its row
-//! to `LAYERS`. To let a module use an outside crate, widen `OWNERS` and say why in the commit.
+//! It reads source, not compiled code; `scan` describes the limits of that. To add a module, add
+//! its row to `LAYERS`. To let a module use an outside crate, widen `OWNERS` and give the reason in
+//! the commit.
 
 #![expect(clippy::expect_used, reason = "in a test, a checkout that cannot be read is a panic")]
 
@@ -21,9 +22,9 @@ use scan::{Mention, Scan};
 /// Longest source file, in lines.
 const MAX_LINES: usize = 500;
 
-/// Every module of the crate with what it may import, itself apart. Imports point down; `slack` and
-/// `store` do not know each other, nor do `app` and `delivery`; `rpc` and `http` do not know
-/// `store`.
+/// Every module of the crate with the modules that it may import besides itself. Imports point
+/// down; `slack` and `store` do not know each other, nor do `app` and `delivery`; `rpc` and `http`
+/// do not know `store`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("telemetry", &[]),
@@ -91,10 +92,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sandbox", &["domain"]),
 ];
 
-/// The top: these may know everything. Nothing below knows them, and only they know `sandbox`.
+/// The top: these may import everything. Nothing below imports them, and only they import
+/// `sandbox`.
 const TOP: &[&str] = &["main", "lib", "demo", "keys", "check", "manifest"];
 
-/// Outside crates that belong to certain modules. Test code may use them anywhere.
+/// Outside crates that only certain modules may use. Test code may use them anywhere.
 const OWNERS: &[(&str, &[&str])] = &[
     ("sea_orm", &["store"]),
     ("sea_orm_migration", &["store"]),
@@ -120,7 +122,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("anyhow", &["main", "demo"]),
 ];
 
-/// Dependencies that `domain` may use: they compute, and do nothing else.
+/// Dependencies that `domain` may use: they only compute.
 const PURE: &[&str] = &[
     "bytes",
     "hmac",
@@ -137,7 +139,8 @@ const PURE: &[&str] = &[
     "zeroize",
 ];
 
-/// What `domain` may not reach in the crates that it may use: clocks, chance and the outside world.
+/// Items that `domain` may not reach in the crates that it may use: clocks, randomness and the
+/// outside world.
 const IMPURE: &[&str] = &[
     "std::env",
     "std::fs",
@@ -154,15 +157,15 @@ const IMPURE: &[&str] = &[
     "uuid::Uuid::now_v7",
 ];
 
-/// What of that the tests of `domain` may use all the same.
+/// The part of `IMPURE` that the tests of `domain` may use.
 const IMPURE_IN_TESTS: &[&str] = &["std::thread"];
 
 #[test]
 fn modules_know_only_what_they_may() {
     let files = sources(&["src"]);
-    assert!(!files.is_empty(), "no source found: the test looks in the wrong place");
+    assert!(!files.is_empty(), "no source found: the test searches the wrong folder");
     let dependencies = dependencies(&read(&root().join("Cargo.toml")));
-    assert!(dependencies.contains("tokio"), "the list of dependencies was not understood");
+    assert!(dependencies.contains("tokio"), "the list of dependencies was not parsed");
 
     let faults = check(&files, &dependencies);
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
@@ -182,17 +185,17 @@ fn files_stay_short() {
     );
 }
 
-/// A file of the crate, read.
+/// A parsed file of the crate.
 struct Source<'a> {
     /// Its path below the root.
     file: &'a str,
     module: Vec<String>,
     scan: Scan,
-    /// The file of a test module, or of one below it.
+    /// Whether it is the file of a test module, or below one.
     is_test: bool,
 }
 
-/// All faults of these files (path below the root, and source), a sentence each.
+/// All faults in these files (path below the root, and source), one sentence each.
 fn check(files: &[(String, String)], dependencies: &BTreeSet<String>) -> Vec<String> {
     let mut sources = Vec::new();
     let mut faults = Vec::new();
@@ -262,7 +265,7 @@ fn crate_fault(from: &str, mention: &Mention, dependencies: &BTreeSet<String>) -
     Some(format!("`{name}` belongs to {}", owners.join(", ")))
 }
 
-/// Whether the path is the forbidden one, below it, or a glob that brings it in. `core` is as
+/// Whether the path is the forbidden one, below it, or a glob that brings it in. `core` counts as
 /// `std`.
 fn reaches(path: &[String], forbidden: &str) -> bool {
     let forbidden: Vec<&str> = forbidden.split("::").collect();
@@ -282,7 +285,7 @@ fn module_of(file: &str) -> Vec<String> {
     std::iter::once("crate").chain(parts).map(str::to_owned).collect()
 }
 
-/// The names, as Rust sees them, in the `[dependencies]` of a manifest.
+/// The names in the `[dependencies]` of a manifest, as Rust spells them.
 fn dependencies(manifest: &str) -> BTreeSet<String> {
     manifest
         .lines()
@@ -329,7 +332,7 @@ fn read(file: &Path) -> String {
     fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// The checker itself: every planted fault is found, and nothing else.
+/// The checker itself: it finds every planted fault, and nothing else.
 mod planted {
     use super::{check, dependencies};
 
@@ -426,7 +429,7 @@ mod planted {
         assert_eq!(check(&[child], &manifest).len(), 1);
     }
 
-    /// The faults of several files, which import each other.
+    /// The faults of several files that import each other.
     fn among(files: &[(&str, &str)]) -> Vec<String> {
         let owned = |(file, source): &(&str, &str)| ((*file).to_owned(), (*source).to_owned());
         let files: Vec<_> = files.iter().map(owned).collect();
@@ -443,7 +446,7 @@ mod planted {
             ["a circle of files: src/store/a.rs -> src/store/b.rs (B), \
               src/store/b.rs -> src/store/a.rs (A)"]
         );
-        // Through what a room hands on, under another name, and through a third file.
+        // Through a name that `mod.rs` re-exports, renamed, and through a third file.
         let handed_on = (room, "mod a; mod b; pub use a::A as First; pub use self::b::B;");
         let faults = among(&[(a, "use super::B;"), (b, "use crate::store::First;"), handed_on]);
         assert_eq!(faults.len(), 1, "{faults:?}");
@@ -454,7 +457,7 @@ mod planted {
             third,
         ]);
         assert_eq!(faults.len(), 1, "{faults:?}");
-        // A file and one of its own modules, through a file beside them.
+        // A file and one of its own modules, through a sibling file.
         let own = ("src/store/b/own.rs", "use crate::store::a::A;");
         let faults = among(&[(a, "use super::b::B;"), (b, "mod own; use own::O;"), own]);
         assert_eq!(faults.len(), 1, "{faults:?}");
@@ -465,11 +468,12 @@ mod planted {
         let (a, b, room) = ("src/store/a.rs", "src/store/b.rs", "src/store/mod.rs");
         let none: [String; 0] = [];
         assert_eq!(among(&[(a, "use super::b::B;"), (b, "fn a() {} fn f() { a(); }")]), none);
-        // A room and what is in it are one; and a name that it hands on is not its own.
+        // A `mod.rs` and the files below it count as one, and a re-exported name is not the
+        // `mod.rs`'s own.
         let store = (room, "mod a; mod b; pub use a::A; pub use b::B; pub struct Store(A);");
         let taken = [(a, "use super::{B, Store};"), (b, "use super::Store;"), store];
         assert_eq!(among(&taken), none);
-        // Tests may look back.
+        // Tests may import from files above them.
         let tests = "#[cfg(test)] mod tests; #[cfg(test)] mod more { use super::super::a::A; }";
         let outside = ("src/store/b/tests.rs", "use crate::store::a::A;");
         assert_eq!(among(&[(a, "use super::b::B;"), (b, tests), outside]), none);

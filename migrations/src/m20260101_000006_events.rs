@@ -26,7 +26,7 @@ ALTER TABLE seen_events ADD COLUMN lease_token TEXT;
 ALTER TABLE seen_events ADD COLUMN attempts BIGINT NOT NULL DEFAULT 0;   -- leases that ran out
 ALTER TABLE seen_events ADD COLUMN body BLOB;                            -- sealed; NULL once done
 ALTER TABLE seen_events ADD COLUMN slack_user_id TEXT;                   -- whom it was about
-ALTER TABLE seen_events ADD COLUMN updated BIGINT NOT NULL DEFAULT 0;    -- that member's, Unix seconds
+ALTER TABLE seen_events ADD COLUMN updated BIGINT NOT NULL DEFAULT 0; -- that member's, Unix seconds
 CREATE INDEX seen_events_waiting ON seen_events (due_at) WHERE state = 'waiting';
 CREATE INDEX seen_events_member ON seen_events (installation, slack_user_id)
     WHERE slack_user_id IS NOT NULL;

@@ -22,7 +22,7 @@ CREATE TABLE field_passes (
     epoch           BIGINT NOT NULL DEFAULT 0,   -- fences: every holder has its own
     lease_until     BIGINT NOT NULL DEFAULT 0,
     due_at          BIGINT NOT NULL DEFAULT 0,   -- when to look in any case
-    soon_at         BIGINT NOT NULL DEFAULT 0,   -- when to look at the earliest, if the member list moved
+    soon_at         BIGINT NOT NULL DEFAULT 0,   -- earliest next look, if the member list moved
     seen_generation BIGINT NOT NULL DEFAULT 0,   -- the member list that the last pass looked at
     seen_change     BIGINT NOT NULL DEFAULT 0,
     needed          INTEGER NOT NULL DEFAULT 0,  -- 1: a linked tenant's mapping reads custom fields
@@ -45,7 +45,7 @@ CREATE INDEX deliveries_held_due ON deliveries (due_at) WHERE state = 'held';
 
 CREATE TABLE held_sweeps (
     tenant      TEXT   NOT NULL PRIMARY KEY,
-    seen        TEXT   NOT NULL DEFAULT '',  -- the member list and mapping that the last sweep looked at
+    seen        TEXT   NOT NULL DEFAULT '',  -- member list and mapping of the last sweep
     next_at     BIGINT NOT NULL DEFAULT 0,
     lease_token TEXT,
     lease_until BIGINT NOT NULL DEFAULT 0

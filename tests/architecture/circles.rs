@@ -1,25 +1,24 @@
-//! Circles between files: files that import each other, straight or through others.
+//! Circles between files: files that import each other, directly or through others.
 //!
-//! Each `use` and each path counts as an import of the file that defines what it names; names that
-//! a file hands on (`pub use`) are followed to where they come from. What a file takes from the
-//! files of the modules that it is part of (`super`, as in a room's `mod.rs`) does not count: they
-//! are one.
+//! Each `use` and each path counts as an import of the file that defines the name. Names that a
+//! file re-exports (`pub use`) are followed to their definition. Imports from a file's own parent
+//! modules (`super`, as in `mod.rs`) do not count: a module and its parents are one.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Source;
 
-/// How many files may hand a name on, one to the next.
+/// How many re-exports of one name are followed.
 const HANDS: usize = 8;
 
 /// Each file by its module.
 type Files<'a> = BTreeMap<&'a [String], &'a Source<'a>>;
 
-/// What each file takes from each other file, by name.
+/// The names that each file imports from each other file.
 type Arrows<'a> = BTreeMap<&'a str, BTreeMap<&'a str, BTreeSet<String>>>;
 
-/// A sentence for each circle, with what ties it. Each file is named once.
+/// A sentence for each circle, with the names that tie it together. Each file is named once.
 pub(crate) fn faults<'a>(sources: &'a [Source<'a>]) -> Vec<String> {
     let arrows = arrows(sources);
     let mut named = BTreeSet::new();
@@ -52,8 +51,8 @@ fn arrows<'a>(sources: &'a [Source<'a>]) -> Arrows<'a> {
     arrows
 }
 
-/// The path from the crate on; a first segment without `crate` may be a module of this file's.
-/// `None`: it is of another crate.
+/// The path from the crate root; a first segment other than `crate` may be a module of this file.
+/// `None` if the path is in another crate.
 fn absolute(path: &[String], source: &Source<'_>, files: &Files<'_>) -> Option<Vec<String>> {
     let first = path.first()?;
     if first == "crate" {
@@ -63,7 +62,7 @@ fn absolute(path: &[String], source: &Source<'_>, files: &Files<'_>) -> Option<V
     files.contains_key(&inside[..=source.module.len()]).then_some(inside)
 }
 
-/// The file that defines what the path names, and what that is called there.
+/// The file that defines the item at this path, and the item's name there.
 fn defined<'a>(
     path: &[String],
     files: &Files<'a>,
@@ -80,7 +79,7 @@ fn defined<'a>(
     Some((file, name.clone()))
 }
 
-/// The shortest way from a file back to it.
+/// The shortest path from a file back to itself.
 fn circle<'a>(arrows: &Arrows<'a>, start: &'a str) -> Option<Vec<&'a str>> {
     let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
     let mut next = VecDeque::from([start]);

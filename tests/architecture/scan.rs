@@ -1,8 +1,8 @@
-//! Which paths a Rust source file names: `use` trees, paths in code, and paths in the tokens of
-//! macros and attributes, each resolved to `crate::...` or to a crate of its own.
+//! The paths that a Rust source file names: `use` trees, paths in code, and paths in the tokens of
+//! macros and attributes, each resolved to `crate::...` or to an outside crate.
 //!
-//! Syntax only, so names are resolved without scopes: an alias counts for the whole file, and a
-//! path through a `use` in *another* file (`crate::a::Reexported`) is taken as it is written.
+//! This sees syntax only, so names are resolved without scopes: an alias counts for the whole file,
+//! and a path through a `use` in *another* file (`crate::a::Reexported`) is kept as written.
 
 use syn::buffer::{Cursor, TokenBuffer};
 use syn::ext::IdentExt;
@@ -14,22 +14,22 @@ pub(crate) struct Mention {
     /// Resolved segments: `["crate", "store", "Store"]`, `["tokio", "spawn"]`; a glob ends with
     /// `*`.
     pub(crate) path: Vec<String>,
-    /// Inside `#[cfg(test)]` or `#[test]`: never part of the product.
+    /// Inside `#[cfg(test)]` or `#[test]`, so never part of the product.
     pub(crate) in_test: bool,
 }
 
-/// What one file says.
+/// The contents of one file.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     /// Every path, sorted, without repeats.
     pub(crate) mentions: Vec<Mention>,
     /// Modules declared here under `#[cfg(test)]`; their own files are test code too.
     pub(crate) test_modules: Vec<Vec<String>>,
-    /// What is handed on by `pub use`: the name here, and the path that it stands for.
+    /// Names that `pub use` re-exports: the name here, and the path that it stands for.
     pub(crate) exports: Vec<(String, Vec<String>)>,
 }
 
-/// Reads `source`, the file of `module` (such as `["crate", "slack", "client"]`).
+/// Scans `source`, the file of `module` (such as `["crate", "slack", "client"]`).
 pub(crate) fn scan(source: &str, module: &[String]) -> syn::Result<Scan> {
     let file = syn::parse_file(source)?;
     let mut walk = Walk { module: module.to_vec(), ..Walk::default() };
@@ -47,7 +47,8 @@ pub(crate) fn scan(source: &str, module: &[String]) -> syn::Result<Scan> {
     Ok(Scan { mentions, test_modules: walk.test_modules, exports: walk.exports })
 }
 
-/// The path with its first segment replaced by what the file imported under that name, if anything.
+/// The path with its first segment replaced by the path that the file imported under that name, if
+/// any.
 fn expand(path: &[String], aliases: &[(String, Vec<String>)], depth: usize) -> Vec<Vec<String>> {
     let meanings = aliases.iter().filter(|(name, meaning)| {
         Some(name) == path.first() && meaning.first() != path.first() && depth > 0
@@ -75,14 +76,14 @@ struct Walk {
 }
 
 impl Walk {
-    /// Notes a path as written, after resolving `crate`, `self` and `super`.
+    /// Records a written path, after resolving `crate`, `self` and `super`.
     fn note(&mut self, written: &[String]) {
         if let Some(path) = self.absolute(written) {
             self.raw.push(Mention { path, in_test: self.in_test });
         }
     }
 
-    /// `None` where the path says nothing: `crate` or `super` alone, as in `pub(crate)`.
+    /// `None` if the path names nothing: a bare `crate` or `super`, as in `pub(crate)`.
     fn absolute(&self, written: &[String]) -> Option<Vec<String>> {
         let mut base: Option<Vec<String>> = None;
         let mut rest = written;
@@ -118,7 +119,7 @@ impl Walk {
         }
     }
 
-    /// One imported item; it is known in the file by `name`, else by its last segment.
+    /// One imported item; the file knows it by `name`, or by its last segment if that is `None`.
     fn note_leaf(&mut self, written: &[String], name: Option<String>) {
         let written = match written.split_last() {
             Some((last, module)) if last == "self" && !module.is_empty() => module,
@@ -196,7 +197,7 @@ impl<'ast> Visit<'ast> for Walk {
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let segments: Vec<String> =
             path.segments.iter().map(|segment| segment.ident.unraw().to_string()).collect();
-        // A lone name is a local one, or its `use` has been noted.
+        // A single name is either local, or its `use` has already been recorded.
         if segments.len() > 1 {
             self.note(&segments);
         }
@@ -214,7 +215,7 @@ impl<'ast> Visit<'ast> for Walk {
     }
 }
 
-/// What follows `::`, if the cursor stands on it.
+/// The tokens after `::`, if the cursor is at one.
 fn double_colon(cursor: Cursor<'_>) -> Option<Cursor<'_>> {
     let (first, cursor) = cursor.punct()?;
     let (second, cursor) = cursor.punct()?;
@@ -226,7 +227,7 @@ fn marks_test(attribute: &syn::Attribute) -> bool {
     let path = attribute.path();
     if path.is_ident("cfg") {
         let mut is_test = false;
-        // Conditions of other shapes (`feature = "x"`) end the parse: what was seen before counts.
+        // Conditions of other shapes (`feature = "x"`) end the parse: only what came before counts.
         let _ = attribute.parse_nested_meta(|meta| {
             is_test |= meta.path.is_ident("test");
             if meta.path.is_ident("all") {

@@ -1,4 +1,4 @@
-//! The logs as they are written: append-only, a line at a time, by everybody at once.
+//! The logs as they are written: append-only, one line at a time, by all actors at once.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::evidence::{self, Blow, Call, Fate, Probe};
 
-/// Now, by the clock that all logs share.
+/// The time now, by the clock that all logs share.
 #[expect(clippy::disallowed_methods, reason = "the checker stands outside and has its own clock")]
 pub(crate) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -28,7 +28,7 @@ impl Lines {
     pub(crate) fn write(&self, line: &impl Serialize) {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let written = serde_json::to_writer(&mut *file, line).map_err(io::Error::from);
-        // A log with holes proves nothing.
+        // A log with gaps proves nothing.
         written.and_then(|()| writeln!(file)).unwrap_or_else(|error| panic!("a log: {error}"));
     }
 
@@ -38,7 +38,7 @@ impl Lines {
     }
 }
 
-/// The clients' logs and that of faults; cheap to clone.
+/// The clients' logs and the log of faults; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Book(Arc<Inner>);
 
@@ -75,7 +75,7 @@ impl Book {
         self.0.blows.write(blow);
     }
 
-    /// A fault that begins now; [`Begun::over`] writes it down.
+    /// Begins a fault; [`Begun::over`] logs it.
     pub(crate) fn strike(
         &self,
         kind: &str,
@@ -97,7 +97,7 @@ impl Book {
     }
 }
 
-/// A fault under way. Written when it is over, or dropped.
+/// A fault under way. It is logged when it is over, or dropped.
 pub(crate) struct Begun {
     book: Book,
     blow: Blow,

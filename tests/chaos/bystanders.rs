@@ -1,5 +1,5 @@
-//! Tenants at which no fault is aimed: the witness, whose calls show what faults do to bystanders,
-//! and tenants whose Slack is slow, which keep workers busy.
+//! Tenants at which no fault is aimed: the witness, whose calls show how faults affect bystanders,
+//! and tenants with a slow Slack, which keep workers busy.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Accepted, Client};
 use crate::nemesis::Kind;
 
-/// Between two calls of the witness at one replica.
+/// The pause between two calls of the witness at one replica.
 const PERIOD: Duration = Duration::from_millis(500);
-/// Calls under way at once of one witness, so that it does not make an outage worse.
+/// Calls that one witness may have under way at once, so that it does not make an outage worse.
 const AT_ONCE: usize = 8;
-/// Between two broadcasts of one slow tenant, in milliseconds.
+/// The pause between two broadcasts of one slow tenant, in milliseconds, from and to.
 const REST: (usize, usize) = (6_000, 12_000);
 
-/// Calls this replica at a steady rate, however long a few calls before take. A call that fails
-/// there is repeated at the others.
+/// Calls this replica at a steady rate, even if some earlier calls are still under way. A call that
+/// fails there is repeated at the other replicas.
 pub(crate) async fn witness(client: Client, home: usize, stop: CancellationToken) -> Vec<Accepted> {
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -27,7 +27,7 @@ pub(crate) async fn witness(client: Client, home: usize, stop: CancellationToken
     for number in 0.. {
         tokio::select! { _ = ticks.tick() => {}, () = stop.cancelled() => break }
         while let Some(done) = calls.try_join_next() {
-            // A panic of a caller's is the checker's own.
+            // A panic in a caller is a fault of the checker.
             accepted
                 .push(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())));
         }
@@ -35,7 +35,7 @@ pub(crate) async fn witness(client: Client, home: usize, stop: CancellationToken
             continue;
         }
         let mut caller = client.clone();
-        // Each person is called by one replica, in turn.
+        // The replicas call different people, so that no two of them share a lane.
         let person = (number * replicas + home) % client.audience.people;
         let id = format!("{}-{number}", client.number);
         caller.dice = client.dice.of(&id);
@@ -45,7 +45,7 @@ pub(crate) async fn witness(client: Client, home: usize, stop: CancellationToken
     accepted
 }
 
-/// Broadcasts to everybody of a slow tenant's, again and again.
+/// Broadcasts to all people of a slow tenant, again and again.
 pub(crate) async fn slow(mut client: Client, stop: CancellationToken) -> Vec<Accepted> {
     let mut accepted = Vec::new();
     let people: Vec<usize> = (0..client.audience.people).collect();

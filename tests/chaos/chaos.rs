@@ -1,5 +1,6 @@
-//! The checker: replicas of `herald` as processes under faults, clients that call them all, Slack
-//! in a box; then quiet; then a judgement from the clients' and Slack's logs alone.
+//! The checker: replicas of `herald` as processes under faults, clients that call all of them, and
+//! Slack in a sandbox; then a quiet time; then a judgement from nothing but the logs of the clients
+//! and of Slack.
 //!
 //! `tests/run --chaos SECONDS [--seed N]` runs it; `docs/chaos.md` says what it does and proves.
 #![expect(clippy::print_stdout, reason = "a person reads the summary")]
@@ -37,25 +38,25 @@ use nemesis::Kind;
 use plant::Plant;
 use pooler::Pooler;
 
-/// Breaks what can break around Herald, and judges what came of it.
+/// Breaks what can break around Herald, and judges the outcome.
 #[derive(Parser)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of its own on the command line"
 )]
 struct Options {
-    /// Seconds of faults; then what is under way settles.
+    /// Seconds of faults, after which the calls under way settle.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// What drives everything; printed. Default: any.
+    /// The seed of all random choices; it is printed. Default: a random one.
     #[arg(long)]
     seed: Option<u64>,
     #[arg(long, default_value_t = 3)]
     replicas: usize,
-    /// Kinds of faults, or their numbers. Default: all.
+    /// Kinds of faults, by name or number. Default: all.
     #[arg(long, value_enum, value_delimiter = ',')]
     faults: Vec<Kind>,
-    /// Recipients that clients ask for each second.
+    /// Recipients that clients request each second.
     #[arg(long, default_value_t = 40.0)]
     rate: f64,
     #[arg(long, default_value_t = 12)]
@@ -64,35 +65,35 @@ struct Options {
     people: usize,
     #[arg(long, default_value_t = 4)]
     channels: usize,
-    /// What every duration of Slack's and of leases is multiplied by.
+    /// The factor for every duration of Slack's and for leases.
     #[arg(long, default_value_t = 0.1)]
     scale: f64,
     /// Slack does not enforce its limits.
     #[arg(long)]
     no_limits: bool,
-    /// The database is away for five minutes (before the time factor).
+    /// The database is down for five minutes (before the time factor).
     #[arg(long)]
     full_lengths: bool,
-    /// At the middle of the run the database fails over to a copy that lags.
+    /// In the middle of the run, the database fails over to a copy that lags.
     #[arg(long)]
     failover: bool,
-    /// PgBouncer in transaction mode stands between the replicas and the database.
+    /// PgBouncer in transaction mode is between the replicas and the database.
     #[arg(long)]
     pooler: bool,
-    /// The program of the release before: replicas of both releases take turns. Without --faults,
-    /// what only this release survives is left out.
+    /// The program of the previous release: replicas of both releases take turns. Without --faults,
+    /// faults that only this release survives are not used.
     #[arg(long, value_name = "PROGRAM")]
     before: Option<PathBuf>,
-    /// What replicas are at first, and what they become; then back, and so on.
+    /// The release that replicas start with and the one that replaces it; then back, and so on.
     #[arg(long, value_enum, default_value = "old-to-new", requires = "before")]
     upgrade: Order,
-    /// A setting of the replicas on top of the checker's own.
+    /// A setting of the replicas in addition to the checker's own.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     set: Vec<String>,
-    /// Where the logs go. Default: a new directory below target/chaos.
+    /// The folder for the logs. Default: a new one below target/chaos.
     #[arg(long)]
     logs: Option<PathBuf>,
-    /// The program. Default: the one built beside this.
+    /// The program. Default: the one built next to this one.
     #[arg(long)]
     herald: Option<PathBuf>,
     /// Plants a fault in a copy of the logs: the judgement must be red.
@@ -106,14 +107,14 @@ struct Options {
     judge_the_judge: Option<PathBuf>,
 }
 
-/// Which release replicas are of at first.
+/// The release that replicas start with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Order {
     OldToNew,
     NewToOld,
 }
 
-/// Faults that only this release survives, or that need replicas of one release.
+/// Faults that only this release survives, or that need all replicas to be of one release.
 const NEW: [Kind; 5] = [Kind::Dark, Kind::Frozen, Kind::Step, Kind::Tenants, Kind::Failover];
 
 #[tokio::main]
@@ -128,7 +129,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well.
+/// Whether the run was good.
 async fn start(options: Options) -> io::Result<bool> {
     if let Some(dir) = &options.judge_the_judge {
         return judge_the_judge(dir);
@@ -186,7 +187,8 @@ fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
     })
 }
 
-/// All, but for what is asked for by itself, and for what this machine cannot do.
+/// All kinds, except those that need an option of their own and those that this machine cannot
+/// produce.
 fn kinds(options: &Options) -> Vec<Kind> {
     let mut kinds = options.faults.clone();
     if kinds.is_empty() {
@@ -241,7 +243,7 @@ fn judge_the_judge(dir: &Path) -> io::Result<bool> {
     Ok(all)
 }
 
-/// Lines in the replicas' logs that tell of a panic.
+/// The number of lines in the replicas' logs that report a panic.
 fn panics(dir: &Path) -> io::Result<usize> {
     let mut panics = 0;
     for entry in std::fs::read_dir(dir)?.flatten() {

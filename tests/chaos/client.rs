@@ -1,5 +1,5 @@
-//! The platforms: clients that call Notify at all replicas at once, as good clients do: the same
-//! request again, at another replica, until it is accepted. Everything is written down.
+//! The platforms: clients that call Notify at all replicas at once and behave well: they repeat a
+//! request, at another replica, until it is accepted. All calls are logged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,17 +21,17 @@ use crate::tenant::{Tenant, email, person};
 
 /// How long a client waits for one answer; a frozen replica gives none.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The longest wait between two tries, whatever is asked for.
+/// The longest pause between two tries, however long Herald asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// Of a hundred calls, so many are about something that a later call may be about; and of those
-/// that could be such a later call, so many are one.
+/// The percentage of calls with a subject, so that a later call can change their messages; and,
+/// once there are such calls, the percentage of calls that do change one.
 const ABOUT: usize = 12;
 const CHANGED: usize = 20;
-/// The last few are left alone: some of what they said is to go out before it is over.
+/// The last few are not changed: some messages should be posted before they are changed.
 const OPEN: usize = 2;
 
-/// Whom messages are for.
+/// The people and channels that messages go to.
 #[derive(Debug, Clone)]
 pub(crate) struct Audience {
     pub(crate) tenant: Tenant,
@@ -108,7 +108,7 @@ enum Manner {
     Plain,
     /// With a deadline that may be too short.
     Deadline(Duration),
-    /// Given up by the client after this time.
+    /// The client gives up after this time.
     GivenUp(Duration),
 }
 
@@ -130,26 +130,27 @@ pub(crate) struct Client {
     pub(crate) replicas: Vec<Channel>,
     pub(crate) audience: Audience,
     pub(crate) book: Book,
-    /// Recipients a second that it asks for.
+    /// Recipients that it requests each second.
     pub(crate) rate: f64,
-    /// Calls about things that no later call was about.
+    /// Calls with a subject that no later call has changed.
     pub(crate) open: Vec<String>,
-    /// Calls that are given up, raced, refused: the faults that clients make (faults.md, 6 and 7).
+    /// Also makes calls that are given up, raced or refused: the faults of clients (faults.md, 6
+    /// and 7).
     pub(crate) unruly: bool,
 }
 
-/// What was accepted: request id, notification, and the lanes and deliveries that were queued.
+/// An accepted call: request id, notification, and the lanes and deliveries that were queued.
 pub(crate) struct Accepted {
     pub(crate) tenant: Tenant,
     pub(crate) call: String,
-    /// The call whose messages it changes; absent where it is one of its own.
+    /// The call whose messages it changes; `None` for a call with messages of its own.
     pub(crate) changes: Option<String>,
     pub(crate) notification: String,
     pub(crate) queued: Vec<Verdict>,
 }
 
 impl Client {
-    /// Calls until told to stop; every request that was begun is called until it is accepted.
+    /// Calls until told to stop. A request, once begun, is repeated until it is accepted.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Vec<Accepted> {
         let mut accepted = Vec::new();
         for number in 0.. {
@@ -184,14 +185,14 @@ impl Client {
         let targets = self.audience.some(&mut self.dice);
         let expires_in = (self.unruly && self.dice.percent(2))
             .then(|| Duration::from_secs(1 + self.dice.below(3) as u64));
-        // What expires is not there to be changed.
+        // A message that expires may be missing when a later call wants to change it.
         let about = expires_in.is_none() && self.dice.percent(ABOUT);
         let subject = about.then(|| id.to_owned());
         let purpose = Purpose::Deliver;
         Asked { id: id.to_owned(), targets, expires_in, usable: true, purpose, subject }
     }
 
-    /// What an earlier call said is over, for everybody who got it.
+    /// A call that takes back or crosses out the messages of an earlier call, for all recipients.
     fn change(&mut self, id: &str) -> Asked {
         let subject = self.open.remove(0);
         let purpose = if self.dice.percent(50) { Purpose::Retract } else { Purpose::Cross };
@@ -205,7 +206,7 @@ impl Client {
         }
     }
 
-    /// To these people, at that replica first; then at any until it is accepted.
+    /// Notifies these people, first at that replica, then at any other until the call is accepted.
     pub(crate) async fn notify(&mut self, id: String, people: &[usize], at: usize) -> Accepted {
         let targets = people.iter().map(|number| Target::Person(*number)).collect();
         let purpose = Purpose::Deliver;
@@ -213,7 +214,7 @@ impl Client {
         self.insist(&asked, Some(at)).await
     }
 
-    /// As often as it takes.
+    /// Repeats the call until it is accepted.
     async fn insist(&mut self, asked: &Asked, first: Option<usize>) -> Accepted {
         let mut replica = first.unwrap_or_else(|| self.dice.below(self.replicas.len()));
         loop {
@@ -243,7 +244,7 @@ impl Client {
         }
     }
 
-    /// The id again with another payload, until it is refused for what it is.
+    /// Uses the id again with another payload, until the call is refused for that reason.
     async fn reuse(&mut self, asked: &Asked) {
         let targets = vec![Target::Person(0), Target::Person(1), Target::Person(2)];
         let other = Asked { targets, expires_in: Some(Duration::from_secs(77)), ..asked.clone() };
@@ -281,7 +282,7 @@ impl Client {
         }
     }
 
-    /// One call, written down. With its answer, how long to wait before the next.
+    /// Makes one call and logs it. Returns the answer, and how long to wait before the next call.
     async fn call(
         &self,
         asked: &Asked,
@@ -341,7 +342,7 @@ struct Asked {
     expires_in: Option<Duration>,
     usable: bool,
     purpose: Purpose,
-    /// The call that first spoke of what it is about.
+    /// The first call with this subject.
     subject: Option<String>,
 }
 
@@ -355,7 +356,7 @@ impl Asked {
             Purpose::Cross => pb::SubjectAction::Done,
             Purpose::Deliver | Purpose::Reuse | Purpose::Unusable => pb::SubjectAction::NewMessage,
         };
-        // What only takes back or crosses out has nothing to say.
+        // A call that only takes back or crosses out has no message of its own.
         let speaks = !self.purpose.changes();
         pb::NotifyRequest {
             tenant_id: tenant.name(),
@@ -380,7 +381,7 @@ fn verdict(verdict: &pb::Verdict, tenant: Tenant) -> Verdict {
     }
 }
 
-/// Herald's refusals carry a reason; what has none was made up by the connection.
+/// Herald's refusals carry a reason; a status without one comes from the connection.
 fn refusal(status: &Status, retry_info: bool) -> Answer {
     match status.get_details_error_info() {
         Some(info) => Answer::Refused {
@@ -392,7 +393,7 @@ fn refusal(status: &Status, retry_info: bool) -> Answer {
     }
 }
 
-/// A small count as a figure to reckon with.
+/// A small count as a number to compute with.
 fn recipients_seconds(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

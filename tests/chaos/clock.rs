@@ -7,12 +7,12 @@ const FAKETIME: [&str; 2] = [
     "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
 ];
 
-/// The library that makes a clock wrong, where it is installed.
+/// The library that sets a wrong clock, if it is installed.
 pub(crate) fn faketime() -> Option<&'static str> {
     FAKETIME.into_iter().find(|path| Path::new(path).is_file())
 }
 
-/// The environment of a process whose clock is set by this file, as in `-600`.
+/// The environment of a process whose clock is set by this file, with content such as `-600`.
 pub(crate) fn environment(clock: &Path) -> Vec<(String, String)> {
     let library = faketime().unwrap_or_default();
     [

@@ -1,5 +1,5 @@
-//! Chance that is the same again from the same seed. Each actor has dice of its own, so that what
-//! one does never depends on how fast another was.
+//! Randomness that a seed repeats. Each actor has its own dice, so that its choices never depend on
+//! how fast another actor was.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// Dice of their own for the actor of this name.
+    /// Separate dice for the actor with this name.
     pub(crate) fn of(&self, actor: &str) -> Self {
         let name = actor.bytes().fold(self.0, |mixed, byte| mix(mixed ^ u64::from(byte)));
         Self(mix(name))
@@ -23,7 +23,7 @@ impl Dice {
         mix(self.0)
     }
 
-    /// Less than `bound`.
+    /// A number less than `bound`.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() >> 33).unwrap_or(0) % bound.max(1)
     }
@@ -36,7 +36,7 @@ impl Dice {
         &of[self.below(of.len())]
     }
 
-    /// Between the two.
+    /// A duration between the two.
     pub(crate) fn millis(&mut self, from: usize, to: usize) -> Duration {
         let millis = from + self.below(to.saturating_sub(from) + 1);
         Duration::from_millis(u64::try_from(millis).unwrap_or(0))

@@ -1,8 +1,8 @@
-//! What a run leaves behind: the clients' log, Slack's log, what Slack stored, and what was broken
-//! when. One JSON object a line, one file for each kind; the judge reads nothing else.
+//! The logs of a run: the clients' log, Slack's log, the messages that Slack stored, and the faults
+//! with their times. One JSON object a line, one file for each kind; the judge reads nothing else.
 //!
-//! Times are microseconds since the epoch by the checker's clock, which Slack in its box shares.
-//! A *lane* is the member (`U…`) or the channel (`C…`) that a message is for.
+//! Times are microseconds since the epoch by the checker's clock, which the sandbox Slack shares. A
+//! *lane* is the member (`U…`) or the channel (`C…`) that a message is for.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
@@ -17,31 +17,31 @@ pub(crate) struct Evidence {
     pub(crate) rules: Rules,
     /// Calls of Notify, in the order in which they ended.
     pub(crate) calls: Vec<Call>,
-    /// What Slack was asked, in its order.
+    /// Requests to Slack, in Slack's order.
     pub(crate) requests: Vec<Request>,
-    /// What Slack stored, in its order.
+    /// Messages that Slack stored, in Slack's order.
     pub(crate) messages: Vec<Message>,
-    /// What was broken.
+    /// The faults.
     pub(crate) blows: Vec<Blow>,
-    /// What clients were told, at the end, of deliveries that are not in Slack.
+    /// The final state, as reported to clients, of deliveries that are not in Slack.
     pub(crate) fates: Vec<Fate>,
-    /// What replicas said of their health.
+    /// The replicas' answers about their health.
     pub(crate) probes: Vec<Probe>,
 }
 
-/// What held in this run.
+/// The conditions of this run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Rules {
     pub(crate) seed: u64,
-    /// What every duration of Slack's and of leases is multiplied by.
+    /// The factor for every duration of Slack's and for leases.
     pub(crate) scale: f64,
-    /// Between two posts to one lane.
+    /// The least time between two posts to one lane.
     pub(crate) interval: i64,
-    /// A lease.
+    /// The length of a lease.
     pub(crate) lease: i64,
-    /// Posts a second that the workspace takes.
+    /// Posts a second that the workspace accepts.
     pub(crate) posts_per_second: f64,
-    /// When every replica had the main tenant's member list. What was accepted before then was for
+    /// When every replica had the main tenant's member list. Messages accepted before then were for
     /// people whose member was not known yet.
     #[serde(default)]
     pub(crate) listed: i64,
@@ -51,30 +51,31 @@ pub(crate) struct Rules {
     pub(crate) calm: i64,
     /// When the logs were closed.
     pub(crate) ended: i64,
-    /// The application may read history, so nothing may be there twice.
+    /// The application may read history, so no message may be stored twice.
     pub(crate) history: bool,
-    /// Replicas of the release before took part, so what only this one promises is not judged.
+    /// Replicas of the previous release took part, so promises that only this release makes are not
+    /// judged.
     pub(crate) mixed: bool,
 }
 
-/// What a call was made for.
+/// The purpose of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Purpose {
-    /// To be delivered; called again until it is accepted.
+    /// Delivers a message; repeated until it is accepted.
     Deliver,
-    /// What an earlier call said is to be taken back; called again until it is accepted.
+    /// Takes back the messages of an earlier call; repeated until it is accepted.
     Retract,
-    /// What an earlier call said is to be crossed out; called again until it is accepted.
+    /// Crosses out the messages of an earlier call; repeated until it is accepted.
     Cross,
-    /// An id that was used, with another payload: must be refused.
+    /// Uses an id again with another payload: must be refused.
     Reuse,
-    /// An unusable payload under an id of its own: must be refused.
+    /// Has an unusable payload under an id of its own: must be refused.
     Unusable,
 }
 
 impl Purpose {
-    /// Whether it is about what an earlier call said.
+    /// Whether the call changes the messages of an earlier call.
     pub(crate) fn changes(self) -> bool {
         matches!(self, Self::Retract | Self::Cross)
     }
@@ -87,22 +88,22 @@ pub(crate) struct Call {
     /// The request id; messages carry it in their text.
     pub(crate) id: String,
     pub(crate) purpose: Purpose,
-    /// Which replica was called.
+    /// The replica that was called.
     pub(crate) replica: usize,
     /// How it was called: plainly, with a short deadline, given up, raced.
     pub(crate) manner: String,
     pub(crate) began: i64,
     pub(crate) ended: i64,
-    /// Whom it is for.
+    /// The lanes of the recipients.
     pub(crate) lanes: Vec<String>,
-    /// How long it may wait, where the call says so.
+    /// How long the message may wait, if the call limits it.
     pub(crate) expires_in: Option<i64>,
-    /// The call that first spoke of what it is about; its own id where it is the first.
+    /// The first call with the same subject, possibly this one.
     pub(crate) subject: Option<String>,
     pub(crate) answer: Answer,
 }
 
-/// What a call came to.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
@@ -110,13 +111,13 @@ pub(crate) enum Answer {
         notification: String,
         verdicts: Vec<Verdict>,
     },
-    /// Herald said no: code, stable reason, and whether it says when to come back.
+    /// Herald refused: code, stable reason, and whether the refusal says when to retry.
     Refused {
         code: String,
         reason: String,
         retry_info: bool,
     },
-    /// No answer of Herald's came.
+    /// No answer from Herald arrived.
     Lost {
         why: String,
     },
@@ -140,15 +141,15 @@ pub(crate) struct Request {
     pub(crate) began: i64,
     pub(crate) ended: i64,
     pub(crate) method: String,
-    /// Whom it is for, as the request says.
+    /// The lane that the request names.
     pub(crate) lane: Option<String>,
-    /// Through which replica's connection it came.
+    /// The replica whose connection it came through.
     pub(crate) replica: Option<usize>,
     pub(crate) status: u16,
     pub(crate) outcome: String,
     pub(crate) fault: Option<String>,
     pub(crate) retry_after: Option<String>,
-    /// The message stored.
+    /// The `ts` of the stored message.
     pub(crate) stored: Option<String>,
 }
 
@@ -168,20 +169,20 @@ pub(crate) struct Message {
     pub(crate) crossed: bool,
 }
 
-/// One fault that was put in.
+/// One injected fault.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Blow {
     /// One of `nemesis::Kind`.
     pub(crate) kind: String,
-    /// What was done.
+    /// A description of the fault.
     pub(crate) what: String,
-    /// The replica it was done to; none: all of them.
+    /// The replica that it struck; `None` for all of them.
     pub(crate) replica: Option<usize>,
     pub(crate) from: i64,
     pub(crate) until: i64,
 }
 
-/// What GetNotification says of a delivery.
+/// The state of a delivery, as GetNotification reports it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fate {
     pub(crate) call: String,
@@ -191,19 +192,19 @@ pub(crate) struct Fate {
     pub(crate) code: String,
 }
 
-/// What a replica said of its health when it was asked.
+/// A replica's answers about its health.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Probe {
     pub(crate) replica: usize,
     pub(crate) began: i64,
     pub(crate) ended: i64,
-    /// The gRPC health service: SERVING. None: no answer, or no process.
+    /// The gRPC health service answers SERVING. `None`: no answer, or no process.
     pub(crate) serving: Option<bool>,
-    /// `/readyz`: 200.
+    /// `/readyz` answers 200.
     pub(crate) ready: Option<bool>,
 }
 
-/// The files, in the directory of a run.
+/// The files, in the folder of a run.
 pub(crate) const RULES: &str = "rules.json";
 pub(crate) const CALLS: &str = "calls.jsonl";
 pub(crate) const REQUESTS: &str = "slack-requests.jsonl";

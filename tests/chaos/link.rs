@@ -1,8 +1,8 @@
 //! A connection that breaks on command: a TCP proxy between two parties, with weather.
 //!
-//! On the way to Slack it also notes when a request began: its first byte comes with the headers
-//! `X-Request-Start` and `Via` to the sandbox, which keeps them in its log. HTTP/1.1 alone, without
-//! pipelining, which is what Herald speaks to a plain address.
+//! On the way to Slack it also records when a request began: the time of its first byte is passed
+//! to the sandbox in the headers `X-Request-Start` and `Via`, and the sandbox logs them. It
+//! understands only HTTP/1.1 without pipelining, which is what Herald uses for a plain address.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,33 +18,33 @@ use tokio::sync::watch;
 
 use crate::book::now;
 
-/// At most so much is passed on at once.
+/// The most bytes that are passed on at once.
 const PIECE: usize = 64 * 1024;
-/// After which a server closes a connection that went dark.
+/// The time after which a server closes a connection that went dark.
 const SERVER_NOTICES: Duration = Duration::from_secs(30);
 
-/// What happens to what passes. *Up* is from who connected, *down* is the answer.
+/// The effect on bytes that pass. *Up* is from the client, *down* is the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weather {
     Clear,
-    /// Every piece comes so much later.
+    /// Every piece arrives this much later.
     Delay(Duration),
     /// Answers wait until the weather changes; then they arrive.
     HoldDown,
-    /// The next piece passes by half; then the connection is reset.
+    /// Half of the next piece passes; then the connection is reset.
     Cut,
-    /// The next answer passes by half; then that direction is closed.
+    /// Half of the next answer passes; then that direction is closed.
     HalfClose,
-    /// Nothing arrives up there; the sender is not told.
+    /// Nothing arrives upstream, and the sender gets no error.
     SwallowUp,
-    /// Everything arrives up there, and no answer comes back.
+    /// Everything arrives upstream, and no answer comes back.
     SwallowDown,
-    /// What arrives up there, or comes back, makes no sense.
+    /// Requests, or answers, arrive garbled.
     GarbleUp,
     GarbleDown,
 }
 
-/// Which address requests with a bearer token go to; all links to Slack share one.
+/// The addresses that requests go to, by bearer token; all links to Slack share them.
 #[derive(Clone, Default)]
 pub(crate) struct Routes(Arc<RwLock<HashMap<String, SocketAddr>>>);
 
@@ -62,28 +62,28 @@ impl Routes {
     }
 }
 
-/// How requests are marked, and where they go by their tokens.
+/// How requests are marked, and where their tokens send them.
 #[derive(Clone)]
 pub(crate) struct Stamp {
     pub(crate) name: Arc<str>,
     pub(crate) routes: Routes,
 }
 
-/// One proxy: an address that stays, and what is behind it, which may change.
+/// One proxy: a fixed address, and an upstream that may change.
 #[derive(Clone)]
 pub(crate) struct Link {
     pub(crate) address: SocketAddr,
     upstream: watch::Sender<Option<SocketAddr>>,
     weather: watch::Sender<Weather>,
-    /// Counts how often the open connections went dark.
+    /// The number of times that the open connections went dark.
     dark: watch::Sender<u64>,
     stamp: Option<Stamp>,
 }
 
-/// Why two directions are no longer passed on.
+/// Why both directions stop.
 enum Stop {
     Broken,
-    /// The next request is for another upstream: its first piece, and where it goes.
+    /// The next request is for another upstream: its first piece, and its destination.
     Turn(Vec<u8>, SocketAddr),
 }
 
@@ -94,7 +94,7 @@ impl From<io::Error> for Stop {
 }
 
 impl Link {
-    /// Listens; forwards where there is an upstream.
+    /// Listens, and forwards to the upstream if there is one.
     pub(crate) async fn listen(
         upstream: Option<SocketAddr>,
         stamp: Option<Stamp>,
@@ -110,7 +110,7 @@ impl Link {
         let serving = link.clone();
         tokio::spawn(async move {
             loop {
-                // An error is of one connection; the next may do.
+                // An error concerns one connection; the next one may succeed.
                 let Ok((near, _)) = listener.accept().await else { continue };
                 tokio::spawn(serving.clone().serve(near));
             }
@@ -126,7 +126,7 @@ impl Link {
         self.weather.send_replace(weather);
     }
 
-    /// Connections that are open now carry nothing from now on, and never end by themselves.
+    /// Open connections carry nothing from now on, and never end by themselves.
     pub(crate) fn darken(&self) {
         self.dark.send_modify(|times| *times += 1);
     }
@@ -138,7 +138,7 @@ impl Link {
         let mut first = None;
         let Some(mut upstream) = *self.upstream.borrow() else { return reset(&near) };
         if self.stamp.is_some() {
-            // Where a request goes is in its head.
+            // The head of a request decides where it goes.
             let Ok(head) = piece(&mut near).await else { return };
             upstream = self.route(&head).unwrap_or(upstream);
             first = Some(head);
@@ -172,15 +172,15 @@ impl Link {
         }
     }
 
-    /// Where the request goes that begins like this.
+    /// Where a request with this head goes.
     fn route(&self, head: &[u8]) -> Option<SocketAddr> {
         let stamp = self.stamp.as_ref()?;
         stamp.routes.of(head).or_else(|| *self.upstream.borrow())
     }
 }
 
-/// Nobody is told of the end: the client's side stays open until the client closes it. The server's
-/// side is reset after a while, as a server's keepalive does it.
+/// Neither side sees the end: the client's side stays open until the client closes it. The server's
+/// side is reset after a while, as by a server's keepalive.
 async fn stay_dark(mut near: TcpStream, far: TcpStream) {
     let client = async {
         let mut nowhere = tokio::io::sink();
@@ -195,11 +195,11 @@ async fn stay_dark(mut near: TcpStream, far: TcpStream) {
 }
 
 fn reset(stream: &TcpStream) {
-    // What is left open is closed a moment later in any case.
+    // A stream without the option is closed a moment later in any case.
     drop(stream.set_zero_linger());
 }
 
-/// What can be read now; an error at the end.
+/// The bytes that can be read now; an error at the end of the stream.
 async fn piece(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut piece = Vec::with_capacity(PIECE);
     match from.read_buf(&mut piece).await? {
@@ -218,7 +218,7 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
-    /// Until the end, which is passed on; an error ends both directions.
+    /// Copies until the end, which is passed on; an error ends both directions.
     async fn run(
         &self,
         mut from: ReadHalf<'_>,
@@ -257,7 +257,7 @@ impl Pump<'_> {
         }
     }
 
-    /// `false`: this direction is closed.
+    /// Returns `false` if this direction is closed.
     async fn pass(
         &self,
         piece: &[u8],
@@ -296,14 +296,14 @@ impl Pump<'_> {
     }
 }
 
-/// Until the weather changes; bytes are missing then, so the connection is of no more use.
+/// Drops bytes until the weather changes, and then the connection, because bytes are missing.
 async fn swallow(weather: &mut watch::Receiver<Weather>) -> io::Result<bool> {
     // The sender lives as long as the link.
     drop(weather.changed().await);
     Err(io::ErrorKind::ConnectionReset.into())
 }
 
-/// The beginning, so that nobody takes it for what it was.
+/// Changes the first bytes, so that the piece can no longer be understood.
 fn garble(piece: &mut [u8]) {
     for byte in piece.iter_mut().take(12) {
         *byte ^= 0x15;

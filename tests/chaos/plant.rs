@@ -1,13 +1,13 @@
-//! Faults planted into a copy of the logs, so that the judge can be seen to find them.
+//! Faults planted in a copy of the logs, to show that the judge finds them.
 
 use crate::evidence::{Answer, Blow, Call, Evidence, Message, Request};
 use crate::judge::Kind;
 use crate::tenant::Tenant;
 
-/// What is planted.
+/// A planted fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Plant {
-    /// A stored message is taken out.
+    /// A stored message is removed.
     Loss,
     /// A stored message is there twice.
     Duplicate,
@@ -15,32 +15,32 @@ pub(crate) enum Plant {
     Reorder,
     /// A message is stored before its call began.
     Early,
-    /// A message is stored that nobody asked for.
+    /// A message is stored that no call asked for.
     Phantom,
-    /// Posts of a lane come in a heap.
+    /// Posts of a lane come all at once.
     Pace,
     /// A request is made inside a Retry-After.
     Impatience,
     /// A message that was taken back is there again.
     Unchanged,
-    /// A message is gone that nobody took back.
+    /// A message is gone that no call took back.
     Taken,
-    /// Bystanders wait a second and a half for each answer.
+    /// Bystanders wait 1.5 seconds longer for each answer.
     HeldUp,
-    /// Their messages leave two seconds and a half too late.
+    /// Their messages are sent 2.5 seconds later.
     Late,
-    /// A replica that works says that it does not.
+    /// A working replica reports that it does not work.
     Hypochondria,
-    /// A replica at which every call fails says that it works.
+    /// A replica at which every call fails reports that it works.
     Denial,
     /// The connections of a replica went dark, and it never works again.
     Darkness,
-    /// The database failed over, and no reader of the feed was told.
+    /// The database failed over, and no reader of the feed was notified.
     Silence,
 }
 
 impl Plant {
-    /// What the judge must find.
+    /// The finding that the judge must make.
     pub(crate) fn finding(self) -> Kind {
         match self {
             Self::Loss => Kind::Lost,
@@ -59,7 +59,7 @@ impl Plant {
         }
     }
 
-    /// Plants it. `None`: these logs have no place for it.
+    /// Plants the fault. `None` if these logs have no place for it.
     pub(crate) fn put_into(self, evidence: &mut Evidence) -> Option<()> {
         let messages = &mut evidence.messages;
         match self {
@@ -123,7 +123,7 @@ impl Plant {
                 });
                 evidence.requests.extend(inside.collect::<Vec<_>>());
                 evidence.requests.push(limit);
-                // Nothing else went wrong just then.
+                // No other fault may excuse the requests.
                 evidence.blows.clear();
             }
             Self::HeldUp => witnessed(evidence)?.for_each(|call| call.ended += 1_500_000),
@@ -146,7 +146,7 @@ impl Plant {
                 let (from, what) = (evidence.rules.began, "planted".into());
                 let (kind, replica, until) = ("dark".into(), Some(0), from);
                 fail_at(evidence, 0);
-                // The whole run is the time in which nothing else happens.
+                // No other fault happens in the whole run.
                 evidence.blows = vec![Blow { kind, what, replica, from, until }];
             }
             Self::Silence => {
@@ -160,7 +160,7 @@ impl Plant {
     }
 }
 
-/// Calls of the witness; none where it made none.
+/// The calls of the witness; `None` if it made none.
 fn witnessed(evidence: &mut Evidence) -> Option<impl Iterator<Item = &mut Call>> {
     let witness = Tenant::WITNESS.name();
     let theirs = move |call: &&mut Call| call.tenant == witness;
@@ -168,7 +168,7 @@ fn witnessed(evidence: &mut Evidence) -> Option<impl Iterator<Item = &mut Call>>
     Some(evidence.calls.iter_mut().filter(theirs))
 }
 
-/// No call at this replica is answered.
+/// Makes every call at this replica go unanswered.
 fn fail_at(evidence: &mut Evidence, replica: usize) {
     for call in evidence.calls.iter_mut().filter(|call| call.replica == replica) {
         call.manner = "plain".into();
@@ -184,7 +184,7 @@ fn later(ts: &str) -> String {
     format!("{ts}9")
 }
 
-/// Two messages of one lane, the call of the first answered before the second's began.
+/// Two messages of one lane; the call of the first was answered before the second's call began.
 fn far_apart(evidence: &Evidence) -> Option<(usize, usize)> {
     let known = |call: Option<&str>| {
         let mut calls = evidence.calls.iter().filter(|made| Some(made.id.as_str()) == call);

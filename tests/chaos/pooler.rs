@@ -11,18 +11,18 @@ use crate::postgres::Postgres;
 
 const PROGRAMS: [&str; 2] = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
 
-/// Between two looks whether it listens, and how often one is taken.
+/// The pause between two checks whether it listens, and the number of checks.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: usize = 500;
 
-/// A process; ended when dropped.
+/// The process; killed when dropped.
 pub(crate) struct Pooler {
     pub(crate) address: SocketAddr,
     child: Child,
 }
 
 impl Pooler {
-    /// The program, where it is installed.
+    /// The program, if it is installed.
     pub(crate) fn installed() -> Option<PathBuf> {
         PROGRAMS.iter().map(PathBuf::from).find(|program| program.is_file())
     }
@@ -33,7 +33,7 @@ impl Pooler {
         std::fs::write(&file, settings(address, postgres))?;
         let mut command = Command::new(program);
         if postgres.is_root() {
-            // It refuses to be root.
+            // PgBouncer refuses to run as root.
             command.args(["-u", "postgres"]);
         }
         let log = std::fs::File::create(postgres.folder().join("pgbouncer.log"))?;

@@ -4,8 +4,8 @@ use std::io;
 use std::net::TcpListener;
 
 /// Below the ports that systems give to outgoing connections (32768 and up on Linux, 49152 on
-/// others). While a server is stopped, a connection to its port could get that very port as its
-/// own, and the server would not start again.
+/// others). While a server is stopped, a connection to its port could otherwise get that very port
+/// as its own, and the server would not start again.
 const PORTS: std::ops::Range<u16> = 15_000..32_000;
 const ATTEMPTS: usize = 100;
 

@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster of the checker's own, to be stopped, crashed and cut off.
+//! The checker's own PostgreSQL cluster, to be stopped, crashed and cut off.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +12,11 @@ use crate::{clock, ports};
 
 /// The database of the run.
 pub(crate) const DATABASE: &str = "herald";
-/// The folder of the copy that another takes over with.
+/// The folder of the copy that a failover switches to.
 const COPY: &str = "copy";
-/// Lines of the server's log that are shown where it does not start.
+/// Lines of the server's log that are shown if it does not start.
 const LAST_WORDS: usize = 20;
-/// The user and folder that PostgreSQL wants where the checker is root.
+/// The user that runs PostgreSQL and owns its folder if the checker runs as root.
 const OWNER: &str = "postgres";
 
 /// A running cluster, stopped and removed when the last handle is dropped. Cheap to clone.
@@ -30,13 +30,13 @@ struct Cluster {
     root: bool,
     /// The file that sets the server's clock.
     clock: Option<PathBuf>,
-    /// The folder of the data, below `dir`.
+    /// The data folder, below `dir`.
     data: Mutex<&'static str>,
     held: tokio::sync::Mutex<()>,
 }
 
 impl Postgres {
-    /// The folder of the newest server's programs; `None` where there is none.
+    /// The folder with the programs of the newest installed server; `None` if there is none.
     pub(crate) fn installed() -> Option<PathBuf> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
         let mut found: Vec<_> = (versions.flatten())
@@ -47,9 +47,9 @@ impl Postgres {
         found.pop()
     }
 
-    /// Makes and starts one; with a clock that can be set, where `steps` says so.
+    /// Creates and starts a cluster; `steps` gives it a clock that can be set.
     pub(crate) fn start(bin: PathBuf, steps: bool) -> io::Result<Self> {
-        // Below /tmp: its owner must reach it, and the path of its socket must be short.
+        // Below /tmp: its owner must be able to reach it, and the path of its socket must be short.
         let dir = tempfile::Builder::new().prefix("herald-chaos.").tempdir_in("/tmp")?;
         let root = run(Command::new("id").arg("-u"))?.trim() == "0";
         if root {
@@ -85,7 +85,7 @@ impl Postgres {
         SocketAddr::from(([127, 0, 0, 1], self.0.port))
     }
 
-    /// The database as it is reached at this address.
+    /// The URL of the database at this address.
     pub(crate) fn url(at: SocketAddr) -> String {
         format!("postgres://postgres@{at}/{DATABASE}")
     }
@@ -95,12 +95,12 @@ impl Postgres {
         self.0.dir.path().join("log")
     }
 
-    /// Whoever stops the server, or counts on its running, holds it.
+    /// Held by any task that stops the server, or needs it to keep running.
     pub(crate) async fn held(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.held.lock().await
     }
 
-    /// Where its files are.
+    /// The folder with its files.
     pub(crate) fn folder(&self) -> &Path {
         self.0.dir.path()
     }
@@ -109,7 +109,7 @@ impl Postgres {
         self.0.root
     }
 
-    /// Copies the running server's data, as a standby has it.
+    /// Copies the running server's data, as a standby does.
     pub(crate) fn copy(&self) -> io::Result<()> {
         let mut command = self.0.command("pg_basebackup");
         command.args(["-h", "127.0.0.1", "-p", &self.0.port.to_string(), "-U", "postgres"]);
@@ -117,12 +117,12 @@ impl Postgres {
         run(command.arg(self.0.dir.path().join(COPY))).map(drop)
     }
 
-    /// What is started next is the copy.
+    /// The next start uses the copy.
     pub(crate) fn use_copy(&self) {
         *self.0.data.lock().unwrap_or_else(PoisonError::into_inner) = COPY;
     }
 
-    /// `pg_ctl` with these arguments; waits until it is done.
+    /// Runs `pg_ctl` with these arguments and waits until it is done.
     pub(crate) fn control(&self, arguments: &[&str]) -> io::Result<()> {
         self.0.control(arguments)
     }
@@ -135,12 +135,12 @@ impl Postgres {
         self.psql("postgres", &sql).map(drop)
     }
 
-    /// The server's clock is off by so many seconds from now on, as in `-600`.
+    /// The server's clock is wrong by this many seconds from now on, such as `-600`.
     pub(crate) fn set_clock(&self, offset: &str) -> io::Result<()> {
         self.0.clock.as_ref().map_or(Ok(()), |clock| std::fs::write(clock, offset))
     }
 
-    /// Rows of the run's database, unaligned.
+    /// Queries the run's database and returns the rows, unaligned.
     pub(crate) fn ask(&self, sql: &str) -> io::Result<String> {
         self.psql(DATABASE, sql)
     }
@@ -157,7 +157,7 @@ impl Cluster {
         self.dir.path().join(*self.data.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// One of PostgreSQL's programs, as a user that it accepts.
+    /// One of PostgreSQL's programs, run as a user that it accepts.
     fn command(&self, program: &str) -> Command {
         let program = self.bin.join(program);
         let mut command = Command::new(if self.root { "runuser" } else { "env" });
@@ -205,7 +205,7 @@ impl Drop for Cluster {
     }
 }
 
-/// Runs it; its output, or what it said of its failure.
+/// Runs the command and returns its output, or its error message.
 fn run(command: &mut Command) -> io::Result<String> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {

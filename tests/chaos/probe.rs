@@ -1,4 +1,4 @@
-//! What replicas say of their health, asked again and again; written down.
+//! Asks replicas about their health again and again, and logs the answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::book::{Book, now};
 use crate::evidence;
 use crate::replica::{Replica, lazy};
 
-/// Between two questions, and how long an answer may take: a frozen process gives none.
+/// The pause between two probes, and how long an answer may take: a frozen process gives none.
 const PERIOD: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Asks for ever; connections are new each time, so that none is an old process's.
+/// Probes forever. Connections are new each time, so that none leads to an old process.
 pub(crate) async fn watch(replica: Replica, book: Book) {
     let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap_or_default();
     loop {
@@ -26,7 +26,7 @@ pub(crate) async fn watch(replica: Replica, book: Book) {
         let serving = timeout(PATIENCE, serving(probes.health));
         let ready = timeout(PATIENCE, ready(&client, probes.http));
         let (serving, ready) = tokio::join!(serving, ready);
-        // Who was replaced meanwhile says nothing about the one that is there now.
+        // If the process was replaced meanwhile, its answer says nothing about the new one.
         if replica.probes() == Some(probes) {
             book.probe(&evidence::Probe {
                 replica: replica.number(),

@@ -1,4 +1,4 @@
-//! A reader of the main tenant's feed: it resumes at any replica, misses no number, and is told
+//! A reader of the main tenant's feed: it resumes at any replica, misses no number, and is notified
 //! when the feed begins anew.
 
 use herald::rpc::pb;
@@ -11,11 +11,11 @@ use tonic_types::StatusExt as _;
 use crate::book::Book;
 use crate::tenant::Tenant;
 
-/// Before it resumes at the next replica.
+/// The pause before it resumes at the next replica.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// Reads for ever. `epoch` in the log of faults: it was told of a new epoch; `gap`: a number was
-/// missing, or came twice.
+/// Reads forever. In the log of faults, `epoch` means that it learned of a new epoch, and `gap`
+/// that a number was missing or came twice.
 pub(crate) async fn read(replicas: Vec<Channel>, book: Book) {
     let mut position = 0;
     for replica in replicas.iter().cycle() {
@@ -28,7 +28,7 @@ pub(crate) async fn read(replicas: Vec<Channel>, book: Book) {
     }
 }
 
-/// Until the stream ends.
+/// Reads until the stream ends.
 async fn follow(replica: Channel, position: &mut i64, book: &Book) -> Result<(), Status> {
     let request = pb::WatchDeliveriesRequest {
         tenant_id: Tenant::MAIN.name(),

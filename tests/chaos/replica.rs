@@ -1,4 +1,4 @@
-//! One replica: `herald serve` as a process, and the three connections through which it is met.
+//! One replica: `herald serve` as a process, and the three connections around it.
 
 use std::fs::File;
 use std::io;
@@ -16,27 +16,27 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::link::Link;
 
-/// Where a process answers questions about its health.
+/// Where a process answers health probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probes {
     pub(crate) health: SocketAddr,
     pub(crate) http: SocketAddr,
 }
 
-/// Between two looks at what gives no signal.
+/// The pause between two checks of things that give no signal.
 const LOOK: Duration = Duration::from_millis(10);
-/// Before a process that did not start is started again, as Kubernetes does.
+/// The pause before a process that did not start is started again, as Kubernetes does.
 const AGAIN: Duration = Duration::from_millis(300);
-/// Far longer than a start takes, also of a database that is away.
+/// Far longer than a start takes, even if the database is down.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// A replica; cheap to clone. Whoever does something to its process holds [`Replica::held`].
+/// A replica; cheap to clone. Any task that changes its process holds [`Replica::held`].
 #[derive(Clone)]
 pub(crate) struct Replica(Arc<Parts>);
 
 struct Parts {
     number: usize,
-    /// What callers connect to; it leads to the process, wherever that serves.
+    /// The address that callers connect to; it leads to the process, wherever that serves.
     calls: Link,
     slack: Link,
     database: Link,
@@ -69,7 +69,7 @@ pub(crate) struct Plan {
 }
 
 impl Replica {
-    /// Prepared; [`Process::start`] starts it.
+    /// Prepares a replica; [`Process::start`] starts it.
     pub(crate) async fn new(plan: Plan) -> io::Result<Self> {
         let calls = Link::listen(None, None).await?;
         let probes = watch::Sender::new(None);
@@ -105,24 +105,24 @@ impl Replica {
         &self.0.database
     }
 
-    /// Where its process answers questions about its health; none while it is down.
+    /// Where its process answers health probes; `None` while it is down.
     pub(crate) fn probes(&self) -> Option<Probes> {
         *self.0.probes.borrow()
     }
 
-    /// A way to call it that connects when needed, and again when it broke.
+    /// A channel for calls that connects when needed, and reconnects when broken.
     pub(crate) fn channel(&self) -> Channel {
         lazy(self.0.calls.address)
     }
 
-    /// The process, for one at a time.
+    /// The process, for one task at a time.
     pub(crate) async fn held(&self) -> MutexGuard<'_, Process> {
         self.0.process.lock().await
     }
 }
 
 impl Process {
-    /// Starts it, as often as it takes, until it is SERVING.
+    /// Starts it, repeatedly if necessary, until it is SERVING.
     pub(crate) async fn start(&mut self) -> io::Result<()> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -141,7 +141,7 @@ impl Process {
                 return Ok(());
             }
             if self.starts == 1 {
-                // Nothing is broken yet, so it would end like this for ever.
+                // There are no faults yet, so it would fail like this forever.
                 let said = format!("replica {} did not start, see {}", self.number, log.display());
                 return Err(io::Error::other(said));
             }
@@ -149,7 +149,7 @@ impl Process {
         }
     }
 
-    /// Where it serves; `None` where it ended instead.
+    /// Where it serves; `None` if it ended instead.
     async fn serving(
         &mut self,
         log: &std::path::Path,
@@ -177,12 +177,12 @@ impl Process {
         self.child.as_mut().map_or(Ok(true), |child| Ok(child.try_wait()?.is_some()))
     }
 
-    /// What is started from now on.
+    /// Sets the program for the next start.
     pub(crate) fn set_program(&mut self, program: &std::path::Path) {
         program.clone_into(&mut self.program);
     }
 
-    /// Nobody is there to be asked.
+    /// No process is left that could answer.
     fn gone(&self) {
         self.calls.lead_to(None);
         self.probes.send_replace(None);
@@ -196,14 +196,15 @@ impl Process {
         child.wait().map(drop)
     }
 
-    /// `TERM`, `STOP`, `CONT`.
+    /// Sends `TERM`, `STOP` or `CONT`.
     pub(crate) fn signal(&self, name: &str) -> io::Result<()> {
         let Some(child) = &self.child else { return Ok(()) };
         let script = format!("kill -{name} {}", child.id());
         Command::new("sh").args(["-c", &script]).status().map(drop)
     }
 
-    /// SIGTERM, then waits for its end. The exit code, or `None` where the grace was too short.
+    /// Sends SIGTERM, then waits for the end. Returns the exit code, or `None` if the grace was too
+    /// short.
     pub(crate) async fn terminate(&mut self, grace: Duration) -> io::Result<Option<i32>> {
         self.signal("TERM")?;
         let deadline = tokio::time::Instant::now() + grace;

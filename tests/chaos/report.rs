@@ -1,4 +1,4 @@
-//! What a person reads at the end.
+//! The report for people at the end.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use crate::evidence::{Blow, Evidence, Rules};
 use crate::judge::{Judgement, Kind, seconds};
 
-/// Findings of one kind that are told in full.
+/// Findings of one kind that are printed in full.
 const TOLD: usize = 5;
 
-/// The whole summary; the first line is the verdict.
+/// The whole summary; its first line is the verdict.
 pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     let figures = &judgement.figures;
     let mut text = String::new();
@@ -39,8 +39,8 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "limits",
         format!(
-            "429: {} put in, {} of the workspace's own limit, {} avoidable; inside a Retry-After {}; \
-             too fast {} (closest by {} us of 50,000)",
+            "429: {} injected, {} of the workspace's own limit, {} avoidable; \
+             inside a Retry-After {}; too fast {} (closest by {} us of 50,000)",
             figures.throttled_by_fault,
             figures.throttled_by_limit - count(Kind::Avoidable429).min(figures.throttled_by_limit),
             count(Kind::Avoidable429),
@@ -53,7 +53,8 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "",
         format!(
-            "two answers {}, wrongly accepted {}, wrongly refused {}; the longest until accepted {}",
+            "two answers {}, wrongly accepted {}, wrongly refused {}; \
+             the longest until accepted {}",
             count(Kind::TwoAnswers),
             count(Kind::WronglyAccepted),
             count(Kind::WronglyRefused),
@@ -61,9 +62,9 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
         ),
     );
     line(
-        "ended else",
+        "other ends",
         format!(
-            "{} expired as asked, {} over before they went out, {} set aside after three deaths, \
+            "{} expired as requested, {} superseded before sending, {} parked after three deaths, \
              {} lost by the failover, {} given up",
             figures.expired,
             figures.overtaken,
@@ -75,7 +76,7 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     line(
         "changes",
         format!(
-            "{} messages taken back or crossed out, {} left as they were",
+            "{} messages taken back or crossed out, {} left unchanged",
             figures.changed,
             count(Kind::Unchanged)
         ),
@@ -107,7 +108,7 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     text
 }
 
-/// The tenant that no fault is aimed at, and what replicas said of themselves.
+/// The tenant at which no fault is aimed, and the replicas' own health reports.
 fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
     let figures = &judgement.figures;
     let (calls, messages) = (figures.witness_calls, figures.witness_messages);

@@ -1,5 +1,5 @@
-//! One run: calls before the member list is there, faults, then quiet until all is delivered, then
-//! the logs are closed.
+//! One run: calls before the member list is there, faults, then a quiet time until all messages are
+//! delivered, then the end of the logs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,22 +23,23 @@ use crate::reader;
 use crate::site::{GRACE, LEASE_SECONDS, Site, Size, store_settings};
 use crate::tenant::Tenant;
 
-/// Posts a minute that the sandbox takes of one workspace, before the time factor.
+/// Posts a minute that the sandbox accepts for one workspace, before the time factor.
 const POSTS_PER_MINUTE: f64 = 600.0;
-/// Between two looks at Slack's log.
+/// The pause between two reads of Slack's log.
 const COLLECT: Duration = Duration::from_millis(200);
-/// The last look into history, in seconds of Slack's.
+/// The time of the last look into history, in Slack's seconds.
 const LAST_LOOK: f64 = 30.0;
-/// How long the rest may take until it is given up for lost, on top of what Slack's limits need.
+/// How long the remaining messages may take until they count as lost, in addition to the time that
+/// Slack's limits need.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// Kinds of faults from which on each strikes at its ordinary pace.
+/// The number of kinds of faults from which on each strikes at its ordinary pace.
 const MANY: usize = 6;
 
-/// The first numbers of clients that are no ordinary ones.
+/// The first numbers of the special clients.
 const WITNESSES: usize = 1_000;
 const SLOW: usize = 2_000;
 
-/// What is run.
+/// The parameters of a run.
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) seconds: u64,
@@ -52,11 +53,11 @@ pub(crate) struct Plan {
     pub(crate) limits: bool,
     pub(crate) full_lengths: bool,
     pub(crate) settings: Vec<String>,
-    /// This release.
+    /// The program of this release.
     pub(crate) program: PathBuf,
-    /// What replicas are at first, and what else they become.
+    /// The programs that replicas start with and are replaced by.
     pub(crate) releases: [PathBuf; 2],
-    /// The pooler between replicas and database.
+    /// The pooler between replicas and database, if any.
     pub(crate) pooler: Option<PathBuf>,
 }
 
@@ -77,7 +78,7 @@ impl Plan {
     }
 }
 
-/// Runs it; the logs are in `dir` afterwards. Answers what the store counts (I1).
+/// Runs the plan and leaves the logs in `dir`. Returns the store's counts (I1).
 pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     let bin =
         Postgres::installed().ok_or_else(|| io::Error::other("no PostgreSQL is installed"))?;
@@ -87,7 +88,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     let dice = Dice::new(plan.seed);
     let mixed = plan.releases[0] != plan.releases[1];
     if mixed {
-        // The release before does not promise the order of what came before the list.
+        // The previous release does not promise the order of messages accepted before the list.
         site.members_read(Tenant::MAIN).await?;
     }
     let (calling, stop) = clients(plan, &site, &book, &dice);
@@ -97,10 +98,10 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     site.slack.clear_faults();
     stop.cancel();
     let calm = now();
-    println!("faults are over after {} stored; settling", site.slack.stored());
+    println!("faults are over after {} stored messages; settling", site.slack.stored());
     let accepted = calling.join_all().await.into_iter().flatten().collect::<Vec<_>>();
     let missing = settle(plan, &site, &accepted).await;
-    // What would come twice comes now.
+    // If a message is to come twice, it comes in this time.
     let leases = lease(plan.scale) * 2 + Duration::from_secs_f64(LAST_LOOK * plan.scale);
     sleep(leases).await;
     fates(&site, &book, &missing).await;
@@ -121,12 +122,12 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         mixed,
     };
     std::fs::write(dir.join(evidence::RULES), serde_json::to_vec(&rules)?)?;
-    // The server's log goes with the cluster.
+    // Dropping the cluster removes the server's log.
     std::fs::copy(site.postgres.log(), dir.join("postgres.log")).ok();
     books(&site.postgres)
 }
 
-/// Those who look on, until dropped: at Slack's log, at the feed, and at the replicas' health.
+/// The observers, until dropped: of Slack's log, of the feed, and of the replicas' health.
 fn watch(site: &Site, book: &Book) -> JoinSet<()> {
     let (mut watching, slack) = (JoinSet::new(), site.slack.clone());
     watching.spawn(async move {
@@ -143,7 +144,7 @@ fn watch(site: &Site, book: &Book) -> JoinSet<()> {
     watching
 }
 
-/// Clients, and what makes them stop.
+/// The clients, and the token that stops them.
 fn clients(
     plan: &Plan,
     site: &Site,
@@ -175,7 +176,7 @@ fn clients(
     (calling, stop)
 }
 
-/// Faults of every kind for as long as is wanted; ends when all is mended.
+/// Strikes with faults of every kind for as long as planned; ends when all damage is repaired.
 async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Result<()> {
     let stage = Stage {
         book: book.clone(),
@@ -203,7 +204,7 @@ async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Resu
     let over = sleep(Duration::from_secs(plan.seconds));
     tokio::select! {
         () = over => {}
-        // An actor that fails ends the run; others end when they are told to.
+        // An actor that fails ends the run; the others end when they are told to.
         failed = failure(&mut actors) => return Err(failed),
     }
     stop.cancel();
@@ -224,7 +225,8 @@ async fn failure(actors: &mut JoinSet<io::Result<()>>) -> io::Error {
     }
 }
 
-/// Waits until everything that was accepted is in Slack, as it is to be; what is not.
+/// Waits until every accepted message is in Slack as it should be. Returns the calls with a message
+/// that is not.
 async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&'a Accepted> {
     let recipients: usize = accepted.iter().map(|one| one.queued.len()).sum();
     let rate = POSTS_PER_MINUTE / 60.0 / plan.scale;
@@ -245,7 +247,7 @@ async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&
         if done() != so_far {
             (so_far, since) = (done(), Instant::now());
         }
-        // What expired never comes, nor does what was taken back before it went out.
+        // Expired messages never come, nor do messages that were taken back before they were sent.
         if missing.is_empty() || since.elapsed() > quiet.max(Duration::from_secs(15)) {
             break;
         }
@@ -254,7 +256,7 @@ async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&
     missing
 }
 
-/// Asks, at the front door, what became of that which is not in Slack.
+/// Asks for the state of the messages that are not in Slack, through the API.
 async fn fates(site: &Site, book: &Book, missing: &[&Accepted]) {
     let mut service = HeraldServiceClient::new(site.replicas[0].channel());
     for one in missing {
@@ -263,7 +265,7 @@ async fn fates(site: &Site, book: &Book, missing: &[&Accepted]) {
             notification_id: one.notification.clone(),
             actor: None,
         };
-        // What cannot be told of is taken for lost.
+        // A message without an answer counts as lost.
         let Ok(answer) = service.get_notification(request).await else { continue };
         let notification = answer.into_inner().notification.unwrap_or_default();
         for delivery in notification.deliveries {

@@ -1,4 +1,4 @@
-//! Where a run takes place: Slack, the database, the replicas, and a tenant that is ready.
+//! The setup of a run: Slack, the database, the replicas, and a tenant that is ready.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,27 +22,27 @@ use crate::replica::{Plan, Replica};
 use crate::slack::Slack;
 use crate::tenant::Tenant;
 
-/// Seconds of a lease and of a request, before the time factor (the latter is not scaled).
+/// The length of a lease in seconds, before the time factor, and of a request, which is not scaled.
 pub(crate) const LEASE_SECONDS: u64 = 30;
 const REQUEST_TIMEOUT: &str = "1400ms";
-/// Seconds in which a replica must end.
+/// The time in which a replica must end.
 pub(crate) const GRACE: Duration = Duration::from_secs(8);
-/// Between two looks, and how often one is taken.
+/// The pause between two checks, and the number of checks.
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS: usize = 3_000;
-/// So many that no message of theirs waits for another.
+/// So many that none of their messages waits for another.
 const WITNESS_PEOPLE: usize = 60;
-/// Enough to keep every worker of three replicas busy, were they let.
+/// Enough to keep every worker of three replicas busy, if Herald let them.
 const SLOW_TENANTS: usize = 3;
 pub(crate) const SLOW_PEOPLE: usize = 70;
-/// A key-encryption key for nothing but this.
+/// A key-encryption key that is used only here.
 const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// How large it is.
+/// The parameters of a site.
 pub(crate) struct Size<'a> {
-    /// The newest program; it migrates.
+    /// The newest program, which runs the migrations.
     pub(crate) program: &'a Path,
-    /// What replicas are at first.
+    /// The program that replicas start with.
     pub(crate) first: &'a Path,
     pub(crate) replicas: usize,
     pub(crate) people: usize,
@@ -50,14 +50,14 @@ pub(crate) struct Size<'a> {
     pub(crate) scale: f64,
     pub(crate) limits: bool,
     pub(crate) kinds: &'a [Kind],
-    /// Between the replicas and the database, where there is one.
+    /// The pooler between the replicas and the database, if any.
     pub(crate) pooler: Option<&'a Path>,
-    /// Settings on top of the usual ones.
+    /// Settings in addition to the usual ones.
     pub(crate) more: &'a [String],
 }
 
 impl Size<'_> {
-    /// The tenants, and how many people each has.
+    /// The tenants, with the number of people of each.
     fn tenants(&self) -> Vec<(Tenant, usize)> {
         let mut tenants = vec![(Tenant::MAIN, self.people), (Tenant::WITNESS, WITNESS_PEOPLE)];
         if self.kinds.contains(&Kind::Tenants) {
@@ -71,12 +71,12 @@ impl Size<'_> {
     }
 }
 
-/// All that runs.
+/// Everything that runs.
 pub(crate) struct Site {
     pub(crate) slack: Slack,
     pub(crate) postgres: Postgres,
     pub(crate) replicas: Vec<Replica>,
-    /// The people of each tenant.
+    /// The people and channels of each tenant.
     pub(crate) audiences: Vec<Audience>,
     pub(crate) clock: PathBuf,
     pooler: Option<Pooler>,
@@ -85,7 +85,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start(bin: PathBuf, dir: &Path, size: &Size<'_>) -> io::Result<Self> {
-        // Another part of the process may have chosen it.
+        // Another part of the process may have installed one already.
         drop(rustls::crypto::ring::default_provider().install_default());
         let steps = size.has(Kind::Step);
         let postgres = tokio::task::spawn_blocking(move || Postgres::start(bin, steps)).await;
@@ -112,7 +112,7 @@ impl Site {
             let replica = site.replica(number, dir, size).await?;
             site.replicas.push(replica);
         }
-        // The main one at last: its list is not waited for.
+        // The main tenant comes last, and its list is not awaited.
         for audience in site.audiences.iter().rev() {
             if audience.tenant == Tenant::MAIN {
                 site.slack.hold_list();
@@ -134,7 +134,7 @@ impl Site {
         Ok(())
     }
 
-    /// Starts one.
+    /// Starts one replica.
     async fn replica(&self, number: usize, dir: &Path, size: &Size<'_>) -> io::Result<Replica> {
         let name = format!("replica-{number}").into();
         let stamp = Stamp { name, routes: self.routes.clone() };
@@ -161,14 +161,14 @@ impl Site {
         self.pooler.as_ref().map_or(self.postgres.address(), |pooler| pooler.address)
     }
 
-    /// Everybody of the main tenant's that a message can be for.
+    /// Every person and channel of the main tenant that a message can go to.
     pub(crate) fn lanes(&self) -> Vec<String> {
         let audience = &self.audiences[Tenant::MAIN.0];
         let people = (0..audience.people).map(|number| Tenant::MAIN.member_id(number));
         people.chain(audience.channels.iter().cloned()).collect()
     }
 
-    /// Where requests go that carry no token that is known.
+    /// Sets where requests without a known token go.
     fn lead_to(&self, tenant: Tenant) {
         for replica in &self.replicas {
             replica.slack().lead_to(Some(self.slack.address(tenant)));
@@ -232,7 +232,7 @@ fn migrate(size: &Size<'_>, postgres: &Postgres) -> io::Result<()> {
     Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))
 }
 
-/// With which a command reaches the database itself.
+/// The settings with which a command connects to the database itself.
 pub(crate) fn store_settings(postgres: &Postgres) -> Vec<String> {
     vec![
         "rpc.insecure=true".to_owned(),
@@ -258,7 +258,8 @@ fn settings(size: &Size<'_>, slack: SocketAddr, database: SocketAddr) -> Vec<Str
         format!("store.key={KEY}"),
         "store.acquire_timeout=2s".into(),
         format!("delivery.lease_seconds={LEASE_SECONDS}"),
-        // What fails for good cannot be told from what was lost; here nothing needs to.
+        // A message that fails for good cannot be distinguished from a lost one, so none may fail
+        // here.
         "delivery.max_attempts=1000".into(),
         "delivery.max_delay_seconds=10".into(),
         "directory.refresh_seconds=100000".into(),

@@ -1,4 +1,4 @@
-//! Slack in its box, and its log as it grows.
+//! The sandbox Slack, and its log as it grows.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -15,14 +15,14 @@ use crate::book::Lines;
 use crate::evidence::{self, Message, Request};
 use crate::tenant::{Tenant, email};
 
-/// Scripted faults that may pile up before they are cleared; each call looks at all of them.
+/// Scripted faults that may pile up before they are cleared; each call checks all of them.
 const FAULTS: u64 = 50;
 
-/// What the slow ones take for an answer: 25 to 28 of the 30 seconds after which Herald gives up,
-/// by the shorter time that it has here.
+/// Seconds of a slow answer: they correspond to 25 to 28 of the 30 seconds after which Herald gives
+/// up, at the shorter timeout that it has here.
 const SLOW: [f64; 3] = [1.17, 1.23, 1.3];
 
-/// Seconds of Slack's until it shows who is in the main tenant's workspace.
+/// Slack's seconds until it shows the members of the main tenant's workspace.
 const LIST_AFTER: &str = "30";
 
 /// The workspaces, a sandbox each; cheap to clone.
@@ -44,14 +44,15 @@ struct Workspace {
 #[derive(Default)]
 struct Seen {
     last: u64,
-    /// Request id and lane of each message stored, with its `ts`.
+    /// The request id and lane of each stored message, with its `ts`.
     stored: HashMap<(String, String), String>,
-    /// The `ts` of messages that were deleted, or changed. (In this sandbox no two have the same.)
+    /// The `ts` of messages that were deleted or changed. (In this sandbox no two messages share
+    /// one.)
     changed: HashSet<String>,
 }
 
 impl Slack {
-    /// One workspace for each tenant, with so many people.
+    /// Starts one workspace for each tenant, with this many people.
     pub(crate) async fn start(
         dir: &Path,
         tenants: &[(Tenant, usize)],
@@ -93,13 +94,13 @@ impl Slack {
         self.of(tenant).sandbox.addr()
     }
 
-    /// The token that the application was given there.
+    /// The token that the application was given in the tenant's workspace.
     pub(crate) fn token(&self, tenant: Tenant) -> Secret {
-        // Installed again, it is given the one that it has.
+        // Installing it again returns the token that it already has.
         self.of(tenant).sandbox.install(&[])
     }
 
-    /// Channels that the app is in; their ids.
+    /// Creates channels with the app as a member; returns their ids.
     pub(crate) fn channels(&self, count: usize) -> Vec<String> {
         let sandbox = &self.main().sandbox;
         let bot = sandbox.bot_user_id();
@@ -127,32 +128,32 @@ impl Slack {
         }
     }
 
-    /// Number of the last request.
+    /// The number of the last request.
     pub(crate) fn last(&self) -> u64 {
         self.main().seen().last
     }
 
-    /// Requests after that number that a fault struck, by the replica they came from.
+    /// Requests after that number that a fault struck, by the replica that sent them.
     pub(crate) fn struck_after(&self, seq: u64) -> Vec<usize> {
         let log = self.main().sandbox.log_after(seq);
         log.iter().filter(|entry| entry.fault.is_some()).filter_map(replica).collect()
     }
 
-    /// Writes down what was asked since the last time.
+    /// Logs the requests since the last call.
     pub(crate) fn collect(&self) {
         for workspace in &self.0.workspaces {
             workspace.collect(&self.0.requests);
         }
     }
 
-    /// Whether a message of this request is stored for this lane, as far as collected.
+    /// Whether a message of this request is stored for this lane, in the requests logged so far.
     pub(crate) fn has(&self, tenant: Tenant, call: &str, lane: &str) -> bool {
         let key = (call.to_owned(), lane.to_owned());
         self.of(tenant).seen().stored.contains_key(&key)
     }
 
-    /// Whether a message of this request is stored for this lane and was not changed, as far as
-    /// collected.
+    /// Whether a message of this request is stored unchanged for this lane, in the requests logged
+    /// so far.
     pub(crate) fn is_as_posted(&self, tenant: Tenant, call: &str, lane: &str) -> bool {
         let seen = self.of(tenant).seen();
         let ts = seen.stored.get(&(call.to_owned(), lane.to_owned()));
@@ -169,12 +170,12 @@ impl Slack {
         self.0.workspaces.iter().map(|workspace| *workspace.sandbox.stored().borrow()).sum()
     }
 
-    /// How many of them for the tenant that faults are aimed at.
+    /// How many of them are for the main tenant, at which faults are aimed.
     pub(crate) fn stored_for_main(&self) -> u64 {
         *self.main().sandbox.stored().borrow()
     }
 
-    /// Closes the log, and writes every message that is stored.
+    /// Closes the log, and writes every stored message.
     pub(crate) fn close(&self, dir: &Path) -> io::Result<()> {
         self.collect();
         self.0.requests.flush();
@@ -186,7 +187,7 @@ impl Slack {
         Ok(())
     }
 
-    /// The base address behind that proxy.
+    /// The base URL of Slack behind that proxy.
     #[expect(clippy::expect_used, reason = "a socket address makes a URL")]
     pub(crate) fn behind(proxy: std::net::SocketAddr) -> Url {
         Url::parse(&format!("http://{proxy}/")).expect("a socket address makes a URL")
@@ -222,7 +223,7 @@ fn member(tenant: Tenant, number: usize) -> Value {
     })
 }
 
-/// What a message of this request says, so that it can be told apart.
+/// The text of this request's messages, from which `call_in` reads the request.
 pub(crate) fn text_of(call: &str) -> String {
     format!("Call {call}.")
 }

@@ -1,8 +1,8 @@
 //! The tenants, each with a Slack workspace of its own.
 //!
-//! Tenant 0 is the one whose Slack, people and callers are broken on purpose. Tenant 1 is the
-//! *witness*: no fault is aimed at it, so the judge sees in its calls what faults do to bystanders.
-//! The others have a Slack that takes long for every answer.
+//! Tenant 0 is the main one: faults are aimed at its Slack, people and callers. Tenant 1 is the
+//! *witness*: no fault is aimed at it, so its calls show the judge how faults affect bystanders.
+//! The others have a Slack that is slow to answer.
 
 /// One of them, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ impl Tenant {
         self > Self::WITNESS
     }
 
-    /// Slack's id of this person. No two tenants have one in common.
+    /// Slack's id of this person. No two tenants share an id.
     pub(crate) fn member_id(self, person: usize) -> String {
         match self {
             Self::MAIN => format!("U{person:03}"),

@@ -1,7 +1,7 @@
-//! The chart against the code: `config` in its schema offers the server's settings, no more and no
-//! fewer; a typo in any value is refused; its README names every value.
+//! The chart against the code: `config` in its schema offers exactly the server's settings, a typo
+//! in any value is refused, and its README names every value.
 //!
-//! What the chart renders is checked by `tests/run`, which has helm.
+//! `tests/run`, which has helm, checks what the chart renders.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::path::Path;
 use herald::config::Settings;
 use serde_json::Value;
 
-/// Settings that `config` must not offer, and why.
+/// Settings that `config` must not offer, with the reason.
 const NOT_OFFERED: &[(&str, &str)] = &[
     ("rpc.address", "listenAddress; services and probes know the port"),
     ("rpc.health_address", "listenAddress; probes know the port"),
@@ -38,8 +38,8 @@ const NOT_OFFERED: &[(&str, &str)] = &[
     ("app.signing_secret", "secrets.slackSigningSecret"),
 ];
 
-/// Objects that take any key, and why that hides no typo: the keys are the operator's own, or
-/// Kubernetes checks them.
+/// Objects that accept any key, with the reason why that hides no typo: the keys are the operator's
+/// own, or Kubernetes checks them.
 const OPEN: &[&str] = &[
     "global",                   // Helm's own
     "affinity.nodeAffinity",    // the API server checks it
@@ -56,7 +56,7 @@ fn schema() -> Value {
     serde_json::from_str(&chart("values.schema.json")).unwrap()
 }
 
-/// What the server answers to a setting that it does not know: those that it knows.
+/// The settings that the server names when it refuses an unknown one.
 fn known(flag: &str) -> Vec<String> {
     let error = Settings::load(None, std::iter::empty(), &[flag.to_owned()]).unwrap_err();
     let error = error.to_string();
@@ -75,7 +75,7 @@ fn config_offers_the_servers_settings() {
         }
     }
     let stale: Vec<_> = not_offered.difference(&settings).collect();
-    assert!(stale.is_empty(), "NOT_OFFERED has what is no setting: {stale:?}");
+    assert!(stale.is_empty(), "NOT_OFFERED has names that are not settings: {stale:?}");
 
     let schema = schema();
     let mut offered = BTreeSet::new();

@@ -1,5 +1,5 @@
-//! Connecting as a browser meets it: the link, the sandbox's consent page, and the page that people
-//! come back to.
+//! Connecting as a browser sees it: the link, the sandbox's consent page, and the page that people
+//! return to.
 
 use axum::body::{Body, to_bytes};
 use herald::app::{App, Call, Caller, Reach, Role};
@@ -56,7 +56,7 @@ impl Browser {
         let cookies = Cookies::of(&herald::http::Config::default());
         let edge = Edge::new(&herald::http::Config::default(), exposition.metrics());
         let pages = router(State { app: app.clone(), readiness, exposition, edge, cookies, tasks });
-        // Where another test was first, theirs serves as well.
+        // Another test may have installed one already; that one works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let no_redirect = reqwest::redirect::Policy::none();
         let client = reqwest::Client::builder().redirect(no_redirect).build().unwrap();
@@ -75,7 +75,7 @@ impl Browser {
         self.app.begin_connect(&call, false).await.unwrap().url
     }
 
-    /// Opens the link; the way to Slack, and the cookie.
+    /// Opens the link; returns the address at Slack, and the cookie.
     async fn start(&self, link: &Url) -> (Url, String) {
         let (head, html) = self.ask(Method::GET, &below(link), None).await;
         assert_eq!(head.status, StatusCode::OK, "{html}");
@@ -84,8 +84,8 @@ impl Browser {
         (page.way_to_slack().unwrap(), cookie.split(';').next().unwrap().to_owned())
     }
 
-    /// Opens the link and decides on the consent page; where Slack sends the browser then, and its
-    /// cookie.
+    /// Opens the link and decides on the consent page; returns where Slack sends the browser then,
+    /// and its cookie.
     async fn decide(&self, link: Url, decision: &str) -> (String, String) {
         let (mut consent, cookie) = self.start(&link).await;
         consent.query_pairs_mut().append_pair("decision", decision);
@@ -127,7 +127,11 @@ async fn the_page_says_what_happened() {
 
         let (back, cookie) = browser.decide(browser.link().await, "allow").await;
         let (status, _) = browser.open(Method::HEAD, &back, &cookie).await;
-        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "looking does not use the link up");
+        assert_eq!(
+            status,
+            StatusCode::METHOD_NOT_ALLOWED,
+            "a HEAD request does not use up the link"
+        );
         let (status, page) = browser.open(Method::GET, &back, &cookie).await;
         assert_eq!(status, StatusCode::OK, "{page}");
         assert!(page.contains("is connected") && page.contains("sending is still off"), "{page}");

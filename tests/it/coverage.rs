@@ -1,4 +1,4 @@
-//! SimulateMapping and GetMatchCoverage: what a pair of expressions does to all known people.
+//! SimulateMapping and GetMatchCoverage: the effect of a pair of expressions on all known people.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +13,14 @@ use tonic::Code;
 use crate::support::client::{bad_fields, fields, person, reason};
 use crate::support::world::{Plan, TENANT, World, caller};
 
-/// `U1` to `U5`; a badge of their own, which the last two share; `U3` is deactivated.
+/// `U1` to `U5`, each with a badge; the last two share one; `U3` is deactivated.
 fn members() -> Vec<Value> {
     let one = |id: &str, badge: &str, deleted: bool| {
         json!({ "id": id, "badge": badge, "deleted": deleted,
-            "profile": { "display_name": id, "email": format!("{}@firm.example", id.to_lowercase()) } })
+            "profile": {
+                "display_name": id,
+                "email": format!("{}@firm.example", id.to_lowercase()),
+            } })
     };
     vec![
         one("U1", "B1", false),
@@ -32,7 +35,7 @@ fn with_badge(user: &str, email: &str, badge: Value) -> Person {
     Person { attributes: Some(fields(json!({ "badge": badge }))), ..person(user, email) }
 }
 
-/// One of each kind, if the badge were to take the place of the address.
+/// One person of each kind, if the badge replaced the address.
 fn people() -> Vec<Person> {
     vec![
         with_badge("ambiguous", "nobody@firm.example", json!("B45")),
@@ -124,7 +127,7 @@ async fn what_another_mapping_would_change() {
             assert_eq!(torn.reason(), NoMatchReason::Ambiguous);
             assert!(answer.next_page_token.is_empty() && answer.directory_read_at.is_some());
 
-            // Nothing came of it: no call, no setting, no identity.
+            // The simulation had no effects: no call, no setting, no identity.
             assert_eq!(world.sandbox.log().len(), asked);
             assert_eq!(world.client.workspace(TENANT).await.unwrap().settings, before.settings);
             assert!(world.client.person(TENANT, "newly").await.unwrap().identity.is_none());
@@ -147,7 +150,7 @@ async fn how_the_mapping_in_force_does() {
             let told: Vec<_> = answer.examples.iter().map(|one| one.user_id.as_str()).collect();
             assert_eq!(told, ["ambiguous", "left", "newly", "none"]);
             assert_eq!(answer.members_without_custom_fields, 0);
-            // The tenant beside has its own people, and no workspace.
+            // The other tenant has its own people, and no workspace.
             let request =
                 GetMatchCoverageRequest { tenant_id: "other".into(), ..Default::default() };
             let coverage =
@@ -167,7 +170,11 @@ async fn examples_come_in_pages_of_one_finding_or_all() {
             let mut pages = 0;
             loop {
                 let answer = world.client.simulate_mapping(request.clone()).await.unwrap();
-                assert_eq!(answer.counts.is_some(), pages == 0, "with the first page alone");
+                assert_eq!(
+                    answer.counts.is_some(),
+                    pages == 0,
+                    "counts come only with the first page"
+                );
                 assert!(answer.examples.len() <= 2);
                 seen.extend(answer.examples.into_iter().map(|one| one.user_id));
                 pages += 1;
@@ -186,7 +193,7 @@ async fn examples_come_in_pages_of_one_finding_or_all() {
             let answer = world.client.simulate_mapping(request).await.unwrap();
             let lost: Vec<_> = answer.examples.iter().map(|one| one.user_id.as_str()).collect();
             assert_eq!((lost, answer.next_page_token.as_str()), (vec!["lost", "torn"], ""));
-            // A token of another question.
+            // A token that belongs to another request.
             let request = SimulateMappingRequest { page_token: "AAAA".into(), ..badges() };
             let refused = world.client.simulate_mapping(request).await.unwrap_err();
             assert_eq!(bad_fields(&refused), ["page_token"]);
@@ -194,7 +201,7 @@ async fn examples_come_in_pages_of_one_finding_or_all() {
         .await;
 }
 
-/// More people than are read at once.
+/// More people than one read returns.
 #[tokio::test]
 async fn everybody_is_counted() {
     Plan::default()
@@ -254,7 +261,7 @@ async fn bad_expressions_and_strangers_are_refused() {
         let beside = SimulateMappingRequest { tenant_id: "other".into(), ..badges() };
         let refused = admin.simulate_mapping(beside).await.unwrap_err();
         assert_eq!((refused.code(), reason(&refused).is_empty()), (Code::PermissionDenied, false));
-        // Without a workspace there is nobody to find.
+        // Without a workspace there is no member to find.
         let answer = admin.simulate_mapping(badges()).await.unwrap();
         assert_eq!(answer.counts.unwrap().proposed.unwrap().people, 0);
     })

@@ -1,5 +1,5 @@
-//! Custom profile fields by the front door: fetched member by member inside Slack's limits, matched
-//! as they come, and told of.
+//! Custom profile fields through the API: fetched member by member within Slack's limits, matched
+//! as they arrive, and reported.
 
 use herald::rpc::pb::{
     CustomFields, NoMatchReason, Person, ResolveIdentityRequest, Settings, TestSlackRequest,
@@ -37,7 +37,7 @@ async fn map(client: &Client, user: &str, slack: &str) {
     client.set(TENANT, settings, &["user_attribute", "slack_attribute"]).await.unwrap();
 }
 
-/// The member's id, or why there is none.
+/// The member's id, or the reason why there is none.
 async fn found(client: &Client, n: usize) -> Result<String, NoMatchReason> {
     let request = ResolveIdentityRequest {
         tenant_id: TENANT.into(),
@@ -65,24 +65,24 @@ async fn complete(client: &Client) -> CustomFields {
 }
 
 async fn is_found(client: &Client, n: usize, id: &str) {
-    until("the snapshot has taken it up", async || {
+    until("the snapshot has the fields", async || {
         (found(client, n).await.as_deref() == Ok(id)).then_some(())
     })
     .await;
 }
 
-/// Whom Slack was asked about.
+/// The members that were looked up in Slack.
 fn asked(world: &World) -> Vec<String> {
     let calls = world.calls(GET);
     calls.iter().map(|call| call.args["user"].as_str().unwrap().to_owned()).collect()
 }
 
-/// A worked example, on one of the demo's conditions: nobody knows a
-/// custom field when the mapping is set.
+/// A worked example, on one of the demo's conditions: no custom field is known when the mapping is
+/// set.
 #[tokio::test]
 async fn the_worked_example() {
     const MEMBERS: usize = 300;
-    // Known by their address as well: these are asked for first.
+    // People with a known address: their members are looked up first.
     const KNOWN: std::ops::Range<usize> = 240..300;
     let mut members: Vec<Value> = (0..MEMBERS).map(member).collect();
     let never = [
@@ -95,14 +95,14 @@ async fn the_worked_example() {
     plan.run(async |world| {
         let people = (0..MEMBERS).map(|n| employee(n, KNOWN.contains(&n))).collect();
         world.client.upsert(TENANT, people).await;
-        assert_eq!(progress(&world.client).await, None, "nobody needs custom fields");
+        assert_eq!(progress(&world.client).await, None, "no mapping needs custom fields");
         assert_eq!(asked(world).len(), 0);
 
-        // One answer takes two thirds of the whole time, however long this machine takes to look.
+        // One answer takes two thirds of the whole time, however slowly the test polls.
         let late = Fault { channel: Some("UF010".into()), ..Fault::new(GET, SLOW) };
         world.sandbox.script(late.times(1));
         map(&world.client, "employee_id", "profile.fields.XF12345.value").await;
-        // Those fetched match while the rest says why not.
+        // Fetched members match, and the others say why they do not.
         is_found(&world.client, 250, "UF250").await;
         assert_eq!(found(&world.client, 10).await, Err(NoMatchReason::CustomFieldsNotFetched));
         let during = progress(&world.client).await.unwrap();
@@ -118,7 +118,7 @@ async fn the_worked_example() {
 
         let done = complete(&world.client).await;
         assert_eq!((done.wanted, done.fetched), (300, 300));
-        // The last batch is taken up a moment after the pass ended.
+        // The last batch comes into use a moment after the pass has ended.
         for n in 0..MEMBERS {
             is_found(&world.client, n, &format!("UF{n:03}")).await;
         }
@@ -137,7 +137,8 @@ async fn the_worked_example() {
         let messages = world.settled().await;
         assert_eq!(messages.len(), 301);
 
-        // Each member who can match was asked for once, the known first, and never too fast.
+        // Each member who can match was looked up once, those with known addresses first, and never
+        // too fast.
         let asked = asked(world);
         let mut each = asked.clone();
         each.sort_unstable();
@@ -163,14 +164,14 @@ async fn only_who_is_new_or_moved_is_asked_for_again() {
         is_found(&world.client, 3, "UF003").await;
         assert_eq!(asked(world).len(), 12);
 
-        // Another field of the same profiles, and a whole expression over them: no question.
+        // Another field of the same profiles, and a whole expression over them: no further lookup.
         map(&world.client, "join(' ', ['room', '4'])", "profile.fields.XF67890.value").await;
         is_found(&world.client, 0, "UF004").await;
         map(&world.client, "employee_id", "profile.fields.*.value | [?starts_with(@, 'E-')]").await;
         is_found(&world.client, 5, "UF005").await;
         assert_eq!(asked(world).len(), 12);
 
-        // A new member, one who changed, one who left, one whose edit nobody tells of.
+        // A new member, one who changed, one who left, and one whose edit no event reports.
         world.sandbox.add_member(member(12));
         world.sandbox.set_profile_fields("UF003", &json!({ "XF12345": "E-3b" }));
         world.sandbox.update_member("UF003", &json!({ "profile": { "title": "moved" } }));
@@ -184,8 +185,8 @@ async fn only_who_is_new_or_moved_is_asked_for_again() {
         world.client.refresh_directory(request).await.unwrap();
         world.members_read(TENANT, generation + 1).await;
         is_found(&world.client, 12, "UF012").await;
-        // Taken up by a later batch, since who is new comes first.
-        until("what moved is taken up", async || {
+        // In use after a later batch, since new members come first.
+        until("the changed member is in use", async || {
             (found(&world.client, 3).await == Err(NoMatchReason::NoMember)).then_some(())
         })
         .await;
@@ -214,8 +215,8 @@ async fn edits_that_nobody_tells_of_are_found_in_time() {
     .await;
 }
 
-/// A workspace whose pass is stuck: TestSlack looks the member up by the address and asks for the
-/// fields of this one.
+/// A workspace whose pass is stuck: TestSlack looks the member up by the address and requests only
+/// this member's fields.
 #[tokio::test]
 async fn a_test_does_not_wait_for_the_pass() {
     let plan = Plan { members: Some((0..50).map(member).collect()), ..Plan::default() };

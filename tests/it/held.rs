@@ -1,5 +1,5 @@
-//! Held until they arrive: a message to somebody who is not in Slack yet waits, goes out once when
-//! they appear, and ends in every way in which others end.
+//! Held until arrival: a message to a person who is not in Slack yet waits, is sent once when they
+//! appear, and can end in every other way.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(crate) fn newcomer(id: &str, email: &str) -> Value {
     json!({ "id": id, "profile": { "display_name": id.to_lowercase(), "email": email } })
 }
 
-/// Slack has them, and the member list is read anew.
+/// Adds the members to Slack and reads the member list again.
 pub(crate) async fn arrive(world: &World, members: impl IntoIterator<Item = Value>) {
     for member in members {
         world.sandbox.add_member(member);
@@ -30,12 +30,12 @@ pub(crate) async fn arrive(world: &World, members: impl IntoIterator<Item = Valu
     world.members_read(TENANT, generation + 1).await;
 }
 
-/// Each replica remembers for longer than a test takes whom Slack does not know.
+/// Each replica remembers failed lookups for longer than a test takes.
 fn remembering() -> Plan {
     Plan { adjust: |settings| settings.directory.absent_seconds = 3600, ..Plan::default() }
 }
 
-/// Slack says that nobody has their address; Notify asks nobody about them from then on.
+/// Slack reports that no member has their address; from then on Notify does not look them up.
 async fn unknown(client: &Client, users: &[&str]) {
     for user in users {
         let request = pb::TestSlackRequest {
@@ -73,7 +73,7 @@ async fn it_waits_for_the_person_and_goes_out_once_behind_what_is_queued() {
         assert_eq!(why.reason(), NoMatchReason::NoMember);
         assert!(verdict.sentence.contains("until the person appears"), "{}", verdict.sentence);
         assert!(!verdict.delivery_id.is_empty() && verdict.delivery_guarantee != 0);
-        // The same call is the same answer.
+        // The same call gets the same answer.
         let again = world.client.notify(hold(task("one", &["nia"]))).await.unwrap();
         assert_eq!(again.verdicts, std::slice::from_ref(&verdict));
         let (second, _) = held(&world.client, task("two", &["nia"])).await;
@@ -81,7 +81,7 @@ async fn it_waits_for_the_person_and_goes_out_once_behind_what_is_queued() {
         assert_eq!((shown.state(), shown.reason.as_str()), (State::Held, "no_member"));
         assert!(shown.sentence.contains("until the person appears"), "{}", shown.sentence);
 
-        // Somebody else arriving wakes nothing.
+        // The arrival of another person wakes nothing.
         arrive(world, [newcomer("UOTHER", "other@firm.example")]).await;
         assert_eq!(only(world, &id).await.state(), State::Held);
 
@@ -94,7 +94,7 @@ async fn it_waits_for_the_person_and_goes_out_once_behind_what_is_queued() {
         assert!(messages.iter().all(|message| message.user.as_deref() == Some("UNIA")));
         let person = world.client.person(TENANT, "nia").await.unwrap();
         assert_eq!(person.identity.unwrap().member.unwrap().slack_user_id, "UNIA");
-        // What comes later finds them at once.
+        // Later calls find them at once.
         let later = world.client.notify(hold(task("three", &["nia"]))).await.unwrap();
         assert_eq!(later.verdicts[0].kind(), VerdictKind::Queued);
         world.settled().await;
@@ -115,7 +115,11 @@ async fn the_setting_and_the_call_decide_and_only_arrival_is_waited_for() {
         let kind = async |request: NotifyRequest| {
             world.client.notify(request).await.unwrap().verdicts.remove(0).kind()
         };
-        assert_eq!(kind(task("a", &["nia"])).await, VerdictKind::Unreachable, "nobody said so");
+        assert_eq!(
+            kind(task("a", &["nia"])).await,
+            VerdictKind::Unreachable,
+            "neither the setting nor the call holds it"
+        );
         let settings =
             Settings { held_event_types: vec!["task.assigned".into()], ..Settings::default() };
         let set = world.client.set(TENANT, settings, &["held_event_types"]).await.unwrap();
@@ -124,7 +128,7 @@ async fn the_setting_and_the_call_decide_and_only_arrival_is_waited_for() {
         assert_eq!(kind(notify("c", "task.due", &["nia"])).await, VerdictKind::Unreachable);
         let not = NotifyRequest { hold: HoldPolicy::DoNotHold.into(), ..task("d", &["nia"]) };
         assert_eq!(kind(not).await, VerdictKind::Unreachable);
-        // They have left, and of the other there is nothing to find them by.
+        // One has left, and the other has no attribute to be found by.
         assert_eq!(kind(task("e", &["ben"])).await, VerdictKind::Unreachable);
         assert_eq!(kind(task("f", &["blank"])).await, VerdictKind::Unreachable);
         arrive(world, [newcomer("UNIA", "nia@firm.example")]).await;
@@ -219,7 +223,7 @@ async fn it_ends_like_every_other() {
         assert_eq!(state(&off).await, State::Suppressed);
         assert!(world.messages(0).await.is_empty());
 
-        // The feed has told each step.
+        // The feed has reported each step.
         let mut told: BTreeMap<String, Vec<State>> = BTreeMap::new();
         let mut stream = world.client.watch_deliveries(TENANT, Some(0)).await.unwrap();
         while told.values().flatten().count() < 9 {
@@ -235,7 +239,7 @@ async fn it_ends_like_every_other() {
     remembering().run(test).await;
 }
 
-/// Accepted before the member list was ever read: first it has to be found out, then it waits.
+/// Accepted before the member list was ever read: it is resolved first, then it waits.
 #[tokio::test]
 async fn what_is_resolved_to_nobody_waits_as_well() {
     let plan = Plan { ready: false, ..Plan::default() };
@@ -265,7 +269,7 @@ async fn what_is_resolved_to_nobody_waits_as_well() {
     .await;
 }
 
-/// Three replicas look, and each message goes out once.
+/// Three replicas check, and each message is sent once.
 #[tokio::test]
 async fn many_wait_and_each_gets_theirs_once() {
     let plan = Plan { replicas: 3, ..Plan::default() };
@@ -276,7 +280,7 @@ async fn many_wait_and_each_gets_theirs_once() {
         world.client.upsert(TENANT, people.collect()).await;
         let named: Vec<&str> = users.iter().map(String::as_str).collect();
         let answer = world.client.notify(hold(task("all", &named))).await.unwrap();
-        // About the first fifty Slack is asked before they are waited for.
+        // The first fifty or so are looked up in Slack before they are held.
         let kinds: Vec<_> = answer.verdicts.iter().map(pb::Verdict::kind).collect();
         assert!(kinds[..50].iter().all(|kind| *kind == VerdictKind::Queued), "{kinds:?}");
         assert!(kinds[50..].iter().all(|kind| *kind == VerdictKind::Held), "{kinds:?}");
@@ -291,7 +295,7 @@ async fn many_wait_and_each_gets_theirs_once() {
             notification_id: answer.notification_id.clone(),
             actor: None,
         };
-        // Whatever was posted is settled before the rest is called off.
+        // All posts are settled before the rest is canceled.
         let over = |delivery: &pb::Delivery| matches!(delivery.state(), State::Sent | State::Held);
         world.client.deliveries_until(TENANT, &answer.notification_id, over).await;
         let canceled = world.client.cancel_notification(request).await.unwrap();

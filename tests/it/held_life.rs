@@ -1,5 +1,4 @@
-//! What happens to a message while it waits for its person: it is overtaken, its time comes, it
-//! expires and is replayed.
+//! A message that waits for its person can be overtaken, reach its time, expire and be replayed.
 
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ fn about(subject: &str, text: &str, action: SubjectAction) -> NotifyRequest {
     hold(request)
 }
 
-/// What takes back or crosses out; nobody named means everybody.
+/// Takes back or crosses out; no users means all recipients.
 fn wordless(
     request_id: &str,
     subject: &str,
@@ -35,14 +34,14 @@ fn wordless(
     }
 }
 
-/// Notifies and waits until it is held: Slack may be asked about a stranger first.
+/// Notifies and waits until the message is held: a stranger may be looked up in Slack first.
 async fn until_held(world: &World, request: NotifyRequest) -> String {
     let id = world.client.notify(request).await.unwrap().notification_id;
     world.client.deliveries_until(TENANT, &id, |delivery| delivery.state() == State::Held).await;
     id
 }
 
-/// So much later, as `deliver_after` says it.
+/// This much later, as a `deliver_after`.
 async fn in_time(world: &World, by: Duration) -> Option<prost_types::Timestamp> {
     let at = world.now().await.plus(by).0;
     let nanos = i32::try_from(at.rem_euclid(1_000_000) * 1000).unwrap();
@@ -58,8 +57,8 @@ fn causes(delivery: &pb::Delivery) -> Vec<WaitCause> {
     delivery.trace.iter().flat_map(|trace| &trace.waits).map(pb::Wait::cause).collect()
 }
 
-/// A task that was completed before its person appeared is told to nobody, whomever the later call
-/// finds.
+/// If a task is completed before its person appears, the message is never sent, even if the later
+/// call reaches no one.
 #[tokio::test]
 async fn what_is_over_before_they_come_is_not_sent() {
     for_each_database(async |world| {
@@ -70,7 +69,7 @@ async fn what_is_over_before_they_come_is_not_sent() {
                 let subject = format!("task:{at}:{who}");
                 let new = SubjectAction::NewMessage;
                 let waits = until_held(world, about(&subject, &format!("w {subject}"), new)).await;
-                // One that waits for its time first is overtaken too.
+                // A message that still waits for its time is overtaken too.
                 let deferred = NotifyRequest {
                     deliver_after: in_time(world, Duration::from_secs(3600)).await,
                     ..about(&subject, &format!("d {subject}"), new)
@@ -80,11 +79,11 @@ async fn what_is_over_before_they_come_is_not_sent() {
                 let over = world.client.notify(over).await.unwrap().notification_id;
                 assert_eq!(ends(world, &waits).await, superseded, "{subject}");
                 assert_eq!(ends(world, &deferred).await, superseded, "{subject}");
-                // There is nobody there.
+                // The person is not there yet.
                 assert_eq!(ends(world, &over).await.0, State::Unreachable, "{subject}");
             }
         }
-        // Also where a switch keeps the news itself back.
+        // Even if a switch keeps the later call from sending.
         let waits = until_held(world, about("off", "off", SubjectAction::NewMessage)).await;
         world.client.switch_sending(TENANT, false).await;
         let over = wordless("over off", "off", &["nia"], SubjectAction::Done);
@@ -93,7 +92,7 @@ async fn what_is_over_before_they_come_is_not_sent() {
         world.client.switch_sending(TENANT, true).await;
         assert_eq!(ends(world, &waits).await, superseded);
         arrive(world, [newcomer("UNIA", "nia@firm.example")]).await;
-        // GetWorkspace tells of the list before every replica has it in memory.
+        // GetWorkspace reports the list before every replica has it in memory.
         until("nia is found", async || {
             let subject = Some(pb::resolve_identity_request::Subject::UserId("nia".into()));
             let question =
@@ -115,7 +114,7 @@ async fn a_replacement_waits_in_its_place() {
         let first = until_held(world, about("task:1", "first", SubjectAction::NewMessage)).await;
         let better = until_held(world, about("task:1", "better", SubjectAction::Replace)).await;
         assert_eq!(ends(world, &first).await, (State::Canceled, "superseded".into()));
-        // One that does not wait says so at once, and the old words do not come later.
+        // A replacement that is not held ends at once, and the old text does not come later.
         let old = until_held(world, about("task:2", "old", SubjectAction::NewMessage)).await;
         let mut at_once = about("task:2", "at once", SubjectAction::Replace);
         at_once.hold = pb::HoldPolicy::DoNotHold.into();
@@ -127,7 +126,7 @@ async fn a_replacement_waits_in_its_place() {
         assert_eq!((sent.state(), sent.subject_action()), (State::Sent, SubjectAction::NewMessage));
         let messages = world.messages(1).await;
         assert!(messages[0].text.contains("better") && !messages[0].edited, "{messages:?}");
-        // It is the message that later ones are about.
+        // Later messages about the subject apply to it.
         let later = about("task:1", "later", SubjectAction::Replace);
         let later = world.client.notify(later).await.unwrap().notification_id;
         assert_eq!(ends(world, &later).await.0, State::Sent);
@@ -141,7 +140,8 @@ async fn a_replacement_waits_in_its_place() {
 async fn it_waits_for_its_time_and_for_the_person() {
     for_each_database(async |world| {
         load_nia(world).await;
-        // Its time comes first. Of the first Slack is asked, of the second it was.
+        // The time comes first. The first call looks the person up in Slack; the second already
+        // knows the answer.
         for (number, asked) in [(1, false), (2, true)] {
             let soon = in_time(world, Duration::from_secs(1)).await;
             let request = NotifyRequest {

@@ -1,5 +1,5 @@
-//! Migrations of a database that is in use: writers do not wait, kills are survived, and the schema
-//! is that of a new database.
+//! Migrations of a database in use: writers do not wait, kills are survived, and the resulting
+//! schema is that of a new database.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use crate::support::process::{migrator, until};
 use crate::support::store::test_configs;
 
-/// Migrations of databases that nobody uses yet; those from here on are judged.
+/// The last migration before databases were in use; later ones are judged.
 const OLD: u32 = 11;
 /// How long a writer may wait for a lock.
 const WAIT: &str = "SET lock_timeout = '200ms'";
 const KILLS: usize = 6;
 
-/// Rows in each table that a migration may have to go through, as the eleventh left them.
+/// Rows in each table that a migration may have to process, as the eleventh migration left them.
 const FILL: &str = "
 ALTER TABLE deliveries DISABLE TRIGGER USER;
 INSERT INTO lanes (installation, lane, next_at, tenant)
@@ -44,7 +44,7 @@ INSERT INTO delivery_changes (sequence, tenant, delivery, notification, user_id,
 ALTER TABLE deliveries ENABLE TRIGGER USER;
 ";
 
-/// What the release before writes meanwhile; `{n}` grows.
+/// The previous release's writes during the migration; `{n}` grows.
 const WRITES: [&str; 6] = [
     "UPDATE lanes SET claimed_at = claimed_at + 1 WHERE installation = 'one' AND lane = 'U{n}'",
     "INSERT INTO lanes (installation, lane) VALUES ('two', 'U{n}') ON CONFLICT DO NOTHING",
@@ -82,7 +82,7 @@ async fn nobody_waits(rows: u32) {
         assert_eq!(refused, Vec::<String>::new(), "{statement}");
         assert!(written > 0, "{statement}");
     }
-    // What the twelfth does to rows, whatever was written beside it.
+    // The twelfth migration must update all rows, whatever was written at the same time.
     let raw = raw(&config).await;
     let wrong = "SELECT count(*) FROM lanes l JOIN deliveries d USING (installation, lane)
         WHERE d.id LIKE 'd%' AND (l.budget <> CASE d.action WHEN 'done' THEN 1
@@ -92,7 +92,7 @@ async fn nobody_waits(rows: u32) {
     assert_eq!(number(&raw, wrong).await, 0);
 }
 
-/// Writes single rows until it is over; how many, and what was refused.
+/// Writes single rows until it is over; returns the number of writes, and the errors.
 async fn write(
     raw: impl Future<Output = DatabaseConnection>,
     who: usize,
@@ -112,7 +112,7 @@ async fn write(
     (written, refused)
 }
 
-/// Killed at any step, with rows to go through: the next one goes on, to the same schema.
+/// Killed at any step, with rows to process: the next migrator continues to the same schema.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migrator_that_is_killed_is_followed_by_one_that_finishes() {
     let Some((config, dir)) = before(20_000).await else { return };
@@ -125,7 +125,7 @@ async fn a_migrator_that_is_killed_is_followed_by_one_that_finishes() {
     for _ in 0..KILLS {
         let before = progress(&database).await;
         let mut dies = migrator(&settings);
-        until("it did one step more, or ended", async || {
+        until("the migrator did another step, or ended", async || {
             let ended = dies.try_wait().unwrap().is_some();
             (ended || progress(&database).await != before).then_some(())
         })
@@ -147,8 +147,8 @@ async fn a_migrator_that_is_killed_is_followed_by_one_that_finishes() {
     assert_eq!(upgraded.len(), fresh.len());
 }
 
-/// What each step of a migration changes: columns and indexes, valid or not, rows that were gone
-/// through, and the list of migrations.
+/// The changes of each step of a migration: columns and indexes, valid or not, processed rows, and
+/// the list of migrations.
 async fn progress(raw: &DatabaseConnection) -> Vec<i64> {
     const COUNTS: [&str; 5] = [
         "SELECT count(*) FROM pg_attribute WHERE attrelid = 'lanes'::regclass
@@ -166,7 +166,7 @@ async fn progress(raw: &DatabaseConnection) -> Vec<i64> {
     counts
 }
 
-/// A database that the eleventh migration left behind, with rows.
+/// A database after the eleventh migration, with rows.
 async fn before(rows: u32) -> Option<(Config, TempDir)> {
     let (config, dir) = postgres().await?;
     let raw = raw(&config).await;

@@ -1,4 +1,4 @@
-//! The Slack client against the sandbox over a real socket: both must mean the same Slack.
+//! The Slack client against the sandbox over a real socket: both must have the same idea of Slack.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

@@ -13,7 +13,7 @@ use herald::store::{
 use crate::support::store::test_stores;
 
 const CALLBACK: &str = "http://localhost/cb";
-/// Longer than anybody waits.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(86_400);
 
 fn tenant(name: &str) -> TenantId {
@@ -175,11 +175,14 @@ async fn a_tenant_that_came_at_the_same_moment_is_seen() {
         for tenant in [&acme, &umbrella] {
             store.ensure_tenant(tenant).await.unwrap();
         }
-        // Nobody was there when it was decided.
+        // There was no other tenant when it was decided.
         assert!(store.link_tenant_beside(&acme, id, &[]).await.unwrap());
         assert!(!store.link_tenant_beside(&umbrella, id, &[]).await.unwrap());
         assert_eq!(store.tenants_of(id).await.unwrap(), std::slice::from_ref(&acme));
-        assert!(store.link_tenant_beside(&acme, id, &[]).await.unwrap(), "itself is no other");
+        assert!(
+            store.link_tenant_beside(&acme, id, &[]).await.unwrap(),
+            "the tenant itself is not another one"
+        );
         assert!(store.link_tenant_beside(&umbrella, id, &[acme]).await.unwrap());
         assert_eq!(store.tenants_of(id).await.unwrap().len(), 2);
     }
@@ -259,7 +262,7 @@ async fn replicas_share_a_budget() {
             let nominal = Duration::from_secs(nominal);
             assert!(*wait <= nominal && *wait + Duration::from_secs(20) > nominal, "{waits:?}");
         }
-        // Another method, another budget.
+        // Another method has another budget.
         assert_eq!(
             store.reserve(id, "users.info", minute, LONG).await.unwrap().wait,
             Duration::ZERO

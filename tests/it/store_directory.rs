@@ -68,7 +68,7 @@ fn change(member: &str, body: &[u8]) -> MemberChange {
     MemberChange { slack_user_id: member.into(), updated: 0, body: body.to_vec() }
 }
 
-/// Appends a change; the sequence number after it.
+/// Appends a change; returns the sequence number after it.
 async fn append(store: &Store, member: &str, body: &[u8]) -> i64 {
     let basis = Basis::of(store.directory(id()).await.unwrap().as_ref());
     let merged = store.merge_members(id(), basis, &[change(member, body)], None).await.unwrap();
@@ -87,7 +87,7 @@ async fn pages_appear_at_once_and_the_older_ones_go() {
         // Out of order, or twice: refused.
         assert!(!save(&store, &lease, page(0, Some("c1"))).await);
         assert!(!save(&store, &lease, page(2, None)).await);
-        // Nothing to be seen before the end, and no publishing before it.
+        // Nothing is visible before the end, and publishing is impossible before it.
         assert_eq!(store.publish(&lease, LONG).await.unwrap(), None);
         let state = store.directory(id()).await.unwrap().unwrap();
         assert_eq!((state.generation, state.crawl.unwrap().members), (0, 100));
@@ -103,7 +103,8 @@ async fn pages_appear_at_once_and_the_older_ones_go() {
         let pages = store.replica().await.pages(id(), 1).await.unwrap();
         assert_eq!(pages, [page(0, None).body, page(1, None).body]);
 
-        // The one before is kept for who reads it just now, until the next, or its grace is over.
+        // The previous generation is kept for current readers, until the next one, or until its
+        // grace is over.
         assert_eq!(crawl(&store).await, 2);
         assert_eq!(store.pages(id(), 1).await.unwrap().len(), 2);
         assert_eq!(crawl(&store).await, 3);
@@ -121,7 +122,7 @@ async fn pages_appear_at_once_and_the_older_ones_go() {
 async fn a_new_holder_resumes_and_the_old_one_changes_nothing() {
     for store in test_stores().await {
         let old = acquire(&store).await.unwrap();
-        // Saved with a lease that lapses at once: as if the holder froze right here.
+        // Saved with a lease that ends at once, as if the holder froze right here.
         let saved = store.save_page(&old, page(0, Some("c1")), Duration::ZERO).await.unwrap();
         assert_eq!(saved, Saved::Stored);
         let new = acquire(&store.replica().await).await.unwrap();
@@ -139,7 +140,11 @@ async fn a_new_holder_resumes_and_the_old_one_changes_nothing() {
         assert_eq!(store.publish(&old, LONG).await.unwrap(), None);
         assert_eq!(store.publish(&new, LONG).await.unwrap(), Some(1));
         let state = store.directory(id()).await.unwrap().unwrap();
-        assert_eq!(state.refreshed_at, Some(Timestamp(1000)), "as old as its first page");
+        assert_eq!(
+            state.refreshed_at,
+            Some(Timestamp(1000)),
+            "the list is as old as its first page"
+        );
         // Published: not due before the interval is over.
         assert!(acquire(&store).await.is_none());
         store.request_refresh(id()).await.unwrap();
@@ -164,7 +169,7 @@ async fn a_failed_crawl_resumes_or_starts_over() {
         assert!(fail(&lease, Resume::Start).await);
         let lease = acquire(&store).await.unwrap();
         assert_eq!((lease.checkpoint.next_page, lease.checkpoint.cursor), (0, None));
-        // The pages of the first try are gone: the numbers are free again.
+        // The pages of the first attempt are gone, so their numbers are free again.
         assert_eq!(
             store.fail_crawl(&lease_of(&store).await, "", LONG, Resume::Start).await,
             Ok(false)
@@ -172,7 +177,7 @@ async fn a_failed_crawl_resumes_or_starts_over() {
     }
 }
 
-/// A lease that was never given.
+/// A lease that was never granted.
 async fn lease_of(store: &Store) -> CrawlLease {
     let other = InstallationId::parse("01890000-0000-7000-8000-000000000002").unwrap();
     let mut lease = store.acquire_crawl(other, "a", LONG).await.unwrap().unwrap();
@@ -212,14 +217,14 @@ async fn changes_are_numbered_and_dropped_once_a_crawl_contains_them() {
 
         assert!(save(&store, &lease, page(0, None)).await);
         store.publish(&lease, Duration::ZERO).await.unwrap().unwrap();
-        // The second came while the crawl ran: its pages may not show it.
+        // The second change came while the crawl ran, so its pages may not show it.
         let state = store.directory(id()).await.unwrap().unwrap();
         assert_eq!((state.changes_base, state.changes_gone, state.change_sequence), (1, 0, 2));
         let left = store.changes(id(), state.changes_base).await.unwrap();
         assert_eq!(left.iter().map(|c| c.sequence).collect::<Vec<_>>(), [2]);
 
-        // A reader of this generation goes on with its changes while the next one is there, and is
-        // told when they are gone.
+        // A reader of this generation can use its changes while the next one is there, and sees
+        // when they are gone.
         crawl(&store).await;
         assert_eq!(store.changes(id(), state.changes_base).await.unwrap().len(), 1);
         assert_eq!(store.directory(id()).await.unwrap().unwrap().changes_gone, 1);
@@ -265,7 +270,7 @@ async fn due_are_those_in_use_alive_and_not_being_crawled() {
         let id = store.save_installation(&installation()).await.unwrap();
         let acme = TenantId::parse("acme").unwrap();
         let due = async || store.due_refreshes(10).await.unwrap();
-        assert!(due().await.is_empty(), "nobody uses it");
+        assert!(due().await.is_empty(), "no tenant uses it");
         store.ensure_tenant(&acme).await.unwrap();
         store.link_tenant(&acme, id).await.unwrap();
         assert_eq!(due().await, [id]);
@@ -288,14 +293,14 @@ async fn a_crawl_that_begins_again_leaves_nothing_of_the_first_try() {
         let state = store.directory(id()).await.unwrap().unwrap();
         assert_eq!(state.crawl.map(|crawl| (crawl.pages, crawl.restarts)), Some((0, 1)));
 
-        // Whoever goes on knows that it happened; who lost the lease cannot do it.
+        // The next holder knows of the restart; the holder of the lost lease cannot restart.
         let next = acquire(&store).await.unwrap();
         assert_eq!((next.checkpoint.restarts, next.checkpoint.next_page), (1, 0));
         assert!(!store.restart_crawl(&lease, LONG).await.unwrap());
         assert!(save(&store, &next, page(0, None)).await);
         assert_eq!(store.publish(&next, Duration::ZERO).await.unwrap(), Some(1));
         let state = store.directory(id()).await.unwrap().unwrap();
-        assert_eq!(state.changes_base, 1, "what came before the second start is on its pages");
+        assert_eq!(state.changes_base, 1, "changes before the second start are on its pages");
         assert_eq!(acquire(&store).await.unwrap().checkpoint.restarts, 0);
     }
 }
@@ -313,7 +318,7 @@ async fn a_cursor_that_came_before_is_not_stored_again() {
         assert!(save(&store, &lease, page(2, Some("c3"))).await);
         assert!(save(&store, &lease, page(3, None)).await);
         store.publish(&lease, Duration::ZERO).await.unwrap().unwrap();
-        // The same cursors in the next crawl are no repetition.
+        // The same cursors in the next crawl are not a repetition.
         assert_eq!(crawl(&store).await, 2);
     }
 }
@@ -321,14 +326,17 @@ async fn a_cursor_that_came_before_is_not_stored_again() {
 #[tokio::test]
 async fn a_loss_is_kept_until_it_is_accepted_or_made_good() {
     for store in test_stores().await {
-        assert!(!store.accept_shrink(id()).await.unwrap(), "nothing is known");
+        assert!(!store.accept_shrink(id()).await.unwrap(), "there is no directory");
         crawl(&store).await;
         let mut lease = acquire(&store).await.unwrap();
         assert!(save(&store, &lease, page(0, None)).await);
         lease.checkpoint.members = 100;
         assert!(!store.accept_shrink(id()).await.unwrap(), "nothing was refused");
         assert!(store.refuse_crawl(&lease, "refused", LONG).await.unwrap());
-        assert!(!store.refuse_crawl(&lease, "refused", LONG).await.unwrap(), "no longer held");
+        assert!(
+            !store.refuse_crawl(&lease, "refused", LONG).await.unwrap(),
+            "the lease is no longer held"
+        );
         let doubt = async || {
             let state = store.directory(id()).await.unwrap().unwrap();
             assert_eq!((state.generation, state.members), (1, 200));

@@ -1,4 +1,4 @@
-//! Events between their acknowledgement and their being applied: taken once, claimed with a lease,
+//! Events between their acknowledgement and their application: taken once, claimed with a lease,
 //! settled by its token.
 
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         assert!(!store.finish_event(&old).await.unwrap());
         assert!(!store.park_event(&old, "x").await.unwrap());
         store.release_events(old.token, Duration::ZERO).await.unwrap();
-        assert!(store.claim_events(LONG).await.unwrap().is_empty(), "it is the other's still");
+        assert!(store.claim_events(LONG).await.unwrap().is_empty(), "the other still holds it");
         assert_eq!(merge(&store, &new, 5).await, Merged::Done { changes: 1 });
         assert_eq!(merge(&store, &new, 6).await, Merged::Fenced, "it is done");
         assert_eq!(store.changes(id(1), 0).await.unwrap().len(), 1);
@@ -130,7 +130,7 @@ async fn one_that_a_lease_ran_out_under_is_claimed_alone() {
         let mut claims = [ids(&one), ids(&two)];
         claims.sort_unstable();
         assert_eq!(claims, [vec!["Ev1"], vec!["Ev2", "Ev3"]]);
-        // Given back in order, a claim does not count.
+        // A claim that is returned in order does not count as an attempt.
         store.release_events(one[0].token, Duration::ZERO).await.unwrap();
         store.release_events(two[0].token, Duration::ZERO).await.unwrap();
         let again = store.claim_events(LONG).await.unwrap();

@@ -27,7 +27,7 @@ async fn fields_of(store: &Store, id: InstallationId, member: &str) -> Option<Ve
     })
 }
 
-/// A workspace that is connected and read.
+/// A workspace that is connected and whose list was read.
 async fn workspace(store: &Store) -> InstallationId {
     let new = NewInstallation {
         app_id: "A1".into(),
@@ -78,7 +78,7 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
         let old = store.acquire_fields(id, Duration::ZERO).await.unwrap().unwrap();
         assert!(store.save_fields(&old, &fields("U1", "{}"), None, Duration::ZERO).await.unwrap());
         let new = store.acquire_fields(id, LONG).await.unwrap().unwrap();
-        assert!(new.unpublished, "the one before left something");
+        assert!(new.unpublished, "the pass before left fields to publish");
         assert!(store.acquire_fields(id, LONG).await.unwrap().is_none(), "one holder");
         assert_eq!(store.due_fields(16).await.unwrap(), []);
 
@@ -102,7 +102,7 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
         let mut hints = store.hints();
         assert!(store.publish_fields(&new).await.unwrap());
         assert_eq!(sequence(&store, id).await, 1);
-        assert_eq!(hints.recv().await.unwrap(), Hint::Moved(id), "other replicas are told");
+        assert_eq!(hints.recv().await.unwrap(), Hint::Moved(id), "other replicas get a hint");
         let pointers = store.directory_pointers(&[id]).await.unwrap();
         assert_eq!(pointers[0].fields_sequence, 1);
         assert!(store.forget_fields(&new, &["U1".into()]).await.unwrap());
@@ -124,7 +124,7 @@ async fn an_answer_that_came_meanwhile_stays() {
         let lease = store.acquire_fields(id, LONG).await.unwrap().unwrap();
         // Planned when there was no row; a test of the person was faster.
         store.put_fields(id, &fields("U1", r#"{"new":1}"#)).await.unwrap();
-        assert_eq!(sequence(&store, id).await, 0, "a change to the member tells of it");
+        assert_eq!(sequence(&store, id).await, 0, "the change to the member reports it");
         let earlier = fields("U1", r#"{"old":1}"#);
         assert!(store.save_fields(&lease, &earlier, None, LONG).await.unwrap());
         let kept = fields_of(&store, id, "U1").await.unwrap();

@@ -42,7 +42,7 @@ async fn a_newer_database_is_left_alone() {
             VALUES ('m29990101_000001_future', 0)";
         store.raw().await.execute_unprepared(future).await.unwrap();
         assert_eq!(store.schema_status().await.unwrap(), SchemaStatus::Newer(1));
-        // By a pod of the release before.
+        // By a pod of the previous release.
         assert_eq!(store.migrate().await.unwrap(), SchemaStatus::Newer(1));
         assert_eq!(store.schema_status().await.unwrap(), SchemaStatus::Newer(1));
     }
@@ -55,7 +55,7 @@ async fn a_database_that_took_away_what_this_binary_needs_is_refused() {
             VALUES ('m29990101_000001_future', 0), ('m29990101_000002_contract', 0)";
         let raw = store.raw().await;
         raw.execute_unprepared(future).await.unwrap();
-        // What it must know, it knows.
+        // The migration that it must know is one that it knows.
         let floor = "INSERT INTO schema_floor (migration) VALUES ('m20260101_000001_foundation')";
         raw.execute_unprepared(floor).await.unwrap();
         assert_eq!(store.schema_status().await.unwrap(), SchemaStatus::Newer(2));
@@ -83,7 +83,7 @@ async fn the_wrong_key_is_refused_at_once() {
         let config = Config { key: Some(other), ..store.config.clone() };
         let error = Store::open(&config).await.unwrap_err();
         assert!(matches!(error, Error::Sealed(_)), "{error}");
-        // The right one still opens.
+        // The right key still works.
         store.replica().await;
     }
 }
@@ -100,7 +100,7 @@ async fn an_unreachable_database_is_unavailable_and_hides_its_password() {
     assert!(!format!("{error:?}").contains("hunter2"));
 }
 
-/// Not "not reached in time": each cause is another one's to remove.
+/// Not "not reached in time": each cause has a different remedy.
 #[tokio::test]
 async fn why_the_server_refuses_a_session_is_said() {
     for (code, sentence) in [
@@ -121,7 +121,7 @@ async fn why_the_server_refuses_a_session_is_said() {
         let error = Store::open(&config).await.unwrap_err();
         assert!(error.to_string().contains(sentence), "{code}: {error}");
         assert!(error.to_string().contains("store.url"), "{code}: {error}");
-        // What nobody here can remove may pass by itself.
+        // Only a cause that may pass by itself counts as unavailable.
         assert_eq!(matches!(error, Error::Unavailable(_)), code == "53300", "{code}");
         assert!(!format!("{error:?}").contains("hunter2"));
     }
@@ -160,7 +160,7 @@ async fn killed_connections_are_replaced() {
         while let Err(error) = store.now().await {
             assert!(matches!(error, Error::Unavailable(_)), "{error}");
             refused += 1;
-            assert!(refused <= store.config.max_connections, "it does not recover");
+            assert!(refused <= store.config.max_connections, "the store does not recover");
         }
         store.migrate().await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! People, identities and preferences; and that what is sealed stays where it is.
+//! People, identities and preferences; and encrypted values cannot be moved.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn records_are_replaced_whole_and_tenants_are_apart() {
         assert_eq!((read.person, read.identity), (first, None));
         assert_eq!(store.person(&umbrella, &user("u1")).await.unwrap(), None);
 
-        // The later of two in one call counts, and nothing of the older record is left.
+        // The later of two records in one call counts, and nothing of the older one is left.
         let twice = [person("u1", "old@example.com"), person("u1", "new@example.com")];
         store.upsert_people(&acme, &twice).await.unwrap();
         let read = store.person(&acme, &user("u1")).await.unwrap().unwrap();
@@ -107,7 +107,7 @@ async fn a_pin_gives_way_to_a_pin_alone() {
         let age = store.now().await.unwrap().since(read.stored_at);
         assert!(age < Duration::from_secs(60), "{age:?}");
         assert!(store.store_identity(&acme, &u1, &identity("U4", Rule::Pinned)).await.unwrap());
-        // A new record leaves the identity; an identity leaves the record.
+        // A new record does not change the identity, and the reverse.
         store.upsert_people(&acme, &[person("u1", "new@example.com")]).await.unwrap();
         let read = stored().await;
         assert_eq!(read.identity.unwrap().slack_user_id.as_str(), "U4");
@@ -177,7 +177,7 @@ async fn nothing_personal_is_readable_and_swapped_rows_do_not_open() {
             assert!(matches!(error, Error::Sealed(_)), "{error}");
             assert!(!error.to_string().contains("example"));
         };
-        // To another person, to another tenant.
+        // Moved to another person, and to another tenant.
         let to_person = "UPDATE people SET record =
             (SELECT record FROM people WHERE tenant = 'acme' AND user_id = 'u1')
             WHERE tenant = 'acme' AND user_id = 'u2'";
@@ -189,7 +189,7 @@ async fn nothing_personal_is_readable_and_swapped_rows_do_not_open() {
         refused(&acme, "u2").await;
         refused(&umbrella, "u1").await;
         assert!(store.person(&acme, &user("u1")).await.unwrap().is_some());
-        // The data key itself, moved: a fresh process is refused too.
+        // With the data key itself moved, a fresh process is refused too.
         let key = "UPDATE data_keys SET wrapped =
             (SELECT wrapped FROM data_keys WHERE scope = 'tenant:acme')
             WHERE scope = 'tenant:umbrella'";

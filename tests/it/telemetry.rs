@@ -1,6 +1,6 @@
-//! Traces and metrics over OTLP, from the process as it is run to a collector in here; and
-//! collectors that are away or hang, which no caller may notice (faults.md 31). On SQLite alone:
-//! nothing of this knows the database.
+//! Traces and metrics over OTLP, from the real process to a collector in the test; and collectors
+//! that are down or hang, which must not affect callers (faults.md 31). Only on SQLite, because
+//! none of this depends on the database.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,13 +32,13 @@ use tonic::{Request, Response, Status};
 use crate::crash::{Site, all_sent, email, member_id, message, person, service, site_on};
 use crate::support::process::{Herald, PATIENCE};
 
-/// `process.grace_seconds` where nothing is set.
+/// The default of `process.grace_seconds`.
 const GRACE: Duration = Duration::from_secs(25);
-/// The caller's trace and span: the example of the W3C's document.
+/// The caller's trace and span: the example in the W3C's document.
 const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 const PARENT: u64 = 0x00f0_67aa_0ba9_02b7;
 
-/// Takes whatever it is sent.
+/// Accepts everything that it is sent.
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     traces: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
@@ -87,7 +87,7 @@ impl Collector {
         scopes.flat_map(|of| &of.scope_spans).flat_map(|of| of.spans.clone()).collect()
     }
 
-    /// The last value of a counter, by its one label.
+    /// The last value of a counter, by its only label.
     fn counted(&self, name: &str) -> HashMap<String, i64> {
         let metrics = self.metrics.lock().unwrap();
         let scopes = metrics.iter().flat_map(|sent| &sent.resource_metrics);
@@ -149,7 +149,7 @@ async fn a_trace_goes_from_the_caller_through_the_outbox_to_slack() {
     let (site, herald) = reporting_to(address).await;
     notify_and_end(&site, herald).await;
 
-    // Reading the member list, connecting and so on are traces of their own.
+    // Reading the member list, connecting and so on have traces of their own.
     let mut spans = collector.spans();
     spans.retain(|span| span.trace_id == TRACE.to_be_bytes());
     let (rpc, accept) = (named(&spans, "rpc"), named(&spans, "store.accept"));
@@ -159,7 +159,7 @@ async fn a_trace_goes_from_the_caller_through_the_outbox_to_slack() {
     assert!(attribute(rpc, "code").contains("\"OK\""));
     assert_eq!(accept.parent_span_id, rpc.span_id);
     assert_eq!(deliver.parent_span_id, rpc.span_id);
-    // A machine without time for the request makes it a turn of its own later.
+    // On a slow machine the request gets a turn of its own later.
     let delivers = spans.iter().filter(|span| span.name == "deliver");
     let turns: Vec<_> = delivers.map(|span| &span.span_id).collect();
     let calls: Vec<&Span> = spans.iter().filter(|span| span.name == "slack.call").collect();
@@ -170,7 +170,7 @@ async fn a_trace_goes_from_the_caller_through_the_outbox_to_slack() {
         "{calls:#?}"
     );
 
-    // The process lived for less than a minute: these came at its end.
+    // The process lived for less than a minute, so these were sent at its end.
     let notified = collector.counted("herald_notify_total");
     assert_eq!(notified.values().sum::<i64>(), 1, "{notified:?}");
     assert!(!collector.counted("herald_deliveries_total").is_empty());
@@ -191,7 +191,7 @@ async fn nothing_that_is_sent_names_a_person_or_a_secret() {
     }
 }
 
-/// The HTTP side, which prints the metrics too, is long gone when this delivery ends.
+/// The HTTP side, which serves the metrics too, has long ended when this delivery ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_ends_after_the_signal_is_measured_and_sent() {
     let (collector, address) = Collector::start().await;
@@ -210,7 +210,7 @@ async fn what_ends_after_the_signal_is_measured_and_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_is_not_noticed() {
-    // Bound and not listening: refused, and nobody else gets the port.
+    // Bound but not listening: connections are refused, and no other process gets the port.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let (site, herald) = reporting_to(nobody.local_addr().unwrap()).await;
@@ -232,5 +232,5 @@ async fn a_collector_that_never_answers_is_not_noticed() {
     });
     let (site, herald) = reporting_to(address).await;
     notify_and_end(&site, herald).await;
-    assert!(accepted.load(Ordering::SeqCst) > 0, "it never tried");
+    assert!(accepted.load(Ordering::SeqCst) > 0, "the process never tried");
 }

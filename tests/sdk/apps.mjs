@@ -29,7 +29,7 @@ async function control(path, body, method = "POST") {
   return text ? JSON.parse(text) : undefined;
 }
 
-/** Installs by the page that Slack's own OAuth provider makes, with its cookie and its callback. */
+/** Installs through the page of Slack's own OAuth provider, with its cookie and its callback. */
 async function install() {
   const installer = new InstallProvider({
     ...secrets,
@@ -50,7 +50,8 @@ async function install() {
   await new Promise((listening) => server.listen(Number(port), "127.0.0.1", listening));
   const begun = await fetch(`http://127.0.0.1:${port}/install`);
   const cookie = begun.headers.get("set-cookie")?.split(";")[0] ?? "";
-  const page = (await begun.text()).match(/href="([^"]*authorize[^"]*)"/)[1].replaceAll("&amp;", "&");
+  const href = /href="([^"]*authorize[^"]*)"/;
+  const page = (await begun.text()).match(href)[1].replaceAll("&amp;", "&");
   const decided = await fetch(page, {
     method: "POST",
     redirect: "manual",
@@ -68,7 +69,9 @@ async function install() {
 async function webApi(token) {
   const slack = new WebClient(token, clientOptions);
   let members = 0;
-  for await (const page of slack.paginate("users.list", { limit: 5 })) members += page.members.length;
+  for await (const page of slack.paginate("users.list", { limit: 5 })) {
+    members += page.members.length;
+  }
   assert.ok(members > 10, "the SDK follows the cursors");
   const posted = await slack.chat.postMessage({ channel: "U0DEMOBEN", text: "a" });
   const edited = await slack.chat.update({ channel: posted.channel, ts: posted.ts, text: "b" });
@@ -84,7 +87,7 @@ async function webApi(token) {
   });
 }
 
-/** Bolt checks the signatures of what the sandbox sends, and answers presses. */
+/** Bolt checks the signatures of the sandbox's requests, and answers button presses. */
 async function bolt(token) {
   const app = new App({
     token,
@@ -128,13 +131,13 @@ async function bolt(token) {
   await control("press", { conversation: posted.channel, ts: posted.ts, action_id: "open" });
   await until("press");
   const deliveries = await (await fetch(`${base}_sandbox/deliveries`)).json();
-  const wrong = deliveries.filter((delivery) => delivery.status !== 200 && delivery.status !== null);
-  assert.deepEqual(wrong, [], "Bolt took each signature for Slack's");
+  const wrong = deliveries.filter(({ status }) => status !== 200 && status !== null);
+  assert.deepEqual(wrong, [], "Bolt accepted each signature as Slack's");
   await app.stop();
 }
 
 const token = await install();
 await webApi(token);
 await bolt(token);
-console.log("Node: web-api, oauth and bolt, with events and presses that Bolt takes for Slack's");
+console.log("Node: web-api, oauth and bolt, with events and presses that Bolt accepts as Slack's");
 process.exit(0);

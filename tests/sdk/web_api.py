@@ -1,8 +1,8 @@
 """Slack's Python SDK as a client of `herald sandbox`: every method, and the keys of its answers.
 
-Usage: web_api.py SANDBOX_URL. `keys.json` lists, of the keys that the sandbox answers, those that Slack's
-own answers have: they were compared with slackapi/java-slack-sdk (json-logs/samples) and Slack's method
-pages. Another key that the sandbox answers is a fault of the sandbox, until it was found there too.
+Usage: web_api.py SANDBOX_URL. `keys.json` lists the keys in the sandbox's answers that Slack's own
+answers have too: they were compared with slackapi/java-slack-sdk (json-logs/samples) and Slack's
+method pages. Any other key is a fault of the sandbox, until it is found there.
 """
 
 import base64
@@ -24,15 +24,21 @@ KEYS = pathlib.Path(__file__).with_name("keys.json")
 APP = {"client_id": "1234567890.0987654321", "client_secret": "sandbox-client-secret"}
 CALLBACK = "https://app.example/cb"
 SCOPES = """channels:history channels:join channels:manage channels:read chat:write dnd:read
-groups:history groups:read groups:write im:history im:read im:write mpim:history mpim:read mpim:write
-team:read tokens.basic usergroups:read users.profile:read users:read users:read.email""".split()
-# Keys of any answer.
-ALWAYS = {"ok", "warning", "response_metadata", "response_metadata.warnings", "response_metadata.next_cursor"}
+groups:history groups:read groups:write im:history im:read im:write mpim:history mpim:read
+mpim:write team:read tokens.basic usergroups:read users.profile:read users:read
+users:read.email""".split()
+# Keys that any answer may have.
+ALWAYS = {
+    "ok", "warning", "response_metadata", "response_metadata.warnings",
+    "response_metadata.next_cursor",
+}
+# Keys whose values the caller sent, or that have ids as keys.
+SENT = ("blocks", "metadata", "manifest", "fields", "users", "user_id_map", "args", "view")
 answers = {}
 
 
 def control(path, body=None, method=None):
-    """The sandbox's own address, as a person or an administrator of the workspace would act."""
+    """Calls the sandbox's control API, to act as a person or an administrator of the workspace."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{BASE}_sandbox/{path}", data=data, method=method)
     request.add_header("content-type", "application/json")
@@ -64,7 +70,7 @@ def refused(expected, call, /, **arguments):
 
 
 def allow(page):
-    """Presses Allow on a page of Slack's; the code that comes back."""
+    """Presses Allow on Slack's consent page; returns the code."""
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *_):
@@ -88,7 +94,7 @@ def install_page(scopes, **more):
 
 
 def authorize(slack, scopes):
-    """Installs the app; what oauth.v2.access answers."""
+    """Installs the app; returns the answer of oauth.v2.access."""
     return slack.oauth_v2_access(code=allow(install_page(scopes)), redirect_uri=CALLBACK, **APP)
 
 
@@ -111,11 +117,12 @@ def sign_in(slack):
     assert who["sub"] == who["https://slack.com/user_id"] == claims["sub"] and who["email_verified"]
     refused("not_allowed_token_type", person.users_list, limit=4)
     refused("not_allowed_token_type", slack.openid_connect_userInfo)
-    # A code of one page is not taken for the other.
+    # A code of one page is refused for the other.
     mismatch = {"redirect_uri": CALLBACK, **APP}
-    refused("oauth_authorization_url_mismatch", slack.oauth_v2_access, code=allow(page()), **mismatch)
+    mixed = "oauth_authorization_url_mismatch"
+    refused(mixed, slack.oauth_v2_access, code=allow(page()), **mismatch)
     other = allow(install_page(SCOPES))
-    refused("oauth_authorization_url_mismatch", slack.openid_connect_token, code=other, **mismatch)
+    refused(mixed, slack.openid_connect_token, code=other, **mismatch)
 
 
 def pkce(slack):
@@ -154,7 +161,8 @@ def people(slack):
     assert slack.team_profile_get()["profile"]["fields"]
     slack.team_info()
     slack.bots_info()
-    group = control("usergroups", {"name": "Platform", "handle": "platform", "users": ["U0DEMOADA"]})
+    platform = {"name": "Platform", "handle": "platform", "users": ["U0DEMOADA"]}
+    group = control("usergroups", platform)
     assert slack.usergroups_list(include_users=True)["usergroups"][0]["users"] == ["U0DEMOADA"]
     slack.usergroups_users_list(usergroup=group["id"])
     slack.dnd_info(user="U0DEMOADA")
@@ -253,7 +261,7 @@ def installations(slack):
 
 
 def shape(value, prefix=""):
-    """The keys of an answer, to the third level; what is in blocks or a manifest is the caller's own."""
+    """The keys of an answer, to the third level, except in values that the caller sent."""
     if isinstance(value, list):
         return {key for item in value for key in shape(item, prefix)}
     if not isinstance(value, dict) or prefix.count(".") > 2:
@@ -261,7 +269,7 @@ def shape(value, prefix=""):
     keys = set()
     for key, inner in value.items():
         keys.add(prefix + key)
-        if key not in ("blocks", "metadata", "manifest", "fields", "users", "user_id_map", "args", "view"):
+        if key not in SENT:
             keys |= shape(inner, f"{prefix}{key}.")
     return keys
 
@@ -281,12 +289,12 @@ def main():
     apps()
     installations(slack)
     missed = set(control("methods")) - set(answers)
-    assert not missed, f"not tried with Slack's SDK: {sorted(missed)}"
+    assert not missed, f"not called with Slack's SDK: {sorted(missed)}"
     found = {method: sorted(shape(data)) for method, data in sorted(answers.items())}
     known = {m: set(keys.split()) | ALWAYS for m, keys in json.loads(KEYS.read_text()).items()}
     strange = {m: sorted(set(keys) - known.get(m, ALWAYS)) for m, keys in found.items()}
     strange = {method: keys for method, keys in strange.items() if keys}
-    assert not strange, f"keys that Slack does not answer: {strange}"
+    assert not strange, f"keys that Slack's answers do not have: {strange}"
     print(f"Python: {len(found)} methods, {sum(map(len, found.values()))} keys as Slack's")
 
 

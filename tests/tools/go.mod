@@ -1,4 +1,4 @@
-// The Go programs that tests/run checks the chart with, pinned by go.sum. Nothing of Herald is Go.
+// The Go programs with which tests/run checks the chart, pinned by go.sum. Herald itself has no Go code.
 module herald/tests/tools
 
 go 1.26.0

@@ -1,5 +1,5 @@
-//! What faults do to a tenant at which none is aimed: its calls are accepted soon by the replicas
-//! that are well, and its messages are soon on their way (I8).
+//! The effect of faults on a tenant at which none is aimed: healthy replicas accept its calls soon,
+//! and its messages are sent soon (I8).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,9 +7,9 @@ use super::{Asked, Case, Judgement, Kind, reach, seconds};
 use crate::evidence::{Call, Request};
 use crate::tenant::Tenant;
 
-/// 99 of a hundred calls are accepted within this time, from the first try.
+/// 99 of 100 calls are accepted within this time, from the first try.
 const ACCEPTED: i64 = 1_000_000;
-/// 99 of a hundred messages are on their way within this time, from acceptance.
+/// 99 of 100 messages are being sent within this time, from acceptance.
 const ON_ITS_WAY: i64 = 2_000_000;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
@@ -35,7 +35,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// How long things took.
+/// How long calls or messages took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) count: usize,
@@ -63,7 +63,7 @@ impl std::fmt::Display for Times {
     }
 }
 
-/// From the first try at a replica that is well until acceptance anywhere.
+/// From the first try, if that was at a healthy replica, until acceptance at any replica.
 fn accepted(case: &Case<'_>, theirs: &[&Asked<'_>]) -> Vec<i64> {
     let blows = &case.evidence.blows;
     let is_well = |call: &Call| {
@@ -82,7 +82,8 @@ fn accepted(case: &Case<'_>, theirs: &[&Asked<'_>]) -> Vec<i64> {
     times
 }
 
-/// From acceptance, or from the end of the message before it in its lane, until the request began.
+/// From acceptance, or from the end of the previous message of the lane, until the request to Slack
+/// began.
 fn on_their_way(case: &Case<'_>, theirs: &[&Asked<'_>], witness: &str) -> Vec<i64> {
     let evidence = case.evidence;
     let mut posts: BTreeMap<&str, Vec<&Request>> = BTreeMap::new();

@@ -1,9 +1,9 @@
-//! What callers were told: one answer for one request id, refusals as documented (I3).
+//! The answers to callers: one answer for one request id, and refusals as documented (I3).
 
 use super::{Case, Judgement, Kind};
 use crate::evidence::{Answer, Call, Purpose};
 
-/// What a caller may be told of a good request, at any time.
+/// Codes that a caller with a valid request may get at any time.
 const PASSING: [&str; 4] = ["Unavailable", "ResourceExhausted", "DeadlineExceeded", "Cancelled"];
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
@@ -31,7 +31,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
 fn refusal(call: &Call, case: &Case<'_>, judgement: &mut Judgement) {
     let (code, reason, retry_info) = match &call.answer {
         Answer::Accepted { .. } => {
-            // What was forgotten is not there to be used again.
+            // The database has forgotten this id, so it may be used again.
             let used = call.purpose == Purpose::Reuse && !case.is_forgotten(&call.id);
             if used || call.purpose == Purpose::Unusable {
                 let sentence = format!("{}: accepted, though it is {:?}", call.id, call.purpose);
@@ -47,14 +47,14 @@ fn refusal(call: &Call, case: &Case<'_>, judgement: &mut Judgement) {
     };
     *judgement.figures.refusals.entry(format!("{code} {reason}")).or_default() += 1;
     let right = match call.purpose {
-        // Another call with its id may have been first after the failover.
+        // Another call with the same id may have come first after the failover.
         Purpose::Deliver | Purpose::Retract | Purpose::Cross => {
             code == "AlreadyExists" && case.is_forgotten(&call.id)
         }
         Purpose::Reuse => code == "AlreadyExists",
         Purpose::Unusable => code == "InvalidArgument",
     };
-    // Whoever is to come back is told when; a deadline is the caller's own.
+    // A refusal says when to retry, unless the caller's own deadline ended the call.
     let told = retry_info || ["DeadlineExceeded", "Cancelled"].contains(&code);
     let passes = PASSING.contains(&code) && told;
     if !right && !passes {

@@ -1,5 +1,5 @@
-//! What was to be taken back or crossed out is, for everybody who got it, and nothing else is (I1,
-//! I2).
+//! Every message that was to be taken back or crossed out is, for all recipients, and no other
+//! message is (I1, I2).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -18,7 +18,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for (call, verdicts) in case.changes.values().filter_map(|asked| asked.accepted) {
         let subject = call.subject.as_deref().unwrap_or_default();
         for verdict in verdicts.iter().filter(|verdict| verdict.queued) {
-            // What is not there cannot be changed; whether it should be is another question.
+            // A missing message cannot be changed; `delivered` judges whether it may be missing.
             let Some(messages) = stored.get(&(subject, &*verdict.lane)) else { continue };
             if case.is_forgotten(&call.id) || case.is_forgotten(subject) {
                 continue;
@@ -29,7 +29,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             }
             let fate = fates.get(verdict.delivery.as_str());
             let told = fate.map(|fate| format!("{} {} {}", fate.state, fate.reason, fate.code));
-            let told = told.unwrap_or_else(|| "not told of".to_owned());
+            let told = told.unwrap_or_else(|| "no state reported".to_owned());
             let (id, purpose, lane) = (&call.id, call.purpose, &verdict.lane);
             let sentence = format!("{id} ({purpose:?} {subject}) to {lane}: {told}");
             judgement.found(Kind::Unchanged, sentence);
@@ -41,7 +41,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for message in changed {
         let call = message.call.as_deref().unwrap_or_default();
         if !over.contains(call) {
-            let sentence = format!("{call} to {}: changed, and nobody asked", message.lane);
+            let sentence =
+                format!("{call} to {}: changed, though no call asked for it", message.lane);
             judgement.found(Kind::Phantom, sentence);
         }
     }

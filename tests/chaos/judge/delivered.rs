@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::{Case, Judgement, Kind};
 use crate::evidence::{Blow, Call, Fate, Message};
 
-/// Deaths of workers after which a message is set aside.
+/// Deaths of workers after which a message is parked.
 const CRASHES: usize = 3;
 /// Faults in which workers die or lose their lease.
 const DEADLY: [&str; 10] =
@@ -35,7 +35,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         };
         let others = messages.iter().any(|message| message.delivery != verdict.delivery);
         if others && !case.is_forgotten(&call.id) {
-            let sentence = format!("{key:?}: stored under another delivery id than was told");
+            let sentence =
+                format!("{key:?}: stored under another delivery id than the answer named");
             judgement.found(Kind::TwoAnswers, sentence);
         }
     }
@@ -43,13 +44,14 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         let first = messages[0];
         let forgotten = case.is_forgotten(key.0);
         let ids: HashSet<_> = messages.iter().map(|message| &message.delivery).collect();
-        // A call that was forgotten and made again is another delivery.
+        // A forgotten call that was made again has another delivery.
         if messages.len() > if forgotten { ids.len() } else { 1 } {
             let times: Vec<_> = messages.iter().map(|message| message.ts.as_str()).collect();
             judgement.found(Kind::Duplicated, format!("{key:?}: at {}", times.join(" and ")));
         }
         if !expected.contains(key) && !forgotten {
-            let sentence = format!("{key:?} ({}): no client was told of it", first.delivery);
+            let sentence =
+                format!("{key:?} ({}): no client got an acceptance for it", first.delivery);
             judgement.found(Kind::Phantom, sentence);
         }
         let asked = case.requests.get(key.0);
@@ -71,7 +73,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// Accepted and not there: explained, or lost.
+/// An accepted message that is not in Slack: explained, or lost.
 fn missing(
     call: &Call,
     lane: &str,
@@ -83,14 +85,14 @@ fn missing(
         judgement.figures.lost_by_failover += 1;
         return;
     }
-    let state = fate.map_or("not told of", |fate| fate.state.as_str());
+    let state = fate.map_or("no state reported", |fate| fate.state.as_str());
     let told = fate.map(|fate| format!("{state} {} {}", fate.reason, fate.code));
     let told = told.unwrap_or_else(|| state.to_owned());
     let sentence = format!("{} to {lane}, accepted by replica {}: {told}", call.id, call.replica);
     match state {
         "expired" if expired(call, case.evidence.rules.ended) => judgement.figures.expired += 1,
         "parked" if fate.is_some_and(|fate| fate.code == "crashed") => {
-            // A message that kills its workers is set aside; these workers were killed by us.
+            // A message whose workers die three times is parked; here the checker killed them.
             if deadly(&case.evidence.blows, call.began) >= CRASHES {
                 judgement.figures.set_aside += 1;
             } else {

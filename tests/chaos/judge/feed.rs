@@ -1,8 +1,8 @@
-//! A reader of the feed misses no change, and is told where it cannot know what it missed.
+//! A reader of the feed misses no change, and is notified if it cannot know what it missed.
 
 use super::{Case, Judgement, Kind};
 
-/// By when a reader that resumes hears of the new epoch.
+/// The time within which a reader that resumes learns of the new epoch.
 const TOLD: i64 = 15_000_000;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
@@ -14,7 +14,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for failover in named("failover") {
         let told = |at: i64| (failover.from..=failover.until + TOLD).contains(&at);
         if !named("epoch").any(|epoch| told(epoch.from)) {
-            let sentence = "no reader of the feed was told of the failover".to_owned();
+            let sentence = "no reader of the feed was notified of the failover".to_owned();
             judgement.found(Kind::FeedGap, sentence);
         }
     }

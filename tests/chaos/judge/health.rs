@@ -1,14 +1,14 @@
-//! Health says within five seconds what is true: SERVING where calls are accepted, NOT_SERVING
-//! where none is. A process that does not answer says nothing.
+//! Health reports the truth within five seconds: SERVING if calls are accepted, NOT_SERVING if none
+//! is. A process that does not answer reports nothing.
 
 use super::{Case, Judgement, Kind, reach, seconds};
 use crate::evidence::{Answer, Call, Probe};
 
-/// By when health must say it.
+/// The time within which health must report it.
 const TRUE: i64 = 5_000_000;
-/// A probe is taken this often, and a change of weather is not on the clock of probes.
+/// Probes are taken at intervals, and a fault begins and ends between two of them.
 const TOLERANCE: i64 = 1_000_000;
-/// What a replica may take that must first find out that its connections are dark.
+/// How long a replica may take to find out that its connections are dark.
 const FOUND_OUT: i64 = 5_000_000;
 
 /// One of the two ways to ask.
@@ -41,7 +41,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             }
             for since in wrongly_ill(case, &probes, said) {
                 let sentence = format!(
-                    "replica {replica}: {name} says no since {since}, and nothing is wrong"
+                    "replica {replica}: {name} reports no since {since}, though nothing is wrong"
                 );
                 judgement.found(Kind::UntrueHealth, sentence);
             }
@@ -49,8 +49,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// The parts of an outage that can only be the database's: faults that stop the process, hide its
-/// answers or let connections work in between say nothing about health while they last.
+/// The parts of an outage that only the database can explain: faults that stop the process, hide
+/// its answers or let connections work at times say nothing about health while they last.
 fn clear_of(case: &Case<'_>, replica: usize, (from, to): (i64, i64)) -> Vec<(i64, i64)> {
     const OTHERS: [&str; 6] = ["kill", "freeze", "frozen", "roll", "intent", "answer"];
     let blows = case.evidence.blows.iter().filter(|blow| {
@@ -70,19 +70,19 @@ fn clear_of(case: &Case<'_>, replica: usize, (from, to): (i64, i64)) -> Vec<(i64
     clear
 }
 
-/// Whether it says that the replica works; nothing, where it is of the caller.
+/// Whether the call shows that the replica works; `None` if the outcome depends on the caller.
 fn works(call: &Call) -> Option<bool> {
     match &call.answer {
         Answer::Accepted { .. } => Some(true),
         Answer::Refused { code, .. } => {
             Some(!["Unavailable", "DeadlineExceeded"].contains(&&**code))
         }
-        // The caller gave up, or its deadline was too short.
+        // With another manner, the caller gave up, or its deadline was too short.
         Answer::Lost { .. } => (call.manner == "plain").then_some(false),
     }
 }
 
-/// Times in which every call at this replica failed, of those that say something.
+/// Periods in which every call at this replica failed, among the calls that show something.
 fn outages(case: &Case<'_>, replica: usize) -> Vec<(i64, i64)> {
     let calls = case.evidence.calls.iter().filter(|call| call.replica == replica);
     let mut calls: Vec<_> = calls
@@ -102,7 +102,8 @@ fn outages(case: &Case<'_>, replica: usize) -> Vec<(i64, i64)> {
     outages
 }
 
-/// Since when it said no for too long, though no fault touched the replica.
+/// Periods of false alarm: since when health reported no for too long, though no fault touched the
+/// replica.
 fn wrongly_ill(case: &Case<'_>, probes: &[&Probe], said: fn(&Probe) -> Option<bool>) -> Vec<i64> {
     let (mut found, mut since): (Vec<i64>, Option<i64>) = (Vec::new(), None);
     for probe in probes {

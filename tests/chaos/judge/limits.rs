@@ -1,26 +1,26 @@
 //! Slack's limits (I5): the pace of a lane, and no request inside a Retry-After.
 //!
-//! A wait counts where it can be known: a 429 whose answer may have been lost on the way, whose
-//! reader died or froze, or that could not be told to the other replicas because the database was
-//! away, binds nobody.
+//! A wait binds the replicas only if they can know of it. It binds none if the answer with the 429
+//! may have been lost in transit, if its reader died or froze, or if the database was down, so that
+//! the wait could not reach the other replicas.
 
 use std::collections::BTreeMap;
 
 use super::{Case, Judgement, Kind, seconds};
 use crate::evidence::{Blow, Request};
 
-/// By how much a start may seem early: the invariant's own tolerance. Not scaled: it is the
-/// machine's, not Slack's.
+/// How much too early a request may seem to start: the invariant's own tolerance. It is not scaled,
+/// because it depends on the machine and not on Slack.
 const TOLERANCE: i64 = 50_000;
-/// Until a wait is known to every replica: the answer is read, and one row written.
+/// The time until every replica knows of a wait: the answer is read, and one row is written.
 const TOLD: i64 = 250_000;
-/// How long after an answer a blow may still keep it from being known.
+/// How long after an answer a fault may still keep it from being known.
 const SETTLED: i64 = 1_000_000;
 /// The window of a method's limit, in seconds.
 const WINDOW: i64 = 60;
-/// Requests that were booked before a step of the clock begin up to so much later.
+/// Requests that were scheduled before a step of the clock may begin this much later.
 const STEPPED: i64 = 1_000_000;
-/// Slack's wait where it names none, or none that can be read, in seconds.
+/// Slack's wait if the answer has no readable Retry-After, in seconds.
 const UNNAMED: i64 = 30;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
@@ -51,7 +51,7 @@ fn is_post(request: &Request) -> bool {
     request.method == super::POST
 }
 
-/// What a 429 holds at the least: the lane for posts, the workspace's method for all else.
+/// The least scope of a 429: the lane for posts, the workspace's method for all other requests.
 fn key(request: &Request) -> Option<String> {
     if is_post(request) {
         return request.lane.clone();
@@ -67,14 +67,14 @@ fn throttled(request: &Request, case: &Case<'_>, judgement: &mut Judgement) {
     judgement.figures.throttled_by_limit += 1;
     let window = scaled(WINDOW, case.evidence.rules.scale);
     let forgotten = forgotten(&case.evidence.blows, request.began - window, request.began);
-    // The limit of posts for a whole workspace is not published: it can only be learnt.
+    // Slack does not publish the limit of posts for a whole workspace: it can only be learned.
     if !is_post(request) && !forgotten {
-        let sentence = format!("{} at {}, which nobody put in", request.method, request.began);
+        let sentence = format!("{} at {}, which was not injected", request.method, request.began);
         judgement.found(Kind::Avoidable429, sentence);
     }
 }
 
-/// In any t seconds at most 1 + t posts.
+/// At most 1 + t posts in any t seconds.
 fn pace(lane: &str, requests: &[&Request], case: &Case<'_>, judgement: &mut Judgement) {
     let (mut slack, mut place, mut last) = (i64::MIN, 0, i64::MIN);
     let interval = case.evidence.rules.interval;
@@ -122,21 +122,21 @@ fn waits(key: &str, requests: &[&Request], case: &Case<'_>, judgement: &mut Judg
     }
 }
 
-/// Whether the database's clock stepped in this time, or an older copy took the database's place:
-/// what was booked by the clock then, nobody can know.
+/// Whether the database's clock stepped in this time, or an older copy replaced the database: then
+/// the times scheduled by the clock are unknown.
 fn forgotten(blows: &[Blow], from: i64, to: i64) -> bool {
     let mut blows = blows.iter().filter(|blow| ["step", "failover"].contains(&&*blow.kind));
     let edge = |at: i64| from <= at.saturating_add(STEPPED) && at <= to;
     blows.any(|blow| edge(blow.from) || edge(blow.until))
 }
 
-/// Whether the blow may have kept this answer from being known to all.
+/// Whether the fault may have kept this answer from reaching all replicas.
 fn hides(blow: &Blow, request: &Request) -> bool {
     let when = blow.from <= request.ended + SETTLED && blow.until >= request.began;
-    // A transaction that stays open may hold the row in which the wait is written down.
+    // An open transaction may lock the row in which the wait is recorded.
     let locks = ["dark", "frozen"].contains(&blow.kind.as_str());
     let here = blow.replica.is_none() || blow.replica == request.replica || locks;
-    // Faults of Slack's own are in its log with the answer.
+    // Slack's own faults are in its log together with the answer.
     let elsewhere =
         ["throttle", "ambiguous", "slow", "cancel", "tenants"].contains(&blow.kind.as_str());
     when && here && !elsewhere

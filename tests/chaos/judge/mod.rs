@@ -1,7 +1,8 @@
-//! The judge: what the logs of clients and of Slack prove, and nothing else. Pure.
+//! The judge: it derives its findings from the logs of clients and of Slack, and from nothing else.
+//! Pure.
 //!
-//! Each file below is one question; `docs/chaos.md` says them in words. A finding is a fault of the
-//! service, or of the checker: either way the run is red.
+//! Each file below answers one question; `docs/chaos.md` describes them. A finding is a fault of
+//! the service, or of the checker: either way the run is red.
 
 mod bystanders;
 mod callers;
@@ -24,10 +25,10 @@ pub(crate) use bystanders::Times;
 
 use crate::evidence::{Answer, Call, Evidence, Purpose, Verdict};
 
-/// What can be wrong.
+/// The kinds of findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
-    /// Accepted, and not in Slack, though nothing says why (I1).
+    /// Accepted but not in Slack, and nothing explains it (I1).
     Lost,
     /// More than one message for one recipient of one notification (I7).
     Duplicated,
@@ -35,88 +36,88 @@ pub(crate) enum Kind {
     Reordered,
     /// Stored before its call began (I2).
     Early,
-    /// Stored or changed, and no client was told that it was accepted (I2).
+    /// Stored or changed, though no client got an acceptance for it (I2).
     Phantom,
-    /// To be taken back or crossed out, and Slack shows it as before (I1).
+    /// To be taken back or crossed out, but Slack shows it unchanged (I1).
     Unchanged,
     /// Calls with one request id got two answers (I3).
     TwoAnswers,
-    /// What must be refused was accepted (I3).
+    /// A call that must be refused was accepted (I3).
     WronglyAccepted,
     /// Refused in a way that the documents do not allow.
     WronglyRefused,
-    /// Posts of one lane too close together (I5).
+    /// Posts of one lane were too close together (I5).
     TooFast,
     /// A request within a `Retry-After` (I5).
     InsideRetryAfter,
-    /// A 429 against a documented limit that was not put in (I5).
+    /// A 429 for a documented limit, though the checker did not inject it (I5).
     Avoidable429,
-    /// Set aside or failed, though nothing was done to it that explains it.
+    /// Parked or failed, and no fault explains it.
     GivenUp,
-    /// Told to end, a replica did not, or not well (I11).
+    /// A replica did not end when asked to, or ended badly (I11).
     BadExit,
-    /// Too long until work went on after faults (I14).
+    /// Work resumed too long after faults (I14).
     SlowRecovery,
-    /// A tenant at which no fault was aimed waited too long to be accepted (I8).
+    /// A call of a tenant at which no fault was aimed was accepted too late (I8).
     HeldUp,
-    /// Its messages were too late on their way (I8).
+    /// A message of such a tenant was sent too late (I8).
     Late,
-    /// Health said something else than what was true.
+    /// Health reported something untrue.
     UntrueHealth,
-    /// A reader of the feed missed changes and was not told so.
+    /// A reader of the feed missed changes and was not notified.
     FeedGap,
 }
 
 /// The method of posts.
 const POST: &str = "chat.postMessage";
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) kind: Kind,
     pub(crate) sentence: String,
 }
 
-/// What came out, besides what is wrong.
+/// Figures of the run, besides the findings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Figures {
-    /// Notifications, and recipients of them that were queued.
+    /// Accepted notifications, and their queued recipients.
     pub(crate) notifications: usize,
     pub(crate) accepted: usize,
-    /// Those of them that were accepted before the member list was there.
+    /// Recipients that were accepted before the member list was there.
     pub(crate) early: usize,
     pub(crate) stored: usize,
     /// Messages that were taken back or crossed out, as asked.
     pub(crate) changed: usize,
-    /// Recipients for whom it was over before the message went out.
+    /// Recipients whose messages were taken back or crossed out before they were sent.
     pub(crate) overtaken: usize,
-    /// Those that said so themselves.
+    /// Recipients whose messages expired, as their calls allowed.
     pub(crate) expired: usize,
-    /// Accepted by the database that a copy took the place of.
+    /// Recipients accepted by a database that a copy then replaced.
     pub(crate) lost_by_failover: usize,
-    /// Parked because three workers died on them, of what the checker did.
+    /// Recipients whose messages were parked because the checker killed their workers three times.
     pub(crate) set_aside: usize,
-    /// Calls made; and how the others ended.
+    /// Calls, and the number of other outcomes by code and reason.
     pub(crate) calls: usize,
     pub(crate) refusals: BTreeMap<String, usize>,
     /// The longest time from the first call to acceptance.
     pub(crate) longest_call: i64,
-    /// 429s that were put in, and those of the workspace's own limit.
+    /// 429s that were injected, and those of the workspace's own limit.
     pub(crate) throttled_by_fault: usize,
     pub(crate) throttled_by_limit: usize,
-    /// From the end of faults until the last message; with the bound.
+    /// From the end of faults until the last message, and the bound for that.
     pub(crate) drained_in: i64,
     pub(crate) drain_bound: i64,
-    /// The longest from the return of the database to an accepted call.
+    /// The longest time from the return of the database to an accepted call.
     pub(crate) back_in: i64,
-    /// The longest from dark connections to a call that their replica accepted.
+    /// The longest time from dark connections to a call that their replica accepted.
     pub(crate) light_in: i64,
-    /// Calls of the witness at replicas that were well, and its messages.
+    /// Calls of the witness at healthy replicas, and its messages.
     pub(crate) witness_calls: Times,
     pub(crate) witness_messages: Times,
-    /// How often health was asked for.
+    /// The number of health probes.
     pub(crate) probes: usize,
-    /// By how much posts of a lane were closer than the pace, at most.
+    /// How much closer than the pace posts of a lane were, at most.
     pub(crate) closest: i64,
 }
 
@@ -137,7 +138,7 @@ impl Judgement {
     }
 }
 
-/// Reads the logs.
+/// Judges the logs.
 pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     let case = Case::new(evidence);
     let mut judgement = Judgement::default();
@@ -154,15 +155,15 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     judgement
 }
 
-/// What several questions need.
+/// Data that several questions need.
 struct Case<'a> {
     evidence: &'a Evidence,
-    /// To be delivered.
+    /// Requests for delivery.
     requests: BTreeMap<&'a str, Asked<'a>>,
-    /// About what an earlier one said.
+    /// Requests that change the messages of an earlier one.
     changes: BTreeMap<&'a str, Asked<'a>>,
-    /// Called while the database was ahead of the copy that took its place: it may know nothing of
-    /// them, and may have been asked again.
+    /// Calls made while the database was ahead of the copy that replaced it: the copy may not know
+    /// them, and they may have been made again.
     forgotten: HashSet<&'a str>,
 }
 
@@ -171,12 +172,12 @@ struct Asked<'a> {
     calls: Vec<&'a Call>,
     /// When the first of them began.
     began: i64,
-    /// The first acceptance, by when it came.
+    /// The earliest acceptance.
     accepted: Option<(&'a Call, &'a [Verdict])>,
 }
 
 impl Asked<'_> {
-    /// When a client knew that it was accepted.
+    /// When a client knew of the acceptance.
     fn known(&self) -> Option<i64> {
         self.accepted.map(|(call, _)| call.ended)
     }
@@ -194,19 +195,19 @@ impl<'a> Case<'a> {
         Self { evidence, requests, changes: asked(evidence, Purpose::changes), forgotten }
     }
 
-    /// Whether a failover explains that there is nothing of this call, or that it was taken for
+    /// Whether a failover explains that nothing is left of this call, or that it was accepted as
     /// new.
     fn is_forgotten(&self, call: &str) -> bool {
         self.forgotten.contains(call)
     }
 
-    /// Whether a later call was accepted that took back or crossed out what this one said.
+    /// Whether a later call that takes back or crosses out this one's messages was accepted.
     fn is_over(&self, call: &str) -> bool {
         let accepted = self.changes.values().filter_map(|asked| asked.accepted);
         accepted.into_iter().any(|(change, _)| change.subject.as_deref() == Some(call))
     }
 
-    /// Recipients that were queued: request, the call that was answered, and the verdict.
+    /// Queued recipients: request, the accepted call, and the verdict.
     fn queued(&self) -> impl Iterator<Item = (&Asked<'a>, &'a Call, &'a Verdict)> {
         self.requests.values().flat_map(|asked| {
             asked.accepted.into_iter().flat_map(move |(call, verdicts)| {
@@ -237,7 +238,7 @@ fn asked(evidence: &Evidence, wanted: impl Fn(Purpose) -> bool) -> BTreeMap<&str
     requests
 }
 
-/// Microseconds as people read them.
+/// Microseconds as seconds, for people.
 pub(crate) fn seconds(micros: i64) -> String {
     format!("{}.{:03} s", micros / 1_000_000, (micros % 1_000_000).abs() / 1000)
 }

@@ -1,4 +1,4 @@
-//! In a lane, a message whose call was answered before another's began comes first (I4).
+//! In a lane, a message whose call was answered before another's call began comes first (I4).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
     for (lane, mut messages) in lanes {
         messages.sort_by_key(|message| micros(&message.ts));
-        // From the end: the call that was answered first, of all messages further behind.
+        // Goes backward, with the earliest answered call of all messages further behind.
         let mut answered: Option<(i64, &str)> = None;
         for message in messages.iter().rev() {
             let asked = message
@@ -29,7 +29,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
                 );
                 judgement.found(Kind::Reordered, sentence);
             }
-            // What was forgotten may have been accepted again, later.
+            // A forgotten call may have been accepted again, later.
             if let Some(known) = asked.known().filter(|_| !case.is_forgotten(id))
                 && answered.is_none_or(|(earliest, _)| known < earliest)
             {

@@ -1,4 +1,4 @@
-//! How soon work goes on: after all faults (I14), and after the database came back.
+//! How soon work resumes: after all faults (I14), and after the database came back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,17 +7,18 @@ use crate::evidence::{Answer, Blow, Message};
 
 /// From the return of the database to the first accepted call (faults.md, 8).
 const BACK: i64 = 10_000_000;
-/// From the moment in which connections to the database went dark until their replica works again;
-/// and how long a replica that works may ask Slack for nothing.
+/// From dark connections to the database until their replica works again; and how long a working
+/// replica may send Slack no request.
 const LIGHT: i64 = 10_000_000;
 const IDLE: i64 = 10_000_000;
-/// Looks into history for one unclear answer, and the reads a minute that Slack allows.
+/// Reads of history for one unclear answer, and the reads a minute that Slack allows.
 const LOOKS: f64 = 3.0;
 const READS_PER_MINUTE: f64 = 50.0;
-/// The last look, and the longest Retry-After that the checker puts in, in seconds of Slack's.
+/// The time of the last read, and the longest Retry-After that the checker injects, in Slack's
+/// seconds.
 const LAST_LOOK: f64 = 30.0;
 const LONGEST_WAIT: f64 = 30.0;
-/// What the machine may take on top.
+/// The extra time that the machine may take.
 const MACHINE: f64 = 5.0;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
@@ -32,7 +33,8 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// Backlog by rate, two leases, and what is in doubt by the rate of history.
+/// The bound: the backlog at its rate, two leases, and the messages in doubt at the rate of
+/// history.
 fn drained(case: &Case<'_>, judgement: &mut Judgement) {
     let rules = &case.evidence.rules;
     let stored: HashMap<(&str, &str), i64> = (case.evidence.messages.iter().rev())
@@ -76,8 +78,8 @@ fn drained(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// Messages a second in the fastest ten seconds of the run: what this machine can do, where that is
-/// less than Slack's limit.
+/// Messages a second in the fastest ten seconds of the run: the speed of this machine, if that is
+/// below Slack's limit.
 fn fastest(messages: &[Message]) -> f64 {
     let mut tens: BTreeMap<i64, u32> = BTreeMap::new();
     for message in messages {
@@ -95,7 +97,7 @@ fn back(case: &Case<'_>, judgement: &mut Judgement) {
     accepted.sort_unstable();
     for blow in case.evidence.blows.iter().filter(|blow| blow.kind == "postgres") {
         let next = accepted.partition_point(|at| *at < blow.until);
-        // Nobody calls any more at the end.
+        // At the end there are no more calls.
         let Some(at) = accepted.get(next) else { continue };
         let took = at - blow.until;
         judgement.figures.back_in = judgement.figures.back_in.max(took);
@@ -106,8 +108,8 @@ fn back(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// The first call that a replica accepts after its connections went dark, and the first request to
-/// Slack; where no other fault struck it meanwhile.
+/// The first call that a replica accepts after its connections went dark, and its first request to
+/// Slack, unless another fault struck in between.
 fn light(case: &Case<'_>, judgement: &mut Judgement) {
     let evidence = case.evidence;
     for (index, blow) in evidence.blows.iter().enumerate() {
@@ -143,7 +145,7 @@ fn light(case: &Case<'_>, judgement: &mut Judgement) {
     }
 }
 
-/// Whether this fault as well keeps the replica from working or from asking Slack.
+/// Whether this fault too keeps the replica from working or from sending requests to Slack.
 fn disturbs(blow: &Blow, replica: usize, from: i64, until: i64) -> bool {
     let touches = reach::touches(blow, replica) || blow.kind == "throttle";
     touches && reach::is_felt(blow, from, until)

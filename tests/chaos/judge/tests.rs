@@ -1,4 +1,4 @@
-//! The judge over made-up logs: quiet where all is well, loud at each planted fault.
+//! The judge over made-up logs: silent if all is well, and a finding for each planted fault.
 
 use super::*;
 use crate::evidence::{Blow, Fate, Message, Probe, Request, Rules};
@@ -41,7 +41,8 @@ fn accepted(number: usize) -> Answer {
     }
 }
 
-/// Twenty calls to three lanes, one a second, the first answer of each third one lost; delivered.
+/// Twenty calls to three lanes, one a second; the first answer of every third one is lost; all are
+/// delivered.
 pub(super) fn fine() -> Evidence {
     let (mut calls, mut requests, mut messages) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..CALLS {
@@ -98,7 +99,7 @@ pub(super) fn fine() -> Evidence {
     evidence
 }
 
-/// The witness calls once a second as well, and each replica says twice a second that it is well.
+/// The witness also calls once a second, and each replica reports twice a second that it is well.
 fn witness(evidence: &mut Evidence) {
     for number in 0..CALLS {
         let (id, lane) = (format!("1000-{number}"), Tenant::WITNESS.member_id(number));
@@ -124,7 +125,7 @@ fn witness(evidence: &mut Evidence) {
     }
 }
 
-/// What that call said is over: a later one says so, and Slack shows it.
+/// A later call takes back or crosses out that call's messages, and Slack shows it.
 fn over(evidence: &mut Evidence, subject: usize, purpose: Purpose) {
     let id = format!("0-{subject}");
     for made in evidence.calls.iter_mut().filter(|made| made.id == id) {
@@ -175,7 +176,7 @@ fn what_is_over_is_shown_so_and_need_not_come() {
     for (number, wrong) in [
         (4, (|message| message.deleted = false) as fn(&mut Message)),
         (8, |message| message.crossed = false),
-        // Crossed out is not taken away.
+        // A crossed-out message must still be there.
         (8, |message| message.deleted = true),
     ] {
         let mut evidence = fine();
@@ -190,7 +191,7 @@ fn what_is_over_is_shown_so_and_need_not_come() {
         change(&mut evidence, 5, unasked);
         assert_eq!(kinds(&evidence), [Kind::Phantom]);
     }
-    // It was over before it went out: explained for that call alone, and by these words alone.
+    // Overtaken before it was sent: explained only for that call, and only by this reason.
     for (number, reason, findings) in [(4, "superseded", 0), (4, "caller", 1), (5, "superseded", 1)]
     {
         let mut evidence = fine();
@@ -210,7 +211,7 @@ fn what_is_over_is_shown_so_and_need_not_come() {
     }
 }
 
-/// Whoever takes something back is answered like anybody else.
+/// Calls that take back or cross out are judged by the same rules as other calls.
 #[test]
 fn what_callers_of_changes_are_told_is_judged_too() {
     let mut evidence = fine();
@@ -247,7 +248,7 @@ fn a_loss_is_a_loss_whatever_is_said_of_it() {
     evidence.fates = vec![fate("failed", "http_500")];
     assert_eq!(kinds(&evidence), [Kind::GivenUp]);
     evidence.fates = vec![fate("parked", "crashed")];
-    assert_eq!(kinds(&evidence), [Kind::GivenUp], "nobody was killed");
+    assert_eq!(kinds(&evidence), [Kind::GivenUp], "no worker was killed");
     let kill = |replica| Blow {
         kind: "kill".into(),
         what: "kill".into(),
@@ -296,7 +297,7 @@ fn calls_under_way_together_may_come_in_any_order() {
     assert_eq!(kinds(&evidence), [Kind::Reordered]);
 }
 
-/// What was accepted before anybody's member was known keeps its order as well.
+/// Order also holds for messages accepted before any member was known.
 #[test]
 fn order_is_judged_from_the_first_acceptance_on() {
     let mut evidence = fine();
@@ -342,7 +343,7 @@ fn refusals_are_as_documented() {
 #[test]
 fn a_wait_binds_those_who_can_know_it() {
     let mut evidence = fine();
-    // 429 for 10 s, after which posts went on all the same.
+    // A 429 for 10 s, after which posts continued regardless.
     let limit =
         evidence.requests.iter_mut().find(|request| request.lane.as_deref() == Some("U001"));
     let limit = limit.unwrap();

@@ -1,4 +1,4 @@
-//! Bystanders, health, dark connections, and what a step of the clock and a failover excuse.
+//! Bystanders, health, dark connections, and the findings that a clock step or a failover excuses.
 
 use super::tests::{CALLS, SECOND, at, fine, kinds};
 use super::*;
@@ -19,7 +19,8 @@ fn bystanders_are_accepted_within_a_second_where_nothing_touches_their_replica()
     witnessed(&mut evidence).for_each(|call| call.ended += 950_000);
     assert_eq!(kinds(&evidence), [Kind::HeldUp]);
     assert_eq!(judge(&evidence).figures.witness_calls.count, CALLS);
-    // Faults of other replicas explain nothing; those of their own, and of everybody's, do.
+    // Faults of other replicas explain nothing; its own faults, and those that touch all replicas,
+    // do.
     for (kind, replica, found) in [
         ("frozen", Some(1), true),
         ("throttle", None, true),
@@ -48,7 +49,7 @@ fn their_messages_are_on_their_way_within_two_seconds() {
     let mut evidence = fine();
     late(&mut evidence);
     assert_eq!(kinds(&evidence), [Kind::Late]);
-    // What a replica had when it was struck has to wait for its lease.
+    // A message that a replica had claimed when it was struck has to wait for its lease to end.
     for (kind, from, found) in [
         ("kill", at(1), false),
         ("freeze", at(1), false),
@@ -74,9 +75,13 @@ fn health_may_be_wrong_for_five_seconds() {
         theirs.iter_mut().take(2 * ill).for_each(|probe| probe.ready = Some(false));
         assert_eq!(kinds(&evidence).contains(&Kind::UntrueHealth), found, "{ill}");
         evidence.blows = vec![blow("kill", Some(1), at(0), at(4))];
-        assert_eq!(kinds(&evidence), [], "it was down");
+        assert_eq!(kinds(&evidence), [], "the replica was down");
         evidence.blows = vec![blow("kill", Some(0), at(0), at(4))];
-        assert_eq!(kinds(&evidence).contains(&Kind::UntrueHealth), found, "another was down");
+        assert_eq!(
+            kinds(&evidence).contains(&Kind::UntrueHealth),
+            found,
+            "another replica was down"
+        );
     }
 }
 
@@ -98,11 +103,11 @@ fn health_may_not_be_well_where_every_call_fails() {
     for probe in evidence.probes.iter_mut().filter(|probe| probe.replica == 0) {
         (probe.serving, probe.ready) = (None, None);
     }
-    assert!(!kinds(&evidence).contains(&Kind::UntrueHealth), "it says nothing");
+    assert!(!kinds(&evidence).contains(&Kind::UntrueHealth), "a frozen replica reports nothing");
 }
 
-/// All calls of a replica fail. While it stands still it can say nothing of the database; before
-/// and after that it must.
+/// All calls of a replica fail. While it is frozen, it cannot report on the database; before and
+/// after that it must.
 #[test]
 fn health_is_judged_in_each_part_of_an_outage_that_no_other_fault_explains() {
     for (from, until, found) in
@@ -117,12 +122,12 @@ fn health_is_judged_in_each_part_of_an_outage_that_no_other_fault_explains() {
         evidence.blows = vec![blow("freeze", Some(0), at(from), at(until))];
         assert_eq!(untrue(&evidence), found, "{from} to {until}");
         evidence.blows = vec![blow("freeze", Some(1), at(from), at(until))];
-        assert!(untrue(&evidence), "another stood still");
+        assert!(untrue(&evidence), "another replica was frozen");
     }
 }
 
-/// Replies of the database that were swallowed for a moment, and a clock that is off, are no reason
-/// for health to be silent about an outage around them.
+/// If the database's replies are lost for a moment, or a clock is wrong, health must still report
+/// an outage around that.
 #[test]
 fn a_short_disturbance_and_a_wrong_clock_explain_no_untrue_health() {
     for kind in ["commit", "clock"] {
@@ -130,7 +135,7 @@ fn a_short_disturbance_and_a_wrong_clock_explain_no_untrue_health() {
         for call in evidence.calls.iter_mut().filter(|call| call.replica == 0) {
             call.answer = Answer::Lost { why: "no answer".into() };
         }
-        // So often that no part between two of them is long enough to be judged.
+        // So frequent that no part between two of them is long enough to be judged.
         let each =
             (0..CALLS).step_by(4).map(|number| blow(kind, Some(0), at(number), at(number + 1)));
         evidence.blows = each.collect();
@@ -200,7 +205,7 @@ fn a_failover_explains_what_was_accepted_since_the_copy_and_nothing_before() {
         assert_eq!(kinds(&evidence).contains(&Kind::Lost), found);
         assert_eq!(kinds(&evidence).contains(&Kind::TwoAnswers), found);
         assert_eq!(judge(&evidence).figures.lost_by_failover, usize::from(!found));
-        // The same delivery twice is a fault all the same.
+        // The same delivery twice is still a fault.
         let twice = evidence.messages[31].clone();
         evidence.messages.push(crate::evidence::Message { ts: "9".into(), ..twice });
         assert!(kinds(&evidence).contains(&Kind::Duplicated));
@@ -222,7 +227,7 @@ fn a_reader_of_the_feed_misses_nothing_and_hears_of_a_failover() {
     }
 }
 
-/// The call made once more, accepted as another notification.
+/// The same call made again, accepted as another notification.
 fn again(evidence: &Evidence, number: usize) -> Call {
     let id = format!("0-{number}");
     let accepted = |call: &&Call| matches!(call.answer, Answer::Accepted { .. });

@@ -1,4 +1,4 @@
-//! The database crashed, away, and cut off.
+//! The database crashed, down, and cut off.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::dice::Dice;
 use crate::link::Weather;
 use crate::postgres::Postgres;
 
-/// As long as the list of faults says, before the time factor.
+/// The time in the list of faults, before the time factor.
 const AWAY: Duration = Duration::from_secs(300);
 
 impl Stage {
@@ -28,7 +28,7 @@ impl Stage {
                 let usual = dice.millis(1_000, 5_000);
                 let away = if self.full_lengths { AWAY.mul_f64(self.scale) } else { usual };
                 let blow =
-                    self.book.strike(name, None, format!("away for {} ms", away.as_millis()));
+                    self.book.strike(name, None, format!("down for {} ms", away.as_millis()));
                 self.postgres(|postgres| postgres.control(&["stop", "-m", "immediate"])).await?;
                 sleep(away).await;
                 self.postgres(|postgres| postgres.control(&["start"])).await?;
@@ -46,7 +46,7 @@ impl Stage {
         Ok(())
     }
 
-    /// What one replica asks of the database is done, and it never hears of it.
+    /// The database executes one replica's statements, but its replies are lost.
     pub(super) async fn lose_replies(&self, dice: &mut Dice) {
         let replica = self.replica(dice);
         let weather = *dice.one(&[
@@ -64,8 +64,8 @@ impl Stage {
         blow.over();
     }
 
-    /// The connections that one replica has now are of no use to it, and it is never told so. New
-    /// ones work.
+    /// The current connections of one replica stop working, and the replica gets no error. New ones
+    /// work.
     pub(super) fn darken(&self, dice: &mut Dice) {
         let replica = self.replica(dice);
         let what = "the database's open connections went dark";
@@ -74,9 +74,10 @@ impl Stage {
         blow.over();
     }
 
-    /// The server's clock is ten minutes off, either way, and back.
+    /// The server's clock is ten minutes off, in either direction, and back.
     pub(super) async fn step_clock(&self, dice: &mut Dice) -> io::Result<()> {
-        // pg_ctl takes a server that started before itself for an old one, and waits in vain.
+        // pg_ctl takes a server that started before pg_ctl's own time for an old one, and would
+        // wait until its timeout.
         let _held = self.postgres.held().await;
         let offset = *dice.one(&["-600", "+600"]);
         let what = format!("the database's clock is off by {offset} s");
@@ -88,7 +89,7 @@ impl Stage {
         Ok(())
     }
 
-    /// PostgreSQL's programs are waited for elsewhere.
+    /// PostgreSQL's programs block, so they are awaited on a thread of their own.
     pub(super) async fn postgres<T: Send + 'static>(
         &self,
         step: impl FnOnce(&Postgres) -> io::Result<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! The database fails over to a copy that lags: what was accepted since is gone.
+//! The database fails over to a copy that lags: everything accepted since the copy is lost.
 
 use std::io;
 use std::process::{Command, Stdio};
@@ -10,9 +10,9 @@ use crate::dice::Dice;
 use crate::postgres::Postgres;
 
 impl Stage {
-    /// A copy is taken, a few seconds pass, the server dies; the copy takes its place, `herald
-    /// recover` runs, and only then do the replicas reach it. They were stopped as docs/recovery.md
-    /// says, or they lost their connections.
+    /// A copy is taken, a few seconds pass, and the server dies. The copy takes its place, `herald
+    /// recover` runs, and only then can the replicas reach it. Either the replicas are stopped, as
+    /// docs/recovery.md says, or they lose their connections.
     pub(super) async fn fail_over(&self, dice: &mut Dice) -> io::Result<()> {
         let _held = self.postgres.held().await;
         let lag = self.book.strike("lag", None, "accepted since the copy was taken");
@@ -20,7 +20,7 @@ impl Stage {
         sleep(dice.millis(3_000, 8_000)).await;
         let mut stopped = Vec::new();
         if dice.percent(50) {
-            // One that starts just now needs the database for it.
+            // Waits for a replica that is just starting, which needs the database for that.
             for replica in &self.replicas {
                 stopped.push(replica.held().await);
             }

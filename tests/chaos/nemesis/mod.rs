@@ -1,6 +1,6 @@
-//! Who breaks things: one actor for each kind of fault, each with dice of its own, all at once.
-//! Whatever one breaks it mends before it rests, so that the end of all actors is the end of all
-//! faults. The numbers are those of the list of faults that `docs/chaos.md` explains.
+//! The faults: one actor for each kind of fault, each with its own dice, all at once. An actor
+//! repairs the damage before it rests, so the end of all actors is the end of all faults. The
+//! numbers are those of the list of faults that `docs/chaos.md` explains.
 
 mod database;
 mod failover;
@@ -37,13 +37,13 @@ pub(crate) enum Kind {
     /// Frozen for longer than a lease, then continued.
     #[value(alias = "4")]
     Freeze,
-    /// Clients that give up, whose deadline passes, who race, and who call wrongly.
+    /// Clients that give up, miss their deadline, race each other, and make invalid calls.
     #[value(alias = "7", alias = "6")]
     Cancel,
-    /// The database crashed, away, its connections ended every 100 ms.
+    /// The database crashed, down, or with its connections ended every 100 ms.
     #[value(alias = "8")]
     Postgres,
-    /// A commit is acknowledged, and the reply lost.
+    /// A commit is acknowledged, but the reply is lost.
     #[value(alias = "9")]
     Commit,
     /// 429, for one channel, for all posts, for reading.
@@ -60,25 +60,25 @@ pub(crate) enum Kind {
     /// Rolling restarts.
     #[value(alias = "23")]
     Roll,
-    /// The clock of one replica is off by an hour and jumps back.
+    /// The clock of one replica is wrong by up to two hours, and jumps back.
     #[value(alias = "26")]
     Clock,
-    /// Open connections to the database carry nothing any more, and never end by themselves.
+    /// Open connections to the database carry nothing any longer, and never end by themselves.
     Dark,
     /// Frozen inside a transaction, which keeps its locks.
     Frozen,
-    /// The database's clock steps by ten minutes, either way, and back.
+    /// The database's clock steps by ten minutes, in either direction, and back.
     Step,
-    /// Other tenants whose Slack is slow broadcast to many people.
+    /// Other tenants, with a slow Slack, broadcast to many people.
     Tenants,
-    /// The database fails over to a copy that lags, once, at the middle of the run.
+    /// The database fails over to a copy that lags, once, in the middle of the run.
     Failover,
-    /// One replica after the other becomes one of the other release, and back.
+    /// One replica after the other is replaced by one of the other release, and back.
     Upgrade,
 }
 
 impl Kind {
-    /// In the logs.
+    /// The name in the logs.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kill => "kill",
@@ -112,7 +112,7 @@ impl Kind {
         }
     }
 
-    /// Milliseconds between two faults of this kind, at the least and at the most.
+    /// Milliseconds between two faults of this kind, from and to.
     fn rest(self) -> (usize, usize) {
         match self {
             Self::Kill => (5_000, 11_000),
@@ -136,14 +136,14 @@ impl Kind {
     }
 }
 
-/// What there is to break. Cheap to clone.
+/// Everything that can be broken. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Stage {
     pub(crate) book: Book,
     pub(crate) slack: Slack,
     pub(crate) postgres: Postgres,
     pub(crate) replicas: Vec<Replica>,
-    /// Whom messages are for, as Slack names them.
+    /// The lanes of the main tenant, as Slack names them.
     pub(crate) lanes: Vec<String>,
     pub(crate) scale: f64,
     pub(crate) lease: Duration,
@@ -151,18 +151,18 @@ pub(crate) struct Stage {
     pub(crate) grace: Duration,
     /// The file that sets the clock of replica 0.
     pub(crate) clock: PathBuf,
-    /// Rests are multiplied by this: fewer kinds strike more often.
+    /// The factor for the pauses: if there are fewer kinds, each strikes more often.
     pub(crate) haste: f64,
-    /// The programs of both releases: what replicas are at first, and the other.
+    /// The programs of both releases: the one that replicas start with, and the other.
     pub(crate) releases: [PathBuf; 2],
-    /// This release; and the settings with which it reaches the store.
+    /// The program of this release, and the settings with which it reaches the store.
     pub(crate) program: PathBuf,
     pub(crate) store: Vec<String>,
     /// Where the replicas' connections to the database lead.
     pub(crate) way_to_database: SocketAddr,
-    /// From the beginning to the middle of the run.
+    /// The time from the beginning to the middle of the run.
     pub(crate) half: Duration,
-    /// The database is away for as long as the list of faults says.
+    /// The database is down for as long as the list of faults says.
     pub(crate) full_lengths: bool,
 }
 
@@ -171,7 +171,7 @@ impl Stage {
         dice.one(&self.replicas)
     }
 
-    /// Strikes again and again until told to stop, and mends.
+    /// Strikes again and again, repairing the damage each time, until told to stop.
     pub(crate) async fn torment(
         self,
         kind: Kind,
@@ -187,8 +187,8 @@ impl Stage {
         loop {
             let rest = sleep(dice.millis(least, most).mul_f64(self.haste));
             tokio::select! { () = rest => {}, () = stop.cancelled() => return Ok(()) }
-            // What strikes messages one by one leaves the others alone: where nothing gets through,
-            // nothing is learnt.
+            // A fault that strikes single messages lets others pass in between: a run in which
+            // nothing gets through would prove nothing.
             if self.slack.stored_for_main() < stored + kind.progress() {
                 continue;
             }

@@ -9,7 +9,8 @@ use crate::link::Weather;
 impl Stage {
     pub(super) async fn break_network(&self, dice: &mut Dice) {
         let replica = self.replica(dice);
-        // A request must be at Slack well within the time in which Slack stores what it got.
+        // A request must reach Slack well within the time in which Slack still stores a request
+        // that it got.
         let weather = match dice.below(7) {
             0 => Weather::Delay(dice.millis(20, 500)),
             1 => Weather::Cut,

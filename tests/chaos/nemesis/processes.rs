@@ -14,7 +14,7 @@ use crate::link::Weather;
 use crate::replica::Replica;
 
 impl Stage {
-    /// SIGKILL, then again some time later a start. `meanwhile`: until the kill.
+    /// SIGKILL, and a new start some time later.
     async fn kill_one(
         &self,
         kind: Kind,
@@ -36,7 +36,7 @@ impl Stage {
         self.kill_one(Kind::Kill, &replica, "kill -9", dead).await
     }
 
-    /// Some requests hang at Slack; whoever made one is killed.
+    /// Some requests hang at Slack; a replica that made one is killed.
     pub(super) async fn kill_at_slack(&self, dice: &mut Dice) -> io::Result<()> {
         let after = dice.percent(50);
         let kind = FaultKind::Hang { seconds: 1.0 };
@@ -57,7 +57,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Callers get no answers for a moment; then there is nobody to answer.
+    /// Answers to callers are swallowed for a moment; then the replica is killed.
     pub(super) async fn kill_before_answer(&self, dice: &mut Dice) -> io::Result<()> {
         let replica = self.replica(dice).clone();
         let (mute, dead) = (dice.millis(30, 400), dice.millis(0, 1000));
@@ -85,7 +85,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Frozen for longer than its lease while the database waits for it inside of a transaction.
+    /// Frozen for longer than its lease while the database waits for it inside a transaction.
     pub(super) async fn freeze_inside(&self, dice: &mut Dice) -> io::Result<()> {
         let replica = self.replica(dice).clone();
         let factor = 1.1 + f64::from(u32::try_from(dice.below(100)).unwrap_or(0)) / 100.0;
@@ -106,14 +106,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Whether a transaction that wrote something waits for its client at two looks; for a while.
+    /// Whether the same writing transaction waits for its client in two successive checks; tries
+    /// for a while.
     async fn is_inside(&self) -> bool {
         const WAITING: &str = "SELECT pid FROM pg_stat_activity \
              WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL";
         let deadline = Instant::now() + Duration::from_secs(2);
         let mut before = BTreeSet::new();
         while Instant::now() < deadline {
-            // The database may be away just now.
+            // The database may be down just now.
             let asked = self.postgres(|postgres| postgres.ask(WAITING)).await.unwrap_or_default();
             let waiting: BTreeSet<String> = asked.lines().map(str::to_owned).collect();
             if !waiting.is_disjoint(&before) {
@@ -159,7 +160,7 @@ impl Stage {
         let blow = self.book.strike(kind.name(), Some(replica.number()), what);
         let code = process.terminate(self.grace).await?;
         if code != Some(0) {
-            // The judge takes this for a fault of its own.
+            // The judge reports this as a finding.
             let code = code.map_or("none within its grace".to_owned(), |code| code.to_string());
             let what = format!("exit code {code}");
             self.book.strike("exit", Some(replica.number()), what).over();
@@ -172,7 +173,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The clock of replica 0: an hour off, either way, and back.
+    /// The clock of replica 0 is wrong by up to two hours, and is set back.
     pub(super) async fn set_clock(&self, dice: &mut Dice) -> io::Result<()> {
         let offset = *dice.one(&["+3600", "-3600", "+7200", "-60"]);
         let what = format!("the clock is off by {offset} s");

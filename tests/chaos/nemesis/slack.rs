@@ -1,4 +1,4 @@
-//! What Slack answers: 429, unclear answers, late ones; before or after it stored the message.
+//! Slack's answers: 429, unclear answers and late ones, before or after it stored the message.
 
 use herald::sandbox::{Fault, FaultKind, Raw};
 
@@ -58,7 +58,7 @@ impl Stage {
         };
         let times = u32::try_from(1 + dice.below(3)).unwrap_or(1);
         let after = dice.percent(60);
-        // Reading is disturbed as well: what is in doubt stays so for longer.
+        // Reading is disturbed too, so that messages in doubt stay so for longer.
         let method = match dice.below(100) {
             0..15 => "conversations.history",
             15..20 => UPDATE,

@@ -1,7 +1,7 @@
-//! gRPC calls of a server over loopback: `METHOD 0 MESSAGE`, such as `Notify`.
+//! gRPC calls to a server over loopback: `METHOD 0 MESSAGE`, such as `Notify`.
 //!
-//! Whatever the bytes are, the call is answered, or refused with a reason of Herald's; never as a
-//! fault of the server, and none of its tasks panics.
+//! Whatever the bytes are, the server answers the call or refuses it with one of Herald's reasons.
+//! It never reports a fault of its own, and none of its tasks panics.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use url::Url;
 use super::front::{NOWHERE, RUNTIME};
 use super::parts::parts;
 
-/// What the caller waits for an answer at the most.
+/// The longest wait for an answer.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 static SERVER: LazyLock<(Channel, TempDir)> = LazyLock::new(|| RUNTIME.block_on(start()));
@@ -35,7 +35,7 @@ pub(crate) fn run(input: &[u8]) {
     let message = Bytes::copy_from_slice(message);
     let answer = RUNTIME.block_on(call(SERVER.0.clone(), method, message));
     let Err(status) = answer else { return };
-    // Of the client's own clock, where the server had not answered yet.
+    // The client's own timer: the server had not answered yet.
     if matches!(status.code(), Code::Cancelled | Code::DeadlineExceeded) {
         return;
     }
@@ -65,7 +65,7 @@ async fn start() -> (Channel, TempDir) {
     store.close().await;
     let server = Server::start(settings).await.unwrap();
     let address = format!("http://{}", server.rpc);
-    tokio::spawn(async { server.run(CancellationToken::new()).await.expect("nothing stops it") });
+    tokio::spawn(async { server.run(CancellationToken::new()).await.expect("the server runs") });
     (Channel::from_shared(address).unwrap().connect().await.unwrap(), folder)
 }
 
@@ -76,13 +76,13 @@ async fn call(channel: Channel, method: &str, message: Bytes) -> Result<(), Stat
     let mut request = Request::new(message);
     request.set_timeout(PATIENCE);
     if method.contains("/Watch") {
-        // What begins has no end of its own.
+        // A stream that has begun does not end by itself.
         return grpc.server_streaming(request, path, Raw).await.map(drop);
     }
     grpc.unary(request, path, Raw).await.map(drop)
 }
 
-/// Bytes as they are.
+/// Passes bytes through unchanged.
 #[derive(Clone, Copy)]
 struct Raw;
 

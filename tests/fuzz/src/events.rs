@@ -1,8 +1,9 @@
 //! Bodies of Slack's events: JSON, as `POST /slack/events` takes it.
 //!
-//! A body is understood or not, never half: what is understood has ids of a bounded length, and a
-//! member in it reads the same from its text and from the parsed object. Signed it is acknowledged,
-//! whatever it says, and answered with nothing but a challenge; changed on its way it is refused.
+//! A body is understood completely or not at all: ids in an understood event have a bounded length,
+//! and a member reads the same from its text and from the parsed object. A signed body is
+//! acknowledged whatever it contains, and the answer is empty except for a challenge; a body
+//! changed in transit is refused.
 
 use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
@@ -17,7 +18,7 @@ use serde_json::Value;
 
 use super::front::{Front, RUNTIME, SIGNING_SECRET};
 
-/// The longest id.
+/// The longest id, in bytes.
 const ID_BYTES: usize = 64;
 
 static FRONT: LazyLock<Front> = LazyLock::new(Front::open);
@@ -50,14 +51,14 @@ pub(crate) fn run(body: &[u8]) {
 }
 
 fn same_member(json: &str) {
-    // A number that no double holds is kept as it came, and nothing is read from it.
+    // A number outside the range of a double is kept as written, and nothing is read from it.
     let Ok(value) = serde_json::from_str::<Value>(json) else { return };
     let (text, parsed) = (Member::from_slice(json.as_bytes()), Member::from_value(&value));
     assert_eq!(text, parsed, "{json}");
     assert!(text.is_err() || value.is_object());
 }
 
-/// The answer to a body that was signed as another.
+/// The answer to `body` with the signature of `signed`.
 fn post(signed: &[u8], body: &[u8]) -> (StatusCode, String) {
     #[expect(clippy::disallowed_methods, reason = "this is Slack's clock")]
     let now = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

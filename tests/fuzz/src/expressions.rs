@@ -1,7 +1,7 @@
 //! Mapping expressions: `EXPRESSION 0 JSON`.
 //!
-//! An expression is refused, or evaluated within its fuel; twice it yields the same, never more
-//! values than allowed, and what jmespath's own interpreter finds.
+//! An expression is refused, or evaluated within its fuel. Evaluating it twice yields the same,
+//! never more values than allowed, and the result of jmespath's own interpreter.
 
 use herald::domain::key::MatchKey;
 use herald::domain::limits;
@@ -17,7 +17,10 @@ pub(crate) fn run(input: &[u8]) {
     let [source, record] = parts(input);
     let source = text(source);
     let Ok(expression) = Expression::load(&source) else {
-        assert!(Expression::compile(&source).is_err(), "set and not loaded: {source}");
+        assert!(
+            Expression::compile(&source).is_err(),
+            "accepted as a setting, but refused when loaded: {source}"
+        );
         return;
     };
     let record = serde_json::from_slice(record).unwrap_or_else(|_| usual());
@@ -27,7 +30,7 @@ pub(crate) fn run(input: &[u8]) {
     if let Ok(keys) = &found {
         assert!(keys.len() <= limits::VALUES, "{} values", keys.len());
     }
-    // The crate makes the average of nothing a number that is none; Herald makes it null.
+    // The crate returns NaN for the average of an empty list; Herald returns null.
     if found != Err(EvaluationError::TooCostly) && !source.contains("avg") {
         assert_eq!(found, expected(&source, &record), "not JMESPath's result: {source}");
     }
@@ -37,9 +40,9 @@ fn keys(expression: &Expression, value: &Value) -> Found {
     expression.keys(value, &mut Pass::default())
 }
 
-/// What the crate's interpreter finds.
+/// The result of the crate's interpreter.
 fn expected(source: &str, record: &Value) -> Found {
-    let ast = jmespath::parse(source).expect("it was loaded");
+    let ast = jmespath::parse(source).expect("the expression compiles");
     let record = Rcvar::new(Variable::try_from(record).expect("JSON"));
     let mut context = Context::new(source, &DEFAULT_RUNTIME);
     let result = jmespath::interpret(&record, &ast, &mut context);
@@ -47,7 +50,7 @@ fn expected(source: &str, record: &Value) -> Found {
     keys(&Expression::load("@").expect("itself"), &plain(&result))
 }
 
-/// As JSON; expressions, which have a type of their own, are no values.
+/// The result as JSON. Expression references have a type of their own and are not values.
 fn plain(result: &Variable) -> Value {
     match result {
         Variable::Expref(_) => Value::Null,
@@ -59,7 +62,7 @@ fn plain(result: &Variable) -> Value {
     }
 }
 
-/// A person's record, for expressions that come without one.
+/// A person's record, for inputs without one.
 fn usual() -> Value {
     json!({
         "user_id": "u1", "email": "Ana@Example.com", "display_name": "Ana", "locale": "de-AT",

@@ -1,4 +1,4 @@
-//! Herald's HTTP side over a database of its own, and a runtime.
+//! Herald's HTTP side with its own database, and a runtime.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -22,16 +22,16 @@ use tower::ServiceExt as _;
 use url::Url;
 
 pub(crate) const SIGNING_SECRET: &str = "8f742231b10e8888abcd99yyyzzz85a5";
-/// Nobody listens there.
+/// An address at which no server listens.
 pub(crate) const NOWHERE: &str = "http://127.0.0.1:1/";
 
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    // Where another target was first, theirs serves as well.
+    // Another target may have installed one already; that one works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 });
 
-/// The routes, and what they stand on.
+/// The routes, and the store and services behind them.
 pub(crate) struct Front {
     app: App,
     routes: axum::Router,
@@ -81,12 +81,12 @@ impl Front {
         Self { app, routes, _readiness: ready, _folder: folder }
     }
 
-    /// The answer of the routes.
+    /// The response of the routes to this request.
     pub(crate) async fn ask(&self, request: Request<Body>) -> Response<Body> {
         self.routes.clone().oneshot(request).await.unwrap()
     }
 
-    /// Makes a connect link; its state.
+    /// Makes a connect link and returns its state.
     pub(crate) async fn link(&self) -> String {
         let caller = Caller {
             principal: Principal::parse("operator").unwrap(),
@@ -100,7 +100,7 @@ impl Front {
         url.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned()
     }
 
-    /// The attempt of an unused link; none where the link was used.
+    /// The attempt of an unused link; `None` once the link is used.
     pub(crate) async fn attempt(&self, state: &str) -> Option<String> {
         let start = self.app.start_connect(state).await.unwrap();
         start.ok().map(|start| start.cookie.attempt)

@@ -1,11 +1,11 @@
-//! What comes from outside, changed at random and judged (docs/fuzzing.md).
+//! Input from outside, changed at random and judged (docs/fuzzing.md).
 //!
-//! Each target takes any bytes, makes an input of its subject from them, gives it to Herald and
-//! asserts what must hold whatever the input is. A panic is a finding. `tests/fuzz/run` has
-//! libFuzzer choose the bytes; `cargo test` replays `tests/fuzz/corpus`.
+//! Each target takes any bytes, makes an input from them, passes it to Herald and asserts what must
+//! hold for every input. A panic is a finding. In `tests/fuzz/run` libFuzzer chooses the bytes;
+//! `cargo test` replays `tests/fuzz/corpus`.
 //!
 //! To add a target: a file here with a `run`, its name in `targets!`, and a folder of a few small
-//! inputs in `corpus`; where words of its language help, `words/NAME.dict`.
+//! inputs in `corpus`. If a dictionary of its language helps, add `words/NAME.dict`.
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "a panic is a finding")]
 
@@ -24,10 +24,10 @@ pub type Judge = fn(&[u8]);
 
 macro_rules! targets {
     ($($name:ident)*) => {
-        /// Every target, by its subject.
+        /// Every target, with its name.
         pub const TARGETS: &[(&str, Judge)] = &[$((stringify!($name), $name::run)),*];
 
-        /// Replays the inputs of each.
+        /// Replays the inputs of each target.
         #[cfg(test)]
         mod corpus {
             $(#[test]
@@ -40,7 +40,7 @@ macro_rules! targets {
 
 targets! { calls events expressions requests signatures states templates }
 
-/// The target of that name.
+/// The target with that name.
 #[must_use]
 pub fn target(name: &str) -> Option<Judge> {
     TARGETS.iter().find(|(known, _)| *known == name).map(|(_, judge)| *judge)
@@ -53,7 +53,7 @@ mod tests {
 
     use super::{Judge, TARGETS};
 
-    /// So that the repository stays small.
+    /// Keeps the repository small.
     const MOST_FILES: usize = 60;
     const MOST_BYTES: usize = 4096;
 

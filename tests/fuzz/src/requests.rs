@@ -1,8 +1,9 @@
 //! Bytes of gRPC requests: `METHOD 0 MESSAGE`, such as `Notify`.
 //!
-//! What the gate lets through is, once decoded, within every bound, of the tenant that the gate
-//! read, and the same after it was encoded and decoded again. What prost decodes the gate does not
-//! call malformed, but for entries of maps with a wrong wire type, which prost alone takes.
+//! A request that the gate lets through is, once decoded, within every bound and of the tenant that
+//! the gate read, and it stays the same when encoded and decoded again. The gate does not call a
+//! request malformed if prost decodes it, except for map entries with a wrong wire type, which only
+//! prost accepts.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -19,7 +20,7 @@ type Again = fn(&[u8]) -> Result<Vec<u8>, DecodeError>;
 static OUTLINES: LazyLock<Outlines> = LazyLock::new(|| Outlines::new().unwrap());
 static METHODS: LazyLock<Vec<MethodDescriptor>> = LazyLock::new(methods);
 
-/// Lists with a bound of their own.
+/// Lists with bounds of their own.
 const BOUNDS: [(&[&str], usize); 7] = [
     (&["google.protobuf.Struct.fields", "google.protobuf.ListValue.values"], limits::JSON_VALUES),
     (&["herald.v1.NotifyRequest.recipients"], limits::RECIPIENTS),
@@ -29,14 +30,14 @@ const BOUNDS: [(&[&str], usize); 7] = [
     (&["herald.v1.Settings.held_event_types"], limits::EVENT_TYPES_IN_SETTINGS),
     (&["herald.v1.ReplayDeliveriesRequest.delivery_ids"], limits::REPLAYS),
 ];
-/// The end of the gate's refusal of an entry that prost reads whatever its wire type says.
+/// The end of the gate's refusal of a map entry with a wrong wire type, which prost ignores.
 const WIRE_TYPE: &str = "has the wire type of something else";
-/// Entries of all other lists together.
+/// The bound for the entries of all other lists together.
 const OTHERS: usize = 1000;
 
 macro_rules! requests {
     ($($name:ident)*) => {
-        /// Decodes and encodes the request of this name.
+        /// Decodes and encodes the request with this name.
         fn again(name: &str) -> Again {
             match name {
                 $(stringify!($name) => |bytes| Ok(pb::$name::decode(bytes)?.encode_to_vec()),)*
@@ -107,7 +108,7 @@ fn within_bounds(request: &DynamicMessage, values: usize) {
     assert!(counts.values().sum::<usize>() <= OTHERS, "{counts:?}");
 }
 
-/// Entries of every list, by the name of its field.
+/// Counts the entries of every list, by the name of its field.
 fn count(message: &DynamicMessage, counts: &mut BTreeMap<String, usize>) {
     for (field, value) in message.fields() {
         let entries: Vec<&Value> = match value {

@@ -1,8 +1,8 @@
-//! Signatures of Slack's requests: `HOW AT CHANGE TIMESTAMP 0 SIGNATURE 0 BODY`, the first three one
-//! byte each.
+//! Signatures of Slack's requests: `HOW AT CHANGE TIMESTAMP 0 SIGNATURE 0 BODY`, the first three
+//! being one byte each.
 //!
-//! A request is believed exactly where the signature is what other code computes and the timestamp
-//! is near; one that was changed in any byte after it was signed is not.
+//! A request is accepted exactly if an independent computation gives the same signature and the
+//! timestamp is recent. A signed request in which any byte was changed is refused.
 
 use herald::domain::secret::Secret;
 use herald::slack::signature::{TOLERANCE_SECONDS, authentic, sign, verify};
@@ -26,7 +26,7 @@ pub(crate) fn run(input: &[u8]) {
     changed(how, at, u8::try_from(change).unwrap_or(1).max(1), (&timestamp, &right, body));
 }
 
-/// Whether it is believed, which is compared with what follows from the documentation.
+/// Compares the verdict with the one that follows from Slack's documentation.
 fn judge(timestamp: &str, signature: &str, body: &[u8]) {
     let believed = verify(&Secret::new(SECRET), timestamp, body, signature, NOW).is_ok();
     let digits = !timestamp.is_empty() && timestamp.bytes().all(|byte| byte.is_ascii_digit());
@@ -39,7 +39,7 @@ fn judge(timestamp: &str, signature: &str, body: &[u8]) {
     assert!(verify(&Secret::new(""), timestamp, body, signature, NOW).is_err());
 }
 
-/// One thing is changed in a request that was signed.
+/// Changes one thing in a signed request, which must then be refused.
 fn changed(how: usize, at: usize, change: u8, (timestamp, signature, body): (&str, &str, &[u8])) {
     let refused = |timestamp: &str, signature: &str, body: &[u8]| {
         let answer = authentic(&Secret::new(SECRET), timestamp, body, signature);
@@ -61,7 +61,7 @@ fn changed(how: usize, at: usize, change: u8, (timestamp, signature, body): (&st
         3 => refused(timestamp, &signature[..at % signature.len()], body),
         4 => refused(timestamp, &format!("{signature}{}", char::from(change)), body),
         5 => refused(timestamp, signature, &[body, &[change]].concat()),
-        // The colon between both is not the body's.
+        // The colon between timestamp and body must not count as part of the body.
         6 => refused(&format!("{timestamp}:"), signature, body),
         _ => {}
     }

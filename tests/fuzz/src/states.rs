@@ -1,10 +1,10 @@
-//! OAuth states: `HOW QUERY 0 COOKIE 0 ATTEMPT`, the first one byte.
+//! OAuth states: `HOW QUERY 0 COOKIE 0 ATTEMPT`, the first one being one byte.
 //!
-//! There is one unused link. In the texts the byte 1 stands for its state and 4 for its attempt; 2
-//! and 3 with the byte after them for the state with one character changed and for the beginning of
-//! it, 5 for the attempt with one character changed. The link stays unused unless the whole state
-//! comes both in the address and in the cookie. No page repeats what was in the address, and none
-//! gives the state away.
+//! There is one unused link. In the texts, the byte 1 stands for its state and 4 for its attempt; 2
+//! and 3, with the byte after them, stand for the state with one character changed and for the
+//! beginning of the state; 5 stands for the attempt with one character changed. The link stays
+//! unused unless the whole state is both in the address and in the cookie. No page repeats text
+//! from the address or reveals the state.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -25,7 +25,7 @@ struct Link {
     attempt: String,
 }
 
-/// What answers that must not happen are told apart by.
+/// The parts of an answer that the assertions look at.
 struct Answer {
     status: StatusCode,
     cookie: String,
@@ -59,7 +59,7 @@ pub(crate) fn run(input: &[u8]) {
     }
     let canonical = query == b"state=\x01&error=access_denied" && attempt == b"\x04";
     if canonical && complete && cookie == b"herald-connect-\x04=\x01" {
-        assert!(kept.is_none(), "the link is still unused");
+        assert!(kept.is_none(), "the link is still unused after a correct answer");
     }
     harmless(&answer, &link, how % 3 == 0 && told);
 }
@@ -69,7 +69,7 @@ fn harmless(answer: &Answer, link: &Link, may_tell: bool) {
     let fault = status.is_server_error() && *status != StatusCode::BAD_GATEWAY;
     assert!(!fault, "{status}: {page}");
     let told = cookie.contains(&link.state) || page.contains(&link.state);
-    assert!(may_tell || !told, "the state is told");
+    assert!(may_tell || !told, "the answer reveals the state");
     assert!(!page.contains("<script") && !page.contains("onerror"), "{page}");
 }
 
@@ -96,7 +96,7 @@ impl Link {
     }
 }
 
-/// Another character there, which may be the same letter in the other case.
+/// Changes the character at that place, possibly only its case.
 fn changed(text: &str, (at, how): (usize, usize)) -> Vec<u8> {
     let mut bytes = text.as_bytes().to_vec();
     let other = bytes[at] ^ 0x20;
@@ -106,7 +106,7 @@ fn changed(text: &str, (at, how): (usize, usize)) -> Vec<u8> {
 
 async fn fresh() -> Link {
     let state = FRONT.link().await;
-    let attempt = FRONT.attempt(&state).await.expect("it is unused");
+    let attempt = FRONT.attempt(&state).await.expect("the link is unused");
     Link { state, attempt }
 }
 
@@ -122,7 +122,7 @@ fn callback() -> String {
     Config::default().redirect_url().path().to_owned()
 }
 
-/// As browsers write an address: what may not stand there is written with a percent sign.
+/// The bytes as browsers write them in an address: percent-encoded where necessary.
 fn address(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| match byte {
         b'-' | b'.' | b'_' | b'~' | b'&' | b'=' | b'%' | b'+' => {

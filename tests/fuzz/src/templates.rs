@@ -1,9 +1,9 @@
-//! Templates and what they are filled in with: `EVENT 0 DATA 0 NAME 0 ZONE 0 URL 0 LABEL 0 TEXT 0
-//! BLOCKS`. Where the event is a built-in one, its own template is used.
+//! Templates and their data: `EVENT 0 DATA 0 NAME 0 ZONE 0 URL 0 LABEL 0 TEXT 0 BLOCKS`. A built-in
+//! event uses its own template.
 //!
-//! A template that is good by its check makes a message that fits Slack's limits, or an error; it
-//! makes the same one twice, and for a reader as far as it can tell them apart. Where its author
-//! wrote no markup, there is none in the message.
+//! A template that passes its check yields a message within Slack's limits, or an error. Rendering
+//! it again yields the same, also with a reader reduced to the fields that the template reads. If
+//! its author wrote no markup, the message has none.
 
 use herald::domain::event::{self, validate_data};
 use herald::domain::ids::EventType;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::parts::{parts, text};
 
-/// What Slack reads as more than text.
+/// Tokens that Slack reads as more than text.
 const LIVE: [&str; 5] = ["<!", "<@", "<#", "<http", "<mailto"];
 
 pub(crate) fn run(input: &[u8]) {
@@ -45,7 +45,7 @@ fn judge(template: &Template, context: &Context<'_>, built_in: bool) {
     let compiled = Compiled::of(template);
     let view = compiled.view(context.reader.clone());
     let seen = compiled.render(&Context { reader: &view, ..*context });
-    assert_eq!(message, seen, "the name is read and was not seen to be");
+    assert_eq!(message, seen, "the template reads the name unnoticed");
     assert!(message.is_ok() || !built_in, "{message:?}");
     let Ok(message) = message else { return };
     assert!((1..=4000).contains(&units(&message.text)), "{}", message.text);
@@ -85,7 +85,7 @@ fn within_limits(message: &Rendered) {
                 each(block.get("title"), |title| has_text(title, 2000));
             }
             "divider" => {}
-            other => panic!("{other} is no block of a template"),
+            other => panic!("{other} is not a block of a template"),
         }
     }
 }
@@ -120,7 +120,7 @@ fn element(element: &Value) {
             short("alt_text", 2000);
             short("image_url", 3000);
         }
-        other => panic!("{other} is no element of a template"),
+        other => panic!("{other} is not an element of a template"),
     }
 }
 
@@ -142,7 +142,7 @@ fn strings(value: &Value, mrkdwn: bool, with: &mut impl FnMut(&str, bool)) {
     }
 }
 
-/// Values are marked with these until they fit; none may be left, wherever it stands.
+/// Rendering marks values with these characters until the message fits; none may remain anywhere.
 fn without_marks(message: &Rendered) {
     let check = &mut |text: &str, _| {
         assert!(!text.contains(['\u{1}', '\u{2}', '\u{3}', '\u{4}']), "{text:?}");
@@ -172,10 +172,11 @@ fn writes_markup(template: &Template) -> bool {
     found
 }
 
-/// Data for templates that come without any.
+/// Data for inputs without any.
 fn usual() -> Value {
     json!({
-        "a": "<!channel> & <http://x.test|y>", "b": "B\u{1}\u{2}<@U1>", "n": 15, "t": "2026-11-27T16:00:00Z",
+        "a": "<!channel> & <http://x.test|y>", "b": "B\u{1}\u{2}<@U1>", "n": 15,
+        "t": "2026-11-27T16:00:00Z",
         "l": ["x", {"name": "<#C1>"}], "task": {"name": "*T* `&lt;`", "due": "2026-12-03"}
     })
 }

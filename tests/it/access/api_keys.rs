@@ -1,5 +1,6 @@
-//! API keys that are made at run time: known to every replica at once, gone from every replica
-//! within seconds, never more than who made them, and nowhere in the database.
+//! API keys that are created at run time: every replica knows them at once, no replica accepts them
+//! seconds after they are revoked, they never have more rights than their creator, and the database
+//! does not contain them.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +17,8 @@ use crate::support::world::{PATIENCE, Plan, TENANT, World, caller, until};
 
 const OTHER: &str = "globex";
 
-/// An administrator of all tenants, one of two tenants by a key each, one who may act for users, a
-/// service whose actors may administer, and a plain one.
+/// An administrator of all tenants, one administrator with a key for each of two tenants, one who
+/// may act for users, a service whose actors may administer, and a plain service.
 fn plan() -> Plan {
     let admin = |name, tenant| caller(name, RoleConfig::Administrator, &[tenant]);
     let callers = vec![
@@ -61,12 +62,12 @@ fn revoke(tenant: &str, key: &pb::ApiKey) -> pb::RevokeApiKeyRequest {
     pb::RevokeApiKeyRequest { tenant_id: tenant.into(), key_id, actor: None }
 }
 
-/// What a caller with this key hears who asks for the keys of a tenant.
+/// Lists the API keys of a tenant with this key.
 async fn tries(world: &World, replica: usize, secret: &str, tenant: &str) -> Result<(), Status> {
     world.bearing(replica, Some(secret)).list_api_keys(list(tenant)).await.map(drop)
 }
 
-/// Waits until both replicas refuse this key, and answers why.
+/// Waits until both replicas refuse this key, and returns the reasons.
 async fn refused(world: &World, secret: &str) -> BTreeSet<String> {
     let mut reasons = BTreeSet::new();
     for replica in 0..2 {
@@ -128,7 +129,7 @@ async fn a_key_expires_by_the_database_s_clock() {
             let expires_at = crate::support::client::micros(&key.expires_at.unwrap());
             assert!(world.now().await.0 >= expires_at, "refused before its time");
 
-            // What the row says counts, whatever a replica thought before.
+            // The row decides, whatever a replica has cached.
             let (secret, key) = make(&admin, asked("acme:long")).await.unwrap();
             tries(world, 0, &secret, TENANT).await.unwrap();
             let text = format!(
@@ -158,7 +159,7 @@ async fn a_stream_ends_with_the_key_that_opened_it() {
             let (mut ends, mut stays) = (open(&secret).await, open(&other_secret).await);
             admin.revoke_api_key(revoke(TENANT, &key)).await.unwrap();
             assert_eq!(reason(&until_ended(&mut ends).await), "CREDENTIALS_REVOKED");
-            // The other one goes on.
+            // The other stream continues.
             let said = stays.message().now_or_never();
             assert!(!matches!(said, Some(Err(_) | Ok(None))), "{said:?}");
         })
@@ -193,7 +194,7 @@ async fn a_caller_has_two_keys_that_work_and_no_third() {
             admin.revoke_api_key(revoke(TENANT, &first)).await.unwrap();
             make(&admin, asked("acme:ci")).await.unwrap();
 
-            // At once, at two replicas: two of them.
+            // Ten at once, at two replicas: two of them succeed.
             let there = world.client(1, Some("admin")).await;
             let tries = (0..10).map(|number| {
                 let client = if number % 2 == 0 { &admin } else { &there };
@@ -202,7 +203,7 @@ async fn a_caller_has_two_keys_that_work_and_no_third() {
             let made = futures_util::future::join_all(tries).await;
             assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 2);
 
-            // A tenant has so many and no more.
+            // Each tenant has a limit.
             for number in 4..limits::API_KEYS_OF_TENANT {
                 make(&admin, asked(&format!("acme:{number}"))).await.unwrap();
             }
@@ -236,7 +237,7 @@ async fn nobody_gives_more_than_they_have() {
             }
             make(&client("acting").await, administers(asked("acme:a"))).await.unwrap();
 
-            // An actor who administers through a service makes no administrators.
+            // An actor who administers through a service cannot create administrators.
             let deputy = client("deputy").await;
             let permissions = vec![pb::Permission::Administer.into()];
             let actor = Some(pb::Actor { user_id: "root".into(), permissions });
@@ -249,7 +250,7 @@ async fn nobody_gives_more_than_they_have() {
             assert_eq!(reason(&none.unwrap_err()), "ROLE_NOT_ALLOWED");
             assert_eq!(reason(&make(&plain, as_service).await.unwrap_err()), "ROLE_NOT_ALLOWED");
 
-            // What reaches several tenants is made by an administrator of all.
+            // Only an administrator of all tenants can create keys for several tenants.
             let none = || pb::CreateApiKeyRequest { tenant_id: String::new(), ..asked("platform") };
             let all = || pb::CreateApiKeyRequest { all_tenants: true, ..none() };
             let tenant_ids = vec![TENANT.to_owned(), OTHER.to_owned()];
@@ -266,7 +267,7 @@ async fn nobody_gives_more_than_they_have() {
                 tries(world, 1, &secret, tenant).await.unwrap();
             }
             tries(world, 1, &secret, "elsewhere").await.unwrap_err();
-            // A key that was made is weighed as one of the settings.
+            // A created key has the same restrictions as one in the settings.
             let of_several = world.bearing(0, Some(&secret));
             assert_eq!(reason(&make(&of_several, all()).await.unwrap_err()), "ROLE_NOT_ALLOWED");
             make(&of_several, asked("acme:by-key")).await.unwrap();
@@ -318,7 +319,7 @@ async fn each_tenant_lists_and_revokes_its_own_page_by_page() {
                 made.push(make(&admin, asked(&format!("acme:{number}"))).await.unwrap().1);
             }
             tries(world, 0, &make(&admin, asked("acme:7")).await.unwrap().0, TENANT).await.unwrap();
-            let used = until("its use is noted", async || {
+            let used = until("its use is recorded", async || {
                 let newest = admin.list_api_keys(list(TENANT)).await.unwrap().api_keys.remove(0);
                 newest.last_used_at
             });
@@ -344,7 +345,7 @@ async fn each_tenant_lists_and_revokes_its_own_page_by_page() {
             let elsewhere = pb::ListApiKeysRequest { tenant_id: OTHER.into(), ..request };
             let status = chief.list_api_keys(elsewhere).await.unwrap_err();
             assert_eq!(bad_fields(&status), ["page_token"]);
-            // A key of another tenant is as absent as one that nobody has.
+            // A key of another tenant gets the same answer as a key that does not exist.
             let theirs = other.revoke_api_key(revoke(OTHER, &made[0])).await.unwrap_err();
             let nobody = pb::ApiKey { key_id: uuid::Uuid::now_v7().to_string(), ..made[0].clone() };
             let nobody = other.revoke_api_key(revoke(OTHER, &nobody)).await.unwrap_err();
@@ -375,7 +376,7 @@ async fn a_key_is_nowhere_in_the_database_and_all_about_it_is_in_the_trail() {
             make(&chief, all).await.unwrap();
             admin.revoke_api_key(revoke(TENANT, &key)).await.unwrap();
             let told = async |tenant: &str, action: &str, who: &str| {
-                until("it is in the trail", async || {
+                until("the change is in the trail", async || {
                     let tenant_id = tenant.into();
                     let request =
                         pb::ListAuditRequest { tenant_id, page_size: 500, ..Default::default() };
@@ -398,12 +399,12 @@ async fn a_key_is_nowhere_in_the_database_and_all_about_it_is_in_the_trail() {
             let parts = dump(&world.raw().await, &settings.store.data_dir).await;
             assert_eq!(found(&parts, &secret), Vec::<String>::new());
             assert_eq!(found(&parts, &secret["herald_".len()..]), Vec::<String>::new());
-            assert!(!found(&parts, "acme:ci").is_empty(), "the dump was not understood");
+            assert!(!found(&parts, "acme:ci").is_empty(), "the dump was not parsed");
         })
         .await;
 }
 
-/// A person's own key goes with the person.
+/// A person's own key is deleted together with the person.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_a_deleted_person_is_unknown() {
     plan()

@@ -1,4 +1,4 @@
-//! Each cell of the table of rights, by the front door.
+//! Each cell of the table of rights, tested through the API.
 
 use herald::domain::access::{Cell, Refusal, Right, TABLE, Who, Whose};
 use herald::rpc::{CallerConfig, RoleConfig, pb};
@@ -9,14 +9,14 @@ use super::door::{Answer, Caller, Door, Ids, path};
 use crate::support::client::{micros, task};
 use crate::support::world::{Plan, TENANT, World, caller};
 
-/// The person who acts, and somebody else.
+/// The person who acts, and another person.
 const OWN: &str = "ben";
 const OTHER: &str = "ada";
 
 const EDIT: &[pb::Permission] = &[pb::Permission::EditOwnProfile];
 const ADMINISTER: &[pb::Permission] = &[pb::Permission::Administer];
 
-/// Callers who are that: more than one way leads to some.
+/// Callers with that identity; some identities can be reached in several ways.
 fn callers_as(who: Who) -> Vec<Caller> {
     let of = |key, actor| Caller { key, actor };
     match who {
@@ -61,7 +61,7 @@ fn reason(refusal: Refusal) -> &'static str {
     }
 }
 
-/// What there is of each of the two.
+/// The ids of each of the two people, and ids that do not exist.
 struct Things {
     own: Ids,
     other: Ids,
@@ -99,7 +99,7 @@ impl Things {
     }
 }
 
-/// What is allowed may change something: it comes last, and forgetting people at the very end.
+/// Allowed calls may change data, so they come last, and deleting people comes at the very end.
 fn order(right: &Right, cell: Cell) -> u8 {
     match cell {
         Cell::Refused(_) | Cell::Absent => 0,
@@ -152,7 +152,7 @@ async fn each_cell_of_the_table_holds_at_the_front_door() {
         .await;
 }
 
-/// Every method has its rows, and nothing else has.
+/// Every method has rows in the table, and the table has no others.
 #[tokio::test]
 async fn each_method_has_a_row() {
     let mut with_rows: Vec<&str> = TABLE.iter().map(|right| right.method).collect();
@@ -165,12 +165,12 @@ fn pb_methods() -> Vec<String> {
     let pool = prost_reflect::DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
     let mut services: Vec<_> =
         pool.services().filter(|one| one.package_name() == "herald.v1").collect();
-    // As the table has them: what everybody calls comes first.
+    // In the order of the table: the service that all callers use comes first.
     services.sort_by_key(|service| service.name() != "HeraldService");
     services.iter().flat_map(|one| one.methods().map(|method| path(&method))).collect()
 }
 
-/// A notification to several people shows each of them what is theirs, and nobody else.
+/// A notification to several people shows each of them only their own part.
 #[tokio::test]
 async fn an_actor_sees_of_a_notification_what_reaches_them() {
     plan()
@@ -178,7 +178,7 @@ async fn an_actor_sees_of_a_notification_what_reaches_them() {
             world.client = world.client(0, Some("admin")).await;
             world.make_ready().await;
             world.client.load(&[OWN, OTHER, "clara"]).await;
-            // One more user who is the same member in Slack as `ben`.
+            // Another user who is the same Slack member as `ben`.
             let twin = crate::support::client::person("ben-2", "ben@demo.example");
             world.client.upsert(TENANT, vec![twin]).await;
             let users = [OTHER, OWN, "ben-2"];
@@ -224,8 +224,8 @@ fn assert_theirs(seen: &pb::Notification, user: &str) {
     assert!(seen.deliveries[0].also_user_ids.is_empty(), "{seen:?}");
 }
 
-/// Changes after the first message are confined too: what becomes of others' deliveries is not
-/// told.
+/// Changes after the first message are limited too: an actor does not see what happens to the
+/// deliveries of others.
 #[tokio::test]
 async fn an_actor_s_watch_tells_of_their_own_deliveries_alone() {
     plan()

@@ -1,5 +1,5 @@
-//! Callers by certificate: known by the SPIFFE id or the DNS name of a certificate that the authority
-//! of the settings signed, however often it is renewed.
+//! Callers by certificate: identified by the SPIFFE id or the DNS name in a certificate that the
+//! configured authority signed, however often it is renewed.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ fn plan() -> Plan {
     Plan { callers, ready: false, ..Plan::default() }
 }
 
-/// A replica over TLS that knows clients of one authority.
+/// A replica with TLS that trusts clients of one authority.
 struct Secured {
     server: Authority,
     clients: Authority,
@@ -112,11 +112,11 @@ async fn a_certificate_lets_in_by_its_name_and_so_does_the_next_one() {
                 let heard = secured.refused(world, Some(&signs(names.clone())), None).await;
                 assert_eq!(heard, "CREDENTIALS_UNKNOWN", "{names:?}");
             }
-            // One certificate, two callers: it is not guessed which.
+            // One certificate matches two callers: Herald does not guess which.
             let two = signs(vec![uri(SPIFFE), dns(DNS)]);
             assert_eq!(secured.refused(world, Some(&two), None).await, "CREDENTIALS_UNKNOWN");
             assert_eq!(secured.refused(world, None, None).await, "CREDENTIALS_MISSING");
-            // Another authority's is refused before a word is said.
+            // A certificate of another authority fails in the handshake.
             let stranger = Authority::new().signs(vec![uri(SPIFFE)]);
             let status = secured.tries(world, Some(&stranger), None).await.unwrap_err();
             assert_ne!(status.code(), Code::Unauthenticated, "{status:?}");
@@ -146,10 +146,10 @@ async fn a_key_or_token_outranks_the_certificate() {
             let by_name = elsewhere(None).await.unwrap_err();
             assert_eq!(reason(&by_name), "TENANT_NOT_ALLOWED");
             elsewhere(Some(&key_of("chief"))).await.unwrap();
-            // A bad one is not made good by the certificate.
+            // A valid certificate does not make up for invalid credentials.
             let heard = secured.refused(world, Some(&own), Some("herald_nobody")).await;
             assert_eq!(heard, "CREDENTIALS_UNKNOWN");
-            // In plain text there is no certificate to show.
+            // Plain text has no client certificates.
             let request = pb::ListApiKeysRequest { tenant_id: TENANT.into(), ..Default::default() };
             let plain = world.bearing(0, None).list_api_keys(request).await.unwrap_err();
             assert_eq!(reason(&plain), "CREDENTIALS_MISSING");
@@ -169,7 +169,7 @@ async fn an_authority_is_exchanged_without_a_restart() {
             let both = format!("{}{}", secured.clients.pem, next.pem);
             for (trusted, of_old) in [(&both, true), (&next.pem, false)] {
                 std::fs::write(&secured.ca, trusted).unwrap();
-                until("the authorities are read again", async || {
+                until("the authorities are reloaded", async || {
                     let (new, old) = (
                         secured.tries(world, Some(&new), None).await.is_ok(),
                         secured.tries(world, Some(&old), None).await.is_ok(),

@@ -1,5 +1,5 @@
-//! The front door for any method: requests are made from the descriptors that reflection serves, so
-//! that a method that is added tomorrow is tried too.
+//! The API for any method: requests are made from the descriptors that reflection serves, so that
+//! methods added later are tested too.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,44 +20,44 @@ use tonic_types::StatusExt as _;
 
 use crate::support::client::key_of;
 
-/// Longer than any of these calls takes; TestSlack waits as long for an outcome.
+/// Longer than any of these calls takes; TestSlack waits this long for an outcome.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What is asked about.
+/// The ids that a request names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ids {
     pub(super) tenant: String,
     pub(super) user: String,
     pub(super) notification: String,
     pub(super) delivery: String,
-    /// The address of a person who is described.
+    /// The e-mail address of a person who is described in the request.
     pub(super) email: String,
 }
 
-/// Who asks: a key's name, and the actor that it names.
+/// The caller: the name of a key, and the actor that the call names.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) key: &'static str,
     pub(super) actor: Option<(&'static str, &'static [pb::Permission])>,
 }
 
-/// What came back.
+/// The response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) code: Code,
     pub(super) reason: String,
     pub(super) message: String,
-    /// Of a stream, the first message.
+    /// For a stream, the first message.
     pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    /// Whether the caller was let in: whatever else was wrong then was found by who may know it.
+    /// Whether the caller was authorized: any other fault was reported to a caller who may see it.
     pub(super) fn let_in(&self) -> bool {
         matches!(self.code, Code::Ok | Code::NotFound | Code::FailedPrecondition)
     }
 
-    /// The refusal, as far as it tells anything.
+    /// The refusal, in all parts that the caller sees.
     pub(super) fn refusal(&self) -> (Code, &str, &str) {
         (self.code, &self.reason, &self.message)
     }
@@ -84,10 +84,10 @@ impl Door {
 
     pub(super) fn method(&self, name: &str) -> MethodDescriptor {
         let found = self.methods().into_iter().find(|method| path(method) == name);
-        found.unwrap_or_else(|| panic!("{name} is no method"))
+        found.unwrap_or_else(|| panic!("{name} is not a method"))
     }
 
-    /// Calls a method; `form` says which of its forms, as the table of rights names them.
+    /// Calls a method in one of its forms, as the table of rights names them.
     pub(super) async fn call(
         &self,
         method: &MethodDescriptor,
@@ -135,8 +135,8 @@ fn answer(result: Result<Vec<u8>, Status>) -> Answer {
     }
 }
 
-/// A request whose fields have what their names ask for. One that this does not know stays empty;
-/// where the method needs it, the call is refused as invalid, and the test says so.
+/// A request with each known field filled in by its name. Unknown fields stay empty; if the method
+/// requires one, the call is refused as invalid, and the test fails with that.
 fn request(method: &MethodDescriptor, form: &str, caller: &Caller, ids: &Ids) -> DynamicMessage {
     let mut message = DynamicMessage::new(method.input());
     for field in method.input().fields() {
@@ -208,19 +208,19 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
     }
 }
 
-/// The same message by its descriptor.
+/// The same message as a dynamic message.
 fn dynamic(field: &FieldDescriptor, message: &impl prost::Message) -> Value {
-    let Kind::Message(descriptor) = field.kind() else { panic!("{field:?} is no message") };
+    let Kind::Message(descriptor) = field.kind() else { panic!("{field:?} is not a message") };
     let bytes = message.encode_to_vec();
     Value::Message(DynamicMessage::decode(descriptor, bytes.as_slice()).unwrap())
 }
 
-/// The texts of a message of this kind, however deep.
+/// A message of this type as text, with all nested messages.
 pub(super) fn shown(descriptor: MessageDescriptor, body: &[u8]) -> String {
     format!("{:?}", DynamicMessage::decode(descriptor, body).unwrap())
 }
 
-/// Bytes as they are.
+/// Passes bytes through unchanged.
 #[derive(Clone, Copy)]
 struct Raw;
 

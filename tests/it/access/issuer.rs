@@ -1,5 +1,5 @@
-//! An issuer of tokens over HTTP or HTTPS, as OpenID Connect and Kubernetes have them, with keys that
-//! are exchanged while it runs.
+//! An issuer of tokens over HTTP or HTTPS, like those of OpenID Connect and Kubernetes, whose keys
+//! can be replaced while it runs.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -26,14 +26,14 @@ use tokio_rustls::server::TlsStream;
 
 use crate::support::authority::Signed;
 
-/// A key that signs.
+/// A signing key.
 pub(super) enum Signer {
     Ec(EcdsaKeyPair, String),
     Rsa(RsaKeyPair, String),
 }
 
 impl Signer {
-    /// A new one of the curve P-256.
+    /// A new key on the curve P-256.
     pub(super) fn ec(id: &str) -> Self {
         let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
@@ -41,7 +41,7 @@ impl Signer {
         Self::Ec(pair, id.to_owned())
     }
 
-    /// The one below: RSA keys are slow to make.
+    /// The constant key below, because generating RSA keys is slow.
     pub(super) fn rsa(id: &str) -> Self {
         let der = BASE64_STANDARD.decode(RSA_KEY.replace('\n', "")).unwrap();
         Self::Rsa(RsaKeyPair::from_pkcs8(&der).unwrap(), id.to_owned())
@@ -81,7 +81,7 @@ impl Signer {
         self.sign_as(&header, claims)
     }
 
-    /// With a header of any kind.
+    /// Signs with any header.
     pub(super) fn sign_as(&self, header: &Value, claims: &Value) -> String {
         let message = message(header, claims);
         let random = SystemRandom::new();
@@ -97,31 +97,31 @@ impl Signer {
     }
 }
 
-/// Header and claims as a token has them.
+/// Header and claims, encoded as in a token.
 pub(super) fn message(header: &Value, claims: &Value) -> String {
     format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
 }
 
 #[derive(Clone)]
 pub(super) struct TestIssuer {
-    /// Where it is; also its name, unless it is given another.
+    /// The address; also the issuer's name, unless it has another.
     pub(super) url: String,
     inner: Arc<Inner>,
 }
 
 struct Inner {
     name: Mutex<String>,
-    /// Where it says that its keys are.
+    /// The address of the keys, as its metadata states it.
     keys_at: Mutex<String>,
     keys: Mutex<Vec<Value>>,
-    /// What it wants to see; empty: nothing.
+    /// The token that it requires; empty for none.
     token: String,
     away: AtomicBool,
     asked: AtomicU32,
 }
 
 impl TestIssuer {
-    /// In plain text on this machine.
+    /// Over plain HTTP on this machine.
     pub(super) async fn start() -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (issuer, app) = Self::new(format!("http://{}", tcp.local_addr().unwrap()), "");
@@ -129,7 +129,7 @@ impl TestIssuer {
         issuer
     }
 
-    /// Over TLS, for whoever shows this token.
+    /// Over TLS, for clients that show this token.
     pub(super) async fn secured(signed: &Signed, token: &str) -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", tcp.local_addr().unwrap().port());
@@ -166,7 +166,7 @@ impl TestIssuer {
         (Self { url, inner }, app)
     }
 
-    /// What it calls itself.
+    /// Sets the name that it calls itself.
     pub(super) fn named(self, name: &str) -> Self {
         name.clone_into(&mut self.inner.name.lock().unwrap());
         self
@@ -176,7 +176,7 @@ impl TestIssuer {
         url.clone_into(&mut self.inner.keys_at.lock().unwrap());
     }
 
-    /// These keys and no others from now on.
+    /// Publishes exactly these keys from now on.
     pub(super) fn publish(&self, signers: &[&Signer]) {
         *self.inner.keys.lock().unwrap() = signers.iter().map(|signer| signer.jwk()).collect();
     }
@@ -185,7 +185,7 @@ impl TestIssuer {
         self.inner.away.store(true, Ordering::SeqCst);
     }
 
-    /// How often its keys were asked for.
+    /// How often its keys were requested.
     pub(super) fn asked(&self) -> u32 {
         self.inner.asked.load(Ordering::SeqCst)
     }
@@ -220,7 +220,7 @@ async fn elsewhere() -> Response {
     (StatusCode::FOUND, [(header::LOCATION, "/keys")]).into_response()
 }
 
-/// A key set, and then blanks.
+/// A key set followed by endless blanks.
 async fn endless(State(inner): State<Arc<Inner>>) -> Response {
     let keys = json!({ "keys": *inner.keys.lock().unwrap() }).to_string();
     (keys + &" ".repeat(2 << 20)).into_response()
@@ -238,7 +238,7 @@ impl axum::serve::Listener for Secured {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
             let (stream, address) = self.tcp.accept().await.unwrap();
-            // Who does not trust it goes away.
+            // A client that does not trust the certificate disconnects.
             if let Ok(stream) = self.acceptor.accept(stream).await {
                 return (stream, address);
             }
@@ -250,7 +250,7 @@ impl axum::serve::Listener for Secured {
     }
 }
 
-/// Made for these tests.
+/// Generated for these tests.
 const RSA_KEY: &str = "\
 MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQC4S4GfPOeq2XqAEvWbZ3IQUvV06bRbiYQLpND5VoAR
 hnvO5IcCez/CAw6n54gkRvriBfRtMoy73RrcmkT3/dtVbbcOjpHfVxCwsQD9+tJLQ+j9XX4yOHYntW7T/xWjHtzMpF5X

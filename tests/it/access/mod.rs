@@ -1,4 +1,4 @@
-//! Who may do what: every cell of the table of rights, and every method across tenants.
+//! Access rights: every cell of the table of rights, and every method across tenants.
 
 mod api_keys;
 mod cells;

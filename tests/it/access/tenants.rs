@@ -1,6 +1,6 @@
-//! The matrix across tenants: each method, called by callers of another tenant with the ids of the
-//! first. Two of the tenants use one Slack workspace. Nothing of the first tenant is told, nothing
-//! of it changes, and whether an id exists there makes no difference.
+//! The matrix across tenants: each method, called by callers of another tenant with ids of the
+//! first. Two of the tenants share a Slack workspace. No answer reveals data of the first tenant,
+//! none of its data changes, and whether an id exists there makes no difference.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,18 @@ use crate::support::world::{Plan, TENANT, World, caller};
 
 /// Shares its Slack workspace with the first tenant.
 const SHARING: &str = "sharing";
-/// Has none.
+/// Has no workspace.
 const APART: &str = "apart";
-/// Was never heard of.
+/// Does not exist.
 const NOWHERE: &str = "nowhere";
 
-/// A person of the first tenant, whose id means nobody in the others.
+/// A person of the first tenant, whose id does not exist in the others.
 const SECRET_PERSON: &str = "canary-person-7f3a";
 const SECRET_NAME: &str = "Canary Name 7f3a";
 const SECRET_EMAIL: &str = "ada@demo.example";
 const SECRET_REQUEST: &str = "canary-request-7f3a";
 const SECRETS: [&str; 2] = [SECRET_NAME, SECRET_REQUEST];
-/// Who acts in the other tenants; in the first there is somebody of that id too.
+/// The actor in the other tenants; the first tenant has a person with the same id.
 const SAME_ID: &str = "ben";
 
 const EDIT: &[pb::Permission] = &[pb::Permission::EditOwnProfile];
@@ -39,7 +39,7 @@ fn keys(tenant: &str) -> [&'static str; 3] {
     }
 }
 
-/// Everybody who could call, of one tenant.
+/// A caller of every kind, of one tenant.
 fn strangers(tenant: &str) -> Vec<(Who, Caller)> {
     let [admin, platform, user] = keys(tenant);
     let of = |key, actor| Caller { key, actor };
@@ -68,12 +68,12 @@ fn plan() -> Plan {
             ..caller(user, RoleConfig::User, &[tenant])
         });
     }
-    // Connects the second tenant, and is not asked again.
+    // Connects the second tenant, and does nothing else.
     callers.push(caller("operator", RoleConfig::Administrator, &["*"]));
     Plan { callers, ready: false, ..Plan::default() }
 }
 
-/// Makes the first tenant: people, a notification, a choice. Its ids.
+/// Creates the data of the first tenant: people, a notification, a preference. Returns the ids.
 async fn first_tenant(world: &mut World) -> Ids {
     world.client = world.client(0, Some("operator")).await;
     world.make_ready().await;
@@ -91,15 +91,15 @@ async fn first_tenant(world: &mut World) -> Ids {
         user: SECRET_PERSON.into(),
         notification: answer.notification_id,
         delivery: answer.verdicts[0].delivery_id.clone(),
-        // Nobody in Slack: a test of a described person sends nothing.
+        // Not a Slack member: testing a described person sends nothing.
         email: "nobody@nowhere.example".into(),
     }
 }
 
-/// What the first tenant looks like to its own administrator.
+/// The first tenant as its own administrator sees it.
 async fn portrait(world: &World, ids: &Ids) -> String {
     let mut workspace = world.client.workspace(TENANT).await.unwrap();
-    // It grows by itself.
+    // These change by themselves.
     if let Some(directory) = &mut workspace.directory {
         directory.age = None;
         directory.next_refresh_at = None;
@@ -116,8 +116,8 @@ async fn portrait(world: &World, ids: &Ids) -> String {
     format!("{settings:?} {attempt:?} {people:?} {notification:?} {list:?}")
 }
 
-/// The cells of one caller and one row: whom they ask about, by ids that exist in the first tenant
-/// and by ids that nobody has.
+/// The subjects of one caller and one row: with ids that exist in the first tenant, and with ids
+/// that exist nowhere.
 fn subjects(first: &Ids, who: Who) -> Vec<(Whose, Ids, Ids)> {
     let nothing = uuid::Uuid::now_v7().to_string();
     let nobody = Ids {
@@ -128,14 +128,14 @@ fn subjects(first: &Ids, who: Who) -> Vec<(Whose, Ids, Ids)> {
     };
     let mut subjects = vec![(Whose::Other, first.clone(), nobody.clone())];
     if who.is_one_person() {
-        // Their own id, which somebody in the first tenant has too.
+        // The caller's own id, which a person of the first tenant has too.
         let own = |ids: &Ids| Ids { user: SAME_ID.into(), ..ids.clone() };
         subjects.push((Whose::Own, own(first), own(&nobody)));
     }
     subjects
 }
 
-/// In the first tenant, or in one that nobody ever heard of: refused alike, whatever is asked for.
+/// In the first tenant, or in one that does not exist, every request is refused in the same way.
 async fn out_of_reach(
     door: &Door,
     right: &Right,
@@ -159,7 +159,7 @@ async fn out_of_reach(
     answers.len()
 }
 
-/// In their own tenant with the ids of the first: as with ids that nobody has.
+/// In the caller's own tenant, ids of the first tenant are treated like ids that exist nowhere.
 async fn in_their_own(
     door: &Door,
     right: &Right,
@@ -182,11 +182,11 @@ async fn in_their_own(
         refusals.push(answer);
     }
     let [one, other] = [&refusals[0], &refusals[1]].map(Answer::refusal);
-    assert_eq!(one, other, "{at}: whether the id exists in another tenant shows");
+    assert_eq!(one, other, "{at}: the answer reveals whether the id exists in another tenant");
     refusals.len()
 }
 
-/// Nothing of the first tenant's people, nor of what was sent to them.
+/// The answer has no data of the first tenant's people or messages.
 fn assert_tells_nothing(answer: &Answer, method: &prost_reflect::MethodDescriptor, at: &str) {
     let body = shown(method.output(), &answer.body);
     for secret in SECRETS {
@@ -219,7 +219,11 @@ async fn nothing_of_a_tenant_is_told_or_changed_by_callers_of_another() {
             assert_eq!(tried, methods, "a method without a row is not tried");
             assert!(cells >= 2000, "{cells} cells");
             println!("{cells} cells");
-            assert_eq!(portrait(world, &first).await, before, "the first tenant changed");
+            assert_eq!(
+                portrait(world, &first).await,
+                before,
+                "the data of the first tenant changed"
+            );
         })
         .await;
 }

@@ -1,4 +1,5 @@
-//! Callers by token: proved by a key of a named issuer, for this Herald, now, by the settings' rules.
+//! Callers by token: signed with a key of a named issuer, meant for this Herald, currently valid,
+//! and allowed by the rules in the settings.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -22,8 +23,7 @@ fn plan() -> Plan {
     Plan { callers, ready: false, ..Plan::default() }
 }
 
-/// Administrators of the tenants that a token names, if it says that they are in `ops`; and one
-/// service.
+/// Administrators of the tenants that a token names, if it puts them in `ops`; and one service.
 fn rules() -> Vec<RuleConfig> {
     let rule = |principal: &str, tenants: &[&str]| RuleConfig {
         subject: None,
@@ -63,7 +63,7 @@ fn config(issuer: &str) -> IssuerConfig {
     }
 }
 
-/// One more replica, which trusts these issuers: its number.
+/// Starts one more replica, which trusts these issuers; returns its number.
 async fn trusting(world: &mut World, issuers: Vec<IssuerConfig>) -> usize {
     let mut settings = world.settings();
     settings.rpc.issuers = issuers;
@@ -75,7 +75,7 @@ async fn now(world: &World) -> i64 {
     world.now().await.0 / 1_000_000
 }
 
-/// Claims that are good for five minutes.
+/// Claims that are valid for five minutes.
 async fn claims(world: &World, issuer: &str) -> Value {
     let now = now(world).await;
     json!({
@@ -96,7 +96,7 @@ fn without(claims: &Value, name: &str) -> Value {
     claims
 }
 
-/// What the holder of a token hears who asks for the API keys of a tenant.
+/// Lists the API keys of a tenant with this token.
 async fn tries(world: &World, replica: usize, token: &str, tenant: &str) -> Result<(), Status> {
     let request = pb::ListApiKeysRequest { tenant_id: tenant.into(), ..Default::default() };
     world.bearing(replica, Some(token)).list_api_keys(request).await.map(drop)
@@ -128,7 +128,7 @@ async fn a_token_lets_in_whom_its_rule_says() {
             assert_eq!(reason(&service), "ROLE_NOT_ALLOWED");
             // An RSA key of the same issuer.
             tries(world, at, &rsa.sign(&claims), TENANT).await.unwrap();
-            // Who it was is in the trail.
+            // The trail names the caller.
             let chief = world.client(0, Some("chief")).await;
             let request = pb::ListAuditRequest { page_size: 500, ..Default::default() };
             let signed_in = until("the sign-in is in the trail", async || {
@@ -136,7 +136,7 @@ async fn a_token_lets_in_whom_its_rule_says() {
                 entries.into_iter().find(|one| one.principal == "jwt:ada" && one.action == "SignIn")
             });
             assert_eq!(signed_in.await.object, "key:token");
-            // Keys in the settings and keys that were made work beside.
+            // Keys in the settings and created keys still work.
             world.client(at, Some("chief")).await.list_audit(request).await.unwrap();
         })
         .await;
@@ -202,13 +202,13 @@ async fn what_is_not_proved_or_not_meant_for_it_is_refused() {
             }
             let long = key.sign(&with(&good, "pad", "x".repeat(9 << 10)));
             assert_eq!(refused(world, at, &long).await, "CREDENTIALS_MALFORMED");
-            // A replica that trusts no issuer takes it for a key that nobody has.
+            // A replica that trusts no issuer treats the token as an unknown key.
             assert_eq!(refused(world, 0, &key.sign(&good)).await, "CREDENTIALS_UNKNOWN");
         })
         .await;
 }
 
-/// Signed with the public key, as if it were a shared secret.
+/// Signs with the public key, as if it were a shared secret.
 fn by_public_key(signer: &Signer, claims: &Value) -> String {
     let header = json!({ "alg": "HS256", "kid": signer.id(), "typ": "JWT" });
     let message = message(&header, claims);
@@ -231,10 +231,10 @@ async fn times_are_compared_with_the_database_s_clock_and_some_skew() {
             assert_eq!(refused(world, at, &expired).await, "CREDENTIALS_EXPIRED");
             let early = key.sign(&with(&good, "nbf", now + 300));
             assert_eq!(refused(world, at, &early).await, "CREDENTIALS_NOT_YET_VALID");
-            // Who cannot prove it is not told.
+            // A caller without a valid signature does not learn that the token has expired.
             let impostor = Signer::ec("one").sign(&with(&good, "exp", now - 31));
             assert_eq!(refused(world, at, &impostor).await, "CREDENTIALS_UNKNOWN");
-            // A stream ends with the token that opened it.
+            // A stream ends when the token that opened it expires.
             let chief = world.client(0, Some("chief")).await;
             chief.upsert(TENANT, vec![crate::support::client::demo_person("ben")]).await;
             let short = key.sign(&with(&good, "exp", self::now(world).await - 27));
@@ -263,20 +263,20 @@ async fn keys_are_exchanged_while_tokens_are_used() {
             let claims = claims(world, &issuer.url).await;
             let old = first.sign(&claims);
             tries(world, at, &old, TENANT).await.unwrap();
-            // A key that is not known is asked for; the one that is gone proves nothing.
+            // An unknown key makes Herald fetch the keys; a removed key proves nothing.
             let second = Signer::ec("second");
             issuer.publish(&[&second]);
             let new = second.sign(&claims);
             until("the new key is known", async || tries(world, at, &new, TENANT).await.ok()).await;
             assert_eq!(refused(world, at, &old).await, "CREDENTIALS_UNKNOWN");
-            // Made-up names of keys do not make it ask again and again.
+            // Invented key ids do not make Herald fetch the keys again and again.
             let before = issuer.asked();
             for number in 0..200 {
                 let made_up = Signer::ec(&format!("made-up-{number}")).sign(&claims);
                 assert_eq!(refused(world, at, &made_up).await, "CREDENTIALS_UNKNOWN");
             }
             assert!(issuer.asked() - before < 20, "{} times", issuer.asked() - before);
-            // Keys that are known count without their issuer.
+            // Known keys stay valid while their issuer is down.
             issuer.go_away();
             assert_eq!(
                 refused(world, at, &Signer::ec("x").sign(&claims)).await,
@@ -338,8 +338,8 @@ async fn a_file_of_keys_is_read_again_when_it_changes() {
         .await;
 }
 
-/// As Kubernetes makes them: the API server serves the keys to whoever shows a token of the pod, under
-/// a certificate of the cluster's authority, and calls itself by another name than its address.
+/// As in Kubernetes: the API server serves the keys to clients with a token of the pod, under a
+/// certificate of the cluster's authority, and its issuer name differs from its address.
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_kubernetes_service_accounts_let_in() {
     const CLUSTER: &str = "https://kubernetes.default.svc.cluster.local";
@@ -397,7 +397,7 @@ async fn tokens_of_kubernetes_service_accounts_let_in() {
             ] {
                 assert_eq!(refused(world, at, &token).await, "CREDENTIALS_UNKNOWN");
             }
-            // Another authority, another token: no keys, so nobody.
+            // With another authority or another token there are no keys, so no token is accepted.
             for changed in [
                 IssuerConfig { ca_file: write("other.crt", &stranger.pem), ..in_cluster.clone() },
                 IssuerConfig { token_file: write("other", "another"), ..in_cluster.clone() },

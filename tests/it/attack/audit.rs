@@ -1,5 +1,5 @@
-//! The audit trail: nothing is done that it does not tell, nothing can be taken out of it unseen,
-//! and nobody can fill the disk through it.
+//! The audit trail: every action is recorded, no entry can be removed unseen, and no caller can
+//! fill the disk through it.
 
 use herald::domain::audit::KINDS;
 use herald::rpc::{CallerConfig, RoleConfig, pb};
@@ -19,7 +19,7 @@ async fn entries(client: &Client, request: pb::ListAuditRequest) -> Vec<pb::Audi
     client.list_audit(request).await.unwrap().entries
 }
 
-/// Waits until such an entry is there.
+/// Waits until there is such an entry.
 async fn found(
     client: &Client,
     request: pb::ListAuditRequest,
@@ -114,7 +114,7 @@ async fn every_change_is_told_once_with_who_made_it() {
         let client = &world.client;
         change_everything(client).await;
         let by_root = |entry: &pb::AuditEntry| entry.actor_user_id == "root";
-        let told = until("every change is told", async || {
+        let told = until("every change is in the trail", async || {
             let told = entries(client, request()).await;
             let mut actions: Vec<String> =
                 told.iter().filter(|one| by_root(one)).map(|one| one.action.clone()).collect();
@@ -136,7 +136,7 @@ async fn every_change_is_told_once_with_who_made_it() {
         let pin = of("PinIdentity").unwrap();
         assert_eq!((&*pin.subject_user_id, &*pin.subject_detail), ("ben", "member:U0DEMOBEN"));
         assert!(of("CancelNotification").unwrap().object.starts_with("notification:"));
-        // How the workspace was connected is told as well: by whom is not known.
+        // The completed connection is in the trail too, but its principal is unknown.
         let connected = found(client, request(), |one| one.action == "CompleteConnect").await;
         assert_eq!(connected.principal, "");
         assert!(told.iter().any(|one| one.action == "BeginConnect"));
@@ -145,7 +145,7 @@ async fn every_change_is_told_once_with_who_made_it() {
     .await;
 }
 
-/// A service, a service that acts for users, an administrator, and one of all tenants.
+/// A service, a service that acts for users, an administrator, and an administrator of all tenants.
 fn callers() -> Vec<CallerConfig> {
     let acting = caller("acting", RoleConfig::Service, &[TENANT]);
     vec![
@@ -178,7 +178,8 @@ async fn refusals_looks_and_sign_ins_are_told() {
                 |one: &pb::AuditEntry| one.principal == "admin" && one.action == "ListPeople";
             assert_eq!(found(&admin, request(), looked).await.outcome(), pb::AuditOutcome::Done);
 
-            // Of a tenant out of reach nothing is told there, and who asks is told to the operator.
+            // A tenant's trail does not show calls to tenants that the caller cannot reach; the
+            // operator's trail shows such a call and its caller.
             let elsewhere = pb::ListPeopleRequest { tenant_id: "globex".into(), ..list() };
             assert_eq!(
                 admin.list_people(elsewhere).await.unwrap_err().code(),
@@ -244,7 +245,7 @@ async fn pages_and_filters_find_what_they_name() {
             }
             admin.switch_sending(TENANT, true).await;
             let begun = pb::ListAuditRequest { action: "BeginConnect".into(), ..request() };
-            let all = until("all are told", async || {
+            let all = until("all are in the trail", async || {
                 Some(entries(&admin, begun.clone()).await).filter(|all| all.len() == 7)
             })
             .await;
@@ -280,7 +281,7 @@ async fn a_flood_of_refusals_makes_few_entries_and_none_is_lost() {
             let chief = world.client(0, Some("chief")).await;
             let plain = world.client(0, Some("plain")).await;
             chief.begin_connect(TENANT).await.unwrap();
-            // As many tenants as one likes to name, and many times the same.
+            // 300 different tenants, and 300 times the same one.
             for number in 0..600 {
                 let tenant_id = format!("{}{}", TENANT, if number < 300 { number } else { 0 });
                 let list = pb::ListPeopleRequest { tenant_id, ..Default::default() };
@@ -293,7 +294,7 @@ async fn a_flood_of_refusals_makes_few_entries_and_none_is_lost() {
             world.drain().await;
             let refusals = "FROM audit_log WHERE principal = 'plain' AND action <> 'SignIn'";
             let rows = count(world, &format!("SELECT COUNT(*) {refusals}")).await;
-            // A slow machine may see two windows.
+            // A slow machine may need two windows.
             assert!(rows <= 4 * i64::try_from(KINDS).unwrap(), "{rows}");
             let times = format!("SELECT CAST(SUM(times) AS bigint) {refusals}");
             assert_eq!(count(world, &times).await, 600);
@@ -316,13 +317,22 @@ async fn what_is_taken_out_altered_or_put_in_shows() {
         for (attack, shows) in [
             ("DELETE FROM audit_log WHERE sequence = 3", "entry 3 is missing"),
             ("DELETE FROM audit_log WHERE sequence = 1", "entry 1 is missing"),
-            ("DELETE FROM audit_log WHERE sequence = (SELECT MAX(sequence) FROM kept)", "is missing"),
+            (
+                "DELETE FROM audit_log WHERE sequence = (SELECT MAX(sequence) FROM kept)",
+                "is missing",
+            ),
             ("UPDATE audit_chain SET head = head - 1", "own row was altered"),
-            ("UPDATE audit_chain SET floor = 3, floor_hash = (SELECT hash FROM kept WHERE sequence = 3)",
-             "own row was altered"),
-            ("INSERT INTO audit_log SELECT 0, 'x', tenant, at, principal, action, outcome, reason, \
-              times, detail, actor, actor_key, subject, subject_key, hash FROM kept WHERE sequence = 2",
-             "entry 0 was put in"),
+            (
+                "UPDATE audit_chain SET floor = 3, \
+                 floor_hash = (SELECT hash FROM kept WHERE sequence = 3)",
+                "own row was altered",
+            ),
+            (
+                "INSERT INTO audit_log SELECT 0, 'x', tenant, at, principal, action, outcome, \
+                 reason, times, detail, actor, actor_key, subject, subject_key, hash FROM kept \
+                 WHERE sequence = 2",
+                "entry 0 was put in",
+            ),
         ] {
             let chain = "CREATE TABLE chain AS SELECT * FROM audit_chain";
             execute(world, chain).await.unwrap();
@@ -340,7 +350,7 @@ async fn what_is_taken_out_altered_or_put_in_shows() {
             }
             assert_eq!(verified(world).await, whole);
         }
-        // An entry with another's words in its place.
+        // Entry 3 with altered content in its place.
         execute(world, "DELETE FROM audit_log WHERE sequence = 3").await.unwrap();
         execute(world, "UPDATE kept SET times = 9 WHERE sequence = 3").await.unwrap();
         execute(world, alter).await.unwrap();
@@ -362,7 +372,7 @@ async fn old_entries_go_and_the_rest_still_holds() {
         let rest = verified(world).await;
         assert_eq!((rest.broken.clone(), rest.entries), (None, whole.entries - 4));
         assert_eq!(rest.hash, whole.hash);
-        // And one more out of the middle shows as before.
+        // Another entry removed from the middle is still detected.
         execute(world, "DELETE FROM audit_log WHERE sequence = 5").await.unwrap();
         assert_eq!(verified(world).await.broken.unwrap(), "entry 5 is missing");
         store.close().await;

@@ -1,5 +1,6 @@
-//! Canaries: secrets, people and words that may appear nowhere but where they must. Planted in a
-//! real process that logs everything it can, and searched for in what it writes and sends.
+//! Canaries: secrets, people and words that may appear only in certain places. They are planted in
+//! a real process that logs everything it can, and searched for in everything that it writes and
+//! sends.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -41,14 +42,14 @@ const METADATA: &str = "canary-metadata";
 const REQUEST: &str = "canary-request";
 const SUBJECT: &str = "canary-subject";
 
-/// What opens a door.
+/// Credentials.
 const SECRETS: [&str; 7] =
     [API_KEY, USER_KEY, WRONG_KEY, CLIENT_SECRET, SIGNING_SECRET, KEY, "xoxb-"];
-/// What is about people.
+/// Personal data.
 const PEOPLE: [&str; 10] =
     [USER, ABSENT, EMAIL, "victim.example", NAME, MEMBER, WORDS, METADATA, REQUEST, SUBJECT];
-/// What of that no copy of the database shows. User ids and ids of members are readable there, and
-/// what the platform calls its requests and subjects (SECURITY.md).
+/// The personal data that no copy of the database may show. User ids and member ids are readable
+/// there, as are the platform's names for requests and subjects (SECURITY.md).
 const SEALED: [&str; 4] = [EMAIL, NAME, WORDS, METADATA];
 
 /// A process with canaries, its Slack, database and collector.
@@ -71,7 +72,7 @@ fn hash(key: &str) -> String {
 }
 
 async fn coops() -> Vec<Coop> {
-    // Where another test was first, theirs serves as well.
+    // Another test may have installed one already; that one works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut coops = Vec::new();
     for (store, dir) in test_configs().await {
@@ -171,7 +172,7 @@ fn notify(request_id: &str, target: pb::recipient::Target) -> pb::NotifyRequest 
 }
 
 impl Coop {
-    /// Everything that is usual, and what fails.
+    /// Normal use, and failures.
     async fn plant(&mut self) {
         self.connect().await;
         let mut herald = service(self.herald.channel());
@@ -229,7 +230,7 @@ impl Coop {
         .await;
     }
 
-    /// Slack and callers that behave badly; no answer quotes what is not the caller's.
+    /// Slack and callers that misbehave; no answer quotes data that is not the caller's.
     async fn fail(&self, known: impl Fn() -> pb::recipient::Target) {
         let bodies = [
             FaultKind::Status { code: 500, body: format!("{WORDS} {EMAIL}"), retry_after: None },
@@ -242,7 +243,7 @@ impl Coop {
             self.sandbox.script(Fault::new("chat.postMessage", kind));
             let request = notify(&format!("{REQUEST}-bad-{number}"), known());
             let id = herald.notify(with(API_KEY, request)).await.unwrap().into_inner();
-            until("it was tried", async || {
+            until("the delivery was tried", async || {
                 let request = pb::GetNotificationRequest {
                     tenant_id: TENANT.into(),
                     notification_id: id.notification_id.clone(),
@@ -258,7 +259,7 @@ impl Coop {
         let mut refused: Vec<Status> = Vec::new();
         refused.extend(herald.notify(with(WRONG_KEY, notify(REQUEST, known()))).await.err());
         refused.extend(herald.notify(with(USER_KEY, notify(REQUEST, known()))).await.err());
-        // The same id for something else.
+        // The same id for a different request.
         let mut other = notify(&format!("{REQUEST}-0"), known());
         other.event_type = "task.due".into();
         refused.extend(herald.notify(with(API_KEY, other)).await.err());
@@ -281,7 +282,7 @@ impl Coop {
         }
     }
 
-    /// One of Slack's, and one of nobody's.
+    /// One event from Slack, and one with a forged signature.
     async fn send_events(&self) {
         let slack = sandbox::Config::default();
         let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
@@ -345,7 +346,7 @@ async fn no_canary_is_in_logs_spans_metrics_arguments_or_copies_of_the_database(
         coop.herald.signal("TERM");
         assert_eq!(coop.herald.ended().await.code(), Some(0));
         let (log, sent) = (coop.herald.log(), coop.collector.everything());
-        // The filter lets everything through; Herald itself says nothing below this level.
+        // The filter lets everything through; Herald itself logs nothing below this level.
         assert!(log.contains("\"level\":\"DEBUG\""));
         assert!(log.contains("\"target\":\"audit\""));
         assert!(sent.contains("slack.call"));
@@ -358,7 +359,7 @@ async fn no_canary_is_in_logs_spans_metrics_arguments_or_copies_of_the_database(
         for canary in SECRETS.into_iter().chain(SEALED).chain([token]) {
             assert_eq!(found(&copy, canary), Vec::<String>::new(), "{canary}");
         }
-        // Or else nothing was planted.
+        // Otherwise nothing was planted.
         assert!(!found(&copy, USER).is_empty());
         coop.sandbox.stop().await;
     }

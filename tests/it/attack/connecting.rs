@@ -1,4 +1,4 @@
-//! Connecting somebody else's workspace, or somebody else's tenant.
+//! Attempts to connect another tenant's workspace, or to connect for another tenant.
 
 use herald::domain::sharing::Sharing;
 use herald::rpc::RoleConfig;
@@ -10,27 +10,27 @@ use url::Url;
 use crate::support::client::reason;
 use crate::support::world::{Plan, TENANT, World, caller};
 
-/// A tenant that comes second.
+/// The tenant that connects second.
 const SECOND: &str = "beta";
 
 fn fresh() -> Plan {
     Plan { ready: false, ..Plan::default() }
 }
 
-/// A link for the tenant, which nobody has allowed to join another's workspace.
+/// A link for the tenant, which no one has allowed to share another tenant's workspace.
 async fn link(world: &World, tenant: &str) -> Url {
     let request =
         pb::BeginConnectRequest { tenant_id: tenant.into(), ..pb::BeginConnectRequest::default() };
     Url::parse(&world.client.begin_connect_as(request).await.unwrap().authorize_url).unwrap()
 }
 
-/// Opens a link and approves; where Slack sends the browser then.
+/// Opens a link and approves; returns where Slack sends the browser.
 async fn approved(browser: &mut Browser, link: &Url) -> Url {
     let consent = browser.open(link).await.unwrap().way_to_slack().unwrap();
     browser.consent(&consent, Decision::Allow).await.unwrap().unwrap()
 }
 
-/// Connects the tenant in a browser of its own.
+/// Connects the tenant in a new browser.
 async fn connect(world: &World, tenant: &str) -> Page {
     let mut browser = Browser::new().unwrap();
     let back = approved(&mut browser, &link(world, tenant).await).await;
@@ -45,8 +45,8 @@ fn argument(url: &Url, name: &str) -> String {
     url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned()
 }
 
-/// The link is passed on; or a victim is sent straight to Slack, so that no page of Herald's names
-/// the tenant.
+/// The attacker passes the link on, or sends a victim straight to Slack, so that no page of
+/// Herald's names the tenant.
 #[tokio::test]
 async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
     fresh()
@@ -54,19 +54,21 @@ async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
             let link = link(world, TENANT).await;
             let (mut attacker, mut victim) = (Browser::new().unwrap(), Browser::new().unwrap());
             let page = attacker.open(&link).await.unwrap();
-            assert!(page.html.contains(&format!("Connect Slack to “{TENANT}”")), "{}", page.html);
+            let title = format!("Connect Slack to “{TENANT}”");
+            assert!(page.html.contains(&title), "{}", page.html);
             let consent = page.way_to_slack().unwrap();
             let back = victim.consent(&consent, Decision::Allow).await.unwrap().unwrap();
             let page = victim.open(&back).await.unwrap();
             assert_eq!(page.status, 403, "{}", page.html);
             assert!(page.html.contains("open the connect link again"), "{}", page.html);
             assert!(workspace_of(world, TENANT).await.is_none());
-            assert!(world.calls("oauth.v2.access").is_empty(), "the code was not even redeemed");
-            // A cookie of another attempt is none, nor is the attempt's by another name.
+            assert!(world.calls("oauth.v2.access").is_empty(), "the code was not redeemed");
+            // A cookie of another attempt does not count, nor does this attempt's cookie under
+            // another name.
             let other = self::link(world, SECOND).await;
             victim.open(&other).await.unwrap();
             assert_eq!(victim.open(&back).await.unwrap().status, 403);
-            // Whoever began it finishes it: nothing was used up.
+            // The browser that began the attempt can still finish it: nothing was used up.
             let again = approved(&mut attacker, &link).await;
             assert_eq!(attacker.open(&again).await.unwrap().status, 200);
             assert!(workspace_of(world, TENANT).await.is_some());
@@ -74,7 +76,7 @@ async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
         .await;
 }
 
-/// With the attacker's code in the victim's attempt the victim's tenant would write to the
+/// With the attacker's code in the victim's attempt, the victim's tenant would post to the
 /// attacker's Slack.
 #[tokio::test]
 async fn a_code_of_one_tenant_is_nothing_under_anothers_state() {
@@ -107,7 +109,7 @@ async fn a_code_of_one_tenant_is_nothing_under_anothers_state() {
     }
 }
 
-/// A code that was overheard, with its state, is of no use without the server's secret.
+/// An intercepted code with its state is useless without the server's secret.
 #[tokio::test]
 async fn with_pkce_a_code_needs_the_verifier_of_its_state() {
     let plan = Plan { adjust: |settings| settings.app.pkce = true, ..fresh() };
@@ -148,16 +150,20 @@ async fn a_workspace_is_not_taken_over_by_a_second_tenant() {
             let overview = world.client.workspace(SECOND).await.unwrap();
             assert!(overview.workspace.is_none());
             assert_eq!(overview.connect_attempt.unwrap().state(), ConnectState::Failed);
-            assert_eq!(workspace_of(world, TENANT).await.unwrap(), before, "as it was");
-            // The tenant itself may connect again.
+            assert_eq!(
+                workspace_of(world, TENANT).await.unwrap(),
+                before,
+                "the workspace is unchanged"
+            );
+            // The tenant that is connected may connect again.
             assert_eq!(connect(world, TENANT).await.status, 200);
 
-            // Its administrator lets others in, and sees that one came.
+            // Its administrator allows sharing, and sees that another tenant joined.
             let settings = Settings { share_workspace: true, ..Settings::default() };
             world.client.set(TENANT, settings, &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);
             assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);
-            // What was agreed on stays so.
+            // An established share stays.
             world.client.set(TENANT, Settings::default(), &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);
             assert_eq!(connect(world, "third").await.status, 409);
@@ -209,8 +215,11 @@ async fn where_the_operator_says_so_the_person_confirms() {
         let page = browser.open(&back).await.unwrap();
         assert_eq!(page.status, 409, "{}", page.html);
         assert!(page.html.contains(&format!("“{SECOND}” will find the same people")));
-        assert!(workspace_of(world, SECOND).await.is_none(), "nothing before the confirmation");
-        // The confirmation is for this browser, too.
+        assert!(
+            workspace_of(world, SECOND).await.is_none(),
+            "not connected before the confirmation"
+        );
+        // The confirmation is also bound to this browser.
         let consent = page.way_to_slack().unwrap();
         let mut other = Browser::new().unwrap();
         let elsewhere = other.consent(&consent, Decision::Allow).await.unwrap().unwrap();

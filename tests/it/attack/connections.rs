@@ -1,5 +1,5 @@
-//! Connections that say nothing, or not all of it: they have an end, they are few from one address,
-//! and they keep nobody else out.
+//! Connections that send nothing, or only a part: they end after a time, one address can hold only
+//! a few, and they keep no other client out.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -19,11 +19,11 @@ use super::{Neighbour, Site, callers, stores_ben, with_key};
 use crate::support::client::reason;
 use crate::support::process::{PATIENCE, until};
 
-/// Where attackers come from, and everybody else: all of 127.0.0.0/8 is this machine.
+/// The addresses of attackers, and of all other clients: all of 127.0.0.0/8 is this machine.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 const OTHERS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// What a client of HTTP/2 says first: the preface, and settings without any.
+/// The first bytes of an HTTP/2 client: the preface, and empty settings.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const HALF_HEADERS: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: herald\r\nX-Slow: ";
 
@@ -32,25 +32,25 @@ fn settings(more: &[&str]) -> Vec<String> {
     more.iter().map(ToString::to_string).chain([keys]).collect()
 }
 
-/// A connection from an address, which says something and then nothing.
+/// A connection from an address that sends these bytes and then nothing.
 async fn connection(from: Ipv4Addr, to: SocketAddr, says: &[u8]) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
     let mut stream = tokio::time::timeout(PATIENCE, socket.connect(to)).await.unwrap().unwrap();
-    // Who is not wanted is closed before they could speak.
+    // An unwanted connection is closed before it can send.
     stream.write_all(says).await.ok();
     stream
 }
 
-/// Waits for its end.
+/// Waits until the connection ends.
 async fn ended(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await;
-    // Closed or reset: either way it is over.
+    // Closed or reset: either way it has ended.
     end.unwrap().ok();
 }
 
-/// How many of them have ended already. What was said before the end is passed over.
+/// How many of them have ended already. Bytes sent before the end are skipped.
 fn closed(streams: &[TcpStream]) -> usize {
     let is_closed = |stream: &&TcpStream| {
         let mut said = [0; 1024];
@@ -70,9 +70,9 @@ fn channel_from(from: Ipv4Addr, to: SocketAddr) -> Channel {
     endpoint.local_address(Some(from.into())).connect_lazy()
 }
 
-/// A page over HTTP, asked for by somebody else.
+/// The status of a page over HTTP, for another client.
 async fn page(site: &Site, path: &str) -> u16 {
-    // Where another test was first, theirs serves as well.
+    // Another test may have installed one already; that one works as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().local_address(Some(OTHERS.into()));
     let client = client.timeout(PATIENCE).build().unwrap();
@@ -82,7 +82,7 @@ async fn page(site: &Site, path: &str) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_says_nothing_or_half_of_it_is_closed() {
-    // Idleness would end them only after the test has given up.
+    // The idle limit would end them only after the test has given up.
     let times = ["listen.handshake_seconds=1", "listen.idle_seconds=300"];
     let site = Site::start(&settings(&times)).await;
     let herald = &site.herald;
@@ -106,12 +106,12 @@ async fn all_end<const N: usize>(cases: [(SocketAddr, &[u8]); N]) {
     join_all(ends).await;
 }
 
-/// A client that answers every ping and asks nothing; ends with its connection.
+/// A client that answers every ping and makes no requests, until its connection ends.
 async fn idle_client(to: SocketAddr) {
     let stream = TokioIo::new(connection(OTHERS, to, b"").await);
     let client = http2::handshake::<_, _, axum::body::Body>(TokioExecutor::new(), stream);
     let (_requests, connection) = client.await.unwrap();
-    // Closed or reset: either way it is over.
+    // Closed or reset: either way it has ended.
     tokio::time::timeout(PATIENCE, connection).await.unwrap().ok();
 }
 
@@ -151,7 +151,7 @@ async fn hundreds_of_silent_connections_keep_nobody_out() {
     neighbour.answered(10).await;
     assert_eq!(page(&site, "/healthz").await, 200);
     neighbour.stop().await;
-    // It ends in its grace, whatever is still open.
+    // The process ends within its grace, whatever is still open.
     site.herald.signal("TERM");
     assert!(site.herald.ended().await.success());
     assert!(!site.herald.log().contains("the grace period is over"));
@@ -168,7 +168,7 @@ async fn health_answers_and_room_comes_back_where_every_place_is_taken() {
         }
     }
     assert_eq!(site.herald.status().await, Some(ServingStatus::Serving));
-    // Who is silent is closed in time; the others come then.
+    // Silent connections are closed in time; then there is room for others.
     let neighbour = until("there is room again", async || {
         let asked = stores_ben(channel_from(OTHERS, site.herald.rpc)).await;
         asked.is_ok().then(|| Neighbour::over(channel_from(OTHERS, site.herald.rpc)))
@@ -199,8 +199,8 @@ async fn an_old_connection_ends_its_streams_in_words() {
         let told = (status.code(), reason(&status));
         assert_eq!(told, (Code::Unavailable, "DRAINING".to_owned()));
     }
-    // Calls go on over one connection after the other. One that a client makes just while its
-    // connection ends is the client's to repeat: tonic's does not.
+    // Calls continue over one connection after the other. The client has to repeat a call that it
+    // makes just while its connection ends; tonic's does not.
     let (channel, since) = (site.herald.channel(), Instant::now());
     while since.elapsed() < Duration::from_secs(5) {
         until("a call", async || stores_ben(channel.clone()).await.ok()).await;
@@ -228,7 +228,7 @@ async fn without_a_free_file_it_rests_and_goes_on() {
         (open >= FILES).then_some(())
     })
     .await;
-    // What a loop without a rest gets on this machine, however busy it is.
+    // The processor time of a busy loop on this machine, however loaded it is.
     let (id, before) = (site.herald.id().to_string(), ticks(&site.herald.id().to_string()));
     let turning = tokio::task::spawn_blocking(|| {
         let (since, before) = (Instant::now(), ticks("thread-self"));
@@ -238,7 +238,7 @@ async fn without_a_free_file_it_rests_and_goes_on() {
         ticks("thread-self") - before
     });
     let (turned, spent) = (turning.await.unwrap(), ticks(&id) - before);
-    assert!(4 * spent < turned, "{spent} on nothing, where a loop gets {turned}");
+    assert!(4 * spent < turned, "{spent} spent without files, {turned} by a busy loop");
     drop(silent);
     until("it serves again", async || {
         site.herald.status().await.filter(|s| *s == ServingStatus::Serving)

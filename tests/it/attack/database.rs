@@ -1,7 +1,7 @@
-//! Somebody between Herald and PostgreSQL: who offers no TLS, or shows a certificate of their own,
-//! gets neither the password nor the data.
+//! An attacker between Herald and PostgreSQL: a server without TLS, or with a certificate of its
+//! own, gets neither the password nor the data.
 //!
-//! Connections to `0.0.0.0` reach this machine, and the address is none of the loopback's.
+//! Connections to `0.0.0.0` reach this machine, and the address is not a loopback address.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,10 +17,10 @@ use crate::support::postgres::Postgres;
 use crate::support::process::{migrate, refused};
 use crate::support::store::KEY;
 
-/// What PostgreSQL's protocol asks for TLS with.
+/// PostgreSQL's request for TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
-/// Answers a request for TLS with `answer` and keeps whatever else is sent.
+/// Answers a request for TLS with `answer` and records everything else that is sent.
 async fn between(answer: &'static [u8]) -> (SocketAddr, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -68,14 +68,14 @@ async fn a_server_that_offers_no_tls_is_told_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_tls_is_told_nothing() {
-    // An alert in place of a handshake: what a server without the right certificate comes to.
+    // An alert in place of a handshake, as from a server without the right certificate.
     let (address, heard) = between(&[b'S', 21, 3, 3, 0, 2, 2, 40]).await;
     let url = format!("postgres://herald:hunter2@0.0.0.0:{}/herald", address.port());
     let said = refused(&settings(&url)).await;
     assert!(said.contains("TLS with the server of store.url failed"), "{said}");
     assert!(said.contains("sslrootcert="), "{said}");
     let heard = heard.lock().unwrap();
-    // The greeting of TLS and no more of it.
+    // The TLS greeting was sent, but no credentials.
     assert!(!heard.windows(7).any(|bytes| bytes == b"hunter2" || bytes == b"herald\0"));
 }
 
@@ -96,7 +96,8 @@ async fn a_server_that_proves_who_it_is_serves_and_no_other() {
     };
     let (right, wrong) = (file("right.pem", &authority.pem), file("wrong.pem", &stranger.pem));
 
-    // The server takes nobody without TLS. Another host is verified without being told to.
+    // The server refuses connections without TLS. A host other than localhost is verified by
+    // default.
     let named = postgres.url("localhost", &format!("?sslmode=verify-full&{right}"));
     migrate(&settings(&named));
     for url in [named, postgres.url("0.0.0.0", &format!("?{right}"))] {
@@ -109,7 +110,7 @@ async fn a_server_that_proves_who_it_is_serves_and_no_other() {
     assert!(open.contains("pg_hba.conf"), "{open}");
 
     let others = [
-        // Signed by somebody else; by nobody that is known; and for another name.
+        // Signed by another authority, by an unknown one, and for another name.
         postgres.url("localhost", &format!("?sslmode=verify-full&{wrong}")),
         postgres.url("0.0.0.0", &format!("?{wrong}")),
         postgres.url("0.0.0.0", ""),

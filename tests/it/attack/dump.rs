@@ -1,5 +1,5 @@
-//! What a thief of the database has: every column of every table as text, and of SQLite the files
-//! as they are.
+//! The data that a thief of the database gets: every column of every table as text, and for SQLite
+//! the raw files.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ pub(crate) async fn dump(raw: &DatabaseConnection, data_dir: &Path) -> Vec<Part>
             let statement = Statement::from_string(DbBackend::Postgres, text);
             for row in raw.query_all_raw(statement).await.unwrap() {
                 let text: String = row.try_get_by_index(0).unwrap();
-                // Binary columns are hexadecimal digits there.
+                // Binary columns are shown as hexadecimal digits.
                 let mut bytes = text.clone().into_bytes();
                 for part in text.split("\\x").skip(1) {
                     bytes.extend(unhex(part));
@@ -50,7 +50,7 @@ fn unhex(text: &str) -> Vec<u8> {
     digits.chunks_exact(2).filter_map(pair).collect()
 }
 
-/// Where a text is.
+/// The places that contain a text.
 pub(crate) fn found(dump: &[Part], text: &str) -> Vec<String> {
     let contains = |bytes: &[u8]| bytes.windows(text.len()).any(|part| part == text.as_bytes());
     dump.iter().filter(|(_, bytes)| contains(bytes)).map(|(place, _)| place.clone()).collect()

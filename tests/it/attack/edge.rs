@@ -1,5 +1,5 @@
-//! The HTTP port as the world meets it: how often one address may come, who is believed about
-//! addresses, and what is not there.
+//! The public HTTP port: the request limit of one address, whose word counts about client
+//! addresses, and paths that do not exist there.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -34,7 +34,7 @@ impl<'a> Visitor<'a> {
         Self { site, client: client.build().unwrap() }
     }
 
-    /// `says`: the header in which a proxy would say who comes.
+    /// `says` is the header in which a proxy names the client's address.
     async fn asks(&self, method: Method, path: &str, says: Option<&str>) -> Response {
         let address = format!("http://{}{path}", self.site.herald.http);
         let mut request = self.client.request(method, address);
@@ -44,7 +44,7 @@ impl<'a> Visitor<'a> {
         request.send().await.unwrap()
     }
 
-    /// The last answer of many.
+    /// Repeats a request until it is limited; returns that answer.
     async fn insists(&self, says: impl Fn(usize) -> Option<String>) -> Response {
         for turn in 0..200 {
             let says = says(turn);
@@ -70,7 +70,7 @@ async fn one_address_does_not_use_up_the_others() {
     let headers = answer.headers();
     assert!(headers.contains_key("retry-after") && headers["x-frame-options"] == "DENY");
     assert_eq!(headers["x-content-type-options"], "nosniff");
-    // Nobody but a proxy is believed about addresses.
+    // Only a proxy's word about client addresses counts.
     attacker.insists(|turn| Some(format!("198.51.100.{turn}"))).await;
     assert_eq!(attacker.status("/slack/oauth/callback", Some("198.51.100.250")).await, 429);
     assert_eq!(attacker.status("/healthz", None).await, 200);
@@ -88,7 +88,7 @@ async fn one_address_does_not_use_up_the_others() {
 async fn who_comes_by_a_proxy_is_known_by_what_it_says() {
     let site = site().await;
     let proxy = Visitor::new(&site, PROXY);
-    // What stands before the last address is the client's own word.
+    // Entries before the last address are the client's own word.
     proxy.insists(|turn| Some(format!("192.0.2.{turn}, 198.51.100.1"))).await;
     let answer = proxy.asks(Method::POST, "/slack/events", Some("198.51.100.2")).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
@@ -104,7 +104,7 @@ async fn nothing_of_the_inside_is_there_for_the_outside() {
         assert_eq!(inside.status(path, None).await, 200, "{path}");
     }
     assert_eq!(proxy.status("/", Some("198.51.100.1")).await, 200);
-    // Administration is on the other port only.
+    // Administration is only on the other port.
     for path in
         ["/herald.v1.AdminService/GetWorkspace", "/herald.v1.HeraldService/Notify", "/admin"]
     {

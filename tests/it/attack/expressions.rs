@@ -1,5 +1,6 @@
-//! Mapping expressions that cost too much: refused when they are set; where they are stored all the
-//! same, or cost too much on some people only, these are told so, and nobody else notices.
+//! Mapping expressions that cost too much are refused when they are set. If such an expression is
+//! stored nevertheless, or costs too much only for some people, those people get that as the
+//! reason, and others are not affected.
 
 use std::time::Duration;
 
@@ -19,10 +20,11 @@ use crate::support::client::{bad_fields, fields, person as described, task};
 use crate::support::process::Herald;
 use crate::support::world::{Replica, TENANT, World, for_each_database};
 
-/// Bytes that a process may have resident, whatever its tenants' expressions are.
+/// The most memory in bytes that a process may have resident, whatever its tenants' expressions
+/// are.
 const MEMORY: u64 = 256 * 1024 * 1024;
 
-/// Exponential time; exponential memory; much of both without a literal.
+/// Exponential time, exponential memory, and much of both without a literal.
 fn attacks() -> [String; 3] {
     let nested = |before: &str, after: &str, depth: usize| {
         format!("{}`1`{}", before.repeat(depth), after.repeat(depth))
@@ -34,12 +36,12 @@ fn attacks() -> [String; 3] {
     ]
 }
 
-/// Costs what an ordinary record allows, and more on a large one.
+/// Cheap enough for an ordinary record, but too costly for a large one.
 fn accepted() -> String {
     format!("metadata.l|{}", ["[@,@][]"; 6].join("|"))
 }
 
-/// Somebody with a list of so many numbers that are all the same.
+/// A person with a list of this many equal numbers.
 fn with_list(user: &str, count: usize) -> pb::Person {
     let metadata = Some(fields(json!({ "l": vec![7; count] })));
     pb::Person { metadata, ..described(user, &format!("{user}@example.com")) }
@@ -58,7 +60,7 @@ fn no_match(answer: pb::ResolveIdentityResponse) -> pb::NoMatchReason {
     answer.no_match.unwrap().reason()
 }
 
-/// Puts expressions where UpdateSettings would have refused them.
+/// Stores expressions that UpdateSettings would have refused.
 async fn store_mapping(connection: &DatabaseConnection, user: &str, slack: &str) {
     let backend = connection.get_database_backend();
     let read = format!("SELECT settings FROM tenants WHERE tenant = '{TENANT}'");
@@ -121,7 +123,7 @@ async fn who_is_too_costly_is_told_so_and_others_are_found() {
         assert_eq!(problems(world).await, []);
         world.client.load(&["ben"]).await;
         world.client.upsert(TENANT, vec![with_list("large", 4000)]).await;
-        // Without a list the address is looked for.
+        // Without a list, the expression falls back to the address.
         let verdicts = world.client.notify(task("one", &["ben", "large"])).await.unwrap().verdicts;
         assert_eq!(verdicts[0].kind(), pb::VerdictKind::Queued, "{verdicts:#?}");
         let reason = verdicts[1].no_match.as_ref().unwrap().reason();
@@ -134,7 +136,7 @@ async fn who_is_too_costly_is_told_so_and_others_are_found() {
         let costly = pb::NoMatchReason::ExpressionTooCostly;
         let costly = coverage.unmatched.iter().find(|one| one.reason() == costly);
         assert_eq!((coverage.matched, costly.map(|one| one.people)), (1, Some(1)));
-        // Every replica tells.
+        // Every replica reports it.
         let settings = world.settings();
         world.replicas.push(Replica::start(settings).await);
         let other = world.client(1, None).await;
@@ -142,7 +144,7 @@ async fn who_is_too_costly_is_told_so_and_others_are_found() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert_eq!(told[0].field, "user_attribute");
         assert!(told[0].sentence.contains("broken") && told[0].seen_at.is_some(), "{told:?}");
-        // Until another is set.
+        // Until another expression is set.
         let settings = pb::Settings { user_attribute: "email".into(), ..Default::default() };
         world.client.set(TENANT, settings, &["user_attribute"]).await.unwrap();
         assert_eq!(problems(world).await, []);
@@ -151,7 +153,7 @@ async fn who_is_too_costly_is_told_so_and_others_are_found() {
     .await;
 }
 
-/// Each person takes less than one may, and all together more than a call may.
+/// Each person costs less than the limit of one, but together they exceed the limit of a call.
 #[tokio::test]
 async fn a_call_to_many_is_bounded_as_a_whole() {
     for_each_database(async |world| {
@@ -170,7 +172,7 @@ async fn a_call_to_many_is_bounded_as_a_whole() {
             })
             .count();
         assert!((200..300).contains(&costly), "{costly}");
-        // Alone each of them is evaluated.
+        // In a call of its own, each of them is evaluated.
         let last = world.client.resolve_identity(resolve("user299")).await.unwrap();
         assert_eq!(no_match(last), pb::NoMatchReason::NoMember);
         world.settled().await;
@@ -222,7 +224,7 @@ async fn stored_attacks_stop_nobody_on_postgresql() {
     stored_attacks_stop_nobody(true).await;
 }
 
-/// A process of its own, since what is hurt is the process.
+/// A separate process, because the attack harms the process.
 async fn stored_attacks_stop_nobody(postgres: bool) {
     let Some(site) = site_on(postgres, 2).await else { return };
     let mut herald = site.start_connected().await;
@@ -249,7 +251,7 @@ async fn stored_attacks_stop_nobody(postgres: bool) {
             let answer = call.await.unwrap().unwrap().into_inner();
             assert_eq!(no_match(answer), pb::NoMatchReason::ExpressionTooCostly, "{attack}");
         }
-        // And on members, in the background too.
+        // Also on members, in the background.
         store_mapping(&connection, "email", &attack).await;
         let refresh =
             pb::RefreshDirectoryRequest { tenant_id: TENANT.into(), ..Default::default() };
@@ -272,7 +274,7 @@ async fn stored_attacks_stop_nobody(postgres: bool) {
     assert!(counted.parse::<f64>().unwrap() >= 6.0, "{counted}");
     let peak = peak_memory(&herald);
     assert!(peak < MEMORY, "{peak} bytes");
-    // Two are asked for just as it is told to end.
+    // Two lookups are under way while it is told to end.
     let calls = ["one", "two"].map(|user| {
         let mut service = HeraldServiceClient::new(herald.channel());
         tokio::spawn(async move { service.resolve_identity(resolve(user)).await })
@@ -285,7 +287,7 @@ async fn stored_attacks_stop_nobody(postgres: bool) {
     }
 }
 
-/// Another tenant of the same workspace, who may send to its first member.
+/// Connects another tenant to the same workspace, which may send to its first member.
 async fn join_another_tenant(herald: &Herald) {
     let mut admin = AdminServiceClient::new(herald.channel());
     let tenant_id = "other".to_owned();
@@ -314,7 +316,7 @@ async fn raw(site: &Site) -> DatabaseConnection {
     Database::connect(site.database()).await.unwrap()
 }
 
-/// The most that the process ever had resident, in bytes.
+/// The most memory that the process ever had resident, in bytes.
 fn peak_memory(herald: &Herald) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", herald.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,5 +1,5 @@
-//! After DeletePerson the database has nothing of the person: every byte of the SQLite file and its
-//! log, every column of every table on PostgreSQL.
+//! After DeletePerson the database has no data of the person: in every byte of the SQLite file and
+//! its log, and in every column of every table on PostgreSQL.
 
 use herald::rpc::pb::{self, DeliveryState};
 use sea_orm::{ConnectionTrait as _, Statement};
@@ -14,7 +14,7 @@ const NAME: &str = "Canary Surname4711";
 const WORDS: &str = "canary words 4711";
 const REQUEST: &str = "invite:canary-request-4711";
 const SUBJECT: &str = "canary-subject-4711";
-/// Ben's account in the demo workspace, and theirs.
+/// Ben's Slack account in the demo workspace, which is the person's.
 const MEMBER: &str = "U0DEMOBEN";
 
 const CANARIES: [&str; 6] = [USER, NAME, WORDS, REQUEST, SUBJECT, "victim.example"];
@@ -67,7 +67,7 @@ async fn plant(world: &World) -> String {
         actor: None,
     };
     client.pin_identity(pin).await.unwrap();
-    until("the trail tells of them", async || {
+    until("the trail has their entries", async || {
         let list = pb::ListAuditRequest { tenant_id: TENANT.into(), ..Default::default() };
         let told = client.list_audit(list).await.unwrap().entries;
         told.iter().any(|one| one.subject_user_id == USER).then_some(())
@@ -100,7 +100,8 @@ async fn no_byte_of_the_database_is_left_of_a_person() {
             left.iter().all(|(_, places)| places.is_empty()).then_some(())
         })
         .await;
-        // The lane named the member. That the workspace has them is in the member list alone.
+        // The lane named the member. Only the member list may still show that the workspace has
+        // them.
         let raw = world.raw().await;
         let lanes = format!("SELECT COUNT(*) FROM lanes WHERE lane = '{MEMBER}'");
         let statement = Statement::from_string(raw.get_database_backend(), lanes);
@@ -109,7 +110,7 @@ async fn no_byte_of_the_database_is_left_of_a_person() {
         assert_eq!(lanes, 0);
         drop(raw);
 
-        // The same call is known all the same, and is not sent once more.
+        // The same call is still recognized and not sent again.
         let again = world.client.notify(request(REQUEST)).await.unwrap();
         assert_eq!(again.notification_id, notification);
         let data = Some(fields(
@@ -134,7 +135,7 @@ async fn the_trail_stays_whole_and_names_the_deleted_no_more() {
                 page_size: 500,
                 ..Default::default()
             };
-            let told = until("the deletion is told", async || {
+            let told = until("the deletion is in the trail", async || {
                 let told = world.client.list_audit(list()).await.unwrap().entries;
                 told.iter().any(|one| one.action == "DeletePerson").then_some(told)
             })

@@ -1,4 +1,4 @@
-//! The key-encryption key: exchanged while replicas serve, kept by a key service, wrong, missing.
+//! The key-encryption key: replaced while replicas serve, kept by a key service, wrong, missing.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ fn tenant(number: usize) -> TenantId {
     TenantId::parse(format!("tenant-{number}")).unwrap()
 }
 
-/// A person of each of many tenants, so many data keys.
+/// Stores a person in each of many tenants, which makes as many data keys.
 async fn fill(store: &Store, tenants: usize) {
     for number in 0..tenants {
         let person = Person::bare(UserId::parse(format!("user-{number}")).unwrap());
@@ -44,7 +44,7 @@ async fn readable(store: &Store, tenants: usize) {
     }
 }
 
-/// Fresh databases under [`KEY`], with what opens them.
+/// Fresh databases under [`KEY`], with the settings that open them.
 async fn databases() -> Vec<(Config, tempfile::TempDir)> {
     let mut configs = test_configs().await;
     for (config, _) in &mut configs {
@@ -71,7 +71,8 @@ async fn keys_are_exchanged_while_replicas_serve() {
         let old = migrated(&config).await;
         fill(&old, TENANTS).await;
         old.close().await;
-        // A replica that opens both and wraps with the old one; then one that wraps with the new.
+        // First a replica that can open both and wraps with the old key; then one that wraps with
+        // the new key.
         let first = Store::open(&with(&config, KEY, Some(NEW))).await.unwrap();
         let second = Store::open(&with(&config, NEW, Some(KEY))).await.unwrap();
         let serving = tokio::spawn({
@@ -95,7 +96,7 @@ async fn keys_are_exchanged_while_replicas_serve() {
         assert!(steps.len() >= 3 && steps.windows(2).all(|two| two[0].seen < two[1].seen));
         readable(&first, TENANTS + 40).await;
         first.close().await;
-        // What the first made meanwhile.
+        // The keys that the first replica made meanwhile.
         second.rotate_keys(|_| {}).await.unwrap();
         assert_eq!(second.rotate_keys(|_| {}).await.unwrap().wrapped, 0);
         second.close().await;
@@ -175,7 +176,7 @@ struct Inner {
     version: AtomicU32,
     sealed: AtomicBool,
     asked: AtomicU32,
-    /// What each ciphertext stands for: plaintext and associated data.
+    /// The plaintext and associated data behind each ciphertext.
     made: Mutex<HashMap<String, (String, String)>>,
 }
 
@@ -269,7 +270,7 @@ async fn vault_keeps_the_key_and_back() {
         let store = migrated(&config).await;
         fill(&store, 30).await;
         store.close().await;
-        // From a key of one's own to Vault.
+        // From a local key to Vault.
         let both = Store::open(&vault(&config, address)).await.unwrap();
         readable(&both, 30).await;
         assert!(both.rotate_keys(|_| {}).await.unwrap().wrapped >= 31);
@@ -278,7 +279,7 @@ async fn vault_keeps_the_key_and_back() {
         let there = Store::open(&only).await.unwrap();
         readable(&there, 30).await;
         fill(&there, 32).await;
-        // Each data key is asked for once.
+        // Each data key is requested once.
         let asked = engine.0.asked.load(Ordering::SeqCst);
         readable(&there, 32).await;
         assert_eq!(engine.0.asked.load(Ordering::SeqCst), asked);
@@ -290,7 +291,7 @@ async fn vault_keeps_the_key_and_back() {
         assert!(newer.rotate_keys(|_| {}).await.unwrap().wrapped >= 33);
         assert_eq!(newer.rotate_keys(|_| {}).await.unwrap().wrapped, 0);
         newer.close().await;
-        // And back.
+        // Back to a local key.
         let back = Config { vault_opens_only: true, ..vault(&with(&config, NEW, None), address) };
         let back = Store::open(&back).await.unwrap();
         assert!(back.rotate_keys(|_| {}).await.unwrap().wrapped >= 33);
@@ -323,7 +324,8 @@ async fn a_vault_that_is_sealed_refuses_or_is_away_is_told_and_comes_back() {
         assert!(away.contains("does not answer"), "{away}");
         engine.0.sealed.store(true, Ordering::SeqCst);
         assert!(told(config.clone()).await.contains("sealed"));
-        // Who is serving goes on with the keys that it has, and with new ones once Vault is back.
+        // A running replica continues with the keys that it has, and can use new ones once Vault is
+        // back.
         readable(&store, 2).await;
         let person = Person::bare(UserId::parse("new").unwrap());
         let people = [person];
@@ -332,7 +334,7 @@ async fn a_vault_that_is_sealed_refuses_or_is_away_is_told_and_comes_back() {
         engine.0.sealed.store(false, Ordering::SeqCst);
         store.upsert_people(&tenant(9), &people).await.unwrap();
         store.close().await;
-        // An agent writes the token anew.
+        // An agent replaces the token.
         let file = dir.path().join("token");
         write(&file, "another");
         let by_file =

@@ -11,16 +11,16 @@ use super::{NOTIFY, Neighbour, Site, callers, raw};
 use crate::support::client::{bad_fields, reason};
 use crate::support::process::channel;
 
-/// What the process may take at the most.
+/// The most memory that the process may use.
 const MEMORY: usize = 256 << 20;
-/// Recipients that hold nothing: two bytes each.
+/// Empty recipients: two bytes each.
 const EMPTY_RECIPIENT: [u8; 2] = [0x22, 0];
 
 fn keys() -> String {
     callers(&[("neighbour", "service", "acme"), ("attacker", "service", "evil")])
 }
 
-/// As many connections as there are attackers: one holds back its own only.
+/// One connection for each attacker: an attacker slows down only its own.
 fn attackers(site: &Site, count: usize) -> Vec<Channel> {
     (0..count).map(|_| channel(site.herald.rpc)).collect()
 }
@@ -29,7 +29,7 @@ fn empty_recipients(bytes: usize) -> Bytes {
     EMPTY_RECIPIENT.repeat(bytes / 2).into()
 }
 
-/// It never had more memory than it may, and ends as it should.
+/// The process never exceeded its memory limit, and ends properly.
 async fn stayed_small(site: Site) {
     let peak = site.peak();
     println!("{} MiB at the most", peak >> 20);
@@ -62,7 +62,7 @@ async fn a_caller_takes_no_more_memory_than_its_share() {
     let site = Site::start(&[keys()]).await;
     let neighbour = Neighbour::start(&site.herald);
     neighbour.answered(10).await;
-    // Recipients without anything, JSON values without anything, and one text of the full size.
+    // Empty recipients, empty JSON values, and one text of the full size.
     let list = |values: usize| {
         let values = vec![prost_types::Value::default(); values];
         let kind = prost_types::value::Kind::ListValue(prost_types::ListValue { values });
@@ -124,13 +124,13 @@ async fn each_method_and_each_list_has_its_limit() {
             (Code::ResourceExhausted, "MESSAGE_TOO_LARGE")
         );
     }
-    // Anybody may ask these two, so they take questions only.
+    // These two need no credentials, so they accept only small requests.
     let large: Bytes = vec![0x0a; (4 << 10) + 1].into();
     let told = raw(&to, "grpc.health.v1.Health/Check", None, large.clone()).await.unwrap_err();
     assert_eq!(reason(&told), "MESSAGE_TOO_LARGE", "{told}");
     let reflection = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     raw(&to, reflection, None, large).await.unwrap_err();
-    // Nobody asks what a stranger's message is.
+    // The message of a stranger is not decoded.
     let told = raw(&to, NOTIFY, None, Bytes::from_static(&[0xff])).await.unwrap_err();
     assert_eq!(told.code(), Code::Unauthenticated);
     site.ends_well().await;

@@ -1,5 +1,5 @@
-//! Attacks on the front, each bounded and over loopback: what one caller does, or somebody whom
-//! nobody knows, costs the others nothing.
+//! Attacks on the front, each bounded and over loopback: one caller, or an unknown client, cannot
+//! harm the others.
 
 mod audit;
 mod canaries;
@@ -38,7 +38,7 @@ use crate::support::process::{Herald, until};
 
 pub(super) const NOTIFY: &str = "herald.v1.HeraldService/Notify";
 
-/// A process on a store of its own, whose callers have the keys of [`key`].
+/// A process with a store of its own, whose callers have the keys of [`key`].
 pub(super) struct Site {
     pub(super) herald: Herald,
     _dir: TempDir,
@@ -79,7 +79,7 @@ impl Site {
             "rpc.address=127.0.0.1:0",
             "rpc.health_address=127.0.0.1:0",
             "http.address=127.0.0.1:0",
-            // Nobody is there, and nobody is asked.
+            // No server listens there, and none is called.
             "slack.base_url=http://127.0.0.1:9/",
             "log.format=json",
             "process.lame_duck_seconds=0",
@@ -102,16 +102,16 @@ impl Site {
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
-    /// It serves, and ends in its grace when it is told to.
+    /// The process serves, and ends within its grace when told to.
     pub(super) async fn ends_well(mut self) {
         assert_eq!(self.herald.status().await, Some(ServingStatus::Serving));
         self.herald.signal("TERM");
         assert!(self.herald.ended().await.success());
-        assert!(!self.herald.log().contains("the grace period is over"), "something was dropped");
+        assert!(!self.herald.log().contains("the grace period is over"), "calls were dropped");
     }
 }
 
-/// With the key of a principal.
+/// Adds the key of a principal.
 pub(super) fn with_key<T>(principal: Option<&str>, message: T) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(principal) = principal {
@@ -121,7 +121,7 @@ pub(super) fn with_key<T>(principal: Option<&str>, message: T) -> Request<T> {
     request
 }
 
-/// Sends bytes as the message of a method, whatever they are.
+/// Sends any bytes as the message of a method.
 pub(super) async fn raw(
     channel: &Channel,
     method: &str,
@@ -134,7 +134,7 @@ pub(super) async fn raw(
     grpc.unary(with_key(principal, message), path, Raw).await.map(drop)
 }
 
-/// Bytes as they are.
+/// Passes bytes through unchanged.
 #[derive(Clone, Copy)]
 struct Raw;
 
@@ -172,7 +172,7 @@ impl Decoder for Raw {
     }
 }
 
-/// Another tenant's caller, who asks one question after the other until told to stop.
+/// A caller of another tenant who makes one call after the other until told to stop.
 pub(super) struct Neighbour {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -185,14 +185,14 @@ impl Neighbour {
         Self::over(herald.channel())
     }
 
-    /// The same over a connection of their own making.
+    /// The same over a given connection.
     pub(super) fn over(channel: Channel) -> Self {
         let (stop, answered) = (Arc::default(), Arc::default());
         let task = tokio::spawn(ask_on(channel, Arc::clone(&stop), Arc::clone(&answered)));
         Self { stop, answered, task }
     }
 
-    /// Waits until so many more questions were answered.
+    /// Waits until this many more calls were answered.
     pub(super) async fn answered(&self, more: usize) {
         let wanted = self.answered.load(Ordering::Relaxed) + more;
         until("the neighbour is answered", async || {
@@ -203,14 +203,14 @@ impl Neighbour {
         .await;
     }
 
-    /// None was refused.
+    /// Stops, and asserts that no call was refused.
     pub(super) async fn stop(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap();
     }
 }
 
-/// The simplest call of the neighbour's; the tenant exists from then on.
+/// The neighbour's simplest call; from then on the tenant exists.
 pub(super) async fn stores_ben(channel: Channel) -> Result<(), Status> {
     let people = vec![demo_person("ben")];
     let request = pb::UpsertPeopleRequest { tenant_id: "acme".into(), people, actor: None };
@@ -221,7 +221,7 @@ pub(super) async fn stores_ben(channel: Channel) -> Result<(), Status> {
 async fn ask_on(channel: Channel, stop: Arc<AtomicBool>, answered: Arc<AtomicUsize>) {
     stores_ben(channel.clone()).await.unwrap();
     let mut client = HeraldServiceClient::new(channel);
-    // A caller with a life of their own.
+    // A caller with pauses between its calls.
     let mut pause = tokio::time::interval(Duration::from_millis(5));
     pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !stop.load(Ordering::Relaxed) {

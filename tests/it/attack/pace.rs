@@ -1,4 +1,4 @@
-//! What the others keep of their pace while one caller does what it can.
+//! How fast other callers can go while one caller does its worst.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::process::channel;
 
 const SPAN: Duration = Duration::from_secs(10);
 
-/// Calls of one caller, one after the other: how many a second, and how long the slowest hundredth
+/// One caller's calls, one after the other: how many a second, and how long the slowest hundredth
 /// took.
 async fn pace(channel: Channel) -> (f64, Duration) {
     let mut client = HeraldServiceClient::new(channel);
@@ -30,7 +30,8 @@ async fn pace(channel: Channel) -> (f64, Duration) {
     (count / SPAN.as_secs_f64(), times[times.len() * 99 / 100])
 }
 
-/// Whoever is refused waits for it, and cannot call as often as those who are served.
+/// A refused caller has to wait for the refusal, and so cannot call as often as callers that are
+/// served.
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_come_more_slowly_than_answers() {
     const REFUSED: usize = 10;

@@ -1,4 +1,4 @@
-//! One caller takes all it can: the others have their part of everything.
+//! One caller takes all it can: the others still get their share of every resource.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn callers() -> Vec<CallerConfig> {
     ]
 }
 
-/// Callers, and no rates but those that a test sets: every other limit shows.
+/// Callers, and no rate limits except those that a test sets, so that every other limit shows.
 fn plan(adjust: fn(&mut Settings)) -> Plan {
     Plan { callers: callers(), ready: false, adjust, ..Plan::default() }
 }
@@ -40,7 +40,7 @@ fn no_rates(settings: &mut Settings) {
     settings.rpc.tenant_calls_per_second = 0;
 }
 
-/// Both tenants are there from the first call that names them.
+/// Creates both tenants: a tenant exists from the first call that names it.
 async fn tenants(world: &World) {
     let administrator = world.client(0, Some("administrator")).await;
     for tenant in [TENANT, OTHER] {
@@ -86,7 +86,7 @@ fn is(reason: &str, limit: &str) -> (String, String) {
     (reason.to_owned(), limit.to_owned())
 }
 
-/// What `/metrics` counts of refusals by this limit.
+/// The number of refusals by this limit in `/metrics`.
 async fn counted(world: &World, limit: &str) -> u64 {
     let page = reqwest::get(format!("http://{}/metrics", world.replicas[0].http)).await.unwrap();
     let text = page.text().await.unwrap();
@@ -108,8 +108,8 @@ async fn the_key_of_one_person_holds_few_tests() {
             });
             let mut attack = tokio::task::JoinSet::new();
             calls.for_each(|call| drop(attack.spawn(call)));
-            // 128 tests may wait and 1,024 calls be under way; a person holds less than a sixteenth
-            // of either.
+            // 128 tests may wait and 1,024 calls be under way; one person may hold less than a
+            // sixteenth of either.
             let limits = ["rpc.max_waiting_tests", "rpc.max_concurrent_calls"]
                 .map(|of| is("OVERLOADED", of));
             let mut refused = [0; 2];
@@ -177,18 +177,21 @@ async fn one_key_does_not_take_all_streams() {
         let (held, status) = streams(&busy, TENANT).await;
         assert_eq!(held.len(), 16);
         assert_eq!(limit(&status), is("OVERLOADED", "rpc.max_watches"));
-        // Nor do two keys of one tenant.
+        // Nor do two keys of one tenant take all.
         let too = world.client(0, Some("busy-too")).await;
         let (_, status) = streams(&too, TENANT).await;
         assert_eq!(limit(&status), is("OVERLOADED", "rpc.max_watches"));
         let (others, _) = streams(&administrator, OTHER).await;
         assert!(others.len() >= 4, "{}", others.len());
-        // A stranger takes none, and what ends is free again.
+        // A stranger takes none, and ended streams are free again.
         let stranger = world.client(0, Some("nobody")).await;
         let refused = stranger.watch_deliveries(TENANT, None).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
         drop(held);
-        until("what ended is free", async || busy.watch_deliveries(TENANT, None).await.ok()).await;
+        until("the ended streams are free", async || {
+            busy.watch_deliveries(TENANT, None).await.ok()
+        })
+        .await;
     })
     .await;
 }
@@ -219,14 +222,14 @@ async fn who_calls_too_often_is_told_which_limit_and_how_long() {
         assert!(refused("busy").await.contains(&of_caller));
         let of_user = is("QUOTA_EXCEEDED", "rpc.user_calls_per_second");
         assert!(refused("mallory").await.contains(&of_user));
-        // Each caller alone is within its limit, all of them together are not within the tenant's.
+        // Each caller is within its own limit, but together they exceed the tenant's.
         let of_tenant = is("QUOTA_EXCEEDED", "rpc.tenant_calls_per_second");
         until("the tenant's limit", async || {
             let (one, two) = tokio::join!(refused("busy"), refused("busy-too"));
             [one, two].concat().contains(&of_tenant).then_some(())
         })
         .await;
-        // And nobody else's.
+        // Other tenants are not affected.
         let quiet = world.client(0, Some("quiet")).await;
         quiet.resolve_identity(resolve(OTHER)).await.unwrap();
     })

@@ -1,5 +1,5 @@
-//! TLS on the ports: what is not TLS gets nowhere, a renewed certificate is served without a
-//! restart, and clients show theirs where they are asked.
+//! TLS on the ports: plain connections are refused, a renewed certificate is served without a
+//! restart, and clients show certificates where they are required.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use super::{Site, callers, stores_ben as ask};
 use crate::support::authority::{Authority, Signed, uri as spiffe};
 use crate::support::process::{PATIENCE, refused, until};
 
-/// A folder as Kubernetes mounts a Secret: the files are links below a link that is replaced as
-/// one.
+/// A folder as Kubernetes mounts a Secret: the files are links below a link that is replaced in one
+/// step.
 struct Mounted(TempDir);
 
 impl Mounted {
@@ -57,7 +57,7 @@ fn settings(more: impl IntoIterator<Item = String>) -> Vec<String> {
     more.into_iter().chain([callers(&[("neighbour", "service", "acme")])]).collect()
 }
 
-/// Over TLS, trusting one authority, with a certificate of its own where there is one.
+/// A channel over TLS that trusts one authority, with a client certificate if given.
 fn secure(to: SocketAddr, trusted: &Authority, own: Option<&Signed>) -> Channel {
     let mut tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(&trusted.pem))
@@ -69,7 +69,7 @@ fn secure(to: SocketAddr, trusted: &Authority, own: Option<&Signed>) -> Channel 
     endpoint.tls_config(tls).unwrap().connect_lazy()
 }
 
-/// What both sides agree to speak.
+/// The protocol that both sides agree on.
 async fn spoken(to: SocketAddr, trusted: &Authority, offers: &[&[u8]]) -> Option<Vec<u8>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.pem.as_bytes()).unwrap()).unwrap();
@@ -99,7 +99,7 @@ async fn a_renewed_certificate_is_served_and_a_broken_one_is_not() {
 
     mounted.renew(&second.signs_localhost());
     until("the new certificate", async || ask(secure(rpc, &second, None)).await.ok()).await;
-    // What is open stays open; what is new trusts the new one only.
+    // Open connections stay open; new ones trust only the new authority.
     ask(old).await.unwrap();
     ask(secure(rpc, &first, None)).await.unwrap_err();
     until("over HTTP, too", async || spoken(http, &second, &[b"h2"]).await).await;
@@ -107,7 +107,10 @@ async fn a_renewed_certificate_is_served_and_a_broken_one_is_not() {
     let odd =
         Signed { certificate: second.signs_localhost().certificate, ..first.signs_localhost() };
     mounted.renew(&odd);
-    until("it is said", async || site.herald.log().contains("stays in force").then_some(())).await;
+    until("the log says that the old certificate stays", async || {
+        site.herald.log().contains("stays in force").then_some(())
+    })
+    .await;
     ask(secure(rpc, &second, None)).await.unwrap();
     site.ends_well().await;
 }
@@ -173,7 +176,7 @@ async fn what_cannot_be_used_ends_the_start_with_a_sentence() {
     }
 }
 
-/// The greeting of a client that speaks nothing newer than `version`, such as 2 for TLS 1.1.
+/// The greeting of a client that supports nothing newer than `version`, such as 2 for TLS 1.1.
 fn greeting(version: u8) -> Vec<u8> {
     let sized =
         |part: &[u8]| [&u16::try_from(part.len()).unwrap().to_be_bytes()[..], part].concat();
@@ -188,7 +191,7 @@ fn greeting(version: u8) -> Vec<u8> {
         extension(23, &[]),
     ]
     .concat();
-    // ECDHE-ECDSA with AES-GCM, and with what came before it.
+    // ECDHE-ECDSA with AES-GCM, and with its predecessor.
     let ciphers = sized(&[0xc0, 0x2b, 0xc0, 0x09]);
     let body = [&[3, version][..], &[7; 32], &[0], &ciphers, &[1, 0], &sized(&extensions)].concat();
     let message = [&[1, 0][..], &sized(&body)].concat();
@@ -210,7 +213,8 @@ async fn what_is_older_than_tls_1_2_is_refused() {
             read.unwrap().unwrap();
             answer
         };
-        // TLS 1.2 is answered with a greeting: the others are not refused for another reason.
+        // TLS 1.2 is answered with a greeting, so the others are not refused for a different
+        // reason.
         let greeted = answer(3, 11).await;
         assert_eq!((greeted[0], greeted[5], &greeted[9..11]), (22, 2, &[3, 3][..]));
         for version in 0..3 {

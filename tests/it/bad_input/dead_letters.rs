@@ -23,7 +23,7 @@ const EXPIRY: &str = "must be between 1 second and 30 days";
 const NOBODY: &str = "01900000-0000-7000-8000-000000000000";
 
 pub(super) const CASES: usize = LISTED.len() + REPLAYED.len() + ABSENT;
-/// A tenant that is not there.
+/// A tenant that does not exist.
 const ABSENT: usize = 1;
 
 fn at(seconds: i64) -> prost_types::Timestamp {
@@ -38,30 +38,76 @@ fn list() -> pb::ListFailedRequest {
     }
 }
 
-/// Changes the filter of a list.
+/// The filter of a list, to be changed.
 fn filter(request: &mut pb::ListFailedRequest) -> &mut pb::FailedFilter {
     request.filter.get_or_insert_default()
 }
 
 #[rustfmt::skip]
 const LISTED: &[Case<pb::ListFailedRequest>] = &[
-    Case { what: "failed without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "failed, negative page", spoil: |r| r.page_size = -1, problems: &[("page_size", NEGATIVE)] },
-    Case { what: "failed, invented token", spoil: |r| r.page_token = "AAAA".into(), problems: &[("page_token", TOKEN)] },
-    Case { what: "failed, long token", spoil: |r| r.page_token = long(100_000), problems: &[("page_token", "must be at most 1024 bytes")] },
-    Case { what: "failed, unknown state", spoil: |r| filter(r).state = 99, problems: &[("filter.state", STATE)] },
-    Case { what: "failed, a state of the living", spoil: |r| filter(r).state = pb::DeliveryState::Sent.into(), problems: &[("filter.state", DEAD)] },
-    Case { what: "failed, canceled is none", spoil: |r| filter(r).state = pb::DeliveryState::Canceled.into(), problems: &[("filter.state", DEAD)] },
-    Case { what: "failed, reason in words", spoil: |r| filter(r).reason = "Not sent!".into(), problems: &[("filter.reason", CODE)] },
-    Case { what: "failed, long reason", spoil: |r| filter(r).reason = long(65), problems: &[("filter.reason", CODE)] },
-    Case { what: "failed, code with a quote", spoil: |r| filter(r).code = "' OR 1=1 --".into(), problems: &[("filter.code", CODE)] },
-    Case { what: "failed, event type without dot", spoil: |r| filter(r).event_type = "task".into(), problems: &[("filter.event_type", EVENT)] },
-    Case { what: "failed, long user", spoil: |r| filter(r).user_id = long(257), problems: &[("filter.user_id", "must be at most 256 bytes, was 257")] },
-    Case { what: "failed, before the year 1", spoil: |r| filter(r).ended_from = Some(at(-62_135_596_801)), problems: &[("filter.ended_from", TIME)] },
-    Case { what: "failed, after the year 9999", spoil: |r| filter(r).ended_before = Some(at(i64::MAX)), problems: &[("filter.ended_before", TIME)] },
-    Case { what: "failed, range upside down", spoil: |r| { filter(r).ended_from = Some(at(2_000)); filter(r).ended_before = Some(at(1_000)); }, problems: &[("filter.ended_before", RANGE)] },
-    Case { what: "failed, actor without user", spoil: |r| r.actor = Some(pb::Actor::default()), problems: &[("actor.user_id", EMPTY)] },
-    Case { what: "failed, all at once", spoil: |r| { r.tenant_id = "a/b".into(); r.page_size = -5; r.page_token = "?".into(); filter(r).state = 99; filter(r).reason = "A".into(); filter(r).code = "B".into(); filter(r).event_type = "task".into(); }, problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", SLASH), ("filter.state", STATE), ("filter.reason", CODE), ("filter.code", CODE), ("filter.event_type", EVENT)] },
+    Case {
+        what: "failed without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "failed, negative page", spoil: |r| r.page_size = -1,
+        problems: &[("page_size", NEGATIVE)] },
+    Case {
+        what: "failed, invented token", spoil: |r| r.page_token = "AAAA".into(),
+        problems: &[("page_token", TOKEN)] },
+    Case {
+        what: "failed, long token", spoil: |r| r.page_token = long(100_000),
+        problems: &[("page_token", "must be at most 1024 bytes")] },
+    Case {
+        what: "failed, unknown state", spoil: |r| filter(r).state = 99,
+        problems: &[("filter.state", STATE)] },
+    Case {
+        what: "failed, a state of the living",
+        spoil: |r| filter(r).state = pb::DeliveryState::Sent.into(),
+        problems: &[("filter.state", DEAD)] },
+    Case {
+        what: "failed, canceled is none",
+        spoil: |r| filter(r).state = pb::DeliveryState::Canceled.into(),
+        problems: &[("filter.state", DEAD)] },
+    Case {
+        what: "failed, reason in words", spoil: |r| filter(r).reason = "Not sent!".into(),
+        problems: &[("filter.reason", CODE)] },
+    Case {
+        what: "failed, long reason", spoil: |r| filter(r).reason = long(65),
+        problems: &[("filter.reason", CODE)] },
+    Case {
+        what: "failed, code with a quote", spoil: |r| filter(r).code = "' OR 1=1 --".into(),
+        problems: &[("filter.code", CODE)] },
+    Case {
+        what: "failed, event type without dot", spoil: |r| filter(r).event_type = "task".into(),
+        problems: &[("filter.event_type", EVENT)] },
+    Case {
+        what: "failed, long user", spoil: |r| filter(r).user_id = long(257),
+        problems: &[("filter.user_id", "must be at most 256 bytes, was 257")] },
+    Case {
+        what: "failed, before the year 1",
+        spoil: |r| filter(r).ended_from = Some(at(-62_135_596_801)),
+        problems: &[("filter.ended_from", TIME)] },
+    Case {
+        what: "failed, after the year 9999",
+        spoil: |r| filter(r).ended_before = Some(at(i64::MAX)),
+        problems: &[("filter.ended_before", TIME)] },
+    Case {
+        what: "failed, range upside down",
+        spoil: |r| {
+            filter(r).ended_from = Some(at(2_000)); filter(r).ended_before = Some(at(1_000)); },
+        problems: &[("filter.ended_before", RANGE)] },
+    Case {
+        what: "failed, actor without user", spoil: |r| r.actor = Some(pb::Actor::default()),
+        problems: &[("actor.user_id", EMPTY)] },
+    Case {
+        what: "failed, all at once",
+        spoil: |r| {
+            r.tenant_id = "a/b".into(); r.page_size = -5; r.page_token = "?".into();
+            filter(r).state = 99; filter(r).reason = "A".into(); filter(r).code = "B".into();
+            filter(r).event_type = "task".into(); },
+        problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", SLASH),
+            ("filter.state", STATE), ("filter.reason", CODE), ("filter.code", CODE),
+            ("filter.event_type", EVENT)] },
 ];
 
 fn replay() -> pb::ReplayDeliveriesRequest {
@@ -73,7 +119,7 @@ fn replay() -> pb::ReplayDeliveriesRequest {
     }
 }
 
-/// Names them by a filter instead.
+/// The filter of a replay, which replaces the named deliveries.
 fn by_filter(request: &mut pb::ReplayDeliveriesRequest) -> &mut pb::FailedFilter {
     request.delivery_ids.clear();
     request.filter.get_or_insert_default()
@@ -81,23 +127,71 @@ fn by_filter(request: &mut pb::ReplayDeliveriesRequest) -> &mut pb::FailedFilter
 
 #[rustfmt::skip]
 const REPLAYED: &[Case<pb::ReplayDeliveriesRequest>] = &[
-    Case { what: "replay without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "replay without request id", spoil: |r| r.request_id.clear(), problems: &[("request_id", EMPTY)] },
-    Case { what: "replay, long request id", spoil: |r| r.request_id = long(129), problems: &[("request_id", "must be at most 128 bytes, was 129")] },
-    Case { what: "replay of nothing", spoil: |r| r.delivery_ids.clear(), problems: &[("delivery_ids", EITHER)] },
-    Case { what: "replay of both", spoil: |r| r.filter = Some(pb::FailedFilter::default()), problems: &[("delivery_ids", EITHER)] },
-    Case { what: "replay of an empty id", spoil: |r| r.delivery_ids = vec![NOBODY.into(), String::new()], problems: &[("delivery_ids[1]", EMPTY)] },
-    Case { what: "replay of a number", spoil: |r| r.delivery_ids = vec!["4711".into()], problems: &[("delivery_ids[0]", UUID)] },
-    Case { what: "replay of too many", spoil: |r| r.delivery_ids = vec![NOBODY.into(); 1001], problems: &[("delivery_ids", "must be at most 1000, was 1001")] },
-    Case { what: "replay, too large a bound", spoil: |r| { by_filter(r); r.max_deliveries = 1001; }, problems: &[("max_deliveries", MOST)] },
-    Case { what: "replay, negative bound", spoil: |r| { by_filter(r); r.max_deliveries = -1; }, problems: &[("max_deliveries", MOST)] },
-    Case { what: "replay, a bound of named ones", spoil: |r| r.max_deliveries = i32::MIN, problems: &[("max_deliveries", MOST)] },
-    Case { what: "replay, a state of the living", spoil: |r| by_filter(r).state = pb::DeliveryState::Pending.into(), problems: &[("filter.state", DEAD)] },
-    Case { what: "replay, range of nothing", spoil: |r| { by_filter(r).ended_from = Some(at(1_000)); by_filter(r).ended_before = Some(at(1_000)); }, problems: &[("filter.ended_before", RANGE)] },
-    Case { what: "replay, no time to live", spoil: |r| r.expires_in = Some(prost_types::Duration { seconds: 0, nanos: 0 }), problems: &[("expires_in", EXPIRY)] },
-    Case { what: "replay, too long a life", spoil: |r| r.expires_in = Some(prost_types::Duration { seconds: 31 * 24 * 3600, nanos: 0 }), problems: &[("expires_in", EXPIRY)] },
-    Case { what: "replay, unknown permission", spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![7] }), problems: &[("actor.permissions[0]", "is not a known permission")] },
-    Case { what: "replay, all at once", spoil: |r| { *r = pb::ReplayDeliveriesRequest { expires_in: Some(prost_types::Duration { seconds: -1, nanos: 0 }), delivery_ids: vec!["x".into()], max_deliveries: -1, ..Default::default() }; }, problems: &[("tenant_id", EMPTY), ("request_id", EMPTY), ("expires_in", EXPIRY), ("delivery_ids[0]", UUID), ("max_deliveries", MOST)] },
+    Case {
+        what: "replay without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "replay without request id", spoil: |r| r.request_id.clear(),
+        problems: &[("request_id", EMPTY)] },
+    Case {
+        what: "replay, long request id", spoil: |r| r.request_id = long(129),
+        problems: &[("request_id", "must be at most 128 bytes, was 129")] },
+    Case {
+        what: "replay of nothing", spoil: |r| r.delivery_ids.clear(),
+        problems: &[("delivery_ids", EITHER)] },
+    Case {
+        what: "replay of both", spoil: |r| r.filter = Some(pb::FailedFilter::default()),
+        problems: &[("delivery_ids", EITHER)] },
+    Case {
+        what: "replay of an empty id",
+        spoil: |r| r.delivery_ids = vec![NOBODY.into(), String::new()],
+        problems: &[("delivery_ids[1]", EMPTY)] },
+    Case {
+        what: "replay of a number", spoil: |r| r.delivery_ids = vec!["4711".into()],
+        problems: &[("delivery_ids[0]", UUID)] },
+    Case {
+        what: "replay of too many", spoil: |r| r.delivery_ids = vec![NOBODY.into(); 1001],
+        problems: &[("delivery_ids", "must be at most 1000, was 1001")] },
+    Case {
+        what: "replay, too large a bound", spoil: |r| { by_filter(r); r.max_deliveries = 1001; },
+        problems: &[("max_deliveries", MOST)] },
+    Case {
+        what: "replay, negative bound", spoil: |r| { by_filter(r); r.max_deliveries = -1; },
+        problems: &[("max_deliveries", MOST)] },
+    Case {
+        what: "replay, a bound of named ones", spoil: |r| r.max_deliveries = i32::MIN,
+        problems: &[("max_deliveries", MOST)] },
+    Case {
+        what: "replay, a state of the living",
+        spoil: |r| by_filter(r).state = pb::DeliveryState::Pending.into(),
+        problems: &[("filter.state", DEAD)] },
+    Case {
+        what: "replay, range of nothing",
+        spoil: |r| {
+            by_filter(r).ended_from = Some(at(1_000));
+            by_filter(r).ended_before = Some(at(1_000)); },
+        problems: &[("filter.ended_before", RANGE)] },
+    Case {
+        what: "replay, no time to live",
+        spoil: |r| r.expires_in = Some(prost_types::Duration { seconds: 0, nanos: 0 }),
+        problems: &[("expires_in", EXPIRY)] },
+    Case {
+        what: "replay, too long a life",
+        spoil: |r| r.expires_in = Some(prost_types::Duration {
+            seconds: 31 * 24 * 3600, nanos: 0 }),
+        problems: &[("expires_in", EXPIRY)] },
+    Case {
+        what: "replay, unknown permission",
+        spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![7] }),
+        problems: &[("actor.permissions[0]", "is not a known permission")] },
+    Case {
+        what: "replay, all at once",
+        spoil: |r| {
+            *r = pb::ReplayDeliveriesRequest {
+                expires_in: Some(prost_types::Duration { seconds: -1, nanos: 0 }),
+                delivery_ids: vec!["x".into()], max_deliveries: -1, ..Default::default() }; },
+        problems: &[("tenant_id", EMPTY), ("request_id", EMPTY), ("expires_in", EXPIRY),
+            ("delivery_ids[0]", UUID), ("max_deliveries", MOST)] },
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,9 +213,9 @@ async fn bad_lists_and_replays_name_every_field_and_store_nothing() {
         let absent = pb::ReplayDeliveriesRequest { tenant_id: "globex".into(), ..replay() };
         let status = client.replay_deliveries(absent).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound, "{status}");
-        assert_reason("replay of nobody", &status, "NOT_FOUND");
+        assert_reason("replay of an unknown id", &status, "NOT_FOUND");
         rows.assert_unchanged("dead letters").await;
-        // The requests that were spoiled are good.
+        // Without the faults, the requests are good.
         client.list_failed(list()).await.unwrap();
         client.replay_deliveries(replay()).await.unwrap();
     })

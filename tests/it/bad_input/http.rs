@@ -1,4 +1,4 @@
-//! HTTP and the wire below gRPC: hostile requests are refused, and others are served on.
+//! HTTP and the wire below gRPC: hostile requests are refused, and service continues.
 
 use herald::rpc::pb;
 use prost::Message;
@@ -11,7 +11,7 @@ use tonic_types::StatusExt as _;
 use super::{Rows, assert_reason, object, user};
 use crate::support::world::{Replica, for_each_database};
 
-/// Paths, and a long one, another verb, and four messages that are made in tests.
+/// Paths, a long path, another verb, and four messages that are built in tests.
 pub(super) const CASES: usize = PATHS.len() + 6;
 
 const PATHS: &[(&str, u16)] = &[
@@ -83,7 +83,7 @@ async fn sent<T: Message + 'static>(channel: &Channel, method: &str, message: T)
     grpc.unary(Request::new(message), path, codec).await.unwrap_err()
 }
 
-/// The answer to bytes that are no message of `method`, a name such as `herald.v1.X/Y`.
+/// The refusal of bytes that are not a message of `method`, a name such as `herald.v1.X/Y`.
 pub(crate) async fn not_a_message(rpc: std::net::SocketAddr, method: &str) -> Status {
     let channel = Channel::from_shared(format!("http://{rpc}")).unwrap().connect().await.unwrap();
     let method = method.trim_start_matches("herald.v1.");
@@ -97,7 +97,7 @@ async fn bytes_that_are_no_message_are_the_callers_fault() {
         let address = format!("http://{}", world.replicas[0].rpc);
         let channel = Channel::from_shared(address).unwrap().connect().await.unwrap();
         let number = || pb::UpsertPeopleResponse { stored: 5 };
-        // The tenant's id is no UTF-8.
+        // The tenant's id is not UTF-8.
         let bytes = vec![0xffu8, 0xfe];
         let statuses = [
             sent(&channel, "HeraldService/Notify", number()).await,

@@ -1,6 +1,5 @@
-//! Bad input, by the front door: each case with the exact error it must give, and the proof that
-//! nothing was stored. The messages are part of what a caller meets, so they are compared word for
-//! word.
+//! Bad input through the API: each case with the exact error that it must give, and proof that
+//! nothing was stored. Callers read these sentences, so they are compared word for word.
 
 mod admin;
 mod dead_letters;
@@ -22,7 +21,7 @@ use tonic_types::StatusExt as _;
 
 use crate::support::world::World;
 
-/// What the documents say of this suite.
+/// The number of cases that the documents state.
 #[test]
 fn there_are_as_many_cases_as_the_documents_say() {
     let cases = admin::CASES
@@ -36,18 +35,18 @@ fn there_are_as_many_cases_as_the_documents_say() {
     assert!(cases >= 150, "{cases}");
 }
 
-/// A field and what is wrong with it.
+/// A field and its fault.
 pub(super) type Problem = (&'static str, &'static str);
 
-/// A request that is good but for `spoil`.
+/// A request that is good except for `spoil`.
 pub(super) struct Case<T> {
     pub(super) what: &'static str,
     pub(super) spoil: fn(&mut T),
-    /// All of them, in order.
+    /// All of its faults, in order.
     pub(super) problems: &'static [Problem],
 }
 
-/// What a text of `n` bytes is made of.
+/// A text of `n` bytes.
 pub(super) fn long(n: usize) -> String {
     "x".repeat(n)
 }
@@ -70,14 +69,14 @@ pub(super) fn assert_refused(what: &str, answer: Result<(), Status>, problems: &
     assert_eq!(told, wanted, "{what}");
 }
 
-/// One `ErrorInfo` with the reason, of our domain.
+/// The status has one `ErrorInfo` with the reason, in Herald's domain.
 pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
     let details = status.get_error_details();
     let info = details.error_info().unwrap_or_else(|| panic!("{what}: no ErrorInfo: {status}"));
     assert_eq!((info.domain.as_str(), info.reason.as_str()), ("herald", reason), "{what}");
 }
 
-/// Rows of every table: what is stored, as far as a refused call could have changed it.
+/// The number of rows of every table, as far as a refused call could change it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
 const TABLES: [&str; 12] = [
@@ -126,7 +125,7 @@ async fn count(connection: &DatabaseConnection) -> BTreeMap<String, i64> {
     rows
 }
 
-/// A struct nested so deep.
+/// A struct with this many levels.
 pub(super) fn nested(levels: usize) -> prost_types::Struct {
     let mut inner = prost_types::Struct::default();
     for _ in 0..levels {

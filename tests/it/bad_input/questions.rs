@@ -23,10 +23,22 @@ fn resolve() -> pb::ResolveIdentityRequest {
 const RESOLVE: &[Case<pb::ResolveIdentityRequest>] = &[
     Case { what: "no tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
     Case { what: "no subject", spoil: |r| r.subject = None, problems: &[("subject", SUBJECT)] },
-    Case { what: "empty user", spoil: |r| r.subject = Some(pb::resolve_identity_request::Subject::UserId(String::new())), problems: &[("user_id", EMPTY)] },
-    Case { what: "long user", spoil: |r| r.subject = Some(pb::resolve_identity_request::Subject::UserId(long(257))), problems: &[("user_id", "must be at most 256 bytes, was 257")] },
-    Case { what: "person in no zone", spoil: |r| r.subject = Some(pb::resolve_identity_request::Subject::Person(pb::Person { user_id: "ben".into(), time_zone: "Nowhere".into(), ..pb::Person::default() })), problems: &[("person.time_zone", ZONE)] },
-    Case { what: "actor without user", spoil: |r| r.actor = Some(pb::Actor::default()), problems: &[("actor.user_id", EMPTY)] },
+    Case {
+        what: "empty user",
+        spoil: |r| r.subject = Some(pb::resolve_identity_request::Subject::UserId(String::new())),
+        problems: &[("user_id", EMPTY)] },
+    Case {
+        what: "long user",
+        spoil: |r| r.subject = Some(pb::resolve_identity_request::Subject::UserId(long(257))),
+        problems: &[("user_id", "must be at most 256 bytes, was 257")] },
+    Case {
+        what: "person in no zone",
+        spoil: |r| r.subject = Some(pb::resolve_identity_request::Subject::Person(pb::Person {
+            user_id: "ben".into(), time_zone: "Nowhere".into(), ..pb::Person::default() })),
+        problems: &[("person.time_zone", ZONE)] },
+    Case {
+        what: "actor without user", spoil: |r| r.actor = Some(pb::Actor::default()),
+        problems: &[("actor.user_id", EMPTY)] },
 ];
 
 fn test() -> pb::TestSlackRequest {
@@ -39,9 +51,19 @@ fn test() -> pb::TestSlackRequest {
 const TEST: &[Case<pb::TestSlackRequest>] = &[
     Case { what: "no tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
     Case { what: "no subject", spoil: |r| r.subject = None, problems: &[("subject", SUBJECT)] },
-    Case { what: "empty user", spoil: |r| r.subject = Some(pb::test_slack_request::Subject::UserId(String::new())), problems: &[("user_id", EMPTY)] },
-    Case { what: "person without id", spoil: |r| r.subject = Some(pb::test_slack_request::Subject::Person(pb::Person::default())), problems: &[("person.user_id", EMPTY)] },
-    Case { what: "unknown permission", spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![7] }), problems: &[("actor.permissions[0]", "is not a known permission")] },
+    Case {
+        what: "empty user",
+        spoil: |r| r.subject = Some(pb::test_slack_request::Subject::UserId(String::new())),
+        problems: &[("user_id", EMPTY)] },
+    Case {
+        what: "person without id",
+        spoil: |r| r.subject = Some(
+            pb::test_slack_request::Subject::Person(pb::Person::default())),
+        problems: &[("person.user_id", EMPTY)] },
+    Case {
+        what: "unknown permission",
+        spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![7] }),
+        problems: &[("actor.permissions[0]", "is not a known permission")] },
 ];
 
 fn preference() -> pb::SetPreferenceRequest {
@@ -58,12 +80,20 @@ fn preference() -> pb::SetPreferenceRequest {
 const PREFERENCE: &[Case<pb::SetPreferenceRequest>] = &[
     Case { what: "no tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
     Case { what: "no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
-    Case { what: "long user", spoil: |r| r.user_id = long(257), problems: &[("user_id", "must be at most 256 bytes, was 257")] },
+    Case {
+        what: "long user", spoil: |r| r.user_id = long(257),
+        problems: &[("user_id", "must be at most 256 bytes, was 257")] },
     Case { what: "no value", spoil: |r| r.value = 0, problems: &[("value", VALUE)] },
     Case { what: "unknown value", spoil: |r| r.value = 9, problems: &[("value", VALUE)] },
-    Case { what: "event type without dot", spoil: |r| r.event_type = "task".into(), problems: &[("event_type", "must look like task.assigned (words joined by dots)")] },
-    Case { what: "unknown event type", spoil: |r| r.event_type = "tea.ready".into(), problems: &[("event_type", "tea.ready is not a known event type")] },
-    Case { what: "all of it", spoil: |r| *r = pb::SetPreferenceRequest::default(), problems: &[("tenant_id", EMPTY), ("user_id", EMPTY), ("value", VALUE)] },
+    Case {
+        what: "event type without dot", spoil: |r| r.event_type = "task".into(),
+        problems: &[("event_type", "must look like task.assigned (words joined by dots)")] },
+    Case {
+        what: "unknown event type", spoil: |r| r.event_type = "tea.ready".into(),
+        problems: &[("event_type", "tea.ready is not a known event type")] },
+    Case {
+        what: "all of it", spoil: |r| *r = pb::SetPreferenceRequest::default(),
+        problems: &[("tenant_id", EMPTY), ("user_id", EMPTY), ("value", VALUE)] },
 ];
 
 fn notification() -> pb::GetNotificationRequest {
@@ -77,9 +107,15 @@ fn notification() -> pb::GetNotificationRequest {
 #[rustfmt::skip]
 const NOTIFICATION: &[Case<pb::GetNotificationRequest>] = &[
     Case { what: "no tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "no id", spoil: |r| r.notification_id.clear(), problems: &[("notification_id", EMPTY)] },
-    Case { what: "no UUID", spoil: |r| r.notification_id = "4711".into(), problems: &[("notification_id", UUID)] },
-    Case { what: "SQL for an id", spoil: |r| r.notification_id = "' OR 1=1 --".into(), problems: &[("notification_id", UUID)] },
+    Case {
+        what: "no id", spoil: |r| r.notification_id.clear(),
+        problems: &[("notification_id", EMPTY)] },
+    Case {
+        what: "no UUID", spoil: |r| r.notification_id = "4711".into(),
+        problems: &[("notification_id", UUID)] },
+    Case {
+        what: "SQL for an id", spoil: |r| r.notification_id = "' OR 1=1 --".into(),
+        problems: &[("notification_id", UUID)] },
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Lists, watches, and what is done to one person, notification or workspace.
+//! Lists, watches, and calls about one person, notification or workspace.
 
 use herald::rpc::pb;
 use tonic::{Code, Status};
@@ -34,7 +34,7 @@ pub(super) const CASES: usize = LISTED.len()
     + FEEDS.len()
     + TOKENS
     + ABSENT;
-/// Tokens that do not fit, and things that are not there: made in the test.
+/// Page tokens that do not fit, and ids that do not exist: built in the test.
 const TOKENS: usize = 6;
 const ABSENT: usize = 5;
 
@@ -44,90 +44,185 @@ fn at(seconds: i64) -> prost_types::Timestamp {
 
 #[rustfmt::skip]
 const LISTED: &[Case<pb::ListNotificationsRequest>] = &[
-    Case { what: "list without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "negative page", spoil: |r| r.page_size = -1, problems: &[("page_size", NEGATIVE)] },
-    Case { what: "most negative page", spoil: |r| r.page_size = i32::MIN, problems: &[("page_size", NEGATIVE)] },
-    Case { what: "invented token", spoil: |r| r.page_token = "AAAA".into(), problems: &[("page_token", TOKEN)] },
-    Case { what: "token that is no base64", spoil: |r| r.page_token = "' OR 1=1 --".into(), problems: &[("page_token", TOKEN)] },
-    Case { what: "long token", spoil: |r| r.page_token = long(100_000), problems: &[("page_token", "must be at most 1024 bytes")] },
+    Case {
+        what: "list without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "negative page", spoil: |r| r.page_size = -1, problems: &[("page_size", NEGATIVE)] },
+    Case {
+        what: "most negative page", spoil: |r| r.page_size = i32::MIN,
+        problems: &[("page_size", NEGATIVE)] },
+    Case {
+        what: "invented token", spoil: |r| r.page_token = "AAAA".into(),
+        problems: &[("page_token", TOKEN)] },
+    Case {
+        what: "token that is no base64", spoil: |r| r.page_token = "' OR 1=1 --".into(),
+        problems: &[("page_token", TOKEN)] },
+    Case {
+        what: "long token", spoil: |r| r.page_token = long(100_000),
+        problems: &[("page_token", "must be at most 1024 bytes")] },
     Case { what: "unknown state", spoil: |r| r.state = 99, problems: &[("state", STATE)] },
     Case { what: "negative state", spoil: |r| r.state = -1, problems: &[("state", STATE)] },
-    Case { what: "event type without dot", spoil: |r| r.event_type = "task".into(), problems: &[("event_type", EVENT)] },
+    Case {
+        what: "event type without dot", spoil: |r| r.event_type = "task".into(),
+        problems: &[("event_type", EVENT)] },
     Case { what: "long user", spoil: |r| r.user_id = long(257), problems: &[("user_id", LONG)] },
-    Case { what: "user of two lines", spoil: |r| r.user_id = "a\nb".into(), problems: &[("user_id", CONTROL)] },
-    Case { what: "before the year 1", spoil: |r| r.created_from = Some(at(-62_135_596_801)), problems: &[("created_from", TIME)] },
-    Case { what: "after the year 9999", spoil: |r| r.created_before = Some(at(i64::MAX)), problems: &[("created_before", TIME)] },
-    Case { what: "negative nanoseconds", spoil: |r| r.created_from = Some(prost_types::Timestamp { seconds: 0, nanos: -1 }), problems: &[("created_from", TIME)] },
-    Case { what: "range upside down", spoil: |r| { r.created_from = Some(at(2_000)); r.created_before = Some(at(1_000)); }, problems: &[("created_before", RANGE)] },
-    Case { what: "range of nothing", spoil: |r| { r.created_from = Some(at(1_000)); r.created_before = Some(at(1_000)); }, problems: &[("created_before", RANGE)] },
-    Case { what: "a list of faults", spoil: |r| { r.tenant_id = "a/b".into(); r.page_size = -5; r.page_token = "?".into(); r.state = 14; r.event_type = "task".into(); }, problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", SLASH), ("state", STATE), ("event_type", EVENT)] },
+    Case {
+        what: "user of two lines", spoil: |r| r.user_id = "a\nb".into(),
+        problems: &[("user_id", CONTROL)] },
+    Case {
+        what: "before the year 1", spoil: |r| r.created_from = Some(at(-62_135_596_801)),
+        problems: &[("created_from", TIME)] },
+    Case {
+        what: "after the year 9999", spoil: |r| r.created_before = Some(at(i64::MAX)),
+        problems: &[("created_before", TIME)] },
+    Case {
+        what: "negative nanoseconds",
+        spoil: |r| r.created_from = Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
+        problems: &[("created_from", TIME)] },
+    Case {
+        what: "range upside down",
+        spoil: |r| { r.created_from = Some(at(2_000)); r.created_before = Some(at(1_000)); },
+        problems: &[("created_before", RANGE)] },
+    Case {
+        what: "range of nothing",
+        spoil: |r| { r.created_from = Some(at(1_000)); r.created_before = Some(at(1_000)); },
+        problems: &[("created_before", RANGE)] },
+    Case {
+        what: "a list of faults",
+        spoil: |r| {
+            r.tenant_id = "a/b".into(); r.page_size = -5; r.page_token = "?".into(); r.state = 14;
+            r.event_type = "task".into(); },
+        problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", SLASH),
+            ("state", STATE), ("event_type", EVENT)] },
 ];
 
 #[rustfmt::skip]
 const PEOPLE: &[Case<pb::ListPeopleRequest>] = &[
-    Case { what: "people of nobody", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "negative page of people", spoil: |r| r.page_size = -1, problems: &[("page_size", NEGATIVE)] },
-    Case { what: "invented token of people", spoil: |r| r.page_token = "?".into(), problems: &[("page_token", TOKEN)] },
-    Case { what: "all of it", spoil: |r| *r = pb::ListPeopleRequest { page_size: -1, page_token: "x".into(), ..pb::ListPeopleRequest::default() }, problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", EMPTY)] },
+    Case {
+        what: "people without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "negative page of people", spoil: |r| r.page_size = -1,
+        problems: &[("page_size", NEGATIVE)] },
+    Case {
+        what: "invented token of people", spoil: |r| r.page_token = "?".into(),
+        problems: &[("page_token", TOKEN)] },
+    Case {
+        what: "all of it",
+        spoil: |r| *r = pb::ListPeopleRequest {
+            page_size: -1, page_token: "x".into(), ..pb::ListPeopleRequest::default() },
+        problems: &[("page_size", NEGATIVE), ("page_token", TOKEN), ("tenant_id", EMPTY)] },
 ];
 
 #[rustfmt::skip]
 const CHOICES: &[Case<pb::GetPreferencesRequest>] = &[
-    Case { what: "choices without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "choices of nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
-    Case { what: "choices of a long id", spoil: |r| r.user_id = long(257), problems: &[("user_id", LONG)] },
-    Case { what: "choices, actor without user", spoil: |r| r.actor = Some(pb::Actor::default()), problems: &[("actor.user_id", EMPTY)] },
+    Case {
+        what: "choices without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "choices, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+    Case {
+        what: "choices of a long id", spoil: |r| r.user_id = long(257),
+        problems: &[("user_id", LONG)] },
+    Case {
+        what: "choices, actor without user", spoil: |r| r.actor = Some(pb::Actor::default()),
+        problems: &[("actor.user_id", EMPTY)] },
 ];
 
 #[rustfmt::skip]
 const PINNED: &[Case<pb::PinIdentityRequest>] = &[
-    Case { what: "pin without member", spoil: |r| r.slack_user_id.clear(), problems: &[("slack_user_id", EMPTY)] },
-    Case { what: "pin to a name", spoil: |r| r.slack_user_id = "@ben".into(), problems: &[("slack_user_id", "must not contain '@'; allowed are letters and digits")] },
-    Case { what: "pin to a long id", spoil: |r| r.slack_user_id = long(33), problems: &[("slack_user_id", "must be at most 32 bytes, was 33")] },
-    Case { what: "pin nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
-    Case { what: "pin to a stranger", spoil: |r| r.slack_user_id = "U0NOBODY".into(), problems: &[("slack_user_id", "is no member of the connected workspace")] },
-    Case { what: "pin to a channel", spoil: |r| r.slack_user_id = "C0GENERAL".into(), problems: &[("slack_user_id", "is no member of the connected workspace")] },
-    Case { what: "pin to somebody who left", spoil: |r| r.slack_user_id = "U0DEMOJON".into(), problems: &[("slack_user_id", "is a deactivated member")] },
-    Case { what: "pin to Slackbot", spoil: |r| r.slack_user_id = "USLACKBOT".into(), problems: &[("slack_user_id", "is a bot")] },
-    Case { what: "empty pin", spoil: |r| *r = pb::PinIdentityRequest::default(), problems: &[("tenant_id", EMPTY), ("user_id", EMPTY), ("slack_user_id", EMPTY)] },
+    Case {
+        what: "pin without member", spoil: |r| r.slack_user_id.clear(),
+        problems: &[("slack_user_id", EMPTY)] },
+    Case {
+        what: "pin to a name", spoil: |r| r.slack_user_id = "@ben".into(),
+        problems: &[("slack_user_id", "must not contain '@'; allowed are letters and digits")] },
+    Case {
+        what: "pin to a long id", spoil: |r| r.slack_user_id = long(33),
+        problems: &[("slack_user_id", "must be at most 32 bytes, was 33")] },
+    Case { what: "pin, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+    Case {
+        what: "pin to a stranger", spoil: |r| r.slack_user_id = "U0NOBODY".into(),
+        problems: &[("slack_user_id", "is no member of the connected workspace")] },
+    Case {
+        what: "pin to a channel", spoil: |r| r.slack_user_id = "C0GENERAL".into(),
+        problems: &[("slack_user_id", "is no member of the connected workspace")] },
+    Case {
+        what: "pin to a deactivated member", spoil: |r| r.slack_user_id = "U0DEMOJON".into(),
+        problems: &[("slack_user_id", "is a deactivated member")] },
+    Case {
+        what: "pin to Slackbot", spoil: |r| r.slack_user_id = "USLACKBOT".into(),
+        problems: &[("slack_user_id", "is a bot")] },
+    Case {
+        what: "empty pin", spoil: |r| *r = pb::PinIdentityRequest::default(),
+        problems: &[("tenant_id", EMPTY), ("user_id", EMPTY), ("slack_user_id", EMPTY)] },
 ];
 
 #[rustfmt::skip]
 const CLEARED: &[Case<pb::ClearIdentityRequest>] = &[
-    Case { what: "clear without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "clear nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
-    Case { what: "clear two lines", spoil: |r| r.user_id = "a\nb".into(), problems: &[("user_id", CONTROL)] },
+    Case {
+        what: "clear without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case { what: "clear, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+    Case {
+        what: "clear two lines", spoil: |r| r.user_id = "a\nb".into(),
+        problems: &[("user_id", CONTROL)] },
 ];
 
 #[rustfmt::skip]
 const DELETED: &[Case<pb::DeletePersonRequest>] = &[
-    Case { what: "delete without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "delete nobody", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
-    Case { what: "delete a long id", spoil: |r| r.user_id = long(257), problems: &[("user_id", LONG)] },
-    Case { what: "delete, permission unset", spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![0] }), problems: &[("actor.permissions[0]", PERMISSION)] },
+    Case {
+        what: "delete without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case { what: "delete, no user", spoil: |r| r.user_id.clear(), problems: &[("user_id", EMPTY)] },
+    Case {
+        what: "delete a long id", spoil: |r| r.user_id = long(257),
+        problems: &[("user_id", LONG)] },
+    Case {
+        what: "delete, permission unset",
+        spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![0] }),
+        problems: &[("actor.permissions[0]", PERMISSION)] },
 ];
 
 #[rustfmt::skip]
 const CANCELED: &[Case<pb::CancelNotificationRequest>] = &[
-    Case { what: "cancel without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "cancel nothing", spoil: |r| r.notification_id.clear(), problems: &[("notification_id", EMPTY)] },
-    Case { what: "cancel a number", spoil: |r| r.notification_id = "4711".into(), problems: &[("notification_id", UUID)] },
-    Case { what: "cancel a long id", spoil: |r| r.notification_id = long(10_000), problems: &[("notification_id", UUID)] },
+    Case {
+        what: "cancel without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "cancel nothing", spoil: |r| r.notification_id.clear(),
+        problems: &[("notification_id", EMPTY)] },
+    Case {
+        what: "cancel a number", spoil: |r| r.notification_id = "4711".into(),
+        problems: &[("notification_id", UUID)] },
+    Case {
+        what: "cancel a long id", spoil: |r| r.notification_id = long(10_000),
+        problems: &[("notification_id", UUID)] },
 ];
 
 #[rustfmt::skip]
 const REFRESHED: &[Case<pb::RefreshDirectoryRequest>] = &[
-    Case { what: "refresh without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "refresh a path", spoil: |r| r.tenant_id = "a/b".into(), problems: &[("tenant_id", SLASH)] },
+    Case {
+        what: "refresh without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "refresh a path", spoil: |r| r.tenant_id = "a/b".into(),
+        problems: &[("tenant_id", SLASH)] },
 ];
 
 #[rustfmt::skip]
 const EVENT_TYPES: &[Case<pb::ListEventTypesRequest>] = &[
-    Case { what: "event types without tenant", spoil: |r| r.tenant_id.clear(), problems: &[("tenant_id", EMPTY)] },
-    Case { what: "event types, unknown permission", spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![1, 9] }), problems: &[("actor.permissions[1]", PERMISSION)] },
+    Case {
+        what: "event types without tenant", spoil: |r| r.tenant_id.clear(),
+        problems: &[("tenant_id", EMPTY)] },
+    Case {
+        what: "event types, unknown permission",
+        spoil: |r| r.actor = Some(pb::Actor { user_id: "ada".into(), permissions: vec![1, 9] }),
+        problems: &[("actor.permissions[1]", PERMISSION)] },
 ];
 
-/// Tenant, notification.
+/// Tenant, notification, problems.
 #[rustfmt::skip]
 const WATCHED: &[(&str, &str, &[Problem])] = &[
     ("", NOBODY, &[("tenant_id", EMPTY)]),
@@ -136,7 +231,7 @@ const WATCHED: &[(&str, &str, &[Problem])] = &[
     ("a/b", "4711", &[("tenant_id", SLASH), ("notification_id", UUID)]),
 ];
 
-/// Tenant, position.
+/// Tenant, position, problems.
 #[rustfmt::skip]
 const FEEDS: &[(&str, Option<i64>, &[Problem])] = &[
     ("", None, &[("tenant_id", EMPTY)]),
@@ -215,7 +310,7 @@ async fn bad_reads_and_changes_name_every_field_and_store_nothing() {
             assert_refused("WatchDeliveries", feed, problems);
         }
         rows.assert_unchanged("reads").await;
-        // The requests that were spoiled are good, and a page that is too large is cut.
+        // Without the faults the requests are good, and a page size above the limit is reduced.
         let large = pb::ListNotificationsRequest { page_size: i32::MAX, ..listed() };
         client.list_notifications(large).await.unwrap();
         client.list_people(people()).await.unwrap();
@@ -269,7 +364,7 @@ async fn a_token_of_another_list_is_refused() {
     .await;
 }
 
-/// What follows the first notification, and the first person.
+/// The page tokens after the first notification and the first person.
 async fn tokens(world: &World) -> (String, String) {
     let client = &world.client;
     for request_id in ["one", "two"] {
@@ -317,7 +412,7 @@ async fn what_is_not_there_is_said_not_to_be() {
         let status = assert_status("feed", feed, Code::OutOfRange, "FEED_POSITION_UNKNOWN");
         let sentence = "the feed does not reach this sequence number";
         assert!(status.message().starts_with(sentence), "{status:?}");
-        rows.assert_unchanged("what is not there").await;
+        rows.assert_unchanged("absent ids").await;
     })
     .await;
 }

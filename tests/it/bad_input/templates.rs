@@ -7,7 +7,7 @@ use herald::domain::render::{Problem, Reader, Template};
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
 
-/// What, the text, the blocks, problems as one reads them.
+/// Name, text, blocks, and the problems as people read them.
 type Case = (&'static str, fn() -> (String, String), &'static [&'static str]);
 
 pub(super) const CASES: usize = CHECKED.len() + PREVIEWED.len() + DATA.len();
@@ -20,7 +20,7 @@ fn blocks(blocks: &str) -> (String, String) {
     ("x".into(), blocks.into())
 }
 
-/// A section whose text stands on line 3.
+/// A section whose text is on line 3.
 fn section(text: &str) -> (String, String) {
     let text = Value::from(text);
     blocks(&format!(
@@ -28,55 +28,99 @@ fn section(text: &str) -> (String, String) {
     ))
 }
 
-/// Refused before they are saved.
+/// Refused when they are saved.
 #[rustfmt::skip]
 const CHECKED: &[Case] = &[
-    ("no text", || text(" "), &["text must not be empty: notifications and screen readers show it"]),
-    ("no JSON", || blocks("[\n{"), &["blocks (line 2) must be JSON: it ends inside an object, at column 1"]),
-    ("trailing comma", || blocks("[{\"type\": \"divider\"},]"), &["blocks (line 1) must be JSON: trailing comma, at column 22"]),
+    ("no text", || text(" "),
+        &["text must not be empty: notifications and screen readers show it"]),
+    ("no JSON", || blocks("[\n{"),
+        &["blocks (line 2) must be JSON: it ends inside an object, at column 1"]),
+    ("trailing comma", || blocks("[{\"type\": \"divider\"},]"),
+        &["blocks (line 1) must be JSON: trailing comma, at column 22"]),
     ("an object", || blocks("{}"), &["blocks must be an array of blocks"]),
-    ("deep nesting", || blocks(&("[".repeat(200) + &"]".repeat(200))), &["blocks (line 1) must be JSON: it is nested too deep, at column 128"]),
+    ("deep nesting", || blocks(&("[".repeat(200) + &"]".repeat(200))),
+        &["blocks (line 1) must be JSON: it is nested too deep, at column 128"]),
     ("too large", || blocks(&" ".repeat(32 * 1024 + 1)), &["blocks must be at most 32768 bytes"]),
-    ("too many blocks", || blocks(&json!(vec![json!({"type": "divider"}); 51]).to_string()), &["blocks must have at most 50 blocks"]),
-    ("unknown block", || blocks(r#"[{"type": "video"}]"#), &["blocks[0].type must be one of actions, context, divider, header, image, section"]),
-    ("no block", || blocks("[1]"), &["blocks[0].type must be one of actions, context, divider, header, image, section"]),
-    ("unknown element", || blocks(r#"[{"type": "actions", "elements": [{"type": "datepicker"}]}]"#), &["blocks[0].elements[0].type must be one of button"]),
-    ("section of nothing", || blocks(r#"[{"type": "section"}]"#), &["blocks[0] must have text or fields"]),
-    ("image of nothing", || blocks(r#"[{"type": "image", "alt_text": "x"}]"#), &["blocks[0] must have image_url"]),
-    ("placeholder as a value", || blocks(r#"[{"type": "divider", "block_id": {{ id }}}]"#), &["blocks (line 1) must be JSON: a placeholder must be inside a string, at column 34"]),
-    ("placeholder in a literal", || blocks(r#"[{"type": "divider", "block_id": "{{ id }}"}]"#), &["blocks[0].block_id must be literal, without placeholders"]),
-    ("unclosed placeholder in the text", || text("one\n{{ task.name"), &["text (line 2) does not work: unexpected end of input, expected end of variable block"]),
-    ("unclosed placeholder in a block", || section("{{ task.name"), &["blocks[0].text.text (line 3) does not work: unexpected end of input, expected end of variable block"]),
-    ("unclosed if", || section("{% if task %}x"), &["blocks[0].text.text (line 3) does not work: unexpected end of input, expected end of block"]),
-    ("set", || text("{% set x = 1 %}"), &["text (line 1) does not work: `set` is not available; there are `if` and `for`"]),
-    ("include", || section("{% include 'secrets' %}"), &["blocks[0].text.text (line 3) does not work: `include` is not available; there are `if` and `for`"]),
-    ("macro", || section("{%- macro m() %}{% endmacro %}"), &["blocks[0].text.text (line 3) does not work: `macro` is not available; there are `if` and `for`"]),
-    ("multiplication", || section("{{ 'x' * 1000000 }}"), &["blocks[0].text.text (line 3) does not work: `*` is not available in expressions"]),
-    ("deep expression", || section(&format!("{{{{ {}1{} }}}}", "(".repeat(500), ")".repeat(500))), &["blocks[0].text.text (line 3) does not work: template exceeds maximum recursion limits"]),
-    ("long string", || text(&"x".repeat(4001)), &["text (line 1) does not work: one string may have at most 4000 bytes"]),
-    ("condition that is none", || blocks(r#"[{"type": "divider", "if": 1}]"#), &["blocks[0].if must be a string: an expression"]),
-    ("condition that does not read", || blocks(r#"[{"type": "divider", "if": "a =="}]"#), &["blocks[0].if (line 1) does not work: unexpected end of input, expected expression"]),
-    ("faults in both", || ("{% set x = 1 %}".into(), "{}".into()), &["text (line 1) does not work: `set` is not available; there are `if` and `for`", "blocks must be an array of blocks"]),
+    ("too many blocks", || blocks(&json!(vec![json!({"type": "divider"}); 51]).to_string()),
+        &["blocks must have at most 50 blocks"]),
+    ("unknown block", || blocks(r#"[{"type": "video"}]"#),
+        &["blocks[0].type must be one of actions, context, divider, header, image, section"]),
+    ("no block", || blocks("[1]"),
+        &["blocks[0].type must be one of actions, context, divider, header, image, section"]),
+    ("unknown element",
+        || blocks(r#"[{"type": "actions", "elements": [{"type": "datepicker"}]}]"#),
+        &["blocks[0].elements[0].type must be one of button"]),
+    ("section of nothing", || blocks(r#"[{"type": "section"}]"#),
+        &["blocks[0] must have text or fields"]),
+    ("image of nothing", || blocks(r#"[{"type": "image", "alt_text": "x"}]"#),
+        &["blocks[0] must have image_url"]),
+    ("placeholder as a value", || blocks(r#"[{"type": "divider", "block_id": {{ id }}}]"#),
+        &["blocks (line 1) must be JSON: a placeholder must be inside a string, at column 34"]),
+    ("placeholder in a literal", || blocks(r#"[{"type": "divider", "block_id": "{{ id }}"}]"#),
+        &["blocks[0].block_id must be literal, without placeholders"]),
+    ("unclosed placeholder in the text", || text("one\n{{ task.name"),
+        &["text (line 2) does not work: unexpected end of input, expected end of variable block"]),
+    ("unclosed placeholder in a block", || section("{{ task.name"),
+        &["blocks[0].text.text (line 3) does not work: unexpected end of input, expected end of \
+        variable block"]),
+    ("unclosed if", || section("{% if task %}x"),
+        &["blocks[0].text.text (line 3) does not work: unexpected end of input, expected end of \
+        block"]),
+    ("set", || text("{% set x = 1 %}"),
+        &["text (line 1) does not work: `set` is not available; there are `if` and `for`"]),
+    ("include", || section("{% include 'secrets' %}"),
+        &["blocks[0].text.text (line 3) does not work: `include` is not available; there are `if` \
+        and `for`"]),
+    ("macro", || section("{%- macro m() %}{% endmacro %}"),
+        &["blocks[0].text.text (line 3) does not work: `macro` is not available; there are `if` \
+        and `for`"]),
+    ("multiplication", || section("{{ 'x' * 1000000 }}"),
+        &["blocks[0].text.text (line 3) does not work: `*` is not available in expressions"]),
+    ("deep expression", || section(&format!("{{{{ {}1{} }}}}", "(".repeat(500), ")".repeat(500))),
+        &["blocks[0].text.text (line 3) does not work: template exceeds maximum recursion limits"]),
+    ("long string", || text(&"x".repeat(4001)),
+        &["text (line 1) does not work: one string may have at most 4000 bytes"]),
+    ("condition that is none", || blocks(r#"[{"type": "divider", "if": 1}]"#),
+        &["blocks[0].if must be a string: an expression"]),
+    ("condition that does not read", || blocks(r#"[{"type": "divider", "if": "a =="}]"#),
+        &["blocks[0].if (line 1) does not work: unexpected end of input, expected expression"]),
+    ("faults in both", || ("{% set x = 1 %}".into(), "{}".into()),
+        &["text (line 1) does not work: `set` is not available; there are `if` and `for`",
+          "blocks must be an array of blocks"]),
 ];
 
-/// Refused when they are tried with data.
+/// Refused when they are previewed with data.
 #[rustfmt::skip]
 const PREVIEWED: &[Case] = &[
-    ("unknown filter", || text("{{ task.name | sparkle }}"), &["text (line 1) does not work: filter sparkle is unknown"]),
-    ("filter without its argument", || section("{{ task.name | linked }}"), &["blocks[0].text.text (line 3) does not work: an argument is missing"]),
-    ("filter with a wrong word", || section("{{ task.name | when('soon') }}"), &["blocks[0].text.text (line 3) does not work: `when` takes 'date', 'datetime' or 'time'"]),
-    ("unknown function", || text("{{ range(9) }}"), &["text (line 1) does not work: function range is unknown"]),
-    ("unknown test", || text("{{ task is even }}"), &["text (line 1) does not work: test even is unknown"]),
-    ("text that is no address", || blocks(r#"[{"type": "image", "alt_text": "x", "image_url": "{{ task.name }}"}]"#), &["blocks[0].image_url must be an absolute http or https URL"]),
-    ("placeholder inside a link", || section("<{{ task.name }}|x>"), &["blocks[0].text.text (line 3) does not work: a placeholder stands inside <...>; write {{ label | linked(url) }} instead"]),
-    ("endless loop", || text("{% for a in task.name %}{% for b in data %}{% for c in data %}{% for d in data %}{% for e in data %}{% for f in data %}{% for g in data %}{{ a }}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}"), &["text (line 1) does not work: it takes too many steps"]),
+    ("unknown filter", || text("{{ task.name | sparkle }}"),
+        &["text (line 1) does not work: filter sparkle is unknown"]),
+    ("filter without its argument", || section("{{ task.name | linked }}"),
+        &["blocks[0].text.text (line 3) does not work: an argument is missing"]),
+    ("filter with a wrong word", || section("{{ task.name | when('soon') }}"),
+        &["blocks[0].text.text (line 3) does not work: `when` takes 'date', 'datetime' or 'time'"]),
+    ("unknown function", || text("{{ range(9) }}"),
+        &["text (line 1) does not work: function range is unknown"]),
+    ("unknown test", || text("{{ task is even }}"),
+        &["text (line 1) does not work: test even is unknown"]),
+    ("text that is no address",
+        || blocks(r#"[{"type": "image", "alt_text": "x", "image_url": "{{ task.name }}"}]"#),
+        &["blocks[0].image_url must be an absolute http or https URL"]),
+    ("placeholder inside a link", || section("<{{ task.name }}|x>"),
+        &["blocks[0].text.text (line 3) does not work: a placeholder stands inside <...>; write \
+        {{ label | linked(url) }} instead"]),
+    ("endless loop",
+        || text("{% for a in task.name %}{% for b in data %}{% for c in data %}{% for d in data %}\
+            {% for e in data %}{% for f in data %}{% for g in data %}{{ a }}{% endfor %}\
+            {% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}{% endfor %}"),
+        &["text (line 1) does not work: it takes too many steps"]),
 ];
 
 /// Data that does not fit the event type.
 #[rustfmt::skip]
 const DATA: &[(&str, &str, &[&str])] = &[
     ("no data", "{}", &["data.task.name is required", "data.process.name is required"]),
-    ("data of the wrong kind", r#"{"task": {"name": []}, "process": {"name": "P"}}"#, &["data.task.name must be text"]),
+    ("data of the wrong kind", r#"{"task": {"name": []}, "process": {"name": "P"}}"#,
+        &["data.task.name must be text"]),
     ("no object", "[]", &["data must be an object"]),
 ];
 

@@ -1,5 +1,5 @@
-//! Killed between commit and answer: the caller asks again, the same process or another, and there
-//! is one notification (I2, I3; faults.md 3 and 9).
+//! Killed between commit and answer: the caller repeats the call, at the same process or another,
+//! and there is one notification (I2, I3; faults.md 3 and 9).
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::support::process::{Dice, PATIENCE, channel};
 
 const ROUNDS: usize = 6;
 
-/// A way to the process on which answers get lost once it is muted; requests do not.
+/// A proxy to the process that loses answers once it is muted, but no requests.
 struct Proxy {
     address: SocketAddr,
     muted: CancellationToken,
@@ -33,7 +33,7 @@ impl Proxy {
             tokio::spawn(async move { copy(&mut from_client, &mut to_server).await });
             let answers = copy(&mut from_server, &mut to_client);
             mute.run_until_cancelled(answers).await;
-            // Read and thrown away until the server ends; then the client's connection ends too.
+            // Read and dropped until the server ends; then the client's connection ends too.
             copy(&mut from_server, &mut tokio::io::sink()).await.ok();
         });
         Self { address, muted }
@@ -55,13 +55,13 @@ async fn lose_answers(site: Site) {
     for number in 0..ROUNDS {
         let proxy = Proxy::to(herald.rpc).await;
         let mut caller = service(channel(proxy.address));
-        // The connection stands before answers get lost.
+        // The connection is established before answers get lost.
         caller.notify(herald::rpc::pb::NotifyRequest::default()).await.unwrap_err();
         proxy.muted.cancel();
         let call = tokio::spawn(async move { caller.notify(message(number, 1)).await });
         let committed = number % 2 == 0;
         if committed {
-            // What Slack stored was committed.
+            // A message that Slack stored was committed.
             let wanted = number as u64 + 1;
             let there = stored.wait_for(|count| *count >= wanted);
             tokio::time::timeout(PATIENCE, there).await.unwrap().unwrap();
@@ -72,7 +72,7 @@ async fn lose_answers(site: Site) {
         }
         herald.kill();
         assert!(call.await.unwrap().is_err(), "the answer got through");
-        // On another replica at once, where there is one.
+        // At once at another replica, if there is one.
         let early = match &other {
             Some(other) => Some(again(other.rpc, number).await.unwrap()),
             None => None,

@@ -1,6 +1,6 @@
-//! A store of one file: frozen, copied and started from the copy it has every call that was
+//! A single-file store that is frozen, copied and started from the copy has every call that was
 //! answered, because each commit reached the disk before its answer left (I1; faults.md 14).
-//! SQLite; PostgreSQL is crashed by the checker (`postgres`).
+//! SQLite; for PostgreSQL the checker's fault `postgres` tests this.
 
 use std::process::{Command, Stdio};
 
@@ -10,11 +10,11 @@ use super::{Site, all_sent, judge, message, service, site_on};
 use crate::support::process::{Herald, channel, until};
 
 const CALLERS: usize = 4;
-/// Answered before it freezes.
+/// Calls answered before it freezes.
 const CALLS: usize = 60;
 
-/// Nothing goes out: what it sent before it froze would be sent by the copy as well, which does not
-/// know.
+/// No message is sent: the copy would send again whatever the original sent before it froze,
+/// because the copy does not know of it.
 fn hold_all(site: &Site) {
     let kind =
         FaultKind::Status { code: 429, body: String::new(), retry_after: Some("1000".into()) };
@@ -61,10 +61,10 @@ async fn a_copy_of_a_frozen_store_has_all_that_was_answered() {
     site.store.data_dir = copy.path().to_owned();
     let herald = site.start().await;
     all_sent(&herald.channel(), &ids).await;
-    assert!(!judge::repeats(&site.sandbox.messages()), "a message stands twice");
+    assert!(!judge::repeats(&site.sandbox.messages()), "a message is there twice");
 }
 
-/// Counts what a process writes through to the disk.
+/// Counts the times that a process flushes data to the disk.
 struct Syncs {
     strace: std::process::Child,
     log: std::path::PathBuf,
@@ -72,7 +72,7 @@ struct Syncs {
 }
 
 impl Syncs {
-    /// `None` where strace is not there.
+    /// `None` if strace is not installed.
     async fn of(herald: &Herald) -> Option<Self> {
         let dir = tempfile::TempDir::new().unwrap();
         let log = dir.path().join("syncs");
@@ -83,7 +83,7 @@ impl Syncs {
         let strace = command.spawn().ok()?;
         let syncs = Self { strace, log, _dir: dir };
         let status = format!("/proc/{}/status", herald.id());
-        until("strace looks on", async || {
+        until("strace is attached", async || {
             let status = std::fs::read_to_string(&status).ok()?;
             let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
             (tracer.trim() != "0").then_some(())
@@ -119,8 +119,7 @@ async fn each_answer_comes_after_its_commit_reached_the_disk() {
     for number in 0..20 {
         let before = syncs.count();
         service.notify(message(number, 1)).await.unwrap();
-        // The log of strace may be written a moment after the call.
-        until("the commit was written through", async || (syncs.count() > before).then_some(()))
-            .await;
+        // strace may log it a moment after the call.
+        until("the commit reached the disk", async || (syncs.count() > before).then_some(())).await;
     }
 }

@@ -1,6 +1,6 @@
-//! Every connection to PostgreSQL goes dark at once, as in a failover: no FIN, no RST, and new ones
-//! are served. A replica replaces its connections, sends what it accepted, and its health tells the
-//! truth meanwhile (I1, I6, I14).
+//! Every connection to PostgreSQL goes dark at once, as in a failover: no FIN, no RST, while new
+//! ones work. A replica replaces its connections, sends every accepted message, and its health
+//! tells the truth meanwhile (I1, I6, I14).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::support::process::{Herald, until};
 use crate::support::proxy::Proxy;
 
 const PEOPLE: usize = 5;
-/// Callers at the same time, and the time from one call of each to its next: less than is sent.
+/// The number of concurrent callers, and the pause between two calls of each: less than can be
+/// sent.
 const CALLERS: usize = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -26,7 +27,7 @@ async fn site() -> Option<(Site, Proxy)> {
     Some((site, proxy))
 }
 
-/// What `/readyz` answers: its status and its text.
+/// The status and the text of `/readyz`.
 async fn readyz(herald: &Herald) -> (u16, String) {
     let answer = reqwest::get(format!("http://{}/readyz", herald.http)).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
@@ -65,7 +66,7 @@ impl Load {
         Self { stop: stop.clone(), callers: (0..CALLERS).map(call).collect() }
     }
 
-    /// What was accepted.
+    /// Stops, and returns the accepted notifications.
     async fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::SeqCst);
         let mut ids = Vec::new();
@@ -91,7 +92,7 @@ async fn connections_that_go_dark_under_load_are_replaced() {
 
     proxy.darken();
     let began = Instant::now();
-    // Called and sent after the links went dark.
+    // Called and sent after the connections went dark.
     let number = next.fetch_add(1, Ordering::SeqCst);
     let id = insist(&herald, message(number, PEOPLE)).await.0;
     let accepted = began.elapsed();
@@ -111,7 +112,7 @@ async fn health_names_a_database_that_answers_nothing_and_takes_it_back() {
     let herald = site.start_connected().await;
     proxy.black_out();
     let began = Instant::now();
-    let said = until("readyz says that it is not ready", async || {
+    let said = until("readyz reports that it is not ready", async || {
         let said = readyz(&herald).await;
         (said.0 != 200).then_some(said)
     })
@@ -135,7 +136,7 @@ async fn health_names_a_database_that_answers_nothing_and_takes_it_back() {
 async fn connections_that_go_dark_while_idle_are_replaced() {
     let Some((site, proxy)) = site().await else { return };
     let herald = site.start_connected().await;
-    // Opens many connections, and ends.
+    // This load opens many connections, and then ends.
     let next = Arc::new(AtomicUsize::new(0));
     let load = Load::start(&herald, &next);
     until("messages go out", async || (site.sandbox.messages().len() > 20).then_some(())).await;

@@ -1,5 +1,5 @@
-//! PostgreSQL's connections are killed under load, and then it is away: callers are told to try
-//! again, nothing accepted is lost, and it recovers (I1, I6, I14; faults.md 8).
+//! PostgreSQL's connections are killed under load, and then it is down: callers are asked to retry,
+//! no accepted message is lost, and the service recovers (I1, I6, I14; faults.md 8).
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const PEOPLE: usize = 5;
 /// Kills, 100 ms apart.
 const KILLS: u32 = 30;
 
-/// One call, until it is answered; the refusals on the way.
+/// Repeats one call until it is answered; returns the refusals on the way.
 pub(super) async fn insist(herald: &Herald, request: pb::NotifyRequest) -> (String, Vec<Status>) {
     let mut refused = Vec::new();
     let channel = herald.channel();
@@ -36,7 +36,7 @@ pub(super) async fn insist(herald: &Herald, request: pb::NotifyRequest) -> (Stri
     (id, refused)
 }
 
-/// Refused as something that passes, with a time to come back: the database is away, or busy.
+/// The refusal is temporary and says when to retry: the database is down, or busy.
 fn assert_passing(status: &Status) {
     let passes = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
     assert!(passes, "{status:?}");
@@ -44,7 +44,7 @@ fn assert_passing(status: &Status) {
     assert!(status.get_details_error_info().is_some(), "{status:?}");
 }
 
-/// Waits until health says so.
+/// Waits until health reports this status.
 async fn says(health: &mut Streaming<HealthCheckResponse>, wanted: ServingStatus) {
     let said = async { while health.message().await.unwrap().unwrap().status() != wanted {} };
     timeout(PATIENCE, said).await.unwrap();
@@ -53,7 +53,7 @@ async fn says(health: &mut Streaming<HealthCheckResponse>, wanted: ServingStatus
 async fn storm(site: &Site) {
     let url = site.store.url.as_ref().unwrap().expose();
     let name = url.rsplit_once('/').unwrap().1.to_owned();
-    // From another database, so that it does not kill itself.
+    // From another database, so that it does not kill its own connection.
     let mut elsewhere = url::Url::parse(url).unwrap();
     elsewhere.set_path("postgres");
     let postgres = Database::connect(elsewhere.as_str()).await.unwrap();

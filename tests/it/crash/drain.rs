@@ -1,5 +1,5 @@
-//! Told to end: NOT_SERVING first, what is under way is finished, nothing accepted is lost, and an
-//! open Watch holds nothing up (I11; faults.md 24).
+//! Told to end: NOT_SERVING first, calls under way are finished, no accepted message is lost, and
+//! an open Watch delays nothing (I11; faults.md 24).
 
 use herald::rpc::pb;
 use herald::sandbox::{Fault, FaultKind};
@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::{TENANT, all_sent, judge, message, person, service, sites};
 use crate::support::process::{Herald, PATIENCE};
 
-/// An open Watch that has said SERVING.
+/// An open Watch that has reported SERVING.
 async fn watch(herald: &Herald) -> tonic::Streaming<tonic_health::pb::HealthCheckResponse> {
     let mut health = HealthClient::new(herald.channel());
     let request = HealthCheckRequest { service: "herald.v1.HeraldService".into() };
@@ -34,7 +34,7 @@ async fn a_process_that_is_told_to_end_finishes_what_is_under_way() {
     for site in sites(2).await {
         let mut herald = site.start_connected().await;
         let mut watch = watch(&herald).await;
-        // A call that waits for Slack's answer; it is under way when the signal comes.
+        // A post that waits for Slack's answer; it is under way when the signal comes.
         let late = FaultKind::Delay { seconds: 2.0 };
         let mut slow = Fault::new("chat.postMessage", late).after().times(1);
         slow.channel = Some(super::member_id(1));
@@ -44,7 +44,7 @@ async fn a_process_that_is_told_to_end_finishes_what_is_under_way() {
         let test = tokio::spawn(async move { service(channel).test_slack(test_message(1)).await });
         let there = stored.wait_for(|count| *count == 1);
         timeout(PATIENCE, there).await.unwrap().unwrap();
-        // And a caller who goes on calling until it is refused.
+        // And a caller that keeps calling until it is refused.
         let channel = herald.channel();
         let calling = tokio::spawn(async move {
             let mut ids = Vec::new();
@@ -70,8 +70,8 @@ async fn a_process_that_is_told_to_end_finishes_what_is_under_way() {
 
         let ids = calling.await.unwrap();
         let herald = site.start().await;
-        // The last call may have been accepted although it was refused to the caller: made again,
-        // it is one.
+        // The last call may have been accepted although it was refused to the caller; repeating it
+        // gives the same notification.
         let last = service(herald.channel()).notify(message(ids.len(), 1)).await.unwrap();
         let ids = [ids, vec![last.into_inner().notification_id]].concat();
         all_sent(&herald.channel(), &ids).await;

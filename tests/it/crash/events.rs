@@ -1,5 +1,5 @@
-//! kill -9 between the acknowledgement of an event and its being applied: it is applied afterwards,
-//! once, by whoever is there.
+//! kill -9 between the acknowledgement of an event and its application: it is applied afterwards,
+//! once, by any process.
 
 use herald::rpc::pb;
 use herald::sandbox;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Site, TENANT, service, sites};
 use crate::support::process::{Herald, until};
 
-/// Deaths.
+/// The number of deaths.
 const ROUNDS: i64 = 4;
 
 async fn open(site: &Site) -> DatabaseConnection {
@@ -26,7 +26,7 @@ async fn number(db: &impl sea_orm::ConnectionTrait, sql: &str) -> i64 {
     db.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
-/// Somebody joined; acknowledged when it returns.
+/// A member joined; the event is acknowledged when this returns.
 async fn joined(herald: &Herald, number: i64) {
     let slack = sandbox::Config::default();
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -52,13 +52,13 @@ async fn joined(herald: &Herald, number: i64) {
 async fn what_was_acknowledged_is_applied_once_by_whoever_is_there() {
     const TAKEN: &str = "SELECT COUNT(*) FROM seen_events WHERE state = 'waiting'";
     for mut site in sites(1).await {
-        // A dead process's claim on an event lasts a minute of Slack's.
+        // A dead process's claim on an event lasts one minute of Slack's time.
         site.more = vec!["directory.poll_milliseconds=1000".into()];
         let mut herald = site.start_connected().await;
         let db = open(&site).await;
         for round in 0..ROUNDS {
             if site.is_postgres() {
-                // Applying waits for this row, so none is applied before the death.
+                // Applying waits for this row, so no event is applied before the death.
                 let held = db.begin().await.unwrap();
                 number(&held, "SELECT change_sequence FROM directory FOR UPDATE").await;
                 joined(&herald, round).await;
@@ -70,7 +70,8 @@ async fn what_was_acknowledged_is_applied_once_by_whoever_is_there() {
                 herald.kill();
             }
             herald = site.start().await;
-            until("it is applied", async || (number(&db, TAKEN).await == 0).then_some(())).await;
+            until("the event is applied", async || (number(&db, TAKEN).await == 0).then_some(()))
+                .await;
         }
         assert_eq!(number(&db, "SELECT change_sequence FROM directory").await, ROUNDS);
         assert_eq!(number(&db, "SELECT COUNT(*) FROM directory_changes").await, ROUNDS);

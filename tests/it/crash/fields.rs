@@ -1,5 +1,5 @@
-//! kill -9 of whoever fetches custom fields: what was fetched is the checkpoint, so another goes on
-//! with the rest, and of what was asked for the answers under way alone are asked for again.
+//! kill -9 of the replica that fetches custom fields: the fetched ones are the checkpoint, so
+//! another replica continues with the rest, and only lookups that were under way are repeated.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ use crate::support::process::{Herald, until};
 
 const GET: &str = "users.profile.get";
 const MEMBERS: usize = 60;
-/// Questions under way at a time.
+/// Lookups under way at a time.
 const BATCH: usize = 3;
 
-/// How often Slack was asked about each.
+/// How often each member was looked up in Slack.
 fn asked(site: &Site) -> HashMap<String, usize> {
     let mut asked = HashMap::new();
     for call in site.calls(GET) {
@@ -60,7 +60,7 @@ async fn finds(herald: &Herald, number: usize) {
         subject: Some(pb::resolve_identity_request::Subject::Person(person)),
         actor: None,
     };
-    until("the value is taken up", async || {
+    until("the value is in use", async || {
         let answer = service(herald.channel()).resolve_identity(request.clone()).await.unwrap();
         let member = answer.into_inner().member?;
         (member.slack_user_id == format!("UF{number}")).then_some(())
@@ -76,7 +76,7 @@ async fn another_goes_on_with_the_rest() {
             site.sandbox.add_member(json!({ "id": format!("UF{number}"), "profile": profile,
                 "_fields": { "XF1": format!("E-{number}") } }));
         }
-        // Slower than it is looked at; 3 s until somebody else may go on.
+        // Slower than the test polls; after 3 s another replica may take over.
         site.sandbox.script(Fault::new(GET, FaultKind::Delay { seconds: 0.05 }));
         site.more = vec!["directory.lease_seconds=300".into()];
         let mut replicas = Vec::new();
@@ -89,7 +89,7 @@ async fn another_goes_on_with_the_rest() {
         let told = "custom fields are being fetched";
         let fetches = replicas.iter().position(|herald| herald.log().contains(told)).unwrap();
         let mut reader = replicas.remove(fetches);
-        assert!(asked(&site).len() < MEMBERS, "it is in the middle");
+        assert!(asked(&site).len() < MEMBERS, "the pass is not finished");
         reader.kill();
         let survivor = match replicas.pop() {
             Some(survivor) => survivor,
@@ -100,10 +100,10 @@ async fn another_goes_on_with_the_rest() {
             finds(&survivor, number).await;
         }
         let asked = asked(&site);
-        // And the one whom every site has.
+        // One more for the member that every site has.
         assert_eq!(asked.len(), MEMBERS + 1);
         assert!(asked.values().all(|times| *times <= 2), "{asked:?}");
         let again = asked.values().filter(|times| **times > 1).count();
-        assert!(again <= BATCH, "{again} asked for again: {asked:?}");
+        assert!(again <= BATCH, "{again} lookups repeated: {asked:?}");
     }
 }

@@ -1,5 +1,5 @@
-//! A replica that is frozen for longer than its lease: another takes over, and what the frozen one
-//! does when it goes on changes nothing (I6, I7; faults.md 4). PostgreSQL alone.
+//! A replica that is frozen for longer than its lease: another takes over, and nothing that the
+//! frozen one does when it continues has an effect (I6, I7; faults.md 4). PostgreSQL only.
 
 use herald::rpc::pb;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
@@ -12,9 +12,9 @@ use super::{Site, all_sent, deliveries, judge, member_id, message, person, servi
 use crate::support::process::{Herald, PATIENCE, until};
 
 const MESSAGES: usize = 4;
-/// Calls that a forgotten transaction holds up besides its own: more than there are batches.
+/// Calls that a stuck transaction delays besides its own: more than there are batches.
 const MORE: usize = 3;
-/// Any number that nobody else locks.
+/// An arbitrary number that no other session locks.
 const GATE: i64 = 4_711;
 
 async fn notify(herald: &Herald, numbers: std::ops::Range<usize>) -> Vec<String> {
@@ -26,7 +26,7 @@ async fn notify(herald: &Herald, numbers: std::ops::Range<usize>) -> Vec<String>
     ids
 }
 
-/// The frozen replica goes on, and finds that it is too late.
+/// The frozen replica continues, and finds that it is too late.
 async fn thaw(frozen: &Herald, site: &Site, rescuer: &Herald, ids: &[String]) {
     let before = deliveries(rescuer.channel(), &ids[0]).await;
     assert!(!frozen.log().contains("another worker has taken this delivery over"));
@@ -62,7 +62,7 @@ async fn a_replica_frozen_after_slack_stored_cannot_settle() {
     thaw(&frozen, &site, &rescuer, &ids).await;
 }
 
-/// Whether somebody waits for such a lock.
+/// Whether a session waits for such a lock.
 async fn waits(database: &DatabaseConnection, condition: &str) -> bool {
     let query = format!("SELECT 1 FROM pg_locks WHERE NOT granted AND {condition}");
     database.query_one_raw(statement(&query)).await.unwrap().is_some()
@@ -72,8 +72,8 @@ fn statement(sql: &str) -> sea_orm::Statement {
     sea_orm::Statement::from_string(sea_orm::DbBackend::Postgres, sql)
 }
 
-/// Whoever writes such rows waits until nobody holds the gate; however long, whatever its
-/// transaction says about locks.
+/// Sessions that write such rows wait until the gate is free, however long, whatever lock timeout
+/// their transaction has.
 async fn set_gate(database: &DatabaseConnection, before: &str, which: &str) {
     let trigger = format!(
         "CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 \
@@ -89,8 +89,8 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
     let frozen = site.start_connected().await;
     let url = site.store.url.as_ref().unwrap().expose();
     let database = Database::connect(url).await.unwrap();
-    // Intents wait at a gate; it opens when the replica stands still, which learns of the commit
-    // when it goes on: between its intent and its request.
+    // Intents wait at a gate that opens while the replica is frozen. The replica learns of the
+    // commit when it continues, so it was frozen between its intent and its request.
     let gate = database.begin().await.unwrap();
     gate.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({GATE})")).await.unwrap();
     set_gate(&database, "UPDATE ON deliveries", "WHEN (NEW.state = 'sending')").await;
@@ -124,7 +124,7 @@ async fn a_replica_frozen_inside_a_transaction_holds_up_only_what_it_wrote() {
     let frozen = site.start_connected().await;
     let rescuer = site.start().await;
     let database = Database::connect(site.store.url.as_ref().unwrap().expose()).await.unwrap();
-    // Both lanes and all keys are there.
+    // Creates both lanes and all keys.
     let mut ids = vec![notify_once(&rescuer, message(0, 2)).await];
     all_sent(&rescuer.channel(), &ids).await;
     let gate = database.begin().await.unwrap();
@@ -139,7 +139,7 @@ async fn a_replica_frozen_inside_a_transaction_holds_up_only_what_it_wrote() {
     .await;
     frozen.freeze().await;
     gate.commit().await.unwrap();
-    until("its transaction is forgotten", async || {
+    until("its transaction stays open", async || {
         let idle = statement(
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
              AND state = 'idle in transaction' AND query LIKE 'INSERT INTO deliveries%'",
@@ -148,31 +148,34 @@ async fn a_replica_frozen_inside_a_transaction_holds_up_only_what_it_wrote() {
     })
     .await;
 
-    // The same call at another replica, and more for the same lane: refused honestly until the
-    // transaction is ended, then accepted.
+    // The same call at another replica, and more calls for the same lane: each is refused with a
+    // retry time until the transaction is ended, then accepted.
     let more = (0..MORE).map(|number| message_to(2 + MESSAGES + number, 0));
     let held_up = std::iter::once(stuck).chain(more);
     let held_up: Vec<_> =
         held_up.map(|call| tokio::spawn(again(service(rescuer.channel()), call))).collect();
-    // Meanwhile others are accepted, at the first try, and sent.
+    // Meanwhile other calls are accepted, at the first try, and sent.
     for number in 2..MESSAGES + 2 {
         ids.push(notify_once(&rescuer, message_to(number, 1)).await);
     }
-    assert!(!held_up.iter().any(tokio::task::JoinHandle::is_finished), "it held nothing");
+    assert!(
+        !held_up.iter().any(tokio::task::JoinHandle::is_finished),
+        "the transaction delayed no call"
+    );
     all_sent(&rescuer.channel(), &ids).await;
     for held_up in held_up {
         ids.push(tokio::time::timeout(PATIENCE, held_up).await.unwrap().unwrap());
     }
     all_sent(&rescuer.channel(), &ids).await;
     frozen.signal("CONT");
-    // It finds its transaction ended, and may not know whether that was committed.
+    // Its transaction was ended, and it may not know whether that was committed.
     if let Err(status) = first.await.unwrap() {
         assert_eq!(status.code(), tonic::Code::Unavailable, "{status:?}");
     }
     assert_eq!(site.stored(), [(member_id(0), 2 + MORE), (member_id(1), 1 + MESSAGES)].into());
 }
 
-/// Makes the call until it is accepted; each refusal must say when to come again.
+/// Repeats the call until it is accepted; each refusal must say when to retry.
 async fn again(mut herald: HeraldServiceClient<Channel>, call: pb::NotifyRequest) -> String {
     loop {
         match herald.notify(call.clone()).await {

@@ -1,5 +1,5 @@
-//! The judge: from what Slack stored, and nothing else, whether every message of every person is
-//! there once and in order.
+//! The judge: it decides, only from the messages that Slack stored, whether every message of every
+//! person is there once and in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use herald::sandbox::StoredMessage;
 
 use super::{member_id, number_in};
 
-/// Says what is wrong: messages 0 to `count - 1` must be there for each person.
+/// Messages 0 to `count - 1` must be there for each person; the error names the fault.
 pub(super) fn verdict(
     stored: &[StoredMessage],
     people: usize,

@@ -1,4 +1,4 @@
-//! Killed at random points while 500 messages go out: each is stored once, in order (I1, I4, I6,
+//! Killed at random points while 500 messages are sent: each is stored once, in order (I1, I4, I6,
 //! I7; faults.md 1 and 2).
 
 use std::net::SocketAddr;
@@ -23,13 +23,13 @@ const MORE: usize = 2;
 enum Point {
     /// Requests are at Slack, which has not stored them and will not.
     BeforeStored,
-    /// Slack has stored them, and has not answered.
+    /// Slack has stored them, but has not answered.
     AfterStored,
     /// Anywhere.
     Anywhere,
 }
 
-/// As a platform does: the same call again until it is answered.
+/// Repeats the call until it is answered, as a platform does.
 async fn notify(address: watch::Receiver<SocketAddr>, request: pb::NotifyRequest) -> String {
     loop {
         let at = *address.borrow();
@@ -56,7 +56,7 @@ async fn notify_all(
     ids
 }
 
-/// Lets the process work up to the point.
+/// Lets the process work up to that point.
 async fn reach(site: &Site, point: Point, dice: &mut Dice) {
     let before = site.sandbox.log().len();
     match point {
@@ -87,10 +87,10 @@ async fn reach(site: &Site, point: Point, dice: &mut Dice) {
     }
 }
 
-/// Every conversation goes on: whatever a kill left in doubt has been settled. Without this a
-/// message could be killed three times, and would rightly be set aside.
+/// Waits until every conversation has progressed, so that all messages in doubt after a kill are
+/// settled. Otherwise a message could be killed three times, and would rightly be parked.
 async fn go_on(site: &Site, before: &std::collections::HashMap<String, usize>, accepted: usize) {
-    until("every conversation goes on", async || {
+    until("every conversation progresses", async || {
         let now = site.stored();
         let on = |user: String| {
             let before = before.get(&user).copied().unwrap_or_default();

@@ -1,5 +1,5 @@
 //! Processes that are killed, frozen and stopped (faults.md 1 to 4, 8, 24), on every database: the
-//! front door on one side, Slack in a box on the other, and judged by what Slack stored.
+//! API on one side, the sandbox Slack on the other, judged by the messages that Slack stored.
 
 mod answer_lost;
 mod copy;
@@ -42,12 +42,12 @@ use crate::support::store::test_configs;
 const SCALE: f64 = 0.01;
 const TENANT: &str = "acme";
 
-/// A database and a Slack, where processes come and go.
+/// A database and a Slack that outlive the processes.
 pub(crate) struct Site {
     pub(crate) sandbox: Sandbox,
     store: Config,
     people: usize,
-    /// Settings on top of the usual ones.
+    /// Settings in addition to the usual ones.
     pub(crate) more: Vec<String>,
     /// Holds the SQLite file.
     _dir: TempDir,
@@ -90,7 +90,7 @@ impl Site {
         self.store.url.is_some()
     }
 
-    /// Where its database is, for a look behind the store's back.
+    /// The address of its database, for queries that bypass the store.
     pub(crate) fn database(&self) -> String {
         match &self.store.url {
             Some(url) => url.expose().to_owned(),
@@ -112,7 +112,7 @@ impl Site {
             format!("app.signing_secret={}", slack.signing_secret.expose()),
             // 2 s: two busy cores must be able to renew it in time.
             "delivery.lease_seconds=200".into(),
-            // 10 minutes: no second reading within a test.
+            // 10 minutes: the list is not read again within a test.
             "directory.refresh_seconds=60000".into(),
             "log.format=json".into(),
             "log.filter=info,herald=debug".into(),
@@ -132,10 +132,10 @@ impl Site {
         Herald::serve(&self.settings()).await
     }
 
-    /// A first process, with a tenant that may send to everybody.
+    /// A first process, with a tenant that may send to all people.
     pub(crate) async fn start_connected(&self) -> Herald {
         let herald = self.start().await;
-        // Where another test was first, theirs serves as well.
+        // Another test may have installed one already; that one works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut admin = AdminServiceClient::new(herald.channel());
         let request = pb::BeginConnectRequest {
@@ -168,7 +168,7 @@ impl Site {
         herald
     }
 
-    /// Messages stored for each member.
+    /// The number of stored messages of each member.
     fn stored(&self) -> HashMap<String, usize> {
         let mut stored = HashMap::new();
         for message in self.sandbox.messages() {
@@ -201,7 +201,7 @@ pub(crate) fn email(number: usize) -> String {
     format!("person{number}@example.com")
 }
 
-/// Message `number` to the first `people` persons.
+/// Message `number` to the first `people` people.
 pub(crate) fn message(number: usize, people: usize) -> pb::NotifyRequest {
     let task = format!("No {number:03}.");
     let data = json!({ "task": { "name": task }, "due_at": "2026-11-27T16:00:00Z" });
@@ -229,17 +229,17 @@ fn number_in(text: &str) -> Option<usize> {
     rest.get(..3)?.parse().ok()
 }
 
-/// What became of a notification; asked again where the database is away.
+/// The deliveries of a notification; the call is repeated while the database is down.
 async fn deliveries(channel: Channel, notification: &str) -> Vec<pb::Delivery> {
     let request = pb::GetNotificationRequest {
         tenant_id: TENANT.into(),
         notification_id: notification.into(),
         actor: None,
     };
-    let answer = until("the notification is told of", async || {
+    let answer = until("the notification is returned", async || {
         match service(channel.clone()).get_notification(request.clone()).await {
             Ok(answer) => Some(answer.into_inner()),
-            // Away, or busy with what the test asks of it.
+            // Down, or busy with the test's own load.
             Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
                 None
             }
@@ -250,7 +250,7 @@ async fn deliveries(channel: Channel, notification: &str) -> Vec<pb::Delivery> {
     answer.notification.unwrap().deliveries
 }
 
-/// Waits until each of the notifications reached every addressee.
+/// Waits until each of the notifications reached every recipient.
 pub(crate) async fn all_sent(channel: &Channel, notifications: &[String]) {
     for notification in notifications {
         let deliveries = until("every delivery ends", async || {

@@ -11,7 +11,7 @@ use crate::support::pgbouncer::PgBouncer;
 use crate::support::process::{Herald, migrator, until};
 
 const PEOPLE: usize = 5;
-/// Connections that PgBouncer has to the database.
+/// PgBouncer's connections to the database.
 const POOL: u32 = 4;
 const MESSAGES: usize = 20;
 
@@ -23,7 +23,7 @@ async fn site() -> Option<(Site, PgBouncer)> {
     Some((site, bouncer))
 }
 
-/// The last change that the feed tells.
+/// Waits until the feed has reported this many changes.
 async fn fed(herald: &Herald, changes: i64) {
     let request = pb::WatchDeliveriesRequest {
         tenant_id: TENANT.into(),

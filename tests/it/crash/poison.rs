@@ -1,5 +1,5 @@
-//! A message that takes its process with it, time and again: it is set aside once Slack's history
-//! does not have it, and takes nobody along (faults.md 22).
+//! A message that kills its process again and again: it is parked if Slack's history does not have
+//! it, and does not affect other messages (faults.md 22).
 
 use std::collections::BTreeSet;
 
@@ -10,17 +10,17 @@ use super::{Site, deliveries, member_id, message, service, sites};
 use crate::support::process::until;
 
 const PEOPLE: usize = 4;
-/// As many workers as may die on one message.
+/// The number of workers that may die on one message.
 const DEATHS: usize = 3;
 
-/// Posts to this member get no answer, and are stored only where `stored` says so.
+/// Posts to this member get no answer, and are stored only if `stored` is set.
 fn hang(site: &Site, member: usize, stored: bool) {
     let fault = Fault::new("chat.postMessage", FaultKind::Hang { seconds: 600.0 });
     let fault = Fault { channel: Some(member_id(member)), ..fault };
     site.sandbox.script(if stored { fault.after() } else { fault });
 }
 
-/// Members whose posts hang, of what was logged since `from`.
+/// Members whose posts hang, in the log from `from` on.
 fn hanging(site: &Site, from: usize) -> BTreeSet<String> {
     let log = site.sandbox.log();
     let hang = log[from..].iter().filter(|entry| entry.fault.is_some());
@@ -31,9 +31,9 @@ fn of(deliveries: &[Delivery], member: usize) -> &Delivery {
     deliveries.iter().find(|delivery| delivery.slack_target == member_id(member)).unwrap()
 }
 
-/// Everybody's message is under way when the process dies first. From then on the deadly one dies
-/// alone: the others are sent, and it is parked after the third death, or found where Slack stored
-/// it just then.
+/// All messages are under way when the process dies for the first time. From then on only the
+/// deadly one is under way at a death: the others are sent, and it is parked after the third death,
+/// or found as sent if Slack stored it just then.
 async fn die_three_times(site: &Site, stored: bool) {
     for member in 0..PEOPLE {
         hang(site, member, false);
@@ -76,7 +76,7 @@ async fn die_three_times(site: &Site, stored: bool) {
     let messages = site.sandbox.messages();
     assert_eq!(messages.len(), PEOPLE - usize::from(!stored), "{messages:?}");
     let looks = site.calls("conversations.history");
-    assert!(!looks.is_empty(), "history was not asked");
+    assert!(!looks.is_empty(), "history was not read");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,8 @@ async fn what_slack_stored_as_the_third_process_died_is_sent() {
     }
 }
 
-/// Who was under way beside it is not killed again with it: suspects go one at a time.
+/// A message that was under way beside the deadly one is not killed with it again: suspects are
+/// sent one at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn suspects_go_one_at_a_time() {
     for site in sites(2).await {
@@ -107,9 +108,9 @@ async fn suspects_go_one_at_a_time() {
         herald = site.start().await;
         until("a suspect hangs", async || (!hanging(&site, from).is_empty()).then_some(())).await;
         let first = hanging(&site, from);
-        // The other has had its turn by the time that a fresh message of a third lane was sent.
+        // The other suspect had its turn, and was postponed, while the first one hung.
         let other = deliveries(herald.channel(), &id).await;
-        until("the other was put off", async || {
+        until("the other suspect was postponed", async || {
             let now = deliveries(herald.channel(), &id).await;
             let waits = now.iter().flat_map(|one| &one.trace).flat_map(|trace| &trace.waits);
             let put_off = waits.filter(|wait| wait.cause() == herald::rpc::pb::WaitCause::Budget);

@@ -1,5 +1,6 @@
-//! The database goes on from a copy that was taken before messages were sent (docs/recovery.md):
-//! with `herald recover` none is sent twice, all are sent, and readers of the feed hear of it.
+//! The database continues from a copy that was taken before messages were sent (docs/recovery.md):
+//! after `herald recover` no message is sent twice, all are sent, and readers of the feed are
+//! notified.
 
 use herald::rpc::pb::{self, DeliveryState, SubjectAction};
 use sea_orm::{ConnectionTrait as _, Database};
@@ -13,7 +14,7 @@ use super::{Site, TENANT, all_sent, judge, member_id, message, service, sites};
 use crate::support::process::{Herald, recover, until};
 
 const PEOPLE: usize = 3;
-/// To each person; the last is a reply to the first.
+/// Messages to each person; the last is a reply to the first.
 const MESSAGES: usize = 5;
 
 fn hold(site: &Site, channel: Option<String>) {
@@ -22,7 +23,7 @@ fn hold(site: &Site, channel: Option<String>) {
 }
 
 /// Copies the database of a site whose processes have stopped, and points the site at the copy.
-/// Answers where the original is, and what holds the copy.
+/// Returns the configuration of the original, and the folder of the copy.
 async fn copy(site: &mut Site) -> (herald::store::Config, TempDir) {
     let original = site.store.clone();
     let dir = TempDir::new().unwrap();
@@ -64,7 +65,7 @@ async fn watch(
     Ok(service(herald.channel()).watch_deliveries(request).await?.into_inner())
 }
 
-/// Reads the feed until so many deliveries were told to be sent.
+/// Reads the feed until it has reported this many deliveries as sent.
 async fn read(
     stream: &mut Streaming<pb::WatchDeliveriesResponse>,
     sent: usize,
@@ -77,7 +78,7 @@ async fn read(
     changes
 }
 
-/// Where a reader of an earlier epoch may go on.
+/// Where a reader of an earlier epoch may continue.
 fn epoch_in(status: &Status) -> i64 {
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
@@ -85,8 +86,8 @@ fn epoch_in(status: &Status) -> i64 {
     info.metadata["epoch_sequence"].parse().unwrap()
 }
 
-/// Accepts all, copies the store before any is sent, and sends all but one person's on the
-/// original. Answers the notifications, the reader's position, and what holds the copy.
+/// Accepts all messages, copies the store before any is sent, and sends all except one person's on
+/// the original. Returns the notifications, the reader's position, and the folder of the copy.
 async fn lost_time(site: &mut Site) -> (Vec<String>, i64, TempDir) {
     let herald = site.start_connected().await;
     hold(site, None);
@@ -125,7 +126,7 @@ async fn what_was_sent_in_the_lost_time_is_not_sent_again() {
         let herald = site.start().await;
         all_sent(&herald.channel(), &accepted).await;
         let stored = site.sandbox.messages();
-        assert!(!judge::repeats(&stored), "a message stands twice");
+        assert!(!judge::repeats(&stored), "a message is there twice");
         assert_eq!(judge::verdict(&stored, PEOPLE, MESSAGES), Ok(()));
         let replies = stored.iter().filter(|message| message.thread_ts.is_some());
         assert_eq!(replies.count(), PEOPLE);
@@ -155,7 +156,7 @@ async fn open_streams_end_when_the_store_is_recovered() {
         let mut one = service(herald.channel()).watch_notification(request).await.unwrap();
         assert!(one.get_mut().message().await.unwrap().is_some());
         recover(&site.settings());
-        // What was told before the recovery may still come first.
+        // Changes from before the recovery may still come first.
         let told = async |stream: &mut Streaming<pb::WatchDeliveriesResponse>| loop {
             if let Err(status) = stream.message().await {
                 break status;
@@ -164,7 +165,7 @@ async fn open_streams_end_when_the_store_is_recovered() {
         let epoch = epoch_in(&told(&mut feed).await);
         let status = loop {
             match one.get_mut().message().await {
-                Ok(told) => assert!(told.is_some(), "it ended as if all were sent"),
+                Ok(told) => assert!(told.is_some(), "the stream ended as if all were sent"),
                 Err(status) => break status,
             }
         };

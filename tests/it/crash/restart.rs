@@ -1,4 +1,4 @@
-//! A restart reads no member list that is stored.
+//! A restart does not read a member list that is already stored.
 
 use herald::rpc::pb;
 

@@ -1,4 +1,4 @@
-//! Three replicas restarted one after the other under load: callers who repeat what was refused see
+//! Three replicas restarted one after the other under load: callers that repeat refused calls see
 //! no failure, and every message is in Slack once (I11; faults.md 23, shortened).
 
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::support::process::channel;
 const PEOPLE: usize = 10;
 const CALLERS: usize = 4;
 
-/// As a platform does: at another replica where one is away.
+/// As a platform does: uses another replica if one is down.
 pub(super) async fn notify(
     replicas: &watch::Receiver<Vec<SocketAddr>>,
     request: pb::NotifyRequest,
@@ -56,7 +56,7 @@ async fn roll(site: Site) {
     }
     let mut stored = site.sandbox.stored();
     for replica in [0, 1, 2, 0] {
-        // There is load, and this replica's successor bears it.
+        // There is load, and the replica that was just started handles its part.
         let before = *stored.borrow();
         stored.wait_for(|count| *count >= before + 20).await.unwrap();
         replicas[replica].signal("TERM");

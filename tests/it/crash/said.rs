@@ -1,4 +1,4 @@
-//! What a process says: in its log, and at its start.
+//! Output of a process: in its log, and at its start.
 
 use herald::sandbox::{Fault, FaultKind};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{TENANT, message, service, site_on};
 use crate::support::process::until;
 
-/// Whoever looks after many tenants must know whose message it was.
+/// An operator of many tenants must be able to see whose message it was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_was_not_delivered_is_logged_with_its_tenant() {
     let site = site_on(false, 1).await.unwrap();
@@ -14,7 +14,7 @@ async fn a_message_that_was_not_delivered_is_logged_with_its_tenant() {
     let kind = FaultKind::Error { code: "restricted_action".into() };
     site.sandbox.script(Fault::new("chat.postMessage", kind));
     service(herald.channel()).notify(message(0, 1)).await.unwrap();
-    let line = until("it is logged", async || {
+    let line = until("the failed delivery is logged", async || {
         let log = herald.log();
         let line = log.lines().find(|line| line.contains("a message was not delivered"));
         line.map(str::to_owned)
@@ -37,6 +37,6 @@ async fn a_message_that_was_not_delivered_is_logged_with_its_tenant() {
 async fn a_collector_may_be_at_https() {
     let mut site = site_on(false, 1).await.unwrap();
     site.more.push("otlp.endpoint=https://127.0.0.1:1".into());
-    // Serving; a collector that is away costs spans alone.
+    // It serves: if the collector is down, only spans are lost.
     site.start().await;
 }

@@ -10,7 +10,7 @@ async fn a_second_process_on_one_sqlite_file_is_refused() {
     let said = refused(&site.settings()).await;
     assert!(said.contains("another process serves from"), "{said}");
     assert!(said.contains("store.url"), "{said}");
-    // A process that dies leaves nothing behind.
+    // A process that dies leaves no lock behind.
     first.kill();
     site.start().await;
 }

@@ -1,5 +1,6 @@
-//! Where a message is, is in the store: killed between a message and what a later notification does
-//! about it, the next process replaces it, answers in its thread, crosses it out and takes it back.
+//! The store knows where a message is: after a kill between a message and a later notification
+//! about its subject, the next process replaces it, replies in its thread, crosses it out and takes
+//! it back.
 
 use herald::rpc::pb::{self, SubjectAction};
 
@@ -16,7 +17,7 @@ fn about(number: usize, action: SubjectAction) -> pb::NotifyRequest {
 #[tokio::test]
 async fn a_killed_process_leaves_its_messages_to_the_next() {
     for mut site in sites(1).await {
-        // Ended deliveries are in history at once.
+        // Ended deliveries move to history at once.
         site.more.push("delivery.archive_after_seconds=1".into());
         let mut herald = site.start_connected().await;
         let actions = [

@@ -1,5 +1,5 @@
-//! The schema changes under what runs: a newer release migrates during traffic, migrators race, and
-//! one is killed (faults.md 25).
+//! The schema changes under running replicas: a newer release migrates during traffic, migrators
+//! race, and one is killed (faults.md 25).
 
 use std::collections::HashSet;
 use std::process::Child;
@@ -19,12 +19,12 @@ use crate::support::process::{migrate, migrator, until};
 use crate::support::store::test_configs;
 
 const PEOPLE: usize = 5;
-/// Messages that go out before the next thing happens.
+/// Messages that are sent before the next step.
 const SOME: u64 = 20;
-/// Calls whose messages may wait: traffic, and not a backlog that grows for as long as the machine
-/// is slow.
+/// Calls whose messages may wait: this is traffic, not a backlog that grows while the machine is
+/// slow.
 const WAITING: usize = 10;
-/// Migrators that are killed on one database, one after the other, each so many steps later.
+/// Migrators that are killed on one database, one after the other, each this many steps later.
 const KILLS: i64 = 8;
 const STEPS: i64 = 12;
 
@@ -32,8 +32,8 @@ async fn raw(url: &str) -> DatabaseConnection {
     Database::connect(url).await.unwrap()
 }
 
-/// What the next release may do to a schema that this one still works on: columns, indexes, tables,
-/// a row in the list of migrations; one transaction.
+/// Changes that the next release may make to a schema while this release still uses it: columns,
+/// indexes, tables, a row in the list of migrations; in one transaction.
 const NEXT: &str = "
 SET LOCAL lock_timeout = '50ms';
 DO $$ DECLARE every TEXT; BEGIN
@@ -58,7 +58,7 @@ async fn a_newer_release_migrates_during_traffic_and_this_one_goes_on() {
             let mut ids = Vec::new();
             while !over.load(Ordering::SeqCst) {
                 ids.push(notify(&seen, message(ids.len() * 2 + caller, PEOPLE)).await);
-                // The other caller is about as far.
+                // The other caller has made about as many calls.
                 let wanted = ((2 * ids.len()).saturating_sub(WAITING) * PEOPLE) as u64;
                 stored.wait_for(|count| *count >= wanted).await.unwrap();
             }
@@ -69,7 +69,7 @@ async fn a_newer_release_migrates_during_traffic_and_this_one_goes_on() {
     let mut stored = site.sandbox.stored();
     stored.wait_for(|count| *count >= SOME).await.unwrap();
     let database = raw(site.store.url.as_ref().unwrap().expose()).await;
-    // Whoever waits for a lock in vain tries again, as migrations do.
+    // If a lock times out, it is tried again, as in migrations.
     until("the next release has migrated", async || {
         let next = database.begin().await.unwrap();
         next.execute_unprepared(NEXT).await.ok()?;
@@ -78,7 +78,7 @@ async fn a_newer_release_migrates_during_traffic_and_this_one_goes_on() {
     .await;
     let before = *stored.borrow();
     stored.wait_for(|count| *count >= before + SOME).await.unwrap();
-    // A pod of this release that starts on the newer schema: its init container, then itself.
+    // A pod of this release that starts on the newer schema: its init container, then the server.
     migrate(&site.settings());
     let third = site.start().await;
     serving.send_replace(vec![second.rpc, third.rpc]);
@@ -116,15 +116,15 @@ async fn migrators_that_race_all_succeed() {
     }
 }
 
-/// Waits until the migrator has done so many steps of its transaction, or has ended. A file shows
-/// only that it is in it.
+/// Waits until the migrator has done this many steps of its transaction, or has ended. A file shows
+/// only that a transaction is open.
 async fn in_the_middle(migrator: &mut Child, database: Option<&DatabaseConnection>, steps: i64) {
     let made = format!(
         "SELECT 1 WHERE (SELECT count(*) FROM pg_locks WHERE granted \
          AND mode = 'AccessExclusiveLock' AND pid <> pg_backend_pid() AND database = \
          (SELECT oid FROM pg_database WHERE datname = current_database())) > {steps}"
     );
-    until("it is in the middle", async || {
+    until("the migrator is in the middle", async || {
         if migrator.try_wait().unwrap().is_some() {
             return Some(());
         }
@@ -148,7 +148,7 @@ fn writes_a_file(process: u32) -> bool {
     })
 }
 
-/// All of it or nothing, wherever it is killed.
+/// The schema is complete or untouched, wherever the migrator is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migrator_that_is_killed_leaves_nothing_half_done() {
     for (config, dir) in test_configs().await {
@@ -169,7 +169,11 @@ async fn a_migrator_that_is_killed_leaves_nothing_half_done() {
             match status {
                 SchemaStatus::Current => {}
                 SchemaStatus::Pending(missing) => {
-                    assert_eq!(*whole.get_or_insert(missing), missing, "half of it is there");
+                    assert_eq!(
+                        *whole.get_or_insert(missing),
+                        missing,
+                        "only a part of the schema is there"
+                    );
                 }
                 SchemaStatus::Newer(_) | SchemaStatus::TooNew(_) => panic!("{status:?}"),
             }
@@ -181,8 +185,8 @@ async fn a_migrator_that_is_killed_leaves_nothing_half_done() {
     }
 }
 
-/// Killed for sure in the middle: its first tables are made, and it waits for the name of a later
-/// one.
+/// Killed in the middle for certain: its first tables are made, and it waits for the name of a
+/// later one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migrator_that_is_killed_in_the_middle_leaves_no_table() {
     let mut configs = test_configs().await.into_iter();
@@ -193,7 +197,7 @@ async fn a_migrator_that_is_killed_in_the_middle_leaves_no_table() {
     gate.execute_unprepared("CREATE TABLE lanes (gate BIGINT)").await.unwrap();
     let mut dies = migrator(&settings);
     let waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'";
-    until("it waits in the middle", async || asked(&database, waits).await).await;
+    until("the migrator waits in the middle", async || asked(&database, waits).await).await;
     dies.kill().unwrap();
     dies.wait().unwrap();
     gate.rollback().await.unwrap();

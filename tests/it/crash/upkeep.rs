@@ -1,4 +1,4 @@
-//! Upkeep goes on with all its other parts where one fails.
+//! If one part of upkeep fails, all the other parts continue.
 
 use sea_orm::{ConnectionTrait as _, Database};
 
@@ -17,7 +17,7 @@ async fn a_part_that_fails_is_logged_once_and_the_others_go_on() {
         raw.execute_unprepared("ALTER TABLE replays RENAME TO gone").await.unwrap();
         let herald = site.start().await;
         let page = format!("http://{}/metrics", herald.http);
-        // After the part that fails in each round: so it has failed at least twice.
+        // They follow the failing part in each round, so it has failed at least twice.
         until("the other parts are done and the failure is counted", async || {
             let text = reqwest::get(&page).await.ok()?.text().await.ok()?;
             let failed = text.lines().find(|line| {
@@ -30,7 +30,7 @@ async fn a_part_that_fails_is_logged_once_and_the_others_go_on() {
         let said = herald.log().matches("upkeep of the outbox failed").count();
         assert_eq!(said, 1, "{}", herald.log());
         raw.execute_unprepared("ALTER TABLE gone RENAME TO replays").await.unwrap();
-        until("it says that it works again", async || {
+        until("the log says that it works again", async || {
             herald.log().contains("upkeep of the outbox works again").then_some(())
         })
         .await;

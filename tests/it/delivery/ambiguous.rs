@@ -1,4 +1,4 @@
-//! Answers that were lost and workers that died: history settles what became of the message.
+//! Lost answers and dead workers: history decides what happened to the message.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_message_that_was_not_stored_is_sent_once_more_after_the_third_look() 
     }
 }
 
-/// A database whose clock is ten minutes ahead, and can be set; PostgreSQL only.
+/// A database whose clock is ten minutes ahead and can be set; PostgreSQL only.
 async fn with_own_clock() -> Option<World> {
     let mut stores = test_stores().await.into_iter();
     let mut store = stores.find(|store| store.backend() == Backend::Postgres)?;
@@ -76,7 +76,8 @@ async fn what_slack_stored_ten_minutes_ago_by_its_clock_is_found() {
     running.drain().await;
 }
 
-/// The clock steps forward between the second look and the third, which then comes at once.
+/// The clock steps forward between the second and the third check of history, so the third comes at
+/// once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_steps_forward_takes_no_time_from_slack() {
     let Some(world) = with_own_clock().await else { return };
@@ -85,7 +86,7 @@ async fn a_clock_that_steps_forward_takes_no_time_from_slack() {
     world.sandbox.script(Fault::new("chat.postMessage", FaultKind::Reset).times(1));
     let id = world.post("U1", "one").await;
     let running = world.start();
-    // The request, and two looks.
+    // The request, and two checks.
     world.until(id, |record| record.attempts.len() == 3).await;
     raw.execute_unprepared("UPDATE clock.ahead SET by = '10 minutes'").await.unwrap();
     let record = world.ended(id).await;
@@ -93,7 +94,7 @@ async fn a_clock_that_steps_forward_takes_no_time_from_slack() {
     let posts = world.posts();
     let apart = posts[1].started_at_micros - posts[0].ended_at_micros;
     assert!(apart >= 300_000, "Slack had {apart} µs to store it");
-    assert!(world.calls("conversations.history").len() > 3, "the third look decided nothing");
+    assert!(world.calls("conversations.history").len() > 3, "the third check must not decide");
     running.drain().await;
 }
 
@@ -132,7 +133,7 @@ async fn where_history_cannot_be_read_the_setting_decides() {
         assert_eq!((record.state, record.reason.as_deref()), (State::Parked, Some("unconfirmed")));
         assert_eq!(world.texts(), ["again"]);
         running.drain().await;
-        // The same for one event type alone.
+        // The same for only one event type.
         for (parks, state) in [("task.assigned", State::Parked), ("task.due", State::Sent)] {
             world.sandbox.script(once.clone());
             let id = world.post("U1", parks).await;
@@ -164,7 +165,7 @@ async fn whoever_was_frozen_after_the_intent_posts_nothing() {
     }
 }
 
-/// A worker that dies after its intent, having posted or not.
+/// A worker that dies after its intent, either after it posted or before.
 async fn die(world: &World, posted: bool) {
     let over = Duration::ZERO;
     let claims = world.store.claim_lanes(10, over).await.unwrap();
@@ -205,8 +206,8 @@ async fn whoever_died_while_sending_leaves_one_message() {
     }
 }
 
-/// A third death says nothing about whether Slack stored the message: history does, and only what
-/// is not there is set aside (faults.md 22).
+/// A third death does not show whether Slack stored the message. History does, and a message is
+/// parked only if it is not there (faults.md 22).
 #[tokio::test(flavor = "multi_thread")]
 async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it() {
     for posted in [false, true] {
@@ -241,13 +242,13 @@ async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it
     }
 }
 
-/// Whatever Slack answers where nobody can tell, and whether it stored or not, ends in one message
-/// each (faults.md 16), and so does what comes slowly, in halves or not at all (17).
+/// Every unclear answer, whether Slack stored the message or not, ends in exactly one message
+/// (faults.md 16), and so do slow, partial and missing answers (17).
 #[tokio::test(flavor = "multi_thread")]
 async fn every_unclear_answer_ends_in_one_message() {
     let status = |code| FaultKind::Status { code, body: "<html>".into(), retry_after: None };
     let error = |code: &str| FaultKind::Error { code: code.into() };
-    // All nine before Slack stored and after it.
+    // All nine, both before Slack stores and after.
     let answers = [
         status(500),
         status(502),
@@ -286,7 +287,7 @@ async fn every_unclear_answer_ends_in_one_message() {
     }
 }
 
-/// One conversation whose answers come a byte a second, or never, costs the others nothing
+/// One conversation whose answers come one byte a second, or never, does not affect the others
 /// (faults.md 17).
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_that_answers_slowly_holds_up_no_other() {

@@ -1,4 +1,4 @@
-//! Changes of messages wait for the budgets of `chat.update` and `chat.delete`: by urgency and
+//! Changes of messages wait for the budgets of `chat.update` and `chat.delete`, by priority and
 //! tenant, as posts do for theirs (faults.md 15 and 27, I5, I8).
 
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::support::store::test_stores;
 
 /// Conversations with a change that waits.
 const MANY: usize = 40;
-/// Slow enough that a busy machine does not use the backlog up: a change every 120 ms.
+/// Slow enough that a busy machine does not use up the backlog: a change every 120 ms.
 const SLOW: f64 = 0.1;
-/// So many of the backlog may be changed while one is accepted and has its turn.
+/// The part of the backlog that may be changed while one change is accepted and has its turn.
 const BETWEEN: usize = 15;
 
 impl World {
-    /// Something about a subject that each conversation has of its own.
+    /// A message about the conversation's own subject.
     async fn about(
         &self,
         who: &TenantId,
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// A message about its subject in each of these conversations, sent.
+    /// Posts a message about its subject in each of these conversations.
     async fn posted(&self, who: &TenantId, lanes: &[String]) {
         let mut ids = Vec::new();
         for lane in lanes {
@@ -69,7 +69,7 @@ impl World {
         self.calls("chat.update").len()
     }
 
-    /// Changes that wait, more than a minute's, and what delivers them: it has begun.
+    /// A backlog of changes that takes over a minute, and its delivery, which has begun.
     async fn backlog(&self) -> Running {
         let mut first = None;
         for lane in lanes() {
@@ -86,7 +86,7 @@ fn lanes() -> Vec<String> {
     (1..=MANY).map(|number| format!("U{number}")).collect()
 }
 
-/// One world per database, where a message stands in each conversation, and in `also`.
+/// One world per database, with a posted message in each conversation, and in `also`.
 async fn slow_worlds(also: &str) -> Vec<World> {
     let mut worlds = Vec::new();
     for store in test_stores().await {
@@ -112,8 +112,8 @@ async fn an_urgent_change_does_not_wait_for_those_of_a_broadcast() {
     }
 }
 
-/// A conversation is as urgent as its most urgent message, also while its first one is a change
-/// that waits.
+/// A conversation is as urgent as its most urgent message, even if its first one is a change that
+/// waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_urgent_message_takes_the_change_before_it_along() {
     for world in slow_worlds("U50").await {
@@ -122,7 +122,11 @@ async fn an_urgent_message_takes_the_change_before_it_along() {
         let before = world.changed();
         let urgent = world.about(&tenant(), "U50", Action::Post, Priority::Urgent).await;
         assert_eq!(world.ended(urgent).await.state, State::Sent);
-        assert_eq!(world.record(change).await.state, State::Sent, "it stands before the other");
+        assert_eq!(
+            world.record(change).await.state,
+            State::Sent,
+            "the change comes before the urgent message"
+        );
         let between = world.changed() - before;
         assert!(between <= BETWEEN, "{between} changes came between");
         running.drain().await;
@@ -148,7 +152,7 @@ async fn tenants_of_one_workspace_take_turns_with_changes() {
     }
 }
 
-/// What waits for `chat.update` waits for nothing else, and what waits for nothing of it goes on.
+/// Changes that wait for `chat.update` delay nothing else, and other work continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_on_a_change_holds_back_changes_of_its_kind_alone() {
     let retry_after = 300;
@@ -174,7 +178,7 @@ async fn a_429_on_a_change_holds_back_changes_of_its_kind_alone() {
         }
         let calls = world.calls("chat.update");
         assert_eq!(calls.iter().filter(|call| call.http_status == 429).count(), 1);
-        // Nobody had a turn in vain meanwhile.
+        // No other turn was taken meanwhile.
         for (id, outcomes) in [(limited, &["throttled", "sent"][..]), (other, &["sent"])] {
             let attempts = world.record(id).await.attempts;
             let told: Vec<_> = attempts.iter().map(|attempt| &*attempt.outcome).collect();
@@ -188,8 +192,8 @@ async fn a_429_on_a_change_holds_back_changes_of_its_kind_alone() {
     }
 }
 
-/// Nothing to replace: a message of its own, from the budget of posts. Something to replace: the
-/// budget of changes is waited for.
+/// If there is nothing to replace, a replacement is a new message and uses the budget of posts.
+/// Otherwise it waits for the budget of changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_replacement_waits_for_depends_on_what_is_there() {
     for world in worlds().await {
@@ -210,11 +214,11 @@ async fn what_a_replacement_waits_for_depends_on_what_is_there() {
     }
 }
 
-/// The start of a change that turned out not to be one is another's.
+/// The start reserved for a change that turned out not to be one goes to another change.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_that_was_not_used_is_given_back() {
     for store in test_stores().await {
-        // At Slack's own second: a start that was kept would be 1.2 s away.
+        // In real time: a start that was kept would be 1.2 s away.
         let world = World::scaled(store, 1.0).await;
         let running = world.start();
         let nothing = world.about(&tenant(), "U1", Action::Done, Priority::Normal).await;

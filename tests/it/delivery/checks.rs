@@ -1,4 +1,4 @@
-//! What holds when a message's turn comes, not what held when it was accepted.
+//! The conditions at a message's turn count, not those at its acceptance.
 
 use herald::domain::delivery::State;
 use herald::domain::settings::{Preference, Settings};

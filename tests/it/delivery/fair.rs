@@ -1,4 +1,4 @@
-//! Whose turn it is: priorities, tenants beside each other, what does not hold others up
+//! The order of turns: priorities, several tenants, and failures that do not delay others
 //! (faults.md 27, I8).
 
 use herald::delivery::Config;
@@ -12,7 +12,7 @@ use herald::store::{Kind, NewInstallation, Target};
 use super::{HOUR, World, worlds};
 use crate::support::process::until;
 
-/// One worker: what is sent shows the order of claims.
+/// One worker: the order of posts shows the order of claims.
 fn alone() -> Config {
     Config { workers: 1, ..Config::default() }
 }
@@ -70,7 +70,7 @@ impl World {
         id
     }
 
-    /// Waits until Slack said that there is no such channel: it was asked.
+    /// Waits until Slack answered that there is no such channel.
     pub(super) async fn asked(&self, who: &(TenantId, InstallationId), id: DeliveryId) {
         let mut ends = self.store.deliveries_ended();
         let ended = loop {
@@ -83,7 +83,7 @@ impl World {
         assert_eq!(ended.code.as_deref(), Some("channel_not_found"));
     }
 
-    /// Posts before the first to this channel.
+    /// The number of posts before the first one to this channel.
     fn place(&self, channel: &str) -> usize {
         self.posts().iter().take_while(|post| post.args["channel"] != channel).count()
     }
@@ -113,7 +113,7 @@ async fn a_lane_is_as_urgent_as_its_most_urgent_message() {
         world.ended(normal).await;
         world.ended(last).await;
         let texts = world.texts();
-        assert_eq!(texts[0], "bulk first", "it stands before the urgent one: {texts:?}");
+        assert_eq!(texts[0], "bulk first", "it comes before the urgent one: {texts:?}");
         let at = |text: &str| texts.iter().position(|one| one == text).unwrap();
         assert!(at("urgent") < at("bulk last") && at("normal") < at("bulk last"), "{texts:?}");
         running.drain().await;
@@ -132,7 +132,7 @@ async fn an_urgent_message_does_not_wait_for_a_broadcast() {
         assert_eq!(world.ended(urgent).await.state, State::Sent);
         let posts = world.posts();
         let at = posts.iter().position(|post| post.args["text"] == "urgent").unwrap();
-        // What workers had begun, and what was posted while it was accepted, comes before it.
+        // Turns that had begun, and posts during its acceptance, come before it.
         assert!(at < 200, "{posted} before it was accepted, {at} before it was sent");
         running.drain().await;
     }
@@ -149,9 +149,9 @@ async fn soak_a_small_tenant_starts_at_once_beside_a_hundred_thousand() {
     beside_a_large_one(10_000, 10).await;
 }
 
-/// A tenant with so many messages to each of so many channels, and one with two: what of the large
-/// one's goes out before the small one's is a handful, whether it came before the small one or
-/// began long ago. Judged by the order in Slack's log.
+/// A tenant with this many messages to each of this many channels, and a small one with two. Only a
+/// handful of the large tenant's messages go before each of the small tenant's, whether the large
+/// one has just begun or began long ago. Slack's log shows the order.
 async fn beside_a_large_one(channels: usize, each: usize) {
     const WORKERS: usize = 8;
     for world in worlds().await {
@@ -169,7 +169,7 @@ async fn beside_a_large_one(channels: usize, each: usize) {
         world.asked(&small, first).await;
         let before = world.place("C9FIRST");
         assert!(before <= 2 * WORKERS, "{before} of the large tenant's came first");
-        // The large one is in full swing.
+        // The large tenant is in full swing.
         while world.posts().len() < 10 * WORKERS {
             world.store.deliveries_ended().recv().await.ok();
         }
@@ -185,8 +185,8 @@ async fn beside_a_large_one(channels: usize, each: usize) {
     }
 }
 
-/// Of four workers one tenant has two, however much it has to do: never are three of its requests
-/// under way. (A worker whose request takes a second is free again; these take less.)
+/// One tenant gets two of four workers, however many messages it has: at most two of its requests
+/// are under way. (A worker whose request takes over a second is replaced; these take less.)
 #[tokio::test(flavor = "multi_thread")]
 async fn no_tenant_holds_all_workers() {
     const SECOND: i64 = 1_000_000;
@@ -204,7 +204,7 @@ async fn no_tenant_holds_all_workers() {
             let posted = async || (world.posts().len() >= before + 12).then_some(());
             until("all were posted", posted).await;
             let posts = &world.posts()[before..];
-            // A machine that is busy for a second shows nothing.
+            // If the machine was busy for a second, the attempt proves nothing.
             let quick = |post: &LogEntry| post.ended_at_micros - post.started_at_micros < SECOND;
             if posts.iter().all(quick) {
                 most = Some(at_once(posts));

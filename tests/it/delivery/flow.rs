@@ -33,8 +33,8 @@ async fn a_lane_keeps_its_order_and_its_pace() {
     }
 }
 
-/// With a second so long that no busy machine spends it on a message: what takes the time is the
-/// pace. One interval of grace, for a first request that was read late.
+/// Slack's second is so long that no busy machine needs it for one message, so only the pace takes
+/// time. One interval of tolerance, because the first request may have been read late.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_message_a_second_and_no_faster() {
     const COUNT: u32 = 6;

@@ -1,5 +1,5 @@
-//! What a 429 on a post stops: its conversation, or, where another gets one as well, the workspace
-//! (faults.md 15, I5; docs/decisions/0020-posting-limits.md).
+//! The scope of a 429 on a post: its conversation, or, if another conversation gets one too, the
+//! workspace (faults.md 15, I5; docs/decisions/0020-posting-limits.md).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{SECOND, World, worlds};
 use crate::support::process::until;
 use crate::support::store::{TestStore, test_stores};
 
-/// Posts to this member are answered 429 so many times.
+/// Posts to this member are answered with 429 this many times.
 fn throttle(world: &World, member: &str, retry_after: &str, times: u32) {
     let retry_after = (!retry_after.is_empty()).then(|| retry_after.to_owned());
     let kind = FaultKind::Status { code: 429, body: String::new(), retry_after };
@@ -23,8 +23,8 @@ fn throttle(world: &World, member: &str, retry_after: &str, times: u32) {
     world.sandbox.script(fault.times(times));
 }
 
-/// Whether Slack refused it, and that was settled. A busy machine may have tried before, too late
-/// to write.
+/// Whether a refusal by Slack was settled. On a busy machine, an earlier attempt may have ended too
+/// late to be recorded.
 fn throttled(record: &DeliveryRecord) -> bool {
     record.attempts.iter().any(|attempt| attempt.outcome == "throttled")
 }
@@ -44,7 +44,7 @@ async fn a_429_on_one_channel_holds_back_no_other() {
             let other = world.post(&format!("U{number}"), "goes on").await;
             assert_eq!(world.ended(other).await.state, State::Sent);
         }
-        // It was the first to be asked, and is sent when the others are.
+        // It was the first to be refused, and is sent when the others are.
         world.sandbox.clear_faults();
         assert_eq!(world.ended(stuck).await.state, State::Sent);
         let posts = world.posts();
@@ -102,14 +102,14 @@ async fn a_post_that_works_in_between_tells_that_each_429_was_its_conversations(
     }
 }
 
-/// However Slack, or a proxy before it, says how long to wait.
+/// In every form in which Slack, or a proxy before it, may state the wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_retry_after_is_kept() {
     for world in worlds().await {
-        // A date is read against the answer's own, whose seconds are whole.
+        // A date is compared with the answer's own, which has whole seconds.
         let date = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(600);
         let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        // Missing and unreadable are 30 s; huge is a day.
+        // A missing or unreadable value means 30 s; a huge one means a day.
         for (member, retry_after, seconds) in [
             ("U1", "", 30),
             ("U2", "soon", 30),
@@ -125,7 +125,7 @@ async fn every_kind_of_retry_after_is_kept() {
             let throttled =
                 world.until(id, |record| throttled(record) && record.attempt == 0).await;
             assert!(throttled.due_at >= before.plus(SECOND * seconds), "{retry_after:?}");
-            // One that works shows that it is not the workspace.
+            // A successful post shows that the workspace is not limited.
             let works = world.post("U9", "works").await;
             assert_eq!(world.ended(works).await.state, State::Sent);
             running.drain().await;
@@ -133,8 +133,8 @@ async fn every_kind_of_retry_after_is_kept() {
     }
 }
 
-/// While one conversation waits as long as Slack says, the others lose nothing: all of theirs goes
-/// out, and nobody asks for the one (faults.md 15).
+/// While one conversation waits as long as Slack says, the others are not affected: all their
+/// messages are sent, and no request is made for the waiting one (faults.md 15).
 #[tokio::test(flavor = "multi_thread")]
 async fn one_throttled_conversation_costs_the_others_nothing() {
     const EACH: usize = 12;
@@ -199,7 +199,7 @@ async fn next_start(world: &World, method: Method) -> i64 {
     next.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
-/// Nothing else in this test's thread goes on until the database's clock is there.
+/// Blocks this test's thread until the database's clock has reached that time.
 fn stand_still(store: &TestStore, until: Timestamp) {
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| {
@@ -214,8 +214,8 @@ fn stand_still(store: &TestStore, until: Timestamp) {
     });
 }
 
-/// A process that stands still while its calls wait for their starts, as one that is frozen: when
-/// it goes on, all of these have passed, and the calls would begin at one time.
+/// A process that is blocked, as if frozen, while its calls wait for their starts: when it
+/// continues, all starts have passed, and the calls would begin at the same time.
 #[tokio::test]
 async fn starts_that_were_slept_through_are_not_used() {
     const METHOD: Method = Method::UsersInfo;

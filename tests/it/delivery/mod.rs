@@ -1,4 +1,4 @@
-//! Delivery against Slack in a box, on every database: real client, real store, time shortened.
+//! Delivery against the sandbox Slack, on every database: real client, real store, shortened time.
 
 mod ambiguous;
 mod changes;
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::store::{TestStore, test_stores};
 
-/// One second of Slack's.
+/// The length of one of Slack's seconds.
 const SECOND: Duration = Duration::from_millis(10);
 const SCALE: f64 = 0.01;
 /// Far longer than any of these tests takes.
@@ -53,7 +53,7 @@ const SCOPES: &[&str] = &[
     "users:read.email",
 ];
 
-/// A connected workspace with one tenant, and what delivers to it once started.
+/// A connected workspace with one tenant, and its delivery once started.
 struct World {
     store: TestStore,
     sandbox: Sandbox,
@@ -62,14 +62,14 @@ struct World {
     installation: InstallationId,
 }
 
-/// A delivery that runs; aborted with the test.
+/// A running delivery; aborted with the test.
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    /// As a process that is told to end: what is under way ends first.
+    /// Stops like a process that is told to end: turns under way are finished first.
     async fn drain(self) {
         self.stop.cancel();
         tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
@@ -90,7 +90,7 @@ impl World {
         Self::scaled(store, SCALE).await
     }
 
-    /// As slow as `scale` says.
+    /// With the given time scale.
     async fn scaled(store: TestStore, scale: f64) -> Self {
         let sandbox = Sandbox::start(sandbox::Config {
             addr: ([127, 0, 0, 1], 0).into(),
@@ -125,7 +125,7 @@ impl World {
         run(store, workspaces, directory, &Config::default())
     }
 
-    /// A message to the member, `text` being what it says.
+    /// Accepts a message to the member with this text.
     async fn post(&self, lane: &str, text: &str) -> DeliveryId {
         self.post_kind(lane, text, Kind::Normal).await
     }
@@ -163,13 +163,13 @@ impl World {
         self.store.delivery(&tenant(), id).await.unwrap().unwrap()
     }
 
-    /// Waits until the delivery ended.
+    /// Waits until the delivery has ended.
     async fn ended(&self, id: DeliveryId) -> DeliveryRecord {
         self.until(id, |record| record.state.is_terminal()).await
     }
 
-    /// Waits for what the store says of the delivery, looked at whenever Slack was asked something
-    /// or a delivery ended.
+    /// Waits until the delivery's record is as wanted; checks whenever Slack got a request or a
+    /// delivery ended.
     async fn until(
         &self,
         id: DeliveryId,
@@ -183,17 +183,17 @@ impl World {
                 return record;
             }
             assert!(tokio::time::Instant::now() < deadline, "{record:?} {:?}", self.posts());
-            // Steps that are no end have no signal.
+            // Steps other than an end give no signal.
             tokio::time::timeout(SECOND, ends.recv()).await.ok();
         }
     }
 
-    /// What Slack stored, in its order.
+    /// The texts that Slack stored, in its order.
     fn texts(&self) -> Vec<String> {
         self.sandbox.messages().into_iter().map(|message| message.text).collect()
     }
 
-    /// Requests to post.
+    /// The requests to post.
     fn posts(&self) -> Vec<LogEntry> {
         self.calls("chat.postMessage")
     }
@@ -214,7 +214,7 @@ impl World {
     }
 }
 
-/// What a Notify of [`tenant`] stores.
+/// The stored form of a Notify call by [`tenant`].
 fn accept_of(deliveries: Vec<NewDelivery>) -> Accept {
     let id = uuid::Uuid::now_v7();
     Accept {
@@ -243,7 +243,7 @@ fn run(store: Store, workspaces: Workspaces, directory: Directory, config: &Conf
     Running { stop, task }
 }
 
-/// Installs the app once more, which revives a dead installation.
+/// Installs the app again, which revives a dead installation.
 async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> InstallationId {
     let new = NewInstallation {
         app_id: "A0SANDBOX01".into(),
@@ -265,7 +265,7 @@ async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> Installat
     installation
 }
 
-/// What a replica has of its own above the store.
+/// The parts of a replica above the store.
 fn upper(store: &Store, sandbox: &Sandbox, scale: f64) -> (Workspaces, Directory) {
     let config =
         slack::Config { base_url: sandbox.url(), time_scale: scale, ..slack::Config::default() };
@@ -284,7 +284,7 @@ fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
 
-/// The person of a lane.
+/// The user whose lane this is.
 fn user(lane: &str) -> UserId {
     UserId::parse(format!("person-{lane}")).unwrap()
 }

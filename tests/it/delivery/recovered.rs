@@ -1,4 +1,4 @@
-//! The store was recovered from a copy: what had been sent since the copy is found in Slack.
+//! The store was recovered from a copy: messages sent since the copy are found in Slack.
 
 use herald::delivery::Config;
 use herald::domain::delivery::State;
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{PATIENCE, World, worlds};
 
 impl World {
-    /// What a delivery's turn in the lost time did, of which the store knows nothing.
+    /// Posts as a delivery's turn did in the lost time, unknown to the store.
     async fn lost(&self, lane: &str, text: &str, delivery_id: DeliveryId) {
         let member = SlackUserId::parse(lane).unwrap();
         let message = PostMessage {
@@ -26,8 +26,8 @@ impl World {
     }
 }
 
-/// In the lost time "one" was not sent (it was canceled, say) and "two" was. Now "one" is sent, so
-/// that "two" stands before the conversation's last message.
+/// In the lost time "one" was not sent (for example because it was canceled) and "two" was. Now
+/// "one" is sent, so "two" comes before the conversation's last message.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_found_wherever_it_stands_since_its_acceptance() {
     for world in worlds().await {
@@ -50,7 +50,7 @@ async fn a_long_history_is_read_to_its_end() {
         world.sandbox.configure(|options| options.max_page = 2);
         let id = world.post("U1", "one").await;
         world.lost("U1", "one", id).await;
-        // More than one look reads.
+        // More than one request for history returns.
         for _ in 0..30 {
             world.lost("U1", "other", DeliveryId(uuid::Uuid::now_v7())).await;
         }

@@ -1,4 +1,4 @@
-//! What was accepted before the member list was read.
+//! Messages accepted before the member list was read.
 
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
@@ -63,7 +63,7 @@ async fn it_goes_out_once_the_list_is_there() {
     }
 }
 
-/// It is to be looked at in an hour; nobody waits so long once the list is there.
+/// The next check is due in an hour; once the list is there, nothing waits that long.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_arrival_of_a_list_is_answered_at_once() {
     for world in worlds().await {

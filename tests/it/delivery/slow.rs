@@ -1,5 +1,5 @@
-//! Workspaces whose Slack is slow, rows that are locked, and many queues: none of these holds up
-//! the others (I8).
+//! Workspaces with a slow Slack, locked rows, and many queues: none of these delays the others
+//! (I8).
 
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ impl World {
             if wanted(state) {
                 return state;
             }
-            // Steps that are no end have no signal.
+            // Steps other than an end give no signal.
             tokio::time::timeout(super::SECOND, ends.recv()).await.ok();
         }
     }
@@ -45,9 +45,9 @@ impl World {
     }
 }
 
-/// As many requests wait at once as there are workspaces, which are more than there are workers;
-/// and whoever is not slow is served meanwhile. No slow request is answered before the end of the
-/// test.
+/// As many requests wait at once as there are slow workspaces, which is more than there are
+/// workers, and other workspaces are served meanwhile. No slow request is answered before the end
+/// of the test.
 async fn slow_workspaces(slow: usize, workers: u32) {
     for world in worlds().await {
         let never = FaultKind::Delay { seconds: 600.0 };
@@ -102,9 +102,11 @@ async fn a_slow_workspace_does_not_take_all_places() {
             let counts = world.store.counts(&neighbours[0].0).await.unwrap();
             counts.get("sending").copied().unwrap_or_default()
         };
-        // Its share: half of the places, and what both workers had begun before it was known.
-        until("it has its share", async || (sending().await >= 6).then_some(())).await;
-        // Two others that turn slow find room beside it: each gives its worker back.
+        // Its share: half of the places, and the requests that both workers had begun before it was
+        // known to be slow.
+        until("the slow workspace has its share", async || (sending().await >= 6).then_some(()))
+            .await;
+        // Two other workspaces that turn slow get places too: each returns its worker.
         let mut held = vec![(&neighbours[0], first)];
         for (number, who) in neighbours.iter().enumerate().skip(1) {
             let id = world.post_for(who, vec![lanes[37 + number].clone()]).await;
@@ -123,12 +125,12 @@ async fn a_slow_workspace_does_not_take_all_places() {
     }
 }
 
-/// As many questions about people of one workspace wait as people are resolved at once, and more
-/// wait for their turn to be asked about; none is answered before the end of the test.
+/// As many lookups of people in one workspace are under way as there may be at once, and more
+/// people wait to be looked up; none is answered before the end of the test.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_questions_about_people_do_not_stop_another_tenants_resolving() {
     for store in test_stores().await {
-        // A lease outlasts the test: who is asked about stays claimed.
+        // A lease outlasts the test, so people being looked up stay claimed.
         let world = World::scaled(store, 1.0).await;
         let slow = world.neighbour_called("slow").await;
         let running = world.start();
@@ -141,7 +143,7 @@ async fn slow_questions_about_people_do_not_stop_another_tenants_resolving() {
         }
         stop.cancel();
         refresher.await.unwrap();
-        // The log has a question once it arrives.
+        // The log shows a lookup once it arrives.
         let never = FaultKind::Delay { seconds: 600.0 };
         world.sandbox.script(Fault::new("users.lookupByEmail", never).after());
         for number in 0..20 {
@@ -153,7 +155,7 @@ async fn slow_questions_about_people_do_not_stop_another_tenants_resolving() {
         let mine = accept_for(&world, &super::tenant(), "U2", "person2@example.com").await;
         let state = world.until_of(&super::tenant(), mine, State::is_terminal).await;
         assert_eq!(state, State::Sent);
-        // Still not answered, and not more were asked.
+        // There is still no answer, and no further lookups were made.
         assert_eq!(asked(), 8);
         assert_eq!(world.store.counts(&slow.0).await.unwrap()["resolving"], 20);
         drop(running);
@@ -164,7 +166,7 @@ async fn slow_questions_about_people_do_not_stop_another_tenants_resolving() {
 async fn a_locked_account_holds_up_no_other_workspace() {
     const MESSAGES: usize = 20;
     for world in worlds().await {
-        // SQLite locks no rows.
+        // SQLite does not lock rows.
         if world.store.backend() == Backend::Sqlite {
             continue;
         }
@@ -191,11 +193,11 @@ async fn a_locked_account_holds_up_no_other_workspace() {
     }
 }
 
-/// Each try waits for the row for a moment, and the loop with it.
+/// Each attempt waits a moment for the row, and so does the loop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_account_is_not_asked_for_again_and_again() {
     for world in worlds().await {
-        // SQLite locks no rows.
+        // SQLite does not lock rows.
         if world.store.backend() == Backend::Sqlite {
             continue;
         }
@@ -208,11 +210,11 @@ async fn a_locked_account_is_not_asked_for_again_and_again() {
         held.execute_unprepared("SELECT 1 FROM posting FOR UPDATE").await.unwrap();
         raw.execute_unprepared(&counting("posting")).await.unwrap();
         let second = world.post_for(&stuck, vec!["CSTUCK1".into()]).await;
-        until("it was tried", async || (statements(&raw).await > 0).then_some(())).await;
+        until("the account was tried", async || (statements(&raw).await > 0).then_some(())).await;
         let begun = world.store.now().await.unwrap();
         // Ten within the first second, and then at most one in half a second.
         let tries = async || (statements(&raw).await > 25).then_some(());
-        until("it was tried again and again", tries).await;
+        until("the account was tried again and again", tries).await;
         let took = world.store.now().await.unwrap().since(begun);
         assert!(took >= Duration::from_secs(4), "{took:?}");
         held.rollback().await.unwrap();
@@ -231,7 +233,7 @@ fn counting(table: &str) -> String {
     )
 }
 
-/// How many of them there were.
+/// The number of these statements.
 async fn statements(raw: &DatabaseConnection) -> u64 {
     let row = raw.query_one_raw(sea_orm::Statement::from_string(
         sea_orm::DbBackend::Postgres,
@@ -244,7 +246,7 @@ async fn statements(raw: &DatabaseConnection) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_lane_is_not_asked_for_again_and_again() {
     for store in test_stores().await {
-        // SQLite locks no rows.
+        // SQLite does not lock rows.
         if store.backend() == Backend::Sqlite {
             continue;
         }
@@ -277,7 +279,7 @@ async fn a_locked_lane_is_not_asked_for_again_and_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wake_up_during_a_look_over_many_queues_is_not_lost() {
     for store in test_stores().await {
-        // Replicas are looked for in an hour: what is served was woken.
+        // The next poll is an hour away, so delivery depends on wake-ups.
         let world = World::scaled(store, 1.0).await;
         let idle = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1700)
             INSERT INTO lanes (installation, lane, tenant, class, budget, next_at)
@@ -302,7 +304,7 @@ async fn after_the_clock_stepped_back_messages_go_out_soon_and_once() {
         world.ended(first).await;
         running.drain().await;
         let waits = world.post("U1", "second").await;
-        // Ten minutes.
+        // By ten minutes.
         step_back(&world.store).await;
         let running = world.start();
         assert_eq!(world.ended(waits).await.state, State::Sent);
@@ -313,7 +315,7 @@ async fn after_the_clock_stepped_back_messages_go_out_soon_and_once() {
     }
 }
 
-/// A database's clock of our own: PostgreSQL finds it before its own one.
+/// A clock for the test: PostgreSQL finds it before its own.
 pub(super) const OWN_CLOCK: &str = "CREATE SCHEMA clock;
     CREATE TABLE clock.ahead (by interval);
     INSERT INTO clock.ahead VALUES ('10 minutes');
@@ -325,7 +327,7 @@ pub(super) const OWN_CLOCK: &str = "CREATE SCHEMA clock;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_back_while_herald_runs_is_noticed() {
     for mut store in test_stores().await {
-        // The clock of SQLite is the machine's.
+        // SQLite uses the machine's clock.
         if store.backend() == Backend::Sqlite {
             continue;
         }

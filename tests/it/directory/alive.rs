@@ -1,4 +1,4 @@
-//! Whether an account is in use, where the list that found its member is old.
+//! Whether an account is in use, if the list that its member was found in is old.
 
 use herald::rpc::pb;
 
@@ -18,7 +18,7 @@ async fn who_was_deactivated_since_an_old_list_gets_nothing() {
     };
     plan.run(async |world| {
         world.client.load(&["ada", "ben"]).await;
-        // Nobody tells us; Slack takes messages to closed accounts, and says ok.
+        // No event reports it; Slack accepts messages to closed accounts, and answers ok.
         world.sandbox.deactivate("U0DEMOBEN");
         until("the list is old", async || {
             state(world).await.age.is_some_and(|age| age.seconds >= 3).then_some(())
@@ -43,7 +43,7 @@ async fn who_was_deactivated_since_an_old_list_gets_nothing() {
         assert_eq!(asked(), [r#""U0DEMOBEN""#, r#""U0DEMOADA""#]);
         assert_eq!(world.messages(1).await[0].user.as_deref(), Some("U0DEMOADA"));
 
-        // What Slack said is known from then on.
+        // From then on, Slack's answer is known.
         let known = who(&world.client, "ben@demo.example").await;
         assert_eq!(known.no_match.unwrap().reason(), pb::NoMatchReason::MemberDeactivated);
         let again = world.client.notify(task("again", &["ben"])).await.unwrap();

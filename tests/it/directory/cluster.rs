@@ -1,5 +1,5 @@
-//! Three processes, one list of 20,000 members (I10; faults.md 5): read once, whoever dies or
-//! freezes while reading it. PostgreSQL alone.
+//! Three processes, one list of 20,000 members (I10; faults.md 5): it is read once, whichever
+//! process dies or freezes while reading it. PostgreSQL only.
 
 use std::collections::HashMap;
 
@@ -16,9 +16,9 @@ use crate::support::process::{Herald, until};
 
 const TENANT: &str = "acme";
 const MEMBERS: u64 = 20_000;
-/// With three more of the site, and the bot.
+/// With three more members of the site, and the bot.
 const ALL: i64 = 20_004;
-/// Of 999.
+/// Pages of 999 members.
 const PAGES: usize = 21;
 
 async fn site() -> Option<Site> {
@@ -27,7 +27,8 @@ async fn site() -> Option<Site> {
         site.sandbox.add_member(member);
     }
     site.sandbox.configure(|options| options.rate_limits = true);
-    // 3 s: who lives renews it in time on a busy machine; who dies is soon replaced.
+    // 3 s: a live replica renews it in time even on a busy machine, and a dead one is replaced
+    // soon.
     site.more = vec!["directory.lease_seconds=300".into()];
     Some(site)
 }
@@ -51,7 +52,7 @@ async fn generation(herald: &Herald, generation: i64) -> pb::Directory {
     .await
 }
 
-/// Waits until this replica finds the member, from its own memory.
+/// Waits until this replica finds the member in its own memory.
 async fn finds(herald: &Herald, number: u64) {
     let subject = pb::resolve_identity_request::Subject::Person(person("x", &email(number)));
     let request = pb::ResolveIdentityRequest {
@@ -67,7 +68,7 @@ async fn finds(herald: &Herald, number: u64) {
     .await;
 }
 
-/// How many requests for pages there were from `from` on, how many of these asked for a page again.
+/// The number of requests for pages since `from`, and how many of them requested a page again.
 fn asked(site: &Site, from: usize) -> (usize, usize) {
     let calls = site.calls("users.list");
     let refused: Vec<&LogEntry> = calls.iter().filter(|call| call.http_status == 429).collect();
@@ -90,7 +91,7 @@ async fn three_replicas_ask_for_as_many_pages_as_one() {
     }
     assert_eq!(asked(&site, 0), (PAGES, 0));
 
-    // Everybody is told of the next generation too, and nobody asks for it again.
+    // All replicas also learn of the next generation, and none reads it again.
     site.sandbox.add_member(generated_member(MEMBERS));
     refresh(&others[1]).await;
     for herald in others.iter().chain([&first]) {
@@ -99,18 +100,18 @@ async fn three_replicas_ask_for_as_many_pages_as_one() {
     assert_eq!(asked(&site, PAGES), (PAGES, 0));
     drop(others);
 
-    // One alone.
+    // With one replica.
     refresh(&first).await;
     generation(&first, 3).await;
     assert_eq!(asked(&site, 2 * PAGES), (PAGES, 0));
 }
 
-/// Three replicas in the middle of the second reading, and which of them reads.
+/// Three replicas in the middle of the second reading; the one that reads comes separately.
 async fn in_mid_crawl(site: &Site) -> (Vec<Herald>, Herald) {
     let mut replicas = vec![site.start().await, site.start().await];
     replicas.push(site.start_connected().await);
     assert_eq!(asked(site, 0), (PAGES, 0));
-    // Slower than they are looked at.
+    // Slower than the test polls.
     site.sandbox.script(Fault::new("users.list", FaultKind::Delay { seconds: 0.1 }));
     refresh(&replicas[0]).await;
     let name = until("the reading is under way", async || {
@@ -154,7 +155,7 @@ async fn a_reader_that_was_frozen_past_its_lease_publishes_nothing() {
     let after = directory(&others[0]).await;
     assert_eq!((after.generation, after.read_at), (2, read.read_at), "{after:?}");
     assert_eq!((after.crawl, after.last_error), (None, String::new()));
-    // What it had in hand is nowhere: whoever begins afresh reads the list whole.
+    // Its partial list is not used: a replica that starts afresh reads the complete list.
     let fresh = site.start().await;
     for herald in others.iter().chain([&reader, &fresh]) {
         finds(herald, MEMBERS - 1).await;

@@ -1,4 +1,4 @@
-//! A reading that is cut anywhere takes nobody away who was there before (I9).
+//! A reading that is cut at any point removes no member who was there before (I9).
 
 use herald::rpc::pb;
 use herald::sandbox::{Fault, FaultKind};
@@ -9,7 +9,7 @@ use crate::support::world::{Replica, TENANT, World, until};
 
 const PAGES: u32 = 6;
 
-/// Notify and ResolveIdentity, here and on a replica that has nothing in memory yet.
+/// Through Notify and ResolveIdentity, here and on a replica that has nothing in memory yet.
 async fn is_reached(world: &World, request: &str) {
     let fresh = Replica::start(world.settings()).await;
     for client in [world.client.clone(), world.client_at(fresh.rpc).await] {
@@ -42,7 +42,7 @@ async fn a_reading_cut_at_any_page_makes_nobody_unreachable() {
                 assert_eq!(state(world).await.generation, before);
                 is_reached(world, &format!("cut at {pages}")).await;
 
-                // It goes on where it was cut.
+                // The reading continues where it was cut.
                 let calls = world.calls("users.list").len();
                 world.sandbox.clear_faults();
                 refresh(world).await;

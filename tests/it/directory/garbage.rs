@@ -1,4 +1,5 @@
-//! Answers that are no member list (faults.md 18): bounded memory, told, and the list before stays.
+//! Answers that are not a member list (faults.md 18): memory is bounded, the error is reported, and
+//! the previous list stays.
 
 use std::io::Write as _;
 
@@ -19,7 +20,7 @@ fn body(bytes: impl Into<Vec<u8>>, headers: &[(&str, &str)]) -> FaultKind {
     FaultKind::Body { body: Raw::Bytes(bytes.into()), headers: headers.collect() }
 }
 
-/// JSON of so many MiB in a thousandth of that.
+/// JSON of this many MiB in a thousandth of that.
 fn bomb(size: usize) -> FaultKind {
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
     packed.write_all(br#"{"ok":true,"members":[],"padding":""#).unwrap();
@@ -80,15 +81,14 @@ async fn a_member_that_cannot_be_read_is_left_out_alone() {
                 odd.push(',');
             }
             let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-            let list = format!(
-                r#"{{"ok":true,"members":[{odd}null,7,"U1",{{"id":null}},{{"id":"UDEEP","x":{deep}}}]}}"#
-            );
+            let rest = format!(r#"null,7,"U1",{{"id":null}},{{"id":"UDEEP","x":{deep}}}"#);
+            let list = format!(r#"{{"ok":true,"members":[{odd}{rest}]}}"#);
             world.sandbox.script(Fault::new("users.list", body(list, &[])).times(1));
             refresh(world).await;
             world.members_read(TENANT, before + 1).await;
             counted(world, |list| list.matchable == 58).await;
             assert_eq!(member(&world.client, &email(LAST - 1)).await, Some(id(LAST - 1)));
-            // And the list goes on to be read.
+            // The list can still be read afterwards.
             refresh(world).await;
             world.members_read(TENANT, before + 2).await;
             counted(world, |list| list.matchable == 59).await;
@@ -96,7 +96,7 @@ async fn a_member_that_cannot_be_read_is_left_out_alone() {
         .await;
 }
 
-/// The most memory that the process ever had, bytes.
+/// The most memory that the process ever had, in bytes.
 fn peak(herald: &Herald) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", herald.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -112,13 +112,13 @@ async fn huge_answers_do_not_fill_the_memory() {
         let calls = site.calls("users.list").len();
         site.sandbox.script(Fault::new("users.list", kind));
         super::cluster::refresh(&herald).await;
-        process::until("it was asked for again and again", async || {
+        process::until("the list was requested again and again", async || {
             (site.calls("users.list").len() >= calls + 4).then_some(())
         })
         .await;
         site.sandbox.clear_faults();
     }
     let grown = peak(&herald) - before;
-    // Of each answer 16 MiB are read at most (`slack.body_limit_bytes`), into a buffer that grows.
+    // At most 16 MiB of each answer are read (`slack.body_limit_bytes`), into a growing buffer.
     assert!(grown < 96 << 20, "{} MiB", grown >> 20);
 }

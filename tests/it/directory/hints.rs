@@ -1,5 +1,5 @@
-//! Who learns of a list that moved, and how: by NOTIFY where there is one, else by looking
-//! (faults.md 10). PostgreSQL, but for what one process tells itself.
+//! How replicas learn of a list that moved: by NOTIFY if available, otherwise by polling (faults.md
+//! 10). PostgreSQL, except for notifications within one process.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::support::client::{Client, person};
 use crate::support::proxy::Proxy;
 use crate::support::world::{PATIENCE, Plan, Replica, TENANT, World, until};
 
-/// Nobody looks within a test.
+/// No replica polls within a test.
 fn only_hints(settings: &mut Settings) {
     settings.directory.poll_interval = Duration::from_secs(10_000_000);
 }
 
-/// Nobody tells within a test.
+/// No replica is notified within a test.
 fn only_looks(settings: &mut Settings) {
     settings.store.listen = false;
 }
@@ -34,7 +34,7 @@ async fn appears(client: &Client, number: u64) {
     .await;
 }
 
-/// A new generation and a single change, made at the first replica, seen at `other`.
+/// A new generation and a single change, made at the first replica, are seen by `other`.
 async fn is_told(world: &World, other: &Client, first: u64) {
     assert_eq!(member(other, &email(first)).await, None);
     world.sandbox.add_member(generated_member(first));
@@ -52,14 +52,14 @@ async fn is_told(world: &World, other: &Client, first: u64) {
     };
     world.client.test_slack(request).await.unwrap();
     appears(other, joined).await;
-    assert_eq!(world.calls("users.list").len(), calls, "the change alone was told");
+    assert_eq!(world.calls("users.list").len(), calls, "the list was read again");
 }
 
 #[tokio::test]
 async fn a_hint_alone_tells_every_replica() {
     two(only_hints)
         .run(async |world| {
-            // On SQLite one process has the file to itself in earnest; here both only read it.
+            // In production, only one process uses a SQLite file; here both only read it.
             if !world.is_postgres() {
                 return;
             }
@@ -96,7 +96,8 @@ async fn a_listener_that_is_cut_off_listens_again() {
                 LISTENERS.replace("count(*)", "sum(CAST(pg_terminate_backend(pid) AS int))"),
             );
             assert_eq!(killed.await, 2);
-            // Whatever is told meanwhile is not lost: who listens again looks at everything.
+            // Notifications missed meanwhile are not lost: a listener that reconnects checks
+            // everything.
             world.sandbox.add_member(generated_member(MEMBERS + 2));
             refresh(world).await;
             appears(&other, MEMBERS + 2).await;
@@ -129,7 +130,7 @@ async fn a_listener_that_died_without_a_word_is_as_late_as_its_look() {
         is_told(world, &client, MEMBERS + 2).await;
         let mut swallowed = proxy.swallowed();
         let hint = swallowed.wait_for(|bytes| *bytes > 0);
-        tokio::time::timeout(PATIENCE, hint).await.expect("a hint was lost").unwrap();
+        tokio::time::timeout(PATIENCE, hint).await.expect("a notification was lost").unwrap();
         other.stopped().await;
     }))
     .await;

@@ -1,5 +1,5 @@
-//! What is kept of the member list: in memory as much as the setting allows, in the store this
-//! generation and the one before.
+//! The parts of the member list that are kept: in memory as much as the setting allows, in the
+//! store this generation and the previous one.
 
 use herald::sandbox::fixture::generated_member;
 
@@ -22,7 +22,7 @@ async fn what_does_not_fit_into_memory_is_not_kept_there() {
     small
         .run(async |world| {
             let before = loads(world, 0).await;
-            // Looked for again and again, it is found each time and built for more than the first.
+            // With repeated lookups, the member is found each time and the list is built again.
             until("it is built again", async || {
                 assert_eq!(member(&world.client, &email(LAST)).await, Some(id(LAST)));
                 (loads(world, 0).await >= before + 3).then_some(())
@@ -33,7 +33,7 @@ async fn what_does_not_fit_into_memory_is_not_kept_there() {
             settings.directory.memory_bytes = 1 << 20;
             world.replicas.push(Replica::start(settings).await);
             let roomy = world.client(1, None).await;
-            // All at once, and it is built for all of them together.
+            // All at once, and the list is built once for all of them.
             let all = (0..MEMBERS).map(|number| {
                 let roomy = roomy.clone();
                 async move { (member(&roomy, &email(number)).await, Some(id(number))) }

@@ -1,5 +1,5 @@
-//! The member list: how it is read through every fault, who learns of it, and how long it counts
-//! (issue: the directory as a clustered cache; faults.md 5, 10, 15, 18, 19).
+//! The member list: how it is read through every fault, how replicas learn of it, and how long it
+//! counts (faults.md 5, 10, 15, 18, 19).
 
 mod alive;
 mod cluster;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::support::client::{Client, person};
 use crate::support::world::{Plan, TENANT, World, until};
 
-/// People of the made-up workspace; the app's bot is one more member, the last.
+/// People of the made-up workspace; the app's bot is one more member, the last one.
 const MEMBERS: u64 = 59;
 /// The last of them.
 const LAST: u64 = MEMBERS - 1;
@@ -52,7 +52,7 @@ fn cursor(number: u64) -> String {
     STANDARD.encode(format!("user:{}", id(number)))
 }
 
-/// A page of these members, and the cursor behind it; none ends the list.
+/// A page of these members, and the cursor after it; `None` ends the list.
 fn page(members: impl IntoIterator<Item = Value>, cursor: Option<String>) -> FaultKind {
     let members: Vec<Value> = members.into_iter().collect();
     let next_cursor = cursor.unwrap_or_default();
@@ -67,18 +67,18 @@ async fn state(world: &World) -> pb::Directory {
     world.client.workspace(TENANT).await.unwrap().directory.unwrap()
 }
 
-/// Waits until the list in memory is as wanted: it follows the one in the store.
+/// Waits until the list in memory is as wanted; it follows the one in the store.
 async fn counted(world: &World, wanted: impl Fn(&pb::Directory) -> bool) {
     until("the members are counted", async || wanted(&state(world).await).then_some(())).await;
 }
 
-/// Has the list read now.
+/// Requests a reading of the list.
 async fn refresh(world: &World) {
     let request = pb::RefreshDirectoryRequest { tenant_id: TENANT.into(), ..Default::default() };
     world.client.refresh_directory(request).await.unwrap();
 }
 
-/// Has it read, and waits until that ended with an error.
+/// Requests a reading, and waits until it has ended with an error.
 async fn refresh_in_vain(world: &World) -> pb::Directory {
     let calls = world.calls("users.list").len();
     refresh(world).await;
@@ -100,7 +100,7 @@ fn is_later(state: &pb::Directory) -> bool {
             && next.nanos.cast_unsigned() > now.subsec_nanos()
 }
 
-/// Who the person with this address is.
+/// The member of the person with this address.
 async fn who(client: &Client, email: &str) -> pb::ResolveIdentityResponse {
     let subject = pb::resolve_identity_request::Subject::Person(person("somebody", email));
     let request = pb::ResolveIdentityRequest {
@@ -111,7 +111,7 @@ async fn who(client: &Client, email: &str) -> pb::ResolveIdentityResponse {
     client.resolve_identity(request).await.unwrap()
 }
 
-/// The id of the member with this address, if anybody is found.
+/// The id of the member with this address, if one is found.
 async fn member(client: &Client, email: &str) -> Option<String> {
     who(client, email).await.member.map(|member| member.slack_user_id)
 }

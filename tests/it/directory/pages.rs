@@ -1,5 +1,5 @@
-//! The size of pages: down where Slack finds them too much, up again after some that came, kept by
-//! whoever goes on.
+//! The size of pages: reduced if Slack finds them too large, increased again after some successes,
+//! and kept by a replica that takes over.
 
 use herald::sandbox::fixture::generated_member;
 use herald::sandbox::{Fault, FaultKind};
@@ -28,7 +28,7 @@ async fn pages_fall_where_they_are_too_much_and_climb_back() {
         break_after(world, 0, 1, error("limit_required"));
         let status = FaultKind::Status { code: 503, body: String::new(), retry_after: None };
         break_after(world, 1, 1, status);
-        // It stops here, and whoever goes on knows the size.
+        // The reading stops here, and the replica that continues it knows the page size.
         let wait =
             FaultKind::Status { code: 429, body: String::new(), retry_after: Some("150".into()) };
         break_after(world, 7, 1, wait);
@@ -42,7 +42,7 @@ async fn pages_fall_where_they_are_too_much_and_climb_back() {
         world.members_read(TENANT, 1).await;
         other.stopped().await;
         let mut expected = vec![999, 500];
-        // Five, the one that was told to wait, and eleven more: sixteen that came.
+        // Five, the one that was told to wait, and eleven more: sixteen successes.
         expected.extend([250; 17]);
         expected.extend([500; 14]);
         assert_eq!(limits(world), expected);

@@ -1,4 +1,4 @@
-//! A reading that lost members: refused, shown, and believed once it is confirmed.
+//! A reading that lost members: refused, reported, and accepted once it is confirmed.
 
 use herald::rpc::pb;
 use herald::sandbox::Fault;
@@ -7,14 +7,14 @@ use herald::sandbox::fixture::generated_member;
 use super::{MEMBERS, email, id, is_later, member, page, plan, refresh, state};
 use crate::support::world::{TENANT, World, until};
 
-/// Slack lists the first `members` alone, from now on.
+/// From now on, Slack lists only the first `members`.
 fn shows(world: &World, members: u64) {
     world.sandbox.clear_faults();
     let list = page((0..members).map(generated_member), None);
     world.sandbox.script(Fault::new("users.list", list));
 }
 
-/// Waits until a reading that found so many was refused.
+/// Waits until a reading that found this many was refused.
 async fn refused(world: &World, members: i64) -> pb::PendingShrink {
     until("a reading is refused", async || {
         let state = state(world).await;
@@ -41,7 +41,7 @@ async fn a_loss_is_believed_when_a_second_reading_shows_the_same() {
             assert!(shown.last_error.contains("53 members"), "{}", shown.last_error);
             assert!(last_is_there(world).await);
 
-            // Another loss is no confirmation.
+            // Another loss is not a confirmation.
             shows(world, 20);
             refresh(world).await;
             refused(world, 20).await;
@@ -51,7 +51,10 @@ async fn a_loss_is_believed_when_a_second_reading_shows_the_same() {
             let read = world.members_read(TENANT, before + 1).await;
             assert_eq!((read.members, read.pending_shrink), (20, None));
             assert_eq!(read.last_error, "");
-            until("they are gone", async || (!last_is_there(world).await).then_some(())).await;
+            until("the lost members are gone", async || {
+                (!last_is_there(world).await).then_some(())
+            })
+            .await;
         })
         .await;
 }
@@ -90,7 +93,8 @@ async fn nobody_at_all_is_believed_the_second_time() {
                 .await;
             }
             assert_eq!(state(world).await.generation, before + 1);
-            until("nobody is there", async || (!last_is_there(world).await).then_some(())).await;
+            until("all members are gone", async || (!last_is_there(world).await).then_some(()))
+                .await;
         })
         .await;
 }

@@ -1,5 +1,5 @@
-//! A list that could not be read for too long: still asked, visibly stale, and it decides about
-//! nobody new. And one that is there is not read again for another mapping.
+//! A list that could not be read for too long is still used, but marked as stale, and decides about
+//! no new member. And a list that is there is not read again for another mapping.
 
 use herald::rpc::pb;
 use herald::sandbox::{Fault, FaultKind};
@@ -20,7 +20,7 @@ async fn a_list_past_max_stale_answers_questions_and_decides_nothing_new() {
     };
     plan.run(async |world| {
         world.client.load(&["ada", "ben"]).await;
-        // Ada was found before: Slack was asked about her.
+        // Ada was found before, by a lookup in Slack.
         let request = pb::TestSlackRequest {
             tenant_id: TENANT.into(),
             subject: Some(pb::test_slack_request::Subject::UserId("ada".into())),
@@ -49,7 +49,7 @@ async fn a_list_past_max_stale_answers_questions_and_decides_nothing_new() {
         let waiting = world.client.notification(TENANT, &to_ben.notification_id).await.unwrap();
         assert_eq!(waiting.deliveries[0].state(), pb::DeliveryState::Resolving);
 
-        // On a busy machine it may be stale again before anybody looked at it.
+        // On a busy machine it may be stale again before the message is resolved.
         world.sandbox.clear_faults();
         let sent = until("the message is sent", async || {
             if state(world).await.stale {
@@ -98,7 +98,7 @@ async fn what_a_reading_shows_outranks_what_was_learnt_before_it() {
             ..pb::TestSlackRequest::default()
         };
         world.client.test_slack(request).await.unwrap();
-        // Slack's answer about Ben lies on top of the list; then the list is read anew.
+        // Slack's answer about Ben overrides the list; then the list is read anew.
         world.sandbox.deactivate("U0DEMOBEN");
         let before = state(world).await.generation;
         refresh(world).await;

@@ -1,5 +1,5 @@
-//! 429 on users.list (faults.md 15): waited out, by all, without a call, a clamp or a storm (I5,
-//! I10).
+//! 429 on users.list (faults.md 15): every replica waits as long as required, without a call, a
+//! clamp or a storm (I5, I10).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn date(ahead: Duration) -> String {
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&then).unwrap()
 }
 
-/// From the answer that said to wait to the request after it.
+/// The time from the answer with the wait to the next request.
 fn waited(calls: &[LogEntry], told: usize) -> Duration {
     let micros = calls[told + 1].started_at_micros - calls[told].ended_at_micros;
     Duration::from_micros(u64::try_from(micros).unwrap())
@@ -42,7 +42,7 @@ async fn a_reading_waits_as_long_as_slack_says_and_goes_on() {
             (Some("date".to_owned()), 55),
         ] {
             let retry_after = match retry_after.as_deref() {
-                // Reckoned now, and read a moment later.
+                // Computed now, and read a moment later.
                 Some("date") => Some(date(Duration::from_secs(60))),
                 _ => retry_after,
             };
@@ -50,12 +50,12 @@ async fn a_reading_waits_as_long_as_slack_says_and_goes_on() {
             throttle(world, retry_after.clone());
             refresh(world).await;
             world.called("users.list", calls + 3).await;
-            // Asking does not help.
+            // Requesting a reading does not shorten the wait.
             refresh(world).await;
             assert_eq!(member(&world.client, &email(LAST)).await, Some(id(LAST)));
             world.members_read(TENANT, before.generation + 1).await;
             let log = world.calls("users.list");
-            assert_eq!(log.len(), calls + 7, "no page twice, and the one that was refused again");
+            assert_eq!(log.len(), calls + 7, "only the refused page was requested again");
             let wait = Duration::from_secs(seconds).mul_f64(SCALE);
             assert!(waited(&log, calls + 2) >= wait, "{retry_after:?}");
             world.sandbox.clear_faults();
@@ -82,7 +82,7 @@ async fn a_wait_without_end_is_shown_and_kept_to_a_day() {
             let wait = stopped.next_refresh_at.unwrap().seconds.cast_unsigned() - now;
             assert!((1000..=1728).contains(&wait), "{wait}");
 
-            // Nobody gets around it.
+            // No request gets around the wait.
             let calls = world.calls("users.list").len();
             for _ in 0..3 {
                 refresh(world).await;
@@ -96,7 +96,7 @@ async fn a_wait_without_end_is_shown_and_kept_to_a_day() {
 
 #[tokio::test]
 async fn a_reading_keeps_within_slacks_tier() {
-    // Sixty pages of one, by a tier that takes twenty-two in a minute.
+    // Sixty pages of one member, with a tier that allows twenty-two in a minute.
     let plan = Plan { rate_limits: true, replicas: 2, ..plan() };
     plan.run(async |world| {
         world.sandbox.configure(|options| options.max_page = 1);

@@ -1,5 +1,5 @@
-//! `docs/access.md`: who may do what, from the table that decides. `tests/it/access` tries each
-//! cell.
+//! `docs/access.md`: the rights of callers, generated from the table that decides.
+//! `tests/it/access` tests each cell.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Every block of the READMEs is run, or checked, by a step of `tests/run`, or says why not: a
-//! block that nothing tries goes stale.
+//! Every block of the READMEs is run, or checked, by a step of `tests/run`, or gives the reason why
+//! not: an untested block goes stale.
 
 use super::read;
 
@@ -36,7 +36,7 @@ fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// Why nothing tries the block; `None`: something does.
+/// Why the block is untested; `None` if it is tested.
 fn fault(block: &Block, known: &[&str], script: &str) -> Option<&'static str> {
     let Some(marker) = &block.marker else { return Some("has no marker, so nothing tries it") };
     if let Some(step) = marker.strip_prefix("elsewhere ") {
@@ -45,7 +45,7 @@ fn fault(block: &Block, known: &[&str], script: &str) -> Option<&'static str> {
     }
     if let Some(why) = marker.strip_prefix("left out: ") {
         let told = script.contains("left out: ");
-        return (why.len() < 20 || !told).then_some("is left out without a reason that is told");
+        return (why.len() < 20 || !told).then_some("is left out without a reported reason");
     }
     let acts = known.iter().any(|it| marker == it || it.ends_with(' ') && marker.starts_with(it));
     (!acts).then_some("has a marker that no step acts on")
@@ -69,7 +69,7 @@ fn every_block_of_the_readmes_is_tried_or_says_why_not() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// What stands under `prints` belongs to the command before it.
+/// Output under `prints` belongs to the command before it.
 #[test]
 fn what_is_printed_follows_what_is_run() {
     let blocks = blocks(&read("README.md"));

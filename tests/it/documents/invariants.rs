@@ -1,15 +1,15 @@
-//! The table of guards names files and tests: both must be there, or nobody can break a guard again
-//! and see its test fail.
+//! The table of guards names files and tests. Both must exist; otherwise no one can break a guard
+//! again and see its test fail.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{read, root, sources};
 
-/// Where files and modules may be that the table names.
+/// Folders of the files and modules that the table names.
 const FOLDERS: [&str; 5] = ["", "src", "tests", "tests/it", "migrations/src"];
 
-/// The texts in backquotes of the table's column.
+/// The texts in backquotes in one column of the table.
 fn named(page: &str, column: usize) -> Vec<&str> {
     let rows = page.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |"));
     let cells = rows.filter_map(|row| row.trim_matches('|').split(" | ").nth(column));

@@ -1,5 +1,5 @@
-//! Every string, list, number and time that a request takes has a limit, and its comment in the
-//! proto says the figure that the code enforces (`domain::limits`).
+//! Every string, list, number and time in a request has a limit, and its comment in the proto
+//! states the figure that the code enforces (`domain::limits`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use herald::domain::limits;
 
 use super::read;
 
-/// What the comment of a field of this name must contain.
+/// The text that the comment of a field with this name must contain.
 fn figures() -> BTreeMap<&'static str, String> {
     let bytes = |n: usize| format!("{} bytes", thousands(n));
     let rows = |n: u32| format!("1 to {}, default {}", thousands(n as usize), limits::DEFAULT_PAGE);
@@ -56,7 +56,7 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("ListApiKeysRequest.page_size", rows(limits::API_KEYS_PAGE)),
         ("tenant_ids", format!("at most {}", limits::API_KEY_TENANTS)),
         ("CreateApiKeyRequest.expires_in", days(limits::API_KEY_LIFE)),
-        // What they may be, not how much.
+        // Kinds of values instead of amounts.
         ("key_id", "a UUID".into()),
         ("notification_id", "a UUID".into()),
         ("update_mask", "names of fields".into()),
@@ -103,14 +103,14 @@ fn every_field_of_a_request_says_its_limit() {
 
 struct Field {
     name: String,
-    /// Without the package.
+    /// The type, without the package.
     kind: String,
     repeated: bool,
     comment: String,
 }
 
 impl Field {
-    /// Booleans, values of an enum, and messages whose own fields have limits.
+    /// Whether it is a boolean, an enum, or a message whose own fields have limits.
     fn is_bounded_by_its_kind(&self, messages: &BTreeMap<String, Vec<Self>>) -> bool {
         let scalar = ["string", "bytes", "int32", "int64", "uint32", "uint64", "float", "double"];
         let well_known = ["Struct", "Timestamp", "Duration", "FieldMask", "Value"];
@@ -126,7 +126,7 @@ impl Field {
 fn messages() -> BTreeMap<String, Vec<Field>> {
     let mut messages = BTreeMap::<String, Vec<Field>>::new();
     for file in ["types", "herald", "admin", "errors"] {
-        // Of each open brace: the message that its fields belong to.
+        // For each open brace, the message that its fields belong to.
         let mut open: Vec<Option<String>> = Vec::new();
         let mut comment = String::new();
         for line in read(&format!("proto/herald/v1/{file}.proto")).lines().map(str::trim) {

@@ -1,5 +1,5 @@
-//! Every link and every reference leads somewhere: links of documents, the files and the tests that
-//! they name, and the documents and invariants that comments in the code name.
+//! Every link and every reference has a target: links of documents, the files and tests that they
+//! name, and the documents and invariants that comments in the code name.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::markdown::{Kind, anchors, apart, below, documents, lines};
 use super::{read, root};
 
-/// Where a file that a document names may be.
+/// Folders that may contain a file that a document names.
 const FOLDERS: [&str; 7] =
     ["", "src", "tests", "tests/it", "docs", "proto/herald/v1", "helm/herald"];
 
@@ -31,7 +31,7 @@ fn every_link_of_a_document_leads_somewhere() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// `[text](target)`, also across the end of a line.
+/// `[text](target)`, also if it continues on the next line.
 fn links(page: &str) -> Vec<(usize, String)> {
     let mut links = Vec::new();
     for line in lines(page).iter().filter(|line| line.kind != Kind::Code) {
@@ -65,7 +65,7 @@ fn fault(file: &str, page: &str, target: &str) -> Option<&'static str> {
     (!known).then_some("there is no such heading")
 }
 
-/// The labels that a page defines (`[label]: target`), and those that it uses (`[label]`).
+/// The labels that a page defines (`[label]: target`), and the labels that it uses (`[label]`).
 fn labels(page: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut defined, mut text) = (BTreeSet::new(), String::new());
     for line in lines(page) {
@@ -117,7 +117,7 @@ fn is_file_name(name: &str) -> bool {
     plain && name.contains('/') && Path::new(name).extension().is_some_and(|it| it == "rs")
 }
 
-/// A path that ends in a long name, as tests have: `front::order::a_reply_waits_for_its_root`.
+/// Whether a path ends in a long name, as tests have: `front::order::a_reply_waits_for_its_root`.
 fn is_test_name(name: &str) -> bool {
     let last = name.rsplit("::").next().unwrap_or_default();
     name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_:".contains(c))

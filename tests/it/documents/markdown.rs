@@ -1,4 +1,4 @@
-//! Markdown as the tests of documents read it: line by line, with the kind of each line.
+//! Markdown for the tests of documents: line by line, with the kind of each line.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub(super) struct Line<'a> {
     pub(super) number: usize,
     pub(super) text: &'a str,
     pub(super) kind: Kind,
-    /// Of code: the language and the comment before it. Of a table: the comment before it.
+    /// For code, the language and the comment before it; for a table, the comment before it.
     pub(super) marker: String,
 }
 
@@ -64,7 +64,7 @@ fn is_definition(line: &str) -> bool {
     line.starts_with('[') && line.contains("]: ")
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// The anchors that GitHub makes from a page's headings.
 pub(super) fn anchors(page: &str) -> Vec<String> {
     let headings = lines(page).into_iter().filter(|line| line.kind == Kind::Heading);
     headings.map(|line| anchor(line.text.trim_start_matches('#').trim())).collect()
@@ -75,7 +75,7 @@ fn anchor(heading: &str) -> String {
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// The text without its code, and the code.
+/// The text without inline code, and that code.
 pub(super) fn apart(text: &str) -> (String, Vec<&str>) {
     let (mut prose, mut code) = (String::new(), Vec::new());
     for (index, part) in text.split('`').enumerate() {
@@ -89,7 +89,7 @@ pub(super) fn apart(text: &str) -> (String, Vec<&str>) {
     (prose, code)
 }
 
-/// The comments of a source file on their lines, to be read like a document.
+/// The comments of a source file, each on its own line, to be read like a document.
 pub(super) fn comments(source: &str) -> String {
     let comment = |line: &str| -> String {
         let text = line.trim_start().strip_prefix("//").unwrap_or_default();

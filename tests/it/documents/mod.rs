@@ -1,8 +1,8 @@
 //! Documents that the code can prove wrong: a stale one fails.
 //!
-//! `docs/settings.md` is made from the doc comments of the settings themselves, `docs/access.md`
-//! from the table of rights. To write them anew: `HERALD_WRITE_DOCS=1 cargo test --test it
-//! documents`.
+//! `docs/settings.md` is generated from the doc comments of the settings themselves,
+//! `docs/access.md` from the table of rights. To regenerate them: `HERALD_WRITE_DOCS=1 cargo test
+//! --test it documents`.
 
 mod access;
 mod blocks;
@@ -26,7 +26,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The document is this page; with `HERALD_WRITE_DOCS` it becomes it.
+/// Asserts that the document is this page; with `HERALD_WRITE_DOCS`, writes it instead.
 fn is_as_written(file: &str, page: &str) {
     #[expect(clippy::disallowed_methods, reason = "a switch of the tests, not of the program")]
     let write = std::env::var("HERALD_WRITE_DOCS").is_ok();
@@ -34,7 +34,7 @@ fn is_as_written(file: &str, page: &str) {
         std::fs::write(root().join(file), page).unwrap();
     } else {
         let again = "HERALD_WRITE_DOCS=1 cargo test --test it documents";
-        assert!(read(file) == page, "{file} is stale; write it anew: {again}");
+        assert!(read(file) == page, "{file} is stale; regenerate it: {again}");
     }
 }
 

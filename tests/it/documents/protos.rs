@@ -1,4 +1,4 @@
-//! What clients in other languages are generated from, and what `grpcurl describe` shows.
+//! The protos as the source of clients in other languages, and of the output of `grpcurl describe`.
 
 use herald::rpc::pb;
 use prost::Message as _;
@@ -11,8 +11,8 @@ fn ours() -> Vec<FileDescriptorProto> {
     ours
 }
 
-/// The paths of what has a comment of its own (`SourceCodeInfo`): 4 is a message, 5 an enum, 6 a
-/// service; in each of them 2 is a field, a value or a method.
+/// The paths of all items that need a comment of their own (`SourceCodeInfo`): 4 is a message, 5 an
+/// enum, 6 a service; in each of them 2 is a field, a value or a method.
 fn paths(file: &FileDescriptorProto) -> Vec<(Vec<i32>, String)> {
     let parts = (file.message_type.iter().enumerate()).map(|(at, one)| {
         (4, at, one.name(), one.field.iter().map(prost_types::FieldDescriptorProto::name).collect())
@@ -59,12 +59,12 @@ fn everything_that_can_be_described_has_its_comment() {
     }
 }
 
-/// `protoc` for Go refuses a file without `go_package`; the others would make names nobody wants.
+/// `protoc` for Go refuses a file without `go_package`; other languages would get awkward names.
 #[test]
 fn every_file_has_the_options_of_other_languages() {
     for file in ours() {
         let (name, options) = (file.name(), file.options.as_ref().unwrap());
-        // A path with a slash, which protoc-gen-go asks for, and the name of the package.
+        // protoc-gen-go requires a path with a slash, and the name of the package.
         let (path, package) = options.go_package().split_once(';').unwrap();
         assert!(path.contains('/') && package == "heraldv1", "{name}: {}", options.go_package());
         assert_eq!(options.java_package(), "herald.v1", "{name}");

@@ -1,6 +1,6 @@
 //! `docs/settings.md`: every setting, from the fields of the modules' own `Config` and their doc
-//! comments. A setting documents its default as "Default `value`", which is proved to be the
-//! default, or, where it is no fixed value, as "Default: " and words.
+//! comments. A setting documents its default as "Default `value`", which the test compares with the
+//! code, or, if it is not a fixed value, as "Default: " and words.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use syn::{Attribute, Expr, Field, Fields, Item, ItemStruct, Lit, Meta, UsePath, 
 
 use super::{is_as_written, read, root, sources};
 
-/// The file, and what its head says.
+/// The file, and its first paragraphs.
 const FILE: &str = "docs/settings.md";
 const HEAD: &str = "\
 # Settings
@@ -39,7 +39,7 @@ struct Setting {
 }
 
 impl Setting {
-    /// The documented default, where it is a value.
+    /// The documented default, if it is a value.
     fn default(&self) -> Option<&str> {
         let (_, rest) = self.doc.split_once("Default `")?;
         rest.split_once('`').map(|(value, _)| value)
@@ -70,7 +70,7 @@ fn documented_keys_and_defaults_are_those_of_the_code() {
                 let settings = settings.unwrap_or_else(|error| panic!("{name}: {error}"));
                 assert_eq!(format!("{settings:?}"), default, "{name} has another default");
             }
-            // An unknown key is refused for being unknown, whatever its value.
+            // The error for an unknown key names that fault, whatever the value.
             if let Err(error) = load(&[format!("{name}=?")]) {
                 assert!(!error.to_string().contains("is not a setting"), "{error}");
             }
@@ -93,7 +93,7 @@ fn sections() -> Vec<Section> {
     sections
 }
 
-/// The lists of the gRPC side: what one of their entries has.
+/// The lists of the gRPC side, with the settings of one entry.
 fn entries() -> Vec<Section> {
     let entry = |path: &str, doc: &str, item: &ItemStruct| Section {
         path: path.into(),
@@ -121,7 +121,8 @@ fn entries() -> Vec<Section> {
     ]
 }
 
-/// The section of one field of `Settings`: its type is `module::Config`, or a struct beside it.
+/// The section of one field of `Settings`: its type is `module::Config`, or a struct in the same
+/// file.
 fn section(path: &str, field: &Field, config: &syn::File) -> Section {
     let syn::Type::Path(named) = &field.ty else { panic!("{path} is not a struct") };
     let names: Vec<_> = named.path.segments.iter().map(|one| one.ident.to_string()).collect();
@@ -142,7 +143,7 @@ fn settings(item: &ItemStruct) -> Vec<Setting> {
         .collect()
 }
 
-/// What `#[serde(rename = "...")]` says.
+/// The name in `#[serde(rename = "...")]`.
 fn renamed(field: &Field) -> Option<String> {
     let mut name = None;
     for attribute in field.attrs.iter().filter(|one| one.path().is_ident("serde")) {
@@ -164,7 +165,7 @@ fn fields(item: &ItemStruct) -> impl Iterator<Item = &Field> {
     named.named.iter()
 }
 
-/// The doc comment in one paragraph; links to items lose their brackets.
+/// The doc comment as one paragraph; links to items lose their brackets.
 fn doc(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
         Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
@@ -190,7 +191,7 @@ fn struct_named(file: &syn::File, name: &str) -> Option<ItemStruct> {
     })
 }
 
-/// The struct that a module exports by this name: where its `pub use` says.
+/// The struct that a module exports under this name, in the file that its `pub use` names.
 fn exported(module: &str, name: &str) -> ItemStruct {
     let uses =
         parse(&format!("src/{module}/mod.rs")).items.into_iter().filter_map(|item| match item {
@@ -216,7 +217,7 @@ fn exported(module: &str, name: &str) -> ItemStruct {
     panic!("src/{module}/mod.rs exports no {name}")
 }
 
-/// The struct of this name in a module's files; there is one.
+/// The only struct with this name in a module's files.
 fn find(folder: &std::path::Path, name: &str) -> ItemStruct {
     let mut found: Vec<ItemStruct> = sources(folder)
         .iter()

@@ -1,4 +1,4 @@
-//! Tables in documents that list what the code lists.
+//! Tables in documents that repeat lists in the code.
 
 use std::collections::BTreeSet;
 
@@ -23,11 +23,11 @@ fn every_delivery_state_is_drawn_and_explained() {
         assert!(drawn || diagram.contains(&format!("{code} : ")), "{code} is not drawn");
         assert!(prose.contains(&format!("| `{code}` |")), "{code} is not explained");
         let end = diagram.lines().any(|line| line.trim() == format!("{code} --> [*]"));
-        assert_eq!(end, state.is_terminal(), "{code}: final or not");
+        assert_eq!(end, state.is_terminal(), "{code}: final in the diagram or in the code");
     }
 }
 
-/// Reasons are string literals in capitals in the two layers that make them.
+/// Reasons are string literals in capitals, in the two layers that create them.
 #[test]
 fn every_error_reason_is_in_the_table() {
     let page = read("docs/errors.md");
@@ -38,7 +38,7 @@ fn every_error_reason_is_in_the_table() {
     let mut used = BTreeSet::new();
     for folder in ["src/rpc", "src/app"] {
         for file in sources(&root().join(folder)) {
-            // It names the codes of gRPC, which are no reasons.
+            // This file names the codes of gRPC, which are not reasons.
             if file.ends_with("rpc/measure.rs") {
                 continue;
             }

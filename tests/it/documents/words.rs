@@ -1,13 +1,13 @@
-//! Words that documents and comments do not use, and the length of their lines. The list of words
-//! with their reasons is in CONTRIBUTING.md.
+//! Words that documents and comments must not use, and the length of their lines. The list of words
+//! with the reasons is in CONTRIBUTING.md.
 
 use super::markdown::{Kind, Line, apart, below, comments, documents, lines};
 
-/// Folders whose comments follow the list. Not yet `src` and `tests`.
-const CODE: &[&str] = &["proto"];
+/// Folders whose comments follow the list.
+const CODE: &[&str] = &["proto", "src", "migrations", "tests", "benches"];
 
-/// A phrase to refuse: `^` stands for the beginning of a sentence that is no question. Then the
-/// words after or before which it is right, and a better one.
+/// A refused phrase, in which `^` stands for the beginning of a sentence that is not a question;
+/// then neighbouring words that make it right; then a better phrase.
 struct Phrase(&'static str, &'static [&'static str], &'static str);
 
 const fn phrase(words: &'static str, better: &'static str) -> Phrase {
@@ -57,8 +57,8 @@ const PHRASES: &[Phrase] = &[
     phrase("the process turns", "the process is alive"),
 ];
 
-/// Lines whose words come from elsewhere: from comments in `src`, or from rows that change together
-/// with the tests that they name.
+/// Lines whose words come from other places: from comments in `src`, or from rows that change
+/// together with the tests that they name.
 fn is_taken_over(file: &str, line: &Line<'_>) -> bool {
     let tables = ["docs/access.md", "docs/reasons.md", "docs/invariants.md"];
     let row = line.kind == Kind::Table;
@@ -83,7 +83,7 @@ fn documents_use_plain_words() {
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
-/// Words with the numbers of their lines: a paragraph, an item, a heading or a cell.
+/// The words, with the numbers of their lines, of a paragraph, an item, a heading or a cell.
 type Paragraph = Vec<(usize, String)>;
 
 fn paragraphs(lines: &[Line<'_>]) -> Vec<Paragraph> {
@@ -144,17 +144,17 @@ fn found(paragraph: &[(usize, String)]) -> Vec<(usize, &'static Phrase)> {
     faults
 }
 
-/// A list's or a heading's own mark, before the first word.
+/// The mark of a list or of a heading, before the first word.
 fn is_mark(word: &str) -> bool {
     word == "-" || word.chars().all(|c| c == '#')
 }
 
-/// The last word of a sentence, or before a colon.
+/// The last word of a sentence, or of a part before a colon.
 fn is_end(word: &str) -> bool {
     word.trim_end_matches(['*', '_', '"', ')']).ends_with(['.', '?', ':'])
 }
 
-/// The sentence that begins here is a question.
+/// Whether the sentence that begins here is a question.
 fn asks(rest: &[(usize, String)]) -> bool {
     rest.iter().find(|(_, word)| is_end(word)).is_some_and(|(_, word)| word.contains('?'))
 }
@@ -176,12 +176,12 @@ fn words_are_found_where_they_are_wrong_only() {
 const COLUMNS: usize = 100;
 
 #[test]
-fn lines_of_documents_are_short() {
+fn lines_are_short() {
     let mut faults = Vec::new();
     for (file, page) in documents() {
         for line in lines(&page) {
             let columns = line.text.chars().count();
-            // Rows cannot be broken, nor can an address; diagrams and output are not ours to break.
+            // Rows and addresses cannot be broken; diagrams and output must not be.
             let whole = matches!(line.kind, Kind::Table | Kind::Aside)
                 || line.marker.contains("<!-- prints -->")
                 || line.marker.ends_with("mermaid")
@@ -191,8 +191,8 @@ fn lines_of_documents_are_short() {
             }
         }
     }
-    // rustfmt checks Rust.
-    for (file, source) in below(CODE, &["proto"]) {
+    // rustfmt does not break comments and strings.
+    for (file, source) in below(CODE, &["proto", "rs"]) {
         for (index, line) in source.lines().enumerate() {
             let columns = line.chars().count();
             if columns > COLUMNS {

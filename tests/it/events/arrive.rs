@@ -1,4 +1,4 @@
-//! At the door: who is let in, what is stored, what is answered.
+//! The endpoint: which requests are accepted, which are stored, and the answers.
 
 use herald::domain::secret::Secret;
 use reqwest::StatusCode;
@@ -103,14 +103,14 @@ async fn an_event_that_comes_again_counts_once() {
             tell(world, "Ev1", about("UNEW", 9, "new")).await;
         }
         applied(world, 1).await;
-        // Slack may repeat for a day: also after it was applied.
+        // Slack may repeat an event for a day, even after it was applied.
         tell(world, "Ev1", about("UNEW", 9, "other")).await;
         applied(world, 1).await;
         assert_eq!(progress(world).await, [generation, sequence + 1, 1]);
         assert_eq!(metric(world, 0, EVENTS, r#"result="taken""#).await, 1);
         assert_eq!(metric(world, 0, EVENTS, r#"result="repeated""#).await, 3);
         assert_eq!(metric(world, 0, EVENTS, r#"result="changed""#).await, 1);
-        // What it said is sealed while it waits, and gone afterwards.
+        // Its body is encrypted while it waits, and deleted afterwards.
         assert_eq!(numbers(world, "SELECT COUNT(body) FROM seen_events").await, [0]);
     })
     .await;

@@ -1,4 +1,4 @@
-//! An installation's end, told in time or too late (faults.md, 33).
+//! The end of an installation, reported in time or too late (faults.md, 33).
 
 use herald::rpc::pb::{DeliveryState, WorkspaceState};
 use serde_json::json;
@@ -32,7 +32,7 @@ async fn the_end_is_noticed_before_the_next_message() {
 async fn late_news_of_the_one_before_leaves_a_fresh_installation_unharmed() {
     for_each_database(async |world| {
         world.client.load(&["ben"]).await;
-        // Nobody hears of it; then somebody connects again.
+        // The end goes unnoticed; then the workspace is connected again.
         world.sandbox.uninstall();
         assert_eq!(world.connect(TENANT).await.status, 200);
         super::progress(world).await;
@@ -44,12 +44,13 @@ async fn late_news_of_the_one_before_leaves_a_fresh_installation_unharmed() {
         .into_iter()
         .enumerate()
         {
-            // Of the moment before, as far as clocks can tell; twice, in the wrong order.
+            // From just before the connection, as far as clocks can show; twice, in the wrong
+            // order.
             for _ in 0..2 {
                 let body = envelope(&format!("Ev{number}"), inner.clone());
                 assert_eq!(knock(world, 0, &body).await.status(), 200);
             }
-            // Surely older than the connection: Slack need not be asked.
+            // Certainly older than the connection, so Slack need not be asked.
             let mut old = envelope(&format!("EvOld{number}"), inner);
             old["event_time"] = json!(now() - 3600);
             assert_eq!(knock(world, 0, &old).await.status(), 200);

@@ -1,4 +1,4 @@
-//! Members that come, change and go.
+//! Members that join, change and leave.
 
 use herald::rpc::pb::{DeliveryState, RefreshDirectoryRequest, VerdictKind};
 use herald::sandbox::{Fault, FaultKind};
@@ -43,8 +43,8 @@ async fn of_what_is_told_the_newest_counts_in_whatever_order_it_comes() {
         tell(world, "Ev2", about("UNEW", 10, "older")).await;
         applied(world, 2).await;
         assert_eq!((name().await, progress(world).await), ("newest".into(), before));
-        // It was someone else for a while and is itself again: what is dropped as no news must
-        // still outdate what comes late.
+        // The member had another name for a while and has the old one again. An event that is
+        // dropped because it changes nothing must still outdate late ones.
         tell(world, "Ev3", about("UNEW", 40, "newest")).await;
         applied(world, 3).await;
         tell(world, "Ev4", about("UNEW", 30, "someone else")).await;
@@ -67,7 +67,7 @@ async fn a_new_status_costs_nothing() {
         for _ in 0..3 {
             world.sandbox.update_member("U0DEMOBEN", &json!({ "profile": status }));
         }
-        // Slack tells each of them twice, by two names.
+        // Slack reports each change twice, as events with two names.
         applied(world, 6).await;
         assert_eq!(progress(world).await, before);
         assert_eq!(metric(world, 0, LOADS, r#"from="changes""#).await, 0);
@@ -90,7 +90,11 @@ async fn a_change_goes_on_top_of_what_is_in_memory() {
             called(world, "ben@demo.example", &format!("Ben {number}")).await;
         }
         let [_, sequence, kept] = progress(world).await;
-        assert_eq!((sequence, kept), (5, 1), "one change for each news, the last of them kept");
+        assert_eq!(
+            (sequence, kept),
+            (5, 1),
+            "one change for each new name, and only the last one kept"
+        );
         assert_eq!(metric(world, 0, LOADS, r#"from="pages""#).await, pages);
         assert!(metric(world, 0, LOADS, r#"from="changes""#).await >= 5);
     })
@@ -153,7 +157,7 @@ async fn what_is_queued_for_an_account_that_is_closed_ends_with_the_reason() {
         assert_eq!(ended[0].state(), DeliveryState::Failed);
         assert_eq!(ended[0].reason, "recipient_deactivated");
         assert!(world.sandbox.messages().is_empty());
-        assert!(world.calls("users.info").is_empty(), "the event said it");
+        assert!(world.calls("users.info").is_empty(), "the event has the data");
     })
     .await;
 }
@@ -185,13 +189,17 @@ async fn events_put_the_next_reading_off_but_not_for_ever_nor_where_some_were_lo
         assert_eq!(super::knock(world, 0, &limited).await.status(), 200);
         applied(world, 2).await;
         let lost = micros(directory().await.next_refresh_at);
-        // The time of the last event is kept to the minute: as if one had passed.
+        // The time of the last event is only stored once a minute; this acts as if one had passed.
         super::execute(world, "UPDATE directory SET event_heard_at = NULL").await;
         tell(world, "Ev2", about("UNEW", 10, "newer")).await;
         applied(world, 3).await;
         let directory = directory().await;
         assert!(directory.last_event_at.is_some());
-        assert_eq!(micros(directory.next_refresh_at), lost, "what was lost must be read");
+        assert_eq!(
+            micros(directory.next_refresh_at),
+            lost,
+            "the next reading still covers the lost events"
+        );
     })
     .await;
 }
@@ -201,8 +209,8 @@ async fn another_attribute_finds_what_events_told_before_and_asks_slack_nothing(
     for_each_database(async |world| {
         listen(world);
         let [generation, sequence, _] = progress(world).await;
-        // Nothing that the attribute in force reads, and kept all the same: once, though Slack
-        // tells it by two names.
+        // The current attribute reads none of it, but the change is kept: once, though Slack
+        // reports it as two events.
         world.sandbox.update_member("U0DEMOBEN", &json!({ "profile": { "title": "smith-7" } }));
         applied(world, 2).await;
         assert_eq!(progress(world).await, [generation, sequence + 1, 1]);
@@ -218,7 +226,7 @@ async fn another_attribute_finds_what_events_told_before_and_asks_slack_nothing(
             super::member_by(&world.client, person("smith-7", "")).await
         });
         assert_eq!(found.await.0, "U0DEMOBEN");
-        // A reading that was asked for would begin at once; one is neither due nor under way.
+        // A requested reading would begin at once; here none is due or under way.
         assert_eq!(progress(world).await[0], generation);
         world.client.upsert(TENANT, vec![person("smith-7", "")]).await;
         let answer = world.client.notify(notify("1", "case.started", &["smith-7"])).await.unwrap();
@@ -231,7 +239,7 @@ async fn another_attribute_finds_what_events_told_before_and_asks_slack_nothing(
     .await;
 }
 
-/// Has the list read anew.
+/// Requests a reading of the list.
 async fn refresh(world: &World) {
     let request = RefreshDirectoryRequest { tenant_id: TENANT.into(), ..Default::default() };
     world.client.refresh_directory(request).await.unwrap();
@@ -248,8 +256,8 @@ async fn a_reading_that_began_later_outranks_what_an_event_told_without_a_time()
         called(world, "ben@demo.example", "as the event says").await;
         refresh(world).await;
         world.members_read(TENANT, generation + 1).await;
-        // The change may still be there, for who reads the generation before: it counts for that
-        // alone.
+        // The change may still be there for readers of the previous generation, but counts only for
+        // that generation.
         called(world, "ben@demo.example", "ben").await;
     })
     .await;
@@ -265,18 +273,18 @@ async fn what_is_told_while_the_list_is_read_is_not_lost_with_the_list_before() 
         world.sandbox.script(Fault::new("users.list", FaultKind::Delay { seconds: 1.0 }).times(1));
         refresh(world).await;
         world.called("users.list", lists + 1).await;
-        // Not on the page that is on its way.
+        // Not on the page that is under way.
         tell(world, "Ev1", about("UNEW", 9, "new")).await;
         applied(world, 1).await;
         assert_eq!(progress(world).await[0], generation + 1);
-        // Who has neither list in memory reads the pages of the new one, and what was told
-        // meanwhile.
+        // A replica that has neither list in memory reads the pages of the new one, and the changes
+        // since.
         world.replicas.push(Replica::start(world.settings()).await);
         let known = async |email| member_at(world, 1, email).await.map(|(id, _)| id);
         assert_eq!(known("listed@demo.example").await.as_deref(), Some("ULISTED"));
         assert_eq!(known("unew@demo.example").await.as_deref(), Some("UNEW"));
         assert_eq!(world.calls("users.lookupByEmail").len(), 0);
-        // The one that had the list before takes both up.
+        // The replica that had the previous list gets both.
         let served = async || member_at(world, 0, "listed@demo.example").await;
         assert_eq!(until("the new list is served", served).await.0, "ULISTED");
         assert!(member_at(world, 0, "unew@demo.example").await.is_some());

@@ -1,4 +1,4 @@
-//! Somebody who is not in the member list: asked about once, by whoever may ask.
+//! A person who is not in the member list is looked up once, by whichever replica comes first.
 
 use herald::rpc::pb::{
     DeliveryState, NoMatchReason, Settings, TestSlackRequest, VerdictKind, test_slack_request,
@@ -10,7 +10,7 @@ use super::{listen, member_at, progress};
 use crate::support::client::{fields, notify, person};
 use crate::support::world::{Plan, TENANT, World, for_each_database, until};
 
-/// Joins Slack without an event.
+/// Adds a member to Slack without an event.
 fn joins(world: &World, id: &str, email: &str, title: &str) {
     let profile = json!({ "display_name": id.to_lowercase(), "email": email, "title": title });
     world.sandbox.add_member(json!({ "id": id, "name": id.to_lowercase(), "profile": profile }));
@@ -63,13 +63,13 @@ async fn fifty_at_once_ask_once_and_then_nobody_for_a_while() {
         }
         world.settled().await;
         assert_eq!(lookups(world), 1);
-        // Told at once now, and by the feed before.
+        // Now the answer has the verdict; before, the feed had it.
         let again = world.client.notify(notify("again", "case.started", &["gone"])).await.unwrap();
         let verdict = &again.verdicts[0];
         assert_eq!(verdict.kind(), VerdictKind::Unreachable);
         assert_eq!(verdict.no_match.as_ref().unwrap().reason(), NoMatchReason::NoMember);
         assert_eq!(lookups(world), 1);
-        // A test never takes a remembered answer for granted.
+        // A test does not rely on a remembered answer.
         joins(world, "UGONE", "gone@demo.example", "");
         let test = TestSlackRequest {
             tenant_id: TENANT.into(),
@@ -93,7 +93,7 @@ async fn an_absence_is_forgotten_after_its_time_and_asked_about_once_more() {
         progress(world).await;
         world.client.upsert(TENANT, vec![person("late", "late@demo.example")]).await;
         let rounds = std::cell::Cell::new(0);
-        until("it is asked about again", async || {
+        until("the person is looked up again", async || {
             rounds.set(rounds.get() + 1);
             let client = &world.client;
             let calls = (0..3).map(|number| {
@@ -113,10 +113,10 @@ async fn an_absence_is_forgotten_after_its_time_and_asked_about_once_more() {
         let asked: Vec<i64> =
             world.calls("users.lookupByEmail").iter().map(|call| call.started_at_micros).collect();
         let apart = asked.windows(2).map(|two| two[1] - two[0]);
-        // Measured at Slack, where a question takes a moment to arrive.
+        // Measured at Slack, where a lookup takes a moment to arrive.
         assert!(apart.clone().all(|apart| apart > 1_900_000), "{asked:?}, {rounds:?} rounds");
-        assert!(rounds.get() > 1, "who was asked about is not asked about at once again");
-        // By then they have joined.
+        assert!(rounds.get() > 1, "the lookup was repeated at once");
+        // Now the person joins.
         joins(world, "ULATE", "late@demo.example", "");
         let tries = std::cell::Cell::new(0);
         until("the absence is forgotten", async || {
@@ -153,7 +153,7 @@ async fn where_the_mapping_is_another_the_address_is_but_a_hint() {
             ..person(user, &format!("{user}@demo.example"))
         });
         world.client.upsert(TENANT, people.to_vec()).await;
-        // Two has the address of a member whose badge is another: it is not this person.
+        // The address of `two` belongs to a member with another badge: that is not this person.
         let answer = world.client.notify(notify("2", "case.started", &["two"])).await.unwrap();
         let ended = world.client.ended(TENANT, &answer.notification_id).await;
         assert_eq!(ended[0].state(), DeliveryState::Unreachable);
@@ -178,14 +178,14 @@ async fn where_slack_cannot_be_asked_the_list_decides() {
         let answer = world.client.notify(notify("1", "case.started", &["a"])).await.unwrap();
         let ended = world.client.ended(TENANT, &answer.notification_id).await;
         assert_eq!(ended[0].state(), DeliveryState::Unreachable);
-        // Away for a moment: asked again.
+        // Unavailable for a moment: the lookup is repeated.
         let away = FaultKind::Status { code: 503, body: String::new(), retry_after: None };
         world.sandbox.script(Fault::new("users.lookupByEmail", away).times(1));
         joins(world, "UB", "b@elsewhere.example", "");
         let answer = world.client.notify(notify("2", "case.started", &["b"])).await.unwrap();
         let ended = world.client.ended(TENANT, &answer.notification_id).await;
         assert_eq!(ended[0].state(), DeliveryState::Sent);
-        // The token is dead: said at once.
+        // The token is dead: the verdict comes at once.
         listen(world);
         world.sandbox.uninstall();
         super::applied(world, 2).await;

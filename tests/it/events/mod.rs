@@ -1,5 +1,5 @@
-//! What Slack sends to `/slack/events`, and what follows: over real sockets, on every database, by
-//! one replica or several.
+//! Slack's requests to `/slack/events`, and their effects: over real sockets, on every database,
+//! with one replica or several.
 
 mod arrive;
 mod installation;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::support::client::person;
 use crate::support::world::{TENANT, World, until};
 
-/// Where the replica takes events.
+/// The address at which the replica takes events.
 fn address(world: &World, replica: usize) -> url::Url {
     url::Url::parse(&format!("http://{}/slack/events", world.replicas[replica].http)).unwrap()
 }
@@ -44,7 +44,7 @@ fn envelope(id: &str, inner: Value) -> Value {
     })
 }
 
-/// A member event. `told` is merged into a member that has an address.
+/// A member event. A member with an address gets `told` merged into it.
 fn about(id: &str, updated: i64, name: &str) -> Value {
     json!({
         "type": "user_change", "event_ts": format!("{}.000100", now()),
@@ -54,13 +54,13 @@ fn about(id: &str, updated: i64, name: &str) -> Value {
     })
 }
 
-/// Whoever knocks: it may be Slack.
+/// A client that may be Slack or not.
 #[expect(clippy::disallowed_methods, reason = "the other side of the socket")]
 pub(crate) fn caller() -> reqwest::Client {
     reqwest::Client::new()
 }
 
-/// Posts what may be an event; `timestamp` and `secret` as a forger may choose them.
+/// Posts a body that may be an event; a forger may choose `timestamp` and `secret`.
 async fn knock_as(
     url: url::Url,
     body: Vec<u8>,
@@ -96,7 +96,7 @@ async fn tell(world: &World, id: &str, inner: Value) {
     assert_eq!(answer.status(), StatusCode::OK);
 }
 
-/// The numbers of one row, asked behind Herald's back.
+/// The numbers of one row, read without Herald.
 pub(crate) async fn numbers<const N: usize>(world: &World, sql: &str) -> [i64; N] {
     let db = world.raw().await;
     let statement = Statement::from_string(db.get_database_backend(), sql);
@@ -106,14 +106,14 @@ pub(crate) async fn numbers<const N: usize>(world: &World, sql: &str) -> [i64; N
     numbers
 }
 
-/// Changes rows behind Herald's back.
+/// Changes rows without Herald.
 async fn execute(world: &World, sql: &str) {
     let db = world.raw().await;
     db.execute_unprepared(sql).await.unwrap();
     db.close().await.unwrap();
 }
 
-/// Waits until so many events were taken and none waits; how many were parked.
+/// Waits until this many events were taken and none waits; returns how many were parked.
 async fn applied(world: &World, events: i64) -> i64 {
     const SQL: &str = "SELECT COUNT(*), COUNT(CASE WHEN state = 'waiting' THEN 1 END),
         COUNT(CASE WHEN state = 'parked' THEN 1 END) FROM seen_events";
@@ -125,7 +125,7 @@ async fn applied(world: &World, events: i64) -> i64 {
 }
 
 /// The generation, the number of the last change, and how many changes are kept, once no reading is
-/// under way or due: connecting may lead to two.
+/// under way or due: connecting may cause two.
 async fn progress(world: &World) -> [i64; 3] {
     const SQL: &str = "SELECT generation, change_sequence,
         (SELECT COUNT(*) FROM directory_changes), COALESCE(crawl_started_at, 0), next_refresh_at
@@ -149,14 +149,14 @@ pub(crate) async fn metric(world: &World, replica: usize, name: &str, label: &st
     sum
 }
 
-/// Who the person with this address is, as one replica answers from memory: id and name.
+/// The id and name of the member with this address, from one replica's memory.
 async fn member_at(world: &World, replica: usize, email: &str) -> Option<(String, String)> {
     let client = world.client(replica, None).await;
     member_by(&client, person("somebody", email)).await
 }
 
-/// Waits until a replica calls the person with this address so: of a change it learns after the
-/// store has it.
+/// Waits until a replica has this name for the person with this address: it learns of a change
+/// after the store has it.
 async fn called(world: &World, email: &str, name: &str) {
     until(&format!("{email} is called {name}"), async || {
         let (_, known) = member_at(world, 0, email).await?;

@@ -1,5 +1,5 @@
-//! Whom an event is for, where companies share channels and an app is installed for a whole
-//! organisation.
+//! Which installations an event is for, if companies share channels or an app is installed for a
+//! whole organisation.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ async fn acknowledged(world: &World, body: &Value) {
 async fn an_organisations_event_is_for_its_installation_alone() {
     for_each_database(async |world| {
         let before = progress(world).await;
-        // An installation in one workspace has no part in it.
+        // The event does not concern an installation in one workspace.
         acknowledged(world, &of_org("Ev1", "UORGONE", "E0ORG")).await;
         assert_eq!(metric(world, 0, EVENTS, r#"result="unknown_workspace""#).await, 1);
         assert_eq!(numbers(world, "SELECT COUNT(*) FROM seen_events").await, [0]);
@@ -41,7 +41,7 @@ async fn an_organisations_event_is_for_its_installation_alone() {
         assert_eq!(metric(world, 0, EVENTS, r#"result="unknown_workspace""#).await, 2);
         assert_eq!(progress(world).await, before);
         acknowledged(world, &of_org("Ev3", "UORGTHREE", "E0ORG")).await;
-        // Told without naming the place: by who sees it alone.
+        // The event does not name the place, only the authorization that sees it.
         let mut bare = of_org("Ev4", "UORGFOUR", "E0ORG");
         bare["enterprise_id"] = json!(null);
         bare["team_id"] = json!("");
@@ -64,14 +64,14 @@ async fn a_stranger_who_shares_a_channel_gets_into_no_list() {
         let ours = herald::sandbox::Config::default().team.id;
         let mut stranger = about("USTRANGER", 9, "stranger");
         stranger["user"]["team_id"] = json!("T0ANOTHER");
-        // Where it happened, and who sees it.
+        // The workspace where it happened; the authorizations name ours.
         let mut body = envelope("Ev1", stranger);
         body["team_id"] = json!("T0ANOTHER");
         body["is_ext_shared_channel"] = json!(true);
         acknowledged(world, &body).await;
         assert_eq!(metric(world, 0, EVENTS, r#"result="unknown_workspace""#).await, 1);
         assert_eq!(progress(world).await, before);
-        // One of ours, of whom another company's workspace is told first.
+        // One of our members, though the event names another company's workspace first.
         let mut own = about("UOWN", 9, "own");
         own["user"]["team_id"] = json!(ours);
         body["event"] = own;

@@ -1,4 +1,4 @@
-//! A replica that freezes keeps nothing that the feed needs. PostgreSQL only: SQLite has one
+//! A replica that freezes locks nothing that the feed needs. PostgreSQL only: SQLite has one
 //! writer.
 
 use std::pin::pin;
@@ -19,7 +19,7 @@ async fn postgres() -> Option<TestStore> {
     test_stores().await.into_iter().find(|store| store.backend() == Backend::Postgres)
 }
 
-/// How many sessions of Herald are in that state.
+/// The number of Herald's sessions in that state.
 async fn sessions(raw: &DatabaseConnection, state: &str) -> i64 {
     let text = format!(
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
@@ -29,8 +29,8 @@ async fn sessions(raw: &DatabaseConnection, state: &str) -> i64 {
     raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
-/// Goes through the work step by step. After each step the server answers what it was asked, and
-/// then no transaction is open: a replica that freezes here holds nothing.
+/// Runs the work step by step. After each step the server finishes its statements, and then no
+/// transaction may be open: a replica that freezes here holds no locks.
 async fn holds_nothing_between_its_statements<T>(
     raw: &DatabaseConnection,
     work: impl Future<Output = T>,
@@ -79,7 +79,7 @@ async fn a_sequencer_waits_neither_for_the_turn_nor_for_a_locked_head() {
     let numbered = store.number_changes(100).await;
     assert!(matches!(numbered, Err(herald::store::Error::Locked(_))), "{numbered:?}");
     head.rollback().await.unwrap();
-    // An error is told a moment before the turn is given back.
+    // The error is reported a moment before the turn is released.
     let numbered = async || store.number_changes(100).await.unwrap();
     assert_eq!(until("the turn is free", numbered).await, 1);
     assert_eq!(store.feed_extent(&tenant()).await.unwrap().head, 2);

@@ -16,7 +16,7 @@ use herald::store::{Backend, DeliveryChange, End, FeedExtent, Settle, Store, Tar
 use crate::outbox::{LEASE, call, delivered, delivery, head, lane, post, sending, tenant, uuid};
 use crate::support::store::test_stores;
 
-/// Numbers everything that waits.
+/// Numbers all waiting changes.
 async fn number(store: &Store) {
     while store.number_changes(100).await.unwrap() > Some(0) {}
 }
@@ -67,15 +67,15 @@ async fn every_change_that_matters_is_told_once() {
     }
 }
 
-/// The feed's promise: a reader that stops, misses a thousand changes and goes on from its last
-/// number sees each once and in order, while three writers commit concurrently.
+/// The feed's promise: a reader that stops, misses a thousand changes and resumes from its last
+/// number sees each change once and in order, while three writers commit concurrently.
 #[tokio::test]
 async fn a_reader_that_stops_and_resumes_misses_nothing() {
     const WRITERS: usize = 3;
     const CALLS: usize = 100;
     const PER_CALL: usize = 5;
     for store in test_stores().await {
-        // A SQLite file belongs to one process: there all share its one writer.
+        // A SQLite file belongs to one process, so there all share its one writer.
         let (first, second) = match store.backend() {
             Backend::Sqlite => (store.store.clone(), store.store.clone()),
             Backend::Postgres => (store.replica().await, store.replica().await),
@@ -147,7 +147,7 @@ async fn a_reader_that_stops_and_resumes_misses_nothing() {
     }
 }
 
-/// A change whose transaction commits late gets a number that no reader has passed.
+/// A change whose transaction commits late gets a number that no reader has passed yet.
 #[tokio::test]
 async fn a_late_commit_is_not_skipped() {
     use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
@@ -230,7 +230,7 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
         let waiting = if ids[0] == flying { ids[1] } else { ids[0] };
         let met = store.cancel_notification(&tenant(), notification).await.unwrap().unwrap();
         assert_eq!((met.canceled, met.in_flight), (1, 1));
-        // Slack throttled it: it was not stored, and is not sent again.
+        // Slack throttled it, so it was not stored, and it is not sent again.
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
         assert!(store.settle(&claim, flying, &wait, None).await.unwrap());
         let met = store.cancel_notification(&tenant(), notification).await.unwrap().unwrap();
@@ -244,8 +244,8 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
     }
 }
 
-/// Senders and a canceler at the same deliveries: each is sent or canceled, and what was canceled
-/// is never begun afterwards.
+/// Senders and a canceler compete for the same deliveries: each one is sent or canceled, and a
+/// canceled one is never sent afterwards.
 #[tokio::test]
 async fn a_cancel_races_with_sending() {
     for store in test_stores().await {

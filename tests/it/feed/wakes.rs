@@ -1,4 +1,4 @@
-//! Who is woken by which change, and what waiting costs.
+//! Which change wakes which watchers, and the cost of waiting.
 
 use futures_util::FutureExt as _;
 use herald::domain::ids::TenantId;
@@ -15,7 +15,7 @@ async fn change(store: &Store, tenant: &TenantId) {
     store.accept(call).await.unwrap();
 }
 
-/// Whether it was woken since its last look.
+/// Whether it was woken since the last check.
 fn woken(watcher: &mut FeedWatcher) -> bool {
     let woken = watcher.changed().now_or_never().is_some();
     watcher.reach();
@@ -36,7 +36,7 @@ async fn a_watcher_is_woken_by_its_own_tenant_and_at_any_replica() {
         for replica in [&store.store, &other] {
             change(replica, &tenant()).await;
             number(replica).await;
-            // What another replica numbered is found by the next look, for all watchers.
+            // Numbers from another replica are found at the next poll, for all watchers.
             store.follow_feeds().await.unwrap();
             assert!(watchers.iter_mut().all(woken));
             assert!(!woken(&mut quiet_one));
@@ -51,11 +51,11 @@ async fn a_watcher_is_woken_by_its_own_tenant_and_at_any_replica() {
         drop(first);
         assert_eq!(store.feeds_watched(), 2);
         drop((second, quiet_one));
-        assert_eq!(store.feeds_watched(), 0, "nobody is left to be woken");
+        assert_eq!(store.feeds_watched(), 0, "no watcher is left");
     }
 }
 
-/// The database goes on from a copy that has fewer numbers.
+/// The database continues from a copy that has fewer numbers.
 #[tokio::test]
 async fn a_feed_that_ends_earlier_than_before_is_noticed() {
     for store in test_stores().await {

@@ -1,4 +1,4 @@
-//! Broadcasts at the pace of the workspace's limit: no 429, honest estimates, and urgent messages
+//! Broadcasts at the pace of the workspace's limit: no 429, accurate estimates, and urgent messages
 //! that do not wait for them.
 
 use herald::rpc::pb::{self, DeliveryGuarantee, DeliveryState};
@@ -17,7 +17,7 @@ fn members(count: usize) -> Vec<Value> {
     (0..count).map(member).collect()
 }
 
-/// To those people, described in the call.
+/// A notification to those people, described in the call.
 fn broadcast(request_id: &str, people: std::ops::Range<usize>) -> pb::NotifyRequest {
     let to = people.map(|number| {
         let id = format!("person{number}");
@@ -30,15 +30,15 @@ fn broadcast(request_id: &str, people: std::ops::Range<usize>) -> pb::NotifyRequ
 
 /// When the posts of a broadcast should begin, and when they did.
 struct Sent {
-    /// What Notify answered, in the order of the call.
+    /// The estimates from Notify, in the order of the call.
     estimates: Vec<i64>,
     first: i64,
     last: i64,
-    /// How far the worst estimate was off, as a part of the whole time.
+    /// The error of the worst estimate, as a fraction of the whole time.
     worst: f64,
 }
 
-/// Sends to everybody, and one urgent message in the middle.
+/// Sends to all people, and one urgent message in the middle.
 async fn send_all(world: &World, people: usize) -> Sent {
     let mut estimates = Vec::new();
     for (call, from) in (0..people).step_by(1000).enumerate() {
@@ -63,8 +63,8 @@ async fn send_all(world: &World, people: usize) -> Sent {
     assert_eq!(posts.len(), people + 1);
     assert!(posts.iter().all(|post| post.http_status == 200), "no 429 at the documented limits");
     let at = posts.iter().position(|post| post.stored_ts.as_deref() == Some(&urgent.ts)).unwrap();
-    // Those that had their start already may go before it.
-    assert!(at <= before + 40, "{before} posts before it was accepted, {at} before it went out");
+    // Messages that already had their start may go before it.
+    assert!(at <= before + 40, "{before} posts before it was accepted, {at} before it was sent");
 
     let started: std::collections::HashMap<_, _> = posts
         .iter()
@@ -102,8 +102,8 @@ async fn a_broadcast_keeps_to_the_limit_and_to_its_estimates() {
     };
     plan.run(async |world| {
         let estimates = send_all(world, PEOPLE).await.estimates;
-        // What the limit allows. How far the machine was behind is told, not judged: three seconds
-        // are too short for that; the soak judges it.
+        // As the limit allows. The machine's delay is printed, not judged: three seconds are too
+        // short for that, so the soak test judges it.
         let interval = 60_000_000 / 120 / 10;
         let (first, last) = (estimates[0], estimates[PEOPLE - 1]);
         let (told, allowed) = (last - first, INTERVALS * interval);
@@ -113,8 +113,8 @@ async fn a_broadcast_keeps_to_the_limit_and_to_its_estimates() {
     .await;
 }
 
-/// Ten thousand people under the limits of a real workspace, at Slack's own second: were that
-/// scaled down, what accepting them takes would count so many times as much.
+/// Ten thousand people under the limits of a real workspace, in real time: at a smaller scale, the
+/// time to accept them would count as a larger part.
 #[tokio::test]
 #[ignore = "half an hour; tests/run --soak"]
 async fn soak_ten_thousand_people_within_two_percent_of_the_least_time() {
@@ -143,7 +143,7 @@ async fn what_waits_says_when_it_should_go_out() {
     Plan { scale: 1.0, posts_per_minute: Some(60), ..Plan::default() }
         .run(async |world| {
             world.client.load(&["ben", "ada"]).await;
-            // Ben's conversation rests for a long time.
+            // Ben's conversation waits for a long time.
             world.throttle("U0DEMOBEN", 1000);
             let called = world.now().await.0;
             let first = world.client.notify(task("one", &["ben"])).await.unwrap();
@@ -158,7 +158,7 @@ async fn what_waits_says_when_it_should_go_out() {
             assert_eq!(waiting.delivery_guarantee(), DeliveryGuarantee::EffectivelyOnce);
             let told = micros(waiting.estimated_send_time.as_ref().unwrap());
             assert!(told >= due && told < due + 2_000_000, "{told} {due}");
-            // Behind it, a second later; nobody else waits for Ben.
+            // It comes after the first, a second later; other people do not wait for Ben.
             let answer = world.client.notify(task("two", &["ben", "ada"])).await.unwrap();
             let times: Vec<_> = answer
                 .verdicts

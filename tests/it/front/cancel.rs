@@ -1,4 +1,5 @@
-//! CancelNotification: what waits is canceled, what is being sent says so.
+//! CancelNotification: waiting deliveries are canceled, and deliveries being sent are reported as
+//! such.
 
 use herald::rpc::pb::{self, CancelNotificationRequest, CancelNotificationResponse, DeliveryState};
 use tonic::{Code, Status};
@@ -58,7 +59,7 @@ async fn a_cancel_races_with_sending_and_nobody_is_told_both() {
             let answer = world.client.notify(task(&number.to_string(), &[name])).await.unwrap();
             cancel(world, TENANT, &answer.notification_id).await.unwrap();
             let ended = world.client.ended(TENANT, &answer.notification_id).await;
-            // That a canceled one is not in Slack, and a sent one once, the books check.
+            // The books check that a canceled one is not in Slack, and a sent one is there once.
             assert!(ended.iter().all(|delivery| matches!(
                 delivery.state(),
                 DeliveryState::Sent | DeliveryState::Canceled | DeliveryState::Unreachable

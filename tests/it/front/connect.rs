@@ -1,4 +1,4 @@
-//! Connecting a workspace, and what a dead token does.
+//! Connecting a workspace, and the effects of a dead token.
 
 use herald::rpc::pb::{ConnectState, DeliveryState, VerdictKind, WorkspaceState};
 use herald::sandbox::browser::{Browser, Decision};
@@ -99,7 +99,7 @@ async fn an_approval_leaves_the_attempt_waiting_and_connecting_again_completes_i
         .await;
 }
 
-/// Its tokens die after twelve hours, so it must not look as if it worked.
+/// Its tokens expire after twelve hours, so the connection must not appear to work.
 #[tokio::test]
 async fn an_app_with_token_rotation_is_refused_with_the_reason() {
     fresh()
@@ -141,7 +141,7 @@ async fn an_install_for_a_whole_organisation_is_refused_with_the_reason() {
         .await;
 }
 
-/// Slack did answer; saying that it did not would send people looking in the wrong place.
+/// Slack did answer; a report that it did not would send people looking in the wrong place.
 #[tokio::test]
 async fn an_answer_that_comes_too_late_is_reported_as_late() {
     fresh()
@@ -155,7 +155,11 @@ async fn an_answer_that_comes_too_late_is_reported_as_late() {
             let expire = "UPDATE connect_attempts SET expires_at = created_at - 1";
             raw.execute_unprepared(expire).await.unwrap();
             assert_eq!(browser.open(&back).await.unwrap().status, 410);
-            assert_eq!(browser.open(&link).await.unwrap().status, 410, "nor does the link work");
+            assert_eq!(
+                browser.open(&link).await.unwrap().status,
+                410,
+                "the link does not work either"
+            );
             let attempt = world.client.workspace(TENANT).await.unwrap().connect_attempt.unwrap();
             assert_eq!(attempt.state(), ConnectState::Expired);
             assert!(attempt.sentence.contains("after the link had expired"), "{attempt:?}");

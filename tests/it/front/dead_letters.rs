@@ -1,4 +1,4 @@
-//! Dead letters: listed, and sent once more, in order, once.
+//! Dead letters: listed, and sent again, in order, once.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -93,7 +93,7 @@ async fn they_are_listed_by_reason_and_page_and_sent_once_more() {
         ] {
             assert_eq!(failed(world, filter.clone(), 0).await.len(), count, "{filter:?}");
         }
-        // The same call twice, another call, and what is none: each once.
+        // The same call twice, another call, and an id that does not exist: each is replayed once.
         let mut named = ids(&all);
         named.push("01900000-0000-7000-8000-000000000000".into());
         let call = replay("again", named.clone());
@@ -112,7 +112,7 @@ async fn they_are_listed_by_reason_and_page_and_sent_once_more() {
         }
         let reused = world.client.replay_deliveries(replay("again", named[..1].to_vec())).await;
         assert_eq!(reason(&reused.unwrap_err()), "REQUEST_ID_REUSED");
-        // Bens four in the order of acceptance.
+        // Ben's four messages in the order of acceptance.
         let sent = world.messages(5).await;
         let bens: Vec<_> = sent.iter().filter(|m| m.user.as_deref() == Some("U0DEMOBEN")).collect();
         for (number, message) in bens.iter().enumerate() {
@@ -133,7 +133,7 @@ async fn they_are_listed_by_reason_and_page_and_sent_once_more() {
     .await;
 }
 
-/// A parked one may be in Slack: the answer says so.
+/// A parked one may be in Slack, and the answer says so.
 #[tokio::test]
 async fn what_may_repeat_says_so_and_what_was_sent_is_not_replayed() {
     for_each_database(async |world| {
@@ -203,7 +203,7 @@ async fn what_makes_no_sense_is_refused() {
     .await;
 }
 
-/// faults.md 32: order and rate are kept, each is sent once.
+/// faults.md 32: order and rate are kept, and each is sent once.
 #[tokio::test]
 async fn many_are_replayed_in_order_and_once() {
     replay_all(100, 10).await;
@@ -215,7 +215,7 @@ async fn soak_ten_thousand_are_replayed_in_order_and_once() {
     replay_all(1000, 10).await;
 }
 
-/// So many messages to each of so many people die and are replayed, each call made twice.
+/// This many messages to each of this many people die and are replayed, each call made twice.
 async fn replay_all(people: usize, each: usize) {
     let email = |number: usize| format!("p{number}@example.com");
     let members = (0..people).map(|number| {
@@ -223,14 +223,14 @@ async fn replay_all(people: usize, each: usize) {
         json!({"id": format!("U{number:04}"), "name": name, "profile": {"email": email(number)}})
     });
     let members = Some(members.collect());
-    // Told, the workspace's limit is not taken to be the least by what answers below.
+    // With a known limit, Herald does not learn a lower one from the 429s below.
     let plan = Plan { members, posts_per_minute: Some(100_000), ..Plan::default() };
     plan.run(async |world| {
         let records = (0..people).map(|number| person(&format!("p{number}"), &email(number)));
         world.client.upsert(TENANT, records.collect()).await;
         let users: Vec<String> = (0..people).map(|number| format!("p{number}")).collect();
         let users: Vec<&str> = users.iter().map(String::as_str).collect();
-        // Nothing goes out before it expires.
+        // No message is sent before it expires.
         let wait =
             FaultKind::Status { code: 429, body: String::new(), retry_after: Some("50".into()) };
         world.sandbox.script(Fault::new("chat.postMessage", wait));
@@ -282,7 +282,7 @@ async fn replay_all(people: usize, each: usize) {
         }
         let posts = &world.calls("chat.postMessage")[posted_before..];
         assert_eq!(posts.len(), people * each);
-        // One a second in a conversation, by when the requests were read.
+        // One a second in a conversation, measured when the requests were read.
         let second = micros(Duration::from_secs(1).mul_f64(crate::support::world::SCALE));
         let mut last: HashMap<String, i64> = HashMap::new();
         for post in posts {
@@ -319,7 +319,7 @@ async fn only_an_administrator_may() {
             .await
             .unwrap_err();
         assert_eq!(reason(&status), "ROLE_NOT_ALLOWED");
-        // Not replayed by mistake: another tenant's are not there.
+        // Another tenant's dead letters do not exist here.
         world.client.load(&["ben"]).await;
         refuse(world, "restricted_action");
         let answer = world.client.notify(notify("n", "task.assigned", &["ben"])).await.unwrap();

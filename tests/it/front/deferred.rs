@@ -1,4 +1,5 @@
-//! `deliver_after`: what waits for its time holds nobody up, and is behind what came before it.
+//! `deliver_after`: a message that waits for its time delays no other, and goes after those
+//! accepted before it.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use herald::rpc::pb::{self, DeliveryState, WaitCause};
 use crate::support::client::{bad_fields, task};
 use crate::support::world::{TENANT, World, for_each_database};
 
-/// `text` for ben, so much later.
+/// `text` for ben, delayed by this time.
 async fn later(world: &World, text: &str, by: Duration) -> pb::NotifyRequest {
     let at = world.now().await.plus(by).0;
     let nanos = i32::try_from(at.rem_euclid(1_000_000) * 1000).unwrap();
@@ -65,7 +66,7 @@ async fn it_can_be_canceled_and_must_come_before_the_expiry() {
         let mut odd = later(world, "odd", Duration::ZERO).await;
         odd.deliver_after = Some(prost_types::Timestamp { seconds: 0, nanos: -1 });
         assert_eq!(bad_fields(&world.client.notify(odd).await.unwrap_err()), ["deliver_after"]);
-        // In the past: at once.
+        // A time in the past: sent at once.
         let mut past = later(world, "past", Duration::ZERO).await;
         past.deliver_after = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
         let past = world.client.notify(past).await.unwrap();

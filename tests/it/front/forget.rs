@@ -1,4 +1,4 @@
-//! DeletePerson: nothing of a person is left in any row, and the counts stay.
+//! DeletePerson: no row has data of the person any longer, and the counts stay.
 
 use herald::rpc::pb::{self, DeliveryState};
 use sea_orm::{ConnectionTrait as _, Statement};
@@ -76,14 +76,14 @@ async fn a_person_is_forgotten_everywhere() {
             alone.notification_id
         );
         assert_eq!(count(world, &link).await, 0);
-        // What others share stays, and so do the counts.
+        // Data shared with others stays, and so do the counts.
         let kept = world.client.notification(TENANT, &shared.notification_id).await.unwrap();
         assert_eq!(kept.deliveries.len(), 2);
         assert!(kept.deliveries.iter().all(|delivery| delivery.user_id != "ben"));
         assert!(kept.deliveries.iter().any(|delivery| delivery.user_id == "clara"));
         let status = world.client.person(TENANT, "ben").await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound);
-        // The fingerprint stays: the call is still known, its answer names nobody.
+        // The fingerprint stays: the call is still recognized, and its answer names no one.
         let replayed = world.client.notify(sent).await.unwrap();
         assert_eq!(replayed.notification_id, alone.notification_id);
         let verdict = &replayed.verdicts[0];

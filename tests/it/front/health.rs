@@ -75,7 +75,7 @@ async fn reflection_tells_the_services_in_both_versions() {
     .await;
 }
 
-/// What `grpcurl describe` prints above each part.
+/// The comments that `grpcurl describe` prints above each item.
 #[tokio::test]
 async fn reflection_serves_the_comments() {
     use tonic_reflection::pb::v1::ServerReflectionRequest;
@@ -133,7 +133,7 @@ async fn a_replica_that_stops_says_so_first_and_finishes_what_is_under_way() {
         });
         let (tested, ()) = tokio::join!(caller.test_slack(test), stopping);
         assert_eq!(tested.unwrap().delivery.unwrap().state(), DeliveryState::Sent);
-        // The watch is still open, and holds nothing up for longer than the grace.
+        // The watch is still open, but delays the end no longer than the grace.
         world.replicas.remove(1).stopped().await;
         world.settled().await;
         world.messages(2).await;

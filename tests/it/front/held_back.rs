@@ -1,4 +1,5 @@
-//! What must not go out: switched off at once or while it waited, too late, or closed meanwhile.
+//! Messages that must not be sent: switched off before or while waiting, too late, or with the
+//! account closed meanwhile.
 
 use herald::rpc::pb::{
     self, DeliveryState, PreferenceValue, SetPreferenceRequest, Settings, SuppressionReason,
@@ -8,7 +9,7 @@ use herald::rpc::pb::{
 use crate::support::client::{notify, task};
 use crate::support::world::{TENANT, World, for_each_database};
 
-/// Sets a preference of `ben`; an empty event type is everything.
+/// Sets a preference of `ben`; an empty event type means all of them.
 async fn prefer(world: &World, event_type: &str, value: PreferenceValue) {
     let request = SetPreferenceRequest {
         tenant_id: TENANT.into(),
@@ -30,7 +31,7 @@ async fn wait_behind_a_429(world: &World) -> String {
     answer.notification_id
 }
 
-/// What became of it; nothing of it is in Slack.
+/// The ended delivery; none of its messages is in Slack.
 async fn ended(world: &World, id: &str) -> pb::Delivery {
     let deliveries = world.client.ended(TENANT, id).await;
     assert!(world.sandbox.messages().is_empty());
@@ -117,7 +118,7 @@ async fn an_account_that_is_closed_meanwhile_gets_nothing() {
     for_each_database(async |world| {
         let id = wait_behind_a_429(world).await;
         world.sandbox.deactivate("U0DEMOBEN");
-        // A test asks Slack about the one person, and everybody learns of the answer.
+        // A test looks up the one person in Slack, and all replicas learn the answer.
         let request = pb::TestSlackRequest {
             tenant_id: TENANT.into(),
             subject: Some(pb::test_slack_request::Subject::UserId("ben".into())),

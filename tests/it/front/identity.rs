@@ -1,4 +1,4 @@
-//! Who a person is in Slack: the two expressions, as callers meet them.
+//! Which Slack member a person is: the two expressions, as callers see them.
 
 use herald::rpc::pb::{
     IdentityRule, NoMatchReason, Person, ResolveIdentityRequest, ResolveIdentityResponse, Settings,
@@ -11,12 +11,15 @@ use tonic_types::StatusExt as _;
 use crate::support::client::{bad_fields, demo_person, fields, notify, person, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
-/// Members with a number of their own: Ann as text, Bob as a number, Cid's with outer space, and
-/// two who share one.
+/// Members with a number each: Ann's as text, Bob's as a number, Cid's with spaces around it, and
+/// two members who share one.
 fn numbered() -> Plan {
     let member = |id: &str, number: Value| {
         json!({ "id": id, "name": id.to_lowercase(), "employee": number,
-            "profile": { "display_name": id, "email": format!("{}@firm.example", id.to_lowercase()) } })
+            "profile": {
+                "display_name": id,
+                "email": format!("{}@firm.example", id.to_lowercase()),
+            } })
     };
     let members = vec![
         member("UANN", json!("1001")),
@@ -48,7 +51,7 @@ async fn resolve(world: &World, person: Person) -> ResolveIdentityResponse {
     world.client.resolve_identity(request).await.unwrap()
 }
 
-/// The member's id, or why there is none.
+/// The member's id, or the reason why there is none.
 async fn found(world: &World, person: Person) -> Result<String, NoMatchReason> {
     let answer = resolve(world, person).await;
     match (answer.member, answer.no_match) {
@@ -151,7 +154,7 @@ async fn a_bad_expression_is_refused_with_its_field_and_place() {
         }
         let unknown = map(world, "email || lower(email)", "profile.email").await.unwrap_err();
         assert!(unknown.message().contains("at byte 9"), "{}", unknown.message());
-        // Nothing of that was set, and nothing fell over.
+        // None of that was set, and nothing crashed.
         let settings = world.client.workspace(TENANT).await.unwrap().settings.unwrap();
         assert_eq!(
             (&*settings.user_attribute, &*settings.slack_attribute),

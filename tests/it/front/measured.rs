@@ -1,4 +1,4 @@
-//! What `/metrics` says of gRPC calls: each is counted once, by what its caller was answered.
+//! gRPC calls in `/metrics`: each is counted once, by the answer that its caller got.
 
 use herald::rpc::pb;
 use tonic::{Code, Request};
@@ -33,7 +33,7 @@ async fn every_call_is_counted_by_its_answer() {
     const PREFERENCES: &str = "herald.v1.HeraldService/GetPreferences";
     const WATCH: &str = "herald.v1.HeraldService/WatchDeliveries";
     for_each_database(async |world| {
-        // Before the first call there is something that an increase can be told from.
+        // The series exist before the first call, so that an increase can be seen.
         assert_eq!(counted(world, NOTIFY, "INTERNAL").await, Some(0));
         assert_eq!(counted(world, PREFERENCES, "OK").await, Some(0));
 
@@ -43,7 +43,7 @@ async fn every_call_is_counted_by_its_answer() {
         let nobody = pb::NotifyRequest { tenant_id: TENANT.into(), ..pb::NotifyRequest::default() };
         assert_eq!(world.client.notify(nobody).await.unwrap_err().code(), Code::InvalidArgument);
         comes_to(world, NOTIFY, "INVALID_ARGUMENT", 1).await;
-        // Bytes that are no message are refused before the method is reached.
+        // Bytes that are not a message are refused before the method is reached.
         let refused = crate::bad_input::not_a_message(world.replicas[0].rpc, NOTIFY).await;
         assert_eq!(refused.code(), Code::InvalidArgument);
         comes_to(world, NOTIFY, "INVALID_ARGUMENT", 2).await;

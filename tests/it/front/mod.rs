@@ -1,4 +1,5 @@
-//! By the front door: gRPC and HTTP over real sockets, Slack in a box, each test on every database.
+//! Through the API: gRPC and HTTP over real sockets, the sandbox Slack, each test on every
+//! database.
 
 mod broadcast;
 mod cancel;

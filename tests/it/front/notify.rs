@@ -1,4 +1,4 @@
-//! Notify: to whom it goes, and that it goes there once.
+//! Notify: the right people get a message, and they get it once.
 
 use futures_util::future::join_all;
 use herald::domain::event;
@@ -62,7 +62,7 @@ async fn a_request_repeated_is_answered_the_same_and_sends_once() {
         let second = world.client.notify(request.clone()).await.unwrap();
         assert_eq!(first.encode_to_vec(), second.encode_to_vec());
         world.settled().await;
-        // What is known by now changes nothing of the answer.
+        // Data that Herald has learned since does not change the answer.
         let third = world.client.notify(request.clone()).await.unwrap();
         assert_eq!(first.encode_to_vec(), third.encode_to_vec());
         assert_eq!(world.messages(1).await.len(), 1);
@@ -139,7 +139,7 @@ async fn a_person_described_in_the_call_is_stored_and_reached() {
 
 #[tokio::test]
 async fn a_thousand_recipients_fit_in_one_call() {
-    // One in ten is in Slack; the others have their verdict, too.
+    // One in ten is in Slack; the others get a verdict too.
     let members = (1..=100).map(fixture::generated_member).collect();
     Plan { members: Some(members), ..Plan::default() }
         .run(async |world| {
@@ -152,7 +152,7 @@ async fn a_thousand_recipients_fit_in_one_call() {
             let answer = world.client.notify(request).await.unwrap();
             assert_eq!(answer.verdicts.len(), 1000);
             for (number, verdict) in (1..).zip(&answer.verdicts) {
-                // About fifty strangers Slack is asked, for the others the list decides.
+                // About fifty strangers are looked up in Slack; for the others the list decides.
                 let queued = number <= 150;
                 assert_eq!(verdict.kind() == VerdictKind::Queued, queued, "{verdict:?}");
                 assert_eq!(verdict.member.is_some(), number <= 100, "{verdict:?}");

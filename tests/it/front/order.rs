@@ -1,4 +1,4 @@
-//! A person's messages keep their order from acceptance on, also while nobody knows yet which
+//! A person's messages keep their order from acceptance on, even while it is not yet known which
 //! member they are for.
 
 use herald::rpc::pb::{self, DeliveryState, SubjectAction, VerdictKind};
@@ -20,19 +20,19 @@ fn about(text: &str, action: SubjectAction) -> pb::NotifyRequest {
     }
 }
 
-/// A replica has taken up the one message that waits for its member.
+/// Waits until a replica has claimed the one message that waits for its member.
 async fn being_resolved(world: &World) {
     const SQL: &str = "SELECT 1 FROM deliveries WHERE state = 'resolving' \
         AND lease_token IS NOT NULL";
     let raw = world.raw().await;
-    until("it is being resolved", async || {
+    until("the message is being resolved", async || {
         let statement = Statement::from_string(raw.get_database_backend(), SQL);
         raw.query_one_raw(statement).await.unwrap()
     })
     .await;
 }
 
-/// An administrator says which member the person is.
+/// An administrator sets which member the person is.
 async fn pin(world: &World, member: &str) {
     let request = pb::PinIdentityRequest {
         tenant_id: TENANT.into(),
@@ -43,8 +43,8 @@ async fn pin(world: &World, member: &str) {
     world.client.pin_identity(request).await.unwrap();
 }
 
-/// Somebody joined who is missing from the member list, and the first waits for Slack's word on
-/// them. Meanwhile everybody learns who they are.
+/// A member joined who is missing from the list, and the first message waits for Slack's answer
+/// about them. Meanwhile a pin tells all replicas who they are.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_accepted_while_the_first_is_being_resolved_goes_out_behind_it() {
     Plan { replicas: 2, ..Plan::default() }
@@ -78,7 +78,7 @@ async fn what_is_accepted_while_the_first_is_being_resolved_goes_out_behind_it()
         .await;
 }
 
-/// A pin decides for those that wait for a list that nobody can read, and for those behind them.
+/// A pin decides for messages that wait for an unreadable list, and for the messages behind them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pin_sends_what_waits_for_the_list_in_its_order() {
     Plan { ready: false, ..Plan::default() }

@@ -1,5 +1,5 @@
-//! Too much: what is beyond a limit is refused at once, says which limit it is and when to come
-//! again; what was begun ends, and health goes on telling the truth (faults.md 7 and 11).
+//! Overload: calls beyond a limit are refused at once, with the limit and the time to retry; calls
+//! under way end, and health keeps telling the truth (faults.md 7 and 11).
 
 use std::time::Duration;
 
@@ -112,7 +112,7 @@ async fn a_tenants_backlog_is_bounded_and_drains() {
         client.notify(task("one", &["ben", "ada"])).await.unwrap();
         let refused = client.notify(task("two", &["ben"])).await.unwrap_err();
         assert_shed(&refused, "BACKLOG_FULL", "delivery.max_waiting");
-        // Who waits for nothing is answered: nobody is there by that name.
+        // A call that adds nothing to the backlog is answered: there is no user with that name.
         client.notify(task("three", &["nobody"])).await.unwrap();
         world.sandbox.clear_faults();
         until("there is room", async || client.notify(task("two", &["ben"])).await.ok()).await;
@@ -144,7 +144,7 @@ async fn what_is_replayed_is_of_the_backlog_too() {
         };
         let refused = client.replay_deliveries(replay(&dead)).await.unwrap_err();
         assert_shed(&refused, "BACKLOG_FULL", "delivery.max_waiting");
-        // Nothing of it was done, so the request id is free, and nothing counts as replayed.
+        // The refused call did nothing, so its request id is free and nothing counts as replayed.
         world.throttle("U0DEMOBEN", 300);
         let done = client.replay_deliveries(replay(&dead[..2])).await.unwrap();
         assert_eq!(done.deliveries.len(), 2);
@@ -154,7 +154,7 @@ async fn what_is_replayed_is_of_the_backlog_too() {
         }
         let refused = client.notify(task("four", &["ben"])).await.unwrap_err();
         assert_shed(&refused, "BACKLOG_FULL", "delivery.max_waiting");
-        // The same call again is answered, however full it is.
+        // The same call again is answered, even if the backlog is full.
         let again = client.replay_deliveries(replay(&dead[..2])).await.unwrap();
         assert_eq!(again.deliveries, done.deliveries);
         world.sandbox.clear_faults();
@@ -164,7 +164,7 @@ async fn what_is_replayed_is_of_the_backlog_too() {
     .await;
 }
 
-/// Holds a table (PostgreSQL) or the writer (SQLite) until it is dropped.
+/// Locks a table (PostgreSQL) or the writer (SQLite) until it is dropped.
 async fn hold(world: &World, table: &str) -> sea_orm::DatabaseTransaction {
     let raw = world.raw().await;
     let held = raw.begin().await.unwrap();
@@ -172,7 +172,7 @@ async fn hold(world: &World, table: &str) -> sea_orm::DatabaseTransaction {
         DbBackend::Postgres => {
             held.execute_unprepared(&format!("LOCK TABLE {table}")).await.unwrap();
         }
-        // Whatever row: SQLite locks the whole.
+        // Any row: SQLite locks the whole database.
         _ => drop(held.execute_unprepared("UPDATE tenants SET version = version").await.unwrap()),
     }
     held
@@ -182,7 +182,7 @@ async fn hold(world: &World, table: &str) -> sea_orm::DatabaseTransaction {
 async fn a_deadline_that_passes_tears_nothing() {
     Box::pin(for_each_database(async |world| {
         world.client.load(&["ben"]).await;
-        // The server's own bound: a deadline that the client names is watched by the client too.
+        // The server's own bound: a client also enforces a deadline that it sets itself.
         let soon = Duration::from_millis(500);
         let replica = limited(world, |settings| settings.rpc.longest_call = soon).await;
         let client = world.client(replica, None).await;
@@ -224,7 +224,7 @@ async fn callers_that_go_away_leave_nothing_half_done_and_no_connection_behind()
                 () = goes_away => {}
             }
         }
-        // All at once: a connection that was left behind would be missed.
+        // All at once: a connection that was not returned would be missing.
         let again = join_all(calls.iter().map(|call| world.client.notify(call.clone()))).await;
         for answer in again {
             assert_eq!(answer.unwrap().verdicts.len(), 2);
@@ -240,7 +240,7 @@ async fn without_a_free_connection_calls_are_shed_and_health_stays() {
         world.client.load(&["ben"]).await;
         let raw = world.raw().await;
         if raw.get_database_backend() != DbBackend::Postgres {
-            // There a reader never waits for a writer.
+            // In SQLite, a reader never waits for a writer.
             return;
         }
         let replica = limited(world, |settings| {
@@ -251,7 +251,7 @@ async fn without_a_free_connection_calls_are_shed_and_health_stays() {
         let client = world.client(replica, None).await;
         client.resolve_identity(resolve("ben")).await.unwrap();
         let held = hold(world, "people").await;
-        // Longer than health takes to look twice.
+        // Longer than two of the health checks take.
         for _ in 0..4 {
             let shed = until("calls are shed", async || {
                 let answers = join_all((0..8).map(|_| async {
@@ -270,8 +270,10 @@ async fn without_a_free_connection_calls_are_shed_and_health_stays() {
             assert_healthy(&world.replicas[replica]).await;
         }
         held.rollback().await.unwrap();
-        until("it answers again", async || client.resolve_identity(resolve("ben")).await.ok())
-            .await;
+        until("the replica answers again", async || {
+            client.resolve_identity(resolve("ben")).await.ok()
+        })
+        .await;
     })
     .await;
 }

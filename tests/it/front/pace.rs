@@ -1,4 +1,4 @@
-//! Order, pace, and answers of Slack that are no answer: each message once.
+//! Order, pace, and unclear answers of Slack: each message is posted once.
 
 use herald::rpc::pb::{Delivery, DeliveryState, WaitCause};
 use herald::sandbox::{Fault, FaultKind};
@@ -6,7 +6,7 @@ use herald::sandbox::{Fault, FaultKind};
 use crate::support::client::task;
 use crate::support::world::{Plan, SCALE, TENANT, World, for_each_database};
 
-/// The tolerance of invariant I5, microseconds.
+/// The tolerance of invariant I5, in microseconds.
 const TOLERANCE: i64 = 50_000;
 
 fn status(code: u16, retry_after: Option<u32>) -> FaultKind {
@@ -110,7 +110,8 @@ async fn an_ambiguous_answer_before_storing_is_settled_and_sent_once() {
     .await;
 }
 
-/// Slack stored it and said something else: history tells, and nothing is posted again.
+/// Slack stored the message but answered with an error: history shows it, and nothing is posted
+/// again.
 async fn stored_all_the_same(kind: FaultKind) {
     for_each_database(async |world| {
         let fault = Fault::new("chat.postMessage", kind.clone()).times(1).after();

@@ -70,7 +70,7 @@ async fn a_pin_outranks_the_rules_until_it_is_cleared() {
         assert_ne!(world.messages(2).await[1].conversation, conversation);
         let status = pin(world, TENANT, "ben", "U0NOBODY").await.unwrap_err();
         assert_eq!(bad_fields(&status), ["slack_user_id"]);
-        // Another tenant has no workspace, and learns nothing of this one's.
+        // Another tenant has no workspace, and learns nothing about this one's.
         world.client.upsert("other", vec![person("ben", "ben@demo.example")]).await;
         let status = pin(world, "other", "ben", "U0DEMOBEN").await.unwrap_err();
         assert_eq!(reason(&status), "NOT_CONNECTED");

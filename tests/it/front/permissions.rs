@@ -1,4 +1,5 @@
-//! Who may call what: each method, each role, each actor; decided before anything is looked up.
+//! Which callers may call which methods: each method, each role, each actor; decided before any
+//! lookup.
 
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use tonic::Code;
@@ -6,7 +7,7 @@ use tonic::Code;
 use crate::support::client::{Client, reason};
 use crate::support::world::{Plan, TENANT, caller};
 
-/// A caller as the tests name it, and the actor it names.
+/// A caller by its name in the tests, and the actor that it names.
 type Who = (&'static str, Option<pb::Actor>);
 
 fn actor(user: &str, permissions: &[pb::Permission]) -> pb::Actor {
@@ -14,8 +15,8 @@ fn actor(user: &str, permissions: &[pb::Permission]) -> pb::Actor {
     pb::Actor { user_id: user.into(), permissions }
 }
 
-/// Calls every method of reading and administration about `ben`; for each its name and the reason
-/// why it was denied, if it was.
+/// Calls every method of reading and administration about `ben`; returns the name of each with the
+/// reason of its refusal, if it was refused.
 #[expect(clippy::needless_update, reason = "one macro for requests of every shape")]
 async fn denials(client: &Client, actor: Option<&pb::Actor>) -> Vec<(&'static str, String)> {
     let (tenant_id, user_id) = (TENANT.to_owned(), "ben".to_owned());

@@ -1,4 +1,4 @@
-//! Preferences as they read back, and lists page by page.
+//! Preferences as they are read back, and lists page by page.
 
 use herald::rpc::pb::{self, DeliveryState, PreferenceValue, SuppressionReason};
 

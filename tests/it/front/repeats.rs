@@ -1,4 +1,4 @@
-//! The same call again gets the answer that it got, whatever changed since.
+//! The same call again gets the same answer, whatever has changed since.
 
 use sea_orm::ConnectionTrait as _;
 use tonic::Code;
@@ -20,7 +20,7 @@ async fn a_repeat_is_answered_while_the_backlog_is_full() {
         let refused = client.notify(task("two", &["ben"])).await.unwrap_err();
         assert_shed(&refused, "BACKLOG_FULL", "delivery.max_waiting");
         assert_eq!(client.notify(task("one", &["ben", "ada"])).await.unwrap(), first);
-        // Another payload under the same id is a mistake at any time.
+        // Another payload under the same id is always a mistake.
         let mut other = task("two", &["ben"]);
         other.request_id = "one".into();
         let refused = client.notify(other).await.unwrap_err();
@@ -40,7 +40,7 @@ async fn a_repeat_is_answered_although_the_settings_refuse_new_calls() {
         world.client.load(&["ben"]).await;
         let first = world.client.notify(task("one", &["ben"])).await.unwrap();
         world.settled().await;
-        // A mapping that this release does not compile, as another may have stored it.
+        // A mapping that this release cannot compile, but that another release may have stored.
         let raw = world.raw().await;
         let broken = |from: &str, to: &str| {
             format!(

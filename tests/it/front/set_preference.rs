@@ -1,4 +1,4 @@
-//! SetPreference: what it stores, what it opens, what stands in the way; and who may do what.
+//! SetPreference: its effects on storage and on messages, conflicting settings, and permissions.
 
 use herald::rpc::pb::{
     Actor, Permission, PreferenceValue, SetPreferenceRequest, SetPreferenceResponse, Settings,
@@ -96,7 +96,7 @@ async fn values_fall_back_from_the_narrow_to_the_wide() {
     .await;
 }
 
-/// Callers of each role, none of whom reaches another tenant.
+/// Callers of each role; none of them may use another tenant.
 fn guarded() -> Plan {
     let platform = CallerConfig {
         may_act_for_users: true,

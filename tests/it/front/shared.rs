@@ -1,4 +1,4 @@
-//! Two users who are one Slack member share a message, and each is told.
+//! Two users who are one Slack member share a message, and each gets a verdict.
 
 use herald::rpc::pb;
 
@@ -31,7 +31,7 @@ async fn each_of_them_is_told() {
             changes.extend(feed.message().await.unwrap().unwrap().changes);
         }
         assert!(changes.iter().all(|change| change.also_user_ids == ["home"]), "{changes:?}");
-        // Forgetting the one leaves the other.
+        // Deleting one of them leaves the other.
         let forget = pb::DeletePersonRequest {
             tenant_id: TENANT.into(),
             user_id: "work".into(),

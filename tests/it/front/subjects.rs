@@ -1,4 +1,4 @@
-//! Messages about one thing: threads, replacements, retractions, crossing out.
+//! Messages about one subject: threads, replacements, retractions, crossing out.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn about(text: &str, users: &[&str], action: SubjectAction) -> pb::NotifyRequest
     }
 }
 
-/// What takes back or crosses out, with nothing to say; nobody named means everybody.
+/// Takes back or crosses out, without a new text; no users means all recipients.
 fn wordless(request_id: &str, users: &[&str], action: SubjectAction) -> pb::NotifyRequest {
     pb::NotifyRequest {
         subject_key: "task:1".into(),
@@ -31,7 +31,7 @@ fn wordless(request_id: &str, users: &[&str], action: SubjectAction) -> pb::Noti
     }
 }
 
-/// Notifies and waits for its end.
+/// Notifies and waits for the end of every delivery.
 async fn done(world: &World, request: pb::NotifyRequest) -> Vec<pb::Delivery> {
     let answer = world.client.notify(request).await.unwrap();
     world.client.ended(TENANT, &answer.notification_id).await
@@ -53,7 +53,7 @@ fn fault(method: &str, code: &str) -> Fault {
 async fn an_answer_stands_in_the_thread_of_the_first_message() {
     for_each_database(async |world| {
         world.client.load(&["ben"]).await;
-        // Not about anything, and so no root of any thread.
+        // It has no subject, so it is not the root of a thread.
         done(world, task("before", &["ben"])).await;
         let first = done(world, about("first", &["ben"], SubjectAction::NewMessage)).await;
         done(world, about("second", &["ben"], SubjectAction::NewMessage)).await;
@@ -88,10 +88,10 @@ async fn the_last_message_gets_new_words() {
         let messages = world.messages(2).await;
         assert!(messages[0].text.contains("first") && !messages[0].edited);
         assert!(messages[1].text.contains("better") && messages[1].edited, "{:?}", messages[1]);
-        // Crossing out keeps the words that are shown now.
+        // Crossing out keeps the text that is shown now.
         done(world, wordless("done", &["ben"], SubjectAction::Done)).await;
         assert!(blocks(&world.messages(2).await[1]).contains("~*better*~"));
-        // What was crossed out can come alive again.
+        // A crossed-out message can be replaced again.
         done(world, about("reopened", &["ben"], SubjectAction::Replace)).await;
         let messages = world.messages(2).await;
         assert!(blocks(&messages[1]).contains("*reopened*") && !blocks(&messages[1]).contains('~'));
@@ -126,7 +126,7 @@ async fn a_broadcast_is_taken_back_from_everybody_who_got_it() {
         done(world, about("all", &["ben", "clara"], SubjectAction::NewMessage)).await;
         done(world, about("an answer", &["ben"], SubjectAction::Reply)).await;
         done(world, task("something else", &["daichi"])).await;
-        // The choice of a person is about getting messages, not about losing them.
+        // A person's preference is about getting messages, not about losing them.
         let off = pb::SetPreferenceRequest {
             tenant_id: TENANT.into(),
             user_id: "clara".into(),
@@ -152,7 +152,7 @@ async fn a_broadcast_is_taken_back_from_everybody_who_got_it() {
     .await;
 }
 
-/// A task that was completed before its message went out is not sent.
+/// If a task is completed before its message is sent, the message is not sent.
 #[tokio::test]
 async fn what_waits_is_overtaken() {
     for_each_database(async |world| {
@@ -179,7 +179,8 @@ async fn what_waits_is_overtaken() {
     .await;
 }
 
-/// It takes the place of what waits, so the words of the message before stay.
+/// The replacement takes the place of the waiting message, so the text of the message before it
+/// stays.
 #[tokio::test]
 async fn a_replacement_takes_the_place_of_what_waits() {
     for_each_database(async |world| {
@@ -208,7 +209,7 @@ async fn a_replacement_takes_the_place_of_what_waits() {
 async fn what_slack_refuses_has_a_decided_end() {
     for_each_database(async |world| {
         world.client.load(&["ben"]).await;
-        // Gone, or not to be changed any more: said anew.
+        // Gone, or no longer editable: posted as a new message.
         let mut stored = 0;
         for code in ["message_not_found", "cant_update_message", "edit_window_closed"] {
             done(world, about(&format!("{code} 1"), &["ben"], SubjectAction::NewMessage)).await;
@@ -221,12 +222,12 @@ async fn what_slack_refuses_has_a_decided_end() {
             let last = world.messages(stored).await.pop().unwrap();
             assert!(last.text.contains(&format!("{code} 2")) && last.thread_ts.is_none());
         }
-        // Deleted by somebody: taken back is taken back.
+        // Already deleted in Slack: the retraction counts as done.
         world.sandbox.script(fault("chat.delete", "message_not_found"));
         let back = done(world, wordless("back", &["ben"], SubjectAction::Retract)).await;
         assert_eq!(states(&back), [(DeliveryState::Sent, "")]);
         world.sandbox.clear_faults();
-        // Not to be changed: failed, with Slack's code.
+        // Not editable: failed, with Slack's code.
         done(world, about("late", &["ben"], SubjectAction::NewMessage)).await;
         world.sandbox.script(fault("chat.update", "edit_window_closed"));
         let late = done(world, wordless("late done", &["ben"], SubjectAction::Done)).await;
@@ -241,7 +242,7 @@ async fn what_slack_refuses_has_a_decided_end() {
     .await;
 }
 
-/// A change whose answer got lost is made once more; an answer in a thread is looked for there.
+/// A change whose answer got lost is repeated; a reply is looked for in its thread.
 #[tokio::test]
 async fn unclear_answers_do_no_harm() {
     for_each_database(async |world| {
@@ -264,7 +265,7 @@ async fn unclear_answers_do_no_harm() {
     .await;
 }
 
-/// `update_failed` does not say whether anything was changed; the same change again does no harm.
+/// `update_failed` does not say whether the message was changed; repeating the change does no harm.
 #[tokio::test]
 async fn a_change_that_slack_could_not_make_is_tried_again() {
     for_each_database(async |world| {
@@ -279,8 +280,8 @@ async fn a_change_that_slack_could_not_make_is_tried_again() {
     .await;
 }
 
-/// Slack posts an answer to a deleted message outside any thread, and answers ok. Where its answer
-/// got lost, the message is found whether Slack says that the thread is gone or shows an empty one.
+/// Slack posts a reply to a deleted message outside any thread, and answers ok. If its answer got
+/// lost, the message is found, whether Slack reports the thread as gone or shows an empty one.
 #[tokio::test]
 async fn an_answer_to_a_deleted_message_is_posted_once_and_says_so() {
     for_each_database(async |world| {
@@ -313,7 +314,7 @@ async fn an_answer_to_a_deleted_message_is_posted_once_and_says_so() {
                 if lost { &["unknown", "probe_unthreaded"] } else { &["unthreaded"] };
             assert_eq!(log, expected);
             world.sandbox.clear_faults();
-            // What follows answers it, and not the one that is gone.
+            // The next message replies to the reply, not to the deleted message.
             let next = about(&format!("next {at}"), &["ben"], SubjectAction::Reply);
             done(world, pb::NotifyRequest { subject_key, ..next }).await;
             let messages = world.messages(3 * (at + 1)).await;
@@ -348,17 +349,17 @@ async fn changes_keep_slacks_limits() {
         assert_eq!(back.len(), 70);
         let calls = world.calls("chat.delete");
         assert!(calls.iter().all(|call| call.http_status == 200), "no avoidable 429");
-        // Fifty a minute, and so it was told.
+        // Fifty a minute, as estimated.
         let times: Vec<_> = answer
             .verdicts
             .iter()
             .map(|verdict| micros(verdict.estimated_send_time.as_ref().unwrap()))
             .collect();
-        // Over half a second more than the minute (`domain/slack_method.rs`), at a tenth of the scale.
+        // Over a minute and half a second (`domain/slack_method.rs`), at a tenth of the scale.
         let (told, allowed) = (times[69] - times[0], 69 * 60_500_000 / 50 / 10);
         assert!(times.is_sorted() && told == allowed, "{told} µs of {allowed}");
         assert!(world.messages(70).await.iter().all(|message| message.deleted));
-        // For the budget, all but the first few; each is alone in its conversation.
+        // All except the first few wait for the budget; each is the only one in its conversation.
         let waits = back.iter().flat_map(|one| &one.trace).flat_map(|trace| &trace.waits);
         let causes: Vec<_> = waits.map(pb::Wait::cause).collect();
         assert!(causes.iter().all(|cause| *cause == WaitCause::Budget), "{causes:?}");
@@ -367,7 +368,7 @@ async fn changes_keep_slacks_limits() {
     .await;
 }
 
-/// Waits until the pace of every conversation that was written to is over.
+/// Waits until the pace allows a post to every conversation.
 async fn conversations_rest_no_more(world: &World) {
     let raw = world.raw().await;
     let last = "SELECT MAX(paced_until) FROM lanes";
@@ -397,7 +398,7 @@ async fn what_makes_no_sense_is_refused() {
         };
         let bad = bad_fields(&world.client.notify(long).await.unwrap_err());
         assert_eq!(bad, ["subject_key", "subject_action"]);
-        // The same request again is the same, whoever has the message by now.
+        // The same request again gets the same answer, even if other recipients would be found now.
         let first = about("first", &["ben"], SubjectAction::NewMessage);
         let sent = world.client.notify(first).await.unwrap();
         world.client.ended(TENANT, &sent.notification_id).await;
@@ -409,7 +410,7 @@ async fn what_makes_no_sense_is_refused() {
     .await;
 }
 
-/// What failed is not replayed after somebody said that it is over.
+/// A failed message is not replayed after its subject is over.
 #[tokio::test]
 async fn a_dead_letter_about_what_is_over_is_not_replayed() {
     for_each_database(async |world| {
@@ -434,7 +435,7 @@ async fn a_dead_letter_about_what_is_over_is_not_replayed() {
         assert!(ben.replayed_as.is_empty());
         assert_eq!(clara.skipped(), pb::ReplaySkip::Unspecified);
         world.replayed(&clara.replayed_as);
-        // All that is dead: what is over is none of it.
+        // All dead letters, without those whose subject is over.
         let answer = world.client.replay_deliveries(failed(&[])).await.unwrap();
         let [one] = &answer.deliveries[..] else { panic!("{answer:?}") };
         assert_eq!(one.delivery_id, other[0].delivery_id);
@@ -447,7 +448,7 @@ async fn a_dead_letter_about_what_is_over_is_not_replayed() {
     .await;
 }
 
-/// Nobody is named: who would get it by a replay is meant as well.
+/// A retraction without recipients also applies to people who would get the message by a replay.
 #[tokio::test]
 async fn who_takes_back_from_everybody_means_those_whom_it_did_not_reach() {
     for_each_database(async |world| {

@@ -1,4 +1,4 @@
-//! The switch of a tenant: one call turns sending off, also for what waits, and one turns it on.
+//! A tenant's switch: one call turns sending off, even for waiting messages, and one turns it on.
 
 use herald::rpc::pb;
 use herald::rpc::pb::{DeliveryState, SuppressionReason, VerdictKind};
@@ -21,7 +21,7 @@ async fn allow(world: &World) -> pb::Settings {
 async fn stopping_holds_back_what_is_queued_and_allowing_sends_again() {
     for_each_database(async |world| {
         world.client.load(&["ben"]).await;
-        // The conversation rests, so the second message waits.
+        // The pace delays the conversation, so the second message waits.
         world.client.notify(task("first", &["ben"])).await.unwrap();
         world.messages(1).await;
         world.throttle("U0DEMOBEN", 1);
@@ -46,7 +46,7 @@ async fn stopping_holds_back_what_is_queued_and_allowing_sends_again() {
     .await;
 }
 
-/// `{"sending_allowed": false}` without a mask says nothing at all; OK would be a lie.
+/// `{"sending_allowed": false}` without a mask changes nothing; the answer OK would be a lie.
 #[tokio::test]
 async fn a_change_that_names_nothing_is_refused() {
     for_each_database(async |world| {

@@ -1,4 +1,4 @@
-//! TestSlack: find, store, send, and say what became of each.
+//! TestSlack: find, store, send, and the outcome of each step.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn request(user: &str) -> TestSlackRequest {
     }
 }
 
-/// As the user itself, through a platform that acts for it.
+/// As the user, through a platform that acts for the user.
 fn own(user: &str) -> TestSlackRequest {
     let permissions = vec![Permission::EditOwnProfile.into()];
     TestSlackRequest { actor: Some(Actor { user_id: user.into(), permissions }), ..request(user) }
@@ -109,7 +109,7 @@ async fn who_joined_a_minute_ago_is_found() {
         let (answer, delivery) = test(world, request("new")).await;
         assert_eq!(answer.member.unwrap().slack_user_id, "UNEW");
         assert_eq!(delivery.state(), DeliveryState::Sent);
-        // Asked about the one person, not about everybody again.
+        // The one person was looked up, without reading the whole list again.
         assert_eq!(world.calls("users.lookupByEmail").len(), 1);
         let directory = world.client.workspace(TENANT).await.unwrap().directory.unwrap();
         assert_eq!(directory.generation, 1);
@@ -156,7 +156,7 @@ async fn the_persons_choice_does_not_hold_a_test_back() {
 async fn within_its_deadline_it_says_that_it_is_still_on_its_way() {
     for_each_database(async |world| {
         world.client.load(&["ben"]).await;
-        // An hour here is more than a minute.
+        // At this scale, an hour takes more than a minute.
         world.throttle("U0DEMOBEN", 3600);
         let mut call = tonic::Request::new(request("ben"));
         call.set_timeout(Duration::from_secs(3));

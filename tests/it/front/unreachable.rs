@@ -1,4 +1,4 @@
-//! Who cannot be reached, and why; who cannot be reached yet; and channels.
+//! People who cannot be reached, with the reason; people who cannot be reached yet; and channels.
 
 use herald::rpc::pb::recipient::Target;
 use herald::rpc::pb::{
@@ -42,7 +42,7 @@ async fn every_reason_is_told() {
             badge("engineer", "Engineer"),
         ];
         world.client.upsert(TENANT, people).await;
-        // Of whom there is an address Slack is asked first; from then on it is known.
+        // A person with an address is looked up in Slack first; from then on the answer is known.
         let asked = world.client.notify(notify("asked", "case.started", &["nobody"])).await;
         world.client.ended(TENANT, &asked.unwrap().notification_id).await;
         let cases = [

@@ -1,5 +1,5 @@
-//! What the answer of Notify says for a client that has another channel: which delivery, whether
-//! the matter is decided, and what a short wait for Slack changes about that.
+//! Notify's answer for a client that has another channel: which delivery, whether it is decided,
+//! and the effect of a short wait for Slack.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tonic::Request;
 use crate::support::client::{bad_fields, notify, notify_targets, person, task};
 use crate::support::world::{PATIENCE, TENANT, World, for_each_database, until};
 
-/// All that the feed has told by now about each delivery, once this many have ended.
+/// All changes in the feed so far, by delivery, once this many deliveries have ended.
 async fn told(world: &World, ended: usize) -> BTreeMap<String, Vec<pb::DeliveryChange>> {
     let mut stream = world.client.watch_deliveries(TENANT, Some(0)).await.unwrap();
     let mut told = BTreeMap::<String, Vec<pb::DeliveryChange>>::new();
@@ -30,7 +30,7 @@ async fn told(world: &World, ended: usize) -> BTreeMap<String, Vec<pb::DeliveryC
     told
 }
 
-/// Joins Slack without an event.
+/// Adds a member to Slack without an event.
 fn joins(world: &World, id: &str, email: &str) {
     let profile = json!({ "display_name": id.to_lowercase(), "email": email });
     world.sandbox.add_member(json!({ "id": id, "name": id.to_lowercase(), "profile": profile }));
@@ -40,7 +40,7 @@ fn lookups(world: &World) -> usize {
     world.calls("users.lookupByEmail").len()
 }
 
-/// A Notify that waits so long for Slack.
+/// A Notify that waits this long for Slack.
 fn waiting(request_id: &str, users: &[&str], milliseconds: u64) -> pb::NotifyRequest {
     let within = Duration::from_millis(milliseconds);
     pb::NotifyRequest {
@@ -130,7 +130,7 @@ async fn what_only_deletes_or_crosses_out_says_so_and_wants_no_fallback() {
             }
             world.client.ended(TENANT, &answer.notification_id).await;
         }
-        // Where a switch is off nothing is lost either.
+        // If sending is switched off, nothing is lost either.
         world.client.switch_sending(TENANT, false).await;
         let off = world.client.notify(about("off", SubjectAction::Done)).await.unwrap();
         let deliveries = world.client.ended(TENANT, &off.notification_id).await;
@@ -153,7 +153,7 @@ async fn a_call_that_waits_says_whether_slack_knows_them() {
         joins(world, "UNEW", "new@demo.example");
         let people = ["new", "gone"].map(|name| person(name, &format!("{name}@demo.example")));
         world.client.upsert(TENANT, people.to_vec()).await;
-        // Slack asks to wait first; that too is waited for.
+        // Slack first asks Herald to wait; the call waits for that too.
         let kind =
             FaultKind::Status { code: 429, body: String::new(), retry_after: Some("1".into()) };
         world.sandbox.script(Fault::new("users.lookupByEmail", kind).times(1));
@@ -167,7 +167,8 @@ async fn a_call_that_waits_says_whether_slack_knows_them() {
         let told = told(world, 2).await;
         assert_eq!(told[&gone.delivery_id].len(), 1, "decided at once");
         assert_eq!(world.messages(1).await[0].user.as_deref(), Some("UNEW"));
-        // One answer, whatever was learnt since, and however long the repeat would wait.
+        // The same answer, whatever was learned since, and however long the repeated call would
+        // wait.
         joins(world, "UGONE", "gone@demo.example");
         for milliseconds in [0, 10_000] {
             let again = waiting("one", &["new", "gone"], milliseconds);
@@ -186,7 +187,7 @@ async fn a_wait_ends_with_its_time_and_with_the_calls() {
         world.client.upsert(TENANT, people.to_vec()).await;
         let hangs = FaultKind::Hang { seconds: 10.0 };
         world.sandbox.script(Fault::new("users.lookupByEmail", hangs));
-        // The call's own time, as for a client without a deadline; then its deadline.
+        // The call's own limit, as for a client without a deadline; then a deadline.
         let short = world.client.notify(waiting("short", &["one"], 50)).await.unwrap();
         let mut request = Request::new(waiting("long", &["two"], 10_000));
         request.set_timeout(Duration::from_secs(4));
@@ -199,7 +200,7 @@ async fn a_wait_ends_with_its_time_and_with_the_calls() {
         }
         world.sandbox.clear_faults();
         for answer in [&short, &long] {
-            until("the feed tells", async || {
+            until("the delivery is unreachable", async || {
                 let ended = world.client.ended(TENANT, &answer.notification_id).await;
                 (ended[0].state() == State::Unreachable).then_some(())
             })

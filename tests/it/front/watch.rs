@@ -1,4 +1,4 @@
-//! The two streams: a notification until it ended, and the feed of a tenant.
+//! The two streams: a notification until it has ended, and the feed of a tenant.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ async fn a_change_that_cannot_be_read_does_not_end_its_stream() {
     .await;
 }
 
-/// Reads the feed until it has told this many more changes.
+/// Reads the feed until it has returned this many more changes.
 async fn read(
     stream: &mut Streaming<pb::WatchDeliveriesResponse>,
     count: usize,
@@ -88,7 +88,7 @@ async fn the_feed_goes_on_where_its_reader_stopped_at_any_replica() {
             world.client.notify(task("one", &["ben", "nobody"])).await.unwrap();
             let before = read(&mut stream, 3).await;
             drop(stream);
-            // While nobody reads, the other replica accepts.
+            // While there is no reader, the other replica accepts a message.
             let id = other.notify(task("two", &["ben"])).await.unwrap().notification_id;
             other.ended(TENANT, &id).await;
             let last = before.last().unwrap().sequence;
@@ -112,7 +112,7 @@ async fn the_feed_goes_on_where_its_reader_stopped_at_any_replica() {
         .await;
 }
 
-/// Until the notification was told to be sent.
+/// Reads until the notification is reported as sent.
 async fn read_on(
     stream: &mut Streaming<pb::WatchDeliveriesResponse>,
     id: &str,
@@ -155,7 +155,7 @@ async fn a_position_that_is_not_there_is_refused_with_the_one_that_is() {
         assert_eq!(metadata["oldest_sequence"], "2");
         let mut stream = world.client.watch_deliveries(TENANT, Some(1)).await.unwrap();
         assert_eq!(read_on(&mut stream, &id).await.len(), 1);
-        // A feed is its tenant's alone.
+        // A feed is only for its own tenant.
         let status = world.client.watch_deliveries("other", Some(0)).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound);
     })
@@ -178,7 +178,7 @@ async fn a_drain_ends_streams_so_that_clients_resume() {
     .await;
 }
 
-/// Streams hold a place for as long as they are open; who leaves makes room.
+/// Each open stream takes a place, which is free again when the client leaves.
 #[tokio::test]
 async fn streams_are_bounded_in_number() {
     for_each_database(async |world| {
@@ -198,7 +198,7 @@ async fn streams_are_bounded_in_number() {
     .await;
 }
 
-/// Reads of the feed by all connections so far; PostgreSQL's count.
+/// Reads of the feed by all connections so far, as PostgreSQL counts them.
 async fn reads(raw: &sea_orm::DatabaseConnection) -> i64 {
     use sea_orm::{ConnectionTrait as _, Statement};
     const SQL: &str = "SELECT COALESCE(seq_scan, 0) + COALESCE(idx_scan, 0) AS reads \
@@ -234,12 +234,12 @@ async fn quiet_streams_do_not_read_when_another_tenant_has_changes() {
                 let id = client.notify(task).await.unwrap().notification_id;
                 client.ended(TENANT, &id).await;
             }
-            // Its connections tell what they counted when they end.
+            // Connections report their counts when they end.
             replica.stopped().await;
             let reads = reads(&raw).await;
             println!("{reads} reads of the feed: {QUIET} quiet streams, {BUSY} messages");
-            // Each stream reads when it opens, and perhaps once more when its feed is first seen.
-            // Upkeep and numbering have their reads too.
+            // Each stream reads when it opens, and perhaps again when its feed is first seen.
+            // Upkeep and numbering read too.
             assert!(reads < 4 * QUIET, "{reads}");
         })
         .await;

@@ -1,4 +1,4 @@
-//! Why a delivery went as it did, and what a dry run says of it.
+//! The trace of a delivery, and the answer of a dry run.
 
 use std::collections::BTreeMap;
 
@@ -99,13 +99,13 @@ async fn a_dry_run_says_what_would_be_and_does_nothing() {
             ["send", "preference_all_off", "no_user_value"]
         );
         assert!(tried.verdicts[1].preview.is_none());
-        // Nothing was used up, and a real one has neither preview nor trace.
+        // The dry run used nothing up, and a real call has neither preview nor trace.
         let real = pb::NotifyRequest { dry_run: false, ..dry };
         let answer = world.client.notify(real).await.unwrap();
         assert!(answer.verdicts.iter().all(|v| v.preview.is_none() && v.trace.is_none()));
         world.client.ended(TENANT, &answer.notification_id).await;
         world.messages(1).await;
-        // What would be refused is refused.
+        // A dry run refuses invalid requests too.
         let mut bad = notify("bad", "task.assigned", &["ben"]);
         (bad.dry_run, bad.link) = (true, String::new());
         world.client.notify(bad).await.unwrap_err();
@@ -135,7 +135,7 @@ async fn what_slack_says_about_a_refusal_is_kept_with_the_delivery() {
             pb::ListFailedRequest { tenant_id: TENANT.into(), ..pb::ListFailedRequest::default() };
         let listed = world.client.list_failed(listed).await.unwrap().deliveries.remove(0);
         assert_eq!(listed.delivery.unwrap().detail, said);
-        // One that works has none.
+        // A successful delivery has no detail.
         let answer = world.client.notify(task("two", &["ben"])).await.unwrap();
         let sent = world.client.ended(TENANT, &answer.notification_id).await.remove(0);
         assert_eq!((sent.state(), sent.detail.as_str()), (DeliveryState::Sent, ""));

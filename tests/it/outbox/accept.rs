@@ -117,7 +117,7 @@ async fn a_caller_that_goes_away_tears_nothing() {
                 () = goes_away => {}
             }
         }
-        // Each is there in full or not at all; the same call again completes it.
+        // Each is completely there or not at all; the same call again completes it.
         for call in &calls {
             store.accept(call.clone()).await.unwrap();
             let stored = store.notification(&tenant(), call.id).await.unwrap().unwrap();

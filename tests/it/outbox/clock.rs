@@ -1,4 +1,4 @@
-//! The database's clock steps back: what was stored by the clock before lies ahead by the step.
+//! The database's clock steps back: times stored before the step are ahead by it.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::support::store::{TestStore, test_stores};
 
 const STEP: Duration = Duration::from_secs(600);
 const SECOND: Duration = Duration::from_secs(1);
-/// What a test takes at most; far less than the step.
+/// The longest time of a test; far less than the step.
 const LONG: Duration = Duration::from_secs(60);
 
-/// Makes all times later by [`STEP`]: as if the clock had stepped back by that.
+/// Moves all stored times ahead by [`STEP`], as if the clock had stepped back by that.
 pub(crate) async fn step_back(store: &TestStore) {
     let raw = store.raw().await;
     for (table, columns) in [
@@ -47,7 +47,7 @@ pub(crate) async fn step_back(store: &TestStore) {
     }
 }
 
-/// How long until a lane can be claimed.
+/// The time until a lane can be claimed.
 async fn wait(store: &TestStore, lane: &str) -> Duration {
     let next = store.lane_backlog(installation(), lane).await.unwrap().next_at.unwrap();
     next.since(store.now().await.unwrap())
@@ -57,7 +57,8 @@ async fn wait(store: &TestStore, lane: &str) -> Duration {
 async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
     let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
     for store in test_stores().await {
-        // Sent a moment ago, with one behind it; throttled for five minutes; taken by somebody.
+        // Sent a moment ago, with another message behind it; throttled for five minutes; claimed by
+        // a worker.
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;
         let next = post(&store, "U1").await;
@@ -78,10 +79,10 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         // Its second counts from the claim.
         assert!(wait(&store, "U1").await <= LONG);
         let throttled = wait(&store, "U2").await;
-        // Longer at most by what passed between the claim and the answer.
+        // Longer at most by the time between the claim and the answer.
         assert!(throttled <= STEP / 2 + LONG, "{throttled:?}");
         assert!(throttled + LONG > STEP / 2, "{throttled:?}");
-        assert!(wait(&store, "U3").await <= SECOND * 2, "the lease ends as it was to end");
+        assert!(wait(&store, "U3").await <= SECOND * 2, "the lease ends when it should");
         assert!(wait(&store, "U4").await.is_zero());
         let update = store.reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
         assert!(update.taken);
@@ -125,7 +126,7 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
     }
 }
 
-/// One lane with something to post, and one with something to take back; claims of both.
+/// Claims of two lanes: one with a message to post, and one with a message to take back.
 async fn a_post_and_a_retraction(store: &TestStore, lanes: [&str; 2]) -> Vec<LaneClaim> {
     post(store, lanes[0]).await;
     let mut retract = super::call(lanes[1], vec![super::delivery(super::lane(lanes[1]))]);
@@ -141,7 +142,7 @@ async fn a_post_and_a_retraction(store: &TestStore, lanes: [&str; 2]) -> Vec<Lan
     claims
 }
 
-/// Between the step and the moment in which a replica notices it.
+/// Between the step and the moment when a replica notices it.
 #[tokio::test]
 async fn no_start_is_taken_from_an_account_by_the_clock_before_the_step() {
     const HISTORY: &str = "conversations.history";
@@ -171,7 +172,7 @@ async fn no_start_is_taken_from_an_account_by_the_clock_before_the_step() {
     }
 }
 
-/// A turn that began before the step ends after it, and before anything was moved.
+/// A turn that began before the step ends after it, but before stored times were corrected.
 #[tokio::test]
 async fn a_turn_that_ends_after_the_step_leaves_no_time_ahead() {
     for store in test_stores().await {
@@ -183,12 +184,12 @@ async fn a_turn_that_ends_after_the_step_leaves_no_time_ahead() {
         store.follow_clock(LEASE).await.unwrap();
         let due = record(&store, id).await.due_at;
         assert!(due.since(store.now().await.unwrap()) <= SECOND, "{due:?}");
-        assert!(due >= released.plus(SECOND), "nor is it sooner: {due:?}");
+        assert!(due >= released.plus(SECOND), "it is due too early: {due:?}");
         assert!(wait(&store, "U1").await <= LONG);
     }
 }
 
-/// The lane was claimed by the clock before it stepped ahead: only what is written later shows it.
+/// The lane was claimed before the clock stepped ahead: only later writes show the step.
 async fn claimed_before(store: &TestStore) {
     let earlier = format!(
         "UPDATE lanes SET claimed_at = claimed_at - {} WHERE lease_token IS NOT NULL",
@@ -197,7 +198,7 @@ async fn claimed_before(store: &TestStore) {
     store.raw().await.execute_unprepared(&earlier).await.unwrap();
 }
 
-/// The clock steps ahead and, while all is still under way, back.
+/// The clock steps ahead and then, while turns are still under way, back.
 #[tokio::test]
 async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
     let pace = Pace { started_ago: Duration::ZERO, interval: SECOND };
@@ -207,7 +208,7 @@ async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
         let (held, id) = sending(&store).await;
         claimed_before(&store).await;
         assert!(store.settle(&held, id, &delivered(), Some(pace)).await.unwrap());
-        // Whoever takes this one says that it still lives, and dies.
+        // The worker with this lane sends a heartbeat, and dies.
         post(&store, "U2").await;
         let held = claim(&store, LEASE).await;
         claimed_before(&store).await;
@@ -220,8 +221,8 @@ async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
     }
 }
 
-/// Its worker stops without a word about it, and the lane goes on at once: whoever takes it finds
-/// out what became of the message.
+/// Its worker stops without settling it, and the lane is free at once: the next worker finds out
+/// what happened to the message.
 #[tokio::test]
 async fn what_was_being_sent_waits_for_no_time_by_the_clock_before() {
     for store in test_stores().await {
@@ -284,7 +285,7 @@ async fn what_waits_for_a_named_time_is_not_moved() {
     }
 }
 
-/// Whoever took them died; the next holder waits for the lease as it was to end.
+/// Their holders died; the next holders wait only until the leases should have ended.
 #[tokio::test]
 async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
     for store in test_stores().await {
@@ -311,9 +312,9 @@ async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
         store.follow_clock(SECOND).await.unwrap();
         assert!(store.claim_held_sweep(LEASE).await.unwrap().is_some(), "the sweep");
         let crawl = store.acquire_crawl(installation(), "two", LEASE).await.unwrap();
-        assert!(crawl.is_some(), "the reading of the member list");
+        assert!(crawl.is_some(), "the crawl's lease lasts too long");
         let fields = store.acquire_fields(installation(), LEASE).await.unwrap();
-        assert!(fields.is_some(), "the pass of custom fields");
+        assert!(fields.is_some(), "the field pass's lease lasts too long");
         assert_eq!(store.claim_events(LEASE).await.unwrap().len(), 1, "the event");
     }
 }

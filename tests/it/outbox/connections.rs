@@ -1,5 +1,5 @@
-//! The database's connections are killed under load: nothing accepted is lost, nothing is settled
-//! twice, everything ends (I1, I3, I6, I14; faults.md 8 and 9). PostgreSQL alone.
+//! The database's connections are killed under load: no accepted message is lost, nothing is
+//! settled twice, everything ends (I1, I3, I6, I14; faults.md 8 and 9). PostgreSQL only.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ const CALLS: usize = 60;
 const LANES: usize = 4;
 const KILL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
     WHERE datname = current_database() AND pid <> pg_backend_pid()";
-/// Short: claims whose settle failed come up again soon.
+/// Short, so that claims whose settle failed can be claimed again soon.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// A worker that does not care when it fails: what it leaves is found by the next claim.
+/// A worker that ignores its errors: the next claim finds its unfinished work.
 async fn serve(store: &Store, claim: &LaneClaim) -> Result<(), Error> {
     let Some(head) = store.head(claim).await? else { return Ok(()) };
     if head.state == State::Sending {
@@ -56,7 +56,7 @@ async fn storm(store: &TestStore) {
         if number % 5 == 0 {
             raw.execute_unprepared(KILL).await.unwrap();
         }
-        // As a caller would: whatever the error, the same call until there is an answer.
+        // As a caller would: repeats the same call after any error until there is an answer.
         loop {
             match store.accept(call.clone()).await {
                 Ok(Accepted::New { .. } | Accepted::Replayed { .. }) => break,
@@ -89,10 +89,11 @@ async fn killed_connections_lose_nothing() {
     }
 }
 
-/// A call that had not committed is made again, on another connection; nobody is told.
+/// A call that had not committed is repeated on another connection, without an error for the
+/// caller.
 #[tokio::test]
 async fn a_connection_that_breaks_before_the_commit_costs_the_caller_nothing() {
-    // A sequence goes on counting when its transaction is undone.
+    // A sequence keeps its value when its transaction is rolled back.
     const BREAK: &str = "CREATE SEQUENCE broken;
         CREATE FUNCTION break() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             IF nextval('broken') = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
@@ -109,8 +110,8 @@ async fn a_connection_that_breaks_before_the_commit_costs_the_caller_nothing() {
     }
 }
 
-/// After a restart of the database every connection of the pool is of no use, and no call fails for
-/// that.
+/// After a restart of the database, every connection of the pool is useless, and no call fails
+/// because of that.
 #[tokio::test]
 async fn connections_that_died_unused_fail_no_call() {
     for store in test_stores().await {
@@ -119,7 +120,7 @@ async fn connections_that_died_unused_fail_no_call() {
                 let call = call(&format!("r{number}"), vec![delivery(lane(&format!("U{number}")))]);
                 store.accept(call).await
             };
-            // As many at once as make the pool grow.
+            // Enough at once to make the pool grow.
             let calls = (0..8).map(&accept);
             for accepted in futures_util::future::join_all(calls).await {
                 assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
@@ -149,8 +150,8 @@ async fn answers_beside(store: &Store, others: impl Future) -> bool {
     }
 }
 
-/// No connection is free, and none is answered: those that wait for a row are in use, and those
-/// that are dark are of no use, though new ones could be made.
+/// No connection is free, and none answers. Connections that wait for a row are in use; dark ones
+/// are useless, and new ones could be made.
 #[tokio::test]
 async fn busy_is_told_from_dark() {
     for store in test_stores().await {
@@ -161,7 +162,7 @@ async fn busy_is_told_from_dark() {
         let config = Config { max_connections: 2, ..proxy.config.clone() };
         let raw = store.raw().await;
         let store = Store::open(&config).await.unwrap();
-        // Both connections are there, and in use from the first look at what is asked.
+        // Both connections exist, and both are in use from the first poll of this future.
         let asked = async || {
             let tenant = tenant();
             let ask = || store.count_waiting(&tenant, 1);
@@ -173,20 +174,20 @@ async fn busy_is_told_from_dark() {
         lock.execute_unprepared("LOCK TABLE deliveries").await.unwrap();
         let mut waiting = pin!(asked());
         assert!(poll!(&mut waiting).is_pending());
-        assert!(answers_beside(&store, &mut waiting).await, "it is busy");
+        assert!(answers_beside(&store, &mut waiting).await, "a busy database counts as dark");
         lock.rollback().await.unwrap();
         let (one, other) = waiting.await;
         assert_eq!((one, other), (Ok(0), Ok(0)));
         proxy.darken();
         let mut lost = pin!(asked());
         assert!(poll!(&mut lost).is_pending());
-        assert!(!answers_beside(&store, &mut lost).await, "they are dark");
+        assert!(!answers_beside(&store, &mut lost).await, "dark connections count as busy");
         drop(lost.await);
-        assert!(store.answers(PATIENT).await, "others took their places");
+        assert!(store.answers(PATIENT).await, "dark connections were not replaced");
     }
 }
 
-/// Callers whose deadline comes while their connection is dark: the places of these connections are
+/// Callers' deadlines pass while their connections are dark: the places of these connections are
 /// free again, for new ones.
 #[tokio::test]
 async fn connections_that_are_given_back_dark_are_replaced() {

@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use super::{LEASE, OVER, call, claim, delivered, delivery, installation, post, record, state};
 use crate::support::store::test_stores;
 
-/// Every kind of end that a claim can have.
+/// Every way in which a claim can end.
 fn every_settle() -> Vec<Settle> {
     let code = || "any".to_owned();
     let after = Duration::from_secs(1);
@@ -33,7 +33,7 @@ fn every_settle() -> Vec<Settle> {
     ]
 }
 
-/// All that a worker may change, as text.
+/// Everything that a worker may change, as text.
 async fn dump(raw: &DatabaseConnection) -> Vec<String> {
     let mut lines = Vec::new();
     for (table, columns) in [
@@ -173,7 +173,7 @@ async fn only_the_head_may_be_sent() {
     }
 }
 
-/// What is in doubt is not sent again by who did not look.
+/// A worker that did not look a message in doubt up cannot send it again.
 #[tokio::test]
 async fn what_is_in_doubt_may_not_be_sent() {
     for store in test_stores().await {
@@ -218,7 +218,7 @@ async fn resolving_is_fenced_too() {
     }
 }
 
-/// Two replicas look through the same people; the first one's lease ran out.
+/// Two replicas sweep the same people; the first one's lease ran out.
 #[tokio::test]
 async fn a_sweep_that_was_taken_over_notes_nothing() {
     for store in test_stores().await {

@@ -1,6 +1,6 @@
-//! A transaction that was forgotten, as that of a frozen process, holds rows: calls of other
-//! tenants are accepted and sent meanwhile, and those that need the rows are told so. PostgreSQL
-//! only: SQLite has one writer.
+//! A transaction that stays open, like that of a frozen process, locks rows: calls of other tenants
+//! are accepted and sent meanwhile, and calls that need the rows are refused with that reason.
+//! PostgreSQL only: SQLite has one writer.
 
 use std::time::Duration;
 
@@ -25,14 +25,14 @@ async fn postgres() -> Option<TestStore> {
     test_stores().await.into_iter().find(|store| store.config.url.is_some())
 }
 
-/// A transaction that did this and stays open.
+/// A transaction that executed this and stays open.
 async fn forgotten(store: &TestStore, sql: &str) -> DatabaseTransaction {
     let held = store.raw().await.begin().await.unwrap();
     held.execute_unprepared(sql).await.unwrap();
     held
 }
 
-/// A call of a tenant of that name.
+/// A call of the tenant with that name.
 fn call_of(tenant: &str, request: &str, to: &str) -> Accept {
     let tenant = TenantId::parse(tenant).unwrap();
     Accept { tenant, ..call(request, vec![delivery(lane(to))]) }
@@ -43,10 +43,10 @@ fn spawn(store: &Store, call: Accept) -> tokio::task::JoinHandle<Result<Accepted
     tokio::spawn(async move { store.accept(call).await })
 }
 
-/// All at once: `stuck` of the one tenant among the calls of others. Those of the others are
-/// accepted while the transaction is open; answers how `stuck` ended.
+/// All at once: `stuck` among the calls of other tenants. Those are accepted while the transaction
+/// is open. Returns how `stuck` ended.
 async fn beside_others(store: &Store, stuck: Accept) -> Result<Accepted, Error> {
-    // Data keys are made before, so that all of them share a batch.
+    // Creates the data keys first, so that all calls share a batch.
     for tenant in ["acme", "beta", "gamma"] {
         let warm = spawn(store, call_of(tenant, &format!("warm {tenant}"), tenant));
         assert!(matches!(warm.await.unwrap(), Ok(Accepted::New { .. })));
@@ -94,8 +94,8 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_its_calls_only() {
     assert!(matches!(store.accept(stuck).await, Ok(Accepted::New { .. })));
 }
 
-/// Once a call did not get through, those of its tenant join no batch for a while: each would hold
-/// that up once more.
+/// After a call of a tenant did not get through, the tenant's calls join no batch for a while: each
+/// would delay the batch again.
 #[tokio::test]
 async fn a_tenant_that_is_held_up_stays_apart_from_the_batches() {
     let Some(store) = postgres().await else { return };
@@ -104,7 +104,7 @@ async fn a_tenant_that_is_held_up_stays_apart_from_the_batches() {
     raw.execute_unprepared(COUNT).await.unwrap();
     let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
     let mut made = 0;
-    // In a batch, alone for a moment, and for longer; from then on without the batch.
+    // In a batch, by itself for a moment, and for longer; from then on without the batch.
     for of_this_call in [3, 2] {
         let outcome = store.accept(call_of("acme", "stuck", "U-stuck")).await;
         assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
@@ -114,7 +114,7 @@ async fn a_tenant_that_is_held_up_stays_apart_from_the_batches() {
     held.rollback().await.unwrap();
 }
 
-/// Counts how often somebody tries to store notifications, whatever becomes of it.
+/// Counts the attempts to store notifications, whatever their outcome.
 const COUNT: &str = "CREATE SEQUENCE tries;
     CREATE FUNCTION tries() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN PERFORM nextval('tries'); RETURN NULL; END $$;
@@ -125,8 +125,8 @@ async fn tries(raw: &DatabaseConnection) -> i64 {
     raw.query_one_raw(seen).await.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
-/// A batch that fails for a reason of one call is made call by call; what a row holds up there is
-/// not refused at once either.
+/// If one call makes a batch fail, the calls are stored one by one; one that waits for a row there
+/// is not refused at once either.
 #[tokio::test]
 async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
     let Some(store) = postgres().await else { return };
@@ -136,11 +136,11 @@ async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
     let raw = store.raw().await;
     raw.execute_unprepared(COUNT).await.unwrap();
     let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
-    // A notification of that id is there: the database refuses it before a lane is locked.
+    // A notification with that id exists: the database refuses it before a lane is locked.
     let bad = spawn(&store, Accept { id: known.id, ..call_of("beta", "bad", "U-bad") });
     let stuck = spawn(&store, call_of("acme", "stuck", "U-stuck"));
-    // Together, each by itself, and the one that is held up for a moment and for longer.
-    until("it is tried for long, or given up", async || {
+    // Together, each by itself, and the delayed one for a moment and for longer.
+    until("the call waits for long, or has given up", async || {
         (tries(&raw).await == 5 || stuck.is_finished()).then_some(())
     })
     .await;
@@ -150,7 +150,7 @@ async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
     assert!(matches!(bad.await.unwrap(), Err(Error::Conflict(_))));
 }
 
-/// Lanes of two tenants with one message each, claimed: that of `acme` first.
+/// Claimed lanes of two tenants with one message each; that of `acme` comes first.
 async fn two_claims(store: &Store) -> [LaneClaim; 2] {
     store.accept(call_of("acme", "one", "U-stuck")).await.unwrap();
     store.accept(call_of("beta", "two", "U-free")).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
     let (stuck, free) = (settles.next().unwrap(), settles.next().unwrap());
     let free = tokio::time::timeout(PATIENCE, free).await.unwrap();
     assert_eq!(free.unwrap(), Ok(true));
-    // What Slack stored is written for as long as it takes.
+    // The result of a stored message is written, however long that takes.
     assert!(!stuck.is_finished());
     held.rollback().await.unwrap();
     assert_eq!(tokio::time::timeout(PATIENCE, stuck).await.unwrap().unwrap(), Ok(true));
@@ -212,12 +212,11 @@ async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
     let counted = store.begin_window(installation(), window, &limit).await;
     assert!(matches!(counted, Err(Error::Locked(_))), "{counted:?}");
     held.rollback().await.unwrap();
-    // What was not claimed is not leased.
+    // Lanes that were not claimed are not leased.
     assert_eq!(claim().await.unwrap().len(), 1);
 }
 
-/// Whoever takes a start or gives one back, after a claim or for a question, does not wait for
-/// long.
+/// Taking or returning a start, after a claim or for a lookup, does not wait for long.
 #[tokio::test]
 async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     const METHOD: &str = "users.info";
@@ -235,7 +234,7 @@ async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     assert!(matches!(reserved, Err(Error::Locked(_))), "{reserved:?}");
     let given_back = store.unspend(id, second).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
-    // The start that would be given back, were it there.
+    // The start that would be returned if it existed.
     let given_back = store.unbook(id, Budget::Updates, (Timestamp(0), Duration::ZERO)).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     for held in held {
@@ -244,7 +243,7 @@ async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     assert!(taken().await.unwrap().taken);
 }
 
-/// What Slack said of its limits is written all the same, once the row is free.
+/// Slack's answers about its limits are written nevertheless, once the row is free.
 #[tokio::test]
 async fn what_slack_said_of_its_limits_waits_for_the_account() {
     const METHOD: &str = "users.info";
@@ -269,7 +268,7 @@ async fn what_slack_said_of_its_limits_waits_for_the_account() {
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
              AND wait_event_type = 'Lock' AND query LIKE '%{table}%' AND query LIKE '%''3s''%'"
         );
-        until("it waits for long", async || {
+        until("the write waits for long", async || {
             let waits = Statement::from_string(raw.get_database_backend(), waits.as_str());
             raw.query_one_raw(waits).await.unwrap().map(drop)
         })
@@ -283,8 +282,8 @@ async fn what_slack_said_of_its_limits_waits_for_the_account() {
     assert_eq!(throttled.await.unwrap(), Ok(false));
 }
 
-/// Broadcasts of one tenant wait behind each other; another's call goes before those that have not
-/// begun.
+/// Broadcasts of one tenant wait behind each other; another tenant's call goes before those that
+/// have not begun.
 #[tokio::test]
 async fn a_small_call_goes_before_broadcasts_that_have_not_begun() {
     const BROADCASTS: usize = 16;
@@ -298,7 +297,7 @@ async fn a_small_call_goes_before_broadcasts_that_have_not_begun() {
         let calls: Vec<_> = (0..BROADCASTS).map(broadcast).collect();
         let ids: Vec<_> = calls.iter().map(|call| (call.tenant.clone(), call.id)).collect();
         let broadcasts: Vec<_> = calls.into_iter().map(|call| spawn(&store, call)).collect();
-        // One was stored, the next is under way: the others were sealed meanwhile, and wait.
+        // One was stored, the next is under way: the others were encrypted meanwhile, and wait.
         let mut look = tokio::time::interval(Duration::from_millis(5));
         while !broadcasts.iter().any(tokio::task::JoinHandle::is_finished) {
             look.tick().await;

@@ -71,7 +71,7 @@ async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
         let before = store.now().await.unwrap();
         assert!(store.settle(&claim, id, &delivered(), Some(pace)).await.unwrap());
         let after = store.now().await.unwrap();
-        // The lane is empty, and still remembers.
+        // The lane is empty, but keeps its pace.
         assert_eq!(store.next_due().await.unwrap(), None);
         post(&store, "U1").await;
         let next = store.lane_backlog(installation(), "U1").await.unwrap().next_at.unwrap();
@@ -112,14 +112,14 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
     }
 }
 
-/// The installation of these tests, its token dead; the tenant may have left it.
+/// The installation of these tests with a dead token; the tenant may have left it.
 async fn dead(store: &TestStore, linked: bool) {
     let (id, raw) = (installation(), store.raw().await);
     store.ensure_tenant(&tenant()).await.unwrap();
     let sql = format!(
         "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, team_name, \
-         bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, token_version, token) \
-         VALUES ('{id}', 'A1', '', 'T1', FALSE, '', '', '', '', 'dead', 0, 0, 1, '')"
+         bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, token_version, \
+         token) VALUES ('{id}', 'A1', '', 'T1', FALSE, '', '', '', '', 'dead', 0, 0, 1, '')"
     );
     raw.execute_unprepared(&sql).await.unwrap();
     if linked {

@@ -111,7 +111,7 @@ pub(crate) async fn head(store: &Store) -> (LaneClaim, Head) {
     (claim, head)
 }
 
-/// As [`head`], and commits the intent to send it.
+/// Like [`head`], and commits the intent to send it.
 pub(crate) async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
     let (claim, head) = head(store).await;
     assert!(store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some());

@@ -1,5 +1,5 @@
-//! Rows that a newer release wrote, and damaged ones: they are passed over, and parked only where
-//! nobody can read them.
+//! Rows that a newer release wrote, and damaged ones: they are skipped, and parked only if no
+//! release can read them.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_lane_of_another_class_or_budget_is_left_to_who_knows_it() {
         run(&store, "UPDATE lanes SET class = 9 WHERE lane = 'C1'").await;
         run(&store, "UPDATE lanes SET budget = 9 WHERE lane = 'C2'").await;
         post(&store, "U1").await;
-        // Also where it is the last of a page.
+        // Even if it is the last of a page.
         let (mut after, mut found) = (None, Vec::new());
         for _ in 0..3 {
             let page = store.queues(after.as_ref(), 1).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_lane_of_another_class_or_budget_is_left_to_who_knows_it() {
     }
 }
 
-/// Makes a lane's head due now, and whatever was written about it older by so many seconds.
+/// Makes the head of each lane due now, and its last update older by this many seconds.
 async fn later(store: &TestStore, seconds: u32) {
     let micros = u64::from(seconds) * 1_000_000;
     run(store, &format!("UPDATE deliveries SET due_at = 0, updated_at = updated_at - {micros}"))
@@ -72,7 +72,7 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
                 assert_eq!(record(&store, unread).await.state, State::Pending);
                 later(&store, 60).await;
             }
-            // It is another's, who knows it, at any time.
+            // A replica of the newer release, which knows the value, can process it at any time.
             run(
                 &store,
                 &set.replace("hologram", "post").replace("kind = 'post'", "kind = 'normal'"),
@@ -88,7 +88,7 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
             assert_eq!(parked.state, State::Parked);
             assert_eq!(parked.reason.as_deref(), Some(Failure::Damaged.code()));
             let (held, id) = sending(&store).await;
-            assert_eq!(id, next, "the lane goes on");
+            assert_eq!(id, next, "the lane continues");
             assert!(store.settle(&held, id, &delivered(), None).await.unwrap());
         }
     }
@@ -102,7 +102,7 @@ async fn a_damaged_head_is_parked_at_once_and_alone() {
         let set = format!("UPDATE deliveries SET crashes = -1 WHERE id = '{damaged}'");
         run(&store, &set).await;
         let claims = store.claim_lanes(10, LEASE).await.unwrap();
-        // Read together.
+        // Read together in one statement.
         let heads = claims.iter().map(|claim| store.head(claim));
         let heads = futures_util::future::try_join_all(heads).await.unwrap();
         let read: Vec<_> = heads.into_iter().flatten().map(|head| head.delivery).collect();
@@ -148,7 +148,7 @@ async fn a_change_that_cannot_be_read_is_passed_over() {
         let told: Vec<_> = page.changes.iter().map(|one| (one.sequence, one.delivery)).collect();
         assert_eq!(told, [(1, first), (3, last)]);
         assert_eq!((page.span, page.full), (Some((1, 3)), false));
-        // Its reader comes past it, also where nothing else was read.
+        // A reader gets past it, even if the page has no other change.
         let page = store.delivery_changes(&tenant(), 1, 1).await.unwrap();
         assert_eq!((page.changes.len(), page.span, page.full), (0, Some((2, 2)), true));
     }

@@ -1,4 +1,4 @@
-//! A person's order while their member is not known.
+//! The order of a person's messages while their member is not known.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 use super::{HOUR, LEASE, call, delivery, installation, lane, tenant, uuid};
 use crate::support::store::test_stores;
 
-/// Longer than any interleaving needs to drain.
+/// More than any interleaving needs to drain.
 const ROUNDS: usize = 1000;
 
 fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
 }
 
-/// A message to a person, or two at once.
+/// A message to one person, or to two at once.
 fn to(people: &[(&str, Target)]) -> Accept {
     let new = people
         .iter()
@@ -47,7 +47,7 @@ fn found(lane: &str) -> Resolved {
     }
 }
 
-/// What is in a lane, in its order.
+/// The messages of a lane, in its order.
 async fn in_lane(raw: &DatabaseConnection, lane: &str) -> Vec<String> {
     let text =
         format!("SELECT id FROM deliveries WHERE lane = '{lane}' ORDER BY position, sequence");
@@ -79,7 +79,7 @@ async fn what_is_resolving_holds_its_persons_place_and_what_is_for_later_does_no
         store.settle_resolving(claimed.token, ben, &again, None).await.unwrap();
         assert!(resolves(&store, "ben").await);
 
-        // Its time came.
+        // Its time has come.
         raw.execute_unprepared("UPDATE deliveries SET due_at = 0").await.unwrap();
         let claimed = store.claim_resolving(10, LEASE).await.unwrap();
         assert_eq!(claimed.len(), 2);
@@ -101,12 +101,15 @@ async fn none_joins_a_lane_ahead_of_another_of_its_person() {
         let theirs = accept(&store, to(&[("ben", Target::Resolving)])).await;
         let claimed = store.claim_resolving(10, LEASE).await.unwrap();
         let token = claimed[0].token;
-        // As by another replica, which decided sooner.
+        // As if another replica had decided sooner.
         let settled = store.settle_resolving(token, second, &found("U1"), None).await.unwrap();
         assert_eq!(settled, Some(State::Resolving));
         let settled = store.settle_resolving(token, theirs, &found("U2"), None).await.unwrap();
-        assert_eq!(settled, Some(State::Pending), "others wait for nobody");
-        assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty(), "the first is leased");
+        assert_eq!(settled, Some(State::Pending), "other people's messages do not wait");
+        assert!(
+            store.claim_resolving(10, LEASE).await.unwrap().is_empty(),
+            "the first is still leased"
+        );
         let settled = store.settle_resolving(token, first, &found("U1"), None).await.unwrap();
         assert_eq!(settled, Some(State::Pending));
         let claimed = store.claim_resolving(10, LEASE).await.unwrap();
@@ -126,12 +129,12 @@ async fn what_stands_behind_one_that_is_put_off_is_put_off_with_it() {
         let token = store.claim_resolving(10, LEASE).await.unwrap()[0].token;
         let again = Resolved::Again { after: HOUR };
         store.settle_resolving(token, first, &again, None).await.unwrap();
-        // It was claimed with the first, and is so no more.
+        // It was claimed together with the first, but no longer.
         assert_eq!(store.settle_resolving(token, second, &found("U1"), None).await.unwrap(), None);
         let third = accept(&store, to(&[("ada", Target::Resolving)])).await;
         assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty());
         assert!(resolves(&store, "ada").await);
-        // Something is known of the person.
+        // There is news about the person.
         store.recheck_held(&tenant(), &[user("ada")]).await.unwrap();
         let mut claimed = store.claim_resolving(10, LEASE).await.unwrap();
         claimed.sort_by_key(|one| one.sequence);
@@ -161,7 +164,7 @@ impl Dice {
 
 const PEOPLE: [(&str, &str); 2] = [("ada", "U1"), ("ben", "U2")];
 
-/// One run: callers whose replica has the list or has not, two replicas that resolve.
+/// One run: callers whose replica has the list or does not, and two replicas that resolve.
 struct Run<'a> {
     store: &'a Store,
     raw: &'a DatabaseConnection,
@@ -172,7 +175,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// As Notify does.
+    /// Notifies as Notify does.
     async fn notify(&mut self, people: &[(&'static str, &'static str)]) {
         let mut new = Vec::new();
         for (name, member) in people {
@@ -192,7 +195,7 @@ impl Run<'_> {
         self.claimed.extend(self.store.claim_resolving(limit, LEASE).await.unwrap());
     }
 
-    /// Settles any of what was claimed; or its replica dies.
+    /// Settles one of the claimed deliveries, or its replica dies.
     async fn settle(&mut self) {
         let Ok(count) = u64::try_from(self.claimed.len()) else { return };
         if count == 0 {
@@ -209,7 +212,7 @@ impl Run<'_> {
         self.store.settle_resolving(one.token, one.delivery, &resolved, None).await.unwrap();
     }
 
-    /// Leases and waits are over.
+    /// Ends all leases and waits.
     async fn time_passes(&self) {
         let over = "UPDATE deliveries SET due_at = updated_at WHERE state = 'resolving'";
         self.raw.execute_unprepared(over).await.unwrap();
@@ -231,7 +234,7 @@ impl Run<'_> {
                     .unwrap();
             }
         }
-        panic!("something goes on resolving");
+        panic!("a delivery stays in resolving");
     }
 }
 

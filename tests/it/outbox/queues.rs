@@ -1,4 +1,4 @@
-//! Claims from queues: budgets of posts, answers that were lost, workers that panic.
+//! Claims from queues: budgets of posts, lost answers, workers that panic.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn a_lane_is_urgent_until_its_last_urgent_message_left() {
             let (claim, id) = sending(&store).await;
             assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
         }
-        // What is in doubt is looked up, whatever holds back posts.
+        // A message in doubt is looked up, whatever delays posts.
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
@@ -95,7 +95,7 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
         for (number, action) in
             [Action::Post, Action::Retract, Action::Done].into_iter().enumerate()
         {
-            // Each about something else, so that none overtakes another.
+            // Each has a subject of its own, so that none overtakes another.
             let subject = Some(SubjectKey::parse(format!("task:{number}")).unwrap());
             let mut accept = call(&format!("r{number}"), vec![delivery(lane("U1"))]);
             accept.about = About { subject, action, deliver_after: None };
@@ -107,7 +107,7 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
             assert_eq!(claim.budget, budget);
             assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
         }
-        // The first of an empty lane; and what its turn finds counts more than what was expected.
+        // The first message of an empty lane; its turn can correct the expected budget.
         let mut accept = call("replace", vec![delivery(lane("U1"))]);
         let subject = Some(SubjectKey::parse("task:9").unwrap());
         accept.about = About { subject, action: Action::Replace, deliver_after: None };
@@ -145,7 +145,7 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
         let starts: Vec<Timestamp> = starts.into_iter().collect();
         assert_eq!(starts.len(), 20);
         assert!(starts.windows(2).all(|two| two[1].since(two[0]) >= interval), "{starts:?}");
-        // The last one can be given back; one that others were given after cannot.
+        // The last start can be returned; one with later starts cannot.
         let booked =
             async || store.queues(None, 1).await.unwrap().queues[0].booked.unwrap().next_at;
         let end = booked().await;
@@ -180,7 +180,7 @@ async fn each_start_is_given_once_to_all_replicas_together() {
         // The store keeps whole microseconds.
         let least = (pace.interval.saturating_sub(Duration::from_micros(1))) * 39;
         assert!(last.since(first) >= least, "{first:?} {last:?}");
-        // What may go at once goes at once; the time that the test takes is not held against it.
+        // The first ones may go at once; the time that the test takes does not count against it.
         assert!(first <= store.now().await.unwrap().plus(pace.interval));
         let posting = store.posting(installation()).await.unwrap().unwrap();
         assert_eq!((posting.window_posts, posting.spent_until), (40, last));
@@ -236,19 +236,19 @@ async fn nothing_is_sent_while_the_workspace_is_paused() {
             minute: Duration::from_secs(60),
             known: false,
         };
-        assert!(!store.throttled(&throttled("U7")).await.unwrap(), "one lane alone");
+        assert!(!store.throttled(&throttled("U7")).await.unwrap(), "one lane is not the workspace");
         assert!(!store.throttled(&throttled("U7")).await.unwrap(), "the same again");
         assert!(store.throttled(&throttled("U8")).await.unwrap(), "another one");
         assert_eq!(store.intend(&claim, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Pending);
-        // The limit was lowered once, however many say so.
+        // The limit was lowered once, however many reports there are.
         assert!(store.throttled(&throttled("U9")).await.unwrap());
         let posting = store.posting(installation()).await.unwrap().unwrap();
         assert_eq!(posting.limit, Limit::default().after_429());
     }
 }
 
-/// As the release before left it: changes had their starts reserved hours ahead.
+/// As the previous release left it: changes had their starts reserved hours ahead.
 #[tokio::test]
 async fn an_upgrade_gives_far_starts_back() {
     const BEFORE: &str = "

@@ -1,5 +1,5 @@
-//! Many at once: no lane sleeps with work, one in flight a lane, each sent once, in order
-//! (I1, I4, I6; faults.md 12).
+//! Many at once: no lane sleeps with work, one delivery in flight in a lane, each sent once, in
+//! order (I1, I4, I6; faults.md 12).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ const LANES: usize = 3;
 const CALLERS: usize = 4;
 const CALLS: usize = 30;
 
-/// What the workers saw, to be checked by whoever sees it.
+/// The workers' observations, checked as they are made.
 #[derive(Default)]
 struct Seen {
     in_flight: Mutex<HashMap<String, DeliveryId>>,
@@ -71,7 +71,7 @@ async fn race(store: &TestStore) {
         let (store, order) = (replicas[caller % 2].clone(), order.clone());
         tasks.spawn(async move {
             for _ in 0..CALLS {
-                // Lanes in another order for each caller: the store must not deadlock on it.
+                // A different order of lanes for each caller: the store must not deadlock on it.
                 let lanes =
                     (0..LANES).map(|to| delivery(lane(&format!("U{}", (to + caller) % LANES))));
                 let call = call(&uuid().to_string(), lanes.collect());
@@ -96,7 +96,7 @@ async fn race(store: &TestStore) {
     let place: HashMap<DeliveryId, usize> =
         sent.iter().enumerate().map(|(place, (_, id))| (*id, place)).collect();
     assert_eq!(place.len(), total_sent, "each is sent once");
-    // The calls of one caller followed each other: so do their messages in each lane.
+    // Each caller's calls followed each other, so their messages must do so in each lane.
     let lane_of: HashMap<DeliveryId, &str> =
         sent.iter().map(|(lane, id)| (*id, lane.as_str())).collect();
     let mut last: HashMap<(usize, &str), usize> = HashMap::new();
@@ -111,7 +111,7 @@ async fn race(store: &TestStore) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn callers_and_workers_race_and_no_wake_up_is_lost() {
     for store in test_stores().await {
-        // A lost wake-up would leave the workers without work for ever.
+        // A lost wake-up would leave the workers without work forever.
         tokio::time::timeout(Duration::from_secs(120), race(&store)).await.unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! A store that was recovered from a copy: what was accepted before is looked up before it is sent.
+//! A store that was recovered from a copy: messages accepted before are looked up before they are
+//! sent.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::{LEASE, head, post, state, tenant};
 use crate::support::gate::Gate;
 use crate::support::store::test_stores;
 
-/// Until the clock of the store is past a recovery: SQLite counts milliseconds.
+/// Waits until the store's clock is past a recovery: SQLite counts milliseconds.
 async fn past(store: &Store, epoch: i64) {
     while store.now().await.unwrap().0 <= epoch {
         tokio::task::yield_now().await;
@@ -22,7 +23,7 @@ async fn past(store: &Store, epoch: i64) {
 async fn what_waits_is_in_doubt_until_it_was_looked_up() {
     for store in test_stores().await {
         let old = post(&store, "U1").await;
-        // A turn that began before the recovery has no request any more.
+        // A turn that began before the recovery may not send any longer.
         let (claim, before) = head(&store).await;
         assert_eq!(before.in_doubt, None);
         let recovery = store.begin_epoch().await.unwrap();
@@ -43,7 +44,7 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
         assert_eq!(store.intend(&claim, old, LEASE).await.unwrap(), Some(1));
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
         assert!(store.settle(&claim, old, &wait, None).await.unwrap());
-        // A second recovery puts it in doubt once more.
+        // A second recovery puts it in doubt again.
         let again = store.begin_epoch().await.unwrap();
         assert!(again.epoch > recovery.epoch);
         assert_eq!(head(&store).await.1.in_doubt.map(|at| at.0), Some(again.epoch));
@@ -75,7 +76,7 @@ async fn what_was_accepted_while_the_clock_was_ahead_is_in_doubt_and_nothing_lat
         let absent = Settle::Retry { after: Duration::ZERO, code: "unconfirmed".into() };
         assert!(store.settle(&claim, ahead, &absent, None).await.unwrap());
         assert_eq!(head(&store).await.1.in_doubt, None);
-        // Minutes before the clock is where it was.
+        // Minutes before the clock reaches its earlier time.
         let new = post(&store, "U2").await;
         let (claim, fresh) = head(&store).await;
         assert_eq!((fresh.delivery, fresh.in_doubt), (new, None));
@@ -88,7 +89,7 @@ async fn the_feeds_numbers_go_on_after_the_recovery() {
     for store in test_stores().await {
         post(&store, "U1").await;
         while store.number_changes(100).await.unwrap() > Some(0) {}
-        // Written before, numbered after.
+        // Written before the recovery, numbered after it.
         post(&store, "U1").await;
         let epoch = store.begin_epoch().await.unwrap().epoch;
         let extent = store.feed_extent(&tenant()).await.unwrap();
@@ -111,7 +112,7 @@ async fn the_feeds_numbers_go_on_after_the_recovery() {
     }
 }
 
-/// The sequencer began before the recovery and goes on after it.
+/// The sequencer began before the recovery and continues after it.
 #[tokio::test]
 async fn a_sequencer_that_read_the_epoch_before_gives_no_number() {
     for mut store in test_stores().await {

@@ -57,7 +57,7 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
 }
 
 /// Two recipients of one notification are resolved at the same time, by two workers, and are one
-/// member: who comes second gets no message of their own.
+/// member: the second gets no separate message.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_recipients_who_are_one_member_get_one_message() {
     for store in test_stores().await {

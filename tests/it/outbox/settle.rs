@@ -1,4 +1,4 @@
-//! What follows each outcome: attempts, waits, the log, crashes.
+//! The consequences of each outcome: attempts, waits, the log, crashes.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_429_gives_the_attempt_back_and_holds_its_lane_in_full() {
             assert_eq!((waiting.state, waiting.attempt), (State::Pending, 0));
             assert_eq!(waiting.attempts[0].outcome, "throttled");
             assert_eq!(waiting.due_at.since(waiting.updated_at), HOUR);
-            // Nothing that joins the lane shortens the wait.
+            // A message that joins the lane does not shorten the wait.
             post(&store, name).await;
             let next = store.lane_backlog(installation(), name).await.unwrap().next_at.unwrap();
             assert!(next >= waiting.due_at);
@@ -220,7 +220,7 @@ async fn a_message_that_kills_its_workers_is_in_doubt_each_time() {
             store.intend(&dies, deadly, OVER).await.unwrap().unwrap();
             let (rescuer, found) = head(&store).await;
             assert_eq!((found.delivery, found.state), (deadly, State::Sending));
-            // Never parked unseen: history says whether Slack has it.
+            // Never parked unchecked: history shows whether Slack has it.
             assert_eq!(store.recover(&rescuer, deadly).await.unwrap(), RecoverOutcome::Unknown);
             assert_eq!(store.head(&rescuer).await.unwrap().unwrap().state, State::Unknown);
             let retry = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
@@ -229,7 +229,8 @@ async fn a_message_that_kills_its_workers_is_in_doubt_each_time() {
     }
 }
 
-/// What cannot even be looked for, because looking kills its worker, does not go round for ever.
+/// A message that cannot even be looked up, because the lookup kills its worker, is not retried
+/// forever.
 #[tokio::test]
 async fn a_message_whose_look_up_panics_is_parked_after_the_fourth_death() {
     for store in test_stores().await {

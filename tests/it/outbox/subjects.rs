@@ -1,5 +1,5 @@
-//! Who overtakes and who sends meet on one message: one of them waits, and what it then finds
-//! counts.
+//! An overtaking call and a sender meet at one message: one of them waits, and then sees the
+//! other's result.
 
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, SubjectKey};
@@ -11,7 +11,7 @@ use super::{call, delivery, lane, record};
 use crate::support::process::until;
 use crate::support::store::test_stores;
 
-/// A message to one person about the same thing.
+/// A message to one person about one subject.
 fn about(request: &str, action: Action) -> (Accept, DeliveryId) {
     let mut accept = call(request, vec![delivery(lane("U1"))]);
     let subject = Some(SubjectKey::parse("task:1").unwrap());
@@ -20,8 +20,8 @@ fn about(request: &str, action: Action) -> (Accept, DeliveryId) {
     (accept, id)
 }
 
-/// The intent of a request is under way as a replacement is accepted: it must be seen, or the words
-/// come twice, as a message of their own beside the one that they were to replace.
+/// The intent of a request is uncommitted when a replacement is accepted. The replacement must see
+/// it; otherwise the text comes twice, as a separate message beside the one to replace.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replacement_waits_for_who_is_about_to_send() {
     for store in test_stores().await {
@@ -52,7 +52,7 @@ async fn a_replacement_waits_for_who_is_about_to_send() {
     }
 }
 
-/// The other way round: what was overtaken is not sent, though its lane was claimed before.
+/// The reverse: an overtaken message is not sent, though its lane was claimed before.
 #[tokio::test]
 async fn what_was_overtaken_after_the_claim_is_not_sent() {
     for store in test_stores().await {

@@ -10,7 +10,7 @@ use herald::store::{Accept, Accepted, Error, Store};
 use super::{call, delivery, lane, tenant, total};
 use crate::support::store::test_stores;
 
-/// All at once; the outcomes in order.
+/// Accepts all calls at once; returns the outcomes in order.
 async fn accept_all(store: &Store, calls: Vec<Accept>) -> Vec<Result<Accepted, Error>> {
     let calls = calls.into_iter().map(|call| {
         let store = store.clone();
@@ -30,7 +30,7 @@ async fn one_bad_call_fails_alone() {
         let mut calls: Vec<_> = (0..CALLS)
             .map(|number| call(&format!("r{number}"), vec![delivery(lane(&format!("U{number}")))]))
             .collect();
-        // Two deliveries of one id: the database refuses the second.
+        // Two deliveries with one id: the database refuses the second.
         let twice = calls[30].deliveries[0].clone();
         calls[30].deliveries.push(twice);
         let outcomes = accept_all(&store, calls.clone()).await;
@@ -54,7 +54,7 @@ async fn each_call_has_its_own_answer() {
         store.accept(call("old", vec![delivery(lane("U1"))])).await.unwrap();
         let mut calls = Vec::new();
         for number in 0..20 {
-            // New, raced by another payload, a repeat of an earlier call, and a large one.
+            // A new call, another payload that races it, and a repeat of an earlier call.
             calls.push(call(&format!("r{number}"), vec![delivery(lane("U1"))]));
             let mut other = call(&format!("r{number}"), vec![delivery(lane("U2"))]);
             other.fingerprint = [8; 32];
@@ -82,7 +82,7 @@ async fn calls_about_the_same_people_share_a_transaction() {
         let user = |number: usize| UserId::parse(format!("user-{number}")).unwrap();
         let calls = (0..50).map(|number| {
             let mut call = call(&format!("r{number}"), vec![delivery(lane("U1"))]);
-            // In no order, and each person in several calls.
+            // In mixed order, with each person in several calls.
             let people = [number % 7, number % 3, number % 5].map(|number| Person {
                 email: Some(format!("{number}@example.com")),
                 ..Person::bare(user(number))

@@ -1,5 +1,4 @@
-//! Turns that are taken at the same time share statements and transactions; each has its own
-//! answer.
+//! Turns at the same time share statements and transactions; each gets its own answer.
 
 use futures_util::future::join_all;
 use herald::domain::delivery::State;
@@ -10,7 +9,7 @@ use sea_orm::ConnectionTrait as _;
 use super::{LEASE, post, record, state};
 use crate::support::store::{TestStore, test_stores};
 
-/// A message in each of so many lanes, all claimed, in the order of their lanes.
+/// A message in each of this many lanes, all claimed, in the order of their lanes.
 async fn claimed(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     let mut ids = Vec::new();
     for number in 0..lanes {
@@ -25,7 +24,7 @@ fn stored(ts: &str) -> Settle {
     Settle::Delivered { channel: ChannelId::parse("D0001").unwrap(), ts: ts.into() }
 }
 
-/// As [`claimed`], and all are being sent.
+/// Like [`claimed`], and all are being sent.
 async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     let claimed = claimed(store, lanes).await;
     let intents = claimed.iter().map(|(claim, id)| store.intend(claim, *id, LEASE));
@@ -34,7 +33,7 @@ async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     claimed
 }
 
-/// Another worker has the lane since.
+/// Another worker takes the lane.
 async fn take_over(store: &TestStore, lane: &str) {
     let sql = format!("UPDATE lanes SET lease_until = 0, next_at = 0 WHERE lane = '{lane}'");
     store.raw().await.execute_unprepared(&sql).await.unwrap();
@@ -72,7 +71,7 @@ async fn intents_that_are_written_together_are_each_judged_alone() {
             let expected = if may { State::Sending } else { State::Pending };
             assert_eq!(state(&store, *id).await, expected, "{}", claim.lane);
         }
-        // Those that were refused gave their lane back; that of another is still another's.
+        // The refused ones returned their lanes; the lane of another worker stays with that worker.
         let mut back = store.claim_lanes(100, LEASE).await.unwrap();
         back.sort_by(|one, other| one.lane.cmp(&other.lane));
         assert_eq!(back.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
@@ -85,7 +84,7 @@ async fn ends_that_are_written_together_are_each_lanes_own() {
         let sent = sending(&store, 20).await;
         let behind = post(&store, "U03").await;
         take_over(&store, "U07").await;
-        // Not sent by anybody: it must not become so.
+        // Not being sent, so it must not become sent.
         let sql = format!("UPDATE deliveries SET state = 'pending' WHERE id = '{}'", sent[11].1);
         store.raw().await.execute_unprepared(&sql).await.unwrap();
         let ends: Vec<_> =
@@ -101,7 +100,7 @@ async fn ends_that_are_written_together_are_each_lanes_own() {
             assert_eq!(record.ts.as_ref(), own.then_some(ts), "{}", claim.lane);
             assert_eq!(record.attempts.len(), usize::from(own), "{}", claim.lane);
         }
-        // The lane that holds more comes up, and so does that whose message was not sent.
+        // The lane with another message is due, and so is the one whose message was not sent.
         let mut due = store.claim_lanes(100, LEASE).await.unwrap();
         due.sort_by(|one, other| one.lane.cmp(&other.lane));
         assert_eq!(due.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
@@ -110,7 +109,7 @@ async fn ends_that_are_written_together_are_each_lanes_own() {
     }
 }
 
-/// Slack's answers are text that it chose.
+/// Slack chooses the text of its answers.
 #[tokio::test]
 async fn an_end_that_cannot_be_written_fails_alone() {
     for store in test_stores().await {
@@ -120,7 +119,7 @@ async fn an_end_that_cannot_be_written_fails_alone() {
             sent.iter().zip(&ends).map(|((claim, id), end)| store.settle(claim, *id, end, None));
         let settled = join_all(settles).await;
         assert_eq!((&settled[0], &settled[2]), (&Ok(true), &Ok(true)));
-        // PostgreSQL's text holds no such character.
+        // PostgreSQL's text cannot contain this character.
         assert_eq!(settled[1].is_err(), store.backend() == Backend::Postgres, "{:?}", settled[1]);
     }
 }

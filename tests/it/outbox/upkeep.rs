@@ -1,5 +1,4 @@
-//! Upkeep: what is old goes and nothing else; a wake-up that was lost is made good; what metrics
-//! tell.
+//! Upkeep: only old rows are removed; a lost wake-up is repaired; figures for metrics.
 
 use std::time::Duration;
 
@@ -37,7 +36,7 @@ async fn what_is_old_and_ended_goes_with_all_that_belongs_to_it() {
         assert_eq!(store.forget_notifications(HOUR, 10).await.unwrap(), 0, "too young");
         assert_eq!(store.forget_notifications(Duration::ZERO, 10).await.unwrap(), 1);
         assert!(!is_there(&store, sent.id).await);
-        assert!(is_there(&store, half.id).await, "a message of it waits");
+        assert!(is_there(&store, half.id).await, "one of its messages waits");
         assert_eq!(rows(&store, "deliveries_history").await, 1);
         assert_eq!(rows(&store, "attempts").await, 0);
         // The request id is free again.
@@ -70,7 +69,7 @@ async fn a_lost_wake_up_is_made_good() {
         let id = post(&store, "U1").await;
         let lose = "UPDATE lanes SET next_at = NULL";
         store.raw().await.execute_unprepared(lose).await.unwrap();
-        assert_eq!(store.next_due().await.unwrap(), None, "it sleeps with work");
+        assert_eq!(store.next_due().await.unwrap(), None, "the lane sleeps with work");
         assert_eq!(store.repair_lanes().await.unwrap(), 1);
         assert_eq!(sending(&store).await.1, id);
         assert_eq!(store.repair_lanes().await.unwrap(), 0);
@@ -115,7 +114,7 @@ async fn lanes_that_are_not_used_any_more_go_and_come_back() {
         for name in ["U1", "U2", "U3"] {
             post(&store, name).await;
         }
-        // One is done, one is held by a worker, one waits.
+        // One lane is done, a worker holds one, and one waits.
         let (done, id) = first_of(store.claim_lanes(1, HOUR).await.unwrap(), &store).await;
         assert!(store.settle(&done, id, &delivered(), None).await.unwrap());
         first_of(store.claim_lanes(1, HOUR).await.unwrap(), &store).await;
@@ -125,7 +124,7 @@ async fn lanes_that_are_not_used_any_more_go_and_come_back() {
         let (more, end) = store.forget_lanes(Some(&next), Duration::ZERO, 2).await.unwrap();
         assert_eq!((removed + more, end), (1, None));
         assert_eq!(rows(&store, "lanes").await, 2);
-        // Their first message makes it anew.
+        // The next message creates the lane again.
         post(&store, &done.lane).await;
         assert_eq!(rows(&store, "lanes").await, 3);
         let due = store.claim_lanes(10, HOUR).await.unwrap();
@@ -133,7 +132,7 @@ async fn lanes_that_are_not_used_any_more_go_and_come_back() {
     }
 }
 
-/// The only claim, its head under way.
+/// The first claim, with its head being sent.
 async fn first_of(
     mut claims: Vec<herald::store::LaneClaim>,
     store: &Store,
@@ -144,7 +143,7 @@ async fn first_of(
     (claim, head.delivery)
 }
 
-/// Whoever adds a message holds the lane until the commit; whoever removes lanes leaves it alone.
+/// A transaction that adds a message locks the lane until the commit, and upkeep skips it.
 #[tokio::test]
 async fn a_lane_that_somebody_joins_is_not_removed() {
     for store in test_stores().await {
@@ -163,7 +162,7 @@ async fn a_lane_that_somebody_joins_is_not_removed() {
     }
 }
 
-/// A message comes between the look at the lanes and the lock.
+/// A message arrives between the check of the lanes and the lock.
 #[tokio::test]
 async fn a_lane_that_was_joined_since_the_look_is_not_removed() {
     for mut store in test_stores().await {
@@ -185,7 +184,7 @@ async fn a_lane_that_was_joined_since_the_look_is_not_removed() {
     }
 }
 
-/// Its wake-up was lost: it will be made good.
+/// Its wake-up was lost and will be repaired.
 #[tokio::test]
 async fn a_lane_that_sleeps_with_work_is_not_removed() {
     for store in test_stores().await {
@@ -197,7 +196,7 @@ async fn a_lane_that_sleeps_with_work_is_not_removed() {
     }
 }
 
-/// Something is held back between the look at the sweeps and the lock.
+/// A message is held between the check of the sweeps and the lock.
 #[tokio::test]
 async fn a_sweep_that_was_needed_again_since_the_look_is_not_removed() {
     for mut store in test_stores().await {
@@ -230,7 +229,11 @@ async fn sweeps_that_nothing_is_held_for_go() {
         let held = Target::Held { reason, look_after: HOUR };
         let accept = call("r1", vec![delivery(held)]);
         store.accept(accept.clone()).await.unwrap();
-        assert_eq!(store.forget_sweeps(Duration::ZERO, 10).await.unwrap(), 0, "it is needed");
+        assert_eq!(
+            store.forget_sweeps(Duration::ZERO, 10).await.unwrap(),
+            0,
+            "the sweep is still needed"
+        );
         store.cancel_notification(&tenant(), accept.id).await.unwrap();
         assert_eq!(store.forget_sweeps(Duration::ZERO, 10).await.unwrap(), 1);
         assert_eq!(rows(&store, "held_sweeps").await, 0);

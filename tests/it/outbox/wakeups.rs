@@ -1,5 +1,5 @@
-//! The lost wake-up, step by step: both sides must lock the lane's row and look afterwards.
-//! PostgreSQL alone; on SQLite whoever writes is alone. `races` has many at once, on both.
+//! The lost wake-up, step by step: both sides must lock the lane's row and check afterwards.
+//! PostgreSQL only; on SQLite there is one writer at a time. `races` has many at once, on both.
 
 use herald::domain::ids::DeliveryId;
 use herald::store::Backend;
@@ -23,7 +23,8 @@ async fn somebody_waits(raw: &DatabaseConnection) {
     }
 }
 
-/// What an acceptance does, up to its commit: a copy of `like` in the lane, and the lane locked.
+/// The statements of an acceptance up to its commit: a copy of `like` in the lane, and the lane
+/// locked.
 fn joins(like: DeliveryId, id: DeliveryId) -> [String; 2] {
     const COPIED: &str = "tenant, notification, installation, lane, position, state, attempt, \
         probes, crashes, due_at, expires_at, priority, kind, event_type, created_at, updated_at";
@@ -124,7 +125,7 @@ async fn who_joins_a_lane_waits_for_who_empties_it() {
 async fn who_joins_a_busy_lane_holds_it_until_the_commit() {
     let Some(store) = postgres().await else { return };
     let raw = store.raw().await;
-    // Two lanes with something to do: a call for both locks the first, then waits for the second.
+    // Two lanes with work: a call for both locks the first, then waits for the second.
     post(&store, "U1").await;
     post(&store, "U2").await;
     let second = raw.begin().await.unwrap();
@@ -140,7 +141,7 @@ async fn who_joins_a_busy_lane_holds_it_until_the_commit() {
         raw.get_database_backend(),
         "SELECT 1 FROM lanes WHERE lane = 'U1' FOR UPDATE SKIP LOCKED",
     );
-    // Where the call was tried again meanwhile it holds the lane again.
+    // If the call was retried meanwhile, it locks the lane again.
     until("the first lane is locked", async || {
         raw.query_one_raw(probe.clone()).await.unwrap().is_none().then_some(())
     })
@@ -149,8 +150,8 @@ async fn who_joins_a_busy_lane_holds_it_until_the_commit() {
     accept.await.unwrap().unwrap();
 }
 
-/// Else it would go ahead of what is being sent, and history would be looked through behind it
-/// alone.
+/// Otherwise it would overtake the message being sent, and history is only searched behind that
+/// one.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waited_for_a_lane_stands_behind_who_joined_it_meanwhile() {
     let Some(store) = postgres().await else { return };
@@ -163,7 +164,8 @@ async fn who_waited_for_a_lane_stands_behind_who_joined_it_meanwhile() {
     let accepting = store.store.clone();
     let later = tokio::spawn(async move { post(&accepting, "U1").await });
     somebody_waits(&raw).await;
-    // Drawn while the other waits, so it is the larger unless the other draws after its wait.
+    // Its position is drawn while the other call waits, so it is the larger one unless the other
+    // draws its position after the wait.
     acceptance.execute_unprepared(&copied).await.unwrap();
     let drawn = format!(
         "UPDATE deliveries SET position = nextval('delivery_positions') WHERE id = '{earlier}'"
@@ -176,5 +178,5 @@ async fn who_waited_for_a_lane_stands_behind_who_joined_it_meanwhile() {
          AND other.id = '{later}' AND one.position < other.position"
     );
     let query = Statement::from_string(raw.get_database_backend(), sql);
-    assert!(raw.query_one_raw(query).await.unwrap().is_some(), "it went ahead");
+    assert!(raw.query_one_raw(query).await.unwrap().is_some(), "the later message went ahead");
 }

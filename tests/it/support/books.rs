@@ -1,5 +1,5 @@
-//! The books of a test: what was accepted, as the answers told, balanced against the store and
-//! Slack when the test ends.
+//! The books of a test: the accepted deliveries, as answers named them, are compared with the store
+//! and Slack when the test ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use herald::sandbox::Sandbox;
 use super::store::TestStore;
 use super::world::until;
 
-/// Deliveries read at once.
+/// Deliveries that are read at once.
 const READS: usize = 8;
 
-/// What was accepted.
+/// Everything that was accepted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Books {
     /// Tenant and notification.
@@ -47,13 +47,13 @@ impl Books {
         }
     }
 
-    /// A dead letter was replayed by this delivery.
+    /// Records that this delivery replays a dead letter.
     pub(crate) fn replayed(&mut self, tenant: &str, delivery: &str) {
         self.deliveries.insert(delivery.to_owned(), tenant.to_owned());
     }
 
-    /// Each accepted delivery is there; ended, unless it may stay; in Slack exactly once if sent
-    /// and not at all if not; and Slack has nothing else.
+    /// Each accepted delivery must exist and have ended, unless it may stay; it must be in Slack
+    /// exactly once if sent and not at all otherwise; and Slack must have nothing else.
     pub(crate) async fn balance(&self, store: &TestStore, sandbox: &Sandbox) {
         self.settled(store).await;
         let mut in_slack: BTreeMap<String, usize> = BTreeMap::new();
@@ -71,7 +71,7 @@ impl Books {
                 assert!(explained, "left behind: {delivery:?}");
                 let named = self.deliveries.contains_key(&id);
                 let final_from_the_start = matches!(state, State::Suppressed | State::Unreachable);
-                assert!(named || final_from_the_start, "not told of: {delivery:?}");
+                assert!(named || final_from_the_start, "no answer named it: {delivery:?}");
             }
         }
         let read = |(id, tenant): (&String, &String)| {
@@ -86,7 +86,7 @@ impl Books {
         let mut all = stream::iter(self.deliveries.iter().map(read)).buffer_unordered(READS);
         while let Some((id, kept)) = all.next().await {
             let posts = in_slack.remove(&id).unwrap_or(0);
-            // What changed or deleted a message posted none.
+            // A delivery that changed or deleted a message posted none.
             let changed = kept.attempts.iter().rev().find(|attempt| attempt.outcome == "sent");
             let changed = changed.and_then(|attempt| attempt.method.as_deref());
             let posted = !matches!(changed, Some("chat.update" | "chat.delete"));
@@ -95,7 +95,8 @@ impl Books {
         assert!(in_slack.is_empty(), "never accepted: {in_slack:?}");
     }
 
-    /// Slack has a message a moment before Herald knows: what is being sent has an end, soon.
+    /// Waits until deliveries being sent have ended: Slack has a message a moment before Herald
+    /// knows.
     async fn settled(&self, store: &TestStore) {
         for (tenant, notification) in &self.notifications {
             let (tenant, id) = (parse(tenant), NotificationId::parse(notification).unwrap());

@@ -1,4 +1,4 @@
-//! A caller over gRPC, and requests to begin from.
+//! A gRPC client for tests, and requests to start from.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -18,12 +18,12 @@ use tonic_types::StatusExt as _;
 use super::books::Books;
 use super::world::{TENANT, until};
 
-/// The API key of the caller of that name.
+/// The API key of the caller with that name.
 pub(crate) fn key_of(name: &str) -> String {
     format!("herald_test_key_of_{name}")
 }
 
-/// Sends credentials along: the API key of the caller of that name, or as they are.
+/// Adds credentials to calls: the API key of the caller with that name, or given ones.
 #[derive(Clone)]
 pub(crate) struct Key {
     name: Option<String>,
@@ -156,7 +156,7 @@ impl Client {
         Ok(answer.notification.unwrap())
     }
 
-    /// The changes of all deliveries after a number; `None`: from now on.
+    /// The changes of all deliveries after a number; `None` means from now on.
     pub(crate) async fn watch_deliveries(
         &self,
         tenant: &str,
@@ -177,7 +177,7 @@ impl Client {
         Ok(self.herald.clone().watch_notification(request).await?.into_inner())
     }
 
-    /// The same with an actor, where the request names one.
+    /// The same, with an actor if the request names one.
     pub(crate) async fn watch_notification_as(
         &self,
         request: pb::WatchNotificationRequest,
@@ -185,12 +185,12 @@ impl Client {
         Ok(self.herald.clone().watch_notification(request).await?.into_inner())
     }
 
-    /// Books what a test came to that was asked for in another way.
+    /// Records the outcome of a TestSlack call that was made in another way.
     pub(crate) fn book_test(&self, tenant: &str, answer: &pb::TestSlackResponse) {
         self.books.lock().unwrap().tested(tenant, answer);
     }
 
-    /// Waits until every delivery of the notification ended.
+    /// Waits until every delivery of the notification has ended.
     pub(crate) async fn ended(&self, tenant: &str, id: &str) -> Vec<pb::Delivery> {
         self.deliveries_until(tenant, id, is_terminal).await
     }
@@ -213,14 +213,14 @@ impl Client {
         &self,
         tenant: &str,
     ) -> Result<pb::BeginConnectResponse, Status> {
-        // Whoever may: tests of other things share one workspace.
+        // If allowed: tests of other subjects share one workspace.
         let allow_shared_workspace = self.key.bearer.is_none();
         let tenant_id = tenant.into();
         let request = pb::BeginConnectRequest { tenant_id, allow_shared_workspace, actor: None };
         Ok(self.admin.clone().begin_connect(request).await?.into_inner())
     }
 
-    /// As the request says.
+    /// Begins to connect with this request.
     pub(crate) async fn begin_connect_as(
         &self,
         request: pb::BeginConnectRequest,
@@ -321,7 +321,7 @@ pub(crate) fn notify(request_id: &str, event_type: &str, users: &[&str]) -> pb::
     notify_targets(request_id, event_type, to)
 }
 
-/// The same to anybody.
+/// The same to any targets.
 pub(crate) fn notify_targets(
     request_id: &str,
     event_type: &str,

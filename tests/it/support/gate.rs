@@ -1,13 +1,13 @@
-//! A gate in PostgreSQL: statements that begin as it says wait at their first look at the clock,
-//! after they took their snapshot, until it opens. What is committed meanwhile they do not see,
-//! unless they look at a row again. PostgreSQL only.
+//! A gate in PostgreSQL: certain statements wait at their first use of the clock, after they took
+//! their snapshot, until it opens. They do not see commits made meanwhile, unless they read a row
+//! again. PostgreSQL only.
 
 use sea_orm::{ConnectionTrait as _, DatabaseTransaction, TransactionTrait as _};
 
 use super::process::until;
 use super::store::TestStore;
 
-/// Any number that nobody else locks.
+/// An arbitrary number that no other session locks.
 const NUMBER: i64 = 4_712;
 
 pub(crate) struct Gate {
@@ -15,8 +15,8 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Shuts it before statements like this one. The store is opened anew: its connections find the
-    /// gate's clock before the database's own.
+    /// Shuts the gate for statements like this one. The store is opened anew: its connections find
+    /// the gate's clock before the database's own.
     pub(crate) async fn before(store: &mut TestStore, statement: &str) -> Self {
         let raw = store.raw().await;
         let clock = format!(
@@ -28,7 +28,8 @@ impl Gate {
                 END IF;
                 RETURN pg_catalog.clock_timestamp();
             END $$;
-            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = gate, pg_catalog, public',
+            DO $$ BEGIN EXECUTE format(
+                'ALTER DATABASE %I SET search_path = gate, pg_catalog, public',
                 current_database()); END $$;"
         );
         raw.execute_unprepared(&clock).await.unwrap();
@@ -39,14 +40,14 @@ impl Gate {
         Self { shut }
     }
 
-    /// Waits until a statement stands before it.
+    /// Waits until a statement has reached the gate.
     pub(crate) async fn reached(&self) {
         let waits = sea_orm::Statement::from_string(
             sea_orm::DbBackend::Postgres,
             "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND database = \
              (SELECT oid FROM pg_database WHERE datname = current_database())",
         );
-        until("a statement stands before the gate", async || {
+        until("a statement waits at the gate", async || {
             self.shut.query_one_raw(waits.clone()).await.unwrap().map(drop)
         })
         .await;

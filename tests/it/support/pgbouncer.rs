@@ -10,19 +10,19 @@ use tempfile::TempDir;
 
 use super::process::until;
 
-/// Where Debian puts it.
+/// Debian's path.
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
 /// A running PgBouncer; ends with the test.
 pub(crate) struct PgBouncer {
-    /// The same database, by way of PgBouncer.
+    /// The same database, through PgBouncer.
     pub(crate) config: Config,
     child: Child,
     dir: TempDir,
 }
 
 impl PgBouncer {
-    /// None where it is not installed. `pool` connections to the database at most.
+    /// `None` if PgBouncer is not installed. It makes at most `pool` connections to the database.
     pub(crate) async fn start(config: &Config, pool: u32) -> Option<Self> {
         if !Path::new(PROGRAM).exists() {
             println!("PgBouncer is left out: {PROGRAM} is not installed");
@@ -34,7 +34,7 @@ impl PgBouncer {
         let (user, free) = (url.username().to_owned(), free_port());
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("pgbouncer.ini");
-        // It runs as root no more than PostgreSQL does.
+        // Like PostgreSQL, it refuses to run as root.
         let root = fs::metadata("/proc/self").is_ok_and(|of| owner(&of) == 0);
         let switch = if root { "user = postgres" } else { "" };
         fs::write(

@@ -1,11 +1,11 @@
-//! A PostgreSQL cluster of a test's own that takes connections over TLS only.
+//! A test's own PostgreSQL cluster that accepts connections only over TLS.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// The user that PostgreSQL wants where the tests are root.
+/// The user that runs PostgreSQL if the tests run as root.
 const OWNER: &str = "postgres";
 
 /// A running cluster; ends with the test.
@@ -17,13 +17,14 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// With this certificate and key, in PEM. None where PostgreSQL is not installed.
+    /// Starts a cluster with this certificate and key, in PEM. `None` if PostgreSQL is not
+    /// installed.
     pub(crate) fn start(certificate: &str, key: &str) -> Option<Self> {
         let Some(bin) = installed() else {
             println!("PostgreSQL over TLS is left out: no server is installed");
             return None;
         };
-        // Below /tmp: its owner must reach it, and the path of its socket must be short.
+        // Below /tmp: its owner must be able to reach it, and the path of its socket must be short.
         let dir = tempfile::Builder::new().prefix("herald-tls.").tempdir_in("/tmp").unwrap();
         let root = std::os::unix::fs::MetadataExt::uid(&dir.path().metadata().unwrap()) == 0;
         std::fs::write(dir.path().join("server.crt"), certificate).unwrap();
@@ -36,7 +37,7 @@ impl Postgres {
         let data = postgres.path("data");
         let options = ["-U", OWNER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"];
         run(postgres.command("initdb").args(options).arg("-D").arg(&data));
-        // Whoever comes without TLS is refused.
+        // Connections without TLS are refused.
         let rules = format!("{}/pg_hba.conf", data.display());
         let rule = "hostssl all all 127.0.0.1/32 trust";
         run(postgres.command("sh").args(["-c", &format!("echo '{rule}' >{rules}")]));
@@ -44,7 +45,7 @@ impl Postgres {
         Some(postgres)
     }
 
-    /// Its database, at a name of this machine.
+    /// The URL of its database, with a host name of this machine.
     pub(crate) fn url(&self, host: &str, query: &str) -> String {
         format!("postgres://{OWNER}@{host}:{}/{OWNER}{query}", self.port)
     }
@@ -53,7 +54,7 @@ impl Postgres {
         self.dir.path().join(name)
     }
 
-    /// One of PostgreSQL's programs, or the system's, as a user that PostgreSQL accepts.
+    /// One of PostgreSQL's programs, or of the system's, as a user that PostgreSQL accepts.
     fn command(&self, program: &str) -> Command {
         let own = self.bin.join(program);
         let program = if own.is_file() { own } else { PathBuf::from(program) };
@@ -89,7 +90,7 @@ impl Drop for Postgres {
     }
 }
 
-/// The folder of the newest server's programs.
+/// The folder with the programs of the newest installed server.
 fn installed() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     let folders = versions.flatten().map(|version| version.path().join("bin"));

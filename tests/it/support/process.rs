@@ -1,6 +1,6 @@
-//! `herald` as a process of its own, to be killed, frozen and told to end.
+//! `herald` as a separate process, to be killed, frozen and told to end.
 //!
-//! It takes free ports and says in its log which; the log is printed where a test fails.
+//! It takes free ports and logs them; the log is printed if a test fails.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -15,12 +15,12 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-/// Far longer than anything waited for takes.
+/// Far longer than any awaited event takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at what gives no signal.
+/// The pause between two checks of things that give no signal.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Looks until there is something: another process gives no signals.
+/// Polls until there is a result: another process gives no signals.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let mut looks = tokio::time::interval(LOOK);
     looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -33,7 +33,7 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
         }
     };
     let found = tokio::time::timeout(PATIENCE, found).await;
-    found.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
+    found.unwrap_or_else(|_| panic!("timed out after {PATIENCE:?} waiting: {what}"))
 }
 
 /// A running `herald serve`; killed with the test.
@@ -77,7 +77,7 @@ impl Herald {
         let child = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut herald = Self { child, log, dir, rpc: nowhere, health: nowhere, http: nowhere };
-        let (rpc, health, http) = until("the log says where it serves", async || {
+        let (rpc, health, http) = until("the log has the addresses", async || {
             let ended = herald.child.try_wait().unwrap();
             assert_eq!(ended, None, "it did not start");
             herald.addresses()
@@ -103,7 +103,7 @@ impl Herald {
         Some(health.check(request).await.ok()?.into_inner().status())
     }
 
-    /// A connection that is made when it is needed, and again when it broke.
+    /// A channel that connects when needed, and reconnects when broken.
     pub(crate) fn channel(&self) -> Channel {
         channel(self.rpc)
     }
@@ -124,18 +124,18 @@ impl Herald {
         self.child.wait().unwrap();
     }
 
-    /// `TERM`, `CONT`: what `kill` calls them.
+    /// Sends `TERM` or `CONT`, named as for `kill`.
     pub(crate) fn signal(&self, name: &str) {
         let script = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &script]).status().unwrap().success());
     }
 
-    /// SIGSTOP, and waits until it took effect: until a thread was scheduled to take the signal,
-    /// the others go on.
+    /// Sends SIGSTOP, and waits until it took effect: until a thread is scheduled to take the
+    /// signal, the others keep running.
     pub(crate) async fn freeze(&self) {
         self.signal("STOP");
         let threads = format!("/proc/{}/task", self.child.id());
-        until("every thread stands still", async || {
+        until("every thread is stopped", async || {
             let stopped = |thread: std::io::Result<std::fs::DirEntry>| {
                 let status = std::fs::read_to_string(thread.ok()?.path().join("status")).ok()?;
                 Some(status.lines().any(|line| line.starts_with("State:\tT")))
@@ -148,7 +148,7 @@ impl Herald {
         .await;
     }
 
-    /// Waits for its end.
+    /// Waits until it has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         until("the process ends", async || self.child.try_wait().unwrap()).await
     }
@@ -165,7 +165,7 @@ impl Drop for Herald {
     }
 }
 
-/// Starts `herald serve`, which must end by itself with an error; what it wrote.
+/// Starts `herald serve`, which must end by itself with an error; returns its output.
 pub(crate) async fn refused(settings: &[String]) -> String {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("log");
@@ -176,7 +176,7 @@ pub(crate) async fn refused(settings: &[String]) -> String {
     said
 }
 
-/// `herald migrate`, under way.
+/// A running `herald migrate`.
 pub(crate) fn migrator(settings: &[String]) -> Child {
     command("migrate", settings).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -186,7 +186,7 @@ pub(crate) fn migrate(settings: &[String]) {
     done("migrate", settings);
 }
 
-/// `herald recover`; what it says.
+/// Runs `herald recover`; returns its output.
 pub(crate) fn recover(settings: &[String]) -> String {
     done("recover", settings)
 }
@@ -211,7 +211,7 @@ pub(crate) fn channel(address: SocketAddr) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }
 
-/// Random, and the same again from the same seed.
+/// Random numbers that a seed repeats.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -223,7 +223,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// Less than `bound` (SplitMix64).
+    /// A number less than `bound` (SplitMix64).
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;

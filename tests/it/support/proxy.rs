@@ -1,6 +1,6 @@
-//! Between Herald and PostgreSQL: carries bytes both ways, and on command swallows those of
-//! connections, as a network does that lost them and told nobody: only what is meant for
-//! connections that LISTEN, or everything on all that are open, while new ones are served.
+//! A proxy between Herald and PostgreSQL. On command it drops bytes, like a network that loses
+//! connections without telling either side: only bytes for connections that LISTEN, or all bytes of
+//! all open connections, while new ones work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 /// A running proxy; ends with the test.
 pub(crate) struct Proxy {
-    /// The same database, by way of the proxy.
+    /// The same database, through the proxy.
     pub(crate) config: Config,
     switches: Arc<Switches>,
     task: JoinHandle<()>,
@@ -23,11 +23,11 @@ pub(crate) struct Proxy {
 
 struct Switches {
     deaf: AtomicBool,
-    /// Bytes that listeners did not get.
+    /// The number of bytes that listeners did not get.
     swallowed: watch::Sender<usize>,
-    /// Connections that said LISTEN.
+    /// The number of connections that sent LISTEN.
     listeners: watch::Sender<usize>,
-    /// Connections so far, and how many of them are dark: the first ones.
+    /// The number of connections so far, and how many of them are dark: the first ones.
     opened: AtomicUsize,
     dark: AtomicUsize,
 }
@@ -57,19 +57,18 @@ impl Proxy {
         Self { config, switches, task }
     }
 
-    /// From now on, who listens hears nothing, and is not told.
+    /// From now on, listeners get no notifications, and no error.
     pub(crate) fn deafen(&self) {
         self.switches.deaf.store(true, Ordering::SeqCst);
     }
 
-    /// From now on, nothing passes on the connections that are open, and neither side is told. New
-    /// ones are served.
+    /// From now on, open connections pass no bytes, and neither side gets an error. New ones work.
     pub(crate) fn darken(&self) {
         let opened = self.switches.opened.load(Ordering::SeqCst);
         self.switches.dark.store(opened, Ordering::SeqCst);
     }
 
-    /// From now on until [`Proxy::darken`], nothing passes on any connection, however new.
+    /// From now on until [`Proxy::darken`], no connection passes bytes, however new it is.
     pub(crate) fn black_out(&self) {
         self.switches.dark.store(usize::MAX, Ordering::SeqCst);
     }
@@ -146,7 +145,7 @@ async fn answer(
     stay_open_if_dark(number, &switches).await;
 }
 
-/// One side closed a dark connection: the other does not hear of that either.
+/// One side closed a dark connection: the other side is not notified of that either.
 async fn stay_open_if_dark(number: usize, switches: &Switches) {
     if switches.is_dark(number) {
         std::future::pending::<()>().await;

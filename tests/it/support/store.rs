@@ -1,4 +1,4 @@
-//! Fresh stores for contract tests: SQLite always, PostgreSQL where a server is named.
+//! Fresh stores for contract tests: SQLite always, PostgreSQL if a server is configured.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,15 +9,15 @@ use herald::store::{Backend, Config, Store};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
 use tempfile::TempDir;
 
-/// A server URL whose user may create databases; tests/run sets it.
+/// The URL of a server whose user may create databases; tests/run sets it.
 const VARIABLE: &str = "HERALD_TEST_POSTGRES";
-/// 32 bytes; any.
+/// Any 32 bytes.
 pub(crate) const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
-/// For a connection: a machine that is busy with other tests may need more than the default 5 s.
+/// For a connection: a machine that is busy with other tests may need more than the default of 5 s.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A migrated store of its own, with what is needed to open it once more.
+/// A migrated store, with everything that is needed to open it again.
 pub(crate) struct TestStore {
     pub(crate) store: Store,
     pub(crate) config: Config,
@@ -32,7 +32,7 @@ impl Deref for TestStore {
 }
 
 impl TestStore {
-    /// A connection behind the store's back, to look at rows and to tamper with them.
+    /// A connection that bypasses the store, to read rows and to tamper with them.
     pub(crate) async fn raw(&self) -> DatabaseConnection {
         let url = match &self.config.url {
             Some(url) => url.expose().to_owned(),

@@ -1,6 +1,6 @@
-//! Herald as its users meet it: replicas on real sockets over a real database, with Slack in a
-//! box on the other side. Everything goes through the front door; the store is only looked at when
-//! a test ends, to account for what was accepted.
+//! Herald as its users see it: replicas on real sockets over a real database, with the sandbox
+//! Slack on the other side. Tests use the API; the store is only read when a test ends, to account
+//! for accepted deliveries.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -22,14 +22,14 @@ use super::books::Books;
 use super::client::{Client, key_of};
 use super::store::{TestStore, test_stores};
 
-/// What a second of Slack's takes here.
+/// The length of one of Slack's seconds here, in seconds.
 pub(crate) const SCALE: f64 = 0.02;
-/// Far longer than anything here takes: whoever waits so long waits in vain.
+/// Far longer than anything here takes: a longer wait would never succeed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The tenant where a test needs but one.
+/// The tenant of tests that need only one.
 pub(crate) const TENANT: &str = "acme";
 
-/// How often something is asked again that gives no signal across the socket.
+/// The pause between two checks of things that give no signal across the socket.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How a world begins.
@@ -37,21 +37,21 @@ const LOOK: Duration = Duration::from_millis(10);
 pub(crate) struct Plan {
     /// Slack enforces its rate limits.
     pub(crate) rate_limits: bool,
-    /// Posts a minute that Slack takes in the workspace, and that Herald was told of.
+    /// Posts a minute that Slack accepts in the workspace, and that Herald knows of.
     pub(crate) posts_per_minute: Option<u32>,
     pub(crate) replicas: usize,
-    /// Keys that are let in; none lets everybody in as an administrator.
+    /// Callers with their keys; without any, all callers are administrators.
     pub(crate) callers: Vec<CallerConfig>,
     /// The workspace's members; `None` for those of the demo.
     pub(crate) members: Option<Vec<Value>>,
     pub(crate) require_approval: bool,
-    /// What every duration is multiplied by.
+    /// The factor for every duration.
     pub(crate) scale: f64,
-    /// Whether the tenant is connected, may send, and its member list was read.
+    /// Whether the tenant is connected, may send, and has its member list.
     pub(crate) ready: bool,
     /// Changes settings of every replica.
     pub(crate) adjust: fn(&mut Settings),
-    /// Until custom fields are fetched again although nothing moved.
+    /// The time after which custom fields are fetched again even if nothing changed.
     pub(crate) fields_refresh_seconds: u64,
 }
 
@@ -110,7 +110,7 @@ impl Replica {
         Self { rpc, health, http, stop, task }
     }
 
-    /// As SIGTERM does; [`Self::stopped`] waits for the end.
+    /// Ends it as SIGTERM does; [`Self::stopped`] waits for the end.
     pub(crate) fn terminate(&self) {
         self.stop.cancel();
     }
@@ -126,16 +126,16 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) replicas: Vec<Replica>,
     store: TestStore,
-    /// Of the tenant [`TENANT`], at the first replica.
+    /// A client for the tenant [`TENANT`], at the first replica.
     pub(crate) client: Client,
-    /// What was accepted, as the answers told.
+    /// The accepted deliveries, as answers named them.
     books: Arc<Mutex<Books>>,
     plan: Plan,
 }
 
 impl World {
     async fn start(store: TestStore, plan: Plan) -> Self {
-        // Where another test was first, theirs serves as well.
+        // Another test may have installed one already; that one works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = sandbox::Config {
             addr: ([127, 0, 0, 1], 0).into(),
@@ -166,12 +166,12 @@ impl World {
         settings(&self.store, &self.sandbox, &self.plan)
     }
 
-    /// Another client of the same books: at that replica, with that key.
+    /// Another client with the same books: at that replica, with that key.
     pub(crate) async fn client(&self, replica: usize, key: Option<&str>) -> Client {
         Client::connect(self.replicas[replica].rpc, key, Arc::clone(&self.books)).await
     }
 
-    /// The same with credentials as they are, or none.
+    /// The same with given credentials, or none.
     pub(crate) fn bearing(&self, replica: usize, bearer: Option<&str>) -> Client {
         self.over(super::process::channel(self.replicas[replica].rpc), bearer)
     }
@@ -181,7 +181,7 @@ impl World {
         Client::bearing(channel, bearer, Arc::clone(&self.books))
     }
 
-    /// Another client of the same books, at that address.
+    /// Another client with the same books, at that address.
     pub(crate) async fn client_at(&self, rpc: SocketAddr) -> Client {
         Client::connect(rpc, None, Arc::clone(&self.books)).await
     }
@@ -190,7 +190,7 @@ impl World {
         self.store.config.url.is_some()
     }
 
-    /// A connection behind the store's back, to count rows.
+    /// A connection that bypasses the store, to count rows.
     pub(crate) async fn raw(&self) -> sea_orm::DatabaseConnection {
         self.store.raw().await
     }
@@ -203,7 +203,7 @@ impl World {
         self.members_read(TENANT, 1).await;
     }
 
-    /// An administrator follows a connect link and allows.
+    /// An administrator follows a connect link and approves.
     pub(crate) async fn connect(&self, tenant: &str) -> Page {
         let link = self.client.begin_connect(tenant).await.unwrap();
         self.decide(&link.authorize_url, Decision::Allow).await
@@ -233,7 +233,7 @@ impl World {
         last
     }
 
-    /// Waits until Slack stored this many messages, and answers them in Slack's order.
+    /// Waits until Slack stored this many messages, and returns them in Slack's order.
     pub(crate) async fn messages(&self, count: usize) -> Vec<StoredMessage> {
         let mut stored = self.sandbox.stored();
         let enough = stored.wait_for(|stored| *stored >= count as u64);
@@ -243,7 +243,7 @@ impl World {
         messages
     }
 
-    /// Waits until every accepted delivery ended, and answers what Slack stored meanwhile.
+    /// Waits until every accepted delivery ended, and returns all messages that Slack stored.
     pub(crate) async fn settled(&self) -> Vec<StoredMessage> {
         let accepted = self.books.lock().unwrap().notifications.clone();
         for (tenant, id) in accepted {
@@ -252,7 +252,7 @@ impl World {
         self.sandbox.messages()
     }
 
-    /// Requests of one method that Slack was sent.
+    /// The requests of one method that Slack got.
     pub(crate) fn calls(&self, method: &str) -> Vec<LogEntry> {
         self.sandbox.log().into_iter().filter(|entry| entry.method == method).collect()
     }
@@ -262,7 +262,7 @@ impl World {
         until(method, async || Some(self.calls(method)).filter(|calls| calls.len() >= count)).await
     }
 
-    /// Waits until Slack stored so many messages, for as long as there come more.
+    /// Waits until Slack stored this many messages, as long as more keep coming.
     pub(crate) async fn stored(&self, count: usize) {
         let mut stored = self.sandbox.stored();
         while *stored.borrow_and_update() < count as u64 {
@@ -281,26 +281,27 @@ impl World {
         self.sandbox.script(Fault { channel: Some(channel.into()), ..fault });
     }
 
-    /// Says that this delivery replays a dead letter of [`TENANT`].
+    /// Records that this delivery replays a dead letter of [`TENANT`].
     pub(crate) fn replayed(&self, delivery: &str) {
         if !delivery.is_empty() {
             self.books.lock().unwrap().replayed(TENANT, delivery);
         }
     }
 
-    /// Says that deliveries of this tenant may still be under way when the test ends.
+    /// Records that deliveries of this tenant may still be under way when the test ends.
     pub(crate) fn may_stay(&self, delivery: &str) {
         self.books.lock().unwrap().may_stay.insert(delivery.to_owned());
     }
 
-    /// Stops the replicas, as SIGTERM does: what they had noted is written. The database stays.
+    /// Stops the replicas as SIGTERM does, so that their pending records are written. The database
+    /// stays.
     pub(crate) async fn drain(&mut self) {
         for replica in self.replicas.drain(..) {
             replica.stopped().await;
         }
     }
 
-    /// Every accepted recipient is accounted for in the store and, where sent, in Slack (I1, I2).
+    /// Every accepted recipient must be accounted for in the store and, if sent, in Slack (I1, I2).
     async fn assert_outbox_explained(&self) {
         let books = self.books.lock().unwrap().clone();
         books.balance(&self.store, &self.sandbox).await;
@@ -314,7 +315,7 @@ impl World {
     }
 }
 
-/// Asks until there is an answer: for what gives no signal across the socket.
+/// Polls until there is an answer, for things that give no signal across the socket.
 pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     let mut look = tokio::time::interval(LOOK);
@@ -323,11 +324,11 @@ pub(crate) async fn until<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T 
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(tokio::time::Instant::now() < deadline, "in vain: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "timed out waiting: {what}");
     }
 }
 
-/// A caller whose key [`Client::connect`] makes of its name.
+/// A caller with the key that [`Client::connect`] makes from its name.
 pub(crate) fn caller(principal: &str, role: RoleConfig, tenants: &[&str]) -> CallerConfig {
     let hash = Sha256::digest(key_of(principal).as_bytes());
     CallerConfig {
@@ -358,13 +359,13 @@ fn settings(store: &TestStore, sandbox: &Sandbox, plan: &Plan) -> Settings {
     settings.app.posts_per_minute = plan.posts_per_minute.unwrap_or(0);
     settings.app.client_secret = Secret::new(slack.client_secret.expose());
     settings.app.signing_secret = Secret::new(slack.signing_secret.expose());
-    // Scaled, but on a busy machine: nobody here dies, so nobody needs to be replaced.
+    // Scaled, but for a busy machine: no replica dies here, so none needs to be replaced.
     settings.delivery.lease_seconds = 1500;
     settings.directory.lease_seconds = 1500;
-    // However busy the machine is, what was remembered is not forgotten within a test.
+    // However busy the machine is, a remembered absence is not forgotten within a test.
     settings.directory.absent_seconds = 3600;
     settings.directory.fields_refresh_seconds = plan.fields_refresh_seconds;
-    // A test calls as often as it likes; the rates have tests of their own.
+    // Tests may call as often as they like; the rate limits have tests of their own.
     settings.rpc.caller_calls_per_second = 0;
     settings.rpc.user_calls_per_second = 0;
     settings.rpc.tenant_calls_per_second = 0;
