@@ -27,6 +27,7 @@ mod latency;
 mod overload;
 mod pacing;
 mod resolve;
+mod retention;
 mod stage;
 mod start;
 mod told;
@@ -116,6 +117,9 @@ async fn run() {
         }
         if wanted("told") {
             told::run(database, effort).await;
+        }
+        if wanted("retention") {
+            retention::run(database, effort).await;
         }
         if wanted("watchers") {
             watchers::run(database, effort).await;
