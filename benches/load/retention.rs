@@ -32,10 +32,11 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     while store.archive(Duration::ZERO, 1_000).await.unwrap() > 0 {}
     let (since, mut removed) = (Instant::now(), 0);
     loop {
-        match store.forget_notifications(Duration::ZERO, STEP).await.unwrap() {
-            0 => break,
-            some => removed += some,
+        let some = store.forget_notifications(Duration::ZERO, STEP).await.unwrap();
+        if some == 0 {
+            break;
         }
+        removed += some;
     }
     let removed = removed as f64 / since.elapsed().as_secs_f64() / SHARE;
     tell_ratio("notifications removed of those accepted", database.name(), removed, accepted, "-");
