@@ -59,7 +59,7 @@ async fn rate(database: Database, behind: usize) -> f64 {
     claimed as f64 / since.elapsed().as_secs_f64()
 }
 
-fn call(lanes: Vec<&str>) -> Accept {
+pub(crate) fn call(lanes: Vec<&str>) -> Accept {
     let installation = InstallationId::parse("018f0000-0000-7000-8000-000000000001").unwrap();
     let deliveries = lanes.into_iter().map(|lane| NewDelivery {
         id: DeliveryId(Uuid::now_v7()),

@@ -9,8 +9,9 @@ use herald::rpc::pb::admin_service_client::AdminServiceClient;
 
 use super::accept::put_to_sleep;
 use super::floor::{Bare, closed_loop};
+use super::latency::{measure, percentiles};
 use super::stage::{Database, Plan, Stage, TENANT, message};
-use super::{Effort, tell_ratio};
+use super::{Effort, tell, tell_ratio};
 
 const PEOPLE: usize = 1000;
 /// Recipients of one call.
@@ -100,6 +101,9 @@ pub(crate) async fn run_drained(database: Database, effort: Effort) {
     }
     let row = format!("delivery to {people} conversations, stale statistics");
     tell_ratio(&row, database.name(), rates[1], rates[0], ">= 0.8 x");
+    let sent = percentiles(measure(&stage, effort, people).await.sent);
+    let row = format!("commit to Slack request, {people} conversations, stale statistics");
+    tell(&row, database.name(), &sent, "-", "-", "as on an idle server");
 }
 
 #[expect(clippy::disallowed_methods, reason = "the floor is a bare client")]

@@ -22,13 +22,16 @@ mod claims;
 mod delivery;
 mod fair;
 mod floor;
+mod lanes;
 mod latency;
 mod overload;
 mod pacing;
 mod resolve;
+mod retention;
 mod stage;
 mod start;
 mod told;
+mod watchers;
 
 use std::time::Duration;
 
@@ -103,6 +106,9 @@ async fn run() {
         if wanted("latency") {
             latency::run(database, effort).await;
         }
+        if wanted("lanes") {
+            lanes::run(database, effort).await;
+        }
         if wanted("claims") {
             claims::run(database, effort).await;
         }
@@ -111,6 +117,12 @@ async fn run() {
         }
         if wanted("told") {
             told::run(database, effort).await;
+        }
+        if wanted("retention") {
+            retention::run(database, effort).await;
+        }
+        if wanted("watchers") {
+            watchers::run(database, effort).await;
         }
         if wanted("fair") {
             fair::run(database, effort).await;

@@ -174,10 +174,30 @@ impl Stage {
         }
     }
 
+    /// A connection to its database, which is PostgreSQL.
+    pub(crate) async fn connection(&self) -> PgConnection {
+        PgConnection::connect(self.store.url.as_ref().unwrap().expose()).await.unwrap()
+    }
+
+    /// PostgreSQL's transactions a second during this work. Its processes report their counts a
+    /// second late, so the work must last for much longer.
+    pub(crate) async fn transactions(&self, work: impl Future<Output = ()>) -> f64 {
+        const COUNT: &str = "SELECT xact_commit + xact_rollback FROM pg_stat_database \
+            WHERE datname = current_database()";
+        let mut connection = self.connection().await;
+        let since = Instant::now();
+        let before = raw_sql(COUNT).fetch_one(&mut connection).await.unwrap();
+        work.await;
+        let after = raw_sql(COUNT).fetch_one(&mut connection).await.unwrap();
+        (after.get::<i64, _>(0) - before.get::<i64, _>(0)) as f64 / since.elapsed().as_secs_f64()
+    }
+
     /// Makes PostgreSQL collect its statistics now, and not on its own later.
     pub(crate) async fn take_statistics(&self) {
-        let Some(url) = &self.store.url else { return };
-        let mut connection = PgConnection::connect(url.expose()).await.unwrap();
+        if self.store.url.is_none() {
+            return;
+        }
+        let mut connection = self.connection().await;
         for table in ["deliveries", "lanes"] {
             let manual = format!("ALTER TABLE {table} SET (autovacuum_enabled = off)");
             for sql in [manual, format!("VACUUM ANALYZE {table}")] {

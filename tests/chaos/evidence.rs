@@ -42,7 +42,8 @@ pub(crate) struct Rules {
     /// Posts a second that the workspace accepts.
     pub(crate) posts_per_second: f64,
     /// When every replica had the main tenant's member list. Messages accepted before then were for
-    /// people whose member was not known yet.
+    /// people whose member was not known yet. From then until the faults began, calls show how fast
+    /// the machine is under this load.
     #[serde(default)]
     pub(crate) listed: i64,
     /// When the faults began.

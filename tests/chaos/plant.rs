@@ -25,7 +25,7 @@ pub(crate) enum Plant {
     Unchanged,
     /// A message is gone that no call took back.
     Taken,
-    /// Bystanders wait 1.5 seconds longer for each answer.
+    /// During the faults, bystanders wait 2.5 seconds longer for each answer.
     HeldUp,
     /// Their messages are sent 2.5 seconds later.
     Late,
@@ -126,7 +126,11 @@ impl Plant {
                 // No other fault may excuse the requests.
                 evidence.blows.clear();
             }
-            Self::HeldUp => witnessed(evidence)?.for_each(|call| call.ended += 1_500_000),
+            Self::HeldUp => {
+                let began = evidence.rules.began;
+                let during = witnessed(evidence)?.filter(|call| call.began >= began);
+                during.for_each(|call| call.ended += 2_500_000);
+            }
             Self::Late => {
                 let witness = Tenant::WITNESS.name();
                 let posts = evidence.requests.iter_mut().filter(|one| one.tenant == witness);

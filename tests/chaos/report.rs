@@ -112,7 +112,11 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
 fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
     let figures = &judgement.figures;
     let (calls, messages) = (figures.witness_calls, figures.witness_messages);
-    let accepted = format!("p99 until accepted {calls} of {} calls", calls.count);
+    let calm = figures.calm_calls;
+    let accepted = format!(
+        "p99 until accepted {calls} of {} calls, before the faults {calm} of {}",
+        calls.count, calm.count
+    );
     let sent = format!("p99 to Slack {messages} of {} messages", messages.count);
     let health = format!(
         "{} probes, untrue {}; a call accepted {} after connections went dark",

@@ -1,5 +1,5 @@
-//! One run: calls before the member list is there, faults, then a quiet time until all messages are
-//! delivered, then the end of the logs.
+//! One run: calls before the member list is there, the same calls without faults, faults, then a
+//! quiet time until all messages are delivered, then the end of the logs.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,6 +93,10 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     }
     let (calling, stop) = clients(plan, &site, &book, &dice);
     site.members_read(Tenant::MAIN).await?;
+    let listed = now();
+    if !mixed {
+        sleep(undisturbed(plan.seconds)).await;
+    }
     let began = now();
     torment(plan, &site, &book, &dice).await?;
     site.slack.clear_faults();
@@ -114,7 +118,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         interval: micros(Duration::from_secs_f64(plan.scale)),
         lease: micros(lease(plan.scale)),
         posts_per_second: if plan.limits { POSTS_PER_MINUTE / 60.0 / plan.scale } else { f64::MAX },
-        listed: if mixed { 0 } else { began },
+        listed: if mixed { 0 } else { listed },
         began,
         calm,
         ended: now(),
@@ -254,6 +258,11 @@ async fn settle<'a>(plan: &Plan, site: &Site, accepted: &'a [Accepted]) -> Vec<&
         sleep(COLLECT).await;
     }
     missing
+}
+
+/// How long the load is on before the faults begin: enough calls of the witness to compare with.
+fn undisturbed(seconds: u64) -> Duration {
+    Duration::from_secs((seconds / 6).clamp(4, 10))
 }
 
 /// Asks for the state of the messages that are not in Slack, through the API.

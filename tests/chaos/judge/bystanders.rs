@@ -7,7 +7,9 @@ use super::{Asked, Case, Judgement, Kind, reach, seconds};
 use crate::evidence::{Call, Request};
 use crate::tenant::Tenant;
 
-/// 99 of 100 calls are accepted within this time, from the first try.
+/// 99 of 100 calls are accepted within this time, from the first try. Calls before the faults show
+/// how long the machine needs for them, which is granted in addition; but no more than this time
+/// once again, because a machine that needs more shows nothing about the faults.
 const ACCEPTED: i64 = 1_000_000;
 /// 99 of 100 messages are being sent within this time, from acceptance.
 const ON_ITS_WAY: i64 = 2_000_000;
@@ -20,13 +22,18 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     let theirs: Vec<&Asked<'_>> = (case.requests.values())
         .filter(|asked| asked.calls.iter().all(|call| call.tenant == witness))
         .collect();
-    let accepted = accepted(case, &theirs);
+    let (calm, accepted) = (calm(case, &theirs), accepted(case, &theirs));
     let figures = &mut judgement.figures;
-    figures.witness_calls = Times::of(accepted);
+    (figures.calm_calls, figures.witness_calls) = (Times::of(calm), Times::of(accepted));
     figures.witness_messages = Times::of(on_their_way(case, &theirs, &witness));
     let (calls, messages) = (figures.witness_calls, figures.witness_messages);
-    if calls.p99 > ACCEPTED {
-        let sentence = format!("of {} calls, p99 until accepted {}", calls.count, calls);
+    let calm = figures.calm_calls.p99;
+    if calls.p99 > ACCEPTED + calm.min(ACCEPTED) {
+        let sentence = format!(
+            "of {} calls, p99 until accepted {calls}; before the faults {}",
+            calls.count,
+            seconds(calm)
+        );
         judgement.found(Kind::HeldUp, sentence);
     }
     if messages.p99 > ON_ITS_WAY {
@@ -63,7 +70,18 @@ impl std::fmt::Display for Times {
     }
 }
 
-/// From the first try, if that was at a healthy replica, until acceptance at any replica.
+/// From the first try until acceptance, before the faults and while the same load is on.
+fn calm(case: &Case<'_>, theirs: &[&Asked<'_>]) -> Vec<i64> {
+    let rules = &case.evidence.rules;
+    let took = |asked: &&Asked<'_>| {
+        let known = asked.known().filter(|known| *known <= rules.began)?;
+        (asked.began >= rules.listed).then_some(known - asked.began)
+    };
+    theirs.iter().filter_map(took).collect()
+}
+
+/// During the faults: from the first try, if that was at a healthy replica, until acceptance at any
+/// replica.
 fn accepted(case: &Case<'_>, theirs: &[&Asked<'_>]) -> Vec<i64> {
     let blows = &case.evidence.blows;
     let is_well = |call: &Call| {
@@ -73,7 +91,7 @@ fn accepted(case: &Case<'_>, theirs: &[&Asked<'_>]) -> Vec<i64> {
             .any(|blow| reach::touches(blow, call.replica) && reach::is_felt(blow, from, to))
     };
     let mut times = Vec::new();
-    for asked in theirs {
+    for asked in theirs.iter().filter(|asked| asked.began >= case.evidence.rules.began) {
         let first = asked.calls.iter().min_by_key(|call| call.began);
         if first.is_some_and(|first| is_well(first)) {
             times.push(asked.known().unwrap_or(case.evidence.rules.ended) - asked.began);

@@ -10,6 +10,9 @@ const TRUE: i64 = 5_000_000;
 const TOLERANCE: i64 = 1_000_000;
 /// How long a replica may take to find out that its connections are dark.
 const FOUND_OUT: i64 = 5_000_000;
+/// A fault that is too short, and too frequent, to excuse more than the time that it lasts: if each
+/// one gave the replica another five seconds, it could report no throughout a run.
+const BRIEF: &str = "commit";
 
 /// One of the two ways to ask.
 type Way = (&'static str, fn(&Probe) -> Option<bool>);
@@ -112,16 +115,25 @@ fn wrongly_ill(case: &Case<'_>, probes: &[&Probe], said: fn(&Probe) -> Option<bo
             continue;
         }
         let mut from = since.unwrap_or(probe.began);
-        for blow in &case.evidence.blows {
+        let blows = case.evidence.blows.iter().filter(|blow| reach::touches(blow, probe.replica));
+        for blow in blows.filter(|blow| blow.kind != BRIEF) {
             let until = blow.until + if blow.kind == "dark" { FOUND_OUT } else { 0 };
-            if reach::touches(blow, probe.replica) && blow.from <= probe.began && until > from {
+            if blow.from <= probe.began && until > from {
                 from = until;
             }
         }
         since = Some(from);
-        if probe.began - from > TRUE + TOLERANCE && found.last() != Some(&from) {
+        let undisturbed = probe.began - from - disturbed(case, probe.replica, (from, probe.began));
+        if undisturbed > TRUE + TOLERANCE && found.last() != Some(&from) {
             found.push(from);
         }
     }
     found
+}
+
+/// The part of this time in which brief disturbances lasted.
+fn disturbed(case: &Case<'_>, replica: usize, (from, to): (i64, i64)) -> i64 {
+    let blows = case.evidence.blows.iter();
+    let brief = blows.filter(|blow| blow.kind == BRIEF && reach::touches(blow, replica));
+    brief.map(|blow| (blow.until.min(to) - blow.from.max(from)).max(0)).sum()
 }

@@ -112,7 +112,9 @@ pub(crate) struct Figures {
     pub(crate) back_in: i64,
     /// The longest time from dark connections to a call that their replica accepted.
     pub(crate) light_in: i64,
-    /// Calls of the witness at healthy replicas, and its messages.
+    /// Calls of the witness before the faults, those at healthy replicas during the faults, and its
+    /// messages.
+    pub(crate) calm_calls: Times,
     pub(crate) witness_calls: Times,
     pub(crate) witness_messages: Times,
     /// The number of health probes.

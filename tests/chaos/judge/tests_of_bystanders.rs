@@ -39,6 +39,40 @@ fn bystanders_are_accepted_within_a_second_where_nothing_touches_their_replica()
     }
 }
 
+/// Faults may add a second to the time that calls take on this machine without faults.
+#[test]
+fn calls_before_the_faults_show_how_fast_the_machine_is() {
+    for (before, during, found) in [
+        (0, 850_000, false),
+        (0, 1_050_000, true),
+        (300_000, 1_250_000, false),
+        (300_000, 1_350_000, true),
+        // A second is the most that the machine may take.
+        (5 * SECOND, 1_850_000, false),
+        (5 * SECOND, 1_950_000, true),
+    ] {
+        let mut evidence = fine();
+        evidence.rules.began = at(10);
+        for call in witnessed(&mut evidence) {
+            call.ended += if call.began < at(10) { before } else { during };
+        }
+        assert_eq!(kinds(&evidence).contains(&Kind::HeldUp), found, "{before} {during}");
+        assert_eq!(judge(&evidence).figures.witness_calls.count, 10, "those during the faults");
+    }
+}
+
+/// A call that a fault may have delayed shows nothing about the machine.
+#[test]
+fn only_calls_that_ended_before_the_faults_are_compared_with() {
+    let mut evidence = fine();
+    evidence.rules.began = at(10);
+    for call in witnessed(&mut evidence) {
+        call.ended += if call.began < at(9) { 0 } else { 1_050_000 };
+    }
+    assert_eq!(kinds(&evidence), [Kind::HeldUp]);
+    assert_eq!(judge(&evidence).figures.calm_calls.count, 9);
+}
+
 #[test]
 fn their_messages_are_on_their_way_within_two_seconds() {
     let late = |evidence: &mut Evidence| {
@@ -140,6 +174,24 @@ fn a_short_disturbance_and_a_wrong_clock_explain_no_untrue_health() {
             (0..CALLS).step_by(4).map(|number| blow(kind, Some(0), at(number), at(number + 1)));
         evidence.blows = each.collect();
         assert!(kinds(&evidence).contains(&Kind::UntrueHealth), "{kind}");
+    }
+}
+
+/// If the database's replies are lost for a second every four seconds, these seconds do not count,
+/// and the others do.
+#[test]
+fn short_disturbances_explain_no_lasting_false_alarm() {
+    for (ill, disturbances, found) in [(7, 0, true), (7, 1, false), (12, 3, true)] {
+        let mut evidence = fine();
+        let theirs = evidence.probes.iter_mut().filter(|one| one.replica == 1);
+        theirs.take(2 * ill).for_each(|probe| probe.serving = Some(false));
+        let each = (0..disturbances).map(|number| 4 * number);
+        evidence.blows = each.map(|from| blow("commit", Some(1), at(from), at(from + 1))).collect();
+        let untrue = kinds(&evidence).contains(&Kind::UntrueHealth);
+        assert_eq!(untrue, found, "{disturbances} in {ill} s");
+        evidence.blows.iter_mut().for_each(|blow| blow.replica = Some(0));
+        let untrue = kinds(&evidence).contains(&Kind::UntrueHealth);
+        assert!(untrue, "another replica was disturbed");
     }
 }
 

@@ -3,12 +3,14 @@
 mod ambiguous;
 mod changes;
 mod checks;
+mod clock;
 mod fair;
 mod flow;
 mod limits;
 mod recovered;
 mod resolving;
 mod slow;
+mod upkeep;
 
 use std::time::Duration;
 

@@ -194,6 +194,18 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
     assert_eq!(tokio::time::timeout(PATIENCE, stuck).await.unwrap().unwrap(), Ok(true));
 }
 
+/// Waits until the store has no transaction that wrote. PostgreSQL reports an error before it ends
+/// the transaction, whose rows stay locked for a moment.
+async fn transactions_are_over(raw: &DatabaseConnection) {
+    const OPEN: &str = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
+        AND application_name = 'herald' AND backend_xid IS NOT NULL";
+    until("the failed transaction is over", async || {
+        let open = Statement::from_string(raw.get_database_backend(), OPEN);
+        raw.query_one_raw(open).await.unwrap().is_none().then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
     let Some(store) = postgres().await else { return };
@@ -204,10 +216,13 @@ async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
     let pace = Pace::even(Duration::from_millis(1));
     let claim =
         async || store.claim_queue(&key(Class::Normal), lease_token(), 10, LEASE, Some(pace)).await;
+    let raw = store.raw().await;
     let held = forgotten(&store, "SELECT 1 FROM posting FOR UPDATE").await;
     for _ in 0..2 {
         let claimed = claim().await;
         assert!(matches!(claimed, Err(Error::Locked(_))), "{claimed:?}");
+        // The next claim, over another connection, would skip lanes that are still locked.
+        transactions_are_over(&raw).await;
     }
     let counted = store.begin_window(installation(), window, &limit).await;
     assert!(matches!(counted, Err(Error::Locked(_))), "{counted:?}");

@@ -1,8 +1,10 @@
-//! A gate in PostgreSQL: certain statements wait at their first use of the clock, after they took
-//! their snapshot, until it opens. They do not see commits made meanwhile, unless they read a row
-//! again. PostgreSQL only.
+//! A gate in PostgreSQL. Certain statements wait at their first use of the clock, after they took
+//! their snapshot, until it opens: they do not see commits made meanwhile, unless they read a row
+//! again. Or certain transactions wait at their commit. PostgreSQL only.
 
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction, TransactionTrait as _};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, TransactionTrait as _,
+};
 
 use super::process::until;
 use super::store::TestStore;
@@ -34,13 +36,33 @@ impl Gate {
         );
         raw.execute_unprepared(&clock).await.unwrap();
         store.store = store.replica().await;
+        Self::close(&raw).await
+    }
+
+    /// Shuts the gate for transactions that add a row to this table: they wait at their commit.
+    pub(crate) async fn before_commit(store: &TestStore, table: &str) -> Self {
+        let raw = store.raw().await;
+        let trigger = format!(
+            "CREATE FUNCTION wait_at_commit() RETURNS trigger LANGUAGE plpgsql
+                SET lock_timeout = 0 AS $$ BEGIN
+                PERFORM pg_advisory_xact_lock_shared({NUMBER});
+                RETURN NULL;
+            END $$;
+            CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON {table}
+                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_commit()"
+        );
+        raw.execute_unprepared(&trigger).await.unwrap();
+        Self::close(&raw).await
+    }
+
+    async fn close(raw: &DatabaseConnection) -> Self {
         let shut = raw.begin().await.unwrap();
         let lock = format!("SELECT pg_advisory_xact_lock({NUMBER})");
         shut.execute_unprepared(&lock).await.unwrap();
         Self { shut }
     }
 
-    /// Waits until a statement has reached the gate.
+    /// Waits until a statement, or a commit, has reached the gate.
     pub(crate) async fn reached(&self) {
         let waits = sea_orm::Statement::from_string(
             sea_orm::DbBackend::Postgres,
