@@ -100,7 +100,7 @@ async fn an_unreachable_database_is_unavailable_and_hides_its_password() {
         (nobody_answers.as_str(), "was not reached in time"),
     ] {
         let config = Config {
-            url: Some(Secret::new(&format!("postgres://herald:hunter2@{place}/herald"))),
+            url: Some(Secret::new(format!("postgres://herald:hunter2@{place}/herald"))),
             acquire_timeout: Duration::from_secs(1),
             ..Config::default()
         };
