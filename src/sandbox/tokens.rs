@@ -96,7 +96,7 @@ impl Tokens {
         })
     }
 
-    /// Replaces the scopes of every token of the bot. A dead token answers with its error before its
+    /// Replaces the scopes of every token of the bot. A dead one answers with its error before its
     /// scopes count.
     pub(super) fn set_scopes(&mut self, scopes: BTreeSet<String>) {
         let scopes = Arc::new(scopes);
