@@ -53,8 +53,11 @@ impl Delivery {
             Plan::Done { target, .. } => {
                 let kept = match self.inner.store.words(&head.tenant, target.words).await {
                     Err(error @ store::Error::Sealed(_)) => {
-                        let delivery = target.words;
-                        tracing::error!(%error, %delivery, "a message cannot be decrypted");
+                        let (tenant, delivery) = (&head.tenant, target.words);
+                        tracing::error!(
+                            %tenant, %delivery, %error,
+                            "a message cannot be decrypted"
+                        );
                         return Ok(Err(Settle::Failed { reason: Failure::Damaged, code: None }));
                     }
                     kept => kept?,

@@ -31,8 +31,11 @@ impl Delivery {
             // A record that cannot be decrypted now cannot be decrypted later: the lane continues
             // without it.
             Err(error @ store::Error::Sealed(_)) => {
-                let delivery = head.delivery;
-                tracing::error!(%error, %delivery, "a recipient's record cannot be decrypted");
+                let (tenant, delivery) = (&head.tenant, head.delivery);
+                tracing::error!(
+                    %tenant, %delivery, %error,
+                    "a recipient's record cannot be decrypted"
+                );
                 Some(Settle::Failed { reason: Failure::Damaged, code: None })
             }
             judged => judged?,
@@ -48,7 +51,7 @@ impl Delivery {
             Ok(token) => token,
             Err(workspace::Error::Store(error)) => return Err(error),
             Err(error) => {
-                let (settle, rest) = self.unsent(error);
+                let (settle, rest) = self.unsent(turn, error);
                 return self.settle(turn, settle, rest).await.map(|()| Posted::No);
             }
         };
@@ -133,7 +136,7 @@ impl Delivery {
                 Ok(Posted::Yes)
             }
             Err(error) => {
-                let (settle, rest) = self.unsent(error);
+                let (settle, rest) = self.unsent(turn, error);
                 self.settle(turn, settle, rest).await.map(|()| Posted::No)
             }
         }
@@ -147,7 +150,8 @@ impl Delivery {
     }
 
     /// How to settle if no request was written, and how long the lane rests.
-    fn unsent(&self, error: workspace::Error) -> (Settle, Option<Pace>) {
+    fn unsent(&self, turn: &Turn<'_>, error: workspace::Error) -> (Settle, Option<Pace>) {
+        let (tenant, delivery) = (&turn.head.tenant, turn.head.delivery);
         let rest = |interval| Some(Pace { started_ago: Duration::ZERO, interval });
         match error {
             workspace::Error::Reconnect { code } => (Settle::Paused { code }, None),
@@ -158,11 +162,11 @@ impl Delivery {
                 (Settle::Failed { reason: Failure::Rejected, code }, None)
             }
             workspace::Error::Store(error) => {
-                tracing::warn!(%error, "a message was not posted");
+                tracing::warn!(%tenant, %delivery, %error, "a message was not posted");
                 (Settle::NotWritten, rest(self.pause_after(&error)))
             }
             workspace::Error::Slack(error) => {
-                tracing::warn!(%error, "a message was not posted");
+                tracing::warn!(%tenant, %delivery, %error, "a message was not posted");
                 (Settle::NotWritten, rest(self.inner.timing.retry))
             }
         }

@@ -96,7 +96,6 @@ pub fn resolve(snapshot: Option<&Snapshot>, mapping: &Mapping, values: &Values) 
     };
     let without_email = snapshot.counts().no_email;
     let none = |reason, candidates| Match::None(Unmatched { reason, candidates, without_email });
-    // An expression that fails on this record yields no value.
     let keys = match values {
         Values::Keys(keys) => keys,
         Values::TooCostly => return none(NoMatch::TooCostly, 0),

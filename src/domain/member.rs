@@ -72,6 +72,8 @@ pub struct Member<'a> {
     /// `profile.email` in Slack's spelling.
     pub email: Option<Cow<'a, str>>,
     pub kind: MemberKind,
+    /// Whether the person was invited and has never signed in (`is_invited_user`).
+    pub invited: bool,
     /// Unix seconds of the last change; 0 if Slack does not give it.
     pub updated: i64,
 }
@@ -136,6 +138,7 @@ impl<'a> Member<'a> {
             locale: text(keys, "locale"),
             deleted: flag("deleted"),
             bot: flag("is_bot") || flag("is_workflow_bot") || flag("is_connector_bot"),
+            invited: flag("is_invited_user"),
             updated: match keys.get("updated").map(|v| &**v) {
                 Some(Variable::Number(number)) => number.as_i64().unwrap_or(0),
                 _ => 0,
@@ -181,6 +184,7 @@ impl<'a> Member<'a> {
             locale: facts.locale,
             email: facts.profile.email,
             kind,
+            invited: facts.invited,
             updated: facts.updated,
         })
     }
@@ -203,7 +207,7 @@ impl TryFrom<&Member<'_>> for SlackUserId {
 }
 
 /// The fields that [`Member::from_variable`] reads.
-pub(super) const FACTS: [&[&str]; 13] = [
+pub(super) const FACTS: [&[&str]; 14] = [
     &["id"],
     &["name"],
     &["real_name"],
@@ -213,6 +217,7 @@ pub(super) const FACTS: [&[&str]; 13] = [
     &["is_bot"],
     &["is_workflow_bot"],
     &["is_connector_bot"],
+    &["is_invited_user"],
     &["updated"],
     &["profile", "email"],
     &["profile", "display_name"],
@@ -230,6 +235,7 @@ struct Facts<'a> {
     deleted: bool,
     /// Any of `is_bot`, `is_workflow_bot`, `is_connector_bot`.
     bot: bool,
+    invited: bool,
     updated: i64,
     profile: Profile<'a>,
 }
@@ -269,6 +275,7 @@ impl<'de, F: FnMut(Event<'_>)> Reader<'de> for TopLevel<'_, F> {
                 "is_bot" | "is_workflow_bot" | "is_connector_bot" => {
                     facts.bot |= map.next_value_seed(Read(Flag))?;
                 }
+                "is_invited_user" => facts.invited = map.next_value_seed(Read(Flag))?,
                 "updated" => facts.updated = map.next_value_seed(Read(Integer))?,
                 "profile" => {
                     let mut path: &[String] = &[];

@@ -218,6 +218,7 @@ fn directory(workspace: &Workspace) -> pb::Directory {
         message.without_email = count(counts.no_email as u64);
         message.deactivated = count(counts.deactivated as u64);
         message.bots = count(counts.bots as u64);
+        message.invited = count(counts.invited as u64);
     }
     message.custom_fields = workspace.fields.as_ref().map(custom_fields);
     message

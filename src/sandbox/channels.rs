@@ -41,9 +41,12 @@ fn change<'a>(call: &'a mut Call<'_>, id: &str) -> Result<&'a mut Conversation, 
     call.state.conversations.get_mut(id).ok_or_else(|| "channel_not_found".into())
 }
 
+/// The channel as Slack shows it to the bot that changed it, which is in it and has read nothing.
 fn shown(call: &Call<'_>, id: &str) -> Result<Value, Error> {
     let found = call.state.conversations.get(id).ok_or("channel_not_found")?;
-    Ok(json!({ "channel": describe(call, found) }))
+    let mut channel = describe(call, found);
+    channel["last_read"] = json!("0000000000.000000");
+    Ok(json!({ "channel": channel }))
 }
 
 /// The name, or Slack's error code for it.
@@ -75,7 +78,9 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Value, Error> {
     let bot = call.state.app.bot_user_id.clone();
     let id = call.state.create_channel(&name, kind, &[&bot], call.now);
     tell(call, &id, Happening::Created);
-    shown(call, &id)
+    let mut answer = shown(call, &id)?;
+    answer["channel"]["priority"] = json!(0);
+    Ok(answer)
 }
 
 pub(super) fn rename(call: &mut Call<'_>) -> Result<Value, Error> {
@@ -164,7 +169,7 @@ pub(super) fn kick(call: &mut Call<'_>) -> Result<Value, Error> {
     if !call.state.leave(&id, &user) {
         return Err("not_in_channel".into());
     }
-    Ok(json!({}))
+    Ok(json!({ "errors": {} }))
 }
 
 pub(super) fn join(call: &mut Call<'_>) -> Result<Value, Error> {

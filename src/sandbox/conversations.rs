@@ -306,7 +306,8 @@ pub(super) fn describe(call: &Call<'_>, conversation: &Conversation) -> Value {
         "is_private": c.kind != Kind::Public, "is_archived": c.archived,
         "is_general": c.name == "general", "is_member": member, "is_shared": false,
         "is_ext_shared": false, "is_org_shared": false, "is_pending_ext_shared": false,
-        "pending_shared": [], "parent_conversation": null, "unlinked": 0,
+        "pending_shared": [], "pending_connected_team_ids": [], "parent_conversation": null,
+        "unlinked": 0,
         "shared_team_ids": [team], "context_team_id": team, "previous_names": [],
         "topic": set(&c.topic), "purpose": set(&c.purpose), "updated": c.created * 1000,
     })

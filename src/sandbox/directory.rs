@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 
 use super::team::Team;
 
+/// The sizes in which every member's picture is offered.
+pub(super) const PICTURES: [u32; 6] = [24, 32, 48, 72, 192, 512];
+
 struct Entry {
     id: Box<str>,
     raw: Box<str>,
@@ -204,7 +207,7 @@ fn fill(member: &mut Map<String, Value>, team: &Team) {
         "status_expiration": 0, "status_text_canonical": "", "avatar_hash": hash,
         "first_name": first, "last_name": last, "team": team.id,
     });
-    for size in [24, 32, 48, 72, 192, 512] {
+    for size in PICTURES {
         let url = format!("https://a.slack-edge.com/80588/img/avatars/ava_0000-{size}.png");
         full[format!("image_{size}")] = json!(url);
     }

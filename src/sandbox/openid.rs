@@ -23,15 +23,19 @@ use super::consent::{
     Fields, Refused, challenge, denied, escape, fields, go_back, hide, page, redirect, refusal,
     refuse,
 };
+use super::directory::{PICTURES, View, shown};
 use super::error::Error;
 use super::kept::{Asked, SignIn};
 use super::oauth::{authenticate, take_code};
 use super::scopes;
 use super::state::State;
+use super::team::Team;
 use super::workspace::Workspace;
 
 /// The valid scopes; `openid` is required.
 const SCOPES: [&str; 3] = ["email", "openid", "profile"];
+/// The beginning of the names of Slack's own claims.
+const CLAIM: &str = "https://slack.com/";
 /// How long an id token is valid, seconds.
 const ID_TOKEN_SECONDS: i64 = 300;
 
@@ -144,6 +148,7 @@ pub(super) fn user_info(call: &mut Call<'_>) -> Result<Value, Error> {
 fn claims(call: &Call<'_>, user: &str) -> Result<Map<String, Value>, Error> {
     let state = &*call.state;
     let member = state.directory.get(user).ok_or("user_not_found")?;
+    let member = shown(member, &state.team, View { email: true, locale: true });
     let profile = &member["profile"];
     let mut claims = Map::new();
     let mut put = |key: &str, value: Value| {
@@ -159,15 +164,24 @@ fn claims(call: &Call<'_>, user: &str) -> Result<Map<String, Value>, Error> {
         put("https://slack.com/enterprise_name", enterprise["name"].clone());
     }
     if call.scopes.contains("email") {
+        let verified = profile["email"].is_string();
         put("email", profile["email"].clone());
-        put("email_verified", json!(profile["email"].is_string()));
+        put("email_verified", json!(verified));
+        put("date_email_verified", if verified { json!(1_700_000_000) } else { Value::Null });
     }
     if call.scopes.contains("profile") {
         for (key, from) in [("given_name", "first_name"), ("family_name", "last_name")] {
             put(key, profile[from].clone());
         }
         put("name", profile["real_name"].clone());
-        put("locale", json!(member["locale"].as_str().unwrap_or("en-US")));
+        put("locale", member["locale"].clone());
+        put("picture", profile["image_512"].clone());
+        for size in PICTURES {
+            put(&format!("{CLAIM}user_image_{size}"), profile[format!("image_{size}")].clone());
+        }
+        for size in Team::PICTURES {
+            put(&format!("{CLAIM}team_image_{size}"), json!(Team::picture(size)));
+        }
         put("https://slack.com/team_name", json!(state.team.name));
         put("https://slack.com/team_domain", json!(state.team.domain()));
     }

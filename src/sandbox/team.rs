@@ -11,6 +11,14 @@ pub struct Team {
 }
 
 impl Team {
+    /// The sizes in which Slack offers the workspace's picture.
+    pub(super) const PICTURES: [u32; 7] = [34, 44, 68, 88, 102, 132, 230];
+
+    /// The address of the workspace's picture, which is Slack's own.
+    pub(super) fn picture(size: u32) -> String {
+        format!("https://a.slack-edge.com/80588/img/avatars-teams/ava_0001-{size}.png")
+    }
+
     /// The name in the workspace's address.
     pub(super) fn domain(&self) -> String {
         let plain = self.name.to_ascii_lowercase();

@@ -96,7 +96,8 @@ impl Tokens {
         })
     }
 
-    /// Replaces the scopes of every live token of the bot.
+    /// Replaces the scopes of every token of the bot. A dead one answers with its error before its
+    /// scopes count.
     pub(super) fn set_scopes(&mut self, scopes: BTreeSet<String>) {
         let scopes = Arc::new(scopes);
         for held in self.by_text.values_mut().filter(|held| held.user.is_none()) {

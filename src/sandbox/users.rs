@@ -8,6 +8,7 @@ use super::cursor;
 use super::directory::{View, shown};
 use super::error::Error;
 use super::state::State;
+use super::team::Team;
 
 /// Most members for which `users.list` answers without a `limit`.
 const WITHOUT_LIMIT: usize = 1_000;
@@ -158,9 +159,11 @@ pub(super) fn team_info(call: &mut Call<'_>) -> Result<Value, Error> {
     let mut info = json!({
         "id": team.id, "name": team.name, "domain": domain, "email_domain": "",
         "url": format!("https://{domain}.slack.com/"),
-        "icon": { "image_default": true,
-            "image_34": "https://a.slack-edge.com/80588/img/avatars-teams/ava_0001-34.png" },
+        "icon": { "image_default": true },
     });
+    for size in Team::PICTURES {
+        info["icon"][format!("image_{size}")] = json!(Team::picture(size));
+    }
     if let Some(enterprise) = call.state.enterprise() {
         info["enterprise_id"] = enterprise["id"].clone();
         info["enterprise_name"] = enterprise["name"].clone();

@@ -1,5 +1,5 @@
-//! Every instrument, in one table. `docs/metrics.md` and `/metrics` repeat it; a test compares
-//! them.
+//! Every instrument, in one table. `docs/metrics.md` repeats its rows and `/metrics` its names,
+//! labels and descriptions; tests compare them.
 //!
 //! Labels are closed: each has a list of values, and a value outside the list is counted as
 //! `other`. So no tenant, person or external text can become a time series (invariant I12).

@@ -16,7 +16,7 @@ const MARK: &str = "✔ ";
 #[must_use]
 pub fn done(message: &Rendered) -> Rendered {
     let struck = crossed(&message.blocks, true);
-    let blocks = if struck.to_string().len() <= ALL_BLOCKS {
+    let blocks = if units(&struck.to_string()) <= ALL_BLOCKS {
         struck
     } else {
         crossed(&message.blocks, false)
@@ -130,6 +130,21 @@ mod tests {
         assert_eq!(done(&message).text, "✔ ~Hello~\n~you~");
     }
 
+    /// Such a text has three bytes for each character. It is struck through like any other.
+    #[test]
+    fn a_long_text_in_another_script_is_crossed_out() {
+        let section = json!({"type": "section",
+            "text": {"type": "mrkdwn", "text": "あ".repeat(2_900)}});
+        let blocks = Value::Array(vec![section; 3]);
+        assert!(units(&blocks.to_string()) < ALL_BLOCKS && blocks.to_string().len() > ALL_BLOCKS);
+        let done = done(&Rendered { text: "A long one".into(), blocks, shortened: false });
+        for (number, block) in done.blocks.as_array().unwrap().iter().enumerate() {
+            let text = block["text"]["text"].as_str().unwrap();
+            let start = if number == 0 { "✔ ~あ" } else { "~あ" };
+            assert!(text.starts_with(start) && text.ends_with("あ~"), "section {number}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_fitted_fits(
@@ -139,10 +154,11 @@ mod tests {
             let text: String = cut(&lines.join("\n"), SECTION, false);
             let block = json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
             let blocks = Value::Array(vec![block; sections]);
-            let fits = blocks.to_string().len() <= ALL_BLOCKS;
+            let fits = units(&blocks.to_string()) <= ALL_BLOCKS;
             let done = done(&Rendered { text: cut(&text, TEXT, false), blocks, shortened: false });
             prop_assert!(units(&done.text) <= TEXT);
-            prop_assert!(!fits || done.blocks.to_string().len() <= ALL_BLOCKS + MARK.len());
+            let size = units(&done.blocks.to_string());
+            prop_assert!(!fits || size <= ALL_BLOCKS + units(MARK));
             for block in done.blocks.as_array().unwrap() {
                 prop_assert!(units(block["text"]["text"].as_str().unwrap()) <= SECTION);
             }

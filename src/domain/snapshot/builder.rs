@@ -10,7 +10,7 @@ use super::super::member::{BadMember, MemberKind};
 use super::buckets::Buckets;
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::names::Names;
-use super::packed::{Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
+use super::packed::{INVITED, Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
 use super::{Counts, Snapshot, digest};
 
 /// Takes members in any order. Of several with the same id the newest one counts (`updated`), and
@@ -85,7 +85,8 @@ impl SnapshotBuilder {
             zone: self.zones.number(member.time_zone.as_deref()),
             // No workspace has 256 languages; members with a later one have none.
             locale: u8::try_from(self.locales.number(member.locale.as_deref())).unwrap_or(0),
-            id_bytes: u8::try_from(id.len()).map_err(|_| BadMember::Id)?,
+            id_bytes: u8::try_from(id.len()).map_err(|_| BadMember::Id)?
+                | if member.invited { INVITED } else { 0 },
             values: values(self.keys.len(), yielded),
             kind: member.kind,
         };
@@ -152,7 +153,7 @@ impl SnapshotBuilder {
             }
             records.push(record);
             moved[*pushed as usize] = Some(position);
-            counts.add(record.kind, record.yielded());
+            counts.add(record.kind, record.is_invited(), record.yielded());
         }
         let slots = self
             .slots
@@ -201,7 +202,7 @@ impl SnapshotBuilder {
         order
             .iter()
             .map(|(_, pushed)| self.pushed[*pushed as usize])
-            .map(|record| usize::from(record.id_bytes) + usize::from(record.name_bytes))
+            .map(|record| record.id_length() + usize::from(record.name_bytes))
             .sum()
     }
 }

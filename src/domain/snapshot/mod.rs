@@ -43,13 +43,15 @@ pub struct Snapshot {
 /// The numbers of members in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// The sum of the four that follow.
+    /// Those that can match, and the three kinds that follow.
     pub members: usize,
     pub matchable: usize,
     /// Active people who cannot match because they have no e-mail address.
     pub no_email: usize,
     pub deactivated: usize,
     pub bots: usize,
+    /// Matchable members who were invited and have never signed in.
+    pub invited: usize,
     /// Matchable members with a value of the Slack attribute.
     pub with_value: usize,
     /// Values that several matchable members have: people with such a value are ambiguous.
@@ -65,17 +67,19 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, kind: MemberKind, yielded: Yielded) {
+    fn add(&mut self, kind: MemberKind, invited: bool, yielded: Yielded) {
         self.members += 1;
         *self.of(kind) += 1;
+        self.invited += usize::from(invited && kind == MemberKind::Matchable);
         if let Some(count) = self.of_yielded(kind, yielded) {
             *count += 1;
         }
     }
 
-    fn remove(&mut self, kind: MemberKind, yielded: Yielded) {
+    fn remove(&mut self, kind: MemberKind, invited: bool, yielded: Yielded) {
         self.members -= 1;
         *self.of(kind) -= 1;
+        self.invited -= usize::from(invited && kind == MemberKind::Matchable);
         if let Some(count) = self.of_yielded(kind, yielded) {
             *count -= 1;
         }

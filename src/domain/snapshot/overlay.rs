@@ -23,6 +23,7 @@ pub(super) struct Changed {
     /// The content of its object ([`digest`]).
     digest: u64,
     kind: MemberKind,
+    invited: bool,
     yielded: Yielded,
     /// Sorted, each once.
     keys: Box<[KeyHash]>,
@@ -151,10 +152,10 @@ impl Overlay {
         let mut counts = packed.counts;
         let replaced = (0..).zip(&packed.records).filter(|(at, _)| self.replaces(*at));
         for (_, record) in replaced {
-            counts.remove(record.kind, record.yielded());
+            counts.remove(record.kind, record.is_invited(), record.yielded());
         }
         for member in self.members.values() {
-            counts.add(member.kind, member.yielded);
+            counts.add(member.kind, member.invited, member.yielded);
         }
         // Values whose holders may have changed: those of the replaced members and those of the
         // changed ones.
@@ -251,6 +252,7 @@ impl Changed {
             updated: seconds(member.updated),
             digest: digest::of(json),
             kind: member.kind,
+            invited: member.invited,
             yielded,
             keys: keys.into_boxed_slice(),
         })

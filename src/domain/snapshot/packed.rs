@@ -4,6 +4,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use super::super::key::KeyHash;
+use super::super::limits::SLACK_ID_BYTES;
 use super::super::member::MemberKind;
 use super::buckets::Buckets;
 use super::evaluate::Yielded;
@@ -79,6 +80,11 @@ impl Packed {
     }
 }
 
+/// A bit of [`Record::id_bytes`] that no id is long enough to use: the person was invited and has
+/// never signed in.
+pub(super) const INVITED: u8 = 0x80;
+const _: () = assert!(SLACK_ID_BYTES < INVITED as usize);
+
 /// [`Record::values`]: too many to count.
 const MANY: u8 = u8::MAX - 3;
 /// [`Record::values`]: [`Yielded::TooCostly`].
@@ -124,6 +130,7 @@ pub(super) struct Record {
     pub(super) name_bytes: u16,
     pub(super) zone: u16,
     pub(super) locale: u8,
+    /// The length of the id, and [`INVITED`].
     pub(super) id_bytes: u8,
     /// The number of different values that the expression yielded ([`values`]).
     pub(super) values: u8,
@@ -141,9 +148,18 @@ impl Record {
         }
     }
 
+    /// Whether the person was invited and has never signed in.
+    pub(super) fn is_invited(&self) -> bool {
+        self.id_bytes & INVITED != 0
+    }
+
+    pub(super) fn id_length(&self) -> usize {
+        usize::from(self.id_bytes & !INVITED)
+    }
+
     pub(super) fn texts<'a>(&self, texts: &'a str) -> (&'a str, &'a str) {
         let start = self.start as usize;
-        let middle = start + usize::from(self.id_bytes);
+        let middle = start + self.id_length();
         (&texts[start..middle], &texts[middle..middle + usize::from(self.name_bytes)])
     }
 }

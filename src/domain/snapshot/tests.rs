@@ -69,8 +69,8 @@ fn counts() {
             json!({"id": "U1", "title": "same", "profile": {"email": "a@x.org"}}),
             json!({"id": "U2", "title": "same", "profile": {"email": "b@x.org"}}),
             json!({"id": "U3", "title": "", "profile": {"email": "c@x.org"}}),
-            json!({"id": "U4", "profile": {"email": "d@x.org"}}),
-            json!({"id": "U5", "title": "other"}),
+            json!({"id": "U4", "is_invited_user": true, "profile": {"email": "d@x.org"}}),
+            json!({"id": "U5", "is_invited_user": true, "title": "other"}),
             json!({"id": "U6", "title": "same", "deleted": true}),
             json!({"id": "U7", "is_bot": true}),
         ],
@@ -81,11 +81,11 @@ fn counts() {
         no_email: 1,
         deactivated: 1,
         bots: 1,
+        invited: 1,
         with_value: 2,
         duplicate_keys: 1,
-        too_costly: 0,
         errors: 1,
-        without_fields: 0,
+        ..Counts::default()
     };
     assert_eq!(snapshot.counts(), expected);
     assert_eq!(ids(&snapshot.find(&key("same"))), ["U1", "U2"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use herald::domain::delivery::State;
 use herald::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
-use herald::telemetry::INSTRUMENTS;
+use herald::telemetry::{INSTRUMENTS, Instrument, Kind};
 
 use super::{read, root, sources};
 
@@ -95,10 +95,20 @@ fn every_reason_of_a_delivery_is_in_the_table() {
 #[test]
 fn every_metric_is_in_the_table() {
     let page = read("docs/metrics.md");
-    let listed: BTreeSet<&str> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(name, _)| name))
-        .collect();
-    let known: BTreeSet<&str> = INSTRUMENTS.iter().map(|of| of.name).collect();
+    let listed: BTreeSet<&str> = page.lines().filter(|line| line.starts_with("| `")).collect();
+    let known: Vec<String> = INSTRUMENTS.iter().map(row).collect();
+    let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
     assert_eq!(listed, known, "left: docs/metrics.md, right: the code");
+}
+
+/// The instrument's row in the table of docs/metrics.md.
+fn row(of: &Instrument) -> String {
+    let kind = match of.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram(_) => "histogram",
+    };
+    let labels: Vec<&str> = of.labels.iter().map(|label| label.name).collect();
+    let labels = if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+    format!("| `{}` | {kind} | {} | {labels} | {} |", of.name, of.unit, of.description)
 }

@@ -244,6 +244,8 @@ async fn a_member_who_was_invited_and_never_signed_in_is_matched() {
         let ended = world.client.ended(TENANT, &sent.notification_id).await;
         assert_eq!(ended[0].slack_target, "U0INVITED");
         assert_eq!(world.messages(1).await[0].user.as_deref(), Some("U0INVITED"));
+        let list = world.client.workspace(TENANT).await.unwrap().directory.unwrap();
+        assert_eq!((list.matchable, list.invited), (1, 1));
     })
     .await;
 }

@@ -1,20 +1,34 @@
-//! gRPC calls in `/metrics`: each is counted once, by the answer that its caller got.
+//! Calls in `/metrics`: each gRPC call is counted once, by the answer that its caller got, and each
+//! call to Slack by Slack's name of the method.
 
-use herald::rpc::pb;
+use std::collections::BTreeMap;
+
+use herald::rpc::pb::{self, SubjectAction};
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::client::notify;
+use crate::support::client::{notify, task};
 use crate::support::process::channel;
 use crate::support::world::{TENANT, World, for_each_database, until};
 
+async fn metrics(world: &World) -> String {
+    let page = reqwest::get(format!("http://{}/metrics", world.replicas[0].http)).await.unwrap();
+    page.text().await.unwrap()
+}
+
 /// The value of one series of `herald_rpc_requests_total`.
 async fn counted(world: &World, method: &str, code: &str) -> Option<u64> {
-    let page = reqwest::get(format!("http://{}/metrics", world.replicas[0].http)).await.ok()?;
-    let text = page.text().await.ok()?;
     let series = format!("herald_rpc_requests_total{{code=\"{code}\",method=\"{method}\"}} ");
-    text.lines().find_map(|line| line.strip_prefix(&series))?.parse().ok()
+    metrics(world).await.lines().find_map(|line| line.strip_prefix(&series))?.parse().ok()
+}
+
+/// The counts of `herald_slack_requests_total` for this method, by outcome.
+async fn calls_to_slack(world: &World, method: &str) -> BTreeMap<String, u64> {
+    let series = format!("herald_slack_requests_total{{method=\"{method}\",outcome=\"");
+    let text = metrics(world).await;
+    let counts = text.lines().filter_map(|line| line.strip_prefix(&series)?.split_once("\"} "));
+    counts.map(|(outcome, count)| (outcome.to_owned(), count.parse().unwrap())).collect()
 }
 
 async fn comes_to(world: &World, method: &str, code: &str, count: u64) {
@@ -67,6 +81,44 @@ async fn every_call_is_counted_by_its_answer() {
             counted(world, "other", "OK").await.filter(|count| *count == 1)
         })
         .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_and_deletions_are_counted_by_slacks_name_of_the_method() {
+    for_each_database(async |world| {
+        // The series exist before the first call.
+        for method in ["chat.update", "chat.delete"] {
+            let counts = calls_to_slack(world, method).await;
+            assert!(counts.len() > 1 && counts.values().all(|count| *count == 0), "{counts:?}");
+        }
+        world.client.load(&["ben"]).await;
+        let about = |text: &str, action: SubjectAction| pb::NotifyRequest {
+            subject_key: "task:1".into(),
+            subject_action: action.into(),
+            ..task(text, &["ben"])
+        };
+        // A message is taken back without a new text.
+        let back = pb::NotifyRequest {
+            data: None,
+            link: String::new(),
+            ..about("back", SubjectAction::Retract)
+        };
+        for request in [
+            about("first", SubjectAction::NewMessage),
+            about("better", SubjectAction::Replace),
+            back,
+        ] {
+            let sent = world.client.notify(request).await.unwrap();
+            let ended = world.client.ended(TENANT, &sent.notification_id).await;
+            assert_eq!(ended[0].state(), pb::DeliveryState::Sent, "{ended:?}");
+        }
+        for method in ["chat.postMessage", "chat.update", "chat.delete"] {
+            let counts = calls_to_slack(world, method).await;
+            assert_eq!((counts["ok"], counts.values().sum::<u64>()), (1, 1), "{method}");
+        }
+        assert!(calls_to_slack(world, "other").await.values().all(|count| *count == 0));
     })
     .await;
 }
