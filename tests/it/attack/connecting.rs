@@ -119,7 +119,11 @@ async fn with_pkce_a_code_needs_the_verifier_of_its_state() {
         let consent = browser.open(&link(world, TENANT).await).await.unwrap().way_to_slack();
         let consent = consent.unwrap();
         assert_eq!(argument(&consent, "code_challenge_method"), "S256");
-        assert_eq!(argument(&consent, "code_challenge").len(), 43);
+        let challenge = argument(&consent, "code_challenge");
+        assert_eq!(challenge.len(), 43);
+        let mut another = Browser::new().unwrap();
+        let next = another.open(&link(world, SECOND).await).await.unwrap().way_to_slack().unwrap();
+        assert_ne!(argument(&next, "code_challenge"), challenge, "each state has its own");
         let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
         let client = reqwest::Client::builder().build().unwrap();
         let exchange = client
