@@ -13,6 +13,7 @@ mod forgetting;
 mod keys;
 mod memory;
 mod pace;
+mod planted;
 mod shares;
 mod tls;
 
