@@ -14,6 +14,7 @@ mod keys;
 mod memory;
 mod pace;
 mod planted;
+mod rights;
 mod shares;
 mod tls;
 
