@@ -194,7 +194,7 @@ async fn prepare(site: &Site) {
     admin.update_settings(with_key(Some("attacker"), change)).await.unwrap();
 }
 
-/// The measurement for what others keep during each attack: at least 90 % of their rate, at most
+/// Measures the service that others keep during each attack: at least 90 % of their rate, at most
 /// three times their p99, and an answer of health within a second; 256 MiB for the process, and
 /// SIGTERM ends it within its grace.
 ///
