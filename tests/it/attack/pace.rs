@@ -150,8 +150,11 @@ fn connections(site: &Site) -> JoinSet<()> {
         [(herald.rpc, &b""[..]), (herald.health, &b""[..]), (herald.http, HALF_HEADERS)]
     {
         attack.spawn(async move {
+            // Faster than this, the machine has no free port left after some seconds.
+            let mut pause = tokio::time::interval(Duration::from_millis(1));
             let mut held = VecDeque::new();
             loop {
+                pause.tick().await;
                 held.push_back(connection(ATTACKER, to, says).await);
                 if held.len() > HELD {
                     held.pop_front();
