@@ -8,7 +8,7 @@ use tonic::Code;
 use url::Url;
 
 use crate::support::client::reason;
-use crate::support::world::{Plan, TENANT, World, caller};
+use crate::support::world::{Plan, TENANT, World, caller, until};
 
 /// The tenant that connects second.
 const SECOND: &str = "beta";
@@ -39,6 +39,13 @@ async fn connect(world: &World, tenant: &str) -> Page {
 
 async fn workspace_of(world: &World, tenant: &str) -> Option<pb::Workspace> {
     world.client.workspace(tenant).await.unwrap().workspace
+}
+
+/// The entries in a tenant's audit trail about other tenants in its workspace.
+async fn shares_told(world: &World, tenant: &str) -> Vec<pb::AuditEntry> {
+    let (tenant_id, action) = (tenant.into(), "ShareWorkspace".into());
+    let request = pb::ListAuditRequest { tenant_id, action, ..pb::ListAuditRequest::default() };
+    world.client.list_audit(request).await.unwrap().entries
 }
 
 fn argument(url: &Url, name: &str) -> String {
@@ -167,6 +174,12 @@ async fn a_workspace_is_not_taken_over_by_a_second_tenant() {
             world.client.set(TENANT, settings, &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);
             assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);
+            let told = until("the first tenant's trail has it", async || {
+                let told = shares_told(world, TENANT).await;
+                (!told.is_empty()).then_some(told)
+            });
+            let told = told.await;
+            assert!(told.len() == 1 && !format!("{told:?}").contains(SECOND), "{told:?}");
             // An established share stays.
             world.client.set(TENANT, Settings::default(), &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);
