@@ -148,8 +148,8 @@ impl Workspaces {
         Ok(Granted { installation, team_name, joined })
     }
 
-    /// The other tenants of the workspace, if this tenant may join them, and whether it is new among
-    /// them.
+    /// The other tenants of the workspace, if this tenant may join them, and whether it is new
+    /// among them.
     async fn let_in(
         &self,
         tenant: &TenantId,
