@@ -16,12 +16,12 @@ use url::Url;
 
 use super::{App, Call, Error, Reach};
 use crate::domain::access;
-use crate::domain::audit::{COMPLETE_CONNECT, Detail, Entry, Outcome};
+use crate::domain::audit::{COMPLETE_CONNECT, Detail, Entry, Outcome, SHARE_WORKSPACE};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::sharing::Allowed;
 use crate::domain::time::Timestamp;
 use crate::store::{ConnectOutcome, Store, TakenConnect};
-use crate::workspace::{ConnectError, Exchange, Unsupported};
+use crate::workspace::{ConnectError, Exchange, Granted, Unsupported};
 
 /// A connect link.
 #[derive(Debug, Clone)]
@@ -265,6 +265,7 @@ impl App {
                 if let Err(error) = self.directory.refresh_soon(granted.installation).await {
                     tracing::warn!(%error, "a refresh of the member list was not requested");
                 }
+                self.tell_sharers(&granted).await;
                 Ok(Connected::Done { tenant: tenant.clone(), workspace: granted.team_name })
             }
             Err(ConnectError::InUse { installation, team_name, may_confirm }) => {
@@ -283,6 +284,33 @@ impl App {
                 Ok(Connected::NoAnswer)
             }
             Err(ConnectError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Writes into the audit trails of the tenants that used the workspace before that they share
+    /// it now. The other tenant is not named.
+    async fn tell_sharers(&self, granted: &Granted) {
+        let entry = |tenant: &TenantId| Entry {
+            tenant: Some(tenant.clone()),
+            principal: None,
+            actor: None,
+            action: SHARE_WORKSPACE.to_owned(),
+            outcome: Outcome::Done,
+            reason: String::new(),
+            times: 1,
+            subject: None,
+            detail: Detail {
+                object: format!("workspace:{}", granted.team_name),
+                ..Detail::default()
+            },
+        };
+        let entries: Vec<Entry> = granted.joined.iter().map(entry).collect();
+        if entries.is_empty() {
+            return;
+        }
+        // The tenant is connected even if this fails; GetWorkspace shows it as well.
+        if let Err(error) = self.store.write_audit(&entries).await {
+            tracing::warn!(%error, "the tenants of a shared workspace were not told");
         }
     }
 

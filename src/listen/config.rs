@@ -12,7 +12,7 @@ use super::Times;
 pub struct Config {
     /// Connections that the gRPC port takes at the same time, and likewise the HTTP port; more are
     /// closed at once. It is lowered if the limit of open files is too low. The health port has 64
-    /// of its own. Default `1024`.
+    /// of its own, 32 of them for one address. Default `1024`.
     pub max_connections: usize,
     /// Connections from one address (for IPv6, one /64 network) to a port at the same time; those
     /// in `http.trusted_proxies` are not counted. Behind a balancer that hides addresses, set it to

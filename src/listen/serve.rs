@@ -51,6 +51,8 @@ pub struct Port {
 
 /// Connections that the health port takes: kubelets, and people.
 const HEALTH: usize = 64;
+/// The part of them that one address may hold: silent connections keep no kubelet out.
+const HEALTH_PER_ADDRESS: usize = 32;
 /// How often a connection is examined.
 const LOOK: Duration = Duration::from_millis(500);
 /// HTTP/2 settings that keep one client from using up the server's memory.
@@ -99,7 +101,7 @@ impl Port {
 
     /// The health port, with its own limit, in plain text.
     pub fn of_health(listener: TcpListener, metrics: Metrics, config: &Config) -> Self {
-        let places = Places::new(HEALTH, HEALTH);
+        let places = Places::new(HEALTH, HEALTH_PER_ADDRESS);
         let times = Times { idle: config.idle.min(Duration::from_secs(60)), ..config.times() };
         let (name, protocol) = ("health", Protocol::Grpc);
         let (tls, uncounted) = (None, Vec::new());

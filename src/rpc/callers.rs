@@ -376,6 +376,10 @@ mod tests {
             (CallerConfig { key_sha256: Some("zz".into()), ..config() }, "callers[0].key_sha256"),
             (CallerConfig { key_sha256: None, ..config() }, "callers[0].key_sha256 or certificate"),
             (CallerConfig { role: RoleConfig::User, ..config() }, "callers[0].user_id"),
+            (
+                CallerConfig { role: RoleConfig::User, user_id: Some("ben".into()), ..config() },
+                "callers[0].may_act_for_users is not for role user",
+            ),
             (CallerConfig { tenants: vec![], ..config() }, "callers[0].tenants"),
             (CallerConfig { key_sha256: Some(hash_of("")), ..config() }, "is the hash of nothing"),
             (CallerConfig { key_sha256: Some(hash_of("secret")), ..config() }, "of a common word"),
@@ -405,5 +409,13 @@ mod tests {
         assert!(error.contains("callers[1].key_sha256 is the same as rpc.callers[0]"), "{error}");
         let other = CallerConfig { key_sha256: Some(hash_of("herald_other")), ..config() };
         assert!(new(&[config(), other], false, LOOPBACK).is_ok());
+        let named = || CallerConfig {
+            key_sha256: None,
+            certificate: Some("importer.example".into()),
+            ..config()
+        };
+        assert!(new(&[named()], false, LOOPBACK).is_ok());
+        let error = new(&[named(), named()], false, LOOPBACK).err().unwrap();
+        assert!(error.contains("callers[1].certificate is given twice"), "{error}");
     }
 }

@@ -59,7 +59,7 @@ impl HeraldService for Server {
                 None => missing_subject(&mut fields),
             };
             let wait = inbound.patience();
-            let _waiting = self.limits.test(&inbound.caller)?;
+            let _waiting = self.limits.test(&inbound.caller, tenant.as_ref())?;
             let (call, subject) = inbound.complete(fields, tenant, actor, subject)?;
             Ok(encode::tested(self.app.test_slack(&call, subject, wait).await?))
         })

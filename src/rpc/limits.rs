@@ -22,7 +22,7 @@ pub(super) struct Limits {
     bytes: Pool<Principal>,
     calls: Both,
     watches: Both,
-    tests: Pool<Principal>,
+    tests: Both,
     rates: Rates<Principal>,
     user_rates: Rates<Principal>,
     tenant_rates: Rates<TenantId>,
@@ -66,7 +66,7 @@ impl Limits {
             bytes: Pool::new(config.max_bytes_under_way),
             calls: both("rpc.max_concurrent_calls", config.max_concurrent_calls),
             watches: both("rpc.max_watches", config.max_watches),
-            tests: Pool::new(config.max_waiting_tests),
+            tests: both("rpc.max_waiting_tests", config.max_waiting_tests),
             rates: Rates::new(caller, caller),
             user_rates: Rates::new(user, user),
             tenant_rates: Rates::new(tenant, tenant),
@@ -106,15 +106,25 @@ impl Limits {
         held.ok_or_else(|| status::overloaded("rpc.max_bytes_under_way"))
     }
 
-    /// A TestSlack that may wait for Slack begins.
-    pub(super) fn test(&self, caller: &Caller) -> Result<OfCaller, Error> {
-        let held = self.tests.take(&caller.principal, 1, part(caller));
-        held.ok_or(Error::Exhausted {
+    /// A TestSlack that may wait for Slack begins. It uses nothing of a tenant out of the caller's
+    /// reach.
+    pub(super) fn test(
+        &self,
+        caller: &Caller,
+        tenant: Option<&TenantId>,
+    ) -> Result<(OfCaller, Option<OfTenant>), Error> {
+        let waiting = || Error::Exhausted {
             reason: "OVERLOADED",
-            limit: "rpc.max_waiting_tests",
+            limit: self.tests.limit,
             sentence: "too many tests wait for Slack (rpc.max_waiting_tests); try again in 1 s",
             retry_after: std::time::Duration::from_secs(1),
-        })
+        };
+        let of_caller = self.tests.callers.take(&caller.principal, 1, part(caller));
+        let of_caller = of_caller.ok_or_else(waiting)?;
+        let tenant = tenant.filter(|tenant| caller.reach.contains(tenant));
+        let of_tenant = tenant.map(|tenant| self.tests.tenants.take(tenant, 1, 1));
+        let of_tenant = of_tenant.map(|held| held.ok_or_else(waiting)).transpose()?;
+        Ok((of_caller, of_tenant))
     }
 }
 

@@ -2,21 +2,20 @@
 //! keys that it names (RFC 7517). Answers are bounded, and redirects are not followed.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::{Client, StatusCode};
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::config::{Config, Source, may_be_asked};
 use crate::domain::secret::Secret;
+use crate::web::{self, Unread};
 
 /// The time-out of one question with its answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +48,11 @@ pub(super) async fn keys(config: &Config, source: &Source) -> Result<JwkSet, Str
 }
 
 async fn discover(config: &Config, url: &Url) -> Result<JwkSet, String> {
-    let client = client(config).await?;
+    let trusted = match &config.ca_file {
+        None => None,
+        Some(path) => Some(roots(path).await?),
+    };
+    let client = web::client(trusted, TIMEOUT)?;
     let token = match &config.token_file {
         None => None,
         Some(path) => {
@@ -73,7 +76,7 @@ async fn ask<T: DeserializeOwned>(
     url: &Url,
     token: Option<&Secret>,
 ) -> Result<T, String> {
-    let away = |error: reqwest::Error| format!("{url}: {}", chain(&error.without_url()));
+    let away = |error: reqwest::Error| format!("{url}: {}", web::sentence(error));
     let mut request = client.get(url.clone()).header("accept", "application/json");
     if let Some(token) = token {
         request = request.bearer_auth(token.expose());
@@ -82,39 +85,16 @@ async fn ask<T: DeserializeOwned>(
     if answer.status() != StatusCode::OK {
         return Err(format!("{url} answered {}", answer.status()));
     }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(away)? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES {
-            return Err(format!("{url} answers with more than 1 MiB"));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
+    let bytes = web::body(&mut answer, ANSWER_BYTES).await.map_err(|unread| match unread {
+        Unread::TooLong => format!("{url} answers with more than 1 MiB"),
+        Unread::Broken(error) => away(error),
+    })?;
     read(&bytes).map_err(|problem| format!("{url}: {problem}"))
 }
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     // The error does not quote the answer, which may contain anything.
     serde_json::from_slice(bytes).map_err(|_| "is not the document that was expected".to_owned())
-}
-
-async fn client(config: &Config) -> Result<Client, String> {
-    let refused = |error: rustls::Error| format!("no certificate authorities: {error}");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(refused)?;
-    let tls = match &config.ca_file {
-        None => tls.with_platform_verifier().map_err(refused)?.with_no_client_auth(),
-        Some(path) => tls.with_root_certificates(roots(path).await?).with_no_client_auth(),
-    };
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .timeout(TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .build()
-        .map_err(|error| format!("no HTTP client: {}", error.without_url()))
 }
 
 async fn roots(path: &Path) -> Result<RootCertStore, String> {
@@ -141,14 +121,4 @@ async fn file(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("{}: is larger than 1 MiB", path.display()));
     }
     Ok(bytes)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }

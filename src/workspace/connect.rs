@@ -18,6 +18,8 @@ use crate::store::{self, NewInstallation};
 pub struct Granted {
     pub installation: InstallationId,
     pub team_name: String,
+    /// The tenants that used it before, if this one is new there.
+    pub joined: Vec<TenantId>,
 }
 
 /// The data of a callback, and the data that was kept with its link.
@@ -127,7 +129,7 @@ impl Workspaces {
             return Err(ConnectError::Unsupported(unsupported));
         }
         let new = self.describe(access).await?;
-        let others = self.let_in(tenant, &new, allowed).await?;
+        let (others, is_new) = self.let_in(tenant, &new, allowed).await?;
         let team_name = new.team_name.clone();
         let installation = self.store.save_installation(&new).await?;
         if !self.store.link_tenant_beside(tenant, installation, &others).await? {
@@ -142,16 +144,18 @@ impl Workspaces {
                 "a workspace is used by several tenants now"
             );
         }
-        Ok(Granted { installation, team_name })
+        let joined = if is_new { others } else { Vec::new() };
+        Ok(Granted { installation, team_name, joined })
     }
 
-    /// The other tenants of the workspace, if this tenant may join them.
+    /// The other tenants of the workspace, if this tenant may join them, and whether it is new
+    /// among them.
     async fn let_in(
         &self,
         tenant: &TenantId,
         new: &NewInstallation,
         allowed: Allowed,
-    ) -> Result<Vec<TenantId>, ConnectError> {
+    ) -> Result<(Vec<TenantId>, bool), ConnectError> {
         let users = self.store.tenants_in_workspace(new).await?;
         let known = users.iter().any(|(user, _)| user == tenant);
         let mut others = users;
@@ -161,7 +165,7 @@ impl Workspaces {
         };
         // A reconnect: sharing with the other tenants was decided before.
         let Some(installation) = others.first().map(|(_, id)| *id).filter(|_| !known) else {
-            return Ok(tenants(others));
+            return Ok((tenants(others), false));
         };
         let mut let_in = Vec::with_capacity(others.len());
         for (other, _) in &others {
@@ -169,7 +173,7 @@ impl Workspaces {
             let_in.push(settings.share_workspace);
         }
         match sharing::decide(self.config.workspace_sharing, allowed, installation, &let_in) {
-            Decision::Connect => Ok(tenants(others)),
+            Decision::Connect => Ok((tenants(others), true)),
             decision => Err(ConnectError::InUse {
                 installation,
                 team_name: new.team_name.clone(),

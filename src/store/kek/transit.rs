@@ -6,13 +6,12 @@
 //! (`aes256-gcm96`, the default, and `chacha20-poly1305`) bind to it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::{Client, StatusCode, Url};
-use rustls_platform_verifier::BuilderVerifierExt as _;
+use rustls::RootCertStore;
 use sea_orm_migration::async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -22,6 +21,7 @@ use super::{KEK_ID_BYTES, KEY_BYTES, Kek, Key, kek_id};
 use crate::domain::loopback::is_loopback;
 use crate::domain::secret::Secret;
 use crate::store::{Config, Error};
+use crate::web::{self, Unread};
 
 /// The time limit of one request to the key service.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,26 +69,9 @@ impl Transit {
         let engine = address
             .join(&path)
             .map_err(|_| wrong("mount must be the path where the transit engine is mounted"))?;
-        let refused =
-            |error: rustls::Error| Error::Config(format!("no certificate authorities: {error}"));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(refused)?;
-        let tls = if address.scheme() == "https" {
-            tls.with_platform_verifier().map_err(refused)?.with_no_client_auth()
-        } else {
-            // Never used: plain http on this host.
-            tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth()
-        };
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .build()
-            .map_err(|error| Error::Config(format!("no HTTP client: {}", error.without_url())))?;
+        // Over plain http, on this host only, no authority is asked.
+        let trusted = (address.scheme() == "http").then(RootCertStore::empty);
+        let http = web::client(trusted, TIMEOUT).map_err(Error::Config)?;
         let named = format!("transit {path}{}", config.vault_key);
         Ok(Some(Self {
             http,
@@ -117,17 +100,15 @@ impl Transit {
             .join(&format!("{what}/{}", self.key))
             .map_err(|_| Error::Bug("a URL that cannot be joined".into()))?;
         let away = |error: reqwest::Error| {
-            Error::KeyService(format!("Vault does not answer: {}", chain(&error.without_url())))
+            Error::KeyService(format!("Vault does not answer: {}", web::sentence(error)))
         };
         let request = self.http.post(url).header("x-vault-token", token.expose()).json(&body);
         let mut answer = request.send().await.map_err(away)?;
-        let (status, mut bytes) = (answer.status(), Zeroizing::new(Vec::new()));
-        while let Some(chunk) = answer.chunk().await.map_err(away)? {
-            if bytes.len() + chunk.len() > ANSWER_BYTES {
-                return Err(Error::KeyService("Vault's answer is too long".into()));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let status = answer.status();
+        let bytes = web::body(&mut answer, ANSWER_BYTES).await.map_err(|unread| match unread {
+            Unread::TooLong => Error::KeyService("Vault's answer is too long".into()),
+            Unread::Broken(error) => away(error),
+        })?;
         if status == StatusCode::OK {
             let read = serde_json::from_slice(&bytes);
             return read.map(Answer::Done).map_err(|_| unreadable());
@@ -222,16 +203,6 @@ fn is_name(text: &str) -> bool {
 
 fn unreadable() -> Error {
     Error::KeyService("Vault's answer is not one of the transit engine".into())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

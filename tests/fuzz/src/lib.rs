@@ -18,6 +18,7 @@ mod requests;
 mod signatures;
 mod states;
 mod templates;
+mod tokens;
 
 /// Judges one input.
 pub type Judge = fn(&[u8]);
@@ -38,7 +39,7 @@ macro_rules! targets {
     };
 }
 
-targets! { calls events expressions requests signatures states templates }
+targets! { calls events expressions requests signatures states templates tokens }
 
 /// The target with that name.
 #[must_use]

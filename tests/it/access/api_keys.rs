@@ -351,6 +351,8 @@ async fn each_tenant_lists_and_revokes_its_own_page_by_page() {
             let nobody = other.revoke_api_key(revoke(OTHER, &nobody)).await.unwrap_err();
             assert_eq!(theirs.code(), Code::NotFound);
             assert_eq!((theirs.code(), theirs.message()), (nobody.code(), nobody.message()));
+            let still = admin.list_api_keys(list(TENANT)).await.unwrap().api_keys;
+            assert!(still.iter().all(|key| key.revoked_at.is_none()), "{still:?}");
             for client in [&admin, &other] {
                 let of_none = client.list_api_keys(list("")).await.unwrap_err();
                 assert_eq!(reason(&of_none), "ROLE_NOT_ALLOWED");

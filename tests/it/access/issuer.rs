@@ -27,14 +27,14 @@ use tokio_rustls::server::TlsStream;
 use crate::support::authority::Signed;
 
 /// A signing key.
-pub(super) enum Signer {
+pub(crate) enum Signer {
     Ec(EcdsaKeyPair, String),
     Rsa(RsaKeyPair, String),
 }
 
 impl Signer {
     /// A new key on the curve P-256.
-    pub(super) fn ec(id: &str) -> Self {
+    pub(crate) fn ec(id: &str) -> Self {
         let (random, algorithm) = (SystemRandom::new(), &ECDSA_P256_SHA256_FIXED_SIGNING);
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap();
@@ -42,19 +42,19 @@ impl Signer {
     }
 
     /// The constant key below, because generating RSA keys is slow.
-    pub(super) fn rsa(id: &str) -> Self {
+    pub(crate) fn rsa(id: &str) -> Self {
         let der = BASE64_STANDARD.decode(RSA_KEY.replace('\n', "")).unwrap();
         Self::Rsa(RsaKeyPair::from_pkcs8(&der).unwrap(), id.to_owned())
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         match self {
             Self::Ec(_, id) | Self::Rsa(_, id) => id,
         }
     }
 
     /// The public key as a JWK.
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         match self {
             Self::Ec(pair, id) => {
                 let point = &pair.public_key().as_ref()[1..];
@@ -69,20 +69,20 @@ impl Signer {
         }
     }
 
-    pub(super) fn algorithm(&self) -> &'static str {
+    pub(crate) fn algorithm(&self) -> &'static str {
         match self {
             Self::Ec(..) => "ES256",
             Self::Rsa(..) => "RS256",
         }
     }
 
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = json!({ "alg": self.algorithm(), "kid": self.id(), "typ": "JWT" });
         self.sign_as(&header, claims)
     }
 
     /// Signs with any header.
-    pub(super) fn sign_as(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn sign_as(&self, header: &Value, claims: &Value) -> String {
         let message = message(header, claims);
         let random = SystemRandom::new();
         let signature = match self {
@@ -98,14 +98,14 @@ impl Signer {
 }
 
 /// Header and claims, encoded as in a token.
-pub(super) fn message(header: &Value, claims: &Value) -> String {
+pub(crate) fn message(header: &Value, claims: &Value) -> String {
     format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
 }
 
 #[derive(Clone)]
-pub(super) struct TestIssuer {
+pub(crate) struct TestIssuer {
     /// The address; also the issuer's name, unless it has another.
-    pub(super) url: String,
+    pub(crate) url: String,
     inner: Arc<Inner>,
 }
 
@@ -122,7 +122,7 @@ struct Inner {
 
 impl TestIssuer {
     /// Over plain HTTP on this machine.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (issuer, app) = Self::new(format!("http://{}", tcp.local_addr().unwrap()), "");
         tokio::spawn(async move { axum::serve(tcp, app).await.unwrap() });
@@ -130,7 +130,7 @@ impl TestIssuer {
     }
 
     /// Over TLS, for clients that show this token.
-    pub(super) async fn secured(signed: &Signed, token: &str) -> Self {
+    pub(crate) async fn secured(signed: &Signed, token: &str) -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://localhost:{}", tcp.local_addr().unwrap().port());
         let certificate = CertificateDer::from_pem_slice(signed.certificate.as_bytes()).unwrap();
@@ -167,26 +167,26 @@ impl TestIssuer {
     }
 
     /// Sets the name that it calls itself.
-    pub(super) fn named(self, name: &str) -> Self {
+    pub(crate) fn named(self, name: &str) -> Self {
         name.clone_into(&mut self.inner.name.lock().unwrap());
         self
     }
 
-    pub(super) fn keys_at(&self, url: &str) {
+    pub(crate) fn keys_at(&self, url: &str) {
         url.clone_into(&mut self.inner.keys_at.lock().unwrap());
     }
 
     /// Publishes exactly these keys from now on.
-    pub(super) fn publish(&self, signers: &[&Signer]) {
+    pub(crate) fn publish(&self, signers: &[&Signer]) {
         *self.inner.keys.lock().unwrap() = signers.iter().map(|signer| signer.jwk()).collect();
     }
 
-    pub(super) fn go_away(&self) {
+    pub(crate) fn go_away(&self) {
         self.inner.away.store(true, Ordering::SeqCst);
     }
 
     /// How often its keys were requested.
-    pub(super) fn asked(&self) -> u32 {
+    pub(crate) fn asked(&self) -> u32 {
         self.inner.asked.load(Ordering::SeqCst)
     }
 }

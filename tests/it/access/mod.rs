@@ -4,6 +4,6 @@ mod api_keys;
 mod cells;
 mod certificates;
 mod door;
-mod issuer;
+pub(crate) mod issuer;
 mod tenants;
 mod tokens;

@@ -208,6 +208,23 @@ async fn what_is_not_proved_or_not_meant_for_it_is_refused() {
         .await;
 }
 
+/// A key of the issuer proves nothing with an algorithm that the settings do not name.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_algorithm_that_is_not_pinned_is_refused() {
+    plan()
+        .run(async |world| {
+            let (issuer, ec, rsa) =
+                (TestIssuer::start().await, Signer::ec("one"), Signer::rsa("two"));
+            issuer.publish(&[&ec, &rsa]);
+            let pinned = IssuerConfig { algorithms: vec!["RS256".into()], ..config(&issuer.url) };
+            let at = trusting(world, vec![pinned]).await;
+            let claims = claims(world, &issuer.url).await;
+            tries(world, at, &rsa.sign(&claims), TENANT).await.unwrap();
+            assert_eq!(refused(world, at, &ec.sign(&claims)).await, "CREDENTIALS_UNKNOWN");
+        })
+        .await;
+}
+
 /// Signs with the public key, as if it were a shared secret.
 fn by_public_key(signer: &Signer, claims: &Value) -> String {
     let header = json!({ "alg": "HS256", "kid": signer.id(), "typ": "JWT" });
@@ -304,8 +321,10 @@ async fn keys_come_from_where_the_settings_say_and_from_nowhere_else() {
                 issuer.keys_at(&format!("{}/{keys}", issuer.url));
                 unread(world, config(&issuer.url)).await;
             }
+            // Over plain http from an address that counts as another host, though this one answers.
             let issuer = TestIssuer::start().await;
-            issuer.keys_at("http://keys.example/keys");
+            issuer.publish(&[&key]);
+            issuer.keys_at(&format!("{}/keys", issuer.url.replace("127.0.0.1", "0.0.0.0")));
             unread(world, config(&issuer.url)).await;
             let lying = TestIssuer::start().await.named("https://another.example");
             lying.publish(&[&key]);

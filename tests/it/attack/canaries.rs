@@ -14,10 +14,12 @@ use sea_orm::Database;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 use url::Url;
 
 use super::dump::{dump, found};
+use super::planted::Planted;
 use crate::crash::service;
 use crate::events::caller;
 use crate::support::client::fields;
@@ -25,8 +27,8 @@ use crate::support::process::{Herald, migrate, until};
 use crate::support::store::{KEY, test_configs};
 use crate::telemetry::Collector;
 
-const TENANT: &str = "acme";
-const API_KEY: &str = "herald_canaryapikey0123456789";
+pub(super) const TENANT: &str = "acme";
+pub(super) const API_KEY: &str = "herald_canaryapikey0123456789";
 const USER_KEY: &str = "herald_canaryuserkey0123456789";
 const WRONG_KEY: &str = "herald_canarywrongkey0123456789";
 const CLIENT_SECRET: &str = "canary-client-secret";
@@ -34,7 +36,7 @@ const SIGNING_SECRET: &str = "canary-signing-secret";
 /// Also the id of the caller with a key of their own.
 const USER: &str = "canary-user@victim.example";
 const ABSENT: &str = "canary-absent@victim.example";
-const EMAIL: &str = "canary.mail@victim.example";
+pub(super) const EMAIL: &str = "canary.mail@victim.example";
 const NAME: &str = "Canary Surname";
 const MEMBER: &str = "UCANARY001";
 const WORDS: &str = "canary words of a task";
@@ -42,7 +44,7 @@ const METADATA: &str = "canary-metadata";
 const REQUEST: &str = "canary-request";
 const SUBJECT: &str = "canary-subject";
 
-/// Credentials.
+/// Credentials; [`Planted`] has more, which are made when the test runs.
 const SECRETS: [&str; 7] =
     [API_KEY, USER_KEY, WRONG_KEY, CLIENT_SECRET, SIGNING_SECRET, KEY, "xoxb-"];
 /// Personal data.
@@ -55,6 +57,9 @@ const SEALED: [&str; 4] = [EMAIL, NAME, WORDS, METADATA];
 /// A process with canaries, its Slack, database and collector.
 struct Coop {
     herald: Herald,
+    /// To its gRPC port, over TLS.
+    channel: Channel,
+    planted: Planted,
     sandbox: Sandbox,
     collector: Collector,
     url: Option<String>,
@@ -94,13 +99,17 @@ async fn coops() -> Vec<Coop> {
         let settings = TempDir::new().unwrap();
         let file = settings.path().join("herald.toml");
         let url = store.url.as_ref().map(|url| url.expose().to_owned());
-        std::fs::write(&file, written(&sandbox, otlp, url.as_deref(), &store.data_dir)).unwrap();
+        let planted = Planted::new().await;
+        let text = written(&sandbox, otlp, url.as_deref(), &store.data_dir, &planted);
+        std::fs::write(&file, text).unwrap();
         if let Some(url) = &url {
             migrate(&[format!("store.url={url}"), format!("store.key={KEY}")]);
         }
         let herald = Herald::serve_file(&file).await;
         let mut coop = Coop {
+            channel: planted.channel(herald.rpc),
             herald,
+            planted,
             sandbox,
             collector,
             url,
@@ -114,18 +123,25 @@ async fn coops() -> Vec<Coop> {
     coops
 }
 
-fn written(sandbox: &Sandbox, otlp: SocketAddr, url: Option<&str>, data_dir: &Path) -> String {
+fn written(
+    sandbox: &Sandbox,
+    otlp: SocketAddr,
+    url: Option<&str>,
+    data_dir: &Path,
+    planted: &Planted,
+) -> String {
+    let (port, issuer) = (planted.port(), planted.issuer());
     let client_id = sandbox::Config::default().client_id;
     let store = match url {
         Some(url) => format!("url = {}", toml(url)),
         None => format!("data_dir = {}", toml(&data_dir.display().to_string())),
     };
     format!(
-        "[rpc]\naddress = \"127.0.0.1:0\"\nhealth_address = \"127.0.0.1:0\"\n\
+        "[rpc]\naddress = \"127.0.0.1:0\"\nhealth_address = \"127.0.0.1:0\"\n{port}\
          [[rpc.callers]]\nprincipal = \"platform\"\nkey_sha256 = \"{}\"\n\
          role = \"administrator\"\ntenants = [\"*\"]\nmay_act_for_users = true\n\
          [[rpc.callers]]\nprincipal = \"someone\"\nkey_sha256 = \"{}\"\nrole = \"user\"\n\
-         user_id = {}\ntenants = [\"{TENANT}\"]\n\
+         user_id = {}\ntenants = [\"{TENANT}\"]\n{issuer}\
          [http]\naddress = \"127.0.0.1:0\"\n\
          [store]\nkey = \"{KEY}\"\n{store}\n\
          [slack]\nbase_url = \"{}\"\ntime_scale = 0.01\n\
@@ -141,7 +157,7 @@ fn written(sandbox: &Sandbox, otlp: SocketAddr, url: Option<&str>, data_dir: &Pa
     )
 }
 
-fn with<M>(key: &str, message: M) -> Request<M> {
+pub(super) fn with<M>(key: &str, message: M) -> Request<M> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
     request
@@ -175,7 +191,7 @@ impl Coop {
     /// Normal use, and failures.
     async fn plant(&mut self) {
         self.connect().await;
-        let mut herald = service(self.herald.channel());
+        let mut herald = service(self.channel.clone());
         let known = || pb::recipient::Target::UserId(USER.into());
         let described = || pb::recipient::Target::Person(person(USER));
         for (number, target) in [described(), known()].into_iter().enumerate() {
@@ -206,10 +222,13 @@ impl Coop {
         herald.test_slack(with(USER_KEY, test)).await.unwrap();
         self.fail(known).await;
         self.send_events().await;
+        let refused = self.planted.present(&self.channel).await;
+        self.tell_nothing(&refused);
+        self.planted.spoil(&self.herald).await;
     }
 
     async fn connect(&mut self) {
-        let mut admin = AdminServiceClient::new(self.herald.channel());
+        let mut admin = AdminServiceClient::new(self.channel.clone());
         let begin = pb::BeginConnectRequest {
             tenant_id: TENANT.into(),
             ..pb::BeginConnectRequest::default()
@@ -238,7 +257,7 @@ impl Coop {
             FaultKind::Truncate,
             FaultKind::Reset,
         ];
-        let mut herald = service(self.herald.channel());
+        let mut herald = service(self.channel.clone());
         for (number, kind) in bodies.into_iter().enumerate() {
             self.sandbox.script(Fault::new("chat.postMessage", kind));
             let request = notify(&format!("{REQUEST}-bad-{number}"), known());
@@ -263,7 +282,7 @@ impl Coop {
         let mut other = notify(&format!("{REQUEST}-0"), known());
         other.event_type = "task.due".into();
         refused.extend(herald.notify(with(API_KEY, other)).await.err());
-        let mut admin = AdminServiceClient::new(self.herald.channel());
+        let mut admin = AdminServiceClient::new(self.channel.clone());
         let get =
             pb::GetPersonRequest { tenant_id: TENANT.into(), user_id: ABSENT.into(), actor: None };
         refused.extend(admin.get_person(with(API_KEY, get.clone())).await.err());
@@ -276,9 +295,15 @@ impl Coop {
         };
         refused.extend(admin.pin_identity(with(API_KEY, pin)).await.err());
         assert_eq!(refused.len(), 6, "{refused:?}");
-        for status in refused {
+        self.tell_nothing(&refused);
+    }
+
+    /// No answer has a canary.
+    fn tell_nothing(&self, answers: &[Status]) {
+        for status in answers {
             let told = format!("{status:?} {}", String::from_utf8_lossy(status.details()));
-            nothing("the answer", &told, SECRETS.into_iter().chain(PEOPLE));
+            let canaries = SECRETS.into_iter().chain(PEOPLE).chain(self.planted.secrets());
+            nothing("the answer", &told, canaries);
         }
     }
 
@@ -350,13 +375,16 @@ async fn no_canary_is_in_logs_spans_metrics_arguments_or_copies_of_the_database(
         assert!(log.contains("\"level\":\"DEBUG\""));
         assert!(log.contains("\"target\":\"audit\""));
         assert!(sent.contains("slack.call"));
-        let all = || SECRETS.into_iter().chain(PEOPLE).chain([coop.state.as_str()]);
+        let secrets = || {
+            let made = coop.planted.secrets().chain([coop.state.as_str()]);
+            SECRETS.into_iter().chain(made)
+        };
+        let all = || secrets().chain(PEOPLE);
         nothing("the log", &log, all());
         nothing("spans and metrics", &sent, all());
         nothing("the metrics", &metrics, all());
         nothing("the arguments", &arguments, all());
-        let token = coop.state.as_str();
-        for canary in SECRETS.into_iter().chain(SEALED).chain([token]) {
+        for canary in secrets().chain(SEALED) {
             assert_eq!(found(&copy, canary), Vec::<String>::new(), "{canary}");
         }
         // Otherwise nothing was planted.

@@ -8,7 +8,7 @@ use tonic::Code;
 use url::Url;
 
 use crate::support::client::reason;
-use crate::support::world::{Plan, TENANT, World, caller};
+use crate::support::world::{Plan, TENANT, World, caller, until};
 
 /// The tenant that connects second.
 const SECOND: &str = "beta";
@@ -39,6 +39,13 @@ async fn connect(world: &World, tenant: &str) -> Page {
 
 async fn workspace_of(world: &World, tenant: &str) -> Option<pb::Workspace> {
     world.client.workspace(tenant).await.unwrap().workspace
+}
+
+/// The entries in a tenant's audit trail about other tenants in its workspace.
+async fn shares_told(world: &World, tenant: &str) -> Vec<pb::AuditEntry> {
+    let (tenant_id, action) = (tenant.into(), "ShareWorkspace".into());
+    let request = pb::ListAuditRequest { tenant_id, action, ..pb::ListAuditRequest::default() };
+    world.client.list_audit(request).await.unwrap().entries
 }
 
 fn argument(url: &Url, name: &str) -> String {
@@ -119,7 +126,11 @@ async fn with_pkce_a_code_needs_the_verifier_of_its_state() {
         let consent = browser.open(&link(world, TENANT).await).await.unwrap().way_to_slack();
         let consent = consent.unwrap();
         assert_eq!(argument(&consent, "code_challenge_method"), "S256");
-        assert_eq!(argument(&consent, "code_challenge").len(), 43);
+        let challenge = argument(&consent, "code_challenge");
+        assert_eq!(challenge.len(), 43);
+        let mut another = Browser::new().unwrap();
+        let next = another.open(&link(world, SECOND).await).await.unwrap().way_to_slack().unwrap();
+        assert_ne!(argument(&next, "code_challenge"), challenge, "each state has its own");
         let back = browser.consent(&consent, Decision::Allow).await.unwrap().unwrap();
         let client = reqwest::Client::builder().build().unwrap();
         let exchange = client
@@ -163,6 +174,12 @@ async fn a_workspace_is_not_taken_over_by_a_second_tenant() {
             world.client.set(TENANT, settings, &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);
             assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);
+            let told = until("the first tenant's trail has it", async || {
+                let told = shares_told(world, TENANT).await;
+                (!told.is_empty()).then_some(told)
+            });
+            let told = told.await;
+            assert!(told.len() == 1 && !format!("{told:?}").contains(SECOND), "{told:?}");
             // An established share stays.
             world.client.set(TENANT, Settings::default(), &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);

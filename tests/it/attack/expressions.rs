@@ -37,12 +37,12 @@ fn attacks() -> [String; 3] {
 }
 
 /// Cheap enough for an ordinary record, but too costly for a large one.
-fn accepted() -> String {
+pub(super) fn accepted() -> String {
     format!("metadata.l|{}", ["[@,@][]"; 6].join("|"))
 }
 
 /// A person with a list of this many equal numbers.
-fn with_list(user: &str, count: usize) -> pb::Person {
+pub(super) fn with_list(user: &str, count: usize) -> pb::Person {
     let metadata = Some(fields(json!({ "l": vec![7; count] })));
     pb::Person { metadata, ..described(user, &format!("{user}@example.com")) }
 }

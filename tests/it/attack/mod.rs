@@ -13,6 +13,8 @@ mod forgetting;
 mod keys;
 mod memory;
 mod pace;
+mod planted;
+mod rights;
 mod shares;
 mod tls;
 

@@ -24,6 +24,8 @@ fn callers() -> Vec<CallerConfig> {
         caller("administrator", RoleConfig::Administrator, &["*"]),
         caller("busy", RoleConfig::Service, &[TENANT]),
         caller("busy-too", RoleConfig::Service, &[TENANT]),
+        caller("chief", RoleConfig::Administrator, &[TENANT]),
+        caller("chief-too", RoleConfig::Administrator, &[TENANT]),
         caller("quiet", RoleConfig::Service, &[OTHER]),
         user,
     ]
@@ -130,6 +132,44 @@ async fn the_key_of_one_person_holds_few_tests() {
             world.settled().await;
         })
         .await;
+}
+
+/// Waits for this many refusals by the limit of waiting tests.
+async fn refused_tests(attack: &mut tokio::task::JoinSet<Result<(), Status>>, wanted: usize) {
+    for _ in 0..wanted {
+        let status = attack.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(limit(&status), is("OVERLOADED", "rpc.max_waiting_tests"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keys_of_one_tenant_do_not_hold_all_tests() {
+    plan(|settings| {
+        no_rates(settings);
+        settings.rpc.max_waiting_tests = 16;
+    })
+    .run(async |world| {
+        ready(world).await;
+        let late = FaultKind::Delay { seconds: 200.0 };
+        world.sandbox.script(Fault::new("chat.postMessage", late));
+        let mut attack = tokio::task::JoinSet::new();
+        // The first key holds half of all, which is the tenant's part too; the second gets none.
+        for (name, refused) in [("chief", 12), ("chief-too", 20)] {
+            for _ in 0..20 {
+                let client = world.client(0, Some(name)).await;
+                attack.spawn(async move { client.test_slack(test_of("ben")).await.map(drop) });
+            }
+            refused_tests(&mut attack, refused).await;
+        }
+        // The other tenant has no workspace, so its test waits for nothing, but needs a place.
+        let request = pb::TestSlackRequest { tenant_id: OTHER.into(), ..test_of("ben") };
+        let tested = world.client.test_slack(request).await.unwrap();
+        assert!(tested.member.is_none() && tested.delivery.is_none(), "{tested:?}");
+        world.sandbox.clear_faults();
+        attack.shutdown().await;
+        world.settled().await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ fn settings(more: impl IntoIterator<Item = String>) -> Vec<String> {
 }
 
 /// A channel over TLS that trusts one authority, with a client certificate if given.
-fn secure(to: SocketAddr, trusted: &Authority, own: Option<&Signed>) -> Channel {
+pub(super) fn secure(to: SocketAddr, trusted: &Authority, own: Option<&Signed>) -> Channel {
     let mut tls = ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(&trusted.pem))
         .domain_name("localhost");

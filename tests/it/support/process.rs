@@ -191,6 +191,15 @@ pub(crate) fn recover(settings: &[String]) -> String {
     done("recover", settings)
 }
 
+/// Runs `herald keys issue`; returns whether it succeeded, and its output.
+pub(crate) fn issue_key(arguments: &[&str]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
+    command.args(["keys", "issue"]).args(arguments).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
 fn done(name: &str, settings: &[String]) -> String {
     let mut command = command(name, settings);
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();

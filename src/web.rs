@@ -1,0 +1,67 @@
+//! Requests to servers other than Slack's: the issuers of tokens, and Vault. Answers are bounded,
+//! redirects are not followed, and the environment names no proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use zeroize::Zeroizing;
+
+/// Why the body of an answer was not read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// It has more bytes than allowed.
+    TooLong,
+    /// The connection failed.
+    Broken(reqwest::Error),
+}
+
+/// A client that trusts these authorities; `None`: those of the system. `timeout` is for one
+/// request together with its answer. The error is a sentence.
+pub(crate) fn client(trusted: Option<RootCertStore>, timeout: Duration) -> Result<Client, String> {
+    let refused = |error: rustls::Error| format!("no certificate authorities: {error}");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(refused)?;
+    let tls = match trusted {
+        None => tls.with_platform_verifier().map_err(refused)?.with_no_client_auth(),
+        Some(trusted) => tls.with_root_certificates(trusted).with_no_client_auth(),
+    };
+    Client::builder()
+        .tls_backend_preconfigured(tls)
+        .timeout(timeout)
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .build()
+        .map_err(|error| format!("no HTTP client: {}", error.without_url()))
+}
+
+/// The body of an answer, if it has at most `most` bytes. It may contain a secret, so its memory is
+/// wiped.
+pub(crate) async fn body(answer: &mut Response, most: usize) -> Result<Zeroizing<Vec<u8>>, Unread> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    while let Some(chunk) = answer.chunk().await.map_err(Unread::Broken)? {
+        if bytes.len() + chunk.len() > most {
+            return Err(Unread::TooLong);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// The error with its causes, without the address.
+pub(crate) fn sentence(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(&error);
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
