@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use super::checks::switch;
-use super::why;
+use super::explain;
 use crate::directory::{self, Missed, View};
 use crate::domain::delivery::State;
 use crate::domain::event;
@@ -210,7 +210,7 @@ impl Delivery {
                 template: Some(event.to_string()),
                 verdict: verdict.to_owned(),
             };
-            Some(why::resolved(resolving.trace.as_deref(), decision, action, held))
+            Some(explain::resolved(resolving.trace.as_deref(), decision, action, held))
         };
         if let Some(by) = switch(&settings, Some(&preferences), kind, action, event) {
             return Ok((Resolved::End(End::Suppressed(by)), explain(None, by.code(), false)));

@@ -48,7 +48,7 @@ codes! {
 
 codes! {
     /// The kind of the request to Slack, as recorded in its intent.
-    Deed {
+    SlackRequestKind {
         /// A new message.
         Post = "post";
         /// A reply in a thread.
@@ -70,7 +70,7 @@ codes! {
         /// It was deleted by someone outside Herald.
         Gone = "gone";
         /// It exists, but Slack does not let us change it (any more).
-        Fixed = "fixed";
+        Immutable = "fixed";
     }
 }
 
@@ -106,7 +106,7 @@ impl Action {
     }
 }
 
-impl Deed {
+impl SlackRequestKind {
     /// Repeating it has no further effect: after an unclear answer it is repeated.
     #[must_use]
     pub fn is_repeatable(self) -> bool {
@@ -197,12 +197,12 @@ pub fn plan(action: Action, messages: &[Posted]) -> Plan<'_> {
 
 impl<'a> Plan<'a> {
     #[must_use]
-    pub fn deed(&self) -> Option<Deed> {
+    pub fn request_kind(&self) -> Option<SlackRequestKind> {
         Some(match self {
-            Self::Post => Deed::Post,
-            Self::Thread(_) => Deed::Thread,
-            Self::Replace(_) | Self::Done { .. } => Deed::Update,
-            Self::Retract { .. } => Deed::Delete,
+            Self::Post => SlackRequestKind::Post,
+            Self::Thread(_) => SlackRequestKind::Thread,
+            Self::Replace(_) | Self::Done { .. } => SlackRequestKind::Update,
+            Self::Retract { .. } => SlackRequestKind::Delete,
             Self::Nothing => return None,
         })
     }
@@ -223,12 +223,15 @@ impl<'a> Plan<'a> {
 /// delivery fails. Otherwise the action continues without that message: it is posted as a new
 /// message, or continues with the next one.
 #[must_use]
-pub fn unfit(deed: Deed, code: &str) -> Option<Shown> {
-    match (deed, code) {
-        (Deed::Update | Deed::Delete, "message_not_found")
-        | (Deed::Thread, "message_not_found" | "thread_not_found") => Some(Shown::Gone),
-        (Deed::Update, "cant_update_message" | "edit_window_closed" | "is_inactive")
-        | (Deed::Thread, "cannot_reply_to_message") => Some(Shown::Fixed),
+pub fn unmodifiable(request_kind: SlackRequestKind, code: &str) -> Option<Shown> {
+    match (request_kind, code) {
+        (SlackRequestKind::Update | SlackRequestKind::Delete, "message_not_found")
+        | (SlackRequestKind::Thread, "message_not_found" | "thread_not_found") => Some(Shown::Gone),
+        (
+            SlackRequestKind::Update,
+            "cant_update_message" | "edit_window_closed" | "is_inactive",
+        )
+        | (SlackRequestKind::Thread, "cannot_reply_to_message") => Some(Shown::Immutable),
         _ => None,
     }
 }
@@ -259,7 +262,10 @@ mod tests {
         let messages =
             [posted(1, false, Some(Shown::Gone)), posted(2, false, None), posted(3, true, None)];
         let planned = plan(Action::Reply, &messages);
-        assert_eq!((planned.deed(), ts(&planned)), (Some(Deed::Thread), Some("2.000000")));
+        assert_eq!(
+            (planned.request_kind(), ts(&planned)),
+            (Some(SlackRequestKind::Thread), Some("2.000000"))
+        );
         assert_eq!(plan(Action::Reply, &messages[..1]), Plan::Post);
         assert_eq!(plan(Action::Reply, &messages[2..]), Plan::Post);
     }
@@ -268,7 +274,7 @@ mod tests {
     fn the_last_is_replaced_or_a_new_one_posted() {
         let messages = [posted(1, false, None), posted(2, true, Some(Shown::Done))];
         assert_eq!(ts(&plan(Action::Replace, &messages)), Some("2.000000"));
-        for shown in [Shown::Retracted, Shown::Gone, Shown::Fixed] {
+        for shown in [Shown::Retracted, Shown::Gone, Shown::Immutable] {
             let messages = [posted(1, false, None), posted(2, false, Some(shown))];
             assert_eq!(plan(Action::Replace, &messages), Plan::Post, "{shown:?}");
         }
@@ -301,8 +307,8 @@ mod tests {
         for action in Action::ALL {
             assert_eq!(Action::from_code(action.code()), Some(*action));
         }
-        for deed in Deed::ALL {
-            assert_eq!(Deed::from_code(deed.code()), Some(*deed));
+        for request_kind in SlackRequestKind::ALL {
+            assert_eq!(SlackRequestKind::from_code(request_kind.code()), Some(*request_kind));
         }
         for shown in Shown::ALL {
             assert_eq!(Shown::from_code(shown.code()), Some(*shown));

@@ -26,7 +26,7 @@ use crate::domain::ids::{
     TenantId, UserId,
 };
 use crate::domain::priority::Priority;
-use crate::domain::subject::{Action, Deed};
+use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
 
 /// The right to act on one lane until the lease ends.
@@ -76,7 +76,7 @@ pub struct Head {
     /// settle the delivery as failed, so that it does not block its lane.
     pub damaged: bool,
     /// The kind of the last request.
-    pub deed: Deed,
+    pub request_kind: SlackRequestKind,
     /// The thread that the last request was made in.
     pub thread_ts: Option<String>,
     /// The subject of the message, and the message's action on it.
@@ -206,7 +206,7 @@ impl Store {
             crashes: columns.count()?,
             content: columns.take()?,
             damaged: false,
-            deed: Deed::Post,
+            request_kind: SlackRequestKind::Post,
             thread_ts: None,
             subject: None,
             action: Action::Post,
@@ -244,7 +244,7 @@ impl Store {
 
     /// Reads the delivery's subject, and its requests and results so far.
     async fn read_life(&self, head: &mut Head, columns: &mut Columns<'_>) -> Result<(), Error> {
-        head.deed = columns.deed()?.unwrap_or(Deed::Post);
+        head.request_kind = columns.request_kind()?.unwrap_or(SlackRequestKind::Post);
         head.thread_ts = columns.take()?;
         head.subject = columns.optional_id(SubjectKey::parse)?;
         head.action = columns.action()?;

@@ -81,7 +81,11 @@ impl Store {
 
     /// Returns the start of a post that was not made. [`Error::Locked`]: another transaction holds
     /// the row.
-    pub async fn unspend(&self, id: InstallationId, interval: Duration) -> Result<(), Error> {
+    pub async fn return_post_slot(
+        &self,
+        id: InstallationId,
+        interval: Duration,
+    ) -> Result<(), Error> {
         let clock = Patience::Shared.clock(self.writer().get_database_backend());
         let text = format!(
             "UPDATE posting SET spent_until = spent_until - $2, \

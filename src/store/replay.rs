@@ -31,7 +31,7 @@ pub struct Replay {
     pub principal: Principal,
     pub request_id: RequestId,
     pub fingerprint: [u8; 32],
-    pub which: Which,
+    pub which: ReplaySelection,
     /// Counted from the database's current time.
     pub expires_in: Duration,
     /// The most new deliveries that there may be.
@@ -40,7 +40,7 @@ pub struct Replay {
 
 /// Which dead letters.
 #[derive(Debug, Clone)]
-pub enum Which {
+pub enum ReplaySelection {
     /// These; deliveries that are not dead letters are reported.
     Deliveries(Vec<DeliveryId>),
     /// The first that match, in the order of their lanes, up to `limit`.
@@ -65,7 +65,7 @@ pub struct Replayed {
     /// The delivery that replays it, by this call or an earlier one.
     pub replayed_as: Option<DeliveryId>,
     /// Why it was not replayed, if not replayed by this call.
-    pub skipped: Option<Skip>,
+    pub skipped: Option<SkipReason>,
     /// It is unknown whether Slack stored the old one: the message may appear twice.
     pub may_repeat: bool,
 }
@@ -73,7 +73,7 @@ pub struct Replayed {
 /// Why a delivery was not replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Skip {
+pub enum SkipReason {
     /// The tenant has no such delivery.
     NotFound,
     /// It is under way, or was sent, suppressed, canceled or unreachable.
@@ -87,7 +87,7 @@ pub enum Skip {
 }
 
 /// A row as it was found; it is locked.
-struct Dead {
+struct DeadLetter {
     table: &'static str,
     id: DeliveryId,
     order: (i64, i64),
@@ -196,7 +196,7 @@ impl Store {
         tx: &Tx,
         keys: &ScopeKeys,
         replay: &Replay,
-        chosen: &[(Dead, DeliveryId)],
+        chosen: &[(DeadLetter, DeliveryId)],
         now: Timestamp,
     ) -> Result<(), Error> {
         const KINDS: [Column; 20] = [
@@ -294,7 +294,7 @@ impl Store {
 }
 
 /// The recipients that shared the dead letter also share its replay.
-async fn insert_sharers(tx: &Tx, chosen: &[(Dead, DeliveryId)]) -> Result<(), Error> {
+async fn insert_sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Error> {
     let rows = chosen.iter();
     let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
     for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
@@ -325,14 +325,14 @@ async fn before(tx: &Tx, replay: &Replay, key: Vec<Value>) -> Result<ReplayOutco
 }
 
 /// The deliveries to replay, locked, in the order of their lanes.
-async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
+async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<DeadLetter>, Error> {
     let mut found = Vec::new();
     // The hot table first: a row that moves meanwhile is found in the other.
     for table in ["deliveries", "deliveries_history"] {
         let superseded = superseded(table);
         let read_columns = READ.replace("$superseded", &superseded);
         match &replay.which {
-            Which::Deliveries(ids) => {
+            ReplaySelection::Deliveries(ids) => {
                 for chunk in ids.chunks(500) {
                     let text = format!(
                         "SELECT {read_columns} FROM {table} WHERE tenant = $1 AND id IN ({}) \
@@ -344,7 +344,7 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
                     read(&mut found, table, &sql::all(tx, &text, values).await?)?;
                 }
             }
-            Which::Matching { filter, limit } => {
+            ReplaySelection::Matching { filter, limit } => {
                 let (which, values) = filter.which(&replay.tenant);
                 let text = format!(
                     "SELECT {read_columns} FROM {table} WHERE {which} AND NOT {superseded} \
@@ -355,13 +355,13 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
         }
     }
     found.sort_by_key(|dead| dead.order);
-    if let Which::Matching { limit, .. } = &replay.which {
+    if let ReplaySelection::Matching { limit, .. } = &replay.which {
         found.truncate(*limit as usize);
     }
     Ok(found)
 }
 
-fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), Error> {
+fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> Result<(), Error> {
     for row in rows {
         let mut columns = Columns::of(row);
         let id = columns.uuid(DeliveryId::parse)?;
@@ -389,7 +389,7 @@ fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), 
             hold.into(),
         ];
         let action = action.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post);
-        found.push(Dead {
+        found.push(DeadLetter {
             table,
             id,
             order,
@@ -409,16 +409,16 @@ fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), 
     Ok(())
 }
 
-impl Dead {
+impl DeadLetter {
     /// Whether it is replayed, or why not.
     fn told(&self) -> Replayed {
         let dead = matches!(self.state, State::Failed | State::Expired | State::Parked);
         let erased = self.place().is_none() && self.user.is_none();
         let skipped = match self.replayed_as {
-            Some(_) => Some(Skip::AlreadyReplayed),
-            None if !dead => Some(Skip::NotDead),
-            None if self.superseded => Some(Skip::Superseded),
-            None => erased.then_some(Skip::Erased),
+            Some(_) => Some(SkipReason::AlreadyReplayed),
+            None if !dead => Some(SkipReason::NotDead),
+            None if self.superseded => Some(SkipReason::Superseded),
+            None => erased.then_some(SkipReason::Erased),
         };
         let unconfirmed = [Failure::Unconfirmed.code(), Failure::Crashed.code()];
         let parked = self.state == State::Parked;
@@ -463,13 +463,13 @@ fn replayed(now: Timestamp) -> Vec<u8> {
 
 /// One entry for each named delivery, in that order; otherwise in the order found.
 fn in_the_order_asked(replay: &Replay, found: Vec<Replayed>) -> Vec<Replayed> {
-    let Which::Deliveries(ids) = &replay.which else { return found };
+    let ReplaySelection::Deliveries(ids) = &replay.which else { return found };
     let found: HashMap<DeliveryId, Replayed> =
         found.into_iter().map(|replayed| (replayed.delivery, replayed)).collect();
     let not_found = |delivery: &DeliveryId| Replayed {
         delivery: *delivery,
         replayed_as: None,
-        skipped: Some(Skip::NotFound),
+        skipped: Some(SkipReason::NotFound),
         may_repeat: false,
     };
     ids.iter().map(|id| found.get(id).cloned().unwrap_or_else(|| not_found(id))).collect()

@@ -389,18 +389,19 @@ async fn a_list_that_moved_is_told_of() {
 }
 
 #[tokio::test]
-async fn the_census_counts_lists_in_use() {
+async fn the_statistics_count_lists_in_use() {
     for store in test_stores().await {
-        let census = async || store.directory_census(Duration::from_secs(60)).await.unwrap();
-        assert_eq!(census().await, herald::store::DirectoryCensus::default());
+        let statistics =
+            async || store.directory_statistics(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(statistics().await, herald::store::DirectoryStatistics::default());
         let id = store.save_installation(&installation()).await.unwrap();
         let acme = TenantId::parse("acme").unwrap();
         store.ensure_tenant(&acme).await.unwrap();
         store.link_tenant(&acme, id).await.unwrap();
-        assert_eq!((census().await.in_use, census().await.never_read), (1, 1));
+        assert_eq!((statistics().await.in_use, statistics().await.never_read), (1, 1));
         let lease = store.acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
         assert!(save(&store, &lease, page(0, None)).await);
-        let under_way = census().await;
+        let under_way = statistics().await;
         assert_eq!((under_way.crawling, under_way.crawl_pages), (1, 1));
         assert_eq!(under_way.crawl_members, 100);
         store.publish(&lease, Duration::ZERO).await.unwrap().unwrap();
@@ -408,7 +409,7 @@ async fn the_census_counts_lists_in_use() {
         raw.execute_unprepared("UPDATE directory SET refreshed_at = 1000").await.unwrap();
         let lease = store.acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
         assert!(store.refuse_crawl(&lease, "x", LONG).await.unwrap());
-        let after = census().await;
+        let after = statistics().await;
         assert_eq!((after.never_read, after.crawling, after.crawl_pages), (0, 0, 0));
         assert_eq!((after.stale, after.failing, after.shrink_pending), (1, 1, 1));
         assert!(after.oldest > LONG && after.overdue.is_zero());
