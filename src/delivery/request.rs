@@ -10,13 +10,13 @@ use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::reason::{Cancellation, Failure};
 use crate::domain::render::{self, Rendered};
-use crate::domain::subject::{self, Action, Plan, Posted, Shown, SlackRequestKind};
+use crate::domain::subject::{self, Action, Plan, Shown, SlackRequestKind, SubjectMessage};
 use crate::slack::{Destination, PostMessage, UpdateMessage};
 use crate::store::{self, Acted, End, Settle};
-use crate::workspace::{self, Change};
+use crate::workspace::{self, MessageChange};
 
 /// The destination of the message.
-enum Place {
+enum PostTarget {
     Person(SlackUserId),
     Channel(ChannelId),
 }
@@ -25,12 +25,12 @@ enum Place {
 pub(super) struct Request {
     pub(super) request_kind: SlackRequestKind,
     /// The message that is acted on.
-    target: Option<Posted>,
+    target: Option<SubjectMessage>,
     /// More messages are left to act on after it.
     more: bool,
     /// `None` if a message is deleted.
     words: Option<Rendered>,
-    place: Option<Place>,
+    place: Option<PostTarget>,
 }
 
 impl Delivery {
@@ -84,7 +84,7 @@ impl Delivery {
         request: &Request,
         token: &store::Token,
         begin_before: Instant,
-    ) -> Result<workspace::Posted, workspace::Error> {
+    ) -> Result<workspace::RequestMade, workspace::Error> {
         let (workspaces, claim) = (&self.inner.workspaces, turn.claim);
         let id = claim.installation;
         if let Some(change) = request.change() {
@@ -106,17 +106,17 @@ impl Request {
             .map(|root| root.ts.as_str())
     }
 
-    fn change(&self) -> Option<Change<'_>> {
+    fn change(&self) -> Option<MessageChange<'_>> {
         let target = self.target.as_ref()?;
         match (self.request_kind, &self.words) {
-            (SlackRequestKind::Update, Some(words)) => Some(Change::Update(UpdateMessage {
+            (SlackRequestKind::Update, Some(words)) => Some(MessageChange::Update(UpdateMessage {
                 channel: &target.channel,
                 ts: &target.ts,
                 text: &words.text,
                 blocks: &words.blocks,
             })),
             (SlackRequestKind::Delete, _) => {
-                Some(Change::Delete { channel: &target.channel, ts: &target.ts })
+                Some(MessageChange::Delete { channel: &target.channel, ts: &target.ts })
             }
             _ => None,
         }
@@ -128,8 +128,8 @@ impl Request {
             (Some(root), _) => Destination::Conversation(&root.channel),
             // Not the `D...` id, even if it is known: Slack always takes the member's id for the
             // same conversation, and needs no other scope than chat:write.
-            (None, Some(Place::Person(member))) => Destination::Person(member),
-            (None, Some(Place::Channel(channel))) => Destination::Conversation(channel),
+            (None, Some(PostTarget::Person(member))) => Destination::Person(member),
+            (None, Some(PostTarget::Channel(channel))) => Destination::Conversation(channel),
             (None, None) => return None,
         };
         Some(PostMessage {
@@ -204,11 +204,11 @@ fn read(content: &[u8]) -> Option<Rendered> {
     serde_json::from_slice(content).ok()
 }
 
-fn place(turn: &Turn<'_>) -> Option<Place> {
+fn place(turn: &Turn<'_>) -> Option<PostTarget> {
     let lane = turn.claim.lane.as_str();
     if turn.head.user.is_some() {
-        SlackUserId::parse(lane).ok().map(Place::Person)
+        SlackUserId::parse(lane).ok().map(PostTarget::Person)
     } else {
-        ChannelId::parse(lane).ok().map(Place::Channel)
+        ChannelId::parse(lane).ok().map(PostTarget::Channel)
     }
 }

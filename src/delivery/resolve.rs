@@ -27,7 +27,7 @@ use crate::domain::delivery::State;
 use crate::domain::event;
 use crate::domain::ids::{InstallationId, UserId};
 use crate::domain::mapping::{Mapping, Values};
-use crate::domain::matching::{self, Basis, Decision};
+use crate::domain::matching::{self, MatchBasis, MemberDecision};
 use crate::domain::person::Person;
 use crate::domain::reason::{Failure, NoMatch, Suppression};
 use crate::domain::render::{Context, Link, Reader};
@@ -213,10 +213,13 @@ impl Delivery {
         let looked = self.look_for(&installation, &mapping, (whom, &values), waited, desk);
         Ok(match looked.await? {
             LookedFor::Later { after } => (Resolved::Again { after }, None),
-            LookedFor::Decided(Decision::Unreachable { reason }, _) => {
+            LookedFor::Decided(MemberDecision::Unreachable { reason }, _) => {
                 self.unmatched(&addressed, reason, waited)
             }
-            LookedFor::Decided(Decision::Reach { slack_user_id, display_name, basis }, view) => {
+            LookedFor::Decided(
+                MemberDecision::Reach { slack_user_id, display_name, basis },
+                view,
+            ) => {
                 let member = Identity {
                     slack_user_id,
                     display_name,
@@ -265,7 +268,9 @@ impl Delivery {
         let view = directory.view(installation.id, mapping).await?;
         let decision = decide(&view);
         let reason = match decision {
-            Decision::Unreachable { reason } if reason != NoMatch::DirectoryNotReady => reason,
+            MemberDecision::Unreachable { reason } if reason != NoMatch::DirectoryNotReady => {
+                reason
+            }
             _ => return Ok(LookedFor::Decided(decision, view)),
         };
         if !directory.may_know(installation, (person, values), reason) {
@@ -306,9 +311,9 @@ impl Addressed<'_> {
     }
 
     /// The trace with a decision added.
-    fn explain(&self, basis: Option<trace::Basis>, verdict: &str, held: bool) -> Vec<u8> {
+    fn explain(&self, basis: Option<trace::TraceBasis>, verdict: &str, held: bool) -> Vec<u8> {
         let (resolving, event) = (self.resolving, &self.resolving.event_type);
-        let decision = trace::Decision {
+        let decision = trace::TraceDecision {
             stage: trace::Stage::Resolved,
             at: resolving.now,
             switches: Some(trace::Switches::of(self.settings, event)),
@@ -333,13 +338,13 @@ impl Addressed<'_> {
         &self,
         person: &Person,
         member: Identity,
-        basis: Basis,
+        basis: MatchBasis,
         view: &View,
     ) -> Resolution {
         let id = &member.slack_user_id;
         let reader = Reader::of(Some(person), view.member(id).as_ref(), self.settings);
-        let found = trace::Basis::of(&basis, view.generation(), view.read_at);
-        let is_new = basis == Basis::Matched { is_new: true };
+        let found = trace::TraceBasis::of(&basis, view.generation(), view.read_at);
+        let is_new = basis == MatchBasis::Matched { is_new: true };
         let lane = Resolved::Lane {
             installation: member.installation,
             lane: id.as_str().to_owned(),
@@ -364,7 +369,7 @@ fn recipient(resolving: &Resolving) -> Result<&UserId, End> {
 
 /// The recipient according to the member list.
 enum LookedFor {
-    Decided(Decision, View),
+    Decided(MemberDecision, View),
     /// Slack is asked after this time.
     Later {
         after: Duration,

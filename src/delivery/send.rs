@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use super::request::Request;
-use super::turn::{Posted, Turn, settle_of};
+use super::turn::{StartUsed, Turn, settle_of};
 use crate::domain::delivery::{Outcome, next};
 use crate::domain::reason::Failure;
 use crate::store::{self, Pace, Settle, SettleContext};
@@ -23,7 +23,7 @@ impl Delivery {
         &self,
         turn: &Turn<'_>,
         stop: &CancellationToken,
-    ) -> Result<Posted, store::Error> {
+    ) -> Result<StartUsed, store::Error> {
         let (claim, head) = (turn.claim, &turn.head);
         let token = self.inner.workspaces.token(claim.installation);
         let (judged, token) = tokio::join!(self.check(turn), token);
@@ -58,7 +58,7 @@ impl Delivery {
         };
         if !start_comes(turn, stop).await {
             self.inner.store.release(claim, Duration::ZERO).await?;
-            return Ok(Posted::No);
+            return Ok(StartUsed::No);
         }
         let posted = self.undertake(turn, &request, &token).await;
         drop(suspect);
@@ -85,7 +85,7 @@ impl Delivery {
         turn: &Turn<'_>,
         request: &Request,
         token: &store::Token,
-    ) -> Result<Posted, store::Error> {
+    ) -> Result<StartUsed, store::Error> {
         let (claim, head, lease) = (turn.claim, &turn.head, self.inner.timing.lease);
         let begin_before = Instant::now() + lease / 2;
         let (request_kind, thread) = (request.request_kind, request.thread_ts());
@@ -93,7 +93,7 @@ impl Delivery {
             self.inner.store.intend_to(claim, head.delivery, lease, request_kind, thread).await;
         let attempt = match intent {
             Ok(Some(attempt)) => attempt,
-            Ok(None) => return Ok(Posted::No),
+            Ok(None) => return Ok(StartUsed::No),
             Err(error) => {
                 // It is not known whether the intent was committed, but nothing was posted. If that
                 // is recorded now, the history need not be searched, and it is not taken for a
@@ -117,7 +117,7 @@ impl Delivery {
                 let request = Some((request_kind.method(), posted.took));
                 let context = SettleContext { pace, request, trace: None };
                 self.settle(turn, settle, context).await?;
-                Ok(Posted::Yes)
+                Ok(StartUsed::Yes)
             }
             Err(error) => {
                 let (settle, rest) = self.unsent(error);
@@ -132,8 +132,8 @@ impl Delivery {
         turn: &Turn<'_>,
         settle: Settle,
         rest: Option<Pace>,
-    ) -> Result<Posted, store::Error> {
-        self.settle(turn, settle, rest.into()).await.map(|()| Posted::No)
+    ) -> Result<StartUsed, store::Error> {
+        self.settle(turn, settle, rest.into()).await.map(|()| StartUsed::No)
     }
 
     /// How to settle after Slack's answer.

@@ -18,7 +18,7 @@ use super::Delivery;
 use super::checks::{Connected, Facts, Recipient, verdict};
 use super::explain;
 use super::slots::Slot;
-use super::turn::{Posted, Turn};
+use super::turn::{StartUsed, Turn};
 use crate::directory::View;
 use crate::domain::budget::Budget;
 use crate::domain::delivery::State;
@@ -39,8 +39,8 @@ impl Delivery {
             never = self.keep(&claim) => match never {},
         };
         let error = match taken {
-            Ok(Posted::Yes) => return,
-            Ok(Posted::No) => return self.return_slot(&claim).await,
+            Ok(StartUsed::Yes) => return,
+            Ok(StartUsed::No) => return self.return_slot(&claim).await,
             Err(error) => error,
         };
         tracing::warn!(workspace = %claim.installation, %error, "a turn was given up");
@@ -126,13 +126,13 @@ impl Delivery {
         claim: &LaneClaim,
         slot: &Slot,
         stop: &CancellationToken,
-    ) -> Result<Posted, store::Error> {
+    ) -> Result<StartUsed, store::Error> {
         let store = &self.inner.store;
         if stop.is_cancelled() {
             store.release(claim, Duration::ZERO).await?;
-            return Ok(Posted::No);
+            return Ok(StartUsed::No);
         }
-        let Some(head) = store.head(claim).await? else { return Ok(Posted::No) };
+        let Some(head) = store.head(claim).await? else { return Ok(StartUsed::No) };
         if head.state == State::Sending {
             match store.recover(claim, head.delivery).await? {
                 RecoverOutcome::Unknown => {
@@ -144,7 +144,7 @@ impl Delivery {
                 }
                 RecoverOutcome::Parked | RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
             }
-            return Ok(Posted::No);
+            return Ok(StartUsed::No);
         }
         let why = Mutex::new(Trace::from_bytes(head.trace.as_deref().unwrap_or_default()));
         let turn = Turn { claim, slot, head, read: Instant::now(), why };
@@ -153,7 +153,7 @@ impl Delivery {
         telemetry::continue_from(&span, turn.head.trace_context.as_deref());
         let step = async {
             match turn.head.state {
-                State::Unknown => self.look(&turn).await.map(|()| Posted::No),
+                State::Unknown => self.look(&turn).await.map(|()| StartUsed::No),
                 // On the heap: it is by far the larger of the two.
                 _ => Box::pin(self.send(&turn, stop)).await,
             }

@@ -131,7 +131,7 @@ impl SlackRequestKind {
 
 /// One of our messages about a subject, in the order of posting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Posted {
+pub struct SubjectMessage {
     /// The delivery that posted it.
     pub delivery: DeliveryId,
     pub channel: ChannelId,
@@ -151,21 +151,22 @@ pub enum Plan<'a> {
     /// A new message.
     Post,
     /// A reply in the thread of this message.
-    Thread(&'a Posted),
+    Thread(&'a SubjectMessage),
     /// This message gets new text.
-    Replace(&'a Posted),
+    Replace(&'a SubjectMessage),
     /// This message is struck through; `more`: others follow.
-    Done { target: &'a Posted, more: bool },
+    Done { target: &'a SubjectMessage, more: bool },
     /// This message is deleted; `more`: others follow.
-    Retract { target: &'a Posted, more: bool },
+    Retract { target: &'a SubjectMessage, more: bool },
     /// There is no message (left) to change.
     Nothing,
 }
 
 /// The next request of an action, for the messages in Slack.
 #[must_use]
-pub fn plan(action: Action, messages: &[Posted]) -> Plan<'_> {
-    let there = |message: &&Posted| !matches!(message.shown, Some(Shown::Retracted | Shown::Gone));
+pub fn plan(action: Action, messages: &[SubjectMessage]) -> Plan<'_> {
+    let there =
+        |message: &&SubjectMessage| !matches!(message.shown, Some(Shown::Retracted | Shown::Gone));
     match action {
         Action::Post => Plan::Post,
         Action::Reply => {
@@ -208,7 +209,7 @@ impl<'a> Plan<'a> {
     }
 
     #[must_use]
-    pub fn target(&self) -> Option<&'a Posted> {
+    pub fn target(&self) -> Option<&'a SubjectMessage> {
         match self {
             Self::Thread(target)
             | Self::Replace(target)
@@ -240,9 +241,9 @@ pub fn unmodifiable(request_kind: SlackRequestKind, code: &str) -> Option<Shown>
 mod tests {
     use super::*;
 
-    fn posted(number: u32, in_thread: bool, shown: Option<Shown>) -> Posted {
+    fn posted(number: u32, in_thread: bool, shown: Option<Shown>) -> SubjectMessage {
         let delivery = DeliveryId(uuid::Uuid::from_u128(u128::from(number)));
-        Posted {
+        SubjectMessage {
             delivery,
             channel: ChannelId::parse("D1").unwrap(),
             ts: format!("{number}.000000"),
@@ -279,7 +280,7 @@ mod tests {
             assert_eq!(plan(Action::Replace, &messages), Plan::Post, "{shown:?}");
         }
         assert_eq!(plan(Action::Replace, &[]), Plan::Post);
-        let elsewhere = [Posted { here: false, ..posted(1, false, None) }];
+        let elsewhere = [SubjectMessage { here: false, ..posted(1, false, None) }];
         assert_eq!(plan(Action::Replace, &elsewhere), Plan::Post);
     }
 

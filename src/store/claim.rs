@@ -15,7 +15,7 @@ use super::era::doubt;
 use super::group::{Weight, panicked, shared};
 use super::lanes::{given_lane, head, headed, heads};
 use super::rows::{Column, Columns, given};
-use super::seal::Place;
+use super::seal::SealedCell;
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
@@ -227,7 +227,7 @@ impl Store {
         self.read_life(&mut head, &mut columns).await?;
         if let Some(sealed) = head.content.take() {
             let row = delivery.to_string();
-            let place = Place { table: "deliveries", row: &row, column: "content" };
+            let place = SealedCell { table: "deliveries", row: &row, column: "content" };
             match self.open_column(&head.tenant, &place, &sealed).await {
                 Ok(content) => head.content = Some(content),
                 Err(error @ Error::Sealed(_)) => {
@@ -266,7 +266,7 @@ impl Store {
     ) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = sealed else { return Ok(None) };
         let row = delivery.to_string();
-        let place = Place { table: "deliveries", row: &row, column: "trace" };
+        let place = SealedCell { table: "deliveries", row: &row, column: "trace" };
         match self.open_column(tenant, &place, sealed).await {
             Ok(trace) => Ok(Some(trace)),
             Err(error @ Error::Sealed(_)) => {

@@ -125,7 +125,7 @@ pub use lanes::Backlog;
 pub use listing::{
     NotificationFilter, NotificationPage, NotificationPosition, NotificationSummary,
 };
-pub use merge::{Basis, MemberChange, Merged, Settlement};
+pub use merge::{ListBasis, MemberChange, Merged, Settlement};
 pub use migrate::SchemaStatus;
 pub use new::{About, Accept, NewDelivery, Target};
 pub use notifications::NotificationRecord;

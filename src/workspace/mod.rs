@@ -21,7 +21,7 @@ pub use crate::domain::slack_method::Method;
 pub use config::Config;
 pub use confirm_alive::Alive;
 pub use connect::{ConnectError, Exchange, Granted, Unsupported};
-pub use methods::{Change, INTERACTIVE, Posted};
+pub use methods::{INTERACTIVE, MessageChange, RequestMade};
 use pauses::Pauses;
 
 use crate::domain::ids::InstallationId;

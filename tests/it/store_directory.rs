@@ -7,8 +7,8 @@ use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    Basis, CrawlLease, CrawledPage, Error, MemberChange, Merged, NewInstallation, Resume, Saved,
-    Store,
+    CrawlLease, CrawledPage, Error, ListBasis, MemberChange, Merged, NewInstallation, Resume,
+    Saved, Store,
 };
 
 use sea_orm::ConnectionTrait as _;
@@ -70,7 +70,7 @@ fn change(member: &str, body: &[u8]) -> MemberChange {
 
 /// Appends a change; returns the sequence number after it.
 async fn append(store: &Store, member: &str, body: &[u8]) -> i64 {
-    let basis = Basis::of(store.directory(id()).await.unwrap().as_ref());
+    let basis = ListBasis::of(store.directory(id()).await.unwrap().as_ref());
     let merged = store.merge_members(id(), basis, &[change(member, body)], None).await.unwrap();
     assert_eq!(merged, Merged::Done { changes: 1 });
     store.directory(id()).await.unwrap().unwrap().change_sequence
@@ -242,10 +242,10 @@ async fn of_one_member_the_last_change_is_kept_and_a_decision_over_an_older_list
         assert_eq!(append(&store, "U1", b"two").await, 3);
         let all = store.changes(id(), 0).await.unwrap();
         assert_eq!(all.iter().map(|c| c.sequence).collect::<Vec<_>>(), [2, 3]);
-        let old = Basis { generation: 0, change_sequence: 2, crawling: false };
+        let old = ListBasis { generation: 0, change_sequence: 2, crawling: false };
         let merged = store.merge_members(id(), old, &[change("U1", b"three")], None).await;
         assert_eq!(merged.unwrap(), Merged::Moved);
-        let other = Basis { change_sequence: 3, crawling: true, ..old };
+        let other = ListBasis { change_sequence: 3, crawling: true, ..old };
         let merged = store.merge_members(id(), other, &[change("U1", b"three")], None).await;
         assert_eq!(merged.unwrap(), Merged::Moved);
         assert_eq!(store.changes(id(), 0).await.unwrap(), all);

@@ -12,13 +12,13 @@ use crate::directory::{Directory, View};
 use crate::domain::event;
 use crate::domain::ids::{DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
 use crate::domain::mapping::Values;
-use crate::domain::matching::{self, Decision, Match};
+use crate::domain::matching::{self, Match, MemberDecision};
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{Context, Link, Reader, Rendered};
 use crate::domain::settings::{Identity, Preferences, Settings, suppression};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{self, Cause, Stage, Trace, Wait};
-use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
+use crate::domain::verdict::{Addressee, Answer, Decided, FoundMember, Guarantee, Verdict};
 use crate::store::{End, Kind, NewDelivery, Target};
 
 /// The answer, and the data to store.
@@ -183,7 +183,7 @@ impl Planner<'_> {
         &self,
         planned: &Planned,
         at: usize,
-        found: Option<Found>,
+        found: Option<FoundMember>,
         guarantee: Guarantee,
     ) -> Decided {
         let estimated_send_time = self.deferred_until();
@@ -198,13 +198,13 @@ impl Planner<'_> {
     fn trace(
         &self,
         chosen: Option<&Preferences>,
-        identity: Option<trace::Basis>,
+        identity: Option<trace::TraceBasis>,
         verdict: &str,
     ) -> Trace {
         let (request, settings) = (self.request, &self.tenant.settings);
         let chosen = chosen.filter(|_| request.action.speaks());
         let mut trace = Trace::default();
-        trace.decided(trace::Decision {
+        trace.decided(trace::TraceDecision {
             stage: Stage::Accepted,
             at: self.now,
             switches: Some(trace::Switches::of(settings, &request.event)),
@@ -315,7 +315,7 @@ pub(super) fn decide(
     view: &View,
     stored: Option<&Identity>,
     values: &Values,
-) -> (Decision, Match) {
+) -> (MemberDecision, Match) {
     let matched = matching::resolve(view.deciding(), &tenant.mapping, values);
     let kind = stored.and_then(|identity| view.kind(&identity.slack_user_id));
     (matching::decide(stored, &matched, kind), matched)

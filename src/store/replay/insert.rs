@@ -8,12 +8,12 @@ use super::{DeadLetter, Replay};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, InstallationId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Decision, Stage, Trace};
+use crate::domain::trace::{Stage, Trace, TraceDecision};
 use crate::store::Error;
 use crate::store::accept::{seal_content, seal_trace};
 use crate::store::lanes::{self, Joining};
 use crate::store::rows::{Column, given, numbered};
-use crate::store::seal::{Place, ScopeKeys};
+use crate::store::seal::{ScopeKeys, SealedCell};
 use crate::store::sql;
 use crate::store::transaction::Tx;
 
@@ -168,7 +168,7 @@ impl DeadLetter {
     fn resealed(&self, keys: &ScopeKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = &self.content else { return Ok(None) };
         let row = self.id.to_string();
-        let place = Place { table: "deliveries", row: &row, column: "content" };
+        let place = SealedCell { table: "deliveries", row: &row, column: "content" };
         seal_content(keys, by, &keys.open(&place, sealed)?).map(Some)
     }
 }
@@ -176,7 +176,7 @@ impl DeadLetter {
 /// The trace that a replay begins with.
 fn replayed(now: Timestamp) -> Vec<u8> {
     let mut trace = Trace::default();
-    trace.decided(Decision {
+    trace.decided(TraceDecision {
         stage: Stage::Replayed,
         at: now,
         switches: None,

@@ -30,7 +30,7 @@ pub(super) struct Before {
 }
 
 /// The changes to the delivery's row.
-pub(super) struct Change {
+pub(super) struct RowChange {
     pub(super) state: State,
     attempt: i64,
     probes: i64,
@@ -53,9 +53,9 @@ pub(super) async fn planned(
     claim: &LaneClaim,
     id: &str,
     settle: &Settle,
-) -> Result<Option<(Before, Change)>, Error> {
+) -> Result<Option<(Before, RowChange)>, Error> {
     let Some(before) = Before::read(tx, claim, id).await? else { return Ok(None) };
-    let Some(mut change) = Change::plan(settle, &before) else { return Ok(None) };
+    let Some(mut change) = RowChange::plan(settle, &before) else { return Ok(None) };
     if before.canceled && change.state == State::Pending {
         change.state = State::Canceled;
         change.reason = before.kept_reason();
@@ -103,8 +103,8 @@ impl Before {
     }
 
     /// A change of only the state. `outcome`: for the log of attempts.
-    fn becomes(&self, state: State, outcome: &'static str) -> Change {
-        Change {
+    fn becomes(&self, state: State, outcome: &'static str) -> RowChange {
+        RowChange {
             state,
             attempt: self.attempt,
             probes: self.probes,
@@ -119,7 +119,7 @@ impl Before {
     }
 }
 
-impl Change {
+impl RowChange {
     /// `None`: not allowed from this state.
     fn plan(settle: &Settle, before: &Before) -> Option<Self> {
         match settle {

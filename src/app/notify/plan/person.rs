@@ -6,11 +6,11 @@ use crate::app::Error;
 use crate::app::notify::choices;
 use crate::app::tenant::Known;
 use crate::domain::ids::UserId;
-use crate::domain::matching::{Basis, Decision, Match};
+use crate::domain::matching::{Match, MatchBasis, MemberDecision};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::{Identity, Preferences, Rule};
 use crate::domain::trace::{self, Cause, Trace, Wait};
-use crate::domain::verdict::{Decided, Found, Guarantee};
+use crate::domain::verdict::{Decided, FoundMember, Guarantee};
 use crate::store::{Installation, Target};
 
 /// A person whose message no switch suppresses, in a connected workspace.
@@ -55,11 +55,12 @@ impl Planner<'_> {
         let eligible = Eligible { known, chosen: &chosen, installation, guarantee };
         let stored = self.tenant.identity_here(known.identity.clone());
         match self.decide(stored.as_ref(), known) {
-            (Decision::Reach { slack_user_id, display_name, basis }, _) => {
-                let found = Found { installation: installation.id, slack_user_id, display_name };
+            (MemberDecision::Reach { slack_user_id, display_name, basis }, _) => {
+                let found =
+                    FoundMember { installation: installation.id, slack_user_id, display_name };
                 self.reached(&eligible, found, basis, planned, lanes)
             }
-            (Decision::Unreachable { reason }, matched) => {
+            (MemberDecision::Unreachable { reason }, matched) => {
                 self.unmatched(&eligible, reason, &matched, planned)
             }
         }
@@ -69,14 +70,14 @@ impl Planner<'_> {
     fn reached(
         &self,
         eligible: &Eligible<'_>,
-        found: Found,
-        basis: Basis,
+        found: FoundMember,
+        basis: MatchBasis,
         planned: &mut Planned,
         lanes: &mut Lanes,
     ) -> Result<(Decided, usize), Error> {
         let Eligible { known, chosen, installation, guarantee } = *eligible;
         let user = &known.person.user_id;
-        if basis == (Basis::Matched { is_new: true }) {
+        if basis == (MatchBasis::Matched { is_new: true }) {
             let identity = Identity {
                 slack_user_id: found.slack_user_id.clone(),
                 display_name: found.display_name.clone(),
@@ -86,7 +87,7 @@ impl Planner<'_> {
             };
             planned.identities.push((user.clone(), identity));
         }
-        let basis = trace::Basis::of(&basis, self.view.generation(), self.view.read_at);
+        let basis = trace::TraceBasis::of(&basis, self.view.generation(), self.view.read_at);
         // It must not overtake messages that were accepted before the member was known (invariant
         // I4). Scheduled messages join the tail when they are due.
         if self.resolving.contains(user) && self.deferred_until().is_none() {
@@ -185,7 +186,7 @@ impl Planner<'_> {
         request.action.speaks() && request.hold.unwrap_or_else(held)
     }
 
-    fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {
+    fn decide(&self, stored: Option<&Identity>, known: &Known) -> (MemberDecision, Match) {
         decide(self.tenant, self.view, stored, self.values(known))
     }
 
