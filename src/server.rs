@@ -81,7 +81,7 @@ struct Parts {
     grace: Duration,
 }
 
-/// What answers calls and delivers messages, without ports and tasks.
+/// The parts that answer calls and deliver messages, without ports and tasks.
 struct Core {
     store: Store,
     directory: Directory,
@@ -171,7 +171,7 @@ impl Server {
 }
 
 impl Core {
-    /// Opens the store, checks its schema, and builds what works on it.
+    /// Opens the store, checks its schema, and builds the parts that use it.
     async fn build(
         settings: &Settings,
         http: &http::Config,
