@@ -81,6 +81,14 @@ struct Parts {
     grace: Duration,
 }
 
+/// The parts that answer calls and deliver messages, without ports and tasks.
+struct Core {
+    store: Store,
+    directory: Directory,
+    app: App,
+    delivery: Delivery,
+}
+
 struct Listeners {
     rpc: TcpListener,
     health: TcpListener,
@@ -109,91 +117,42 @@ impl Server {
         let probe = rpc::serve_health(port, health.clone(), end.clone());
         health_task.spawn(background("the health port", probe));
 
-        let store = Store::open(&settings.store).await?;
-        check_schema(&store).await?;
-        let methods: Vec<_> = SlackMethod::ALL.iter().map(|method| method.name()).collect();
-        metrics.begin(&methods, rpc::pb::METHODS);
-        let client = slack::Client::new(&settings.slack, metrics.clone())?;
-        let workspaces = Workspaces::new(store.clone(), client, settings.app);
-        let directory =
-            Directory::new(store.clone(), workspaces.clone(), metrics.clone(), settings.directory);
-        let http_config = http::Config { address: http_address, ..settings.http };
-        let config = app::Config {
-            redirect_url: http_config.redirect_url(),
-            connect_url: http_config.connect_url(),
-            connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
-            max_waiting: settings.delivery.max_waiting,
-            audit: settings.audit,
-        };
-        let app =
-            App::new(store.clone(), workspaces.clone(), directory.clone(), metrics.clone(), config);
-        let delivery = Delivery::new(
-            store.clone(),
-            workspaces,
-            directory.clone(),
-            metrics.clone(),
-            &settings.delivery,
-        );
-
-        let (close, stop) = (CancellationToken::new(), CancellationToken::new());
+        let http_config = http::Config { address: http_address, ..settings.http.clone() };
+        let core = Core::build(&settings, &http_config, &metrics).await?;
         let (readiness, ready) = watch::channel(http::Readiness::waiting_for(["start"]));
-        let exchanges = TaskTracker::new();
-        let state = http::State {
-            app: app.clone(),
-            readiness: ready,
-            exposition: exposition.clone(),
-            edge: http::Edge::new(&http_config, metrics.clone()),
-            tasks: exchanges.clone(),
-            cookies: http::Cookies::of(&http_config),
-        };
-        let watchdog = metrics.watchdog().clone();
-        let (trail, keys) = (app.trail().clone(), app.keys().clone());
-        // Boxed, because the caller that starts a server holds this in its own future.
-        Box::pin(keys.refresh()).await?;
-        let server = rpc::Server::new(app, Arc::new(callers), metrics.clone(), &settings.rpc);
-        let limit = settings.rpc.max_request_bytes;
-        let mut tasks = JoinSet::new();
-        let mut ports = ports(listeners.rpc, listeners.http, &metrics, &settings.listen);
-        ports.http = ports.http.behind(http_config.trusted_proxies);
-        let (rpc_port, http_port) = secured.on(ports, &stop, &mut tasks);
-        let grpc = rpc::serve(rpc_port, server, health, limit, close.clone());
-        tasks.spawn(named("gRPC", grpc));
-        let pages = http::serve(http_port, http::router(state), close.clone());
-        tasks.spawn(background("HTTP", pages));
-        tasks.spawn(background("delivery", delivery.run(stop.clone())));
-        let follower = directory.clone().run_follower(stop.clone());
-        tasks.spawn(background("the directory's follower", follower));
-        let inbox = directory.clone().run_inbox(stop.clone());
-        tasks.spawn(background("the inbox of events", inbox));
-        tasks.spawn(background("the refresher", directory.clone().run_refresher(stop.clone())));
-        tasks.spawn(background("the custom fields", directory.run_fields(stop.clone())));
-        tasks.spawn(background("the audit trail", trail.clone().run(close.clone())));
-        tasks.spawn(background("the API keys", keys.run(close.clone())));
-        tasks.spawn(background("the issuers of tokens", issuers.run(close.clone())));
-        let watching =
-            watch(store.clone(), watchdog, serving.clone(), readiness.clone(), stop.clone());
-        tasks.spawn(background("the health watch", watching));
-
-        serving.set(true).await;
-        readiness.send_replace(http::Readiness::ready());
-        tracing::info!(
-            rpc = %rpc_address, health = %health_address, http = %http_address, "serving"
-        );
-        let parts = Parts {
+        let mut parts = Parts {
             serving,
             readiness,
-            close,
-            stop,
+            close: CancellationToken::new(),
+            stop: CancellationToken::new(),
             end,
-            tasks,
+            tasks: JoinSet::new(),
             health_task,
-            exchanges,
-            store,
-            trail,
+            exchanges: TaskTracker::new(),
+            store: core.store.clone(),
+            trail: core.app.trail().clone(),
             exposition,
             lame_duck: Duration::from_secs(settings.process.lame_duck_seconds),
             grace: Duration::from_secs(settings.process.grace_seconds),
         };
+        let app = core.app.clone();
+        let state = parts.pages(app.clone(), &http_config, ready);
+        let server = rpc::Server::new(app, Arc::new(callers), metrics.clone(), &settings.rpc);
+        let mut ports = ports(listeners.rpc, listeners.http, &metrics, &settings.listen);
+        ports.http = ports.http.behind(http_config.trusted_proxies);
+        let (rpc_port, http_port) = secured.on(ports, &parts.stop, &mut parts.tasks);
+        let (limit, close) = (settings.rpc.max_request_bytes, parts.close.clone());
+        let grpc = rpc::serve(rpc_port, server, health, limit, close.clone());
+        parts.tasks.spawn(named("gRPC", grpc));
+        let pages = http::serve(http_port, http::router(state), close);
+        parts.tasks.spawn(background("HTTP", pages));
+        parts.spawn_loops(core, issuers, metrics.watchdog().clone());
+
+        parts.serving.set(true).await;
+        parts.readiness.send_replace(http::Readiness::ready());
+        tracing::info!(
+            rpc = %rpc_address, health = %health_address, http = %http_address, "serving"
+        );
         Ok(Self { rpc: rpc_address, health: health_address, http: http_address, parts })
     }
 
@@ -211,7 +170,85 @@ impl Server {
     }
 }
 
+impl Core {
+    /// Opens the store, checks its schema, and builds the parts that use it.
+    async fn build(
+        settings: &Settings,
+        http: &http::Config,
+        metrics: &Metrics,
+    ) -> Result<Self, Error> {
+        let store = Store::open(&settings.store).await?;
+        check_schema(&store).await?;
+        let methods: Vec<_> = SlackMethod::ALL.iter().map(|method| method.name()).collect();
+        metrics.begin(&methods, rpc::pb::METHODS);
+        let client = slack::Client::new(&settings.slack, metrics.clone())?;
+        let workspaces = Workspaces::new(store.clone(), client, settings.app.clone());
+        let directory = Directory::new(
+            store.clone(),
+            workspaces.clone(),
+            metrics.clone(),
+            settings.directory.clone(),
+        );
+        let config = app::Config {
+            redirect_url: http.redirect_url(),
+            connect_url: http.connect_url(),
+            connect_link_lifetime: Duration::from_secs(60 * settings.process.connect_link_minutes),
+            max_waiting: settings.delivery.max_waiting,
+            audit: settings.audit.clone(),
+        };
+        let app =
+            App::new(store.clone(), workspaces.clone(), directory.clone(), metrics.clone(), config);
+        let delivery = Delivery::new(
+            store.clone(),
+            workspaces,
+            directory.clone(),
+            metrics.clone(),
+            &settings.delivery,
+        );
+        // Boxed, because the caller that starts a server holds this in its own future.
+        Box::pin(app.keys().refresh()).await?;
+        Ok(Self { store, directory, app, delivery })
+    }
+}
+
 impl Parts {
+    /// The state of the HTTP routes.
+    fn pages(
+        &self,
+        app: App,
+        config: &http::Config,
+        readiness: watch::Receiver<http::Readiness>,
+    ) -> http::State {
+        http::State {
+            app,
+            readiness,
+            exposition: self.exposition.clone(),
+            edge: http::Edge::new(config, self.exposition.metrics()),
+            tasks: self.exchanges.clone(),
+            cookies: http::Cookies::of(config),
+        }
+    }
+
+    /// Starts the loops. Those that calls depend on run until no new call is taken.
+    fn spawn_loops(&mut self, core: Core, issuers: Issuers, watchdog: Watchdog) {
+        let Core { store, directory, app, delivery } = core;
+        let (close, stop) = (&self.close, &self.stop);
+        let tasks = &mut self.tasks;
+        tasks.spawn(background("delivery", delivery.run(stop.clone())));
+        let follower = directory.clone().run_follower(stop.clone());
+        tasks.spawn(background("the directory's follower", follower));
+        let inbox = directory.clone().run_inbox(stop.clone());
+        tasks.spawn(background("the inbox of events", inbox));
+        tasks.spawn(background("the refresher", directory.clone().run_refresher(stop.clone())));
+        tasks.spawn(background("the custom fields", directory.run_fields(stop.clone())));
+        tasks.spawn(background("the audit trail", app.trail().clone().run(close.clone())));
+        tasks.spawn(background("the API keys", app.keys().clone().run(close.clone())));
+        tasks.spawn(background("the issuers of tokens", issuers.run(close.clone())));
+        let (serving, readiness) = (self.serving.clone(), self.readiness.clone());
+        let watching = watch(store, watchdog, serving, readiness, stop.clone());
+        tasks.spawn(background("the health watch", watching));
+    }
+
     async fn drain(mut self) {
         let until = tokio::time::Instant::now() + self.grace;
         tracing::info!(grace = ?self.grace, "stopping");

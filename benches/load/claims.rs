@@ -7,7 +7,7 @@ use herald::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId,
 };
 use herald::domain::priority::Priority;
-use herald::store::{Accept, Kind, NewDelivery, Settle, Store, Target, WaitScope};
+use herald::store::{Accept, Kind, NewDelivery, Settle, SettleContext, Store, Target, WaitScope};
 use uuid::Uuid;
 
 use super::stage::{Database, store_config};
@@ -40,7 +40,9 @@ async fn rate(database: Database, behind: usize) -> f64 {
         let head = store.head(&claim).await.unwrap().unwrap();
         assert!(store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
         let wait = Settle::Wait { after: LEASE, scope: WaitScope::Lane };
-        assert!(store.settle(&claim, head.delivery, &wait, None).await.unwrap());
+        assert!(
+            store.settle(&claim, head.delivery, &wait, SettleContext::default()).await.unwrap()
+        );
     }
     let lanes: Vec<String> = (0..LANES).map(|number| format!("U{number}")).collect();
     for lanes in lanes.chunks(1000) {
@@ -53,7 +55,12 @@ async fn rate(database: Database, behind: usize) -> f64 {
             let head = store.head(&claim).await.unwrap().unwrap();
             let failed =
                 Settle::Failed { reason: herald::domain::reason::Failure::Template, code: None };
-            assert!(store.settle(&claim, head.delivery, &failed, None).await.unwrap());
+            assert!(
+                store
+                    .settle(&claim, head.delivery, &failed, SettleContext::default())
+                    .await
+                    .unwrap()
+            );
         }
     }
     claimed as f64 / since.elapsed().as_secs_f64()

@@ -18,7 +18,7 @@ use crate::domain::budget::Budget;
 use crate::domain::ids::{DeliveryId, InstallationId};
 use crate::domain::priority::{Class, Priority};
 use crate::domain::time::Timestamp;
-use crate::store::{DeliveryRecord, NewDelivery, Outlook, Target};
+use crate::store::{DeliveryRecord, NewDelivery, Target, WorkspaceBacklog};
 
 /// How long figures are reused.
 const FRESH: Duration = Duration::from_millis(250);
@@ -28,15 +28,15 @@ const WORKSPACES: u64 = 10_000;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Figures of workspaces, read a moment ago.
-pub(super) type Outlooks = Cache<InstallationId, Arc<Recent>>;
+pub(super) type RecentBacklogs = Cache<InstallationId, Arc<Recent>>;
 
 pub(super) struct Recent {
-    outlook: Outlook,
+    backlog: WorkspaceBacklog,
     /// Messages that this process accepted since, by class and budget.
     since: [[AtomicU32; Budget::ALL.len()]; Class::ALL.len()],
 }
 
-pub(super) fn outlooks() -> Outlooks {
+pub(super) fn recent_backlogs() -> RecentBacklogs {
     Cache::builder().max_capacity(WORKSPACES).time_to_live(FRESH).build()
 }
 
@@ -58,7 +58,7 @@ impl App {
         let mut times = HashMap::new();
         for (id, new) in lanes {
             let recent = self.recent(id).await?;
-            let outlook = &recent.outlook;
+            let backlog = &recent.backlog;
             let idle = recent.is_idle();
             let priority = new.first().map_or(Priority::Normal, |(new, _)| new.priority);
             let coming = u32::try_from(new.len()).unwrap_or(0);
@@ -68,7 +68,7 @@ impl App {
             let waiting =
                 if idle { HashMap::new() } else { self.store.backlogs(id, &names).await? };
             for (place, (new, lane)) in (ahead..).zip(new) {
-                let turn = self.turn(outlook, budget, now, place);
+                let turn = self.turn(backlog, budget, now, place);
                 let time = match waiting.get(lane) {
                     None => Some(turn),
                     // After all messages that wait in its conversation.
@@ -97,7 +97,7 @@ impl App {
         for ((id, budget), mut records) in lanes {
             records.sort_by_key(|(record, _)| record.due_at);
             let recent = self.recent(id).await?;
-            let (outlook, names) = (&recent.outlook, records.iter().map(|(_, lane)| *lane));
+            let (backlog, names) = (&recent.backlog, records.iter().map(|(_, lane)| *lane));
             let waiting = self.store.backlogs(id, &names.collect::<Vec<_>>()).await?;
             // Deliveries scheduled for later are not in a lane yet.
             let (records, later): (Vec<_>, Vec<_>) =
@@ -110,15 +110,21 @@ impl App {
                 let Some(next) = waiting.get(lane).and_then(|lane| lane.next_at) else { continue };
                 let before = waiting.get(lane).map_or(0, |lane| lane.count.saturating_sub(1));
                 let alone = next.max(record.due_at).plus(self.spacing().saturating_mul(before));
-                times.insert(record.id, alone.max(self.turn(outlook, budget, outlook.now, place)));
+                times.insert(record.id, alone.max(self.turn(backlog, budget, backlog.now, place)));
             }
         }
         Ok(times)
     }
 
     /// The start of a request that comes after `ahead` others of its budget.
-    fn turn(&self, outlook: &Outlook, budget: Budget, now: Timestamp, ahead: u32) -> Timestamp {
-        let (posting, booked) = (outlook.posting.as_ref(), outlook.booked.get(&budget).copied());
+    fn turn(
+        &self,
+        backlog: &WorkspaceBacklog,
+        budget: Budget,
+        now: Timestamp,
+        ahead: u32,
+    ) -> Timestamp {
+        let (posting, booked) = (backlog.posting.as_ref(), backlog.booked.get(&budget).copied());
         self.workspaces.account(budget, posting, booked).start(now, ahead)
     }
 
@@ -127,12 +133,12 @@ impl App {
     }
 
     async fn recent(&self, id: InstallationId) -> Result<Arc<Recent>, Error> {
-        if let Some(recent) = self.outlooks.get(&id).await {
+        if let Some(recent) = self.recent_backlogs.get(&id).await {
             return Ok(recent);
         }
-        let outlook = self.store.outlook(id).await?;
-        let recent = Arc::new(Recent { outlook, since: Default::default() });
-        self.outlooks.insert(id, Arc::clone(&recent)).await;
+        let backlog = self.store.workspace_backlog(id).await?;
+        let recent = Arc::new(Recent { backlog, since: Default::default() });
+        self.recent_backlogs.insert(id, Arc::clone(&recent)).await;
         Ok(recent)
     }
 }
@@ -141,7 +147,7 @@ impl Recent {
     /// Whether no message waited, and this process accepted none since.
     fn is_idle(&self) -> bool {
         let since = self.since.iter().flatten().map(|since| since.load(Ordering::Relaxed));
-        self.outlook.lanes == 0 && since.sum::<u32>() == 0
+        self.backlog.lanes == 0 && since.sum::<u32>() == 0
     }
 
     /// The number of lanes that take from `budget` before the coming ones of this class; adds the
@@ -155,7 +161,7 @@ impl Recent {
                 && one <= class
             {
                 let coming = if one == class { coming } else { 0 };
-                ahead += self.outlook.due.get(&(one, budget)).copied().unwrap_or(0);
+                ahead += self.backlog.due.get(&(one, budget)).copied().unwrap_or(0);
                 ahead += since.fetch_add(coming, Ordering::Relaxed);
             }
         }

@@ -12,7 +12,7 @@ use crate::store::{DeliveryRecord, NotificationRecord};
 
 /// A notification, with facts about its deliveries that are not in the store.
 #[derive(Debug)]
-pub struct Found {
+pub struct NotificationDetails {
     pub record: NotificationRecord,
     /// When waiting deliveries should reach Slack, if that is known.
     pub send_times: HashMap<DeliveryId, Timestamp>,
@@ -23,7 +23,11 @@ pub struct Found {
 impl App {
     /// The notification with every delivery and attempt. [`Error::NotFound`] in any other tenant,
     /// and for a person that none of it reaches; a person sees only their own deliveries.
-    pub async fn get_notification(&self, call: &Call, id: NotificationId) -> Result<Found, Error> {
+    pub async fn get_notification(
+        &self,
+        call: &Call,
+        id: NotificationId,
+    ) -> Result<NotificationDetails, Error> {
         let only = call.may_see(&access::GET_NOTIFICATION)?;
         let record = self.seen(call, id, only.as_ref()).await?;
         self.found(record).await
@@ -44,10 +48,13 @@ impl App {
         record.ok_or(Error::NotFound("notification"))
     }
 
-    pub(super) async fn found(&self, record: NotificationRecord) -> Result<Found, Error> {
+    pub(super) async fn found(
+        &self,
+        record: NotificationRecord,
+    ) -> Result<NotificationDetails, Error> {
         let send_times = self.waiting_times(&record.deliveries).await?;
         let guarantees = self.guarantees(&record.deliveries).await?;
-        Ok(Found { record, send_times, guarantees })
+        Ok(NotificationDetails { record, send_times, guarantees })
     }
 
     async fn guarantees(

@@ -17,7 +17,7 @@ use crate::domain::mapping::{Expression, Mapping, Pass, Values};
 use crate::domain::person::Person;
 use crate::domain::settings::Rule;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::Found;
+use crate::domain::verdict::FoundMember;
 use crate::store::StoredPerson;
 
 /// People read and judged at once.
@@ -49,9 +49,9 @@ pub struct Example {
     pub user: UserId,
     pub finding: Finding,
     /// The member by the mapping in force.
-    pub current: Option<Found>,
+    pub current: Option<FoundMember>,
     /// The member by the proposed mapping; `None` also if the reason follows.
-    pub proposed: Option<Found>,
+    pub proposed: Option<FoundMember>,
     /// Why no member is found under the proposed mapping.
     pub nobody: Option<crate::domain::matching::Unmatched>,
 }
@@ -289,9 +289,9 @@ impl Pair {
         Standing::of(values, pinned, mapping, snapshot, self.workspace.is_some())
     }
 
-    fn found(&self, standing: &Standing) -> Option<Found> {
+    fn found(&self, standing: &Standing) -> Option<FoundMember> {
         let member = standing.member()?;
-        Some(Found {
+        Some(FoundMember {
             installation: self.workspace?,
             slack_user_id: member.slack_user_id.clone(),
             display_name: member.display_name.clone(),

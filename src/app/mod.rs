@@ -71,7 +71,7 @@ pub struct App {
     backlogs: backlog::Counts,
     /// Bounds the scans over all people of a tenant.
     scans: Arc<Semaphore>,
-    outlooks: estimate::Outlooks,
+    recent_backlogs: estimate::RecentBacklogs,
     /// Bounds the planning of large calls.
     turns: Turns,
     trail: Trail,
@@ -152,7 +152,7 @@ impl App {
     ) -> Self {
         let (config, backlogs) = (Arc::new(config), backlog::counts());
         let scans = Arc::new(Semaphore::new(match_coverage::SCANS));
-        let outlooks = estimate::outlooks();
+        let recent_backlogs = estimate::recent_backlogs();
         let turns = Turns::new();
         let trail = Trail::new(store.clone(), metrics.clone(), &config.audit);
         let keys = Keys::new(store.clone(), metrics.clone());
@@ -164,7 +164,7 @@ impl App {
             config,
             backlogs,
             scans,
-            outlooks,
+            recent_backlogs,
             turns,
             trail,
             keys,

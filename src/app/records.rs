@@ -5,5 +5,5 @@ pub use crate::store::{
     ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord, DirectoryState,
     Erased, FailedFilter, FailedPosition, FieldsProgress, Installation, InstallationState,
     ListedApiKey, NotificationFilter, NotificationPage, NotificationPosition, NotificationRecord,
-    NotificationSummary, Replayed, Skip, StoredPerson,
+    NotificationSummary, Replayed, SkipReason, StoredPerson,
 };

@@ -11,7 +11,7 @@ use crate::domain::access;
 use crate::domain::audit::{Detail, Entry};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, RequestId};
-use crate::store::{self, FailedFilter, ReplayOutcome, Replayed, Which};
+use crate::store::{self, FailedFilter, ReplayOutcome, ReplaySelection, Replayed};
 
 /// The caller's request.
 #[derive(Debug, Clone)]
@@ -52,9 +52,9 @@ impl App {
         let detail = Detail { after: Some(asked), ..Detail::default() };
         let entry = Entry { detail, ..call.entry("ReplayDeliveries") };
         let (which, filter) = match request.which {
-            Asked::Deliveries(ids) => (Which::Deliveries(ids), None),
+            Asked::Deliveries(ids) => (ReplaySelection::Deliveries(ids), None),
             Asked::Matching { filter, limit } => {
-                (Which::Matching { filter: filter.clone(), limit }, Some(filter))
+                (ReplaySelection::Matching { filter: filter.clone(), limit }, Some(filter))
             }
         };
         let room = self.room(&call.tenant, 0).await?;

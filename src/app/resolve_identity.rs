@@ -5,11 +5,11 @@ use super::{App, Call, Error, Subject};
 use crate::directory::View;
 use crate::domain::access;
 use crate::domain::mapping::Values;
-use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
+use crate::domain::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Rule;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::Found;
+use crate::domain::verdict::FoundMember;
 
 /// The answer.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct Resolved {
 /// A member that was found.
 #[derive(Debug)]
 pub struct Member {
-    pub found: Found,
+    pub found: FoundMember,
     pub rule: Rule,
     /// The stored identity answered although the expressions no longer find it.
     pub stale: bool,
@@ -71,12 +71,12 @@ pub(super) fn answer(tenant: &Tenant, view: &View, known: Known, values: &Values
     let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, values);
     let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
     let outcome = match matching::decide(stored.as_ref(), &matched, kind) {
-        Decision::Reach { slack_user_id, display_name, basis } => Ok(Member {
-            found: Found { installation: installation.id, slack_user_id, display_name },
-            rule: if basis == Basis::Pinned { Rule::Pinned } else { Rule::Matched },
-            stale: matches!(basis, Basis::Stale { .. }),
+        MemberDecision::Reach { slack_user_id, display_name, basis } => Ok(Member {
+            found: FoundMember { installation: installation.id, slack_user_id, display_name },
+            rule: if basis == MatchBasis::Pinned { Rule::Pinned } else { Rule::Matched },
+            stale: matches!(basis, MatchBasis::Stale { .. }),
         }),
-        Decision::Unreachable { reason } => Err(Unmatched { reason, ..matched.unmatched() }),
+        MemberDecision::Unreachable { reason } => Err(Unmatched { reason, ..matched.unmatched() }),
     };
     Resolved { outcome, read_at: view.read_at, directory_stale: view.stale }
 }

@@ -10,7 +10,7 @@ use crate::domain::event::{self, test_message};
 use crate::domain::ids::{ChannelId, EventType, UserId};
 use crate::domain::reason::Suppression;
 use crate::domain::settings::{Preference, Preferences, Settings, suppression};
-use crate::domain::verdict::Found;
+use crate::domain::verdict::FoundMember;
 use crate::workspace;
 
 /// The state after the change.
@@ -18,7 +18,7 @@ use crate::workspace;
 pub struct Effect {
     /// Which switch holds messages of this kind back now, if any.
     pub suppression: Option<Suppression>,
-    pub found: Option<Found>,
+    pub found: Option<FoundMember>,
     /// The direct message conversation.
     pub channel: Option<ChannelId>,
     /// The obstacles to the first message.
@@ -81,7 +81,10 @@ impl App {
         Ok(effect)
     }
 
-    async fn open_conversation(&self, found: &Found) -> Result<Result<ChannelId, Obstacle>, Error> {
+    async fn open_conversation(
+        &self,
+        found: &FoundMember,
+    ) -> Result<Result<ChannelId, Obstacle>, Error> {
         let lane = found.slack_user_id.as_str();
         match self.workspaces.open_conversation(found.installation, &found.slack_user_id).await {
             Ok(channel) => {

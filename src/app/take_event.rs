@@ -3,8 +3,8 @@
 //! events that it acknowledged.
 
 use super::{App, Error};
+use crate::slack::audience::EventAudience;
 use crate::slack::events::{self, Event, Incoming, What};
-use crate::slack::reach::Reach;
 use crate::slack::signature::{self, SignatureError};
 use crate::store::NewEvent;
 
@@ -69,8 +69,8 @@ impl App {
     }
 
     async fn store_event(&self, event: Event) -> Result<Taken, Error> {
-        let Event { id, app_id, reach, happened_at, what } = event;
-        let Reach { teams, enterprises } = &reach;
+        let Event { id, app_id, audience, happened_at, what } = event;
+        let EventAudience { teams, enterprises } = &audience;
         let installations = self.store.installations_of_app(&app_id, teams, enterprises).await?;
         if installations.is_empty() {
             self.metrics.slack_events("unknown_workspace", 1);

@@ -9,14 +9,14 @@ use crate::domain::access;
 use crate::domain::event::{self, test_message};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
-use crate::domain::matching::{self, Basis, Decision, Match, Unmatched};
+use crate::domain::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::priority::Priority;
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{self, Context, Reader};
 use crate::domain::settings::{Identity, Rule};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{Answer, Found};
+use crate::domain::verdict::{Answer, FoundMember};
 use crate::store::{self, DeliveryRecord, Kind, NewDelivery, Target};
 
 /// The sentence to show if no member was found.
@@ -34,7 +34,7 @@ pub struct Tested {
 /// The member was found and stored; the outcome of the message is separate.
 #[derive(Debug)]
 pub struct Sent {
-    pub found: Found,
+    pub found: FoundMember,
     pub delivery: TestDelivery,
 }
 
@@ -86,7 +86,7 @@ impl App {
         &self,
         tenant: &Tenant,
         known: &Known,
-    ) -> Result<Result<Found, Unmatched>, Error> {
+    ) -> Result<Result<FoundMember, Unmatched>, Error> {
         let Some(installation) = &tenant.installation else {
             return Ok(Err(Match::none(NoMatch::NotConnected).unmatched()));
         };
@@ -99,20 +99,20 @@ impl App {
         let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
         let (slack_user_id, display_name, basis) =
             match matching::decide(stored.as_ref(), &matched, kind) {
-                Decision::Reach { slack_user_id, display_name, basis } => {
+                MemberDecision::Reach { slack_user_id, display_name, basis } => {
                     (slack_user_id, display_name, basis)
                 }
-                Decision::Unreachable { reason } => {
+                MemberDecision::Unreachable { reason } => {
                     let unmatched = Unmatched { reason, ..matched.unmatched() };
                     return Ok(Err(unmatched));
                 }
             };
         match basis {
-            Basis::Pinned => {}
+            MatchBasis::Pinned => {}
             // A stored identity that the rules no longer find may keep receiving messages, but a
             // test shows whether the person can be found now.
-            Basis::Stale { .. } => return Ok(Err(matched.unmatched())),
-            Basis::Matched { .. } => {
+            MatchBasis::Stale { .. } => return Ok(Err(matched.unmatched())),
+            MatchBasis::Matched { .. } => {
                 let identity = Identity {
                     slack_user_id: slack_user_id.clone(),
                     display_name: display_name.clone(),
@@ -125,7 +125,7 @@ impl App {
                 self.store.recheck_held(&tenant.id, std::slice::from_ref(user)).await?;
             }
         }
-        Ok(Ok(Found { installation: installation.id, slack_user_id, display_name }))
+        Ok(Ok(FoundMember { installation: installation.id, slack_user_id, display_name }))
     }
 
     async fn send_test(
@@ -133,7 +133,7 @@ impl App {
         call: &Call,
         tenant: &Tenant,
         known: &Known,
-        member: &Found,
+        member: &FoundMember,
         patience: Duration,
     ) -> Result<TestDelivery, Error> {
         let mut ended = self.store.deliveries_ended();
@@ -162,7 +162,7 @@ impl App {
         call: &Call,
         tenant: &Tenant,
         known: &Known,
-        member: &Found,
+        member: &FoundMember,
     ) -> Result<DeliveryId, Error> {
         let internal = |error: serde_json::Error| Error::Internal(error.into());
         let content = self.test_message(tenant, known, &member.slack_user_id).await?;

@@ -15,7 +15,7 @@ use crate::store;
 
 /// The settings to change; `None` leaves a setting unchanged. An empty text restores the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Change {
+pub struct SettingsChange {
     pub sending_allowed: Option<bool>,
     pub user_attribute: Option<String>,
     pub slack_attribute: Option<String>,
@@ -35,21 +35,25 @@ const ATTEMPTS: usize = 5;
 impl App {
     /// Applies a change and returns the settings in force. Takes effect at once, also for queued
     /// messages: they read the settings again when their turn comes.
-    pub async fn update_settings(&self, call: &Call, change: Change) -> Result<Settings, Error> {
+    pub async fn update_settings(
+        &self,
+        call: &Call,
+        change: SettingsChange,
+    ) -> Result<Settings, Error> {
         self.change_settings(call, &access::UPDATE_SETTINGS, change).await
     }
 
     /// Turns sending on or off, like [`App::update_settings`].
     pub async fn switch_sending(&self, call: &Call, allowed: bool) -> Result<Settings, Error> {
         let right = if allowed { &access::ALLOW_SENDING } else { &access::STOP_SENDING };
-        self.change_settings(call, right, Change::sending(allowed)).await
+        self.change_settings(call, right, SettingsChange::sending(allowed)).await
     }
 
     async fn change_settings(
         &self,
         call: &Call,
         right: &access::Right,
-        change: Change,
+        change: SettingsChange,
     ) -> Result<Settings, Error> {
         call.may(right)?;
         let (_, action) = right.names();
@@ -91,7 +95,7 @@ impl App {
     }
 }
 
-impl Change {
+impl SettingsChange {
     /// Turns sending on or off.
     #[must_use]
     pub fn sending(allowed: bool) -> Self {
@@ -153,7 +157,7 @@ fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> En
 
 /// Expressions that the change does not name are not checked: one that was set earlier and is
 /// refused now must not prevent switching sending off.
-fn check(settings: &Settings, change: &Change) -> Result<(), Error> {
+fn check(settings: &Settings, change: &SettingsChange) -> Result<(), Error> {
     let mut violations = Vec::new();
     for (field, source, named) in [
         ("settings.user_attribute", &settings.user_attribute, &change.user_attribute),

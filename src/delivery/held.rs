@@ -10,7 +10,7 @@ use super::Delivery;
 use crate::directory;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::mapping::Pass;
-use crate::domain::matching::{self, Decision};
+use crate::domain::matching::{self, MemberDecision};
 use crate::domain::person::Person;
 use crate::domain::settings::Identity;
 use crate::store::HeldSweep;
@@ -129,8 +129,8 @@ impl Delivery {
             let matched = matching::resolve(view.deciding(), &mapping, values);
             let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
             match matching::decide(identity.as_ref(), &matched, kind) {
-                Decision::Reach { .. } => appeared.push(user),
-                Decision::Unreachable { .. } => absent.push(user),
+                MemberDecision::Reach { .. } => appeared.push(user),
+                MemberDecision::Unreachable { .. } => absent.push(user),
             }
         }
         let woken = store.wake_held(tenant, &appeared).await?;

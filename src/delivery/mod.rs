@@ -11,9 +11,9 @@
 //! - `clock` corrects stored times after the database's clock stepped back;
 //! - `upkeep` repairs, expires and archives.
 //!
-//! A turn touches only the head of its lane: `checks` decides whether it may still be sent, `deed`
-//! chooses the request to Slack, `domain::delivery::next` interprets the answer, and `probe` finds
-//! out whether Slack stored a message although its answer was lost.
+//! A turn touches only the head of its lane: `checks` decides whether it may still be sent,
+//! `request` chooses the request to Slack, `domain::delivery::next` interprets the answer, and
+//! `probe` finds out whether Slack stored a message although its answer was lost.
 //!
 //! No essential state is kept here: a process that dies is replaced when its leases run out.
 
@@ -22,19 +22,19 @@ mod checks;
 mod claim;
 mod clock;
 mod config;
-mod deed;
+mod explain;
 mod feed;
 mod held;
 mod liveness;
-mod persist;
 mod probe;
+mod request;
 mod resolve;
 mod rests;
+mod retry_writes;
 mod send;
 mod slots;
 mod turn;
 mod upkeep;
-mod why;
 mod worker;
 
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::domain::delivery::{Probe, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack::{self, Message, Range};
-use crate::store::{self, Installation, Settle};
+use crate::store::{self, Installation, Settle, SettleContext};
 use crate::workspace;
 
 /// The clocks of Slack and of the database may differ by this much: by a step of ten minutes, and
@@ -74,18 +74,21 @@ impl Delivery {
         let (claim, head) = (turn.claim, &turn.head);
         let looks = head.probes + 1;
         // A change that may have been made is simply repeated: it is the same change.
-        let seen = if head.deed.is_repeatable() {
+        let seen = if head.request_kind.is_repeatable() {
             Look::Saw(Probe::Absent)
         } else {
             turn.slot.waiting(self.search(turn)).await?
         };
         let probe = match seen {
             Look::Saw(probe) => conclude(probe, self.decides(turn, looks)),
-            Look::Dead(code) => return self.settle(turn, Settle::Paused { code }, None).await,
+            Look::Dead(code) => {
+                return self.settle(turn, Settle::Paused { code }, SettleContext::default()).await;
+            }
         };
         if let Probe::Found { channel, ts, unthreaded: true } = probe {
             let root = self.answered(turn).await?;
-            return self.settle(turn, Settle::Unthreaded { root, channel, ts }, None).await;
+            let found = Settle::Unthreaded { root, channel, ts };
+            return self.settle(turn, found, SettleContext::default()).await;
         }
         if let Probe::Unavailable { after } = probe {
             return self.inner.store.release(claim, after).await.map(drop);
@@ -93,7 +96,7 @@ impl Delivery {
         let policy = self.inner.timing.policy_for(&head.event_type);
         let counts = (head.attempt, head.crashes);
         let step = next_after_probe(&probe, looks, counts, head.now, rand::random(), &policy);
-        self.settle(turn, settle_of(step, head.now), None).await
+        self.settle(turn, settle_of(step, head.now), SettleContext::default()).await
     }
 
     async fn search(&self, turn: &Turn<'_>) -> Result<Look, store::Error> {

@@ -21,17 +21,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use super::checks::switch;
-use super::why;
+use super::explain;
 use crate::directory::{self, Missed, View};
 use crate::domain::delivery::State;
 use crate::domain::event;
-use crate::domain::ids::InstallationId;
+use crate::domain::ids::{InstallationId, UserId};
 use crate::domain::mapping::{Mapping, Values};
-use crate::domain::matching::{self, Basis, Decision};
+use crate::domain::matching::{self, MatchBasis, MemberDecision};
 use crate::domain::person::Person;
-use crate::domain::reason::{Failure, NoMatch};
+use crate::domain::reason::{Failure, NoMatch, Suppression};
 use crate::domain::render::{Context, Link, Reader};
-use crate::domain::settings::{Identity, Preferences, Rule};
+use crate::domain::settings::{Identity, Preferences, Rule, Settings};
 use crate::domain::trace;
 use crate::store::{self, End, Installation, Resolved, Resolving};
 use crate::telemetry::Rounds;
@@ -173,22 +173,17 @@ impl Delivery {
         }
     }
 
-    /// How the delivery is settled, and its trace if something was decided.
+    /// Decides by the same rules as Notify.
     async fn resolved(
         &self,
         resolving: &Resolving,
         desk: &mut Desk,
-    ) -> Result<(Resolved, Option<Vec<u8>>), directory::Error> {
+    ) -> Result<Resolution, directory::Error> {
         let (store, tenant) = (&self.inner.store, &resolving.tenant);
-        let end = |end| Ok((Resolved::End(end), None));
-        if resolving.expires_at <= resolving.now {
-            return end(End::Expired);
-        }
-        if resolving.damaged && resolving.action.speaks() {
-            return end(End::Failed(Failure::Damaged));
-        }
-        // A channel needs no resolving.
-        let Some(user) = &resolving.user else { return end(End::Unreachable(NoMatch::NoMember)) };
+        let user = match recipient(resolving) {
+            Ok(user) => user,
+            Err(end) => return Ok((Resolved::End(end), None)),
+        };
         let (settings, installation, stored, mut chosen) = tokio::try_join!(
             store.settings(tenant),
             store.installation_of(tenant),
@@ -196,29 +191,16 @@ impl Delivery {
             store.preferences(tenant, std::slice::from_ref(user)),
         )?;
         let Some(settings) = settings else {
-            return end(End::Unreachable(NoMatch::NotConnected));
+            return Ok((Resolved::End(End::Unreachable(NoMatch::NotConnected)), None));
         };
         let preferences: Preferences = chosen.remove(user).unwrap_or_default();
-        let (kind, action, event) = (resolving.kind, resolving.action, &resolving.event_type);
-        let explain = |basis: Option<trace::Basis>, verdict: &str, held: bool| {
-            let decision = trace::Decision {
-                stage: trace::Stage::Resolved,
-                at: resolving.now,
-                switches: Some(trace::Switches::of(&settings, event)),
-                choice: trace::Choice::of(&preferences, event),
-                identity: basis,
-                template: Some(event.to_string()),
-                verdict: verdict.to_owned(),
-            };
-            Some(why::resolved(resolving.trace.as_deref(), decision, action, held))
-        };
-        if let Some(by) = switch(&settings, Some(&preferences), kind, action, event) {
-            return Ok((Resolved::End(End::Suppressed(by)), explain(None, by.code(), false)));
+        let addressed = Addressed { resolving, settings: &settings, preferences: &preferences };
+        if let Some(by) = addressed.held_back() {
+            return Ok(addressed.ends(End::Suppressed(by), by.code()));
         }
-        let nobody = |reason: NoMatch| {
-            Ok((Resolved::End(End::Unreachable(reason)), explain(None, reason.code(), false)))
+        let Some(installation) = installation else {
+            return Ok(addressed.unreachable(NoMatch::NotConnected));
         };
-        let Some(installation) = installation else { return nobody(NoMatch::NotConnected) };
         let (person, identity) = match stored {
             Some(stored) => (stored.person, stored.identity),
             None => (Person::bare(user.clone()), None),
@@ -229,41 +211,43 @@ impl Delivery {
         let whom = (&person, identity.as_ref());
         let values = self.inner.directory.values(tenant, &mapping, &person).await?;
         let looked = self.look_for(&installation, &mapping, (whom, &values), waited, desk);
-        let (decision, view) = match looked.await? {
-            LookedFor::Decided(decision, view) => (decision, view),
-            LookedFor::Later { after } => return Ok((Resolved::Again { after }, None)),
-        };
-        let (member, display_name, basis) = match decision {
-            Decision::Reach { slack_user_id, display_name, basis } => {
-                (slack_user_id, display_name, basis)
+        Ok(match looked.await? {
+            LookedFor::Later { after } => (Resolved::Again { after }, None),
+            LookedFor::Decided(MemberDecision::Unreachable { reason }, _) => {
+                self.unmatched(&addressed, reason, waited)
             }
-            Decision::Unreachable { reason: NoMatch::DirectoryNotReady } => {
-                let after = again(waited, self.inner.timing.retry);
-                return Ok((Resolved::Again { after }, None));
+            LookedFor::Decided(
+                MemberDecision::Reach { slack_user_id, display_name, basis },
+                view,
+            ) => {
+                let member = Identity {
+                    slack_user_id,
+                    display_name,
+                    rule: Rule::Matched,
+                    installation: installation.id,
+                    stored_at: resolving.now,
+                };
+                addressed.joins_lane(&person, member, basis, &view)
             }
-            Decision::Unreachable { reason } if resolving.hold && reason.arrival_helps() => {
-                let look_after = self.inner.timing.held_soon;
-                let trace = explain(None, reason.code(), true);
-                return Ok((Resolved::Hold { reason, look_after }, trace));
-            }
-            Decision::Unreachable { reason } => return nobody(reason),
-        };
-        let reader = Reader::of(Some(&person), view.member(&member).as_ref(), &settings);
-        let is_new = basis == Basis::Matched { is_new: true };
-        let found = trace::Basis::of(&basis, view.generation(), view.read_at);
-        let lane = Resolved::Lane {
-            installation: installation.id,
-            lane: member.as_str().to_owned(),
-            content: content(resolving, &reader),
-            identity: is_new.then_some(Identity {
-                slack_user_id: member,
-                display_name,
-                rule: Rule::Matched,
-                installation: installation.id,
-                stored_at: resolving.now,
-            }),
-        };
-        Ok((lane, explain(Some(found), "send", false)))
+        })
+    }
+
+    /// A person without a member, by the present list.
+    fn unmatched(
+        &self,
+        addressed: &Addressed<'_>,
+        reason: NoMatch,
+        waited: Duration,
+    ) -> Resolution {
+        let timing = &self.inner.timing;
+        if reason == NoMatch::DirectoryNotReady {
+            return (Resolved::Again { after: again(waited, timing.retry) }, None);
+        }
+        if addressed.resolving.hold && reason.arrival_helps() {
+            let trace = addressed.explain(None, reason.code(), true);
+            return (Resolved::Hold { reason, look_after: timing.held_soon }, Some(trace));
+        }
+        addressed.unreachable(reason)
     }
 
     /// The decision by the member list; if the person is missing there, with Slack's answer added.
@@ -284,7 +268,9 @@ impl Delivery {
         let view = directory.view(installation.id, mapping).await?;
         let decision = decide(&view);
         let reason = match decision {
-            Decision::Unreachable { reason } if reason != NoMatch::DirectoryNotReady => reason,
+            MemberDecision::Unreachable { reason } if reason != NoMatch::DirectoryNotReady => {
+                reason
+            }
             _ => return Ok(LookedFor::Decided(decision, view)),
         };
         if !directory.may_know(installation, (person, values), reason) {
@@ -307,9 +293,83 @@ impl Delivery {
     }
 }
 
+/// How a delivery is settled, and its trace if something was decided.
+type Resolution = (Resolved, Option<Vec<u8>>);
+
+/// A delivery to a person, with the switches and choices that apply to it.
+struct Addressed<'a> {
+    resolving: &'a Resolving,
+    settings: &'a Settings,
+    preferences: &'a Preferences,
+}
+
+impl Addressed<'_> {
+    /// The switch or choice that suppresses the message.
+    fn held_back(&self) -> Option<Suppression> {
+        let Resolving { kind, action, event_type, .. } = self.resolving;
+        switch(self.settings, Some(self.preferences), *kind, *action, event_type)
+    }
+
+    /// The trace with a decision added.
+    fn explain(&self, basis: Option<trace::TraceBasis>, verdict: &str, held: bool) -> Vec<u8> {
+        let (resolving, event) = (self.resolving, &self.resolving.event_type);
+        let decision = trace::TraceDecision {
+            stage: trace::Stage::Resolved,
+            at: resolving.now,
+            switches: Some(trace::Switches::of(self.settings, event)),
+            choice: trace::Choice::of(self.preferences, event),
+            identity: basis,
+            template: Some(event.to_string()),
+            verdict: verdict.to_owned(),
+        };
+        explain::resolved(resolving.trace.as_deref(), decision, resolving.action, held)
+    }
+
+    fn ends(&self, end: End, verdict: &str) -> Resolution {
+        (Resolved::End(end), Some(self.explain(None, verdict, false)))
+    }
+
+    fn unreachable(&self, reason: NoMatch) -> Resolution {
+        self.ends(End::Unreachable(reason), reason.code())
+    }
+
+    /// To the tail of the member's lane. The member is stored as the person's if the match is new.
+    fn joins_lane(
+        &self,
+        person: &Person,
+        member: Identity,
+        basis: MatchBasis,
+        view: &View,
+    ) -> Resolution {
+        let id = &member.slack_user_id;
+        let reader = Reader::of(Some(person), view.member(id).as_ref(), self.settings);
+        let found = trace::TraceBasis::of(&basis, view.generation(), view.read_at);
+        let is_new = basis == MatchBasis::Matched { is_new: true };
+        let lane = Resolved::Lane {
+            installation: member.installation,
+            lane: id.as_str().to_owned(),
+            content: content(self.resolving, &reader),
+            identity: is_new.then_some(member),
+        };
+        (lane, Some(self.explain(Some(found), "send", false)))
+    }
+}
+
+/// The person to resolve; `Err`: there is none, or nothing is left to send.
+fn recipient(resolving: &Resolving) -> Result<&UserId, End> {
+    if resolving.expires_at <= resolving.now {
+        return Err(End::Expired);
+    }
+    if resolving.damaged && resolving.action.speaks() {
+        return Err(End::Failed(Failure::Damaged));
+    }
+    // A channel needs no resolving.
+    resolving.user.as_ref().ok_or(End::Unreachable(NoMatch::NoMember))
+}
+
 /// The recipient according to the member list.
 enum LookedFor {
-    Decided(Decision, View),
+    Decided(MemberDecision, View),
     /// Slack is asked after this time.
     Later {
         after: Duration,

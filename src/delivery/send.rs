@@ -10,11 +10,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
-use super::deed::Request;
-use super::turn::{Posted, Turn, settle_of};
+use super::request::Request;
+use super::turn::{StartUsed, Turn, settle_of};
 use crate::domain::delivery::{Outcome, next};
 use crate::domain::reason::Failure;
-use crate::store::{self, Pace, Settle};
+use crate::store::{self, Pace, Settle, SettleContext};
 use crate::workspace;
 
 impl Delivery {
@@ -23,47 +23,27 @@ impl Delivery {
         &self,
         turn: &Turn<'_>,
         stop: &CancellationToken,
-    ) -> Result<Posted, store::Error> {
+    ) -> Result<StartUsed, store::Error> {
         let (claim, head) = (turn.claim, &turn.head);
         let token = self.inner.workspaces.token(claim.installation);
-        let (judged, token) = tokio::join!(self.judge(turn), token);
-        let judged = match judged {
-            // A record that cannot be decrypted now cannot be decrypted later: the lane continues
-            // without it.
-            Err(error @ store::Error::Sealed(_)) => {
-                let (tenant, delivery) = (&head.tenant, head.delivery);
-                tracing::error!(
-                    %tenant, %delivery, %error,
-                    "a recipient's record cannot be decrypted"
-                );
-                Some(Settle::Failed { reason: Failure::Damaged, code: None })
-            }
-            judged => judged?,
-        };
-        if let Some(settle) = judged {
-            return self.settle(turn, settle, None).await.map(|()| Posted::No);
+        let (judged, token) = tokio::join!(self.check(turn), token);
+        if let Some(settle) = judged? {
+            return self.unposted(turn, settle, None).await;
         }
         let request = match self.prepare(turn).await? {
             Ok(request) => request,
-            Err(settle) => return self.settle(turn, settle, None).await.map(|()| Posted::No),
+            Err(settle) => return self.unposted(turn, settle, None).await,
         };
         let token = match token {
             Ok(token) => token,
             Err(workspace::Error::Store(error)) => return Err(error),
             Err(error) => {
                 let (settle, rest) = self.unsent(turn, error);
-                return self.settle(turn, settle, rest).await.map(|()| Posted::No);
+                return self.unposted(turn, settle, rest).await;
             }
         };
-        // A change that may have been made is simply repeated: it is the same change.
-        if head.in_doubt.is_some() && !request.deed.is_repeatable() {
-            let thread_ts = request.thread_ts().map(str::to_owned);
-            let settle = Settle::Doubted { deed: request.deed, thread_ts };
-            return self.settle(turn, settle, None).await.map(|()| Posted::No);
-        }
-        if request.deed.budget() != claim.budget {
-            let settle = Settle::Replanned { deed: request.deed };
-            return self.settle(turn, settle, None).await.map(|()| Posted::No);
+        if let Some(settle) = another_turn(turn, &request) {
+            return self.unposted(turn, settle, None).await;
         }
         // Messages during which a worker died are sent one at a time: of all messages that were
         // under way when a process died, only one was the cause, and it must not take the others
@@ -74,26 +54,32 @@ impl Delivery {
             Some(alone)
         } else {
             let after = self.inner.timing.retry;
-            return self.settle(turn, Settle::Deferred { after }, None).await.map(|()| Posted::No);
+            return self.unposted(turn, Settle::Deferred { after }, None).await;
         };
-        // Never longer than at the claim: the clock may have stepped back since.
-        let wait = claim.start.map_or(Duration::ZERO, |(start, _)| {
-            start.since(turn.now()).min(start.since(claim.now))
-        });
-        // Even a sleep of zero takes a millisecond or more.
-        if !wait.is_zero() {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stop.cancelled() => {}
-            }
-        }
-        if stop.is_cancelled() {
+        if !start_comes(turn, stop).await {
             self.inner.store.release(claim, Duration::ZERO).await?;
-            return Ok(Posted::No);
+            return Ok(StartUsed::No);
         }
         let posted = self.undertake(turn, &request, &token).await;
         drop(suspect);
         posted
+    }
+
+    /// Checks the head; `None`: it may be sent.
+    async fn check(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
+        match self.judge(turn).await {
+            // A record that cannot be decrypted now cannot be decrypted later: the lane continues
+            // without it.
+            Err(error @ store::Error::Sealed(_)) => {
+                let (tenant, delivery) = (&turn.head.tenant, turn.head.delivery);
+                tracing::error!(
+                    %tenant, %delivery, %error,
+                    "a recipient's record cannot be decrypted"
+                );
+                Ok(Some(Settle::Failed { reason: Failure::Damaged, code: None }))
+            }
+            judged => judged,
+        }
     }
 
     /// The intent, the request, and its result.
@@ -102,22 +88,22 @@ impl Delivery {
         turn: &Turn<'_>,
         request: &Request,
         token: &store::Token,
-    ) -> Result<Posted, store::Error> {
+    ) -> Result<StartUsed, store::Error> {
         let (claim, head, lease) = (turn.claim, &turn.head, self.inner.timing.lease);
         let begin_before = Instant::now() + lease / 2;
-        let (deed, thread) = (request.deed, request.thread_ts());
-        let intent = self.inner.store.intend_to(claim, head.delivery, lease, deed, thread).await;
+        let (request_kind, thread) = (request.request_kind, request.thread_ts());
+        let intent =
+            self.inner.store.intend_to(claim, head.delivery, lease, request_kind, thread).await;
         let attempt = match intent {
             Ok(Some(attempt)) => attempt,
-            Ok(None) => return Ok(Posted::No),
+            Ok(None) => return Ok(StartUsed::No),
             Err(error) => {
                 // It is not known whether the intent was committed, but nothing was posted. If that
                 // is recorded now, the history need not be searched, and it is not taken for a
                 // crash.
                 let interval = self.pause_after(&error);
                 let rest = Pace { started_ago: Duration::ZERO, interval };
-                self.settle(turn, Settle::NotWritten, Some(rest)).await?;
-                return Ok(Posted::No);
+                return self.unposted(turn, Settle::NotWritten, Some(rest)).await;
             }
         };
         let asked = self.request(turn, request, token, begin_before);
@@ -127,19 +113,30 @@ impl Delivery {
                 let acted = request.acted(head.action, &posted.outcome);
                 let settle = acted.unwrap_or_else(|| self.after(&posted.outcome, attempt, turn));
                 // The pace of one a second applies to posts only.
-                let pace = (!deed.is_repeatable()).then(|| Pace {
+                let pace = (!request_kind.is_repeatable()).then(|| Pace {
                     started_ago: posted.started.elapsed(),
                     interval: self.inner.timing.channel_interval,
                 });
-                let told = Some((deed.method(), posted.took));
-                self.settle_telling(turn, settle, pace, told).await?;
-                Ok(Posted::Yes)
+                let request = Some((request_kind.method(), posted.took));
+                let context = SettleContext { pace, request, trace: None };
+                self.settle(turn, settle, context).await?;
+                Ok(StartUsed::Yes)
             }
             Err(error) => {
                 let (settle, rest) = self.unsent(turn, error);
-                self.settle(turn, settle, rest).await.map(|()| Posted::No)
+                self.unposted(turn, settle, rest).await
             }
         }
+    }
+
+    /// Settles a head for which no request was made; `rest`: how long its lane rests.
+    async fn unposted(
+        &self,
+        turn: &Turn<'_>,
+        settle: Settle,
+        rest: Option<Pace>,
+    ) -> Result<StartUsed, store::Error> {
+        self.settle(turn, settle, rest.into()).await.map(|()| StartUsed::No)
     }
 
     /// How to settle after Slack's answer.
@@ -171,4 +168,32 @@ impl Delivery {
             }
         }
     }
+}
+
+/// The settle of a head whose request needs another turn: after a read of history, or with a start
+/// from another budget. `None`: the request may be made in this turn.
+fn another_turn(turn: &Turn<'_>, request: &Request) -> Option<Settle> {
+    let request_kind = request.request_kind;
+    // A change that may have been made is simply repeated: it is the same change.
+    if turn.head.in_doubt.is_some() && !request_kind.is_repeatable() {
+        let thread_ts = request.thread_ts().map(str::to_owned);
+        return Some(Settle::Doubted { request_kind, thread_ts });
+    }
+    (request_kind.budget() != turn.claim.budget).then_some(Settle::Replanned { request_kind })
+}
+
+/// Waits for the start that the claim took from the budget. `false`: the process stops first.
+async fn start_comes(turn: &Turn<'_>, stop: &CancellationToken) -> bool {
+    // Never longer than at the claim: the clock may have stepped back since.
+    let wait = turn.claim.start.map_or(Duration::ZERO, |(start, _)| {
+        start.since(turn.now()).min(start.since(turn.claim.now))
+    });
+    // Even a sleep of zero takes a millisecond or more.
+    if !wait.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    !stop.is_cancelled()
 }

@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 use super::slots::Slot;
 use crate::domain::delivery::{Outcome, Step};
-use crate::domain::trace::{Decision, Trace};
+use crate::domain::trace::{Trace, TraceDecision};
 use crate::store::{Head, LaneClaim, Settle, WaitScope};
 
 /// Whether a request was begun, which uses up the start that the claim took from the budget.
-pub(super) enum Posted {
+pub(super) enum StartUsed {
     Yes,
     No,
 }
@@ -31,7 +31,7 @@ impl Turn<'_> {
         self.head.now.plus(self.read.elapsed())
     }
 
-    pub(super) fn note(&self, decision: Decision) {
+    pub(super) fn note(&self, decision: TraceDecision) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).decided(decision);
     }
 

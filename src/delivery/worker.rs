@@ -16,9 +16,9 @@ use tracing::Instrument as _;
 
 use super::Delivery;
 use super::checks::{Connected, Facts, Recipient, verdict};
+use super::explain;
 use super::slots::Slot;
-use super::turn::{Posted, Turn};
-use super::why;
+use super::turn::{StartUsed, Turn};
 use crate::directory::View;
 use crate::domain::budget::Budget;
 use crate::domain::delivery::State;
@@ -27,7 +27,7 @@ use crate::domain::reason::Failure;
 use crate::domain::settings::Settings;
 use crate::domain::trace::Trace;
 use crate::store::{
-    self, InstallationState, LaneClaim, Note, Pace, QueueKey, RecoverOutcome, Settle,
+    self, InstallationState, LaneClaim, Pace, QueueKey, RecoverOutcome, Settle, SettleContext,
 };
 use crate::telemetry;
 
@@ -39,8 +39,8 @@ impl Delivery {
             never = self.keep(&claim) => match never {},
         };
         let error = match taken {
-            Ok(Posted::Yes) => return,
-            Ok(Posted::No) => return self.unspend(&claim).await,
+            Ok(StartUsed::Yes) => return,
+            Ok(StartUsed::No) => return self.return_slot(&claim).await,
             Err(error) => error,
         };
         tracing::warn!(workspace = %claim.installation, %error, "a turn was given up");
@@ -58,13 +58,13 @@ impl Delivery {
 
     /// No request was made: the start that the claim took from the workspace's budget is given
     /// back.
-    async fn unspend(&self, claim: &LaneClaim) {
+    async fn return_slot(&self, claim: &LaneClaim) {
         let (Some(start), store, id) = (claim.start, &self.inner.store, claim.installation) else {
             return;
         };
         let given_back = match claim.budget {
-            Budget::Posts => store.unspend(id, start.1).await,
-            budget => store.unbook(id, budget, start).await,
+            Budget::Posts => store.return_post_slot(id, start.1).await,
+            budget => store.return_method_slot(id, budget, start).await,
         };
         if let Err(error) = given_back {
             tracing::debug!(%error, "a start was not given back");
@@ -126,13 +126,13 @@ impl Delivery {
         claim: &LaneClaim,
         slot: &Slot,
         stop: &CancellationToken,
-    ) -> Result<Posted, store::Error> {
+    ) -> Result<StartUsed, store::Error> {
         let store = &self.inner.store;
         if stop.is_cancelled() {
             store.release(claim, Duration::ZERO).await?;
-            return Ok(Posted::No);
+            return Ok(StartUsed::No);
         }
-        let Some(head) = store.head(claim).await? else { return Ok(Posted::No) };
+        let Some(head) = store.head(claim).await? else { return Ok(StartUsed::No) };
         if head.state == State::Sending {
             match store.recover(claim, head.delivery).await? {
                 RecoverOutcome::Unknown => {
@@ -144,7 +144,7 @@ impl Delivery {
                 }
                 RecoverOutcome::Parked | RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
             }
-            return Ok(Posted::No);
+            return Ok(StartUsed::No);
         }
         let why = Mutex::new(Trace::from_bytes(head.trace.as_deref().unwrap_or_default()));
         let turn = Turn { claim, slot, head, read: Instant::now(), why };
@@ -153,7 +153,7 @@ impl Delivery {
         telemetry::continue_from(&span, turn.head.trace_context.as_deref());
         let step = async {
             match turn.head.state {
-                State::Unknown => self.look(&turn).await.map(|()| Posted::No),
+                State::Unknown => self.look(&turn).await.map(|()| StartUsed::No),
                 // On the heap: it is by far the larger of the two.
                 _ => Box::pin(self.send(&turn, stop)).await,
             }
@@ -219,7 +219,7 @@ impl Delivery {
             connected,
         });
         let person = (&preferences, identity.as_ref());
-        turn.note(why::decision(head, turn.now(), settings.as_ref(), person, verdict.as_ref()));
+        turn.note(explain::decision(head, turn.now(), settings.as_ref(), person, verdict.as_ref()));
         Ok(verdict)
     }
 
@@ -235,34 +235,25 @@ impl Delivery {
         })
     }
 
-    /// Writes how the head was settled, also through an outage of the store, and reports it.
+    /// Writes how the head was settled, also through an outage of the store, and reports it. The
+    /// trace of the context is added here.
     pub(super) async fn settle(
         &self,
         turn: &Turn<'_>,
         settle: Settle,
-        pace: Option<Pace>,
+        context: SettleContext<'_>,
     ) -> Result<(), store::Error> {
-        self.settle_telling(turn, settle, pace, None).await
-    }
-
-    /// Like [`Delivery::settle`], with the request that was made.
-    pub(super) async fn settle_telling(
-        &self,
-        turn: &Turn<'_>,
-        settle: Settle,
-        pace: Option<Pace>,
-        request: Option<(&'static str, Duration)>,
-    ) -> Result<(), store::Error> {
-        let trace = why::added(turn, turn.trace(), &settle);
+        let trace = explain::added(turn, turn.trace(), &settle);
         let tenant = &turn.head.tenant;
-        let note = Note { request, trace: trace.as_deref().map(|trace| (tenant, trace)) };
+        let trace = trace.as_deref().map(|trace| (tenant, trace));
         let (claim, delivery) = (turn.claim, turn.head.delivery);
         let known = Instant::now();
         let mut tries = self.tries();
         let settled = loop {
-            let pace =
-                pace.map(|pace| Pace { started_ago: pace.started_ago + known.elapsed(), ..pace });
-            match self.inner.store.settle_noting(claim, delivery, &settle, pace, note).await {
+            let started_ago = |pace: Pace| pace.started_ago + known.elapsed();
+            let pace = context.pace.map(|pace| Pace { started_ago: started_ago(pace), ..pace });
+            let context = SettleContext { pace, trace, ..context };
+            match self.inner.store.settle(claim, delivery, &settle, context).await {
                 Ok(settled) => break settled,
                 Err(error) if tries.again(&error).await => {}
                 Err(error) => return Err(error),
@@ -299,7 +290,7 @@ impl Delivery {
             | Settle::Deferred { .. }
             | Settle::Replanned { .. }
             | Settle::Acted(_)
-            | Settle::Unfit { .. }
+            | Settle::Unmodifiable { .. }
             | Settle::Resolve
             | Settle::Moved { .. } => {}
         }

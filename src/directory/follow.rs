@@ -119,8 +119,8 @@ impl Directory {
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             times.tick().await;
-            let census = match self.inner.store.directory_census(self.max_stale()).await {
-                Ok(census) => census,
+            let statistics = match self.inner.store.directory_statistics(self.max_stale()).await {
+                Ok(statistics) => statistics,
                 Err(error) => {
                     tracing::debug!(%error, "member lists were not measured");
                     continue;
@@ -128,17 +128,17 @@ impl Directory {
             };
             let metrics = &self.inner.metrics;
             for (condition, count) in [
-                ("in_use", census.in_use),
-                ("never_read", census.never_read),
-                ("stale", census.stale),
-                ("failing", census.failing),
-                ("shrink_pending", census.shrink_pending),
-                ("crawling", census.crawling),
+                ("in_use", statistics.in_use),
+                ("never_read", statistics.never_read),
+                ("stale", statistics.stale),
+                ("failing", statistics.failing),
+                ("shrink_pending", statistics.shrink_pending),
+                ("crawling", statistics.crawling),
             ] {
                 metrics.directory_workspaces(condition, count);
             }
-            metrics.directory_age(census.oldest, census.overdue);
-            metrics.crawl_progress(census.crawl_pages, census.crawl_members);
+            metrics.directory_age(statistics.oldest, statistics.overdue);
+            metrics.crawl_progress(statistics.crawl_pages, statistics.crawl_members);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::mapping::{Mapping, Stop};
 use crate::domain::member::Member;
 use crate::domain::snapshot::{News, ProfileFields};
 use crate::slack::MemberJson;
-use crate::store::{Basis, MemberChange, Merged, Settlement};
+use crate::store::{ListBasis, MemberChange, Merged, Settlement};
 
 /// How often to repeat because the list changed while the news was weighed.
 const ATTEMPTS: usize = 8;
@@ -81,7 +81,7 @@ impl Directory {
         let reads_fields = mappings.iter().any(|mapping| mapping.slack.reads_profile_fields());
         for _ in 0..ATTEMPTS {
             let state = self.inner.store.directory(id).await?;
-            let basis = Basis::of(state.as_ref());
+            let basis = ListBasis::of(state.as_ref());
             let mut lists = Vec::with_capacity(mappings.len());
             for mapping in &mappings {
                 lists.push((Arc::clone(mapping), self.current(id, mapping).await?));

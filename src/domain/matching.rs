@@ -171,14 +171,14 @@ impl From<MemberView<'_>> for Matched {
 
 /// The member that messages for a person go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    Reach { slack_user_id: SlackUserId, display_name: String, basis: Basis },
+pub enum MemberDecision {
+    Reach { slack_user_id: SlackUserId, display_name: String, basis: MatchBasis },
     Unreachable { reason: NoMatch },
 }
 
 /// The basis of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Basis {
+pub enum MatchBasis {
     /// An administrator's pin.
     Pinned,
     /// The rules. `is_new` if the result differs from the stored identity: store it, unless the
@@ -189,11 +189,11 @@ pub enum Basis {
     Stale { reason: NoMatch },
 }
 
-impl Decision {
+impl MemberDecision {
     /// Whether an earlier match is used because the rules no longer find one.
     #[must_use]
     pub fn is_stale(&self) -> bool {
-        matches!(self, Self::Reach { basis: Basis::Stale { .. }, .. })
+        matches!(self, Self::Reach { basis: MatchBasis::Stale { .. }, .. })
     }
 }
 
@@ -216,17 +216,17 @@ pub fn decide(
     stored: Option<&Identity>,
     matched: &Match,
     stored_member: Option<MemberKind>,
-) -> Decision {
+) -> MemberDecision {
     if matched.reason() == Some(NoMatch::NotConnected) {
-        return Decision::Unreachable { reason: NoMatch::NotConnected };
+        return MemberDecision::Unreachable { reason: NoMatch::NotConnected };
     }
     let pin = stored.filter(|identity| identity.rule == Rule::Pinned);
     if let Some(pin) = pin {
         return match stored_member {
             Some(kind) if !kind.is_alive() => {
-                Decision::Unreachable { reason: excluded_reason(kind) }
+                MemberDecision::Unreachable { reason: excluded_reason(kind) }
             }
-            _ => reach(pin, Basis::Pinned),
+            _ => reach(pin, MatchBasis::Pinned),
         };
     }
     match (matched, stored) {
@@ -235,18 +235,20 @@ pub fn decide(
                 identity.slack_user_id != matched.slack_user_id
                     || identity.display_name != matched.display_name
             });
-            Decision::Reach {
+            MemberDecision::Reach {
                 slack_user_id: matched.slack_user_id.clone(),
                 display_name: matched.display_name.clone(),
-                basis: Basis::Matched { is_new },
+                basis: MatchBasis::Matched { is_new },
             }
         }
         (Match::None(Unmatched { reason, .. }), Some(identity))
             if may_fall_back(*reason, stored_member) =>
         {
-            reach(identity, Basis::Stale { reason: *reason })
+            reach(identity, MatchBasis::Stale { reason: *reason })
         }
-        (Match::None(Unmatched { reason, .. }), _) => Decision::Unreachable { reason: *reason },
+        (Match::None(Unmatched { reason, .. }), _) => {
+            MemberDecision::Unreachable { reason: *reason }
+        }
     }
 }
 
@@ -258,8 +260,8 @@ fn may_fall_back(reason: NoMatch, stored_member: Option<MemberKind>) -> bool {
     }
 }
 
-fn reach(identity: &Identity, basis: Basis) -> Decision {
-    Decision::Reach {
+fn reach(identity: &Identity, basis: MatchBasis) -> MemberDecision {
+    MemberDecision::Reach {
         slack_user_id: identity.slack_user_id.clone(),
         display_name: identity.display_name.clone(),
         basis,

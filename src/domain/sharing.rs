@@ -36,7 +36,7 @@ pub enum Allowed {
 
 /// The result of a connect attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum SharingDecision {
     Connect,
     Confirm,
     Refuse,
@@ -82,14 +82,14 @@ pub fn decide(
     allowed: Allowed,
     workspace: InstallationId,
     others: &[bool],
-) -> Decision {
+) -> SharingDecision {
     if others.iter().all(|lets_in| *lets_in) || allowed.covers(workspace) {
-        return Decision::Connect;
+        return SharingDecision::Connect;
     }
     match policy {
-        Sharing::Allow => Decision::Connect,
-        Sharing::Confirm => Decision::Confirm,
-        Sharing::Refuse => Decision::Refuse,
+        Sharing::Allow => SharingDecision::Connect,
+        Sharing::Confirm => SharingDecision::Confirm,
+        Sharing::Refuse => SharingDecision::Refuse,
     }
 }
 
@@ -104,16 +104,16 @@ mod tests {
     fn a_workspace_of_others_needs_somebodys_leave() {
         let by = |policy, allowed, others: &[bool]| decide(policy, allowed, HERE, others);
         for policy in [Sharing::Refuse, Sharing::Confirm, Sharing::Allow] {
-            assert_eq!(by(policy, Allowed::Nothing, &[]), Decision::Connect);
-            assert_eq!(by(policy, Allowed::Nothing, &[true, true]), Decision::Connect);
-            assert_eq!(by(policy, Allowed::Confirmed(HERE), &[false]), Decision::Connect);
-            assert_eq!(by(policy, Allowed::Anything, &[false]), Decision::Connect);
+            assert_eq!(by(policy, Allowed::Nothing, &[]), SharingDecision::Connect);
+            assert_eq!(by(policy, Allowed::Nothing, &[true, true]), SharingDecision::Connect);
+            assert_eq!(by(policy, Allowed::Confirmed(HERE), &[false]), SharingDecision::Connect);
+            assert_eq!(by(policy, Allowed::Anything, &[false]), SharingDecision::Connect);
         }
         for allowed in [Allowed::Nothing, Allowed::Confirmed(THERE)] {
             let others = &[true, false];
-            assert_eq!(by(Sharing::Refuse, allowed, others), Decision::Refuse);
-            assert_eq!(by(Sharing::Confirm, allowed, others), Decision::Confirm);
-            assert_eq!(by(Sharing::Allow, allowed, others), Decision::Connect);
+            assert_eq!(by(Sharing::Refuse, allowed, others), SharingDecision::Refuse);
+            assert_eq!(by(Sharing::Confirm, allowed, others), SharingDecision::Confirm);
+            assert_eq!(by(Sharing::Allow, allowed, others), SharingDecision::Connect);
         }
     }
 

@@ -48,7 +48,7 @@ codes! {
 
 codes! {
     /// The kind of the request to Slack, as recorded in its intent.
-    Deed {
+    SlackRequestKind {
         /// A new message.
         Post = "post";
         /// A reply in a thread.
@@ -70,7 +70,7 @@ codes! {
         /// It was deleted by someone outside Herald.
         Gone = "gone";
         /// It exists, but Slack does not let us change it (any more).
-        Fixed = "fixed";
+        Immutable = "fixed";
     }
 }
 
@@ -106,7 +106,7 @@ impl Action {
     }
 }
 
-impl Deed {
+impl SlackRequestKind {
     /// Repeating it has no further effect: after an unclear answer it is repeated.
     #[must_use]
     pub fn is_repeatable(self) -> bool {
@@ -131,7 +131,7 @@ impl Deed {
 
 /// One of our messages about a subject, in the order of posting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Posted {
+pub struct SubjectMessage {
     /// The delivery that posted it.
     pub delivery: DeliveryId,
     pub channel: ChannelId,
@@ -151,21 +151,22 @@ pub enum Plan<'a> {
     /// A new message.
     Post,
     /// A reply in the thread of this message.
-    Thread(&'a Posted),
+    Thread(&'a SubjectMessage),
     /// This message gets new text.
-    Replace(&'a Posted),
+    Replace(&'a SubjectMessage),
     /// This message is struck through; `more`: others follow.
-    Done { target: &'a Posted, more: bool },
+    Done { target: &'a SubjectMessage, more: bool },
     /// This message is deleted; `more`: others follow.
-    Retract { target: &'a Posted, more: bool },
+    Retract { target: &'a SubjectMessage, more: bool },
     /// There is no message (left) to change.
     Nothing,
 }
 
 /// The next request of an action, for the messages in Slack.
 #[must_use]
-pub fn plan(action: Action, messages: &[Posted]) -> Plan<'_> {
-    let there = |message: &&Posted| !matches!(message.shown, Some(Shown::Retracted | Shown::Gone));
+pub fn plan(action: Action, messages: &[SubjectMessage]) -> Plan<'_> {
+    let there =
+        |message: &&SubjectMessage| !matches!(message.shown, Some(Shown::Retracted | Shown::Gone));
     match action {
         Action::Post => Plan::Post,
         Action::Reply => {
@@ -197,18 +198,18 @@ pub fn plan(action: Action, messages: &[Posted]) -> Plan<'_> {
 
 impl<'a> Plan<'a> {
     #[must_use]
-    pub fn deed(&self) -> Option<Deed> {
+    pub fn request_kind(&self) -> Option<SlackRequestKind> {
         Some(match self {
-            Self::Post => Deed::Post,
-            Self::Thread(_) => Deed::Thread,
-            Self::Replace(_) | Self::Done { .. } => Deed::Update,
-            Self::Retract { .. } => Deed::Delete,
+            Self::Post => SlackRequestKind::Post,
+            Self::Thread(_) => SlackRequestKind::Thread,
+            Self::Replace(_) | Self::Done { .. } => SlackRequestKind::Update,
+            Self::Retract { .. } => SlackRequestKind::Delete,
             Self::Nothing => return None,
         })
     }
 
     #[must_use]
-    pub fn target(&self) -> Option<&'a Posted> {
+    pub fn target(&self) -> Option<&'a SubjectMessage> {
         match self {
             Self::Thread(target)
             | Self::Replace(target)
@@ -223,12 +224,15 @@ impl<'a> Plan<'a> {
 /// delivery fails. Otherwise the action continues without that message: it is posted as a new
 /// message, or continues with the next one.
 #[must_use]
-pub fn unfit(deed: Deed, code: &str) -> Option<Shown> {
-    match (deed, code) {
-        (Deed::Update | Deed::Delete, "message_not_found")
-        | (Deed::Thread, "message_not_found" | "thread_not_found") => Some(Shown::Gone),
-        (Deed::Update, "cant_update_message" | "edit_window_closed" | "is_inactive")
-        | (Deed::Thread, "cannot_reply_to_message") => Some(Shown::Fixed),
+pub fn unmodifiable(request_kind: SlackRequestKind, code: &str) -> Option<Shown> {
+    match (request_kind, code) {
+        (SlackRequestKind::Update | SlackRequestKind::Delete, "message_not_found")
+        | (SlackRequestKind::Thread, "message_not_found" | "thread_not_found") => Some(Shown::Gone),
+        (
+            SlackRequestKind::Update,
+            "cant_update_message" | "edit_window_closed" | "is_inactive",
+        )
+        | (SlackRequestKind::Thread, "cannot_reply_to_message") => Some(Shown::Immutable),
         _ => None,
     }
 }
@@ -237,9 +241,9 @@ pub fn unfit(deed: Deed, code: &str) -> Option<Shown> {
 mod tests {
     use super::*;
 
-    fn posted(number: u32, in_thread: bool, shown: Option<Shown>) -> Posted {
+    fn posted(number: u32, in_thread: bool, shown: Option<Shown>) -> SubjectMessage {
         let delivery = DeliveryId(uuid::Uuid::from_u128(u128::from(number)));
-        Posted {
+        SubjectMessage {
             delivery,
             channel: ChannelId::parse("D1").unwrap(),
             ts: format!("{number}.000000"),
@@ -259,7 +263,10 @@ mod tests {
         let messages =
             [posted(1, false, Some(Shown::Gone)), posted(2, false, None), posted(3, true, None)];
         let planned = plan(Action::Reply, &messages);
-        assert_eq!((planned.deed(), ts(&planned)), (Some(Deed::Thread), Some("2.000000")));
+        assert_eq!(
+            (planned.request_kind(), ts(&planned)),
+            (Some(SlackRequestKind::Thread), Some("2.000000"))
+        );
         assert_eq!(plan(Action::Reply, &messages[..1]), Plan::Post);
         assert_eq!(plan(Action::Reply, &messages[2..]), Plan::Post);
     }
@@ -268,12 +275,12 @@ mod tests {
     fn the_last_is_replaced_or_a_new_one_posted() {
         let messages = [posted(1, false, None), posted(2, true, Some(Shown::Done))];
         assert_eq!(ts(&plan(Action::Replace, &messages)), Some("2.000000"));
-        for shown in [Shown::Retracted, Shown::Gone, Shown::Fixed] {
+        for shown in [Shown::Retracted, Shown::Gone, Shown::Immutable] {
             let messages = [posted(1, false, None), posted(2, false, Some(shown))];
             assert_eq!(plan(Action::Replace, &messages), Plan::Post, "{shown:?}");
         }
         assert_eq!(plan(Action::Replace, &[]), Plan::Post);
-        let elsewhere = [Posted { here: false, ..posted(1, false, None) }];
+        let elsewhere = [SubjectMessage { here: false, ..posted(1, false, None) }];
         assert_eq!(plan(Action::Replace, &elsewhere), Plan::Post);
     }
 
@@ -301,8 +308,8 @@ mod tests {
         for action in Action::ALL {
             assert_eq!(Action::from_code(action.code()), Some(*action));
         }
-        for deed in Deed::ALL {
-            assert_eq!(Deed::from_code(deed.code()), Some(*deed));
+        for request_kind in SlackRequestKind::ALL {
+            assert_eq!(SlackRequestKind::from_code(request_kind.code()), Some(*request_kind));
         }
         for shown in Shown::ALL {
             assert_eq!(Shown::from_code(shown.code()), Some(*shown));

@@ -21,7 +21,7 @@ const WAITS: usize = 24;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Trace {
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<TraceDecision>,
     #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
     /// Slack's explanation of its last refusal.
@@ -51,7 +51,7 @@ pub enum Stage {
 
 /// A decision and its inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Decision {
+pub struct TraceDecision {
     #[serde(rename = "s")]
     pub stage: Stage,
     #[serde(rename = "t")]
@@ -64,7 +64,7 @@ pub struct Decision {
     pub choice: Option<Choice>,
     /// How the member was found.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<Basis>,
+    pub identity: Option<TraceBasis>,
     /// The template that rendered it.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -101,9 +101,9 @@ pub struct Choice {
 
 /// The rule that found a member, and the reading of the member list that it used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Basis {
+pub struct TraceBasis {
     #[serde(rename = "r")]
-    pub rule: Found,
+    pub rule: TraceRule,
     /// 0: the list has never been read.
     #[serde(rename = "g", default)]
     pub generation: u64,
@@ -114,7 +114,7 @@ pub struct Basis {
 
 /// The rule that found a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Found {
+pub enum TraceRule {
     /// An administrator pinned the member.
     #[serde(rename = "p")]
     Pinned,
@@ -187,8 +187,8 @@ impl Wait {
 }
 
 impl Trace {
-    /// Records a decision, unless it is the same as the previous one ([`Decision::same`]).
-    pub fn decided(&mut self, decision: Decision) {
+    /// Records a decision, unless it is the same as the previous one ([`TraceDecision::same`]).
+    pub fn decided(&mut self, decision: TraceDecision) {
         if self.decisions.last().is_some_and(|last| last.same(&decision)) {
             return;
         }
@@ -228,25 +228,25 @@ impl Trace {
     }
 }
 
-impl Decision {
+impl TraceDecision {
     /// Whether switches, choice, verdict and the use of a pin agree. The stage, the time and the
     /// template do not count.
     fn same(&self, other: &Self) -> bool {
         (&self.switches, &self.choice, &self.verdict)
             == (&other.switches, &other.choice, &other.verdict)
             && (other.identity.is_none()
-                || self.identity.map(|basis| basis.rule == Found::Pinned)
-                    == other.identity.map(|basis| basis.rule == Found::Pinned))
+                || self.identity.map(|basis| basis.rule == TraceRule::Pinned)
+                    == other.identity.map(|basis| basis.rule == TraceRule::Pinned))
     }
 }
 
-impl Basis {
+impl TraceBasis {
     #[must_use]
-    pub fn of(basis: &matching::Basis, generation: u64, read_at: Option<Timestamp>) -> Self {
+    pub fn of(basis: &matching::MatchBasis, generation: u64, read_at: Option<Timestamp>) -> Self {
         let rule = match basis {
-            matching::Basis::Pinned => Found::Pinned,
-            matching::Basis::Matched { .. } => Found::Matched,
-            matching::Basis::Stale { .. } => Found::Stale,
+            matching::MatchBasis::Pinned => TraceRule::Pinned,
+            matching::MatchBasis::Matched { .. } => TraceRule::Matched,
+            matching::MatchBasis::Stale { .. } => TraceRule::Stale,
         };
         Self { rule, generation, read_at }
     }
@@ -298,8 +298,8 @@ fn is_zero(count: &u32) -> bool {
 mod tests {
     use super::*;
 
-    fn decision(at: i64, verdict: &str) -> Decision {
-        Decision {
+    fn decision(at: i64, verdict: &str) -> TraceDecision {
+        TraceDecision {
             stage: Stage::Turn,
             at: Timestamp(at),
             switches: Some(Switches { sending_allowed: true, event_type_on: true, opt_in: false }),
@@ -313,15 +313,15 @@ mod tests {
     #[test]
     fn it_reads_back_and_what_does_not_is_empty() {
         let mut trace = Trace::default();
-        trace.decided(Decision {
+        trace.decided(TraceDecision {
             choice: Some(Choice {
                 everything: true,
                 value: Preference::Off,
                 set_by: "person:platform".into(),
                 set_at: Timestamp(7),
             }),
-            identity: Some(Basis {
-                rule: Found::Stale,
+            identity: Some(TraceBasis {
+                rule: TraceRule::Stale,
                 generation: 3,
                 read_at: Some(Timestamp(2)),
             }),

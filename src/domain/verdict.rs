@@ -22,7 +22,7 @@ pub enum Addressee {
 
 /// The member that matches a person.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Found {
+pub struct FoundMember {
     pub installation: InstallationId,
     pub slack_user_id: SlackUserId,
     pub display_name: String,
@@ -64,7 +64,7 @@ pub enum Decided {
     /// Will be sent; a delivery without a member is still being resolved.
     Queued {
         delivery: DeliveryId,
-        found: Option<Found>,
+        found: Option<FoundMember>,
         estimated_send_time: Option<Timestamp>,
         guarantee: Guarantee,
     },

@@ -6,7 +6,7 @@ use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::admin_service_server::AdminService;
 use super::{encode, encode_lists, encode_records, pb};
-use crate::app::update_settings::Change;
+use crate::app::update_settings::SettingsChange;
 use crate::app::{Call, Error};
 use crate::domain::ids::{SlackUserId, UserId};
 use crate::domain::limits;
@@ -317,7 +317,7 @@ fn change(
     fields: &mut Fields,
     settings: Option<pb::Settings>,
     mask: Option<prost_types::FieldMask>,
-) -> Option<Change> {
+) -> Option<SettingsChange> {
     let Some(settings) = settings else {
         fields.bad("settings", "must be set");
         return None;
@@ -336,7 +336,7 @@ fn change(
         event_types(fields, "settings.disabled_event_types", settings.disabled_event_types);
     let held_named = named("held_event_types", !settings.held_event_types.is_empty());
     let held = event_types(fields, "settings.held_event_types", settings.held_event_types);
-    let change = Change {
+    let change = SettingsChange {
         sending_allowed: named("sending_allowed", settings.sending_allowed)
             .then_some(settings.sending_allowed),
         opt_in: named("opt_in", settings.opt_in).then_some(settings.opt_in),

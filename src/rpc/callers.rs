@@ -84,8 +84,8 @@ impl Callers {
         keys: &Keys,
     ) -> Result<Identified, Status> {
         let (text, hash) = match self.in_settings(metadata, certificate)? {
-            Found::Caller(identified) => return Ok(identified),
-            Found::Nobody(text, hash) => (text, hash),
+            KeyLookup::Caller(identified) => return Ok(identified),
+            KeyLookup::Nobody(text, hash) => (text, hash),
         };
         if is_token(text) && !self.issuers.is_empty() {
             return self.by_token(text, keys).await;
@@ -103,12 +103,12 @@ impl Callers {
         &self,
         metadata: &'a MetadataMap,
         certificate: Option<&PeerNames>,
-    ) -> Result<Found<'a>, Status> {
+    ) -> Result<KeyLookup<'a>, Status> {
         if let Some(everybody) = &self.everybody {
-            return Ok(Found::Caller(Identified::always(everybody, None)));
+            return Ok(KeyLookup::Caller(Identified::always(everybody, None)));
         }
         let Some(header) = metadata.get("authorization") else {
-            return self.by_certificate(certificate).map(Found::Caller);
+            return self.by_certificate(certificate).map(KeyLookup::Caller);
         };
         let Some(text) = header.to_str().ok().and_then(bearer) else {
             return Err(malformed());
@@ -118,9 +118,9 @@ impl Callers {
         let known = self.by_hash.iter().find(|(known, _)| *known == hash);
         Ok(match known {
             Some((_, caller)) => {
-                Found::Caller(Identified::always(caller, Some(api_key::fingerprint(&hash))))
+                KeyLookup::Caller(Identified::always(caller, Some(api_key::fingerprint(&hash))))
             }
-            None => Found::Nobody(text, hash),
+            None => KeyLookup::Nobody(text, hash),
         })
     }
 
@@ -237,7 +237,7 @@ fn refused(holder: &KeyHolder) -> Status {
 }
 
 /// The result of the lookup in the settings.
-enum Found<'a> {
+enum KeyLookup<'a> {
     Caller(Identified),
     /// No caller has this key; with the key's hash.
     Nobody(&'a str, api_key::Hash),
@@ -336,11 +336,11 @@ mod tests {
         let callers = new(&[config()], false, LOOPBACK).unwrap();
         let with_key = |key| with_key(key);
         let (known, other) = (with_key(KEY), with_key("other"));
-        let Ok(Found::Caller(known)) = callers.in_settings(&known, None) else {
+        let Ok(KeyLookup::Caller(known)) = callers.in_settings(&known, None) else {
             panic!("not known")
         };
         assert_eq!(known.caller.role, Role::Service);
-        assert!(matches!(callers.in_settings(&other, None), Ok(Found::Nobody("other", _))));
+        assert!(matches!(callers.in_settings(&other, None), Ok(KeyLookup::Nobody("other", _))));
         assert!(callers.in_settings(&with_key(""), None).is_err());
         assert!(callers.in_settings(&MetadataMap::new(), None).is_err());
     }

@@ -15,7 +15,7 @@ use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::{Identity, Preference, Rule, Settings};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
+use crate::domain::verdict::{Addressee, Answer, Decided, FoundMember, Guarantee, Verdict};
 
 pub(super) fn time(at: Timestamp) -> ProtoTimestamp {
     let nanos = i32::try_from(at.0.rem_euclid(1_000_000) * 1000).unwrap_or(0);
@@ -126,7 +126,7 @@ pub(super) fn member(
     }
 }
 
-pub(super) fn found(found: Found) -> pb::SlackMember {
+pub(super) fn found(found: FoundMember) -> pb::SlackMember {
     member(found.installation, found.slack_user_id, found.display_name)
 }
 

@@ -28,7 +28,7 @@ pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
 }
 
 /// A notification with the facts that are not in its record.
-pub(super) fn found(found: get_notification::Found) -> pb::Notification {
+pub(super) fn found(found: get_notification::NotificationDetails) -> pb::Notification {
     let ids: Vec<_> = found.record.deliveries.iter().map(|record| record.id).collect();
     let mut message = notification(found.record);
     for (id, delivery) in ids.iter().zip(&mut message.deliveries) {

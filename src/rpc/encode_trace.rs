@@ -5,7 +5,9 @@ use super::{json, pb};
 use crate::app::notify::Tried;
 use crate::domain::render::Rendered;
 use crate::domain::subject::Action;
-use crate::domain::trace::{Basis, Cause, Choice, Decision, Found, Stage, Switches, Trace, Wait};
+use crate::domain::trace::{
+    Cause, Choice, Stage, Switches, Trace, TraceBasis, TraceDecision, TraceRule, Wait,
+};
 
 /// The answer that a Notify would give, with messages and reasons; it names nothing that is stored.
 pub(super) fn tried(tried: Tried) -> pb::NotifyResponse {
@@ -38,7 +40,7 @@ pub(super) fn trace(trace: Trace) -> pb::Trace {
     }
 }
 
-fn decision(decision: Decision) -> pb::Decision {
+fn decision(decision: TraceDecision) -> pb::Decision {
     let stage = match decision.stage {
         Stage::Accepted => pb::DecisionStage::Accepted,
         Stage::Resolved => pb::DecisionStage::Resolved,
@@ -73,12 +75,12 @@ fn choice(choice: Choice) -> pb::DecisionChoice {
     }
 }
 
-fn identity(basis: Basis) -> pb::DecisionIdentity {
+fn identity(basis: TraceBasis) -> pb::DecisionIdentity {
     let rule = match basis.rule {
-        Found::Pinned => pb::DecisionRule::Pinned,
-        Found::Matched => pb::DecisionRule::Matched,
-        Found::Stale => pb::DecisionRule::Stale,
-        Found::Stored => pb::DecisionRule::Stored,
+        TraceRule::Pinned => pb::DecisionRule::Pinned,
+        TraceRule::Matched => pb::DecisionRule::Matched,
+        TraceRule::Stale => pb::DecisionRule::Stale,
+        TraceRule::Stored => pb::DecisionRule::Stored,
     };
     pb::DecisionIdentity {
         rule: rule.into(),

@@ -6,7 +6,7 @@ use super::encode::time;
 use super::page::{self, List};
 use super::{encode_records, pb};
 use crate::app::Error;
-use crate::app::records::{FailedFilter, FailedPosition, Replayed, Skip};
+use crate::app::records::{FailedFilter, FailedPosition, Replayed, SkipReason};
 use crate::app::replay_deliveries::{Asked, Request};
 use crate::domain::delivery::State;
 use crate::domain::ids::{DeliveryId, IdError};
@@ -177,11 +177,11 @@ fn which(
 fn replayed(replayed: Replayed) -> pb::ReplayedDelivery {
     let skipped = match replayed.skipped {
         None => pb::ReplaySkip::Unspecified,
-        Some(Skip::NotFound) => pb::ReplaySkip::NotFound,
-        Some(Skip::NotDead) => pb::ReplaySkip::NotFailed,
-        Some(Skip::AlreadyReplayed) => pb::ReplaySkip::AlreadyReplayed,
-        Some(Skip::Erased) => pb::ReplaySkip::Erased,
-        Some(Skip::Superseded) => pb::ReplaySkip::Superseded,
+        Some(SkipReason::NotFound) => pb::ReplaySkip::NotFound,
+        Some(SkipReason::NotDead) => pb::ReplaySkip::NotFailed,
+        Some(SkipReason::AlreadyReplayed) => pb::ReplaySkip::AlreadyReplayed,
+        Some(SkipReason::Erased) => pb::ReplaySkip::Erased,
+        Some(SkipReason::Superseded) => pb::ReplaySkip::Superseded,
     };
     pb::ReplayedDelivery {
         delivery_id: replayed.delivery.to_string(),

@@ -45,12 +45,12 @@ impl Source for NotificationWatch {
     type Message = pb::WatchNotificationResponse;
 
     async fn next(&mut self) -> Result<Option<Self::Message>, Error> {
-        use pb::watch_notification_response::Update as Told;
+        use pb::watch_notification_response::Update as Sent;
         let update = Self::next(self).await?.map(|update| match update {
             Update::Notification(record) => {
-                Told::Notification(encode_records::notification(*record))
+                Sent::Notification(encode_records::notification(*record))
             }
-            Update::Change(change) => Told::Change(encode_records::change(*change)),
+            Update::Change(change) => Sent::Change(encode_records::change(*change)),
         });
         Ok(update.map(|update| pb::WatchNotificationResponse { update: Some(update) }))
     }

@@ -3,9 +3,13 @@
 //! Limits: Slack's "Reference: blocks". For blocks that are seldom used (rich_text, video, file,
 //! table cells) only the required keys are checked.
 
+mod added_keys;
+
 use std::collections::HashSet;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
+
+pub(super) use added_keys::complete;
 
 use super::error::Error;
 
@@ -61,53 +65,6 @@ pub(super) fn problems(list: &[Value], surface: Surface) -> Vec<String> {
         }
     }
     check.errors
-}
-
-/// Adds the keys that Slack adds: `block_id`, `action_id`, `verbatim`, `emoji`.
-pub(super) fn complete(blocks: &mut Value, seed: i64) {
-    let mut next = seed.unsigned_abs();
-    let mut id = move || {
-        next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mut text = String::new();
-        let mut rest = next >> 24;
-        for _ in 0..5 {
-            text.extend(char::from_digit(u32::try_from(rest % 36).unwrap_or(0), 36));
-            rest /= 36;
-        }
-        text
-    };
-    for block in blocks.as_array_mut().into_iter().flatten() {
-        if let Some(block) = block.as_object_mut() {
-            block.entry("block_id").or_insert_with(|| json!(id()));
-            // Slack's answers always contain it.
-            if block.get("type").is_some_and(|kind| kind == "layout") {
-                block.entry("fallback").or_insert_with(|| json!([]));
-            }
-        }
-        complete_inside(block, &mut id);
-    }
-}
-
-fn complete_inside(value: &mut Value, id: &mut dyn FnMut() -> String) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| complete_inside(item, id)),
-        Value::Object(object) => {
-            match object.get("type").and_then(Value::as_str) {
-                Some("mrkdwn") => {
-                    object.entry("verbatim").or_insert(json!(false));
-                }
-                Some("plain_text") => {
-                    object.entry("emoji").or_insert(json!(true));
-                }
-                Some(kind) if INTERACTIVE.contains(&kind) => {
-                    object.entry("action_id").or_insert_with(|| json!(id()));
-                }
-                _ => {}
-            }
-            object.values_mut().for_each(|item| complete_inside(item, id));
-        }
-        _ => {}
-    }
 }
 
 fn characters(value: &Value) -> usize {
@@ -168,27 +125,8 @@ impl Check {
                 self.keys(object, at, &["text", "level"]);
                 self.text(object, "text", at, 150, &["plain_text"], true);
             }
-            "context" => {
-                self.keys(object, at, &["elements"]);
-                for (element, at) in self.list(object, "elements", at, 10) {
-                    match element["type"].as_str() {
-                        Some("image") => self.image(element, &at),
-                        _ => self.text_object(element, &at, 3000, &["mrkdwn", "plain_text"]),
-                    }
-                }
-            }
-            "actions" => {
-                self.keys(object, at, &["elements"]);
-                let mut ids = HashSet::new();
-                for (element, at) in self.list(object, "elements", at, 25) {
-                    self.element(element, &at);
-                    if let Some(id) = element["action_id"].as_str()
-                        && !ids.insert(id)
-                    {
-                        self.error(&format!("`action_id` {id} already exists"), &at);
-                    }
-                }
-            }
+            "context" => self.context(object, at),
+            "actions" => self.actions(object, at),
             "image" => {
                 let keys =
                     ["image_url", "slack_file", "alt_text", "title", "fallback", "image_bytes"];
@@ -214,13 +152,7 @@ impl Check {
                 }
             }
             "file" if self.surface == Surface::Message => self.required(object, "external_id", at),
-            "table" if self.surface == Surface::Message => {
-                for (row, at) in self.list(object, "rows", at, 100) {
-                    if row.as_array().is_none_or(|cells| cells.len() > 20) {
-                        self.error("no more than 20 items allowed", &at);
-                    }
-                }
-            }
+            "table" if self.surface == Surface::Message => self.table(object, at),
             other if self.of_2026(other, object, at) => {}
             other => {
                 self.error(&format!("unsupported type: {other}"), &format!("{at}/type"));
@@ -246,6 +178,37 @@ impl Check {
                 self.image(accessory, &at);
             } else {
                 self.element(accessory, &at);
+            }
+        }
+    }
+
+    fn context(&mut self, context: &Map<String, Value>, at: &str) {
+        self.keys(context, at, &["elements"]);
+        for (element, at) in self.list(context, "elements", at, 10) {
+            match element["type"].as_str() {
+                Some("image") => self.image(element, &at),
+                _ => self.text_object(element, &at, 3000, &["mrkdwn", "plain_text"]),
+            }
+        }
+    }
+
+    fn actions(&mut self, actions: &Map<String, Value>, at: &str) {
+        self.keys(actions, at, &["elements"]);
+        let mut ids = HashSet::new();
+        for (element, at) in self.list(actions, "elements", at, 25) {
+            self.element(element, &at);
+            if let Some(id) = element["action_id"].as_str()
+                && !ids.insert(id)
+            {
+                self.error(&format!("`action_id` {id} already exists"), &at);
+            }
+        }
+    }
+
+    fn table(&mut self, table: &Map<String, Value>, at: &str) {
+        for (row, at) in self.list(table, "rows", at, 100) {
+            if row.as_array().is_none_or(|cells| cells.len() > 20) {
+                self.error("no more than 20 items allowed", &at);
             }
         }
     }
@@ -427,6 +390,8 @@ impl Check {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn errors(blocks: Value) -> Vec<String> {

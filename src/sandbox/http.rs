@@ -103,17 +103,8 @@ fn decide(state: &mut State, request: Request) -> Decided {
         Err(error) => error.name().to_owned(),
     };
     let (stored, warnings) = (call.stored.take(), std::mem::take(&mut call.warnings));
-    let mut decided = finish(result, &warnings, method, held);
     let name_of_fault = fault.as_ref().map(|fault| fault.kind.name());
-    decided.fault = fault.and_then(|fault| match fault.kind {
-        // The delay has already passed.
-        FaultKind::Delay { .. } if fault.when == When::Before => None,
-        kind => Some(kind),
-    });
-    if let Some(FaultKind::Error { code }) = &decided.fault {
-        decided.status = 200;
-        decided.body = Error::code(code.clone()).body().to_string().into_bytes();
-    }
+    let decided = changed_by(fault, finish(result, &warnings, method, held));
     let (conversation, stored_ts) = stored.unzip();
     state.log.push(LogEntry {
         seq: 0,
@@ -131,6 +122,20 @@ fn decide(state: &mut State, request: Request) -> Decided {
         conversation,
         stored_ts,
     });
+    decided
+}
+
+/// The answer with its fault.
+fn changed_by(fault: Option<Fault>, mut decided: Decided) -> Decided {
+    decided.fault = fault.and_then(|fault| match fault.kind {
+        // The delay has already passed.
+        FaultKind::Delay { .. } if fault.when == When::Before => None,
+        kind => Some(kind),
+    });
+    if let Some(FaultKind::Error { code }) = &decided.fault {
+        decided.status = 200;
+        decided.body = Error::code(code.clone()).body().to_string().into_bytes();
+    }
     decided
 }
 

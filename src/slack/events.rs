@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::reach::{Authorization, Reach};
+use super::audience::{Authorization, EventAudience};
 use super::wire::{self, MemberJson};
 use crate::domain::time::Timestamp;
 
@@ -41,7 +41,7 @@ pub struct Event {
     pub id: String,
     pub app_id: String,
     /// The installations that it is for.
-    pub reach: Reach,
+    pub audience: EventAudience,
     pub happened_at: Timestamp,
     pub what: What,
 }
@@ -161,22 +161,25 @@ fn event(
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let app_id = text(&envelope.api_app_id);
     let authorizations = envelope.authorizations.as_deref().unwrap_or_default();
-    let reach =
-        Reach::of(envelope.team_id.as_ref(), envelope.enterprise_id.as_ref(), authorizations);
+    let audience = EventAudience::of(
+        envelope.team_id.as_ref(),
+        envelope.enterprise_id.as_ref(),
+        authorizations,
+    );
     let long = |id: &String| id.len() > ID_BYTES;
     if id.is_empty()
         || app_id.is_empty()
         || long(&id)
         || long(&app_id)
-        || reach.is_longer_than(ID_BYTES)
+        || audience.is_longer_than(ID_BYTES)
     {
         return Err(Unreadable);
     }
-    let reach = match &what {
-        What::Member { member, .. } => reach.of_member(member.get()),
-        What::Uninstalled | What::TokenRevoked | What::RateLimited => reach,
+    let audience = match &what {
+        What::Member { member, .. } => audience.of_member(member.get()),
+        What::Uninstalled | What::TokenRevoked | What::RateLimited => audience,
     };
-    Ok(Incoming::Event(Event { id, app_id, reach, happened_at, what }))
+    Ok(Incoming::Event(Event { id, app_id, audience, happened_at, what }))
 }
 
 fn seconds(seconds: i64) -> Timestamp {
@@ -231,7 +234,10 @@ mod tests {
             let inner = json!({"type": kind, "user": user, "event_ts": "1360782804.083113"});
             let event = event_of(&callback(inner));
             assert_eq!((&*event.id, &*event.app_id), ("Ev1", "A1"));
-            assert_eq!((event.reach.teams, event.reach.enterprises), (vec!["T1".into()], vec![]));
+            assert_eq!(
+                (event.audience.teams, event.audience.enterprises),
+                (vec!["T1".into()], vec![])
+            );
             assert_eq!(event.happened_at, Timestamp(1_360_782_804_083_113));
             let What::Member { kind: told, member } = event.what else { panic!() };
             assert_eq!(told, kind);
@@ -256,11 +262,11 @@ mod tests {
         ] {
             let mut odd = callback(json!({"type": "app_uninstalled"}));
             odd[key] = value;
-            assert_eq!(event_of(&odd).reach.teams, ["T1"], "{odd}");
+            assert_eq!(event_of(&odd).audience.teams, ["T1"], "{odd}");
         }
         let mut odd = callback(json!({"type": "app_uninstalled"}));
         (odd["team_id"], odd["authorizations"]) = (json!(7), json!([{"team_id": "T1"}]));
-        assert_eq!(event_of(&odd).reach.teams, ["T1"]);
+        assert_eq!(event_of(&odd).audience.teams, ["T1"]);
         for tokens in [json!({"oauth": ["U1"], "bot": null}), json!({"bot": {}}), json!(null)] {
             let read = read(&callback(json!({"type": "tokens_revoked", "tokens": tokens})));
             assert!(matches!(read, Ok(Incoming::Unused)), "{read:?}");

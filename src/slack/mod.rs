@@ -6,6 +6,7 @@
 //! the other replicas. `signature` verifies the requests that Slack sends to Herald.
 
 mod answer;
+pub mod audience;
 mod chat;
 mod client;
 mod codes;
@@ -15,7 +16,6 @@ mod deadline;
 mod error;
 pub mod events;
 mod oauth;
-pub mod reach;
 #[cfg(test)]
 mod responder;
 mod retry_after;

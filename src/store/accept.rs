@@ -19,7 +19,7 @@ use super::group::{Bounds, Weight, breathe};
 use super::new::Accept;
 use super::notifications::place;
 use super::people::{SealedIdentity, seal_identity, seal_record};
-use super::seal::{Place, Scope, ScopeKeys};
+use super::seal::{Scope, ScopeKeys, SealedCell};
 use super::sql::{self, params};
 use super::transaction::{Patience, at_once};
 use super::{Backend, Error, Store};
@@ -209,7 +209,7 @@ pub(in crate::store) fn seal_content(
     content: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let row = delivery.to_string();
-    keys.seal(&Place { table: "deliveries", row: &row, column: "content" }, content)
+    keys.seal(&SealedCell { table: "deliveries", row: &row, column: "content" }, content)
 }
 
 /// Encrypts the trace of one delivery, for either of the two tables of deliveries.
@@ -219,5 +219,5 @@ pub(in crate::store) fn seal_trace(
     trace: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let row = delivery.to_string();
-    keys.seal(&Place { table: "deliveries", row: &row, column: "trace" }, trace)
+    keys.seal(&SealedCell { table: "deliveries", row: &row, column: "trace" }, trace)
 }

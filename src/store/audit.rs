@@ -18,7 +18,7 @@ pub use chain::Verified;
 
 use super::person_keys::PersonKeyId;
 use super::rows::{Column, Columns, given};
-use super::seal::{Place, Scope};
+use super::seal::{Scope, SealedCell};
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
@@ -314,8 +314,8 @@ fn of_no_tenant(entry: Entry) -> Entry {
     Entry { tenant: None, actor: None, subject: None, detail, ..entry }
 }
 
-fn place<'a>(row: &'a str, column: &'static str) -> Place<'a> {
-    Place { table: "audit", row, column }
+fn place<'a>(row: &'a str, column: &'static str) -> SealedCell<'a> {
+    SealedCell { table: "audit", row, column }
 }
 
 fn json(value: &impl serde::Serialize) -> Result<Vec<u8>, Error> {

@@ -89,7 +89,7 @@ impl Store {
     /// Returns the start of a change that was not made, unless a later start was reserved since:
     /// otherwise two requests would start at once. [`Error::Locked`]: another transaction holds the
     /// row.
-    pub async fn unbook(
+    pub async fn return_method_slot(
         &self,
         id: InstallationId,
         budget: Budget,

@@ -15,7 +15,7 @@ use super::era::doubt;
 use super::group::{Weight, panicked, shared};
 use super::lanes::{given_lane, head, headed, heads};
 use super::rows::{Column, Columns, given};
-use super::seal::Place;
+use super::seal::SealedCell;
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
@@ -26,7 +26,7 @@ use crate::domain::ids::{
     TenantId, UserId,
 };
 use crate::domain::priority::Priority;
-use crate::domain::subject::{Action, Deed};
+use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
 
 /// The right to act on one lane until the lease ends.
@@ -76,7 +76,7 @@ pub struct Head {
     /// settle the delivery as failed, so that it does not block its lane.
     pub damaged: bool,
     /// The kind of the last request.
-    pub deed: Deed,
+    pub request_kind: SlackRequestKind,
     /// The thread that the last request was made in.
     pub thread_ts: Option<String>,
     /// The subject of the message, and the message's action on it.
@@ -206,7 +206,7 @@ impl Store {
             crashes: columns.count()?,
             content: columns.take()?,
             damaged: false,
-            deed: Deed::Post,
+            request_kind: SlackRequestKind::Post,
             thread_ts: None,
             subject: None,
             action: Action::Post,
@@ -227,7 +227,7 @@ impl Store {
         self.read_life(&mut head, &mut columns).await?;
         if let Some(sealed) = head.content.take() {
             let row = delivery.to_string();
-            let place = Place { table: "deliveries", row: &row, column: "content" };
+            let place = SealedCell { table: "deliveries", row: &row, column: "content" };
             match self.open_column(&head.tenant, &place, &sealed).await {
                 Ok(content) => head.content = Some(content),
                 Err(error @ Error::Sealed(_)) => {
@@ -244,7 +244,7 @@ impl Store {
 
     /// Reads the delivery's subject, and its requests and results so far.
     async fn read_life(&self, head: &mut Head, columns: &mut Columns<'_>) -> Result<(), Error> {
-        head.deed = columns.deed()?.unwrap_or(Deed::Post);
+        head.request_kind = columns.request_kind()?.unwrap_or(SlackRequestKind::Post);
         head.thread_ts = columns.take()?;
         head.subject = columns.optional_id(SubjectKey::parse)?;
         head.action = columns.action()?;
@@ -266,7 +266,7 @@ impl Store {
     ) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = sealed else { return Ok(None) };
         let row = delivery.to_string();
-        let place = Place { table: "deliveries", row: &row, column: "trace" };
+        let place = SealedCell { table: "deliveries", row: &row, column: "trace" };
         match self.open_column(tenant, &place, sealed).await {
             Ok(trace) => Ok(Some(trace)),
             Err(error @ Error::Sealed(_)) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::directory::{PAGE_BYTES, PAGE_TABLE, page_row};
-use super::seal::{Place, Scope};
+use super::seal::{Scope, SealedCell};
 use super::sql::{self, params};
 use super::transaction::scoped;
 use super::{Error, Store};
@@ -188,7 +188,7 @@ impl Store {
         let work = move || {
             let packed = zstd::bulk::compress(&body, LEVEL)
                 .map_err(|_| Error::Bug("a directory page does not compress".into()))?;
-            keys.seal(&Place { table: PAGE_TABLE, row: &key, column: "body" }, &packed)
+            keys.seal(&SealedCell { table: PAGE_TABLE, row: &key, column: "body" }, &packed)
         };
         tokio::task::spawn_blocking(work)
             .await

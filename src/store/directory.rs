@@ -5,7 +5,7 @@ use std::io::Read as _;
 
 use super::entity::directory;
 use super::rows::parse_id;
-use super::seal::{Place, Scope};
+use super::seal::{Scope, SealedCell};
 use super::sql::{self, params};
 use super::transaction::scoped;
 use super::{Error, Store};
@@ -151,7 +151,7 @@ impl Store {
         let row = row.ok_or_else(|| Error::NotFound("directory generation".into()))?;
         let sealed: Vec<u8> = row.get(0)?;
         let key = page_row(generation, page);
-        let place = Place { table: PAGE_TABLE, row: &key, column: "body" };
+        let place = SealedCell { table: PAGE_TABLE, row: &key, column: "body" };
         let packed = self.unseal(&Scope::Installation(installation), &place, &sealed).await?;
         // Milliseconds of work for a large page, so not on the runtime's threads.
         tokio::task::spawn_blocking(move || unpack(&packed))
@@ -216,7 +216,7 @@ impl Store {
         for row in sql::all(self.reader(), SQL, values).await? {
             let (sequence, sealed): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
             let key = sequence.to_string();
-            let place = Place { table: CHANGE_TABLE, row: &key, column: "body" };
+            let place = SealedCell { table: CHANGE_TABLE, row: &key, column: "body" };
             let body = self.unseal(&scope, &place, &sealed).await?.to_vec();
             changes.push(DirectoryChange { sequence, body });
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::claim::lease_token;
 use super::rows::{Columns, parse_id};
-use super::seal::{Place, Scope};
+use super::seal::{Scope, SealedCell};
 use super::sql::{self, Row, params};
 use super::transaction::Tx;
 use super::{Error, Store};
@@ -224,6 +224,6 @@ async fn settle(
     Ok(sql::execute(db, SQL, values).await? > 0)
 }
 
-fn place(event_id: &str) -> Place<'_> {
-    Place { table: TABLE, row: event_id, column: "body" }
+fn place(event_id: &str) -> SealedCell<'_> {
+    SealedCell { table: TABLE, row: event_id, column: "body" }
 }

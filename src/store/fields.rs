@@ -4,7 +4,7 @@
 use sea_orm::ConnectionTrait;
 
 use super::rows::Columns;
-use super::seal::{Place, Scope, ScopeKeys};
+use super::seal::{Scope, ScopeKeys, SealedCell};
 use super::sql::{self, params};
 use super::{Error, Store};
 use crate::domain::ids::{InstallationId, SlackUserId};
@@ -156,6 +156,6 @@ pub(in crate::store) async fn bump(
     Ok(())
 }
 
-fn place(member: &str) -> Place<'_> {
-    Place { table: TABLE, row: member, column: "body" }
+fn place(member: &str) -> SealedCell<'_> {
+    SealedCell { table: TABLE, row: member, column: "body" }
 }

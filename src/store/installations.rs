@@ -13,7 +13,7 @@ use sea_orm::{
 use super::entity::{installation, tenant_link};
 use super::group::{Weight, panicked, shared};
 use super::rows::{Column, Columns, given, parse_id};
-use super::seal::{Place, Scope, ScopeKeys};
+use super::seal::{Scope, ScopeKeys, SealedCell};
 use super::sql::{self, params};
 use super::transaction::scoped;
 use super::{Error, Store, new_uuid};
@@ -175,7 +175,7 @@ impl Store {
         let read = self.inner.reading_tokens.join(id, id, weight, work).await;
         let found = read.unwrap_or_else(panicked)?;
         let key = id.to_string();
-        let place = Place { table: TABLE, row: &key, column: "token" };
+        let place = SealedCell { table: TABLE, row: &key, column: "token" };
         let plain = self.unseal(&Scope::Installation(id), &place, &found.token).await?;
         let text = std::str::from_utf8(&plain)
             .map_err(|_| Error::Bug("a stored token is not text".into()))?;
@@ -335,7 +335,7 @@ fn upsert_values(
 ) -> Result<Vec<sea_orm::Value>, Error> {
     let id = id.to_string();
     let seal = |column, secret: &Secret| {
-        keys.seal(&Place { table: TABLE, row: &id, column }, secret.expose().as_bytes())
+        keys.seal(&SealedCell { table: TABLE, row: &id, column }, secret.expose().as_bytes())
     };
     let token = seal("token", &new.token)?;
     let refresh = new.refresh_token.as_ref().map(|secret| seal("refresh_token", secret));

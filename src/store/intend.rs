@@ -16,7 +16,7 @@ use super::{Error, Store};
 use crate::domain::delivery::{MAX_CRASHES, State};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
-use crate::domain::subject::Deed;
+use crate::domain::subject::SlackRequestKind;
 use crate::domain::time::Timestamp;
 
 /// The outcome for a delivery whose worker died while sending it.
@@ -45,7 +45,7 @@ impl Store {
         delivery: DeliveryId,
         lease: Duration,
     ) -> Result<Option<u32>, Error> {
-        self.intend_to(claim, delivery, lease, Deed::Post, None).await
+        self.intend_to(claim, delivery, lease, SlackRequestKind::Post, None).await
     }
 
     /// Like [`Store::intend`], for a request of another kind; an answer in a thread names the
@@ -55,14 +55,14 @@ impl Store {
         claim: &LaneClaim,
         delivery: DeliveryId,
         lease: Duration,
-        deed: Deed,
+        request_kind: SlackRequestKind,
         thread_ts: Option<&str>,
     ) -> Result<Option<u32>, Error> {
         let intention = Intention {
             claim: claim.clone(),
             delivery,
             lease,
-            deed,
+            request_kind,
             thread_ts: thread_ts.map(str::to_owned),
         };
         let attempt = self.intend_together(intention).await?;
@@ -139,7 +139,7 @@ struct Crashing {
     crashes: i64,
     sending_since: Option<Timestamp>,
     now: Timestamp,
-    deed: Deed,
+    request_kind: SlackRequestKind,
 }
 
 impl Crashing {
@@ -160,7 +160,7 @@ impl Crashing {
             crashes: columns.take()?,
             sending_since: columns.optional_time()?,
             now: columns.time()?,
-            deed: deed_of(columns.take()?),
+            request_kind: request_kind_of(columns.take()?),
         }))
     }
 
@@ -190,7 +190,7 @@ impl Crashing {
             now: self.now,
             outcome: "crashed".into(),
             code: None,
-            method: (self.state == State::Sending).then(|| self.deed.method()),
+            method: (self.state == State::Sending).then(|| self.request_kind.method()),
             took: None,
         };
         log(tx, &id, &entry).await?;
@@ -198,6 +198,6 @@ impl Crashing {
     }
 }
 
-fn deed_of(code: Option<String>) -> Deed {
-    code.and_then(|code| Deed::from_code(&code)).unwrap_or(Deed::Post)
+fn request_kind_of(code: Option<String>) -> SlackRequestKind {
+    code.and_then(|code| SlackRequestKind::from_code(&code)).unwrap_or(SlackRequestKind::Post)
 }

@@ -23,7 +23,7 @@ use super::{Error, Store};
 use crate::domain::budget::Budget;
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::priority::{Class, Priority};
-use crate::domain::subject::{Action, Deed};
+use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::Timestamp;
 
 /// The deliveries that wait in a lane, for estimates.
@@ -72,9 +72,9 @@ pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
 /// request, or otherwise of its action. If another budget turns out to be needed,
 /// [`Settle::Replanned`](super::Settle) reports it.
 fn budget() -> String {
-    let deeds = Deed::ALL.iter().map(|deed| (deed.code(), deed.budget()));
+    let kinds = SlackRequestKind::ALL.iter().map(|kind| (kind.code(), kind.budget()));
     let actions = Action::ALL.iter().map(|action| (action.code(), action.budget()));
-    let cases: Vec<String> = deeds
+    let cases: Vec<String> = kinds
         .chain(actions)
         .filter(|(_, budget)| *budget != Budget::Posts)
         .map(|(code, budget)| format!("WHEN '{code}' THEN {} ", budget.code()))

@@ -138,54 +138,55 @@ fn list(
         which.push_str(&bind(&mut values, ",", position.id.to_string()));
         which.push(')');
     }
-    let mut delivery = String::new();
-    if let Some(state) = filter.state {
-        delivery.push_str(&bind(&mut values, " AND d.state =", state.code()));
-    }
-    if let Some(user) = &filter.user {
-        // From the person's deliveries, which are few, to their notifications.
-        delivery.push_str(&bind(&mut values, " AND d.user_id =", user.as_str()));
-        let user = values.len();
-        let some =
-            |table| format!("SELECT d.notification FROM {table} d WHERE d.tenant = $1{delivery}");
-        let (hot, history) = (some("deliveries"), some("deliveries_history"));
-        let state = filter.state.map_or_else(String::new, |state| {
-            let is = bind(&mut values, "state =", state.code());
-            format!(
-                " AND (EXISTS (SELECT 1 FROM deliveries WHERE id = s.delivery AND {is}) \
-                 OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
-            )
-        });
-        let shared = format!(
-            "SELECT s.notification FROM delivery_sharers s \
-             WHERE s.tenant = $1 AND s.user_id = ${user}{state}"
-        );
-        which.extend([
-            " AND n.id IN (",
-            &hot,
-            " UNION ALL ",
-            &history,
-            " UNION ALL ",
-            &shared,
-            ")",
-        ]);
-    } else if filter.state.is_some() {
-        // From each notification to its deliveries, because nearly all deliveries may have the
-        // state.
-        let some = |table| {
-            format!(
-                "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1 \
-                 AND d.notification = n.id{delivery})"
-            )
-        };
-        let (hot, history) = (some("deliveries"), some("deliveries_history"));
-        which.extend([" AND (", &hot, " OR ", &history, ")"]);
+    match (&filter.user, filter.state) {
+        (Some(user), state) => which.push_str(&with_user(user, state, &mut values)),
+        (None, Some(state)) => which.push_str(&with_state(state, &mut values)),
+        (None, None) => {}
     }
     let text = format!(
         "SELECT n.id, n.request_id, n.event_type, n.created_at, n.expires_at FROM notifications n \
          WHERE {which} ORDER BY n.created_at DESC, n.id DESC LIMIT {limit}"
     );
     (text, values)
+}
+
+/// The condition for notifications with a delivery to this person, in this state if given. It goes
+/// from the person's deliveries, which are few, to their notifications.
+fn with_user(user: &UserId, state: Option<State>, values: &mut Vec<Value>) -> String {
+    let mut delivery = String::new();
+    if let Some(state) = state {
+        delivery.push_str(&bind(values, " AND d.state =", state.code()));
+    }
+    delivery.push_str(&bind(values, " AND d.user_id =", user.as_str()));
+    let user = values.len();
+    let own = |table| format!("SELECT d.notification FROM {table} d WHERE d.tenant = $1{delivery}");
+    let (hot, history) = (own("deliveries"), own("deliveries_history"));
+    let state = state.map_or_else(String::new, |state| {
+        let is = bind(values, "state =", state.code());
+        format!(
+            " AND (EXISTS (SELECT 1 FROM deliveries WHERE id = s.delivery AND {is}) \
+             OR EXISTS (SELECT 1 FROM deliveries_history WHERE id = s.delivery AND {is}))"
+        )
+    });
+    let shared = format!(
+        "SELECT s.notification FROM delivery_sharers s \
+         WHERE s.tenant = $1 AND s.user_id = ${user}{state}"
+    );
+    format!(" AND n.id IN ({hot} UNION ALL {history} UNION ALL {shared})")
+}
+
+/// The condition for notifications with a delivery in this state. It goes from each notification to
+/// its deliveries, because nearly all deliveries may have the state.
+fn with_state(state: State, values: &mut Vec<Value>) -> String {
+    let delivery = bind(values, " AND d.state =", state.code());
+    let any = |table| {
+        format!(
+            "EXISTS (SELECT 1 FROM {table} d WHERE d.tenant = $1 \
+             AND d.notification = n.id{delivery})"
+        )
+    };
+    let (hot, history) = (any("deliveries"), any("deliveries_history"));
+    format!(" AND ({hot} OR {history})")
 }
 
 /// Adds a value; returns the text that refers to it.

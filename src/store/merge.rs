@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::directory::CHANGE_TABLE;
 use super::events::{EventDone, settle_in};
-use super::seal::{Place, Scope};
+use super::seal::{Scope, SealedCell};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{DirectoryState, Error, Store};
@@ -19,14 +19,14 @@ use crate::domain::time::micros;
 
 /// The state of the member list that a decision is based on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Basis {
+pub struct ListBasis {
     pub generation: i64,
     pub change_sequence: i64,
     /// Whether a crawl is under way: its pages may be older than the member's known state.
     pub crawling: bool,
 }
 
-impl Basis {
+impl ListBasis {
     /// `None`: nothing was ever read or learnt.
     #[must_use]
     pub fn of(state: Option<&DirectoryState>) -> Self {
@@ -78,7 +78,7 @@ impl Store {
     pub async fn merge_members(
         &self,
         installation: InstallationId,
-        basis: Basis,
+        basis: ListBasis,
         changes: &[MemberChange],
         settlement: Option<&Settlement>,
     ) -> Result<Merged, Error> {
@@ -101,7 +101,7 @@ impl Store {
                         }
                         sequence += 1;
                         let key = sequence.to_string();
-                        let place = Place { table: CHANGE_TABLE, row: &key, column: "body" };
+                        let place = SealedCell { table: CHANGE_TABLE, row: &key, column: "body" };
                         let sealed = keys.seal(&place, &change.body)?;
                         append(tx, id, &change.slack_user_id, sequence, sealed).await?;
                     }
@@ -149,12 +149,12 @@ impl Store {
 const FENCED: &str = "the lease of an event";
 
 /// Locks the directory; returns whether it is unchanged.
-async fn still(tx: &Tx, id: &str, basis: Basis) -> Result<bool, Error> {
+async fn still(tx: &Tx, id: &str, basis: ListBasis) -> Result<bool, Error> {
     const SQL: &str = "SELECT generation, change_sequence, crawl_started_at FROM directory
         WHERE installation = $1 {for_update}";
     let row = sql::one(tx, SQL, params![id]).await?;
     let row = row.ok_or_else(|| Error::NotFound("directory".into()))?;
-    let now = Basis {
+    let now = ListBasis {
         generation: row.get(0)?,
         change_sequence: row.get(1)?,
         crawling: row.get::<Option<i64>>(2)?.is_some(),

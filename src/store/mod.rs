@@ -12,9 +12,9 @@ mod apart;
 mod api_keys;
 mod audit;
 mod backend;
+mod backlog;
 mod budgets;
 mod cancel;
-mod census;
 mod cipher;
 mod claim;
 mod clock;
@@ -32,7 +32,6 @@ mod erase;
 mod error;
 mod events;
 mod exclusive;
-mod facts;
 mod failed;
 mod feed;
 mod field_pass;
@@ -52,7 +51,6 @@ mod migrate;
 mod new;
 mod notifications;
 mod order;
-mod outlook;
 mod people;
 mod person_keys;
 #[cfg(test)]
@@ -74,8 +72,10 @@ mod rows;
 mod seal;
 mod session;
 mod settle;
+mod shared_reads;
 mod sharers;
 mod sql;
+mod statistics;
 mod subjects;
 mod tenants;
 mod tidy;
@@ -97,9 +97,9 @@ pub use api_keys::{
 };
 pub use audit::{AuditFilter, AuditPage, AuditPosition, Verified};
 pub use backend::Backend;
+pub use backlog::WorkspaceBacklog;
 pub use budgets::{Booked, Reservation};
 pub use cancel::Canceled;
-pub use census::DirectoryCensus;
 pub use claim::{Head, LaneClaim, lease_token};
 pub use config::{Config, Pooler};
 pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
@@ -112,7 +112,6 @@ pub use erase::{Erased, Redact, Redacted};
 pub use error::Error;
 pub use events::{ClaimedEvent, EventDone, NewEvent};
 pub use exclusive::Exclusive;
-pub use facts::{PeopleFacts, TenantFacts};
 pub use failed::{FailedFilter, FailedPage, FailedPosition};
 pub use feed::{ChangePage, DeliveryChange, FeedExtent, FeedReach, FeedWatcher};
 pub use field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
@@ -126,22 +125,23 @@ pub use lanes::Backlog;
 pub use listing::{
     NotificationFilter, NotificationPage, NotificationPosition, NotificationSummary,
 };
-pub use merge::{Basis, MemberChange, Merged, Settlement};
+pub use merge::{ListBasis, MemberChange, Merged, Settlement};
 pub use migrate::SchemaStatus;
 pub use new::{About, Accept, NewDelivery, Target};
 pub use notifications::NotificationRecord;
-pub use outlook::Outlook;
 pub use people::StoredPerson;
 pub use posting::{Posting, Throttled};
 pub use protection::Protection;
 pub use publish::Resume;
 pub use queue::{Queue, QueueKey, QueuePlace, Queues};
 pub use recovery::Recovery;
-pub use replay::{Replay, ReplayOutcome, Replayed, Skip, Which};
+pub use replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use resolving::{Resolved, Resolving};
 pub use retention::{IDEMPOTENCY, OutboxHealth};
 pub use rotate::Rotated;
-pub use settle::{Acted, Note, Pace, Settle, WaitScope};
+pub use settle::{Acted, Pace, Settle, SettleContext, WaitScope};
+pub use shared_reads::{PeopleFacts, TenantFacts};
+pub use statistics::DirectoryStatistics;
 pub use subjects::SubjectConversation;
 
 /// Ended deliveries that a slow receiver may fall behind.
@@ -172,8 +172,8 @@ struct Inner {
     /// Calls held up by a locked row, apart from the shared transactions.
     apart: apart::Apart,
     /// Calls that share reads.
-    reading_tenants: group::Group<TenantId, TenantId, facts::Tenants>,
-    reading_people: group::Group<TenantId, facts::Asked, Result<facts::Rows, Error>>,
+    reading_tenants: group::Group<TenantId, TenantId, shared_reads::Tenants>,
+    reading_people: group::Group<TenantId, shared_reads::Asked, Result<shared_reads::Rows, Error>>,
     reading_heads: group::Group<TenantId, LaneClaim, claim::HeadRow>,
     reading_tokens:
         group::Group<InstallationId, InstallationId, Result<installations::SealedToken, Error>>,
@@ -206,10 +206,10 @@ impl Store {
                 intending: group::Group::new(intend::batch::bounds(backend)),
                 ending: group::Group::new(settle::batch::bounds(backend)),
                 apart: apart::Apart::new(config.max_connections),
-                reading_tenants: group::Group::new(facts::bounds()),
-                reading_people: group::Group::new(facts::bounds()),
-                reading_heads: group::Group::new(facts::bounds()),
-                reading_tokens: group::Group::new(facts::bounds()),
+                reading_tenants: group::Group::new(shared_reads::bounds()),
+                reading_people: group::Group::new(shared_reads::bounds()),
+                reading_heads: group::Group::new(shared_reads::bounds()),
+                reading_tokens: group::Group::new(shared_reads::bounds()),
                 audited: Notify::new(),
                 untidy: tidy::Untidy::default(),
             }),

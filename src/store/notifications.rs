@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::deliveries::DeliveryRecord;
 use super::rows::Columns;
-use super::seal::{Place, Scope};
+use super::seal::{Scope, SealedCell};
 use super::sql::{self, params};
 use super::{Error, Store};
 use crate::domain::ids::{EventType, NotificationId, Principal, RequestId, TenantId};
@@ -29,8 +29,8 @@ pub struct NotificationRecord {
 }
 
 /// Binds the encrypted columns of one notification.
-pub(in crate::store) fn place<'a>(row: &'a str, column: &'static str) -> Place<'a> {
-    Place { table: "notifications", row, column }
+pub(in crate::store) fn place<'a>(row: &'a str, column: &'static str) -> SealedCell<'a> {
+    SealedCell { table: "notifications", row, column }
 }
 
 impl Store {
@@ -100,7 +100,7 @@ impl Store {
     pub(in crate::store) async fn open_column(
         &self,
         tenant: &TenantId,
-        place: &Place<'_>,
+        place: &SealedCell<'_>,
         sealed: &[u8],
     ) -> Result<Vec<u8>, Error> {
         let plain = self.unseal(&Scope::Tenant(tenant.clone()), place, sealed).await?;

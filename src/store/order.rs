@@ -67,13 +67,13 @@ fn first(tenant: &str, user: &str, which: &str) -> String {
 
 /// A delivery that is resolving, and its person.
 #[derive(Clone, Copy)]
-pub(in crate::store) struct Place<'a> {
+pub(in crate::store) struct ResolvingPlace<'a> {
     pub(in crate::store) tenant: &'a TenantId,
     pub(in crate::store) user: &'a UserId,
     pub(in crate::store) sequence: i64,
 }
 
-impl Place<'_> {
+impl ResolvingPlace<'_> {
     /// Whether another delivery of the person stands before it.
     pub(in crate::store) async fn is_behind(self, tx: &Tx) -> Result<bool, Error> {
         let text = format!("SELECT {}", behind_of("sequence < $3"));

@@ -12,7 +12,7 @@ use sea_orm::{
 
 use super::entity::person;
 use super::rows::{Column, given, numbered, parse_id};
-use super::seal::{Place, Scope, ScopeKeys};
+use super::seal::{Scope, ScopeKeys, SealedCell};
 use super::sql::{self, params};
 use super::transaction::scoped;
 use super::{Error, Store};
@@ -298,6 +298,6 @@ pub(in crate::store) fn seal_record(keys: &ScopeKeys, person: &Person) -> Result
     keys.seal(&place(person.user_id.as_str(), "record"), &json)
 }
 
-fn place<'a>(user: &'a str, column: &'static str) -> Place<'a> {
-    Place { table: TABLE, row: user, column }
+fn place<'a>(user: &'a str, column: &'static str) -> SealedCell<'a> {
+    SealedCell { table: TABLE, row: user, column }
 }

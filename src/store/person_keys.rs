@@ -11,7 +11,7 @@ use sea_orm::Value;
 use zeroize::Zeroizing;
 
 use super::cipher::{KEY_BYTES, Key};
-use super::seal::{Place, Scope, ScopeKeys};
+use super::seal::{Scope, ScopeKeys, SealedCell};
 use super::sql::{self, params, placeholders};
 use super::transaction::Tx;
 use super::{Error, Store};
@@ -111,8 +111,8 @@ fn hash(keys: &ScopeKeys, user: &UserId) -> Result<Vec<u8>, Error> {
     keys.mac("person", &[user.as_str().as_bytes()]).map(|mac| mac.to_vec())
 }
 
-fn place(row: &str) -> Place<'_> {
-    Place { table: "person_keys", row, column: "wrapped" }
+fn place(row: &str) -> SealedCell<'_> {
+    SealedCell { table: "person_keys", row, column: "wrapped" }
 }
 
 /// Two digits for each byte.

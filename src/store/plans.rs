@@ -17,7 +17,7 @@ use super::claim::lease_token;
 use super::erase::out_of;
 use super::order::RESOLVES_DUE;
 use super::{
-    About, Accept, Config, Kind, NewDelivery, Note, Pace, Resolved, Settle, Store, Target,
+    About, Accept, Config, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext, Store, Target,
     WaitScope,
 };
 use crate::domain::ids::{
@@ -27,7 +27,7 @@ use crate::domain::ids::{
 use crate::domain::pacing;
 use crate::domain::priority::Priority;
 use crate::domain::secret::Secret;
-use crate::domain::subject::{Action, Deed};
+use crate::domain::subject::{Action, SlackRequestKind};
 
 /// Any 32 bytes.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -217,11 +217,13 @@ async fn turn(store: &Store, end: Option<&Settle>) {
         assert!(store.release(claim, Duration::from_micros(1)).await.unwrap());
         return;
     };
-    let attempt = store.intend_to(claim, head.delivery, LEASE, Deed::Post, None).await.unwrap();
+    let attempt =
+        store.intend_to(claim, head.delivery, LEASE, SlackRequestKind::Post, None).await.unwrap();
     assert!(attempt.is_some());
     let began = Some(Pace { started_ago: Duration::ZERO, interval: Duration::ZERO });
-    let note = Note { trace: Some((&head.tenant, b"why")), ..Note::default() };
-    assert!(store.settle_noting(claim, head.delivery, end, began, note).await.unwrap());
+    let trace = Some((&head.tenant, &b"why"[..]));
+    let context = SettleContext { pace: began, trace, ..SettleContext::default() };
+    assert!(store.settle(claim, head.delivery, end, context).await.unwrap());
 }
 
 fn call(lane: &str, action: Action) -> Accept {

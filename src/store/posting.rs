@@ -81,7 +81,11 @@ impl Store {
 
     /// Returns the start of a post that was not made. [`Error::Locked`]: another transaction holds
     /// the row.
-    pub async fn unspend(&self, id: InstallationId, interval: Duration) -> Result<(), Error> {
+    pub async fn return_post_slot(
+        &self,
+        id: InstallationId,
+        interval: Duration,
+    ) -> Result<(), Error> {
         let clock = Patience::Shared.clock(self.writer().get_database_backend());
         let text = format!(
             "UPDATE posting SET spent_until = spent_until - $2, \
@@ -107,35 +111,13 @@ impl Store {
     /// claim of the workspace needs, is not locked during a round trip. `None`: another 429, or a
     /// new window, was written meanwhile.
     async fn judge_throttled(&self, throttled: &Throttled<'_>) -> Result<Option<bool>, Error> {
-        const SAME: &str = "installation = $1 AND limited_at = $2 AND window_at = $3 \
-            AND paused_until = $4";
-        let ensure = |clock: &str| {
-            format!(
-                "INSERT INTO posting (installation, current) SELECT $1, $2 FROM {clock} \
-                 WHERE TRUE ON CONFLICT (installation) DO NOTHING RETURNING installation"
-            )
-        };
-        let limited = |clock: &str| {
-            format!(
-                "UPDATE posting SET limited_at = clock.now, limited_lane = $5 FROM {clock} \
-                 WHERE {SAME} RETURNING installation"
-            )
-        };
-        let pause = |clock: &str| {
-            format!(
-                "UPDATE posting SET current = $5, good = $6, ceiling = $7, kept = $8, \
-                 patience = $9, paused_until = {{greatest}}(paused_until, clock.now + $10), \
-                 window_at = clock.now, window_posts = 0, limited_at = 0 FROM {clock} \
-                 WHERE {SAME} RETURNING installation"
-            )
-        };
         let id = throttled.installation.to_string();
         let text = format!(
             "SELECT {READ}, {{now}}, limited_at, limited_lane FROM posting WHERE installation = $1"
         );
         let Some(row) = sql::one(self.reader(), &text, params![id.as_str()]).await? else {
             let fresh = params![id.as_str(), parts(Limit::default().current)];
-            self.insist(ensure, fresh).await?;
+            self.insist(first_row, fresh).await?;
             return Ok(None);
         };
         let mut columns = Columns::of(&row);
@@ -157,7 +139,7 @@ impl Store {
         let mut values = params![id.as_str(), limited_at.0, before, until];
         if !suspicion.is_workspace() {
             values.push(throttled.lane.into());
-            let written = self.insist(limited, values).await?;
+            let written = self.insist(limit_of_lane, values).await?;
             return Ok((!written.is_empty()).then_some(false));
         }
         // Posts that were under way when the first 429 came reveal nothing new.
@@ -165,9 +147,38 @@ impl Store {
         let limit = if learns { posting.limit.after_429() } else { posting.limit };
         values.extend(limit_values(throttled.installation, &limit).into_iter().skip(1));
         values.push(micros(throttled.after).into());
-        let written = self.insist(pause, values).await?;
+        let written = self.insist(pause_of_workspace, values).await?;
         Ok((!written.is_empty()).then_some(true))
     }
+}
+
+/// The row as it was read: no 429 and no new window was written since.
+const SAME: &str = "installation = $1 AND limited_at = $2 AND window_at = $3 AND paused_until = $4";
+
+/// Begins the account of a workspace.
+fn first_row(clock: &str) -> String {
+    format!(
+        "INSERT INTO posting (installation, current) SELECT $1, $2 FROM {clock} \
+         WHERE TRUE ON CONFLICT (installation) DO NOTHING RETURNING installation"
+    )
+}
+
+/// Records a 429 about one lane.
+fn limit_of_lane(clock: &str) -> String {
+    format!(
+        "UPDATE posting SET limited_at = clock.now, limited_lane = $5 FROM {clock} \
+         WHERE {SAME} RETURNING installation"
+    )
+}
+
+/// Pauses the whole workspace, with its new limit.
+fn pause_of_workspace(clock: &str) -> String {
+    format!(
+        "UPDATE posting SET current = $5, good = $6, ceiling = $7, kept = $8, \
+         patience = $9, paused_until = {{greatest}}(paused_until, clock.now + $10), \
+         window_at = clock.now, window_posts = 0, limited_at = 0 FROM {clock} \
+         WHERE {SAME} RETURNING installation"
+    )
 }
 
 /// Whether a post to the workspace that began after `at` succeeded.

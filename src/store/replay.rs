@@ -2,16 +2,16 @@
 //! lane, in the order of the old ones. The old delivery names its replay, so that none is replayed
 //! twice, even by several callers.
 
-use std::collections::{BTreeMap, HashMap};
+mod insert;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, Value};
+use sea_orm::Value;
 
-use super::accept::{seal_content, seal_trace};
 use super::failed::FailedFilter;
-use super::lanes::Joining;
-use super::rows::{Column, Columns, given, numbered};
-use super::seal::{Place, Scope, ScopeKeys};
+use super::rows::Columns;
+use super::seal::{Scope, ScopeKeys};
 use super::sql::{self, Row, params, placeholders};
 use super::subjects::superseded;
 use super::transaction::{Tx, scoped};
@@ -22,7 +22,6 @@ use crate::domain::priority::Priority;
 use crate::domain::reason::Failure;
 use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
-use crate::domain::trace::{Decision, Stage, Trace};
 
 /// A call to replay dead letters.
 #[derive(Debug, Clone)]
@@ -31,7 +30,7 @@ pub struct Replay {
     pub principal: Principal,
     pub request_id: RequestId,
     pub fingerprint: [u8; 32],
-    pub which: Which,
+    pub which: ReplaySelection,
     /// Counted from the database's current time.
     pub expires_in: Duration,
     /// The most new deliveries that there may be.
@@ -40,7 +39,7 @@ pub struct Replay {
 
 /// Which dead letters.
 #[derive(Debug, Clone)]
-pub enum Which {
+pub enum ReplaySelection {
     /// These; deliveries that are not dead letters are reported.
     Deliveries(Vec<DeliveryId>),
     /// The first that match, in the order of their lanes, up to `limit`.
@@ -65,7 +64,7 @@ pub struct Replayed {
     /// The delivery that replays it, by this call or an earlier one.
     pub replayed_as: Option<DeliveryId>,
     /// Why it was not replayed, if not replayed by this call.
-    pub skipped: Option<Skip>,
+    pub skipped: Option<SkipReason>,
     /// It is unknown whether Slack stored the old one: the message may appear twice.
     pub may_repeat: bool,
 }
@@ -73,7 +72,7 @@ pub struct Replayed {
 /// Why a delivery was not replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Skip {
+pub enum SkipReason {
     /// The tenant has no such delivery.
     NotFound,
     /// It is under way, or was sent, suppressed, canceled or unreachable.
@@ -87,7 +86,7 @@ pub enum Skip {
 }
 
 /// A row as it was found; it is locked.
-struct Dead {
+struct DeadLetter {
     table: &'static str,
     id: DeliveryId,
     order: (i64, i64),
@@ -170,142 +169,26 @@ impl Store {
         let mut answer = Vec::new();
         let mut chosen = Vec::new();
         for dead in dead {
-            let told = dead.told();
-            if told.skipped.is_none() {
+            let result = dead.result();
+            if result.skipped.is_none() {
                 chosen.push((dead, DeliveryId(super::new_uuid(now))));
                 let by = chosen.last().map(|(_, by)| *by);
-                answer.push(Replayed { replayed_as: by, ..told });
+                answer.push(Replayed { replayed_as: by, ..result });
             } else {
-                answer.push(told);
+                answer.push(result);
             }
         }
         if u64::try_from(chosen.len()).unwrap_or(u64::MAX) > replay.room {
             sql::execute(tx, FORGET, key).await?;
             return Ok(ReplayOutcome::NoRoom);
         }
-        self.insert_replays(tx, keys, replay, &chosen, now).await?;
+        insert::replays(tx, keys, replay, &chosen, now).await?;
         let answer = in_the_order_asked(replay, answer);
         let mut values = key;
         values.extend(params![serde_json::to_vec(&answer).unwrap_or_default()]);
         sql::execute(tx, END, values).await?;
         Ok(ReplayOutcome::Replayed(answer))
     }
-
-    async fn insert_replays(
-        &self,
-        tx: &Tx,
-        keys: &ScopeKeys,
-        replay: &Replay,
-        chosen: &[(Dead, DeliveryId)],
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        const KINDS: [Column; 20] = [
-            Column::Text,
-            Column::Text,
-            Column::OptionalText,
-            Column::OptionalText,
-            Column::OptionalText,
-            Column::Number,
-            Column::Text,
-            Column::Number,
-            Column::Number,
-            Column::OptionalBytes,
-            Column::OptionalBytes,
-            Column::Text,
-            Column::Text,
-            Column::Number,
-            Column::Text,
-            Column::Text,
-            Column::OptionalText,
-            Column::OptionalText,
-            Column::OptionalText,
-            Column::Number,
-        ];
-        if chosen.is_empty() {
-            return Ok(());
-        }
-        let places = chosen.iter().filter_map(|(dead, _)| dead.place()).collect();
-        let position = super::lanes::position(tx, &places).await?;
-        let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
-        for (dead, _) in chosen {
-            let Some(place) = dead.place() else { continue };
-            let joining =
-                Joining::new(&replay.tenant, position, dead.priority, dead.action.budget(), now);
-            lanes.entry(place).and_modify(|first| first.and(&joining)).or_insert(joining);
-        }
-        super::lanes::fill(tx, &lanes).await?;
-        let expires_at = now.plus(replay.expires_in).0;
-        let why = replayed(now);
-        let mut rows = Vec::with_capacity(chosen.len());
-        for (dead, by) in chosen {
-            let (installation, lane) = match dead.place() {
-                Some(_) => (dead.installation.clone(), dead.lane.clone()),
-                None => (None, None),
-            };
-            let state = if lane.is_some() { State::Pending } else { State::Resolving };
-            let [notification, priority, kind, event_type, trace_context, subject, action, hold] =
-                dead.same.clone();
-            rows.push([
-                by.to_string().into(),
-                replay.tenant.as_str().into(),
-                dead.user.clone().into(),
-                installation.into(),
-                lane.into(),
-                position.into(),
-                state.code().into(),
-                now.0.into(),
-                expires_at.into(),
-                dead.resealed(keys, *by)?.into(),
-                seal_trace(keys, *by, &why)?.into(),
-                dead.id.to_string().into(),
-                notification,
-                priority,
-                kind,
-                event_type,
-                trace_context,
-                subject,
-                action,
-                hold,
-            ]);
-        }
-        let backend = tx.get_database_backend();
-        for (table, values) in given(backend, KINDS, rows) {
-            let text = format!(
-                "INSERT INTO deliveries (id, tenant, user_id, installation, lane, position, state, \
-                 due_at, expires_at, content, trace, replay_of, notification, priority, kind, \
-                 event_type, trace_context, subject_key, action, hold, created_at, updated_at, \
-                 attempt, probes, crashes) SELECT {}, column8, column8, 0, 0, 0 FROM {table}",
-                numbered(20)
-            );
-            sql::execute(tx, &text, values).await?;
-        }
-        for of in ["deliveries", "deliveries_history"] {
-            let rows = chosen.iter().filter(|(dead, _)| dead.table == of);
-            let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
-            for (table, values) in given(backend, [Column::Text; 2], rows.collect()) {
-                let text = format!(
-                    "UPDATE {of} SET replayed_as = column2 FROM {table} WHERE id = column1"
-                );
-                sql::execute(tx, &text, values).await?;
-            }
-        }
-        insert_sharers(tx, chosen).await
-    }
-}
-
-/// The recipients that shared the dead letter also share its replay.
-async fn insert_sharers(tx: &Tx, chosen: &[(Dead, DeliveryId)]) -> Result<(), Error> {
-    let rows = chosen.iter();
-    let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
-    for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
-        let text = format!(
-            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
-             SELECT s.tenant, s.user_id, column2, s.notification FROM {table} \
-             JOIN delivery_sharers s ON s.delivery = column1"
-        );
-        sql::execute(tx, &text, values).await?;
-    }
-    Ok(())
 }
 
 /// The answer to an earlier identical call.
@@ -325,14 +208,14 @@ async fn before(tx: &Tx, replay: &Replay, key: Vec<Value>) -> Result<ReplayOutco
 }
 
 /// The deliveries to replay, locked, in the order of their lanes.
-async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
+async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<DeadLetter>, Error> {
     let mut found = Vec::new();
     // The hot table first: a row that moves meanwhile is found in the other.
     for table in ["deliveries", "deliveries_history"] {
         let superseded = superseded(table);
         let read_columns = READ.replace("$superseded", &superseded);
         match &replay.which {
-            Which::Deliveries(ids) => {
+            ReplaySelection::Deliveries(ids) => {
                 for chunk in ids.chunks(500) {
                     let text = format!(
                         "SELECT {read_columns} FROM {table} WHERE tenant = $1 AND id IN ({}) \
@@ -344,7 +227,7 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
                     read(&mut found, table, &sql::all(tx, &text, values).await?)?;
                 }
             }
-            Which::Matching { filter, limit } => {
+            ReplaySelection::Matching { filter, limit } => {
                 let (which, values) = filter.which(&replay.tenant);
                 let text = format!(
                     "SELECT {read_columns} FROM {table} WHERE {which} AND NOT {superseded} \
@@ -355,13 +238,13 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<Dead>, Error> {
         }
     }
     found.sort_by_key(|dead| dead.order);
-    if let Which::Matching { limit, .. } = &replay.which {
+    if let ReplaySelection::Matching { limit, .. } = &replay.which {
         found.truncate(*limit as usize);
     }
     Ok(found)
 }
 
-fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), Error> {
+fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> Result<(), Error> {
     for row in rows {
         let mut columns = Columns::of(row);
         let id = columns.uuid(DeliveryId::parse)?;
@@ -389,7 +272,7 @@ fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), 
             hold.into(),
         ];
         let action = action.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post);
-        found.push(Dead {
+        found.push(DeadLetter {
             table,
             id,
             order,
@@ -409,16 +292,16 @@ fn read(found: &mut Vec<Dead>, table: &'static str, rows: &[Row]) -> Result<(), 
     Ok(())
 }
 
-impl Dead {
+impl DeadLetter {
     /// Whether it is replayed, or why not.
-    fn told(&self) -> Replayed {
+    fn result(&self) -> Replayed {
         let dead = matches!(self.state, State::Failed | State::Expired | State::Parked);
         let erased = self.place().is_none() && self.user.is_none();
         let skipped = match self.replayed_as {
-            Some(_) => Some(Skip::AlreadyReplayed),
-            None if !dead => Some(Skip::NotDead),
-            None if self.superseded => Some(Skip::Superseded),
-            None => erased.then_some(Skip::Erased),
+            Some(_) => Some(SkipReason::AlreadyReplayed),
+            None if !dead => Some(SkipReason::NotDead),
+            None if self.superseded => Some(SkipReason::Superseded),
+            None => erased.then_some(SkipReason::Erased),
         };
         let unconfirmed = [Failure::Unconfirmed.code(), Failure::Crashed.code()];
         let parked = self.state == State::Parked;
@@ -436,40 +319,17 @@ impl Dead {
         let installation = InstallationId::parse(self.installation.as_deref()?).ok()?;
         Some((installation, self.lane.as_deref()?))
     }
-
-    /// The content, encrypted for the new row; content that no longer decrypts is rendered again.
-    fn resealed(&self, keys: &ScopeKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
-        let Some(sealed) = &self.content else { return Ok(None) };
-        let row = self.id.to_string();
-        let place = Place { table: "deliveries", row: &row, column: "content" };
-        seal_content(keys, by, &keys.open(&place, sealed)?).map(Some)
-    }
-}
-
-/// The trace that a replay begins with.
-fn replayed(now: Timestamp) -> Vec<u8> {
-    let mut trace = Trace::default();
-    trace.decided(Decision {
-        stage: Stage::Replayed,
-        at: now,
-        switches: None,
-        choice: None,
-        identity: None,
-        template: None,
-        verdict: "send".into(),
-    });
-    trace.to_bytes()
 }
 
 /// One entry for each named delivery, in that order; otherwise in the order found.
 fn in_the_order_asked(replay: &Replay, found: Vec<Replayed>) -> Vec<Replayed> {
-    let Which::Deliveries(ids) = &replay.which else { return found };
+    let ReplaySelection::Deliveries(ids) = &replay.which else { return found };
     let found: HashMap<DeliveryId, Replayed> =
         found.into_iter().map(|replayed| (replayed.delivery, replayed)).collect();
     let not_found = |delivery: &DeliveryId| Replayed {
         delivery: *delivery,
         replayed_as: None,
-        skipped: Some(Skip::NotFound),
+        skipped: Some(SkipReason::NotFound),
         may_repeat: false,
     };
     ids.iter().map(|id| found.get(id).cloned().unwrap_or_else(|| not_found(id))).collect()

@@ -13,7 +13,7 @@ use super::claim::lease_token;
 use super::deliveries::Kind;
 use super::held::expect_sweeps;
 use super::notifications::place;
-use super::order::{Place, RESOLVES_DUE, STILL_RESOLVES, waits_behind};
+use super::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
 use super::people::store_identity_in;
 use super::rows::Columns;
 use super::seal::{Scope, ScopeKeys};
@@ -93,9 +93,9 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn place(&self) -> Option<Place<'_>> {
+    fn place(&self) -> Option<ResolvingPlace<'_>> {
         let user = self.user.as_ref()?;
-        Some(Place { tenant: &self.tenant, user, sequence: self.sequence })
+        Some(ResolvingPlace { tenant: &self.tenant, user, sequence: self.sequence })
     }
 }
 
@@ -333,7 +333,7 @@ async fn by_index(tx: &Tx) -> Result<(), Error> {
 }
 
 /// Whether it must wait for another delivery of its person.
-async fn is_behind(tx: &Tx, place: Option<Place<'_>>) -> Result<bool, Error> {
+async fn is_behind(tx: &Tx, place: Option<ResolvingPlace<'_>>) -> Result<bool, Error> {
     match place {
         Some(place) => place.is_behind(tx).await,
         None => Ok(false),

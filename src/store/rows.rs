@@ -7,7 +7,7 @@ use super::Error;
 use super::sql::Row;
 use crate::domain::delivery::State;
 use crate::domain::ids::{IdError, InstallationId};
-use crate::domain::subject::{Action, Deed};
+use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::Timestamp;
 
 /// A stored installation id.
@@ -73,9 +73,10 @@ impl<'a> Columns<'a> {
     }
 
     /// The kind of a delivery's last request; NULL: none was planned or made.
-    pub(in crate::store) fn deed(&mut self) -> Result<Option<Deed>, Error> {
+    pub(in crate::store) fn request_kind(&mut self) -> Result<Option<SlackRequestKind>, Error> {
         let code = self.take::<Option<String>>()?.filter(|code| !code.is_empty());
-        code.map(|code| Deed::from_code(&code).ok_or_else(|| self.corrupt())).transpose()
+        code.map(|code| SlackRequestKind::from_code(&code).ok_or_else(|| self.corrupt()))
+            .transpose()
     }
 
     /// Like [`Columns::action`], for a row that is only shown: an action that only a newer release

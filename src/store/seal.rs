@@ -56,13 +56,13 @@ impl Scope {
 
 /// The place of a sealed value. `row` is the row's key within its scope.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::store) struct Place<'a> {
+pub(in crate::store) struct SealedCell<'a> {
     pub(in crate::store) table: &'static str,
     pub(in crate::store) row: &'a str,
     pub(in crate::store) column: &'static str,
 }
 
-impl Place<'_> {
+impl SealedCell<'_> {
     fn named(&self) -> String {
         format!(
             "{}.{}: the key is a different one, or the value was altered or moved",
@@ -79,7 +79,11 @@ pub(in crate::store) struct ScopeKeys {
 
 impl ScopeKeys {
     /// Seals `plain` for exactly this `place`.
-    pub(in crate::store) fn seal(&self, place: &Place<'_>, plain: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(in crate::store) fn seal(
+        &self,
+        place: &SealedCell<'_>,
+        plain: &[u8],
+    ) -> Result<Vec<u8>, Error> {
         let newest = self.keys.last_key_value();
         let (id, key) = newest.ok_or_else(|| Error::Bug("a scope without a data key".into()))?;
         let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + 16);
@@ -92,7 +96,7 @@ impl ScopeKeys {
     /// Opens a value that [`ScopeKeys::seal`] made for the same place; otherwise [`Error::Sealed`].
     pub(in crate::store) fn open(
         &self,
-        place: &Place<'_>,
+        place: &SealedCell<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let failed = || Error::Sealed(place.named());
@@ -120,7 +124,7 @@ impl ScopeKeys {
         Ok(mac.finalize().into_bytes().into())
     }
 
-    fn associated(&self, place: &Place<'_>, key_id: u32) -> Vec<u8> {
+    fn associated(&self, place: &SealedCell<'_>, key_id: u32) -> Vec<u8> {
         associated(&["value", &self.scope, place.table, place.row, place.column], key_id)
     }
 }
@@ -228,7 +232,7 @@ impl Store {
     pub(in crate::store) async fn unseal(
         &self,
         scope: &Scope,
-        place: &Place<'_>,
+        place: &SealedCell<'_>,
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let scope = scope.text();
@@ -301,7 +305,7 @@ mod tests {
         Scope::Tenant(TenantId::parse(name).unwrap())
     }
 
-    const PLACE: Place<'static> = Place { table: "people", row: "u1", column: "record" };
+    const PLACE: SealedCell<'static> = SealedCell { table: "people", row: "u1", column: "record" };
 
     #[test]
     fn opens_where_it_was_sealed_and_nowhere_else() {
@@ -309,9 +313,9 @@ mod tests {
         let sealed = ours.seal(&PLACE, b"hello").unwrap();
         assert_eq!(&**ours.open(&PLACE, &sealed).unwrap(), b"hello");
         let moved = [
-            Place { row: "u2", ..PLACE },
-            Place { column: "identity_name", ..PLACE },
-            Place { table: "preferences", ..PLACE },
+            SealedCell { row: "u2", ..PLACE },
+            SealedCell { column: "identity_name", ..PLACE },
+            SealedCell { table: "preferences", ..PLACE },
         ];
         for place in moved {
             assert!(matches!(ours.open(&place, &sealed), Err(Error::Sealed(_))), "{place:?}");
@@ -338,8 +342,8 @@ mod tests {
     #[test]
     fn the_boundaries_of_a_place_are_bound() {
         let ours = keys(&tenant("acme"), 7);
-        let one = Place { table: "t", row: "ab", column: "c" };
-        let two = Place { table: "ta", row: "b", column: "c" };
+        let one = SealedCell { table: "t", row: "ab", column: "c" };
+        let two = SealedCell { table: "ta", row: "b", column: "c" };
         let sealed = ours.seal(&one, b"x").unwrap();
         assert!(ours.open(&two, &sealed).is_err());
     }

@@ -10,7 +10,7 @@ use super::cancel::cancel_where;
 use super::deliveries::EXPIRING;
 use super::new::{Accept, NewDelivery, Target};
 use super::rows::Columns;
-use super::seal::Place;
+use super::seal::SealedCell;
 use super::sql::{self, Row, params, placeholders};
 use super::transaction::Tx;
 use super::{Error, LaneClaim, Store};
@@ -19,7 +19,7 @@ use crate::domain::end::End;
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
 use crate::domain::limits::{SUBJECT_CONVERSATIONS, SUBJECT_MESSAGES};
 use crate::domain::reason::Cancellation;
-use crate::domain::subject::{Action, Posted, Shown};
+use crate::domain::subject::{Action, Shown, SubjectMessage};
 
 /// A conversation that got, or will get, messages about a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ impl Store {
         subject: &SubjectKey,
         claim: &LaneClaim,
         user: Option<&UserId>,
-    ) -> Result<Vec<Posted>, Error> {
+    ) -> Result<Vec<SubjectMessage>, Error> {
         let some = |table| {
             format!(
                 "SELECT id, slack_channel, slack_ts, deed, lane, shown, shown_by FROM {table} \
@@ -119,12 +119,12 @@ impl Store {
         let row = sql::one(self.reader(), SQL, params![tenant.as_str(), id.as_str()]).await?;
         let sealed = row.map(|row| row.get::<Option<Vec<u8>>>(0)).transpose()?.flatten();
         let Some(sealed) = sealed else { return Ok(None) };
-        let place = Place { table: "deliveries", row: &id, column: "content" };
+        let place = SealedCell { table: "deliveries", row: &id, column: "content" };
         self.open_column(tenant, &place, &sealed).await.map(Some)
     }
 }
 
-fn posted(row: &Row, lane: &str) -> Result<Posted, Error> {
+fn posted(row: &Row, lane: &str) -> Result<SubjectMessage, Error> {
     let mut columns = Columns::of(row);
     let delivery = columns.uuid(DeliveryId::parse)?;
     let channel = columns.id(ChannelId::parse)?;
@@ -133,7 +133,7 @@ fn posted(row: &Row, lane: &str) -> Result<Posted, Error> {
     let here = columns.take::<Option<String>>()?.as_deref() == Some(lane);
     let shown = columns.take::<Option<String>>()?.as_deref().and_then(Shown::from_code);
     let words = columns.optional_id(|text| DeliveryId::parse(&text))?.unwrap_or(delivery);
-    Ok(Posted { delivery, channel, ts, in_thread, here, shown, words })
+    Ok(SubjectMessage { delivery, channel, ts, in_thread, here, shown, words })
 }
 
 /// Cancels the waiting deliveries about the subject that are overtaken. Returns, for each new

@@ -206,7 +206,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::store::seal::{Place, Scope};
+    use crate::store::seal::{Scope, SealedCell};
     use crate::store::sql::{self, params};
     use crate::store::{Config, Store};
 
@@ -283,7 +283,7 @@ mod tests {
         assert!(matches!(store.write().await.err(), Some(Error::Busy | Error::Unavailable(_))));
         // Reading and decrypting need no writer.
         let scope = Scope::Store;
-        let place = Place { table: "t", row: "r", column: "c" };
+        let place = SealedCell { table: "t", row: "r", column: "c" };
         let sealed = store.keys(&scope).await.unwrap().seal(&place, b"x").unwrap();
         assert_eq!(&**store.unseal(&scope, &place, &sealed).await.unwrap(), b"x");
         tx.rollback().await.unwrap();

@@ -14,7 +14,7 @@ use super::{Error, Store};
 use crate::domain::delivery::State;
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
-use crate::domain::subject::{Action, Deed};
+use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::Kind;
 use crate::telemetry::Metrics;
@@ -138,7 +138,7 @@ fn is_newer(row: &Row) -> bool {
     let code = |name: &str| row.named::<Option<String>>(name).ok().flatten();
     let others = [
         code("kind").filter(|code| Kind::from_code(code).is_none()),
-        code("deed").filter(|code| Deed::from_code(code).is_none()),
+        code("deed").filter(|code| SlackRequestKind::from_code(code).is_none()),
         code("action").filter(|code| Action::from_code(code).is_none()),
     ];
     let is_code = |code: &String| {

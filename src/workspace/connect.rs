@@ -9,7 +9,7 @@ use url::Url;
 
 use super::Workspaces;
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::domain::sharing::{self, Allowed, Decision};
+use crate::domain::sharing::{self, Allowed, SharingDecision};
 use crate::slack::{self, Access, Authorize};
 use crate::store::{self, NewInstallation};
 
@@ -173,11 +173,11 @@ impl Workspaces {
             let_in.push(settings.share_workspace);
         }
         match sharing::decide(self.config.workspace_sharing, allowed, installation, &let_in) {
-            Decision::Connect => Ok((tenants(others), true)),
+            SharingDecision::Connect => Ok((tenants(others), true)),
             decision => Err(ConnectError::InUse {
                 installation,
                 team_name: new.team_name.clone(),
-                may_confirm: decision == Decision::Confirm,
+                may_confirm: decision == SharingDecision::Confirm,
             }),
         }
     }

@@ -19,7 +19,7 @@ pub const INTERACTIVE: Duration = Duration::from_secs(5);
 
 /// A request to post that was made.
 #[derive(Debug, Clone)]
-pub struct Posted {
+pub struct RequestMade {
     pub outcome: Outcome,
     /// When the request began; the pace of its conversation counts from here.
     pub started: Instant,
@@ -29,12 +29,12 @@ pub struct Posted {
 
 /// A change of an existing message.
 #[derive(Clone, Copy)]
-pub enum Change<'a> {
+pub enum MessageChange<'a> {
     Update(UpdateMessage<'a>),
     Delete { channel: &'a ChannelId, ts: &'a str },
 }
 
-impl Change<'_> {
+impl MessageChange<'_> {
     fn method(&self) -> Method {
         match self {
             Self::Update(_) => Method::ChatUpdate,
@@ -153,13 +153,13 @@ impl Workspaces {
         &self,
         id: InstallationId,
         token: &store::Token,
-        change: &Change<'_>,
+        change: &MessageChange<'_>,
         begin_before: Instant,
-    ) -> Result<Posted, Error> {
+    ) -> Result<RequestMade, Error> {
         self.not_paused(id, change.method()).await?;
         let posted = self.once(id, token, async |slack, token| match change {
-            Change::Update(message) => slack.chat_update(token, message, begin_before).await,
-            Change::Delete { channel, ts } => {
+            MessageChange::Update(message) => slack.chat_update(token, message, begin_before).await,
+            MessageChange::Delete { channel, ts } => {
                 slack.chat_delete(token, channel, ts, begin_before).await
             }
         });
@@ -182,7 +182,7 @@ impl Workspaces {
         token: &store::Token,
         message: &PostMessage<'_>,
         begin_before: Instant,
-    ) -> Result<Posted, Error> {
+    ) -> Result<RequestMade, Error> {
         let posted = self.once(id, token, async |slack, token| {
             slack.chat_post_message(token, message, begin_before).await
         });
@@ -199,7 +199,7 @@ impl Workspaces {
         id: InstallationId,
         token: &store::Token,
         request: impl AsyncFnOnce(&slack::Client, &Secret) -> Result<Outcome, TooLate>,
-    ) -> Result<Posted, Error> {
+    ) -> Result<RequestMade, Error> {
         let started = Instant::now();
         let answered = request(&self.slack, &token.secret).await;
         let mut outcome = answered.map_err(|TooLate| Error::Late)?;
@@ -211,7 +211,7 @@ impl Workspaces {
                 outcome = Outcome::NotSent { code: code.clone() };
             }
         }
-        Ok(Posted { outcome, started, took })
+        Ok(RequestMade { outcome, started, took })
     }
 
     /// Whether a refused token is dead. Slack also answers `invalid_auth` to calls from an address

@@ -5,8 +5,8 @@
 //! until it is connected again. Both are recorded here, for every call.
 
 mod config;
+mod confirm_alive;
 mod connect;
-mod lost;
 mod methods;
 mod pauses;
 mod posting;
@@ -19,9 +19,9 @@ use tokio::time::Instant;
 
 pub use crate::domain::slack_method::Method;
 pub use config::Config;
+pub use confirm_alive::Alive;
 pub use connect::{ConnectError, Exchange, Granted, Unsupported};
-pub use lost::Alive;
-pub use methods::{Change, INTERACTIVE, Posted};
+pub use methods::{INTERACTIVE, MessageChange, RequestMade};
 use pauses::Pauses;
 
 use crate::domain::ids::InstallationId;

@@ -1,5 +1,6 @@
 //! Integration tests: one binary, real databases.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking")]
+#![expect(clippy::too_many_lines, reason = "a test shows a scenario from its start to its end")]
 
 mod access;
 mod attack;

@@ -7,8 +7,8 @@ use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    Basis, CrawlLease, CrawledPage, Error, MemberChange, Merged, NewInstallation, Resume, Saved,
-    Store,
+    CrawlLease, CrawledPage, Error, ListBasis, MemberChange, Merged, NewInstallation, Resume,
+    Saved, Store,
 };
 
 use sea_orm::ConnectionTrait as _;
@@ -70,7 +70,7 @@ fn change(member: &str, body: &[u8]) -> MemberChange {
 
 /// Appends a change; returns the sequence number after it.
 async fn append(store: &Store, member: &str, body: &[u8]) -> i64 {
-    let basis = Basis::of(store.directory(id()).await.unwrap().as_ref());
+    let basis = ListBasis::of(store.directory(id()).await.unwrap().as_ref());
     let merged = store.merge_members(id(), basis, &[change(member, body)], None).await.unwrap();
     assert_eq!(merged, Merged::Done { changes: 1 });
     store.directory(id()).await.unwrap().unwrap().change_sequence
@@ -242,10 +242,10 @@ async fn of_one_member_the_last_change_is_kept_and_a_decision_over_an_older_list
         assert_eq!(append(&store, "U1", b"two").await, 3);
         let all = store.changes(id(), 0).await.unwrap();
         assert_eq!(all.iter().map(|c| c.sequence).collect::<Vec<_>>(), [2, 3]);
-        let old = Basis { generation: 0, change_sequence: 2, crawling: false };
+        let old = ListBasis { generation: 0, change_sequence: 2, crawling: false };
         let merged = store.merge_members(id(), old, &[change("U1", b"three")], None).await;
         assert_eq!(merged.unwrap(), Merged::Moved);
-        let other = Basis { change_sequence: 3, crawling: true, ..old };
+        let other = ListBasis { change_sequence: 3, crawling: true, ..old };
         let merged = store.merge_members(id(), other, &[change("U1", b"three")], None).await;
         assert_eq!(merged.unwrap(), Merged::Moved);
         assert_eq!(store.changes(id(), 0).await.unwrap(), all);
@@ -389,18 +389,19 @@ async fn a_list_that_moved_is_told_of() {
 }
 
 #[tokio::test]
-async fn the_census_counts_lists_in_use() {
+async fn the_statistics_count_lists_in_use() {
     for store in test_stores().await {
-        let census = async || store.directory_census(Duration::from_secs(60)).await.unwrap();
-        assert_eq!(census().await, herald::store::DirectoryCensus::default());
+        let statistics =
+            async || store.directory_statistics(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(statistics().await, herald::store::DirectoryStatistics::default());
         let id = store.save_installation(&installation()).await.unwrap();
         let acme = TenantId::parse("acme").unwrap();
         store.ensure_tenant(&acme).await.unwrap();
         store.link_tenant(&acme, id).await.unwrap();
-        assert_eq!((census().await.in_use, census().await.never_read), (1, 1));
+        assert_eq!((statistics().await.in_use, statistics().await.never_read), (1, 1));
         let lease = store.acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
         assert!(save(&store, &lease, page(0, None)).await);
-        let under_way = census().await;
+        let under_way = statistics().await;
         assert_eq!((under_way.crawling, under_way.crawl_pages), (1, 1));
         assert_eq!(under_way.crawl_members, 100);
         store.publish(&lease, Duration::ZERO).await.unwrap().unwrap();
@@ -408,7 +409,7 @@ async fn the_census_counts_lists_in_use() {
         raw.execute_unprepared("UPDATE directory SET refreshed_at = 1000").await.unwrap();
         let lease = store.acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
         assert!(store.refuse_crawl(&lease, "x", LONG).await.unwrap());
-        let after = census().await;
+        let after = statistics().await;
         assert_eq!((after.never_read, after.crawling, after.crawl_pages), (0, 0, 0));
         assert_eq!((after.stale, after.failing, after.shrink_pending), (1, 1, 1));
         assert!(after.oldest > LONG && after.overdue.is_zero());

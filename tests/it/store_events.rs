@@ -6,7 +6,7 @@ use std::time::Duration;
 use herald::domain::ids::InstallationId;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    Basis, ClaimedEvent, EventDone, MemberChange, Merged, NewEvent, Settlement, Store,
+    ClaimedEvent, EventDone, ListBasis, MemberChange, Merged, NewEvent, Settlement, Store,
 };
 use sea_orm::ConnectionTrait as _;
 
@@ -36,7 +36,7 @@ fn ids(claimed: &[ClaimedEvent]) -> Vec<&str> {
 }
 
 async fn merge(store: &Store, event: &ClaimedEvent, updated: i64) -> Merged {
-    let basis = Basis::of(store.directory(event.installation).await.unwrap().as_ref());
+    let basis = ListBasis::of(store.directory(event.installation).await.unwrap().as_ref());
     let member = Some(("U1".to_owned(), updated));
     let events = vec![EventDone { event_id: event.event_id.clone(), member }];
     let settlement = Settlement { token: event.token, events, put_off: LONG, at_most: LONG };

@@ -13,7 +13,7 @@ use crate::app::tenant::{Known, Tenant};
 use crate::app::{App, Call, Error};
 use crate::directory::Missed;
 use crate::domain::mapping::Values;
-use crate::domain::matching::Decision;
+use crate::domain::matching::MemberDecision;
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::suppression;
 use crate::store::{self, Installation};
@@ -79,7 +79,7 @@ impl App {
                 continue;
             }
             let stored = tenant.identity_here(known.identity.clone());
-            if let (Decision::Unreachable { reason }, _) =
+            if let (MemberDecision::Unreachable { reason }, _) =
                 decide(tenant, &view, stored.as_ref(), &values)
                 && self.directory.may_know(installation, (&known.person, &values), reason)
             {

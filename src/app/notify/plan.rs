@@ -1,23 +1,25 @@
 //! The plan of a Notify: for each recipient a verdict, and the deliveries to store.
 
+mod person;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Recipient, Request, choices};
+use super::{Recipient, Request};
 use crate::app::tenant::{Known, Tenant};
 use crate::app::{Error, Violation};
 use crate::directory::{Directory, View};
 use crate::domain::event;
 use crate::domain::ids::{DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
 use crate::domain::mapping::Values;
-use crate::domain::matching::{self, Basis, Decision, Match};
+use crate::domain::matching::{self, Match, MemberDecision};
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::render::{Context, Link, Reader, Rendered};
-use crate::domain::settings::{Identity, Preferences, Rule, Settings, suppression};
+use crate::domain::settings::{Identity, Preferences, Settings, suppression};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{self, Cause, Stage, Trace, Wait};
-use crate::domain::verdict::{Addressee, Answer, Decided, Found, Guarantee, Verdict};
-use crate::store::{End, Installation, Kind, NewDelivery, Target};
+use crate::domain::verdict::{Addressee, Answer, Decided, FoundMember, Guarantee, Verdict};
+use crate::store::{End, Kind, NewDelivery, Target};
 
 /// The answer, and the data to store.
 pub(super) struct Planned {
@@ -116,10 +118,13 @@ impl Planner<'_> {
             let (verdict, at) = match decided.get(&addressee) {
                 Some(known) => known.clone(),
                 None => match &addressee {
-                    Addressee::Person(id) => match people.get(id) {
-                        Some(known) => self.person(known, &mut planned, &mut lanes)?,
-                        None => continue,
-                    },
+                    Addressee::Person(id) => {
+                        // A recipient without a verdict would be dropped in silence.
+                        let known = people.get(id).ok_or_else(|| {
+                            Error::Internal("a recipient is missing among the call's people".into())
+                        })?;
+                        self.person(known, &mut planned, &mut lanes)?
+                    }
                     Addressee::Channel(id) => {
                         self.channel(id.as_str(), &mut planned, &mut lanes)?
                     }
@@ -133,116 +138,6 @@ impl Planner<'_> {
         Ok(planned)
     }
 
-    fn person(
-        &self,
-        known: &Known,
-        planned: &mut Planned,
-        lanes: &mut Lanes,
-    ) -> Result<(Decided, usize), Error> {
-        let user = &known.person.user_id;
-        let chosen = choices(self.preferences, user);
-        let trace = |basis, verdict: &str| self.trace(Some(&chosen), basis, verdict);
-        let held_back = if self.request.action.speaks() {
-            suppression(&self.tenant.settings, &chosen, &self.request.event)
-        } else {
-            self.closed()
-        };
-        if let Some(by) = held_back {
-            let trace = trace(None, by.code());
-            return Ok(self.suppressed(by, Some(user), trace, planned));
-        }
-        let Some(installation) = &self.tenant.installation else {
-            let reason = NoMatch::NotConnected;
-            let trace = trace(None, reason.code());
-            return Ok(self.unreachable((reason, 0), Some(user), trace, planned));
-        };
-        let guarantee = Guarantee::for_scopes(&installation.scopes, true);
-        if let Some((there, lane)) = self.places.get(user)
-            && *there == installation.id
-        {
-            let at = lanes.join(planned, lane, Some(user), |_| {
-                let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-                Ok(self.delivery(Some(user), target, None, trace(None, "send")))
-            })?;
-            return Ok((self.queued(planned, at, None, guarantee), at));
-        }
-        let stored = self.tenant.identity_here(known.identity.clone());
-        let (decision, matched) = self.decide(stored.as_ref(), known);
-        let (found, basis) = match decision {
-            Decision::Reach { slack_user_id, display_name, basis } => {
-                if basis == (Basis::Matched { is_new: true }) {
-                    let identity = Identity {
-                        slack_user_id: slack_user_id.clone(),
-                        display_name: display_name.clone(),
-                        rule: Rule::Matched,
-                        installation: installation.id,
-                        stored_at: self.now,
-                    };
-                    planned.identities.push((user.clone(), identity));
-                }
-                (Found { installation: installation.id, slack_user_id, display_name }, basis)
-            }
-            // The list is not ready, or Slack may know a person who joined a minute ago.
-            Decision::Unreachable { reason }
-                if reason == NoMatch::DirectoryNotReady
-                    || planned.strangers < STRANGERS
-                        && self.may_know(installation, known, reason) =>
-            {
-                planned.strangers += usize::from(reason != NoMatch::DirectoryNotReady);
-                // Whether it can be rendered is checked now; the text is made once the reader's
-                // zone is known.
-                self.words(Some(known), None, planned)?;
-                let mut trace = trace(None, "send");
-                trace.waits(Wait::new(Cause::Directory, self.now, None));
-                return Ok(self.resolving(user, trace, guarantee, planned));
-            }
-            Decision::Unreachable { reason } => {
-                let members_without_email = match matched {
-                    Match::None(unmatched) => unmatched.without_email as u64,
-                    Match::Unique(_) => 0,
-                };
-                if self.holds() && reason.arrival_helps() {
-                    // As above.
-                    self.words(Some(known), None, planned)?;
-                    let mut trace = trace(None, reason.code());
-                    // It waits first until it is due, then for the person.
-                    let target = if let Some(until) = self.deferred_until() {
-                        trace.waits(Wait::new(Cause::Time, self.now, Some(until)));
-                        Target::ResolvingOrHeld
-                    } else {
-                        trace.waits(Wait::new(Cause::Arrival, self.now, None));
-                        Target::Held { reason, look_after: self.look_held_after }
-                    };
-                    let held = self.delivery(Some(user), target, None, trace);
-                    let delivery = held.id;
-                    let at = planned.push(held);
-                    let held = Decided::Held { delivery, reason, members_without_email, guarantee };
-                    return Ok((held, at));
-                }
-                let trace = trace(None, reason.code());
-                let why = (reason, members_without_email);
-                return Ok(self.unreachable(why, Some(user), trace, planned));
-            }
-        };
-        let basis = trace::Basis::of(&basis, self.view.generation(), self.view.read_at);
-        // It must not overtake messages that were accepted before the member was known (invariant
-        // I4). Scheduled messages join the tail when they are due.
-        if self.resolving.contains(user) && self.deferred_until().is_none() {
-            // As above.
-            self.words(Some(known), None, planned)?;
-            let mut trace = trace(Some(basis), "send");
-            trace.waits(Wait::new(Cause::Conversation, self.now, None));
-            return Ok(self.resolving(user, trace, guarantee, planned));
-        }
-        let lane = found.slack_user_id.as_str().to_owned();
-        let at = lanes.join(planned, &lane, Some(user), |planned| {
-            let content = self.words(Some(known), Some(&found.slack_user_id), planned)?;
-            let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-            Ok(self.delivery(Some(user), target, content, trace(Some(basis), "send")))
-        })?;
-        Ok((self.queued(planned, at, Some(found), guarantee), at))
-    }
-
     fn channel(
         &self,
         channel: &str,
@@ -252,12 +147,7 @@ impl Planner<'_> {
         let nobody = Preferences::default();
         // A channel has no choices of its own, so opt-in does not apply to it.
         let open = Settings { opt_in: false, ..self.tenant.settings.clone() };
-        let held_back = if self.request.action.speaks() {
-            suppression(&open, &nobody, &self.request.event)
-        } else {
-            self.closed()
-        };
-        if let Some(by) = held_back {
+        if let Some(by) = self.held_back(&open, &nobody) {
             let trace = self.trace(None, None, by.code());
             return Ok(self.suppressed(by, None, trace, planned));
         }
@@ -275,45 +165,25 @@ impl Planner<'_> {
         Ok((self.queued(planned, at, None, guarantee), at))
     }
 
-    /// A recipient whose member is determined later.
-    fn resolving(
-        &self,
-        user: &UserId,
-        trace: Trace,
-        guarantee: Guarantee,
-        planned: &mut Planned,
-    ) -> (Decided, usize) {
-        let target = if self.holds() { Target::ResolvingOrHeld } else { Target::Resolving };
-        let at = planned.push(self.delivery(Some(user), target, None, trace));
-        (self.queued(planned, at, None, guarantee), at)
-    }
-
-    fn may_know(&self, installation: &Installation, known: &Known, reason: NoMatch) -> bool {
-        self.directory.may_know(installation, (&known.person, self.values(known)), reason)
-    }
-
     fn values(&self, known: &Known) -> &Values {
         // All people in the call have values.
         self.values.get(&known.person.user_id).unwrap_or(&Values::TooCostly)
     }
 
-    /// Whether messages wait for people who are not in Slack yet.
-    fn holds(&self) -> bool {
-        let (request, settings) = (self.request, &self.tenant.settings);
-        let held = || settings.held_event_types.contains(&request.event);
-        request.action.speaks() && request.hold.unwrap_or_else(held)
-    }
-
-    /// Deletions and crossings-out are held back only by the tenant's own switch.
-    fn closed(&self) -> Option<Suppression> {
-        (!self.tenant.settings.sending_allowed).then_some(Suppression::SendingOff)
+    /// The switch or choice that suppresses the message. Deletions and crossings-out are suppressed
+    /// only by the tenant's own switch.
+    fn held_back(&self, settings: &Settings, chosen: &Preferences) -> Option<Suppression> {
+        if self.request.action.speaks() {
+            return suppression(settings, chosen, &self.request.event);
+        }
+        (!settings.sending_allowed).then_some(Suppression::SendingOff)
     }
 
     fn queued(
         &self,
         planned: &Planned,
         at: usize,
-        found: Option<Found>,
+        found: Option<FoundMember>,
         guarantee: Guarantee,
     ) -> Decided {
         let estimated_send_time = self.deferred_until();
@@ -328,13 +198,13 @@ impl Planner<'_> {
     fn trace(
         &self,
         chosen: Option<&Preferences>,
-        identity: Option<trace::Basis>,
+        identity: Option<trace::TraceBasis>,
         verdict: &str,
     ) -> Trace {
         let (request, settings) = (self.request, &self.tenant.settings);
         let chosen = chosen.filter(|_| request.action.speaks());
         let mut trace = Trace::default();
-        trace.decided(trace::Decision {
+        trace.decided(trace::TraceDecision {
             stage: Stage::Accepted,
             at: self.now,
             switches: Some(trace::Switches::of(settings, &request.event)),
@@ -395,10 +265,6 @@ impl Planner<'_> {
         }
     }
 
-    fn decide(&self, stored: Option<&Identity>, known: &Known) -> (Decision, Match) {
-        decide(self.tenant, self.view, stored, self.values(known))
-    }
-
     /// The message as it is stored, rendered for the reader's time zone: the person's own, or the
     /// member's, or the tenant's. Rendered once for all readers of the same text; `None` for
     /// actions without text.
@@ -449,7 +315,7 @@ pub(super) fn decide(
     view: &View,
     stored: Option<&Identity>,
     values: &Values,
-) -> (Decision, Match) {
+) -> (MemberDecision, Match) {
     let matched = matching::resolve(view.deciding(), &tenant.mapping, values);
     let kind = stored.and_then(|identity| view.kind(&identity.slack_user_id));
     (matching::decide(stored, &matched, kind), matched)

@@ -71,7 +71,7 @@ impl Needs {
 
     /// Adds the needs of `ast` evaluated at the place `at`; returns the place of its result, if it
     /// has one. `None` is a value that is complete already.
-    fn follow(&mut self, ast: &Ast, at: &Place) -> Place {
+    fn follow(&mut self, ast: &Ast, at: &FieldPath) -> FieldPath {
         match ast {
             Ast::Identity { .. } => at.clone(),
             Ast::Field { name, .. } => at.as_ref().map(|path| {
@@ -127,14 +127,14 @@ impl Needs {
         }
     }
 
-    fn whole(&mut self, ast: &Ast, at: &Place) -> Place {
+    fn whole(&mut self, ast: &Ast, at: &FieldPath) -> FieldPath {
         let place = self.follow(ast, at);
         self.all(&place);
         None
     }
 
     /// Marks everything under a place as needed.
-    fn all(&mut self, place: &Place) {
+    fn all(&mut self, place: &FieldPath) {
         if let Some(path) = place
             && let Some(needs) = self.at(path)
         {
@@ -143,7 +143,7 @@ impl Needs {
     }
 
     /// Marks that it matters whether a place is null.
-    fn reach(&mut self, place: &Place) {
+    fn reach(&mut self, place: &FieldPath) {
         if let Some(path) = place {
             self.at(path);
         }
@@ -165,7 +165,7 @@ impl Needs {
 }
 
 /// A chain of fields from the object's root.
-type Place = Option<Vec<String>>;
+type FieldPath = Option<Vec<String>>;
 
 /// A value that contains no others.
 pub(super) fn variable(scalar: Scalar<'_>) -> Variable {

@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use jmespath::ast::{Ast, Comparator};
+use jmespath::ast::{Ast, Comparator, KeyValuePair};
 use jmespath::{Rcvar, Variable};
 
 use super::EvaluationError;
@@ -68,30 +68,37 @@ pub(super) fn search(value: &Rcvar, ast: &Ast, fuel: &mut Fuel) -> Result<Rcvar>
         Ast::MultiList { .. } | Ast::MultiHash { .. } if value.is_null() => {
             made(Variable::Null, fuel)
         }
-        Ast::MultiList { elements, .. } => {
-            let mut collected = Vec::with_capacity(elements.len());
-            for element in elements {
-                fuel.produce(ELEMENT)?;
-                collected.push(search(value, element, fuel)?);
-            }
-            made(Variable::Array(collected), fuel)
-        }
-        Ast::MultiHash { elements, .. } => {
-            let mut collected = BTreeMap::new();
-            for element in elements {
-                fuel.copy(ENTRY + element.key.len())?;
-                collected.insert(element.key.clone(), search(value, &element.value, fuel)?);
-            }
-            made(Variable::Object(collected), fuel)
-        }
+        Ast::MultiList { elements, .. } => multi_list(value, elements, fuel),
+        Ast::MultiHash { elements, .. } => multi_hash(value, elements, fuel),
         Ast::Function { name, args, .. } => call(name, args, value, fuel),
-        Ast::Expref { ast, .. } => {
-            let nodes = nodes(ast);
-            fuel.elements(nodes)?;
-            fuel.produce(nodes * 2 * VALUE)?;
-            made(Variable::Expref((**ast).clone()), fuel)
-        }
+        Ast::Expref { ast, .. } => reference(ast, fuel),
     }
+}
+
+fn multi_list(value: &Rcvar, elements: &[Ast], fuel: &mut Fuel) -> Result<Rcvar> {
+    let mut collected = Vec::with_capacity(elements.len());
+    for element in elements {
+        fuel.produce(ELEMENT)?;
+        collected.push(search(value, element, fuel)?);
+    }
+    made(Variable::Array(collected), fuel)
+}
+
+fn multi_hash(value: &Rcvar, elements: &[KeyValuePair], fuel: &mut Fuel) -> Result<Rcvar> {
+    let mut collected = BTreeMap::new();
+    for element in elements {
+        fuel.copy(ENTRY + element.key.len())?;
+        collected.insert(element.key.clone(), search(value, &element.value, fuel)?);
+    }
+    made(Variable::Object(collected), fuel)
+}
+
+/// `&expression`: the expression itself, as a value.
+fn reference(expression: &Ast, fuel: &mut Fuel) -> Result<Rcvar> {
+    let nodes = nodes(expression);
+    fuel.elements(nodes)?;
+    fuel.produce(nodes * 2 * VALUE)?;
+    made(Variable::Expref(expression.clone()), fuel)
 }
 
 fn project(value: &Rcvar, lhs: &Ast, rhs: &Ast, fuel: &mut Fuel) -> Result<Rcvar> {

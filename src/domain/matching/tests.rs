@@ -187,10 +187,10 @@ fn unique() -> Match {
     })
 }
 
-fn basis(decision: &Decision) -> Result<(&str, Basis), NoMatch> {
+fn basis(decision: &MemberDecision) -> Result<(&str, MatchBasis), NoMatch> {
     match decision {
-        Decision::Reach { slack_user_id, basis, .. } => Ok((slack_user_id.as_str(), *basis)),
-        Decision::Unreachable { reason } => Err(*reason),
+        MemberDecision::Reach { slack_user_id, basis, .. } => Ok((slack_user_id.as_str(), *basis)),
+        MemberDecision::Unreachable { reason } => Err(*reason),
     }
 }
 
@@ -211,7 +211,7 @@ fn a_pin_outranks_the_rules_while_its_member_lives() {
             let expected = match kind {
                 Some(MemberKind::Deactivated) => Err(NoMatch::Deactivated),
                 Some(MemberKind::Bot) => Err(NoMatch::Bot),
-                _ => Ok(("USTORED", Basis::Pinned)),
+                _ => Ok(("USTORED", MatchBasis::Pinned)),
             };
             assert_eq!(basis(&decide(Some(&pin), &matched, kind)), expected);
         }
@@ -231,7 +231,7 @@ fn nobody_is_reached_without_a_connection() {
 #[test]
 fn a_unique_match_outranks_an_earlier_one() {
     let mut stored = identity(Rule::Matched);
-    let new = Ok(("UNEW", Basis::Matched { is_new: true }));
+    let new = Ok(("UNEW", MatchBasis::Matched { is_new: true }));
     for kind in LIVENESS {
         assert_eq!(basis(&decide(Some(&stored), &unique(), kind)), new);
     }
@@ -239,7 +239,7 @@ fn a_unique_match_outranks_an_earlier_one() {
     stored.slack_user_id = SlackUserId::parse("UNEW").unwrap();
     assert_eq!(basis(&decide(Some(&stored), &unique(), None)), new, "the name changed");
     stored.display_name = "new".into();
-    let same = Ok(("UNEW", Basis::Matched { is_new: false }));
+    let same = Ok(("UNEW", MatchBasis::Matched { is_new: false }));
     assert_eq!(basis(&decide(Some(&stored), &unique(), None)), same);
 }
 
@@ -252,8 +252,11 @@ fn an_earlier_match_stands_in_while_its_member_lives() {
             let lives = kind.is_some_and(MemberKind::is_alive);
             let not_known = reason == NoMatch::DirectoryNotReady && kind.is_none();
             let falls_back = reason != NoMatch::Ambiguous && (lives || not_known);
-            let expected =
-                if falls_back { Ok(("USTORED", Basis::Stale { reason })) } else { Err(reason) };
+            let expected = if falls_back {
+                Ok(("USTORED", MatchBasis::Stale { reason }))
+            } else {
+                Err(reason)
+            };
             assert_eq!(basis(&decision), expected, "{reason:?} {kind:?}");
             assert_eq!(decision.is_stale(), falls_back);
             assert_eq!(basis(&decide(None, &Match::none(reason), kind)), Err(reason));

@@ -17,7 +17,9 @@
 use serde_json::{Map, Value, json};
 
 use super::filters::{Mode, Scope, Strings};
-use super::kit::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIELDS, mode, parse};
+use super::kit::{
+    ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, FieldPlace, SECTION_FIELDS, mode, parse,
+};
 use super::{Problem, RenderError, escape, fit};
 
 /// The caps on the length of a value, tried one after the other until all blocks together fit.
@@ -50,7 +52,7 @@ impl Blocks {
             self.parsed.as_ref().map_err(|problem| RenderError::Template(problem.clone()))?;
         let mut filled = Vec::with_capacity(parsed.len());
         for (index, block) in parsed.iter().enumerate() {
-            let place = Place { source: &self.source, field: format!("blocks[{index}]") };
+            let place = FieldPlace { source: &self.source, field: format!("blocks[{index}]") };
             filled.extend(fill(block, (strings, scope), &place)?);
         }
         Ok(fitted(&filled))
@@ -104,7 +106,7 @@ fn size(blocks: &[Value]) -> usize {
 fn fill(
     node: &Value,
     with: (&Strings, &Scope),
-    place: &Place<'_>,
+    place: &FieldPlace<'_>,
 ) -> Result<Option<Value>, RenderError> {
     let (strings, scope) = with;
     let Value::Object(object) = node else {

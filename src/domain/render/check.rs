@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::kit::{ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, Place, SECTION_FIELDS, mode, parse};
+use super::kit::{
+    ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, FieldPlace, SECTION_FIELDS, mode, parse,
+};
 use super::{Problem, Template, filters, fit};
 
 impl Template {
@@ -27,7 +29,7 @@ impl Template {
 
 /// Adds the problems of the template's blocks.
 fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
-    let root = Place { source, field: "blocks".to_owned() };
+    let root = FieldPlace { source, field: "blocks".to_owned() };
     if array.len() > BLOCKS {
         problems.push(root.problem(format!("must have at most {BLOCKS} blocks")));
     }
@@ -40,7 +42,7 @@ fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
 
 const BLOCK_TYPES: &[&str] = &["actions", "context", "divider", "header", "image", "section"];
 
-fn shape(block: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
+fn shape(block: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
     if !typed(block, BLOCK_TYPES, place, problems) {
         return;
     }
@@ -87,7 +89,12 @@ fn shape(block: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn element_shape(item: &Value, types: &[&str], place: &Place<'_>, problems: &mut Vec<Problem>) {
+fn element_shape(
+    item: &Value,
+    types: &[&str],
+    place: &FieldPlace<'_>,
+    problems: &mut Vec<Problem>,
+) {
     if !typed(item, types, place, problems) {
         return;
     }
@@ -103,13 +110,18 @@ fn element_shape(item: &Value, types: &[&str], place: &Place<'_>, problems: &mut
     }
 }
 
-fn image_has_url(item: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
+fn image_has_url(item: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
     if item["type"] == "image" && !item["image_url"].is_string() {
         problems.push(place.problem("must have image_url"));
     }
 }
 
-fn typed(item: &Value, types: &[&str], place: &Place<'_>, problems: &mut Vec<Problem>) -> bool {
+fn typed(
+    item: &Value,
+    types: &[&str],
+    place: &FieldPlace<'_>,
+    problems: &mut Vec<Problem>,
+) -> bool {
     let good = item["type"].as_str().is_some_and(|kind| types.contains(&kind));
     if !good {
         problems.push(place.at("type").problem(format!("must be one of {}", types.join(", "))));
@@ -118,7 +130,7 @@ fn typed(item: &Value, types: &[&str], place: &Place<'_>, problems: &mut Vec<Pro
 }
 
 /// Every string must compile, and placeholders are allowed only where they are filled in.
-fn strings(node: &Value, place: &Place<'_>, problems: &mut Vec<Problem>) {
+fn strings(node: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
     match node {
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {

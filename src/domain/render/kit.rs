@@ -46,12 +46,12 @@ fn not_json(error: &serde_json::Error, source: &str) -> String {
 }
 
 /// The place of a string, for errors.
-pub(super) struct Place<'a> {
+pub(super) struct FieldPlace<'a> {
     pub(super) source: &'a str,
     pub(super) field: String,
 }
 
-impl Place<'_> {
+impl FieldPlace<'_> {
     pub(super) fn at(&self, key: &str) -> Self {
         Self { source: self.source, field: format!("{}.{key}", self.field) }
     }

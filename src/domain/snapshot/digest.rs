@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changes_by_itself_is_left_out_and_everything_else_counts() {
+    fn what_changes_by_itself_is_left_out() {
         let same = [
             json!({"updated": 6}),
             json!({"locale": "de-AT"}),
@@ -229,6 +229,10 @@ mod tests {
             profile.extend(change.as_object().unwrap().clone());
             assert_eq!(digest(&told), digest(&member()), "{change}");
         }
+    }
+
+    #[test]
+    fn everything_else_counts() {
         let other = [
             ("/name", json!("two")),
             ("/tz", json!("Europe/Vienna")),

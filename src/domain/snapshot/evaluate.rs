@@ -91,74 +91,120 @@ impl Attribute {
         keys: &mut Vec<KeyHash>,
     ) -> Result<(Member<'a>, Yielded), BadMember> {
         keys.clear();
-        let mut note = |event: Event<'_>| match event {
-            Event::Restart => keys.clear(),
-            Event::Text(text) => keys.push(KeyHash::of(text)),
-        };
-        let reads_fields = self.reads_fields;
-        let fields_of = |member: &Member<'_>| {
-            let own = fields.0.get(member.id()).filter(|_| reads_fields);
-            let waits = reads_fields && own.is_none() && member.kind == MemberKind::Matchable;
-            (own, waits)
-        };
-        let (mut failed, mut costly, mut waits) = (false, false, false);
-        let member = match &mut self.way {
+        let fields = self.reads_fields.then_some(fields);
+        let (member, evaluated) = match &mut self.way {
             Way::Email => {
                 let member = Member::from_slice(json)?;
                 let email = member.email.as_deref().and_then(canonical_text);
                 keys.extend(email.map(|text| KeyHash::of(&text)));
-                member
+                (member, Evaluated::default())
             }
-            Way::Path(path) => Member::with_path(json, path, &mut note)?,
-            Way::Fields(path) => {
-                let member = Member::from_slice(json)?;
-                let own;
-                (own, waits) = fields_of(&member);
-                if let Some(own) = own {
-                    let mut own = serde_json::Deserializer::from_slice(own);
-                    let walk = Walk { path, found: &mut note };
-                    failed = Read(walk).deserialize(&mut own).is_err();
-                }
-                member
+            Way::Path(path) => {
+                let member = Member::with_path(json, path, &mut noting(keys))?;
+                (member, Evaluated::default())
             }
-            Way::Search(evaluator) => {
-                let mut json = serde_json::Deserializer::from_slice(json);
-                let read = evaluator.read(&mut json).and_then(|()| json.end());
-                read.map_err(|_| BadMember::Json)?;
-                if reads_fields {
-                    let own;
-                    (own, waits) = fields_of(&Member::from_variable(evaluator.member())?);
-                    if let Some(own) = own {
-                        failed = evaluator.put_fields(own).is_err();
-                    }
-                }
-                let evaluator: &'a Evaluator = evaluator;
-                if !waits && !failed {
-                    let result = evaluator.keys(pass, &mut note);
-                    costly = result == Err(EvaluationError::TooCostly);
-                    failed = result.is_err();
-                }
-                Member::from_variable(evaluator.member())?
-            }
+            Way::Fields(path) => follow(json, path, fields, keys)?,
+            Way::Search(evaluator) => search(evaluator, json, fields, pass, keys)?,
         };
-        if failed {
+        Ok((member, evaluated.yielded(keys)))
+    }
+}
+
+/// How the attribute was evaluated on one member.
+#[derive(Default)]
+struct Evaluated {
+    failed: bool,
+    costly: bool,
+    /// The member's custom fields have not been fetched yet.
+    waits: bool,
+}
+
+impl Evaluated {
+    /// The result, with each of the member's values once in `keys`.
+    fn yielded(self, keys: &mut Vec<KeyHash>) -> Yielded {
+        if self.failed {
             keys.clear();
         }
         keys.sort_unstable();
         keys.dedup();
+        let mut costly = self.costly;
         if keys.len() > VALUES {
             costly = true;
             keys.clear();
         }
-        let yielded = match (waits, costly, failed, keys.is_empty()) {
+        match (self.waits, costly, self.failed, keys.is_empty()) {
             (true, ..) => Yielded::Waits,
             (_, true, ..) => Yielded::TooCostly,
             (_, _, true, _) => Yielded::Failed,
             (.., true) => Yielded::Nothing,
             _ => Yielded::Values,
-        };
-        Ok((member, yielded))
+        }
     }
+}
+
+/// Keeps the texts that are found.
+fn noting(keys: &mut Vec<KeyHash>) -> impl FnMut(Event<'_>) {
+    move |event: Event<'_>| match event {
+        Event::Restart => keys.clear(),
+        Event::Text(text) => keys.push(KeyHash::of(text)),
+    }
+}
+
+/// The member's custom fields, and whether it waits for them. Without `fields` none are read.
+fn own_fields<'f>(
+    fields: Option<&'f ProfileFields>,
+    member: &Member<'_>,
+) -> (Option<&'f [u8]>, bool) {
+    let Some(fields) = fields else { return (None, false) };
+    let own = fields.0.get(member.id()).map(|json| &**json);
+    (own, own.is_none() && member.kind == MemberKind::Matchable)
+}
+
+/// Reads the member, and follows the path below its custom fields.
+fn follow<'a>(
+    json: &'a [u8],
+    path: &[String],
+    fields: Option<&ProfileFields>,
+    keys: &mut Vec<KeyHash>,
+) -> Result<(Member<'a>, Evaluated), BadMember> {
+    let member = Member::from_slice(json)?;
+    let (own, waits) = own_fields(fields, &member);
+    let mut failed = false;
+    if let Some(own) = own {
+        let mut own = serde_json::Deserializer::from_slice(own);
+        let mut note = noting(keys);
+        let walk = Walk { path, found: &mut note };
+        failed = Read(walk).deserialize(&mut own).is_err();
+    }
+    Ok((member, Evaluated { failed, waits, ..Evaluated::default() }))
+}
+
+/// Reads the member, and evaluates the expression on it.
+fn search<'a>(
+    evaluator: &'a mut Evaluator,
+    json: &[u8],
+    fields: Option<&ProfileFields>,
+    pass: &mut Pass,
+    keys: &mut Vec<KeyHash>,
+) -> Result<(Member<'a>, Evaluated), BadMember> {
+    let mut json = serde_json::Deserializer::from_slice(json);
+    let read = evaluator.read(&mut json).and_then(|()| json.end());
+    read.map_err(|_| BadMember::Json)?;
+    let mut evaluated = Evaluated::default();
+    if fields.is_some() {
+        let (own, waits) = own_fields(fields, &Member::from_variable(evaluator.member())?);
+        evaluated.waits = waits;
+        if let Some(own) = own {
+            evaluated.failed = evaluator.put_fields(own).is_err();
+        }
+    }
+    let evaluator: &'a Evaluator = evaluator;
+    if !evaluated.waits && !evaluated.failed {
+        let result = evaluator.keys(pass, &mut noting(keys));
+        evaluated.costly = result == Err(EvaluationError::TooCostly);
+        evaluated.failed = result.is_err();
+    }
+    Ok((Member::from_variable(evaluator.member())?, evaluated))
 }
 
 /// The name that is stored: cut to [`SHORT_TEXT_BYTES`].

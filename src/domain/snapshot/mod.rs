@@ -9,8 +9,8 @@
 //!   packed list with the previous one, so it costs as much as the changed members, not all of
 //!   them.
 //!
-//! Members that cannot be matched are in a second index: [`Found::excluded`] reveals the kind of an
-//! excluded member that has a value, never which member it is.
+//! Members that cannot be matched are in a second index: [`MatchedMembers::excluded`] reveals the
+//! kind of an excluded member that has a value, never which member it is.
 
 mod buckets;
 mod builder;
@@ -165,7 +165,7 @@ impl fmt::Debug for MemberView<'_> {
 }
 
 /// The members that have a value.
-pub struct Found<'a> {
+pub struct MatchedMembers<'a> {
     snapshot: &'a Snapshot,
     slots: &'a [Slot],
     changed: &'a [Keyed],
@@ -175,7 +175,7 @@ pub struct Found<'a> {
     pub excluded: Option<MemberKind>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> MatchedMembers<'a> {
     /// The number of matchable members that have it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -199,13 +199,13 @@ impl<'a> Found<'a> {
 impl Snapshot {
     /// The members that have the value `key`.
     #[must_use]
-    pub fn find(&self, key: &MatchKey) -> Found<'_> {
+    pub fn find(&self, key: &MatchKey) -> MatchedMembers<'_> {
         let hash = key.hash();
         let slots = self.packed.matchable.find(hash);
         let Some(overlay) = &self.overlay else {
             let excluded = slots.is_empty().then(|| self.excluded(self.packed.excluded.find(hash)));
             let (len, excluded) = (slots.len(), excluded.flatten());
-            return Found { snapshot: self, slots, changed: &[], len, excluded };
+            return MatchedMembers { snapshot: self, slots, changed: &[], len, excluded };
         };
         let changed = overlay.find(hash);
         let len = slots.iter().filter(|slot| self.is_current(slot.record)).count()
@@ -216,7 +216,7 @@ impl Snapshot {
         } else {
             None
         };
-        Found { snapshot: self, slots, changed, len, excluded }
+        MatchedMembers { snapshot: self, slots, changed, len, excluded }
     }
 
     fn excluded(&self, slots: &[Slot]) -> Option<MemberKind> {

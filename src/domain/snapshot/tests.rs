@@ -28,7 +28,7 @@ pub(super) fn key(text: &str) -> MatchKey {
     MatchKey::of_text(text).unwrap()
 }
 
-fn ids(found: &Found<'_>) -> Vec<String> {
+fn ids(found: &MatchedMembers<'_>) -> Vec<String> {
     let mut ids: Vec<_> = found.members().map(|member| member.id().to_owned()).collect();
     ids.sort();
     ids

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use crate::domain::ids::DeliveryId;
-use crate::domain::subject::Deed;
+use crate::domain::subject::SlackRequestKind;
 use crate::domain::time::micros;
 use crate::store::claim::LaneClaim;
 use crate::store::deliveries::STATE;
@@ -25,7 +25,7 @@ pub(in crate::store) struct Intention {
     pub(super) claim: LaneClaim,
     pub(super) delivery: DeliveryId,
     pub(super) lease: Duration,
-    pub(super) deed: Deed,
+    pub(super) request_kind: SlackRequestKind,
     pub(super) thread_ts: Option<String>,
 }
 
@@ -88,9 +88,9 @@ impl Store {
                 of.claim.token.to_string().into(),
                 micros(of.lease).into(),
                 of.delivery.to_string().into(),
-                of.deed.code().into(),
+                of.request_kind.code().into(),
                 of.thread_ts.as_deref().into(),
-                i64::from(!of.deed.is_repeatable()).into(),
+                i64::from(!of.request_kind.is_repeatable()).into(),
             ]
         });
         let columns = [TEXT, TEXT, TEXT, Column::Number, TEXT, TEXT, PERHAPS, Column::Number];

@@ -31,7 +31,7 @@ pub(crate) fn run(body: &[u8]) {
             for id in [&event.id, &event.app_id] {
                 assert!((1..=ID_BYTES).contains(&id.len()), "{id}");
             }
-            let places = event.reach.teams.iter().chain(&event.reach.enterprises);
+            let places = event.audience.teams.iter().chain(&event.audience.enterprises);
             places.for_each(|id| assert!(id.len() <= ID_BYTES, "{id}"));
             if let What::Member { member, .. } = &event.what {
                 same_member(member.get());

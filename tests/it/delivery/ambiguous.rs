@@ -7,7 +7,7 @@ use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, SlackUserId};
 use herald::sandbox::{Fault, FaultKind};
 use herald::slack::{Destination, PostMessage};
-use herald::store::{Backend, RecoverOutcome, Settle};
+use herald::store::{Backend, RecoverOutcome, Settle, SettleContext};
 use herald::workspace;
 use sea_orm::ConnectionTrait as _;
 use serde_json::json;
@@ -223,7 +223,13 @@ async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it
                 let outcome = world.store.recover(&claims[0], deadly).await.unwrap();
                 assert_eq!(outcome, RecoverOutcome::Unknown);
                 let absent = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
-                assert!(world.store.settle(&claims[0], deadly, &absent, None).await.unwrap());
+                assert!(
+                    world
+                        .store
+                        .settle(&claims[0], deadly, &absent, SettleContext::default())
+                        .await
+                        .unwrap()
+                );
             }
             let running = world.start();
             assert_eq!(world.ended(next).await.state, State::Sent);

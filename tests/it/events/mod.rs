@@ -2,10 +2,10 @@
 //! with one replica or several.
 
 mod arrive;
+mod audience;
 mod installation;
 mod members;
 mod miss;
-mod reach;
 
 use herald::domain::secret::Secret;
 use herald::rpc::pb::{Person, ResolveIdentityRequest, resolve_identity_request::Subject};

@@ -11,7 +11,9 @@ use std::time::Duration;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::reason::{Failure, Suppression};
-use herald::store::{Backend, DeliveryChange, End, FeedExtent, Settle, Store, Target};
+use herald::store::{
+    Backend, DeliveryChange, End, FeedExtent, Settle, SettleContext, Store, Target,
+};
 
 use crate::outbox::{LEASE, call, delivered, delivery, head, lane, post, sending, tenant, uuid};
 use crate::support::store::test_stores;
@@ -36,16 +38,16 @@ async fn every_change_that_matters_is_told_once() {
         let sent = post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
         let again = Settle::Retry { after: Duration::ZERO, code: "fatal_error".into() };
-        assert!(store.settle(&claim, id, &again, None).await.unwrap());
+        assert!(store.settle(&claim, id, &again, SettleContext::default()).await.unwrap());
         let (claim, id) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "timeout".into() };
-        assert!(store.settle(&claim, id, &probe, None).await.unwrap());
+        assert!(store.settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
         let (claim, _) = head(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap());
         let failed = post(&store, "U2").await;
         let (claim, _) = head(&store).await;
         let fail = Settle::Failed { reason: Failure::Rejected, code: Some("is_archived".into()) };
-        assert!(store.settle(&claim, failed, &fail, None).await.unwrap());
+        assert!(store.settle(&claim, failed, &fail, SettleContext::default()).await.unwrap());
         let off = delivery(Target::Ended(End::Suppressed(Suppression::OptIn)));
         let suppressed = off.id;
         store.accept(call("off", vec![off])).await.unwrap();
@@ -232,7 +234,7 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
         assert_eq!((met.canceled, met.in_flight), (1, 1));
         // Slack throttled it, so it was not stored, and it is not sent again.
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
-        assert!(store.settle(&claim, flying, &wait, None).await.unwrap());
+        assert!(store.settle(&claim, flying, &wait, SettleContext::default()).await.unwrap());
         let met = store.cancel_notification(&tenant(), notification).await.unwrap().unwrap();
         assert_eq!((met.canceled, met.in_flight), (0, 0));
         let changes = all(&store).await;
@@ -271,7 +273,12 @@ async fn a_cancel_races_with_sending() {
         for claim in store.claim_lanes(100, LEASE).await.unwrap() {
             let Some(head) = store.head(&claim).await.unwrap() else { continue };
             if store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some() {
-                assert!(store.settle(&claim, head.delivery, &delivered(), None).await.unwrap());
+                assert!(
+                    store
+                        .settle(&claim, head.delivery, &delivered(), SettleContext::default())
+                        .await
+                        .unwrap()
+                );
             }
         }
         let (canceled, _) = canceler.await.unwrap();

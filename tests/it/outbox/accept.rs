@@ -6,7 +6,7 @@ use herald::domain::person::Person;
 use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accepted, End, Settle, Target};
+use herald::store::{Accepted, End, Settle, SettleContext, Target};
 use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::{call, delivery, installation, lane, post, tenant, total};
@@ -200,7 +200,12 @@ async fn content_that_was_moved_does_not_open_and_does_not_block() {
                 (head.delivery == two, head.damaged)
             );
             let failed = Settle::Failed { reason: Failure::Template, code: None };
-            assert!(store.settle(&claim, head.delivery, &failed, None).await.unwrap());
+            assert!(
+                store
+                    .settle(&claim, head.delivery, &failed, SettleContext::default())
+                    .await
+                    .unwrap()
+            );
         }
         assert_eq!(store.next_due().await.unwrap(), None);
     }

@@ -11,7 +11,8 @@ use herald::domain::reason::NoMatch;
 use herald::domain::subject::Action;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    About, LaneClaim, NewEvent, Pace, QueueKey, Settle, Target, Throttled, WaitScope, lease_token,
+    About, LaneClaim, NewEvent, Pace, QueueKey, Settle, SettleContext, Target, Throttled,
+    WaitScope, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
@@ -62,11 +63,11 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;
         let next = post(&store, "U1").await;
-        assert!(store.settle(&held, id, &delivered(), Some(pace)).await.unwrap());
+        assert!(store.settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
         post(&store, "U2").await;
         let (held, id) = sending(&store).await;
         let throttled = Settle::Wait { after: STEP / 2, scope: WaitScope::Lane };
-        assert!(store.settle(&held, id, &throttled, None).await.unwrap());
+        assert!(store.settle(&held, id, &throttled, SettleContext::default()).await.unwrap());
         post(&store, "U3").await;
         let lost = claim(&store, SECOND * 2).await;
         post(&store, "U4").await;
@@ -207,7 +208,7 @@ async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;
         claimed_before(&store).await;
-        assert!(store.settle(&held, id, &delivered(), Some(pace)).await.unwrap());
+        assert!(store.settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
         // The worker with this lane sends a heartbeat, and dies.
         post(&store, "U2").await;
         let held = claim(&store, LEASE).await;
@@ -241,7 +242,7 @@ async fn the_end_of_a_turn_after_the_step_keeps_no_pace_by_the_clock_before() {
     for store in test_stores().await {
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;
-        assert!(store.settle(&held, id, &delivered(), Some(pace)).await.unwrap());
+        assert!(store.settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
         post(&store, "U1").await;
         let raw = store.raw().await;
         raw.execute_unprepared("UPDATE lanes SET next_at = 0").await.unwrap();

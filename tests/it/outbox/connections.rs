@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::poll;
 use herald::domain::delivery::State;
-use herald::store::{Accepted, Backend, Config, Error, LaneClaim, Store};
+use herald::store::{Accepted, Backend, Config, Error, LaneClaim, SettleContext, Store};
 use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
 use super::{call, delivered, delivery, lane, tenant, total};
@@ -32,7 +32,7 @@ async fn serve(store: &Store, claim: &LaneClaim) -> Result<(), Error> {
     if intends && store.intend(claim, head.delivery, SHORT).await?.is_none() {
         return Ok(());
     }
-    store.settle(claim, head.delivery, &delivered(), None).await.map(drop)
+    store.settle(claim, head.delivery, &delivered(), SettleContext::default()).await.map(drop)
 }
 
 async fn storm(store: &TestStore) {

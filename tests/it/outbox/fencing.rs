@@ -5,8 +5,10 @@ use std::time::Duration;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, LeaseToken};
 use herald::domain::reason::{Failure, NoMatch, Suppression};
-use herald::domain::subject::Deed;
-use herald::store::{End, LaneClaim, RecoverOutcome, Resolved, Settle, Store, Target, WaitScope};
+use herald::domain::subject::SlackRequestKind;
+use herald::store::{
+    End, LaneClaim, RecoverOutcome, Resolved, Settle, SettleContext, Store, Target, WaitScope,
+};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
 use super::{LEASE, OVER, call, claim, delivered, delivery, installation, post, record, state};
@@ -27,7 +29,7 @@ fn every_settle() -> Vec<Settle> {
         Settle::NotWritten,
         Settle::Ended(End::Suppressed(Suppression::SendingOff)),
         Settle::Deferred { after },
-        Settle::Replanned { deed: Deed::Delete },
+        Settle::Replanned { request_kind: SlackRequestKind::Delete },
         Settle::Resolve,
         Settle::Moved { installation: installation(), lane: "U9".into() },
     ]
@@ -64,13 +66,17 @@ async fn assert_fenced(store: &Store, raw: &DatabaseConnection, stale: &LaneClai
     assert!(!store.release(stale, LEASE).await.unwrap());
     assert_eq!(store.head(stale).await.unwrap(), None);
     assert_eq!(store.intend(stale, id, LEASE).await.unwrap(), None);
-    for deed in [Deed::Post, Deed::Update, Deed::Delete] {
-        assert_eq!(store.intend_to(stale, id, LEASE, deed, None).await.unwrap(), None);
+    for request_kind in [SlackRequestKind::Post, SlackRequestKind::Update, SlackRequestKind::Delete]
+    {
+        assert_eq!(store.intend_to(stale, id, LEASE, request_kind, None).await.unwrap(), None);
     }
     assert_eq!(store.recover(stale, id).await.unwrap(), RecoverOutcome::Fenced);
     assert_eq!(store.crashed(stale, LEASE).await.unwrap(), None);
     for settle in every_settle() {
-        assert!(!store.settle(stale, id, &settle, None).await.unwrap(), "{settle:?}");
+        assert!(
+            !store.settle(stale, id, &settle, SettleContext::default()).await.unwrap(),
+            "{settle:?}"
+        );
     }
     assert_eq!(dump(raw).await, before);
 }
@@ -86,7 +92,7 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         store.intend(&holder, id, LEASE).await.unwrap().unwrap();
         assert_fenced(&store, &raw, &stale, id).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&holder, id, &probe, None).await.unwrap());
+        assert!(store.settle(&holder, id, &probe, SettleContext::default()).await.unwrap());
         for gone in [&stale, &holder] {
             assert_fenced(&store, &raw, gone, id).await;
         }
@@ -94,7 +100,7 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         for gone in [&stale, &holder] {
             assert_fenced(&store, &raw, gone, id).await;
         }
-        assert!(store.settle(&next, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&next, id, &delivered(), SettleContext::default()).await.unwrap());
         for gone in [&stale, &holder, &next] {
             assert_fenced(&store, &raw, gone, id).await;
         }
@@ -109,12 +115,12 @@ async fn a_frozen_sender_that_comes_back_cannot_settle() {
         let frozen = claim(&store, LEASE).await;
         store.intend(&frozen, id, OVER).await.unwrap().unwrap();
         let rescuer = claim(&store, LEASE).await;
-        assert!(!store.settle(&frozen, id, &delivered(), None).await.unwrap());
+        assert!(!store.settle(&frozen, id, &delivered(), SettleContext::default()).await.unwrap());
         assert_eq!(store.head(&rescuer).await.unwrap().unwrap().state, State::Sending);
         assert_eq!(store.recover(&rescuer, id).await.unwrap(), RecoverOutcome::Unknown);
-        assert!(!store.settle(&frozen, id, &delivered(), None).await.unwrap());
-        assert!(store.settle(&rescuer, id, &delivered(), None).await.unwrap());
-        assert!(!store.settle(&rescuer, id, &delivered(), None).await.unwrap());
+        assert!(!store.settle(&frozen, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(store.settle(&rescuer, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(!store.settle(&rescuer, id, &delivered(), SettleContext::default()).await.unwrap());
         assert_eq!(record(&store, id).await.attempts.len(), 2);
     }
 }
@@ -126,7 +132,7 @@ async fn a_lease_that_ran_out_is_good_while_nobody_took_it() {
         let late = claim(&store, OVER).await;
         store.intend(&late, id, OVER).await.unwrap().unwrap();
         assert!(store.heartbeat(&late, OVER).await.unwrap());
-        assert!(store.settle(&late, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&late, id, &delivered(), SettleContext::default()).await.unwrap());
     }
 }
 
@@ -149,7 +155,7 @@ async fn steps_are_refused_from_states_they_do_not_follow() {
             let id = post(&store, &lane).await;
             let held = claim(&store, LEASE).await;
             let before = record(&store, id).await;
-            let settled = store.settle(&held, id, &settle, None).await.unwrap();
+            let settled = store.settle(&held, id, &settle, SettleContext::default()).await.unwrap();
             assert_eq!(settled, pending_allows, "{settle:?}");
             if !settled {
                 assert_eq!(record(&store, id).await, before);
@@ -181,7 +187,7 @@ async fn what_is_in_doubt_may_not_be_sent() {
         let held = claim(&store, LEASE).await;
         store.intend(&held, id, LEASE).await.unwrap().unwrap();
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&held, id, &probe, None).await.unwrap());
+        assert!(store.settle(&held, id, &probe, SettleContext::default()).await.unwrap());
         let held = claim(&store, LEASE).await;
         assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Unknown);

@@ -10,7 +10,9 @@ use herald::domain::ids::TenantId;
 use herald::domain::pacing::{Limit, Pace};
 use herald::domain::priority::Class;
 use herald::domain::time::Timestamp;
-use herald::store::{Accept, Accepted, Error, LaneClaim, Store, Throttled, lease_token};
+use herald::store::{
+    Accept, Accepted, Error, LaneClaim, SettleContext, Store, Throttled, lease_token,
+};
 use sea_orm::{
     ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _,
 };
@@ -183,7 +185,9 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
     let held = forgotten(&store, lock).await;
     let mut settles = claims.clone().into_iter().zip(heads).map(|(claim, head)| {
         let store = store.store.clone();
-        tokio::spawn(async move { store.settle(&claim, head, &delivered(), None).await })
+        tokio::spawn(async move {
+            store.settle(&claim, head, &delivered(), SettleContext::default()).await
+        })
     });
     let (stuck, free) = (settles.next().unwrap(), settles.next().unwrap());
     let free = tokio::time::timeout(PATIENCE, free).await.unwrap();
@@ -247,10 +251,11 @@ async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     }
     let reserved = taken().await;
     assert!(matches!(reserved, Err(Error::Locked(_))), "{reserved:?}");
-    let given_back = store.unspend(id, second).await;
+    let given_back = store.return_post_slot(id, second).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     // The start that would be returned if it existed.
-    let given_back = store.unbook(id, Budget::Updates, (Timestamp(0), Duration::ZERO)).await;
+    let given_back =
+        store.return_method_slot(id, Budget::Updates, (Timestamp(0), Duration::ZERO)).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     for held in held {
         held.rollback().await.unwrap();

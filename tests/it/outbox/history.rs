@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
-use herald::store::{Accepted, Target};
+use herald::store::{Accepted, SettleContext, Target};
 
 use super::{HOUR, call, delivered, delivery, lane, post, record, sending, state, tenant, total};
 use crate::support::store::test_stores;
@@ -14,7 +14,7 @@ async fn history_reads_like_the_present() {
         let call = call("r1", vec![delivery(lane("U1")), delivery(lane("U1"))]);
         store.accept(call.clone()).await.unwrap();
         let (claim, id) = sending(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap());
         let before = store.notification(&tenant(), call.id).await.unwrap().unwrap();
         let counts = store.counts(&tenant()).await.unwrap();
         assert_eq!(store.archive(HOUR, 10).await.unwrap(), 0);
@@ -57,7 +57,9 @@ async fn expiry_reaches_the_middle_of_a_lane_and_leaves_what_is_under_way() {
             assert_eq!(state(&store, id).await, State::Expired);
         }
         assert_eq!(state(&store, under_way).await, State::Sending);
-        assert!(store.settle(&claim, under_way, &delivered(), None).await.unwrap());
+        assert!(
+            store.settle(&claim, under_way, &delivered(), SettleContext::default()).await.unwrap()
+        );
         assert_eq!(sending(&store).await.1, last);
     }
 }

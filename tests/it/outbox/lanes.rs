@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
-use herald::store::{Pace, Settle};
+use herald::store::{Pace, Settle, SettleContext};
 use sea_orm::ConnectionTrait as _;
 
 use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
@@ -24,7 +24,9 @@ async fn a_lane_is_served_in_the_order_of_acceptance() {
         for _ in 0..accepted.len() {
             let (claim, id) = sending(&store).await;
             served.push(id);
-            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+            assert!(
+                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+            );
         }
         assert_eq!(served, accepted);
         assert_eq!(store.next_due().await.unwrap(), None);
@@ -69,7 +71,7 @@ async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
         post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
         let before = store.now().await.unwrap();
-        assert!(store.settle(&claim, id, &delivered(), Some(pace)).await.unwrap());
+        assert!(store.settle(&claim, id, &delivered(), Some(pace).into()).await.unwrap());
         let after = store.now().await.unwrap();
         // The lane is empty, but keeps its pace.
         assert_eq!(store.next_due().await.unwrap(), None);
@@ -88,7 +90,7 @@ async fn a_request_that_took_longer_than_the_interval_delays_nothing() {
         post(&store, "U1").await;
         post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), Some(pace)).await.unwrap());
+        assert!(store.settle(&claim, id, &delivered(), Some(pace).into()).await.unwrap());
         head(&store).await;
     }
 }
@@ -100,7 +102,7 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
         dead(&store, true).await;
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(store.settle(&claim, id, &paused, None).await.unwrap());
+        assert!(store.settle(&claim, id, &paused, SettleContext::default()).await.unwrap());
         let paused = record(&store, id).await;
         assert_eq!((paused.state, paused.attempt), (State::Pending, 0));
         post(&store, "U1").await;
@@ -135,7 +137,7 @@ async fn a_lane_that_sleeps_without_a_cause_is_woken() {
             dead(&store, linked).await;
             let id = post(&store, "U1").await;
             let (claim, _) = sending(&store).await;
-            assert!(store.settle(&claim, id, &paused, None).await.unwrap());
+            assert!(store.settle(&claim, id, &paused, SettleContext::default()).await.unwrap());
             assert_eq!(store.next_due().await.unwrap(), None);
             if linked {
                 // Revived by a process that died before it woke the lanes.
@@ -156,7 +158,7 @@ async fn a_reconnect_while_the_old_token_fails_is_not_slept_through() {
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         store.wake_installation(installation()).await.unwrap();
-        assert!(store.settle(&claim, id, &paused, None).await.unwrap());
+        assert!(store.settle(&claim, id, &paused, SettleContext::default()).await.unwrap());
         assert_eq!(head(&store).await.1.delivery, id);
     }
 }
@@ -209,7 +211,7 @@ async fn the_conversation_is_remembered() {
         let id = post(&store, "U1").await;
         let (first, _) = sending(&store).await;
         assert_eq!(first.channel, None);
-        assert!(store.settle(&first, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&first, id, &delivered(), SettleContext::default()).await.unwrap());
         assert_eq!(state(&store, id).await, State::Sent);
         post(&store, "U1").await;
         assert_eq!(claim(&store, LEASE).await.channel.unwrap().as_str(), "D0001");

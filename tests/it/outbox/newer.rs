@@ -6,7 +6,7 @@ use std::time::Duration;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::reason::Failure;
-use herald::store::{Accept, NewDelivery, Store, Target};
+use herald::store::{Accept, NewDelivery, SettleContext, Store, Target};
 use sea_orm::ConnectionTrait as _;
 
 use super::{LEASE, call, claim, delivered, delivery, head, lane, post, record, sending, tenant};
@@ -89,7 +89,7 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
             assert_eq!(parked.reason.as_deref(), Some(Failure::Damaged.code()));
             let (held, id) = sending(&store).await;
             assert_eq!(id, next, "the lane continues");
-            assert!(store.settle(&held, id, &delivered(), None).await.unwrap());
+            assert!(store.settle(&held, id, &delivered(), SettleContext::default()).await.unwrap());
         }
     }
 }

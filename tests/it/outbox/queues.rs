@@ -9,11 +9,11 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::pacing::{Limit, Pace};
 use herald::domain::priority::{Class, Priority};
 use herald::domain::reason::Failure;
-use herald::domain::subject::{Action, Deed};
+use herald::domain::subject::{Action, SlackRequestKind};
 use herald::domain::time::Timestamp;
 use herald::store::{
-    About, NewDelivery, QueueKey, RecoverOutcome, SchemaStatus, Settle, Store, Throttled,
-    lease_token,
+    About, NewDelivery, QueueKey, RecoverOutcome, SchemaStatus, Settle, SettleContext, Store,
+    Throttled, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
@@ -59,13 +59,15 @@ async fn a_lane_is_urgent_until_its_last_urgent_message_left() {
         for class in [Class::Urgent, Class::Urgent, Class::Normal, Class::Bulk] {
             assert_eq!(classes(&store).await, [class]);
             let (claim, id) = sending(&store).await;
-            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+            assert!(
+                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+            );
         }
         // A message in doubt is looked up, whatever delays posts.
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&claim, id, &probe, None).await.unwrap());
+        assert!(store.settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
         assert_eq!(classes(&store).await, [Class::InDoubt]);
     }
 }
@@ -79,7 +81,9 @@ async fn what_joins_together_is_as_urgent_as_the_most_urgent_of_it() {
         for _ in 0..2 {
             assert_eq!(classes(&store).await, [Class::Urgent]);
             let (claim, id) = sending(&store).await;
-            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+            assert!(
+                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+            );
         }
     }
 }
@@ -105,7 +109,9 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
             assert_eq!(budgets(&store).await, [budget]);
             let (claim, id) = sending(&store).await;
             assert_eq!(claim.budget, budget);
-            assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+            assert!(
+                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+            );
         }
         // The first message of an empty lane; its turn can correct the expected budget.
         let mut accept = call("replace", vec![delivery(lane("U1"))]);
@@ -114,8 +120,13 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
         store.accept(accept).await.unwrap();
         assert_eq!(budgets(&store).await, [Budget::Updates]);
         let (claim, first) = head(&store).await;
-        let replanned = Settle::Replanned { deed: Deed::Post };
-        assert!(store.settle(&claim, first.delivery, &replanned, None).await.unwrap());
+        let replanned = Settle::Replanned { request_kind: SlackRequestKind::Post };
+        assert!(
+            store
+                .settle(&claim, first.delivery, &replanned, SettleContext::default())
+                .await
+                .unwrap()
+        );
         assert_eq!(budgets(&store).await, [Budget::Posts]);
         assert_eq!(record(&store, first.delivery).await.attempt, 0);
     }
@@ -151,7 +162,10 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
         let end = booked().await;
         let first = Some((starts[0], interval));
         for (start, left) in [(first, end), (last, end.minus(interval))] {
-            store.unbook(installation(), Budget::Deletions, start.unwrap()).await.unwrap();
+            store
+                .return_method_slot(installation(), Budget::Deletions, start.unwrap())
+                .await
+                .unwrap();
             assert_eq!(booked().await, left);
         }
     }
@@ -184,7 +198,7 @@ async fn each_start_is_given_once_to_all_replicas_together() {
         assert!(first <= store.now().await.unwrap().plus(pace.interval));
         let posting = store.posting(installation()).await.unwrap().unwrap();
         assert_eq!((posting.window_posts, posting.spent_until), (40, last));
-        store.unspend(installation(), pace.interval).await.unwrap();
+        store.return_post_slot(installation(), pace.interval).await.unwrap();
         let posting = store.posting(installation()).await.unwrap().unwrap();
         assert_eq!(posting.spent_until, last.minus(pace.interval));
         assert!(last > now);

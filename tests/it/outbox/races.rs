@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::domain::ids::DeliveryId;
-use herald::store::{LaneClaim, Settle, Store};
+use herald::store::{LaneClaim, Settle, SettleContext, Store};
 
 use super::{LEASE, call, delivered, delivery, lane, tenant, total, uuid};
 use crate::support::store::{TestStore, test_stores};
@@ -45,7 +45,7 @@ impl Seen {
         if sends {
             self.sent.lock().unwrap().push((claim.lane.clone(), id));
         }
-        assert!(store.settle(claim, id, &settle, None).await.unwrap());
+        assert!(store.settle(claim, id, &settle, SettleContext::default()).await.unwrap());
         self.done.fetch_add(usize::from(sends), Ordering::SeqCst);
     }
 }
@@ -130,7 +130,10 @@ async fn counts_always_add_up() {
                 for claim in writer.claim_lanes(1, LEASE).await.unwrap() {
                     let head = writer.head(&claim).await.unwrap().unwrap();
                     writer.intend(&claim, head.delivery, LEASE).await.unwrap().unwrap();
-                    writer.settle(&claim, head.delivery, &delivered(), None).await.unwrap();
+                    writer
+                        .settle(&claim, head.delivery, &delivered(), SettleContext::default())
+                        .await
+                        .unwrap();
                 }
                 writer.archive(Duration::ZERO, 100).await.unwrap();
             }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
-use herald::domain::subject::Deed;
-use herald::store::{Backend, Settle, Store};
+use herald::domain::subject::SlackRequestKind;
+use herald::store::{Backend, Settle, SettleContext, Store};
 use sea_orm::ConnectionTrait as _;
 
 use super::{LEASE, head, post, state, tenant};
@@ -32,18 +32,24 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
         let (claim, doubted) = head(&store).await;
         assert_eq!(doubted.in_doubt.map(|at| at.0), Some(recovery.epoch));
         let thread_ts = Some("1.000200".to_owned());
-        let doubt = Settle::Doubted { deed: Deed::Thread, thread_ts: thread_ts.clone() };
-        assert!(store.settle(&claim, old, &doubt, None).await.unwrap());
+        let doubt = Settle::Doubted {
+            request_kind: SlackRequestKind::Thread,
+            thread_ts: thread_ts.clone(),
+        };
+        assert!(store.settle(&claim, old, &doubt, SettleContext::default()).await.unwrap());
         let (claim, unknown) = head(&store).await;
         assert_eq!((unknown.state, unknown.attempt), (State::Unknown, 0));
-        assert_eq!((unknown.deed, unknown.thread_ts), (Deed::Thread, thread_ts));
+        assert_eq!(
+            (unknown.request_kind, unknown.thread_ts),
+            (SlackRequestKind::Thread, thread_ts)
+        );
         let absent = Settle::Retry { after: Duration::ZERO, code: "unconfirmed".into() };
-        assert!(store.settle(&claim, old, &absent, None).await.unwrap());
+        assert!(store.settle(&claim, old, &absent, SettleContext::default()).await.unwrap());
         let (claim, sure) = head(&store).await;
         assert_eq!((sure.state, sure.in_doubt), (State::Pending, None));
         assert_eq!(store.intend(&claim, old, LEASE).await.unwrap(), Some(1));
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
-        assert!(store.settle(&claim, old, &wait, None).await.unwrap());
+        assert!(store.settle(&claim, old, &wait, SettleContext::default()).await.unwrap());
         // A second recovery puts it in doubt again.
         let again = store.begin_epoch().await.unwrap();
         assert!(again.epoch > recovery.epoch);
@@ -70,11 +76,11 @@ async fn what_was_accepted_while_the_clock_was_ahead_is_in_doubt_and_nothing_lat
         assert_eq!(doubted.in_doubt.map(|at| at.0), Some(recovery.epoch));
         assert_eq!(store.intend(&claim, ahead, LEASE).await.unwrap(), None);
         let (claim, _) = head(&store).await;
-        let doubt = Settle::Doubted { deed: Deed::Post, thread_ts: None };
-        assert!(store.settle(&claim, ahead, &doubt, None).await.unwrap());
+        let doubt = Settle::Doubted { request_kind: SlackRequestKind::Post, thread_ts: None };
+        assert!(store.settle(&claim, ahead, &doubt, SettleContext::default()).await.unwrap());
         let (claim, _) = head(&store).await;
         let absent = Settle::Retry { after: Duration::ZERO, code: "unconfirmed".into() };
-        assert!(store.settle(&claim, ahead, &absent, None).await.unwrap());
+        assert!(store.settle(&claim, ahead, &absent, SettleContext::default()).await.unwrap());
         assert_eq!(head(&store).await.1.in_doubt, None);
         // Minutes before the clock reaches its earlier time.
         let new = post(&store, "U2").await;

@@ -5,7 +5,7 @@ use herald::domain::ids::{SlackUserId, UserId};
 use herald::domain::reason::{Failure, NoMatch};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accept, End, NewDelivery, Resolved, Target};
+use herald::store::{Accept, End, NewDelivery, Resolved, SettleContext, Target};
 use sea_orm::ConnectionTrait as _;
 
 use super::tenant;
@@ -46,7 +46,7 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
         assert_eq!(settled, Some(State::Pending));
         let (held, first) = sending(&store).await;
         assert_eq!(first, before);
-        assert!(store.settle(&held, first, &delivered(), None).await.unwrap());
+        assert!(store.settle(&held, first, &delivered(), SettleContext::default()).await.unwrap());
         let (_, resolved) = head(&store).await;
         assert_eq!(resolved.delivery, id);
         assert_eq!(resolved.content.as_deref(), Some(b"rendered now".as_slice()));

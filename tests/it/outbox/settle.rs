@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::domain::reason::{Failure, NoMatch, Suppression};
-use herald::store::{End, RecoverOutcome, Settle, WaitScope};
+use herald::store::{End, RecoverOutcome, Settle, SettleContext, WaitScope};
 
 use super::{
     HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, state,
@@ -17,7 +17,7 @@ async fn sent_is_recorded_with_its_place_and_its_log() {
         let mut ended = store.deliveries_ended();
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap());
         let sent = record(&store, id).await;
         assert_eq!((sent.state, sent.attempt), (State::Sent, 1));
         assert_eq!(sent.channel.as_ref().unwrap().as_str(), "D0001");
@@ -38,7 +38,7 @@ async fn a_429_gives_the_attempt_back_and_holds_its_lane_in_full() {
             let (claim, _) = sending(&store).await;
             assert_eq!(record(&store, id).await.attempt, 1);
             let wait = Settle::Wait { after: HOUR, scope };
-            assert!(store.settle(&claim, id, &wait, None).await.unwrap());
+            assert!(store.settle(&claim, id, &wait, SettleContext::default()).await.unwrap());
             let waiting = record(&store, id).await;
             assert_eq!((waiting.state, waiting.attempt), (State::Pending, 0));
             assert_eq!(waiting.attempts[0].outcome, "throttled");
@@ -63,7 +63,7 @@ async fn a_retry_counts_and_keeps_its_place() {
             assert_eq!(now.delivery, first);
             assert_eq!(store.intend(&claim, first, LEASE).await.unwrap(), Some(attempt));
             let retry = Settle::Retry { after: Duration::ZERO, code: "connect".into() };
-            assert!(store.settle(&claim, first, &retry, None).await.unwrap());
+            assert!(store.settle(&claim, first, &retry, SettleContext::default()).await.unwrap());
         }
         let retried = record(&store, first).await;
         assert_eq!((retried.state, retried.attempt), (State::Pending, 3));
@@ -77,7 +77,9 @@ async fn a_request_that_was_never_written_costs_nothing() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(store.settle(&claim, id, &Settle::NotWritten, None).await.unwrap());
+        assert!(
+            store.settle(&claim, id, &Settle::NotWritten, SettleContext::default()).await.unwrap()
+        );
         let (claim, head) = head(&store).await;
         assert_eq!((head.state, head.attempt, head.sending_since), (State::Pending, 0, None));
         assert_eq!(store.intend(&claim, id, LEASE).await.unwrap(), Some(1));
@@ -91,7 +93,12 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
         let next = post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         let probe = |after| Settle::Probe { after, code: "time_out".into() };
-        assert!(store.settle(&held, id, &probe(Duration::ZERO), None).await.unwrap());
+        assert!(
+            store
+                .settle(&held, id, &probe(Duration::ZERO), SettleContext::default())
+                .await
+                .unwrap()
+        );
         for probes in 0..3 {
             let (held, head) = head(&store).await;
             assert_eq!((head.delivery, head.state), (id, State::Unknown));
@@ -99,10 +106,15 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
             assert!(head.sending_since.is_some());
             assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
             let held = claim(&store, LEASE).await;
-            assert!(store.settle(&held, id, &probe(Duration::ZERO), None).await.unwrap());
+            assert!(
+                store
+                    .settle(&held, id, &probe(Duration::ZERO), SettleContext::default())
+                    .await
+                    .unwrap()
+            );
         }
         let held = claim(&store, LEASE).await;
-        assert!(store.settle(&held, id, &delivered(), None).await.unwrap());
+        assert!(store.settle(&held, id, &delivered(), SettleContext::default()).await.unwrap());
         assert_eq!(head(&store).await.1.delivery, next);
         let outcomes: Vec<_> =
             record(&store, id).await.attempts.into_iter().map(|entry| entry.outcome).collect();
@@ -117,10 +129,10 @@ async fn a_dead_token_while_in_doubt_leaves_the_doubt() {
         let id = post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        store.settle(&held, id, &probe, None).await.unwrap();
+        store.settle(&held, id, &probe, SettleContext::default()).await.unwrap();
         let held = claim(&store, LEASE).await;
         let paused = Settle::Paused { code: "token_revoked".into() };
-        assert!(store.settle(&held, id, &paused, None).await.unwrap());
+        assert!(store.settle(&held, id, &paused, SettleContext::default()).await.unwrap());
         let doubtful = record(&store, id).await;
         assert_eq!((doubtful.state, doubtful.attempt), (State::Unknown, 1));
     }
@@ -145,7 +157,12 @@ async fn ends_before_any_request_say_why() {
         for (end, expected, reason) in ends {
             let id = post(&store, "U1").await;
             let held = claim(&store, LEASE).await;
-            assert!(store.settle(&held, id, &Settle::Ended(end), None).await.unwrap());
+            assert!(
+                store
+                    .settle(&held, id, &Settle::Ended(end), SettleContext::default())
+                    .await
+                    .unwrap()
+            );
             let ended = record(&store, id).await;
             assert_eq!((ended.state, ended.reason.as_deref()), (expected, reason));
             assert!(ended.attempts.is_empty());
@@ -161,7 +178,7 @@ async fn a_poisoned_message_ends_and_the_next_goes_on() {
         let next = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
         let failed = Settle::Failed { reason: Failure::Template, code: Some("render".into()) };
-        assert!(store.settle(&held, poisoned, &failed, None).await.unwrap());
+        assert!(store.settle(&held, poisoned, &failed, SettleContext::default()).await.unwrap());
         assert_eq!(record(&store, poisoned).await.reason.as_deref(), Some("template"));
         assert_eq!(head(&store).await.1.delivery, next);
     }
@@ -174,7 +191,7 @@ async fn deferred_spends_nothing() {
         let held = claim(&store, LEASE).await;
         let now = store.now().await.unwrap();
         let deferred = Settle::Deferred { after: HOUR };
-        assert!(store.settle(&held, id, &deferred, None).await.unwrap());
+        assert!(store.settle(&held, id, &deferred, SettleContext::default()).await.unwrap());
         let deferred = record(&store, id).await;
         assert_eq!((deferred.state, deferred.attempt), (State::Pending, 0));
         assert!(deferred.due_at >= now.plus(HOUR));
@@ -191,7 +208,7 @@ async fn who_is_another_member_joins_the_tail_of_that_lane() {
         let held = claim(&store, LEASE).await;
         let there = post(&store, "U2").await;
         let settle = Settle::Moved { installation: installation(), lane: "U2".into() };
-        assert!(store.settle(&held, moved, &settle, None).await.unwrap());
+        assert!(store.settle(&held, moved, &settle, SettleContext::default()).await.unwrap());
         let later = post(&store, "U2").await;
         let mut order = Vec::new();
         for claim in store.claim_lanes(10, OVER).await.unwrap() {
@@ -204,7 +221,7 @@ async fn who_is_another_member_joins_the_tail_of_that_lane() {
             let (held, id) = sending(&store).await;
             assert_eq!(held.lane, "U2");
             order.push(id);
-            assert!(store.settle(&held, id, &delivered(), None).await.unwrap());
+            assert!(store.settle(&held, id, &delivered(), SettleContext::default()).await.unwrap());
         }
         assert_eq!(order, [there, moved, later]);
     }
@@ -224,7 +241,9 @@ async fn a_message_that_kills_its_workers_is_in_doubt_each_time() {
             assert_eq!(store.recover(&rescuer, deadly).await.unwrap(), RecoverOutcome::Unknown);
             assert_eq!(store.head(&rescuer).await.unwrap().unwrap().state, State::Unknown);
             let retry = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
-            assert!(store.settle(&rescuer, deadly, &retry, None).await.unwrap());
+            assert!(
+                store.settle(&rescuer, deadly, &retry, SettleContext::default()).await.unwrap()
+            );
         }
     }
 }
@@ -238,7 +257,7 @@ async fn a_message_whose_look_up_panics_is_parked_after_the_fourth_death() {
         let next = post(&store, "U1").await;
         let (dies, id) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&dies, id, &probe, None).await.unwrap());
+        assert!(store.settle(&dies, id, &probe, SettleContext::default()).await.unwrap());
         for death in 1..=4 {
             let (claim, seen) = head(&store).await;
             assert_eq!((seen.delivery, seen.state), (deadly, State::Unknown));

@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use herald::domain::delivery::State;
 use herald::domain::ids::{ChannelId, DeliveryId};
-use herald::store::{Backend, LaneClaim, Settle, Store};
+use herald::store::{Backend, LaneClaim, Settle, SettleContext, Store};
 use sea_orm::ConnectionTrait as _;
 
 use super::{LEASE, post, record, state};
@@ -89,8 +89,10 @@ async fn ends_that_are_written_together_are_each_lanes_own() {
         store.raw().await.execute_unprepared(&sql).await.unwrap();
         let ends: Vec<_> =
             (0..sent.len()).map(|number| stored(&format!("{number}.000100"))).collect();
-        let settles =
-            sent.iter().zip(&ends).map(|((claim, id), end)| store.settle(claim, *id, end, None));
+        let settles = sent
+            .iter()
+            .zip(&ends)
+            .map(|((claim, id), end)| store.settle(claim, *id, end, SettleContext::default()));
         for (((claim, id), end), settled) in sent.iter().zip(&ends).zip(join_all(settles).await) {
             let own = !["U07", "U11"].contains(&&*claim.lane);
             assert_eq!(settled, Ok(own), "{}", claim.lane);
@@ -115,8 +117,10 @@ async fn an_end_that_cannot_be_written_fails_alone() {
     for store in test_stores().await {
         let sent = sending(&store, 3).await;
         let ends = [stored("1.000100"), stored("2\0"), stored("3.000100")];
-        let settles =
-            sent.iter().zip(&ends).map(|((claim, id), end)| store.settle(claim, *id, end, None));
+        let settles = sent
+            .iter()
+            .zip(&ends)
+            .map(|((claim, id), end)| store.settle(claim, *id, end, SettleContext::default()));
         let settled = join_all(settles).await;
         assert_eq!((&settled[0], &settled[2]), (&Ok(true), &Ok(true)));
         // PostgreSQL's text cannot contain this character.

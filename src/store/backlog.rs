@@ -21,7 +21,7 @@ const COUNTED: u32 = 10_000;
 
 /// The pending work of one workspace.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outlook {
+pub struct WorkspaceBacklog {
     /// `None` before the first post.
     pub posting: Option<Posting>,
     /// The budgets of changes; empty before the first change.
@@ -36,7 +36,7 @@ pub struct Outlook {
 
 impl Store {
     /// The pending work of a workspace.
-    pub async fn outlook(&self, id: InstallationId) -> Result<Outlook, Error> {
+    pub async fn workspace_backlog(&self, id: InstallationId) -> Result<WorkspaceBacklog, Error> {
         const LANES: &str = "SELECT clock.now, class, budget, COUNT(class), \
             COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0) \
             FROM (SELECT {now} AS now) AS clock LEFT JOIN lanes \
@@ -56,7 +56,7 @@ impl Store {
             sql::all(self.reader(), LANES, params![key.as_str()]),
             sql::all(self.reader(), &accounts, params![key.as_str(), update, delete]),
         )?;
-        let mut outlook = Outlook {
+        let mut backlog = WorkspaceBacklog {
             posting: None,
             booked: HashMap::new(),
             lanes: 0,
@@ -65,22 +65,22 @@ impl Store {
         };
         for row in &accounts {
             let mut columns = Columns::of(row);
-            outlook.posting = posting_of(&mut columns)?;
+            backlog.posting = posting_of(&mut columns)?;
             for budget in changes {
-                outlook.booked.extend(booked_of(&mut columns)?.map(|booked| (budget, booked)));
+                backlog.booked.extend(booked_of(&mut columns)?.map(|booked| (budget, booked)));
             }
         }
         for row in &rows {
             let mut columns = Columns::of(row);
-            outlook.now = columns.time()?;
+            backlog.now = columns.time()?;
             let class = columns.take::<Option<i64>>()?.and_then(Class::from_code);
             let budget = columns.take::<Option<i64>>()?.and_then(Budget::from_code);
-            outlook.lanes += columns.count()?;
+            backlog.lanes += columns.count()?;
             if let Some(queue) = class.zip(budget) {
-                outlook.due.insert(queue, columns.count()?);
+                backlog.due.insert(queue, columns.count()?);
             }
         }
-        Ok(outlook)
+        Ok(backlog)
     }
 
     /// The backlogs of those lanes of a workspace that have work.

@@ -10,27 +10,27 @@ use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::reason::{Cancellation, Failure};
 use crate::domain::render::{self, Rendered};
-use crate::domain::subject::{self, Action, Deed, Plan, Posted, Shown};
+use crate::domain::subject::{self, Action, Plan, Shown, SlackRequestKind, SubjectMessage};
 use crate::slack::{Destination, PostMessage, UpdateMessage};
 use crate::store::{self, Acted, End, Settle};
-use crate::workspace::{self, Change};
+use crate::workspace::{self, MessageChange};
 
 /// The destination of the message.
-enum Place {
+enum PostTarget {
     Person(SlackUserId),
     Channel(ChannelId),
 }
 
 /// The request that this turn makes to Slack, once it is known that it may.
 pub(super) struct Request {
-    pub(super) deed: Deed,
+    pub(super) request_kind: SlackRequestKind,
     /// The message that is acted on.
-    target: Option<Posted>,
+    target: Option<SubjectMessage>,
     /// More messages are left to act on after it.
     more: bool,
     /// `None` if a message is deleted.
     words: Option<Rendered>,
-    place: Option<Place>,
+    place: Option<PostTarget>,
 }
 
 impl Delivery {
@@ -48,7 +48,7 @@ impl Delivery {
             _ => Vec::new(),
         };
         let plan = subject::plan(head.action, &messages);
-        let Some(deed) = plan.deed() else { return Ok(Err(nothing_left(turn))) };
+        let Some(request_kind) = plan.request_kind() else { return Ok(Err(nothing_left(turn))) };
         let words = match &plan {
             Plan::Done { target, .. } => {
                 let kept = match self.inner.store.words(&head.tenant, target.words).await {
@@ -70,12 +70,14 @@ impl Delivery {
             }
         };
         let place = place(turn);
-        if (words.is_none() && deed != Deed::Delete) || (place.is_none() && deed == Deed::Post) {
+        if (words.is_none() && request_kind != SlackRequestKind::Delete)
+            || (place.is_none() && request_kind == SlackRequestKind::Post)
+        {
             let reason = if head.damaged { Failure::Damaged } else { Failure::Template };
             return Ok(Err(Settle::Failed { reason, code: None }));
         }
         let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
-        Ok(Ok(Request { deed, target: plan.target().cloned(), more, words, place }))
+        Ok(Ok(Request { request_kind, target: plan.target().cloned(), more, words, place }))
     }
 
     /// Makes the request, once.
@@ -85,7 +87,7 @@ impl Delivery {
         request: &Request,
         token: &store::Token,
         begin_before: Instant,
-    ) -> Result<workspace::Posted, workspace::Error> {
+    ) -> Result<workspace::RequestMade, workspace::Error> {
         let (workspaces, claim) = (&self.inner.workspaces, turn.claim);
         let id = claim.installation;
         if let Some(change) = request.change() {
@@ -101,19 +103,24 @@ impl Delivery {
 impl Request {
     /// The thread named in the intent, so that a probe reads the same thread.
     pub(super) fn thread_ts(&self) -> Option<&str> {
-        self.target.as_ref().filter(|_| self.deed == Deed::Thread).map(|root| root.ts.as_str())
+        self.target
+            .as_ref()
+            .filter(|_| self.request_kind == SlackRequestKind::Thread)
+            .map(|root| root.ts.as_str())
     }
 
-    fn change(&self) -> Option<Change<'_>> {
+    fn change(&self) -> Option<MessageChange<'_>> {
         let target = self.target.as_ref()?;
-        match (self.deed, &self.words) {
-            (Deed::Update, Some(words)) => Some(Change::Update(UpdateMessage {
+        match (self.request_kind, &self.words) {
+            (SlackRequestKind::Update, Some(words)) => Some(MessageChange::Update(UpdateMessage {
                 channel: &target.channel,
                 ts: &target.ts,
                 text: &words.text,
                 blocks: &words.blocks,
             })),
-            (Deed::Delete, _) => Some(Change::Delete { channel: &target.channel, ts: &target.ts }),
+            (SlackRequestKind::Delete, _) => {
+                Some(MessageChange::Delete { channel: &target.channel, ts: &target.ts })
+            }
             _ => None,
         }
     }
@@ -124,8 +131,8 @@ impl Request {
             (Some(root), _) => Destination::Conversation(&root.channel),
             // Not the `D...` id, even if it is known: Slack always takes the member's id for the
             // same conversation, and needs no other scope than chat:write.
-            (None, Some(Place::Person(member))) => Destination::Person(member),
-            (None, Some(Place::Channel(channel))) => Destination::Conversation(channel),
+            (None, Some(PostTarget::Person(member))) => Destination::Person(member),
+            (None, Some(PostTarget::Channel(channel))) => Destination::Conversation(channel),
             (None, None) => return None,
         };
         Some(PostMessage {
@@ -151,27 +158,29 @@ impl Request {
                 more: self.more,
             })
         };
-        match (self.deed, outcome) {
-            (Deed::Update, Outcome::Sent { .. }) => {
+        match (self.request_kind, outcome) {
+            (SlackRequestKind::Update, Outcome::Sent { .. }) => {
                 Some(acted((action == Action::Done).then_some(Shown::Done)))
             }
-            (Deed::Thread, Outcome::Sent { channel, ts, unthreaded: true }) => {
+            (SlackRequestKind::Thread, Outcome::Sent { channel, ts, unthreaded: true }) => {
                 Some(Settle::Unthreaded {
                     root: Some(target.delivery),
                     channel: channel.clone(),
                     ts: ts.clone(),
                 })
             }
-            (Deed::Delete, Outcome::Sent { .. }) => Some(acted(Some(Shown::Retracted))),
-            (deed, Outcome::Rejected { code, .. }) => match (deed, subject::unfit(deed, code)?) {
-                // The message was to be deleted, and it is gone; perhaps by a request of ours whose
-                // answer was lost.
-                (Deed::Delete, shown @ Shown::Gone) => Some(acted(Some(shown))),
-                (_, shown) => {
-                    let code = code.clone();
-                    Some(Settle::Unfit { message: target.delivery, shown, code })
+            (SlackRequestKind::Delete, Outcome::Sent { .. }) => Some(acted(Some(Shown::Retracted))),
+            (request_kind, Outcome::Rejected { code, .. }) => {
+                match (request_kind, subject::unmodifiable(request_kind, code)?) {
+                    // The message was to be deleted, and it is gone; perhaps by a request of ours
+                    // whose answer was lost.
+                    (SlackRequestKind::Delete, shown @ Shown::Gone) => Some(acted(Some(shown))),
+                    (_, shown) => {
+                        let code = code.clone();
+                        Some(Settle::Unmodifiable { message: target.delivery, shown, code })
+                    }
                 }
-            },
+            }
             _ => None,
         }
     }
@@ -185,7 +194,9 @@ fn nothing_left(turn: &Turn<'_>) -> Settle {
         return Settle::Finished;
     }
     match &head.code {
-        Some(code) if subject::unfit(Deed::Update, code) == Some(Shown::Fixed) => {
+        Some(code)
+            if subject::unmodifiable(SlackRequestKind::Update, code) == Some(Shown::Immutable) =>
+        {
             Settle::Failed { reason: Failure::Rejected, code: Some(code.clone()) }
         }
         _ => Settle::Ended(End::Canceled(Cancellation::NothingToDo)),
@@ -196,11 +207,11 @@ fn read(content: &[u8]) -> Option<Rendered> {
     serde_json::from_slice(content).ok()
 }
 
-fn place(turn: &Turn<'_>) -> Option<Place> {
+fn place(turn: &Turn<'_>) -> Option<PostTarget> {
     let lane = turn.claim.lane.as_str();
     if turn.head.user.is_some() {
-        SlackUserId::parse(lane).ok().map(Place::Person)
+        SlackUserId::parse(lane).ok().map(PostTarget::Person)
     } else {
-        ChannelId::parse(lane).ok().map(Place::Channel)
+        ChannelId::parse(lane).ok().map(PostTarget::Channel)
     }
 }

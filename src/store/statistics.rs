@@ -8,7 +8,7 @@ use crate::domain::time::micros;
 
 /// Lists of connected workspaces that are in use, over the whole cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct DirectoryCensus {
+pub struct DirectoryStatistics {
     pub in_use: u64,
     /// Lists without any generation.
     pub never_read: u64,
@@ -31,7 +31,10 @@ pub struct DirectoryCensus {
 
 impl Store {
     /// Counts the lists; one older than `stale` counts as stale.
-    pub async fn directory_census(&self, stale: Duration) -> Result<DirectoryCensus, Error> {
+    pub async fn directory_statistics(
+        &self,
+        stale: Duration,
+    ) -> Result<DirectoryStatistics, Error> {
         const SQL: &str = "SELECT COUNT(*),
                 SUM(CASE WHEN COALESCE(d.generation, 0) = 0 THEN 1 ELSE 0 END),
                 SUM(CASE WHEN d.refreshed_at < {now} - $1 THEN 1 ELSE 0 END),
@@ -51,7 +54,7 @@ impl Store {
         let number = |index| -> Result<u64, Error> {
             Ok(u64::try_from(row.get::<Option<i64>>(index)?.unwrap_or(0)).unwrap_or(0))
         };
-        Ok(DirectoryCensus {
+        Ok(DirectoryStatistics {
             in_use: number(0)?,
             never_read: number(1)?,
             stale: number(2)?,

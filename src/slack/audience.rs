@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 /// Ids of the places whose installations an event is for; each id once, none empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct EventAudience {
     /// Workspaces, for installations in a single workspace.
     pub teams: Vec<String>,
     /// Organisations, for installations in a whole organisation.
@@ -47,7 +47,7 @@ struct EnterpriseUser {
     teams: Option<Vec<String>>,
 }
 
-impl Reach {
+impl EventAudience {
     pub(super) fn of(
         team_id: Option<&String>,
         enterprise_id: Option<&String>,
@@ -109,14 +109,14 @@ mod tests {
 
     use super::*;
 
-    fn reach(team: &str, enterprise: Option<&str>, authorization: Value) -> Reach {
+    fn audience(team: &str, enterprise: Option<&str>, authorization: Value) -> EventAudience {
         let authorization: Authorization = serde_json::from_value(authorization).unwrap();
         let enterprise = enterprise.map(ToOwned::to_owned);
-        Reach::of(Some(&team.to_owned()), enterprise.as_ref(), &[authorization])
+        EventAudience::of(Some(&team.to_owned()), enterprise.as_ref(), &[authorization])
     }
 
-    fn ids(reach: &Reach) -> (Vec<&str>, Vec<&str>) {
-        (texts(&reach.teams), texts(&reach.enterprises))
+    fn ids(audience: &EventAudience) -> (Vec<&str>, Vec<&str>) {
+        (texts(&audience.teams), texts(&audience.enterprises))
     }
 
     fn texts(ids: &[String]) -> Vec<&str> {
@@ -126,25 +126,26 @@ mod tests {
     #[test]
     fn where_it_happened_and_who_sees_it() {
         let one = json!({"enterprise_id": null, "team_id": "T1", "is_enterprise_install": false});
-        assert_eq!(ids(&reach("T1", None, one.clone())), (vec!["T1"], vec![]));
-        assert_eq!(ids(&reach("T2", None, one)), (vec!["T1", "T2"], vec![]));
+        assert_eq!(ids(&audience("T1", None, one.clone())), (vec!["T1"], vec![]));
+        assert_eq!(ids(&audience("T2", None, one)), (vec!["T1", "T2"], vec![]));
         let all = json!({"enterprise_id": "E1", "team_id": null, "is_enterprise_install": true});
-        assert_eq!(ids(&reach("", None, all.clone())), (vec![], vec!["E1"]));
-        assert_eq!(ids(&reach("T1", Some("E1"), all.clone())), (vec!["T1"], vec!["E1"]));
+        assert_eq!(ids(&audience("", None, all.clone())), (vec![], vec!["E1"]));
+        assert_eq!(ids(&audience("T1", Some("E1"), all.clone())), (vec!["T1"], vec!["E1"]));
         // Named by its workspace; the organisation's own installation is a different one.
         let in_org =
             json!({"enterprise_id": "E1", "team_id": "T1", "is_enterprise_install": false});
-        assert_eq!(ids(&reach("T1", None, in_org)), (vec!["T1"], vec![]));
-        assert_eq!(Reach::of(None, None, &[]), Reach::default());
+        assert_eq!(ids(&audience("T1", None, in_org)), (vec!["T1"], vec![]));
+        assert_eq!(EventAudience::of(None, None, &[]), EventAudience::default());
     }
 
     #[test]
     fn a_member_is_told_of_where_they_belong() {
         let all = json!({"enterprise_id": "E1", "team_id": "T1", "is_enterprise_install": true});
-        let reach = Reach { teams: vec!["T1".into(), "T2".into()], ..reach("", None, all) };
+        let audience =
+            EventAudience { teams: vec!["T1".into(), "T2".into()], ..audience("", None, all) };
         let of = |member: Value| {
-            let reach = reach.clone().of_member(&member.to_string());
-            let (teams, enterprises) = ids(&reach);
+            let audience = audience.clone().of_member(&member.to_string());
+            let (teams, enterprises) = ids(&audience);
             (teams.join(","), enterprises.join(","))
         };
         let both = |teams: &str, enterprises: &str| (teams.to_owned(), enterprises.to_owned());

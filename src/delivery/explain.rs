@@ -5,7 +5,9 @@ use super::turn::Turn;
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Basis, Cause, Choice, Decision, Found, Stage, Switches, Trace, Wait};
+use crate::domain::trace::{
+    Cause, Choice, Stage, Switches, Trace, TraceBasis, TraceDecision, TraceRule, Wait,
+};
 use crate::store::{Head, Settle};
 
 /// The least wait behind others that is recorded: a claim and a look take a few milliseconds.
@@ -18,17 +20,17 @@ pub(super) fn decision(
     settings: Option<&Settings>,
     (preferences, identity): (&Preferences, Option<&Identity>),
     verdict: Option<&Settle>,
-) -> Decision {
-    let identity = identity.map(|identity| Basis {
+) -> TraceDecision {
+    let identity = identity.map(|identity| TraceBasis {
         rule: match identity.rule {
-            Rule::Pinned => Found::Pinned,
-            Rule::Matched => Found::Stored,
+            Rule::Pinned => TraceRule::Pinned,
+            Rule::Matched => TraceRule::Stored,
         },
         generation: 0,
         read_at: None,
     });
     let chooses = head.user.is_some() && head.action.speaks();
-    Decision {
+    TraceDecision {
         stage: Stage::Turn,
         at: now,
         switches: settings.map(|settings| Switches::of(settings, &head.event_type)),
@@ -91,7 +93,7 @@ pub(super) fn added(turn: &Turn<'_>, mut trace: Trace, settle: &Settle) -> Optio
 /// The trace of a message that was resolved in the background.
 pub(super) fn resolved(
     kept: Option<&[u8]>,
-    decision: Decision,
+    decision: TraceDecision,
     action: Action,
     held: bool,
 ) -> Vec<u8> {
@@ -100,6 +102,6 @@ pub(super) fn resolved(
     if held {
         trace.waits(Wait::new(Cause::Arrival, decision.at, None));
     }
-    trace.decided(Decision { choice, ..decision });
+    trace.decided(TraceDecision { choice, ..decision });
     trace.to_bytes()
 }
