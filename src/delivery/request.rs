@@ -23,7 +23,7 @@ enum PostTarget {
 
 /// The request that this turn makes to Slack, once it is known that it may.
 pub(super) struct Request {
-    pub(super) request_kind: SlackRequestKind,
+    pub(super) kind: SlackRequestKind,
     /// The message that is acted on.
     target: Option<SubjectMessage>,
     /// More messages are left to act on after it.
@@ -77,7 +77,7 @@ impl Delivery {
             return Ok(Err(Settle::Failed { reason, code: None }));
         }
         let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
-        Ok(Ok(Request { request_kind, target: plan.target().cloned(), more, words, place }))
+        Ok(Ok(Request { kind: request_kind, target: plan.target().cloned(), more, words, place }))
     }
 
     /// Makes the request, once.
@@ -105,13 +105,13 @@ impl Request {
     pub(super) fn thread_ts(&self) -> Option<&str> {
         self.target
             .as_ref()
-            .filter(|_| self.request_kind == SlackRequestKind::Thread)
+            .filter(|_| self.kind == SlackRequestKind::Thread)
             .map(|root| root.ts.as_str())
     }
 
     fn change(&self) -> Option<MessageChange<'_>> {
         let target = self.target.as_ref()?;
-        match (self.request_kind, &self.words) {
+        match (self.kind, &self.words) {
             (SlackRequestKind::Update, Some(words)) => Some(MessageChange::Update(UpdateMessage {
                 channel: &target.channel,
                 ts: &target.ts,
@@ -158,7 +158,7 @@ impl Request {
                 more: self.more,
             })
         };
-        match (self.request_kind, outcome) {
+        match (self.kind, outcome) {
             (SlackRequestKind::Update, Outcome::Sent { .. }) => {
                 Some(acted((action == Action::Done).then_some(Shown::Done)))
             }

@@ -91,7 +91,7 @@ impl Delivery {
     ) -> Result<StartUsed, store::Error> {
         let (claim, head, lease) = (turn.claim, &turn.head, self.inner.timing.lease);
         let begin_before = Instant::now() + lease / 2;
-        let (request_kind, thread) = (request.request_kind, request.thread_ts());
+        let (request_kind, thread) = (request.kind, request.thread_ts());
         let intent =
             self.inner.store.intend_to(claim, head.delivery, lease, request_kind, thread).await;
         let attempt = match intent {
@@ -173,7 +173,7 @@ impl Delivery {
 /// The settle of a head whose request needs another turn: after a read of history, or with a start
 /// from another budget. `None`: the request may be made in this turn.
 fn another_turn(turn: &Turn<'_>, request: &Request) -> Option<Settle> {
-    let request_kind = request.request_kind;
+    let request_kind = request.kind;
     // A change that may have been made is simply repeated: it is the same change.
     if turn.head.in_doubt.is_some() && !request_kind.is_repeatable() {
         let thread_ts = request.thread_ts().map(str::to_owned);

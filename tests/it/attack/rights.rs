@@ -42,9 +42,9 @@ async fn serving(entries: &str) -> (Herald, TempDir) {
     (Herald::serve_file(&file).await, dir)
 }
 
-fn actor(user: &str, permissions: &[pb::Permission]) -> Option<pb::Actor> {
+fn actor(user: &str, permissions: &[pb::Permission]) -> pb::Actor {
     let permissions = permissions.iter().map(|one| (*one).into()).collect();
-    Some(pb::Actor { user_id: user.into(), permissions })
+    pb::Actor { user_id: user.into(), permissions }
 }
 
 fn get(id: &str, actor: Option<pb::Actor>) -> pb::GetNotificationRequest {
@@ -76,7 +76,7 @@ async fn a_key_has_the_rights_that_were_asked_for_and_no_others() {
     let administers = [pb::Permission::Administer];
     for (key, wanted) in [(&plain, "ACTOR_NOT_ALLOWED"), (&acting, "ACTOR_PERMISSION_NOT_ALLOWED")]
     {
-        let request = upsert("acme", actor("mallory", &administers));
+        let request = upsert("acme", Some(actor("mallory", &administers)));
         let told = admin.upsert_people(with(key, request)).await.unwrap_err();
         assert_eq!((told.code(), reason(&told).as_str()), (Code::PermissionDenied, wanted));
     }
@@ -95,12 +95,12 @@ async fn an_actor_neither_reads_nor_overwrites_what_is_another_person_s() {
     let mut service = HeraldServiceClient::new(herald.channel());
     let notified = service.notify(with(&key, task("for ben", &["ben"]))).await.unwrap();
     let id = notified.into_inner().notification_id;
-    service.get_notification(with(&key, get(&id, actor("ben", &[])))).await.unwrap();
+    service.get_notification(with(&key, get(&id, Some(actor("ben", &[]))))).await.unwrap();
 
     let edits = [pb::Permission::EditOwnProfile];
     let nothing = uuid::Uuid::now_v7().to_string();
     for permissions in [&edits[..0], &edits[..]] {
-        let mallory = || actor("mallory", permissions);
+        let mallory = || Some(actor("mallory", permissions));
         let forbidden = service.get_notification(with(&key, get(&id, mallory()))).await;
         let absent = service.get_notification(with(&key, get(&nothing, mallory()))).await;
         let forbidden = forbidden.unwrap_err();
