@@ -5,8 +5,6 @@
 //! an answer, so that a person who is not in Slack costs one call for any number of messages.
 //!
 //! [`Config::absent_seconds`]: super::Config::absent_seconds
-//!
-//! [`Config::absent_seconds`]: super::Config::absent_seconds
 
 use std::sync::Arc;
 use std::time::Duration;

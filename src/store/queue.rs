@@ -425,8 +425,7 @@ mod tests {
     use super::*;
     use crate::store::Config;
 
-    /// PostgreSQL chooses its plans by the contents of the tables: `benches/load.rs` measures
-    /// those.
+    /// PostgreSQL chooses its plans by the contents of the tables: `store/plans.rs` tests those.
     #[tokio::test]
     async fn sqlite_finds_queues_and_lanes_by_the_whole_key_of_the_index() {
         let dir = tempfile::tempdir().unwrap();
