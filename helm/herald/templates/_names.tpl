@@ -13,7 +13,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Never changes over a release's life: a Deployment's selector cannot. */}}
+{{/* Must stay the same for the life of a release: the selector of a Deployment is immutable. */}}
 {{- define "herald.selector" -}}
 app.kubernetes.io/name: {{ include "herald.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -1,6 +1,7 @@
 {{/*
-What no schema can say: one value contradicts another, or a credential is missing. All faults are
-told at once. The server would refuse most of these too, but only once the old pods are going.
+Faults that a schema cannot express: values that contradict each other, and missing credentials. All
+faults are reported at once. The server would refuse most of them too, but only when the old pods
+are already stopping.
 */}}
 {{- define "herald.refusals" -}}
 {{- $faults := list -}}

@@ -1,7 +1,7 @@
 {{/*
-The settings file. Scalars and lists are written as JSON, which TOML reads alike: Helm keeps numbers
-as floats, and toToml would write 64 as 64.0, which the server refuses.
-What the chart decides itself is not in config, so nothing is set twice.
+The settings file. Scalars and lists are written as JSON, which is valid TOML for them: Helm keeps
+numbers as floats, and toToml would write 64 as 64.0, which the server refuses.
+Settings that the chart computes are not in config, so nothing is set twice.
 */}}
 {{- define "herald.settings" -}}
 {{- $sections := deepCopy (default dict .Values.config) -}}
@@ -73,7 +73,7 @@ token_file = {{ printf "%s/token" $files | toJson }}
 {{- end -}}
 {{- end -}}
 
-{{/* An issuer of tokens and whom its tokens let in. */}}
+{{/* An issuer of tokens, and the callers that its tokens admit. */}}
 {{- define "herald.issuer" -}}
 [[rpc.issuers]]
 issuer = {{ toJson .issuer }}
@@ -114,7 +114,7 @@ may_act_for_users = {{ default false .mayActForUsers }}
 may_administer_for_users = {{ default false .mayAdministerForUsers }}
 {{- end -}}
 
-{{/* Credentials, for both containers: environment variables beat the settings file. */}}
+{{/* Credentials, for both containers: environment variables override the settings file. */}}
 {{- define "herald.env" -}}
 - name: HERALD_CONFIG
   value: /etc/herald/herald.toml
