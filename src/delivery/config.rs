@@ -19,8 +19,8 @@ const LOOK_UP: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Conversations that one replica works on at the same time; each takes one request to Slack.
-    /// Default `64`.
+    /// Conversations that one replica works on at the same time; each has at most one request to
+    /// Slack under way. Default `64`.
     pub workers: u32,
     /// Percent of the workers that one tenant may keep busy, so that the other tenants always find
     /// a free one. Default `50`.

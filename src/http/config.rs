@@ -30,8 +30,9 @@ pub struct Config {
     /// which works only on the same machine.
     #[serde(with = "url_text")]
     pub public_url: Option<Url>,
-    /// The server's certificate in PEM, with those between it and the root. It is read again when
-    /// the file changes. Default: none, plain text; the ingress then terminates TLS.
+    /// The server's certificate in PEM, with the intermediate certificates up to the root. It is
+    /// read again when the file changes. Default: none, plain text; the ingress then terminates
+    /// TLS.
     pub tls_certificate: Option<PathBuf>,
     /// Its private key in PEM. Default: none.
     pub tls_key: Option<PathBuf>,

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// The paths of the certificate and the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The server's certificate in PEM, and those between it and the root.
+    /// The server's certificate in PEM, with the intermediate certificates up to the root.
     pub certificate: PathBuf,
     /// Its private key in PEM.
     pub key: PathBuf,

@@ -29,8 +29,8 @@ pub struct RuleConfig {
     /// For role `user`: the id of the user. Default: none.
     #[serde(default)]
     pub user_id: Option<String>,
-    /// The tenants it may access; `["*"]` for all. `{claim}` stands for every tenant of a list.
-    /// Needed.
+    /// The tenants it may access; `["*"]` for all. `{claim}` stands for every tenant that this
+    /// claim of the token names. Needed.
     pub tenants: Vec<String>,
     /// Whether it may name an actor, as for keys. Default `false`.
     #[serde(default)]

@@ -110,7 +110,7 @@ fn entries() -> Vec<Section> {
         ),
         entry(
             "[rpc.issuers]",
-            "An issuer whose tokens (JWT) are taken. Repeat the entry for more.",
+            "An issuer whose tokens (JWT) are accepted. Repeat the entry for more.",
             &issuer,
         ),
         entry(
