@@ -1,5 +1,5 @@
 //! Herald delivers a platform's notifications to Slack: durably, in order, within Slack's rate
-//! limits, and never twice where Slack lets Herald find out.
+//! limits, and without duplicates where Slack's history can be read.
 //!
 //! # The map
 //!

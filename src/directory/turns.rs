@@ -1,6 +1,6 @@
 //! Turns for work that computes much: only a few run at a time, and tenants take turns by number of
 //! people (`domain::fair_queue`). Such work is planning a broadcast, and evaluating expressions
-//! that are more than a path. Other work shares the processors with it.
+//! that are more than a path. The limit leaves processor time to other work.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,5 @@
-//! A claimed lane, and the lane's first delivery, which a claim may read. (`queue` claims.)
+//! A claimed lane, and the lane's first delivery, which a claim may read. (Claiming itself is in
+//! `queue`.)
 //!
 //! A claim is a lease on one lane with a new random fencing token. Every write on behalf of a claim
 //! locks the lane and compares the token, so a worker that lost its lease, and whose lane was

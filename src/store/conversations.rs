@@ -1,4 +1,5 @@
-//! The direct message conversation of a lane. It is an attribute, since the member names the lane.
+//! Slack's direct message conversation of a lane (`D...`). It is stored with the lane and is not
+//! the lane's key: the key is the member, whose conversation may not be open yet.
 
 use super::sql::{self, params};
 use super::{Error, Store};

@@ -1,4 +1,4 @@
-//! The epoch since the last recovery (`recovery`), as expressions in statements.
+//! The epoch since the last recovery (`recovery`), as expressions of SQL.
 
 /// The current epoch, as an expression.
 pub(in crate::store) const ERA: &str = "COALESCE((SELECT MAX(epoch) FROM recoveries), 0)";

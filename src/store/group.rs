@@ -2,9 +2,9 @@
 //! taken together once that work ends.
 //!
 //! There is no timer: an idle group starts at once, so no call waits for others to join, and
-//! batches grow only with the load. A batch only lets tasks that are ready to run go first. Until
-//! an item is taken, it is dropped with its caller; from then on it is worked on to the end, in a
-//! separate task, whether or not its caller still waits.
+//! batches grow only with the load. Before a batch is formed, tasks that are ready run, so that
+//! they can join it. Until an item is taken, it is dropped with its caller; from then on it is
+//! worked on to the end, in a separate task, whether or not its caller still waits.
 //!
 //! Owners (tenants) take turns by rows (`domain::fair_queue`). Large items share no batch with
 //! small ones, and if several batches run at a time, one of them takes only small items: a small

@@ -1,5 +1,6 @@
-//! Slack reports that an installation ended. The report may be late and concern the installation
-//! before a reinstall (Slack's documentation: tokens_revoked).
+//! Verifies Slack's reports that an installation ended. A report may be late and concern the
+//! installation before a reinstall (Slack's documentation: tokens_revoked), so Slack is asked
+//! whether the token still works.
 
 use std::time::Duration;
 
