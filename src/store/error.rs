@@ -15,7 +15,8 @@ pub enum Error {
     #[error("no connection to the database became free in time")]
     Busy,
     /// The transaction conflicted with another one: the same work, repeated from its start, is
-    /// likely to succeed. If this can happen, the store has already retried or waited several times.
+    /// likely to succeed. Where this can happen, the store has already retried or waited several
+    /// times.
     #[error("the transaction conflicted with another one: {0}")]
     Contended(String),
     /// A row stayed locked by another transaction, perhaps of a frozen process: retry later.
