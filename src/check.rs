@@ -120,7 +120,7 @@ async fn issuers(config: &rpc::Config) -> Vec<Finding> {
 /// Whether the certificate and the key can be used together.
 fn tls(files: Result<Option<Files>, String>, protocol: Protocol) -> Finding {
     let Some(files) = files? else {
-        return Ok("off: put a proxy or a mesh in front where the network is not trusted".into());
+        return Ok("off: put a proxy or a mesh in front if the network is not trusted".into());
     };
     let clients = match (&files.client_ca, files.client_certificate_required) {
         (None, _) => "clients are not asked for certificates",

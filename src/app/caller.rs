@@ -120,7 +120,7 @@ fn heed(right: &Right, acting: &Acting, whose: Whose) -> Result<(), Error> {
             ("NOT_OWN_PROFILE", "only an administrator may do this for another person")
         }
         Cell::Refused(Refusal::Permission) => {
-            ("PERMISSION_MISSING", "the actor needs the permission to edit one's own profile")
+            ("PERMISSION_MISSING", "the actor needs PERMISSION_EDIT_OWN_PROFILE")
         }
         Cell::Refused(Refusal::ActorRequired) => {
             ("ACTOR_REQUIRED", "a service must name the actor on whose behalf it calls")

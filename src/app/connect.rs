@@ -310,7 +310,7 @@ impl App {
         }
         // The tenant is connected even if this fails; GetWorkspace shows it as well.
         if let Err(error) = self.store.write_audit(&entries).await {
-            tracing::warn!(%error, "the tenants of a shared workspace were not told");
+            tracing::warn!(%error, "the tenants of a shared workspace were not notified");
         }
     }
 

@@ -97,10 +97,12 @@ impl Error {
 fn key_limit(keys: &[ApiKeyId]) -> String {
     if keys.is_empty() {
         let most = limits::API_KEYS_OF_TENANT;
-        return format!("{most} API keys are valid, the most that are allowed: revoke one");
+        return format!(
+            "{most} API keys of the tenant (or of no tenant) are already active: revoke one"
+        );
     }
     let ids: Vec<String> = keys.iter().map(ToString::to_string).collect();
-    format!("this caller has two API keys that work: revoke one of {}", ids.join(" and "))
+    format!("this caller has two active API keys: revoke one of {}", ids.join(" and "))
 }
 
 /// The database has more work than it can do.
@@ -129,7 +131,7 @@ impl From<store::Error> for Error {
                 }
             }
             store::Error::Full => {
-                tracing::error!(%error, "the database cannot take more");
+                tracing::error!(%error, "the database has no space left");
                 Self::Unavailable { what: "the database", retry_after: 30 * DATABASE_RETRY }
             }
             store::Error::KeyService(_) => {

@@ -114,7 +114,7 @@ fn expired(oldest: i64) -> Error {
 fn epoch_changed(epoch: i64) -> Error {
     Error::OutOfRange {
         reason: "FEED_EPOCH_CHANGED",
-        sentence: "the database was recovered from a copy, and what followed this position may be \
+        sentence: "the database was recovered from a copy, and changes after this position may be \
                    lost; compare with ListNotifications, then resume with after_sequence set to \
                    epoch_sequence",
         detail: ("epoch_sequence", epoch),

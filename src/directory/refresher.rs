@@ -94,7 +94,7 @@ impl Directory {
                 );
                 metrics.crawl("refused");
                 let error = format!(
-                    "refused: {members} members were found where {in_force} are known; another \
+                    "refused: {members} members were found, but {in_force} are known; another \
                      reading will confirm it, or RefreshDirectory with accept_shrink"
                 );
                 store.refuse_crawl(&lease, &error, self.confirm_after()).await

@@ -97,7 +97,7 @@ reasons! {
     /// Why a delivery was canceled without a call of CancelNotification.
     Cancellation {
         Superseded = "superseded",
-            "A later notification about the same subject overtook it before it went out.";
+            "A later notification about the same subject replaced it before it was sent.";
         NothingToDo = "nothing_to_do",
             "There is no message about the subject in this conversation that could be changed.";
     }
@@ -108,7 +108,7 @@ reasons! {
     Failure {
         Rejected = "rejected", "Slack refused the message; the code says why.";
         RetriesExhausted = "retries_exhausted",
-            "Slack did not take the message in any of the allowed attempts.";
+            "Slack did not accept the message in any of the allowed attempts.";
         Unconfirmed = "unconfirmed",
             "It could not be settled whether Slack stored the message, and policy says not to send \
              it again.";

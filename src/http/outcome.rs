@@ -47,7 +47,7 @@ pub(super) fn of(connected: &Connected) -> Page {
             Page::new(StatusCode::GONE, Tone::Again, "This link was used already")
                 .say(
                     "Each link connects once. If you have just connected and this page was \
-                     loaded again, all is well: the first time counts.",
+                     loaded again, the first attempt succeeded.",
                 )
                 .step_by(
                     "See whether the workspace is connected:",
@@ -258,12 +258,12 @@ const REFUSALS: &[Refusal] = &[
     },
     Refusal {
         code: "invalid_grant_type",
-        explanation: "Slack did not understand how Herald handed the approval in.",
+        explanation: "Slack did not understand Herald’s request.",
         advice: Advice::Operator("something between Herald and Slack may change requests."),
     },
     Refusal {
         code: "invalid_refresh_token",
-        explanation: "Slack did not understand how Herald handed the approval in.",
+        explanation: "Slack did not understand Herald’s request.",
         advice: Advice::Operator("something between Herald and Slack may change requests."),
     },
 ];
@@ -320,7 +320,7 @@ pub(super) fn landing() -> Page {
 
 pub(super) fn not_found() -> Page {
     Page::new(StatusCode::NOT_FOUND, Tone::Plain, "There is nothing here")
-        .say("The address is not one of Herald’s. Look for a typing error in it.")
+        .say("The address is not one of Herald’s. Check the address for a typing error.")
 }
 
 pub(super) fn wrong_method() -> Page {
@@ -384,7 +384,11 @@ mod tests {
             ),
             (Connected::Denied, 200, &["canceled in Slack", "start again"]),
             (Connected::UnknownState, 400, &["not known", "Start again"]),
-            (Connected::AlreadyUsed, 410, &["used already", "all is well", "GetWorkspace"]),
+            (
+                Connected::AlreadyUsed,
+                410,
+                &["used already", "the first attempt succeeded", "GetWorkspace"],
+            ),
             (Connected::Expired, 410, &["expired", "approval", "Start again"]),
             (
                 refused_with("bad_redirect_uri"),

@@ -23,7 +23,7 @@ impl Addressee {
 pub(super) fn queued(action: Action, unknown: bool) -> &'static str {
     match action {
         Action::Retract => "Queued: the messages about the subject will be deleted.",
-        Action::Done => "Queued: the messages about the subject will be crossed out.",
+        Action::Done => "Queued: the messages about the subject will be marked as done.",
         Action::Post | Action::Reply | Action::Replace if unknown => {
             "Queued; the person is still being looked up in Slack, for this message or one before \
              it."

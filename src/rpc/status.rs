@@ -39,7 +39,7 @@ pub(super) fn deadline() -> Status {
 
 /// A call that is refused because too many are under way; `limit` is the setting of the limit.
 pub(super) fn overloaded(limit: &'static str) -> Status {
-    let sentence = format!("too much is under way ({limit}); try again in 1 s");
+    let sentence = format!("limit {limit} reached; try again in 1 s");
     exhausted("OVERLOADED", limit, sentence, Duration::from_secs(1))
 }
 
@@ -72,11 +72,11 @@ fn exhausted(
     with(Code::ResourceExhausted, sentence, details)
 }
 
-/// A stream that ends because this replica stops: resume at another.
+/// A stream that ends because this replica is stopping: resume at another.
 pub(super) fn draining() -> Status {
     let mut details = details("DRAINING");
     details.set_retry_info(Some(Duration::from_secs(1)));
-    with(Code::Unavailable, "this replica stops; resume at another", details)
+    with(Code::Unavailable, "this replica is stopping; resume at another", details)
 }
 
 /// A stream that ends because its connection does: resume over another.
@@ -113,9 +113,9 @@ fn invalid(mut violations: Vec<Violation>) -> Status {
     let message = match (count, named) {
         (1, _) => first,
         (count, named) if named < count => {
-            format!("{count} invalid fields (showing {named}), first {first}")
+            format!("{count} invalid fields (showing {named}), first: {first}")
         }
-        (count, _) => format!("{count} invalid fields, first {first}"),
+        (count, _) => format!("{count} invalid fields, first: {first}"),
     };
     with(Code::InvalidArgument, message, details)
 }

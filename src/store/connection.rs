@@ -193,7 +193,7 @@ fn sqlite(path: &Path, config: &Config, reader: bool) -> ConnectOptions {
 pub(in crate::store) fn make_dir(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        Error::Config(format!("store.data_dir {} cannot be made: {error}", path.display()))
+        Error::Config(format!("store.data_dir {} cannot be created: {error}", path.display()))
     })
 }
 

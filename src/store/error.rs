@@ -14,9 +14,10 @@ pub enum Error {
     /// The database answers, but no connection became free in time: send fewer calls at once.
     #[error("no connection to the database became free in time")]
     Busy,
-    /// Another transaction was in the way: the same work, repeated from its start, is likely to
-    /// succeed. If this can happen, the store has already retried or waited several times.
-    #[error("another transaction was in the way: {0}")]
+    /// The transaction conflicted with another one: the same work, repeated from its start, is
+    /// likely to succeed. Where this can happen, the store has already retried or waited several
+    /// times.
+    #[error("the transaction conflicted with another one: {0}")]
     Contended(String),
     /// A row stayed locked by another transaction, perhaps of a frozen process: retry later.
     /// Nothing was written.
@@ -33,7 +34,7 @@ pub enum Error {
     NotFound(String),
     /// An encrypted value does not decrypt: the key is a different one, or the bytes were altered
     /// or moved.
-    #[error("cannot open {0}")]
+    #[error("cannot decrypt {0}")]
     Sealed(String),
     /// The service that holds the key-encryption key does not answer or refuses: retry later, or an
     /// operator must act.

@@ -215,7 +215,7 @@ fn parse(text: &str, name: &str) -> Result<Key, Error> {
 /// Writes a new key under another name and links it into place: the link fails if another process
 /// was faster, and no process ever reads half a key.
 fn generate(path: &Path) -> Result<Key, Error> {
-    let failed = |error: io::Error| Error::Config(format!("{FILE} cannot be made: {error}"));
+    let failed = |error: io::Error| Error::Config(format!("{FILE} cannot be created: {error}"));
     let mut key = Zeroizing::new([0u8; KEY_BYTES]);
     rand::fill(&mut key[..]);
     let text = Zeroizing::new(BASE64.encode(key.as_slice()));

@@ -163,7 +163,7 @@ fn untrusted(cause: &dyn std::fmt::Display, implied: bool) -> Error {
     let hint = if implied {
         ". The URL names no sslmode, so the server must prove its identity: add \
          ?sslmode=verify-full&sslrootcert=/path/to/ca.pem with the authority that signed its \
-         certificate, or ?sslmode=disable if there is no network between"
+         certificate, or ?sslmode=disable if the database is on a trusted network"
     } else {
         ""
     };

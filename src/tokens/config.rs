@@ -100,7 +100,8 @@ impl Config {
         let text =
             format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         Url::parse(&text).map_err(|_| {
-            "issuer is no URL, so discovery_url or jwks_file must say where its keys are".to_owned()
+            "issuer is not a URL, so discovery_url or jwks_file must say where its keys are"
+                .to_owned()
         })
     }
 
@@ -198,7 +199,7 @@ mod tests {
         let http = "http://issuer.example".to_owned();
         let cases = [
             (Config { issuer: http.clone(), ..config() }, "issuer must be https"),
-            (Config { issuer: "cluster".into(), ..config() }, "issuer is no URL"),
+            (Config { issuer: "cluster".into(), ..config() }, "issuer is not a URL"),
             (Config { discovery_url: Some(http), ..config() }, "discovery_url must be https"),
             (Config { audience: " ".into(), ..config() }, "audience"),
             (Config { algorithms: vec!["HS256".into()], ..config() }, "algorithms must be some of"),

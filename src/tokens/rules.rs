@@ -31,7 +31,7 @@ impl Rule {
         let rule = Self { config: config.clone() };
         let sample = |_: &str| Some(vec!["x".to_owned()]);
         rule.described(&sample)
-            .ok_or("principal, user_id or tenants has a brace without another")?
+            .ok_or("principal, user_id or tenants has an unmatched brace")?
             .caller()?;
         Ok(rule)
     }

@@ -29,10 +29,10 @@ are already stopping.
 {{- $faults = append $faults "secrets.slackSigningSecret is set without slackApp.clientId: set both or neither." -}}
 {{- end -}}
 {{- if and (not $v.callers) (not $v.secrets.callers.existingSecret) (not $v.issuers) (not $v.kubernetesTokens.enabled) -}}
-{{- $faults = append $faults "Nobody could call: add an entry to callers (`herald keys issue NAME --tenant ID` prints one), set secrets.callers.existingSecret, or name kubernetesTokens or issuers." -}}
+{{- $faults = append $faults "No caller is configured: add an entry to callers (`herald keys issue NAME --tenant ID` prints one), set secrets.callers.existingSecret, or name kubernetesTokens or issuers." -}}
 {{- end -}}
 {{- if and $v.kubernetesTokens.enabled (not $v.kubernetesTokens.callers) -}}
-{{- $faults = append $faults "kubernetesTokens.enabled needs kubernetesTokens.callers: no service account would be let in." -}}
+{{- $faults = append $faults "kubernetesTokens.enabled needs kubernetesTokens.callers: no service account would be admitted." -}}
 {{- end -}}
 {{- if and $v.callers $v.secrets.callers.existingSecret -}}
 {{- $faults = append $faults "callers and secrets.callers are both set, and the Secret would win: set one." -}}
@@ -54,7 +54,7 @@ are already stopping.
 {{- $faults = append $faults "tls.grpc.clientCaSecret needs tls.grpc.existingSecret: clients show certificates over TLS only." -}}
 {{- end -}}
 {{- if and $v.tls.grpc.clientRequired (not $v.tls.grpc.clientCaSecret) -}}
-{{- $faults = append $faults "tls.grpc.clientRequired needs tls.grpc.clientCaSecret: nobody's certificate would be known." -}}
+{{- $faults = append $faults "tls.grpc.clientRequired needs tls.grpc.clientCaSecret: no client certificate could be verified." -}}
 {{- end -}}
 {{- $grace := 25 -}}
 {{- $process := default dict (default dict $v.config).process -}}

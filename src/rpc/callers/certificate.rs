@@ -28,7 +28,7 @@ impl Certificates {
              name without wildcards",
         )?;
         if self.0.iter().any(|(known, _)| *known == name) {
-            return Err("certificate is given twice: one name is one caller".into());
+            return Err("certificate is given twice: a name may belong to one caller only".into());
         }
         self.0.push((name, caller));
         Ok(())

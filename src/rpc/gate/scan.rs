@@ -14,7 +14,7 @@ const DEPTH: usize = 100;
 const TOO_DEEP: &str = "it is nested too deeply";
 const CUT_OFF: &str = "it ends in the middle of a field";
 /// A message whose key names a wire type that is not a message's.
-const NO_MESSAGE: &str = "a message in it has the wire type of something else";
+const NO_MESSAGE: &str = "a message in it has a wrong wire type";
 
 /// The contents of a request that the gate needs.
 #[derive(Debug, PartialEq, Eq)]

@@ -110,7 +110,7 @@ impl Store {
         }
         let outside = sql::one(self.reader(), OUTSIDE, params![chain.floor]).await?;
         if let Some(sequence) = outside.and_then(|row| row.get::<i64>(0).ok()) {
-            return Ok(broken(verified, format!("entry {sequence} was put in")));
+            return Ok(broken(verified, format!("entry {sequence} was inserted")));
         }
         let (mut last, mut hash) = (chain.floor, chain.floor_hash.clone());
         let text = format!(

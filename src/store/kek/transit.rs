@@ -202,7 +202,7 @@ fn is_name(text: &str) -> bool {
 }
 
 fn unreadable() -> Error {
-    Error::KeyService("Vault's answer is not one of the transit engine".into())
+    Error::KeyService("Vault's answer is not an answer of the transit engine".into())
 }
 
 #[cfg(test)]

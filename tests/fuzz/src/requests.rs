@@ -31,7 +31,7 @@ const BOUNDS: [(&[&str], usize); 7] = [
     (&["herald.v1.ReplayDeliveriesRequest.delivery_ids"], limits::REPLAYS),
 ];
 /// The end of the gate's refusal of a map entry with a wrong wire type, which prost ignores.
-const WIRE_TYPE: &str = "has the wire type of something else";
+const WIRE_TYPE: &str = "has a wrong wire type";
 /// The bound for the entries of all other lists together.
 const OTHERS: usize = 1000;
 

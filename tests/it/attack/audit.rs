@@ -331,7 +331,7 @@ async fn what_is_taken_out_altered_or_put_in_shows() {
                 "INSERT INTO audit_log SELECT 0, 'x', tenant, at, principal, action, outcome, \
                  reason, times, detail, actor, actor_key, subject, subject_key, hash FROM kept \
                  WHERE sequence = 2",
-                "entry 0 was put in",
+                "entry 0 was inserted",
             ),
         ] {
             let chain = "CREATE TABLE chain AS SELECT * FROM audit_chain";

@@ -357,7 +357,7 @@ async fn a_bad_notify_names_every_field_and_stores_nothing() {
         let crowd = pb::NotifyRequest { recipients: vec![user(""); 1000], ..good() };
         let status = world.client.notify(crowd).await.unwrap_err();
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
-        let counted = "1000 invalid fields (showing 40), first recipients[0].user_id: ";
+        let counted = "1000 invalid fields (showing 40), first: recipients[0].user_id: ";
         assert!(status.message().starts_with(counted), "{}", status.message());
         assert_eq!(status.get_error_details().bad_request().unwrap().field_violations.len(), 40);
         // A dry run of a good request stores nothing either.

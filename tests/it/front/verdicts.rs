@@ -116,7 +116,7 @@ async fn what_only_deletes_or_crosses_out_says_so_and_wants_no_fallback() {
             (
                 "done",
                 SubjectAction::Done,
-                "Queued: the messages about the subject will be crossed out.",
+                "Queued: the messages about the subject will be marked as done.",
             ),
             (
                 "gone",
