@@ -24,9 +24,10 @@ fn throttle(world: &World, member: &str, retry_after: &str, times: u32) {
 }
 
 /// Whether a refusal by Slack was settled. On a busy machine, an earlier attempt may have ended too
-/// late to be recorded.
+/// late to be recorded. The attempts are read after the row, which must show the refusal too.
 fn throttled(record: &DeliveryRecord) -> bool {
-    record.attempts.iter().any(|attempt| attempt.outcome == "throttled")
+    record.code.as_deref() == Some("ratelimited")
+        && record.attempts.iter().any(|attempt| attempt.outcome == "throttled")
 }
 
 fn refused(posts: &[LogEntry]) -> usize {
