@@ -14,6 +14,8 @@ mod circles;
 mod functions;
 #[path = "architecture/scan.rs"]
 mod scan;
+#[path = "architecture/sentences.rs"]
+mod sentences;
 
 use std::collections::BTreeSet;
 use std::fs;
