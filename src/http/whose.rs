@@ -45,7 +45,10 @@ pub(super) fn in_use(workspace: &str) -> Page {
              tenants have not been allowed there."
         ))
         .say("Nothing was stored here, and the other connection is as it was.")
-        .step("If it is the wrong workspace, choose another one on Slack’s page, with a new link.")
+        .step(
+            "If it is the wrong workspace, choose another one on Slack’s page, \
+             with a new link.",
+        )
         .step_by(
             "If both are to use it, the other tenant’s administrator sets `share_workspace`, by",
             "herald.v1.AdminService/UpdateSettings",
@@ -96,7 +99,8 @@ mod tests {
     #[test]
     fn the_page_of_a_link_names_the_tenant_and_leads_to_slack() {
         let html = start(&beginning("acme-42")).html().unwrap();
-        assert!(html.contains("Connect Slack to “acme-42”") && html.contains("close this page"));
+        assert!(html.contains("Connect Slack to “acme-42”"));
+        assert!(html.contains("close this page"));
         assert!(html.contains("https:&#x2f;&#x2f;slack.com&#x2f;oauth?a=1&amp;state=%22x\""));
     }
 
