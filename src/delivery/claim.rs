@@ -26,7 +26,7 @@ use super::slots::Slots;
 use crate::domain::budget::Budget;
 use crate::domain::fairness::{self, split};
 use crate::domain::ids::InstallationId;
-use crate::domain::pacing::{Account, Pace};
+use crate::domain::pacing::{Account, Lookahead, Pace};
 use crate::domain::priority::Class;
 use crate::domain::time::Timestamp;
 use crate::store::{self, LaneClaim, Queue, QueueKey, QueuePlace, Queues};
@@ -35,9 +35,6 @@ use crate::workspace;
 /// If the database's clock is coarser than ours, a lane may become due a moment later than it said:
 /// the least time before the next look.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Lanes are claimed this long before their request may start: the checks run in the meantime, and
-/// no start is lost because the loop was late.
-const AHEAD: Duration = Duration::from_millis(100);
 /// Queues looked at in one round; the next round continues after them.
 const QUEUES: u32 = 500;
 /// Queues for which the time of the last turn is remembered.
@@ -56,11 +53,14 @@ struct Claimer {
     /// Accounts whose row is locked by another transaction, perhaps of a frozen replica.
     held_up: Rests<Funds>,
     round: Round,
+    lookahead: Lookahead,
 }
 
 /// A pass over all queues, a bounded number at a time.
 #[derive(Default)]
 struct Round {
+    /// How long its looks took so far.
+    took: Duration,
     /// The place to continue from; `None` at the end of the pass.
     after: Option<QueuePlace>,
     /// The earliest time at which one of the queues passed so far can be served.
@@ -82,14 +82,15 @@ type Funds = (InstallationId, Budget);
 type Allowances = BTreeMap<Funds, Allowance>;
 
 impl Allowance {
-    fn of(account: &Account, now: Timestamp) -> Self {
+    /// The starts of this look: those until the next one.
+    fn of(account: &Account, now: Timestamp, ahead: Duration) -> Self {
         Self {
             pace: account.pace,
-            starts: account.starts(now, now.plus(AHEAD)),
+            starts: account.starts(now, now.plus(ahead)),
             next: if account.paused_until > now {
                 account.paused_until
             } else {
-                account.start(now, 0).minus(AHEAD)
+                account.start(now, 0).minus(ahead)
             },
         }
     }
@@ -112,6 +113,7 @@ impl Delivery {
             rests: Rests::default(),
             held_up: Rests::default(),
             round: Round::default(),
+            lookahead: Lookahead::default(),
         };
         let mut troubled = false;
         let rounds = self.watch("claim", self.inner.timing.poll);
@@ -155,6 +157,7 @@ impl Claimer {
         if self.slots.are_full() {
             return Ok(None);
         }
+        let began = Instant::now();
         let after = self.round.after.take();
         if after.is_none() {
             self.round = Round::default();
@@ -185,6 +188,10 @@ impl Claimer {
         let next = Instant::now() + self.next_look(&queues, &allowances);
         let soonest = self.round.soonest.map_or(next, |soonest| soonest.min(next));
         self.round.soonest = Some(soonest);
+        self.round.took += began.elapsed();
+        if self.round.after.is_none() {
+            self.lookahead = self.lookahead.after(self.round.took);
+        }
         if self.round.after.is_some() || self.round.again {
             return Ok(Some(Duration::ZERO));
         }
@@ -333,7 +340,7 @@ impl Claimer {
             }
             let (posting, booked) = (queue.posting.as_ref(), queue.booked);
             let account = self.delivery.inner.workspaces.account(funds.1, posting, booked);
-            allowances.insert(funds, Allowance::of(&account, now));
+            allowances.insert(funds, Allowance::of(&account, now, self.lookahead.time()));
         }
         Ok(allowances)
     }

@@ -12,6 +12,13 @@ use std::time::Duration;
 
 use super::time::{Timestamp, micros};
 
+/// Lanes are claimed at least this long before their request may start: the checks run in the
+/// meantime, and no start is lost because the claim loop was late.
+const AHEAD: Duration = Duration::from_millis(100);
+/// They are claimed at most this long before: a claimed lane holds a worker until its request
+/// starts, and more urgent messages that arrive later start after it.
+const FURTHEST: Duration = Duration::from_secs(1);
+
 /// Posts a minute before anything has been learnt.
 pub const INITIAL: f64 = 300.0;
 /// The lowest limit.
@@ -149,6 +156,32 @@ impl Limit {
     #[must_use]
     pub fn sustained(&self) -> f64 {
         (self.current - f64::from(self.burst())).max(1.0)
+    }
+}
+
+/// How far ahead the claim loop hands out starts: until its next look, as far as the time between
+/// its looks so far shows. A start that passes between two looks is lost for good once the bucket
+/// is full, and a limit that is not used up is not raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookahead(Duration);
+
+impl Default for Lookahead {
+    fn default() -> Self {
+        Self(AHEAD)
+    }
+}
+
+impl Lookahead {
+    /// After a look that took `took`. It grows at once and shrinks by halves, because looks that
+    /// take long come in groups.
+    #[must_use]
+    pub fn after(self, took: Duration) -> Self {
+        Self(took.max((self.0 + took) / 2).clamp(AHEAD, FURTHEST))
+    }
+
+    #[must_use]
+    pub fn time(self) -> Duration {
+        self.0
     }
 }
 
@@ -335,6 +368,46 @@ mod tests {
                 let count = u32::try_from(within.count()).unwrap();
                 prop_assert!(f64::from(count) <= posts + 1.0);
             }
+        }
+    }
+
+    /// Starts that three claim loops hand out in `minutes`, each of which looks again when its
+    /// last look is over; `looks` are the times that looks take, in milliseconds.
+    fn handed_out(pace: Pace, looks: &[u64], minutes: u64) -> Vec<Timestamp> {
+        let begin = Timestamp(1_000_000_000);
+        let end = begin.plus(Duration::from_secs(60 * minutes));
+        let (mut spent, mut starts) = (begin, Vec::new());
+        let mut loops = [(begin, Lookahead::default()); 3];
+        let mut looks = looks.iter().cycle();
+        while let Some((at, lookahead)) = loops.iter_mut().min_by_key(|(at, _)| *at)
+            && *at < end
+        {
+            for _ in 0..pace.starts(spent, *at, at.plus(lookahead.time())).min(64) {
+                spent = pace.next(spent, *at);
+                starts.push(spent.max(*at));
+            }
+            let took = Duration::from_millis(*looks.next().unwrap());
+            (*at, *lookahead) = (at.plus(took), lookahead.after(took));
+        }
+        starts
+    }
+
+    proptest! {
+        #[test]
+        fn loops_that_are_slow_use_the_limit_up_and_never_exceed_it(
+            posts in 20.0f64..3_000.0,
+            looks in proptest::collection::vec(100u64..1_500, 1..50),
+        ) {
+            let limit = Limit { current: posts, ..Limit::default() };
+            let pace = Pace::of(&limit, Duration::from_secs(60));
+            let starts = handed_out(pace, &looks, 3);
+            let minute = Duration::from_secs(60);
+            for (first, start) in starts.iter().enumerate() {
+                let within = starts[first..].iter().take_while(|at| at.since(*start) < minute);
+                prop_assert!(f64::from(u32::try_from(within.count()).unwrap()) <= posts + 1.0);
+            }
+            let used = u32::try_from(starts.len()).unwrap();
+            prop_assert!(limit.is_used_up(used + 1, 3.0), "{used} of {}", limit.sustained());
         }
     }
 

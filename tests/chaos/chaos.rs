@@ -20,6 +20,7 @@ mod pooler;
 mod ports;
 mod postgres;
 mod probe;
+mod processors;
 mod reader;
 mod replica;
 mod report;

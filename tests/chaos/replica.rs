@@ -16,9 +16,10 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::link::Link;
 
-/// Where a process answers health probes.
+/// A process that serves, and where it answers health probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probes {
+    pub(crate) process: u32,
     pub(crate) health: SocketAddr,
     pub(crate) http: SocketAddr,
 }
@@ -105,7 +106,7 @@ impl Replica {
         &self.0.database
     }
 
-    /// Where its process answers health probes; `None` while it is down.
+    /// Its process, and where that answers health probes; `None` while it is down.
     pub(crate) fn probes(&self) -> Option<Probes> {
         *self.0.probes.borrow()
     }
@@ -134,10 +135,10 @@ impl Process {
             for setting in &self.settings {
                 command.args(["--set", setting]);
             }
-            self.child = Some(command.spawn()?);
-            if let Some((calls, probes)) = self.serving(&log, deadline).await? {
+            let process = self.child.insert(command.spawn()?).id();
+            if let Some((calls, health, http)) = self.serving(&log, deadline).await? {
                 self.calls.lead_to(Some(calls));
-                self.probes.send_replace(Some(probes));
+                self.probes.send_replace(Some(Probes { process, health, http }));
                 return Ok(());
             }
             if self.starts == 1 {
@@ -149,12 +150,12 @@ impl Process {
         }
     }
 
-    /// Where it serves; `None` if it ended instead.
+    /// Where it answers calls, health probes and HTTP requests; `None` if it ended instead.
     async fn serving(
         &mut self,
         log: &std::path::Path,
         deadline: tokio::time::Instant,
-    ) -> io::Result<Option<(SocketAddr, Probes)>> {
+    ) -> io::Result<Option<(SocketAddr, SocketAddr, SocketAddr)>> {
         loop {
             if tokio::time::Instant::now() > deadline {
                 let said = format!("replica {} did not start, see {}", self.number, log.display());
@@ -163,10 +164,10 @@ impl Process {
             if self.ended()? {
                 return Ok(None);
             }
-            if let Some((calls, probes)) = addresses(&std::fs::read_to_string(log)?)
-                && is_serving(probes.health).await
+            if let Some((calls, health, http)) = addresses(&std::fs::read_to_string(log)?)
+                && is_serving(health).await
             {
-                return Ok(Some((calls, probes)));
+                return Ok(Some((calls, health, http)));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -230,11 +231,11 @@ impl Drop for Process {
     }
 }
 
-fn addresses(log: &str) -> Option<(SocketAddr, Probes)> {
+fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr, SocketAddr)> {
     let line = log.lines().find(|line| line.contains("\"serving\""))?;
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| line[name].as_str()?.parse().ok();
-    Some((address("rpc")?, Probes { health: address("health")?, http: address("http")? }))
+    Some((address("rpc")?, address("health")?, address("http")?))
 }
 
 async fn is_serving(health: SocketAddr) -> bool {

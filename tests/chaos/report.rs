@@ -93,6 +93,10 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     for (name, value) in bystanders(judgement) {
         line(name, value);
     }
+    line(
+        "processors",
+        format!("shared: the replicas' work took {:.1} times as long", evidence.rules.stretch),
+    );
     line("faults", faults(&evidence.blows));
     let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
     for finding in &judgement.findings {

@@ -19,6 +19,7 @@ use crate::evidence::{self, Fate, Rules};
 use crate::nemesis::{Kind, Stage};
 use crate::postgres::Postgres;
 use crate::probe;
+use crate::processors::Processors;
 use crate::reader;
 use crate::site::{GRACE, LEASE_SECONDS, Site, Size, store_settings};
 use crate::tenant::Tenant;
@@ -84,7 +85,9 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         Postgres::installed().ok_or_else(|| io::Error::other("no PostgreSQL is installed"))?;
     let site = Site::start(bin, dir, &plan.size()).await?;
     let book = Book::open(dir)?;
-    let watching = watch(&site, &book);
+    let mut watching = watch(&site, &book);
+    let processors = Processors::default();
+    watching.spawn(processors.clone().watch(site.replicas.clone()));
     let dice = Dice::new(plan.seed);
     let mixed = plan.releases[0] != plan.releases[1];
     if mixed {
@@ -98,6 +101,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         sleep(undisturbed(plan.seconds)).await;
     }
     let began = now();
+    processors.begin();
     torment(plan, &site, &book, &dice).await?;
     site.slack.clear_faults();
     stop.cancel();
@@ -122,6 +126,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         began,
         calm,
         ended: now(),
+        stretch: processors.stretch(),
         history: true,
         mixed,
     };

@@ -30,11 +30,12 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         let probes: Vec<&Probe> = probes.collect();
         let outages = outages(case, replica).into_iter();
         let clear: Vec<_> = outages.flat_map(|outage| clear_of(case, replica, outage)).collect();
+        let late = evidence.rules.on_this_machine(TRUE) + TOLERANCE;
         for (name, said) in WAYS {
             for (from, to) in &clear {
-                let late = from + TRUE + TOLERANCE;
+                let since = from + late;
                 let lie = (probes.iter())
-                    .find(|probe| (late..*to).contains(&probe.began) && said(probe) == Some(true));
+                    .find(|probe| (since..*to).contains(&probe.began) && said(probe) == Some(true));
                 if let Some(lie) = lie {
                     let after = seconds(lie.began - from);
                     let sentence =
@@ -124,7 +125,9 @@ fn wrongly_ill(case: &Case<'_>, probes: &[&Probe], said: fn(&Probe) -> Option<bo
         }
         since = Some(from);
         let undisturbed = probe.began - from - disturbed(case, probe.replica, (from, probe.began));
-        if undisturbed > TRUE + TOLERANCE && found.last() != Some(&from) {
+        if undisturbed > case.evidence.rules.on_this_machine(TRUE) + TOLERANCE
+            && found.last() != Some(&from)
+        {
             found.push(from);
         }
     }

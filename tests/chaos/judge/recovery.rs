@@ -19,7 +19,7 @@ const READS_PER_MINUTE: f64 = 50.0;
 const LAST_LOOK: f64 = 30.0;
 const LONGEST_WAIT: f64 = 30.0;
 /// The extra time that the machine may take.
-const MACHINE: f64 = 5.0;
+const MACHINE: i64 = 5_000_000;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     drained(case, judgement);
@@ -65,7 +65,8 @@ fn drained(case: &Case<'_>, judgement: &mut Judgement) {
     let reads = doubt * LOOKS * 60.0 / READS_PER_MINUTE * rules.scale;
     let waits = (LAST_LOOK + LONGEST_WAIT) * rules.scale;
     let leases = 2.0 * as_seconds(rules.lease);
-    let bound = one_by_one.max(together) + leases + reads + waits + MACHINE;
+    let machine = as_seconds(rules.on_this_machine(MACHINE));
+    let bound = one_by_one.max(together) + leases + reads + waits + machine;
     let figures = &mut judgement.figures;
     (figures.drained_in, figures.drain_bound) = (last - rules.calm, as_micros(bound));
     if figures.drained_in > figures.drain_bound {
@@ -101,7 +102,7 @@ fn back(case: &Case<'_>, judgement: &mut Judgement) {
         let Some(at) = accepted.get(next) else { continue };
         let took = at - blow.until;
         judgement.figures.back_in = judgement.figures.back_in.max(took);
-        if took > BACK {
+        if took > case.evidence.rules.on_this_machine(BACK) {
             let sentence = format!("{}: {} until a call was accepted", blow.what, seconds(took));
             judgement.found(Kind::SlowRecovery, sentence);
         }
@@ -127,7 +128,7 @@ fn light(case: &Case<'_>, judgement: &mut Judgement) {
         if undisturbed(first.min(blow.until + LIGHT)) {
             let took = first - blow.until;
             judgement.figures.light_in = judgement.figures.light_in.max(took);
-            if took > LIGHT {
+            if took > evidence.rules.on_this_machine(LIGHT) {
                 let what = seconds(took);
                 let sentence = format!("replica {replica}: {what} dark until a call was accepted");
                 judgement.found(Kind::SlowRecovery, sentence);

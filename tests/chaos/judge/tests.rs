@@ -88,6 +88,7 @@ pub(super) fn fine() -> Evidence {
         began: at(0),
         calm: at(CALLS),
         ended: at(CALLS + 60),
+        stretch: 1.0,
         history: true,
         mixed: false,
     };
