@@ -21,7 +21,7 @@
 //!
 //! # Reading order
 //!
-//! `domain::delivery` (the states and their only transition function, `next`), `domain::matching`,
+//! `domain::delivery` (the states and the table of their transitions), `domain::matching`,
 //! `store::accept` and `store::settle` (the contents of one transaction), `app::notify`,
 //! `delivery::worker`, `server`.
 //!

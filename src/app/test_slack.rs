@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::domain::access;
+use crate::domain::delivery::Kind;
 use crate::domain::event::{self, test_message};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
@@ -17,7 +18,7 @@ use crate::domain::settings::{Identity, Rule};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::domain::verdict::{Answer, FoundMember};
-use crate::store::{self, DeliveryRecord, Kind, NewDelivery, Target};
+use crate::store::{self, DeliveryRecord, NewDelivery, Target};
 
 /// The sentence to show if no member was found.
 pub const NOT_FOUND: &str = "Could not find this user's Slack account.";

@@ -3,13 +3,13 @@
 //!
 //! These are decisions over values; [`super::worker`] gathers the values.
 
+use crate::domain::delivery::{End, Kind, Settle};
 use crate::domain::ids::{EventType, InstallationId, SlackUserId};
 use crate::domain::member::MemberKind;
 use crate::domain::reason::{Failure, NoMatch, Suppression};
 use crate::domain::settings::{Identity, Preferences, Settings, suppression};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
-use crate::store::{End, Kind, Settle};
 
 /// The facts that the decision depends on.
 #[derive(Debug, Clone)]

@@ -2,13 +2,14 @@
 //! not at all if nothing is new.
 
 use super::turn::Turn;
+use crate::domain::delivery::Settle;
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{
     Cause, Choice, Stage, Switches, Trace, TraceBasis, TraceDecision, TraceRule, Wait,
 };
-use crate::store::{Head, Settle};
+use crate::store::Head;
 
 /// The least wait behind others that is recorded: a claim and a look take a few milliseconds.
 const WORTH_TELLING_MICROS: i64 = 10_000;

@@ -10,12 +10,12 @@
 use std::time::Duration;
 
 use super::Delivery;
-use super::turn::{Turn, settle_of};
-use crate::domain::delivery::{Probe, next_after_probe};
+use super::turn::Turn;
+use crate::domain::delivery::{Probe, Settle, next_after_probe};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::time::Timestamp;
 use crate::slack::{self, Message, Range};
-use crate::store::{self, Installation, Settle, SettleContext};
+use crate::store::{self, Installation, SettleContext};
 use crate::workspace;
 
 /// The clocks of Slack and of the database may differ by this much: by a step of ten minutes, and
@@ -95,8 +95,8 @@ impl Delivery {
         }
         let policy = self.inner.timing.policy_for(&head.event_type);
         let counts = (head.attempt, head.crashes);
-        let step = next_after_probe(&probe, looks, counts, head.now, rand::random(), &policy);
-        self.settle(turn, settle_of(step, head.now), SettleContext::default()).await
+        let settle = next_after_probe(&probe, looks, counts, rand::random(), &policy);
+        self.settle(turn, settle, SettleContext::default()).await
     }
 
     async fn search(&self, turn: &Turn<'_>) -> Result<Look, store::Error> {

@@ -23,7 +23,7 @@ use super::Delivery;
 use super::checks::switch;
 use super::explain;
 use crate::directory::{self, Missed, View};
-use crate::domain::delivery::State;
+use crate::domain::delivery::{End, State};
 use crate::domain::event;
 use crate::domain::ids::{InstallationId, UserId};
 use crate::domain::mapping::{Mapping, Values};
@@ -33,7 +33,7 @@ use crate::domain::reason::{Failure, NoMatch, Suppression};
 use crate::domain::render::{Context, Link, Reader};
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
 use crate::domain::trace;
-use crate::store::{self, End, Installation, Resolved, Resolving};
+use crate::store::{self, Installation, Resolved, Resolving};
 use crate::telemetry::Rounds;
 
 /// Deliveries claimed at once.

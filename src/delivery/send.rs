@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use super::request::Request;
-use super::turn::{StartUsed, Turn, settle_of};
-use crate::domain::delivery::{Outcome, next};
+use super::turn::{StartUsed, Turn};
+use crate::domain::delivery::{Settle, next};
 use crate::domain::reason::Failure;
-use crate::store::{self, Pace, Settle, SettleContext};
+use crate::store::{self, Pace, SettleContext};
 use crate::workspace;
 
 impl Delivery {
@@ -111,7 +111,9 @@ impl Delivery {
             Ok(posted) => {
                 turn.explained(&posted.outcome);
                 let acted = request.acted(head.action, &posted.outcome);
-                let settle = acted.unwrap_or_else(|| self.after(&posted.outcome, attempt, turn));
+                let policy = &self.inner.timing.policy;
+                let settle =
+                    acted.unwrap_or_else(|| next(&posted.outcome, attempt, rand::random(), policy));
                 // The pace of one a second applies to posts only.
                 let pace = (!request_kind.is_repeatable()).then(|| Pace {
                     started_ago: posted.started.elapsed(),
@@ -137,13 +139,6 @@ impl Delivery {
         rest: Option<Pace>,
     ) -> Result<StartUsed, store::Error> {
         self.settle(turn, settle, rest.into()).await.map(|()| StartUsed::No)
-    }
-
-    /// How to settle after Slack's answer.
-    fn after(&self, outcome: &Outcome, attempt: u32, turn: &Turn<'_>) -> Settle {
-        let now = turn.head.now;
-        let step = next(outcome, attempt, now, rand::random(), &self.inner.timing.policy);
-        settle_of(step, now)
     }
 
     /// How to settle if no request was written, and how long the lane rests.

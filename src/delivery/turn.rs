@@ -1,13 +1,13 @@
-//! The state of a turn, and the conversion of its decision to a settle.
+//! The state of a turn.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
 use super::slots::Slot;
-use crate::domain::delivery::{Outcome, Step};
+use crate::domain::delivery::Outcome;
 use crate::domain::trace::{Trace, TraceDecision};
-use crate::store::{Head, LaneClaim, Settle, WaitScope};
+use crate::store::{Head, LaneClaim};
 
 /// Whether a request was begun, which uses up the start that the claim took from the budget.
 pub(super) enum StartUsed {
@@ -45,21 +45,5 @@ impl Turn<'_> {
 
     pub(super) fn trace(&self) -> Trace {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// The step in the store's terms; `now` is the time at which it was decided.
-pub(super) fn settle_of(step: Step, now: crate::domain::time::Timestamp) -> Settle {
-    match step {
-        Step::Deliver { channel, ts } => Settle::Delivered { channel, ts },
-        Step::Fail { reason, code } => Settle::Failed { reason, code: Some(code) },
-        Step::Park { reason, code } => Settle::Parked { reason, code: Some(code) },
-        Step::Retry { due, code } => Settle::Retry { after: due.since(now), code },
-        // Slack does not say whether it limits the channel or the method in the whole workspace
-        // (Slack's documentation: Rate limits). `workspace` pauses the method; this lane waits as
-        // well.
-        Step::Wait { due } => Settle::Wait { after: due.since(now), scope: WaitScope::Lane },
-        Step::Pause { code } => Settle::Paused { code },
-        Step::Probe { due, code } => Settle::Probe { after: due.since(now), code },
     }
 }

@@ -21,13 +21,13 @@ use super::slots::Slot;
 use super::turn::{StartUsed, Turn};
 use crate::directory::View;
 use crate::domain::budget::Budget;
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Acted, Settle, State};
 use crate::domain::ids::{DeliveryId, InstallationId, LeaseToken, SlackUserId};
 use crate::domain::reason::Failure;
 use crate::domain::settings::Settings;
 use crate::domain::trace::Trace;
 use crate::store::{
-    self, InstallationState, LaneClaim, Pace, QueueKey, RecoverOutcome, Settle, SettleContext,
+    self, InstallationState, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext,
 };
 use crate::telemetry;
 
@@ -267,7 +267,7 @@ impl Delivery {
             Settle::Delivered { .. }
             | Settle::Unthreaded { .. }
             | Settle::Finished
-            | Settle::Acted(store::Acted { more: false, .. }) => {
+            | Settle::Acted(Acted { more: false, .. }) => {
                 self.inner.metrics.delivery_latency(turn.now().since(turn.head.created_at));
                 self.ended(claim, delivery, State::Sent, None, None);
             }

@@ -9,7 +9,6 @@ pub mod coverage;
 pub mod crawl;
 pub mod delivery;
 pub mod detail;
-pub mod end;
 pub mod event;
 pub mod fair_queue;
 pub mod fairness;

@@ -97,7 +97,7 @@ fn position(text: &str) -> Option<FailedPosition> {
 
 fn filter(fields: &mut Fields, given: pb::FailedFilter) -> FailedFilter {
     let state = fields.state("filter.state", given.state);
-    if state.is_some_and(|state| !matches!(state, State::Failed | State::Expired | State::Parked)) {
+    if state.is_some_and(|state| !State::DEAD.contains(&state)) {
         fields.bad("filter.state", "must be one of FAILED, EXPIRED, PARKED");
     }
     let mut code = |name: &str, text: String| {

@@ -5,7 +5,7 @@
 //! commit. A delivery whose request is under way cannot be recalled. It is marked, and settles as
 //! canceled if it turns out that Slack did not store the message (`settle`).
 
-use super::deliveries::EXPIRING;
+use super::deliveries::{EXPIRING, OPEN};
 use super::rows::Columns;
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
@@ -21,9 +21,6 @@ pub struct Canceled {
     /// Deliveries whose request to Slack is under way or in doubt.
     pub in_flight: u32,
 }
-
-/// Deliveries that have not ended and are not known to have been sent.
-const OPEN: &str = "state IN ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown')";
 
 impl Store {
     /// Cancels the deliveries of a notification that have not been sent. `None`: the tenant has no

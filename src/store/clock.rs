@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use super::deliveries::IN_LANE;
 use super::sql::{self, params};
 use super::transaction::scoped;
 use super::{Error, Store};
@@ -24,12 +25,16 @@ const NOISE: i64 = 1_000_000;
 
 /// Except deliveries that wait for a time named by the caller: that time is by the clock as it is
 /// now.
-const DELIVERIES: &str = "UPDATE deliveries SET due_at = due_at - (updated_at - clock.now), \
-    updated_at = clock.now FROM (SELECT {now} AS now) AS clock WHERE sequence IN \
-    (SELECT sequence FROM deliveries WHERE updated_at > {now} + $1 AND \
-     ((state IN ('pending', 'sending', 'unknown') AND lane IS NOT NULL) OR state = 'held' \
-      OR (state = 'resolving' AND (due_at <= updated_at OR updated_at > created_at \
-          OR lease_token IS NOT NULL))) ORDER BY sequence LIMIT 500 {skip_locked})";
+fn deliveries() -> String {
+    format!(
+        "UPDATE deliveries SET due_at = due_at - (updated_at - clock.now), \
+         updated_at = clock.now FROM (SELECT {{now}} AS now) AS clock WHERE sequence IN \
+         (SELECT sequence FROM deliveries WHERE updated_at > {{now}} + $1 AND \
+         (({IN_LANE} AND lane IS NOT NULL) OR state = 'held' \
+         OR (state = 'resolving' AND (due_at <= updated_at OR updated_at > created_at \
+         OR lease_token IS NOT NULL))) ORDER BY sequence LIMIT {BATCH} {{skip_locked}})"
+    )
+}
 
 /// By the lane's last claim, or the end of that claim. A lease may have been extended since; it
 /// ends after `$2` at the latest.
@@ -115,7 +120,7 @@ impl Store {
         let mut moved = 0;
         let longest = micros(lease);
         for (text, values) in
-            [(DELIVERIES, params![NOISE]), (lanes().as_str(), params![NOISE, longest])]
+            [(deliveries().as_str(), params![NOISE]), (lanes().as_str(), params![NOISE, longest])]
         {
             for _ in 0..BATCHES {
                 let values = values.clone();

@@ -4,6 +4,7 @@
 //! read looks in both tables within one statement, so that no row is missed while it moves.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Duration;
 
 use sea_orm::Value;
@@ -11,49 +12,12 @@ use sea_orm::Value;
 use super::rows::Columns;
 use super::sql::{self, Row, params};
 use super::{Error, Store};
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Kind, State};
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, SubjectKey, TenantId, UserId,
 };
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
-
-/// The purpose of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Kind {
-    /// Part of a Notify.
-    #[default]
-    Normal,
-    /// A test message: the person's preference does not hold it back.
-    Test,
-    /// A test message that an administrator asked for: the tenant's switch does not hold it back
-    /// either.
-    AdministratorTest,
-}
-
-impl Kind {
-    pub const ALL: &'static [Self] = &[Self::Normal, Self::Test, Self::AdministratorTest];
-
-    /// The code in the store.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Test => "test",
-            Self::AdministratorTest => "administrator_test",
-        }
-    }
-
-    #[must_use]
-    pub fn from_code(code: &str) -> Option<Self> {
-        match code {
-            "normal" => Some(Self::Normal),
-            "test" => Some(Self::Test),
-            "administrator_test" => Some(Self::AdministratorTest),
-            _ => None,
-        }
-    }
-}
 
 /// One delivery as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,31 +82,56 @@ pub struct AttemptRecord {
     pub took: Option<Duration>,
 }
 
+/// An expression for the state, and the set that it must be in: `state IN ('sent', 'failed')`.
+/// As a constant it can be named in a format string.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct StateIn(
+    pub(in crate::store) &'static str,
+    pub(in crate::store) &'static [State],
+);
+
+impl fmt::Display for StateIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} IN (", self.0)?;
+        for (at, state) in self.1.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}'{}'", state.code())?;
+        }
+        f.write_str(")")
+    }
+}
+
 /// The states that occupy a place in a lane. The text is the same as in the partial index, because
-/// SQLite uses the index only if they agree. This also holds for the two below.
-pub(in crate::store) const IN_LANE: &str = "state IN ('pending', 'sending', 'unknown')";
+/// SQLite uses the index only if they agree. This also holds for [`OVERDUE`], [`OPEN_OF_TENANT`],
+/// [`ENDED`] and [`DEAD`].
+pub(in crate::store) const IN_LANE: StateIn = StateIn("state", State::IN_LANE);
 
 /// States that only expiry ends: no request is under way or in doubt.
-pub(in crate::store) const EXPIRING: &str =
-    "state IN ('resolving', 'held', 'collected', 'pending')";
+pub(in crate::store) const EXPIRING: StateIn = StateIn("state", State::EXPIRING);
 
 /// [`EXPIRING`] as written in the partial index by expiry, for the search that the index serves.
 /// This wording keeps PostgreSQL from using the index for any other statement: if statistics say
 /// that few deliveries wait, it would scan all of them instead of finding a row by its key.
-pub(in crate::store) const OVERDUE: &str =
-    "('' || state) IN ('resolving', 'held', 'collected', 'pending')";
+pub(in crate::store) const OVERDUE: StateIn = StateIn("('' || state)", State::EXPIRING);
 
-/// All deliveries that have not ended, as written in the partial index by tenant; see [`OVERDUE`].
-pub(in crate::store) const OPEN: &str = "('' || state) IN \
-    ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown')";
+/// All deliveries that have not ended.
+pub(in crate::store) const OPEN: StateIn = StateIn("state", State::OPEN);
+
+/// [`OPEN`] as written in the partial index by tenant; see [`OVERDUE`].
+pub(in crate::store) const OPEN_OF_TENANT: StateIn = StateIn("('' || state)", State::OPEN);
+
+/// Deliveries whose request is under way or in doubt.
+pub(in crate::store) const IN_FLIGHT: StateIn = StateIn("state", State::IN_FLIGHT);
 
 /// The state, compared in a row that was found by its key. No partial index follows from this
 /// expression, not even that of the lanes. See `plans`.
 pub(in crate::store) const STATE: &str = "(deliveries.state || '')";
 
 /// The terminal states.
-pub(in crate::store) const ENDED: &str =
-    "state IN ('sent', 'failed', 'expired', 'suppressed', 'canceled', 'parked', 'unreachable')";
+pub(in crate::store) const ENDED: StateIn = StateIn("state", State::ENDED);
+
+/// The states of dead letters, as in the partial indexes.
+pub(in crate::store) const DEAD: StateIn = StateIn("state", State::DEAD);
 
 const READ: &str = "id, notification, user_id, installation, COALESCE(lane, deferred_lane), \
     state, attempt, due_at, expires_at, slack_channel, slack_ts, reason, code, kind, event_type, \
@@ -243,4 +232,31 @@ fn record(row: &Row) -> Result<DeliveryRecord, Error> {
         trace: columns.take()?,
         attempts: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SQLite uses a partial index only if the statement has the same text.
+    #[test]
+    fn sets_of_states_are_written_as_in_the_partial_indexes() {
+        for (set, text) in [
+            (IN_LANE, "state IN ('pending', 'sending', 'unknown')"),
+            (OVERDUE, "('' || state) IN ('resolving', 'held', 'collected', 'pending')"),
+            (
+                OPEN_OF_TENANT,
+                "('' || state) IN \
+                 ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown')",
+            ),
+            (
+                ENDED,
+                "state IN ('sent', 'failed', 'expired', 'suppressed', 'canceled', 'parked', \
+                 'unreachable')",
+            ),
+            (DEAD, "state IN ('failed', 'expired', 'parked')"),
+        ] {
+            assert_eq!(set.to_string(), text);
+        }
+    }
 }

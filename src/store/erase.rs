@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::cancel::{Canceled, cancel_where};
-use super::deliveries::IN_LANE;
+use super::deliveries::{IN_FLIGHT, IN_LANE};
 use super::notifications::place;
 use super::seal::{Scope, ScopeKeys};
 use super::sql::{self, params};
@@ -140,7 +140,7 @@ async fn erase_deliveries(tx: &Tx, table: &str, key: &[sea_orm::Value]) -> Resul
         "UPDATE {table} SET user_id = NULL, content = NULL, lane = NULL, slack_channel = NULL, \
          slack_ts = NULL, trace_context = NULL, trace = NULL, deferred_lane = NULL, \
          subject_key = NULL, thread_ts = NULL \
-         WHERE tenant = $1 AND user_id = $2 AND state NOT IN ('sending', 'unknown')"
+         WHERE tenant = $1 AND user_id = $2 AND NOT ({IN_FLIGHT})"
     );
     sql::execute(tx, &text, key.to_vec()).await
 }

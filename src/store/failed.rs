@@ -3,7 +3,7 @@
 
 use sea_orm::Value;
 
-use super::deliveries::DeliveryRecord;
+use super::deliveries::{DEAD, DeliveryRecord};
 use super::rows::Columns;
 use super::sql::{self, params, placeholders};
 use super::subjects::superseded;
@@ -44,9 +44,6 @@ pub struct FailedPage {
     /// Whether there are more.
     pub more: bool,
 }
-
-/// Dead letters; the same text as in the partial indexes.
-const DEAD: &str = "state IN ('failed', 'expired', 'parked') AND replayed_as IS NULL";
 
 impl Store {
     /// Up to `limit` dead letters after a position. Replayed deliveries are excluded.
@@ -116,7 +113,8 @@ fn format_position(at: usize) -> String {
 impl FailedFilter {
     /// The condition and its values; `$1` is the tenant.
     pub(in crate::store) fn which(&self, tenant: &TenantId) -> (String, Vec<Value>) {
-        let mut which = format!("tenant = $1 AND {DEAD}");
+        // The same text as in the partial indexes.
+        let mut which = format!("tenant = $1 AND {DEAD} AND replayed_as IS NULL");
         let mut values = params![tenant.as_str()];
         let mut all = |text: &str, value: Option<Value>| {
             if let Some(value) = value {

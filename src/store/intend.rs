@@ -13,7 +13,7 @@ use super::settle::{Log, log};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
-use crate::domain::delivery::{MAX_CRASHES, State};
+use crate::domain::delivery::{LifeEvent, State, transition};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
 use crate::domain::subject::SlackRequestKind;
@@ -75,8 +75,8 @@ impl Store {
     /// For a head that a new claim found in `Sending`: its previous holder died, or lost its lease
     /// without settling. Whether Slack stored the message is not known, so it becomes unknown,
     /// however often that happened. History then decides: only a message that is not there and that
-    /// killed [`MAX_CRASHES`] workers is parked (`domain::delivery::next_after_probe`), so that it
-    /// is not retried for ever.
+    /// killed `MAX_CRASHES` workers is parked (`domain::delivery::next_after_probe`), so that it is
+    /// not retried for ever.
     pub async fn recover(
         &self,
         claim: &LaneClaim,
@@ -164,22 +164,20 @@ impl Crashing {
         }))
     }
 
-    /// A request that was under way is now in doubt; a delivery without one waits as before, up to
-    /// the third crash. A delivery in doubt is not parked for its third crash, since history was
-    /// not read; it is parked if reading history kills its worker too.
+    /// A request that was under way is now in doubt; a delivery without one waits as before, until
+    /// it has killed too many workers.
     async fn crash(&self, tx: &Tx, rest: Duration) -> Result<RecoverOutcome, Error> {
         const WRITE: &str = "UPDATE deliveries SET state = $2, crashes = $3, \
             reason = COALESCE($4, reason), code = 'crashed', \
             probes = CASE WHEN $2 = 'unknown' THEN 0 ELSE probes END, \
             due_at = $5, updated_at = $6 WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
-        let most = i64::from(MAX_CRASHES);
-        let parked = (RecoverOutcome::Parked, State::Parked, Some(Failure::Crashed.code()));
-        let (outcome, state, reason) = match self.state {
-            State::Sending => (RecoverOutcome::Unknown, State::Unknown, None),
-            State::Unknown if crashes > most => parked,
-            State::Pending if crashes >= most => parked,
-            _ => (RecoverOutcome::Waits, self.state, None),
+        let event = LifeEvent::Crashed { crashes: u32::try_from(crashes).unwrap_or(u32::MAX) };
+        let Some(state) = transition(self.state, event) else { return Ok(RecoverOutcome::Fenced) };
+        let (outcome, reason) = match (self.state, state) {
+            (_, State::Parked) => (RecoverOutcome::Parked, Some(Failure::Crashed.code())),
+            (State::Sending, _) => (RecoverOutcome::Unknown, None),
+            _ => (RecoverOutcome::Waits, None),
         };
         let (due, now) = (self.now.plus(rest).0, self.now.0);
         let values = params![id.as_str(), state.code(), crashes, reason, due, now];

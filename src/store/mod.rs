@@ -90,7 +90,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 
-pub use crate::domain::end::End;
+pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
 pub use accept::{Accepted, Before};
 pub use api_keys::{
     ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, KnownApiKey, ListedApiKey, NewApiKey,
@@ -104,7 +104,7 @@ pub use claim::{Head, LaneClaim, lease_token};
 pub use config::{Config, Pooler};
 pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
 pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
-pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
+pub use deliveries::{AttemptRecord, DeliveryRecord};
 pub use directory::{
     CrawlProgress, DirectoryChange, DirectoryPointer, DirectoryState, PendingShrink,
 };
@@ -139,7 +139,7 @@ pub use replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use resolving::{Resolved, Resolving};
 pub use retention::{IDEMPOTENCY, OutboxHealth};
 pub use rotate::Rotated;
-pub use settle::{Acted, Pace, Settle, SettleContext, WaitScope};
+pub use settle::{Pace, SettleContext};
 pub use shared_reads::{PeopleFacts, TenantFacts};
 pub use statistics::DirectoryStatistics;
 pub use subjects::SubjectConversation;

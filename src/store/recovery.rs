@@ -9,6 +9,7 @@
 //! deliveries accepted while the clock was ahead: those few rows are marked, because an epoch
 //! beyond them would also cover deliveries accepted from now on.
 
+use super::deliveries::OPEN;
 use super::era::ERA;
 use super::feed::turn;
 use super::sql::{self, params};
@@ -40,10 +41,7 @@ async fn begin(tx: &Tx) -> Result<Recovery, Error> {
     for text in ["DELETE FROM feed_sequencer", "INSERT INTO feed_sequencer (id) VALUES (1)"] {
         sql::execute(tx, text, params![]).await?;
     }
-    let waiting: Vec<_> = State::ALL.iter().filter(|state| !state.is_terminal()).collect();
-    let states: Vec<_> = waiting.iter().map(|state| format!("'{}'", state.code())).collect();
-    let waiting = format!("state IN ({})", states.join(", "));
-    let count = format!("SELECT state, COUNT(*) FROM deliveries WHERE {waiting} GROUP BY state");
+    let count = format!("SELECT state, COUNT(*) FROM deliveries WHERE {OPEN} GROUP BY state");
     let mut in_doubt = Vec::new();
     for row in sql::all(tx, &count, params![]).await? {
         let (code, count): (String, i64) = (row.get(0)?, row.get(1)?);
@@ -58,7 +56,7 @@ async fn begin(tx: &Tx) -> Result<Recovery, Error> {
     );
     let begun = sql::one(tx, &begin, params![now]).await?;
     let epoch: i64 = begun.ok_or_else(|| Error::Bug("INSERT without a row".into()))?.get(0)?;
-    let ahead = format!("UPDATE deliveries SET looked_up = -1 WHERE {waiting} AND created_at > $1");
+    let ahead = format!("UPDATE deliveries SET looked_up = -1 WHERE {OPEN} AND created_at > $1");
     sql::execute(tx, &ahead, params![epoch]).await?;
     sql::execute(tx, "UPDATE feed_heads SET head = $1", params![epoch]).await?;
     Ok(Recovery { epoch, in_doubt })

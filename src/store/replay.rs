@@ -295,7 +295,7 @@ fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> Resul
 impl DeadLetter {
     /// Whether it is replayed, or why not.
     fn result(&self) -> Replayed {
-        let dead = matches!(self.state, State::Failed | State::Expired | State::Parked);
+        let dead = State::DEAD.contains(&self.state);
         let erased = self.place().is_none() && self.user.is_none();
         let skipped = match self.replayed_as {
             Some(_) => Some(SkipReason::AlreadyReplayed),

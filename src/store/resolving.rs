@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use super::accept::{seal_content, seal_trace};
 use super::claim::lease_token;
-use super::deliveries::Kind;
+use super::deliveries::StateIn;
 use super::held::expect_sweeps;
 use super::notifications::place;
 use super::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
@@ -21,8 +21,7 @@ use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::unread::{Unread, known};
 use super::{Error, Store};
-use crate::domain::delivery::State;
-use crate::domain::end::End;
+use crate::domain::delivery::{End, Kind, LifeEvent, State, transition};
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
 };
@@ -247,23 +246,8 @@ impl Store {
         };
         let now = Timestamp(row.get(0)?);
         let place = prepared.place();
-        let (state, reason, due) = match resolved {
-            Resolved::Lane { .. } if is_behind(tx, place).await? => (State::Resolving, None, now),
-            Resolved::Lane { installation, lane, .. } => {
-                if has_twin(tx, &prepared.tenant, &id, *installation, lane).await? {
-                    let same = End::Suppressed(Suppression::SameMember);
-                    (same.state(), same.reason(), now)
-                } else {
-                    (State::Pending, None, now)
-                }
-            }
-            Resolved::End(end) => (end.state(), end.reason(), now),
-            Resolved::Hold { reason, look_after } => {
-                expect_sweeps(tx, &prepared.tenant).await?;
-                (State::Held, Some(reason.code()), now.plus(*look_after))
-            }
-            Resolved::Again { after } => (State::Resolving, None, now.plus(*after)),
-        };
+        let (event, reason, due) = life_event(tx, &id, resolved, prepared, now).await?;
+        let Some(state) = transition(State::Resolving, event) else { return Ok(None) };
         let resolves = state != State::Resolving;
         let content = prepared.content.clone().filter(|_| resolves);
         let trace = prepared.trace.clone().filter(|_| resolves);
@@ -332,6 +316,36 @@ async fn by_index(tx: &Tx) -> Result<(), Error> {
     Ok(())
 }
 
+/// The event that the outcome is for the delivery, with its reason, and when the delivery is due.
+async fn life_event(
+    tx: &Tx,
+    delivery: &str,
+    resolved: &Resolved,
+    prepared: &Prepared,
+    now: Timestamp,
+) -> Result<(LifeEvent, Option<&'static str>, Timestamp), Error> {
+    let tenant = &prepared.tenant;
+    Ok(match resolved {
+        Resolved::Lane { .. } if is_behind(tx, prepared.place()).await? => {
+            (LifeEvent::MemberUnknown, None, now)
+        }
+        Resolved::Lane { installation, lane, .. } => {
+            if has_twin(tx, tenant, delivery, *installation, lane).await? {
+                let same = End::Suppressed(Suppression::SameMember);
+                (LifeEvent::Ended(same), same.reason(), now)
+            } else {
+                (LifeEvent::MemberFound, None, now)
+            }
+        }
+        Resolved::End(end) => (LifeEvent::Ended(*end), end.reason(), now),
+        Resolved::Hold { reason, look_after } => {
+            expect_sweeps(tx, tenant).await?;
+            (LifeEvent::MemberAwaited, Some(reason.code()), now.plus(*look_after))
+        }
+        Resolved::Again { after } => (LifeEvent::MemberUnknown, None, now.plus(*after)),
+    })
+}
+
 /// Whether it must wait for another delivery of its person.
 async fn is_behind(tx: &Tx, place: Option<ResolvingPlace<'_>>) -> Result<bool, Error> {
     match place {
@@ -353,15 +367,16 @@ async fn has_twin(
     const LOCK: &str = "INSERT INTO lanes (installation, lane) VALUES ($1, $2) \
         ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane";
     // The person is compared in words that no index by person has: a notification has few rows.
-    const TWIN: &str = "SELECT 1 FROM deliveries WHERE tenant = $1 AND notification = \
-        (SELECT notification FROM deliveries WHERE id = $2) AND id <> $2 \
-        AND COALESCE(user_id, '') <> '' \
-        AND installation = $3 AND lane = $4 \
-        AND state IN ('pending', 'sending', 'unknown', 'sent') LIMIT 1";
+    let twin = format!(
+        "SELECT 1 FROM deliveries WHERE tenant = $1 AND notification = \
+         (SELECT notification FROM deliveries WHERE id = $2) AND id <> $2 \
+         AND COALESCE(user_id, '') <> '' AND installation = $3 AND lane = $4 AND {} LIMIT 1",
+        StateIn("state", State::IN_LANE_OR_SENT)
+    );
     let installation = installation.to_string();
     sql::execute(tx, LOCK, params![installation.as_str(), lane]).await?;
     let values = params![tenant.as_str(), delivery, installation.as_str(), lane];
-    Ok(sql::one(tx, TWIN, values).await?.is_some())
+    Ok(sql::one(tx, &twin, values).await?.is_some())
 }
 
 fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving, Error> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait as _;
 
-use super::deliveries::OPEN;
+use super::deliveries::OPEN_OF_TENANT;
 use super::rows::{Column, Columns, given};
 use super::sql::{self, params};
 use super::transaction::{Tx, scoped};
@@ -58,7 +58,7 @@ impl Store {
     pub async fn count_waiting(&self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
         let text = format!(
             "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries \
-             WHERE tenant = $1 AND {OPEN} LIMIT $2) AS waiting"
+             WHERE tenant = $1 AND {OPEN_OF_TENANT} LIMIT $2) AS waiting"
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
         let row = sql::one(self.reader(), &text, params![tenant.as_str(), most]).await?;

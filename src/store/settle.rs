@@ -2,7 +2,8 @@
 //! the delivery, its log, the lane's pace and its next turn, the end of the lease.
 //!
 //! A settle changes nothing unless its claim still holds the lane and the delivery is in a state
-//! from which the step is allowed, so that a delivery becomes sent at most once (invariant I6).
+//! from which it is allowed (`domain::delivery::transition`), so that a delivery becomes sent at
+//! most once (invariant I6).
 
 mod attempts;
 pub(in crate::store) mod batch;
@@ -23,86 +24,11 @@ use super::sql::{self, params};
 use super::subjects::mark;
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
-use crate::domain::delivery::State;
-use crate::domain::end::End;
-use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, TenantId};
+use crate::domain::delivery::{Settle, State};
+use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::priority::Priority;
-use crate::domain::reason::Failure;
 use crate::domain::subject::{Shown, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
-
-/// The outcome of a lane's head. In parentheses: the states from which it is allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settle {
-    /// Slack stored it (sending, unknown).
-    Delivered { channel: ChannelId, ts: String },
-    /// Slack stored an answer outside its thread, because the thread's first message was deleted:
-    /// it becomes a separate message, and the one that it answers is marked as gone (sending,
-    /// unknown).
-    Unthreaded { root: Option<DeliveryId>, channel: ChannelId, ts: String },
-    /// It failed for good (pending, sending, unknown).
-    Failed { reason: Failure, code: Option<String> },
-    /// It is parked for an operator (pending, sending, unknown).
-    Parked { reason: Failure, code: Option<String> },
-    /// Certainly not stored: pending again; the attempt counts (sending, unknown).
-    Retry { after: Duration, code: String },
-    /// Throttled: pending again; the attempt does not count (sending).
-    Wait { after: Duration, scope: WaitScope },
-    /// The installation's token is dead: the lane sleeps until [`Store::wake_installation`]; the
-    /// attempt does not count (pending, sending; unknown stays unknown).
-    Paused { code: String },
-    /// Slack may have stored it: unknown; history is read after this time (sending, unknown).
-    Probe { after: Duration, code: String },
-    /// The request was never written: pending again at once; the attempt does not count (sending).
-    NotWritten,
-    /// It ends before any request (pending).
-    Ended(End),
-    /// Its turn has not come yet: checked again after this time; nothing is spent (pending).
-    Deferred { after: Duration },
-    /// The messages in Slack require another kind of request than its claim has a start for: it
-    /// waits, in its place, for a start from the right budget; nothing is spent (pending).
-    Replanned { request_kind: SlackRequestKind },
-    /// The store was recovered from a copy, and this may have been posted in the time that was
-    /// lost: unknown; history is read at once, for this request (pending).
-    Doubted { request_kind: SlackRequestKind, thread_ts: Option<String> },
-    /// The tenant has moved to another workspace: the person's member there is resolved again
-    /// (pending).
-    Resolve,
-    /// Slack changed or deleted an existing message (sending). If `more` are left, it is pending
-    /// again at once, and the attempt does not count; otherwise it ends as sent.
-    Acted(Acted),
-    /// Nothing is left to act on (pending).
-    Finished,
-    /// Slack does not know the message, or does not allow changing it: this is recorded, and it is
-    /// pending again at once; the attempt does not count (sending).
-    Unmodifiable { message: DeliveryId, shown: Shown, code: String },
-    /// The person is a different member than assumed: to the tail of that member's lane (pending).
-    Moved { installation: InstallationId, lane: String },
-}
-
-/// The scope of a 429.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitScope {
-    /// The conversation: everything in this lane waits.
-    Lane,
-    /// A wider scope, which has its own budget: only this delivery waits.
-    Nothing,
-}
-
-/// A message that was acted on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acted {
-    /// The delivery that posted it.
-    pub message: DeliveryId,
-    pub channel: ChannelId,
-    pub ts: String,
-    /// Its new appearance in Slack.
-    pub shown: Option<Shown>,
-    /// It now has this delivery's content.
-    pub replaced: bool,
-    /// Others are left.
-    pub more: bool,
-}
 
 /// The request that a settle ends, if any, and the trace that it writes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -212,11 +138,11 @@ impl Store {
             unlease(tx, claim, &unleased).await?;
             return Ok(None);
         };
-        change.write(tx, &id, &before, trace).await?;
+        change::write(tx, &id, (&before, &change), trace).await?;
         mark_acted_on(tx, delivery, settle).await?;
         doubt::note(tx, &id, settle, (before.state, change.state)).await?;
         self.change_lane(tx, &id, settle, before.now).await?;
-        if let Some(entry) = change.entry(&before, context.request) {
+        if let Some(entry) = change::entry(&before, &change, context.request) {
             log(tx, &id, &entry).await?;
         }
         unleased.paced = unleased.paced.max(change.holds.map(micros));

@@ -7,15 +7,14 @@
 use std::collections::HashMap;
 
 use super::cancel::cancel_where;
-use super::deliveries::EXPIRING;
+use super::deliveries::{DEAD, EXPIRING, OPEN};
 use super::new::{Accept, NewDelivery, Target};
 use super::rows::Columns;
 use super::seal::SealedCell;
 use super::sql::{self, Row, params, placeholders};
 use super::transaction::Tx;
 use super::{Error, LaneClaim, Store};
-use crate::domain::delivery::State;
-use crate::domain::end::End;
+use crate::domain::delivery::{End, State};
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
 use crate::domain::limits::{SUBJECT_CONVERSATIONS, SUBJECT_MESSAGES};
 use crate::domain::reason::Cancellation;
@@ -82,8 +81,8 @@ impl Store {
                 "SELECT user_id, installation, COALESCE(lane, deferred_lane) AS place, sequence \
                  FROM {table} WHERE tenant = $1 AND subject_key = $2 \
                  AND (({POSTED}) \
-                 OR state IN ('resolving', 'held', 'pending', 'sending', 'unknown') \
-                 OR (state IN ('failed', 'expired', 'parked') AND replayed_as IS NULL \
+                 OR {OPEN} \
+                 OR ({DEAD} AND replayed_as IS NULL \
                  AND COALESCE(action, 'post') IN ('post', 'reply', 'replace')))"
             )
         };
@@ -240,7 +239,7 @@ async fn waiting(
         "SELECT id, user_id, COALESCE(lane, deferred_lane), action, \
          CASE WHEN {EXPIRING} THEN 1 ELSE 0 END FROM deliveries \
          WHERE tenant = $1 AND subject_key = $2 \
-         AND state IN ('resolving', 'held', 'collected', 'pending', 'sending', 'unknown') \
+         AND {OPEN} \
          AND (user_id IN ({users}) OR lane IN ({lanes}) OR deferred_lane IN ({lanes})) \
          ORDER BY position, sequence {{for_update}}"
     );

@@ -11,12 +11,11 @@ use super::rows::Columns;
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Kind, State};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
 use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
-use crate::store::Kind;
 use crate::telemetry::Metrics;
 
 /// The wait before looking again at a head that a newer release may know.

@@ -9,6 +9,7 @@ use super::{Recipient, Request};
 use crate::app::tenant::{Known, Tenant};
 use crate::app::{Error, Violation};
 use crate::directory::{Directory, View};
+use crate::domain::delivery::{End, Kind};
 use crate::domain::event;
 use crate::domain::ids::{DeliveryId, InstallationId, NotificationId, SlackUserId, UserId};
 use crate::domain::mapping::Values;
@@ -19,7 +20,7 @@ use crate::domain::settings::{Identity, Preferences, Settings, suppression};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{self, Cause, Stage, Trace, Wait};
 use crate::domain::verdict::{Addressee, Answer, Decided, FoundMember, Guarantee, Verdict};
-use crate::store::{End, Kind, NewDelivery, Target};
+use crate::store::{NewDelivery, Target};
 
 /// The answer, and the data to store.
 pub(super) struct Planned {

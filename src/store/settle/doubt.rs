@@ -1,7 +1,6 @@
 //! The part of a settle that concerns doubt after a recovery (`recovery`).
 
-use super::Settle;
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Settle, State};
 use crate::store::Error;
 use crate::store::era::ERA;
 use crate::store::sql::{self, params};

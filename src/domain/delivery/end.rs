@@ -1,10 +1,10 @@
 //! How a delivery can end without Slack.
 
-use super::delivery::State;
-use super::reason::{Cancellation, Failure, NoMatch, Suppression};
+use super::state::State;
+use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 
 /// An end without a request to Slack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
     Suppressed(Suppression),
     Unreachable(NoMatch),

@@ -1,0 +1,23 @@
+//! The life of one delivery: its states, the events that change them, and the meaning of Slack's
+//! answers.
+//!
+//! `docs/delivery-states.md` draws every transition. All decisions are made from values only (the
+//! clock and the dice are arguments); the store writes them.
+//!
+//! Reading order: `state` (the states, and the sets of them), `kind`, `end` (the ends without a
+//! request), `transition` (which state may follow which), `settle` (the effect of a turn on its
+//! delivery), `outcome` (from Slack's answer to a settle).
+
+mod end;
+mod kind;
+mod outcome;
+mod settle;
+mod state;
+mod transition;
+
+pub use self::end::End;
+pub use self::kind::Kind;
+pub use self::outcome::{Outcome, Policy, Probe, backoff, next, next_after_probe};
+pub use self::settle::{Acted, Settle, SettleChange, Unsettled, WaitScope};
+pub use self::state::State;
+pub use self::transition::{LifeEvent, MAX_CRASHES, transition};
