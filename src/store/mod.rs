@@ -232,6 +232,11 @@ impl Store {
         self.inner.connections.protection()
     }
 
+    /// The same for connections that bypass a pooler; `None` without `store.direct_url`.
+    pub fn direct_protection(&self) -> Option<Protection> {
+        self.inner.connections.direct_protection()
+    }
+
     /// The database's time.
     pub async fn now(&self) -> Result<Timestamp, Error> {
         let row = sql::one(self.reader(), "SELECT {now}", Vec::new()).await?;
