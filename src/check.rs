@@ -55,26 +55,31 @@ async fn store(config: &store::Config) -> Finding {
     }
     let store = Store::open(config).await.map_err(|error| error.to_string())?;
     let status = store.schema_status().await.map_err(|error| error.to_string());
-    let reached = store.protection().map_or_else(String::new, |protection| protection.to_string());
+    let database = database(&store);
     store.close().await;
     match (status?, store.backend()) {
-        (SchemaStatus::Current, Backend::Sqlite) => Ok("SQLite; the key decrypts it".into()),
-        (SchemaStatus::Current, Backend::Postgres) => {
-            Ok(format!("PostgreSQL, {reached}; the key decrypts it"))
-        }
+        (SchemaStatus::Current, _) => Ok(format!("{database}; the key decrypts it")),
         (SchemaStatus::Pending(_), Backend::Sqlite) => {
-            Ok("SQLite; `herald serve` brings its schema up to date".into())
+            Ok(format!("{database}; `herald serve` brings its schema up to date"))
         }
         (SchemaStatus::Pending(missing), Backend::Postgres) => {
-            Err(format!("{missing} migrations are missing: run `herald migrate` ({reached})"))
+            Err(format!("{database}; {missing} migrations are missing: run `herald migrate`"))
         }
         (SchemaStatus::TooNew(_), _) => {
-            Err("the schema is too new for this version: run a newer one".into())
+            Err(format!("{database}; the schema is too new for this version: run a newer one"))
         }
         (SchemaStatus::Newer(by), _) => Ok(format!(
-            "the schema is newer than this version, by {by} migrations; the key decrypts it"
+            "{database}; the schema is newer than this version, by {by} migrations; the key \
+             decrypts it"
         )),
     }
+}
+
+/// The kind of database, and how connections to it are protected.
+fn database(store: &Store) -> String {
+    let Some(protection) = store.protection() else { return "SQLite".to_owned() };
+    let direct = store.direct_protection().map(|direct| format!("; by store.direct_url {direct}"));
+    format!("PostgreSQL, {protection}{}", direct.unwrap_or_default())
 }
 
 /// Slack itself refuses a token that does not exist, so a refusal proves that Slack answers.

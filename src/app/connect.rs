@@ -16,12 +16,12 @@ use url::Url;
 
 use super::{App, Call, Error, Reach};
 use crate::domain::access;
-use crate::domain::audit::{COMPLETE_CONNECT, Detail, Entry, Outcome, SHARE_WORKSPACE};
+use crate::domain::audit::{COMPLETE_CONNECT, Detail, Entry, Outcome};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::sharing::Allowed;
 use crate::domain::time::Timestamp;
 use crate::store::{ConnectOutcome, Store, TakenConnect};
-use crate::workspace::{ConnectError, Exchange, Granted, Unsupported};
+use crate::workspace::{ConnectError, Exchange, Unsupported};
 
 /// A connect link.
 #[derive(Debug, Clone)]
@@ -207,51 +207,28 @@ impl App {
             }
             _ => Connected::Denied,
         };
-        // The outcome is final: a failure to record it must not show the person a different one.
-        if let Err(error) = self.finish_connect(&tenant, &state, &connected).await {
+        // A success was recorded in the transaction that connected. Another outcome is final: a
+        // failure to record it must not show the person a different one.
+        if let Some(failure) = failure(&connected)
+            && let Err(error) = self.fail_connect(&tenant, &state, failure).await
+        {
             tracing::warn!(%error, "the end of a connect attempt was not recorded");
         }
         Ok(connected)
     }
 
-    /// Records how an attempt ended. No caller is signed in, so the person who opened the link is
-    /// unknown.
-    async fn finish_connect(
+    /// Records the end of an attempt that did not connect.
+    async fn fail_connect(
         &self,
         tenant: &TenantId,
         state: &str,
-        connected: &Connected,
+        failure: Failure,
     ) -> Result<(), Error> {
-        let (decided, reason) = match connected {
-            Connected::Done { .. } => (Outcome::Done, String::new()),
-            Connected::Refused { code } => (Outcome::Failed, code.clone()),
-            Connected::NoAnswer => (Outcome::Failed, "no_answer".into()),
-            Connected::Unsupported(_) => (Outcome::Failed, "unsupported".into()),
-            Connected::InUse { .. } => (Outcome::Refused, "workspace_in_use".into()),
-            Connected::Confirm { .. } => (Outcome::Refused, "confirmation_needed".into()),
-            Connected::Denied
-            | Connected::UnknownState
-            | Connected::OtherBrowser
-            | Connected::AlreadyUsed
-            | Connected::Expired => (Outcome::Refused, "access_denied".into()),
-        };
-        let object = match connected {
-            Connected::Done { workspace, .. } => format!("workspace:{workspace}"),
-            _ => String::new(),
-        };
-        let entry = Entry {
-            tenant: Some(tenant.clone()),
-            principal: None,
-            actor: None,
-            action: COMPLETE_CONNECT.to_owned(),
-            outcome: decided,
-            reason,
-            times: 1,
-            subject: None,
-            detail: Detail { object, ..Detail::default() },
-        };
+        let Failure { outcome, reason, shown } = failure;
+        let entry =
+            Entry { outcome, reason, ..Entry::of_browser(tenant.clone(), COMPLETE_CONNECT) };
         let store = self.store.noting(&entry).await?;
-        store.finish_connect(state, &outcome(connected)).await?;
+        store.finish_connect(state, &shown).await?;
         Ok(())
     }
 
@@ -265,7 +242,6 @@ impl App {
                 if let Err(error) = self.directory.refresh_soon(granted.installation).await {
                     tracing::warn!(%error, "a refresh of the member list was not requested");
                 }
-                self.tell_sharers(&granted).await;
                 Ok(Connected::Done { tenant: tenant.clone(), workspace: granted.team_name })
             }
             Err(ConnectError::InUse { installation, team_name, may_confirm }) => {
@@ -284,33 +260,6 @@ impl App {
                 Ok(Connected::NoAnswer)
             }
             Err(ConnectError::Store(error)) => Err(error.into()),
-        }
-    }
-
-    /// Writes into the audit trails of the tenants that used the workspace before that they share
-    /// it now. The other tenant is not named.
-    async fn tell_sharers(&self, granted: &Granted) {
-        let entry = |tenant: &TenantId| Entry {
-            tenant: Some(tenant.clone()),
-            principal: None,
-            actor: None,
-            action: SHARE_WORKSPACE.to_owned(),
-            outcome: Outcome::Done,
-            reason: String::new(),
-            times: 1,
-            subject: None,
-            detail: Detail {
-                object: format!("workspace:{}", granted.team_name),
-                ..Detail::default()
-            },
-        };
-        let entries: Vec<Entry> = granted.joined.iter().map(entry).collect();
-        if entries.is_empty() {
-            return;
-        }
-        // The tenant is connected even if this fails; GetWorkspace shows it as well.
-        if let Err(error) = self.store.write_audit(&entries).await {
-            tracing::warn!(%error, "the tenants of a shared workspace were not notified");
         }
     }
 
@@ -360,22 +309,43 @@ fn attempt_of(state: &str) -> String {
     URL_SAFE_NO_PAD.encode(&hash[..12])
 }
 
-fn outcome(connected: &Connected) -> ConnectOutcome {
+/// The end of an attempt that did not connect.
+struct Failure {
+    /// For the audit trail, with its reason.
+    outcome: Outcome,
+    reason: String,
+    /// For GetWorkspace.
+    shown: ConnectOutcome,
+}
+
+/// `None` if it connected.
+fn failure(connected: &Connected) -> Option<Failure> {
+    let of =
+        |outcome, reason: &str, shown| Some(Failure { outcome, reason: reason.to_owned(), shown });
+    let failed = |sentence: &str| ConnectOutcome::Failed(sentence.to_owned());
     match connected {
-        Connected::Done { .. } => ConnectOutcome::Completed,
-        Connected::Refused { code } => ConnectOutcome::Failed(format!("Slack refused: {code}")),
-        Connected::Unsupported(unsupported) => ConnectOutcome::Failed(unsupported.to_string()),
-        Connected::NoAnswer => ConnectOutcome::Failed("Slack did not answer".to_owned()),
-        Connected::InUse { .. } => ConnectOutcome::Failed(
-            "Another tenant uses this workspace, and sharing it has not been allowed.".to_owned(),
+        Connected::Done { .. } => None,
+        Connected::Refused { code } => {
+            of(Outcome::Failed, code, ConnectOutcome::Failed(format!("Slack refused: {code}")))
+        }
+        Connected::Unsupported(unsupported) => {
+            of(Outcome::Failed, "unsupported", ConnectOutcome::Failed(unsupported.to_string()))
+        }
+        Connected::NoAnswer => of(Outcome::Failed, "no_answer", failed("Slack did not answer")),
+        Connected::InUse { .. } => of(
+            Outcome::Refused,
+            "workspace_in_use",
+            failed("Another tenant uses this workspace, and sharing it has not been allowed."),
         ),
-        Connected::Confirm { .. } => ConnectOutcome::Failed(
-            "Another tenant uses this workspace; the person was asked to confirm.".to_owned(),
+        Connected::Confirm { .. } => of(
+            Outcome::Refused,
+            "confirmation_needed",
+            failed("Another tenant uses this workspace; the person was asked to confirm."),
         ),
         Connected::Denied
         | Connected::UnknownState
         | Connected::OtherBrowser
         | Connected::AlreadyUsed
-        | Connected::Expired => ConnectOutcome::Denied,
+        | Connected::Expired => of(Outcome::Refused, "access_denied", ConnectOutcome::Denied),
     }
 }

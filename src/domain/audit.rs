@@ -115,6 +115,25 @@ pub struct Entry {
     pub detail: Detail,
 }
 
+impl Entry {
+    /// An action of a browser that returned from Slack. No caller is signed in, so the person is
+    /// unknown.
+    #[must_use]
+    pub fn of_browser(tenant: TenantId, action: &str) -> Self {
+        Self {
+            tenant: Some(tenant),
+            principal: None,
+            actor: None,
+            action: action.to_owned(),
+            outcome: Outcome::Done,
+            reason: String::new(),
+            times: 1,
+            subject: None,
+            detail: Detail::default(),
+        }
+    }
+}
+
 /// A person as the trail shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {

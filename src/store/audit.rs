@@ -63,21 +63,26 @@ pub struct AuditPage {
 impl Store {
     /// A handle whose next change writes this entry in the same transaction. Use it for one change.
     pub async fn noting(&self, entry: &Entry) -> Result<Self, Error> {
-        let note = Arc::new(self.seal_entry(entry).await?);
-        Ok(Self { inner: Arc::clone(&self.inner), note: Some(note) })
+        self.noting_all(std::slice::from_ref(entry)).await
     }
 
-    /// Writes the entry of this handle, if it has one.
-    pub(in crate::store) async fn record(&self, tx: &Tx) -> Result<(), Error> {
-        match &self.note {
-            Some(note) => insert(tx, std::slice::from_ref(note.as_ref())).await,
-            None => Ok(()),
+    /// The same for a change that has several entries.
+    pub async fn noting_all(&self, entries: &[Entry]) -> Result<Self, Error> {
+        let mut notes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            notes.push(self.seal_entry(entry).await?);
         }
+        Ok(Self { inner: Arc::clone(&self.inner), notes: notes.into() })
+    }
+
+    /// Writes the entries of this handle, if it has any.
+    pub(in crate::store) async fn record(&self, tx: &Tx) -> Result<(), Error> {
+        insert(tx, &self.notes).await
     }
 
     /// Wakes the task that appends to the chain, after a commit.
     pub(in crate::store) fn recorded(&self) {
-        if self.note.is_some() {
+        if !self.notes.is_empty() {
             self.inner.audited.notify_one();
         }
     }

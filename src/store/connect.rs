@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use super::installations::{self, NewInstallation};
 use super::sql::{self, Row, params};
-use super::transaction::scoped;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store};
-use crate::domain::ids::TenantId;
+use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::sharing::Allowed;
 use crate::domain::time::{Timestamp, micros};
 
@@ -37,6 +38,24 @@ pub enum ConnectOutcome {
     Denied,
     /// A sentence for the administrator, without secrets.
     Failed(String),
+}
+
+/// The success of an attempt, before it is stored.
+#[derive(Clone, Copy)]
+pub struct ConnectGrant<'a> {
+    pub tenant: &'a TenantId,
+    pub state: &'a str,
+    pub installation: &'a NewInstallation,
+    /// The other tenants that may use the installation.
+    pub others: &'a [TenantId],
+}
+
+/// Whether a success was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectCompletion {
+    Connected(InstallationId),
+    /// A tenant that the grant does not list uses the installation. Nothing was stored.
+    InUse(InstallationId),
 }
 
 /// The status of an attempt.
@@ -134,24 +153,46 @@ impl Store {
         sql::execute(self.writer(), SQL, params![hash.to_vec(), LATE]).await.map(drop)
     }
 
+    /// Stores the installation, makes it the tenant's in place of any other, ends the attempt and
+    /// writes the entries of this handle: all of it, or nothing. Of two tenants that come at the
+    /// same time, each without the other among its `others`, one is connected. The tenant must
+    /// exist.
+    pub async fn complete_connect(
+        &self,
+        grant: &ConnectGrant<'_>,
+    ) -> Result<ConnectCompletion, Error> {
+        loop {
+            let sealed = &self.seal_installation(grant.installation).await?;
+            let completed = self.transaction(|tx| {
+                scoped(async move {
+                    if !installations::may_join(tx, grant.tenant, sealed.id, grant.others).await? {
+                        return Ok(Some(ConnectCompletion::InUse(sealed.id)));
+                    }
+                    if !installations::write(tx, sealed).await? {
+                        return Ok(None);
+                    }
+                    installations::link(tx, grant.tenant, sealed.id).await?;
+                    finish(tx, grant.state, &ConnectOutcome::Completed).await?;
+                    self.record(tx).await?;
+                    Ok(Some(ConnectCompletion::Connected(sealed.id)))
+                })
+            });
+            if let Some(completed) = completed.await? {
+                self.recorded();
+                return Ok(completed);
+            }
+        }
+    }
+
     /// Records how the attempt ended; the first outcome stays. Returns whether it was recorded.
     pub async fn finish_connect(
         &self,
         state: &str,
         outcome: &ConnectOutcome,
     ) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE connect_attempts
-            SET finished_at = {now}, outcome = $2, detail = $3
-            WHERE state_hash = $1 AND finished_at IS NULL";
-        let (word, detail) = match outcome {
-            ConnectOutcome::Completed => ("completed", None),
-            ConnectOutcome::Denied => ("denied", None),
-            ConnectOutcome::Failed(detail) => ("failed", Some(detail.as_str())),
-        };
-        let values = &params![hash(state), word, detail];
         let finished = self.transaction(|tx| {
             scoped(async move {
-                let finished = sql::execute(tx, SQL, values.clone()).await? > 0;
+                let finished = finish(tx, state, outcome).await?;
                 if finished {
                     self.record(tx).await?;
                 }
@@ -169,6 +210,19 @@ impl Store {
         let row = sql::one(self.reader(), SQL, params![tenant.as_str()]).await?;
         row.as_ref().map(attempt).transpose()
     }
+}
+
+/// [`Store::finish_connect`] within a transaction.
+async fn finish(tx: &Tx, state: &str, outcome: &ConnectOutcome) -> Result<bool, Error> {
+    const SQL: &str = "UPDATE connect_attempts
+        SET finished_at = {now}, outcome = $2, detail = $3
+        WHERE state_hash = $1 AND finished_at IS NULL";
+    let (word, detail) = match outcome {
+        ConnectOutcome::Completed => ("completed", None),
+        ConnectOutcome::Denied => ("denied", None),
+        ConnectOutcome::Failed(detail) => ("failed", Some(detail.as_str())),
+    };
+    Ok(sql::execute(tx, SQL, params![hash(state), word, detail]).await? > 0)
 }
 
 /// Reads the tenant, the redirect address and the sharing that is allowed.

@@ -28,6 +28,8 @@ pub(in crate::store) struct Connections {
     backend: Backend,
     /// `None`: SQLite, a file.
     protection: Option<Protection>,
+    /// Of connections that bypass the pooler; `None` without `store.direct_url`.
+    direct_protection: Option<Protection>,
     reader: Reader,
     writer: Pool,
     listen: Option<PgConnectOptions>,
@@ -61,9 +63,6 @@ impl Connections {
         let session = Box::new(Session::serving(url.expose(), config)?);
         session.reach(config.acquire_timeout).await?;
         let protection = session.protection();
-        if protection.is_weak() {
-            tracing::warn!("PostgreSQL is reached {protection}");
-        }
         let direct = match (&config.direct_url, config.pooler) {
             (Some(direct), _) => Some(direct),
             (None, Pooler::None) => Some(url),
@@ -71,12 +70,20 @@ impl Connections {
         };
         let listen = direct.filter(|_| config.listen).map(|url| listener(url.expose()));
         let migrations = direct.map(|url| Session::migrating(url.expose())).transpose()?;
+        let directly = migrations.as_ref().filter(|_| config.direct_url.is_some());
+        let direct_protection = directly.map(Session::protection);
+        for weak in [Some(protection), direct_protection].into_iter().flatten() {
+            if weak.is_weak() {
+                tracing::warn!("PostgreSQL is reached {weak}");
+            }
+        }
         let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
         let pool = Kind::Postgres(postgres::Pool::new(&session, config));
         let writer = Pool::new(pool, pulse.clone());
         Ok(Self {
             backend: Backend::Postgres,
             protection: Some(protection),
+            direct_protection,
             reader: Reader(writer.clone()),
             writer,
             listen: listen.transpose()?,
@@ -97,6 +104,7 @@ impl Connections {
         Ok(Self {
             backend: Backend::Sqlite,
             protection: None,
+            direct_protection: None,
             reader: Reader(Pool::new(Kind::Sqlite(reader), pulse.clone())),
             writer: Pool::new(Kind::Sqlite(writer.clone()), pulse.clone()),
             listen: None,
@@ -112,6 +120,10 @@ impl Connections {
 
     pub(in crate::store) fn protection(&self) -> Option<Protection> {
         self.protection
+    }
+
+    pub(in crate::store) fn direct_protection(&self) -> Option<Protection> {
+        self.direct_protection
     }
 
     /// How to make the connection that listens for hints; `None` if there are no hints.

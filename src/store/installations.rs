@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
 };
 
 use super::entity::{installation, tenant_link};
@@ -15,7 +15,7 @@ use super::group::{Weight, panicked, shared};
 use super::rows::{Column, Columns, given, parse_id};
 use super::seal::{Scope, ScopeKeys, SealedCell};
 use super::sql::{self, params};
-use super::transaction::scoped;
+use super::transaction::{Tx, scoped};
 use super::{Error, Store, new_uuid};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::secret::Secret;
@@ -74,6 +74,12 @@ pub struct NewInstallation {
     pub installed_by: Option<String>,
 }
 
+/// An installation that is encrypted and ready to be written.
+pub(in crate::store) struct SealedInstallation {
+    pub(in crate::store) id: InstallationId,
+    values: Vec<sea_orm::Value>,
+}
+
 /// A decrypted token.
 #[derive(Debug, Clone)]
 pub struct Token {
@@ -99,17 +105,25 @@ impl Store {
     /// replaced: it keeps its id, gets the new token and is active again.
     pub async fn save_installation(&self, new: &NewInstallation) -> Result<InstallationId, Error> {
         loop {
-            let id = match self.installation_by_key(new).await? {
-                Some(id) => id,
-                None => InstallationId(new_uuid(self.now().await?)),
-            };
-            let keys = self.keys(&Scope::Installation(id)).await?;
-            let values = upsert_values(id, new, &keys)?;
-            // No row: another replica has just stored the same installation under its own id.
-            if sql::one(self.writer(), UPSERT, values).await?.is_some() {
-                return Ok(id);
+            let sealed = self.seal_installation(new).await?;
+            if write(self.writer(), &sealed).await? {
+                return Ok(sealed.id);
             }
         }
+    }
+
+    /// Encrypts an installation under the id that it has, or under a new one. May write, so never
+    /// use it inside a transaction.
+    pub(in crate::store) async fn seal_installation(
+        &self,
+        new: &NewInstallation,
+    ) -> Result<SealedInstallation, Error> {
+        let id = match self.installation_by_key(new).await? {
+            Some(id) => id,
+            None => InstallationId(new_uuid(self.now().await?)),
+        };
+        let keys = self.keys(&Scope::Installation(id)).await?;
+        Ok(SealedInstallation { id, values: upsert_values(id, new, &keys)? })
     }
 
     /// The tenants that use this workspace with the same app, each with its installation. A
@@ -241,37 +255,7 @@ impl Store {
 
     /// Makes this the tenant's installation and replaces any other. The tenant must exist.
     pub async fn link_tenant(&self, tenant: &TenantId, id: InstallationId) -> Result<(), Error> {
-        sql::execute(self.writer(), LINK, params![tenant.as_str(), id.to_string()]).await?;
-        Ok(())
-    }
-
-    /// Like [`Store::link_tenant`], but only if the installation's other tenants are among those
-    /// given; returns whether they were. Of two tenants that link at the same time, one gets
-    /// `false`.
-    pub async fn link_tenant_beside(
-        &self,
-        tenant: &TenantId,
-        id: InstallationId,
-        others: &[TenantId],
-    ) -> Result<bool, Error> {
-        const LOCK: &str = "SELECT 1 FROM installations WHERE id = $1 {for_update}";
-        const USERS: &str = "SELECT tenant FROM tenant_links WHERE installation = $1";
-        let key = &params![id.to_string()];
-        self.transaction(|tx| {
-            scoped(async move {
-                sql::one(tx, LOCK, key.clone()).await?;
-                for row in sql::all(tx, USERS, key.clone()).await? {
-                    let user: String = row.get(0)?;
-                    let known = others.iter().any(|other| other.as_str() == user);
-                    if user != tenant.as_str() && !known {
-                        return Ok(false);
-                    }
-                }
-                sql::execute(tx, LINK, params![tenant.as_str(), id.to_string()]).await?;
-                Ok(true)
-            })
-        })
-        .await
+        link(self.writer(), tenant, id).await
     }
 
     /// Disconnects the tenant; returns whether it was connected. The installation stays.
@@ -303,9 +287,48 @@ impl Store {
     }
 }
 
-const LINK: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
-    VALUES ($1, $2, {now}) ON CONFLICT (tenant)
-    DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
+/// Writes an installation. Returns `false` if another replica has just stored the same one under
+/// its own id.
+pub(in crate::store) async fn write(
+    db: &impl ConnectionTrait,
+    sealed: &SealedInstallation,
+) -> Result<bool, Error> {
+    Ok(sql::one(db, UPSERT, sealed.values.clone()).await?.is_some())
+}
+
+/// Locks an installation, if it is stored; returns whether its tenants, except for this one, are
+/// among `others`.
+pub(in crate::store) async fn may_join(
+    tx: &Tx,
+    tenant: &TenantId,
+    id: InstallationId,
+    others: &[TenantId],
+) -> Result<bool, Error> {
+    const LOCK: &str = "SELECT 1 FROM installations WHERE id = $1 {for_update}";
+    const USERS: &str = "SELECT tenant FROM tenant_links WHERE installation = $1";
+    let key = params![id.to_string()];
+    sql::one(tx, LOCK, key.clone()).await?;
+    for row in sql::all(tx, USERS, key).await? {
+        let user: String = row.get(0)?;
+        let known = others.iter().any(|other| other.as_str() == user);
+        if user != tenant.as_str() && !known {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// [`Store::link_tenant`], also within a transaction.
+pub(in crate::store) async fn link(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    id: InstallationId,
+) -> Result<(), Error> {
+    const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
+        VALUES ($1, $2, {now}) ON CONFLICT (tenant)
+        DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
+    sql::execute(db, SQL, params![tenant.as_str(), id.to_string()]).await.map(drop)
+}
 
 const TABLE: &str = "installations";
 const ACTIVE: &str = "active";

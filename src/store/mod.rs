@@ -102,7 +102,9 @@ pub use budgets::{Booked, Reservation};
 pub use cancel::Canceled;
 pub use claim::{Head, LaneClaim, lease_token};
 pub use config::{Config, Pooler};
-pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
+pub use connect::{
+    ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,
+};
 pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
 pub use deliveries::{AttemptRecord, DeliveryRecord};
 pub use directory::{
@@ -152,7 +154,7 @@ const ENDED_KEPT: usize = 1024;
 pub struct Store {
     inner: Arc<Inner>,
     /// Written with the next change that this handle makes ([`Store::noting`]).
-    note: Option<Arc<audit::Prepared>>,
+    notes: Arc<[audit::Prepared]>,
 }
 
 struct Inner {
@@ -213,7 +215,7 @@ impl Store {
                 audited: Notify::new(),
                 untidy: tidy::Untidy::default(),
             }),
-            note: None,
+            notes: Arc::default(),
         };
         if in_use {
             store.verify_key().await?;
@@ -228,6 +230,11 @@ impl Store {
     /// How the connections to PostgreSQL are protected; `None`: SQLite, a file.
     pub fn protection(&self) -> Option<Protection> {
         self.inner.connections.protection()
+    }
+
+    /// The same for connections that bypass a pooler; `None` without `store.direct_url`.
+    pub fn direct_protection(&self) -> Option<Protection> {
+        self.inner.connections.direct_protection()
     }
 
     /// The database's time.

@@ -8,18 +8,17 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::Workspaces;
+use crate::domain::audit::{COMPLETE_CONNECT, Detail, Entry, SHARE_WORKSPACE};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::sharing::{self, Allowed, SharingDecision};
 use crate::slack::{self, Access, Authorize};
-use crate::store::{self, NewInstallation};
+use crate::store::{self, ConnectCompletion, ConnectGrant, NewInstallation};
 
 /// A workspace that was connected.
 #[derive(Debug, Clone)]
 pub struct Granted {
     pub installation: InstallationId,
     pub team_name: String,
-    /// The tenants that used it before, if this one is new there.
-    pub joined: Vec<TenantId>,
 }
 
 /// The data of a callback, and the data that was kept with its link.
@@ -116,7 +115,8 @@ impl Workspaces {
     }
 
     /// Exchanges the code, asks Slack which workspace the token belongs to, and links the tenant to
-    /// that workspace. Messages that waited for a reconnect are sent.
+    /// that workspace; the end of the attempt and the entries of the audit trail are written in the
+    /// same transaction. Messages that waited for a reconnect are sent.
     pub async fn connect(&self, exchange: Exchange<'_>) -> Result<Granted, ConnectError> {
         let Some(app) = self.config.credentials() else {
             return Err(ConnectError::Refused { code: "app_not_configured".into() });
@@ -130,12 +130,19 @@ impl Workspaces {
         }
         let new = self.describe(access).await?;
         let (others, is_new) = self.let_in(tenant, &new, allowed).await?;
-        let team_name = new.team_name.clone();
-        let installation = self.store.save_installation(&new).await?;
-        if !self.store.link_tenant_beside(tenant, installation, &others).await? {
+        let joined = if is_new { others.as_slice() } else { &[] };
+        let entries = entries(tenant, joined, &new.team_name);
+        let store = self.store.noting_all(&entries).await?;
+        let grant = ConnectGrant { tenant, state, installation: &new, others: &others };
+        let completion = store.complete_connect(&grant).await?;
+        let team_name = new.team_name;
+        let installation = match completion {
+            ConnectCompletion::Connected(installation) => installation,
             // Another tenant was linked at the same moment.
-            return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
-        }
+            ConnectCompletion::InUse(installation) => {
+                return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
+            }
+        };
         self.store.wake_installation(installation).await?;
         if !others.is_empty() {
             let (workspace, others) = (installation, others.len());
@@ -144,8 +151,7 @@ impl Workspaces {
                 "a workspace is used by several tenants now"
             );
         }
-        let joined = if is_new { others } else { Vec::new() };
-        Ok(Granted { installation, team_name, joined })
+        Ok(Granted { installation, team_name })
     }
 
     /// The other tenants of the workspace, if this tenant may join them, and whether it is new
@@ -218,6 +224,17 @@ impl Workspaces {
             installed_by: access.authed_user,
         })
     }
+}
+
+/// The entries about a connection: one for the tenant, and one, which does not name it, for each
+/// tenant that it joined.
+fn entries(tenant: &TenantId, joined: &[TenantId], team_name: &str) -> Vec<Entry> {
+    let entry = |tenant: &TenantId, action| Entry {
+        detail: Detail { object: format!("workspace:{team_name}"), ..Detail::default() },
+        ..Entry::of_browser(tenant.clone(), action)
+    };
+    let shared = joined.iter().map(|other| entry(other, SHARE_WORKSPACE));
+    std::iter::once(entry(tenant, COMPLETE_CONNECT)).chain(shared).collect()
 }
 
 /// The S256 challenge of a verifier (RFC 7636, section 4.2).

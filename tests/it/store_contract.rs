@@ -7,7 +7,8 @@ use herald::domain::secret::Secret;
 use herald::domain::settings::Settings;
 use herald::domain::sharing::Allowed;
 use herald::store::{
-    ConnectOutcome, ConnectStatus, Error, InstallationState, NewInstallation, TakenConnect,
+    ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, Error, InstallationState,
+    NewInstallation, TakenConnect,
 };
 
 use crate::support::store::test_stores;
@@ -175,15 +176,21 @@ async fn a_tenant_that_came_at_the_same_moment_is_seen() {
         for tenant in [&acme, &umbrella] {
             store.ensure_tenant(tenant).await.unwrap();
         }
+        let connect = async |tenant: &TenantId, token: &str, others: &[TenantId]| {
+            let new = installation("T1", token);
+            let grant = ConnectGrant { tenant, state: "none", installation: &new, others };
+            store.complete_connect(&grant).await.unwrap()
+        };
+        let (done, in_use) = (ConnectCompletion::Connected(id), ConnectCompletion::InUse(id));
         // There was no other tenant when it was decided.
-        assert!(store.link_tenant_beside(&acme, id, &[]).await.unwrap());
-        assert!(!store.link_tenant_beside(&umbrella, id, &[]).await.unwrap());
+        assert_eq!(connect(&acme, "xoxb-two", &[]).await, done);
+        assert_eq!(connect(&umbrella, "xoxb-three", &[]).await, in_use);
         assert_eq!(store.tenants_of(id).await.unwrap(), std::slice::from_ref(&acme));
-        assert!(
-            store.link_tenant_beside(&acme, id, &[]).await.unwrap(),
-            "the tenant itself is not another one"
-        );
-        assert!(store.link_tenant_beside(&umbrella, id, &[acme]).await.unwrap());
+        let token = store.token(id).await.unwrap();
+        assert_eq!((token.secret.expose(), token.version), ("xoxb-two", 2), "nothing was stored");
+        let again = connect(&acme, "xoxb-four", &[]).await;
+        assert_eq!(again, done, "the tenant itself is not another one");
+        assert_eq!(connect(&umbrella, "xoxb-five", &[acme]).await, done);
         assert_eq!(store.tenants_of(id).await.unwrap().len(), 2);
     }
 }

@@ -36,20 +36,20 @@ fn actor(permissions: &[pb::Permission]) -> pb::Actor {
     pb::Actor { user_id: "root".into(), permissions }
 }
 
-async fn verified(world: &World) -> Verified {
+pub(super) async fn verified(world: &World) -> Verified {
     let store = Store::open(&world.settings().store).await.unwrap();
     let verified = store.verify_audit().await.unwrap();
     store.close().await;
     verified
 }
 
-async fn execute(world: &World, text: &str) -> Result<u64, String> {
+pub(super) async fn execute(world: &World, text: &str) -> Result<u64, String> {
     let raw = world.raw().await;
     let done = raw.execute_unprepared(text).await;
     done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
 }
 
-async fn count(world: &World, text: &str) -> i64 {
+pub(super) async fn count(world: &World, text: &str) -> i64 {
     let raw = world.raw().await;
     let statement = Statement::from_string(raw.get_database_backend(), text);
     raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()

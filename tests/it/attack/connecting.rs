@@ -7,6 +7,7 @@ use herald::sandbox::browser::{Browser, Decision, Page};
 use tonic::Code;
 use url::Url;
 
+use super::audit::{count, execute, verified};
 use crate::support::client::reason;
 use crate::support::world::{Plan, TENANT, World, caller, until};
 
@@ -41,11 +42,40 @@ async fn workspace_of(world: &World, tenant: &str) -> Option<pb::Workspace> {
     world.client.workspace(tenant).await.unwrap().workspace
 }
 
-/// The entries in a tenant's audit trail about other tenants in its workspace.
-async fn shares_told(world: &World, tenant: &str) -> Vec<pb::AuditEntry> {
-    let (tenant_id, action) = (tenant.into(), "ShareWorkspace".into());
+/// The entries of one action in a tenant's audit trail, as soon as there is one.
+async fn recorded(world: &World, tenant: &str, action: &str) -> Vec<pb::AuditEntry> {
+    let (tenant_id, action) = (tenant.to_owned(), action.to_owned());
     let request = pb::ListAuditRequest { tenant_id, action, ..pb::ListAuditRequest::default() };
-    world.client.list_audit(request).await.unwrap().entries
+    until("the tenant's trail has it", async || {
+        let entries = world.client.list_audit(request.clone()).await.unwrap().entries;
+        (!entries.is_empty()).then_some(entries)
+    })
+    .await
+}
+
+/// Makes the database refuse entries of one action in the audit trail.
+async fn refuse(world: &World, action: &str) {
+    let text = if world.is_postgres() {
+        format!(
+            "ALTER TABLE audit_inbox ADD CONSTRAINT refused CHECK (action <> '{action}') NOT VALID"
+        )
+    } else {
+        format!(
+            "CREATE TRIGGER refused BEFORE INSERT ON audit_inbox WHEN NEW.action = '{action}' \
+             BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+    };
+    execute(world, &text).await.unwrap();
+}
+
+/// Ends [`refuse`].
+async fn accept(world: &World) {
+    let text = if world.is_postgres() {
+        "ALTER TABLE audit_inbox DROP CONSTRAINT refused"
+    } else {
+        "DROP TRIGGER refused"
+    };
+    execute(world, text).await.unwrap();
 }
 
 fn argument(url: &Url, name: &str) -> String {
@@ -174,16 +204,51 @@ async fn a_workspace_is_not_taken_over_by_a_second_tenant() {
             world.client.set(TENANT, settings, &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);
             assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);
-            let told = until("the first tenant's trail has it", async || {
-                let told = shares_told(world, TENANT).await;
-                (!told.is_empty()).then_some(told)
-            });
-            let told = told.await;
+            let told = recorded(world, TENANT, "ShareWorkspace").await;
             assert!(told.len() == 1 && !format!("{told:?}").contains(SECOND), "{told:?}");
             // An established share stays.
             world.client.set(TENANT, Settings::default(), &["share_workspace"]).await.unwrap();
             assert_eq!(connect(world, SECOND).await.status, 200);
             assert_eq!(connect(world, "third").await.status, 409);
+        })
+        .await;
+}
+
+/// The connection, the end of the attempt and the entries of both tenants are one transaction.
+#[tokio::test]
+async fn a_connection_that_cannot_be_recorded_is_not_made() {
+    fresh()
+        .run(async |world| {
+            refuse(world, "CompleteConnect").await;
+            let page = connect(world, TENANT).await;
+            assert_eq!(page.status, 500, "{}", page.html);
+            let overview = world.client.workspace(TENANT).await.unwrap();
+            assert!(overview.workspace.is_none());
+            assert_eq!(overview.connect_attempt.unwrap().state(), ConnectState::AwaitingCallback);
+            assert_eq!(count(world, "SELECT COUNT(*) FROM installations").await, 0);
+            accept(world).await;
+            assert_eq!(connect(world, TENANT).await.status, 200);
+            let connected = recorded(world, TENANT, "CompleteConnect").await;
+            assert_eq!(connected.len(), 1, "{connected:?}");
+            assert_eq!(connected[0].outcome(), pb::AuditOutcome::Done);
+            assert!(connected[0].object.starts_with("workspace:"), "{connected:?}");
+
+            // A second tenant joins only if the first one's trail has it.
+            let settings = Settings { share_workspace: true, ..Settings::default() };
+            world.client.set(TENANT, settings, &["share_workspace"]).await.unwrap();
+            let token = "SELECT MAX(token_version) FROM installations";
+            refuse(world, "ShareWorkspace").await;
+            assert_eq!(connect(world, SECOND).await.status, 500);
+            assert!(workspace_of(world, SECOND).await.is_none());
+            assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 0);
+            assert_eq!(count(world, token).await, 1, "the first token stays");
+            accept(world).await;
+            assert_eq!(connect(world, SECOND).await.status, 200);
+            assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);
+            for (tenant, action) in [(SECOND, "CompleteConnect"), (TENANT, "ShareWorkspace")] {
+                assert_eq!(recorded(world, tenant, action).await.len(), 1, "{tenant}: {action}");
+            }
+            assert_eq!(verified(world).await.broken, None);
         })
         .await;
 }

@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use super::Site;
 use crate::support::authority::Authority;
 use crate::support::postgres::Postgres;
-use crate::support::process::{migrate, refused};
-use crate::support::store::KEY;
+use crate::support::process::{check, migrate, refused};
+use crate::support::store::{KEY, test_stores};
 
 /// PostgreSQL's request for TLS.
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -53,6 +53,16 @@ fn settings(url: &str) -> Vec<String> {
     ]
 }
 
+/// The line of `herald check` about the database.
+fn checked(url: &str, more: &[String]) -> String {
+    let mut settings = [&settings(url)[..], more].concat();
+    // No server listens on that port: the line about Slack is not read here.
+    settings.push("slack.base_url=http://127.0.0.1:9/".into());
+    let said = check(&settings);
+    let line = said.lines().find(|line| line.split_whitespace().nth(1) == Some("store"));
+    line.unwrap_or_else(|| panic!("{url}: {said}")).to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_offers_no_tls_is_told_nothing() {
     let (address, heard) = between(b"N").await;
@@ -63,7 +73,40 @@ async fn a_server_that_offers_no_tls_is_told_nothing() {
         assert_eq!(said.contains("sslmode=disable"), !url.contains("sslmode"), "{said}");
         assert!(!said.contains("hunter2"), "{said}");
     }
+    let line = checked(&url, &[]);
+    assert!(line.starts_with("FAIL") && line.contains("does not support TLS"), "{line}");
     assert!(heard.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_tls_a_check_reports_a_database_on_this_host() {
+    for store in test_stores().await {
+        let Some(url) = &store.config.url else { continue };
+        let mut url = url::Url::parse(url.expose()).unwrap();
+        if !matches!(url.host_str(), Some("localhost" | "127.0.0.1")) {
+            println!("left out: the server of the tests is on another host");
+            continue;
+        }
+        url.set_query(Some("sslmode=disable"));
+        let direct = |mode| format!("store.direct_url=postgres://0.0.0.0/herald?sslmode={mode}");
+        for (more, end) in [
+            (None, ", on this host; the key decrypts it"),
+            (
+                Some(direct("verify-full")),
+                "; by store.direct_url over TLS, the server's certificate and name verified; the \
+                 key decrypts it",
+            ),
+            (
+                Some(direct("disable")),
+                "; by store.direct_url perhaps in plain text, which anyone on the network can \
+                 read and change (sslmode=verify-full prevents it); the key decrypts it",
+            ),
+        ] {
+            let line = checked(url.as_str(), more.as_slice());
+            assert!(line.starts_with("ok") && line.ends_with(end), "{line}");
+            assert!(line.contains("PostgreSQL, on this host;"), "{line}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,6 +143,12 @@ async fn a_server_that_proves_who_it_is_serves_and_no_other() {
     // default.
     let named = postgres.url("localhost", &format!("?sslmode=verify-full&{right}"));
     migrate(&settings(&named));
+    for url in [named.clone(), postgres.url("0.0.0.0", &format!("?{right}"))] {
+        let line = checked(&url, &[]);
+        let end = "PostgreSQL, over TLS, the server's certificate and name verified; the key \
+                   decrypts it";
+        assert!(line.starts_with("ok") && line.ends_with(end), "{line}");
+    }
     for url in [named, postgres.url("0.0.0.0", &format!("?{right}"))] {
         let mut settings = settings(&url);
         settings.push("process.lame_duck_seconds=0".into());
@@ -119,5 +168,8 @@ async fn a_server_that_proves_who_it_is_serves_and_no_other() {
     for url in others {
         let said = refused(&settings(&url)).await;
         assert!(said.contains("TLS with the server of store.url failed"), "{url}: {said}");
+        let line = checked(&url, &[]);
+        assert!(line.starts_with("FAIL"), "{url}: {line}");
+        assert!(line.contains("TLS with the server of store.url failed"), "{url}: {line}");
     }
 }

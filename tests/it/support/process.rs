@@ -191,6 +191,12 @@ pub(crate) fn recover(settings: &[String]) -> String {
     done("recover", settings)
 }
 
+/// Runs `herald check`, whether it finds a fault or not; returns its output.
+pub(crate) fn check(settings: &[String]) -> String {
+    let output = command("check", settings).stdout(Stdio::piped()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Runs `herald keys issue`; returns whether it succeeded, and its output.
 pub(crate) fn issue_key(arguments: &[&str]) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
