@@ -3,12 +3,16 @@
 //! `docs/delivery-states.md` draws every transition. [`next`] is total: every outcome of an attempt
 //! leads to exactly one step, decided from values only (the clock and the dice are arguments).
 
+mod kind;
+
 use std::time::Duration;
 
 use super::detail::Detail;
 use super::ids::ChannelId;
 use super::reason::Failure;
 use super::time::Timestamp;
+
+pub use self::kind::Kind;
 
 macro_rules! states {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, terminal: $terminal:literal;)*) => {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, Value};
 
-use super::deliveries::{IN_LANE, Kind};
+use super::deliveries::IN_LANE;
 use super::era::doubt;
 use super::group::{Weight, panicked, shared};
 use super::lanes::{given_lane, head, headed, heads};
@@ -21,7 +21,7 @@ use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::budget::Budget;
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Kind, State};
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, SubjectKey,
     TenantId, UserId,

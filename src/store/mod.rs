@@ -90,6 +90,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 
+pub use crate::domain::delivery::Kind;
 pub use crate::domain::end::End;
 pub use accept::{Accepted, Before};
 pub use api_keys::{
@@ -104,7 +105,7 @@ pub use claim::{Head, LaneClaim, lease_token};
 pub use config::{Config, Pooler};
 pub use connect::{ConnectAttempt, ConnectOutcome, ConnectStatus, TakenConnect};
 pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
-pub use deliveries::{AttemptRecord, DeliveryRecord, Kind};
+pub use deliveries::{AttemptRecord, DeliveryRecord};
 pub use directory::{
     CrawlProgress, DirectoryChange, DirectoryPointer, DirectoryState, PendingShrink,
 };

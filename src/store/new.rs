@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::deliveries::Kind;
+use crate::domain::delivery::Kind;
 use crate::domain::end::End;
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, SubjectKey,

@@ -10,7 +10,6 @@ use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use super::accept::{seal_content, seal_trace};
 use super::claim::lease_token;
-use super::deliveries::Kind;
 use super::held::expect_sweeps;
 use super::notifications::place;
 use super::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
@@ -21,7 +20,7 @@ use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
 use super::unread::{Unread, known};
 use super::{Error, Store};
-use crate::domain::delivery::State;
+use crate::domain::delivery::{Kind, State};
 use crate::domain::end::End;
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
