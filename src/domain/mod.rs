@@ -1,6 +1,7 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 
 pub mod access;
+pub mod admission;
 pub mod api_key;
 pub mod audit;
 pub mod budget;
@@ -9,6 +10,7 @@ pub mod coverage;
 pub mod crawl;
 pub mod delivery;
 pub mod detail;
+pub mod draft;
 pub mod event;
 pub mod fair_queue;
 pub mod fairness;
