@@ -13,9 +13,9 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::claim::lease_token;
-use super::erase::out_of;
-use super::order::RESOLVES_DUE;
+use super::ends::erase::out_of;
+use super::lanes::claim::lease_token;
+use super::waiting::order::RESOLVES_DUE;
 use super::{
     About, Accept, Config, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext, Store, Target,
     WaitScope,

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use sea_orm::Value;
 
-use super::COLUMNS;
-use crate::store::person_keys::hex;
-use crate::store::rows::{chunks, tuples};
-use crate::store::seal::{Scope, ScopeKeys};
-use crate::store::sql::{self, Row, params, placeholders};
-use crate::store::transaction::{Tx, scoped};
+use super::trail::COLUMNS;
+use crate::store::database::rows::{chunks, tuples};
+use crate::store::database::sql::{self, Row, params, placeholders};
+use crate::store::database::transaction::{Tx, scoped};
+use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::seal::person_keys::hex;
 use crate::store::{Error, Store};
 
 /// Entries that one statement reads while the chain is verified.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sea_orm::Value;
 
 use crate::domain::time::micros;
-use crate::store::sql::{self, params};
-use crate::store::transaction::{Tx, scoped};
+use crate::store::database::sql::{self, params};
+use crate::store::database::transaction::{Tx, scoped};
 use crate::store::{Backend, Error, Store};
 
 const MARK: &str = "UPDATE feed_heads SET pruned = $2 WHERE tenant = $1 AND pruned < $2";

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
-use super::CHANGE;
-use crate::store::era::ERA;
-use crate::store::rows::{chunks, tuples};
-use crate::store::sql::{self, Row, params};
-use crate::store::transaction::{Patience, Tx, scoped};
+use super::changes::CHANGE;
+use crate::store::database::rows::{chunks, tuples};
+use crate::store::database::sql::{self, Row, params};
+use crate::store::database::transaction::{Patience, Tx, scoped};
+use crate::store::upkeep::era::ERA;
 use crate::store::{Backend, Error, Store};
 
 /// The columns of [`CHANGE`], `sequence` and `sequenced_at`.

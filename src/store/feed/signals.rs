@@ -11,9 +11,9 @@ use sea_orm::ConnectionTrait as _;
 use tokio::sync::{Notify, watch};
 
 use crate::domain::ids::TenantId;
-use crate::store::era::ERA;
-use crate::store::rows::{Column, Columns, given};
-use crate::store::sql;
+use crate::store::database::rows::{Column, Columns, given};
+use crate::store::database::sql;
+use crate::store::upkeep::era::ERA;
 use crate::store::{Error, Store};
 
 /// Hints within this process.
@@ -27,7 +27,7 @@ pub(in crate::store) struct FeedSignals {
 /// further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedReach {
-    /// As [`FeedExtent::epoch`](super::FeedExtent::epoch).
+    /// As [`FeedExtent::epoch`](super::changes::FeedExtent::epoch).
     pub epoch: i64,
     /// The last number.
     pub head: i64,
