@@ -95,7 +95,7 @@ impl Delivery {
             *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN };
         }
         if left.rounds > 0 && left.in_vain > 0 {
-            let moved = store.follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
+            let moved = store.upkeep().follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
             left.rounds -= 1;
             if moved == 0 {
                 left.in_vain -= 1;

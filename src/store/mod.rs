@@ -4,6 +4,8 @@
 //! ([`Store::now`]), so that replicas with wrong clocks agree. Secret and personal values are
 //! encrypted before they are written (`seal`).
 //!
+//! Callers reach its methods through handles, such as `store.outbox().accept(…)` (`handles`).
+//!
 //! Modules, in the order of a delivery's life:
 //!
 //! - `database`: connections, transactions, statements and rows. `seal`: encryption.
@@ -22,6 +24,7 @@ mod database;
 mod ends;
 mod error;
 mod feed;
+mod handles;
 mod intake;
 mod lanes;
 mod member_lists;
@@ -69,6 +72,10 @@ pub use ends::retention::{IDEMPOTENCY, OutboxHealth};
 pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
+pub use handles::{
+    ApiKeys, Audit, Budgets, CustomFields, DeliveryFeed, Ends, Lanes, MemberLists, Outbox, People,
+    Records, SlackEvents, Tenancy, Upkeep, Waiting,
+};
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{About, Accept, NewDelivery, Target};
 pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
@@ -113,11 +120,11 @@ pub use waiting::resolving::{Resolved, Resolving};
 /// Ended deliveries that a slow receiver may fall behind.
 const ENDED_KEPT: usize = 1024;
 
-/// A handle on the store. Cheap to clone; all clones share the connections.
+/// The store. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    /// Written with the next change that this handle makes ([`Store::noting`]).
+    /// Written with the next change that this clone makes ([`Store::noting`]).
     notes: Arc<[trail::Prepared]>,
 }
 
@@ -234,24 +241,6 @@ impl Store {
         };
         let answered = tokio::time::timeout(patience, answered).await;
         answered.unwrap_or_else(|_| connections.pulse().felt_within(patience))
-    }
-
-    /// Notified after a commit that gave lanes work. A hint within this process; other replicas
-    /// poll.
-    pub fn lanes_woken(&self) -> &Notify {
-        &self.inner.lanes_woken
-    }
-
-    /// Notified after a commit that stored an event from Slack. A hint within this process; other
-    /// replicas poll.
-    pub fn events_taken(&self) -> &Notify {
-        &self.inner.events_taken
-    }
-
-    /// Deliveries that this process ended, for calls that wait for one. A hint: other replicas end
-    /// deliveries too, and a receiver that lags misses some, so also read the row at intervals.
-    pub fn deliveries_ended(&self) -> broadcast::Receiver<DeliveryId> {
-        self.inner.deliveries_ended.subscribe()
     }
 
     /// Wakes this process's claimers because lanes have work; the wake-up is kept for a busy one.

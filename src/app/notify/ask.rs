@@ -61,7 +61,7 @@ impl App {
         }
         let ids = people_named(request);
         let store::PeopleFacts { people: mut known, preferences, .. } =
-            self.store.people_facts(&tenant.id, &ids).await?;
+            self.store.people().facts(&tenant.id, &ids).await?;
         let mut people = gather(request, &mut known);
         let view = self.view(tenant).await?;
         let mut values = self.values(tenant, &people).await?;

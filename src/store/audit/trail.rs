@@ -19,7 +19,7 @@ use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::seal::data_keys::{Scope, SealedCell};
 use crate::store::seal::person_keys::PersonKeyId;
-use crate::store::{Error, Store};
+use crate::store::{Audit, Error, Store};
 
 /// The columns of an entry, in the inbox and in the log.
 pub(super) const COLUMNS: &str = "id, tenant, at, principal, action, outcome, reason, times, \
@@ -55,63 +55,39 @@ pub struct AuditPage {
     pub more: bool,
 }
 
-impl Store {
-    /// A handle whose next change writes this entry in the same transaction. Use it for one change.
-    pub async fn noting(&self, entry: &Entry) -> Result<Self, Error> {
-        self.noting_all(std::slice::from_ref(entry)).await
-    }
-
-    /// The same for a change that has several entries.
-    pub async fn noting_all(&self, entries: &[Entry]) -> Result<Self, Error> {
-        let mut notes = Vec::with_capacity(entries.len());
-        for entry in entries {
-            notes.push(self.seal_entry(entry).await?);
-        }
-        Ok(Self { inner: Arc::clone(&self.inner), notes: notes.into() })
-    }
-
-    /// Writes the entries of this handle, if it has any.
-    pub(in crate::store) async fn record(&self, tx: &Tx) -> Result<(), Error> {
-        insert(tx, &self.notes).await
-    }
-
-    /// Wakes the task that appends to the chain, after a commit.
-    pub(in crate::store) fn recorded(&self) {
-        if !self.notes.is_empty() {
-            self.inner.audited.notify_one();
-        }
-    }
-
+impl<'a> Audit<'a> {
     /// Notified after a commit that wrote entries. A hint within this process.
-    pub fn audited(&self) -> &Notify {
-        &self.inner.audited
+    pub fn written(self) -> &'a Notify {
+        &self.store.inner.audited
     }
+}
 
+impl Audit<'_> {
     /// Writes entries for calls that changed nothing; all or none. An entry for a tenant that does
     /// not exist is stored without a tenant and names that tenant in its detail.
-    pub async fn write_audit(&self, entries: &[Entry]) -> Result<(), Error> {
+    pub async fn write(self, entries: &[Entry]) -> Result<(), Error> {
         let mut prepared = Vec::with_capacity(entries.len());
         for entry in entries {
             let known = match &entry.tenant {
-                Some(tenant) => self.tenant_exists(tenant).await?,
+                Some(tenant) => self.store.tenancy().tenant_exists(tenant).await?,
                 None => true,
             };
             prepared.push(if known {
-                self.seal_entry(entry).await?
+                self.store.seal_entry(entry).await?
             } else {
-                self.seal_entry(&of_no_tenant(entry.clone())).await?
+                self.store.seal_entry(&of_no_tenant(entry.clone())).await?
             });
         }
         let prepared = &prepared;
-        self.transaction(|tx| scoped(insert(tx, prepared))).await?;
-        self.inner.audited.notify_one();
+        self.store.transaction(|tx| scoped(insert(tx, prepared))).await?;
+        self.store.inner.audited.notify_one();
         Ok(())
     }
 
     /// Records that a key was used just now. Returns whether it had been unused for `silence`, or
     /// had never been used.
     pub async fn note_use(
-        &self,
+        self,
         principal: &str,
         key: &str,
         silence: Duration,
@@ -121,16 +97,16 @@ impl Store {
             WHERE key_uses.seen_at <= excluded.seen_at - $3 RETURNING 1";
         const SEEN: &str = "UPDATE key_uses SET seen_at = {now} WHERE principal = $1 AND key = $2";
         let values = params![principal, key, micros(silence)];
-        if sql::one(self.writer(), AWAY, values).await?.is_some() {
+        if sql::one(self.store.writer(), AWAY, values).await?.is_some() {
             return Ok(true);
         }
-        sql::execute(self.writer(), SEEN, params![principal, key]).await?;
+        sql::execute(self.store.writer(), SEEN, params![principal, key]).await?;
         Ok(false)
     }
 
     /// Up to `limit` entries of a tenant (`None`: of no tenant) after a position.
-    pub async fn list_audit(
-        &self,
+    pub async fn list(
+        self,
         tenant: Option<&TenantId>,
         filter: &AuditFilter,
         after: Option<AuditPosition>,
@@ -162,11 +138,39 @@ impl Store {
             "SELECT {COLUMNS} FROM audit_log WHERE {which} ORDER BY at DESC, id DESC LIMIT {}",
             limit + 1
         );
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         let more = rows.len() > limit as usize;
         let kept = rows.iter().take(limit as usize);
         let sealed = kept.map(Sealed::read).collect::<Result<Vec<_>, _>>()?;
-        Ok(AuditPage { entries: self.open_entries(tenant, sealed).await?, more })
+        Ok(AuditPage { entries: self.store.open_entries(tenant, sealed).await?, more })
+    }
+}
+
+impl Store {
+    /// A clone whose next change writes this entry in the same transaction. Use it for one change.
+    pub async fn noting(&self, entry: &Entry) -> Result<Self, Error> {
+        self.noting_all(std::slice::from_ref(entry)).await
+    }
+
+    /// The same for a change that has several entries.
+    pub async fn noting_all(&self, entries: &[Entry]) -> Result<Self, Error> {
+        let mut notes = Vec::with_capacity(entries.len());
+        for entry in entries {
+            notes.push(self.seal_entry(entry).await?);
+        }
+        Ok(Self { inner: Arc::clone(&self.inner), notes: notes.into() })
+    }
+
+    /// Writes the entries of this clone, if it has any.
+    pub(in crate::store) async fn record(&self, tx: &Tx) -> Result<(), Error> {
+        insert(tx, &self.notes).await
+    }
+
+    /// Wakes the task that appends to the chain, after a commit.
+    pub(in crate::store) fn recorded(&self) {
+        if !self.notes.is_empty() {
+            self.inner.audited.notify_one();
+        }
     }
 
     async fn open_entries(

@@ -3,8 +3,8 @@
 //! A call reserves its start time with one statement (GCRA without a burst: starts are at least an
 //! interval apart). Changes of messages take their start when their lane is claimed (`queue`), so
 //! that no worker reserves a start ahead of a more urgent change. A 429 pauses the row. The pause
-//! also applies to starts reserved before it, so a caller that waited checks [`Store::pause_left`]
-//! before it starts.
+//! also applies to starts reserved before it, so a caller that waited checks
+//! [`Budgets::pause_left`] before it starts.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Patience;
 use crate::store::upkeep::clock;
-use crate::store::{Error, Store};
+use crate::store::{Budgets, Error};
 
 /// The row of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +39,11 @@ pub struct Reservation {
     pub wait: Duration,
 }
 
-impl Store {
+impl Budgets<'_> {
     /// Reserves the next free start, at least `interval` after the previous one, unless it is
     /// further away than `patience`. [`Error::Locked`]: another transaction holds the row.
     pub async fn reserve(
-        &self,
+        self,
         installation: InstallationId,
         method: &str,
         interval: Duration,
@@ -54,7 +54,7 @@ impl Store {
             "SELECT {{greatest}}({free}, {paused}) - {{now}} FROM budgets \
              WHERE installation = $1 AND method = $2"
         );
-        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        let clock = Patience::Shared.clock(self.store.writer().get_database_backend());
         // The clock is read when the row is locked, however long that took.
         let take = format!(
             "INSERT INTO budgets (installation, method, next_at, paused_until) \
@@ -67,48 +67,48 @@ impl Store {
         let key = params![installation.to_string(), method];
         let mut values = key.clone();
         values.extend(params![micros(interval), micros(patience)]);
-        if let Some(row) = sql::one(self.writer(), &take, values).await? {
+        if let Some(row) = sql::one(self.store.writer(), &take, values).await? {
             return Ok(Reservation { taken: true, wait: from_micros(row.get(0)?) });
         }
-        let row = sql::one(self.reader(), &when, key).await?;
+        let row = sql::one(self.store.reader(), &when, key).await?;
         let row = row.ok_or_else(|| Error::Bug("a budget without a row".into()))?;
         Ok(Reservation { taken: false, wait: from_micros(row.get(0)?) })
     }
 
     /// Makes the row of a budget if it is missing: claims only take from rows that exist.
-    pub async fn open_budget(&self, id: InstallationId, budget: Budget) -> Result<(), Error> {
-        let clock = Patience::Brief.clock(self.writer().get_database_backend());
+    pub async fn open(self, id: InstallationId, budget: Budget) -> Result<(), Error> {
+        let clock = Patience::Brief.clock(self.store.writer().get_database_backend());
         let text = format!(
             "INSERT INTO budgets (installation, method, next_at, paused_until) \
              SELECT $1, $2, 0, 0 FROM {clock} WHERE TRUE \
              ON CONFLICT (installation, method) DO NOTHING"
         );
         let values = params![id.to_string(), budget.method()];
-        sql::execute(self.writer(), &text, values).await.map(drop)
+        sql::execute(self.store.writer(), &text, values).await.map(drop)
     }
 
     /// Returns the start of a change that was not made, unless a later start was reserved since:
     /// otherwise two requests would start at once. [`Error::Locked`]: another transaction holds the
     /// row.
     pub async fn return_method_slot(
-        &self,
+        self,
         id: InstallationId,
         budget: Budget,
         (start, interval): (Timestamp, Duration),
     ) -> Result<(), Error> {
-        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        let clock = Patience::Shared.clock(self.store.writer().get_database_backend());
         let text = format!(
             "UPDATE budgets SET next_at = $3 FROM {clock} \
              WHERE installation = $1 AND method = $2 AND next_at = $3 + $4"
         );
         let values = params![id.to_string(), budget.method(), start.0, micros(interval)];
-        sql::execute(self.writer(), &text, values).await.map(drop)
+        sql::execute(self.store.writer(), &text, values).await.map(drop)
     }
 
     /// Stops calls from starting for `duration` from now. A longer pause stays. [`Error::Locked`]:
     /// another transaction held the row for long.
     pub async fn pause(
-        &self,
+        self,
         installation: InstallationId,
         method: &str,
         duration: Duration,
@@ -123,12 +123,12 @@ impl Store {
             )
         };
         let values = params![installation.to_string(), method, micros(duration)];
-        self.insist(pause, values).await.map(drop)
+        self.store.insist(pause, values).await.map(drop)
     }
 
     /// How long the current pause still lasts; zero if there is none.
     pub async fn pause_left(
-        &self,
+        self,
         installation: InstallationId,
         method: &str,
     ) -> Result<Duration, Error> {
@@ -136,7 +136,8 @@ impl Store {
             "SELECT {} - {{now}} FROM budgets WHERE installation = $1 AND method = $2",
             clock::PAUSED_UNTIL
         );
-        let row = sql::one(self.reader(), &text, params![installation.to_string(), method]).await?;
+        let row =
+            sql::one(self.store.reader(), &text, params![installation.to_string(), method]).await?;
         row.map_or(Ok(Duration::ZERO), |row| Ok(from_micros(row.get(0)?)))
     }
 }

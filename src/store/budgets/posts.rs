@@ -12,7 +12,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Patience;
 use crate::store::records::deliveries::ENDED;
-use crate::store::{Error, Store};
+use crate::store::{Budgets, Error, Store};
 
 /// The posting state of one workspace.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,23 +50,23 @@ const ATTEMPTS: u32 = 16;
 /// Rates are kept in thousandths.
 const PARTS: f64 = 1000.0;
 
-impl Store {
+impl Budgets<'_> {
     /// The posting state; `None` before the first post.
-    pub async fn posting(&self, id: InstallationId) -> Result<Option<Posting>, Error> {
+    pub async fn posting(self, id: InstallationId) -> Result<Option<Posting>, Error> {
         let text = format!("SELECT {READ} FROM posting WHERE installation = $1");
-        let row = sql::one(self.reader(), &text, params![id.to_string()]).await?;
+        let row = sql::one(self.store.reader(), &text, params![id.to_string()]).await?;
         row.map_or(Ok(None), |row| posting_of(&mut Columns::of(&row)))
     }
 
     /// Begins to count, or begins a new window if the current one is still that of `window_at`; the
     /// limit becomes `limit`. [`Error::Locked`]: another transaction holds the row.
     pub async fn begin_window(
-        &self,
+        self,
         id: InstallationId,
         window_at: Timestamp,
         limit: &Limit,
     ) -> Result<(), Error> {
-        let clock = Patience::Brief.clock(self.writer().get_database_backend());
+        let clock = Patience::Brief.clock(self.store.writer().get_database_backend());
         let text = format!(
             "INSERT INTO posting AS posting (installation, current, good, ceiling, \
              kept, patience, window_at) SELECT $1, $2, $3, $4, $5, $6, clock.now FROM {clock} \
@@ -77,37 +77,39 @@ impl Store {
         );
         let mut values = limit_values(id, limit);
         values.push(window_at.0.into());
-        sql::execute(self.writer(), &text, values).await.map(drop)
+        sql::execute(self.store.writer(), &text, values).await.map(drop)
     }
 
     /// Returns the start of a post that was not made. [`Error::Locked`]: another transaction holds
     /// the row.
     pub async fn return_post_slot(
-        &self,
+        self,
         id: InstallationId,
         interval: Duration,
     ) -> Result<(), Error> {
-        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        let clock = Patience::Shared.clock(self.store.writer().get_database_backend());
         let text = format!(
             "UPDATE posting SET spent_until = spent_until - $2, \
              window_posts = {{greatest}}(window_posts - 1, 0) FROM {clock} WHERE installation = $1"
         );
         let values = params![id.to_string(), micros(interval)];
-        sql::execute(self.writer(), &text, values).await.map(drop)
+        sql::execute(self.store.writer(), &text, values).await.map(drop)
     }
 
     /// Records a 429 and returns whether it is about the whole workspace: if so, no replica posts
     /// there for as long as Slack asks. Otherwise it is about the one lane, which the caller holds
     /// back (docs/decisions/0020-posting-limits.md).
-    pub async fn throttled(&self, throttled: &Throttled<'_>) -> Result<bool, Error> {
+    pub async fn note_throttled(self, throttled: &Throttled<'_>) -> Result<bool, Error> {
         for _ in 0..ATTEMPTS {
-            if let Some(whole) = self.judge_throttled(throttled).await? {
+            if let Some(whole) = self.store.judge_throttled(throttled).await? {
                 return Ok(whole);
             }
         }
         Err(Error::Contended("posting".into()))
     }
+}
 
+impl Store {
     /// Reads without a lock, decides, and writes in one statement, so that the row, which every
     /// claim of the workspace needs, is not locked during a round trip. `None`: another 429, or a
     /// new window, was written meanwhile.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 
 use super::sql::{self, params};
-use crate::store::{Backend, Error, Store};
+use crate::store::{Backend, Error, Store, Upkeep};
 
 /// The largest file that is rewritten while others wait for the writer: less than a second.
 const SMALL: i64 = 64 << 20;
@@ -25,6 +25,20 @@ const TIDY: i64 = 1;
 #[derive(Debug, Default)]
 pub(in crate::store) struct Untidy(AtomicBool);
 
+impl Upkeep<'_> {
+    /// Removes remains of deleted rows, if there may be any; returns whether all are gone.
+    pub async fn tidy(self) -> Result<bool, Error> {
+        if !self.store.inner.untidy.0.swap(false, Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let tidied = self.store.tidy_now().await;
+        if !matches!(tidied, Ok(true)) {
+            self.store.inner.untidy.0.store(true, Ordering::Relaxed);
+        }
+        tidied
+    }
+}
+
 impl Store {
     /// After a person was deleted. If it does not succeed in time, upkeep continues it.
     pub(in crate::store) async fn tidy_soon(&self) {
@@ -32,21 +46,9 @@ impl Store {
             return;
         }
         self.inner.untidy.0.store(true, Ordering::Relaxed);
-        if let Err(error) = self.tidy().await {
+        if let Err(error) = self.upkeep().tidy().await {
             tracing::warn!(%error, "deleted bytes were not removed from the file; retrying");
         }
-    }
-
-    /// Removes remains of deleted rows, if there may be any; returns whether all are gone.
-    pub async fn tidy(&self) -> Result<bool, Error> {
-        if !self.inner.untidy.0.swap(false, Ordering::Relaxed) {
-            return Ok(true);
-        }
-        let tidied = self.tidy_now().await;
-        if !matches!(tidied, Ok(true)) {
-            self.inner.untidy.0.store(true, Ordering::Relaxed);
-        }
-        tidied
     }
 
     async fn tidy_now(&self) -> Result<bool, Error> {

@@ -7,7 +7,7 @@ use crate::domain::time::micros;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::{ENDED, EXPIRING, OVERDUE};
-use crate::store::{Error, Store};
+use crate::store::{Ends, Error};
 
 /// Every column; the same in both tables.
 const COLUMNS: &str = "sequence, id, tenant, notification, user_id, installation, lane, position, \
@@ -17,21 +17,21 @@ const COLUMNS: &str = "sequence, id, tenant, notification, user_id, installation
     deferred_lane, permit_at, trace, replay_of, replayed_as, hold, \
     looked_up";
 
-impl Store {
+impl Ends<'_> {
     /// Moves up to `limit` deliveries that ended more than `older_than` ago to history; returns how
     /// many. Several replicas may do this at once.
-    pub async fn archive(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
+    pub async fn archive(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let find = format!(
             "SELECT sequence FROM deliveries WHERE {ENDED} AND updated_at <= {{now}} - $1 \
              ORDER BY updated_at LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
-        self.transaction(|tx| scoped(move_found(tx, find, older_than))).await
+        self.store.transaction(|tx| scoped(move_found(tx, find, older_than))).await
     }
 
     /// Ends up to `limit` deliveries whose expiry passed while they waited, at any place in their
     /// lane; returns how many. Deliveries being sent or in doubt are left to their worker.
-    pub async fn expire_overdue(&self, limit: u32) -> Result<u64, Error> {
+    pub async fn expire_overdue(self, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "UPDATE deliveries SET state = 'expired', updated_at = {{now}} WHERE {EXPIRING} \
              AND sequence IN (SELECT sequence FROM deliveries WHERE {OVERDUE} \
@@ -40,11 +40,12 @@ impl Store {
         );
         let text = &text;
         let rows = self
+            .store
             .transaction(|tx| scoped(async move { sql::all(tx, text, params![]).await }))
             .await?;
         for row in &rows {
             if let Ok(delivery) = DeliveryId::parse(&row.get::<String>(0)?) {
-                self.delivery_ended(delivery);
+                self.store.delivery_ended(delivery);
             }
         }
         Ok(rows.len() as u64)

@@ -11,7 +11,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::{EXPIRING, OPEN};
-use crate::store::{Error, Store};
+use crate::store::{Ends, Error, Store};
 
 /// The deliveries that a cancel found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,33 +22,36 @@ pub struct Canceled {
     pub in_flight: u32,
 }
 
-impl Store {
+impl Ends<'_> {
     /// Cancels the deliveries of a notification that have not been sent. `None`: the tenant has no
     /// such notification. Repeating the call changes nothing.
     pub async fn cancel_notification(
-        &self,
+        self,
         tenant: &TenantId,
         notification: NotificationId,
     ) -> Result<Option<Canceled>, Error> {
         const KNOWN: &str = "SELECT 1 FROM notifications WHERE tenant = $1 AND id = $2";
         let key = &params![tenant.as_str(), notification.to_string()];
-        if sql::one(self.reader(), KNOWN, key.clone()).await?.is_none() {
+        if sql::one(self.store.reader(), KNOWN, key.clone()).await?.is_none() {
             return Ok(None);
         }
         let ended = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
                     let which = "tenant = $1 AND notification = $2";
                     let ended = cancel_where(tx, which, key.clone(), "NULL").await?;
-                    self.record(tx).await?;
+                    self.store.record(tx).await?;
                     Ok(ended)
                 })
             })
             .await?;
-        self.recorded();
-        Ok(Some(self.tell_canceled(&ended)))
+        self.store.recorded();
+        Ok(Some(self.store.tell_canceled(&ended)))
     }
+}
 
+impl Store {
     /// Counts them, and wakes the tasks that wait for one of them.
     pub(in crate::store) fn tell_canceled(&self, met: &[(DeliveryId, State)]) -> Canceled {
         let mut counted = Canceled::default();

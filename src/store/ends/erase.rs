@@ -19,7 +19,7 @@ use crate::store::records::sharers;
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
 use crate::store::seal::person_keys;
 use crate::store::tenancy::api_keys;
-use crate::store::{Error, Store};
+use crate::store::{Ends, Error, Store};
 
 /// Rows of the feed that one transaction changes.
 const BATCH: u64 = 500;
@@ -49,36 +49,39 @@ pub struct Redacted {
 /// Removes a person from a stored answer, which is opaque here.
 pub type Redact = fn(answer: &[u8], user: &UserId) -> Redacted;
 
-impl Store {
+impl Ends<'_> {
     /// Erases a person: from the feed in batches, from everything else in one transaction.
     /// Deliveries in flight keep the person's name until they end: call it again then. Repeating it
     /// is safe, also after an error.
     pub async fn erase_person(
-        &self,
+        self,
         tenant: &TenantId,
         user: &UserId,
         redact: Redact,
     ) -> Result<Erased, Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
         let keys = &keys;
         // Most of the feed, while no other locks are held.
-        self.erase_from_feed(tenant, user).await?;
+        self.store.erase_from_feed(tenant, user).await?;
         let (erased, met) = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
                     let erased = erase_within(tx, keys, tenant, user, redact).await?;
-                    self.record(tx).await?;
+                    self.store.record(tx).await?;
                     Ok(erased)
                 })
             })
             .await?;
-        self.recorded();
+        self.store.recorded();
         // The feed reports the cancellations with the person's name.
-        self.erase_from_feed(tenant, user).await?;
-        self.tidy_soon().await;
-        Ok(Erased { canceled: self.tell_canceled(&met), ..erased })
+        self.store.erase_from_feed(tenant, user).await?;
+        self.store.tidy_soon().await;
+        Ok(Erased { canceled: self.store.tell_canceled(&met), ..erased })
     }
+}
 
+impl Store {
     /// Removes the person from the feed, a few rows at a time: the sequencer, which numbers the
     /// changes of all tenants, waits for locked rows of the inbox. A change that is numbered
     /// meanwhile moves from the inbox to the feed; the inbox is cleared first, so the change no

@@ -8,7 +8,7 @@ use crate::store::database::rows::{Column, given};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
-use crate::store::{Error, Store};
+use crate::store::{Ends, Error};
 
 /// A lane's key: the position from which a scan of all lanes continues.
 pub type LaneKey = (String, String);
@@ -17,11 +17,11 @@ pub type LaneKey = (String, String);
 const IDLE: &str = "next_at IS NULL AND lease_token IS NULL AND asleep = 0 \
     AND paced_until <= {now} - $1 AND claimed_at <= {now} - $1";
 
-impl Store {
+impl Ends<'_> {
     /// Checks up to `limit` lanes after `after` and removes those that have been empty for
     /// `older_than`. Returns how many, and where to continue; `None`: the scan is complete.
     pub async fn forget_lanes(
-        &self,
+        self,
         after: Option<&LaneKey>,
         older_than: Duration,
         limit: u32,
@@ -34,7 +34,7 @@ impl Store {
         let (installation, lane) =
             after.map_or(("", ""), |(installation, lane)| (installation, lane));
         let values = params![micros(older_than), installation, lane];
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         let (mut idle, mut last) = (Vec::new(), None);
         for row in &rows {
             let key: LaneKey = (row.get(0)?, row.get(1)?);
@@ -48,13 +48,14 @@ impl Store {
             return Ok((0, last));
         }
         let idle = &idle;
-        let removed = self.transaction(|tx| scoped(remove(tx, idle.clone(), older_than))).await?;
+        let removed =
+            self.store.transaction(|tx| scoped(remove(tx, idle.clone(), older_than))).await?;
         Ok((removed, last))
     }
 
     /// Removes up to `limit` sweeps without held deliveries that were last needed `older_than` ago;
     /// returns how many.
-    pub async fn forget_sweeps(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
+    pub async fn forget_sweeps(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         // The sweep's row is locked by now, and a transaction that holds a delivery back keeps a
         // shared lock on it until its commit: a separate statement sees what was committed
         // meanwhile.
@@ -67,17 +68,18 @@ impl Store {
              AND deliveries.tenant = held_sweeps.tenant) LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
-        self.transaction(|tx| {
-            scoped(async move {
-                let mut removed = 0;
-                for row in sql::all(tx, find, params![micros(older_than)]).await? {
-                    let tenant: String = row.get(0)?;
-                    removed += sql::execute(tx, REMOVE, params![tenant]).await?;
-                }
-                Ok(removed)
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    let mut removed = 0;
+                    for row in sql::all(tx, find, params![micros(older_than)]).await? {
+                        let tenant: String = row.get(0)?;
+                        removed += sql::execute(tx, REMOVE, params![tenant]).await?;
+                    }
+                    Ok(removed)
+                })
             })
-        })
-        .await
+            .await
     }
 }
 

@@ -11,7 +11,7 @@ use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::OPEN_OF_TENANT;
-use crate::store::{Backend, Error, Store};
+use crate::store::{Backend, Ends, Error, Outbox};
 
 /// Request ids are kept at least this long (invariant I3), whatever the settings say.
 pub const IDEMPOTENCY: Duration = Duration::from_secs(48 * 3600);
@@ -32,13 +32,13 @@ pub struct OutboxHealth {
     pub oldest_snapshot_age: Option<u64>,
 }
 
-impl Store {
+impl Ends<'_> {
     /// Removes up to `limit` notifications that were accepted more than `older_than` ago, with
     /// their deliveries and attempts, once all of them are in history. Returns how many, which is
     /// fewer if they had many deliveries. `older_than` is at least [`IDEMPOTENCY`], scaled like all
     /// times. Several replicas may do this at once.
     pub async fn forget_notifications(
-        &self,
+        self,
         older_than: Duration,
         limit: u32,
     ) -> Result<u64, Error> {
@@ -50,24 +50,26 @@ impl Store {
              ORDER BY n.created_at LIMIT {limit} {{skip_locked}}"
         );
         let find = &find;
-        self.transaction(|tx| scoped(forget(tx, find, older_than))).await
+        self.store.transaction(|tx| scoped(forget(tx, find, older_than))).await
     }
+}
 
+impl Outbox<'_> {
     /// How many deliveries of a tenant have not ended: exact up to `most`; a larger result only
     /// means more than that.
-    pub async fn count_waiting(&self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
+    pub async fn count_waiting(self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
         let text = format!(
             "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries \
              WHERE tenant = $1 AND {OPEN_OF_TENANT} LIMIT $2) AS waiting"
         );
         let most = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
-        let row = sql::one(self.reader(), &text, params![tenant.as_str(), most]).await?;
+        let row = sql::one(self.store.reader(), &text, params![tenant.as_str(), most]).await?;
         let count: i64 = row.map_or(Ok(0), |row| row.get(0))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// The health of the table of deliveries.
-    pub async fn outbox_health(&self) -> Result<OutboxHealth, Error> {
+    pub async fn health(self) -> Result<OutboxHealth, Error> {
         const READY: &str = "SELECT MIN(next_at), {now} FROM lanes \
             WHERE next_at IS NOT NULL AND asleep = 0";
         const SQLITE: &str = "SELECT COUNT(*), NULL, NULL FROM deliveries";
@@ -75,16 +77,16 @@ impl Store {
             (SELECT CAST(COALESCE(MAX(age(backend_xmin)), 0) AS bigint) FROM pg_stat_activity) \
             FROM pg_stat_user_tables WHERE relid = 'deliveries'::regclass";
         let mut health = OutboxHealth::default();
-        if let Some(row) = sql::one(self.reader(), READY, params![]).await? {
+        if let Some(row) = sql::one(self.store.reader(), READY, params![]).await? {
             let mut columns = Columns::of(&row);
             let (ready, now) = (columns.optional_time()?, columns.time()?);
             health.ready_age = ready.map(|ready| now.since(ready)).unwrap_or_default();
         }
-        let text = match self.backend() {
+        let text = match self.store.backend() {
             Backend::Sqlite => SQLITE,
             Backend::Postgres => POSTGRES,
         };
-        if let Some(row) = sql::one(self.reader(), text, params![]).await? {
+        if let Some(row) = sql::one(self.store.reader(), text, params![]).await? {
             let count = |index| {
                 let count: Option<i64> = row.get(index)?;
                 Ok::<_, Error>(count.and_then(|count| u64::try_from(count).ok()))

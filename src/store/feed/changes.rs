@@ -13,7 +13,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::upkeep::era::ERA;
 use crate::store::upkeep::unread::Unread;
-use crate::store::{Error, Store};
+use crate::store::{DeliveryFeed, Error, Store};
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,8 @@ pub struct ChangePage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedExtent {
     /// The number after which the current epoch begins; 0 if the store was never recovered
-    /// ([`Store::begin_epoch`]). Smaller numbers may also have been given to other changes.
+    /// ([`Upkeep::begin_epoch`](crate::store::Upkeep::begin_epoch)). Smaller numbers may also have
+    /// been given to other changes.
     pub epoch: i64,
     /// The last number given; the epoch's number if none was given yet.
     pub head: i64,
@@ -70,20 +71,22 @@ const CHUNK: usize = 500;
 pub(super) const CHANGE: &str =
     "tenant, delivery, notification, user_id, event_type, state, reason, code, channel, ts, at";
 
-impl Store {
+impl<'a> DeliveryFeed<'a> {
     /// Notified after a commit of this process that changed deliveries. A hint: other processes
     /// change deliveries too.
-    pub fn changes_written(&self) -> &Notify {
-        &self.inner.feed.written
+    pub fn written(self) -> &'a Notify {
+        &self.store.inner.feed.written
     }
+}
 
+impl DeliveryFeed<'_> {
     /// The extent of a tenant's feed.
-    pub async fn feed_extent(&self, tenant: &TenantId) -> Result<FeedExtent, Error> {
+    pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
         let text = format!(
             "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
              FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN feed_heads ON tenant = $1"
         );
-        let row = sql::one(self.reader(), &text, params![tenant.as_str()]).await?;
+        let row = sql::one(self.store.reader(), &text, params![tenant.as_str()]).await?;
         let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
         let (epoch, head): (i64, i64) = (row.get(0)?, row.get(1)?);
         Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
@@ -91,8 +94,8 @@ impl Store {
 
     /// Up to `limit` changes after a number, in order. If the first one is not the very next
     /// number, retention has removed the changes between.
-    pub async fn delivery_changes(
-        &self,
+    pub async fn changes(
+        self,
         tenant: &TenantId,
         after: i64,
         limit: u32,
@@ -101,13 +104,13 @@ impl Store {
             "SELECT sequence, {CHANGE} FROM delivery_changes \
              WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}"
         );
-        let rows = sql::all(self.reader(), &text, params![tenant.as_str(), after]).await?;
-        self.change_page(tenant, &rows, limit).await
+        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
+        self.store.change_page(tenant, &rows, limit).await
     }
 
     /// Up to `limit` changes of one notification, after the first number and up to the second.
-    pub async fn delivery_changes_of(
-        &self,
+    pub async fn changes_of(
+        self,
         tenant: &TenantId,
         notification: NotificationId,
         (after, until): (i64, i64),
@@ -119,10 +122,12 @@ impl Store {
              ORDER BY sequence LIMIT {limit}"
         );
         let values = params![tenant.as_str(), after, until, notification.to_string()];
-        let rows = sql::all(self.reader(), &text, values).await?;
-        self.change_page(tenant, &rows, limit).await
+        let rows = sql::all(self.store.reader(), &text, values).await?;
+        self.store.change_page(tenant, &rows, limit).await
     }
+}
 
+impl Store {
     async fn change_page(
         &self,
         tenant: &TenantId,

@@ -24,7 +24,7 @@ use crate::store::ends::erase::erased_request;
 use crate::store::records::notifications::place;
 use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
 use crate::store::tenancy::people::{SealedIdentity, seal_identity, seal_record};
-use crate::store::{Backend, Error, Store};
+use crate::store::{Backend, Error, Outbox, Store};
 
 pub(in crate::store) use batch::{Outcome, Stored};
 
@@ -55,21 +55,21 @@ pub(in crate::store) fn bounds(backend: Backend) -> Bounds {
     Bounds { items: 128, rows: 512, bytes: 8 << 20, at_once: at_once(backend) }
 }
 
-impl Store {
+impl Outbox<'_> {
     /// Stores a notification with everything that belongs to it, or replays the earlier answer.
     ///
     /// The transaction runs in its own task. If the caller goes away (cancelled, or past its
     /// deadline), a transaction that has begun still finishes and is never left half done; one that
     /// has not begun does not begin. On [`Error::Unavailable`] the notification may have been
     /// stored: repeat the call with the same request id to find out.
-    pub async fn accept(&self, accept: Accept) -> Result<Accepted, Error> {
+    pub async fn accept(self, accept: Accept) -> Result<Accepted, Error> {
         let span = tracing::info_span!("store.accept", deliveries = accept.deliveries.len());
-        self.accept_whole(accept).instrument(span).await
+        self.store.accept_whole(accept).instrument(span).await
     }
 
     /// The call accepted earlier under this request id, unless there was none or it is forgotten.
     pub async fn accepted_before(
-        &self,
+        self,
         tenant: &TenantId,
         principal: &Principal,
         request_id: &RequestId,
@@ -77,18 +77,20 @@ impl Store {
     ) -> Result<Option<Before>, Error> {
         const SQL: &str = "SELECT fingerprint, id, answer FROM notifications \
             WHERE tenant = $1 AND principal = $2 AND request_id IN ($3, $4)";
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
         let erased = erased_request(&keys, principal.as_str(), request_id.as_str())?;
         let key = params![tenant.as_str(), principal.as_str(), request_id.as_str(), erased];
-        let Some(row) = sql::one(self.reader(), SQL, key).await? else { return Ok(None) };
+        let Some(row) = sql::one(self.store.reader(), SQL, key).await? else { return Ok(None) };
         if row.get::<Vec<u8>>(0)? != fingerprint {
             return Ok(Some(Before::Other));
         }
         let (id, answer): (String, Vec<u8>) = (row.get(1)?, row.get(2)?);
-        let answer = self.open_column(tenant, &place(&id, "answer"), &answer).await?;
+        let answer = self.store.open_column(tenant, &place(&id, "answer"), &answer).await?;
         Ok(Some(Before::Same { answer }))
     }
+}
 
+impl Store {
     async fn accept_whole(&self, accept: Accept) -> Result<Accepted, Error> {
         // Before the transaction, because making a data key writes.
         let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;

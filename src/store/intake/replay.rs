@@ -21,7 +21,7 @@ use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::dead_letters::FailedFilter;
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
-use crate::store::{Error, Store, new_uuid};
+use crate::store::{Error, Outbox, Store, new_uuid};
 
 /// A call to replay dead letters.
 #[derive(Debug, Clone)]
@@ -110,38 +110,41 @@ const READ: &str = "id, position, sequence, state, replayed_as, \
     COALESCE(lane, deferred_lane), content, action, notification, priority, kind, event_type, \
     trace_context, subject_key, hold";
 
-impl Store {
+impl Outbox<'_> {
     /// Replays dead letters, in one transaction; an identical call gets the same answer.
-    pub async fn replay(&self, replay: &Replay) -> Result<ReplayOutcome, Error> {
-        let keys = self.keys(&Scope::Tenant(replay.tenant.clone())).await?;
+    pub async fn replay(self, replay: &Replay) -> Result<ReplayOutcome, Error> {
+        let keys = self.store.keys(&Scope::Tenant(replay.tenant.clone())).await?;
         let keys = &keys;
         let outcome = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
-                    let outcome = self.replay_within(tx, keys, replay).await?;
+                    let outcome = self.store.replay_within(tx, keys, replay).await?;
                     if matches!(outcome, ReplayOutcome::Replayed(_)) {
-                        self.record(tx).await?;
+                        self.store.record(tx).await?;
                     }
                     Ok(outcome)
                 })
             })
             .await?;
-        self.recorded();
-        self.wake();
-        self.changed();
+        self.store.recorded();
+        self.store.wake();
+        self.store.changed();
         Ok(outcome)
     }
 
     /// Deletes up to `limit` calls that were made more than `older_than` ago; returns how many.
-    pub async fn prune_replays(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
+    pub async fn prune_replays(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM replays WHERE (tenant, principal, request_id) IN \
              (SELECT tenant, principal, request_id FROM replays \
              WHERE created_at <= {{now}} - $1 ORDER BY created_at LIMIT {limit})"
         );
-        sql::execute(self.writer(), &text, params![micros(older_than)]).await
+        sql::execute(self.store.writer(), &text, params![micros(older_than)]).await
     }
+}
 
+impl Store {
     async fn replay_within(
         &self,
         tx: &Tx,

@@ -18,7 +18,7 @@ use crate::store::database::transaction::Tx;
 use crate::store::ends::cancel::cancel_where;
 use crate::store::records::deliveries::{DEAD, EXPIRING, OPEN};
 use crate::store::seal::data_keys::SealedCell;
-use crate::store::{Error, LaneClaim, Store};
+use crate::store::{Error, LaneClaim, Outbox};
 
 /// A conversation that got, or will get, messages about a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,11 +35,11 @@ const POSTED: &str = "state = 'sent' AND slack_ts IS NOT NULL \
 /// Conversations of one statement.
 const CHUNK: usize = 256;
 
-impl Store {
+impl Outbox<'_> {
     /// The messages posted about a subject in the conversation of a claim, or to the same person in
     /// another conversation of the same workspace; oldest first.
     pub async fn subject_messages(
-        &self,
+        self,
         tenant: &TenantId,
         subject: &SubjectKey,
         claim: &LaneClaim,
@@ -65,14 +65,14 @@ impl Store {
             claim.lane.as_str(),
             user.map(UserId::as_str),
         ];
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         rows.iter().rev().map(|row| posted(row, &claim.lane)).collect()
     }
 
     /// All recipients that got a message about a subject, are to get one, or might get a failed one
     /// when it is replayed: at most one more than [`SUBJECT_CONVERSATIONS`].
     pub async fn subject_conversations(
-        &self,
+        self,
         tenant: &TenantId,
         subject: &SubjectKey,
     ) -> Result<Vec<SubjectConversation>, Error> {
@@ -93,8 +93,8 @@ impl Store {
             some("deliveries_history"),
             SUBJECT_CONVERSATIONS + 1
         );
-        let rows =
-            sql::all(self.reader(), &text, params![tenant.as_str(), subject.as_str()]).await?;
+        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), subject.as_str()])
+            .await?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row);
@@ -108,18 +108,18 @@ impl Store {
 
     /// The content of one delivery, in either table; `None` if it was erased.
     pub async fn words(
-        &self,
+        self,
         tenant: &TenantId,
         delivery: DeliveryId,
     ) -> Result<Option<Vec<u8>>, Error> {
         const SQL: &str = "SELECT content FROM deliveries WHERE tenant = $1 AND id = $2 \
             UNION ALL SELECT content FROM deliveries_history WHERE tenant = $1 AND id = $2";
         let id = delivery.to_string();
-        let row = sql::one(self.reader(), SQL, params![tenant.as_str(), id.as_str()]).await?;
+        let row = sql::one(self.store.reader(), SQL, params![tenant.as_str(), id.as_str()]).await?;
         let sealed = row.map(|row| row.get::<Option<Vec<u8>>>(0)).transpose()?.flatten();
         let Some(sealed) = sealed else { return Ok(None) };
         let place = SealedCell { table: "deliveries", row: &id, column: "content" };
-        self.open_column(tenant, &place, &sealed).await.map(Some)
+        self.store.open_column(tenant, &place, &sealed).await.map(Some)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::store::budgets::posts::{READ, posting_of};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::records::deliveries::IN_LANE;
-use crate::store::{Booked, Error, Posting, Store};
+use crate::store::{Booked, Error, Lanes, Posting};
 
 /// Lanes in one statement.
 const CHUNK: usize = 500;
@@ -34,9 +34,9 @@ pub struct WorkspaceBacklog {
     pub now: Timestamp,
 }
 
-impl Store {
+impl Lanes<'_> {
     /// The pending work of a workspace.
-    pub async fn workspace_backlog(&self, id: InstallationId) -> Result<WorkspaceBacklog, Error> {
+    pub async fn workspace_backlog(self, id: InstallationId) -> Result<WorkspaceBacklog, Error> {
         const LANES: &str = "SELECT clock.now, class, budget, COUNT(class), \
             COALESCE(SUM(CASE WHEN next_at <= clock.now THEN 1 ELSE 0 END), 0) \
             FROM (SELECT {now} AS now) AS clock LEFT JOIN lanes \
@@ -53,8 +53,8 @@ impl Store {
         let [update, delete] = changes.map(Budget::method);
         let key = id.to_string();
         let (rows, accounts) = tokio::try_join!(
-            sql::all(self.reader(), LANES, params![key.as_str()]),
-            sql::all(self.reader(), &accounts, params![key.as_str(), update, delete]),
+            sql::all(self.store.reader(), LANES, params![key.as_str()]),
+            sql::all(self.store.reader(), &accounts, params![key.as_str(), update, delete]),
         )?;
         let mut backlog = WorkspaceBacklog {
             posting: None,
@@ -85,7 +85,7 @@ impl Store {
 
     /// The backlogs of those lanes of a workspace that have work.
     pub async fn backlogs(
-        &self,
+        self,
         id: InstallationId,
         lanes: &[&str],
     ) -> Result<HashMap<String, Backlog>, Error> {
@@ -101,7 +101,7 @@ impl Store {
             );
             let mut values = params![id.to_string()];
             values.extend(chunk.iter().map(|lane| sea_orm::Value::from(*lane)));
-            for row in sql::all(self.reader(), &text, values).await? {
+            for row in sql::all(self.store.reader(), &text, values).await? {
                 let mut columns = Columns::of(&row);
                 let lane = columns.take()?;
                 let backlog =
@@ -114,8 +114,8 @@ impl Store {
 
     /// The number of lanes of a workspace that wait for the same budget, could be claimed now and
     /// come before a lane that is due at `next_at`.
-    pub async fn lanes_before(
-        &self,
+    pub async fn count_before(
+        self,
         id: InstallationId,
         budget: Budget,
         next_at: Timestamp,
@@ -123,7 +123,7 @@ impl Store {
         const SQL: &str = "SELECT COUNT(*) FROM lanes WHERE installation = $1 AND budget = $2 \
             AND next_at < $3 AND next_at <= {now}";
         let values = params![id.to_string(), budget.code(), next_at.0];
-        let row = sql::one(self.reader(), SQL, values).await?;
+        let row = sql::one(self.store.reader(), SQL, values).await?;
         row.map_or(Ok(0), |row| Columns::of(&row).count())
     }
 }

@@ -28,7 +28,7 @@ use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::seal::data_keys::SealedCell;
 use crate::store::upkeep::era::doubt;
-use crate::store::{Error, Store};
+use crate::store::{Error, Lanes, Store};
 
 /// The right to act on one lane until the lease ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,8 @@ pub struct Head {
     pub event_type: EventType,
     pub kind: Kind,
     /// `Pending`, `Unknown`, or `Sending`. `Sending` means that the previous holder died or lost
-    /// its lease while a request was under way; call [`Store::recover`] before anything else.
+    /// its lease while a request was under way; call
+    /// [`Outbox::recover`](crate::store::Outbox::recover) before anything else.
     pub state: State,
     /// Requests so far that counted as attempts.
     pub attempt: u32,
@@ -119,23 +120,23 @@ fn of_head(columns: &str) -> String {
 /// The head of one of the lanes in a batch.
 pub(in crate::store) type HeadRow = Result<Option<Row>, Error>;
 
-impl Store {
+impl Lanes<'_> {
     /// The delivery whose turn it is. `None`: nothing is due in this lane, or its first delivery
     /// cannot be read (then the lane was released), or the claim is stale. In each case the caller
     /// is done with the claim.
-    pub async fn head(&self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
-        let store = self.clone();
+    pub async fn head(self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
+        let store = self.store.clone();
         let work = move |claims: Vec<LaneClaim>| {
             let store = store.clone();
             async move { shared(claims.len(), store.read_heads(&claims).await) }
         };
         let weight = Weight { rows: 1, bytes: 0 };
         let owner = claim.tenant.clone();
-        let read = self.inner.reading_heads.join(owner, claim.clone(), weight, work).await;
+        let read = self.store.inner.reading_heads.join(owner, claim.clone(), weight, work).await;
         if let Some(row) = read.unwrap_or_else(panicked)? {
-            let (head, paced_until) = match self.head_of(&row).await {
+            let (head, paced_until) = match self.store.head_of(&row).await {
                 Err(Error::Bug(_)) => {
-                    self.leave_unread(claim, &row).await?;
+                    self.store.leave_unread(claim, &row).await?;
                     return Ok(None);
                 }
                 head => head?,
@@ -148,6 +149,20 @@ impl Store {
         Ok(None)
     }
 
+    /// Extends the lease to `lease` from now. `false`: the claim is stale.
+    pub async fn heartbeat(self, claim: &LaneClaim, lease: Duration) -> Result<bool, Error> {
+        extend(self.store.writer(), claim, lease).await
+    }
+
+    /// Gives the lane back. It comes up again when its first delivery is due, but not before `next`
+    /// has passed. Do not call this while a request is under way: the next holder would find the
+    /// delivery in `Sending` and count a crash. `false`: the claim is stale and nothing changed.
+    pub async fn release(self, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
+        self.store.transaction(|tx| scoped(release_within(tx, claim, next))).await
+    }
+}
+
+impl Store {
     /// One statement for all claims; one answer for each, in order.
     async fn read_heads(&self, claims: &[LaneClaim]) -> Result<Vec<HeadRow>, Error> {
         let rows = claims.iter().map(|claim| {
@@ -174,18 +189,6 @@ impl Store {
             }
         }
         Ok(claims.iter().map(|claim| Ok(found.remove(&claim.named()))).collect())
-    }
-
-    /// Extends the lease to `lease` from now. `false`: the claim is stale.
-    pub async fn heartbeat(&self, claim: &LaneClaim, lease: Duration) -> Result<bool, Error> {
-        extend(self.writer(), claim, lease).await
-    }
-
-    /// Gives the lane back. It comes up again when its first delivery is due, but not before `next`
-    /// has passed. Do not call this while a request is under way: the next holder would find the
-    /// delivery in `Sending` and count a crash. `false`: the claim is stale and nothing changed.
-    pub async fn release(&self, claim: &LaneClaim, next: Duration) -> Result<bool, Error> {
-        self.transaction(|tx| scoped(release_within(tx, claim, next))).await
     }
 
     /// The head and the lane's `paced_until`.

@@ -3,12 +3,12 @@
 
 use crate::domain::ids::{ChannelId, InstallationId};
 use crate::store::database::sql::{self, params};
-use crate::store::{Error, Store};
+use crate::store::{Error, Lanes};
 
-impl Store {
+impl Lanes<'_> {
     /// Stores the `D...` id of a lane, which may have no work yet.
     pub async fn save_conversation(
-        &self,
+        self,
         installation: InstallationId,
         lane: &str,
         channel: &ChannelId,
@@ -16,7 +16,7 @@ impl Store {
         const SQL: &str = "INSERT INTO lanes (installation, lane, channel) VALUES ($1, $2, $3)
             ON CONFLICT (installation, lane) DO UPDATE SET channel = excluded.channel";
         let values = params![installation.to_string(), lane, channel.as_str()];
-        sql::execute(self.writer(), SQL, values).await?;
+        sql::execute(self.store.writer(), SQL, values).await?;
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ use crate::store::database::rows::{Column, Columns, arrays, given, numbered};
 use crate::store::database::sql::{self, by_key, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
-use crate::store::{Error, Store};
+use crate::store::{Error, Lanes, Store};
 
 /// The deliveries that wait in a lane, for estimates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -199,37 +199,34 @@ pub(in crate::store) async fn fill(
     Ok(())
 }
 
-impl Store {
+impl Lanes<'_> {
     /// After a reconnect: lanes that fell asleep because the token was dead are now due, and a
     /// worker that has just met the old token can no longer put its lane to sleep. Call it after
     /// the new token was committed.
-    pub async fn wake_installation(&self, installation: InstallationId) -> Result<(), Error> {
+    pub async fn wake(self, installation: InstallationId) -> Result<(), Error> {
         const SQL: &str = "UPDATE lanes SET woken_at = {now}, asleep = 0, next_at = CASE \
             WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END, ready_at = CASE \
             WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE ready_at END \
             WHERE installation = $1";
         let id = &installation.to_string();
-        self.transaction(|tx| {
-            scoped(async move { sql::execute(tx, SQL, params![id.as_str()]).await })
-        })
-        .await?;
-        self.wake();
+        self.store
+            .transaction(|tx| {
+                scoped(async move { sql::execute(tx, SQL, params![id.as_str()]).await })
+            })
+            .await?;
+        self.store.wake();
         Ok(())
     }
 
     /// The deliveries that wait in one lane.
-    pub async fn lane_backlog(
-        &self,
-        installation: InstallationId,
-        lane: &str,
-    ) -> Result<Backlog, Error> {
+    pub async fn backlog(self, installation: InstallationId, lane: &str) -> Result<Backlog, Error> {
         let text = format!(
             "SELECT (SELECT COUNT(*) FROM deliveries WHERE installation = $1 AND lane = $2 \
              AND {IN_LANE}), \
              (SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2)"
         );
         let values = params![installation.to_string(), lane];
-        let Some(row) = sql::one(self.reader(), &text, values).await? else {
+        let Some(row) = sql::one(self.store.reader(), &text, values).await? else {
             return Ok(Backlog::default());
         };
         let mut columns = Columns::of(&row);
@@ -244,26 +241,28 @@ impl Store {
     /// Also wakes lanes that sleep without a cause: their token works (a process died between the
     /// reconnect and the waking), or the tenant of their first delivery left the workspace, which
     /// may never be connected again.
-    pub async fn repair_lanes(&self) -> Result<u32, Error> {
-        let mut repaired = self.wake_stranded().await?;
+    pub async fn repair(self) -> Result<u32, Error> {
+        let mut repaired = self.store.wake_stranded().await?;
         let text = format!(
             "SELECT installation, lane FROM lanes WHERE {RESTING} AND (installation, lane) IN \
              (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
              AND (next_at IS NULL OR next_at > {}) LIMIT {REPAIRED_AT_ONCE}",
             next_at("lanes.paced_until")
         );
-        for row in sql::all(self.reader(), &text, params![]).await? {
+        for row in sql::all(self.store.reader(), &text, params![]).await? {
             let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
             let key = params![installation, lane];
-            let fixed = self.transaction(|tx| scoped(repair(tx, key.clone()))).await?;
+            let fixed = self.store.transaction(|tx| scoped(repair(tx, key.clone()))).await?;
             repaired += u32::from(fixed);
         }
         if repaired > 0 {
-            self.wake();
+            self.store.wake();
         }
         Ok(repaired)
     }
+}
 
+impl Store {
     async fn wake_stranded(&self) -> Result<u32, Error> {
         let find = format!(
             "SELECT installation, lane FROM lanes WHERE asleep = 1 AND (installation, lane) IN \

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait as _;
+use tokio::sync::Notify;
 
 use super::claim::{LaneClaim, lease_token};
 use crate::domain::budget::Budget;
@@ -22,7 +23,7 @@ use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::upkeep::clock;
 use crate::store::upkeep::unread::Unread;
-use crate::store::{Backend, Error, Store};
+use crate::store::{Backend, Error, Lanes, Store};
 
 /// The lanes of one tenant in one workspace that are equally urgent and whose first requests are
 /// taken from one budget.
@@ -68,11 +69,19 @@ pub struct QueuePlace {
 /// More queues than there are.
 const EVERY: u32 = 1_000_000;
 
-impl Store {
+impl<'a> Lanes<'a> {
+    /// Notified after a commit that gave lanes work. A hint within this process; other replicas
+    /// poll.
+    pub fn woken(self) -> &'a Notify {
+        &self.store.inner.lanes_woken
+    }
+}
+
+impl Lanes<'_> {
     /// Up to `limit` queues that have work, from the one after `after` on. Queues that only a newer
     /// release knows are left to its replicas.
-    pub async fn queues(&self, after: Option<&QueuePlace>, limit: u32) -> Result<Queues, Error> {
-        let text = queues_text(self.backend());
+    pub async fn queues(self, after: Option<&QueuePlace>, limit: u32) -> Result<Queues, Error> {
+        let text = queues_text(self.store.backend());
         let values = match after {
             Some(place) => params![
                 place.installation.as_str(),
@@ -83,13 +92,13 @@ impl Store {
             ],
             None => params!["", "", 0i64, 0i64, i64::from(limit)],
         };
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         let now = match rows.first() {
             Some(row) => Timestamp(row.get(5)?),
             None => Timestamp(0),
         };
         let queues: Vec<_> = rows.iter().filter_map(|row| queue_of(row).ok()).collect();
-        self.pass_over(Unread::Lane, (rows.len() - queues.len()) as u64);
+        self.store.pass_over(Unread::Lane, (rows.len() - queues.len()) as u64);
         let full = rows.len() == limit as usize;
         let more_after = rows.last().filter(|_| full).map(place_of).transpose()?;
         Ok(Queues { queues, now, more_after })
@@ -99,19 +108,19 @@ impl Store {
     /// the budget for each if `pace` is given. Safe with any number of claimers: a lane goes to one
     /// of them, and each start is given once. Lanes whose holder's lease ran out are claimed like
     /// others. After an error, lanes may be held under `token`, which is new for each claim:
-    /// [`Store::disclaim`] gives them back. [`Error::Locked`]: another transaction holds the
+    /// [`Lanes::disclaim`] gives them back. [`Error::Locked`]: another transaction holds the
     /// workspace's budget, and nothing was claimed.
     pub async fn claim_queue(
-        &self,
+        self,
         key: &QueueKey,
         token: LeaseToken,
         limit: u32,
         lease: Duration,
         pace: Option<Pace>,
     ) -> Result<Vec<LaneClaim>, Error> {
-        let claimed = match self.backend() {
-            Backend::Postgres => self.claim_at_once(key, limit, lease, pace, &token).await?,
-            Backend::Sqlite => self.claim_in_steps(key, limit, lease, pace, &token).await?,
+        let claimed = match self.store.backend() {
+            Backend::Postgres => self.store.claim_at_once(key, limit, lease, pace, &token).await?,
+            Backend::Sqlite => self.store.claim_in_steps(key, limit, lease, pace, &token).await?,
         };
         let count = claimed.lanes.len();
         let claims = claimed.lanes.into_iter().enumerate().map(|(at, lane)| LaneClaim {
@@ -133,7 +142,7 @@ impl Store {
 
     /// Claims up to `limit` due lanes, the most urgent queues first, regardless of budgets and
     /// pauses: for callers that do not post.
-    pub async fn claim_lanes(&self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
+    pub async fn claim(self, limit: u32, lease: Duration) -> Result<Vec<LaneClaim>, Error> {
         let mut found = self.queues(None, limit).await?;
         found.queues.retain(|queue| queue.next_at <= found.now);
         found.queues.sort_by_key(|queue| (queue.key.class, queue.next_at));
@@ -150,18 +159,18 @@ impl Store {
 
     /// How long until the earliest lane can be claimed: zero if one is due, `None` if all are empty
     /// or asleep.
-    pub async fn next_due(&self) -> Result<Option<Duration>, Error> {
+    pub async fn next_due(self) -> Result<Option<Duration>, Error> {
         let found = self.queues(None, EVERY).await?;
         let next = found.queues.iter().map(|queue| queue.next_at).min();
         Ok(next.map(|next| next.since(found.now)))
     }
 
     /// Gives back the lanes held by a claim whose answer was lost. Repeating it is harmless.
-    pub async fn disclaim(&self, key: &QueueKey, token: LeaseToken) -> Result<(), Error> {
+    pub async fn disclaim(self, key: &QueueKey, token: LeaseToken) -> Result<(), Error> {
         const HELD: &str =
             "SELECT lane, {now} FROM lanes WHERE installation = $1 AND lease_token = $2";
         let values = params![key.installation.to_string(), token.to_string()];
-        for row in sql::all(self.writer(), HELD, values).await? {
+        for row in sql::all(self.store.writer(), HELD, values).await? {
             let mut columns = Columns::of(&row);
             let claim = LaneClaim {
                 installation: key.installation,
@@ -178,7 +187,9 @@ impl Store {
         }
         Ok(())
     }
+}
 
+impl Store {
     /// One statement, one round trip.
     async fn claim_at_once(
         &self,

@@ -15,7 +15,7 @@ use crate::domain::time::micros;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::seal::data_keys::{Scope, SealedCell};
-use crate::store::{DirectoryState, Error, Store};
+use crate::store::{DirectoryState, Error, MemberLists};
 
 /// The state of the member list that a decision is based on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,20 +73,21 @@ pub enum Merged {
 /// The precision of the last event's time: a busy workspace must not write it for every event.
 const HEARD_PART: u32 = 60;
 
-impl Store {
+impl MemberLists<'_> {
     /// Appends changes and settles the events that brought them, in one transaction.
     pub async fn merge_members(
-        &self,
+        self,
         installation: InstallationId,
         basis: ListBasis,
         changes: &[MemberChange],
         settlement: Option<&Settlement>,
     ) -> Result<Merged, Error> {
-        self.ensure_directory(installation).await?;
-        let keys = self.keys(&Scope::Installation(installation)).await?;
+        self.store.ensure_directory(installation).await?;
+        let keys = self.store.keys(&Scope::Installation(installation)).await?;
         let id = &installation.to_string();
         let keys = &keys;
         let merged = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
                     if !still(tx, id, basis).await? {
@@ -123,7 +124,7 @@ impl Store {
             })
             .await;
         if let Ok(Merged::Done { changes: 1.. }) = &merged {
-            self.hint(installation);
+            self.store.hint(installation);
         }
         match merged {
             Err(Error::Conflict(reason)) if reason == FENCED => Ok(Merged::Fenced),
@@ -133,15 +134,15 @@ impl Store {
 
     /// Slack withheld events: the next full crawl reads their changes. It is due after `within` and
     /// is not postponed until then.
-    pub async fn events_were_lost(
-        &self,
+    pub async fn note_lost_events(
+        self,
         installation: InstallationId,
         within: Duration,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE directory SET events_lost_at = {now},
             next_refresh_at = {least}(next_refresh_at, {now} + $2) WHERE installation = $1";
         let values = params![installation.to_string(), micros(within)];
-        sql::execute(self.writer(), SQL, values).await?;
+        sql::execute(self.store.writer(), SQL, values).await?;
         Ok(())
     }
 }

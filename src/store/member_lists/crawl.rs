@@ -16,7 +16,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
 use crate::store::seal::data_keys::{Scope, SealedCell};
-use crate::store::{Error, Store};
+use crate::store::{Error, MemberLists, Store};
 
 /// zstd's own default: at higher levels, time grows faster than size falls.
 const LEVEL: i32 = 3;
@@ -80,11 +80,11 @@ pub enum Saved {
     CursorRepeats,
 }
 
-impl Store {
+impl MemberLists<'_> {
     /// Takes the lease if a crawl is due and no replica holds it. `holder` is shown to
     /// administrators: it must distinguish replicas and must not be a machine's name.
     pub async fn acquire_crawl(
-        &self,
+        self,
         installation: InstallationId,
         holder: &str,
         lease: Duration,
@@ -98,9 +98,9 @@ impl Store {
             RETURNING epoch, generation, crawl_cursor, crawl_pages, crawl_members,
                 crawl_started_at, crawl_restarts, crawl_failures,
                 crawl_page_size, crawl_came, crawl_setbacks";
-        self.ensure_directory(installation).await?;
+        self.store.ensure_directory(installation).await?;
         let values = params![installation.to_string(), micros(lease), holder];
-        let Some(row) = sql::one(self.writer(), SQL, values).await? else {
+        let Some(row) = sql::one(self.store.writer(), SQL, values).await? else {
             return Ok(None);
         };
         let (cursor, next_page): (Option<String>, i32) = (row.get(2)?, row.get(3)?);
@@ -123,18 +123,18 @@ impl Store {
 
     /// Extends the lease to `by` from now and stores the page size, while waiting for a page.
     /// `false`: the lease was lost.
-    pub async fn extend_crawl(&self, lease: &CrawlLease, by: Duration) -> Result<bool, Error> {
+    pub async fn extend_crawl(self, lease: &CrawlLease, by: Duration) -> Result<bool, Error> {
         const SQL: &str = "UPDATE directory SET lease_until = {now} + $3,
                 crawl_page_size = $4, crawl_came = $5, crawl_setbacks = $6
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let mut values = params![lease.installation.to_string(), lease.epoch, micros(by)];
         values.extend(size_values(lease.checkpoint.page_size));
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
     }
 
     /// Stores a page and the checkpoint after it, and extends the lease to `extend` from now.
     pub async fn save_page(
-        &self,
+        self,
         lease: &CrawlLease,
         page: CrawledPage,
         extend: Duration,
@@ -160,27 +160,30 @@ impl Store {
         let mut values =
             params![id.as_str(), lease.epoch, number, cursor, page.members, micros(extend)];
         values.extend(size_values(page.page_size));
-        let body = &self.pack(lease, number, page.body).await?;
+        let body = &self.store.pack(lease, number, page.body).await?;
         let (values, hash) = (&values, &hash);
-        self.transaction(|tx| {
-            scoped(async move {
-                if let Some(hash) = hash {
-                    let row = params![id.as_str(), generation, hash.clone()];
-                    if sql::one(tx, SEEN, row).await?.is_some() {
-                        return Ok(Saved::CursorRepeats);
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    if let Some(hash) = hash {
+                        let row = params![id.as_str(), generation, hash.clone()];
+                        if sql::one(tx, SEEN, row).await?.is_some() {
+                            return Ok(Saved::CursorRepeats);
+                        }
                     }
-                }
-                if sql::execute(tx, CHECKPOINT, values.clone()).await? == 0 {
-                    return Ok(Saved::Lost);
-                }
-                let row = params![id.as_str(), generation, number, body.clone(), hash.clone()];
-                sql::execute(tx, INSERT, row).await?;
-                Ok(Saved::Stored)
+                    if sql::execute(tx, CHECKPOINT, values.clone()).await? == 0 {
+                        return Ok(Saved::Lost);
+                    }
+                    let row = params![id.as_str(), generation, number, body.clone(), hash.clone()];
+                    sql::execute(tx, INSERT, row).await?;
+                    Ok(Saved::Stored)
+                })
             })
-        })
-        .await
+            .await
     }
+}
 
+impl Store {
     /// Compresses and encrypts: milliseconds for a large page, so not on the runtime's threads.
     async fn pack(&self, lease: &CrawlLease, page: i32, body: Vec<u8>) -> Result<Vec<u8>, Error> {
         let keys = self.keys(&Scope::Installation(lease.installation)).await?;

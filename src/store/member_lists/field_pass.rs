@@ -13,7 +13,7 @@ use crate::store::database::rows::{Columns, parse_id};
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::seal::data_keys::Scope;
-use crate::store::{Error, Store};
+use crate::store::{CustomFields, Error, Store};
 
 /// The most characters of an error that are kept.
 const ERROR_CHARS: usize = 500;
@@ -66,10 +66,10 @@ const DUE: &str = "(p.due_at <= {now} OR (p.soon_at <= {now} AND EXISTS
     (SELECT 1 FROM directory m WHERE m.installation = p.installation AND
      (m.generation <> p.seen_generation OR m.change_sequence <> p.seen_change))))";
 
-impl Store {
+impl CustomFields<'_> {
     /// Connected installations in use, with a member list, whose custom fields no replica is
     /// fetching and that are due for a check; the longest overdue first.
-    pub async fn due_fields(&self, limit: u32) -> Result<Vec<InstallationId>, Error> {
+    pub async fn due(self, limit: u32) -> Result<Vec<InstallationId>, Error> {
         let text = format!(
             "SELECT i.id FROM installations i
              JOIN directory d ON d.installation = i.id AND d.generation > 0
@@ -79,13 +79,13 @@ impl Store {
                  AND (p.installation IS NULL OR {DUE})
              ORDER BY COALESCE(p.due_at, 0), i.id LIMIT $1"
         );
-        let rows = sql::all(self.reader(), &text, params![i64::from(limit)]).await?;
+        let rows = sql::all(self.store.reader(), &text, params![i64::from(limit)]).await?;
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 
     /// Takes the lease if a check is due and no replica holds it.
-    pub async fn acquire_fields(
-        &self,
+    pub async fn acquire(
+        self,
         installation: InstallationId,
         lease: Duration,
     ) -> Result<Option<FieldsLease>, Error> {
@@ -95,9 +95,9 @@ impl Store {
              WHERE p.installation = $1 AND p.lease_until <= {{now}} AND {DUE}
              RETURNING epoch, unpublished"
         );
-        self.ensure_pass(installation).await?;
+        self.store.ensure_pass(installation).await?;
         let values = params![installation.to_string(), micros(lease)];
-        let row = sql::one(self.writer(), &text, values).await?;
+        let row = sql::one(self.store.writer(), &text, values).await?;
         row.map(|row| {
             let unpublished = row.get::<i32>(1)? != 0;
             Ok(FieldsLease { installation, epoch: row.get(0)?, unpublished })
@@ -106,17 +106,17 @@ impl Store {
     }
 
     /// Makes a check for fields to fetch due soon, after a changed mapping or a connect.
-    pub async fn request_fields(&self, installation: InstallationId) -> Result<(), Error> {
+    pub async fn request(self, installation: InstallationId) -> Result<(), Error> {
         const SQL: &str = "UPDATE field_passes SET due_at = 0 WHERE installation = $1";
-        self.ensure_pass(installation).await?;
-        sql::execute(self.writer(), SQL, params![installation.to_string()]).await?;
+        self.store.ensure_pass(installation).await?;
+        sql::execute(self.store.writer(), SQL, params![installation.to_string()]).await?;
         Ok(())
     }
 
     /// Stores how much there is to do, and extends the lease to `extend` from now. `false`: the
     /// lease was lost.
-    pub async fn plan_fields(
-        &self,
+    pub async fn plan(
+        self,
         lease: &FieldsLease,
         wanted: i64,
         fetched: i64,
@@ -127,14 +127,14 @@ impl Store {
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let id = lease.installation.to_string();
         let values = params![id, lease.epoch, wanted, fetched, micros(extend)];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
     }
 
     /// Stores one member's fields and extends the lease to `extend` from now. `seen` is when they
     /// were last fetched: an answer that arrived another way since then stays. `false`: the lease
     /// was lost; nothing was stored.
-    pub async fn save_fields(
-        &self,
+    pub async fn save(
+        self,
         lease: &FieldsLease,
         fields: &MemberFields,
         seen: Option<Timestamp>,
@@ -143,27 +143,29 @@ impl Store {
         const CHECK: &str = "UPDATE field_passes SET lease_until = {now} + $3,
                 fetched = fetched + $4, unpublished = 1
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
-        let keys = self.keys(&Scope::Installation(lease.installation)).await?;
+        let keys = self.store.keys(&Scope::Installation(lease.installation)).await?;
         let (keys, new) = (&keys, i64::from(seen.is_none()));
         let values = &params![lease.installation.to_string(), lease.epoch, micros(extend), new];
-        self.transaction(|tx| {
-            scoped(async move {
-                if sql::execute(tx, CHECK, values.clone()).await? == 0 {
-                    return Ok(false);
-                }
-                upsert(tx, keys, lease.installation, fields, Some(seen)).await?;
-                Ok(true)
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    if sql::execute(tx, CHECK, values.clone()).await? == 0 {
+                        return Ok(false);
+                    }
+                    upsert(tx, keys, lease.installation, fields, Some(seen)).await?;
+                    Ok(true)
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Makes snapshots read the saved fields. `false`: the lease was lost.
-    pub async fn publish_fields(&self, lease: &FieldsLease) -> Result<bool, Error> {
+    pub async fn publish(self, lease: &FieldsLease) -> Result<bool, Error> {
         const DONE: &str = "UPDATE field_passes SET unpublished = 0
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let values = &params![lease.installation.to_string(), lease.epoch];
         let published = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
                     if sql::execute(tx, DONE, values.clone()).await? == 0 {
@@ -175,17 +177,13 @@ impl Store {
             })
             .await?;
         if published {
-            self.hint(lease.installation);
+            self.store.hint(lease.installation);
         }
         Ok(published)
     }
 
     /// Deletes the fields of members who are gone. `false`: the lease was lost.
-    pub async fn forget_fields(
-        &self,
-        lease: &FieldsLease,
-        members: &[String],
-    ) -> Result<bool, Error> {
+    pub async fn forget(self, lease: &FieldsLease, members: &[String]) -> Result<bool, Error> {
         for chunk in members.chunks(CHUNK) {
             let text = &format!(
                 "DELETE FROM profile_fields WHERE installation = $1 AND slack_user_id IN ({})",
@@ -194,7 +192,7 @@ impl Store {
             let mut values = params![lease.installation.to_string()];
             values.extend(chunk.iter().map(|member| sea_orm::Value::from(member.as_str())));
             let values = &values;
-            let work = self.transaction(|tx| {
+            let work = self.store.transaction(|tx| {
                 scoped(async move {
                     let held = held(tx, lease).await?;
                     if held {
@@ -211,7 +209,7 @@ impl Store {
     }
 
     /// Ends the lease. `false`: it was already lost.
-    pub async fn end_fields(&self, lease: &FieldsLease, end: &FieldsEnd) -> Result<bool, Error> {
+    pub async fn end(self, lease: &FieldsLease, end: &FieldsEnd) -> Result<bool, Error> {
         const SQL: &str = "UPDATE field_passes SET lease_until = 0, started_at = NULL,
                 due_at = {now} + $3, soon_at = {now} + $4, needed = $5, last_error = $6,
                 seen_generation = COALESCE($7, seen_generation),
@@ -229,17 +227,17 @@ impl Store {
             generation,
             change,
         ];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
     }
 
     /// `None` if no pass ever ran or was requested.
-    pub async fn fields_progress(
-        &self,
+    pub async fn progress(
+        self,
         installation: InstallationId,
     ) -> Result<Option<FieldsProgress>, Error> {
         const SQL: &str = "SELECT needed, wanted, fetched, started_at, due_at, last_error
             FROM field_passes WHERE installation = $1";
-        let row = sql::one(self.reader(), SQL, params![installation.to_string()]).await?;
+        let row = sql::one(self.store.reader(), SQL, params![installation.to_string()]).await?;
         let Some(row) = row else { return Ok(None) };
         let mut columns = Columns::of(&row);
         Ok(Some(FieldsProgress {
@@ -251,7 +249,9 @@ impl Store {
             last_error: columns.take()?,
         }))
     }
+}
 
+impl Store {
     async fn ensure_pass(&self, installation: InstallationId) -> Result<(), Error> {
         const SQL: &str =
             "INSERT INTO field_passes (installation) VALUES ($1) ON CONFLICT DO NOTHING";

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::domain::ids::InstallationId;
 use crate::store::database::sql::{self, params};
-use crate::store::{Error, Store};
+use crate::store::{Error, MemberLists, Store};
 
 const CHANNEL: &str = "herald_directory";
 /// How many hints a slow follower may fall behind; after more, it gets [`Hint::Missed`].
@@ -71,21 +71,24 @@ impl Hints {
     }
 }
 
-impl Store {
-    /// Hints from now on, from this process and, while [`Store::run_hints`] runs, from others.
-    pub fn hints(&self) -> broadcast::Receiver<Hint> {
-        self.inner.hints.told.subscribe()
+impl MemberLists<'_> {
+    /// Hints from now on, from this process and, while [`MemberLists::run_hints`] runs, from
+    /// others.
+    pub fn hints(self) -> broadcast::Receiver<Hint> {
+        self.store.inner.hints.told.subscribe()
     }
 
     /// Sends hints to other processes and receives theirs, until it is dropped. Does nothing on
     /// SQLite, which has one process, or if `store.listen` is off.
-    pub async fn run_hints(&self) {
-        let Some(options) = self.inner.connections.listen() else {
+    pub async fn run_hints(self) {
+        let Some(options) = self.store.inner.connections.listen() else {
             return std::future::pending().await;
         };
-        tokio::join!(self.send_hints(), self.hear_hints(options));
+        tokio::join!(self.store.send_hints(), self.store.hear_hints(options));
     }
+}
 
+impl Store {
     /// Sends a hint after a commit that changed a list.
     pub(in crate::store) fn hint(&self, installation: InstallationId) {
         let hints = &self.inner.hints;

@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
-use crate::store::{Error, Store};
+use crate::store::{CustomFields, Error};
 
 /// Rows that one statement reads.
 const CHUNK: i64 = 1000;
@@ -34,23 +34,24 @@ pub struct FieldsRow {
     pub fetched_at: Timestamp,
 }
 
-impl Store {
+impl CustomFields<'_> {
     /// Up to a thousand members after an id, each with the JSON of its custom fields, ordered by
     /// id. An empty list means the end. An empty text sorts before every id.
-    pub async fn fields_after(
-        &self,
+    pub async fn list_after(
+        self,
         installation: InstallationId,
         after: &str,
     ) -> Result<Vec<(String, Vec<u8>)>, Error> {
         const SQL: &str = "SELECT slack_user_id, body FROM profile_fields
             WHERE installation = $1 AND slack_user_id > $2 ORDER BY slack_user_id LIMIT $3";
-        let rows = sql::all(self.reader(), SQL, params![installation.to_string(), after, CHUNK]);
+        let rows =
+            sql::all(self.store.reader(), SQL, params![installation.to_string(), after, CHUNK]);
         let rows = rows.await?;
         let scope = Scope::Installation(installation);
         let mut fields = Vec::with_capacity(rows.len());
         for row in rows {
             let (member, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
-            let body = self.unseal(&scope, &place(&member), &sealed).await?.to_vec();
+            let body = self.store.unseal(&scope, &place(&member), &sealed).await?.to_vec();
             fields.push((member, body));
         }
         Ok(fields)
@@ -58,8 +59,8 @@ impl Store {
 
     /// Which of these members' custom fields were fetched, each with the JSON, in no particular
     /// order.
-    pub async fn fields_of(
-        &self,
+    pub async fn of(
+        self,
         installation: InstallationId,
         members: &[String],
     ) -> Result<Vec<(String, Vec<u8>)>, Error> {
@@ -73,9 +74,9 @@ impl Store {
             );
             let mut values = params![installation.to_string()];
             values.extend(chunk.iter().map(|member| sea_orm::Value::from(member.as_str())));
-            for row in sql::all(self.reader(), &text, values).await? {
+            for row in sql::all(self.store.reader(), &text, values).await? {
                 let (member, sealed): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
-                let body = self.unseal(&scope, &place(&member), &sealed).await?.to_vec();
+                let body = self.store.unseal(&scope, &place(&member), &sealed).await?.to_vec();
                 fields.push((member, body));
             }
         }
@@ -83,15 +84,15 @@ impl Store {
     }
 
     /// Up to a thousand members after an id that have stored fields. An empty list means the end.
-    pub async fn fields_index(
-        &self,
+    pub async fn index(
+        self,
         installation: InstallationId,
         after: &str,
     ) -> Result<Vec<FieldsRow>, Error> {
         const SQL: &str = "SELECT slack_user_id, member_updated, fetched_at FROM profile_fields
             WHERE installation = $1 AND slack_user_id > $2 ORDER BY slack_user_id LIMIT $3";
         let values = params![installation.to_string(), after, CHUNK];
-        let rows = sql::all(self.reader(), SQL, values).await?;
+        let rows = sql::all(self.store.reader(), SQL, values).await?;
         rows.iter()
             .map(|row| {
                 let mut columns = Columns::of(row);
@@ -106,13 +107,13 @@ impl Store {
 
     /// Stores fields that were fetched by a separate request. Snapshots read them with the change
     /// of the member that is appended afterwards.
-    pub async fn put_fields(
-        &self,
+    pub async fn put(
+        self,
         installation: InstallationId,
         fields: &MemberFields,
     ) -> Result<(), Error> {
-        let keys = self.keys(&Scope::Installation(installation)).await?;
-        upsert(self.writer(), &keys, installation, fields, None).await.map(|_| ())
+        let keys = self.store.keys(&Scope::Installation(installation)).await?;
+        upsert(self.store.writer(), &keys, installation, fields, None).await.map(|_| ())
     }
 }
 

@@ -1,9 +1,9 @@
 //! How a crawl ends: it is published as the next generation, refused because it lost too many
 //! members, failed, or restarted. Also removes old generations.
 //!
-//! The previous generation stays readable until the next one is published or [`Store::collect`]
-//! finds that its grace is over, so that a reader that is loading it can finish. A slower reader
-//! finds its pages gone, or its changes
+//! The previous generation stays readable until the next one is published or
+//! [`MemberLists::collect`] finds that its grace is over, so that a reader that is loading it can
+//! finish. A slower reader finds its pages gone, or its changes
 //! ([`DirectoryState::changes_gone`](super::state::DirectoryState::changes_gone)), and begins again
 //! with the newer generation.
 
@@ -15,7 +15,7 @@ use crate::domain::time::micros;
 use crate::store::database::rows::parse_id;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::{Error, Store};
+use crate::store::{Error, MemberLists};
 
 /// The most characters of an error that are kept.
 const ERROR_CHARS: usize = 500;
@@ -41,14 +41,14 @@ const DROP_PAGES: &str = "DELETE FROM directory_pages WHERE installation = $1 AN
 const DROP_CHANGES: &str =
     "DELETE FROM directory_changes WHERE installation = $1 AND sequence <= $2";
 
-impl Store {
+impl MemberLists<'_> {
     /// Makes the crawl's pages the directory and ends the lease; the next crawl is due after
     /// `refresh_after`. The directory is as old as its first page, which may be far older than the
     /// last if a crawl was resumed. The previous generation is kept for its readers; older ones are
     /// removed, with the changes that the previous one contains. Returns the new generation;
     /// `None`: the lease was lost, or pages are missing.
     pub async fn publish(
-        &self,
+        self,
         lease: &CrawlLease,
         refresh_after: Duration,
     ) -> Result<Option<i64>, Error> {
@@ -68,6 +68,7 @@ impl Store {
         values.extend(size_values(lease.checkpoint.page_size));
         let values = &values;
         let published = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
                     let Some(row) = sql::one(tx, SWITCH, values.clone()).await? else {
@@ -80,7 +81,7 @@ impl Store {
             })
             .await?;
         if published.is_some() {
-            self.hint(lease.installation);
+            self.store.hint(lease.installation);
         }
         Ok(published)
     }
@@ -89,7 +90,7 @@ impl Store {
     /// the loss is shown to administrators, its pages are dropped, and another crawl is due after
     /// `confirm_after`. `false`: the lease was lost.
     pub async fn refuse_crawl(
-        &self,
+        self,
         lease: &CrawlLease,
         error: &str,
         confirm_after: Duration,
@@ -99,75 +100,77 @@ impl Store {
             WHERE installation = $1";
         let (fence, members) = (lease, lease.checkpoint.members);
         let error = &shorten(error);
-        self.transaction(|tx| {
-            scoped(async move {
-                if !end(tx, fence, error, confirm_after, Resume::Start).await? {
-                    return Ok(false);
-                }
-                let values = params![fence.installation.to_string(), members];
-                sql::execute(tx, SHRUNK, values).await?;
-                Ok(true)
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    if !end(tx, fence, error, confirm_after, Resume::Start).await? {
+                        return Ok(false);
+                    }
+                    let values = params![fence.installation.to_string(), members];
+                    sql::execute(tx, SHRUNK, values).await?;
+                    Ok(true)
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// An administrator accepts the loss: another crawl is due at once, and is published if it
     /// loses no more. `false` if no crawl was refused.
-    pub async fn accept_shrink(&self, installation: InstallationId) -> Result<bool, Error> {
+    pub async fn accept_shrink(self, installation: InstallationId) -> Result<bool, Error> {
         const SQL: &str = "UPDATE directory SET shrink_accepted = 1, next_refresh_at = {now}
             WHERE installation = $1 AND shrink_members IS NOT NULL";
         let values = &params![installation.to_string()];
-        let accepted = self.transaction(|tx| {
+        let accepted = self.store.transaction(|tx| {
             scoped(async move {
                 let accepted = sql::execute(tx, SQL, values.clone()).await? > 0;
-                self.record(tx).await?;
+                self.store.record(tx).await?;
                 Ok(accepted)
             })
         });
         let accepted = accepted.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(accepted)
     }
 
     /// Ends the lease with an error; the next attempt is due after `retry_after`. `false`: the
     /// lease was already lost.
     pub async fn fail_crawl(
-        &self,
+        self,
         lease: &CrawlLease,
         error: &str,
         retry_after: Duration,
         resume: Resume,
     ) -> Result<bool, Error> {
         let error = &shorten(error);
-        self.transaction(|tx| scoped(end(tx, lease, error, retry_after, resume))).await
+        self.store.transaction(|tx| scoped(end(tx, lease, error, retry_after, resume))).await
     }
 
     /// Restarts the crawl under way from the first page, under the same lease, which is extended to
     /// `extend` from now. `false`: the lease was lost.
-    pub async fn restart_crawl(&self, lease: &CrawlLease, extend: Duration) -> Result<bool, Error> {
+    pub async fn restart_crawl(self, lease: &CrawlLease, extend: Duration) -> Result<bool, Error> {
         const AGAIN: &str = "UPDATE directory SET crawl_restarts = crawl_restarts + 1,
                 crawl_cursor = NULL, crawl_pages = 0, crawl_members = 0,
                 crawl_changes = change_sequence, crawl_started_at = {now}, lease_until = {now} + $3
             WHERE installation = $1 AND epoch = $2 AND lease_until > 0";
         let (id, epoch) = (&lease.installation.to_string(), lease.epoch);
         let generation = lease.generation;
-        self.transaction(|tx| {
-            scoped(async move {
-                let values = params![id.as_str(), epoch, micros(extend)];
-                if sql::execute(tx, AGAIN, values).await? == 0 {
-                    return Ok(false);
-                }
-                sql::execute(tx, DROP_CRAWLED, params![id.as_str(), generation]).await?;
-                Ok(true)
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    let values = params![id.as_str(), epoch, micros(extend)];
+                    if sql::execute(tx, AGAIN, values).await? == 0 {
+                        return Ok(false);
+                    }
+                    sql::execute(tx, DROP_CRAWLED, params![id.as_str(), generation]).await?;
+                    Ok(true)
+                })
             })
-        })
-        .await
+            .await
     }
 
     /// Drops generations that were replaced more than `grace` ago, a few at a time; returns how
     /// many.
-    pub async fn collect(&self, grace: Duration) -> Result<usize, Error> {
+    pub async fn collect(self, grace: Duration) -> Result<usize, Error> {
         const OLD: &str = "SELECT installation FROM directory
             WHERE generation > 1 AND pages_gone < generation - 1 AND published_at <= {now} - $1
             ORDER BY published_at LIMIT $2";
@@ -177,11 +180,11 @@ impl Store {
                 AND published_at <= {now} - $2
             RETURNING pages_gone, changes_gone";
         let grace = micros(grace);
-        let rows = sql::all(self.reader(), OLD, params![grace, COLLECTED]).await?;
+        let rows = sql::all(self.store.reader(), OLD, params![grace, COLLECTED]).await?;
         let mut collected = 0;
         for row in rows {
             let id: &String = &parse_id(&row.get::<String>(0)?)?.to_string();
-            let went = self.transaction(|tx| {
+            let went = self.store.transaction(|tx| {
                 scoped(async move {
                     let Some(row) = sql::one(tx, GO, params![id.as_str(), grace]).await? else {
                         return Ok(false);

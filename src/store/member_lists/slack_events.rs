@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 use crate::domain::ids::{InstallationId, LeaseToken};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Columns, parse_id};
@@ -14,11 +16,11 @@ use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::Tx;
 use crate::store::lanes::claim::lease_token;
 use crate::store::seal::data_keys::{Scope, SealedCell};
-use crate::store::{Backend, Error, Store};
+use crate::store::{Backend, Error, SlackEvents, Store};
 
 /// Events of one claim.
 const BATCH: u32 = 64;
-/// Rows that one statement of [`Store::prune_events`] deletes.
+/// Rows that one statement of [`SlackEvents::prune`] deletes.
 const PRUNED: i64 = 1000;
 const TABLE: &str = "seen_events";
 /// The kinds that this release applies; others are left to replicas of a newer one.
@@ -62,11 +64,19 @@ pub struct EventDone {
     pub member: Option<(String, i64)>,
 }
 
-impl Store {
+impl<'a> SlackEvents<'a> {
+    /// Notified after a commit that stored an event from Slack. A hint within this process; other
+    /// replicas poll.
+    pub fn taken(self) -> &'a Notify {
+        &self.store.inner.events_taken
+    }
+}
+
+impl SlackEvents<'_> {
     /// The installations of an app in one of these workspaces, or for the whole of one of these
     /// organisations.
     pub async fn installations_of_app(
-        &self,
+        self,
         app_id: &str,
         teams: &[String],
         enterprises: &[String],
@@ -87,29 +97,29 @@ impl Store {
         }
         let places = places.join(" OR ");
         let text = format!("SELECT id FROM installations WHERE app_id = $1 AND ({places})");
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
     }
 
     /// Stores an event; `false`: it was stored before. Committed when this returns.
-    pub async fn take_event(&self, event: &NewEvent) -> Result<bool, Error> {
+    pub async fn take(self, event: &NewEvent) -> Result<bool, Error> {
         const SQL: &str = "INSERT INTO seen_events
                 (installation, event_id, seen_at, kind, state, happened_at, due_at, body)
             VALUES ($1, $2, {now}, $3, 'waiting', $4, {now}, $5) ON CONFLICT DO NOTHING";
         let id = event.installation;
-        let keys = self.keys(&Scope::Installation(id)).await?;
+        let keys = self.store.keys(&Scope::Installation(id)).await?;
         let sealed = keys.seal(&place(&event.event_id), &event.body)?;
         let (event_id, kind) = (event.event_id.as_str(), event.kind);
         let values = params![id.to_string(), event_id, kind, event.happened_at.0, sealed];
-        let taken = sql::execute(self.writer(), SQL, values).await? > 0;
+        let taken = sql::execute(self.store.writer(), SQL, values).await? > 0;
         if taken {
-            self.inner.events_taken.notify_one();
+            self.store.inner.events_taken.notify_one();
         }
         Ok(taken)
     }
 
     /// Claims events of one installation, the longest due first.
-    pub async fn claim_events(&self, lease: Duration) -> Result<Vec<ClaimedEvent>, Error> {
+    pub async fn claim(self, lease: Duration) -> Result<Vec<ClaimedEvent>, Error> {
         let text = format!(
             "WITH due AS MATERIALIZED (SELECT e.installation, e.event_id FROM seen_events e, \
                (SELECT installation, event_id, attempts FROM seen_events \
@@ -124,7 +134,7 @@ impl Store {
              WHERE (installation, event_id) IN (SELECT installation, event_id FROM due) \
                AND state = 'waiting' \
              RETURNING installation, event_id, kind, happened_at, attempts, body",
-            skip = if self.backend() == Backend::Postgres {
+            skip = if self.store.backend() == Backend::Postgres {
                 "FOR UPDATE OF e SKIP LOCKED"
             } else {
                 ""
@@ -133,12 +143,55 @@ impl Store {
         let token = lease_token();
         let values = params![token.to_string(), micros(lease)];
         let mut claimed = Vec::new();
-        for row in sql::all(self.writer(), &text, values).await? {
-            claimed.push(self.claimed(&row, token).await?);
+        for row in sql::all(self.store.writer(), &text, values).await? {
+            claimed.push(self.store.claimed(&row, token).await?);
         }
         Ok(claimed)
     }
 
+    /// Gives claimed events back, to be claimed again after `wait`; the present claim does not
+    /// count.
+    pub async fn release(self, token: LeaseToken, wait: Duration) -> Result<(), Error> {
+        const SQL: &str = "UPDATE seen_events SET lease_token = NULL, due_at = {now} + $2,
+            attempts = attempts - 1 WHERE lease_token = $1 AND state = 'waiting'";
+        sql::execute(self.store.writer(), SQL, params![token.to_string(), micros(wait)]).await?;
+        Ok(())
+    }
+
+    /// Ends a claimed event that changes no member list. `false`: the token is stale.
+    pub async fn finish(self, event: &ClaimedEvent) -> Result<bool, Error> {
+        let done = EventDone { event_id: event.event_id.clone(), member: None };
+        settle(self.store.writer(), event.installation, event.token, &done).await
+    }
+
+    /// Parks an event that cannot be applied. It keeps its body until it is pruned. `false`: the
+    /// token is stale.
+    pub async fn park(self, event: &ClaimedEvent, reason: &str) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE seen_events SET state = 'parked', reason = $4, lease_token = NULL
+            WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
+        let (id, token) = (event.installation.to_string(), event.token.to_string());
+        let values = params![id, event.event_id.as_str(), token, reason];
+        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
+    }
+
+    /// Deletes events that were taken more than `keep` ago, and parked ones after ten times that.
+    /// One that still waits by then is parked, because it could no longer be applied.
+    pub async fn prune(self, keep: Duration) -> Result<(), Error> {
+        const GIVE_UP: &str = "UPDATE seen_events SET state = 'parked', reason = 'too_old',
+            lease_token = NULL WHERE state = 'waiting' AND seen_at <= {now} - $1";
+        const PRUNE: &str = "DELETE FROM seen_events WHERE (installation, event_id) IN
+            (SELECT installation, event_id FROM seen_events WHERE state <> 'waiting'
+                AND seen_at <= {now} - $1 AND (state = 'done' OR seen_at <= {now} - $2)
+                ORDER BY seen_at LIMIT $3 {skip_locked})";
+        let (keep, longer) = (micros(keep), micros(keep.saturating_mul(10)));
+        sql::execute(self.store.writer(), GIVE_UP, params![keep]).await?;
+        let chunk = || sql::execute(self.store.writer(), PRUNE, params![keep, longer, PRUNED]);
+        while chunk().await? >= PRUNED.cast_unsigned() {}
+        Ok(())
+    }
+}
+
+impl Store {
     async fn claimed(&self, row: &Row, token: LeaseToken) -> Result<ClaimedEvent, Error> {
         let mut columns = Columns::of(row);
         let installation = parse_id(&columns.take::<String>()?)?;
@@ -152,47 +205,6 @@ impl Store {
             Err(error) => return Err(error),
         };
         Ok(ClaimedEvent { installation, event_id, kind, happened_at, attempts, body, token })
-    }
-
-    /// Gives claimed events back, to be claimed again after `wait`; the present claim does not
-    /// count.
-    pub async fn release_events(&self, token: LeaseToken, wait: Duration) -> Result<(), Error> {
-        const SQL: &str = "UPDATE seen_events SET lease_token = NULL, due_at = {now} + $2,
-            attempts = attempts - 1 WHERE lease_token = $1 AND state = 'waiting'";
-        sql::execute(self.writer(), SQL, params![token.to_string(), micros(wait)]).await?;
-        Ok(())
-    }
-
-    /// Ends a claimed event that changes no member list. `false`: the token is stale.
-    pub async fn finish_event(&self, event: &ClaimedEvent) -> Result<bool, Error> {
-        let done = EventDone { event_id: event.event_id.clone(), member: None };
-        settle(self.writer(), event.installation, event.token, &done).await
-    }
-
-    /// Parks an event that cannot be applied. It keeps its body until it is pruned. `false`: the
-    /// token is stale.
-    pub async fn park_event(&self, event: &ClaimedEvent, reason: &str) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE seen_events SET state = 'parked', reason = $4, lease_token = NULL
-            WHERE installation = $1 AND event_id = $2 AND lease_token = $3 AND state = 'waiting'";
-        let (id, token) = (event.installation.to_string(), event.token.to_string());
-        let values = params![id, event.event_id.as_str(), token, reason];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
-    }
-
-    /// Deletes events that were taken more than `keep` ago, and parked ones after ten times that.
-    /// One that still waits by then is parked, because it could no longer be applied.
-    pub async fn prune_events(&self, keep: Duration) -> Result<(), Error> {
-        const GIVE_UP: &str = "UPDATE seen_events SET state = 'parked', reason = 'too_old',
-            lease_token = NULL WHERE state = 'waiting' AND seen_at <= {now} - $1";
-        const PRUNE: &str = "DELETE FROM seen_events WHERE (installation, event_id) IN
-            (SELECT installation, event_id FROM seen_events WHERE state <> 'waiting'
-                AND seen_at <= {now} - $1 AND (state = 'done' OR seen_at <= {now} - $2)
-                ORDER BY seen_at LIMIT $3 {skip_locked})";
-        let (keep, longer) = (micros(keep), micros(keep.saturating_mul(10)));
-        sql::execute(self.writer(), GIVE_UP, params![keep]).await?;
-        let chunk = || sql::execute(self.writer(), PRUNE, params![keep, longer, PRUNED]);
-        while chunk().await? >= PRUNED.cast_unsigned() {}
-        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::store::database::rows::parse_id;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
 use crate::store::seal::data_keys::{Scope, SealedCell};
-use crate::store::{Error, Store};
+use crate::store::{Error, MemberLists, Store};
 
 /// The most bytes that one page may have after decompression: 1,000 members of 64 KiB each.
 pub(in crate::store) const PAGE_BYTES: usize = 64 * 1024 * 1024;
@@ -30,7 +30,7 @@ pub struct DirectoryState {
     pub pages: i32,
     /// Members in that generation.
     pub members: i64,
-    /// The last change appended; see [`Store::changes`].
+    /// The last change appended; see [`MemberLists::changes`].
     pub change_sequence: i64,
     /// The last change that the pages of this generation contain: later changes must be applied to
     /// them.
@@ -38,7 +38,8 @@ pub struct DirectoryState {
     /// The last change that was removed. If it exceeds the `changes_base` that a reader began with,
     /// the reader was too slow and must begin again.
     pub changes_gone: i64,
-    /// Grows with every batch of custom profile fields; see [`Store::fields_after`].
+    /// Grows with every batch of custom profile fields; see
+    /// [`CustomFields::list_after`](crate::store::CustomFields::list_after).
     pub fields_sequence: i64,
     /// When the crawl of that generation began.
     pub refreshed_at: Option<Timestamp>,
@@ -94,24 +95,24 @@ pub struct DirectoryChange {
     pub body: Vec<u8>,
 }
 
-impl Store {
+impl MemberLists<'_> {
     /// `None` if no crawl was ever tried and nothing was learnt.
-    pub async fn directory(
-        &self,
+    pub async fn state(
+        self,
         installation: InstallationId,
     ) -> Result<Option<DirectoryState>, Error> {
         let columns = sql::columns::<directory::Entity>("d");
         let text = format!(
             "SELECT {columns}, {{now}} AS as_of FROM directory d WHERE d.installation = $1"
         );
-        let row = sql::one(self.reader(), &text, params![installation.to_string()]).await?;
+        let row = sql::one(self.store.reader(), &text, params![installation.to_string()]).await?;
         row.map(|row| Ok(state(row.model()?, Timestamp(row.named("as_of")?)))).transpose()
     }
 
     /// Generation, last change and last batch of custom fields of the given lists, for a follower
     /// to compare with its own.
-    pub async fn directory_pointers(
-        &self,
+    pub async fn pointers(
+        self,
         installations: &[InstallationId],
     ) -> Result<Vec<DirectoryPointer>, Error> {
         let mut pointers = Vec::with_capacity(installations.len());
@@ -122,7 +123,7 @@ impl Store {
                 sql::placeholders(1, chunk.len())
             );
             let ids = chunk.iter().map(|id| id.to_string().into()).collect();
-            for row in sql::all(self.reader(), &sql, ids).await? {
+            for row in sql::all(self.store.reader(), &sql, ids).await? {
                 pointers.push(DirectoryPointer {
                     installation: parse_id(&row.get::<String>(0)?)?,
                     generation: row.get(1)?,
@@ -138,7 +139,7 @@ impl Store {
     /// while it is kept. [`Error::NotFound`]: it is gone (or was never published); read the state
     /// again and start over.
     pub async fn page(
-        &self,
+        self,
         installation: InstallationId,
         generation: i64,
         page: i32,
@@ -147,12 +148,12 @@ impl Store {
             JOIN directory d ON d.installation = p.installation AND p.generation <= d.generation
             WHERE p.installation = $1 AND p.generation = $2 AND p.page = $3";
         let values = params![installation.to_string(), generation, page];
-        let row = sql::one(self.reader(), SQL, values).await?;
+        let row = sql::one(self.store.reader(), SQL, values).await?;
         let row = row.ok_or_else(|| Error::NotFound("directory generation".into()))?;
         let sealed: Vec<u8> = row.get(0)?;
         let key = page_row(generation, page);
         let place = SealedCell { table: PAGE_TABLE, row: &key, column: "body" };
-        let packed = self.unseal(&Scope::Installation(installation), &place, &sealed).await?;
+        let packed = self.store.unseal(&Scope::Installation(installation), &place, &sealed).await?;
         // Milliseconds of work for a large page, so not on the runtime's threads.
         tokio::task::spawn_blocking(move || unpack(&packed))
             .await
@@ -160,9 +161,9 @@ impl Store {
     }
 
     /// All pages of a generation, in order. For large workspaces, read page by page with
-    /// [`Store::page`].
+    /// [`MemberLists::page`].
     pub async fn pages(
-        &self,
+        self,
         installation: InstallationId,
         generation: i64,
     ) -> Result<Vec<Vec<u8>>, Error> {
@@ -170,7 +171,7 @@ impl Store {
             JOIN directory d ON d.installation = p.installation AND p.generation <= d.generation
             WHERE p.installation = $1 AND p.generation = $2";
         let values = params![installation.to_string(), generation];
-        let count: i64 = match sql::one(self.reader(), COUNT, values).await? {
+        let count: i64 = match sql::one(self.store.reader(), COUNT, values).await? {
             Some(row) => row.get(0)?,
             None => 0,
         };
@@ -187,13 +188,13 @@ impl Store {
 
     /// All changes after a sequence number, oldest first.
     pub async fn changes(
-        &self,
+        self,
         installation: InstallationId,
         mut after: i64,
     ) -> Result<Vec<DirectoryChange>, Error> {
         let mut changes = Vec::new();
         loop {
-            let chunk = self.changes_chunk(installation, after).await?;
+            let chunk = self.store.changes_chunk(installation, after).await?;
             let last = (chunk.len() as u64) < CHUNK;
             after = chunk.last().map_or(after, |change| change.sequence);
             changes.extend(chunk);
@@ -203,6 +204,38 @@ impl Store {
         }
     }
 
+    /// Connected installations that are in use, due for a crawl and not being crawled; the longest
+    /// overdue first.
+    pub async fn due_refreshes(self, limit: u32) -> Result<Vec<InstallationId>, Error> {
+        const SQL: &str = "SELECT i.id FROM installations i
+            LEFT JOIN directory d ON d.installation = i.id
+            WHERE i.state = 'active'
+                AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
+                AND COALESCE(d.next_refresh_at, 0) <= {now} AND COALESCE(d.lease_until, 0) <= {now}
+            ORDER BY COALESCE(d.next_refresh_at, 0), i.id LIMIT $1";
+        let rows = sql::all(self.store.reader(), SQL, params![i64::from(limit)]).await?;
+        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
+    }
+
+    /// Makes a crawl due at once, such as after a connect.
+    pub async fn request_refresh(self, installation: InstallationId) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO directory (installation, next_refresh_at)
+            VALUES ($1, {now}) ON CONFLICT (installation)
+            DO UPDATE SET next_refresh_at = excluded.next_refresh_at";
+        let values = &params![installation.to_string()];
+        let requested = self.store.transaction(|tx| {
+            scoped(async move {
+                sql::execute(tx, SQL, values.clone()).await?;
+                self.store.record(tx).await
+            })
+        });
+        requested.await?;
+        self.store.recorded();
+        Ok(())
+    }
+}
+
+impl Store {
     async fn changes_chunk(
         &self,
         installation: InstallationId,
@@ -221,36 +254,6 @@ impl Store {
             changes.push(DirectoryChange { sequence, body });
         }
         Ok(changes)
-    }
-
-    /// Connected installations that are in use, due for a crawl and not being crawled; the longest
-    /// overdue first.
-    pub async fn due_refreshes(&self, limit: u32) -> Result<Vec<InstallationId>, Error> {
-        const SQL: &str = "SELECT i.id FROM installations i
-            LEFT JOIN directory d ON d.installation = i.id
-            WHERE i.state = 'active'
-                AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)
-                AND COALESCE(d.next_refresh_at, 0) <= {now} AND COALESCE(d.lease_until, 0) <= {now}
-            ORDER BY COALESCE(d.next_refresh_at, 0), i.id LIMIT $1";
-        let rows = sql::all(self.reader(), SQL, params![i64::from(limit)]).await?;
-        rows.iter().map(|row| parse_id(&row.get::<String>(0)?)).collect()
-    }
-
-    /// Makes a crawl due at once, such as after a connect.
-    pub async fn request_refresh(&self, installation: InstallationId) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO directory (installation, next_refresh_at)
-            VALUES ($1, {now}) ON CONFLICT (installation)
-            DO UPDATE SET next_refresh_at = excluded.next_refresh_at";
-        let values = &params![installation.to_string()];
-        let requested = self.transaction(|tx| {
-            scoped(async move {
-                sql::execute(tx, SQL, values.clone()).await?;
-                self.record(tx).await
-            })
-        });
-        requested.await?;
-        self.recorded();
-        Ok(())
     }
 
     pub(in crate::store) async fn ensure_directory(

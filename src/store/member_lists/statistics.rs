@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::time::micros;
 use crate::store::database::sql::{self, params};
-use crate::store::{Error, Store};
+use crate::store::{Error, MemberLists};
 
 /// Lists of connected workspaces that are in use, over the whole cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,12 +29,9 @@ pub struct DirectoryStatistics {
     pub crawl_members: u64,
 }
 
-impl Store {
+impl MemberLists<'_> {
     /// Counts the lists; one older than `stale` counts as stale.
-    pub async fn directory_statistics(
-        &self,
-        stale: Duration,
-    ) -> Result<DirectoryStatistics, Error> {
+    pub async fn statistics(self, stale: Duration) -> Result<DirectoryStatistics, Error> {
         const SQL: &str = "SELECT COUNT(*),
                 SUM(CASE WHEN COALESCE(d.generation, 0) = 0 THEN 1 ELSE 0 END),
                 SUM(CASE WHEN d.refreshed_at < {now} - $1 THEN 1 ELSE 0 END),
@@ -48,7 +45,7 @@ impl Store {
             FROM installations i LEFT JOIN directory d ON d.installation = i.id
             WHERE i.state = 'active'
                 AND EXISTS (SELECT 1 FROM tenant_links l WHERE l.installation = i.id)";
-        let row = sql::one(self.reader(), SQL, params![micros(stale)]).await?;
+        let row = sql::one(self.store.reader(), SQL, params![micros(stale)]).await?;
         let row = row.ok_or_else(|| Error::Bug("a count without a row".into()))?;
         // Sums and maxima of no rows are NULL.
         let number = |index| -> Result<u64, Error> {

@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::intake::subjects::superseded;
-use crate::store::{Error, Store};
+use crate::store::{Error, Records};
 
 /// Which dead letters; all conditions that are set must hold.
 #[derive(Debug, Clone, Default)]
@@ -45,10 +45,10 @@ pub struct FailedPage {
     pub more: bool,
 }
 
-impl Store {
+impl Records<'_> {
     /// Up to `limit` dead letters after a position. Replayed deliveries are excluded.
     pub async fn list_failed(
-        &self,
+        self,
         tenant: &TenantId,
         filter: &FailedFilter,
         after: Option<FailedPosition>,
@@ -73,7 +73,7 @@ impl Store {
             page("deliveries_history"),
             limit + 1
         );
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         let more = rows.len() > limit as usize;
         let kept = rows.iter().take(limit as usize).map(|row| Columns::of(row).take());
         let ids = kept.collect::<Result<Vec<String>, _>>()?;
@@ -82,27 +82,23 @@ impl Store {
             let which = format!("tenant = $1 AND id IN ({})", placeholders(2, chunk.len()));
             let mut values = params![tenant.as_str()];
             values.extend(chunk.iter().map(|id| Value::from(id.as_str())));
-            deliveries.extend(self.records(tenant, &which, values).await?);
+            deliveries.extend(self.store.read_deliveries(tenant, &which, values).await?);
         }
         deliveries.sort_by_key(|record| std::cmp::Reverse((record.updated_at, record.id)));
         Ok(FailedPage { deliveries, more })
     }
 }
 
-impl Store {
+impl Records<'_> {
     /// Whether there is any matching dead letter.
-    pub async fn any_failed(
-        &self,
-        tenant: &TenantId,
-        filter: &FailedFilter,
-    ) -> Result<bool, Error> {
+    pub async fn any_failed(self, tenant: &TenantId, filter: &FailedFilter) -> Result<bool, Error> {
         let (which, values) = filter.which(tenant);
         let any = |table| {
             let superseded = superseded(table);
             format!("EXISTS (SELECT 1 FROM {table} WHERE {which} AND NOT {superseded})")
         };
         let text = format!("SELECT 1 WHERE {} OR {}", any("deliveries"), any("deliveries_history"));
-        Ok(sql::one(self.reader(), &text, values).await?.is_some())
+        Ok(sql::one(self.store.reader(), &text, values).await?.is_some())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
-use crate::store::{Error, Store};
+use crate::store::{Error, Records, Store};
 
 /// One delivery as the API shows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,19 +137,21 @@ const READ: &str = "id, notification, user_id, installation, COALESCE(lane, defe
     state, attempt, due_at, expires_at, slack_channel, slack_ts, reason, code, kind, event_type, \
     created_at, updated_at, subject_key, action, replay_of, replayed_as, trace, sequence";
 
-impl Store {
+impl Records<'_> {
     /// One delivery of a tenant, with its attempts.
     pub async fn delivery(
-        &self,
+        self,
         tenant: &TenantId,
         id: DeliveryId,
     ) -> Result<Option<DeliveryRecord>, Error> {
         let values = params![tenant.as_str(), id.to_string()];
-        Ok(self.records(tenant, "tenant = $1 AND id = $2", values).await?.pop())
+        Ok(self.store.read_deliveries(tenant, "tenant = $1 AND id = $2", values).await?.pop())
     }
+}
 
+impl Store {
     /// All deliveries that match `filter`, in the order of acceptance.
-    pub(in crate::store) async fn records(
+    pub(in crate::store) async fn read_deliveries(
         &self,
         tenant: &TenantId,
         filter: &str,

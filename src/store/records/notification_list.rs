@@ -9,7 +9,7 @@ use crate::domain::ids::{EventType, NotificationId, RequestId, TenantId, UserId}
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
-use crate::store::{Error, Store};
+use crate::store::{Error, Records, Store};
 
 /// Which notifications; all conditions that are set must hold.
 #[derive(Debug, Clone, Default)]
@@ -54,21 +54,21 @@ pub struct NotificationSummary {
     pub counts: Vec<(State, i64)>,
 }
 
-impl Store {
+impl Records<'_> {
     /// Up to `limit` notifications after a position.
     pub async fn list_notifications(
-        &self,
+        self,
         tenant: &TenantId,
         filter: &NotificationFilter,
         after: Option<NotificationPosition>,
         limit: u32,
     ) -> Result<NotificationPage, Error> {
         let (text, values) = list(tenant, filter, after, limit + 1);
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         let more = rows.len() > limit as usize;
         let kept = rows.iter().take(limit as usize);
         let mut notifications = kept.map(summary).collect::<Result<Vec<_>, _>>()?;
-        let mut counts = self.count_states(tenant, filter, &notifications).await?;
+        let mut counts = self.store.count_states(tenant, filter, &notifications).await?;
         for notification in &mut notifications {
             let mut counted = counts.remove(&notification.id).unwrap_or_default();
             counted.sort_by_key(|(state, _)| State::ALL.iter().position(|known| known == state));
@@ -76,7 +76,9 @@ impl Store {
         }
         Ok(NotificationPage { notifications, more })
     }
+}
 
+impl Store {
     async fn count_states(
         &self,
         tenant: &TenantId,

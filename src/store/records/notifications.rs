@@ -8,7 +8,7 @@ use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::seal::data_keys::{Scope, SealedCell};
-use crate::store::{Error, Store};
+use crate::store::{Error, Records, Store};
 
 /// One accepted Notify.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,10 +33,10 @@ pub(in crate::store) fn place<'a>(row: &'a str, column: &'static str) -> SealedC
     SealedCell { table: "notifications", row, column }
 }
 
-impl Store {
+impl Records<'_> {
     /// One notification of a tenant, with all its deliveries and their attempts.
     pub async fn notification(
-        &self,
+        self,
         tenant: &TenantId,
         id: NotificationId,
     ) -> Result<Option<NotificationRecord>, Error> {
@@ -44,7 +44,7 @@ impl Store {
             created_at, expires_at FROM notifications WHERE tenant = $1 AND id = $2";
         let key = id.to_string();
         let values = params![tenant.as_str(), key.as_str()];
-        let Some(row) = sql::one(self.reader(), SQL, values.clone()).await? else {
+        let Some(row) = sql::one(self.store.reader(), SQL, values.clone()).await? else {
             return Ok(None);
         };
         let mut columns = Columns::of(&row);
@@ -59,32 +59,37 @@ impl Store {
             principal,
             request_id,
             event_type,
-            data: self.open_column(tenant, &place(&key, "data"), &data).await?,
-            link: self.open_link(tenant, &key, link.as_deref()).await?,
-            answer: self.open_column(tenant, &place(&key, "answer"), &answer).await?,
+            data: self.store.open_column(tenant, &place(&key, "data"), &data).await?,
+            link: self.store.open_link(tenant, &key, link.as_deref()).await?,
+            answer: self.store.open_column(tenant, &place(&key, "answer"), &answer).await?,
             created_at: columns.time()?,
             expires_at: columns.time()?,
-            deliveries: self.records(tenant, "tenant = $1 AND notification = $2", values).await?,
+            deliveries: self
+                .store
+                .read_deliveries(tenant, "tenant = $1 AND notification = $2", values)
+                .await?,
         }))
     }
 
     /// How many deliveries a tenant has in each state, including history; states without deliveries
     /// are absent. The sum is all accepted deliveries minus those that retention removed (invariant
     /// I1).
-    pub async fn counts(&self, tenant: &TenantId) -> Result<BTreeMap<&'static str, i64>, Error> {
+    pub async fn counts(self, tenant: &TenantId) -> Result<BTreeMap<&'static str, i64>, Error> {
         const SQL: &str = "SELECT state, COUNT(*) FROM \
             (SELECT state FROM deliveries WHERE tenant = $1 \
              UNION ALL SELECT state FROM deliveries_history WHERE tenant = $1) AS every \
             GROUP BY state";
         let mut counts = BTreeMap::new();
-        for row in sql::all(self.reader(), SQL, params![tenant.as_str()]).await? {
+        for row in sql::all(self.store.reader(), SQL, params![tenant.as_str()]).await? {
             let mut columns = Columns::of(&row);
             let state = columns.shown_state()?;
             *counts.entry(state.code()).or_default() += columns.take::<i64>()?;
         }
         Ok(counts)
     }
+}
 
+impl Store {
     pub(in crate::store) async fn open_link(
         &self,
         tenant: &TenantId,

@@ -3,7 +3,7 @@
 
 use crate::domain::audit::{Detail, Entry, Outcome};
 use crate::store::database::sql::{self, params};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, Upkeep};
 
 /// Data keys that one statement reads.
 const BATCH: u32 = 100;
@@ -20,30 +20,31 @@ pub struct Rotated {
     pub failed: Vec<String>,
 }
 
-impl Store {
+impl Upkeep<'_> {
     /// Wraps every data key with the current key-encryption key. `told` is called with the
     /// progress. A data key that does not decrypt is left as it is; if the key service is
     /// unavailable, the run ends.
-    pub async fn rotate_keys(&self, told: impl Fn(&Rotated)) -> Result<Rotated, Error> {
+    pub async fn rotate_keys(self, told: impl Fn(&Rotated)) -> Result<Rotated, Error> {
         const COUNT: &str = "SELECT COUNT(*) FROM data_keys";
         let find = format!(
             "SELECT scope, key_id, wrapped FROM data_keys WHERE (scope, key_id) > ($1, $2) \
              ORDER BY scope, key_id LIMIT {BATCH}"
         );
         let mut done = Rotated::default();
-        if let Some(row) = sql::one(self.reader(), COUNT, params![]).await? {
+        if let Some(row) = sql::one(self.store.reader(), COUNT, params![]).await? {
             done.all = u64::try_from(row.get::<i64>(0)?).unwrap_or_default();
         }
         let mut after = (String::new(), 0);
         loop {
-            let rows = sql::all(self.reader(), &find, params![after.0.as_str(), after.1]).await?;
+            let rows =
+                sql::all(self.store.reader(), &find, params![after.0.as_str(), after.1]).await?;
             if rows.is_empty() {
                 break;
             }
             for row in &rows {
                 after = (row.get(0)?, row.get::<i32>(1)?);
                 done.seen += 1;
-                match self.rotate_key(&after.0, after.1, &row.get::<Vec<u8>>(2)?).await {
+                match self.store.rotate_key(&after.0, after.1, &row.get::<Vec<u8>>(2)?).await {
                     Ok(wrapped) => done.wrapped += u64::from(wrapped),
                     Err(Error::Sealed(_)) => done.failed.push(after.0.clone()),
                     Err(error) => return Err(error),
@@ -51,10 +52,12 @@ impl Store {
             }
             told(&done);
         }
-        self.write_audit(&[entry(&done)]).await?;
+        self.store.audit().write(&[entry(&done)]).await?;
         Ok(done)
     }
+}
 
+impl Store {
     /// Returns whether it was wrapped again. One that another run exchanged meanwhile is left to
     /// that run.
     async fn rotate_key(&self, scope: &str, key_id: i32, wrapped: &[u8]) -> Result<bool, Error> {

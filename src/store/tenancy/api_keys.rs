@@ -11,7 +11,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::{Error, Store, new_uuid};
+use crate::store::{ApiKeys, Error, new_uuid};
 
 const COLUMNS: &str = "k.id, k.fingerprint, k.principal, k.role, k.user_id, k.reach, k.acts, \
     k.created_at, k.created_by, k.expires_at, k.revoked_at";
@@ -28,7 +28,7 @@ pub struct NewApiKey<'a> {
     pub life: Duration,
 }
 
-/// The outcome of [`Store::create_api_key`].
+/// The outcome of [`ApiKeys::create`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiKeyMade {
     Made(ApiKey),
@@ -81,28 +81,28 @@ pub struct ApiKeysState {
     pub erased: i64,
 }
 
-impl Store {
+impl ApiKeys<'_> {
     /// Makes a key, unless the caller already has [`limits::API_KEYS_OF_CALLER`] valid ones, or the
     /// tenant has [`limits::API_KEYS_OF_TENANT`].
-    pub async fn create_api_key(&self, new: &NewApiKey<'_>) -> Result<ApiKeyMade, Error> {
-        let made = self.transaction(|tx| {
+    pub async fn create(self, new: &NewApiKey<'_>) -> Result<ApiKeyMade, Error> {
+        let made = self.store.transaction(|tx| {
             scoped(async move {
                 let made = create(tx, new).await?;
                 if matches!(made, ApiKeyMade::Made(_)) {
-                    self.record(tx).await?;
+                    self.store.record(tx).await?;
                 }
                 Ok(made)
             })
         });
         let made = made.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(made)
     }
 
     /// Revokes a key of a tenant (`None`: of no tenant) from now on, and returns the key. `None`:
     /// there is no such key.
-    pub async fn revoke_api_key(
-        &self,
+    pub async fn revoke(
+        self,
         tenant: Option<&TenantId>,
         id: ApiKeyId,
     ) -> Result<Option<ApiKey>, Error> {
@@ -110,7 +110,7 @@ impl Store {
             WHERE tenant = $1 AND id = $2 AND revoked_at IS NULL";
         let find = format!("SELECT {COLUMNS} FROM api_keys k WHERE tenant = $1 AND id = $2");
         let (find, home) = (&find, &home(tenant));
-        let revoked = self.transaction(|tx| {
+        let revoked = self.store.transaction(|tx| {
             scoped(async move {
                 let version = next_version(tx).await?;
                 let at = params![home.as_str(), id.to_string()];
@@ -118,18 +118,18 @@ impl Store {
                 values.push(version.into());
                 sql::execute(tx, REVOKE, values).await?;
                 let Some(row) = sql::one(tx, find, at).await? else { return Ok(None) };
-                self.record(tx).await?;
+                self.store.record(tx).await?;
                 read(&mut Columns::of(&row)).map(Some)
             })
         });
         let revoked = revoked.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(revoked)
     }
 
     /// Up to `limit` keys of a tenant (`None`: of no tenant) after a position.
-    pub async fn list_api_keys(
-        &self,
+    pub async fn list(
+        self,
         tenant: Option<&TenantId>,
         after: Option<ApiKeyPosition>,
         limit: u32,
@@ -149,7 +149,7 @@ impl Store {
              ORDER BY k.created_at DESC, k.id DESC LIMIT {}",
             limit + 1
         );
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         let more = rows.len() > limit as usize;
         let keys = rows.iter().take(limit as usize).map(|row| {
             let mut columns = Columns::of(row);
@@ -160,17 +160,17 @@ impl Store {
     }
 
     /// The state that shows whether any key changed.
-    pub async fn api_keys_state(&self) -> Result<ApiKeysState, Error> {
+    pub async fn state(self) -> Result<ApiKeysState, Error> {
         const STATE: &str = "SELECT {now}, version, erased FROM api_key_version WHERE id = 1";
-        let row = sql::one(self.reader(), STATE, params![]).await?;
+        let row = sql::one(self.store.reader(), STATE, params![]).await?;
         let row = row.ok_or_else(|| Error::Bug("api_key_version has no row".into()))?;
         let mut columns = Columns::of(&row);
         Ok(ApiKeysState { now: columns.time()?, version: columns.take()?, erased: columns.take()? })
     }
 
     /// Up to `limit` keys that changed after a version, in the order of their changes.
-    pub async fn changed_api_keys(
-        &self,
+    pub async fn list_changed(
+        self,
         after: (i64, Option<ApiKeyId>),
         limit: u32,
     ) -> Result<Vec<KnownApiKey>, Error> {
@@ -180,25 +180,25 @@ impl Store {
         );
         // No UUID sorts after this, in any collation.
         let id = after.1.map_or_else(|| "z".to_owned(), |id| id.to_string());
-        let rows = sql::all(self.reader(), &text, params![after.0, id]).await?;
+        let rows = sql::all(self.store.reader(), &text, params![after.0, id]).await?;
         rows.iter().map(known).collect()
     }
 
     /// The key with this hash, and the database's time.
-    pub async fn api_key(&self, hash: &Hash) -> Result<Option<(KnownApiKey, Timestamp)>, Error> {
+    pub async fn get(self, hash: &Hash) -> Result<Option<(KnownApiKey, Timestamp)>, Error> {
         let text =
             format!("SELECT k.hash, k.version, {COLUMNS}, {{now}} FROM api_keys k WHERE hash = $1");
-        let row = sql::one(self.reader(), &text, params![hash.to_vec()]).await?;
+        let row = sql::one(self.store.reader(), &text, params![hash.to_vec()]).await?;
         row.map(|row| Ok((known(&row)?, Timestamp(row.get(13)?)))).transpose()
     }
 
     /// Removes up to `limit` keys that ended more than `older` ago; returns how many.
-    pub async fn forget_api_keys(&self, older: Duration, limit: u32) -> Result<u64, Error> {
+    pub async fn forget(self, older: Duration, limit: u32) -> Result<u64, Error> {
         let text = format!(
             "DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys \
              WHERE COALESCE(revoked_at, expires_at) <= {{now}} - $1 LIMIT {limit})"
         );
-        sql::execute(self.writer(), &text, params![micros(older)]).await
+        sql::execute(self.store.writer(), &text, params![micros(older)]).await
     }
 }
 

@@ -13,7 +13,7 @@ use crate::domain::sharing::Allowed;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, Tenancy};
 
 /// The outcome of an OAuth state that a callback brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +78,11 @@ pub struct ConnectAttempt {
     pub detail: Option<String>,
 }
 
-impl Store {
+impl Tenancy<'_> {
     /// Stores a new OAuth state for `ttl`. The tenant must exist. Attempts that expired over a week
     /// ago are deleted.
     pub async fn begin_connect(
-        &self,
+        self,
         tenant: &TenantId,
         state: &str,
         redirect_uri: &str,
@@ -98,40 +98,40 @@ impl Store {
                 FROM connect_attempts WHERE tenant = $1), 0)), {now} + $4, $5)";
         let values =
             &params![tenant.as_str(), hash(state), redirect_uri, micros(ttl), allowed.code()];
-        let begun = self.transaction(|tx| {
+        let begun = self.store.transaction(|tx| {
             scoped(async move {
                 sql::execute(tx, FORGET, values[..1].to_vec()).await?;
                 sql::execute(tx, INSERT, values.clone()).await?;
-                self.record(tx).await
+                self.store.record(tx).await
             })
         });
         begun.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(())
     }
 
     /// Uses a state up, atomically: of two callbacks with one state, only one gets `Taken`.
-    pub async fn take_connect(&self, state: &str) -> Result<TakenConnect, Error> {
+    pub async fn take_connect(self, state: &str) -> Result<TakenConnect, Error> {
         const TAKE: &str = "UPDATE connect_attempts SET taken_at = {now}
             WHERE state_hash = $1 AND taken_at IS NULL AND expires_at > {now}
             RETURNING tenant, redirect_uri, shared_with";
         let hash = hash(state);
-        if let Some(row) = sql::one(self.writer(), TAKE, params![hash.clone()]).await? {
+        if let Some(row) = sql::one(self.store.writer(), TAKE, params![hash.clone()]).await? {
             return taken(&row);
         }
         let found = self.look_at_connect(state).await?;
         if found == TakenConnect::Expired {
-            self.note_late(&hash).await?;
+            self.store.note_late(&hash).await?;
         }
         // It was taken, or expired, between the two statements.
         Ok(if let TakenConnect::Taken { .. } = found { TakenConnect::AlreadyUsed } else { found })
     }
 
-    /// The answer that [`Store::take_connect`] would give, without using the state up.
-    pub async fn look_at_connect(&self, state: &str) -> Result<TakenConnect, Error> {
+    /// The answer that [`Tenancy::take_connect`] would give, without using the state up.
+    pub async fn look_at_connect(self, state: &str) -> Result<TakenConnect, Error> {
         const LOOK: &str = "SELECT tenant, redirect_uri, shared_with, taken_at, expires_at, {now}
             FROM connect_attempts WHERE state_hash = $1";
-        let Some(row) = sql::one(self.reader(), LOOK, params![hash(state)]).await? else {
+        let Some(row) = sql::one(self.store.reader(), LOOK, params![hash(state)]).await? else {
             return Ok(TakenConnect::Unknown);
         };
         let (taken_at, expires_at, now): (Option<i64>, i64, i64) =
@@ -143,27 +143,17 @@ impl Store {
         }
     }
 
-    /// Records an answer that came after the link had expired, so that GetWorkspace does not say
-    /// that none came.
-    async fn note_late(&self, hash: &[u8]) -> Result<(), Error> {
-        const SQL: &str = "UPDATE connect_attempts SET detail = $2
-            WHERE state_hash = $1 AND finished_at IS NULL";
-        const LATE: &str = "Slack's answer came after the link had expired. Begin again; an \
-            approval already given in Slack stays.";
-        sql::execute(self.writer(), SQL, params![hash.to_vec(), LATE]).await.map(drop)
-    }
-
     /// Stores the installation, makes it the tenant's in place of any other, ends the attempt and
     /// writes the entries of this handle: all of it, or nothing. Of two tenants that come at the
     /// same time, each without the other among its `others`, one is connected. The tenant must
     /// exist.
     pub async fn complete_connect(
-        &self,
+        self,
         grant: &ConnectGrant<'_>,
     ) -> Result<ConnectCompletion, Error> {
         loop {
-            let sealed = &self.seal_installation(grant.installation).await?;
-            let completed = self.transaction(|tx| {
+            let sealed = &self.store.seal_installation(grant.installation).await?;
+            let completed = self.store.transaction(|tx| {
                 scoped(async move {
                     if !installations::may_join(tx, grant.tenant, sealed.id, grant.others).await? {
                         return Ok(Some(ConnectCompletion::InUse(sealed.id)));
@@ -173,12 +163,12 @@ impl Store {
                     }
                     installations::link(tx, grant.tenant, sealed.id).await?;
                     finish(tx, grant.state, &ConnectOutcome::Completed).await?;
-                    self.record(tx).await?;
+                    self.store.record(tx).await?;
                     Ok(Some(ConnectCompletion::Connected(sealed.id)))
                 })
             });
             if let Some(completed) = completed.await? {
-                self.recorded();
+                self.store.recorded();
                 return Ok(completed);
             }
         }
@@ -186,33 +176,45 @@ impl Store {
 
     /// Records how the attempt ended; the first outcome stays. Returns whether it was recorded.
     pub async fn finish_connect(
-        &self,
+        self,
         state: &str,
         outcome: &ConnectOutcome,
     ) -> Result<bool, Error> {
-        let finished = self.transaction(|tx| {
+        let finished = self.store.transaction(|tx| {
             scoped(async move {
                 let finished = finish(tx, state, outcome).await?;
                 if finished {
-                    self.record(tx).await?;
+                    self.store.record(tx).await?;
                 }
                 Ok(finished)
             })
         });
         let finished = finished.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(finished)
     }
 
-    pub async fn latest_connect(&self, tenant: &TenantId) -> Result<Option<ConnectAttempt>, Error> {
+    pub async fn latest_connect(self, tenant: &TenantId) -> Result<Option<ConnectAttempt>, Error> {
         const SQL: &str = "SELECT created_at, expires_at, outcome, detail, {now}
             FROM connect_attempts WHERE tenant = $1 ORDER BY created_at DESC LIMIT 1";
-        let row = sql::one(self.reader(), SQL, params![tenant.as_str()]).await?;
+        let row = sql::one(self.store.reader(), SQL, params![tenant.as_str()]).await?;
         row.as_ref().map(attempt).transpose()
     }
 }
 
-/// [`Store::finish_connect`] within a transaction.
+impl Store {
+    /// Records an answer that came after the link had expired, so that GetWorkspace does not say
+    /// that none came.
+    async fn note_late(&self, hash: &[u8]) -> Result<(), Error> {
+        const SQL: &str = "UPDATE connect_attempts SET detail = $2
+            WHERE state_hash = $1 AND finished_at IS NULL";
+        const LATE: &str = "Slack's answer came after the link had expired. Begin again; an \
+            approval already given in Slack stays.";
+        sql::execute(self.writer(), SQL, params![hash.to_vec(), LATE]).await.map(drop)
+    }
+}
+
+/// [`Tenancy::finish_connect`] within a transaction.
 async fn finish(tx: &Tx, state: &str, outcome: &ConnectOutcome) -> Result<bool, Error> {
     const SQL: &str = "UPDATE connect_attempts
         SET finished_at = {now}, outcome = $2, detail = $3

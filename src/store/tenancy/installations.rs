@@ -19,7 +19,7 @@ use crate::store::database::rows::{Column, Columns, given, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
-use crate::store::{Error, Store, new_uuid};
+use crate::store::{Error, Store, Tenancy, new_uuid};
 
 /// One installation of a Slack app in a workspace or an Enterprise organisation, without its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub(in crate::store) struct SealedInstallation {
 #[derive(Debug, Clone)]
 pub struct Token {
     pub secret: Secret,
-    /// Pass it to [`Store::mark_installation_dead`].
+    /// Pass it to [`Tenancy::mark_installation_dead`].
     pub version: i64,
     pub expires_at: Option<Timestamp>,
     /// Why it is dead, if Slack refused it for good.
@@ -100,18 +100,137 @@ pub(in crate::store) struct SealedToken {
     dead: Option<String>,
 }
 
-impl Store {
+impl Tenancy<'_> {
     /// Stores a connected installation. One with the same app, enterprise, team and reach is
     /// replaced: it keeps its id, gets the new token and is active again.
-    pub async fn save_installation(&self, new: &NewInstallation) -> Result<InstallationId, Error> {
+    pub async fn save_installation(self, new: &NewInstallation) -> Result<InstallationId, Error> {
         loop {
-            let sealed = self.seal_installation(new).await?;
-            if write(self.writer(), &sealed).await? {
+            let sealed = self.store.seal_installation(new).await?;
+            if write(self.store.writer(), &sealed).await? {
                 return Ok(sealed.id);
             }
         }
     }
 
+    /// The tenants that use this workspace with the same app, each with its installation. A
+    /// workspace that has since joined an organisation has a new installation from then on; it
+    /// still counts as the same workspace.
+    pub async fn tenants_in_workspace(
+        self,
+        new: &NewInstallation,
+    ) -> Result<Vec<(TenantId, InstallationId)>, Error> {
+        const SQL: &str = "SELECT tenant, id FROM installations
+            JOIN tenant_links ON installation = id
+            WHERE app_id = $1 AND team_id = $2 AND (team_id <> '' OR enterprise_id = $3)
+            ORDER BY tenant";
+        let (enterprise, team) =
+            (or_empty(new.enterprise_id.as_ref()), or_empty(new.team_id.as_ref()));
+        let values = params![new.app_id.as_str(), team, enterprise];
+        let mut users = Vec::new();
+        for row in sql::all(self.store.reader(), SQL, values).await? {
+            let mut columns = Columns::of(&row);
+            users.push((columns.id(TenantId::parse)?, columns.uuid(InstallationId::parse)?));
+        }
+        Ok(users)
+    }
+
+    pub async fn installation(self, id: InstallationId) -> Result<Option<Installation>, Error> {
+        let row = installation::Entity::find_by_id(id.to_string()).one(self.store.reader()).await?;
+        row.map(Installation::try_from).transpose()
+    }
+
+    /// All installations whose token works, oldest first.
+    pub async fn active_installations(self) -> Result<Vec<Installation>, Error> {
+        let rows = installation::Entity::find()
+            .filter(installation::Column::State.eq(ACTIVE))
+            .order_by_asc(installation::Column::Id)
+            .all(self.store.reader())
+            .await?;
+        rows.into_iter().map(Installation::try_from).collect()
+    }
+
+    /// The bot token; [`Error::NotFound`] for an unknown installation.
+    pub async fn token(self, id: InstallationId) -> Result<Token, Error> {
+        let store = self.store.clone();
+        let work = move |ids: Vec<InstallationId>| {
+            let store = store.clone();
+            async move { shared(ids.len(), store.read_tokens(&ids).await) }
+        };
+        let weight = Weight { rows: 1, bytes: 0 };
+        let read = self.store.inner.reading_tokens.join(id, id, weight, work).await;
+        let found = read.unwrap_or_else(panicked)?;
+        let key = id.to_string();
+        let place = SealedCell { table: TABLE, row: &key, column: "token" };
+        let plain = self.store.unseal(&Scope::Installation(id), &place, &found.token).await?;
+        let text = std::str::from_utf8(&plain)
+            .map_err(|_| Error::Bug("a stored token is not text".into()))?;
+        let SealedToken { version, expires_at, dead, .. } = found;
+        Ok(Token { secret: Secret::new(text), version, expires_at, dead })
+    }
+
+    /// Marks the installation dead, if `token_version` is still its token's, and puts its lanes to
+    /// sleep. Returns whether it did.
+    pub async fn mark_installation_dead(
+        self,
+        id: InstallationId,
+        token_version: i64,
+        reason: &str,
+    ) -> Result<bool, Error> {
+        const KILL: &str = "UPDATE installations
+            SET state = 'dead', state_reason = $3, state_changed_at = {now}
+            WHERE id = $1 AND token_version = $2 AND state <> 'dead'";
+        // All of its lanes at once, so that none is claimed only to meet the dead token.
+        const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
+            WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
+        let values = &params![id.to_string(), token_version, reason];
+        self.store
+            .transaction(|tx| {
+                scoped(async move {
+                    let killed = sql::execute(tx, KILL, values.clone()).await? > 0;
+                    if killed {
+                        sql::execute(tx, SLEEP, values[..1].to_vec()).await?;
+                    }
+                    Ok(killed)
+                })
+            })
+            .await
+    }
+
+    /// Makes this the tenant's installation and replaces any other. The tenant must exist.
+    pub async fn link_tenant(self, tenant: &TenantId, id: InstallationId) -> Result<(), Error> {
+        link(self.store.writer(), tenant, id).await
+    }
+
+    /// Disconnects the tenant; returns whether it was connected. The installation stays.
+    pub async fn unlink_tenant(self, tenant: &TenantId) -> Result<bool, Error> {
+        const SQL: &str = "DELETE FROM tenant_links WHERE tenant = $1";
+        Ok(sql::execute(self.store.writer(), SQL, params![tenant.as_str()]).await? > 0)
+    }
+
+    /// The tenant's installation, dead or alive; `None` if it never connected or is disconnected.
+    pub async fn installation_of(self, tenant: &TenantId) -> Result<Option<Installation>, Error> {
+        let link = tenant_link::Entity::find_by_id(tenant.as_str().to_owned());
+        match link.one(self.store.reader()).await? {
+            Some(link) => self.installation(parse_id(&link.installation)?).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The tenants that use an installation, by name.
+    pub async fn tenants_of(self, id: InstallationId) -> Result<Vec<TenantId>, Error> {
+        let rows = tenant_link::Entity::find()
+            .filter(tenant_link::Column::Installation.eq(id.to_string()))
+            .order_by_asc(tenant_link::Column::Tenant)
+            .all(self.store.reader())
+            .await?;
+        let parse = |row: tenant_link::Model| {
+            TenantId::parse(row.tenant).map_err(|_| Error::Bug("a stored tenant id".into()))
+        };
+        rows.into_iter().map(parse).collect()
+    }
+}
+
+impl Store {
     /// Encrypts an installation under the id that it has, or under a new one. May write, so never
     /// use it inside a transaction.
     pub(in crate::store) async fn seal_installation(
@@ -124,28 +243,6 @@ impl Store {
         };
         let keys = self.keys(&Scope::Installation(id)).await?;
         Ok(SealedInstallation { id, values: upsert_values(id, new, &keys)? })
-    }
-
-    /// The tenants that use this workspace with the same app, each with its installation. A
-    /// workspace that has since joined an organisation has a new installation from then on; it
-    /// still counts as the same workspace.
-    pub async fn tenants_in_workspace(
-        &self,
-        new: &NewInstallation,
-    ) -> Result<Vec<(TenantId, InstallationId)>, Error> {
-        const SQL: &str = "SELECT tenant, id FROM installations
-            JOIN tenant_links ON installation = id
-            WHERE app_id = $1 AND team_id = $2 AND (team_id <> '' OR enterprise_id = $3)
-            ORDER BY tenant";
-        let (enterprise, team) =
-            (or_empty(new.enterprise_id.as_ref()), or_empty(new.team_id.as_ref()));
-        let values = params![new.app_id.as_str(), team, enterprise];
-        let mut users = Vec::new();
-        for row in sql::all(self.reader(), SQL, values).await? {
-            let mut columns = Columns::of(&row);
-            users.push((columns.id(TenantId::parse)?, columns.uuid(InstallationId::parse)?));
-        }
-        Ok(users)
     }
 
     async fn installation_by_key(
@@ -161,40 +258,6 @@ impl Store {
             Some(row) => parse_id(&row.get::<String>(0)?).map(Some),
             None => Ok(None),
         }
-    }
-
-    pub async fn installation(&self, id: InstallationId) -> Result<Option<Installation>, Error> {
-        let row = installation::Entity::find_by_id(id.to_string()).one(self.reader()).await?;
-        row.map(Installation::try_from).transpose()
-    }
-
-    /// All installations whose token works, oldest first.
-    pub async fn active_installations(&self) -> Result<Vec<Installation>, Error> {
-        let rows = installation::Entity::find()
-            .filter(installation::Column::State.eq(ACTIVE))
-            .order_by_asc(installation::Column::Id)
-            .all(self.reader())
-            .await?;
-        rows.into_iter().map(Installation::try_from).collect()
-    }
-
-    /// The bot token; [`Error::NotFound`] for an unknown installation.
-    pub async fn token(&self, id: InstallationId) -> Result<Token, Error> {
-        let store = self.clone();
-        let work = move |ids: Vec<InstallationId>| {
-            let store = store.clone();
-            async move { shared(ids.len(), store.read_tokens(&ids).await) }
-        };
-        let weight = Weight { rows: 1, bytes: 0 };
-        let read = self.inner.reading_tokens.join(id, id, weight, work).await;
-        let found = read.unwrap_or_else(panicked)?;
-        let key = id.to_string();
-        let place = SealedCell { table: TABLE, row: &key, column: "token" };
-        let plain = self.unseal(&Scope::Installation(id), &place, &found.token).await?;
-        let text = std::str::from_utf8(&plain)
-            .map_err(|_| Error::Bug("a stored token is not text".into()))?;
-        let SealedToken { version, expires_at, dead, .. } = found;
-        Ok(Token { secret: Secret::new(text), version, expires_at, dead })
     }
 
     /// The tokens for all waiting calls, in one statement; one answer for each, in order.
@@ -224,66 +287,6 @@ impl Store {
         let token =
             |id| tokens.get(id).cloned().ok_or_else(|| Error::NotFound("installation".into()));
         Ok(ids.iter().map(token).collect())
-    }
-
-    /// Marks the installation dead, if `token_version` is still its token's, and puts its lanes to
-    /// sleep. Returns whether it did.
-    pub async fn mark_installation_dead(
-        &self,
-        id: InstallationId,
-        token_version: i64,
-        reason: &str,
-    ) -> Result<bool, Error> {
-        const KILL: &str = "UPDATE installations
-            SET state = 'dead', state_reason = $3, state_changed_at = {now}
-            WHERE id = $1 AND token_version = $2 AND state <> 'dead'";
-        // All of its lanes at once, so that none is claimed only to meet the dead token.
-        const SLEEP: &str = "UPDATE lanes SET asleep = 1, next_at = NULL
-            WHERE installation = $1 AND next_at IS NOT NULL AND lease_token IS NULL";
-        let values = &params![id.to_string(), token_version, reason];
-        self.transaction(|tx| {
-            scoped(async move {
-                let killed = sql::execute(tx, KILL, values.clone()).await? > 0;
-                if killed {
-                    sql::execute(tx, SLEEP, values[..1].to_vec()).await?;
-                }
-                Ok(killed)
-            })
-        })
-        .await
-    }
-
-    /// Makes this the tenant's installation and replaces any other. The tenant must exist.
-    pub async fn link_tenant(&self, tenant: &TenantId, id: InstallationId) -> Result<(), Error> {
-        link(self.writer(), tenant, id).await
-    }
-
-    /// Disconnects the tenant; returns whether it was connected. The installation stays.
-    pub async fn unlink_tenant(&self, tenant: &TenantId) -> Result<bool, Error> {
-        const SQL: &str = "DELETE FROM tenant_links WHERE tenant = $1";
-        Ok(sql::execute(self.writer(), SQL, params![tenant.as_str()]).await? > 0)
-    }
-
-    /// The tenant's installation, dead or alive; `None` if it never connected or is disconnected.
-    pub async fn installation_of(&self, tenant: &TenantId) -> Result<Option<Installation>, Error> {
-        let link = tenant_link::Entity::find_by_id(tenant.as_str().to_owned());
-        match link.one(self.reader()).await? {
-            Some(link) => self.installation(parse_id(&link.installation)?).await,
-            None => Ok(None),
-        }
-    }
-
-    /// The tenants that use an installation, by name.
-    pub async fn tenants_of(&self, id: InstallationId) -> Result<Vec<TenantId>, Error> {
-        let rows = tenant_link::Entity::find()
-            .filter(tenant_link::Column::Installation.eq(id.to_string()))
-            .order_by_asc(tenant_link::Column::Tenant)
-            .all(self.reader())
-            .await?;
-        let parse = |row: tenant_link::Model| {
-            TenantId::parse(row.tenant).map_err(|_| Error::Bug("a stored tenant id".into()))
-        };
-        rows.into_iter().map(parse).collect()
     }
 }
 
@@ -318,7 +321,7 @@ pub(in crate::store) async fn may_join(
     Ok(true)
 }
 
-/// [`Store::link_tenant`], also within a transaction.
+/// [`Tenancy::link_tenant`], also within a transaction.
 pub(in crate::store) async fn link(
     db: &impl ConnectionTrait,
     tenant: &TenantId,

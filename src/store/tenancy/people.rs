@@ -19,7 +19,7 @@ use crate::store::database::rows::{Column, given, numbered, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
 use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
-use crate::store::{Error, Store};
+use crate::store::{Error, People, Store};
 
 /// Rows per statement; SQLite takes 32,766 parameters.
 const CHUNK: usize = 500;
@@ -34,37 +34,37 @@ pub struct StoredPerson {
     pub updated_at: Timestamp,
 }
 
-impl Store {
+impl People<'_> {
     /// Stores records, all or none; each replaces the previous one and leaves the identity. Of two
     /// records with one user id, the later counts.
-    pub async fn upsert_people(&self, tenant: &TenantId, people: &[Person]) -> Result<(), Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+    pub async fn upsert(self, tenant: &TenantId, people: &[Person]) -> Result<(), Error> {
+        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
         let sealed = people.iter().map(|person| Ok((&person.user_id, seal_record(&keys, person)?)));
         let sealed: BTreeMap<_, _> = sealed.collect::<Result<_, Error>>()?;
         let records =
             &sealed.iter().map(|(user, record)| ((tenant, *user), record.as_slice())).collect();
-        let written = self.transaction(|tx| {
+        let written = self.store.transaction(|tx| {
             scoped(async move {
                 write_records(tx, records).await?;
-                self.record(tx).await
+                self.store.record(tx).await
             })
         });
         written.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(())
     }
 
-    pub async fn person(
-        &self,
+    pub async fn get(
+        self,
         tenant: &TenantId,
         user: &UserId,
     ) -> Result<Option<StoredPerson>, Error> {
-        Ok(self.people(tenant, std::slice::from_ref(user)).await?.remove(user))
+        Ok(self.get_many(tenant, std::slice::from_ref(user)).await?.remove(user))
     }
 
     /// Those of `users` that are stored.
-    pub async fn people(
-        &self,
+    pub async fn get_many(
+        self,
         tenant: &TenantId,
         users: &[UserId],
     ) -> Result<HashMap<UserId, StoredPerson>, Error> {
@@ -74,10 +74,10 @@ impl Store {
             let rows = person::Entity::find()
                 .filter(person::Column::Tenant.eq(tenant.as_str()))
                 .filter(person::Column::UserId.is_in(chunk.iter().map(UserId::as_str)))
-                .all(self.reader())
+                .all(self.store.reader())
                 .await?;
             for row in rows {
-                let stored = self.open_person(&scope, row).await?;
+                let stored = self.store.open_person(&scope, row).await?;
                 found.insert(stored.person.user_id.clone(), stored);
             }
         }
@@ -85,8 +85,8 @@ impl Store {
     }
 
     /// Up to `limit` people after a user id, in the order of their ids.
-    pub async fn list_people(
-        &self,
+    pub async fn list(
+        self,
         tenant: &TenantId,
         after: Option<&UserId>,
         limit: u32,
@@ -98,11 +98,11 @@ impl Store {
             .filter(person::Column::UserId.gt(after.map_or("", UserId::as_str)))
             .order_by_asc(person::Column::UserId)
             .limit(u64::from(limit))
-            .all(self.reader())
+            .all(self.store.reader())
             .await?;
         let mut people = Vec::with_capacity(rows.len());
         for row in rows {
-            people.push(self.open_person(&scope, row).await?);
+            people.push(self.store.open_person(&scope, row).await?);
         }
         Ok(people)
     }
@@ -110,43 +110,45 @@ impl Store {
     /// Stores the identity of a person, who need not be stored yet. Only a pin replaces a pin.
     /// Returns whether it was stored; `stored_at` becomes the database's time.
     pub async fn store_identity(
-        &self,
+        self,
         tenant: &TenantId,
         user: &UserId,
         identity: &Identity,
     ) -> Result<bool, Error> {
-        let keys = &self.keys(&Scope::Tenant(tenant.clone())).await?;
-        let stored = self.transaction(|tx| {
+        let keys = &self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let stored = self.store.transaction(|tx| {
             scoped(async move {
                 let stored = store_identity_in(tx, keys, tenant, user, identity).await?;
-                self.record(tx).await?;
+                self.store.record(tx).await?;
                 Ok(stored)
             })
         });
         let stored = stored.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(stored)
     }
 
     /// Deletes the identity, pinned or not; returns whether there was one.
-    pub async fn clear_identity(&self, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
+    pub async fn clear_identity(self, tenant: &TenantId, user: &UserId) -> Result<bool, Error> {
         const SQL: &str = "UPDATE people SET slack_user_id = NULL, identity_name = NULL,
                 identity_rule = NULL, installation = NULL, identity_stored_at = NULL,
                 updated_at = {now}
             WHERE tenant = $1 AND user_id = $2 AND slack_user_id IS NOT NULL";
         let values = &params![tenant.as_str(), user.as_str()];
-        let cleared = self.transaction(|tx| {
+        let cleared = self.store.transaction(|tx| {
             scoped(async move {
                 let cleared = sql::execute(tx, SQL, values.clone()).await? > 0;
-                self.record(tx).await?;
+                self.store.record(tx).await?;
                 Ok(cleared)
             })
         });
         let cleared = cleared.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(cleared)
     }
+}
 
+impl Store {
     pub(in crate::store) async fn open_person(
         &self,
         scope: &Scope,
@@ -215,7 +217,7 @@ pub(in crate::store) async fn write_records(
     Ok(())
 }
 
-/// Stores identities like [`Store::store_identity`]; returns how many.
+/// Stores identities like [`People::store_identity`]; returns how many.
 pub(in crate::store) async fn write_identities(
     db: &impl ConnectionTrait,
     identities: &BTreeMap<PersonKey<'_>, &SealedIdentity>,
@@ -259,7 +261,7 @@ pub(in crate::store) async fn write_identities(
     Ok(stored)
 }
 
-/// [`Store::store_identity`] within a transaction; `keys` are the tenant's, fetched before it.
+/// [`People::store_identity`] within a transaction; `keys` are the tenant's, fetched before it.
 pub(in crate::store) async fn store_identity_in(
     db: &impl ConnectionTrait,
     keys: &ScopeKeys,

@@ -10,17 +10,17 @@ use crate::domain::time::Timestamp;
 use crate::store::database::entity::preference;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
-use crate::store::{Error, Store};
+use crate::store::{Error, People};
 
 const CHUNK: usize = 500;
 /// The event type that stands for everything.
 const ALL: &str = "";
 
-impl Store {
+impl People<'_> {
     /// Stores a choice for one event type, or (`None`) for everything, and its author. `Inherit`
     /// deletes both.
     pub async fn set_preference(
-        &self,
+        self,
         tenant: &TenantId,
         user: &UserId,
         event: Option<&EventType>,
@@ -45,20 +45,20 @@ impl Store {
             values.extend(params![word, set_by]);
         }
         let values = &values;
-        let set = self.transaction(|tx| {
+        let set = self.store.transaction(|tx| {
             scoped(async move {
                 sql::execute(tx, text, values.clone()).await?;
-                self.record(tx).await
+                self.store.record(tx).await
             })
         });
         set.await?;
-        self.recorded();
+        self.store.recorded();
         Ok(())
     }
 
     /// The choices of those of `users` that made any.
     pub async fn preferences(
-        &self,
+        self,
         tenant: &TenantId,
         users: &[UserId],
     ) -> Result<HashMap<UserId, Preferences>, Error> {
@@ -67,7 +67,7 @@ impl Store {
             let rows = preference::Entity::find()
                 .filter(preference::Column::Tenant.eq(tenant.as_str()))
                 .filter(preference::Column::UserId.is_in(chunk.iter().map(UserId::as_str)))
-                .all(self.reader())
+                .all(self.store.reader())
                 .await?;
             found.extend(rows);
         }

@@ -17,7 +17,7 @@ use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql;
 use crate::store::seal::data_keys::Scope;
 use crate::store::waiting::order::behind;
-use crate::store::{Error, Installation, Store};
+use crate::store::{Error, Installation, People, Store, Tenancy};
 
 /// The facts about a tenant at one moment.
 #[derive(Debug, Clone)]
@@ -57,51 +57,55 @@ pub(in crate::store) fn bounds() -> Bounds {
     Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: 2 }
 }
 
-impl Store {
+impl Tenancy<'_> {
     /// Settings, installation and the time, in one statement for all waiting calls; `None` if the
     /// tenant does not exist.
-    pub async fn tenant_facts(&self, tenant: &TenantId) -> Result<Option<TenantFacts>, Error> {
-        let store = self.clone();
+    pub async fn tenant_facts(self, tenant: &TenantId) -> Result<Option<TenantFacts>, Error> {
+        let store = self.store.clone();
         let work = move |tenants: Vec<TenantId>| {
             let store = store.clone();
             async move { shared(tenants.len(), store.read_tenants(tenants).await) }
         };
         let weight = Weight { rows: 1, bytes: 0 };
-        let facts =
-            self.inner.reading_tenants.join(tenant.clone(), tenant.clone(), weight, work).await;
+        let facts = self
+            .store
+            .inner
+            .reading_tenants
+            .join(tenant.clone(), tenant.clone(), weight, work)
+            .await;
         facts.unwrap_or_else(panicked)
     }
+}
 
+impl People<'_> {
     /// The stored people and their preferences, in two statements for all waiting calls.
-    pub async fn people_facts(
-        &self,
-        tenant: &TenantId,
-        users: &[UserId],
-    ) -> Result<PeopleFacts, Error> {
+    pub async fn facts(self, tenant: &TenantId, users: &[UserId]) -> Result<PeopleFacts, Error> {
         if users.is_empty() {
             return Ok(PeopleFacts::default());
         }
-        let store = self.clone();
+        let store = self.store.clone();
         let work = move |asked: Vec<Asked>| {
             let store = store.clone();
             async move { shared(asked.len(), store.read_people(asked).await) }
         };
         let weight = Weight { rows: users.len(), bytes: 0 };
         let item = (tenant.clone(), users.to_vec());
-        let rows = self.inner.reading_people.join(tenant.clone(), item, weight, work).await;
+        let rows = self.store.inner.reading_people.join(tenant.clone(), item, weight, work).await;
         let rows: Rows = rows.unwrap_or_else(panicked)?;
         let scope = Scope::Tenant(tenant.clone());
         let mut people = HashMap::with_capacity(rows.people.len());
         for (number, row) in rows.people.into_iter().enumerate() {
             breathe(number).await;
-            let stored = self.open_person(&scope, row).await?;
+            let stored = self.store.open_person(&scope, row).await?;
             people.insert(stored.person.user_id.clone(), stored);
         }
         let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));
         let resolving = rows.resolving.into_iter().map(user).collect::<Result<_, _>>()?;
         Ok(PeopleFacts { people, preferences: preferences::by_person(rows.choices)?, resolving })
     }
+}
 
+impl Store {
     async fn read_tenants(&self, tenants: Vec<TenantId>) -> Result<Vec<Tenants>, Error> {
         let names: BTreeSet<&str> = tenants.iter().map(TenantId::as_str).collect();
         let rows = names.into_iter().map(|name| [name.into()]).collect();

@@ -17,7 +17,7 @@ use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::records::deliveries::IN_LANE;
-use crate::store::{Error, Store};
+use crate::store::{Error, Outbox};
 
 /// The outcome for a delivery whose worker died while sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,14 +33,14 @@ pub enum RecoverOutcome {
     Fenced,
 }
 
-impl Store {
+impl Outbox<'_> {
     /// Commits the intent to send: from here on the message may exist. Extends the lease. Returns
     /// the number of this attempt. `None`: the claim is stale, or posting to the workspace is
     /// paused, or the delivery is not (or no longer) the pending, unexpired head of the lane, or it
     /// is in doubt since a recovery of the store; unless the claim is stale, the lane was released.
     /// Without a number there must be no request.
     pub async fn intend(
-        &self,
+        self,
         claim: &LaneClaim,
         delivery: DeliveryId,
         lease: Duration,
@@ -48,10 +48,10 @@ impl Store {
         self.intend_to(claim, delivery, lease, SlackRequestKind::Post, None).await
     }
 
-    /// Like [`Store::intend`], for a request of another kind; an answer in a thread names the
+    /// Like [`Outbox::intend`], for a request of another kind; an answer in a thread names the
     /// thread. A pause of posting does not hold back changes.
     pub async fn intend_to(
-        &self,
+        self,
         claim: &LaneClaim,
         delivery: DeliveryId,
         lease: Duration,
@@ -65,9 +65,9 @@ impl Store {
             request_kind,
             thread_ts: thread_ts.map(str::to_owned),
         };
-        let attempt = self.intend_together(intention).await?;
+        let attempt = self.store.intend_together(intention).await?;
         if attempt.is_none() {
-            self.release(claim, Duration::ZERO).await?;
+            self.store.lanes().release(claim, Duration::ZERO).await?;
         }
         Ok(attempt)
     }
@@ -78,11 +78,12 @@ impl Store {
     /// killed `MAX_CRASHES` workers is parked (`domain::delivery::next_after_probe`), so that it is
     /// not retried for ever.
     pub async fn recover(
-        &self,
+        self,
         claim: &LaneClaim,
         delivery: DeliveryId,
     ) -> Result<RecoverOutcome, Error> {
         let outcome = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
                     if !lock(tx, claim).await? {
@@ -104,12 +105,13 @@ impl Store {
     /// For a claim whose worker panicked: counts the crash against the head, whatever its state,
     /// and gives the lane back; its head comes up again after `rest`. `None`: the claim is stale,
     /// or the lane is empty.
-    pub async fn crashed(
-        &self,
+    pub async fn note_crash(
+        self,
         claim: &LaneClaim,
         rest: Duration,
     ) -> Result<Option<(DeliveryId, RecoverOutcome)>, Error> {
         let crashed = self
+            .store
             .transaction(|tx| {
                 scoped(async move {
                     if !lock(tx, claim).await? {
@@ -125,7 +127,7 @@ impl Store {
             })
             .await?;
         if let Some((delivery, RecoverOutcome::Parked)) = crashed {
-            self.delivery_ended(delivery);
+            self.store.delivery_ended(delivery);
         }
         Ok(crashed)
     }

@@ -12,6 +12,7 @@ mod doubt;
 
 use std::time::Duration;
 
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 pub(in crate::store) use self::attempts::{Log, log};
@@ -29,7 +30,7 @@ use crate::store::intake::subjects::mark;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::seal::data_keys::Scope;
-use crate::store::{Error, Store};
+use crate::store::{Error, Outbox, Store};
 
 /// The request that a settle ends, if any, and the trace that it writes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,12 +65,12 @@ impl Pace {
     }
 }
 
-impl Store {
+impl Outbox<'_> {
     /// Settles the head of a lane and releases the lane. `false`: nothing was settled, because the
     /// claim is stale or the delivery is in another state; in the second case the lane was still
     /// released. Either way the caller is done with the claim.
     pub async fn settle(
-        &self,
+        self,
         claim: &LaneClaim,
         delivery: DeliveryId,
         settle: &Settle,
@@ -77,7 +78,7 @@ impl Store {
     ) -> Result<bool, Error> {
         let trace = match context.trace {
             Some((tenant, trace)) => {
-                let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+                let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
                 Some(seal_trace(&keys, delivery, trace)?)
             }
             None => None,
@@ -93,32 +94,41 @@ impl Store {
                 request: context.request,
                 trace: trace.clone(),
             };
-            if self.sent_together(sent).await? {
-                self.delivery_ended(delivery);
+            if self.store.sent_together(sent).await? {
+                self.store.delivery_ended(delivery);
                 return Ok(true);
             }
             // Its lane's row may be locked for as long as a transaction may live.
-            turn = Some(self.inner.apart.turn().await?);
+            turn = Some(self.store.inner.apart.turn().await?);
         }
         let trace = trace.as_ref();
         let settled = self
+            .store
             .transaction(|tx| {
-                scoped(self.settle_within(tx, claim, delivery, settle, context, trace))
+                scoped(self.store.settle_within(tx, claim, delivery, settle, context, trace))
             })
             .await?;
         drop(turn);
         if let Some(state) = settled {
-            self.changed();
+            self.store.changed();
             if state.is_terminal() {
-                self.delivery_ended(delivery);
+                self.store.delivery_ended(delivery);
             }
             if matches!(settle, Settle::Moved { .. }) {
-                self.wake();
+                self.store.wake();
             }
         }
         Ok(settled.is_some())
     }
 
+    /// Deliveries that this process ended, for calls that wait for one. A hint: other replicas end
+    /// deliveries too, and a receiver that lags misses some, so also read the row at intervals.
+    pub fn ended(self) -> broadcast::Receiver<DeliveryId> {
+        self.store.inner.deliveries_ended.subscribe()
+    }
+}
+
+impl Store {
     /// `trace` is encrypted.
     async fn settle_within(
         &self,

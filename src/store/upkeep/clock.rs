@@ -13,7 +13,7 @@ use crate::domain::time::micros;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
 use crate::store::records::deliveries::IN_LANE;
-use crate::store::{Error, Store};
+use crate::store::{Error, Upkeep};
 
 /// Rows of one statement.
 const BATCH: u64 = 500;
@@ -68,7 +68,7 @@ const CHANGES_AHEAD: i64 = 30 * NOISE;
 const CALLS_AHEAD: i64 = 150 * NOISE;
 
 /// The next free start of a workspace's posts, given `now`; never one by a clock that stepped back.
-/// Between the step and [`Store::follow_clock`], a claim must not take its start from such a row:
+/// Between the step and [`Upkeep::follow_clock`], a claim must not take its start from such a row:
 /// its lane would wait for as long as the step, and nothing would show why.
 pub(in crate::store) fn spent_until(now: &str) -> String {
     believed("spent_until", now, POSTS_AHEAD)
@@ -113,10 +113,10 @@ const EVENTS: &str = "UPDATE seen_events SET due_at = due_at - (seen_at - clock.
     seen_at = clock.now FROM (SELECT {now} AS now) AS clock \
     WHERE state = 'waiting' AND seen_at > clock.now + $1";
 
-impl Store {
+impl Upkeep<'_> {
     /// Moves back times that lie further ahead than could have been booked, up to a limit of rows.
     /// `lease` is the longest lease that is taken. Returns the number of rows that were moved.
-    pub async fn follow_clock(&self, lease: Duration) -> Result<u64, Error> {
+    pub async fn follow_clock(self, lease: Duration) -> Result<u64, Error> {
         let mut moved = 0;
         let longest = micros(lease);
         for (text, values) in
@@ -124,8 +124,10 @@ impl Store {
         {
             for _ in 0..BATCHES {
                 let values = values.clone();
-                let count =
-                    self.transaction(|tx| scoped(sql::execute(tx, text, values.clone()))).await?;
+                let count = self
+                    .store
+                    .transaction(|tx| scoped(sql::execute(tx, text, values.clone())))
+                    .await?;
                 moved += count;
                 if count < BATCH {
                     break;
@@ -138,22 +140,22 @@ impl Store {
             (PAUSES, params![NOISE]),
             (EVENTS, params![NOISE]),
         ] {
-            moved += sql::execute(self.writer(), text, values).await?;
+            moved += sql::execute(self.store.writer(), text, values).await?;
         }
         for table in ["directory", "field_passes", "held_sweeps"] {
             let text = format!(
                 "UPDATE {table} SET lease_until = {{now}} WHERE lease_until > {{now}} + $1"
             );
-            moved += sql::execute(self.writer(), &text, params![longest]).await?;
+            moved += sql::execute(self.store.writer(), &text, params![longest]).await?;
         }
         // Lanes that got deliveries and were not claimed since.
         for _ in 0..BATCHES {
-            if self.repair_lanes().await? == 0 {
+            if self.store.lanes().repair().await? == 0 {
                 break;
             }
         }
         if moved > 0 {
-            self.wake();
+            self.store.wake();
         }
         Ok(moved)
     }

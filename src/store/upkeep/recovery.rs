@@ -15,7 +15,7 @@ use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::feed::sequencer::turn;
 use crate::store::records::deliveries::OPEN;
-use crate::store::{Error, Store};
+use crate::store::{Error, Upkeep};
 
 /// The result of a recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub struct Recovery {
     pub in_doubt: Vec<(State, u64)>,
 }
 
-impl Store {
+impl Upkeep<'_> {
     /// Begins a new epoch. Repeating it is harmless: readers are notified again, and waiting
     /// deliveries are looked up again.
-    pub async fn begin_epoch(&self) -> Result<Recovery, Error> {
-        self.transaction(|tx| scoped(begin(tx))).await
+    pub async fn begin_epoch(self) -> Result<Recovery, Error> {
+        self.store.transaction(|tx| scoped(begin(tx))).await
     }
 }
 

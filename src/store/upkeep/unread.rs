@@ -15,7 +15,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, Upkeep};
 use crate::telemetry::Metrics;
 
 /// The wait before looking again at a head that a newer release may know.
@@ -158,18 +158,20 @@ pub(in crate::store) fn known() -> String {
     format!("kind IN ({kinds}) AND (action IS NULL OR action IN ({actions}))")
 }
 
-impl Store {
+impl Upkeep<'_> {
     /// Counts deliveries waiting outside of lanes that are left to newer releases, up to a limit.
-    pub async fn count_unread(&self) -> Result<(), Error> {
+    pub async fn count_unread(self) -> Result<(), Error> {
         let text = format!(
             "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries WHERE (state = 'resolving' \
              OR (state = 'pending' AND lane IS NULL)) AND due_at <= {{now}} \
              AND NOT ({}) LIMIT 1000) AS unread",
             known()
         );
-        let Some(row) = sql::one(self.reader(), &text, params![]).await? else { return Ok(()) };
+        let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {
+            return Ok(());
+        };
         let count: i64 = Columns::of(&row).take()?;
-        self.pass_over(Unread::Waiting, u64::try_from(count).unwrap_or(0));
+        self.store.pass_over(Unread::Waiting, u64::try_from(count).unwrap_or(0));
         Ok(())
     }
 }

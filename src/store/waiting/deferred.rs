@@ -13,7 +13,7 @@ use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::upkeep::unread::{Unread, known};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, Waiting};
 
 /// Waiting for its time; the same text as in the partial index.
 const DEFERRED: &str = "state = 'pending' AND lane IS NULL";
@@ -28,17 +28,17 @@ struct Due {
     budget: Budget,
 }
 
-impl Store {
+impl Waiting<'_> {
     /// Puts up to `limit` deliveries whose time has come into their lanes; returns how many.
     /// Several replicas may do this at once.
-    pub async fn join_due(&self, limit: u32) -> Result<u32, Error> {
+    pub async fn join_due(self, limit: u32) -> Result<u32, Error> {
         let text = format!(
             "SELECT id, installation, deferred_lane, tenant, priority, action FROM deliveries \
              WHERE {DEFERRED} AND deferred_lane IS NOT NULL \
              AND due_at <= {{now}} AND {} ORDER BY due_at, sequence LIMIT {limit}",
             known()
         );
-        let rows = sql::all(self.reader(), &text, params![]).await?;
+        let rows = sql::all(self.store.reader(), &text, params![]).await?;
         let due: Vec<Due> = rows
             .iter()
             .filter_map(|row| {
@@ -53,20 +53,37 @@ impl Store {
                         budget: columns.action()?.budget(),
                     })
                 };
-                due().inspect_err(|_| self.pass_over(Unread::Waiting, 1)).ok()
+                due().inspect_err(|_| self.store.pass_over(Unread::Waiting, 1)).ok()
             })
             .collect();
         if due.is_empty() {
             return Ok(0);
         }
         let due = &due;
-        let joined = self.transaction(|tx| scoped(self.join_within(tx, due))).await?;
+        let joined = self.store.transaction(|tx| scoped(self.store.join_within(tx, due))).await?;
         if joined > 0 {
-            self.wake();
+            self.store.wake();
         }
         Ok(joined)
     }
 
+    /// How long until the first is due; `None` if none waits.
+    pub async fn next_deferred(self) -> Result<Option<Duration>, Error> {
+        let text = format!(
+            "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED} \
+             AND deferred_lane IS NOT NULL AND {}",
+            known()
+        );
+        let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {
+            return Ok(None);
+        };
+        let mut columns = Columns::of(&row);
+        let (due, now) = (columns.optional_time()?, columns.time()?);
+        Ok(due.map(|due| due.since(now)))
+    }
+}
+
+impl Store {
     async fn join_within(&self, tx: &Tx, due: &[Due]) -> Result<u32, Error> {
         let now = sql::one(tx, "SELECT {now}", params![]).await?;
         let now: i64 = now.ok_or_else(|| Error::Bug("SELECT without a row".into()))?.get(0)?;
@@ -94,18 +111,5 @@ impl Store {
             joined += sql::execute(tx, &text, values).await?;
         }
         Ok(u32::try_from(joined).unwrap_or(u32::MAX))
-    }
-
-    /// How long until the first is due; `None` if none waits.
-    pub async fn next_deferred(&self) -> Result<Option<Duration>, Error> {
-        let text = format!(
-            "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {DEFERRED} \
-             AND deferred_lane IS NOT NULL AND {}",
-            known()
-        );
-        let Some(row) = sql::one(self.reader(), &text, params![]).await? else { return Ok(None) };
-        let mut columns = Columns::of(&row);
-        let (due, now) = (columns.optional_time()?, columns.time()?);
-        Ok(due.map(|due| due.since(now)))
     }
 }

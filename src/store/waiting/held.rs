@@ -17,7 +17,7 @@ use crate::domain::time::micros;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::lanes::claim::lease_token;
 use crate::store::upkeep::unread::Unread;
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, Waiting};
 
 /// People that one statement names.
 const CHUNK: usize = 500;
@@ -40,10 +40,10 @@ pub struct HeldSweep {
     stamp: String,
 }
 
-impl Store {
+impl Waiting<'_> {
     /// Takes a tenant that holds deliveries and whose member list or mapping changed since the last
     /// sweep; the longest waiting first.
-    pub async fn claim_held_sweep(&self, lease: Duration) -> Result<Option<HeldSweep>, Error> {
+    pub async fn claim_held_sweep(self, lease: Duration) -> Result<Option<HeldSweep>, Error> {
         const TAKE: &str = "UPDATE held_sweeps SET lease_token = $2, lease_until = {now} + $3
             WHERE tenant = $1 AND lease_until <= {now} AND next_at <= {now}";
         let find = format!(
@@ -51,11 +51,13 @@ impl Store {
                  AND h.lease_until <= {{now}}
                  AND h.seen <> {STAMP} ORDER BY h.next_at LIMIT 1"
         );
-        let Some(row) = sql::one(self.reader(), &find, params![]).await? else { return Ok(None) };
+        let Some(row) = sql::one(self.store.reader(), &find, params![]).await? else {
+            return Ok(None);
+        };
         let (tenant, stamp): (String, String) = (row.get(0)?, row.get(1)?);
         let token = lease_token();
         let values = params![tenant.as_str(), token.to_string(), micros(lease)];
-        if sql::execute(self.writer(), TAKE, values).await? == 0 {
+        if sql::execute(self.store.writer(), TAKE, values).await? == 0 {
             return Ok(None);
         }
         let tenant =
@@ -65,19 +67,19 @@ impl Store {
 
     /// Extends the sweep's lease. `false`: it was lost.
     pub async fn extend_held_sweep(
-        &self,
+        self,
         sweep: &HeldSweep,
         lease: Duration,
     ) -> Result<bool, Error> {
         const SQL: &str = "UPDATE held_sweeps SET lease_until = {now} + $3
             WHERE tenant = $1 AND lease_token = $2";
         let values = params![sweep.tenant.as_str(), sweep.token.to_string(), micros(lease)];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
     }
 
     /// Stores the state that was checked; the next sweep of this tenant comes after `pause` at the
     /// earliest. `false`: the lease was lost.
-    pub async fn end_held_sweep(&self, sweep: &HeldSweep, pause: Duration) -> Result<bool, Error> {
+    pub async fn end_held_sweep(self, sweep: &HeldSweep, pause: Duration) -> Result<bool, Error> {
         const SQL: &str = "UPDATE held_sweeps SET seen = $3, next_at = {now} + $4, lease_until = 0,
                 lease_token = NULL
             WHERE tenant = $1 AND lease_token = $2";
@@ -87,12 +89,12 @@ impl Store {
             sweep.stamp.as_str(),
             micros(pause),
         ];
-        Ok(sql::execute(self.writer(), SQL, values).await? > 0)
+        Ok(sql::execute(self.store.writer(), SQL, values).await? > 0)
     }
 
     /// Up to `limit` people of a tenant with held deliveries, after the given person, each once.
     pub async fn held_people(
-        &self,
+        self,
         tenant: &TenantId,
         after: Option<&UserId>,
         limit: u32,
@@ -103,21 +105,21 @@ impl Store {
                  AND user_id > $2 ORDER BY user_id LIMIT {limit}"
         );
         let values = params![tenant.as_str(), after.map_or("", UserId::as_str)];
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let rows = sql::all(self.store.reader(), &text, values).await?;
         rows.iter().map(|row| user(row.get(0)?)).collect()
     }
 
     /// People with held deliveries that are due, by tenant; up to about `limit`.
-    pub async fn held_due(&self, limit: u32) -> Result<BTreeMap<TenantId, Vec<UserId>>, Error> {
+    pub async fn held_due(self, limit: u32) -> Result<BTreeMap<TenantId, Vec<UserId>>, Error> {
         let text = format!(
             "SELECT DISTINCT tenant, user_id FROM (SELECT tenant, user_id FROM deliveries
                  WHERE state = 'held' AND due_at <= {{now}} ORDER BY due_at LIMIT {limit}) AS due"
         );
         let mut due: BTreeMap<TenantId, Vec<UserId>> = BTreeMap::new();
-        for row in sql::all(self.reader(), &text, params![]).await? {
+        for row in sql::all(self.store.reader(), &text, params![]).await? {
             let (tenant, id) = (TenantId::parse(row.get::<String>(0)?), row.get(1)?);
             let (Ok(tenant), Ok(user)) = (tenant, user(id)) else {
-                self.pass_over(Unread::Waiting, 1);
+                self.store.pass_over(Unread::Waiting, 1);
                 continue;
             };
             due.entry(tenant).or_default().push(user);
@@ -127,34 +129,36 @@ impl Store {
 
     /// These people may have appeared: their held deliveries are resolved again, once. Returns the
     /// number of those deliveries.
-    pub async fn wake_held(&self, tenant: &TenantId, users: &[UserId]) -> Result<u64, Error> {
+    pub async fn wake_held(self, tenant: &TenantId, users: &[UserId]) -> Result<u64, Error> {
         const SET: &str = "state = 'resolving', reason = NULL, due_at = {now}, updated_at = {now}, \
             lease_token = NULL";
-        let woken = self.update_held(tenant, users, SET).await?;
+        let woken = self.store.update_held(tenant, users, SET).await?;
         if woken > 0 {
-            self.changed();
+            self.store.changed();
         }
         Ok(woken)
     }
 
     /// Sets the next check of these people's held deliveries to this time.
     pub async fn defer_held(
-        &self,
+        self,
         tenant: &TenantId,
         users: &[UserId],
         by: Duration,
     ) -> Result<(), Error> {
         let set = format!("due_at = {{now}} + {}", micros(by));
-        self.update_held(tenant, users, &set).await.map(|_| ())
+        self.store.update_held(tenant, users, &set).await.map(|_| ())
     }
 
     /// Something new is known of these people: their held and resolving deliveries are checked
     /// soon.
-    pub async fn recheck_held(&self, tenant: &TenantId, users: &[UserId]) -> Result<(), Error> {
-        self.resolve_people(tenant, users).await?;
-        self.update_held(tenant, users, "due_at = {now}").await.map(|_| ())
+    pub async fn recheck_held(self, tenant: &TenantId, users: &[UserId]) -> Result<(), Error> {
+        self.store.resolve_people(tenant, users).await?;
+        self.store.update_held(tenant, users, "due_at = {now}").await.map(|_| ())
     }
+}
 
+impl Store {
     /// In the order of the rows, so that two concurrent updates do not deadlock.
     async fn update_held(
         &self,

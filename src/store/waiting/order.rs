@@ -19,7 +19,7 @@ use crate::domain::time::Timestamp;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::Tx;
 use crate::store::upkeep::unread::known;
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, Waiting};
 
 /// Resolving, for a person; the condition of the index `deliveries_resolving_of`, verbatim.
 const RESOLVES: &str = "(CASE WHEN state = 'resolving' THEN 1 END) = 1";
@@ -112,11 +112,11 @@ fn behind_of(which: &str) -> String {
     format!("COALESCE({}, 0)", first("$1", "$2", which))
 }
 
-impl Store {
+impl Waiting<'_> {
     /// The member lists of these workspaces arrived: deliveries that wait for them are now due.
     /// Returns whether that covers all of them; if not, call again.
     pub async fn resolve_members_of(
-        &self,
+        self,
         installations: &BTreeSet<InstallationId>,
     ) -> Result<bool, Error> {
         if installations.is_empty() {
@@ -131,10 +131,12 @@ impl Store {
             placeholders(1, installations.len())
         );
         let values = installations.iter().map(|id| sea_orm::Value::from(id.to_string()));
-        let moved = sql::execute(self.writer(), &text, values.collect()).await?;
+        let moved = sql::execute(self.store.writer(), &text, values.collect()).await?;
         Ok(moved < AT_ONCE as u64)
     }
+}
 
+impl Store {
     /// Something new is known of these people: their resolving deliveries are now due.
     pub(in crate::store) async fn resolve_people(
         &self,

@@ -28,7 +28,7 @@ use crate::store::records::notifications::place;
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
 use crate::store::tenancy::people::store_identity_in;
 use crate::store::upkeep::unread::{Unread, known};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, Waiting};
 
 /// A claimed delivery, with everything that resolving and rendering it needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,12 +98,12 @@ impl Prepared {
     }
 }
 
-impl Store {
+impl Waiting<'_> {
     /// Claims up to `limit` deliveries that wait for a member, the longest due first. A person's
     /// deliveries are claimed in their order: none while an earlier one is being resolved or is due
     /// later.
     pub async fn claim_resolving(
-        &self,
+        self,
         limit: u32,
         lease: Duration,
     ) -> Result<Vec<Resolving>, Error> {
@@ -122,7 +122,7 @@ impl Store {
         let token = lease_token();
         let values = params![token.to_string(), micros(lease)];
         let (text, values) = (text.as_str(), &values);
-        let claim = self.transaction(|tx| {
+        let claim = self.store.transaction(|tx| {
             scoped(async move {
                 by_index(tx).await?;
                 sql::all(tx, text, values.clone()).await
@@ -134,17 +134,19 @@ impl Store {
         for row in &rows {
             // Left to its lease and, in the end, to its expiry.
             let Ok(mut resolving) = resolving(row, token, lease) else {
-                self.pass_over(Unread::Waiting, 1);
+                self.store.pass_over(Unread::Waiting, 1);
                 continue;
             };
             let sealed = resolving.trace.take();
-            resolving.trace =
-                self.open_trace(&resolving.tenant, resolving.delivery, sealed.as_deref()).await?;
+            resolving.trace = self
+                .store
+                .open_trace(&resolving.tenant, resolving.delivery, sealed.as_deref())
+                .await?;
             let content = match contents.entry(resolving.notification) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(new) => {
                     let (tenant, id) = (&resolving.tenant, resolving.notification);
-                    new.insert(self.readable(tenant, id).await?)
+                    new.insert(self.store.readable(tenant, id).await?)
                 }
             };
             match content {
@@ -160,12 +162,14 @@ impl Store {
     }
 
     /// How long until one that waits for a member can be claimed; `None` if none waits.
-    pub async fn next_resolving(&self) -> Result<Option<Duration>, Error> {
+    pub async fn next_resolving(self) -> Result<Option<Duration>, Error> {
         let text = format!(
             "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {RESOLVES_DUE} AND {}",
             known()
         );
-        let Some(row) = sql::one(self.reader(), &text, params![]).await? else { return Ok(None) };
+        let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {
+            return Ok(None);
+        };
         let mut columns = Columns::of(&row);
         let (due, now) = (columns.optional_time()?, columns.time()?);
         Ok(due.map(|due| due.since(now)))
@@ -175,30 +179,35 @@ impl Store {
     /// that stands behind another of its person stays resolving, and joins no lane before the other
     /// does. `None`: the token is stale, and nothing changed.
     pub async fn settle_resolving(
-        &self,
+        self,
         token: LeaseToken,
         delivery: DeliveryId,
         resolved: &Resolved,
         trace: Option<&[u8]>,
     ) -> Result<Option<State>, Error> {
-        let Some(prepared) = &self.prepare(delivery, resolved, trace).await? else {
+        let Some(prepared) = &self.store.prepare(delivery, resolved, trace).await? else {
             return Ok(None);
         };
         let settled = self
-            .transaction(|tx| scoped(self.resolve_within(tx, token, delivery, resolved, prepared)))
+            .store
+            .transaction(|tx| {
+                scoped(self.store.resolve_within(tx, token, delivery, resolved, prepared))
+            })
             .await?;
         match settled {
             Some(State::Pending) => {
-                self.wake();
-                self.changed();
+                self.store.wake();
+                self.store.changed();
             }
             Some(State::Resolving) | None => {}
-            Some(State::Held) => self.changed(),
-            Some(_) => self.delivery_ended(delivery),
+            Some(State::Held) => self.store.changed(),
+            Some(_) => self.store.delivery_ended(delivery),
         }
         Ok(settled)
     }
+}
 
+impl Store {
     /// `None`: there is no such delivery.
     async fn prepare(
         &self,
