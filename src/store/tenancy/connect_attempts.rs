@@ -144,7 +144,7 @@ impl Tenancy<'_> {
     }
 
     /// Stores the installation, makes it the tenant's in place of any other, ends the attempt and
-    /// writes the entries of this handle: all of it, or nothing. Of two tenants that come at the
+    /// writes the entries of this store: all of it, or nothing. Of two tenants that come at the
     /// same time, each without the other among its `others`, one is connected. The tenant must
     /// exist.
     pub async fn complete_connect(
