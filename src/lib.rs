@@ -22,8 +22,8 @@
 //! # Reading order
 //!
 //! `domain::delivery` (the states and the table of their transitions), `domain::matching`,
-//! `domain::admission`, `store::accept` and `store::settle` (the contents of one transaction),
-//! `app::notify`, `delivery::worker`, `server`.
+//! `domain::admission`, `store::intake::accept` and `store::turns::settle` (the contents of one
+//! transaction), `app::notify`, `delivery::worker`, `server`.
 //!
 //! # Guarantees
 //!

@@ -216,7 +216,7 @@ async fn recover(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     if let SchemaStatus::Pending(_) = store.schema_status().await? {
         anyhow::bail!("the schema is older than this version; run `herald migrate` first");
     }
-    let recovery = store.begin_epoch().await?;
+    let recovery = store.upkeep().begin_epoch().await?;
     let waiting: u64 = recovery.in_doubt.iter().map(|(_, count)| count).sum();
     let states = recovery.in_doubt.iter();
     let states: Vec<_> = states.map(|(state, count)| format!("{} {count}", state.code())).collect();
@@ -236,7 +236,7 @@ async fn verify_audit(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = read(args)?;
     let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
     let store = Store::open(&settings.store).await?;
-    let verified = store.verify_audit().await?;
+    let verified = store.audit().verify().await?;
     let told = match &verified.broken {
         None => "holds".to_owned(),
         Some(why) => format!("is BROKEN: {why}"),
@@ -257,6 +257,7 @@ async fn rotate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("the schema is older than this version; run `herald migrate` first");
     }
     let rotated = store
+        .upkeep()
         .rotate_keys(|done| {
             let (seen, all) = (done.seen, done.all);
             demo::say(&format!("{seen} of {all} data keys; {} wrapped again", done.wrapped));

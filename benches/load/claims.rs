@@ -34,29 +34,34 @@ async fn rate(database: Database, behind: usize) -> f64 {
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
     for _ in 0..behind {
-        store.accept(call(vec!["C0HOT"; 1000])).await.unwrap();
+        store.outbox().accept(call(vec!["C0HOT"; 1000])).await.unwrap();
     }
-    for claim in store.claim_lanes(10, LEASE).await.unwrap() {
-        let head = store.head(&claim).await.unwrap().unwrap();
-        assert!(store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
+    for claim in store.lanes().claim(10, LEASE).await.unwrap() {
+        let head = store.lanes().head(&claim).await.unwrap().unwrap();
+        assert!(store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
         let wait = Settle::Wait { after: LEASE, scope: WaitScope::Lane };
         assert!(
-            store.settle(&claim, head.delivery, &wait, SettleContext::default()).await.unwrap()
+            store
+                .outbox()
+                .settle(&claim, head.delivery, &wait, SettleContext::default())
+                .await
+                .unwrap()
         );
     }
     let lanes: Vec<String> = (0..LANES).map(|number| format!("U{number}")).collect();
     for lanes in lanes.chunks(1000) {
-        store.accept(call(lanes.iter().map(String::as_str).collect())).await.unwrap();
+        store.outbox().accept(call(lanes.iter().map(String::as_str).collect())).await.unwrap();
     }
     let (since, mut claimed) = (Instant::now(), 0);
     while claimed < LANES {
-        for claim in store.claim_lanes(64, LEASE).await.unwrap() {
+        for claim in store.lanes().claim(64, LEASE).await.unwrap() {
             claimed += 1;
-            let head = store.head(&claim).await.unwrap().unwrap();
+            let head = store.lanes().head(&claim).await.unwrap().unwrap();
             let failed =
                 Settle::Failed { reason: herald::domain::reason::Failure::Template, code: None };
             assert!(
                 store
+                    .outbox()
                     .settle(&claim, head.delivery, &failed, SettleContext::default())
                     .await
                     .unwrap()

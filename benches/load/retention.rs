@@ -24,15 +24,15 @@ pub(crate) async fn run(database: Database, effort: Effort) {
     let count = effort.count(20_000, 4_000);
     let since = Instant::now();
     for _ in 0..count / CALLERS {
-        for accepted in join_all((0..CALLERS).map(|_| store.accept(ended()))).await {
+        for accepted in join_all((0..CALLERS).map(|_| store.outbox().accept(ended()))).await {
             accepted.unwrap();
         }
     }
     let accepted = count as f64 / since.elapsed().as_secs_f64();
-    while store.archive(Duration::ZERO, 1_000).await.unwrap() > 0 {}
+    while store.ends().archive(Duration::ZERO, 1_000).await.unwrap() > 0 {}
     let (since, mut removed) = (Instant::now(), 0);
     loop {
-        let some = store.forget_notifications(Duration::ZERO, STEP).await.unwrap();
+        let some = store.ends().forget_notifications(Duration::ZERO, STEP).await.unwrap();
         if some == 0 {
             break;
         }

@@ -115,7 +115,7 @@ impl App {
         let entry = Entry { subject, ..manager.entry("CreateApiKey", detail) };
         let created_by = manager.principal();
         let new = NewApiKey { tenant: manager.tenant(), hash, caller, created_by, life };
-        match self.store.noting(&entry).await?.create_api_key(&new).await? {
+        match self.store.noting(&entry).await?.api_keys().create(&new).await? {
             ApiKeyMade::Made(key) => {
                 self.keys.changed();
                 Ok((secret, key))
@@ -133,7 +133,7 @@ impl App {
         limit: u32,
     ) -> Result<ApiKeyPage, Error> {
         manager.may(&access::LIST_API_KEYS)?;
-        Ok(self.store.list_api_keys(manager.tenant(), after, limit).await?)
+        Ok(self.store.api_keys().list(manager.tenant(), after, limit).await?)
     }
 
     /// Revokes a key.
@@ -142,7 +142,7 @@ impl App {
         let detail = Detail { object: format!("api_key:{id}"), ..Detail::default() };
         let entry = manager.entry("RevokeApiKey", detail);
         let store = self.store.noting(&entry).await?;
-        let key = store.revoke_api_key(manager.tenant(), id).await?;
+        let key = store.api_keys().revoke(manager.tenant(), id).await?;
         self.keys.changed();
         key.ok_or(Error::NotFound("API key"))
     }

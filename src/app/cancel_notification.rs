@@ -16,7 +16,8 @@ impl App {
         call.may(&access::CANCEL_NOTIFICATION)?;
         let detail = Detail { object: format!("notification:{id}"), ..Detail::default() };
         let entry = Entry { detail, ..call.entry("CancelNotification") };
-        let met = self.store.noting(&entry).await?.cancel_notification(&call.tenant, id).await?;
+        let met =
+            self.store.noting(&entry).await?.ends().cancel_notification(&call.tenant, id).await?;
         let met = met.ok_or(Error::NotFound("notification"))?;
         Ok((met, self.get_notification(call, id).await?.record))
     }

@@ -12,6 +12,6 @@ impl App {
         let subject = Some(Person { user: user.clone(), detail: String::new() });
         let entry = Entry { subject, ..call.entry("ClearIdentity") };
         let store = self.store.noting(&entry).await?;
-        Ok(store.clear_identity(&call.tenant, &user).await?)
+        Ok(store.people().clear_identity(&call.tenant, &user).await?)
     }
 }

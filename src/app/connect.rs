@@ -107,7 +107,7 @@ impl App {
                  another tenant uses",
             ));
         }
-        self.store.ensure_tenant(&call.tenant).await?;
+        self.store.tenancy().ensure_tenant(&call.tenant).await?;
         let lifetime = self.config.connect_link_lifetime;
         // Read before the link is stored, so that the link never outlives the reported time.
         let expires_at = self.store.now().await?.plus(lifetime);
@@ -135,7 +135,7 @@ impl App {
             return Err(no_app());
         }
         let lifetime = self.config.connect_link_lifetime;
-        store.begin_connect(tenant, &state, &redirect, lifetime, allowed).await?;
+        store.tenancy().begin_connect(tenant, &state, &redirect, lifetime, allowed).await?;
         Ok(state)
     }
 
@@ -146,7 +146,7 @@ impl App {
 
     /// The page that a link opens. Opening it does not use the link up.
     pub async fn start_connect(&self, state: &str) -> Result<Result<Start, Connected>, Error> {
-        Ok(match self.store.look_at_connect(state).await? {
+        Ok(match self.store.tenancy().look_at_connect(state).await? {
             TakenConnect::Taken { tenant, redirect_uri, .. } => {
                 Ok(self.start(tenant, state, &redirect_uri)?)
             }
@@ -174,9 +174,9 @@ impl App {
         };
         let kept = callback.browser.unwrap_or_default();
         let found = if bool::from(kept.as_bytes().ct_eq(state.as_bytes())) {
-            self.store.take_connect(&state).await?
+            self.store.tenancy().take_connect(&state).await?
         } else {
-            let found = self.store.look_at_connect(&state).await?;
+            let found = self.store.tenancy().look_at_connect(&state).await?;
             if let TakenConnect::Taken { tenant, .. } = &found {
                 tracing::warn!(%tenant, "Slack redirected a browser that did not open the link");
                 return Ok(Connected::OtherBrowser);
@@ -228,7 +228,7 @@ impl App {
         let entry =
             Entry { outcome, reason, ..Entry::of_browser(tenant.clone(), COMPLETE_CONNECT) };
         let store = self.store.noting(&entry).await?;
-        store.finish_connect(state, &shown).await?;
+        store.tenancy().finish_connect(state, &shown).await?;
         Ok(())
     }
 

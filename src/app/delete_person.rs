@@ -16,7 +16,7 @@ impl App {
         call.may(&access::DELETE_PERSON)?;
         // The entry does not name the person: nothing readable about them remains.
         let store = self.store.noting(&call.entry("DeletePerson")).await?;
-        Ok(store.erase_person(&call.tenant, &user, redact).await?)
+        Ok(store.ends().erase_person(&call.tenant, &user, redact).await?)
     }
 }
 

@@ -66,7 +66,7 @@ impl App {
             let names: Vec<&str> = new.iter().map(|(_, lane)| *lane).collect();
             // If no message waits, the store need not be asked.
             let waiting =
-                if idle { HashMap::new() } else { self.store.backlogs(id, &names).await? };
+                if idle { HashMap::new() } else { self.store.lanes().backlogs(id, &names).await? };
             for (place, (new, lane)) in (ahead..).zip(new) {
                 let turn = self.turn(backlog, budget, now, place);
                 let time = match waiting.get(lane) {
@@ -98,14 +98,14 @@ impl App {
             records.sort_by_key(|(record, _)| record.due_at);
             let recent = self.recent(id).await?;
             let (backlog, names) = (&recent.backlog, records.iter().map(|(_, lane)| *lane));
-            let waiting = self.store.backlogs(id, &names.collect::<Vec<_>>()).await?;
+            let waiting = self.store.lanes().backlogs(id, &names.collect::<Vec<_>>()).await?;
             // Deliveries scheduled for later are not in a lane yet.
             let (records, later): (Vec<_>, Vec<_>) =
                 records.into_iter().partition(|(_, lane)| waiting.contains_key(*lane));
             times.extend(later.into_iter().map(|(record, _)| (record.id, record.due_at)));
             let first = waiting.values().filter_map(|lane| lane.next_at).min();
             let Some(first) = first else { continue };
-            let ahead = self.store.lanes_before(id, budget, first).await?;
+            let ahead = self.store.lanes().count_before(id, budget, first).await?;
             for (place, (record, lane)) in (ahead..).zip(records) {
                 let Some(next) = waiting.get(lane).and_then(|lane| lane.next_at) else { continue };
                 let before = waiting.get(lane).map_or(0, |lane| lane.count.saturating_sub(1));
@@ -136,7 +136,7 @@ impl App {
         if let Some(recent) = self.recent_backlogs.get(&id).await {
             return Ok(recent);
         }
-        let backlog = self.store.workspace_backlog(id).await?;
+        let backlog = self.store.lanes().workspace_backlog(id).await?;
         let recent = Arc::new(Recent { backlog, since: Default::default() });
         self.recent_backlogs.insert(id, Arc::clone(&recent)).await;
         Ok(recent)

@@ -40,7 +40,7 @@ impl App {
         id: NotificationId,
         only: Option<&UserId>,
     ) -> Result<NotificationRecord, Error> {
-        let record = self.store.notification(&call.tenant, id).await?;
+        let record = self.store.records().notification(&call.tenant, id).await?;
         let record = match only {
             Some(person) => record.and_then(|record| confined(record, person)),
             None => record,
@@ -68,7 +68,7 @@ impl App {
             let granted = match scopes.entry(id) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => {
-                    let installation = self.store.installation(id).await?;
+                    let installation = self.store.tenancy().installation(id).await?;
                     place.insert(installation.map_or_else(Vec::new, |found| found.scopes))
                 }
             };

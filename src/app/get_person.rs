@@ -16,7 +16,7 @@ impl App {
     /// [`Error::NotFound`] for a person who was never described.
     pub async fn get_person(&self, call: &Call, user: UserId) -> Result<Profile, Error> {
         call.may_about(&access::GET_PERSON, &user)?;
-        let stored = self.store.person(&call.tenant, &user).await?;
+        let stored = self.store.people().get(&call.tenant, &user).await?;
         let stored = stored.ok_or(Error::NotFound("person"))?;
         let preferences = self.choices(&call.tenant, &user).await?;
         Ok(Profile { stored, preferences })

@@ -55,10 +55,10 @@ impl App {
     /// no longer accepted is reported, and does not hide the rest.
     pub async fn get_workspace(&self, call: &Call) -> Result<Overview, Error> {
         call.may(&access::GET_WORKSPACE)?;
-        let Some(facts) = self.store.tenant_facts(&call.tenant).await? else {
+        let Some(facts) = self.store.tenancy().tenant_facts(&call.tenant).await? else {
             return Err(Error::NotFound("tenant"));
         };
-        let attempt = self.store.latest_connect(&call.tenant).await?;
+        let attempt = self.store.tenancy().latest_connect(&call.tenant).await?;
         let TenantFacts { settings, installation, now } = facts;
         let mapping = match self.directory.mapping(&settings).await {
             Ok(mapping) => mapping,
@@ -115,7 +115,7 @@ impl App {
     async fn problems(&self, tenant: &Tenant, view: &View) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         let source = tenant.mapping.user.source();
-        if let Some(at) = self.store.costly_since(&tenant.id, source).await? {
+        if let Some(at) = self.store.tenancy().costly_since(&tenant.id, source).await? {
             problems.push(Problem::costly_on_people(at));
         }
         let counts = view.snapshot.as_ref().map(|snapshot| snapshot.counts()).unwrap_or_default();
@@ -126,7 +126,7 @@ impl App {
     }
 
     async fn others(&self, tenant: &TenantId, id: InstallationId) -> Result<usize, Error> {
-        let tenants = self.store.tenants_of(id).await?;
+        let tenants = self.store.tenancy().tenants_of(id).await?;
         Ok(tenants.iter().filter(|other| *other != tenant).count())
     }
 }

@@ -103,7 +103,7 @@ impl Keys {
         if !self.may_ask() {
             return if stale { Err(away()) } else { Ok(KeyHolder::Unknown) };
         }
-        let Some((known, now)) = self.inner.store.api_key(hash).await? else {
+        let Some((known, now)) = self.inner.store.api_keys().get(hash).await? else {
             return Ok(KeyHolder::Unknown);
         };
         let holder = holder(&known, now);
@@ -114,7 +114,7 @@ impl Keys {
     /// Reads the changed keys; the first time, all keys.
     pub async fn refresh(&self) -> Result<(), store::Error> {
         let asked = Instant::now();
-        let state = self.inner.store.api_keys_state().await?;
+        let state = self.inner.store.api_keys().state().await?;
         let before = {
             let table = self.inner.table.read().unwrap_or_else(PoisonError::into_inner);
             let fresh = table.whole.is_some_and(|at| at.elapsed() < ANEW);
@@ -208,7 +208,7 @@ impl Keys {
     async fn round(&self, forget: bool) -> Result<(), store::Error> {
         self.refresh().await?;
         if forget {
-            self.inner.store.forget_api_keys(limits::API_KEY_KEPT, BATCH).await?;
+            self.inner.store.api_keys().forget(limits::API_KEY_KEPT, BATCH).await?;
         }
         Ok(())
     }
@@ -217,7 +217,7 @@ impl Keys {
     async fn read(&self, version: i64) -> Result<Vec<KnownApiKey>, store::Error> {
         let (mut keys, mut after) = (Vec::new(), (version, None::<ApiKeyId>));
         loop {
-            let page = self.inner.store.changed_api_keys(after, BATCH).await?;
+            let page = self.inner.store.api_keys().list_changed(after, BATCH).await?;
             let more = page.len() == BATCH as usize;
             if let Some(last) = page.last() {
                 after = (last.version, Some(last.key.id));

@@ -14,7 +14,7 @@ impl App {
         limit: u32,
     ) -> Result<AuditPage, Error> {
         call.may(&access::LIST_AUDIT)?;
-        Ok(self.store.list_audit(Some(&call.tenant), filter, after, limit).await?)
+        Ok(self.store.audit().list(Some(&call.tenant), filter, after, limit).await?)
     }
 
     /// The same for entries that belong to no tenant: sign-ins, and calls refused before they
@@ -32,6 +32,6 @@ impl App {
                 "only an administrator of all tenants may read entries that belong to no tenant",
             ));
         }
-        Ok(self.store.list_audit(None, filter, after, limit).await?)
+        Ok(self.store.audit().list(None, filter, after, limit).await?)
     }
 }

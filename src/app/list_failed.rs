@@ -14,6 +14,6 @@ impl App {
         limit: u32,
     ) -> Result<FailedPage, Error> {
         call.may(&access::LIST_FAILED)?;
-        Ok(self.store.list_failed(&call.tenant, filter, after, limit).await?)
+        Ok(self.store.records().list_failed(&call.tenant, filter, after, limit).await?)
     }
 }

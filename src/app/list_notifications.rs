@@ -17,6 +17,6 @@ impl App {
             Some(person) => call.may_about(&access::LIST_NOTIFICATIONS_OF, person)?,
             None => call.may(&access::LIST_NOTIFICATIONS)?,
         };
-        Ok(self.store.list_notifications(&call.tenant, filter, after, limit).await?)
+        Ok(self.store.records().list_notifications(&call.tenant, filter, after, limit).await?)
     }
 }

@@ -30,7 +30,7 @@ impl App {
         call.may(&access::LIST_PEOPLE)?;
         let tenant = self.tenant(&call.tenant).await?;
         let view = self.view(&tenant).await?;
-        let mut stored = self.store.list_people(&call.tenant, after.as_ref(), limit + 1).await?;
+        let mut stored = self.store.people().list(&call.tenant, after.as_ref(), limit + 1).await?;
         let more = stored.len() > limit as usize;
         stored.truncate(limit as usize);
         let people: Vec<&Person> = stored.iter().map(|stored| &stored.person).collect();

@@ -152,7 +152,7 @@ impl App {
         let mut after = wanted.after.clone();
         let mut passes = (Pass::default(), Pass::default());
         loop {
-            let people = self.store.list_people(&tenant.id, after.as_ref(), PEOPLE).await?;
+            let people = self.store.people().list(&tenant.id, after.as_ref(), PEOPLE).await?;
             if people.is_empty() {
                 return Ok(scan);
             }

@@ -197,7 +197,7 @@ impl App {
     /// The outcome of an earlier call with the same request id, if there was one.
     async fn repeat(&self, call: &Call, said: &Said) -> Option<Result<(Answer, Repeat), Error>> {
         let principal = &call.caller.principal;
-        let before = self.store.accepted_before(
+        let before = self.store.outbox().accepted_before(
             &call.tenant,
             principal,
             &said.request_id,
@@ -249,11 +249,11 @@ impl App {
             expires_in: request.expires_in,
             trace_context: telemetry::context(),
         };
-        match self.store.accept(accept).await? {
+        match self.store.outbox().accept(accept).await? {
             store::Accepted::New { .. } => {
                 room.take(waiting);
                 if !found.is_empty() {
-                    self.store.recheck_held(&call.tenant, &found).await?;
+                    self.store.waiting().recheck_held(&call.tenant, &found).await?;
                 }
                 Ok((planned.answer, Repeat::First))
             }
@@ -291,7 +291,7 @@ impl App {
         let _turn = self.turns.take_if_large(&tenant.id, request.recipients.len()).await;
         let ids = people_named(request);
         let store::PeopleFacts { people: mut known, preferences, resolving } =
-            self.store.people_facts(&tenant.id, &ids).await?;
+            self.store.people().facts(&tenant.id, &ids).await?;
         let view = self.view(tenant).await?;
         let people = self.named(tenant, gather(request, &mut known)).await?;
         let look_held_after = HELD_SOON.mul_f64(self.workspaces.time_scale());
@@ -332,7 +332,7 @@ impl App {
         if request.action.speaks() && !everybody {
             return Ok(places);
         }
-        let found = self.store.subject_conversations(&tenant.id, subject).await?;
+        let found = self.store.outbox().subject_conversations(&tenant.id, subject).await?;
         if everybody && found.len() > limits::SUBJECT_CONVERSATIONS {
             let most = limits::SUBJECT_CONVERSATIONS;
             let problem = format!("must be named: the subject is in over {most} conversations");

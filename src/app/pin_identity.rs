@@ -42,8 +42,8 @@ impl App {
         let subject = Some(Person { user: user.clone(), detail });
         let entry = Entry { subject, ..call.entry("PinIdentity") };
         let store = self.store.noting(&entry).await?;
-        store.store_identity(&call.tenant, &user, &identity).await?;
-        self.store.recheck_held(&call.tenant, &[user]).await?;
+        store.people().store_identity(&call.tenant, &user, &identity).await?;
+        self.store.waiting().recheck_held(&call.tenant, &[user]).await?;
         Ok(identity)
     }
 }

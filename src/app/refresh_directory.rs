@@ -20,8 +20,8 @@ impl App {
         };
         let store = self.store.noting(&Entry { detail, ..call.entry("RefreshDirectory") }).await?;
         if !accept_shrink {
-            store.request_refresh(installation.id).await?;
-        } else if store.accept_shrink(installation.id).await? {
+            store.member_lists().request_refresh(installation.id).await?;
+        } else if store.member_lists().accept_shrink(installation.id).await? {
             let workspace = installation.id;
             tracing::info!(%workspace, "an administrator accepted the loss of members");
         }

@@ -67,7 +67,7 @@ impl App {
             expires_in: request.expires_in,
             room: room.left(self.config.max_waiting),
         };
-        let deliveries = match self.store.noting(&entry).await?.replay(&replay).await? {
+        let deliveries = match self.store.noting(&entry).await?.outbox().replay(&replay).await? {
             ReplayOutcome::Replayed(deliveries) => deliveries,
             ReplayOutcome::NoRoom => return Err(full()),
             ReplayOutcome::Mismatch => return Err(Error::RequestIdReused),
@@ -75,7 +75,7 @@ impl App {
         let made = deliveries.iter().filter(|replayed| replayed.skipped.is_none()).count();
         room.take(made.try_into().unwrap_or(u64::MAX));
         let more = match filter {
-            Some(filter) => self.store.any_failed(&call.tenant, &filter).await?,
+            Some(filter) => self.store.records().any_failed(&call.tenant, &filter).await?,
             None => false,
         };
         Ok(Replays { deliveries, more })

@@ -51,7 +51,7 @@ impl App {
         let role = if acting.is_administrator() { "administrator" } else { "person" };
         let by = format!("{role}:{}", call.caller.principal);
         let store = self.store.noting(&entry(call, &user, event.as_ref(), value)).await?;
-        store.set_preference(&call.tenant, &user, event.as_ref(), value, &by).await?;
+        store.people().set_preference(&call.tenant, &user, event.as_ref(), value, &by).await?;
         let chosen = self.choices(&call.tenant, &user).await?;
         let held_back = match &event {
             Some(event) => suppression(&tenant.settings, &chosen, event),
@@ -88,7 +88,7 @@ impl App {
         let lane = found.slack_user_id.as_str();
         match self.workspaces.open_conversation(found.installation, &found.slack_user_id).await {
             Ok(channel) => {
-                self.store.save_conversation(found.installation, lane, &channel).await?;
+                self.store.lanes().save_conversation(found.installation, lane, &channel).await?;
                 Ok(Ok(channel))
             }
             Err(workspace::Error::Slack(error)) => {

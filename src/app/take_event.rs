@@ -71,7 +71,8 @@ impl App {
     async fn store_event(&self, event: Event) -> Result<Taken, Error> {
         let Event { id, app_id, audience, happened_at, what } = event;
         let EventAudience { teams, enterprises } = &audience;
-        let installations = self.store.installations_of_app(&app_id, teams, enterprises).await?;
+        let installations =
+            self.store.slack_events().installations_of_app(&app_id, teams, enterprises).await?;
         if installations.is_empty() {
             self.metrics.slack_events("unknown_workspace", 1);
             return Ok(Taken::Acknowledged);
@@ -84,7 +85,7 @@ impl App {
         for installation in installations {
             let (event_id, body) = (id.clone(), body.clone());
             let event = NewEvent { installation, event_id, kind, happened_at, body };
-            let taken = self.store.take_event(&event).await?;
+            let taken = self.store.slack_events().take(&event).await?;
             self.metrics.slack_events(if taken { "taken" } else { "repeated" }, 1);
         }
         Ok(Taken::Acknowledged)

@@ -33,7 +33,7 @@ pub(super) struct Known {
 impl App {
     /// The tenant, or [`Error::NotFound`]: it exists from an administrator's first call.
     pub(super) async fn tenant(&self, id: &TenantId) -> Result<Tenant, Error> {
-        let Some(facts) = self.store.tenant_facts(id).await? else {
+        let Some(facts) = self.store.tenancy().tenant_facts(id).await? else {
             return Err(Error::NotFound("tenant"));
         };
         let store::TenantFacts { settings, installation, now } = facts;
@@ -51,7 +51,7 @@ impl App {
 
     /// The store's data about one person. An unknown person has an empty record.
     pub(super) async fn known(&self, tenant: &TenantId, user: &UserId) -> Result<Known, Error> {
-        Ok(match self.store.person(tenant, user).await? {
+        Ok(match self.store.people().get(tenant, user).await? {
             Some(stored) => Known { person: stored.person, identity: stored.identity },
             None => Known { person: Person::bare(user.clone()), identity: None },
         })
@@ -63,7 +63,7 @@ impl App {
         tenant: &TenantId,
         user: &UserId,
     ) -> Result<Preferences, Error> {
-        let mut all = self.store.preferences(tenant, std::slice::from_ref(user)).await?;
+        let mut all = self.store.people().preferences(tenant, std::slice::from_ref(user)).await?;
         Ok(all.remove(user).unwrap_or_default())
     }
 }

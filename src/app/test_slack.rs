@@ -66,7 +66,7 @@ impl App {
         let started = tokio::time::Instant::now();
         let tenant = self.tenant(&call.tenant).await?;
         if let Subject::Described(person) = &subject {
-            self.store.upsert_people(&call.tenant, std::slice::from_ref(person)).await?;
+            self.store.people().upsert(&call.tenant, std::slice::from_ref(person)).await?;
         }
         let known = self.subject(&call.tenant, subject).await?;
         let member = match self.find_and_store(&tenant, &known).await? {
@@ -124,8 +124,8 @@ impl App {
                     stored_at: self.store.now().await?,
                 };
                 let user = &known.person.user_id;
-                self.store.store_identity(&tenant.id, user, &identity).await?;
-                self.store.recheck_held(&tenant.id, std::slice::from_ref(user)).await?;
+                self.store.people().store_identity(&tenant.id, user, &identity).await?;
+                self.store.waiting().recheck_held(&tenant.id, std::slice::from_ref(user)).await?;
             }
         }
         Ok(Ok(FoundMember { installation: installation.id, slack_user_id, display_name }))
@@ -140,11 +140,11 @@ impl App {
         kind: Kind,
         patience: Duration,
     ) -> Result<TestDelivery, Error> {
-        let mut ended = self.store.deliveries_ended();
+        let mut ended = self.store.outbox().ended();
         let delivery = self.queue_test(call, tenant, known, member, kind).await?;
         let until = tokio::time::Instant::now() + patience;
         loop {
-            let record = self.store.delivery(&tenant.id, delivery).await?;
+            let record = self.store.records().delivery(&tenant.id, delivery).await?;
             let record = record.ok_or(Error::NotFound("delivery"))?;
             let over = record.state.is_terminal() || tokio::time::Instant::now() >= until;
             if over {
@@ -208,7 +208,7 @@ impl App {
             trace_context: crate::telemetry::context(),
         };
         let room = self.room(&tenant.id, 1).await?;
-        self.store.accept(accept).await?;
+        self.store.outbox().accept(accept).await?;
         room.take(1);
         Ok(id)
     }

@@ -191,7 +191,7 @@ impl Trail {
                 tokio::time::sleep(REST).await;
                 tokio::select! {
                     () = inner.due.notified() => {}
-                    () = inner.store.audited().notified() => {}
+                    () = inner.store.audit().written().notified() => {}
                 }
             };
             tokio::select! {
@@ -216,7 +216,7 @@ impl Trail {
     ) -> Result<(), store::Error> {
         self.write(false).await?;
         self.chain(|| rounds.next()).await?;
-        while prune && self.inner.store.prune_audit(self.inner.kept, BATCH).await? > 0 {
+        while prune && self.inner.store.audit().prune(self.inner.kept, BATCH).await? > 0 {
             rounds.next();
         }
         Ok(())
@@ -225,7 +225,7 @@ impl Trail {
     async fn chain(&self, step: impl Fn()) -> Result<(), store::Error> {
         loop {
             step();
-            let chained = self.inner.store.chain_audit(BATCH).await?;
+            let chained = self.inner.store.audit().chain(BATCH).await?;
             self.inner.metrics.audit_entries(chained.unwrap_or(0).into());
             if chained.is_none_or(|chained| chained < BATCH) {
                 return Ok(());
@@ -241,7 +241,7 @@ impl Trail {
         if entries.is_empty() {
             return Ok(());
         }
-        let written = inner.store.write_audit(&entries).await;
+        let written = inner.store.audit().write(&entries).await;
         if written.is_err() {
             lock(&inner.tally).restore(entries, now);
         }
@@ -254,7 +254,7 @@ impl Trail {
         let waiting = std::mem::take(&mut lock(&inner.uses).waiting);
         let mut entries = Vec::new();
         for (index, (principal, key)) in waiting.iter().enumerate() {
-            match inner.store.note_use(principal.as_str(), key, inner.silence).await {
+            match inner.store.audit().note_use(principal.as_str(), key, inner.silence).await {
                 Ok(true) => entries.push(sign_in(principal, key)),
                 Ok(false) => {}
                 Err(error) => {

@@ -57,9 +57,9 @@ impl App {
     ) -> Result<Settings, Error> {
         call.may(right)?;
         let (_, action) = right.names();
-        self.store.ensure_tenant(&call.tenant).await?;
+        self.store.tenancy().ensure_tenant(&call.tenant).await?;
         for _ in 0..ATTEMPTS {
-            let current = self.store.settings(&call.tenant).await?.unwrap_or_default();
+            let current = self.store.tenancy().settings(&call.tenant).await?.unwrap_or_default();
             if change.expected_version.is_some_and(|expected| expected != current.version) {
                 return Err(Error::Changed("settings"));
             }
@@ -67,7 +67,7 @@ impl App {
             let wanted = change.apply(current);
             check(&wanted, &change)?;
             let store = self.store.noting(&changed(call, action, &before, &wanted)).await?;
-            match store.save_settings(&call.tenant, &wanted).await {
+            match store.tenancy().save_settings(&call.tenant, &wanted).await {
                 Ok(version) => {
                     if attribute != wanted.slack_attribute {
                         self.attribute_changed(&call.tenant, &wanted).await;
@@ -84,7 +84,7 @@ impl App {
     /// The settings are already in force: a failure here is not the caller's problem.
     async fn attribute_changed(&self, tenant: &TenantId, settings: &Settings) {
         let told = async {
-            if let Some(installation) = self.store.installation_of(tenant).await? {
+            if let Some(installation) = self.store.tenancy().installation_of(tenant).await? {
                 self.directory.attribute_changed(installation.id, settings).await?;
             }
             Ok::<_, Error>(())

@@ -11,17 +11,17 @@ impl App {
     /// Writes all records or none; returns how many. The last write of a record wins.
     pub async fn upsert_people(&self, call: &Call, people: &[Person]) -> Result<usize, Error> {
         call.may(&access::UPSERT_PEOPLE)?;
-        self.store.ensure_tenant(&call.tenant).await?;
+        self.store.tenancy().ensure_tenant(&call.tenant).await?;
         let detail = Detail { after: Some(json!({ "people": people.len() })), ..Detail::default() };
         let subject = match people {
             [one] => Some(audit::Person { user: one.user_id.clone(), detail: String::new() }),
             _ => None,
         };
         let entry = Entry { subject, detail, ..call.entry("UpsertPeople") };
-        self.store.noting(&entry).await?.upsert_people(&call.tenant, people).await?;
+        self.store.noting(&entry).await?.people().upsert(&call.tenant, people).await?;
         // Messages may wait for some of them.
         let users: Vec<_> = people.iter().map(|person| person.user_id.clone()).collect();
-        self.store.recheck_held(&call.tenant, &users).await?;
+        self.store.waiting().recheck_held(&call.tenant, &users).await?;
         Ok(people.len())
     }
 }

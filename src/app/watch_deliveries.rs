@@ -33,7 +33,7 @@ impl App {
     /// next changes, for a number of an earlier epoch, and for a number not yet assigned.
     pub async fn watch_deliveries(&self, call: &Call, after: Option<i64>) -> Result<Feed, Error> {
         call.may(&access::WATCH_DELIVERIES)?;
-        if !self.store.tenant_exists(&call.tenant).await? {
+        if !self.store.tenancy().tenant_exists(&call.tenant).await? {
             return Err(Error::NotFound("tenant"));
         }
         let (news, after) = self.news(&call.tenant, after).await?;
@@ -48,7 +48,7 @@ impl App {
         after: Option<i64>,
     ) -> Result<(News, i64), Error> {
         // Before the extent is read: changes numbered in between wake the watcher.
-        let mut watcher = self.store.watch_feed(tenant);
+        let mut watcher = self.store.feed().watch(tenant);
         let rewound = watcher.reach().rewound;
         let (epoch, after) = place(&self.store, tenant, after).await?;
         let (store, tenant) = (self.store.clone(), tenant.clone());
@@ -59,7 +59,7 @@ impl App {
 /// Compares a number with the contents of the feed; returns the epoch, and the number (`None`
 /// stands for the last).
 async fn place(store: &Store, tenant: &TenantId, after: Option<i64>) -> Result<(i64, i64), Error> {
-    let extent = store.feed_extent(tenant).await?;
+    let extent = store.feed().extent(tenant).await?;
     let after = after.unwrap_or(extent.head);
     if after < extent.epoch {
         return Err(epoch_changed(extent.epoch));
@@ -84,7 +84,7 @@ impl Feed {
     pub async fn next(&mut self) -> Result<Batch, Error> {
         loop {
             self.news.heard(self.after).await?;
-            let page = self.store.delivery_changes(&self.tenant, self.after, BATCH).await?;
+            let page = self.store.feed().changes(&self.tenant, self.after, BATCH).await?;
             if let Some((first, _)) = page.span
                 && first != self.after + 1
             {

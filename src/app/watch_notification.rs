@@ -108,13 +108,13 @@ impl NotificationWatch {
 
     /// Continues reading the feed; `false`: it has nothing new.
     async fn search(&mut self) -> Result<bool, Error> {
-        let head = self.store.feed_extent(&self.tenant).await?.head;
+        let head = self.store.feed().extent(&self.tenant).await?.head;
         if head == self.after {
             return Ok(false);
         }
         let (tenant, id) = (&self.tenant, self.id);
         let range = (self.after, head);
-        let found = self.store.delivery_changes_of(tenant, id, range, BATCH).await?;
+        let found = self.store.feed().changes_of(tenant, id, range, BATCH).await?;
         self.after = found.span.filter(|_| found.full).map_or(head, |(_, last)| last);
         self.read.extend(found.changes);
         Ok(true)

@@ -139,7 +139,7 @@ impl Delivery {
                 // Its lane may be due, in a queue that the round has passed.
                 Some(_) = claimer.turns.join_next() => claimer.round.again = true,
                 () = claimer.slots.freed() => {}
-                () = self.inner.store.lanes_woken().notified(), if !troubled => claimer.woken(),
+                () = self.inner.store.lanes().woken().notified(), if !troubled => claimer.woken(),
                 () = due => {}
             }
             // Turns that are about to end do so first: one claim for all of them.
@@ -162,7 +162,7 @@ impl Claimer {
         if after.is_none() {
             self.round = Round::default();
         }
-        let queues = self.delivery.inner.store.queues(after.as_ref(), QUEUES).await?;
+        let queues = self.delivery.inner.store.lanes().queues(after.as_ref(), QUEUES).await?;
         self.round.after.clone_from(&queues.more_after);
         let allowances = self.allowances(&queues).await?;
         let mut starts = allowances.iter().map(|(funds, of)| (*funds, of.starts)).collect();
@@ -281,7 +281,7 @@ impl Claimer {
             self.served.clear();
         }
         self.served.insert(key.clone(), self.claims);
-        match inner.store.claim_queue(key, token, limit, inner.timing.lease, pace).await {
+        match inner.store.lanes().claim_queue(key, token, limit, inner.timing.lease, pace).await {
             Ok(claims) => {
                 inner.metrics.lanes_claimed(claims.len() as u64);
                 if pace.is_some() {
@@ -360,7 +360,7 @@ impl Claimer {
                     }
                 }
             }
-            budget if queue.booked.is_none() => inner.store.open_budget(id, budget).await,
+            budget if queue.booked.is_none() => inner.store.budgets().open(id, budget).await,
             Budget::Updates | Budget::Deletions => Ok(()),
         }
     }

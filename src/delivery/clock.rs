@@ -1,6 +1,6 @@
 //! The database's clock is read each second. If it stepped back, times stored before the step lie
-//! too far ahead and are moved back (`store::clock`). This is also done once at the start, since
-//! the clock may have stepped while no replica ran.
+//! too far ahead and are moved back (`store::upkeep::clock`). This is also done once at the start,
+//! since the clock may have stepped while no replica ran.
 //!
 //! A step forward makes waits end early. For most waits that is harmless, but not for the time that
 //! Slack needs to store a message ([`Steady`]).
@@ -24,7 +24,7 @@ const TOLERANCE: Duration = Duration::from_secs(1);
 const ROUNDS: u32 = 60;
 /// Rounds after a step that must find nothing to move until the moving is over: a transaction that
 /// read the clock before the step may be committed later, but within the limits of
-/// `store::postgres`.
+/// `store::database::postgres`.
 const IN_VAIN: u32 = 10;
 
 /// The rounds of moving that are left.
@@ -95,7 +95,7 @@ impl Delivery {
             *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN };
         }
         if left.rounds > 0 && left.in_vain > 0 {
-            let moved = store.follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
+            let moved = store.upkeep().follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
             left.rounds -= 1;
             if moved == 0 {
                 left.in_vain -= 1;

@@ -41,7 +41,7 @@ impl Delivery {
             };
             let woken = async {
                 tokio::time::sleep(REST).await;
-                store.changes_written().notified().await;
+                store.feed().written().notified().await;
             };
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -61,7 +61,7 @@ impl Delivery {
         let rounds = self.watch("feeds of other replicas", self.inner.timing.follow);
         while !stop.is_cancelled() {
             rounds.next();
-            let followed = self.inner.store.follow_feeds().await;
+            let followed = self.inner.store.feed().follow().await;
             if let Err(error) = &followed
                 && !troubled
             {
@@ -79,7 +79,7 @@ impl Delivery {
     async fn number_all(&self, rounds: &Rounds) -> Result<bool, store::Error> {
         loop {
             rounds.next();
-            match self.inner.store.number_changes(BATCH).await? {
+            match self.inner.store.feed().number(BATCH).await? {
                 Some(BATCH..) => {}
                 numbered => return Ok(numbered.is_some()),
             }

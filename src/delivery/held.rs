@@ -52,18 +52,18 @@ impl Delivery {
         let (store, timing) = (&self.inner.store, &self.inner.timing);
         for _ in 0..STEPS {
             rounds.next();
-            let due = store.held_due(PEOPLE).await?;
+            let due = store.waiting().held_due(PEOPLE).await?;
             if due.is_empty() || stop.is_cancelled() {
                 break;
             }
             for (tenant, users) in due {
                 rounds.next();
                 let absent = self.wake_those_who_appeared(&tenant, users).await?;
-                store.defer_held(&tenant, &absent, timing.held_again).await?;
+                store.waiting().defer_held(&tenant, &absent, timing.held_again).await?;
             }
         }
         for _ in 0..STEPS {
-            let Some(sweep) = store.claim_held_sweep(timing.lease).await? else { break };
+            let Some(sweep) = store.waiting().claim_held_sweep(timing.lease).await? else { break };
             if stop.is_cancelled() || !self.sweep(rounds, &sweep).await? {
                 break;
             }
@@ -78,18 +78,18 @@ impl Delivery {
         let mut batches = 0;
         loop {
             rounds.next();
-            let users = store.held_people(&sweep.tenant, after.as_ref(), PEOPLE).await?;
+            let users = store.waiting().held_people(&sweep.tenant, after.as_ref(), PEOPLE).await?;
             let Some(last) = users.last() else { break };
             after = Some(last.clone());
             self.wake_those_who_appeared(&sweep.tenant, users).await?;
             batches += 1;
-            if !store.extend_held_sweep(sweep, timing.lease).await? {
+            if !store.waiting().extend_held_sweep(sweep, timing.lease).await? {
                 return Ok(false);
             }
         }
         let thousands = batches * PEOPLE / 1000 + 1;
         let pause = PAUSE.mul_f64(self.inner.workspaces.time_scale()) * thousands;
-        Ok(store.end_held_sweep(sweep, pause).await?)
+        Ok(store.waiting().end_held_sweep(sweep, pause).await?)
     }
 
     /// Wakes the held deliveries of those of `users` that a message would reach now; returns the
@@ -100,8 +100,10 @@ impl Delivery {
         users: Vec<UserId>,
     ) -> Result<Vec<UserId>, directory::Error> {
         let store = &self.inner.store;
-        let (Some(settings), Some(installation)) =
-            tokio::try_join!(store.settings(tenant), store.installation_of(tenant))?
+        let (Some(settings), Some(installation)) = tokio::try_join!(
+            store.tenancy().settings(tenant),
+            store.tenancy().installation_of(tenant)
+        )?
         else {
             return Ok(users);
         };
@@ -111,7 +113,7 @@ impl Delivery {
         if view.deciding().is_none() {
             return Ok(users);
         }
-        let mut known = store.people(tenant, &users).await?;
+        let mut known = store.people().get_many(tenant, &users).await?;
         let (people, identities): (Vec<Person>, Vec<Option<Identity>>) = users
             .iter()
             .map(|user| match known.remove(user) {
@@ -131,7 +133,7 @@ impl Delivery {
                 MemberDecision::Unreachable { .. } => absent.push(user),
             }
         }
-        let woken = store.wake_held(tenant, &appeared).await?;
+        let woken = store.waiting().wake_held(tenant, &appeared).await?;
         if woken > 0 {
             tracing::info!(woken, "messages go out to people who appeared in Slack");
         }

@@ -20,8 +20,8 @@ impl Delivery {
         // Turns that are taken at the same time share these reads.
         let users = head.user.as_slice();
         let (tenant, mut people) = tokio::try_join!(
-            store.tenant_facts(&head.tenant),
-            store.people_facts(&head.tenant, users),
+            store.tenancy().tenant_facts(&head.tenant),
+            store.people().facts(&head.tenant, users),
         )?;
         let (settings, connected) =
             tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();

@@ -91,7 +91,7 @@ impl Delivery {
             return self.settle(turn, found, SettleContext::default()).await;
         }
         if let Probe::Unavailable { after } = probe {
-            return self.inner.store.release(claim, after).await.map(drop);
+            return self.inner.store.lanes().release(claim, after).await.map(drop);
         }
         let policy = self.inner.timing.policy_for(&head.event_type);
         let counts = (head.attempt, head.crashes);
@@ -100,8 +100,8 @@ impl Delivery {
     }
 
     async fn search(&self, turn: &Turn<'_>) -> Result<Look, store::Error> {
-        let (claim, head) = (turn.claim, &turn.head);
-        let Some(installation) = self.inner.store.installation(claim.installation).await? else {
+        let (claim, head, tenancy) = (turn.claim, &turn.head, self.inner.store.tenancy());
+        let Some(installation) = tenancy.installation(claim.installation).await? else {
             return Ok(Look::Saw(Probe::Unreadable));
         };
         let channel = match self.conversation(turn).await {
@@ -194,7 +194,8 @@ impl Delivery {
             return Ok(None);
         };
         let (store, user) = (&self.inner.store, head.user.as_ref());
-        let messages = store.subject_messages(&head.tenant, subject, turn.claim, user).await?;
+        let messages =
+            store.outbox().subject_messages(&head.tenant, subject, turn.claim, user).await?;
         Ok(messages.iter().find(|message| message.ts == *thread).map(|message| message.delivery))
     }
 

@@ -43,7 +43,11 @@ impl Delivery {
         let messages = match &head.subject {
             Some(subject) if head.action != Action::Post => {
                 let (tenant, user) = (&head.tenant, head.user.as_ref());
-                self.inner.store.subject_messages(tenant, subject, turn.claim, user).await?
+                self.inner
+                    .store
+                    .outbox()
+                    .subject_messages(tenant, subject, turn.claim, user)
+                    .await?
             }
             _ => Vec::new(),
         };
@@ -51,7 +55,7 @@ impl Delivery {
         let Some(request_kind) = plan.request_kind() else { return Ok(Err(nothing_left(turn))) };
         let words = match &plan {
             Plan::Done { target, .. } => {
-                let kept = match self.inner.store.words(&head.tenant, target.words).await {
+                let kept = match self.inner.store.outbox().words(&head.tenant, target.words).await {
                     Err(error @ store::Error::Sealed(_)) => {
                         let (tenant, delivery) = (&head.tenant, target.words);
                         tracing::error!(

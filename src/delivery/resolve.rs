@@ -107,11 +107,11 @@ impl Delivery {
         arrived: &mut BTreeSet<InstallationId>,
     ) -> Result<Duration, store::Error> {
         let (timing, store) = (&self.inner.timing, &self.inner.store);
-        if store.resolve_members_of(arrived).await? {
+        if store.waiting().resolve_members_of(arrived).await? {
             arrived.clear();
         }
-        let joined = store.join_due(BATCH).await?;
-        let claimed = store.claim_resolving(BATCH, timing.lease).await?;
+        let joined = store.waiting().join_due(BATCH).await?;
+        let claimed = store.waiting().claim_resolving(BATCH, timing.lease).await?;
         // Deliveries that waited behind these may be due now.
         let more = !claimed.is_empty() || joined == BATCH || !arrived.is_empty();
         let mut people: BTreeMap<_, Vec<Resolving>> = BTreeMap::new();
@@ -130,7 +130,7 @@ impl Delivery {
         if more {
             return Ok(Duration::ZERO);
         }
-        let due = store.next_deferred().await?.unwrap_or(timing.poll);
+        let due = store.waiting().next_deferred().await?.unwrap_or(timing.poll);
         Ok(due.clamp(SHORTEST, timing.poll))
     }
 
@@ -151,8 +151,12 @@ impl Delivery {
         let settled = async {
             let (resolved, trace) = self.resolved(&resolving, desk).await?;
             let trace = trace.as_deref();
-            let settled =
-                self.inner.store.settle_resolving(token, delivery, &resolved, trace).await?;
+            let settled = self
+                .inner
+                .store
+                .waiting()
+                .settle_resolving(token, delivery, &resolved, trace)
+                .await?;
             Ok::<_, directory::Error>(settled)
         };
         match settled.await {
@@ -185,10 +189,10 @@ impl Delivery {
             Err(end) => return Ok((Resolved::End(end), None)),
         };
         let (settings, installation, stored, mut chosen) = tokio::try_join!(
-            store.settings(tenant),
-            store.installation_of(tenant),
-            store.person(tenant, user),
-            store.preferences(tenant, std::slice::from_ref(user)),
+            store.tenancy().settings(tenant),
+            store.tenancy().installation_of(tenant),
+            store.people().get(tenant, user),
+            store.people().preferences(tenant, std::slice::from_ref(user)),
         )?;
         let (settings, installation) = (settings.as_ref(), installation.as_ref());
         let preferences: Preferences = chosen.remove(user).unwrap_or_default();

@@ -57,7 +57,7 @@ impl Delivery {
             return self.unposted(turn, Settle::Deferred { after }, None).await;
         };
         if !start_comes(turn, stop).await {
-            self.inner.store.release(claim, Duration::ZERO).await?;
+            self.inner.store.lanes().release(claim, Duration::ZERO).await?;
             return Ok(StartUsed::No);
         }
         let posted = self.undertake(turn, &request, &token).await;
@@ -92,8 +92,12 @@ impl Delivery {
         let (claim, head, lease) = (turn.claim, &turn.head, self.inner.timing.lease);
         let begin_before = Instant::now() + lease / 2;
         let (request_kind, thread) = (request.kind, request.thread_ts());
-        let intent =
-            self.inner.store.intend_to(claim, head.delivery, lease, request_kind, thread).await;
+        let intent = self
+            .inner
+            .store
+            .outbox()
+            .intend_to(claim, head.delivery, lease, request_kind, thread)
+            .await;
         let attempt = match intent {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return Ok(StartUsed::No),

@@ -142,39 +142,39 @@ impl Delivery {
         let full = |done: u64| done >= u64::from(BATCH);
         Ok(match part {
             Part::Lanes => {
-                let repaired = store.repair_lanes().await?;
+                let repaired = store.lanes().repair().await?;
                 if repaired > 0 {
                     tracing::info!(repaired, "conversations that slept with work were woken");
                 }
                 false
             }
             Part::Overdue => {
-                let expired = store.expire_overdue(BATCH).await?;
+                let expired = store.ends().expire_overdue(BATCH).await?;
                 self.inner.metrics.deliveries(State::Expired.code(), expired);
                 full(expired)
             }
-            Part::Archive => full(store.archive(timing.archive_after, BATCH).await?),
-            Part::Replays => full(store.prune_replays(store::IDEMPOTENCY, BATCH).await?),
-            Part::Feed => full(store.prune_changes(timing.feed_kept, BATCH).await?),
+            Part::Archive => full(store.ends().archive(timing.archive_after, BATCH).await?),
+            Part::Replays => full(store.outbox().prune_replays(store::IDEMPOTENCY, BATCH).await?),
+            Part::Feed => full(store.feed().prune(timing.feed_kept, BATCH).await?),
             // Fewer than asked for if they had many deliveries.
             Part::Notifications => {
-                store.forget_notifications(timing.history_kept, FORGOTTEN).await? > 0
+                store.ends().forget_notifications(timing.history_kept, FORGOTTEN).await? > 0
             }
             Part::IdleLanes => {
                 let after = progress.lane.take();
                 let (_, next) =
-                    store.forget_lanes(after.as_ref(), timing.history_kept, LANES).await?;
+                    store.ends().forget_lanes(after.as_ref(), timing.history_kept, LANES).await?;
                 progress.lane = next;
                 progress.lane.is_some()
             }
-            Part::Sweeps => full(store.forget_sweeps(timing.history_kept, BATCH).await?),
+            Part::Sweeps => full(store.ends().forget_sweeps(timing.history_kept, BATCH).await?),
             Part::Unread => {
-                store.count_unread().await?;
+                store.upkeep().count_unread().await?;
                 false
             }
             Part::Health => {
-                store.tidy().await?;
-                self.inner.metrics.outbox(&store.outbox_health().await?.into());
+                store.upkeep().tidy().await?;
+                self.inner.metrics.outbox(&store.outbox().health().await?.into());
                 false
             }
         })

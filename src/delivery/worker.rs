@@ -42,7 +42,7 @@ impl Delivery {
         let wait = self.pause_after(&error);
         // Its lease would run out by itself; a release lets the lane continue sooner.
         let mut tries = self.tries();
-        while let Err(error) = self.inner.store.release(&claim, wait).await {
+        while let Err(error) = self.inner.store.lanes().release(&claim, wait).await {
             if !tries.again(&error).await {
                 let workspace = claim.installation;
                 tracing::warn!(%workspace, %error, "a lane was not given back");
@@ -58,8 +58,8 @@ impl Delivery {
             return;
         };
         let given_back = match claim.budget {
-            Budget::Posts => store.return_post_slot(id, start.1).await,
-            budget => store.return_method_slot(id, budget, start).await,
+            Budget::Posts => store.budgets().return_post_slot(id, start.1).await,
+            budget => store.budgets().return_method_slot(id, budget, start).await,
         };
         if let Err(error) = given_back {
             tracing::debug!(%error, "a start was not given back");
@@ -71,7 +71,7 @@ impl Delivery {
     pub(super) async fn panicked(self, claim: &LaneClaim) {
         let mut tries = self.tries();
         loop {
-            match self.inner.store.crashed(claim, self.inner.timing.retry).await {
+            match self.inner.store.outbox().note_crash(claim, self.inner.timing.retry).await {
                 Ok(Some((delivery, RecoverOutcome::Parked))) => {
                     return self.ended(
                         claim,
@@ -94,7 +94,7 @@ impl Delivery {
     /// Gives back the lanes of a claim whose answer was lost.
     pub(super) async fn disclaim(self, key: QueueKey, token: LeaseToken) {
         let mut tries = self.tries();
-        while let Err(error) = self.inner.store.disclaim(&key, token).await {
+        while let Err(error) = self.inner.store.lanes().disclaim(&key, token).await {
             if !tries.again(&error).await {
                 tracing::warn!(%error, "lanes were not given back; their lease runs out");
                 return;
@@ -107,7 +107,7 @@ impl Delivery {
         let lease = self.inner.timing.lease;
         loop {
             tokio::time::sleep(lease / 3).await;
-            match self.inner.store.heartbeat(claim, lease).await {
+            match self.inner.store.lanes().heartbeat(claim, lease).await {
                 Ok(true) => {}
                 // Every write is fenced, so there is nothing to stop.
                 Ok(false) => std::future::pending().await,
@@ -124,18 +124,18 @@ impl Delivery {
     ) -> Result<StartUsed, store::Error> {
         let store = &self.inner.store;
         if stop.is_cancelled() {
-            store.release(claim, Duration::ZERO).await?;
+            store.lanes().release(claim, Duration::ZERO).await?;
             return Ok(StartUsed::No);
         }
-        let Some(head) = store.head(claim).await? else { return Ok(StartUsed::No) };
+        let Some(head) = store.lanes().head(claim).await? else { return Ok(StartUsed::No) };
         if head.state == State::Sending {
-            match store.recover(claim, head.delivery).await? {
+            match store.outbox().recover(claim, head.delivery).await? {
                 RecoverOutcome::Unknown => {
                     self.inner.metrics.deliveries(State::Unknown.code(), 1);
                     // The request may have ended with the lease, and Slack has 30 s from then: the
                     // looks count from now on, as they do after an answer that was lost.
                     let first = self.inner.timing.policy.probe_after[0];
-                    store.release(claim, first).await?;
+                    store.lanes().release(claim, first).await?;
                 }
                 RecoverOutcome::Parked | RecoverOutcome::Waits | RecoverOutcome::Fenced => {}
             }
@@ -174,7 +174,7 @@ impl Delivery {
             let started_ago = |pace: Pace| pace.started_ago + known.elapsed();
             let pace = context.pace.map(|pace| Pace { started_ago: started_ago(pace), ..pace });
             let context = SettleContext { pace, trace, ..context };
-            match self.inner.store.settle(claim, delivery, &settle, context).await {
+            match self.inner.store.outbox().settle(claim, delivery, &settle, context).await {
                 Ok(settled) => break settled,
                 Err(error) if tries.again(&error).await => {}
                 Err(error) => return Err(error),

@@ -110,7 +110,7 @@ impl Directory {
             tokio::select! {
                 page = &mut page => return Ok(Some(page)),
                 _ = beat.tick() => {
-                    if !self.inner.store.extend_crawl(lease, hold).await? {
+                    if !self.inner.store.member_lists().extend_crawl(lease, hold).await? {
                         return Ok(None);
                     }
                 }
@@ -129,7 +129,7 @@ impl Directory {
             next_cursor: page.next_cursor.clone(),
             page_size,
         };
-        match self.inner.store.save_page(lease, crawled, self.hold()).await? {
+        match self.inner.store.member_lists().save_page(lease, crawled, self.hold()).await? {
             Saved::Stored => {}
             Saved::Lost => return Ok(Next::End(Ended::Lost)),
             Saved::CursorRepeats => return Ok(Next::Again("cursor_repeats")),
@@ -166,7 +166,7 @@ impl Directory {
     }
 
     async fn begin_again(&self, lease: &mut CrawlLease) -> Result<bool, Error> {
-        if !self.inner.store.restart_crawl(lease, self.hold()).await? {
+        if !self.inner.store.member_lists().restart_crawl(lease, self.hold()).await? {
             return Ok(false);
         }
         let checkpoint = &mut lease.checkpoint;
@@ -179,7 +179,7 @@ impl Directory {
     async fn finish(&self, lease: &CrawlLease) -> Result<Ended, Error> {
         let store = &self.inner.store;
         let members = lease.checkpoint.members;
-        let Some(state) = store.directory(lease.installation).await? else {
+        let Some(state) = store.member_lists().state(lease.installation).await? else {
             return Ok(Ended::Lost);
         };
         let in_force = (state.generation > 0).then_some(state.members);
@@ -188,7 +188,7 @@ impl Directory {
             let in_force = in_force.unwrap_or(0);
             return Ok(Ended::Refused { members, in_force });
         }
-        Ok(match store.publish(lease, self.refresh_interval()).await? {
+        Ok(match store.member_lists().publish(lease, self.refresh_interval()).await? {
             Some(generation) => Ended::Published { generation, members },
             None => Ended::Lost,
         })

@@ -118,7 +118,7 @@ impl Directory {
             return;
         }
         tracing::warn!(%tenant, "the tenant's user_attribute costs too much on some people");
-        if let Err(error) = self.inner.store.note_costly(tenant, source).await {
+        if let Err(error) = self.inner.store.tenancy().note_costly(tenant, source).await {
             tracing::debug!(%tenant, %error, "a costly mapping expression was not noted");
             self.inner.noted.invalidate(&key).await;
         }

@@ -117,7 +117,7 @@ impl Directory {
 
     /// Requests a check, soon, whether a mapping reads custom fields that are not there.
     pub async fn fields_soon(&self, id: InstallationId) -> Result<(), Error> {
-        self.inner.store.request_fields(id).await?;
+        self.inner.store.custom_fields().request(id).await?;
         self.inner.fields_due.notify_one();
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Directory {
         &self,
         id: InstallationId,
     ) -> Result<Option<FieldsProgress>, Error> {
-        Ok(self.inner.store.fields_progress(id).await?.filter(|progress| progress.needed))
+        Ok(self.inner.store.custom_fields().progress(id).await?.filter(|progress| progress.needed))
     }
 
     /// Asks for one member's fields at once, for a caller that waits. If Slack cannot be asked now,
@@ -150,17 +150,17 @@ impl Directory {
             }
         };
         self.inner.metrics.custom_fields("fetched");
-        let known = self.inner.store.fields_of(id, &[member.as_str().to_owned()]).await?;
+        let known = self.inner.store.custom_fields().of(id, &[member.as_str().to_owned()]).await?;
         let moved = known.first().is_none_or(|(_, known)| *known != body);
         let fields = MemberFields { member, member_updated, body };
-        self.inner.store.put_fields(id, &fields).await?;
+        self.inner.store.custom_fields().put(id, &fields).await?;
         Ok(moved)
     }
 
     async fn next_fields(&self) -> Result<Option<FieldsLease>, Error> {
         let hold = self.scaled(Duration::from_secs(self.inner.config.lease_seconds));
-        for id in self.inner.store.due_fields(LOOK_AT).await? {
-            if let Some(lease) = self.inner.store.acquire_fields(id, hold).await? {
+        for id in self.inner.store.custom_fields().due(LOOK_AT).await? {
+            if let Some(lease) = self.inner.store.custom_fields().acquire(id, hold).await? {
                 return Ok(Some(lease));
             }
         }
@@ -186,12 +186,12 @@ impl Directory {
         };
         self.count_missing(id, None);
         let recorded = match ended {
-            Ok(Some(end)) => self.inner.store.end_fields(&fence, &end).await.map(|_| ()),
+            Ok(Some(end)) => self.inner.store.custom_fields().end(&fence, &end).await.map(|_| ()),
             Ok(None) => Ok(()),
             Err(error) => {
                 tracing::warn!(workspace = %id, %error, "fetching custom fields stopped");
                 let end = stopped(Some(error.to_string()), self.scaled(SOON));
-                self.inner.store.end_fields(&fence, &end).await.map(|_| ())
+                self.inner.store.custom_fields().end(&fence, &end).await.map(|_| ())
             }
         };
         if let Err(error) = recorded {
@@ -227,8 +227,8 @@ impl Directory {
             let plan = self.plan_fields(id, &readers, &pass.failed).await?;
             let (wanted, fetched) = (plan.wanted, plan.fetched);
             self.count_missing(id, Some(wanted - fetched));
-            if !store.plan_fields(&pass.lease, wanted, fetched, pass.hold).await?
-                || !store.forget_fields(&pass.lease, &plan.gone).await?
+            if !store.custom_fields().plan(&pass.lease, wanted, fetched, pass.hold).await?
+                || !store.custom_fields().forget(&pass.lease, &plan.gone).await?
             {
                 return Err(Stop::Lost);
             }
@@ -276,7 +276,8 @@ impl Directory {
             pass.in_a_row = 0;
             let Job { member, member_updated, seen } = job;
             let fields = MemberFields { member, member_updated, body };
-            if !self.inner.store.save_fields(&pass.lease, &fields, seen, pass.hold).await? {
+            if !self.inner.store.custom_fields().save(&pass.lease, &fields, seen, pass.hold).await?
+            {
                 return Err(Stop::Lost);
             }
             missing -= i64::from(seen.is_none());
@@ -293,7 +294,7 @@ impl Directory {
         if !pass.unpublished {
             return Ok(());
         }
-        if !self.inner.store.publish_fields(&pass.lease).await? {
+        if !self.inner.store.custom_fields().publish(&pass.lease).await? {
             return Err(Stop::Lost);
         }
         pass.unpublished = false;

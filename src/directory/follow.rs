@@ -19,7 +19,7 @@ const MEASURE: Duration = Duration::from_secs(15);
 impl Directory {
     /// Runs until stopped.
     pub async fn run_follower(self, stop: CancellationToken) {
-        let hearing = self.inner.store.run_hints();
+        let hearing = self.inner.store.member_lists().run_hints();
         let following = self.follow_hints();
         let looking = self.look();
         let measuring = self.measure();
@@ -30,7 +30,7 @@ impl Directory {
     }
 
     async fn follow_hints(&self) {
-        let mut hints = self.inner.store.hints();
+        let mut hints = self.inner.store.member_lists().hints();
         loop {
             match hints.recv().await {
                 Ok(Hint::Moved(id)) => self.follow(&[id]).await,
@@ -74,7 +74,7 @@ impl Directory {
         for id in ids {
             self.inner.pointers.invalidate(id).await;
         }
-        let pointers = self.inner.store.directory_pointers(ids).await?;
+        let pointers = self.inner.store.member_lists().pointers(ids).await?;
         let pointers: HashMap<InstallationId, DirectoryPointer> =
             pointers.into_iter().map(|pointer| (pointer.installation, pointer)).collect();
         for (key, loaded) in &self.inner.snapshots {
@@ -119,13 +119,14 @@ impl Directory {
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             times.tick().await;
-            let statistics = match self.inner.store.directory_statistics(self.max_stale()).await {
-                Ok(statistics) => statistics,
-                Err(error) => {
-                    tracing::debug!(%error, "member lists were not measured");
-                    continue;
-                }
-            };
+            let statistics =
+                match self.inner.store.member_lists().statistics(self.max_stale()).await {
+                    Ok(statistics) => statistics,
+                    Err(error) => {
+                        tracing::debug!(%error, "member lists were not measured");
+                        continue;
+                    }
+                };
             let metrics = &self.inner.metrics;
             for (condition, count) in [
                 ("in_use", statistics.in_use),

@@ -49,13 +49,15 @@ impl Directory {
             }
             if Instant::now() >= prune_at {
                 prune_at = Instant::now() + self.scaled(PRUNE);
-                if let Err(error) = self.inner.store.prune_events(self.scaled(REMEMBERED)).await {
+                if let Err(error) =
+                    self.inner.store.slack_events().prune(self.scaled(REMEMBERED)).await
+                {
                     tracing::warn!(%error, "old events were not forgotten");
                 }
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = self.inner.store.events_taken().notified() => {}
+                () = self.inner.store.slack_events().taken().notified() => {}
                 () = tokio::time::sleep(self.scaled(self.inner.config.poll_interval)) => {}
             }
         }
@@ -64,7 +66,7 @@ impl Directory {
     /// Applies the events of one claim; `false`: none was due.
     async fn apply_due(&self) -> Result<bool, Error> {
         let lease = Duration::from_secs(self.inner.config.lease_seconds);
-        let claimed = self.inner.store.claim_events(self.scaled(lease)).await?;
+        let claimed = self.inner.store.slack_events().claim(self.scaled(lease)).await?;
         let Some(first) = claimed.first() else { return Ok(false) };
         let token = first.token;
         // In a separate task: a panic ends this claim, not the replica.
@@ -74,7 +76,7 @@ impl Directory {
             Ok(Ok(())) => Ok(true),
             Ok(Err(error)) => {
                 // If that fails too, the events are free again when the lease ends.
-                self.inner.store.release_events(token, self.scaled(AGAIN)).await?;
+                self.inner.store.slack_events().release(token, self.scaled(AGAIN)).await?;
                 Err(error)
             }
             Err(panic) => {
@@ -103,7 +105,11 @@ impl Directory {
             if event.kind == "app_rate_limited" {
                 let within = Duration::from_secs(self.inner.config.refresh_seconds);
                 let within = self.scaled(within);
-                self.inner.store.events_were_lost(event.installation, within).await?;
+                self.inner
+                    .store
+                    .member_lists()
+                    .note_lost_events(event.installation, within)
+                    .await?;
                 self.done(&event, "lost").await?;
             } else {
                 self.confirm(&event).await?;
@@ -179,14 +185,14 @@ impl Directory {
     }
 
     async fn done(&self, event: &ClaimedEvent, result: &'static str) -> Result<(), Error> {
-        if self.inner.store.finish_event(event).await? {
+        if self.inner.store.slack_events().finish(event).await? {
             self.inner.metrics.slack_events(result, 1);
         }
         Ok(())
     }
 
     async fn park(&self, event: &ClaimedEvent, reason: &'static str) -> Result<(), Error> {
-        if self.inner.store.park_event(event, reason).await? {
+        if self.inner.store.slack_events().park(event, reason).await? {
             self.inner.metrics.slack_events("parked", 1);
             tracing::error!(
                 workspace = %event.installation, event = event.kind, id = event.event_id, reason,

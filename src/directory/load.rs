@@ -134,7 +134,8 @@ impl Directory {
                 // Changes during the load were not announced here: look once more, now that another
                 // load may begin.
                 Ok(loaded) => {
-                    let state = directory.inner.store.directory(key.0).await.ok().flatten();
+                    let state =
+                        directory.inner.store.member_lists().state(key.0).await.ok().flatten();
                     if !loaded.is_current(state.as_ref()) {
                         directory.reload_behind(key, mapping, loaded);
                     }
@@ -184,15 +185,15 @@ impl Directory {
     ) -> Result<Option<Loaded>, Error> {
         let Some(snapshot) = known.snapshot.clone() else { return Ok(None) };
         let store = &self.inner.store;
-        let Some(state) = store.directory(id).await? else { return Ok(None) };
+        let Some(state) = store.member_lists().state(id).await? else { return Ok(None) };
         let fields_moved =
             known.fields_sequence.is_some_and(|fields| fields != state.fields_sequence);
         if state.generation != known.generation || fields_moved {
             return Ok(None);
         }
-        let changes = store.changes(id, known.change_sequence).await?;
+        let changes = store.member_lists().changes(id, known.change_sequence).await?;
         // Publishing a generation drops changes: the changes read may lack some of them.
-        let after = store.directory(id).await?.map_or(0, |state| state.generation);
+        let after = store.member_lists().state(id).await?.map_or(0, |state| state.generation);
         let most = MOST_ON_TOP.max(snapshot.counts().members / SHARE_ON_TOP);
         if after != state.generation || snapshot.changed() + changes.len() > most {
             return Ok(None);
@@ -241,16 +242,18 @@ impl Directory {
         let store = &self.inner.store;
         let _permit = self.permit(mapping).await?;
         for _ in 0..ATTEMPTS {
-            let Some(state) = store.directory(id).await?.filter(|state| state.generation > 0)
+            let Some(state) =
+                store.member_lists().state(id).await?.filter(|state| state.generation > 0)
             else {
                 return Ok(Loaded::nothing());
             };
-            let pages = match store.pages(id, state.generation).await {
+            let pages = match store.member_lists().pages(id, state.generation).await {
                 Err(store::Error::NotFound(_)) => continue,
                 pages => pages?,
             };
-            let changes = store.changes(id, state.changes_base).await?;
-            let gone = store.directory(id).await?.map_or(i64::MAX, |state| state.changes_gone);
+            let changes = store.member_lists().changes(id, state.changes_base).await?;
+            let gone =
+                store.member_lists().state(id).await?.map_or(i64::MAX, |state| state.changes_gone);
             if gone > state.changes_base {
                 continue;
             }
@@ -290,7 +293,7 @@ impl Directory {
         let mut fields = ProfileFields::default();
         let mut after = String::new();
         loop {
-            let chunk = self.inner.store.fields_after(id, &after).await?;
+            let chunk = self.inner.store.custom_fields().list_after(id, &after).await?;
             let Some((last, _)) = chunk.last() else { return Ok(fields) };
             after.clone_from(last);
             for (member, json) in chunk {
@@ -309,7 +312,7 @@ impl Directory {
             .filter_map(|json| Some(Member::from_slice(json).ok()?.id().to_owned()))
             .collect();
         let mut fields = ProfileFields::default();
-        for (member, json) in self.inner.store.fields_of(id, &members).await? {
+        for (member, json) in self.inner.store.custom_fields().of(id, &members).await? {
             fields.insert(&member, &json);
         }
         Ok(fields)

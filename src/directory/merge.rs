@@ -80,7 +80,7 @@ impl Directory {
         let mappings = self.mappings_in(id).await?;
         let reads_fields = mappings.iter().any(|mapping| mapping.slack.reads_profile_fields());
         for _ in 0..ATTEMPTS {
-            let state = self.inner.store.directory(id).await?;
+            let state = self.inner.store.member_lists().state(id).await?;
             let basis = ListBasis::of(state.as_ref());
             let mut lists = Vec::with_capacity(mappings.len());
             for mapping in &mappings {
@@ -97,7 +97,7 @@ impl Directory {
                 return Ok(Some(Outcome { changed: 0, dropped: members.len() }));
             }
             let store = &self.inner.store;
-            match store.merge_members(id, basis, &changes, settlement).await? {
+            match store.member_lists().merge_members(id, basis, &changes, settlement).await? {
                 Merged::Moved => {}
                 Merged::Fenced => return Ok(None),
                 Merged::Done { changes } => {
@@ -127,7 +127,7 @@ impl Directory {
     /// The mappings of all tenants that use a workspace, each Slack attribute once.
     async fn mappings_in(&self, id: InstallationId) -> Result<Vec<Arc<Mapping>>, Error> {
         let mut mappings = HashMap::new();
-        for settings in self.inner.store.settings_in(id).await? {
+        for settings in self.inner.store.tenancy().settings_in(id).await? {
             match self.mapping(&settings).await {
                 Ok(mapping) => {
                     mappings.insert(mapping.slack.source().to_owned(), mapping);

@@ -237,7 +237,7 @@ impl Directory {
 
     /// Requests a reading of the workspace from Slack soon, after it was connected.
     pub async fn refresh_soon(&self, id: InstallationId) -> Result<(), Error> {
-        self.inner.store.request_refresh(id).await?;
+        self.inner.store.member_lists().request_refresh(id).await?;
         self.inner.pointers.invalidate(&id).await;
         self.inner.due.notify_one();
         // A tenant that joins a workspace may be the first whose mapping reads custom fields.
@@ -260,12 +260,12 @@ impl Directory {
     /// The store's state of a workspace's list, for display; `None` before the first reading was
     /// tried.
     pub async fn status(&self, id: InstallationId) -> Result<Option<DirectoryState>, Error> {
-        Ok(self.inner.store.directory(id).await?)
+        Ok(self.inner.store.member_lists().state(id).await?)
     }
 
     /// An administrator accepts a loss that was refused; `false` if there was none.
     pub async fn accept_shrink(&self, id: InstallationId) -> Result<bool, Error> {
-        Ok(self.inner.store.accept_shrink(id).await?)
+        Ok(self.inner.store.member_lists().accept_shrink(id).await?)
     }
 
     /// The age beyond which a list identifies no new people.
@@ -280,7 +280,7 @@ impl Directory {
     /// The member list as the store has it now: for callers that just changed it, or that decide
     /// whether a fact is news.
     async fn current(&self, id: InstallationId, mapping: &Mapping) -> Result<Arc<Loaded>, Error> {
-        let state = self.inner.store.directory(id).await?;
+        let state = self.inner.store.member_lists().state(id).await?;
         let key: Key = (id, mapping.slack.source().into());
         let known = self.inner.snapshots.get(&key).await;
         if let Some(known) = &known
@@ -299,7 +299,7 @@ impl Directory {
 
     async fn pointer(&self, id: InstallationId) -> Result<Arc<Option<DirectoryState>>, Error> {
         let load = async {
-            let state = self.inner.store.directory(id).await?;
+            let state = self.inner.store.member_lists().state(id).await?;
             Ok::<_, Error>(Arc::new(state))
         };
         self.inner.pointers.try_get_with(id, load).await.map_err(Error::Shared)

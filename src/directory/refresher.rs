@@ -60,7 +60,7 @@ impl Directory {
     }
 
     async fn collect(&self) {
-        match self.inner.store.collect(self.scaled(GRACE)).await {
+        match self.inner.store.member_lists().collect(self.scaled(GRACE)).await {
             Ok(0) => {}
             Ok(generations) => tracing::debug!(generations, "replaced member lists were dropped"),
             Err(error) => tracing::warn!(%error, "replaced member lists were not dropped"),
@@ -69,8 +69,9 @@ impl Directory {
 
     async fn next_due(&self) -> Result<Option<CrawlLease>, Error> {
         let (store, holder) = (&self.inner.store, &self.inner.holder);
-        for id in store.due_refreshes(LOOK_AT).await? {
-            if let Some(lease) = store.acquire_crawl(id, holder, self.hold()).await? {
+        for id in store.member_lists().due_refreshes(LOOK_AT).await? {
+            if let Some(lease) = store.member_lists().acquire_crawl(id, holder, self.hold()).await?
+            {
                 return Ok(Some(lease));
             }
         }
@@ -97,12 +98,15 @@ impl Directory {
                     "refused: {members} members were found, but {in_force} are known; another \
                      reading will confirm it, or RefreshDirectory with accept_shrink"
                 );
-                store.refuse_crawl(&lease, &error, self.confirm_after()).await
+                store.member_lists().refuse_crawl(&lease, &error, self.confirm_after()).await
             }
             Ok(Ended::Lost) => Ok(false),
             Ok(Ended::Stopped { fault, retry_after, resume }) => {
                 metrics.crawl("failed");
-                store.fail_crawl(&lease, &fault.to_string(), retry_after, resume).await
+                store
+                    .member_lists()
+                    .fail_crawl(&lease, &fault.to_string(), retry_after, resume)
+                    .await
             }
             Err(error) => {
                 tracing::warn!(workspace = %id, %error, "reading the member list stopped");

@@ -1,169 +1,140 @@
 //! The store: everything that must survive a crash, in PostgreSQL or in one SQLite file.
 //!
-//! One concrete [`Store`]; entities and SQL stay in this module. One file per aggregate. Times are
-//! the database's ([`Store::now`]), so that replicas with wrong clocks agree. Secret and personal
-//! values are encrypted before they are written (`seal`).
+//! One concrete [`Store`]; entities and SQL stay in this module. Times are the database's
+//! ([`Store::now`]), so that replicas with wrong clocks agree. Secret and personal values are
+//! encrypted before they are written (`seal`).
 //!
-//! Reading order: `connection`, `pool` and `postgres`, `transaction`, `sql`, `migrate`, `seal`,
-//! then the aggregates.
+//! Callers reach its methods through handles, such as `store.outbox().accept(…)` (`handles`).
+//!
+//! Modules, in the order of a delivery's life:
+//!
+//! - `database`: connections, transactions, statements and rows. `seal`: encryption.
+//! - `tenancy`: tenants, their workspaces and people. `member_lists`: the members of workspaces.
+//! - `intake`: accepted and replayed notifications become deliveries. `waiting`: deliveries that
+//!   are not yet in a lane. `lanes`: the order of a conversation, and claims. `turns`: the writes
+//!   before and after a request to Slack. `budgets`: when requests may start.
+//! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
+//!   retention. `feed`: the changes of deliveries.
+//! - `audit`: the audit trail. `upkeep`: recoveries, clock steps and rows of newer releases.
 
-mod accept;
-mod apart;
-mod api_keys;
 mod audit;
-mod backend;
-mod backlog;
 mod budgets;
-mod cancel;
-mod cipher;
-mod claim;
-mod clock;
 mod config;
-mod connect;
-mod connection;
-mod conversations;
-mod crawl;
-mod deferred;
-mod deliveries;
-mod directory;
-mod entity;
-mod era;
-mod erase;
+mod database;
+mod ends;
 mod error;
-mod events;
-mod exclusive;
-mod failed;
 mod feed;
-mod field_pass;
-mod fields;
-mod group;
-mod held;
-mod hints;
-mod history;
-mod idle;
-mod installations;
-mod intend;
-mod kek;
+mod handles;
+mod intake;
 mod lanes;
-mod listing;
-mod merge;
-mod migrate;
-mod new;
-mod notifications;
-mod order;
-mod people;
-mod person_keys;
+mod member_lists;
 #[cfg(test)]
 mod plans;
-mod pool;
-mod postgres;
-mod posting;
-mod preferences;
-mod protection;
-mod publish;
-mod pulse;
-mod queue;
-mod recovery;
-mod replay;
-mod resolving;
-mod retention;
-mod rotate;
-mod rows;
+mod records;
 mod seal;
-mod session;
-mod settle;
-mod shared_reads;
-mod sharers;
-mod sql;
-mod statistics;
-mod subjects;
-mod tenants;
-mod tidy;
-mod transaction;
-mod unread;
+mod tenancy;
+mod turns;
+mod upkeep;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
 
+use self::audit::trail;
+use self::database::{apart, connection, group, pool, sql, tidy};
+use self::feed::signals;
+use self::intake::accept;
+use self::lanes::claim;
+use self::member_lists::hints;
+use self::seal::{data_keys, kek};
+use self::tenancy::{installations, shared_reads};
+use self::turns::{intend, settle};
+use self::upkeep::unread;
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 
 pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
-pub use accept::{Accepted, Before};
-pub use api_keys::{
-    ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, KnownApiKey, ListedApiKey, NewApiKey,
-};
-pub use audit::{AuditFilter, AuditPage, AuditPosition, Verified};
-pub use backend::Backend;
-pub use backlog::WorkspaceBacklog;
-pub use budgets::{Booked, Reservation};
-pub use cancel::Canceled;
-pub use claim::{Head, LaneClaim, lease_token};
+pub use audit::chain::Verified;
+pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
+pub use budgets::methods::{Booked, Reservation};
+pub use budgets::posts::{Posting, Throttled};
 pub use config::{Config, Pooler};
-pub use connect::{
-    ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,
+pub use database::backend::Backend;
+pub use database::exclusive::Exclusive;
+pub use database::migrate::SchemaStatus;
+pub use database::protection::Protection;
+pub use ends::cancel::Canceled;
+pub use ends::erase::{Erased, Redact, Redacted};
+pub use ends::idle::LaneKey;
+pub use ends::retention::{IDEMPOTENCY, OutboxHealth};
+pub use error::Error;
+pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
+pub use feed::signals::{FeedReach, FeedWatcher};
+pub use handles::{
+    ApiKeys, Audit, Budgets, CustomFields, DeliveryFeed, Ends, Lanes, MemberLists, Outbox, People,
+    Records, SlackEvents, Tenancy, Upkeep, Waiting,
 };
-pub use crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
-pub use deliveries::{AttemptRecord, DeliveryRecord};
-pub use directory::{
+pub use intake::accept::{Accepted, Before};
+pub use intake::new::{About, Accept, NewDelivery, Target};
+pub use intake::replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
+pub use intake::subjects::SubjectConversation;
+pub use lanes::backlog::WorkspaceBacklog;
+pub use lanes::claim::{Head, LaneClaim, lease_token};
+pub use lanes::lane::Backlog;
+pub use lanes::queue::{Queue, QueueKey, QueuePlace, Queues};
+pub use member_lists::changes::{ListBasis, MemberChange, Merged, Settlement};
+pub use member_lists::crawl::{Checkpoint, CrawlLease, CrawledPage, Saved};
+pub use member_lists::field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
+pub use member_lists::hints::Hint;
+pub use member_lists::profile_fields::{FieldsRow, MemberFields};
+pub use member_lists::publish::Resume;
+pub use member_lists::slack_events::{ClaimedEvent, EventDone, NewEvent};
+pub use member_lists::state::{
     CrawlProgress, DirectoryChange, DirectoryPointer, DirectoryState, PendingShrink,
 };
-pub use erase::{Erased, Redact, Redacted};
-pub use error::Error;
-pub use events::{ClaimedEvent, EventDone, NewEvent};
-pub use exclusive::Exclusive;
-pub use failed::{FailedFilter, FailedPage, FailedPosition};
-pub use feed::{ChangePage, DeliveryChange, FeedExtent, FeedReach, FeedWatcher};
-pub use field_pass::{FieldsEnd, FieldsLease, FieldsProgress};
-pub use fields::{FieldsRow, MemberFields};
-pub use held::HeldSweep;
-pub use hints::Hint;
-pub use idle::LaneKey;
-pub use installations::{Installation, InstallationState, NewInstallation, Token};
-pub use intend::RecoverOutcome;
-pub use lanes::Backlog;
-pub use listing::{
+pub use member_lists::statistics::DirectoryStatistics;
+pub use records::dead_letters::{FailedFilter, FailedPage, FailedPosition};
+pub use records::deliveries::{AttemptRecord, DeliveryRecord};
+pub use records::notification_list::{
     NotificationFilter, NotificationPage, NotificationPosition, NotificationSummary,
 };
-pub use merge::{ListBasis, MemberChange, Merged, Settlement};
-pub use migrate::SchemaStatus;
-pub use new::{About, Accept, NewDelivery, Target};
-pub use notifications::NotificationRecord;
-pub use people::StoredPerson;
-pub use posting::{Posting, Throttled};
-pub use protection::Protection;
-pub use publish::Resume;
-pub use queue::{Queue, QueueKey, QueuePlace, Queues};
-pub use recovery::Recovery;
-pub use replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
-pub use resolving::{Resolved, Resolving};
-pub use retention::{IDEMPOTENCY, OutboxHealth};
-pub use rotate::Rotated;
-pub use settle::{Pace, SettleContext};
-pub use shared_reads::{PeopleFacts, TenantFacts};
-pub use statistics::DirectoryStatistics;
-pub use subjects::SubjectConversation;
+pub use records::notifications::NotificationRecord;
+pub use seal::rotate::Rotated;
+pub use tenancy::api_keys::{
+    ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, KnownApiKey, ListedApiKey, NewApiKey,
+};
+pub use tenancy::connect_attempts::{
+    ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,
+};
+pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
+pub use tenancy::people::StoredPerson;
+pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
+pub use turns::intend::RecoverOutcome;
+pub use turns::settle::{Pace, SettleContext};
+pub use upkeep::recovery::Recovery;
+pub use waiting::held::HeldSweep;
+pub use waiting::resolving::{Resolved, Resolving};
 
 /// Ended deliveries that a slow receiver may fall behind.
 const ENDED_KEPT: usize = 1024;
 
-/// A handle on the store. Cheap to clone; all clones share the connections.
+/// The store. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    /// Written with the next change that this handle makes ([`Store::noting`]).
-    notes: Arc<[audit::Prepared]>,
+    /// Written with the next change that this clone makes ([`Store::noting`]).
+    notes: Arc<[trail::Prepared]>,
 }
 
 struct Inner {
     connections: connection::Connections,
-    keyring: seal::Keyring,
+    keyring: data_keys::Keyring,
     lanes_woken: Notify,
     events_taken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
-    feed: feed::FeedSignals,
+    feed: signals::FeedSignals,
     hints: hints::Hints,
     unreadable: unread::Unreadable,
     /// Notify calls that share transactions.
@@ -190,9 +161,9 @@ impl Store {
     /// [`Store::migrate`].
     pub async fn open(config: &Config) -> Result<Self, Error> {
         let connections = connection::Connections::open(config).await?;
-        let in_use = seal::in_use(connections.reader()).await?;
+        let in_use = data_keys::in_use(connections.reader()).await?;
         let keks = kek::keks(config, connections.backend(), in_use)?;
-        let keyring = seal::Keyring::new(keks);
+        let keyring = data_keys::Keyring::new(keks);
         let backend = connections.backend();
         let store = Self {
             inner: Arc::new(Inner {
@@ -201,7 +172,7 @@ impl Store {
                 lanes_woken: Notify::new(),
                 events_taken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
-                feed: feed::FeedSignals::new(),
+                feed: signals::FeedSignals::new(),
                 hints: hints::Hints::new(),
                 unreadable: unread::Unreadable::default(),
                 accepting: group::Group::new(accept::bounds(backend)),
@@ -270,24 +241,6 @@ impl Store {
         };
         let answered = tokio::time::timeout(patience, answered).await;
         answered.unwrap_or_else(|_| connections.pulse().felt_within(patience))
-    }
-
-    /// Notified after a commit that gave lanes work. A hint within this process; other replicas
-    /// poll.
-    pub fn lanes_woken(&self) -> &Notify {
-        &self.inner.lanes_woken
-    }
-
-    /// Notified after a commit that stored an event from Slack. A hint within this process; other
-    /// replicas poll.
-    pub fn events_taken(&self) -> &Notify {
-        &self.inner.events_taken
-    }
-
-    /// Deliveries that this process ended, for calls that wait for one. A hint: other replicas end
-    /// deliveries too, and a receiver that lags misses some, so also read the row at intervals.
-    pub fn deliveries_ended(&self) -> broadcast::Receiver<DeliveryId> {
-        self.inner.deliveries_ended.subscribe()
     }
 
     /// Wakes this process's claimers because lanes have work; the wake-up is kept for a busy one.

@@ -13,9 +13,9 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::claim::lease_token;
-use super::erase::out_of;
-use super::order::RESOLVES_DUE;
+use super::ends::erase::out_of;
+use super::lanes::claim::lease_token;
+use super::waiting::order::RESOLVES_DUE;
 use super::{
     About, Accept, Config, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext, Store, Target,
     WaitScope,
@@ -166,7 +166,7 @@ async fn fresh(name: &str) -> Option<(Store, DatabaseConnection)> {
 /// The statements about deliveries and lanes in the lives of a few messages.
 async fn hot(store: &Store) -> Vec<(String, Vec<Value>)> {
     EXECUTED.lock().unwrap().clear();
-    store.accept(call("U1", Action::Post)).await.unwrap();
+    store.outbox().accept(call("U1", Action::Post)).await.unwrap();
     let retry = Settle::Retry { after: Duration::ZERO, code: "trouble".into() };
     let wait = Settle::Wait { after: Duration::ZERO, scope: WaitScope::Lane };
     let channel = ChannelId::parse("D1").unwrap();
@@ -175,25 +175,26 @@ async fn hot(store: &Store) -> Vec<(String, Vec<Value>)> {
         turn(store, end.as_ref()).await;
     }
     // The second replaces the first, which waits; the third replaces what the second posted.
-    store.accept(call("U2", Action::Post)).await.unwrap();
-    store.accept(call("U2", Action::Replace)).await.unwrap();
+    store.outbox().accept(call("U2", Action::Post)).await.unwrap();
+    store.outbox().accept(call("U2", Action::Replace)).await.unwrap();
     turn(store, Some(&sent)).await;
-    store.accept(call("U2", Action::Replace)).await.unwrap();
+    store.outbox().accept(call("U2", Action::Replace)).await.unwrap();
     turn(store, Some(&sent)).await;
     // The first reads of Notify, and a delivery that waits for a member.
     let (tenant, user) = (TenantId::parse("acme").unwrap(), UserId::parse("someone").unwrap());
-    store.people_facts(&tenant, std::slice::from_ref(&user)).await.unwrap();
+    store.people().facts(&tenant, std::slice::from_ref(&user)).await.unwrap();
     let mut waits = call("U3", Action::Post);
     waits.deliveries[0].target = Target::Resolving;
-    store.accept(waits).await.unwrap();
-    let claimed = store.claim_resolving(10, LEASE).await.unwrap().remove(0);
+    store.outbox().accept(waits).await.unwrap();
+    let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
     let lane = Resolved::Lane {
         installation: InstallationId::parse(WORKSPACE).unwrap(),
         lane: "U3".into(),
         content: Some(b"the message".to_vec()),
         identity: None,
     };
-    let settled = store.settle_resolving(claimed.token, claimed.delivery, &lane, None).await;
+    let settled =
+        store.waiting().settle_resolving(claimed.token, claimed.delivery, &lane, None).await;
     assert!(settled.unwrap().is_some());
     let executed = EXECUTED.lock().unwrap().clone();
     let about = |text: &str| text.contains("deliveries") || text.contains("lanes");
@@ -203,27 +204,31 @@ async fn hot(store: &Store) -> Vec<(String, Vec<Value>)> {
 /// Claims the lane that is due and takes its head to an end; `None`: gives it back.
 async fn turn(store: &Store, end: Option<&Settle>) {
     let pace = Some(pacing::Pace { interval: Duration::from_micros(1), depth: LEASE });
-    let found = store.queues(None, 10).await.unwrap();
+    let found = store.lanes().queues(None, 10).await.unwrap();
     let token = lease_token();
-    let claims = store.claim_queue(&found.queues[0].key, token, 1, LEASE, pace).await.unwrap();
+    let claims =
+        store.lanes().claim_queue(&found.queues[0].key, token, 1, LEASE, pace).await.unwrap();
     let [claim] = &claims[..] else { panic!("{claims:?}") };
-    let head = store.head(claim).await.unwrap().unwrap();
-    assert!(store.heartbeat(claim, LEASE).await.unwrap());
+    let head = store.lanes().head(claim).await.unwrap().unwrap();
+    assert!(store.lanes().heartbeat(claim, LEASE).await.unwrap());
     if let Some(subject) = &head.subject {
         let user = head.user.as_ref();
-        store.subject_messages(&head.tenant, subject, claim, user).await.unwrap();
+        store.outbox().subject_messages(&head.tenant, subject, claim, user).await.unwrap();
     }
     let Some(end) = end else {
-        assert!(store.release(claim, Duration::from_micros(1)).await.unwrap());
+        assert!(store.lanes().release(claim, Duration::from_micros(1)).await.unwrap());
         return;
     };
-    let attempt =
-        store.intend_to(claim, head.delivery, LEASE, SlackRequestKind::Post, None).await.unwrap();
+    let attempt = store
+        .outbox()
+        .intend_to(claim, head.delivery, LEASE, SlackRequestKind::Post, None)
+        .await
+        .unwrap();
     assert!(attempt.is_some());
     let began = Some(Pace { started_ago: Duration::ZERO, interval: Duration::ZERO });
     let trace = Some((&head.tenant, &b"why"[..]));
     let context = SettleContext { pace: began, trace, ..SettleContext::default() };
-    assert!(store.settle(claim, head.delivery, end, context).await.unwrap());
+    assert!(store.outbox().settle(claim, head.delivery, end, context).await.unwrap());
 }
 
 fn call(lane: &str, action: Action) -> Accept {

@@ -35,7 +35,7 @@ impl Workspaces {
         id: InstallationId,
         happened_at: Timestamp,
     ) -> Result<Alive, Error> {
-        let installation = self.store.installation(id).await?.ok_or(Error::Unknown)?;
+        let installation = self.store.tenancy().installation(id).await?.ok_or(Error::Unknown)?;
         if installation.state == InstallationState::Dead {
             return Ok(Alive::No);
         }

@@ -134,7 +134,7 @@ impl Workspaces {
         let entries = entries(tenant, joined, &new.team_name);
         let store = self.store.noting_all(&entries).await?;
         let grant = ConnectGrant { tenant, state, installation: &new, others: &others };
-        let completion = store.complete_connect(&grant).await?;
+        let completion = store.tenancy().complete_connect(&grant).await?;
         let team_name = new.team_name;
         let installation = match completion {
             ConnectCompletion::Connected(installation) => installation,
@@ -143,7 +143,7 @@ impl Workspaces {
                 return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
             }
         };
-        self.store.wake_installation(installation).await?;
+        self.store.lanes().wake(installation).await?;
         if !others.is_empty() {
             let (workspace, others) = (installation, others.len());
             tracing::warn!(
@@ -162,7 +162,7 @@ impl Workspaces {
         new: &NewInstallation,
         allowed: Allowed,
     ) -> Result<(Vec<TenantId>, bool), ConnectError> {
-        let users = self.store.tenants_in_workspace(new).await?;
+        let users = self.store.tenancy().tenants_in_workspace(new).await?;
         let known = users.iter().any(|(user, _)| user == tenant);
         let mut others = users;
         others.retain(|(other, _)| other != tenant);
@@ -175,7 +175,7 @@ impl Workspaces {
         };
         let mut let_in = Vec::with_capacity(others.len());
         for (other, _) in &others {
-            let settings = self.store.settings(other).await?.unwrap_or_default();
+            let settings = self.store.tenancy().settings(other).await?.unwrap_or_default();
             let_in.push(settings.share_workspace);
         }
         match sharing::decide(self.config.workspace_sharing, allowed, installation, &let_in) {

@@ -46,7 +46,7 @@ impl MessageChange<'_> {
 impl Workspaces {
     /// The installation, whether its token works or not.
     pub async fn installation(&self, id: InstallationId) -> Result<Option<Installation>, Error> {
-        Ok(self.store.installation(id).await?)
+        Ok(self.store.tenancy().installation(id).await?)
     }
 
     /// One page of members, all kinds (`users.list`). Waits at most `patience` for the budget.
@@ -165,7 +165,7 @@ impl Workspaces {
         });
         let posted = posted.await?;
         if let Outcome::Throttled { after } = &posted.outcome {
-            let paused = self.store.pause(id, change.method().name(), *after).await;
+            let paused = self.store.budgets().pause(id, change.method().name(), *after).await;
             recorded(id, paused.map_err(Error::from));
         }
         Ok(posted)

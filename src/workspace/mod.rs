@@ -91,7 +91,7 @@ impl Workspaces {
 
     /// The token, unless it is known to be dead.
     pub async fn token(&self, id: InstallationId) -> Result<store::Token, Error> {
-        let token = match self.store.token(id).await {
+        let token = match self.store.tenancy().token(id).await {
             Err(store::Error::NotFound(_)) => return Err(Error::Unknown),
             token => token?,
         };
@@ -134,13 +134,14 @@ impl Workspaces {
         let mut locked = None;
         for _ in 0..STARTS {
             let asked = Instant::now();
-            let start = match self.store.reserve(id, method.name(), interval, patience).await {
-                Err(error @ store::Error::Locked(_)) => {
-                    locked = Some(error);
-                    continue;
-                }
-                start => start?,
-            };
+            let start =
+                match self.store.budgets().reserve(id, method.name(), interval, patience).await {
+                    Err(error @ store::Error::Locked(_)) => {
+                        locked = Some(error);
+                        continue;
+                    }
+                    start => start?,
+                };
             if !start.taken {
                 return Err(Error::Busy { after: start.wait });
             }
@@ -158,7 +159,7 @@ impl Workspaces {
 
     /// [`Error::Busy`] while Slack asks to wait.
     async fn not_paused(&self, id: InstallationId, method: Method) -> Result<(), Error> {
-        let after = self.store.pause_left(id, method.name()).await?;
+        let after = self.store.budgets().pause_left(id, method.name()).await?;
         if after.is_zero() { Ok(()) } else { Err(Error::Busy { after }) }
     }
 
@@ -173,7 +174,7 @@ impl Workspaces {
         match error {
             slack::Error::Throttled { after } => {
                 self.pauses.keep(id, method, Instant::now(), after);
-                self.store.pause(id, method.name(), after).await?;
+                self.store.budgets().pause(id, method.name(), after).await?;
                 tracing::info!(
                     workspace = %id, method = method.name(), ?after,
                     "Slack asks to wait"
@@ -195,7 +196,7 @@ impl Workspaces {
         token_version: i64,
         code: &str,
     ) -> Result<(), store::Error> {
-        if self.store.mark_installation_dead(id, token_version, code).await? {
+        if self.store.tenancy().mark_installation_dead(id, token_version, code).await? {
             tracing::warn!(workspace = %id, code, "the workspace must be connected again");
         }
         Ok(())

@@ -61,7 +61,7 @@ impl Workspaces {
     ) -> Result<(), Error> {
         let limit = self.limit(posting);
         let Some(posting) = posting else {
-            return Ok(self.store.begin_window(id, Timestamp::default(), &limit).await?);
+            return Ok(self.store.budgets().begin_window(id, Timestamp::default(), &limit).await?);
         };
         let span = now.since(posting.window_at);
         if span < self.minute() {
@@ -75,7 +75,7 @@ impl Workspaces {
         if next.current > limit.current {
             tracing::debug!(workspace = %id, limit = next.current, "more posts a minute are tried");
         }
-        Ok(self.store.begin_window(id, posting.window_at, &next).await?)
+        Ok(self.store.budgets().begin_window(id, posting.window_at, &next).await?)
     }
 
     /// Records that Slack asks to wait before the next post. Returns whether the whole workspace
@@ -89,7 +89,7 @@ impl Workspaces {
         let known = self.config.posts_per_minute > 0;
         let minute = self.minute();
         let throttled = Throttled { installation: id, lane, after, minute, known };
-        let all = self.store.throttled(&throttled).await?;
+        let all = self.store.budgets().note_throttled(&throttled).await?;
         tracing::info!(workspace = %id, all, ?after, "Slack asks to wait with posts");
         Ok(all)
     }

@@ -42,23 +42,23 @@ fn installation(team: &str, token: &str) -> NewInstallation {
 async fn settings_are_saved_by_version() {
     for store in test_stores().await {
         let acme = tenant("acme");
-        assert_eq!(store.settings(&acme).await.unwrap(), None);
-        let unknown = store.save_settings(&acme, &Settings::default()).await;
+        assert_eq!(store.tenancy().settings(&acme).await.unwrap(), None);
+        let unknown = store.tenancy().save_settings(&acme, &Settings::default()).await;
         assert!(matches!(unknown, Err(Error::NotFound(_))));
 
-        store.ensure_tenant(&acme).await.unwrap();
-        store.ensure_tenant(&acme).await.unwrap();
-        assert!(store.tenant_exists(&acme).await.unwrap());
-        assert!(!store.tenant_exists(&tenant("umbrella")).await.unwrap());
-        let mut settings = store.settings(&acme).await.unwrap().unwrap();
+        store.tenancy().ensure_tenant(&acme).await.unwrap();
+        store.tenancy().ensure_tenant(&acme).await.unwrap();
+        assert!(store.tenancy().tenant_exists(&acme).await.unwrap());
+        assert!(!store.tenancy().tenant_exists(&tenant("umbrella")).await.unwrap());
+        let mut settings = store.tenancy().settings(&acme).await.unwrap().unwrap();
         assert_eq!(settings, Settings::default());
 
         settings.sending_allowed = true;
         settings.disabled_event_types.insert(EventType::parse("task.assigned").unwrap());
-        assert_eq!(store.save_settings(&acme, &settings).await.unwrap(), 1);
-        let stale = store.save_settings(&acme, &settings).await;
+        assert_eq!(store.tenancy().save_settings(&acme, &settings).await.unwrap(), 1);
+        let stale = store.tenancy().save_settings(&acme, &settings).await;
         assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
-        let read = store.settings(&acme).await.unwrap().unwrap();
+        let read = store.tenancy().settings(&acme).await.unwrap().unwrap();
         assert_eq!(read, Settings { version: 1, ..settings });
     }
 }
@@ -67,11 +67,13 @@ async fn settings_are_saved_by_version() {
 async fn of_concurrent_settings_one_wins() {
     for store in test_stores().await {
         let acme = tenant("acme");
-        store.ensure_tenant(&acme).await.unwrap();
+        store.tenancy().ensure_tenant(&acme).await.unwrap();
         let tasks: Vec<_> = (0..8)
             .map(|_| {
                 let (store, acme) = (store.store.clone(), acme.clone());
-                tokio::spawn(async move { store.save_settings(&acme, &Settings::default()).await })
+                tokio::spawn(async move {
+                    store.tenancy().save_settings(&acme, &Settings::default()).await
+                })
             })
             .collect();
         let mut won = 0;
@@ -89,43 +91,48 @@ async fn of_concurrent_settings_one_wins() {
 #[tokio::test]
 async fn an_installation_is_found_again_and_its_token_opens() {
     for store in test_stores().await {
-        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
-        let read = store.installation(id).await.unwrap().unwrap();
+        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        let read = store.tenancy().installation(id).await.unwrap().unwrap();
         assert_eq!(read.team_id.as_deref(), Some("T1"));
         assert_eq!(read.enterprise_id, None);
         assert_eq!(read.scopes, ["chat:write", "users:read"]);
         assert_eq!((read.state, read.token_version), (InstallationState::Active, 1));
-        let token = store.token(id).await.unwrap();
+        let token = store.tenancy().token(id).await.unwrap();
         assert_eq!((token.secret.expose(), token.version), ("xoxb-one", 1));
         // Another replica, with nothing in memory.
-        assert_eq!(store.replica().await.token(id).await.unwrap().secret.expose(), "xoxb-one");
+        assert_eq!(
+            store.replica().await.tenancy().token(id).await.unwrap().secret.expose(),
+            "xoxb-one"
+        );
 
-        let other = store.save_installation(&installation("T2", "xoxb-two")).await.unwrap();
+        let other =
+            store.tenancy().save_installation(&installation("T2", "xoxb-two")).await.unwrap();
         assert_ne!(id, other);
-        assert_eq!(store.active_installations().await.unwrap().len(), 2);
+        assert_eq!(store.tenancy().active_installations().await.unwrap().len(), 2);
         let nobody = InstallationId::parse("01890000-0000-7000-8000-000000000000").unwrap();
-        assert_eq!(store.installation(nobody).await.unwrap(), None);
-        assert!(matches!(store.token(nobody).await, Err(Error::NotFound(_))));
+        assert_eq!(store.tenancy().installation(nobody).await.unwrap(), None);
+        assert!(matches!(store.tenancy().token(nobody).await, Err(Error::NotFound(_))));
     }
 }
 
 #[tokio::test]
 async fn a_late_report_cannot_kill_a_fresh_token() {
     for store in test_stores().await {
-        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
-        assert!(store.mark_installation_dead(id, 1, "token_revoked").await.unwrap());
-        assert!(!store.mark_installation_dead(id, 1, "token_revoked").await.unwrap());
-        let dead = store.installation(id).await.unwrap().unwrap();
+        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        assert!(store.tenancy().mark_installation_dead(id, 1, "token_revoked").await.unwrap());
+        assert!(!store.tenancy().mark_installation_dead(id, 1, "token_revoked").await.unwrap());
+        let dead = store.tenancy().installation(id).await.unwrap().unwrap();
         assert_eq!(dead.state, InstallationState::Dead);
         assert_eq!(dead.state_reason.as_deref(), Some("token_revoked"));
-        assert!(store.active_installations().await.unwrap().is_empty());
+        assert!(store.tenancy().active_installations().await.unwrap().is_empty());
 
-        let again = store.save_installation(&installation("T1", "xoxb-two")).await.unwrap();
+        let again =
+            store.tenancy().save_installation(&installation("T1", "xoxb-two")).await.unwrap();
         assert_eq!(again, id);
-        let token = store.token(id).await.unwrap();
+        let token = store.tenancy().token(id).await.unwrap();
         assert_eq!((token.secret.expose(), token.version), ("xoxb-two", 2));
-        assert!(!store.mark_installation_dead(id, 1, "token_revoked").await.unwrap());
-        let alive = store.installation(id).await.unwrap().unwrap();
+        assert!(!store.tenancy().mark_installation_dead(id, 1, "token_revoked").await.unwrap());
+        let alive = store.tenancy().installation(id).await.unwrap().unwrap();
         assert_eq!((alive.state, alive.state_reason), (InstallationState::Active, None));
     }
 }
@@ -137,7 +144,7 @@ async fn one_workspace_connected_from_everywhere_is_one_installation() {
         for _ in 0..6 {
             let store = store.replica().await;
             tasks.push(tokio::spawn(async move {
-                store.save_installation(&installation("T1", "xoxb-one")).await.unwrap()
+                store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap()
             }));
         }
         let mut ids = Vec::new();
@@ -145,7 +152,7 @@ async fn one_workspace_connected_from_everywhere_is_one_installation() {
             ids.push(task.await.unwrap());
         }
         assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-        let token = store.token(ids[0]).await.unwrap();
+        let token = store.tenancy().token(ids[0]).await.unwrap();
         assert_eq!((token.secret.expose(), token.version), ("xoxb-one", 6));
     }
 }
@@ -154,17 +161,17 @@ async fn one_workspace_connected_from_everywhere_is_one_installation() {
 async fn tenants_share_a_workspace_and_leave_it_apart() {
     for store in test_stores().await {
         let (acme, umbrella) = (tenant("acme"), tenant("umbrella"));
-        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
         for tenant in [&acme, &umbrella] {
-            store.ensure_tenant(tenant).await.unwrap();
-            store.link_tenant(tenant, id).await.unwrap();
+            store.tenancy().ensure_tenant(tenant).await.unwrap();
+            store.tenancy().link_tenant(tenant, id).await.unwrap();
         }
-        let both = store.tenants_of(id).await.unwrap();
+        let both = store.tenancy().tenants_of(id).await.unwrap();
         assert_eq!(both, [acme.clone(), umbrella.clone()]);
-        assert!(store.unlink_tenant(&acme).await.unwrap());
-        assert!(!store.unlink_tenant(&acme).await.unwrap());
-        assert_eq!(store.installation_of(&acme).await.unwrap(), None);
-        assert_eq!(store.installation_of(&umbrella).await.unwrap().unwrap().id, id);
+        assert!(store.tenancy().unlink_tenant(&acme).await.unwrap());
+        assert!(!store.tenancy().unlink_tenant(&acme).await.unwrap());
+        assert_eq!(store.tenancy().installation_of(&acme).await.unwrap(), None);
+        assert_eq!(store.tenancy().installation_of(&umbrella).await.unwrap().unwrap().id, id);
     }
 }
 
@@ -172,26 +179,26 @@ async fn tenants_share_a_workspace_and_leave_it_apart() {
 async fn a_tenant_that_came_at_the_same_moment_is_seen() {
     for store in test_stores().await {
         let (acme, umbrella) = (tenant("acme"), tenant("umbrella"));
-        let id = store.save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
         for tenant in [&acme, &umbrella] {
-            store.ensure_tenant(tenant).await.unwrap();
+            store.tenancy().ensure_tenant(tenant).await.unwrap();
         }
         let connect = async |tenant: &TenantId, token: &str, others: &[TenantId]| {
             let new = installation("T1", token);
             let grant = ConnectGrant { tenant, state: "none", installation: &new, others };
-            store.complete_connect(&grant).await.unwrap()
+            store.tenancy().complete_connect(&grant).await.unwrap()
         };
         let (done, in_use) = (ConnectCompletion::Connected(id), ConnectCompletion::InUse(id));
         // There was no other tenant when it was decided.
         assert_eq!(connect(&acme, "xoxb-two", &[]).await, done);
         assert_eq!(connect(&umbrella, "xoxb-three", &[]).await, in_use);
-        assert_eq!(store.tenants_of(id).await.unwrap(), std::slice::from_ref(&acme));
-        let token = store.token(id).await.unwrap();
+        assert_eq!(store.tenancy().tenants_of(id).await.unwrap(), std::slice::from_ref(&acme));
+        let token = store.tenancy().token(id).await.unwrap();
         assert_eq!((token.secret.expose(), token.version), ("xoxb-two", 2), "nothing was stored");
         let again = connect(&acme, "xoxb-four", &[]).await;
         assert_eq!(again, done, "the tenant itself is not another one");
         assert_eq!(connect(&umbrella, "xoxb-five", &[acme]).await, done);
-        assert_eq!(store.tenants_of(id).await.unwrap().len(), 2);
+        assert_eq!(store.tenancy().tenants_of(id).await.unwrap().len(), 2);
     }
 }
 
@@ -199,18 +206,19 @@ async fn a_tenant_that_came_at_the_same_moment_is_seen() {
 async fn a_state_is_taken_once() {
     for store in test_stores().await {
         let acme = tenant("acme");
-        store.ensure_tenant(&acme).await.unwrap();
-        assert_eq!(store.latest_connect(&acme).await.unwrap(), None);
+        store.tenancy().ensure_tenant(&acme).await.unwrap();
+        assert_eq!(store.tenancy().latest_connect(&acme).await.unwrap(), None);
         let minute = Duration::from_secs(60);
-        let begun = store.begin_connect(&acme, "state-1", CALLBACK, minute, Allowed::Anything);
+        let begun =
+            store.tenancy().begin_connect(&acme, "state-1", CALLBACK, minute, Allowed::Anything);
         begun.await.unwrap();
-        let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
+        let status = store.tenancy().latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::AwaitingCallback);
 
         let tasks: Vec<_> = (0..6)
             .map(|_| {
                 let store = store.store.clone();
-                tokio::spawn(async move { store.take_connect("state-1").await.unwrap() })
+                tokio::spawn(async move { store.tenancy().take_connect("state-1").await.unwrap() })
             })
             .collect();
         let mut taken = 0;
@@ -225,11 +233,13 @@ async fn a_state_is_taken_once() {
             }
         }
         assert_eq!(taken, 1);
-        assert!(store.finish_connect("state-1", &ConnectOutcome::Completed).await.unwrap());
-        assert!(!store.finish_connect("state-1", &ConnectOutcome::Denied).await.unwrap());
-        let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
+        assert!(
+            store.tenancy().finish_connect("state-1", &ConnectOutcome::Completed).await.unwrap()
+        );
+        assert!(!store.tenancy().finish_connect("state-1", &ConnectOutcome::Denied).await.unwrap());
+        let status = store.tenancy().latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::Completed);
-        assert_eq!(store.take_connect("never").await.unwrap(), TakenConnect::Unknown);
+        assert_eq!(store.tenancy().take_connect("never").await.unwrap(), TakenConnect::Unknown);
     }
 }
 
@@ -237,18 +247,26 @@ async fn a_state_is_taken_once() {
 async fn attempts_expire_and_fail_with_a_sentence() {
     for store in test_stores().await {
         let acme = tenant("acme");
-        store.ensure_tenant(&acme).await.unwrap();
+        store.tenancy().ensure_tenant(&acme).await.unwrap();
         let none = Duration::ZERO;
-        store.begin_connect(&acme, "old", CALLBACK, none, Allowed::Nothing).await.unwrap();
-        assert_eq!(store.take_connect("old").await.unwrap(), TakenConnect::Expired);
-        let status = store.latest_connect(&acme).await.unwrap().unwrap().status;
+        store
+            .tenancy()
+            .begin_connect(&acme, "old", CALLBACK, none, Allowed::Nothing)
+            .await
+            .unwrap();
+        assert_eq!(store.tenancy().take_connect("old").await.unwrap(), TakenConnect::Expired);
+        let status = store.tenancy().latest_connect(&acme).await.unwrap().unwrap().status;
         assert_eq!(status, ConnectStatus::Expired);
 
         let minute = Duration::from_secs(60);
-        store.begin_connect(&acme, "new", CALLBACK, minute, Allowed::Nothing).await.unwrap();
+        store
+            .tenancy()
+            .begin_connect(&acme, "new", CALLBACK, minute, Allowed::Nothing)
+            .await
+            .unwrap();
         let failed = ConnectOutcome::Failed("Slack refused the code.".into());
-        store.finish_connect("new", &failed).await.unwrap();
-        let latest = store.latest_connect(&acme).await.unwrap().unwrap();
+        store.tenancy().finish_connect("new", &failed).await.unwrap();
+        let latest = store.tenancy().latest_connect(&acme).await.unwrap().unwrap();
         assert_eq!(latest.status, ConnectStatus::Failed);
         assert_eq!(latest.detail.as_deref(), Some("Slack refused the code."));
     }
@@ -260,9 +278,9 @@ async fn replicas_share_a_budget() {
         let id = InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap();
         let (second, minute) = (store.replica().await, Duration::from_secs(60));
         let waits = [
-            store.reserve(id, "users.list", minute, LONG).await.unwrap().wait,
-            second.reserve(id, "users.list", minute, LONG).await.unwrap().wait,
-            store.reserve(id, "users.list", minute, LONG).await.unwrap().wait,
+            store.budgets().reserve(id, "users.list", minute, LONG).await.unwrap().wait,
+            second.budgets().reserve(id, "users.list", minute, LONG).await.unwrap().wait,
+            store.budgets().reserve(id, "users.list", minute, LONG).await.unwrap().wait,
         ];
         assert_eq!(waits[0], Duration::ZERO);
         for (wait, nominal) in waits.iter().zip([0, 60, 120]) {
@@ -271,7 +289,7 @@ async fn replicas_share_a_budget() {
         }
         // Another method has another budget.
         assert_eq!(
-            store.reserve(id, "users.info", minute, LONG).await.unwrap().wait,
+            store.budgets().reserve(id, "users.info", minute, LONG).await.unwrap().wait,
             Duration::ZERO
         );
     }
@@ -282,7 +300,8 @@ async fn who_will_not_wait_takes_nothing_from_the_budget() {
     for store in test_stores().await {
         let id = InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap();
         let (minute, method) = (Duration::from_secs(60), "conversations.history");
-        let ask = async || store.reserve(id, method, minute, Duration::ZERO).await.unwrap();
+        let ask =
+            async || store.budgets().reserve(id, method, minute, Duration::ZERO).await.unwrap();
         assert!(ask().await.taken);
         for _ in 0..3 {
             let refused = ask().await;
@@ -297,12 +316,12 @@ async fn a_pause_only_grows_and_holds_for_all() {
         let id = InstallationId::parse("01890000-0000-7000-8000-000000000001").unwrap();
         let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
         let method = "chat.postMessage";
-        assert_eq!(store.pause_left(id, method).await.unwrap(), Duration::ZERO);
-        store.pause(id, method, hour).await.unwrap();
-        store.pause(id, method, minute).await.unwrap();
-        let left = store.replica().await.pause_left(id, method).await.unwrap();
+        assert_eq!(store.budgets().pause_left(id, method).await.unwrap(), Duration::ZERO);
+        store.budgets().pause(id, method, hour).await.unwrap();
+        store.budgets().pause(id, method, minute).await.unwrap();
+        let left = store.replica().await.budgets().pause_left(id, method).await.unwrap();
         assert!(left > hour / 2 && left <= hour, "{left:?}");
-        let wait = store.reserve(id, method, minute, LONG).await.unwrap().wait;
+        let wait = store.budgets().reserve(id, method, minute, LONG).await.unwrap().wait;
         assert!(wait > hour / 2 && wait <= hour, "{wait:?}");
     }
 }

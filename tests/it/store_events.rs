@@ -26,7 +26,7 @@ async fn take(store: &Store, installation: u128, event_id: &str) -> bool {
         happened_at: Timestamp(7),
         body: b"who it is about".to_vec(),
     };
-    store.take_event(&event).await.unwrap()
+    store.slack_events().take(&event).await.unwrap()
 }
 
 fn ids(claimed: &[ClaimedEvent]) -> Vec<&str> {
@@ -36,12 +36,16 @@ fn ids(claimed: &[ClaimedEvent]) -> Vec<&str> {
 }
 
 async fn merge(store: &Store, event: &ClaimedEvent, updated: i64) -> Merged {
-    let basis = ListBasis::of(store.directory(event.installation).await.unwrap().as_ref());
+    let basis =
+        ListBasis::of(store.member_lists().state(event.installation).await.unwrap().as_ref());
     let member = Some(("U1".to_owned(), updated));
     let events = vec![EventDone { event_id: event.event_id.clone(), member }];
     let settlement = Settlement { token: event.token, events, put_off: LONG, at_most: LONG };
     let change = MemberChange { slack_user_id: "U1".into(), updated, body: b"x".to_vec() };
-    let merged = store.merge_members(event.installation, basis, &[change], Some(&settlement)).await;
+    let merged = store
+        .member_lists()
+        .merge_members(event.installation, basis, &[change], Some(&settlement))
+        .await;
     merged.unwrap()
 }
 
@@ -52,8 +56,8 @@ async fn an_event_is_taken_once_for_each_installation_and_claimed_by_one() {
         assert!(!take(&store, 1, "Ev1").await);
         assert!(take(&store, 1, "Ev2").await);
         assert!(take(&store, 2, "Ev1").await);
-        let first = store.claim_events(LONG).await.unwrap();
-        let second = store.claim_events(LONG).await.unwrap();
+        let first = store.slack_events().claim(LONG).await.unwrap();
+        let second = store.slack_events().claim(LONG).await.unwrap();
         assert_eq!(first.len() + second.len(), 3);
         for claimed in [&first, &second] {
             let of = claimed[0].installation;
@@ -62,7 +66,7 @@ async fn an_event_is_taken_once_for_each_installation_and_claimed_by_one() {
         let event = &first[0];
         assert_eq!(event.body.as_deref(), Some(&b"who it is about"[..]));
         assert_eq!((event.kind.as_str(), event.happened_at), ("user_change", Timestamp(7)));
-        assert!(store.claim_events(LONG).await.unwrap().is_empty());
+        assert!(store.slack_events().claim(LONG).await.unwrap().is_empty());
     }
 }
 
@@ -74,10 +78,10 @@ async fn an_event_of_a_newer_release_is_left_to_it() {
         }
         let newer = "UPDATE seen_events SET kind = 'hologram' WHERE event_id = 'Ev1'";
         store.raw().await.execute_unprepared(newer).await.unwrap();
-        assert_eq!(ids(&store.claim_events(LONG).await.unwrap()), ["Ev2"]);
+        assert_eq!(ids(&store.slack_events().claim(LONG).await.unwrap()), ["Ev2"]);
         let known = "UPDATE seen_events SET kind = 'user_change'";
         store.raw().await.execute_unprepared(known).await.unwrap();
-        let claimed = store.claim_events(LONG).await.unwrap();
+        let claimed = store.slack_events().claim(LONG).await.unwrap();
         assert_eq!((ids(&claimed), claimed[0].attempts), (vec!["Ev1"], 1), "nothing was changed");
     }
 }
@@ -86,20 +90,23 @@ async fn an_event_of_a_newer_release_is_left_to_it() {
 async fn a_claim_that_was_taken_over_changes_nothing() {
     for store in test_stores().await {
         take(&store, 1, "Ev1").await;
-        let old = store.claim_events(Duration::ZERO).await.unwrap().remove(0);
-        let new = store.claim_events(LONG).await.unwrap().remove(0);
+        let old = store.slack_events().claim(Duration::ZERO).await.unwrap().remove(0);
+        let new = store.slack_events().claim(LONG).await.unwrap().remove(0);
         assert_eq!((old.attempts, new.attempts), (1, 2));
         assert_eq!(merge(&store, &old, 5).await, Merged::Fenced);
-        assert!(store.changes(id(1), 0).await.unwrap().is_empty());
-        let state = store.directory(id(1)).await.unwrap();
+        assert!(store.member_lists().changes(id(1), 0).await.unwrap().is_empty());
+        let state = store.member_lists().state(id(1)).await.unwrap();
         assert!(state.is_none_or(|state| state.change_sequence == 0));
-        assert!(!store.finish_event(&old).await.unwrap());
-        assert!(!store.park_event(&old, "x").await.unwrap());
-        store.release_events(old.token, Duration::ZERO).await.unwrap();
-        assert!(store.claim_events(LONG).await.unwrap().is_empty(), "the other still holds it");
+        assert!(!store.slack_events().finish(&old).await.unwrap());
+        assert!(!store.slack_events().park(&old, "x").await.unwrap());
+        store.slack_events().release(old.token, Duration::ZERO).await.unwrap();
+        assert!(
+            store.slack_events().claim(LONG).await.unwrap().is_empty(),
+            "the other still holds it"
+        );
         assert_eq!(merge(&store, &new, 5).await, Merged::Done { changes: 1 });
         assert_eq!(merge(&store, &new, 6).await, Merged::Fenced, "it is done");
-        assert_eq!(store.changes(id(1), 0).await.unwrap().len(), 1);
+        assert_eq!(store.member_lists().changes(id(1), 0).await.unwrap().len(), 1);
     }
 }
 
@@ -110,7 +117,7 @@ async fn what_is_older_than_an_event_that_was_applied_is_not_written() {
             [("Ev1", 5, 1), ("Ev2", 4, 0), ("Ev3", 5, 1), ("Ev4", 0, 1)]
         {
             take(&store, 1, event).await;
-            let claimed = store.claim_events(LONG).await.unwrap().remove(0);
+            let claimed = store.slack_events().claim(LONG).await.unwrap().remove(0);
             let merged = merge(&store, &claimed, updated).await;
             assert_eq!(merged, Merged::Done { changes: expected }, "{event}");
         }
@@ -121,19 +128,21 @@ async fn what_is_older_than_an_event_that_was_applied_is_not_written() {
 async fn one_that_a_lease_ran_out_under_is_claimed_alone() {
     for store in test_stores().await {
         take(&store, 1, "Ev1").await;
-        let lapsed = store.claim_events(Duration::ZERO).await.unwrap();
+        let lapsed = store.slack_events().claim(Duration::ZERO).await.unwrap();
         assert_eq!(ids(&lapsed), ["Ev1"]);
         take(&store, 1, "Ev2").await;
         take(&store, 1, "Ev3").await;
-        let (one, two) =
-            (store.claim_events(LONG).await.unwrap(), store.claim_events(LONG).await.unwrap());
+        let (one, two) = (
+            store.slack_events().claim(LONG).await.unwrap(),
+            store.slack_events().claim(LONG).await.unwrap(),
+        );
         let mut claims = [ids(&one), ids(&two)];
         claims.sort_unstable();
         assert_eq!(claims, [vec!["Ev1"], vec!["Ev2", "Ev3"]]);
         // A claim that is returned in order does not count as an attempt.
-        store.release_events(one[0].token, Duration::ZERO).await.unwrap();
-        store.release_events(two[0].token, Duration::ZERO).await.unwrap();
-        let again = store.claim_events(LONG).await.unwrap();
+        store.slack_events().release(one[0].token, Duration::ZERO).await.unwrap();
+        store.slack_events().release(two[0].token, Duration::ZERO).await.unwrap();
+        let again = store.slack_events().claim(LONG).await.unwrap();
         assert!(again.iter().all(|event| event.attempts <= 2));
     }
 }
@@ -142,13 +151,17 @@ async fn one_that_a_lease_ran_out_under_is_claimed_alone() {
 async fn ids_are_forgotten_after_their_time_and_what_waited_so_long_is_set_aside() {
     for store in test_stores().await {
         take(&store, 1, "Ev1").await;
-        let claimed = store.claim_events(LONG).await.unwrap().remove(0);
-        assert!(store.finish_event(&claimed).await.unwrap());
+        let claimed = store.slack_events().claim(LONG).await.unwrap().remove(0);
+        assert!(store.slack_events().finish(&claimed).await.unwrap());
         take(&store, 1, "Ev2").await;
-        store.prune_events(LONG).await.unwrap();
+        store.slack_events().prune(LONG).await.unwrap();
         assert!(!take(&store, 1, "Ev1").await, "remembered");
-        store.prune_events(Duration::ZERO).await.unwrap();
+        store.slack_events().prune(Duration::ZERO).await.unwrap();
         assert!(take(&store, 1, "Ev1").await, "forgotten");
-        assert_eq!(ids(&store.claim_events(LONG).await.unwrap()), ["Ev1"], "the other is parked");
+        assert_eq!(
+            ids(&store.slack_events().claim(LONG).await.unwrap()),
+            ["Ev1"],
+            "the other is parked"
+        );
     }
 }

@@ -19,7 +19,7 @@ fn fields(id: &str, body: &str) -> MemberFields {
 }
 
 async fn fields_of(store: &Store, id: InstallationId, member: &str) -> Option<Vec<u8>> {
-    let mut found = store.fields_of(id, &[member.into(), "U9".into()]).await.unwrap();
+    let mut found = store.custom_fields().of(id, &[member.into(), "U9".into()]).await.unwrap();
     assert!(found.len() < 2);
     found.pop().map(|(found, body)| {
         assert_eq!(found, member);
@@ -43,17 +43,17 @@ async fn workspace(store: &Store) -> InstallationId {
         token_expires_at: None,
         installed_by: None,
     };
-    let id = store.save_installation(&new).await.unwrap();
+    let id = store.tenancy().save_installation(&new).await.unwrap();
     let tenant = TenantId::parse("acme").unwrap();
-    store.ensure_tenant(&tenant).await.unwrap();
-    store.link_tenant(&tenant, id).await.unwrap();
+    store.tenancy().ensure_tenant(&tenant).await.unwrap();
+    store.tenancy().link_tenant(&tenant, id).await.unwrap();
     read(store, id).await;
     id
 }
 
 async fn read(store: &Store, id: InstallationId) {
-    store.request_refresh(id).await.unwrap();
-    let lease = store.acquire_crawl(id, "replica", LONG).await.unwrap().unwrap();
+    store.member_lists().request_refresh(id).await.unwrap();
+    let lease = store.member_lists().acquire_crawl(id, "replica", LONG).await.unwrap().unwrap();
     let body = b"{}".to_vec();
     let page = CrawledPage {
         number: 0,
@@ -62,31 +62,37 @@ async fn read(store: &Store, id: InstallationId) {
         next_cursor: None,
         page_size: lease.checkpoint.page_size,
     };
-    assert_eq!(store.save_page(&lease, page, LONG).await.unwrap(), Saved::Stored);
-    store.publish(&lease, LONG).await.unwrap().unwrap();
+    assert_eq!(store.member_lists().save_page(&lease, page, LONG).await.unwrap(), Saved::Stored);
+    store.member_lists().publish(&lease, LONG).await.unwrap().unwrap();
 }
 
 async fn sequence(store: &Store, id: InstallationId) -> i64 {
-    store.directory(id).await.unwrap().unwrap().fields_sequence
+    store.member_lists().state(id).await.unwrap().unwrap().fields_sequence
 }
 
 #[tokio::test]
 async fn a_pass_that_was_taken_over_changes_nothing() {
     for store in test_stores().await {
         let id = workspace(&store).await;
-        assert_eq!(store.due_fields(16).await.unwrap(), [id]);
-        let old = store.acquire_fields(id, Duration::ZERO).await.unwrap().unwrap();
-        assert!(store.save_fields(&old, &fields("U1", "{}"), None, Duration::ZERO).await.unwrap());
-        let new = store.acquire_fields(id, LONG).await.unwrap().unwrap();
+        assert_eq!(store.custom_fields().due(16).await.unwrap(), [id]);
+        let old = store.custom_fields().acquire(id, Duration::ZERO).await.unwrap().unwrap();
+        assert!(
+            store
+                .custom_fields()
+                .save(&old, &fields("U1", "{}"), None, Duration::ZERO)
+                .await
+                .unwrap()
+        );
+        let new = store.custom_fields().acquire(id, LONG).await.unwrap().unwrap();
         assert!(new.unpublished, "the pass before left fields to publish");
-        assert!(store.acquire_fields(id, LONG).await.unwrap().is_none(), "one holder");
-        assert_eq!(store.due_fields(16).await.unwrap(), []);
+        assert!(store.custom_fields().acquire(id, LONG).await.unwrap().is_none(), "one holder");
+        assert_eq!(store.custom_fields().due(16).await.unwrap(), []);
 
         let late = fields("U2", r#"{"late":1}"#);
-        assert!(!store.save_fields(&old, &late, None, LONG).await.unwrap());
-        assert!(!store.plan_fields(&old, 1, 1, LONG).await.unwrap());
-        assert!(!store.publish_fields(&old).await.unwrap());
-        assert!(!store.forget_fields(&old, &["U1".into()]).await.unwrap());
+        assert!(!store.custom_fields().save(&old, &late, None, LONG).await.unwrap());
+        assert!(!store.custom_fields().plan(&old, 1, 1, LONG).await.unwrap());
+        assert!(!store.custom_fields().publish(&old).await.unwrap());
+        assert!(!store.custom_fields().forget(&old, &["U1".into()]).await.unwrap());
         let end = FieldsEnd {
             due_after: LONG,
             soon_after: Duration::ZERO,
@@ -94,25 +100,29 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
             needed: true,
             error: None,
         };
-        assert!(!store.end_fields(&old, &end).await.unwrap());
+        assert!(!store.custom_fields().end(&old, &end).await.unwrap());
         assert_eq!(fields_of(&store, id, "U2").await, None);
         assert_eq!(fields_of(&store, id, "U1").await, Some(b"{}".to_vec()));
         assert_eq!(sequence(&store, id).await, 0);
 
-        let mut hints = store.hints();
-        assert!(store.publish_fields(&new).await.unwrap());
+        let mut hints = store.member_lists().hints();
+        assert!(store.custom_fields().publish(&new).await.unwrap());
         assert_eq!(sequence(&store, id).await, 1);
         assert_eq!(hints.recv().await.unwrap(), Hint::Moved(id), "other replicas get a hint");
-        let pointers = store.directory_pointers(&[id]).await.unwrap();
+        let pointers = store.member_lists().pointers(&[id]).await.unwrap();
         assert_eq!(pointers[0].fields_sequence, 1);
-        assert!(store.forget_fields(&new, &["U1".into()]).await.unwrap());
+        assert!(store.custom_fields().forget(&new, &["U1".into()]).await.unwrap());
         assert_eq!(fields_of(&store, id, "U1").await, None);
-        assert!(store.end_fields(&new, &end).await.unwrap());
-        assert!(!store.end_fields(&new, &end).await.unwrap());
-        assert_eq!(store.due_fields(16).await.unwrap(), [], "the member list did not move");
+        assert!(store.custom_fields().end(&new, &end).await.unwrap());
+        assert!(!store.custom_fields().end(&new, &end).await.unwrap());
+        assert_eq!(
+            store.custom_fields().due(16).await.unwrap(),
+            [],
+            "the member list did not move"
+        );
         read(&store, id).await;
-        assert_eq!(store.due_fields(16).await.unwrap(), [id], "it moved");
-        let next = store.acquire_fields(id, LONG).await.unwrap().unwrap();
+        assert_eq!(store.custom_fields().due(16).await.unwrap(), [id], "it moved");
+        let next = store.custom_fields().acquire(id, LONG).await.unwrap().unwrap();
         assert!(!next.unpublished);
     }
 }
@@ -121,17 +131,20 @@ async fn a_pass_that_was_taken_over_changes_nothing() {
 async fn an_answer_that_came_meanwhile_stays() {
     for store in test_stores().await {
         let id = workspace(&store).await;
-        let lease = store.acquire_fields(id, LONG).await.unwrap().unwrap();
+        let lease = store.custom_fields().acquire(id, LONG).await.unwrap().unwrap();
         // Planned when there was no row; a test of the person was faster.
-        store.put_fields(id, &fields("U1", r#"{"new":1}"#)).await.unwrap();
+        store.custom_fields().put(id, &fields("U1", r#"{"new":1}"#)).await.unwrap();
         assert_eq!(sequence(&store, id).await, 0, "the change to the member reports it");
         let earlier = fields("U1", r#"{"old":1}"#);
-        assert!(store.save_fields(&lease, &earlier, None, LONG).await.unwrap());
+        assert!(store.custom_fields().save(&lease, &earlier, None, LONG).await.unwrap());
         let kept = fields_of(&store, id, "U1").await.unwrap();
         assert_eq!(kept, br#"{"new":1}"#);
-        let seen = store.fields_index(id, "").await.unwrap()[0].fetched_at;
+        let seen = store.custom_fields().index(id, "").await.unwrap()[0].fetched_at;
         let later = fields("U1", r#"{"later":1}"#);
-        assert!(store.save_fields(&lease, &later, Some(seen), LONG).await.unwrap());
-        assert_eq!(store.fields_after(id, "").await.unwrap(), [("U1".into(), later.body)]);
+        assert!(store.custom_fields().save(&lease, &later, Some(seen), LONG).await.unwrap());
+        assert_eq!(
+            store.custom_fields().list_after(id, "").await.unwrap(),
+            [("U1".into(), later.body)]
+        );
     }
 }

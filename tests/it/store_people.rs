@@ -40,15 +40,15 @@ async fn records_are_replaced_whole_and_tenants_are_apart() {
         let mut first = person("u1", "one@example.com");
         first.metadata.insert("employee".into(), 7.into());
         first.attributes.insert("floor".into(), "3".into());
-        store.upsert_people(&acme, std::slice::from_ref(&first)).await.unwrap();
-        let read = store.person(&acme, &user("u1")).await.unwrap().unwrap();
+        store.people().upsert(&acme, std::slice::from_ref(&first)).await.unwrap();
+        let read = store.people().get(&acme, &user("u1")).await.unwrap().unwrap();
         assert_eq!((read.person, read.identity), (first, None));
-        assert_eq!(store.person(&umbrella, &user("u1")).await.unwrap(), None);
+        assert_eq!(store.people().get(&umbrella, &user("u1")).await.unwrap(), None);
 
         // The later of two records in one call counts, and nothing of the older one is left.
         let twice = [person("u1", "old@example.com"), person("u1", "new@example.com")];
-        store.upsert_people(&acme, &twice).await.unwrap();
-        let read = store.person(&acme, &user("u1")).await.unwrap().unwrap();
+        store.people().upsert(&acme, &twice).await.unwrap();
+        let read = store.people().get(&acme, &user("u1")).await.unwrap().unwrap();
         assert_eq!(read.person, twice[1]);
     }
 }
@@ -59,13 +59,13 @@ async fn a_thousand_and_one_people_fit() {
         let acme = tenant("acme");
         let people: Vec<Person> =
             (0..1001).map(|n| person(&format!("u{n}"), &format!("u{n}@example.com"))).collect();
-        store.upsert_people(&acme, &people).await.unwrap();
+        store.people().upsert(&acme, &people).await.unwrap();
         let users: Vec<UserId> = (0..1100).map(|n| user(format!("u{n}"))).collect();
-        let read = store.people(&acme, &users).await.unwrap();
+        let read = store.people().get_many(&acme, &users).await.unwrap();
         assert_eq!(read.len(), 1001);
         assert_eq!(read[&user("u1000")].person, people[1000]);
-        assert!(store.people(&acme, &[]).await.unwrap().is_empty());
-        store.upsert_people(&acme, &[]).await.unwrap();
+        assert!(store.people().get_many(&acme, &[]).await.unwrap().is_empty());
+        store.people().upsert(&acme, &[]).await.unwrap();
     }
 }
 
@@ -82,7 +82,7 @@ async fn the_same_people_from_many_calls_do_not_deadlock() {
                     if task % 2 == 0 {
                         people.reverse();
                     }
-                    store.upsert_people(&tenant("acme"), &people).await
+                    store.people().upsert(&tenant("acme"), &people).await
                 })
             })
             .collect();
@@ -96,24 +96,40 @@ async fn the_same_people_from_many_calls_do_not_deadlock() {
 async fn a_pin_gives_way_to_a_pin_alone() {
     for store in test_stores().await {
         let (acme, u1) = (tenant("acme"), user("u1"));
-        store.upsert_people(&acme, &[person("u1", "one@example.com")]).await.unwrap();
-        let stored = async || store.person(&acme, &u1).await.unwrap().unwrap();
-        assert!(store.store_identity(&acme, &u1, &identity("U1", Rule::Matched)).await.unwrap());
-        assert!(store.store_identity(&acme, &u1, &identity("U2", Rule::Pinned)).await.unwrap());
-        assert!(!store.store_identity(&acme, &u1, &identity("U3", Rule::Matched)).await.unwrap());
+        store.people().upsert(&acme, &[person("u1", "one@example.com")]).await.unwrap();
+        let stored = async || store.people().get(&acme, &u1).await.unwrap().unwrap();
+        assert!(
+            store
+                .people()
+                .store_identity(&acme, &u1, &identity("U1", Rule::Matched))
+                .await
+                .unwrap()
+        );
+        assert!(
+            store.people().store_identity(&acme, &u1, &identity("U2", Rule::Pinned)).await.unwrap()
+        );
+        assert!(
+            !store
+                .people()
+                .store_identity(&acme, &u1, &identity("U3", Rule::Matched))
+                .await
+                .unwrap()
+        );
         let read = stored().await.identity.unwrap();
         assert_eq!((read.slack_user_id.as_str(), read.rule), ("U2", Rule::Pinned));
         assert_eq!(read.display_name, "Demo Person");
         let age = store.now().await.unwrap().since(read.stored_at);
         assert!(age < Duration::from_secs(60), "{age:?}");
-        assert!(store.store_identity(&acme, &u1, &identity("U4", Rule::Pinned)).await.unwrap());
+        assert!(
+            store.people().store_identity(&acme, &u1, &identity("U4", Rule::Pinned)).await.unwrap()
+        );
         // A new record does not change the identity, and the reverse.
-        store.upsert_people(&acme, &[person("u1", "new@example.com")]).await.unwrap();
+        store.people().upsert(&acme, &[person("u1", "new@example.com")]).await.unwrap();
         let read = stored().await;
         assert_eq!(read.identity.unwrap().slack_user_id.as_str(), "U4");
         assert_eq!(read.person.email.as_deref(), Some("new@example.com"));
-        assert!(store.clear_identity(&acme, &u1).await.unwrap());
-        assert!(!store.clear_identity(&acme, &u1).await.unwrap());
+        assert!(store.people().clear_identity(&acme, &u1).await.unwrap());
+        assert!(!store.people().clear_identity(&acme, &u1).await.unwrap());
         assert_eq!(stored().await.identity, None);
     }
 }
@@ -122,8 +138,14 @@ async fn a_pin_gives_way_to_a_pin_alone() {
 async fn somebody_of_whom_only_the_id_is_known_can_have_an_identity() {
     for store in test_stores().await {
         let (acme, u1) = (tenant("acme"), user("u1"));
-        assert!(store.store_identity(&acme, &u1, &identity("U1", Rule::Matched)).await.unwrap());
-        let read = store.person(&acme, &u1).await.unwrap().unwrap();
+        assert!(
+            store
+                .people()
+                .store_identity(&acme, &u1, &identity("U1", Rule::Matched))
+                .await
+                .unwrap()
+        );
+        let read = store.people().get(&acme, &u1).await.unwrap().unwrap();
         assert_eq!(read.person, Person::bare(u1));
         assert!(read.identity.is_some());
     }
@@ -134,24 +156,38 @@ async fn preferences_are_kept_by_type_and_forgotten() {
     for store in test_stores().await {
         let (acme, u1) = (tenant("acme"), user("u1"));
         let event = EventType::parse("task.assigned").unwrap();
-        store.set_preference(&acme, &u1, None, Preference::Off, "person:test").await.unwrap();
-        store.set_preference(&acme, &u1, None, Preference::On, "person:test").await.unwrap();
         store
+            .people()
+            .set_preference(&acme, &u1, None, Preference::Off, "person:test")
+            .await
+            .unwrap();
+        store
+            .people()
+            .set_preference(&acme, &u1, None, Preference::On, "person:test")
+            .await
+            .unwrap();
+        store
+            .people()
             .set_preference(&acme, &u1, Some(&event), Preference::Off, "person:test")
             .await
             .unwrap();
         let both = [u1.clone(), user("u2")];
-        let read = store.preferences(&acme, &both).await.unwrap();
+        let read = store.people().preferences(&acme, &both).await.unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[&u1].all, Preference::On);
         assert_eq!(read[&u1].by_type[&event], Preference::Off);
-        assert!(store.preferences(&tenant("umbrella"), &both).await.unwrap().is_empty());
-        store.set_preference(&acme, &u1, None, Preference::Inherit, "person:test").await.unwrap();
+        assert!(store.people().preferences(&tenant("umbrella"), &both).await.unwrap().is_empty());
         store
+            .people()
+            .set_preference(&acme, &u1, None, Preference::Inherit, "person:test")
+            .await
+            .unwrap();
+        store
+            .people()
             .set_preference(&acme, &u1, Some(&event), Preference::Inherit, "person:test")
             .await
             .unwrap();
-        assert!(store.preferences(&acme, &both).await.unwrap().is_empty());
+        assert!(store.people().preferences(&acme, &both).await.unwrap().is_empty());
     }
 }
 
@@ -159,9 +195,9 @@ async fn preferences_are_kept_by_type_and_forgotten() {
 async fn nothing_personal_is_readable_and_swapped_rows_do_not_open() {
     for store in test_stores().await {
         let (acme, umbrella) = (tenant("acme"), tenant("umbrella"));
-        store.upsert_people(&acme, &[person("u1", "one@example.com")]).await.unwrap();
-        store.upsert_people(&acme, &[person("u2", "two@example.com")]).await.unwrap();
-        store.upsert_people(&umbrella, &[person("u1", "three@example.com")]).await.unwrap();
+        store.people().upsert(&acme, &[person("u1", "one@example.com")]).await.unwrap();
+        store.people().upsert(&acme, &[person("u2", "two@example.com")]).await.unwrap();
+        store.people().upsert(&umbrella, &[person("u1", "three@example.com")]).await.unwrap();
         let raw = store.raw().await;
         let select = "SELECT record FROM people";
         let backend = raw.get_database_backend();
@@ -173,7 +209,7 @@ async fn nothing_personal_is_readable_and_swapped_rows_do_not_open() {
             assert!(!String::from_utf8_lossy(&record).contains("example"));
         }
         let refused = async |tenant: &TenantId, name: &str| {
-            let error = store.person(tenant, &user(name)).await.unwrap_err();
+            let error = store.people().get(tenant, &user(name)).await.unwrap_err();
             assert!(matches!(error, Error::Sealed(_)), "{error}");
             assert!(!error.to_string().contains("example"));
         };
@@ -188,14 +224,14 @@ async fn nothing_personal_is_readable_and_swapped_rows_do_not_open() {
         raw.execute_unprepared(to_tenant).await.unwrap();
         refused(&acme, "u2").await;
         refused(&umbrella, "u1").await;
-        assert!(store.person(&acme, &user("u1")).await.unwrap().is_some());
+        assert!(store.people().get(&acme, &user("u1")).await.unwrap().is_some());
         // With the data key itself moved, a fresh process is refused too.
         let key = "UPDATE data_keys SET wrapped =
             (SELECT wrapped FROM data_keys WHERE scope = 'tenant:acme')
             WHERE scope = 'tenant:umbrella'";
         raw.execute_unprepared(key).await.unwrap();
         let replica = store.replica().await;
-        let error = replica.person(&umbrella, &user("u1")).await.unwrap_err();
+        let error = replica.people().get(&umbrella, &user("u1")).await.unwrap_err();
         assert!(matches!(error, Error::Sealed(_)), "{error}");
     }
 }
@@ -209,13 +245,13 @@ async fn replicas_make_one_data_key() {
             let (store, acme) = (store.replica().await, acme.clone());
             tasks.push(tokio::spawn(async move {
                 let name = format!("u{n}");
-                store.upsert_people(&acme, &[person(&name, "x@example.com")]).await
+                store.people().upsert(&acme, &[person(&name, "x@example.com")]).await
             }));
         }
         for task in tasks {
             task.await.unwrap().unwrap();
         }
         let users: Vec<UserId> = (0..4).map(|n| user(format!("u{n}"))).collect();
-        assert_eq!(store.people(&acme, &users).await.unwrap().len(), 4);
+        assert_eq!(store.people().get_many(&acme, &users).await.unwrap().len(), 4);
     }
 }

@@ -61,7 +61,7 @@ impl App {
         }
         let ids = people_named(request);
         let store::PeopleFacts { people: mut known, preferences, .. } =
-            self.store.people_facts(&tenant.id, &ids).await?;
+            self.store.people().facts(&tenant.id, &ids).await?;
         let view = self.view(tenant).await?;
         let mut people = self.named(tenant, gather(request, &mut known)).await?;
         let named = request.recipients.iter().filter_map(Recipient::user_id);

@@ -83,7 +83,7 @@ async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
     let config = store::Config { data_dir: dir.path().to_owned(), ..store::Config::default() };
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
-    store.ensure_tenant(&tenant("acme")).await.unwrap();
+    store.tenancy().ensure_tenant(&tenant("acme")).await.unwrap();
     let app = app(store);
     // Other calls hold all turns.
     let mut turns = Vec::new();

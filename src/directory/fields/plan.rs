@@ -80,8 +80,10 @@ impl Directory {
         id: InstallationId,
     ) -> Result<Vec<TenantId>, Error> {
         let mut readers = Vec::new();
-        for tenant in self.inner.store.tenants_of(id).await? {
-            let Some(settings) = self.inner.store.settings(&tenant).await? else { continue };
+        for tenant in self.inner.store.tenancy().tenants_of(id).await? {
+            let Some(settings) = self.inner.store.tenancy().settings(&tenant).await? else {
+                continue;
+            };
             // A mapping that no longer compiles is reported where it is used.
             if let Ok(mapping) = self.mapping(&settings).await
                 && mapping.slack.reads_profile_fields()
@@ -104,7 +106,7 @@ impl Directory {
         let mut rows = HashMap::new();
         let mut after = String::new();
         loop {
-            let chunk = self.inner.store.fields_index(id, &after).await?;
+            let chunk = self.inner.store.custom_fields().index(id, &after).await?;
             let Some(last) = chunk.last() else { break };
             after.clone_from(&last.member);
             rows.extend(
@@ -125,7 +127,7 @@ impl Directory {
         for tenant in tenants {
             let mut after = None;
             loop {
-                let people = self.inner.store.list_people(tenant, after.as_ref(), PEOPLE).await?;
+                let people = self.inner.store.people().list(tenant, after.as_ref(), PEOPLE).await?;
                 for email in people.iter().filter_map(|stored| stored.person.email.as_deref()) {
                     hints.add(email);
                 }
@@ -145,17 +147,18 @@ impl Directory {
     ) -> Result<(HashMap<String, Candidate>, (i64, i64)), Error> {
         let hints = std::sync::Arc::new(hints);
         for _ in 0..ATTEMPTS {
-            let Some(state) = self.inner.store.directory(id).await? else { break };
+            let Some(state) = self.inner.store.member_lists().state(id).await? else { break };
             let mut all = HashMap::new();
             let mut whole = true;
             for page in 0..state.pages {
-                let bytes = match self.inner.store.page(id, state.generation, page).await {
-                    Err(store::Error::NotFound(_)) => {
-                        whole = false;
-                        break;
-                    }
-                    bytes => bytes?,
-                };
+                let bytes =
+                    match self.inner.store.member_lists().page(id, state.generation, page).await {
+                        Err(store::Error::NotFound(_)) => {
+                            whole = false;
+                            break;
+                        }
+                        bytes => bytes?,
+                    };
                 let hints = hints.clone();
                 let read = move || {
                     read_into(&mut all, &bytes, &hints);
@@ -166,10 +169,10 @@ impl Directory {
             if !whole {
                 continue;
             }
-            for change in self.inner.store.changes(id, state.changes_base).await? {
+            for change in self.inner.store.member_lists().changes(id, state.changes_base).await? {
                 read_into(&mut all, &change.body, &hints);
             }
-            let after = self.inner.store.directory(id).await?;
+            let after = self.inner.store.member_lists().state(id).await?;
             if after.is_none_or(|after| after.changes_gone > state.changes_base) {
                 continue;
             }

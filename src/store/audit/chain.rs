@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use sea_orm::Value;
 
-use super::COLUMNS;
-use crate::store::person_keys::hex;
-use crate::store::rows::{chunks, tuples};
-use crate::store::seal::{Scope, ScopeKeys};
-use crate::store::sql::{self, Row, params, placeholders};
-use crate::store::transaction::{Tx, scoped};
-use crate::store::{Error, Store};
+use super::trail::COLUMNS;
+use crate::store::database::rows::{chunks, tuples};
+use crate::store::database::sql::{self, Row, params, placeholders};
+use crate::store::database::transaction::{Tx, scoped};
+use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::seal::person_keys::hex;
+use crate::store::{Audit, Error, Store};
 
 /// Entries that one statement reads while the chain is verified.
 const PAGE: i64 = 500;
@@ -58,16 +58,16 @@ struct Appended {
     hash: Vec<u8>,
 }
 
-impl Store {
+impl Audit<'_> {
     /// Appends up to `limit` entries of the inbox to the chain and logs them; returns how many.
     /// `None`: another replica has the turn.
-    pub async fn chain_audit(&self, limit: u32) -> Result<Option<u32>, Error> {
+    pub async fn chain(self, limit: u32) -> Result<Option<u32>, Error> {
         const ANY: &str = "SELECT 1 FROM audit_inbox LIMIT 1";
-        if sql::one(self.reader(), ANY, params![]).await?.is_none() {
+        if sql::one(self.store.reader(), ANY, params![]).await?.is_none() {
             return Ok(Some(0));
         }
-        let keys = &self.keys(&Scope::Audit).await?;
-        let appended = self.transaction(|tx| scoped(append(tx, keys, limit))).await?;
+        let keys = &self.store.keys(&Scope::Audit).await?;
+        let appended = self.store.transaction(|tx| scoped(append(tx, keys, limit))).await?;
         let Some(appended) = appended else { return Ok(None) };
         appended.iter().for_each(Appended::log);
         Ok(Some(u32::try_from(appended.len()).unwrap_or(u32::MAX)))
@@ -75,23 +75,23 @@ impl Store {
 
     /// Removes up to `limit` entries older than `older_than` from the chain's beginning; returns
     /// how many.
-    pub async fn prune_audit(&self, older_than: Duration, limit: u32) -> Result<u64, Error> {
-        let keys = &self.keys(&Scope::Audit).await?;
+    pub async fn prune(self, older_than: Duration, limit: u32) -> Result<u64, Error> {
+        let keys = &self.store.keys(&Scope::Audit).await?;
         let older = crate::domain::time::micros(older_than);
-        self.transaction(|tx| scoped(prune(tx, keys, older, limit))).await
+        self.store.transaction(|tx| scoped(prune(tx, keys, older, limit))).await
     }
 
     /// Verifies the whole chain.
-    pub async fn verify_audit(&self) -> Result<Verified, Error> {
-        let keys = self.keys(&Scope::Audit).await?;
+    pub async fn verify(self) -> Result<Verified, Error> {
+        let keys = self.store.keys(&Scope::Audit).await?;
         let mut restarts = 0;
         loop {
-            let chain = read(self.reader(), "").await?;
+            let chain = read(self.store.reader(), "").await?;
             let Some(chain) = chain else {
                 return Err(Error::Bug("the audit trail has no chain".into()));
             };
-            let verified = self.verify_from(&keys, &chain).await?;
-            let now = read(self.reader(), "").await?;
+            let verified = self.store.verify_from(&keys, &chain).await?;
+            let now = read(self.store.reader(), "").await?;
             let moved = now.is_some_and(|now| now.floor > chain.floor);
             if verified.broken.is_none() || !moved || restarts >= RESTARTS {
                 return Ok(verified);
@@ -99,7 +99,9 @@ impl Store {
             restarts += 1;
         }
     }
+}
 
+impl Store {
     async fn verify_from(&self, keys: &ScopeKeys, chain: &Chain) -> Result<Verified, Error> {
         const OUTSIDE: &str = "SELECT MIN(sequence) FROM audit_log WHERE sequence <= $1";
         let mut verified =

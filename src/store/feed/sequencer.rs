@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
-use super::CHANGE;
-use crate::store::era::ERA;
-use crate::store::rows::{chunks, tuples};
-use crate::store::sql::{self, Row, params};
-use crate::store::transaction::{Patience, Tx, scoped};
-use crate::store::{Backend, Error, Store};
+use super::changes::CHANGE;
+use crate::store::database::rows::{chunks, tuples};
+use crate::store::database::sql::{self, Row, params};
+use crate::store::database::transaction::{Patience, Tx, scoped};
+use crate::store::upkeep::era::ERA;
+use crate::store::{Backend, DeliveryFeed, Error, Store};
 
 /// The columns of [`CHANGE`], `sequence` and `sequenced_at`.
 const WIDTH: usize = 13;
@@ -28,25 +28,29 @@ struct Numbered {
     heads: BTreeMap<String, i64>,
 }
 
-impl Store {
+impl DeliveryFeed<'_> {
     /// Numbers up to `limit` committed changes; returns how many, which is `limit` if more may be
     /// waiting. `None`: another sequencer has the turn. Any number of replicas may call it.
-    pub async fn number_changes(&self, limit: u32) -> Result<Option<u32>, Error> {
+    pub async fn number(self, limit: u32) -> Result<Option<u32>, Error> {
         // Without work there is no reason to take SQLite's only writer.
         const ANY: &str = "SELECT 1 FROM feed_inbox LIMIT 1";
-        if sql::one(self.reader(), ANY, params![]).await?.is_none() {
+        if sql::one(self.store.reader(), ANY, params![]).await?.is_none() {
             return Ok(Some(0));
         }
-        let numbered = match self.backend() {
-            Backend::Postgres => self.number_at_once(limit).await?,
-            Backend::Sqlite => Some(self.transaction(|tx| scoped(in_steps(tx, limit))).await?),
+        let numbered = match self.store.backend() {
+            Backend::Postgres => self.store.number_at_once(limit).await?,
+            Backend::Sqlite => {
+                Some(self.store.transaction(|tx| scoped(in_steps(tx, limit))).await?)
+            }
         };
         if let Some(numbered) = &numbered {
-            self.inner.feed.numbered(numbered.epoch, &numbered.heads);
+            self.store.inner.feed.numbered(numbered.epoch, &numbered.heads);
         }
         Ok(numbered.map(|numbered| numbered.count))
     }
+}
 
+impl Store {
     async fn number_at_once(&self, limit: u32) -> Result<Option<Numbered>, Error> {
         let writer = self.writer();
         let patience = Patience::Shared.column(writer.get_database_backend());

@@ -2,7 +2,7 @@
 //!
 //! A watcher is woken only by changes of its own tenant. Changes that this process numbers are
 //! published at once. Those that other replicas number are found by one statement per interval for
-//! all tenants that are watched here ([`Store::follow_feeds`]), however many watchers there are.
+//! all tenants that are watched here ([`DeliveryFeed::follow`]), however many watchers there are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use sea_orm::ConnectionTrait as _;
 use tokio::sync::{Notify, watch};
 
 use crate::domain::ids::TenantId;
-use crate::store::era::ERA;
-use crate::store::rows::{Column, Columns, given};
-use crate::store::sql;
-use crate::store::{Error, Store};
+use crate::store::database::rows::{Column, Columns, given};
+use crate::store::database::sql;
+use crate::store::upkeep::era::ERA;
+use crate::store::{DeliveryFeed, Error, Store};
 
 /// Hints within this process.
 pub(in crate::store) struct FeedSignals {
@@ -27,7 +27,7 @@ pub(in crate::store) struct FeedSignals {
 /// further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct FeedReach {
-    /// As [`FeedExtent::epoch`](super::FeedExtent::epoch).
+    /// As [`FeedExtent::epoch`](super::changes::FeedExtent::epoch).
     pub epoch: i64,
     /// The last number.
     pub head: i64,
@@ -101,37 +101,39 @@ fn advance(reach: &mut FeedReach, epoch: i64, head: i64) -> bool {
     further
 }
 
-impl Store {
+impl DeliveryFeed<'_> {
     /// Registers a watcher of a tenant's feed.
-    pub fn watch_feed(&self, tenant: &TenantId) -> FeedWatcher {
-        let mut watched = self.inner.feed.watched();
+    pub fn watch(self, tenant: &TenantId) -> FeedWatcher {
+        let mut watched = self.store.inner.feed.watched();
         let reach = watched.entry(tenant.clone()).or_default().subscribe();
-        FeedWatcher { store: self.clone(), tenant: tenant.clone(), reach }
+        FeedWatcher { store: self.store.clone(), tenant: tenant.clone(), reach }
     }
 
     /// Tenants whose feed is watched in this process.
-    pub fn feeds_watched(&self) -> usize {
-        self.inner.feed.watched().len()
+    pub fn count_watched(self) -> usize {
+        self.store.inner.feed.watched().len()
     }
 
     /// Checks how far the watched feeds reach and wakes the watchers of those that moved. One
     /// statement for all of them, and none if there are no watchers.
-    pub async fn follow_feeds(&self) -> Result<(), Error> {
+    pub async fn follow(self) -> Result<(), Error> {
         // Read before the statement: a head smaller than one seen earlier means that changes were
         // lost.
         let seen: Vec<_> = {
-            let watched = self.inner.feed.watched();
+            let watched = self.store.inner.feed.watched();
             watched.iter().map(|(tenant, reach)| (tenant.clone(), *reach.borrow())).collect()
         };
         let rows = seen.iter().map(|(tenant, _)| [tenant.as_str().into()]).collect();
         let seen: HashMap<_, _> = seen.iter().map(|(tenant, reach)| (tenant, reach)).collect();
-        for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
+        for (table, values) in
+            given(self.store.reader().get_database_backend(), [Column::Text], rows)
+        {
             let text = format!(
                 "SELECT column1, {ERA}, COALESCE(feed_heads.head, 0) FROM {table} \
                  LEFT JOIN feed_heads ON feed_heads.tenant = column1"
             );
-            let rows = sql::all(self.reader(), &text, values).await?;
-            let watched = self.inner.feed.watched();
+            let rows = sql::all(self.store.reader(), &text, values).await?;
+            let watched = self.store.inner.feed.watched();
             for row in &rows {
                 let mut columns = Columns::of(row);
                 let tenant = columns.id(TenantId::parse)?;

@@ -38,7 +38,7 @@ fn actor(permissions: &[pb::Permission]) -> pb::Actor {
 
 pub(super) async fn verified(world: &World) -> Verified {
     let store = Store::open(&world.settings().store).await.unwrap();
-    let verified = store.verify_audit().await.unwrap();
+    let verified = store.audit().verify().await.unwrap();
     store.close().await;
     verified
 }
@@ -367,8 +367,8 @@ async fn old_entries_go_and_the_rest_still_holds() {
         let whole = verified(world).await;
         let store = Store::open(&world.settings().store).await.unwrap();
         let day = std::time::Duration::from_secs(86_400);
-        assert_eq!(store.prune_audit(day, 100).await.unwrap(), 0);
-        assert_eq!(store.prune_audit(std::time::Duration::ZERO, 4).await.unwrap(), 4);
+        assert_eq!(store.audit().prune(day, 100).await.unwrap(), 0);
+        assert_eq!(store.audit().prune(std::time::Duration::ZERO, 4).await.unwrap(), 4);
         let rest = verified(world).await;
         assert_eq!((rest.broken.clone(), rest.entries), (None, whole.entries - 4));
         assert_eq!(rest.hash, whole.hash);

@@ -149,7 +149,7 @@ async fn the_trail_stays_whole_and_names_the_deleted_no_more() {
             assert!(pin.subject_erased && pin.subject_detail.is_empty());
             world.drain().await;
             let store = herald::store::Store::open(&world.settings().store).await.unwrap();
-            assert_eq!(store.verify_audit().await.unwrap().broken, None);
+            assert_eq!(store.audit().verify().await.unwrap().broken, None);
             store.close().await;
         })
         .await;

@@ -33,14 +33,14 @@ fn tenant(number: usize) -> TenantId {
 async fn fill(store: &Store, tenants: usize) {
     for number in 0..tenants {
         let person = Person::bare(UserId::parse(format!("user-{number}")).unwrap());
-        store.upsert_people(&tenant(number), &[person]).await.unwrap();
+        store.people().upsert(&tenant(number), &[person]).await.unwrap();
     }
 }
 
 async fn readable(store: &Store, tenants: usize) {
     for number in 0..tenants {
         let user = UserId::parse(format!("user-{number}")).unwrap();
-        assert!(store.person(&tenant(number), &user).await.unwrap().is_some(), "{number}");
+        assert!(store.people().get(&tenant(number), &user).await.unwrap().is_some(), "{number}");
     }
 }
 
@@ -81,13 +81,14 @@ async fn keys_are_exchanged_while_replicas_serve() {
                 for number in TENANTS..TENANTS + 40 {
                     let store = if number % 2 == 0 { &first } else { &second };
                     let person = Person::bare(UserId::parse(format!("user-{number}")).unwrap());
-                    store.upsert_people(&tenant(number), &[person]).await.unwrap();
+                    store.people().upsert(&tenant(number), &[person]).await.unwrap();
                     readable(store, 3).await;
                 }
             }
         });
         let steps = Mutex::new(Vec::new());
-        let rotated = second.rotate_keys(|done| steps.lock().unwrap().push(done.clone())).await;
+        let rotated =
+            second.upkeep().rotate_keys(|done| steps.lock().unwrap().push(done.clone())).await;
         let rotated = rotated.unwrap();
         serving.await.unwrap();
         assert_eq!(rotated.failed, Vec::<String>::new());
@@ -97,8 +98,8 @@ async fn keys_are_exchanged_while_replicas_serve() {
         readable(&first, TENANTS + 40).await;
         first.close().await;
         // The keys that the first replica made meanwhile.
-        second.rotate_keys(|_| {}).await.unwrap();
-        assert_eq!(second.rotate_keys(|_| {}).await.unwrap().wrapped, 0);
+        second.upkeep().rotate_keys(|_| {}).await.unwrap();
+        assert_eq!(second.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped, 0);
         second.close().await;
         let after = Store::open(&with(&config, NEW, None)).await.unwrap();
         readable(&after, TENANTS + 40).await;
@@ -119,7 +120,7 @@ async fn what_was_stopped_is_gone_on_with_and_what_is_damaged_is_named() {
         // Stopped in the middle: the future is dropped after the first hundred.
         let (told, stop) = tokio::sync::oneshot::channel();
         let told = Mutex::new(Some(told));
-        let half = both.rotate_keys(|_| {
+        let half = both.upkeep().rotate_keys(|_| {
             if let Some(told) = told.lock().unwrap().take() {
                 told.send(()).unwrap();
             }
@@ -129,9 +130,9 @@ async fn what_was_stopped_is_gone_on_with_and_what_is_damaged_is_named() {
             _ = stop => {}
             _ = half => {}
         }
-        let rest = both.rotate_keys(|_| {}).await.unwrap();
+        let rest = both.upkeep().rotate_keys(|_| {}).await.unwrap();
         assert!(rest.wrapped < 122, "{rest:?}");
-        assert_eq!(both.rotate_keys(|_| {}).await.unwrap().wrapped, 0);
+        assert_eq!(both.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped, 0);
 
         let url = match &config.url {
             Some(url) => url.expose().to_owned(),
@@ -143,7 +144,7 @@ async fn what_was_stopped_is_gone_on_with_and_what_is_damaged_is_named() {
         raw.execute_unprepared(move_one).await.unwrap();
         both.close().await;
         let back = Store::open(&with(&config, KEY, Some(NEW))).await.unwrap();
-        let Rotated { failed, wrapped, .. } = back.rotate_keys(|_| {}).await.unwrap();
+        let Rotated { failed, wrapped, .. } = back.upkeep().rotate_keys(|_| {}).await.unwrap();
         assert_eq!((failed, wrapped >= 119), (vec!["tenant:tenant-2".to_owned()], true));
         back.close().await;
     }
@@ -273,7 +274,7 @@ async fn vault_keeps_the_key_and_back() {
         // From a local key to Vault.
         let both = Store::open(&vault(&config, address)).await.unwrap();
         readable(&both, 30).await;
-        assert!(both.rotate_keys(|_| {}).await.unwrap().wrapped >= 31);
+        assert!(both.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped >= 31);
         both.close().await;
         let only = Config { key: None, ..vault(&config, address) };
         let there = Store::open(&only).await.unwrap();
@@ -284,17 +285,17 @@ async fn vault_keeps_the_key_and_back() {
         readable(&there, 32).await;
         assert_eq!(engine.0.asked.load(Ordering::SeqCst), asked);
         // A new version of Vault's key.
-        assert_eq!(there.rotate_keys(|_| {}).await.unwrap().wrapped, 0);
+        assert_eq!(there.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped, 0);
         there.close().await;
         engine.0.version.store(2, Ordering::SeqCst);
         let newer = Store::open(&only).await.unwrap();
-        assert!(newer.rotate_keys(|_| {}).await.unwrap().wrapped >= 33);
-        assert_eq!(newer.rotate_keys(|_| {}).await.unwrap().wrapped, 0);
+        assert!(newer.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped >= 33);
+        assert_eq!(newer.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped, 0);
         newer.close().await;
         // Back to a local key.
         let back = Config { vault_opens_only: true, ..vault(&with(&config, NEW, None), address) };
         let back = Store::open(&back).await.unwrap();
-        assert!(back.rotate_keys(|_| {}).await.unwrap().wrapped >= 33);
+        assert!(back.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped >= 33);
         back.close().await;
         let own = Store::open(&with(&config, NEW, None)).await.unwrap();
         readable(&own, 32).await;
@@ -329,10 +330,10 @@ async fn a_vault_that_is_sealed_refuses_or_is_away_is_told_and_comes_back() {
         readable(&store, 2).await;
         let person = Person::bare(UserId::parse("new").unwrap());
         let people = [person];
-        let error = store.upsert_people(&tenant(9), &people).await.unwrap_err();
+        let error = store.people().upsert(&tenant(9), &people).await.unwrap_err();
         assert!(matches!(error, Error::KeyService(_)), "{error}");
         engine.0.sealed.store(false, Ordering::SeqCst);
-        store.upsert_people(&tenant(9), &people).await.unwrap();
+        store.people().upsert(&tenant(9), &people).await.unwrap();
         store.close().await;
         // An agent replaces the token.
         let file = dir.path().join("token");

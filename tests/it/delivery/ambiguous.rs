@@ -168,10 +168,10 @@ async fn whoever_was_frozen_after_the_intent_posts_nothing() {
 /// A worker that dies after its intent, either after it posted or before.
 async fn die(world: &World, posted: bool) {
     let over = Duration::ZERO;
-    let claims = world.store.claim_lanes(10, over).await.unwrap();
+    let claims = world.store.lanes().claim(10, over).await.unwrap();
     let [claim] = claims.as_slice() else { panic!("{claims:?}") };
-    let head = world.store.head(claim).await.unwrap().unwrap();
-    world.store.intend(claim, head.delivery, over).await.unwrap().unwrap();
+    let head = world.store.lanes().head(claim).await.unwrap().unwrap();
+    world.store.outbox().intend(claim, head.delivery, over).await.unwrap().unwrap();
     if posted {
         let member = SlackUserId::parse(claim.lane.as_str()).unwrap();
         let message = PostMessage {
@@ -219,13 +219,14 @@ async fn what_killed_three_workers_is_parked_only_where_history_does_not_have_it
                 if death == 3 {
                     break;
                 }
-                let claims = world.store.claim_lanes(10, HOUR).await.unwrap();
-                let outcome = world.store.recover(&claims[0], deadly).await.unwrap();
+                let claims = world.store.lanes().claim(10, HOUR).await.unwrap();
+                let outcome = world.store.outbox().recover(&claims[0], deadly).await.unwrap();
                 assert_eq!(outcome, RecoverOutcome::Unknown);
                 let absent = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
                 assert!(
                     world
                         .store
+                        .outbox()
                         .settle(&claims[0], deadly, &absent, SettleContext::default())
                         .await
                         .unwrap()
@@ -322,9 +323,9 @@ async fn many_in_doubt_share_the_budget_of_history_and_all_are_settled() {
             all.push(world.post(&format!("U{number}"), "one").await);
         }
         let over = Duration::ZERO;
-        for claim in world.store.claim_lanes(10, over).await.unwrap() {
-            let head = world.store.head(&claim).await.unwrap().unwrap();
-            world.store.intend(&claim, head.delivery, over).await.unwrap().unwrap();
+        for claim in world.store.lanes().claim(10, over).await.unwrap() {
+            let head = world.store.lanes().head(&claim).await.unwrap().unwrap();
+            world.store.outbox().intend(&claim, head.delivery, over).await.unwrap().unwrap();
         }
         let running = world.start();
         for id in all {

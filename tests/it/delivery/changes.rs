@@ -37,14 +37,14 @@ impl World {
         let subject = Some(SubjectKey::parse(format!("task:{lane}")).unwrap());
         let about = About { subject, action, deliver_after: None };
         let accept = Accept { tenant: who.clone(), about, ..accept_of(vec![new]) };
-        self.store.accept(accept).await.unwrap();
+        self.store.outbox().accept(accept).await.unwrap();
         id
     }
 
     async fn ended_for(&self, who: &TenantId, id: DeliveryId) -> State {
-        let mut ends = self.store.deliveries_ended();
+        let mut ends = self.store.outbox().ended();
         loop {
-            let record = self.store.delivery(who, id).await.unwrap().unwrap();
+            let record = self.store.records().delivery(who, id).await.unwrap().unwrap();
             if record.state.is_terminal() {
                 return record.state;
             }
@@ -137,10 +137,10 @@ async fn an_urgent_message_takes_the_change_before_it_along() {
 async fn tenants_of_one_workspace_take_turns_with_changes() {
     for world in slow_worlds("U49").await {
         let small = TenantId::parse("small").unwrap();
-        world.store.ensure_tenant(&small).await.unwrap();
+        world.store.tenancy().ensure_tenant(&small).await.unwrap();
         let settings = Settings { sending_allowed: true, ..Settings::default() };
-        world.store.save_settings(&small, &settings).await.unwrap();
-        world.store.link_tenant(&small, world.installation).await.unwrap();
+        world.store.tenancy().save_settings(&small, &settings).await.unwrap();
+        world.store.tenancy().link_tenant(&small, world.installation).await.unwrap();
         world.posted(&small, &["U50".to_owned()]).await;
         let running = world.backlog().await;
         let before = world.changed();
@@ -202,9 +202,9 @@ async fn what_a_replacement_waits_for_depends_on_what_is_there() {
         let record = world.ended(new).await;
         assert_eq!((record.state, record.attempt), (State::Sent, 1));
         assert_eq!((world.changed(), world.posts().len()), (0, 1));
-        let posting = world.store.posting(world.installation).await.unwrap().unwrap();
+        let posting = world.store.budgets().posting(world.installation).await.unwrap().unwrap();
         assert_eq!(posting.window_posts, 1, "taken from the budget of posts");
-        world.store.pause(world.installation, "chat.update", super::HOUR).await.unwrap();
+        world.store.budgets().pause(world.installation, "chat.update", super::HOUR).await.unwrap();
         let waits = world.about(&tenant(), "U1", Action::Replace, Priority::Normal).await;
         let next = world.post("U2", "next").await;
         assert_eq!(world.ended(next).await.state, State::Sent);
@@ -225,7 +225,8 @@ async fn a_start_that_was_not_used_is_given_back() {
         assert_eq!(world.ended(nothing).await.state, State::Canceled);
         running.drain().await;
         let (update, none) = ("chat.update", Duration::ZERO);
-        let next = world.store.reserve(world.installation, update, none, none).await.unwrap();
+        let next =
+            world.store.budgets().reserve(world.installation, update, none, none).await.unwrap();
         assert!(next.taken, "{next:?}");
     }
 }

@@ -14,6 +14,7 @@ async fn a_person_who_turned_messages_off_meanwhile_gets_none() {
         let (tenant, user) = (tenant(), user("U1"));
         world
             .store
+            .people()
             .set_preference(&tenant, &user, None, Preference::Off, "person:test")
             .await
             .unwrap();
@@ -33,9 +34,9 @@ async fn the_tenants_switch_counts_at_the_last_moment() {
         let normal = world.post("U1", "normal").await;
         let test = world.post_kind("U2", "test", Kind::Test).await;
         let trial = world.post_kind("U3", "trial", Kind::AdministratorTest).await;
-        let settings = world.store.settings(&tenant()).await.unwrap().unwrap();
+        let settings = world.store.tenancy().settings(&tenant()).await.unwrap().unwrap();
         let off = Settings { sending_allowed: false, ..settings };
-        world.store.save_settings(&tenant(), &off).await.unwrap();
+        world.store.tenancy().save_settings(&tenant(), &off).await.unwrap();
         let running = world.start();
         for held in [normal, test] {
             let record = world.ended(held).await;

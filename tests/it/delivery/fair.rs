@@ -31,9 +31,9 @@ impl World {
 
     pub(super) async fn neighbour_called(&self, name: &str) -> (TenantId, InstallationId) {
         let tenant = TenantId::parse(name).unwrap();
-        self.store.ensure_tenant(&tenant).await.unwrap();
+        self.store.tenancy().ensure_tenant(&tenant).await.unwrap();
         let settings = Settings { sending_allowed: true, ..Settings::default() };
-        self.store.save_settings(&tenant, &settings).await.unwrap();
+        self.store.tenancy().save_settings(&tenant, &settings).await.unwrap();
         let new = NewInstallation {
             app_id: "A0SANDBOX01".into(),
             enterprise_id: None,
@@ -48,8 +48,8 @@ impl World {
             token_expires_at: None,
             installed_by: None,
         };
-        let installation = self.store.save_installation(&new).await.unwrap();
-        self.store.link_tenant(&tenant, installation).await.unwrap();
+        let installation = self.store.tenancy().save_installation(&new).await.unwrap();
+        self.store.tenancy().link_tenant(&tenant, installation).await.unwrap();
         (tenant, installation)
     }
 
@@ -66,15 +66,15 @@ impl World {
         let mut accept = super::accept_of(deliveries.collect());
         accept.tenant = who.0.clone();
         let id = accept.deliveries[0].id;
-        self.store.accept(accept).await.unwrap();
+        self.store.outbox().accept(accept).await.unwrap();
         id
     }
 
     /// Waits until Slack answered that there is no such channel.
     pub(super) async fn asked(&self, who: &(TenantId, InstallationId), id: DeliveryId) {
-        let mut ends = self.store.deliveries_ended();
+        let mut ends = self.store.outbox().ended();
         let ended = loop {
-            let record = self.store.delivery(&who.0, id).await.unwrap().unwrap();
+            let record = self.store.records().delivery(&who.0, id).await.unwrap().unwrap();
             if record.state.is_terminal() {
                 break record;
             }
@@ -171,14 +171,14 @@ async fn beside_a_large_one(channels: usize, each: usize) {
         assert!(before <= 2 * WORKERS, "{before} of the large tenant's came first");
         // The large tenant is in full swing.
         while world.posts().len() < 10 * WORKERS {
-            world.store.deliveries_ended().recv().await.ok();
+            world.store.outbox().ended().recv().await.ok();
         }
         let second = world.post_for(&small, vec!["C9SECOND".into()]).await;
         let accepted = world.posts().len();
         world.asked(&small, second).await;
         let before = world.place("C9SECOND").saturating_sub(accepted);
         assert!(before <= 8 * WORKERS, "{before} of the large tenant's came first");
-        let left = world.store.counts(&large.0).await.unwrap();
+        let left = world.store.records().counts(&large.0).await.unwrap();
         let left = left.get(State::Pending.code()).copied().unwrap_or_default();
         assert!(left > 0, "the large tenant was done");
         running.drain().await;

@@ -85,7 +85,8 @@ async fn a_dead_token_holds_messages_until_the_reconnect() {
         let code = |code: &Option<String>| code.as_deref() == Some("token_revoked");
         let record = world.until(first, |record| code(&record.code)).await;
         assert_eq!((record.state, record.attempt), (State::Pending, 0));
-        let installation = world.store.installation(world.installation).await.unwrap().unwrap();
+        let installation =
+            world.store.tenancy().installation(world.installation).await.unwrap().unwrap();
         assert_eq!(installation.state, InstallationState::Dead);
         connect(&world.store, &world.sandbox, SCOPES).await;
         assert_eq!(world.ended(second).await.state, State::Sent);

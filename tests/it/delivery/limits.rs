@@ -170,11 +170,14 @@ async fn one_throttled_conversation_costs_the_others_nothing() {
 async fn a_dead_token_puts_every_lane_to_sleep_at_once() {
     for world in worlds().await {
         let later = world.post("U2", "two").await;
-        let token = world.store.token(world.installation).await.unwrap();
-        let killed =
-            world.store.mark_installation_dead(world.installation, token.version, "token_revoked");
+        let token = world.store.tenancy().token(world.installation).await.unwrap();
+        let killed = world.store.tenancy().mark_installation_dead(
+            world.installation,
+            token.version,
+            "token_revoked",
+        );
         assert!(killed.await.unwrap());
-        assert_eq!(world.store.next_due().await.unwrap(), None);
+        assert_eq!(world.store.lanes().next_due().await.unwrap(), None);
         super::connect(&world.store, &world.sandbox, super::SCOPES).await;
         let running = world.start();
         assert_eq!(world.ended(later).await.state, State::Sent);
@@ -231,7 +234,7 @@ async fn starts_that_were_slept_through_are_not_used() {
     for store in test_stores().await {
         let world = World::scaled(store, SCALE).await;
         let id = world.installation;
-        world.store.reserve(id, METHOD.name(), away, away).await.unwrap();
+        world.store.budgets().reserve(id, METHOD.name(), away, away).await.unwrap();
         let first = next_start(&world, METHOD).await;
         let calls: Vec<_> = (0..CALLS)
             .map(|_| {

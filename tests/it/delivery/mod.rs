@@ -103,9 +103,9 @@ impl World {
         })
         .await
         .unwrap();
-        store.ensure_tenant(&tenant()).await.unwrap();
+        store.tenancy().ensure_tenant(&tenant()).await.unwrap();
         let settings = Settings { sending_allowed: true, ..Settings::default() };
-        store.save_settings(&tenant(), &settings).await.unwrap();
+        store.tenancy().save_settings(&tenant(), &settings).await.unwrap();
         let installation = connect(&store, &sandbox, SCOPES).await;
         let (workspaces, directory) = upper(&store, &sandbox, scale);
         Self { store, sandbox, workspaces, directory, installation }
@@ -157,12 +157,12 @@ impl World {
     async fn accept(&self, new: NewDelivery, expires_in: Duration) -> DeliveryId {
         let id = new.id;
         let accept = Accept { expires_in, ..accept_of(vec![new]) };
-        self.store.accept(accept).await.unwrap();
+        self.store.outbox().accept(accept).await.unwrap();
         id
     }
 
     async fn record(&self, id: DeliveryId) -> DeliveryRecord {
-        self.store.delivery(&tenant(), id).await.unwrap().unwrap()
+        self.store.records().delivery(&tenant(), id).await.unwrap().unwrap()
     }
 
     /// Waits until the delivery has ended.
@@ -178,7 +178,7 @@ impl World {
         wanted: impl Fn(&DeliveryRecord) -> bool,
     ) -> DeliveryRecord {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        let mut ends = self.store.deliveries_ended();
+        let mut ends = self.store.outbox().ended();
         loop {
             let record = self.record(id).await;
             if wanted(&record) {
@@ -212,7 +212,7 @@ impl World {
             installation: self.installation,
             stored_at: Timestamp(0),
         };
-        self.store.store_identity(&tenant(), &user(lane), &identity).await.unwrap();
+        self.store.people().store_identity(&tenant(), &user(lane), &identity).await.unwrap();
     }
 }
 
@@ -261,9 +261,9 @@ async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> Installat
         token_expires_at: None,
         installed_by: None,
     };
-    let installation = store.save_installation(&new).await.unwrap();
-    store.link_tenant(&tenant(), installation).await.unwrap();
-    store.wake_installation(installation).await.unwrap();
+    let installation = store.tenancy().save_installation(&new).await.unwrap();
+    store.tenancy().link_tenant(&tenant(), installation).await.unwrap();
+    store.lanes().wake(installation).await.unwrap();
     installation
 }
 

@@ -34,7 +34,7 @@ async fn a_message_is_found_wherever_it_stands_since_its_acceptance() {
         let first = world.post("U1", "one").await;
         let second = world.post("U1", "two").await;
         world.lost("U1", "two", second).await;
-        world.store.begin_epoch().await.unwrap();
+        world.store.upkeep().begin_epoch().await.unwrap();
         let running = world.start();
         assert_eq!(world.ended(second).await.state, State::Sent);
         assert_eq!(world.record(second).await.attempt, 0);
@@ -54,7 +54,7 @@ async fn a_long_history_is_read_to_its_end() {
         for _ in 0..30 {
             world.lost("U1", "other", DeliveryId(uuid::Uuid::now_v7())).await;
         }
-        world.store.begin_epoch().await.unwrap();
+        world.store.upkeep().begin_epoch().await.unwrap();
         let running = world.start();
         assert_eq!(world.ended(id).await.state, State::Sent);
         assert_eq!(world.record(id).await.attempt, 0);
@@ -71,7 +71,7 @@ async fn where_history_cannot_be_read_the_setting_decides() {
             world.sandbox.set_scopes(&["chat:write", "users:read"]);
             let id = world.post("U1", "one").await;
             world.lost("U1", "one", id).await;
-            world.store.begin_epoch().await.unwrap();
+            world.store.upkeep().begin_epoch().await.unwrap();
             let config = Config { resend_unreadable, ..Config::default() };
             let running = world.start_with(&config);
             assert_eq!(world.ended(id).await.state, state);

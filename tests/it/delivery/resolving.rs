@@ -21,7 +21,7 @@ pub(super) async fn accept_for(
     email: &str,
 ) -> DeliveryId {
     let person = Person { email: Some(email.into()), ..Person::bare(user(lane)) };
-    world.store.upsert_people(who, &[person]).await.unwrap();
+    world.store.people().upsert(who, &[person]).await.unwrap();
     let id = DeliveryId(uuid::Uuid::now_v7());
     let new = NewDelivery {
         id,
@@ -34,7 +34,7 @@ pub(super) async fn accept_for(
         trace: None,
     };
     let accept = Accept { tenant: who.clone(), ..accept_of(vec![new]) };
-    world.store.accept(accept).await.unwrap();
+    world.store.outbox().accept(accept).await.unwrap();
     id
 }
 
@@ -55,7 +55,7 @@ async fn it_goes_out_once_the_list_is_there() {
         let record = world.ended(unknown).await;
         assert_eq!(record.state, State::Unreachable);
         assert_eq!(record.reason.as_deref(), Some("no_member"));
-        let person = world.store.person(&tenant(), &user("U1")).await.unwrap().unwrap();
+        let person = world.store.people().get(&tenant(), &user("U1")).await.unwrap().unwrap();
         assert_eq!(person.identity.unwrap().slack_user_id.as_str(), "U1");
         stop.cancel();
         refresher.await.unwrap();

@@ -25,9 +25,9 @@ impl World {
         id: DeliveryId,
         wanted: impl Fn(State) -> bool,
     ) -> State {
-        let mut ends = self.store.deliveries_ended();
+        let mut ends = self.store.outbox().ended();
         loop {
-            let state = self.store.delivery(tenant, id).await.unwrap().unwrap().state;
+            let state = self.store.records().delivery(tenant, id).await.unwrap().unwrap().state;
             if wanted(state) {
                 return state;
             }
@@ -69,7 +69,7 @@ async fn slow_workspaces(slow: usize, workers: u32) {
             world.asked(&small, mine).await;
         }
         for (tenant, id) in &held {
-            let record = world.store.delivery(tenant, *id).await.unwrap().unwrap();
+            let record = world.store.records().delivery(tenant, *id).await.unwrap().unwrap();
             assert_eq!((record.state, record.attempt), (State::Sending, 1));
         }
     }
@@ -99,7 +99,7 @@ async fn a_slow_workspace_does_not_take_all_places() {
         let config = Config { workers: 2, slow_requests: 12, ..Config::default() };
         let _running = world.start_with(&config);
         let sending = async || {
-            let counts = world.store.counts(&neighbours[0].0).await.unwrap();
+            let counts = world.store.records().counts(&neighbours[0].0).await.unwrap();
             counts.get("sending").copied().unwrap_or_default()
         };
         // Its share: half of the places, and the requests that both workers had begun before it was
@@ -117,7 +117,7 @@ async fn a_slow_workspace_does_not_take_all_places() {
         let mine = world.post_for(&small, vec!["C9MINE".into()]).await;
         tokio::time::timeout(PATIENCE, world.asked(&small, mine)).await.unwrap();
         for (who, id) in held {
-            let record = world.store.delivery(&who.0, id).await.unwrap().unwrap();
+            let record = world.store.records().delivery(&who.0, id).await.unwrap().unwrap();
             assert_eq!((record.state, record.attempt), (State::Sending, 1));
         }
         let sending = sending().await;
@@ -157,7 +157,7 @@ async fn slow_questions_about_people_do_not_stop_another_tenants_resolving() {
         assert_eq!(state, State::Sent);
         // There is still no answer, and no further lookups were made.
         assert_eq!(asked(), 8);
-        assert_eq!(world.store.counts(&slow.0).await.unwrap()["resolving"], 20);
+        assert_eq!(world.store.records().counts(&slow.0).await.unwrap()["resolving"], 20);
         drop(running);
     }
 }
@@ -186,7 +186,7 @@ async fn a_locked_account_holds_up_no_other_workspace() {
             }
         };
         tokio::time::timeout(PATIENCE, others).await.unwrap();
-        let record = world.store.delivery(&stuck.0, second).await.unwrap().unwrap();
+        let record = world.store.records().delivery(&stuck.0, second).await.unwrap().unwrap();
         assert_eq!(record.state, State::Pending);
         held.rollback().await.unwrap();
         world.asked(&stuck, second).await;

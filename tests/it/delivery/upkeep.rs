@@ -22,12 +22,12 @@ async fn one_round_removes_all_that_is_old_in_as_many_steps_as_needed() {
         let accepted = (0..NOTIFICATIONS).map(|_| {
             let target = Target::Ended(End::Expired);
             let ended = NewDelivery { target, ..world.message("U1", "old", Kind::Normal) };
-            world.store.accept(accept_of(vec![ended]))
+            world.store.outbox().accept(accept_of(vec![ended]))
         });
         for accepted in join_all(accepted).await {
             accepted.unwrap();
         }
-        while world.store.archive(Duration::ZERO, 1_000).await.unwrap() > 0 {}
+        while world.store.ends().archive(Duration::ZERO, 1_000).await.unwrap() > 0 {}
         let raw = world.store.raw().await;
         // By 400 days; 300 are kept at this scale.
         let age = "UPDATE notifications SET created_at = created_at - 34560000000000";

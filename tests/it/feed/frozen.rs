@@ -55,11 +55,11 @@ async fn a_replica_that_freezes_while_it_numbers_or_prunes_holds_nothing() {
     for _ in 0..3 {
         post(&store, "U1").await;
     }
-    let numbered = holds_nothing_between_its_statements(&raw, store.number_changes(100)).await;
+    let numbered = holds_nothing_between_its_statements(&raw, store.feed().number(100)).await;
     assert_eq!(numbered, Ok(Some(3)));
-    let pruned = store.prune_changes(Duration::ZERO, 2);
+    let pruned = store.feed().prune(Duration::ZERO, 2);
     assert_eq!(holds_nothing_between_its_statements(&raw, pruned).await, Ok(2));
-    let left = store.delivery_changes(&tenant(), 2, 10).await.unwrap().changes;
+    let left = store.feed().changes(&tenant(), 2, 10).await.unwrap().changes;
     assert_eq!(left.iter().map(|change| change.sequence).collect::<Vec<_>>(), [3]);
 }
 
@@ -72,17 +72,17 @@ async fn a_sequencer_waits_neither_for_the_turn_nor_for_a_locked_head() {
     let raw = store.raw().await;
     let turn = raw.begin().await.unwrap();
     turn.execute_unprepared("SELECT 1 FROM feed_sequencer FOR UPDATE").await.unwrap();
-    assert_eq!(store.number_changes(100).await, Ok(None));
+    assert_eq!(store.feed().number(100).await, Ok(None));
     turn.rollback().await.unwrap();
     let head = raw.begin().await.unwrap();
     head.execute_unprepared("SELECT 1 FROM feed_heads FOR UPDATE").await.unwrap();
-    let numbered = store.number_changes(100).await;
+    let numbered = store.feed().number(100).await;
     assert!(matches!(numbered, Err(herald::store::Error::Locked(_))), "{numbered:?}");
     head.rollback().await.unwrap();
     // The error is reported a moment before the turn is released.
-    let numbered = async || store.number_changes(100).await.unwrap();
+    let numbered = async || store.feed().number(100).await.unwrap();
     assert_eq!(until("the turn is free", numbered).await, 1);
-    assert_eq!(store.feed_extent(&tenant()).await.unwrap().head, 2);
+    assert_eq!(store.feed().extent(&tenant()).await.unwrap().head, 2);
 }
 
 /// A person is deleted by a transaction that has to wait for one of their rows.
@@ -93,7 +93,7 @@ async fn who_forgets_a_person_holds_up_no_numbers() {
         post(&store, "U1").await;
     }
     let user = UserId::parse("someone").unwrap();
-    store.upsert_people(&tenant(), &[Person::bare(user.clone())]).await.unwrap();
+    store.people().upsert(&tenant(), &[Person::bare(user.clone())]).await.unwrap();
     let raw = store.raw().await;
     let held = raw.begin().await.unwrap();
     held.execute_unprepared("SELECT 1 FROM people FOR UPDATE").await.unwrap();
@@ -101,7 +101,7 @@ async fn who_forgets_a_person_holds_up_no_numbers() {
     let forgets = tokio::spawn(async move {
         let redact =
             |answer: &[u8], _: &UserId| Redacted { answer: answer.to_vec(), names_others: false };
-        forgetful.erase_person(&tenant(), &user, redact).await
+        forgetful.ends().erase_person(&tenant(), &user, redact).await
     });
     let waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
         AND wait_event_type = 'Lock' AND query LIKE 'DELETE FROM people%'";
@@ -112,12 +112,12 @@ async fn who_forgets_a_person_holds_up_no_numbers() {
     .await;
     let other = TenantId::parse("other").unwrap();
     let free = Accept { tenant: other, ..call("free", vec![delivery(lane("U2"))]) };
-    store.accept(free).await.unwrap();
-    assert_eq!(store.number_changes(100).await, Ok(Some(4)));
+    store.outbox().accept(free).await.unwrap();
+    assert_eq!(store.feed().number(100).await, Ok(Some(4)));
     held.rollback().await.unwrap();
     assert_eq!(forgets.await.unwrap().unwrap().canceled.canceled, 3);
-    assert_eq!(store.number_changes(100).await, Ok(Some(3)));
-    let changes = store.delivery_changes(&tenant(), 0, 10).await.unwrap().changes;
+    assert_eq!(store.feed().number(100).await, Ok(Some(3)));
+    let changes = store.feed().changes(&tenant(), 0, 10).await.unwrap().changes;
     assert_eq!(changes.len(), 6);
     assert!(changes.iter().all(|change| change.user.is_none()), "{changes:?}");
 }

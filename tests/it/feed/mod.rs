@@ -20,12 +20,12 @@ use crate::support::store::test_stores;
 
 /// Numbers all waiting changes.
 async fn number(store: &Store) {
-    while store.number_changes(100).await.unwrap() > Some(0) {}
+    while store.feed().number(100).await.unwrap() > Some(0) {}
 }
 
 async fn all(store: &Store) -> Vec<DeliveryChange> {
     number(store).await;
-    store.delivery_changes(&tenant(), 0, 10_000).await.unwrap().changes
+    store.feed().changes(&tenant(), 0, 10_000).await.unwrap().changes
 }
 
 fn states(changes: &[DeliveryChange], id: DeliveryId) -> Vec<State> {
@@ -38,19 +38,27 @@ async fn every_change_that_matters_is_told_once() {
         let sent = post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
         let again = Settle::Retry { after: Duration::ZERO, code: "fatal_error".into() };
-        assert!(store.settle(&claim, id, &again, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(&claim, id, &again, SettleContext::default()).await.unwrap());
         let (claim, id) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "timeout".into() };
-        assert!(store.settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
         let (claim, _) = head(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(
+            store
+                .outbox()
+                .settle(&claim, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
         let failed = post(&store, "U2").await;
         let (claim, _) = head(&store).await;
         let fail = Settle::Failed { reason: Failure::Rejected, code: Some("is_archived".into()) };
-        assert!(store.settle(&claim, failed, &fail, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&claim, failed, &fail, SettleContext::default()).await.unwrap()
+        );
         let off = delivery(Target::Ended(End::Suppressed(Suppression::OptIn)));
         let suppressed = off.id;
-        store.accept(call("off", vec![off])).await.unwrap();
+        store.outbox().accept(call("off", vec![off])).await.unwrap();
 
         let changes = all(&store).await;
         let numbers: Vec<i64> = changes.iter().map(|change| change.sequence).collect();
@@ -88,7 +96,7 @@ async fn a_reader_that_stops_and_resumes_misses_nothing() {
             let done = Arc::clone(&done);
             tokio::spawn(async move {
                 while !done.load(Ordering::Acquire) {
-                    replica.number_changes(64).await.unwrap();
+                    replica.feed().number(64).await.unwrap();
                     tokio::task::yield_now().await;
                 }
                 number(&replica).await;
@@ -105,8 +113,13 @@ async fn a_reader_that_stops_and_resumes_misses_nothing() {
                     let call = call(&uuid().to_string(), fresh);
                     let notification = call.id;
                     written.extend(call.deliveries.iter().map(|delivery| delivery.id));
-                    store.accept(call).await.unwrap();
-                    store.cancel_notification(&tenant(), notification).await.unwrap().unwrap();
+                    store.outbox().accept(call).await.unwrap();
+                    store
+                        .ends()
+                        .cancel_notification(&tenant(), notification)
+                        .await
+                        .unwrap()
+                        .unwrap();
                 }
                 written
             }));
@@ -115,7 +128,7 @@ async fn a_reader_that_stops_and_resumes_misses_nothing() {
         let mut seen: Vec<DeliveryChange> = Vec::new();
         while seen.len() < 50 {
             let after = seen.last().map_or(0, |change| change.sequence);
-            seen.extend(first.delivery_changes(&tenant(), after, 20).await.unwrap().changes);
+            seen.extend(first.feed().changes(&tenant(), after, 20).await.unwrap().changes);
             tokio::task::yield_now().await;
         }
         let mut written = Vec::new();
@@ -129,7 +142,7 @@ async fn a_reader_that_stops_and_resumes_misses_nothing() {
         assert!(2 * WRITERS * CALLS * PER_CALL - seen.len() > 1000);
         loop {
             let after = seen.last().map_or(0, |change| change.sequence);
-            let more = first.delivery_changes(&tenant(), after, 333).await.unwrap().changes;
+            let more = first.feed().changes(&tenant(), after, 333).await.unwrap().changes;
             if more.is_empty() {
                 break;
             }
@@ -171,7 +184,7 @@ async fn a_late_commit_is_not_skipped() {
         tx.commit().await.unwrap();
         number(&store).await;
         let after = before.last().unwrap().sequence;
-        let rest = store.delivery_changes(&tenant(), after, 10).await.unwrap().changes;
+        let rest = store.feed().changes(&tenant(), after, 10).await.unwrap().changes;
         assert_eq!(rest.len(), 1);
         assert_eq!((rest[0].sequence, rest[0].state), (after + 1, State::Failed));
     }
@@ -185,10 +198,10 @@ async fn tenants_have_numbers_of_their_own() {
             post(&store, "U1").await;
             let mut call = call(&uuid().to_string(), vec![delivery(lane("U1"))]);
             call.tenant = other.clone();
-            store.accept(call).await.unwrap();
+            store.outbox().accept(call).await.unwrap();
         }
         let mine: Vec<_> = all(&store).await.iter().map(|change| change.sequence).collect();
-        let theirs = store.delivery_changes(&other, 0, 10).await.unwrap().changes;
+        let theirs = store.feed().changes(&other, 0, 10).await.unwrap().changes;
         assert_eq!(mine, [1, 2, 3]);
         assert_eq!(theirs.iter().map(|change| change.sequence).collect::<Vec<_>>(), [1, 2, 3]);
         let both: std::collections::HashSet<_> =
@@ -205,16 +218,16 @@ async fn retention_removes_the_oldest_and_says_so() {
         }
         number(&store).await;
         let kept = Duration::from_secs(3600);
-        assert_eq!(store.prune_changes(kept, 100).await.unwrap(), 0);
-        assert_eq!(store.prune_changes(Duration::ZERO, 2).await.unwrap(), 2);
-        let extent = store.feed_extent(&tenant()).await.unwrap();
+        assert_eq!(store.feed().prune(kept, 100).await.unwrap(), 0);
+        assert_eq!(store.feed().prune(Duration::ZERO, 2).await.unwrap(), 2);
+        let extent = store.feed().extent(&tenant()).await.unwrap();
         assert_eq!(extent, FeedExtent { epoch: 0, head: 5, pruned: 2 });
-        let left = store.delivery_changes(&tenant(), 0, 10).await.unwrap().changes;
+        let left = store.feed().changes(&tenant(), 0, 10).await.unwrap().changes;
         assert_eq!(left.iter().map(|change| change.sequence).collect::<Vec<_>>(), [3, 4, 5]);
-        while store.prune_changes(Duration::ZERO, 100).await.unwrap() > 0 {}
+        while store.feed().prune(Duration::ZERO, 100).await.unwrap() > 0 {}
         post(&store, "U1").await;
         number(&store).await;
-        let left = store.delivery_changes(&tenant(), 5, 10).await.unwrap().changes;
+        let left = store.feed().changes(&tenant(), 5, 10).await.unwrap().changes;
         assert_eq!(left.iter().map(|change| change.sequence).collect::<Vec<_>>(), [6]);
     }
 }
@@ -224,25 +237,27 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
     for store in test_stores().await {
         let one = call("one", vec![delivery(lane("U1")), delivery(lane("U2"))]);
         let (notification, ids) = (one.id, [one.deliveries[0].id, one.deliveries[1].id]);
-        store.accept(one).await.unwrap();
+        store.outbox().accept(one).await.unwrap();
         // One of the two is being sent.
-        let claim = store.claim_lanes(1, LEASE).await.unwrap().remove(0);
-        let flying = store.head(&claim).await.unwrap().unwrap().delivery;
-        assert!(store.intend(&claim, flying, LEASE).await.unwrap().is_some());
+        let claim = store.lanes().claim(1, LEASE).await.unwrap().remove(0);
+        let flying = store.lanes().head(&claim).await.unwrap().unwrap().delivery;
+        assert!(store.outbox().intend(&claim, flying, LEASE).await.unwrap().is_some());
         let waiting = if ids[0] == flying { ids[1] } else { ids[0] };
-        let met = store.cancel_notification(&tenant(), notification).await.unwrap().unwrap();
+        let met = store.ends().cancel_notification(&tenant(), notification).await.unwrap().unwrap();
         assert_eq!((met.canceled, met.in_flight), (1, 1));
         // Slack throttled it, so it was not stored, and it is not sent again.
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
-        assert!(store.settle(&claim, flying, &wait, SettleContext::default()).await.unwrap());
-        let met = store.cancel_notification(&tenant(), notification).await.unwrap().unwrap();
+        assert!(
+            store.outbox().settle(&claim, flying, &wait, SettleContext::default()).await.unwrap()
+        );
+        let met = store.ends().cancel_notification(&tenant(), notification).await.unwrap().unwrap();
         assert_eq!((met.canceled, met.in_flight), (0, 0));
         let changes = all(&store).await;
         assert_eq!(states(&changes, waiting), [State::Pending, State::Canceled]);
         assert_eq!(states(&changes, flying), [State::Pending, State::Canceled]);
-        assert!(store.claim_lanes(10, LEASE).await.unwrap().len() <= 1);
+        assert!(store.lanes().claim(10, LEASE).await.unwrap().len() <= 1);
         let other = TenantId::parse("other").unwrap();
-        assert_eq!(store.cancel_notification(&other, notification).await.unwrap(), None);
+        assert_eq!(store.ends().cancel_notification(&other, notification).await.unwrap(), None);
     }
 }
 
@@ -255,26 +270,31 @@ async fn a_cancel_races_with_sending() {
         for number in 0..40 {
             let call = call(&uuid().to_string(), vec![delivery(lane(&format!("U{number}")))]);
             notifications.push((call.id, call.deliveries[0].id));
-            store.accept(call).await.unwrap();
+            store.outbox().accept(call).await.unwrap();
         }
         let canceler = {
             let (store, notifications) = (store.store.clone(), notifications.clone());
             tokio::spawn(async move {
                 let mut sum = (0, 0);
                 for (notification, _) in notifications {
-                    let met =
-                        store.cancel_notification(&tenant(), notification).await.unwrap().unwrap();
+                    let met = store
+                        .ends()
+                        .cancel_notification(&tenant(), notification)
+                        .await
+                        .unwrap()
+                        .unwrap();
                     sum = (sum.0 + met.canceled, sum.1 + met.in_flight);
                     tokio::task::yield_now().await;
                 }
                 sum
             })
         };
-        for claim in store.claim_lanes(100, LEASE).await.unwrap() {
-            let Some(head) = store.head(&claim).await.unwrap() else { continue };
-            if store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some() {
+        for claim in store.lanes().claim(100, LEASE).await.unwrap() {
+            let Some(head) = store.lanes().head(&claim).await.unwrap() else { continue };
+            if store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some() {
                 assert!(
                     store
+                        .outbox()
                         .settle(&claim, head.delivery, &delivered(), SettleContext::default())
                         .await
                         .unwrap()
@@ -282,7 +302,7 @@ async fn a_cancel_races_with_sending() {
             }
         }
         let (canceled, _) = canceler.await.unwrap();
-        let counts = store.counts(&tenant()).await.unwrap();
+        let counts = store.records().counts(&tenant()).await.unwrap();
         let sent = counts.get("sent").copied().unwrap_or_default();
         assert_eq!(counts.get("canceled").copied().unwrap_or_default(), i64::from(canceled));
         assert_eq!(sent + i64::from(canceled), 40);

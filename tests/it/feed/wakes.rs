@@ -12,7 +12,7 @@ use crate::support::store::test_stores;
 async fn change(store: &Store, tenant: &TenantId) {
     let mut call = call(&uuid().to_string(), vec![delivery(lane("U1"))]);
     call.tenant = tenant.clone();
-    store.accept(call).await.unwrap();
+    store.outbox().accept(call).await.unwrap();
 }
 
 /// Whether it was woken since the last check.
@@ -30,17 +30,17 @@ async fn a_watcher_is_woken_by_its_own_tenant_and_at_any_replica() {
             Backend::Postgres => store.replica().await,
         };
         let quiet = TenantId::parse("quiet").unwrap();
-        let mut watchers = [store.watch_feed(&tenant()), store.watch_feed(&tenant())];
-        let mut quiet_one = store.watch_feed(&quiet);
-        assert_eq!(store.feeds_watched(), 2);
+        let mut watchers = [store.feed().watch(&tenant()), store.feed().watch(&tenant())];
+        let mut quiet_one = store.feed().watch(&quiet);
+        assert_eq!(store.feed().count_watched(), 2);
         for replica in [&store.store, &other] {
             change(replica, &tenant()).await;
             number(replica).await;
             // Numbers from another replica are found at the next poll, for all watchers.
-            store.follow_feeds().await.unwrap();
+            store.feed().follow().await.unwrap();
             assert!(watchers.iter_mut().all(woken));
             assert!(!woken(&mut quiet_one));
-            store.follow_feeds().await.unwrap();
+            store.feed().follow().await.unwrap();
             assert!(!watchers.iter_mut().any(woken), "nothing moved");
         }
         assert_eq!(watchers[0].reach().head, 2);
@@ -49,9 +49,9 @@ async fn a_watcher_is_woken_by_its_own_tenant_and_at_any_replica() {
         assert!(woken(&mut quiet_one) && !watchers.iter_mut().any(woken));
         let [first, second] = watchers;
         drop(first);
-        assert_eq!(store.feeds_watched(), 2);
+        assert_eq!(store.feed().count_watched(), 2);
         drop((second, quiet_one));
-        assert_eq!(store.feeds_watched(), 0, "no watcher is left");
+        assert_eq!(store.feed().count_watched(), 0, "no watcher is left");
     }
 }
 
@@ -63,15 +63,15 @@ async fn a_feed_that_ends_earlier_than_before_is_noticed() {
             change(&store, &tenant()).await;
         }
         number(&store).await;
-        let mut watcher = store.watch_feed(&tenant());
-        store.follow_feeds().await.unwrap();
+        let mut watcher = store.feed().watch(&tenant());
+        store.feed().follow().await.unwrap();
         assert_eq!((watcher.reach().head, watcher.reach().rewound), (3, 0));
         let raw = store.raw().await;
         raw.execute_unprepared("UPDATE feed_heads SET head = 2").await.unwrap();
-        store.follow_feeds().await.unwrap();
+        store.feed().follow().await.unwrap();
         assert_eq!((watcher.reach().head, watcher.reach().rewound), (2, 1));
-        let epoch = store.begin_epoch().await.unwrap().epoch;
-        store.follow_feeds().await.unwrap();
+        let epoch = store.upkeep().begin_epoch().await.unwrap().epoch;
+        store.feed().follow().await.unwrap();
         assert_eq!((watcher.reach().epoch, watcher.reach().rewound), (epoch, 1));
     }
 }

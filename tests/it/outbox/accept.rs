@@ -17,25 +17,25 @@ async fn the_same_call_twice_is_one_notification_and_one_answer() {
     for store in test_stores().await {
         let first = call("r1", vec![delivery(lane("U1"))]);
         let again = call("r1", vec![delivery(lane("U2"))]);
-        assert!(matches!(store.accept(first).await.unwrap(), Accepted::New { .. }));
-        let replayed = store.accept(again).await.unwrap();
+        assert!(matches!(store.outbox().accept(first).await.unwrap(), Accepted::New { .. }));
+        let replayed = store.outbox().accept(again).await.unwrap();
         assert_eq!(replayed, Accepted::Replayed { answer: b"answer to r1".to_vec() });
         assert_eq!(total(&store).await, 1);
-        assert_eq!(store.claim_lanes(10, super::LEASE).await.unwrap().len(), 1);
+        assert_eq!(store.lanes().claim(10, super::LEASE).await.unwrap().len(), 1);
     }
 }
 
 #[tokio::test]
 async fn another_payload_is_a_mismatch_and_stores_nothing() {
     for store in test_stores().await {
-        store.accept(call("r1", vec![delivery(lane("U1"))])).await.unwrap();
+        store.outbox().accept(call("r1", vec![delivery(lane("U1"))])).await.unwrap();
         let user = UserId::parse("newcomer").unwrap();
         let mut other = call("r1", vec![delivery(lane("U2"))]);
         other.fingerprint = [8; 32];
         other.people = vec![Person::bare(user.clone())];
-        assert_eq!(store.accept(other).await.unwrap(), Accepted::Mismatch);
+        assert_eq!(store.outbox().accept(other).await.unwrap(), Accepted::Mismatch);
         assert_eq!(total(&store).await, 1);
-        assert!(store.person(&tenant(), &user).await.unwrap().is_none());
+        assert!(store.people().get(&tenant(), &user).await.unwrap().is_none());
     }
 }
 
@@ -54,8 +54,8 @@ async fn people_and_identities_commit_with_the_call() {
             stored_at: Timestamp(0),
         };
         call.identities = vec![(user.clone(), identity)];
-        store.accept(call).await.unwrap();
-        let stored = store.person(&tenant(), &user).await.unwrap().unwrap();
+        store.outbox().accept(call).await.unwrap();
+        let stored = store.people().get(&tenant(), &user).await.unwrap().unwrap();
         assert_eq!(stored.person.email.as_deref(), Some("n@example.com"));
         assert_eq!(stored.identity.unwrap().slack_user_id.as_str(), "U1");
     }
@@ -68,7 +68,7 @@ async fn request_ids_belong_to_their_principal() {
         let mut two = call("r1", vec![delivery(lane("U1"))]);
         two.principal = Principal::parse("batch").unwrap();
         for call in [one, two] {
-            assert!(matches!(store.accept(call).await.unwrap(), Accepted::New { .. }));
+            assert!(matches!(store.outbox().accept(call).await.unwrap(), Accepted::New { .. }));
         }
         assert_eq!(total(&store).await, 2);
     }
@@ -82,7 +82,9 @@ async fn fifty_at_once_from_two_replicas_are_one() {
             let replica = replicas[number % 2].clone();
             let mut call = call("raced", vec![delivery(lane("U1")), delivery(lane("C1"))]);
             call.answer = number.to_string().into_bytes();
-            tokio::spawn(async move { (call.answer.clone(), replica.accept(call).await.unwrap()) })
+            tokio::spawn(async move {
+                (call.answer.clone(), replica.outbox().accept(call).await.unwrap())
+            })
         });
         let outcomes: Vec<_> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
         let new = |(_, accepted): &&(Vec<u8>, Accepted)| matches!(accepted, Accepted::New { .. });
@@ -113,14 +115,14 @@ async fn a_caller_that_goes_away_tears_nothing() {
             };
             tokio::select! {
                 biased;
-                accepted = store.accept(call.clone()) => drop(accepted.unwrap()),
+                accepted = store.outbox().accept(call.clone()) => drop(accepted.unwrap()),
                 () = goes_away => {}
             }
         }
         // Each is completely there or not at all; the same call again completes it.
         for call in &calls {
-            store.accept(call.clone()).await.unwrap();
-            let stored = store.notification(&tenant(), call.id).await.unwrap().unwrap();
+            store.outbox().accept(call.clone()).await.unwrap();
+            let stored = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
             assert_eq!(stored.deliveries.len(), 3);
         }
         assert_eq!(total(&store).await, 3 * i64::try_from(CALLS).unwrap());
@@ -148,17 +150,17 @@ async fn a_thousand_recipients_each_with_a_verdict() {
             .iter()
             .filter_map(|delivery| delivery.user.clone().map(Person::bare))
             .collect();
-        store.accept(call.clone()).await.unwrap();
-        let counts = store.counts(&tenant()).await.unwrap();
+        store.outbox().accept(call.clone()).await.unwrap();
+        let counts = store.records().counts(&tenant()).await.unwrap();
         let expected =
             [("pending", 250), ("resolving", 250), ("suppressed", 250), ("unreachable", 250)];
         assert_eq!(counts.into_iter().collect::<Vec<_>>(), expected);
-        let stored = store.notification(&tenant(), call.id).await.unwrap().unwrap();
+        let stored = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
         let kept: Vec<_> = stored.deliveries.iter().map(|delivery| delivery.id).collect();
         let given: Vec<_> = call.deliveries.iter().map(|delivery| delivery.id).collect();
         assert_eq!(kept, given);
         assert_eq!(stored.deliveries[2].reason.as_deref(), Some("opt_in"));
-        assert_eq!(store.claim_lanes(2000, super::LEASE).await.unwrap().len(), 250);
+        assert_eq!(store.lanes().claim(2000, super::LEASE).await.unwrap().len(), 250);
     }
 }
 
@@ -166,7 +168,7 @@ async fn a_thousand_recipients_each_with_a_verdict() {
 async fn what_is_personal_is_sealed() {
     for store in test_stores().await {
         let call = call("r1", vec![delivery(lane("U1"))]);
-        store.accept(call.clone()).await.unwrap();
+        store.outbox().accept(call.clone()).await.unwrap();
         let raw = store.raw().await;
         for (sql, secrets) in [
             ("SELECT data FROM notifications", b"the data".as_slice()),
@@ -179,7 +181,7 @@ async fn what_is_personal_is_sealed() {
             let bytes: Vec<u8> = row.try_get_by_index(0).unwrap();
             assert!(!bytes.windows(secrets.len()).any(|window| window == secrets), "{sql}");
         }
-        let stored = store.notification(&tenant(), call.id).await.unwrap().unwrap();
+        let stored = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
         assert_eq!((stored.data, stored.link, stored.answer), (call.data, call.link, call.answer));
     }
 }
@@ -193,8 +195,8 @@ async fn content_that_was_moved_does_not_open_and_does_not_block() {
              WHERE id = '{two}'"
         );
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        for claim in store.claim_lanes(10, super::LEASE).await.unwrap() {
-            let head = store.head(&claim).await.unwrap().unwrap();
+        for claim in store.lanes().claim(10, super::LEASE).await.unwrap() {
+            let head = store.lanes().head(&claim).await.unwrap().unwrap();
             assert_eq!(
                 (head.damaged, head.content.is_none()),
                 (head.delivery == two, head.damaged)
@@ -202,11 +204,12 @@ async fn content_that_was_moved_does_not_open_and_does_not_block() {
             let failed = Settle::Failed { reason: Failure::Template, code: None };
             assert!(
                 store
+                    .outbox()
                     .settle(&claim, head.delivery, &failed, SettleContext::default())
                     .await
                     .unwrap()
             );
         }
-        assert_eq!(store.next_due().await.unwrap(), None);
+        assert_eq!(store.lanes().next_due().await.unwrap(), None);
     }
 }

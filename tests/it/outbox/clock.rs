@@ -50,7 +50,7 @@ pub(crate) async fn step_back(store: &TestStore) {
 
 /// The time until a lane can be claimed.
 async fn wait(store: &TestStore, lane: &str) -> Duration {
-    let next = store.lane_backlog(installation(), lane).await.unwrap().next_at.unwrap();
+    let next = store.lanes().backlog(installation(), lane).await.unwrap().next_at.unwrap();
     next.since(store.now().await.unwrap())
 }
 
@@ -63,20 +63,22 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;
         let next = post(&store, "U1").await;
-        assert!(store.settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
+        assert!(store.outbox().settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
         post(&store, "U2").await;
         let (held, id) = sending(&store).await;
         let throttled = Settle::Wait { after: STEP / 2, scope: WaitScope::Lane };
-        assert!(store.settle(&held, id, &throttled, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&held, id, &throttled, SettleContext::default()).await.unwrap()
+        );
         post(&store, "U3").await;
         let lost = claim(&store, SECOND * 2).await;
         post(&store, "U4").await;
-        store.reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
+        store.budgets().reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
         step_back(&store).await;
-        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
 
-        assert!(store.follow_clock(LEASE).await.unwrap() > 0);
-        assert_eq!(store.follow_clock(LEASE).await.unwrap(), 0, "once is enough");
+        assert!(store.upkeep().follow_clock(LEASE).await.unwrap() > 0);
+        assert_eq!(store.upkeep().follow_clock(LEASE).await.unwrap(), 0, "once is enough");
         // Its second counts from the claim.
         assert!(wait(&store, "U1").await <= LONG);
         let throttled = wait(&store, "U2").await;
@@ -85,10 +87,11 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         assert!(throttled + LONG > STEP / 2, "{throttled:?}");
         assert!(wait(&store, "U3").await <= SECOND * 2, "the lease ends when it should");
         assert!(wait(&store, "U4").await.is_zero());
-        let update = store.reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
+        let update =
+            store.budgets().reserve(installation(), "chat.update", SECOND, SECOND).await.unwrap();
         assert!(update.taken);
         // Its holder still holds it.
-        assert!(store.heartbeat(&lost, LEASE).await.unwrap());
+        assert!(store.lanes().heartbeat(&lost, LEASE).await.unwrap());
         assert_eq!(record(&store, next).await.state, State::Pending);
     }
 }
@@ -98,14 +101,16 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
     let limit = Limit::default();
     let pace = Starts::of(&limit, Duration::from_secs(60));
     for store in test_stores().await {
-        store.begin_window(installation(), Timestamp(0), &limit).await.unwrap();
+        store.budgets().begin_window(installation(), Timestamp(0), &limit).await.unwrap();
         post(&store, "U1").await;
-        let claims =
-            store.claim_queue(&key(Class::Normal), lease_token(), 1, LEASE, Some(pace)).await;
+        let claims = store
+            .lanes()
+            .claim_queue(&key(Class::Normal), lease_token(), 1, LEASE, Some(pace))
+            .await;
         assert_eq!(claims.unwrap().len(), 1);
         step_back(&store).await;
-        store.follow_clock(LEASE).await.unwrap();
-        let posting = store.posting(installation()).await.unwrap().unwrap();
+        store.upkeep().follow_clock(LEASE).await.unwrap();
+        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         let now = store.now().await.unwrap();
         assert!(posting.spent_until <= now && posting.window_at <= now, "{posting:?}");
 
@@ -117,11 +122,11 @@ async fn after_a_step_back_posts_go_on_and_a_pause_lasts_as_long_as_slack_asked(
                 minute: Duration::from_secs(60),
                 known: false,
             };
-            store.throttled(&throttled).await.unwrap();
+            store.budgets().note_throttled(&throttled).await.unwrap();
         }
         step_back(&store).await;
-        store.follow_clock(LEASE).await.unwrap();
-        let posting = store.posting(installation()).await.unwrap().unwrap();
+        store.upkeep().follow_clock(LEASE).await.unwrap();
+        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         let left = posting.paused_until.since(store.now().await.unwrap());
         assert!(left <= STEP / 2 + LONG && left + LONG > STEP / 2, "{left:?}");
     }
@@ -133,12 +138,14 @@ async fn a_post_and_a_retraction(store: &TestStore, lanes: [&str; 2]) -> Vec<Lan
     let mut retract = super::call(lanes[1], vec![super::delivery(super::lane(lanes[1]))]);
     let subject = Some(SubjectKey::parse(format!("task:{}", lanes[1])).unwrap());
     retract.about = About { subject, action: Action::Retract, deliver_after: None };
-    store.accept(retract).await.unwrap();
+    store.outbox().accept(retract).await.unwrap();
     let posts = key(Class::Normal);
     let deletions = QueueKey { budget: Budget::Deletions, ..posts.clone() };
     let (mut claims, pace) = (Vec::new(), Some(Starts::even(SECOND)));
     for queue in [posts, deletions] {
-        claims.extend(store.claim_queue(&queue, lease_token(), 1, LEASE, pace).await.unwrap());
+        claims.extend(
+            store.lanes().claim_queue(&queue, lease_token(), 1, LEASE, pace).await.unwrap(),
+        );
     }
     claims
 }
@@ -149,13 +156,17 @@ async fn no_start_is_taken_from_an_account_by_the_clock_before_the_step() {
     const HISTORY: &str = "conversations.history";
     const REPLIES: &str = "conversations.replies";
     for store in test_stores().await {
-        store.begin_window(installation(), Timestamp(0), &Limit::default()).await.unwrap();
-        store.open_budget(installation(), Budget::Deletions).await.unwrap();
+        store
+            .budgets()
+            .begin_window(installation(), Timestamp(0), &Limit::default())
+            .await
+            .unwrap();
+        store.budgets().open(installation(), Budget::Deletions).await.unwrap();
         assert_eq!(a_post_and_a_retraction(&store, ["U1", "U2"]).await.len(), 2);
         for method in [HISTORY, REPLIES] {
-            store.reserve(installation(), method, SECOND, SECOND).await.unwrap();
+            store.budgets().reserve(installation(), method, SECOND, SECOND).await.unwrap();
         }
-        store.pause(installation(), REPLIES, STEP / 2).await.unwrap();
+        store.budgets().pause(installation(), REPLIES, STEP / 2).await.unwrap();
         step_back(&store).await;
 
         let claims = a_post_and_a_retraction(&store, ["U3", "U4"]).await;
@@ -164,11 +175,13 @@ async fn no_start_is_taken_from_an_account_by_the_clock_before_the_step() {
             let (start, _) = claim.start.unwrap();
             assert!(start.since(claim.now) <= SECOND * 2, "{:?} {start:?}", claim.budget);
         }
-        let history = store.reserve(installation(), HISTORY, SECOND, SECOND).await.unwrap();
+        let history =
+            store.budgets().reserve(installation(), HISTORY, SECOND, SECOND).await.unwrap();
         assert!(history.taken && history.wait <= SECOND * 2, "{history:?}");
-        let replies = store.reserve(installation(), REPLIES, SECOND, SECOND).await.unwrap();
+        let replies =
+            store.budgets().reserve(installation(), REPLIES, SECOND, SECOND).await.unwrap();
         assert!(!replies.taken && replies.wait <= STEP / 2, "{replies:?}");
-        let left = store.pause_left(installation(), REPLIES).await.unwrap();
+        let left = store.budgets().pause_left(installation(), REPLIES).await.unwrap();
         assert!(left <= STEP / 2 && left + LONG > STEP / 2, "{left:?}");
     }
 }
@@ -181,8 +194,8 @@ async fn a_turn_that_ends_after_the_step_leaves_no_time_ahead() {
         let held = claim(&store, LEASE).await;
         step_back(&store).await;
         let released = store.now().await.unwrap();
-        assert!(store.release(&held, SECOND).await.unwrap());
-        store.follow_clock(LEASE).await.unwrap();
+        assert!(store.lanes().release(&held, SECOND).await.unwrap());
+        store.upkeep().follow_clock(LEASE).await.unwrap();
         let due = record(&store, id).await.due_at;
         assert!(due.since(store.now().await.unwrap()) <= SECOND, "{due:?}");
         assert!(due >= released.plus(SECOND), "it is due too early: {due:?}");
@@ -208,14 +221,14 @@ async fn what_is_written_while_the_clock_is_ahead_is_moved_back() {
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;
         claimed_before(&store).await;
-        assert!(store.settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
+        assert!(store.outbox().settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
         // The worker with this lane sends a heartbeat, and dies.
         post(&store, "U2").await;
         let held = claim(&store, LEASE).await;
         claimed_before(&store).await;
-        assert!(store.heartbeat(&held, LEASE).await.unwrap());
+        assert!(store.lanes().heartbeat(&held, LEASE).await.unwrap());
         step_back(&store).await;
-        store.follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE).await.unwrap();
         post(&store, "U1").await;
         assert!(wait(&store, "U1").await <= SECOND * 2);
         assert!(wait(&store, "U2").await <= LEASE);
@@ -230,8 +243,8 @@ async fn what_was_being_sent_waits_for_no_time_by_the_clock_before() {
         post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         step_back(&store).await;
-        store.follow_clock(LEASE).await.unwrap();
-        assert!(store.release(&held, Duration::ZERO).await.unwrap());
+        store.upkeep().follow_clock(LEASE).await.unwrap();
+        assert!(store.lanes().release(&held, Duration::ZERO).await.unwrap());
         assert!(wait(&store, "U1").await.is_zero());
     }
 }
@@ -242,14 +255,14 @@ async fn the_end_of_a_turn_after_the_step_keeps_no_pace_by_the_clock_before() {
     for store in test_stores().await {
         post(&store, "U1").await;
         let (held, id) = sending(&store).await;
-        assert!(store.settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
+        assert!(store.outbox().settle(&held, id, &delivered(), Some(pace).into()).await.unwrap());
         post(&store, "U1").await;
         let raw = store.raw().await;
         raw.execute_unprepared("UPDATE lanes SET next_at = 0").await.unwrap();
         let held = claim(&store, LEASE).await;
         step_back(&store).await;
-        assert!(store.release(&held, Duration::ZERO).await.unwrap());
-        store.follow_clock(LEASE).await.unwrap();
+        assert!(store.lanes().release(&held, Duration::ZERO).await.unwrap());
+        store.upkeep().follow_clock(LEASE).await.unwrap();
         assert!(wait(&store, "U1").await <= SECOND * 2);
     }
 }
@@ -258,10 +271,10 @@ async fn the_end_of_a_turn_after_the_step_keeps_no_pace_by_the_clock_before() {
 async fn a_pause_of_a_method_lasts_as_long_as_slack_asked() {
     const HISTORY: &str = "conversations.history";
     for store in test_stores().await {
-        store.pause(installation(), HISTORY, STEP / 2).await.unwrap();
+        store.budgets().pause(installation(), HISTORY, STEP / 2).await.unwrap();
         step_back(&store).await;
-        store.follow_clock(LEASE).await.unwrap();
-        let left = store.pause_left(installation(), HISTORY).await.unwrap();
+        store.upkeep().follow_clock(LEASE).await.unwrap();
+        let left = store.budgets().pause_left(installation(), HISTORY).await.unwrap();
         assert!(left <= STEP / 2 && left + LONG > STEP / 2, "{left:?}");
     }
 }
@@ -273,13 +286,13 @@ async fn what_waits_for_a_named_time_is_not_moved() {
         let mut later = super::call("later", vec![super::delivery(super::lane("U1"))]);
         later.about.deliver_after = Some(at);
         let id = later.deliveries[0].id;
-        store.accept(later).await.unwrap();
+        store.outbox().accept(later).await.unwrap();
         let mut later = super::call("resolving", vec![super::delivery(Target::Resolving)]);
         later.about.deliver_after = Some(at);
         let resolving = later.deliveries[0].id;
-        store.accept(later).await.unwrap();
+        store.outbox().accept(later).await.unwrap();
         step_back(&store).await;
-        store.follow_clock(LEASE).await.unwrap();
+        store.upkeep().follow_clock(LEASE).await.unwrap();
         for id in [id, resolving] {
             assert_eq!(record(&store, id).await.due_at, at.plus(STEP));
         }
@@ -290,12 +303,12 @@ async fn what_waits_for_a_named_time_is_not_moved() {
 #[tokio::test]
 async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
     for store in test_stores().await {
-        store.ensure_tenant(&super::tenant()).await.unwrap();
+        store.tenancy().ensure_tenant(&super::tenant()).await.unwrap();
         let target = Target::Held { reason: NoMatch::NoMember, look_after: LONG };
-        store.accept(super::call("held", vec![super::delivery(target)])).await.unwrap();
-        store.claim_held_sweep(SECOND).await.unwrap().unwrap();
-        store.acquire_crawl(installation(), "one", SECOND).await.unwrap().unwrap();
-        store.acquire_fields(installation(), SECOND).await.unwrap().unwrap();
+        store.outbox().accept(super::call("held", vec![super::delivery(target)])).await.unwrap();
+        store.waiting().claim_held_sweep(SECOND).await.unwrap().unwrap();
+        store.member_lists().acquire_crawl(installation(), "one", SECOND).await.unwrap().unwrap();
+        store.custom_fields().acquire(installation(), SECOND).await.unwrap().unwrap();
         let event = NewEvent {
             installation: installation(),
             event_id: "Ev1".into(),
@@ -303,19 +316,26 @@ async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
             happened_at: Timestamp(7),
             body: b"who it is about".to_vec(),
         };
-        assert!(store.take_event(&event).await.unwrap());
+        assert!(store.slack_events().take(&event).await.unwrap());
         step_back(&store).await;
-        assert!(store.claim_held_sweep(LEASE).await.unwrap().is_none());
-        assert!(store.acquire_crawl(installation(), "two", LEASE).await.unwrap().is_none());
-        assert!(store.acquire_fields(installation(), LEASE).await.unwrap().is_none());
-        assert!(store.claim_events(LEASE).await.unwrap().is_empty());
+        assert!(store.waiting().claim_held_sweep(LEASE).await.unwrap().is_none());
+        assert!(
+            store
+                .member_lists()
+                .acquire_crawl(installation(), "two", LEASE)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(store.custom_fields().acquire(installation(), LEASE).await.unwrap().is_none());
+        assert!(store.slack_events().claim(LEASE).await.unwrap().is_empty());
 
-        store.follow_clock(SECOND).await.unwrap();
-        assert!(store.claim_held_sweep(LEASE).await.unwrap().is_some(), "the sweep");
-        let crawl = store.acquire_crawl(installation(), "two", LEASE).await.unwrap();
+        store.upkeep().follow_clock(SECOND).await.unwrap();
+        assert!(store.waiting().claim_held_sweep(LEASE).await.unwrap().is_some(), "the sweep");
+        let crawl = store.member_lists().acquire_crawl(installation(), "two", LEASE).await.unwrap();
         assert!(crawl.is_some(), "the crawl's lease lasts too long");
-        let fields = store.acquire_fields(installation(), LEASE).await.unwrap();
+        let fields = store.custom_fields().acquire(installation(), LEASE).await.unwrap();
         assert!(fields.is_some(), "the field pass's lease lasts too long");
-        assert_eq!(store.claim_events(LEASE).await.unwrap().len(), 1, "the event");
+        assert_eq!(store.slack_events().claim(LEASE).await.unwrap().len(), 1, "the event");
     }
 }

@@ -24,15 +24,19 @@ const SHORT: Duration = Duration::from_millis(200);
 
 /// A worker that ignores its errors: the next claim finds its unfinished work.
 async fn serve(store: &Store, claim: &LaneClaim) -> Result<(), Error> {
-    let Some(head) = store.head(claim).await? else { return Ok(()) };
+    let Some(head) = store.lanes().head(claim).await? else { return Ok(()) };
     if head.state == State::Sending {
-        store.recover(claim, head.delivery).await?;
+        store.outbox().recover(claim, head.delivery).await?;
     }
     let intends = head.state == State::Pending;
-    if intends && store.intend(claim, head.delivery, SHORT).await?.is_none() {
+    if intends && store.outbox().intend(claim, head.delivery, SHORT).await?.is_none() {
         return Ok(());
     }
-    store.settle(claim, head.delivery, &delivered(), SettleContext::default()).await.map(drop)
+    store
+        .outbox()
+        .settle(claim, head.delivery, &delivered(), SettleContext::default())
+        .await
+        .map(drop)
 }
 
 async fn storm(store: &TestStore) {
@@ -42,7 +46,7 @@ async fn storm(store: &TestStore) {
         let (store, over) = (store.replica().await, over.clone());
         workers.spawn(async move {
             while !over.load(Ordering::SeqCst) {
-                for claim in store.claim_lanes(2, SHORT).await.unwrap_or_default() {
+                for claim in store.lanes().claim(2, SHORT).await.unwrap_or_default() {
                     serve(&store, &claim).await.ok();
                 }
                 tokio::task::yield_now().await;
@@ -58,7 +62,7 @@ async fn storm(store: &TestStore) {
         }
         // As a caller would: repeats the same call after any error until there is an answer.
         loop {
-            match store.accept(call.clone()).await {
+            match store.outbox().accept(call.clone()).await {
                 Ok(Accepted::New { .. } | Accepted::Replayed { .. }) => break,
                 Ok(Accepted::Mismatch) => panic!("the same call, another payload"),
                 Err(Error::Unavailable(_) | Error::Contended(_)) => {}
@@ -68,7 +72,7 @@ async fn storm(store: &TestStore) {
     }
     let in_progress = ["pending", "sending", "unknown"];
     loop {
-        let counts = store.counts(&tenant()).await.unwrap_or_default();
+        let counts = store.records().counts(&tenant()).await.unwrap_or_default();
         if !counts.is_empty() && !in_progress.iter().any(|state| counts.contains_key(state)) {
             break;
         }
@@ -77,7 +81,7 @@ async fn storm(store: &TestStore) {
     over.store(true, Ordering::SeqCst);
     workers.join_all().await;
     assert_eq!(total(store).await, i64::try_from(CALLS * LANES).unwrap());
-    assert_eq!(store.repair_lanes().await.unwrap(), 0);
+    assert_eq!(store.lanes().repair().await.unwrap(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -103,7 +107,7 @@ async fn a_connection_that_breaks_before_the_commit_costs_the_caller_nothing() {
     for store in test_stores().await {
         if store.backend() == Backend::Postgres {
             store.raw().await.execute_unprepared(BREAK).await.unwrap();
-            let accepted = store.accept(call("once", vec![delivery(lane("U1"))])).await;
+            let accepted = store.outbox().accept(call("once", vec![delivery(lane("U1"))])).await;
             assert!(matches!(accepted, Ok(Accepted::New { .. })), "{accepted:?}");
             assert_eq!(total(&store).await, 1);
         }
@@ -118,7 +122,7 @@ async fn connections_that_died_unused_fail_no_call() {
         if store.backend() == Backend::Postgres {
             let accept = async |number: usize| {
                 let call = call(&format!("r{number}"), vec![delivery(lane(&format!("U{number}")))]);
-                store.accept(call).await
+                store.outbox().accept(call).await
             };
             // Enough at once to make the pool grow.
             let calls = (0..8).map(&accept);
@@ -165,7 +169,7 @@ async fn busy_is_told_from_dark() {
         // Both connections exist, and both are in use from the first poll of this future.
         let asked = async || {
             let tenant = tenant();
-            let ask = || store.count_waiting(&tenant, 1);
+            let ask = || store.outbox().count_waiting(&tenant, 1);
             tokio::join!(ask(), ask())
         };
         let (one, other) = asked().await;

@@ -62,19 +62,22 @@ async fn dump(raw: &DatabaseConnection) -> Vec<String> {
 
 async fn assert_fenced(store: &Store, raw: &DatabaseConnection, stale: &LaneClaim, id: DeliveryId) {
     let before = dump(raw).await;
-    assert!(!store.heartbeat(stale, LEASE).await.unwrap());
-    assert!(!store.release(stale, LEASE).await.unwrap());
-    assert_eq!(store.head(stale).await.unwrap(), None);
-    assert_eq!(store.intend(stale, id, LEASE).await.unwrap(), None);
+    assert!(!store.lanes().heartbeat(stale, LEASE).await.unwrap());
+    assert!(!store.lanes().release(stale, LEASE).await.unwrap());
+    assert_eq!(store.lanes().head(stale).await.unwrap(), None);
+    assert_eq!(store.outbox().intend(stale, id, LEASE).await.unwrap(), None);
     for request_kind in [SlackRequestKind::Post, SlackRequestKind::Update, SlackRequestKind::Delete]
     {
-        assert_eq!(store.intend_to(stale, id, LEASE, request_kind, None).await.unwrap(), None);
+        assert_eq!(
+            store.outbox().intend_to(stale, id, LEASE, request_kind, None).await.unwrap(),
+            None
+        );
     }
-    assert_eq!(store.recover(stale, id).await.unwrap(), RecoverOutcome::Fenced);
-    assert_eq!(store.crashed(stale, LEASE).await.unwrap(), None);
+    assert_eq!(store.outbox().recover(stale, id).await.unwrap(), RecoverOutcome::Fenced);
+    assert_eq!(store.outbox().note_crash(stale, LEASE).await.unwrap(), None);
     for settle in every_settle() {
         assert!(
-            !store.settle(stale, id, &settle, SettleContext::default()).await.unwrap(),
+            !store.outbox().settle(stale, id, &settle, SettleContext::default()).await.unwrap(),
             "{settle:?}"
         );
     }
@@ -89,10 +92,12 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         let stale = claim(&store, OVER).await;
         let holder = claim(&store, LEASE).await;
         assert_fenced(&store, &raw, &stale, id).await;
-        store.intend(&holder, id, LEASE).await.unwrap().unwrap();
+        store.outbox().intend(&holder, id, LEASE).await.unwrap().unwrap();
         assert_fenced(&store, &raw, &stale, id).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&holder, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&holder, id, &probe, SettleContext::default()).await.unwrap()
+        );
         for gone in [&stale, &holder] {
             assert_fenced(&store, &raw, gone, id).await;
         }
@@ -100,7 +105,9 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         for gone in [&stale, &holder] {
             assert_fenced(&store, &raw, gone, id).await;
         }
-        assert!(store.settle(&next, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&next, id, &delivered(), SettleContext::default()).await.unwrap()
+        );
         for gone in [&stale, &holder, &next] {
             assert_fenced(&store, &raw, gone, id).await;
         }
@@ -113,14 +120,38 @@ async fn a_frozen_sender_that_comes_back_cannot_settle() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let frozen = claim(&store, LEASE).await;
-        store.intend(&frozen, id, OVER).await.unwrap().unwrap();
+        store.outbox().intend(&frozen, id, OVER).await.unwrap().unwrap();
         let rescuer = claim(&store, LEASE).await;
-        assert!(!store.settle(&frozen, id, &delivered(), SettleContext::default()).await.unwrap());
-        assert_eq!(store.head(&rescuer).await.unwrap().unwrap().state, State::Sending);
-        assert_eq!(store.recover(&rescuer, id).await.unwrap(), RecoverOutcome::Unknown);
-        assert!(!store.settle(&frozen, id, &delivered(), SettleContext::default()).await.unwrap());
-        assert!(store.settle(&rescuer, id, &delivered(), SettleContext::default()).await.unwrap());
-        assert!(!store.settle(&rescuer, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(
+            !store
+                .outbox()
+                .settle(&frozen, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
+        assert_eq!(store.lanes().head(&rescuer).await.unwrap().unwrap().state, State::Sending);
+        assert_eq!(store.outbox().recover(&rescuer, id).await.unwrap(), RecoverOutcome::Unknown);
+        assert!(
+            !store
+                .outbox()
+                .settle(&frozen, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
+        assert!(
+            store
+                .outbox()
+                .settle(&rescuer, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
+        assert!(
+            !store
+                .outbox()
+                .settle(&rescuer, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
         assert_eq!(record(&store, id).await.attempts.len(), 2);
     }
 }
@@ -130,9 +161,11 @@ async fn a_lease_that_ran_out_is_good_while_nobody_took_it() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let late = claim(&store, OVER).await;
-        store.intend(&late, id, OVER).await.unwrap().unwrap();
-        assert!(store.heartbeat(&late, OVER).await.unwrap());
-        assert!(store.settle(&late, id, &delivered(), SettleContext::default()).await.unwrap());
+        store.outbox().intend(&late, id, OVER).await.unwrap().unwrap();
+        assert!(store.lanes().heartbeat(&late, OVER).await.unwrap());
+        assert!(
+            store.outbox().settle(&late, id, &delivered(), SettleContext::default()).await.unwrap()
+        );
     }
 }
 
@@ -155,7 +188,8 @@ async fn steps_are_refused_from_states_they_do_not_follow() {
             let id = post(&store, &lane).await;
             let held = claim(&store, LEASE).await;
             let before = record(&store, id).await;
-            let settled = store.settle(&held, id, &settle, SettleContext::default()).await.unwrap();
+            let settled =
+                store.outbox().settle(&held, id, &settle, SettleContext::default()).await.unwrap();
             assert_eq!(settled, pending_allows, "{settle:?}");
             if !settled {
                 assert_eq!(record(&store, id).await, before);
@@ -172,7 +206,7 @@ async fn only_the_head_may_be_sent() {
         post(&store, "U1").await;
         let second = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.intend(&held, second, LEASE).await.unwrap(), None);
+        assert_eq!(store.outbox().intend(&held, second, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, second).await, State::Pending);
         // The lane was given back at once.
         claim(&store, LEASE).await;
@@ -185,11 +219,11 @@ async fn what_is_in_doubt_may_not_be_sent() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
-        store.intend(&held, id, LEASE).await.unwrap().unwrap();
+        store.outbox().intend(&held, id, LEASE).await.unwrap().unwrap();
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&held, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(&held, id, &probe, SettleContext::default()).await.unwrap());
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
+        assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Unknown);
     }
 }
@@ -199,9 +233,9 @@ async fn resolving_is_fenced_too() {
     for store in test_stores().await {
         let raw = store.raw().await;
         let new = delivery(Target::Resolving);
-        store.accept(call("r1", vec![new.clone()])).await.unwrap();
-        let stale = store.claim_resolving(10, OVER).await.unwrap().remove(0);
-        let holder = store.claim_resolving(10, LEASE).await.unwrap().remove(0);
+        store.outbox().accept(call("r1", vec![new.clone()])).await.unwrap();
+        let stale = store.waiting().claim_resolving(10, OVER).await.unwrap().remove(0);
+        let holder = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
         let end = Resolved::End(End::Expired);
         let lane = Resolved::Lane {
             installation: installation(),
@@ -212,12 +246,12 @@ async fn resolving_is_fenced_too() {
         let before = dump(&raw).await;
         for token in [stale.token, LeaseToken(super::uuid())] {
             for resolved in [&end, &lane, &Resolved::Again { after: LEASE }] {
-                let settled = store.settle_resolving(token, new.id, resolved, None).await;
+                let settled = store.waiting().settle_resolving(token, new.id, resolved, None).await;
                 assert_eq!(settled.unwrap(), None);
             }
         }
         assert_eq!(dump(&raw).await, before);
-        let settle = || store.settle_resolving(holder.token, new.id, &lane, None);
+        let settle = || store.waiting().settle_resolving(holder.token, new.id, &lane, None);
         assert_eq!(settle().await.unwrap(), Some(State::Pending));
         assert_eq!(settle().await.unwrap(), None);
         assert_eq!(state(&store, new.id).await, State::Pending);
@@ -230,10 +264,10 @@ async fn a_sweep_that_was_taken_over_notes_nothing() {
     for store in test_stores().await {
         let raw = store.raw().await;
         let held = Target::Held { reason: NoMatch::NoMember, look_after: LEASE };
-        store.ensure_tenant(&super::tenant()).await.unwrap();
-        store.accept(call("r1", vec![delivery(held)])).await.unwrap();
-        let stale = store.claim_held_sweep(OVER).await.unwrap().unwrap();
-        let holder = store.claim_held_sweep(LEASE).await.unwrap().unwrap();
+        store.tenancy().ensure_tenant(&super::tenant()).await.unwrap();
+        store.outbox().accept(call("r1", vec![delivery(held)])).await.unwrap();
+        let stale = store.waiting().claim_held_sweep(OVER).await.unwrap().unwrap();
+        let holder = store.waiting().claim_held_sweep(LEASE).await.unwrap().unwrap();
         let sweeps = async || {
             let sql =
                 "SELECT seen || ' ' || next_at || ' ' || lease_until AS line FROM held_sweeps";
@@ -241,11 +275,11 @@ async fn a_sweep_that_was_taken_over_notes_nothing() {
             raw.query_one_raw(query).await.unwrap().unwrap().try_get::<String>("", "line").unwrap()
         };
         let before = sweeps().await;
-        assert!(!store.extend_held_sweep(&stale, OVER).await.unwrap());
-        assert!(!store.end_held_sweep(&stale, LEASE).await.unwrap());
+        assert!(!store.waiting().extend_held_sweep(&stale, OVER).await.unwrap());
+        assert!(!store.waiting().end_held_sweep(&stale, LEASE).await.unwrap());
         assert_eq!(sweeps().await, before);
-        assert!(store.extend_held_sweep(&holder, LEASE).await.unwrap());
-        assert!(store.end_held_sweep(&holder, Duration::ZERO).await.unwrap());
-        assert!(!store.end_held_sweep(&holder, Duration::ZERO).await.unwrap());
+        assert!(store.waiting().extend_held_sweep(&holder, LEASE).await.unwrap());
+        assert!(store.waiting().end_held_sweep(&holder, Duration::ZERO).await.unwrap());
+        assert!(!store.waiting().end_held_sweep(&holder, Duration::ZERO).await.unwrap());
     }
 }

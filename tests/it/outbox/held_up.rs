@@ -42,7 +42,7 @@ fn call_of(tenant: &str, request: &str, to: &str) -> Accept {
 
 fn spawn(store: &Store, call: Accept) -> tokio::task::JoinHandle<Result<Accepted, Error>> {
     let store = store.clone();
-    tokio::spawn(async move { store.accept(call).await })
+    tokio::spawn(async move { store.outbox().accept(call).await })
 }
 
 /// All at once: `stuck` among the calls of other tenants. Those are accepted while the transaction
@@ -81,19 +81,19 @@ async fn a_request_id_in_a_forgotten_transaction_holds_up_its_repeats_only() {
     let outcome = beside_others(&store, stuck.clone()).await;
     assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
     held.rollback().await.unwrap();
-    assert!(matches!(store.accept(stuck).await, Ok(Accepted::New { .. })));
+    assert!(matches!(store.outbox().accept(stuck).await, Ok(Accepted::New { .. })));
 }
 
 #[tokio::test]
 async fn a_lane_in_a_forgotten_transaction_holds_up_its_calls_only() {
     let Some(store) = postgres().await else { return };
-    store.accept(call_of("acme", "first", "U-stuck")).await.unwrap();
+    store.outbox().accept(call_of("acme", "first", "U-stuck")).await.unwrap();
     let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
     let stuck = call_of("acme", "stuck", "U-stuck");
     let outcome = beside_others(&store, stuck.clone()).await;
     assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
     held.rollback().await.unwrap();
-    assert!(matches!(store.accept(stuck).await, Ok(Accepted::New { .. })));
+    assert!(matches!(store.outbox().accept(stuck).await, Ok(Accepted::New { .. })));
 }
 
 /// After a call of a tenant did not get through, the tenant's calls join no batch for a while: each
@@ -101,14 +101,14 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_its_calls_only() {
 #[tokio::test]
 async fn a_tenant_that_is_held_up_stays_apart_from_the_batches() {
     let Some(store) = postgres().await else { return };
-    store.accept(call_of("acme", "first", "U-stuck")).await.unwrap();
+    store.outbox().accept(call_of("acme", "first", "U-stuck")).await.unwrap();
     let raw = store.raw().await;
     raw.execute_unprepared(COUNT).await.unwrap();
     let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
     let mut made = 0;
     // In a batch, by itself for a moment, and for longer; from then on without the batch.
     for of_this_call in [3, 2] {
-        let outcome = store.accept(call_of("acme", "stuck", "U-stuck")).await;
+        let outcome = store.outbox().accept(call_of("acme", "stuck", "U-stuck")).await;
         assert!(matches!(outcome, Err(Error::Locked(_))), "{outcome:?}");
         made += of_this_call;
         assert_eq!(tries(&raw).await, made);
@@ -133,8 +133,8 @@ async fn tries(raw: &DatabaseConnection) -> i64 {
 async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
     let Some(store) = postgres().await else { return };
     let known = call_of("beta", "known", "U-known");
-    store.accept(known.clone()).await.unwrap();
-    store.accept(call_of("acme", "first", "U-stuck")).await.unwrap();
+    store.outbox().accept(known.clone()).await.unwrap();
+    store.outbox().accept(call_of("acme", "first", "U-stuck")).await.unwrap();
     let raw = store.raw().await;
     raw.execute_unprepared(COUNT).await.unwrap();
     let held = forgotten(&store, "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE").await;
@@ -154,9 +154,9 @@ async fn what_is_held_up_beside_a_bad_call_is_tried_apart_too() {
 
 /// Claimed lanes of two tenants with one message each; that of `acme` comes first.
 async fn two_claims(store: &Store) -> [LaneClaim; 2] {
-    store.accept(call_of("acme", "one", "U-stuck")).await.unwrap();
-    store.accept(call_of("beta", "two", "U-free")).await.unwrap();
-    let mut claims = store.claim_lanes(10, LEASE).await.unwrap();
+    store.outbox().accept(call_of("acme", "one", "U-stuck")).await.unwrap();
+    store.outbox().accept(call_of("beta", "two", "U-free")).await.unwrap();
+    let mut claims = store.lanes().claim(10, LEASE).await.unwrap();
     claims.sort_by(|one, other| one.tenant.cmp(&other.tenant));
     claims.try_into().unwrap()
 }
@@ -167,26 +167,26 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
     let claims = two_claims(&store).await;
     let mut heads = Vec::new();
     for claim in &claims {
-        heads.push(store.head(claim).await.unwrap().unwrap().delivery);
+        heads.push(store.lanes().head(claim).await.unwrap().unwrap().delivery);
     }
     let lock = "SELECT 1 FROM lanes WHERE lane = 'U-stuck' FOR UPDATE";
     let held = forgotten(&store, lock).await;
     let intents = claims.clone().into_iter().zip(heads.clone()).map(|(claim, head)| {
         let store = store.store.clone();
-        tokio::spawn(async move { store.intend(&claim, head, LEASE).await })
+        tokio::spawn(async move { store.outbox().intend(&claim, head, LEASE).await })
     });
     let intents = tokio::time::timeout(PATIENCE, join_all(intents)).await.unwrap();
     let [stuck, free] = <[_; 2]>::try_from(intents).unwrap().map(Result::unwrap);
     assert!(matches!(stuck, Err(Error::Locked(_))), "{stuck:?}");
     assert_eq!(free, Ok(Some(1)));
     held.rollback().await.unwrap();
-    assert_eq!(store.intend(&claims[0], heads[0], LEASE).await, Ok(Some(1)));
+    assert_eq!(store.outbox().intend(&claims[0], heads[0], LEASE).await, Ok(Some(1)));
 
     let held = forgotten(&store, lock).await;
     let mut settles = claims.clone().into_iter().zip(heads).map(|(claim, head)| {
         let store = store.store.clone();
         tokio::spawn(async move {
-            store.settle(&claim, head, &delivered(), SettleContext::default()).await
+            store.outbox().settle(&claim, head, &delivered(), SettleContext::default()).await
         })
     });
     let (stuck, free) = (settles.next().unwrap(), settles.next().unwrap());
@@ -213,13 +213,14 @@ async fn transactions_are_over(raw: &DatabaseConnection) {
 #[tokio::test]
 async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
     let Some(store) = postgres().await else { return };
-    store.accept(call_of("acme", "one", "U1")).await.unwrap();
+    store.outbox().accept(call_of("acme", "one", "U1")).await.unwrap();
     let limit = Limit::default();
-    store.begin_window(installation(), Timestamp(0), &limit).await.unwrap();
-    let window = store.posting(installation()).await.unwrap().unwrap().window_at;
+    store.budgets().begin_window(installation(), Timestamp(0), &limit).await.unwrap();
+    let window = store.budgets().posting(installation()).await.unwrap().unwrap().window_at;
     let pace = Pace::even(Duration::from_millis(1));
-    let claim =
-        async || store.claim_queue(&key(Class::Normal), lease_token(), 10, LEASE, Some(pace)).await;
+    let claim = async || {
+        store.lanes().claim_queue(&key(Class::Normal), lease_token(), 10, LEASE, Some(pace)).await
+    };
     let raw = store.raw().await;
     let held = forgotten(&store, "SELECT 1 FROM posting FOR UPDATE").await;
     for _ in 0..2 {
@@ -228,7 +229,7 @@ async fn a_claim_does_not_wait_for_an_account_in_a_forgotten_transaction() {
         // The next claim, over another connection, would skip lanes that are still locked.
         transactions_are_over(&raw).await;
     }
-    let counted = store.begin_window(installation(), window, &limit).await;
+    let counted = store.budgets().begin_window(installation(), window, &limit).await;
     assert!(matches!(counted, Err(Error::Locked(_))), "{counted:?}");
     held.rollback().await.unwrap();
     // Lanes that were not claimed are not leased.
@@ -241,9 +242,9 @@ async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     const METHOD: &str = "users.info";
     let Some(store) = postgres().await else { return };
     let (id, second) = (installation(), Duration::from_secs(1));
-    store.begin_window(id, Timestamp(0), &Limit::default()).await.unwrap();
-    store.open_budget(id, Budget::Updates).await.unwrap();
-    let taken = async || store.reserve(id, METHOD, second, second * 60).await;
+    store.budgets().begin_window(id, Timestamp(0), &Limit::default()).await.unwrap();
+    store.budgets().open(id, Budget::Updates).await.unwrap();
+    let taken = async || store.budgets().reserve(id, METHOD, second, second * 60).await;
     assert!(taken().await.unwrap().taken);
     let mut held = Vec::new();
     for lock in ["SELECT 1 FROM posting FOR UPDATE", "SELECT 1 FROM budgets FOR UPDATE"] {
@@ -251,11 +252,13 @@ async fn starts_do_not_wait_for_an_account_in_a_forgotten_transaction() {
     }
     let reserved = taken().await;
     assert!(matches!(reserved, Err(Error::Locked(_))), "{reserved:?}");
-    let given_back = store.return_post_slot(id, second).await;
+    let given_back = store.budgets().return_post_slot(id, second).await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     // The start that would be returned if it existed.
-    let given_back =
-        store.return_method_slot(id, Budget::Updates, (Timestamp(0), Duration::ZERO)).await;
+    let given_back = store
+        .budgets()
+        .return_method_slot(id, Budget::Updates, (Timestamp(0), Duration::ZERO))
+        .await;
     assert!(matches!(given_back, Err(Error::Locked(_))), "{given_back:?}");
     for held in held {
         held.rollback().await.unwrap();
@@ -269,18 +272,18 @@ async fn what_slack_said_of_its_limits_waits_for_the_account() {
     const METHOD: &str = "users.info";
     let Some(store) = postgres().await else { return };
     let (id, minute) = (installation(), Duration::from_secs(60));
-    store.begin_window(id, Timestamp(0), &Limit::default()).await.unwrap();
-    store.pause(id, METHOD, Duration::from_micros(1)).await.unwrap();
+    store.budgets().begin_window(id, Timestamp(0), &Limit::default()).await.unwrap();
+    store.budgets().pause(id, METHOD, Duration::from_micros(1)).await.unwrap();
     let mut held = Vec::new();
     for lock in ["SELECT 1 FROM posting FOR UPDATE", "SELECT 1 FROM budgets FOR UPDATE"] {
         held.push(forgotten(&store, lock).await);
     }
     let (pausing, throttling) = (store.store.clone(), store.store.clone());
-    let pause = tokio::spawn(async move { pausing.pause(id, METHOD, minute).await });
+    let pause = tokio::spawn(async move { pausing.budgets().pause(id, METHOD, minute).await });
     let throttled = tokio::spawn(async move {
         let (lane, after, known) = ("U1", minute, false);
         let said = Throttled { installation: id, lane, after, minute, known };
-        throttling.throttled(&said).await
+        throttling.budgets().note_throttled(&said).await
     });
     let raw = store.raw().await;
     for table in ["budgets", "posting"] {
@@ -298,7 +301,7 @@ async fn what_slack_said_of_its_limits_waits_for_the_account() {
         held.rollback().await.unwrap();
     }
     pause.await.unwrap().unwrap();
-    assert!(!store.pause_left(id, METHOD).await.unwrap().is_zero());
+    assert!(!store.budgets().pause_left(id, METHOD).await.unwrap().is_zero());
     assert_eq!(throttled.await.unwrap(), Ok(false));
 }
 
@@ -312,8 +315,8 @@ async fn a_small_call_goes_before_broadcasts_that_have_not_begun() {
             let to = (0..500).map(|user| delivery(lane(&format!("U{user}")))).collect();
             call(&format!("broadcast {number}"), to)
         };
-        store.accept(call_of("acme", "warm", "U0")).await.unwrap();
-        store.accept(call_of("beta", "warm", "V0")).await.unwrap();
+        store.outbox().accept(call_of("acme", "warm", "U0")).await.unwrap();
+        store.outbox().accept(call_of("beta", "warm", "V0")).await.unwrap();
         let calls: Vec<_> = (0..BROADCASTS).map(broadcast).collect();
         let ids: Vec<_> = calls.iter().map(|call| (call.tenant.clone(), call.id)).collect();
         let broadcasts: Vec<_> = calls.into_iter().map(|call| spawn(&store, call)).collect();
@@ -324,14 +327,14 @@ async fn a_small_call_goes_before_broadcasts_that_have_not_begun() {
         }
         let small = call_of("beta", "small", "V0");
         let (tenant, id) = (small.tenant.clone(), small.id);
-        store.accept(small).await.unwrap();
+        store.outbox().accept(small).await.unwrap();
         for broadcast in broadcasts {
             assert!(matches!(broadcast.await.unwrap(), Ok(Accepted::New { .. })));
         }
-        let small = store.notification(&tenant, id).await.unwrap().unwrap().created_at;
+        let small = store.records().notification(&tenant, id).await.unwrap().unwrap().created_at;
         let mut before = 0;
         for (tenant, id) in ids {
-            let stored = store.notification(&tenant, id).await.unwrap().unwrap();
+            let stored = store.records().notification(&tenant, id).await.unwrap().unwrap();
             before += usize::from(stored.created_at < small);
         }
         assert!(before <= BROADCASTS / 2, "{before} broadcasts went before it");

@@ -12,19 +12,25 @@ use crate::support::store::test_stores;
 async fn history_reads_like_the_present() {
     for store in test_stores().await {
         let call = call("r1", vec![delivery(lane("U1")), delivery(lane("U1"))]);
-        store.accept(call.clone()).await.unwrap();
+        store.outbox().accept(call.clone()).await.unwrap();
         let (claim, id) = sending(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap());
-        let before = store.notification(&tenant(), call.id).await.unwrap().unwrap();
-        let counts = store.counts(&tenant()).await.unwrap();
-        assert_eq!(store.archive(HOUR, 10).await.unwrap(), 0);
-        assert_eq!(store.archive(Duration::ZERO, 10).await.unwrap(), 1);
-        assert_eq!(store.archive(Duration::ZERO, 10).await.unwrap(), 0);
-        let after = store.notification(&tenant(), call.id).await.unwrap().unwrap();
+        assert!(
+            store
+                .outbox()
+                .settle(&claim, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
+        let before = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
+        let counts = store.records().counts(&tenant()).await.unwrap();
+        assert_eq!(store.ends().archive(HOUR, 10).await.unwrap(), 0);
+        assert_eq!(store.ends().archive(Duration::ZERO, 10).await.unwrap(), 1);
+        assert_eq!(store.ends().archive(Duration::ZERO, 10).await.unwrap(), 0);
+        let after = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
         assert_eq!(after, before);
         assert_eq!(record(&store, id).await.attempts.len(), 1);
-        assert_eq!(store.counts(&tenant()).await.unwrap(), counts);
-        assert!(matches!(store.accept(call).await.unwrap(), Accepted::Replayed { .. }));
+        assert_eq!(store.records().counts(&tenant()).await.unwrap(), counts);
+        assert!(matches!(store.outbox().accept(call).await.unwrap(), Accepted::Replayed { .. }));
     }
 }
 
@@ -32,11 +38,13 @@ async fn history_reads_like_the_present() {
 async fn archiving_is_bounded_and_shared() {
     for store in test_stores().await {
         let many = (0..20).map(|_| delivery(Target::Ended(herald::store::End::Expired))).collect();
-        store.accept(call("r1", many)).await.unwrap();
-        assert_eq!(store.archive(Duration::ZERO, 6).await.unwrap(), 6);
-        let (one, two) =
-            tokio::join!(store.archive(Duration::ZERO, 50), store.archive(Duration::ZERO, 50));
-        let rest = store.archive(Duration::ZERO, 50).await.unwrap();
+        store.outbox().accept(call("r1", many)).await.unwrap();
+        assert_eq!(store.ends().archive(Duration::ZERO, 6).await.unwrap(), 6);
+        let (one, two) = tokio::join!(
+            store.ends().archive(Duration::ZERO, 50),
+            store.ends().archive(Duration::ZERO, 50)
+        );
+        let rest = store.ends().archive(Duration::ZERO, 50).await.unwrap();
         assert_eq!(one.unwrap() + two.unwrap() + rest, 14);
         assert_eq!(total(&store).await, 20);
     }
@@ -50,15 +58,19 @@ async fn expiry_reaches_the_middle_of_a_lane_and_leaves_what_is_under_way() {
         let mut short = call("short", vec![delivery(lane("U1")), delivery(Target::Resolving)]);
         short.expires_in = Duration::ZERO;
         let late: Vec<_> = short.deliveries.iter().map(|new| new.id).collect();
-        store.accept(short).await.unwrap();
+        store.outbox().accept(short).await.unwrap();
         let last = post(&store, "U1").await;
-        assert_eq!(store.expire_overdue(100).await.unwrap(), 2);
+        assert_eq!(store.ends().expire_overdue(100).await.unwrap(), 2);
         for id in late {
             assert_eq!(state(&store, id).await, State::Expired);
         }
         assert_eq!(state(&store, under_way).await, State::Sending);
         assert!(
-            store.settle(&claim, under_way, &delivered(), SettleContext::default()).await.unwrap()
+            store
+                .outbox()
+                .settle(&claim, under_way, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
         );
         assert_eq!(sending(&store).await.1, last);
     }

@@ -19,17 +19,21 @@ async fn a_lane_is_served_in_the_order_of_acceptance() {
         }
         let both = [delivery(lane("U1")), delivery(lane("U1"))];
         accepted.extend(both.iter().map(|new| new.id));
-        store.accept(call("both", both.to_vec())).await.unwrap();
+        store.outbox().accept(call("both", both.to_vec())).await.unwrap();
         let mut served = Vec::new();
         for _ in 0..accepted.len() {
             let (claim, id) = sending(&store).await;
             served.push(id);
             assert!(
-                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+                store
+                    .outbox()
+                    .settle(&claim, id, &delivered(), SettleContext::default())
+                    .await
+                    .unwrap()
             );
         }
         assert_eq!(served, accepted);
-        assert_eq!(store.next_due().await.unwrap(), None);
+        assert_eq!(store.lanes().next_due().await.unwrap(), None);
     }
 }
 
@@ -39,11 +43,11 @@ async fn one_message_at_a_time_in_a_lane() {
         post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
         post(&store, "U1").await;
-        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
         post(&store, "U2").await;
         let other = claim(&store, LEASE).await;
         assert_eq!((held.lane.as_str(), other.lane.as_str()), ("U1", "U2"));
-        let backlog = store.lane_backlog(installation(), "U1").await.unwrap();
+        let backlog = store.lanes().backlog(installation(), "U1").await.unwrap();
         assert_eq!(backlog.count, 2);
     }
 }
@@ -56,10 +60,10 @@ async fn claims_are_bounded_and_the_longest_due_come_first() {
             let sql = format!("UPDATE lanes SET next_at = {number} WHERE lane = 'U{number}'");
             store.raw().await.execute_unprepared(&sql).await.unwrap();
         }
-        let mut lanes: Vec<_> = store.claim_lanes(2, LEASE).await.unwrap();
+        let mut lanes: Vec<_> = store.lanes().claim(2, LEASE).await.unwrap();
         lanes.sort_by(|a, b| a.lane.cmp(&b.lane));
         assert_eq!(lanes.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U0", "U1"]);
-        assert_eq!(store.claim_lanes(10, LEASE).await.unwrap().len(), 3);
+        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 3);
     }
 }
 
@@ -71,15 +75,15 @@ async fn the_next_turn_is_one_interval_after_the_start_of_the_request() {
         post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
         let before = store.now().await.unwrap();
-        assert!(store.settle(&claim, id, &delivered(), Some(pace).into()).await.unwrap());
+        assert!(store.outbox().settle(&claim, id, &delivered(), Some(pace).into()).await.unwrap());
         let after = store.now().await.unwrap();
         // The lane is empty, but keeps its pace.
-        assert_eq!(store.next_due().await.unwrap(), None);
+        assert_eq!(store.lanes().next_due().await.unwrap(), None);
         post(&store, "U1").await;
-        let next = store.lane_backlog(installation(), "U1").await.unwrap().next_at.unwrap();
+        let next = store.lanes().backlog(installation(), "U1").await.unwrap().next_at.unwrap();
         assert!(before.plus(gap) <= next && next <= after.plus(gap), "{before:?} {next:?}");
-        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
-        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        assert_eq!(store.lanes().repair().await.unwrap(), 0);
     }
 }
 
@@ -90,7 +94,7 @@ async fn a_request_that_took_longer_than_the_interval_delays_nothing() {
         post(&store, "U1").await;
         post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), Some(pace).into()).await.unwrap());
+        assert!(store.outbox().settle(&claim, id, &delivered(), Some(pace).into()).await.unwrap());
         head(&store).await;
     }
 }
@@ -102,14 +106,16 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
         dead(&store, true).await;
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(store.settle(&claim, id, &paused, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&claim, id, &paused, SettleContext::default()).await.unwrap()
+        );
         let paused = record(&store, id).await;
         assert_eq!((paused.state, paused.attempt), (State::Pending, 0));
         post(&store, "U1").await;
-        assert_eq!(store.next_due().await.unwrap(), None);
-        assert_eq!(store.repair_lanes().await.unwrap(), 0);
-        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
-        store.wake_installation(installation()).await.unwrap();
+        assert_eq!(store.lanes().next_due().await.unwrap(), None);
+        assert_eq!(store.lanes().repair().await.unwrap(), 0);
+        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
+        store.lanes().wake(installation()).await.unwrap();
         assert_eq!(head(&store).await.1.delivery, id);
     }
 }
@@ -117,7 +123,7 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
 /// The installation of these tests with a dead token; the tenant may have left it.
 async fn dead(store: &TestStore, linked: bool) {
     let (id, raw) = (installation(), store.raw().await);
-    store.ensure_tenant(&tenant()).await.unwrap();
+    store.tenancy().ensure_tenant(&tenant()).await.unwrap();
     let sql = format!(
         "INSERT INTO installations (id, app_id, enterprise_id, team_id, org_wide, team_name, \
          bot_user_id, bot_name, scopes, state, state_changed_at, installed_at, token_version, \
@@ -125,7 +131,7 @@ async fn dead(store: &TestStore, linked: bool) {
     );
     raw.execute_unprepared(&sql).await.unwrap();
     if linked {
-        store.link_tenant(&tenant(), id).await.unwrap();
+        store.tenancy().link_tenant(&tenant(), id).await.unwrap();
     }
 }
 
@@ -137,15 +143,17 @@ async fn a_lane_that_sleeps_without_a_cause_is_woken() {
             dead(&store, linked).await;
             let id = post(&store, "U1").await;
             let (claim, _) = sending(&store).await;
-            assert!(store.settle(&claim, id, &paused, SettleContext::default()).await.unwrap());
-            assert_eq!(store.next_due().await.unwrap(), None);
+            assert!(
+                store.outbox().settle(&claim, id, &paused, SettleContext::default()).await.unwrap()
+            );
+            assert_eq!(store.lanes().next_due().await.unwrap(), None);
             if linked {
                 // Revived by a process that died before it woke the lanes.
-                assert_eq!(store.repair_lanes().await.unwrap(), 0);
+                assert_eq!(store.lanes().repair().await.unwrap(), 0);
                 let revive = "UPDATE installations SET state = 'active'";
                 store.raw().await.execute_unprepared(revive).await.unwrap();
             }
-            assert_eq!(store.repair_lanes().await.unwrap(), 1);
+            assert_eq!(store.lanes().repair().await.unwrap(), 1);
             assert_eq!(head(&store).await.1.delivery, id);
         }
     }
@@ -157,8 +165,10 @@ async fn a_reconnect_while_the_old_token_fails_is_not_slept_through() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        store.wake_installation(installation()).await.unwrap();
-        assert!(store.settle(&claim, id, &paused, SettleContext::default()).await.unwrap());
+        store.lanes().wake(installation()).await.unwrap();
+        assert!(
+            store.outbox().settle(&claim, id, &paused, SettleContext::default()).await.unwrap()
+        );
         assert_eq!(head(&store).await.1.delivery, id);
     }
 }
@@ -168,15 +178,15 @@ async fn a_lane_that_lost_its_wake_up_is_repaired() {
     for store in test_stores().await {
         post(&store, "U1").await;
         post(&store, "U2").await;
-        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+        assert_eq!(store.lanes().repair().await.unwrap(), 0);
         let raw = store.raw().await;
         for lost in ["NULL", "9999999999999999"] {
             let sql = format!("UPDATE lanes SET next_at = {lost} WHERE lane = 'U1'");
             raw.execute_unprepared(&sql).await.unwrap();
-            assert_eq!(store.repair_lanes().await.unwrap(), 1);
-            assert_eq!(store.repair_lanes().await.unwrap(), 0);
+            assert_eq!(store.lanes().repair().await.unwrap(), 1);
+            assert_eq!(store.lanes().repair().await.unwrap(), 0);
         }
-        assert_eq!(store.claim_lanes(10, LEASE).await.unwrap().len(), 2);
+        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 2);
     }
 }
 
@@ -185,10 +195,10 @@ async fn a_released_lane_comes_up_when_it_was_told() {
     for store in test_stores().await {
         post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
-        assert!(store.release(&held, super::HOUR).await.unwrap());
-        let due = store.next_due().await.unwrap().unwrap();
+        assert!(store.lanes().release(&held, super::HOUR).await.unwrap());
+        let due = store.lanes().next_due().await.unwrap().unwrap();
         assert!(due > super::HOUR / 2 && due <= super::HOUR, "{due:?}");
-        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+        assert_eq!(store.lanes().repair().await.unwrap(), 0);
     }
 }
 
@@ -199,9 +209,9 @@ async fn a_claim_without_work_gives_the_lane_back() {
         let held = claim(&store, LEASE).await;
         let sql = format!("UPDATE deliveries SET due_at = due_at + 3600000000 WHERE id = '{id}'");
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        assert_eq!(store.head(&held).await.unwrap(), None);
-        assert!(store.next_due().await.unwrap().unwrap() > super::HOUR / 2);
-        assert!(!store.heartbeat(&held, LEASE).await.unwrap());
+        assert_eq!(store.lanes().head(&held).await.unwrap(), None);
+        assert!(store.lanes().next_due().await.unwrap().unwrap() > super::HOUR / 2);
+        assert!(!store.lanes().heartbeat(&held, LEASE).await.unwrap());
     }
 }
 
@@ -211,7 +221,13 @@ async fn the_conversation_is_remembered() {
         let id = post(&store, "U1").await;
         let (first, _) = sending(&store).await;
         assert_eq!(first.channel, None);
-        assert!(store.settle(&first, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(
+            store
+                .outbox()
+                .settle(&first, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
         assert_eq!(state(&store, id).await, State::Sent);
         post(&store, "U1").await;
         assert_eq!(claim(&store, LEASE).await.channel.unwrap().as_str(), "D0001");

@@ -93,13 +93,13 @@ pub(crate) fn call(request: &str, deliveries: Vec<NewDelivery>) -> Accept {
 pub(crate) async fn post(store: &Store, name: &str) -> DeliveryId {
     let new = delivery(lane(name));
     let id = new.id;
-    store.accept(call(&uuid().to_string(), vec![new])).await.unwrap();
+    store.outbox().accept(call(&uuid().to_string(), vec![new])).await.unwrap();
     id
 }
 
 /// Claims the one lane that is due.
 async fn claim(store: &Store, lease: Duration) -> LaneClaim {
-    let mut claims = store.claim_lanes(10, lease).await.unwrap();
+    let mut claims = store.lanes().claim(10, lease).await.unwrap();
     assert_eq!(claims.len(), 1, "{claims:?}");
     claims.remove(0)
 }
@@ -107,14 +107,14 @@ async fn claim(store: &Store, lease: Duration) -> LaneClaim {
 /// Claims the one lane that is due and reads its head.
 pub(crate) async fn head(store: &Store) -> (LaneClaim, Head) {
     let claim = claim(store, LEASE).await;
-    let head = store.head(&claim).await.unwrap().unwrap();
+    let head = store.lanes().head(&claim).await.unwrap().unwrap();
     (claim, head)
 }
 
 /// Like [`head`], and commits the intent to send it.
 pub(crate) async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
     let (claim, head) = head(store).await;
-    assert!(store.intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
+    assert!(store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
     (claim, head.delivery)
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn delivered() -> Settle {
 }
 
 async fn record(store: &Store, id: DeliveryId) -> DeliveryRecord {
-    store.delivery(&tenant(), id).await.unwrap().unwrap()
+    store.records().delivery(&tenant(), id).await.unwrap().unwrap()
 }
 
 async fn state(store: &Store, id: DeliveryId) -> State {
@@ -131,5 +131,5 @@ async fn state(store: &Store, id: DeliveryId) -> State {
 }
 
 async fn total(store: &Store) -> i64 {
-    store.counts(&tenant()).await.unwrap().values().sum()
+    store.records().counts(&tenant()).await.unwrap().values().sum()
 }

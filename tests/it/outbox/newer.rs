@@ -22,7 +22,11 @@ fn newer() -> TenantId {
 
 async fn post_as(store: &Store, who: TenantId, new: NewDelivery) -> DeliveryId {
     let id = new.id;
-    store.accept(Accept { tenant: who, ..call(&id.to_string(), vec![new]) }).await.unwrap();
+    store
+        .outbox()
+        .accept(Accept { tenant: who, ..call(&id.to_string(), vec![new]) })
+        .await
+        .unwrap();
     id
 }
 
@@ -38,15 +42,15 @@ async fn a_lane_of_another_class_or_budget_is_left_to_who_knows_it() {
         // Even if it is the last of a page.
         let (mut after, mut found) = (None, Vec::new());
         for _ in 0..3 {
-            let page = store.queues(after.as_ref(), 1).await.unwrap();
+            let page = store.lanes().queues(after.as_ref(), 1).await.unwrap();
             found.extend(page.queues.into_iter().map(|queue| queue.key.tenant));
             after = page.more_after;
         }
         assert_eq!(found, [tenant()]);
         assert_eq!(claim(&store, LEASE).await.lane, "U1");
-        assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+        assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
         run(&store, "UPDATE lanes SET class = 2, budget = 0").await;
-        assert_eq!(store.claim_lanes(10, LEASE).await.unwrap().len(), 2, "nothing was changed");
+        assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 2, "nothing was changed");
     }
 }
 
@@ -67,8 +71,8 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
             run(&store, &set).await;
             for _ in 0..3 {
                 let held = claim(&store, LEASE).await;
-                assert_eq!(store.head(&held).await.unwrap(), None);
-                assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty(), "it rests");
+                assert_eq!(store.lanes().head(&held).await.unwrap(), None);
+                assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty(), "it rests");
                 assert_eq!(record(&store, unread).await.state, State::Pending);
                 later(&store, 60).await;
             }
@@ -83,13 +87,19 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
             run(&store, &set).await;
             later(&store, 16 * 60).await;
             let held = claim(&store, LEASE).await;
-            assert_eq!(store.head(&held).await.unwrap(), None);
+            assert_eq!(store.lanes().head(&held).await.unwrap(), None);
             let parked = record(&store, unread).await;
             assert_eq!(parked.state, State::Parked);
             assert_eq!(parked.reason.as_deref(), Some(Failure::Damaged.code()));
             let (held, id) = sending(&store).await;
             assert_eq!(id, next, "the lane continues");
-            assert!(store.settle(&held, id, &delivered(), SettleContext::default()).await.unwrap());
+            assert!(
+                store
+                    .outbox()
+                    .settle(&held, id, &delivered(), SettleContext::default())
+                    .await
+                    .unwrap()
+            );
         }
     }
 }
@@ -101,9 +111,9 @@ async fn a_damaged_head_is_parked_at_once_and_alone() {
         let other = post(&store, "U2").await;
         let set = format!("UPDATE deliveries SET crashes = -1 WHERE id = '{damaged}'");
         run(&store, &set).await;
-        let claims = store.claim_lanes(10, LEASE).await.unwrap();
+        let claims = store.lanes().claim(10, LEASE).await.unwrap();
         // Read together in one statement.
-        let heads = claims.iter().map(|claim| store.head(claim));
+        let heads = claims.iter().map(|claim| store.lanes().head(claim));
         let heads = futures_util::future::try_join_all(heads).await.unwrap();
         let read: Vec<_> = heads.into_iter().flatten().map(|head| head.delivery).collect();
         assert_eq!(read, [other]);
@@ -119,7 +129,7 @@ async fn what_waits_outside_of_lanes_is_left_alone() {
         deferred.about.deliver_after =
             Some(store.now().await.unwrap().plus(Duration::from_secs(60)));
         let id = deferred.deliveries[0].id;
-        store.accept(Accept { tenant: newer(), ..deferred }).await.unwrap();
+        store.outbox().accept(Accept { tenant: newer(), ..deferred }).await.unwrap();
         for (id, column) in [(resolving, "kind"), (id, "action")] {
             let set = format!(
                 "UPDATE deliveries SET {column} = 'hologram', due_at = 0 WHERE id = '{id}'"
@@ -127,12 +137,14 @@ async fn what_waits_outside_of_lanes_is_left_alone() {
             run(&store, &set).await;
         }
         let known = post_as(&store, tenant(), delivery(Target::Resolving)).await;
-        let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+        let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         assert_eq!(claimed.iter().map(|one| one.delivery).collect::<Vec<_>>(), [known]);
-        assert!(store.next_resolving().await.unwrap().is_some_and(|next| !next.is_zero()));
-        assert_eq!(store.join_due(10).await.unwrap(), 0);
-        assert_eq!(store.next_deferred().await.unwrap(), None, "nothing spins");
-        store.count_unread().await.unwrap();
+        assert!(
+            store.waiting().next_resolving().await.unwrap().is_some_and(|next| !next.is_zero())
+        );
+        assert_eq!(store.waiting().join_due(10).await.unwrap(), 0);
+        assert_eq!(store.waiting().next_deferred().await.unwrap(), None, "nothing spins");
+        store.upkeep().count_unread().await.unwrap();
     }
 }
 
@@ -141,15 +153,15 @@ async fn a_change_that_cannot_be_read_is_passed_over() {
     for store in test_stores().await {
         let (first, id) = (post(&store, "U1").await, post(&store, "U2").await);
         let last = post(&store, "U3").await;
-        store.number_changes(100).await.unwrap();
+        store.feed().number(100).await.unwrap();
         run(&store, &format!("UPDATE delivery_changes SET delivery = 'x' WHERE delivery = '{id}'"))
             .await;
-        let page = store.delivery_changes(&tenant(), 0, 10).await.unwrap();
+        let page = store.feed().changes(&tenant(), 0, 10).await.unwrap();
         let told: Vec<_> = page.changes.iter().map(|one| (one.sequence, one.delivery)).collect();
         assert_eq!(told, [(1, first), (3, last)]);
         assert_eq!((page.span, page.full), (Some((1, 3)), false));
         // A reader gets past it, even if the page has no other change.
-        let page = store.delivery_changes(&tenant(), 1, 1).await.unwrap();
+        let page = store.feed().changes(&tenant(), 1, 1).await.unwrap();
         assert_eq!((page.changes.len(), page.span, page.full), (0, Some((2, 2)), true));
     }
 }
@@ -159,18 +171,18 @@ async fn a_state_of_a_newer_release_is_shown_as_unknown_to_this_one() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let other = post(&store, "U2").await;
-        store.number_changes(100).await.unwrap();
+        store.feed().number(100).await.unwrap();
         for table in ["deliveries", "delivery_changes"] {
             let column = if table == "deliveries" { "id" } else { "delivery" };
             let set = format!("UPDATE {table} SET state = 'hologram' WHERE {column} = '{id}'");
             run(&store, &set).await;
         }
         assert_eq!(record(&store, id).await.state, State::Newer);
-        let changes = store.delivery_changes(&tenant(), 0, 10).await.unwrap().changes;
+        let changes = store.feed().changes(&tenant(), 0, 10).await.unwrap().changes;
         let states: Vec<_> = changes.iter().map(|change| (change.delivery, change.state)).collect();
         assert_eq!(states, [(id, State::Newer), (other, State::Pending)]);
         let filter = herald::store::NotificationFilter::default();
-        let page = store.list_notifications(&tenant(), &filter, None, 10).await.unwrap();
+        let page = store.records().list_notifications(&tenant(), &filter, None, 10).await.unwrap();
         assert_eq!(page.notifications.len(), 2);
     }
 }

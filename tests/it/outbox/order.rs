@@ -28,12 +28,12 @@ fn to(people: &[(&str, Target)]) -> Accept {
 
 async fn accept(store: &Store, call: Accept) -> DeliveryId {
     let id = call.deliveries[0].id;
-    store.accept(call).await.unwrap();
+    store.outbox().accept(call).await.unwrap();
     id
 }
 
 async fn resolves(store: &Store, name: &str) -> bool {
-    let facts = store.people_facts(&tenant(), &[user(name), user("nobody")]).await.unwrap();
+    let facts = store.people().facts(&tenant(), &[user(name), user("nobody")]).await.unwrap();
     assert!(!facts.resolving.contains(&user("nobody")));
     facts.resolving.contains(&user(name))
 }
@@ -70,24 +70,24 @@ async fn what_is_resolving_holds_its_persons_place_and_what_is_for_later_does_no
         let ben = accept(&store, to(&[("ben", Target::Resolving)])).await;
         assert!(resolves(&store, "ben").await && !resolves(&store, "ada").await);
         let other = TenantId::parse("other").unwrap();
-        let theirs = store.people_facts(&other, &[user("ben")]).await.unwrap();
+        let theirs = store.people().facts(&other, &[user("ben")]).await.unwrap();
         assert!(theirs.resolving.is_empty());
 
-        let claimed = store.claim_resolving(10, LEASE).await.unwrap().remove(0);
+        let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
         assert_eq!((claimed.delivery, resolves(&store, "ben").await), (ben, true));
         let again = Resolved::Again { after: HOUR };
-        store.settle_resolving(claimed.token, ben, &again, None).await.unwrap();
+        store.waiting().settle_resolving(claimed.token, ben, &again, None).await.unwrap();
         assert!(resolves(&store, "ben").await);
 
         // Its time has come.
         raw.execute_unprepared("UPDATE deliveries SET due_at = 0").await.unwrap();
-        let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+        let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         assert_eq!(claimed.len(), 2);
         assert!(resolves(&store, "ada").await);
         let hold = Resolved::Hold { reason: NoMatch::NoMember, look_after: HOUR };
         let token = claimed[0].token;
-        store.settle_resolving(token, later, &hold, None).await.unwrap();
-        store.settle_resolving(token, ben, &found("U1"), None).await.unwrap();
+        store.waiting().settle_resolving(token, later, &hold, None).await.unwrap();
+        store.waiting().settle_resolving(token, ben, &found("U1"), None).await.unwrap();
         assert!(!resolves(&store, "ada").await && !resolves(&store, "ben").await);
     }
 }
@@ -99,22 +99,29 @@ async fn none_joins_a_lane_ahead_of_another_of_its_person() {
         let first = accept(&store, to(&[("ada", Target::Resolving)])).await;
         let second = accept(&store, to(&[("ada", Target::Resolving)])).await;
         let theirs = accept(&store, to(&[("ben", Target::Resolving)])).await;
-        let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+        let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         let token = claimed[0].token;
         // As if another replica had decided sooner.
-        let settled = store.settle_resolving(token, second, &found("U1"), None).await.unwrap();
+        let settled =
+            store.waiting().settle_resolving(token, second, &found("U1"), None).await.unwrap();
         assert_eq!(settled, Some(State::Resolving));
-        let settled = store.settle_resolving(token, theirs, &found("U2"), None).await.unwrap();
+        let settled =
+            store.waiting().settle_resolving(token, theirs, &found("U2"), None).await.unwrap();
         assert_eq!(settled, Some(State::Pending), "other people's messages do not wait");
         assert!(
-            store.claim_resolving(10, LEASE).await.unwrap().is_empty(),
+            store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty(),
             "the first is still leased"
         );
-        let settled = store.settle_resolving(token, first, &found("U1"), None).await.unwrap();
+        let settled =
+            store.waiting().settle_resolving(token, first, &found("U1"), None).await.unwrap();
         assert_eq!(settled, Some(State::Pending));
-        let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+        let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         assert_eq!(claimed[0].delivery, second);
-        store.settle_resolving(claimed[0].token, second, &found("U1"), None).await.unwrap();
+        store
+            .waiting()
+            .settle_resolving(claimed[0].token, second, &found("U1"), None)
+            .await
+            .unwrap();
         assert_eq!(in_lane(&raw, "U1").await, [first.to_string(), second.to_string()]);
     }
 }
@@ -126,25 +133,28 @@ async fn what_stands_behind_one_that_is_put_off_is_put_off_with_it() {
         let raw = store.raw().await;
         let first = accept(&store, to(&[("ada", Target::Resolving)])).await;
         let second = accept(&store, to(&[("ada", Target::Resolving)])).await;
-        let token = store.claim_resolving(10, LEASE).await.unwrap()[0].token;
+        let token = store.waiting().claim_resolving(10, LEASE).await.unwrap()[0].token;
         let again = Resolved::Again { after: HOUR };
-        store.settle_resolving(token, first, &again, None).await.unwrap();
+        store.waiting().settle_resolving(token, first, &again, None).await.unwrap();
         // It was claimed together with the first, but no longer.
-        assert_eq!(store.settle_resolving(token, second, &found("U1"), None).await.unwrap(), None);
+        assert_eq!(
+            store.waiting().settle_resolving(token, second, &found("U1"), None).await.unwrap(),
+            None
+        );
         let third = accept(&store, to(&[("ada", Target::Resolving)])).await;
-        assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty());
+        assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
         assert!(resolves(&store, "ada").await);
         // There is news about the person.
-        store.recheck_held(&tenant(), &[user("ada")]).await.unwrap();
-        let mut claimed = store.claim_resolving(10, LEASE).await.unwrap();
+        store.waiting().recheck_held(&tenant(), &[user("ada")]).await.unwrap();
+        let mut claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         claimed.sort_by_key(|one| one.sequence);
         let order: Vec<_> = claimed.iter().map(|one| one.delivery).collect();
         assert_eq!(order, [first, second, third]);
         let end = Resolved::End(End::Unreachable(NoMatch::NoMember));
         let token = claimed[0].token;
-        store.settle_resolving(token, first, &end, None).await.unwrap();
-        store.settle_resolving(token, second, &found("U1"), None).await.unwrap();
-        store.settle_resolving(token, third, &found("U1"), None).await.unwrap();
+        store.waiting().settle_resolving(token, first, &end, None).await.unwrap();
+        store.waiting().settle_resolving(token, second, &found("U1"), None).await.unwrap();
+        store.waiting().settle_resolving(token, third, &found("U1"), None).await.unwrap();
         assert_eq!(in_lane(&raw, "U1").await, [second.to_string(), third.to_string()]);
     }
 }
@@ -187,12 +197,12 @@ impl Run<'_> {
         for ((name, _), new) in people.iter().zip(&call.deliveries) {
             self.accepted.entry(*name).or_default().push(new.id.to_string());
         }
-        self.store.accept(call).await.unwrap();
+        self.store.outbox().accept(call).await.unwrap();
     }
 
     async fn claim(&mut self) {
         let limit = u32::try_from(1 + self.dice.roll(4)).unwrap();
-        self.claimed.extend(self.store.claim_resolving(limit, LEASE).await.unwrap());
+        self.claimed.extend(self.store.waiting().claim_resolving(limit, LEASE).await.unwrap());
     }
 
     /// Settles one of the claimed deliveries, or its replica dies.
@@ -209,7 +219,11 @@ impl Run<'_> {
             3 => Resolved::End(End::Expired),
             _ => found(member_of(&one)),
         };
-        self.store.settle_resolving(one.token, one.delivery, &resolved, None).await.unwrap();
+        self.store
+            .waiting()
+            .settle_resolving(one.token, one.delivery, &resolved, None)
+            .await
+            .unwrap();
     }
 
     /// Ends all leases and waits.
@@ -221,7 +235,7 @@ impl Run<'_> {
     async fn drain(&mut self) {
         for _ in 0..ROUNDS {
             self.time_passes().await;
-            let mut claimed = self.store.claim_resolving(100, LEASE).await.unwrap();
+            let mut claimed = self.store.waiting().claim_resolving(100, LEASE).await.unwrap();
             if claimed.is_empty() {
                 return;
             }
@@ -229,6 +243,7 @@ impl Run<'_> {
             for one in claimed {
                 let resolved = found(member_of(&one));
                 self.store
+                    .waiting()
                     .settle_resolving(one.token, one.delivery, &resolved, None)
                     .await
                     .unwrap();
@@ -291,14 +306,18 @@ async fn calls_of_one_batch_leave_the_order_as_it_is() {
         futures_util::future::join_all(calls).await;
         assert_eq!(in_lane(&raw, "U1").await.len(), 0);
         assert_eq!(in_lane(&raw, "U2").await.len(), CALLS / 2);
-        let mut claimed = store.claim_resolving(100, LEASE).await.unwrap();
+        let mut claimed = store.waiting().claim_resolving(100, LEASE).await.unwrap();
         claimed.sort_by_key(|one| one.sequence);
         assert_eq!(claimed.len(), 1 + CALLS / 2);
         for one in &claimed {
-            store.settle_resolving(one.token, one.delivery, &found("U1"), None).await.unwrap();
+            store
+                .waiting()
+                .settle_resolving(one.token, one.delivery, &found("U1"), None)
+                .await
+                .unwrap();
         }
         let order = in_lane(&raw, "U1").await;
         assert_eq!((order.len(), &order[0]), (1 + CALLS / 2, &first.to_string()));
-        assert_eq!(store.next_resolving().await.unwrap(), None);
+        assert_eq!(store.waiting().next_resolving().await.unwrap(), None);
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn key(class: Class) -> QueueKey {
 }
 
 async fn classes(store: &Store) -> Vec<Class> {
-    let found = store.queues(None, 100).await.unwrap();
+    let found = store.lanes().queues(None, 100).await.unwrap();
     found.queues.into_iter().map(|queue| queue.key.class).collect()
 }
 
@@ -35,13 +35,13 @@ async fn ten_thousand_waiting_lanes_are_one_queue() {
     for store in test_stores().await {
         for from in 0..10 {
             let lanes = (0..1000).map(|number| delivery(lane(&format!("U{from}x{number}"))));
-            store.accept(call(&format!("r{from}"), lanes.collect())).await.unwrap();
+            store.outbox().accept(call(&format!("r{from}"), lanes.collect())).await.unwrap();
         }
         let mut urgent = delivery(lane("U9URGENT"));
         urgent.priority = Priority::Urgent;
-        store.accept(call("urgent", vec![urgent])).await.unwrap();
+        store.outbox().accept(call("urgent", vec![urgent])).await.unwrap();
         assert_eq!(classes(&store).await, [Class::Urgent, Class::Normal]);
-        let first = store.claim_lanes(1, LEASE).await.unwrap().remove(0);
+        let first = store.lanes().claim(1, LEASE).await.unwrap().remove(0);
         assert_eq!(first.lane, "U9URGENT");
     }
 }
@@ -54,20 +54,24 @@ async fn a_lane_is_urgent_until_its_last_urgent_message_left() {
             let mut new = delivery(lane("U1"));
             new.priority = priority;
             ids.push(new.id);
-            store.accept(call(&new.id.to_string(), vec![new])).await.unwrap();
+            store.outbox().accept(call(&new.id.to_string(), vec![new])).await.unwrap();
         }
         for class in [Class::Urgent, Class::Urgent, Class::Normal, Class::Bulk] {
             assert_eq!(classes(&store).await, [class]);
             let (claim, id) = sending(&store).await;
             assert!(
-                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+                store
+                    .outbox()
+                    .settle(&claim, id, &delivered(), SettleContext::default())
+                    .await
+                    .unwrap()
             );
         }
         // A message in doubt is looked up, whatever delays posts.
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
         assert_eq!(classes(&store).await, [Class::InDoubt]);
     }
 }
@@ -77,19 +81,23 @@ async fn what_joins_together_is_as_urgent_as_the_most_urgent_of_it() {
     for store in test_stores().await {
         let of = |priority| NewDelivery { priority, ..delivery(lane("U1")) };
         let together = [Priority::Bulk, Priority::Urgent].map(of).to_vec();
-        store.accept(call("together", together)).await.unwrap();
+        store.outbox().accept(call("together", together)).await.unwrap();
         for _ in 0..2 {
             assert_eq!(classes(&store).await, [Class::Urgent]);
             let (claim, id) = sending(&store).await;
             assert!(
-                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+                store
+                    .outbox()
+                    .settle(&claim, id, &delivered(), SettleContext::default())
+                    .await
+                    .unwrap()
             );
         }
     }
 }
 
 async fn budgets(store: &Store) -> Vec<Budget> {
-    let found = store.queues(None, 100).await.unwrap();
+    let found = store.lanes().queues(None, 100).await.unwrap();
     found.queues.into_iter().map(|queue| queue.key.budget).collect()
 }
 
@@ -103,26 +111,31 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
             let subject = Some(SubjectKey::parse(format!("task:{number}")).unwrap());
             let mut accept = call(&format!("r{number}"), vec![delivery(lane("U1"))]);
             accept.about = About { subject, action, deliver_after: None };
-            store.accept(accept).await.unwrap();
+            store.outbox().accept(accept).await.unwrap();
         }
         for budget in [Budget::Posts, Budget::Deletions, Budget::Updates] {
             assert_eq!(budgets(&store).await, [budget]);
             let (claim, id) = sending(&store).await;
             assert_eq!(claim.budget, budget);
             assert!(
-                store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap()
+                store
+                    .outbox()
+                    .settle(&claim, id, &delivered(), SettleContext::default())
+                    .await
+                    .unwrap()
             );
         }
         // The first message of an empty lane; its turn can correct the expected budget.
         let mut accept = call("replace", vec![delivery(lane("U1"))]);
         let subject = Some(SubjectKey::parse("task:9").unwrap());
         accept.about = About { subject, action: Action::Replace, deliver_after: None };
-        store.accept(accept).await.unwrap();
+        store.outbox().accept(accept).await.unwrap();
         assert_eq!(budgets(&store).await, [Budget::Updates]);
         let (claim, first) = head(&store).await;
         let replanned = Settle::Replanned { request_kind: SlackRequestKind::Post };
         assert!(
             store
+                .outbox()
                 .settle(&claim, first.delivery, &replanned, SettleContext::default())
                 .await
                 .unwrap()
@@ -139,15 +152,16 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
     let queue = QueueKey { budget: Budget::Deletions, ..key(Class::Normal) };
     for store in test_stores().await {
         let replica = store.replica().await;
-        store.open_budget(installation(), Budget::Deletions).await.unwrap();
+        store.budgets().open(installation(), Budget::Deletions).await.unwrap();
         let mut accept = call("r", (0..20).map(|n| delivery(lane(&format!("U{n}")))).collect());
         let subject = Some(SubjectKey::parse("task:1").unwrap());
         accept.about = About { subject, action: Action::Retract, deliver_after: None };
-        store.accept(accept).await.unwrap();
+        store.outbox().accept(accept).await.unwrap();
         let (mut starts, mut last) = (BTreeSet::new(), None);
         for round in 0..10 {
             let claimer = if round % 2 == 0 { &store.store } else { &replica };
-            let claims = claimer.claim_queue(&queue, lease_token(), 2, LEASE, Some(pace)).await;
+            let claims =
+                claimer.lanes().claim_queue(&queue, lease_token(), 2, LEASE, Some(pace)).await;
             for claim in claims.unwrap() {
                 starts.insert(claim.start.unwrap().0);
                 last = claim.start;
@@ -158,11 +172,12 @@ async fn each_start_of_a_change_is_given_once_to_all_replicas_together() {
         assert!(starts.windows(2).all(|two| two[1].since(two[0]) >= interval), "{starts:?}");
         // The last start can be returned; one with later starts cannot.
         let booked =
-            async || store.queues(None, 1).await.unwrap().queues[0].booked.unwrap().next_at;
+            async || store.lanes().queues(None, 1).await.unwrap().queues[0].booked.unwrap().next_at;
         let end = booked().await;
         let first = Some((starts[0], interval));
         for (start, left) in [(first, end), (last, end.minus(interval))] {
             store
+                .budgets()
                 .return_method_slot(installation(), Budget::Deletions, start.unwrap())
                 .await
                 .unwrap();
@@ -177,7 +192,7 @@ async fn each_start_is_given_once_to_all_replicas_together() {
     let pace = Pace::of(&limit, Duration::from_secs(60));
     for store in test_stores().await {
         let replica = store.replica().await;
-        store.begin_window(installation(), Timestamp(0), &limit).await.unwrap();
+        store.budgets().begin_window(installation(), Timestamp(0), &limit).await.unwrap();
         for number in 0..40 {
             post(&store, &format!("U{number}")).await;
         }
@@ -186,7 +201,8 @@ async fn each_start_is_given_once_to_all_replicas_together() {
         for round in 0..10 {
             let claimer = if round % 2 == 0 { &store.store } else { &replica };
             let queue = key(Class::Normal);
-            let claims = claimer.claim_queue(&queue, lease_token(), 4, LEASE, Some(pace)).await;
+            let claims =
+                claimer.lanes().claim_queue(&queue, lease_token(), 4, LEASE, Some(pace)).await;
             starts.extend(claims.unwrap().iter().map(|claim| claim.start.unwrap().0));
         }
         assert_eq!(starts.len(), 40);
@@ -196,10 +212,10 @@ async fn each_start_is_given_once_to_all_replicas_together() {
         assert!(last.since(first) >= least, "{first:?} {last:?}");
         // The first ones may go at once; the time that the test takes does not count against it.
         assert!(first <= store.now().await.unwrap().plus(pace.interval));
-        let posting = store.posting(installation()).await.unwrap().unwrap();
+        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         assert_eq!((posting.window_posts, posting.spent_until), (40, last));
-        store.return_post_slot(installation(), pace.interval).await.unwrap();
-        let posting = store.posting(installation()).await.unwrap().unwrap();
+        store.budgets().return_post_slot(installation(), pace.interval).await.unwrap();
+        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         assert_eq!(posting.spent_until, last.minus(pace.interval));
         assert!(last > now);
     }
@@ -210,13 +226,16 @@ async fn lanes_whose_claim_got_no_answer_are_given_back() {
     for store in test_stores().await {
         post(&store, "U1").await;
         let (queue, lost) = (key(Class::Normal), lease_token());
-        assert_eq!(store.claim_queue(&queue, lost, 10, LEASE, None).await.unwrap().len(), 1);
+        assert_eq!(
+            store.lanes().claim_queue(&queue, lost, 10, LEASE, None).await.unwrap().len(),
+            1
+        );
         post(&store, "U2").await;
         let other = claim(&store, LEASE).await;
-        store.disclaim(&queue, lost).await.unwrap();
+        store.lanes().disclaim(&queue, lost).await.unwrap();
         assert_eq!(claim(&store, LEASE).await.lane, "U1");
-        assert!(store.heartbeat(&other, LEASE).await.unwrap(), "another's claim stays");
-        store.disclaim(&queue, lost).await.unwrap();
+        assert!(store.lanes().heartbeat(&other, LEASE).await.unwrap(), "another's claim stays");
+        store.lanes().disclaim(&queue, lost).await.unwrap();
     }
 }
 
@@ -227,9 +246,13 @@ async fn a_message_whose_worker_panics_before_it_is_sent_is_parked_after_three()
         let next = post(&store, "U1").await;
         for outcome in [RecoverOutcome::Waits, RecoverOutcome::Waits, RecoverOutcome::Parked] {
             let (claim, _) = head(&store).await;
-            let crashed = store.crashed(&claim, Duration::ZERO).await.unwrap();
+            let crashed = store.outbox().note_crash(&claim, Duration::ZERO).await.unwrap();
             assert_eq!(crashed, Some((deadly, outcome)));
-            assert_eq!(store.crashed(&claim, Duration::ZERO).await.unwrap(), None, "fenced");
+            assert_eq!(
+                store.outbox().note_crash(&claim, Duration::ZERO).await.unwrap(),
+                None,
+                "fenced"
+            );
         }
         let parked = record(&store, deadly).await;
         assert_eq!(parked.state, State::Parked);
@@ -250,14 +273,17 @@ async fn nothing_is_sent_while_the_workspace_is_paused() {
             minute: Duration::from_secs(60),
             known: false,
         };
-        assert!(!store.throttled(&throttled("U7")).await.unwrap(), "one lane is not the workspace");
-        assert!(!store.throttled(&throttled("U7")).await.unwrap(), "the same again");
-        assert!(store.throttled(&throttled("U8")).await.unwrap(), "another one");
-        assert_eq!(store.intend(&claim, id, LEASE).await.unwrap(), None);
+        assert!(
+            !store.budgets().note_throttled(&throttled("U7")).await.unwrap(),
+            "one lane is not the workspace"
+        );
+        assert!(!store.budgets().note_throttled(&throttled("U7")).await.unwrap(), "the same again");
+        assert!(store.budgets().note_throttled(&throttled("U8")).await.unwrap(), "another one");
+        assert_eq!(store.outbox().intend(&claim, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Pending);
         // The limit was lowered once, however many reports there are.
-        assert!(store.throttled(&throttled("U9")).await.unwrap());
-        let posting = store.posting(installation()).await.unwrap().unwrap();
+        assert!(store.budgets().note_throttled(&throttled("U9")).await.unwrap());
+        let posting = store.budgets().posting(installation()).await.unwrap().unwrap();
         assert_eq!(posting.limit, Limit::default().after_429());
     }
 }
@@ -278,18 +304,22 @@ async fn an_upgrade_gives_far_starts_back() {
         let mut accept = call("r", vec![delivery(lane("U1")), delivery(lane("U2"))]);
         let subject = Some(SubjectKey::parse("task:1").unwrap());
         accept.about = About { subject, action: Action::Retract, deliver_after: None };
-        store.accept(accept).await.unwrap();
+        store.outbox().accept(accept).await.unwrap();
         let hour = Duration::from_secs(3600);
-        let far = store.reserve(installation(), "chat.delete", hour, Duration::MAX).await.unwrap();
+        let far = store
+            .budgets()
+            .reserve(installation(), "chat.delete", hour, Duration::MAX)
+            .await
+            .unwrap();
         assert!(far.taken);
         store.raw().await.execute_unprepared(BEFORE).await.unwrap();
         assert_eq!(store.migrate().await.unwrap(), SchemaStatus::Pending(1));
-        let found = store.queues(None, 10).await.unwrap();
+        let found = store.lanes().queues(None, 10).await.unwrap();
         let [queue] = &found.queues[..] else { panic!("{found:?}") };
         assert_eq!(queue.key.budget, Budget::Deletions);
         assert!(queue.next_at <= found.now && queue.booked.unwrap().next_at <= found.now);
-        for claim in store.claim_lanes(10, LEASE).await.unwrap() {
-            assert!(store.head(&claim).await.unwrap().is_some(), "{} is due", claim.lane);
+        for claim in store.lanes().claim(10, LEASE).await.unwrap() {
+            assert!(store.lanes().head(&claim).await.unwrap().is_some(), "{} is due", claim.lane);
         }
     }
 }

@@ -27,9 +27,11 @@ struct Seen {
 
 impl Seen {
     async fn serve(&self, store: &Store, claim: &LaneClaim, dice: usize) {
-        let Some(head) = store.head(claim).await.unwrap() else { return };
+        let Some(head) = store.lanes().head(claim).await.unwrap() else { return };
         let id = head.delivery;
-        if head.state == State::Pending && store.intend(claim, id, LEASE).await.unwrap().is_none() {
+        if head.state == State::Pending
+            && store.outbox().intend(claim, id, LEASE).await.unwrap().is_none()
+        {
             return;
         }
         let before = self.in_flight.lock().unwrap().insert(claim.lane.clone(), id);
@@ -45,7 +47,7 @@ impl Seen {
         if sends {
             self.sent.lock().unwrap().push((claim.lane.clone(), id));
         }
-        assert!(store.settle(claim, id, &settle, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(claim, id, &settle, SettleContext::default()).await.unwrap());
         self.done.fetch_add(usize::from(sends), Ordering::SeqCst);
     }
 }
@@ -53,7 +55,7 @@ impl Seen {
 async fn work(store: Store, seen: Arc<Seen>, total: usize) {
     let mut dice = 0;
     while seen.done.load(Ordering::SeqCst) < total {
-        for claim in store.claim_lanes(2, LEASE).await.unwrap() {
+        for claim in store.lanes().claim(2, LEASE).await.unwrap() {
             dice += 1;
             seen.serve(&store, &claim, dice).await;
         }
@@ -76,7 +78,7 @@ async fn race(store: &TestStore) {
                     (0..LANES).map(|to| delivery(lane(&format!("U{}", (to + caller) % LANES))));
                 let call = call(&uuid().to_string(), lanes.collect());
                 let ids: Vec<_> = call.deliveries.iter().map(|new| new.id).collect();
-                store.accept(call).await.unwrap();
+                store.outbox().accept(call).await.unwrap();
                 order.lock().unwrap().push((caller, ids));
             }
         });
@@ -88,9 +90,9 @@ async fn race(store: &TestStore) {
         ended.unwrap();
     }
     // No lane sleeps with work, without any help from the sweep.
-    assert_eq!(store.repair_lanes().await.unwrap(), 0);
-    assert_eq!(store.next_due().await.unwrap(), None);
-    let counts = store.counts(&tenant()).await.unwrap();
+    assert_eq!(store.lanes().repair().await.unwrap(), 0);
+    assert_eq!(store.lanes().next_due().await.unwrap(), None);
+    let counts = store.records().counts(&tenant()).await.unwrap();
     assert_eq!(counts, [("sent", i64::try_from(total_sent).unwrap())].into());
     let sent = seen.sent.lock().unwrap();
     let place: HashMap<DeliveryId, usize> =
@@ -127,15 +129,16 @@ async fn counts_always_add_up() {
             for _ in 0..ROUNDS {
                 super::post(&writer, "U1").await;
                 known.fetch_add(1, Ordering::SeqCst);
-                for claim in writer.claim_lanes(1, LEASE).await.unwrap() {
-                    let head = writer.head(&claim).await.unwrap().unwrap();
-                    writer.intend(&claim, head.delivery, LEASE).await.unwrap().unwrap();
+                for claim in writer.lanes().claim(1, LEASE).await.unwrap() {
+                    let head = writer.lanes().head(&claim).await.unwrap().unwrap();
+                    writer.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().unwrap();
                     writer
+                        .outbox()
                         .settle(&claim, head.delivery, &delivered(), SettleContext::default())
                         .await
                         .unwrap();
                 }
-                writer.archive(Duration::ZERO, 100).await.unwrap();
+                writer.ends().archive(Duration::ZERO, 100).await.unwrap();
             }
         });
         while !writing.is_finished() {

@@ -26,9 +26,9 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
         // A turn that began before the recovery may not send any longer.
         let (claim, before) = head(&store).await;
         assert_eq!(before.in_doubt, None);
-        let recovery = store.begin_epoch().await.unwrap();
+        let recovery = store.upkeep().begin_epoch().await.unwrap();
         assert_eq!(recovery.in_doubt, [(State::Pending, 1)]);
-        assert_eq!(store.intend(&claim, old, LEASE).await.unwrap(), None);
+        assert_eq!(store.outbox().intend(&claim, old, LEASE).await.unwrap(), None);
         let (claim, doubted) = head(&store).await;
         assert_eq!(doubted.in_doubt.map(|at| at.0), Some(recovery.epoch));
         let thread_ts = Some("1.000200".to_owned());
@@ -36,7 +36,9 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
             request_kind: SlackRequestKind::Thread,
             thread_ts: thread_ts.clone(),
         };
-        assert!(store.settle(&claim, old, &doubt, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&claim, old, &doubt, SettleContext::default()).await.unwrap()
+        );
         let (claim, unknown) = head(&store).await;
         assert_eq!((unknown.state, unknown.attempt), (State::Unknown, 0));
         assert_eq!(
@@ -44,21 +46,23 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
             (SlackRequestKind::Thread, thread_ts)
         );
         let absent = Settle::Retry { after: Duration::ZERO, code: "unconfirmed".into() };
-        assert!(store.settle(&claim, old, &absent, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&claim, old, &absent, SettleContext::default()).await.unwrap()
+        );
         let (claim, sure) = head(&store).await;
         assert_eq!((sure.state, sure.in_doubt), (State::Pending, None));
-        assert_eq!(store.intend(&claim, old, LEASE).await.unwrap(), Some(1));
+        assert_eq!(store.outbox().intend(&claim, old, LEASE).await.unwrap(), Some(1));
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
-        assert!(store.settle(&claim, old, &wait, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(&claim, old, &wait, SettleContext::default()).await.unwrap());
         // A second recovery puts it in doubt again.
-        let again = store.begin_epoch().await.unwrap();
+        let again = store.upkeep().begin_epoch().await.unwrap();
         assert!(again.epoch > recovery.epoch);
         assert_eq!(head(&store).await.1.in_doubt.map(|at| at.0), Some(again.epoch));
         past(&store, again.epoch).await;
         let new = post(&store, "U2").await;
         let (claim, fresh) = head(&store).await;
         assert_eq!((fresh.delivery, fresh.in_doubt), (new, None));
-        assert_eq!(store.intend(&claim, new, LEASE).await.unwrap(), Some(1));
+        assert_eq!(store.outbox().intend(&claim, new, LEASE).await.unwrap(), Some(1));
         assert_eq!(state(&store, new).await, State::Sending);
     }
 }
@@ -69,24 +73,28 @@ async fn what_was_accepted_while_the_clock_was_ahead_is_in_doubt_and_nothing_lat
         let ahead = post(&store, "U1").await;
         let later = "UPDATE deliveries SET created_at = created_at + 600000000";
         store.raw().await.execute_unprepared(later).await.unwrap();
-        let recovery = store.begin_epoch().await.unwrap();
+        let recovery = store.upkeep().begin_epoch().await.unwrap();
         assert_eq!(recovery.in_doubt, [(State::Pending, 1)]);
         past(&store, recovery.epoch).await;
         let (claim, doubted) = head(&store).await;
         assert_eq!(doubted.in_doubt.map(|at| at.0), Some(recovery.epoch));
-        assert_eq!(store.intend(&claim, ahead, LEASE).await.unwrap(), None);
+        assert_eq!(store.outbox().intend(&claim, ahead, LEASE).await.unwrap(), None);
         let (claim, _) = head(&store).await;
         let doubt = Settle::Doubted { request_kind: SlackRequestKind::Post, thread_ts: None };
-        assert!(store.settle(&claim, ahead, &doubt, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&claim, ahead, &doubt, SettleContext::default()).await.unwrap()
+        );
         let (claim, _) = head(&store).await;
         let absent = Settle::Retry { after: Duration::ZERO, code: "unconfirmed".into() };
-        assert!(store.settle(&claim, ahead, &absent, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&claim, ahead, &absent, SettleContext::default()).await.unwrap()
+        );
         assert_eq!(head(&store).await.1.in_doubt, None);
         // Minutes before the clock reaches its earlier time.
         let new = post(&store, "U2").await;
         let (claim, fresh) = head(&store).await;
         assert_eq!((fresh.delivery, fresh.in_doubt), (new, None));
-        assert_eq!(store.intend(&claim, new, LEASE).await.unwrap(), Some(1));
+        assert_eq!(store.outbox().intend(&claim, new, LEASE).await.unwrap(), Some(1));
     }
 }
 
@@ -94,26 +102,26 @@ async fn what_was_accepted_while_the_clock_was_ahead_is_in_doubt_and_nothing_lat
 async fn the_feeds_numbers_go_on_after_the_recovery() {
     for store in test_stores().await {
         post(&store, "U1").await;
-        while store.number_changes(100).await.unwrap() > Some(0) {}
+        while store.feed().number(100).await.unwrap() > Some(0) {}
         // Written before the recovery, numbered after it.
         post(&store, "U1").await;
-        let epoch = store.begin_epoch().await.unwrap().epoch;
-        let extent = store.feed_extent(&tenant()).await.unwrap();
+        let epoch = store.upkeep().begin_epoch().await.unwrap().epoch;
+        let extent = store.feed().extent(&tenant()).await.unwrap();
         assert_eq!((extent.epoch, extent.head), (epoch, epoch));
         let other = herald::domain::ids::TenantId::parse("other").unwrap();
-        assert_eq!(store.feed_extent(&other).await.unwrap().head, epoch);
+        assert_eq!(store.feed().extent(&other).await.unwrap().head, epoch);
         let mut call = super::call("first", vec![super::delivery(super::lane("U1"))]);
         call.tenant = other.clone();
-        store.accept(call).await.unwrap();
-        while store.number_changes(100).await.unwrap() > Some(0) {}
+        store.outbox().accept(call).await.unwrap();
+        while store.feed().number(100).await.unwrap() > Some(0) {}
         for tenant in [tenant(), other] {
-            let changes = store.delivery_changes(&tenant, epoch, 10).await.unwrap().changes;
+            let changes = store.feed().changes(&tenant, epoch, 10).await.unwrap().changes;
             assert_eq!(
                 changes.iter().map(|change| change.sequence).collect::<Vec<_>>(),
                 [epoch + 1]
             );
         }
-        let again = store.begin_epoch().await.unwrap().epoch;
+        let again = store.upkeep().begin_epoch().await.unwrap().epoch;
         assert!(again > epoch + 1);
     }
 }
@@ -129,13 +137,13 @@ async fn a_sequencer_that_read_the_epoch_before_gives_no_number() {
         post(&store, "U1").await;
         let gate = Gate::before(&mut store, "WITH turn AS MATERIALIZED%").await;
         let slow = store.store.clone();
-        let numbers = tokio::spawn(async move { slow.number_changes(100).await });
+        let numbers = tokio::spawn(async move { slow.feed().number(100).await });
         gate.reached().await;
-        let epoch = store.begin_epoch().await.unwrap().epoch;
+        let epoch = store.upkeep().begin_epoch().await.unwrap().epoch;
         gate.open().await;
         assert_eq!(numbers.await.unwrap(), Ok(None));
-        assert_eq!(store.number_changes(100).await, Ok(Some(1)));
-        let changes = store.delivery_changes(&tenant(), epoch, 10).await.unwrap().changes;
+        assert_eq!(store.feed().number(100).await, Ok(Some(1)));
+        let changes = store.feed().changes(&tenant(), epoch, 10).await.unwrap().changes;
         assert_eq!(changes.iter().map(|one| one.sequence).collect::<Vec<_>>(), [epoch + 1]);
     }
 }

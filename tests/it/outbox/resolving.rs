@@ -23,12 +23,15 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
     for store in test_stores().await {
         let call = unresolved("r1");
         let id = call.deliveries[0].id;
-        store.accept(call.clone()).await.unwrap();
+        store.outbox().accept(call.clone()).await.unwrap();
         let before = post(&store, "U1").await;
-        assert_eq!(store.next_resolving().await.unwrap(), Some(std::time::Duration::ZERO));
-        let claimed = store.claim_resolving(10, LEASE).await.unwrap().remove(0);
+        assert_eq!(
+            store.waiting().next_resolving().await.unwrap(),
+            Some(std::time::Duration::ZERO)
+        );
+        let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0);
         assert_eq!((claimed.delivery, &claimed.data, &claimed.link), (id, &call.data, &call.link));
-        assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty());
+        assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
         let identity = Identity {
             slack_user_id: SlackUserId::parse("U1").unwrap(),
             display_name: "someone".into(),
@@ -42,16 +45,23 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
             content: Some(b"rendered now".to_vec()),
             identity: Some(identity),
         };
-        let settled = store.settle_resolving(claimed.token, id, &lane, None).await.unwrap();
+        let settled =
+            store.waiting().settle_resolving(claimed.token, id, &lane, None).await.unwrap();
         assert_eq!(settled, Some(State::Pending));
         let (held, first) = sending(&store).await;
         assert_eq!(first, before);
-        assert!(store.settle(&held, first, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(
+            store
+                .outbox()
+                .settle(&held, first, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
         let (_, resolved) = head(&store).await;
         assert_eq!(resolved.delivery, id);
         assert_eq!(resolved.content.as_deref(), Some(b"rendered now".as_slice()));
         let user = UserId::parse("someone").unwrap();
-        let stored = store.person(&tenant(), &user).await.unwrap().unwrap().identity.unwrap();
+        let stored = store.people().get(&tenant(), &user).await.unwrap().unwrap().identity.unwrap();
         assert_eq!(stored.slack_user_id.as_str(), "U1");
     }
 }
@@ -68,8 +78,8 @@ async fn two_recipients_who_are_one_member_get_one_message() {
                 content: None,
                 ..delivery(Target::Resolving)
             });
-            store.accept(call).await.unwrap();
-            let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+            store.outbox().accept(call).await.unwrap();
+            let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
             let lane = Resolved::Lane {
                 installation: installation(),
                 lane: "U1".into(),
@@ -78,8 +88,8 @@ async fn two_recipients_who_are_one_member_get_one_message() {
             };
             let (one, two) = (&claimed[0], &claimed[1]);
             let (first, second) = tokio::join!(
-                store.settle_resolving(one.token, one.delivery, &lane, None),
-                store.settle_resolving(two.token, two.delivery, &lane, None),
+                store.waiting().settle_resolving(one.token, one.delivery, &lane, None),
+                store.waiting().settle_resolving(two.token, two.delivery, &lane, None),
             );
             assert!(first.unwrap().is_some() && second.unwrap().is_some());
             let (one, two) =
@@ -94,21 +104,21 @@ async fn two_recipients_who_are_one_member_get_one_message() {
 #[tokio::test]
 async fn not_yet_waits_and_an_end_says_why() {
     for store in test_stores().await {
-        let mut ended = store.deliveries_ended();
+        let mut ended = store.outbox().ended();
         let call = unresolved("r1");
         let id = call.deliveries[0].id;
-        store.accept(call).await.unwrap();
-        let token = store.claim_resolving(10, LEASE).await.unwrap().remove(0).token;
+        store.outbox().accept(call).await.unwrap();
+        let token = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0).token;
         let again = Resolved::Again { after: HOUR };
-        let settled = store.settle_resolving(token, id, &again, None).await.unwrap();
+        let settled = store.waiting().settle_resolving(token, id, &again, None).await.unwrap();
         assert_eq!(settled, Some(State::Resolving));
-        assert!(store.claim_resolving(10, LEASE).await.unwrap().is_empty());
-        assert!(store.next_resolving().await.unwrap().unwrap() > HOUR / 2);
+        assert!(store.waiting().claim_resolving(10, LEASE).await.unwrap().is_empty());
+        assert!(store.waiting().next_resolving().await.unwrap().unwrap() > HOUR / 2);
         let due = "UPDATE deliveries SET due_at = 0";
         store.raw().await.execute_unprepared(due).await.unwrap();
-        let token = store.claim_resolving(10, LEASE).await.unwrap().remove(0).token;
+        let token = store.waiting().claim_resolving(10, LEASE).await.unwrap().remove(0).token;
         let end = Resolved::End(End::Unreachable(NoMatch::NoMember));
-        let settled = store.settle_resolving(token, id, &end, None).await.unwrap();
+        let settled = store.waiting().settle_resolving(token, id, &end, None).await.unwrap();
         assert_eq!(settled, Some(State::Unreachable));
         let record = record(&store, id).await;
         assert_eq!(
@@ -126,14 +136,15 @@ async fn a_damaged_notification_fails_and_does_not_hold_back_the_others() {
         let id = whole.deliveries[0].id;
         let sql = format!("UPDATE notifications SET link = data WHERE id = '{}'", damaged.id);
         let other = damaged.deliveries[0].id;
-        store.accept(damaged).await.unwrap();
-        store.accept(whole).await.unwrap();
+        store.outbox().accept(damaged).await.unwrap();
+        store.outbox().accept(whole).await.unwrap();
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        let claimed = store.claim_resolving(10, LEASE).await.unwrap();
+        let claimed = store.waiting().claim_resolving(10, LEASE).await.unwrap();
         let damage = |id| claimed.iter().find(|one| one.delivery == id).unwrap().damaged;
         assert!(damage(other) && !damage(id));
         let end = Resolved::End(End::Failed(Failure::Damaged));
-        let settled = store.settle_resolving(claimed[0].token, other, &end, None).await.unwrap();
+        let settled =
+            store.waiting().settle_resolving(claimed[0].token, other, &end, None).await.unwrap();
         assert_eq!(settled, Some(State::Failed));
         let failed = record(&store, other).await;
         assert_eq!(failed.state, State::Failed);

@@ -14,10 +14,16 @@ use crate::support::store::test_stores;
 #[tokio::test]
 async fn sent_is_recorded_with_its_place_and_its_log() {
     for store in test_stores().await {
-        let mut ended = store.deliveries_ended();
+        let mut ended = store.outbox().ended();
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(store.settle(&claim, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(
+            store
+                .outbox()
+                .settle(&claim, id, &delivered(), SettleContext::default())
+                .await
+                .unwrap()
+        );
         let sent = record(&store, id).await;
         assert_eq!((sent.state, sent.attempt), (State::Sent, 1));
         assert_eq!(sent.channel.as_ref().unwrap().as_str(), "D0001");
@@ -38,18 +44,20 @@ async fn a_429_gives_the_attempt_back_and_holds_its_lane_in_full() {
             let (claim, _) = sending(&store).await;
             assert_eq!(record(&store, id).await.attempt, 1);
             let wait = Settle::Wait { after: HOUR, scope };
-            assert!(store.settle(&claim, id, &wait, SettleContext::default()).await.unwrap());
+            assert!(
+                store.outbox().settle(&claim, id, &wait, SettleContext::default()).await.unwrap()
+            );
             let waiting = record(&store, id).await;
             assert_eq!((waiting.state, waiting.attempt), (State::Pending, 0));
             assert_eq!(waiting.attempts[0].outcome, "throttled");
             assert_eq!(waiting.due_at.since(waiting.updated_at), HOUR);
             // A message that joins the lane does not shorten the wait.
             post(&store, name).await;
-            let next = store.lane_backlog(installation(), name).await.unwrap().next_at.unwrap();
+            let next = store.lanes().backlog(installation(), name).await.unwrap().next_at.unwrap();
             assert!(next >= waiting.due_at);
-            assert!(store.claim_lanes(10, LEASE).await.unwrap().is_empty());
+            assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
         }
-        assert_eq!(store.repair_lanes().await.unwrap(), 0);
+        assert_eq!(store.lanes().repair().await.unwrap(), 0);
     }
 }
 
@@ -61,9 +69,15 @@ async fn a_retry_counts_and_keeps_its_place() {
         for attempt in 1..=3 {
             let (claim, now) = head(&store).await;
             assert_eq!(now.delivery, first);
-            assert_eq!(store.intend(&claim, first, LEASE).await.unwrap(), Some(attempt));
+            assert_eq!(store.outbox().intend(&claim, first, LEASE).await.unwrap(), Some(attempt));
             let retry = Settle::Retry { after: Duration::ZERO, code: "connect".into() };
-            assert!(store.settle(&claim, first, &retry, SettleContext::default()).await.unwrap());
+            assert!(
+                store
+                    .outbox()
+                    .settle(&claim, first, &retry, SettleContext::default())
+                    .await
+                    .unwrap()
+            );
         }
         let retried = record(&store, first).await;
         assert_eq!((retried.state, retried.attempt), (State::Pending, 3));
@@ -78,11 +92,15 @@ async fn a_request_that_was_never_written_costs_nothing() {
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         assert!(
-            store.settle(&claim, id, &Settle::NotWritten, SettleContext::default()).await.unwrap()
+            store
+                .outbox()
+                .settle(&claim, id, &Settle::NotWritten, SettleContext::default())
+                .await
+                .unwrap()
         );
         let (claim, head) = head(&store).await;
         assert_eq!((head.state, head.attempt, head.sending_since), (State::Pending, 0, None));
-        assert_eq!(store.intend(&claim, id, LEASE).await.unwrap(), Some(1));
+        assert_eq!(store.outbox().intend(&claim, id, LEASE).await.unwrap(), Some(1));
     }
 }
 
@@ -95,6 +113,7 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
         let probe = |after| Settle::Probe { after, code: "time_out".into() };
         assert!(
             store
+                .outbox()
                 .settle(&held, id, &probe(Duration::ZERO), SettleContext::default())
                 .await
                 .unwrap()
@@ -104,17 +123,20 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
             assert_eq!((head.delivery, head.state), (id, State::Unknown));
             assert_eq!((head.probes, head.attempt), (probes, 1));
             assert!(head.sending_since.is_some());
-            assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
+            assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
             let held = claim(&store, LEASE).await;
             assert!(
                 store
+                    .outbox()
                     .settle(&held, id, &probe(Duration::ZERO), SettleContext::default())
                     .await
                     .unwrap()
             );
         }
         let held = claim(&store, LEASE).await;
-        assert!(store.settle(&held, id, &delivered(), SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&held, id, &delivered(), SettleContext::default()).await.unwrap()
+        );
         assert_eq!(head(&store).await.1.delivery, next);
         let outcomes: Vec<_> =
             record(&store, id).await.attempts.into_iter().map(|entry| entry.outcome).collect();
@@ -129,10 +151,10 @@ async fn a_dead_token_while_in_doubt_leaves_the_doubt() {
         let id = post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        store.settle(&held, id, &probe, SettleContext::default()).await.unwrap();
+        store.outbox().settle(&held, id, &probe, SettleContext::default()).await.unwrap();
         let held = claim(&store, LEASE).await;
         let paused = Settle::Paused { code: "token_revoked".into() };
-        assert!(store.settle(&held, id, &paused, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(&held, id, &paused, SettleContext::default()).await.unwrap());
         let doubtful = record(&store, id).await;
         assert_eq!((doubtful.state, doubtful.attempt), (State::Unknown, 1));
     }
@@ -159,6 +181,7 @@ async fn ends_before_any_request_say_why() {
             let held = claim(&store, LEASE).await;
             assert!(
                 store
+                    .outbox()
                     .settle(&held, id, &Settle::Ended(end), SettleContext::default())
                     .await
                     .unwrap()
@@ -167,7 +190,7 @@ async fn ends_before_any_request_say_why() {
             assert_eq!((ended.state, ended.reason.as_deref()), (expected, reason));
             assert!(ended.attempts.is_empty());
         }
-        assert_eq!(store.next_due().await.unwrap(), None);
+        assert_eq!(store.lanes().next_due().await.unwrap(), None);
     }
 }
 
@@ -178,7 +201,13 @@ async fn a_poisoned_message_ends_and_the_next_goes_on() {
         let next = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
         let failed = Settle::Failed { reason: Failure::Template, code: Some("render".into()) };
-        assert!(store.settle(&held, poisoned, &failed, SettleContext::default()).await.unwrap());
+        assert!(
+            store
+                .outbox()
+                .settle(&held, poisoned, &failed, SettleContext::default())
+                .await
+                .unwrap()
+        );
         assert_eq!(record(&store, poisoned).await.reason.as_deref(), Some("template"));
         assert_eq!(head(&store).await.1.delivery, next);
     }
@@ -191,12 +220,14 @@ async fn deferred_spends_nothing() {
         let held = claim(&store, LEASE).await;
         let now = store.now().await.unwrap();
         let deferred = Settle::Deferred { after: HOUR };
-        assert!(store.settle(&held, id, &deferred, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&held, id, &deferred, SettleContext::default()).await.unwrap()
+        );
         let deferred = record(&store, id).await;
         assert_eq!((deferred.state, deferred.attempt), (State::Pending, 0));
         assert!(deferred.due_at >= now.plus(HOUR));
         assert!(deferred.attempts.is_empty());
-        assert!(store.next_due().await.unwrap().unwrap() > HOUR / 2);
+        assert!(store.lanes().next_due().await.unwrap().unwrap() > HOUR / 2);
     }
 }
 
@@ -208,20 +239,28 @@ async fn who_is_another_member_joins_the_tail_of_that_lane() {
         let held = claim(&store, LEASE).await;
         let there = post(&store, "U2").await;
         let settle = Settle::Moved { installation: installation(), lane: "U2".into() };
-        assert!(store.settle(&held, moved, &settle, SettleContext::default()).await.unwrap());
+        assert!(
+            store.outbox().settle(&held, moved, &settle, SettleContext::default()).await.unwrap()
+        );
         let later = post(&store, "U2").await;
         let mut order = Vec::new();
-        for claim in store.claim_lanes(10, OVER).await.unwrap() {
+        for claim in store.lanes().claim(10, OVER).await.unwrap() {
             if claim.lane == "U1" {
-                assert_eq!(store.head(&claim).await.unwrap().unwrap().delivery, stays);
-                store.release(&claim, HOUR).await.unwrap();
+                assert_eq!(store.lanes().head(&claim).await.unwrap().unwrap().delivery, stays);
+                store.lanes().release(&claim, HOUR).await.unwrap();
             }
         }
         for _ in 0..3 {
             let (held, id) = sending(&store).await;
             assert_eq!(held.lane, "U2");
             order.push(id);
-            assert!(store.settle(&held, id, &delivered(), SettleContext::default()).await.unwrap());
+            assert!(
+                store
+                    .outbox()
+                    .settle(&held, id, &delivered(), SettleContext::default())
+                    .await
+                    .unwrap()
+            );
         }
         assert_eq!(order, [there, moved, later]);
     }
@@ -234,15 +273,22 @@ async fn a_message_that_kills_its_workers_is_in_doubt_each_time() {
         for crashes in 0..4 {
             let (dies, seen) = head(&store).await;
             assert_eq!((seen.delivery, seen.crashes), (deadly, crashes));
-            store.intend(&dies, deadly, OVER).await.unwrap().unwrap();
+            store.outbox().intend(&dies, deadly, OVER).await.unwrap().unwrap();
             let (rescuer, found) = head(&store).await;
             assert_eq!((found.delivery, found.state), (deadly, State::Sending));
             // Never parked unchecked: history shows whether Slack has it.
-            assert_eq!(store.recover(&rescuer, deadly).await.unwrap(), RecoverOutcome::Unknown);
-            assert_eq!(store.head(&rescuer).await.unwrap().unwrap().state, State::Unknown);
+            assert_eq!(
+                store.outbox().recover(&rescuer, deadly).await.unwrap(),
+                RecoverOutcome::Unknown
+            );
+            assert_eq!(store.lanes().head(&rescuer).await.unwrap().unwrap().state, State::Unknown);
             let retry = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
             assert!(
-                store.settle(&rescuer, deadly, &retry, SettleContext::default()).await.unwrap()
+                store
+                    .outbox()
+                    .settle(&rescuer, deadly, &retry, SettleContext::default())
+                    .await
+                    .unwrap()
             );
         }
     }
@@ -257,11 +303,12 @@ async fn a_message_whose_look_up_panics_is_parked_after_the_fourth_death() {
         let next = post(&store, "U1").await;
         let (dies, id) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.settle(&dies, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(store.outbox().settle(&dies, id, &probe, SettleContext::default()).await.unwrap());
         for death in 1..=4 {
             let (claim, seen) = head(&store).await;
             assert_eq!((seen.delivery, seen.state), (deadly, State::Unknown));
-            let (_, outcome) = store.crashed(&claim, Duration::ZERO).await.unwrap().unwrap();
+            let (_, outcome) =
+                store.outbox().note_crash(&claim, Duration::ZERO).await.unwrap().unwrap();
             let wanted = if death < 4 { RecoverOutcome::Waits } else { RecoverOutcome::Parked };
             assert_eq!(outcome, wanted);
         }
@@ -277,13 +324,13 @@ async fn what_expired_is_not_sent() {
         let mut call = super::call("r1", vec![super::delivery(super::lane("U1"))]);
         call.expires_in = Duration::ZERO;
         let id = call.deliveries[0].id;
-        store.accept(call).await.unwrap();
+        store.outbox().accept(call).await.unwrap();
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.intend(&held, id, LEASE).await.unwrap(), None);
-        assert_eq!(store.expire_overdue(10).await.unwrap(), 1);
+        assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
+        assert_eq!(store.ends().expire_overdue(10).await.unwrap(), 1);
         assert_eq!(state(&store, id).await, State::Expired);
         let held = claim(&store, LEASE).await;
-        assert_eq!(store.head(&held).await.unwrap(), None);
-        assert_eq!(store.next_due().await.unwrap(), None);
+        assert_eq!(store.lanes().head(&held).await.unwrap(), None);
+        assert_eq!(store.lanes().next_due().await.unwrap(), None);
     }
 }

@@ -29,7 +29,7 @@ async fn a_replacement_waits_for_who_is_about_to_send() {
             continue; // One writer at a time.
         }
         let (first, old) = about("r1", Action::Post);
-        store.accept(first).await.unwrap();
+        store.outbox().accept(first).await.unwrap();
         let raw = store.raw().await;
         let intent = raw.begin().await.unwrap();
         let sql =
@@ -37,7 +37,7 @@ async fn a_replacement_waits_for_who_is_about_to_send() {
         intent.execute_unprepared(&sql).await.unwrap();
         let (second, new) = about("r2", Action::Replace);
         let other = store.store.clone();
-        let accepting = tokio::spawn(async move { other.accept(second).await });
+        let accepting = tokio::spawn(async move { other.outbox().accept(second).await });
         until("the replacement waits", async || {
             let sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' \
                 AND datname = current_database()";
@@ -57,12 +57,12 @@ async fn a_replacement_waits_for_who_is_about_to_send() {
 async fn what_was_overtaken_after_the_claim_is_not_sent() {
     for store in test_stores().await {
         let (first, old) = about("r1", Action::Post);
-        store.accept(first).await.unwrap();
+        store.outbox().accept(first).await.unwrap();
         let (claim, head) = super::head(&store).await;
         assert_eq!(head.delivery, old);
         let (second, new) = about("r2", Action::Replace);
-        store.accept(second).await.unwrap();
-        assert_eq!(store.intend(&claim, old, super::LEASE).await.unwrap(), None);
+        store.outbox().accept(second).await.unwrap();
+        assert_eq!(store.outbox().intend(&claim, old, super::LEASE).await.unwrap(), None);
         assert_eq!(record(&store, old).await.state, State::Canceled);
         assert_eq!(record(&store, new).await.action, Action::Post);
     }

@@ -14,7 +14,7 @@ use crate::support::store::test_stores;
 async fn accept_all(store: &Store, calls: Vec<Accept>) -> Vec<Result<Accepted, Error>> {
     let calls = calls.into_iter().map(|call| {
         let store = store.clone();
-        tokio::spawn(async move { store.accept(call).await })
+        tokio::spawn(async move { store.outbox().accept(call).await })
     });
     join_all(calls).await.into_iter().map(Result::unwrap).collect()
 }
@@ -35,7 +35,7 @@ async fn one_bad_call_fails_alone() {
         calls[30].deliveries.push(twice);
         let outcomes = accept_all(&store, calls.clone()).await;
         for (number, (outcome, call)) in outcomes.iter().zip(&calls).enumerate() {
-            let stored = store.notification(&tenant(), call.id).await.unwrap();
+            let stored = store.records().notification(&tenant(), call.id).await.unwrap();
             if number == 30 {
                 assert!(matches!(outcome, Err(Error::Conflict(_))), "{outcome:?}");
                 assert!(stored.is_none());
@@ -44,14 +44,14 @@ async fn one_bad_call_fails_alone() {
                 assert_eq!(stored.unwrap().deliveries.len(), 1);
             }
         }
-        assert_eq!(store.claim_lanes(100, super::LEASE).await.unwrap().len(), CALLS - 1);
+        assert_eq!(store.lanes().claim(100, super::LEASE).await.unwrap().len(), CALLS - 1);
     }
 }
 
 #[tokio::test]
 async fn each_call_has_its_own_answer() {
     for store in test_stores().await {
-        store.accept(call("old", vec![delivery(lane("U1"))])).await.unwrap();
+        store.outbox().accept(call("old", vec![delivery(lane("U1"))])).await.unwrap();
         let mut calls = Vec::new();
         for number in 0..20 {
             // A new call, another payload that races it, and a repeat of an earlier call.
@@ -93,7 +93,7 @@ async fn calls_about_the_same_people_share_a_transaction() {
         let outcomes = accept_all(&store, calls.collect()).await;
         assert!(outcomes.iter().all(is_new), "{outcomes:?}");
         let users: Vec<_> = (0..7).map(user).collect();
-        let facts = store.people_facts(&tenant(), &users).await.unwrap();
+        let facts = store.people().facts(&tenant(), &users).await.unwrap();
         let known: BTreeSet<_> = facts.people.keys().cloned().collect();
         assert_eq!(known, users.iter().cloned().collect());
         for (user, stored) in facts.people {

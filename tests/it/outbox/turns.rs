@@ -15,7 +15,7 @@ async fn claimed(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     for number in 0..lanes {
         ids.push(post(store, &format!("U{number:02}")).await);
     }
-    let mut claims = store.claim_lanes(100, LEASE).await.unwrap();
+    let mut claims = store.lanes().claim(100, LEASE).await.unwrap();
     claims.sort_by(|one, other| one.lane.cmp(&other.lane));
     claims.into_iter().zip(ids).collect()
 }
@@ -27,7 +27,7 @@ fn stored(ts: &str) -> Settle {
 /// Like [`claimed`], and all are being sent.
 async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
     let claimed = claimed(store, lanes).await;
-    let intents = claimed.iter().map(|(claim, id)| store.intend(claim, *id, LEASE));
+    let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
     let intents = join_all(intents).await;
     assert!(intents.iter().all(|intent| intent == &Ok(Some(1))), "{intents:?}");
     claimed
@@ -37,7 +37,7 @@ async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
 async fn take_over(store: &TestStore, lane: &str) {
     let sql = format!("UPDATE lanes SET lease_until = 0, next_at = 0 WHERE lane = '{lane}'");
     store.raw().await.execute_unprepared(&sql).await.unwrap();
-    let claims = store.claim_lanes(100, LEASE).await.unwrap();
+    let claims = store.lanes().claim(100, LEASE).await.unwrap();
     assert_eq!(claims.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), [lane]);
 }
 
@@ -46,7 +46,7 @@ async fn heads_that_are_read_together_are_each_lanes_own() {
     for store in test_stores().await {
         let claimed = claimed(&store, 20).await;
         take_over(&store, "U07").await;
-        let heads = join_all(claimed.iter().map(|(claim, _)| store.head(claim))).await;
+        let heads = join_all(claimed.iter().map(|(claim, _)| store.lanes().head(claim))).await;
         for ((claim, id), head) in claimed.iter().zip(heads) {
             let head = head.unwrap().map(|head| head.delivery);
             assert_eq!(head, (claim.lane != "U07").then_some(*id), "{}", claim.lane);
@@ -64,7 +64,7 @@ async fn intents_that_are_written_together_are_each_judged_alone() {
         let expired = claimed[11].1;
         let sql = format!("UPDATE deliveries SET expires_at = 0 WHERE id = '{expired}'");
         store.raw().await.execute_unprepared(&sql).await.unwrap();
-        let intents = claimed.iter().map(|(claim, id)| store.intend(claim, *id, LEASE));
+        let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
         for ((claim, id), intent) in claimed.iter().zip(join_all(intents).await) {
             let may = !["U03", "U07", "U11"].contains(&&*claim.lane);
             assert_eq!(intent, Ok(may.then_some(1)), "{}", claim.lane);
@@ -72,7 +72,7 @@ async fn intents_that_are_written_together_are_each_judged_alone() {
             assert_eq!(state(&store, *id).await, expected, "{}", claim.lane);
         }
         // The refused ones returned their lanes; the lane of another worker stays with that worker.
-        let mut back = store.claim_lanes(100, LEASE).await.unwrap();
+        let mut back = store.lanes().claim(100, LEASE).await.unwrap();
         back.sort_by(|one, other| one.lane.cmp(&other.lane));
         assert_eq!(back.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
     }
@@ -89,10 +89,9 @@ async fn ends_that_are_written_together_are_each_lanes_own() {
         store.raw().await.execute_unprepared(&sql).await.unwrap();
         let ends: Vec<_> =
             (0..sent.len()).map(|number| stored(&format!("{number}.000100"))).collect();
-        let settles = sent
-            .iter()
-            .zip(&ends)
-            .map(|((claim, id), end)| store.settle(claim, *id, end, SettleContext::default()));
+        let settles = sent.iter().zip(&ends).map(|((claim, id), end)| {
+            store.outbox().settle(claim, *id, end, SettleContext::default())
+        });
         for (((claim, id), end), settled) in sent.iter().zip(&ends).zip(join_all(settles).await) {
             let own = !["U07", "U11"].contains(&&*claim.lane);
             assert_eq!(settled, Ok(own), "{}", claim.lane);
@@ -103,10 +102,10 @@ async fn ends_that_are_written_together_are_each_lanes_own() {
             assert_eq!(record.attempts.len(), usize::from(own), "{}", claim.lane);
         }
         // The lane with another message is due, and so is the one whose message was not sent.
-        let mut due = store.claim_lanes(100, LEASE).await.unwrap();
+        let mut due = store.lanes().claim(100, LEASE).await.unwrap();
         due.sort_by(|one, other| one.lane.cmp(&other.lane));
         assert_eq!(due.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
-        assert_eq!(store.head(&due[0]).await.unwrap().unwrap().delivery, behind);
+        assert_eq!(store.lanes().head(&due[0]).await.unwrap().unwrap().delivery, behind);
         assert_eq!(due[0].last_ts.as_deref(), Some("3.000100"));
     }
 }
@@ -117,10 +116,9 @@ async fn an_end_that_cannot_be_written_fails_alone() {
     for store in test_stores().await {
         let sent = sending(&store, 3).await;
         let ends = [stored("1.000100"), stored("2\0"), stored("3.000100")];
-        let settles = sent
-            .iter()
-            .zip(&ends)
-            .map(|((claim, id), end)| store.settle(claim, *id, end, SettleContext::default()));
+        let settles = sent.iter().zip(&ends).map(|((claim, id), end)| {
+            store.outbox().settle(claim, *id, end, SettleContext::default())
+        });
         let settled = join_all(settles).await;
         assert_eq!((&settled[0], &settled[2]), (&Ok(true), &Ok(true)));
         // PostgreSQL's text cannot contain this character.

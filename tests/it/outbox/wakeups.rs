@@ -50,12 +50,12 @@ async fn who_empties_a_lane_sees_what_joined_while_it_waited() {
         let [copied, locked] = joins(first, joining);
         acceptance.execute_unprepared(&copied).await.unwrap();
         if end == delivered() {
-            assert_eq!(store.intend(&held, first, LEASE).await.unwrap(), Some(1));
+            assert_eq!(store.outbox().intend(&held, first, LEASE).await.unwrap(), Some(1));
         }
         acceptance.execute_unprepared(&locked).await.unwrap();
         let settling = store.store.clone();
         let settle = tokio::spawn(async move {
-            settling.settle(&held, first, &end, SettleContext::default()).await.unwrap()
+            settling.outbox().settle(&held, first, &end, SettleContext::default()).await.unwrap()
         });
         somebody_waits(&raw).await;
         acceptance.commit().await.unwrap();
@@ -75,7 +75,8 @@ async fn an_intent_waits_for_who_joins_its_lane_and_is_committed() {
         acceptance.execute_unprepared(&sql).await.unwrap();
     }
     let intending = store.store.clone();
-    let intent = tokio::spawn(async move { intending.intend(&held, first, LEASE).await.unwrap() });
+    let intent =
+        tokio::spawn(async move { intending.outbox().intend(&held, first, LEASE).await.unwrap() });
     somebody_waits(&raw).await;
     acceptance.commit().await.unwrap();
     assert_eq!(intent.await.unwrap(), Some(1));
@@ -87,7 +88,9 @@ async fn who_found_a_lane_empty_looks_again() {
     let raw = store.raw().await;
     let first = post(&store, "U1").await;
     let (held, _) = sending(&store).await;
-    assert!(store.settle(&held, first, &delivered(), SettleContext::default()).await.unwrap());
+    assert!(
+        store.outbox().settle(&held, first, &delivered(), SettleContext::default()).await.unwrap()
+    );
     raw.execute_unprepared("UPDATE lanes SET next_at = 0").await.unwrap();
     let held = claim(&store, LEASE).await;
     let joining = DeliveryId(uuid());
@@ -98,7 +101,7 @@ async fn who_found_a_lane_empty_looks_again() {
     let pending = format!("UPDATE deliveries SET state = 'pending' WHERE id = '{joining}'");
     acceptance.execute_unprepared(&pending).await.unwrap();
     let looking = store.store.clone();
-    let look = tokio::spawn(async move { looking.head(&held).await.unwrap() });
+    let look = tokio::spawn(async move { looking.lanes().head(&held).await.unwrap() });
     somebody_waits(&raw).await;
     acceptance.commit().await.unwrap();
     assert_eq!(look.await.unwrap(), None);
@@ -117,9 +120,9 @@ async fn who_joins_a_lane_waits_for_who_empties_it() {
     somebody_waits(&raw).await;
     emptying.commit().await.unwrap();
     accept.await.unwrap();
-    let backlog = store.lane_backlog(installation(), "U1").await.unwrap();
+    let backlog = store.lanes().backlog(installation(), "U1").await.unwrap();
     assert!(backlog.next_at.is_some());
-    assert_eq!(store.next_due().await.unwrap(), Some(std::time::Duration::ZERO));
+    assert_eq!(store.lanes().next_due().await.unwrap(), Some(std::time::Duration::ZERO));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +139,8 @@ async fn who_joins_a_busy_lane_holds_it_until_the_commit() {
         .unwrap();
     let accepting = store.store.clone();
     let both = vec![super::delivery(super::lane("U2")), super::delivery(super::lane("U1"))];
-    let accept = tokio::spawn(async move { accepting.accept(super::call("both", both)).await });
+    let accept =
+        tokio::spawn(async move { accepting.outbox().accept(super::call("both", both)).await });
     somebody_waits(&raw).await;
     let probe = Statement::from_string(
         raw.get_database_backend(),

@@ -63,7 +63,7 @@ impl Books {
         }
         for (tenant, notification) in &self.notifications {
             let id = NotificationId::parse(notification).unwrap();
-            let kept = store.notification(&parse(tenant), id).await.unwrap().unwrap();
+            let kept = store.records().notification(&parse(tenant), id).await.unwrap().unwrap();
             assert!(!kept.deliveries.is_empty());
             for delivery in kept.deliveries {
                 let (id, state) = (delivery.id.to_string(), delivery.state);
@@ -78,7 +78,7 @@ impl Books {
             let (id, tenant) = (id.clone(), parse(tenant));
             async move {
                 let parsed = id.parse().map(DeliveryId).unwrap();
-                let kept = store.delivery(&tenant, parsed).await.unwrap();
+                let kept = store.records().delivery(&tenant, parsed).await.unwrap();
                 let kept = kept.unwrap_or_else(|| panic!("accepted and gone: {id}"));
                 (id, kept)
             }
@@ -101,7 +101,7 @@ impl Books {
         for (tenant, notification) in &self.notifications {
             let (tenant, id) = (parse(tenant), NotificationId::parse(notification).unwrap());
             until("what was being sent is settled", async || {
-                let kept = store.notification(&tenant, id).await.unwrap()?;
+                let kept = store.records().notification(&tenant, id).await.unwrap()?;
                 let mut sending = kept.deliveries.iter().filter(|one| one.state == State::Sending);
                 sending.all(|one| self.may_stay.contains(&one.id.to_string())).then_some(())
             })

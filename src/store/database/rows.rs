@@ -1,0 +1,261 @@
+//! Reading typed values out of rows in the order of the columns, and writing many rows at once.
+
+use sea_orm::sea_query::ArrayType;
+use sea_orm::{DbBackend, TryGetable, Value};
+
+use super::sql::Row;
+use crate::domain::delivery::State;
+use crate::domain::ids::{IdError, InstallationId};
+use crate::domain::subject::{Action, SlackRequestKind};
+use crate::domain::time::Timestamp;
+use crate::store::Error;
+
+/// A stored installation id.
+pub(in crate::store) fn parse_id(text: &str) -> Result<InstallationId, Error> {
+    InstallationId::parse(text).map_err(|_| Error::Bug("a stored installation id".into()))
+}
+
+/// Takes the columns of a row one after another, so that a list of columns is easy to compare with
+/// the fields read from it.
+pub(in crate::store) struct Columns<'a> {
+    row: &'a Row,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub(in crate::store) fn of(row: &'a Row) -> Self {
+        Self { row, next: 0 }
+    }
+
+    /// The next column, unconverted.
+    pub(in crate::store) fn take<T: TryGetable>(&mut self) -> Result<T, Error> {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+
+    pub(in crate::store) fn time(&mut self) -> Result<Timestamp, Error> {
+        self.take().map(Timestamp)
+    }
+
+    pub(in crate::store) fn optional_time(&mut self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.take::<Option<i64>>()?.map(Timestamp))
+    }
+
+    /// A count, which the schema keeps as a bigint.
+    pub(in crate::store) fn count(&mut self) -> Result<u32, Error> {
+        u32::try_from(self.take::<i64>()?).map_err(|_| self.corrupt())
+    }
+
+    /// A text id.
+    pub(in crate::store) fn id<T>(
+        &mut self,
+        parse: impl Fn(String) -> Result<T, IdError>,
+    ) -> Result<T, Error> {
+        let text = self.take::<String>()?;
+        parse(text).map_err(|_| self.corrupt())
+    }
+
+    /// A text id, or NULL.
+    pub(in crate::store) fn optional_id<T>(
+        &mut self,
+        parse: impl Fn(String) -> Result<T, IdError>,
+    ) -> Result<Option<T>, Error> {
+        let text = self.take::<Option<String>>()?;
+        text.map(|text| parse(text).map_err(|_| self.corrupt())).transpose()
+    }
+
+    /// A delivery's action on its subject; NULL: a new message.
+    pub(in crate::store) fn action(&mut self) -> Result<Action, Error> {
+        match self.take::<Option<String>>()?.filter(|code| !code.is_empty()) {
+            None => Ok(Action::Post),
+            Some(code) => Action::from_code(&code).ok_or_else(|| self.corrupt()),
+        }
+    }
+
+    /// The kind of a delivery's last request; NULL: none was planned or made.
+    pub(in crate::store) fn request_kind(&mut self) -> Result<Option<SlackRequestKind>, Error> {
+        let code = self.take::<Option<String>>()?.filter(|code| !code.is_empty());
+        code.map(|code| SlackRequestKind::from_code(&code).ok_or_else(|| self.corrupt()))
+            .transpose()
+    }
+
+    /// Like [`Columns::action`], for a row that is only shown: an action that only a newer release
+    /// knows counts as a message.
+    pub(in crate::store) fn shown_action(&mut self) -> Result<Action, Error> {
+        let code = self.take::<Option<String>>()?;
+        Ok(code.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post))
+    }
+
+    /// The state of a delivery that is only shown.
+    pub(in crate::store) fn shown_state(&mut self) -> Result<State, Error> {
+        Ok(State::from_code(&self.take::<String>()?).unwrap_or(State::Newer))
+    }
+
+    /// A UUID.
+    pub(in crate::store) fn uuid<T>(
+        &mut self,
+        parse: impl Fn(&str) -> Result<T, IdError>,
+    ) -> Result<T, Error> {
+        self.id(|text| parse(&text))
+    }
+
+    /// One of a closed set of codes.
+    pub(in crate::store) fn code<T>(
+        &mut self,
+        from_code: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, Error> {
+        let text = self.take::<String>()?;
+        from_code(&text).ok_or_else(|| self.corrupt())
+    }
+
+    fn corrupt(&self) -> Error {
+        Error::Bug(format!("column {} has a value that was never written", self.next - 1))
+    }
+}
+
+/// Splits rows for multi-row inserts. There are few distinct sizes, so that few statements are
+/// prepared, but enough that a small batch takes one or two statements; none exceeds SQLite's
+/// 32,766 variables.
+pub(in crate::store) fn chunks<T>(mut rows: &[T]) -> Vec<&[T]> {
+    const SIZES: [usize; 12] = [256, 64, 32, 16, 12, 8, 6, 5, 4, 3, 2, 1];
+    let mut chunks = Vec::new();
+    for size in SIZES {
+        while rows.len() >= size {
+            let (chunk, rest) = rows.split_at(size);
+            chunks.push(chunk);
+            rows = rest;
+        }
+    }
+    chunks
+}
+
+/// `($1, $2), ($3, $4), …`: parameters for `rows` rows of `columns` columns.
+pub(in crate::store) fn tuples(rows: usize, columns: usize) -> String {
+    let mut list = String::with_capacity(rows * columns * 6);
+    for row in 0..rows {
+        list.push_str(if row == 0 { "(" } else { ", (" });
+        list.push_str(&super::sql::placeholders(row * columns + 1, columns));
+        list.push(')');
+    }
+    list
+}
+
+/// The type of a column of [`given`]. Optional ones may also hold NULL, and never the empty value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) enum Column {
+    Text,
+    OptionalText,
+    Bytes,
+    OptionalBytes,
+    Number,
+}
+
+/// Rows as a table of a statement, named `given`, with columns `column1`, `column2`, …; the
+/// parameters begin at `$1`. PostgreSQL gets one table of arrays, so that one statement is prepared
+/// for any number of rows; SQLite gets as many tables as [`chunks`] makes. Rows keep their order.
+pub(in crate::store) fn given<const N: usize>(
+    backend: DbBackend,
+    columns: [Column; N],
+    rows: Vec<[Value; N]>,
+) -> Vec<(String, Vec<Value>)> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    if backend == DbBackend::Postgres {
+        return vec![arrays(columns, rows)];
+    }
+    let tables = chunks(&rows).into_iter().map(|chunk| {
+        (format!("(VALUES {}) AS given", tuples(chunk.len(), N)), chunk.as_flattened().to_vec())
+    });
+    tables.collect()
+}
+
+/// [`given`] on PostgreSQL; for any number of rows, even none.
+pub(in crate::store) fn arrays<const N: usize>(
+    columns: [Column; N],
+    rows: Vec<[Value; N]>,
+) -> (String, Vec<Value>) {
+    let mut arrays: [Vec<Value>; N] = std::array::from_fn(|_| Vec::with_capacity(rows.len()));
+    for row in rows {
+        for (array, value) in arrays.iter_mut().zip(row) {
+            // These arrays hold no NULL: the empty value stands for it.
+            array.push(match value {
+                Value::String(None) => Value::from(String::new()),
+                Value::Bytes(None) => Value::from(Vec::<u8>::new()),
+                value => value,
+            });
+        }
+    }
+    let (mut names, mut chosen, mut types) = (Vec::new(), Vec::new(), Vec::new());
+    let mut values = Vec::with_capacity(N);
+    for (number, (column, array)) in (1..).zip(columns.into_iter().zip(arrays)) {
+        let (name, kind, empty) = match column {
+            Column::Text => ("text", ArrayType::String, None),
+            Column::OptionalText => ("text", ArrayType::String, Some("''")),
+            Column::Bytes => ("bytea", ArrayType::Bytes, None),
+            Column::OptionalBytes => ("bytea", ArrayType::Bytes, Some("''::bytea")),
+            Column::Number => ("bigint", ArrayType::BigInt, None),
+        };
+        names.push(format!("c{number}"));
+        // In a subselect: otherwise PostgreSQL takes the array's length into account and plans each
+        // execution again.
+        types.push(format!("(SELECT ${number}::{name}[])"));
+        chosen.push(match empty {
+            Some(empty) => format!("NULLIF(c{number}, {empty}) AS column{number}"),
+            None => format!("c{number} AS column{number}"),
+        });
+        values.push(Value::Array(kind, Some(Box::new(array))));
+    }
+    let (chosen, types, names) = (chosen.join(", "), types.join(", "), names.join(", "));
+    // The limit keeps all rows. But PostgreSQL assumes that a limit it does not know beforehand
+    // keeps a tenth of the rows, so it expects one row, and looks up the joined rows by key instead
+    // of reading their whole table.
+    let table = format!(
+        "(SELECT {chosen} FROM unnest({types}) AS raw({names}) \
+         LIMIT (SELECT cardinality($1))) AS given"
+    );
+    (table, values)
+}
+
+/// `column1, column2, …` up to a number.
+pub(in crate::store) fn numbered(count: usize) -> String {
+    let names: Vec<_> = (1..=count).map(|number| format!("column{number}")).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_become_one_table_of_arrays_or_tables_of_values() {
+        let row = |number: i64| [Value::from("a"), Value::String(None), Value::from(number)];
+        let rows: Vec<_> = (0..7).map(row).collect();
+        let columns = [Column::Text, Column::OptionalText, Column::Number];
+        let tables = given(DbBackend::Postgres, columns, rows.clone());
+        assert_eq!(
+            tables[0].0,
+            "(SELECT c1 AS column1, NULLIF(c2, '') AS column2, c3 AS column3 \
+             FROM unnest((SELECT $1::text[]), (SELECT $2::text[]), (SELECT $3::bigint[])) \
+             AS raw(c1, c2, c3) LIMIT (SELECT cardinality($1))) AS given"
+        );
+        assert_eq!((tables.len(), tables[0].1.len()), (1, 3));
+        let tables = given(DbBackend::Sqlite, columns, rows);
+        assert_eq!(tables.iter().map(|table| table.1.len()).collect::<Vec<_>>(), [18, 3]);
+        assert_eq!(tables[1].0, "(VALUES ($1, $2, $3)) AS given");
+        assert!(given(DbBackend::Sqlite, columns, Vec::new()).is_empty());
+    }
+
+    #[test]
+    fn chunks_keep_every_row_in_order() {
+        let rows: Vec<usize> = (0..1000).collect();
+        let chunks = chunks(&rows);
+        assert_eq!(chunks.concat(), rows);
+        assert_eq!(chunks.len(), 3 + 3 + 1 + 1);
+    }
+
+    #[test]
+    fn tuples_count_on() {
+        assert_eq!(tuples(2, 3), "($1, $2, $3), ($4, $5, $6)");
+    }
+}

@@ -1,0 +1,10 @@
+//! How deliveries end without a turn, and how rows are removed.
+//!
+//! Reading order: `cancel`, `erase`; `archive`, which expires and moves deliveries; `retention`;
+//! `idle`.
+
+mod archive;
+pub(in crate::store) mod cancel;
+pub(in crate::store) mod erase;
+pub(in crate::store) mod idle;
+pub(in crate::store) mod retention;

@@ -1,0 +1,222 @@
+//! Reading the feed: its extent, and its changes page by page.
+
+use std::collections::HashMap;
+
+use sea_orm::Value;
+use tokio::sync::Notify;
+
+use crate::domain::delivery::State;
+use crate::domain::ids::{ChannelId, DeliveryId, EventType, NotificationId, TenantId, UserId};
+use crate::domain::subject::Action;
+use crate::domain::time::Timestamp;
+use crate::store::database::rows::Columns;
+use crate::store::database::sql::{self, Row, params, placeholders};
+use crate::store::upkeep::era::ERA;
+use crate::store::upkeep::unread::Unread;
+use crate::store::{DeliveryFeed, Error, Store};
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryChange {
+    /// Its place among the tenant's changes, from 1.
+    pub sequence: i64,
+    pub delivery: DeliveryId,
+    pub notification: NotificationId,
+    /// Absent for posts to a channel, and for people who were deleted.
+    pub user: Option<UserId>,
+    /// Others who share the delivery.
+    pub also: Vec<UserId>,
+    pub event_type: EventType,
+    /// The new state.
+    pub state: State,
+    /// As [`DeliveryRecord::reason`](crate::store::DeliveryRecord::reason).
+    pub reason: Option<String>,
+    pub code: Option<String>,
+    /// Where Slack stored it.
+    pub channel: Option<ChannelId>,
+    pub ts: Option<String>,
+    pub at: Timestamp,
+    /// The delivery's action on its subject. Read only for final states, because there it decides
+    /// whether a fallback is wanted.
+    pub action: Action,
+}
+
+/// A page of changes, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ChangePage {
+    pub changes: Vec<DeliveryChange>,
+    /// The numbers of the first and the last change that were read, including changes that cannot
+    /// be read and were skipped.
+    pub span: Option<(i64, i64)>,
+    /// More may follow.
+    pub full: bool,
+}
+
+/// The extent of a tenant's feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FeedExtent {
+    /// The number after which the current epoch begins; 0 if the store was never recovered
+    /// ([`Upkeep::begin_epoch`](crate::store::Upkeep::begin_epoch)). Smaller numbers may also have
+    /// been given to other changes.
+    pub epoch: i64,
+    /// The last number given; the epoch's number if none was given yet.
+    pub head: i64,
+    /// The last number that retention removed; 0 if it removed none.
+    pub pruned: i64,
+}
+
+/// Deliveries looked up in one statement.
+const CHUNK: usize = 500;
+
+pub(super) const CHANGE: &str =
+    "tenant, delivery, notification, user_id, event_type, state, reason, code, channel, ts, at";
+
+impl<'a> DeliveryFeed<'a> {
+    /// Notified after a commit of this process that changed deliveries. A hint: other processes
+    /// change deliveries too.
+    pub fn written(self) -> &'a Notify {
+        &self.store.inner.feed.written
+    }
+}
+
+impl DeliveryFeed<'_> {
+    /// The extent of a tenant's feed.
+    pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
+        let text = format!(
+            "SELECT era.epoch, COALESCE(head, 0), COALESCE(pruned, 0) \
+             FROM (SELECT {ERA} AS epoch) AS era LEFT JOIN feed_heads ON tenant = $1"
+        );
+        let row = sql::one(self.store.reader(), &text, params![tenant.as_str()]).await?;
+        let row = row.ok_or_else(|| Error::Bug("SELECT without a row".into()))?;
+        let (epoch, head): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(FeedExtent { epoch, head: head.max(epoch), pruned: row.get(2)? })
+    }
+
+    /// Up to `limit` changes after a number, in order. If the first one is not the very next
+    /// number, retention has removed the changes between.
+    pub async fn changes(
+        self,
+        tenant: &TenantId,
+        after: i64,
+        limit: u32,
+    ) -> Result<ChangePage, Error> {
+        let text = format!(
+            "SELECT sequence, {CHANGE} FROM delivery_changes \
+             WHERE tenant = $1 AND sequence > $2 ORDER BY sequence LIMIT {limit}"
+        );
+        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str(), after]).await?;
+        self.store.change_page(tenant, &rows, limit).await
+    }
+
+    /// Up to `limit` changes of one notification, after the first number and up to the second.
+    pub async fn changes_of(
+        self,
+        tenant: &TenantId,
+        notification: NotificationId,
+        (after, until): (i64, i64),
+        limit: u32,
+    ) -> Result<ChangePage, Error> {
+        let text = format!(
+            "SELECT sequence, {CHANGE} FROM delivery_changes WHERE tenant = $1 \
+             AND sequence > $2 AND sequence <= $3 AND notification = $4 \
+             ORDER BY sequence LIMIT {limit}"
+        );
+        let values = params![tenant.as_str(), after, until, notification.to_string()];
+        let rows = sql::all(self.store.reader(), &text, values).await?;
+        self.store.change_page(tenant, &rows, limit).await
+    }
+}
+
+impl Store {
+    async fn change_page(
+        &self,
+        tenant: &TenantId,
+        rows: &[Row],
+        limit: u32,
+    ) -> Result<ChangePage, Error> {
+        let number = |row: &Row| row.get::<i64>(0);
+        let span = match (rows.first(), rows.last()) {
+            (Some(first), Some(last)) => Some((number(first)?, number(last)?)),
+            _ => None,
+        };
+        let mut changes: Vec<_> = rows.iter().filter_map(|row| change(row).ok()).collect();
+        self.pass_over(Unread::Change, (rows.len() - changes.len()) as u64);
+        let full = rows.len() >= limit as usize;
+        if changes.is_empty() {
+            return Ok(ChangePage { changes, span, full });
+        }
+        let deliveries: Vec<_> = changes.iter().map(|change| change.delivery).collect();
+        let shared = self.sharers_among(tenant, &deliveries).await?;
+        let lost: Vec<_> = changes
+            .iter()
+            .filter(|change| change.state.is_terminal() && change.state != State::Sent)
+            .map(|change| change.delivery)
+            .collect();
+        let silent = self.silent_among(tenant, &lost).await?;
+        for change in &mut changes {
+            change.action = silent.get(&change.delivery).copied().unwrap_or_default();
+            change.also = shared.get(&change.delivery).cloned().unwrap_or_default();
+        }
+        Ok(ChangePage { changes, span, full })
+    }
+
+    /// The actions of those of these deliveries that post no new message.
+    async fn silent_among(
+        &self,
+        tenant: &TenantId,
+        deliveries: &[DeliveryId],
+    ) -> Result<HashMap<DeliveryId, Action>, Error> {
+        let mut silent = HashMap::new();
+        let codes: Vec<_> = Action::ALL
+            .iter()
+            .filter(|action| !action.speaks())
+            .map(|action| format!("'{}'", action.code()))
+            .collect();
+        let codes = codes.join(", ");
+        for chunk in deliveries.chunks(CHUNK) {
+            let ids = placeholders(2, chunk.len());
+            let from = |table: &str| {
+                format!(
+                    "SELECT id, action FROM {table} WHERE tenant = $1 AND id IN ({ids}) \
+                     AND action IN ({codes})"
+                )
+            };
+            let text = format!("{} UNION ALL {}", from("deliveries"), from("deliveries_history"));
+            let mut values = params![tenant.as_str()];
+            values.extend(chunk.iter().map(|delivery| Value::from(delivery.to_string())));
+            for row in sql::all(self.reader(), &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let delivery = columns.uuid(DeliveryId::parse)?;
+                let action = Action::from_code(&columns.take::<String>()?);
+                silent.extend(action.map(|action| (delivery, action)));
+            }
+        }
+        Ok(silent)
+    }
+
+    /// Wakes the sequencer of this process.
+    pub(in crate::store) fn changed(&self) {
+        self.inner.feed.written.notify_one();
+    }
+}
+
+fn change(row: &Row) -> Result<DeliveryChange, Error> {
+    let mut columns = Columns::of(row);
+    let sequence = columns.take()?;
+    columns.take::<String>()?;
+    Ok(DeliveryChange {
+        sequence,
+        delivery: columns.uuid(DeliveryId::parse)?,
+        notification: columns.uuid(NotificationId::parse)?,
+        user: columns.optional_id(UserId::parse)?,
+        also: Vec::new(),
+        event_type: columns.id(EventType::parse)?,
+        state: columns.shown_state()?,
+        reason: columns.take()?,
+        code: columns.take()?,
+        channel: columns.optional_id(ChannelId::parse)?,
+        ts: columns.take()?,
+        at: columns.time()?,
+        action: Action::default(),
+    })
+}

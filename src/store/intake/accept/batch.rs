@@ -1,0 +1,475 @@
+//! One transaction for the calls of a batch: as many statements as for one call.
+//!
+//! Rows that several calls may share are written in the order of their keys, so that batches of
+//! different replicas do not deadlock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, Value};
+
+use super::{Call, Sealed};
+use crate::domain::delivery::State;
+use crate::domain::ids::{DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
+use crate::domain::subject::Action;
+use crate::domain::time::{Timestamp, micros};
+use crate::store::database::rows::{Column, Columns, given, numbered};
+use crate::store::database::sql;
+use crate::store::database::transaction::{Patience, Tx, scoped};
+use crate::store::intake::new::{Accept, NewDelivery, Target};
+use crate::store::intake::subjects::overtake;
+use crate::store::lanes::lane;
+use crate::store::lanes::lane::Joining;
+use crate::store::tenancy::people::{PersonKey, SealedIdentity, write_identities, write_records};
+use crate::store::waiting::held::expect_sweeps;
+use crate::store::{Error, Store};
+
+/// Like [`super::Accepted`], with the answer still encrypted.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Stored {
+    /// With the deliveries that it overtook.
+    New {
+        created_at: Timestamp,
+        overtaken: Vec<(DeliveryId, State)>,
+    },
+    Before {
+        id: String,
+        answer: Vec<u8>,
+    },
+    Other,
+}
+
+/// The values that the database chose for a new notification.
+struct Times {
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    /// One for all deliveries of the call; within a lane `sequence` orders them.
+    position: i64,
+}
+
+impl Times {
+    /// When it joins its lanes, if that is later than now.
+    fn deferred(&self, accept: &Accept) -> Option<Timestamp> {
+        accept.about.deliver_after.filter(|after| *after > self.created_at)
+    }
+
+    /// When each of `count` deliveries is due: at once, in the order of the call, so that the times
+    /// estimated in the answer come true one after another.
+    fn dues(&self, count: usize) -> impl Iterator<Item = Timestamp> {
+        let created_at = self.created_at;
+        (0..count).rev().map(move |after| created_at.minus(Duration::from_micros(after as u64)))
+    }
+}
+
+/// New notifications, by their indexes in the batch.
+type New = BTreeMap<usize, Times>;
+
+/// The outcome of one call of a batch.
+pub(in crate::store) enum Outcome {
+    Done(Result<Stored, Error>),
+    /// A locked row held the batch up: nothing was written, and the call is tried by itself.
+    HeldUp(Box<Call>),
+}
+
+impl Store {
+    /// Stores the calls of a batch in one transaction. If that fails for a reason that may lie in
+    /// one of them, each is stored by itself: here, or apart from the batches (`apart`) if a locked
+    /// row may hold one up again.
+    pub(super) async fn accept_batch(&self, calls: Vec<Call>) -> Vec<Outcome> {
+        let stored = self.accept_together(&calls, Patience::Shared).await;
+        let outcomes: Vec<_> = match stored {
+            Ok(stored) => stored.into_iter().map(Ok).collect(),
+            Err(Error::Locked(_)) => {
+                return calls.into_iter().map(|call| Outcome::HeldUp(Box::new(call))).collect();
+            }
+            Err(error) if calls.len() == 1 || error.concerns_all() => {
+                calls.iter().map(|_| Err(error.clone())).collect()
+            }
+            Err(_) => {
+                let mut outcomes = Vec::with_capacity(calls.len());
+                for call in calls {
+                    match self.accept_one(&call, Patience::Shared).await {
+                        Err(Error::Locked(_)) => outcomes.push(Outcome::HeldUp(Box::new(call))),
+                        stored => outcomes.push(Outcome::Done(stored)),
+                    }
+                }
+                return outcomes;
+            }
+        };
+        outcomes.into_iter().map(Outcome::Done).collect()
+    }
+
+    /// Stores one call in its own transaction.
+    pub(super) async fn accept_one(&self, call: &Call, wait: Patience) -> Result<Stored, Error> {
+        let stored = self.accept_together(std::slice::from_ref(call), wait).await;
+        stored.and_then(|mut stored| {
+            stored.pop().ok_or_else(|| Error::Bug("a call without an outcome".into()))
+        })
+    }
+
+    /// Stores all or none of these calls; notifies the tasks that wait for the commit.
+    async fn accept_together(&self, calls: &[Call], wait: Patience) -> Result<Vec<Stored>, Error> {
+        let stored = self.transaction(|tx| scoped(self.accept_within(tx, calls, wait))).await?;
+        if stored.iter().any(|stored| matches!(stored, Stored::New { .. })) {
+            self.wake();
+            self.changed();
+        }
+        for stored in &stored {
+            if let Stored::New { overtaken, .. } = stored {
+                self.tell_canceled(overtaken);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// One outcome for each call, in order.
+    async fn accept_within(
+        &self,
+        tx: &Tx,
+        calls: &[Call],
+        patience: Patience,
+    ) -> Result<Vec<Stored>, Error> {
+        let mut new = insert_notifications(tx, calls, patience).await?;
+        let mut before = before(tx, calls, &new).await?;
+        let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
+        let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
+        let mut places = BTreeSet::new();
+        for (index, times) in &new {
+            let (accept, sealed) = &calls[*index];
+            // If two records are of the same person, the later call's counts.
+            records.extend(people(accept, sealed));
+            identities.extend(matches(accept, sealed));
+            let held = |new: &NewDelivery| matches!(new.target, Target::Held { .. });
+            if accept.deliveries.iter().any(held) {
+                holding.insert(&accept.tenant);
+            }
+            for (place, _) in joins(times, accept) {
+                places.insert(place);
+            }
+        }
+        write_records(tx, &records).await?;
+        write_identities(tx, &identities).await?;
+        for tenant in holding {
+            expect_sweeps(tx, tenant).await?;
+        }
+        // Before the overtaken deliveries: all work on a lane locks in this order.
+        let positions = lane::positions(tx, &places, new.len()).await?;
+        for (position, times) in positions.into_iter().zip(new.values_mut()) {
+            times.position = position;
+        }
+        lane::fill(tx, &waiting(calls, &new)).await?;
+        let (mut instead, mut overtaken) = (HashMap::new(), HashMap::new());
+        for index in new.keys() {
+            let (theirs, met) = overtake(tx, &calls[*index].0).await?;
+            instead.extend(theirs);
+            overtaken.insert(*index, met);
+        }
+        insert_deliveries(tx, calls, &new, &instead).await?;
+        insert_sharers(tx, calls, &new).await?;
+        let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
+            Some(times) => Ok(Stored::New {
+                created_at: times.created_at,
+                overtaken: overtaken.remove(&index).unwrap_or_default(),
+            }),
+            None => before.remove(&index).ok_or_else(|| {
+                // Retention removed it between the two statements: run again from the start.
+                Error::Contended("notifications_request".into())
+            }),
+        });
+        outcomes.collect()
+    }
+}
+
+/// Inserts the notifications whose request id was not taken, not even by an earlier call of the
+/// batch; they have no positions yet. This is the first statement of the transaction, so it sets
+/// how long all its statements wait for locks.
+async fn insert_notifications(tx: &Tx, calls: &[Call], patience: Patience) -> Result<New, Error> {
+    let mut ordered: Vec<&Call> = calls.iter().collect();
+    ordered.sort_by(|(one, _), (other, _)| key(one).cmp(&key(other)));
+    let rows = ordered.iter().map(|(accept, sealed)| notification(accept, sealed));
+    let columns = [
+        Column::Text,
+        Column::Text,
+        Column::Text,
+        Column::Text,
+        Column::Bytes,
+        Column::Text,
+        Column::Bytes,
+        Column::OptionalBytes,
+        Column::Bytes,
+        Column::Number,
+        Column::Text,
+    ];
+    let places: HashMap<String, usize> =
+        (0..).zip(calls).map(|(index, (accept, _))| (accept.id.to_string(), index)).collect();
+    let mut new = New::new();
+    let backend = tx.get_database_backend();
+    let clock = patience.clock(backend);
+    // The same call, made before one of its people was deleted.
+    let erased =
+        [("e.tenant", "column2"), ("e.principal", "column3"), ("e.request_id", "column11")]
+            .map(|(column, value)| sql::by_key(backend, column, value))
+            .join(" AND ");
+    for (table, values) in given(backend, columns, rows.collect()) {
+        let text = format!(
+            "INSERT INTO notifications (id, tenant, principal, request_id, fingerprint, \
+                 event_type, data, link, answer, created_at, expires_at) \
+                 SELECT {}, clock.now, clock.now + column10 \
+                 FROM {clock}, {table} WHERE NOT EXISTS (SELECT 1 FROM notifications e \
+                 WHERE {erased}) \
+                 ON CONFLICT (tenant, principal, request_id) DO NOTHING \
+                 RETURNING id, created_at, expires_at",
+            numbered(9)
+        );
+        for row in sql::all(tx, &text, values).await? {
+            let mut columns = Columns::of(&row);
+            let place = places.get(&columns.take::<String>()?);
+            let index = place.ok_or_else(|| Error::Bug("a row that belongs to no call".into()))?;
+            let (created_at, expires_at) = (columns.time()?, columns.time()?);
+            new.insert(*index, Times { created_at, expires_at, position: 0 });
+        }
+    }
+    Ok(new)
+}
+
+/// The lanes that a call joins at once, each with its delivery and when that is due.
+fn joins<'a>(
+    times: &Times,
+    accept: &'a Accept,
+) -> impl Iterator<Item = ((InstallationId, &'a str), (&'a NewDelivery, Timestamp))> {
+    let now = times.deferred(accept).is_none();
+    let dues = times.dues(accept.deliveries.len());
+    let joining = accept.deliveries.iter().zip(dues).filter(move |_| now);
+    joining.filter_map(|(new, due)| match &new.target {
+        Target::Lane { installation, lane } => Some(((*installation, lane.as_str()), (new, due))),
+        _ => None,
+    })
+}
+
+/// The deliveries that join each lane.
+fn waiting<'a>(calls: &'a [Call], new: &New) -> BTreeMap<(InstallationId, &'a str), Joining<'a>> {
+    let mut waiting = BTreeMap::new();
+    for (index, times) in new {
+        let accept = &calls[*index].0;
+        for (place, (new, due)) in joins(times, accept) {
+            let joining = Joining::new(
+                &accept.tenant,
+                times.position,
+                new.priority,
+                accept.about.action.budget(),
+                due,
+            );
+            waiting
+                .entry(place)
+                .and_modify(|first: &mut Joining<'_>| first.and(&joining))
+                .or_insert(joining);
+        }
+    }
+    waiting
+}
+
+/// The unique key of a call.
+fn key(accept: &Accept) -> (&str, &str, &str) {
+    (accept.tenant.as_str(), accept.principal.as_str(), accept.request_id.as_str())
+}
+
+fn notification(accept: &Accept, sealed: &Sealed) -> [Value; 11] {
+    [
+        accept.id.to_string().into(),
+        accept.tenant.as_str().into(),
+        accept.principal.as_str().into(),
+        accept.request_id.as_str().into(),
+        accept.fingerprint.to_vec().into(),
+        accept.event_type.as_str().into(),
+        sealed.data.clone().into(),
+        sealed.link.clone().into(),
+        sealed.answer.clone().into(),
+        micros(accept.expires_in).into(),
+        sealed.erased_request.as_str().into(),
+    ]
+}
+
+/// The calls accepted earlier under the request ids of those that are not new.
+async fn before(tx: &Tx, calls: &[Call], new: &New) -> Result<BTreeMap<usize, Stored>, Error> {
+    let others = (0..).zip(calls).filter(|(index, _)| !new.contains_key(index));
+    let rows = others.map(|(index, (accept, sealed))| {
+        let (tenant, principal, request) = key(accept);
+        let index = i64::try_from(index).unwrap_or(i64::MAX);
+        let erased = sealed.erased_request.as_str();
+        [index.into(), tenant.into(), principal.into(), request.into(), erased.into()]
+    });
+    let columns = [Column::Number, Column::Text, Column::Text, Column::Text, Column::Text];
+    let mut found = BTreeMap::new();
+    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+        let text = format!(
+            "SELECT column1, fingerprint, id, answer FROM {table} JOIN notifications \
+             ON tenant = column2 AND principal = column3 AND request_id IN (column4, column5)"
+        );
+        for row in sql::all(tx, &text, values).await? {
+            let mut columns = Columns::of(&row);
+            let index = columns.count()? as usize;
+            let same = calls.get(index).map(|(accept, _)| accept.fingerprint.to_vec());
+            let stored = if same == Some(columns.take::<Vec<u8>>()?) {
+                Stored::Before { id: columns.take()?, answer: columns.take()? }
+            } else {
+                Stored::Other
+            };
+            found.insert(index, stored);
+        }
+    }
+    Ok(found)
+}
+
+fn people<'a>(
+    accept: &'a Accept,
+    sealed: &'a Sealed,
+) -> impl Iterator<Item = (PersonKey<'a>, &'a [u8])> {
+    let records = accept.people.iter().zip(&sealed.records);
+    records.map(|(person, record)| ((&accept.tenant, &person.user_id), record.as_slice()))
+}
+
+fn matches<'a>(
+    accept: &'a Accept,
+    sealed: &'a Sealed,
+) -> impl Iterator<Item = (PersonKey<'a>, &'a SealedIdentity)> {
+    let identities = accept.identities.iter().zip(&sealed.identities);
+    identities.map(|((user, _), identity)| ((&accept.tenant, user), identity))
+}
+
+const COLUMNS: &str = "id, tenant, notification, user_id, installation, lane, position, state, \
+    attempt, probes, crashes, due_at, expires_at, reason, content, priority, kind, event_type, \
+    trace_context, created_at, updated_at, hold, subject_key, action, deferred_lane, trace";
+const KINDS: [Column; 22] = [
+    Column::Text,
+    Column::Text,
+    Column::Text,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::Number,
+    Column::Text,
+    Column::Number,
+    Column::Number,
+    Column::OptionalText,
+    Column::OptionalBytes,
+    Column::Number,
+    Column::Text,
+    Column::Text,
+    Column::OptionalText,
+    Column::Number,
+    Column::Number,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalBytes,
+];
+
+/// The actions of deliveries in place of the ones they overtook.
+type Instead = HashMap<DeliveryId, Action>;
+
+async fn insert_deliveries(
+    tx: &Tx,
+    calls: &[Call],
+    new: &New,
+    instead: &Instead,
+) -> Result<(), Error> {
+    let rows = new.iter().flat_map(|(index, times)| {
+        let (accept, sealed) = &calls[*index];
+        let deliveries = accept.deliveries.iter().zip(times.dues(accept.deliveries.len()));
+        let sealed = sealed.contents.iter().zip(&sealed.traces);
+        deliveries.zip(sealed).map(move |((delivery, due), (content, trace))| {
+            let action = instead.get(&delivery.id).copied().unwrap_or(accept.about.action);
+            let sealed = (content.as_ref(), trace.as_ref());
+            row(accept, (times, due), delivery, action, sealed)
+        })
+    });
+    for (table, values) in given(tx.get_database_backend(), KINDS, rows.collect()) {
+        let text = format!(
+            "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
+             column12, column13, column14, column15, column16, column17, column17, column18, \
+             column19, column20, column21, column22 FROM {table}",
+            numbered(8)
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+/// Stores the recipients that share a delivery, which is rare.
+async fn insert_sharers(tx: &Tx, calls: &[Call], new: &New) -> Result<(), Error> {
+    let mut rows = Vec::new();
+    for index in new.keys() {
+        let (accept, _) = &calls[*index];
+        for delivery in &accept.deliveries {
+            rows.extend(delivery.also.iter().map(|user| -> [Value; 4] {
+                let (delivery, notification) = (delivery.id.to_string(), accept.id.to_string());
+                [
+                    accept.tenant.as_str().into(),
+                    user.as_str().into(),
+                    delivery.into(),
+                    notification.into(),
+                ]
+            }));
+        }
+    }
+    for (table, values) in given(tx.get_database_backend(), [Column::Text; 4], rows) {
+        let text = format!(
+            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
+             SELECT {} FROM {table}",
+            numbered(4)
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+/// The values of [`KINDS`]: those of [`COLUMNS`] that differ between new deliveries.
+fn row(
+    accept: &Accept,
+    (times, due): (&Times, Timestamp),
+    delivery: &NewDelivery,
+    action: Action,
+    (content, trace): (Option<&Vec<u8>>, Option<&Vec<u8>>),
+) -> [Value; KINDS.len()] {
+    let (state, place, reason) = match &delivery.target {
+        Target::Lane { installation, lane } => {
+            (State::Pending, Some((installation.to_string(), lane.clone())), None)
+        }
+        Target::Resolving | Target::ResolvingOrHeld => (State::Resolving, None, None),
+        Target::Held { reason, .. } => (State::Held, None, Some(reason.code())),
+        Target::Ended(end) => (end.state(), None, end.reason()),
+    };
+    let (installation, lane) = place.unzip();
+    let deferred = times.deferred(accept).filter(|_| !state.is_terminal());
+    let (lane, deferred_lane) = if deferred.is_some() { (None, lane) } else { (lane, None) };
+    let subject = accept.about.subject.as_ref();
+    let (due_at, hold) = match &delivery.target {
+        Target::Held { look_after, .. } => (times.created_at.plus(*look_after), 1i64),
+        Target::ResolvingOrHeld => (deferred.unwrap_or(due), 1),
+        Target::Lane { .. } | Target::Resolving | Target::Ended(_) => (deferred.unwrap_or(due), 0),
+    };
+    [
+        delivery.id.to_string().into(),
+        accept.tenant.as_str().into(),
+        accept.id.to_string().into(),
+        delivery.user.as_ref().map(UserId::as_str).into(),
+        installation.into(),
+        lane.into(),
+        times.position.into(),
+        state.code().into(),
+        due_at.0.into(),
+        times.expires_at.0.into(),
+        reason.into(),
+        content.cloned().into(),
+        delivery.priority.code().into(),
+        delivery.kind.code().into(),
+        accept.event_type.as_str().into(),
+        accept.trace_context.as_deref().into(),
+        times.created_at.0.into(),
+        hold.into(),
+        subject.map(SubjectKey::as_str).into(),
+        subject.map(|_| action.code()).into(),
+        deferred_lane.into(),
+        trace.cloned().into(),
+    ]
+}

@@ -1,0 +1,189 @@
+//! The rows of replays: one new delivery for each dead letter that is replayed.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{ConnectionTrait as _, Value};
+
+use super::{DeadLetter, Replay};
+use crate::domain::delivery::State;
+use crate::domain::ids::{DeliveryId, InstallationId};
+use crate::domain::time::Timestamp;
+use crate::domain::trace::{Stage, Trace, TraceDecision};
+use crate::store::Error;
+use crate::store::database::rows::{Column, given, numbered};
+use crate::store::database::sql;
+use crate::store::database::transaction::Tx;
+use crate::store::intake::accept::{seal_content, seal_trace};
+use crate::store::lanes::lane::{self, Joining};
+use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
+
+/// The columns of a replay's row that have values of their own.
+const COLUMNS: &str = "id, tenant, user_id, installation, lane, position, state, due_at, \
+    expires_at, content, trace, replay_of, notification, priority, kind, event_type, \
+    trace_context, subject_key, action, hold";
+
+/// The types of [`COLUMNS`].
+const KINDS: [Column; 20] = [
+    Column::Text,
+    Column::Text,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::Number,
+    Column::Text,
+    Column::Number,
+    Column::Number,
+    Column::OptionalBytes,
+    Column::OptionalBytes,
+    Column::Text,
+    Column::Text,
+    Column::Number,
+    Column::Text,
+    Column::Text,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::OptionalText,
+    Column::Number,
+];
+
+/// Inserts the replays of dead letters, and records which delivery replays which.
+pub(super) async fn replays(
+    tx: &Tx,
+    keys: &ScopeKeys,
+    replay: &Replay,
+    chosen: &[(DeadLetter, DeliveryId)],
+    now: Timestamp,
+) -> Result<(), Error> {
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    let position = join_lanes(tx, replay, chosen, now).await?;
+    let mut rows = Vec::with_capacity(chosen.len());
+    for (dead, by) in chosen {
+        rows.push(dead.replay_row(keys, replay, *by, position, now)?);
+    }
+    for (table, values) in given(tx.get_database_backend(), KINDS, rows) {
+        let text = format!(
+            "INSERT INTO deliveries ({COLUMNS}, created_at, updated_at, attempt, probes, crashes) \
+             SELECT {}, column8, column8, 0, 0, 0 FROM {table}",
+            numbered(KINDS.len())
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    name_replays(tx, chosen).await?;
+    sharers(tx, chosen).await
+}
+
+/// Adds the work of the replays to their lanes; returns the position of all replays.
+async fn join_lanes(
+    tx: &Tx,
+    replay: &Replay,
+    chosen: &[(DeadLetter, DeliveryId)],
+    now: Timestamp,
+) -> Result<i64, Error> {
+    let places = chosen.iter().filter_map(|(dead, _)| dead.place()).collect();
+    let position = lane::position(tx, &places).await?;
+    let mut lanes: BTreeMap<(InstallationId, &str), Joining<'_>> = BTreeMap::new();
+    for (dead, _) in chosen {
+        let Some(place) = dead.place() else { continue };
+        let joining =
+            Joining::new(&replay.tenant, position, dead.priority, dead.action.budget(), now);
+        lanes.entry(place).and_modify(|first| first.and(&joining)).or_insert(joining);
+    }
+    lane::fill(tx, &lanes).await?;
+    Ok(position)
+}
+
+/// Writes to each dead letter which delivery replays it.
+async fn name_replays(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Error> {
+    for of in ["deliveries", "deliveries_history"] {
+        let rows = chosen.iter().filter(|(dead, _)| dead.table == of);
+        let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
+        for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
+            let text =
+                format!("UPDATE {of} SET replayed_as = column2 FROM {table} WHERE id = column1");
+            sql::execute(tx, &text, values).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The recipients that shared the dead letter also share its replay.
+async fn sharers(tx: &Tx, chosen: &[(DeadLetter, DeliveryId)]) -> Result<(), Error> {
+    let rows = chosen.iter();
+    let rows = rows.map(|(dead, by)| [dead.id.to_string().into(), by.to_string().into()]);
+    for (table, values) in given(tx.get_database_backend(), [Column::Text; 2], rows.collect()) {
+        let text = format!(
+            "INSERT INTO delivery_sharers (tenant, user_id, delivery, notification) \
+             SELECT s.tenant, s.user_id, column2, s.notification FROM {table} \
+             JOIN delivery_sharers s ON s.delivery = column1"
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+impl DeadLetter {
+    /// The row that replays it: the values of [`COLUMNS`].
+    fn replay_row(
+        &self,
+        keys: &ScopeKeys,
+        replay: &Replay,
+        by: DeliveryId,
+        position: i64,
+        now: Timestamp,
+    ) -> Result<[Value; 20], Error> {
+        let (installation, lane) = match self.place() {
+            Some(_) => (self.installation.clone(), self.lane.clone()),
+            None => (None, None),
+        };
+        let state = if lane.is_some() { State::Pending } else { State::Resolving };
+        let [notification, priority, kind, event_type, trace_context, subject, action, hold] =
+            self.same.clone();
+        Ok([
+            by.to_string().into(),
+            replay.tenant.as_str().into(),
+            self.user.clone().into(),
+            installation.into(),
+            lane.into(),
+            position.into(),
+            state.code().into(),
+            now.0.into(),
+            now.plus(replay.expires_in).0.into(),
+            self.resealed(keys, by)?.into(),
+            seal_trace(keys, by, &replayed(now))?.into(),
+            self.id.to_string().into(),
+            notification,
+            priority,
+            kind,
+            event_type,
+            trace_context,
+            subject,
+            action,
+            hold,
+        ])
+    }
+
+    /// The content, encrypted for the new row; content that no longer decrypts is rendered again.
+    fn resealed(&self, keys: &ScopeKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
+        let Some(sealed) = &self.content else { return Ok(None) };
+        let row = self.id.to_string();
+        let place = SealedCell { table: "deliveries", row: &row, column: "content" };
+        seal_content(keys, by, &keys.open(&place, sealed)?).map(Some)
+    }
+}
+
+/// The trace that a replay begins with.
+fn replayed(now: Timestamp) -> Vec<u8> {
+    let mut trace = Trace::default();
+    trace.decided(TraceDecision {
+        stage: Stage::Replayed,
+        at: now,
+        switches: None,
+        choice: None,
+        identity: None,
+        template: None,
+        verdict: "send".into(),
+    });
+    trace.to_bytes()
+}

@@ -1,0 +1,355 @@
+//! Lanes: one row for each conversation of an installation. A lane orders and paces its messages,
+//! and one lease on it makes sure that only one message is under way at a time.
+//!
+//! The invariant of this file: whenever a lane is neither leased nor asleep, `next_at` is the time
+//! at which its first delivery can be looked at (the later of the delivery's `due_at` and the
+//! lane's `paced_until`), or NULL if the lane is empty. While the lane is leased, `next_at` is the
+//! end of the lease, so that a lane whose holder died becomes due by itself.
+//!
+//! No wake-up is lost, because both sides lock the lane's row first. A transaction that adds a
+//! delivery holds the row until its commit. A transaction that empties a lane locks the row and
+//! then looks for deliveries *in another statement*, which therefore sees what was committed
+//! meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::{ConnectionTrait as _, DbBackend, Value};
+
+use crate::domain::budget::Budget;
+use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::priority::{Class, Priority};
+use crate::domain::subject::{Action, SlackRequestKind};
+use crate::domain::time::Timestamp;
+use crate::store::database::rows::{Column, Columns, arrays, given, numbered};
+use crate::store::database::sql::{self, by_key, params};
+use crate::store::database::transaction::{Tx, scoped};
+use crate::store::records::deliveries::IN_LANE;
+use crate::store::{Error, Lanes, Store};
+
+/// The deliveries that wait in a lane, for estimates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Backlog {
+    /// Deliveries that have not ended, including one that is being sent.
+    pub count: u32,
+    /// When the first can be looked at; `None` if the lane is empty or new, or its installation
+    /// waits for a reconnect.
+    pub next_at: Option<Timestamp>,
+}
+
+/// The most lanes that one sweep repairs; the next sweep finds the others.
+const REPAIRED_AT_ONCE: u32 = 1000;
+
+/// Neither leased nor asleep: `next_at` must be right. (A lane whose lease ran out becomes due by
+/// itself.)
+const RESTING: &str = "asleep = 0 AND lease_token IS NULL";
+
+/// The correct `next_at` of a lane, as a subquery that is correlated with `lanes`.
+fn next_at(paced_until: &str) -> String {
+    format!(
+        "(SELECT {{greatest}}(head.due_at, {paced_until}) FROM deliveries head \
+         WHERE head.installation = lanes.installation AND head.lane = lanes.lane \
+         AND head.{IN_LANE} ORDER BY head.position, head.sequence LIMIT 1)"
+    )
+}
+
+/// The columns of a lane that is not leased, set by its head (`head`, see [`head`]), unless it
+/// sleeps.
+pub(in crate::store) fn headed(sleeps: &str, paced_until: &str) -> String {
+    let budget = budget();
+    format!(
+        "next_at = CASE WHEN {sleeps} OR head.due_at IS NULL THEN NULL \
+         ELSE {{greatest}}(head.due_at, {paced_until}) END, \
+         ready_at = {{greatest}}(COALESCE(head.due_at, 0), {paced_until}), \
+         budget = {budget}, \
+         tenant = COALESCE(head.tenant, lanes.tenant), \
+         class = CASE WHEN head.state = 'unknown' THEN 0 \
+         WHEN head.position <= lanes.urgent_through THEN 1 \
+         WHEN head.position <= lanes.normal_through THEN 2 ELSE 3 END"
+    )
+}
+
+/// The budget that the request of `head` is taken from: that of the last planned or attempted
+/// request, or otherwise of its action. If another budget turns out to be needed,
+/// [`Settle::Replanned`](crate::store::Settle) reports it.
+fn budget() -> String {
+    let kinds = SlackRequestKind::ALL.iter().map(|kind| (kind.code(), kind.budget()));
+    let actions = Action::ALL.iter().map(|action| (action.code(), action.budget()));
+    let cases: Vec<String> = kinds
+        .chain(actions)
+        .filter(|(_, budget)| *budget != Budget::Posts)
+        .map(|(code, budget)| format!("WHEN '{code}' THEN {} ", budget.code()))
+        .collect();
+    let (cases, posts) = (cases.concat(), Budget::Posts.code());
+    format!("CASE COALESCE(head.deed, head.action) {cases}ELSE {posts} END")
+}
+
+/// The columns of a head that [`headed`] reads.
+pub(in crate::store) const HEAD: &str = "due_at, tenant, state, position, deed, action";
+
+/// The head of the lane `$1`, `$2`, to be joined: one row, with NULLs if the lane is empty.
+pub(in crate::store) fn head() -> String {
+    format!(
+        "(SELECT {HEAD} FROM deliveries WHERE installation = $1 AND lane = $2 AND {IN_LANE} \
+         ORDER BY position, sequence LIMIT 1) AS head ON TRUE"
+    )
+}
+
+/// The heads of the lanes `column1`, `column2` of `given`, to be joined as `alias`: one row for
+/// each lane that is not empty. `columns` are the columns to read.
+pub(in crate::store) fn heads(backend: DbBackend, alias: &str, columns: &str) -> String {
+    let first = |columns: &str| {
+        format!(
+            "(SELECT {columns} FROM deliveries WHERE deliveries.installation = column1 \
+             AND deliveries.lane = column2 AND {IN_LANE} ORDER BY position, sequence LIMIT 1)"
+        )
+    };
+    match backend {
+        DbBackend::Postgres => format!("LATERAL {} AS {alias} ON TRUE", first(columns)),
+        // SQLite cannot join a subselect that refers to the previous table.
+        _ => format!("deliveries AS {alias} ON {alias}.sequence = {}", first("sequence")),
+    }
+}
+
+/// The lane `column1`, `column2` of `given`, as a condition.
+pub(in crate::store) fn given_lane(backend: DbBackend) -> String {
+    // The second column is compared directly: PostgreSQL searches an index by only one list, that
+    // of its first column.
+    format!("{} AND lanes.lane = column2", by_key(backend, "lanes.installation", "column1"))
+}
+
+/// The new tail of a lane: one delivery, or several of one transaction.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Joining<'a> {
+    tenant: &'a TenantId,
+    /// When the first may be looked at.
+    due: Timestamp,
+    priority: Priority,
+    /// The budget of the first.
+    budget: Budget,
+    /// The last position of an urgent one, and of one that is not bulk; zero if there is none.
+    urgent_through: i64,
+    normal_through: i64,
+}
+
+impl<'a> Joining<'a> {
+    pub(in crate::store) fn new(
+        tenant: &'a TenantId,
+        position: i64,
+        priority: Priority,
+        budget: Budget,
+        due: Timestamp,
+    ) -> Self {
+        let through = |least| if priority >= least { position } else { 0 };
+        let (urgent_through, normal_through) =
+            (through(Priority::Urgent), through(Priority::Normal));
+        Self { tenant, due, priority, budget, urgent_through, normal_through }
+    }
+
+    /// Adds another one that joins behind.
+    pub(in crate::store) fn and(&mut self, behind: &Self) {
+        self.priority = self.priority.max(behind.priority);
+        self.urgent_through = self.urgent_through.max(behind.urgent_through);
+        self.normal_through = self.normal_through.max(behind.normal_through);
+    }
+}
+
+/// Updates lanes whose tails deliveries joined. Locks their rows until the commit, which the
+/// emptying side depends on, and in one order, so that two calls never deadlock. A lane that
+/// already has work keeps its time, since a delivery at the tail is never first, but the delivery
+/// may make the lane more urgent.
+pub(in crate::store) async fn fill(
+    tx: &Tx,
+    lanes: &BTreeMap<(InstallationId, &str), Joining<'_>>,
+) -> Result<(), Error> {
+    /// The lane is empty, so the joining delivery is its head.
+    const EMPTY: &str = "lanes.next_at IS NULL AND lanes.asleep = 0";
+    let rows = lanes.iter().map(|((installation, lane), joining)| {
+        [
+            installation.to_string().into(),
+            (*lane).into(),
+            joining.due.0.into(),
+            joining.tenant.as_str().into(),
+            Class::from(joining.priority).code().into(),
+            joining.urgent_through.into(),
+            joining.normal_through.into(),
+            joining.budget.code().into(),
+        ]
+    });
+    let (text, number) = (Column::Text, Column::Number);
+    let columns = [text, text, number, text, number, number, number, number];
+    for (table, values) in given(tx.get_database_backend(), columns, rows.collect()) {
+        let text = format!(
+            "INSERT INTO lanes (installation, lane, next_at, tenant, class, urgent_through, \
+             normal_through, budget, ready_at) SELECT {}, column3 FROM {table} WHERE TRUE \
+             ON CONFLICT (installation, lane) DO UPDATE SET \
+             next_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, lanes.paced_until) \
+             ELSE lanes.next_at END, \
+             ready_at = CASE WHEN {EMPTY} THEN {{greatest}}(excluded.next_at, lanes.paced_until) \
+             ELSE lanes.ready_at END, \
+             budget = CASE WHEN {EMPTY} THEN excluded.budget ELSE lanes.budget END, \
+             tenant = CASE WHEN {EMPTY} THEN excluded.tenant ELSE lanes.tenant END, \
+             class = CASE WHEN {EMPTY} OR lanes.class > excluded.class THEN excluded.class \
+             ELSE lanes.class END, \
+             urgent_through = {{greatest}}(lanes.urgent_through, excluded.urgent_through), \
+             normal_through = {{greatest}}(lanes.normal_through, excluded.normal_through)",
+            numbered(8)
+        );
+        sql::execute(tx, &text, values).await?;
+    }
+    Ok(())
+}
+
+impl Lanes<'_> {
+    /// After a reconnect: lanes that fell asleep because the token was dead are now due, and a
+    /// worker that has just met the old token can no longer put its lane to sleep. Call it after
+    /// the new token was committed.
+    pub async fn wake(self, installation: InstallationId) -> Result<(), Error> {
+        const SQL: &str = "UPDATE lanes SET woken_at = {now}, asleep = 0, next_at = CASE \
+            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE next_at END, ready_at = CASE \
+            WHEN asleep = 1 THEN {greatest}({now}, paced_until) ELSE ready_at END \
+            WHERE installation = $1";
+        let id = &installation.to_string();
+        self.store
+            .transaction(|tx| {
+                scoped(async move { sql::execute(tx, SQL, params![id.as_str()]).await })
+            })
+            .await?;
+        self.store.wake();
+        Ok(())
+    }
+
+    /// The deliveries that wait in one lane.
+    pub async fn backlog(self, installation: InstallationId, lane: &str) -> Result<Backlog, Error> {
+        let text = format!(
+            "SELECT (SELECT COUNT(*) FROM deliveries WHERE installation = $1 AND lane = $2 \
+             AND {IN_LANE}), \
+             (SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2)"
+        );
+        let values = params![installation.to_string(), lane];
+        let Some(row) = sql::one(self.store.reader(), &text, values).await? else {
+            return Ok(Backlog::default());
+        };
+        let mut columns = Columns::of(&row);
+        Ok(Backlog { count: columns.count()?, next_at: columns.optional_time()? })
+    }
+
+    /// The safety net for the invariant above: repairs lanes that hold work and would not come up
+    /// in time; returns how many. Two causes are known and harmless: a head that expired while it
+    /// waited, and a call that committed after a later one. Both leave their lane with a time that
+    /// is too late.
+    ///
+    /// Also wakes lanes that sleep without a cause: their token works (a process died between the
+    /// reconnect and the waking), or the tenant of their first delivery left the workspace, which
+    /// may never be connected again.
+    pub async fn repair(self) -> Result<u32, Error> {
+        let mut repaired = self.store.wake_stranded().await?;
+        let text = format!(
+            "SELECT installation, lane FROM lanes WHERE {RESTING} AND (installation, lane) IN \
+             (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
+             AND (next_at IS NULL OR next_at > {}) LIMIT {REPAIRED_AT_ONCE}",
+            next_at("lanes.paced_until")
+        );
+        for row in sql::all(self.store.reader(), &text, params![]).await? {
+            let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
+            let key = params![installation, lane];
+            let fixed = self.store.transaction(|tx| scoped(repair(tx, key.clone()))).await?;
+            repaired += u32::from(fixed);
+        }
+        if repaired > 0 {
+            self.store.wake();
+        }
+        Ok(repaired)
+    }
+}
+
+impl Store {
+    async fn wake_stranded(&self) -> Result<u32, Error> {
+        let find = format!(
+            "SELECT installation, lane FROM lanes WHERE asleep = 1 AND (installation, lane) IN \
+             (SELECT installation, lane FROM deliveries WHERE {IN_LANE}) \
+             AND (EXISTS (SELECT 1 FROM installations i \
+             WHERE i.id = lanes.installation AND i.state = 'active') \
+             OR NOT EXISTS (SELECT 1 FROM tenant_links t WHERE t.installation = lanes.installation \
+             AND t.tenant = (SELECT head.tenant FROM deliveries head \
+             WHERE head.installation = lanes.installation AND head.lane = lanes.lane \
+             AND head.{IN_LANE} ORDER BY head.position, head.sequence LIMIT 1))) \
+             LIMIT {REPAIRED_AT_ONCE}"
+        );
+        let wake = format!(
+            "UPDATE lanes SET woken_at = {{now}}, asleep = 0, {} FROM (SELECT 1) AS once \
+             LEFT JOIN {} WHERE installation = $1 AND lane = $2 AND asleep = 1",
+            headed("FALSE", "lanes.paced_until"),
+            head()
+        );
+        let wake = wake.as_str();
+        let mut woken = 0;
+        for row in sql::all(self.reader(), &find, params![]).await? {
+            let (installation, lane): (String, String) = (row.get(0)?, row.get(1)?);
+            let key = &params![installation, lane];
+            let changed = self
+                .transaction(|tx| scoped(async move { sql::execute(tx, wake, key.clone()).await }))
+                .await?;
+            woken += u32::try_from(changed).unwrap_or(0);
+        }
+        Ok(woken)
+    }
+}
+
+/// Locks lanes, in their order, and draws `count` positions for the deliveries that join them, each
+/// larger than all before. Positions are drawn after the lock, not before it: a delivery must stand
+/// behind all that joined its lane in an earlier commit. Otherwise it would precede a message that
+/// is being sent or in doubt, and only the history after it would be searched for that message.
+pub(in crate::store) async fn positions(
+    tx: &Tx,
+    lanes: &BTreeSet<(InstallationId, &str)>,
+    count: usize,
+) -> Result<Vec<i64>, Error> {
+    let wanted = i64::try_from(count).unwrap_or(i64::MAX);
+    // There is only one writer.
+    if tx.get_database_backend() == DbBackend::Sqlite {
+        const DRAW: &str = "UPDATE delivery_positions SET value = value + $1 RETURNING value";
+        let row = sql::one(tx, DRAW, params![wanted]).await?;
+        let last: i64 = row.ok_or_else(|| Error::Bug("no position was drawn".into()))?.get(0)?;
+        return Ok((last - wanted + 1..=last).collect());
+    }
+    let rows =
+        lanes.iter().map(|(installation, lane)| [installation.to_string().into(), (*lane).into()]);
+    let (table, mut values) = arrays([Column::Text, Column::Text], rows.collect());
+    values.push(wanted.into());
+    let text = format!(
+        "WITH locked AS (INSERT INTO lanes (installation, lane) SELECT column1, column2 \
+         FROM {table} WHERE TRUE ON CONFLICT (installation, lane) \
+         DO UPDATE SET lane = excluded.lane RETURNING 1) \
+         SELECT nextval('delivery_positions') FROM generate_series(1, $3) \
+         WHERE (SELECT COUNT(*) FROM locked) >= 0"
+    );
+    sql::all(tx, &text, values).await?.iter().map(|row| row.get(0)).collect()
+}
+
+/// One position, for all deliveries that join these lanes in one transaction.
+pub(in crate::store) async fn position(
+    tx: &Tx,
+    lanes: &BTreeSet<(InstallationId, &str)>,
+) -> Result<i64, Error> {
+    let drawn = positions(tx, lanes, 1).await?;
+    drawn.into_iter().next().ok_or_else(|| Error::Bug("no position was drawn".into()))
+}
+
+/// Repairs one lane, if it is still wrong once its row is locked.
+async fn repair(tx: &Tx, key: Vec<Value>) -> Result<bool, Error> {
+    let lock = format!(
+        "SELECT next_at FROM lanes WHERE installation = $1 AND lane = $2 AND {RESTING} \
+         {{for_update}}"
+    );
+    let Some(row) = sql::one(tx, &lock, key.clone()).await? else { return Ok(false) };
+    let before: Option<i64> = row.get(0)?;
+    let set = format!(
+        "UPDATE lanes SET {} FROM (SELECT 1) AS once LEFT JOIN {} \
+         WHERE installation = $1 AND lane = $2 RETURNING next_at",
+        headed("FALSE", "lanes.paced_until"),
+        head()
+    );
+    let Some(row) = sql::one(tx, &set, key).await? else { return Ok(false) };
+    let after: Option<i64> = row.get(0)?;
+    Ok(after.is_some_and(|after| before.is_none_or(|before| after < before)))
+}

@@ -1,0 +1,10 @@
+//! Encryption at rest.
+//!
+//! Reading order: `cipher`; `kek`, the key-encryption key; `data_keys`, the keys that it wraps and
+//! the values that they encrypt; `rotate`, its exchange; `person_keys`.
+
+mod cipher;
+pub(in crate::store) mod data_keys;
+pub(in crate::store) mod kek;
+pub(in crate::store) mod person_keys;
+pub(in crate::store) mod rotate;

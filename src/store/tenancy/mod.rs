@@ -1,0 +1,12 @@
+//! Tenants, their workspaces and their people.
+//!
+//! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
+//! `shared_reads`, the first reads of accepting; `api_keys`.
+
+pub(in crate::store) mod api_keys;
+pub(in crate::store) mod connect_attempts;
+pub(in crate::store) mod installations;
+pub(in crate::store) mod people;
+mod preferences;
+pub(in crate::store) mod shared_reads;
+mod tenants;

@@ -1,0 +1,195 @@
+//! The first reads of accepting, shared by many calls: calls that arrive while a read is under way
+//! share the next one (`group`). Every read begins after the calls that it answers, so an answer is
+//! never older than its call. Nothing is cached.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use sea_orm::ConnectionTrait as _;
+
+use super::people::StoredPerson;
+use super::{preferences, tenants};
+use crate::domain::ids::{TenantId, UserId};
+use crate::domain::settings::{Preferences, Settings};
+use crate::domain::time::Timestamp;
+use crate::store::database::entity::{installation, person, preference};
+use crate::store::database::group::{Bounds, Weight, breathe, panicked, shared};
+use crate::store::database::rows::{Column, Columns, given};
+use crate::store::database::sql;
+use crate::store::seal::data_keys::Scope;
+use crate::store::waiting::order::behind;
+use crate::store::{Error, Installation, People, Store, Tenancy};
+
+/// The facts about a tenant at one moment.
+#[derive(Debug, Clone)]
+pub struct TenantFacts {
+    pub settings: Settings,
+    /// Dead or alive; `None` if none is connected.
+    pub installation: Option<Installation>,
+    /// The database's time of the read.
+    pub now: Timestamp,
+}
+
+/// Facts about people of one tenant.
+#[derive(Debug, Default)]
+pub struct PeopleFacts {
+    /// The people who are stored.
+    pub people: HashMap<UserId, StoredPerson>,
+    /// For those who set any preference.
+    pub preferences: HashMap<UserId, Preferences>,
+    /// People with a delivery that is resolving: deliveries accepted now queue behind it (invariant
+    /// I4).
+    pub resolving: HashSet<UserId>,
+}
+
+/// Some people of a tenant, by id.
+pub(in crate::store) type Asked = (TenantId, Vec<UserId>);
+/// Rows as stored.
+#[derive(Default)]
+pub(in crate::store) struct Rows {
+    people: Vec<person::Model>,
+    choices: Vec<preference::Model>,
+    resolving: Vec<String>,
+}
+pub(in crate::store) type Tenants = Result<Option<TenantFacts>, Error>;
+
+/// The limits of one read.
+pub(in crate::store) fn bounds() -> Bounds {
+    Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: 2 }
+}
+
+impl Tenancy<'_> {
+    /// Settings, installation and the time, in one statement for all waiting calls; `None` if the
+    /// tenant does not exist.
+    pub async fn tenant_facts(self, tenant: &TenantId) -> Result<Option<TenantFacts>, Error> {
+        let store = self.store.clone();
+        let work = move |tenants: Vec<TenantId>| {
+            let store = store.clone();
+            async move { shared(tenants.len(), store.read_tenants(tenants).await) }
+        };
+        let weight = Weight { rows: 1, bytes: 0 };
+        let facts = self
+            .store
+            .inner
+            .reading_tenants
+            .join(tenant.clone(), tenant.clone(), weight, work)
+            .await;
+        facts.unwrap_or_else(panicked)
+    }
+}
+
+impl People<'_> {
+    /// The stored people and their preferences, in two statements for all waiting calls.
+    pub async fn facts(self, tenant: &TenantId, users: &[UserId]) -> Result<PeopleFacts, Error> {
+        if users.is_empty() {
+            return Ok(PeopleFacts::default());
+        }
+        let store = self.store.clone();
+        let work = move |asked: Vec<Asked>| {
+            let store = store.clone();
+            async move { shared(asked.len(), store.read_people(asked).await) }
+        };
+        let weight = Weight { rows: users.len(), bytes: 0 };
+        let item = (tenant.clone(), users.to_vec());
+        let rows = self.store.inner.reading_people.join(tenant.clone(), item, weight, work).await;
+        let rows: Rows = rows.unwrap_or_else(panicked)?;
+        let scope = Scope::Tenant(tenant.clone());
+        let mut people = HashMap::with_capacity(rows.people.len());
+        for (number, row) in rows.people.into_iter().enumerate() {
+            breathe(number).await;
+            let stored = self.store.open_person(&scope, row).await?;
+            people.insert(stored.person.user_id.clone(), stored);
+        }
+        let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));
+        let resolving = rows.resolving.into_iter().map(user).collect::<Result<_, _>>()?;
+        Ok(PeopleFacts { people, preferences: preferences::by_person(rows.choices)?, resolving })
+    }
+}
+
+impl Store {
+    async fn read_tenants(&self, tenants: Vec<TenantId>) -> Result<Vec<Tenants>, Error> {
+        let names: BTreeSet<&str> = tenants.iter().map(TenantId::as_str).collect();
+        let rows = names.into_iter().map(|name| [name.into()]).collect();
+        let mut found = HashMap::new();
+        for (table, values) in given(self.reader().get_database_backend(), [Column::Text], rows) {
+            let text = format!(
+                "SELECT t.tenant, t.settings, t.version, {{now}}, {} FROM {table} \
+                 JOIN tenants t ON t.tenant = column1 \
+                 LEFT JOIN tenant_links l ON l.tenant = t.tenant \
+                 LEFT JOIN installations i ON i.id = l.installation",
+                sql::columns::<installation::Entity>("i")
+            );
+            for row in sql::all(self.reader(), &text, values).await? {
+                let mut columns = Columns::of(&row);
+                let name: String = columns.take()?;
+                let (settings, version): (Option<String>, i64) = (columns.take()?, columns.take()?);
+                let (settings, now) =
+                    (tenants::settings_of(settings.as_deref(), version), columns.time()?);
+                let connected = columns.take::<Option<String>>()?.is_some();
+                let installation =
+                    connected.then(|| row.model::<installation::Model>()).transpose()?;
+                found.insert(name, (settings, installation, now));
+            }
+        }
+        let facts = tenants.iter().map(|tenant| {
+            let Some((settings, row, now)) = found.get(tenant.as_str()) else { return Ok(None) };
+            Ok(Some(TenantFacts {
+                settings: settings.clone()?,
+                installation: row.clone().map(Installation::try_from).transpose()?,
+                now: *now,
+            }))
+        });
+        Ok(facts.collect())
+    }
+
+    async fn read_people(&self, asked: Vec<Asked>) -> Result<Vec<Result<Rows, Error>>, Error> {
+        let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        for (index, (tenant, users)) in asked.iter().enumerate() {
+            for user in users {
+                places.entry((tenant.as_str(), user.as_str())).or_default().push(index);
+            }
+        }
+        let rows: Vec<_> =
+            places.keys().map(|(tenant, user)| [(*tenant).into(), (*user).into()]).collect();
+        let (backend, columns) =
+            (self.reader().get_database_backend(), [Column::Text, Column::Text]);
+        let mut answers: Vec<Rows> = asked.iter().map(|_| Rows::default()).collect();
+        for (table, values) in given(backend, columns, rows) {
+            let people = format!(
+                "SELECT column1, column2, {}, {} FROM {table} \
+                 LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2",
+                behind("column1", "column2"),
+                sql::columns::<person::Entity>("p")
+            );
+            let choices = format!(
+                "SELECT {} FROM {table} JOIN preferences p \
+                 ON p.tenant = column1 AND p.user_id = column2",
+                sql::columns::<preference::Entity>("p")
+            );
+            let (people, choices) = tokio::try_join!(
+                sql::all(self.reader(), &people, values.clone()),
+                sql::all(self.reader(), &choices, values),
+            )?;
+            for row in people {
+                let mut columns = Columns::of(&row);
+                let (tenant, user): (String, String) = (columns.take()?, columns.take()?);
+                let resolving = columns.take::<i32>()? != 0;
+                let known = columns.take::<Option<String>>()?.is_some();
+                let person = known.then(|| row.model::<person::Model>()).transpose()?;
+                for place in places.get(&(tenant.as_str(), user.as_str())).into_iter().flatten() {
+                    let answer = &mut answers[*place];
+                    answer.people.extend(person.clone());
+                    answer.resolving.extend(resolving.then(|| user.clone()));
+                }
+            }
+            for row in choices {
+                let row: preference::Model = row.model()?;
+                for place in
+                    places.get(&(row.tenant.as_str(), row.user_id.as_str())).into_iter().flatten()
+                {
+                    answers[*place].choices.push(row.clone());
+                }
+            }
+        }
+        Ok(answers.into_iter().map(Ok).collect())
+    }
+}

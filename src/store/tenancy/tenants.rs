@@ -1,0 +1,107 @@
+//! Tenants and their settings.
+
+use sea_orm::EntityTrait as _;
+
+use crate::domain::ids::{InstallationId, TenantId};
+use crate::domain::settings::Settings;
+use crate::domain::time::Timestamp;
+use crate::store::database::entity::tenant;
+use crate::store::database::sql::{self, params};
+use crate::store::database::transaction::scoped;
+use crate::store::{Error, Tenancy};
+
+impl Tenancy<'_> {
+    /// Makes the tenant exist (on the first administrator's call).
+    pub async fn ensure_tenant(self, tenant: &TenantId) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO tenants (tenant, version, created_at, updated_at)
+            VALUES ($1, 0, {now}, {now}) ON CONFLICT DO NOTHING";
+        // Read first: the tenant nearly always exists, and readers do not queue for SQLite's only
+        // writer.
+        if !self.tenant_exists(tenant).await? {
+            sql::execute(self.store.writer(), SQL, params![tenant.as_str()]).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn tenant_exists(self, tenant: &TenantId) -> Result<bool, Error> {
+        const SQL: &str = "SELECT 1 FROM tenants WHERE tenant = $1";
+        Ok(sql::one(self.store.reader(), SQL, params![tenant.as_str()]).await?.is_some())
+    }
+
+    /// `None` if the tenant does not exist; the defaults if its settings were never changed.
+    pub async fn settings(self, tenant: &TenantId) -> Result<Option<Settings>, Error> {
+        let row =
+            tenant::Entity::find_by_id(tenant.as_str().to_owned()).one(self.store.reader()).await?;
+        row.map(|row| settings_of(row.settings.as_deref(), row.version)).transpose()
+    }
+
+    /// Records that a tenant's user attribute, as written in `source`, has just cost too much.
+    pub async fn note_costly(self, tenant: &TenantId, source: &str) -> Result<(), Error> {
+        const SQL: &str = "UPDATE tenants SET costly_attribute = $2, costly_at = {now}
+            WHERE tenant = $1";
+        sql::execute(self.store.writer(), SQL, params![tenant.as_str(), source]).await.map(drop)
+    }
+
+    /// When the user attribute `source` of a tenant last cost too much; `None`: never, as far as is
+    /// known.
+    pub async fn costly_since(
+        self,
+        tenant: &TenantId,
+        source: &str,
+    ) -> Result<Option<Timestamp>, Error> {
+        const SQL: &str = "SELECT costly_at FROM tenants
+            WHERE tenant = $1 AND costly_attribute = $2 AND costly_at IS NOT NULL";
+        match sql::one(self.store.reader(), SQL, params![tenant.as_str(), source]).await? {
+            Some(row) => Ok(Some(Timestamp(row.get(0)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// The settings of every tenant that uses an installation.
+    pub async fn settings_in(self, installation: InstallationId) -> Result<Vec<Settings>, Error> {
+        let mut all = Vec::new();
+        for tenant in self.tenants_of(installation).await? {
+            all.extend(self.settings(&tenant).await?);
+        }
+        Ok(all)
+    }
+
+    /// Replaces the settings if `settings.version` is still the stored one; returns the new
+    /// version. [`Error::Conflict`] if another change came first, [`Error::NotFound`] if there is
+    /// no such tenant.
+    pub async fn save_settings(self, tenant: &TenantId, settings: &Settings) -> Result<i64, Error> {
+        const SQL: &str = "UPDATE tenants
+            SET settings = $2, version = version + 1, updated_at = {now}
+            WHERE tenant = $1 AND version = $3 RETURNING version";
+        let json = serde_json::to_string(settings)
+            .map_err(|_| Error::Bug("settings cannot be converted to JSON".into()))?;
+        let values = &params![tenant.as_str(), json, settings.version];
+        let saved = self.store.transaction(|tx| {
+            scoped(async move {
+                let Some(row) = sql::one(tx, SQL, values.clone()).await? else { return Ok(None) };
+                self.store.record(tx).await?;
+                row.get::<i64>(0).map(Some)
+            })
+        });
+        match saved.await? {
+            Some(version) => {
+                self.store.recorded();
+                Ok(version)
+            }
+            None if self.tenant_exists(tenant).await? => {
+                Err(Error::Conflict("the settings were changed meanwhile".into()))
+            }
+            None => Err(Error::NotFound("tenant".into())),
+        }
+    }
+}
+
+/// The column's version is valid; the JSON contains the version before the change.
+pub(in crate::store) fn settings_of(json: Option<&str>, version: i64) -> Result<Settings, Error> {
+    let settings = match json {
+        None => Settings::default(),
+        Some(json) => serde_json::from_str(json)
+            .map_err(|_| Error::Bug("stored settings cannot be parsed".into()))?,
+    };
+    Ok(Settings { version, ..settings })
+}

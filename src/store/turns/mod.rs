@@ -1,0 +1,4 @@
+//! The writes of a turn: `intend` before the request to Slack, `settle` after it.
+
+pub(in crate::store) mod intend;
+pub(in crate::store) mod settle;

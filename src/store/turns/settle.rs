@@ -1,0 +1,227 @@
+//! Settling: the outcome of a lane's head, written in one transaction with all its consequences:
+//! the delivery, its log, the lane's pace and its next turn, the end of the lease.
+//!
+//! A settle changes nothing unless its claim still holds the lane and the delivery is in a state
+//! from which it is allowed (`domain::delivery::transition`), so that a delivery becomes sent at
+//! most once (invariant I6).
+
+mod attempts;
+pub(in crate::store) mod batch;
+mod change;
+mod doubt;
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+
+pub(in crate::store) use self::attempts::{Log, log};
+use self::batch::Sent;
+use crate::domain::delivery::{Settle, State};
+use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
+use crate::domain::priority::Priority;
+use crate::domain::subject::{Shown, SlackRequestKind};
+use crate::domain::time::{Timestamp, micros};
+use crate::store::database::rows::Columns;
+use crate::store::database::sql::{self, params};
+use crate::store::database::transaction::{Tx, scoped};
+use crate::store::intake::accept::seal_trace;
+use crate::store::intake::subjects::mark;
+use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
+use crate::store::lanes::lane::{self, Joining};
+use crate::store::seal::data_keys::Scope;
+use crate::store::{Error, Outbox, Store};
+
+/// The request that a settle ends, if any, and the trace that it writes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SettleContext<'a> {
+    /// The pacing of the request in its lane; `None` if no request was begun.
+    pub pace: Option<Pace>,
+    /// The method that was called, and how long the request took.
+    pub request: Option<(&'static str, Duration)>,
+    /// The tenant, and why it went as it did; `None` keeps the stored trace.
+    pub trace: Option<(&'a TenantId, &'a [u8])>,
+}
+
+impl From<Option<Pace>> for SettleContext<'_> {
+    fn from(pace: Option<Pace>) -> Self {
+        Self { pace, ..Self::default() }
+    }
+}
+
+/// The pacing of a request in its lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// How long ago the request began.
+    pub started_ago: Duration,
+    /// The least time between the starts of two requests in one conversation.
+    pub interval: Duration,
+}
+
+impl Pace {
+    /// When the next request may start; `None`: at once.
+    fn until(&self, now: Instant) -> Option<Instant> {
+        self.interval.checked_sub(self.started_ago).map(|rest| now + rest)
+    }
+}
+
+impl Outbox<'_> {
+    /// Settles the head of a lane and releases the lane. `false`: nothing was settled, because the
+    /// claim is stale or the delivery is in another state; in the second case the lane was still
+    /// released. Either way the caller is done with the claim.
+    pub async fn settle(
+        self,
+        claim: &LaneClaim,
+        delivery: DeliveryId,
+        settle: &Settle,
+        context: SettleContext<'_>,
+    ) -> Result<bool, Error> {
+        let trace = match context.trace {
+            Some((tenant, trace)) => {
+                let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+                Some(seal_trace(&keys, delivery, trace)?)
+            }
+            None => None,
+        };
+        let mut turn = None;
+        if let Settle::Delivered { channel, ts } = settle {
+            let sent = Sent {
+                claim: claim.clone(),
+                delivery,
+                channel: channel.clone(),
+                ts: ts.clone(),
+                paced_until: context.pace.and_then(|pace| pace.until(Instant::now())),
+                request: context.request,
+                trace: trace.clone(),
+            };
+            if self.store.sent_together(sent).await? {
+                self.store.delivery_ended(delivery);
+                return Ok(true);
+            }
+            // Its lane's row may be locked for as long as a transaction may live.
+            turn = Some(self.store.inner.apart.turn().await?);
+        }
+        let trace = trace.as_ref();
+        let settled = self
+            .store
+            .transaction(|tx| {
+                scoped(self.store.settle_within(tx, claim, delivery, settle, context, trace))
+            })
+            .await?;
+        drop(turn);
+        if let Some(state) = settled {
+            self.store.changed();
+            if state.is_terminal() {
+                self.store.delivery_ended(delivery);
+            }
+            if matches!(settle, Settle::Moved { .. }) {
+                self.store.wake();
+            }
+        }
+        Ok(settled.is_some())
+    }
+
+    /// Deliveries that this process ended, for calls that wait for one. A hint: other replicas end
+    /// deliveries too, and a receiver that lags misses some, so also read the row at intervals.
+    pub fn ended(self) -> broadcast::Receiver<DeliveryId> {
+        self.store.inner.deliveries_ended.subscribe()
+    }
+}
+
+impl Store {
+    /// `trace` is encrypted.
+    async fn settle_within(
+        &self,
+        tx: &Tx,
+        claim: &LaneClaim,
+        delivery: DeliveryId,
+        settle: &Settle,
+        context: SettleContext<'_>,
+        trace: Option<&Vec<u8>>,
+    ) -> Result<Option<State>, Error> {
+        if !lock(tx, claim).await? {
+            return Ok(None);
+        }
+        let paced = context.pace.map(|pace| micros(pace.interval) - micros(pace.started_ago));
+        let mut unleased = Unlease { paced, ..Unlease::default() };
+        let id = delivery.to_string();
+        let Some((before, change)) = change::planned(tx, claim, &id, settle).await? else {
+            unlease(tx, claim, &unleased).await?;
+            return Ok(None);
+        };
+        change::write(tx, &id, (&before, &change), trace).await?;
+        mark_acted_on(tx, delivery, settle).await?;
+        doubt::note(tx, &id, settle, (before.state, change.state)).await?;
+        self.change_lane(tx, &id, settle, before.now).await?;
+        if let Some(entry) = change::entry(&before, &change, context.request) {
+            log(tx, &id, &entry).await?;
+        }
+        unleased.paced = unleased.paced.max(change.holds.map(micros));
+        unleased.sleep = matches!(settle, Settle::Paused { .. });
+        if let Settle::Delivered { channel, ts } | Settle::Unthreaded { channel, ts, .. } = settle {
+            unleased.channel = Some(channel.clone());
+            unleased.last_ts = Some(ts.clone());
+        }
+        unlease(tx, claim, &unleased).await?;
+        Ok(Some(change.state))
+    }
+
+    /// Takes a delivery out of its lane if its person is to be resolved again, and moves it to
+    /// another lane if the person turned out to be another member.
+    async fn change_lane(
+        &self,
+        tx: &Tx,
+        delivery: &str,
+        settle: &Settle,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const LEAVE: &str = "UPDATE deliveries SET installation = NULL, lane = NULL, \
+            due_at = $2 WHERE id = $1";
+        match settle {
+            Settle::Resolve => sql::execute(tx, LEAVE, params![delivery, now.0]).await.map(drop),
+            Settle::Moved { installation, lane } => {
+                self.move_to(tx, delivery, *installation, lane, now).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a delivery to a lane: a delivery that becomes eligible now stands behind all earlier
+    /// ones (invariant I4).
+    pub(in crate::store) async fn move_to(
+        &self,
+        tx: &Tx,
+        delivery: &str,
+        installation: InstallationId,
+        lane: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE deliveries SET installation = $2, lane = $3, position = $4, \
+            due_at = $5 WHERE id = $1 RETURNING tenant, priority, deed, action";
+        let position = lane::position(tx, &[(installation, lane)].into()).await?;
+        let values = params![delivery, installation.to_string(), lane, position, now.0];
+        let Some(row) = sql::one(tx, SQL, values).await? else { return Ok(()) };
+        let mut columns = Columns::of(&row);
+        let tenant = &columns.id(TenantId::parse)?;
+        let priority = Priority::from_code(columns.take()?);
+        let request_kind: Option<String> = columns.take()?;
+        let request_kind = request_kind.and_then(|code| SlackRequestKind::from_code(&code));
+        let budget = request_kind.map_or(columns.action()?.budget(), SlackRequestKind::budget);
+        let joining = Joining::new(tenant, position, priority, budget, now);
+        lane::fill(tx, &[((installation, lane), joining)].into()).await
+    }
+}
+
+/// Records the new state of the message that was acted on, or that was to be.
+async fn mark_acted_on(tx: &Tx, delivery: DeliveryId, settle: &Settle) -> Result<(), Error> {
+    match settle {
+        Settle::Acted(acted) => {
+            mark(tx, acted.message, acted.shown, acted.replaced.then_some(delivery)).await
+        }
+        Settle::Unmodifiable { message, shown, .. } => mark(tx, *message, Some(*shown), None).await,
+        Settle::Unthreaded { root: Some(root), .. } => {
+            mark(tx, *root, Some(Shown::Gone), None).await
+        }
+        _ => Ok(()),
+    }
+}

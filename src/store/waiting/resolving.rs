@@ -1,0 +1,413 @@
+//! Deliveries whose Slack member is not yet known. They are claimed one by one, each with its own
+//! lease and token; their settlement is fenced like that of a lane's head.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, DbBackend};
+
+use super::held::expect_sweeps;
+use super::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
+use crate::domain::delivery::{End, Kind, LifeEvent, State, transition};
+use crate::domain::ids::{
+    DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
+};
+use crate::domain::reason::{NoMatch, Suppression};
+use crate::domain::settings::Identity;
+use crate::domain::subject::Action;
+use crate::domain::time::{Timestamp, micros};
+use crate::store::database::rows::Columns;
+use crate::store::database::sql::{self, Row, params};
+use crate::store::database::transaction::{Tx, scoped};
+use crate::store::intake::accept::{seal_content, seal_trace};
+use crate::store::lanes::claim::lease_token;
+use crate::store::records::deliveries::StateIn;
+use crate::store::records::notifications::place;
+use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::tenancy::people::store_identity_in;
+use crate::store::upkeep::unread::{Unread, known};
+use crate::store::{Error, Store, Waiting};
+
+/// A claimed delivery, with everything that resolving and rendering it needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolving {
+    pub delivery: DeliveryId,
+    pub notification: NotificationId,
+    pub tenant: TenantId,
+    /// The recipient.
+    pub user: Option<UserId>,
+    /// A person's deliveries are resolved in this order.
+    pub sequence: i64,
+    pub event_type: EventType,
+    pub kind: Kind,
+    pub action: Action,
+    pub trace: Option<Vec<u8>>,
+    /// The notification's data, as given to `accept`.
+    pub data: Vec<u8>,
+    pub link: Option<String>,
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// The database's clock at the claim.
+    pub now: Timestamp,
+    pub trace_context: Option<String>,
+    /// If no member is found, it waits until the person appears.
+    pub hold: bool,
+    /// The notification's data or link does not decrypt: settle it as failed.
+    pub damaged: bool,
+    pub token: LeaseToken,
+}
+
+/// The outcome of resolving.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Resolved {
+    /// To the tail of this lane, rendered; a new unique match is stored.
+    Lane {
+        installation: InstallationId,
+        lane: String,
+        content: Option<Vec<u8>>,
+        identity: Option<Identity>,
+    },
+    End(End),
+    /// Waits until the person appears in Slack; checked again after `look_after`.
+    Hold {
+        reason: NoMatch,
+        look_after: Duration,
+    },
+    /// Not known yet: tried again after this time.
+    Again {
+        after: Duration,
+    },
+}
+
+/// Read before the transaction, because making a data key writes.
+struct Prepared {
+    tenant: TenantId,
+    keys: Arc<ScopeKeys>,
+    user: Option<UserId>,
+    sequence: i64,
+    content: Option<Vec<u8>>,
+    trace: Option<Vec<u8>>,
+}
+
+impl Prepared {
+    fn place(&self) -> Option<ResolvingPlace<'_>> {
+        let user = self.user.as_ref()?;
+        Some(ResolvingPlace { tenant: &self.tenant, user, sequence: self.sequence })
+    }
+}
+
+impl Waiting<'_> {
+    /// Claims up to `limit` deliveries that wait for a member, the longest due first. A person's
+    /// deliveries are claimed in their order: none while an earlier one is being resolved or is due
+    /// later.
+    pub async fn claim_resolving(
+        self,
+        limit: u32,
+        lease: Duration,
+    ) -> Result<Vec<Resolving>, Error> {
+        let text = format!(
+            "WITH due AS MATERIALIZED (SELECT sequence AS number FROM deliveries AS one \
+             WHERE {RESOLVES_DUE} AND due_at <= {{now}} AND {known} AND NOT ({behind}) \
+             ORDER BY due_at, sequence LIMIT {limit} {{skip_locked}}) \
+             UPDATE deliveries SET lease_token = $1, due_at = clock.now + $2 \
+             FROM (SELECT {{now}} AS now) AS clock \
+             WHERE sequence IN (SELECT number FROM due) AND {STILL_RESOLVES} \
+             RETURNING id, notification, tenant, user_id, event_type, kind, created_at, \
+             expires_at, trace_context, due_at, hold, action, trace, sequence",
+            known = known(),
+            behind = waits_behind("one")
+        );
+        let token = lease_token();
+        let values = params![token.to_string(), micros(lease)];
+        let (text, values) = (text.as_str(), &values);
+        let claim = self.store.transaction(|tx| {
+            scoped(async move {
+                by_index(tx).await?;
+                sql::all(tx, text, values.clone()).await
+            })
+        });
+        let rows = claim.await?;
+        let mut contents = HashMap::new();
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // Left to its lease and, in the end, to its expiry.
+            let Ok(mut resolving) = resolving(row, token, lease) else {
+                self.store.pass_over(Unread::Waiting, 1);
+                continue;
+            };
+            let sealed = resolving.trace.take();
+            resolving.trace = self
+                .store
+                .open_trace(&resolving.tenant, resolving.delivery, sealed.as_deref())
+                .await?;
+            let content = match contents.entry(resolving.notification) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let (tenant, id) = (&resolving.tenant, resolving.notification);
+                    new.insert(self.store.readable(tenant, id).await?)
+                }
+            };
+            match content {
+                Some((data, link)) => {
+                    resolving.data.clone_from(data);
+                    resolving.link.clone_from(link);
+                }
+                None => resolving.damaged = true,
+            }
+            claimed.push(resolving);
+        }
+        Ok(claimed)
+    }
+
+    /// How long until one that waits for a member can be claimed; `None` if none waits.
+    pub async fn next_resolving(self) -> Result<Option<Duration>, Error> {
+        let text = format!(
+            "SELECT MIN(due_at), {{now}} FROM deliveries WHERE {RESOLVES_DUE} AND {}",
+            known()
+        );
+        let Some(row) = sql::one(self.store.reader(), &text, params![]).await? else {
+            return Ok(None);
+        };
+        let mut columns = Columns::of(&row);
+        let (due, now) = (columns.optional_time()?, columns.time()?);
+        Ok(due.map(|due| due.since(now)))
+    }
+
+    /// Settles a claimed delivery; `trace` gives the reasons. Returns its new state: a delivery
+    /// that stands behind another of its person stays resolving, and joins no lane before the other
+    /// does. `None`: the token is stale, and nothing changed.
+    pub async fn settle_resolving(
+        self,
+        token: LeaseToken,
+        delivery: DeliveryId,
+        resolved: &Resolved,
+        trace: Option<&[u8]>,
+    ) -> Result<Option<State>, Error> {
+        let Some(prepared) = &self.store.prepare(delivery, resolved, trace).await? else {
+            return Ok(None);
+        };
+        let settled = self
+            .store
+            .transaction(|tx| {
+                scoped(self.store.resolve_within(tx, token, delivery, resolved, prepared))
+            })
+            .await?;
+        match settled {
+            Some(State::Pending) => {
+                self.store.wake();
+                self.store.changed();
+            }
+            Some(State::Resolving) | None => {}
+            Some(State::Held) => self.store.changed(),
+            Some(_) => self.store.delivery_ended(delivery),
+        }
+        Ok(settled)
+    }
+}
+
+impl Store {
+    /// `None`: there is no such delivery.
+    async fn prepare(
+        &self,
+        delivery: DeliveryId,
+        resolved: &Resolved,
+        trace: Option<&[u8]>,
+    ) -> Result<Option<Prepared>, Error> {
+        const SQL: &str = "SELECT tenant, user_id, sequence FROM deliveries WHERE id = $1";
+        let Some(row) = sql::one(self.reader(), SQL, params![delivery.to_string()]).await? else {
+            return Ok(None);
+        };
+        let mut columns = Columns::of(&row);
+        let tenant = columns.id(TenantId::parse)?;
+        let user = columns.optional_id(UserId::parse)?;
+        let sequence = columns.take()?;
+        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let content = match resolved {
+            Resolved::Lane { content: Some(content), .. } => {
+                Some(seal_content(&keys, delivery, content)?)
+            }
+            _ => None,
+        };
+        let trace = trace.map(|trace| seal_trace(&keys, delivery, trace)).transpose()?;
+        Ok(Some(Prepared { tenant, keys, user, sequence, content, trace }))
+    }
+
+    async fn resolve_within(
+        &self,
+        tx: &Tx,
+        token: LeaseToken,
+        delivery: DeliveryId,
+        resolved: &Resolved,
+        prepared: &Prepared,
+    ) -> Result<Option<State>, Error> {
+        const WRITE: &str = "UPDATE deliveries SET state = $2, reason = $3, due_at = $4, \
+            content = COALESCE($5, content), updated_at = $6, lease_token = NULL, \
+            trace = COALESCE($7, trace) WHERE id = $1";
+        let lock = format!(
+            "SELECT {{now}} FROM deliveries \
+             WHERE id = $1 AND {STILL_RESOLVES} AND lease_token = $2 {{for_update}}"
+        );
+        let id = delivery.to_string();
+        let Some(row) = sql::one(tx, &lock, params![id.as_str(), token.to_string()]).await? else {
+            return Ok(None);
+        };
+        let now = Timestamp(row.get(0)?);
+        let place = prepared.place();
+        let (event, reason, due) = life_event(tx, &id, resolved, prepared, now).await?;
+        let Some(state) = transition(State::Resolving, event) else { return Ok(None) };
+        let resolves = state != State::Resolving;
+        let content = prepared.content.clone().filter(|_| resolves);
+        let trace = prepared.trace.clone().filter(|_| resolves);
+        let values = params![id.as_str(), state.code(), reason, due.0, content, now.0, trace];
+        sql::execute(tx, WRITE, values).await?;
+        match resolved {
+            Resolved::Lane { installation, lane, identity, .. } if resolves => {
+                if let (Some(identity), Some(user)) = (identity, &prepared.user) {
+                    store_identity_in(tx, &prepared.keys, &prepared.tenant, user, identity).await?;
+                }
+                if state == State::Pending {
+                    self.move_to(tx, &id, *installation, lane, now).await?;
+                }
+            }
+            _ => {}
+        }
+        if let Some(place) = place.filter(|_| !resolves) {
+            place.put_off(tx, token, due).await?;
+        }
+        Ok(Some(state))
+    }
+
+    /// Like [`Store::content_of`]; `None` if the row is damaged: one such row must not hold back
+    /// those claimed with it.
+    async fn readable(
+        &self,
+        tenant: &TenantId,
+        notification: NotificationId,
+    ) -> Result<Option<(Vec<u8>, Option<String>)>, Error> {
+        match self.content_of(tenant, notification).await {
+            Ok(content) => Ok(Some(content)),
+            Err(error @ (Error::Sealed(_) | Error::NotFound(_) | Error::Bug(_))) => {
+                tracing::error!(%error, %notification, "A notification cannot be read.");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The decrypted data and link of a notification.
+    async fn content_of(
+        &self,
+        tenant: &TenantId,
+        notification: NotificationId,
+    ) -> Result<(Vec<u8>, Option<String>), Error> {
+        const SQL: &str = "SELECT data, link FROM notifications WHERE tenant = $1 AND id = $2";
+        let id = notification.to_string();
+        let row = sql::one(self.reader(), SQL, params![tenant.as_str(), id.as_str()]).await?;
+        let row = row.ok_or_else(|| Error::NotFound("notification of a delivery".into()))?;
+        let data = self.open_column(tenant, &place(&id, "data"), &row.get::<Vec<u8>>(0)?).await?;
+        let link: Option<Vec<u8>> = row.get(1)?;
+        Ok((data, self.open_link(tenant, &id, link.as_deref()).await?))
+    }
+}
+
+/// The planner cannot know how few rows stand behind another, and would sort all due rows before it
+/// takes the first: seconds for a hundred thousand. These settings make it scan the index in order
+/// and find each row by its number, even if it believes that the table is empty. They also keep it
+/// from compiling the claim, which takes half a second each time.
+async fn by_index(tx: &Tx) -> Result<(), Error> {
+    const SQL: &str = "SELECT set_config('enable_sort', 'off', true), \
+        set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)";
+    if tx.get_database_backend() == DbBackend::Postgres {
+        sql::one(tx, SQL, params![]).await?;
+    }
+    Ok(())
+}
+
+/// The event that the outcome is for the delivery, with its reason, and when the delivery is due.
+async fn life_event(
+    tx: &Tx,
+    delivery: &str,
+    resolved: &Resolved,
+    prepared: &Prepared,
+    now: Timestamp,
+) -> Result<(LifeEvent, Option<&'static str>, Timestamp), Error> {
+    let tenant = &prepared.tenant;
+    Ok(match resolved {
+        Resolved::Lane { .. } if is_behind(tx, prepared.place()).await? => {
+            (LifeEvent::MemberUnknown, None, now)
+        }
+        Resolved::Lane { installation, lane, .. } => {
+            if has_twin(tx, tenant, delivery, *installation, lane).await? {
+                let same = End::Suppressed(Suppression::SameMember);
+                (LifeEvent::Ended(same), same.reason(), now)
+            } else {
+                (LifeEvent::MemberFound, None, now)
+            }
+        }
+        Resolved::End(end) => (LifeEvent::Ended(*end), end.reason(), now),
+        Resolved::Hold { reason, look_after } => {
+            expect_sweeps(tx, tenant).await?;
+            (LifeEvent::MemberAwaited, Some(reason.code()), now.plus(*look_after))
+        }
+        Resolved::Again { after } => (LifeEvent::MemberUnknown, None, now.plus(*after)),
+    })
+}
+
+/// Whether it must wait for another delivery of its person.
+async fn is_behind(tx: &Tx, place: Option<ResolvingPlace<'_>>) -> Result<bool, Error> {
+    match place {
+        Some(place) => place.is_behind(tx).await,
+        None => Ok(false),
+    }
+}
+
+/// Whether another recipient of the same notification already resolved to this member: they get one
+/// message. Locks the lane first, so that of two that are resolved at the same time the later sees
+/// the earlier.
+async fn has_twin(
+    tx: &Tx,
+    tenant: &TenantId,
+    delivery: &str,
+    installation: InstallationId,
+    lane: &str,
+) -> Result<bool, Error> {
+    const LOCK: &str = "INSERT INTO lanes (installation, lane) VALUES ($1, $2) \
+        ON CONFLICT (installation, lane) DO UPDATE SET lane = excluded.lane";
+    // The person is compared in words that no index by person has: a notification has few rows.
+    let twin = format!(
+        "SELECT 1 FROM deliveries WHERE tenant = $1 AND notification = \
+         (SELECT notification FROM deliveries WHERE id = $2) AND id <> $2 \
+         AND COALESCE(user_id, '') <> '' AND installation = $3 AND lane = $4 AND {} LIMIT 1",
+        StateIn("state", State::IN_LANE_OR_SENT)
+    );
+    let installation = installation.to_string();
+    sql::execute(tx, LOCK, params![installation.as_str(), lane]).await?;
+    let values = params![tenant.as_str(), delivery, installation.as_str(), lane];
+    Ok(sql::one(tx, &twin, values).await?.is_some())
+}
+
+fn resolving(row: &Row, token: LeaseToken, lease: Duration) -> Result<Resolving, Error> {
+    let mut columns = Columns::of(row);
+    Ok(Resolving {
+        delivery: columns.uuid(DeliveryId::parse)?,
+        notification: columns.uuid(NotificationId::parse)?,
+        tenant: columns.id(TenantId::parse)?,
+        user: columns.optional_id(UserId::parse)?,
+        event_type: columns.id(EventType::parse)?,
+        kind: columns.code(Kind::from_code)?,
+        data: Vec::new(),
+        link: None,
+        created_at: columns.time()?,
+        expires_at: columns.time()?,
+        trace_context: columns.take()?,
+        damaged: false,
+        now: columns.time()?.minus(lease),
+        hold: columns.take::<i32>()? != 0,
+        action: columns.action()?,
+        trace: columns.take()?,
+        sequence: columns.take()?,
+        token,
+    })
+}
