@@ -1,6 +1,8 @@
 //! Held until arrival: a message to a person who is not in Slack yet waits, is sent once when they
 //! appear, and can end in every other way.
 
+mod life;
+
 use std::collections::BTreeMap;
 
 use herald::rpc::pb::{

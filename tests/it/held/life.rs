@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use herald::rpc::pb::{self, DeliveryState as State, NotifyRequest, SubjectAction, WaitCause};
 
-use crate::held::{arrive, hold, load_nia, newcomer, only};
+use super::{arrive, hold, load_nia, newcomer, only};
 use crate::support::client::{notify, task};
 use crate::support::world::{TENANT, World, for_each_database, until};
 
