@@ -1,8 +1,10 @@
 //! Notify: accepts a notification for people and channels. It is durable when the call returns,
 //! idempotent by request id, and its answer has a verdict on each recipient.
 
-mod ask;
 mod plan;
+
+mod ask;
+
 #[cfg(test)]
 mod tests;
 

@@ -19,22 +19,25 @@
 
 mod asks;
 mod checks;
-mod claim;
 mod clock;
 mod config;
-mod explain;
 mod feed;
 mod held;
 mod liveness;
-mod probe;
-mod request;
-mod resolve;
 mod rests;
 mod retry_writes;
-mod send;
 mod slots;
-mod turn;
 mod upkeep;
+
+mod claim;
+mod turn;
+
+mod explain;
+mod probe;
+mod request;
+
+mod resolve;
+mod send;
 mod worker;
 
 use std::sync::Arc;

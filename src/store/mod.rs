@@ -7,80 +7,91 @@
 //! Reading order: `connection`, `pool` and `postgres`, `transaction`, `sql`, `migrate`, `seal`,
 //! then the aggregates.
 
-mod accept;
-mod apart;
-mod api_keys;
-mod audit;
 mod backend;
-mod backlog;
-mod budgets;
-mod cancel;
-mod cipher;
-mod claim;
-mod clock;
 mod config;
-mod connect;
-mod connection;
-mod conversations;
-mod crawl;
-mod deferred;
-mod deliveries;
-mod directory;
 mod entity;
 mod era;
-mod erase;
 mod error;
-mod events;
-mod exclusive;
-mod failed;
-mod feed;
-mod field_pass;
-mod fields;
+mod new;
+mod protection;
+
+mod cipher;
 mod group;
-mod held;
+mod pulse;
+mod session;
+mod sql;
+
+mod conversations;
 mod hints;
+mod kek;
+mod postgres;
+mod rotate;
+mod rows;
+mod statistics;
+mod tidy;
+
+mod deliveries;
+mod listing;
+mod seal;
+mod transaction;
+
+mod apart;
+mod api_keys;
+mod cancel;
+mod clock;
+mod directory;
+mod fields;
 mod history;
 mod idle;
 mod installations;
-mod intend;
-mod kek;
 mod lanes;
-mod listing;
-mod merge;
-mod migrate;
-mod new;
 mod notifications;
-mod order;
 mod people;
 mod person_keys;
-#[cfg(test)]
-mod plans;
 mod pool;
-mod postgres;
 mod posting;
 mod preferences;
-mod protection;
+mod retention;
+mod sharers;
+mod tenants;
+
+mod audit;
+mod budgets;
+mod claim;
+mod connect;
+mod connection;
+mod crawl;
+mod erase;
+mod field_pass;
+mod migrate;
+
+mod backlog;
+mod events;
+mod exclusive;
 mod publish;
-mod pulse;
+mod subjects;
+mod unread;
+
+mod deferred;
+mod failed;
+mod feed;
+mod held;
+mod merge;
+mod order;
 mod queue;
+
+mod accept;
 mod recovery;
+mod shared_reads;
+
 mod replay;
 mod resolving;
-mod retention;
-mod rotate;
-mod rows;
-mod seal;
-mod session;
 mod settle;
-mod shared_reads;
-mod sharers;
-mod sql;
-mod statistics;
-mod subjects;
-mod tenants;
-mod tidy;
-mod transaction;
-mod unread;
+
+mod intend;
+
+#[cfg(test)]
+mod plans;
 
 use std::sync::Arc;
 use std::time::Duration;
