@@ -22,8 +22,8 @@
 //! # Reading order
 //!
 //! `domain::delivery` (the states and the table of their transitions), `domain::matching`,
-//! `store::accept` and `store::settle` (the contents of one transaction), `app::notify`,
-//! `delivery::worker`, `server`.
+//! `domain::admission`, `store::accept` and `store::settle` (the contents of one transaction),
+//! `app::notify`, `delivery::worker`, `server`.
 //!
 //! # Guarantees
 //!

@@ -1,6 +1,8 @@
 //! Notify: accepts a notification for people and channels. It is durable when the call returns,
 //! idempotent by request id, and its answer has a verdict on each recipient.
 
+mod recipients;
+
 mod plan;
 
 mod ask;
@@ -13,18 +15,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::tenant::{Known, Tenant};
+use super::tenant::Tenant;
 use super::{App, Call, Error, Violation};
+use crate::domain::admission::Message;
+use crate::domain::delivery::Kind;
+use crate::domain::draft::Draft;
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{
     ChannelId, ContentId, EventType, InstallationId, NotificationId, RequestId, SubjectKey, UserId,
 };
 use crate::domain::limits;
-use crate::domain::mapping::{Pass, Values};
 use crate::domain::person::Person;
 use crate::domain::priority::Priority;
 use crate::domain::render::Rendered;
-use crate::domain::settings::Preferences;
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
@@ -33,6 +36,7 @@ use crate::domain::{access, event};
 use crate::{store, telemetry};
 
 use plan::Planner;
+use recipients::{gather, in_order, people_named};
 
 /// One addressee of a notification.
 #[derive(Debug, Clone)]
@@ -102,6 +106,32 @@ pub struct Request {
 impl Request {
     fn priority(&self) -> Priority {
         self.priority.unwrap_or_else(|| event::priority(&self.event))
+    }
+
+    /// The message to one recipient, for the decision about it.
+    fn message(&self, now: Timestamp) -> Message<'_> {
+        Message {
+            now,
+            expires_at: now.plus(self.expires_in),
+            deliver_after: self.deliver_after,
+            kind: Kind::Normal,
+            action: self.action,
+            event: &self.event,
+            hold: self.hold,
+            damaged: false,
+        }
+    }
+
+    /// The message before it has a reader; `None` for actions without text.
+    fn draft(&self, message: &Message<'_>) -> Result<Option<Draft<'_>>, Error> {
+        if !self.action.speaks() {
+            return Ok(None);
+        }
+        // In a scheduled message, "in an hour" counts from its due time.
+        let from = message.deferred_until().unwrap_or(message.now);
+        let draft = Draft::of(&self.event, &self.data, self.link.as_deref(), from);
+        let unknown = || Error::invalid("event_type", "is not a known event type");
+        draft.map(Some).ok_or_else(unknown)
     }
 }
 
@@ -265,44 +295,31 @@ impl App {
         let ids = people_named(request);
         let store::PeopleFacts { people: mut known, preferences, resolving } =
             self.store.people_facts(&tenant.id, &ids).await?;
-        let people = gather(request, &mut known);
         let view = self.view(tenant).await?;
-        let values = self.values(tenant, &people).await?;
+        let people = self.named(tenant, gather(request, &mut known)).await?;
         let look_held_after = HELD_SOON.mul_f64(self.workspaces.time_scale());
         let now = tenant.now;
-        let preferences = &preferences;
         if let Some(after) = request.deliver_after
             && after >= now.plus(request.expires_in)
         {
             return Err(Error::invalid("deliver_after", "must be earlier than the expiry"));
         }
+        let message = request.message(now);
         let planner = Planner {
             tenant,
             request,
-            preferences,
+            message,
+            draft: request.draft(&message)?,
+            preferences: &preferences,
             view: &view,
-            values: &values,
             directory: &self.directory,
-            now,
             asked,
             look_held_after,
             resolving: &resolving,
             places,
         };
-        planner.plan(NotificationId(uuid::Uuid::now_v7()), people).await
-    }
-
-    /// Evaluates the mapping's user attribute for all people in the call.
-    async fn values(
-        &self,
-        tenant: &Tenant,
-        people: &HashMap<UserId, Known>,
-    ) -> Result<HashMap<UserId, Values>, Error> {
-        let everybody: Vec<&Person> = people.values().map(|known| &known.person).collect();
-        let pass = Pass::default();
-        let (values, _) =
-            self.directory.values_of(&tenant.id, &tenant.mapping, &everybody, pass).await?;
-        Ok(people.keys().cloned().zip(values).collect())
+        let recipients = in_order(request, &people)?;
+        planner.plan(NotificationId(uuid::Uuid::now_v7()), &recipients).await
     }
 
     /// The places of messages about the subject, for actions on these messages. If the request
@@ -423,37 +440,6 @@ fn payload(request: &Request) -> Value {
     payload
 }
 
-fn people_named(request: &Request) -> Vec<UserId> {
-    let mut ids: Vec<UserId> =
-        request.recipients.iter().filter_map(Recipient::user_id).cloned().collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
-}
-
-/// All people in the request, with their stored identity; the last description in the call wins.
-fn gather(
-    request: &Request,
-    stored: &mut HashMap<UserId, store::StoredPerson>,
-) -> HashMap<UserId, Known> {
-    let mut people = HashMap::new();
-    for recipient in &request.recipients {
-        let (id, described) = match recipient {
-            Recipient::Known(id) => (id, None),
-            Recipient::Described(person) => (&person.user_id, Some(person)),
-            Recipient::Channel(_) => continue,
-        };
-        let entry = people.entry(id.clone()).or_insert_with(|| match stored.remove(id) {
-            Some(known) => Known { person: known.person, identity: known.identity },
-            None => Known { person: Person::bare(id.clone()), identity: None },
-        });
-        if let Some(person) = described {
-            entry.person = person.clone();
-        }
-    }
-    people
-}
-
 /// The records to store: one for each person described, the last one winning.
 fn described(request: &Request) -> Vec<Person> {
     let mut people: HashMap<&UserId, &Person> = HashMap::new();
@@ -465,13 +451,4 @@ fn described(request: &Request) -> Vec<Person> {
     let mut people: Vec<Person> = people.into_values().cloned().collect();
     people.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
     people
-}
-
-/// The choices of one person; empty by default.
-fn choices<'a>(
-    all: &'a HashMap<UserId, Preferences>,
-    id: &UserId,
-) -> std::borrow::Cow<'a, Preferences> {
-    all.get(id)
-        .map_or_else(|| std::borrow::Cow::Owned(Preferences::default()), std::borrow::Cow::Borrowed)
 }

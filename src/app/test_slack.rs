@@ -6,14 +6,15 @@ use std::time::Duration;
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::domain::access;
+use crate::domain::admission::switch;
 use crate::domain::delivery::Kind;
-use crate::domain::event::{self, test_message};
+use crate::domain::draft::Draft;
+use crate::domain::event::test_message;
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
 use crate::domain::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::priority::Priority;
 use crate::domain::reason::{NoMatch, Suppression};
-use crate::domain::render::{self, Context, Reader};
 use crate::domain::settings::{Identity, Rule};
 use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
@@ -72,12 +73,13 @@ impl App {
             Ok(member) => member,
             Err(unmatched) => return Ok(Tested { outcome: Err(unmatched) }),
         };
-        let off = !tenant.settings.sending_allowed && !acting.is_administrator();
-        let delivery = if off {
-            TestDelivery::Suppressed(Suppression::SendingOff)
+        let kind = if acting.is_administrator() { Kind::AdministratorTest } else { Kind::Test };
+        let (settings, event) = (&tenant.settings, test_message::event_type());
+        let delivery = if let Some(by) = switch(settings, None, kind, Action::Post, &event) {
+            TestDelivery::Suppressed(by)
         } else {
             let left = patience.saturating_sub(started.elapsed());
-            self.send_test(call, &tenant, &known, &member, left).await?
+            self.send_test(call, &tenant, &known, &member, kind, left).await?
         };
         Ok(Tested { outcome: Ok(Sent { found: member, delivery }) })
     }
@@ -135,10 +137,11 @@ impl App {
         tenant: &Tenant,
         known: &Known,
         member: &FoundMember,
+        kind: Kind,
         patience: Duration,
     ) -> Result<TestDelivery, Error> {
         let mut ended = self.store.deliveries_ended();
-        let delivery = self.queue_test(call, tenant, known, member).await?;
+        let delivery = self.queue_test(call, tenant, known, member, kind).await?;
         let until = tokio::time::Instant::now() + patience;
         loop {
             let record = self.store.delivery(&tenant.id, delivery).await?;
@@ -164,6 +167,7 @@ impl App {
         tenant: &Tenant,
         known: &Known,
         member: &FoundMember,
+        kind: Kind,
     ) -> Result<DeliveryId, Error> {
         let internal = |error: serde_json::Error| Error::Internal(error.into());
         let content = self.test_message(tenant, known, &member.slack_user_id).await?;
@@ -171,8 +175,6 @@ impl App {
             installation: member.installation,
             lane: member.slack_user_id.as_str().to_owned(),
         };
-        let kind =
-            if call.acting()?.is_administrator() { Kind::AdministratorTest } else { Kind::Test };
         let delivery = NewDelivery {
             id: DeliveryId(uuid::Uuid::now_v7()),
             user: Some(known.person.user_id.clone()),
@@ -219,19 +221,10 @@ impl App {
     ) -> Result<Vec<u8>, Error> {
         let view = self.view(tenant).await?;
         let member = view.member(member);
-        let reader = Reader::of(Some(&known.person), member.as_ref(), &tenant.settings);
-        let data = serde_json::json!({});
-        let event_type = test_message::event_type();
-        let context = Context {
-            event: &event_type,
-            data: &data,
-            reader: &reader,
-            link: None,
-            button: event::button(&event_type),
-            now: self.store.now().await?,
-        };
-        let rendered = render::render(&test_message::template(), &context)
-            .map_err(|error| Error::Internal(error.into()))?;
-        serde_json::to_vec(&rendered).map_err(|error| Error::Internal(error.into()))
+        let now = self.store.now().await?;
+        let (event_type, data) = (test_message::event_type(), serde_json::json!({}));
+        let draft = Draft::test(&event_type, &data, now);
+        let reader = draft.reader(Some(&known.person), member.as_ref(), &tenant.settings);
+        draft.write(&reader).map_err(|error| Error::Internal(error.into()))
     }
 }

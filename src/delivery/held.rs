@@ -10,7 +10,7 @@ use super::Delivery;
 use crate::directory;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::mapping::Pass;
-use crate::domain::matching::{self, MemberDecision};
+use crate::domain::matching::MemberDecision;
 use crate::domain::person::Person;
 use crate::domain::settings::Identity;
 use crate::store::HeldSweep;
@@ -126,9 +126,7 @@ impl Delivery {
         let (mut appeared, mut absent) = (Vec::new(), Vec::new());
         for ((user, identity), values) in users.into_iter().zip(identities).zip(&values) {
             let identity = identity.filter(|identity| identity.installation == installation.id);
-            let matched = matching::resolve(view.deciding(), &mapping, values);
-            let kind = identity.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
-            match matching::decide(identity.as_ref(), &matched, kind) {
+            match view.decide(&mapping, identity.as_ref(), values).0 {
                 MemberDecision::Reach { .. } => appeared.push(user),
                 MemberDecision::Unreachable { .. } => absent.push(user),
             }

@@ -11,14 +11,13 @@
 //! - `clock` corrects stored times after the database's clock stepped back;
 //! - `upkeep` repairs, expires and archives.
 //!
-//! A turn touches only the head of its lane: `checks` decides whether it may still be sent,
+//! A turn touches only the head of its lane: `judge` finds out whether it may still be sent,
 //! `request` chooses the request to Slack, `domain::delivery::next` interprets the answer, and
 //! `probe` finds out whether Slack stored a message although its answer was lost.
 //!
 //! No essential state is kept here: a process that dies is replaced when its leases run out.
 
 mod asks;
-mod checks;
 mod clock;
 mod config;
 mod feed;
@@ -36,6 +35,7 @@ mod explain;
 mod probe;
 mod request;
 
+mod judge;
 mod resolve;
 mod send;
 mod worker;

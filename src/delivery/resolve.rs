@@ -20,17 +20,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
-use super::checks::switch;
 use super::explain;
 use crate::directory::{self, Missed, View};
+use crate::domain::admission::{Admitted, Facts, Message, Placement, Reached, Search, admit};
 use crate::domain::delivery::{End, State};
-use crate::domain::event;
-use crate::domain::ids::{InstallationId, UserId};
+use crate::domain::draft::Draft;
+use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Values};
-use crate::domain::matching::{self, MatchBasis, MemberDecision};
+use crate::domain::matching::{MatchBasis, MemberDecision};
 use crate::domain::person::Person;
-use crate::domain::reason::{Failure, NoMatch, Suppression};
-use crate::domain::render::{Context, Link, Reader};
+use crate::domain::render::Reader;
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
 use crate::domain::trace;
 use crate::store::{self, Installation, Resolved, Resolving};
@@ -173,14 +172,15 @@ impl Delivery {
         }
     }
 
-    /// Decides by the same rules as Notify.
+    /// Gathers the facts; `domain::admission` decides by the same rules as in Notify.
     async fn resolved(
         &self,
         resolving: &Resolving,
         desk: &mut Desk,
     ) -> Result<Resolution, directory::Error> {
         let (store, tenant) = (&self.inner.store, &resolving.tenant);
-        let user = match recipient(resolving) {
+        let message = message(resolving);
+        let user = match message.recipient(resolving.user.as_ref()) {
             Ok(user) => user,
             Err(end) => return Ok((Resolved::End(end), None)),
         };
@@ -190,64 +190,63 @@ impl Delivery {
             store.person(tenant, user),
             store.preferences(tenant, std::slice::from_ref(user)),
         )?;
-        let Some(settings) = settings else {
-            return Ok((Resolved::End(End::Unreachable(NoMatch::NotConnected)), None));
-        };
+        let (settings, installation) = (settings.as_ref(), installation.as_ref());
         let preferences: Preferences = chosen.remove(user).unwrap_or_default();
-        let addressed = Addressed { resolving, settings: &settings, preferences: &preferences };
-        if let Some(by) = addressed.held_back() {
-            return Ok(addressed.ends(End::Suppressed(by), by.code()));
-        }
-        let Some(installation) = installation else {
-            return Ok(addressed.unreachable(NoMatch::NotConnected));
+        let addressed = Addressed { resolving, settings, preferences: &preferences };
+        let admitted = admit(Facts {
+            message,
+            settings,
+            preferences: Some(&preferences),
+            connected: installation.map(|installation| (installation.id, installation)),
+        });
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(end) => return Ok(addressed.ends(end)),
         };
         let (person, identity) = match stored {
             Some(stored) => (stored.person, stored.identity),
             None => (Person::bare(user.clone()), None),
         };
+        let installation = admitted.workspace;
         let identity = identity.filter(|identity| identity.installation == installation.id);
-        let mapping = self.inner.directory.mapping(&settings).await?;
-        let waited = resolving.now.since(resolving.created_at);
-        let whom = (&person, identity.as_ref());
+        let mapping = self.inner.directory.mapping(admitted.settings).await?;
         let values = self.inner.directory.values(tenant, &mapping, &person).await?;
-        let looked = self.look_for(&installation, &mapping, (whom, &values), waited, desk);
-        Ok(match looked.await? {
-            LookedFor::Later { after } => (Resolved::Again { after }, None),
-            LookedFor::Decided(MemberDecision::Unreachable { reason }, _) => {
-                self.unmatched(&addressed, reason, waited)
-            }
-            LookedFor::Decided(
-                MemberDecision::Reach { slack_user_id, display_name, basis },
-                view,
-            ) => {
-                let member = Identity {
-                    slack_user_id,
-                    display_name,
-                    rule: Rule::Matched,
-                    installation: installation.id,
-                    stored_at: resolving.now,
-                };
-                addressed.joins_lane(&person, member, basis, &view)
-            }
-        })
+        let whom = ((&person, identity.as_ref()), &values);
+        let waited = resolving.now.since(resolving.created_at);
+        let looked = self.look_for(installation, &mapping, whom, waited, desk).await?;
+        Ok(self.placed(&addressed, &admitted, &person, &looked))
     }
 
-    /// A person without a member, by the present list.
-    fn unmatched(
+    /// The next place of a message that may go, by the answer about its member.
+    fn placed(
         &self,
         addressed: &Addressed<'_>,
-        reason: NoMatch,
-        waited: Duration,
+        admitted: &Admitted<'_, &Installation>,
+        person: &Person,
+        looked: &Looked,
     ) -> Resolution {
         let timing = &self.inner.timing;
-        if reason == NoMatch::DirectoryNotReady {
-            return (Resolved::Again { after: again(waited, timing.retry) }, None);
+        let search = Search {
+            decision: &looked.decision,
+            // The store keeps it behind the person's earlier messages.
+            is_behind: false,
+            slack_may_know: looked.ask_after.is_some(),
+        };
+        match admitted.to_person(search) {
+            Ok(Placement::Member(member) | Placement::Behind(member)) => {
+                addressed.joins_lane(admitted, person, member, &looked.view)
+            }
+            Ok(Placement::AwaitList | Placement::AskSlack(_)) => {
+                let waited = addressed.resolving.now.since(addressed.resolving.created_at);
+                let after = looked.ask_after.unwrap_or_else(|| again(waited, timing.retry));
+                (Resolved::Again { after }, None)
+            }
+            Ok(Placement::Hold(reason)) => {
+                let trace = addressed.explain(None, reason.code(), true);
+                (Resolved::Hold { reason, look_after: timing.held_soon }, trace)
+            }
+            Err(end) => addressed.ends(end),
         }
-        if addressed.resolving.hold && reason.arrival_helps() {
-            let trace = addressed.explain(None, reason.code(), true);
-            return (Resolved::Hold { reason, look_after: timing.held_soon }, Some(trace));
-        }
-        addressed.unreachable(reason)
     }
 
     /// The decision by the member list; if the person is missing there, with Slack's answer added.
@@ -258,23 +257,16 @@ impl Delivery {
         ((person, identity), values): ((&Person, Option<&Identity>), &Values),
         waited: Duration,
         desk: &mut Desk,
-    ) -> Result<LookedFor, directory::Error> {
+    ) -> Result<Looked, directory::Error> {
         let directory = &self.inner.directory;
-        let decide = |view: &View| {
-            let matched = matching::resolve(view.deciding(), mapping, values);
-            let kind = identity.and_then(|identity| view.kind(&identity.slack_user_id));
-            matching::decide(identity, &matched, kind)
+        let by = |view: View| {
+            let (decision, _) = view.decide(mapping, identity, values);
+            Looked { decision, view, ask_after: None }
         };
-        let view = directory.view(installation.id, mapping).await?;
-        let decision = decide(&view);
-        let reason = match decision {
-            MemberDecision::Unreachable { reason } if reason != NoMatch::DirectoryNotReady => {
-                reason
-            }
-            _ => return Ok(LookedFor::Decided(decision, view)),
-        };
+        let looked = by(directory.view(installation.id, mapping).await?);
+        let MemberDecision::Unreachable { reason } = looked.decision else { return Ok(looked) };
         if !directory.may_know(installation, (person, values), reason) {
-            return Ok(LookedFor::Decided(decision, view));
+            return Ok(looked);
         }
         let missed = match self.inner.asks.begin(installation.id) {
             Some(_asking) => {
@@ -284,11 +276,12 @@ impl Delivery {
             None => Missed::Later { after: again(waited, self.inner.timing.retry) },
         };
         Ok(match missed {
-            Missed::Asked(since) => LookedFor::Decided(decide(&since), since),
+            Missed::Asked(since) => by(since),
             Missed::Later { after } if waited < self.inner.timing.look_up => {
-                LookedFor::Later { after: after.max(self.inner.timing.retry) }
+                let after = after.max(self.inner.timing.retry);
+                Looked { ask_after: Some(after), ..looked }
             }
-            Missed::Later { .. } | Missed::Stands => LookedFor::Decided(decision, view),
+            Missed::Later { .. } | Missed::Stands => looked,
         })
     }
 }
@@ -299,81 +292,86 @@ type Resolution = (Resolved, Option<Vec<u8>>);
 /// A delivery to a person, with the switches and choices that apply to it.
 struct Addressed<'a> {
     resolving: &'a Resolving,
-    settings: &'a Settings,
+    /// `None`: the tenant is gone.
+    settings: Option<&'a Settings>,
     preferences: &'a Preferences,
 }
 
 impl Addressed<'_> {
-    /// The switch or choice that suppresses the message.
-    fn held_back(&self) -> Option<Suppression> {
-        let Resolving { kind, action, event_type, .. } = self.resolving;
-        switch(self.settings, Some(self.preferences), *kind, *action, event_type)
-    }
-
-    /// The trace with a decision added.
-    fn explain(&self, basis: Option<trace::TraceBasis>, verdict: &str, held: bool) -> Vec<u8> {
+    /// The trace with a decision added; `None` if the tenant is gone.
+    fn explain(
+        &self,
+        basis: Option<trace::TraceBasis>,
+        verdict: &str,
+        held: bool,
+    ) -> Option<Vec<u8>> {
         let (resolving, event) = (self.resolving, &self.resolving.event_type);
         let decision = trace::TraceDecision {
             stage: trace::Stage::Resolved,
             at: resolving.now,
-            switches: Some(trace::Switches::of(self.settings, event)),
+            switches: Some(trace::Switches::of(self.settings?, event)),
             choice: trace::Choice::of(self.preferences, event),
             identity: basis,
             template: Some(event.to_string()),
             verdict: verdict.to_owned(),
         };
-        explain::resolved(resolving.trace.as_deref(), decision, resolving.action, held)
+        Some(explain::resolved(resolving.trace.as_deref(), decision, resolving.action, held))
     }
 
-    fn ends(&self, end: End, verdict: &str) -> Resolution {
-        (Resolved::End(end), Some(self.explain(None, verdict, false)))
-    }
-
-    fn unreachable(&self, reason: NoMatch) -> Resolution {
-        self.ends(End::Unreachable(reason), reason.code())
+    fn ends(&self, end: End) -> Resolution {
+        (Resolved::End(end), self.explain(None, end.reason().unwrap_or("expired"), false))
     }
 
     /// To the tail of the member's lane. The member is stored as the person's if the match is new.
     fn joins_lane(
         &self,
+        admitted: &Admitted<'_, &Installation>,
         person: &Person,
-        member: Identity,
-        basis: MatchBasis,
+        member: Reached<'_>,
         view: &View,
     ) -> Resolution {
-        let id = &member.slack_user_id;
-        let reader = Reader::of(Some(person), view.member(id).as_ref(), self.settings);
-        let found = trace::TraceBasis::of(&basis, view.generation(), view.read_at);
-        let is_new = basis == MatchBasis::Matched { is_new: true };
-        let lane = Resolved::Lane {
-            installation: member.installation,
-            lane: id.as_str().to_owned(),
-            content: content(self.resolving, &reader),
-            identity: is_new.then_some(member),
+        let (id, installation) = (member.slack_user_id, admitted.workspace.id);
+        let found = trace::TraceBasis::of(&member.basis, view.generation(), view.read_at);
+        let is_new = member.basis == MatchBasis::Matched { is_new: true };
+        let reader = |draft: &Draft<'_>| {
+            draft.reader(Some(person), view.member(id).as_ref(), admitted.settings)
         };
-        (lane, Some(self.explain(Some(found), "send", false)))
+        let lane = Resolved::Lane {
+            installation,
+            lane: id.as_str().to_owned(),
+            content: content(self.resolving, reader),
+            identity: is_new.then(|| Identity {
+                slack_user_id: id.clone(),
+                display_name: member.display_name.to_owned(),
+                rule: Rule::Matched,
+                installation,
+                stored_at: self.resolving.now,
+            }),
+        };
+        (lane, self.explain(Some(found), "send", false))
     }
 }
 
-/// The person to resolve; `Err`: there is none, or nothing is left to send.
-fn recipient(resolving: &Resolving) -> Result<&UserId, End> {
-    if resolving.expires_at <= resolving.now {
-        return Err(End::Expired);
+/// The delivery as the decision sees it. It is due, and its data has been read.
+fn message(resolving: &Resolving) -> Message<'_> {
+    Message {
+        now: resolving.now,
+        expires_at: resolving.expires_at,
+        deliver_after: None,
+        kind: resolving.kind,
+        action: resolving.action,
+        event: &resolving.event_type,
+        hold: Some(resolving.hold),
+        damaged: resolving.damaged,
     }
-    if resolving.damaged && resolving.action.speaks() {
-        return Err(End::Failed(Failure::Damaged));
-    }
-    // A channel needs no resolving.
-    resolving.user.as_ref().ok_or(End::Unreachable(NoMatch::NoMember))
 }
 
-/// The recipient according to the member list.
-enum LookedFor {
-    Decided(MemberDecision, View),
-    /// Slack is asked after this time.
-    Later {
-        after: Duration,
-    },
+/// The answer of the member list and of Slack.
+struct Looked {
+    decision: MemberDecision,
+    view: View,
+    /// Slack may know the person, and is asked after this time.
+    ask_after: Option<Duration>,
 }
 
 /// The wait before the next look for a missing list. Deliveries for a workspace that cannot be read
@@ -384,29 +382,18 @@ fn again(waited: Duration, first: Duration) -> Duration {
 
 /// The message as it is stored; `None` if it cannot be rendered. It could be when it was accepted,
 /// so that is rare; without content the message fails in its lane, with the reason.
-fn content(resolving: &Resolving, reader: &Reader) -> Option<Vec<u8>> {
+fn content(resolving: &Resolving, reader: impl FnOnce(&Draft<'_>) -> Reader) -> Option<Vec<u8>> {
     if !resolving.action.speaks() {
         return None;
     }
     let data: serde_json::Value = serde_json::from_slice(&resolving.data).ok()?;
-    let template = event::find(&resolving.event_type)?.compiled();
-    let link = resolving.link.clone().map(|url| Link { url, label: None });
-    let context = Context {
-        event: &resolving.event_type,
-        data: &data,
-        reader,
-        link: link.as_ref(),
-        button: event::button(&resolving.event_type),
-        now: resolving.created_at,
-    };
-    let rendered = template
-        .render(&context)
-        .inspect_err(|error| {
-            let (tenant, delivery) = (&resolving.tenant, &resolving.delivery);
-            tracing::warn!(%tenant, %delivery, %error, "a message cannot be rendered");
-        })
-        .ok()?;
-    serde_json::to_vec(&rendered).ok()
+    let (event, link) = (&resolving.event_type, resolving.link.as_deref());
+    let draft = Draft::of(event, &data, link, resolving.created_at)?;
+    let written = draft.write(&reader(&draft)).inspect_err(|error| {
+        let (tenant, delivery) = (&resolving.tenant, &resolving.delivery);
+        tracing::warn!(%tenant, %delivery, %error, "a message cannot be rendered");
+    });
+    written.ok()
 }
 
 #[cfg(test)]

@@ -15,20 +15,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use super::Delivery;
-use super::checks::{Connected, Facts, Recipient, verdict};
 use super::explain;
 use super::slots::Slot;
 use super::turn::{StartUsed, Turn};
-use crate::directory::View;
 use crate::domain::budget::Budget;
 use crate::domain::delivery::{Acted, Settle, State};
-use crate::domain::ids::{DeliveryId, InstallationId, LeaseToken, SlackUserId};
+use crate::domain::ids::{DeliveryId, LeaseToken};
 use crate::domain::reason::Failure;
-use crate::domain::settings::Settings;
 use crate::domain::trace::Trace;
-use crate::store::{
-    self, InstallationState, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext,
-};
+use crate::store::{self, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext};
 use crate::telemetry;
 
 impl Delivery {
@@ -159,80 +154,6 @@ impl Delivery {
             }
         };
         step.instrument(span).await
-    }
-
-    /// Checks the head; `None`: it may be sent.
-    pub(super) async fn judge(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
-        let (store, claim, head) = (&self.inner.store, turn.claim, &turn.head);
-        // Turns that are taken at the same time share these reads.
-        let users = head.user.as_slice();
-        let (tenant, mut people) = tokio::try_join!(
-            store.tenant_facts(&head.tenant),
-            store.people_facts(&head.tenant, users),
-        )?;
-        let (settings, installation) =
-            tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
-        let stored = head.user.as_ref().and_then(|user| people.people.remove(user));
-        let identity = stored.and_then(|stored| stored.identity);
-        let chosen = head.user.as_ref().and_then(|user| people.preferences.remove(user));
-        let preferences = chosen.unwrap_or_default();
-        let connected = installation.flatten().map(|installation| Connected {
-            installation: installation.id,
-            dead: (installation.state == InstallationState::Dead)
-                .then(|| installation.state_reason.unwrap_or_else(|| "token_revoked".to_owned())),
-        });
-        let member = head.user.as_ref().and_then(|_| SlackUserId::parse(claim.lane.as_str()).ok());
-        let corrected = identity.as_ref().filter(|identity| {
-            identity.installation != claim.installation
-                || Some(&identity.slack_user_id) != member.as_ref()
-        });
-        let view = match (&settings, &member) {
-            (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
-            _ => View::default(),
-        };
-        let member_kind = match &member {
-            // A dead token cannot be used to ask, and nothing will be sent.
-            Some(member) if connected.as_ref().is_some_and(|here| here.dead.is_none()) => {
-                let asked = self.member_kind(claim.installation, &view, member, turn.now());
-                turn.slot.waiting(asked).await
-            }
-            _ => None,
-        };
-        let identity_kind = corrected
-            .filter(|identity| identity.installation == claim.installation)
-            .and_then(|identity| view.kind(&identity.slack_user_id));
-        let verdict = verdict(&Facts {
-            now: turn.now(),
-            expires_at: head.expires_at,
-            kind: head.kind,
-            action: head.action,
-            event: &head.event_type,
-            settings: settings.as_ref(),
-            person: member.as_ref().map(|member| Recipient {
-                preferences: &preferences,
-                identity: identity.as_ref(),
-                member,
-                member_kind,
-                identity_kind,
-            }),
-            installation: claim.installation,
-            connected,
-        });
-        let person = (&preferences, identity.as_ref());
-        turn.note(explain::decision(head, turn.now(), settings.as_ref(), person, verdict.as_ref()));
-        Ok(verdict)
-    }
-
-    /// The member list, if it can be read: sending does not depend on it.
-    async fn list(&self, installation: InstallationId, settings: &Settings) -> View {
-        let view = async {
-            let mapping = self.inner.directory.mapping(settings).await?;
-            self.inner.directory.view(installation, &mapping).await
-        };
-        view.await.unwrap_or_else(|error| {
-            tracing::warn!(workspace = %installation, %error, "a recipient was not looked up");
-            View::default()
-        })
     }
 
     /// Writes how the head was settled, also through an outage of the store, and reports it. The

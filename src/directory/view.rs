@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::load::Loaded;
 use crate::domain::ids::SlackUserId;
+use crate::domain::mapping::{Mapping, Values};
+use crate::domain::matching::{self, Match, MemberDecision};
 use crate::domain::member::MemberKind;
+use crate::domain::settings::Identity;
 use crate::domain::snapshot::{MemberView, Snapshot};
 use crate::domain::time::Timestamp;
 use crate::store::DirectoryState;
@@ -43,6 +46,21 @@ impl View {
     #[must_use]
     pub fn deciding(&self) -> Option<&Snapshot> {
         self.snapshot.as_deref().filter(|_| !self.stale)
+    }
+
+    /// A person's member by the list that decides, and the result of the rules. `stored` is the
+    /// identity in this workspace, `values` are the values of the mapping's user attribute for the
+    /// person.
+    #[must_use]
+    pub fn decide(
+        &self,
+        mapping: &Mapping,
+        stored: Option<&Identity>,
+        values: &Values,
+    ) -> (MemberDecision, Match) {
+        let matched = matching::resolve(self.deciding(), mapping, values);
+        let kind = stored.and_then(|identity| self.kind(&identity.slack_user_id));
+        (matching::decide(stored, &matched, kind), matched)
     }
 
     /// The number of the reading; 0 if there was none.

@@ -39,9 +39,11 @@ pub mod fallback;
 pub mod matching;
 pub mod render;
 
+pub mod admission;
 pub mod coverage;
 pub mod event;
 pub mod trace;
 pub mod verdict;
 
+pub mod draft;
 pub mod preview;

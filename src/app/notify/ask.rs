@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::plan::{BREATH, STRANGERS, decide};
-use super::{Recipient, Request, choices, gather, people_named};
-use crate::app::tenant::{Known, Tenant};
+use super::plan::{BREATH, STRANGERS};
+use super::recipients::{Named, choices, gather, people_named};
+use super::{Recipient, Request};
+use crate::app::tenant::Tenant;
 use crate::app::{App, Call, Error};
-use crate::directory::Missed;
-use crate::domain::mapping::Values;
-use crate::domain::matching::MemberDecision;
+use crate::directory::{Missed, View};
+use crate::domain::admission::{Facts, Placement, Search, admit};
 use crate::domain::reason::NoMatch;
-use crate::domain::settings::suppression;
+use crate::domain::settings::Preferences;
 use crate::store::{self, Installation};
 
-/// A person missing from the list: the values of the user attribute for them, and the reason.
-type Stranger = (Known, Values, NoMatch);
+/// A person missing from the list, and the reason.
+type Stranger = (Named, NoMatch);
 
 /// Questions of one call that are under way at once.
 const AT_ONCE: usize = 8;
@@ -62,34 +62,50 @@ impl App {
         let ids = people_named(request);
         let store::PeopleFacts { people: mut known, preferences, .. } =
             self.store.people_facts(&tenant.id, &ids).await?;
-        let mut people = gather(request, &mut known);
         let view = self.view(tenant).await?;
-        let mut values = self.values(tenant, &people).await?;
+        let mut people = self.named(tenant, gather(request, &mut known)).await?;
         let named = request.recipients.iter().filter_map(Recipient::user_id);
         for (number, user) in named.enumerate() {
             // Lets other calls run in between.
             if number % BREATH == BREATH - 1 {
                 tokio::task::yield_now().await;
             }
-            let (Some(known), Some(values)) = (people.remove(user), values.remove(user)) else {
-                continue;
-            };
+            // A person who is named twice is one person.
+            let Some(named) = people.remove(user) else { continue };
             let chosen = choices(&preferences, user);
-            if suppression(&tenant.settings, &chosen, &request.event).is_some() {
-                continue;
-            }
-            let stored = tenant.identity_here(known.identity.clone());
-            if let (MemberDecision::Unreachable { reason }, _) =
-                decide(tenant, &view, stored.as_ref(), &values)
-                && self.directory.may_know(installation, (&known.person, &values), reason)
-            {
-                strangers.push((known, values, reason));
-            }
+            let reason = self.reason_to_ask(tenant, installation, request, &view, (&named, chosen));
+            strangers.extend(reason.map(|reason| (named, reason)));
             if strangers.len() == STRANGERS {
                 break;
             }
         }
         Ok(strangers)
+    }
+
+    /// Why the list has no member for a person whose message may go, if Slack may know one.
+    fn reason_to_ask(
+        &self,
+        tenant: &Tenant,
+        installation: &Installation,
+        request: &Request,
+        view: &View,
+        (named, chosen): (&Named, &Preferences),
+    ) -> Option<NoMatch> {
+        let admitted = admit(Facts {
+            message: request.message(tenant.now),
+            settings: Some(&tenant.settings),
+            preferences: Some(chosen),
+            connected: Some((installation.id, installation)),
+        });
+        let admitted = admitted.ok()?;
+        let stored = tenant.identity_here(named.known.identity.clone());
+        let (decision, _) = view.decide(&tenant.mapping, stored.as_ref(), &named.values);
+        let slack_may_know = named.may_be_known_to_slack(&self.directory, installation, &decision);
+        let search = Search { decision: &decision, is_behind: false, slack_may_know };
+        match admitted.to_person(search) {
+            Ok(Placement::AskSlack(reason)) => Some(reason),
+            _ => None,
+        }
     }
 
     /// Returns whether Slack answered before `until`. If its limits do not allow the question now,
@@ -98,11 +114,11 @@ impl App {
         &self,
         tenant: &Tenant,
         installation: &Installation,
-        (known, values, reason): &Stranger,
+        (named, reason): &Stranger,
         until: Instant,
     ) -> bool {
         loop {
-            let whom = (&known.person, values);
+            let whom = (&named.known.person, &named.values);
             let asked = self.directory.look_up(installation, &tenant.mapping, whom, *reason).await;
             match asked {
                 Ok(Missed::Asked(_) | Missed::Stands) => return true,

@@ -1,13 +1,17 @@
-//! Only a few large calls are planned at a time.
+//! Only a few large calls are planned at a time, and no recipient of a call is lost.
 
 use std::collections::BTreeSet;
 
 use url::Url;
 
+use super::recipients::{Named, To};
 use super::*;
+use crate::app::tenant::Known;
 use crate::app::{AuditConfig, Caller, Config, Reach, Role};
 use crate::directory::Directory;
 use crate::domain::ids::{Principal, TenantId};
+use crate::domain::mapping::Values;
+use crate::domain::verdict::Addressee;
 use crate::slack;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -35,6 +39,28 @@ fn app(store: Store) -> App {
     App::new(store, workspaces, directory, Metrics::unobserved(), config)
 }
 
+fn user(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+fn request(recipients: Vec<Recipient>) -> Request {
+    Request {
+        request_id: RequestId::parse("once").unwrap(),
+        event: EventType::parse("request.completed").unwrap(),
+        recipients,
+        data: json!({ "request": { "name": "New monitor" } }),
+        link: Some("https://platform.example/requests/12".into()),
+        content_id: None,
+        expires_in: Duration::from_secs(60),
+        subject: None,
+        action: Action::Post,
+        deliver_after: None,
+        hold: None,
+        decide_within: None,
+        priority: None,
+    }
+}
+
 /// A call to this many unknown people, so that nothing is sent.
 async fn plan(app: &App, people: usize) -> usize {
     let acme = tenant("acme");
@@ -46,22 +72,8 @@ async fn plan(app: &App, people: usize) -> usize {
         may_administer_for_users: false,
     };
     let call = Call { caller, tenant: acme, actor: None };
-    let user = |number| Recipient::Known(UserId::parse(format!("user-{number}")).unwrap());
-    let request = Request {
-        request_id: RequestId::parse("once").unwrap(),
-        event: EventType::parse("request.completed").unwrap(),
-        recipients: (0..people).map(user).collect(),
-        data: json!({ "request": { "name": "New monitor" } }),
-        link: Some("https://platform.example/requests/12".into()),
-        content_id: None,
-        expires_in: Duration::from_secs(60),
-        subject: None,
-        action: Action::Post,
-        deliver_after: None,
-        hold: None,
-        decide_within: None,
-        priority: None,
-    };
+    let people = (0..people).map(|number| Recipient::Known(user(&format!("user-{number}"))));
+    let request = request(people.collect());
     app.try_notify(&call, request).await.unwrap().details.len()
 }
 
@@ -89,4 +101,27 @@ async fn a_large_call_waits_for_its_turn_and_a_small_one_does_not() {
     assert!(!large.is_finished());
     drop(turns);
     assert_eq!(large.await.unwrap(), 65);
+}
+
+#[test]
+fn each_recipient_has_its_entry_or_the_call_is_refused() {
+    let channel = ChannelId::parse("C1").unwrap();
+    let request = request(vec![
+        Recipient::Known(user("ada")),
+        Recipient::Channel(channel.clone()),
+        Recipient::Known(user("ada")),
+        Recipient::Described(Person::bare(user("grace"))),
+    ]);
+    let named = |id: &str| {
+        let known = Known { person: Person::bare(user(id)), identity: None };
+        (user(id), Named { known, values: Values::TooCostly })
+    };
+    let mut people = HashMap::from(["ada", "grace"].map(named));
+    let addressees = in_order(&request, &people)
+        .map(|recipients| recipients.iter().map(To::addressee).collect::<Vec<_>>());
+    let person = |id: &str| Addressee::Person(user(id));
+    let expected = [person("ada"), Addressee::Channel(channel), person("ada"), person("grace")];
+    assert_eq!(addressees.unwrap(), expected);
+    people.remove(&user("grace"));
+    assert!(matches!(in_order(&request, &people), Err(Error::Internal(_))));
 }

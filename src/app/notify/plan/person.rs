@@ -1,198 +1,127 @@
-//! The verdict on one person: suppressed, queued for their member, to be resolved later, held or
-//! unreachable.
+//! The decision about one person: suppressed, queued for their member, to be resolved later, held
+//! or unreachable.
 
-use super::{Lanes, Planned, Planner, STRANGERS, decide};
-use crate::app::Error;
-use crate::app::notify::choices;
-use crate::app::tenant::Known;
-use crate::domain::ids::UserId;
-use crate::domain::matching::{Match, MatchBasis, MemberDecision};
-use crate::domain::reason::NoMatch;
+use super::{Decision, Planner, Start};
+use crate::app::notify::recipients::{Named, choices};
+use crate::domain::admission::{Placement, Reached, Search};
+use crate::domain::matching::MatchBasis;
 use crate::domain::settings::{Identity, Preferences, Rule};
-use crate::domain::trace::{self, Cause, Trace, Wait};
-use crate::domain::verdict::{Decided, FoundMember, Guarantee};
-use crate::store::{Installation, Target};
+use crate::domain::trace::{self, Cause, Wait};
+use crate::domain::verdict::{FoundMember, Guarantee};
+use crate::store::Installation;
 
-/// A person whose message no switch suppresses, in a connected workspace.
+/// A person whose message may go.
 #[derive(Clone, Copy)]
 struct Eligible<'a> {
-    known: &'a Known,
+    named: &'a Named,
     chosen: &'a Preferences,
     installation: &'a Installation,
     guarantee: Guarantee,
 }
 
 impl Planner<'_> {
-    /// The verdict on a person.
-    pub(super) fn person(
-        &self,
-        known: &Known,
-        planned: &mut Planned,
-        lanes: &mut Lanes,
-    ) -> Result<(Decided, usize), Error> {
-        let user = &known.person.user_id;
+    /// The decision about a person. `may_ask`: Slack may be asked about one more recipient.
+    pub(super) fn person<'p>(&'p self, named: &'p Named, may_ask: bool) -> Decision<'p> {
+        let (user, known) = (named.user(), Some(&named.known));
         let chosen = choices(self.preferences, user);
-        if let Some(by) = self.held_back(&self.tenant.settings, &chosen) {
-            let trace = self.trace(Some(&chosen), None, by.code());
-            return Ok(self.suppressed(by, Some(user), trace, planned));
-        }
-        let Some(installation) = &self.tenant.installation else {
-            let reason = NoMatch::NotConnected;
-            let trace = self.trace(Some(&chosen), None, reason.code());
-            return Ok(self.unreachable((reason, 0), Some(user), trace, planned));
+        let admitted = match self.admit(Some(chosen)) {
+            Ok(admitted) => admitted,
+            Err(end) => return self.ends(known, Some(chosen), end, 0),
         };
+        let installation = admitted.workspace;
         let guarantee = Guarantee::for_scopes(&installation.scopes, true);
-        if let Some((there, lane)) = self.places.get(user)
-            && *there == installation.id
-        {
-            let at = lanes.join(planned, lane, Some(user), |_| {
-                let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-                let trace = self.trace(Some(&chosen), None, "send");
-                Ok(self.delivery(Some(user), target, None, trace))
-            })?;
-            return Ok((self.queued(planned, at, None, guarantee), at));
+        if let Some(lane) = admitted.changes_in(self.places.get(user)) {
+            let (installation, lane) = (installation.id, lane.to_owned());
+            let start = Start::Lane { installation, lane, found: None, guarantee };
+            let trace = self.trace(Some(chosen), None, "send");
+            return Decision { known, start, trace, identity: None };
         }
-        let eligible = Eligible { known, chosen: &chosen, installation, guarantee };
-        let stored = self.tenant.identity_here(known.identity.clone());
-        match self.decide(stored.as_ref(), known) {
-            (MemberDecision::Reach { slack_user_id, display_name, basis }, _) => {
-                let found =
-                    FoundMember { installation: installation.id, slack_user_id, display_name };
-                self.reached(&eligible, found, basis, planned, lanes)
+        let stored = self.tenant.identity_here(named.known.identity.clone());
+        let (decision, matched) =
+            self.view.decide(&self.tenant.mapping, stored.as_ref(), &named.values);
+        let search = Search {
+            decision: &decision,
+            is_behind: self.resolving.contains(user),
+            // Slack may know a person who joined a minute ago.
+            slack_may_know: may_ask
+                && named.may_be_known_to_slack(self.directory, installation, &decision),
+        };
+        let eligible = Eligible { named, chosen, installation, guarantee };
+        let members_without_email = matched.unmatched().without_email as u64;
+        match admitted.to_person(search) {
+            Ok(Placement::Member(member)) => self.reached(&eligible, member),
+            Ok(Placement::Behind(member)) => self.behind(&eligible, member),
+            Ok(Placement::AwaitList) => self.later(&eligible, false),
+            Ok(Placement::AskSlack(_)) => self.later(&eligible, true),
+            Ok(Placement::Hold(reason)) => {
+                let mut trace = self.trace(Some(chosen), None, reason.code());
+                let (now, until) = (self.message.now, self.message.deferred_until());
+                // It waits first until it is due, then for the person.
+                let cause = if until.is_some() { Cause::Time } else { Cause::Arrival };
+                trace.waits(Wait::new(cause, now, until));
+                let start = Start::Held { reason, members_without_email, guarantee };
+                Decision { known, start, trace, identity: None }
             }
-            (MemberDecision::Unreachable { reason }, matched) => {
-                self.unmatched(&eligible, reason, &matched, planned)
-            }
+            Err(end) => self.ends(known, Some(chosen), end, members_without_email),
         }
     }
 
     /// A person whose member is known.
-    fn reached(
-        &self,
-        eligible: &Eligible<'_>,
-        found: FoundMember,
-        basis: MatchBasis,
-        planned: &mut Planned,
-        lanes: &mut Lanes,
-    ) -> Result<(Decided, usize), Error> {
-        let Eligible { known, chosen, installation, guarantee } = *eligible;
-        let user = &known.person.user_id;
-        if basis == (MatchBasis::Matched { is_new: true }) {
-            let identity = Identity {
-                slack_user_id: found.slack_user_id.clone(),
-                display_name: found.display_name.clone(),
-                rule: Rule::Matched,
-                installation: installation.id,
-                stored_at: self.now,
-            };
-            planned.identities.push((user.clone(), identity));
-        }
-        let basis = trace::TraceBasis::of(&basis, self.view.generation(), self.view.read_at);
-        // It must not overtake messages that were accepted before the member was known (invariant
-        // I4). Scheduled messages join the tail when they are due.
-        if self.resolving.contains(user) && self.deferred_until().is_none() {
-            self.renders(known, planned)?;
-            let mut trace = self.trace(Some(chosen), Some(basis), "send");
-            trace.waits(Wait::new(Cause::Conversation, self.now, None));
-            return Ok(self.resolving(user, trace, guarantee, planned));
-        }
-        let lane = found.slack_user_id.as_str().to_owned();
-        let at = lanes.join(planned, &lane, Some(user), |planned| {
-            let content = self.words(Some(known), Some(&found.slack_user_id), planned)?;
-            let target = Target::Lane { installation: installation.id, lane: lane.clone() };
-            let trace = self.trace(Some(chosen), Some(basis), "send");
-            Ok(self.delivery(Some(user), target, content, trace))
-        })?;
-        Ok((self.queued(planned, at, Some(found), guarantee), at))
-    }
-
-    /// A person without a member, by the present list.
-    fn unmatched(
-        &self,
-        eligible: &Eligible<'_>,
-        reason: NoMatch,
-        matched: &Match,
-        planned: &mut Planned,
-    ) -> Result<(Decided, usize), Error> {
-        let Eligible { known, chosen, installation, guarantee } = *eligible;
-        let user = &known.person.user_id;
-        let no_list = reason == NoMatch::DirectoryNotReady;
-        // Slack may know a person who joined a minute ago.
-        let asks = || planned.strangers < STRANGERS && self.may_know(installation, known, reason);
-        if no_list || asks() {
-            planned.strangers += usize::from(!no_list);
-            self.renders(known, planned)?;
-            let mut trace = self.trace(Some(chosen), None, "send");
-            trace.waits(Wait::new(Cause::Directory, self.now, None));
-            return Ok(self.resolving(user, trace, guarantee, planned));
-        }
-        let members_without_email = match matched {
-            Match::None(unmatched) => unmatched.without_email as u64,
-            Match::Unique(_) => 0,
+    fn reached<'p>(&self, eligible: &Eligible<'p>, member: Reached<'_>) -> Decision<'p> {
+        let Eligible { named, chosen, installation, guarantee } = *eligible;
+        let found = FoundMember {
+            installation: installation.id,
+            slack_user_id: member.slack_user_id.clone(),
+            display_name: member.display_name.to_owned(),
         };
-        let why = (reason, members_without_email);
-        let trace = self.trace(Some(chosen), None, reason.code());
-        if self.holds() && reason.arrival_helps() {
-            self.renders(known, planned)?;
-            return Ok(self.held(why, user, trace, guarantee, planned));
-        }
-        Ok(self.unreachable(why, Some(user), trace, planned))
-    }
-
-    /// A recipient whose member is determined later.
-    fn resolving(
-        &self,
-        user: &UserId,
-        trace: Trace,
-        guarantee: Guarantee,
-        planned: &mut Planned,
-    ) -> (Decided, usize) {
-        let target = if self.holds() { Target::ResolvingOrHeld } else { Target::Resolving };
-        let at = planned.push(self.delivery(Some(user), target, None, trace));
-        (self.queued(planned, at, None, guarantee), at)
-    }
-
-    /// A recipient whose message waits for the person to appear in Slack.
-    fn held(
-        &self,
-        (reason, members_without_email): (NoMatch, u64),
-        user: &UserId,
-        mut trace: Trace,
-        guarantee: Guarantee,
-        planned: &mut Planned,
-    ) -> (Decided, usize) {
-        // It waits first until it is due, then for the person.
-        let target = if let Some(until) = self.deferred_until() {
-            trace.waits(Wait::new(Cause::Time, self.now, Some(until)));
-            Target::ResolvingOrHeld
-        } else {
-            trace.waits(Wait::new(Cause::Arrival, self.now, None));
-            Target::Held { reason, look_after: self.look_held_after }
+        let start = Start::Lane {
+            installation: installation.id,
+            lane: member.slack_user_id.as_str().to_owned(),
+            found: Some(found),
+            guarantee,
         };
-        let held = self.delivery(Some(user), target, None, trace);
-        let delivery = held.id;
-        let at = planned.push(held);
-        (Decided::Held { delivery, reason, members_without_email, guarantee }, at)
+        Decision {
+            known: Some(&named.known),
+            start,
+            trace: self.trace(Some(chosen), Some(self.basis(member)), "send"),
+            identity: self.new_identity(installation, member),
+        }
     }
 
-    fn may_know(&self, installation: &Installation, known: &Known, reason: NoMatch) -> bool {
-        self.directory.may_know(installation, (&known.person, self.values(known)), reason)
+    /// A person whose member is known, with earlier messages that are in no lane yet.
+    fn behind<'p>(&self, eligible: &Eligible<'p>, member: Reached<'_>) -> Decision<'p> {
+        let Eligible { named, chosen, installation, guarantee } = *eligible;
+        let mut trace = self.trace(Some(chosen), Some(self.basis(member)), "send");
+        trace.waits(Wait::new(Cause::Conversation, self.message.now, None));
+        Decision {
+            known: Some(&named.known),
+            start: Start::Later { asks: false, guarantee },
+            trace,
+            identity: self.new_identity(installation, member),
+        }
     }
 
-    /// Whether messages wait for people who are not in Slack yet.
-    fn holds(&self) -> bool {
-        let (request, settings) = (self.request, &self.tenant.settings);
-        let held = || settings.held_event_types.contains(&request.event);
-        request.action.speaks() && request.hold.unwrap_or_else(held)
+    /// A person whose member is determined later, by the list or by Slack's answer.
+    fn later<'p>(&self, eligible: &Eligible<'p>, asks: bool) -> Decision<'p> {
+        let Eligible { named, chosen, guarantee, .. } = *eligible;
+        let mut trace = self.trace(Some(chosen), None, "send");
+        trace.waits(Wait::new(Cause::Directory, self.message.now, None));
+        let start = Start::Later { asks, guarantee };
+        Decision { known: Some(&named.known), start, trace, identity: None }
     }
 
-    fn decide(&self, stored: Option<&Identity>, known: &Known) -> (MemberDecision, Match) {
-        decide(self.tenant, self.view, stored, self.values(known))
+    fn basis(&self, member: Reached<'_>) -> trace::TraceBasis {
+        trace::TraceBasis::of(&member.basis, self.view.generation(), self.view.read_at)
     }
 
-    /// Checks that the message can be rendered for a person whose member, and so whose time zone,
-    /// is not known yet; the text that is sent is made later.
-    fn renders(&self, known: &Known, planned: &mut Planned) -> Result<(), Error> {
-        self.words(Some(known), None, planned).map(drop)
+    /// The match, if it is new.
+    fn new_identity(&self, installation: &Installation, member: Reached<'_>) -> Option<Identity> {
+        (member.basis == MatchBasis::Matched { is_new: true }).then(|| Identity {
+            slack_user_id: member.slack_user_id.clone(),
+            display_name: member.display_name.to_owned(),
+            rule: Rule::Matched,
+            installation: installation.id,
+            stored_at: self.message.now,
+        })
     }
 }

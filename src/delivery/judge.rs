@@ -1,0 +1,154 @@
+//! Whether the head of a lane may still be sent, judged at the last moment from the present state:
+//! a person who turned messages off a second ago gets none, and neither does an account that was
+//! closed. The facts are gathered here; [`admission`](crate::domain::admission) decides.
+
+use super::Delivery;
+use super::explain;
+use super::turn::Turn;
+use crate::directory::View;
+use crate::domain::admission::{Facts, HeadDecision, InLane, LaneMember, Message, admit};
+use crate::domain::delivery::{End, Settle};
+use crate::domain::ids::{InstallationId, SlackUserId};
+use crate::domain::settings::Settings;
+use crate::domain::time::Timestamp;
+use crate::store::{self, Head, Installation, InstallationState};
+
+impl Delivery {
+    /// Checks the head; `None`: it may be sent.
+    pub(super) async fn judge(&self, turn: &Turn<'_>) -> Result<Option<Settle>, store::Error> {
+        let (store, claim, head) = (&self.inner.store, turn.claim, &turn.head);
+        // Turns that are taken at the same time share these reads.
+        let users = head.user.as_slice();
+        let (tenant, mut people) = tokio::try_join!(
+            store.tenant_facts(&head.tenant),
+            store.people_facts(&head.tenant, users),
+        )?;
+        let (settings, connected) =
+            tenant.map(|tenant| (tenant.settings, tenant.installation)).unzip();
+        let (settings, connected) = (settings.as_ref(), connected.flatten());
+        let stored = head.user.as_ref().and_then(|user| people.people.remove(user));
+        let identity = stored.and_then(|stored| stored.identity);
+        let chosen = head.user.as_ref().and_then(|user| people.preferences.remove(user));
+        let preferences = chosen.unwrap_or_default();
+        let member = head.user.as_ref().and_then(|_| SlackUserId::parse(claim.lane.as_str()).ok());
+        let corrected = identity.as_ref().filter(|identity| {
+            identity.installation != claim.installation
+                || Some(&identity.slack_user_id) != member.as_ref()
+        });
+        let view = match (settings, &member) {
+            (Some(settings), Some(_)) => self.list(claim.installation, settings).await,
+            _ => View::default(),
+        };
+        let dead = connected.as_ref().and_then(dead);
+        let member_kind = match &member {
+            // A dead token cannot be used to ask, and nothing will be sent.
+            Some(member) if connected.is_some() && dead.is_none() => {
+                let asked = self.member_kind(claim.installation, &view, member, turn.now());
+                turn.slot.waiting(asked).await
+            }
+            _ => None,
+        };
+        let identity_kind = corrected
+            .filter(|identity| identity.installation == claim.installation)
+            .and_then(|identity| view.kind(&identity.slack_user_id));
+        let identity = identity.as_ref();
+        let person = member.as_ref().map(|member| LaneMember {
+            member,
+            member_kind,
+            identity,
+            identity_kind,
+        });
+        let admitted = admit(Facts {
+            message: message(head, turn.now()),
+            settings,
+            preferences: member.is_some().then_some(&preferences),
+            connected: connected.as_ref().map(|connected| (connected.id, connected)),
+        });
+        let lane = InLane { installation: claim.installation, person, dead };
+        let verdict = as_settle(admitted.and_then(|admitted| admitted.in_lane(&lane)));
+        let person = (&preferences, identity);
+        turn.note(explain::decision(head, turn.now(), settings, person, verdict.as_ref()));
+        Ok(verdict)
+    }
+
+    /// The member list, if it can be read: sending does not depend on it.
+    async fn list(&self, installation: InstallationId, settings: &Settings) -> View {
+        let view = async {
+            let mapping = self.inner.directory.mapping(settings).await?;
+            self.inner.directory.view(installation, &mapping).await
+        };
+        view.await.unwrap_or_else(|error| {
+            tracing::warn!(workspace = %installation, %error, "a recipient was not looked up");
+            View::default()
+        })
+    }
+}
+
+/// The head as the decision sees it. It is due, its member was found, and whether its content can
+/// be read is checked when the request is prepared.
+fn message(head: &Head, now: Timestamp) -> Message<'_> {
+    Message {
+        now,
+        expires_at: head.expires_at,
+        deliver_after: None,
+        kind: head.kind,
+        action: head.action,
+        event: &head.event_type,
+        hold: None,
+        damaged: false,
+    }
+}
+
+/// Why the token of this workspace is dead, if it is.
+fn dead(installation: &Installation) -> Option<&str> {
+    let code = installation.state_reason.as_deref().unwrap_or("token_revoked");
+    (installation.state == InstallationState::Dead).then_some(code)
+}
+
+/// The decision in the store's terms; `None`: the message is sent.
+fn as_settle(decision: Result<HeadDecision<'_>, End>) -> Option<Settle> {
+    match decision {
+        Ok(HeadDecision::Send) => None,
+        Ok(HeadDecision::Move { installation, lane }) => {
+            Some(Settle::Moved { installation, lane: lane.to_owned() })
+        }
+        Ok(HeadDecision::Find) => Some(Settle::Resolve),
+        Ok(HeadDecision::Pause { code }) => Some(Settle::Paused { code: code.to_owned() }),
+        Err(End::Failed(reason)) => Some(Settle::Failed { reason, code: None }),
+        Err(end) => Some(Settle::Ended(end)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::reason::{Failure, NoMatch, Suppression};
+
+    #[test]
+    fn each_decision_has_its_settle() {
+        let installation = InstallationId(uuid::Uuid::from_u128(1));
+        let ended = |end| (Err(end), Some(Settle::Ended(end)));
+        let cases = [
+            (Ok(HeadDecision::Send), None),
+            (
+                Ok(HeadDecision::Move { installation, lane: "U2" }),
+                Some(Settle::Moved { installation, lane: "U2".into() }),
+            ),
+            (Ok(HeadDecision::Find), Some(Settle::Resolve)),
+            (
+                Ok(HeadDecision::Pause { code: "token_revoked" }),
+                Some(Settle::Paused { code: "token_revoked".into() }),
+            ),
+            (
+                Err(End::Failed(Failure::Deactivated)),
+                Some(Settle::Failed { reason: Failure::Deactivated, code: None }),
+            ),
+            ended(End::Expired),
+            ended(End::Suppressed(Suppression::OptIn)),
+            ended(End::Unreachable(NoMatch::NotConnected)),
+        ];
+        for (decision, settle) in cases {
+            assert_eq!(as_settle(decision), settle);
+        }
+    }
+}

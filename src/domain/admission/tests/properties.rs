@@ -1,0 +1,74 @@
+//! Rules that hold for all facts.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn choice() -> impl Strategy<Value = Preference> {
+    prop::sample::select(vec![Preference::Inherit, Preference::On, Preference::Off])
+}
+
+prop_compose! {
+    fn any_world()(
+        set in 0usize..1 << (GATE.len() + HEAD.len()),
+        (all, one) in (choice(), choice()),
+        channel in any::<bool>(),
+        action in prop::sample::select(Action::ALL),
+        kind in prop::sample::select(Kind::ALL),
+    ) -> World {
+        let rules: Vec<&Rule> = GATE.iter().chain(HEAD).collect();
+        let mut world = world_of(set, &rules).0;
+        world.preferences.all = all;
+        world.preferences.by_type.insert(world.event.clone(), one);
+        World { channel, action, kind, ..world }
+    }
+}
+
+proptest! {
+    /// The early rule never contradicts the decision that is made with all facts.
+    #[test]
+    fn the_early_rule_and_the_decision_agree(world in any_world()) {
+        if let Err(end) = world.message().recipient(Some(())) {
+            prop_assert_eq!(world.admit().err(), Some(end));
+            prop_assert_eq!(world.head(), Err(end));
+        }
+    }
+
+    /// In a lane and before it, a message is held back by the same rules.
+    #[test]
+    fn the_switches_are_the_same_in_every_place(world in any_world()) {
+        let decision = reach("U1");
+        let ends = world.admit().err();
+        prop_assert_eq!(world.place(found(&decision)).err(), ends);
+        if let Some(end) = ends {
+            prop_assert_eq!(world.head(), Err(end));
+        }
+    }
+
+    /// A person's choices change nothing for channels, for tests, and for actions without words.
+    #[test]
+    fn choices_count_for_a_persons_own_messages_only(world in any_world()) {
+        let unchosen = World { preferences: Preferences::default(), ..world.clone() };
+        let open = World {
+            settings: Settings { opt_in: false, ..world.settings.clone() },
+            ..unchosen.clone()
+        };
+        if world.channel || world.kind != Kind::Normal || !world.action.speaks() {
+            prop_assert_eq!(world.head(), unchosen.head());
+            prop_assert_eq!(world.head(), open.head());
+        }
+    }
+
+    /// A closed account gets nothing, and nothing is sent through a dead token or to a workspace
+    /// that is not connected.
+    #[test]
+    fn a_message_is_sent_only_where_all_facts_allow_it(world in any_world()) {
+        if world.head() == SEND {
+            prop_assert!(world.now < 100 && world.exists && world.dead.is_none());
+            prop_assert_eq!(world.connected, Some(HERE));
+            prop_assert!(world.channel || world.member_kind != Some(MemberKind::Deactivated));
+            let allowed = world.settings.sending_allowed || world.kind == Kind::AdministratorTest;
+            prop_assert!(allowed);
+        }
+    }
+}
