@@ -141,10 +141,8 @@ fn imports_against_the_order_of_a_room() {
     let (importing, plain) = ((a, "use super::b::B;"), (b, "pub struct B;"));
     assert_eq!(
         among(&[importing, plain, (room, "mod a; mod b;")]),
-        [
-            "src/store/a.rs imports from src/store/b.rs (B), but src/store/mod.rs declares `b` after \
-          `a`"
-        ]
+        ["src/store/a.rs imports from src/store/b.rs (B), \
+          but src/store/mod.rs declares `b` after `a`"]
     );
     // Below the modules of the room, and through a name that the room re-exports.
     let below = ("src/store/a/own.rs", "use crate::store::First;");
