@@ -32,6 +32,10 @@
 //! conversation keep their order. An ambiguous answer from Slack is settled by reading the
 //! conversation, never by guessing.
 
+// A build with optimization computes the layout of a handler's whole future, which is nested more
+// deeply than the default of 128.
+#![recursion_limit = "256"]
+
 pub mod domain;
 pub mod telemetry;
 mod web;

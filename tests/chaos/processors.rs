@@ -12,7 +12,7 @@ use crate::replica::Replica;
 /// The pause between two looks.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// What the replicas' threads got of the processors; cheap to clone.
+/// The time that the replicas' threads got on the processors; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Processors(Arc<Mutex<Seen>>);
 
