@@ -36,23 +36,32 @@
 // deeply than the default of 128.
 #![recursion_limit = "256"]
 
-pub mod app;
-pub mod check;
-pub mod config;
-pub mod delivery;
-pub mod demo;
-pub mod directory;
 pub mod domain;
-pub mod http;
-pub mod keys;
+pub mod telemetry;
+mod web;
+
 pub mod listen;
-pub mod manifest;
-pub mod rpc;
 pub mod sandbox;
-pub mod server;
 pub mod slack;
 pub mod store;
-pub mod telemetry;
 pub mod tokens;
-mod web;
+
 pub mod workspace;
+
+pub mod directory;
+
+pub mod app;
+pub mod delivery;
+
+pub mod http;
+pub mod rpc;
+
+pub mod config;
+pub mod manifest;
+
+pub mod server;
+
+pub mod demo;
+
+pub mod check;
+pub mod keys;

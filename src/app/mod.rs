@@ -3,6 +3,9 @@
 //! Every operation takes a [`Call`] (the caller, the tenant, the actor) and checks permission
 //! before any lookup.
 
+mod error;
+pub mod records;
+
 pub mod api_keys;
 mod backlog;
 mod caller;
@@ -10,34 +13,34 @@ mod cancel_notification;
 mod clear_identity;
 mod connect;
 mod delete_person;
-mod error;
 mod estimate;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
-pub mod get_workspace;
 mod keys;
 mod list_audit;
 pub mod list_event_types;
 mod list_failed;
 mod list_notifications;
-pub mod list_people;
-pub mod match_coverage;
-pub mod notify;
-mod pin_identity;
-pub mod records;
 mod refresh_directory;
-pub mod replay_deliveries;
-pub mod resolve_identity;
 pub mod set_preference;
 mod take_event;
 mod tenant;
-pub mod test_slack;
-pub mod trail;
 pub mod update_settings;
 mod upsert_people;
 pub mod watch_deliveries;
+
+pub mod get_workspace;
+pub mod match_coverage;
+pub mod notify;
+mod pin_identity;
+pub mod replay_deliveries;
+pub mod resolve_identity;
+pub mod test_slack;
+pub mod trail;
 pub mod watch_notification;
+
+pub mod list_people;
 
 use std::sync::Arc;
 

@@ -1,9 +1,12 @@
 //! Notify: accepts a notification for people and channels. It is durable when the call returns,
 //! idempotent by request id, and its answer has a verdict on each recipient.
 
-mod ask;
-mod plan;
 mod recipients;
+
+mod plan;
+
+mod ask;
+
 #[cfg(test)]
 mod tests;
 

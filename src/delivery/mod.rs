@@ -18,23 +18,26 @@
 //! No essential state is kept here: a process that dies is replaced when its leases run out.
 
 mod asks;
-mod claim;
 mod clock;
 mod config;
-mod explain;
 mod feed;
 mod held;
-mod judge;
 mod liveness;
-mod probe;
-mod request;
-mod resolve;
 mod rests;
 mod retry_writes;
-mod send;
 mod slots;
-mod turn;
 mod upkeep;
+
+mod claim;
+mod turn;
+
+mod explain;
+mod probe;
+mod request;
+
+mod judge;
+mod resolve;
+mod send;
 mod worker;
 
 use std::sync::Arc;

@@ -10,18 +10,22 @@
 //! a lookup ([`miss`], [`fresh`]), are merged as changes ([`merge`]).
 
 mod config;
-mod crawl;
 mod evaluate;
-mod fields;
 mod follow;
-mod fresh;
-mod inbox;
+mod turns;
+
 mod load;
+
+mod crawl;
+mod fields;
 mod merge;
+mod view;
+
+mod inbox;
 mod miss;
 mod refresher;
-mod turns;
-mod view;
+
+mod fresh;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};

@@ -1,43 +1,49 @@
 //! Pure decisions: no I/O, no clock, no randomness. `tests/architecture.rs` enforces it.
 
 pub mod access;
-pub mod admission;
-pub mod api_key;
-pub mod audit;
-pub mod budget;
-pub mod caller;
-pub mod coverage;
 pub mod crawl;
-pub mod delivery;
 pub mod detail;
-pub mod draft;
-pub mod event;
 pub mod fair_queue;
-pub mod fairness;
-pub mod fallback;
 pub mod fingerprint;
-pub mod ids;
 mod json;
 pub mod key;
 pub mod limits;
 pub mod loopback;
-pub mod mapping;
-pub mod matching;
-pub mod member;
-pub mod pacing;
-pub mod person;
-pub mod preview;
 pub mod priority;
 pub mod problem;
 pub mod reason;
-pub mod render;
 pub mod secret;
-pub mod settings;
 pub mod shares;
-pub mod sharing;
 pub mod slack_method;
-pub mod snapshot;
-pub mod subject;
 pub mod time;
+
+pub mod budget;
+pub mod ids;
+pub mod mapping;
+pub mod pacing;
+
+pub mod audit;
+pub mod caller;
+pub mod fairness;
+pub mod member;
+pub mod person;
+pub mod settings;
+pub mod sharing;
+pub mod subject;
+
+pub mod api_key;
+pub mod delivery;
+pub mod snapshot;
+
+pub mod fallback;
+pub mod matching;
+pub mod render;
+
+pub mod admission;
+pub mod coverage;
+pub mod event;
 pub mod trace;
 pub mod verdict;
+
+pub mod draft;
+pub mod preview;

@@ -15,15 +15,22 @@
 //! ingress or by the port itself.
 
 mod config;
-mod connect;
-mod cookies;
-mod edge;
-mod events;
-mod guard;
-mod outcome;
 mod page;
 mod probes;
+
+mod cookies;
+mod events;
 mod whose;
+
+mod outcome;
+
+mod connect;
+mod edge;
+
+mod guard;
+
+#[cfg(test)]
+mod tests;
 
 use axum::Router;
 use axum::routing::get;
@@ -80,6 +87,3 @@ pub async fn serve(port: Port, router: Router, stop: CancellationToken) {
 fn public() -> Router {
     Router::new().route("/", get(async || outcome::landing()))
 }
-
-#[cfg(test)]
-mod tests;

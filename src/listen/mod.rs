@@ -6,12 +6,14 @@
 
 mod accept;
 mod config;
-mod io;
 mod life;
 mod places;
 mod rates;
-mod serve;
 mod tls;
+
+mod io;
+
+mod serve;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,33 +4,39 @@
 //! shared part of every call), `callers`, `decode`, `herald_service`, `admin_service`, `encode`,
 //! `watch`, `page`, `status`, `wire`, `measure`, `serve`.
 
-mod admin_service;
-mod api_keys;
 mod arrival;
-mod audit;
-mod call;
+mod json;
+mod sentences;
+mod status;
+
 mod callers;
-mod config;
-mod coverage;
 mod decode;
 mod encode;
-mod encode_lists;
-mod encode_records;
+mod measure;
+mod wire;
+
+mod config;
 mod encode_trace;
+mod page;
+
+mod encode_records;
+mod limits;
+
+mod call;
+mod encode_lists;
+
+mod admin_service;
+mod api_keys;
+mod audit;
+mod coverage;
 mod failed;
 mod gate;
-mod herald_service;
-mod json;
-mod limits;
 mod lists;
-mod measure;
 mod notify;
-mod page;
-mod sentences;
-mod serve;
-mod status;
 mod watch;
-mod wire;
+
+mod herald_service;
+mod serve;
 
 pub use call::Server;
 pub use callers::{CallerConfig, Callers, RoleConfig};

@@ -6,58 +6,24 @@
 //! Facts about Slack come from docs.slack.dev; where Slack's pages are silent, published reports
 //! were used. One sandbox is one workspace with one app.
 //!
+//! Rooms, each of which imports only from those before it: `world` (the state of the workspace),
+//! `blocks` (Block Kit), `api` (the Web API, and the pages of consent), `driver` (the control API,
+//! and people), `page` (the conversations in a browser).
+//!
 //! Durations that Slack dictates are multiplied by `time_scale`. `Retry-After` is in *unscaled*
 //! whole seconds: a client multiplies it by the same factor.
 
-mod approvals;
-mod args;
-mod auth;
-mod blocks;
-mod blocks_of_2026;
-pub mod browser;
-mod call;
-mod change;
-mod channels;
-mod chat;
-mod clock;
-mod consent;
-mod control;
-mod conversation;
-mod conversations;
-mod cursor;
-mod directory;
-mod dnd;
-mod ephemeral;
-mod error;
-mod faults;
-pub mod fixture;
-mod happenings;
-mod http;
-mod interact;
-mod kept;
-mod limits;
-mod log;
-mod manifests;
-mod messages;
-mod methods;
-mod modals;
-mod net;
-mod oauth;
-mod openid;
-mod org;
 pub mod page;
-mod push;
-mod scopes;
-mod state;
-mod team;
+mod world;
+
+mod blocks;
+
+mod api;
+
+mod driver;
+
 #[cfg(test)]
 mod tests;
-mod tokens;
-mod usergroups;
-mod users;
-mod validate;
-mod views;
-mod workspace;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -73,17 +39,22 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::domain::secret::Secret;
-use clock::now_micros;
-use workspace::Workspace;
+use api::sign_in::{consent, openid};
+use api::{http, net};
+use driver::{control, happenings, interact};
+use world::clock::now_micros;
+use world::workspace::Workspace;
+use world::{conversation, directory, faults, kept, limits, log, push, state, team, tokens};
 
-pub use change::{Change, ChangeKind};
-pub use conversation::StoredMessage;
-pub use faults::{Fault, FaultKind, Raw, When};
-pub use limits::HistoryLimit;
-pub use log::LogEntry;
-pub use push::{Delivery, PushError};
-pub use state::Options;
-pub use team::Team;
+pub use driver::{browser, fixture};
+pub use world::change::{Change, ChangeKind};
+pub use world::conversation::StoredMessage;
+pub use world::faults::{Fault, FaultKind, Raw, When};
+pub use world::limits::HistoryLimit;
+pub use world::log::LogEntry;
+pub use world::push::{Delivery, PushError};
+pub use world::state::Options;
+pub use world::team::Team;
 
 /// Largest request accepted, in bytes.
 const BODY: usize = 64 * 1024 * 1024;

@@ -5,27 +5,33 @@
 //! `chat` are the methods. Nothing is retried or paced here: that is up to the caller, who knows
 //! the other replicas. `signature` verifies the requests that Slack sends to Herald.
 
-mod answer;
 pub mod audience;
-mod chat;
-mod client;
-mod codes;
 mod config;
-mod conversations;
-mod deadline;
 mod error;
-pub mod events;
-mod oauth;
-#[cfg(test)]
-mod responder;
 mod retry_after;
 pub mod signature;
+
+mod codes;
+mod deadline;
+mod wire;
+
+mod answer;
+pub mod events;
+
+mod client;
+
+mod chat;
+mod oauth;
+mod users;
+
+mod conversations;
+
+#[cfg(test)]
+mod responder;
 #[cfg(test)]
 mod tests_of_methods;
 #[cfg(test)]
 mod tests_of_transport;
-mod users;
-mod wire;
 
 pub use chat::{Destination, PostMessage, UpdateMessage};
 pub use client::Client;

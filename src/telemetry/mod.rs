@@ -5,12 +5,14 @@
 //! tracing events as text or JSON; `traces` sends spans and carries their context; `watchdog`
 //! notices loops that have stopped.
 
-mod exposition;
 mod instruments;
-mod logs;
-mod metrics;
 mod traces;
 mod watchdog;
+
+mod logs;
+mod metrics;
+
+mod exposition;
 
 pub use exposition::Exposition;
 pub use instruments::{INSTRUMENTS, Instrument, Kind, Label};

@@ -5,12 +5,16 @@
 //!
 //! Reading order: `config`, `rules`, `fetch`, `keys`, `crypto`.
 
-mod config;
 mod crypto;
-mod fetch;
-mod keys;
 mod rule_config;
+
 mod rules;
+
+mod config;
+
+mod fetch;
+
+mod keys;
 
 use std::sync::Arc;
 use std::time::Duration;

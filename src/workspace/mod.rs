@@ -4,13 +4,14 @@
 //! A 429 pauses its method in this workspace for all replicas. A dead token stops the workspace
 //! until it is connected again. Both are recorded here, for every call.
 
-mod config;
 mod confirm_alive;
 mod connect;
 mod methods;
 mod pauses;
 mod posting;
 pub mod scopes;
+
+mod config;
 
 use std::sync::Arc;
 use std::time::Duration;

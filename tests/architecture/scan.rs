@@ -25,6 +25,8 @@ pub(crate) struct Scan {
     pub(crate) mentions: Vec<Mention>,
     /// Modules declared here under `#[cfg(test)]`; their own files are test code too.
     pub(crate) test_modules: Vec<Vec<String>>,
+    /// All other modules declared here that have their own files, in this order.
+    pub(crate) modules: Vec<Vec<String>>,
     /// Names that `pub use` re-exports: the name here, and the path that it stands for.
     pub(crate) exports: Vec<(String, Vec<String>)>,
 }
@@ -44,7 +46,8 @@ pub(crate) fn scan(source: &str, module: &[String]) -> syn::Result<Scan> {
         .collect();
     mentions.sort();
     mentions.dedup();
-    Ok(Scan { mentions, test_modules: walk.test_modules, exports: walk.exports })
+    let Walk { test_modules, modules, exports, .. } = walk;
+    Ok(Scan { mentions, test_modules, modules, exports })
 }
 
 /// The path with its first segment replaced by the path that the file imported under that name, if
@@ -72,6 +75,7 @@ struct Walk {
     raw: Vec<Mention>,
     aliases: Vec<(String, Vec<String>)>,
     test_modules: Vec<Vec<String>>,
+    modules: Vec<Vec<String>>,
     exports: Vec<(String, Vec<String>)>,
 }
 
@@ -174,8 +178,9 @@ impl<'ast> Visit<'ast> for Walk {
 
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         self.module.push(item.ident.unraw().to_string());
-        if item.content.is_none() && self.in_test {
-            self.test_modules.push(self.module.clone());
+        if item.content.is_none() {
+            let modules = if self.in_test { &mut self.test_modules } else { &mut self.modules };
+            modules.push(self.module.clone());
         }
         visit::visit_item_mod(self, item);
         self.module.pop();

@@ -8,12 +8,16 @@
 //! request), `transition` (which state may follow which), `settle` (the effect of a turn on its
 //! delivery), `outcome` (from Slack's answer to a settle).
 
-mod end;
 mod kind;
-mod outcome;
-mod settle;
 mod state;
+
+mod end;
+
 mod transition;
+
+mod settle;
+
+mod outcome;
 
 pub use self::end::End;
 pub use self::kind::Kind;

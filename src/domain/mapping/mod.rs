@@ -10,18 +10,25 @@
 //! previous one ([`evaluator`]), and the tree is searched ([`search`], [`functions`], [`values`]).
 
 mod check;
-#[cfg(test)]
-mod compliance;
 mod depth;
-mod estimate;
-mod evaluator;
 mod fuel;
-mod functions;
 mod needs;
 mod path;
-mod search;
-mod values;
 mod words;
+
+mod values;
+
+mod estimate;
+mod functions;
+
+mod search;
+
+mod evaluator;
+
+#[cfg(test)]
+mod compliance;
+#[cfg(test)]
+mod tests;
 
 pub(super) use self::evaluator::Evaluator;
 pub use self::fuel::{Pass, Stop};
@@ -295,6 +302,3 @@ impl Mapping {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

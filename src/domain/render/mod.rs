@@ -11,14 +11,22 @@
 //! `locale`, `time_zone`), `link` (`url`, `label`; undefined if there is none), `event_type` and
 //! `now`. Those five names outrank fields of data. Missing values are empty.
 
+pub mod escape;
+pub mod fit;
+pub mod zone;
+
+mod done;
+pub mod filters;
+
+pub mod kit;
+
 pub mod blocks;
 pub mod check;
-mod done;
-pub mod escape;
-pub mod filters;
-pub mod fit;
-pub mod kit;
-pub mod zone;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 
@@ -184,8 +192,3 @@ impl Compiled {
 pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
     Compiled::of(template).render(context)
 }
-
-#[cfg(test)]
-mod properties;
-#[cfg(test)]
-mod tests;

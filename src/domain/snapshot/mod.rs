@@ -13,14 +13,19 @@
 //! kind of an excluded member that has a value, never which member it is.
 
 mod buckets;
-mod builder;
-#[cfg(test)]
-mod costs;
 mod digest;
 mod evaluate;
 mod names;
-mod overlay;
+
 mod packed;
+
+mod builder;
+mod overlay;
+
+#[cfg(test)]
+mod costs;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -292,6 +297,3 @@ impl fmt::Debug for Snapshot {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

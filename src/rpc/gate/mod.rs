@@ -6,9 +6,11 @@
 //! Health and reflection are outside the gate: their messages are small by their own limits.
 
 mod body;
-mod outline;
-mod scan;
 mod shape;
+
+mod scan;
+
+mod outline;
 
 use std::convert::Infallible;
 use std::pin::Pin;

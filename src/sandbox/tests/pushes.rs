@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use url::Url;
 
-use super::super::push::sign;
 use super::{Config, Slack, config, start};
+use crate::sandbox::world::push::sign;
 
 pub(super) type Received = (HeaderMap, Vec<u8>);
 type Answers = (mpsc::UnboundedSender<Received>, Arc<std::sync::Mutex<Vec<u16>>>);

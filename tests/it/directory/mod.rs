@@ -5,6 +5,7 @@ mod alive;
 mod cluster;
 mod cursors;
 mod cut;
+mod fields;
 mod garbage;
 mod hints;
 mod memory;

@@ -4,6 +4,7 @@
 mod broadcast;
 mod cancel;
 mod connect;
+mod coverage;
 mod dead_letters;
 mod deferred;
 mod forget;

@@ -1,0 +1,22 @@
+//! The context of one call of a method.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::args::Args;
+use crate::sandbox::world::state::State;
+
+/// One call of one method.
+pub(in crate::sandbox) struct Call<'a> {
+    pub(in crate::sandbox) state: &'a mut State,
+    pub(in crate::sandbox) args: Args,
+    pub(in crate::sandbox) token: String,
+    pub(in crate::sandbox) scopes: Arc<BTreeSet<String>>,
+    pub(in crate::sandbox) now: i64,
+    /// The credentials of `Authorization: Basic`, for `oauth.v2.access`.
+    pub(in crate::sandbox) basic: Option<(String, String)>,
+    /// Set by the method: the conversation and `ts` of the stored message.
+    pub(in crate::sandbox) stored: Option<(String, String)>,
+    /// Set by the method: the `warning` of an ok answer.
+    pub(super) warnings: Vec<&'static str>,
+}

@@ -1,0 +1,156 @@
+//! Actions of people and administrators of the workspace, under `/_sandbox/`, and the events that
+//! follow.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, patch, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::sandbox::api::methods;
+use crate::sandbox::world::change::Happening;
+use crate::sandbox::world::clock::now_micros;
+use crate::sandbox::world::workspace::Workspace;
+
+type Held = Shared<Arc<Workspace>>;
+
+pub(in crate::sandbox) fn router() -> Router<Arc<Workspace>> {
+    Router::new()
+        .route("/_sandbox/conversations/{id}", patch(change).delete(delete))
+        .route("/_sandbox/messages/{conversation}/{ts}", axum::routing::delete(delete_message))
+        .route("/_sandbox/methods", get(method_names))
+        .route("/_sandbox/triggers", post(trigger))
+        .route("/_sandbox/approvals", get(approvals))
+        .route("/_sandbox/approvals/{id}", post(decide))
+        .route("/_sandbox/usergroups", post(add_usergroup))
+        .route("/_sandbox/members/{id}/dnd", patch(set_dnd))
+        .route("/_sandbox/team-access", post(team_access))
+}
+
+/// A change that a person makes to a channel.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChannelChange {
+    /// The person who makes it; by default the administrator.
+    user: Option<String>,
+    name: Option<String>,
+    archived: Option<bool>,
+    #[serde(default)]
+    join: Vec<String>,
+    #[serde(default)]
+    leave: Vec<String>,
+}
+
+async fn change(
+    Shared(workspace): Held,
+    Path(id): Path<String>,
+    Json(change): Json<ChannelChange>,
+) -> StatusCode {
+    workspace.with(|state| {
+        let user = change.user.unwrap_or_else(|| state.installer());
+        let Some(channel) = state.conversations.get_mut(&id) else { return StatusCode::NOT_FOUND };
+        let renamed = change.name.map(|name| channel.name = name).is_some();
+        let archived = change.archived.filter(|archived| *archived != channel.archived);
+        channel.archived = archived.unwrap_or(channel.archived);
+        if renamed {
+            state.channel_event(&id, Happening::Renamed, &user);
+        }
+        if let Some(archived) = archived {
+            let what = if archived { Happening::Archived } else { Happening::Unarchived };
+            state.channel_event(&id, what, &user);
+        }
+        for member in change.join {
+            let inviter = (member != user).then_some(user.as_str());
+            state.enter(&id, &member, inviter);
+        }
+        for member in change.leave {
+            state.leave(&id, &member);
+        }
+        StatusCode::NO_CONTENT
+    })
+}
+
+async fn delete(Shared(workspace): Held, Path(id): Path<String>) -> StatusCode {
+    workspace.with(|state| {
+        let user = state.installer();
+        state.channel_event(&id, Happening::Deleted, &user);
+        match state.conversations.remove(&id) {
+            Some(_) => StatusCode::NO_CONTENT,
+            None => StatusCode::NOT_FOUND,
+        }
+    })
+}
+
+async fn delete_message(
+    Shared(workspace): Held,
+    Path((conversation, ts)): Path<(String, String)>,
+) -> StatusCode {
+    let deleted = workspace.with(|state| state.delete_message(&conversation, &ts));
+    if deleted.is_some() { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
+}
+
+/// The names of the Web API methods served here.
+async fn method_names() -> Json<Vec<&'static str>> {
+    Json(methods::names().collect())
+}
+
+/// A person performs an action that lets the app open a modal, as a shortcut would.
+async fn trigger(Shared(workspace): Held) -> Json<Value> {
+    workspace.with(|state| Json(json!({ "trigger_id": state.new_trigger(now_micros()) })))
+}
+
+async fn approvals(Shared(workspace): Held) -> Json<Value> {
+    workspace.with(|state| Json(json!(state.approvals.requests)))
+}
+
+#[derive(Deserialize)]
+struct Approve {
+    approve: bool,
+}
+
+async fn decide(
+    Shared(workspace): Held,
+    Path(id): Path<String>,
+    Json(Approve { approve }): Json<Approve>,
+) -> Response {
+    match workspace.with(|state| state.decide_approval(&id, approve)) {
+        Some(decided) => Json(decided).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct NewUsergroup {
+    name: String,
+    handle: String,
+    #[serde(default)]
+    users: Vec<String>,
+}
+
+async fn add_usergroup(Shared(workspace): Held, Json(new): Json<NewUsergroup>) -> Json<Value> {
+    let id = workspace.with(|state| state.add_usergroup(&new.name, &new.handle, &new.users));
+    Json(json!({ "id": id }))
+}
+
+async fn set_dnd(
+    Shared(workspace): Held,
+    Path(user): Path<String>,
+    Json(settings): Json<Value>,
+) -> StatusCode {
+    workspace.with(|state| state.set_dnd(&user, &settings));
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Deserialize)]
+struct TeamAccess {
+    granted: bool,
+}
+
+async fn team_access(Shared(workspace): Held, Json(access): Json<TeamAccess>) -> StatusCode {
+    workspace.with(|state| state.grant_team(access.granted));
+    StatusCode::NO_CONTENT
+}

@@ -1,0 +1,152 @@
+//! Interactions: a person presses a button, and the app answers through the `response_url`.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+
+use crate::sandbox::blocks::{self, Surface};
+use crate::sandbox::world::change::ChangeKind;
+use crate::sandbox::world::clock::now_micros;
+use crate::sandbox::world::conversation::{Message, parse_ts, ts_text};
+use crate::sandbox::world::error::Error;
+use crate::sandbox::world::kept::Response;
+use crate::sandbox::world::push::PushError;
+use crate::sandbox::world::state::State;
+use crate::sandbox::world::workspace::Workspace;
+
+/// A `response_url` works five times within thirty minutes.
+const USES: u32 = 5;
+const SECONDS: f64 = 1800.0;
+
+/// A press of one element of a message.
+#[derive(Debug, Clone, serde::Deserialize)]
+pub(in crate::sandbox) struct Press {
+    pub(in crate::sandbox) conversation: String,
+    pub(in crate::sandbox) ts: String,
+    #[serde(default)]
+    pub(in crate::sandbox) action_id: Option<String>,
+    #[serde(default)]
+    pub(in crate::sandbox) block_id: Option<String>,
+    /// The person who presses; by default the person in the direct message.
+    #[serde(default)]
+    pub(in crate::sandbox) user: Option<String>,
+}
+
+impl State {
+    /// The `block_actions` payload of a press.
+    pub(in crate::sandbox) fn press(
+        &mut self,
+        press: &Press,
+        now: i64,
+    ) -> Result<Value, PushError> {
+        let ts = parse_ts(&press.ts).ok_or(PushError::NotFound)?;
+        let held = self.conversations.get(&press.conversation).ok_or(PushError::NotFound)?;
+        let message = held.find(ts).ok_or(PushError::NotFound)?;
+        let (block_id, element) = element(&message.blocks, press).ok_or(PushError::NotFound)?;
+        let someone = || held.members.iter().find(|id| **id != self.app.bot_user_id).cloned();
+        let user = press.user.clone().or(held.user.clone()).or_else(someone);
+        let user = user.unwrap_or_else(|| "U0SANDBOX0".to_owned());
+        let channel = json!({ "id": held.id,
+            "name": if held.user.is_some() { "directmessage" } else { &held.name } });
+        let message = self.message_json(message, true);
+        let mut action = json!({ "action_id": element["action_id"], "block_id": block_id,
+            "type": element["type"], "action_ts": ts_text(now) });
+        for key in ["text", "value", "style"] {
+            if let Some(value) = element.get(key) {
+                action[key] = value.clone();
+            }
+        }
+        let id = format!("{:032x}", rand::random::<u128>());
+        let expires = now + self.scaled_micros(SECONDS);
+        let conversation = press.conversation.clone();
+        self.responses.retain(|_, response| response.expires > now);
+        self.responses.insert(id.clone(), Response { conversation, ts, uses: USES, expires });
+        let name = self.member_name(&user);
+        let trigger = self.new_trigger(now);
+        let (team, app) = (&self.team, &self.app);
+        Ok(json!({
+            "type": "block_actions", "team": { "id": team.id, "domain": team.domain() },
+            "enterprise": self.enterprise(), "is_enterprise_install": self.options.org_wide,
+            "user": { "id": user, "username": name, "name": name, "team_id": team.id },
+            "api_app_id": app.id, "token": "sandbox-verification-token",
+            "container": { "type": "message", "message_ts": press.ts,
+                "channel_id": press.conversation, "is_ephemeral": false },
+            "trigger_id": trigger,
+            "channel": channel, "message": message, "state": { "values": {} },
+            "response_url": format!("{}_sandbox/responses/{id}", self.base),
+            "actions": [action],
+        }))
+    }
+
+    /// Handles the app's post to a `response_url`.
+    fn respond(&mut self, id: &str, body: &Value, now: i64) -> Result<(), Error> {
+        let response = self.responses.get_mut(id).filter(|r| r.expires > now && r.uses > 0);
+        let response = response.ok_or("used_url")?;
+        response.uses -= 1;
+        let (conversation, ts) = (response.conversation.clone(), response.ts);
+        let blocks = match body.get("blocks").filter(|blocks| !blocks.is_null()) {
+            Some(blocks) => {
+                blocks::check(blocks, Surface::Message)?;
+                let mut blocks = blocks.clone();
+                blocks::complete(&mut blocks, now);
+                blocks
+            }
+            None => Value::Null,
+        };
+        let text = body["text"].as_str().unwrap_or_default().to_owned();
+        let on = |key: &str| body[key] == Value::Bool(true);
+        let author = self.app.bot_user_id.clone();
+        self.counter += 1;
+        let seq = self.counter;
+        let held = self.conversations.get_mut(&conversation).ok_or("channel_not_found")?;
+        let (kind, ts) = if on("delete_original") {
+            held.find_mut(ts).ok_or("message_not_found")?.deleted = true;
+            (ChangeKind::Deleted, ts)
+        } else if on("replace_original") {
+            let message = held.find_mut(ts).ok_or("message_not_found")?;
+            (message.text, message.blocks, message.edited) = (text, blocks, Some(now));
+            (ChangeKind::Updated, ts)
+        } else if body["response_type"] == "in_channel" {
+            let message = Message::new(seq, author, text, blocks);
+            (ChangeKind::Stored, held.append(message, now))
+        } else {
+            // Only one person would see it, and it is not stored.
+            return Ok(());
+        };
+        self.changed(kind, &conversation, ts_text(ts));
+        Ok(())
+    }
+}
+
+/// The pressed element, with its block's id.
+fn element<'a>(blocks: &'a Value, press: &Press) -> Option<(&'a Value, &'a Value)> {
+    let wanted = blocks
+        .as_array()?
+        .iter()
+        .filter(|block| press.block_id.as_ref().is_none_or(|id| block["block_id"] == id.as_str()));
+    let elements = wanted.flat_map(|block| {
+        let inner = block["elements"].as_array().into_iter().flatten();
+        inner.chain(block.get("accessory")).map(move |element| (&block["block_id"], element))
+    });
+    let mut buttons = elements.filter(|(_, element)| element["action_id"].is_string());
+    buttons.find(|(_, e)| press.action_id.as_ref().is_none_or(|id| e["action_id"] == id.as_str()))
+}
+
+/// `POST /_sandbox/responses/{id}`.
+pub(super) async fn respond(
+    Shared(workspace): Shared<Arc<Workspace>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> impl IntoResponse {
+    let Ok(body) = serde_json::from_slice::<Value>(&body) else {
+        return (StatusCode::BAD_REQUEST, "invalid_payload".to_owned());
+    };
+    match workspace.with(|state| state.respond(&id, &body, now_micros())) {
+        Ok(()) => (StatusCode::OK, "ok".to_owned()),
+        Err(error) => (StatusCode::NOT_FOUND, error.name().to_owned()),
+    }
+}

@@ -1,0 +1,9 @@
+//! Everything that acts on the workspace from outside the Web API: the control API with the actions
+//! of people and administrators, and the demo's members and browser.
+
+pub mod browser;
+pub mod fixture;
+pub(super) mod happenings;
+pub(super) mod interact;
+
+pub(super) mod control;

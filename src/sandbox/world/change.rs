@@ -1,0 +1,52 @@
+//! Changes of the workspace.
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// The consequence of a change, once the lock is released.
+pub(in crate::sandbox) enum Effect {
+    /// A message was stored, updated or deleted.
+    Change(Change),
+    /// An event to push: its inner payload.
+    Event(Value),
+}
+
+/// A message was stored, updated or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    #[serde(rename = "type")]
+    pub kind: ChangeKind,
+    pub conversation: String,
+    pub ts: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ChangeKind {
+    #[serde(rename = "message")]
+    Stored,
+    #[serde(rename = "changed")]
+    Updated,
+    #[serde(rename = "deleted")]
+    Deleted,
+}
+
+impl ChangeKind {
+    /// The name on the event stream.
+    pub(in crate::sandbox) fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "message",
+            Self::Updated => "changed",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+/// A change of a channel; the rest of the event's name follows `channel_` or `group_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sandbox) enum Happening {
+    Created,
+    Renamed,
+    Archived,
+    Unarchived,
+    Deleted,
+}

@@ -1,0 +1,28 @@
+//! The workspace that the sandbox plays: its state, and the one lock around it.
+//!
+//! [`state::State`] holds the parts, one file each. [`workspace::Workspace`] is shared by the
+//! servers of the other rooms; each request is one step under its lock, and [`push`] sends the
+//! events that follow to the app.
+
+pub(super) mod change;
+pub(super) mod clock;
+pub(super) mod error;
+pub(super) mod faults;
+pub(super) mod kept;
+pub(super) mod limits;
+pub(super) mod log;
+pub(super) mod team;
+
+pub(super) mod conversation;
+pub(super) mod directory;
+pub(super) mod scopes;
+pub(super) mod tokens;
+
+pub(super) mod state;
+
+mod approvals;
+mod membership;
+pub(super) mod messages;
+pub(super) mod push;
+
+pub(super) mod workspace;

@@ -1,0 +1,9 @@
+//! The store by itself, on both databases: its schema, and the promises of its parts.
+
+mod contract;
+mod directory;
+mod events;
+mod fields;
+mod foundation;
+mod migrations;
+mod people;
