@@ -15,9 +15,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use herald::domain::key::MatchKey;
+use herald::domain::directory::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
 use herald::domain::mapping::Mapping;
-use herald::domain::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
+use herald::domain::mapping::key::MatchKey;
 use herald::sandbox::fixture;
 use serde_json::{Value, json};
 

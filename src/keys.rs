@@ -1,6 +1,6 @@
 //! API keys for callers: issued here and kept by the caller. The settings hold only the hash.
 
-use crate::domain::api_key;
+use crate::domain::access::api_key;
 use crate::domain::ids::{IdError, Principal, TenantId, UserId};
 
 /// The kind of caller that a key is for.

@@ -21,9 +21,10 @@
 //!
 //! # Reading order
 //!
-//! `domain::delivery` (the states and the table of their transitions), `domain::matching`,
-//! `domain::admission`, `store::intake::accept` and `store::turns::settle` (the contents of one
-//! transaction), `app::notify`, `delivery::worker`, `server`.
+//! `domain::delivery` (the states and the table of their transitions),
+//! `domain::identity::matching`, `domain::delivery::admission`, `store::intake::accept` and
+//! `store::turns::settle` (the contents of one transaction), `app::notify`, `delivery::worker`,
+//! `server`.
 //!
 //! # Guarantees
 //!

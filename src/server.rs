@@ -21,7 +21,7 @@ use crate::app::{self, App};
 use crate::config::Settings;
 use crate::delivery::Delivery;
 use crate::directory::Directory;
-use crate::domain::slack_method::Method as SlackMethod;
+use crate::domain::capacity::slack_method::Method as SlackMethod;
 use crate::listen::{self, Files, Port, Protocol, Tls};
 use crate::store::{self, Backend, SchemaStatus, Store};
 use crate::telemetry::{Exposition, Metrics, Watchdog};

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use herald::domain::capacity::priority::Priority;
 use herald::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, TenantId,
 };
-use herald::domain::priority::Priority;
 use herald::store::{Accept, Kind, NewDelivery, Settle, SettleContext, Store, Target, WaitScope};
 use uuid::Uuid;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{App, Call, Caller, Error, Reach, Role};
+use crate::domain::access::api_key::{self, ApiKey};
+use crate::domain::access::audit::{Detail, Entry, Outcome, Person};
 use crate::domain::access::{self, Right};
-use crate::domain::api_key::{self, ApiKey};
-use crate::domain::audit::{Detail, Entry, Outcome, Person};
 use crate::domain::ids::{ApiKeyId, Principal, TenantId};
 use crate::domain::secret::Secret;
 use crate::store::{ApiKeyMade, ApiKeyPage, ApiKeyPosition, NewApiKey};

@@ -3,8 +3,8 @@
 //! reveal what exists.
 
 use super::Error;
+pub use crate::domain::access::caller::{Caller, Reach, Role};
 use crate::domain::access::{Cell, Refusal, Right, Who, Whose};
-pub use crate::domain::caller::{Caller, Reach, Role};
 use crate::domain::ids::{TenantId, UserId};
 
 /// The platform user on whose behalf a call is made, with the platform's permissions.

@@ -2,7 +2,7 @@
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::audit::{Detail, Entry};
+use crate::domain::access::audit::{Detail, Entry};
 use crate::domain::ids::NotificationId;
 use crate::store::{Canceled, NotificationRecord};
 

@@ -2,7 +2,7 @@
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::audit::{Entry, Person};
+use crate::domain::access::audit::{Entry, Person};
 use crate::domain::ids::UserId;
 
 impl App {

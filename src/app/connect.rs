@@ -16,9 +16,9 @@ use url::Url;
 
 use super::{App, Call, Error, Reach};
 use crate::domain::access;
-use crate::domain::audit::{COMPLETE_CONNECT, Detail, Entry, Outcome};
+use crate::domain::access::audit::{COMPLETE_CONNECT, Detail, Entry, Outcome};
+use crate::domain::access::sharing::Allowed;
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::domain::sharing::Allowed;
 use crate::domain::time::Timestamp;
 use crate::store::{ConnectOutcome, Store, TakenConnect};
 use crate::workspace::{ConnectError, Exchange, Unsupported};

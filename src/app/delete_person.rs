@@ -2,8 +2,8 @@
 
 use super::{App, Call, Error};
 use crate::domain::access;
+use crate::domain::delivery::verdict::{Addressee, Answer, Decided};
 use crate::domain::ids::UserId;
-use crate::domain::verdict::{Addressee, Answer, Decided};
 use crate::store::{Erased, Redacted};
 
 /// Replaces a person in stored answers.
@@ -46,10 +46,10 @@ fn redact(answer: &[u8], user: &UserId) -> Redacted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::delivery::subject::Action;
+    use crate::domain::delivery::verdict::Verdict;
     use crate::domain::ids::NotificationId;
     use crate::domain::reason::Suppression;
-    use crate::domain::subject::Action;
-    use crate::domain::verdict::Verdict;
 
     fn answer(users: &[&str]) -> Vec<u8> {
         let verdicts = users.iter().map(|user| Verdict {

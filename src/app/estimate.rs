@@ -14,9 +14,9 @@ use std::time::Duration;
 use moka::future::Cache;
 
 use super::{App, Error};
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::priority::{Class, Priority};
 use crate::domain::ids::{DeliveryId, InstallationId};
-use crate::domain::priority::{Class, Priority};
 use crate::domain::time::Timestamp;
 use crate::store::{DeliveryRecord, NewDelivery, Target, WorkspaceBacklog};
 

@@ -5,9 +5,9 @@ use std::collections::hash_map::Entry;
 
 use super::{App, Call, Error};
 use crate::domain::access;
+use crate::domain::delivery::verdict::Guarantee;
 use crate::domain::ids::{DeliveryId, InstallationId, NotificationId, UserId};
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::Guarantee;
 use crate::store::{DeliveryRecord, NotificationRecord};
 
 /// A notification, with facts about its deliveries that are not in the store.

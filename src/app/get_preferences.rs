@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::event;
 use crate::domain::ids::{EventType, UserId};
+use crate::domain::message::event;
 use crate::domain::reason::Suppression;
 use crate::domain::settings::{Preference, suppression};
 

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Caller, Error};
-use crate::domain::api_key::{Hash, Standing};
+use crate::domain::access::api_key::{Hash, Standing};
 use crate::domain::ids::ApiKeyId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;

@@ -2,7 +2,7 @@
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::event::{self, BuiltIn};
+use crate::domain::message::event::{self, BuiltIn};
 
 /// One event type.
 pub struct Listed {

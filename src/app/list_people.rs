@@ -5,9 +5,9 @@ use super::resolve_identity::{Resolved, answer};
 use super::tenant::Known;
 use super::{App, Call, Error};
 use crate::domain::access;
+use crate::domain::identity::person::Person;
 use crate::domain::ids::UserId;
 use crate::domain::mapping::Pass;
-use crate::domain::person::Person;
 use crate::store::StoredPerson;
 
 /// One page.

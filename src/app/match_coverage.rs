@@ -11,13 +11,13 @@ use super::tenant::Tenant;
 use super::{App, Call, Error, Violation};
 use crate::directory::View;
 use crate::domain::access;
-use crate::domain::coverage::{Coverage, Finding, Standing};
+use crate::domain::delivery::verdict::FoundMember;
+use crate::domain::identity::coverage::{Coverage, Finding, Standing};
+use crate::domain::identity::person::Person;
 use crate::domain::ids::UserId;
 use crate::domain::mapping::{Expression, Mapping, Pass, Values};
-use crate::domain::person::Person;
 use crate::domain::settings::Rule;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::FoundMember;
 use crate::store::StoredPerson;
 
 /// People read and judged at once.
@@ -53,7 +53,7 @@ pub struct Example {
     /// The member by the proposed mapping; `None` also if the reason follows.
     pub proposed: Option<FoundMember>,
     /// Why no member is found under the proposed mapping.
-    pub nobody: Option<crate::domain::matching::Unmatched>,
+    pub nobody: Option<crate::domain::identity::matching::Unmatched>,
 }
 
 /// The result of a scan.

@@ -56,8 +56,8 @@ pub use trail::{Config as AuditConfig, Trail};
 
 use crate::directory::{Directory, Turns};
 use crate::domain::access::Right;
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{TenantId, UserId};
-use crate::domain::person::Person;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::workspace::Workspaces;

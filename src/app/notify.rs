@@ -17,22 +17,23 @@ use serde_json::{Value, json};
 
 use super::tenant::Tenant;
 use super::{App, Call, Error, Violation};
-use crate::domain::admission::Message;
+use crate::domain::access;
+use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::Kind;
-use crate::domain::draft::Draft;
-use crate::domain::fingerprint::fingerprint;
+use crate::domain::delivery::admission::Message;
+use crate::domain::delivery::fingerprint::fingerprint;
+use crate::domain::delivery::subject::Action;
+use crate::domain::delivery::trace::Trace;
+use crate::domain::delivery::verdict::Answer;
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{
     ChannelId, ContentId, EventType, InstallationId, NotificationId, RequestId, SubjectKey, UserId,
 };
 use crate::domain::limits;
-use crate::domain::person::Person;
-use crate::domain::priority::Priority;
-use crate::domain::render::Rendered;
-use crate::domain::subject::Action;
+use crate::domain::message::draft::Draft;
+use crate::domain::message::event;
+use crate::domain::message::render::Rendered;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::Trace;
-use crate::domain::verdict::Answer;
-use crate::domain::{access, event};
 use crate::{store, telemetry};
 
 use plan::Planner;

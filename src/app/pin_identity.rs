@@ -3,9 +3,9 @@
 use super::refresh_directory::not_connected;
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::audit::{Entry, Person};
+use crate::domain::access::audit::{Entry, Person};
+use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{SlackUserId, UserId};
-use crate::domain::member::{Member, MemberKind};
 use crate::domain::settings::{Identity, Rule};
 
 impl App {

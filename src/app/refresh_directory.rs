@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::audit::{Detail, Entry};
+use crate::domain::access::audit::{Detail, Entry};
 
 impl App {
     /// Requests a reading soon; GetWorkspace shows which replica does it, and when Slack's limits

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::backlog::full;
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::audit::{Detail, Entry};
-use crate::domain::fingerprint::fingerprint;
+use crate::domain::access::audit::{Detail, Entry};
+use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::ids::{DeliveryId, RequestId};
 use crate::store::{self, FailedFilter, ReplayOutcome, ReplaySelection, Replayed};
 

@@ -4,12 +4,12 @@ use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::directory::View;
 use crate::domain::access;
+use crate::domain::delivery::verdict::FoundMember;
+use crate::domain::identity::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::mapping::Values;
-use crate::domain::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Rule;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::FoundMember;
 
 /// The answer.
 #[derive(Debug)]

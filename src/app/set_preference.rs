@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::audit::{Detail, Entry, Person};
-use crate::domain::event::{self, test_message};
+use crate::domain::access::audit::{Detail, Entry, Person};
+use crate::domain::delivery::verdict::FoundMember;
 use crate::domain::ids::{ChannelId, EventType, UserId};
+use crate::domain::message::event::{self, test_message};
 use crate::domain::reason::Suppression;
 use crate::domain::settings::{Preference, Preferences, Settings, suppression};
-use crate::domain::verdict::FoundMember;
 use crate::workspace;
 
 /// The state after the change.

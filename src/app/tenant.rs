@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::{App, Error};
 use crate::directory::View;
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::mapping::Mapping;
-use crate::domain::person::Person;
 use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::{self, Installation};

@@ -6,19 +6,19 @@ use std::time::Duration;
 use super::tenant::{Known, Tenant};
 use super::{App, Call, Error, Subject};
 use crate::domain::access;
-use crate::domain::admission::switch;
+use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::Kind;
-use crate::domain::draft::Draft;
-use crate::domain::event::test_message;
-use crate::domain::fingerprint::fingerprint;
+use crate::domain::delivery::admission::switch;
+use crate::domain::delivery::fingerprint::fingerprint;
+use crate::domain::delivery::subject::Action;
+use crate::domain::delivery::verdict::{Answer, FoundMember};
+use crate::domain::identity::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
-use crate::domain::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
-use crate::domain::priority::Priority;
+use crate::domain::message::draft::Draft;
+use crate::domain::message::event::test_message;
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::{Identity, Rule};
-use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{Answer, FoundMember};
 use crate::store::{self, DeliveryRecord, NewDelivery, Target};
 
 /// The sentence to show if no member was found.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{Actor, Call, Caller, Role};
-use crate::domain::audit::{self, Detail, Entry, Kind, Outcome, Tally};
+use crate::domain::access::audit::{self, Detail, Entry, Kind, Outcome, Tally};
 use crate::domain::ids::{Principal, TenantId};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;

@@ -6,11 +6,12 @@ use serde_json::{Map, Value};
 
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
-use crate::domain::audit::{Detail, Entry};
+use crate::domain::access::audit::{Detail, Entry};
 use crate::domain::ids::{EventType, TenantId};
+use crate::domain::limits;
 use crate::domain::mapping::Expression;
+use crate::domain::message::{event, render};
 use crate::domain::settings::Settings;
-use crate::domain::{event, limits, render};
 use crate::store;
 
 /// The settings to change; `None` leaves a setting unchanged. An empty text restores the default.

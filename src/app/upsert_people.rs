@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{App, Call, Error};
 use crate::domain::access;
-use crate::domain::audit::{self, Detail, Entry};
-use crate::domain::person::Person;
+use crate::domain::access::audit::{self, Detail, Entry};
+use crate::domain::identity::person::Person;
 
 impl App {
     /// Writes all records or none; returns how many. The last write of a record wins.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::domain::fairness;
+use crate::domain::capacity::fairness;
 use crate::domain::ids::InstallationId;
 
 /// Questions that may wait at once, in all and for one workspace: Slack allows fifty a minute.

@@ -3,12 +3,12 @@
 
 use super::turn::Turn;
 use crate::domain::delivery::Settle;
-use crate::domain::settings::{Identity, Preferences, Rule, Settings};
-use crate::domain::subject::Action;
-use crate::domain::time::Timestamp;
-use crate::domain::trace::{
+use crate::domain::delivery::subject::Action;
+use crate::domain::delivery::trace::{
     Cause, Choice, Stage, Switches, Trace, TraceBasis, TraceDecision, TraceRule, Wait,
 };
+use crate::domain::settings::{Identity, Preferences, Rule, Settings};
+use crate::domain::time::Timestamp;
 use crate::store::Head;
 
 /// The least wait behind others that is recorded: a claim and a look take a few milliseconds.

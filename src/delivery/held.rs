@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Delivery;
 use crate::directory;
+use crate::domain::identity::matching::MemberDecision;
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::mapping::Pass;
-use crate::domain::matching::MemberDecision;
-use crate::domain::person::Person;
 use crate::domain::settings::Identity;
 use crate::store::HeldSweep;
 use crate::telemetry::Rounds;

@@ -1,12 +1,12 @@
 //! Whether the head of a lane may still be sent, judged at the last moment from the present state:
 //! a person who turned messages off a second ago gets none, and neither does an account that was
-//! closed. The facts are gathered here; [`admission`](crate::domain::admission) decides.
+//! closed. The facts are gathered here; [`admission`](crate::domain::delivery::admission) decides.
 
 use super::Delivery;
 use super::explain;
 use super::turn::Turn;
 use crate::directory::View;
-use crate::domain::admission::{Facts, HeadDecision, InLane, LaneMember, Message, admit};
+use crate::domain::delivery::admission::{Facts, HeadDecision, InLane, LaneMember, Message, admit};
 use crate::domain::delivery::{End, Settle};
 use crate::domain::ids::{InstallationId, SlackUserId};
 use crate::domain::settings::Settings;

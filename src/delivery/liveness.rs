@@ -15,8 +15,8 @@ use tokio::time::Instant;
 
 use super::Delivery;
 use crate::directory::View;
+use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{InstallationId, SlackUserId};
-use crate::domain::member::{Member, MemberKind};
 use crate::domain::time::Timestamp;
 use crate::workspace;
 

@@ -6,11 +6,13 @@ use tokio::time::Instant;
 
 use super::Delivery;
 use super::turn::Turn;
+use crate::domain::delivery::subject::{
+    self, Action, Plan, Shown, SlackRequestKind, SubjectMessage,
+};
 use crate::domain::delivery::{Acted, End, Outcome, Settle};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
+use crate::domain::message::render::{self, Rendered};
 use crate::domain::reason::{Cancellation, Failure};
-use crate::domain::render::{self, Rendered};
-use crate::domain::subject::{self, Action, Plan, Shown, SlackRequestKind, SubjectMessage};
 use crate::slack::{Destination, PostMessage, UpdateMessage};
 use crate::store;
 use crate::workspace::{self, MessageChange};

@@ -22,16 +22,18 @@ use tokio_util::sync::CancellationToken;
 use super::Delivery;
 use super::explain;
 use crate::directory::{self, Missed, View};
-use crate::domain::admission::{Admitted, Facts, Message, Placement, Reached, Search, admit};
+use crate::domain::delivery::admission::{
+    Admitted, Facts, Message, Placement, Reached, Search, admit,
+};
+use crate::domain::delivery::trace;
 use crate::domain::delivery::{End, State};
-use crate::domain::draft::Draft;
+use crate::domain::identity::matching::{MatchBasis, MemberDecision};
+use crate::domain::identity::person::Person;
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Values};
-use crate::domain::matching::{MatchBasis, MemberDecision};
-use crate::domain::person::Person;
-use crate::domain::render::Reader;
+use crate::domain::message::draft::Draft;
+use crate::domain::message::render::Reader;
 use crate::domain::settings::{Identity, Preferences, Rule, Settings};
-use crate::domain::trace;
 use crate::store::{self, Installation, Resolved, Resolving};
 use crate::telemetry::Rounds;
 
@@ -176,7 +178,7 @@ impl Delivery {
         }
     }
 
-    /// Gathers the facts; `domain::admission` decides by the same rules as in Notify.
+    /// Gathers the facts; `domain::delivery::admission` decides by the same rules as in Notify.
     async fn resolved(
         &self,
         resolving: &Resolving,

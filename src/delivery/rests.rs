@@ -64,9 +64,9 @@ impl<K: Hash + Eq + Clone> Rests<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::budget::Budget;
+    use crate::domain::capacity::budget::Budget;
+    use crate::domain::capacity::priority::Class;
     use crate::domain::ids::{InstallationId, TenantId};
-    use crate::domain::priority::Class;
     use crate::store::QueueKey;
 
     fn key(tenant: &str) -> QueueKey {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::domain::fairness;
+use crate::domain::capacity::fairness;
 use crate::domain::ids::{InstallationId, TenantId};
 
 /// A request that takes longer is slow. This is real time, since it limits how long a worker is

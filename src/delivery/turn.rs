@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::slots::Slot;
 use crate::domain::delivery::Outcome;
-use crate::domain::trace::{Trace, TraceDecision};
+use crate::domain::delivery::trace::{Trace, TraceDecision};
 use crate::store::{Head, LaneClaim};
 
 /// Whether a request was begun, which uses up the start that the claim took from the budget.

@@ -18,11 +18,11 @@ use super::Delivery;
 use super::explain;
 use super::slots::Slot;
 use super::turn::{StartUsed, Turn};
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::{Acted, Settle, State};
 use crate::domain::ids::{DeliveryId, LeaseToken};
 use crate::domain::reason::Failure;
-use crate::domain::trace::Trace;
 use crate::store::{self, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext};
 use crate::telemetry;
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::load::PAGE_SEPARATOR;
 use super::{Directory, Error};
-use crate::domain::crawl::{believable, rest};
+use crate::domain::directory::crawl::{believable, rest};
 use crate::slack::{self, MemberJson, MembersPage};
 use crate::store::{CrawlLease, CrawledPage, Resume, Saved};
 use crate::workspace;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use moka::future::Cache;
 
 use super::{Directory, Error};
+use crate::domain::identity::person::Person;
 use crate::domain::ids::TenantId;
 use crate::domain::mapping::{Expression, Mapping, Pass, Stop, Values};
-use crate::domain::person::Person;
 
 /// Plain paths evaluated between two yields: about a millisecond's worth of records.
 const BREATH: usize = 16;

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::plan::{Job, Plan};
 use super::{Directory, Error};
+use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{InstallationId, SlackUserId};
-use crate::domain::member::{Member, MemberKind};
 use crate::slack::{self, MemberJson};
 use crate::store::{FieldsEnd, FieldsLease, FieldsProgress, MemberFields};
 use crate::workspace::{self, INTERACTIVE};

@@ -9,8 +9,8 @@ use tokio::time::{Duration, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Directory, Error};
+use crate::domain::directory::snapshot::Counts;
 use crate::domain::ids::InstallationId;
-use crate::domain::snapshot::Counts;
 use crate::store::{DirectoryPointer, Hint};
 
 /// How often the state of all lists is measured.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::miss::hint;
 use super::{Directory, Error, View};
+use crate::domain::directory::member::Member;
+use crate::domain::identity::matching::{self, Match};
+use crate::domain::identity::person::Person;
 use crate::domain::ids::SlackUserId;
 use crate::domain::mapping::{Mapping, Values};
-use crate::domain::matching::{self, Match};
-use crate::domain::member::Member;
-use crate::domain::person::Person;
 use crate::domain::settings::Identity;
 use crate::slack::{self, MemberJson};
 use crate::store::Installation;

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::merge::Source;
 use super::{Directory, Error};
+use crate::domain::directory::member::Member;
 use crate::domain::ids::InstallationId;
-use crate::domain::member::Member;
 use crate::slack::MemberJson;
 use crate::store::{ClaimedEvent, EventDone, Settlement};
 use crate::workspace::Alive;

@@ -11,10 +11,10 @@ use tokio::sync::SemaphorePermit;
 
 use super::evaluate::Guard;
 use super::{Directory, Error, Key};
+use crate::domain::directory::member::Member;
+use crate::domain::directory::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Stop};
-use crate::domain::member::Member;
-use crate::domain::snapshot::{ProfileFields, Snapshot, SnapshotBuilder};
 use crate::domain::time::Timestamp;
 use crate::store::{self, DirectoryChange, DirectoryPointer, DirectoryState};
 

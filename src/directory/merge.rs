@@ -3,8 +3,9 @@
 //!
 //! News is every fact that an expression could read, so that a mapping that is set later finds it
 //! in the store. Fields that change by themselves all day (a status, a picture) are not news and
-//! are dropped: no row, no reload ([`Snapshot::news`](crate::domain::snapshot::Snapshot::news)).
-//! During a crawl nothing is dropped, because its pages may be older.
+//! are dropped: no row, no reload
+//! ([`Snapshot::news`](crate::domain::directory::snapshot::Snapshot::news)). During a crawl nothing
+//! is dropped, because its pages may be older.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use std::sync::Arc;
 use super::evaluate::Guard;
 use super::load::Loaded;
 use super::{Directory, Error, Key};
+use crate::domain::directory::member::Member;
+use crate::domain::directory::snapshot::{News, ProfileFields};
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Stop};
-use crate::domain::member::Member;
-use crate::domain::snapshot::{News, ProfileFields};
 use crate::slack::MemberJson;
 use crate::store::{ListBasis, MemberChange, Merged, Settlement};
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Directory, Error, View};
+use crate::domain::identity::person::Person;
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Values};
-use crate::domain::person::Person;
 use crate::domain::reason::NoMatch;
 use crate::slack;
 use crate::store::{Installation, InstallationState};

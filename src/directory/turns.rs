@@ -1,12 +1,12 @@
 //! Turns for work that computes much: only a few run at a time, and tenants take turns by number of
-//! people (`domain::fair_queue`). Such work is planning a broadcast, and evaluating expressions
-//! that are more than a path. The limit leaves processor time to other work.
+//! people (`domain::capacity::fair_queue`). Such work is planning a broadcast, and evaluating
+//! expressions that are more than a path. The limit leaves processor time to other work.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::domain::fair_queue::FairQueue;
+use crate::domain::capacity::fair_queue::FairQueue;
 use crate::domain::ids::TenantId;
 
 /// A call to more recipients is a large one. Also the number that a tenant may add in one round.

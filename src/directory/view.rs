@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::load::Loaded;
+use crate::domain::directory::member::MemberKind;
+use crate::domain::directory::snapshot::{MemberView, Snapshot};
+use crate::domain::identity::matching::{self, Match, MemberDecision};
 use crate::domain::ids::SlackUserId;
 use crate::domain::mapping::{Mapping, Values};
-use crate::domain::matching::{self, Match, MemberDecision};
-use crate::domain::member::MemberKind;
 use crate::domain::settings::Identity;
-use crate::domain::snapshot::{MemberView, Snapshot};
 use crate::domain::time::Timestamp;
 use crate::store::DirectoryState;
 

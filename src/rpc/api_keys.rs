@@ -11,7 +11,7 @@ use super::pb;
 use crate::app::api_keys::Manager;
 use crate::app::records::{ApiKeyPosition, ListedApiKey};
 use crate::app::{Actor, Caller, Error, Reach, Role};
-use crate::domain::api_key::ApiKey;
+use crate::domain::access::api_key::ApiKey;
 use crate::domain::ids::{ApiKeyId, IdError, Principal, TenantId};
 use crate::domain::limits;
 use crate::domain::time::Timestamp;

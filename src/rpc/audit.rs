@@ -7,7 +7,7 @@ use super::page::{self, List};
 use super::{json, pb};
 use crate::app::Error;
 use crate::app::records::{AuditFilter, AuditPage, AuditPosition};
-use crate::domain::audit::{Outcome, Record, Shown};
+use crate::domain::access::audit::{Outcome, Record, Shown};
 use crate::domain::ids::Principal;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;

@@ -16,7 +16,7 @@ use super::measure::{Method, code_name};
 use super::status;
 use crate::app::trail::Ended;
 use crate::app::{Actor, App, Call, Caller, Error};
-use crate::domain::audit::Outcome;
+use crate::domain::access::audit::Outcome;
 use crate::domain::ids::TenantId;
 use crate::telemetry::{self, Metrics};
 

@@ -18,7 +18,7 @@ pub use config::{CallerConfig, RoleConfig};
 use self::certificate::Certificates;
 use super::status::unauthenticated;
 use crate::app::{Caller, Error, KeyHolder, Keys, Reach, Role};
-use crate::domain::api_key;
+use crate::domain::access::api_key;
 use crate::domain::ids::Principal;
 use crate::domain::time::Timestamp;
 use crate::listen::PeerNames;

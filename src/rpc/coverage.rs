@@ -7,7 +7,7 @@ use super::page::{self, List};
 use super::pb;
 use crate::app::Error;
 use crate::app::match_coverage::{Counts, Example, Proposal, Scan, Wanted};
-use crate::domain::coverage::{Coverage, Finding};
+use crate::domain::identity::coverage::{Coverage, Finding};
 use crate::domain::ids::UserId;
 use crate::domain::limits;
 

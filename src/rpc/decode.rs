@@ -7,12 +7,12 @@ use serde_json::Value;
 use super::json;
 use super::pb;
 use crate::app::{Actor, Violation};
+use crate::domain::capacity::priority::Priority;
+use crate::domain::identity::person::{self, Person};
 use crate::domain::ids::{
     ChannelId, EventType, IdError, NotificationId, RequestId, TenantId, UserId,
 };
 use crate::domain::limits;
-use crate::domain::person::{self, Person};
-use crate::domain::priority::Priority;
 use crate::domain::settings::Preference;
 
 /// Collects the bad fields while a request is decoded.
@@ -178,7 +178,7 @@ impl Fields {
         let locale = self.short(&at("locale"), source.locale);
         let time_zone = self.short(&at("time_zone"), source.time_zone);
         if let Some(zone) = &time_zone
-            && !crate::domain::render::zone::is_known(zone)
+            && !crate::domain::message::render::zone::is_known(zone)
         {
             self.bad(at("time_zone"), "is not an IANA time zone, such as Europe/Vienna");
         }

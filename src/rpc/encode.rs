@@ -7,15 +7,17 @@ use crate::app::resolve_identity::Resolved;
 use crate::app::set_preference::Effect;
 use crate::app::test_slack::{self, TestDelivery, Tested};
 use crate::domain::delivery::State;
-use crate::domain::fallback::Fallback;
+use crate::domain::delivery::fallback::Fallback;
+use crate::domain::delivery::subject::Action;
+use crate::domain::delivery::verdict::{
+    Addressee, Answer, Decided, FoundMember, Guarantee, Verdict,
+};
+use crate::domain::identity::matching::Unmatched;
+use crate::domain::identity::person::Person;
 use crate::domain::ids::InstallationId;
-use crate::domain::matching::Unmatched;
-use crate::domain::person::Person;
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::{Identity, Preference, Rule, Settings};
-use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
-use crate::domain::verdict::{Addressee, Answer, Decided, FoundMember, Guarantee, Verdict};
 
 pub(super) fn time(at: Timestamp) -> ProtoTimestamp {
     let nanos = i32::try_from(at.0.rem_euclid(1_000_000) * 1000).unwrap_or(0);

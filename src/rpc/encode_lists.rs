@@ -10,7 +10,7 @@ use crate::app::records::{
     Canceled, Erased, NotificationRecord, NotificationSummary, StoredPerson,
 };
 use crate::app::resolve_identity::Resolved;
-use crate::domain::event::{Field, Kind};
+use crate::domain::message::event::{Field, Kind};
 
 pub(super) fn preferences(choices: Choices) -> pb::GetPreferencesResponse {
     pb::GetPreferencesResponse {

@@ -12,9 +12,9 @@ use crate::app::records::{
     AttemptRecord, ConnectAttempt, ConnectStatus, CrawlProgress, DeliveryChange, DeliveryRecord,
     FieldsProgress, InstallationState, NotificationRecord,
 };
-use crate::domain::detail::Detail;
-use crate::domain::fallback::Fallback;
-use crate::domain::trace::Trace;
+use crate::domain::delivery::detail::Detail;
+use crate::domain::delivery::fallback::Fallback;
+use crate::domain::delivery::trace::Trace;
 
 pub(super) fn notification(record: NotificationRecord) -> pb::Notification {
     pb::Notification {

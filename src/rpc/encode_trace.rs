@@ -3,11 +3,11 @@
 use super::encode::{answer, preference, time};
 use super::{json, pb};
 use crate::app::notify::Tried;
-use crate::domain::render::Rendered;
-use crate::domain::subject::Action;
-use crate::domain::trace::{
+use crate::domain::delivery::subject::Action;
+use crate::domain::delivery::trace::{
     Cause, Choice, Stage, Switches, Trace, TraceBasis, TraceDecision, TraceRule, Wait,
 };
+use crate::domain::message::render::Rendered;
 
 /// The answer that a Notify would give, with messages and reasons; it names nothing that is stored.
 pub(super) fn tried(tried: Tried) -> pb::NotifyResponse {

@@ -1,6 +1,6 @@
 //! The parts of a replica that one caller, and one tenant, may take: shares of its capacity, and
 //! rates. A share is not set aside: a single holder gets half, and there is always something left
-//! for the next ([`crate::domain::shares`]).
+//! for the next ([`crate::domain::capacity::shares`]).
 
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +9,8 @@ use tonic::Status;
 
 use super::{Config, status};
 use crate::app::{Caller, Error, Role};
+use crate::domain::capacity::shares::Shares;
 use crate::domain::ids::{Principal, TenantId};
-use crate::domain::shares::Shares;
 use crate::listen::Rates;
 
 /// A key of one person may hold this fraction of a share: a person waits only for their own calls.

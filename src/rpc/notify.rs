@@ -5,8 +5,8 @@ use super::decode::Fields;
 use super::pb;
 use crate::app::notify::{Recipient, Request};
 use crate::app::{Call, Error};
+use crate::domain::delivery::subject::Action;
 use crate::domain::ids::SubjectKey;
-use crate::domain::subject::Action;
 
 /// The request, or all its bad fields.
 pub(super) fn decode(

@@ -1,8 +1,8 @@
 //! The state of a delivery, as a sentence that says what to do.
 
 use crate::domain::delivery::State;
+use crate::domain::delivery::subject::Action;
 use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
-use crate::domain::subject::Action;
 
 /// The kind of recipient: some of Slack's codes have a different meaning for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

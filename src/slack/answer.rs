@@ -13,7 +13,7 @@ use super::codes::{Meaning, meaning};
 use super::error::{Class, Error, clean_code, clean_scopes};
 use super::retry_after::retry_after;
 use super::wire;
-use crate::domain::detail::Detail;
+use crate::domain::delivery::detail::Detail;
 
 /// The effect of making a call twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

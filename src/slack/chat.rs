@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::TooLate;
 use super::answer::Effect;
 use super::client::{Auth, Body, Call, Client};
+use crate::domain::capacity::slack_method::Method;
 use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
-use crate::domain::slack_method::Method;
 
 /// The metadata's event type, by which Herald recognises its own messages.
 pub(super) const EVENT_TYPE: &str = "herald_delivery";

@@ -21,8 +21,8 @@ use url::Url;
 use super::answer::{self, Effect};
 use super::deadline::{Refused, Timely, TooLate};
 use super::{Config, ConfigError, Error};
+use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
-use crate::domain::slack_method::Method;
 use crate::telemetry::Metrics;
 
 /// Calls Slack's methods. Cloning is cheap; clones share connections.

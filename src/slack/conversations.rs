@@ -8,9 +8,9 @@ use super::answer::Effect;
 use super::chat::EVENT_TYPE;
 use super::client::{Auth, Body, Call, Client};
 use super::wire::{self, Paging};
+use crate::domain::capacity::slack_method::Method;
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
 use crate::domain::secret::Secret;
-use crate::domain::slack_method::Method;
 
 /// The part of a history to read.
 #[derive(Debug, Clone, Copy)]

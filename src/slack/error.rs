@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::domain::delivery::Outcome;
-use crate::domain::detail::Detail;
+use crate::domain::delivery::detail::Detail;
 
 /// Why a call failed. `code` is Slack's (`channel_not_found`) or, if Slack gave none, one of
 /// Herald's: `http_502`, `timeout`, `connect_failed`; always lower-case letters, digits and `_`.

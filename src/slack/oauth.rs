@@ -9,8 +9,8 @@ use super::Error;
 use super::answer::Effect;
 use super::client::{Auth, Body, Call, Client};
 use super::wire::{self, Named};
+use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
-use crate::domain::slack_method::Method;
 
 /// The parameters of the consent page (Slack's documentation: Installing with OAuth).
 #[derive(Debug, Clone, Copy)]

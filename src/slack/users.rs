@@ -7,9 +7,9 @@ use super::answer::Effect;
 use super::client::{Auth, Body, Call, Client};
 use super::wire::{self, MemberJson, Paging};
 use super::{Class, Error};
+use crate::domain::capacity::slack_method::Method;
 use crate::domain::ids::SlackUserId;
 use crate::domain::secret::Secret;
-use crate::domain::slack_method::Method;
 
 /// One page of users.list. Pages may be short; only the absence of a cursor ends the list.
 #[derive(Debug, Clone)]

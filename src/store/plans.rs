@@ -20,14 +20,14 @@ use super::{
     About, Accept, Config, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext, Store, Target,
     WaitScope,
 };
+use crate::domain::capacity::pacing;
+use crate::domain::capacity::priority::Priority;
+use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
     SubjectKey, TenantId, UserId,
 };
-use crate::domain::pacing;
-use crate::domain::priority::Priority;
 use crate::domain::secret::Secret;
-use crate::domain::subject::{Action, SlackRequestKind};
 
 /// Any 32 bytes.
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

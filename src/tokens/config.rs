@@ -154,7 +154,7 @@ pub(super) fn may_be_asked(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::caller::RoleName;
+    use crate::domain::access::caller::RoleName;
 
     fn config() -> Config {
         let rule = RuleConfig {

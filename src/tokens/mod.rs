@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::config::Source;
 use self::keys::{Keys, Missing};
 use self::rules::Rule;
-use crate::domain::caller::Caller;
+use crate::domain::access::caller::Caller;
 use crate::domain::time::Timestamp;
 
 pub use config::Config;

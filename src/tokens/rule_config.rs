@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::domain::caller::RoleName;
+use crate::domain::access::caller::RoleName;
 
 /// A caller that some tokens of an issuer admit (`[[rpc.issuers.callers]]`). `principal`, `user_id`
 /// and `tenants` may name claims of the token, as `{sub}`, or `{/kubernetes.io/namespace}` for a

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::rule_config::RuleConfig;
-use crate::domain::caller::{Caller, Described};
+use crate::domain::access::caller::{Caller, Described};
 
 /// Most tenants that one token may name.
 const TENANTS: usize = 1000;
@@ -128,7 +128,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::caller::{Reach, Role, RoleName};
+    use crate::domain::access::caller::{Reach, Role, RoleName};
 
     fn config() -> RuleConfig {
         RuleConfig {

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::domain::access::sharing::Sharing;
 use crate::domain::secret::Secret;
-use crate::domain::sharing::Sharing;
 use crate::slack;
 
 /// The Slack app that tenants share (`[app]`): from "Basic Information" of the app's settings.

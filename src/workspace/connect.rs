@@ -8,9 +8,9 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use super::Workspaces;
-use crate::domain::audit::{COMPLETE_CONNECT, Detail, Entry, SHARE_WORKSPACE};
+use crate::domain::access::audit::{COMPLETE_CONNECT, Detail, Entry, SHARE_WORKSPACE};
+use crate::domain::access::sharing::{self, Allowed, SharingDecision};
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::domain::sharing::{self, Allowed, SharingDecision};
 use crate::slack::{self, Access, Authorize};
 use crate::store::{self, ConnectCompletion, ConnectGrant, NewInstallation};
 

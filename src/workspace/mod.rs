@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use crate::domain::slack_method::Method;
+pub use crate::domain::capacity::slack_method::Method;
 pub use config::Config;
 pub use confirm_alive::Alive;
 pub use connect::{ConnectError, Exchange, Granted, Unsupported};

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::{Error, Method, Workspaces};
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::pacing::{Account, Limit, Pace};
 use crate::domain::ids::InstallationId;
-use crate::domain::pacing::{Account, Limit, Pace};
 use crate::domain::time::Timestamp;
 use crate::store::{Booked, Posting, Throttled};
 

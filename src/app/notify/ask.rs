@@ -13,7 +13,7 @@ use super::{Recipient, Request};
 use crate::app::tenant::Tenant;
 use crate::app::{App, Call, Error};
 use crate::directory::{Missed, View};
-use crate::domain::admission::{Facts, Placement, Search, admit};
+use crate::domain::delivery::admission::{Facts, Placement, Search, admit};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Preferences;
 use crate::store::{self, Installation};

@@ -1,7 +1,7 @@
 //! The plan of a Notify: for each recipient a verdict, and the deliveries to store.
 //!
-//! `domain::admission` decides whether a message may go, and where. Each recipient has one
-//! [`Decision`] (`person`, `channel`), which changes nothing; it then enters the plan.
+//! `domain::delivery::admission` decides whether a message may go, and where. Each recipient has
+//! one [`Decision`] (`person`, `channel`), which changes nothing; it then enters the plan.
 
 mod entry;
 mod person;
@@ -14,15 +14,17 @@ use super::recipients::To;
 use crate::app::Error;
 use crate::app::tenant::{Known, Tenant};
 use crate::directory::{Directory, View};
-use crate::domain::admission::{Admitted, Facts, Message, admit};
 use crate::domain::delivery::End;
-use crate::domain::draft::Draft;
+use crate::domain::delivery::admission::{Admitted, Facts, Message, admit};
+use crate::domain::delivery::trace::{self, Cause, Stage, Trace, Wait};
+use crate::domain::delivery::verdict::{
+    Addressee, Answer, Decided, FoundMember, Guarantee, Verdict,
+};
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, NotificationId, UserId};
+use crate::domain::message::draft::Draft;
+use crate::domain::message::render::{Reader, Rendered};
 use crate::domain::reason::NoMatch;
-use crate::domain::render::{Reader, Rendered};
 use crate::domain::settings::{Identity, Preferences};
-use crate::domain::trace::{self, Cause, Stage, Trace, Wait};
-use crate::domain::verdict::{Addressee, Answer, Decided, FoundMember, Guarantee, Verdict};
 use crate::store::{Installation, NewDelivery};
 
 /// The answer, and the data to store.

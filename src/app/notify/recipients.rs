@@ -6,12 +6,12 @@ use super::{Recipient, Request};
 use crate::app::tenant::{Known, Tenant};
 use crate::app::{App, Error};
 use crate::directory::Directory;
+use crate::domain::delivery::verdict::Addressee;
+use crate::domain::identity::matching::MemberDecision;
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{ChannelId, UserId};
 use crate::domain::mapping::{Pass, Values};
-use crate::domain::matching::MemberDecision;
-use crate::domain::person::Person;
 use crate::domain::settings::{Preference, Preferences};
-use crate::domain::verdict::Addressee;
 use crate::store::{self, Installation};
 
 /// The choices of a person who has made none.

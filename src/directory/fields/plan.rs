@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::super::load::PAGE_SEPARATOR;
 use super::super::{Directory, Error};
+use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{InstallationId, SlackUserId, TenantId};
-use crate::domain::key::MatchKey;
-use crate::domain::member::{Member, MemberKind};
+use crate::domain::mapping::key::MatchKey;
 use crate::domain::time::Timestamp;
 use crate::store;
 

@@ -6,14 +6,23 @@
 //!
 //! Reading order: `state` (the states, and the sets of them), `kind`, `end` (the ends without a
 //! request), `transition` (which state may follow which), `settle` (the effect of a turn on its
-//! delivery), `outcome` (from Slack's answer to a settle).
+//! delivery), `outcome` (from Slack's answer to a settle), `subject` (messages about one thing),
+//! `admission` (whether a message may go, and where), and the results that callers see (`verdict`,
+//! `fallback`, `trace`).
 
+pub mod detail;
+pub mod fingerprint;
 mod kind;
 mod state;
+pub mod subject;
 
 mod end;
+pub mod fallback;
+pub mod trace;
 
+pub mod admission;
 mod transition;
+pub mod verdict;
 
 mod settle;
 

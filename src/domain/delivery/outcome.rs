@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::settle::{Settle, WaitScope};
 use super::transition::MAX_CRASHES;
-use crate::domain::detail::Detail;
+use crate::domain::delivery::detail::Detail;
 use crate::domain::ids::ChannelId;
 use crate::domain::reason::Failure;
 

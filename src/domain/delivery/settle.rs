@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::end::End;
 use super::state::State;
 use super::transition::{LifeEvent, transition};
+use crate::domain::delivery::subject::{Shown, SlackRequestKind};
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId};
 use crate::domain::reason::{Cancellation, Failure};
-use crate::domain::subject::{Shown, SlackRequestKind};
 use crate::domain::time::Timestamp;
 
 /// The outcome of a lane's head. In parentheses: the states from which it is allowed.

@@ -12,7 +12,7 @@ use jmespath::{Rcvar, Variable};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed as _, IgnoredAny, MapAccess, SeqAccess};
 
-use super::super::json::{Key, Read, Reader, Scalar};
+use super::json::{Key, Read, Reader, Scalar};
 use super::needs::{Needs, variable};
 use super::path::{self, Event};
 use super::search::search;

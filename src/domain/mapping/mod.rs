@@ -8,10 +8,13 @@
 //! Plain dotted paths, which most mappings are, are followed in the JSON ([`path`]). For the others
 //! only the parts that they read are converted ([`needs`]), for many members by overwriting the
 //! previous one ([`evaluator`]), and the tree is searched ([`search`], [`functions`], [`values`]).
+//! [`json`] reads JSON of unknown shape; two values match if their [`key`]s are equal.
 
 mod check;
 mod depth;
 mod fuel;
+pub(super) mod json;
+pub mod key;
 mod needs;
 mod path;
 mod words;
@@ -44,9 +47,9 @@ use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 use self::needs::Needs;
-use super::json::Read;
-use super::key::MatchKey;
 use super::limits;
+use super::mapping::json::Read;
+use super::mapping::key::MatchKey;
 
 /// Why an expression was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -16,7 +16,7 @@ use jmespath::ast::Ast;
 use jmespath::{Rcvar, Variable};
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use super::super::json::{Key, Read, Reader, Scalar, skip_list};
+use super::json::{Key, Read, Reader, Scalar, skip_list};
 
 /// The most keys for which comparing each is as fast as searching.
 const FEW: usize = 16;

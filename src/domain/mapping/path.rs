@@ -7,8 +7,8 @@ use jmespath::Variable;
 use jmespath::ast::Ast;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
-use super::super::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
-use super::super::key::{canonical_number, canonical_text};
+use super::json::{Key, Read, Reader, Scalar, skip_list, skip_object};
+use super::key::{canonical_number, canonical_text};
 
 /// The fields of an expression that is only a chain of them.
 pub(super) fn of(ast: &Ast) -> Option<Vec<String>> {

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use crate::app::Caller;
-use crate::domain::caller::Described;
-pub use crate::domain::caller::RoleName as RoleConfig;
+use crate::domain::access::caller::Described;
+pub use crate::domain::access::caller::RoleName as RoleConfig;
 
 /// One API key or certificate in the settings (`[[rpc.callers]]`). Several entries may name one
 /// `principal`, so that keys rotate without touching idempotency.

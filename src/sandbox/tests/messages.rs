@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{config, start};
-use crate::domain::event;
 use crate::domain::ids::EventType;
-use crate::domain::render::{self, Context, Link, Reader};
+use crate::domain::message::event;
+use crate::domain::message::render::{self, Context, Link, Reader};
 use crate::domain::time::Timestamp;
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sea_orm::Value;
 use tokio::sync::Notify;
 
-use crate::domain::audit::{Detail, Entry, Outcome, Person, Record, Shown};
+use crate::domain::access::audit::{Detail, Entry, Outcome, Person, Record, Shown};
 use crate::domain::ids::TenantId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given};

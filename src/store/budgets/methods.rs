@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sea_orm::ConnectionTrait as _;
 
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;

@@ -1,12 +1,12 @@
 //! How fast a workspace may be posted to: the learnt limit, the account of posts, and pauses. One
-//! row per workspace, for all replicas (`domain/pacing.rs` decides).
+//! row per workspace, for all replicas (`domain/capacity/pacing.rs` decides).
 
 use std::time::Duration;
 
 use sea_orm::ConnectionTrait;
 
+use crate::domain::capacity::pacing::{Limit, Suspicion};
 use crate::domain::ids::InstallationId;
-use crate::domain::pacing::{Limit, Suspicion};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};

@@ -6,9 +6,9 @@
 //! they can join it. Until an item is taken, it is dropped with its caller; from then on it is
 //! worked on to the end, in a separate task, whether or not its caller still waits.
 //!
-//! Owners (tenants) take turns by rows (`domain::fair_queue`). Large items share no batch with
-//! small ones, and if several batches run at a time, one of them takes only small items: a small
-//! item waits neither behind nor beside a broadcast.
+//! Owners (tenants) take turns by rows (`domain::capacity::fair_queue`). Large items share no batch
+//! with small ones, and if several batches run at a time, one of them takes only small items: a
+//! small item waits neither behind nor beside a broadcast.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
-use crate::domain::fair_queue::FairQueue;
+use crate::domain::capacity::fair_queue::FairQueue;
 use crate::store::Error;
 
 /// The limits of one batch. A single larger item gets its own batch.

@@ -5,8 +5,8 @@ use sea_orm::{DbBackend, TryGetable, Value};
 
 use super::sql::Row;
 use crate::domain::delivery::State;
+use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::ids::{IdError, InstallationId};
-use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::Timestamp;
 use crate::store::Error;
 

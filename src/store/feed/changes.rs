@@ -6,8 +6,8 @@ use sea_orm::Value;
 use tokio::sync::Notify;
 
 use crate::domain::delivery::State;
+use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{ChannelId, DeliveryId, EventType, NotificationId, TenantId, UserId};
-use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};

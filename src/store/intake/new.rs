@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use crate::domain::capacity::priority::Priority;
+use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::{End, Kind};
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId, SubjectKey,
     TenantId, UserId,
 };
-use crate::domain::person::Person;
-use crate::domain::priority::Priority;
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Identity;
-use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 
 /// A decided Notify, ready to be stored.

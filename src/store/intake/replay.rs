@@ -10,11 +10,11 @@ use std::time::Duration;
 use sea_orm::Value;
 
 use super::subjects::superseded;
+use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::State;
+use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{DeliveryId, InstallationId, Principal, RequestId, TenantId};
-use crate::domain::priority::Priority;
 use crate::domain::reason::Failure;
-use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};

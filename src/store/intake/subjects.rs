@@ -7,11 +7,11 @@
 use std::collections::HashMap;
 
 use super::new::{Accept, NewDelivery, Target};
+use crate::domain::delivery::subject::{Action, Shown, SubjectMessage};
 use crate::domain::delivery::{End, State};
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
 use crate::domain::limits::{SUBJECT_CONVERSATIONS, SUBJECT_MESSAGES};
 use crate::domain::reason::Cancellation;
-use crate::domain::subject::{Action, Shown, SubjectMessage};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::Tx;

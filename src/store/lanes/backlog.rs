@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::lane::Backlog;
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::priority::Class;
 use crate::domain::ids::InstallationId;
-use crate::domain::priority::Class;
 use crate::domain::time::Timestamp;
 use crate::store::budgets::methods::booked_of;
 use crate::store::budgets::posts::{READ, posting_of};

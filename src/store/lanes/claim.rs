@@ -12,14 +12,14 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Value};
 
 use super::lane::{given_lane, head, headed, heads};
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::priority::Priority;
+use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::delivery::{Kind, State};
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, SubjectKey,
     TenantId, UserId,
 };
-use crate::domain::priority::Priority;
-use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::group::{Weight, panicked, shared};
 use crate::store::database::rows::{Column, Columns, given};

@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{ConnectionTrait as _, DbBackend, Value};
 
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::priority::{Class, Priority};
+use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::domain::priority::{Class, Priority};
-use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::{Column, Columns, arrays, given, numbered};
 use crate::store::database::sql::{self, by_key, params};

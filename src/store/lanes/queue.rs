@@ -11,10 +11,10 @@ use sea_orm::ConnectionTrait as _;
 use tokio::sync::Notify;
 
 use super::claim::{LaneClaim, lease_token};
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::pacing::Pace;
+use crate::domain::capacity::priority::Class;
 use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
-use crate::domain::pacing::Pace;
-use crate::domain::priority::Class;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::budgets::methods::{Booked, booked_of};
 use crate::store::budgets::posts::{Posting, READ, posting_of};

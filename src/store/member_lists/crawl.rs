@@ -10,7 +10,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::state::{PAGE_BYTES, PAGE_TABLE, page_row};
-use crate::domain::crawl::PageSize;
+use crate::domain::directory::crawl::PageSize;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, params};

@@ -3,7 +3,7 @@
 
 use std::io::Read as _;
 
-use crate::domain::crawl::Doubt;
+use crate::domain::directory::crawl::Doubt;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::directory;

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use sea_orm::Value;
 
+use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::{Kind, State};
 use crate::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, SubjectKey, TenantId, UserId,
 };
-use crate::domain::subject::Action;
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};

@@ -1,7 +1,7 @@
 //! Exchanging the key-encryption key: the data keys are wrapped again, one by one, while replicas
 //! serve. The rows themselves show the progress, so a run that was stopped can be continued.
 
-use crate::domain::audit::{Detail, Entry, Outcome};
+use crate::domain::access::audit::{Detail, Entry, Outcome};
 use crate::store::database::sql::{self, params};
 use crate::store::{Error, Store, Upkeep};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::domain::api_key::{ApiKey, Hash, fingerprint};
-use crate::domain::caller::{Caller, Reach, Role};
+use crate::domain::access::api_key::{ApiKey, Hash, fingerprint};
+use crate::domain::access::caller::{Caller, Reach, Role};
 use crate::domain::ids::{ApiKeyId, Principal, TenantId, UserId};
 use crate::domain::limits;
 use crate::domain::time::{Timestamp, micros};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::installations::{self, NewInstallation};
+use crate::domain::access::sharing::Allowed;
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::domain::sharing::Allowed;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};

@@ -10,8 +10,8 @@ use sea_orm::{
     QuerySelect as _,
 };
 
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{SlackUserId, TenantId, UserId};
-use crate::domain::person::Person;
 use crate::domain::settings::{Identity, Rule};
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::person;

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use self::batch::Intention;
 use super::settle::{Log, log};
+use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::delivery::{LifeEvent, State, transition};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
-use crate::domain::subject::SlackRequestKind;
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};

@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 pub(in crate::store) use self::attempts::{Log, log};
 use self::batch::Sent;
+use crate::domain::capacity::priority::Priority;
+use crate::domain::delivery::subject::{Shown, SlackRequestKind};
 use crate::domain::delivery::{Settle, State};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
-use crate::domain::priority::Priority;
-use crate::domain::subject::{Shown, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};

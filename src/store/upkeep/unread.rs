@@ -6,10 +6,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::domain::delivery::subject::{Action, SlackRequestKind};
 use crate::domain::delivery::{Kind, State};
 use crate::domain::ids::DeliveryId;
 use crate::domain::reason::Failure;
-use crate::domain::subject::{Action, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::budget::Budget;
+use crate::domain::capacity::budget::Budget;
+use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::{InstallationId, TenantId};
-use crate::domain::priority::Priority;
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};

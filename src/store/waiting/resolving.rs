@@ -10,13 +10,13 @@ use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use super::held::expect_sweeps;
 use super::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
+use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::{End, Kind, LifeEvent, State, transition};
 use crate::domain::ids::{
     DeliveryId, EventType, InstallationId, LeaseToken, NotificationId, TenantId, UserId,
 };
 use crate::domain::reason::{NoMatch, Suppression};
 use crate::domain::settings::Identity;
-use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use std::time::UNIX_EPOCH;
 
 use axum::body::{Body, to_bytes};
-use herald::domain::member::Member;
+use herald::domain::directory::member::Member;
 use herald::domain::secret::Secret;
 use herald::slack::events::{self, Incoming, What};
 use herald::slack::signature::sign;

@@ -3,8 +3,8 @@
 //! An expression is refused, or evaluated within its fuel. Evaluating it twice yields the same,
 //! never more values than allowed, and the result of jmespath's own interpreter.
 
-use herald::domain::key::MatchKey;
 use herald::domain::limits;
+use herald::domain::mapping::key::MatchKey;
 use herald::domain::mapping::{EvaluationError, Expression, Pass};
 use jmespath::{Context, DEFAULT_RUNTIME, Rcvar, Variable};
 use serde_json::{Value, json};

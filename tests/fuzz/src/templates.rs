@@ -5,9 +5,11 @@
 //! it again yields the same, also with a reader reduced to the fields that the template reads. If
 //! its author wrote no markup, the message has none.
 
-use herald::domain::event::{self, validate_data};
 use herald::domain::ids::EventType;
-use herald::domain::render::{Compiled, Context, Link, Reader, Rendered, Template, render};
+use herald::domain::message::event::{self, validate_data};
+use herald::domain::message::render::{
+    Compiled, Context, Link, Reader, Rendered, Template, render,
+};
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
 

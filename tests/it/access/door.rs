@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _};
-use herald::domain::event;
 use herald::domain::ids::EventType;
+use herald::domain::message::event;
 use herald::rpc::{pb, to_struct};
 use prost::Message as _;
 use prost_reflect::{

@@ -1,7 +1,7 @@
 //! The audit trail: every action is recorded, no entry can be removed unseen, and no caller can
 //! fill the disk through it.
 
-use herald::domain::audit::KINDS;
+use herald::domain::access::audit::KINDS;
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use herald::store::{Store, Verified};
 use prost_types::value::Kind::BoolValue;

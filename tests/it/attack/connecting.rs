@@ -1,6 +1,6 @@
 //! Attempts to connect another tenant's workspace, or to connect for another tenant.
 
-use herald::domain::sharing::Sharing;
+use herald::domain::access::sharing::Sharing;
 use herald::rpc::RoleConfig;
 use herald::rpc::pb::{self, ConnectState, Settings};
 use herald::sandbox::browser::{Browser, Decision, Page};

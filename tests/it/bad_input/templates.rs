@@ -1,9 +1,9 @@
 //! Templates: each broken one with the field, the line and the sentence.
 
-use herald::domain::event;
 use herald::domain::ids::EventType;
-use herald::domain::preview;
-use herald::domain::render::{Problem, Reader, Template};
+use herald::domain::message::event;
+use herald::domain::message::preview;
+use herald::domain::message::render::{Problem, Reader, Template};
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
+use herald::domain::delivery::subject::Action;
 use herald::domain::ids::{DeliveryId, SubjectKey, TenantId};
-use herald::domain::priority::Priority;
 use herald::domain::settings::Settings;
-use herald::domain::subject::Action;
 use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};
 use herald::store::{About, Accept, Kind};

@@ -2,9 +2,9 @@
 //! (faults.md 27, I8).
 
 use herald::delivery::Config;
+use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, InstallationId, TenantId};
-use herald::domain::priority::Priority;
 use herald::domain::settings::Settings;
 use herald::sandbox::{Fault, FaultKind, LogEntry};
 use herald::store::{Kind, NewInstallation, Target};

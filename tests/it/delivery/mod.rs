@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use herald::delivery::{Config, Delivery};
 use herald::directory::{self, Directory};
+use herald::domain::capacity::priority::Priority;
 use herald::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
     SlackUserId, TenantId, UserId,
 };
-use herald::domain::priority::Priority;
-use herald::domain::render::Rendered;
+use herald::domain::message::render::Rendered;
 use herald::domain::secret::Secret;
 use herald::domain::settings::{Identity, Rule, Settings};
 use herald::domain::time::Timestamp;

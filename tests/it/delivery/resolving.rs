@@ -1,9 +1,9 @@
 //! Messages accepted before the member list was read.
 
+use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
+use herald::domain::identity::person::Person;
 use herald::domain::ids::{DeliveryId, TenantId};
-use herald::domain::person::Person;
-use herald::domain::priority::Priority;
 use herald::store::{Accept, Kind, NewDelivery, Target};
 use sea_orm::ConnectionTrait as _;
 use tokio_util::sync::CancellationToken;

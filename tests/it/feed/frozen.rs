@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::poll;
+use herald::domain::identity::person::Person;
 use herald::domain::ids::{TenantId, UserId};
-use herald::domain::person::Person;
 use herald::store::{Accept, Backend, Redacted};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 

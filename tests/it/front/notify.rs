@@ -1,7 +1,7 @@
 //! Notify: the right people get a message, and they get it once.
 
 use futures_util::future::join_all;
-use herald::domain::event;
+use herald::domain::message::event;
 use herald::rpc::pb::{self, DeliveryGuarantee, DeliveryState, VerdictKind};
 use herald::sandbox::fixture;
 use prost::Message as _;

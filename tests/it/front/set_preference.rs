@@ -113,7 +113,7 @@ fn guarded() -> Plan {
     ];
     // Both tenants use one workspace.
     let adjust = |settings: &mut herald::config::Settings| {
-        settings.app.workspace_sharing = herald::domain::sharing::Sharing::Allow;
+        settings.app.workspace_sharing = herald::domain::access::sharing::Sharing::Allow;
     };
     Plan { callers, ready: false, adjust, ..Plan::default() }
 }

@@ -355,7 +355,8 @@ async fn changes_keep_slacks_limits() {
             .iter()
             .map(|verdict| micros(verdict.estimated_send_time.as_ref().unwrap()))
             .collect();
-        // Over a minute and half a second (`domain/slack_method.rs`), at a tenth of the scale.
+        // Over a minute and half a second (`domain/capacity/slack_method.rs`), at a tenth of the
+        // scale.
         let (told, allowed) = (times[69] - times[0], 69 * 60_500_000 / 50 / 10);
         assert!(times.is_sorted() && told == allowed, "{told} µs of {allowed}");
         assert!(world.messages(70).await.iter().all(|message| message.deleted));

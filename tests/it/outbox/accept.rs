@@ -1,8 +1,8 @@
 //! Accepting: durable, whole, idempotent (I1, I2, I3).
 
 use futures_util::future::join_all;
+use herald::domain::identity::person::Person;
 use herald::domain::ids::{Principal, SlackUserId, UserId};
-use herald::domain::person::Person;
 use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use herald::domain::budget::Budget;
+use herald::domain::capacity::budget::Budget;
+use herald::domain::capacity::pacing::{Limit, Pace as Starts};
+use herald::domain::capacity::priority::Class;
 use herald::domain::delivery::State;
+use herald::domain::delivery::subject::Action;
 use herald::domain::ids::SubjectKey;
-use herald::domain::pacing::{Limit, Pace as Starts};
-use herald::domain::priority::Class;
 use herald::domain::reason::NoMatch;
-use herald::domain::subject::Action;
 use herald::domain::time::Timestamp;
 use herald::store::{
     About, LaneClaim, NewEvent, Pace, QueueKey, Settle, SettleContext, Target, Throttled,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
+use herald::domain::delivery::subject::SlackRequestKind;
 use herald::domain::ids::{DeliveryId, LeaseToken};
 use herald::domain::reason::{Failure, NoMatch, Suppression};
-use herald::domain::subject::SlackRequestKind;
 use herald::store::{
     End, LaneClaim, RecoverOutcome, Resolved, Settle, SettleContext, Store, Target, WaitScope,
 };

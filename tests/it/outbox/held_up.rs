@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use herald::domain::budget::Budget;
+use herald::domain::capacity::budget::Budget;
+use herald::domain::capacity::pacing::{Limit, Pace};
+use herald::domain::capacity::priority::Class;
 use herald::domain::ids::TenantId;
-use herald::domain::pacing::{Limit, Pace};
-use herald::domain::priority::Class;
 use herald::domain::time::Timestamp;
 use herald::store::{
     Accept, Accepted, Error, LaneClaim, SettleContext, Store, Throttled, lease_token,

@@ -24,12 +24,12 @@ mod wakeups;
 
 use std::time::Duration;
 
+use herald::domain::capacity::priority::Priority;
 use herald::domain::delivery::State;
 use herald::domain::ids::{
     ChannelId, DeliveryId, EventType, InstallationId, NotificationId, Principal, RequestId,
     TenantId, UserId,
 };
-use herald::domain::priority::Priority;
 use herald::store::{
     Accept, DeliveryRecord, Head, Kind, LaneClaim, NewDelivery, Settle, Store, Target,
 };

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use herald::domain::budget::Budget;
+use herald::domain::capacity::budget::Budget;
+use herald::domain::capacity::pacing::{Limit, Pace};
+use herald::domain::capacity::priority::{Class, Priority};
 use herald::domain::delivery::State;
+use herald::domain::delivery::subject::{Action, SlackRequestKind};
 use herald::domain::ids::SubjectKey;
-use herald::domain::pacing::{Limit, Pace};
-use herald::domain::priority::{Class, Priority};
 use herald::domain::reason::Failure;
-use herald::domain::subject::{Action, SlackRequestKind};
 use herald::domain::time::Timestamp;
 use herald::store::{
     About, NewDelivery, QueueKey, RecoverOutcome, SchemaStatus, Settle, SettleContext, Store,

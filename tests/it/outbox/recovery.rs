@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
-use herald::domain::subject::SlackRequestKind;
+use herald::domain::delivery::subject::SlackRequestKind;
 use herald::store::{Backend, Settle, SettleContext, Store};
 use sea_orm::ConnectionTrait as _;
 

@@ -2,8 +2,8 @@
 //! other's result.
 
 use herald::domain::delivery::State;
+use herald::domain::delivery::subject::Action;
 use herald::domain::ids::{DeliveryId, SubjectKey};
-use herald::domain::subject::Action;
 use herald::store::{About, Accept, Backend};
 use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 

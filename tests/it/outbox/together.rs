@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
+use herald::domain::identity::person::Person;
 use herald::domain::ids::UserId;
-use herald::domain::person::Person;
 use herald::store::{Accept, Accepted, Error, Store};
 
 use super::{call, delivery, lane, tenant, total};

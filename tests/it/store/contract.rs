@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use herald::domain::access::sharing::Allowed;
 use herald::domain::ids::{EventType, InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::settings::Settings;
-use herald::domain::sharing::Allowed;
 use herald::store::{
     ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, Error, InstallationState,
     NewInstallation, TakenConnect,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use herald::domain::crawl::{Doubt, PageSize};
+use herald::domain::directory::crawl::{Doubt, PageSize};
 use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
 use herald::domain::time::Timestamp;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use herald::domain::identity::person::Person;
 use herald::domain::ids::{EventType, InstallationId, SlackUserId, TenantId, UserId};
-use herald::domain::person::Person;
 use herald::domain::settings::{Identity, Preference, Rule};
 use herald::domain::time::Timestamp;
 use herald::store::Error;

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use herald::domain::event;
 use herald::domain::ids::EventType;
+use herald::domain::message::event;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
 use herald::rpc::pb::herald_service_client::HeraldServiceClient;
 use herald::rpc::{pb, to_struct};

@@ -5,10 +5,10 @@ use crate::app::tenant::Known;
 use crate::app::{Error, Violation};
 use crate::domain::delivery::End;
 use crate::domain::delivery::Kind;
-use crate::domain::draft::DraftError;
+use crate::domain::delivery::trace::Trace;
+use crate::domain::delivery::verdict::{Decided, FoundMember, Guarantee};
 use crate::domain::ids::{DeliveryId, SlackUserId, UserId};
-use crate::domain::trace::Trace;
-use crate::domain::verdict::{Decided, FoundMember, Guarantee};
+use crate::domain::message::draft::DraftError;
 use crate::store::{NewDelivery, Target};
 
 impl Planned {

@@ -3,11 +3,11 @@
 
 use super::{Decision, Planner, Start};
 use crate::app::notify::recipients::{Named, choices};
-use crate::domain::admission::{Placement, Reached, Search};
-use crate::domain::matching::MatchBasis;
+use crate::domain::delivery::admission::{Placement, Reached, Search};
+use crate::domain::delivery::trace::{self, Cause, Wait};
+use crate::domain::delivery::verdict::{FoundMember, Guarantee};
+use crate::domain::identity::matching::MatchBasis;
 use crate::domain::settings::{Identity, Preferences, Rule};
-use crate::domain::trace::{self, Cause, Wait};
-use crate::domain::verdict::{FoundMember, Guarantee};
 use crate::store::Installation;
 
 /// A person whose message may go.

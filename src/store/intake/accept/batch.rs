@@ -10,8 +10,8 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use super::{Call, Sealed};
 use crate::domain::delivery::State;
+use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{DeliveryId, InstallationId, SubjectKey, TenantId, UserId};
-use crate::domain::subject::Action;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given, numbered};
 use crate::store::database::sql;

@@ -6,9 +6,9 @@ use sea_orm::{ConnectionTrait as _, Value};
 
 use super::{DeadLetter, Replay};
 use crate::domain::delivery::State;
+use crate::domain::delivery::trace::{Stage, Trace, TraceDecision};
 use crate::domain::ids::{DeliveryId, InstallationId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Stage, Trace, TraceDecision};
 use crate::store::Error;
 use crate::store::database::rows::{Column, given, numbered};
 use crate::store::database::sql;

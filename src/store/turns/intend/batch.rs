@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sea_orm::{ConnectionTrait as _, DbBackend};
 
+use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::ids::DeliveryId;
-use crate::domain::subject::SlackRequestKind;
 use crate::domain::time::micros;
 use crate::store::database::group::{Bounds, Weight};
 use crate::store::database::rows::{Column, Columns, given};

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::Log;
+use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::delivery::{Settle, SettleChange, State, Unsettled};
 use crate::domain::ids::ChannelId;
 use crate::domain::reason::Cancellation;
-use crate::domain::subject::SlackRequestKind;
 use crate::store::Error;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};

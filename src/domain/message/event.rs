@@ -1,0 +1,149 @@
+//! The built-in event types: their recipients, their data and their default messages. Tenants' own
+//! event types have no entry here: they accept any data object, and the template decides.
+
+mod catalogue;
+pub mod test_message;
+mod validate;
+
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+
+use super::render::{Compiled, Template};
+use crate::domain::capacity::priority::Priority;
+use crate::domain::ids::EventType;
+
+pub use super::problem::FieldProblem;
+pub use validate::validate_data;
+
+/// One event type that every tenant has from the start.
+#[derive(Debug)]
+pub struct BuiltIn {
+    /// The name, such as `task.assigned`.
+    pub name: &'static str,
+    /// One sentence that describes the event.
+    pub summary: &'static str,
+    /// The recipients; the caller of Notify names them.
+    pub recipients: &'static str,
+    /// The fields of the data. More fields are allowed, and templates can use them.
+    pub fields: &'static [Field],
+    /// Sets of which at least one field must be present.
+    pub any_of: &'static [&'static [&'static str]],
+    /// The label of the link button if the caller gives no `link_label`.
+    pub button: &'static str,
+    /// The target of the button, for the documentation.
+    pub opens: &'static str,
+    /// The fallback text, a minijinja template in mrkdwn.
+    text: &'static str,
+    /// Block Kit JSON whose strings are minijinja templates.
+    blocks: &'static str,
+    /// The default message, once it has been used.
+    compiled: OnceLock<Compiled>,
+}
+
+/// One field of an event type's data.
+#[derive(Debug)]
+pub struct Field {
+    /// The path in `data`, its parts joined by dots.
+    pub path: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    /// One sentence for integrators.
+    pub meaning: &'static str,
+    /// The JSON text of the value in previews and the demo; `null` if another field takes its
+    /// place.
+    demo: &'static str,
+}
+
+/// The type of a field's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A non-empty string, or a number.
+    Text,
+    /// RFC 3339 with an offset, Unix seconds, or only a date (`2026-11-27`).
+    Time,
+    /// Whole minutes, not negative.
+    Minutes,
+    /// An absolute http or https URL.
+    Url,
+    /// An object.
+    Object,
+}
+
+/// The eleven event types, in the order in which the documentation lists them.
+#[must_use]
+pub fn catalogue() -> &'static [BuiltIn] {
+    &catalogue::CATALOGUE
+}
+
+/// The built-in event type of this name; `None` for a tenant's own.
+#[must_use]
+pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
+    catalogue().iter().find(|built_in| built_in.name == event.as_str())
+}
+
+/// The label of the link's button if the caller gives no `link_label`.
+#[must_use]
+pub fn button(event: &EventType) -> &'static str {
+    find(event).map_or("Open", |built_in| built_in.button)
+}
+
+/// The default priority of messages of this type. Repeated in the proto.
+#[must_use]
+pub fn priority(event: &EventType) -> Priority {
+    match event.as_str() {
+        // It announces how soon an event begins.
+        "event.reminder" => Priority::Urgent,
+        "process.imported" => Priority::Bulk,
+        _ => Priority::Normal,
+    }
+}
+
+/// Demonstration data of a built-in event type; an empty object for a tenant's own.
+#[must_use]
+pub fn demo_data(event: &EventType) -> Value {
+    find(event).map_or_else(|| Value::Object(Map::new()), BuiltIn::demo_data)
+}
+
+impl BuiltIn {
+    /// The default message.
+    #[must_use]
+    pub fn template(&self) -> Template {
+        Template { text: self.text.into(), blocks: self.blocks.into() }
+    }
+
+    /// The default message, ready to be filled in.
+    pub fn compiled(&self) -> &Compiled {
+        self.compiled.get_or_init(|| Compiled::of(&self.template()))
+    }
+
+    /// Data that fills every field except those that another field replaces.
+    #[must_use]
+    pub fn demo_data(&self) -> Value {
+        let mut data = Map::new();
+        for field in self.fields {
+            let demo = serde_json::from_str(field.demo).unwrap_or(Value::Null);
+            if !demo.is_null() {
+                insert(&mut data, field.path, demo);
+            }
+        }
+        Value::Object(data)
+    }
+}
+
+fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            object.insert(path.into(), value);
+        }
+        Some((head, rest)) => {
+            let inner = object.entry(head).or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(inner) = inner {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! The words of a message: event types with their data, templates, and the text and blocks that
+//! Slack accepts.
+
+pub mod problem;
+
+pub mod render;
+
+pub mod event;
+
+pub mod draft;
+pub mod preview;

@@ -1,0 +1,194 @@
+//! The rendering of one message: a template, data and a reader become text and Block Kit blocks in
+//! the form that Slack accepts.
+//!
+//! A template is a fallback text and a JSON array of blocks. The JSON is parsed **first**; each of
+//! its strings is then a template of its own ([`blocks`]), so data can never break the structure.
+//! Every value is escaped where it is written ([`filters`], [`escape`]), so an author cannot forget
+//! it. Then the message is fitted to Slack's limits ([`fit`]): users' values are visibly shortened,
+//! the template's own text stays whole.
+//!
+//! Names in a template: the fields of `data` (and all of them as `data`), `reader` (`name`,
+//! `locale`, `time_zone`), `link` (`url`, `label`; undefined if there is none), `event_type` and
+//! `now`. Those five names outrank fields of data. Missing values are empty.
+
+pub mod escape;
+pub mod fit;
+pub mod zone;
+
+mod done;
+pub mod filters;
+
+pub mod kit;
+
+pub mod blocks;
+pub mod check;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use super::problem::FieldProblem;
+use crate::domain::directory::snapshot::MemberView;
+use crate::domain::identity::person::Person;
+use crate::domain::ids::EventType;
+use crate::domain::settings::Settings;
+use crate::domain::time::Timestamp;
+
+pub use super::problem::Problem;
+pub use done::done;
+
+/// The message of one event type, before it is filled in.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Template {
+    /// The text for notifications and screen readers; minijinja over mrkdwn.
+    pub text: String,
+    /// Block Kit JSON, an array; its strings are minijinja templates.
+    pub blocks: String,
+}
+
+/// The reader of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Reader {
+    pub name: Option<String>,
+    /// BCP 47. Templates may read it; the built-in ones are in English.
+    pub locale: Option<String>,
+    /// IANA name; an unknown one counts as UTC.
+    pub time_zone: String,
+}
+
+impl Reader {
+    /// A recipient: their own settings first, then Slack's data about the member, then the tenant's
+    /// settings. `None` for the readers of a channel.
+    #[must_use]
+    pub fn of(
+        person: Option<&Person>,
+        member: Option<&MemberView<'_>>,
+        settings: &Settings,
+    ) -> Self {
+        let own = |field: fn(&Person) -> &Option<String>| person.and_then(|p| field(p).clone());
+        let in_slack = |text: Option<&str>| text.map(str::to_owned);
+        let locale = own(|person| &person.locale)
+            .or_else(|| in_slack(member.and_then(|member| member.locale)));
+        let time_zone = own(|person| &person.time_zone)
+            .or_else(|| in_slack(member.and_then(|member| member.time_zone)));
+        let name = own(|person| &person.display_name)
+            .or_else(|| in_slack(member.map(|member| member.display_name)))
+            .filter(|name| !name.trim().is_empty());
+        Self {
+            name,
+            locale: locale.or_else(|| Some(settings.locale.clone())),
+            time_zone: time_zone.unwrap_or_else(|| settings.time_zone.clone()),
+        }
+    }
+}
+
+/// The target of the message's button.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Link {
+    /// Absolute, http or https: see [`Link::problem`].
+    pub url: String,
+    /// The label of the button; if there is none, the event type's default.
+    pub label: Option<String>,
+}
+
+impl Link {
+    /// The problem of the link, reported at acceptance; `field` is the name of its URL.
+    #[must_use]
+    pub fn problem(&self, field: &str) -> Option<FieldProblem> {
+        let problem = escape::url(&self.url).err()?.to_string();
+        Some(FieldProblem { field: field.to_owned(), problem })
+    }
+}
+
+/// All input for filling in a template.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    pub event: &'a EventType,
+    /// An object that passed [`validate_data`](super::event::validate_data).
+    pub data: &'a Value,
+    pub reader: &'a Reader,
+    pub link: Option<&'a Link>,
+    /// The label of the link's button if the link has none: see [`button`](super::event::button).
+    pub button: &'a str,
+    /// The notification's time, by the database's clock; "in 15 minutes" counts from it.
+    pub now: Timestamp,
+}
+
+/// A message in the form that Slack accepts.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Rendered {
+    /// Never empty, at most [`fit::TEXT`] units.
+    pub text: String,
+    /// An array of blocks, within all of Slack's limits; empty if nothing was left to show.
+    pub blocks: Value,
+    /// Something did not fit, and ends in "…" or was omitted.
+    pub shortened: bool,
+}
+
+/// Why a message cannot be rendered: the template (or a URL put into it) must be changed; a retry
+/// would not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// The template fails on this data.
+    #[error("{0}")]
+    Template(Problem),
+    /// A URL is not an http or https URL, or is too long; it cannot be shortened.
+    #[error("{field} {problem}")]
+    Url { field: String, problem: escape::UrlError },
+}
+
+/// A template, parsed and compiled for any number of readers.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    text: String,
+    blocks: blocks::Blocks,
+    strings: filters::Strings,
+    /// Whether its text may depend on more than the reader's locale and zone.
+    personal: bool,
+}
+
+impl Compiled {
+    /// From any template: a string that does not compile is reported when it is rendered.
+    #[must_use]
+    pub fn of(template: &Template) -> Self {
+        let mut strings = filters::Strings::new();
+        strings.add(&template.text, filters::Mode::Mrkdwn);
+        let blocks = blocks::Blocks::compile(&template.blocks, &mut strings);
+        let personal = template.text.contains("reader") || template.blocks.contains("reader");
+        Self { text: template.text.clone(), blocks, strings, personal }
+    }
+
+    /// The reader, reduced to the fields that this template can use: equal views give equal
+    /// messages.
+    #[must_use]
+    pub fn view(&self, reader: Reader) -> Reader {
+        if self.personal { reader } else { Reader { name: None, ..reader } }
+    }
+
+    /// Fills the template in, escapes, and fits the message to Slack's limits.
+    pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
+        let scope = filters::scope(context);
+        let marked = self
+            .strings
+            .fill(&self.text, filters::Mode::Mrkdwn, &scope)
+            .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
+        let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
+        if text.text.trim().is_empty() {
+            "You have a new notification.".clone_into(&mut text.text);
+        }
+        let blocks = self.blocks.render(&self.strings, &scope)?;
+        Ok(Rendered {
+            text: text.text,
+            shortened: text.shortened || blocks.shortened,
+            blocks: Value::Array(blocks.blocks),
+        })
+    }
+}
+
+/// [`Compiled::render`] for a template that is used once.
+pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
+    Compiled::of(template).render(context)
+}

@@ -1,0 +1,234 @@
+use serde_json::json;
+
+use super::*;
+use crate::domain::message::event;
+
+const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
+
+fn filled(
+    text: &str,
+    blocks: Value,
+    data: Value,
+    link: Option<&Link>,
+) -> Result<Rendered, RenderError> {
+    let template = Template { text: text.into(), blocks: blocks.to_string() };
+    let reader =
+        Reader { name: Some("Lee".into()), locale: None, time_zone: "Europe/Vienna".into() };
+    let event = EventType::parse("own.type").unwrap();
+    render(
+        &template,
+        &Context {
+            event: &event,
+            data: &data,
+            reader: &reader,
+            link,
+            button: event::button(&event),
+            now: NOW,
+        },
+    )
+}
+
+fn text(template: &str, data: Value) -> String {
+    filled(template, json!([]), data, None).unwrap().text
+}
+
+fn section(text: &str) -> Value {
+    json!([{"type": "section", "text": {"type": "mrkdwn", "text": text}}])
+}
+
+#[test]
+fn values_are_escaped_wherever_they_stand() {
+    let hostile = json!({"name": "<!channel> & <http://evil.test|bank>"});
+    assert_eq!(
+        text("*{{ name }}* {{ name | upper }}", hostile.clone()),
+        "*&lt;!channel&gt; &amp; &lt;http://evil.test|bank&gt;* \
+         &lt;!CHANNEL&gt; &amp; &lt;HTTP://EVIL.TEST|BANK&gt;"
+    );
+    let blocks = json!([{"type": "header", "text": {"type": "plain_text", "text": "{{ name }}"}}]);
+    let rendered = filled("x", blocks, hostile, None).unwrap();
+    assert_eq!(rendered.blocks[0]["text"]["text"], "‹!channel> & ‹http://evil.test|bank>");
+}
+
+#[test]
+fn a_value_fits_and_has_no_marks_where_a_block_has_no_text() {
+    let text = json!({"type": "mrkdwn", "text": "{{ a }}"});
+    let blocks = json!([{"type": "divider", "text": text}]);
+    let rendered = filled("x", blocks, json!({"a": "<y>".repeat(1000)}), None).unwrap();
+    let shown = rendered.blocks[0]["text"]["text"].as_str().unwrap();
+    assert!(shown.starts_with("&lt;y&gt;") && shown.ends_with('…'), "{shown}");
+    assert!(fit::units(shown) <= 2000 && rendered.shortened);
+}
+
+#[test]
+fn data_cannot_break_the_structure() {
+    let data = json!({"name": "\"}}], \\ \n{{ 7 }} {% if %}"});
+    let rendered = filled("x", section("{{ name }}"), data, None).unwrap();
+    assert_eq!(rendered.blocks[0]["text"]["text"], "\"}}], \\ {{ 7 }} {% if %}");
+    assert_eq!(rendered.blocks[0]["text"]["verbatim"], true);
+}
+
+#[test]
+fn a_placeholder_inside_a_token_is_refused_and_linked_does_it_safely() {
+    let data =
+        json!({"target": "!channel", "url": "https://x.test/?a=1&b=2", "label": "a > b | c"});
+    for template in
+        ["<{{ target }}>", "<https://x.test/{{ target }}|x>", "<{% if 1 %}{{ target }}{% endif %}>"]
+    {
+        let error = filled(template, json!([]), data.clone(), None).unwrap_err();
+        assert!(error.to_string().contains("linked(url)"), "{error}");
+    }
+    assert_eq!(
+        text("see {{ label | linked(url) }}", data.clone()),
+        "see <https://x.test/?a=1&amp;b=2|a &gt; b ¦ c>"
+    );
+    assert_eq!(text("see {{ label | linked(target) }}", data), "see a &gt; b | c");
+}
+
+#[test]
+fn blocks_leave_where_their_condition_fails_or_nothing_is_in_them() {
+    let blocks = json!([
+        {"if": "name", "type": "divider"},
+        {"type": "section", "text": {"type": "mrkdwn", "text": "{{ missing.deep.down }}"}},
+        {"type": "context", "elements": [{"if": "count > 2", "type": "mrkdwn", "text": "many"}]},
+        {"if": "not name", "type": "section", "text": {"type": "mrkdwn", "text": "kept"}},
+    ]);
+    let rendered = filled("{{ missing }}", blocks, json!({"count": 1}), None).unwrap();
+    assert_eq!(rendered.blocks.as_array().unwrap().len(), 1);
+    assert_eq!(rendered.blocks[0]["text"]["text"], "kept");
+    assert_eq!(rendered.text, "You have a new notification.");
+}
+
+#[test]
+fn the_button_label_is_the_callers_or_the_event_types() {
+    let blocks = json!([{"type": "actions", "elements": [
+        {"type": "button", "text": {"type": "plain_text", "text": "{{ link.label }}"},
+         "url": "{{ link.url }}"}]}]);
+    let label = |label: Option<&str>| {
+        let link = Link { url: "https://x.test/a b".into(), label: label.map(str::to_owned) };
+        let rendered = filled("x", blocks.clone(), json!({}), Some(&link)).unwrap();
+        let button = &rendered.blocks[0]["elements"][0];
+        assert_eq!(button["url"], "https://x.test/a%20b");
+        (button["text"]["text"].as_str().unwrap().to_owned(), rendered.shortened)
+    };
+    assert_eq!(label(None), ("Open".to_owned(), false));
+    assert_eq!(label(Some(" \n ")), ("Open".to_owned(), false));
+    assert_eq!(label(Some(&"x".repeat(80))), (format!("{}…", "x".repeat(74)), true));
+}
+
+#[test]
+fn a_url_is_never_shortened_but_refused_by_name() {
+    let blocks = json!([{"type": "image", "image_url": "{{ url }}", "alt_text": "x"}]);
+    for (url, problem) in [
+        (
+            "javascript:alert(1)".to_owned(),
+            "blocks[0].image_url must be an absolute http or https URL",
+        ),
+        (
+            format!("https://x.test/{}", "a".repeat(3000)),
+            "blocks[0].image_url must be at most 3000 characters; a URL cannot be shortened",
+        ),
+    ] {
+        let error = filled("x", blocks.clone(), json!({ "url": url }), None).unwrap_err();
+        assert_eq!(error.to_string(), problem);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_shortened_and_said() {
+    let long = "&".repeat(3000);
+    let rendered = filled("{{ a }}", section("*{{ a }}*"), json!({ "a": long }), None).unwrap();
+    let shown = rendered.blocks[0]["text"]["text"].as_str().unwrap();
+    assert!(rendered.shortened && shown.ends_with("&amp;…*") && fit::units(shown) <= 3000);
+    let six: Vec<_> = (0..6).map(|_| section("*{{ a }}*")[0].clone()).collect();
+    let rendered = filled("x", Value::Array(six), json!({ "a": "x".repeat(2900) }), None).unwrap();
+    assert!(rendered.shortened && fit::units(&rendered.blocks.to_string()) <= fit::ALL_BLOCKS);
+    assert_eq!(rendered.blocks.as_array().unwrap().len(), 6);
+}
+
+#[test]
+fn wording_too_long_for_one_message_ends_visibly_and_keeps_its_button() {
+    let link = Link { url: "https://x.test/".into(), label: None };
+    let mut blocks = vec![section(&"w".repeat(2900))[0].clone(); 6];
+    blocks.push(json!({"type": "actions", "elements": [
+        {"type": "button", "text": {"type": "plain_text", "text": "Go"},
+         "url": "{{ link.url }}"}]}));
+    let rendered = filled("x", Value::Array(blocks), json!({}), Some(&link)).unwrap();
+    assert!(rendered.shortened && fit::units(&rendered.blocks.to_string()) <= fit::ALL_BLOCKS);
+    let kinds: Vec<_> =
+        rendered.blocks.as_array().unwrap().iter().map(|block| &block["type"]).collect();
+    assert_eq!(kinds, ["section", "section", "section", "context", "actions"]);
+    assert_eq!(rendered.blocks[3]["elements"][0]["text"], "…");
+}
+
+#[test]
+fn filters_read_the_reader_and_the_notifications_time() {
+    let data =
+        json!({"at": "2026-11-23T08:15:00Z", "people": ["A", "<B>"], "note": "one\ntwo", "n": 90});
+    assert_eq!(text("{{ at | when('time') }}", data.clone()), "09:15 CET");
+    assert_eq!(text("{{ at | how_soon }}", data.clone()), "in 15 minutes");
+    assert_eq!(text("{{ n | in_minutes }}", data.clone()), "in 1 hour 30 minutes");
+    assert_eq!(text("{{ people | join(' and ') }}", data.clone()), "A and &lt;B&gt;");
+    assert_eq!(text("{{ note }} / {{ note | multiline }}", data.clone()), "one two / one\ntwo");
+    assert_eq!(text("{{ 'abcdef' | truncate(4) }} {{ reader.name }}", data.clone()), "abc… Lee");
+    assert_eq!(
+        text("{% for p in people %}{{ loop.index }}{{ p }}{% endfor %}", data.clone()),
+        "1A2&lt;B&gt;"
+    );
+    assert_eq!(
+        text("{{ missing | default('-') }}{{ data.n }}{{ event_type }}", data),
+        "-90own.type"
+    );
+}
+
+#[test]
+fn a_runaway_template_is_an_error_not_a_stall() {
+    let data = json!({"items": vec![0; 2000]});
+    let nested = "{% for a in items %}{% for b in items %}{{ b }}{% endfor %}{% endfor %}";
+    for (template, problem) in [
+        (nested, "too many steps"),
+        ("{{ 'x' * 9999999 }}", "not available"),
+        ("{{ '}}' * 9999999 }}", "not available"),
+        ("{# {{ ' #}{{ 'x' * 9999999 }}", "not available"),
+        ("{{ 'it\\'s' ~ x * 9 }}", "not available"),
+        ("{% set x = 1 %}", "`set` is not available"),
+        ("{% include 'x' %}", "`include` is not available"),
+        ("{{ range(9) }}", "function range is unknown"),
+    ] {
+        let error = filled(template, json!([]), data.clone(), None).unwrap_err().to_string();
+        assert!(error.contains(problem), "{template}: {error}");
+    }
+    assert_eq!(text("{{ '*' }} {# * #} 2 * 3", data.clone()), "*  2 * 3");
+    let long = format!("{{# {} #}}", "x".repeat(filters::SOURCE_BYTES));
+    assert!(filled(&long, json!([]), data, None).unwrap_err().to_string().contains("4000 bytes"));
+}
+
+#[test]
+fn check_tells_everything_that_is_wrong_with_its_line() {
+    let blocks = r#"[
+  { "type": "section", "text": { "type": "mrkdwn", "text": "{{ name" } },
+  { "type": "markdown", "text": "x" },
+  { "type": "{{ kind }}" },
+  { "type": "actions", "if": "a b", "elements": [ { "type": "select" }, { "type": "button" } ] },
+  { "type": "image" }
+]"#;
+    let template = Template { text: "one\n{{ two | }}".into(), blocks: blocks.into() };
+    let problems: Vec<_> = template.check().iter().map(ToString::to_string).collect();
+    let starts = [
+        "text (line 2) does not work: ",
+        "blocks[0].text.text (line 2) does not work: ",
+        "blocks[1].type must be one of actions, ",
+        "blocks[2].type must be literal",
+        "blocks[2].type must be one of",
+        "blocks[3].if (line 5) does not work: ",
+        "blocks[3].elements[0].type must be one of button",
+        "blocks[3].elements[1] must have text",
+        "blocks[4] must have image_url",
+    ];
+    assert_eq!(problems.len(), starts.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(starts) {
+        assert!(problem.starts_with(start), "{problem} / {start}");
+    }
+    let broken = Template { text: " ".into(), blocks: "[\n{".into() };
+    let problems = broken.check();
+    assert_eq!((problems[0].field.as_str(), problems[1].line), ("text", Some(2)));
+}
