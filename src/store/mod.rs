@@ -15,27 +15,37 @@
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries.
-//! - `audit`: the audit trail. `upkeep`: recoveries, clock steps and rows of newer releases.
+//! - `audit`: the audit trail. `upkeep`: recoveries.
+
+mod config;
+mod error;
+mod handles;
+
+mod database;
+
+mod seal;
 
 mod audit;
-mod budgets;
-mod config;
-mod database;
-mod ends;
-mod error;
-mod feed;
-mod handles;
-mod intake;
-mod lanes;
-mod member_lists;
-#[cfg(test)]
-mod plans;
 mod records;
-mod seal;
+
+mod budgets;
+
+mod lanes;
+
+mod feed;
+mod member_lists;
 mod tenancy;
-mod turns;
+
+mod ends;
 mod upkeep;
 mod waiting;
+
+mod intake;
+
+mod turns;
+
+#[cfg(test)]
+mod plans;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,12 +56,11 @@ use self::audit::trail;
 use self::database::{apart, connection, group, pool, sql, tidy};
 use self::feed::signals;
 use self::intake::accept;
-use self::lanes::claim;
+use self::lanes::{claim, unread};
 use self::member_lists::hints;
 use self::seal::{data_keys, kek};
 use self::tenancy::{installations, shared_reads};
 use self::turns::{intend, settle};
-use self::upkeep::unread;
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::ends::erase::out_of;
 use super::lanes::claim::lease_token;
-use super::waiting::order::RESOLVES_DUE;
+use super::lanes::order::RESOLVES_DUE;
 use super::{
     About, Accept, Config, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext, Store, Target,
     WaitScope,

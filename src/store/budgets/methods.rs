@@ -13,10 +13,10 @@ use sea_orm::ConnectionTrait as _;
 use crate::domain::capacity::budget::Budget;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::{Timestamp, micros};
+use crate::store::budgets::clock;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Patience;
-use crate::store::upkeep::clock;
 use crate::store::{Budgets, Error};
 
 /// The row of a budget.

@@ -1,23 +1,30 @@
 //! The database: connections, transactions, statements, rows.
 //!
 //! Reading order: `backend`; `protection`, `session`, `pulse`, `postgres`, `pool` and `connection`,
-//! from one connection to the pools; `transaction`; `sql` and `rows`, statements and their answers;
+//! from one connection to the pools; `transaction`; `sql` and `rows`, statements and their answers; `era`, the time since the last copy;
 //! `group` and `apart`, calls that share a transaction and calls that must not; `entity`; then the
 //! care of the whole: `migrate`, `exclusive`, `tidy`.
 
-pub(in crate::store) mod apart;
 pub(in crate::store) mod backend;
-pub(in crate::store) mod connection;
 pub(in crate::store) mod entity;
-pub(in crate::store) mod exclusive;
+pub(in crate::store) mod era;
 pub(in crate::store) mod group;
-pub(in crate::store) mod migrate;
-pub(in crate::store) mod pool;
-mod postgres;
 pub(in crate::store) mod protection;
 mod pulse;
+pub(in crate::store) mod sql;
+
 pub(in crate::store) mod rows;
 mod session;
-pub(in crate::store) mod sql;
 pub(in crate::store) mod tidy;
+
+mod postgres;
+
 pub(in crate::store) mod transaction;
+
+pub(in crate::store) mod apart;
+pub(in crate::store) mod pool;
+
+pub(in crate::store) mod connection;
+pub(in crate::store) mod migrate;
+
+pub(in crate::store) mod exclusive;

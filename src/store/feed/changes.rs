@@ -9,10 +9,10 @@ use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
 use crate::domain::ids::{ChannelId, DeliveryId, EventType, NotificationId, TenantId, UserId};
 use crate::domain::time::Timestamp;
+use crate::store::database::era::ERA;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
-use crate::store::upkeep::era::ERA;
-use crate::store::upkeep::unread::Unread;
+use crate::store::lanes::unread::Unread;
 use crate::store::{DeliveryFeed, Error, Store};
 
 /// One change.

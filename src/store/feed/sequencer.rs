@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use sea_orm::{ConnectionTrait as _, Value};
 
 use super::changes::CHANGE;
+use crate::store::database::era::ERA;
 use crate::store::database::rows::{chunks, tuples};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
-use crate::store::upkeep::era::ERA;
 use crate::store::{Backend, DeliveryFeed, Error, Store};
 
 /// The columns of [`CHANGE`], `sequence` and `sequenced_at`.

@@ -11,9 +11,9 @@ use sea_orm::ConnectionTrait as _;
 use tokio::sync::{Notify, watch};
 
 use crate::domain::ids::TenantId;
+use crate::store::database::era::ERA;
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql;
-use crate::store::upkeep::era::ERA;
 use crate::store::{DeliveryFeed, Error, Store};
 
 /// Hints within this process.

@@ -15,14 +15,15 @@ use std::sync::Arc;
 use tracing::Instrument as _;
 
 use super::new::Accept;
-use crate::domain::ids::{DeliveryId, Principal, RequestId, TenantId};
+use crate::domain::ids::{Principal, RequestId, TenantId};
 use crate::domain::time::Timestamp;
 use crate::store::database::group::{Bounds, Weight, breathe};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Patience, at_once};
 use crate::store::ends::erase::erased_request;
 use crate::store::records::notifications::place;
-use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
+use crate::store::records::sealed::{seal_content, seal_trace};
+use crate::store::seal::data_keys::{Scope, ScopeKeys};
 use crate::store::tenancy::people::{SealedIdentity, seal_identity, seal_record};
 use crate::store::{Backend, Error, Outbox, Store};
 
@@ -202,24 +203,4 @@ async fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
         records,
         identities,
     })
-}
-
-/// Encrypts the content of one delivery, for either of the two tables of deliveries.
-pub(in crate::store) fn seal_content(
-    keys: &ScopeKeys,
-    delivery: DeliveryId,
-    content: &[u8],
-) -> Result<Vec<u8>, Error> {
-    let row = delivery.to_string();
-    keys.seal(&SealedCell { table: "deliveries", row: &row, column: "content" }, content)
-}
-
-/// Encrypts the trace of one delivery, for either of the two tables of deliveries.
-pub(in crate::store) fn seal_trace(
-    keys: &ScopeKeys,
-    delivery: DeliveryId,
-    trace: &[u8],
-) -> Result<Vec<u8>, Error> {
-    let row = delivery.to_string();
-    keys.seal(&SealedCell { table: "deliveries", row: &row, column: "trace" }, trace)
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use sea_orm::Value;
 
-use super::subjects::superseded;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
@@ -19,7 +18,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::records::dead_letters::FailedFilter;
+use crate::store::records::dead_letters::{FailedFilter, superseded};
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
 use crate::store::{Error, Outbox, Store, new_uuid};
 

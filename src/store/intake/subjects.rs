@@ -258,21 +258,6 @@ async fn waiting(
         .collect()
 }
 
-/// Whether a later notification replaced the message of a row of `table`, took it back or marked
-/// its subject as done, as an expression: then the row has nothing left to say.
-pub(in crate::store) fn superseded(table: &str) -> String {
-    let by = |later| {
-        format!(
-            "EXISTS (SELECT 1 FROM {later} AS later WHERE later.tenant = {table}.tenant \
-             AND later.subject_key = {table}.subject_key AND later.sequence > {table}.sequence \
-             AND later.action IN ('replace', 'retract', 'done') \
-             AND (later.user_id = {table}.user_id OR later.lane = {table}.lane))"
-        )
-    };
-    let speaks = format!("COALESCE({table}.action, 'post') IN ('post', 'reply', 'replace')");
-    format!("({speaks} AND ({} OR {}))", by("deliveries"), by("deliveries_history"))
-}
-
 /// Records the new state of a message that was acted on, in either table.
 pub(in crate::store) async fn mark(
     tx: &Tx,

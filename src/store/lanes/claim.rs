@@ -21,13 +21,13 @@ use crate::domain::ids::{
     TenantId, UserId,
 };
 use crate::domain::time::{Timestamp, micros};
+use crate::store::database::era::doubt;
 use crate::store::database::group::{Weight, panicked, shared};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::seal::data_keys::SealedCell;
-use crate::store::upkeep::era::doubt;
 use crate::store::{Error, Lanes, Store};
 
 /// The right to act on one lane until the lease ends.

@@ -1,10 +1,16 @@
 //! Lanes: the order and the pace of one conversation.
 //!
-//! Reading order: `lane`, how deliveries join; `queue`, how lanes are claimed; `claim`, a claimed
-//! lane and its first delivery; `direct_messages`; `backlog`, the pending work.
+//! Reading order: `unread`, rows of newer releases; `order`, the order of a person's deliveries
+//! before they are in a lane; `lane`, how deliveries join; `claim`, a claimed lane and its first
+//! delivery; `queue`, how lanes are claimed; `direct_messages`; `backlog`, the pending work.
+
+mod direct_messages;
+pub(in crate::store) mod lane;
 
 pub(in crate::store) mod backlog;
 pub(in crate::store) mod claim;
-mod direct_messages;
-pub(in crate::store) mod lane;
+
+pub(in crate::store) mod unread;
+
+pub(in crate::store) mod order;
 pub(in crate::store) mod queue;

@@ -16,13 +16,13 @@ use crate::domain::capacity::pacing::Pace;
 use crate::domain::capacity::priority::Class;
 use crate::domain::ids::{ChannelId, InstallationId, LeaseToken, TenantId};
 use crate::domain::time::{Timestamp, micros};
+use crate::store::budgets::clock;
 use crate::store::budgets::methods::{Booked, booked_of};
 use crate::store::budgets::posts::{Posting, READ, posting_of};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Patience, Tx, scoped};
-use crate::store::upkeep::clock;
-use crate::store::upkeep::unread::Unread;
+use crate::store::lanes::unread::Unread;
 use crate::store::{Backend, Error, Lanes, Store};
 
 /// The lanes of one tenant in one workspace that are equally urgent and whose first requests are

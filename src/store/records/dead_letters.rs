@@ -9,7 +9,6 @@ use crate::domain::ids::{DeliveryId, EventType, TenantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
-use crate::store::intake::subjects::superseded;
 use crate::store::{Error, Records};
 
 /// Which dead letters; all conditions that are set must hold.
@@ -127,4 +126,19 @@ impl FailedFilter {
         all("updated_at <", self.before.map(|before| before.0.into()));
         (which, values)
     }
+}
+
+/// Whether a later notification replaced the message of a row of `table`, took it back or marked
+/// its subject as done, as an expression: then the row has nothing left to say.
+pub(in crate::store) fn superseded(table: &str) -> String {
+    let by = |later| {
+        format!(
+            "EXISTS (SELECT 1 FROM {later} AS later WHERE later.tenant = {table}.tenant \
+             AND later.subject_key = {table}.subject_key AND later.sequence > {table}.sequence \
+             AND later.action IN ('replace', 'retract', 'done') \
+             AND (later.user_id = {table}.user_id OR later.lane = {table}.lane))"
+        )
+    };
+    let speaks = format!("COALESCE({table}.action, 'post') IN ('post', 'reply', 'replace')");
+    format!("({speaks} AND ({} OR {}))", by("deliveries"), by("deliveries_history"))
 }

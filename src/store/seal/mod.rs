@@ -4,7 +4,10 @@
 //! the values that they encrypt; `rotate`, its exchange; `person_keys`.
 
 mod cipher;
-pub(in crate::store) mod data_keys;
-pub(in crate::store) mod kek;
-pub(in crate::store) mod person_keys;
 pub(in crate::store) mod rotate;
+
+pub(in crate::store) mod kek;
+
+pub(in crate::store) mod data_keys;
+
+pub(in crate::store) mod person_keys;

@@ -4,9 +4,10 @@
 //! `shared_reads`, the first reads of accepting; `api_keys`.
 
 pub(in crate::store) mod api_keys;
-pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod installations;
 pub(in crate::store) mod people;
 mod preferences;
-pub(in crate::store) mod shared_reads;
 mod tenants;
+
+pub(in crate::store) mod connect_attempts;
+pub(in crate::store) mod shared_reads;

@@ -15,8 +15,8 @@ use crate::store::database::entity::{installation, person, preference};
 use crate::store::database::group::{Bounds, Weight, breathe, panicked, shared};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql;
+use crate::store::lanes::order::behind;
 use crate::store::seal::data_keys::Scope;
-use crate::store::waiting::order::behind;
 use crate::store::{Error, Installation, People, Store, Tenancy};
 
 /// The facts about a tenant at one moment.

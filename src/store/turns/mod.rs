@@ -1,4 +1,5 @@
 //! The writes of a turn: `intend` before the request to Slack, `settle` after it.
 
-pub(in crate::store) mod intend;
 pub(in crate::store) mod settle;
+
+pub(in crate::store) mod intend;

@@ -25,10 +25,10 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::intake::accept::seal_trace;
 use crate::store::intake::subjects::mark;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
+use crate::store::records::sealed::seal_trace;
 use crate::store::seal::data_keys::Scope;
 use crate::store::{Error, Outbox, Store};
 

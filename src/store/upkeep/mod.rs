@@ -1,7 +1,3 @@
-//! After events outside of the store: `era` and `recovery`, after a copy of the
-//! database took over; `clock`, after its clock stepped back; `unread`, rows of newer releases.
+//! After events outside of the store: `recovery`, after a copy of the database took over.
 
-pub(in crate::store) mod clock;
-pub(in crate::store) mod era;
 pub(in crate::store) mod recovery;
-pub(in crate::store) mod unread;

@@ -12,7 +12,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::lane::{self, Joining};
-use crate::store::upkeep::unread::{Unread, known};
+use crate::store::lanes::unread::{Unread, known};
 use crate::store::{Error, Store, Waiting};
 
 /// Waiting for its time; the same text as in the partial index.

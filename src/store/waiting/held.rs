@@ -16,7 +16,7 @@ use crate::domain::ids::{LeaseToken, TenantId, UserId};
 use crate::domain::time::micros;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::lanes::claim::lease_token;
-use crate::store::upkeep::unread::Unread;
+use crate::store::lanes::unread::Unread;
 use crate::store::{Error, Store, Waiting};
 
 /// People that one statement names.

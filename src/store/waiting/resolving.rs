@@ -21,13 +21,13 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::intake::accept::{seal_content, seal_trace};
 use crate::store::lanes::claim::lease_token;
+use crate::store::lanes::unread::{Unread, known};
 use crate::store::records::deliveries::StateIn;
 use crate::store::records::notifications::place;
+use crate::store::records::sealed::{seal_content, seal_trace};
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
 use crate::store::tenancy::people::store_identity_in;
-use crate::store::upkeep::unread::{Unread, known};
 use crate::store::{Error, Store, Waiting};
 
 /// A claimed delivery, with everything that resolving and rendering it needs.

@@ -13,8 +13,8 @@ use crate::store::Error;
 use crate::store::database::rows::{Column, given, numbered};
 use crate::store::database::sql;
 use crate::store::database::transaction::Tx;
-use crate::store::intake::accept::{seal_content, seal_trace};
 use crate::store::lanes::lane::{self, Joining};
+use crate::store::records::sealed::{seal_content, seal_trace};
 use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
 
 /// The columns of a replay's row that have values of their own.

@@ -9,6 +9,7 @@ use sea_orm::{ConnectionTrait as _, DbBackend};
 use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::ids::DeliveryId;
 use crate::domain::time::micros;
+use crate::store::database::era::doubt;
 use crate::store::database::group::{Bounds, Weight};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, by_key};
@@ -16,7 +17,6 @@ use crate::store::database::transaction::{Patience, Tx, at_once, scoped};
 use crate::store::lanes::claim::LaneClaim;
 use crate::store::lanes::lane::{given_lane, heads};
 use crate::store::records::deliveries::STATE;
-use crate::store::upkeep::era::doubt;
 use crate::store::{Backend, Error, Store};
 
 /// A request that is about to be sent to Slack.

@@ -2,9 +2,9 @@
 
 use crate::domain::delivery::{Settle, State};
 use crate::store::Error;
+use crate::store::database::era::ERA;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::Tx;
-use crate::store::upkeep::era::ERA;
 
 /// Also writes the thread to search, and whether the search has ended.
 pub(super) async fn note(

@@ -18,7 +18,7 @@ use crate::domain::ids::{InstallationId, LeaseToken, TenantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::Tx;
-use crate::store::upkeep::unread::known;
+use crate::store::lanes::unread::known;
 use crate::store::{Error, Store, Waiting};
 
 /// Resolving, for a person; the condition of the index `deliveries_resolving_of`, verbatim.
