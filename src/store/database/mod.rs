@@ -1,9 +1,9 @@
 //! The database: connections, transactions, statements, rows.
 //!
 //! Reading order: `backend`; `protection`, `session`, `pulse`, `postgres`, `pool` and `connection`,
-//! from one connection to the pools; `transaction`; `sql` and `rows`, statements and their answers; `era`, the time since the last copy;
-//! `group` and `apart`, calls that share a transaction and calls that must not; `entity`; then the
-//! care of the whole: `migrate`, `exclusive`, `tidy`.
+//! from one connection to the pools; `transaction`; `sql` and `rows`, statements and their answers;
+//! `era`, the time since the last copy; `group` and `apart`, calls that share a transaction and
+//! calls that must not; `entity`; then the care of the whole: `migrate`, `exclusive`, `tidy`.
 
 pub(in crate::store) mod backend;
 pub(in crate::store) mod entity;
