@@ -70,8 +70,8 @@ fn is_public_method(line: &str) -> bool {
 #[test]
 fn public_methods_are_counted_over_all_blocks_and_files() {
     let first = "impl Store {\n    pub fn a(&self) {}\n\n    /// pub fn\n    pub async fn b() {\n\
-                 \x20   }\n\n    pub(crate) fn c() {}\n    fn d() {\n        pub fn e() {}\n    }\n}\n\n\
-                 pub fn f() {}\n";
+                 \x20   }\n\n    pub(crate) fn c() {}\n    fn d() {\n        pub fn e() {}\n\
+                 \x20   }\n}\n\npub fn f() {}\n";
     let second = "impl<'a> Audit<'a> {\n    pub const fn a(self) {}\n}\nimpl Audit<'_> {\n    \
                   pub fn b(self) {}\n}\nimpl Debug for Audit<'_> {\n    pub fn c() {}\n}\n\
                   impl Store {\n    pub fn g() {}\n}\n";
