@@ -95,7 +95,9 @@ impl Delivery {
             *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN };
         }
         if left.rounds > 0 && left.in_vain > 0 {
-            let moved = store.follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
+            let mut moved = store.follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
+            let lists = self.inner.directory.longest_bookings();
+            moved += store.follow_clock_of_lists(&lists).await?;
             left.rounds -= 1;
             if moved == 0 {
                 left.in_vain -= 1;

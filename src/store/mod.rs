@@ -101,6 +101,7 @@ pub use backlog::WorkspaceBacklog;
 pub use budgets::{Booked, Reservation};
 pub use cancel::Canceled;
 pub use claim::{Head, LaneClaim, lease_token};
+pub use clock::ListBookings;
 pub use config::{Config, Pooler};
 pub use connect::{
     ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,

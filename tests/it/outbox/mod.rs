@@ -4,6 +4,7 @@
 
 mod accept;
 pub(crate) mod clock;
+mod clock_of_lists;
 mod connections;
 mod fencing;
 mod held_up;
