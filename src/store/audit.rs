@@ -21,6 +21,7 @@ use super::rows::{Column, Columns, given};
 use super::seal::{Scope, SealedCell};
 use super::sql::{self, Row, params};
 use super::transaction::{Tx, scoped};
+use super::unread::Unread;
 use super::{Error, Store};
 use crate::domain::audit::{Detail, Entry, Outcome, Person, Record, Shown};
 use crate::domain::ids::TenantId;
@@ -56,8 +57,8 @@ pub struct AuditPosition {
 pub struct AuditPage {
     /// Newest first.
     pub entries: Vec<Record>,
-    /// Whether there are more.
-    pub more: bool,
+    /// Where the next page begins; `None`: there are no more.
+    pub more_after: Option<AuditPosition>,
 }
 
 impl Store {
@@ -167,11 +168,14 @@ impl Store {
             "SELECT {COLUMNS} FROM audit_log WHERE {which} ORDER BY at DESC, id DESC LIMIT {}",
             limit + 1
         );
-        let rows = sql::all(self.reader(), &text, values).await?;
+        let mut rows = sql::all(self.reader(), &text, values).await?;
         let more = rows.len() > limit as usize;
-        let kept = rows.iter().take(limit as usize);
-        let sealed = kept.map(Sealed::read).collect::<Result<Vec<_>, _>>()?;
-        Ok(AuditPage { entries: self.open_entries(tenant, sealed).await?, more })
+        rows.truncate(limit as usize);
+        let sealed: Vec<_> = rows.iter().filter_map(|row| Sealed::read(row).ok()).collect();
+        self.pass_over(Unread::Audit, (rows.len() - sealed.len()) as u64);
+        let mut positions = rows.iter().rev().filter_map(|row| position(row).ok());
+        let more_after = positions.next().filter(|_| more);
+        Ok(AuditPage { entries: self.open_entries(tenant, sealed).await?, more_after })
     }
 
     async fn open_entries(
@@ -281,6 +285,12 @@ impl Sealed {
         let subject = (columns.take()?, columns.take()?);
         Ok(Self { id, record, detail, actor, subject })
     }
+}
+
+/// The position of a row of [`COLUMNS`].
+fn position(row: &Row) -> Result<AuditPosition, Error> {
+    let id = uuid::Uuid::try_parse(&row.get::<String>(0)?).map_err(|_| damaged())?;
+    Ok(AuditPosition { at: Timestamp(row.get(2)?), id })
 }
 
 async fn insert(tx: &Tx, entries: &[Prepared]) -> Result<(), Error> {

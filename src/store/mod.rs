@@ -93,7 +93,8 @@ use crate::domain::time::Timestamp;
 pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
 pub use accept::{Accepted, Before};
 pub use api_keys::{
-    ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, KnownApiKey, ListedApiKey, NewApiKey,
+    ApiKeyChange, ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, ChangedApiKeys,
+    KnownApiKey, ListedApiKey, NewApiKey,
 };
 pub use audit::{AuditFilter, AuditPage, AuditPosition, Verified};
 pub use backend::Backend;

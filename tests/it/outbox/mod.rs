@@ -11,6 +11,7 @@ mod held_up;
 mod history;
 mod lanes;
 mod newer;
+mod newer_calls;
 mod order;
 mod queues;
 mod races;
