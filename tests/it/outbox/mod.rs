@@ -46,7 +46,7 @@ pub(crate) fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
 
-fn installation() -> InstallationId {
+pub(crate) fn installation() -> InstallationId {
     InstallationId::parse("018f0000-0000-7000-8000-000000000001").unwrap()
 }
 
