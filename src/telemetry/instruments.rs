@@ -267,7 +267,19 @@ pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
     name: "herald_unreadable_rows_total",
     unit: "{row}",
     kind: Kind::Counter,
-    labels: &[Label { name: "kind", values: &["lane", "head", "waiting", "change"] }],
+    labels: &[Label {
+        name: "kind",
+        values: &[
+            "lane",
+            "head",
+            "waiting",
+            "change",
+            "subject",
+            "dead_letter",
+            "api_key",
+            "audit",
+        ],
+    }],
     description: "Rows of a newer release and damaged rows, each time this replica skipped one.",
 };
 pub(super) const OUTBOX_READY_SECONDS: Instrument = Instrument {
