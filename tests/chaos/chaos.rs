@@ -104,9 +104,10 @@ struct Options {
     /// Judges the logs of an earlier run.
     #[arg(long, value_name = "DIRECTORY")]
     judge: Option<PathBuf>,
-    /// Plants each fault in turn in the logs of an earlier run, and succeeds if each is found.
-    #[arg(long, value_name = "DIRECTORY")]
-    judge_the_judge: Option<PathBuf>,
+    /// Plants each fault in turn in the logs of earlier runs, and succeeds if each has a place in
+    /// some of them and is found there.
+    #[arg(long, value_name = "DIRECTORY", num_args = 1..)]
+    judge_the_judge: Vec<PathBuf>,
 }
 
 /// The release that replicas start with.
@@ -133,8 +134,8 @@ async fn main() -> ExitCode {
 
 /// Whether the run was good.
 async fn start(options: Options) -> io::Result<bool> {
-    if let Some(dir) = &options.judge_the_judge {
-        return judge_the_judge(dir);
+    if !options.judge_the_judge.is_empty() {
+        return judge_the_judge(&options.judge_the_judge);
     }
     if let Some(dir) = &options.judge {
         return verdict(dir, options.plant);
@@ -232,15 +233,20 @@ fn verdict(dir: &Path, plant: Option<Plant>) -> io::Result<bool> {
     Ok(judgement.findings.is_empty())
 }
 
-fn judge_the_judge(dir: &Path) -> io::Result<bool> {
+fn judge_the_judge(dirs: &[PathBuf]) -> io::Result<bool> {
+    let logs: Vec<Evidence> =
+        dirs.iter().map(|dir| Evidence::read(dir)).collect::<io::Result<_>>()?;
     let mut all = true;
     for plant in Plant::value_variants() {
-        let mut evidence = Evidence::read(dir)?;
-        let before = judge::judge(&evidence).count(plant.finding());
-        let planted = plant.put_into(&mut evidence).is_some();
-        let found = judge::judge(&evidence).count(plant.finding()) > before;
-        println!("{plant:?}: {}", if planted && found { "found" } else { "NOT FOUND" });
-        all &= planted && found;
+        let found: Vec<bool> =
+            logs.iter().filter_map(|evidence| plant.is_found(evidence)).collect();
+        let outcome = match &found[..] {
+            [] => "no place in these logs: NOT FOUND",
+            found if found.contains(&false) => "NOT FOUND",
+            _ => "found",
+        };
+        println!("{plant:?}: {outcome}");
+        all &= outcome == "found";
     }
     Ok(all)
 }

@@ -64,6 +64,9 @@ pub(crate) struct Rules {
     /// Replicas of the previous release took part, so promises that only this release makes are not
     /// judged.
     pub(crate) mixed: bool,
+    /// The kinds of faults that the run was to inject.
+    #[serde(default)]
+    pub(crate) faults: Vec<String>,
 }
 
 fn unstretched() -> f64 {

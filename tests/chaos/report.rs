@@ -113,7 +113,7 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
 }
 
 /// The tenant at which no fault is aimed, and the replicas' own health reports.
-fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
+fn bystanders(judgement: &Judgement) -> [(&'static str, String); 3] {
     let figures = &judgement.figures;
     let (calls, messages) = (figures.witness_calls, figures.witness_messages);
     let calm = figures.calm_calls;
@@ -122,13 +122,14 @@ fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
         calls.count, calm.count
     );
     let sent = format!("p99 to Slack {messages} of {} messages", messages.count);
-    let health = format!(
-        "{} probes, untrue {}; a call accepted {} after connections went dark",
-        figures.probes,
-        judgement.count(Kind::UntrueHealth),
-        seconds(figures.light_in)
-    );
-    [("bystanders", format!("{accepted}; {sent}")), ("health", health)]
+    let health =
+        format!("{} probes, untrue {}", figures.probes, judgement.count(Kind::UntrueHealth));
+    let dark = format!("{} times, {} of them judged", figures.dark, figures.dark_judged);
+    let dark = match figures.dark_judged {
+        0 => dark,
+        _ => format!("{dark}: at most {} until a call was accepted", seconds(figures.light_in)),
+    };
+    [("bystanders", format!("{accepted}; {sent}")), ("health", health), ("dark", dark)]
 }
 
 fn throughput(evidence: &Evidence) -> String {

@@ -129,6 +129,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         stretch: processors.stretch(),
         history: true,
         mixed,
+        faults: plan.kinds.iter().map(|kind| kind.name().to_owned()).collect(),
     };
     std::fs::write(dir.join(evidence::RULES), serde_json::to_vec(&rules)?)?;
     // Dropping the cluster removes the server's log.

@@ -7,6 +7,7 @@
 mod bystanders;
 mod callers;
 mod changed;
+mod dark;
 mod delivered;
 mod feed;
 mod health;
@@ -18,6 +19,8 @@ mod recovery;
 mod tests;
 #[cfg(test)]
 mod tests_of_bystanders;
+#[cfg(test)]
+mod tests_of_proof;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -66,6 +69,8 @@ pub(crate) enum Kind {
     UntrueHealth,
     /// A reader of the feed missed changes and was not notified.
     FeedGap,
+    /// The run judged too little to prove anything.
+    Unproven,
 }
 
 /// The method of posts.
@@ -110,7 +115,11 @@ pub(crate) struct Figures {
     pub(crate) drain_bound: i64,
     /// The longest time from the return of the database to an accepted call.
     pub(crate) back_in: i64,
-    /// The longest time from dark connections to a call that their replica accepted.
+    /// How often connections went dark, and how often a replica that stayed dark would have been
+    /// found, because no other fault touched it.
+    pub(crate) dark: usize,
+    pub(crate) dark_judged: usize,
+    /// The longest time from judged dark connections to a call that their replica accepted.
     pub(crate) light_in: i64,
     /// Calls of the witness before the faults, those at healthy replicas during the faults, and its
     /// messages.
@@ -150,6 +159,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     order::judge(&case, &mut judgement);
     limits::judge(&case, &mut judgement);
     recovery::judge(&case, &mut judgement);
+    dark::judge(&case, &mut judgement);
     bystanders::judge(&case, &mut judgement);
     health::judge(&case, &mut judgement);
     feed::judge(&case, &mut judgement);

@@ -19,11 +19,14 @@ pub(super) fn touches_all(blow: &Blow) -> bool {
     ALL.contains(&&*blow.kind)
 }
 
+/// Whether faults of this kind touch replicas: one or all of them.
+pub(super) fn is_of_replicas(kind: &str) -> bool {
+    PROCESS.contains(&kind) || DATABASE.contains(&kind) || ALL.contains(&kind)
+}
+
 /// Whether callers of this replica may notice the fault.
 pub(super) fn touches(blow: &Blow, replica: usize) -> bool {
-    let kind = &&*blow.kind;
-    let here = PROCESS.contains(kind) || DATABASE.contains(kind);
-    touches_all(blow) || here && blow.replica == Some(replica)
+    touches_all(blow) || is_of_replicas(&blow.kind) && blow.replica == Some(replica)
 }
 
 /// Until when callers may notice the fault.
