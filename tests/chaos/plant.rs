@@ -28,9 +28,9 @@ pub(crate) enum Plant {
     Unchanged,
     /// A message is gone that no call took back.
     Taken,
-    /// During the faults, bystanders wait [`LATE`] longer for each answer.
+    /// During the faults, bystanders wait seconds longer for each answer.
     HeldUp,
-    /// Their messages are sent [`LATE`] later.
+    /// Their messages are sent seconds later.
     Late,
     /// A working replica reports that it does not work.
     Hypochondria,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::evidence::{Blow, Evidence, Rules};
-use crate::judge::{Judgement, Kind, seconds};
+use crate::judge::{Judgement, Kind, promises, seconds};
 
 /// Findings of one kind that are printed in full.
 const TOLD: usize = 5;
@@ -93,6 +93,8 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     for (name, value) in bystanders(judgement) {
         line(name, value);
     }
+    let unstretched: Vec<_> = promises(figures).iter().map(ToString::to_string).collect();
+    line("unstretched", unstretched.join("; "));
     line(
         "processors",
         format!("shared: the replicas' work took {:.1} times as long", evidence.rules.stretch),
@@ -124,6 +126,8 @@ fn bystanders(judgement: &Judgement) -> [(&'static str, String); 3] {
     let sent = format!("p99 to Slack {messages} of {} messages", messages.count);
     let health =
         format!("{} probes, untrue {}", figures.probes, judgement.count(Kind::UntrueHealth));
+    let untrue = figures.untrue_for.map_or("not judged".to_owned(), seconds);
+    let health = format!("{health}; the longest untrue health {untrue}");
     let dark = format!("{} times, {} of them judged", figures.dark, figures.dark_judged);
     let dark = match figures.dark_judged {
         0 => dark,

@@ -13,6 +13,7 @@ mod feed;
 mod health;
 mod limits;
 mod order;
+mod promises;
 mod reach;
 mod recovery;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod tests_of_proof;
 use std::collections::{BTreeMap, HashSet};
 
 pub(crate) use bystanders::Times;
+pub(crate) use promises::promises;
 
 use crate::evidence::{Answer, Call, Evidence, Purpose, Verdict};
 
@@ -126,8 +128,10 @@ pub(crate) struct Figures {
     pub(crate) calm_calls: Times,
     pub(crate) witness_calls: Times,
     pub(crate) witness_messages: Times,
-    /// The number of health probes.
+    /// The number of health probes, and the longest time for which health was untrue. `None` if it
+    /// was not judged.
     pub(crate) probes: usize,
+    pub(crate) untrue_for: Option<i64>,
     /// How much closer than the pace posts of a lane were, at most.
     pub(crate) closest: i64,
 }

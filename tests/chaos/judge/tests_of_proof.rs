@@ -1,9 +1,11 @@
 //! A run must show something: the judge counts the faults and calls that it could judge.
 
-use super::tests::{at, fine, kinds};
+use super::tests::{SECOND, at, fine, kinds};
 use super::*;
 use crate::evidence::Blow;
 use crate::plant::Plant;
+use crate::report;
+use crate::tenant::Tenant;
 
 fn blow(kind: &str, replica: Option<usize>, from: usize) -> Blow {
     Blow { kind: kind.into(), what: kind.into(), replica, from: at(from), until: at(from) }
@@ -83,4 +85,89 @@ fn planted_faults_are_found_on_a_busy_machine_too() {
             assert_eq!(plant.is_found(&evidence), Some(true), "{plant:?} {stretch}");
         }
     }
+}
+
+/// A judge that saw hardly any call of the witness has not seen that faults do not reach it.
+#[test]
+fn a_run_of_a_minute_must_judge_forty_calls_of_the_witness() {
+    let witness = Tenant::WITNESS.name();
+    let mut evidence = fine();
+    evidence.rules.calm = at(59);
+    assert_eq!(kinds(&evidence), []);
+    evidence.rules.calm = at(60);
+    assert_eq!(kinds(&evidence), [Kind::Unproven]);
+    let theirs = evidence.calls.iter().filter(|call| call.tenant == witness);
+    let more = theirs.cloned().map(|call| {
+        let (id, verdicts) = (format!("{}-again", call.id), Vec::new());
+        let answer = Answer::Accepted { notification: id.clone(), verdicts };
+        Call { id, answer, ..call }
+    });
+    let more: Vec<Call> = more.collect();
+    evidence.calls.extend(more.iter().skip(1).cloned());
+    assert_eq!(judge(&evidence).figures.witness_calls.count, 39);
+    assert_eq!(kinds(&evidence), [Kind::Unproven]);
+    evidence.calls.extend(more.into_iter().take(1));
+    assert_eq!(kinds(&evidence), []);
+    // Calls that a fault explains are not judged.
+    evidence.blows = vec![blow("postgres", None, 5)];
+    assert_eq!(kinds(&evidence), [Kind::Unproven]);
+}
+
+fn held(evidence: &Evidence) -> [Option<bool>; 3] {
+    promises(&judge(evidence).figures).map(|promise| promise.holds())
+}
+
+/// The findings allow for the machine; the summary says what holds without that.
+#[test]
+fn promises_are_also_judged_as_they_are_written() {
+    let witness = Tenant::WITNESS.name();
+    let mut evidence = fine();
+    evidence.rules.stretch = 3.0;
+    assert_eq!(held(&evidence), [Some(true); 3]);
+    for call in evidence.calls.iter_mut().filter(|call| call.tenant == witness) {
+        call.ended += SECOND;
+    }
+    assert_eq!(held(&evidence), [Some(false), Some(true), Some(true)]);
+    let mut posts = evidence.requests.iter_mut().filter(|post| post.tenant == witness);
+    posts.next().unwrap().began += 4 * SECOND;
+    assert_eq!(held(&evidence), [Some(false), Some(false), Some(true)]);
+    let theirs = evidence.probes.iter_mut().filter(|probe| probe.replica == 1);
+    theirs.take(12).for_each(|probe| probe.ready = Some(false));
+    assert_eq!(held(&evidence), [Some(false); 3]);
+    assert_eq!(kinds(&evidence), [], "the machine explains it all");
+    let summary = report::summary(&evidence, &judge(&evidence));
+    assert!(summary.contains("health untrue 5.500 s (at most 5 s: DOES NOT HOLD)"), "{summary}");
+    evidence.rules.mixed = true;
+    assert_eq!(held(&evidence), [None; 3]);
+}
+
+#[test]
+fn the_longest_untrue_health_is_measured_in_both_directions() {
+    let mut evidence = fine();
+    assert_eq!(judge(&evidence).figures.untrue_for, Some(0));
+    let theirs = evidence.probes.iter_mut().filter(|probe| probe.replica == 1);
+    theirs.take(7).for_each(|probe| probe.serving = Some(false));
+    assert_eq!(judge(&evidence).figures.untrue_for, Some(3 * SECOND), "a false alarm");
+    for call in evidence.calls.iter_mut().filter(|call| call.replica == 0) {
+        if call.ended < at(5) {
+            call.answer = Answer::Lost { why: "no answer".into() };
+        }
+    }
+    // The first answer of the call at six seconds is lost in any case.
+    assert_eq!(judge(&evidence).figures.untrue_for, Some(6 * SECOND), "no alarm");
+    evidence.probes.retain(|probe| probe.began < at(3));
+    assert_eq!(judge(&evidence).figures.untrue_for, Some(2 * SECOND + SECOND / 2));
+    evidence.probes.clear();
+    assert_eq!(judge(&evidence).figures.untrue_for, None);
+}
+
+/// A call that hangs does not make a replica ill that meanwhile accepts others.
+#[test]
+fn an_outage_begins_after_the_last_call_that_succeeded() {
+    let mut evidence = fine();
+    let hung = evidence.calls[0].clone();
+    assert!(hung.replica == 0 && matches!(hung.answer, Answer::Lost { .. }));
+    evidence.calls.push(Call { began: at(3), ended: at(15), ..hung });
+    assert_eq!(kinds(&evidence), []);
+    assert_eq!(judge(&evidence).figures.untrue_for, Some(2 * SECOND + 3 * SECOND / 4));
 }
