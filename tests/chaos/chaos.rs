@@ -262,3 +262,45 @@ fn panics(dir: &Path) -> io::Result<usize> {
     }
     Ok(panics)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The number after each mention of a seed, such as `--seed 7` or `seed 7`.
+    fn seeds(text: &str) -> BTreeSet<u64> {
+        let mut words = text.split_whitespace().peekable();
+        let mut seeds = BTreeSet::new();
+        while let Some(word) = words.next() {
+            if ["--seed", "seed", "Seed", "`--seed"].contains(&word) {
+                let number = words.peek().map(|word| word.trim_matches([',', '`', '.', ':']));
+                seeds.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            }
+        }
+        seeds
+    }
+
+    #[test]
+    fn each_line_of_seeds_is_a_command_line_with_a_seed() {
+        let lines = include_str!("seeds").lines().filter(|line| !line.starts_with('#'));
+        for line in lines {
+            let (options, finding) = line.split_once(" # ").unwrap();
+            let words = std::iter::once("chaos").chain(options.split_whitespace());
+            let options = Options::try_parse_from(words).unwrap();
+            assert!(options.seed.is_some() && !finding.is_empty(), "{line}");
+        }
+    }
+
+    /// docs/chaos.md also names a seed with which no run failed.
+    #[test]
+    fn every_seed_that_the_document_names_as_failed_is_run_again() {
+        let document = include_str!("../../docs/chaos.md");
+        let passed = BTreeSet::from([2027]);
+        let failed = &seeds(document) - &passed;
+        assert!(failed.len() > 4, "{failed:?}");
+        let missing = &failed - &seeds(include_str!("seeds"));
+        assert_eq!(missing, BTreeSet::new());
+    }
+}
