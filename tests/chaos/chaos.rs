@@ -160,7 +160,7 @@ async fn start(options: Options) -> io::Result<bool> {
 }
 
 fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
-    let kinds = kinds(&options);
+    let (kinds, mut left_out) = kinds(&options, clock::faketime().is_some());
     let program = options.herald.map_or_else(beside, Ok)?;
     let releases = match (options.before, options.upgrade) {
         (None, _) => [program.clone(), program.clone()],
@@ -169,13 +169,17 @@ fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
     };
     let pooler = if options.pooler { Pooler::installed() } else { None };
     if options.pooler && pooler.is_none() {
-        println!("left out: no PgBouncer, so nothing is between the replicas and the database");
+        left_out.push("pooler (no PgBouncer)".to_owned());
+    }
+    for fault in &left_out {
+        println!("left out: {fault}");
     }
     Ok(run::Plan {
         seed,
         seconds: options.seconds,
         replicas: options.replicas,
         kinds,
+        left_out,
         rate: options.rate,
         clients: options.clients,
         people: options.people,
@@ -191,8 +195,8 @@ fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
 }
 
 /// All kinds, except those that need an option of their own and those that this machine cannot
-/// produce.
-fn kinds(options: &Options) -> Vec<Kind> {
+/// produce; and the names of the latter, with the reason.
+fn kinds(options: &Options, faketime: bool) -> (Vec<Kind>, Vec<String>) {
     let mut kinds = options.faults.clone();
     if kinds.is_empty() {
         let left_out = |kind: &Kind| options.before.is_some() && NEW.contains(kind);
@@ -201,12 +205,10 @@ fn kinds(options: &Options) -> Vec<Kind> {
     }
     let asked = [(Kind::Failover, options.failover), (Kind::Upgrade, options.before.is_some())];
     kinds.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(kind, _)| kind));
-    let clocks = [Kind::Clock, Kind::Step];
-    if kinds.iter().any(|kind| clocks.contains(kind)) && clock::faketime().is_none() {
-        println!("left out: no libfaketime, so every clock is right");
-        kinds.retain(|kind| !clocks.contains(kind));
-    }
-    kinds
+    let is_possible = |kind: &Kind| faketime || ![Kind::Clock, Kind::Step].contains(kind);
+    let (possible, others): (Vec<Kind>, Vec<Kind>) = kinds.into_iter().partition(is_possible);
+    let others = others.iter().map(|kind| format!("{} (no libfaketime)", kind.name()));
+    (possible, others.collect())
 }
 
 /// `herald` in the folder above the one with this program.
@@ -280,6 +282,22 @@ mod tests {
             }
         }
         seeds
+    }
+
+    #[test]
+    fn faults_that_the_machine_cannot_produce_are_named() {
+        let kinds = |line: &str, faketime| {
+            let words = line.split_whitespace();
+            kinds(&Options::try_parse_from(words).unwrap(), faketime)
+        };
+        let (all, none) = kinds("chaos", true);
+        assert!(all.contains(&Kind::Clock) && all.contains(&Kind::Step) && none.is_empty());
+        let (possible, left_out) = kinds("chaos", false);
+        assert_eq!(left_out, ["clock (no libfaketime)", "step (no libfaketime)"]);
+        assert_eq!(possible.len() + 2, all.len());
+        let (possible, left_out) = kinds("chaos --faults dark,step", false);
+        assert_eq!((possible, left_out.len()), (vec![Kind::Dark], 1));
+        assert_eq!(kinds("chaos --faults dark", false), (vec![Kind::Dark], Vec::new()));
     }
 
     #[test]

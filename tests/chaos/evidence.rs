@@ -67,6 +67,9 @@ pub(crate) struct Rules {
     /// The kinds of faults that the run was to inject.
     #[serde(default)]
     pub(crate) faults: Vec<String>,
+    /// Further faults that it was to inject and that the machine cannot produce, with the reason.
+    #[serde(default)]
+    pub(crate) left_out: Vec<String>,
 }
 
 fn unstretched() -> f64 {

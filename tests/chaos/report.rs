@@ -100,6 +100,9 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
         format!("shared: the replicas' work took {:.1} times as long", evidence.rules.stretch),
     );
     line("faults", faults(&evidence.blows));
+    for fault in &evidence.rules.left_out {
+        line("left out", fault.clone());
+    }
     let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
     for finding in &judgement.findings {
         let count = told.entry(finding.kind).or_default();

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: u64,
     pub(crate) replicas: usize,
     pub(crate) kinds: Vec<Kind>,
+    /// What was asked for and is missing on this machine, for the summary.
+    pub(crate) left_out: Vec<String>,
     pub(crate) rate: f64,
     pub(crate) clients: usize,
     pub(crate) people: usize,
@@ -129,6 +131,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         stretch: processors.stretch(),
         history: true,
         mixed,
+        left_out: plan.left_out.clone(),
         faults: plan.kinds.iter().map(|kind| kind.name().to_owned()).collect(),
     };
     std::fs::write(dir.join(evidence::RULES), serde_json::to_vec(&rules)?)?;

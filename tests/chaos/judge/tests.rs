@@ -92,6 +92,7 @@ pub(super) fn fine() -> Evidence {
         history: true,
         mixed: false,
         faults: Vec::new(),
+        left_out: Vec::new(),
     };
     let (blows, fates, probes) = (Vec::new(), Vec::new(), Vec::new());
     let mut evidence = Evidence { rules, calls, requests, messages, blows, fates, probes };

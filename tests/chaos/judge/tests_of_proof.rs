@@ -171,3 +171,18 @@ fn an_outage_begins_after_the_last_call_that_succeeded() {
     assert_eq!(kinds(&evidence), []);
     assert_eq!(judge(&evidence).figures.untrue_for, Some(2 * SECOND + 3 * SECOND / 4));
 }
+
+/// tests/run repeats these lines in its own summary.
+#[test]
+fn the_summary_names_faults_that_the_machine_cannot_produce() {
+    let mut evidence = fine();
+    let lines = |evidence: &Evidence| {
+        let summary = report::summary(evidence, &judge(evidence));
+        let lines = summary.lines().filter_map(|line| line.strip_prefix("left out      "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert!(lines(&evidence).is_empty());
+    let missing = ["step (no libfaketime)", "pooler (no PgBouncer)"];
+    evidence.rules.left_out = missing.map(str::to_owned).to_vec();
+    assert_eq!(lines(&evidence), missing);
+}
