@@ -300,6 +300,47 @@ mod tests {
         assert_eq!(kinds("chaos --faults dark", false), (vec![Kind::Dark], Vec::new()));
     }
 
+    /// The options of the runs in step_chaos of tests/run, except for seeds and folders.
+    fn runs() -> Vec<String> {
+        let (_, script) = include_str!("../run").split_once("\nstep_chaos() {").unwrap();
+        let (step, _) = script.split_once("\n}").unwrap();
+        let step = step.replace("\\\n", " ").replace("\"$chaos\"", "60");
+        let runs = step.lines().filter_map(|line| line.trim().strip_prefix("\"$checker\" "));
+        let runs = runs.filter(|line| line.starts_with("--seconds"));
+        let words = |line: &str| {
+            let words = line.split_whitespace().filter(|word| !word.contains("seed"));
+            let words = words.filter(|word| *word != "--logs" && !word.contains("$logs"));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        runs.map(words).collect()
+    }
+
+    #[test]
+    fn the_runs_of_the_test_command_combine_what_interacts() {
+        let parse = |line: &String| {
+            let words = std::iter::once("chaos").chain(line.split_whitespace());
+            Options::try_parse_from(words).unwrap()
+        };
+        let options: Vec<Options> = runs().iter().map(parse).collect();
+        assert!(options.iter().any(|run| run.failover && run.pooler));
+        let between = |run: &&Options| run.failover || run.pooler;
+        for kind in [Kind::Step, Kind::Tenants, Kind::Postgres, Kind::Frozen, Kind::Dark] {
+            let mut runs = options.iter().filter(between);
+            assert!(runs.any(|run| run.faults.contains(&kind)), "{kind:?}");
+        }
+        // Few faults, and a time in which the first dark connections of any seed can be judged.
+        let few = [Kind::Dark, Kind::Tenants, Kind::Step];
+        assert!(options.iter().any(|run| run.faults == few && run.seconds >= 28));
+        assert!(options.iter().map(|run| run.seconds).sum::<u64>() <= 115);
+        let document = include_str!("../../docs/chaos.md");
+        for run in runs() {
+            let (_, rest) = run.split_once(' ').unwrap();
+            let (seconds, rest) = rest.split_once(' ').unwrap_or((rest, "none"));
+            let row = format!("| {seconds} | `{rest}` |").replace("`none`", "none");
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+
     #[test]
     fn each_line_of_seeds_is_a_command_line_with_a_seed() {
         let lines = include_str!("seeds").lines().filter(|line| !line.starts_with('#'));

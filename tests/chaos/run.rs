@@ -33,7 +33,7 @@ const LAST_LOOK: f64 = 30.0;
 /// How long the remaining messages may take until they count as lost, in addition to the time that
 /// Slack's limits need.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// The number of kinds of faults from which on each strikes at its ordinary pace.
+/// The number of recurring kinds of faults from which on each strikes at its ordinary pace.
 const MANY: usize = 6;
 
 /// The first numbers of the special clients.
@@ -78,6 +78,12 @@ impl Plan {
             pooler: self.pooler.as_deref(),
             more: &self.settings,
         }
+    }
+
+    /// The factor for the pauses between faults: if fewer kinds recur, each strikes more often.
+    fn haste(&self) -> f64 {
+        let recurring = self.kinds.iter().filter(|kind| kind.recurs()).count();
+        if recurring < MANY { 0.4 } else { 1.0 }
     }
 }
 
@@ -201,7 +207,7 @@ async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Resu
         lease: lease(plan.scale),
         grace: GRACE,
         clock: site.clock.clone(),
-        haste: if plan.kinds.len() < MANY { 0.4 } else { 1.0 },
+        haste: plan.haste(),
         full_lengths: plan.full_lengths,
         releases: plan.releases.clone(),
         program: plan.program.clone(),
