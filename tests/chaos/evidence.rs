@@ -204,7 +204,7 @@ pub(crate) struct Message {
 /// One injected fault.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Blow {
-    /// One of `nemesis::Kind`.
+    /// One of `nemesis::Kind`; or `held`, `lag`, `exit`, `gap` or `epoch`.
     pub(crate) kind: String,
     /// A description of the fault.
     pub(crate) what: String,

@@ -10,9 +10,9 @@ pub(super) const TRUE: i64 = 5_000_000;
 const TOLERANCE: i64 = 1_000_000;
 /// How long a replica may take to find out that its connections are dark.
 const FOUND_OUT: i64 = 5_000_000;
-/// A fault that is too short, and too frequent, to excuse more than the time that it lasts: if each
-/// one gave the replica another five seconds, it could report no throughout a run.
-const BRIEF: &str = "commit";
+/// Faults that are too short, and too frequent, to excuse more than the time that they last: if
+/// each one gave the replica another five seconds, it could report no throughout a run.
+const BRIEF: [&str; 2] = ["commit", "held"];
 
 /// One of the two ways to ask.
 type Way = (&'static str, fn(&Probe) -> Option<bool>);
@@ -133,7 +133,7 @@ fn wrongly_ill(
         }
         let mut from = since.unwrap_or(probe.began);
         let blows = case.evidence.blows.iter().filter(|blow| reach::touches(blow, probe.replica));
-        for blow in blows.filter(|blow| blow.kind != BRIEF) {
+        for blow in blows.filter(|blow| !BRIEF.contains(&&*blow.kind)) {
             let until = blow.until + if blow.kind == "dark" { FOUND_OUT } else { 0 };
             if blow.from <= probe.began && until > from {
                 from = until;
@@ -152,6 +152,7 @@ fn wrongly_ill(
 /// The part of this time in which brief disturbances lasted.
 fn disturbed(case: &Case<'_>, replica: usize, (from, to): (i64, i64)) -> i64 {
     let blows = case.evidence.blows.iter();
-    let brief = blows.filter(|blow| blow.kind == BRIEF && reach::touches(blow, replica));
+    let brief = blows.filter(|blow| BRIEF.contains(&&*blow.kind));
+    let brief = brief.filter(|blow| reach::touches(blow, replica));
     brief.map(|blow| (blow.until.min(to) - blow.from.max(from)).max(0)).sum()
 }

@@ -9,7 +9,7 @@ const SOON: i64 = 3_000_000;
 const RECOVERED: i64 = 10_000_000;
 /// Faults of the replica itself, and of its connections to the database or to Slack.
 const PROCESS: [&str; 7] = ["kill", "intent", "answer", "freeze", "frozen", "roll", "upgrade"];
-const DATABASE: [&str; 2] = ["commit", "dark"];
+const DATABASE: [&str; 3] = ["commit", "held", "dark"];
 const SLACK: &str = "network";
 /// Faults that touch every replica.
 const ALL: [&str; 2] = ["postgres", "failover"];

@@ -186,3 +186,35 @@ fn the_summary_names_faults_that_the_machine_cannot_produce() {
     evidence.rules.left_out = missing.map(str::to_owned).to_vec();
     assert_eq!(lines(&evidence), missing);
 }
+
+/// If no transaction was open, the replica is not frozen: the database's replies were late.
+#[test]
+fn replies_that_were_held_back_are_no_freeze() {
+    let mut evidence = fine();
+    let held = Blow { until: at(4), ..blow("held", Some(0), 2) };
+    evidence.blows = vec![held, blow("frozen", Some(1), 2)];
+    let summary = report::summary(&evidence, &judge(&evidence));
+    assert!(summary.contains("2: frozen 1, held 1"), "{summary}");
+    // They explain a call that takes long, and dark connections are not judged together with them.
+    for (kind, explained) in [("held", true), ("step", false)] {
+        let mut evidence = dark(Blow { until: at(4), ..blow(kind, Some(0), 2) });
+        assert_eq!(judge(&evidence).figures.dark_judged, usize::from(!explained));
+        evidence.blows.remove(0);
+        let witness = Tenant::WITNESS.name();
+        let mut theirs = evidence.calls.iter_mut().filter(|call| call.tenant == witness);
+        theirs.find(|call| call.began == at(3)).unwrap().ended += SECOND;
+        assert_eq!(kinds(&evidence).is_empty(), explained, "{kind}");
+    }
+}
+
+/// They last two seconds at most, and excuse an untrue answer about health only meanwhile.
+#[test]
+fn replies_that_were_held_back_explain_no_lasting_false_alarm() {
+    for (ill, found) in [(7, false), (10, true)] {
+        let mut evidence = fine();
+        let theirs = evidence.probes.iter_mut().filter(|probe| probe.replica == 1);
+        theirs.take(2 * ill).for_each(|probe| probe.serving = Some(false));
+        evidence.blows = vec![Blow { until: at(2), ..blow("held", Some(1), 0) }];
+        assert_eq!(kinds(&evidence).contains(&Kind::UntrueHealth), found, "{ill}");
+    }
+}
