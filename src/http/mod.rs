@@ -11,9 +11,10 @@
 //!   proxy ([`edge`]).
 //!
 //! Every answer, including refusals, passes the [`guard`]: security headers, a limit on the body
-//! and on the time. No part of a request is ever written into an answer. TLS is terminated by the
+//! and on the time. Bodies of Slack's requests are read by [`bodies`]. No part of a request is ever written into an answer. TLS is terminated by the
 //! ingress or by the port itself.
 
+mod bodies;
 mod config;
 mod connect;
 mod cookies;
@@ -64,7 +65,7 @@ pub fn router(state: State) -> Router {
     guard::guarded(
         public()
             .merge(probes::router(readiness, exposition))
-            .merge(events::router(app.clone()))
+            .merge(events::router(app.clone(), edge.bodies()))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

@@ -2,16 +2,12 @@
 //! rates. A share is not set aside: a single holder gets half, and there is always something left
 //! for the next ([`crate::domain::shares`]).
 
-use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use tonic::Status;
 
 use super::{Config, status};
 use crate::app::{Caller, Error, Role};
 use crate::domain::ids::{Principal, TenantId};
-use crate::domain::shares::Shares;
-use crate::listen::Rates;
+use crate::listen::{Held, Pool, Rates};
 
 /// A key of one person may hold this fraction of a share: a person waits only for their own calls.
 const PART_OF_A_USER: u64 = 16;
@@ -34,18 +30,6 @@ struct Both {
     limit: &'static str,
     callers: Pool<Principal>,
     tenants: Pool<TenantId>,
-}
-
-/// A limited resource. Cheap to clone.
-#[derive(Debug)]
-struct Pool<K>(Arc<Mutex<Shares<K>>>);
-
-/// The part that one holder took; dropping it gives it back.
-#[derive(Debug)]
-pub(super) struct Held<K: Clone + Eq + Hash> {
-    pool: Pool<K>,
-    holder: K,
-    amount: u64,
 }
 
 /// The part of a caller.
@@ -136,34 +120,6 @@ impl Both {
 
     fn of_tenant(&self, tenant: &TenantId) -> Result<OfTenant, Status> {
         self.tenants.take(tenant, 1, 1).ok_or_else(|| status::overloaded(self.limit))
-    }
-}
-
-impl<K: Clone + Eq + Hash> Pool<K> {
-    fn new(capacity: usize) -> Self {
-        Self(Arc::new(Mutex::new(Shares::new(capacity as u64))))
-    }
-
-    fn take(&self, holder: &K, amount: usize, part: u64) -> Option<Held<K>> {
-        let amount = amount as u64;
-        let taken = self.shares().take(holder, amount, part);
-        taken.then(|| Held { pool: self.clone(), holder: holder.clone(), amount })
-    }
-
-    fn shares(&self) -> std::sync::MutexGuard<'_, Shares<K>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<K> Clone for Pool<K> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<K: Clone + Eq + Hash> Drop for Held<K> {
-    fn drop(&mut self) {
-        self.pool.shares().give_back(&self.holder, self.amount);
     }
 }
 

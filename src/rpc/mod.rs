@@ -1,8 +1,9 @@
 //! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
 //!
-//! Reading order: `gate` (checks on every request before it is decoded), `limits`, `call` (the
-//! shared part of every call), `callers`, `decode`, `herald_service`, `admin_service`, `encode`,
-//! `watch`, `page`, `status`, `wire`, `measure`, `serve`.
+//! Reading order: `gate` (checks on every request before it is decoded), `open` (health and
+//! reflection), `limits`, `call` (the shared part of every call), `callers`, `decode`,
+//! `herald_service`, `admin_service`, `encode`, `watch`, `page`, `status`, `wire`, `measure`,
+//! `serve`.
 
 mod admin_service;
 mod api_keys;
@@ -25,6 +26,7 @@ mod limits;
 mod lists;
 mod measure;
 mod notify;
+mod open;
 mod page;
 mod sentences;
 mod serve;
