@@ -26,7 +26,7 @@ use crate::support::client::{bad_fields, reason};
 use crate::support::process::{channel, until};
 
 /// The most memory that the process may use.
-const MEMORY: usize = 256 << 20;
+pub(super) const MEMORY: usize = 256 << 20;
 /// Empty recipients: two bytes each.
 const EMPTY_RECIPIENT: [u8; 2] = [0x22, 0];
 
