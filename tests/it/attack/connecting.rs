@@ -7,7 +7,8 @@ use herald::sandbox::browser::{Browser, Decision, Page};
 use tonic::Code;
 use url::Url;
 
-use super::audit::{count, execute, verified};
+use super::audit::{count, verified};
+use super::changes::{accept, refuse};
 use crate::support::client::reason;
 use crate::support::world::{Plan, TENANT, World, caller, until};
 
@@ -51,31 +52,6 @@ async fn recorded(world: &World, tenant: &str, action: &str) -> Vec<pb::AuditEnt
         (!entries.is_empty()).then_some(entries)
     })
     .await
-}
-
-/// Makes the database refuse entries of one action in the audit trail.
-async fn refuse(world: &World, action: &str) {
-    let text = if world.is_postgres() {
-        format!(
-            "ALTER TABLE audit_inbox ADD CONSTRAINT refused CHECK (action <> '{action}') NOT VALID"
-        )
-    } else {
-        format!(
-            "CREATE TRIGGER refused BEFORE INSERT ON audit_inbox WHEN NEW.action = '{action}' \
-             BEGIN SELECT RAISE(ABORT, 'refused'); END"
-        )
-    };
-    execute(world, &text).await.unwrap();
-}
-
-/// Ends [`refuse`].
-async fn accept(world: &World) {
-    let text = if world.is_postgres() {
-        "ALTER TABLE audit_inbox DROP CONSTRAINT refused"
-    } else {
-        "DROP TRIGGER refused"
-    };
-    execute(world, text).await.unwrap();
 }
 
 fn argument(url: &Url, name: &str) -> String {

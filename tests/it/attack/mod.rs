@@ -3,6 +3,7 @@
 
 mod audit;
 mod canaries;
+mod changes;
 mod connecting;
 mod connections;
 mod database;
