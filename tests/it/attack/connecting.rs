@@ -76,6 +76,10 @@ async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
             assert!(page.html.contains("open the connect link again"), "{}", page.html);
             assert!(workspace_of(world, TENANT).await.is_none());
             assert!(world.calls("oauth.v2.access").is_empty(), "the code was not redeemed");
+            let told = recorded(world, TENANT, "CompleteConnect").await;
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(told[0].outcome(), pb::AuditOutcome::Refused);
+            assert_eq!((&*told[0].reason, &*told[0].principal), ("other_browser", ""));
             // A cookie of another attempt does not count, nor does this attempt's cookie under
             // another name.
             let other = self::link(world, SECOND).await;
