@@ -12,6 +12,7 @@ mod edge;
 mod expressions;
 mod forgetting;
 mod keys;
+mod lasting;
 mod memory;
 mod pace;
 mod planted;
