@@ -130,3 +130,41 @@ fn part(caller: &Caller) -> u64 {
         Role::User(_) => PART_OF_A_USER,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Reach;
+    use crate::domain::ids::UserId;
+
+    fn caller(name: &str, role: Role) -> Caller {
+        Caller {
+            principal: Principal::parse(name).unwrap(),
+            role,
+            reach: Reach::All,
+            may_act_for_users: false,
+            may_administer_for_users: false,
+        }
+    }
+
+    /// The limit that refuses one of many calls that are made one after the other, each of which
+    /// ends at once.
+    fn refuses<T>(call: impl Fn() -> Result<T, Status>) -> Option<String> {
+        let refused = (0..1_000_000).find_map(|_| call().err());
+        status::limit(&refused.expect("a limit"))
+    }
+
+    #[test]
+    fn every_rate_has_a_limit_by_default() {
+        let limits = Limits::new(&Config::default());
+        let service = caller("platform", Role::Service);
+        let of_service = refuses(|| limits.call(&service));
+        assert_eq!(of_service.as_deref(), Some("rpc.caller_calls_per_second"));
+        let user = caller("app", Role::User(UserId::parse("ben").unwrap()));
+        let of_user = refuses(|| limits.call(&user));
+        assert_eq!(of_user.as_deref(), Some("rpc.user_calls_per_second"));
+        let tenant = TenantId::parse("acme").unwrap();
+        let of_tenant = refuses(|| limits.call_about(&tenant));
+        assert_eq!(of_tenant.as_deref(), Some("rpc.tenant_calls_per_second"));
+    }
+}
