@@ -4,6 +4,7 @@
 mod audit;
 mod canaries;
 mod changes;
+mod commands;
 mod connecting;
 mod connections;
 mod database;
