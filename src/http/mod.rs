@@ -11,8 +11,8 @@
 //!   proxy ([`edge`]).
 //!
 //! Every answer, including refusals, passes the [`guard`]: security headers, a limit on the body
-//! and on the time. Bodies of Slack's requests are read by [`bodies`]. No part of a request is ever written into an answer. TLS is terminated by the
-//! ingress or by the port itself.
+//! and on the time. Bodies of Slack's requests are read by [`bodies`]. No part of a request is ever
+//! written into an answer. TLS is terminated by the ingress or by the port itself.
 
 mod bodies;
 mod config;
