@@ -209,7 +209,8 @@ async fn migrate(args: SettingsArgs) -> anyhow::Result<ExitCode> {
 /// Needs only the store's settings, like `migrate`.
 async fn recover(args: SettingsArgs) -> anyhow::Result<ExitCode> {
     let mut settings = read(args)?;
-    // A single statement updates all pending deliveries.
+    // Statements count the deliveries that wait, and mark those accepted while the clock was ahead:
+    // with a large backlog that may take longer than a statement of a running replica may.
     settings.store.statement_timeout = std::time::Duration::from_secs(3600);
     let _tracing = telemetry::init(&settings.log, &settings.otlp)?;
     let store = Store::open(&settings.store).await?;

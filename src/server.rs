@@ -156,6 +156,12 @@ impl Server {
         Ok(Self { rpc: rpc_address, health: health_address, http: http_address, parts })
     }
 
+    /// The background loops whose progress health reports.
+    #[must_use]
+    pub fn watchdog(&self) -> Watchdog {
+        self.parts.exposition.metrics().watchdog().clone()
+    }
+
     /// Serves until `stop`, then drains. If a part ends by itself, the whole server stops.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let ended = tokio::select! {

@@ -179,6 +179,8 @@ impl App {
             let found = self.store.tenancy().look_at_connect(&state).await?;
             if let TakenConnect::Taken { tenant, .. } = &found {
                 tracing::warn!(%tenant, "Slack redirected a browser that did not open the link");
+                // The attempt continues in the right browser, so this is not its end.
+                self.trail().refused_browser(tenant, "other_browser");
                 return Ok(Connected::OtherBrowser);
             }
             found

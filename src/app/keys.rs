@@ -16,10 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Caller, Error};
 use crate::domain::access::api_key::{Hash, Standing};
-use crate::domain::ids::ApiKeyId;
 use crate::domain::limits;
 use crate::domain::time::Timestamp;
-use crate::store::{self, ApiKeysState, KnownApiKey, Store};
+use crate::store::{self, ApiKeyChange, ApiKeysState, KnownApiKey, Store};
 use crate::telemetry::Metrics;
 
 /// The time between two questions whether any key changed.
@@ -122,11 +121,12 @@ impl Keys {
         };
         if let Some(before) = before {
             if before.state.version < state.version {
-                let keys = self.read(before.state.version).await?;
+                let (keys, unread) = self.read(before.state.version).await?;
                 self.remember(keys);
+                self.forget(&unread);
             }
         } else {
-            let keys = self.read(0).await?;
+            let (keys, _) = self.read(0).await?;
             let by_hash = keys.into_iter().map(|known| (known.hash, known)).collect();
             let mut table = self.table();
             table.by_hash = by_hash;
@@ -213,18 +213,18 @@ impl Keys {
         Ok(())
     }
 
-    /// The keys that changed after a version, at most [`MOST`].
-    async fn read(&self, version: i64) -> Result<Vec<KnownApiKey>, store::Error> {
-        let (mut keys, mut after) = (Vec::new(), (version, None::<ApiKeyId>));
+    /// The keys that changed after a version, at most [`MOST`], and those that this release cannot
+    /// read.
+    async fn read(&self, version: i64) -> Result<(Vec<KnownApiKey>, Vec<Hash>), store::Error> {
+        let (mut keys, mut unread) = (Vec::new(), Vec::new());
+        let mut after = ApiKeyChange::last_of(version);
         loop {
-            let page = self.inner.store.api_keys().list_changed(after, BATCH).await?;
-            let more = page.len() == BATCH as usize;
-            if let Some(last) = page.last() {
-                after = (last.version, Some(last.key.id));
-            }
-            keys.extend(page);
-            if !more || keys.len() >= MOST {
-                return Ok(keys);
+            let page = self.inner.store.api_keys().list_changed(&after, BATCH).await?;
+            keys.extend(page.keys);
+            unread.extend(page.unread);
+            match page.more_after {
+                Some(last) if keys.len() < MOST => after = last,
+                _ => return Ok((keys, unread)),
             }
         }
     }
@@ -251,6 +251,14 @@ impl Keys {
             if newer && (table.by_hash.len() < MOST || table.by_hash.contains_key(&known.hash)) {
                 table.by_hash.insert(known.hash, known);
             }
+        }
+    }
+
+    /// These keys changed in a way that this release cannot read.
+    fn forget(&self, unread: &[Hash]) {
+        let mut table = self.table();
+        for hash in unread {
+            table.by_hash.remove(hash);
         }
     }
 

@@ -145,7 +145,24 @@ impl Trail {
             kind.object = tenant.map(|tenant| format!("tenant:{tenant}")).unwrap_or_default();
             kind.actor = None;
         }
-        let principal = call.caller.map(|caller| &caller.principal);
+        self.count(call.caller.map(|caller| &caller.principal), kind);
+    }
+
+    /// Notes that a browser that came back from Slack was refused. It is counted like the refusals
+    /// of unknown callers: no person is signed in.
+    pub(super) fn refused_browser(&self, tenant: &TenantId, reason: &str) {
+        let kind = Kind {
+            tenant: Some(tenant.clone()),
+            actor: None,
+            action: audit::COMPLETE_CONNECT.to_owned(),
+            outcome: Outcome::Refused,
+            reason: reason.to_owned(),
+            object: String::new(),
+        };
+        self.count(None, kind);
+    }
+
+    fn count(&self, principal: Option<&Principal>, kind: Kind) {
         let now = self.inner.began.elapsed();
         if lock(&self.inner.tally).note(principal, kind, now) {
             self.inner.due.notify_one();

@@ -95,7 +95,10 @@ impl Delivery {
             *left = Moving { rounds: ROUNDS, in_vain: IN_VAIN };
         }
         if left.rounds > 0 && left.in_vain > 0 {
-            let moved = store.upkeep().follow_clock(self.inner.timing.lease.max(EVERY) * 2).await?;
+            let lease = self.inner.timing.lease.max(EVERY) * 2;
+            let mut moved = store.upkeep().follow_clock(lease).await?;
+            let lists = self.inner.directory.longest_bookings();
+            moved += store.upkeep().follow_clock_of_lists(&lists).await?;
             left.rounds -= 1;
             if moved == 0 {
                 left.in_vain -= 1;

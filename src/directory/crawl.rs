@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const BEAT: u32 = 3;
 /// The wait before a workspace that refuses to be read is tried again, and the longest before
 /// another reading when there is no list yet.
-const LATE: Duration = Duration::from_secs(300);
+pub(super) const LATE: Duration = Duration::from_secs(300);
 /// The wait before a second reading confirms a loss: a fault of Slack's may be over by then.
 const CONFIRM: Duration = Duration::from_secs(600);
 /// Pages of one list: four million members at the smallest page size. An endless list must not fill

@@ -143,7 +143,43 @@ async fn breathe(number: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::path::Path;
+
+    use serde_json::json;
+    use url::Url;
+
     use super::*;
+    use crate::directory::Config;
+    use crate::domain::ids::UserId;
+    use crate::slack;
+    use crate::store::{self, Store};
+    use crate::telemetry::Metrics;
+    use crate::workspace::{self, Workspaces};
+
+    /// Fewer than a plain path would evaluate without a pause.
+    const PEOPLE: usize = BREATH - 6;
+
+    async fn directory(folder: &Path) -> Directory {
+        let config = store::Config { data_dir: folder.to_owned(), ..store::Config::default() };
+        let store = Store::open(&config).await.unwrap();
+        let base_url = Url::parse("http://127.0.0.1:1/").unwrap();
+        let slack = slack::Config { base_url, ..slack::Config::default() };
+        let client = slack::Client::new(&slack, Metrics::unobserved()).unwrap();
+        let workspaces = Workspaces::new(store.clone(), client, workspace::Config::default());
+        Directory::new(store, workspaces, Metrics::unobserved(), Config::default())
+    }
+
+    /// An expression that does much work, and people with lists of this length.
+    fn work(length: usize) -> (Mapping, Vec<Person>) {
+        let doubled = format!("metadata.l|{}", ["[@,@][]"; 6].join("|"));
+        let mapping = Mapping::load(&doubled, "profile.email").unwrap();
+        let person = |number: usize| {
+            let user = UserId::parse(format!("p{number}")).unwrap();
+            Person::from_record(user, json!({ "metadata": { "l": vec![7; length] } }))
+        };
+        (mapping, (0..PEOPLE).map(person).collect())
+    }
 
     #[test]
     fn a_question_that_is_given_up_ends_its_evaluation() {
@@ -151,6 +187,49 @@ mod tests {
         Guard::of(&stop).done();
         assert!(!stop.is_set());
         drop(Guard::of(&stop));
+        assert!(stop.is_set());
+    }
+
+    /// This runtime has one worker.
+    #[tokio::test]
+    async fn a_timer_ticks_while_expressions_are_evaluated() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = directory(folder.path()).await;
+        let (tenant, (mapping, people)) = (TenantId::parse("acme").unwrap(), work(100));
+        let people: Vec<&Person> = people.iter().collect();
+        let done = Cell::new(false);
+        let evaluating = async {
+            for _ in 0..20 {
+                let pass = Pass::default();
+                let asked = directory.values_of(&tenant, &mapping, &people, pass);
+                let (values, _) = asked.await.unwrap();
+                // None is too costly: that would be written to the database, which pauses too.
+                assert!(values.iter().all(|values| values.keys().len() == 1), "{values:?}");
+            }
+            done.set(true);
+        };
+        let ticking = async {
+            let mut ticks = 0;
+            while !done.get() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                ticks += 1;
+            }
+            ticks
+        };
+        let ((), ticks) = tokio::join!(evaluating, ticking);
+        assert!(ticks > 1, "{ticks} ticks");
+    }
+
+    #[tokio::test]
+    async fn an_evaluation_ends_with_the_deadline_of_its_question() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = directory(folder.path()).await;
+        let (tenant, (mapping, people)) = (TenantId::parse("acme").unwrap(), work(4000));
+        let people: Vec<&Person> = people.iter().collect();
+        let stop = Stop::default();
+        let asked = directory.values_of(&tenant, &mapping, &people, Pass::new(stop.clone()));
+        // The question begins, and its time is over at once.
+        tokio::time::timeout(Duration::ZERO, asked).await.unwrap_err();
         assert!(stop.is_set());
     }
 }

@@ -41,10 +41,10 @@ const PUBLISH: Duration = Duration::from_secs(30);
 /// The least time between two looks at a member list that changes; it grows likewise.
 const SOON: Duration = Duration::from_secs(10);
 /// The wait before a workspace that cannot be asked is tried again.
-const LATE: Duration = Duration::from_secs(300);
+pub(super) const LATE: Duration = Duration::from_secs(300);
 /// The wait before the next check whether a mapping reads custom fields. A changed mapping triggers
 /// the check itself.
-const UNNEEDED: Duration = Duration::from_secs(3600);
+pub(super) const UNNEEDED: Duration = Duration::from_secs(3600);
 /// The times above hold up to this number of members; a rebuild's cost grows with the members.
 const SMALL: usize = 10_000;
 /// Questions in a row without an answer after which the pass stops.

@@ -43,7 +43,7 @@ pub use view::View;
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, MappingError};
 use crate::domain::settings::Settings;
-use crate::store::{self, DirectoryState, Store};
+use crate::store::{self, DirectoryState, ListBookings, Store};
 use crate::telemetry::{Metrics, Rounds};
 use crate::workspace::{self, Workspaces};
 use load::{Loaded, lock};
@@ -270,6 +270,22 @@ impl Directory {
     /// An administrator accepts a loss that was refused; `false` if there was none.
     pub async fn accept_shrink(&self, id: InstallationId) -> Result<bool, Error> {
         Ok(self.inner.store.member_lists().accept_shrink(id).await?)
+    }
+
+    /// How far ahead the readings of lists and of custom fields are booked at most: a time further
+    /// ahead is by the database's clock before it stepped back. If Slack asks for a longer wait,
+    /// the method's budget keeps it.
+    #[must_use]
+    pub fn longest_bookings(&self) -> ListBookings {
+        let seconds = |seconds| self.scaled(Duration::from_secs(seconds));
+        let (late, unneeded) = (self.scaled(fields::LATE), self.scaled(fields::UNNEEDED));
+        ListBookings {
+            lease: self.hold().max(Duration::from_secs(1)) * 2,
+            reading: seconds(self.inner.config.refresh_seconds).max(self.scaled(crawl::LATE)),
+            fields: seconds(self.inner.config.fields_refresh_seconds).max(late),
+            fields_soon: late,
+            no_fields: unneeded,
+        }
     }
 
     /// The age beyond which a list identifies no new people.

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use ipnet::IpNet;
 
+use super::bodies::Bodies;
 use super::config::{Config, ForwardedHeader};
 use super::outcome;
 use crate::listen::{Peer, Rates, network};
@@ -29,8 +30,14 @@ pub struct Edge {
     trusted: Arc<[IpNet]>,
     header: ForwardedHeader,
     rates: Arc<Rates<IpAddr>>,
+    bodies: Bodies,
     metrics: Metrics,
 }
+
+/// The address that a request counts for: the client's (for IPv6, its /64 network). An extension of
+/// every request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CountedAddress(pub(super) IpAddr);
 
 /// The client of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +54,14 @@ impl Edge {
             trusted: config.trusted_proxies.clone().into(),
             header: config.forwarded_header,
             rates: Arc::new(Rates::new(rate, rate.saturating_mul(BURST))),
+            bodies: Bodies::new(metrics.clone()),
             metrics,
         }
+    }
+
+    /// The room for bodies of requests.
+    pub(super) fn bodies(&self) -> Bodies {
+        self.bodies.clone()
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
@@ -79,7 +92,7 @@ impl Edge {
 }
 
 /// Requests from outside reach only published paths, at a limited rate for each address.
-pub(super) async fn pass(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+pub(super) async fn pass(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let published = path.starts_with(PUBLISHED);
     // Requests without a connection occur only in tests.
@@ -88,10 +101,12 @@ pub(super) async fn pass(State(edge): State<Edge>, request: Request, next: Next)
         if client.proxied && !published && path != "/" {
             return outcome::not_found().into_response();
         }
-        if published && let Err(wait) = edge.rates.take(&network(client.address)) {
+        let address = network(client.address);
+        if published && let Err(wait) = edge.rates.take(&address) {
             edge.metrics.refused("http.slack_requests_per_second");
             return outcome::too_often(wait).into_response();
         }
+        request.extensions_mut().insert(CountedAddress(address));
     }
     next.run(request).await
 }

@@ -1,44 +1,54 @@
 //! `POST /slack/events`: receives Slack's events.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 
+use super::bodies::{Bodies, Unread};
 use super::config::EVENTS_PATH;
+use super::edge::CountedAddress;
+use super::outcome;
 use crate::app::{self, App, SignedRequest, Taken};
 use crate::slack::events::BODY_BYTES;
 
 /// Slack waits three seconds and resends an event that is not stored by then.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
-pub(super) fn router(app: App) -> Router {
-    Router::new()
-        .route(&format!("/{EVENTS_PATH}"), post(take).layer(DefaultBodyLimit::max(BODY_BYTES)))
-        .with_state(app)
+#[derive(Clone)]
+struct Shared {
+    app: App,
+    bodies: Bodies,
 }
 
-async fn take(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    // The body is too long, or was cut off.
-    let body = match body {
+pub(super) fn router(app: App, bodies: Bodies) -> Router {
+    Router::new().route(&format!("/{EVENTS_PATH}"), post(take)).with_state(Shared { app, bodies })
+}
+
+async fn take(State(shared): State<Shared>, request: Request) -> Response {
+    let Shared { app, bodies } = shared;
+    let (parts, body) = request.into_parts();
+    // Requests without a connection occur only in tests.
+    let address = parts.extensions.get::<CountedAddress>().map(|counted| counted.0);
+    let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let body = match bodies.read(address, body, BODY_BYTES).await {
         Ok(body) => body,
-        Err(rejection) => return refused(rejection.status()),
+        Err(Unread::TooLarge) => return refused(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(Unread::Cut) => return refused(StatusCode::BAD_REQUEST),
+        Err(Unread::Late) => return outcome::too_slow().into_response(),
+        Err(Unread::NoRoom) => return outcome::overloaded().into_response(),
     };
+    let headers = &parts.headers;
     let header =
         |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let request = SignedRequest {
         timestamp: header("x-slack-request-timestamp"),
         signature: header("x-slack-signature"),
-        body: &body,
+        body: &body.bytes,
     };
     match tokio::time::timeout(PATIENCE, app.take_event(request)).await {
         Ok(Ok(Taken::Acknowledged)) => StatusCode::OK.into_response(),

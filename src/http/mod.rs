@@ -11,15 +11,15 @@
 //!   proxy ([`edge`]).
 //!
 //! Every answer, including refusals, passes the [`guard`]: security headers, a limit on the body
-//! and on the time. No part of a request is ever written into an answer. TLS is terminated by the
-//! ingress or by the port itself.
+//! and on the time. Bodies of Slack's requests are read by [`bodies`]. No part of a request is ever
+//! written into an answer. TLS is terminated by the ingress or by the port itself.
 
+mod bodies;
 mod config;
 mod page;
 mod probes;
 
 mod cookies;
-mod events;
 mod whose;
 
 mod outcome;
@@ -27,6 +27,7 @@ mod outcome;
 mod connect;
 mod edge;
 
+mod events;
 mod guard;
 
 #[cfg(test)]
@@ -71,7 +72,7 @@ pub fn router(state: State) -> Router {
     guard::guarded(
         public()
             .merge(probes::router(readiness, exposition))
-            .merge(events::router(app.clone()))
+            .merge(events::router(app.clone(), edge.bodies()))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

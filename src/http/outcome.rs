@@ -335,6 +335,14 @@ pub(super) fn too_slow() -> Page {
     page
 }
 
+/// Bodies of other requests take all the memory for them.
+pub(super) fn overloaded() -> Page {
+    let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, Tone::Again, "Too much at once")
+        .say("Herald is reading as many requests as it can. Try again in a moment.");
+    page.retry_after = Some(1);
+    page
+}
+
 pub(super) fn too_often(wait: Duration) -> Page {
     let mut page = Page::new(StatusCode::TOO_MANY_REQUESTS, Tone::Again, "Too many requests")
         .say("Too many requests come from this address. Try again in a moment.");

@@ -2,12 +2,13 @@
 //! have their own port with its own limit, so that load on one cannot exhaust another.
 //!
 //! Reading order: `serve` (the loop), `places` (how many, and from where), `life` (when one ends),
-//! `io` (observing its bytes), `accept` (when no more files can be opened), `rates`, `tls`.
+//! `io` (observing its bytes), `accept` (when no more files can be opened), `rates`, `pool`, `tls`.
 
 mod accept;
 mod config;
 mod life;
 mod places;
+mod pool;
 mod rates;
 mod tls;
 
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::Config;
 pub use hyper::body::Incoming;
 pub use places::network;
+pub use pool::{Held, Pool};
 pub use rates::Rates;
 pub use serve::{Port, serve};
 pub use tls::{Files, PeerNames, Tls};

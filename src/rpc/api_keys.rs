@@ -44,8 +44,8 @@ impl Server {
         let after = list.position(&mut fields, &message.page_token, position);
         let (manager, ()) = manager(inbound, fields, message.tenant_id, message.actor, Some(()))?;
         let page = self.app.list_api_keys(&manager, after, size).await?;
-        let last = page.keys.last().filter(|_| page.more).map(|last| &last.key);
-        let next_page_token = last
+        let next_page_token = page
+            .more_after
             .map(|last| list.token(&format!("{}/{}", last.created_at.0, last.id)))
             .unwrap_or_default();
         let listed = |ListedApiKey { key, last_used_at }| api_key(key, last_used_at);

@@ -64,9 +64,10 @@ impl Server {
 }
 
 fn answer(list: &List, page: AuditPage) -> pb::ListAuditResponse {
-    let last = page.entries.last().filter(|_| page.more);
-    let next_page_token =
-        last.map(|last| list.token(&format!("{}/{}", last.at.0, last.id))).unwrap_or_default();
+    let next_page_token = page
+        .more_after
+        .map(|last| list.token(&format!("{}/{}", last.at.0, last.id)))
+        .unwrap_or_default();
     pb::ListAuditResponse {
         entries: page.entries.into_iter().map(entry).collect(),
         next_page_token,

@@ -2,16 +2,12 @@
 //! rates. A share is not set aside: a single holder gets half, and there is always something left
 //! for the next ([`crate::domain::capacity::shares`]).
 
-use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
-
 use tonic::Status;
 
 use super::{Config, status};
 use crate::app::{Caller, Error, Role};
-use crate::domain::capacity::shares::Shares;
 use crate::domain::ids::{Principal, TenantId};
-use crate::listen::Rates;
+use crate::listen::{Held, Pool, Rates};
 
 /// A key of one person may hold this fraction of a share: a person waits only for their own calls.
 const PART_OF_A_USER: u64 = 16;
@@ -34,18 +30,6 @@ struct Both {
     limit: &'static str,
     callers: Pool<Principal>,
     tenants: Pool<TenantId>,
-}
-
-/// A limited resource. Cheap to clone.
-#[derive(Debug)]
-struct Pool<K>(Arc<Mutex<Shares<K>>>);
-
-/// The part that one holder took; dropping it gives it back.
-#[derive(Debug)]
-pub(super) struct Held<K: Clone + Eq + Hash> {
-    pool: Pool<K>,
-    holder: K,
-    amount: u64,
 }
 
 /// The part of a caller.
@@ -139,38 +123,48 @@ impl Both {
     }
 }
 
-impl<K: Clone + Eq + Hash> Pool<K> {
-    fn new(capacity: usize) -> Self {
-        Self(Arc::new(Mutex::new(Shares::new(capacity as u64))))
-    }
-
-    fn take(&self, holder: &K, amount: usize, part: u64) -> Option<Held<K>> {
-        let amount = amount as u64;
-        let taken = self.shares().take(holder, amount, part);
-        taken.then(|| Held { pool: self.clone(), holder: holder.clone(), amount })
-    }
-
-    fn shares(&self) -> std::sync::MutexGuard<'_, Shares<K>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<K> Clone for Pool<K> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<K: Clone + Eq + Hash> Drop for Held<K> {
-    fn drop(&mut self) {
-        self.pool.shares().give_back(&self.holder, self.amount);
-    }
-}
-
 /// The divisor of the caller's share.
 fn part(caller: &Caller) -> u64 {
     match caller.role {
         Role::Service | Role::Administrator => 1,
         Role::User(_) => PART_OF_A_USER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Reach;
+    use crate::domain::ids::UserId;
+
+    fn caller(name: &str, role: Role) -> Caller {
+        Caller {
+            principal: Principal::parse(name).unwrap(),
+            role,
+            reach: Reach::All,
+            may_act_for_users: false,
+            may_administer_for_users: false,
+        }
+    }
+
+    /// The limit that refuses one of many calls that are made one after the other, each of which
+    /// ends at once.
+    fn refuses<T>(call: impl Fn() -> Result<T, Status>) -> Option<String> {
+        let refused = (0..1_000_000).find_map(|_| call().err());
+        status::limit(&refused.expect("a limit"))
+    }
+
+    #[test]
+    fn every_rate_has_a_limit_by_default() {
+        let limits = Limits::new(&Config::default());
+        let service = caller("platform", Role::Service);
+        let of_service = refuses(|| limits.call(&service));
+        assert_eq!(of_service.as_deref(), Some("rpc.caller_calls_per_second"));
+        let user = caller("app", Role::User(UserId::parse("ben").unwrap()));
+        let of_user = refuses(|| limits.call(&user));
+        assert_eq!(of_user.as_deref(), Some("rpc.user_calls_per_second"));
+        let tenant = TenantId::parse("acme").unwrap();
+        let of_tenant = refuses(|| limits.call_about(&tenant));
+        assert_eq!(of_tenant.as_deref(), Some("rpc.tenant_calls_per_second"));
     }
 }

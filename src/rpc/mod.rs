@@ -1,8 +1,9 @@
 //! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
 //!
-//! Reading order: `gate` (checks on every request before it is decoded), `limits`, `call` (the
-//! shared part of every call), `callers`, `decode`, `herald_service`, `admin_service`, `encode`,
-//! `watch`, `page`, `status`, `wire`, `measure`, `serve`.
+//! Reading order: `gate` (checks on every request before it is decoded), `open` (health and
+//! reflection), `limits`, `call` (the shared part of every call), `callers`, `decode`,
+//! `herald_service`, `admin_service`, `encode`, `watch`, `page`, `status`, `wire`, `measure`,
+//! `serve`.
 
 mod arrival;
 mod json;
@@ -33,6 +34,7 @@ mod failed;
 mod gate;
 mod lists;
 mod notify;
+mod open;
 mod watch;
 
 mod herald_service;

@@ -11,6 +11,7 @@ use tower::ServiceBuilder;
 
 use super::gate::Gate;
 use super::measure::Measure;
+use super::open::Open;
 use super::pb::admin_service_server::AdminServiceServer;
 use super::pb::herald_service_server::HeraldServiceServer;
 use super::{Server, pb, wire};
@@ -91,6 +92,7 @@ pub async fn serve(
         .layer(measure)
         .map_response(move |answer| wire::explained(answer, limit))
         .layer(gate)
+        .layer(Open::new())
         .service(routes.routes().prepare());
     listen::serve(port, service, stop).await;
     Ok(())
@@ -104,7 +106,10 @@ pub async fn serve_health(
 ) {
     let mut routes = Routes::builder();
     routes.add_service(health.max_decoding_message_size(QUESTION_BYTES));
-    let service = ServiceBuilder::new().map_request(bodied).service(routes.routes().prepare());
+    let service = ServiceBuilder::new()
+        .map_request(bodied)
+        .layer(Open::new())
+        .service(routes.routes().prepare());
     listen::serve(port, service, stop).await;
 }
 

@@ -25,13 +25,13 @@ mod database;
 
 mod seal;
 
-mod audit;
 mod records;
 
 mod budgets;
 
 mod lanes;
 
+mod audit;
 mod feed;
 mod member_lists;
 mod tenancy;
@@ -67,6 +67,7 @@ use crate::domain::time::Timestamp;
 pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
 pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
+pub use budgets::clock::ListBookings;
 pub use budgets::methods::{Booked, Reservation};
 pub use budgets::posts::{Posting, Throttled};
 pub use config::{Config, Pooler};
@@ -112,7 +113,8 @@ pub use records::notification_list::{
 pub use records::notifications::NotificationRecord;
 pub use seal::rotate::Rotated;
 pub use tenancy::api_keys::{
-    ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, KnownApiKey, ListedApiKey, NewApiKey,
+    ApiKeyChange, ApiKeyMade, ApiKeyPage, ApiKeyPosition, ApiKeysState, ChangedApiKeys,
+    KnownApiKey, ListedApiKey, NewApiKey,
 };
 pub use tenancy::connect_attempts::{
     ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,

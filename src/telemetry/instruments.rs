@@ -90,6 +90,10 @@ pub(super) const REFUSALS: Instrument = Instrument {
             "rpc.max_waiting_tests",
             "rpc.max_bytes_under_way",
             "rpc.max_request_bytes",
+            // These three are fixed, not settings.
+            "rpc.open_reflections",
+            "rpc.open_health_watches",
+            "http.bytes_under_way",
             "listen.max_connections",
             "listen.max_connections_per_address",
             "http.slack_requests_per_second",
@@ -97,7 +101,7 @@ pub(super) const REFUSALS: Instrument = Instrument {
             "store.max_connections",
         ],
     }],
-    description: "Refused calls, connections and requests, by the setting of the limit.",
+    description: "Refused calls, connections and requests, by the limit.",
 };
 pub(super) const DELIVERIES: Instrument = Instrument {
     name: "herald_deliveries_total",
@@ -267,7 +271,19 @@ pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
     name: "herald_unreadable_rows_total",
     unit: "{row}",
     kind: Kind::Counter,
-    labels: &[Label { name: "kind", values: &["lane", "head", "waiting", "change"] }],
+    labels: &[Label {
+        name: "kind",
+        values: &[
+            "lane",
+            "head",
+            "waiting",
+            "change",
+            "subject",
+            "dead_letter",
+            "api_key",
+            "audit",
+        ],
+    }],
     description: "Rows of a newer release and damaged rows, each time this replica skipped one.",
 };
 pub(super) const OUTBOX_READY_SECONDS: Instrument = Instrument {

@@ -260,7 +260,7 @@ impl Metrics {
         self.0.upkeep_failures.add(1, &labelled(&instruments::UPKEEP_FAILURES, [part]));
     }
 
-    /// Something was refused. `limit` is the name of the setting that limits it.
+    /// Something was refused. `limit` is the setting of the limit, or the name of a fixed limit.
     pub fn refused(&self, limit: &str) {
         let known = instruments::REFUSALS.labels.iter().flat_map(|label| label.values);
         let limit = known.copied().find(|known| *known == limit).unwrap_or(OTHER);

@@ -35,6 +35,16 @@ impl Watchdog {
         Rounds(watched)
     }
 
+    /// The loops that are watched, by name.
+    #[must_use]
+    pub fn watched(&self) -> Vec<&'static str> {
+        let loops = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<_> =
+            loops.iter().filter_map(Weak::upgrade).map(|watched| watched.name).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// The loops that were overdue at this check and at the one before. One check is not enough:
     /// after a freeze of the process all its loops are late, but they continue at once.
     #[must_use]
@@ -75,6 +85,7 @@ mod tests {
         let watchdog = Watchdog::default();
         let still = watchdog.watch("still", WITHIN);
         let _running = watchdog.watch("running", 3 * WITHIN);
+        assert_eq!(watchdog.watched(), ["running", "still"]);
         assert!(watchdog.overdue().is_empty());
         let later = Instant::now() + 2 * WITHIN;
         assert!(watchdog.overdue_at(later).is_empty(), "late for the first time");

@@ -104,6 +104,11 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
+    /// It turned out to be another fault than was intended.
+    pub(crate) fn became(&mut self, kind: &str, what: impl Into<String>) {
+        (self.blow.kind, self.blow.what) = (kind.into(), what.into());
+    }
+
     pub(crate) fn over(self) {
         drop(self);
     }
@@ -113,5 +118,28 @@ impl Drop for Begun {
     fn drop(&mut self) {
         self.blow.until = now();
         self.book.blow(&self.blow);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::BLOWS;
+
+    #[test]
+    fn a_fault_is_logged_as_what_it_became() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = Book::open(dir.path()).unwrap();
+        book.strike("frozen", Some(1), "frozen").over();
+        let mut blow = book.strike("frozen", Some(2), "frozen");
+        blow.became("held", "held back");
+        blow.over();
+        book.close();
+        let log = std::fs::read_to_string(dir.path().join(BLOWS)).unwrap();
+        let blows: Vec<Blow> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let blows: Vec<_> =
+            blows.iter().map(|blow| (&*blow.kind, blow.replica, &*blow.what)).collect();
+        assert_eq!(blows, [("frozen", Some(1), "frozen"), ("held", Some(2), "held back")]);
     }
 }

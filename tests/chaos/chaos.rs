@@ -104,9 +104,10 @@ struct Options {
     /// Judges the logs of an earlier run.
     #[arg(long, value_name = "DIRECTORY")]
     judge: Option<PathBuf>,
-    /// Plants each fault in turn in the logs of an earlier run, and succeeds if each is found.
-    #[arg(long, value_name = "DIRECTORY")]
-    judge_the_judge: Option<PathBuf>,
+    /// Plants each fault in turn in the logs of earlier runs, and succeeds if each has a place in
+    /// some of them and is found there.
+    #[arg(long, value_name = "DIRECTORY", num_args = 1..)]
+    judge_the_judge: Vec<PathBuf>,
 }
 
 /// The release that replicas start with.
@@ -133,8 +134,8 @@ async fn main() -> ExitCode {
 
 /// Whether the run was good.
 async fn start(options: Options) -> io::Result<bool> {
-    if let Some(dir) = &options.judge_the_judge {
-        return judge_the_judge(dir);
+    if !options.judge_the_judge.is_empty() {
+        return judge_the_judge(&options.judge_the_judge);
     }
     if let Some(dir) = &options.judge {
         return verdict(dir, options.plant);
@@ -159,7 +160,7 @@ async fn start(options: Options) -> io::Result<bool> {
 }
 
 fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
-    let kinds = kinds(&options);
+    let (kinds, mut left_out) = kinds(&options, clock::faketime().is_some());
     let program = options.herald.map_or_else(beside, Ok)?;
     let releases = match (options.before, options.upgrade) {
         (None, _) => [program.clone(), program.clone()],
@@ -168,13 +169,17 @@ fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
     };
     let pooler = if options.pooler { Pooler::installed() } else { None };
     if options.pooler && pooler.is_none() {
-        println!("left out: no PgBouncer, so nothing is between the replicas and the database");
+        left_out.push("pooler (no PgBouncer)".to_owned());
+    }
+    for fault in &left_out {
+        println!("left out: {fault}");
     }
     Ok(run::Plan {
         seed,
         seconds: options.seconds,
         replicas: options.replicas,
         kinds,
+        left_out,
         rate: options.rate,
         clients: options.clients,
         people: options.people,
@@ -190,8 +195,8 @@ fn plan(options: Options, seed: u64) -> io::Result<run::Plan> {
 }
 
 /// All kinds, except those that need an option of their own and those that this machine cannot
-/// produce.
-fn kinds(options: &Options) -> Vec<Kind> {
+/// produce; and the names of the latter, with the reason.
+fn kinds(options: &Options, faketime: bool) -> (Vec<Kind>, Vec<String>) {
     let mut kinds = options.faults.clone();
     if kinds.is_empty() {
         let left_out = |kind: &Kind| options.before.is_some() && NEW.contains(kind);
@@ -200,12 +205,10 @@ fn kinds(options: &Options) -> Vec<Kind> {
     }
     let asked = [(Kind::Failover, options.failover), (Kind::Upgrade, options.before.is_some())];
     kinds.extend(asked.into_iter().filter(|(_, asked)| *asked).map(|(kind, _)| kind));
-    let clocks = [Kind::Clock, Kind::Step];
-    if kinds.iter().any(|kind| clocks.contains(kind)) && clock::faketime().is_none() {
-        println!("left out: no libfaketime, so every clock is right");
-        kinds.retain(|kind| !clocks.contains(kind));
-    }
-    kinds
+    let is_possible = |kind: &Kind| faketime || ![Kind::Clock, Kind::Step].contains(kind);
+    let (possible, others): (Vec<Kind>, Vec<Kind>) = kinds.into_iter().partition(is_possible);
+    let others = others.iter().map(|kind| format!("{} (no libfaketime)", kind.name()));
+    (possible, others.collect())
 }
 
 /// `herald` in the folder above the one with this program.
@@ -232,15 +235,20 @@ fn verdict(dir: &Path, plant: Option<Plant>) -> io::Result<bool> {
     Ok(judgement.findings.is_empty())
 }
 
-fn judge_the_judge(dir: &Path) -> io::Result<bool> {
+fn judge_the_judge(dirs: &[PathBuf]) -> io::Result<bool> {
+    let logs: Vec<Evidence> =
+        dirs.iter().map(|dir| Evidence::read(dir)).collect::<io::Result<_>>()?;
     let mut all = true;
     for plant in Plant::value_variants() {
-        let mut evidence = Evidence::read(dir)?;
-        let before = judge::judge(&evidence).count(plant.finding());
-        let planted = plant.put_into(&mut evidence).is_some();
-        let found = judge::judge(&evidence).count(plant.finding()) > before;
-        println!("{plant:?}: {}", if planted && found { "found" } else { "NOT FOUND" });
-        all &= planted && found;
+        let found: Vec<bool> =
+            logs.iter().filter_map(|evidence| plant.is_found(evidence)).collect();
+        let outcome = match &found[..] {
+            [] => "no place in these logs: NOT FOUND",
+            found if found.contains(&false) => "NOT FOUND",
+            _ => "found",
+        };
+        println!("{plant:?}: {outcome}");
+        all &= outcome == "found";
     }
     Ok(all)
 }
@@ -255,4 +263,103 @@ fn panics(dir: &Path) -> io::Result<usize> {
         }
     }
     Ok(panics)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The number after each mention of a seed, such as `--seed 7` or `seed 7`.
+    fn seeds(text: &str) -> BTreeSet<u64> {
+        let mut words = text.split_whitespace().peekable();
+        let mut seeds = BTreeSet::new();
+        while let Some(word) = words.next() {
+            if ["--seed", "seed", "Seed", "`--seed"].contains(&word) {
+                let number = words.peek().map(|word| word.trim_matches([',', '`', '.', ':']));
+                seeds.extend(number.and_then(|number| number.parse::<u64>().ok()));
+            }
+        }
+        seeds
+    }
+
+    #[test]
+    fn faults_that_the_machine_cannot_produce_are_named() {
+        let kinds = |line: &str, faketime| {
+            let words = line.split_whitespace();
+            kinds(&Options::try_parse_from(words).unwrap(), faketime)
+        };
+        let (all, none) = kinds("chaos", true);
+        assert!(all.contains(&Kind::Clock) && all.contains(&Kind::Step) && none.is_empty());
+        let (possible, left_out) = kinds("chaos", false);
+        assert_eq!(left_out, ["clock (no libfaketime)", "step (no libfaketime)"]);
+        assert_eq!(possible.len() + 2, all.len());
+        let (possible, left_out) = kinds("chaos --faults dark,step", false);
+        assert_eq!((possible, left_out.len()), (vec![Kind::Dark], 1));
+        assert_eq!(kinds("chaos --faults dark", false), (vec![Kind::Dark], Vec::new()));
+    }
+
+    /// The options of the runs in step_chaos of tests/run, except for seeds and folders.
+    fn runs() -> Vec<String> {
+        let (_, script) = include_str!("../run").split_once("\nstep_chaos() {").unwrap();
+        let (step, _) = script.split_once("\n}").unwrap();
+        let step = step.replace("\\\n", " ").replace("\"$chaos\"", "60");
+        let runs = step.lines().filter_map(|line| line.trim().strip_prefix("\"$checker\" "));
+        let runs = runs.filter(|line| line.starts_with("--seconds"));
+        let words = |line: &str| {
+            let words = line.split_whitespace().filter(|word| !word.contains("seed"));
+            let words = words.filter(|word| *word != "--logs" && !word.contains("$logs"));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        runs.map(words).collect()
+    }
+
+    #[test]
+    fn the_runs_of_the_test_command_combine_what_interacts() {
+        let parse = |line: &String| {
+            let words = std::iter::once("chaos").chain(line.split_whitespace());
+            Options::try_parse_from(words).unwrap()
+        };
+        let options: Vec<Options> = runs().iter().map(parse).collect();
+        assert!(options.iter().any(|run| run.failover && run.pooler));
+        let between = |run: &&Options| run.failover || run.pooler;
+        for kind in [Kind::Step, Kind::Tenants, Kind::Postgres, Kind::Frozen, Kind::Dark] {
+            let mut runs = options.iter().filter(between);
+            assert!(runs.any(|run| run.faults.contains(&kind)), "{kind:?}");
+        }
+        // Few faults, and a time in which the first dark connections of any seed can be judged.
+        let few = [Kind::Dark, Kind::Tenants, Kind::Step];
+        assert!(options.iter().any(|run| run.faults == few && run.seconds >= 28));
+        assert!(options.iter().map(|run| run.seconds).sum::<u64>() <= 115);
+        let document = include_str!("../../docs/chaos.md");
+        for run in runs() {
+            let (_, rest) = run.split_once(' ').unwrap();
+            let (seconds, rest) = rest.split_once(' ').unwrap_or((rest, "none"));
+            let row = format!("| {seconds} | `{rest}` |").replace("`none`", "none");
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn each_line_of_seeds_is_a_command_line_with_a_seed() {
+        let lines = include_str!("seeds").lines().filter(|line| !line.starts_with('#'));
+        for line in lines {
+            let (options, finding) = line.split_once(" # ").unwrap();
+            let words = std::iter::once("chaos").chain(options.split_whitespace());
+            let options = Options::try_parse_from(words).unwrap();
+            assert!(options.seed.is_some() && !finding.is_empty(), "{line}");
+        }
+    }
+
+    /// docs/chaos.md also names a seed with which no run failed.
+    #[test]
+    fn every_seed_that_the_document_names_as_failed_is_run_again() {
+        let document = include_str!("../../docs/chaos.md");
+        let passed = BTreeSet::from([2027]);
+        let failed = &seeds(document) - &passed;
+        assert!(failed.len() > 4, "{failed:?}");
+        let missing = &failed - &seeds(include_str!("seeds"));
+        assert_eq!(missing, BTreeSet::new());
+    }
 }

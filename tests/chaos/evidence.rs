@@ -64,6 +64,12 @@ pub(crate) struct Rules {
     /// Replicas of the previous release took part, so promises that only this release makes are not
     /// judged.
     pub(crate) mixed: bool,
+    /// The kinds of faults that the run was to inject.
+    #[serde(default)]
+    pub(crate) faults: Vec<String>,
+    /// Further faults that it was to inject and that the machine cannot produce, with the reason.
+    #[serde(default)]
+    pub(crate) left_out: Vec<String>,
 }
 
 fn unstretched() -> f64 {
@@ -198,7 +204,7 @@ pub(crate) struct Message {
 /// One injected fault.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Blow {
-    /// One of `nemesis::Kind`.
+    /// One of `nemesis::Kind`; or `held`, `lag`, `exit`, `gap` or `epoch`.
     pub(crate) kind: String,
     /// A description of the fault.
     pub(crate) what: String,

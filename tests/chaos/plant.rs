@@ -1,8 +1,11 @@
 //! Faults planted in a copy of the logs, to show that the judge finds them.
 
 use crate::evidence::{Answer, Blow, Call, Evidence, Message, Request};
-use crate::judge::Kind;
+use crate::judge::{self, Kind};
 use crate::tenant::Tenant;
+
+/// More than bystanders may wait. It grows as their bounds do on a busy machine.
+const LATE: i64 = 2_500_000;
 
 /// A planted fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,15 +28,15 @@ pub(crate) enum Plant {
     Unchanged,
     /// A message is gone that no call took back.
     Taken,
-    /// During the faults, bystanders wait 2.5 seconds longer for each answer.
+    /// During the faults, bystanders wait seconds longer for each answer.
     HeldUp,
-    /// Their messages are sent 2.5 seconds later.
+    /// Their messages are sent seconds later.
     Late,
     /// A working replica reports that it does not work.
     Hypochondria,
     /// A replica at which every call fails reports that it works.
     Denial,
-    /// The connections of a replica went dark, and it never works again.
+    /// A replica whose connections went dark never works again.
     Darkness,
     /// The database failed over, and no reader of the feed was notified.
     Silence,
@@ -57,6 +60,15 @@ impl Plant {
             Self::Darkness => Kind::SlowRecovery,
             Self::Silence => Kind::FeedGap,
         }
+    }
+
+    /// Whether the judge finds the fault in a copy of these logs. `None` if they have no place for
+    /// it.
+    pub(crate) fn is_found(self, evidence: &Evidence) -> Option<bool> {
+        let count = |evidence: &Evidence| judge::judge(evidence).count(self.finding());
+        let mut copy = evidence.clone();
+        self.put_into(&mut copy)?;
+        Some(count(&copy) > count(evidence))
     }
 
     /// Plants the fault. `None` if these logs have no place for it.
@@ -127,14 +139,15 @@ impl Plant {
                 evidence.blows.clear();
             }
             Self::HeldUp => {
-                let began = evidence.rules.began;
+                let (began, late) = (evidence.rules.began, evidence.rules.on_this_machine(LATE));
                 let during = witnessed(evidence)?.filter(|call| call.began >= began);
-                during.for_each(|call| call.ended += 2_500_000);
+                during.for_each(|call| call.ended += late);
             }
             Self::Late => {
-                let witness = Tenant::WITNESS.name();
+                let (witness, late) =
+                    (Tenant::WITNESS.name(), evidence.rules.on_this_machine(LATE));
                 let posts = evidence.requests.iter_mut().filter(|one| one.tenant == witness);
-                posts.for_each(|post| post.began += 2_500_000);
+                posts.for_each(|post| post.began += late);
             }
             Self::Hypochondria => {
                 evidence.blows.clear();
@@ -142,16 +155,22 @@ impl Plant {
             }
             Self::Denial => {
                 evidence.blows.clear();
-                fail_at(evidence, 0);
+                fail_at(evidence, 0, i64::MIN);
                 let theirs = evidence.probes.iter_mut().filter(|probe| probe.replica == 0);
                 theirs.for_each(|probe| probe.ready = Some(true));
             }
             Self::Darkness => {
-                let (from, what) = (evidence.rules.began, "planted".into());
-                let (kind, replica, until) = ("dark".into(), Some(0), from);
-                fail_at(evidence, 0);
-                // No other fault happens in the whole run.
-                evidence.blows = vec![Blow { kind, what, replica, from, until }];
+                // In other logs it would say nothing about this run: the judge may skip all of its
+                // dark connections because of other faults.
+                (judge::judge(evidence).figures.dark_judged > 0).then_some(())?;
+                let dark = evidence.blows.iter().filter(|blow| blow.kind == "dark");
+                let dark = dark.filter_map(|blow| Some((blow.replica?, blow.until)));
+                for (replica, from) in dark.collect::<Vec<_>>() {
+                    fail_at(evidence, replica, from);
+                    let theirs = evidence.requests.iter_mut();
+                    let theirs = theirs.filter(|one| one.replica == Some(replica));
+                    theirs.filter(|one| one.began > from).for_each(|one| one.replica = None);
+                }
             }
             Self::Silence => {
                 let (from, what) = (evidence.rules.began, "planted".into());
@@ -172,9 +191,10 @@ fn witnessed(evidence: &mut Evidence) -> Option<impl Iterator<Item = &mut Call>>
     Some(evidence.calls.iter_mut().filter(theirs))
 }
 
-/// Makes every call at this replica go unanswered.
-fn fail_at(evidence: &mut Evidence, replica: usize) {
-    for call in evidence.calls.iter_mut().filter(|call| call.replica == replica) {
+/// Makes every call at this replica that begins later than this go unanswered.
+fn fail_at(evidence: &mut Evidence, replica: usize, from: i64) {
+    let theirs = evidence.calls.iter_mut().filter(|call| call.replica == replica);
+    for call in theirs.filter(|call| call.began > from) {
         call.manner = "plain".into();
         call.answer = Answer::Lost { why: "planted".into() };
     }

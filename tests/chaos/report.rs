@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::evidence::{Blow, Evidence, Rules};
-use crate::judge::{Judgement, Kind, seconds};
+use crate::judge::{Judgement, Kind, promises, seconds};
 
 /// Findings of one kind that are printed in full.
 const TOLD: usize = 5;
@@ -93,11 +93,16 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     for (name, value) in bystanders(judgement) {
         line(name, value);
     }
+    let unstretched: Vec<_> = promises(figures).iter().map(ToString::to_string).collect();
+    line("unstretched", unstretched.join("; "));
     line(
         "processors",
         format!("shared: the replicas' work took {:.1} times as long", evidence.rules.stretch),
     );
     line("faults", faults(&evidence.blows));
+    for fault in &evidence.rules.left_out {
+        line("left out", fault.clone());
+    }
     let mut told: BTreeMap<Kind, usize> = BTreeMap::new();
     for finding in &judgement.findings {
         let count = told.entry(finding.kind).or_default();
@@ -113,7 +118,7 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
 }
 
 /// The tenant at which no fault is aimed, and the replicas' own health reports.
-fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
+fn bystanders(judgement: &Judgement) -> [(&'static str, String); 3] {
     let figures = &judgement.figures;
     let (calls, messages) = (figures.witness_calls, figures.witness_messages);
     let calm = figures.calm_calls;
@@ -122,13 +127,16 @@ fn bystanders(judgement: &Judgement) -> [(&'static str, String); 2] {
         calls.count, calm.count
     );
     let sent = format!("p99 to Slack {messages} of {} messages", messages.count);
-    let health = format!(
-        "{} probes, untrue {}; a call accepted {} after connections went dark",
-        figures.probes,
-        judgement.count(Kind::UntrueHealth),
-        seconds(figures.light_in)
-    );
-    [("bystanders", format!("{accepted}; {sent}")), ("health", health)]
+    let health =
+        format!("{} probes, untrue {}", figures.probes, judgement.count(Kind::UntrueHealth));
+    let untrue = figures.untrue_for.map_or("not judged".to_owned(), seconds);
+    let health = format!("{health}; the longest untrue health {untrue}");
+    let dark = format!("{} times, {} of them judged", figures.dark, figures.dark_judged);
+    let dark = match figures.dark_judged {
+        0 => dark,
+        _ => format!("{dark}: at most {} until a call was accepted", seconds(figures.light_in)),
+    };
+    [("bystanders", format!("{accepted}; {sent}")), ("health", health), ("dark", dark)]
 }
 
 fn throughput(evidence: &Evidence) -> String {

@@ -33,7 +33,7 @@ const LAST_LOOK: f64 = 30.0;
 /// How long the remaining messages may take until they count as lost, in addition to the time that
 /// Slack's limits need.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// The number of kinds of faults from which on each strikes at its ordinary pace.
+/// The number of recurring kinds of faults from which on each strikes at its ordinary pace.
 const MANY: usize = 6;
 
 /// The first numbers of the special clients.
@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: u64,
     pub(crate) replicas: usize,
     pub(crate) kinds: Vec<Kind>,
+    /// Faults that were asked for and are impossible on this machine, for the summary.
+    pub(crate) left_out: Vec<String>,
     pub(crate) rate: f64,
     pub(crate) clients: usize,
     pub(crate) people: usize,
@@ -76,6 +78,12 @@ impl Plan {
             pooler: self.pooler.as_deref(),
             more: &self.settings,
         }
+    }
+
+    /// The factor for the pauses between faults: if fewer kinds recur, each strikes more often.
+    fn haste(&self) -> f64 {
+        let recurring = self.kinds.iter().filter(|kind| kind.recurs()).count();
+        if recurring < MANY { 0.4 } else { 1.0 }
     }
 }
 
@@ -129,6 +137,8 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
         stretch: processors.stretch(),
         history: true,
         mixed,
+        left_out: plan.left_out.clone(),
+        faults: plan.kinds.iter().map(|kind| kind.name().to_owned()).collect(),
     };
     std::fs::write(dir.join(evidence::RULES), serde_json::to_vec(&rules)?)?;
     // Dropping the cluster removes the server's log.
@@ -197,7 +207,7 @@ async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Resu
         lease: lease(plan.scale),
         grace: GRACE,
         clock: site.clock.clone(),
-        haste: if plan.kinds.len() < MANY { 0.4 } else { 1.0 },
+        haste: plan.haste(),
         full_lengths: plan.full_lengths,
         releases: plan.releases.clone(),
         program: plan.program.clone(),

@@ -3,7 +3,7 @@
 //! limits. A request of a few bytes can decode to a hundred times as many, so none of these checks
 //! may wait until after decoding.
 //!
-//! Health and reflection are outside the gate: their messages are small by their own limits.
+//! Health and reflection are outside the gate; their limits are in `open`.
 
 mod body;
 mod shape;
@@ -44,7 +44,7 @@ const ARRIVAL: Duration = Duration::from_secs(20);
 /// Refusals of the gate are answered after this time, so that a client that repeats a refused call
 /// without a pause makes no more than ten calls a second on each of its streams. During the wait it
 /// holds nothing of its share.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// The layer around both services.
 #[derive(Clone)]

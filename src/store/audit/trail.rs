@@ -17,6 +17,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::lanes::unread::Unread;
 use crate::store::seal::data_keys::{Scope, SealedCell};
 use crate::store::seal::person_keys::PersonKeyId;
 use crate::store::{Audit, Error, Store};
@@ -51,8 +52,8 @@ pub struct AuditPosition {
 pub struct AuditPage {
     /// Newest first.
     pub entries: Vec<Record>,
-    /// Whether there are more.
-    pub more: bool,
+    /// Where the next page begins; `None`: there are no more.
+    pub more_after: Option<AuditPosition>,
 }
 
 impl<'a> Audit<'a> {
@@ -138,11 +139,14 @@ impl Audit<'_> {
             "SELECT {COLUMNS} FROM audit_log WHERE {which} ORDER BY at DESC, id DESC LIMIT {}",
             limit + 1
         );
-        let rows = sql::all(self.store.reader(), &text, values).await?;
+        let mut rows = sql::all(self.store.reader(), &text, values).await?;
         let more = rows.len() > limit as usize;
-        let kept = rows.iter().take(limit as usize);
-        let sealed = kept.map(Sealed::read).collect::<Result<Vec<_>, _>>()?;
-        Ok(AuditPage { entries: self.store.open_entries(tenant, sealed).await?, more })
+        rows.truncate(limit as usize);
+        let sealed: Vec<_> = rows.iter().filter_map(|row| Sealed::read(row).ok()).collect();
+        self.store.pass_over(Unread::Audit, (rows.len() - sealed.len()) as u64);
+        let mut positions = rows.iter().rev().filter_map(|row| position(row).ok());
+        let more_after = positions.next().filter(|_| more);
+        Ok(AuditPage { entries: self.store.open_entries(tenant, sealed).await?, more_after })
     }
 }
 
@@ -280,6 +284,12 @@ impl Sealed {
         let subject = (columns.take()?, columns.take()?);
         Ok(Self { id, record, detail, actor, subject })
     }
+}
+
+/// The position of a row of [`COLUMNS`].
+fn position(row: &Row) -> Result<AuditPosition, Error> {
+    let id = uuid::Uuid::try_parse(&row.get::<String>(0)?).map_err(|_| damaged())?;
+    Ok(AuditPosition { at: Timestamp(row.get(2)?), id })
 }
 
 async fn insert(tx: &Tx, entries: &[Prepared]) -> Result<(), Error> {

@@ -113,6 +113,50 @@ const EVENTS: &str = "UPDATE seen_events SET due_at = due_at - (seen_at - clock.
     seen_at = clock.now FROM (SELECT {now} AS now) AS clock \
     WHERE state = 'waiting' AND seen_at > clock.now + $1";
 
+/// How far ahead the work on member lists is booked at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListBookings {
+    /// The lease of a reading or of a pass of custom fields.
+    pub lease: Duration,
+    /// The next reading of a list.
+    pub reading: Duration,
+    /// The next look for custom fields to fetch, in any case.
+    pub fields: Duration,
+    /// The same if the member list changes. In large workspaces a pass may book more: its next look
+    /// then comes early, which costs one look.
+    pub fields_soon: Duration,
+    /// The next look where no mapping reads custom fields.
+    pub no_fields: Duration,
+}
+
+/// A list that was neither read nor failed to be read was only requested, for the time of the
+/// request.
+const READINGS: &str = "UPDATE directory SET next_refresh_at = \
+        CASE WHEN generation = 0 AND crawl_failures = 0 THEN {least}(next_refresh_at, clock.now) \
+        ELSE {least}(next_refresh_at - {greatest}(published_at - clock.now, 0), \
+            clock.now + $2) END, \
+    published_at = {least}(published_at, clock.now) FROM (SELECT {now} AS now) AS clock \
+    WHERE published_at > clock.now + $1 OR next_refresh_at > clock.now + $1 + \
+        CASE WHEN generation = 0 AND crawl_failures = 0 THEN 0 ELSE $2 END";
+
+/// By the same bounds for both times where no mapping reads custom fields.
+const FIELDS: &str = "UPDATE field_passes SET \
+    due_at = {least}(due_at, clock.now + CASE WHEN needed = 0 THEN $4 ELSE $2 END), \
+    soon_at = {least}(soon_at, clock.now + CASE WHEN needed = 0 THEN $4 ELSE $3 END) \
+    FROM (SELECT {now} AS now) AS clock \
+    WHERE due_at > clock.now + $1 + CASE WHEN needed = 0 THEN $4 ELSE $2 END \
+    OR soon_at > clock.now + $1 + CASE WHEN needed = 0 THEN $4 ELSE $3 END";
+
+/// The end of a sweep is the end of its lease, and shows when the pause after it began. A sweep
+/// that was claimed was due.
+const SWEEPS: &str = "UPDATE held_sweeps SET next_at = \
+        CASE WHEN lease_token IS NULL THEN next_at - {greatest}(lease_until - clock.now, 0) \
+        ELSE {least}(next_at, clock.now) END, \
+    lease_until = CASE WHEN lease_token IS NULL THEN {least}(lease_until, clock.now) \
+        ELSE lease_until END FROM (SELECT {now} AS now) AS clock \
+    WHERE (lease_token IS NULL AND lease_until > clock.now + $1) \
+    OR (lease_token IS NOT NULL AND next_at > clock.now + $1)";
+
 impl Upkeep<'_> {
     /// Moves back times that lie further ahead than could have been booked, up to a limit of rows.
     /// `lease` is the longest lease that is taken. Returns the number of rows that were moved.
@@ -139,15 +183,11 @@ impl Upkeep<'_> {
             (BUDGETS, params![CHANGES_AHEAD, CALLS_AHEAD]),
             (PAUSES, params![NOISE]),
             (EVENTS, params![NOISE]),
+            (SWEEPS, params![NOISE]),
         ] {
             moved += sql::execute(self.store.writer(), text, values).await?;
         }
-        for table in ["directory", "field_passes", "held_sweeps"] {
-            let text = format!(
-                "UPDATE {table} SET lease_until = {{now}} WHERE lease_until > {{now}} + $1"
-            );
-            moved += sql::execute(self.store.writer(), &text, params![longest]).await?;
-        }
+        moved += self.end_leases("held_sweeps", longest).await?;
         // Lanes that got deliveries and were not claimed since.
         for _ in 0..BATCHES {
             if self.store.lanes().repair().await? == 0 {
@@ -158,5 +198,24 @@ impl Upkeep<'_> {
             self.store.wake();
         }
         Ok(moved)
+    }
+
+    /// The same for the work on member lists.
+    pub async fn follow_clock_of_lists(self, most: &ListBookings) -> Result<u64, Error> {
+        let readings = params![NOISE, micros(most.reading)];
+        let mut moved = sql::execute(self.store.writer(), READINGS, readings).await?;
+        let fields =
+            params![NOISE, micros(most.fields), micros(most.fields_soon), micros(most.no_fields)];
+        moved += sql::execute(self.store.writer(), FIELDS, fields).await?;
+        for table in ["directory", "field_passes"] {
+            moved += self.end_leases(table, micros(most.lease)).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn end_leases(self, table: &str, longest: i64) -> Result<u64, Error> {
+        let text =
+            format!("UPDATE {table} SET lease_until = {{now}} WHERE lease_until > {{now}} + $1");
+        sql::execute(self.store.writer(), &text, params![longest]).await
     }
 }

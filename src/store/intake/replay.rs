@@ -18,6 +18,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::lanes::unread::Unread;
 use crate::store::records::dead_letters::{FailedFilter, superseded};
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
 use crate::store::{Error, Outbox, Store, new_uuid};
@@ -167,7 +168,8 @@ impl Store {
             return before(tx, replay, key).await;
         };
         let now = Timestamp(row.get(0)?);
-        let dead = find(tx, replay).await?;
+        let (dead, unread) = find(tx, replay).await?;
+        self.pass_over(Unread::DeadLetter, unread);
         let mut answer = Vec::new();
         let mut chosen = Vec::new();
         for dead in dead {
@@ -209,9 +211,10 @@ async fn before(tx: &Tx, replay: &Replay, key: Vec<Value>) -> Result<ReplayOutco
     Ok(ReplayOutcome::Replayed(answer))
 }
 
-/// The deliveries to replay, locked, in the order of their lanes.
-async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<DeadLetter>, Error> {
-    let mut found = Vec::new();
+/// The deliveries to replay, locked, in the order of their lanes, and the number of those that this
+/// release cannot read: they are not replayed.
+async fn find(tx: &Tx, replay: &Replay) -> Result<(Vec<DeadLetter>, u64), Error> {
+    let (mut found, mut unread) = (Vec::new(), 0);
     // The hot table first: a row that moves meanwhile is found in the other.
     for table in ["deliveries", "deliveries_history"] {
         let superseded = superseded(table);
@@ -226,7 +229,7 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<DeadLetter>, Error> {
                     );
                     let mut values = params![replay.tenant.as_str()];
                     values.extend(chunk.iter().map(|id| Value::from(id.to_string())));
-                    read(&mut found, table, &sql::all(tx, &text, values).await?)?;
+                    unread += read(&mut found, table, &sql::all(tx, &text, values).await?);
                 }
             }
             ReplaySelection::Matching { filter, limit } => {
@@ -235,7 +238,7 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<DeadLetter>, Error> {
                     "SELECT {read_columns} FROM {table} WHERE {which} AND NOT {superseded} \
                      ORDER BY position, sequence LIMIT {limit} {{for_update}}"
                 );
-                read(&mut found, table, &sql::all(tx, &text, values).await?)?;
+                unread += read(&mut found, table, &sql::all(tx, &text, values).await?);
             }
         }
     }
@@ -243,15 +246,30 @@ async fn find(tx: &Tx, replay: &Replay) -> Result<Vec<DeadLetter>, Error> {
     if let ReplaySelection::Matching { limit, .. } = &replay.which {
         found.truncate(*limit as usize);
     }
-    Ok(found)
+    Ok((found, unread))
 }
 
-fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> Result<(), Error> {
+/// Returns the number of rows in an unknown state, and of rows that cannot be read at all.
+fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> u64 {
+    let mut unread = 0;
     for row in rows {
+        match DeadLetter::of(table, row) {
+            Ok(dead) => {
+                unread += u64::from(dead.state == State::Newer);
+                found.push(dead);
+            }
+            Err(_) => unread += 1,
+        }
+    }
+    unread
+}
+
+impl DeadLetter {
+    fn of(table: &'static str, row: &Row) -> Result<Self, Error> {
         let mut columns = Columns::of(row);
         let id = columns.uuid(DeliveryId::parse)?;
         let order = (columns.take()?, columns.take()?);
-        let state = columns.code(State::from_code)?;
+        let state = columns.shown_state()?;
         let replayed_as = columns.optional_id(|text| DeliveryId::parse(&text))?;
         let superseded = columns.take::<i32>()? == 1;
         let (reason, user, installation, lane) =
@@ -274,7 +292,7 @@ fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> Resul
             hold.into(),
         ];
         let action = action.and_then(|code| Action::from_code(&code)).unwrap_or(Action::Post);
-        found.push(DeadLetter {
+        Ok(Self {
             table,
             id,
             order,
@@ -289,12 +307,9 @@ fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> Resul
             action,
             priority: Priority::from_code(priority),
             same,
-        });
+        })
     }
-    Ok(())
-}
 
-impl DeadLetter {
     /// Whether it is replayed, or why not.
     fn result(&self) -> Replayed {
         let dead = State::DEAD.contains(&self.state);

@@ -16,9 +16,10 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::Tx;
 use crate::store::ends::cancel::cancel_where;
+use crate::store::lanes::unread::Unread;
 use crate::store::records::deliveries::{DEAD, EXPIRING, OPEN};
 use crate::store::seal::data_keys::SealedCell;
-use crate::store::{Error, LaneClaim, Outbox};
+use crate::store::{Error, LaneClaim, Outbox, Store};
 
 /// A conversation that got, or will get, messages about a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -141,8 +142,10 @@ fn posted(row: &Row, lane: &str) -> Result<SubjectMessage, Error> {
 ///
 /// A replacement only takes the place of the last waiting message, so that the content of the
 /// message before it stays. Taking back and crossing out cancel all waiting messages; taking back
-/// also cancels a waiting crossing-out.
+/// also cancels a waiting crossing-out. Deliveries with an action that only a newer release knows
+/// are left to it.
 pub(in crate::store) async fn overtake(
+    store: &Store,
     tx: &Tx,
     accept: &Accept,
 ) -> Result<(HashMap<DeliveryId, Action>, Vec<(DeliveryId, State)>), Error> {
@@ -165,7 +168,7 @@ pub(in crate::store) async fn overtake(
         })
         .collect();
     for chunk in new.chunks(CHUNK) {
-        let waiting = waiting(tx, &accept.tenant, subject, chunk).await?;
+        let waiting = waiting(store, tx, (&accept.tenant, subject), chunk).await?;
         let mut overtaken = Vec::new();
         for delivery in chunk {
             let mut theirs = waiting.iter().filter(|other| other.is_for(delivery));
@@ -206,6 +209,17 @@ struct Waiting {
 }
 
 impl Waiting {
+    fn of(row: &Row) -> Result<Self, Error> {
+        let mut columns = Columns::of(row);
+        Ok(Self {
+            id: columns.take()?,
+            user: columns.take()?,
+            lane: columns.take()?,
+            action: columns.action()?,
+            may_end: columns.take::<i32>().map(|flag| flag == 1)?,
+        })
+    }
+
     fn is_for(&self, new: &NewDelivery) -> bool {
         let lane = new.lane();
         let same_user =
@@ -217,9 +231,9 @@ impl Waiting {
 /// The waiting deliveries about the subject in these conversations, in the order of the lanes,
 /// locked.
 async fn waiting(
+    store: &Store,
     tx: &Tx,
-    tenant: &TenantId,
-    subject: &SubjectKey,
+    (tenant, subject): (&TenantId, &SubjectKey),
     new: &[&NewDelivery],
 ) -> Result<Vec<Waiting>, Error> {
     let mut values = params![tenant.as_str(), subject.as_str()];
@@ -244,18 +258,9 @@ async fn waiting(
          ORDER BY position, sequence {{for_update}}"
     );
     let rows = sql::all(tx, &text, values).await?;
-    rows.iter()
-        .map(|row| {
-            let mut columns = Columns::of(row);
-            Ok(Waiting {
-                id: columns.take()?,
-                user: columns.take()?,
-                lane: columns.take()?,
-                action: columns.action()?,
-                may_end: columns.take::<i32>().map(|flag| flag == 1)?,
-            })
-        })
-        .collect()
+    let waiting: Vec<_> = rows.iter().filter_map(|row| Waiting::of(row).ok()).collect();
+    store.pass_over(Unread::Subject, (rows.len() - waiting.len()) as u64);
+    Ok(waiting)
 }
 
 /// Records the new state of a message that was acted on, in either table.

@@ -38,6 +38,13 @@ pub(in crate::store) enum Unread {
     Waiting,
     /// A change in the feed.
     Change,
+    /// A waiting delivery about the subject of a call that overtakes.
+    Subject,
+    /// A delivery to be replayed.
+    DeadLetter,
+    ApiKey,
+    /// An entry of the audit trail.
+    Audit,
 }
 
 impl Unread {
@@ -47,6 +54,10 @@ impl Unread {
             Self::Head => "head",
             Self::Waiting => "waiting",
             Self::Change => "change",
+            Self::Subject => "subject",
+            Self::DeadLetter => "dead_letter",
+            Self::ApiKey => "api_key",
+            Self::Audit => "audit",
         }
     }
 }
@@ -55,7 +66,7 @@ impl Unread {
 #[derive(Default)]
 pub(in crate::store) struct Unreadable {
     metrics: OnceLock<Metrics>,
-    told: [AtomicBool; 4],
+    told: [AtomicBool; 8],
 }
 
 impl Store {

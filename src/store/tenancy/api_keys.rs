@@ -11,6 +11,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::lanes::unread::Unread;
 use crate::store::{ApiKeys, Error, new_uuid};
 
 const COLUMNS: &str = "k.id, k.fingerprint, k.principal, k.role, k.user_id, k.reach, k.acts, \
@@ -58,8 +59,8 @@ pub struct ApiKeyPosition {
 pub struct ApiKeyPage {
     /// Newest first.
     pub keys: Vec<ListedApiKey>,
-    /// Whether there are more.
-    pub more: bool,
+    /// Where the next page begins; `None`: there are no more.
+    pub more_after: Option<ApiKeyPosition>,
 }
 
 /// A key and the hash that finds it.
@@ -69,6 +70,32 @@ pub struct KnownApiKey {
     /// The version of its last change: later changes have greater ones.
     pub version: i64,
     pub key: ApiKey,
+}
+
+/// A position in the order of changes: the last change of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKeyChange {
+    version: i64,
+    /// `None`: all changes of this version are before it.
+    id: Option<String>,
+}
+
+impl ApiKeyChange {
+    /// The last change of a version; of version 0, the beginning.
+    #[must_use]
+    pub fn last_of(version: i64) -> Self {
+        Self { version, id: None }
+    }
+}
+
+/// Keys that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangedApiKeys {
+    pub keys: Vec<KnownApiKey>,
+    /// Keys that only a newer release can read. Earlier values of them are out of date.
+    pub unread: Vec<Hash>,
+    /// Where the next page begins; `None`: there are no more.
+    pub more_after: Option<ApiKeyChange>,
 }
 
 /// The state of the store's keys, to tell whether they changed.
@@ -149,14 +176,13 @@ impl ApiKeys<'_> {
              ORDER BY k.created_at DESC, k.id DESC LIMIT {}",
             limit + 1
         );
-        let rows = sql::all(self.store.reader(), &text, values).await?;
+        let mut rows = sql::all(self.store.reader(), &text, values).await?;
         let more = rows.len() > limit as usize;
-        let keys = rows.iter().take(limit as usize).map(|row| {
-            let mut columns = Columns::of(row);
-            let key = read(&mut columns)?;
-            Ok(ListedApiKey { key, last_used_at: columns.optional_time()? })
-        });
-        Ok(ApiKeyPage { keys: keys.collect::<Result<_, Error>>()?, more })
+        rows.truncate(limit as usize);
+        let keys: Vec<_> = rows.iter().filter_map(|row| listed(row).ok()).collect();
+        self.store.pass_over(Unread::ApiKey, (rows.len() - keys.len()) as u64);
+        let mut positions = rows.iter().rev().filter_map(|row| position(row).ok());
+        Ok(ApiKeyPage { keys, more_after: positions.next().filter(|_| more) })
     }
 
     /// The state that shows whether any key changed.
@@ -168,28 +194,46 @@ impl ApiKeys<'_> {
         Ok(ApiKeysState { now: columns.time()?, version: columns.take()?, erased: columns.take()? })
     }
 
-    /// Up to `limit` keys that changed after a version, in the order of their changes.
+    /// Up to `limit` keys that changed after a position, in the order of their changes.
     pub async fn list_changed(
         self,
-        after: (i64, Option<ApiKeyId>),
+        after: &ApiKeyChange,
         limit: u32,
-    ) -> Result<Vec<KnownApiKey>, Error> {
+    ) -> Result<ChangedApiKeys, Error> {
         let text = format!(
             "SELECT k.hash, k.version, {COLUMNS} FROM api_keys k \
              WHERE (k.version, k.id) > ($1, $2) ORDER BY k.version, k.id LIMIT {limit}"
         );
         // No UUID sorts after this, in any collation.
-        let id = after.1.map_or_else(|| "z".to_owned(), |id| id.to_string());
-        let rows = sql::all(self.store.reader(), &text, params![after.0, id]).await?;
-        rows.iter().map(known).collect()
+        let id = after.id.as_deref().unwrap_or("z");
+        let rows = sql::all(self.store.reader(), &text, params![after.version, id]).await?;
+        let (mut keys, mut unread) = (Vec::with_capacity(rows.len()), Vec::new());
+        for row in &rows {
+            match known(row) {
+                Ok(known) => keys.push(known),
+                Err(_) => unread.extend(hash(row).ok()),
+            }
+        }
+        self.store.pass_over(Unread::ApiKey, (rows.len() - keys.len()) as u64);
+        let last = rows.last().filter(|_| rows.len() == limit as usize);
+        let change = |row: &Row| {
+            Ok::<_, Error>(ApiKeyChange { version: row.get(1)?, id: Some(row.get(2)?) })
+        };
+        Ok(ChangedApiKeys { keys, unread, more_after: last.map(change).transpose()? })
     }
 
-    /// The key with this hash, and the database's time.
+    /// The key with this hash, and the database's time. A key that only a newer release can read
+    /// is unknown to this one.
     pub async fn get(self, hash: &Hash) -> Result<Option<(KnownApiKey, Timestamp)>, Error> {
         let text =
             format!("SELECT k.hash, k.version, {COLUMNS}, {{now}} FROM api_keys k WHERE hash = $1");
         let row = sql::one(self.store.reader(), &text, params![hash.to_vec()]).await?;
-        row.map(|row| Ok((known(&row)?, Timestamp(row.get(13)?)))).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let Ok(known) = known(&row) else {
+            self.store.pass_over(Unread::ApiKey, 1);
+            return Ok(None);
+        };
+        Ok(Some((known, Timestamp(row.get(13)?))))
     }
 
     /// Removes up to `limit` keys that ended more than `older` ago; returns how many.
@@ -288,9 +332,25 @@ fn home(tenant: Option<&TenantId>) -> String {
 
 fn known(row: &Row) -> Result<KnownApiKey, Error> {
     let mut columns = Columns::of(row);
-    let hash: Vec<u8> = columns.take()?;
-    let hash = hash.try_into().map_err(|_| damaged())?;
-    Ok(KnownApiKey { hash, version: columns.take()?, key: read(&mut columns)? })
+    columns.take::<Vec<u8>>()?;
+    Ok(KnownApiKey { hash: hash(row)?, version: columns.take()?, key: read(&mut columns)? })
+}
+
+/// The first column.
+fn hash(row: &Row) -> Result<Hash, Error> {
+    row.get::<Vec<u8>>(0)?.try_into().map_err(|_| damaged())
+}
+
+fn listed(row: &Row) -> Result<ListedApiKey, Error> {
+    let mut columns = Columns::of(row);
+    let key = read(&mut columns)?;
+    Ok(ListedApiKey { key, last_used_at: columns.optional_time()? })
+}
+
+/// The position of a row of [`COLUMNS`].
+fn position(row: &Row) -> Result<ApiKeyPosition, Error> {
+    let id = Columns::of(row).uuid(ApiKeyId::parse)?;
+    Ok(ApiKeyPosition { created_at: Timestamp(row.get(7)?), id })
 }
 
 /// Reads [`COLUMNS`].

@@ -78,10 +78,10 @@ impl Waiting<'_> {
     }
 
     /// Stores the state that was checked; the next sweep of this tenant comes after `pause` at the
-    /// earliest. `false`: the lease was lost.
+    /// earliest. The end of the lease records when the pause began. `false`: the lease was lost.
     pub async fn end_held_sweep(self, sweep: &HeldSweep, pause: Duration) -> Result<bool, Error> {
-        const SQL: &str = "UPDATE held_sweeps SET seen = $3, next_at = {now} + $4, lease_until = 0,
-                lease_token = NULL
+        const SQL: &str = "UPDATE held_sweeps SET seen = $3, next_at = {now} + $4,
+                lease_until = {now}, lease_token = NULL
             WHERE tenant = $1 AND lease_token = $2";
         let values = params![
             sweep.tenant.as_str(),

@@ -10,9 +10,12 @@ use crate::tenant::Tenant;
 /// 99 of 100 calls are accepted within this time, from the first try. Calls before the faults show
 /// how long the machine needs for them, which is granted in addition; but no more than this time
 /// once again, because a machine that needs more shows nothing about the faults.
-const ACCEPTED: i64 = 1_000_000;
+pub(super) const ACCEPTED: i64 = 1_000_000;
 /// 99 of 100 messages are being sent within this time, from acceptance.
-const ON_ITS_WAY: i64 = 2_000_000;
+pub(super) const ON_ITS_WAY: i64 = 2_000_000;
+/// A run of this length must judge so many calls, or it shows nothing.
+const LONG: i64 = 60_000_000;
+const ENOUGH: usize = 40;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     if case.evidence.rules.mixed {
@@ -36,6 +39,10 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
             seconds(calm)
         );
         judgement.found(Kind::HeldUp, sentence);
+    }
+    if rules.calm - rules.began >= LONG && calls.count < ENOUGH {
+        let sentence = format!("only {} calls of the witness were judged", calls.count);
+        judgement.found(Kind::Unproven, sentence);
     }
     if messages.p99 > rules.on_this_machine(ON_ITS_WAY) {
         let sentence = format!("of {} messages, p99 to Slack {}", messages.count, messages);

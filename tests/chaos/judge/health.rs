@@ -5,14 +5,14 @@ use super::{Case, Judgement, Kind, reach, seconds};
 use crate::evidence::{Answer, Call, Probe};
 
 /// The time within which health must report it.
-const TRUE: i64 = 5_000_000;
+pub(super) const TRUE: i64 = 5_000_000;
 /// Probes are taken at intervals, and a fault begins and ends between two of them.
 const TOLERANCE: i64 = 1_000_000;
 /// How long a replica may take to find out that its connections are dark.
 const FOUND_OUT: i64 = 5_000_000;
-/// A fault that is too short, and too frequent, to excuse more than the time that it lasts: if each
-/// one gave the replica another five seconds, it could report no throughout a run.
-const BRIEF: &str = "commit";
+/// Faults that are too short, and too frequent, to excuse more than the time that they last: if
+/// each one gave the replica another five seconds, it could report no throughout a run.
+const BRIEF: [&str; 2] = ["commit", "held"];
 
 /// One of the two ways to ask.
 type Way = (&'static str, fn(&Probe) -> Option<bool>);
@@ -32,23 +32,32 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         let clear: Vec<_> = outages.flat_map(|outage| clear_of(case, replica, outage)).collect();
         let late = evidence.rules.on_this_machine(TRUE) + TOLERANCE;
         for (name, said) in WAYS {
+            let mut longest = 0;
             for (from, to) in &clear {
-                let since = from + late;
-                let lie = (probes.iter())
-                    .find(|probe| (since..*to).contains(&probe.began) && said(probe) == Some(true));
-                if let Some(lie) = lie {
-                    let after = seconds(lie.began - from);
+                let lies = probes.iter().filter(|probe| {
+                    (*from..*to).contains(&probe.began) && said(probe) == Some(true)
+                });
+                let lasted = lies.map(|lie| lie.began - from).max().unwrap_or(0);
+                longest = longest.max(lasted);
+                if lasted >= late {
+                    let after = seconds(lasted);
                     let sentence =
                         format!("replica {replica}: {name} is well after {after} without a call");
                     judgement.found(Kind::UntrueHealth, sentence);
                 }
             }
-            for since in wrongly_ill(case, &probes, said) {
-                let sentence = format!(
-                    "replica {replica}: {name} reports no since {since}, though nothing is wrong"
-                );
-                judgement.found(Kind::UntrueHealth, sentence);
+            for (since, lasted) in wrongly_ill(case, &probes, said) {
+                longest = longest.max(lasted);
+                if lasted > late {
+                    let sentence = format!(
+                        "replica {replica}: {name} reports no since {since}, \
+                         though nothing is wrong"
+                    );
+                    judgement.found(Kind::UntrueHealth, sentence);
+                }
             }
+            let figure = &mut judgement.figures.untrue_for;
+            *figure = Some(figure.unwrap_or(0).max(longest));
         }
     }
 }
@@ -95,21 +104,28 @@ fn outages(case: &Case<'_>, replica: usize) -> Vec<(i64, i64)> {
         .collect();
     calls.sort_unstable_by_key(|(_, ended, _)| *ended);
     let (mut outages, mut open): (Vec<_>, Option<(i64, i64)>) = (Vec::new(), None);
+    // While a call hangs, others may succeed.
+    let mut worked = i64::MIN;
     for (began, ended, works) in calls {
         if works {
             outages.extend(open.take());
+            worked = ended;
         } else {
-            open = Some(open.map_or((began, ended), |(from, _)| (from, ended)));
+            open = Some(open.map_or((began.max(worked), ended), |(from, _)| (from, ended)));
         }
     }
     outages.extend(open);
     outages
 }
 
-/// Periods of false alarm: since when health reported no for too long, though no fault touched the
-/// replica.
-fn wrongly_ill(case: &Case<'_>, probes: &[&Probe], said: fn(&Probe) -> Option<bool>) -> Vec<i64> {
-    let (mut found, mut since): (Vec<i64>, Option<i64>) = (Vec::new(), None);
+/// Periods of false alarm: since when, and for how long, health reported no, though no fault
+/// touched the replica.
+fn wrongly_ill(
+    case: &Case<'_>,
+    probes: &[&Probe],
+    said: fn(&Probe) -> Option<bool>,
+) -> Vec<(i64, i64)> {
+    let (mut periods, mut since): (Vec<(i64, i64)>, Option<i64>) = (Vec::new(), None);
     for probe in probes {
         if said(probe) != Some(false) {
             since = None;
@@ -117,26 +133,26 @@ fn wrongly_ill(case: &Case<'_>, probes: &[&Probe], said: fn(&Probe) -> Option<bo
         }
         let mut from = since.unwrap_or(probe.began);
         let blows = case.evidence.blows.iter().filter(|blow| reach::touches(blow, probe.replica));
-        for blow in blows.filter(|blow| blow.kind != BRIEF) {
+        for blow in blows.filter(|blow| !BRIEF.contains(&&*blow.kind)) {
             let until = blow.until + if blow.kind == "dark" { FOUND_OUT } else { 0 };
             if blow.from <= probe.began && until > from {
                 from = until;
             }
         }
         since = Some(from);
-        let undisturbed = probe.began - from - disturbed(case, probe.replica, (from, probe.began));
-        if undisturbed > case.evidence.rules.on_this_machine(TRUE) + TOLERANCE
-            && found.last() != Some(&from)
-        {
-            found.push(from);
+        let lasted = probe.began - from - disturbed(case, probe.replica, (from, probe.began));
+        match periods.last_mut() {
+            Some((same, longest)) if *same == from => *longest = lasted.max(*longest),
+            _ => periods.push((from, lasted)),
         }
     }
-    found
+    periods
 }
 
 /// The part of this time in which brief disturbances lasted.
 fn disturbed(case: &Case<'_>, replica: usize, (from, to): (i64, i64)) -> i64 {
     let blows = case.evidence.blows.iter();
-    let brief = blows.filter(|blow| blow.kind == BRIEF && reach::touches(blow, replica));
+    let brief = blows.filter(|blow| BRIEF.contains(&&*blow.kind));
+    let brief = brief.filter(|blow| reach::touches(blow, replica));
     brief.map(|blow| (blow.until.min(to) - blow.from.max(from)).max(0)).sum()
 }

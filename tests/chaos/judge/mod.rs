@@ -7,21 +7,26 @@
 mod bystanders;
 mod callers;
 mod changed;
+mod dark;
 mod delivered;
 mod feed;
 mod health;
 mod limits;
 mod order;
+mod promises;
 mod reach;
 mod recovery;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_of_bystanders;
+#[cfg(test)]
+mod tests_of_proof;
 
 use std::collections::{BTreeMap, HashSet};
 
 pub(crate) use bystanders::Times;
+pub(crate) use promises::promises;
 
 use crate::evidence::{Answer, Call, Evidence, Purpose, Verdict};
 
@@ -66,6 +71,8 @@ pub(crate) enum Kind {
     UntrueHealth,
     /// A reader of the feed missed changes and was not notified.
     FeedGap,
+    /// The run judged too little to prove anything.
+    Unproven,
 }
 
 /// The method of posts.
@@ -110,15 +117,21 @@ pub(crate) struct Figures {
     pub(crate) drain_bound: i64,
     /// The longest time from the return of the database to an accepted call.
     pub(crate) back_in: i64,
-    /// The longest time from dark connections to a call that their replica accepted.
+    /// How often connections went dark, and how often a replica that stayed dark would have been
+    /// found, because no other fault touched it.
+    pub(crate) dark: usize,
+    pub(crate) dark_judged: usize,
+    /// The longest time from judged dark connections to a call that their replica accepted.
     pub(crate) light_in: i64,
     /// Calls of the witness before the faults, those at healthy replicas during the faults, and its
     /// messages.
     pub(crate) calm_calls: Times,
     pub(crate) witness_calls: Times,
     pub(crate) witness_messages: Times,
-    /// The number of health probes.
+    /// The number of health probes, and the longest time for which health was untrue. `None` if it
+    /// was not judged.
     pub(crate) probes: usize,
+    pub(crate) untrue_for: Option<i64>,
     /// How much closer than the pace posts of a lane were, at most.
     pub(crate) closest: i64,
 }
@@ -150,6 +163,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Judgement {
     order::judge(&case, &mut judgement);
     limits::judge(&case, &mut judgement);
     recovery::judge(&case, &mut judgement);
+    dark::judge(&case, &mut judgement);
     bystanders::judge(&case, &mut judgement);
     health::judge(&case, &mut judgement);
     feed::judge(&case, &mut judgement);

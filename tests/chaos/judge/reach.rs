@@ -9,7 +9,7 @@ const SOON: i64 = 3_000_000;
 const RECOVERED: i64 = 10_000_000;
 /// Faults of the replica itself, and of its connections to the database or to Slack.
 const PROCESS: [&str; 7] = ["kill", "intent", "answer", "freeze", "frozen", "roll", "upgrade"];
-const DATABASE: [&str; 2] = ["commit", "dark"];
+const DATABASE: [&str; 3] = ["commit", "held", "dark"];
 const SLACK: &str = "network";
 /// Faults that touch every replica.
 const ALL: [&str; 2] = ["postgres", "failover"];
@@ -19,11 +19,14 @@ pub(super) fn touches_all(blow: &Blow) -> bool {
     ALL.contains(&&*blow.kind)
 }
 
+/// Whether faults of this kind touch replicas: one or all of them.
+pub(super) fn is_of_replicas(kind: &str) -> bool {
+    PROCESS.contains(&kind) || DATABASE.contains(&kind) || ALL.contains(&kind)
+}
+
 /// Whether callers of this replica may notice the fault.
 pub(super) fn touches(blow: &Blow, replica: usize) -> bool {
-    let kind = &&*blow.kind;
-    let here = PROCESS.contains(kind) || DATABASE.contains(kind);
-    touches_all(blow) || here && blow.replica == Some(replica)
+    touches_all(blow) || is_of_replicas(&blow.kind) && blow.replica == Some(replica)
 }
 
 /// Until when callers may notice the fault.

@@ -2,15 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Case, Judgement, Kind, reach, seconds};
-use crate::evidence::{Answer, Blow, Message};
+use super::{Case, Judgement, Kind, seconds};
+use crate::evidence::{Answer, Message};
 
 /// From the return of the database to the first accepted call (faults.md, 8).
 const BACK: i64 = 10_000_000;
-/// From dark connections to the database until their replica works again; and how long a working
-/// replica may send Slack no request.
-const LIGHT: i64 = 10_000_000;
-const IDLE: i64 = 10_000_000;
 /// Reads of history for one unclear answer, and the reads a minute that Slack allows.
 const LOOKS: f64 = 3.0;
 const READS_PER_MINUTE: f64 = 50.0;
@@ -24,9 +20,6 @@ const MACHINE: i64 = 5_000_000;
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     drained(case, judgement);
     back(case, judgement);
-    if !case.evidence.rules.mixed {
-        light(case, judgement);
-    }
     for blow in case.evidence.blows.iter().filter(|blow| blow.kind == "exit") {
         let sentence = format!("replica {:?} at {}: {}", blow.replica, blow.from, blow.what);
         judgement.found(Kind::BadExit, sentence);
@@ -107,49 +100,6 @@ fn back(case: &Case<'_>, judgement: &mut Judgement) {
             judgement.found(Kind::SlowRecovery, sentence);
         }
     }
-}
-
-/// The first call that a replica accepts after its connections went dark, and its first request to
-/// Slack, unless another fault struck in between.
-fn light(case: &Case<'_>, judgement: &mut Judgement) {
-    let evidence = case.evidence;
-    for (index, blow) in evidence.blows.iter().enumerate() {
-        let Some(replica) = blow.replica.filter(|_| blow.kind == "dark") else { continue };
-        let undisturbed = |until: i64| {
-            let others = evidence.blows.iter().enumerate().filter(|(other, _)| *other != index);
-            let mut others = others.map(|(_, other)| other);
-            until <= evidence.rules.calm
-                && !others.any(|other| disturbs(other, replica, blow.from, until))
-        };
-        let accepted = (evidence.calls.iter())
-            .filter(|call| call.replica == replica && call.began > blow.until)
-            .filter(|call| matches!(call.answer, Answer::Accepted { .. }));
-        let first = accepted.map(|call| call.ended).min().unwrap_or(evidence.rules.ended);
-        if undisturbed(first.min(blow.until + LIGHT)) {
-            let took = first - blow.until;
-            judgement.figures.light_in = judgement.figures.light_in.max(took);
-            if took > evidence.rules.on_this_machine(LIGHT) {
-                let what = seconds(took);
-                let sentence = format!("replica {replica}: {what} dark until a call was accepted");
-                judgement.found(Kind::SlowRecovery, sentence);
-            }
-        }
-        let (from, until) = (blow.until + LIGHT, blow.until + LIGHT + IDLE);
-        let asks = |at: i64| (from..until).contains(&at);
-        let mut requests = evidence.requests.iter();
-        let asked = requests.any(|one| one.replica == Some(replica) && asks(one.began));
-        if undisturbed(until) && !asked {
-            let sentence =
-                format!("replica {replica} sends nothing after its connections were dark");
-            judgement.found(Kind::SlowRecovery, sentence);
-        }
-    }
-}
-
-/// Whether this fault too keeps the replica from working or from sending requests to Slack.
-fn disturbs(blow: &Blow, replica: usize, from: i64, until: i64) -> bool {
-    let touches = reach::touches(blow, replica) || blow.kind == "throttle";
-    touches && reach::is_felt(blow, from, until)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "some minutes")]

@@ -91,6 +91,8 @@ pub(super) fn fine() -> Evidence {
         stretch: 1.0,
         history: true,
         mixed: false,
+        faults: Vec::new(),
+        left_out: Vec::new(),
     };
     let (blows, fates, probes) = (Vec::new(), Vec::new(), Vec::new());
     let mut evidence = Evidence { rules, calls, requests, messages, blows, fates, probes };
@@ -162,6 +164,8 @@ fn nothing_is_found_where_nothing_is_wrong() {
 fn each_planted_fault_is_found() {
     for plant in Plant::value_variants() {
         let mut evidence = fine();
+        let (kind, what, replica) = ("dark".into(), "dark".into(), Some(0));
+        evidence.blows = vec![Blow { kind, what, replica, from: at(2), until: at(2) }];
         plant.put_into(&mut evidence).unwrap();
         assert!(kinds(&evidence).contains(&plant.finding()), "{plant:?}");
     }

@@ -235,6 +235,8 @@ fn a_replica_works_ten_seconds_after_its_connections_went_dark() {
     assert_eq!(dark(8, 8), 0);
     assert_eq!(dark(16, 8), 1);
     assert_eq!(dark(8, 60), 1);
+    assert_eq!(dark(8, 11), 0);
+    assert_eq!(dark(8, 14), 1, "calls are accepted in time, but the first request comes late");
     assert_eq!(dark(16, 60), 2);
 }
 

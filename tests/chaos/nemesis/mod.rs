@@ -112,6 +112,12 @@ impl Kind {
         }
     }
 
+    /// Whether the checker strikes with it again and again. Callers cause some kinds by themselves,
+    /// and one strikes once.
+    pub(crate) fn recurs(self) -> bool {
+        !matches!(self, Self::Cancel | Self::Tenants | Self::Failover)
+    }
+
     /// Milliseconds between two faults of this kind, from and to.
     fn rest(self) -> (usize, usize) {
         match self {

@@ -13,6 +13,9 @@ use crate::dice::Dice;
 use crate::link::Weather;
 use crate::replica::Replica;
 
+/// The name in the logs of a freeze that found no open transaction, so that nothing was frozen.
+const HELD: &str = "held";
+
 impl Stage {
     /// SIGKILL, and a new start some time later.
     async fn kill_one(
@@ -91,11 +94,13 @@ impl Stage {
         let factor = 1.1 + f64::from(u32::try_from(dice.below(100)).unwrap_or(0)) / 100.0;
         let process = replica.held().await;
         let what = format!("frozen inside a transaction for {factor:.2} leases");
-        let blow = self.book.strike(Kind::Frozen.name(), Some(replica.number()), what);
+        let mut blow = self.book.strike(Kind::Frozen.name(), Some(replica.number()), what);
         replica.database().set(Weather::HoldDown);
         let inside = self.is_inside().await;
         if inside {
             process.signal("STOP")?;
+        } else {
+            blow.became(HELD, "the database's replies were held back; no transaction was open");
         }
         replica.database().set(Weather::Clear);
         if inside {

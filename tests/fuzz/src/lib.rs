@@ -52,6 +52,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::{Path, PathBuf};
 
+    use herald::rpc::pb;
+
     use super::{Judge, TARGETS};
 
     /// Keeps the repository small.
@@ -84,5 +86,27 @@ mod tests {
     fn every_target_has_a_corpus() {
         let wanted = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
         assert_eq!(names(&folder()), wanted);
+    }
+
+    /// A new method gets a small input in both corpora, and a word in both dictionaries.
+    #[test]
+    fn every_method_has_an_input_and_a_word() {
+        for target in ["calls", "requests"] {
+            let inputs = folder().join(target);
+            let inputs: Vec<Vec<u8>> = names(&inputs)
+                .iter()
+                .map(|file| std::fs::read(inputs.join(file)).unwrap())
+                .collect();
+            let words = folder().join(format!("../words/{target}.dict"));
+            let words = std::fs::read_to_string(words).unwrap();
+            for method in pb::METHODS {
+                let (_, name) = method.rsplit_once('/').unwrap();
+                let begin = format!("{name}\0");
+                let has_input = inputs.iter().any(|input| input.starts_with(begin.as_bytes()));
+                assert!(has_input, "{target}: no input for {name}");
+                let word = format!("\"{name}\\x00\"");
+                assert!(words.lines().any(|line| line == word), "{target}: no word for {name}");
+            }
+        }
     }
 }

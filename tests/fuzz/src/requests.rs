@@ -21,7 +21,7 @@ static OUTLINES: LazyLock<Outlines> = LazyLock::new(|| Outlines::new().unwrap())
 static METHODS: LazyLock<Vec<MethodDescriptor>> = LazyLock::new(methods);
 
 /// Lists with bounds of their own.
-const BOUNDS: [(&[&str], usize); 7] = [
+const BOUNDS: [(&[&str], usize); 8] = [
     (&["google.protobuf.Struct.fields", "google.protobuf.ListValue.values"], limits::JSON_VALUES),
     (&["herald.v1.NotifyRequest.recipients"], limits::RECIPIENTS),
     (&["herald.v1.UpsertPeopleRequest.people"], limits::PEOPLE_PER_CALL),
@@ -29,6 +29,7 @@ const BOUNDS: [(&[&str], usize); 7] = [
     (&["herald.v1.Settings.disabled_event_types"], limits::EVENT_TYPES_IN_SETTINGS),
     (&["herald.v1.Settings.held_event_types"], limits::EVENT_TYPES_IN_SETTINGS),
     (&["herald.v1.ReplayDeliveriesRequest.delivery_ids"], limits::REPLAYS),
+    (&["herald.v1.CreateApiKeyRequest.tenant_ids"], limits::API_KEY_TENANTS),
 ];
 /// The end of the gate's refusal of a map entry with a wrong wire type, which prost ignores.
 const WIRE_TYPE: &str = "has a wrong wire type";

@@ -144,6 +144,33 @@ async fn a_key_expires_by_the_database_s_clock() {
         .await;
 }
 
+/// Such as during an upgrade.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_only_a_newer_release_can_read_stops_no_other_key() {
+    plan()
+        .run(async |world| {
+            let admin = world.client(0, Some("admin")).await;
+            let (newer, key) = make(&admin, asked("acme:newer")).await.unwrap();
+            let (other, _) = make(&admin, asked("acme:other")).await.unwrap();
+            tries(world, 1, &newer, TENANT).await.unwrap();
+            let text = format!(
+                "UPDATE api_keys SET role = 'oracle', version = (SELECT version + 1 FROM \
+                 api_key_version) WHERE id = '{}'",
+                key.key_id
+            );
+            execute(world, &text).await;
+            execute(world, "UPDATE api_key_version SET version = version + 1").await;
+            assert_eq!(refused(world, &newer).await, one("CREDENTIALS_UNKNOWN"));
+            let (later, _) = make(&admin, asked("acme:later")).await.unwrap();
+            for secret in [&other, &later] {
+                for replica in 0..2 {
+                    tries(world, replica, secret, TENANT).await.unwrap();
+                }
+            }
+        })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_ends_with_the_key_that_opened_it() {
     plan()

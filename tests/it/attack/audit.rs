@@ -8,7 +8,8 @@ use prost_types::value::Kind::BoolValue;
 use sea_orm::{ConnectionTrait as _, Statement};
 use tonic::Code;
 
-use crate::support::client::{Client, demo_person, reason};
+use super::changes::{CHANGES, change_everything};
+use crate::support::client::{Client, reason};
 use crate::support::world::{Plan, TENANT, World, caller, for_each_database, until};
 
 fn request() -> pb::ListAuditRequest {
@@ -31,11 +32,6 @@ async fn found(
     .await
 }
 
-fn actor(permissions: &[pb::Permission]) -> pb::Actor {
-    let permissions = permissions.iter().map(|permission| (*permission).into()).collect();
-    pb::Actor { user_id: "root".into(), permissions }
-}
-
 pub(super) async fn verified(world: &World) -> Verified {
     let store = Store::open(&world.settings().store).await.unwrap();
     let verified = store.audit().verify().await.unwrap();
@@ -55,71 +51,20 @@ pub(super) async fn count(world: &World, text: &str) -> i64 {
     raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
-/// Makes each change once, for the actor `root`.
-#[expect(clippy::needless_update, reason = "one macro for requests of every shape")]
-async fn change_everything(client: &Client) {
-    let (tenant_id, user_id) = (TENANT.to_owned(), "ben".to_owned());
-    let actor = Some(actor(&[pb::Permission::Administer]));
-    macro_rules! make {
-        ($method:ident, $request:ident { $($field:ident $(: $value:expr)?),* }) => {
-            client.$method(pb::$request {
-                tenant_id: tenant_id.clone(),
-                actor: actor.clone(),
-                $($field $(: $value)?,)*
-                ..Default::default()
-            }).await.unwrap()
-        };
-    }
-    make!(upsert_people, UpsertPeopleRequest { people: vec![demo_person("ben")] });
-    make!(stop_sending, StopSendingRequest {});
-    make!(allow_sending, AllowSendingRequest {});
-    let settings = Some(pb::Settings { opt_in: true, ..Default::default() });
-    make!(update_settings, UpdateSettingsRequest { settings });
-    let off = pb::PreferenceValue::Off.into();
-    make!(set_preference, SetPreferenceRequest { user_id: user_id.clone(), value: off });
-    let slack_user_id = "U0DEMOBEN".to_owned();
-    make!(pin_identity, PinIdentityRequest { user_id: user_id.clone(), slack_user_id });
-    make!(clear_identity, ClearIdentityRequest { user_id: user_id.clone() });
-    make!(refresh_directory, RefreshDirectoryRequest {});
-    let delivery_ids = vec![uuid::Uuid::now_v7().to_string()];
-    let request_id = delivery_ids[0].clone();
-    make!(replay_deliveries, ReplayDeliveriesRequest { request_id, delivery_ids });
-    let notification = crate::support::client::task("to cancel", &["nobody"]);
-    let notification_id = client.notify(notification).await.unwrap().notification_id;
-    make!(cancel_notification, CancelNotificationRequest { notification_id });
-    let (principal, role) = (format!("{TENANT}:ci"), pb::ApiKeyRole::Service.into());
-    let made = make!(create_api_key, CreateApiKeyRequest { principal, role });
-    let key_id = made.api_key.unwrap().key_id;
-    make!(revoke_api_key, RevokeApiKeyRequest { key_id });
-}
-
-const CHANGES: [&str; 12] = [
-    "AllowSending",
-    "CancelNotification",
-    "ClearIdentity",
-    "CreateApiKey",
-    "PinIdentity",
-    "RefreshDirectory",
-    "ReplayDeliveries",
-    "RevokeApiKey",
-    "SetPreference",
-    "StopSending",
-    "UpdateSettings",
-    "UpsertPeople",
-];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_change_is_told_once_with_who_made_it() {
     for_each_database(async |world| {
         let client = &world.client;
         change_everything(client).await;
+        let mut wanted = CHANGES.map(|change| change.action);
+        wanted.sort_unstable();
         let by_root = |entry: &pb::AuditEntry| entry.actor_user_id == "root";
         let told = until("every change is in the trail", async || {
             let told = entries(client, request()).await;
             let mut actions: Vec<String> =
                 told.iter().filter(|one| by_root(one)).map(|one| one.action.clone()).collect();
             actions.sort_unstable();
-            (actions == CHANGES).then_some(told)
+            (actions == wanted).then_some(told)
         })
         .await;
         let of = |action: &str| told.iter().find(|one| one.action == action && by_root(one));

@@ -7,7 +7,8 @@ use herald::sandbox::browser::{Browser, Decision, Page};
 use tonic::Code;
 use url::Url;
 
-use super::audit::{count, execute, verified};
+use super::audit::{count, verified};
+use super::changes::{accept, refuse};
 use crate::support::client::reason;
 use crate::support::world::{Plan, TENANT, World, caller, until};
 
@@ -53,31 +54,6 @@ async fn recorded(world: &World, tenant: &str, action: &str) -> Vec<pb::AuditEnt
     .await
 }
 
-/// Makes the database refuse entries of one action in the audit trail.
-async fn refuse(world: &World, action: &str) {
-    let text = if world.is_postgres() {
-        format!(
-            "ALTER TABLE audit_inbox ADD CONSTRAINT refused CHECK (action <> '{action}') NOT VALID"
-        )
-    } else {
-        format!(
-            "CREATE TRIGGER refused BEFORE INSERT ON audit_inbox WHEN NEW.action = '{action}' \
-             BEGIN SELECT RAISE(ABORT, 'refused'); END"
-        )
-    };
-    execute(world, &text).await.unwrap();
-}
-
-/// Ends [`refuse`].
-async fn accept(world: &World) {
-    let text = if world.is_postgres() {
-        "ALTER TABLE audit_inbox DROP CONSTRAINT refused"
-    } else {
-        "DROP TRIGGER refused"
-    };
-    execute(world, text).await.unwrap();
-}
-
 fn argument(url: &Url, name: &str) -> String {
     url.query_pairs().find(|(key, _)| key == name).unwrap().1.into_owned()
 }
@@ -100,6 +76,10 @@ async fn an_answer_of_slacks_counts_in_the_browser_that_opened_the_link_only() {
             assert!(page.html.contains("open the connect link again"), "{}", page.html);
             assert!(workspace_of(world, TENANT).await.is_none());
             assert!(world.calls("oauth.v2.access").is_empty(), "the code was not redeemed");
+            let told = recorded(world, TENANT, "CompleteConnect").await;
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert_eq!(told[0].outcome(), pb::AuditOutcome::Refused);
+            assert_eq!((&*told[0].reason, &*told[0].principal), ("other_browser", ""));
             // A cookie of another attempt does not count, nor does this attempt's cookie under
             // another name.
             let other = self::link(world, SECOND).await;

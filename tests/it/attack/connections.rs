@@ -21,7 +21,7 @@ use crate::support::process::{PATIENCE, until};
 
 /// The addresses of attackers, and of all other clients: all of 127.0.0.0/8 is this machine.
 pub(super) const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-const OTHERS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub(super) const OTHERS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// The first bytes of an HTTP/2 client: the preface, and empty settings.
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::support::store::{KEY, test_configs};
 
 /// 32 bytes; others than [`KEY`].
-const NEW: &str = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
+pub(super) const NEW: &str = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
 const TOKEN: &str = "hvs.canary-vault-token";
 
 fn tenant(number: usize) -> TenantId {
@@ -30,14 +30,14 @@ fn tenant(number: usize) -> TenantId {
 }
 
 /// Stores a person in each of many tenants, which makes as many data keys.
-async fn fill(store: &Store, tenants: usize) {
+pub(super) async fn fill(store: &Store, tenants: usize) {
     for number in 0..tenants {
         let person = Person::bare(UserId::parse(format!("user-{number}")).unwrap());
         store.people().upsert(&tenant(number), &[person]).await.unwrap();
     }
 }
 
-async fn readable(store: &Store, tenants: usize) {
+pub(super) async fn readable(store: &Store, tenants: usize) {
     for number in 0..tenants {
         let user = UserId::parse(format!("user-{number}")).unwrap();
         assert!(store.people().get(&tenant(number), &user).await.unwrap().is_some(), "{number}");
@@ -45,7 +45,7 @@ async fn readable(store: &Store, tenants: usize) {
 }
 
 /// Fresh databases under [`KEY`], with the settings that open them.
-async fn databases() -> Vec<(Config, tempfile::TempDir)> {
+pub(super) async fn databases() -> Vec<(Config, tempfile::TempDir)> {
     let mut configs = test_configs().await;
     for (config, _) in &mut configs {
         config.key = Some(Secret::new(KEY));
@@ -53,13 +53,13 @@ async fn databases() -> Vec<(Config, tempfile::TempDir)> {
     configs
 }
 
-async fn migrated(config: &Config) -> Store {
+pub(super) async fn migrated(config: &Config) -> Store {
     let store = Store::open(config).await.unwrap();
     store.migrate().await.unwrap();
     store
 }
 
-fn with(config: &Config, key: &str, previous: Option<&str>) -> Config {
+pub(super) fn with(config: &Config, key: &str, previous: Option<&str>) -> Config {
     let previous_key = previous.map(Secret::new);
     Config { key: Some(Secret::new(key)), previous_key, ..config.clone() }
 }

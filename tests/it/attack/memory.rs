@@ -1,18 +1,32 @@
 //! Requests that are small on the wire and large in memory, from callers and from strangers.
 
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
 use herald::rpc::pb;
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use tonic::Code;
 use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 
+use super::connections::{ATTACKER, OTHERS, connection};
 use super::{NOTIFY, Neighbour, Site, callers, raw};
 use crate::support::client::{bad_fields, reason};
-use crate::support::process::channel;
+use crate::support::process::{channel, until};
 
 /// The most memory that the process may use.
-const MEMORY: usize = 256 << 20;
+pub(super) const MEMORY: usize = 256 << 20;
 /// Empty recipients: two bytes each.
 const EMPTY_RECIPIENT: [u8; 2] = [0x22, 0];
 
@@ -134,4 +148,148 @@ async fn each_method_and_each_list_has_its_limit() {
     let told = raw(&to, NOTIFY, None, Bytes::from_static(&[0xff])).await.unwrap_err();
     assert_eq!(told.code(), Code::Unauthenticated);
     site.ends_well().await;
+}
+
+/// The streams that a client may open on one connection.
+const STREAMS: usize = 256;
+
+type Client = http2::SendRequest<Body>;
+
+/// A client over HTTP/2 that takes at most this many bytes of an answer before it reads them.
+async fn client(from: Ipv4Addr, to: SocketAddr, window: u32) -> Client {
+    let stream = TokioIo::new(connection(from, to, b"").await);
+    let mut settings = http2::Builder::new(TokioExecutor::new());
+    settings.initial_stream_window_size(window);
+    let (client, connection) = settings.handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Sends the same request on every stream of several connections at once.
+async fn flood(clients: &[Client], request: &dyn Fn() -> Request<Body>) -> Vec<Response<Incoming>> {
+    let calls = clients.iter().flat_map(|client| {
+        (0..STREAMS).map(move |_| {
+            let (mut client, request) = (client.clone(), request());
+            async move { client.send_request(request).await.unwrap() }
+        })
+    });
+    join_all(calls).await
+}
+
+/// A call of gRPC with these messages.
+fn call(method: &str, message: &[u8], times: usize) -> Request<Body> {
+    let length = u32::try_from(message.len()).unwrap();
+    let framed = [&[0][..], &length.to_be_bytes(), message].concat();
+    let request = Request::post(format!("http://herald/{method}"));
+    let request = request.header("content-type", "application/grpc").header("te", "trailers");
+    request.body(Body::from(framed.repeat(times))).unwrap()
+}
+
+/// Asks several times for the largest file.
+fn reflection() -> Request<Body> {
+    let symbol = MessageRequest::FileContainingSymbol("herald.v1.AdminService".into());
+    let message = ServerReflectionRequest { message_request: Some(symbol), ..Default::default() };
+    let method = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    call(method, &message.encode_to_vec(), 4)
+}
+
+/// Whether it was refused, which must be by this limit.
+fn refused(answer: &HeaderMap, limit: &str) -> bool {
+    let Some(status) = answer.get("grpc-status") else {
+        return false;
+    };
+    assert_eq!(status, "8", "{answer:?}");
+    assert!(answer["grpc-message"].to_str().unwrap().contains(limit), "{answer:?}");
+    true
+}
+
+/// The calls that were admitted. All others must have been refused by this limit.
+fn admitted(answers: Vec<Response<Incoming>>, limit: &str) -> Vec<Response<Incoming>> {
+    let all = answers.len();
+    let admitted: Vec<_> =
+        answers.into_iter().filter(|answer| !refused(answer.headers(), limit)).collect();
+    println!("{limit}: {} of {all} were admitted", admitted.len());
+    admitted
+}
+
+async fn health(site: &Site) {
+    for to in [site.herald.rpc, site.herald.health] {
+        let question = HealthCheckRequest { service: String::new() };
+        HealthClient::new(channel(to)).check(question).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_read_nothing_leave_few_answers_in_memory() {
+    let site = Site::start(&[keys()]).await;
+    let neighbour = Neighbour::start(&site.herald);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(client(ATTACKER, site.herald.rpc, 0).await);
+    }
+    let files = admitted(flood(&clients, &reflection).await, "rpc.open_reflections");
+    assert!((1..=16).contains(&files.len()), "{}", files.len());
+    let watch = || call("grpc.health.v1.Health/Watch", b"", 1);
+    let watches = admitted(flood(&clients, &watch).await, "rpc.open_health_watches");
+    assert!((1..=128).contains(&watches.len()), "{}", watches.len());
+    // No other client notices.
+    health(&site).await;
+    neighbour.answered(10).await;
+    let mut other = client(OTHERS, site.herald.rpc, 1 << 20).await;
+    for request in [reflection(), watch()] {
+        let answer = other.send_request(request).await.unwrap();
+        assert!(!answer.headers().contains_key("grpc-status"), "{answer:?}");
+    }
+    // A call of reflection ends although its client reads nothing.
+    until("the attacker's next call of reflection", async || {
+        let answer = clients[0].clone().send_request(reflection()).await.unwrap();
+        (!refused(answer.headers(), "rpc.open_reflections")).then_some(())
+    })
+    .await;
+    drop((files, watches, clients, other));
+    neighbour.stop().await;
+    stayed_small(site).await;
+}
+
+/// An event from Slack, without a signature.
+fn event(body: Body) -> Request<Body> {
+    Request::post("http://herald/slack/events").body(body).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_strangers_find_little_room_and_little_time() {
+    // Another test may have installed one already; that one works as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let site = Site::start(&[keys(), "http.slack_requests_per_second=0".into()]).await;
+    let mut clients = Vec::new();
+    for _ in 0..6 {
+        clients.push(client(ATTACKER, site.herald.http, 1 << 20).await);
+    }
+    // Almost as large as allowed, and without an end.
+    let most = Bytes::from(vec![b'x'; herald::slack::events::BODY_BYTES - 1]);
+    let unending = || {
+        let part = stream::iter([Ok::<_, Infallible>(most.clone())]);
+        event(Body::from_stream(part.chain(stream::pending())))
+    };
+    let attack = flood(&clients, &unending);
+    let honest = async {
+        let mut other = client(OTHERS, site.herald.http, 1 << 20).await;
+        for _ in 0..100 {
+            let answer = other.send_request(event(Body::from("{}"))).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        }
+        health(&site).await;
+    };
+    let (answers, ()) = tokio::join!(attack, honest);
+    for answer in &answers {
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
+    }
+    let page = reqwest::get(format!("http://{}/metrics", site.herald.http)).await.unwrap();
+    let page = page.text().await.unwrap();
+    let counted = "herald_refusals_total{limit=\"http.bytes_under_way\"} ";
+    let line = page.lines().find_map(|line| line.strip_prefix(counted)).unwrap();
+    assert!(line.parse::<u64>().unwrap() > 0, "{line}");
+    drop((answers, clients));
+    stayed_small(site).await;
 }

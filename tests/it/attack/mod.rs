@@ -3,6 +3,8 @@
 
 mod audit;
 mod canaries;
+mod changes;
+mod commands;
 mod connecting;
 mod connections;
 mod database;
@@ -11,6 +13,7 @@ mod edge;
 mod expressions;
 mod forgetting;
 mod keys;
+mod lasting;
 mod memory;
 mod pace;
 mod planted;

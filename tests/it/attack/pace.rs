@@ -14,6 +14,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::connections::{ATTACKER, HALF_HEADERS, connection};
 use super::expressions::{accepted, with_list};
+use super::memory::MEMORY;
 use super::{NOTIFY, Site, callers, raw, stores_ben, with_key};
 use crate::support::client::demo_person;
 use crate::support::process::{Herald, channel};
@@ -197,14 +198,21 @@ async fn prepare(site: &Site) {
     admin.update_settings(with_key(Some("attacker"), change)).await.unwrap();
 }
 
-/// Measures the service that others keep during each attack: at least 90 % of their rate, at most
-/// three times their p99, and an answer of health within a second; 256 MiB for the process, and
-/// SIGTERM ends it within its grace.
+/// The least part of their rate that others keep, in per cent.
+const KEPT: f64 = 90.0;
+/// How many times as long their slowest hundredth may take.
+const SLOWER: f64 = 3.0;
+/// The longest that an answer of health may take.
+const HEALTH: Duration = Duration::from_secs(1);
+
+/// The service that others keep during each attack: at least 90 % of their rate, at most three
+/// times their p99, and an answer of health within a second; 256 MiB for the process, and SIGTERM
+/// ends it within its grace. For a machine that does nothing else:
 ///
-/// `cargo test --release --test it attack::pace::what_the_others_keep -- --ignored --nocapture`
+/// `cargo test --release --test it attack::pace::soak -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, for a machine that does nothing else"]
-async fn what_the_others_keep() {
+#[ignore = "minutes; tests/run --soak"]
+async fn soak_what_the_others_keep() {
     herald::listen::raise_file_limit().unwrap();
     let keys = callers(&[
         ("neighbour", "service", "acme"),
@@ -215,17 +223,24 @@ async fn what_the_others_keep() {
     stores_ben(site.herald.channel()).await.unwrap();
     prepare(&site).await;
     let (alone, alone_p99) = pace(site.herald.channel()).await;
+    let mut harmed = Vec::new();
     for (what, begin) in ATTACKS {
         let mut attack = begin(&site);
         let measured = tokio::join!(pace(site.herald.channel()), slowest_health(&site.herald));
         let ((rate, p99), health) = measured;
         attack.shutdown().await;
         let (kept, slower) = (100.0 * rate / alone, p99.as_secs_f64() / alone_p99.as_secs_f64());
-        println!(
+        let peak = site.peak();
+        let line = format!(
             "{what}: {kept:.0} % of {alone:.1}/s, p99 {slower:.1} x ({p99:?} instead of \
              {alone_p99:?}), health within {health:?}, {} MiB at the most so far",
-            site.peak() >> 20
+            peak >> 20
         );
+        println!("{line}");
+        if kept < KEPT || slower > SLOWER || health >= HEALTH || peak >= MEMORY {
+            harmed.push(line);
+        }
     }
+    assert!(harmed.is_empty(), "{} attacks did harm:\n{}", harmed.len(), harmed.join("\n"));
     site.ends_well().await;
 }

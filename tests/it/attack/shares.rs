@@ -9,6 +9,7 @@ use herald::sandbox::{Fault, FaultKind};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::{Site, raw};
 use crate::support::client::{Client, demo_person, reason};
 use crate::support::world::{Plan, TENANT, World, caller, until};
 
@@ -290,4 +291,26 @@ async fn a_tenant_out_of_reach_is_not_used_up() {
             quiet.resolve_identity(resolve(OTHER)).await.unwrap();
         })
         .await;
+}
+
+/// The settings name addresses and callers only.
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_are_limited_by_default() {
+    let site = Site::start(&[super::callers(&[("person", "user", TENANT)])]).await;
+    let channel = site.herald.channel();
+    let calls = (0..200).map(|_| {
+        let method = "herald.v1.HeraldService/GetPreferences";
+        raw(&channel, method, Some("person"), bytes::Bytes::from_static(b"\x0a\x04acme"))
+    });
+    let answers = join_all(calls).await;
+    let refused: Vec<_> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .filter(|status| status.code() == Code::ResourceExhausted)
+        .map(limit)
+        .collect();
+    // Some may be refused by the share of calls under way.
+    let of_user = is("QUOTA_EXCEEDED", "rpc.user_calls_per_second");
+    assert!(refused.contains(&of_user), "{refused:?}");
+    site.ends_well().await;
 }

@@ -1,12 +1,13 @@
-//! Retention removes old notifications as fast as they are accepted.
+//! Retention removes old notifications as fast as they are accepted, and rows that are not needed
+//! any more.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use herald::store::{End, Kind, NewDelivery, Target};
-use sea_orm::{ConnectionTrait as _, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
-use super::{World, accept_of};
+use super::{World, accept_of, worlds};
 use crate::support::process::until;
 use crate::support::store::test_stores;
 
@@ -39,6 +40,33 @@ async fn one_round_removes_all_that_is_old_in_as_many_steps_as_needed() {
             raw.query_one_raw(left).await.unwrap().is_none().then_some(())
         })
         .await;
+        running.drain().await;
+    }
+}
+
+async fn is_empty(raw: &DatabaseConnection, table: &str) -> bool {
+    let any = format!("SELECT 1 FROM {table} LIMIT 1");
+    let any = Statement::from_string(raw.get_database_backend(), any);
+    raw.query_one_raw(any).await.unwrap().is_none()
+}
+
+/// By the loop itself: a part that it does not work off removes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_and_sweeps_that_are_not_needed_any_more_are_removed() {
+    for world in worlds().await {
+        let raw = world.store.raw().await;
+        // Unused since 1970.
+        for row in [
+            "INSERT INTO lanes (installation, lane, tenant, class, budget) \
+             VALUES ('ffffffff-0000-7000-8000-000000000001', 'C1', 'gone', 2, 0)",
+            "INSERT INTO held_sweeps (tenant) VALUES ('gone')",
+        ] {
+            raw.execute_unprepared(row).await.unwrap();
+        }
+        let running = world.start();
+        for table in ["lanes", "held_sweeps"] {
+            until(table, async || is_empty(&raw, table).await.then_some(())).await;
+        }
         running.drain().await;
     }
 }

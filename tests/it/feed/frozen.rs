@@ -1,5 +1,5 @@
-//! A replica that freezes locks nothing that the feed needs. PostgreSQL only: SQLite has one
-//! writer.
+//! A replica that freezes locks nothing that the feed, or the claims of a workspace, need.
+//! PostgreSQL only: SQLite has one writer.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::poll;
 use herald::domain::identity::person::Person;
 use herald::domain::ids::{TenantId, UserId};
-use herald::store::{Accept, Backend, Redacted};
+use herald::store::{Accept, Backend, Redacted, Throttled};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
 use super::number;
-use crate::outbox::{call, delivery, lane, post, tenant};
+use crate::outbox::{call, delivery, installation, lane, post, tenant};
 use crate::support::process::until;
 use crate::support::store::{TestStore, test_stores};
 
@@ -61,6 +61,27 @@ async fn a_replica_that_freezes_while_it_numbers_or_prunes_holds_nothing() {
     assert_eq!(holds_nothing_between_its_statements(&raw, pruned).await, Ok(2));
     let left = store.feed().changes(&tenant(), 2, 10).await.unwrap().changes;
     assert_eq!(left.iter().map(|change| change.sequence).collect::<Vec<_>>(), [3]);
+}
+
+/// The row is that of the workspace's account, which every claim needs.
+#[tokio::test]
+async fn a_replica_that_freezes_while_it_judges_a_429_holds_nothing() {
+    let Some(store) = postgres().await else { return };
+    let raw = store.raw().await;
+    // The first one creates the row and is about its lane; the second one is about the workspace.
+    for (lane, whole) in [("U1", false), ("U2", true)] {
+        let throttled = Throttled {
+            installation: installation(),
+            lane,
+            after: Duration::from_secs(30),
+            minute: Duration::from_secs(60),
+            known: false,
+        };
+        let judged =
+            holds_nothing_between_its_statements(&raw, store.budgets().note_throttled(&throttled))
+                .await;
+        assert_eq!(judged, Ok(whole), "{lane}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::client::notify;
-use crate::support::world::{Replica, TENANT, for_each_database};
+use crate::support::world::{Replica, TENANT, for_each_database, until};
 
 const SERVICES: [&str; 3] = ["", "herald.v1.HeraldService", "herald.v1.AdminService"];
 
@@ -39,6 +39,36 @@ async fn each_service_has_its_status_on_both_ports() {
         }
         let ready = reqwest::get(format!("http://{}/readyz", replica.http)).await.unwrap();
         assert_eq!(ready.status(), 200);
+    })
+    .await;
+}
+
+/// Every background loop of a replica; the issuers of tokens and the health watch itself are not
+/// watched.
+const LOOPS: [&str; 13] = [
+    "claim",
+    "clock",
+    "custom fields",
+    "feed",
+    "feeds of other replicas",
+    "follower",
+    "held",
+    "inbox",
+    "refresher",
+    "resolve",
+    "the API keys",
+    "the audit trail",
+    "upkeep",
+];
+
+#[tokio::test]
+async fn every_loop_is_watched() {
+    for_each_database(async |world| {
+        let watchdog = &world.replicas[0].watchdog;
+        // A loop is watched once it has begun.
+        let begun = async || (watchdog.watched().len() >= LOOPS.len()).then_some(());
+        until("all loops are watched", begun).await;
+        assert_eq!(watchdog.watched(), LOOPS);
     })
     .await;
 }

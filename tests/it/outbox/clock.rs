@@ -11,19 +11,20 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::NoMatch;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    About, LaneClaim, NewEvent, Pace, QueueKey, Settle, SettleContext, Target, Throttled,
-    WaitScope, lease_token,
+    About, LaneClaim, ListBookings, NewEvent, Pace, QueueKey, Settle, SettleContext, Target,
+    Throttled, WaitScope, lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
+use super::clock_of_lists::MOST;
 use super::queues::key;
 use super::{LEASE, claim, delivered, installation, post, record, sending};
 use crate::support::store::{TestStore, test_stores};
 
-const STEP: Duration = Duration::from_secs(600);
+pub(super) const STEP: Duration = Duration::from_secs(600);
 const SECOND: Duration = Duration::from_secs(1);
 /// The longest time of a test; far less than the step.
-const LONG: Duration = Duration::from_secs(60);
+pub(super) const LONG: Duration = Duration::from_secs(60);
 
 /// Moves all stored times ahead by [`STEP`], as if the clock had stepped back by that.
 pub(crate) async fn step_back(store: &TestStore) {
@@ -34,8 +35,8 @@ pub(crate) async fn step_back(store: &TestStore) {
         ("posting", &["spent_until", "paused_until", "window_at", "limited_at"]),
         ("budgets", &["next_at", "paused_until", "paused_at"]),
         ("held_sweeps", &["lease_until", "next_at"]),
-        ("directory", &["lease_until"]),
-        ("field_passes", &["lease_until"]),
+        ("directory", &["lease_until", "next_refresh_at", "published_at"]),
+        ("field_passes", &["lease_until", "due_at", "soon_at"]),
         ("seen_events", &["due_at", "seen_at"]),
     ] {
         for column in columns {
@@ -331,6 +332,8 @@ async fn after_a_step_back_leases_do_not_last_for_longer_than_they_may() {
         assert!(store.slack_events().claim(LEASE).await.unwrap().is_empty());
 
         store.upkeep().follow_clock(SECOND).await.unwrap();
+        let most = ListBookings { lease: SECOND, ..MOST };
+        store.upkeep().follow_clock_of_lists(&most).await.unwrap();
         assert!(store.waiting().claim_held_sweep(LEASE).await.unwrap().is_some(), "the sweep");
         let crawl = store.member_lists().acquire_crawl(installation(), "two", LEASE).await.unwrap();
         assert!(crawl.is_some(), "the crawl's lease lasts too long");

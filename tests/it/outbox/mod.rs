@@ -4,12 +4,14 @@
 
 mod accept;
 pub(crate) mod clock;
+mod clock_of_lists;
 mod connections;
 mod fencing;
 mod held_up;
 mod history;
 mod lanes;
 mod newer;
+mod newer_calls;
 mod order;
 mod queues;
 mod races;
@@ -44,7 +46,7 @@ pub(crate) fn tenant() -> TenantId {
     TenantId::parse("acme").unwrap()
 }
 
-fn installation() -> InstallationId {
+pub(crate) fn installation() -> InstallationId {
     InstallationId::parse("018f0000-0000-7000-8000-000000000001").unwrap()
 }
 

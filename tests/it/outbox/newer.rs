@@ -1,13 +1,17 @@
 //! Rows that a newer release wrote, and damaged ones: they are skipped, and parked only if no
 //! release can read them.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::reason::Failure;
 use herald::store::{Accept, NewDelivery, SettleContext, Store, Target};
+use herald::telemetry::{Exposition, OtlpConfig};
 use sea_orm::ConnectionTrait as _;
+use tracing::instrument::WithSubscriber as _;
 
 use super::{LEASE, call, claim, delivered, delivery, head, lane, post, record, sending, tenant};
 use crate::support::store::{TestStore, test_stores};
@@ -51,6 +55,55 @@ async fn a_lane_of_another_class_or_budget_is_left_to_who_knows_it() {
         assert!(store.lanes().claim(10, LEASE).await.unwrap().is_empty());
         run(&store, "UPDATE lanes SET class = 2, budget = 0").await;
         assert_eq!(store.lanes().claim(10, LEASE).await.unwrap().len(), 2, "nothing was changed");
+    }
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_skipped_are_counted_each_time_and_logged_once_for_each_kind() {
+    for store in test_stores().await {
+        let exposition = Exposition::new(&OtlpConfig::default()).unwrap();
+        store.observe(exposition.metrics());
+        for name in ["C1", "C2"] {
+            post_as(&store, newer(), delivery(lane(name))).await;
+        }
+        run(&store, "UPDATE lanes SET class = CASE lane WHEN 'C1' THEN 9 ELSE 8 END").await;
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter("off,herald=error")
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        async {
+            for _ in 0..3 {
+                assert!(store.lanes().queues(None, 10).await.unwrap().queues.is_empty());
+            }
+        }
+        .with_subscriber(subscriber)
+        .await;
+        let printed = exposition.text().unwrap();
+        let counted = printed.lines().find(|line| {
+            line.starts_with("herald_unreadable_rows_total{") && line.contains(r#"kind="lane""#)
+        });
+        let count = counted.unwrap_or(&printed).rsplit(' ').next();
+        assert_eq!(count, Some("6"), "{counted:?}");
+        let logged = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let sentence = "rows cannot be read and are skipped";
+        assert_eq!(logged.matches(sentence).count(), 1, "{logged}");
+        assert!(logged.contains(r#"kind="lane""#), "{logged}");
     }
 }
 

@@ -206,6 +206,19 @@ pub(crate) fn issue_key(arguments: &[&str]) -> (bool, String) {
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
+/// Runs a command of several words, such as `audit verify`; returns whether it succeeded, and its
+/// output.
+pub(crate) fn run(words: &[&str], settings: &[String]) -> (bool, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
+    command.args(words).stdin(Stdio::null());
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
+}
+
 fn done(name: &str, settings: &[String]) -> String {
     let mut command = command(name, settings);
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();

@@ -12,6 +12,7 @@ use herald::rpc::{CallerConfig, RoleConfig, pb};
 use herald::sandbox::browser::{self, Decision, Page};
 use herald::sandbox::{self, Fault, FaultKind, LogEntry, Sandbox, StoredMessage};
 use herald::server::{self, Server};
+use herald::telemetry::Watchdog;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -97,6 +98,7 @@ pub(crate) struct Replica {
     pub(crate) rpc: SocketAddr,
     pub(crate) health: SocketAddr,
     pub(crate) http: SocketAddr,
+    pub(crate) watchdog: Watchdog,
     stop: CancellationToken,
     task: JoinHandle<Result<(), server::Error>>,
 }
@@ -105,9 +107,10 @@ impl Replica {
     pub(crate) async fn start(settings: Settings) -> Self {
         let server = Box::pin(Server::start(settings)).await.unwrap();
         let (rpc, health, http) = (server.rpc, server.health, server.http);
+        let watchdog = server.watchdog();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));
-        Self { rpc, health, http, stop, task }
+        Self { rpc, health, http, watchdog, stop, task }
     }
 
     /// Ends it as SIGTERM does; [`Self::stopped`] waits for the end.

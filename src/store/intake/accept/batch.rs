@@ -160,7 +160,7 @@ impl Store {
         lane::fill(tx, &waiting(calls, &new)).await?;
         let (mut instead, mut overtaken) = (HashMap::new(), HashMap::new());
         for index in new.keys() {
-            let (theirs, met) = overtake(tx, &calls[*index].0).await?;
+            let (theirs, met) = overtake(self, tx, &calls[*index].0).await?;
             instead.extend(theirs);
             overtaken.insert(*index, met);
         }

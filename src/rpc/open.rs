@@ -1,0 +1,266 @@
+//! Health and reflection, which every client may call: their own limits.
+//!
+//! A client that reads nothing (an HTTP/2 window of 0) leaves its answers in the server's memory,
+//! and the largest file of reflection has 70 KB. So few calls of reflection are under way at the
+//! same time, and each ends after a time even if its client reads nothing. Streams of health are
+//! small and may stay open, but not in any number. A Check is never refused: probes depend on it.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as _, Frame};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service, ServiceExt as _};
+
+use super::gate::PAUSE;
+use super::status;
+use crate::listen::{Held, Peer, Pool, network};
+
+/// Calls of reflection under way at one port; one address gets half of those that are left free.
+const REFLECTIONS: usize = 32;
+/// Streams of health open at one port, shared in the same way.
+const HEALTH_WATCHES: usize = 256;
+/// The longest that a call of reflection, and the arrival of a question about health, may take.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Bytes of an answer of reflection that are handed to the connection at once: as many stay in its
+/// memory after the call has ended, until the client reads them.
+const PIECE: usize = 1 << 10;
+
+/// The part of an address.
+type OfAddress = Held<IpAddr>;
+
+/// The layer around health and reflection of one port.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    reflections: Pool<IpAddr>,
+    watches: Pool<IpAddr>,
+}
+
+/// A call that needs no caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Reflection,
+    Watch,
+    Check,
+}
+
+impl Kind {
+    fn of(path: &str) -> Option<Self> {
+        match path.strip_prefix("/grpc.")?.split_once('/')? {
+            ("reflection.v1.ServerReflection" | "reflection.v1alpha.ServerReflection", _) => {
+                Some(Self::Reflection)
+            }
+            ("health.v1.Health", "Watch") => Some(Self::Watch),
+            ("health.v1.Health", _) => Some(Self::Check),
+            _ => None,
+        }
+    }
+}
+
+impl Open {
+    pub(super) fn new() -> Self {
+        Self { reflections: Pool::new(REFLECTIONS), watches: Pool::new(HEALTH_WATCHES) }
+    }
+
+    /// The place of a call, if its kind needs one.
+    fn place(&self, kind: Kind, address: IpAddr) -> Result<Option<OfAddress>, Status> {
+        let (pool, limit) = match kind {
+            Kind::Reflection => (&self.reflections, "rpc.open_reflections"),
+            Kind::Watch => (&self.watches, "rpc.open_health_watches"),
+            Kind::Check => return Ok(None),
+        };
+        let place = pool.take(&address, 1, 1);
+        place.map(Some).ok_or_else(|| status::overloaded(limit))
+    }
+}
+
+impl<S> Layer<S> for Open {
+    type Service = Opened<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Opened { inner, open: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Opened<S> {
+    inner: S,
+    open: Open,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S> Service<Request<Body>> for Opened<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The inner service is called once there is a place.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let inner = self.inner.clone();
+        let Some(kind) = Kind::of(request.uri().path()) else {
+            return Box::pin(inner.oneshot(request));
+        };
+        // Requests without a connection occur only in tests.
+        let address = request.extensions().get::<Peer>().map(|peer| network(peer.address.ip()));
+        let place = self.open.place(kind, address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let until = Instant::now() + LONGEST;
+        Box::pin(async move {
+            let place = match place {
+                Ok(place) => place,
+                Err(status) => {
+                    tokio::time::sleep(PAUSE).await;
+                    return Ok(status.into_http());
+                }
+            };
+            let request = request.map(|body| Body::new(Question::new(body, until)));
+            let answer = inner.oneshot(request).await?;
+            Ok(match place {
+                // An answer that consists of a status has nothing that could be left unread.
+                Some(place) if !answer.body().is_end_stream() => answer.map(|body| match kind {
+                    Kind::Reflection => Body::new(Brief::new(body, place, until)),
+                    Kind::Watch | Kind::Check => Body::new(Placed { body, _place: place }),
+                }),
+                _ => answer,
+            })
+        })
+    }
+}
+
+/// The body of a request, which ends with an error when its time is over.
+struct Question {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+}
+
+impl Question {
+    fn new(body: Body, until: Instant) -> Self {
+        Self { body, end: Box::pin(tokio::time::sleep_until(until)) }
+    }
+}
+
+impl http_body::Body for Question {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(status::deadline())));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// The body of an answer, with its place.
+struct Placed {
+    body: Body,
+    _place: OfAddress,
+}
+
+impl http_body::Body for Placed {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// The body of an answer with a time limit, in small pieces. A task reads the whole body and then
+/// drops it with its place: a connection asks for no frame while its client reads nothing.
+struct Brief {
+    pieces: mpsc::Receiver<Result<Frame<Bytes>, Status>>,
+    /// The status was sent.
+    over: bool,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Brief {
+    fn new(body: Body, place: OfAddress, until: Instant) -> Self {
+        let (to, pieces) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let _place = place;
+            // Without its end in time, the answer gets another one below.
+            tokio::time::timeout_at(until, cut(body, to)).await.ok();
+        });
+        Self { pieces, over: false, _task: AbortOnDropHandle::new(task) }
+    }
+}
+
+/// Cuts a body into pieces, each with its own memory.
+async fn cut(mut body: Body, to: mpsc::Sender<Result<Frame<Bytes>, Status>>) {
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let rest = match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => {
+                for piece in data.chunks(PIECE) {
+                    let piece = Frame::data(Bytes::copy_from_slice(piece));
+                    if to.send(Ok(piece)).await.is_err() {
+                        return;
+                    }
+                }
+                continue;
+            }
+            Ok(Err(trailers)) => Ok(trailers),
+            Err(status) => Err(status),
+        };
+        if to.send(rest).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl http_body::Body for Brief {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let frame = if let Some(frame) = ready!(self.pieces.poll_recv(cx)) {
+            frame?
+        } else {
+            let mut trailers = HeaderMap::new();
+            status::deadline().add_header(&mut trailers)?;
+            Frame::trailers(trailers)
+        };
+        self.over = frame.is_trailers();
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
