@@ -101,7 +101,7 @@ mod tests {
 
     const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_is_read_whole_in_time_or_not_at_all() {
         let bodies = Bodies::new(Metrics::unobserved());
         let read = async |body, most| {
