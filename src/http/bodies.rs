@@ -80,13 +80,11 @@ impl Bodies {
 
     /// Takes room for more bytes of one body; returns whether there is any.
     fn hold(&self, held: &mut Option<Held<IpAddr>>, address: IpAddr, more: usize) -> bool {
-        match held {
-            Some(held) => held.grow(more),
-            None => {
-                *held = self.under_way.take(&address, more, 1);
-                held.is_some()
-            }
+        if let Some(held) = held {
+            return held.grow(more);
         }
+        *held = self.under_way.take(&address, more, 1);
+        held.is_some()
     }
 }
 
