@@ -141,7 +141,7 @@ pub use replay::{Replay, ReplayOutcome, ReplaySelection, Replayed, SkipReason};
 pub use resolving::{Resolved, Resolving};
 pub use retention::{IDEMPOTENCY, OutboxHealth};
 pub use rotate::Rotated;
-pub use settle::{Pace, SettleContext};
+pub use settle::{DeliveryTrace, Pace, SettleContext};
 pub use shared_reads::{PeopleFacts, TenantFacts};
 pub use statistics::DirectoryStatistics;
 pub use subjects::SubjectConversation;
@@ -160,6 +160,7 @@ pub struct Store {
 struct Inner {
     connections: connection::Connections,
     keyring: seal::Keyring,
+    person_keys: person_keys::PersonKeys,
     lanes_woken: Notify,
     events_taken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
@@ -198,6 +199,7 @@ impl Store {
             inner: Arc::new(Inner {
                 connections,
                 keyring,
+                person_keys: person_keys::PersonKeys::new(backend),
                 lanes_woken: Notify::new(),
                 events_taken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),

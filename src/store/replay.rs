@@ -5,11 +5,13 @@
 mod insert;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::Value;
 
 use super::failed::FailedFilter;
+use super::person_keys::held;
 use super::rows::Columns;
 use super::seal::{Scope, ScopeKeys};
 use super::sql::{self, Row, params, placeholders};
@@ -17,7 +19,7 @@ use super::subjects::superseded;
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::State;
-use crate::domain::ids::{DeliveryId, InstallationId, Principal, RequestId, TenantId};
+use crate::domain::ids::{DeliveryId, InstallationId, Principal, RequestId, TenantId, UserId};
 use crate::domain::priority::Priority;
 use crate::domain::reason::Failure;
 use crate::domain::subject::Action;
@@ -94,7 +96,7 @@ struct DeadLetter {
     replayed_as: Option<DeliveryId>,
     superseded: bool,
     reason: Option<String>,
-    user: Option<String>,
+    user: Option<UserId>,
     installation: Option<String>,
     lane: Option<String>,
     content: Option<Vec<u8>>,
@@ -145,7 +147,7 @@ impl Store {
     async fn replay_within(
         &self,
         tx: &Tx,
-        keys: &ScopeKeys,
+        keys: &Arc<ScopeKeys>,
         replay: &Replay,
     ) -> Result<ReplayOutcome, Error> {
         const BEGIN: &str = "INSERT INTO replays \
@@ -182,6 +184,8 @@ impl Store {
             sql::execute(tx, FORGET, key).await?;
             return Ok(ReplayOutcome::NoRoom);
         }
+        let users = chosen.iter().filter_map(|(dead, _)| dead.user.clone()).collect();
+        let keys = &held(tx, keys, &replay.tenant, &users).await?;
         insert::replays(tx, keys, replay, &chosen, now).await?;
         let answer = in_the_order_asked(replay, answer);
         let mut values = key;
@@ -252,8 +256,8 @@ fn read(found: &mut Vec<DeadLetter>, table: &'static str, rows: &[Row]) -> Resul
         let state = columns.code(State::from_code)?;
         let replayed_as = columns.optional_id(|text| DeliveryId::parse(&text))?;
         let superseded = columns.take::<i32>()? == 1;
-        let (reason, user, installation, lane) =
-            (columns.take()?, columns.take()?, columns.take()?, columns.take()?);
+        let (reason, user) = (columns.take()?, columns.optional_id(UserId::parse)?);
+        let (installation, lane) = (columns.take()?, columns.take()?);
         let content = columns.take()?;
         let action: Option<String> = columns.take()?;
         let (notification, priority): (String, i64) = (columns.take()?, columns.take()?);

@@ -19,13 +19,12 @@ use self::batch::Sent;
 use super::accept::seal_trace;
 use super::claim::{LaneClaim, Unlease, lock, unlease};
 use super::lanes::Joining;
-use super::seal::Scope;
 use super::sql::{self, params};
 use super::subjects::mark;
 use super::transaction::{Tx, scoped};
 use super::{Error, Store};
 use crate::domain::delivery::{Settle, State};
-use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
+use crate::domain::ids::{DeliveryId, InstallationId, TenantId, UserId};
 use crate::domain::priority::Priority;
 use crate::domain::subject::{Shown, SlackRequestKind};
 use crate::domain::time::{Timestamp, micros};
@@ -37,8 +36,17 @@ pub struct SettleContext<'a> {
     pub pace: Option<Pace>,
     /// The method that was called, and how long the request took.
     pub request: Option<(&'static str, Duration)>,
-    /// The tenant, and why it went as it did; `None` keeps the stored trace.
-    pub trace: Option<(&'a TenantId, &'a [u8])>,
+    /// Why it went as it did; `None` keeps the stored trace.
+    pub trace: Option<DeliveryTrace<'a>>,
+}
+
+/// The trace of a delivery, and the owner of the key that encrypts it.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryTrace<'a> {
+    pub tenant: &'a TenantId,
+    /// Absent for posts to a channel.
+    pub user: Option<&'a UserId>,
+    pub trace: &'a [u8],
 }
 
 impl From<Option<Pace>> for SettleContext<'_> {
@@ -75,9 +83,10 @@ impl Store {
         context: SettleContext<'_>,
     ) -> Result<bool, Error> {
         let trace = match context.trace {
-            Some((tenant, trace)) => {
-                let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-                Some(seal_trace(&keys, delivery, trace)?)
+            // No new key for a person who was deleted while the request was under way.
+            Some(DeliveryTrace { tenant, user, trace }) => {
+                let key = self.existing_key(tenant, user).await?;
+                key.map(|key| seal_trace(&key, delivery, trace)).transpose()?
             }
             None => None,
         };

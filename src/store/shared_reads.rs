@@ -1,6 +1,7 @@
 //! The first reads of accepting, shared by many calls: calls that arrive while a read is under way
 //! share the next one (`group`). Every read begins after the calls that it answers, so an answer is
-//! never older than its call. Nothing is cached.
+//! never older than its call. Nothing is cached, except people's keys (`person_keys`), which are
+//! read together with the people.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -10,9 +11,10 @@ use super::entity::{installation, person, preference};
 use super::group::{Bounds, Weight, breathe, panicked, shared};
 use super::order::behind;
 use super::people::StoredPerson;
+use super::person_keys::{KEY_COLUMNS, PersonHash, WrappedKey, person_hash};
 use super::rows::{Column, Columns, given};
 use super::seal::Scope;
-use super::sql;
+use super::sql::{self, by_key};
 use super::{Error, Installation, Store, preferences, tenants};
 use crate::domain::ids::{TenantId, UserId};
 use crate::domain::settings::{Preferences, Settings};
@@ -40,12 +42,13 @@ pub struct PeopleFacts {
     pub resolving: HashSet<UserId>,
 }
 
-/// Some people of a tenant, by id.
-pub(in crate::store) type Asked = (TenantId, Vec<UserId>);
+/// Some people of a tenant, by id, and the hashes by which their keys are found.
+pub(in crate::store) type Asked = (TenantId, Vec<(UserId, PersonHash)>);
 /// Rows as stored.
 #[derive(Default)]
 pub(in crate::store) struct Rows {
     people: Vec<person::Model>,
+    keys: Vec<WrappedKey>,
     choices: Vec<preference::Model>,
     resolving: Vec<String>,
 }
@@ -71,7 +74,8 @@ impl Store {
         facts.unwrap_or_else(panicked)
     }
 
-    /// The stored people and their preferences, in two statements for all waiting calls.
+    /// The stored people and their preferences, in two statements for all waiting calls. Their keys
+    /// are then in memory, for the write that follows.
     pub async fn people_facts(
         &self,
         tenant: &TenantId,
@@ -85,15 +89,21 @@ impl Store {
             let store = store.clone();
             async move { shared(asked.len(), store.read_people(asked).await) }
         };
+        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let mut named = Vec::with_capacity(users.len());
+        for (number, user) in users.iter().enumerate() {
+            breathe(number).await;
+            named.push((user.clone(), person_hash(&keys, user)?));
+        }
         let weight = Weight { rows: users.len(), bytes: 0 };
-        let item = (tenant.clone(), users.to_vec());
+        let item = (tenant.clone(), named);
         let rows = self.inner.reading_people.join(tenant.clone(), item, weight, work).await;
         let rows: Rows = rows.unwrap_or_else(panicked)?;
-        let scope = Scope::Tenant(tenant.clone());
+        let keys = self.read_keys(tenant, &rows.keys).await?;
         let mut people = HashMap::with_capacity(rows.people.len());
         for (number, row) in rows.people.into_iter().enumerate() {
             breathe(number).await;
-            let stored = self.open_person(&scope, row).await?;
+            let stored = self.open_person(tenant, row, &keys).await?;
             people.insert(stored.person.user_id.clone(), stored);
         }
         let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));
@@ -138,22 +148,27 @@ impl Store {
 
     async fn read_people(&self, asked: Vec<Asked>) -> Result<Vec<Result<Rows, Error>>, Error> {
         let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        let mut rows = Vec::new();
         for (index, (tenant, users)) in asked.iter().enumerate() {
-            for user in users {
-                places.entry((tenant.as_str(), user.as_str())).or_default().push(index);
+            for (user, hash) in users {
+                let among = places.entry((tenant.as_str(), user.as_str())).or_default();
+                if among.is_empty() {
+                    rows.push([tenant.as_str().into(), user.as_str().into(), hash.to_vec().into()]);
+                }
+                among.push(index);
             }
         }
-        let rows: Vec<_> =
-            places.keys().map(|(tenant, user)| [(*tenant).into(), (*user).into()]).collect();
-        let (backend, columns) =
-            (self.reader().get_database_backend(), [Column::Text, Column::Text]);
+        let backend = self.reader().get_database_backend();
+        let columns = [Column::Text, Column::Text, Column::Bytes];
         let mut answers: Vec<Rows> = asked.iter().map(|_| Rows::default()).collect();
         for (table, values) in given(backend, columns, rows) {
             let people = format!(
-                "SELECT column1, column2, {}, {} FROM {table} \
-                 LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2",
+                "SELECT column1, column2, {}, {}, {KEY_COLUMNS} FROM {table} \
+                 LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2 \
+                 LEFT JOIN person_keys k ON k.tenant = column1 AND {}",
                 behind("column1", "column2"),
-                sql::columns::<person::Entity>("p")
+                sql::columns::<person::Entity>("p"),
+                by_key(backend, "k.person", "column3")
             );
             let choices = format!(
                 "SELECT {} FROM {table} JOIN preferences p \
@@ -170,9 +185,11 @@ impl Store {
                 let resolving = columns.take::<i32>()? != 0;
                 let known = columns.take::<Option<String>>()?.is_some();
                 let person = known.then(|| row.model::<person::Model>()).transpose()?;
+                let key = WrappedKey::joined(&row)?;
                 for place in places.get(&(tenant.as_str(), user.as_str())).into_iter().flatten() {
                     let answer = &mut answers[*place];
                     answer.people.extend(person.clone());
+                    answer.keys.extend(key.clone());
                     answer.resolving.extend(resolving.then(|| user.clone()));
                 }
             }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use super::cancel::cancel_where;
 use super::deliveries::{DEAD, EXPIRING, OPEN};
 use super::new::{Accept, NewDelivery, Target};
+use super::person_keys::KeysById;
 use super::rows::Columns;
 use super::seal::SealedCell;
 use super::sql::{self, Row, params, placeholders};
@@ -119,7 +120,7 @@ impl Store {
         let sealed = row.map(|row| row.get::<Option<Vec<u8>>>(0)).transpose()?.flatten();
         let Some(sealed) = sealed else { return Ok(None) };
         let place = SealedCell { table: "deliveries", row: &id, column: "content" };
-        self.open_column(tenant, &place, &sealed).await.map(Some)
+        self.open_personal(tenant, &place, &sealed, &KeysById::new()).await
     }
 }
 
