@@ -89,7 +89,7 @@ impl Store {
             let select = person::Entity::find()
                 .filter(person::Column::Tenant.eq(tenant.as_str()))
                 .filter(person::Column::UserId.is_in(chunk.iter().map(UserId::as_str)));
-            for stored in self.read_people_of(tenant, select).await? {
+            for stored in self.read_people_of(tenant, &select).await? {
                 found.insert(stored.person.user_id.clone(), stored);
             }
         }
@@ -109,20 +109,20 @@ impl Store {
             .filter(person::Column::UserId.gt(after.map_or("", UserId::as_str)))
             .order_by_asc(person::Column::UserId)
             .limit(u64::from(limit));
-        self.read_people_of(tenant, select).await
+        self.read_people_of(tenant, &select).await
     }
 
     async fn read_people_of(
         &self,
         tenant: &TenantId,
-        select: Select<person::Entity>,
+        select: &Select<person::Entity>,
     ) -> Result<Vec<StoredPerson>, Error> {
-        let (mut rows, mut keys) = self.rows_and_keys(tenant, &select).await?;
+        let (mut rows, mut keys) = self.rows_and_keys(tenant, select).await?;
         let lacks = |sealed: &[u8]| person_of(sealed).is_some_and(|id| !keys.contains_key(id));
         let stale = sealed_in(&rows).into_iter().any(lacks);
         if stale {
             // A person was deleted after the rows were read: read again without them.
-            (rows, keys) = self.rows_and_keys(tenant, &select).await?;
+            (rows, keys) = self.rows_and_keys(tenant, select).await?;
         }
         let mut people = Vec::with_capacity(rows.len());
         for row in rows {

@@ -27,7 +27,7 @@ use super::group::{Bounds, Group, Weight, panicked, shared};
 use super::rows::{Column, given};
 use super::seal::{PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
 use super::sql::{self, Row, by_key, params, placeholders};
-use super::transaction::{Tx, at_once};
+use super::transaction::{Patience, Tx, at_once};
 use super::{Backend, Error, Store};
 use crate::domain::ids::{TenantId, UserId};
 
@@ -224,7 +224,9 @@ impl Store {
                 new.entry((one.tenant.as_str(), *person)).or_insert(key);
             }
         }
-        found.extend(insert(self.writer(), &new).await?);
+        // A row that another transaction holds must not hold up the calls of other people.
+        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        found.extend(insert(self.writer(), &new, &clock).await?);
         Ok(wanted.iter().map(|one| one.open(&found)).collect())
     }
 }
@@ -255,10 +257,12 @@ async fn find(
 }
 
 /// Stores new keys; returns the keys that these people now have, because the first insert decides.
-/// The rows that are returned are locked until the commit.
+/// The rows that are returned are locked until the commit. `clock` is the table that the time is
+/// read from.
 async fn insert(
     db: &impl ConnectionTrait,
     new: &BTreeMap<Named<'_>, WrappedKey>,
+    clock: &str,
 ) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
     let rows = new.iter().map(|((tenant, person), key)| {
         [
@@ -274,7 +278,8 @@ async fn insert(
         // The update changes nothing: it returns the row that was there, and locks it.
         let text = format!(
             "INSERT INTO person_keys (tenant, person, id, wrapped, created_at) \
-             SELECT column1, column2, column3, column4, {{now}} FROM {table} WHERE TRUE \
+             SELECT column1, column2, column3, column4, clock.now FROM {clock}, {table} \
+             WHERE TRUE \
              ON CONFLICT (tenant, person) DO UPDATE SET created_at = person_keys.created_at \
              {RETURNING}"
         );

@@ -95,7 +95,7 @@ impl ScopeKeys {
         let newest = self.keys.last_key_value();
         let (id, key) = newest.ok_or_else(|| Error::Bug("a scope without a data key".into()))?;
         let header = match &self.person {
-            Some(person) => [&[OF_PERSON], person.as_slice()].concat(),
+            Some(person) => [&[OF_PERSON][..], person].concat(),
             None => header(*id),
         };
         let mut sealed = Vec::with_capacity(header.len() + NONCE_BYTES + plain.len() + 16);
@@ -163,7 +163,7 @@ pub(in crate::store) fn person_of(sealed: &[u8]) -> Option<&[u8]> {
 }
 
 fn header(key_id: u32) -> Vec<u8> {
-    [&[VERSION], key_id.to_be_bytes().as_slice()].concat()
+    [&[VERSION][..], &key_id.to_be_bytes()].concat()
 }
 
 fn key_id(sealed: &[u8]) -> Option<u32> {

@@ -220,7 +220,7 @@ pub(in crate::store) async fn held(
     for (of, person) in asked.iter().filter(|(_, person)| !found.contains_key(person)) {
         new.insert((*of, *person), WrappedKey::make(keys, *person)?);
     }
-    found.extend(insert(tx, &new).await?);
+    found.extend(insert(tx, &new, "(SELECT {now} AS now) AS clock").await?);
     let mut people = HashMap::with_capacity(named.len());
     for ((_, person), user) in named {
         if let Some(wrapped) = found.get(&person) {

@@ -45,7 +45,7 @@ async fn readable(store: &Store, tenants: usize) {
 }
 
 /// Fresh databases under [`KEY`], with the settings that open them.
-async fn databases() -> Vec<(Config, tempfile::TempDir)> {
+pub(super) async fn databases() -> Vec<(Config, tempfile::TempDir)> {
     let mut configs = test_configs().await;
     for (config, _) in &mut configs {
         config.key = Some(Secret::new(KEY));
@@ -53,7 +53,7 @@ async fn databases() -> Vec<(Config, tempfile::TempDir)> {
     configs
 }
 
-async fn migrated(config: &Config) -> Store {
+pub(super) async fn migrated(config: &Config) -> Store {
     let store = Store::open(config).await.unwrap();
     store.migrate().await.unwrap();
     store
