@@ -80,13 +80,11 @@ impl Bodies {
 
     /// Takes room for more bytes of one body; returns whether there is any.
     fn hold(&self, held: &mut Option<Held<IpAddr>>, address: IpAddr, more: usize) -> bool {
-        match held {
-            Some(held) => held.grow(more),
-            None => {
-                *held = self.under_way.take(&address, more, 1);
-                held.is_some()
-            }
+        if let Some(held) = held {
+            return held.grow(more);
         }
+        *held = self.under_way.take(&address, more, 1);
+        held.is_some()
     }
 }
 
@@ -101,7 +99,7 @@ mod tests {
 
     const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_is_read_whole_in_time_or_not_at_all() {
         let bodies = Bodies::new(Metrics::unobserved());
         let read = async |body, most| {

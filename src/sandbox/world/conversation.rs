@@ -54,7 +54,7 @@ pub(in crate::sandbox) struct Message {
     pub(in crate::sandbox) broadcast: bool,
     pub(in crate::sandbox) edited: Option<i64>,
     pub(in crate::sandbox) deleted: bool,
-    pub(super) stored_at: i64,
+    pub(in crate::sandbox) stored_at: i64,
 }
 
 impl Message {

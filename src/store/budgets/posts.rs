@@ -191,9 +191,8 @@ async fn worked_since(
     at: Timestamp,
 ) -> Result<bool, Error> {
     let text = format!(
-        "SELECT 1 FROM deliveries WHERE {} AND updated_at >= $2 AND installation = $1 \
-         AND state = 'sent' AND sending_since > $2 LIMIT 1",
-        ENDED
+        "SELECT 1 FROM deliveries WHERE {ENDED} AND updated_at >= $2 AND installation = $1 \
+         AND state = 'sent' AND sending_since > $2 LIMIT 1"
     );
     Ok(sql::one(db, &text, params![installation, at.0]).await?.is_some())
 }

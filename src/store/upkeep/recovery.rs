@@ -9,8 +9,8 @@
 //! deliveries accepted while the clock was ahead: those few rows are marked, because an epoch
 //! beyond them would also cover deliveries accepted from now on.
 
-use super::era::ERA;
 use crate::domain::delivery::State;
+use crate::store::database::era::ERA;
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::feed::sequencer::turn;

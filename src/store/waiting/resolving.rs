@@ -8,7 +8,6 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait as _, DbBackend, Value};
 
 use super::held::expect_sweeps;
-use super::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::{End, Kind, LifeEvent, State, transition};
 use crate::domain::ids::{
@@ -21,6 +20,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::claim::lease_token;
+use crate::store::lanes::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
 use crate::store::lanes::unread::{Unread, known};
 use crate::store::records::deliveries::StateIn;
 use crate::store::records::notifications::place;

@@ -20,7 +20,7 @@ prop_compose! {
         let mut world = world_of(set, &rules).0;
         world.preferences.all = all;
         world.preferences.by_type.insert(world.event.clone(), one);
-        World { channel, action, kind, ..world }
+        World { kind, action, channel, ..world }
     }
 }
 
