@@ -181,7 +181,7 @@ impl Store {
             inner: Arc::new(Inner {
                 connections,
                 keyring,
-                person_keys: person_keys::PersonKeys::new(backend),
+                person_keys: person_keys::PersonKeys::new(backend, config.person_keys),
                 lanes_woken: Notify::new(),
                 events_taken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),

@@ -70,7 +70,7 @@ impl Ends<'_> {
             .store
             .transaction(|tx| {
                 scoped(async move {
-                    let erased = erase_within(tx, keys, tenant, user, redact).await?;
+                    let erased = erase_within(self.store, tx, keys, tenant, user, redact).await?;
                     self.store.record(tx).await?;
                     Ok(erased)
                 })
@@ -115,6 +115,7 @@ pub(in crate::store) fn out_of(table: &str, key: &str) -> String {
 }
 
 async fn erase_within(
+    store: &Store,
     tx: &Tx,
     keys: &Arc<ScopeKeys>,
     tenant: &TenantId,
@@ -133,7 +134,7 @@ async fn erase_within(
     let theirs = person_keys::erase(tx, keys, tenant, user).await?;
     let lanes = lock_lanes(tx, &key).await?;
     erase_notifications(tx, keys, tenant, user, redact).await?;
-    sharers::leave(tx, (keys, theirs.as_ref()), tenant, user).await?;
+    sharers::leave(store, tx, (keys, theirs.as_ref()), tenant, user).await?;
     let met = cancel_where(tx, "tenant = $1 AND user_id = $2", key.clone(), "NULL").await?;
     for table in ["deliveries", "deliveries_history"] {
         erased.erased += erase_deliveries(tx, table, &key).await?;

@@ -22,7 +22,6 @@ use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::unread::Unread;
 use crate::store::records::dead_letters::{FailedFilter, superseded};
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
-use crate::store::seal::person_keys::held;
 use crate::store::{Error, Outbox, Store, new_uuid};
 
 /// A call to replay dead letters.
@@ -189,7 +188,7 @@ impl Store {
             return Ok(ReplayOutcome::NoRoom);
         }
         let users = chosen.iter().filter_map(|(dead, _)| dead.user.clone()).collect();
-        let keys = &held(tx, keys, &replay.tenant, &users).await?;
+        let keys = &self.held_keys(tx, keys, &replay.tenant, &users).await?;
         insert::replays(tx, keys, replay, &chosen, now).await?;
         let answer = in_the_order_asked(replay, answer);
         let mut values = key;

@@ -11,7 +11,7 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::Tx;
 use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
-use crate::store::seal::person_keys::{SealingKeys, held};
+use crate::store::seal::person_keys::SealingKeys;
 use crate::store::{Error, Store};
 
 impl Store {
@@ -65,6 +65,7 @@ impl Store {
 /// trace are encrypted again, with the other's key. `keys` are the tenant's, `theirs` is the
 /// person's.
 pub(in crate::store) async fn leave(
+    store: &Store,
     tx: &Tx,
     (keys, theirs): (&Arc<ScopeKeys>, Option<&Arc<ScopeKeys>>),
     tenant: &TenantId,
@@ -85,8 +86,8 @@ pub(in crate::store) async fn leave(
             let mut columns = Columns::of(&row);
             let delivery: String = columns.take()?;
             let heir = columns.id(UserId::parse)?;
-            let keys = held(tx, keys, tenant, &BTreeSet::from([heir.clone()])).await?;
-            let keys = keys.and(user, theirs);
+            let heirs = BTreeSet::from([heir.clone()]);
+            let keys = store.held_keys(tx, keys, tenant, &heirs).await?.and(user, theirs);
             inherit(tx, table, &delivery, (user, &heir), &keys).await?;
             let gone = params![tenant.as_str(), delivery, heir.as_str()];
             sql::execute(tx, GONE, gone).await?;

@@ -6,7 +6,8 @@
 //!
 //! Layout, version 1: version (1 byte), key id (4, big-endian), nonce (24), ciphertext and tag.
 //! Version 2 has the id of a person's key (16 bytes, `person_keys`) in place of the key id. Data of
-//! one person was sealed by the tenant's key, in version 1, before there were keys for it.
+//! one person was sealed by the tenant's key, in version 1, before there were keys for it, and is
+//! without `store.person_keys`.
 //!
 //! Deadlock trap: making a data key writes. Call [`Store::keys`] *before* a transaction; sealing
 //! itself does not use the database. Opening may read, on the readers' pool.
@@ -29,7 +30,7 @@ use crate::store::{Error, Store};
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 1 + 4;
 /// The layout of a value that a person's key seals.
-const OF_PERSON: u8 = 2;
+pub(in crate::store) const OF_PERSON: u8 = 2;
 /// The length of the id of a person's key, which follows the version.
 pub(in crate::store) const PERSON_ID_BYTES: usize = 16;
 /// Scopes whose keys are kept in memory, and for how long.
@@ -129,6 +130,11 @@ impl ScopeKeys {
     /// The key of one person, with this id, as the only key of its own scope.
     pub(in crate::store) fn of_person(scope: String, id: Vec<u8>, key: Key) -> Self {
         Self { scope, keys: BTreeMap::from([(1, key)]), person: Some(id) }
+    }
+
+    /// The same keys, which seal in version 1, for releases that cannot open version 2.
+    pub(in crate::store) fn as_before(&self) -> Self {
+        Self { scope: self.scope.clone(), keys: self.keys.clone(), person: None }
     }
 
     /// The id of a person's key; `None`: the keys of another scope.
@@ -403,6 +409,9 @@ mod tests {
         let ours = persons(1, 7);
         let old = ScopeKeys { scope: ours.scope.clone(), person: None, ..persons(1, 7) };
         let sealed = old.seal(&PLACE, b"hello").unwrap();
+        let as_before = ours.as_before().seal(&PLACE, b"hello").unwrap();
+        assert_eq!(as_before[0], VERSION);
+        assert_eq!(&**old.open(&PLACE, &as_before).unwrap(), b"hello");
         assert_eq!(sealed[0], VERSION);
         assert_eq!(&**ours.open(&PLACE, &sealed).unwrap(), b"hello");
     }

@@ -11,6 +11,10 @@
 //! locks the key's row until the commit ([`key_lives`]). If the key is gone, nothing is written
 //! ([`Error::KeyErased`]) and the value is encrypted again, with a new key. Only a trace that is
 //! added to is written without the check: it decides nothing.
+//!
+//! Releases before these keys cannot decrypt such values. While they run, `store.person_keys` is
+//! off: the tenant's key encrypts new values, and entries of the audit trail have the layout that
+//! these releases know. Reading does not depend on the setting.
 
 mod sealing;
 
@@ -23,7 +27,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Value};
 use zeroize::Zeroizing;
 
 use super::cipher::KEY_BYTES;
-use super::data_keys::{PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
+use super::data_keys::{OF_PERSON, PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
 use crate::domain::ids::{TenantId, UserId};
 use crate::store::database::group::{Bounds, Group, Weight, panicked, shared};
 use crate::store::database::rows::{Column, given};
@@ -31,7 +35,7 @@ use crate::store::database::sql::{self, Row, by_key, params, placeholders};
 use crate::store::database::transaction::{Patience, Tx, at_once};
 use crate::store::{Backend, Error, Store};
 
-pub(in crate::store) use sealing::{KeysById, SealingKeys, held, hold_keys};
+pub(in crate::store) use sealing::{KeysById, SealingKeys, hold_keys};
 
 /// Names a key; random, so that it says nothing about the person.
 pub(in crate::store) type PersonKeyId = Vec<u8>;
@@ -113,13 +117,15 @@ pub(in crate::store) struct PersonKeys {
     by_person: Cache<PersonHash, Arc<ScopeKeys>>,
     by_id: Cache<(TenantId, PersonKeyId), Arc<ScopeKeys>>,
     reading: Group<TenantId, Wanted, Result<Opened, Error>>,
+    /// Whether they encrypt new values; otherwise the tenant's key does (`store.person_keys`).
+    in_use: bool,
 }
 
 impl PersonKeys {
-    pub(in crate::store) fn new(backend: Backend) -> Self {
+    pub(in crate::store) fn new(backend: Backend, in_use: bool) -> Self {
         let bounds =
             Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: at_once(backend) };
-        Self { by_person: cache(), by_id: cache(), reading: Group::new(bounds) }
+        Self { by_person: cache(), by_id: cache(), reading: Group::new(bounds), in_use }
     }
 
     async fn keep(&self, tenant: &TenantId, person: PersonHash, key: &Arc<ScopeKeys>) {
@@ -153,7 +159,9 @@ impl Store {
         let person = person_hash(&keys, user)?;
         let key = self.stored_keys(tenant, &keys, vec![person], true).await?.remove(&person);
         let key = key.ok_or_else(|| Error::Bug("a person's key was not made".into()))?;
-        Ok((key.person().unwrap_or_default().to_vec(), key))
+        let id = key.person().unwrap_or_default().to_vec();
+        let in_use = self.inner.person_keys.in_use;
+        Ok((id, if in_use { key } else { Arc::new(key.as_before()) }))
     }
 
     /// Those of these keys that were not erased; not taken from memory.
@@ -318,9 +326,14 @@ pub(in crate::store) fn key_exists(tenant: &str, id: &str) -> String {
     )
 }
 
-/// [`key_exists`] for the key of a value that a person's key sealed (an expression).
-pub(in crate::store) fn key_lives(tenant: &str, sealed: &str) -> String {
-    key_exists(tenant, &named_in(sealed))
+/// [`key_exists`] for the key of a sealed value (an expression); true if no person's key sealed it.
+pub(in crate::store) fn key_lives(backend: DbBackend, tenant: &str, sealed: &str) -> String {
+    let of_person = match backend {
+        DbBackend::Postgres => format!("'\\x{OF_PERSON:02x}'::bytea"),
+        _ => format!("x'{OF_PERSON:02x}'"),
+    };
+    let exists = key_exists(tenant, &named_in(sealed));
+    format!("(substr({sealed}, 1, 1) <> {of_person} OR {exists})")
 }
 
 /// Joins the key of a sealed value (an expression) as `k`.

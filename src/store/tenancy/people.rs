@@ -21,7 +21,7 @@ use crate::store::database::rows::{Column, given, numbered, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
 use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell, person_of};
-use crate::store::seal::person_keys::{KEY_ATTEMPTS, KeysById, held, key_lives};
+use crate::store::seal::person_keys::{KEY_ATTEMPTS, KeysById, key_lives};
 use crate::store::{Error, People, Store};
 
 /// Rows per statement; SQLite takes 32,766 parameters.
@@ -123,7 +123,8 @@ impl People<'_> {
         let keys = &self.store.keys(&Scope::Tenant(tenant.clone())).await?;
         let stored = self.store.transaction(|tx| {
             scoped(async move {
-                let keys = held(tx, keys, tenant, &BTreeSet::from([user.clone()])).await?;
+                let users = BTreeSet::from([user.clone()]);
+                let keys = self.store.held_keys(tx, keys, tenant, &users).await?;
                 let keys = keys.of(Some(user))?;
                 let stored = store_identity_in(tx, keys, tenant, user, identity).await?;
                 self.store.record(tx).await?;
@@ -253,9 +254,10 @@ pub(in crate::store) async fn write_records(
     let rows = records.iter().map(|((tenant, user), record)| {
         [tenant.as_str().into(), user.as_str().into(), record.to_vec().into()]
     });
-    let columns = [Column::Text, Column::Text, Column::Bytes];
-    let (alive, mut written) = (key_lives("column1", "column3"), 0);
-    for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
+    let (backend, columns) =
+        (db.get_database_backend(), [Column::Text, Column::Text, Column::Bytes]);
+    let (alive, mut written) = (key_lives(backend, "column1", "column3"), 0);
+    for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
             "INSERT INTO people (tenant, user_id, record, updated_at)
              SELECT column1, column2, column3, {{now}} FROM {table} WHERE {alive}

@@ -1,17 +1,20 @@
 //! Data about one person is encrypted with the person's key: once the key is erased, no copy of the
 //! data can be decrypted, not even with the key-encryption key.
 
+use herald::domain::access::audit::{Entry, Shown};
 use herald::domain::delivery::State;
 use herald::domain::identity::person::Person;
 use herald::domain::ids::{DeliveryId, InstallationId, SlackUserId, TenantId, UserId};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accept, Error, NewDelivery, Redacted, SettleContext, Store};
+use herald::store::{
+    Accept, AuditFilter, Config, DeliveryTrace, Error, NewDelivery, Redacted, SettleContext, Store,
+};
 use sea_orm::{ConnectionTrait as _, Statement, Value};
 
 use super::keys::{databases, migrated};
 use super::thief::{Stolen, Thief};
-use crate::outbox::{LEASE, call, delivered, delivery, lane, post, tenant, uuid};
+use crate::outbox::{LEASE, call, delivered, delivery, lane, post, sending, tenant, uuid};
 use crate::support::store::test_stores;
 
 const EMAIL: &str = "someone@victim.example";
@@ -169,7 +172,7 @@ async fn values_of_earlier_releases_open_until_they_are_written_again() {
             replica.outbox().settle(&claims[0], id, &delivered(), SettleContext::default()).await;
         assert!(sent.unwrap());
         // Written again.
-        replica.upsert_people(&acme, &[person()]).await.unwrap();
+        replica.people().upsert(&acme, &[person()]).await.unwrap();
         replica.people().store_identity(&acme, &someone(), &identity()).await.unwrap();
         let stolen = thief.steal("acme").await;
         assert_eq!([stolen[0].sealed[0], stolen[1].sealed[0]], [2, 2]);
@@ -271,5 +274,127 @@ async fn a_shared_message_stays_readable_for_the_other_recipient() {
         replica.ends().erase_person(&tenant(), &heir, redact).await.unwrap();
         assert_eq!(replica.outbox().words(&tenant(), id).await.unwrap(), None);
         replica.close().await;
+    }
+}
+
+/// A replica beside replicas of an earlier release.
+async fn beside_earlier(config: &Config) -> Store {
+    Store::open(&Config { person_keys: false, ..config.clone() }).await.unwrap()
+}
+
+/// Everything that [`fill`] stored can be read.
+async fn assert_readable(store: &Store, tenant: &str, id: DeliveryId) {
+    let tenant = &named(tenant);
+    let read = store.people().get(tenant, &someone()).await.unwrap().unwrap();
+    assert_eq!((read.person, read.identity.unwrap().display_name), (person(), NAME.into()));
+    assert_eq!(store.outbox().words(tenant, id).await.unwrap().as_deref(), Some(WORDS));
+    let record = store.records().delivery(tenant, id).await.unwrap().unwrap();
+    assert_eq!(record.trace.as_deref(), Some(WHY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_an_upgrade_earlier_releases_can_decrypt_new_values() {
+    for (config, _dir) in databases().await {
+        let (new, beside) = (migrated(&config).await, beside_earlier(&config).await);
+        let (acme, umbrella) = (fill(&beside, "acme").await, fill(&new, "umbrella").await);
+        let stored = [("acme", acme), ("umbrella", umbrella)];
+        let thief = Thief::on(&config).await;
+        let keys = thief.keys().await;
+        for (number, stolen) in thief.steal("acme").await.iter().enumerate() {
+            let tenants = keys.iter().filter(|key| key.scope == "tenant:acme");
+            let plain = stolen.opened_with(tenants).unwrap();
+            assert!(stolen.sealed[0] == 1 && is_plain(number, &plain), "{stolen:?}");
+        }
+        assert!(thief.steal("umbrella").await.iter().all(|stolen| stolen.sealed[0] == 2));
+        // Written again by the other replica.
+        for (store, tenant, layout) in [(&new, "acme", 2), (&beside, "umbrella", 1)] {
+            for (tenant, id) in stored {
+                assert_readable(store, tenant, id).await;
+            }
+            let tenant = &named(tenant);
+            store.people().upsert(tenant, &[person()]).await.unwrap();
+            assert!(store.people().store_identity(tenant, &someone(), &identity()).await.unwrap());
+            let stolen = thief.steal(tenant.as_str()).await;
+            assert_eq!([stolen[0].sealed[0], stolen[1].sealed[0]], [layout, layout]);
+        }
+        for (tenant, id) in stored {
+            assert_readable(&new, tenant, id).await;
+            assert_readable(&beside, tenant, id).await;
+            let tenant = &named(tenant);
+            beside.ends().erase_person(tenant, &someone(), redact).await.unwrap();
+            assert_eq!(new.people().get(tenant, &someone()).await.unwrap(), None);
+            assert_eq!(new.outbox().words(tenant, id).await.unwrap(), None);
+        }
+        assert!(thief.keys().await.iter().all(|key| !key.is_persons()));
+        beside.close().await;
+        new.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_an_upgrade_shared_messages_and_their_traces_stay_readable() {
+    for (config, _dir) in databases().await {
+        let (new, beside) = (migrated(&config).await, beside_earlier(&config).await);
+        let (ours, heir) = (tenant(), UserId::parse("zoe").unwrap());
+        let shared = NewDelivery { also: vec![heir.clone()], ..with_trace("U1") };
+        let id = shared.id;
+        new.outbox().accept(call("shared", vec![shared])).await.unwrap();
+        beside.ends().erase_person(&ours, &someone(), redact).await.unwrap();
+        for store in [&new, &beside] {
+            let words = store.outbox().words(&ours, id).await.unwrap();
+            assert_eq!(words.as_deref(), Some(WORDS));
+        }
+        let (claim, sent) = sending(&beside).await;
+        assert_eq!(sent, id);
+        let trace = Some(DeliveryTrace { tenant: &ours, user: Some(&heir), trace: b"sent" });
+        let context = SettleContext { trace, ..SettleContext::default() };
+        assert!(beside.outbox().settle(&claim, id, &delivered(), context).await.unwrap());
+        let record = new.records().delivery(&ours, id).await.unwrap().unwrap();
+        assert_eq!(record.trace.as_deref(), Some(&b"sent"[..]));
+        let raw = Thief::on(&config).await.raw;
+        let traces = Statement::from_string(
+            raw.get_database_backend(),
+            "SELECT trace FROM deliveries UNION ALL SELECT trace FROM deliveries_history",
+        );
+        let row = raw.query_one_raw(traces).await.unwrap().unwrap();
+        assert_eq!(row.try_get_by_index::<Vec<u8>>(0).unwrap()[0], 1);
+        beside.close().await;
+        new.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_an_upgrade_earlier_releases_can_read_new_entries_of_the_trail() {
+    for (config, _dir) in databases().await {
+        let (new, beside) = (migrated(&config).await, beside_earlier(&config).await);
+        let ours = tenant();
+        new.tenancy().ensure_tenant(&ours).await.unwrap();
+        for (store, layout) in [(&beside, "1"), (&new, "2")] {
+            let entry = Entry::of_browser(ours.clone(), layout);
+            let entry = Entry { actor: Some(someone()), ..entry };
+            store.audit().write(&[entry]).await.unwrap();
+        }
+        let raw = Thief::on(&config).await.raw;
+        let text = "SELECT action, actor FROM audit_inbox";
+        let entries = Statement::from_string(raw.get_database_backend(), text);
+        for row in raw.query_all_raw(entries).await.unwrap() {
+            let actor: Vec<u8> = row.try_get_by_index(1).unwrap();
+            let layout: String = row.try_get_by_index(0).unwrap();
+            assert_eq!(actor[0].to_string(), layout);
+        }
+        assert_eq!(new.audit().chain(10).await.unwrap(), Some(2));
+        for store in [&new, &beside] {
+            let filter = AuditFilter::default();
+            let page = store.audit().list(Some(&ours), &filter, None, 10).await.unwrap();
+            assert_eq!(page.entries.len(), 2);
+            for entry in page.entries {
+                assert!(
+                    matches!(&entry.actor, Shown::Person(shown) if shown.user == someone()),
+                    "{entry:?}"
+                );
+            }
+        }
+        beside.close().await;
+        new.close().await;
     }
 }

@@ -395,10 +395,10 @@ async fn insert_deliveries(
         })
     });
     let rows: Vec<_> = rows.collect();
-    let sealed = "COALESCE(column12, column22)";
-    let alive = key_lives("column2", sealed);
+    let (backend, sealed) = (tx.get_database_backend(), "COALESCE(column12, column22)");
+    let alive = key_lives(backend, "column2", sealed);
     let (all, mut stored) = (rows.len() as u64, 0);
-    for (table, values) in given(tx.get_database_backend(), KINDS, rows) {
+    for (table, values) in given(backend, KINDS, rows) {
         let text = format!(
             "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
              column12, column13, column14, column15, column16, column17, column17, column18, \

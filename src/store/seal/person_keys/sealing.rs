@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sea_orm::ConnectionTrait as _;
 use zeroize::Zeroizing;
 
-use super::{PersonKeyId, WrappedKey, find, insert, key_lives, person_hash};
+use super::{PersonHash, PersonKeyId, WrappedKey, find, insert, key_lives, person_hash};
 use crate::domain::ids::{TenantId, UserId};
 use crate::store::database::group::breathe;
 use crate::store::database::rows::{Column, given};
@@ -22,6 +22,8 @@ pub(in crate::store) type KeysById = HashMap<PersonKeyId, Arc<ScopeKeys>>;
 pub(in crate::store) struct SealingKeys {
     tenant: Arc<ScopeKeys>,
     people: HashMap<UserId, Arc<ScopeKeys>>,
+    /// Whether people's keys seal; otherwise they only open, and the tenant's seals.
+    in_use: bool,
 }
 
 impl SealingKeys {
@@ -32,7 +34,7 @@ impl SealingKeys {
 
     /// The key for data about this person only; without a person, for a channel, the tenant's.
     pub(in crate::store) fn of(&self, user: Option<&UserId>) -> Result<&ScopeKeys, Error> {
-        let Some(user) = user else { return Ok(&self.tenant) };
+        let Some(user) = user.filter(|_| self.in_use) else { return Ok(&self.tenant) };
         let key = self.people.get(user).map(AsRef::as_ref);
         key.ok_or_else(|| Error::Bug("a person's key was not fetched".into()))
     }
@@ -67,6 +69,10 @@ impl Store {
     ) -> Result<SealingKeys, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let cached = &self.inner.person_keys;
+        let in_use = cached.in_use;
+        if !in_use {
+            return Ok(SealingKeys { tenant: keys, people: HashMap::new(), in_use });
+        }
         let mut people = HashMap::with_capacity(users.len());
         let mut missing = HashMap::new();
         for (number, user) in users.iter().copied().enumerate() {
@@ -87,7 +93,7 @@ impl Store {
                 }
             }
         }
-        Ok(SealingKeys { tenant: keys, people })
+        Ok(SealingKeys { tenant: keys, people, in_use })
     }
 
     /// The key for a value about this person that is of no use after the person's deletion; without
@@ -98,9 +104,9 @@ impl Store {
         user: Option<&UserId>,
     ) -> Result<Option<Arc<ScopeKeys>>, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-        let Some(user) = user else { return Ok(Some(keys)) };
-        let person = person_hash(&keys, user)?;
         let cached = &self.inner.person_keys;
+        let Some(user) = user.filter(|_| cached.in_use) else { return Ok(Some(keys)) };
+        let person = person_hash(&keys, user)?;
         if let Some(key) = cached.by_person.get(&person).await {
             return Ok(Some(key));
         }
@@ -108,6 +114,38 @@ impl Store {
         let Some(key) = stored.remove(&person) else { return Ok(None) };
         cached.keep(tenant, person, &key).await;
         Ok(Some(key))
+    }
+
+    /// The keys of these people within a transaction, made if missing. Their rows are locked until
+    /// the commit, so the write needs no further check. `keys` are the tenant's.
+    pub(in crate::store) async fn held_keys(
+        &self,
+        tx: &Tx,
+        keys: &Arc<ScopeKeys>,
+        tenant: &TenantId,
+        users: &BTreeSet<UserId>,
+    ) -> Result<SealingKeys, Error> {
+        let in_use = self.inner.person_keys.in_use;
+        let mut named = BTreeMap::new();
+        for user in users {
+            named.insert((tenant.as_str(), person_hash(keys, user)?), user);
+        }
+        let asked: BTreeSet<_> = named.keys().copied().collect();
+        let mut found = find(tx, &asked, "{for_key_share}").await?;
+        let mut new = BTreeMap::new();
+        // Keys that are not in use open stored values; none is made.
+        let missing = |person: &PersonHash| in_use && !found.contains_key(person);
+        for (of, person) in asked.iter().filter(|(_, person)| missing(person)) {
+            new.insert((*of, *person), WrappedKey::make(keys, *person)?);
+        }
+        found.extend(insert(tx, &new, "(SELECT {now} AS now) AS clock").await?);
+        let mut people = HashMap::with_capacity(named.len());
+        for ((_, person), user) in named {
+            if let Some(wrapped) = found.get(&person) {
+                people.insert(user.clone(), wrapped.open(keys, tenant)?);
+            }
+        }
+        Ok(SealingKeys { tenant: Arc::clone(keys), people, in_use })
     }
 
     /// Removes the keys of people from memory: some were erased.
@@ -202,34 +240,6 @@ impl Store {
     }
 }
 
-/// The keys of these people within a transaction, made if missing. Their rows are locked until the
-/// commit, so the write needs no further check. `keys` are the tenant's.
-pub(in crate::store) async fn held(
-    tx: &Tx,
-    keys: &Arc<ScopeKeys>,
-    tenant: &TenantId,
-    users: &BTreeSet<UserId>,
-) -> Result<SealingKeys, Error> {
-    let mut named = BTreeMap::new();
-    for user in users {
-        named.insert((tenant.as_str(), person_hash(keys, user)?), user);
-    }
-    let asked: BTreeSet<_> = named.keys().copied().collect();
-    let mut found = find(tx, &asked, "{for_key_share}").await?;
-    let mut new = BTreeMap::new();
-    for (of, person) in asked.iter().filter(|(_, person)| !found.contains_key(person)) {
-        new.insert((*of, *person), WrappedKey::make(keys, *person)?);
-    }
-    found.extend(insert(tx, &new, "(SELECT {now} AS now) AS clock").await?);
-    let mut people = HashMap::with_capacity(named.len());
-    for ((_, person), user) in named {
-        if let Some(wrapped) = found.get(&person) {
-            people.insert(user.clone(), wrapped.open(keys, tenant)?);
-        }
-    }
-    Ok(SealingKeys { tenant: Arc::clone(keys), people })
-}
-
 /// Fails with [`Error::KeyErased`] unless the keys of all these values of tenants still exist.
 /// Their rows are then locked until the commit.
 pub(in crate::store) async fn hold_keys(
@@ -238,9 +248,10 @@ pub(in crate::store) async fn hold_keys(
 ) -> Result<(), Error> {
     let rows = values.iter();
     let rows = rows.map(|(tenant, sealed)| [tenant.as_str().into(), sealed.to_vec().into()]);
-    let (columns, mut alive) = ([Column::Text, Column::Bytes], 0);
-    for (table, all) in given(tx.get_database_backend(), columns, rows.collect()) {
-        let text = format!("SELECT 1 FROM {table} WHERE {}", key_lives("column1", "column2"));
+    let (backend, columns) = (tx.get_database_backend(), [Column::Text, Column::Bytes]);
+    let (lives, mut alive) = (key_lives(backend, "column1", "column2"), 0);
+    for (table, all) in given(backend, columns, rows.collect()) {
+        let text = format!("SELECT 1 FROM {table} WHERE {lives}");
         alive += sql::all(tx, &text, all).await?.len();
     }
     if alive == values.len() { Ok(()) } else { Err(Error::KeyErased) }
