@@ -56,7 +56,8 @@ fn accepts(case: &Case<'_>, blow: &Blow, replica: usize, judgement: &mut Judgeme
 
 /// A request to Slack, for which the replica needed its database.
 fn sends(case: &Case<'_>, blow: &Blow, replica: usize, judgement: &mut Judgement) {
-    let (from, to) = (blow.until + PREPARED, blow.until + LIGHT);
+    let to = blow.until + case.evidence.rules.on_this_machine(LIGHT);
+    let from = blow.until + PREPARED;
     let mut requests = case.evidence.requests.iter().filter(|one| one.replica == Some(replica));
     if !requests.any(|one| (from..=to).contains(&one.began)) {
         let sentence = format!("replica {replica} sends nothing after its connections were dark");
