@@ -67,13 +67,8 @@ pub(crate) async fn run(database: Database, effort: Effort) {
 /// A tenant of its own, with one person.
 async fn begin_small(stage: &Stage) {
     let mut admin = AdminServiceClient::new(stage.channel.clone());
-    let settings = pb::Settings { sending_allowed: true, ..pb::Settings::default() };
-    let request = pb::UpdateSettingsRequest {
-        tenant_id: SMALL.into(),
-        settings: Some(settings),
-        ..pb::UpdateSettingsRequest::default()
-    };
-    admin.update_settings(request).await.unwrap();
+    let request = pb::AllowSendingRequest { tenant_id: SMALL.into(), actor: None };
+    admin.allow_sending(request).await.unwrap();
     let people = vec![described(0)];
     let request = pb::UpsertPeopleRequest { tenant_id: SMALL.into(), people, actor: None };
     admin.upsert_people(request).await.unwrap();

@@ -57,12 +57,8 @@ async fn open(stage: &Stage) -> Vec<Streaming<pb::WatchDeliveriesResponse>> {
     let mut herald = HeraldServiceClient::new(channel);
     let tenant = |number: usize| format!("quiet-{}", number % TENANTS);
     for number in 0..TENANTS {
-        let request = pb::UpdateSettingsRequest {
-            tenant_id: tenant(number),
-            settings: Some(pb::Settings::default()),
-            ..pb::UpdateSettingsRequest::default()
-        };
-        admin.update_settings(request).await.unwrap();
+        let request = pb::AllowSendingRequest { tenant_id: tenant(number), actor: None };
+        admin.allow_sending(request).await.unwrap();
     }
     let mut streams = Vec::new();
     for number in 0..STREAMS {
