@@ -23,7 +23,7 @@ use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::{Acted, Settle, State};
 use crate::domain::ids::{DeliveryId, LeaseToken};
 use crate::domain::reason::Failure;
-use crate::store::{self, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext};
+use crate::store::{self, DeliveryTrace, LaneClaim, Pace, QueueKey, RecoverOutcome, SettleContext};
 use crate::telemetry;
 
 impl Delivery {
@@ -165,8 +165,8 @@ impl Delivery {
         context: SettleContext<'_>,
     ) -> Result<(), store::Error> {
         let trace = explain::added(turn, turn.trace(), &settle);
-        let tenant = &turn.head.tenant;
-        let trace = trace.as_deref().map(|trace| (tenant, trace));
+        let (tenant, user) = (&turn.head.tenant, turn.head.user.as_ref());
+        let trace = trace.as_deref().map(|trace| DeliveryTrace { tenant, user, trace });
         let (claim, delivery) = (turn.claim, turn.head.delivery);
         let known = Instant::now();
         let mut tries = self.tries();

@@ -71,6 +71,10 @@ pub struct Config {
     /// Vault only decrypts stored data keys and wraps no new ones, for going back to `key` or
     /// `key_file`. Default `false`.
     pub vault_opens_only: bool,
+    /// Data about one person is encrypted with a key of that person, which `DeletePerson` erases.
+    /// Releases without this setting cannot decrypt it: set `false` while replicas of one of them
+    /// run. The tenant's key then encrypts new data (docs/keys.md). Default `true`.
+    pub person_keys: bool,
 }
 
 /// The pooler between Herald and PostgreSQL.
@@ -105,6 +109,7 @@ impl Default for Config {
             vault_token: None,
             vault_token_file: None,
             vault_opens_only: false,
+            person_keys: true,
         }
     }
 }
@@ -130,6 +135,7 @@ impl fmt::Debug for Config {
             .field("vault_token", &self.vault_token)
             .field("vault_token_file", &self.vault_token_file)
             .field("vault_opens_only", &self.vault_opens_only)
+            .field("person_keys", &self.person_keys)
             .finish()
     }
 }

@@ -36,6 +36,10 @@ pub enum Error {
     /// or moved.
     #[error("cannot decrypt {0}")]
     Sealed(String),
+    /// A key of a person was erased after it had encrypted a part of this write: encrypt it again
+    /// with the person's new key. Nothing was written. The store does so itself.
+    #[error("a person was deleted meanwhile")]
+    KeyErased,
     /// The service that holds the key-encryption key does not answer or refuses: retry later, or an
     /// operator must act.
     #[error("the key service: {0}")]

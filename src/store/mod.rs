@@ -58,7 +58,7 @@ use self::feed::signals;
 use self::intake::accept;
 use self::lanes::{claim, unread};
 use self::member_lists::hints;
-use self::seal::{data_keys, kek};
+use self::seal::{data_keys, kek, person_keys};
 use self::tenancy::{installations, shared_reads};
 use self::turns::{intend, settle};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
@@ -123,7 +123,7 @@ pub use tenancy::installations::{Installation, InstallationState, NewInstallatio
 pub use tenancy::people::StoredPerson;
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
 pub use turns::intend::RecoverOutcome;
-pub use turns::settle::{Pace, SettleContext};
+pub use turns::settle::{DeliveryTrace, Pace, SettleContext};
 pub use upkeep::recovery::Recovery;
 pub use waiting::held::HeldSweep;
 pub use waiting::resolving::{Resolved, Resolving};
@@ -142,6 +142,7 @@ pub struct Store {
 struct Inner {
     connections: connection::Connections,
     keyring: data_keys::Keyring,
+    person_keys: person_keys::PersonKeys,
     lanes_woken: Notify,
     events_taken: Notify,
     deliveries_ended: broadcast::Sender<DeliveryId>,
@@ -180,6 +181,7 @@ impl Store {
             inner: Arc::new(Inner {
                 connections,
                 keyring,
+                person_keys: person_keys::PersonKeys::new(backend, config.person_keys),
                 lanes_woken: Notify::new(),
                 events_taken: Notify::new(),
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),

@@ -17,8 +17,8 @@ use super::ends::erase::out_of;
 use super::lanes::claim::lease_token;
 use super::lanes::order::RESOLVES_DUE;
 use super::{
-    About, Accept, Config, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext, Store, Target,
-    WaitScope,
+    About, Accept, Config, DeliveryTrace, Kind, NewDelivery, Pace, Resolved, Settle, SettleContext,
+    Store, Target, WaitScope,
 };
 use crate::domain::capacity::pacing;
 use crate::domain::capacity::priority::Priority;
@@ -226,7 +226,8 @@ async fn turn(store: &Store, end: Option<&Settle>) {
         .unwrap();
     assert!(attempt.is_some());
     let began = Some(Pace { started_ago: Duration::ZERO, interval: Duration::ZERO });
-    let trace = Some((&head.tenant, &b"why"[..]));
+    let (tenant, user) = (&head.tenant, head.user.as_ref());
+    let trace = Some(DeliveryTrace { tenant, user, trace: b"why" });
     let context = SettleContext { pace: began, trace, ..SettleContext::default() };
     assert!(store.outbox().settle(claim, head.delivery, end, context).await.unwrap());
 }

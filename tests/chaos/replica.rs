@@ -52,17 +52,26 @@ pub(crate) struct Process {
     probes: watch::Sender<Option<Probes>>,
     program: PathBuf,
     settings: Vec<String>,
+    own_settings: OwnSettings,
     environment: Vec<(String, String)>,
     logs: PathBuf,
     starts: u32,
     child: Option<Child>,
 }
 
+/// Settings that only one program knows.
+pub(crate) struct OwnSettings {
+    pub(crate) program: PathBuf,
+    pub(crate) settings: Vec<String>,
+}
+
 /// How a replica is started.
 pub(crate) struct Plan {
     pub(crate) number: usize,
     pub(crate) program: PathBuf,
+    /// For every program.
     pub(crate) settings: Vec<String>,
+    pub(crate) own_settings: OwnSettings,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) logs: PathBuf,
     pub(crate) slack: Link,
@@ -80,6 +89,7 @@ impl Replica {
             probes: probes.clone(),
             program: plan.program,
             settings: plan.settings,
+            own_settings: plan.own_settings,
             environment: plan.environment,
             logs: plan.logs,
             starts: 0,
@@ -132,7 +142,9 @@ impl Process {
             let mut command = Command::new(&self.program);
             command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null());
             command.stderr(File::create(&log)?).envs(self.environment.iter().cloned());
-            for setting in &self.settings {
+            let own = self.own_settings.settings.iter();
+            let own = own.filter(|_| self.program == self.own_settings.program);
+            for setting in self.settings.iter().chain(own) {
                 command.args(["--set", setting]);
             }
             let process = self.child.insert(command.spawn()?).id();

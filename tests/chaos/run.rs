@@ -69,6 +69,7 @@ impl Plan {
         Size {
             program: &self.program,
             first: &self.releases[0],
+            mixed: self.is_mixed(),
             replicas: self.replicas,
             people: self.people,
             channels: self.channels,
@@ -78,6 +79,11 @@ impl Plan {
             pooler: self.pooler.as_deref(),
             more: &self.settings,
         }
+    }
+
+    /// Whether replicas of two releases take turns.
+    fn is_mixed(&self) -> bool {
+        self.releases[0] != self.releases[1]
     }
 
     /// The factor for the pauses between faults: if fewer kinds recur, each strikes more often.
@@ -97,7 +103,7 @@ pub(crate) async fn run(plan: &Plan, dir: &Path) -> io::Result<String> {
     let processors = Processors::default();
     watching.spawn(processors.clone().watch(site.replicas.clone()));
     let dice = Dice::new(plan.seed);
-    let mixed = plan.releases[0] != plan.releases[1];
+    let mixed = plan.is_mixed();
     if mixed {
         // The previous release does not promise the order of messages accepted before the list.
         site.members_read(Tenant::MAIN).await?;

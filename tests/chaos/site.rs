@@ -18,7 +18,7 @@ use crate::link::{Link, Routes, Stamp};
 use crate::nemesis::Kind;
 use crate::pooler::Pooler;
 use crate::postgres::Postgres;
-use crate::replica::{Plan, Replica};
+use crate::replica::{OwnSettings, Plan, Replica};
 use crate::slack::Slack;
 use crate::tenant::Tenant;
 
@@ -44,6 +44,8 @@ pub(crate) struct Size<'a> {
     pub(crate) program: &'a Path,
     /// The program that replicas start with.
     pub(crate) first: &'a Path,
+    /// Whether replicas of an earlier release take turns with it.
+    pub(crate) mixed: bool,
     pub(crate) replicas: usize,
     pub(crate) people: usize,
     pub(crate) channels: usize,
@@ -68,6 +70,13 @@ impl Size<'_> {
 
     fn has(&self, kind: Kind) -> bool {
         self.kinds.contains(&kind)
+    }
+
+    /// Settings that an earlier release refuses.
+    fn own_settings(&self) -> OwnSettings {
+        // An earlier release cannot decrypt data under the keys of people.
+        let settings = if self.mixed { vec!["store.person_keys=false".into()] } else { Vec::new() };
+        OwnSettings { program: self.program.to_owned(), settings }
     }
 }
 
@@ -146,6 +155,7 @@ impl Site {
             number,
             program: size.first.to_owned(),
             settings: settings(size, to_slack.address, to_database.address),
+            own_settings: size.own_settings(),
             environment: if wrong { clock::environment(&self.clock) } else { Vec::new() },
             logs: dir.to_owned(),
             slack: to_slack,

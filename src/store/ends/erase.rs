@@ -1,9 +1,12 @@
-//! Erasing a person: deliveries queued for them are canceled, and data about them is erased.
-//! Counts, states, times and fingerprints stay, without the person.
+//! Erasing a person: deliveries queued for them are canceled, and data about them is erased, with
+//! the key that encrypts most of it (`person_keys`). Counts, states, times and fingerprints stay,
+//! without the person.
 //!
 //! The data of a notification to several people is about a subject, and the other recipients got it
 //! too: it stays, without the person's verdict. If the notification named no other recipient, its
 //! data is erased.
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -67,13 +70,14 @@ impl Ends<'_> {
             .store
             .transaction(|tx| {
                 scoped(async move {
-                    let erased = erase_within(tx, keys, tenant, user, redact).await?;
+                    let erased = erase_within(self.store, tx, keys, tenant, user, redact).await?;
                     self.store.record(tx).await?;
                     Ok(erased)
                 })
             })
             .await?;
         self.store.recorded();
+        self.store.forget_key(keys, user).await?;
         // The feed reports the cancellations with the person's name.
         self.store.erase_from_feed(tenant, user).await?;
         self.store.tidy_soon().await;
@@ -111,8 +115,9 @@ pub(in crate::store) fn out_of(table: &str, key: &str) -> String {
 }
 
 async fn erase_within(
+    store: &Store,
     tx: &Tx,
-    keys: &ScopeKeys,
+    keys: &Arc<ScopeKeys>,
     tenant: &TenantId,
     user: &UserId,
     redact: Redact,
@@ -123,9 +128,13 @@ async fn erase_within(
     let key = params![tenant.as_str(), user.as_str()];
     let mut erased = Erased::default();
     // First, because a transaction that works on a lane locks the lane before its deliveries.
+    lock_lanes(tx, &key).await?;
+    // Before the other rows are searched: a write with this key that is under way ends first, and
+    // its rows are found. Later writes find no key.
+    let theirs = person_keys::erase(tx, keys, tenant, user).await?;
     let lanes = lock_lanes(tx, &key).await?;
     erase_notifications(tx, keys, tenant, user, redact).await?;
-    sharers::leave(tx, tenant, user).await?;
+    sharers::leave(store, tx, (keys, theirs.as_ref()), tenant, user).await?;
     let met = cancel_where(tx, "tenant = $1 AND user_id = $2", key.clone(), "NULL").await?;
     for table in ["deliveries", "deliveries_history"] {
         erased.erased += erase_deliveries(tx, table, &key).await?;
@@ -133,7 +142,6 @@ async fn erase_within(
     erase_lanes(tx, &lanes).await?;
     // Deliveries in flight must not be sent again.
     sql::execute(tx, CONTENT, key.clone()).await?;
-    person_keys::erase(tx, keys, tenant, user).await?;
     api_keys::erase(tx, tenant, user).await?;
     erased.known = sql::execute(tx, RECORD, key.clone()).await? > 0;
     sql::execute(tx, CHOICES, key).await?;

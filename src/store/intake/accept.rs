@@ -10,12 +10,13 @@
 
 mod batch;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::Instrument as _;
 
 use super::new::Accept;
-use crate::domain::ids::{Principal, RequestId, TenantId};
+use crate::domain::ids::{Principal, RequestId, TenantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::database::group::{Bounds, Weight, breathe};
 use crate::store::database::sql::{self, params};
@@ -23,7 +24,8 @@ use crate::store::database::transaction::{Patience, at_once};
 use crate::store::ends::erase::erased_request;
 use crate::store::records::notifications::place;
 use crate::store::records::sealed::{seal_content, seal_trace};
-use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::seal::data_keys::Scope;
+use crate::store::seal::person_keys::{KEY_ATTEMPTS, SealingKeys};
 use crate::store::tenancy::people::{SealedIdentity, seal_identity, seal_record};
 use crate::store::{Backend, Error, Outbox, Store};
 
@@ -92,22 +94,35 @@ impl Outbox<'_> {
 }
 
 impl Store {
-    async fn accept_whole(&self, accept: Accept) -> Result<Accepted, Error> {
-        // Before the transaction, because making a data key writes.
-        let keys = self.keys(&Scope::Tenant(accept.tenant.clone())).await?;
-        let sealed = seal(&accept, &keys).await?;
+    async fn accept_whole(&self, mut accept: Accept) -> Result<Accepted, Error> {
         let tenant = accept.tenant.clone();
-        match self.accept_in_a_batch(&tenant, (accept, sealed)).await? {
+        for _ in 0..KEY_ATTEMPTS {
+            // Before the transaction, because making a data key writes.
+            let keys = self.keys_for(&tenant, &people_of(&accept)).await?;
+            let sealed = seal(&accept, &keys).await?;
+            match self.accept_in_a_batch(&tenant, (accept, sealed)).await? {
+                Tried::Stored(stored) => return self.answered(&tenant, stored).await,
+                Tried::KeyErased(call) => {
+                    self.forget_keys(&keys).await?;
+                    accept = *call;
+                }
+            }
+        }
+        Err(Error::Contended("person_keys".into()))
+    }
+
+    async fn answered(&self, tenant: &TenantId, stored: Stored) -> Result<Accepted, Error> {
+        match stored {
             Stored::New { created_at, .. } => Ok(Accepted::New { created_at }),
             Stored::Before { id, answer } => {
-                let answer = self.open_column(&tenant, &place(&id, "answer"), &answer).await?;
+                let answer = self.open_column(tenant, &place(&id, "answer"), &answer).await?;
                 Ok(Accepted::Replayed { answer })
             }
             Stored::Other => Ok(Accepted::Mismatch),
         }
     }
 
-    async fn accept_in_a_batch(&self, tenant: &TenantId, call: Call) -> Result<Stored, Error> {
+    async fn accept_in_a_batch(&self, tenant: &TenantId, call: Call) -> Result<Tried, Error> {
         let panicked = || Error::Bug("accepting a notification panicked".into());
         let store = self.clone();
         let call = if self.inner.apart.is_apart(tenant) {
@@ -119,12 +134,14 @@ impl Store {
             };
             let weight = call.1.weight();
             match self.inner.accepting.join(tenant.clone(), call, weight, work).await {
-                Some(Outcome::Done(stored)) => return stored,
+                Some(Outcome::Done(stored)) => return stored.map(Tried::Stored),
+                Some(Outcome::KeyErased(call)) => return Ok(Tried::KeyErased(Box::new(call.0))),
                 Some(Outcome::HeldUp(call)) => *call,
                 None => return Err(panicked()),
             }
         };
         let (store, tenant, call) = (self.clone(), tenant.clone(), Arc::new(call));
+        let kept = Arc::clone(&call);
         let apart = async move {
             let work = |patience: Patience| {
                 let (store, call) = (store.clone(), Arc::clone(&call));
@@ -132,8 +149,27 @@ impl Store {
             };
             store.inner.apart.run(&tenant, work).await
         };
-        tokio::spawn(apart.in_current_span()).await.unwrap_or_else(|_| Err(panicked()))
+        match tokio::spawn(apart.in_current_span()).await.unwrap_or_else(|_| Err(panicked())) {
+            Err(Error::KeyErased) => Ok(Tried::KeyErased(Box::new(kept.0.clone()))),
+            stored => stored.map(Tried::Stored),
+        }
     }
+}
+
+/// The outcome of trying to store a call.
+enum Tried {
+    Stored(Stored),
+    /// Nothing was stored: a person of the call was deleted after the call was encrypted.
+    KeyErased(Box<Accept>),
+}
+
+/// The people that parts of a call are about.
+fn people_of(accept: &Accept) -> Vec<&UserId> {
+    let recipients = accept.deliveries.iter().filter_map(|delivery| delivery.user.as_ref());
+    let people = accept.people.iter().map(|person| &person.user_id);
+    let matched = accept.identities.iter().map(|(user, _)| user);
+    let all: BTreeSet<_> = recipients.chain(people).chain(matched).collect();
+    all.into_iter().collect()
 }
 
 /// A call and its encrypted columns.
@@ -168,27 +204,29 @@ impl Sealed {
     }
 }
 
-async fn seal(accept: &Accept, keys: &ScopeKeys) -> Result<Sealed, Error> {
+async fn seal(accept: &Accept, keys: &SealingKeys) -> Result<Sealed, Error> {
     let row = accept.id.to_string();
     let link = accept.link.as_deref();
     let (mut contents, mut traces) = (Vec::new(), Vec::new());
     for (number, delivery) in accept.deliveries.iter().enumerate() {
         breathe(number).await;
+        let key = keys.of(delivery.user.as_ref())?;
         let content = delivery.content.as_deref();
-        contents.push(content.map(|content| seal_content(keys, delivery.id, content)).transpose()?);
+        contents.push(content.map(|content| seal_content(key, delivery.id, content)).transpose()?);
         let trace = delivery.trace.as_deref();
-        traces.push(trace.map(|trace| seal_trace(keys, delivery.id, trace)).transpose()?);
+        traces.push(trace.map(|trace| seal_trace(key, delivery.id, trace)).transpose()?);
     }
     let mut records = Vec::with_capacity(accept.people.len());
     for (number, person) in accept.people.iter().enumerate() {
         breathe(number).await;
-        records.push(seal_record(keys, person)?);
+        records.push(seal_record(keys.of(Some(&person.user_id))?, person)?);
     }
     let mut identities = Vec::with_capacity(accept.identities.len());
     for (number, (user, identity)) in accept.identities.iter().enumerate() {
         breathe(number).await;
-        identities.push(seal_identity(keys, user, identity)?);
+        identities.push(seal_identity(keys.of(Some(user))?, user, identity)?);
     }
+    let keys = keys.tenant();
     Ok(Sealed {
         data: keys.seal(&place(&row, "data"), &accept.data)?,
         link: link.map(|link| keys.seal(&place(&row, "link"), link.as_bytes())).transpose()?,

@@ -5,6 +5,7 @@
 mod insert;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::Value;
@@ -12,7 +13,7 @@ use sea_orm::Value;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::State;
 use crate::domain::delivery::subject::Action;
-use crate::domain::ids::{DeliveryId, InstallationId, Principal, RequestId, TenantId};
+use crate::domain::ids::{DeliveryId, InstallationId, Principal, RequestId, TenantId, UserId};
 use crate::domain::reason::Failure;
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
@@ -94,7 +95,7 @@ struct DeadLetter {
     replayed_as: Option<DeliveryId>,
     superseded: bool,
     reason: Option<String>,
-    user: Option<String>,
+    user: Option<UserId>,
     installation: Option<String>,
     lane: Option<String>,
     content: Option<Vec<u8>>,
@@ -148,7 +149,7 @@ impl Store {
     async fn replay_within(
         &self,
         tx: &Tx,
-        keys: &ScopeKeys,
+        keys: &Arc<ScopeKeys>,
         replay: &Replay,
     ) -> Result<ReplayOutcome, Error> {
         const BEGIN: &str = "INSERT INTO replays \
@@ -186,6 +187,8 @@ impl Store {
             sql::execute(tx, FORGET, key).await?;
             return Ok(ReplayOutcome::NoRoom);
         }
+        let users = chosen.iter().filter_map(|(dead, _)| dead.user.clone()).collect();
+        let keys = &self.held_keys(tx, keys, &replay.tenant, &users).await?;
         insert::replays(tx, keys, replay, &chosen, now).await?;
         let answer = in_the_order_asked(replay, answer);
         let mut values = key;
@@ -272,8 +275,8 @@ impl DeadLetter {
         let state = columns.shown_state()?;
         let replayed_as = columns.optional_id(|text| DeliveryId::parse(&text))?;
         let superseded = columns.take::<i32>()? == 1;
-        let (reason, user, installation, lane) =
-            (columns.take()?, columns.take()?, columns.take()?, columns.take()?);
+        let (reason, user) = (columns.take()?, columns.optional_id(UserId::parse)?);
+        let (installation, lane) = (columns.take()?, columns.take()?);
         let content = columns.take()?;
         let action: Option<String> = columns.take()?;
         let (notification, priority): (String, i64) = (columns.take()?, columns.take()?);

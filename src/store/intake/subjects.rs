@@ -19,6 +19,7 @@ use crate::store::ends::cancel::cancel_where;
 use crate::store::lanes::unread::Unread;
 use crate::store::records::deliveries::{DEAD, EXPIRING, OPEN};
 use crate::store::seal::data_keys::SealedCell;
+use crate::store::seal::person_keys::KeysById;
 use crate::store::{Error, LaneClaim, Outbox, Store};
 
 /// A conversation that got, or will get, messages about a subject.
@@ -120,7 +121,7 @@ impl Outbox<'_> {
         let sealed = row.map(|row| row.get::<Option<Vec<u8>>>(0)).transpose()?.flatten();
         let Some(sealed) = sealed else { return Ok(None) };
         let place = SealedCell { table: "deliveries", row: &id, column: "content" };
-        self.store.open_column(tenant, &place, &sealed).await.map(Some)
+        self.store.open_personal(tenant, &place, &sealed, &KeysById::new()).await
     }
 }
 

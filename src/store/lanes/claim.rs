@@ -28,6 +28,7 @@ use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::seal::data_keys::SealedCell;
+use crate::store::seal::person_keys::{KEY_COLUMNS, KeysById, WrappedKey, join_key};
 use crate::store::{Error, Lanes, Store};
 
 /// The right to act on one lane until the lease ends.
@@ -173,19 +174,20 @@ impl Store {
         let mut found = HashMap::with_capacity(claims.len());
         let (lane, head) =
             (given_lane(backend), heads(backend, "d", &format!("{READ}, {LIFE}, looked_up")));
+        let key = &join_key(backend, "d.tenant", "COALESCE(d.content, d.trace)");
         for (table, values) in given(backend, [Column::Text; 3], rows.collect()) {
             let text = format!(
                 "SELECT {}, {{now}}, lanes.paced_until, {}, lanes.ready_at, {}, \
-                 lanes.installation, lanes.lane, lanes.lease_token FROM {table} \
-                 JOIN lanes ON {lane} AND lanes.lease_token = column3 JOIN {head}",
+                 lanes.installation, lanes.lane, lanes.lease_token, {KEY_COLUMNS} FROM {table} \
+                 JOIN lanes ON {lane} AND lanes.lease_token = column3 JOIN {head} {key}",
                 of_head(READ),
                 of_head(LIFE),
                 doubt("d"),
             );
             for row in sql::all(self.reader(), &text, values).await? {
-                let key =
+                let lane =
                     [row.named("installation")?, row.named("lane")?, row.named("lease_token")?];
-                found.insert(key, row);
+                found.insert(lane, row);
             }
         }
         Ok(claims.iter().map(|claim| Ok(found.remove(&claim.named()))).collect())
@@ -228,26 +230,52 @@ impl Store {
             now: columns.time()?,
         };
         let paced_until = columns.time()?;
-        self.read_life(&mut head, &mut columns).await?;
+        let keys = self.key_of_head(&head.tenant, row).await?;
+        self.read_life(&mut head, &mut columns, &keys).await?;
         if let Some(sealed) = head.content.take() {
-            let row = delivery.to_string();
-            let place = SealedCell { table: "deliveries", row: &row, column: "content" };
-            match self.open_column(&head.tenant, &place, &sealed).await {
-                Ok(content) => head.content = Some(content),
-                Err(error @ Error::Sealed(_)) => {
-                    tracing::error!(
-                        %error, %delivery, "The content of a delivery cannot be decrypted."
-                    );
-                    head.damaged = true;
-                }
-                Err(error) => return Err(error),
-            }
+            head.content = self.open_content(&head.tenant, delivery, &sealed, &keys).await?;
+            head.damaged = head.content.is_none();
         }
         Ok((head, paced_until))
     }
 
+    /// The key of the head's person, which was read with the head.
+    async fn key_of_head(&self, tenant: &TenantId, row: &Row) -> Result<KeysById, Error> {
+        let read: Vec<WrappedKey> = WrappedKey::joined(row)?.into_iter().collect();
+        match self.read_keys(tenant, &read).await {
+            // The content does not decrypt either, and that is reported.
+            Err(Error::Sealed(_)) => Ok(KeysById::new()),
+            keys => keys,
+        }
+    }
+
+    /// `None`: it does not decrypt, or its person's key was erased.
+    async fn open_content(
+        &self,
+        tenant: &TenantId,
+        delivery: DeliveryId,
+        sealed: &[u8],
+        keys: &KeysById,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let row = delivery.to_string();
+        let place = SealedCell { table: "deliveries", row: &row, column: "content" };
+        let error = match self.open_personal(tenant, &place, sealed, keys).await {
+            Ok(Some(content)) => return Ok(Some(content)),
+            Ok(None) => Error::Sealed("deliveries.content: its person's key was erased".into()),
+            Err(error @ Error::Sealed(_)) => error,
+            Err(error) => return Err(error),
+        };
+        tracing::error!(%error, %delivery, "The content of a delivery cannot be decrypted.");
+        Ok(None)
+    }
+
     /// Reads the delivery's subject, and its requests and results so far.
-    async fn read_life(&self, head: &mut Head, columns: &mut Columns<'_>) -> Result<(), Error> {
+    async fn read_life(
+        &self,
+        head: &mut Head,
+        columns: &mut Columns<'_>,
+        keys: &KeysById,
+    ) -> Result<(), Error> {
         head.request_kind = columns.request_kind()?.unwrap_or(SlackRequestKind::Post);
         head.thread_ts = columns.take()?;
         head.subject = columns.optional_id(SubjectKey::parse)?;
@@ -255,29 +283,30 @@ impl Store {
         head.acted_on = columns.optional_id(ChannelId::parse)?.zip(columns.take()?);
         head.code = columns.take()?;
         let sealed: Option<Vec<u8>> = columns.take()?;
-        head.trace = self.open_trace(&head.tenant, head.delivery, sealed.as_deref()).await?;
+        head.trace = self.open_trace(&head.tenant, head.delivery, sealed.as_deref(), keys).await?;
         head.ready_at = columns.time()?;
         head.in_doubt = columns.optional_time()?;
         Ok(())
     }
 
-    /// A trace decides nothing, so one that cannot be decrypted is returned as `None`.
+    /// A trace decides nothing, so one that cannot be decrypted is returned as `None`, as is one
+    /// whose person was deleted. `keys` may lack its key.
     pub(in crate::store) async fn open_trace(
         &self,
         tenant: &TenantId,
         delivery: DeliveryId,
         sealed: Option<&[u8]>,
+        keys: &KeysById,
     ) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = sealed else { return Ok(None) };
         let row = delivery.to_string();
         let place = SealedCell { table: "deliveries", row: &row, column: "trace" };
-        match self.open_column(tenant, &place, sealed).await {
-            Ok(trace) => Ok(Some(trace)),
+        match self.open_personal(tenant, &place, sealed, keys).await {
             Err(error @ Error::Sealed(_)) => {
                 tracing::error!(%error, %delivery, "The trace of a delivery cannot be decrypted.");
                 Ok(None)
             }
-            Err(error) => Err(error),
+            trace => trace,
         }
     }
 }

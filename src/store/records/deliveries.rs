@@ -163,9 +163,11 @@ impl Store {
         );
         let rows = sql::all(self.reader(), &text, values.clone()).await?;
         let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        let traces: Vec<_> = records.iter().filter_map(|record| record.trace.as_deref()).collect();
+        let keys = &self.keys_of_values(tenant, &traces).await?;
         for record in &mut records {
             let sealed = record.trace.take();
-            record.trace = self.open_trace(tenant, record.id, sealed.as_deref()).await?;
+            record.trace = self.open_trace(tenant, record.id, sealed.as_deref(), keys).await?;
         }
         let text = format!(
             "SELECT delivery, number, started_at, ended_at, outcome, code, method, took \

@@ -4,7 +4,8 @@ use crate::domain::ids::DeliveryId;
 use crate::store::Error;
 use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
 
-/// Encrypts the content of one delivery, for either of the two tables of deliveries.
+/// Encrypts the content of one delivery, for either of the two tables of deliveries. `keys` are
+/// those of its person or, for a channel, of the tenant.
 pub(in crate::store) fn seal_content(
     keys: &ScopeKeys,
     delivery: DeliveryId,
@@ -14,7 +15,7 @@ pub(in crate::store) fn seal_content(
     keys.seal(&SealedCell { table: "deliveries", row: &row, column: "content" }, content)
 }
 
-/// Encrypts the trace of one delivery, for either of the two tables of deliveries.
+/// Encrypts the trace of one delivery, as [`seal_content`] does.
 pub(in crate::store) fn seal_trace(
     keys: &ScopeKeys,
     delivery: DeliveryId,

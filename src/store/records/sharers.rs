@@ -1,7 +1,8 @@
 //! Recipients that share a delivery: they turned out to be one Slack member, who gets one message.
 //! The delivery names the first of them; this table has the others.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use sea_orm::Value;
 
@@ -9,6 +10,8 @@ use crate::domain::ids::{DeliveryId, TenantId, UserId};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params, placeholders};
 use crate::store::database::transaction::Tx;
+use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
+use crate::store::seal::person_keys::SealingKeys;
 use crate::store::{Error, Store};
 
 impl Store {
@@ -58,9 +61,13 @@ impl Store {
 }
 
 /// Removes a person from shared deliveries. A shared delivery that named the person first now names
-/// another recipient, so that it is neither canceled nor erased with the person.
+/// another recipient, so that it is neither canceled nor erased with the person. Its content and
+/// trace are encrypted again, with the other's key. `keys` are the tenant's, `theirs` is the
+/// person's.
 pub(in crate::store) async fn leave(
+    store: &Store,
     tx: &Tx,
+    (keys, theirs): (&Arc<ScopeKeys>, Option<&Arc<ScopeKeys>>),
     tenant: &TenantId,
     user: &UserId,
 ) -> Result<(), Error> {
@@ -75,12 +82,41 @@ pub(in crate::store) async fn leave(
              ON d.id = s.delivery WHERE d.tenant = $1 AND d.user_id = $2 AND s.tenant = $1 \
              GROUP BY s.delivery"
         );
-        let rename = format!("UPDATE {table} SET user_id = $2 WHERE id = $1");
         for row in sql::all(tx, &find, key.clone()).await? {
-            let (delivery, heir): (String, String) = (row.get(0)?, row.get(1)?);
-            sql::execute(tx, &rename, params![delivery.as_str(), heir.as_str()]).await?;
-            sql::execute(tx, GONE, params![tenant.as_str(), delivery, heir]).await?;
+            let mut columns = Columns::of(&row);
+            let delivery: String = columns.take()?;
+            let heir = columns.id(UserId::parse)?;
+            let heirs = BTreeSet::from([heir.clone()]);
+            let keys = store.held_keys(tx, keys, tenant, &heirs).await?.and(user, theirs);
+            inherit(tx, table, &delivery, (user, &heir), &keys).await?;
+            let gone = params![tenant.as_str(), delivery, heir.as_str()];
+            sql::execute(tx, GONE, gone).await?;
         }
     }
     Ok(())
+}
+
+/// Makes the delivery the other person's.
+async fn inherit(
+    tx: &Tx,
+    table: &str,
+    delivery: &str,
+    (user, heir): (&UserId, &UserId),
+    keys: &SealingKeys,
+) -> Result<(), Error> {
+    let read = format!("SELECT content, trace FROM {table} WHERE id = $1 {{for_update}}");
+    let rename = format!("UPDATE {table} SET user_id = $2, content = $3, trace = $4 WHERE id = $1");
+    let Some(row) = sql::one(tx, &read, params![delivery]).await? else { return Ok(()) };
+    let anew = |column, sealed: Option<Vec<u8>>| -> Result<Option<Vec<u8>>, Error> {
+        let Some(sealed) = sealed else { return Ok(None) };
+        let place = SealedCell { table: "deliveries", row: delivery, column };
+        match keys.open(Some(user), &place, &sealed) {
+            Ok(plain) => keys.of(Some(heir))?.seal(&place, &plain).map(Some),
+            // A damaged value must not prevent the deletion.
+            Err(Error::Sealed(_)) => Ok(Some(sealed)),
+            Err(error) => Err(error),
+        }
+    };
+    let (content, trace) = (anew("content", row.get(0)?)?, anew("trace", row.get(1)?)?);
+    sql::execute(tx, &rename, params![delivery, heir.as_str(), content, trace]).await.map(drop)
 }

@@ -1,10 +1,13 @@
-//! Encryption at rest: XChaCha20-Poly1305 with a data key per tenant or installation.
+//! Encryption at rest: XChaCha20-Poly1305 with a data key per tenant, installation or person.
 //!
 //! A data key is made on demand, wrapped by the key-encryption key and stored in `data_keys`. A
 //! sealed value names its key and is bound to its place (scope, table, row, column): once moved or
 //! altered, it no longer decrypts (invariant I12). Random 192-bit nonces need no counter.
 //!
 //! Layout, version 1: version (1 byte), key id (4, big-endian), nonce (24), ciphertext and tag.
+//! Version 2 has the id of a person's key (16 bytes, `person_keys`) in place of the key id. Data of
+//! one person was sealed by the tenant's key, in version 1, before there were keys for it, and is
+//! without `store.person_keys`.
 //!
 //! Deadlock trap: making a data key writes. Call [`Store::keys`] *before* a transaction; sealing
 //! itself does not use the database. Opening may read, on the readers' pool.
@@ -26,6 +29,10 @@ use crate::store::{Error, Store};
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 1 + 4;
+/// The layout of a value that a person's key seals.
+pub(in crate::store) const OF_PERSON: u8 = 2;
+/// The length of the id of a person's key, which follows the version.
+pub(in crate::store) const PERSON_ID_BYTES: usize = 16;
 /// Scopes whose keys are kept in memory, and for how long.
 const CACHED_SCOPES: u64 = 10_000;
 const CACHED_FOR: Duration = Duration::from_secs(3600);
@@ -75,6 +82,8 @@ impl SealedCell<'_> {
 pub(in crate::store) struct ScopeKeys {
     scope: String,
     keys: BTreeMap<u32, Key>,
+    /// The id of a person's key, which is then the only key of its scope.
+    person: Option<Vec<u8>>,
 }
 
 impl ScopeKeys {
@@ -86,10 +95,13 @@ impl ScopeKeys {
     ) -> Result<Vec<u8>, Error> {
         let newest = self.keys.last_key_value();
         let (id, key) = newest.ok_or_else(|| Error::Bug("a scope without a data key".into()))?;
-        let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_BYTES + plain.len() + 16);
-        sealed.push(VERSION);
-        sealed.extend_from_slice(&id.to_be_bytes());
-        encrypt(key, &self.associated(place, *id), plain, &mut sealed)?;
+        let header = match &self.person {
+            Some(person) => [&[OF_PERSON][..], person].concat(),
+            None => header(*id),
+        };
+        let mut sealed = Vec::with_capacity(header.len() + NONCE_BYTES + plain.len() + 16);
+        sealed.extend_from_slice(&header);
+        encrypt(key, &self.associated(place, &header), plain, &mut sealed)?;
         Ok(sealed)
     }
 
@@ -100,14 +112,34 @@ impl ScopeKeys {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let failed = || Error::Sealed(place.named());
-        let id = key_id(sealed).ok_or_else(failed)?;
-        let key = self.keys.get(&id).ok_or_else(failed)?;
-        decrypt(key, &self.associated(place, id), &sealed[HEADER_BYTES..]).ok_or_else(failed)
+        let (key, header, rest) = self.parts(sealed).ok_or_else(failed)?;
+        decrypt(key, &self.associated(place, header), rest).ok_or_else(failed)
     }
 
-    /// The key of one person of `scope`, as the only key of its own scope.
-    pub(in crate::store) fn of_person(scope: String, key: Key) -> Self {
-        Self { scope, keys: BTreeMap::from([(1, key)]) }
+    /// The key that a value names, the value's header, and the rest of the value.
+    fn parts<'a>(&self, sealed: &'a [u8]) -> Option<(&Key, &'a [u8], &'a [u8])> {
+        let (key, length) = match person_of(sealed) {
+            Some(person) if self.person.as_deref() != Some(person) => return None,
+            Some(person) => (self.keys.values().next()?, 1 + person.len()),
+            None => (self.keys.get(&key_id(sealed)?)?, HEADER_BYTES),
+        };
+        let (header, rest) = sealed.split_at_checked(length)?;
+        Some((key, header, rest))
+    }
+
+    /// The key of one person, with this id, as the only key of its own scope.
+    pub(in crate::store) fn of_person(scope: String, id: Vec<u8>, key: Key) -> Self {
+        Self { scope, keys: BTreeMap::from([(1, key)]), person: Some(id) }
+    }
+
+    /// The same keys, which seal in version 1, for releases that cannot open version 2.
+    pub(in crate::store) fn as_before(&self) -> Self {
+        Self { scope: self.scope.clone(), keys: self.keys.clone(), person: None }
+    }
+
+    /// The id of a person's key; `None`: the keys of another scope.
+    pub(in crate::store) fn person(&self) -> Option<&[u8]> {
+        self.person.as_deref()
     }
 
     /// A keyed hash with the oldest key, so that it stays the same when a key is added. `label`
@@ -124,9 +156,20 @@ impl ScopeKeys {
         Ok(mac.finalize().into_bytes().into())
     }
 
-    fn associated(&self, place: &SealedCell<'_>, key_id: u32) -> Vec<u8> {
-        associated(&["value", &self.scope, place.table, place.row, place.column], key_id)
+    fn associated(&self, place: &SealedCell<'_>, header: &[u8]) -> Vec<u8> {
+        bound(header, &["value", &self.scope, place.table, place.row, place.column])
     }
+}
+
+/// The id of the person's key that sealed a value; `None`: it has another layout.
+pub(in crate::store) fn person_of(sealed: &[u8]) -> Option<&[u8]> {
+    let (version, rest) = sealed.split_first()?;
+    let id = rest.get(..PERSON_ID_BYTES)?;
+    (*version == OF_PERSON).then_some(id)
+}
+
+fn header(key_id: u32) -> Vec<u8> {
+    [&[VERSION][..], &key_id.to_be_bytes()].concat()
 }
 
 fn key_id(sealed: &[u8]) -> Option<u32> {
@@ -135,10 +178,13 @@ fn key_id(sealed: &[u8]) -> Option<u32> {
     (*version == VERSION).then(|| u32::from_be_bytes(*id))
 }
 
-/// Prefixes each part with its length, so that no two lists give the same bytes.
 fn associated(parts: &[&str], key_id: u32) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    bytes.extend_from_slice(&key_id.to_be_bytes());
+    bound(&header(key_id), parts)
+}
+
+/// Prefixes each part with its length, so that no two lists give the same bytes.
+fn bound(header: &[u8], parts: &[&str]) -> Vec<u8> {
+    let mut bytes = header.to_vec();
     for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
         bytes.extend_from_slice(part.as_bytes());
@@ -266,7 +312,8 @@ impl Store {
             let wrapped: Vec<u8> = row.get(1)?;
             keys.insert(id, self.inner.keyring.unwrap(scope, id, &wrapped).await?);
         }
-        Ok((!keys.is_empty()).then(|| ScopeKeys { scope: scope.to_owned(), keys }))
+        let scope = scope.to_owned();
+        Ok((!keys.is_empty()).then_some(ScopeKeys { scope, keys, person: None }))
     }
 
     /// The first insert decides; the others read its key.
@@ -298,7 +345,12 @@ mod tests {
 
     fn keys(scope: &Scope, byte: u8) -> ScopeKeys {
         let keys = BTreeMap::from([(1, Zeroizing::new([byte; KEY_BYTES]))]);
-        ScopeKeys { scope: scope.text(), keys }
+        ScopeKeys { scope: scope.text(), keys, person: None }
+    }
+
+    fn persons(id: u8, byte: u8) -> ScopeKeys {
+        let key = Zeroizing::new([byte; KEY_BYTES]);
+        ScopeKeys::of_person("person:acme".into(), vec![id; PERSON_ID_BYTES], key)
     }
 
     fn tenant(name: &str) -> Scope {
@@ -327,16 +379,41 @@ mod tests {
 
     #[test]
     fn no_flipped_bit_and_no_cut_opens() {
-        let ours = keys(&tenant("acme"), 7);
+        for ours in [keys(&tenant("acme"), 7), persons(1, 7)] {
+            let sealed = ours.seal(&PLACE, b"hello").unwrap();
+            for bit in 0..sealed.len() * 8 {
+                let mut altered = sealed.clone();
+                altered[bit / 8] ^= 1 << (bit % 8);
+                assert!(ours.open(&PLACE, &altered).is_err(), "bit {bit}");
+            }
+            for length in 0..sealed.len() {
+                assert!(ours.open(&PLACE, &sealed[..length]).is_err(), "cut to {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_of_a_person_names_its_key_and_opens_with_no_other() {
+        let ours = persons(1, 7);
         let sealed = ours.seal(&PLACE, b"hello").unwrap();
-        for bit in 0..sealed.len() * 8 {
-            let mut altered = sealed.clone();
-            altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(ours.open(&PLACE, &altered).is_err(), "bit {bit}");
+        assert_eq!(person_of(&sealed), Some(&[1; PERSON_ID_BYTES][..]));
+        assert_eq!(&**ours.open(&PLACE, &sealed).unwrap(), b"hello");
+        for other in [persons(2, 7), persons(1, 8), keys(&tenant("acme"), 7)] {
+            assert!(matches!(other.open(&PLACE, &sealed), Err(Error::Sealed(_))));
         }
-        for length in 0..sealed.len() {
-            assert!(ours.open(&PLACE, &sealed[..length]).is_err(), "cut to {length}");
-        }
+        assert_eq!(person_of(&keys(&tenant("acme"), 7).seal(&PLACE, b"hello").unwrap()), None);
+    }
+
+    #[test]
+    fn a_person_s_key_opens_the_layout_of_older_entries_of_the_trail() {
+        let ours = persons(1, 7);
+        let old = ScopeKeys { scope: ours.scope.clone(), person: None, ..persons(1, 7) };
+        let sealed = old.seal(&PLACE, b"hello").unwrap();
+        let as_before = ours.as_before().seal(&PLACE, b"hello").unwrap();
+        assert_eq!(as_before[0], VERSION);
+        assert_eq!(&**old.open(&PLACE, &as_before).unwrap(), b"hello");
+        assert_eq!(sealed[0], VERSION);
+        assert_eq!(&**ours.open(&PLACE, &sealed).unwrap(), b"hello");
     }
 
     #[test]

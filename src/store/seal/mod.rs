@@ -1,7 +1,7 @@
 //! Encryption at rest.
 //!
 //! Reading order: `cipher`; `kek`, the key-encryption key; `data_keys`, the keys that it wraps and
-//! the values that they encrypt; `rotate`, its exchange; `person_keys`.
+//! the values that they encrypt; `rotate`, its exchange; `person_keys`, the keys of people.
 
 mod cipher;
 pub(in crate::store) mod rotate;

@@ -1,114 +1,359 @@
-//! A separate data key per person, for data that cannot be rewritten when the person is deleted:
-//! their part in the audit trail. Erasing the key erases that data.
+//! A data key for each person. It encrypts the data that is about this person only: the record, the
+//! name of the Slack member, the content and the trace of deliveries, and the person's part in the
+//! audit trail. Erasing the key erases this data in every copy that lacks the key. Data about
+//! several people, or about a channel, is encrypted with the tenant's key.
 //!
 //! The key is wrapped by the tenant's key and found by a keyed hash of the user id, so the table
-//! identifies no person. Keys are not cached in memory: an erased key must not decrypt anything on
-//! any replica.
+//! identifies no person.
+//!
+//! Opened keys are kept in memory for a short time, so another replica may have erased one of them.
+//! Therefore a statement that stores a value also checks that the value's key still exists, and
+//! locks the key's row until the commit ([`key_lives`]). If the key is gone, nothing is written
+//! ([`Error::KeyErased`]) and the value is encrypted again, with a new key. Only a trace that is
+//! added to is written without the check: it decides nothing.
+//!
+//! Releases before these keys cannot decrypt such values. While they run, `store.person_keys` is
+//! off: the tenant's key encrypts new values, and entries of the audit trail have the layout that
+//! these releases know. Reading does not depend on the setting.
 
-use std::collections::{BTreeSet, HashMap};
+mod sealing;
 
-use sea_orm::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use sea_orm::{ConnectionTrait, DbBackend, Value};
 use zeroize::Zeroizing;
 
-use super::cipher::{KEY_BYTES, Key};
-use super::data_keys::{Scope, ScopeKeys, SealedCell};
+use super::cipher::KEY_BYTES;
+use super::data_keys::{OF_PERSON, PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
 use crate::domain::ids::{TenantId, UserId};
-use crate::store::database::sql::{self, params, placeholders};
-use crate::store::database::transaction::Tx;
-use crate::store::{Error, Store};
+use crate::store::database::group::{Bounds, Group, Weight, panicked, shared};
+use crate::store::database::rows::{Column, given};
+use crate::store::database::sql::{self, Row, by_key, params, placeholders};
+use crate::store::database::transaction::{Patience, Tx, at_once};
+use crate::store::{Backend, Error, Store};
+
+pub(in crate::store) use sealing::{KeysById, SealingKeys, hold_keys};
 
 /// Names a key; random, so that it says nothing about the person.
 pub(in crate::store) type PersonKeyId = Vec<u8>;
+/// The keyed hash of a user id.
+pub(in crate::store) type PersonHash = [u8; 32];
 
-const ID_BYTES: usize = 16;
+/// How often a write is encrypted again because a key was erased meanwhile. Each time the person
+/// was deleted within a few milliseconds.
+pub(in crate::store) const KEY_ATTEMPTS: usize = 4;
+
+/// Keys in memory, and for how long: a message that waits for nothing is sent in this time.
+const CACHED: u64 = 10_000;
+const CACHED_FOR: Duration = Duration::from_secs(60);
+
+/// The columns of a statement that joins `person_keys` as `k`, for [`WrappedKey::joined`].
+pub(in crate::store) const KEY_COLUMNS: &str =
+    "k.person AS key_person, k.id AS key_id, k.wrapped AS key_wrapped";
+
+/// The same of a statement that writes `person_keys`.
+const RETURNING: &str = "RETURNING person AS key_person, id AS key_id, wrapped AS key_wrapped";
+
+/// A key as stored.
+#[derive(Clone)]
+pub(in crate::store) struct WrappedKey {
+    person: PersonHash,
+    id: PersonKeyId,
+    wrapped: Vec<u8>,
+}
+
+impl WrappedKey {
+    /// A new key; `keys` are the tenant's.
+    fn make(keys: &ScopeKeys, person: PersonHash) -> Result<Self, Error> {
+        let id: [u8; PERSON_ID_BYTES] = rand::random();
+        let mut key = Zeroizing::new([0u8; KEY_BYTES]);
+        rand::fill(&mut key[..]);
+        let wrapped = keys.seal(&place(&hex(&id)), &key[..])?;
+        Ok(Self { person, id: id.to_vec(), wrapped })
+    }
+
+    /// Reads [`KEY_COLUMNS`]; `None`: the join found no key.
+    pub(in crate::store) fn joined(row: &Row) -> Result<Option<Self>, Error> {
+        let Some(id) = row.named::<Option<PersonKeyId>>("key_id")? else { return Ok(None) };
+        let person: Vec<u8> = row.named("key_person")?;
+        let person: PersonHash = person.try_into().map_err(|_| altered())?;
+        Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")? }))
+    }
+
+    fn open(&self, keys: &ScopeKeys, tenant: &TenantId) -> Result<Arc<ScopeKeys>, Error> {
+        let id = hex(&self.id);
+        let plain = keys.open(&place(&id), &self.wrapped)?;
+        let key: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| altered())?;
+        let scope = format!("person:{tenant}:{id}");
+        Ok(Arc::new(ScopeKeys::of_person(scope, self.id.clone(), Zeroizing::new(key))))
+    }
+}
+
+/// Keys by their people.
+type Opened = HashMap<PersonHash, Arc<ScopeKeys>>;
+
+/// People of one tenant whose keys a call needs.
+struct Wanted {
+    tenant: TenantId,
+    /// The tenant's.
+    keys: Arc<ScopeKeys>,
+    people: Vec<PersonHash>,
+    /// Whether missing keys are made.
+    make: bool,
+}
+
+impl Wanted {
+    fn open(&self, stored: &HashMap<PersonHash, WrappedKey>) -> Result<Opened, Error> {
+        let theirs = self.people.iter().filter_map(|person| stored.get(person));
+        theirs.map(|key| Ok((key.person, key.open(&self.keys, &self.tenant)?))).collect()
+    }
+}
+
+/// The opened keys in memory, and the calls that read others together.
+pub(in crate::store) struct PersonKeys {
+    by_person: Cache<PersonHash, Arc<ScopeKeys>>,
+    by_id: Cache<(TenantId, PersonKeyId), Arc<ScopeKeys>>,
+    reading: Group<TenantId, Wanted, Result<Opened, Error>>,
+    /// Whether they encrypt new values; otherwise the tenant's key does (`store.person_keys`).
+    in_use: bool,
+}
+
+impl PersonKeys {
+    pub(in crate::store) fn new(backend: Backend, in_use: bool) -> Self {
+        let bounds =
+            Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: at_once(backend) };
+        Self { by_person: cache(), by_id: cache(), reading: Group::new(bounds), in_use }
+    }
+
+    async fn keep(&self, tenant: &TenantId, person: PersonHash, key: &Arc<ScopeKeys>) {
+        self.by_person.insert(person, Arc::clone(key)).await;
+        if let Some(id) = key.person() {
+            self.by_id.insert((tenant.clone(), id.to_vec()), Arc::clone(key)).await;
+        }
+    }
+}
+
+fn cache<K>() -> Cache<K, Arc<ScopeKeys>>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+{
+    Cache::builder()
+        .max_capacity(CACHED)
+        .eviction_policy(moka::policy::EvictionPolicy::lru())
+        .time_to_live(CACHED_FOR)
+        .build()
+}
 
 impl Store {
-    /// The key of a person, made if it is missing. May write, so never use it inside a transaction.
+    /// The key of a person for the audit trail, made if it is missing and not taken from memory.
+    /// May write, so never use it inside a transaction.
     pub(in crate::store) async fn person_key(
         &self,
         tenant: &TenantId,
         user: &UserId,
-    ) -> Result<(PersonKeyId, ScopeKeys), Error> {
-        const FIND: &str = "SELECT id, wrapped FROM person_keys WHERE tenant = $1 AND person = $2";
-        const ADD: &str = "INSERT INTO person_keys (tenant, person, id, wrapped, created_at)
-            VALUES ($1, $2, $3, $4, {now}) ON CONFLICT DO NOTHING";
+    ) -> Result<(PersonKeyId, Arc<ScopeKeys>), Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-        let find = params![tenant.as_str(), hash(&keys, user)?];
-        if let Some(row) = sql::one(self.reader(), FIND, find.clone()).await? {
-            return opened(&keys, tenant, row.get(0)?, &row.get::<Vec<u8>>(1)?);
-        }
-        let id: [u8; ID_BYTES] = rand::random();
-        let mut key = Zeroizing::new([0u8; KEY_BYTES]);
-        rand::fill(&mut key[..]);
-        let wrapped = keys.seal(&place(&hex(&id)), &key[..])?;
-        let mut values = find.clone();
-        values.extend(params![id.to_vec(), wrapped]);
-        sql::execute(self.writer(), ADD, values).await?;
-        // The first insert decides.
-        match sql::one(self.reader(), FIND, find).await? {
-            Some(row) => opened(&keys, tenant, row.get(0)?, &row.get::<Vec<u8>>(1)?),
-            // It was erased at once: nothing encrypted with this key can be decrypted.
-            None => Ok((id.to_vec(), scope_keys(tenant, &id, key))),
-        }
+        let person = person_hash(&keys, user)?;
+        let key = self.stored_keys(tenant, &keys, vec![person], true).await?.remove(&person);
+        let key = key.ok_or_else(|| Error::Bug("a person's key was not made".into()))?;
+        let id = key.person().unwrap_or_default().to_vec();
+        let in_use = self.inner.person_keys.in_use;
+        Ok((id, if in_use { key } else { Arc::new(key.as_before()) }))
     }
 
-    /// Those of these keys that were not erased.
+    /// Those of these keys that were not erased; not taken from memory.
     pub(in crate::store) async fn person_keys(
         &self,
         tenant: &TenantId,
         ids: &BTreeSet<PersonKeyId>,
-    ) -> Result<HashMap<PersonKeyId, ScopeKeys>, Error> {
+    ) -> Result<HashMap<PersonKeyId, Arc<ScopeKeys>>, Error> {
+        let read = self.keys_with_ids(tenant, ids).await?;
+        Ok(read.into_iter().map(|(wrapped, key)| (wrapped.id, key)).collect())
+    }
+
+    async fn keys_with_ids(
+        &self,
+        tenant: &TenantId,
+        ids: &BTreeSet<PersonKeyId>,
+    ) -> Result<Vec<(WrappedKey, Arc<ScopeKeys>)>, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-        let mut found = HashMap::new();
+        let mut found = Vec::new();
         let ids: Vec<_> = ids.iter().collect();
         for chunk in ids.chunks(500) {
             let among = placeholders(2, chunk.len());
             let text = format!(
-                "SELECT id, wrapped FROM person_keys WHERE tenant = $1 AND id IN ({among})"
+                "SELECT {KEY_COLUMNS} FROM person_keys k WHERE k.tenant = $1 AND k.id IN ({among})"
             );
             let mut values = params![tenant.as_str()];
             values.extend(chunk.iter().map(|id| Value::from((*id).clone())));
             for row in sql::all(self.reader(), &text, values).await? {
-                let (id, key) = opened(&keys, tenant, row.get(0)?, &row.get::<Vec<u8>>(1)?)?;
-                found.insert(id, key);
+                if let Some(wrapped) = WrappedKey::joined(&row)? {
+                    let key = wrapped.open(&keys, tenant)?;
+                    found.push((wrapped, key));
+                }
             }
         }
         Ok(found)
     }
+
+    /// The stored keys of these people. Calls at the same time share the statements: one that
+    /// reads, and one that makes the missing keys, if any.
+    async fn stored_keys(
+        &self,
+        tenant: &TenantId,
+        keys: &Arc<ScopeKeys>,
+        people: Vec<PersonHash>,
+        make: bool,
+    ) -> Result<Opened, Error> {
+        let store = self.clone();
+        let work = move |wanted: Vec<Wanted>| {
+            let store = store.clone();
+            async move { shared(wanted.len(), store.read_or_make(&wanted).await) }
+        };
+        let weight = Weight { rows: people.len(), bytes: 0 };
+        let wanted = Wanted { tenant: tenant.clone(), keys: Arc::clone(keys), people, make };
+        let read = self.inner.person_keys.reading.join(tenant.clone(), wanted, weight, work).await;
+        read.unwrap_or_else(panicked)
+    }
+
+    async fn read_or_make(&self, wanted: &[Wanted]) -> Result<Vec<Result<Opened, Error>>, Error> {
+        let mut asked = BTreeSet::new();
+        for one in wanted {
+            asked.extend(one.people.iter().map(|person| (one.tenant.as_str(), *person)));
+        }
+        let mut found = find(self.reader(), &asked, "").await?;
+        let mut new = BTreeMap::new();
+        for one in wanted.iter().filter(|one| one.make) {
+            for person in one.people.iter().filter(|person| !found.contains_key(*person)) {
+                let key = WrappedKey::make(&one.keys, *person)?;
+                new.entry((one.tenant.as_str(), *person)).or_insert(key);
+            }
+        }
+        // A row that another transaction holds must not hold up the calls of other people.
+        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        found.extend(insert(self.writer(), &new, &clock).await?);
+        Ok(wanted.iter().map(|one| one.open(&found)).collect())
+    }
 }
 
-/// Erases a person's key; `keys` are the tenant's.
+/// A tenant, and a person of it.
+type Named<'a> = (&'a str, PersonHash);
+
+/// The stored keys of these people; `lock` is the clause that locks their rows, or empty.
+async fn find(
+    db: &impl ConnectionTrait,
+    asked: &BTreeSet<Named<'_>>,
+    lock: &str,
+) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
+    let backend = db.get_database_backend();
+    let rows = asked.iter().map(|(tenant, person)| [(*tenant).into(), person.to_vec().into()]);
+    let mut found = HashMap::new();
+    for (table, values) in given(backend, [Column::Text, Column::Bytes], rows.collect()) {
+        let person = by_key(backend, "k.person", "column2");
+        let text = format!(
+            "SELECT {KEY_COLUMNS} FROM {table} JOIN person_keys k \
+             ON k.tenant = column1 AND {person} {lock}"
+        );
+        for row in sql::all(db, &text, values).await? {
+            found.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
+        }
+    }
+    Ok(found)
+}
+
+/// Stores new keys; returns the keys that these people now have, because the first insert decides.
+/// The rows that are returned are locked until the commit. `clock` is the table that the time is
+/// read from.
+async fn insert(
+    db: &impl ConnectionTrait,
+    new: &BTreeMap<Named<'_>, WrappedKey>,
+    clock: &str,
+) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
+    let rows = new.iter().map(|((tenant, person), key)| {
+        [
+            (*tenant).into(),
+            person.to_vec().into(),
+            key.id.clone().into(),
+            key.wrapped.clone().into(),
+        ]
+    });
+    let columns = [Column::Text, Column::Bytes, Column::Bytes, Column::Bytes];
+    let mut stored = HashMap::new();
+    for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
+        // The update changes nothing: it returns the row that was there, and locks it.
+        let text = format!(
+            "INSERT INTO person_keys (tenant, person, id, wrapped, created_at) \
+             SELECT column1, column2, column3, column4, clock.now FROM {clock}, {table} \
+             WHERE TRUE \
+             ON CONFLICT (tenant, person) DO UPDATE SET created_at = person_keys.created_at \
+             {RETURNING}"
+        );
+        for row in sql::all(db, &text, values).await? {
+            stored.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
+        }
+    }
+    Ok(stored)
+}
+
+/// Erases a person's key and returns it; `keys` are the tenant's. A write with this key that is
+/// under way ends first, so later statements of the transaction find its rows.
 pub(in crate::store) async fn erase(
     tx: &Tx,
     keys: &ScopeKeys,
     tenant: &TenantId,
     user: &UserId,
-) -> Result<(), Error> {
-    const SQL: &str = "DELETE FROM person_keys WHERE tenant = $1 AND person = $2";
-    sql::execute(tx, SQL, params![tenant.as_str(), hash(keys, user)?]).await.map(drop)
+) -> Result<Option<Arc<ScopeKeys>>, Error> {
+    let text = format!("DELETE FROM person_keys WHERE tenant = $1 AND person = $2 {RETURNING}");
+    let person = person_hash(keys, user)?.to_vec();
+    let row = sql::one(tx, &text, params![tenant.as_str(), person]).await?;
+    let wrapped = row.as_ref().map(WrappedKey::joined).transpose()?.flatten();
+    match wrapped.map(|wrapped| wrapped.open(keys, tenant)).transpose() {
+        // A damaged key must not prevent the deletion.
+        Err(Error::Sealed(_)) => Ok(None),
+        key => key,
+    }
 }
 
-fn opened(
-    keys: &ScopeKeys,
-    tenant: &TenantId,
-    id: PersonKeyId,
-    wrapped: &[u8],
-) -> Result<(PersonKeyId, ScopeKeys), Error> {
-    let plain = keys.open(&place(&hex(&id)), wrapped)?;
-    let key: [u8; KEY_BYTES] = plain
-        .as_slice()
-        .try_into()
-        .map_err(|_| Error::Sealed("a person's key: its row was altered".into()))?;
-    let key = scope_keys(tenant, &id, Zeroizing::new(key));
-    Ok((id, key))
+/// Whether the key with the id `id` of the tenant `tenant` (both expressions) exists, as a
+/// condition. The key's row is then locked until the commit, so that it cannot be erased before.
+pub(in crate::store) fn key_exists(tenant: &str, id: &str) -> String {
+    format!(
+        "EXISTS (SELECT 1 FROM person_keys k WHERE k.tenant = {tenant} AND k.id = {id} \
+         {{for_key_share}})"
+    )
 }
 
-fn scope_keys(tenant: &TenantId, id: &[u8], key: Key) -> ScopeKeys {
-    ScopeKeys::of_person(format!("person:{tenant}:{}", hex(id)), key)
+/// [`key_exists`] for the key of a sealed value (an expression); true if no person's key sealed it.
+pub(in crate::store) fn key_lives(backend: DbBackend, tenant: &str, sealed: &str) -> String {
+    let of_person = match backend {
+        DbBackend::Postgres => format!("'\\x{OF_PERSON:02x}'::bytea"),
+        _ => format!("x'{OF_PERSON:02x}'"),
+    };
+    let exists = key_exists(tenant, &named_in(sealed));
+    format!("(substr({sealed}, 1, 1) <> {of_person} OR {exists})")
 }
 
-fn hash(keys: &ScopeKeys, user: &UserId) -> Result<Vec<u8>, Error> {
-    keys.mac("person", &[user.as_str().as_bytes()]).map(|mac| mac.to_vec())
+/// Joins the key of a sealed value (an expression) as `k`.
+pub(in crate::store) fn join_key(backend: DbBackend, tenant: &str, sealed: &str) -> String {
+    let id = by_key(backend, "k.id", &named_in(sealed));
+    format!("LEFT JOIN person_keys k ON k.tenant = {tenant} AND {id}")
+}
+
+/// The id of the key in a value; of a value in another layout, bytes that name no key.
+fn named_in(sealed: &str) -> String {
+    format!("substr({sealed}, 2, {PERSON_ID_BYTES})")
+}
+
+/// The person's hash; `keys` are the tenant's.
+pub(in crate::store) fn person_hash(keys: &ScopeKeys, user: &UserId) -> Result<PersonHash, Error> {
+    keys.mac("person", &[user.as_str().as_bytes()])
+}
+
+fn altered() -> Error {
+    Error::Sealed("a person's key: its row was altered".into())
 }
 
 fn place(row: &str) -> SealedCell<'_> {

@@ -1,13 +1,15 @@
 //! People: the platform's encrypted record of each, and the stored identity.
 //!
+//! The record and the name are encrypted with the person's key (`person_keys`).
+//!
 //! Rows are written in the order of their keys, so that calls about the same people do not
 //! deadlock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    QuerySelect as _, Select,
 };
 
 use crate::domain::identity::person::Person;
@@ -18,7 +20,8 @@ use crate::store::database::entity::person;
 use crate::store::database::rows::{Column, given, numbered, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::scoped;
-use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
+use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell, person_of};
+use crate::store::seal::person_keys::{KEY_ATTEMPTS, KeysById, key_lives};
 use crate::store::{Error, People, Store};
 
 /// Rows per statement; SQLite takes 32,766 parameters.
@@ -38,20 +41,33 @@ impl People<'_> {
     /// Stores records, all or none; each replaces the previous one and leaves the identity. Of two
     /// records with one user id, the later counts.
     pub async fn upsert(self, tenant: &TenantId, people: &[Person]) -> Result<(), Error> {
-        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
-        let sealed = people.iter().map(|person| Ok((&person.user_id, seal_record(&keys, person)?)));
-        let sealed: BTreeMap<_, _> = sealed.collect::<Result<_, Error>>()?;
-        let records =
-            &sealed.iter().map(|(user, record)| ((tenant, *user), record.as_slice())).collect();
-        let written = self.store.transaction(|tx| {
-            scoped(async move {
-                write_records(tx, records).await?;
-                self.store.record(tx).await
-            })
-        });
-        written.await?;
-        self.store.recorded();
-        Ok(())
+        let users: BTreeSet<_> = people.iter().map(|person| &person.user_id).collect();
+        let users: Vec<_> = users.into_iter().collect();
+        for _ in 0..KEY_ATTEMPTS {
+            let keys = self.store.keys_for(tenant, &users).await?;
+            let mut sealed = BTreeMap::new();
+            for person in people {
+                let record = seal_record(keys.of(Some(&person.user_id))?, person)?;
+                sealed.insert(&person.user_id, record);
+            }
+            let records =
+                &sealed.iter().map(|(user, record)| ((tenant, *user), record.as_slice())).collect();
+            let written = self.store.transaction(|tx| {
+                scoped(async move {
+                    write_records(tx, records).await?;
+                    self.store.record(tx).await
+                })
+            });
+            match written.await {
+                Err(Error::KeyErased) => self.store.forget_keys(&keys).await?,
+                written => {
+                    written?;
+                    self.store.recorded();
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::Contended("person_keys".into()))
     }
 
     pub async fn get(
@@ -68,16 +84,12 @@ impl People<'_> {
         tenant: &TenantId,
         users: &[UserId],
     ) -> Result<HashMap<UserId, StoredPerson>, Error> {
-        let scope = Scope::Tenant(tenant.clone());
         let mut found = HashMap::with_capacity(users.len());
         for chunk in users.chunks(CHUNK) {
-            let rows = person::Entity::find()
+            let select = person::Entity::find()
                 .filter(person::Column::Tenant.eq(tenant.as_str()))
-                .filter(person::Column::UserId.is_in(chunk.iter().map(UserId::as_str)))
-                .all(self.store.reader())
-                .await?;
-            for row in rows {
-                let stored = self.store.open_person(&scope, row).await?;
+                .filter(person::Column::UserId.is_in(chunk.iter().map(UserId::as_str)));
+            for stored in self.store.read_people_of(tenant, &select).await? {
                 found.insert(stored.person.user_id.clone(), stored);
             }
         }
@@ -91,20 +103,13 @@ impl People<'_> {
         after: Option<&UserId>,
         limit: u32,
     ) -> Result<Vec<StoredPerson>, Error> {
-        let scope = Scope::Tenant(tenant.clone());
         // Every id is larger than the empty text.
-        let rows = person::Entity::find()
+        let select = person::Entity::find()
             .filter(person::Column::Tenant.eq(tenant.as_str()))
             .filter(person::Column::UserId.gt(after.map_or("", UserId::as_str)))
             .order_by_asc(person::Column::UserId)
-            .limit(u64::from(limit))
-            .all(self.store.reader())
-            .await?;
-        let mut people = Vec::with_capacity(rows.len());
-        for row in rows {
-            people.push(self.store.open_person(&scope, row).await?);
-        }
-        Ok(people)
+            .limit(u64::from(limit));
+        self.store.read_people_of(tenant, &select).await
     }
 
     /// Stores the identity of a person, who need not be stored yet. Only a pin replaces a pin.
@@ -118,6 +123,9 @@ impl People<'_> {
         let keys = &self.store.keys(&Scope::Tenant(tenant.clone())).await?;
         let stored = self.store.transaction(|tx| {
             scoped(async move {
+                let users = BTreeSet::from([user.clone()]);
+                let keys = self.store.held_keys(tx, keys, tenant, &users).await?;
+                let keys = keys.of(Some(user))?;
                 let stored = store_identity_in(tx, keys, tenant, user, identity).await?;
                 self.store.record(tx).await?;
                 Ok(stored)
@@ -149,18 +157,53 @@ impl People<'_> {
 }
 
 impl Store {
+    async fn read_people_of(
+        &self,
+        tenant: &TenantId,
+        select: &Select<person::Entity>,
+    ) -> Result<Vec<StoredPerson>, Error> {
+        let (mut rows, mut keys) = self.rows_and_keys(tenant, select).await?;
+        let lacks = |sealed: &[u8]| person_of(sealed).is_some_and(|id| !keys.contains_key(id));
+        let stale = sealed_in(&rows).into_iter().any(lacks);
+        if stale {
+            // A person was deleted after the rows were read: read again without them.
+            (rows, keys) = self.rows_and_keys(tenant, select).await?;
+        }
+        let mut people = Vec::with_capacity(rows.len());
+        for row in rows {
+            people.push(self.open_person(tenant, row, &keys).await?);
+        }
+        Ok(people)
+    }
+
+    async fn rows_and_keys(
+        &self,
+        tenant: &TenantId,
+        select: &Select<person::Entity>,
+    ) -> Result<(Vec<person::Model>, KeysById), Error> {
+        let rows = select.clone().all(self.reader()).await?;
+        let keys = self.keys_of_values(tenant, &sealed_in(&rows)).await?;
+        Ok((rows, keys))
+    }
+
+    /// `known` are the keys that were read with the row, or after it.
     pub(in crate::store) async fn open_person(
         &self,
-        scope: &Scope,
+        tenant: &TenantId,
         row: person::Model,
+        known: &KeysById,
     ) -> Result<StoredPerson, Error> {
         let damaged = || Error::Bug("a stored person cannot be parsed".into());
         let user_id = UserId::parse(row.user_id.as_str()).map_err(|_| damaged())?;
-        let record = self.unseal(scope, &place(&row.user_id, "record"), &row.record).await?;
+        let at = place(&row.user_id, "record");
+        let record = self.open_personal(tenant, &at, &row.record, known).await?;
+        let record = record.ok_or_else(|| without_key("people.record"))?;
         let record = serde_json::from_slice(&record).map_err(|_| damaged())?;
         let identity = match (row.slack_user_id, row.identity_name, row.installation) {
             (Some(slack_user_id), Some(name), Some(installation)) => {
-                let name = self.unseal(scope, &place(&row.user_id, "identity_name"), &name).await?;
+                let at = place(&row.user_id, "identity_name");
+                let name = self.open_personal(tenant, &at, &name, known).await?;
+                let name = name.ok_or_else(|| without_key("people.identity_name"))?;
                 Some(Identity {
                     slack_user_id: SlackUserId::parse(slack_user_id).map_err(|_| damaged())?,
                     display_name: String::from_utf8_lossy(&name).into_owned(),
@@ -183,6 +226,12 @@ impl Store {
     }
 }
 
+/// The sealed values of rows.
+fn sealed_in(rows: &[person::Model]) -> Vec<&[u8]> {
+    let names = rows.iter().filter_map(|row| row.identity_name.as_deref());
+    rows.iter().map(|row| row.record.as_slice()).chain(names).collect()
+}
+
 /// The person that a row belongs to; rows are written in this order.
 pub(in crate::store) type PersonKey<'a> = (&'a TenantId, &'a UserId);
 
@@ -196,7 +245,8 @@ pub(in crate::store) struct SealedIdentity {
     installation: String,
 }
 
-/// Replaces records, leaving identities as they are.
+/// Replaces records, leaving identities as they are. [`Error::KeyErased`]: a key of one of these
+/// people was erased.
 pub(in crate::store) async fn write_records(
     db: &impl ConnectionTrait,
     records: &BTreeMap<PersonKey<'_>, &[u8]>,
@@ -204,20 +254,23 @@ pub(in crate::store) async fn write_records(
     let rows = records.iter().map(|((tenant, user), record)| {
         [tenant.as_str().into(), user.as_str().into(), record.to_vec().into()]
     });
-    let columns = [Column::Text, Column::Text, Column::Bytes];
-    for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
+    let (backend, columns) =
+        (db.get_database_backend(), [Column::Text, Column::Text, Column::Bytes]);
+    let (alive, mut written) = (key_lives(backend, "column1", "column3"), 0);
+    for (table, values) in given(backend, columns, rows.collect()) {
         let text = format!(
             "INSERT INTO people (tenant, user_id, record, updated_at)
-             SELECT column1, column2, column3, {{now}} FROM {table} WHERE TRUE
+             SELECT column1, column2, column3, {{now}} FROM {table} WHERE {alive}
              ON CONFLICT (tenant, user_id)
              DO UPDATE SET record = excluded.record, updated_at = excluded.updated_at"
         );
-        sql::execute(db, &text, values).await?;
+        written += sql::execute(db, &text, values).await?;
     }
-    Ok(())
+    if written == records.len() as u64 { Ok(()) } else { Err(Error::KeyErased) }
 }
 
-/// Stores identities like [`People::store_identity`]; returns how many.
+/// Stores identities like [`People::store_identity`]; returns how many. The rows of these people's
+/// keys are locked.
 pub(in crate::store) async fn write_identities(
     db: &impl ConnectionTrait,
     identities: &BTreeMap<PersonKey<'_>, &SealedIdentity>,
@@ -261,7 +314,7 @@ pub(in crate::store) async fn write_identities(
     Ok(stored)
 }
 
-/// [`People::store_identity`] within a transaction; `keys` are the tenant's, fetched before it.
+/// [`People::store_identity`] within a transaction; `keys` are the person's, whose row is locked.
 pub(in crate::store) async fn store_identity_in(
     db: &impl ConnectionTrait,
     keys: &ScopeKeys,
@@ -291,6 +344,13 @@ pub(in crate::store) fn seal_identity(
     })
 }
 
+impl SealedIdentity {
+    /// A value that the person's key sealed.
+    pub(in crate::store) fn sealed(&self) -> &[u8] {
+        &self.name
+    }
+}
+
 const MATCHED: &str = "matched";
 const PINNED: &str = "pinned";
 
@@ -298,6 +358,10 @@ pub(in crate::store) fn seal_record(keys: &ScopeKeys, person: &Person) -> Result
     let json = serde_json::to_vec(&person.record())
         .map_err(|_| Error::Bug("a person cannot be converted to JSON".into()))?;
     keys.seal(&place(person.user_id.as_str(), "record"), &json)
+}
+
+fn without_key(column: &str) -> Error {
+    Error::Sealed(format!("{column}: its person's key was erased, or the value was moved"))
 }
 
 fn place<'a>(user: &'a str, column: &'static str) -> SealedCell<'a> {

@@ -1,6 +1,7 @@
 //! The first reads of accepting, shared by many calls: calls that arrive while a read is under way
 //! share the next one (`group`). Every read begins after the calls that it answers, so an answer is
-//! never older than its call. Nothing is cached.
+//! never older than its call. Nothing is cached, except people's keys (`person_keys`), which are
+//! read together with the people.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -14,9 +15,10 @@ use crate::domain::time::Timestamp;
 use crate::store::database::entity::{installation, person, preference};
 use crate::store::database::group::{Bounds, Weight, breathe, panicked, shared};
 use crate::store::database::rows::{Column, Columns, given};
-use crate::store::database::sql;
+use crate::store::database::sql::{self, by_key};
 use crate::store::lanes::order::behind;
 use crate::store::seal::data_keys::Scope;
+use crate::store::seal::person_keys::{KEY_COLUMNS, PersonHash, WrappedKey, person_hash};
 use crate::store::{Error, Installation, People, Store, Tenancy};
 
 /// The facts about a tenant at one moment.
@@ -41,12 +43,13 @@ pub struct PeopleFacts {
     pub resolving: HashSet<UserId>,
 }
 
-/// Some people of a tenant, by id.
-pub(in crate::store) type Asked = (TenantId, Vec<UserId>);
+/// Some people of a tenant, by id, and the hashes by which their keys are found.
+pub(in crate::store) type Asked = (TenantId, Vec<(UserId, PersonHash)>);
 /// Rows as stored.
 #[derive(Default)]
 pub(in crate::store) struct Rows {
     people: Vec<person::Model>,
+    keys: Vec<WrappedKey>,
     choices: Vec<preference::Model>,
     resolving: Vec<String>,
 }
@@ -78,7 +81,8 @@ impl Tenancy<'_> {
 }
 
 impl People<'_> {
-    /// The stored people and their preferences, in two statements for all waiting calls.
+    /// The stored people and their preferences, in two statements for all waiting calls. Their keys
+    /// are then in memory, for the write that follows.
     pub async fn facts(self, tenant: &TenantId, users: &[UserId]) -> Result<PeopleFacts, Error> {
         if users.is_empty() {
             return Ok(PeopleFacts::default());
@@ -88,15 +92,21 @@ impl People<'_> {
             let store = store.clone();
             async move { shared(asked.len(), store.read_people(asked).await) }
         };
+        let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
+        let mut named = Vec::with_capacity(users.len());
+        for (number, user) in users.iter().enumerate() {
+            breathe(number).await;
+            named.push((user.clone(), person_hash(&keys, user)?));
+        }
         let weight = Weight { rows: users.len(), bytes: 0 };
-        let item = (tenant.clone(), users.to_vec());
+        let item = (tenant.clone(), named);
         let rows = self.store.inner.reading_people.join(tenant.clone(), item, weight, work).await;
         let rows: Rows = rows.unwrap_or_else(panicked)?;
-        let scope = Scope::Tenant(tenant.clone());
+        let keys = self.store.read_keys(tenant, &rows.keys).await?;
         let mut people = HashMap::with_capacity(rows.people.len());
         for (number, row) in rows.people.into_iter().enumerate() {
             breathe(number).await;
-            let stored = self.store.open_person(&scope, row).await?;
+            let stored = self.store.open_person(tenant, row, &keys).await?;
             people.insert(stored.person.user_id.clone(), stored);
         }
         let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));
@@ -143,22 +153,27 @@ impl Store {
 
     async fn read_people(&self, asked: Vec<Asked>) -> Result<Vec<Result<Rows, Error>>, Error> {
         let mut places: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        let mut rows = Vec::new();
         for (index, (tenant, users)) in asked.iter().enumerate() {
-            for user in users {
-                places.entry((tenant.as_str(), user.as_str())).or_default().push(index);
+            for (user, hash) in users {
+                let among = places.entry((tenant.as_str(), user.as_str())).or_default();
+                if among.is_empty() {
+                    rows.push([tenant.as_str().into(), user.as_str().into(), hash.to_vec().into()]);
+                }
+                among.push(index);
             }
         }
-        let rows: Vec<_> =
-            places.keys().map(|(tenant, user)| [(*tenant).into(), (*user).into()]).collect();
-        let (backend, columns) =
-            (self.reader().get_database_backend(), [Column::Text, Column::Text]);
+        let backend = self.reader().get_database_backend();
+        let columns = [Column::Text, Column::Text, Column::Bytes];
         let mut answers: Vec<Rows> = asked.iter().map(|_| Rows::default()).collect();
         for (table, values) in given(backend, columns, rows) {
             let people = format!(
-                "SELECT column1, column2, {}, {} FROM {table} \
-                 LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2",
+                "SELECT column1, column2, {}, {}, {KEY_COLUMNS} FROM {table} \
+                 LEFT JOIN people p ON p.tenant = column1 AND p.user_id = column2 \
+                 LEFT JOIN person_keys k ON k.tenant = column1 AND {}",
                 behind("column1", "column2"),
-                sql::columns::<person::Entity>("p")
+                sql::columns::<person::Entity>("p"),
+                by_key(backend, "k.person", "column3")
             );
             let choices = format!(
                 "SELECT {} FROM {table} JOIN preferences p \
@@ -175,9 +190,11 @@ impl Store {
                 let resolving = columns.take::<i32>()? != 0;
                 let known = columns.take::<Option<String>>()?.is_some();
                 let person = known.then(|| row.model::<person::Model>()).transpose()?;
+                let key = WrappedKey::joined(&row)?;
                 for place in places.get(&(tenant.as_str(), user.as_str())).into_iter().flatten() {
                     let answer = &mut answers[*place];
                     answer.people.extend(person.clone());
+                    answer.keys.extend(key.clone());
                     answer.resolving.extend(resolving.then(|| user.clone()));
                 }
             }

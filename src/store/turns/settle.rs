@@ -20,7 +20,7 @@ use self::batch::Sent;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::{Shown, SlackRequestKind};
 use crate::domain::delivery::{Settle, State};
-use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
+use crate::domain::ids::{DeliveryId, InstallationId, TenantId, UserId};
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, params};
@@ -29,7 +29,6 @@ use crate::store::intake::subjects::mark;
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::seal_trace;
-use crate::store::seal::data_keys::Scope;
 use crate::store::{Error, Outbox, Store};
 
 /// The request that a settle ends, if any, and the trace that it writes.
@@ -39,8 +38,17 @@ pub struct SettleContext<'a> {
     pub pace: Option<Pace>,
     /// The method that was called, and how long the request took.
     pub request: Option<(&'static str, Duration)>,
-    /// The tenant, and why it went as it did; `None` keeps the stored trace.
-    pub trace: Option<(&'a TenantId, &'a [u8])>,
+    /// Why it went as it did; `None` keeps the stored trace.
+    pub trace: Option<DeliveryTrace<'a>>,
+}
+
+/// The trace of a delivery, and the owner of the key that encrypts it.
+#[derive(Debug, Clone, Copy)]
+pub struct DeliveryTrace<'a> {
+    pub tenant: &'a TenantId,
+    /// Absent for posts to a channel.
+    pub user: Option<&'a UserId>,
+    pub trace: &'a [u8],
 }
 
 impl From<Option<Pace>> for SettleContext<'_> {
@@ -77,9 +85,10 @@ impl Outbox<'_> {
         context: SettleContext<'_>,
     ) -> Result<bool, Error> {
         let trace = match context.trace {
-            Some((tenant, trace)) => {
-                let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
-                Some(seal_trace(&keys, delivery, trace)?)
+            // No new key for a person who was deleted while the request was under way.
+            Some(DeliveryTrace { tenant, user, trace }) => {
+                let key = self.store.existing_key(tenant, user).await?;
+                key.map(|key| seal_trace(&key, delivery, trace)).transpose()?
             }
             None => None,
         };

@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DbBackend};
+use sea_orm::{ConnectionTrait as _, DbBackend, Value};
 
 use super::held::expect_sweeps;
 use crate::domain::delivery::subject::Action;
@@ -26,7 +25,7 @@ use crate::store::lanes::unread::{Unread, known};
 use crate::store::records::deliveries::StateIn;
 use crate::store::records::notifications::place;
 use crate::store::records::sealed::{seal_content, seal_trace};
-use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::seal::person_keys::{KEY_ATTEMPTS, KeysById, SealingKeys, key_exists};
 use crate::store::tenancy::people::store_identity_in;
 use crate::store::{Error, Store, Waiting};
 
@@ -84,7 +83,7 @@ pub enum Resolved {
 /// Read before the transaction, because making a data key writes.
 struct Prepared {
     tenant: TenantId,
-    keys: Arc<ScopeKeys>,
+    keys: SealingKeys,
     user: Option<UserId>,
     sequence: i64,
     content: Option<Vec<u8>>,
@@ -129,36 +128,15 @@ impl Waiting<'_> {
             })
         });
         let rows = claim.await?;
-        let mut contents = HashMap::new();
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
-            // Left to its lease and, in the end, to its expiry.
-            let Ok(mut resolving) = resolving(row, token, lease) else {
-                self.store.pass_over(Unread::Waiting, 1);
-                continue;
-            };
-            let sealed = resolving.trace.take();
-            resolving.trace = self
-                .store
-                .open_trace(&resolving.tenant, resolving.delivery, sealed.as_deref())
-                .await?;
-            let content = match contents.entry(resolving.notification) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => {
-                    let (tenant, id) = (&resolving.tenant, resolving.notification);
-                    new.insert(self.store.readable(tenant, id).await?)
-                }
-            };
-            match content {
-                Some((data, link)) => {
-                    resolving.data.clone_from(data);
-                    resolving.link.clone_from(link);
-                }
-                None => resolving.damaged = true,
+            match resolving(row, token, lease) {
+                Ok(resolving) => claimed.push(resolving),
+                // Left to its lease and, in the end, to its expiry.
+                Err(_) => self.store.pass_over(Unread::Waiting, 1),
             }
-            claimed.push(resolving);
         }
-        Ok(claimed)
+        self.store.read_claimed(claimed).await
     }
 
     /// How long until one that waits for a member can be claimed; `None` if none waits.
@@ -185,15 +163,7 @@ impl Waiting<'_> {
         resolved: &Resolved,
         trace: Option<&[u8]>,
     ) -> Result<Option<State>, Error> {
-        let Some(prepared) = &self.store.prepare(delivery, resolved, trace).await? else {
-            return Ok(None);
-        };
-        let settled = self
-            .store
-            .transaction(|tx| {
-                scoped(self.store.resolve_within(tx, token, delivery, resolved, prepared))
-            })
-            .await?;
+        let settled = self.store.settle_prepared(token, delivery, resolved, trace).await?;
         match settled {
             Some(State::Pending) => {
                 self.store.wake();
@@ -208,6 +178,78 @@ impl Waiting<'_> {
 }
 
 impl Store {
+    /// Opens the traces, and reads the data of the notifications.
+    async fn read_claimed(&self, mut claimed: Vec<Resolving>) -> Result<Vec<Resolving>, Error> {
+        let keys = self.keys_of_claimed(&claimed).await?;
+        let (mut contents, none) = (HashMap::new(), KeysById::new());
+        for resolving in &mut claimed {
+            let sealed = resolving.trace.take();
+            let (tenant, delivery) = (&resolving.tenant, resolving.delivery);
+            let keys = keys.get(tenant).unwrap_or(&none);
+            resolving.trace = self.open_trace(tenant, delivery, sealed.as_deref(), keys).await?;
+            let content = match contents.entry(resolving.notification) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let (tenant, id) = (&resolving.tenant, resolving.notification);
+                    new.insert(self.readable(tenant, id).await?)
+                }
+            };
+            match content {
+                Some((data, link)) => {
+                    resolving.data.clone_from(data);
+                    resolving.link.clone_from(link);
+                }
+                None => resolving.damaged = true,
+            }
+        }
+        Ok(claimed)
+    }
+
+    /// The keys of the traces: one read for each tenant, unless they are in memory.
+    async fn keys_of_claimed(
+        &self,
+        claimed: &[Resolving],
+    ) -> Result<HashMap<TenantId, KeysById>, Error> {
+        let mut traces: HashMap<&TenantId, Vec<&[u8]>> = HashMap::new();
+        for resolving in claimed {
+            let trace = resolving.trace.as_deref();
+            traces.entry(&resolving.tenant).or_default().extend(trace);
+        }
+        let mut keys = HashMap::with_capacity(traces.len());
+        for (tenant, traces) in traces {
+            // One tenant whose keys are damaged must not hold back the others.
+            match self.keys_of_values(tenant, &traces).await {
+                Err(Error::Sealed(_)) => {}
+                read => {
+                    keys.insert(tenant.clone(), read?);
+                }
+            }
+        }
+        Ok(keys)
+    }
+
+    async fn settle_prepared(
+        &self,
+        token: LeaseToken,
+        delivery: DeliveryId,
+        resolved: &Resolved,
+        trace: Option<&[u8]>,
+    ) -> Result<Option<State>, Error> {
+        for _ in 0..KEY_ATTEMPTS {
+            let Some(prepared) = &self.prepare(delivery, resolved, trace).await? else {
+                return Ok(None);
+            };
+            let work = self.transaction(|tx| {
+                scoped(self.resolve_within(tx, token, delivery, resolved, prepared))
+            });
+            match work.await {
+                Err(Error::KeyErased) => self.forget_keys(&prepared.keys).await?,
+                settled => return settled,
+            }
+        }
+        Err(Error::Contended("person_keys".into()))
+    }
+
     /// `None`: there is no such delivery.
     async fn prepare(
         &self,
@@ -223,14 +265,15 @@ impl Store {
         let tenant = columns.id(TenantId::parse)?;
         let user = columns.optional_id(UserId::parse)?;
         let sequence = columns.take()?;
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let keys = self.keys_for(&tenant, &user.iter().collect::<Vec<_>>()).await?;
+        let key = keys.of(user.as_ref())?;
         let content = match resolved {
             Resolved::Lane { content: Some(content), .. } => {
-                Some(seal_content(&keys, delivery, content)?)
+                Some(seal_content(key, delivery, content)?)
             }
             _ => None,
         };
-        let trace = trace.map(|trace| seal_trace(&keys, delivery, trace)).transpose()?;
+        let trace = trace.map(|trace| seal_trace(key, delivery, trace)).transpose()?;
         Ok(Some(Prepared { tenant, keys, user, sequence, content, trace }))
     }
 
@@ -242,9 +285,6 @@ impl Store {
         resolved: &Resolved,
         prepared: &Prepared,
     ) -> Result<Option<State>, Error> {
-        const WRITE: &str = "UPDATE deliveries SET state = $2, reason = $3, due_at = $4, \
-            content = COALESCE($5, content), updated_at = $6, lease_token = NULL, \
-            trace = COALESCE($7, trace) WHERE id = $1";
         let lock = format!(
             "SELECT {{now}} FROM deliveries \
              WHERE id = $1 AND {STILL_RESOLVES} AND lease_token = $2 {{for_update}}"
@@ -258,14 +298,13 @@ impl Store {
         let (event, reason, due) = life_event(tx, &id, resolved, prepared, now).await?;
         let Some(state) = transition(State::Resolving, event) else { return Ok(None) };
         let resolves = state != State::Resolving;
-        let content = prepared.content.clone().filter(|_| resolves);
-        let trace = prepared.trace.clone().filter(|_| resolves);
-        let values = params![id.as_str(), state.code(), reason, due.0, content, now.0, trace];
-        sql::execute(tx, WRITE, values).await?;
+        let values = params![id.as_str(), state.code(), reason, due.0, now.0];
+        write(tx, values, prepared, resolves).await?;
         match resolved {
             Resolved::Lane { installation, lane, identity, .. } if resolves => {
                 if let (Some(identity), Some(user)) = (identity, &prepared.user) {
-                    store_identity_in(tx, &prepared.keys, &prepared.tenant, user, identity).await?;
+                    let key = prepared.keys.of(Some(user))?;
+                    store_identity_in(tx, key, &prepared.tenant, user, identity).await?;
                 }
                 if state == State::Pending {
                     self.move_to(tx, &id, *installation, lane, now).await?;
@@ -309,6 +348,32 @@ impl Store {
         let data = self.open_column(tenant, &place(&id, "data"), &row.get::<Vec<u8>>(0)?).await?;
         let link: Option<Vec<u8>> = row.get(1)?;
         Ok((data, self.open_link(tenant, &id, link.as_deref()).await?))
+    }
+}
+
+/// Writes the delivery's row: `values` are its id, state, reason, due time and the time. Content
+/// and trace are written if it `resolves`. The key of its person is then locked.
+/// [`Error::KeyErased`]: it was erased.
+async fn write(
+    tx: &Tx,
+    mut values: Vec<Value>,
+    prepared: &Prepared,
+    resolves: bool,
+) -> Result<(), Error> {
+    const WRITE: &str = "UPDATE deliveries SET state = $2, reason = $3, due_at = $4, \
+        updated_at = $5, lease_token = NULL, content = COALESCE($6, content), \
+        trace = COALESCE($7, trace) WHERE id = $1";
+    values.extend(params![
+        prepared.content.clone().filter(|_| resolves),
+        prepared.trace.clone().filter(|_| resolves)
+    ]);
+    let key = prepared.keys.of(prepared.user.as_ref())?.person().filter(|_| resolves);
+    let Some(key) = key else { return sql::execute(tx, WRITE, values).await.map(drop) };
+    values.extend(params![key.to_vec()]);
+    let text = format!("{WRITE} AND {}", key_exists("deliveries.tenant", "$8"));
+    match sql::execute(tx, &text, values).await? {
+        0 => Err(Error::KeyErased),
+        _ => Ok(()),
     }
 }
 

@@ -19,6 +19,8 @@ mod pace;
 mod planted;
 mod rights;
 mod shares;
+mod shredding;
+mod thief;
 mod tls;
 
 use std::sync::Arc;

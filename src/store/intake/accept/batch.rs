@@ -20,6 +20,7 @@ use crate::store::intake::new::{Accept, NewDelivery, Target};
 use crate::store::intake::subjects::overtake;
 use crate::store::lanes::lane;
 use crate::store::lanes::lane::Joining;
+use crate::store::seal::person_keys::{hold_keys, key_lives};
 use crate::store::tenancy::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::waiting::held::expect_sweeps;
 use crate::store::{Error, Store};
@@ -69,6 +70,9 @@ pub(in crate::store) enum Outcome {
     Done(Result<Stored, Error>),
     /// A locked row held the batch up: nothing was written, and the call is tried by itself.
     HeldUp(Box<Call>),
+    /// A key of a person of the call was erased: nothing was written, and the call must be
+    /// encrypted again.
+    KeyErased(Box<Call>),
 }
 
 impl Store {
@@ -82,6 +86,9 @@ impl Store {
             Err(Error::Locked(_)) => {
                 return calls.into_iter().map(|call| Outcome::HeldUp(Box::new(call))).collect();
             }
+            Err(Error::KeyErased) if calls.len() == 1 => {
+                return calls.into_iter().map(|call| Outcome::KeyErased(Box::new(call))).collect();
+            }
             Err(error) if calls.len() == 1 || error.concerns_all() => {
                 calls.iter().map(|_| Err(error.clone())).collect()
             }
@@ -90,6 +97,7 @@ impl Store {
                 for call in calls {
                     match self.accept_one(&call, Patience::Shared).await {
                         Err(Error::Locked(_)) => outcomes.push(Outcome::HeldUp(Box::new(call))),
+                        Err(Error::KeyErased) => outcomes.push(Outcome::KeyErased(Box::new(call))),
                         stored => outcomes.push(Outcome::Done(stored)),
                     }
                 }
@@ -148,6 +156,8 @@ impl Store {
             }
         }
         write_records(tx, &records).await?;
+        let named = identities.iter().map(|((tenant, _), identity)| (*tenant, identity.sealed()));
+        hold_keys(tx, &named.collect::<Vec<_>>()).await?;
         write_identities(tx, &identities).await?;
         for tenant in holding {
             expect_sweeps(tx, tenant).await?;
@@ -367,6 +377,7 @@ const KINDS: [Column; 22] = [
 /// The actions of deliveries in place of the ones they overtook.
 type Instead = HashMap<DeliveryId, Action>;
 
+/// [`Error::KeyErased`]: the key of a person of these deliveries was erased.
 async fn insert_deliveries(
     tx: &Tx,
     calls: &[Call],
@@ -383,16 +394,21 @@ async fn insert_deliveries(
             row(accept, (times, due), delivery, action, sealed)
         })
     });
-    for (table, values) in given(tx.get_database_backend(), KINDS, rows.collect()) {
+    let rows: Vec<_> = rows.collect();
+    let (backend, sealed) = (tx.get_database_backend(), "COALESCE(column12, column22)");
+    let alive = key_lives(backend, "column2", sealed);
+    let (all, mut stored) = (rows.len() as u64, 0);
+    for (table, values) in given(backend, KINDS, rows) {
         let text = format!(
             "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
              column12, column13, column14, column15, column16, column17, column17, column18, \
-             column19, column20, column21, column22 FROM {table}",
+             column19, column20, column21, column22 FROM {table} \
+             WHERE column4 IS NULL OR {sealed} IS NULL OR {alive}",
             numbered(8)
         );
-        sql::execute(tx, &text, values).await?;
+        stored += sql::execute(tx, &text, values).await?;
     }
-    Ok(())
+    if stored == all { Ok(()) } else { Err(Error::KeyErased) }
 }
 
 /// Stores the recipients that share a delivery, which is rare.

@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait as _, Value};
 use super::{DeadLetter, Replay};
 use crate::domain::delivery::State;
 use crate::domain::delivery::trace::{Stage, Trace, TraceDecision};
-use crate::domain::ids::{DeliveryId, InstallationId};
+use crate::domain::ids::{DeliveryId, InstallationId, UserId};
 use crate::domain::time::Timestamp;
 use crate::store::Error;
 use crate::store::database::rows::{Column, given, numbered};
@@ -15,7 +15,8 @@ use crate::store::database::sql;
 use crate::store::database::transaction::Tx;
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::{seal_content, seal_trace};
-use crate::store::seal::data_keys::{ScopeKeys, SealedCell};
+use crate::store::seal::data_keys::SealedCell;
+use crate::store::seal::person_keys::SealingKeys;
 
 /// The columns of a replay's row that have values of their own.
 const COLUMNS: &str = "id, tenant, user_id, installation, lane, position, state, due_at, \
@@ -49,7 +50,7 @@ const KINDS: [Column; 20] = [
 /// Inserts the replays of dead letters, and records which delivery replays which.
 pub(super) async fn replays(
     tx: &Tx,
-    keys: &ScopeKeys,
+    keys: &SealingKeys,
     replay: &Replay,
     chosen: &[(DeadLetter, DeliveryId)],
     now: Timestamp,
@@ -127,7 +128,7 @@ impl DeadLetter {
     /// The row that replays it: the values of [`COLUMNS`].
     fn replay_row(
         &self,
-        keys: &ScopeKeys,
+        keys: &SealingKeys,
         replay: &Replay,
         by: DeliveryId,
         position: i64,
@@ -143,7 +144,7 @@ impl DeadLetter {
         Ok([
             by.to_string().into(),
             replay.tenant.as_str().into(),
-            self.user.clone().into(),
+            self.user.as_ref().map(UserId::as_str).into(),
             installation.into(),
             lane.into(),
             position.into(),
@@ -151,7 +152,7 @@ impl DeadLetter {
             now.0.into(),
             now.plus(replay.expires_in).0.into(),
             self.resealed(keys, by)?.into(),
-            seal_trace(keys, by, &replayed(now))?.into(),
+            seal_trace(keys.of(self.user.as_ref())?, by, &replayed(now))?.into(),
             self.id.to_string().into(),
             notification,
             priority,
@@ -165,11 +166,12 @@ impl DeadLetter {
     }
 
     /// The content, encrypted for the new row; content that no longer decrypts is rendered again.
-    fn resealed(&self, keys: &ScopeKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
+    fn resealed(&self, keys: &SealingKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = &self.content else { return Ok(None) };
         let row = self.id.to_string();
         let place = SealedCell { table: "deliveries", row: &row, column: "content" };
-        seal_content(keys, by, &keys.open(&place, sealed)?).map(Some)
+        let user = self.user.as_ref();
+        seal_content(keys.of(user)?, by, &keys.open(user, &place, sealed)?).map(Some)
     }
 }
 
