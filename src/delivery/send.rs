@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Delivery;
 use super::request::Request;
 use super::turn::{StartUsed, Turn};
+use crate::domain::capacity::pacing::AHEAD;
 use crate::domain::delivery::{Settle, next};
 use crate::domain::reason::Failure;
 use crate::store::{self, Pace, SettleContext};
@@ -25,6 +26,11 @@ impl Delivery {
         stop: &CancellationToken,
     ) -> Result<StartUsed, store::Error> {
         let (claim, head) = (turn.claim, &turn.head);
+        // The switches shortly before the request decide, however early the lane was claimed.
+        if !start_comes(turn, AHEAD, stop).await {
+            self.inner.store.lanes().release(claim, Duration::ZERO).await?;
+            return Ok(StartUsed::No);
+        }
         let token = self.inner.workspaces.token(claim.installation);
         let (judged, token) = tokio::join!(self.check(turn), token);
         if let Some(settle) = judged? {
@@ -56,7 +62,7 @@ impl Delivery {
             let after = self.inner.timing.retry;
             return self.unposted(turn, Settle::Deferred { after }, None).await;
         };
-        if !start_comes(turn, stop).await {
+        if !start_comes(turn, Duration::ZERO, stop).await {
             self.inner.store.lanes().release(claim, Duration::ZERO).await?;
             return Ok(StartUsed::No);
         }
@@ -181,12 +187,14 @@ fn another_turn(turn: &Turn<'_>, request: &Request) -> Option<Settle> {
     (request_kind.budget() != turn.claim.budget).then_some(Settle::Replanned { request_kind })
 }
 
-/// Waits for the start that the claim took from the budget. `false`: the process stops first.
-async fn start_comes(turn: &Turn<'_>, stop: &CancellationToken) -> bool {
+/// Waits for the start that the claim took from the budget, or for a time `before` it. `false`: the
+/// process stops first.
+async fn start_comes(turn: &Turn<'_>, before: Duration, stop: &CancellationToken) -> bool {
     // Never longer than at the claim: the clock may have stepped back since.
     let wait = turn.claim.start.map_or(Duration::ZERO, |(start, _)| {
         start.since(turn.now()).min(start.since(turn.claim.now))
     });
+    let wait = wait.saturating_sub(before);
     // Even a sleep of zero takes a millisecond or more.
     if !wait.is_zero() {
         tokio::select! {

@@ -61,6 +61,9 @@ const HEADER_LIST_BYTES: u32 = 16 << 10;
 /// Bytes that a connection may send before they are read, in total and for one call.
 const CONNECTION_BYTES: u32 = 512 << 10;
 const STREAM_BYTES: u32 = 256 << 10;
+/// Bytes of an answer that one stream keeps until the client reads them, however large a window the
+/// client opens: with the streams of a connection, a bound on the memory that it can hold.
+const SEND_BYTES: usize = 16 << 10;
 /// Longest headers of an HTTP/1 request, in bytes.
 const HEADER_BYTES: usize = 32 << 10;
 
@@ -181,6 +184,7 @@ fn builder(protocol: Protocol, times: &Times) -> Builder<TokioExecutor> {
         .max_header_list_size(HEADER_LIST_BYTES)
         .initial_connection_window_size(CONNECTION_BYTES)
         .initial_stream_window_size(STREAM_BYTES)
+        .max_send_buf_size(SEND_BYTES)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));
     match protocol {

@@ -32,8 +32,8 @@ const REFLECTIONS: usize = 32;
 const HEALTH_WATCHES: usize = 256;
 /// The longest that a call of reflection, and the arrival of a question about health, may take.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Bytes of an answer of reflection that are handed to the connection at once: as many stay in its
-/// memory after the call has ended, until the client reads them.
+/// Bytes of an answer of reflection that are handed to the connection at once. The bytes that it
+/// took (at most `SEND_BYTES` of a stream) stay in memory after the call, until they are read.
 const PIECE: usize = 1 << 10;
 
 /// The part of an address.

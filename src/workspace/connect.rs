@@ -143,7 +143,10 @@ impl Workspaces {
                 return Err(ConnectError::InUse { installation, team_name, may_confirm: false });
             }
         };
-        self.store.lanes().wake(installation).await?;
+        // The workspace is connected already; its lanes also wake by themselves, later.
+        if let Err(error) = self.store.lanes().wake(installation).await {
+            tracing::warn!(%tenant, workspace = %installation, %error, "lanes were not woken");
+        }
         if !others.is_empty() {
             let (workspace, others) = (installation, others.len());
             tracing::warn!(

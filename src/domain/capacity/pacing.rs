@@ -14,7 +14,7 @@ use crate::domain::time::{Timestamp, micros};
 
 /// Lanes are claimed at least this long before their request may start: the checks run in the
 /// meantime, and no start is lost because the claim loop was late.
-const AHEAD: Duration = Duration::from_millis(100);
+pub const AHEAD: Duration = Duration::from_millis(100);
 /// They are claimed at most this long before: a claimed lane holds a worker until its request
 /// starts, and more urgent messages that arrive later start after it.
 const FURTHEST: Duration = Duration::from_secs(1);
@@ -372,21 +372,20 @@ mod tests {
     }
 
     /// Starts that three claim loops hand out in `minutes`, each of which looks again when its
-    /// last look is over; `looks` are the times that looks take, in milliseconds.
-    fn handed_out(pace: Pace, looks: &[u64], minutes: u64) -> Vec<Timestamp> {
+    /// last look is over; `looks` are the times that the looks of each take, in milliseconds.
+    fn handed_out(pace: Pace, looks: [u64; 3], minutes: u64) -> Vec<Timestamp> {
         let begin = Timestamp(1_000_000_000);
         let end = begin.plus(Duration::from_secs(60 * minutes));
         let (mut spent, mut starts) = (begin, Vec::new());
-        let mut loops = [(begin, Lookahead::default()); 3];
-        let mut looks = looks.iter().cycle();
-        while let Some((at, lookahead)) = loops.iter_mut().min_by_key(|(at, _)| *at)
+        let mut loops = looks.map(|took| (begin, Lookahead::default(), took));
+        while let Some((at, lookahead, took)) = loops.iter_mut().min_by_key(|(at, ..)| *at)
             && *at < end
         {
             for _ in 0..pace.starts(spent, *at, at.plus(lookahead.time())).min(64) {
                 spent = pace.next(spent, *at);
                 starts.push(spent.max(*at));
             }
-            let took = Duration::from_millis(*looks.next().unwrap());
+            let took = Duration::from_millis(*took);
             (*at, *lookahead) = (at.plus(took), lookahead.after(took));
         }
         starts
@@ -396,11 +395,11 @@ mod tests {
         #[test]
         fn loops_that_are_slow_use_the_limit_up_and_never_exceed_it(
             posts in 20.0f64..3_000.0,
-            looks in proptest::collection::vec(100u64..1_500, 1..50),
+            looks in proptest::array::uniform3(100u64..=1_000),
         ) {
             let limit = Limit { current: posts, ..Limit::default() };
             let pace = Pace::of(&limit, Duration::from_secs(60));
-            let starts = handed_out(pace, &looks, 3);
+            let starts = handed_out(pace, looks, 3);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test")]
             let too_many = posts as usize + 2;
             for window in starts.windows(too_many) {

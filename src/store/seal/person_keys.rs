@@ -46,6 +46,9 @@ pub(in crate::store) type PersonHash = [u8; 32];
 /// was deleted within a few milliseconds.
 pub(in crate::store) const KEY_ATTEMPTS: usize = 4;
 
+/// Calls of one batch that may wait for a locked row, one after the other.
+const LOCKED_CALLS: usize = 3;
+
 /// Keys in memory, and for how long: a message that waits for nothing is sent in this time.
 const CACHED: u64 = 10_000;
 const CACHED_FOR: Duration = Duration::from_secs(60);
@@ -234,8 +237,47 @@ impl Store {
         }
         // A row that another transaction holds must not hold up the calls of other people.
         let clock = Patience::Shared.clock(self.writer().get_database_backend());
-        found.extend(insert(self.writer(), &new, &clock).await?);
+        match insert(self.writer(), &new, &clock).await {
+            Ok(made) => found.extend(made),
+            Err(Error::Locked(_)) => {
+                return Ok(self.make_by_call(wanted, found, &new, &clock).await);
+            }
+            Err(error) => return Err(error),
+        }
         Ok(wanted.iter().map(|one| one.open(&found)).collect())
+    }
+
+    /// Makes the missing keys call by call after a row was found locked, so that only the calls
+    /// which need it fail.
+    async fn make_by_call(
+        &self,
+        wanted: &[Wanted],
+        mut found: HashMap<PersonHash, WrappedKey>,
+        new: &BTreeMap<Named<'_>, WrappedKey>,
+        clock: &str,
+    ) -> Vec<Result<Opened, Error>> {
+        let (mut opened, mut waits) = (Vec::with_capacity(wanted.len()), 0);
+        for one in wanted {
+            let missing =
+                one.people.iter().filter(|person| one.make && !found.contains_key(*person));
+            let missing: BTreeMap<_, _> = missing
+                .filter_map(|person| new.get_key_value(&(one.tenant.as_str(), *person)))
+                .map(|(named, key)| (*named, key.clone()))
+                .collect();
+            let made = if missing.is_empty() {
+                Ok(HashMap::new())
+            } else if waits == LOCKED_CALLS {
+                Err(Error::Locked("keys of people".into()))
+            } else {
+                insert(self.writer(), &missing, clock).await
+            };
+            waits += usize::from(waits < LOCKED_CALLS && matches!(made, Err(Error::Locked(_))));
+            opened.push(made.and_then(|made| {
+                found.extend(made);
+                one.open(&found)
+            }));
+        }
+        opened
     }
 }
 

@@ -1,6 +1,7 @@
 //! Data about one person is encrypted with the person's key: once the key is erased, no copy of the
 //! data can be decrypted, not even with the key-encryption key.
 
+use futures_util::future::join_all;
 use herald::domain::access::audit::{Entry, Shown};
 use herald::domain::delivery::State;
 use herald::domain::identity::person::Person;
@@ -10,7 +11,7 @@ use herald::domain::time::Timestamp;
 use herald::store::{
     Accept, AuditFilter, Config, DeliveryTrace, Error, NewDelivery, Redacted, SettleContext, Store,
 };
-use sea_orm::{ConnectionTrait as _, Statement, Value};
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement, TransactionTrait as _, Value};
 
 use super::keys::{databases, migrated};
 use super::thief::{Stolen, Thief};
@@ -396,5 +397,39 @@ async fn during_an_upgrade_earlier_releases_can_read_new_entries_of_the_trail() 
         }
         beside.close().await;
         new.close().await;
+    }
+}
+
+/// PostgreSQL; on SQLite, writers take turns. The first calls occupy all batches, so the others
+/// share the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_locked_delays_only_the_calls_that_need_it() {
+    for (config, _dir) in databases().await {
+        let store = migrated(&config).await;
+        let raw = Thief::on(&config).await.raw;
+        if raw.get_database_backend() == DbBackend::Sqlite {
+            continue;
+        }
+        let person = |name: &str| Person::bare(UserId::parse(name).unwrap());
+        let held: Vec<_> = (0..4).map(|number| person(&format!("held-{number}"))).collect();
+        store.people().upsert(&named("acme"), &held).await.unwrap();
+        raw.execute_unprepared("CREATE TABLE kept AS SELECT * FROM person_keys").await.unwrap();
+        raw.execute_unprepared("DELETE FROM person_keys").await.unwrap();
+        let frozen = raw.begin().await.unwrap();
+        frozen.execute_unprepared("INSERT INTO person_keys SELECT * FROM kept").await.unwrap();
+        // Another replica, which has none of the keys in memory.
+        let other = Store::open(&config).await.unwrap();
+        let free = person("free");
+        let calls = held.iter().chain([&free]).map(|one| {
+            let (other, one) = (other.clone(), one.clone());
+            async move { other.people().upsert(&named("acme"), &[one]).await }
+        });
+        let done = join_all(calls).await;
+        assert!(done[4].is_ok(), "{:?}", done[4]);
+        assert!(done[..4].iter().all(Result::is_err), "{done:?}");
+        frozen.rollback().await.unwrap();
+        other.people().upsert(&named("acme"), &held).await.unwrap();
+        other.close().await;
+        store.close().await;
     }
 }
