@@ -240,11 +240,17 @@ fn judge_the_judge(dirs: &[PathBuf]) -> io::Result<bool> {
         dirs.iter().map(|dir| Evidence::read(dir)).collect::<io::Result<_>>()?;
     let mut all = true;
     for plant in Plant::value_variants() {
-        let found: Vec<bool> =
-            logs.iter().filter_map(|evidence| plant.is_found(evidence)).collect();
+        let found: Vec<Option<bool>> =
+            logs.iter().map(|evidence| plant.is_found(evidence)).collect();
+        // The first run has every fault.
+        let fits = if plant.always_fits() {
+            found[0].is_some()
+        } else {
+            found.iter().any(Option::is_some)
+        };
         let outcome = match &found[..] {
-            [] => "no place in these logs: NOT FOUND",
-            found if found.contains(&false) => "NOT FOUND",
+            _ if !fits => "no place in these logs: NOT FOUND",
+            found if found.contains(&Some(false)) => "NOT FOUND",
             _ => "found",
         };
         println!("{plant:?}: {outcome}");
@@ -331,7 +337,7 @@ mod tests {
         // Few faults, and a time in which the first dark connections of any seed can be judged.
         let few = [Kind::Dark, Kind::Tenants, Kind::Step];
         assert!(options.iter().any(|run| run.faults == few && run.seconds >= 28));
-        assert!(options.iter().map(|run| run.seconds).sum::<u64>() <= 115);
+        assert!(options.iter().map(|run| run.seconds).sum::<u64>() <= 150);
         let document = include_str!("../../docs/chaos.md");
         for run in runs() {
             let (_, rest) = run.split_once(' ').unwrap();

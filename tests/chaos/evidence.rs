@@ -11,9 +11,6 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The most by which processors that others use excuse a time.
-const MOST_STRETCHED: f64 = 5.0;
-
 /// One run.
 #[derive(Debug, Clone)]
 pub(crate) struct Evidence {
@@ -57,7 +54,7 @@ pub(crate) struct Rules {
     pub(crate) ended: i64,
     /// From `began` to `ended`: how many times as long the replicas' work took as with processors
     /// of their own.
-    #[serde(default = "unstretched")]
+    #[serde(default)]
     pub(crate) stretch: f64,
     /// The application may read history, so no message may be stored twice.
     pub(crate) history: bool,
@@ -70,24 +67,6 @@ pub(crate) struct Rules {
     /// Further faults that it was to inject and that the machine cannot produce, with the reason.
     #[serde(default)]
     pub(crate) left_out: Vec<String>,
-}
-
-fn unstretched() -> f64 {
-    1.0
-}
-
-impl Rules {
-    /// A bound on a time, for this machine: it says something about Herald only with processors to
-    /// run on. More than [`MOST_STRETCHED`] is not granted.
-    pub(crate) fn on_this_machine(&self, bound: i64) -> i64 {
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            reason = "some seconds"
-        )]
-        let bound = (bound as f64 * self.stretch.clamp(1.0, MOST_STRETCHED)) as i64;
-        bound
-    }
 }
 
 /// The purpose of a call.

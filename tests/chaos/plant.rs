@@ -4,7 +4,7 @@ use crate::evidence::{Answer, Blow, Call, Evidence, Message, Request};
 use crate::judge::{self, Kind};
 use crate::tenant::Tenant;
 
-/// More than bystanders may wait. It grows as their bounds do on a busy machine.
+/// More than bystanders may wait.
 const LATE: i64 = 2_500_000;
 
 /// A planted fault.
@@ -28,16 +28,18 @@ pub(crate) enum Plant {
     Unchanged,
     /// A message is gone that no call took back.
     Taken,
-    /// During the faults, bystanders wait seconds longer for each answer.
+    /// During the faults, bystanders wait 2.5 seconds longer for each answer.
     HeldUp,
-    /// Their messages are sent seconds later.
+    /// Their messages are sent 2.5 seconds later.
     Late,
     /// A working replica reports that it does not work.
     Hypochondria,
     /// A replica at which every call fails reports that it works.
     Denial,
-    /// A replica whose connections went dark never works again.
+    /// A replica whose connections went dark accepts no call any more.
     Darkness,
+    /// A replica whose connections went dark sends Slack nothing any more.
+    Muteness,
     /// The database failed over, and no reader of the feed was notified.
     Silence,
 }
@@ -57,9 +59,14 @@ impl Plant {
             Self::HeldUp => Kind::HeldUp,
             Self::Late => Kind::Late,
             Self::Hypochondria | Self::Denial => Kind::UntrueHealth,
-            Self::Darkness => Kind::SlowRecovery,
+            Self::Darkness | Self::Muteness => Kind::SlowRecovery,
             Self::Silence => Kind::FeedGap,
         }
+    }
+
+    /// Whether the logs of a run with every fault must have a place for it.
+    pub(crate) fn always_fits(self) -> bool {
+        !matches!(self, Self::Darkness | Self::Muteness)
     }
 
     /// Whether the judge finds the fault in a copy of these logs. `None` if they have no place for
@@ -139,15 +146,14 @@ impl Plant {
                 evidence.blows.clear();
             }
             Self::HeldUp => {
-                let (began, late) = (evidence.rules.began, evidence.rules.on_this_machine(LATE));
+                let began = evidence.rules.began;
                 let during = witnessed(evidence)?.filter(|call| call.began >= began);
-                during.for_each(|call| call.ended += late);
+                during.for_each(|call| call.ended += LATE);
             }
             Self::Late => {
-                let (witness, late) =
-                    (Tenant::WITNESS.name(), evidence.rules.on_this_machine(LATE));
+                let witness = Tenant::WITNESS.name();
                 let posts = evidence.requests.iter_mut().filter(|one| one.tenant == witness);
-                posts.for_each(|post| post.began += late);
+                posts.for_each(|post| post.began += LATE);
             }
             Self::Hypochondria => {
                 evidence.blows.clear();
@@ -159,14 +165,17 @@ impl Plant {
                 let theirs = evidence.probes.iter_mut().filter(|probe| probe.replica == 0);
                 theirs.for_each(|probe| probe.ready = Some(true));
             }
+            // In logs of which the judge skips all dark connections because of other faults, these
+            // two would say nothing about the run.
             Self::Darkness => {
-                // In other logs it would say nothing about this run: the judge may skip all of its
-                // dark connections because of other faults.
                 (judge::judge(evidence).figures.dark_judged > 0).then_some(())?;
-                let dark = evidence.blows.iter().filter(|blow| blow.kind == "dark");
-                let dark = dark.filter_map(|blow| Some((blow.replica?, blow.until)));
-                for (replica, from) in dark.collect::<Vec<_>>() {
+                for (replica, from) in dark(evidence) {
                     fail_at(evidence, replica, from);
+                }
+            }
+            Self::Muteness => {
+                (judge::judge(evidence).figures.dark_sending_judged > 0).then_some(())?;
+                for (replica, from) in dark(evidence) {
                     let theirs = evidence.requests.iter_mut();
                     let theirs = theirs.filter(|one| one.replica == Some(replica));
                     theirs.filter(|one| one.began > from).for_each(|one| one.replica = None);
@@ -181,6 +190,12 @@ impl Plant {
         }
         Some(())
     }
+}
+
+/// The replicas whose connections went dark, and when.
+fn dark(evidence: &Evidence) -> Vec<(usize, i64)> {
+    let blows = evidence.blows.iter().filter(|blow| blow.kind == "dark");
+    blows.filter_map(|blow| Some((blow.replica?, blow.until))).collect()
 }
 
 /// The calls of the witness; `None` if it made none.

@@ -93,8 +93,8 @@ pub(crate) fn summary(evidence: &Evidence, judgement: &Judgement) -> String {
     for (name, value) in bystanders(judgement) {
         line(name, value);
     }
-    let unstretched: Vec<_> = promises(figures).iter().map(ToString::to_string).collect();
-    line("unstretched", unstretched.join("; "));
+    let promises: Vec<_> = promises(figures).iter().map(ToString::to_string).collect();
+    line("promises", promises.join("; "));
     line(
         "processors",
         format!("shared: the replicas' work took {:.1} times as long", evidence.rules.stretch),

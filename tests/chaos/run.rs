@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use herald::rpc::pb;
@@ -213,6 +214,7 @@ async fn torment(plan: &Plan, site: &Site, book: &Book, dice: &Dice) -> io::Resu
         lease: lease(plan.scale),
         grace: GRACE,
         clock: site.clock.clone(),
+        darkened: Arc::default(),
         haste: plan.haste(),
         full_lengths: plan.full_lengths,
         releases: plan.releases.clone(),

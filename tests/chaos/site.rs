@@ -8,7 +8,7 @@ use std::time::Duration;
 use herald::rpc::pb;
 use herald::rpc::pb::admin_service_client::AdminServiceClient;
 use herald::sandbox;
-use herald::sandbox::browser::{self, Decision};
+use herald::sandbox::browser::{self, Browser, Decision, Page};
 use tonic::transport::Channel;
 use url::Url;
 
@@ -197,7 +197,7 @@ impl Site {
         };
         let link = admin.begin_connect(request).await.map_err(io::Error::other)?;
         let link = Url::parse(&link.into_inner().authorize_url).map_err(io::Error::other)?;
-        let page = browser::decide(&link, Decision::Allow).await.map_err(io::Error::other)?;
+        let page = connect(&link).await.map_err(io::Error::other)?;
         if page.status != 200 {
             return Err(io::Error::other(format!("connecting: {}", page.html)));
         }
@@ -226,6 +226,18 @@ async fn members_read(tenant: Tenant, channel: Channel) -> io::Result<()> {
         tokio::time::sleep(LOOK).await;
     }
     Err(io::Error::other("the member list was not read"))
+}
+
+/// Approves the app and returns to it. Links of earlier releases lead straight to Slack's page.
+async fn connect(link: &Url) -> Result<Page, reqwest::Error> {
+    if !link.path().ends_with("/oauth/v2/authorize") {
+        return browser::decide(link, Decision::Allow).await;
+    }
+    let mut browser = Browser::new()?;
+    match browser.consent(link, Decision::Allow).await? {
+        Ok(back) => browser.open(&back).await,
+        Err(page) => Ok(page),
+    }
 }
 
 /// `herald migrate`.

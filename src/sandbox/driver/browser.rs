@@ -34,7 +34,9 @@ impl Page {
     #[must_use]
     pub fn way_to_slack(&self) -> Option<Url> {
         let links = self.html.split("href=\"").skip(1);
-        links.filter_map(|rest| Url::parse(&plain(rest.split('"').next()?)).ok()).find(is_consent)
+        links
+            .filter_map(|rest| Url::parse(&plain(rest.split('"').next()?)).ok())
+            .find(|url| url.path().ends_with("/oauth/v2/authorize"))
     }
 }
 
@@ -93,24 +95,14 @@ impl Browser {
 }
 
 /// Opens a connect link, decides on Slack's page, and returns to the app; returns the last page.
-/// The link may also lead straight to Slack's page, as links of earlier releases do.
 pub async fn decide(link: &Url, decision: Decision) -> Result<Page, reqwest::Error> {
     let mut browser = Browser::new()?;
-    let consent = if is_consent(link) {
-        link.clone()
-    } else {
-        let start = browser.open(link).await?;
-        let Some(consent) = start.way_to_slack() else { return Ok(start) };
-        consent
-    };
+    let start = browser.open(link).await?;
+    let Some(consent) = start.way_to_slack() else { return Ok(start) };
     match browser.consent(&consent, decision).await? {
         Ok(back) => browser.open(&back).await,
         Err(page) => Ok(page),
     }
-}
-
-fn is_consent(url: &Url) -> bool {
-    url.path().ends_with("/oauth/v2/authorize")
 }
 
 /// Text of an attribute, with the entities that templates write decoded.

@@ -31,8 +31,7 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     figures.witness_messages = Times::of(on_their_way(case, &theirs, &witness));
     let (calls, messages) = (figures.witness_calls, figures.witness_messages);
     let calm = figures.calm_calls.p99;
-    let rules = &case.evidence.rules;
-    if calls.p99 > rules.on_this_machine(ACCEPTED) + calm.min(ACCEPTED) {
+    if calls.p99 > ACCEPTED + calm.min(ACCEPTED) {
         let sentence = format!(
             "of {} calls, p99 until accepted {calls}; before the faults {}",
             calls.count,
@@ -40,11 +39,12 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
         );
         judgement.found(Kind::HeldUp, sentence);
     }
+    let rules = &case.evidence.rules;
     if rules.calm - rules.began >= LONG && calls.count < ENOUGH {
         let sentence = format!("only {} calls of the witness were judged", calls.count);
         judgement.found(Kind::Unproven, sentence);
     }
-    if messages.p99 > rules.on_this_machine(ON_ITS_WAY) {
+    if messages.p99 > ON_ITS_WAY {
         let sentence = format!("of {} messages, p99 to Slack {}", messages.count, messages);
         judgement.found(Kind::Late, sentence);
     }

@@ -4,8 +4,10 @@
 use super::{Case, Judgement, Kind, reach, seconds};
 use crate::evidence::{Answer, Blow};
 
-/// From dark connections until their replica accepts a call, and until it sends Slack a request.
+/// From dark connections until their replica accepts a call, and until it sends Slack a request;
+/// and how long a working replica may send none.
 const LIGHT: i64 = 10_000_000;
+const IDLE: i64 = 10_000_000;
 /// Requests that a replica sends so soon may have been prepared before its connections went dark:
 /// starts are handed out up to a second ahead.
 const PREPARED: i64 = 2_000_000;
@@ -18,18 +20,29 @@ pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     for (index, blow) in case.evidence.blows.iter().enumerate() {
         let Some(replica) = blow.replica.filter(|_| blow.kind == "dark") else { continue };
         judgement.figures.dark += 1;
-        let until = blow.until + LIGHT;
-        let others = case.evidence.blows.iter().enumerate().filter(|(other, _)| *other != index);
-        let felt = others.filter(|(_, other)| reach::is_felt(other, blow.from, until));
-        let felt: Vec<&Blow> = felt.map(|(_, other)| other).collect();
-        if until > rules.calm || felt.iter().any(|other| reach::touches(other, replica)) {
-            continue;
+        let undisturbed = |until: i64, disturbs: fn(&Blow, usize) -> bool| {
+            let others = case.evidence.blows.iter().enumerate();
+            let mut others = others.filter(|(other, _)| *other != index).map(|(_, other)| other);
+            until <= rules.calm
+                && !others.any(|other| {
+                    reach::is_felt(other, blow.from, until) && disturbs(other, replica)
+                })
+        };
+        let light = blow.until + LIGHT;
+        if undisturbed(light, reach::touches) {
+            judgement.figures.dark_judged += 1;
+            accepts(case, blow, replica, judgement);
         }
-        judgement.figures.dark_judged += 1;
-        accepts(case, blow, replica, judgement);
-        // A throttled replica may rightly have nothing to send.
-        if felt.iter().all(|other| other.kind != "throttle") {
-            sends(case, blow, replica, judgement);
+        let periods = [(blow.until + PREPARED, light), (light, light + IDLE)];
+        let mut judged = periods.into_iter().filter(|(_, until)| undisturbed(*until, silences));
+        let figures = &mut judgement.figures;
+        if judged.any(|(from, until)| {
+            figures.dark_sending_judged += 1;
+            !sends(case, replica, from, until)
+        }) {
+            let sentence =
+                format!("replica {replica} sends nothing after its connections were dark");
+            judgement.found(Kind::SlowRecovery, sentence);
         }
     }
     if judgement.figures.dark_judged == 0 && is_only_dark(&rules.faults) {
@@ -47,22 +60,23 @@ fn accepts(case: &Case<'_>, blow: &Blow, replica: usize, judgement: &mut Judgeme
     let first = accepted.map(|call| call.ended).min().unwrap_or(evidence.rules.ended);
     let took = first - blow.until;
     judgement.figures.light_in = judgement.figures.light_in.max(took);
-    if took > evidence.rules.on_this_machine(LIGHT) {
+    if took > LIGHT {
         let took = seconds(took);
         let sentence = format!("replica {replica}: {took} dark until a call was accepted");
         judgement.found(Kind::SlowRecovery, sentence);
     }
 }
 
-/// A request to Slack, for which the replica needed its database.
-fn sends(case: &Case<'_>, blow: &Blow, replica: usize, judgement: &mut Judgement) {
-    let to = blow.until + case.evidence.rules.on_this_machine(LIGHT);
-    let from = blow.until + PREPARED;
+/// Whether the replica sends Slack a request in this time, for which it needs its database.
+fn sends(case: &Case<'_>, replica: usize, from: i64, until: i64) -> bool {
     let mut requests = case.evidence.requests.iter().filter(|one| one.replica == Some(replica));
-    if !requests.any(|one| (from..=to).contains(&one.began)) {
-        let sentence = format!("replica {replica} sends nothing after its connections were dark");
-        judgement.found(Kind::SlowRecovery, sentence);
-    }
+    requests.any(|one| (from..=until).contains(&one.began))
+}
+
+/// Whether this fault excuses a replica that sends nothing. A throttled one may have nothing to
+/// send.
+fn silences(blow: &Blow, replica: usize) -> bool {
+    reach::touches(blow, replica) || blow.kind == "throttle"
 }
 
 /// Whether dark connections are the only faults of the run that touch replicas.

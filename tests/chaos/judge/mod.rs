@@ -121,6 +121,8 @@ pub(crate) struct Figures {
     /// found, because no other fault touched it.
     pub(crate) dark: usize,
     pub(crate) dark_judged: usize,
+    /// The number of periods after dark connections in which a replica had to send.
+    pub(crate) dark_sending_judged: usize,
     /// The longest time from judged dark connections to a call that their replica accepted.
     pub(crate) light_in: i64,
     /// Calls of the witness before the faults, those at healthy replicas during the faults, and its

@@ -1,5 +1,5 @@
-//! The three promises about time, measured without any allowance for the machine. The findings
-//! allow for it; these figures show how much was allowed.
+//! The three promises about time, as they are written. The findings have tolerances (the p99 of
+//! calls before the faults, the time between two probes); these figures have none.
 
 use super::{Figures, bystanders, health, seconds};
 

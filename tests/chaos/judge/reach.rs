@@ -9,8 +9,10 @@ const SOON: i64 = 3_000_000;
 const RECOVERED: i64 = 10_000_000;
 /// Faults of the replica itself, and of its connections to the database or to Slack.
 const PROCESS: [&str; 7] = ["kill", "intent", "answer", "freeze", "frozen", "roll", "upgrade"];
-const DATABASE: [&str; 3] = ["commit", "held", "dark"];
+const DATABASE: [&str; 3] = ["commit", *HELD, "dark"];
 const SLACK: &str = "network";
+/// Held-back replies of the database explain no more than the time that they last.
+const HELD: &&str = &"held";
 /// Faults that touch every replica.
 const ALL: [&str; 2] = ["postgres", "failover"];
 
@@ -45,6 +47,9 @@ pub(super) fn holds_up(blow: &Blow, from: i64, to: i64) -> bool {
     let kind = &&*blow.kind;
     if PROCESS.contains(kind) {
         return [blow.from, blow.until].iter().any(|edge| (from..=to).contains(edge));
+    }
+    if kind == HELD {
+        return blow.from <= to && blow.until >= from;
     }
     let ill = touches_all(blow) || DATABASE.contains(kind) || *kind == SLACK;
     ill && is_felt(blow, from, to)

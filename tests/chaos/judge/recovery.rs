@@ -15,7 +15,7 @@ const READS_PER_MINUTE: f64 = 50.0;
 const LAST_LOOK: f64 = 30.0;
 const LONGEST_WAIT: f64 = 30.0;
 /// The extra time that the machine may take.
-const MACHINE: i64 = 5_000_000;
+const MACHINE: f64 = 5.0;
 
 pub(super) fn judge(case: &Case<'_>, judgement: &mut Judgement) {
     drained(case, judgement);
@@ -58,8 +58,7 @@ fn drained(case: &Case<'_>, judgement: &mut Judgement) {
     let reads = doubt * LOOKS * 60.0 / READS_PER_MINUTE * rules.scale;
     let waits = (LAST_LOOK + LONGEST_WAIT) * rules.scale;
     let leases = 2.0 * as_seconds(rules.lease);
-    let machine = as_seconds(rules.on_this_machine(MACHINE));
-    let bound = one_by_one.max(together) + leases + reads + waits + machine;
+    let bound = one_by_one.max(together) + leases + reads + waits + MACHINE;
     let figures = &mut judgement.figures;
     (figures.drained_in, figures.drain_bound) = (last - rules.calm, as_micros(bound));
     if figures.drained_in > figures.drain_bound {
@@ -95,7 +94,7 @@ fn back(case: &Case<'_>, judgement: &mut Judgement) {
         let Some(at) = accepted.get(next) else { continue };
         let took = at - blow.until;
         judgement.figures.back_in = judgement.figures.back_in.max(took);
-        if took > case.evidence.rules.on_this_machine(BACK) {
+        if took > BACK {
             let sentence = format!("{}: {} until a call was accepted", blow.what, seconds(took));
             judgement.found(Kind::SlowRecovery, sentence);
         }

@@ -73,25 +73,6 @@ fn only_calls_that_ended_before_the_faults_are_compared_with() {
     assert_eq!(judge(&evidence).figures.calm_calls.count, 9);
 }
 
-/// Replicas that got a third of the processors that they could have used may take three times as
-/// long, but not more than five times.
-#[test]
-fn times_are_bounded_by_what_the_replicas_got_of_the_processors() {
-    for (stretch, took, found) in [
-        (3.0, 2_850_000, false),
-        (3.0, 2_950_000, true),
-        (0.5, 850_000, false),
-        (0.5, 950_000, true),
-        (100.0, 4_850_000, false),
-        (100.0, 4_950_000, true),
-    ] {
-        let mut evidence = fine();
-        evidence.rules.stretch = stretch;
-        witnessed(&mut evidence).for_each(|call| call.ended += took);
-        assert_eq!(kinds(&evidence).contains(&Kind::HeldUp), found, "{stretch} {took}");
-    }
-}
-
 #[test]
 fn their_messages_are_on_their_way_within_two_seconds() {
     let late = |evidence: &mut Evidence| {

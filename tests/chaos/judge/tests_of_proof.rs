@@ -40,10 +40,10 @@ fn dark_connections_are_judged_unless_another_fault_touches_the_replica() {
 /// A replica whose lanes must wait may rightly send nothing; calls are accepted in any case.
 #[test]
 fn a_throttled_replica_need_not_send_but_must_accept() {
-    for (and, findings) in [("tenants", 2), ("throttle", 1)] {
-        let mut evidence = dark(blow(and, None, 5));
-        Plant::Darkness.put_into(&mut evidence).unwrap();
-        assert_eq!(judge(&evidence).count(Kind::SlowRecovery), findings, "{and}");
+    for (and, sends) in [("tenants", Some(true)), ("throttle", None)] {
+        let evidence = dark(blow(and, None, 5));
+        assert_eq!(Plant::Darkness.is_found(&evidence), Some(true), "{and}");
+        assert_eq!(Plant::Muteness.is_found(&evidence), sends, "{and}");
     }
 }
 
@@ -75,15 +75,11 @@ fn darkness_is_planted_only_where_the_judge_looks() {
     assert_eq!(Plant::Darkness.is_found(&dark(blow("kill", Some(1), 5))), Some(true));
 }
 
-/// The bounds grow with what the replicas lacked of the processors, and so do the planted delays.
 #[test]
-fn planted_faults_are_found_on_a_busy_machine_too() {
-    for stretch in [1.0, 3.0, 5.0, 100.0] {
-        for plant in [Plant::HeldUp, Plant::Late, Plant::Darkness] {
-            let mut evidence = dark(blow("tenants", None, 5));
-            evidence.rules.stretch = stretch;
-            assert_eq!(plant.is_found(&evidence), Some(true), "{plant:?} {stretch}");
-        }
+fn delays_and_darkness_are_found_where_they_are_planted() {
+    for plant in [Plant::HeldUp, Plant::Late, Plant::Darkness, Plant::Muteness] {
+        let evidence = dark(blow("tenants", None, 5));
+        assert_eq!(plant.is_found(&evidence), Some(true), "{plant:?}");
     }
 }
 
@@ -117,12 +113,11 @@ fn held(evidence: &Evidence) -> [Option<bool>; 3] {
     promises(&judge(evidence).figures).map(|promise| promise.holds())
 }
 
-/// The findings allow for the machine; the summary says what holds without that.
+/// The findings have tolerances; the summary says what holds without them.
 #[test]
 fn promises_are_also_judged_as_they_are_written() {
     let witness = Tenant::WITNESS.name();
     let mut evidence = fine();
-    evidence.rules.stretch = 3.0;
     assert_eq!(held(&evidence), [Some(true); 3]);
     for call in evidence.calls.iter_mut().filter(|call| call.tenant == witness) {
         call.ended += SECOND;
@@ -134,7 +129,7 @@ fn promises_are_also_judged_as_they_are_written() {
     let theirs = evidence.probes.iter_mut().filter(|probe| probe.replica == 1);
     theirs.take(12).for_each(|probe| probe.ready = Some(false));
     assert_eq!(held(&evidence), [Some(false); 3]);
-    assert_eq!(kinds(&evidence), [], "the machine explains it all");
+    assert_eq!(kinds(&evidence), [Kind::HeldUp, Kind::Late], "half a second is tolerated");
     let summary = report::summary(&evidence, &judge(&evidence));
     assert!(summary.contains("health untrue 5.500 s (at most 5 s: DOES NOT HOLD)"), "{summary}");
     evidence.rules.mixed = true;

@@ -11,6 +11,8 @@ mod slack;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -133,8 +135,7 @@ impl Kind {
             Self::Network => (2_500, 7_000),
             Self::Roll => (25_000, 45_000),
             Self::Clock => (2_000, 6_000),
-            // Over 10 s apart also in haste: the judge looks at the 10 s after each.
-            Self::Dark => (26_000, 40_000),
+            Self::Dark => (22_000, 40_000),
             Self::Frozen => (8_000, 16_000),
             Self::Step => (7_000, 15_000),
             Self::Upgrade => (4_000, 8_000),
@@ -158,8 +159,10 @@ pub(crate) struct Stage {
     pub(crate) grace: Duration,
     /// The file that sets the clock of replica 0.
     pub(crate) clock: PathBuf,
-    /// The factor for the pauses: if there are fewer kinds, each strikes more often.
+    /// The factor for the pauses: if fewer kinds recur, each strikes more often.
     pub(crate) haste: f64,
+    /// How often connections went dark.
+    pub(crate) darkened: Arc<AtomicUsize>,
     /// The programs of both releases: the one that replicas start with, and the other.
     pub(crate) releases: [PathBuf; 2],
     /// The program of this release, and the settings with which it reaches the store.
@@ -220,7 +223,7 @@ impl Stage {
             Kind::Network => self.break_network(dice).await,
             // Callers do this by themselves.
             Kind::Cancel | Kind::Tenants => {}
-            Kind::Dark => self.darken(dice),
+            Kind::Dark => self.darken(),
             Kind::Frozen => self.freeze_inside(dice).await?,
             Kind::Step => self.step_clock(dice).await?,
             Kind::Failover => self.fail_over(dice).await?,
