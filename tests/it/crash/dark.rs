@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A replica works again within this time. It gives up a statement after 5.5 s
 /// (`store.statement_timeout` and the time for the answer) and then tests all other connections at
 /// once, for a second. The bound allows for one such round and a busy machine, and for no second
-/// round. Health is checked every 2 s, and an answer may take 2 s.
+/// round. Health is checked every second, and an answer may take 2 s.
 const RECOVERED: Duration = Duration::from_secs(10);
 
 async fn site() -> Option<(Site, Proxy)> {
