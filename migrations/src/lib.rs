@@ -13,8 +13,8 @@
 //! rows. A table that is in use gets its columns, rows and indexes by the steps of `online`, and
 //! such a migration returns `Some(false)` from `use_transaction`: on PostgreSQL its steps commit by
 //! themselves, and it must be safe to run again from its first step. New tables need none of this.
-//! `tests/it/migrations.rs` fills the tables, migrates them while writers run, and fails if a
-//! writer waits for too long.
+//! `tests/it/store/migrations.rs` fills the tables, migrates them while writers run, and fails if
+//! a writer waits for too long.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;

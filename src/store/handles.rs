@@ -1,15 +1,16 @@
 //! The handles of the store: each has the methods of one part of it, so that a caller sees ten or
 //! twenty methods and not all of them.
 //!
-//! A handle is a reference to the store that each call takes by value, so the future of a call does
-//! not borrow the handle: `tokio::join!(store.people().get(…), store.tenancy().settings(…))`. The
-//! methods stand in the files of the modules that are named here. `tests/architecture/handles.rs`
+//! A handle is a reference to the store that each call takes by value. The future of a call
+//! does not borrow the handle, so calls on new handles can be joined and spawned. The methods
+//! stand in the files of the modules that are named here. `tests/architecture/handles.rs`
 //! counts them.
 //!
 //! Names: a method that changes something begins with a verb (`claim`, `settle`, `note_crash`). A
-//! method that only reads is named by its answer (`settings`, `head`, `next_due`): `get` finds one
-//! by its key if the handle already names the answer, `list` returns a page, and `count_…` returns
-//! a number. A signal is a participle (`woken`, `ended`). No name repeats the name of its handle.
+//! method that only reads is named by its answer (`settings`, `head`, `next_due`). If the handle
+//! already names the answer, `get` finds one by its key. `list` returns a page, and a name that
+//! begins with `count` returns a number. A signal is a participle (`woken`, `ended`). No name
+//! repeats the name of its handle.
 
 use super::Store;
 

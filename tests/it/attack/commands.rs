@@ -3,11 +3,11 @@
 use herald::domain::access::audit::Entry;
 use herald::domain::ids::TenantId;
 use herald::store::{Config, Store};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::ConnectionTrait as _;
 
 use super::keys::{NEW, databases, fill, migrated, readable, with};
 use crate::support::process::{refused, run};
-use crate::support::store::KEY;
+use crate::support::store::{KEY, raw};
 
 /// Settings of a process with this key.
 fn settings(config: &Config, key: &str, previous: Option<&str>) -> Vec<String> {
@@ -55,7 +55,7 @@ async fn the_command_exchanges_the_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_finds_a_gap_in_the_trail() {
-    for (config, dir) in databases().await {
+    for (config, _dir) in databases().await {
         let store = migrated(&config).await;
         let tenant = TenantId::parse("acme").unwrap();
         store.tenancy().ensure_tenant(&tenant).await.unwrap();
@@ -66,11 +66,7 @@ async fn the_command_finds_a_gap_in_the_trail() {
         let settings = settings(&config, KEY, None);
         let (fine, said) = run(&["audit", "verify"], &settings);
         assert!(fine && said.contains("The audit trail holds.\nEntries: 3."), "{said}");
-        let url = match &config.url {
-            Some(url) => url.expose().to_owned(),
-            None => format!("sqlite:{}", dir.path().join("herald.db").display()),
-        };
-        let raw = Database::connect(url).await.unwrap();
+        let raw = raw(&config).await;
         raw.execute_unprepared("DELETE FROM audit_log WHERE sequence = 2").await.unwrap();
         raw.close().await.unwrap();
         let (fine, said) = run(&["audit", "verify"], &settings);

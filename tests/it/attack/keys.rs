@@ -16,10 +16,10 @@ use herald::domain::identity::person::Person;
 use herald::domain::ids::{TenantId, UserId};
 use herald::domain::secret::Secret;
 use herald::store::{Config, Error, Rotated, Store};
-use sea_orm::{ConnectionTrait as _, Database};
+use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 
-use crate::support::store::{KEY, test_configs};
+use crate::support::store::{KEY, raw, test_configs};
 
 /// 32 bytes; others than [`KEY`].
 pub(super) const NEW: &str = "Hx4dHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA=";
@@ -112,7 +112,7 @@ async fn keys_are_exchanged_while_replicas_serve() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stopped_is_gone_on_with_and_what_is_damaged_is_named() {
-    for (config, dir) in databases().await {
+    for (config, _dir) in databases().await {
         let store = migrated(&config).await;
         fill(&store, 120).await;
         store.close().await;
@@ -134,11 +134,7 @@ async fn what_was_stopped_is_gone_on_with_and_what_is_damaged_is_named() {
         assert!(rest.wrapped < 122, "{rest:?}");
         assert_eq!(both.upkeep().rotate_keys(|_| {}).await.unwrap().wrapped, 0);
 
-        let url = match &config.url {
-            Some(url) => url.expose().to_owned(),
-            None => format!("sqlite:{}", dir.path().join("herald.db").display()),
-        };
-        let raw = Database::connect(url).await.unwrap();
+        let raw = raw(&config).await;
         let move_one = "UPDATE data_keys SET wrapped = (SELECT wrapped FROM data_keys \
             WHERE scope = 'tenant:tenant-1') WHERE scope = 'tenant:tenant-2'";
         raw.execute_unprepared(move_one).await.unwrap();

@@ -6,9 +6,9 @@ use base64::prelude::BASE64_STANDARD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use herald::store::Config;
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, QueryResult, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, QueryResult, Statement};
 
-use crate::support::store::KEY;
+use crate::support::store::{KEY, raw};
 
 const NONCE: usize = 24;
 
@@ -68,11 +68,7 @@ impl Stolen {
 
 impl Thief {
     pub(super) async fn on(config: &Config) -> Self {
-        let url = match &config.url {
-            Some(url) => url.expose().to_owned(),
-            None => format!("sqlite:{}", config.data_dir.join("herald.db").display()),
-        };
-        let raw = Database::connect(url).await.unwrap();
+        let raw = raw(config).await;
         let kek: [u8; 32] = BASE64_STANDARD.decode(KEY).unwrap().try_into().unwrap();
         Self { raw, kek }
     }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::reason::{Failure, Suppression};
-use herald::store::{
-    Backend, DeliveryChange, End, FeedExtent, Settle, SettleContext, Store, Target,
-};
+use herald::store::{Backend, DeliveryChange, End, FeedExtent, Settle, Store, Target};
 
-use crate::outbox::{LEASE, call, delivered, delivery, head, lane, post, sending, tenant, uuid};
+use crate::outbox::{
+    LEASE, call, delivered, delivery, head, lane, post, sending, settled, tenant, uuid,
+};
 use crate::support::store::test_stores;
 
 /// Numbers all waiting changes.
@@ -38,24 +38,16 @@ async fn every_change_that_matters_is_told_once() {
         let sent = post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
         let again = Settle::Retry { after: Duration::ZERO, code: "fatal_error".into() };
-        assert!(store.outbox().settle(&claim, id, &again, SettleContext::default()).await.unwrap());
+        assert!(settled(&store, &claim, id, &again).await);
         let (claim, id) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "timeout".into() };
-        assert!(store.outbox().settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(settled(&store, &claim, id, &probe).await);
         let (claim, _) = head(&store).await;
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, id, &delivered()).await);
         let failed = post(&store, "U2").await;
         let (claim, _) = head(&store).await;
         let fail = Settle::Failed { reason: Failure::Rejected, code: Some("is_archived".into()) };
-        assert!(
-            store.outbox().settle(&claim, failed, &fail, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, failed, &fail).await);
         let off = delivery(Target::Ended(End::Suppressed(Suppression::OptIn)));
         let suppressed = off.id;
         store.outbox().accept(call("off", vec![off])).await.unwrap();
@@ -247,9 +239,7 @@ async fn a_cancel_meets_a_delivery_wherever_it_is() {
         assert_eq!((met.canceled, met.in_flight), (1, 1));
         // Slack throttled it, so it was not stored, and it is not sent again.
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
-        assert!(
-            store.outbox().settle(&claim, flying, &wait, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, flying, &wait).await);
         let met = store.ends().cancel_notification(&tenant(), notification).await.unwrap().unwrap();
         assert_eq!((met.canceled, met.in_flight), (0, 0));
         let changes = all(&store).await;
@@ -292,13 +282,7 @@ async fn a_cancel_races_with_sending() {
         for claim in store.lanes().claim(100, LEASE).await.unwrap() {
             let Some(head) = store.lanes().head(&claim).await.unwrap() else { continue };
             if store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some() {
-                assert!(
-                    store
-                        .outbox()
-                        .settle(&claim, head.delivery, &delivered(), SettleContext::default())
-                        .await
-                        .unwrap()
-                );
+                assert!(settled(&store, &claim, head.delivery, &delivered()).await);
             }
         }
         let (canceled, _) = canceler.await.unwrap();

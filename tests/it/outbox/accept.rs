@@ -6,10 +6,10 @@ use herald::domain::ids::{Principal, SlackUserId, UserId};
 use herald::domain::reason::{Failure, NoMatch, Suppression};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accepted, End, Settle, SettleContext, Target};
+use herald::store::{Accepted, End, Settle, Target};
 use sea_orm::{ConnectionTrait as _, Statement};
 
-use super::{call, delivery, installation, lane, post, tenant, total};
+use super::{call, delivery, installation, lane, post, settled, tenant, total};
 use crate::support::store::test_stores;
 
 #[tokio::test]
@@ -202,13 +202,7 @@ async fn content_that_was_moved_does_not_open_and_does_not_block() {
                 (head.delivery == two, head.damaged)
             );
             let failed = Settle::Failed { reason: Failure::Template, code: None };
-            assert!(
-                store
-                    .outbox()
-                    .settle(&claim, head.delivery, &failed, SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &claim, head.delivery, &failed).await);
         }
         assert_eq!(store.lanes().next_due().await.unwrap(), None);
     }

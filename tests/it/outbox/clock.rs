@@ -11,14 +11,14 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::NoMatch;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    About, LaneClaim, ListBookings, NewEvent, Pace, QueueKey, Settle, SettleContext, Target,
-    Throttled, WaitScope, lease_token,
+    About, LaneClaim, ListBookings, NewEvent, Pace, QueueKey, Settle, Target, Throttled, WaitScope,
+    lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
 use super::clock_of_lists::MOST;
 use super::queues::key;
-use super::{LEASE, claim, delivered, installation, post, record, sending};
+use super::{LEASE, claim, delivered, installation, post, record, sending, settled};
 use crate::support::store::{TestStore, test_stores};
 
 pub(super) const STEP: Duration = Duration::from_secs(600);
@@ -68,9 +68,7 @@ async fn after_a_step_back_nothing_waits_for_longer_than_it_was_to() {
         post(&store, "U2").await;
         let (held, id) = sending(&store).await;
         let throttled = Settle::Wait { after: STEP / 2, scope: WaitScope::Lane };
-        assert!(
-            store.outbox().settle(&held, id, &throttled, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &held, id, &throttled).await);
         post(&store, "U3").await;
         let lost = claim(&store, SECOND * 2).await;
         post(&store, "U4").await;

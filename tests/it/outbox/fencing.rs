@@ -6,12 +6,12 @@ use herald::domain::delivery::State;
 use herald::domain::delivery::subject::SlackRequestKind;
 use herald::domain::ids::{DeliveryId, LeaseToken};
 use herald::domain::reason::{Failure, NoMatch, Suppression};
-use herald::store::{
-    End, LaneClaim, RecoverOutcome, Resolved, Settle, SettleContext, Store, Target, WaitScope,
-};
+use herald::store::{End, LaneClaim, RecoverOutcome, Resolved, Settle, Store, Target, WaitScope};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
 
-use super::{LEASE, OVER, call, claim, delivered, delivery, installation, post, record, state};
+use super::{
+    LEASE, OVER, call, claim, delivered, delivery, installation, post, record, settled, state,
+};
 use crate::support::store::test_stores;
 
 /// Every way in which a claim can end.
@@ -76,10 +76,7 @@ async fn assert_fenced(store: &Store, raw: &DatabaseConnection, stale: &LaneClai
     assert_eq!(store.outbox().recover(stale, id).await.unwrap(), RecoverOutcome::Fenced);
     assert_eq!(store.outbox().note_crash(stale, LEASE).await.unwrap(), None);
     for settle in every_settle() {
-        assert!(
-            !store.outbox().settle(stale, id, &settle, SettleContext::default()).await.unwrap(),
-            "{settle:?}"
-        );
+        assert!(!settled(store, stale, id, &settle).await, "{settle:?}");
     }
     assert_eq!(dump(raw).await, before);
 }
@@ -95,9 +92,7 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         store.outbox().intend(&holder, id, LEASE).await.unwrap().unwrap();
         assert_fenced(&store, &raw, &stale, id).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(
-            store.outbox().settle(&holder, id, &probe, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &holder, id, &probe).await);
         for gone in [&stale, &holder] {
             assert_fenced(&store, &raw, gone, id).await;
         }
@@ -105,9 +100,7 @@ async fn a_claim_that_was_taken_over_changes_nothing() {
         for gone in [&stale, &holder] {
             assert_fenced(&store, &raw, gone, id).await;
         }
-        assert!(
-            store.outbox().settle(&next, id, &delivered(), SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &next, id, &delivered()).await);
         for gone in [&stale, &holder, &next] {
             assert_fenced(&store, &raw, gone, id).await;
         }
@@ -122,36 +115,12 @@ async fn a_frozen_sender_that_comes_back_cannot_settle() {
         let frozen = claim(&store, LEASE).await;
         store.outbox().intend(&frozen, id, OVER).await.unwrap().unwrap();
         let rescuer = claim(&store, LEASE).await;
-        assert!(
-            !store
-                .outbox()
-                .settle(&frozen, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(!settled(&store, &frozen, id, &delivered()).await);
         assert_eq!(store.lanes().head(&rescuer).await.unwrap().unwrap().state, State::Sending);
         assert_eq!(store.outbox().recover(&rescuer, id).await.unwrap(), RecoverOutcome::Unknown);
-        assert!(
-            !store
-                .outbox()
-                .settle(&frozen, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
-        assert!(
-            store
-                .outbox()
-                .settle(&rescuer, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
-        assert!(
-            !store
-                .outbox()
-                .settle(&rescuer, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(!settled(&store, &frozen, id, &delivered()).await);
+        assert!(settled(&store, &rescuer, id, &delivered()).await);
+        assert!(!settled(&store, &rescuer, id, &delivered()).await);
         assert_eq!(record(&store, id).await.attempts.len(), 2);
     }
 }
@@ -163,9 +132,7 @@ async fn a_lease_that_ran_out_is_good_while_nobody_took_it() {
         let late = claim(&store, OVER).await;
         store.outbox().intend(&late, id, OVER).await.unwrap().unwrap();
         assert!(store.lanes().heartbeat(&late, OVER).await.unwrap());
-        assert!(
-            store.outbox().settle(&late, id, &delivered(), SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &late, id, &delivered()).await);
     }
 }
 
@@ -188,8 +155,7 @@ async fn steps_are_refused_from_states_they_do_not_follow() {
             let id = post(&store, &lane).await;
             let held = claim(&store, LEASE).await;
             let before = record(&store, id).await;
-            let settled =
-                store.outbox().settle(&held, id, &settle, SettleContext::default()).await.unwrap();
+            let settled = settled(&store, &held, id, &settle).await;
             assert_eq!(settled, pending_allows, "{settle:?}");
             if !settled {
                 assert_eq!(record(&store, id).await, before);
@@ -221,7 +187,7 @@ async fn what_is_in_doubt_may_not_be_sent() {
         let held = claim(&store, LEASE).await;
         store.outbox().intend(&held, id, LEASE).await.unwrap().unwrap();
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.outbox().settle(&held, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(settled(&store, &held, id, &probe).await);
         let held = claim(&store, LEASE).await;
         assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
         assert_eq!(state(&store, id).await, State::Unknown);

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
-use herald::store::{Accepted, SettleContext, Target};
+use herald::store::{Accepted, Target};
 
-use super::{HOUR, call, delivered, delivery, lane, post, record, sending, state, tenant, total};
+use super::{
+    HOUR, call, delivered, delivery, lane, post, record, sending, settled, state, tenant, total,
+};
 use crate::support::store::test_stores;
 
 #[tokio::test]
@@ -14,13 +16,7 @@ async fn history_reads_like_the_present() {
         let call = call("r1", vec![delivery(lane("U1")), delivery(lane("U1"))]);
         store.outbox().accept(call.clone()).await.unwrap();
         let (claim, id) = sending(&store).await;
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, id, &delivered()).await);
         let before = store.records().notification(&tenant(), call.id).await.unwrap().unwrap();
         let counts = store.records().counts(&tenant()).await.unwrap();
         assert_eq!(store.ends().archive(HOUR, 10).await.unwrap(), 0);
@@ -65,13 +61,7 @@ async fn expiry_reaches_the_middle_of_a_lane_and_leaves_what_is_under_way() {
             assert_eq!(state(&store, id).await, State::Expired);
         }
         assert_eq!(state(&store, under_way).await, State::Sending);
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, under_way, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, under_way, &delivered()).await);
         assert_eq!(sending(&store).await.1, last);
     }
 }

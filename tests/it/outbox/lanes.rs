@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use herald::domain::delivery::State;
-use herald::store::{Pace, Settle, SettleContext};
+use herald::store::{Pace, Settle};
 use sea_orm::ConnectionTrait as _;
 
-use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
+use super::{
+    LEASE, call, claim, delivered, delivery, head, installation, lane, post, record, settled,
+};
 use super::{sending, state, tenant};
 use crate::support::store::{TestStore, test_stores};
 
@@ -24,13 +26,7 @@ async fn a_lane_is_served_in_the_order_of_acceptance() {
         for _ in 0..accepted.len() {
             let (claim, id) = sending(&store).await;
             served.push(id);
-            assert!(
-                store
-                    .outbox()
-                    .settle(&claim, id, &delivered(), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &claim, id, &delivered()).await);
         }
         assert_eq!(served, accepted);
         assert_eq!(store.lanes().next_due().await.unwrap(), None);
@@ -106,9 +102,7 @@ async fn a_dead_token_puts_lanes_to_sleep_until_the_reconnect() {
         dead(&store, true).await;
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(
-            store.outbox().settle(&claim, id, &paused, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, id, &paused).await);
         let paused = record(&store, id).await;
         assert_eq!((paused.state, paused.attempt), (State::Pending, 0));
         post(&store, "U1").await;
@@ -143,9 +137,7 @@ async fn a_lane_that_sleeps_without_a_cause_is_woken() {
             dead(&store, linked).await;
             let id = post(&store, "U1").await;
             let (claim, _) = sending(&store).await;
-            assert!(
-                store.outbox().settle(&claim, id, &paused, SettleContext::default()).await.unwrap()
-            );
+            assert!(settled(&store, &claim, id, &paused).await);
             assert_eq!(store.lanes().next_due().await.unwrap(), None);
             if linked {
                 // Revived by a process that died before it woke the lanes.
@@ -166,9 +158,7 @@ async fn a_reconnect_while_the_old_token_fails_is_not_slept_through() {
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         store.lanes().wake(installation()).await.unwrap();
-        assert!(
-            store.outbox().settle(&claim, id, &paused, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, id, &paused).await);
         assert_eq!(head(&store).await.1.delivery, id);
     }
 }
@@ -221,13 +211,7 @@ async fn the_conversation_is_remembered() {
         let id = post(&store, "U1").await;
         let (first, _) = sending(&store).await;
         assert_eq!(first.channel, None);
-        assert!(
-            store
-                .outbox()
-                .settle(&first, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &first, id, &delivered()).await);
         assert_eq!(state(&store, id).await, State::Sent);
         post(&store, "U1").await;
         assert_eq!(claim(&store, LEASE).await.channel.unwrap().as_str(), "D0001");

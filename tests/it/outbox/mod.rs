@@ -33,7 +33,8 @@ use herald::domain::ids::{
     TenantId, UserId,
 };
 use herald::store::{
-    Accept, DeliveryRecord, Head, Kind, LaneClaim, NewDelivery, Settle, Store, Target,
+    Accept, DeliveryRecord, Head, Kind, LaneClaim, NewDelivery, Settle, SettleContext, Store,
+    Target,
 };
 
 /// Longer than any test.
@@ -118,6 +119,16 @@ pub(crate) async fn sending(store: &Store) -> (LaneClaim, DeliveryId) {
     let (claim, head) = head(store).await;
     assert!(store.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().is_some());
     (claim, head.delivery)
+}
+
+/// Settles the head of a lane; returns whether it was settled.
+pub(crate) async fn settled(
+    store: &Store,
+    claim: &LaneClaim,
+    id: DeliveryId,
+    outcome: &Settle,
+) -> bool {
+    store.outbox().settle(claim, id, outcome, SettleContext::default()).await.unwrap()
 }
 
 pub(crate) fn delivered() -> Settle {

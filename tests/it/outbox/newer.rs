@@ -8,15 +8,17 @@ use std::time::Duration;
 use herald::domain::delivery::State;
 use herald::domain::ids::{DeliveryId, TenantId};
 use herald::domain::reason::Failure;
-use herald::store::{Accept, NewDelivery, SettleContext, Store, Target};
+use herald::store::{Accept, NewDelivery, Store, Target};
 use herald::telemetry::{Exposition, OtlpConfig};
 use sea_orm::ConnectionTrait as _;
 use tracing::instrument::WithSubscriber as _;
 
-use super::{LEASE, call, claim, delivered, delivery, head, lane, post, record, sending, tenant};
+use super::{
+    LEASE, call, claim, delivered, delivery, head, lane, post, record, sending, settled, tenant,
+};
 use crate::support::store::{TestStore, test_stores};
 
-async fn run(store: &TestStore, text: &str) {
+pub(super) async fn run(store: &TestStore, text: &str) {
     store.raw().await.execute_unprepared(text).await.unwrap();
 }
 
@@ -146,13 +148,7 @@ async fn a_head_that_a_newer_release_may_know_rests_and_is_parked_in_the_end() {
             assert_eq!(parked.reason.as_deref(), Some(Failure::Damaged.code()));
             let (held, id) = sending(&store).await;
             assert_eq!(id, next, "the lane continues");
-            assert!(
-                store
-                    .outbox()
-                    .settle(&held, id, &delivered(), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &held, id, &delivered()).await);
         }
     }
 }

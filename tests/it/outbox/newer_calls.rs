@@ -12,16 +12,12 @@ use herald::domain::ids::{DeliveryId, Principal, RequestId, SubjectKey};
 use herald::domain::reason::Failure;
 use herald::store::{
     About, ApiKeyChange, ApiKeyMade, AuditFilter, NewApiKey, Replay, ReplayOutcome,
-    ReplaySelection, Settle, SettleContext, SkipReason,
+    ReplaySelection, Settle, SkipReason,
 };
-use sea_orm::ConnectionTrait as _;
 
-use super::{HOUR, call, delivery, lane, post, record, sending, tenant};
+use super::newer::run;
+use super::{HOUR, call, delivery, lane, post, record, sending, settled, tenant};
 use crate::support::store::{TestStore, test_stores};
-
-async fn run(store: &TestStore, text: &str) {
-    store.raw().await.execute_unprepared(text).await.unwrap();
-}
 
 /// A call about one subject, to one person.
 async fn about(store: &TestStore, request: &str, action: Action) -> DeliveryId {
@@ -140,9 +136,7 @@ async fn of_named_deliveries_one_in_an_unknown_state_is_not_replayed() {
         let dead = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         let failed = Settle::Failed { reason: Failure::Rejected, code: None };
-        assert!(
-            store.outbox().settle(&claim, dead, &failed, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, dead, &failed).await);
         let unread = post(&store, "U2").await;
         run(&store, &format!("UPDATE deliveries SET state = 'hologram' WHERE id = '{unread}'"))
             .await;

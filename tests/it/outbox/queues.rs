@@ -12,12 +12,14 @@ use herald::domain::ids::SubjectKey;
 use herald::domain::reason::Failure;
 use herald::domain::time::Timestamp;
 use herald::store::{
-    About, NewDelivery, QueueKey, RecoverOutcome, SchemaStatus, Settle, SettleContext, Store,
-    Throttled, lease_token,
+    About, NewDelivery, QueueKey, RecoverOutcome, SchemaStatus, Settle, Store, Throttled,
+    lease_token,
 };
 use sea_orm::ConnectionTrait as _;
 
-use super::{LEASE, call, claim, delivered, delivery, head, installation, lane, post, record};
+use super::{
+    LEASE, call, claim, delivered, delivery, head, installation, lane, post, record, settled,
+};
 use super::{sending, state, tenant};
 use crate::support::store::test_stores;
 
@@ -59,19 +61,13 @@ async fn a_lane_is_urgent_until_its_last_urgent_message_left() {
         for class in [Class::Urgent, Class::Urgent, Class::Normal, Class::Bulk] {
             assert_eq!(classes(&store).await, [class]);
             let (claim, id) = sending(&store).await;
-            assert!(
-                store
-                    .outbox()
-                    .settle(&claim, id, &delivered(), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &claim, id, &delivered()).await);
         }
         // A message in doubt is looked up, whatever delays posts.
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.outbox().settle(&claim, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(settled(&store, &claim, id, &probe).await);
         assert_eq!(classes(&store).await, [Class::InDoubt]);
     }
 }
@@ -85,13 +81,7 @@ async fn what_joins_together_is_as_urgent_as_the_most_urgent_of_it() {
         for _ in 0..2 {
             assert_eq!(classes(&store).await, [Class::Urgent]);
             let (claim, id) = sending(&store).await;
-            assert!(
-                store
-                    .outbox()
-                    .settle(&claim, id, &delivered(), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &claim, id, &delivered()).await);
         }
     }
 }
@@ -117,13 +107,7 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
             assert_eq!(budgets(&store).await, [budget]);
             let (claim, id) = sending(&store).await;
             assert_eq!(claim.budget, budget);
-            assert!(
-                store
-                    .outbox()
-                    .settle(&claim, id, &delivered(), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &claim, id, &delivered()).await);
         }
         // The first message of an empty lane; its turn can correct the expected budget.
         let mut accept = call("replace", vec![delivery(lane("U1"))]);
@@ -133,13 +117,7 @@ async fn a_lane_waits_for_the_budget_of_its_first_message() {
         assert_eq!(budgets(&store).await, [Budget::Updates]);
         let (claim, first) = head(&store).await;
         let replanned = Settle::Replanned { request_kind: SlackRequestKind::Post };
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, first.delivery, &replanned, SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, first.delivery, &replanned).await);
         assert_eq!(budgets(&store).await, [Budget::Posts]);
         assert_eq!(record(&store, first.delivery).await.attempt, 0);
     }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::domain::ids::DeliveryId;
-use herald::store::{LaneClaim, Settle, SettleContext, Store};
+use herald::store::{LaneClaim, Settle, Store};
 
-use super::{LEASE, call, delivered, delivery, lane, tenant, total, uuid};
+use super::{LEASE, call, delivered, delivery, lane, settled, tenant, total, uuid};
 use crate::support::store::{TestStore, test_stores};
 
 const LANES: usize = 3;
@@ -47,7 +47,7 @@ impl Seen {
         if sends {
             self.sent.lock().unwrap().push((claim.lane.clone(), id));
         }
-        assert!(store.outbox().settle(claim, id, &settle, SettleContext::default()).await.unwrap());
+        assert!(settled(store, claim, id, &settle).await);
         self.done.fetch_add(usize::from(sends), Ordering::SeqCst);
     }
 }
@@ -132,11 +132,7 @@ async fn counts_always_add_up() {
                 for claim in writer.lanes().claim(1, LEASE).await.unwrap() {
                     let head = writer.lanes().head(&claim).await.unwrap().unwrap();
                     writer.outbox().intend(&claim, head.delivery, LEASE).await.unwrap().unwrap();
-                    writer
-                        .outbox()
-                        .settle(&claim, head.delivery, &delivered(), SettleContext::default())
-                        .await
-                        .unwrap();
+                    settled(&writer, &claim, head.delivery, &delivered()).await;
                 }
                 writer.ends().archive(Duration::ZERO, 100).await.unwrap();
             }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::domain::delivery::subject::SlackRequestKind;
-use herald::store::{Backend, Settle, SettleContext, Store};
+use herald::store::{Backend, Settle, Store};
 use sea_orm::ConnectionTrait as _;
 
-use super::{LEASE, head, post, state, tenant};
+use super::{LEASE, head, post, settled, state, tenant};
 use crate::support::gate::Gate;
 use crate::support::store::test_stores;
 
@@ -36,9 +36,7 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
             request_kind: SlackRequestKind::Thread,
             thread_ts: thread_ts.clone(),
         };
-        assert!(
-            store.outbox().settle(&claim, old, &doubt, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, old, &doubt).await);
         let (claim, unknown) = head(&store).await;
         assert_eq!((unknown.state, unknown.attempt), (State::Unknown, 0));
         assert_eq!(
@@ -46,14 +44,12 @@ async fn what_waits_is_in_doubt_until_it_was_looked_up() {
             (SlackRequestKind::Thread, thread_ts)
         );
         let absent = Settle::Retry { after: Duration::ZERO, code: "unconfirmed".into() };
-        assert!(
-            store.outbox().settle(&claim, old, &absent, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, old, &absent).await);
         let (claim, sure) = head(&store).await;
         assert_eq!((sure.state, sure.in_doubt), (State::Pending, None));
         assert_eq!(store.outbox().intend(&claim, old, LEASE).await.unwrap(), Some(1));
         let wait = Settle::Wait { after: Duration::ZERO, scope: herald::store::WaitScope::Nothing };
-        assert!(store.outbox().settle(&claim, old, &wait, SettleContext::default()).await.unwrap());
+        assert!(settled(&store, &claim, old, &wait).await);
         // A second recovery puts it in doubt again.
         let again = store.upkeep().begin_epoch().await.unwrap();
         assert!(again.epoch > recovery.epoch);
@@ -81,14 +77,10 @@ async fn what_was_accepted_while_the_clock_was_ahead_is_in_doubt_and_nothing_lat
         assert_eq!(store.outbox().intend(&claim, ahead, LEASE).await.unwrap(), None);
         let (claim, _) = head(&store).await;
         let doubt = Settle::Doubted { request_kind: SlackRequestKind::Post, thread_ts: None };
-        assert!(
-            store.outbox().settle(&claim, ahead, &doubt, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, ahead, &doubt).await);
         let (claim, _) = head(&store).await;
         let absent = Settle::Retry { after: Duration::ZERO, code: "unconfirmed".into() };
-        assert!(
-            store.outbox().settle(&claim, ahead, &absent, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &claim, ahead, &absent).await);
         assert_eq!(head(&store).await.1.in_doubt, None);
         // Minutes before the clock reaches its earlier time.
         let new = post(&store, "U2").await;

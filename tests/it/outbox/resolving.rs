@@ -5,11 +5,13 @@ use herald::domain::ids::{SlackUserId, UserId};
 use herald::domain::reason::{Failure, NoMatch};
 use herald::domain::settings::{Identity, Rule};
 use herald::domain::time::Timestamp;
-use herald::store::{Accept, End, NewDelivery, Resolved, SettleContext, Target};
+use herald::store::{Accept, End, NewDelivery, Resolved, Target};
 use sea_orm::ConnectionTrait as _;
 
 use super::tenant;
-use super::{HOUR, LEASE, call, delivered, delivery, head, installation, post, record, sending};
+use super::{
+    HOUR, LEASE, call, delivered, delivery, head, installation, post, record, sending, settled,
+};
 use crate::support::store::test_stores;
 
 fn unresolved(request: &str) -> Accept {
@@ -45,18 +47,11 @@ async fn what_resolved_joins_the_tail_rendered_and_its_identity_is_stored() {
             content: Some(b"rendered now".to_vec()),
             identity: Some(identity),
         };
-        let settled =
-            store.waiting().settle_resolving(claimed.token, id, &lane, None).await.unwrap();
-        assert_eq!(settled, Some(State::Pending));
+        let state = store.waiting().settle_resolving(claimed.token, id, &lane, None).await.unwrap();
+        assert_eq!(state, Some(State::Pending));
         let (held, first) = sending(&store).await;
         assert_eq!(first, before);
-        assert!(
-            store
-                .outbox()
-                .settle(&held, first, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &held, first, &delivered()).await);
         let (_, resolved) = head(&store).await;
         assert_eq!(resolved.delivery, id);
         assert_eq!(resolved.content.as_deref(), Some(b"rendered now".as_slice()));

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use herald::domain::delivery::State;
 use herald::domain::reason::{Failure, NoMatch, Suppression};
-use herald::store::{End, RecoverOutcome, Settle, SettleContext, WaitScope};
+use herald::store::{End, RecoverOutcome, Settle, WaitScope};
 
 use super::{
-    HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, state,
+    HOUR, LEASE, OVER, claim, delivered, head, installation, post, record, sending, settled, state,
 };
 use crate::support::store::test_stores;
 
@@ -17,13 +17,7 @@ async fn sent_is_recorded_with_its_place_and_its_log() {
         let mut ended = store.outbox().ended();
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, id, &delivered()).await);
         let sent = record(&store, id).await;
         assert_eq!((sent.state, sent.attempt), (State::Sent, 1));
         assert_eq!(sent.channel.as_ref().unwrap().as_str(), "D0001");
@@ -44,9 +38,7 @@ async fn a_429_gives_the_attempt_back_and_holds_its_lane_in_full() {
             let (claim, _) = sending(&store).await;
             assert_eq!(record(&store, id).await.attempt, 1);
             let wait = Settle::Wait { after: HOUR, scope };
-            assert!(
-                store.outbox().settle(&claim, id, &wait, SettleContext::default()).await.unwrap()
-            );
+            assert!(settled(&store, &claim, id, &wait).await);
             let waiting = record(&store, id).await;
             assert_eq!((waiting.state, waiting.attempt), (State::Pending, 0));
             assert_eq!(waiting.attempts[0].outcome, "throttled");
@@ -71,13 +63,7 @@ async fn a_retry_counts_and_keeps_its_place() {
             assert_eq!(now.delivery, first);
             assert_eq!(store.outbox().intend(&claim, first, LEASE).await.unwrap(), Some(attempt));
             let retry = Settle::Retry { after: Duration::ZERO, code: "connect".into() };
-            assert!(
-                store
-                    .outbox()
-                    .settle(&claim, first, &retry, SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &claim, first, &retry).await);
         }
         let retried = record(&store, first).await;
         assert_eq!((retried.state, retried.attempt), (State::Pending, 3));
@@ -91,13 +77,7 @@ async fn a_request_that_was_never_written_costs_nothing() {
     for store in test_stores().await {
         let id = post(&store, "U1").await;
         let (claim, _) = sending(&store).await;
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, id, &Settle::NotWritten, SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, id, &Settle::NotWritten).await);
         let (claim, head) = head(&store).await;
         assert_eq!((head.state, head.attempt, head.sending_since), (State::Pending, 0, None));
         assert_eq!(store.outbox().intend(&claim, id, LEASE).await.unwrap(), Some(1));
@@ -111,13 +91,7 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
         let next = post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         let probe = |after| Settle::Probe { after, code: "time_out".into() };
-        assert!(
-            store
-                .outbox()
-                .settle(&held, id, &probe(Duration::ZERO), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &held, id, &probe(Duration::ZERO)).await);
         for probes in 0..3 {
             let (held, head) = head(&store).await;
             assert_eq!((head.delivery, head.state), (id, State::Unknown));
@@ -125,18 +99,10 @@ async fn unknown_blocks_its_lane_until_history_settles_it() {
             assert!(head.sending_since.is_some());
             assert_eq!(store.outbox().intend(&held, id, LEASE).await.unwrap(), None);
             let held = claim(&store, LEASE).await;
-            assert!(
-                store
-                    .outbox()
-                    .settle(&held, id, &probe(Duration::ZERO), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &held, id, &probe(Duration::ZERO)).await);
         }
         let held = claim(&store, LEASE).await;
-        assert!(
-            store.outbox().settle(&held, id, &delivered(), SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &held, id, &delivered()).await);
         assert_eq!(head(&store).await.1.delivery, next);
         let outcomes: Vec<_> =
             record(&store, id).await.attempts.into_iter().map(|entry| entry.outcome).collect();
@@ -151,10 +117,10 @@ async fn a_dead_token_while_in_doubt_leaves_the_doubt() {
         let id = post(&store, "U1").await;
         let (held, _) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        store.outbox().settle(&held, id, &probe, SettleContext::default()).await.unwrap();
+        settled(&store, &held, id, &probe).await;
         let held = claim(&store, LEASE).await;
         let paused = Settle::Paused { code: "token_revoked".into() };
-        assert!(store.outbox().settle(&held, id, &paused, SettleContext::default()).await.unwrap());
+        assert!(settled(&store, &held, id, &paused).await);
         let doubtful = record(&store, id).await;
         assert_eq!((doubtful.state, doubtful.attempt), (State::Unknown, 1));
     }
@@ -179,13 +145,7 @@ async fn ends_before_any_request_say_why() {
         for (end, expected, reason) in ends {
             let id = post(&store, "U1").await;
             let held = claim(&store, LEASE).await;
-            assert!(
-                store
-                    .outbox()
-                    .settle(&held, id, &Settle::Ended(end), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &held, id, &Settle::Ended(end)).await);
             let ended = record(&store, id).await;
             assert_eq!((ended.state, ended.reason.as_deref()), (expected, reason));
             assert!(ended.attempts.is_empty());
@@ -201,13 +161,7 @@ async fn a_poisoned_message_ends_and_the_next_goes_on() {
         let next = post(&store, "U1").await;
         let held = claim(&store, LEASE).await;
         let failed = Settle::Failed { reason: Failure::Template, code: Some("render".into()) };
-        assert!(
-            store
-                .outbox()
-                .settle(&held, poisoned, &failed, SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &held, poisoned, &failed).await);
         assert_eq!(record(&store, poisoned).await.reason.as_deref(), Some("template"));
         assert_eq!(head(&store).await.1.delivery, next);
     }
@@ -220,9 +174,7 @@ async fn deferred_spends_nothing() {
         let held = claim(&store, LEASE).await;
         let now = store.now().await.unwrap();
         let deferred = Settle::Deferred { after: HOUR };
-        assert!(
-            store.outbox().settle(&held, id, &deferred, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &held, id, &deferred).await);
         let deferred = record(&store, id).await;
         assert_eq!((deferred.state, deferred.attempt), (State::Pending, 0));
         assert!(deferred.due_at >= now.plus(HOUR));
@@ -239,9 +191,7 @@ async fn who_is_another_member_joins_the_tail_of_that_lane() {
         let held = claim(&store, LEASE).await;
         let there = post(&store, "U2").await;
         let settle = Settle::Moved { installation: installation(), lane: "U2".into() };
-        assert!(
-            store.outbox().settle(&held, moved, &settle, SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &held, moved, &settle).await);
         let later = post(&store, "U2").await;
         let mut order = Vec::new();
         for claim in store.lanes().claim(10, OVER).await.unwrap() {
@@ -254,13 +204,7 @@ async fn who_is_another_member_joins_the_tail_of_that_lane() {
             let (held, id) = sending(&store).await;
             assert_eq!(held.lane, "U2");
             order.push(id);
-            assert!(
-                store
-                    .outbox()
-                    .settle(&held, id, &delivered(), SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &held, id, &delivered()).await);
         }
         assert_eq!(order, [there, moved, later]);
     }
@@ -283,13 +227,7 @@ async fn a_message_that_kills_its_workers_is_in_doubt_each_time() {
             );
             assert_eq!(store.lanes().head(&rescuer).await.unwrap().unwrap().state, State::Unknown);
             let retry = Settle::Retry { after: Duration::ZERO, code: "absent".into() };
-            assert!(
-                store
-                    .outbox()
-                    .settle(&rescuer, deadly, &retry, SettleContext::default())
-                    .await
-                    .unwrap()
-            );
+            assert!(settled(&store, &rescuer, deadly, &retry).await);
         }
     }
 }
@@ -303,7 +241,7 @@ async fn a_message_whose_look_up_panics_is_parked_after_the_fourth_death() {
         let next = post(&store, "U1").await;
         let (dies, id) = sending(&store).await;
         let probe = Settle::Probe { after: Duration::ZERO, code: "time_out".into() };
-        assert!(store.outbox().settle(&dies, id, &probe, SettleContext::default()).await.unwrap());
+        assert!(settled(&store, &dies, id, &probe).await);
         for death in 1..=4 {
             let (claim, seen) = head(&store).await;
             assert_eq!((seen.delivery, seen.state), (deadly, State::Unknown));

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use herald::domain::ids::{NotificationId, TenantId};
-use herald::store::{Accepted, Backend, End, SettleContext, Store, Target};
+use herald::store::{Accepted, Backend, End, Store, Target};
 use sea_orm::{ConnectionTrait as _, Statement, TransactionTrait as _};
 
-use super::{HOUR, call, delivered, delivery, lane, post, sending, tenant};
+use super::{HOUR, call, delivered, delivery, lane, post, sending, settled, tenant};
 use crate::support::gate::Gate;
 use crate::support::store::{TestStore, test_stores};
 
@@ -28,13 +28,7 @@ async fn what_is_old_and_ended_goes_with_all_that_belongs_to_it() {
         let sent = call("sent", vec![delivery(lane("U1")), ended()]);
         store.outbox().accept(sent.clone()).await.unwrap();
         let (claim, id) = sending(&store).await;
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, id, &delivered()).await);
         let half = call("half", vec![delivery(lane("U2")), ended()]);
         store.outbox().accept(half.clone()).await.unwrap();
         while store.ends().archive(Duration::ZERO, 10).await.unwrap() > 0 {}
@@ -122,9 +116,7 @@ async fn lanes_that_are_not_used_any_more_go_and_come_back() {
         }
         // One lane is done, a worker holds one, and one waits.
         let (done, id) = first_of(store.lanes().claim(1, HOUR).await.unwrap(), &store).await;
-        assert!(
-            store.outbox().settle(&done, id, &delivered(), SettleContext::default()).await.unwrap()
-        );
+        assert!(settled(&store, &done, id, &delivered()).await);
         first_of(store.lanes().claim(1, HOUR).await.unwrap(), &store).await;
         assert_eq!(
             store.ends().forget_lanes(None, HOUR, 10).await.unwrap(),
@@ -164,13 +156,7 @@ async fn a_lane_that_somebody_joins_is_not_removed() {
         }
         post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, id, &delivered()).await);
         let raw = store.raw().await;
         let joins = raw.begin().await.unwrap();
         joins.execute_unprepared("UPDATE lanes SET next_at = 1").await.unwrap();
@@ -189,13 +175,7 @@ async fn a_lane_that_was_joined_since_the_look_is_not_removed() {
         }
         post(&store, "U1").await;
         let (claim, id) = sending(&store).await;
-        assert!(
-            store
-                .outbox()
-                .settle(&claim, id, &delivered(), SettleContext::default())
-                .await
-                .unwrap()
-        );
+        assert!(settled(&store, &claim, id, &delivered()).await);
         let gate = Gate::before(&mut store, "SELECT installation, lane, CASE WHEN%").await;
         let forgetful = store.store.clone();
         let forgets =

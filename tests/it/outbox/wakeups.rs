@@ -2,10 +2,10 @@
 //! PostgreSQL only; on SQLite there is one writer at a time. `races` has many at once, on both.
 
 use herald::domain::ids::DeliveryId;
-use herald::store::{Backend, SettleContext};
+use herald::store::Backend;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
-use super::{LEASE, claim, delivered, head, installation, post, sending, uuid};
+use super::{LEASE, claim, delivered, head, installation, post, sending, settled, uuid};
 use crate::support::store::{TestStore, test_stores};
 use crate::support::world::until;
 
@@ -54,9 +54,7 @@ async fn who_empties_a_lane_sees_what_joined_while_it_waited() {
         }
         acceptance.execute_unprepared(&locked).await.unwrap();
         let settling = store.store.clone();
-        let settle = tokio::spawn(async move {
-            settling.outbox().settle(&held, first, &end, SettleContext::default()).await.unwrap()
-        });
+        let settle = tokio::spawn(async move { settled(&settling, &held, first, &end).await });
         somebody_waits(&raw).await;
         acceptance.commit().await.unwrap();
         assert!(settle.await.unwrap());
@@ -88,9 +86,7 @@ async fn who_found_a_lane_empty_looks_again() {
     let raw = store.raw().await;
     let first = post(&store, "U1").await;
     let (held, _) = sending(&store).await;
-    assert!(
-        store.outbox().settle(&held, first, &delivered(), SettleContext::default()).await.unwrap()
-    );
+    assert!(settled(&store, &held, first, &delivered()).await);
     raw.execute_unprepared("UPDATE lanes SET next_at = 0").await.unwrap();
     let held = claim(&store, LEASE).await;
     let joining = DeliveryId(uuid());

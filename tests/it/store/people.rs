@@ -156,37 +156,21 @@ async fn preferences_are_kept_by_type_and_forgotten() {
     for store in test_stores().await {
         let (acme, u1) = (tenant("acme"), user("u1"));
         let event = EventType::parse("task.assigned").unwrap();
-        store
-            .people()
-            .set_preference(&acme, &u1, None, Preference::Off, "person:test")
-            .await
-            .unwrap();
-        store
-            .people()
-            .set_preference(&acme, &u1, None, Preference::On, "person:test")
-            .await
-            .unwrap();
-        store
-            .people()
-            .set_preference(&acme, &u1, Some(&event), Preference::Off, "person:test")
-            .await
-            .unwrap();
+        let set = async |event, preference| {
+            let people = store.people();
+            people.set_preference(&acme, &u1, event, preference, "person:test").await.unwrap();
+        };
+        set(None, Preference::Off).await;
+        set(None, Preference::On).await;
+        set(Some(&event), Preference::Off).await;
         let both = [u1.clone(), user("u2")];
         let read = store.people().preferences(&acme, &both).await.unwrap();
         assert_eq!(read.len(), 1);
         assert_eq!(read[&u1].all, Preference::On);
         assert_eq!(read[&u1].by_type[&event], Preference::Off);
         assert!(store.people().preferences(&tenant("umbrella"), &both).await.unwrap().is_empty());
-        store
-            .people()
-            .set_preference(&acme, &u1, None, Preference::Inherit, "person:test")
-            .await
-            .unwrap();
-        store
-            .people()
-            .set_preference(&acme, &u1, Some(&event), Preference::Inherit, "person:test")
-            .await
-            .unwrap();
+        set(None, Preference::Inherit).await;
+        set(Some(&event), Preference::Inherit).await;
         assert!(store.people().preferences(&acme, &both).await.unwrap().is_empty());
     }
 }

@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct TestStore {
     pub(crate) store: Store,
     pub(crate) config: Config,
-    dir: TempDir,
+    /// The folder lives as long as the store.
+    _dir: TempDir,
 }
 
 impl Deref for TestStore {
@@ -34,17 +35,22 @@ impl Deref for TestStore {
 impl TestStore {
     /// A connection that bypasses the store, to read rows and to tamper with them.
     pub(crate) async fn raw(&self) -> DatabaseConnection {
-        let url = match &self.config.url {
-            Some(url) => url.expose().to_owned(),
-            None => format!("sqlite:{}", self.dir.path().join("herald.db").display()),
-        };
-        Database::connect(url).await.unwrap()
+        raw(&self.config).await
     }
 
     /// Another replica: its own connections and caches on the same database.
     pub(crate) async fn replica(&self) -> Store {
         Store::open(&self.config).await.unwrap()
     }
+}
+
+/// A connection to the database of a store with this configuration.
+pub(crate) async fn raw(config: &Config) -> DatabaseConnection {
+    let url = match &config.url {
+        Some(url) => url.expose().to_owned(),
+        None => format!("sqlite:{}", config.data_dir.join("herald.db").display()),
+    };
+    Database::connect(url).await.unwrap()
 }
 
 /// One fresh store per database.
@@ -108,5 +114,5 @@ async fn postgres(server: &str) -> TestStore {
 async fn migrated((config, dir): (Config, TempDir)) -> TestStore {
     let store = Store::open(&config).await.unwrap();
     store.migrate().await.unwrap();
-    TestStore { store, config, dir }
+    TestStore { store, config, _dir: dir }
 }
