@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use futures_util::FutureExt as _;
 use herald::domain::limits;
 use herald::rpc::{CallerConfig, RoleConfig, pb};
-use sea_orm::ConnectionTrait as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -80,10 +79,6 @@ async fn refused(world: &World, secret: &str) -> BTreeSet<String> {
     reasons
 }
 
-async fn execute(world: &World, text: &str) {
-    world.raw().await.execute_unprepared(text).await.unwrap();
-}
-
 fn one(reason: &str) -> BTreeSet<String> {
     BTreeSet::from([reason.to_owned()])
 }
@@ -137,8 +132,8 @@ async fn a_key_expires_by_the_database_s_clock() {
                  api_key_version) WHERE id = '{}'",
                 key.key_id
             );
-            execute(world, &text).await;
-            execute(world, "UPDATE api_key_version SET version = version + 1").await;
+            world.execute(&text).await.unwrap();
+            world.execute("UPDATE api_key_version SET version = version + 1").await.unwrap();
             assert_eq!(refused(world, &secret).await, one("CREDENTIALS_EXPIRED"));
         })
         .await;
@@ -158,8 +153,8 @@ async fn a_key_that_only_a_newer_release_can_read_stops_no_other_key() {
                  api_key_version) WHERE id = '{}'",
                 key.key_id
             );
-            execute(world, &text).await;
-            execute(world, "UPDATE api_key_version SET version = version + 1").await;
+            world.execute(&text).await.unwrap();
+            world.execute("UPDATE api_key_version SET version = version + 1").await.unwrap();
             assert_eq!(refused(world, &newer).await, one("CREDENTIALS_UNKNOWN"));
             let (later, _) = make(&admin, asked("acme:later")).await.unwrap();
             for secret in [&other, &later] {

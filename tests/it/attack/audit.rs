@@ -5,7 +5,6 @@ use herald::domain::access::audit::KINDS;
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use herald::store::{Store, Verified};
 use prost_types::value::Kind::BoolValue;
-use sea_orm::{ConnectionTrait as _, Statement};
 use tonic::Code;
 
 use super::changes::{CHANGES, change_everything};
@@ -37,18 +36,6 @@ pub(super) async fn verified(world: &World) -> Verified {
     let verified = store.audit().verify().await.unwrap();
     store.close().await;
     verified
-}
-
-pub(super) async fn execute(world: &World, text: &str) -> Result<u64, String> {
-    let raw = world.raw().await;
-    let done = raw.execute_unprepared(text).await;
-    done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
-}
-
-pub(super) async fn count(world: &World, text: &str) -> i64 {
-    let raw = world.raw().await;
-    let statement = Statement::from_string(raw.get_database_backend(), text);
-    raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,11 +225,11 @@ async fn a_flood_of_refusals_makes_few_entries_and_none_is_lost() {
             .await;
             world.drain().await;
             let refusals = "FROM audit_log WHERE principal = 'plain' AND action <> 'SignIn'";
-            let rows = count(world, &format!("SELECT COUNT(*) {refusals}")).await;
+            let rows = world.count(&format!("SELECT COUNT(*) {refusals}")).await;
             // A slow machine may need two windows.
             assert!(rows <= 4 * i64::try_from(KINDS).unwrap(), "{rows}");
             let times = format!("SELECT CAST(SUM(times) AS bigint) {refusals}");
-            assert_eq!(count(world, &times).await, 600);
+            assert_eq!(world.count(&times).await, 600);
         })
         .await;
 }
@@ -255,9 +242,9 @@ async fn what_is_taken_out_altered_or_put_in_shows() {
         let whole = verified(world).await;
         assert_eq!(whole.broken, None);
         assert!(whole.entries >= 10 && whole.head == i64::try_from(whole.entries).unwrap());
-        execute(world, "UPDATE audit_log SET principal = 'nobody'").await.unwrap_err();
+        world.execute("UPDATE audit_log SET principal = 'nobody'").await.unwrap_err();
         let copy = "CREATE TABLE kept AS SELECT * FROM audit_log";
-        execute(world, copy).await.unwrap();
+        world.execute(copy).await.unwrap();
         let alter = "INSERT INTO audit_log SELECT * FROM kept WHERE sequence = 3";
         for (attack, shows) in [
             ("DELETE FROM audit_log WHERE sequence = 3", "entry 3 is missing"),
@@ -280,8 +267,8 @@ async fn what_is_taken_out_altered_or_put_in_shows() {
             ),
         ] {
             let chain = "CREATE TABLE chain AS SELECT * FROM audit_chain";
-            execute(world, chain).await.unwrap();
-            execute(world, attack).await.unwrap();
+            world.execute(chain).await.unwrap();
+            world.execute(attack).await.unwrap();
             let broken = verified(world).await.broken.unwrap_or_else(|| panic!("{attack}"));
             assert!(broken.contains(shows), "{attack}: {broken}");
             for undo in [
@@ -291,14 +278,14 @@ async fn what_is_taken_out_altered_or_put_in_shows() {
                 "INSERT INTO audit_chain SELECT * FROM chain",
                 "DROP TABLE chain",
             ] {
-                execute(world, undo).await.unwrap();
+                world.execute(undo).await.unwrap();
             }
             assert_eq!(verified(world).await, whole);
         }
         // Entry 3 with altered content in its place.
-        execute(world, "DELETE FROM audit_log WHERE sequence = 3").await.unwrap();
-        execute(world, "UPDATE kept SET times = 9 WHERE sequence = 3").await.unwrap();
-        execute(world, alter).await.unwrap();
+        world.execute("DELETE FROM audit_log WHERE sequence = 3").await.unwrap();
+        world.execute("UPDATE kept SET times = 9 WHERE sequence = 3").await.unwrap();
+        world.execute(alter).await.unwrap();
         assert_eq!(verified(world).await.broken.unwrap(), "entry 3 was altered");
     })
     .await;
@@ -318,7 +305,7 @@ async fn old_entries_go_and_the_rest_still_holds() {
         assert_eq!((rest.broken.clone(), rest.entries), (None, whole.entries - 4));
         assert_eq!(rest.hash, whole.hash);
         // Another entry removed from the middle is still detected.
-        execute(world, "DELETE FROM audit_log WHERE sequence = 5").await.unwrap();
+        world.execute("DELETE FROM audit_log WHERE sequence = 5").await.unwrap();
         assert_eq!(verified(world).await.broken.unwrap(), "entry 5 is missing");
         store.close().await;
     })
@@ -331,11 +318,11 @@ async fn what_cannot_be_recorded_is_not_done() {
         let opt_in =
             async || world.client.workspace(TENANT).await.unwrap().settings.unwrap().opt_in;
         assert!(!opt_in().await);
-        execute(world, "ALTER TABLE audit_inbox RENAME TO away").await.unwrap();
+        world.execute("ALTER TABLE audit_inbox RENAME TO away").await.unwrap();
         let settings = pb::Settings { opt_in: true, ..Default::default() };
         world.client.set(TENANT, settings.clone(), &["opt_in"]).await.unwrap_err();
         assert!(!opt_in().await);
-        execute(world, "ALTER TABLE away RENAME TO audit_inbox").await.unwrap();
+        world.execute("ALTER TABLE away RENAME TO audit_inbox").await.unwrap();
         world.client.set(TENANT, settings, &["opt_in"]).await.unwrap();
         assert!(opt_in().await);
     })
@@ -356,7 +343,7 @@ async fn two_replicas_make_one_chain() {
         futures_util::future::join_all(calls).await;
         world.drain().await;
         let begun = "SELECT COUNT(*) FROM audit_log WHERE action = 'BeginConnect'";
-        assert_eq!(count(world, begun).await, 40);
+        assert_eq!(world.count(begun).await, 40);
         assert_eq!(verified(world).await.broken, None);
     })
     .await;

@@ -8,7 +8,7 @@ use herald::domain::access::audit::is_change;
 use herald::rpc::pb;
 use tonic::{Code, Status};
 
-use super::audit::{count, execute, verified};
+use super::audit::verified;
 use crate::support::client::{Client, demo_person, task};
 use crate::support::world::{TENANT, World, for_each_database, until};
 
@@ -134,7 +134,7 @@ pub(super) async fn refuse(world: &World, action: &str) {
              BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
     };
-    execute(world, &text).await.unwrap();
+    world.execute(&text).await.unwrap();
 }
 
 /// Ends [`refuse`].
@@ -144,7 +144,7 @@ pub(super) async fn accept(world: &World) {
     } else {
         "DROP TRIGGER refused"
     };
-    execute(world, text).await.unwrap();
+    world.execute(text).await.unwrap();
 }
 
 #[test]
@@ -171,20 +171,20 @@ async fn a_change_that_cannot_be_recorded_is_not_made() {
                 "SELECT COUNT(*) FROM directory \
                  WHERE next_refresh_at <= {now} OR lease_until > {now}"
             );
-            (count(world, &busy).await == 0).then_some(())
+            (world.count(&busy).await == 0).then_some(())
         })
         .await;
         for Change { action, shows } in CHANGES.into_iter().chain(OTHERS) {
-            let before = count(world, shows).await;
+            let before = world.count(shows).await;
             refuse(world, action).await;
             let failed = make(client, action, &notification).await;
             accept(world).await;
             // The refusal is a violated constraint, which for settings means another change.
             let code = failed.unwrap_err().code();
             assert!(matches!(code, Code::Internal | Code::Aborted), "{action}: {code:?}");
-            assert_eq!(count(world, shows).await, before, "{action} was made without its entry");
+            assert_eq!(world.count(shows).await, before, "{action} was made without its entry");
             make(client, action, &notification).await.unwrap();
-            assert_ne!(count(world, shows).await, before, "{action} shows nowhere");
+            assert_ne!(world.count(shows).await, before, "{action} shows nowhere");
         }
         assert_eq!(verified(world).await.broken, None);
     })

@@ -7,7 +7,7 @@ use herald::sandbox::browser::{Browser, Decision, Page};
 use tonic::Code;
 use url::Url;
 
-use super::audit::{count, verified};
+use super::audit::verified;
 use super::changes::{accept, refuse};
 use crate::support::client::reason;
 use crate::support::world::{Plan, TENANT, World, caller, until};
@@ -205,7 +205,7 @@ async fn a_connection_that_cannot_be_recorded_is_not_made() {
             let overview = world.client.workspace(TENANT).await.unwrap();
             assert!(overview.workspace.is_none());
             assert_eq!(overview.connect_attempt.unwrap().state(), ConnectState::AwaitingCallback);
-            assert_eq!(count(world, "SELECT COUNT(*) FROM installations").await, 0);
+            assert_eq!(world.count("SELECT COUNT(*) FROM installations").await, 0);
             accept(world).await;
             assert_eq!(connect(world, TENANT).await.status, 200);
             let connected = recorded(world, TENANT, "CompleteConnect").await;
@@ -221,7 +221,7 @@ async fn a_connection_that_cannot_be_recorded_is_not_made() {
             assert_eq!(connect(world, SECOND).await.status, 500);
             assert!(workspace_of(world, SECOND).await.is_none());
             assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 0);
-            assert_eq!(count(world, token).await, 1, "the first token stays");
+            assert_eq!(world.count(token).await, 1, "the first token stays");
             accept(world).await;
             assert_eq!(connect(world, SECOND).await.status, 200);
             assert_eq!(workspace_of(world, TENANT).await.unwrap().other_tenants, 1);

@@ -7,7 +7,7 @@ use herald::config::Settings;
 use herald::rpc::{RoleConfig, pb};
 use sea_orm::ConnectionTrait as _;
 
-use super::audit::{count, execute, verified};
+use super::audit::verified;
 use super::changes::change_everything;
 use crate::support::client::reason;
 use crate::support::store::test_stores;
@@ -44,7 +44,7 @@ async fn the_silence_is_that_of_the_settings() {
         .run(async |world| {
             for (hours, sign_ins) in [(0, 1), (1, 1), (2, 2)] {
                 let ago = format!("UPDATE key_uses SET seen_at = seen_at - {}", hours * HOUR);
-                execute(world, &ago).await.unwrap();
+                world.execute(&ago).await.unwrap();
                 // A replica that has just started remembers no uses.
                 world.drain().await;
                 world.replicas.push(Replica::start(world.settings()).await);
@@ -54,7 +54,7 @@ async fn the_silence_is_that_of_the_settings() {
                 assert_eq!(reason(&refused), "ROLE_NOT_ALLOWED");
                 world.drain().await;
                 let told = "SELECT COUNT(*) FROM audit_log WHERE action = 'SignIn'";
-                assert_eq!(count(world, told).await, sign_ins, "after {hours} hours");
+                assert_eq!(world.count(told).await, sign_ins, "after {hours} hours");
                 world.replicas.push(Replica::start(world.settings()).await);
             }
         })
@@ -76,16 +76,16 @@ async fn entries_older_than_the_settings_keep_go_by_themselves() {
                 "DELETE FROM audit_log WHERE sequence <= 3",
                 "INSERT INTO audit_log SELECT * FROM kept",
             ] {
-                execute(world, step).await.unwrap();
+                world.execute(step).await.unwrap();
             }
             world.replicas.push(Replica::start(world.settings()).await);
             until("the old entries are removed", async || {
                 let old = "SELECT COUNT(*) FROM audit_log WHERE sequence <= 3";
-                (count(world, old).await == 0).then_some(())
+                (world.count(old).await == 0).then_some(())
             })
             .await;
             let next = "SELECT COUNT(*) FROM audit_log WHERE sequence = 4";
-            assert_eq!(count(world, next).await, 1);
+            assert_eq!(world.count(next).await, 1);
             assert_eq!(verified(world).await.broken, None);
         })
         .await;

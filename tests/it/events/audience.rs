@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{about, applied, envelope, execute, knock, member_at, metric, numbers, progress};
+use super::{about, applied, envelope, knock, member_at, metric, numbers, progress};
 use crate::support::world::{World, for_each_database, until};
 
 const EVENTS: &str = "herald_slack_events_total";
@@ -36,7 +36,7 @@ async fn an_organisations_event_is_for_its_installation_alone() {
         assert_eq!(numbers(world, "SELECT COUNT(*) FROM seen_events").await, [0]);
         // The same app, for all workspaces of an organisation.
         let all = "UPDATE installations SET org_wide = TRUE, enterprise_id = 'E0ORG', team_id = ''";
-        execute(world, all).await;
+        world.execute(all).await.unwrap();
         acknowledged(world, &of_org("Ev2", "UORGTWO", "E0OTHER")).await;
         assert_eq!(metric(world, 0, EVENTS, r#"result="unknown_workspace""#).await, 2);
         assert_eq!(progress(world).await, before);

@@ -190,7 +190,7 @@ async fn events_put_the_next_reading_off_but_not_for_ever_nor_where_some_were_lo
         applied(world, 2).await;
         let lost = micros(directory().await.next_refresh_at);
         // The time of the last event is only stored once a minute; this acts as if one had passed.
-        super::execute(world, "UPDATE directory SET event_heard_at = NULL").await;
+        world.execute("UPDATE directory SET event_heard_at = NULL").await.unwrap();
         tell(world, "Ev2", about("UNEW", 10, "newer")).await;
         applied(world, 3).await;
         let directory = directory().await;

@@ -106,13 +106,6 @@ pub(crate) async fn numbers<const N: usize>(world: &World, sql: &str) -> [i64; N
     numbers
 }
 
-/// Changes rows without Herald.
-async fn execute(world: &World, sql: &str) {
-    let db = world.raw().await;
-    db.execute_unprepared(sql).await.unwrap();
-    db.close().await.unwrap();
-}
-
 /// Waits until this many events were taken and none waits; returns how many were parked.
 async fn applied(world: &World, events: i64) -> i64 {
     const SQL: &str = "SELECT COUNT(*), COUNT(CASE WHEN state = 'waiting' THEN 1 END),

@@ -1,7 +1,6 @@
 //! DeletePerson: no row has data of the person any longer, and the counts stay.
 
 use herald::rpc::pb::{self, DeliveryState};
-use sea_orm::{ConnectionTrait as _, Statement};
 use tonic::Code;
 
 use crate::support::client::{demo_person, notify_targets, task};
@@ -18,12 +17,6 @@ const ROWS: &[(&str, &str)] = &[
     ("deliveries", "lane"),
     ("deliveries_history", "lane"),
 ];
-
-async fn count(world: &World, text: &str) -> i64 {
-    let raw = world.raw().await;
-    let statement = Statement::from_string(raw.get_database_backend(), text);
-    raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
-}
 
 async fn delete(world: &World, user: &str) -> pb::DeletePersonResponse {
     let (tenant_id, user_id) = (TENANT.into(), user.into());
@@ -66,16 +59,16 @@ async fn a_person_is_forgotten_everywhere() {
         for (table, column) in ROWS {
             let text =
                 format!("SELECT COUNT(*) FROM {table} WHERE {column} IN ('ben', 'U0DEMOBEN')");
-            assert_eq!(count(world, &text).await, 0, "{table}.{column}");
+            assert_eq!(world.count(&text).await, 0, "{table}.{column}");
         }
         let content = "SELECT COUNT(*) FROM deliveries WHERE user_id IS NULL \
             AND (content IS NOT NULL OR slack_ts IS NOT NULL)";
-        assert_eq!(count(world, content).await, 0);
+        assert_eq!(world.count(content).await, 0);
         let link = format!(
             "SELECT COUNT(*) FROM notifications WHERE link IS NOT NULL AND id = '{}'",
             alone.notification_id
         );
-        assert_eq!(count(world, &link).await, 0);
+        assert_eq!(world.count(&link).await, 0);
         // Data shared with others stays, and so do the counts.
         let kept = world.client.notification(TENANT, &shared.notification_id).await.unwrap();
         assert_eq!(kept.deliveries.len(), 2);

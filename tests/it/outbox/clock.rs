@@ -22,7 +22,7 @@ use super::{LEASE, claim, delivered, installation, post, record, sending, settle
 use crate::support::store::{TestStore, test_stores};
 
 pub(super) const STEP: Duration = Duration::from_secs(600);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// The longest time of a test; far less than the step.
 pub(super) const LONG: Duration = Duration::from_secs(60);
 

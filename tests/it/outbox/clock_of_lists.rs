@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use herald::domain::reason::NoMatch;
-use herald::store::{CrawlLease, CrawledPage, FieldsEnd, ListBookings, Resume, Saved, Target};
+use herald::store::{CrawlLease, FieldsEnd, ListBookings, Resume, Target};
 use sea_orm::ConnectionTrait as _;
 
-use super::clock::{LONG, STEP, step_back};
+use super::clock::{LONG, SECOND, STEP, step_back};
 use super::{LEASE, call, delivery, installation, tenant};
-use crate::support::store::{TestStore, test_stores};
+use crate::support::store::{TestStore, publish_list, test_stores};
 
-const SECOND: Duration = Duration::from_secs(1);
 /// The longest bookings of these tests, each of its own length.
 pub(super) const MOST: ListBookings = ListBookings {
     lease: LEASE,
@@ -37,16 +36,7 @@ async fn until_read(store: &TestStore) -> Duration {
 }
 
 async fn publish(store: &TestStore, again_after: Duration) {
-    let lease = reading(store).await.unwrap();
-    let page = CrawledPage {
-        number: 0,
-        body: b"{}".to_vec(),
-        members: 1,
-        next_cursor: None,
-        page_size: lease.checkpoint.page_size,
-    };
-    assert_eq!(store.member_lists().save_page(&lease, page, LEASE).await.unwrap(), Saved::Stored);
-    store.member_lists().publish(&lease, again_after).await.unwrap().unwrap();
+    publish_list(store, &reading(store).await.unwrap(), again_after).await;
 }
 
 #[tokio::test]

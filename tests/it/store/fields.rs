@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use herald::domain::ids::{InstallationId, SlackUserId, TenantId};
 use herald::domain::secret::Secret;
-use herald::store::{CrawledPage, FieldsEnd, Hint, MemberFields, NewInstallation, Saved, Store};
+use herald::store::{FieldsEnd, Hint, MemberFields, NewInstallation, Store};
 
-use crate::support::store::test_stores;
+use crate::support::store::{publish_list, test_stores};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -54,16 +54,7 @@ async fn workspace(store: &Store) -> InstallationId {
 async fn read(store: &Store, id: InstallationId) {
     store.member_lists().request_refresh(id).await.unwrap();
     let lease = store.member_lists().acquire_crawl(id, "replica", LONG).await.unwrap().unwrap();
-    let body = b"{}".to_vec();
-    let page = CrawledPage {
-        number: 0,
-        body,
-        members: 1,
-        next_cursor: None,
-        page_size: lease.checkpoint.page_size,
-    };
-    assert_eq!(store.member_lists().save_page(&lease, page, LONG).await.unwrap(), Saved::Stored);
-    store.member_lists().publish(&lease, LONG).await.unwrap().unwrap();
+    publish_list(store, &lease, LONG).await;
 }
 
 async fn sequence(store: &Store, id: InstallationId) -> i64 {

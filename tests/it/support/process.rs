@@ -49,12 +49,12 @@ pub(crate) struct Herald {
 impl Herald {
     /// Starts it and waits until it is SERVING.
     pub(crate) async fn serve(settings: &[String]) -> Self {
-        Self::started(command("serve", settings)).await
+        Self::started(command(&["serve"], settings)).await
     }
 
     /// The same with settings from a file, and nothing in the arguments.
     pub(crate) async fn serve_file(file: &Path) -> Self {
-        let mut command = command("serve", &[]);
+        let mut command = command(&["serve"], &[]);
         command.env("HERALD_CONFIG", file);
         Self::started(command).await
     }
@@ -169,7 +169,8 @@ impl Drop for Herald {
 pub(crate) async fn refused(settings: &[String]) -> String {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("log");
-    let mut child = command("serve", settings).stderr(File::create(&log).unwrap()).spawn().unwrap();
+    let mut child =
+        command(&["serve"], settings).stderr(File::create(&log).unwrap()).spawn().unwrap();
     let status = until("it refuses to start", async || child.try_wait().unwrap()).await;
     let said = std::fs::read_to_string(&log).unwrap();
     assert!(!status.success(), "{said}");
@@ -178,7 +179,7 @@ pub(crate) async fn refused(settings: &[String]) -> String {
 
 /// A running `herald migrate`.
 pub(crate) fn migrator(settings: &[String]) -> Child {
-    command("migrate", settings).stderr(Stdio::null()).spawn().unwrap()
+    command(&["migrate"], settings).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// `herald migrate`.
@@ -193,42 +194,34 @@ pub(crate) fn recover(settings: &[String]) -> String {
 
 /// Runs `herald check`, whether it finds a fault or not; returns its output.
 pub(crate) fn check(settings: &[String]) -> String {
-    let output = command("check", settings).stdout(Stdio::piped()).output().unwrap();
+    let output = command(&["check"], settings).stdout(Stdio::piped()).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Runs `herald keys issue`; returns whether it succeeded, and its output.
 pub(crate) fn issue_key(arguments: &[&str]) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
-    command.args(["keys", "issue"]).args(arguments).stdin(Stdio::null());
-    let output = command.output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).unwrap())
+    run(&[&["keys", "issue"], arguments].concat(), &[])
 }
 
 /// Runs a command of several words, such as `audit verify`; returns whether it succeeded, and its
 /// output.
 pub(crate) fn run(words: &[&str], settings: &[String]) -> (bool, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
-    command.args(words).stdin(Stdio::null());
-    for setting in settings {
-        command.args(["--set", setting]);
-    }
-    let output = command.output().unwrap();
+    let mut command = command(words, settings);
+    let output = command.stdout(Stdio::piped()).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(said).unwrap())
 }
 
 fn done(name: &str, settings: &[String]) -> String {
-    let mut command = command(name, settings);
+    let mut command = command(&[name], settings);
     let output = command.stdout(Stdio::piped()).stderr(Stdio::piped()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn command(name: &str, settings: &[String]) -> Command {
+fn command(words: &[&str], settings: &[String]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_herald"));
-    command.arg(name).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null());
     for setting in settings {
         command.args(["--set", setting]);
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use herald::domain::secret::Secret;
-use herald::store::{Backend, Config, Store};
+use herald::store::{Backend, Config, CrawlLease, CrawledPage, Saved, Store};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
 use tempfile::TempDir;
 
@@ -51,6 +51,20 @@ pub(crate) async fn raw(config: &Config) -> DatabaseConnection {
         None => format!("sqlite:{}", config.data_dir.join("herald.db").display()),
     };
     Database::connect(url).await.unwrap()
+}
+
+/// Publishes a member list of one page with one member.
+pub(crate) async fn publish_list(store: &Store, lease: &CrawlLease, again_after: Duration) {
+    let page = CrawledPage {
+        number: 0,
+        body: b"{}".to_vec(),
+        members: 1,
+        next_cursor: None,
+        page_size: lease.checkpoint.page_size,
+    };
+    let saved = store.member_lists().save_page(lease, page, Duration::from_secs(600)).await;
+    assert_eq!(saved.unwrap(), Saved::Stored);
+    store.member_lists().publish(lease, again_after).await.unwrap().unwrap();
 }
 
 /// One fresh store per database.

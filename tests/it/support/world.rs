@@ -13,6 +13,7 @@ use herald::sandbox::browser::{self, Decision, Page};
 use herald::sandbox::{self, Fault, FaultKind, LogEntry, Sandbox, StoredMessage};
 use herald::server::{self, Server};
 use herald::telemetry::Watchdog;
+use sea_orm::ConnectionTrait as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -196,6 +197,19 @@ impl World {
     /// A connection that bypasses the store, to count rows.
     pub(crate) async fn raw(&self) -> sea_orm::DatabaseConnection {
         self.store.raw().await
+    }
+
+    /// The number that this query of one row answers.
+    pub(crate) async fn count(&self, text: &str) -> i64 {
+        let raw = self.raw().await;
+        let statement = sea_orm::Statement::from_string(raw.get_database_backend(), text);
+        raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+    }
+
+    /// Runs a statement without Herald; returns the number of rows that it changed.
+    pub(crate) async fn execute(&self, text: &str) -> Result<u64, String> {
+        let done = self.raw().await.execute_unprepared(text).await;
+        done.map(|done| done.rows_affected()).map_err(|error| error.to_string())
     }
 
     /// Connects the tenant, turns sending on, and waits for the member list.
