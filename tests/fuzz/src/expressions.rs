@@ -50,14 +50,19 @@ fn expected(source: &str, record: &Value) -> Found {
     keys(&Expression::load("@").expect("itself"), &plain(&result))
 }
 
-/// The result as JSON. Expression references have a type of their own and are not values.
+/// What of the result can be keys: a text or number, or those of a list. Nested lists and objects
+/// are left out: their parts may be shared, and written out they can be exponentially large.
+/// Expression references have a type of their own and are not values.
 fn plain(result: &Variable) -> Value {
     match result {
-        Variable::Expref(_) => Value::Null,
-        Variable::Array(items) => items.iter().map(|item| plain(item)).collect(),
-        Variable::Object(keys) => {
-            keys.iter().map(|(key, item)| (key.clone(), plain(item))).collect()
-        }
+        Variable::Array(items) => items.iter().map(|item| scalar(item)).collect(),
+        other => scalar(other),
+    }
+}
+
+fn scalar(result: &Variable) -> Value {
+    match result {
+        Variable::Expref(_) | Variable::Array(_) | Variable::Object(_) => Value::Null,
         other => serde_json::to_value(other).expect("JSON"),
     }
 }
