@@ -70,6 +70,14 @@ struct Round {
     again: bool,
 }
 
+impl Round {
+    /// After a look, however it ended. Returns how long the looks of the pass took, if it is over.
+    fn looked(&mut self, took: Duration) -> Option<Duration> {
+        self.took += took;
+        self.after.is_none().then_some(self.took)
+    }
+}
+
 /// The state of a workspace's budget now.
 struct Allowance {
     pace: Pace,
@@ -167,6 +175,15 @@ impl Claimer {
             return Ok(None);
         }
         let began = Instant::now();
+        let looked = self.look().await;
+        if let Some(took) = self.round.looked(began.elapsed()) {
+            self.lookahead = self.lookahead.after(took);
+        }
+        looked
+    }
+
+    /// One look, while there is a place; the rest as in [`Self::fill`].
+    async fn look(&mut self) -> Result<Option<Duration>, store::Error> {
         let after = self.round.after.take();
         if after.is_none() {
             self.round = Round::default();
@@ -197,10 +214,6 @@ impl Claimer {
         let next = Instant::now() + self.next_look(&queues, &allowances);
         let soonest = self.round.soonest.map_or(next, |soonest| soonest.min(next));
         self.round.soonest = Some(soonest);
-        self.round.took += began.elapsed();
-        if self.round.after.is_none() {
-            self.lookahead = self.lookahead.after(self.round.took);
-        }
         if self.round.after.is_some() || self.round.again {
             return Ok(Some(Duration::ZERO));
         }
