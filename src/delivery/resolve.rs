@@ -27,13 +27,13 @@ use crate::domain::delivery::admission::{
 };
 use crate::domain::delivery::trace;
 use crate::domain::delivery::{End, State};
-use crate::domain::identity::matching::{MatchBasis, MemberDecision};
+use crate::domain::identity::matching::MemberDecision;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Values};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::render::Reader;
-use crate::domain::settings::{Identity, Preferences, Rule, Settings};
+use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::store::{self, Installation, Resolved, Resolving};
 use crate::telemetry::Rounds;
 
@@ -325,7 +325,7 @@ impl Addressed<'_> {
     }
 
     fn ends(&self, end: End) -> Resolution {
-        (Resolved::End(end), self.explain(None, end.reason().unwrap_or("expired"), false))
+        (Resolved::End(end), self.explain(None, end.code(), false))
     }
 
     /// To the tail of the member's lane. The member is stored as the person's if the match is new.
@@ -338,7 +338,6 @@ impl Addressed<'_> {
     ) -> Resolution {
         let (id, installation) = (member.slack_user_id, admitted.workspace.id);
         let found = trace::TraceBasis::of(&member.basis, view.generation(), view.read_at);
-        let is_new = member.basis == MatchBasis::Matched { is_new: true };
         let reader = |draft: &Draft<'_>| {
             draft.reader(Some(person), view.member(id).as_ref(), admitted.settings)
         };
@@ -346,13 +345,7 @@ impl Addressed<'_> {
             installation,
             lane: id.as_str().to_owned(),
             content: content(self.resolving, reader),
-            identity: is_new.then(|| Identity {
-                slack_user_id: id.clone(),
-                display_name: member.display_name.to_owned(),
-                rule: Rule::Matched,
-                installation,
-                stored_at: self.resolving.now,
-            }),
+            identity: member.new_identity(installation, self.resolving.now),
         };
         (lane, self.explain(Some(found), "send", false))
     }
