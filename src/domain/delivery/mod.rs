@@ -30,7 +30,7 @@ mod outcome;
 
 pub use self::end::End;
 pub use self::kind::Kind;
-pub use self::outcome::{Outcome, Policy, Probe, backoff, next, next_after_probe};
+pub use self::outcome::{Outcome, Policy, Probe, next, next_after_probe};
 pub use self::settle::{Acted, Settle, SettleChange, Unsettled, WaitScope};
 pub use self::state::State;
-pub use self::transition::{LifeEvent, MAX_CRASHES, transition};
+pub use self::transition::{LifeEvent, transition};
