@@ -1,8 +1,8 @@
 //! The places of turns: most turns hold one of the workers. If Slack has not answered a turn's
 //! request after a second, the turn gives its worker back and waits apart, in a larger but bounded
-//! number of places, so that a workspace whose Slack is slow costs the others nothing. Once a
-//! workspace is known to be slow, its turns wait apart from the beginning; each such workspace has
-//! a share of the places ([`fairness::room`]), so that it cannot fill them either.
+//! number of places, so that a workspace whose Slack is slow takes no workers from the others. Once
+//! a workspace is known to be slow, its turns wait apart from the beginning; each such workspace
+//! has a share of the places ([`fairness::room`]), so that it cannot fill them either.
 //!
 //! A turn that waits apart costs memory and a request, but no worker, and no connection to the
 //! database while Slack is asked.
@@ -82,10 +82,12 @@ pub(super) struct Slot {
 /// The free places of one kind.
 pub(super) struct Free {
     pub(super) places: usize,
+    /// Places that one tenant may hold, and those that each tenant holds already.
     pub(super) cap: usize,
+    pub(super) busy: HashMap<TenantId, usize>,
     /// Places of turns whose requests may start only later.
     pub(super) waits: usize,
-    pub(super) busy: HashMap<TenantId, usize>,
+    /// Places that each workspace may still take.
     pub(super) room: HashMap<InstallationId, usize>,
 }
 
@@ -104,7 +106,7 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no lane could be claimed.
+    /// Whether no turn would find a place.
     pub(super) fn are_full(&self) -> bool {
         let state = self.state();
         let apart = state.slow.is_empty() || state.apart >= self.most_apart;
@@ -189,7 +191,7 @@ impl Slots {
         Slot { slots, tenant, installation, apart, early }
     }
 
-    /// Returns when a worker became free although no turn ended.
+    /// Returns once a worker has become free although no turn ended.
     pub(super) async fn freed(&self) {
         self.freed.notified().await;
     }
@@ -225,7 +227,8 @@ impl Slot {
         }
     }
 
-    /// Runs a request that may ask Slack. While it takes longer than a second no worker is held.
+    /// Runs a request that may ask Slack. After a second no worker is held, if a place apart is
+    /// free.
     pub(super) async fn waiting<T>(&self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
         tokio::select! {
@@ -359,7 +362,7 @@ mod tests {
     fn at_most_half_of_the_workers_wait_for_their_starts() {
         let slots = Slots::new(4, 4, 10, SLOW);
         let who = tenant(1);
-        let waits = |slots: &Slots| slots.free(false, std::iter::empty()).waits;
+        let waits = |slots: &Arc<Slots>| slots.free(false, std::iter::empty()).waits;
         assert_eq!(waits(&slots), 2);
         let first = slots.take(&who, workspace(1), false, true);
         let _apart = slots.take(&who, workspace(1), true, true);
