@@ -74,14 +74,8 @@ pub enum Connected {
     Done { tenant: TenantId, workspace: String },
     /// Canceled in Slack.
     Denied,
-    /// The state is not one of ours.
-    UnknownState,
-    /// The link was opened in another browser.
-    OtherBrowser,
-    /// The link was used before.
-    AlreadyUsed,
-    /// The link has expired.
-    Expired,
+    /// It is not an answer to an attempt under way: no attempt ended.
+    Unusable(Unusable),
     /// Another tenant uses the workspace. Nothing was stored.
     InUse { workspace: String },
     /// The same, but the person may confirm, and then goes through Slack once more.
@@ -92,6 +86,38 @@ pub enum Connected {
     Refused { code: String },
     /// Slack did not answer: start again.
     NoAnswer,
+}
+
+/// Why a link, or Slack's redirect, cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// The state is not one of ours.
+    UnknownState,
+    /// The link was opened in another browser.
+    OtherBrowser,
+    /// The link was used before.
+    AlreadyUsed,
+    /// The link has expired.
+    Expired,
+}
+
+/// An attempt whose link can be used.
+struct Attempt {
+    tenant: TenantId,
+    redirect_uri: String,
+    allowed: Allowed,
+}
+
+/// The attempt that the store found, or why there is none to use.
+fn usable(found: TakenConnect) -> Result<Attempt, Unusable> {
+    match found {
+        TakenConnect::Taken { tenant, redirect_uri, allowed } => {
+            Ok(Attempt { tenant, redirect_uri, allowed })
+        }
+        TakenConnect::AlreadyUsed => Err(Unusable::AlreadyUsed),
+        TakenConnect::Expired => Err(Unusable::Expired),
+        TakenConnect::Unknown => Err(Unusable::UnknownState),
+    }
 }
 
 impl App {
@@ -145,15 +171,11 @@ impl App {
     }
 
     /// The page that a link opens. Opening it does not use the link up.
-    pub async fn start_connect(&self, state: &str) -> Result<Result<Start, Connected>, Error> {
-        Ok(match self.store.tenancy().look_at_connect(state).await? {
-            TakenConnect::Taken { tenant, redirect_uri, .. } => {
-                Ok(self.start(tenant, state, &redirect_uri)?)
-            }
-            TakenConnect::AlreadyUsed => Err(Connected::AlreadyUsed),
-            TakenConnect::Expired => Err(Connected::Expired),
-            TakenConnect::Unknown => Err(Connected::UnknownState),
-        })
+    pub async fn start_connect(&self, state: &str) -> Result<Result<Start, Unusable>, Error> {
+        match usable(self.store.tenancy().look_at_connect(state).await?) {
+            Ok(attempt) => self.start(attempt.tenant, state, &attempt.redirect_uri).map(Ok),
+            Err(unusable) => Ok(Err(unusable)),
+        }
     }
 
     fn start(&self, tenant: TenantId, state: &str, redirect: &str) -> Result<Start, Error> {
@@ -170,28 +192,12 @@ impl App {
     /// nothing; but a browser that did not open the link cannot take it.
     pub async fn complete_connect(&self, callback: Callback) -> Result<Connected, Error> {
         let Some(state) = callback.state.filter(|state| !state.is_empty()) else {
-            return Ok(Connected::UnknownState);
+            return Ok(Connected::Unusable(Unusable::UnknownState));
         };
-        let kept = callback.browser.unwrap_or_default();
-        let found = if bool::from(kept.as_bytes().ct_eq(state.as_bytes())) {
-            self.store.tenancy().take_connect(&state).await?
-        } else {
-            let found = self.store.tenancy().look_at_connect(&state).await?;
-            if let TakenConnect::Taken { tenant, .. } = &found {
-                tracing::warn!(%tenant, "Slack redirected a browser that did not open the link");
-                // The attempt continues in the right browser, so this is not its end.
-                self.trail().refused_browser(tenant, "other_browser");
-                return Ok(Connected::OtherBrowser);
-            }
-            found
-        };
-        let (tenant, redirect_uri, allowed) = match found {
-            TakenConnect::Taken { tenant, redirect_uri, allowed } => {
-                (tenant, redirect_uri, allowed)
-            }
-            TakenConnect::AlreadyUsed => return Ok(Connected::AlreadyUsed),
-            TakenConnect::Expired => return Ok(Connected::Expired),
-            TakenConnect::Unknown => return Ok(Connected::UnknownState),
+        let browser = callback.browser.unwrap_or_default();
+        let Attempt { tenant, redirect_uri, allowed } = match self.taken(&state, &browser).await? {
+            Ok(attempt) => attempt,
+            Err(unusable) => return Ok(Connected::Unusable(unusable)),
         };
         let connected = match (callback.code, callback.error) {
             (Some(code), None) => {
@@ -217,6 +223,22 @@ impl App {
             tracing::warn!(%error, "the end of a connect attempt was not recorded");
         }
         Ok(connected)
+    }
+
+    /// Takes the attempt with this state if this browser, with the state that it kept, opened the
+    /// link.
+    async fn taken(&self, state: &str, kept: &str) -> Result<Result<Attempt, Unusable>, Error> {
+        let tenancy = self.store.tenancy();
+        if bool::from(kept.as_bytes().ct_eq(state.as_bytes())) {
+            return Ok(usable(tenancy.take_connect(state).await?));
+        }
+        Ok(usable(tenancy.look_at_connect(state).await?).and_then(|attempt| {
+            let tenant = &attempt.tenant;
+            tracing::warn!(%tenant, "Slack redirected a browser that did not open the link");
+            // The attempt continues in the right browser, so this is not its end.
+            self.trail().refused_browser(tenant);
+            Err(Unusable::OtherBrowser)
+        }))
     }
 
     /// Records the end of an attempt that did not connect.
@@ -320,13 +342,13 @@ struct Failure {
     shown: ConnectOutcome,
 }
 
-/// `None` if it connected.
+/// `None` if it connected, or if no attempt ended.
 fn failure(connected: &Connected) -> Option<Failure> {
     let of =
         |outcome, reason: &str, shown| Some(Failure { outcome, reason: reason.to_owned(), shown });
     let failed = |sentence: &str| ConnectOutcome::Failed(sentence.to_owned());
     match connected {
-        Connected::Done { .. } => None,
+        Connected::Done { .. } | Connected::Unusable(_) => None,
         Connected::Refused { code } => {
             of(Outcome::Failed, code, ConnectOutcome::Failed(format!("Slack refused: {code}")))
         }
@@ -344,10 +366,6 @@ fn failure(connected: &Connected) -> Option<Failure> {
             "confirmation_needed",
             failed("Another tenant uses this workspace; the person was asked to confirm."),
         ),
-        Connected::Denied
-        | Connected::UnknownState
-        | Connected::OtherBrowser
-        | Connected::AlreadyUsed
-        | Connected::Expired => of(Outcome::Refused, "access_denied", ConnectOutcome::Denied),
+        Connected::Denied => of(Outcome::Refused, "access_denied", ConnectOutcome::Denied),
     }
 }

@@ -56,6 +56,8 @@ pub struct Keys {
 struct Inner {
     store: Store,
     metrics: Metrics,
+    /// Keys in memory, and keys of one reading, including those that cannot be read.
+    most: usize,
     table: RwLock<Table>,
     misses: Mutex<Misses>,
     /// Notified when this process changed a key.
@@ -80,6 +82,15 @@ struct Reading {
     asked: Instant,
 }
 
+/// Keys that changed.
+struct Changes {
+    keys: Vec<KnownApiKey>,
+    /// Those that this release cannot read.
+    unread: Vec<Hash>,
+    /// Whether there are no others.
+    all: bool,
+}
+
 struct Misses {
     second: Instant,
     left: u32,
@@ -87,9 +98,13 @@ struct Misses {
 
 impl Keys {
     pub(super) fn new(store: Store, metrics: Metrics) -> Self {
+        Self::of_at_most(MOST, store, metrics)
+    }
+
+    fn of_at_most(most: usize, store: Store, metrics: Metrics) -> Self {
         let misses = Mutex::new(Misses { second: Instant::now(), left: MISSES });
         let (table, changed, readings) = (RwLock::default(), Notify::new(), watch::Sender::new(0));
-        Self { inner: Arc::new(Inner { store, metrics, table, misses, changed, readings }) }
+        Self { inner: Arc::new(Inner { store, metrics, most, table, misses, changed, readings }) }
     }
 
     /// The holder of the key with this hash.
@@ -119,18 +134,20 @@ impl Keys {
             let fresh = table.whole.is_some_and(|at| at.elapsed() < ANEW);
             table.read.filter(|read| fresh && !began_anew(&read.state, &state))
         };
-        if let Some(before) = before {
-            if before.state.version < state.version {
-                let (keys, unread) = self.read(before.state.version).await?;
-                self.remember(keys);
-                self.forget(&unread);
+        let version = before.map(|before| before.state.version);
+        if version.is_none_or(|version| version < state.version) {
+            let changes = self.read(version.unwrap_or(0)).await?;
+            if version.is_some() && changes.all {
+                self.remember(changes.keys);
+                self.forget(&changes.unread);
+            } else {
+                // All keys, or more changes than fit: no other key in memory is up to date.
+                let keys = changes.keys.into_iter();
+                self.table().by_hash = keys.map(|known| (known.hash, known)).collect();
             }
-        } else {
-            let (keys, _) = self.read(0).await?;
-            let by_hash = keys.into_iter().map(|known| (known.hash, known)).collect();
-            let mut table = self.table();
-            table.by_hash = by_hash;
-            table.whole = Some(asked);
+        }
+        if version.is_none() {
+            self.table().whole = Some(asked);
         }
         self.table().read = Some(Reading { state, asked });
         self.inner.readings.send_modify(|readings| *readings += 1);
@@ -213,20 +230,23 @@ impl Keys {
         Ok(())
     }
 
-    /// The keys that changed after a version, at most [`MOST`], and those that this release cannot
-    /// read.
-    async fn read(&self, version: i64) -> Result<(Vec<KnownApiKey>, Vec<Hash>), store::Error> {
-        let (mut keys, mut unread) = (Vec::new(), Vec::new());
-        let mut after = ApiKeyChange::last_of(version);
-        loop {
-            let page = self.inner.store.api_keys().list_changed(&after, BATCH).await?;
-            keys.extend(page.keys);
-            unread.extend(page.unread);
-            match page.more_after {
-                Some(last) if keys.len() < MOST => after = last,
-                _ => return Ok((keys, unread)),
-            }
+    /// The keys that changed after a version, the earliest changes first, as many as fit in memory.
+    async fn read(&self, version: i64) -> Result<Changes, store::Error> {
+        let mut changes = Changes { keys: Vec::new(), unread: Vec::new(), all: false };
+        let (mut after, mut left) = (ApiKeyChange::last_of(version), self.inner.most);
+        while left > 0 {
+            let limit = u32::try_from(left).map_or(BATCH, |left| left.min(BATCH));
+            let page = self.inner.store.api_keys().list_changed(&after, limit).await?;
+            changes.keys.extend(page.keys);
+            changes.unread.extend(page.unread);
+            let Some(last) = page.more_after else {
+                changes.all = true;
+                break;
+            };
+            // Only a full page has more after it.
+            (after, left) = (last, left - limit as usize);
         }
+        Ok(changes)
     }
 
     fn remembered(&self, hash: &Hash) -> Remembered {
@@ -248,7 +268,8 @@ impl Keys {
         for known in keys {
             let newer =
                 table.by_hash.get(&known.hash).is_none_or(|old| old.version < known.version);
-            if newer && (table.by_hash.len() < MOST || table.by_hash.contains_key(&known.hash)) {
+            let most = self.inner.most;
+            if newer && (table.by_hash.len() < most || table.by_hash.contains_key(&known.hash)) {
                 table.by_hash.insert(known.hash, known);
             }
         }
@@ -299,4 +320,75 @@ fn began_anew(before: &ApiKeysState, now: &ApiKeysState) -> bool {
 
 fn away() -> Error {
     Error::Unavailable { what: "the database", retry_after: POLL }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::app::{Reach, Role};
+    use crate::domain::ids::{ApiKeyId, Principal, TenantId};
+    use crate::store::{ApiKeyMade, NewApiKey};
+
+    /// Keys in memory, at most this many, over an empty store in the folder.
+    async fn keys(most: usize, dir: &tempfile::TempDir) -> Keys {
+        let config = store::Config { data_dir: dir.path().to_owned(), ..store::Config::default() };
+        let store = Store::open(&config).await.unwrap();
+        store.migrate().await.unwrap();
+        Keys::of_at_most(most, store, Metrics::unobserved())
+    }
+
+    /// Makes a key that reaches these tenants. Without a tenant, it is stored in a way that cannot
+    /// be read.
+    async fn make(keys: &Keys, hash: Hash, tenants: &[&str]) -> ApiKeyId {
+        let tenants: BTreeSet<_> = tenants.iter().map(|id| TenantId::parse(*id).unwrap()).collect();
+        let caller = Caller {
+            principal: Principal::parse(format!("caller-{}", hash[0])).unwrap(),
+            role: Role::Service,
+            reach: Reach::Only(tenants),
+            may_act_for_users: false,
+            may_administer_for_users: false,
+        };
+        let created_by = Principal::parse("admin").unwrap();
+        let life = Duration::from_secs(3600);
+        let (tenant, caller, created_by) = (None, &caller, &created_by);
+        let new = NewApiKey { tenant, hash, caller, created_by, life };
+        match keys.inner.store.api_keys().create(&new).await.unwrap() {
+            ApiKeyMade::Made(key) => key.id,
+            refused => panic!("{refused:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_bound_counts_the_keys_that_cannot_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = keys(4, &dir).await;
+        for number in 0..3 {
+            make(&keys, [2 * number; 32], &["acme"]).await;
+            make(&keys, [2 * number + 1; 32], &[]).await;
+        }
+        let changes = keys.read(0).await.unwrap();
+        let read: Vec<_> = changes.keys.iter().map(|known| known.hash[0]).collect();
+        let unread: Vec<_> = changes.unread.iter().map(|hash| hash[0]).collect();
+        assert_eq!((read, unread, changes.all), (vec![0, 2], vec![1, 3], false));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_not_trusted_after_more_changes_than_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = keys(2, &dir).await;
+        let revoked = make(&keys, [1; 32], &["acme"]).await;
+        keys.refresh().await.unwrap();
+        let known = |holder: Remembered| matches!(holder, Remembered::Known(KeyHolder::Known(_)));
+        assert!(known(keys.remembered(&[1; 32])));
+        for number in [2, 3] {
+            make(&keys, [number; 32], &["acme"]).await;
+        }
+        // The last of three changes, of which two fit.
+        keys.inner.store.api_keys().revoke(None, revoked).await.unwrap();
+        keys.refresh().await.unwrap();
+        assert!(known(keys.remembered(&[3; 32])));
+        assert_eq!(keys.find(&[1; 32]).await.unwrap(), KeyHolder::Revoked);
+    }
 }

@@ -39,7 +39,7 @@ impl App {
             self.directory.values_of(&tenant.id, &tenant.mapping, &people, pass).await?;
         let people = stored.into_iter().zip(&values).map(|(stored, values)| {
             let known = Known { person: stored.person.clone(), identity: stored.identity.clone() };
-            let resolved = answer(&tenant, &view, known, values);
+            let resolved = answer(&tenant, &view, &known, values);
             (stored, resolved)
         });
         Ok(PeoplePage { people: people.collect(), more })

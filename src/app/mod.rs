@@ -48,7 +48,7 @@ use tokio::sync::Semaphore;
 
 pub use crate::workspace::Unsupported;
 pub use caller::{Acting, Actor, Caller, Reach, Role};
-pub use connect::{Callback, ConnectLink, Connected, Cookie, Start};
+pub use connect::{Callback, ConnectLink, Connected, Cookie, Start, Unusable};
 pub use error::{Error, Violation};
 pub use keys::{KeyHolder, Keys};
 pub use take_event::{SignedRequest, Taken};

@@ -5,7 +5,7 @@ use super::{App, Call, Error, Subject};
 use crate::directory::View;
 use crate::domain::access;
 use crate::domain::delivery::verdict::FoundMember;
-use crate::domain::identity::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
+use crate::domain::identity::matching::{Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::mapping::Values;
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Rule;
@@ -42,7 +42,7 @@ impl App {
         let known = self.subject(&call.tenant, subject).await?;
         let view = self.view(&tenant).await?;
         let values = self.directory.values(&tenant.id, &tenant.mapping, &known.person).await?;
-        Ok(answer(&tenant, &view, known, &values))
+        Ok(answer(&tenant, &view, &known, &values))
     }
 
     /// The person that a call is about, with their stored identity. A description in the call
@@ -62,15 +62,14 @@ impl App {
 
 /// A person's member by one reading of the member list. `values` are the values of the mapping's
 /// user attribute for the person.
-pub(super) fn answer(tenant: &Tenant, view: &View, known: Known, values: &Values) -> Resolved {
+pub(super) fn answer(tenant: &Tenant, view: &View, known: &Known, values: &Values) -> Resolved {
     let Some(installation) = &tenant.installation else {
         let nobody = Match::none(NoMatch::NotConnected).unmatched();
         return Resolved { outcome: Err(nobody), read_at: None, directory_stale: false };
     };
-    let stored = tenant.identity_here(known.identity);
-    let matched = matching::resolve(view.snapshot.as_deref(), &tenant.mapping, values);
-    let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
-    let outcome = match matching::decide(stored.as_ref(), &matched, kind) {
+    let stored = tenant.identity_here(known);
+    let (decision, matched) = view.decide_at_any_age(&tenant.mapping, stored, values);
+    let outcome = match decision {
         MemberDecision::Reach { slack_user_id, display_name, basis } => Ok(Member {
             found: FoundMember { installation: installation.id, slack_user_id, display_name },
             rule: if basis == MatchBasis::Pinned { Rule::Pinned } else { Rule::Matched },

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use super::{App, Error};
 use crate::directory::View;
+use crate::domain::delivery::End;
+use crate::domain::delivery::admission::{Admitted, Facts, Message, admit};
+use crate::domain::identity::matching::{Match, MemberDecision};
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{TenantId, UserId};
-use crate::domain::mapping::Mapping;
+use crate::domain::mapping::{Mapping, Values};
 use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::{self, Installation};
@@ -70,8 +73,29 @@ impl App {
 
 impl Tenant {
     /// A stored identity counts only in the workspace in which it was found.
-    pub(super) fn identity_here(&self, identity: Option<Identity>) -> Option<Identity> {
+    pub(super) fn identity_here<'k>(&self, known: &'k Known) -> Option<&'k Identity> {
         let here = self.installation.as_ref()?.id;
-        identity.filter(|identity| identity.installation == here)
+        known.identity.as_ref().filter(|identity| identity.installation == here)
+    }
+
+    /// A person's member by the list that decides, and the result of the rules.
+    pub(super) fn decide(
+        &self,
+        view: &View,
+        known: &Known,
+        values: &Values,
+    ) -> (MemberDecision, Match) {
+        view.decide(&self.mapping, self.identity_here(known), values)
+    }
+
+    /// Whether a message may go to a person with these choices, or, without choices, to a channel.
+    pub(super) fn admit<'a>(
+        &'a self,
+        message: Message<'a>,
+        preferences: Option<&'a Preferences>,
+    ) -> Result<Admitted<'a, &'a Installation>, End> {
+        let installation = self.installation.as_ref();
+        let connected = installation.map(|installation| (installation.id, installation));
+        admit(Facts { message, settings: Some(&self.settings), preferences, connected })
     }
 }

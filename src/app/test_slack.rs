@@ -12,12 +12,12 @@ use crate::domain::delivery::admission::switch;
 use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::verdict::{Answer, FoundMember};
-use crate::domain::identity::matching::{self, Match, MatchBasis, MemberDecision, Unmatched};
+use crate::domain::identity::matching::{Match, MatchBasis, MemberDecision, Unmatched};
 use crate::domain::ids::{DeliveryId, NotificationId, RequestId, SlackUserId};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::event::test_message;
 use crate::domain::reason::{NoMatch, Suppression};
-use crate::domain::settings::{Identity, Rule};
+use crate::domain::settings::Identity;
 use crate::domain::time::Timestamp;
 use crate::store::{self, DeliveryRecord, NewDelivery, Target};
 
@@ -93,36 +93,28 @@ impl App {
         let Some(installation) = &tenant.installation else {
             return Ok(Err(Match::none(NoMatch::NotConnected).unmatched()));
         };
-        let stored = tenant.identity_here(known.identity.clone());
+        let stored = tenant.identity_here(known);
         let (mapping, person) = (&tenant.mapping, &known.person);
         let values = self.directory.values(&tenant.id, mapping, person).await?;
         let whom = (person, &values);
-        let view = self.directory.fresh(installation, mapping, whom, stored.as_ref()).await?;
-        let matched = matching::resolve(view.snapshot.as_deref(), mapping, &values);
-        let kind = stored.as_ref().and_then(|identity| view.kind(&identity.slack_user_id));
-        let (slack_user_id, display_name, basis) =
-            match matching::decide(stored.as_ref(), &matched, kind) {
-                MemberDecision::Reach { slack_user_id, display_name, basis } => {
-                    (slack_user_id, display_name, basis)
-                }
-                MemberDecision::Unreachable { reason } => {
-                    let unmatched = Unmatched { reason, ..matched.unmatched() };
-                    return Ok(Err(unmatched));
-                }
-            };
+        let view = self.directory.fresh(installation, mapping, whom, stored).await?;
+        let (decision, matched) = view.decide_at_any_age(mapping, stored, &values);
+        let (slack_user_id, display_name, basis) = match decision {
+            MemberDecision::Reach { slack_user_id, display_name, basis } => {
+                (slack_user_id, display_name, basis)
+            }
+            MemberDecision::Unreachable { reason } => {
+                return Ok(Err(Unmatched { reason, ..matched.unmatched() }));
+            }
+        };
         match basis {
             MatchBasis::Pinned => {}
             // A stored identity that the rules no longer find may keep receiving messages, but a
             // test shows whether the person can be found now.
             MatchBasis::Stale { .. } => return Ok(Err(matched.unmatched())),
             MatchBasis::Matched { .. } => {
-                let identity = Identity {
-                    slack_user_id: slack_user_id.clone(),
-                    display_name: display_name.clone(),
-                    rule: Rule::Matched,
-                    installation: installation.id,
-                    stored_at: self.store.now().await?,
-                };
+                let (member, now) = ((&slack_user_id, &*display_name), self.store.now().await?);
+                let identity = Identity::matched(member, installation.id, now);
                 let user = &known.person.user_id;
                 self.store.people().store_identity(&tenant.id, user, &identity).await?;
                 self.store.waiting().recheck_held(&tenant.id, std::slice::from_ref(user)).await?;

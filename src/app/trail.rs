@@ -148,15 +148,15 @@ impl Trail {
         self.count(call.caller.map(|caller| &caller.principal), kind);
     }
 
-    /// Notes that a browser that came back from Slack was refused. It is counted like the refusals
-    /// of unknown callers: no person is signed in.
-    pub(super) fn refused_browser(&self, tenant: &TenantId, reason: &str) {
+    /// Notes that a browser came back from Slack that had not opened the link, and was refused. It
+    /// is counted like the refusals of unknown callers: no person is signed in.
+    pub(super) fn refused_browser(&self, tenant: &TenantId) {
         let kind = Kind {
             tenant: Some(tenant.clone()),
             actor: None,
             action: audit::COMPLETE_CONNECT.to_owned(),
             outcome: Outcome::Refused,
-            reason: reason.to_owned(),
+            reason: "other_browser".to_owned(),
             object: String::new(),
         };
         self.count(None, kind);

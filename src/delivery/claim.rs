@@ -7,8 +7,9 @@
 //!
 //! Fair means: more urgent lanes come first. Among equally urgent lanes the tenants take turns, and
 //! no tenant holds more than its share of the workers. A turn that waits for a slow Slack holds no
-//! worker (`slots`). Posts and changes of a workspace have separate budgets: while a budget is
-//! paused or spent, the lanes that wait for it are skipped.
+//! worker, and at most half of the workers wait for starts that were taken long before their time
+//! (`slots`). Posts and changes of a workspace have separate budgets: while a budget is paused or
+//! spent, the lanes that wait for it are skipped.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
@@ -24,8 +25,8 @@ use super::Delivery;
 use super::rests::Rests;
 use super::slots::Slots;
 use crate::domain::capacity::budget::Budget;
-use crate::domain::capacity::fairness::{self, split};
-use crate::domain::capacity::pacing::{Account, Lookahead, Pace};
+use crate::domain::capacity::fairness::{self, Starts, split};
+use crate::domain::capacity::pacing::{AHEAD, Account, Lookahead, Pace};
 use crate::domain::capacity::priority::Class;
 use crate::domain::ids::InstallationId;
 use crate::domain::time::Timestamp;
@@ -69,12 +70,22 @@ struct Round {
     again: bool,
 }
 
+impl Round {
+    /// After a look, however it ended. Returns how long the looks of the pass took, if it is over.
+    fn looked(&mut self, took: Duration) -> Option<Duration> {
+        self.took += took;
+        self.after.is_none().then_some(self.took)
+    }
+}
+
 /// The state of a workspace's budget now.
 struct Allowance {
     pace: Pace,
-    starts: u32,
-    /// The time of the next start, if there is none now.
+    starts: Starts,
+    /// When the next start can be claimed, if there is none now.
     next: Timestamp,
+    /// The same if no worker may wait for it for long.
+    next_soon: Timestamp,
 }
 
 /// The key of a workspace's budget.
@@ -84,14 +95,20 @@ type Allowances = BTreeMap<Funds, Allowance>;
 impl Allowance {
     /// The starts of this look: those until the next one.
     fn of(account: &Account, now: Timestamp, ahead: Duration) -> Self {
-        Self {
-            pace: account.pace,
-            starts: account.starts(now, now.plus(ahead)),
-            next: if account.paused_until > now {
+        let soon = account.starts(now, now.plus(AHEAD));
+        let later = account.starts(now, now.plus(ahead)).saturating_sub(soon);
+        let next = |ahead| {
+            if account.paused_until > now {
                 account.paused_until
             } else {
                 account.start(now, 0).minus(ahead)
-            },
+            }
+        };
+        Self {
+            pace: account.pace,
+            starts: Starts { soon, later },
+            next: next(ahead),
+            next_soon: next(AHEAD),
         }
     }
 }
@@ -158,6 +175,15 @@ impl Claimer {
             return Ok(None);
         }
         let began = Instant::now();
+        let looked = self.look().await;
+        if let Some(took) = self.round.looked(began.elapsed()) {
+            self.lookahead = self.lookahead.after(took);
+        }
+        looked
+    }
+
+    /// One look, while there is a place; the rest as in [`Self::fill`].
+    async fn look(&mut self) -> Result<Option<Duration>, store::Error> {
         let after = self.round.after.take();
         if after.is_none() {
             self.round = Round::default();
@@ -188,10 +214,6 @@ impl Claimer {
         let next = Instant::now() + self.next_look(&queues, &allowances);
         let soonest = self.round.soonest.map_or(next, |soonest| soonest.min(next));
         self.round.soonest = Some(soonest);
-        self.round.took += began.elapsed();
-        if self.round.after.is_none() {
-            self.lookahead = self.lookahead.after(self.round.took);
-        }
         if self.round.after.is_some() || self.round.again {
             return Ok(Some(Duration::ZERO));
         }
@@ -212,7 +234,7 @@ impl Claimer {
         apart: bool,
         mut due: Vec<&Queue>,
         allowances: &Allowances,
-        starts: &mut HashMap<Funds, u32>,
+        starts: &mut HashMap<Funds, Starts>,
     ) -> Result<(), store::Error> {
         while !due.is_empty() {
             let given = self.give(class, apart, &due, starts);
@@ -228,7 +250,7 @@ impl Claimer {
                 if let Some(starts) = starts.get_mut(&funds(&queue.key))
                     && class.posts()
                 {
-                    *starts = starts.saturating_sub(claimed);
+                    starts.take(claimed);
                 }
                 for claim in claims {
                     self.begin(claim, apart);
@@ -248,7 +270,7 @@ impl Claimer {
         class: Class,
         apart: bool,
         due: &[&Queue],
-        starts: &HashMap<Funds, u32>,
+        starts: &HashMap<Funds, Starts>,
     ) -> Vec<u32> {
         let of = |queue: &&Queue| queue.key.installation;
         let free = self.slots.free(apart, due.iter().map(of));
@@ -264,6 +286,7 @@ impl Claimer {
             cap: free.cap,
             busy: &free.busy,
             starts: if class.posts() { starts } else { &none },
+            waits: free.waits,
             room: &free.room,
         };
         split(&queues.collect::<Vec<_>>(), &bounds)
@@ -309,7 +332,8 @@ impl Claimer {
     }
 
     fn begin(&mut self, claim: LaneClaim, apart: bool) {
-        let slot = self.slots.take(&claim.tenant, claim.installation, apart);
+        let early = claim.start.is_some_and(|(start, _)| start.since(claim.now) > AHEAD);
+        let slot = self.slots.take(&claim.tenant, claim.installation, apart, early);
         let (delivery, stop) = (self.delivery.clone(), self.stop.clone());
         self.turns.spawn(async move {
             let turn = Box::pin(delivery.clone().turn(claim.clone(), &slot, stop));
@@ -375,8 +399,9 @@ impl Claimer {
     /// The time until something may be claimed, as far as is known.
     fn next_look(&self, queues: &Queues, allowances: &Allowances) -> Duration {
         let at = |queue: &Queue| {
-            let allowed = allowances.get(&funds(&queue.key));
-            let next = allowed.map(|of| of.next).filter(|_| queue.key.class.posts());
+            let allowed = allowances.get(&funds(&queue.key)).filter(|_| queue.key.class.posts());
+            let may_wait = self.slots.may_wait(queue.key.installation);
+            let next = allowed.map(|of| if may_wait { of.next } else { of.next_soon });
             queue.next_at.max(next.unwrap_or(Timestamp(0)))
         };
         let (poll, now) = (self.delivery.inner.timing.poll, Instant::now());

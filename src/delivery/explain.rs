@@ -47,7 +47,7 @@ pub(super) fn decision(
 
 fn outcome(settle: &Settle) -> &'static str {
     match settle {
-        Settle::Ended(end) => end.reason().unwrap_or("expired"),
+        Settle::Ended(end) => end.code(),
         Settle::Failed { reason, .. } | Settle::Parked { reason, .. } => reason.code(),
         Settle::Moved { .. } | Settle::Resolve => "moved",
         Settle::Paused { .. } => "reconnect_required",

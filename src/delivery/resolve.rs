@@ -27,13 +27,14 @@ use crate::domain::delivery::admission::{
 };
 use crate::domain::delivery::trace;
 use crate::domain::delivery::{End, State};
-use crate::domain::identity::matching::{MatchBasis, MemberDecision};
+use crate::domain::identity::matching::MemberDecision;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Values};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::render::Reader;
-use crate::domain::settings::{Identity, Preferences, Rule, Settings};
+use crate::domain::settings::{Identity, Preferences, Settings};
+use crate::domain::time::Timestamp;
 use crate::store::{self, Installation, Resolved, Resolving};
 use crate::telemetry::Rounds;
 
@@ -218,7 +219,7 @@ impl Delivery {
         let mapping = self.inner.directory.mapping(admitted.settings).await?;
         let values = self.inner.directory.values(tenant, &mapping, &person).await?;
         let whom = ((&person, identity.as_ref()), &values);
-        let waited = resolving.now.since(resolving.created_at);
+        let waited = resolving.now.since(time_of(resolving));
         let looked = self.look_for(installation, &mapping, whom, waited, desk).await?;
         Ok(self.placed(&addressed, &admitted, &person, &looked))
     }
@@ -243,7 +244,7 @@ impl Delivery {
                 addressed.joins_lane(admitted, person, member, &looked.view)
             }
             Ok(Placement::AwaitList | Placement::AskSlack(_)) => {
-                let waited = addressed.resolving.now.since(addressed.resolving.created_at);
+                let waited = addressed.resolving.now.since(time_of(addressed.resolving));
                 let after = looked.ask_after.unwrap_or_else(|| again(waited, timing.retry));
                 (Resolved::Again { after }, None)
             }
@@ -325,7 +326,7 @@ impl Addressed<'_> {
     }
 
     fn ends(&self, end: End) -> Resolution {
-        (Resolved::End(end), self.explain(None, end.reason().unwrap_or("expired"), false))
+        (Resolved::End(end), self.explain(None, end.code(), false))
     }
 
     /// To the tail of the member's lane. The member is stored as the person's if the match is new.
@@ -338,7 +339,6 @@ impl Addressed<'_> {
     ) -> Resolution {
         let (id, installation) = (member.slack_user_id, admitted.workspace.id);
         let found = trace::TraceBasis::of(&member.basis, view.generation(), view.read_at);
-        let is_new = member.basis == MatchBasis::Matched { is_new: true };
         let reader = |draft: &Draft<'_>| {
             draft.reader(Some(person), view.member(id).as_ref(), admitted.settings)
         };
@@ -346,13 +346,7 @@ impl Addressed<'_> {
             installation,
             lane: id.as_str().to_owned(),
             content: content(self.resolving, reader),
-            identity: is_new.then(|| Identity {
-                slack_user_id: id.clone(),
-                display_name: member.display_name.to_owned(),
-                rule: Rule::Matched,
-                installation,
-                stored_at: self.resolving.now,
-            }),
+            identity: member.new_identity(installation, self.resolving.now),
         };
         (lane, self.explain(Some(found), "send", false))
     }
@@ -370,6 +364,13 @@ fn message(resolving: &Resolving) -> Message<'_> {
         hold: Some(resolving.hold),
         damaged: resolving.damaged,
     }
+}
+
+/// The time from which its waits and an "in 15 minutes" of its text count, as in Notify: the time
+/// for which it was scheduled, or its acceptance.
+fn time_of(resolving: &Resolving) -> Timestamp {
+    let trace = trace::Trace::from_bytes(resolving.trace.as_deref().unwrap_or_default());
+    trace.scheduled_for().map_or(resolving.created_at, |time| time.max(resolving.created_at))
 }
 
 /// The answer of the member list and of Slack.
@@ -394,7 +395,7 @@ fn content(resolving: &Resolving, reader: impl FnOnce(&Draft<'_>) -> Reader) -> 
     }
     let data: serde_json::Value = serde_json::from_slice(&resolving.data).ok()?;
     let (event, link) = (&resolving.event_type, resolving.link.as_deref());
-    let draft = Draft::of(event, &data, link, resolving.created_at)?;
+    let draft = Draft::of(event, &data, link, time_of(resolving))?;
     let written = draft.write(&reader(&draft)).inspect_err(|error| {
         let (tenant, delivery) = (&resolving.tenant, &resolving.delivery);
         tracing::warn!(%tenant, %delivery, %error, "a message cannot be rendered");

@@ -31,6 +31,7 @@ impl Delivery {
             self.inner.store.lanes().release(claim, Duration::ZERO).await?;
             return Ok(StartUsed::No);
         }
+        turn.slot.start_is_near();
         let token = self.inner.workspaces.token(claim.installation);
         let (judged, token) = tokio::join!(self.check(turn), token);
         if let Some(settle) = judged? {

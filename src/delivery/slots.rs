@@ -1,11 +1,16 @@
 //! The places of turns: most turns hold one of the workers. If Slack has not answered a turn's
 //! request after a second, the turn gives its worker back and waits apart, in a larger but bounded
-//! number of places, so that a workspace whose Slack is slow costs the others nothing. Once a
-//! workspace is known to be slow, its turns wait apart from the beginning; each such workspace has
-//! a share of the places ([`fairness::room`]), so that it cannot fill them either.
+//! number of places, so that a workspace whose Slack is slow takes no workers from the others. Once
+//! a workspace is known to be slow, its turns wait apart from the beginning; each such workspace
+//! has a share of the places ([`fairness::room`]), so that it cannot fill them either.
 //!
 //! A turn that waits apart costs memory and a request, but no worker, and no connection to the
 //! database while Slack is asked.
+//!
+//! A turn whose lane was claimed long before its request may start ([`Lookahead`]) holds its worker
+//! meanwhile. At most half of the workers wait in this way, so that other lanes find one.
+//!
+//! [`Lookahead`]: crate::domain::capacity::pacing::Lookahead
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -41,6 +46,8 @@ pub(super) struct Slots {
 #[derive(Default)]
 struct State {
     working: usize,
+    /// Workers that wait until the start of their request is near.
+    early: usize,
     busy: HashMap<TenantId, usize>,
     apart: usize,
     slow: HashMap<InstallationId, Slow>,
@@ -69,13 +76,18 @@ pub(super) struct Slot {
     tenant: TenantId,
     installation: InstallationId,
     apart: AtomicBool,
+    early: AtomicBool,
 }
 
 /// The free places of one kind.
 pub(super) struct Free {
     pub(super) places: usize,
+    /// Places that one tenant may hold, and those that each tenant holds already.
     pub(super) cap: usize,
     pub(super) busy: HashMap<TenantId, usize>,
+    /// Places of turns whose requests may start only later.
+    pub(super) waits: usize,
+    /// Places that each workspace may still take.
     pub(super) room: HashMap<InstallationId, usize>,
 }
 
@@ -94,7 +106,7 @@ impl Slots {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether no lane could be claimed.
+    /// Whether no turn would find a place.
     pub(super) fn are_full(&self) -> bool {
         let state = self.state();
         let apart = state.slow.is_empty() || state.apart >= self.most_apart;
@@ -117,6 +129,15 @@ impl Slots {
         state.working < self.workers && busy < self.tenant_cap
     }
 
+    /// Whether a turn whose request may start only later would find a place.
+    pub(super) fn may_wait(&self, installation: InstallationId) -> bool {
+        self.is_slow(installation) || self.waits(&self.state()) > 0
+    }
+
+    fn waits(&self, state: &State) -> usize {
+        (self.workers / 2).saturating_sub(state.early)
+    }
+
     fn room(&self, state: &State, installation: InstallationId) -> usize {
         let mine = state.slow.get(&installation).map_or(0, |slow| slow.apart);
         fairness::room(self.most_apart, state.apart, mine)
@@ -133,6 +154,7 @@ impl Slots {
             return Free {
                 places: self.workers.saturating_sub(state.working),
                 cap: self.tenant_cap,
+                waits: self.waits(&state),
                 busy: state.busy.clone(),
                 room: HashMap::new(),
             };
@@ -140,19 +162,23 @@ impl Slots {
         Free {
             places: self.most_apart.saturating_sub(state.apart),
             cap: usize::MAX,
+            waits: usize::MAX,
             busy: HashMap::new(),
             room: installations.map(|id| (id, self.room(&state, id))).collect(),
         }
     }
 
-    /// The place of a turn that was claimed.
+    /// The place of a turn that was claimed; `early`: its request may start only later.
     pub(super) fn take(
         self: &Arc<Self>,
         tenant: &TenantId,
         installation: InstallationId,
         apart: bool,
+        early: bool,
     ) -> Slot {
         let mut state = self.state();
+        let early = early && !apart;
+        state.early += usize::from(early);
         if apart {
             state.apart += 1;
             state.slow.entry(installation).or_default().apart += 1;
@@ -160,11 +186,12 @@ impl Slots {
             state.working += 1;
             *state.busy.entry(tenant.clone()).or_default() += 1;
         }
-        let apart = AtomicBool::new(apart);
-        Slot { slots: Arc::clone(self), tenant: tenant.clone(), installation, apart }
+        let (slots, tenant) = (Arc::clone(self), tenant.clone());
+        let (apart, early) = (AtomicBool::new(apart), AtomicBool::new(early));
+        Slot { slots, tenant, installation, apart, early }
     }
 
-    /// Returns when a worker became free although no turn ended.
+    /// Returns once a worker has become free although no turn ended.
     pub(super) async fn freed(&self) {
         self.freed.notified().await;
     }
@@ -193,7 +220,15 @@ impl State {
 }
 
 impl Slot {
-    /// Runs a request that may ask Slack. While it takes longer than a second no worker is held.
+    /// The start of its turn's request is near.
+    pub(super) fn start_is_near(&self) {
+        if self.early.swap(false, Ordering::Relaxed) {
+            self.slots.state().early -= 1;
+        }
+    }
+
+    /// Runs a request that may ask Slack. After a second no worker is held, if a place apart is
+    /// free.
     pub(super) async fn waiting<T>(&self, request: impl Future<Output = T>) -> T {
         let mut request = pin!(request);
         tokio::select! {
@@ -254,6 +289,7 @@ impl Drop for Waiting<'_> {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        self.start_is_near();
         let mut state = self.slots.state();
         if self.apart.load(Ordering::Relaxed) {
             state.apart -= 1;
@@ -285,9 +321,9 @@ mod tests {
     async fn who_waits_for_long_holds_no_worker() {
         let slots = Slots::new(2, 1, 10, Duration::from_millis(1));
         let (one, two) = (tenant(1), tenant(2));
-        let first = slots.take(&one, workspace(1), false);
+        let first = slots.take(&one, workspace(1), false, false);
         assert!(!slots.has_room(&one, workspace(1)), "its cap");
-        let _second = slots.take(&two, workspace(2), false);
+        let _second = slots.take(&two, workspace(2), false, false);
         assert!(slots.are_full() && !slots.has_room(&tenant(3), workspace(3)));
         let (answer, answered) = tokio::sync::oneshot::channel();
         let mut request = Box::pin(slow(&first, answered));
@@ -312,7 +348,7 @@ mod tests {
     #[tokio::test]
     async fn where_too_many_wait_apart_a_worker_is_kept() {
         let slots = Slots::new(1, 1, 0, Duration::from_millis(1));
-        let slot = slots.take(&tenant(1), workspace(1), false);
+        let slot = slots.take(&tenant(1), workspace(1), false, false);
         let (_never, answered) = tokio::sync::oneshot::channel();
         let mut request = pin!(slow(&slot, answered));
         tokio::select! {
@@ -320,5 +356,24 @@ mod tests {
             () = slots.freed() => {}
         }
         assert!(slots.are_full());
+    }
+
+    #[test]
+    fn at_most_half_of_the_workers_wait_for_their_starts() {
+        let slots = Slots::new(4, 4, 10, SLOW);
+        let who = tenant(1);
+        let waits = |slots: &Arc<Slots>| slots.free(false, std::iter::empty()).waits;
+        assert_eq!(waits(&slots), 2);
+        let first = slots.take(&who, workspace(1), false, true);
+        let _apart = slots.take(&who, workspace(1), true, true);
+        let _soon = slots.take(&who, workspace(2), false, false);
+        assert_eq!(waits(&slots), 1);
+        let second = slots.take(&who, workspace(2), false, true);
+        assert!(waits(&slots) == 0 && !slots.may_wait(workspace(2)));
+        assert!(slots.has_room(&who, workspace(2)), "for a request that may start soon");
+        first.start_is_near();
+        assert!(waits(&slots) == 1 && slots.may_wait(workspace(2)));
+        drop((first, second));
+        assert_eq!((waits(&slots), slots.state().early), (2, 0));
     }
 }

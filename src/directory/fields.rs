@@ -16,13 +16,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::plan::{Job, Plan};
 use super::{Directory, Error};
 use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{InstallationId, SlackUserId};
 use crate::slack::{self, MemberJson};
 use crate::store::{FieldsEnd, FieldsLease, FieldsProgress, MemberFields};
 use crate::workspace::{self, INTERACTIVE};
+use plan::{Job, Plan};
 
 /// Workspaces whose fields one replica fetches at the same time.
 const AT_ONCE: usize = 4;

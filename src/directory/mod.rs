@@ -267,11 +267,6 @@ impl Directory {
         Ok(self.inner.store.member_lists().state(id).await?)
     }
 
-    /// An administrator accepts a loss that was refused; `false` if there was none.
-    pub async fn accept_shrink(&self, id: InstallationId) -> Result<bool, Error> {
-        Ok(self.inner.store.member_lists().accept_shrink(id).await?)
-    }
-
     /// How far ahead the readings of lists and of custom fields are booked at most: a time further
     /// ahead is by the database's clock before it stepped back. If Slack asks for a longer wait,
     /// the method's budget keeps it.

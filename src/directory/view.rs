@@ -58,7 +58,28 @@ impl View {
         stored: Option<&Identity>,
         values: &Values,
     ) -> (MemberDecision, Match) {
-        let matched = matching::resolve(self.deciding(), mapping, values);
+        self.decide_by(self.deciding(), mapping, stored, values)
+    }
+
+    /// The same, by the list of any age: for answers about one person that a caller asked for.
+    #[must_use]
+    pub fn decide_at_any_age(
+        &self,
+        mapping: &Mapping,
+        stored: Option<&Identity>,
+        values: &Values,
+    ) -> (MemberDecision, Match) {
+        self.decide_by(self.snapshot.as_deref(), mapping, stored, values)
+    }
+
+    fn decide_by(
+        &self,
+        snapshot: Option<&Snapshot>,
+        mapping: &Mapping,
+        stored: Option<&Identity>,
+        values: &Values,
+    ) -> (MemberDecision, Match) {
+        let matched = matching::resolve(snapshot, mapping, values);
         let kind = stored.and_then(|identity| self.kind(&identity.slack_user_id));
         (matching::decide(stored, &matched, kind), matched)
     }

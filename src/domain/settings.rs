@@ -114,6 +114,19 @@ pub struct Identity {
     pub stored_at: Timestamp,
 }
 
+impl Identity {
+    /// The match of a person to the member with this name.
+    #[must_use]
+    pub fn matched(
+        (slack_user_id, display_name): (&SlackUserId, &str),
+        installation: InstallationId,
+        stored_at: Timestamp,
+    ) -> Self {
+        let (slack_user_id, display_name) = (slack_user_id.clone(), display_name.to_owned());
+        Self { slack_user_id, display_name, rule: Rule::Matched, installation, stored_at }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

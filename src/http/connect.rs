@@ -18,7 +18,7 @@ use super::cookies::Cookies;
 use super::outcome;
 use super::page::Page;
 use super::whose;
-use crate::app::{self, App, Callback, Connected};
+use crate::app::{self, App, Callback, Connected, Unusable};
 
 /// How long the browser waits for Slack's answer. It is below the time limit of all requests, so
 /// that the page can say that the exchange continues.
@@ -70,7 +70,7 @@ async fn start(State(shared): State<Shared>, link: Result<Query<Link>, QueryReje
             let cookie = shared.cookies.set(&start.cookie);
             whose::start(&start).with_cookie(cookie)
         }
-        Ok(Err(connected)) => outcome::of(&connected),
+        Ok(Err(unusable)) => outcome::of(&Connected::Unusable(unusable)),
         Err(error) => told(Err(error)),
     }
 }
@@ -81,7 +81,7 @@ async fn callback_of_none(
 ) -> Page {
     match redirect {
         Ok(Query(redirect)) => complete(&shared, redirect, None).await,
-        Err(_) => outcome::of(&Connected::UnknownState),
+        Err(_) => outcome::of(&Connected::Unusable(Unusable::UnknownState)),
     }
 }
 
@@ -92,7 +92,7 @@ async fn callback(
     redirect: Result<Query<Redirect>, QueryRejection>,
 ) -> Page {
     let Ok(Query(redirect)) = redirect else {
-        return outcome::of(&Connected::UnknownState);
+        return outcome::of(&Connected::Unusable(Unusable::UnknownState));
     };
     let kept = shared.cookies.get(&headers, &attempt);
     let clear = kept.as_ref().and_then(|_| shared.cookies.clear(&attempt));

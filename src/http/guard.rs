@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     fn edge() -> Edge {
-        Edge::new(&super::super::Config::default(), crate::telemetry::Metrics::unobserved())
+        Edge::new(&crate::http::Config::default(), crate::telemetry::Metrics::unobserved())
     }
 
     #[tokio::test]

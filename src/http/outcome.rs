@@ -11,7 +11,7 @@ use http::StatusCode;
 
 use super::page::{Page, Tone, tidy};
 use super::whose::{self, HOW_AGAIN};
-use crate::app::{Connected, Unsupported};
+use crate::app::{Connected, Unsupported, Unusable};
 
 const AGAIN: &str = "Ask the person who gave you the link for a new one, and open it.";
 const NOTHING_CHANGED: &str = "Nothing was changed in Slack or here.";
@@ -28,7 +28,29 @@ pub(super) fn of(connected: &Connected) -> Page {
                  new one.",
             )
             .hint(HOW_AGAIN),
-        Connected::UnknownState => {
+        Connected::Unusable(unusable) => unusable_link(*unusable),
+        Connected::InUse { workspace } => whose::in_use(workspace),
+        Connected::Confirm { tenant, workspace, start } => {
+            whose::confirm(tenant.as_str(), workspace, start)
+        }
+        Connected::Unsupported(unsupported) => cannot(*unsupported),
+        Connected::Refused { code } => refused(code),
+        Connected::NoAnswer => {
+            Page::new(StatusCode::BAD_GATEWAY, Tone::Again, "Slack did not answer")
+                .say(
+                    "You approved the app, but Slack did not confirm it to Herald in time. The \
+                 approval cannot be used a second time.",
+                )
+                .step(format!("Wait a minute, then start again. {AGAIN}"))
+                .hint(HOW_AGAIN)
+        }
+    }
+}
+
+/// The page of a link or a redirect that cannot be used.
+fn unusable_link(unusable: Unusable) -> Page {
+    match unusable {
+        Unusable::UnknownState => {
             Page::new(StatusCode::BAD_REQUEST, Tone::Again, "This link is not known")
                 .say(
                     "You came back without a connect link that this server made. The address may \
@@ -38,12 +60,8 @@ pub(super) fn of(connected: &Connected) -> Page {
                 .step(format!("Start again. {AGAIN}"))
                 .hint(HOW_AGAIN)
         }
-        Connected::OtherBrowser => whose::other_browser(),
-        Connected::InUse { workspace } => whose::in_use(workspace),
-        Connected::Confirm { tenant, workspace, start } => {
-            whose::confirm(tenant.as_str(), workspace, start)
-        }
-        Connected::AlreadyUsed => {
+        Unusable::OtherBrowser => whose::other_browser(),
+        Unusable::AlreadyUsed => {
             Page::new(StatusCode::GONE, Tone::Again, "This link was used already")
                 .say(
                     "Each link connects once. If you have just connected and this page was \
@@ -56,7 +74,7 @@ pub(super) fn of(connected: &Connected) -> Page {
                 .step(format!("If it is not, start again. {AGAIN}"))
                 .hint(HOW_AGAIN)
         }
-        Connected::Expired => Page::new(StatusCode::GONE, Tone::Again, "This link has expired")
+        Unusable::Expired => Page::new(StatusCode::GONE, Tone::Again, "This link has expired")
             .say("Too much time has passed since the link was made, so it no longer works.")
             .say(
                 "Where apps need an administrator’s approval in Slack, that may well have taken \
@@ -64,17 +82,6 @@ pub(super) fn of(connected: &Connected) -> Page {
             )
             .step(format!("Start again. {AGAIN}"))
             .hint(HOW_AGAIN),
-        Connected::Unsupported(unsupported) => cannot(*unsupported),
-        Connected::Refused { code } => refused(code),
-        Connected::NoAnswer => {
-            Page::new(StatusCode::BAD_GATEWAY, Tone::Again, "Slack did not answer")
-                .say(
-                    "You approved the app, but Slack did not confirm it to Herald in time. The \
-                 approval cannot be used a second time.",
-                )
-                .step(format!("Wait a minute, then start again. {AGAIN}"))
-                .hint(HOW_AGAIN)
-        }
     }
 }
 
@@ -391,13 +398,13 @@ mod tests {
                 ],
             ),
             (Connected::Denied, 200, &["canceled in Slack", "start again"]),
-            (Connected::UnknownState, 400, &["not known", "Start again"]),
+            (Connected::Unusable(Unusable::UnknownState), 400, &["not known", "Start again"]),
             (
-                Connected::AlreadyUsed,
+                Connected::Unusable(Unusable::AlreadyUsed),
                 410,
                 &["used already", "the first attempt succeeded", "GetWorkspace"],
             ),
-            (Connected::Expired, 410, &["expired", "approval", "Start again"]),
+            (Connected::Unusable(Unusable::Expired), 410, &["expired", "approval", "Start again"]),
             (
                 refused_with("bad_redirect_uri"),
                 502,
@@ -405,7 +412,11 @@ mod tests {
             ),
             (refused_with("never_heard_of"), 502, &["does not know", "Start again", "the log"]),
             (Connected::NoAnswer, 502, &["did not answer", "start again"]),
-            (Connected::OtherBrowser, 403, &["another browser", "open the connect link again"]),
+            (
+                Connected::Unusable(Unusable::OtherBrowser),
+                403,
+                &["another browser", "open the connect link again"],
+            ),
             (
                 Connected::InUse { workspace: "Acme & Sons".into() },
                 409,

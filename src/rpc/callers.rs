@@ -15,7 +15,6 @@ use tonic::metadata::MetadataMap;
 
 pub use config::{CallerConfig, RoleConfig};
 
-use self::certificate::Certificates;
 use super::status::unauthenticated;
 use crate::app::{Caller, Error, KeyHolder, Keys, Reach, Role};
 use crate::domain::access::api_key;
@@ -23,6 +22,7 @@ use crate::domain::ids::Principal;
 use crate::domain::time::Timestamp;
 use crate::listen::PeerNames;
 use crate::tokens::{Issuers, Refusal};
+use certificate::Certificates;
 
 /// All known callers.
 pub struct Callers {

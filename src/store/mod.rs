@@ -52,17 +52,17 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
 
-use self::audit::trail;
-use self::database::{apart, connection, group, pool, sql, tidy};
-use self::feed::signals;
-use self::intake::accept;
-use self::lanes::{claim, unread};
-use self::member_lists::hints;
-use self::seal::{data_keys, kek, person_keys};
-use self::tenancy::{installations, shared_reads};
-use self::turns::{intend, settle};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
+use audit::trail;
+use database::{apart, connection, group, pool, sql, tidy};
+use feed::signals;
+use intake::accept;
+use lanes::{claim, unread};
+use member_lists::hints;
+use seal::{data_keys, kek, person_keys};
+use tenancy::{installations, shared_reads};
+use turns::{intend, settle};
 
 pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
 pub use audit::chain::Verified;

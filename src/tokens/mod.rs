@@ -25,11 +25,11 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::config::Source;
-use self::keys::{Keys, Missing};
-use self::rules::Rule;
 use crate::domain::access::caller::Caller;
 use crate::domain::time::Timestamp;
+use config::Source;
+use keys::{Keys, Missing};
+use rules::Rule;
 
 pub use config::Config;
 pub use rule_config::RuleConfig;

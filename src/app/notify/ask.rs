@@ -13,7 +13,7 @@ use super::{Recipient, Request};
 use crate::app::tenant::Tenant;
 use crate::app::{App, Call, Error};
 use crate::directory::{Missed, View};
-use crate::domain::delivery::admission::{Facts, Placement, Search, admit};
+use crate::domain::delivery::admission::{Placement, Search};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Preferences;
 use crate::store::{self, Installation};
@@ -36,7 +36,7 @@ impl App {
         let until = Instant::now() + within;
         let tenant = self.tenant(&call.tenant).await?;
         let Some(installation) = &tenant.installation else { return Ok(0) };
-        let strangers = self.strangers(&tenant, installation, request).await?;
+        let strangers = self.strangers(&tenant, request).await?;
         let answered = AtomicUsize::new(0);
         let questions = stream::iter(&strangers).for_each_concurrent(AT_ONCE, async |stranger| {
             if self.ask_until(&tenant, installation, stranger, until).await {
@@ -49,12 +49,7 @@ impl App {
     }
 
     /// Recipients that would be queued only because Slack may know them: the first [`STRANGERS`].
-    async fn strangers(
-        &self,
-        tenant: &Tenant,
-        installation: &Installation,
-        request: &Request,
-    ) -> Result<Vec<Stranger>, Error> {
+    async fn strangers(&self, tenant: &Tenant, request: &Request) -> Result<Vec<Stranger>, Error> {
         let mut strangers = Vec::new();
         if !request.action.speaks() {
             return Ok(strangers);
@@ -73,7 +68,7 @@ impl App {
             // A person who is named twice is one person.
             let Some(named) = people.remove(user) else { continue };
             let chosen = choices(&preferences, user);
-            let reason = self.reason_to_ask(tenant, installation, request, &view, (&named, chosen));
+            let reason = self.reason_to_ask(tenant, request, &view, (&named, chosen));
             strangers.extend(reason.map(|reason| (named, reason)));
             if strangers.len() == STRANGERS {
                 break;
@@ -86,20 +81,13 @@ impl App {
     fn reason_to_ask(
         &self,
         tenant: &Tenant,
-        installation: &Installation,
         request: &Request,
         view: &View,
         (named, chosen): (&Named, &Preferences),
     ) -> Option<NoMatch> {
-        let admitted = admit(Facts {
-            message: request.message(tenant.now),
-            settings: Some(&tenant.settings),
-            preferences: Some(chosen),
-            connected: Some((installation.id, installation)),
-        });
-        let admitted = admitted.ok()?;
-        let stored = tenant.identity_here(named.known.identity.clone());
-        let (decision, _) = view.decide(&tenant.mapping, stored.as_ref(), &named.values);
+        let admitted = tenant.admit(request.message(tenant.now), Some(chosen)).ok()?;
+        let installation = admitted.workspace;
+        let (decision, _) = tenant.decide(view, &named.known, &named.values);
         let slack_may_know = named.may_be_known_to_slack(&self.directory, installation, &decision);
         let search = Search { decision: &decision, is_behind: false, slack_may_know };
         match admitted.to_person(search) {

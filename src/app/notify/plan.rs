@@ -15,7 +15,7 @@ use crate::app::Error;
 use crate::app::tenant::{Known, Tenant};
 use crate::directory::{Directory, View};
 use crate::domain::delivery::End;
-use crate::domain::delivery::admission::{Admitted, Facts, Message, admit};
+use crate::domain::delivery::admission::{Admitted, Message};
 use crate::domain::delivery::trace::{self, Cause, Stage, Trace, Wait};
 use crate::domain::delivery::verdict::{
     Addressee, Answer, Decided, FoundMember, Guarantee, Verdict,
@@ -157,13 +157,7 @@ impl Planner<'_> {
         &'p self,
         chosen: Option<&'p Preferences>,
     ) -> Result<Admitted<'p, &'p Installation>, End> {
-        let installation = self.tenant.installation.as_ref();
-        admit(Facts {
-            message: self.message,
-            settings: Some(&self.tenant.settings),
-            preferences: chosen,
-            connected: installation.map(|installation| (installation.id, installation)),
-        })
+        self.tenant.admit(self.message, chosen)
     }
 
     fn channel(&self, id: &ChannelId) -> Decision<'_> {
@@ -188,7 +182,7 @@ impl Planner<'_> {
         end: End,
         members_without_email: u64,
     ) -> Decision<'p> {
-        let trace = self.trace(chosen, None, end.reason().unwrap_or("expired"));
+        let trace = self.trace(chosen, None, end.code());
         Decision {
             known,
             start: Start::Ended { end, members_without_email },

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-use super::super::load::PAGE_SEPARATOR;
-use super::super::{Directory, Error};
+use crate::directory::load::PAGE_SEPARATOR;
+use crate::directory::{Directory, Error};
 use crate::domain::directory::member::{Member, MemberKind};
 use crate::domain::ids::{InstallationId, SlackUserId, TenantId};
 use crate::domain::mapping::key::MatchKey;

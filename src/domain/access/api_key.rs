@@ -84,8 +84,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::caller::{Reach, Role};
     use super::*;
+    use crate::domain::access::caller::{Reach, Role};
 
     #[test]
     fn a_key_ends_when_it_expires_or_is_revoked() {

@@ -14,6 +14,30 @@ pub struct Queue<'a> {
     pub budget: Budget,
 }
 
+/// Requests left in a budget of a workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Starts {
+    /// Those that may begin as soon as they are ready.
+    pub soon: u32,
+    /// Those that may begin only later: each of them keeps a worker waiting.
+    pub later: u32,
+}
+
+impl Starts {
+    /// Whether no request may be taken, if this many more workers may wait.
+    fn are_spent(self, waits: usize) -> bool {
+        self.soon == 0 && (self.later == 0 || waits == 0)
+    }
+
+    /// Takes this many, the soonest first; returns how many of them may begin only later.
+    pub fn take(&mut self, count: u32) -> u32 {
+        let later = count.saturating_sub(self.soon);
+        self.soon -= count - later;
+        self.later = self.later.saturating_sub(later);
+        later
+    }
+}
+
 /// The bounds of a split.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds<'a> {
@@ -23,7 +47,9 @@ pub struct Bounds<'a> {
     pub cap: usize,
     pub busy: &'a HashMap<TenantId, usize>,
     /// Requests left in a budget of a workspace; absent: any number.
-    pub starts: &'a HashMap<(InstallationId, Budget), u32>,
+    pub starts: &'a HashMap<(InstallationId, Budget), Starts>,
+    /// Workers that may wait for a request that may begin only later.
+    pub waits: usize,
     /// Further conversations that a workspace may have in progress; absent: any number.
     pub room: &'a HashMap<InstallationId, usize>,
 }
@@ -38,7 +64,7 @@ pub fn split(queues: &[Queue<'_>], bounds: &Bounds<'_>) -> Vec<u32> {
     let mut given = vec![0; queues.len()];
     let mut held: HashMap<&TenantId, usize> = HashMap::new();
     let (mut starts, mut room) = (bounds.starts.clone(), bounds.room.clone());
-    let mut free = bounds.free;
+    let (mut free, mut waits) = (bounds.free, bounds.waits);
     let mut open: Vec<usize> = (0..queues.len()).collect();
     while free > 0 && !open.is_empty() {
         open.retain(|&at| {
@@ -50,14 +76,14 @@ pub fn split(queues: &[Queue<'_>], bounds: &Bounds<'_>) -> Vec<u32> {
             let room = room.get_mut(&queue.installation);
             if free == 0
                 || *held >= bounds.cap
-                || starts.as_ref().is_some_and(|left| **left == 0)
+                || starts.as_ref().is_some_and(|left| left.are_spent(waits))
                 || room.as_ref().is_some_and(|left| **left == 0)
             {
                 return false;
             }
             *held += 1;
             if let Some(left) = starts {
-                *left -= 1;
+                waits -= left.take(1) as usize;
             }
             if let Some(left) = room {
                 *left -= 1;
@@ -96,15 +122,20 @@ mod tests {
         Queue { installation, tenant, budget: Budget::Posts }
     }
 
-    /// Without limits on the room.
+    /// Without limits on the room, and without waiting workers.
     fn split(
         queues: &[Queue<'_>],
         free: usize,
         cap: usize,
         busy: &HashMap<TenantId, usize>,
-        starts: &HashMap<(InstallationId, Budget), u32>,
+        starts: &HashMap<(InstallationId, Budget), Starts>,
     ) -> Vec<u32> {
-        super::split(queues, &Bounds { free, cap, busy, starts, room: &HashMap::new() })
+        let room = &HashMap::new();
+        super::split(queues, &Bounds { free, cap, busy, starts, waits: 0, room })
+    }
+
+    fn soon(soon: u32) -> Starts {
+        Starts { soon, later: 0 }
     }
 
     #[test]
@@ -113,7 +144,8 @@ mod tests {
         let queues = [queue(workspace(1), &one), queue(workspace(1), &two)];
         let (busy, starts) = (HashMap::new(), HashMap::new());
         let room = HashMap::from([(workspace(1), 3)]);
-        let bounds = Bounds { free: 10, cap: 8, busy: &busy, starts: &starts, room: &room };
+        let (free, cap, busy, starts, room) = (10, 8, &busy, &starts, &room);
+        let bounds = Bounds { free, cap, busy, starts, waits: 0, room };
         assert_eq!(super::split(&queues, &bounds), [2, 1]);
     }
 
@@ -123,8 +155,8 @@ mod tests {
         let posts = queue(workspace(1), &who);
         let queues = [posts.clone(), Queue { budget: Budget::Updates, ..posts }];
         let starts = HashMap::from([
-            ((workspace(1), Budget::Posts), 3),
-            ((workspace(1), Budget::Updates), 1),
+            ((workspace(1), Budget::Posts), soon(3)),
+            ((workspace(1), Budget::Updates), soon(1)),
         ]);
         assert_eq!(split(&queues, 10, 8, &HashMap::new(), &starts), [3, 1]);
     }
@@ -137,8 +169,19 @@ mod tests {
         assert_eq!(split(&queues, 10, 8, &none, &HashMap::new()), [5, 5]);
         let busy = HashMap::from([(large.clone(), 8)]);
         assert_eq!(split(&queues, 10, 8, &busy, &HashMap::new()), [0, 8]);
-        let starts = HashMap::from([((workspace(1), Budget::Posts), 2)]);
+        let starts = HashMap::from([((workspace(1), Budget::Posts), soon(2))]);
         assert_eq!(split(&queues, 10, 8, &none, &starts), [2, 8]);
+    }
+
+    #[test]
+    fn starts_that_come_later_leave_workers_to_the_others() {
+        let tenants = [1, 2, 3].map(tenant);
+        let queues = [1, 2, 3].map(|number| queue(workspace(number), &tenants[number - 1]));
+        let starts =
+            [1, 2].map(|number| ((workspace(number), Budget::Posts), Starts { soon: 1, later: 9 }));
+        let (busy, starts, room) = (&HashMap::new(), &HashMap::from(starts), &HashMap::new());
+        let bounds = Bounds { free: 10, cap: 8, busy, starts, waits: 3, room };
+        assert_eq!(super::split(&queues, &bounds), [3, 2, 5]);
     }
 
     proptest! {
@@ -168,7 +211,8 @@ mod tests {
             free in 0usize..40,
             cap in 1usize..20,
             busy in proptest::collection::hash_map(0usize..5, 0usize..20, 0..5),
-            starts in proptest::collection::hash_map(0usize..5, 0u32..10, 0..5),
+            starts in proptest::collection::hash_map(0usize..5, (0u32..10, 0u32..10), 0..5),
+            waits in 0usize..20,
         ) {
             let tenants: Vec<_> = (0..5).map(tenant).collect();
             let queues: Vec<_> = places
@@ -179,9 +223,13 @@ mod tests {
                 busy.into_iter().map(|(who, many)| (tenant(who), many)).collect();
             let starts: HashMap<_, _> = starts
                 .into_iter()
-                .map(|(place, many)| ((workspace(place), Budget::Posts), many))
+                .map(|(place, (soon, later))| {
+                    ((workspace(place), Budget::Posts), Starts { soon, later })
+                })
                 .collect();
-            let given = split(&queues, free, cap, &busy, &starts);
+            let (busy, starts, room) = (&busy, &starts, &HashMap::new());
+            let given =
+                super::split(&queues, &Bounds { free, cap, busy, starts, waits, room });
             let total: u32 = given.iter().sum();
             prop_assert!(total as usize <= free);
             let of = |wanted: &dyn Fn(&Queue<'_>) -> bool| -> u32 {
@@ -194,15 +242,20 @@ mod tests {
                 prop_assert!(held <= cap.max(before));
                 full.push(held >= cap);
             }
+            let mut waiting = 0;
             for place in 0..5 {
                 if let Some(most) = starts.get(&(workspace(place), Budget::Posts)) {
-                    prop_assert!(of(&|queue| queue.installation == workspace(place)) <= *most);
+                    let given = of(&|queue| queue.installation == workspace(place));
+                    prop_assert!(given <= most.soon + most.later);
+                    waiting += given.saturating_sub(most.soon) as usize;
                 }
             }
+            prop_assert!(waiting <= waits);
             // A queue that got fewer than another was stopped by its own bound, or by the end.
             for (at, (place, who)) in places.iter().enumerate() {
                 let spent = starts.get(&(workspace(*place), Budget::Posts)).is_some_and(|most| {
-                    of(&|queue| queue.installation == workspace(*place)) >= *most
+                    let later = if waiting < waits { most.later } else { 0 };
+                    of(&|queue| queue.installation == workspace(*place)) >= most.soon + later
                 });
                 if !full[*who] && !spent {
                     let most = given.iter().max().copied().unwrap_or(0);

@@ -372,23 +372,33 @@ mod tests {
     }
 
     /// Starts that three claim loops hand out in `minutes`, each of which looks again when its
-    /// last look is over; `looks` are the times that the looks of each take, in milliseconds.
-    fn handed_out(pace: Pace, looks: [u64; 3], minutes: u64) -> Vec<Timestamp> {
+    /// last look is over; `looks` are the times that the looks of each take, in milliseconds, over
+    /// and over again.
+    fn handed_out(pace: Pace, looks: &[Vec<u64>; 3], minutes: u64) -> Vec<Timestamp> {
         let begin = Timestamp(1_000_000_000);
         let end = begin.plus(Duration::from_secs(60 * minutes));
         let (mut spent, mut starts) = (begin, Vec::new());
-        let mut loops = looks.map(|took| (begin, Lookahead::default(), took));
-        while let Some((at, lookahead, took)) = loops.iter_mut().min_by_key(|(at, ..)| *at)
+        let mut loops =
+            looks.each_ref().map(|looks| (begin, Lookahead::default(), looks.iter().cycle()));
+        while let Some((at, lookahead, looks)) = loops.iter_mut().min_by_key(|(at, ..)| *at)
             && *at < end
         {
             for _ in 0..pace.starts(spent, *at, at.plus(lookahead.time())).min(64) {
                 spent = pace.next(spent, *at);
                 starts.push(spent.max(*at));
             }
-            let took = Duration::from_millis(*took);
+            let took = Duration::from_millis(*looks.next().unwrap());
             (*at, *lookahead) = (at.plus(took), lookahead.after(took));
         }
         starts
+    }
+
+    /// Whether these starts, in their order, keep to a limit in every minute.
+    fn are_within(starts: &[Timestamp], posts: f64) -> bool {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test")]
+        let too_many = posts as usize + 2;
+        let minute = Duration::from_secs(60);
+        starts.windows(too_many).all(|window| window[too_many - 1].since(window[0]) >= minute)
     }
 
     proptest! {
@@ -399,14 +409,21 @@ mod tests {
         ) {
             let limit = Limit { current: posts, ..Limit::default() };
             let pace = Pace::of(&limit, Duration::from_secs(60));
-            let starts = handed_out(pace, looks, 3);
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test")]
-            let too_many = posts as usize + 2;
-            for window in starts.windows(too_many) {
-                prop_assert!(window[too_many - 1].since(window[0]) >= Duration::from_secs(60));
-            }
+            let starts = handed_out(pace, &looks.map(|took| vec![took]), 3);
+            prop_assert!(are_within(&starts, posts));
             let used = u32::try_from(starts.len()).unwrap();
             prop_assert!(limit.is_used_up(used + 1, 3.0), "{used} of {}", limit.sustained());
+        }
+
+        #[test]
+        fn loops_whose_looks_vary_never_exceed_the_limit(
+            posts in 20.0f64..3_000.0,
+            looks in proptest::array::uniform3(proptest::collection::vec(100u64..=1_500, 1..30)),
+        ) {
+            let limit = Limit { current: posts, ..Limit::default() };
+            let pace = Pace::of(&limit, Duration::from_secs(60));
+            let starts = handed_out(pace, &looks, 3);
+            prop_assert!(starts.is_sorted() && are_within(&starts, posts));
         }
     }
 

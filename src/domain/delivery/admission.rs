@@ -86,6 +86,16 @@ pub struct Reached<'a> {
     pub basis: MatchBasis,
 }
 
+impl Reached<'_> {
+    /// The identity to store for the person, if the match is new.
+    #[must_use]
+    pub fn new_identity(&self, installation: InstallationId, now: Timestamp) -> Option<Identity> {
+        let member = (self.slack_user_id, self.display_name);
+        let is_new = self.basis == MatchBasis::Matched { is_new: true };
+        is_new.then(|| Identity::matched(member, installation, now))
+    }
+}
+
 /// The next place of a message that is in no lane yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement<'a> {

@@ -27,6 +27,12 @@ impl End {
         }
     }
 
+    /// The code of the end in a trace: the reason's, or the state's.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.reason().unwrap_or(self.state().code())
+    }
+
     /// The reason code; an expiry has none.
     #[must_use]
     pub fn reason(self) -> Option<&'static str> {

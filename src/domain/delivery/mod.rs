@@ -28,9 +28,9 @@ mod settle;
 
 mod outcome;
 
-pub use self::end::End;
-pub use self::kind::Kind;
-pub use self::outcome::{Outcome, Policy, Probe, backoff, next, next_after_probe};
-pub use self::settle::{Acted, Settle, SettleChange, Unsettled, WaitScope};
-pub use self::state::State;
-pub use self::transition::{LifeEvent, MAX_CRASHES, transition};
+pub use end::End;
+pub use kind::Kind;
+pub use outcome::{Outcome, Policy, Probe, next, next_after_probe};
+pub use settle::{Acted, Settle, SettleChange, Unsettled, WaitScope};
+pub use state::State;
+pub use transition::{LifeEvent, transition};

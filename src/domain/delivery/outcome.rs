@@ -107,7 +107,7 @@ pub fn next(outcome: &Outcome, attempt: u32, dice: f64, policy: &Policy) -> Sett
 }
 
 /// How a probe settles its delivery. `probes` counts probes, including this one. `crashes` counts
-/// the workers that died while sending the delivery: after [`MAX_CRASHES`] of them, a delivery that
+/// the workers that died while sending the delivery: after `MAX_CRASHES` of them, a delivery that
 /// is not in Slack is not sent again.
 #[must_use]
 pub fn next_after_probe(
@@ -152,7 +152,7 @@ fn retry(code: &str, attempt: u32, dice: f64, policy: &Policy) -> Settle {
 /// Exponential, with the upper half jittered: `attempt` 1 waits between half and all of
 /// `base_delay`.
 #[must_use]
-pub fn backoff(attempt: u32, dice: f64, policy: &Policy) -> Duration {
+fn backoff(attempt: u32, dice: f64, policy: &Policy) -> Duration {
     let doublings = attempt.saturating_sub(1).min(20);
     let full = policy.base_delay.saturating_mul(1 << doublings).min(policy.max_delay);
     full.mul_f64(0.5 + dice.clamp(0.0, 1.0) / 2.0)

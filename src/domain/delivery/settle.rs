@@ -178,6 +178,10 @@ impl Unsettled {
     /// The changes that a settle makes; `None`: it is not allowed in this state.
     #[must_use]
     pub fn settle(&self, settle: &Settle) -> Option<SettleChange> {
+        // Some ends are transitions outside of lanes, too; no turn makes those.
+        if !State::IN_LANE.contains(&self.state) {
+            return None;
+        }
         let mut state = transition(self.state, settle.event())?;
         if self.canceled && state == State::Pending {
             state = transition(self.state, LifeEvent::Withdrawn)?;
@@ -346,7 +350,8 @@ mod tests {
                 let expected = Some(expected).filter(|state| *state != NO);
                 assert_eq!(state, expected, "{settle:?} in {from:?}");
             }
-            for from in State::ENDED {
+            let outside = State::ALL.iter().chain([&State::Newer]);
+            for from in outside.filter(|state| !State::IN_LANE.contains(state)) {
                 assert_eq!(found(*from, false).settle(&settle), None, "{settle:?} in {from:?}");
             }
         }

@@ -215,13 +215,19 @@ impl Trace {
         }
     }
 
+    /// The time for which the message was scheduled, if it was: the end of its first wait.
+    #[must_use]
+    pub fn scheduled_for(&self) -> Option<Timestamp> {
+        self.waits.first().filter(|wait| wait.cause == Cause::Time)?.until
+    }
+
     /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// From the stored form; empty if it cannot be read, because a trace decides nothing.
+    /// From the stored form; empty if it cannot be read: a delivery continues without its trace.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
@@ -334,6 +340,21 @@ mod tests {
         });
         assert_eq!(Trace::from_bytes(&trace.to_bytes()), trace);
         assert_eq!(Trace::from_bytes(b"{"), Trace::default());
+    }
+
+    #[test]
+    fn the_time_of_a_scheduled_message_is_kept() {
+        let mut trace = Trace::default();
+        trace.waits(Wait::new(Cause::Time, Timestamp(1), Some(Timestamp(9))));
+        for at in 0..100 {
+            let cause = if at % 2 == 0 { Cause::Budget } else { Cause::Retry };
+            trace.waits(Wait::new(cause, Timestamp(at), Some(Timestamp(at + 20))));
+        }
+        assert_eq!(trace.scheduled_for(), Some(Timestamp(9)));
+        let mut at_once = Trace::default();
+        assert_eq!(at_once.scheduled_for(), None);
+        at_once.waits(Wait::new(Cause::Directory, Timestamp(1), Some(Timestamp(9))));
+        assert_eq!(at_once.scheduled_for(), None);
     }
 
     #[test]

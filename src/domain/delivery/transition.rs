@@ -5,7 +5,7 @@ use super::state::State;
 use crate::domain::reason::{Cancellation, Failure, NoMatch, Suppression};
 
 /// Workers that may die while sending one delivery before it is set aside.
-pub const MAX_CRASHES: u32 = 3;
+pub(super) const MAX_CRASHES: u32 = 3;
 
 /// An event in the life of a delivery, by its effect on the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

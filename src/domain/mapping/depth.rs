@@ -11,7 +11,7 @@
 //! plus the greatest number of tight ones (`.`, `*`, `!`, brackets) between two of them, plus the
 //! levels nested there. Quoted texts add no levels, whatever they contain.
 
-use super::super::limits::EXPRESSION_DEPTH;
+use crate::domain::limits::EXPRESSION_DEPTH;
 
 /// The byte at which the expression nests deeper than [`EXPRESSION_DEPTH`], if it does.
 pub(super) fn too_deep_at(source: &str) -> Option<usize> {
@@ -256,7 +256,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_less_than_the_tree(source in super::super::tests::expression()) {
+        fn never_less_than_the_tree(source in crate::domain::mapping::tests::expression()) {
             let ast = jmespath::parse(&source).unwrap();
             let (tree, depth) = (tree(&ast), depth(&source));
             prop_assert!(tree <= 1 + 3 * depth, "{tree} {depth}");

@@ -11,9 +11,9 @@
 
 use jmespath::ast::Ast;
 
-use super::super::limits;
 use super::check::{Fault, offset};
 use super::values::mass;
+use crate::domain::limits;
 
 /// The mass of an ordinary record or member: some four kilobytes.
 const RECORD: f64 = 256.0;

@@ -19,7 +19,7 @@ use super::search::search;
 use super::{EvaluationError, Expression, FIELDS, Pass, Plan};
 
 /// An expression and the member that it is evaluated on.
-pub(in super::super) struct Evaluator {
+pub(in crate::domain) struct Evaluator {
     expression: Expression,
     /// The needs of the expression and of the caller. Reading more than the expression needs does
     /// not change its result, because its result on the whole object is the same.
@@ -36,7 +36,7 @@ struct Shape(Vec<(Box<str>, Shape)>);
 
 impl Evaluator {
     /// `facts` are chains of fields that the caller reads from [`Evaluator::member`].
-    pub(in super::super) fn new(expression: &Expression, facts: &[&[&str]]) -> Self {
+    pub(in crate::domain) fn new(expression: &Expression, facts: &[&[&str]]) -> Self {
         let mut needs = expression.0.needs.clone();
         for fact in facts {
             needs.add(fact);
@@ -46,7 +46,7 @@ impl Evaluator {
     }
 
     /// Reads the next member. After an error it may be incomplete.
-    pub(in super::super) fn read<'de, D: Deserializer<'de>>(
+    pub(in crate::domain) fn read<'de, D: Deserializer<'de>>(
         &mut self,
         json: D,
     ) -> Result<(), D::Error> {
@@ -55,7 +55,7 @@ impl Evaluator {
     }
 
     /// Inserts custom profile fields, which the member list does not have.
-    pub(in super::super) fn put_fields(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
+    pub(in crate::domain) fn put_fields(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
         let [profile, fields] = FIELDS;
         let needs = self.needs.under(profile).and_then(|needs| needs.under(fields));
         // A member without a profile has no fields.
@@ -71,12 +71,12 @@ impl Evaluator {
     }
 
     /// The part of the member that was read.
-    pub(in super::super) fn member(&self) -> &Variable {
+    pub(in crate::domain) fn member(&self) -> &Variable {
         &self.member
     }
 
     /// Reports the canonical text of every key of the member.
-    pub(in super::super) fn keys(
+    pub(in crate::domain) fn keys(
         &self,
         pass: &mut Pass,
         found: &mut impl FnMut(Event<'_>),

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::limits;
 use super::EvaluationError;
+use crate::domain::limits;
 
 /// Steps between two checks of the flag: some ten microseconds.
 const LOOK: u64 = 1024;
@@ -56,7 +56,7 @@ impl Pass {
     }
 
     /// A pass with nothing left: every value that is not a plain path is too costly.
-    pub(in super::super) fn spent() -> Self {
+    pub(in crate::domain) fn spent() -> Self {
         Self { steps: 0, exhausted: true, stop: Stop::default() }
     }
 
@@ -67,7 +67,7 @@ impl Pass {
     }
 
     /// Records that another part of the same pass was exhausted.
-    pub(in super::super) fn join(&mut self, other: &Self) {
+    pub(in crate::domain) fn join(&mut self, other: &Self) {
         self.exhausted |= other.exhausted;
     }
 

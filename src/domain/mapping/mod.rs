@@ -33,9 +33,9 @@ mod compliance;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::evaluator::Evaluator;
-pub use self::fuel::{Pass, Stop};
-pub(super) use self::path::{Event, Walk};
+pub(super) use evaluator::Evaluator;
+pub use fuel::{Pass, Stop};
+pub(super) use path::{Event, Walk};
 
 use std::fmt;
 use std::sync::Arc;
@@ -46,10 +46,10 @@ use serde::Deserializer;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use self::needs::Needs;
 use super::limits;
 use super::mapping::json::Read;
 use super::mapping::key::MatchKey;
+use needs::Needs;
 
 /// Why an expression was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

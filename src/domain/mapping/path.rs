@@ -25,13 +25,13 @@ pub(super) fn of(ast: &Ast) -> Option<Vec<String>> {
 }
 
 /// Follows a path and reports every canonical text at its end.
-pub(in super::super) struct Walk<'p, F> {
-    pub(in super::super) path: &'p [String],
-    pub(in super::super) found: &'p mut F,
+pub(in crate::domain) struct Walk<'p, F> {
+    pub(in crate::domain) path: &'p [String],
+    pub(in crate::domain) found: &'p mut F,
 }
 
 /// Reported while the JSON is read.
-pub(in super::super) enum Event<'a> {
+pub(in crate::domain) enum Event<'a> {
     /// Discard the texts so far: the last of several equal keys counts.
     Restart,
     /// A canonical text.

@@ -25,9 +25,6 @@ use tonic::body::Body;
 use tonic::metadata::MetadataMap;
 use tower::{Layer, Service, ServiceExt as _};
 
-pub use self::outline::{Outlined, Outlines};
-use self::scan::Refusal;
-use self::shape::{Method, Shapes};
 use super::arrival::{Arrived, Shown, timeout};
 use super::call::Server;
 use super::callers::Identified;
@@ -36,6 +33,9 @@ use super::{measure, status, wire};
 use crate::app::{Error, Violation};
 use crate::domain::ids::TenantId;
 use crate::listen::Peer;
+pub use outline::{Outlined, Outlines};
+use scan::Refusal;
+use shape::{Method, Shapes};
 
 /// Memory of a decoded JSON value beyond its bytes on the wire.
 const VALUE_BYTES: usize = 64;

@@ -1,10 +1,10 @@
 //! Slack request budgets: one row per installation and method, shared by all replicas.
 //!
 //! A call reserves its start time with one statement (GCRA without a burst: starts are at least an
-//! interval apart). Changes of messages take their start when their lane is claimed (`queue`), so
-//! that no worker reserves a start ahead of a more urgent change. A 429 pauses the row. The pause
-//! also applies to starts reserved before it, so a caller that waited checks
-//! [`Budgets::pause_left`] before it starts.
+//! interval apart). Changes of messages take their start when their lane is claimed
+//! (`store/lanes/queue.rs`), so that no worker reserves a start ahead of a more urgent change. A
+//! 429 pauses the row. The pause also applies to starts reserved before it, so a caller that waited
+//! checks [`Budgets::pause_left`] before it starts.
 
 use std::time::Duration;
 

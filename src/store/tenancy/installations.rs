@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _,
 };
 
 use crate::domain::ids::{InstallationId, TenantId};
@@ -101,17 +101,6 @@ pub(in crate::store) struct SealedToken {
 }
 
 impl Tenancy<'_> {
-    /// Stores a connected installation. One with the same app, enterprise, team and reach is
-    /// replaced: it keeps its id, gets the new token and is active again.
-    pub async fn save_installation(self, new: &NewInstallation) -> Result<InstallationId, Error> {
-        loop {
-            let sealed = self.store.seal_installation(new).await?;
-            if write(self.store.writer(), &sealed).await? {
-                return Ok(sealed.id);
-            }
-        }
-    }
-
     /// The tenants that use this workspace with the same app, each with its installation. A
     /// workspace that has since joined an organisation has a new installation from then on; it
     /// still counts as the same workspace.
@@ -194,17 +183,6 @@ impl Tenancy<'_> {
                 })
             })
             .await
-    }
-
-    /// Makes this the tenant's installation and replaces any other. The tenant must exist.
-    pub async fn link_tenant(self, tenant: &TenantId, id: InstallationId) -> Result<(), Error> {
-        link(self.store.writer(), tenant, id).await
-    }
-
-    /// Disconnects the tenant; returns whether it was connected. The installation stays.
-    pub async fn unlink_tenant(self, tenant: &TenantId) -> Result<bool, Error> {
-        const SQL: &str = "DELETE FROM tenant_links WHERE tenant = $1";
-        Ok(sql::execute(self.store.writer(), SQL, params![tenant.as_str()]).await? > 0)
     }
 
     /// The tenant's installation, dead or alive; `None` if it never connected or is disconnected.
@@ -290,13 +268,11 @@ impl Store {
     }
 }
 
-/// Writes an installation. Returns `false` if another replica has just stored the same one under
-/// its own id.
-pub(in crate::store) async fn write(
-    db: &impl ConnectionTrait,
-    sealed: &SealedInstallation,
-) -> Result<bool, Error> {
-    Ok(sql::one(db, UPSERT, sealed.values.clone()).await?.is_some())
+/// Writes an installation. One with the same app, enterprise, team and reach is replaced: it keeps
+/// its id, gets the new token and is active again. Returns `false` if another replica has just
+/// stored the same one under its own id.
+pub(in crate::store) async fn write(tx: &Tx, sealed: &SealedInstallation) -> Result<bool, Error> {
+    Ok(sql::one(tx, UPSERT, sealed.values.clone()).await?.is_some())
 }
 
 /// Locks an installation, if it is stored; returns whether its tenants, except for this one, are
@@ -321,16 +297,16 @@ pub(in crate::store) async fn may_join(
     Ok(true)
 }
 
-/// [`Tenancy::link_tenant`], also within a transaction.
+/// Makes this the tenant's installation and replaces any other. The tenant must exist.
 pub(in crate::store) async fn link(
-    db: &impl ConnectionTrait,
+    tx: &Tx,
     tenant: &TenantId,
     id: InstallationId,
 ) -> Result<(), Error> {
     const SQL: &str = "INSERT INTO tenant_links (tenant, installation, linked_at)
         VALUES ($1, $2, {now}) ON CONFLICT (tenant)
         DO UPDATE SET installation = excluded.installation, linked_at = excluded.linked_at";
-    sql::execute(db, SQL, params![tenant.as_str(), id.to_string()]).await.map(drop)
+    sql::execute(tx, SQL, params![tenant.as_str(), id.to_string()]).await.map(drop)
 }
 
 const TABLE: &str = "installations";

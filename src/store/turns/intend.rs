@@ -5,7 +5,6 @@ pub(in crate::store) mod batch;
 
 use std::time::Duration;
 
-use self::batch::Intention;
 use super::settle::{Log, log};
 use crate::domain::delivery::subject::SlackRequestKind;
 use crate::domain::delivery::{LifeEvent, State, transition};
@@ -18,6 +17,7 @@ use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::records::deliveries::IN_LANE;
 use crate::store::{Error, Outbox};
+use batch::Intention;
 
 /// The outcome for a delivery whose worker died while sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

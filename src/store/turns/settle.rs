@@ -15,8 +15,6 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-pub(in crate::store) use self::attempts::{Log, log};
-use self::batch::Sent;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::subject::{Shown, SlackRequestKind};
 use crate::domain::delivery::{Settle, State};
@@ -30,6 +28,8 @@ use crate::store::lanes::claim::{LaneClaim, Unlease, lock, unlease};
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::seal_trace;
 use crate::store::{Error, Outbox, Store};
+pub(in crate::store) use attempts::{Log, log};
+use batch::Sent;
 
 /// The request that a settle ends, if any, and the trace that it writes.
 #[derive(Debug, Clone, Copy, Default)]

@@ -12,8 +12,8 @@ use herald::domain::time::micros;
 use herald::sandbox::{Fault, FaultKind};
 use herald::store::{About, Accept, Kind};
 
-use super::{Running, World, accept_of, tenant, worlds};
-use crate::support::store::test_stores;
+use super::{Running, SCOPES, World, accept_of, installed, tenant, worlds};
+use crate::support::store::{connect_tenant, test_stores};
 
 /// Conversations with a change that waits.
 const MANY: usize = 40;
@@ -140,7 +140,8 @@ async fn tenants_of_one_workspace_take_turns_with_changes() {
         world.store.tenancy().ensure_tenant(&small).await.unwrap();
         let settings = Settings { sending_allowed: true, ..Settings::default() };
         world.store.tenancy().save_settings(&small, &settings).await.unwrap();
-        world.store.tenancy().link_tenant(&small, world.installation).await.unwrap();
+        let same = installed(&world.sandbox, SCOPES);
+        assert_eq!(connect_tenant(&world.store, &small, &same).await, world.installation);
         world.posted(&small, &["U50".to_owned()]).await;
         let running = world.backlog().await;
         let before = world.changed();

@@ -11,6 +11,7 @@ use herald::store::{Kind, NewInstallation, Target};
 
 use super::{HOUR, World, worlds};
 use crate::support::process::until;
+use crate::support::store::connect_tenant;
 
 /// One worker: the order of posts shows the order of claims.
 fn alone() -> Config {
@@ -48,8 +49,7 @@ impl World {
             token_expires_at: None,
             installed_by: None,
         };
-        let installation = self.store.tenancy().save_installation(&new).await.unwrap();
-        self.store.tenancy().link_tenant(&tenant, installation).await.unwrap();
+        let installation = connect_tenant(&self.store, &tenant, &new).await;
         (tenant, installation)
     }
 

@@ -22,7 +22,6 @@ use herald::domain::ids::{
     SlackUserId, TenantId, UserId,
 };
 use herald::domain::message::render::Rendered;
-use herald::domain::secret::Secret;
 use herald::domain::settings::{Identity, Rule, Settings};
 use herald::domain::time::Timestamp;
 use herald::sandbox::{self, LogEntry, Sandbox};
@@ -36,7 +35,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::store::{TestStore, test_stores};
+use crate::support::store::{TestStore, connect_tenant, test_stores};
 
 /// The length of one of Slack's seconds.
 const SECOND: Duration = Duration::from_millis(10);
@@ -245,9 +244,9 @@ fn run(store: Store, workspaces: Workspaces, directory: Directory, config: &Conf
     Running { stop, task }
 }
 
-/// Installs the app again, which revives a dead installation.
-async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> InstallationId {
-    let new = NewInstallation {
+/// The sandbox's workspace with a new token.
+fn installed(sandbox: &Sandbox, scopes: &[&str]) -> NewInstallation {
+    NewInstallation {
         app_id: "A0SANDBOX01".into(),
         enterprise_id: None,
         team_id: Some("T0SANDBOX01".into()),
@@ -257,12 +256,15 @@ async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> Installat
         bot_name: "herald".into(),
         scopes: scopes.iter().map(ToString::to_string).collect(),
         token: sandbox.install(scopes),
-        refresh_token: None::<Secret>,
+        refresh_token: None,
         token_expires_at: None,
         installed_by: None,
-    };
-    let installation = store.tenancy().save_installation(&new).await.unwrap();
-    store.tenancy().link_tenant(&tenant(), installation).await.unwrap();
+    }
+}
+
+/// Installs the app again, which revives a dead installation.
+async fn connect(store: &Store, sandbox: &Sandbox, scopes: &[&str]) -> InstallationId {
+    let installation = connect_tenant(store, &tenant(), &installed(sandbox, scopes)).await;
     store.lanes().wake(installation).await.unwrap();
     installation
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use herald::rpc::pb::{self, DeliveryState as State, NotifyRequest, SubjectAction, WaitCause};
+use serde_json::json;
 
 use super::{arrive, hold, load_nia, newcomer, only};
-use crate::support::client::{notify, task};
+use crate::support::client::{fields, notify, task};
 use crate::support::world::{TENANT, World, for_each_database, until};
 
 /// `text` for nia about `subject`, held.
@@ -169,6 +170,31 @@ async fn it_waits_for_its_time_and_for_the_person() {
         assert!((started.seconds, started.nanos) >= (later.seconds, later.nanos));
         world.settled().await;
         world.messages(3).await;
+    })
+    .await;
+}
+
+/// "In 15 minutes" counts from the time of a scheduled message, also if its recipient is found
+/// after it was accepted.
+#[tokio::test]
+async fn its_text_counts_from_its_time() {
+    for_each_database(async |world| {
+        load_nia(world).await;
+        let time = in_time(world, Duration::from_secs(4)).await;
+        // Counted from the acceptance, this is in more than 15 minutes.
+        let starts_at = time.unwrap().seconds + 15 * 60;
+        let data = json!({ "event": { "name": "First aid" }, "starts_at": starts_at });
+        let request = NotifyRequest {
+            deliver_after: time,
+            data: Some(fields(data)),
+            ..hold(notify("reminder", "event.reminder", &["nia"]))
+        };
+        let id = world.client.notify(request).await.unwrap().notification_id;
+        arrive(world, [newcomer("UNIA", "nia@firm.example")]).await;
+        let sent = world.client.ended(TENANT, &id).await.remove(0);
+        assert_eq!(sent.state(), State::Sent);
+        let messages = world.messages(1).await;
+        assert!(messages[0].text.contains("starts in 15 minutes"), "{messages:?}");
     })
     .await;
 }

@@ -125,7 +125,11 @@ async fn dead(store: &TestStore, linked: bool) {
     );
     raw.execute_unprepared(&sql).await.unwrap();
     if linked {
-        store.tenancy().link_tenant(&tenant(), id).await.unwrap();
+        let sql = format!(
+            "INSERT INTO tenant_links (tenant, installation, linked_at) VALUES ('{}', '{id}', 0)",
+            tenant()
+        );
+        raw.execute_unprepared(&sql).await.unwrap();
     }
 }
 

@@ -8,10 +8,10 @@ use herald::domain::secret::Secret;
 use herald::domain::settings::Settings;
 use herald::store::{
     ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, Error, InstallationState,
-    NewInstallation, TakenConnect,
+    NewInstallation, Store, TakenConnect,
 };
 
-use crate::support::store::test_stores;
+use crate::support::store::{connect_tenant, test_stores};
 
 const CALLBACK: &str = "http://localhost/cb";
 /// Longer than any test waits.
@@ -36,6 +36,10 @@ fn installation(team: &str, token: &str) -> NewInstallation {
         token_expires_at: None,
         installed_by: None,
     }
+}
+
+async fn connect_acme(store: &Store, new: &NewInstallation) -> InstallationId {
+    connect_tenant(store, &tenant("acme"), new).await
 }
 
 #[tokio::test]
@@ -91,7 +95,7 @@ async fn of_concurrent_settings_one_wins() {
 #[tokio::test]
 async fn an_installation_is_found_again_and_its_token_opens() {
     for store in test_stores().await {
-        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        let id = connect_acme(&store, &installation("T1", "xoxb-one")).await;
         let read = store.tenancy().installation(id).await.unwrap().unwrap();
         assert_eq!(read.team_id.as_deref(), Some("T1"));
         assert_eq!(read.enterprise_id, None);
@@ -105,8 +109,7 @@ async fn an_installation_is_found_again_and_its_token_opens() {
             "xoxb-one"
         );
 
-        let other =
-            store.tenancy().save_installation(&installation("T2", "xoxb-two")).await.unwrap();
+        let other = connect_acme(&store, &installation("T2", "xoxb-two")).await;
         assert_ne!(id, other);
         assert_eq!(store.tenancy().active_installations().await.unwrap().len(), 2);
         let nobody = InstallationId::parse("01890000-0000-7000-8000-000000000000").unwrap();
@@ -118,7 +121,7 @@ async fn an_installation_is_found_again_and_its_token_opens() {
 #[tokio::test]
 async fn a_late_report_cannot_kill_a_fresh_token() {
     for store in test_stores().await {
-        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
+        let id = connect_acme(&store, &installation("T1", "xoxb-one")).await;
         assert!(store.tenancy().mark_installation_dead(id, 1, "token_revoked").await.unwrap());
         assert!(!store.tenancy().mark_installation_dead(id, 1, "token_revoked").await.unwrap());
         let dead = store.tenancy().installation(id).await.unwrap().unwrap();
@@ -126,8 +129,7 @@ async fn a_late_report_cannot_kill_a_fresh_token() {
         assert_eq!(dead.state_reason.as_deref(), Some("token_revoked"));
         assert!(store.tenancy().active_installations().await.unwrap().is_empty());
 
-        let again =
-            store.tenancy().save_installation(&installation("T1", "xoxb-two")).await.unwrap();
+        let again = connect_acme(&store, &installation("T1", "xoxb-two")).await;
         assert_eq!(again, id);
         let token = store.tenancy().token(id).await.unwrap();
         assert_eq!((token.secret.expose(), token.version), ("xoxb-two", 2));
@@ -144,7 +146,7 @@ async fn one_workspace_connected_from_everywhere_is_one_installation() {
         for _ in 0..6 {
             let store = store.replica().await;
             tasks.push(tokio::spawn(async move {
-                store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap()
+                connect_acme(&store, &installation("T1", "xoxb-one")).await
             }));
         }
         let mut ids = Vec::new();
@@ -161,17 +163,16 @@ async fn one_workspace_connected_from_everywhere_is_one_installation() {
 async fn tenants_share_a_workspace_and_leave_it_apart() {
     for store in test_stores().await {
         let (acme, umbrella) = (tenant("acme"), tenant("umbrella"));
-        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
-        for tenant in [&acme, &umbrella] {
-            store.tenancy().ensure_tenant(tenant).await.unwrap();
-            store.tenancy().link_tenant(tenant, id).await.unwrap();
-        }
+        let id = connect_acme(&store, &installation("T1", "xoxb-one")).await;
+        assert_eq!(store.tenancy().installation_of(&umbrella).await.unwrap(), None);
+        let same = connect_tenant(&store, &umbrella, &installation("T1", "xoxb-two")).await;
+        assert_eq!(same, id);
         let both = store.tenancy().tenants_of(id).await.unwrap();
         assert_eq!(both, [acme.clone(), umbrella.clone()]);
-        assert!(store.tenancy().unlink_tenant(&acme).await.unwrap());
-        assert!(!store.tenancy().unlink_tenant(&acme).await.unwrap());
-        assert_eq!(store.tenancy().installation_of(&acme).await.unwrap(), None);
+        let other = connect_acme(&store, &installation("T2", "xoxb-three")).await;
+        assert_eq!(store.tenancy().installation_of(&acme).await.unwrap().unwrap().id, other);
         assert_eq!(store.tenancy().installation_of(&umbrella).await.unwrap().unwrap().id, id);
+        assert_eq!(store.tenancy().tenants_of(id).await.unwrap(), [umbrella]);
     }
 }
 
@@ -179,10 +180,8 @@ async fn tenants_share_a_workspace_and_leave_it_apart() {
 async fn a_tenant_that_came_at_the_same_moment_is_seen() {
     for store in test_stores().await {
         let (acme, umbrella) = (tenant("acme"), tenant("umbrella"));
-        let id = store.tenancy().save_installation(&installation("T1", "xoxb-one")).await.unwrap();
-        for tenant in [&acme, &umbrella] {
-            store.tenancy().ensure_tenant(tenant).await.unwrap();
-        }
+        let id = connect_acme(&store, &installation("T1", "xoxb-one")).await;
+        store.tenancy().ensure_tenant(&umbrella).await.unwrap();
         let connect = async |tenant: &TenantId, token: &str, others: &[TenantId]| {
             let new = installation("T1", token);
             let grant = ConnectGrant { tenant, state: "none", installation: &new, others };

@@ -13,7 +13,7 @@ use herald::store::{
 
 use sea_orm::ConnectionTrait as _;
 
-use crate::support::store::test_stores;
+use crate::support::store::{connect_tenant, test_stores};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -281,13 +281,13 @@ async fn changes_are_read_to_the_last() {
 #[tokio::test]
 async fn due_are_those_in_use_alive_and_not_being_crawled() {
     for store in test_stores().await {
-        let id = store.tenancy().save_installation(&installation()).await.unwrap();
         let acme = TenantId::parse("acme").unwrap();
         let due = async || store.member_lists().due_refreshes(10).await.unwrap();
-        assert!(due().await.is_empty(), "no tenant uses it");
-        store.tenancy().ensure_tenant(&acme).await.unwrap();
-        store.tenancy().link_tenant(&acme, id).await.unwrap();
-        assert_eq!(due().await, [id]);
+        let before = NewInstallation { team_id: Some("T2".into()), ..installation() };
+        let before = connect_tenant(&store, &acme, &before).await;
+        assert_eq!(due().await, [before]);
+        let id = connect_tenant(&store, &acme, &installation()).await;
+        assert_eq!(due().await, [id], "no tenant uses the other");
         let lease = store.member_lists().acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
         assert!(due().await.is_empty(), "being crawled");
         store
@@ -420,10 +420,7 @@ async fn the_statistics_count_lists_in_use() {
         let statistics =
             async || store.member_lists().statistics(Duration::from_secs(60)).await.unwrap();
         assert_eq!(statistics().await, herald::store::DirectoryStatistics::default());
-        let id = store.tenancy().save_installation(&installation()).await.unwrap();
-        let acme = TenantId::parse("acme").unwrap();
-        store.tenancy().ensure_tenant(&acme).await.unwrap();
-        store.tenancy().link_tenant(&acme, id).await.unwrap();
+        let id = connect_tenant(&store, &TenantId::parse("acme").unwrap(), &installation()).await;
         assert_eq!((statistics().await.in_use, statistics().await.never_read), (1, 1));
         let lease = store.member_lists().acquire_crawl(id, "a", LONG).await.unwrap().unwrap();
         assert!(save(&store, &lease, page(0, None)).await);

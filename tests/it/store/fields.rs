@@ -6,7 +6,7 @@ use herald::domain::ids::{InstallationId, SlackUserId, TenantId};
 use herald::domain::secret::Secret;
 use herald::store::{FieldsEnd, Hint, MemberFields, NewInstallation, Store};
 
-use crate::support::store::{publish_list, test_stores};
+use crate::support::store::{connect_tenant, publish_list, test_stores};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -43,10 +43,7 @@ async fn workspace(store: &Store) -> InstallationId {
         token_expires_at: None,
         installed_by: None,
     };
-    let id = store.tenancy().save_installation(&new).await.unwrap();
-    let tenant = TenantId::parse("acme").unwrap();
-    store.tenancy().ensure_tenant(&tenant).await.unwrap();
-    store.tenancy().link_tenant(&tenant, id).await.unwrap();
+    let id = connect_tenant(store, &TenantId::parse("acme").unwrap(), &new).await;
     read(store, id).await;
     id
 }

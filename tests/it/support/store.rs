@@ -4,8 +4,12 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use herald::domain::ids::{InstallationId, TenantId};
 use herald::domain::secret::Secret;
-use herald::store::{Backend, Config, CrawlLease, CrawledPage, Saved, Store};
+use herald::store::{
+    Backend, Config, ConnectCompletion, ConnectGrant, CrawlLease, CrawledPage, NewInstallation,
+    Saved, Store,
+};
 use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection};
 use tempfile::TempDir;
 
@@ -51,6 +55,23 @@ pub(crate) async fn raw(config: &Config) -> DatabaseConnection {
         None => format!("sqlite:{}", config.data_dir.join("herald.db").display()),
     };
     Database::connect(url).await.unwrap()
+}
+
+/// Connects a tenant, which then exists, to a workspace, whichever other tenants use it, as a
+/// person's approval in Slack does.
+pub(crate) async fn connect_tenant(
+    store: &Store,
+    tenant: &TenantId,
+    new: &NewInstallation,
+) -> InstallationId {
+    store.tenancy().ensure_tenant(tenant).await.unwrap();
+    let users = store.tenancy().tenants_in_workspace(new).await.unwrap();
+    let others: Vec<TenantId> = users.into_iter().map(|(user, _)| user).collect();
+    let grant = ConnectGrant { tenant, state: "none", installation: new, others: &others };
+    match store.tenancy().complete_connect(&grant).await.unwrap() {
+        ConnectCompletion::Connected(id) => id,
+        in_use @ ConnectCompletion::InUse(_) => panic!("{in_use:?}"),
+    }
 }
 
 /// Publishes a member list of one page with one member.

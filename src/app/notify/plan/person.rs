@@ -6,8 +6,7 @@ use crate::app::notify::recipients::{Named, choices};
 use crate::domain::delivery::admission::{Placement, Reached, Search};
 use crate::domain::delivery::trace::{self, Cause, Wait};
 use crate::domain::delivery::verdict::{FoundMember, Guarantee};
-use crate::domain::identity::matching::MatchBasis;
-use crate::domain::settings::{Identity, Preferences, Rule};
+use crate::domain::settings::Preferences;
 use crate::store::Installation;
 
 /// A person whose message may go.
@@ -36,9 +35,7 @@ impl Planner<'_> {
             let trace = self.trace(Some(chosen), None, "send");
             return Decision { known, start, trace, identity: None };
         }
-        let stored = self.tenant.identity_here(named.known.identity.clone());
-        let (decision, matched) =
-            self.view.decide(&self.tenant.mapping, stored.as_ref(), &named.values);
+        let (decision, matched) = self.tenant.decide(self.view, &named.known, &named.values);
         let search = Search {
             decision: &decision,
             is_behind: self.resolving.contains(user),
@@ -84,7 +81,7 @@ impl Planner<'_> {
             known: Some(&named.known),
             start,
             trace: self.trace(Some(chosen), Some(self.basis(member)), "send"),
-            identity: self.new_identity(installation, member),
+            identity: member.new_identity(installation.id, self.message.now),
         }
     }
 
@@ -97,7 +94,7 @@ impl Planner<'_> {
             known: Some(&named.known),
             start: Start::Later { asks: false, guarantee },
             trace,
-            identity: self.new_identity(installation, member),
+            identity: member.new_identity(installation.id, self.message.now),
         }
     }
 
@@ -112,16 +109,5 @@ impl Planner<'_> {
 
     fn basis(&self, member: Reached<'_>) -> trace::TraceBasis {
         trace::TraceBasis::of(&member.basis, self.view.generation(), self.view.read_at)
-    }
-
-    /// The match, if it is new.
-    fn new_identity(&self, installation: &Installation, member: Reached<'_>) -> Option<Identity> {
-        (member.basis == MatchBasis::Matched { is_new: true }).then(|| Identity {
-            slack_user_id: member.slack_user_id.clone(),
-            display_name: member.display_name.to_owned(),
-            rule: Rule::Matched,
-            installation: installation.id,
-            stored_at: self.message.now,
-        })
     }
 }

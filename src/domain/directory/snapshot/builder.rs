@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::super::member::{BadMember, MemberKind};
 use super::buckets::Buckets;
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::names::Names;
 use super::packed::{INVITED, Index, Packed, Record, Slot, id_hash, seconds, supersedes, values};
 use super::{Counts, Snapshot, digest};
+use crate::domain::directory::member::{BadMember, MemberKind};
 use crate::domain::mapping::key::KeyHash;
 use crate::domain::mapping::{Mapping, Pass, Stop};
 

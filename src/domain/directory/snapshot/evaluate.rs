@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde::de::DeserializeSeed as _;
 
-use super::super::member::{BadMember, FACTS, Member, MemberKind};
+use crate::domain::directory::member::{BadMember, FACTS, Member, MemberKind};
 use crate::domain::limits::{SHORT_TEXT_BYTES, VALUES};
 use crate::domain::mapping::json::Read;
 use crate::domain::mapping::key::{KeyHash, canonical_text};

@@ -31,14 +31,14 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-pub use self::builder::SnapshotBuilder;
-pub use self::evaluate::ProfileFields;
-use self::evaluate::Yielded;
-use self::overlay::{Keyed, Overlay};
-use self::packed::{Packed, Slot};
 use super::member::MemberKind;
 use crate::domain::ids::SlackUserId;
 use crate::domain::mapping::key::MatchKey;
+pub use builder::SnapshotBuilder;
+pub use evaluate::ProfileFields;
+use evaluate::Yielded;
+use overlay::{Keyed, Overlay};
+use packed::{Packed, Slot};
 
 /// Immutable; share it in an `Arc`.
 pub struct Snapshot {

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::member::{BadMember, MemberKind};
 use super::evaluate::{Attribute, ProfileFields, Yielded, shown_name};
 use super::packed::{Packed, seconds, supersedes};
 use super::{Counts, MemberView, News, Snapshot, digest};
+use crate::domain::directory::member::{BadMember, MemberKind};
 use crate::domain::ids::SlackUserId;
 use crate::domain::limits::SHORT_TEXT_BYTES;
 use crate::domain::mapping::key::KeyHash;

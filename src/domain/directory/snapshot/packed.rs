@@ -3,10 +3,10 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::super::member::MemberKind;
 use super::buckets::Buckets;
 use super::evaluate::Yielded;
 use super::{Counts, MemberView, names};
+use crate::domain::directory::member::MemberKind;
 use crate::domain::limits::SLACK_ID_BYTES;
 use crate::domain::mapping::key::KeyHash;
 

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::member::BadMember;
 use super::*;
+use crate::domain::directory::member::BadMember;
 use crate::domain::mapping::{Mapping, Pass, Stop};
 
 pub(super) fn mapping(slack: &str) -> Mapping {

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::person::Person;
 use super::*;
 use crate::domain::directory::snapshot::{ProfileFields, SnapshotBuilder};
+use crate::domain::identity::person::Person;
 use crate::domain::ids::{InstallationId, UserId};
 use crate::domain::mapping::Pass;
 use crate::domain::time::Timestamp;
