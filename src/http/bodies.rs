@@ -1,13 +1,11 @@
 //! Bodies of requests: read within a time and a share of the memory for them, because nothing is
 //! known about their senders yet.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::Body;
-use http_body::Body as _;
+use http_body_util::BodyExt as _;
 
 use crate::listen::{Held, Pool};
 use crate::telemetry::Metrics;
@@ -62,7 +60,7 @@ impl Bodies {
 
     async fn collect(&self, address: IpAddr, mut body: Body, most: usize) -> Result<Whole, Unread> {
         let mut whole = Whole::default();
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Unread::Cut)?.into_data() else {
                 continue;
             };

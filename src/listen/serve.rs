@@ -2,14 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -119,7 +118,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: Body + Send + Unpin + 'static,
+    B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Error>,
 {
@@ -231,7 +230,7 @@ impl Connection {
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send + 'static,
-        B: Body + Send + Unpin + 'static,
+        B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Error>,
     {
@@ -247,7 +246,7 @@ impl Connection {
                 let answer = service.clone().oneshot(request);
                 async move {
                     let answer = answer.await?;
-                    Ok::<_, Infallible>(answer.map(|body| Counted { body, _call: under_way }))
+                    Ok::<_, Infallible>(answer.map(|body| holding(body, under_way)))
                 }
             }
         });
@@ -282,28 +281,10 @@ impl Connection {
     }
 }
 
-/// A body whose call is under way until its last byte is taken.
-struct Counted<B> {
-    body: B,
-    _call: UnderWay,
-}
-
-impl<B: Body + Unpin> Body for Counted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// The body of an answer, which holds this until its last byte is taken or its client is gone.
+pub fn holding<B: Body, T>(body: B, held: T) -> impl Body<Data = B::Data, Error = B::Error> {
+    // The function owns it, and is dropped with the body.
+    body.inspect_frame(move |_| {
+        let _ = &held;
+    })
 }

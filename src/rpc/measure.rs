@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -92,7 +92,13 @@ impl Ending {
     /// Waits for the status: in the headers of an answer without a body, or after its body.
     fn follow(mut self, answer: Response<Body>) -> Response<Body> {
         self.read(answer.headers());
-        answer.map(|body| Body::new(Followed { body, ending: self }))
+        answer.map(move |body| {
+            Body::new(body.inspect_frame(move |frame| {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.read(trailers);
+                }
+            }))
+        })
     }
 
     fn read(&mut self, headers: &HeaderMap) {
@@ -108,38 +114,6 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.metrics.rpc(self.method.0, code_name(self.code), self.started.elapsed());
-    }
-}
-
-/// A body whose trailers are read as they pass.
-struct Followed {
-    body: Body,
-    ending: Ending,
-}
-
-impl http_body::Body for Followed {
-    type Data = <Body as http_body::Body>::Data;
-    type Error = <Body as http_body::Body>::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let polled = http_body::Body::poll_frame(Pin::new(&mut self.body), cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            self.ending.read(trailers);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -6,15 +6,16 @@
 //! small and may stay open, but not in any number. A Check is never refused: probes depend on it.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
@@ -24,7 +25,7 @@ use tower::{Layer, Service, ServiceExt as _};
 
 use super::gate::PAUSE;
 use super::status;
-use crate::listen::{Held, Peer, Pool, network};
+use crate::listen::{Held, Peer, Pool, holding, network};
 
 /// Calls of reflection under way at one port; one address gets half of those that are left free.
 const REFLECTIONS: usize = 32;
@@ -137,8 +138,8 @@ where
             Ok(match place {
                 // An answer that consists of a status has nothing that could be left unread.
                 Some(place) if !answer.body().is_end_stream() => answer.map(|body| match kind {
-                    Kind::Reflection => Body::new(Brief::new(body, place, until)),
-                    Kind::Watch | Kind::Check => Body::new(Placed { body, _place: place }),
+                    Kind::Reflection => brief(body, place, until),
+                    Kind::Watch | Kind::Check => Body::new(holding(body, place)),
                 }),
                 _ => answer,
             })
@@ -177,52 +178,35 @@ impl http_body::Body for Question {
     }
 }
 
-/// The body of an answer, with its place.
-struct Placed {
-    body: Body,
-    _place: OfAddress,
-}
-
-impl http_body::Body for Placed {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-}
-
 /// The body of an answer with a time limit, in small pieces. A task reads the whole body and then
 /// drops it with its place: a connection asks for no frame while its client reads nothing.
-struct Brief {
-    pieces: mpsc::Receiver<Result<Frame<Bytes>, Status>>,
-    /// The status was sent.
-    over: bool,
-    _task: AbortOnDropHandle<()>,
+fn brief(body: Body, place: OfAddress, until: Instant) -> Body {
+    let (to, pieces) = mpsc::channel(1);
+    let task = tokio::spawn(async move {
+        let _place = place;
+        // Without its end in time, the answer gets another one.
+        tokio::time::timeout_at(until, cut(body, to)).await.ok();
+    });
+    let rest = Some((pieces, AbortOnDropHandle::new(task)));
+    let frames = stream::unfold(rest, |rest| async move {
+        let (mut pieces, task) = rest?;
+        let frame = pieces.recv().await.unwrap_or_else(late);
+        let last = frame.as_ref().map_or(true, Frame::is_trailers);
+        Some((frame, (!last).then_some((pieces, task))))
+    });
+    Body::new(StreamBody::new(frames))
 }
 
-impl Brief {
-    fn new(body: Body, place: OfAddress, until: Instant) -> Self {
-        let (to, pieces) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
-            let _place = place;
-            // Without its end in time, the answer gets another one below.
-            tokio::time::timeout_at(until, cut(body, to)).await.ok();
-        });
-        Self { pieces, over: false, _task: AbortOnDropHandle::new(task) }
-    }
+/// The end of an answer whose time is over.
+fn late() -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status::deadline().add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
 }
 
 /// Cuts a body into pieces, each with its own memory.
 async fn cut(mut body: Body, to: mpsc::Sender<Result<Frame<Bytes>, Status>>) {
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(frame) = body.frame().await {
         let rest = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => {
                 for piece in data.chunks(PIECE) {
@@ -239,28 +223,5 @@ async fn cut(mut body: Body, to: mpsc::Sender<Result<Frame<Bytes>, Status>>) {
         if to.send(rest).await.is_err() {
             return;
         }
-    }
-}
-
-impl http_body::Body for Brief {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let frame = if let Some(frame) = ready!(self.pieces.poll_recv(cx)) {
-            frame?
-        } else {
-            let mut trailers = HeaderMap::new();
-            status::deadline().add_header(&mut trailers)?;
-            Frame::trailers(trailers)
-        };
-        self.over = frame.is_trailers();
-        Poll::Ready(Some(Ok(frame)))
     }
 }

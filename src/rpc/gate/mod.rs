@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body_util::Full;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
@@ -102,7 +103,8 @@ impl Gate {
         let reading = body::read(body, method.most_bytes, room);
         let read = tokio::time::timeout_at(until, reading).await;
         let (whole, message) = read.map_err(|_| status::deadline())??;
-        let outline = scan::scan(&self.shapes, method.request, whole.message()).map_err(refused)?;
+        let outline =
+            scan::scan(&self.shapes, method.request, body::message(&whole)).map_err(refused)?;
         let values = room(outline.values * VALUE_BYTES)?;
         // A caller uses nothing of a tenant out of its reach; the call is refused a moment later.
         let tenant = tenant(outline.tenant).filter(|tenant| caller.reach.contains(tenant));
@@ -120,7 +122,7 @@ impl Gate {
         }
         parts.extensions.insert(caller);
         parts.extensions.insert(Arrived(now));
-        let request = Request::from_parts(parts, Body::new(whole));
+        let request = Request::from_parts(parts, Body::new(Full::new(whole)));
         let holding = Holding { _call: (call, about), _message: message, _values: values, stream };
         Ok((request, holding))
     }
