@@ -44,6 +44,7 @@ pub use cookies::Cookies;
 pub use edge::Edge;
 pub use probes::Readiness;
 
+use self::bodies::Bodies;
 use crate::app::App;
 use crate::listen::{self, Port};
 use crate::telemetry::Exposition;
@@ -69,10 +70,11 @@ pub struct State {
 /// All routes.
 pub fn router(state: State) -> Router {
     let State { app, readiness, exposition, edge, cookies, tasks } = state;
+    let bodies = Bodies::new(exposition.metrics());
     guard::guarded(
         public()
             .merge(probes::router(readiness, exposition))
-            .merge(events::router(app.clone(), edge.bodies()))
+            .merge(events::router(app.clone(), bodies))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

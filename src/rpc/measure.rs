@@ -2,17 +2,15 @@
 //! cannot be decoded, an unknown method and a stream are counted like any other call.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
 
+use super::around::{Answer, Around, Inner};
 use super::pb::METHODS;
 use super::status::limit;
 use crate::telemetry::Metrics;
@@ -39,44 +37,15 @@ impl Measure {
     }
 }
 
-impl<S> Layer<S> for Measure {
-    type Service = Measured<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Measured { inner, measure: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Measured<S> {
-    inner: S,
-    measure: Measure,
-}
-
-type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
-
-impl<S> Service<Request<Body>> for Measured<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Answer<S::Error>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+impl Around for Measure {
+    async fn answer(self, mut request: Request<Body>, inner: impl Inner) -> Answer {
         let name = request.uri().path().trim_start_matches('/');
-        let method = self.measure.methods.get(name).copied().unwrap_or(Method(OTHER));
+        let method = self.methods.get(name).copied().unwrap_or(Method(OTHER));
         request.extensions_mut().insert(method);
-        let metrics = self.measure.metrics.clone();
+        let (metrics, started) = (self.metrics, Instant::now());
         // A caller that goes away drops the future, and this with it.
-        let ending = Ending { metrics, method, started: Instant::now(), code: Code::Cancelled };
-        let answer = self.inner.call(request);
-        Box::pin(async move { answer.await.map(|answer| ending.follow(answer)) })
+        let ending = Ending { metrics, method, started, code: Code::Cancelled };
+        inner.ask(request).await.map(|answer| ending.follow(answer))
     }
 }
 

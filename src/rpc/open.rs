@@ -5,7 +5,6 @@
 //! same time, and each ends after a time even if its client reads nothing. Streams of health are
 //! small and may stay open, but not in any number. A Check is never refused: probes depend on it.
 
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -13,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
@@ -21,8 +20,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service, ServiceExt as _};
 
+use super::around::{Answer, Around, Inner};
 use super::gate::PAUSE;
 use super::status;
 use crate::listen::{Held, Peer, Pool, holding, network};
@@ -85,64 +84,31 @@ impl Open {
     }
 }
 
-impl<S> Layer<S> for Open {
-    type Service = Opened<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Opened { inner, open: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Opened<S> {
-    inner: S,
-    open: Open,
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-impl<S> Service<Request<Body>> for Opened<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The inner service is called once there is a place.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let inner = self.inner.clone();
+impl Around for Open {
+    async fn answer(self, request: Request<Body>, inner: impl Inner) -> Answer {
         let Some(kind) = Kind::of(request.uri().path()) else {
-            return Box::pin(inner.oneshot(request));
+            return inner.ask(request).await;
         };
         // Requests without a connection occur only in tests.
         let address = request.extensions().get::<Peer>().map(|peer| network(peer.address.ip()));
-        let place = self.open.place(kind, address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
         let until = Instant::now() + LONGEST;
-        Box::pin(async move {
-            let place = match place {
-                Ok(place) => place,
-                Err(status) => {
-                    tokio::time::sleep(PAUSE).await;
-                    return Ok(status.into_http());
-                }
-            };
-            let request = request.map(|body| Body::new(Question::new(body, until)));
-            let answer = inner.oneshot(request).await?;
-            Ok(match place {
-                // An answer that consists of a status has nothing that could be left unread.
-                Some(place) if !answer.body().is_end_stream() => answer.map(|body| match kind {
-                    Kind::Reflection => brief(body, place, until),
-                    Kind::Watch | Kind::Check => Body::new(holding(body, place)),
-                }),
-                _ => answer,
-            })
+        let place = self.place(kind, address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let place = match place {
+            Ok(place) => place,
+            Err(status) => {
+                tokio::time::sleep(PAUSE).await;
+                return Ok(status.into_http());
+            }
+        };
+        let request = request.map(|body| Body::new(Question::new(body, until)));
+        let answer = inner.ask(request).await?;
+        Ok(match place {
+            // An answer that consists of a status has nothing that could be left unread.
+            Some(place) if !answer.body().is_end_stream() => answer.map(|body| match kind {
+                Kind::Reflection => brief(body, place, until),
+                Kind::Watch | Kind::Check => Body::new(holding(body, place)),
+            }),
+            _ => answer,
         })
     }
 }

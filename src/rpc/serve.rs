@@ -9,6 +9,7 @@ use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
+use super::around::Layered;
 use super::gate::Gate;
 use super::measure::Measure;
 use super::open::Open;
@@ -89,10 +90,10 @@ pub async fn serve(
     }
     let service = ServiceBuilder::new()
         .map_request(bodied)
-        .layer(measure)
+        .layer(Layered(measure))
         .map_response(move |answer| wire::explained(answer, limit))
-        .layer(gate)
-        .layer(Open::new())
+        .layer(Layered(gate))
+        .layer(Layered(Open::new()))
         .service(routes.routes().prepare());
     listen::serve(port, service, stop).await;
     Ok(())
@@ -108,7 +109,7 @@ pub async fn serve_health(
     routes.add_service(health.max_decoding_message_size(QUESTION_BYTES));
     let service = ServiceBuilder::new()
         .map_request(bodied)
-        .layer(Open::new())
+        .layer(Layered(Open::new()))
         .service(routes.routes().prepare());
     listen::serve(port, service, stop).await;
 }

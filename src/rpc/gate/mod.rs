@@ -12,23 +12,22 @@ mod scan;
 
 mod outline;
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
 use http_body_util::Full;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
-use tower::{Layer, Service, ServiceExt as _};
 
 pub use self::outline::{Outlined, Outlines};
 use self::scan::Refusal;
 use self::shape::{Method, Shapes};
+use super::around::{Answer, Around, Inner};
 use super::arrival::{Arrived, Shown, timeout};
 use super::call::Server;
 use super::callers::Identified;
@@ -143,61 +142,27 @@ fn refused(refusal: Refusal) -> Status {
     }
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = Gated<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Gated { inner, gate: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Gated<S> {
-    inner: S,
-    gate: Gate,
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-impl<S> Service<Request<Body>> for Gated<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The inner service is called once the request has passed.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (gate, inner) = (self.gate.clone(), self.inner.clone());
+impl Around for Gate {
+    async fn answer(self, request: Request<Body>, inner: impl Inner) -> Answer {
         let path = request.uri().path().trim_start_matches('/');
-        let method = gate.shapes.method(path);
-        Box::pin(async move {
-            let Some(method) = method else {
-                return inner.oneshot(request).await;
-            };
-            match gate.admit(request, method).await {
-                Ok((request, holding)) => {
-                    let answer = inner.oneshot(request).await?;
-                    Ok(match holding.stream {
-                        None => answer,
-                        Some(stream) => {
-                            answer.map(|body| Body::new(Streamed { body, stream, over: false }))
-                        }
-                    })
-                }
-                Err(status) => {
-                    tokio::time::sleep(PAUSE).await;
-                    Ok(status.into_http())
-                }
+        let Some(method) = self.shapes.method(path) else {
+            return inner.ask(request).await;
+        };
+        match self.admit(request, method).await {
+            Ok((request, holding)) => {
+                let answer = inner.ask(request).await?;
+                Ok(match holding.stream {
+                    None => answer,
+                    Some(stream) => {
+                        answer.map(|body| Body::new(Streamed { body, stream, over: false }))
+                    }
+                })
             }
-        })
+            Err(status) => {
+                tokio::time::sleep(PAUSE).await;
+                Ok(status.into_http())
+            }
+        }
     }
 }
 
