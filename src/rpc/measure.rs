@@ -71,13 +71,20 @@ impl Ending {
     }
 
     fn read(&mut self, headers: &HeaderMap) {
-        if let Some(status) = Status::from_header_map(headers) {
-            self.code = status.code();
-            if let Some(limit) = limit(&status) {
-                self.metrics.refused(&limit);
-            }
+        if let Some(code) = counted(&self.metrics, headers) {
+            self.code = code;
         }
     }
+}
+
+/// The code of the status in headers or trailers, if they have one. A refusal is counted by its
+/// limit.
+pub(super) fn counted(metrics: &Metrics, headers: &HeaderMap) -> Option<Code> {
+    let status = Status::from_header_map(headers)?;
+    if let Some(limit) = limit(&status) {
+        metrics.refused(&limit);
+    }
+    Some(status.code())
 }
 
 impl Drop for Ending {

@@ -20,12 +20,17 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
+use tonic_health::pb::health_server;
+use tonic_reflection::pb::v1::server_reflection_server as v1;
+use tonic_reflection::pb::v1alpha::server_reflection_server as v1alpha;
 
 use super::around::{Answer, Around, Inner};
 use super::gate::PAUSE;
-use super::status;
+use super::{status, wire};
 use crate::listen::{Held, Peer, Pool, holding, network};
 
+/// Most bytes of a question to health or reflection.
+pub(super) const QUESTION_BYTES: usize = 4 << 10;
 /// Calls of reflection under way at one port; one address gets half of those that are left free.
 const REFLECTIONS: usize = 32;
 /// Streams of health open at one port, shared in the same way.
@@ -56,12 +61,11 @@ enum Kind {
 
 impl Kind {
     fn of(path: &str) -> Option<Self> {
-        match path.strip_prefix("/grpc.")?.split_once('/')? {
-            ("reflection.v1.ServerReflection" | "reflection.v1alpha.ServerReflection", _) => {
-                Some(Self::Reflection)
-            }
-            ("health.v1.Health", "Watch") => Some(Self::Watch),
-            ("health.v1.Health", _) => Some(Self::Check),
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        match service {
+            v1::SERVICE_NAME | v1alpha::SERVICE_NAME => Some(Self::Reflection),
+            health_server::SERVICE_NAME if method == "Watch" => Some(Self::Watch),
+            health_server::SERVICE_NAME => Some(Self::Check),
             _ => None,
         }
     }
@@ -101,13 +105,16 @@ impl Around for Open {
             }
         };
         let request = request.map(|body| Body::new(Question::new(body, until)));
-        let answer = inner.ask(request).await?;
-        Ok(match place {
-            // An answer that consists of a status has nothing that could be left unread.
-            Some(place) if !answer.body().is_end_stream() => answer.map(|body| match kind {
-                Kind::Reflection => brief(body, place, until),
-                Kind::Watch | Kind::Check => Body::new(holding(body, place)),
-            }),
+        let answer = wire::explained(inner.ask(request).await?, QUESTION_BYTES);
+        // An answer that consists of a status has nothing that could be left unread.
+        let unread = !answer.body().is_end_stream();
+        Ok(match (kind, place) {
+            (Kind::Reflection, Some(place)) if unread => {
+                answer.map(|body| brief(body, place, until))
+            }
+            (Kind::Watch, Some(place)) if unread => {
+                answer.map(|body| Body::new(holding(body, place)))
+            }
             _ => answer,
         })
     }
