@@ -288,3 +288,61 @@ pub fn holding<B: Body, T>(body: B, held: T) -> impl Body<Data = B::Data, Error 
         let _ = &held;
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Bytes of one piece of an answer.
+    const PIECE: usize = 1 << 10;
+
+    /// A client of HTTP/2 that opens the largest windows and asks for `/` (RFC 9113, RFC 7541).
+    const GREEDY: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+        \0\0\x06\x04\0\0\0\0\0\
+        \0\x04\x7f\xff\xff\xff\
+        \0\0\x04\x08\0\0\0\0\0\
+        \x7f\xff\0\0\
+        \0\0\x0b\x01\x05\0\0\0\x01\
+        \x82\x86\x84\x41\x06herald";
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_leaves_a_bounded_part_of_its_answer_in_memory() {
+        let pulled = Arc::new(AtomicUsize::new(0));
+        let answers = service_fn({
+            let pulled = Arc::clone(&pulled);
+            move |_: Request<Incoming>| {
+                let pulled = Arc::clone(&pulled);
+                let pieces = stream::repeat_with(move || {
+                    pulled.fetch_add(PIECE, Ordering::Relaxed);
+                    Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; PIECE])))
+                });
+                std::future::ready(Ok::<_, Infallible>(Response::new(StreamBody::new(pieces))))
+            }
+        });
+        let (mut client, server) = tokio::io::duplex(4 * PIECE);
+        let builder = builder(Protocol::Grpc, &Config::default().times());
+        let serving = tokio::spawn(async move {
+            builder.serve_connection(TokioIo::new(server), answers).await.is_ok()
+        });
+        client.write_all(GREEDY).await.unwrap();
+        // The server runs at each yield, until it has to wait for the client.
+        let (mut before, mut still) = (0, 0);
+        while still < 100 {
+            tokio::task::yield_now().await;
+            let now = pulled.load(Ordering::Relaxed);
+            still = if now == before { still + 1 } else { 0 };
+            before = now;
+        }
+        assert!(!serving.is_finished());
+        // The bytes in the pipe and the frame that is being written are beside it.
+        assert!((SEND_BYTES..=2 * SEND_BYTES).contains(&before), "{before}");
+    }
+}
