@@ -21,10 +21,10 @@ pub(super) struct Bodies {
 }
 
 /// A body that has arrived, with its part of the room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
-    held: Option<Held<IpAddr>>,
+    held: Held<IpAddr>,
 }
 
 /// Why a body was not read.
@@ -58,7 +58,7 @@ impl Bodies {
     }
 
     async fn collect(&self, address: IpAddr, mut body: Body, most: usize) -> Result<Whole, Unread> {
-        let mut whole = Whole::default();
+        let mut whole = Whole { bytes: Vec::new(), held: self.under_way.nothing(&address) };
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Unread::Cut)?.into_data() else {
                 continue;
@@ -66,22 +66,13 @@ impl Bodies {
             if whole.bytes.len() + data.len() > most {
                 return Err(Unread::TooLarge);
             }
-            if !self.hold(&mut whole.held, address, data.len()) {
+            if !whole.held.grow(data.len(), 1) {
                 self.metrics.refused("http.bytes_under_way");
                 return Err(Unread::NoRoom);
             }
             whole.bytes.extend_from_slice(&data);
         }
         Ok(whole)
-    }
-
-    /// Takes room for more bytes of one body; returns whether there is any.
-    fn hold(&self, held: &mut Option<Held<IpAddr>>, address: IpAddr, more: usize) -> bool {
-        if let Some(held) = held {
-            return held.grow(more);
-        }
-        *held = self.under_way.take(&address, more, 1);
-        held.is_some()
     }
 }
 

@@ -10,8 +10,8 @@
 //!   `/slack/`; these paths are for the inside, and do not exist for requests through a listed
 //!   proxy ([`edge`]).
 //!
-//! Every answer, including refusals, passes the [`guard`]: security headers, a limit on the body
-//! and on the time. Bodies of Slack's requests are read by [`bodies`]. No part of a request is ever
+//! Every answer, including refusals, passes the [`guard`]: security headers, and a limit on the
+//! time. Only the bodies of Slack's requests are read, by [`bodies`]. No part of a request is ever
 //! written into an answer. TLS is terminated by the ingress or by the port itself.
 
 mod bodies;
