@@ -3,7 +3,8 @@
 //! A client that reads nothing (an HTTP/2 window of 0) leaves its answers in the server's memory,
 //! and the largest file of reflection has 70 KB. So few calls of reflection are under way at the
 //! same time, and each ends after a time even if its client reads nothing. Streams of health are
-//! small and may stay open, but not in any number. A Check is never refused: probes depend on it.
+//! small and may stay open, but not in any number. A Check is never refused for its number, because
+//! probes depend on it; like every question, it must be small and arrive in time.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
@@ -35,10 +36,11 @@ pub(super) const QUESTION_BYTES: usize = 4 << 10;
 const REFLECTIONS: usize = 32;
 /// Streams of health open at one port, shared in the same way.
 const HEALTH_WATCHES: usize = 256;
-/// The longest that a call of reflection, and the arrival of a question about health, may take.
+/// The longest that a call of reflection may take with all its answers, and that a question about
+/// health may take to arrive; both from the headers of the request.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Bytes of an answer of reflection that are handed to the connection at once. The bytes that it
-/// took (at most `SEND_BYTES` of a stream) stay in memory after the call, until they are read.
+/// took (about `SEND_BYTES` of a stream at most) stay in memory after the call until they are read.
 const PIECE: usize = 1 << 10;
 
 /// The part of an address.

@@ -41,9 +41,10 @@ use crate::listen::Peer;
 const VALUE_BYTES: usize = 64;
 /// The longest that a request may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(20);
-/// Refusals of the gate are answered after this time, so that a client that repeats a refused call
-/// without a pause makes no more than ten calls a second on each of its streams. During the wait it
-/// holds nothing of its share.
+/// Refusals of the gate and of `open` are answered after this time, so that a client that repeats a
+/// refused call as soon as it has the answer makes no more than ten calls a second, times its calls
+/// under way. It does not slow down a client that gives its calls up. During the wait a call holds
+/// nothing of a share.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// The layer around both services.
