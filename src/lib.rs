@@ -10,7 +10,7 @@
 //!   modules' own settings.
 //! - [`rpc`], [`http`]: the front doors, gRPC and HTTP. They do not know the store. [`listen`]:
 //!   connections, which both need before they read a request. [`tokens`]: how a caller is
-//!   identified by an issuer's token. `web`: requests to issuers and to Vault.
+//!   identified by an issuer's token. `web`: requests to issuers and to Vault, and bounded answers.
 //! - [`app`]: one file for each request that a caller can make. [`delivery`]: from the outbox to
 //!   Slack. They do not know each other; the wake-up between them is in the store.
 //! - [`directory`]: member lists, in memory over the shared store.

@@ -1,5 +1,5 @@
-//! Requests to servers other than Slack's: the issuers of tokens, and Vault. Answers are bounded,
-//! redirects are not followed, and the environment names no proxy.
+//! Requests to servers other than Slack's: the issuers of tokens, and Vault. Redirects are not
+//! followed, and the environment names no proxy. Bounded answers: of these servers, and of Slack.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,17 +41,32 @@ pub(crate) fn client(trusted: Option<RootCertStore>, timeout: Duration) -> Resul
         .map_err(|error| format!("no HTTP client: {}", error.without_url()))
 }
 
-/// The body of an answer, if it has at most `most` bytes. It may contain a secret, so its memory is
-/// wiped.
+/// The body of an answer, if it has at most `most` bytes (after decompression). It may contain a
+/// secret, so its memory is wiped.
 pub(crate) async fn body(answer: &mut Response, most: usize) -> Result<Zeroizing<Vec<u8>>, Unread> {
-    let mut bytes = Zeroizing::new(Vec::new());
+    // A compressed answer does not state its length.
+    let stated = answer.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(stated.unwrap_or_default().min(most)));
     while let Some(chunk) = answer.chunk().await.map_err(Unread::Broken)? {
         if bytes.len() + chunk.len() > most {
             return Err(Unread::TooLong);
         }
+        make_room(&mut bytes, chunk.len());
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
+}
+
+/// Makes room for more bytes. A vector that grows by itself leaves its bytes in the memory that it
+/// had before; here that memory is wiped.
+fn make_room(bytes: &mut Zeroizing<Vec<u8>>, more: usize) {
+    let needed = bytes.len() + more;
+    if needed > bytes.capacity() {
+        let capacity = needed.max(2 * bytes.capacity());
+        let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
 }
 
 /// The error with its causes, without the address.
@@ -64,4 +79,21 @@ pub(crate) fn sentence(error: reqwest::Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_that_grows_moves_to_other_memory_with_its_bytes() {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(4));
+        bytes.extend_from_slice(b"abcd");
+        let before = bytes.as_ptr();
+        make_room(&mut bytes, 0);
+        assert_eq!((bytes.as_ptr(), bytes.capacity()), (before, 4));
+        make_room(&mut bytes, 1);
+        assert_ne!(bytes.as_ptr(), before, "it grew by itself");
+        assert!(bytes.capacity() >= 8 && **bytes == *b"abcd");
+    }
 }

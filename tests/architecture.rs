@@ -41,7 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("telemetry", &[]),
     ("web", &[]),
-    ("slack", &["domain", "telemetry"]),
+    ("slack", &["domain", "telemetry", "web"]),
     ("store", &["domain", "telemetry", "web"]),
     ("tokens", &["domain", "telemetry", "web"]),
     ("workspace", &["domain", "telemetry", "slack", "store"]),

@@ -1,21 +1,17 @@
 //! Bodies of requests: read within a time and a share of the memory for them, because nothing is
 //! known about their senders yet.
 
-use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
-use std::time::Duration;
 
 use axum::body::Body;
-use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 
 use crate::listen::{Held, Pool};
 use crate::telemetry::Metrics;
 
 /// Bytes of all bodies under way; one address gets half of those that are left free.
 const UNDER_WAY: usize = 16 << 20;
-/// The longest that a body may take to arrive. Slack waits three seconds for the whole answer.
-const LONGEST: Duration = Duration::from_secs(3);
 
 /// The room for bodies. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -25,10 +21,10 @@ pub(super) struct Bodies {
 }
 
 /// A body that has arrived, with its part of the room.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
-    held: Option<Held<IpAddr>>,
+    held: Held<IpAddr>,
 }
 
 /// Why a body was not read.
@@ -49,27 +45,28 @@ impl Bodies {
         Self { under_way: Pool::new(UNDER_WAY), metrics }
     }
 
-    /// Reads a body of at most `most` bytes from this address.
+    /// Reads a body of at most `most` bytes from this address, if it has arrived by then.
     pub(super) async fn read(
         &self,
         address: IpAddr,
         body: Body,
         most: usize,
+        until: Instant,
     ) -> Result<Whole, Unread> {
-        let reading = tokio::time::timeout(LONGEST, self.collect(address, body, most));
+        let reading = tokio::time::timeout_at(until, self.collect(address, body, most));
         reading.await.unwrap_or(Err(Unread::Late))
     }
 
     async fn collect(&self, address: IpAddr, mut body: Body, most: usize) -> Result<Whole, Unread> {
-        let mut whole = Whole::default();
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let mut whole = Whole { bytes: Vec::new(), held: self.under_way.nothing(&address) };
+        while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| Unread::Cut)?.into_data() else {
                 continue;
             };
             if whole.bytes.len() + data.len() > most {
                 return Err(Unread::TooLarge);
             }
-            if !self.hold(&mut whole.held, address, data.len()) {
+            if !whole.held.grow(data.len(), 1) {
                 self.metrics.refused("http.bytes_under_way");
                 return Err(Unread::NoRoom);
             }
@@ -77,21 +74,13 @@ impl Bodies {
         }
         Ok(whole)
     }
-
-    /// Takes room for more bytes of one body; returns whether there is any.
-    fn hold(&self, held: &mut Option<Held<IpAddr>>, address: IpAddr, more: usize) -> bool {
-        if let Some(held) = held {
-            return held.grow(more);
-        }
-        *held = self.under_way.take(&address, more, 1);
-        held.is_some()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use futures_util::{StreamExt as _, stream};
 
@@ -99,30 +88,34 @@ mod tests {
 
     const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
+    /// Later than the end of these tests.
+    fn in_time() -> Instant {
+        Instant::now() + Duration::from_secs(3600)
+    }
+
     #[tokio::test]
     async fn a_body_is_read_whole_in_time_or_not_at_all() {
         let bodies = Bodies::new(Metrics::unobserved());
-        let read = async |body, most| {
-            bodies.read(ADDRESS, body, most).await.map(|whole| whole.bytes.len())
+        let read = async |body, until| {
+            bodies.read(ADDRESS, body, 4, until).await.map(|whole| whole.bytes.len())
         };
-        assert_eq!(read(Body::from("four"), 4).await, Ok(4));
-        assert_eq!(read(Body::from("five!"), 4).await, Err(Unread::TooLarge));
+        assert_eq!(read(Body::from("four"), in_time()).await, Ok(4));
+        assert_eq!(read(Body::from("five!"), in_time()).await, Err(Unread::TooLarge));
         let parts = stream::iter(["a", "b"].map(Ok::<_, Infallible>));
-        assert_eq!(read(Body::from_stream(parts.clone()), 4).await, Ok(2));
+        assert_eq!(read(Body::from_stream(parts.clone()), in_time()).await, Ok(2));
         let unending = Body::from_stream(parts.chain(stream::pending()));
-        assert_eq!(read(unending, 4).await, Err(Unread::Late));
+        assert_eq!(read(unending, Instant::now()).await, Err(Unread::Late));
     }
 
     #[tokio::test]
     async fn one_address_leaves_room_for_the_next() {
         let bodies = Bodies::new(Metrics::unobserved());
         let half = || Body::from(vec![0; UNDER_WAY / 2]);
-        let first = bodies.read(ADDRESS, half(), UNDER_WAY).await.unwrap();
-        let again = bodies.read(ADDRESS, Body::from("x"), UNDER_WAY).await;
-        assert_eq!(again.unwrap_err(), Unread::NoRoom);
-        let other = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        bodies.read(other, Body::from("x"), UNDER_WAY).await.unwrap();
+        let read = async |address, body| bodies.read(address, body, UNDER_WAY, in_time()).await;
+        let first = read(ADDRESS, half()).await.unwrap();
+        assert_eq!(read(ADDRESS, Body::from("x")).await.unwrap_err(), Unread::NoRoom);
+        read(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Body::from("x")).await.unwrap();
         drop(first);
-        bodies.read(ADDRESS, half(), UNDER_WAY).await.unwrap();
+        read(ADDRESS, half()).await.unwrap();
     }
 }

@@ -13,7 +13,6 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use super::bodies::Bodies;
 use super::config::{Config, ForwardedHeader};
 use super::outcome;
 use crate::listen::{Peer, Rates, network};
@@ -30,7 +29,6 @@ pub struct Edge {
     trusted: Arc<[IpNet]>,
     header: ForwardedHeader,
     rates: Arc<Rates<IpAddr>>,
-    bodies: Bodies,
     metrics: Metrics,
 }
 
@@ -54,14 +52,8 @@ impl Edge {
             trusted: config.trusted_proxies.clone().into(),
             header: config.forwarded_header,
             rates: Arc::new(Rates::new(rate, rate.saturating_mul(BURST))),
-            bodies: Bodies::new(metrics.clone()),
             metrics,
         }
-    }
-
-    /// The room for bodies of requests.
-    pub(super) fn bodies(&self) -> Bodies {
-        self.bodies.clone()
     }
 
     fn trusts(&self, address: IpAddr) -> bool {

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::{HeaderName, HeaderValue, StatusCode};
+use tokio::time::Instant;
 
 use super::bodies::{Bodies, Unread};
 use super::config::EVENTS_PATH;
@@ -16,7 +17,8 @@ use super::outcome;
 use crate::app::{self, App, SignedRequest, Taken};
 use crate::slack::events::BODY_BYTES;
 
-/// Slack waits three seconds and resends an event that is not stored by then.
+/// The time for a request, from its headers to the stored event. Slack waits three seconds and
+/// resends an event that is not stored by then.
 const PATIENCE: Duration = Duration::from_millis(2500);
 
 #[derive(Clone)]
@@ -30,12 +32,13 @@ pub(super) fn router(app: App, bodies: Bodies) -> Router {
 }
 
 async fn take(State(shared): State<Shared>, request: Request) -> Response {
+    let until = Instant::now() + PATIENCE;
     let Shared { app, bodies } = shared;
     let (parts, body) = request.into_parts();
     // Requests without a connection occur only in tests.
     let address = parts.extensions.get::<CountedAddress>().map(|counted| counted.0);
     let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let body = match bodies.read(address, body, BODY_BYTES).await {
+    let body = match bodies.read(address, body, BODY_BYTES, until).await {
         Ok(body) => body,
         Err(Unread::TooLarge) => return refused(StatusCode::PAYLOAD_TOO_LARGE),
         Err(Unread::Cut) => return refused(StatusCode::BAD_REQUEST),
@@ -50,7 +53,7 @@ async fn take(State(shared): State<Shared>, request: Request) -> Response {
         signature: header("x-slack-signature"),
         body: &body.bytes,
     };
-    match tokio::time::timeout(PATIENCE, app.take_event(request)).await {
+    match tokio::time::timeout_at(until, app.take_event(request)).await {
         Ok(Ok(Taken::Acknowledged)) => StatusCode::OK.into_response(),
         Ok(Ok(Taken::Challenge(challenge))) => challenge.into_response(),
         Ok(Ok(Taken::Refused)) => refused(StatusCode::UNAUTHORIZED),

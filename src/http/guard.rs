@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, header};
@@ -11,8 +11,6 @@ use http::{HeaderName, HeaderValue, header};
 use super::edge::{self, Edge};
 use super::{outcome, page};
 
-/// Longest request body that is read, in bytes.
-const BODY_BYTES: usize = 1024 * 1024;
 /// Time limit for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -26,7 +24,6 @@ pub(super) fn within(routes: Router, edge: Edge, timeout: Duration) -> Router {
     routes
         .fallback(async || outcome::not_found())
         .method_not_allowed_fallback(async || outcome::wrong_method())
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(from_fn(move |request, next| bounded(request, next, timeout)))
         .layer(from_fn_with_state(edge, edge::pass))
         .layer(from_fn(headers))
@@ -59,8 +56,8 @@ async fn headers(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::{Body, Bytes};
-    use axum::routing::{get, post};
+    use axum::body::Body;
+    use axum::routing::get;
     use http::StatusCode;
     use tower::ServiceExt as _;
 
@@ -78,17 +75,5 @@ mod tests {
             within(silent, edge(), Duration::from_millis(1)).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()[header::X_FRAME_OPTIONS], "DENY");
-    }
-
-    #[tokio::test]
-    async fn a_body_has_a_limit() {
-        for (bytes, status) in
-            [(BODY_BYTES, StatusCode::OK), (BODY_BYTES + 1, StatusCode::PAYLOAD_TOO_LARGE)]
-        {
-            let echo = Router::new().route("/", post(async |_: Bytes| ()));
-            let request = Request::post("/").body(Body::from(vec![0; bytes])).unwrap();
-            let response = guarded(echo, edge()).oneshot(request).await.unwrap();
-            assert_eq!(response.status(), status, "{bytes}");
-        }
     }
 }

@@ -10,8 +10,8 @@
 //!   `/slack/`; these paths are for the inside, and do not exist for requests through a listed
 //!   proxy ([`edge`]).
 //!
-//! Every answer, including refusals, passes the [`guard`]: security headers, a limit on the body
-//! and on the time. Bodies of Slack's requests are read by [`bodies`]. No part of a request is ever
+//! Every answer, including refusals, passes the [`guard`]: security headers, and a limit on the
+//! time. Only the bodies of Slack's requests are read, by [`bodies`]. No part of a request is ever
 //! written into an answer. TLS is terminated by the ingress or by the port itself.
 
 mod bodies;
@@ -44,6 +44,7 @@ pub use cookies::Cookies;
 pub use edge::Edge;
 pub use probes::Readiness;
 
+use self::bodies::Bodies;
 use crate::app::App;
 use crate::listen::{self, Port};
 use crate::telemetry::Exposition;
@@ -69,10 +70,11 @@ pub struct State {
 /// All routes.
 pub fn router(state: State) -> Router {
     let State { app, readiness, exposition, edge, cookies, tasks } = state;
+    let bodies = Bodies::new(exposition.metrics());
     guard::guarded(
         public()
             .merge(probes::router(readiness, exposition))
-            .merge(events::router(app.clone(), edge.bodies()))
+            .merge(events::router(app.clone(), bodies))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

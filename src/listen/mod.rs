@@ -27,7 +27,7 @@ pub use hyper::body::Incoming;
 pub use places::network;
 pub use pool::{Held, Pool};
 pub use rates::Rates;
-pub use serve::{Port, serve};
+pub use serve::{Port, holding, serve};
 pub use tls::{Files, PeerNames, Tls};
 
 /// The protocol of a port.

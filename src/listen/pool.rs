@@ -25,9 +25,13 @@ impl<K: Clone + Eq + Hash> Pool<K> {
     /// Takes `amount` for `holder`; `None` if that is more than its share. `part` is the divisor of
     /// the share.
     pub fn take(&self, holder: &K, amount: usize, part: u64) -> Option<Held<K>> {
-        let amount = amount as u64;
-        let taken = self.shares().take(holder, amount, part);
-        taken.then(|| Held { pool: self.clone(), holder: holder.clone(), amount })
+        let mut held = self.nothing(holder);
+        held.grow(amount, part).then_some(held)
+    }
+
+    /// A part of no amount for `holder`, which can grow.
+    pub fn nothing(&self, holder: &K) -> Held<K> {
+        Held { pool: self.clone(), holder: holder.clone(), amount: 0 }
     }
 
     fn shares(&self) -> MutexGuard<'_, Shares<K>> {
@@ -42,10 +46,11 @@ impl<K> Clone for Pool<K> {
 }
 
 impl<K: Clone + Eq + Hash> Held<K> {
-    /// Takes more for the same holder, of a full share; returns whether it was taken.
-    pub fn grow(&mut self, more: usize) -> bool {
+    /// Takes more for the same holder; returns whether it was taken. `part` is the divisor of the
+    /// share.
+    pub fn grow(&mut self, more: usize, part: u64) -> bool {
         let more = more as u64;
-        let taken = self.pool.shares().take(&self.holder, more, 1);
+        let taken = self.pool.shares().take(&self.holder, more, part);
         if taken {
             self.amount += more;
         }
@@ -67,7 +72,7 @@ mod tests {
     fn a_part_that_grew_is_given_back_whole() {
         let pool = Pool::new(8);
         let mut held = pool.take(&"one", 1, 1).unwrap();
-        assert!(held.grow(3) && !held.grow(1));
+        assert!(held.grow(3, 1) && !held.grow(1, 1));
         assert!(pool.take(&"other", 5, 1).is_none());
         drop(held);
         assert!(pool.take(&"other", 8, 1).is_some());

@@ -2,14 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -119,7 +118,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
-    B: Body + Send + Unpin + 'static,
+    B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Error>,
 {
@@ -231,7 +230,7 @@ impl Connection {
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         S: Clone + Send + 'static,
         S::Future: Send + 'static,
-        B: Body + Send + Unpin + 'static,
+        B: Body + Send + 'static,
         B::Data: Send,
         B::Error: Into<Error>,
     {
@@ -247,7 +246,7 @@ impl Connection {
                 let answer = service.clone().oneshot(request);
                 async move {
                     let answer = answer.await?;
-                    Ok::<_, Infallible>(answer.map(|body| Counted { body, _call: under_way }))
+                    Ok::<_, Infallible>(answer.map(|body| holding(body, under_way)))
                 }
             }
         });
@@ -282,28 +281,68 @@ impl Connection {
     }
 }
 
-/// A body whose call is under way until its last byte is taken.
-struct Counted<B> {
-    body: B,
-    _call: UnderWay,
+/// The body of an answer, which holds this until its last byte is taken or its client is gone.
+pub fn holding<B: Body, T>(body: B, held: T) -> impl Body<Data = B::Data, Error = B::Error> {
+    // The function owns it, and is dropped with the body.
+    body.inspect_frame(move |_| {
+        let _ = &held;
+    })
 }
 
-impl<B: Body + Unpin> Body for Counted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::io::AsyncWriteExt as _;
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
+    use super::*;
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    /// Bytes of one piece of an answer.
+    const PIECE: usize = 1 << 10;
+
+    /// A client of HTTP/2 that opens the largest windows and asks for `/` (RFC 9113, RFC 7541).
+    const GREEDY: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\
+        \0\0\x06\x04\0\0\0\0\0\
+        \0\x04\x7f\xff\xff\xff\
+        \0\0\x04\x08\0\0\0\0\0\
+        \x7f\xff\0\0\
+        \0\0\x0b\x01\x05\0\0\0\x01\
+        \x82\x86\x84\x41\x06herald";
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_leaves_a_bounded_part_of_its_answer_in_memory() {
+        let pulled = Arc::new(AtomicUsize::new(0));
+        let answers = service_fn({
+            let pulled = Arc::clone(&pulled);
+            move |_: Request<Incoming>| {
+                let pulled = Arc::clone(&pulled);
+                let pieces = stream::repeat_with(move || {
+                    pulled.fetch_add(PIECE, Ordering::Relaxed);
+                    Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; PIECE])))
+                });
+                std::future::ready(Ok::<_, Infallible>(Response::new(StreamBody::new(pieces))))
+            }
+        });
+        let (mut client, server) = tokio::io::duplex(4 * PIECE);
+        let builder = builder(Protocol::Grpc, &Config::default().times());
+        let serving = tokio::spawn(async move {
+            builder.serve_connection(TokioIo::new(server), answers).await.is_ok()
+        });
+        client.write_all(GREEDY).await.unwrap();
+        // The server runs at each yield, until it has to wait for the client.
+        let (mut before, mut still) = (0, 0);
+        while still < 100 {
+            tokio::task::yield_now().await;
+            let now = pulled.load(Ordering::Relaxed);
+            still = if now == before { still + 1 } else { 0 };
+            before = now;
+        }
+        assert!(!serving.is_finished());
+        // The bytes in the pipe and the frame that is being written are beside it.
+        assert!((SEND_BYTES..=2 * SEND_BYTES).contains(&before), "{before}");
     }
 }

@@ -2,17 +2,15 @@
 //! cannot be decoded, an unknown method and a stream are counted like any other call.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tonic::body::Body;
 use tonic::{Code, Status};
-use tower::{Layer, Service};
 
+use super::around::{Answer, Around, Inner};
 use super::pb::METHODS;
 use super::status::limit;
 use crate::telemetry::Metrics;
@@ -39,44 +37,15 @@ impl Measure {
     }
 }
 
-impl<S> Layer<S> for Measure {
-    type Service = Measured<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Measured { inner, measure: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Measured<S> {
-    inner: S,
-    measure: Measure,
-}
-
-type Answer<E> = Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>;
-
-impl<S> Service<Request<Body>> for Measured<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = Answer<S::Error>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+impl Around for Measure {
+    async fn answer(self, mut request: Request<Body>, inner: impl Inner) -> Answer {
         let name = request.uri().path().trim_start_matches('/');
-        let method = self.measure.methods.get(name).copied().unwrap_or(Method(OTHER));
+        let method = self.methods.get(name).copied().unwrap_or(Method(OTHER));
         request.extensions_mut().insert(method);
-        let metrics = self.measure.metrics.clone();
+        let (metrics, started) = (self.metrics, Instant::now());
         // A caller that goes away drops the future, and this with it.
-        let ending = Ending { metrics, method, started: Instant::now(), code: Code::Cancelled };
-        let answer = self.inner.call(request);
-        Box::pin(async move { answer.await.map(|answer| ending.follow(answer)) })
+        let ending = Ending { metrics, method, started, code: Code::Cancelled };
+        inner.ask(request).await.map(|answer| ending.follow(answer))
     }
 }
 
@@ -92,54 +61,35 @@ impl Ending {
     /// Waits for the status: in the headers of an answer without a body, or after its body.
     fn follow(mut self, answer: Response<Body>) -> Response<Body> {
         self.read(answer.headers());
-        answer.map(|body| Body::new(Followed { body, ending: self }))
+        answer.map(move |body| {
+            Body::new(body.inspect_frame(move |frame| {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.read(trailers);
+                }
+            }))
+        })
     }
 
     fn read(&mut self, headers: &HeaderMap) {
-        if let Some(status) = Status::from_header_map(headers) {
-            self.code = status.code();
-            if let Some(limit) = limit(&status) {
-                self.metrics.refused(&limit);
-            }
+        if let Some(code) = counted(&self.metrics, headers) {
+            self.code = code;
         }
     }
+}
+
+/// The code of the status in headers or trailers, if they have one. A refusal is counted by its
+/// limit.
+pub(super) fn counted(metrics: &Metrics, headers: &HeaderMap) -> Option<Code> {
+    let status = Status::from_header_map(headers)?;
+    if let Some(limit) = limit(&status) {
+        metrics.refused(&limit);
+    }
+    Some(status.code())
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
         self.metrics.rpc(self.method.0, code_name(self.code), self.started.elapsed());
-    }
-}
-
-/// A body whose trailers are read as they pass.
-struct Followed {
-    body: Body,
-    ending: Ending,
-}
-
-impl http_body::Body for Followed {
-    type Data = <Body as http_body::Body>::Data;
-    type Error = <Body as http_body::Body>::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let polled = http_body::Body::poll_frame(Pin::new(&mut self.body), cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(trailers) = frame.trailers_ref()
-        {
-            self.ending.read(trailers);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -1,10 +1,11 @@
 //! The gRPC side: layers, the two services, protobuf <-> domain, errors -> Status, callers.
 //!
-//! Reading order: `gate` (checks on every request before it is decoded), `open` (health and
-//! reflection), `limits`, `call` (the shared part of every call), `callers`, `decode`,
-//! `herald_service`, `admin_service`, `encode`, `watch`, `page`, `status`, `wire`, `measure`,
-//! `serve`.
+//! Reading order: `around` (the form of a layer), `gate` (checks on every request before it is
+//! decoded), `open` (health and reflection), `limits`, `call` (the shared part of every call),
+//! `callers`, `decode`, `herald_service`, `admin_service`, `encode`, `watch`, `page`, `status`,
+//! `wire`, `measure`, `serve`.
 
+mod around;
 mod arrival;
 mod json;
 mod sentences;

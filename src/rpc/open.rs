@@ -3,37 +3,44 @@
 //! A client that reads nothing (an HTTP/2 window of 0) leaves its answers in the server's memory,
 //! and the largest file of reflection has 70 KB. So few calls of reflection are under way at the
 //! same time, and each ends after a time even if its client reads nothing. Streams of health are
-//! small and may stay open, but not in any number. A Check is never refused: probes depend on it.
+//! small and may stay open, but not in any number. A Check is never refused for its number, because
+//! probes depend on it; like every question, it must be small and arrive in time.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use futures_util::stream;
+use http::{HeaderMap, Request};
 use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 use tonic::body::Body;
-use tower::{Layer, Service, ServiceExt as _};
+use tonic_health::pb::health_server;
+use tonic_reflection::pb::v1::server_reflection_server as v1;
+use tonic_reflection::pb::v1alpha::server_reflection_server as v1alpha;
 
+use super::around::{Answer, Around, Inner};
 use super::gate::PAUSE;
-use super::status;
-use crate::listen::{Held, Peer, Pool, network};
+use super::{status, wire};
+use crate::listen::{Held, Peer, Pool, holding, network};
 
+/// Most bytes of a question to health or reflection.
+pub(super) const QUESTION_BYTES: usize = 4 << 10;
 /// Calls of reflection under way at one port; one address gets half of those that are left free.
 const REFLECTIONS: usize = 32;
 /// Streams of health open at one port, shared in the same way.
 const HEALTH_WATCHES: usize = 256;
-/// The longest that a call of reflection, and the arrival of a question about health, may take.
+/// The longest that a call of reflection may take with all its answers, and that a question about
+/// health may take to arrive; both from the headers of the request.
 const LONGEST: Duration = Duration::from_secs(10);
 /// Bytes of an answer of reflection that are handed to the connection at once. The bytes that it
-/// took (at most `SEND_BYTES` of a stream) stay in memory after the call, until they are read.
+/// took (about `SEND_BYTES` of a stream at most) stay in memory after the call until they are read.
 const PIECE: usize = 1 << 10;
 
 /// The part of an address.
@@ -56,12 +63,11 @@ enum Kind {
 
 impl Kind {
     fn of(path: &str) -> Option<Self> {
-        match path.strip_prefix("/grpc.")?.split_once('/')? {
-            ("reflection.v1.ServerReflection" | "reflection.v1alpha.ServerReflection", _) => {
-                Some(Self::Reflection)
-            }
-            ("health.v1.Health", "Watch") => Some(Self::Watch),
-            ("health.v1.Health", _) => Some(Self::Check),
+        let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+        match service {
+            v1::SERVICE_NAME | v1alpha::SERVICE_NAME => Some(Self::Reflection),
+            health_server::SERVICE_NAME if method == "Watch" => Some(Self::Watch),
+            health_server::SERVICE_NAME => Some(Self::Check),
             _ => None,
         }
     }
@@ -84,64 +90,34 @@ impl Open {
     }
 }
 
-impl<S> Layer<S> for Open {
-    type Service = Opened<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Opened { inner, open: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Opened<S> {
-    inner: S,
-    open: Open,
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-impl<S> Service<Request<Body>> for Opened<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The inner service is called once there is a place.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let inner = self.inner.clone();
+impl Around for Open {
+    async fn answer(self, request: Request<Body>, inner: impl Inner) -> Answer {
         let Some(kind) = Kind::of(request.uri().path()) else {
-            return Box::pin(inner.oneshot(request));
+            return inner.ask(request).await;
         };
         // Requests without a connection occur only in tests.
         let address = request.extensions().get::<Peer>().map(|peer| network(peer.address.ip()));
-        let place = self.open.place(kind, address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
         let until = Instant::now() + LONGEST;
-        Box::pin(async move {
-            let place = match place {
-                Ok(place) => place,
-                Err(status) => {
-                    tokio::time::sleep(PAUSE).await;
-                    return Ok(status.into_http());
-                }
-            };
-            let request = request.map(|body| Body::new(Question::new(body, until)));
-            let answer = inner.oneshot(request).await?;
-            Ok(match place {
-                // An answer that consists of a status has nothing that could be left unread.
-                Some(place) if !answer.body().is_end_stream() => answer.map(|body| match kind {
-                    Kind::Reflection => Body::new(Brief::new(body, place, until)),
-                    Kind::Watch | Kind::Check => Body::new(Placed { body, _place: place }),
-                }),
-                _ => answer,
-            })
+        let place = self.place(kind, address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let place = match place {
+            Ok(place) => place,
+            Err(status) => {
+                tokio::time::sleep(PAUSE).await;
+                return Ok(status.into_http());
+            }
+        };
+        let request = request.map(|body| Body::new(Question::new(body, until)));
+        let answer = wire::explained(inner.ask(request).await?, QUESTION_BYTES);
+        // An answer that consists of a status has nothing that could be left unread.
+        let unread = !answer.body().is_end_stream();
+        Ok(match (kind, place) {
+            (Kind::Reflection, Some(place)) if unread => {
+                answer.map(|body| brief(body, place, until))
+            }
+            (Kind::Watch, Some(place)) if unread => {
+                answer.map(|body| Body::new(holding(body, place)))
+            }
+            _ => answer,
         })
     }
 }
@@ -177,52 +153,35 @@ impl http_body::Body for Question {
     }
 }
 
-/// The body of an answer, with its place.
-struct Placed {
-    body: Body,
-    _place: OfAddress,
-}
-
-impl http_body::Body for Placed {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-}
-
 /// The body of an answer with a time limit, in small pieces. A task reads the whole body and then
 /// drops it with its place: a connection asks for no frame while its client reads nothing.
-struct Brief {
-    pieces: mpsc::Receiver<Result<Frame<Bytes>, Status>>,
-    /// The status was sent.
-    over: bool,
-    _task: AbortOnDropHandle<()>,
+fn brief(body: Body, place: OfAddress, until: Instant) -> Body {
+    let (to, pieces) = mpsc::channel(1);
+    let task = tokio::spawn(async move {
+        let _place = place;
+        // Without its end in time, the answer gets another one.
+        tokio::time::timeout_at(until, cut(body, to)).await.ok();
+    });
+    let rest = Some((pieces, AbortOnDropHandle::new(task)));
+    let frames = stream::unfold(rest, |rest| async move {
+        let (mut pieces, task) = rest?;
+        let frame = pieces.recv().await.unwrap_or_else(late);
+        let last = frame.as_ref().map_or(true, Frame::is_trailers);
+        Some((frame, (!last).then_some((pieces, task))))
+    });
+    Body::new(StreamBody::new(frames))
 }
 
-impl Brief {
-    fn new(body: Body, place: OfAddress, until: Instant) -> Self {
-        let (to, pieces) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
-            let _place = place;
-            // Without its end in time, the answer gets another one below.
-            tokio::time::timeout_at(until, cut(body, to)).await.ok();
-        });
-        Self { pieces, over: false, _task: AbortOnDropHandle::new(task) }
-    }
+/// The end of an answer whose time is over.
+fn late() -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status::deadline().add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
 }
 
 /// Cuts a body into pieces, each with its own memory.
 async fn cut(mut body: Body, to: mpsc::Sender<Result<Frame<Bytes>, Status>>) {
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(frame) = body.frame().await {
         let rest = match frame.map(Frame::into_data) {
             Ok(Ok(data)) => {
                 for piece in data.chunks(PIECE) {
@@ -239,28 +198,5 @@ async fn cut(mut body: Body, to: mpsc::Sender<Result<Frame<Bytes>, Status>>) {
         if to.send(rest).await.is_err() {
             return;
         }
-    }
-}
-
-impl http_body::Body for Brief {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let frame = if let Some(frame) = ready!(self.pieces.poll_recv(cx)) {
-            frame?
-        } else {
-            let mut trailers = HeaderMap::new();
-            status::deadline().add_header(&mut trailers)?;
-            Frame::trailers(trailers)
-        };
-        self.over = frame.is_trailers();
-        Poll::Ready(Some(Ok(frame)))
     }
 }

@@ -1,6 +1,6 @@
 //! Listening: services, reflection and health on one port, only health on another.
 
-use http::Request;
+use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -9,11 +9,12 @@ use tonic_health::pb::health_server::{Health as HealthApi, HealthServer};
 use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 
+use super::around::Layered;
 use super::gate::Gate;
-use super::measure::Measure;
-use super::open::Open;
-use super::pb::admin_service_server::AdminServiceServer;
-use super::pb::herald_service_server::HeraldServiceServer;
+use super::measure::{self, Measure};
+use super::open::{Open, QUESTION_BYTES};
+use super::pb::admin_service_server::{self, AdminServiceServer};
+use super::pb::herald_service_server::{self, HeraldServiceServer};
 use super::{Server, pb, wire};
 use crate::listen::{self, Incoming, Port};
 
@@ -25,7 +26,8 @@ pub struct Health {
 }
 
 /// Every name whose health shows whether this replica takes calls.
-const NAMES: [&str; 3] = ["", "herald.v1.HeraldService", "herald.v1.AdminService"];
+const NAMES: [&str; 3] =
+    ["", herald_service_server::SERVICE_NAME, admin_service_server::SERVICE_NAME];
 /// The name that is SERVING for as long as the process is running, for liveness probes.
 const LIVE: &str = "live";
 
@@ -47,9 +49,6 @@ impl Health {
         }
     }
 }
-
-/// Most bytes of a question to health or reflection, which are open to all clients.
-const QUESTION_BYTES: usize = 4 << 10;
 
 /// Serves both services, reflection (v1 and v1alpha) and health until stopped; then finishes the
 /// calls under way. Streams end at once with UNAVAILABLE. A stream whose client does not read
@@ -89,26 +88,32 @@ pub async fn serve(
     }
     let service = ServiceBuilder::new()
         .map_request(bodied)
-        .layer(measure)
+        .layer(Layered(measure))
         .map_response(move |answer| wire::explained(answer, limit))
-        .layer(gate)
-        .layer(Open::new())
+        .layer(Layered(gate))
+        .layer(Layered(Open::new()))
         .service(routes.routes().prepare());
     listen::serve(port, service, stop).await;
     Ok(())
 }
 
-/// Serves only health, in plain text, for kubelets.
+/// Serves only health, in plain text, for kubelets. Only its refusals are counted: probes are not
+/// calls of callers.
 pub async fn serve_health(
     port: Port,
     health: HealthServer<impl HealthApi>,
     stop: CancellationToken,
 ) {
+    let metrics = port.metrics.clone();
     let mut routes = Routes::builder();
     routes.add_service(health.max_decoding_message_size(QUESTION_BYTES));
     let service = ServiceBuilder::new()
         .map_request(bodied)
-        .layer(Open::new())
+        .map_response(move |answer: Response<Body>| {
+            measure::counted(&metrics, answer.headers());
+            answer
+        })
+        .layer(Layered(Open::new()))
         .service(routes.routes().prepare());
     listen::serve(port, service, stop).await;
 }

@@ -37,7 +37,8 @@ pub(super) fn deadline() -> Status {
     with(Code::DeadlineExceeded, "the call's deadline passed", details("DEADLINE_EXCEEDED"))
 }
 
-/// A call that is refused because too many are under way; `limit` is the setting of the limit.
+/// A call that is refused because too many are under way, or too many bytes; `limit` is the setting
+/// of the limit, or the name of a fixed one.
 pub(super) fn overloaded(limit: &'static str) -> Status {
     let sentence = format!("limit {limit} reached; try again in 1 s");
     exhausted("OVERLOADED", limit, sentence, Duration::from_secs(1))
@@ -50,7 +51,8 @@ pub(super) fn quota(limit: &'static str, retry_after: Duration) -> Status {
     exhausted("QUOTA_EXCEEDED", limit, sentence, retry_after)
 }
 
-/// The setting whose limit caused the refusal of a call.
+/// The limit that caused the refusal of a call: its setting, or the name of a fixed one. A message
+/// that is too large for its method counts as `rpc.max_request_bytes`, whatever its own limit is.
 pub(super) fn limit(status: &Status) -> Option<String> {
     let info = status.get_details_error_info()?;
     match info.reason.as_str() {
@@ -59,7 +61,7 @@ pub(super) fn limit(status: &Status) -> Option<String> {
     }
 }
 
-/// A refusal because of load, with the setting of the limit and the time to wait.
+/// A refusal because of load, with the name of the limit and the time to wait.
 fn exhausted(
     reason: &str,
     limit: &str,

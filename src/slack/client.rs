@@ -7,6 +7,7 @@
 //! [`Config::body_limit_bytes`] after decompression; a longer one is dropped. Logs and metrics have
 //! the method, the verdict and Slack's request id; never arguments.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tracing::{Instrument, Span, field};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::answer::{self, Effect};
 use super::deadline::{Refused, Timely, TooLate};
@@ -24,6 +26,7 @@ use super::{Config, ConfigError, Error};
 use crate::domain::capacity::slack_method::Method;
 use crate::domain::secret::Secret;
 use crate::telemetry::Metrics;
+use crate::web::{self, Unread};
 
 /// Calls Slack's methods. Cloning is cheap; clones share connections.
 #[derive(Debug, Clone)]
@@ -194,12 +197,17 @@ impl Client {
         if let Some(error) = answer::throttled(status, &headers, self.0.time_scale) {
             return Err(error);
         }
-        let body = read(&mut response, self.0.body_limit)
+        let read = web::body(&mut response, self.0.body_limit)
             .await
-            .map_err(|fault| answer::unreadable(effect, status, fault))?;
-        let body = super::wire::readable(&body);
-        answer::judge(effect, status, &headers, &body, self.0.time_scale)?;
-        let value = serde_json::from_slice(&body)
+            .map_err(|unread| answer::unreadable(effect, status, fault(&unread)))?;
+        // A repaired copy is wiped, too: tokens arrive in answers.
+        let repaired = Zeroizing::new(match super::wire::readable(&read) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(repaired) => Some(repaired),
+        });
+        let body: &[u8] = repaired.as_deref().unwrap_or(&read);
+        answer::judge(effect, status, &headers, body, self.0.time_scale)?;
+        let value = serde_json::from_slice(body)
             .map_err(|_| answer::unreadable(effect, status, "unreadable_answer"))?;
         Ok(Answer { value, scopes: scopes(&headers) })
     }
@@ -284,18 +292,14 @@ fn causes(error: &dyn std::error::Error) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
-async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Vec<u8>, &'static str> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return Ok(body),
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err("body_too_large"),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Err(error) if error.is_timeout() => return Err("timeout"),
-            Err(error) => {
-                tracing::info!(cause = %causes(&error), "Slack's answer was cut off");
-                return Err("body_cut");
-            }
+/// The code of an answer whose body was not read.
+fn fault(unread: &Unread) -> &'static str {
+    match unread {
+        Unread::TooLong => "body_too_large",
+        Unread::Broken(error) if error.is_timeout() => "timeout",
+        Unread::Broken(error) => {
+            tracing::info!(cause = %causes(error), "Slack's answer was cut off");
+            "body_cut"
         }
     }
 }

@@ -1,12 +1,7 @@
 //! The one message of a request, read whole before it is processed.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::{Buf as _, Bytes, BytesMut};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -15,26 +10,22 @@ use crate::rpc::wire;
 /// A message's head: whether it is compressed, and how many bytes it has (gRPC over HTTP/2).
 const HEAD: usize = 5;
 
-/// The bytes of a request with its head; `None` if it has no message.
-pub(super) struct Whole(Option<Bytes>);
-
-impl Whole {
-    /// The message without its head.
-    pub(super) fn message(&self) -> &[u8] {
-        self.0.as_ref().and_then(|bytes| bytes.get(HEAD..)).unwrap_or_default()
-    }
+/// The message of a request without its head; empty if the request has no message.
+pub(super) fn message(whole: &[u8]) -> &[u8] {
+    whole.get(HEAD..).unwrap_or_default()
 }
 
-/// Reads a message of at most `most` bytes. As soon as its length is known, before any more of it
-/// is read, `reserve` is called for that many bytes.
+/// Reads a message of at most `most` bytes, and returns it with its head; empty if the request has
+/// no message. As soon as its length is known, before any more of it is read, `reserve` is called
+/// for that many bytes.
 pub(super) async fn read<H>(
     mut body: Body,
     most: usize,
     reserve: impl FnOnce(usize) -> Result<H, Status>,
-) -> Result<(Whole, Option<H>), Status> {
+) -> Result<(Bytes, Option<H>), Status> {
     let (mut reserve, mut room) = (Some(reserve), None);
     let (mut bytes, mut end) = (BytesMut::new(), None);
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+    while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else {
             continue;
         };
@@ -58,28 +49,8 @@ pub(super) async fn read<H>(
         }
     }
     match end {
-        Some(end) if bytes.len() == end => Ok((Whole(Some(bytes.freeze())), room)),
-        None if bytes.is_empty() => Ok((Whole(None), None)),
+        Some(end) if bytes.len() == end => Ok((bytes.freeze(), room)),
+        None if bytes.is_empty() => Ok((Bytes::new(), None)),
         _ => Err(wire::malformed("its end is missing")),
-    }
-}
-
-impl http_body::Body for Whole {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }

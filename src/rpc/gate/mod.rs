@@ -12,19 +12,19 @@ mod scan;
 
 mod outline;
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Request;
+use http_body_util::Full;
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::metadata::MetadataMap;
-use tower::{Layer, Service, ServiceExt as _};
 
+use super::around::{Answer, Around, Inner};
 use super::arrival::{Arrived, Shown, timeout};
 use super::call::Server;
 use super::callers::Identified;
@@ -41,9 +41,10 @@ use shape::{Method, Shapes};
 const VALUE_BYTES: usize = 64;
 /// The longest that a request may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(20);
-/// Refusals of the gate are answered after this time, so that a client that repeats a refused call
-/// without a pause makes no more than ten calls a second on each of its streams. During the wait it
-/// holds nothing of its share.
+/// Refusals of the gate and of `open` are answered after this time, so that a client that repeats a
+/// refused call as soon as it has the answer makes no more than ten calls a second, times its calls
+/// under way. It does not slow down a client that gives its calls up. During the wait a call holds
+/// nothing of a share.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// The layer around both services.
@@ -102,7 +103,8 @@ impl Gate {
         let reading = body::read(body, method.most_bytes, room);
         let read = tokio::time::timeout_at(until, reading).await;
         let (whole, message) = read.map_err(|_| status::deadline())??;
-        let outline = scan::scan(&self.shapes, method.request, whole.message()).map_err(refused)?;
+        let outline =
+            scan::scan(&self.shapes, method.request, body::message(&whole)).map_err(refused)?;
         let values = room(outline.values * VALUE_BYTES)?;
         // A caller uses nothing of a tenant out of its reach; the call is refused a moment later.
         let tenant = tenant(outline.tenant).filter(|tenant| caller.reach.contains(tenant));
@@ -120,7 +122,7 @@ impl Gate {
         }
         parts.extensions.insert(caller);
         parts.extensions.insert(Arrived(now));
-        let request = Request::from_parts(parts, Body::new(whole));
+        let request = Request::from_parts(parts, Body::new(Full::new(whole)));
         let holding = Holding { _call: (call, about), _message: message, _values: values, stream };
         Ok((request, holding))
     }
@@ -141,61 +143,27 @@ fn refused(refusal: Refusal) -> Status {
     }
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = Gated<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Gated { inner, gate: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Gated<S> {
-    inner: S,
-    gate: Gate,
-}
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-impl<S> Service<Request<Body>> for Gated<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S: Clone + Send + 'static,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The inner service is called once the request has passed.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (gate, inner) = (self.gate.clone(), self.inner.clone());
+impl Around for Gate {
+    async fn answer(self, request: Request<Body>, inner: impl Inner) -> Answer {
         let path = request.uri().path().trim_start_matches('/');
-        let method = gate.shapes.method(path);
-        Box::pin(async move {
-            let Some(method) = method else {
-                return inner.oneshot(request).await;
-            };
-            match gate.admit(request, method).await {
-                Ok((request, holding)) => {
-                    let answer = inner.oneshot(request).await?;
-                    Ok(match holding.stream {
-                        None => answer,
-                        Some(stream) => {
-                            answer.map(|body| Body::new(Streamed { body, stream, over: false }))
-                        }
-                    })
-                }
-                Err(status) => {
-                    tokio::time::sleep(PAUSE).await;
-                    Ok(status.into_http())
-                }
+        let Some(method) = self.shapes.method(path) else {
+            return inner.ask(request).await;
+        };
+        match self.admit(request, method).await {
+            Ok((request, holding)) => {
+                let answer = inner.ask(request).await?;
+                Ok(match holding.stream {
+                    None => answer,
+                    Some(stream) => {
+                        answer.map(|body| Body::new(Streamed { body, stream, over: false }))
+                    }
+                })
             }
-        })
+            Err(status) => {
+                tokio::time::sleep(PAUSE).await;
+                Ok(status.into_http())
+            }
+        }
     }
 }
 

@@ -153,10 +153,10 @@ async fn each_method_and_each_list_has_its_limit() {
 /// The streams that a client may open on one connection.
 const STREAMS: usize = 256;
 
-type Client = http2::SendRequest<Body>;
+pub(super) type Client = http2::SendRequest<Body>;
 
 /// A client over HTTP/2 that takes at most this many bytes of an answer before it reads them.
-async fn client(from: Ipv4Addr, to: SocketAddr, window: u32) -> Client {
+pub(super) async fn client(from: Ipv4Addr, to: SocketAddr, window: u32) -> Client {
     let stream = TokioIo::new(connection(from, to, b"").await);
     let mut settings = http2::Builder::new(TokioExecutor::new());
     settings.initial_stream_window_size(window);
@@ -166,7 +166,10 @@ async fn client(from: Ipv4Addr, to: SocketAddr, window: u32) -> Client {
 }
 
 /// Sends the same request on every stream of several connections at once.
-async fn flood(clients: &[Client], request: &dyn Fn() -> Request<Body>) -> Vec<Response<Incoming>> {
+pub(super) async fn flood(
+    clients: &[Client],
+    request: &dyn Fn() -> Request<Body>,
+) -> Vec<Response<Incoming>> {
     let calls = clients.iter().flat_map(|client| {
         (0..STREAMS).map(move |_| {
             let (mut client, request) = (client.clone(), request());
@@ -177,7 +180,7 @@ async fn flood(clients: &[Client], request: &dyn Fn() -> Request<Body>) -> Vec<R
 }
 
 /// A call of gRPC with these messages.
-fn call(method: &str, message: &[u8], times: usize) -> Request<Body> {
+pub(super) fn call(method: &str, message: &[u8], times: usize) -> Request<Body> {
     let length = u32::try_from(message.len()).unwrap();
     let framed = [&[0][..], &length.to_be_bytes(), message].concat();
     let request = Request::post(format!("http://herald/{method}"));
@@ -204,7 +207,7 @@ fn refused(answer: &HeaderMap, limit: &str) -> bool {
 }
 
 /// The calls that were admitted. All others must have been refused by this limit.
-fn admitted(answers: Vec<Response<Incoming>>, limit: &str) -> Vec<Response<Incoming>> {
+pub(super) fn admitted(answers: Vec<Response<Incoming>>, limit: &str) -> Vec<Response<Incoming>> {
     let all = answers.len();
     let admitted: Vec<_> =
         answers.into_iter().filter(|answer| !refused(answer.headers(), limit)).collect();
@@ -212,7 +215,7 @@ fn admitted(answers: Vec<Response<Incoming>>, limit: &str) -> Vec<Response<Incom
     admitted
 }
 
-async fn health(site: &Site) {
+pub(super) async fn health(site: &Site) {
     for to in [site.herald.rpc, site.herald.health] {
         let question = HealthCheckRequest { service: String::new() };
         HealthClient::new(channel(to)).check(question).await.unwrap();
@@ -258,8 +261,6 @@ fn event(body: Body) -> Request<Body> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_strangers_find_little_room_and_little_time() {
-    // Another test may have installed one already; that one works as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let site = Site::start(&[keys(), "http.slack_requests_per_second=0".into()]).await;
     let mut clients = Vec::new();
     for _ in 0..6 {
@@ -285,11 +286,7 @@ async fn bodies_of_strangers_find_little_room_and_little_time() {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
     }
-    let page = reqwest::get(format!("http://{}/metrics", site.herald.http)).await.unwrap();
-    let page = page.text().await.unwrap();
-    let counted = "herald_refusals_total{limit=\"http.bytes_under_way\"} ";
-    let line = page.lines().find_map(|line| line.strip_prefix(counted)).unwrap();
-    assert!(line.parse::<u64>().unwrap() > 0, "{line}");
+    assert!(site.refusals("http.bytes_under_way").await > 0);
     drop((answers, clients));
     stayed_small(site).await;
 }

@@ -12,6 +12,7 @@ pub(crate) mod dump;
 mod edge;
 mod expressions;
 mod forgetting;
+mod health;
 mod keys;
 mod lasting;
 mod memory;
@@ -107,6 +108,16 @@ impl Site {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.herald.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// The number of refusals by this limit in `/metrics`.
+    pub(super) async fn refusals(&self, limit: &str) -> u64 {
+        // Another test may have installed one already; that one works as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let page = reqwest::get(format!("http://{}/metrics", self.herald.http)).await.unwrap();
+        let page = page.text().await.unwrap();
+        let counted = format!("herald_refusals_total{{limit=\"{limit}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&counted)).unwrap().parse().unwrap()
     }
 
     /// The process serves, and ends within its grace when told to.
