@@ -24,7 +24,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::accept::Accepting;
 use super::io::Watched;
-use super::life::{Activity, Life, Next, UnderWay};
+use super::life::{Activity, Life, Next};
 use super::places::{Place, Places};
 use super::tls::{self, Tls};
 use super::{Config, Ending, Peer, Protocol, Times};

@@ -6,6 +6,9 @@
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 
+/// SQLSTATE `idle_in_transaction_session_timeout`.
+const IDLE: &str = "25P03";
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The database cannot be reached or is starting: retry later.
@@ -96,10 +99,22 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
         Sqlx::Protocol(_) | Sqlx::BeginFailed => true,
         // Ended by an administrator or with its server, or idle in a transaction for too long.
         Sqlx::Database(cause) => {
-            matches!(cause.code().as_deref(), Some("57P01" | "57P02" | "25P03"))
+            matches!(cause.code().as_deref(), Some("57P01" | "57P02" | IDLE))
         }
         _ => false,
     }
+}
+
+/// Whether the server ended the session because its transaction was idle for too long. It does so
+/// only while it waits for the next statement: a COMMIT with this answer was not executed. The
+/// server measures by the clock of the day, so a step of that clock can end a transaction early.
+/// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT>
+pub(in crate::store) fn ended_while_idle(error: &DbErr) -> bool {
+    matches!(
+        error,
+        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))
+            if cause.as_database_error().and_then(|cause| cause.code()).as_deref() == Some(IDLE)
+    )
 }
 
 /// Whether the error is an answer of the server, for example that a statement used up its time.
@@ -154,7 +169,7 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
         // statement or session that was ended. Then: wrong password, no such database, no right to
         // connect. Waiting does not always help with these, but the same codes appear while a
         // server is being set up.
-        "25006" | "55000" | "57014" | "25P03" | "28P01" | "28000" | "3D000" => {
+        "25006" | "55000" | "57014" | IDLE | "28P01" | "28000" | "3D000" => {
             Error::Unavailable(named())
         }
         _ => match code.get(..2) {

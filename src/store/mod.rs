@@ -46,6 +46,8 @@ mod turns;
 
 #[cfg(test)]
 mod plans;
+#[cfg(test)]
+mod tests_of_transactions;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -135,7 +135,7 @@ async fn a_persons_changes_are_found_by_their_index() {
 }
 
 /// A new database; one more connection to it besides the store's.
-async fn fresh(name: &str) -> Option<(Store, DatabaseConnection)> {
+pub(super) async fn fresh(name: &str) -> Option<(Store, DatabaseConnection)> {
     #[expect(clippy::disallowed_methods, reason = "tests/run names the server this way")]
     let server = std::env::var("HERALD_TEST_POSTGRES").ok()?;
     let name = format!("herald_plans_{name}_{}", std::process::id());

@@ -16,6 +16,7 @@ use sea_orm_migration::async_trait::async_trait;
 
 use super::postgres;
 use super::pulse::Pulse;
+use crate::store::error::ended_while_idle;
 use crate::store::{Backend, Error, Store};
 
 /// An open transaction. If dropped without a commit, it is rolled back.
@@ -92,7 +93,7 @@ impl Store {
     /// locked file run it again, a limited number of times; `work` must therefore have no effect
     /// outside the transaction. A connection that breaks before the commit also runs it again, a
     /// few times. One that breaks during the commit does not: the outcome is unknown
-    /// ([`Error::Unavailable`]).
+    /// ([`Error::Unavailable`]), unless the server says that the transaction was idle for too long.
     ///
     /// `store.transaction(|tx| scoped(async move { … }))`; everything that the block borrows must
     /// already be a reference.
@@ -106,7 +107,13 @@ impl Store {
             let tx = self.write().await?;
             let worked = work(&tx).future.await;
             let (outcome, uncommitted) = match worked {
-                Ok(value) => (tx.commit().await.map(|()| value).map_err(Error::from), false),
+                Ok(value) => match tx.commit().await {
+                    Ok(()) => (Ok(value), false),
+                    Err(error) => {
+                        let uncommitted = ended_while_idle(&error);
+                        (Err(error.into()), uncommitted)
+                    }
+                },
                 Err(error) => {
                     // The transaction has already failed: the result of the rollback adds nothing.
                     tx.rollback().await.ok();
