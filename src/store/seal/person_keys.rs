@@ -78,11 +78,14 @@ impl WrappedKey {
         Ok(Self { person, id: id.to_vec(), wrapped })
     }
 
-    /// Reads [`KEY_COLUMNS`]; `None`: the join found no key.
+    /// Reads [`KEY_COLUMNS`]; `None`: the join found no key, or its row is damaged, which is logged.
     pub(in crate::store) fn joined(row: &Row) -> Result<Option<Self>, Error> {
         let Some(id) = row.named::<Option<PersonKeyId>>("key_id")? else { return Ok(None) };
         let person: Vec<u8> = row.named("key_person")?;
-        let person: PersonHash = person.try_into().map_err(|_| altered())?;
+        let Ok(person) = PersonHash::try_from(person) else {
+            tracing::error!(key = hex(&id), "The row of a person's key is damaged.");
+            return Ok(None);
+        };
         Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")? }))
     }
 
@@ -92,6 +95,23 @@ impl WrappedKey {
         let key: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| altered())?;
         let scope = format!("person:{tenant}:{id}");
         Ok(Arc::new(ScopeKeys::of_person(scope, self.id.clone(), Zeroizing::new(key))))
+    }
+
+    /// `None`: it is damaged, which is logged. The data of other people must stay readable, and its
+    /// person must be deletable.
+    fn open_or_report(
+        &self,
+        keys: &ScopeKeys,
+        tenant: &TenantId,
+    ) -> Result<Option<Arc<ScopeKeys>>, Error> {
+        match self.open(keys, tenant) {
+            Err(error @ Error::Sealed(_)) => {
+                let key = hex(&self.id);
+                tracing::error!(%error, %tenant, key, "A person's key cannot be decrypted.");
+                Ok(None)
+            }
+            key => key.map(Some),
+        }
     }
 }
 
@@ -167,7 +187,7 @@ impl Store {
         Ok((id, if in_use { key } else { Arc::new(key.as_before()) }))
     }
 
-    /// Those of these keys that were not erased; not taken from memory.
+    /// Those of these keys that were neither erased nor damaged; not taken from memory.
     pub(in crate::store) async fn person_keys(
         &self,
         tenant: &TenantId,
@@ -193,8 +213,8 @@ impl Store {
             let mut values = params![tenant.as_str()];
             values.extend(chunk.iter().map(|id| Value::from((*id).clone())));
             for row in sql::all(self.reader(), &text, values).await? {
-                if let Some(wrapped) = WrappedKey::joined(&row)? {
-                    let key = wrapped.open(&keys, tenant)?;
+                let Some(wrapped) = WrappedKey::joined(&row)? else { continue };
+                if let Some(key) = wrapped.open_or_report(&keys, tenant)? {
                     found.push((wrapped, key));
                 }
             }
@@ -340,8 +360,8 @@ async fn insert(
     Ok(stored)
 }
 
-/// Erases a person's key and returns it; `keys` are the tenant's. A write with this key that is
-/// under way ends first, so later statements of the transaction find its rows.
+/// Erases a person's key and returns it, unless it is damaged; `keys` are the tenant's. A write with
+/// this key that is under way ends first, so later statements of the transaction find its rows.
 pub(in crate::store) async fn erase(
     tx: &Tx,
     keys: &ScopeKeys,
@@ -352,11 +372,7 @@ pub(in crate::store) async fn erase(
     let person = person_hash(keys, user)?.to_vec();
     let row = sql::one(tx, &text, params![tenant.as_str(), person]).await?;
     let wrapped = row.as_ref().map(WrappedKey::joined).transpose()?.flatten();
-    match wrapped.map(|wrapped| wrapped.open(keys, tenant)).transpose() {
-        // A damaged key must not prevent the deletion.
-        Err(Error::Sealed(_)) => Ok(None),
-        key => key,
-    }
+    wrapped.map_or(Ok(None), |wrapped| wrapped.open_or_report(keys, tenant))
 }
 
 /// Whether the key with the id `id` of the tenant `tenant` (both expressions) exists, as a

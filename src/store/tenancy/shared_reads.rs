@@ -106,7 +106,7 @@ impl People<'_> {
         let mut people = HashMap::with_capacity(rows.people.len());
         for (number, row) in rows.people.into_iter().enumerate() {
             breathe(number).await;
-            let stored = self.store.open_person(tenant, row, &keys).await?;
+            let (stored, _) = self.store.open_person(tenant, row, &keys).await?;
             people.insert(stored.person.user_id.clone(), stored);
         }
         let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));

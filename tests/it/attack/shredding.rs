@@ -131,6 +131,48 @@ async fn without_the_key_nothing_of_the_person_is_read() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_key_concerns_its_person_only() {
+    for (config, _dir) in databases().await {
+        let store = migrated(&config).await;
+        let acme = named("acme");
+        fill(&store, "acme").await;
+        let raw = Thief::on(&config).await.raw;
+        raw.execute_unprepared("UPDATE person_keys SET wrapped = person").await.unwrap();
+        let other = Person {
+            email: Some("zoe@victim.example".into()),
+            ..Person::bare(UserId::parse("zoe").unwrap())
+        };
+        let zoe = other.user_id.clone();
+        store.people().upsert(&acme, std::slice::from_ref(&other)).await.unwrap();
+        let replica = Store::open(&config).await.unwrap();
+        let users = [someone(), zoe.clone()];
+        let facts = replica.people().facts(&acme, &users).await.unwrap();
+        for read in [facts.people, replica.people().get_many(&acme, &users).await.unwrap()] {
+            assert_eq!(read[&zoe].person, other);
+            assert_eq!(read[&someone()].person, Person::bare(someone()));
+            let identity = read[&someone()].identity.as_ref().unwrap();
+            assert_eq!(identity.slack_user_id, self::identity().slack_user_id);
+            assert_eq!(identity.display_name, "");
+        }
+        assert_eq!(replica.people().list(&acme, None, 10).await.unwrap().len(), 2);
+        let error = replica.people().get(&acme, &someone()).await.unwrap_err();
+        assert!(matches!(error, Error::Sealed(_)), "{error}");
+        // The heir of a shared message is the person with the damaged key.
+        let shared =
+            NewDelivery { user: Some(zoe.clone()), also: vec![someone()], ..with_trace("U-both") };
+        let id = shared.id;
+        let shared = Accept { tenant: acme.clone(), ..call("shared", vec![shared]) };
+        replica.outbox().accept(shared).await.unwrap();
+        for user in users.iter().rev() {
+            assert!(replica.ends().erase_person(&acme, user, redact).await.unwrap().known);
+            assert_eq!(replica.people().get(&acme, user).await.unwrap(), None);
+        }
+        replica.close().await;
+        store.close().await;
+    }
+}
+
 /// Replaces the value by one of the layout of earlier releases, under the tenant's key.
 async fn age(thief: &Thief, stolen: &Stolen, plain: &[u8], tenant: &str, key: &[u8; 32]) {
     let sealed = stolen.sealed_as_before(tenant, key, plain);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sea_orm::ConnectionTrait as _;
 use zeroize::Zeroizing;
 
-use super::{PersonHash, PersonKeyId, WrappedKey, find, insert, key_lives, person_hash};
+use super::{PersonHash, PersonKeyId, WrappedKey, altered, find, insert, key_lives, person_hash};
 use crate::domain::ids::{TenantId, UserId};
 use crate::store::database::group::breathe;
 use crate::store::database::rows::{Column, given};
@@ -21,7 +21,8 @@ pub(in crate::store) type KeysById = HashMap<PersonKeyId, Arc<ScopeKeys>>;
 /// The keys that seal the values of one write.
 pub(in crate::store) struct SealingKeys {
     tenant: Arc<ScopeKeys>,
-    people: HashMap<UserId, Arc<ScopeKeys>>,
+    /// `None`: the person's key is damaged.
+    people: HashMap<UserId, Option<Arc<ScopeKeys>>>,
     /// Whether people's keys seal; otherwise they only open, and the tenant's seals.
     in_use: bool,
 }
@@ -33,16 +34,20 @@ impl SealingKeys {
     }
 
     /// The key for data about this person only; without a person, for a channel, the tenant's.
+    /// [`Error::Sealed`]: the person's key is damaged.
     pub(in crate::store) fn of(&self, user: Option<&UserId>) -> Result<&ScopeKeys, Error> {
         let Some(user) = user.filter(|_| self.in_use) else { return Ok(&self.tenant) };
-        let key = self.people.get(user).map(AsRef::as_ref);
-        key.ok_or_else(|| Error::Bug("a person's key was not fetched".into()))
+        match self.people.get(user) {
+            Some(Some(key)) => Ok(key),
+            Some(None) => Err(altered()),
+            None => Err(Error::Bug("a person's key was not fetched".into())),
+        }
     }
 
     /// Also with the key of this person, which is being erased.
     pub(in crate::store) fn and(mut self, user: &UserId, key: Option<&Arc<ScopeKeys>>) -> Self {
         if let Some(key) = key {
-            self.people.insert(user.clone(), Arc::clone(key));
+            self.people.insert(user.clone(), Some(Arc::clone(key)));
         }
         self
     }
@@ -55,7 +60,7 @@ impl SealingKeys {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let theirs = person_of(sealed).and(user).and_then(|user| self.people.get(user));
-        theirs.unwrap_or(&self.tenant).open(place, sealed)
+        theirs.and_then(Option::as_ref).unwrap_or(&self.tenant).open(place, sealed)
     }
 }
 
@@ -79,7 +84,7 @@ impl Store {
             breathe(number).await;
             let person = person_hash(&keys, user)?;
             if let Some(key) = cached.by_person.get(&person).await {
-                people.insert(user.clone(), key);
+                people.insert(user.clone(), Some(key));
             } else {
                 missing.insert(person, user);
             }
@@ -89,7 +94,7 @@ impl Store {
             for (person, key) in self.stored_keys(tenant, &keys, asked, true).await? {
                 cached.keep(tenant, person, &key).await;
                 if let Some(user) = missing.get(&person) {
-                    people.insert((*user).clone(), key);
+                    people.insert((*user).clone(), Some(key));
                 }
             }
         }
@@ -142,7 +147,7 @@ impl Store {
         let mut people = HashMap::with_capacity(named.len());
         for ((_, person), user) in named {
             if let Some(wrapped) = found.get(&person) {
-                people.insert(user.clone(), wrapped.open(keys, tenant)?);
+                people.insert(user.clone(), wrapped.open_or_report(keys, tenant)?);
             }
         }
         Ok(SealingKeys { tenant: Arc::clone(keys), people, in_use })
@@ -166,7 +171,8 @@ impl Store {
         Ok(())
     }
 
-    /// Opens keys that were read together with rows of a tenant, and keeps them in memory.
+    /// Opens keys that were read together with rows of a tenant, and keeps them in memory. Damaged
+    /// keys are absent.
     pub(in crate::store) async fn read_keys(
         &self,
         tenant: &TenantId,
@@ -185,7 +191,7 @@ impl Store {
             let key = if let Some(key) = known {
                 key
             } else {
-                let key = wrapped.open(&keys, tenant)?;
+                let Some(key) = wrapped.open_or_report(&keys, tenant)? else { continue };
                 cached.keep(tenant, wrapped.person, &key).await;
                 key
             };
@@ -194,7 +200,8 @@ impl Store {
         Ok(opened)
     }
 
-    /// The keys of those of these values that people's keys sealed. Erased keys are absent.
+    /// The keys of those of these values that people's keys sealed. Erased and damaged keys are
+    /// absent.
     pub(in crate::store) async fn keys_of_values(
         &self,
         tenant: &TenantId,
@@ -220,7 +227,7 @@ impl Store {
     }
 
     /// Opens a value about a person or, as it has the same columns, about a channel. `known` may
-    /// lack its key. `None`: the key was erased.
+    /// lack its key. `None`: the key was erased or is damaged.
     pub(in crate::store) async fn open_personal(
         &self,
         tenant: &TenantId,
