@@ -129,9 +129,14 @@ struct Wanted {
 }
 
 impl Wanted {
+    /// [`Error::Sealed`]: one of the keys is damaged.
     fn open(&self, stored: &HashMap<PersonHash, WrappedKey>) -> Result<Opened, Error> {
         let theirs = self.people.iter().filter_map(|person| stored.get(person));
-        theirs.map(|key| Ok((key.person, key.open(&self.keys, &self.tenant)?))).collect()
+        let opened = theirs.map(|stored| {
+            let key = stored.open_or_report(&self.keys, &self.tenant)?;
+            Ok((stored.person, key.ok_or_else(altered)?))
+        });
+        opened.collect()
     }
 }
 

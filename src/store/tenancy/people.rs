@@ -60,7 +60,7 @@ impl People<'_> {
                 })
             });
             match written.await {
-                Err(Error::KeyErased) => self.store.forget_keys(&keys).await?,
+                Err(Error::KeyErased) => self.store.forget_keys(tenant, &keys).await?,
                 written => {
                     written?;
                     self.store.recorded();

@@ -243,7 +243,9 @@ impl Store {
                 scoped(self.resolve_within(tx, token, delivery, resolved, prepared))
             });
             match work.await {
-                Err(Error::KeyErased) => self.forget_keys(&prepared.keys).await?,
+                Err(Error::KeyErased) => {
+                    self.forget_keys(&prepared.tenant, &prepared.keys).await?;
+                }
                 settled => return settled,
             }
         }

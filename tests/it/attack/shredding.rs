@@ -167,6 +167,7 @@ async fn a_damaged_key_concerns_its_person_only() {
         for user in users.iter().rev() {
             assert!(replica.ends().erase_person(&acme, user, redact).await.unwrap().known);
             assert_eq!(replica.people().get(&acme, user).await.unwrap(), None);
+            assert_eq!(replica.outbox().words(&acme, id).await.unwrap(), None);
         }
         replica.close().await;
         store.close().await;

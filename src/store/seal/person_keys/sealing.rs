@@ -154,9 +154,13 @@ impl Store {
     }
 
     /// Removes the keys of people from memory: some were erased.
-    pub(in crate::store) async fn forget_keys(&self, keys: &SealingKeys) -> Result<(), Error> {
-        for user in keys.people.keys() {
-            self.forget_key(&keys.tenant, user).await?;
+    pub(in crate::store) async fn forget_keys(
+        &self,
+        tenant: &TenantId,
+        keys: &SealingKeys,
+    ) -> Result<(), Error> {
+        for (user, key) in &keys.people {
+            self.forget_key(tenant, &keys.tenant, user, key.as_deref()).await?;
         }
         Ok(())
     }
@@ -164,10 +168,16 @@ impl Store {
     /// Removes the key of a person from this process's memory; `keys` are the tenant's.
     pub(in crate::store) async fn forget_key(
         &self,
+        tenant: &TenantId,
         keys: &ScopeKeys,
         user: &UserId,
+        key: Option<&ScopeKeys>,
     ) -> Result<(), Error> {
-        self.inner.person_keys.by_person.invalidate(&person_hash(keys, user)?).await;
+        let cached = &self.inner.person_keys;
+        cached.by_person.invalidate(&person_hash(keys, user)?).await;
+        if let Some(id) = key.and_then(ScopeKeys::person) {
+            cached.by_id.invalidate(&(tenant.clone(), id.to_vec())).await;
+        }
         Ok(())
     }
 
