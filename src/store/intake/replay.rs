@@ -116,18 +116,19 @@ impl Outbox<'_> {
     pub async fn replay(self, replay: &Replay) -> Result<ReplayOutcome, Error> {
         let keys = self.store.keys(&Scope::Tenant(replay.tenant.clone())).await?;
         let keys = &keys;
-        let outcome = self
+        let (outcome, unread) = self
             .store
             .transaction(|tx| {
                 scoped(async move {
-                    let outcome = self.store.replay_within(tx, keys, replay).await?;
+                    let (outcome, unread) = self.store.replay_within(tx, keys, replay).await?;
                     if matches!(outcome, ReplayOutcome::Replayed(_)) {
                         self.store.record(tx).await?;
                     }
-                    Ok(outcome)
+                    Ok((outcome, unread))
                 })
             })
             .await?;
+        self.store.pass_over(Unread::DeadLetter, unread);
         self.store.recorded();
         self.store.wake();
         self.store.changed();
@@ -146,12 +147,13 @@ impl Outbox<'_> {
 }
 
 impl Store {
+    /// The outcome, and the number of dead letters that this release cannot read.
     async fn replay_within(
         &self,
         tx: &Tx,
         keys: &Arc<ScopeKeys>,
         replay: &Replay,
-    ) -> Result<ReplayOutcome, Error> {
+    ) -> Result<(ReplayOutcome, u64), Error> {
         const BEGIN: &str = "INSERT INTO replays \
             (tenant, principal, request_id, fingerprint, answer, created_at) \
             VALUES ($1, $2, $3, $4, $5, {now}) \
@@ -166,11 +168,10 @@ impl Store {
         values.extend(params![replay.fingerprint.to_vec(), Vec::<u8>::new()]);
         // A concurrent identical call waits here, and then reads the answer.
         let Some(row) = sql::one(tx, BEGIN, values).await? else {
-            return before(tx, replay, key).await;
+            return Ok((before(tx, replay, key).await?, 0));
         };
         let now = Timestamp(row.get(0)?);
         let (dead, unread) = find(tx, replay).await?;
-        self.pass_over(Unread::DeadLetter, unread);
         let mut answer = Vec::new();
         let mut chosen = Vec::new();
         for dead in dead {
@@ -185,7 +186,7 @@ impl Store {
         }
         if u64::try_from(chosen.len()).unwrap_or(u64::MAX) > replay.room {
             sql::execute(tx, FORGET, key).await?;
-            return Ok(ReplayOutcome::NoRoom);
+            return Ok((ReplayOutcome::NoRoom, unread));
         }
         let users = chosen.iter().filter_map(|(dead, _)| dead.user.clone()).collect();
         let keys = &self.held_keys(tx, keys, &replay.tenant, &users).await?;
@@ -194,7 +195,7 @@ impl Store {
         let mut values = key;
         values.extend(params![serde_json::to_vec(&answer).unwrap_or_default()]);
         sql::execute(tx, END, values).await?;
-        Ok(ReplayOutcome::Replayed(answer))
+        Ok((ReplayOutcome::Replayed(answer), unread))
     }
 }
 
