@@ -46,9 +46,6 @@ pub(in crate::store) type PersonHash = [u8; 32];
 /// was deleted within a few milliseconds.
 pub(in crate::store) const KEY_ATTEMPTS: usize = 4;
 
-/// Calls of one batch that may wait for a locked row, one after the other.
-const LOCKED_CALLS: usize = 3;
-
 /// Keys in memory, and for how long: a message that waits for nothing is sent in this time.
 const CACHED: u64 = 10_000;
 const CACHED_FOR: Duration = Duration::from_secs(60);
@@ -119,6 +116,7 @@ impl WrappedKey {
 type Opened = HashMap<PersonHash, Arc<ScopeKeys>>;
 
 /// People of one tenant whose keys a call needs.
+#[derive(Clone)]
 struct Wanted {
     tenant: TenantId,
     /// The tenant's.
@@ -228,7 +226,8 @@ impl Store {
     }
 
     /// The stored keys of these people. Calls at the same time share the statements: one that
-    /// reads, and one that makes the missing keys, if any.
+    /// reads, and one that makes the missing keys, if any. A call whose keys cannot be made because
+    /// another transaction holds a row is tried by itself (`apart`), so that it holds up no other.
     async fn stored_keys(
         &self,
         tenant: &TenantId,
@@ -239,70 +238,64 @@ impl Store {
         let store = self.clone();
         let work = move |wanted: Vec<Wanted>| {
             let store = store.clone();
-            async move { shared(wanted.len(), store.read_or_make(&wanted).await) }
+            async move {
+                let read = store.read_or_make(&wanted, Patience::Shared).await;
+                shared(wanted.len(), read)
+            }
         };
         let weight = Weight { rows: people.len(), bytes: 0 };
         let wanted = Wanted { tenant: tenant.clone(), keys: Arc::clone(keys), people, make };
-        let read = self.inner.person_keys.reading.join(tenant.clone(), wanted, weight, work).await;
-        read.unwrap_or_else(panicked)
+        let (owner, item) = (tenant.clone(), wanted.clone());
+        let read = self.inner.person_keys.reading.join(owner, item, weight, work).await;
+        match read.unwrap_or_else(panicked) {
+            Err(Error::Locked(_)) => {}
+            read => return read,
+        }
+        let one = std::slice::from_ref(&wanted);
+        let work = |patience| async move {
+            let read = self.read_or_make(one, patience).await?.pop();
+            read.unwrap_or_else(|| Err(Error::Bug("keys without an outcome".into())))
+        };
+        self.inner.apart.run(tenant, work).await
     }
 
-    async fn read_or_make(&self, wanted: &[Wanted]) -> Result<Vec<Result<Opened, Error>>, Error> {
+    /// One outcome for each, in order. [`Error::Locked`]: keys are missing, and the row of one of
+    /// these or of another call is locked, or the tenant's calls must stay out of batches.
+    async fn read_or_make(
+        &self,
+        wanted: &[Wanted],
+        patience: Patience,
+    ) -> Result<Vec<Result<Opened, Error>>, Error> {
         let mut asked = BTreeSet::new();
         for one in wanted {
             asked.extend(one.people.iter().map(|person| (one.tenant.as_str(), *person)));
         }
         let mut found = find(self.reader(), &asked, "").await?;
+        let in_batches =
+            |tenant: &TenantId| patience != Patience::Shared || !self.inner.apart.is_apart(tenant);
         let mut new = BTreeMap::new();
-        for one in wanted.iter().filter(|one| one.make) {
+        for one in wanted.iter().filter(|one| one.make && in_batches(&one.tenant)) {
             for person in one.people.iter().filter(|person| !found.contains_key(*person)) {
                 let key = WrappedKey::make(&one.keys, *person)?;
                 new.entry((one.tenant.as_str(), *person)).or_insert(key);
             }
         }
-        // A row that another transaction holds must not hold up the calls of other people.
-        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        let clock = patience.clock(self.writer().get_database_backend());
         match insert(self.writer(), &new, &clock).await {
             Ok(made) => found.extend(made),
-            Err(Error::Locked(_)) => {
-                return Ok(self.make_by_call(wanted, found, &new, &clock).await);
-            }
+            // The calls that need none of the new keys get theirs.
+            Err(Error::Locked(_)) => {}
             Err(error) => return Err(error),
         }
-        Ok(wanted.iter().map(|one| one.open(&found)).collect())
-    }
-
-    /// Makes the missing keys call by call after a row was found locked, so that only the calls
-    /// which need it fail.
-    async fn make_by_call(
-        &self,
-        wanted: &[Wanted],
-        mut found: HashMap<PersonHash, WrappedKey>,
-        new: &BTreeMap<Named<'_>, WrappedKey>,
-        clock: &str,
-    ) -> Vec<Result<Opened, Error>> {
-        let (mut opened, mut waits) = (Vec::with_capacity(wanted.len()), 0);
-        for one in wanted {
-            let missing =
-                one.people.iter().filter(|person| one.make && !found.contains_key(*person));
-            let missing: BTreeMap<_, _> = missing
-                .filter_map(|person| new.get_key_value(&(one.tenant.as_str(), *person)))
-                .map(|(named, key)| (*named, key.clone()))
-                .collect();
-            let made = if missing.is_empty() {
-                Ok(HashMap::new())
-            } else if waits == LOCKED_CALLS {
+        let lacks = |person: &PersonHash| !found.contains_key(person);
+        let outcomes = wanted.iter().map(|one| {
+            if one.make && one.people.iter().any(lacks) {
                 Err(Error::Locked("keys of people".into()))
             } else {
-                insert(self.writer(), &missing, clock).await
-            };
-            waits += usize::from(waits < LOCKED_CALLS && matches!(made, Err(Error::Locked(_))));
-            opened.push(made.and_then(|made| {
-                found.extend(made);
                 one.open(&found)
-            }));
-        }
-        opened
+            }
+        });
+        Ok(outcomes.collect())
     }
 }
 
