@@ -24,14 +24,14 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use sea_orm::{ConnectionTrait, DbBackend, Value};
-use zeroize::Zeroizing;
 
-use super::cipher::KEY_BYTES;
+use super::cache::cache;
+use super::cipher::{key_of, new_key};
 use super::data_keys::{OF_PERSON, PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
 use crate::domain::ids::{TenantId, UserId};
-use crate::store::database::group::{Bounds, Group, Weight, panicked, shared};
+use crate::store::database::group::{Bounds, Group};
 use crate::store::database::rows::{Column, given};
-use crate::store::database::sql::{self, Row, by_key, params, placeholders};
+use crate::store::database::sql::{self, Row, by_key, params};
 use crate::store::database::transaction::{Patience, Tx, at_once};
 use crate::store::{Backend, Error, Store};
 
@@ -46,8 +46,7 @@ pub(in crate::store) type PersonHash = [u8; 32];
 /// was deleted within a few milliseconds.
 pub(in crate::store) const KEY_ATTEMPTS: usize = 4;
 
-/// Keys in memory, and for how long: a message that waits for nothing is sent in this time.
-const CACHED: u64 = 10_000;
+/// How long keys are in memory: a message that waits for nothing is sent in this time.
 const CACHED_FOR: Duration = Duration::from_secs(60);
 
 /// The columns of a statement that joins `person_keys` as `k`, for [`WrappedKey::joined`].
@@ -69,9 +68,7 @@ impl WrappedKey {
     /// A new key; `keys` are the tenant's.
     fn make(keys: &ScopeKeys, person: PersonHash) -> Result<Self, Error> {
         let id: [u8; PERSON_ID_BYTES] = rand::random();
-        let mut key = Zeroizing::new([0u8; KEY_BYTES]);
-        rand::fill(&mut key[..]);
-        let wrapped = keys.seal(&place(&hex(&id)), &key[..])?;
+        let wrapped = keys.seal(&place(&hex(&id)), &new_key()[..])?;
         Ok(Self { person, id: id.to_vec(), wrapped })
     }
 
@@ -89,9 +86,9 @@ impl WrappedKey {
     fn open(&self, keys: &ScopeKeys, tenant: &TenantId) -> Result<Arc<ScopeKeys>, Error> {
         let id = hex(&self.id);
         let plain = keys.open(&place(&id), &self.wrapped)?;
-        let key: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| altered())?;
+        let key = key_of(&plain).ok_or_else(altered)?;
         let scope = format!("person:{tenant}:{id}");
-        Ok(Arc::new(ScopeKeys::of_person(scope, self.id.clone(), Zeroizing::new(key))))
+        Ok(Arc::new(ScopeKeys::of_person(scope, self.id.clone(), key)))
     }
 
     /// `None`: it is damaged, which is logged. The data of other people must stay readable, and its
@@ -151,7 +148,12 @@ impl PersonKeys {
     pub(in crate::store) fn new(backend: Backend, in_use: bool) -> Self {
         let bounds =
             Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: at_once(backend) };
-        Self { by_person: cache(), by_id: cache(), reading: Group::new(bounds), in_use }
+        Self {
+            by_person: cache(CACHED_FOR),
+            by_id: cache(CACHED_FOR),
+            reading: Group::new(bounds),
+            in_use,
+        }
     }
 
     async fn keep(&self, tenant: &TenantId, person: PersonHash, key: &Arc<ScopeKeys>) {
@@ -160,17 +162,6 @@ impl PersonKeys {
             self.by_id.insert((tenant.clone(), id.to_vec()), Arc::clone(key)).await;
         }
     }
-}
-
-fn cache<K>() -> Cache<K, Arc<ScopeKeys>>
-where
-    K: std::hash::Hash + Eq + Send + Sync + 'static,
-{
-    Cache::builder()
-        .max_capacity(CACHED)
-        .eviction_policy(moka::policy::EvictionPolicy::lru())
-        .time_to_live(CACHED_FOR)
-        .build()
 }
 
 impl Store {
@@ -206,20 +197,11 @@ impl Store {
         ids: &BTreeSet<PersonKeyId>,
     ) -> Result<Vec<(WrappedKey, Arc<ScopeKeys>)>, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let named = ids.iter().map(|id| [tenant.as_str().into(), id.clone().into()]).collect();
         let mut found = Vec::new();
-        let ids: Vec<_> = ids.iter().collect();
-        for chunk in ids.chunks(500) {
-            let among = placeholders(2, chunk.len());
-            let text = format!(
-                "SELECT {KEY_COLUMNS} FROM person_keys k WHERE k.tenant = $1 AND k.id IN ({among})"
-            );
-            let mut values = params![tenant.as_str()];
-            values.extend(chunk.iter().map(|id| Value::from((*id).clone())));
-            for row in sql::all(self.reader(), &text, values).await? {
-                let Some(wrapped) = WrappedKey::joined(&row)? else { continue };
-                if let Some(key) = wrapped.open_or_report(&keys, tenant)? {
-                    found.push((wrapped, key));
-                }
+        for wrapped in find(self.reader(), "k.id", named, "").await? {
+            if let Some(key) = wrapped.open_or_report(&keys, tenant)? {
+                found.push((wrapped, key));
             }
         }
         Ok(found)
@@ -235,19 +217,14 @@ impl Store {
         people: Vec<PersonHash>,
         make: bool,
     ) -> Result<Opened, Error> {
-        let store = self.clone();
-        let work = move |wanted: Vec<Wanted>| {
-            let store = store.clone();
-            async move {
-                let read = store.read_or_make(&wanted, Patience::Shared).await;
-                shared(wanted.len(), read)
-            }
-        };
-        let weight = Weight { rows: people.len(), bytes: 0 };
+        let rows = people.len();
         let wanted = Wanted { tenant: tenant.clone(), keys: Arc::clone(keys), people, make };
         let (owner, item) = (tenant.clone(), wanted.clone());
-        let read = self.inner.person_keys.reading.join(owner, item, weight, work).await;
-        match read.unwrap_or_else(panicked) {
+        let group = &self.inner.person_keys.reading;
+        let read = group.read(self, owner, item, rows, |store, wanted| async move {
+            store.read_or_make(&wanted, Patience::Shared).await
+        });
+        match read.await {
             Err(Error::Locked(_)) => {}
             read => return read,
         }
@@ -270,7 +247,7 @@ impl Store {
         for one in wanted {
             asked.extend(one.people.iter().map(|person| (one.tenant.as_str(), *person)));
         }
-        let mut found = find(self.reader(), &asked, "").await?;
+        let mut found = find_people(self.reader(), &asked, "").await?;
         let in_batches =
             |tenant: &TenantId| patience != Patience::Shared || !self.inner.apart.is_apart(tenant);
         let mut new = BTreeMap::new();
@@ -302,23 +279,35 @@ impl Store {
 /// A tenant, and a person of it.
 type Named<'a> = (&'a str, PersonHash);
 
-/// The stored keys of these people; `lock` is the clause that locks their rows, or empty.
-async fn find(
+/// The stored keys of these people; `lock` is as in [`find`].
+async fn find_people(
     db: &impl ConnectionTrait,
     asked: &BTreeSet<Named<'_>>,
     lock: &str,
 ) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
+    let named = asked.iter().map(|(tenant, person)| [(*tenant).into(), person.to_vec().into()]);
+    let found = find(db, "k.person", named.collect(), lock).await?;
+    Ok(found.into_iter().map(|key| (key.person, key)).collect())
+}
+
+/// The stored keys of these tenants whose `column` has these values; `lock` is the clause that
+/// locks their rows, or empty.
+async fn find(
+    db: &impl ConnectionTrait,
+    column: &str,
+    named: Vec<[Value; 2]>,
+    lock: &str,
+) -> Result<Vec<WrappedKey>, Error> {
     let backend = db.get_database_backend();
-    let rows = asked.iter().map(|(tenant, person)| [(*tenant).into(), person.to_vec().into()]);
-    let mut found = HashMap::new();
-    for (table, values) in given(backend, [Column::Text, Column::Bytes], rows.collect()) {
-        let person = by_key(backend, "k.person", "column2");
+    let key = by_key(backend, column, "column2");
+    let mut found = Vec::new();
+    for (table, values) in given(backend, [Column::Text, Column::Bytes], named) {
         let text = format!(
             "SELECT {KEY_COLUMNS} FROM {table} JOIN person_keys k \
-             ON k.tenant = column1 AND {person} {lock}"
+             ON k.tenant = column1 AND {key} {lock}"
         );
         for row in sql::all(db, &text, values).await? {
-            found.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
+            found.extend(WrappedKey::joined(&row)?);
         }
     }
     Ok(found)

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use sea_orm::ConnectionTrait as _;
 use zeroize::Zeroizing;
 
-use super::{PersonHash, PersonKeyId, WrappedKey, altered, find, insert, key_lives, person_hash};
+use super::{
+    PersonHash, PersonKeyId, WrappedKey, altered, find_people, insert, key_lives, person_hash,
+};
 use crate::domain::ids::{TenantId, UserId};
 use crate::store::database::group::breathe;
 use crate::store::database::rows::{Column, given};
@@ -72,6 +74,31 @@ impl Store {
         tenant: &TenantId,
         users: &[&UserId],
     ) -> Result<SealingKeys, Error> {
+        self.known_keys(tenant, users, true).await
+    }
+
+    /// The key for a value about this person that is of no use after the person's deletion; without
+    /// a person, the tenant's. `None`: the person has no key.
+    pub(in crate::store) async fn existing_key(
+        &self,
+        tenant: &TenantId,
+        user: Option<&UserId>,
+    ) -> Result<Option<Arc<ScopeKeys>>, Error> {
+        let users: Vec<_> = user.into_iter().collect();
+        let mut keys = self.known_keys(tenant, &users, false).await?;
+        Ok(match user.filter(|_| keys.in_use) {
+            Some(user) => keys.people.remove(user).flatten(),
+            None => Some(keys.tenant),
+        })
+    }
+
+    /// The keys of these people, from memory if they are there; `make`: missing keys are made.
+    async fn known_keys(
+        &self,
+        tenant: &TenantId,
+        users: &[&UserId],
+        make: bool,
+    ) -> Result<SealingKeys, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let cached = &self.inner.person_keys;
         let in_use = cached.in_use;
@@ -91,7 +118,7 @@ impl Store {
         }
         if !missing.is_empty() {
             let asked = missing.keys().copied().collect();
-            for (person, key) in self.stored_keys(tenant, &keys, asked, true).await? {
+            for (person, key) in self.stored_keys(tenant, &keys, asked, make).await? {
                 cached.keep(tenant, person, &key).await;
                 if let Some(user) = missing.get(&person) {
                     people.insert((*user).clone(), Some(key));
@@ -99,26 +126,6 @@ impl Store {
             }
         }
         Ok(SealingKeys { tenant: keys, people, in_use })
-    }
-
-    /// The key for a value about this person that is of no use after the person's deletion; without
-    /// a person, the tenant's. `None`: the person has no key.
-    pub(in crate::store) async fn existing_key(
-        &self,
-        tenant: &TenantId,
-        user: Option<&UserId>,
-    ) -> Result<Option<Arc<ScopeKeys>>, Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-        let cached = &self.inner.person_keys;
-        let Some(user) = user.filter(|_| cached.in_use) else { return Ok(Some(keys)) };
-        let person = person_hash(&keys, user)?;
-        if let Some(key) = cached.by_person.get(&person).await {
-            return Ok(Some(key));
-        }
-        let mut stored = self.stored_keys(tenant, &keys, vec![person], false).await?;
-        let Some(key) = stored.remove(&person) else { return Ok(None) };
-        cached.keep(tenant, person, &key).await;
-        Ok(Some(key))
     }
 
     /// The keys of these people within a transaction, made if missing. Their rows are locked until
@@ -136,7 +143,7 @@ impl Store {
             named.insert((tenant.as_str(), person_hash(keys, user)?), user);
         }
         let asked: BTreeSet<_> = named.keys().copied().collect();
-        let mut found = find(tx, &asked, "{for_key_share}").await?;
+        let mut found = find_people(tx, &asked, "{for_key_share}").await?;
         let mut new = BTreeMap::new();
         // Keys that are not in use open stored values; none is made.
         let missing = |person: &PersonHash| in_use && !found.contains_key(person);
