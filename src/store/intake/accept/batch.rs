@@ -400,7 +400,7 @@ async fn insert_deliveries(
             "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
              column12, column13, column14, column15, column16, column17, column17, column18, \
              column19, column20, column21, column22 FROM {table} \
-             WHERE column4 IS NULL OR {sealed} IS NULL OR {alive}",
+             WHERE {sealed} IS NULL OR {alive}",
             numbered(8)
         );
         stored += sql::execute(tx, &text, values).await?;
