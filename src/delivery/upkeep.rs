@@ -174,7 +174,7 @@ impl Delivery {
             }
             Part::Health => {
                 store.upkeep().tidy().await?;
-                self.inner.metrics.outbox(&store.outbox().health().await?.into());
+                self.inner.metrics.outbox(&store.upkeep().health().await?.into());
                 false
             }
         })

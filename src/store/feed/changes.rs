@@ -77,9 +77,7 @@ impl<'a> DeliveryFeed<'a> {
     pub fn written(self) -> &'a Notify {
         &self.store.inner.feed.written
     }
-}
 
-impl DeliveryFeed<'_> {
     /// The extent of a tenant's feed.
     pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
         let text = format!(
