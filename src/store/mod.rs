@@ -78,6 +78,7 @@ pub use ends::cancel::Canceled;
 pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::idle::LaneKey;
 pub use ends::retention::IDEMPOTENCY;
+pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};

@@ -4,7 +4,8 @@
 //! several people, or about a channel, is encrypted with the tenant's key.
 //!
 //! The key is wrapped by the tenant's key and found by a keyed hash of the user id, so the table
-//! identifies no person.
+//! identifies no person. The user id itself is stored encrypted, to find keys that encrypt nothing
+//! any more (`ends::unused_keys`).
 //!
 //! Opened keys are kept in memory for a short time, so another replica may have erased one of them.
 //! Therefore a statement that stores a value also checks that the value's key still exists, and
@@ -29,6 +30,7 @@ use super::cache::cache;
 use super::cipher::{key_of, new_key};
 use super::data_keys::{OF_PERSON, PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
 use crate::domain::ids::{TenantId, UserId};
+use crate::domain::time::micros;
 use crate::store::database::group::{Bounds, Group};
 use crate::store::database::rows::{Column, given};
 use crate::store::database::sql::{self, Row, by_key, params};
@@ -46,6 +48,11 @@ pub(in crate::store) type PersonHash = [u8; 32];
 /// was deleted within a few milliseconds.
 pub(in crate::store) const KEY_ATTEMPTS: usize = 4;
 
+/// How often it is recorded at least that a key encrypts entries of the audit trail. A key is
+/// removed as unused only if this was not recorded for longer, because an entry is written without
+/// a check of its keys.
+pub(in crate::store) const NOTED_EVERY: Duration = Duration::from_secs(24 * 3600);
+
 /// How long keys are in memory: a message that waits for nothing is sent in this time.
 const CACHED_FOR: Duration = Duration::from_secs(60);
 
@@ -62,17 +69,30 @@ pub(in crate::store) struct WrappedKey {
     person: PersonHash,
     id: PersonKeyId,
     wrapped: Vec<u8>,
+    /// Its use was not recorded for [`NOTED_EVERY`], or its person is not known.
+    unnoted: bool,
+}
+
+/// A key that is to be stored.
+struct NewKey {
+    id: PersonKeyId,
+    wrapped: Vec<u8>,
+    name: Vec<u8>,
+}
+
+impl NewKey {
+    /// `keys` are the tenant's.
+    fn make(keys: &ScopeKeys, (person, user): (&PersonHash, &UserId)) -> Result<Self, Error> {
+        let id: [u8; PERSON_ID_BYTES] = rand::random();
+        let wrapped = keys.seal(&place(&hex(&id)), &new_key()[..])?;
+        let name = keys.seal(&place_of_name(&hex(person)), user.as_str().as_bytes())?;
+        Ok(Self { id: id.to_vec(), wrapped, name })
+    }
 }
 
 impl WrappedKey {
-    /// A new key; `keys` are the tenant's.
-    fn make(keys: &ScopeKeys, person: PersonHash) -> Result<Self, Error> {
-        let id: [u8; PERSON_ID_BYTES] = rand::random();
-        let wrapped = keys.seal(&place(&hex(&id)), &new_key()[..])?;
-        Ok(Self { person, id: id.to_vec(), wrapped })
-    }
-
-    /// Reads [`KEY_COLUMNS`]; `None`: the join found no key, or its row is damaged, which is logged.
+    /// Reads [`KEY_COLUMNS`]; `None`: the join found no key, or its row is damaged, which is
+    /// logged.
     pub(in crate::store) fn joined(row: &Row) -> Result<Option<Self>, Error> {
         let Some(id) = row.named::<Option<PersonKeyId>>("key_id")? else { return Ok(None) };
         let person: Vec<u8> = row.named("key_person")?;
@@ -80,7 +100,7 @@ impl WrappedKey {
             tracing::error!(key = hex(&id), "The row of a person's key is damaged.");
             return Ok(None);
         };
-        Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")? }))
+        Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")?, unnoted: false }))
     }
 
     fn open(&self, keys: &ScopeKeys, tenant: &TenantId) -> Result<Arc<ScopeKeys>, Error> {
@@ -118,15 +138,44 @@ struct Wanted {
     tenant: TenantId,
     /// The tenant's.
     keys: Arc<ScopeKeys>,
-    people: Vec<PersonHash>,
-    /// Whether missing keys are made.
-    make: bool,
+    people: Vec<(PersonHash, UserId)>,
+    need: Need,
+}
+
+/// The use that a call makes of the keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It can do without those that do not exist.
+    Stored,
+    /// Missing keys are made. The write checks that the keys still exist.
+    Made,
+    /// Missing keys are made, and the use is recorded, because the write does not check the keys.
+    Noted,
+}
+
+impl Need {
+    fn is_met_by(self, stored: Option<&WrappedKey>) -> bool {
+        match self {
+            Self::Stored => true,
+            Self::Made => stored.is_some(),
+            Self::Noted => stored.is_some_and(|key| !key.unnoted),
+        }
+    }
 }
 
 impl Wanted {
+    /// The people whose keys must be made, or noted.
+    fn unmet<'a>(
+        &'a self,
+        stored: &'a HashMap<PersonHash, WrappedKey>,
+    ) -> impl Iterator<Item = (&'a PersonHash, &'a UserId)> {
+        let people = self.people.iter().map(|(person, user)| (person, user));
+        people.filter(move |(person, _)| !self.need.is_met_by(stored.get(*person)))
+    }
+
     /// [`Error::Sealed`]: one of the keys is damaged.
     fn open(&self, stored: &HashMap<PersonHash, WrappedKey>) -> Result<Opened, Error> {
-        let theirs = self.people.iter().filter_map(|person| stored.get(person));
+        let theirs = self.people.iter().filter_map(|(person, _)| stored.get(person));
         let opened = theirs.map(|stored| {
             let key = stored.open_or_report(&self.keys, &self.tenant)?;
             Ok((stored.person, key.ok_or_else(altered)?))
@@ -174,7 +223,8 @@ impl Store {
     ) -> Result<(PersonKeyId, Arc<ScopeKeys>), Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let person = person_hash(&keys, user)?;
-        let key = self.stored_keys(tenant, &keys, vec![person], true).await?.remove(&person);
+        let people = vec![(person, user.clone())];
+        let key = self.stored_keys(tenant, &keys, people, Need::Noted).await?.remove(&person);
         let key = key.ok_or_else(|| Error::Bug("a person's key was not made".into()))?;
         let id = key.person().unwrap_or_default().to_vec();
         let in_use = self.inner.person_keys.in_use;
@@ -208,17 +258,17 @@ impl Store {
     }
 
     /// The stored keys of these people. Calls at the same time share the statements: one that
-    /// reads, and one that makes the missing keys, if any. A call whose keys cannot be made because
+    /// reads, and one that makes or notes keys, if any. A call whose keys cannot be made because
     /// another transaction holds a row is tried by itself (`apart`), so that it holds up no other.
     async fn stored_keys(
         &self,
         tenant: &TenantId,
         keys: &Arc<ScopeKeys>,
-        people: Vec<PersonHash>,
-        make: bool,
+        people: Vec<(PersonHash, UserId)>,
+        need: Need,
     ) -> Result<Opened, Error> {
         let rows = people.len();
-        let wanted = Wanted { tenant: tenant.clone(), keys: Arc::clone(keys), people, make };
+        let wanted = Wanted { tenant: tenant.clone(), keys: Arc::clone(keys), people, need };
         let (owner, item) = (tenant.clone(), wanted.clone());
         let group = &self.inner.person_keys.reading;
         let read = group.read(self, owner, item, rows, |store, wanted| async move {
@@ -245,15 +295,15 @@ impl Store {
     ) -> Result<Vec<Result<Opened, Error>>, Error> {
         let mut asked = BTreeSet::new();
         for one in wanted {
-            asked.extend(one.people.iter().map(|person| (one.tenant.as_str(), *person)));
+            asked.extend(one.people.iter().map(|(person, _)| (one.tenant.as_str(), *person)));
         }
         let mut found = find_people(self.reader(), &asked, "").await?;
         let in_batches =
             |tenant: &TenantId| patience != Patience::Shared || !self.inner.apart.is_apart(tenant);
         let mut new = BTreeMap::new();
-        for one in wanted.iter().filter(|one| one.make && in_batches(&one.tenant)) {
-            for person in one.people.iter().filter(|person| !found.contains_key(*person)) {
-                let key = WrappedKey::make(&one.keys, *person)?;
+        for one in wanted.iter().filter(|one| in_batches(&one.tenant)) {
+            for (person, user) in one.unmet(&found) {
+                let key = NewKey::make(&one.keys, (person, user))?;
                 new.entry((one.tenant.as_str(), *person)).or_insert(key);
             }
         }
@@ -264,13 +314,9 @@ impl Store {
             Err(Error::Locked(_)) => {}
             Err(error) => return Err(error),
         }
-        let lacks = |person: &PersonHash| !found.contains_key(person);
-        let outcomes = wanted.iter().map(|one| {
-            if one.make && one.people.iter().any(lacks) {
-                Err(Error::Locked("keys of people".into()))
-            } else {
-                one.open(&found)
-            }
+        let outcomes = wanted.iter().map(|one| match one.unmet(&found).next() {
+            Some(_) => Err(Error::Locked("keys of people".into())),
+            None => one.open(&found),
         });
         Ok(outcomes.collect())
     }
@@ -300,25 +346,28 @@ async fn find(
 ) -> Result<Vec<WrappedKey>, Error> {
     let backend = db.get_database_backend();
     let key = by_key(backend, column, "column2");
+    let noted = micros(NOTED_EVERY);
     let mut found = Vec::new();
     for (table, values) in given(backend, [Column::Text, Column::Bytes], named) {
         let text = format!(
-            "SELECT {KEY_COLUMNS} FROM {table} JOIN person_keys k \
-             ON k.tenant = column1 AND {key} {lock}"
+            "SELECT {KEY_COLUMNS}, CASE WHEN k.name IS NOT NULL \
+             AND k.used_at > {{now}} - {noted} THEN 0 ELSE 1 END AS key_unnoted \
+             FROM {table} JOIN person_keys k ON k.tenant = column1 AND {key} {lock}"
         );
         for row in sql::all(db, &text, values).await? {
-            found.extend(WrappedKey::joined(&row)?);
+            let unnoted = row.named::<i32>("key_unnoted")? != 0;
+            found.extend(WrappedKey::joined(&row)?.map(|key| WrappedKey { unnoted, ..key }));
         }
     }
     Ok(found)
 }
 
 /// Stores new keys; returns the keys that these people now have, because the first insert decides.
-/// The rows that are returned are locked until the commit. `clock` is the table that the time is
-/// read from.
+/// The use of one that was there is recorded. The rows that are returned are locked until the
+/// commit. `clock` is the table that the time is read from.
 async fn insert(
     db: &impl ConnectionTrait,
-    new: &BTreeMap<Named<'_>, WrappedKey>,
+    new: &BTreeMap<Named<'_>, NewKey>,
     clock: &str,
 ) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
     let rows = new.iter().map(|((tenant, person), key)| {
@@ -327,18 +376,20 @@ async fn insert(
             person.to_vec().into(),
             key.id.clone().into(),
             key.wrapped.clone().into(),
+            key.name.clone().into(),
         ]
     });
-    let columns = [Column::Text, Column::Bytes, Column::Bytes, Column::Bytes];
+    let bytes = Column::Bytes;
+    let columns = [Column::Text, bytes, bytes, bytes, bytes];
     let mut stored = HashMap::new();
     for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
-        // The update changes nothing: it returns the row that was there, and locks it.
+        // The update returns the row that was there, and locks it.
         let text = format!(
-            "INSERT INTO person_keys (tenant, person, id, wrapped, created_at) \
-             SELECT column1, column2, column3, column4, clock.now FROM {clock}, {table} \
-             WHERE TRUE \
-             ON CONFLICT (tenant, person) DO UPDATE SET created_at = person_keys.created_at \
-             {RETURNING}"
+            "INSERT INTO person_keys (tenant, person, id, wrapped, name, created_at, used_at) \
+             SELECT column1, column2, column3, column4, column5, clock.now, clock.now \
+             FROM {clock}, {table} WHERE TRUE \
+             ON CONFLICT (tenant, person) DO UPDATE SET used_at = excluded.used_at, \
+             name = COALESCE(person_keys.name, excluded.name) {RETURNING}"
         );
         for row in sql::all(db, &text, values).await? {
             stored.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
@@ -347,8 +398,9 @@ async fn insert(
     Ok(stored)
 }
 
-/// Erases a person's key and returns it, unless it is damaged; `keys` are the tenant's. A write with
-/// this key that is under way ends first, so later statements of the transaction find its rows.
+/// Erases a person's key and returns it, unless it is damaged; `keys` are the tenant's. A write
+/// with this key that is under way ends first, so later statements of the transaction find its
+/// rows.
 pub(in crate::store) async fn erase(
     tx: &Tx,
     keys: &ScopeKeys,
@@ -403,6 +455,11 @@ fn altered() -> Error {
 
 fn place(row: &str) -> SealedCell<'_> {
     SealedCell { table: "person_keys", row, column: "wrapped" }
+}
+
+/// The place of the user id in the row of a person's hash, under the tenant's key.
+pub(in crate::store) fn place_of_name(person: &str) -> SealedCell<'_> {
+    SealedCell { table: "person_keys", row: person, column: "name" }
 }
 
 /// Two digits for each byte.

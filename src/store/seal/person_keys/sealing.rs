@@ -7,7 +7,8 @@ use sea_orm::ConnectionTrait as _;
 use zeroize::Zeroizing;
 
 use super::{
-    PersonHash, PersonKeyId, WrappedKey, altered, find_people, insert, key_lives, person_hash,
+    Need, NewKey, PersonHash, PersonKeyId, WrappedKey, altered, find_people, insert, key_lives,
+    person_hash,
 };
 use crate::domain::ids::{TenantId, UserId};
 use crate::store::database::group::breathe;
@@ -74,7 +75,7 @@ impl Store {
         tenant: &TenantId,
         users: &[&UserId],
     ) -> Result<SealingKeys, Error> {
-        self.known_keys(tenant, users, true).await
+        self.known_keys(tenant, users, Need::Made).await
     }
 
     /// The key for a value about this person that is of no use after the person's deletion; without
@@ -85,19 +86,19 @@ impl Store {
         user: Option<&UserId>,
     ) -> Result<Option<Arc<ScopeKeys>>, Error> {
         let users: Vec<_> = user.into_iter().collect();
-        let mut keys = self.known_keys(tenant, &users, false).await?;
+        let mut keys = self.known_keys(tenant, &users, Need::Stored).await?;
         Ok(match user.filter(|_| keys.in_use) {
             Some(user) => keys.people.remove(user).flatten(),
             None => Some(keys.tenant),
         })
     }
 
-    /// The keys of these people, from memory if they are there; `make`: missing keys are made.
+    /// The keys of these people, from memory if they are there.
     async fn known_keys(
         &self,
         tenant: &TenantId,
         users: &[&UserId],
-        make: bool,
+        need: Need,
     ) -> Result<SealingKeys, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let cached = &self.inner.person_keys;
@@ -117,8 +118,8 @@ impl Store {
             }
         }
         if !missing.is_empty() {
-            let asked = missing.keys().copied().collect();
-            for (person, key) in self.stored_keys(tenant, &keys, asked, make).await? {
+            let asked = missing.iter().map(|(person, user)| (*person, (*user).clone())).collect();
+            for (person, key) in self.stored_keys(tenant, &keys, asked, need).await? {
                 cached.keep(tenant, person, &key).await;
                 if let Some(user) = missing.get(&person) {
                     people.insert((*user).clone(), Some(key));
@@ -147,8 +148,8 @@ impl Store {
         let mut new = BTreeMap::new();
         // Keys that are not in use open stored values; none is made.
         let missing = |person: &PersonHash| in_use && !found.contains_key(person);
-        for (of, person) in asked.iter().filter(|(_, person)| missing(person)) {
-            new.insert((*of, *person), WrappedKey::make(keys, *person)?);
+        for ((of, person), user) in named.iter().filter(|((_, person), _)| missing(person)) {
+            new.insert((*of, *person), NewKey::make(keys, (person, *user))?);
         }
         found.extend(insert(tx, &new, "(SELECT {now} AS now) AS clock").await?);
         let mut people = HashMap::with_capacity(named.len());
