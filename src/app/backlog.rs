@@ -54,7 +54,7 @@ impl App {
     pub(super) async fn room(&self, tenant: &TenantId, more: u64) -> Result<Room, Error> {
         let most = self.config.max_waiting;
         let count = async {
-            let waiting = self.store.outbox().count_waiting(tenant, most).await?;
+            let waiting = self.store.records().count_waiting(tenant, most).await?;
             Ok::<_, store::Error>(Room(Arc::new(AtomicU64::new(waiting))))
         };
         let room = self.backlogs.try_get_with_by_ref(tenant, count).await;

@@ -33,12 +33,13 @@ enum Part {
     Notifications,
     IdleLanes,
     Sweeps,
+    Keys,
     Unread,
     Health,
 }
 
 impl Part {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Lanes,
         Self::Overdue,
         Self::Archive,
@@ -47,6 +48,7 @@ impl Part {
         Self::Notifications,
         Self::IdleLanes,
         Self::Sweeps,
+        Self::Keys,
         Self::Unread,
         Self::Health,
     ];
@@ -62,6 +64,7 @@ impl Part {
             Self::Notifications => "notifications",
             Self::IdleLanes => "idle_lanes",
             Self::Sweeps => "sweeps",
+            Self::Keys => "keys",
             Self::Unread => "unread",
             Self::Health => "health",
         }
@@ -75,6 +78,8 @@ struct Progress {
     troubled: HashSet<Part>,
     /// The key from which the search for idle lanes continues.
     lane: Option<store::LaneKey>,
+    /// The key of a person from which the search for unused keys continues.
+    key: Option<store::KeyPosition>,
 }
 
 impl Delivery {
@@ -168,13 +173,19 @@ impl Delivery {
                 progress.lane.is_some()
             }
             Part::Sweeps => full(store.ends().forget_sweeps(timing.history_kept, BATCH).await?),
+            // One step a round: there is no hurry, and each looks at the rows of many people.
+            Part::Keys => {
+                let after = progress.key.take();
+                (_, progress.key) = store.ends().forget_keys(after.as_ref(), BATCH).await?;
+                false
+            }
             Part::Unread => {
                 store.upkeep().count_unread().await?;
                 false
             }
             Part::Health => {
                 store.upkeep().tidy().await?;
-                self.inner.metrics.outbox(&store.outbox().health().await?.into());
+                self.inner.metrics.outbox(&store.upkeep().health().await?.into());
                 false
             }
         })

@@ -1,10 +1,9 @@
-//! The handles of the store: each has the methods of one part of it, so that a caller sees ten or
-//! twenty methods and not all of them.
+//! The handles of the store: each has the methods of one part of it, so that a caller does not see
+//! all of them. `tests/architecture/handles.rs` counts the methods of each.
 //!
-//! A handle is a reference to the store that each call takes by value. The future of a call
-//! does not borrow the handle, so calls on new handles can be joined and spawned. The methods
-//! stand in the files of the modules that are named here. `tests/architecture/handles.rs`
-//! counts them.
+//! A handle is a reference to the store that each call takes by value. The future of a call does
+//! not borrow the handle, so calls on new handles can be joined and spawned. The methods are in the
+//! files of the modules that are named here.
 //!
 //! Names: a method that changes something begins with a verb (`claim`, `settle`, `note_crash`). A
 //! method that only reads is named by its answer (`settings`, `head`, `next_due`). If the handle
@@ -14,154 +13,71 @@
 
 use super::Store;
 
-/// Deliveries on their way: accepted and replayed, sent and settled (`intake`, `turns`).
-#[derive(Debug, Clone, Copy)]
-pub struct Outbox<'a> {
-    pub(in crate::store) store: &'a Store,
+/// The handles, each with the method of the store that returns it.
+macro_rules! handles {
+    ($($(#[$doc:meta])* $method:ident: $handle:ident,)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy)]
+            pub struct $handle<'a> {
+                pub(in crate::store) store: &'a Store,
+            }
+        )*
+
+        impl Store {
+            $(
+                pub fn $method(&self) -> $handle<'_> {
+                    $handle { store: self }
+                }
+            )*
+        }
+    };
 }
 
-/// Deliveries that are not yet in a lane (`waiting`).
-#[derive(Debug, Clone, Copy)]
-pub struct Waiting<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+handles! {
+    /// Deliveries as they are accepted and replayed, sent and settled (`intake`, `turns`).
+    outbox: Outbox,
 
-/// Lanes, their claims and their backlogs (`lanes`).
-#[derive(Debug, Clone, Copy)]
-pub struct Lanes<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Deliveries that are not yet in a lane (`waiting`, `lanes::order`).
+    waiting: Waiting,
 
-/// When requests to Slack may start (`budgets`).
-#[derive(Debug, Clone, Copy)]
-pub struct Budgets<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Lanes, their claims and their backlogs (`lanes`).
+    lanes: Lanes,
 
-/// Deliveries and notifications as they are read back (`records`).
-#[derive(Debug, Clone, Copy)]
-pub struct Records<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// When requests to Slack may start (`budgets`).
+    budgets: Budgets,
 
-/// Canceling, erasing, expiry and retention (`ends`).
-#[derive(Debug, Clone, Copy)]
-pub struct Ends<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Deliveries and notifications as they are read back, and their number (`records`).
+    records: Records,
 
-/// The feed of changes (`feed`).
-#[derive(Debug, Clone, Copy)]
-pub struct DeliveryFeed<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Canceling, erasing, expiry and retention (`ends`).
+    ends: Ends,
 
-/// Tenants, their workspaces and attempts to connect one (`tenancy`).
-#[derive(Debug, Clone, Copy)]
-pub struct Tenancy<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// The feed of changes (`feed`).
+    feed: DeliveryFeed,
 
-/// People, their identities and their preferences (`tenancy`).
-#[derive(Debug, Clone, Copy)]
-pub struct People<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Tenants, their workspaces and attempts to connect one (`tenancy`).
+    tenancy: Tenancy,
 
-/// API keys that are made at run time (`tenancy::api_keys`).
-#[derive(Debug, Clone, Copy)]
-pub struct ApiKeys<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// People, their identities and their preferences (`tenancy`).
+    people: People,
 
-/// Member lists, their readings and their changes (`member_lists`).
-#[derive(Debug, Clone, Copy)]
-pub struct MemberLists<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// API keys that are made at run time (`tenancy::api_keys`).
+    api_keys: ApiKeys,
 
-/// Events from Slack, until they are applied (`member_lists::slack_events`).
-#[derive(Debug, Clone, Copy)]
-pub struct SlackEvents<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Member lists, their readings and their changes (`member_lists`).
+    member_lists: MemberLists,
 
-/// Custom profile fields of members (`member_lists::field_pass`).
-#[derive(Debug, Clone, Copy)]
-pub struct CustomFields<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Events from Slack, until they are applied (`member_lists::slack_events`).
+    slack_events: SlackEvents,
 
-/// The audit trail (`audit`). A change is noted by [`Store::noting`].
-#[derive(Debug, Clone, Copy)]
-pub struct Audit<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// Custom profile fields of members, and the pass that fetches them (`member_lists`).
+    custom_fields: CustomFields,
 
-/// Recoveries, clock steps, rows of newer releases, keys and files (`upkeep`).
-#[derive(Debug, Clone, Copy)]
-pub struct Upkeep<'a> {
-    pub(in crate::store) store: &'a Store,
-}
+    /// The audit trail (`audit`). A change is noted by [`Store::noting`].
+    audit: Audit,
 
-impl Store {
-    pub fn outbox(&self) -> Outbox<'_> {
-        Outbox { store: self }
-    }
-
-    pub fn waiting(&self) -> Waiting<'_> {
-        Waiting { store: self }
-    }
-
-    pub fn lanes(&self) -> Lanes<'_> {
-        Lanes { store: self }
-    }
-
-    pub fn budgets(&self) -> Budgets<'_> {
-        Budgets { store: self }
-    }
-
-    pub fn records(&self) -> Records<'_> {
-        Records { store: self }
-    }
-
-    pub fn ends(&self) -> Ends<'_> {
-        Ends { store: self }
-    }
-
-    pub fn feed(&self) -> DeliveryFeed<'_> {
-        DeliveryFeed { store: self }
-    }
-
-    pub fn tenancy(&self) -> Tenancy<'_> {
-        Tenancy { store: self }
-    }
-
-    pub fn people(&self) -> People<'_> {
-        People { store: self }
-    }
-
-    pub fn api_keys(&self) -> ApiKeys<'_> {
-        ApiKeys { store: self }
-    }
-
-    pub fn member_lists(&self) -> MemberLists<'_> {
-        MemberLists { store: self }
-    }
-
-    pub fn slack_events(&self) -> SlackEvents<'_> {
-        SlackEvents { store: self }
-    }
-
-    pub fn custom_fields(&self) -> CustomFields<'_> {
-        CustomFields { store: self }
-    }
-
-    pub fn audit(&self) -> Audit<'_> {
-        Audit { store: self }
-    }
-
-    pub fn upkeep(&self) -> Upkeep<'_> {
-        Upkeep { store: self }
-    }
+    /// Recoveries, clock steps and health (`upkeep`), rows of newer releases (`lanes::unread`), the
+    /// exchange of keys (`seal::rotate`) and files (`database::tidy`).
+    upkeep: Upkeep,
 }

@@ -15,7 +15,7 @@
 //!   before and after a request to Slack. `budgets`: when requests may start.
 //! - `records`: deliveries and notifications as they are read back. `ends`: canceling, erasing and
 //!   retention. `feed`: the changes of deliveries.
-//! - `audit`: the audit trail. `upkeep`: recoveries.
+//! - `audit`: the audit trail. `upkeep`: clock steps, recoveries, health.
 
 mod config;
 mod error;
@@ -69,7 +69,6 @@ use turns::{intend, settle};
 pub use crate::domain::delivery::{Acted, End, Kind, Settle, WaitScope};
 pub use audit::chain::Verified;
 pub use audit::trail::{AuditFilter, AuditPage, AuditPosition};
-pub use budgets::clock::ListBookings;
 pub use budgets::methods::{Booked, Reservation};
 pub use budgets::posts::{Posting, Throttled};
 pub use config::{Config, Pooler};
@@ -80,7 +79,8 @@ pub use database::protection::Protection;
 pub use ends::cancel::Canceled;
 pub use ends::erase::{Erased, Redact, Redacted};
 pub use ends::idle::LaneKey;
-pub use ends::retention::{IDEMPOTENCY, OutboxHealth};
+pub use ends::retention::IDEMPOTENCY;
+pub use ends::unused_keys::KeyPosition;
 pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
@@ -126,6 +126,8 @@ pub use tenancy::people::StoredPerson;
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
 pub use turns::intend::RecoverOutcome;
 pub use turns::settle::{DeliveryTrace, Pace, SettleContext};
+pub use upkeep::clock::ListBookings;
+pub use upkeep::health::OutboxHealth;
 pub use upkeep::recovery::Recovery;
 pub use waiting::held::HeldSweep;
 pub use waiting::resolving::{Resolved, Resolving};

@@ -329,6 +329,7 @@ pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
             "notifications",
             "idle_lanes",
             "sweeps",
+            "keys",
             "unread",
             "health",
         ],

@@ -61,9 +61,7 @@ impl<'a> Audit<'a> {
     pub fn written(self) -> &'a Notify {
         &self.store.inner.audited
     }
-}
 
-impl Audit<'_> {
     /// Writes entries for calls that changed nothing; all or none. An entry for a tenant that does
     /// not exist is stored without a tenant and names that tenant in its detail.
     pub async fn write(self, entries: &[Entry]) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! When requests to Slack may start: `clock`, times after the database's clock stepped back;
+//! When requests to Slack may start: `clock`, budgets after the database's clock stepped back;
 //! `methods` for each method, `posts` for the messages of a workspace.
 
 pub(in crate::store) mod clock;

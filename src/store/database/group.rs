@@ -17,7 +17,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 use crate::domain::capacity::fair_queue::FairQueue;
-use crate::store::Error;
+use crate::store::{Error, Store};
 
 /// The limits of one batch. A single larger item gets its own batch.
 #[derive(Debug, Clone, Copy)]
@@ -53,18 +53,6 @@ impl Weight {
     fn is_large(self) -> bool {
         self.rows > SMALL
     }
-}
-
-/// Splits a read into the answer of each call; a failed read fails all of them.
-pub(in crate::store) fn shared<T>(
-    count: usize,
-    read: Result<Vec<Result<T, Error>>, Error>,
-) -> Vec<Result<T, Error>> {
-    read.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
-}
-
-pub(in crate::store) fn panicked<T>() -> Result<T, Error> {
-    Err(Error::Bug("a shared reading panicked".into()))
 }
 
 /// Items wait in the order of their arrival, per owner (`K`).
@@ -140,6 +128,40 @@ where
             });
         }
         answered.await.ok()
+    }
+}
+
+impl<K, I, T> Group<K, I, Result<T, Error>>
+where
+    K: std::hash::Hash + Eq + Clone + Send + 'static,
+    I: Send + 'static,
+    T: Send + 'static,
+{
+    /// [`Group::join`] for a read from the store: one answer for each item, in order. A read that
+    /// fails as a whole fails all of its items.
+    pub(in crate::store) async fn read<F, W>(
+        &self,
+        store: &Store,
+        owner: K,
+        item: I,
+        rows: usize,
+        read: F,
+    ) -> Result<T, Error>
+    where
+        F: Fn(Store, Vec<I>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Vec<Result<T, Error>>, Error>> + Send,
+    {
+        let store = store.clone();
+        let work = move |items: Vec<I>| {
+            let count = items.len();
+            let reading = read(store.clone(), items);
+            async move {
+                let read = reading.await;
+                read.unwrap_or_else(|error| (0..count).map(|_| Err(error.clone())).collect())
+            }
+        };
+        let answer = self.join(owner, item, Weight { rows, bytes: 0 }, work).await;
+        answer.unwrap_or_else(|| Err(Error::Bug("a shared reading panicked".into())))
     }
 }
 

@@ -66,18 +66,18 @@ impl Ends<'_> {
         let keys = &keys;
         // Most of the feed, while no other locks are held.
         self.store.erase_from_feed(tenant, user).await?;
-        let (erased, met) = self
+        let Erasure { erased, met, key } = self
             .store
             .transaction(|tx| {
                 scoped(async move {
-                    let erased = erase_within(self.store, tx, keys, tenant, user, redact).await?;
+                    let erasure = erase_within(self.store, tx, keys, tenant, user, redact).await?;
                     self.store.record(tx).await?;
-                    Ok(erased)
+                    Ok(erasure)
                 })
             })
             .await?;
         self.store.recorded();
-        self.store.forget_key(keys, user).await?;
+        self.store.forget_key(tenant, keys, user, key.as_deref()).await?;
         // The feed reports the cancellations with the person's name.
         self.store.erase_from_feed(tenant, user).await?;
         self.store.tidy_soon().await;
@@ -114,6 +114,15 @@ pub(in crate::store) fn out_of(table: &str, key: &str) -> String {
     )
 }
 
+/// The result of an erasing transaction.
+struct Erasure {
+    erased: Erased,
+    /// The deliveries that were canceled or marked, with their states.
+    met: Vec<(DeliveryId, State)>,
+    /// The person's key; `None`: there was none, or it was damaged.
+    key: Option<Arc<ScopeKeys>>,
+}
+
 async fn erase_within(
     store: &Store,
     tx: &Tx,
@@ -121,7 +130,7 @@ async fn erase_within(
     tenant: &TenantId,
     user: &UserId,
     redact: Redact,
-) -> Result<(Erased, Vec<(DeliveryId, State)>), Error> {
+) -> Result<Erasure, Error> {
     const RECORD: &str = "DELETE FROM people WHERE tenant = $1 AND user_id = $2";
     const CHOICES: &str = "DELETE FROM preferences WHERE tenant = $1 AND user_id = $2";
     const CONTENT: &str = "UPDATE deliveries SET content = NULL WHERE tenant = $1 AND user_id = $2";
@@ -145,7 +154,7 @@ async fn erase_within(
     api_keys::erase(tx, tenant, user).await?;
     erased.known = sql::execute(tx, RECORD, key.clone()).await? > 0;
     sql::execute(tx, CHOICES, key).await?;
-    Ok((erased, met))
+    Ok(Erasure { erased, met, key: theirs })
 }
 
 /// Removes the person, the content and the destination from deliveries that ended.

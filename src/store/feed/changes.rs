@@ -18,7 +18,8 @@ use crate::store::{DeliveryFeed, Error, Store};
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryChange {
-    /// Its place among the tenant's changes, from 1.
+    /// Its number among the tenant's changes, from 1 and without gaps. After a recovery of the
+    /// store, the numbers continue after [`FeedExtent::epoch`].
     pub sequence: i64,
     pub delivery: DeliveryId,
     pub notification: NotificationId,
@@ -77,9 +78,7 @@ impl<'a> DeliveryFeed<'a> {
     pub fn written(self) -> &'a Notify {
         &self.store.inner.feed.written
     }
-}
 
-impl DeliveryFeed<'_> {
     /// The extent of a tenant's feed.
     pub async fn extent(self, tenant: &TenantId) -> Result<FeedExtent, Error> {
         let text = format!(

@@ -103,7 +103,7 @@ impl Store {
             match self.accept_in_a_batch(&tenant, (accept, sealed)).await? {
                 Tried::Stored(stored) => return self.answered(&tenant, stored).await,
                 Tried::KeyErased(call) => {
-                    self.forget_keys(&keys).await?;
+                    self.forget_keys(&tenant, &keys).await?;
                     accept = *call;
                 }
             }

@@ -21,7 +21,8 @@ use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::unread::Unread;
 use crate::store::records::dead_letters::{FailedFilter, superseded};
-use crate::store::seal::data_keys::{Scope, ScopeKeys};
+use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
+use crate::store::seal::person_keys::SealingKeys;
 use crate::store::{Error, Outbox, Store, new_uuid};
 
 /// A call to replay dead letters.
@@ -116,18 +117,19 @@ impl Outbox<'_> {
     pub async fn replay(self, replay: &Replay) -> Result<ReplayOutcome, Error> {
         let keys = self.store.keys(&Scope::Tenant(replay.tenant.clone())).await?;
         let keys = &keys;
-        let outcome = self
+        let (outcome, unread) = self
             .store
             .transaction(|tx| {
                 scoped(async move {
-                    let outcome = self.store.replay_within(tx, keys, replay).await?;
+                    let (outcome, unread) = self.store.replay_within(tx, keys, replay).await?;
                     if matches!(outcome, ReplayOutcome::Replayed(_)) {
                         self.store.record(tx).await?;
                     }
-                    Ok(outcome)
+                    Ok((outcome, unread))
                 })
             })
             .await?;
+        self.store.pass_over(Unread::DeadLetter, unread);
         self.store.recorded();
         self.store.wake();
         self.store.changed();
@@ -146,12 +148,13 @@ impl Outbox<'_> {
 }
 
 impl Store {
+    /// The outcome, and the number of dead letters that this release cannot read.
     async fn replay_within(
         &self,
         tx: &Tx,
         keys: &Arc<ScopeKeys>,
         replay: &Replay,
-    ) -> Result<ReplayOutcome, Error> {
+    ) -> Result<(ReplayOutcome, u64), Error> {
         const BEGIN: &str = "INSERT INTO replays \
             (tenant, principal, request_id, fingerprint, answer, created_at) \
             VALUES ($1, $2, $3, $4, $5, {now}) \
@@ -166,11 +169,18 @@ impl Store {
         values.extend(params![replay.fingerprint.to_vec(), Vec::<u8>::new()]);
         // A concurrent identical call waits here, and then reads the answer.
         let Some(row) = sql::one(tx, BEGIN, values).await? else {
-            return before(tx, replay, key).await;
+            return Ok((before(tx, replay, key).await?, 0));
         };
         let now = Timestamp(row.get(0)?);
-        let (dead, unread) = find(tx, replay).await?;
-        self.pass_over(Unread::DeadLetter, unread);
+        let (mut dead, unread) = find(tx, replay).await?;
+        let users = dead.iter().filter(|dead| dead.result().skipped.is_none());
+        let users = users.filter_map(|dead| dead.user.clone()).collect();
+        let keys = &self.held_keys(tx, keys, &replay.tenant, &users).await?;
+        for dead in dead.iter_mut().filter(|dead| dead.result().skipped.is_none()) {
+            if !dead.is_readable(keys)? {
+                dead.content = None;
+            }
+        }
         let mut answer = Vec::new();
         let mut chosen = Vec::new();
         for dead in dead {
@@ -185,16 +195,14 @@ impl Store {
         }
         if u64::try_from(chosen.len()).unwrap_or(u64::MAX) > replay.room {
             sql::execute(tx, FORGET, key).await?;
-            return Ok(ReplayOutcome::NoRoom);
+            return Ok((ReplayOutcome::NoRoom, unread));
         }
-        let users = chosen.iter().filter_map(|(dead, _)| dead.user.clone()).collect();
-        let keys = &self.held_keys(tx, keys, &replay.tenant, &users).await?;
         insert::replays(tx, keys, replay, &chosen, now).await?;
         let answer = in_the_order_asked(replay, answer);
         let mut values = key;
         values.extend(params![serde_json::to_vec(&answer).unwrap_or_default()]);
         sql::execute(tx, END, values).await?;
-        Ok(ReplayOutcome::Replayed(answer))
+        Ok((ReplayOutcome::Replayed(answer), unread))
     }
 }
 
@@ -330,6 +338,22 @@ impl DeadLetter {
         Replayed { delivery: self.id, replayed_as: self.replayed_as, skipped, may_repeat }
     }
 
+    /// Whether its content, if it has any, decrypts and can be encrypted again. If not, it is
+    /// replayed without, and the others are not held up.
+    fn is_readable(&self, keys: &SealingKeys) -> Result<bool, Error> {
+        let Some(sealed) = &self.content else { return Ok(true) };
+        let (row, user) = (self.id.to_string(), self.user.as_ref());
+        match keys.of(user).and_then(|_| keys.open(user, &content_of(&row), sealed)) {
+            Ok(_) => Ok(true),
+            Err(error @ Error::Sealed(_)) => {
+                let delivery = self.id;
+                tracing::error!(%error, %delivery, "The content of a dead letter is unreadable.");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The lane that it joins. Without content it is rendered again, which requires resolving the
     /// person.
     fn place(&self) -> Option<(InstallationId, &str)> {
@@ -339,6 +363,11 @@ impl DeadLetter {
         let installation = InstallationId::parse(self.installation.as_deref()?).ok()?;
         Some((installation, self.lane.as_deref()?))
     }
+}
+
+/// The place of the content of a delivery.
+fn content_of(row: &str) -> SealedCell<'_> {
+    SealedCell { table: "deliveries", row, column: "content" }
 }
 
 /// One entry for each named delivery, in that order; otherwise in the order found.

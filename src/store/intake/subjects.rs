@@ -16,11 +16,10 @@ use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::Tx;
 use crate::store::ends::cancel::cancel_where;
-use crate::store::lanes::unread::Unread;
 use crate::store::records::deliveries::{DEAD, EXPIRING, OPEN};
 use crate::store::seal::data_keys::SealedCell;
 use crate::store::seal::person_keys::KeysById;
-use crate::store::{Error, LaneClaim, Outbox, Store};
+use crate::store::{Error, LaneClaim, Outbox};
 
 /// A conversation that got, or will get, messages about a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -137,26 +136,30 @@ fn posted(row: &Row, lane: &str) -> Result<SubjectMessage, Error> {
     Ok(SubjectMessage { delivery, channel, ts, in_thread, here, shown, words })
 }
 
-/// Cancels the waiting deliveries about the subject that are overtaken. Returns, for each new
-/// delivery, its action in place of the overtaken ones, if that is not the default. The lanes must
-/// be locked.
+/// The effect of a call on the waiting deliveries about its subject.
+#[derive(Debug, Clone, Default)]
+pub(in crate::store) struct Overtaken {
+    /// The actions of new deliveries in place of overtaken ones, if they are not the default.
+    pub(in crate::store) instead: HashMap<DeliveryId, Action>,
+    /// The overtaken deliveries, with their states.
+    pub(in crate::store) met: Vec<(DeliveryId, State)>,
+    /// The number of rows that this release cannot read.
+    pub(in crate::store) unread: u64,
+}
+
+/// Cancels the waiting deliveries about the subject that are overtaken. The lanes must be locked.
 ///
 /// A replacement only takes the place of the last waiting message, so that the content of the
 /// message before it stays. Taking back and crossing out cancel all waiting messages; taking back
 /// also cancels a waiting crossing-out. Deliveries with an action that only a newer release knows
 /// are left to it.
-pub(in crate::store) async fn overtake(
-    store: &Store,
-    tx: &Tx,
-    accept: &Accept,
-) -> Result<(HashMap<DeliveryId, Action>, Vec<(DeliveryId, State)>), Error> {
-    let mut instead = HashMap::new();
-    let mut met = Vec::new();
+pub(in crate::store) async fn overtake(tx: &Tx, accept: &Accept) -> Result<Overtaken, Error> {
+    let mut effect = Overtaken::default();
     let (Some(subject), action) = (&accept.about.subject, accept.about.action) else {
-        return Ok((instead, met));
+        return Ok(effect);
     };
     if !action.overtakes() || accept.about.deliver_after.is_some() {
-        return Ok((instead, met));
+        return Ok(effect);
     }
     let new: Vec<&NewDelivery> = accept
         .deliveries
@@ -169,14 +172,15 @@ pub(in crate::store) async fn overtake(
         })
         .collect();
     for chunk in new.chunks(CHUNK) {
-        let waiting = waiting(store, tx, (&accept.tenant, subject), chunk).await?;
+        let (waiting, unread) = waiting(tx, (&accept.tenant, subject), chunk).await?;
+        effect.unread += unread;
         let mut overtaken = Vec::new();
         for delivery in chunk {
             let mut theirs = waiting.iter().filter(|other| other.is_for(delivery));
             if action == Action::Replace {
                 let last = theirs.rfind(|other| other.action.speaks());
                 if let Some(last) = last.filter(|last| last.may_end) {
-                    instead.insert(delivery.id, last.action);
+                    effect.instead.insert(delivery.id, last.action);
                     overtaken.push(last.id.as_str());
                 }
             } else {
@@ -193,10 +197,10 @@ pub(in crate::store) async fn overtake(
             let filter = format!("id IN ({})", placeholders(2, ids.len()));
             let mut values = params![Cancellation::Superseded.code()];
             values.extend(ids.iter().map(|id| sea_orm::Value::from(*id)));
-            met.extend(cancel_where(tx, &filter, values, "$1").await?);
+            effect.met.extend(cancel_where(tx, &filter, values, "$1").await?);
         }
     }
-    Ok((instead, met))
+    Ok(effect)
 }
 
 /// A delivery about the subject that has not ended.
@@ -230,13 +234,12 @@ impl Waiting {
 }
 
 /// The waiting deliveries about the subject in these conversations, in the order of the lanes,
-/// locked.
+/// locked, and the number of those that this release cannot read.
 async fn waiting(
-    store: &Store,
     tx: &Tx,
     (tenant, subject): (&TenantId, &SubjectKey),
     new: &[&NewDelivery],
-) -> Result<Vec<Waiting>, Error> {
+) -> Result<(Vec<Waiting>, u64), Error> {
     let mut values = params![tenant.as_str(), subject.as_str()];
     let mut among = |texts: Vec<&str>| {
         // An empty list is not valid SQL, and nothing equals NULL.
@@ -260,8 +263,8 @@ async fn waiting(
     );
     let rows = sql::all(tx, &text, values).await?;
     let waiting: Vec<_> = rows.iter().filter_map(|row| Waiting::of(row).ok()).collect();
-    store.pass_over(Unread::Subject, (rows.len() - waiting.len()) as u64);
-    Ok(waiting)
+    let unread = (rows.len() - waiting.len()) as u64;
+    Ok((waiting, unread))
 }
 
 /// Records the new state of a message that was acted on, in either table.

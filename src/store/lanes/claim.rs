@@ -22,7 +22,6 @@ use crate::domain::ids::{
 };
 use crate::domain::time::{Timestamp, micros};
 use crate::store::database::era::doubt;
-use crate::store::database::group::{Weight, panicked, shared};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
@@ -126,15 +125,11 @@ impl Lanes<'_> {
     /// cannot be read (then the lane was released), or the claim is stale. In each case the caller
     /// is done with the claim.
     pub async fn head(self, claim: &LaneClaim) -> Result<Option<Head>, Error> {
-        let store = self.store.clone();
-        let work = move |claims: Vec<LaneClaim>| {
-            let store = store.clone();
-            async move { shared(claims.len(), store.read_heads(&claims).await) }
-        };
-        let weight = Weight { rows: 1, bytes: 0 };
-        let owner = claim.tenant.clone();
-        let read = self.store.inner.reading_heads.join(owner, claim.clone(), weight, work).await;
-        if let Some(row) = read.unwrap_or_else(panicked)? {
+        let (group, owner) = (&self.store.inner.reading_heads, claim.tenant.clone());
+        let read = group.read(self.store, owner, claim.clone(), 1, |store, claims| async move {
+            store.read_heads(&claims).await
+        });
+        if let Some(row) = read.await? {
             let (head, paced_until) = match self.store.head_of(&row).await {
                 Err(Error::Bug(_)) => {
                     self.store.leave_unread(claim, &row).await?;

@@ -75,9 +75,7 @@ impl<'a> Lanes<'a> {
     pub fn woken(self) -> &'a Notify {
         &self.store.inner.lanes_woken
     }
-}
 
-impl Lanes<'_> {
     /// Up to `limit` queues that have work, from the one after `after` on. Queues that only a newer
     /// release knows are left to its replicas.
     pub async fn queues(self, after: Option<&QueuePlace>, limit: u32) -> Result<Queues, Error> {

@@ -2,8 +2,8 @@
 //! damaged. No such row stops the others. Rows written by a newer release are left to its replicas:
 //! docs/decisions/0023-rows-of-newer-releases.md.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::domain::delivery::subject::{Action, SlackRequestKind};
@@ -28,7 +28,7 @@ const MARK: &str = "unreadable";
 const CODE: usize = 40;
 
 /// The kind of the unreadable row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::store) enum Unread {
     /// A lane with an unknown class of urgency or budget.
     Lane,
@@ -62,11 +62,12 @@ impl Unread {
     }
 }
 
-/// Where unreadable rows are counted, and which kinds were logged.
+/// Where unreadable rows are counted.
 #[derive(Default)]
 pub(in crate::store) struct Unreadable {
     metrics: OnceLock<Metrics>,
-    told: [AtomicBool; 8],
+    /// The kinds that were logged.
+    logged: Mutex<HashSet<Unread>>,
 }
 
 impl Store {
@@ -84,7 +85,7 @@ impl Store {
         if let Some(metrics) = unreadable.metrics.get() {
             metrics.unreadable_rows(what.code(), count);
         }
-        if !unreadable.told[what as usize].swap(true, Ordering::Relaxed) {
+        if unreadable.logged.lock().unwrap_or_else(PoisonError::into_inner).insert(what) {
             tracing::error!(
                 kind = what.code(),
                 "rows cannot be read and are skipped: a newer release wrote them, or they are \

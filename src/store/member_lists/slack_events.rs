@@ -70,9 +70,7 @@ impl<'a> SlackEvents<'a> {
     pub fn taken(self) -> &'a Notify {
         &self.store.inner.events_taken
     }
-}
 
-impl SlackEvents<'_> {
     /// The installations of an app in one of these workspaces, or for the whole of one of these
     /// organisations.
     pub async fn installations_of_app(

@@ -86,9 +86,7 @@ impl Records<'_> {
         deliveries.sort_by_key(|record| std::cmp::Reverse((record.updated_at, record.id)));
         Ok(FailedPage { deliveries, more })
     }
-}
 
-impl Records<'_> {
     /// Whether there is any matching dead letter.
     pub async fn any_failed(self, tenant: &TenantId, filter: &FailedFilter) -> Result<bool, Error> {
         let (which, values) = filter.which(tenant);

@@ -147,6 +147,19 @@ impl Records<'_> {
         let values = params![tenant.as_str(), id.to_string()];
         Ok(self.store.read_deliveries(tenant, "tenant = $1 AND id = $2", values).await?.pop())
     }
+
+    /// How many deliveries of a tenant have not ended: exact up to `most`; a larger result only
+    /// means more than that.
+    pub async fn count_waiting(self, tenant: &TenantId, most: u64) -> Result<u64, Error> {
+        let text = format!(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM deliveries \
+             WHERE tenant = $1 AND {OPEN_OF_TENANT} LIMIT $2) AS waiting"
+        );
+        let most = i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1);
+        let row = sql::one(self.store.reader(), &text, params![tenant.as_str(), most]).await?;
+        let count: i64 = row.map_or(Ok(0), |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
 }
 
 impl Store {

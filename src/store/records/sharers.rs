@@ -110,11 +110,11 @@ async fn inherit(
     let anew = |column, sealed: Option<Vec<u8>>| -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = sealed else { return Ok(None) };
         let place = SealedCell { table: "deliveries", row: delivery, column };
-        match keys.open(Some(user), &place, &sealed) {
-            Ok(plain) => keys.of(Some(heir))?.seal(&place, &plain).map(Some),
-            // A damaged value must not prevent the deletion.
+        let plain = keys.open(Some(user), &place, &sealed);
+        match plain.and_then(|plain| keys.of(Some(heir))?.seal(&place, &plain)) {
+            // A damaged value, or a damaged key of the other, must not prevent the deletion.
             Err(Error::Sealed(_)) => Ok(Some(sealed)),
-            Err(error) => Err(error),
+            anew => anew.map(Some),
         }
     };
     let (content, trace) = (anew("content", row.get(0)?)?, anew("trace", row.get(1)?)?);

@@ -11,6 +11,18 @@ pub(in crate::store) const KEY_BYTES: usize = 32;
 
 pub(in crate::store) type Key = Zeroizing<[u8; KEY_BYTES]>;
 
+/// A new random key.
+pub(in crate::store) fn new_key() -> Key {
+    let mut key = Zeroizing::new([0u8; KEY_BYTES]);
+    rand::fill(&mut key[..]);
+    key
+}
+
+/// The key that consists of these bytes; `None`: they are too few or too many.
+pub(in crate::store) fn key_of(bytes: &[u8]) -> Option<Key> {
+    bytes.try_into().ok().map(Zeroizing::new)
+}
+
 pub(in crate::store) const NONCE_BYTES: usize = 24;
 
 pub(in crate::store) fn encrypt(

@@ -21,7 +21,8 @@ use sea_orm::ConnectionTrait;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::cipher::{KEY_BYTES, Key, NONCE_BYTES, decrypt, encrypt};
+use super::cache::cache;
+use super::cipher::{Key, NONCE_BYTES, decrypt, encrypt, new_key};
 use super::kek::{KEK_ID_BYTES, Kek, Keks};
 use crate::domain::ids::{InstallationId, TenantId};
 use crate::store::database::sql::{self, params};
@@ -33,8 +34,7 @@ const HEADER_BYTES: usize = 1 + 4;
 pub(in crate::store) const OF_PERSON: u8 = 2;
 /// The length of the id of a person's key, which follows the version.
 pub(in crate::store) const PERSON_ID_BYTES: usize = 16;
-/// Scopes whose keys are kept in memory, and for how long.
-const CACHED_SCOPES: u64 = 10_000;
+/// How long the keys of a scope are kept in memory.
 const CACHED_FOR: Duration = Duration::from_secs(3600);
 /// The scope whose key proves the key-encryption key right.
 const STORE_SCOPE: &str = "store";
@@ -200,12 +200,7 @@ pub(in crate::store) struct Keyring {
 
 impl Keyring {
     pub(in crate::store) fn new(keks: Keks) -> Self {
-        let scopes = moka::future::Cache::builder()
-            .max_capacity(CACHED_SCOPES)
-            .eviction_policy(moka::policy::EvictionPolicy::lru())
-            .time_to_live(CACHED_FOR)
-            .build();
-        Self { keks, scopes }
+        Self { keks, scopes: cache(CACHED_FOR) }
     }
 
     /// Layout: version, id of the key-encryption key, and its output: nonce, ciphertext and tag, or
@@ -320,8 +315,7 @@ impl Store {
     async fn create_key(&self, scope: &str) -> Result<ScopeKeys, Error> {
         const SQL: &str = "INSERT INTO data_keys (scope, key_id, wrapped, created_at)
             VALUES ($1, 1, $2, {now}) ON CONFLICT DO NOTHING";
-        let mut key = Zeroizing::new([0u8; KEY_BYTES]);
-        rand::fill(&mut key[..]);
+        let key = new_key();
         let wrapped = self.inner.keyring.wrap(scope, 1, &key).await?;
         sql::execute(self.writer(), SQL, params![scope, wrapped]).await?;
         let keys = self.load_keys(scope).await?;
@@ -342,6 +336,7 @@ pub(in crate::store) async fn in_use(db: &impl ConnectionTrait) -> Result<bool, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::seal::cipher::KEY_BYTES;
 
     fn keys(scope: &Scope, byte: u8) -> ScopeKeys {
         let keys = BTreeMap::from([(1, Zeroizing::new([byte; KEY_BYTES]))]);

@@ -15,7 +15,7 @@ use sea_orm_migration::async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::cipher::{KEY_BYTES, Key, decrypt, encrypt};
+use super::cipher::{Key, decrypt, encrypt, key_of, new_key};
 use crate::store::{Backend, Config, Error};
 use transit::Transit;
 
@@ -71,9 +71,7 @@ impl Kek for Local {
     }
 
     async fn unwrap(&self, aad: &[u8], wrapped: &[u8]) -> Result<Option<Key>, Error> {
-        let plain = decrypt(&self.key, aad, wrapped);
-        let key: Option<[u8; KEY_BYTES]> = plain.and_then(|plain| plain.as_slice().try_into().ok());
-        Ok(key.map(Zeroizing::new))
+        Ok(decrypt(&self.key, aad, wrapped).and_then(|plain| key_of(&plain)))
     }
 
     async fn is_newest(&self, _: &[u8]) -> Result<bool, Error> {
@@ -208,16 +206,14 @@ fn read(path: &Path, name: &str) -> Result<Key, Unread> {
 fn parse(text: &str, name: &str) -> Result<Key, Error> {
     let wrong = || Error::Config(format!("{name} must be 32 bytes in base64"));
     let bytes = Zeroizing::new(BASE64.decode(text.trim()).map_err(|_| wrong())?);
-    let key: [u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| wrong())?;
-    Ok(Zeroizing::new(key))
+    key_of(&bytes).ok_or_else(wrong)
 }
 
 /// Writes a new key under another name and links it into place: the link fails if another process
 /// was faster, and no process ever reads half a key.
 fn generate(path: &Path) -> Result<Key, Error> {
     let failed = |error: io::Error| Error::Config(format!("{FILE} cannot be created: {error}"));
-    let mut key = Zeroizing::new([0u8; KEY_BYTES]);
-    rand::fill(&mut key[..]);
+    let key = new_key();
     let text = Zeroizing::new(BASE64.encode(key.as_slice()));
     let draft = path.with_extension(format!("key.{:016x}", rand::random::<u64>()));
     let mut file =
@@ -250,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::domain::secret::Secret;
+    use crate::store::seal::cipher::KEY_BYTES;
 
     fn config(dir: &Path) -> Config {
         Config { data_dir: dir.to_owned(), ..Config::default() }

@@ -4,7 +4,8 @@
 //! several people, or about a channel, is encrypted with the tenant's key.
 //!
 //! The key is wrapped by the tenant's key and found by a keyed hash of the user id, so the table
-//! identifies no person.
+//! identifies no person. The user id itself is stored encrypted, to find keys that encrypt nothing
+//! any more (`ends::unused_keys`).
 //!
 //! Opened keys are kept in memory for a short time, so another replica may have erased one of them.
 //! Therefore a statement that stores a value also checks that the value's key still exists, and
@@ -24,14 +25,15 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use sea_orm::{ConnectionTrait, DbBackend, Value};
-use zeroize::Zeroizing;
 
-use super::cipher::KEY_BYTES;
+use super::cache::cache;
+use super::cipher::{key_of, new_key};
 use super::data_keys::{OF_PERSON, PERSON_ID_BYTES, Scope, ScopeKeys, SealedCell};
 use crate::domain::ids::{TenantId, UserId};
-use crate::store::database::group::{Bounds, Group, Weight, panicked, shared};
+use crate::domain::time::micros;
+use crate::store::database::group::{Bounds, Group};
 use crate::store::database::rows::{Column, given};
-use crate::store::database::sql::{self, Row, by_key, params, placeholders};
+use crate::store::database::sql::{self, Row, by_key, params};
 use crate::store::database::transaction::{Patience, Tx, at_once};
 use crate::store::{Backend, Error, Store};
 
@@ -46,11 +48,12 @@ pub(in crate::store) type PersonHash = [u8; 32];
 /// was deleted within a few milliseconds.
 pub(in crate::store) const KEY_ATTEMPTS: usize = 4;
 
-/// Calls of one batch that may wait for a locked row, one after the other.
-const LOCKED_CALLS: usize = 3;
+/// How often it is recorded at least that a key encrypts entries of the audit trail. A key is
+/// removed as unused only if this was not recorded for longer, because an entry is written without
+/// a check of its keys.
+pub(in crate::store) const NOTED_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-/// Keys in memory, and for how long: a message that waits for nothing is sent in this time.
-const CACHED: u64 = 10_000;
+/// How long keys are in memory: a message that waits for nothing is sent in this time.
 const CACHED_FOR: Duration = Duration::from_secs(60);
 
 /// The columns of a statement that joins `person_keys` as `k`, for [`WrappedKey::joined`].
@@ -66,32 +69,63 @@ pub(in crate::store) struct WrappedKey {
     person: PersonHash,
     id: PersonKeyId,
     wrapped: Vec<u8>,
+    /// Its use was not recorded for [`NOTED_EVERY`], or its person is not known.
+    unnoted: bool,
+}
+
+/// A key that is to be stored.
+struct NewKey {
+    id: PersonKeyId,
+    wrapped: Vec<u8>,
+    name: Vec<u8>,
+}
+
+impl NewKey {
+    /// `keys` are the tenant's.
+    fn make(keys: &ScopeKeys, (person, user): (&PersonHash, &UserId)) -> Result<Self, Error> {
+        let id: [u8; PERSON_ID_BYTES] = rand::random();
+        let wrapped = keys.seal(&place(&hex(&id)), &new_key()[..])?;
+        let name = keys.seal(&place_of_name(&hex(person)), user.as_str().as_bytes())?;
+        Ok(Self { id: id.to_vec(), wrapped, name })
+    }
 }
 
 impl WrappedKey {
-    /// A new key; `keys` are the tenant's.
-    fn make(keys: &ScopeKeys, person: PersonHash) -> Result<Self, Error> {
-        let id: [u8; PERSON_ID_BYTES] = rand::random();
-        let mut key = Zeroizing::new([0u8; KEY_BYTES]);
-        rand::fill(&mut key[..]);
-        let wrapped = keys.seal(&place(&hex(&id)), &key[..])?;
-        Ok(Self { person, id: id.to_vec(), wrapped })
-    }
-
-    /// Reads [`KEY_COLUMNS`]; `None`: the join found no key.
+    /// Reads [`KEY_COLUMNS`]; `None`: the join found no key, or its row is damaged, which is
+    /// logged.
     pub(in crate::store) fn joined(row: &Row) -> Result<Option<Self>, Error> {
         let Some(id) = row.named::<Option<PersonKeyId>>("key_id")? else { return Ok(None) };
         let person: Vec<u8> = row.named("key_person")?;
-        let person: PersonHash = person.try_into().map_err(|_| altered())?;
-        Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")? }))
+        let Ok(person) = PersonHash::try_from(person) else {
+            tracing::error!(key = hex(&id), "The row of a person's key is damaged.");
+            return Ok(None);
+        };
+        Ok(Some(Self { person, id, wrapped: row.named("key_wrapped")?, unnoted: false }))
     }
 
     fn open(&self, keys: &ScopeKeys, tenant: &TenantId) -> Result<Arc<ScopeKeys>, Error> {
         let id = hex(&self.id);
         let plain = keys.open(&place(&id), &self.wrapped)?;
-        let key: [u8; KEY_BYTES] = plain.as_slice().try_into().map_err(|_| altered())?;
+        let key = key_of(&plain).ok_or_else(altered)?;
         let scope = format!("person:{tenant}:{id}");
-        Ok(Arc::new(ScopeKeys::of_person(scope, self.id.clone(), Zeroizing::new(key))))
+        Ok(Arc::new(ScopeKeys::of_person(scope, self.id.clone(), key)))
+    }
+
+    /// `None`: it is damaged, which is logged. The data of other people must stay readable, and its
+    /// person must be deletable.
+    fn open_or_report(
+        &self,
+        keys: &ScopeKeys,
+        tenant: &TenantId,
+    ) -> Result<Option<Arc<ScopeKeys>>, Error> {
+        match self.open(keys, tenant) {
+            Err(error @ Error::Sealed(_)) => {
+                let key = hex(&self.id);
+                tracing::error!(%error, %tenant, key, "A person's key cannot be decrypted.");
+                Ok(None)
+            }
+            key => key.map(Some),
+        }
     }
 }
 
@@ -99,19 +133,54 @@ impl WrappedKey {
 type Opened = HashMap<PersonHash, Arc<ScopeKeys>>;
 
 /// People of one tenant whose keys a call needs.
+#[derive(Clone)]
 struct Wanted {
     tenant: TenantId,
     /// The tenant's.
     keys: Arc<ScopeKeys>,
-    people: Vec<PersonHash>,
-    /// Whether missing keys are made.
-    make: bool,
+    people: Vec<(PersonHash, UserId)>,
+    need: Need,
+}
+
+/// The use that a call makes of the keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// It can do without those that do not exist.
+    Stored,
+    /// Missing keys are made. The write checks that the keys still exist.
+    Made,
+    /// Missing keys are made, and the use is recorded, because the write does not check the keys.
+    Noted,
+}
+
+impl Need {
+    fn is_met_by(self, stored: Option<&WrappedKey>) -> bool {
+        match self {
+            Self::Stored => true,
+            Self::Made => stored.is_some(),
+            Self::Noted => stored.is_some_and(|key| !key.unnoted),
+        }
+    }
 }
 
 impl Wanted {
+    /// The people whose keys must be made, or noted.
+    fn unmet<'a>(
+        &'a self,
+        stored: &'a HashMap<PersonHash, WrappedKey>,
+    ) -> impl Iterator<Item = (&'a PersonHash, &'a UserId)> {
+        let people = self.people.iter().map(|(person, user)| (person, user));
+        people.filter(move |(person, _)| !self.need.is_met_by(stored.get(*person)))
+    }
+
+    /// [`Error::Sealed`]: one of the keys is damaged.
     fn open(&self, stored: &HashMap<PersonHash, WrappedKey>) -> Result<Opened, Error> {
-        let theirs = self.people.iter().filter_map(|person| stored.get(person));
-        theirs.map(|key| Ok((key.person, key.open(&self.keys, &self.tenant)?))).collect()
+        let theirs = self.people.iter().filter_map(|(person, _)| stored.get(person));
+        let opened = theirs.map(|stored| {
+            let key = stored.open_or_report(&self.keys, &self.tenant)?;
+            Ok((stored.person, key.ok_or_else(altered)?))
+        });
+        opened.collect()
     }
 }
 
@@ -128,7 +197,12 @@ impl PersonKeys {
     pub(in crate::store) fn new(backend: Backend, in_use: bool) -> Self {
         let bounds =
             Bounds { items: 128, rows: 2_000, bytes: usize::MAX, at_once: at_once(backend) };
-        Self { by_person: cache(), by_id: cache(), reading: Group::new(bounds), in_use }
+        Self {
+            by_person: cache(CACHED_FOR),
+            by_id: cache(CACHED_FOR),
+            reading: Group::new(bounds),
+            in_use,
+        }
     }
 
     async fn keep(&self, tenant: &TenantId, person: PersonHash, key: &Arc<ScopeKeys>) {
@@ -137,17 +211,6 @@ impl PersonKeys {
             self.by_id.insert((tenant.clone(), id.to_vec()), Arc::clone(key)).await;
         }
     }
-}
-
-fn cache<K>() -> Cache<K, Arc<ScopeKeys>>
-where
-    K: std::hash::Hash + Eq + Send + Sync + 'static,
-{
-    Cache::builder()
-        .max_capacity(CACHED)
-        .eviction_policy(moka::policy::EvictionPolicy::lru())
-        .time_to_live(CACHED_FOR)
-        .build()
 }
 
 impl Store {
@@ -160,14 +223,15 @@ impl Store {
     ) -> Result<(PersonKeyId, Arc<ScopeKeys>), Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let person = person_hash(&keys, user)?;
-        let key = self.stored_keys(tenant, &keys, vec![person], true).await?.remove(&person);
+        let people = vec![(person, user.clone())];
+        let key = self.stored_keys(tenant, &keys, people, Need::Noted).await?.remove(&person);
         let key = key.ok_or_else(|| Error::Bug("a person's key was not made".into()))?;
         let id = key.person().unwrap_or_default().to_vec();
         let in_use = self.inner.person_keys.in_use;
         Ok((id, if in_use { key } else { Arc::new(key.as_before()) }))
     }
 
-    /// Those of these keys that were not erased; not taken from memory.
+    /// Those of these keys that were neither erased nor damaged; not taken from memory.
     pub(in crate::store) async fn person_keys(
         &self,
         tenant: &TenantId,
@@ -183,135 +247,127 @@ impl Store {
         ids: &BTreeSet<PersonKeyId>,
     ) -> Result<Vec<(WrappedKey, Arc<ScopeKeys>)>, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
+        let named = ids.iter().map(|id| [tenant.as_str().into(), id.clone().into()]).collect();
         let mut found = Vec::new();
-        let ids: Vec<_> = ids.iter().collect();
-        for chunk in ids.chunks(500) {
-            let among = placeholders(2, chunk.len());
-            let text = format!(
-                "SELECT {KEY_COLUMNS} FROM person_keys k WHERE k.tenant = $1 AND k.id IN ({among})"
-            );
-            let mut values = params![tenant.as_str()];
-            values.extend(chunk.iter().map(|id| Value::from((*id).clone())));
-            for row in sql::all(self.reader(), &text, values).await? {
-                if let Some(wrapped) = WrappedKey::joined(&row)? {
-                    let key = wrapped.open(&keys, tenant)?;
-                    found.push((wrapped, key));
-                }
+        for wrapped in find(self.reader(), "k.id", named, "").await? {
+            if let Some(key) = wrapped.open_or_report(&keys, tenant)? {
+                found.push((wrapped, key));
             }
         }
         Ok(found)
     }
 
     /// The stored keys of these people. Calls at the same time share the statements: one that
-    /// reads, and one that makes the missing keys, if any.
+    /// reads, and one that makes or notes keys, if any. A call whose keys cannot be made because
+    /// another transaction holds a row is tried by itself (`apart`), so that it holds up no other.
     async fn stored_keys(
         &self,
         tenant: &TenantId,
         keys: &Arc<ScopeKeys>,
-        people: Vec<PersonHash>,
-        make: bool,
+        people: Vec<(PersonHash, UserId)>,
+        need: Need,
     ) -> Result<Opened, Error> {
-        let store = self.clone();
-        let work = move |wanted: Vec<Wanted>| {
-            let store = store.clone();
-            async move { shared(wanted.len(), store.read_or_make(&wanted).await) }
+        let rows = people.len();
+        let wanted = Wanted { tenant: tenant.clone(), keys: Arc::clone(keys), people, need };
+        let (owner, item) = (tenant.clone(), wanted.clone());
+        let group = &self.inner.person_keys.reading;
+        let read = group.read(self, owner, item, rows, |store, wanted| async move {
+            store.read_or_make(&wanted, Patience::Shared).await
+        });
+        match read.await {
+            Err(Error::Locked(_)) => {}
+            read => return read,
+        }
+        let one = std::slice::from_ref(&wanted);
+        let work = |patience| async move {
+            let read = self.read_or_make(one, patience).await?.pop();
+            read.unwrap_or_else(|| Err(Error::Bug("keys without an outcome".into())))
         };
-        let weight = Weight { rows: people.len(), bytes: 0 };
-        let wanted = Wanted { tenant: tenant.clone(), keys: Arc::clone(keys), people, make };
-        let read = self.inner.person_keys.reading.join(tenant.clone(), wanted, weight, work).await;
-        read.unwrap_or_else(panicked)
+        self.inner.apart.run(tenant, work).await
     }
 
-    async fn read_or_make(&self, wanted: &[Wanted]) -> Result<Vec<Result<Opened, Error>>, Error> {
+    /// One outcome for each, in order. [`Error::Locked`]: keys are missing, and the row of one of
+    /// these or of another call is locked, or the tenant's calls must stay out of batches.
+    async fn read_or_make(
+        &self,
+        wanted: &[Wanted],
+        patience: Patience,
+    ) -> Result<Vec<Result<Opened, Error>>, Error> {
         let mut asked = BTreeSet::new();
         for one in wanted {
-            asked.extend(one.people.iter().map(|person| (one.tenant.as_str(), *person)));
+            asked.extend(one.people.iter().map(|(person, _)| (one.tenant.as_str(), *person)));
         }
-        let mut found = find(self.reader(), &asked, "").await?;
+        let mut found = find_people(self.reader(), &asked, "").await?;
+        let in_batches =
+            |tenant: &TenantId| patience != Patience::Shared || !self.inner.apart.is_apart(tenant);
         let mut new = BTreeMap::new();
-        for one in wanted.iter().filter(|one| one.make) {
-            for person in one.people.iter().filter(|person| !found.contains_key(*person)) {
-                let key = WrappedKey::make(&one.keys, *person)?;
+        for one in wanted.iter().filter(|one| in_batches(&one.tenant)) {
+            for (person, user) in one.unmet(&found) {
+                let key = NewKey::make(&one.keys, (person, user))?;
                 new.entry((one.tenant.as_str(), *person)).or_insert(key);
             }
         }
-        // A row that another transaction holds must not hold up the calls of other people.
-        let clock = Patience::Shared.clock(self.writer().get_database_backend());
+        let clock = patience.clock(self.writer().get_database_backend());
         match insert(self.writer(), &new, &clock).await {
             Ok(made) => found.extend(made),
-            Err(Error::Locked(_)) => {
-                return Ok(self.make_by_call(wanted, found, &new, &clock).await);
-            }
+            // The calls that need none of the new keys get theirs.
+            Err(Error::Locked(_)) => {}
             Err(error) => return Err(error),
         }
-        Ok(wanted.iter().map(|one| one.open(&found)).collect())
-    }
-
-    /// Makes the missing keys call by call after a row was found locked, so that only the calls
-    /// which need it fail.
-    async fn make_by_call(
-        &self,
-        wanted: &[Wanted],
-        mut found: HashMap<PersonHash, WrappedKey>,
-        new: &BTreeMap<Named<'_>, WrappedKey>,
-        clock: &str,
-    ) -> Vec<Result<Opened, Error>> {
-        let (mut opened, mut waits) = (Vec::with_capacity(wanted.len()), 0);
-        for one in wanted {
-            let missing =
-                one.people.iter().filter(|person| one.make && !found.contains_key(*person));
-            let missing: BTreeMap<_, _> = missing
-                .filter_map(|person| new.get_key_value(&(one.tenant.as_str(), *person)))
-                .map(|(named, key)| (*named, key.clone()))
-                .collect();
-            let made = if missing.is_empty() {
-                Ok(HashMap::new())
-            } else if waits == LOCKED_CALLS {
-                Err(Error::Locked("keys of people".into()))
-            } else {
-                insert(self.writer(), &missing, clock).await
-            };
-            waits += usize::from(waits < LOCKED_CALLS && matches!(made, Err(Error::Locked(_))));
-            opened.push(made.and_then(|made| {
-                found.extend(made);
-                one.open(&found)
-            }));
-        }
-        opened
+        let outcomes = wanted.iter().map(|one| match one.unmet(&found).next() {
+            Some(_) => Err(Error::Locked("keys of people".into())),
+            None => one.open(&found),
+        });
+        Ok(outcomes.collect())
     }
 }
 
 /// A tenant, and a person of it.
 type Named<'a> = (&'a str, PersonHash);
 
-/// The stored keys of these people; `lock` is the clause that locks their rows, or empty.
-async fn find(
+/// The stored keys of these people; `lock` is as in [`find`].
+async fn find_people(
     db: &impl ConnectionTrait,
     asked: &BTreeSet<Named<'_>>,
     lock: &str,
 ) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
+    let named = asked.iter().map(|(tenant, person)| [(*tenant).into(), person.to_vec().into()]);
+    let found = find(db, "k.person", named.collect(), lock).await?;
+    Ok(found.into_iter().map(|key| (key.person, key)).collect())
+}
+
+/// The stored keys of these tenants whose `column` has these values; `lock` is the clause that
+/// locks their rows, or empty.
+async fn find(
+    db: &impl ConnectionTrait,
+    column: &str,
+    named: Vec<[Value; 2]>,
+    lock: &str,
+) -> Result<Vec<WrappedKey>, Error> {
     let backend = db.get_database_backend();
-    let rows = asked.iter().map(|(tenant, person)| [(*tenant).into(), person.to_vec().into()]);
-    let mut found = HashMap::new();
-    for (table, values) in given(backend, [Column::Text, Column::Bytes], rows.collect()) {
-        let person = by_key(backend, "k.person", "column2");
+    let key = by_key(backend, column, "column2");
+    let noted = micros(NOTED_EVERY);
+    let mut found = Vec::new();
+    for (table, values) in given(backend, [Column::Text, Column::Bytes], named) {
         let text = format!(
-            "SELECT {KEY_COLUMNS} FROM {table} JOIN person_keys k \
-             ON k.tenant = column1 AND {person} {lock}"
+            "SELECT {KEY_COLUMNS}, CASE WHEN k.name IS NOT NULL \
+             AND k.used_at > {{now}} - {noted} THEN 0 ELSE 1 END AS key_unnoted \
+             FROM {table} JOIN person_keys k ON k.tenant = column1 AND {key} {lock}"
         );
         for row in sql::all(db, &text, values).await? {
-            found.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
+            let unnoted = row.named::<i32>("key_unnoted")? != 0;
+            found.extend(WrappedKey::joined(&row)?.map(|key| WrappedKey { unnoted, ..key }));
         }
     }
     Ok(found)
 }
 
 /// Stores new keys; returns the keys that these people now have, because the first insert decides.
-/// The rows that are returned are locked until the commit. `clock` is the table that the time is
-/// read from.
+/// The use of one that was there is recorded. The rows that are returned are locked until the
+/// commit. `clock` is the table that the time is read from.
 async fn insert(
     db: &impl ConnectionTrait,
-    new: &BTreeMap<Named<'_>, WrappedKey>,
+    new: &BTreeMap<Named<'_>, NewKey>,
     clock: &str,
 ) -> Result<HashMap<PersonHash, WrappedKey>, Error> {
     let rows = new.iter().map(|((tenant, person), key)| {
@@ -320,18 +376,20 @@ async fn insert(
             person.to_vec().into(),
             key.id.clone().into(),
             key.wrapped.clone().into(),
+            key.name.clone().into(),
         ]
     });
-    let columns = [Column::Text, Column::Bytes, Column::Bytes, Column::Bytes];
+    let bytes = Column::Bytes;
+    let columns = [Column::Text, bytes, bytes, bytes, bytes];
     let mut stored = HashMap::new();
     for (table, values) in given(db.get_database_backend(), columns, rows.collect()) {
-        // The update changes nothing: it returns the row that was there, and locks it.
+        // The update returns the row that was there, and locks it.
         let text = format!(
-            "INSERT INTO person_keys (tenant, person, id, wrapped, created_at) \
-             SELECT column1, column2, column3, column4, clock.now FROM {clock}, {table} \
-             WHERE TRUE \
-             ON CONFLICT (tenant, person) DO UPDATE SET created_at = person_keys.created_at \
-             {RETURNING}"
+            "INSERT INTO person_keys (tenant, person, id, wrapped, name, created_at, used_at) \
+             SELECT column1, column2, column3, column4, column5, clock.now, clock.now \
+             FROM {clock}, {table} WHERE TRUE \
+             ON CONFLICT (tenant, person) DO UPDATE SET used_at = excluded.used_at, \
+             name = COALESCE(person_keys.name, excluded.name) {RETURNING}"
         );
         for row in sql::all(db, &text, values).await? {
             stored.extend(WrappedKey::joined(&row)?.map(|key| (key.person, key)));
@@ -340,8 +398,9 @@ async fn insert(
     Ok(stored)
 }
 
-/// Erases a person's key and returns it; `keys` are the tenant's. A write with this key that is
-/// under way ends first, so later statements of the transaction find its rows.
+/// Erases a person's key and returns it, unless it is damaged; `keys` are the tenant's. A write
+/// with this key that is under way ends first, so later statements of the transaction find its
+/// rows.
 pub(in crate::store) async fn erase(
     tx: &Tx,
     keys: &ScopeKeys,
@@ -352,11 +411,7 @@ pub(in crate::store) async fn erase(
     let person = person_hash(keys, user)?.to_vec();
     let row = sql::one(tx, &text, params![tenant.as_str(), person]).await?;
     let wrapped = row.as_ref().map(WrappedKey::joined).transpose()?.flatten();
-    match wrapped.map(|wrapped| wrapped.open(keys, tenant)).transpose() {
-        // A damaged key must not prevent the deletion.
-        Err(Error::Sealed(_)) => Ok(None),
-        key => key,
-    }
+    wrapped.map_or(Ok(None), |wrapped| wrapped.open_or_report(keys, tenant))
 }
 
 /// Whether the key with the id `id` of the tenant `tenant` (both expressions) exists, as a
@@ -400,6 +455,11 @@ fn altered() -> Error {
 
 fn place(row: &str) -> SealedCell<'_> {
     SealedCell { table: "person_keys", row, column: "wrapped" }
+}
+
+/// The place of the user id in the row of a person's hash, under the tenant's key.
+pub(in crate::store) fn place_of_name(person: &str) -> SealedCell<'_> {
+    SealedCell { table: "person_keys", row: person, column: "name" }
 }
 
 /// Two digits for each byte.

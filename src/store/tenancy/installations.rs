@@ -14,7 +14,6 @@ use crate::domain::ids::{InstallationId, TenantId};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::{installation, tenant_link};
-use crate::store::database::group::{Weight, panicked, shared};
 use crate::store::database::rows::{Column, Columns, given, parse_id};
 use crate::store::database::sql::{self, params};
 use crate::store::database::transaction::{Tx, scoped};
@@ -140,14 +139,10 @@ impl Tenancy<'_> {
 
     /// The bot token; [`Error::NotFound`] for an unknown installation.
     pub async fn token(self, id: InstallationId) -> Result<Token, Error> {
-        let store = self.store.clone();
-        let work = move |ids: Vec<InstallationId>| {
-            let store = store.clone();
-            async move { shared(ids.len(), store.read_tokens(&ids).await) }
-        };
-        let weight = Weight { rows: 1, bytes: 0 };
-        let read = self.store.inner.reading_tokens.join(id, id, weight, work).await;
-        let found = read.unwrap_or_else(panicked)?;
+        let group = &self.store.inner.reading_tokens;
+        let read = group
+            .read(self.store, id, id, 1, |store, ids| async move { store.read_tokens(&ids).await });
+        let found = read.await?;
         let key = id.to_string();
         let place = SealedCell { table: TABLE, row: &key, column: "token" };
         let plain = self.store.unseal(&Scope::Installation(id), &place, &found.token).await?;

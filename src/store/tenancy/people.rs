@@ -28,7 +28,8 @@ use crate::store::{Error, People, Store};
 const CHUNK: usize = 500;
 const TABLE: &str = "people";
 
-/// One person as stored.
+/// One person as stored. A value that does not decrypt is empty, for example because the person's
+/// key is damaged, except in the answer of [`People::get`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredPerson {
     pub person: Person,
@@ -59,7 +60,7 @@ impl People<'_> {
                 })
             });
             match written.await {
-                Err(Error::KeyErased) => self.store.forget_keys(&keys).await?,
+                Err(Error::KeyErased) => self.store.forget_keys(tenant, &keys).await?,
                 written => {
                     written?;
                     self.store.recorded();
@@ -70,12 +71,19 @@ impl People<'_> {
         Err(Error::Contended("person_keys".into()))
     }
 
+    /// [`Error::Sealed`]: a value of the person does not decrypt.
     pub async fn get(
         self,
         tenant: &TenantId,
         user: &UserId,
     ) -> Result<Option<StoredPerson>, Error> {
-        Ok(self.get_many(tenant, std::slice::from_ref(user)).await?.remove(user))
+        let select = person::Entity::find()
+            .filter(person::Column::Tenant.eq(tenant.as_str()))
+            .filter(person::Column::UserId.eq(user.as_str()));
+        match self.store.read_people_of(tenant, &select).await?.pop() {
+            Some((_, Some(error))) => Err(error),
+            read => Ok(read.map(|(stored, _)| stored)),
+        }
     }
 
     /// Those of `users` that are stored.
@@ -89,7 +97,7 @@ impl People<'_> {
             let select = person::Entity::find()
                 .filter(person::Column::Tenant.eq(tenant.as_str()))
                 .filter(person::Column::UserId.is_in(chunk.iter().map(UserId::as_str)));
-            for stored in self.store.read_people_of(tenant, &select).await? {
+            for (stored, _) in self.store.read_people_of(tenant, &select).await? {
                 found.insert(stored.person.user_id.clone(), stored);
             }
         }
@@ -109,7 +117,8 @@ impl People<'_> {
             .filter(person::Column::UserId.gt(after.map_or("", UserId::as_str)))
             .order_by_asc(person::Column::UserId)
             .limit(u64::from(limit));
-        self.store.read_people_of(tenant, &select).await
+        let read = self.store.read_people_of(tenant, &select).await?;
+        Ok(read.into_iter().map(|(stored, _)| stored).collect())
     }
 
     /// Stores the identity of a person, who need not be stored yet. Only a pin replaces a pin.
@@ -161,7 +170,7 @@ impl Store {
         &self,
         tenant: &TenantId,
         select: &Select<person::Entity>,
-    ) -> Result<Vec<StoredPerson>, Error> {
+    ) -> Result<Vec<ReadPerson>, Error> {
         let (mut rows, mut keys) = self.rows_and_keys(tenant, select).await?;
         let lacks = |sealed: &[u8]| person_of(sealed).is_some_and(|id| !keys.contains_key(id));
         let stale = sealed_in(&rows).into_iter().any(lacks);
@@ -192,21 +201,27 @@ impl Store {
         tenant: &TenantId,
         row: person::Model,
         known: &KeysById,
-    ) -> Result<StoredPerson, Error> {
+    ) -> Result<ReadPerson, Error> {
         let damaged = || Error::Bug("a stored person cannot be parsed".into());
         let user_id = UserId::parse(row.user_id.as_str()).map_err(|_| damaged())?;
+        let mut sealed = None;
         let at = place(&row.user_id, "record");
-        let record = self.open_personal(tenant, &at, &row.record, known).await?;
-        let record = record.ok_or_else(|| without_key("people.record"))?;
-        let record = serde_json::from_slice(&record).map_err(|_| damaged())?;
+        let record = self.open_personal(tenant, &at, &row.record, known).await;
+        let person = match unless_sealed(record, "people.record", &mut sealed)? {
+            Some(record) => {
+                let record = serde_json::from_slice(&record).map_err(|_| damaged())?;
+                Person::from_record(user_id, record)
+            }
+            None => Person::bare(user_id),
+        };
         let identity = match (row.slack_user_id, row.identity_name, row.installation) {
             (Some(slack_user_id), Some(name), Some(installation)) => {
                 let at = place(&row.user_id, "identity_name");
-                let name = self.open_personal(tenant, &at, &name, known).await?;
-                let name = name.ok_or_else(|| without_key("people.identity_name"))?;
+                let name = self.open_personal(tenant, &at, &name, known).await;
+                let name = unless_sealed(name, "people.identity_name", &mut sealed)?;
                 Some(Identity {
                     slack_user_id: SlackUserId::parse(slack_user_id).map_err(|_| damaged())?,
-                    display_name: String::from_utf8_lossy(&name).into_owned(),
+                    display_name: String::from_utf8_lossy(&name.unwrap_or_default()).into_owned(),
                     rule: match row.identity_rule.as_deref() {
                         Some(MATCHED) => Rule::Matched,
                         Some(PINNED) => Rule::Pinned,
@@ -218,12 +233,28 @@ impl Store {
             }
             _ => None,
         };
-        Ok(StoredPerson {
-            person: Person::from_record(user_id, record),
-            identity,
-            updated_at: Timestamp(row.updated_at),
-        })
+        if let Some(error) = &sealed {
+            tracing::error!(%error, %tenant, "A person cannot be read.");
+        }
+        Ok((StoredPerson { person, identity, updated_at: Timestamp(row.updated_at) }, sealed))
     }
+}
+
+/// A person as read, and why a value of theirs is empty that does not decrypt.
+pub(in crate::store) type ReadPerson = (StoredPerson, Option<Error>);
+
+/// `None`: the value does not decrypt, and `sealed` is the reason.
+fn unless_sealed(
+    value: Result<Option<Vec<u8>>, Error>,
+    column: &str,
+    sealed: &mut Option<Error>,
+) -> Result<Option<Vec<u8>>, Error> {
+    match value {
+        Ok(None) => *sealed = Some(without_key(column)),
+        Err(error @ Error::Sealed(_)) => *sealed = Some(error),
+        value => return value,
+    }
+    Ok(None)
 }
 
 /// The sealed values of rows.
@@ -361,7 +392,9 @@ pub(in crate::store) fn seal_record(keys: &ScopeKeys, person: &Person) -> Result
 }
 
 fn without_key(column: &str) -> Error {
-    Error::Sealed(format!("{column}: its person's key was erased, or the value was moved"))
+    Error::Sealed(format!(
+        "{column}: its person's key was erased or is damaged, or the value was moved"
+    ))
 }
 
 fn place<'a>(user: &'a str, column: &'static str) -> SealedCell<'a> {

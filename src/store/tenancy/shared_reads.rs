@@ -13,7 +13,7 @@ use crate::domain::ids::{TenantId, UserId};
 use crate::domain::settings::{Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::{installation, person, preference};
-use crate::store::database::group::{Bounds, Weight, breathe, panicked, shared};
+use crate::store::database::group::{Bounds, breathe};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, by_key};
 use crate::store::lanes::order::behind;
@@ -64,19 +64,11 @@ impl Tenancy<'_> {
     /// Settings, installation and the time, in one statement for all waiting calls; `None` if the
     /// tenant does not exist.
     pub async fn tenant_facts(self, tenant: &TenantId) -> Result<Option<TenantFacts>, Error> {
-        let store = self.store.clone();
-        let work = move |tenants: Vec<TenantId>| {
-            let store = store.clone();
-            async move { shared(tenants.len(), store.read_tenants(tenants).await) }
-        };
-        let weight = Weight { rows: 1, bytes: 0 };
-        let facts = self
-            .store
-            .inner
-            .reading_tenants
-            .join(tenant.clone(), tenant.clone(), weight, work)
-            .await;
-        facts.unwrap_or_else(panicked)
+        let (group, item) = (&self.store.inner.reading_tenants, tenant.clone());
+        let read = group.read(self.store, tenant.clone(), item, 1, |store, tenants| async move {
+            store.read_tenants(tenants).await
+        });
+        read.await
     }
 }
 
@@ -87,26 +79,23 @@ impl People<'_> {
         if users.is_empty() {
             return Ok(PeopleFacts::default());
         }
-        let store = self.store.clone();
-        let work = move |asked: Vec<Asked>| {
-            let store = store.clone();
-            async move { shared(asked.len(), store.read_people(asked).await) }
-        };
         let keys = self.store.keys(&Scope::Tenant(tenant.clone())).await?;
         let mut named = Vec::with_capacity(users.len());
         for (number, user) in users.iter().enumerate() {
             breathe(number).await;
             named.push((user.clone(), person_hash(&keys, user)?));
         }
-        let weight = Weight { rows: users.len(), bytes: 0 };
-        let item = (tenant.clone(), named);
-        let rows = self.store.inner.reading_people.join(tenant.clone(), item, weight, work).await;
-        let rows: Rows = rows.unwrap_or_else(panicked)?;
+        let (group, item) = (&self.store.inner.reading_people, (tenant.clone(), named));
+        let read =
+            group.read(self.store, tenant.clone(), item, users.len(), |store, asked| async move {
+                store.read_people(asked).await
+            });
+        let rows = read.await?;
         let keys = self.store.read_keys(tenant, &rows.keys).await?;
         let mut people = HashMap::with_capacity(rows.people.len());
         for (number, row) in rows.people.into_iter().enumerate() {
             breathe(number).await;
-            let stored = self.store.open_person(tenant, row, &keys).await?;
+            let (stored, _) = self.store.open_person(tenant, row, &keys).await?;
             people.insert(stored.person.user_id.clone(), stored);
         }
         let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));

@@ -175,7 +175,9 @@ impl Crashing {
             due_at = $5, updated_at = $6 WHERE id = $1";
         let (id, crashes) = (self.delivery.to_string(), self.crashes + 1);
         let event = LifeEvent::Crashed { crashes: u32::try_from(crashes).unwrap_or(u32::MAX) };
-        let Some(state) = transition(self.state, event) else { return Ok(RecoverOutcome::Fenced) };
+        let state = transition(self.state, event).ok_or_else(|| {
+            Error::Bug(format!("a crash of a delivery in the state {}", self.state.code()))
+        })?;
         let (outcome, reason) = match (self.state, state) {
             (_, State::Parked) => (RecoverOutcome::Parked, Some(Failure::Crashed.code())),
             (State::Sending, _) => (RecoverOutcome::Unknown, None),

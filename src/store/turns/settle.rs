@@ -89,7 +89,10 @@ impl Outbox<'_> {
             Some(DeliveryTrace { tenant, user, trace }) => {
                 let key = match self.store.existing_key(tenant, user).await {
                     // The trace only explains: a damaged key must not keep the lane from going on.
-                    Err(Error::Sealed(_)) => None,
+                    Err(error @ Error::Sealed(_)) => {
+                        tracing::error!(%error, %delivery, "A trace cannot be encrypted.");
+                        None
+                    }
                     key => key?,
                 };
                 key.map(|key| seal_trace(&key, delivery, trace)).transpose()?

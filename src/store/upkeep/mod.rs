@@ -1,3 +1,6 @@
-//! After events outside of the store: `recovery`, after a copy of the database took over.
+//! After events outside of the store: `clock`, after the database's clock stepped back; `recovery`,
+//! after a copy of the database took over. Also `health`, for metrics.
 
+pub(in crate::store) mod clock;
+pub(in crate::store) mod health;
 pub(in crate::store) mod recovery;

@@ -243,7 +243,9 @@ impl Store {
                 scoped(self.resolve_within(tx, token, delivery, resolved, prepared))
             });
             match work.await {
-                Err(Error::KeyErased) => self.forget_keys(&prepared.keys).await?,
+                Err(Error::KeyErased) => {
+                    self.forget_keys(&prepared.tenant, &prepared.keys).await?;
+                }
                 settled => return settled,
             }
         }
@@ -296,7 +298,8 @@ impl Store {
         let now = Timestamp(row.get(0)?);
         let place = prepared.place();
         let (event, reason, due) = life_event(tx, &id, resolved, prepared, now).await?;
-        let Some(state) = transition(State::Resolving, event) else { return Ok(None) };
+        let state = transition(State::Resolving, event)
+            .ok_or_else(|| Error::Bug(format!("a resolving delivery met the event {event:?}")))?;
         let resolves = state != State::Resolving;
         let values = params![id.as_str(), state.code(), reason, due.0, now.0];
         write(tx, values, prepared, resolves).await?;

@@ -23,6 +23,7 @@ mod shares;
 mod shredding;
 mod thief;
 mod tls;
+mod unused_keys;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -169,7 +169,7 @@ async fn busy_is_told_from_dark() {
         // Both connections exist, and both are in use from the first poll of this future.
         let asked = async || {
             let tenant = tenant();
-            let ask = || store.outbox().count_waiting(&tenant, 1);
+            let ask = || store.records().count_waiting(&tenant, 1);
             tokio::join!(ask(), ask())
         };
         let (one, other) = asked().await;

@@ -16,6 +16,7 @@ mod order;
 mod queues;
 mod races;
 mod recovery;
+mod replays;
 mod resolving;
 mod settle;
 mod subjects;

@@ -83,21 +83,21 @@ async fn what_waits_is_counted_up_to_a_bound_and_by_tenant() {
         many.extend((0..5).map(|_| delivery(Target::Resolving)));
         many.push(delivery(Target::Ended(End::Expired)));
         store.outbox().accept(call("r1", many)).await.unwrap();
-        assert_eq!(store.outbox().count_waiting(&tenant(), 100).await.unwrap(), 25);
-        assert_eq!(store.outbox().count_waiting(&tenant(), 10).await.unwrap(), 11);
+        assert_eq!(store.records().count_waiting(&tenant(), 100).await.unwrap(), 25);
+        assert_eq!(store.records().count_waiting(&tenant(), 10).await.unwrap(), 11);
         let other = TenantId::parse("umbrella").unwrap();
-        assert_eq!(store.outbox().count_waiting(&other, 10).await.unwrap(), 0);
+        assert_eq!(store.records().count_waiting(&other, 10).await.unwrap(), 0);
     }
 }
 
 #[tokio::test]
 async fn the_tables_health_is_told() {
     for store in test_stores().await {
-        assert_eq!(store.outbox().health().await.unwrap().ready_age, Duration::ZERO);
+        assert_eq!(store.upkeep().health().await.unwrap().ready_age, Duration::ZERO);
         post(&store, "U1").await;
         let late = "UPDATE lanes SET next_at = next_at - 60000000";
         store.raw().await.execute_unprepared(late).await.unwrap();
-        let health = store.outbox().health().await.unwrap();
+        let health = store.upkeep().health().await.unwrap();
         assert!(health.ready_age >= Duration::from_secs(60), "{health:?}");
         match store.backend() {
             Backend::Sqlite => assert_eq!((health.rows, health.dead_rows), (1, None)),

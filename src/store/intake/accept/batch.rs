@@ -17,9 +17,10 @@ use crate::store::database::rows::{Column, Columns, given, numbered};
 use crate::store::database::sql;
 use crate::store::database::transaction::{Patience, Tx, scoped};
 use crate::store::intake::new::{Accept, NewDelivery, Target};
-use crate::store::intake::subjects::overtake;
+use crate::store::intake::subjects::{Overtaken, overtake};
 use crate::store::lanes::lane;
 use crate::store::lanes::lane::Joining;
+use crate::store::lanes::unread::Unread;
 use crate::store::seal::person_keys::{hold_keys, key_lives};
 use crate::store::tenancy::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::waiting::held::expect_sweeps;
@@ -31,7 +32,7 @@ pub(in crate::store) enum Stored {
     /// With the deliveries that it overtook.
     New {
         created_at: Timestamp,
-        overtaken: Vec<(DeliveryId, State)>,
+        overtaken: Overtaken,
     },
     Before {
         id: String,
@@ -117,77 +118,73 @@ impl Store {
 
     /// Stores all or none of these calls; notifies the tasks that wait for the commit.
     async fn accept_together(&self, calls: &[Call], wait: Patience) -> Result<Vec<Stored>, Error> {
-        let stored = self.transaction(|tx| scoped(self.accept_within(tx, calls, wait))).await?;
+        let stored = self.transaction(|tx| scoped(accept_within(tx, calls, wait))).await?;
         if stored.iter().any(|stored| matches!(stored, Stored::New { .. })) {
             self.wake();
             self.changed();
         }
         for stored in &stored {
             if let Stored::New { overtaken, .. } = stored {
-                self.tell_canceled(overtaken);
+                self.tell_canceled(&overtaken.met);
+                self.pass_over(Unread::Subject, overtaken.unread);
             }
         }
         Ok(stored)
     }
+}
 
-    /// One outcome for each call, in order.
-    async fn accept_within(
-        &self,
-        tx: &Tx,
-        calls: &[Call],
-        patience: Patience,
-    ) -> Result<Vec<Stored>, Error> {
-        let mut new = insert_notifications(tx, calls, patience).await?;
-        let mut before = before(tx, calls, &new).await?;
-        let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
-        let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
-        let mut places = BTreeSet::new();
-        for (index, times) in &new {
-            let (accept, sealed) = &calls[*index];
-            // If two records are of the same person, the later call's counts.
-            records.extend(people(accept, sealed));
-            identities.extend(matches(accept, sealed));
-            let held = |new: &NewDelivery| matches!(new.target, Target::Held { .. });
-            if accept.deliveries.iter().any(held) {
-                holding.insert(&accept.tenant);
-            }
-            for (place, _) in joins(times, accept) {
-                places.insert(place);
-            }
+/// One outcome for each call, in order.
+async fn accept_within(tx: &Tx, calls: &[Call], patience: Patience) -> Result<Vec<Stored>, Error> {
+    let mut new = insert_notifications(tx, calls, patience).await?;
+    let mut before = before(tx, calls, &new).await?;
+    let (mut records, mut identities) = (BTreeMap::new(), BTreeMap::new());
+    let mut holding: BTreeSet<&TenantId> = BTreeSet::new();
+    let mut places = BTreeSet::new();
+    for (index, times) in &new {
+        let (accept, sealed) = &calls[*index];
+        // If two records are of the same person, the later call's counts.
+        records.extend(people(accept, sealed));
+        identities.extend(matches(accept, sealed));
+        let held = |new: &NewDelivery| matches!(new.target, Target::Held { .. });
+        if accept.deliveries.iter().any(held) {
+            holding.insert(&accept.tenant);
         }
-        write_records(tx, &records).await?;
-        let named = identities.iter().map(|((tenant, _), identity)| (*tenant, identity.sealed()));
-        hold_keys(tx, &named.collect::<Vec<_>>()).await?;
-        write_identities(tx, &identities).await?;
-        for tenant in holding {
-            expect_sweeps(tx, tenant).await?;
+        for (place, _) in joins(times, accept) {
+            places.insert(place);
         }
-        // Before the overtaken deliveries: all work on a lane locks in this order.
-        let positions = lane::positions(tx, &places, new.len()).await?;
-        for (position, times) in positions.into_iter().zip(new.values_mut()) {
-            times.position = position;
-        }
-        lane::fill(tx, &waiting(calls, &new)).await?;
-        let (mut instead, mut overtaken) = (HashMap::new(), HashMap::new());
-        for index in new.keys() {
-            let (theirs, met) = overtake(self, tx, &calls[*index].0).await?;
-            instead.extend(theirs);
-            overtaken.insert(*index, met);
-        }
-        insert_deliveries(tx, calls, &new, &instead).await?;
-        insert_sharers(tx, calls, &new).await?;
-        let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
-            Some(times) => Ok(Stored::New {
-                created_at: times.created_at,
-                overtaken: overtaken.remove(&index).unwrap_or_default(),
-            }),
-            None => before.remove(&index).ok_or_else(|| {
-                // Retention removed it between the two statements: run again from the start.
-                Error::Contended("notifications_request".into())
-            }),
-        });
-        outcomes.collect()
     }
+    write_records(tx, &records).await?;
+    let named = identities.iter().map(|((tenant, _), identity)| (*tenant, identity.sealed()));
+    hold_keys(tx, &named.collect::<Vec<_>>()).await?;
+    write_identities(tx, &identities).await?;
+    for tenant in holding {
+        expect_sweeps(tx, tenant).await?;
+    }
+    // Before the overtaken deliveries: all work on a lane locks in this order.
+    let positions = lane::positions(tx, &places, new.len()).await?;
+    for (position, times) in positions.into_iter().zip(new.values_mut()) {
+        times.position = position;
+    }
+    lane::fill(tx, &waiting(calls, &new)).await?;
+    let (mut instead, mut overtaken) = (HashMap::new(), HashMap::new());
+    for index in new.keys() {
+        let mut effect = overtake(tx, &calls[*index].0).await?;
+        instead.extend(std::mem::take(&mut effect.instead));
+        overtaken.insert(*index, effect);
+    }
+    insert_deliveries(tx, calls, &new, &instead).await?;
+    insert_sharers(tx, calls, &new).await?;
+    let outcomes = (0..calls.len()).map(|index| match new.get(&index) {
+        Some(times) => Ok(Stored::New {
+            created_at: times.created_at,
+            overtaken: overtaken.remove(&index).unwrap_or_default(),
+        }),
+        None => before.remove(&index).ok_or_else(|| {
+            // Retention removed it between the two statements: run again from the start.
+            Error::Contended("notifications_request".into())
+        }),
+    });
+    outcomes.collect()
 }
 
 /// Inserts the notifications whose request id was not taken, not even by an earlier call of the
@@ -403,7 +400,7 @@ async fn insert_deliveries(
             "INSERT INTO deliveries ({COLUMNS}) SELECT {}, 0, 0, 0, column9, column10, column11, \
              column12, column13, column14, column15, column16, column17, column17, column18, \
              column19, column20, column21, column22 FROM {table} \
-             WHERE column4 IS NULL OR {sealed} IS NULL OR {alive}",
+             WHERE {sealed} IS NULL OR {alive}",
             numbered(8)
         );
         stored += sql::execute(tx, &text, values).await?;

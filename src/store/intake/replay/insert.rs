@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sea_orm::{ConnectionTrait as _, Value};
 
-use super::{DeadLetter, Replay};
+use super::{DeadLetter, Replay, content_of};
 use crate::domain::delivery::State;
 use crate::domain::delivery::trace::{Stage, Trace, TraceDecision};
 use crate::domain::ids::{DeliveryId, InstallationId, UserId};
@@ -15,7 +15,6 @@ use crate::store::database::sql;
 use crate::store::database::transaction::Tx;
 use crate::store::lanes::lane::{self, Joining};
 use crate::store::records::sealed::{seal_content, seal_trace};
-use crate::store::seal::data_keys::SealedCell;
 use crate::store::seal::person_keys::SealingKeys;
 
 /// The columns of a replay's row that have values of their own.
@@ -152,7 +151,7 @@ impl DeadLetter {
             now.0.into(),
             now.plus(replay.expires_in).0.into(),
             self.resealed(keys, by)?.into(),
-            seal_trace(keys.of(self.user.as_ref())?, by, &replayed(now))?.into(),
+            self.trace(keys, by, now)?.into(),
             self.id.to_string().into(),
             notification,
             priority,
@@ -165,13 +164,26 @@ impl DeadLetter {
         ])
     }
 
-    /// The content, encrypted for the new row; content that no longer decrypts is rendered again.
+    /// The content, encrypted for the new row.
     fn resealed(&self, keys: &SealingKeys, by: DeliveryId) -> Result<Option<Vec<u8>>, Error> {
         let Some(sealed) = &self.content else { return Ok(None) };
-        let row = self.id.to_string();
-        let place = SealedCell { table: "deliveries", row: &row, column: "content" };
-        let user = self.user.as_ref();
-        seal_content(keys.of(user)?, by, &keys.open(user, &place, sealed)?).map(Some)
+        let (row, user) = (self.id.to_string(), self.user.as_ref());
+        let plain = keys.open(user, &content_of(&row), sealed)?;
+        seal_content(keys.of(user)?, by, &plain).map(Some)
+    }
+
+    /// The trace, encrypted; `None`: the person's key is damaged.
+    fn trace(
+        &self,
+        keys: &SealingKeys,
+        by: DeliveryId,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        match keys.of(self.user.as_ref()) {
+            Ok(key) => seal_trace(key, by, &replayed(now)).map(Some),
+            Err(Error::Sealed(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use super::{KEK_ID_BYTES, KEY_BYTES, Kek, Key, kek_id};
+use super::{KEK_ID_BYTES, Kek, Key, kek_id, key_of};
 use crate::domain::loopback::is_loopback;
 use crate::domain::secret::Secret;
 use crate::store::{Config, Error};
@@ -175,8 +175,7 @@ impl Kek for Transit {
         let Answer::Done(answer) = self.ask("decrypt", body).await? else { return Ok(None) };
         let plain = answer["data"]["plaintext"].as_str().ok_or_else(unreadable)?;
         let plain = Zeroizing::new(BASE64.decode(plain).map_err(|_| unreadable())?);
-        let key: Option<[u8; KEY_BYTES]> = plain.as_slice().try_into().ok();
-        Ok(key.map(Zeroizing::new))
+        Ok(key_of(&plain))
     }
 
     async fn is_newest(&self, wrapped: &[u8]) -> Result<bool, Error> {

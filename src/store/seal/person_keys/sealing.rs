@@ -6,7 +6,10 @@ use std::sync::Arc;
 use sea_orm::ConnectionTrait as _;
 use zeroize::Zeroizing;
 
-use super::{PersonHash, PersonKeyId, WrappedKey, find, insert, key_lives, person_hash};
+use super::{
+    Need, NewKey, PersonHash, PersonKeyId, WrappedKey, altered, find_people, insert, key_lives,
+    person_hash,
+};
 use crate::domain::ids::{TenantId, UserId};
 use crate::store::database::group::breathe;
 use crate::store::database::rows::{Column, given};
@@ -21,7 +24,8 @@ pub(in crate::store) type KeysById = HashMap<PersonKeyId, Arc<ScopeKeys>>;
 /// The keys that seal the values of one write.
 pub(in crate::store) struct SealingKeys {
     tenant: Arc<ScopeKeys>,
-    people: HashMap<UserId, Arc<ScopeKeys>>,
+    /// `None`: the person's key is damaged.
+    people: HashMap<UserId, Option<Arc<ScopeKeys>>>,
     /// Whether people's keys seal; otherwise they only open, and the tenant's seals.
     in_use: bool,
 }
@@ -33,16 +37,20 @@ impl SealingKeys {
     }
 
     /// The key for data about this person only; without a person, for a channel, the tenant's.
+    /// [`Error::Sealed`]: the person's key is damaged.
     pub(in crate::store) fn of(&self, user: Option<&UserId>) -> Result<&ScopeKeys, Error> {
         let Some(user) = user.filter(|_| self.in_use) else { return Ok(&self.tenant) };
-        let key = self.people.get(user).map(AsRef::as_ref);
-        key.ok_or_else(|| Error::Bug("a person's key was not fetched".into()))
+        match self.people.get(user) {
+            Some(Some(key)) => Ok(key),
+            Some(None) => Err(altered()),
+            None => Err(Error::Bug("a person's key was not fetched".into())),
+        }
     }
 
     /// Also with the key of this person, which is being erased.
     pub(in crate::store) fn and(mut self, user: &UserId, key: Option<&Arc<ScopeKeys>>) -> Self {
         if let Some(key) = key {
-            self.people.insert(user.clone(), Arc::clone(key));
+            self.people.insert(user.clone(), Some(Arc::clone(key)));
         }
         self
     }
@@ -55,7 +63,7 @@ impl SealingKeys {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let theirs = person_of(sealed).and(user).and_then(|user| self.people.get(user));
-        theirs.unwrap_or(&self.tenant).open(place, sealed)
+        theirs.and_then(Option::as_ref).unwrap_or(&self.tenant).open(place, sealed)
     }
 }
 
@@ -66,6 +74,31 @@ impl Store {
         &self,
         tenant: &TenantId,
         users: &[&UserId],
+    ) -> Result<SealingKeys, Error> {
+        self.known_keys(tenant, users, Need::Made).await
+    }
+
+    /// The key for a value about this person that is of no use after the person's deletion; without
+    /// a person, the tenant's. `None`: the person has no key.
+    pub(in crate::store) async fn existing_key(
+        &self,
+        tenant: &TenantId,
+        user: Option<&UserId>,
+    ) -> Result<Option<Arc<ScopeKeys>>, Error> {
+        let users: Vec<_> = user.into_iter().collect();
+        let mut keys = self.known_keys(tenant, &users, Need::Stored).await?;
+        Ok(match user.filter(|_| keys.in_use) {
+            Some(user) => keys.people.remove(user).flatten(),
+            None => Some(keys.tenant),
+        })
+    }
+
+    /// The keys of these people, from memory if they are there.
+    async fn known_keys(
+        &self,
+        tenant: &TenantId,
+        users: &[&UserId],
+        need: Need,
     ) -> Result<SealingKeys, Error> {
         let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
         let cached = &self.inner.person_keys;
@@ -79,41 +112,21 @@ impl Store {
             breathe(number).await;
             let person = person_hash(&keys, user)?;
             if let Some(key) = cached.by_person.get(&person).await {
-                people.insert(user.clone(), key);
+                people.insert(user.clone(), Some(key));
             } else {
                 missing.insert(person, user);
             }
         }
         if !missing.is_empty() {
-            let asked = missing.keys().copied().collect();
-            for (person, key) in self.stored_keys(tenant, &keys, asked, true).await? {
+            let asked = missing.iter().map(|(person, user)| (*person, (*user).clone())).collect();
+            for (person, key) in self.stored_keys(tenant, &keys, asked, need).await? {
                 cached.keep(tenant, person, &key).await;
                 if let Some(user) = missing.get(&person) {
-                    people.insert((*user).clone(), key);
+                    people.insert((*user).clone(), Some(key));
                 }
             }
         }
         Ok(SealingKeys { tenant: keys, people, in_use })
-    }
-
-    /// The key for a value about this person that is of no use after the person's deletion; without
-    /// a person, the tenant's. `None`: the person has no key.
-    pub(in crate::store) async fn existing_key(
-        &self,
-        tenant: &TenantId,
-        user: Option<&UserId>,
-    ) -> Result<Option<Arc<ScopeKeys>>, Error> {
-        let keys = self.keys(&Scope::Tenant(tenant.clone())).await?;
-        let cached = &self.inner.person_keys;
-        let Some(user) = user.filter(|_| cached.in_use) else { return Ok(Some(keys)) };
-        let person = person_hash(&keys, user)?;
-        if let Some(key) = cached.by_person.get(&person).await {
-            return Ok(Some(key));
-        }
-        let mut stored = self.stored_keys(tenant, &keys, vec![person], false).await?;
-        let Some(key) = stored.remove(&person) else { return Ok(None) };
-        cached.keep(tenant, person, &key).await;
-        Ok(Some(key))
     }
 
     /// The keys of these people within a transaction, made if missing. Their rows are locked until
@@ -131,27 +144,31 @@ impl Store {
             named.insert((tenant.as_str(), person_hash(keys, user)?), user);
         }
         let asked: BTreeSet<_> = named.keys().copied().collect();
-        let mut found = find(tx, &asked, "{for_key_share}").await?;
+        let mut found = find_people(tx, &asked, "{for_key_share}").await?;
         let mut new = BTreeMap::new();
         // Keys that are not in use open stored values; none is made.
         let missing = |person: &PersonHash| in_use && !found.contains_key(person);
-        for (of, person) in asked.iter().filter(|(_, person)| missing(person)) {
-            new.insert((*of, *person), WrappedKey::make(keys, *person)?);
+        for ((of, person), user) in named.iter().filter(|((_, person), _)| missing(person)) {
+            new.insert((*of, *person), NewKey::make(keys, (person, *user))?);
         }
         found.extend(insert(tx, &new, "(SELECT {now} AS now) AS clock").await?);
         let mut people = HashMap::with_capacity(named.len());
         for ((_, person), user) in named {
             if let Some(wrapped) = found.get(&person) {
-                people.insert(user.clone(), wrapped.open(keys, tenant)?);
+                people.insert(user.clone(), wrapped.open_or_report(keys, tenant)?);
             }
         }
         Ok(SealingKeys { tenant: Arc::clone(keys), people, in_use })
     }
 
     /// Removes the keys of people from memory: some were erased.
-    pub(in crate::store) async fn forget_keys(&self, keys: &SealingKeys) -> Result<(), Error> {
-        for user in keys.people.keys() {
-            self.forget_key(&keys.tenant, user).await?;
+    pub(in crate::store) async fn forget_keys(
+        &self,
+        tenant: &TenantId,
+        keys: &SealingKeys,
+    ) -> Result<(), Error> {
+        for (user, key) in &keys.people {
+            self.forget_key(tenant, &keys.tenant, user, key.as_deref()).await?;
         }
         Ok(())
     }
@@ -159,14 +176,21 @@ impl Store {
     /// Removes the key of a person from this process's memory; `keys` are the tenant's.
     pub(in crate::store) async fn forget_key(
         &self,
+        tenant: &TenantId,
         keys: &ScopeKeys,
         user: &UserId,
+        key: Option<&ScopeKeys>,
     ) -> Result<(), Error> {
-        self.inner.person_keys.by_person.invalidate(&person_hash(keys, user)?).await;
+        let cached = &self.inner.person_keys;
+        cached.by_person.invalidate(&person_hash(keys, user)?).await;
+        if let Some(id) = key.and_then(ScopeKeys::person) {
+            cached.by_id.invalidate(&(tenant.clone(), id.to_vec())).await;
+        }
         Ok(())
     }
 
-    /// Opens keys that were read together with rows of a tenant, and keeps them in memory.
+    /// Opens keys that were read together with rows of a tenant, and keeps them in memory. Damaged
+    /// keys are absent.
     pub(in crate::store) async fn read_keys(
         &self,
         tenant: &TenantId,
@@ -185,7 +209,7 @@ impl Store {
             let key = if let Some(key) = known {
                 key
             } else {
-                let key = wrapped.open(&keys, tenant)?;
+                let Some(key) = wrapped.open_or_report(&keys, tenant)? else { continue };
                 cached.keep(tenant, wrapped.person, &key).await;
                 key
             };
@@ -194,7 +218,8 @@ impl Store {
         Ok(opened)
     }
 
-    /// The keys of those of these values that people's keys sealed. Erased keys are absent.
+    /// The keys of those of these values that people's keys sealed. Erased and damaged keys are
+    /// absent.
     pub(in crate::store) async fn keys_of_values(
         &self,
         tenant: &TenantId,
@@ -220,7 +245,7 @@ impl Store {
     }
 
     /// Opens a value about a person or, as it has the same columns, about a channel. `known` may
-    /// lack its key. `None`: the key was erased.
+    /// lack its key. `None`: the key was erased or is damaged.
     pub(in crate::store) async fn open_personal(
         &self,
         tenant: &TenantId,

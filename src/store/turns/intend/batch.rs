@@ -142,7 +142,7 @@ fn send(backend: DbBackend) -> String {
 }
 
 /// One statement, which is one transaction and one round trip. Lanes are locked in the order in
-/// which calls lock them (`lanes::fill`).
+/// which calls lock them (`lane::positions` and `lane::fill`).
 fn hold_and_send(table: &str, patience: Patience) -> String {
     let clock = patience.clock(DbBackend::Postgres);
     let lane = given_lane(DbBackend::Postgres);

@@ -71,7 +71,7 @@ impl Store {
 }
 
 /// The ones that ended. Their lanes' rows are locked first, in the order in which calls lock them
-/// (`lanes::fill`).
+/// (`lane::positions` and `lane::fill`).
 async fn settle(tx: &Tx, sent: &[Sent]) -> Result<HashSet<DeliveryId>, Error> {
     let held = lock(tx, sent).await?;
     let held: Vec<&Sent> = sent

@@ -1,0 +1,29 @@
+//! The user id that a key of a person belongs to, encrypted, and the time of its last use: by them,
+//! keys that encrypt nothing any more are found. A key from before this migration gets both when it
+//! is used again.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
+
+use crate::online::{add_column, index};
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let name = match manager.get_database_backend() {
+            DbBackend::Postgres => "name BYTEA",
+            _ => "name BLOB",
+        };
+        add_column(manager, "person_keys", name).await?;
+        add_column(manager, "person_keys", "used_at BIGINT NOT NULL DEFAULT 0").await?;
+        index(manager, "audit_log_by_actor", "audit_log (tenant, actor_key)").await?;
+        index(manager, "audit_log_by_subject", "audit_log (tenant, subject_key)").await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(false)
+    }
+}
