@@ -28,7 +28,6 @@ pub type KeyPosition = (String, Vec<u8>);
 const KEPT: Duration = NOTED_EVERY.saturating_mul(2);
 
 /// A key that was not used lately, and its person.
-#[derive(Clone)]
 struct Unused {
     tenant: String,
     user: String,

@@ -1,7 +1,8 @@
 //! Encryption at rest.
 //!
 //! Reading order: `cipher`; `cache`; `kek`, the key-encryption key; `data_keys`, the keys that it
-//! wraps and the values that they encrypt; `rotate`, its exchange; `person_keys`, the keys of people.
+//! wraps and the values that they encrypt; `rotate`, its exchange; `person_keys`, the keys of
+//! people.
 
 mod cache;
 mod cipher;
