@@ -374,9 +374,9 @@ mod tests {
         Connected::Refused { code: code.to_owned() }
     }
 
-    #[test]
-    fn every_outcome_has_its_page() {
-        let table: [(Connected, u16, &[&str]); 12] = [
+    /// Outcomes, and the status and the words of their pages.
+    fn pages() -> [(Connected, u16, &'static [&'static str]); 12] {
+        [
             (
                 Connected::Unsupported(Unsupported::TokenRotation),
                 422,
@@ -422,9 +422,13 @@ mod tests {
                 409,
                 &["Acme &amp; Sons is connected to another tenant", "share_workspace"],
             ),
-        ];
+        ]
+    }
+
+    #[test]
+    fn every_outcome_has_its_page() {
         let mut titles = BTreeSet::new();
-        for (connected, status, words) in table {
+        for (connected, status, words) in pages() {
             let page = of(&connected);
             assert_eq!(page.status.as_u16(), status, "{connected:?}");
             let html = page.html().unwrap();

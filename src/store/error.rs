@@ -108,7 +108,7 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
 /// Whether the server ended the session because its transaction was idle for too long. It does so
 /// only while it waits for the next statement: a COMMIT with this answer was not executed. The
 /// server measures by the clock of the day, so a step of that clock can end a transaction early.
-/// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-IDLE-IN-TRANSACTION-SESSION-TIMEOUT>
+/// <https://www.postgresql.org/docs/current/runtime-config-client.html>
 pub(in crate::store) fn ended_while_idle(error: &DbErr) -> bool {
     matches!(
         error,
@@ -160,16 +160,17 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
     match code {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Error::Contended(named()),
-        // Lock time-out.
-        "55P03" => Error::Locked(named()),
+        // Lock time-out; a statement that was canceled, also by its time-out. Most of these waited
+        // for a row, and nothing was written.
+        "55P03" | "57014" => Error::Locked(named()),
         "53100" => Error::Full,
         // Undefined table, column, schema.
         "42P01" | "42703" | "3F000" => Error::Schema(NEEDS_MIGRATE.into()),
         // First: a server that became a standby; a database that accepts no connections now; a
-        // statement or session that was ended. Then: wrong password, no such database, no right to
+        // session that was ended. Then: wrong password, no such database, no right to
         // connect. Waiting does not always help with these, but the same codes appear while a
         // server is being set up.
-        "25006" | "55000" | "57014" | IDLE | "28P01" | "28000" | "3D000" => {
+        "25006" | "55000" | IDLE | "28P01" | "28000" | "3D000" => {
             Error::Unavailable(named())
         }
         _ => match code.get(..2) {

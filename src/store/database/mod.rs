@@ -1,9 +1,10 @@
 //! The database: connections, transactions, statements, rows.
 //!
-//! Reading order: `backend`; `protection`, `session`, `pulse`, `postgres`, `pool` and `connection`,
-//! from one connection to the pools; `transaction`; `sql` and `rows`, statements and their answers;
-//! `era`, the time since the last copy; `group` and `apart`, calls that share a transaction and
-//! calls that must not; `entity`; then the care of the whole: `migrate`, `exclusive`, `tidy`.
+//! Reading order: `backend`; `protection`, `session`, `pulse`, `forgotten`, `postgres`, `pool` and
+//! `connection`, from one connection to the pools; `transaction`; `sql` and `rows`, statements and
+//! their answers; `era`, the time since the last copy; `group` and `apart`, calls that share a
+//! transaction and calls that must not; `entity`; then the care of the whole: `migrate`,
+//! `exclusive`, `tidy`.
 
 pub(in crate::store) mod backend;
 pub(in crate::store) mod entity;
@@ -17,6 +18,7 @@ pub(in crate::store) mod rows;
 mod session;
 pub(in crate::store) mod tidy;
 
+mod forgotten;
 mod postgres;
 
 pub(in crate::store) mod transaction;

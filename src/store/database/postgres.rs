@@ -21,8 +21,10 @@ use sea_orm::sqlx::{Postgres, SqlSafeStr as _, SqlStr};
 use sea_orm::{ConnAcquireErr, DbErr, ExecResult, QueryResult, RuntimeErr, Statement};
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::forgotten::Forgotten;
 use super::session::Session;
 use crate::store::config::{Config, Pooler};
 use crate::store::error::is_lost;
@@ -35,11 +37,17 @@ const TEST: Duration = Duration::from_secs(1);
 const GIVE_BACK: Duration = Duration::from_secs(2);
 /// The server ends a statement at its time-out; its answer may take this long to arrive.
 const GRACE: Duration = Duration::from_millis(500);
+/// A statement that takes longer may wait for a row that another transaction holds. Longer than
+/// [`Patience`](super::transaction::Patience) allows to most.
+const SLOW: Duration = Duration::from_millis(400);
 /// A transaction lasts at most as long as this many statements that use up their time.
 const STATEMENTS: u32 = 4;
 
 /// The future of a request to a connection.
 type Asked<'c, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
+
+/// The answer, unless none arrived in time.
+type Answered<T> = Result<Result<T, sqlx::Error>, Elapsed>;
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
@@ -54,6 +62,7 @@ struct Inner {
     statement: Duration,
     begin: SqlStr,
     pooler: Pooler,
+    forgotten: Forgotten,
     /// An idle connection failed its test, so the others are suspect.
     suspicious: Arc<AtomicBool>,
     sweeping: AtomicBool,
@@ -89,6 +98,7 @@ impl Pool {
             statement: config.statement_timeout.saturating_add(GRACE),
             begin: AssertSqlSafe(session.begin()).into_sql_str(),
             pooler: config.pooler,
+            forgotten: Forgotten::new(session.options()),
             suspicious,
             sweeping: AtomicBool::new(false),
         };
@@ -198,6 +208,18 @@ impl Pool {
     }
 }
 
+impl Inner {
+    /// Waits for an answer. One that takes long may wait for a row.
+    async fn answered<T>(&self, until: Instant, mut answer: Asked<'_, T>) -> Answered<T> {
+        let soon = until.min(Instant::now() + SLOW);
+        if let Ok(answer) = timeout_at(soon, &mut answer).await {
+            return Ok(answer);
+        }
+        self.forgotten.look();
+        timeout_at(until, answer).await
+    }
+}
+
 /// A transaction. Dropped without a commit, it is rolled back.
 pub(in crate::store) struct Transaction {
     pool: Pool,
@@ -273,8 +295,9 @@ impl Taken {
         let Some(connection) = &mut self.connection else {
             return Err(failed(sqlx::Error::PoolClosed));
         };
-        let left = self.ends.map_or(Duration::MAX, |at| at.duration_since(Instant::now()));
-        match timeout(self.pool.inner.statement.min(left), ask(connection)).await {
+        let until = Instant::now() + self.pool.inner.statement;
+        let until = self.ends.map_or(until, |at| at.min(until));
+        match self.pool.inner.answered(until, ask(connection)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 let error = failed(error);

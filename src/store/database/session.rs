@@ -15,6 +15,10 @@ use crate::store::config::{Config, Pooler};
 /// PostgreSQL ends a transaction that its client has left idle for this long, so that a frozen
 /// replica does not hold row locks for ever.
 const IDLE_IN_TRANSACTION: &str = "5s";
+/// The name of sessions, and its start while they may wait for a row only briefly
+/// ([`Patience`](super::transaction::Patience)).
+const NAME: &str = "herald";
+pub(in crate::store) const BRIEFLY: &str = "herald waits briefly";
 /// How the server finds out that its client is gone: it tests idle connections, gives up on those
 /// that acknowledge nothing, and checks for the client while a statement runs. The driver cannot
 /// set the first two on the client's side.
@@ -64,7 +68,7 @@ impl Session {
     /// How to connect. A pooler that shares connections between transactions accepts no session
     /// settings and keeps none.
     pub(in crate::store) fn options(&self) -> PgConnectOptions {
-        let options = self.address.clone().application_name("herald").disable_statement_logging();
+        let options = self.address.clone().application_name(NAME).disable_statement_logging();
         match self.pooler {
             Pooler::None => options
                 .options(WATCHED)
@@ -105,12 +109,13 @@ impl Session {
     pub(in crate::store) async fn is_at_work(&self) -> bool {
         const AT_WORK: &str = "SELECT 1 FROM pg_stat_activity \
             WHERE datname = current_database() AND usename = current_user \
-            AND application_name = current_setting('application_name') \
+            AND application_name IN (current_setting('application_name'), $1) \
             AND client_addr IS NOT DISTINCT FROM inet_client_addr() \
             AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' \
             AND query_start < clock_timestamp() - interval '500 milliseconds' LIMIT 1";
         let Ok(mut connection) = self.options().connect().await else { return false };
-        let found = matches!(connection.fetch_optional(AT_WORK).await, Ok(Some(_)));
+        let asked = sqlx::query(AT_WORK).bind(BRIEFLY).persistent(false);
+        let found = matches!(connection.fetch_optional(asked).await, Ok(Some(_)));
         timeout(FAREWELL, connection.close()).await.ok();
         found
     }

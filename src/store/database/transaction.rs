@@ -16,6 +16,7 @@ use sea_orm_migration::async_trait::async_trait;
 
 use super::postgres;
 use super::pulse::Pulse;
+use super::session::BRIEFLY;
 use crate::store::error::ended_while_idle;
 use crate::store::{Backend, Error, Store};
 
@@ -62,19 +63,22 @@ impl Patience {
     /// An additional column for a subselect that the first statement of a transaction reads before
     /// it locks anything: sets the limit for this transaction without a round trip.
     /// <https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-LOCK-TIMEOUT>
-    pub(in crate::store) fn column(self, backend: DbBackend) -> &'static str {
-        match (backend, self) {
-            (DbBackend::Postgres, Self::Shared) => {
-                ", set_config('lock_timeout', '200ms', TRUE) AS patience"
-            }
-            (DbBackend::Postgres, Self::Brief) => {
-                ", set_config('lock_timeout', '50ms', TRUE) AS patience"
-            }
+    ///
+    /// Where the wait is to be brief, the session says so by its name: PostgreSQL may forget to end
+    /// the wait (`forgotten`).
+    pub(in crate::store) fn column(self, backend: DbBackend) -> String {
+        let limit = match (backend, self) {
+            (DbBackend::Postgres, Self::Shared) => "200ms",
+            (DbBackend::Postgres, Self::Brief) => "50ms",
             (DbBackend::Postgres, Self::Long) => {
-                ", set_config('lock_timeout', '3s', TRUE) AS patience"
+                return ", set_config('lock_timeout', '3s', TRUE) AS patience".to_owned();
             }
-            _ => "",
-        }
+            _ => return String::new(),
+        };
+        format!(
+            ", set_config('lock_timeout', '{limit}', TRUE) AS patience, \
+             set_config('application_name', '{BRIEFLY}', TRUE) AS briefly"
+        )
     }
 
     /// The time, read by a statement that also sets the limit.

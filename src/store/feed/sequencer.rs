@@ -54,7 +54,7 @@ impl Store {
     async fn number_at_once(&self, limit: u32) -> Result<Option<Numbered>, Error> {
         let writer = self.writer();
         let patience = Patience::Shared.column(writer.get_database_backend());
-        let rows = sql::all(writer, &at_once(limit, patience), params![]).await?;
+        let rows = sql::all(writer, &at_once(limit, &patience), params![]).await?;
         let Some(first) = rows.first() else { return Ok(None) };
         let mut numbered = Numbered { count: 0, epoch: first.get(0)?, heads: BTreeMap::new() };
         for row in &rows {

@@ -404,7 +404,7 @@ impl LaneClaim {
     }
 
     /// Installation, lane, token.
-    fn named(&self) -> [String; 3] {
+    pub(in crate::store) fn named(&self) -> [String; 3] {
         [self.installation.to_string(), self.lane.clone(), self.token.to_string()]
     }
 }

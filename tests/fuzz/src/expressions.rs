@@ -50,9 +50,9 @@ fn expected(source: &str, record: &Value) -> Found {
     keys(&Expression::load("@").expect("itself"), &plain(&result))
 }
 
-/// What of the result can be keys: a text or number, or those of a list. Nested lists and objects
-/// are left out: their parts may be shared, and written out they can be exponentially large.
-/// Expression references have a type of their own and are not values.
+/// The parts of the result that can be keys: a text or number, or those of a list. Nested lists and
+/// objects are left out: their parts may be shared, and written out they can be exponentially
+/// large. Expression references have a type of their own and are not values.
 fn plain(result: &Variable) -> Value {
     match result {
         Variable::Array(items) => items.iter().map(|item| scalar(item)).collect(),

@@ -23,7 +23,7 @@ async fn postgres() -> Option<TestStore> {
 async fn sessions(raw: &DatabaseConnection, state: &str) -> i64 {
     let text = format!(
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
-         AND application_name = 'herald' AND state LIKE '{state}%'"
+         AND application_name LIKE 'herald%' AND state LIKE '{state}%'"
     );
     let statement = Statement::from_string(raw.get_database_backend(), text);
     raw.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()

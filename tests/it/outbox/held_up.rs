@@ -202,7 +202,7 @@ async fn a_lane_in_a_forgotten_transaction_holds_up_no_other_message() {
 /// the transaction, whose rows stay locked for a moment.
 async fn transactions_are_over(raw: &DatabaseConnection) {
     const OPEN: &str = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
-        AND application_name = 'herald' AND backend_xid IS NOT NULL";
+        AND application_name LIKE 'herald%' AND backend_xid IS NOT NULL";
     until("the failed transaction is over", async || {
         let open = Statement::from_string(raw.get_database_backend(), OPEN);
         raw.query_one_raw(open).await.unwrap().is_none().then_some(())

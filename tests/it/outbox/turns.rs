@@ -34,11 +34,12 @@ async fn sending(store: &Store, lanes: usize) -> Vec<(LaneClaim, DeliveryId)> {
 }
 
 /// Another worker takes the lane.
-async fn take_over(store: &TestStore, lane: &str) {
+async fn take_over(store: &TestStore, lane: &str) -> LaneClaim {
     let sql = format!("UPDATE lanes SET lease_until = 0, next_at = 0 WHERE lane = '{lane}'");
     store.raw().await.execute_unprepared(&sql).await.unwrap();
-    let claims = store.lanes().claim(100, LEASE).await.unwrap();
+    let mut claims = store.lanes().claim(100, LEASE).await.unwrap();
     assert_eq!(claims.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), [lane]);
+    claims.remove(0)
 }
 
 #[tokio::test]
@@ -75,6 +76,36 @@ async fn intents_that_are_written_together_are_each_judged_alone() {
         let mut back = store.lanes().claim(100, LEASE).await.unwrap();
         back.sort_by(|one, other| one.lane.cmp(&other.lane));
         assert_eq!(back.iter().map(|claim| &*claim.lane).collect::<Vec<_>>(), ["U03", "U11"]);
+    }
+}
+
+/// As when the database's clock steps ahead: the lease ends early, and the same process takes the
+/// lane again.
+#[tokio::test]
+async fn of_two_claims_of_one_lane_that_are_written_together_only_the_later_counts() {
+    for store in test_stores().await {
+        let mut claimed = claimed(&store, 20).await;
+        for lane in ["U07", "U08", "U09"] {
+            let id = claimed.iter().find(|(claim, _)| claim.lane == lane).unwrap().1;
+            let later = take_over(&store, lane).await;
+            claimed.push((later, id));
+        }
+        let late = |number: usize| (7..10).contains(&number);
+        let intents = claimed.iter().map(|(claim, id)| store.outbox().intend(claim, *id, LEASE));
+        for (number, intent) in join_all(intents).await.into_iter().enumerate() {
+            assert_eq!(intent, Ok((!late(number)).then_some(1)), "{number}");
+        }
+        let ends: Vec<_> = (0..claimed.len()).map(|at| stored(&format!("{at}.000100"))).collect();
+        let settles = claimed.iter().zip(&ends).map(|((claim, id), end)| {
+            store.outbox().settle(claim, *id, end, SettleContext::default())
+        });
+        for (number, settled) in join_all(settles).await.into_iter().enumerate() {
+            assert_eq!(settled, Ok(!late(number)), "{number}");
+        }
+        for (number, (_, id)) in claimed.iter().enumerate().skip(20) {
+            let ts = record(&store, *id).await.ts;
+            assert_eq!(ts, Some(format!("{number}.000100")));
+        }
     }
 }
 

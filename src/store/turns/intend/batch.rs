@@ -67,18 +67,21 @@ impl Store {
     async fn intend_all(&self, intentions: &[Intention], patience: Patience) -> Vec<Intended> {
         match self.intend_batch(intentions, patience).await {
             Ok(attempts) => {
-                let attempt = |of: &Intention| attempts.get(&of.delivery).copied();
+                let key = |of: &Intention| (of.delivery, of.claim.token.to_string());
+                let attempt = |of: &Intention| attempts.get(&key(of)).copied();
                 intentions.iter().map(|of| Ok(attempt(of))).collect()
             }
             Err(error) => intentions.iter().map(|_| Err(error.clone())).collect(),
         }
     }
 
+    /// The attempts by their deliveries and the tokens of their claims. Two turns of one process
+    /// may be about the same delivery, if a lease ended early; only one of them holds the lane.
     async fn intend_batch(
         &self,
         intentions: &[Intention],
         patience: Patience,
-    ) -> Result<HashMap<DeliveryId, u32>, Error> {
+    ) -> Result<HashMap<(DeliveryId, String), u32>, Error> {
         const TEXT: Column = Column::Text;
         const PERHAPS: Column = Column::OptionalText;
         let rows = intentions.iter().map(|of| {
@@ -110,7 +113,8 @@ impl Store {
         };
         let attempts = rows.iter().map(|row| {
             let mut columns = Columns::of(row);
-            Ok((columns.uuid(DeliveryId::parse)?, columns.count()?))
+            let key = (columns.uuid(DeliveryId::parse)?, columns.take()?);
+            Ok((key, columns.count()?))
         });
         attempts.collect()
     }
@@ -136,7 +140,7 @@ fn send(backend: DbBackend) -> String {
          AND deliveries.expires_at > clock.now \
          AND (column8 = 0 OR ({} IS NULL AND NOT EXISTS (SELECT 1 FROM posting \
          WHERE posting.installation = column1 AND posting.paused_until > clock.now))) \
-         RETURNING id, attempt",
+         RETURNING id, deliveries.lease_token, attempt",
         doubt("deliveries")
     )
 }

@@ -54,7 +54,9 @@ impl Store {
             async move {
                 let sent = all.as_slice();
                 match store.transaction(|tx| scoped(settle(tx, sent))).await {
-                    Ok(ended) => sent.iter().map(|one| Ok(ended.contains(&one.delivery))).collect(),
+                    Ok(ended) => {
+                        sent.iter().map(|one| Ok(ended.contains(&one.claim.named()))).collect()
+                    }
                     Err(error) if error.concerns_all() => {
                         sent.iter().map(|_| Err(error.clone())).collect()
                     }
@@ -70,41 +72,38 @@ impl Store {
     }
 }
 
-/// The ones that ended. Their lanes' rows are locked first, in the order in which calls lock them
-/// (`lane::positions` and `lane::fill`).
-async fn settle(tx: &Tx, sent: &[Sent]) -> Result<HashSet<DeliveryId>, Error> {
+/// An installation, a lane, and the token of a claim of it: a stale claim of this process may be in
+/// the same batch as the claim that replaced it.
+type Held = [String; 3];
+
+/// The claims whose requests ended. Their lanes' rows are locked first, in the order in which calls
+/// lock them (`lane::positions` and `lane::fill`).
+async fn settle(tx: &Tx, sent: &[Sent]) -> Result<HashSet<Held>, Error> {
     let held = lock(tx, sent).await?;
-    let held: Vec<&Sent> = sent
-        .iter()
-        .filter(|one| held.contains(&(one.claim.installation.to_string(), one.claim.lane.clone())))
-        .collect();
+    let held: Vec<&Sent> = sent.iter().filter(|one| held.contains(&one.claim.named())).collect();
     let requests = end(tx, &held).await?;
     let ended: Vec<&Sent> =
         held.into_iter().filter(|one| requests.contains_key(&one.delivery)).collect();
     log(tx, &ended, &requests).await?;
     unlease(tx, &ended).await?;
-    Ok(requests.into_keys().collect())
+    Ok(ended.into_iter().map(|one| one.claim.named()).collect())
 }
 
-async fn lock(tx: &Tx, sent: &[Sent]) -> Result<HashSet<(String, String)>, Error> {
-    let rows = sent.iter().map(|one| {
-        [
-            one.claim.installation.to_string().into(),
-            one.claim.lane.as_str().into(),
-            one.claim.token.to_string().into(),
-        ]
-    });
+/// Locks the lanes that are still held.
+async fn lock(tx: &Tx, sent: &[Sent]) -> Result<HashSet<Held>, Error> {
+    let rows = sent.iter().map(|one| one.claim.named().map(Into::into));
     let mut held = HashSet::new();
     let backend = tx.get_database_backend();
     let (clock, lane) = (Patience::Shared.clock(backend), given_lane(backend));
     for (table, values) in given(backend, [TEXT; 3], rows.collect()) {
         let text = format!(
-            "SELECT lanes.installation, lanes.lane FROM {clock}, {table} JOIN lanes \
+            "SELECT lanes.installation, lanes.lane, lanes.lease_token \
+             FROM {clock}, {table} JOIN lanes \
              ON {lane} AND lanes.lease_token = column3 \
              ORDER BY lanes.installation, lanes.lane {{for_update}}"
         );
         for row in sql::all(tx, &text, values).await? {
-            held.insert((row.get(0)?, row.get(1)?));
+            held.insert([row.get(0)?, row.get(1)?, row.get(2)?]);
         }
     }
     Ok(held)
