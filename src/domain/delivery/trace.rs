@@ -82,6 +82,9 @@ pub struct Switches {
     pub event_type_on: bool,
     #[serde(rename = "o")]
     pub opt_in: bool,
+    /// The event type is mandatory: neither `opt_in` nor a choice counts.
+    #[serde(rename = "m", default, skip_serializing_if = "is_false")]
+    pub mandatory: bool,
 }
 
 /// A person's choice, and its origin.
@@ -259,6 +262,7 @@ impl Switches {
             sending_allowed: settings.sending_allowed,
             event_type_on: !settings.disabled_event_types.contains(event),
             opt_in: settings.opt_in,
+            mandatory: settings.mandatory_event_types.contains(event),
         }
     }
 }
@@ -291,6 +295,11 @@ fn is_once(times: &u32) -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
@@ -303,7 +312,12 @@ mod tests {
         TraceDecision {
             stage: Stage::Turn,
             at: Timestamp(at),
-            switches: Some(Switches { sending_allowed: true, event_type_on: true, opt_in: false }),
+            switches: Some(Switches {
+                sending_allowed: true,
+                event_type_on: true,
+                opt_in: false,
+                mandatory: false,
+            }),
             choice: None,
             identity: None,
             template: None,
