@@ -68,6 +68,12 @@ pub struct People<'a> {
     pub(in crate::store) store: &'a Store,
 }
 
+/// Event types that tenants defined (`tenancy::event_types`).
+#[derive(Debug, Clone, Copy)]
+pub struct EventTypes<'a> {
+    pub(in crate::store) store: &'a Store,
+}
+
 /// API keys that are made at run time (`tenancy::api_keys`).
 #[derive(Debug, Clone, Copy)]
 pub struct ApiKeys<'a> {
@@ -139,6 +145,10 @@ impl Store {
 
     pub fn people(&self) -> People<'_> {
         People { store: self }
+    }
+
+    pub fn event_types(&self) -> EventTypes<'_> {
+        EventTypes { store: self }
     }
 
     pub fn api_keys(&self) -> ApiKeys<'_> {

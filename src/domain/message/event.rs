@@ -14,6 +14,7 @@ pub mod definition;
 
 pub mod check;
 mod default_message;
+pub mod edit;
 
 pub mod tenant_types;
 

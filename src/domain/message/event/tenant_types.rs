@@ -15,6 +15,12 @@ use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
 use crate::domain::message::render::Compiled;
 
+/// Bytes in memory, at most about: of a tenant's configured types, of an own type, and of each of
+/// its fields.
+const TENANT_BYTES: usize = 4 << 10;
+const OWN_BYTES: usize = 8 << 10;
+const FIELD_BYTES: usize = 4 << 10;
+
 /// The rules of a type that its tenant never configured.
 static UNCONFIGURED: Rules =
     Rules { audience_roles: std::collections::BTreeSet::new(), priority: None, skip_actor: false };
@@ -101,6 +107,14 @@ impl TenantTypes {
     #[must_use]
     pub fn is_own(&self, event: &EventType) -> bool {
         self.defined.get(event).is_some_and(|defined| defined.definition.own.is_some())
+    }
+
+    /// About how many bytes it takes in memory, with all messages compiled.
+    #[must_use]
+    pub fn weight(&self) -> u32 {
+        let own = self.defined.values().filter_map(|defined| defined.definition.own.as_ref());
+        let bytes: usize = own.map(|own| OWN_BYTES + own.fields.len() * FIELD_BYTES).sum();
+        u32::try_from(TENANT_BYTES + bytes).unwrap_or(u32::MAX)
     }
 
     /// The definition of a type; without any parts for a built-in type that was never configured.
