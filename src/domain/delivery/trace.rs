@@ -74,6 +74,7 @@ pub struct TraceDecision {
 }
 
 /// The tenant's switches at that time.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switches {
     #[serde(rename = "s")]

@@ -192,7 +192,7 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("Notify", "dry_run") => Some(Value::Bool(true)),
         ("Notify", "recipients") => {
             let target = Some(pb::recipient::Target::UserId(ids.user.clone()));
-            let recipient = pb::Recipient { target };
+            let recipient = pb::Recipient { target, roles: Vec::new() };
             Some(Value::List(vec![dynamic(field, &recipient)]))
         }
         ("Notify", "data") => {

@@ -332,7 +332,8 @@ pub(crate) fn notify_targets(
         Value::Object(data) => data,
         _ => Map::new(),
     };
-    let recipients = targets.into_iter().map(|target| pb::Recipient { target: Some(target) });
+    let recipients =
+        targets.into_iter().map(|target| pb::Recipient { target: Some(target), roles: Vec::new() });
     pb::NotifyRequest {
         tenant_id: TENANT.into(),
         request_id: request_id.into(),
