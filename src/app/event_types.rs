@@ -139,8 +139,8 @@ impl App {
         self.change_type(call, "DeleteEventType", event, plan).await.map(drop)
     }
 
-    /// Makes a change that `plan` decides from the present state; without a state after it, the type
-    /// is removed. Returns the state after the change.
+    /// Makes a change that `plan` decides from the present state; without a state after it, the
+    /// type is removed. Returns the state after the change.
     async fn change_type(
         &self,
         call: &Call,

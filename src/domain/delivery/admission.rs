@@ -54,8 +54,8 @@ pub struct Message<'a> {
 pub struct Part<'a> {
     /// The roles that the event type is for; empty: people in any role.
     pub audience: &'a BTreeSet<AudienceRole>,
-    /// The person's roles; `None`: the call names no recipients, and this is one of those of earlier
-    /// messages about the subject.
+    /// The person's roles; `None`: the call names no recipients, and this is one of those of
+    /// earlier messages about the subject.
     pub roles: Option<&'a BTreeSet<AudienceRole>>,
     /// The person caused the event, and the event type leaves that person out.
     pub is_own_act: bool,

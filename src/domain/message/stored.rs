@@ -2,8 +2,9 @@
 //! written from it.
 //!
 //! The data of a built-in type is stored as the object that it is; earlier releases store and read
-//! that form. Of a tenant's own type, the words are stored too, as a list of both: the messages keep
-//! the words that were in force when the notification was accepted, whatever happens to the type.
+//! that form. Of a tenant's own type, the words are stored too, as a list of both: the messages
+//! keep the words that were in force when the notification was accepted, whatever happens to the
+//! type.
 
 use serde_json::Value;
 

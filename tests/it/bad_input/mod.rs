@@ -79,8 +79,9 @@ pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
 /// The number of rows of every table, as far as a refused call could change it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "tenants",
+    "event_types",
     "tenant_links",
     "connect_attempts",
     "people",

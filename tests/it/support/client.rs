@@ -105,6 +105,10 @@ impl Client {
         admin.clear_identity: ClearIdentityRequest -> ClearIdentityResponse;
         admin.refresh_directory: RefreshDirectoryRequest -> RefreshDirectoryResponse;
         admin.list_event_types: ListEventTypesRequest -> ListEventTypesResponse;
+        admin.get_event_type: GetEventTypeRequest -> GetEventTypeResponse;
+        admin.create_event_type: CreateEventTypeRequest -> CreateEventTypeResponse;
+        admin.update_event_type: UpdateEventTypeRequest -> UpdateEventTypeResponse;
+        admin.delete_event_type: DeleteEventTypeRequest -> DeleteEventTypeResponse;
         admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
         admin.list_audit: ListAuditRequest -> ListAuditResponse;
         admin.create_api_key: CreateApiKeyRequest -> CreateApiKeyResponse;

@@ -1,8 +1,8 @@
 //! The message of a tenant's own event type that has no template: its name, the fields that have a
 //! value, and the button.
 //!
-//! Names come from the tenant, so they are written as values of the template, which are escaped like
-//! data.
+//! Names come from the tenant, so they are written as values of the template, which are escaped
+//! like data.
 
 use serde_json::{Value, json};
 

@@ -180,8 +180,8 @@ impl<'a> KnownType<'a> {
         }
     }
 
-    /// The path in `data` at which the type finds the subject of a notification, and the text there.
-    /// `None`: the type has no such path, or the data no value there.
+    /// The path in `data` at which the type finds the subject of a notification, and the text
+    /// there. `None`: the type has no such path, or the data no value there.
     #[must_use]
     pub fn subject<'d>(&self, data: &'d Value) -> Option<(&'a str, Cow<'d, str>)> {
         let path = self.own()?.subject_key_path.as_deref()?;
