@@ -88,11 +88,8 @@ async fn first_tenant(world: &mut World) -> Ids {
         display_name: SECRET_NAME.into(),
         ..pb::EventType::default()
     };
-    let own = pb::CreateEventTypeRequest {
-        tenant_id: TENANT.into(),
-        event_type: Some(own),
-        actor: None,
-    };
+    let own =
+        pb::CreateEventTypeRequest { tenant_id: TENANT.into(), event_type: Some(own), actor: None };
     world.client.create_event_type(own).await.unwrap();
     let request = notify(SECRET_REQUEST, "task.assigned", &[SECRET_PERSON]);
     let answer = world.client.notify(request).await.unwrap();
