@@ -339,6 +339,7 @@ pub(crate) fn message(
     });
     let recipients = people.into_iter().map(|number| pb::Recipient {
         target: Some(pb::recipient::Target::UserId(person(number))),
+        roles: Vec::new(),
     });
     pb::NotifyRequest {
         tenant_id: TENANT.into(),

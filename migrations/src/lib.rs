@@ -41,6 +41,7 @@ mod m20260101_000022_connecting;
 mod m20260101_000023_costly;
 mod m20260101_000024_api_keys;
 mod m20260101_000025_unused_keys;
+mod m20260101_000026_event_types;
 pub mod online;
 
 /// Called by a migration that removes something that binaries before the migration `known` use.
@@ -83,6 +84,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000023_costly::Migration),
             Box::new(m20260101_000024_api_keys::Migration),
             Box::new(m20260101_000025_unused_keys::Migration),
+            Box::new(m20260101_000026_event_types::Migration),
         ]
     }
 }

@@ -1,11 +1,11 @@
 //! GetPreferences: a person's choices, and their effect.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::ids::{EventType, UserId};
-use crate::domain::message::event;
 use crate::domain::reason::Suppression;
 use crate::domain::settings::{Preference, suppression};
 
@@ -14,7 +14,7 @@ use crate::domain::settings::{Preference, suppression};
 pub struct Choices {
     /// For all event types.
     pub all: Preference,
-    /// Each built-in event type in the catalogue's order, then other types with a choice.
+    /// Each event type as ListEventTypes lists them, then other types with a choice.
     pub by_type: Vec<Choice>,
 }
 
@@ -33,11 +33,8 @@ impl App {
         call.may_about(&access::GET_PREFERENCES, &user)?;
         let tenant = self.tenant(&call.tenant).await?;
         let chosen = self.choices(&call.tenant, &user).await?;
-        let built_in = event::catalogue().iter().map(|event| event.name);
-        let mut events = built_in
-            .map(EventType::parse)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| Error::Internal(error.into()))?;
+        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        let mut events: Vec<EventType> = types.names().map(Cow::into_owned).collect();
         let known: BTreeSet<EventType> = events.iter().cloned().collect();
         events.extend(chosen.by_type.keys().filter(|event| !known.contains(*event)).cloned());
         let by_type = events

@@ -14,6 +14,7 @@ mod clear_identity;
 mod connect;
 mod delete_person;
 mod estimate;
+pub mod event_types;
 pub mod get_notification;
 pub mod get_person;
 pub mod get_preferences;
@@ -26,6 +27,7 @@ mod refresh_directory;
 pub mod set_preference;
 mod take_event;
 mod tenant;
+mod tenant_types;
 pub mod update_settings;
 mod upsert_people;
 pub mod watch_deliveries;
@@ -75,6 +77,7 @@ pub struct App {
     /// Bounds the scans over all people of a tenant.
     scans: Arc<Semaphore>,
     recent_backlogs: estimate::RecentBacklogs,
+    recent_types: tenant_types::RecentTypes,
     /// Bounds the planning of large calls.
     turns: Turns,
     trail: Trail,
@@ -156,6 +159,7 @@ impl App {
         let (config, backlogs) = (Arc::new(config), backlog::counts());
         let scans = Arc::new(Semaphore::new(match_coverage::SCANS));
         let recent_backlogs = estimate::recent_backlogs();
+        let recent_types = tenant_types::recent_types();
         let turns = Turns::new();
         let trail = Trail::new(store.clone(), metrics.clone(), &config.audit);
         let keys = Keys::new(store.clone(), metrics.clone());
@@ -168,6 +172,7 @@ impl App {
             backlogs,
             scans,
             recent_backlogs,
+            recent_types,
             turns,
             trail,
             keys,

@@ -4,40 +4,50 @@
 mod recipients;
 
 mod plan;
+mod prepare;
 
 mod ask;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::tenant::Tenant;
-use super::{App, Call, Error, Violation};
+use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::delivery::Kind;
-use crate::domain::delivery::admission::Message;
+use crate::domain::delivery::admission::{Message, Part};
 use crate::domain::delivery::fingerprint::fingerprint;
 use crate::domain::delivery::subject::Action;
 use crate::domain::delivery::trace::Trace;
 use crate::domain::delivery::verdict::Answer;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::{
-    ChannelId, ContentId, EventType, InstallationId, NotificationId, RequestId, SubjectKey, UserId,
+    AudienceRole, ChannelId, ContentId, EventType, InstallationId, NotificationId, RequestId,
+    SubjectKey, UserId,
 };
 use crate::domain::limits;
 use crate::domain::message::draft::Draft;
-use crate::domain::message::event;
+use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::render::Rendered;
+use crate::domain::message::stored;
 use crate::domain::time::Timestamp;
 use crate::{store, telemetry};
 
 use plan::Planner;
+use prepare::prepare;
 use recipients::{gather, in_order, people_named};
+
+/// The roles of the people in a call, each person with all roles that they are named with.
+pub type Roles = HashMap<UserId, BTreeSet<AudienceRole>>;
+
+/// The roles of a person who is named without any.
+static NO_ROLES: BTreeSet<AudienceRole> = BTreeSet::new();
 
 /// One addressee of a notification.
 #[derive(Debug, Clone)]
@@ -52,7 +62,8 @@ pub enum Recipient {
 
 impl Recipient {
     /// The person; `None` for a channel.
-    fn user_id(&self) -> Option<&UserId> {
+    #[must_use]
+    pub fn user_id(&self) -> Option<&UserId> {
         match self {
             Self::Known(id) => Some(id),
             Self::Described(person) => Some(&person.user_id),
@@ -85,6 +96,10 @@ pub struct Request {
     pub event: EventType,
     /// At most `limits::RECIPIENTS`; empty: all recipients of messages about the subject.
     pub recipients: Vec<Recipient>,
+    /// `None`: the caller names no recipients, so that the event type's audience does not apply.
+    pub roles: Option<Roles>,
+    /// The person who caused the event.
+    pub actor: Option<UserId>,
     /// A JSON object.
     pub data: Value,
     pub link: Option<String>,
@@ -105,8 +120,14 @@ pub struct Request {
 }
 
 impl Request {
-    fn priority(&self) -> Priority {
-        self.priority.unwrap_or_else(|| event::priority(&self.event))
+    /// A person's part in the event.
+    fn part<'a>(&'a self, kind: &KnownType<'a>, user: &UserId) -> Part<'a> {
+        let theirs = |roles: &'a Roles| roles.get(user).unwrap_or(&NO_ROLES);
+        Part {
+            audience: &kind.rules.audience_roles,
+            roles: self.roles.as_ref().map(theirs),
+            is_own_act: kind.rules.skip_actor && self.actor.as_ref() == Some(user),
+        }
     }
 
     /// The message to one recipient, for the decision about it.
@@ -124,15 +145,12 @@ impl Request {
     }
 
     /// The message before it has a reader; `None` for actions without text.
-    fn draft(&self, message: &Message<'_>) -> Result<Option<Draft<'_>>, Error> {
-        if !self.action.speaks() {
-            return Ok(None);
-        }
+    fn draft<'a>(&'a self, message: &Message<'_>, kind: &KnownType<'a>) -> Option<Draft<'a>> {
         // In a scheduled message, "in an hour" counts from its due time.
         let from = message.deferred_until().unwrap_or(message.now);
-        let draft = Draft::of(&self.event, &self.data, self.link.as_deref(), from);
-        let unknown = || Error::invalid("event_type", "is not a known event type");
-        draft.map(Some).ok_or_else(unknown)
+        let link = self.link.as_deref();
+        let draft = || Draft::of(&self.event, kind.words(), &self.data, link, from);
+        self.action.speaks().then(draft)
     }
 }
 
@@ -164,10 +182,12 @@ impl App {
     /// Makes the same decisions, with the message and the reasons; stores and sends nothing.
     pub async fn try_notify(&self, call: &Call, mut request: Request) -> Result<Tried, Error> {
         call.may(&access::NOTIFY)?;
-        check(&request)?;
-        let asked = self.ask_about_strangers(call, &request).await?;
         let tenant = self.tenant(&call.tenant).await?;
-        let mut planned = self.plan(&tenant, &mut request, asked).await?;
+        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        let event = request.event.clone();
+        let kind = prepare(&types, &event, &mut request)?;
+        let (tenant, asked) = self.ask_about_strangers(tenant, &request, &kind).await?;
+        let mut planned = self.plan(&tenant, &mut request, &kind, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let details = planned.details();
         Ok(Tried { answer: planned.answer, details })
@@ -222,10 +242,12 @@ impl App {
         mut request: Request,
         said: Said,
     ) -> Result<(Answer, Repeat), Error> {
-        check(&request)?;
-        let asked = self.ask_about_strangers(call, &request).await?;
         let tenant = self.tenant(&call.tenant).await?;
-        let mut planned = self.plan(&tenant, &mut request, asked).await?;
+        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        let event = request.event.clone();
+        let kind = prepare(&types, &event, &mut request)?;
+        let (tenant, asked) = self.ask_about_strangers(tenant, &request, &kind).await?;
+        let mut planned = self.plan(&tenant, &mut request, &kind, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
@@ -239,7 +261,8 @@ impl App {
             request_id: said.request_id,
             fingerprint: said.fingerprint,
             event_type: request.event.clone(),
-            data: serde_json::to_vec(&request.data).map_err(|e| Error::Internal(e.into()))?,
+            data: stored::to_bytes(&request.data, kind.own_words())
+                .map_err(|e| Error::Internal(e.into()))?,
             link: request.link.clone(),
             about: store::About {
                 subject: request.subject.clone(),
@@ -288,6 +311,7 @@ impl App {
         &self,
         tenant: &Tenant,
         request: &mut Request,
+        kind: &KnownType<'_>,
         asked: usize,
     ) -> Result<plan::Planned, Error> {
         let places = self.places(tenant, request).await?;
@@ -309,8 +333,9 @@ impl App {
         let planner = Planner {
             tenant,
             request,
+            kind: *kind,
             message,
-            draft: request.draft(&message)?,
+            draft: request.draft(&message, kind),
             preferences: &preferences,
             view: &view,
             directory: &self.directory,
@@ -379,31 +404,6 @@ fn replayed(before: &store::Before) -> Result<(Answer, Repeat), Error> {
     }
 }
 
-/// Checks everything that needs no lookup: the event type, its data, its link.
-fn check(request: &Request) -> Result<(), Error> {
-    if request.subject.is_none() && request.action != Action::Post {
-        return Err(Error::invalid("subject_key", "is needed with this subject_action"));
-    }
-    let Some(built_in) = event::find(&request.event) else {
-        let known: Vec<_> = event::catalogue().iter().map(|event| event.name).collect();
-        let problem = format!("is not a known event type; known are {}", known.join(", "));
-        return Err(Error::invalid("event_type", problem));
-    };
-    // An action without a message needs no data and no link.
-    if !request.action.speaks() {
-        return Ok(());
-    }
-    let mut violations: Vec<_> = event::validate_data(&request.event, &request.data)
-        .into_iter()
-        .map(|problem| Violation::new(problem.field, problem.problem))
-        .collect();
-    if request.link.is_none() {
-        let problem = format!("{} needs a link to the thing itself", built_in.name);
-        violations.push(Violation::new("link", problem));
-    }
-    if violations.is_empty() { Ok(()) } else { Err(Error::Invalid(violations)) }
-}
-
 /// The payload in the form that is fingerprinted: everything that affects the messages and their
 /// recipients.
 fn payload(request: &Request) -> Value {
@@ -437,6 +437,15 @@ fn payload(request: &Request) -> Value {
     }
     if let Some(priority) = request.priority {
         payload["priority"] = priority.code().into();
+    }
+    if let Some(actor) = &request.actor {
+        payload["actor_user_id"] = actor.as_str().into();
+    }
+    let roles = request.roles.iter().flatten().filter(|(_, roles)| !roles.is_empty());
+    let roles: Map<String, Value> =
+        roles.map(|(user, roles)| (user.as_str().to_owned(), json!(roles))).collect();
+    if !roles.is_empty() {
+        payload["roles"] = roles.into();
     }
     payload
 }

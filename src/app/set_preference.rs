@@ -8,7 +8,7 @@ use crate::domain::access;
 use crate::domain::access::audit::{Detail, Entry, Person};
 use crate::domain::delivery::verdict::FoundMember;
 use crate::domain::ids::{ChannelId, EventType, UserId};
-use crate::domain::message::event::{self, test_message};
+use crate::domain::message::event::test_message;
 use crate::domain::reason::Suppression;
 use crate::domain::settings::{Preference, Preferences, Settings, suppression};
 use crate::workspace;
@@ -43,11 +43,12 @@ impl App {
         value: Preference,
     ) -> Result<Effect, Error> {
         let acting = call.may_about(&access::SET_PREFERENCE, &user)?;
-        if let Some(unknown) = event.as_ref().filter(|event| event::find(event).is_none()) {
+        let tenant = self.tenant(&call.tenant).await?;
+        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        if let Some(unknown) = event.as_ref().filter(|event| types.find(event).is_none()) {
             let problem = format!("{unknown} is not a known event type");
             return Err(Error::invalid("event_type", problem));
         }
-        let tenant = self.tenant(&call.tenant).await?;
         let role = if acting.is_administrator() { "administrator" } else { "person" };
         let by = format!("{role}:{}", call.caller.principal);
         let store = self.store.noting(&entry(call, &user, event.as_ref(), value)).await?;

@@ -10,7 +10,8 @@ use crate::domain::access::audit::{Detail, Entry};
 use crate::domain::ids::{EventType, TenantId};
 use crate::domain::limits;
 use crate::domain::mapping::Expression;
-use crate::domain::message::{event, render};
+use crate::domain::message::event::tenant_types::TenantTypes;
+use crate::domain::message::render;
 use crate::domain::settings::Settings;
 use crate::store;
 
@@ -64,9 +65,10 @@ impl App {
             if change.expected_version.is_some_and(|expected| expected != current.version) {
                 return Err(Error::Changed("settings"));
             }
+            let types = self.types_of(&call.tenant, current.version).await?;
             let (attribute, before) = (current.slack_attribute.clone(), current.clone());
             let wanted = change.apply(current);
-            check(&wanted, &change)?;
+            check(&wanted, &change, &types)?;
             let store = self.store.noting(&changed(call, action, &before, &wanted)).await?;
             match store.tenancy().save_settings(&call.tenant, &wanted).await {
                 Ok(version) => {
@@ -137,6 +139,7 @@ impl SettingsChange {
                 .clone()
                 .unwrap_or(current.disabled_event_types),
             held_event_types: self.held_event_types.clone().unwrap_or(current.held_event_types),
+            mandatory_event_types: current.mandatory_event_types,
             share_workspace: self.share_workspace.unwrap_or(current.share_workspace),
             version: current.version,
         }
@@ -157,8 +160,8 @@ fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> En
 }
 
 /// Expressions that the change does not name are not checked: one that was set earlier and is
-/// refused now must not prevent switching sending off.
-fn check(settings: &Settings, change: &SettingsChange) -> Result<(), Error> {
+/// refused now must not prevent switching sending off. The same holds for event types.
+fn check(settings: &Settings, change: &SettingsChange, types: &TenantTypes) -> Result<(), Error> {
     let mut violations = Vec::new();
     for (field, source, named) in [
         ("settings.user_attribute", &settings.user_attribute, &change.user_attribute),
@@ -179,11 +182,12 @@ fn check(settings: &Settings, change: &SettingsChange) -> Result<(), Error> {
     {
         violations.push(Violation::new("settings.locale", "is not a BCP 47 tag, such as de-AT"));
     }
-    for (field, types) in [
-        ("settings.disabled_event_types", &settings.disabled_event_types),
-        ("settings.held_event_types", &settings.held_event_types),
+    for (field, named) in [
+        ("settings.disabled_event_types", &change.disabled_event_types),
+        ("settings.held_event_types", &change.held_event_types),
     ] {
-        for unknown in types.iter().filter(|event| event::find(event).is_none()) {
+        let named = named.iter().flatten();
+        for unknown in named.filter(|event| types.find(event).is_none()) {
             let problem = format!("{unknown} is not a known event type");
             violations.push(Violation::new(field, problem));
         }

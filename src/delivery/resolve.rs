@@ -33,6 +33,7 @@ use crate::domain::ids::InstallationId;
 use crate::domain::mapping::{Mapping, Values};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::render::Reader;
+use crate::domain::message::stored::Stored;
 use crate::domain::settings::{Identity, Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::{self, Installation, Resolved, Resolving};
@@ -387,15 +388,17 @@ fn again(waited: Duration, first: Duration) -> Duration {
     (waited / 8).clamp(first, first * 60)
 }
 
-/// The message as it is stored; `None` if it cannot be rendered. It could be when it was accepted,
-/// so that is rare; without content the message fails in its lane, with the reason.
+/// The message as it is stored, in the words that were in force when it was accepted; `None` if it
+/// cannot be rendered. It could be then, so that is rare; without content the message fails in its
+/// lane, with the reason.
 fn content(resolving: &Resolving, reader: impl FnOnce(&Draft<'_>) -> Reader) -> Option<Vec<u8>> {
     if !resolving.action.speaks() {
         return None;
     }
-    let data: serde_json::Value = serde_json::from_slice(&resolving.data).ok()?;
+    let stored = Stored::from_bytes(&resolving.data)?;
     let (event, link) = (&resolving.event_type, resolving.link.as_deref());
-    let draft = Draft::of(event, &data, link, time_of(resolving))?;
+    let words = stored.words(event)?;
+    let draft = Draft::of(event, words, &stored.data, link, time_of(resolving));
     let written = draft.write(&reader(&draft)).inspect_err(|error| {
         let (tenant, delivery) = (&resolving.tenant, &resolving.delivery);
         tracing::warn!(%tenant, %delivery, %error, "a message cannot be rendered");

@@ -98,6 +98,7 @@ impl Platform {
     pub(super) async fn notify(&mut self, sending: &Sending) -> anyhow::Result<Accepted> {
         let recipients = sending.to.iter().map(|user| pb::Recipient {
             target: Some(pb::recipient::Target::UserId((*user).into())),
+            roles: Vec::new(),
         });
         let request = pb::NotifyRequest {
             tenant_id: TENANT.into(),

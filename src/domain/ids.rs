@@ -129,7 +129,11 @@ text_id!(
     /// The name of a caller, stable across key rotation: the owner of an API key, not the key.
     Principal, limits::PRINCIPAL_BYTES, "letters, digits and - _ . :", name_char
 );
-shown!(TenantId, RequestId, ContentId, SubjectKey, SlackUserId, ChannelId, Principal);
+text_id!(
+    /// A role of people in an event, such as `organizer`, named by the platform.
+    AudienceRole, limits::ROLE_BYTES, "letters, digits and - _ . :", name_char
+);
+shown!(TenantId, RequestId, ContentId, SubjectKey, SlackUserId, ChannelId, Principal, AudienceRole);
 
 impl fmt::Debug for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -67,6 +67,31 @@ pub const DEFAULT_EXPIRY: std::time::Duration = std::time::Duration::from_secs(7
 pub const DECIDE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Event types that one tenant may switch off, and as many that it may have held.
 pub const EVENT_TYPES_IN_SETTINGS: usize = 200;
+/// Event types of one tenant's own. With the built-in ones they fit into
+/// [`EVENT_TYPES_IN_SETTINGS`].
+pub const EVENT_TYPES_OF_TENANT: usize = 150;
+/// Bytes of an event type's name for people.
+pub const EVENT_TYPE_DISPLAY_BYTES: usize = 128;
+/// Bytes of an event type's summary.
+pub const EVENT_TYPE_SUMMARY_BYTES: usize = 512;
+/// Bytes of an event type's category.
+pub const EVENT_TYPE_CATEGORY_BYTES: usize = 64;
+/// Fields of one event type.
+pub const EVENT_FIELDS: usize = 30;
+/// Bytes of a field's path.
+pub const EVENT_FIELD_PATH_BYTES: usize = 100;
+/// Parts of a field's path.
+pub const EVENT_FIELD_PATH_PARTS: usize = 4;
+/// Bytes of a field's meaning.
+pub const EVENT_FIELD_MEANING_BYTES: usize = 256;
+/// Bytes of a field's example, as JSON.
+pub const EVENT_FIELD_EXAMPLE_BYTES: usize = 256;
+/// Bytes of a role.
+pub const ROLE_BYTES: usize = 64;
+/// Roles of one recipient, and of an event type's audience.
+pub const ROLES: usize = 20;
+/// Bytes of an event type's etag; issued ones are shorter.
+pub const ETAG_BYTES: usize = 64;
 /// Rows of a page if the caller names no size.
 pub const DEFAULT_PAGE: u32 = 50;
 /// Notifications in one page of a list.
@@ -78,6 +103,9 @@ pub const PEOPLE_PAGE: u32 = 100;
 pub const FAILED_PAGE: u32 = 500;
 /// Entries in one page of ListAudit.
 pub const AUDIT_PAGE: u32 = 500;
+/// Event types in one page of a list: at about 25 KiB each they fit into the default message size
+/// of clients (4 MiB).
+pub const EVENT_TYPES_PAGE: u32 = 100;
 /// API keys in one page of a list.
 pub const API_KEYS_PAGE: u32 = 500;
 /// Valid API keys of one caller at the same time: the current one and its successor.

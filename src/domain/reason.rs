@@ -90,6 +90,27 @@ reasons! {
         SameMember = "same_member",
             "Another recipient of the same notification is the same Slack member, who gets one \
              message.";
+        NotInAudience = "not_in_audience",
+            "This event type is for people in certain roles, and the recipient was named with none \
+             of them.";
+        OwnAct = "own_act",
+            "The person caused the event, and this event type leaves that person out.";
+    }
+}
+
+impl Suppression {
+    /// Whether nothing is missing without the message: another one takes its place, or it was not
+    /// meant for the recipient. Otherwise the recipient should be notified in another way.
+    #[must_use]
+    pub fn needs_no_fallback(self) -> bool {
+        match self {
+            Self::SameMember | Self::NotInAudience | Self::OwnAct => true,
+            Self::SendingOff
+            | Self::EventTypeOff
+            | Self::PreferenceAll
+            | Self::PreferenceType
+            | Self::OptIn => false,
+        }
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Settings {
     /// Event types whose messages wait for people who are not in Slack yet.
     #[serde(default)]
     pub held_event_types: BTreeSet<EventType>,
+    /// Event types that people cannot switch off.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub mandatory_event_types: BTreeSet<EventType>,
     /// Other tenants may be connected to this tenant's workspace.
     #[serde(default)]
     pub share_workspace: bool,
@@ -44,6 +47,7 @@ impl Default for Settings {
             time_zone: "UTC".into(),
             disabled_event_types: BTreeSet::new(),
             held_event_types: BTreeSet::new(),
+            mandatory_event_types: BTreeSet::new(),
             share_workspace: false,
             version: 0,
         }
@@ -72,7 +76,7 @@ pub struct Preferences {
 }
 
 /// The switch that suppresses a message, if any. Off for all messages outranks on for one type; if
-/// nothing is chosen, the tenant's default decides.
+/// nothing is chosen, the tenant's default decides. Neither counts for a mandatory type.
 #[must_use]
 pub fn suppression(
     settings: &Settings,
@@ -84,6 +88,9 @@ pub fn suppression(
     }
     if settings.disabled_event_types.contains(event) {
         return Some(Suppression::EventTypeOff);
+    }
+    if settings.mandatory_event_types.contains(event) {
+        return None;
     }
     let one = preferences.by_type.get(event).copied().unwrap_or_default();
     match (preferences.all, one) {
@@ -167,5 +174,22 @@ mod tests {
         let closed = Settings::default();
         let choices = with(Preference::On, Preference::On);
         assert_eq!(suppression(&closed, &choices, &event()), Some(Suppression::SendingOff));
+    }
+
+    #[test]
+    fn nobody_opts_out_of_a_mandatory_type() {
+        let mut settings = Settings { sending_allowed: true, opt_in: true, ..Settings::default() };
+        settings.mandatory_event_types.insert(event());
+        for choices in [
+            Preferences::default(),
+            with(Preference::Off, Preference::Off),
+            with(Preference::Inherit, Preference::Off),
+        ] {
+            assert_eq!(suppression(&settings, &choices, &event()), None, "{choices:?}");
+        }
+        // The tenant's own switches still count.
+        settings.disabled_event_types.insert(event());
+        let off = suppression(&settings, &Preferences::default(), &event());
+        assert_eq!(off, Some(Suppression::EventTypeOff));
     }
 }

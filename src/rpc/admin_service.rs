@@ -209,12 +209,41 @@ impl AdminService for Server {
         request: Request<pb::ListEventTypesRequest>,
     ) -> Result<Response<pb::ListEventTypesResponse>, Status> {
         self.serve(request, async |inbound, message| {
-            let call = tenant_call(inbound, message.tenant_id, message.actor)?;
-            let listed = self.app.list_event_types(&call).await?;
-            let event_types = listed.into_iter().map(encode_lists::event_type).collect();
-            Ok(pb::ListEventTypesResponse { event_types })
+            self.list_event_types_page(inbound, message).await
         })
         .await
+    }
+
+    async fn get_event_type(
+        &self,
+        request: Request<pb::GetEventTypeRequest>,
+    ) -> Result<Response<pb::GetEventTypeResponse>, Status> {
+        self.serve(request, async |inbound, message| self.one_event_type(inbound, message).await)
+            .await
+    }
+
+    async fn create_event_type(
+        &self,
+        request: Request<pb::CreateEventTypeRequest>,
+    ) -> Result<Response<pb::CreateEventTypeResponse>, Status> {
+        self.serve(request, async |inbound, message| self.make_event_type(inbound, message).await)
+            .await
+    }
+
+    async fn update_event_type(
+        &self,
+        request: Request<pb::UpdateEventTypeRequest>,
+    ) -> Result<Response<pb::UpdateEventTypeResponse>, Status> {
+        self.serve(request, async |inbound, message| self.change_event_type(inbound, message).await)
+            .await
+    }
+
+    async fn delete_event_type(
+        &self,
+        request: Request<pb::DeleteEventTypeRequest>,
+    ) -> Result<Response<pb::DeleteEventTypeResponse>, Status> {
+        self.serve(request, async |inbound, message| self.remove_event_type(inbound, message).await)
+            .await
     }
 
     async fn list_failed(

@@ -72,6 +72,8 @@ pub(super) fn suppression(by: Suppression) -> pb::SuppressionReason {
         Suppression::PreferenceType => pb::SuppressionReason::PreferenceType,
         Suppression::OptIn => pb::SuppressionReason::OptIn,
         Suppression::SameMember => pb::SuppressionReason::SameMember,
+        Suppression::NotInAudience => pb::SuppressionReason::NotInAudience,
+        Suppression::OwnAct => pb::SuppressionReason::OwnAct,
     }
 }
 

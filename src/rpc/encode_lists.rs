@@ -3,14 +3,12 @@
 use super::encode::{
     count, found, identity, person_message, preference, rule, state, suppression, time, unmatched,
 };
-use super::{encode_records, json, pb};
+use super::{encode_records, pb};
 use crate::app::get_preferences::{Choice, Choices};
-use crate::app::list_event_types::Listed;
 use crate::app::records::{
     Canceled, Erased, NotificationRecord, NotificationSummary, StoredPerson,
 };
 use crate::app::resolve_identity::Resolved;
-use crate::domain::message::event::{Field, Kind};
 
 pub(super) fn preferences(choices: Choices) -> pb::GetPreferencesResponse {
     pb::GetPreferencesResponse {
@@ -81,44 +79,6 @@ pub(super) fn canceled(
         canceled_deliveries: small(canceled.canceled),
         in_flight_deliveries: small(canceled.in_flight),
         notification: Some(encode_records::notification(record)),
-    }
-}
-
-pub(super) fn event_type(listed: Listed) -> pb::EventType {
-    let event = listed.event;
-    let demo_data = match event.demo_data() {
-        serde_json::Value::Object(map) => Some(json::to_struct(map)),
-        _ => None,
-    };
-    let sets = event.any_of.iter();
-    pb::EventType {
-        name: event.name.into(),
-        summary: event.summary.into(),
-        recipients: event.recipients.into(),
-        fields: event.fields.iter().map(field).collect(),
-        any_of: sets
-            .map(|set| pb::FieldSet { paths: set.iter().map(ToString::to_string).collect() })
-            .collect(),
-        button: event.button.into(),
-        opens: event.opens.into(),
-        demo_data,
-        enabled: listed.enabled,
-    }
-}
-
-fn field(field: &Field) -> pb::EventField {
-    let kind = match field.kind {
-        Kind::Text => pb::FieldKind::Text,
-        Kind::Time => pb::FieldKind::Time,
-        Kind::Minutes => pb::FieldKind::Minutes,
-        Kind::Url => pb::FieldKind::Url,
-        Kind::Object => pb::FieldKind::Object,
-    };
-    pb::EventField {
-        path: field.path.into(),
-        kind: kind.into(),
-        required: field.required,
-        meaning: field.meaning.into(),
     }
 }
 

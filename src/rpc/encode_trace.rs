@@ -63,6 +63,7 @@ fn switches(switches: Switches) -> pb::DecisionSwitches {
         sending_allowed: switches.sending_allowed,
         event_type_on: switches.event_type_on,
         opt_in: switches.opt_in,
+        mandatory: switches.mandatory,
     }
 }
 

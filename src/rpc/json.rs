@@ -22,6 +22,11 @@ pub(super) fn object(source: Struct, max_bytes: usize) -> Result<Map<String, Val
     Ok(map)
 }
 
+/// A value as JSON; the error continues the name of the field.
+pub(super) fn value(source: ProtoValue) -> Result<Value, String> {
+    convert(source, limits::JSON_DEPTH)
+}
+
 fn convert_map(source: Struct, depth: usize) -> Result<Map<String, Value>, String> {
     source
         .fields

@@ -31,6 +31,7 @@ mod admin_service;
 mod api_keys;
 mod audit;
 mod coverage;
+mod event_types;
 mod failed;
 mod gate;
 mod lists;

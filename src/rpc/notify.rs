@@ -3,7 +3,7 @@
 use super::call::Inbound;
 use super::decode::Fields;
 use super::pb;
-use crate::app::notify::{Recipient, Request};
+use crate::app::notify::{Recipient, Request, Roles};
 use crate::app::{Call, Error};
 use crate::domain::delivery::subject::Action;
 use crate::domain::ids::SubjectKey;
@@ -26,13 +26,20 @@ pub(super) fn decode(
     } else {
         fields.take("subject_key", SubjectKey::parse(message.subject_key))
     };
+    // Whether the action has the subject that it needs is known with the event type.
     let action = action(&mut fields, message.subject_action);
-    if subject.is_none() && action != Action::Post {
-        fields.bad("subject_key", "is needed with this subject_action");
-    }
     let everybody = message.recipients.is_empty() && action != Action::Post;
-    let recipients =
-        if everybody { Vec::new() } else { recipients(&mut fields, message.recipients) };
+    let (recipients, roles) = if everybody {
+        (Vec::new(), None)
+    } else {
+        let (recipients, roles) = recipients(&mut fields, message.recipients);
+        (recipients, Some(roles))
+    };
+    let caused_by = if message.actor_user_id.is_empty() {
+        None
+    } else {
+        fields.user("actor_user_id", message.actor_user_id)
+    };
     let data = fields.data(message.data);
     let link = fields.link(message.link);
     let content_id = if message.content_id.is_empty() {
@@ -50,6 +57,8 @@ pub(super) fn decode(
         request_id,
         event,
         recipients,
+        roles,
+        actor: caused_by,
         data,
         link,
         content_id,
@@ -79,32 +88,46 @@ fn action(fields: &mut Fields, given: i32) -> Action {
     }
 }
 
-fn recipients(fields: &mut Fields, given: Vec<pb::Recipient>) -> Vec<Recipient> {
+/// The recipients, and the roles of those that are people.
+fn recipients(fields: &mut Fields, given: Vec<pb::Recipient>) -> (Vec<Recipient>, Roles) {
     use crate::domain::limits::RECIPIENTS;
-    use pb::recipient::Target;
+    let (mut decoded, mut roles) = (Vec::with_capacity(given.len().min(RECIPIENTS)), Roles::new());
     if given.is_empty() || given.len() > RECIPIENTS {
         let was = given.len();
         fields.bad("recipients", format!("must be between 1 and {RECIPIENTS}, was {was}"));
-        return Vec::new();
+        return (decoded, roles);
     }
-    let mut decoded = Vec::with_capacity(given.len());
     for (index, recipient) in given.into_iter().enumerate() {
         let at = format!("recipients[{index}]");
-        decoded.extend(match recipient.target {
-            Some(Target::UserId(id)) => {
-                fields.user(&format!("{at}.user_id"), id).map(Recipient::Known)
-            }
-            Some(Target::Person(person)) => {
-                fields.person(&format!("{at}.person"), person).map(Recipient::Described)
-            }
-            Some(Target::ChannelId(id)) => {
-                fields.channel(&format!("{at}.channel_id"), id).map(Recipient::Channel)
-            }
-            None => {
-                fields.bad(at, "must be one of user_id, person, channel_id");
-                None
-            }
-        });
+        let named = fields.roles(&format!("{at}.roles"), recipient.roles);
+        let Some(recipient) = target(fields, &at, recipient.target) else { continue };
+        match recipient.user_id() {
+            _ if named.is_empty() => {}
+            Some(user) => roles.entry(user.clone()).or_default().extend(named),
+            None => fields.bad(format!("{at}.roles"), "must be empty for a channel"),
+        }
+        decoded.push(recipient);
     }
-    decoded
+    (decoded, roles)
+}
+
+fn target(
+    fields: &mut Fields,
+    at: &str,
+    given: Option<pb::recipient::Target>,
+) -> Option<Recipient> {
+    use pb::recipient::Target;
+    match given {
+        Some(Target::UserId(id)) => fields.user(&format!("{at}.user_id"), id).map(Recipient::Known),
+        Some(Target::Person(person)) => {
+            fields.person(&format!("{at}.person"), person).map(Recipient::Described)
+        }
+        Some(Target::ChannelId(id)) => {
+            fields.channel(&format!("{at}.channel_id"), id).map(Recipient::Channel)
+        }
+        None => {
+            fields.bad(at, "must be one of user_id, person, channel_id");
+            None
+        }
+    }
 }

@@ -62,6 +62,9 @@ handles! {
     /// People, their identities and their preferences (`tenancy`).
     people: People,
 
+    /// Event types that tenants defined (`tenancy::event_types`).
+    event_types: EventTypes,
+
     /// API keys that are made at run time (`tenancy::api_keys`).
     api_keys: ApiKeys,
 

@@ -85,8 +85,8 @@ pub use error::Error;
 pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
-    ApiKeys, Audit, Budgets, CustomFields, DeliveryFeed, Ends, Lanes, MemberLists, Outbox, People,
-    Records, SlackEvents, Tenancy, Upkeep, Waiting,
+    ApiKeys, Audit, Budgets, CustomFields, DeliveryFeed, Ends, EventTypes, Lanes, MemberLists,
+    Outbox, People, Records, SlackEvents, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{About, Accept, NewDelivery, Target};
@@ -121,6 +121,7 @@ pub use tenancy::api_keys::{
 pub use tenancy::connect_attempts::{
     ConnectAttempt, ConnectCompletion, ConnectGrant, ConnectOutcome, ConnectStatus, TakenConnect,
 };
+pub use tenancy::event_types::{DefinedTypes, DefinitionChange};
 pub use tenancy::installations::{Installation, InstallationState, NewInstallation, Token};
 pub use tenancy::people::StoredPerson;
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};

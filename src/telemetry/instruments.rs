@@ -282,6 +282,7 @@ pub(super) const UNREADABLE_ROWS: Instrument = Instrument {
             "dead_letter",
             "api_key",
             "audit",
+            "event_type",
         ],
     }],
     description: "Rows of a newer release and damaged rows, each time this replica skipped one.",

@@ -81,7 +81,7 @@ impl Target {
             Self::Person(number) => Wire::UserId(person(*number)),
             Self::Channel(id) => Wire::ChannelId(id.clone()),
         };
-        pb::Recipient { target: Some(target) }
+        pb::Recipient { target: Some(target), roles: Vec::new() }
     }
 }
 

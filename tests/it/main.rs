@@ -11,6 +11,7 @@ mod crash;
 mod delivery;
 mod directory;
 mod documents;
+mod event_types;
 mod events;
 mod feed;
 mod front;

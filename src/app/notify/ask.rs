@@ -11,9 +11,10 @@ use super::plan::{BREATH, STRANGERS};
 use super::recipients::{Named, choices, gather, people_named};
 use super::{Recipient, Request};
 use crate::app::tenant::Tenant;
-use crate::app::{App, Call, Error};
+use crate::app::{App, Error};
 use crate::directory::{Missed, View};
 use crate::domain::delivery::admission::{Placement, Search};
+use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Preferences;
 use crate::store::{self, Installation};
@@ -26,17 +27,18 @@ const AT_ONCE: usize = 8;
 
 impl App {
     /// Asks Slack about recipients who are not in the member list, for as long as the caller waits,
-    /// and adds the answers to the list. Returns the number of answers.
+    /// and adds the answers to the list. Returns the tenant as it is after the wait, and the number
+    /// of answers.
     pub(super) async fn ask_about_strangers(
         &self,
-        call: &Call,
+        tenant: Tenant,
         request: &Request,
-    ) -> Result<usize, Error> {
-        let Some(within) = request.decide_within else { return Ok(0) };
+        kind: &KnownType<'_>,
+    ) -> Result<(Tenant, usize), Error> {
+        let Some(within) = request.decide_within else { return Ok((tenant, 0)) };
         let until = Instant::now() + within;
-        let tenant = self.tenant(&call.tenant).await?;
-        let Some(installation) = &tenant.installation else { return Ok(0) };
-        let strangers = self.strangers(&tenant, request).await?;
+        let Some(installation) = &tenant.installation else { return Ok((tenant, 0)) };
+        let strangers = self.strangers(&tenant, request, kind).await?;
         let answered = AtomicUsize::new(0);
         let questions = stream::iter(&strangers).for_each_concurrent(AT_ONCE, async |stranger| {
             if self.ask_until(&tenant, installation, stranger, until).await {
@@ -45,11 +47,17 @@ impl App {
         });
         // Questions not answered by then are asked again after the acceptance.
         let _in_time = timeout_at(until, questions).await;
-        Ok(answered.into_inner())
+        let answered = answered.into_inner();
+        Ok((self.tenant(&tenant.id).await?, answered))
     }
 
     /// Recipients that would be queued only because Slack may know them: the first [`STRANGERS`].
-    async fn strangers(&self, tenant: &Tenant, request: &Request) -> Result<Vec<Stranger>, Error> {
+    async fn strangers(
+        &self,
+        tenant: &Tenant,
+        request: &Request,
+        kind: &KnownType<'_>,
+    ) -> Result<Vec<Stranger>, Error> {
         let mut strangers = Vec::new();
         if !request.action.speaks() {
             return Ok(strangers);
@@ -67,6 +75,9 @@ impl App {
             }
             // A person who is named twice is one person.
             let Some(named) = people.remove(user) else { continue };
+            if request.part(kind, user).concerns(request.action).is_err() {
+                continue;
+            }
             let chosen = choices(&preferences, user);
             let reason = self.reason_to_ask(tenant, request, &view, (&named, chosen));
             strangers.extend(reason.map(|reason| (named, reason)));

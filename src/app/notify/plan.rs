@@ -22,6 +22,7 @@ use crate::domain::delivery::verdict::{
 };
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, NotificationId, UserId};
 use crate::domain::message::draft::Draft;
+use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::render::{Reader, Rendered};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::{Identity, Preferences};
@@ -52,6 +53,7 @@ pub(super) const BREATH: usize = 16;
 pub(super) struct Planner<'a> {
     pub(super) tenant: &'a Tenant,
     pub(super) request: &'a Request,
+    pub(super) kind: KnownType<'a>,
     pub(super) message: Message<'a>,
     /// `None` for actions without text.
     pub(super) draft: Option<Draft<'a>>,

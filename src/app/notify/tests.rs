@@ -48,6 +48,8 @@ fn request(recipients: Vec<Recipient>) -> Request {
         request_id: RequestId::parse("once").unwrap(),
         event: EventType::parse("request.completed").unwrap(),
         recipients,
+        roles: Some(Roles::new()),
+        actor: None,
         data: json!({ "request": { "name": "New monitor" } }),
         link: Some("https://platform.example/requests/12".into()),
         content_id: None,

@@ -49,12 +49,14 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 14] = [
+const CHANGES: [&str; 17] = [
     "AllowSending",
     "BeginConnect",
     "CancelNotification",
     "ClearIdentity",
     "CreateApiKey",
+    "CreateEventType",
+    "DeleteEventType",
     "DeletePerson",
     "PinIdentity",
     "RefreshDirectory",
@@ -62,6 +64,7 @@ const CHANGES: [&str; 14] = [
     "RevokeApiKey",
     "SetPreference",
     "StopSending",
+    "UpdateEventType",
     "UpdateSettings",
     "UpsertPeople",
 ];

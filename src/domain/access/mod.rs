@@ -247,6 +247,10 @@ table! {
     SIMULATE_MAPPING = "AdminService" / "SimulateMapping" ADMINISTER;
     GET_MATCH_COVERAGE = "AdminService" / "GetMatchCoverage" ADMINISTER;
     LIST_EVENT_TYPES = "AdminService" / "ListEventTypes" ADMINISTER;
+    GET_EVENT_TYPE = "AdminService" / "GetEventType" ADMINISTER;
+    CREATE_EVENT_TYPE = "AdminService" / "CreateEventType" ADMINISTER;
+    UPDATE_EVENT_TYPE = "AdminService" / "UpdateEventType" ADMINISTER;
+    DELETE_EVENT_TYPE = "AdminService" / "DeleteEventType" ADMINISTER;
     CANCEL_NOTIFICATION = "AdminService" / "CancelNotification" OPERATE;
     LIST_AUDIT = "AdminService" / "ListAudit" ADMINISTER;
     LIST_FAILED = "AdminService" / "ListFailed" ADMINISTER;

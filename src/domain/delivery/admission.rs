@@ -14,13 +14,17 @@
 //! 6. In a lane: it follows the person's identity, a closed account gets nothing, a dead token
 //!    delays it ([`Admitted::in_lane`]).
 //!
-//! Rules that end a message come before rules that only delay it.
+//! Rules that end a message come before rules that only delay it. When Notify accepts a message,
+//! the question whether it is meant for the person at all comes before all of these
+//! ([`Part::concerns`]).
+
+use std::collections::BTreeSet;
 
 use super::subject::Action;
 use super::{End, Kind};
 use crate::domain::directory::member::MemberKind;
 use crate::domain::identity::matching::{MatchBasis, MemberDecision};
-use crate::domain::ids::{EventType, InstallationId, SlackUserId};
+use crate::domain::ids::{AudienceRole, EventType, InstallationId, SlackUserId};
 use crate::domain::reason::{Failure, NoMatch, Suppression};
 use crate::domain::settings::{Identity, Preferences, Settings, suppression};
 use crate::domain::time::Timestamp;
@@ -42,6 +46,19 @@ pub struct Message<'a> {
     pub hold: Option<bool>,
     /// Its content cannot be decrypted.
     pub damaged: bool,
+}
+
+/// A person's part in the event, as the call and the event type describe it. Known only when Notify
+/// accepts the message.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    /// The roles that the event type is for; empty: people in any role.
+    pub audience: &'a BTreeSet<AudienceRole>,
+    /// The person's roles; `None`: the call names no recipients, and this is one of those of
+    /// earlier messages about the subject.
+    pub roles: Option<&'a BTreeSet<AudienceRole>>,
+    /// The person caused the event, and the event type leaves that person out.
+    pub is_own_act: bool,
 }
 
 /// The facts on which the first four rules depend. `W` is the caller's record of the workspace.
@@ -150,6 +167,26 @@ pub enum HeadDecision<'a> {
     Pause {
         code: &'a str,
     },
+}
+
+impl Part<'_> {
+    /// Whether the message is meant for the person. Deletions and crossings-out are: they reach the
+    /// messages that are there.
+    pub fn concerns(&self, action: Action) -> Result<(), End> {
+        if !action.speaks() {
+            return Ok(());
+        }
+        if self.is_own_act {
+            return Err(End::Suppressed(Suppression::OwnAct));
+        }
+        let outside = |roles: &BTreeSet<AudienceRole>| {
+            !self.audience.is_empty() && self.audience.is_disjoint(roles)
+        };
+        if self.roles.is_some_and(outside) {
+            return Err(End::Suppressed(Suppression::NotInAudience));
+        }
+        Ok(())
+    }
 }
 
 impl Message<'_> {

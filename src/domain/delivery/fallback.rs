@@ -32,7 +32,13 @@ impl Fallback {
             State::Sent | State::Canceled => Self::NotWanted,
             // An action that only deletes or strikes through has no text to deliver.
             _ if !action.speaks() => Self::NotWanted,
-            State::Suppressed if reason == Some(Suppression::SameMember.code()) => Self::NotWanted,
+            State::Suppressed
+                if reason
+                    .and_then(Suppression::from_code)
+                    .is_some_and(Suppression::needs_no_fallback) =>
+            {
+                Self::NotWanted
+            }
             State::Failed
             | State::Expired
             | State::Suppressed
@@ -67,7 +73,10 @@ mod tests {
             assert!(!wanted(state, None, Action::Retract), "{state:?}");
             assert!(!wanted(state, None, Action::Done), "{state:?}");
         }
-        assert!(!wanted(State::Suppressed, Some("same_member"), Action::Post));
+        for by in ["same_member", "not_in_audience", "own_act"] {
+            assert!(!wanted(State::Suppressed, Some(by), Action::Post), "{by}");
+        }
+        assert!(wanted(State::Suppressed, Some("event_type_off"), Action::Post));
         assert!(!wanted(State::Sent, None, Action::Post));
         assert!(!wanted(State::Canceled, Some("superseded"), Action::Post));
     }

@@ -74,6 +74,7 @@ pub struct TraceDecision {
 }
 
 /// The tenant's switches at that time.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switches {
     #[serde(rename = "s")]
@@ -82,6 +83,9 @@ pub struct Switches {
     pub event_type_on: bool,
     #[serde(rename = "o")]
     pub opt_in: bool,
+    /// The event type is mandatory: neither `opt_in` nor a choice counts.
+    #[serde(rename = "m", default, skip_serializing_if = "is_false")]
+    pub mandatory: bool,
 }
 
 /// A person's choice, and its origin.
@@ -265,6 +269,7 @@ impl Switches {
             sending_allowed: settings.sending_allowed,
             event_type_on: !settings.disabled_event_types.contains(event),
             opt_in: settings.opt_in,
+            mandatory: settings.mandatory_event_types.contains(event),
         }
     }
 }
@@ -297,6 +302,11 @@ fn is_once(times: &u32) -> bool {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
@@ -309,7 +319,12 @@ mod tests {
         TraceDecision {
             stage: Stage::Turn,
             at: Timestamp(at),
-            switches: Some(Switches { sending_allowed: true, event_type_on: true, opt_in: false }),
+            switches: Some(Switches {
+                sending_allowed: true,
+                event_type_on: true,
+                opt_in: false,
+                mandatory: false,
+            }),
             choice: None,
             identity: None,
             template: None,

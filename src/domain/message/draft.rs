@@ -5,7 +5,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::event::{self, test_message};
+use super::event::definition::BUTTON;
+use super::event::test_message;
+use super::event::words::ReadyWords;
 use super::render::{Compiled, Context, Link, Reader, RenderError};
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
@@ -17,7 +19,7 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Clone)]
 pub struct Draft<'a> {
     event: &'a EventType,
-    template: Cow<'a, Compiled>,
+    words: ReadyWords<'a>,
     data: &'a Value,
     link: Option<Link>,
     now: Timestamp,
@@ -35,25 +37,25 @@ pub enum DraftError {
 }
 
 impl<'a> Draft<'a> {
-    /// A message of this type; `None` if there is no such type. `now` is the time from which "in
-    /// 15 minutes" counts.
+    /// A message of this type with its words. `now` is the time from which "in 15 minutes" counts.
     #[must_use]
     pub fn of(
         event: &'a EventType,
+        words: ReadyWords<'a>,
         data: &'a Value,
         link: Option<&str>,
         now: Timestamp,
-    ) -> Option<Self> {
-        let template = Cow::Borrowed(event::find(event)?.compiled());
+    ) -> Self {
         let link = link.map(|url| Link { url: url.to_owned(), label: None });
-        Some(Self { event, template, data, link, now })
+        Self { event, words, data, link, now }
     }
 
     /// The test message. `event` is [`test_message::event_type`].
     #[must_use]
     pub fn test(event: &'a EventType, data: &'a Value, now: Timestamp) -> Self {
         let template = Cow::Owned(Compiled::of(&test_message::template()));
-        Self { event, template, data, link: None, now }
+        let words = ReadyWords { template, button: Cow::Borrowed(BUTTON) };
+        Self { event, words, data, link: None, now }
     }
 
     /// The reader, reduced to the facts that the message depends on: for equal readers it has the
@@ -65,7 +67,7 @@ impl<'a> Draft<'a> {
         member: Option<&MemberView<'_>>,
         settings: &Settings,
     ) -> Reader {
-        self.template.view(Reader::of(person, member, settings))
+        self.words.template.view(Reader::of(person, member, settings))
     }
 
     /// The message for this reader, in its stored form.
@@ -75,10 +77,10 @@ impl<'a> Draft<'a> {
             data: self.data,
             reader,
             link: self.link.as_ref(),
-            button: event::button(self.event),
+            button: &self.words.button,
             now: self.now,
         };
-        Ok(serde_json::to_vec(&self.template.render(&context)?)?)
+        Ok(serde_json::to_vec(&self.words.template.render(&context)?)?)
     }
 }
 
@@ -88,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::UserId;
+    use crate::domain::message::event;
     use crate::domain::message::render::{Rendered, render};
 
     const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
@@ -96,13 +99,18 @@ mod tests {
         serde_json::from_slice(content).unwrap()
     }
 
+    /// A message of a built-in type.
+    fn built_in<'a>(event: &'a EventType, data: &'a Value, link: Option<&str>) -> Draft<'a> {
+        Draft::of(event, event::find(event).unwrap().into(), data, link, NOW)
+    }
+
     #[test]
     fn every_type_is_written_as_its_template_renders_it() {
-        for built_in in event::catalogue() {
-            let event = EventType::parse(built_in.name).unwrap();
-            let data = built_in.demo_data();
+        for each in event::catalogue() {
+            let event = EventType::parse(each.name).unwrap();
+            let data = each.demo_data();
             let link = Link { url: "https://platform.example/1".into(), label: None };
-            let draft = Draft::of(&event, &data, Some(&link.url), NOW).unwrap();
+            let draft = built_in(&event, &data, Some(&link.url));
             let reader = draft.reader(None, None, &Settings::default());
             let context = Context {
                 event: &event,
@@ -112,8 +120,8 @@ mod tests {
                 button: event::button(&event),
                 now: NOW,
             };
-            let rendered = render(&built_in.template(), &context).unwrap();
-            assert_eq!(read(&draft.write(&reader).unwrap()), rendered, "{}", built_in.name);
+            let rendered = render(&each.template(), &context).unwrap();
+            assert_eq!(read(&draft.write(&reader).unwrap()), rendered, "{}", each.name);
         }
     }
 
@@ -121,7 +129,7 @@ mod tests {
     fn readers_of_the_same_words_are_equal() {
         let event = EventType::parse("task.assigned").unwrap();
         let data = event::demo_data(&event);
-        let draft = Draft::of(&event, &data, None, NOW).unwrap();
+        let draft = built_in(&event, &data, None);
         let named = |name: &str| Person {
             display_name: Some(name.into()),
             ..Person::bare(UserId::parse(name).unwrap())
@@ -134,10 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn a_type_without_a_template_has_no_draft_and_a_test_needs_no_data() {
-        let own = EventType::parse("own.type").unwrap();
+    fn a_test_needs_no_data() {
         let data = json!({});
-        assert!(Draft::of(&own, &data, None, NOW).is_none());
         let event = test_message::event_type();
         let draft = Draft::test(&event, &data, NOW);
         let reader = draft.reader(None, None, &Settings::default());
@@ -148,7 +154,7 @@ mod tests {
     fn a_link_that_cannot_be_opened_is_an_error() {
         let event = EventType::parse("task.assigned").unwrap();
         let data = event::demo_data(&event);
-        let draft = Draft::of(&event, &data, Some("nowhere"), NOW).unwrap();
+        let draft = built_in(&event, &data, Some("nowhere"));
         let reader = draft.reader(None, None, &Settings::default());
         assert!(matches!(draft.write(&reader), Err(DraftError::Render(_))));
     }

@@ -1,9 +1,22 @@
-//! The built-in event types: their recipients, their data and their default messages. Tenants' own
-//! event types have no entry here: they accept any data object, and the template decides.
+//! The event types: the built-in ones with their recipients, their data and their default messages,
+//! and those that tenants define.
+//!
+//! Reading order: `catalogue` (the built-in ones), `definition` (the parts that a tenant defines),
+//! `check` (its limits), `validate` (data against a type of either kind), `tenant_types` (all types
+//! of one tenant).
 
 mod catalogue;
 pub mod test_message;
 mod validate;
+pub mod words;
+
+pub mod definition;
+
+pub mod check;
+mod default_message;
+pub mod edit;
+
+pub mod tenant_types;
 
 use std::sync::OnceLock;
 
@@ -14,7 +27,7 @@ use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
 
 pub use super::problem::FieldProblem;
-pub use validate::validate_data;
+pub use validate::{Spec, validate, validate_data};
 
 /// One event type that every tenant has from the start.
 #[derive(Debug)]
@@ -56,7 +69,8 @@ pub struct Field {
 }
 
 /// The type of a field's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A non-empty string, or a number.
     Text,
@@ -76,6 +90,16 @@ pub fn catalogue() -> &'static [BuiltIn] {
     &catalogue::CATALOGUE
 }
 
+/// The name of a type or a field for people: `starts_at` is `Starts at`, and `task.due` is `Task
+/// due`.
+#[must_use]
+pub fn label(name: &str) -> String {
+    let words = name.replace(['.', '_'], " ");
+    let words = words.trim_start();
+    let mut chars = words.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
 /// The built-in event type of this name; `None` for a tenant's own.
 #[must_use]
 pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
@@ -88,7 +112,7 @@ pub fn button(event: &EventType) -> &'static str {
     find(event).map_or("Open", |built_in| built_in.button)
 }
 
-/// The default priority of messages of this type. Repeated in the proto.
+/// The priority of messages of this type if its tenant defines none. Repeated in the proto.
 #[must_use]
 pub fn priority(event: &EventType) -> Priority {
     match event.as_str() {
@@ -106,6 +130,16 @@ pub fn demo_data(event: &EventType) -> Value {
 }
 
 impl BuiltIn {
+    /// The fields, as data is checked against them.
+    pub fn specs(&self) -> impl Iterator<Item = Spec<'static>> {
+        let fields = self.fields;
+        fields.iter().map(|field| Spec {
+            path: field.path,
+            kind: field.kind,
+            required: field.required,
+        })
+    }
+
     /// The default message.
     #[must_use]
     pub fn template(&self) -> Template {

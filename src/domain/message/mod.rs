@@ -9,3 +9,4 @@ pub mod event;
 
 pub mod draft;
 pub mod preview;
+pub mod stored;

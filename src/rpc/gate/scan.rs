@@ -243,7 +243,7 @@ mod tests {
             let metadata = Some(list(values));
             let person = pb::Person { metadata, ..pb::Person::default() };
             let target = Some(pb::recipient::Target::Person(person));
-            pb::Recipient { target }
+            pb::Recipient { target, roles: Vec::new() }
         };
         let half = limits::JSON_VALUES / 2;
         let recipients = vec![described(half), described(half)];

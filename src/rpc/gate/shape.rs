@@ -27,7 +27,7 @@ pub(super) const VALUES: usize = 1;
 
 /// Every list that a request may have. Decoded, an entry takes up to a hundred times its bytes on
 /// the wire, so entries are counted before decoding.
-pub(super) const BOUNDS: [Bound; 9] = [
+pub(super) const BOUNDS: [Bound; 13] = [
     Bound { of: &[], most: 1000, needed: false },
     Bound {
         of: &[("google.protobuf.Struct", "fields"), ("google.protobuf.ListValue", "values")],
@@ -63,6 +63,19 @@ pub(super) const BOUNDS: [Bound; 9] = [
     Bound {
         of: &[("herald.v1.CreateApiKeyRequest", "tenant_ids")],
         most: limits::API_KEY_TENANTS,
+        needed: false,
+    },
+    Bound {
+        of: &[("herald.v1.Recipient", "roles")],
+        most: limits::RECIPIENTS * limits::ROLES,
+        needed: false,
+    },
+    Bound { of: &[("herald.v1.EventType", "audience_roles")], most: limits::ROLES, needed: false },
+    Bound { of: &[("herald.v1.EventType", "fields")], most: limits::EVENT_FIELDS, needed: false },
+    // Output only, but clients may send back an event type that they read.
+    Bound {
+        of: &[("herald.v1.EventType", "any_of"), ("herald.v1.FieldSet", "paths")],
+        most: limits::EVENT_FIELDS,
         needed: false,
     },
 ];
@@ -203,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    /// Fields of masks: as many as `Settings` has; no other message of this release has a mask.
+    /// Fields of masks: a request has at most one mask.
     const MASK: (&str, &str) = ("google.protobuf.FieldMask", "paths");
 
     #[test]

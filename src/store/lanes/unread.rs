@@ -45,6 +45,8 @@ pub(in crate::store) enum Unread {
     ApiKey,
     /// An entry of the audit trail.
     Audit,
+    /// The definition of an event type.
+    EventType,
 }
 
 impl Unread {
@@ -58,6 +60,7 @@ impl Unread {
             Self::DeadLetter => "dead_letter",
             Self::ApiKey => "api_key",
             Self::Audit => "audit",
+            Self::EventType => "event_type",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Tenants, their workspaces and their people.
 //!
 //! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
-//! `shared_reads`, the first reads of accepting; `api_keys`.
+//! `shared_reads`, the first reads of accepting; `event_types`; `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
@@ -10,4 +10,5 @@ mod preferences;
 mod tenants;
 
 pub(in crate::store) mod connect_attempts;
+pub(in crate::store) mod event_types;
 pub(in crate::store) mod shared_reads;

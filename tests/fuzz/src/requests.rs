@@ -21,7 +21,7 @@ static OUTLINES: LazyLock<Outlines> = LazyLock::new(|| Outlines::new().unwrap())
 static METHODS: LazyLock<Vec<MethodDescriptor>> = LazyLock::new(methods);
 
 /// Lists with bounds of their own.
-const BOUNDS: [(&[&str], usize); 8] = [
+const BOUNDS: [(&[&str], usize); 12] = [
     (&["google.protobuf.Struct.fields", "google.protobuf.ListValue.values"], limits::JSON_VALUES),
     (&["herald.v1.NotifyRequest.recipients"], limits::RECIPIENTS),
     (&["herald.v1.UpsertPeopleRequest.people"], limits::PEOPLE_PER_CALL),
@@ -30,6 +30,10 @@ const BOUNDS: [(&[&str], usize); 8] = [
     (&["herald.v1.Settings.held_event_types"], limits::EVENT_TYPES_IN_SETTINGS),
     (&["herald.v1.ReplayDeliveriesRequest.delivery_ids"], limits::REPLAYS),
     (&["herald.v1.CreateApiKeyRequest.tenant_ids"], limits::API_KEY_TENANTS),
+    (&["herald.v1.Recipient.roles"], limits::RECIPIENTS * limits::ROLES),
+    (&["herald.v1.EventType.audience_roles"], limits::ROLES),
+    (&["herald.v1.EventType.fields"], limits::EVENT_FIELDS),
+    (&["herald.v1.EventType.any_of", "herald.v1.FieldSet.paths"], limits::EVENT_FIELDS),
 ];
 /// The end of the gate's refusal of a map entry with a wrong wire type, which prost ignores.
 const WIRE_TYPE: &str = "has a wrong wire type";
@@ -51,6 +55,7 @@ macro_rules! requests {
 requests! {
     AllowSendingRequest BeginConnectRequest CancelNotificationRequest ClearIdentityRequest
     CreateApiKeyRequest ListApiKeysRequest RevokeApiKeyRequest DeletePersonRequest
+    CreateEventTypeRequest DeleteEventTypeRequest GetEventTypeRequest UpdateEventTypeRequest
     GetMatchCoverageRequest GetNotificationRequest GetPersonRequest
     GetPreferencesRequest GetWorkspaceRequest ListAuditRequest ListEventTypesRequest
     ListFailedRequest ListNotificationsRequest ListPeopleRequest NotifyRequest PinIdentityRequest

@@ -164,6 +164,11 @@ fn request(method: &MethodDescriptor, form: &str, caller: &Caller, ids: &Ids) ->
     message
 }
 
+/// The name of an event type that is known by the id of a person.
+pub(super) fn event_type_of(user: &str) -> String {
+    format!("own.{}", user.replace('-', "_"))
+}
+
 fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
     let text = |text: &str| Some(Value::String(text.to_owned()));
     let person = || pb::Person {
@@ -176,6 +181,23 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("CreateApiKey", "principal") => text(&format!("{}:{}", ids.tenant, uuid::Uuid::now_v7())),
         ("CreateApiKey", "role") => Some(Value::EnumNumber(pb::ApiKeyRole::Service.into())),
         ("RevokeApiKey", "key_id") => text(&ids.delivery),
+        ("GetEventType" | "DeleteEventType", "name") => text(&event_type_of(&ids.user)),
+        ("CreateEventType", "event_type") => {
+            let own = pb::EventType {
+                name: format!("own.t{}", uuid::Uuid::now_v7().simple()),
+                display_name: "Own".into(),
+                ..pb::EventType::default()
+            };
+            Some(dynamic(field, &own))
+        }
+        ("UpdateEventType", "event_type") => {
+            let own = pb::EventType {
+                name: event_type_of(&ids.user),
+                mandatory: true,
+                ..pb::EventType::default()
+            };
+            Some(dynamic(field, &own))
+        }
         (_, "tenant_id") => text(&ids.tenant),
         (_, "user_id") => text(&ids.user),
         (_, "notification_id") => text(&ids.notification),
@@ -192,7 +214,7 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
         ("Notify", "dry_run") => Some(Value::Bool(true)),
         ("Notify", "recipients") => {
             let target = Some(pb::recipient::Target::UserId(ids.user.clone()));
-            let recipient = pb::Recipient { target };
+            let recipient = pb::Recipient { target, roles: Vec::new() };
             Some(Value::List(vec![dynamic(field, &recipient)]))
         }
         ("Notify", "data") => {

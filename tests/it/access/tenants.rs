@@ -8,7 +8,7 @@ use herald::domain::access::{Cell, Right, TABLE, Who, Whose};
 use herald::rpc::{CallerConfig, RoleConfig, pb};
 use tonic::Code;
 
-use super::door::{Answer, Caller, Door, Ids, path, shown};
+use super::door::{Answer, Caller, Door, Ids, event_type_of, path, shown};
 use crate::support::client::{notify, person};
 use crate::support::world::{Plan, TENANT, World, caller};
 
@@ -73,7 +73,7 @@ fn plan() -> Plan {
     Plan { callers, ready: false, ..Plan::default() }
 }
 
-/// Creates the data of the first tenant: people, a notification, a preference. Returns the ids.
+/// Creates the data of the first tenant: people, a notification, an event type. Returns the ids.
 async fn first_tenant(world: &mut World) -> Ids {
     world.client = world.client(0, Some("operator")).await;
     world.make_ready().await;
@@ -83,6 +83,14 @@ async fn first_tenant(world: &mut World) -> Ids {
     let secret =
         pb::Person { display_name: SECRET_NAME.into(), ..person(SECRET_PERSON, SECRET_EMAIL) };
     world.client.upsert(TENANT, vec![secret]).await;
+    let own = pb::EventType {
+        name: event_type_of(SECRET_PERSON),
+        display_name: SECRET_NAME.into(),
+        ..pb::EventType::default()
+    };
+    let own =
+        pb::CreateEventTypeRequest { tenant_id: TENANT.into(), event_type: Some(own), actor: None };
+    world.client.create_event_type(own).await.unwrap();
     let request = notify(SECRET_REQUEST, "task.assigned", &[SECRET_PERSON]);
     let answer = world.client.notify(request).await.unwrap();
     world.settled().await;
@@ -112,8 +120,10 @@ async fn portrait(world: &World, ids: &Ids) -> String {
     let notification = world.client.notification(TENANT, &ids.notification).await.unwrap();
     let list = pb::ListNotificationsRequest { tenant_id: TENANT.into(), ..Default::default() };
     let list = world.client.list_notifications(list).await.unwrap();
+    let types = pb::ListEventTypesRequest { tenant_id: TENANT.into(), ..Default::default() };
+    let types = world.client.list_event_types(types).await.unwrap();
     let (settings, attempt) = (workspace.settings, workspace.connect_attempt);
-    format!("{settings:?} {attempt:?} {people:?} {notification:?} {list:?}")
+    format!("{settings:?} {attempt:?} {people:?} {notification:?} {list:?} {types:?}")
 }
 
 /// The subjects of one caller and one row: with ids that exist in the first tenant, and with ids

@@ -179,7 +179,7 @@ fn notify(request_id: &str, target: pb::recipient::Target) -> pb::NotifyRequest 
         tenant_id: TENANT.into(),
         request_id: request_id.into(),
         event_type: "task.assigned".into(),
-        recipients: vec![pb::Recipient { target: Some(target) }],
+        recipients: vec![pb::Recipient { target: Some(target), roles: Vec::new() }],
         data: Some(fields(data)),
         link: "https://platform.example/canary-words".into(),
         subject_key: SUBJECT.into(),

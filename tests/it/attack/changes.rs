@@ -25,11 +25,12 @@ const fn change(action: &'static str, shows: &'static str) -> Change {
 }
 
 const VERSION: &str = "SELECT version FROM tenants";
+const EVENT_TYPES: &str = "SELECT COUNT(*) FROM event_types";
 const PEOPLE: &str = "SELECT COUNT(*) FROM people";
 const IDENTITY: &str = "SELECT COUNT(identity_rule) FROM people WHERE user_id = 'ben'";
 
 /// Changes that can be made one after the other, in this order.
-pub(super) const CHANGES: [Change; 12] = [
+pub(super) const CHANGES: [Change; 15] = [
     change("UpsertPeople", PEOPLE),
     change("StopSending", VERSION),
     change("AllowSending", VERSION),
@@ -42,6 +43,9 @@ pub(super) const CHANGES: [Change; 12] = [
     change("CancelNotification", "SELECT COUNT(*) FROM deliveries WHERE state <> 'canceled'"),
     change("CreateApiKey", "SELECT COUNT(*) FROM api_keys"),
     change("RevokeApiKey", "SELECT COUNT(revoked_at) FROM api_keys"),
+    change("CreateEventType", EVENT_TYPES),
+    change("UpdateEventType", VERSION),
+    change("DeleteEventType", EVENT_TYPES),
 ];
 /// The changes that leave less behind, or more, than the others can use.
 const OTHERS: [Change; 2] = [
@@ -101,6 +105,20 @@ async fn make(client: &Client, action: &str, notification: &str) -> Result<(), S
         "RevokeApiKey" => {
             let key_id = key_of_tenant(client).await;
             call!(revoke_api_key, RevokeApiKeyRequest { key_id })
+        }
+        "CreateEventType" => {
+            let (name, display_name) = ("training.moved".to_owned(), "Moved".to_owned());
+            let event_type = Some(pb::EventType { name, display_name, ..Default::default() });
+            call!(create_event_type, CreateEventTypeRequest { event_type })
+        }
+        "UpdateEventType" => {
+            let (name, mandatory) = ("training.moved".to_owned(), true);
+            let event_type = Some(pb::EventType { name, mandatory, ..Default::default() });
+            call!(update_event_type, UpdateEventTypeRequest { event_type })
+        }
+        "DeleteEventType" => {
+            let name = "training.moved".to_owned();
+            call!(delete_event_type, DeleteEventTypeRequest { name })
         }
         "BeginConnect" => call!(begin_connect_as, BeginConnectRequest {}),
         "DeletePerson" => call!(delete_person, DeletePersonRequest { user_id }),

@@ -79,8 +79,9 @@ pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
 /// The number of rows of every table, as far as a refused call could change it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "tenants",
+    "event_types",
     "tenant_links",
     "connect_attempts",
     "people",
@@ -148,14 +149,18 @@ pub(super) fn object(json: &str) -> prost_types::Struct {
     herald::rpc::to_struct(serde_json::from_str(json).unwrap())
 }
 
+fn to(target: pb::recipient::Target) -> pb::Recipient {
+    pb::Recipient { target: Some(target), roles: Vec::new() }
+}
+
 pub(super) fn user(id: &str) -> pb::Recipient {
-    pb::Recipient { target: Some(pb::recipient::Target::UserId(id.into())) }
+    to(pb::recipient::Target::UserId(id.into()))
 }
 
 pub(super) fn described(person: pb::Person) -> pb::Recipient {
-    pb::Recipient { target: Some(pb::recipient::Target::Person(person)) }
+    to(pb::recipient::Target::Person(person))
 }
 
 pub(super) fn channel(id: &str) -> pb::Recipient {
-    pb::Recipient { target: Some(pb::recipient::Target::ChannelId(id.into())) }
+    to(pb::recipient::Target::ChannelId(id.into()))
 }

@@ -299,7 +299,8 @@ async fn bad_reads_and_changes_name_every_field_and_store_nothing() {
             ..pb::RefreshDirectoryRequest::default()
         };
         refused!(client.refresh_directory, REFRESHED, refreshed());
-        let event_types = || pb::ListEventTypesRequest { tenant_id: tenant_id(), actor: None };
+        let event_types =
+            || pb::ListEventTypesRequest { tenant_id: tenant_id(), ..Default::default() };
         refused!(client.list_event_types, EVENT_TYPES, event_types());
         for (tenant, id, problems) in WATCHED {
             let watch = client.watch_notification(tenant, id).await.map(drop);

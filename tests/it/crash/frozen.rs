@@ -115,7 +115,8 @@ async fn a_replica_frozen_between_intent_and_request_does_not_post() {
 /// Message `number` to one person.
 fn message_to(number: usize, to: usize) -> pb::NotifyRequest {
     let target = Some(pb::recipient::Target::UserId(person(to)));
-    pb::NotifyRequest { recipients: vec![pb::Recipient { target }], ..message(number, 0) }
+    let recipients = vec![pb::Recipient { target, roles: Vec::new() }];
+    pb::NotifyRequest { recipients, ..message(number, 0) }
 }
 
 #[tokio::test(flavor = "multi_thread")]

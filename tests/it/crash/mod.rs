@@ -207,6 +207,7 @@ pub(crate) fn message(number: usize, people: usize) -> pb::NotifyRequest {
     let data = json!({ "task": { "name": task }, "due_at": "2026-11-27T16:00:00Z" });
     let recipients = (0..people).map(|number| pb::Recipient {
         target: Some(pb::recipient::Target::UserId(person(number))),
+        roles: Vec::new(),
     });
     pb::NotifyRequest {
         tenant_id: TENANT.into(),

@@ -4,8 +4,9 @@
 use super::read;
 
 /// The page, the markers that a step acts on, and that step's script.
-const PAGES: [(&str, &[&str], &str); 2] = [
+const PAGES: [(&str, &[&str], &str); 3] = [
     ("README.md", &["run", "start", "prints", "file "], "tests/grpcurl"),
+    ("docs/event-types.md", &["run", "start", "prints"], "tests/grpcurl"),
     ("helm/herald/README.md", &["values ", "helm "], "tests/run"),
 ];
 

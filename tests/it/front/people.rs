@@ -107,7 +107,7 @@ async fn event_types_say_what_they_need_and_whether_they_are_on() {
             ..pb::Settings::default()
         };
         world.client.set(TENANT, settings, &["disabled_event_types"]).await.unwrap();
-        let request = pb::ListEventTypesRequest { tenant_id: TENANT.into(), actor: None };
+        let request = pb::ListEventTypesRequest { tenant_id: TENANT.into(), ..Default::default() };
         let listed = world.client.list_event_types(request).await.unwrap().event_types;
         assert_eq!(listed.len(), 11);
         for kind in listed {

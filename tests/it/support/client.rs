@@ -105,6 +105,10 @@ impl Client {
         admin.clear_identity: ClearIdentityRequest -> ClearIdentityResponse;
         admin.refresh_directory: RefreshDirectoryRequest -> RefreshDirectoryResponse;
         admin.list_event_types: ListEventTypesRequest -> ListEventTypesResponse;
+        admin.get_event_type: GetEventTypeRequest -> GetEventTypeResponse;
+        admin.create_event_type: CreateEventTypeRequest -> CreateEventTypeResponse;
+        admin.update_event_type: UpdateEventTypeRequest -> UpdateEventTypeResponse;
+        admin.delete_event_type: DeleteEventTypeRequest -> DeleteEventTypeResponse;
         admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
         admin.list_audit: ListAuditRequest -> ListAuditResponse;
         admin.create_api_key: CreateApiKeyRequest -> CreateApiKeyResponse;
@@ -332,7 +336,8 @@ pub(crate) fn notify_targets(
         Value::Object(data) => data,
         _ => Map::new(),
     };
-    let recipients = targets.into_iter().map(|target| pb::Recipient { target: Some(target) });
+    let recipients =
+        targets.into_iter().map(|target| pb::Recipient { target: Some(target), roles: Vec::new() });
     pb::NotifyRequest {
         tenant_id: TENANT.into(),
         request_id: request_id.into(),

@@ -103,7 +103,10 @@ impl Planner<'_> {
             target,
             content,
             kind: Kind::Normal,
-            priority: self.request.priority(),
+            priority: self
+                .request
+                .priority
+                .unwrap_or_else(|| self.kind.priority(&self.request.event)),
             also: Vec::new(),
             trace: Some(trace.to_bytes()),
         }

@@ -23,7 +23,8 @@ impl Planner<'_> {
     pub(super) fn person<'p>(&'p self, named: &'p Named, may_ask: bool) -> Decision<'p> {
         let (user, known) = (named.user(), Some(&named.known));
         let chosen = choices(self.preferences, user);
-        let admitted = match self.admit(Some(chosen)) {
+        let concerned = self.request.part(&self.kind, user).concerns(self.message.action);
+        let admitted = match concerned.and_then(|()| self.admit(Some(chosen))) {
             Ok(admitted) => admitted,
             Err(end) => return self.ends(known, Some(chosen), end, 0),
         };

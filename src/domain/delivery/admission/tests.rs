@@ -220,6 +220,43 @@ fn world_of<'r>(set: usize, rules: &[&'r Rule]) -> (World, Option<&'r Rule>) {
 }
 
 #[test]
+fn a_message_is_meant_for_people_in_its_audience_who_did_not_cause_it() {
+    let roles = |names: &[&str]| -> BTreeSet<AudienceRole> {
+        names.iter().map(|name| AudienceRole::parse(*name).unwrap()).collect()
+    };
+    let outside = Err(End::Suppressed(Suppression::NotInAudience));
+    let (all, organizers) = (roles(&[]), roles(&["organizer", "owner"]));
+    for (audience, theirs, answer) in [
+        (&all, Some(roles(&[])), Ok(())),
+        (&all, Some(roles(&["guest"])), Ok(())),
+        (&organizers, Some(roles(&["guest", "owner"])), Ok(())),
+        (&organizers, None, Ok(())),
+        (&organizers, Some(roles(&["guest"])), outside),
+        (&organizers, Some(roles(&[])), outside),
+    ] {
+        let part = Part { audience, roles: theirs.as_ref(), is_own_act: false };
+        assert_eq!(part.concerns(Action::Post), answer, "{part:?}");
+        assert_eq!(part.concerns(Action::Retract), Ok(()), "{part:?}");
+        let own = Part { is_own_act: true, ..part };
+        assert_eq!(own.concerns(Action::Reply), Err(End::Suppressed(Suppression::OwnAct)));
+        assert_eq!(own.concerns(Action::Done), Ok(()));
+    }
+}
+
+#[test]
+fn a_mandatory_type_ignores_choices_in_every_place() {
+    let mut world = World::default();
+    world.settings.opt_in = true;
+    world.preferences.all = Preference::Off;
+    assert_eq!(world.head(), suppressed(Suppression::PreferenceAll));
+    world.settings.mandatory_event_types.insert(world.event.clone());
+    assert_eq!(world.head(), SEND);
+    assert!(world.admit().is_ok());
+    world.settings.sending_allowed = false;
+    assert_eq!(world.head(), suppressed(Suppression::SendingOff));
+}
+
+#[test]
 fn at_the_head_of_a_lane_the_first_rule_of_any_set_decides() {
     let rules: Vec<&Rule> = GATE.iter().chain(HEAD).collect();
     for set in 0..1 << rules.len() {

@@ -3,17 +3,39 @@
 
 use serde_json::Value;
 
-use super::{Field, Kind, find};
+use super::{Kind, find};
 use crate::domain::ids::EventType;
 use crate::domain::limits;
 use crate::domain::message::problem::FieldProblem;
 use crate::domain::message::render::{escape, zone};
 
-/// All problems of a notification's data; empty if it is valid. Fields that the event type does not
-/// name are allowed. Depth and size are checked first: data that fails these checks is not checked
-/// further.
+/// One field, as a value is checked against it.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec<'a> {
+    /// The path in `data`, its parts joined by dots.
+    pub path: &'a str,
+    pub kind: Kind,
+    pub required: bool,
+}
+
+/// [`validate`] for the built-in event type of this name; other types have no fields here.
 #[must_use]
 pub fn validate_data(event: &EventType, data: &Value) -> Vec<FieldProblem> {
+    match find(event) {
+        Some(built_in) => validate(data, built_in.specs(), built_in.any_of),
+        None => validate(data, [], &[]),
+    }
+}
+
+/// All problems of a notification's data; empty if it is valid. At least one field of each set in
+/// `any_of` must be present. Fields without a spec are allowed. Depth and size are checked first:
+/// data that fails these checks is not checked further.
+#[must_use]
+pub fn validate<'a>(
+    data: &Value,
+    specs: impl IntoIterator<Item = Spec<'a>>,
+    any_of: &[&[&str]],
+) -> Vec<FieldProblem> {
     if !data.is_object() {
         return vec![FieldProblem::new("data", "must be an object")];
     }
@@ -29,10 +51,9 @@ pub fn validate_data(event: &EventType, data: &Value) -> Vec<FieldProblem> {
             format!("must be at most {max} bytes of JSON, was {bytes}"),
         )];
     }
-    let Some(built_in) = find(event) else { return Vec::new() };
     let mut problems: Vec<_> =
-        built_in.fields.iter().filter_map(|field| problem_of(field, data)).collect();
-    for set in built_in.any_of {
+        specs.into_iter().filter_map(|spec| problem_of(spec, data)).collect();
+    for set in any_of {
         if set.iter().all(|path| matches!(at(data, path), Ok(Value::Null))) {
             let names = set.join(" or data.");
             problems.push(FieldProblem::new(
@@ -45,19 +66,24 @@ pub fn validate_data(event: &EventType, data: &Value) -> Vec<FieldProblem> {
     problems
 }
 
-fn problem_of(field: &Field, data: &Value) -> Option<FieldProblem> {
-    let name = format!("data.{}", field.path);
-    let value = match at(data, field.path) {
+fn problem_of(spec: Spec<'_>, data: &Value) -> Option<FieldProblem> {
+    let name = format!("data.{}", spec.path);
+    let value = match at(data, spec.path) {
         Ok(value) => value,
         Err(holder) => {
             return Some(FieldProblem::new(format!("data.{holder}"), "must be an object"));
         }
     };
     if value.is_null() {
-        return field.required.then(|| FieldProblem::new(name, "is required"));
+        return spec.required.then(|| FieldProblem::new(name, "is required"));
     }
-    let problem = match field.kind {
-        Kind::Text => text_problem(value, field.required),
+    value_problem(spec, value).map(|problem| FieldProblem::new(name, problem))
+}
+
+/// The problem of a value that is present.
+pub(super) fn value_problem(spec: Spec<'_>, value: &Value) -> Option<String> {
+    match spec.kind {
+        Kind::Text => text_problem(value, spec.required),
         Kind::Time => zone::Moment::parse(value).err().map(|problem| problem.to_string()),
         Kind::Minutes => {
             let whole = value.as_f64().is_some_and(|n| n >= 0.0 && n.fract() == 0.0 && n < 1e9);
@@ -68,8 +94,7 @@ fn problem_of(field: &Field, data: &Value) -> Option<FieldProblem> {
             _ => Some("must be a URL".to_owned()),
         },
         Kind::Object => (!value.is_object()).then(|| "must be an object".to_owned()),
-    };
-    problem.map(|problem| FieldProblem::new(name, problem))
+    }
 }
 
 fn text_problem(value: &Value, required: bool) -> Option<String> {
@@ -84,7 +109,7 @@ fn text_problem(value: &Value, required: bool) -> Option<String> {
 
 /// The value at a dotted path, null if there is none. The error is the path of a value that would
 /// have to be an object but is not.
-fn at<'a>(data: &'a Value, path: &str) -> Result<&'a Value, String> {
+pub(super) fn at<'a>(data: &'a Value, path: &str) -> Result<&'a Value, String> {
     let mut value = data;
     let mut walked = String::new();
     for part in path.split('.') {

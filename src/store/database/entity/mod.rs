@@ -16,6 +16,7 @@ macro_rules! opaque {
 use opaque;
 
 pub(in crate::store) mod directory;
+pub(in crate::store) mod event_type;
 pub(in crate::store) mod installation;
 pub(in crate::store) mod person;
 pub(in crate::store) mod preference;

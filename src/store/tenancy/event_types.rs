@@ -1,0 +1,129 @@
+//! Event types that tenants defined: their own, and the configuration of built-in ones.
+//!
+//! A change of a type is a change of the tenant's settings: their version is compared and
+//! incremented in the same transaction. So changes of one tenant take turns, and types read with
+//! the settings of a version are those of that version.
+
+use super::tenants::settings_of;
+use crate::domain::ids::{EventType, TenantId};
+use crate::domain::message::event::definition::Definition;
+use crate::domain::settings::Settings;
+use crate::store::database::entity::event_type;
+use crate::store::database::sql::{self, Row, params};
+use crate::store::database::transaction::{Tx, scoped};
+use crate::store::lanes::unread::Unread;
+use crate::store::{Error, EventTypes};
+
+/// All definitions of a tenant, and its settings at the same moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DefinedTypes {
+    pub settings: Settings,
+    /// By name. Definitions that only a newer release can read are missing.
+    pub definitions: Vec<(EventType, Definition)>,
+}
+
+/// A change of one event type.
+#[derive(Debug, Clone, Copy)]
+pub struct DefinitionChange<'a> {
+    pub event: &'a EventType,
+    /// `None`: it is removed.
+    pub definition: Option<&'a Definition>,
+    /// The settings after the change, with the version before it.
+    pub settings: &'a Settings,
+}
+
+impl EventTypes<'_> {
+    /// The definitions of a tenant; `None` if the tenant does not exist.
+    pub async fn list(self, tenant: &TenantId) -> Result<Option<DefinedTypes>, Error> {
+        // One statement, so that types and version belong together.
+        let text = format!(
+            "SELECT t.settings, t.version, {} FROM tenants t \
+             LEFT JOIN event_types e ON e.tenant = t.tenant WHERE t.tenant = $1 ORDER BY e.name",
+            sql::columns::<event_type::Entity>("e")
+        );
+        let rows = sql::all(self.store.reader(), &text, params![tenant.as_str()]).await?;
+        let Some(first) = rows.first() else { return Ok(None) };
+        let json: Option<String> = first.get(0)?;
+        let settings = settings_of(json.as_deref(), first.get(1)?)?;
+        let mut definitions = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // A tenant without definitions has one row without a type.
+            if row.get::<Option<String>>(2)?.is_none() {
+                continue;
+            }
+            match read(row) {
+                Some(definition) => definitions.push(definition),
+                None => self.store.pass_over(Unread::EventType, 1),
+            }
+        }
+        Ok(Some(DefinedTypes { settings, definitions }))
+    }
+
+    /// Makes a change if the settings still have the given version; returns the new version.
+    /// [`Error::Conflict`] if another change came first, or if there is no such tenant.
+    pub async fn save(self, tenant: &TenantId, change: DefinitionChange<'_>) -> Result<i64, Error> {
+        let settings = serde_json::to_string(change.settings)
+            .map_err(|_| Error::Bug("settings cannot be converted to JSON".into()))?;
+        let definition = change.definition.map(serde_json::to_string).transpose();
+        let definition = definition
+            .map_err(|_| Error::Bug("a definition cannot be converted to JSON".into()))?;
+        let (settings, definition) = (settings.as_str(), definition.as_deref());
+        let saved = self.store.transaction(|tx| {
+            scoped(async move {
+                let version = bump(tx, tenant, settings, change.settings.version).await?;
+                if version.is_some() {
+                    put(tx, tenant, change.event, definition).await?;
+                    self.store.record(tx).await?;
+                }
+                Ok(version)
+            })
+        });
+        let Some(version) = saved.await? else {
+            return Err(Error::Conflict("the event types were changed meanwhile".into()));
+        };
+        self.store.recorded();
+        Ok(version)
+    }
+}
+
+/// Replaces the settings if they still have this version; returns the new one.
+async fn bump(
+    tx: &Tx,
+    tenant: &TenantId,
+    settings: &str,
+    version: i64,
+) -> Result<Option<i64>, Error> {
+    const SQL: &str = "UPDATE tenants
+        SET settings = $2, version = version + 1, updated_at = {now}
+        WHERE tenant = $1 AND version = $3 RETURNING version";
+    let row = sql::one(tx, SQL, params![tenant.as_str(), settings, version]).await?;
+    row.map(|row| row.get(0)).transpose()
+}
+
+async fn put(
+    tx: &Tx,
+    tenant: &TenantId,
+    event: &EventType,
+    definition: Option<&str>,
+) -> Result<(), Error> {
+    const PUT: &str = "INSERT INTO event_types (tenant, name, definition, created_at, updated_at)
+        VALUES ($1, $2, $3, {now}, {now}) ON CONFLICT (tenant, name)
+        DO UPDATE SET definition = excluded.definition, updated_at = excluded.updated_at";
+    const REMOVE: &str = "DELETE FROM event_types WHERE tenant = $1 AND name = $2";
+    let mut values = params![tenant.as_str(), event.as_str()];
+    let text = match definition {
+        Some(definition) => {
+            values.push(definition.into());
+            PUT
+        }
+        None => REMOVE,
+    };
+    sql::execute(tx, text, values).await.map(drop)
+}
+
+/// The definition in a row; `None` if this release cannot read it.
+fn read(row: &Row) -> Option<(EventType, Definition)> {
+    let model: event_type::Model = row.model().ok()?;
+    let event = EventType::parse(model.name).ok()?;
+    Some((event, serde_json::from_str(&model.definition).ok()?))
+}
