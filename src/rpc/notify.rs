@@ -6,7 +6,7 @@ use super::pb;
 use crate::app::notify::{Recipient, Request, Roles};
 use crate::app::{Call, Error};
 use crate::domain::delivery::subject::Action;
-use crate::domain::ids::SubjectKey;
+use crate::domain::ids::{ContentId, SubjectKey};
 
 /// The request, or all its bad fields.
 pub(super) fn decode(
@@ -21,11 +21,8 @@ pub(super) fn decode(
     let actor = fields.actor(message.actor);
     let request_id = fields.request_id(message.request_id);
     let event = fields.event_type(message.event_type);
-    let subject = if message.subject_key.is_empty() {
-        None
-    } else {
-        fields.take("subject_key", SubjectKey::parse(message.subject_key))
-    };
+    let subject = given(message.subject_key)
+        .and_then(|key| fields.take("subject_key", SubjectKey::parse(key)));
     // Whether the action has the subject that it needs is known with the event type.
     let action = action(&mut fields, message.subject_action);
     let everybody = message.recipients.is_empty() && action != Action::Post;
@@ -35,18 +32,12 @@ pub(super) fn decode(
         let (recipients, roles) = recipients(&mut fields, message.recipients);
         (recipients, Some(roles))
     };
-    let caused_by = if message.actor_user_id.is_empty() {
-        None
-    } else {
-        fields.user("actor_user_id", message.actor_user_id)
-    };
+    let caused_by =
+        given(message.actor_user_id).and_then(|user| fields.user("actor_user_id", user));
     let data = fields.data(message.data);
     let link = fields.link(message.link);
-    let content_id = if message.content_id.is_empty() {
-        None
-    } else {
-        fields.take("content_id", crate::domain::ids::ContentId::parse(message.content_id))
-    };
+    let content_id =
+        given(message.content_id).and_then(|id| fields.take("content_id", ContentId::parse(id)));
     let expires_in = fields.expires_in(message.expires_in);
     let deliver_after = fields.time("deliver_after", message.deliver_after);
     let hold = fields.hold(message.hold);
@@ -71,6 +62,11 @@ pub(super) fn decode(
         priority,
     };
     Ok((call, request))
+}
+
+/// A text that was given; protobuf's default is empty.
+fn given(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
 }
 
 fn action(fields: &mut Fields, given: i32) -> Action {
