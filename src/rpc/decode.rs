@@ -157,14 +157,14 @@ impl Fields {
     }
 
     /// `None`: the event type's priority.
-    pub(super) fn priority(&mut self, given: i32) -> Option<Priority> {
+    pub(super) fn priority(&mut self, field: &str, given: i32) -> Option<Priority> {
         match pb::Priority::try_from(given) {
             Ok(pb::Priority::Unspecified) => None,
             Ok(pb::Priority::Urgent) => Some(Priority::Urgent),
             Ok(pb::Priority::Normal) => Some(Priority::Normal),
             Ok(pb::Priority::Bulk) => Some(Priority::Bulk),
             Err(_) => {
-                self.bad("priority", "must be urgent, normal or bulk");
+                self.bad(field, "must be urgent, normal or bulk");
                 None
             }
         }

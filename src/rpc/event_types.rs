@@ -106,7 +106,7 @@ fn wanted(fields: &mut Fields, given: Option<pb::EventType>) -> Option<EventType
     let event = fields.take("event_type.name", EventType::parse(given.name));
     let rules = Rules {
         audience_roles: fields.roles("event_type.audience_roles", given.audience_roles),
-        priority: fields.default_priority(given.default_priority),
+        priority: fields.priority("event_type.default_priority", given.default_priority),
         skip_actor: given.skip_actor,
     };
     let own = Own {
@@ -180,7 +180,7 @@ fn edits(fields: &mut Fields, given: pb::EventType, paths: &[String]) -> Vec<Edi
         ),
         (
             given.default_priority != 0,
-            Edit::Priority(fields.default_priority(given.default_priority)),
+            Edit::Priority(fields.priority("event_type.default_priority", given.default_priority)),
         ),
         (given.skip_actor, Edit::SkipActor(given.skip_actor)),
         (!given.display_name.is_empty(), Edit::DisplayName(given.display_name)),
@@ -216,20 +216,6 @@ impl Fields {
             self.bad(field, format!("must be at most {max} bytes, was {}", given.len()));
         }
         Some(given).filter(|given| !given.is_empty())
-    }
-
-    /// `None`: the default of the type.
-    fn default_priority(&mut self, given: i32) -> Option<Priority> {
-        match pb::Priority::try_from(given) {
-            Ok(pb::Priority::Unspecified) => None,
-            Ok(pb::Priority::Urgent) => Some(Priority::Urgent),
-            Ok(pb::Priority::Normal) => Some(Priority::Normal),
-            Ok(pb::Priority::Bulk) => Some(Priority::Bulk),
-            Err(_) => {
-                self.bad("event_type.default_priority", "must be urgent, normal or bulk");
-                None
-            }
-        }
     }
 
     /// The fields of a type. The limits of each are checked with the type as a whole.

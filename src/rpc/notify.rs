@@ -41,7 +41,7 @@ pub(super) fn decode(
     let expires_in = fields.expires_in(message.expires_in);
     let deliver_after = fields.time("deliver_after", message.deliver_after);
     let hold = fields.hold(message.hold);
-    let priority = fields.priority(message.priority);
+    let priority = fields.priority("priority", message.priority);
     let parts = request_id.zip(event).zip(data);
     let (call, ((request_id, event), data)) = inbound.complete(fields, tenant, actor, parts)?;
     let request = Request {
