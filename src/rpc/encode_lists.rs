@@ -11,6 +11,7 @@ use crate::app::records::{
 };
 use crate::app::resolve_identity::Resolved;
 use crate::domain::message::event::{Field, Kind};
+use crate::domain::message::render::Language;
 
 pub(super) fn preferences(choices: Choices) -> pb::GetPreferencesResponse {
     pb::GetPreferencesResponse {
@@ -99,7 +100,7 @@ pub(super) fn event_type(listed: Listed) -> pb::EventType {
         any_of: sets
             .map(|set| pb::FieldSet { paths: set.iter().map(ToString::to_string).collect() })
             .collect(),
-        button: event.button.into(),
+        button: event.button(Language::English).into(),
         opens: event.opens.into(),
         demo_data,
         enabled: listed.enabled,

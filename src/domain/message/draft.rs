@@ -1,12 +1,10 @@
 //! The words of a message: every message that is stored is written here, when it is accepted, when
 //! its member is found later, and for a test.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
-use super::event::{self, test_message};
-use super::render::{Compiled, Context, Link, Reader, RenderError};
+use super::render::{Context, Link, Reader, RenderError};
+use super::wording::{self, Wording};
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::EventType;
@@ -17,7 +15,7 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Clone)]
 pub struct Draft<'a> {
     event: &'a EventType,
-    template: Cow<'a, Compiled>,
+    wording: &'static Wording,
     data: &'a Value,
     link: Option<Link>,
     now: Timestamp,
@@ -44,16 +42,16 @@ impl<'a> Draft<'a> {
         link: Option<&str>,
         now: Timestamp,
     ) -> Option<Self> {
-        let template = Cow::Borrowed(event::find(event)?.compiled());
+        let wording = wording::of(event.as_str())?;
         let link = link.map(|url| Link { url: url.to_owned(), label: None });
-        Some(Self { event, template, data, link, now })
+        Some(Self { event, wording, data, link, now })
     }
 
-    /// The test message. `event` is [`test_message::event_type`].
+    /// The test message. `event` is
+    /// [`test_message::event_type`](super::event::test_message::event_type).
     #[must_use]
     pub fn test(event: &'a EventType, data: &'a Value, now: Timestamp) -> Self {
-        let template = Cow::Owned(Compiled::of(&test_message::template()));
-        Self { event, template, data, link: None, now }
+        Self { event, wording: wording::test_message(), data, link: None, now }
     }
 
     /// The reader, reduced to the facts that the message depends on: for equal readers it has the
@@ -65,20 +63,22 @@ impl<'a> Draft<'a> {
         member: Option<&MemberView<'_>>,
         settings: &Settings,
     ) -> Reader {
-        self.template.view(Reader::of(person, member, settings))
+        let reader = Reader::of(person, member, settings);
+        self.wording.words(reader.language()).compiled.view(reader)
     }
 
     /// The message for this reader, in its stored form.
     pub fn write(&self, reader: &Reader) -> Result<Vec<u8>, DraftError> {
+        let words = self.wording.words(reader.language());
         let context = Context {
             event: self.event,
             data: self.data,
             reader,
             link: self.link.as_ref(),
-            button: event::button(self.event),
+            button: &words.button,
             now: self.now,
         };
-        Ok(serde_json::to_vec(&self.template.render(&context)?)?)
+        Ok(serde_json::to_vec(&words.compiled.render(&context)?)?)
     }
 }
 
@@ -88,7 +88,8 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::UserId;
-    use crate::domain::message::render::{Rendered, render};
+    use crate::domain::message::event::{self, test_message};
+    use crate::domain::message::render::{Language, Rendered};
 
     const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
@@ -98,21 +99,23 @@ mod tests {
 
     #[test]
     fn every_type_is_written_as_its_template_renders_it() {
-        for built_in in event::catalogue() {
+        for (built_in, language) in event::catalogue().iter().zip(Language::ALL.iter().cycle()) {
             let event = EventType::parse(built_in.name).unwrap();
             let data = built_in.demo_data();
             let link = Link { url: "https://platform.example/1".into(), label: None };
             let draft = Draft::of(&event, &data, Some(&link.url), NOW).unwrap();
-            let reader = draft.reader(None, None, &Settings::default());
+            let settings = Settings { locale: language.tag().into(), ..Settings::default() };
+            let reader = draft.reader(None, None, &settings);
+            let words = built_in.words(*language).unwrap();
             let context = Context {
                 event: &event,
                 data: &data,
                 reader: &reader,
                 link: Some(&link),
-                button: event::button(&event),
+                button: &words.button,
                 now: NOW,
             };
-            let rendered = render(&built_in.template(), &context).unwrap();
+            let rendered = words.compiled.render(&context).unwrap();
             assert_eq!(read(&draft.write(&reader).unwrap()), rendered, "{}", built_in.name);
         }
     }
@@ -131,6 +134,9 @@ mod tests {
         assert_eq!(reader(&named("Ada")), reader(&named("Grace")));
         let abroad = Person { time_zone: Some("Asia/Tokyo".into()), ..named("Ada") };
         assert_ne!(reader(&named("Ada")), reader(&abroad));
+        let in_locale = |tag: &str| Person { locale: Some(tag.into()), ..named("Ada") };
+        assert_eq!(reader(&in_locale("de-AT")), reader(&in_locale("de-CH")));
+        assert_ne!(reader(&in_locale("de-AT")), reader(&named("Ada")));
     }
 
     #[test]

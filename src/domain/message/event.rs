@@ -5,11 +5,10 @@ mod catalogue;
 pub mod test_message;
 mod validate;
 
-use std::sync::OnceLock;
-
 use serde_json::{Map, Value};
 
-use super::render::{Compiled, Template};
+use super::render::Language;
+use super::wording::{self, Words};
 use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
 
@@ -29,16 +28,8 @@ pub struct BuiltIn {
     pub fields: &'static [Field],
     /// Sets of which at least one field must be present.
     pub any_of: &'static [&'static [&'static str]],
-    /// The label of the link button if the caller gives no `link_label`.
-    pub button: &'static str,
     /// The target of the button, for the documentation.
     pub opens: &'static str,
-    /// The fallback text, a minijinja template in mrkdwn.
-    text: &'static str,
-    /// Block Kit JSON whose strings are minijinja templates.
-    blocks: &'static str,
-    /// The default message, once it has been used.
-    compiled: OnceLock<Compiled>,
 }
 
 /// One field of an event type's data.
@@ -84,8 +75,8 @@ pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
 
 /// The label of the link's button if the caller gives no `link_label`.
 #[must_use]
-pub fn button(event: &EventType) -> &'static str {
-    find(event).map_or("Open", |built_in| built_in.button)
+pub fn button(event: &EventType, language: Language) -> &'static str {
+    wording::button(event.as_str(), language)
 }
 
 /// The default priority of messages of this type. Repeated in the proto.
@@ -106,15 +97,16 @@ pub fn demo_data(event: &EventType) -> Value {
 }
 
 impl BuiltIn {
-    /// The default message.
+    /// The default message; each type of the catalogue has one, which a test checks.
     #[must_use]
-    pub fn template(&self) -> Template {
-        Template { text: self.text.into(), blocks: self.blocks.into() }
+    pub fn words(&self, language: Language) -> Option<&'static Words> {
+        wording::of(self.name).map(|wording| wording.words(language))
     }
 
-    /// The default message, ready to be filled in.
-    pub fn compiled(&self) -> &Compiled {
-        self.compiled.get_or_init(|| Compiled::of(&self.template()))
+    /// The label of the link button if the caller gives no `link_label`.
+    #[must_use]
+    pub fn button(&self, language: Language) -> &'static str {
+        wording::button(self.name, language)
     }
 
     /// Data that fills every field except those that another field replaces.

@@ -8,7 +8,7 @@
 use herald::domain::ids::EventType;
 use herald::domain::message::event::{self, validate_data};
 use herald::domain::message::render::{
-    Compiled, Context, Link, Reader, Rendered, Template, render,
+    Compiled, Context, Language, Link, Reader, Rendered, Template, render,
 };
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -24,16 +24,19 @@ pub(crate) fn run(input: &[u8]) {
     let event = EventType::parse(text(event).into_owned()).unwrap_or_else(|_| own.clone());
     let mine = || Template { text: text(words).into(), blocks: text(blocks).into() };
     let built_in = event::find(&event);
-    let template = built_in.map_or_else(mine, event::BuiltIn::template);
+    let language = Language::preferred(&[text(name).into_owned()]);
+    let words = built_in.and_then(|built_in| built_in.words(language));
+    let template = words.map_or_else(mine, |words| words.template.clone());
     let data =
         serde_json::from_slice(data).ok().filter(|data| validate_data(&own, data).is_empty());
     let data = data.unwrap_or_else(usual);
     let some = |bytes| Some(text(bytes).into_owned()).filter(|text| !text.is_empty());
-    let reader = Reader { name: some(name), locale: some(name), time_zone: text(zone).into() };
+    let locales = some(name).into_iter().collect();
+    let reader = Reader { name: some(name), locales, time_zone: text(zone).into() };
     let link = some(url).map(|url| Link { url, label: some(label) });
     let link = link.filter(|link| link.problem("link").is_none());
     let now = Timestamp(1_764_400_000_000_000);
-    let button = event::button(&event);
+    let button = event::button(&event, language);
     let link = link.as_ref();
     let context = Context { event: &event, data: &data, reader: &reader, link, button, now };
     judge(&template, &context, built_in.is_some());
@@ -44,7 +47,7 @@ fn judge(template: &Template, context: &Context<'_>, built_in: bool) {
     assert!(good || !built_in, "{:?}", template.check());
     let message = render(template, context);
     assert_eq!(message, render(template, context), "another message");
-    let compiled = Compiled::of(template);
+    let compiled = Compiled::of(template, context.reader.language());
     let view = compiled.view(context.reader.clone());
     let seen = compiled.render(&Context { reader: &view, ..*context });
     assert_eq!(message, seen, "the template reads the name unnoticed");
@@ -163,11 +166,13 @@ fn without_markup(message: &Rendered) {
     strings(&message.blocks, false, check);
 }
 
-/// Whether the author wrote markup, or asked for a link.
+/// Whether the author wrote markup, or asked for a link or a mention.
 fn writes_markup(template: &Template) -> bool {
     let mut found = false;
     let look = &mut |text: &str, _| {
-        found |= text.contains(['<', '>']) || text.contains("linked");
+        let filters = text.split('|').skip(1).map(str::trim_start);
+        let mut asked = filters.filter(|it| it.starts_with("link") || it.starts_with("mention"));
+        found |= text.contains(['<', '>']) || asked.next().is_some();
     };
     look(&template.text, true);
     strings(&serde_json::from_str(&template.blocks).unwrap_or_default(), false, look);

@@ -133,7 +133,7 @@ fn event() -> EventType {
 }
 
 fn preview(template: &Template, data: &Value) -> Vec<String> {
-    let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
+    let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
     let now = Timestamp(1_795_420_800_000_000);
     preview::preview(template, &event(), Some(data), &reader, None, now)
         .map_or_else(told, |_| vec![])
