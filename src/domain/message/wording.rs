@@ -6,6 +6,7 @@
 //! (*você*), Japanese uses です/ます.
 
 mod layout;
+pub mod levels;
 
 #[cfg(test)]
 mod tests;
