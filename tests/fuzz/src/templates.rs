@@ -74,24 +74,72 @@ fn within_limits(message: &Rendered) {
     let blocks = message.blocks.as_array().expect("an array");
     assert!(blocks.len() <= 50);
     assert!(units(&message.blocks.to_string()) <= 12_000, "{}", message.blocks);
-    for block in blocks {
-        match block["type"].as_str().expect("a type") {
-            "section" => {
-                assert!(block.get("text").is_some() || block.get("fields").is_some());
-                each(block.get("text"), |text| has_text(text, 3000));
-                list(block, "fields", 10, |field| has_text(field, 2000));
-                each(block.get("accessory"), element);
-            }
-            "context" => list(block, "elements", 10, element),
-            "actions" => list(block, "elements", 25, element),
-            "header" => has_text(&block["text"], 150),
-            "image" => {
-                element(block);
-                each(block.get("title"), |title| has_text(title, 2000));
-            }
-            "divider" => {}
-            other => panic!("{other} is not a block of a template"),
+    blocks.iter().for_each(of_a_kind);
+}
+
+fn of_a_kind(block: &Value) {
+    match block["type"].as_str().expect("a type") {
+        "section" => {
+            assert!(block.get("text").is_some() || block.get("fields").is_some());
+            each(block.get("text"), |text| has_text(text, 3000));
+            list(block, "fields", 10, |field| has_text(field, 2000));
+            each(block.get("accessory"), element);
         }
+        "context" => list(block, "elements", 10, element),
+        "actions" => list(block, "elements", 25, element),
+        "header" => has_text(&block["text"], 150),
+        "image" => {
+            element(block);
+            each(block.get("title"), |title| has_text(title, 2000));
+        }
+        "divider" => {}
+        _ => of_2026(block),
+    }
+}
+
+/// The kinds of blocks that Slack added in 2025 and 2026.
+fn of_2026(block: &Value) {
+    let words = |key: &str, most| {
+        let words = units(block[key].as_str().expect("a string"));
+        assert!((1..=most).contains(&words), "{key}: {block}");
+    };
+    match block["type"].as_str().expect("a type") {
+        "card" => {
+            ["hero_image", "icon"].iter().for_each(|key| each(block.get(*key), element));
+            each(block.get("title"), |text| has_text(text, 150));
+            each(block.get("subtitle"), |text| has_text(text, 150));
+            each(block.get("body"), |text| has_text(text, 200));
+            list(block, "actions", 3, element);
+        }
+        "carousel" => list(block, "elements", 10, of_2026),
+        "container" => {
+            each(block.get("title"), |text| has_text(text, 150));
+            each(block.get("subtitle"), |text| has_text(text, 150));
+            each(block.get("icon"), element);
+            list(block, "child_blocks", 10, of_a_kind);
+        }
+        "plan" => {
+            words("title", 3000);
+            list(block, "tasks", 50, of_2026);
+        }
+        "task_card" => words("title", 3000),
+        "data_visualization" => words("title", 50),
+        "data_table" => {
+            words("caption", 150);
+            rows(block, 201);
+        }
+        "table" => rows(block, 100),
+        other => panic!("{other} is not a block of a template"),
+    }
+}
+
+fn rows(block: &Value, most: usize) {
+    let rows = block["rows"].as_array().expect("rows");
+    assert!((1..=most).contains(&rows.len()), "{block}");
+    for row in rows {
+        let cells = row.as_array().expect("cells");
+        assert!((1..=20).contains(&cells.len()), "{block}");
+        cells.iter().for_each(|cell| has_text(cell, 2000));
     }
 }
 

@@ -158,7 +158,8 @@ fn kind<'a>(state: &'a State<'_, '_>) -> &'a str {
     name.split_once(' ').map_or(name, |(kind, _)| kind)
 }
 
-fn is_filled_in(source: &str) -> bool {
+/// Whether the string has a placeholder, a statement or a comment.
+pub(super) fn is_filled_in(source: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|tag| source.contains(tag))
 }
 

@@ -28,6 +28,8 @@ pub mod filters;
 
 pub mod kit;
 
+mod bounds;
+
 pub mod blocks;
 pub mod check;
 
@@ -202,7 +204,7 @@ impl Compiled {
         if text.text.trim().is_empty() {
             self.language.notice().clone_into(&mut text.text);
         }
-        let blocks = self.blocks.render(&self.strings, &scope)?;
+        let blocks = self.blocks.render(&self.strings, &scope, context.button)?;
         Ok(Rendered {
             text: text.text,
             shortened: text.shortened || blocks.shortened,
