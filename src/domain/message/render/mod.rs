@@ -33,6 +33,9 @@ mod bounds;
 pub mod blocks;
 pub mod check;
 
+mod markdown;
+pub mod simple;
+
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
