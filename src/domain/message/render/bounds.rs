@@ -135,7 +135,7 @@ impl Fitter<'_> {
     }
 
     /// A block, an element or a text object of at most `text` units; `None` if it is of another
-    /// kind, or if nothing of what it needs is left.
+    /// kind, or if a part that it needs is empty.
     fn known(&mut self, node: &Value, kinds: &[&str], text: usize) -> Option<Value> {
         let name = node["type"].as_str().filter(|name| kinds.contains(name))?;
         let Some(kind) = kit::find(name) else { return self.text_object(node, text) };

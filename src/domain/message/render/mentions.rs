@@ -46,7 +46,7 @@ pub(super) fn placeholder(user: &UserId, name: &str) -> String {
     format!("{}{}|{name}{padding}>", fit::MENTION, encoded(user.as_str()))
 }
 
-/// The people whom the message mentions.
+/// The people that the message mentions.
 #[must_use]
 pub fn mentioned(message: &Rendered) -> BTreeSet<UserId> {
     let mut people = BTreeSet::new();

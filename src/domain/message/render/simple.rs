@@ -146,7 +146,7 @@ impl Simple {
         parts
     }
 
-    /// What the check of the finished template finds, such as a heading that is too long.
+    /// The problems of the finished template, such as a heading that is too long.
     fn problems_of_blocks(&self) -> Vec<Problem> {
         let names: Vec<&str> = self.blocks().iter().map(|(name, _)| *name).collect();
         let named = |problem: Problem| {

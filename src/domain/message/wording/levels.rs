@@ -12,7 +12,7 @@
 //!   that words a type in German only does not take English from its English readers, unless its
 //!   default locale is German.
 //! - If a content item has a wording, a wording of the content item is used, whatever its language
-//!   (the first by tag): what is said about this one item is not in the default at all.
+//!   (the first by tag), because the default says nothing about this one item.
 //!
 //! [`Reader::locales`]: crate::domain::message::render::Reader::locales
 
