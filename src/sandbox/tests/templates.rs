@@ -209,6 +209,6 @@ proptest! {
         let context = Context { event: &event, data, reader, link, button: "Open", now };
         let message = render(&template, &context).expect("a message");
         is_good(&message, links, true);
-        is_good(&resolved(&message, &Mentions::default()), links, false);
+        is_good(&resolved(message, &Mentions::default()), links, false);
     }
 }

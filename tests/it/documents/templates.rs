@@ -47,7 +47,7 @@ fn shown(template: &Template, data: &Value, locale: &str) -> Rendered {
     let rendered = render(template, &context).unwrap();
     let ada = Mentioned { member: SlackUserId::parse("U0ADA").ok(), display_name: None };
     let people: Mentions = [(UserId::parse("ada").unwrap(), ada)].into_iter().collect();
-    resolved(&rendered, &people)
+    resolved(rendered, &people)
 }
 
 #[test]

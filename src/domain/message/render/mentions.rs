@@ -46,33 +46,29 @@ pub(super) fn placeholder(user: &UserId, name: &str) -> String {
     format!("{}{}|{name}{padding}>", fit::MENTION, encoded(user.as_str()))
 }
 
-/// The people that the message mentions.
+/// The people that a message in its stored form mentions; it is searched without being parsed.
 #[must_use]
-pub fn mentioned(message: &Rendered) -> BTreeSet<UserId> {
-    let mut people = BTreeSet::new();
-    let mut note = |text: &str, _: bool| -> Option<String> {
-        people.extend(parts(text).into_iter().filter_map(|part| match part {
-            Part::Person { user, .. } => Some(user),
-            Part::Text(_) => None,
-        }));
-        None
-    };
-    let mut blocks = message.blocks.clone();
-    each(&mut blocks, &mut note);
-    note(&message.text, true);
-    people
+pub fn mentioned(stored: &[u8]) -> BTreeSet<UserId> {
+    // JSON has a placeholder as it is, up to the name.
+    let found = parts(std::str::from_utf8(stored).unwrap_or_default());
+    let people = found.into_iter().filter_map(|part| match part {
+        Part::Person { user, .. } => Some(user),
+        Part::Text(_) => None,
+    });
+    people.collect()
 }
 
 /// The message with its mentions, as it is sent.
 #[must_use]
-pub fn resolved(message: &Rendered, people: &Mentions) -> Rendered {
+pub fn resolved(mut message: Rendered, people: &Mentions) -> Rendered {
     let mut replace = |text: &str, mrkdwn: bool| {
         text.contains(fit::MENTION).then(|| people.written(text, mrkdwn))
     };
-    let mut blocks = message.blocks.clone();
-    each(&mut blocks, &mut replace);
-    let text = replace(&message.text, true).unwrap_or_else(|| message.text.clone());
-    Rendered { text, blocks, shortened: message.shortened }
+    each(&mut message.blocks, &mut replace);
+    if let Some(text) = replace(&message.text, true) {
+        message.text = text;
+    }
+    message
 }
 
 impl Mentions {
@@ -124,8 +120,9 @@ fn parts(text: &str) -> Vec<Part<'_>> {
             let room = fit::units(fit::MENTION) + fit::units(inside) + 1;
             Some((Part::Person { user, name: name.trim_end(), room }, rest))
         });
-        let Some((person, after)) = person else { break };
-        parts.extend([Part::Text(before), person]);
+        // Without an id it is text of the template.
+        let (part, after) = person.unwrap_or((Part::Text(fit::MENTION), after));
+        parts.extend([Part::Text(before), part]);
         rest = after;
     }
     parts.push(Part::Text(rest));
@@ -163,11 +160,16 @@ fn inert(c: char) -> char {
     }
 }
 
+/// Whether a byte of an id stands for itself.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
+}
+
 /// The id in letters, digits and `%-._`.
 fn encoded(id: &str) -> String {
     let mut encoded = String::with_capacity(id.len());
     for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+        if is_plain(byte) {
             encoded.push(char::from(byte));
         } else {
             let digits = [byte >> 4, byte & 15].map(|half| char::from_digit(u32::from(half), 16));
@@ -187,8 +189,8 @@ fn decoded(text: &str) -> Option<String> {
             bytes.push(u8::from_str_radix(rest.get(1..3)?, 16).ok()?);
             rest = &rest[3..];
         } else {
-            bytes.push(u8::try_from(c).ok()?);
-            rest = &rest[c.len_utf8()..];
+            bytes.push(u8::try_from(c).ok().filter(|byte| is_plain(*byte))?);
+            rest = &rest[1..];
         }
     }
     String::from_utf8(bytes).ok()
@@ -215,14 +217,18 @@ mod tests {
         Rendered { text: text.into(), blocks, shortened: false }
     }
 
+    fn stored(message: &Rendered) -> Vec<u8> {
+        serde_json::to_vec(message).unwrap()
+    }
+
     #[test]
     fn a_member_is_mentioned_in_mrkdwn_and_named_elsewhere() {
         let token = placeholder(&user("ada@x.test"), "");
         let people: Mentions = [(user("ada@x.test"), ada())].into_iter().collect();
-        let sent = resolved(&message(&format!("By {token}!"), "mrkdwn"), &people);
+        let sent = resolved(message(&format!("By {token}!"), "mrkdwn"), &people);
         assert_eq!(sent.text, "By <@U0ADA>!");
         assert_eq!(sent.blocks[0]["text"]["text"], "By <@U0ADA>!");
-        let sent = resolved(&message(&format!("By {token}!"), "plain_text"), &people);
+        let sent = resolved(message(&format!("By {token}!"), "plain_text"), &people);
         assert_eq!(sent.blocks[0]["text"]["text"], "By Ada <L>!");
     }
 
@@ -236,18 +242,23 @@ mod tests {
             (None, "A ¦ ‹B›"),
         ] {
             let people: Mentions = known.map(|known| (user("u1"), known)).into_iter().collect();
-            assert_eq!(resolved(&message(&token, "mrkdwn"), &people).text, shown);
+            assert_eq!(resolved(message(&token, "mrkdwn"), &people).text, shown);
         }
         let nameless = placeholder(&user("u 1"), " ");
-        assert_eq!(resolved(&message(&nameless, "mrkdwn"), &Mentions::default()).text, "u 1");
+        assert_eq!(resolved(message(&nameless, "mrkdwn"), &Mentions::default()).text, "u 1");
     }
 
     #[test]
     fn the_people_of_a_message_are_known_before_it_is_sent() {
-        let two = format!("{} {}", placeholder(&user("b"), "B"), placeholder(&user("a"), "A"));
-        let people = mentioned(&message(&two, "mrkdwn"));
-        assert_eq!(people, BTreeSet::from([user("a"), user("b")]));
-        assert!(mentioned(&message("<@U1> <@herald:broken", "mrkdwn")).is_empty());
+        let two = format!("{} {}", placeholder(&user("b"), "\"B"), placeholder(&user("ä|"), "A"));
+        let written = format!("<@U1> <@herald:broken <@herald:x\"|y> {two}");
+        let people = mentioned(&stored(&message(&written, "mrkdwn")));
+        assert_eq!(people, BTreeSet::from([user("b"), user("ä|")]));
+        let sent = resolved(message(&written, "mrkdwn"), &Mentions::default());
+        assert_eq!(sent.text, "<@U1> <@herald:broken <@herald:x\"|y> ”B A");
+        let broken = message("<@U1> <@herald:broken", "mrkdwn");
+        assert!(mentioned(&stored(&broken)).is_empty());
+        assert_eq!(resolved(broken.clone(), &Mentions::default()), broken);
     }
 
     proptest! {
@@ -259,11 +270,12 @@ mod tests {
             mrkdwn in any::<bool>(),
         ) {
             let token = placeholder(&user(&id), &fallback);
-            prop_assert_eq!(mentioned(&message(&token, "mrkdwn")), BTreeSet::from([user(&id)]));
+            let content = stored(&message(&token, "mrkdwn"));
+            prop_assert_eq!(mentioned(&content), BTreeSet::from([user(&id)]));
             let known = Mentioned { member: None, display_name: Some(name) };
             let people: Mentions = [(user(&id), known)].into_iter().collect();
             let kind = if mrkdwn { "mrkdwn" } else { "plain_text" };
-            let sent = resolved(&message(&format!("a {token} b"), kind), &people);
+            let sent = resolved(message(&format!("a {token} b"), kind), &people);
             let shown = sent.blocks[0]["text"]["text"].as_str().unwrap();
             prop_assert!(fit::units(shown) <= fit::units(&token) + 4);
             let json = |text: &str| fit::units(&Value::from(text).to_string());
