@@ -13,6 +13,8 @@ use crate::domain::time::Timestamp;
 use crate::sandbox::blocks::{Surface, check};
 
 const TARGET: &str = "https://platform.example/1";
+/// Messages of the usual test; the soak has ten times as many.
+const CASES: u32 = 1_000;
 
 /// Half of the texts are near a limit or beyond it.
 fn hostile() -> impl Strategy<Value = String> {
@@ -143,6 +145,10 @@ fn template() -> impl Strategy<Value = Template> {
         let text_of_button = json!({"type": "plain_text", "text": label});
         let button = json!({"type": "button", "text": text_of_button, "url": "{{ link.url }}"});
         blocks.push(json!({"type": "actions", "elements": [button]}));
+        // A longer template is refused. The button stays.
+        while Value::from(blocks.as_slice()).to_string().len() > BLOCKS_BYTES {
+            blocks.remove(0);
+        }
         Template { text, blocks: Value::Array(blocks).to_string() }
     })
 }
@@ -186,29 +192,45 @@ fn is_good(message: &Rendered, links: bool, mentions: bool) {
     }
 }
 
+/// A template, the texts of its data, and the language of its reader.
+type Case = (Template, (String, String, String, Vec<String>), Language);
+
+fn cases() -> impl Strategy<Value = Case> {
+    let texts = (hostile(), hostile(), hostile(), prop::collection::vec(hostile(), 0..4));
+    (template(), texts, prop::sample::select(Language::ALL.to_vec()))
+}
+
+fn is_taken((template, (a, b, id, list), language): Case) -> Result<(), TestCaseError> {
+    prop_assert_eq!(template.check(), []);
+    let event = EventType::parse("own.type").unwrap();
+    let (name, time_zone) = (Some(a.clone()), "America/Sao_Paulo".into());
+    let reader = Reader { name, locales: vec![language.tag().into()], time_zone };
+    let link = Link { url: TARGET.into(), label: None };
+    let links = Url::parse(b.trim()).is_ok();
+    let at = "2026-11-27T16:00:00Z";
+    let data = json!({"a": a, "b": b, "id": id, "list": list, "at": at});
+    let (data, reader, link) = (&data, &reader, Some(&link));
+    let now = Timestamp(1_795_420_800_000_000);
+    let context = Context { event: &event, data, reader, link, button: "Open", now };
+    let message = render(&template, &context).expect("a message");
+    is_good(&message, links, true);
+    is_good(&resolved(message, &Mentions::default()), links, false);
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
     #[test]
-    fn any_message_is_taken(
-        template in template(),
-        (a, b, id) in (hostile(), hostile(), hostile()),
-        list in prop::collection::vec(hostile(), 0..4),
-        language in prop::sample::select(Language::ALL.to_vec()),
-    ) {
-        prop_assume!(template.blocks.len() <= BLOCKS_BYTES);
-        prop_assert_eq!(template.check(), []);
-        let event = EventType::parse("own.type").unwrap();
-        let (name, time_zone) = (Some(a.clone()), "America/Sao_Paulo".into());
-        let reader = Reader { name, locales: vec![language.tag().into()], time_zone };
-        let link = Link { url: TARGET.into(), label: None };
-        let links = Url::parse(b.trim()).is_ok();
-        let at = "2026-11-27T16:00:00Z";
-        let data = json!({"a": a, "b": b, "id": id, "list": list, "at": at});
-        let (data, reader, link) = (&data, &reader, Some(&link));
-        let now = Timestamp(1_795_420_800_000_000);
-        let context = Context { event: &event, data, reader, link, button: "Open", now };
-        let message = render(&template, &context).expect("a message");
-        is_good(&message, links, true);
-        is_good(&resolved(message, &Mentions::default()), links, false);
+    fn any_message_is_taken(case in cases()) {
+        is_taken(case)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10 * CASES))]
+    #[test]
+    #[ignore = "minutes; tests/run --soak"]
+    fn soak_ten_thousand_messages_are_taken(case in cases()) {
+        is_taken(case)?;
     }
 }
