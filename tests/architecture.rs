@@ -142,6 +142,7 @@ const PURE: &[&str] = &[
     "jiff",
     "jmespath",
     "minijinja",
+    "pulldown_cmark",
     "serde",
     "serde_json",
     "sha2",

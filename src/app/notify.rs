@@ -35,6 +35,7 @@ use crate::domain::limits;
 use crate::domain::message::draft::Draft;
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::render::Rendered;
+use crate::domain::message::render::mentions::Mentions;
 use crate::domain::message::stored;
 use crate::domain::time::Timestamp;
 use crate::{store, telemetry};
@@ -145,7 +146,7 @@ impl Request {
     }
 
     /// The message before it has a reader; `None` for actions without text.
-    fn draft<'a>(&'a self, message: &Message<'_>, kind: &KnownType<'a>) -> Option<Draft<'a>> {
+    fn draft(&self, message: &Message<'_>, kind: &KnownType<'_>) -> Option<Draft<'_>> {
         // In a scheduled message, "in an hour" counts from its due time.
         let from = message.deferred_until().unwrap_or(message.now);
         let link = self.link.as_deref();
@@ -189,7 +190,14 @@ impl App {
         let (tenant, asked) = self.ask_about_strangers(tenant, &request, &kind).await?;
         let mut planned = self.plan(&tenant, &mut request, &kind, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
-        let details = planned.details();
+        let people = match &tenant.installation {
+            Some(workspace) => {
+                let users = planned.mentioned();
+                self.store.people().mentions(&tenant.id, workspace.id, &users).await?
+            }
+            None => Mentions::default(),
+        };
+        let details = planned.details(&people);
         Ok(Tried { answer: planned.answer, details })
     }
 

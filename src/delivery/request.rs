@@ -11,6 +11,7 @@ use crate::domain::delivery::subject::{
 };
 use crate::domain::delivery::{Acted, End, Outcome, Settle};
 use crate::domain::ids::{ChannelId, DeliveryId, SlackUserId};
+use crate::domain::message::render::mentions::{mentioned, resolved};
 use crate::domain::message::render::{self, Rendered};
 use crate::domain::reason::{Cancellation, Failure};
 use crate::slack::{Destination, PostMessage, UpdateMessage};
@@ -55,25 +56,13 @@ impl Delivery {
         };
         let plan = subject::plan(head.action, &messages);
         let Some(request_kind) = plan.request_kind() else { return Ok(Err(nothing_left(turn))) };
-        let words = match &plan {
-            Plan::Done { target, .. } => {
-                let kept = match self.inner.store.outbox().words(&head.tenant, target.words).await {
-                    Err(error @ store::Error::Sealed(_)) => {
-                        let (tenant, delivery) = (&head.tenant, target.words);
-                        tracing::error!(
-                            %tenant, %delivery, %error,
-                            "a message cannot be decrypted"
-                        );
-                        return Ok(Err(Settle::Failed { reason: Failure::Damaged, code: None }));
-                    }
-                    kept => kept?,
-                };
-                kept.as_deref().and_then(read).map(|shown| render::done(&shown))
+        let words = match self.words(turn, &plan).await {
+            Err(error @ store::Error::Sealed(_)) => {
+                let (tenant, delivery) = (&head.tenant, words_of(turn, &plan));
+                tracing::error!(%tenant, %delivery, %error, "a message cannot be decrypted");
+                return Ok(Err(Settle::Failed { reason: Failure::Damaged, code: None }));
             }
-            Plan::Retract { .. } => None,
-            Plan::Post | Plan::Thread(_) | Plan::Replace(_) | Plan::Nothing => {
-                head.content.as_deref().and_then(read)
-            }
+            words => words?,
         };
         let place = place(turn);
         if (words.is_none() && request_kind != SlackRequestKind::Delete)
@@ -84,6 +73,43 @@ impl Delivery {
         }
         let more = matches!(plan, Plan::Done { more: true, .. } | Plan::Retract { more: true, .. });
         Ok(Ok(Request { kind: request_kind, target: plan.target().cloned(), more, words, place }))
+    }
+
+    /// The message that the request shows; `None` if it shows none, or if it cannot be read.
+    async fn words(
+        &self,
+        turn: &Turn<'_>,
+        plan: &Plan<'_>,
+    ) -> Result<Option<Rendered>, store::Error> {
+        let head = &turn.head;
+        match plan {
+            Plan::Done { target, .. } => {
+                let kept = self.inner.store.outbox().words(&head.tenant, target.words).await?;
+                let shown = self.read(turn, kept.as_deref()).await?;
+                Ok(shown.as_ref().map(render::done))
+            }
+            Plan::Retract { .. } => Ok(None),
+            Plan::Post | Plan::Thread(_) | Plan::Replace(_) | Plan::Nothing => {
+                self.read(turn, head.content.as_deref()).await
+            }
+        }
+    }
+
+    /// A message from its stored form, with the people that it mentions as they are now.
+    async fn read(
+        &self,
+        turn: &Turn<'_>,
+        content: Option<&[u8]>,
+    ) -> Result<Option<Rendered>, store::Error> {
+        let Some(content) = content else { return Ok(None) };
+        let Ok(message) = serde_json::from_slice(content) else { return Ok(None) };
+        let users = mentioned(content);
+        if users.is_empty() {
+            return Ok(Some(message));
+        }
+        let (people, installation) = (self.inner.store.people(), turn.claim.installation);
+        let people = people.mentions(&turn.head.tenant, installation, &users).await?;
+        Ok(Some(resolved(message, &people)))
     }
 
     /// Makes the request, once.
@@ -209,8 +235,12 @@ fn nothing_left(turn: &Turn<'_>) -> Settle {
     }
 }
 
-fn read(content: &[u8]) -> Option<Rendered> {
-    serde_json::from_slice(content).ok()
+/// The delivery whose words the request shows.
+fn words_of(turn: &Turn<'_>, plan: &Plan<'_>) -> DeliveryId {
+    match plan {
+        Plan::Done { target, .. } => target.words,
+        _ => turn.head.delivery,
+    }
 }
 
 fn place(turn: &Turn<'_>) -> Option<PostTarget> {

@@ -11,11 +11,11 @@ use crate::app::event_types::EventTypeState;
 use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::{AudienceRole, EventType};
 use crate::domain::limits;
-use crate::domain::message::event::definition::{
-    BUTTON, Definition, Own, OwnField, Rules, TypeSwitches,
-};
+use crate::domain::message::event::definition::{Definition, Own, OwnField, Rules, TypeSwitches};
 use crate::domain::message::event::edit::Edit;
 use crate::domain::message::event::{self, BuiltIn, Kind};
+use crate::domain::message::render::Language;
+use crate::domain::message::wording;
 
 impl Server {
     pub(super) async fn list_event_types_page(
@@ -286,7 +286,7 @@ fn own_parts(own: Own) -> pb::EventType {
         summary: own.summary,
         category: own.category,
         fields: own.fields.into_iter().map(own_field).collect(),
-        button: BUTTON.into(),
+        button: wording::open(Language::English).into(),
         subject_key_path: own.subject_key_path.unwrap_or_default(),
         ..pb::EventType::default()
     }
@@ -304,7 +304,7 @@ fn built_in_parts(built_in: &'static BuiltIn) -> pb::EventType {
         any_of: sets
             .map(|set| pb::FieldSet { paths: set.iter().map(ToString::to_string).collect() })
             .collect(),
-        button: built_in.button.into(),
+        button: built_in.button(Language::English).into(),
         opens: built_in.opens.into(),
         demo_data: demo_data(built_in.demo_data()),
         built_in: true,

@@ -6,7 +6,7 @@
 mod entry;
 mod person;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::Request;
@@ -23,6 +23,7 @@ use crate::domain::delivery::verdict::{
 use crate::domain::ids::{ChannelId, DeliveryId, InstallationId, NotificationId, UserId};
 use crate::domain::message::draft::Draft;
 use crate::domain::message::event::tenant_types::KnownType;
+use crate::domain::message::render::mentions::{Mentions, mentioned, resolved};
 use crate::domain::message::render::{Reader, Rendered};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::{Identity, Preferences};
@@ -99,8 +100,13 @@ enum Start {
 }
 
 impl Planned {
+    /// The people that the messages mention.
+    pub(super) fn mentioned(&self) -> BTreeSet<UserId> {
+        self.worded.values().flat_map(|content| mentioned(content)).collect()
+    }
+
     /// For each verdict, the message, if one is to be sent, and the reasons of the decision.
-    pub(super) fn details(&self) -> Vec<(Option<Rendered>, Trace)> {
+    pub(super) fn details(&self, people: &Mentions) -> Vec<(Option<Rendered>, Trace)> {
         let deliveries: HashMap<DeliveryId, &NewDelivery> =
             self.deliveries.iter().map(|delivery| (delivery.id, delivery)).collect();
         let detail = |verdict: &Verdict| {
@@ -108,6 +114,7 @@ impl Planned {
             let content = delivery.and_then(|delivery| delivery.content.as_deref());
             let trace = delivery.and_then(|delivery| delivery.trace.as_deref());
             let rendered = content.and_then(|content| serde_json::from_slice(content).ok());
+            let rendered = rendered.map(|message| resolved(message, people));
             (rendered, Trace::from_bytes(trace.unwrap_or_default()))
         };
         self.answer.verdicts.iter().map(detail).collect()
@@ -217,5 +224,79 @@ impl Planner<'_> {
             trace.waits(Wait::new(Cause::Time, now, Some(until)));
         }
         trace
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::capacity::priority::Priority;
+    use crate::domain::delivery::Kind;
+    use crate::domain::delivery::subject::Action;
+    use crate::domain::ids::{EventType, SlackUserId};
+    use crate::domain::message::render::mentions::Mentioned;
+    use crate::domain::message::render::{Context, Template, render};
+    use crate::domain::time::Timestamp;
+    use crate::store::Target;
+
+    fn reader() -> Reader {
+        Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() }
+    }
+
+    /// The stored form of a message that mentions this person.
+    fn mentioning(user: &UserId) -> Vec<u8> {
+        let template = Template { text: "By {{ by | mention }}".into(), blocks: "[]".into() };
+        let context = Context {
+            event: &EventType::parse("own.type").unwrap(),
+            data: &json!({ "by": user.as_str() }),
+            reader: &reader(),
+            link: None,
+            button: "Open",
+            now: Timestamp(0),
+        };
+        serde_json::to_vec(&render(&template, &context).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_preview_names_people_as_the_message_will() {
+        let ada = UserId::parse("ada").unwrap();
+        let [id, notification, installation] = [1, 2, 3].map(uuid::Uuid::from_u128);
+        let (id, content) = (DeliveryId(id), mentioning(&ada));
+        let delivery = NewDelivery {
+            id,
+            user: Some(ada.clone()),
+            target: Target::Lane { installation: InstallationId(installation), lane: "U1".into() },
+            content: Some(content.clone()),
+            kind: Kind::Normal,
+            priority: Priority::Normal,
+            also: Vec::new(),
+            trace: None,
+        };
+        let decided = Decided::Queued {
+            delivery: id,
+            found: None,
+            estimated_send_time: None,
+            guarantee: Guarantee::EffectivelyOnce,
+        };
+        let addressee = Addressee::Person(ada.clone());
+        let planned = Planned {
+            answer: Answer {
+                notification: NotificationId(notification),
+                action: Action::Post,
+                verdicts: vec![Verdict { addressee, decided, delivery: Some(id) }],
+            },
+            deliveries: vec![delivery],
+            identities: Vec::new(),
+            lanes: HashMap::new(),
+            worded: HashMap::from([(reader(), content)]),
+            strangers: 0,
+        };
+        assert_eq!(planned.mentioned(), BTreeSet::from([ada.clone()]));
+        let member = SlackUserId::parse("U0ADA").ok();
+        let people = [(ada, Mentioned { member, display_name: None })].into_iter().collect();
+        let (message, _) = planned.details(&people).remove(0);
+        assert_eq!(message.unwrap().text, "By <@U0ADA>");
     }
 }

@@ -1,14 +1,11 @@
 //! The words of a message: every message that is stored is written here, when it is accepted, when
 //! its member is found later, and for a test.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
-use super::event::definition::BUTTON;
-use super::event::test_message;
 use super::event::words::ReadyWords;
-use super::render::{Compiled, Context, Link, Reader, RenderError};
+use super::render::{Context, Link, Reader, RenderError};
+use super::wording;
 use crate::domain::directory::snapshot::MemberView;
 use crate::domain::identity::person::Person;
 use crate::domain::ids::EventType;
@@ -19,7 +16,7 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Clone)]
 pub struct Draft<'a> {
     event: &'a EventType,
-    words: ReadyWords<'a>,
+    words: ReadyWords,
     data: &'a Value,
     link: Option<Link>,
     now: Timestamp,
@@ -41,7 +38,7 @@ impl<'a> Draft<'a> {
     #[must_use]
     pub fn of(
         event: &'a EventType,
-        words: ReadyWords<'a>,
+        words: ReadyWords,
         data: &'a Value,
         link: Option<&str>,
         now: Timestamp,
@@ -50,12 +47,11 @@ impl<'a> Draft<'a> {
         Self { event, words, data, link, now }
     }
 
-    /// The test message. `event` is [`test_message::event_type`].
+    /// The test message. `event` is
+    /// [`test_message::event_type`](super::event::test_message::event_type).
     #[must_use]
     pub fn test(event: &'a EventType, data: &'a Value, now: Timestamp) -> Self {
-        let template = Cow::Owned(Compiled::of(&test_message::template()));
-        let words = ReadyWords { template, button: Cow::Borrowed(BUTTON) };
-        Self { event, words, data, link: None, now }
+        Self::of(event, ReadyWords::BuiltIn(wording::test_message()), data, None, now)
     }
 
     /// The reader, reduced to the facts that the message depends on: for equal readers it has the
@@ -67,20 +63,22 @@ impl<'a> Draft<'a> {
         member: Option<&MemberView<'_>>,
         settings: &Settings,
     ) -> Reader {
-        self.words.template.view(Reader::of(person, member, settings))
+        let reader = Reader::of(person, member, settings);
+        self.words.template(reader.language()).view(reader)
     }
 
     /// The message for this reader, in its stored form.
     pub fn write(&self, reader: &Reader) -> Result<Vec<u8>, DraftError> {
+        let language = reader.language();
         let context = Context {
             event: self.event,
             data: self.data,
             reader,
             link: self.link.as_ref(),
-            button: &self.words.button,
+            button: self.words.button(language),
             now: self.now,
         };
-        Ok(serde_json::to_vec(&self.words.template.render(&context)?)?)
+        Ok(serde_json::to_vec(&self.words.template(language).render(&context)?)?)
     }
 }
 
@@ -90,8 +88,8 @@ mod tests {
 
     use super::*;
     use crate::domain::ids::UserId;
-    use crate::domain::message::event;
-    use crate::domain::message::render::{Rendered, render};
+    use crate::domain::message::event::{self, test_message};
+    use crate::domain::message::render::{Language, Rendered, Template};
 
     const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
@@ -101,26 +99,29 @@ mod tests {
 
     /// A message of a built-in type.
     fn built_in<'a>(event: &'a EventType, data: &'a Value, link: Option<&str>) -> Draft<'a> {
-        Draft::of(event, event::find(event).unwrap().into(), data, link, NOW)
+        let words = ReadyWords::BuiltIn(wording::of(event.as_str()).unwrap());
+        Draft::of(event, words, data, link, NOW)
     }
 
     #[test]
     fn every_type_is_written_as_its_template_renders_it() {
-        for each in event::catalogue() {
+        for (each, language) in event::catalogue().iter().zip(Language::ALL.iter().cycle()) {
             let event = EventType::parse(each.name).unwrap();
             let data = each.demo_data();
             let link = Link { url: "https://platform.example/1".into(), label: None };
             let draft = built_in(&event, &data, Some(&link.url));
-            let reader = draft.reader(None, None, &Settings::default());
+            let settings = Settings { locale: language.tag().into(), ..Settings::default() };
+            let reader = draft.reader(None, None, &settings);
+            let words = each.words(*language).unwrap();
             let context = Context {
                 event: &event,
                 data: &data,
                 reader: &reader,
                 link: Some(&link),
-                button: event::button(&event),
+                button: &words.button,
                 now: NOW,
             };
-            let rendered = render(&each.template(), &context).unwrap();
+            let rendered = words.compiled.render(&context).unwrap();
             assert_eq!(read(&draft.write(&reader).unwrap()), rendered, "{}", each.name);
         }
     }
@@ -139,6 +140,27 @@ mod tests {
         assert_eq!(reader(&named("Ada")), reader(&named("Grace")));
         let abroad = Person { time_zone: Some("Asia/Tokyo".into()), ..named("Ada") };
         assert_ne!(reader(&named("Ada")), reader(&abroad));
+        let in_locale = |tag: &str| Person { locale: Some(tag.into()), ..named("Ada") };
+        assert_eq!(reader(&in_locale("de-AT")), reader(&in_locale("de-CH")));
+        assert_ne!(reader(&in_locale("de-AT")), reader(&named("Ada")));
+    }
+
+    /// A release may build in a type of a name that a tenant's own type has.
+    #[test]
+    fn words_of_an_own_type_have_the_dates_and_the_button_of_the_reader() {
+        let event = EventType::parse("task.due").unwrap();
+        let data = json!({"at": "2026-11-27T16:00:00Z"});
+        let text = "Off: {{ at | date }} ({{ link.label }})";
+        let words = ReadyWords::own(&Template { text: text.into(), blocks: "[]".into() });
+        let draft = Draft::of(&event, words, &data, Some("https://platform.example/1"), NOW);
+        let reader = |locale: &str| {
+            let settings = Settings { locale: locale.into(), ..Settings::default() };
+            draft.reader(None, None, &settings)
+        };
+        let shown = |locale: &str| read(&draft.write(&reader(locale)).unwrap()).text;
+        assert_eq!(shown("en"), "Off: Fri 27 Nov 2026 (Open)");
+        assert_eq!(shown("de-AT"), "Off: Fr., 27. Nov. 2026 (Öffnen)");
+        assert_eq!(reader("de-AT"), reader("de-CH"));
     }
 
     #[test]

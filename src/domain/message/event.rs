@@ -18,11 +18,10 @@ pub mod edit;
 
 pub mod tenant_types;
 
-use std::sync::OnceLock;
-
 use serde_json::{Map, Value};
 
-use super::render::{Compiled, Template};
+use super::render::Language;
+use super::wording::{self, Words};
 use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
 
@@ -42,16 +41,8 @@ pub struct BuiltIn {
     pub fields: &'static [Field],
     /// Sets of which at least one field must be present.
     pub any_of: &'static [&'static [&'static str]],
-    /// The label of the link button if the caller gives no `link_label`.
-    pub button: &'static str,
     /// The target of the button, for the documentation.
     pub opens: &'static str,
-    /// The fallback text, a minijinja template in mrkdwn.
-    text: &'static str,
-    /// Block Kit JSON whose strings are minijinja templates.
-    blocks: &'static str,
-    /// The default message, once it has been used.
-    compiled: OnceLock<Compiled>,
 }
 
 /// One field of an event type's data.
@@ -108,8 +99,8 @@ pub fn find(event: &EventType) -> Option<&'static BuiltIn> {
 
 /// The label of the link's button if the caller gives no `link_label`.
 #[must_use]
-pub fn button(event: &EventType) -> &'static str {
-    find(event).map_or("Open", |built_in| built_in.button)
+pub fn button(event: &EventType, language: Language) -> &'static str {
+    wording::button(event.as_str(), language)
 }
 
 /// The priority of messages of this type if its tenant defines none. Repeated in the proto.
@@ -140,15 +131,16 @@ impl BuiltIn {
         })
     }
 
-    /// The default message.
+    /// The default message; each type of the catalogue has one, which a test checks.
     #[must_use]
-    pub fn template(&self) -> Template {
-        Template { text: self.text.into(), blocks: self.blocks.into() }
+    pub fn words(&self, language: Language) -> Option<&'static Words> {
+        wording::of(self.name).map(|wording| wording.words(language))
     }
 
-    /// The default message, ready to be filled in.
-    pub fn compiled(&self) -> &Compiled {
-        self.compiled.get_or_init(|| Compiled::of(&self.template()))
+    /// The label of the link button if the caller gives no `link_label`.
+    #[must_use]
+    pub fn button(&self, language: Language) -> &'static str {
+        wording::button(self.name, language)
     }
 
     /// Data that fills every field except those that another field replaces.

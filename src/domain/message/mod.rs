@@ -5,6 +5,8 @@ pub mod problem;
 
 pub mod render;
 
+pub mod wording;
+
 pub mod event;
 
 pub mod draft;

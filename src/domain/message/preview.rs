@@ -33,15 +33,15 @@ pub fn preview(
         demo = event::demo_data(event);
         &demo
     };
-    render(template, &Context { event, data, reader, link, button: event::button(event), now })
-        .map_err(|error| {
-            vec![match error {
-                RenderError::Template(problem) => problem,
-                RenderError::Url { field, problem } => {
-                    Problem { field, line: None, problem: problem.to_string() }
-                }
-            }]
-        })
+    let button = event::button(event, reader.language());
+    render(template, &Context { event, data, reader, link, button, now }).map_err(|error| {
+        vec![match error {
+            RenderError::Template(problem) => problem,
+            RenderError::Url { field, problem } => {
+                Problem { field, line: None, problem: problem.to_string() }
+            }
+        }]
+    })
 }
 
 #[cfg(test)]
@@ -49,14 +49,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domain::message::render::Language;
 
     const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
     #[test]
     fn preview_uses_demonstration_data_or_tells_what_is_wrong() {
         let event = EventType::parse("task.assigned").unwrap();
-        let template = event::find(&event).unwrap().template();
-        let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
+        let words = event::find(&event).unwrap().words(Language::English).unwrap();
+        let template = words.template.clone();
+        let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
         let shown = preview(&template, &event, None, &reader, None, NOW).unwrap();
         assert!(shown.text.contains("Prepare the workplace"));
         let link = Link { url: "nowhere".into(), label: None };

@@ -8,8 +8,9 @@
 
 use serde_json::Value;
 
-use super::event;
-use super::event::words::{ReadyWords, Words};
+use super::event::words::ReadyWords;
+use super::render::Template;
+use super::wording;
 use crate::domain::ids::EventType;
 
 /// The content of a notification.
@@ -17,11 +18,11 @@ use crate::domain::ids::EventType;
 pub struct Stored {
     /// An object.
     pub data: Value,
-    words: Option<Words>,
+    words: Option<Template>,
 }
 
 /// The stored form. `words`: of a tenant's own type.
-pub fn to_bytes(data: &Value, words: Option<&Words>) -> Result<Vec<u8>, serde_json::Error> {
+pub fn to_bytes(data: &Value, words: Option<&Template>) -> Result<Vec<u8>, serde_json::Error> {
     match words {
         None => serde_json::to_vec(data),
         Some(words) => serde_json::to_vec(&(data, words)),
@@ -42,10 +43,10 @@ impl Stored {
     /// The words of messages of this type; `None` if there are none, because a newer release knows
     /// the type.
     #[must_use]
-    pub fn words(&self, event: &EventType) -> Option<ReadyWords<'static>> {
+    pub fn words(&self, event: &EventType) -> Option<ReadyWords> {
         match &self.words {
-            Some(words) => Some(words.into()),
-            None => event::find(event).map(Into::into),
+            Some(words) => Some(ReadyWords::own(words)),
+            None => wording::of(event.as_str()).map(ReadyWords::BuiltIn),
         }
     }
 }
@@ -55,7 +56,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::message::render::Template;
+    use crate::domain::message::render::Language;
 
     #[test]
     fn own_words_are_stored_with_the_data_and_built_in_ones_are_not() {
@@ -66,14 +67,16 @@ mod tests {
         assert_eq!(bytes, serde_json::to_vec(&data).unwrap(), "earlier releases read this form");
         let stored = Stored::from_bytes(&bytes).unwrap();
         assert_eq!(stored.data, data);
-        assert_eq!(stored.words(&due).unwrap().button, "Open task");
+        let built_in = stored.words(&due).unwrap();
+        assert_eq!(built_in.button(Language::German), "Aufgabe öffnen");
         assert!(stored.words(&own).is_none());
-        let template = Template { text: "Hello".into(), blocks: "[]".into() };
-        let words = Words { template, button: "Look".into() };
+        let words = Template { text: "Hello".into(), blocks: "[]".into() };
         let bytes = to_bytes(&data, Some(&words)).unwrap();
         let stored = Stored::from_bytes(&bytes).unwrap();
-        assert_eq!(stored.data, data);
-        assert_eq!(stored.words(&own).unwrap().button, "Look");
+        assert_eq!((&stored.data, &stored.words), (&data, &Some(words)));
+        for event in [&own, &due] {
+            assert!(matches!(stored.words(event), Some(ReadyWords::Own(_))), "{event}");
+        }
         assert_eq!(Stored::from_bytes(b"[1"), None);
     }
 }

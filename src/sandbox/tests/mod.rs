@@ -6,6 +6,7 @@ mod messages;
 mod methods;
 mod org;
 mod pushes;
+mod templates;
 mod threads;
 
 use std::collections::BTreeMap;

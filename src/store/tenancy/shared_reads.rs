@@ -9,7 +9,8 @@ use sea_orm::ConnectionTrait as _;
 
 use super::people::StoredPerson;
 use super::{preferences, tenants};
-use crate::domain::ids::{TenantId, UserId};
+use crate::domain::ids::{InstallationId, TenantId, UserId};
+use crate::domain::message::render::mentions::{Mentioned, Mentions};
 use crate::domain::settings::{Preferences, Settings};
 use crate::domain::time::Timestamp;
 use crate::store::database::entity::{installation, person, preference};
@@ -101,6 +102,25 @@ impl People<'_> {
         let user = |id| UserId::parse(id).map_err(|_| Error::Bug("a stored user id".into()));
         let resolving = rows.resolving.into_iter().map(user).collect::<Result<_, _>>()?;
         Ok(PeopleFacts { people, preferences: preferences::by_person(rows.choices)?, resolving })
+    }
+
+    /// The people that a message to this workspace mentions, as they are now. An identity in
+    /// another workspace does not count: its member is a stranger here, or another person.
+    pub async fn mentions(
+        self,
+        tenant: &TenantId,
+        installation: InstallationId,
+        users: &BTreeSet<UserId>,
+    ) -> Result<Mentions, Error> {
+        let users: Vec<UserId> = users.iter().cloned().collect();
+        let facts = self.facts(tenant, &users).await?;
+        let people = facts.people.into_iter().map(|(user, stored)| {
+            let identity = stored.identity;
+            let here = identity.filter(|identity| identity.installation == installation);
+            let member = here.map(|identity| identity.slack_user_id);
+            (user, Mentioned { member, display_name: stored.person.display_name })
+        });
+        Ok(people.collect())
     }
 }
 

@@ -8,7 +8,7 @@
 use herald::domain::ids::EventType;
 use herald::domain::message::event::{self, validate_data};
 use herald::domain::message::render::{
-    Compiled, Context, Link, Reader, Rendered, Template, render,
+    Compiled, Context, Language, Link, Reader, Rendered, Template, render,
 };
 use herald::domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -24,16 +24,19 @@ pub(crate) fn run(input: &[u8]) {
     let event = EventType::parse(text(event).into_owned()).unwrap_or_else(|_| own.clone());
     let mine = || Template { text: text(words).into(), blocks: text(blocks).into() };
     let built_in = event::find(&event);
-    let template = built_in.map_or_else(mine, event::BuiltIn::template);
+    let language = Language::preferred(&[text(name).into_owned()]);
+    let words = built_in.and_then(|built_in| built_in.words(language));
+    let template = words.map_or_else(mine, |words| words.template.clone());
     let data =
         serde_json::from_slice(data).ok().filter(|data| validate_data(&own, data).is_empty());
     let data = data.unwrap_or_else(usual);
     let some = |bytes| Some(text(bytes).into_owned()).filter(|text| !text.is_empty());
-    let reader = Reader { name: some(name), locale: some(name), time_zone: text(zone).into() };
+    let locales = some(name).into_iter().collect();
+    let reader = Reader { name: some(name), locales, time_zone: text(zone).into() };
     let link = some(url).map(|url| Link { url, label: some(label) });
     let link = link.filter(|link| link.problem("link").is_none());
     let now = Timestamp(1_764_400_000_000_000);
-    let button = event::button(&event);
+    let button = event::button(&event, language);
     let link = link.as_ref();
     let context = Context { event: &event, data: &data, reader: &reader, link, button, now };
     judge(&template, &context, built_in.is_some());
@@ -44,7 +47,7 @@ fn judge(template: &Template, context: &Context<'_>, built_in: bool) {
     assert!(good || !built_in, "{:?}", template.check());
     let message = render(template, context);
     assert_eq!(message, render(template, context), "another message");
-    let compiled = Compiled::of(template);
+    let compiled = Compiled::of(template, None);
     let view = compiled.view(context.reader.clone());
     let seen = compiled.render(&Context { reader: &view, ..*context });
     assert_eq!(message, seen, "the template reads the name unnoticed");
@@ -71,24 +74,72 @@ fn within_limits(message: &Rendered) {
     let blocks = message.blocks.as_array().expect("an array");
     assert!(blocks.len() <= 50);
     assert!(units(&message.blocks.to_string()) <= 12_000, "{}", message.blocks);
-    for block in blocks {
-        match block["type"].as_str().expect("a type") {
-            "section" => {
-                assert!(block.get("text").is_some() || block.get("fields").is_some());
-                each(block.get("text"), |text| has_text(text, 3000));
-                list(block, "fields", 10, |field| has_text(field, 2000));
-                each(block.get("accessory"), element);
-            }
-            "context" => list(block, "elements", 10, element),
-            "actions" => list(block, "elements", 25, element),
-            "header" => has_text(&block["text"], 150),
-            "image" => {
-                element(block);
-                each(block.get("title"), |title| has_text(title, 2000));
-            }
-            "divider" => {}
-            other => panic!("{other} is not a block of a template"),
+    blocks.iter().for_each(of_a_kind);
+}
+
+fn of_a_kind(block: &Value) {
+    match block["type"].as_str().expect("a type") {
+        "section" => {
+            assert!(block.get("text").is_some() || block.get("fields").is_some());
+            each(block.get("text"), |text| has_text(text, 3000));
+            list(block, "fields", 10, |field| has_text(field, 2000));
+            each(block.get("accessory"), element);
         }
+        "context" => list(block, "elements", 10, element),
+        "actions" => list(block, "elements", 25, element),
+        "header" => has_text(&block["text"], 150),
+        "image" => {
+            element(block);
+            each(block.get("title"), |title| has_text(title, 2000));
+        }
+        "divider" => {}
+        _ => of_2026(block),
+    }
+}
+
+/// The kinds of blocks that Slack added in 2025 and 2026.
+fn of_2026(block: &Value) {
+    let words = |key: &str, most| {
+        let words = units(block[key].as_str().expect("a string"));
+        assert!((1..=most).contains(&words), "{key}: {block}");
+    };
+    match block["type"].as_str().expect("a type") {
+        "card" => {
+            ["hero_image", "icon"].iter().for_each(|key| each(block.get(*key), element));
+            each(block.get("title"), |text| has_text(text, 150));
+            each(block.get("subtitle"), |text| has_text(text, 150));
+            each(block.get("body"), |text| has_text(text, 200));
+            list(block, "actions", 3, element);
+        }
+        "carousel" => list(block, "elements", 10, of_2026),
+        "container" => {
+            each(block.get("title"), |text| has_text(text, 150));
+            each(block.get("subtitle"), |text| has_text(text, 150));
+            each(block.get("icon"), element);
+            list(block, "child_blocks", 10, of_a_kind);
+        }
+        "plan" => {
+            words("title", 3000);
+            list(block, "tasks", 50, of_2026);
+        }
+        "task_card" => words("title", 3000),
+        "data_visualization" => words("title", 50),
+        "data_table" => {
+            words("caption", 150);
+            rows(block, 201);
+        }
+        "table" => rows(block, 100),
+        other => panic!("{other} is not a block of a template"),
+    }
+}
+
+fn rows(block: &Value, most: usize) {
+    let rows = block["rows"].as_array().expect("rows");
+    assert!((1..=most).contains(&rows.len()), "{block}");
+    for row in rows {
+        let cells = row.as_array().expect("cells");
+        assert!((1..=20).contains(&cells.len()), "{block}");
+        cells.iter().for_each(|cell| has_text(cell, 2000));
     }
 }
 
@@ -163,11 +214,13 @@ fn without_markup(message: &Rendered) {
     strings(&message.blocks, false, check);
 }
 
-/// Whether the author wrote markup, or asked for a link.
+/// Whether the author wrote markup, or asked for a link or a mention.
 fn writes_markup(template: &Template) -> bool {
     let mut found = false;
     let look = &mut |text: &str, _| {
-        found |= text.contains(['<', '>']) || text.contains("linked");
+        let filters = text.split('|').skip(1).map(str::trim_start);
+        let mut asked = filters.filter(|it| it.starts_with("link") || it.starts_with("mention"));
+        found |= text.contains(['<', '>']) || asked.next().is_some();
     };
     look(&template.text, true);
     strings(&serde_json::from_str(&template.blocks).unwrap_or_default(), false, look);

@@ -44,9 +44,11 @@ const CHECKED: &[Case] = &[
     ("too many blocks", || blocks(&json!(vec![json!({"type": "divider"}); 51]).to_string()),
         &["blocks must have at most 50 blocks"]),
     ("unknown block", || blocks(r#"[{"type": "video"}]"#),
-        &["blocks[0].type must be one of actions, context, divider, header, image, section"]),
+        &["blocks[0].type must be one of actions, card, carousel, container, context, data_table, \
+        data_visualization, divider, header, image, plan, section, table, task_card"]),
     ("no block", || blocks("[1]"),
-        &["blocks[0].type must be one of actions, context, divider, header, image, section"]),
+        &["blocks[0].type must be one of actions, card, carousel, container, context, data_table, \
+        data_visualization, divider, header, image, plan, section, table, task_card"]),
     ("unknown element",
         || blocks(r#"[{"type": "actions", "elements": [{"type": "datepicker"}]}]"#),
         &["blocks[0].elements[0].type must be one of button"]),
@@ -54,6 +56,21 @@ const CHECKED: &[Case] = &[
         &["blocks[0] must have text or fields"]),
     ("image of nothing", || blocks(r#"[{"type": "image", "alt_text": "x"}]"#),
         &["blocks[0] must have image_url"]),
+    ("card of nothing", || blocks(r#"[{"type": "card"}]"#),
+        &["blocks[0] must have hero_image or title or body or actions"]),
+    ("data table of one row", || blocks(&json!([{"type": "data_table", "caption": "c",
+            "rows": [[{"type": "raw_text", "text": "a"}]]}]).to_string()),
+        &["blocks[0].rows must have at least 2"]),
+    ("cell of another kind", || blocks(&json!([{"type": "table", "rows": [[1]]}]).to_string()),
+        &["blocks[0].rows[0][0].type must be one of raw_text"]),
+    ("three charts",
+        || blocks(&json!(vec![json!({"type": "data_visualization", "title": "t", "chart": {}}); 3])
+            .to_string()),
+        &["blocks must have at most 2 of data_visualization"]),
+    ("header that is too long",
+        || blocks(&json!([{"type": "header",
+            "text": {"type": "plain_text", "text": "x".repeat(151)}}]).to_string()),
+        &["blocks[0].text.text must be at most 150 characters"]),
     ("placeholder as a value", || blocks(r#"[{"type": "divider", "block_id": {{ id }}}]"#),
         &["blocks (line 1) must be JSON: a placeholder must be inside a string, at column 34"]),
     ("placeholder in a literal", || blocks(r#"[{"type": "divider", "block_id": "{{ id }}"}]"#),
@@ -133,7 +150,7 @@ fn event() -> EventType {
 }
 
 fn preview(template: &Template, data: &Value) -> Vec<String> {
-    let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
+    let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
     let now = Timestamp(1_795_420_800_000_000);
     preview::preview(template, &event(), Some(data), &reader, None, now)
         .map_or_else(told, |_| vec![])

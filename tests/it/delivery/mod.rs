@@ -7,6 +7,7 @@ mod clock;
 mod fair;
 mod flow;
 mod limits;
+mod mentions;
 mod recovered;
 mod resolving;
 mod slow;

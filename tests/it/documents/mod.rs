@@ -13,6 +13,7 @@ mod markdown;
 mod protos;
 mod settings;
 mod tables;
+mod templates;
 mod words;
 
 use std::path::{Path, PathBuf};

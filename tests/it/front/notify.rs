@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use herald::domain::message::event;
+use herald::domain::message::render::Language;
 use herald::rpc::pb::{self, DeliveryGuarantee, DeliveryState, VerdictKind};
 use herald::sandbox::fixture;
 use prost::Message as _;
@@ -19,6 +20,19 @@ fn member(name: &str) -> String {
     format!("U0DEMO{}", &name[..3].to_uppercase())
 }
 
+/// The language of that member's locale in Slack.
+fn language(name: &str) -> Language {
+    match name {
+        "clara" => Language::German,
+        "daichi" => Language::Japanese,
+        "fabio" => Language::Portuguese,
+        "hugo" => Language::French,
+        "lea" => Language::Spanish,
+        _ => Language::English,
+    }
+}
+
+/// In their language, without any setting of their own.
 #[tokio::test]
 async fn every_built_in_type_reaches_its_person() {
     for_each_database(async |world| {
@@ -36,7 +50,8 @@ async fn every_built_in_type_reaches_its_person() {
             assert_eq!(verdict.kind(), VerdictKind::Queued);
             assert_eq!(verdict.member.as_ref().unwrap().slack_user_id, member(name));
             assert_eq!(verdict.delivery_guarantee(), DeliveryGuarantee::EffectivelyOnce);
-            expected.push((verdict.delivery_id.clone(), member(name), link, event.button));
+            let button = event.button(language(name));
+            expected.push((verdict.delivery_id.clone(), member(name), link, button));
         }
         let messages = world.messages(expected.len()).await;
         for (delivery, member, link, button) in expected {

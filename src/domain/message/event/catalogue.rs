@@ -1,6 +1,5 @@
-//! The table of built-in event types. Their blocks live in `templates/`, one file each.
-
-use std::sync::OnceLock;
+//! The table of built-in event types. Their words are in
+//! [`wording`](crate::domain::message::wording).
 
 use super::{BuiltIn, Field, Kind};
 
@@ -20,12 +19,6 @@ const fn optional(
     demo: &'static str,
 ) -> Field {
     Field { path, kind, required: false, meaning, demo }
-}
-
-macro_rules! blocks {
-    ($name:literal) => {
-        include_str!(concat!("templates/", $name, ".json.j2"))
-    };
 }
 
 pub(super) static CATALOGUE: [BuiltIn; 11] = [
@@ -49,11 +42,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional("started_at", Kind::Time, "When it started.", r#""2026-11-23T09:00:00Z""#),
         ],
         any_of: &[],
-        button: "Open case",
         opens: "the case",
-        text: "🚀 Your case has started: {{ process.name }}",
-        blocks: blocks!("case.started"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "task.assigned",
@@ -71,11 +60,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional("due_at", Kind::Time, "When the task is due.", r#""2026-11-27T16:00:00Z""#),
         ],
         any_of: &[],
-        button: "Open task",
         opens: "the task summary",
-        text: "📋 New task for you: {{ task.name }} ({{ process.name }})",
-        blocks: blocks!("task.assigned"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "task.due",
@@ -92,11 +77,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             ),
         ],
         any_of: &[],
-        button: "Open task",
         opens: "the task",
-        text: "⏰ Task due {{ due_at | when('datetime') }}: {{ task.name }}",
-        blocks: blocks!("task.due"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "request.canceled",
@@ -113,11 +94,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             ),
         ],
         any_of: &[],
-        button: "Open request",
         opens: "the request summary",
-        text: "🚫 Your request was canceled: {{ request.name }}",
-        blocks: blocks!("request.canceled"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "request.completed",
@@ -133,11 +110,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             ),
         ],
         any_of: &[],
-        button: "View details",
         opens: "the request details",
-        text: "✅ Your request is completed: {{ request.name }}",
-        blocks: blocks!("request.completed"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "process.imported",
@@ -148,11 +121,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional("imported_by.name", Kind::Text, "Who imported it.", r#""Kim Example""#),
         ],
         any_of: &[],
-        button: "Open process",
         opens: "the process",
-        text: "📥 A process was imported: {{ process.name }}",
-        blocks: blocks!("process.imported"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "project.invited",
@@ -169,11 +138,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             ),
         ],
         any_of: &[],
-        button: "Open project",
         opens: "the project",
-        text: "🤝 {{ inviter.name }} invited you to a project: {{ project.name }}",
-        blocks: blocks!("project.invited"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "event.invited",
@@ -187,12 +152,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional("inviter.name", Kind::Text, "Who invited.", r#""Kim Example""#),
         ],
         any_of: &[],
-        button: "View event",
         opens: "the event",
-        text: "📅 You are invited: {{ event.name }}, {{ starts_at | when('datetime') }}, \
-               {{ place }}",
-        blocks: blocks!("event.invited"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "event.enrolled",
@@ -205,11 +165,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
         ],
         any_of: &[],
-        button: "View event",
         opens: "the event",
-        text: "🎟️ You are enrolled: {{ event.name }}, {{ starts_at | when('datetime') }}",
-        blocks: blocks!("event.enrolled"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "learning.assigned",
@@ -221,11 +177,7 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional("assigner.name", Kind::Text, "Who assigned it.", r#""Kim Example""#),
         ],
         any_of: &[],
-        button: "Start learning",
         opens: "the item",
-        text: "🎓 New learning for you: {{ item.name }}, due {{ due_at | when('date') }}",
-        blocks: blocks!("learning.assigned"),
-        compiled: OnceLock::new(),
     },
     BuiltIn {
         name: "event.reminder",
@@ -248,11 +200,6 @@ pub(super) static CATALOGUE: [BuiltIn; 11] = [
             optional("place", Kind::Text, "Where it takes place.", r#""Room 4, Vienna""#),
         ],
         any_of: &[&["starts_in_minutes", "starts_at"]],
-        button: "View event",
         opens: "the event",
-        text: "🔔 {{ event.name }} starts {% if starts_in_minutes is number %}\
-               {{ starts_in_minutes | in_minutes }}{% else %}{{ starts_at | how_soon }}{% endif %}",
-        blocks: blocks!("event.reminder"),
-        compiled: OnceLock::new(),
     },
 ];

@@ -79,7 +79,6 @@ mod tests {
     use super::*;
     use crate::domain::ids::EventType;
     use crate::domain::limits;
-    use crate::domain::message::event::definition::BUTTON;
     use crate::domain::message::render::{Context, Link, Reader, Rendered, render};
     use crate::domain::time::Timestamp;
 
@@ -89,14 +88,14 @@ mod tests {
 
     fn rendered(own: &Own, data: &Value) -> Rendered {
         let event = EventType::parse("training.cancelled").unwrap();
-        let reader = Reader { name: None, locale: None, time_zone: "Europe/Vienna".into() };
+        let reader = Reader { name: None, locales: Vec::new(), time_zone: "Europe/Vienna".into() };
         let link = Link { url: "https://platform.example/1".into(), label: None };
         let context = Context {
             event: &event,
             data,
             reader: &reader,
             link: Some(&link),
-            button: BUTTON,
+            button: "Open",
             now: Timestamp(1_795_420_800_000_000),
         };
         render(&template(own), &context).unwrap()

@@ -16,9 +16,6 @@ use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::{AudienceRole, EventType};
 use crate::domain::settings::Settings;
 
-/// The label of the link's button of a tenant's own type.
-pub const BUTTON: &str = "Open";
-
 /// Bytes of the hash in an etag.
 const ETAG_HASH: usize = 16;
 

@@ -7,13 +7,14 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use super::default_message::template;
-use super::definition::{BUTTON, Definition, Own, OwnField, Rules};
+use super::definition::{Definition, Own, OwnField, Rules};
 use super::validate::{at, validate};
-use super::words::{ReadyWords, Words};
+use super::words::ReadyWords;
 use super::{BuiltIn, FieldProblem, catalogue, find, priority};
 use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
-use crate::domain::message::render::Compiled;
+use crate::domain::message::render::Template;
+use crate::domain::message::wording::{self, Wording};
 
 /// Bytes in memory, at most about: of a tenant's configured types, of an own type, and of each of
 /// its fields.
@@ -36,7 +37,7 @@ pub struct TenantTypes {
 struct Defined {
     definition: Definition,
     /// The words of a tenant's own type, once they have been used.
-    words: OnceLock<(Words, Compiled)>,
+    words: OnceLock<(Template, ReadyWords)>,
 }
 
 /// One event type that Notify accepts.
@@ -50,7 +51,7 @@ pub struct KnownType<'a> {
 /// Where the other parts of a type come from.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
-    BuiltIn(&'static BuiltIn),
+    BuiltIn(&'static BuiltIn, &'static Wording),
     Own(OwnSource<'a>),
 }
 
@@ -58,7 +59,7 @@ pub enum Source<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct OwnSource<'a> {
     pub own: &'a Own,
-    words: &'a OnceLock<(Words, Compiled)>,
+    words: &'a OnceLock<(Template, ReadyWords)>,
 }
 
 impl TenantTypes {
@@ -78,12 +79,12 @@ impl TenantTypes {
     pub fn find<'a>(&'a self, event: &'a EventType) -> Option<KnownType<'a>> {
         let name = event.as_str();
         let Some(defined) = self.defined.get(event) else {
-            let source = Source::BuiltIn(find(event)?);
+            let source = built_in(event)?;
             return Some(KnownType { name, source, rules: &UNCONFIGURED });
         };
         let source = match &defined.definition.own {
             Some(own) => Source::Own(OwnSource { own, words: &defined.words }),
-            None => Source::BuiltIn(find(event)?),
+            None => built_in(event)?,
         };
         Some(KnownType { name, source, rules: &defined.definition.rules })
     }
@@ -129,7 +130,7 @@ impl<'a> KnownType<'a> {
     #[must_use]
     pub fn own(&self) -> Option<&'a Own> {
         match self.source {
-            Source::BuiltIn(_) => None,
+            Source::BuiltIn(..) => None,
             Source::Own(source) => Some(source.own),
         }
     }
@@ -138,7 +139,7 @@ impl<'a> KnownType<'a> {
     #[must_use]
     pub fn data_problems(&self, data: &Value) -> Vec<FieldProblem> {
         match self.source {
-            Source::BuiltIn(built_in) => validate(data, built_in.specs(), built_in.any_of),
+            Source::BuiltIn(built_in, _) => validate(data, built_in.specs(), built_in.any_of),
             Source::Own(source) => {
                 validate(data, source.own.fields.iter().map(OwnField::spec), &[])
             }
@@ -148,7 +149,7 @@ impl<'a> KnownType<'a> {
     /// Whether a message of this type must have a link.
     #[must_use]
     pub fn needs_link(&self) -> bool {
-        matches!(self.source, Source::BuiltIn(_))
+        matches!(self.source, Source::BuiltIn(..))
     }
 
     /// The priority of messages of this type.
@@ -159,23 +160,19 @@ impl<'a> KnownType<'a> {
 
     /// The words of its messages.
     #[must_use]
-    pub fn words(&self) -> ReadyWords<'a> {
+    pub fn words(&self) -> ReadyWords {
         match self.source {
-            Source::BuiltIn(built_in) => built_in.into(),
-            Source::Own(source) => {
-                let (words, compiled) = source.words();
-                let button = Cow::Borrowed(words.button.as_str());
-                ReadyWords { template: Cow::Borrowed(compiled), button }
-            }
+            Source::BuiltIn(_, wording) => ReadyWords::BuiltIn(wording),
+            Source::Own(source) => source.words().1.clone(),
         }
     }
 
     /// The words to store with a notification, so that messages that are written later have them
     /// too; `None` for built-in types, whose words the release has.
     #[must_use]
-    pub fn own_words(&self) -> Option<&'a Words> {
+    pub fn own_words(&self) -> Option<&'a Template> {
         match self.source {
-            Source::BuiltIn(_) => None,
+            Source::BuiltIn(..) => None,
             Source::Own(source) => Some(&source.words().0),
         }
     }
@@ -195,13 +192,18 @@ impl<'a> KnownType<'a> {
 }
 
 impl<'a> OwnSource<'a> {
-    fn words(self) -> &'a (Words, Compiled) {
+    fn words(self) -> &'a (Template, ReadyWords) {
         self.words.get_or_init(|| {
-            let words = Words { template: template(self.own), button: BUTTON.to_owned() };
-            let compiled = Compiled::of(&words.template);
-            (words, compiled)
+            let template = template(self.own);
+            let ready = ReadyWords::own(&template);
+            (template, ready)
         })
     }
+}
+
+/// The built-in type of this name, with its words.
+fn built_in(event: &EventType) -> Option<Source<'static>> {
+    Some(Source::BuiltIn(find(event)?, wording::of(event.as_str())?))
 }
 
 #[cfg(test)]
@@ -245,7 +247,7 @@ mod tests {
         let known = types.find(&own).unwrap();
         assert!(types.is_own(&own) && !known.needs_link());
         assert_eq!(known.priority(&own), Priority::Normal);
-        assert_eq!(known.own_words().unwrap().button, "Open");
+        assert!(known.own_words().unwrap().blocks.contains("Training cancelled"));
         let known = types.find(&due).unwrap();
         assert!(!types.is_own(&due) && known.needs_link() && known.own_words().is_none());
         assert_eq!(known.priority(&due), Priority::Bulk);

@@ -2,7 +2,6 @@
 //! a test.
 
 use crate::domain::ids::EventType;
-use crate::domain::message::render::Template;
 
 /// The event type under which test messages are stored. Notify refuses it.
 pub const NAME: &str = "herald.test";
@@ -14,24 +13,16 @@ pub fn event_type() -> EventType {
     EventType::parse(NAME).expect("constant")
 }
 
-/// The message; it has no data and no link.
-#[must_use]
-pub fn template() -> Template {
-    Template {
-        text: "Test message: Slack notifications reach you.".into(),
-        blocks: include_str!("templates/herald.test.json.j2").into(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::message::render::{Context, Reader, render};
+    use crate::domain::message::render::{Context, Language, Reader};
+    use crate::domain::message::wording;
     use crate::domain::time::Timestamp;
 
     #[test]
     fn it_renders_from_nothing() {
-        let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
+        let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
         let data = serde_json::json!({});
         let event = event_type();
         let context = Context {
@@ -42,7 +33,8 @@ mod tests {
             button: "Open",
             now: Timestamp(0),
         };
-        let rendered = render(&template(), &context).unwrap();
+        let words = wording::test_message().words(Language::English);
+        let rendered = words.compiled.render(&context).unwrap();
         assert!(rendered.text.starts_with("Test message"));
         assert_eq!(rendered.blocks.as_array().map(Vec::len), Some(2));
     }

@@ -1,36 +1,42 @@
-//! The words of one event type's messages, stored and ready to be filled in.
+//! The words of one event type's messages, ready to be filled in.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::BuiltIn;
-use crate::domain::message::render::{Compiled, Template};
+use crate::domain::message::render::{Compiled, Language, Template};
+use crate::domain::message::wording::{self, Wording};
 
-/// The words in the form that is stored with a notification.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Words {
-    pub template: Template,
-    /// The label of the link's button.
-    pub button: String,
-}
-
-/// Words that are compiled.
+/// The words before their reader is known.
 #[derive(Debug, Clone)]
-pub struct ReadyWords<'a> {
-    pub template: Cow<'a, Compiled>,
-    /// The label of the link's button.
-    pub button: Cow<'a, str>,
+pub enum ReadyWords {
+    /// Of a built-in type, in all languages: the reader gets the words of theirs.
+    BuiltIn(&'static Wording),
+    /// Of a tenant's own type, in one language: dates, plurals, lists and the button are in the
+    /// reader's.
+    Own(Arc<Compiled>),
 }
 
-impl From<&Words> for ReadyWords<'_> {
-    fn from(words: &Words) -> Self {
-        let template = Cow::Owned(Compiled::of(&words.template));
-        Self { template, button: Cow::Owned(words.button.clone()) }
+impl ReadyWords {
+    /// The words of a tenant's own type.
+    #[must_use]
+    pub fn own(template: &Template) -> Self {
+        Self::Own(Arc::new(Compiled::of(template, None)))
     }
-}
 
-impl From<&'static BuiltIn> for ReadyWords<'_> {
-    fn from(built_in: &'static BuiltIn) -> Self {
-        let template = Cow::Borrowed(built_in.compiled());
-        Self { template, button: Cow::Borrowed(built_in.button) }
+    /// The template for readers of this language.
+    #[must_use]
+    pub fn template(&self, language: Language) -> &Compiled {
+        match self {
+            Self::BuiltIn(wording) => &wording.words(language).compiled,
+            Self::Own(compiled) => compiled,
+        }
+    }
+
+    /// The label of the link's button for readers of this language.
+    #[must_use]
+    pub fn button(&self, language: Language) -> &str {
+        match self {
+            Self::BuiltIn(wording) => &wording.words(language).button,
+            Self::Own(_) => wording::open(language),
+        }
     }
 }

@@ -2,9 +2,7 @@
 
 use serde_json::Value;
 
-use super::kit::{
-    ACTIONS_ELEMENTS, BLOCKS, CONTEXT_ELEMENTS, FieldPlace, SECTION_FIELDS, mode, parse,
-};
+use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
 use super::{Problem, Template, filters, fit};
 
 impl Template {
@@ -36,83 +34,95 @@ fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
     for (index, block) in array.iter().enumerate() {
         let place = root.nth(index);
         strings(block, &place, problems);
-        shape(block, &place, problems);
+        shape(block, kit::BLOCK_KINDS, &place, problems);
+    }
+    let charts = array.iter().filter(|block| block["type"] == "data_visualization").count();
+    if charts > CHARTS {
+        problems.push(root.problem(format!("must have at most {CHARTS} of data_visualization")));
     }
 }
 
-const BLOCK_TYPES: &[&str] = &["actions", "context", "divider", "header", "image", "section"];
-
-fn shape(block: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
-    if !typed(block, BLOCK_TYPES, place, problems) {
+fn shape(node: &Value, kinds: &[&str], place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
+    if !typed(node, kinds, place, problems) {
         return;
     }
-    let (any_text, plain) = (&["mrkdwn", "plain_text"][..], &["plain_text"][..]);
-    let parts: &[(&str, &[&str], usize)] = match block["type"].as_str() {
-        Some("header") => &[("text", plain, 1)],
-        Some("section") => &[
-            ("text", any_text, 1),
-            ("fields", any_text, SECTION_FIELDS),
-            ("accessory", &["button", "image"], 1),
-        ],
-        Some("context") => &[("elements", &["image", "mrkdwn", "plain_text"], CONTEXT_ELEMENTS)],
-        Some("actions") => &[("elements", &["button"], ACTIONS_ELEMENTS)],
-        Some("image") => &[("title", plain, 1)],
-        _ => &[],
-    };
-    let missing = |key: &str| block.get(key).is_none();
-    match block["type"].as_str() {
-        Some("section") if missing("text") && missing("fields") => {
-            problems.push(place.problem("must have text or fields"));
-        }
-        Some("header") if missing("text") => problems.push(place.problem("must have text")),
-        Some("context" | "actions") if missing("elements") => {
-            problems.push(place.problem("must have elements"));
-        }
-        _ => {}
-    }
-    image_has_url(block, place, problems);
-    for (key, types, max) in parts {
-        let here = place.at(key);
-        match block.get(*key) {
-            None => {}
-            Some(Value::Array(items)) if *max > 1 => {
-                if items.len() > *max {
-                    problems.push(here.problem(format!("must have at most {max}")));
-                }
-                for (index, item) in items.iter().enumerate() {
-                    element_shape(item, types, &here.nth(index), problems);
-                }
-            }
-            Some(_) if *max > 1 => problems.push(here.problem("must be an array")),
-            Some(item) => element_shape(item, types, &here, problems),
-        }
-    }
-}
-
-fn element_shape(
-    item: &Value,
-    types: &[&str],
-    place: &FieldPlace<'_>,
-    problems: &mut Vec<Problem>,
-) {
-    if !typed(item, types, place, problems) {
-        return;
-    }
-    match item["type"].as_str() {
-        Some("button") => match item.get("text") {
-            None => problems.push(place.problem("must have text")),
-            Some(text) => element_shape(text, &["plain_text"], &place.at("text"), problems),
-        },
-        Some("mrkdwn" | "plain_text") if !item["text"].is_string() => {
+    let Some(kind) = node["type"].as_str().and_then(kit::find) else {
+        // A text object or a cell.
+        if !node["text"].is_string() {
             problems.push(place.at("text").problem("must be a string"));
         }
-        _ => image_has_url(item, place, problems),
+        return;
+    };
+    for keys in kind.needs {
+        if keys.iter().all(|key| node.get(*key).is_none()) {
+            problems.push(place.problem(format!("must have {}", keys.join(" or "))));
+        }
+    }
+    for (key, part) in kind.parts {
+        if let Some(value) = node.get(*key) {
+            part_shape(value, *part, &place.at(key), problems);
+        }
     }
 }
 
-fn image_has_url(item: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
-    if item["type"] == "image" && !item["image_url"].is_string() {
-        problems.push(place.problem("must have image_url"));
+fn part_shape(value: &Value, part: Part, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
+    match part {
+        Part::Text { most, plain } => {
+            shape(value, if plain { kit::PLAIN } else { kit::TEXTS }, place, problems);
+            fits(&value["text"], most, &place.at("text"), problems);
+        }
+        Part::Words { most } | Part::Whole { most } => {
+            if !value.is_string() {
+                problems.push(place.problem("must be a string"));
+            }
+            fits(value, most, place, problems);
+        }
+        Part::One(kinds) => shape(value, kinds, place, problems),
+        Part::List { kinds, most, text } => {
+            for (item, here) in items(value, 0, most, place, problems) {
+                shape(item, kinds, &here, problems);
+                if kit::TEXTS.iter().any(|kind| item["type"] == *kind) {
+                    fits(&item["text"], text, &here.at("text"), problems);
+                }
+            }
+        }
+        Part::Rows { least, most } => {
+            for (row, here) in items(value, least, most, place, problems) {
+                for (cell, here) in items(row, 1, kit::CELLS, &here, problems) {
+                    shape(cell, &["raw_text"], &here, problems);
+                    fits(&cell["text"], kit::CELL, &here.at("text"), problems);
+                }
+            }
+        }
+    }
+}
+
+/// The items of an array, each with its place.
+fn items<'v, 's>(
+    value: &'v Value,
+    least: usize,
+    most: usize,
+    place: &FieldPlace<'s>,
+    problems: &mut Vec<Problem>,
+) -> Vec<(&'v Value, FieldPlace<'s>)> {
+    let Some(items) = value.as_array() else {
+        problems.push(place.problem("must be an array"));
+        return Vec::new();
+    };
+    if items.len() > most {
+        problems.push(place.problem(format!("must have at most {most}")));
+    }
+    if items.len() < least {
+        problems.push(place.problem(format!("must have at least {least}")));
+    }
+    items.iter().enumerate().map(|(index, item)| (item, place.nth(index))).collect()
+}
+
+/// Reports a text that is too long whatever the data: one without placeholders.
+fn fits(text: &Value, most: usize, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
+    let Some(text) = text.as_str() else { return };
+    if !filters::is_filled_in(text) && fit::units(text) > most {
+        problems.push(place.problem(format!("must be at most {most} characters")));
     }
 }
 

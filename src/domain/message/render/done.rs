@@ -31,27 +31,45 @@ pub fn done(message: &Rendered) -> Rendered {
 fn crossed(blocks: &Value, strokes: bool) -> Value {
     let mut marked = false;
     let kept = blocks.as_array().into_iter().flatten().filter_map(|block| {
-        let mut block = block.clone();
-        match block["type"].as_str() {
-            Some("actions" | "input") => return None,
-            Some("section") => {
-                if let Some(object) = block.as_object_mut() {
-                    object.remove("accessory");
-                }
-                let fields = block.get_mut("fields").and_then(Value::as_array_mut);
-                for field in fields.into_iter().flatten() {
-                    cross(field, FIELD, "", strokes);
-                }
-                let mark = if marked { "" } else { MARK };
-                if let Some(text) = block.get_mut("text") {
-                    marked |= cross(text, SECTION, mark, strokes);
-                }
+        let mut block = without_buttons(block)?;
+        if block["type"] == "section" {
+            let fields = block.get_mut("fields").and_then(Value::as_array_mut);
+            for field in fields.into_iter().flatten() {
+                cross(field, FIELD, "", strokes);
             }
-            _ => {}
+            let mark = if marked { "" } else { MARK };
+            if let Some(text) = block.get_mut("text") {
+                marked |= cross(text, SECTION, mark, strokes);
+            }
         }
         Some(block)
     });
     Value::Array(kept.collect())
+}
+
+/// The block without its buttons; `None` if nothing else is in it.
+fn without_buttons(block: &Value) -> Option<Value> {
+    let mut object = block.as_object()?.clone();
+    let inside = match block["type"].as_str() {
+        Some("actions" | "input") => return None,
+        Some("section") => {
+            object.remove("accessory");
+            return Some(Value::Object(object));
+        }
+        Some("card") => {
+            object.remove("actions");
+            let shows = ["hero_image", "title", "body"].iter().any(|key| object.contains_key(*key));
+            return shows.then_some(Value::Object(object));
+        }
+        Some("carousel") => "elements",
+        Some("container") => "child_blocks",
+        _ => return Some(Value::Object(object)),
+    };
+    let parts = block[inside].as_array().into_iter().flatten();
+    let kept: Vec<Value> = parts.filter_map(without_buttons).collect();
+    let shows = !kept.is_empty();
+    object.insert(inside.to_owned(), Value::Array(kept));
+    shows.then_some(Value::Object(object))
 }
 
 /// Strikes one text object through; `false`: there is none, or it does not fit with the mark.
@@ -120,6 +138,35 @@ mod tests {
                  "text": {"type": "mrkdwn", "text": "✔ ~📋 New task~\n~*Sign*~"}},
                 {"type": "context", "elements": [{"type": "mrkdwn", "text": "Process *Hire*"}]},
                 {"type": "section", "text": {"type": "mrkdwn", "text": "> ~quoted~\n~old~"}},
+            ])
+        );
+    }
+
+    #[test]
+    fn buttons_inside_blocks_go_too() {
+        let text = json!({"type": "plain_text", "text": "x"});
+        let card = json!({"type": "card", "title": text, "actions": [{"type": "button"}]});
+        let bare = json!({"type": "card", "title": text});
+        let only_buttons = json!({"type": "card", "actions": [{"type": "button"}]});
+        let actions = json!({"type": "actions", "elements": [{"type": "button"}]});
+        let header = json!({"type": "header", "text": text});
+        let message = Rendered {
+            text: "x".into(),
+            blocks: json!([
+                card,
+                only_buttons,
+                {"type": "carousel", "elements": [card, only_buttons]},
+                {"type": "container", "child_blocks": [header, actions]},
+                {"type": "container", "child_blocks": [actions]},
+            ]),
+            shortened: false,
+        };
+        assert_eq!(
+            done(&message).blocks,
+            json!([
+                bare,
+                {"type": "carousel", "elements": [bare]},
+                {"type": "container", "child_blocks": [header]},
             ])
         );
     }

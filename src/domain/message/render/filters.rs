@@ -7,39 +7,26 @@
 //! its place and marks it for [`fit`]; a template cannot turn that off.
 //!
 //! Filters: `default upper lower title capitalize trim length first last round int join` as in
-//! Jinja, and
-//! - `when('date' | 'datetime' | 'time')`: a time in the reader's zone, `Fri 27 Nov 2026, 17:00
-//!   CET`;
-//! - `until(end)`: from one time to another, the day once: `Thu 3 Dec 2026, 09:00–12:00 CET`;
-//! - `how_soon`: a time as `in 15 minutes`, counted from the notification; `in_minutes`: the same
-//!   for a number;
-//! - `truncate(n)`: at most n characters, ending in "…" if shortened;
-//! - `linked(url)`: a link whose label is the value; only the value if the URL is not an http(s)
-//!   URL;
-//! - `multiline`: keeps the value's line breaks (every other value is one line).
+//! Jinja, and those of `helpers`. `docs/templates.md` shows each with an example.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::LazyLock;
 
-use minijinja::value::{Object, Serde};
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Output, State, Template, UndefinedBehavior, Value};
 
-use super::zone::{self, Moment, Style};
+use super::helpers::{self, Special, bounded, text_of};
+use super::language::Language;
 use super::{Context, escape, fit};
-use crate::domain::time::Timestamp;
 
 /// Bytes of one template string.
 pub const SOURCE_BYTES: usize = 4_000;
 /// Steps of one template string.
 const FUEL: u64 = 20_000;
-/// The largest output of one template string, in bytes.
-const OUTPUT_BYTES: usize = 1024 * 1024;
 /// Units of one value; more than any place in a message holds, so a value that is cut here is
 /// visibly shortened later.
 const VALUE_UNITS: usize = fit::TEXT + 1;
-/// A longer URL is not put into a text: it would leave no room for the template's own text.
-const INLINE_URL_UNITS: usize = 1_000;
 
 /// The place of a string, which decides how values in it are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +56,8 @@ const RESERVED: [&str; 5] = ["data", "event_type", "link", "now", "reader"];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
-pub(super) fn scope(context: &Context<'_>) -> Scope {
+/// The scope of a message in `language`.
+pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
     let mut scope = BTreeMap::<String, Value>::new();
     if let Some(object) = context.data.as_object() {
         let fields = object.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str()));
@@ -80,7 +68,8 @@ pub(super) fn scope(context: &Context<'_>) -> Scope {
     scope.insert("now".into(), context.now.0.into());
     let reader = [
         ("name", context.reader.name.clone()),
-        ("locale", context.reader.locale.clone()),
+        ("locale", context.reader.locales.first().cloned()),
+        ("language", Some(language.tag().to_owned())),
         ("time_zone", Some(context.reader.time_zone.clone())),
     ];
     scope.insert("reader".into(), Value::from_pairs(reader));
@@ -169,7 +158,8 @@ fn kind<'a>(state: &'a State<'_, '_>) -> &'a str {
     name.split_once(' ').map_or(name, |(kind, _)| kind)
 }
 
-fn is_filled_in(source: &str) -> bool {
+/// Whether the string has a placeholder, a statement or a comment.
+pub(super) fn is_filled_in(source: &str) -> bool {
     ["{{", "{%", "{#"].iter().any(|tag| source.contains(tag))
 }
 
@@ -254,7 +244,7 @@ struct Bounded(Vec<u8>);
 
 impl io::Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > OUTPUT_BYTES {
+        if self.0.len() + bytes.len() > helpers::OUTPUT_BYTES {
             return Err(io::Error::other("the text grows too long"));
         }
         self.0.extend_from_slice(bytes);
@@ -265,15 +255,6 @@ impl io::Write for Bounded {
         Ok(())
     }
 }
-
-/// The result of `linked` and `multiline`; only the formatter writes it.
-#[derive(Debug)]
-enum Special {
-    Link { url: String, label: String },
-    Lines(String),
-}
-
-impl Object for Special {}
 
 fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     if value.is_undefined() || value.is_none() {
@@ -292,6 +273,11 @@ fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
     match value.downcast_object_ref::<Special>() {
         Some(Special::Lines(text)) => write(text),
         Some(Special::Link { label, .. }) if mode != "mrkdwn" => write(label),
+        Some(Special::Mention { name, .. }) if mode == "url" => write(name),
+        Some(Special::Mention { placeholder, .. }) => {
+            write!(out, "{}{placeholder}{}", fit::MARKUP.0, fit::MARKUP.1)?;
+            Ok(())
+        }
         Some(Special::Link { url, label }) => {
             let label = escape::mrkdwn(bounded(&label.replace('|', "¦"), VALUE_UNITS));
             let ((open, close), (begin, end)) = (fit::MARKUP, fit::VALUE);
@@ -301,17 +287,6 @@ fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
         }
         None => write(&text_of(value)),
     }
-}
-
-fn text_of(value: &Value) -> String {
-    match value.as_str() {
-        Some(text) => escape::one_line(text),
-        None => escape::one_line(&value.to_string()),
-    }
-}
-
-fn bounded(text: &str, max: usize) -> &str {
-    text.char_indices().nth(max).map_or(text, |(at, _)| &text[..at])
 }
 
 fn environment() -> Environment<'static> {
@@ -332,14 +307,22 @@ fn environment() -> Environment<'static> {
     env.add_filter("last", jinja::last);
     env.add_filter("round", jinja::round);
     env.add_filter("int", jinja::int);
-    env.add_filter("join", join);
-    env.add_filter("when", when);
-    env.add_filter("until", until);
-    env.add_filter("how_soon", how_soon);
-    env.add_filter("in_minutes", in_minutes);
-    env.add_filter("truncate", truncate);
-    env.add_filter("linked", linked);
-    env.add_filter("multiline", multiline);
+    env.add_filter("join", helpers::join);
+    env.add_filter("and_join", helpers::and_join);
+    env.add_filter("when", helpers::when);
+    env.add_filter("date", helpers::date);
+    env.add_filter("time", helpers::time);
+    env.add_filter("datetime", helpers::datetime);
+    env.add_filter("until", helpers::until);
+    env.add_filter("how_soon", helpers::how_soon);
+    env.add_filter("relative", helpers::relative);
+    env.add_filter("in_minutes", helpers::in_minutes);
+    env.add_filter("plural", helpers::plural);
+    env.add_filter("truncate", helpers::truncate);
+    env.add_filter("link", helpers::link);
+    env.add_filter("linked", helpers::linked);
+    env.add_filter("mention", helpers::mention);
+    env.add_filter("multiline", helpers::multiline);
     env.add_test("defined", |value: &Value| !value.is_undefined() && !value.is_none());
     env.add_test("none", |value: &Value| value.is_undefined() || value.is_none());
     env.add_test("number", minijinja::tests::is_number);
@@ -349,85 +332,4 @@ fn environment() -> Environment<'static> {
     env.add_test("startingwith", minijinja::tests::is_startingwith);
     env.add_test("endingwith", minijinja::tests::is_endingwith);
     env
-}
-
-fn zone_of(state: &State<'_, '_>) -> String {
-    let zone = state.lookup("reader").and_then(|reader| reader.get_attr("time_zone").ok());
-    zone.and_then(|zone| zone.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-/// A value that is not a time is shown as it is: data was checked at acceptance, and a message with
-/// an odd date is better than none.
-fn moment(value: &Value) -> Result<Moment, String> {
-    let json = serde_json::to_value(value).unwrap_or_default();
-    Moment::parse(&json).map_err(|_| if json.is_null() { String::new() } else { text_of(value) })
-}
-
-fn when(state: &State<'_, '_>, value: &Value, style: Option<&str>) -> Result<String, Error> {
-    let style = match style {
-        Some("date") => Style::Date,
-        None | Some("datetime") => Style::DateTime,
-        Some("time") => Style::Time,
-        Some(_) => {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "`when` takes 'date', 'datetime' or 'time'",
-            ));
-        }
-    };
-    let text = moment(value).map(|moment| moment.format(style, &zone_of(state)));
-    Ok(text.unwrap_or_else(|shown| shown))
-}
-
-/// A moment without an end is shown without a range.
-fn until(state: &State<'_, '_>, value: &Value, end: Option<&Value>) -> Result<String, Error> {
-    match (moment(value), moment(end.unwrap_or(&Value::UNDEFINED))) {
-        (Ok(from), Ok(to)) => Ok(from.until(to, &zone_of(state))),
-        _ => when(state, value, None),
-    }
-}
-
-fn how_soon(state: &State<'_, '_>, value: &Value) -> String {
-    let now = state.lookup("now").and_then(|now| i64::try_from(now).ok()).unwrap_or_default();
-    let text = moment(value).map(|moment| moment.how_soon(Timestamp(now), &zone_of(state)));
-    text.unwrap_or_else(|shown| shown)
-}
-
-fn in_minutes(value: &Value) -> String {
-    let minutes = f64::try_from(value.clone()).ok().filter(|minutes| minutes.is_finite());
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-    minutes.map_or_else(|| text_of(value), |minutes| zone::in_minutes(minutes as u64))
-}
-
-fn truncate(value: &Value, max: usize) -> String {
-    fit::cut(&text_of(value), max.max(1), false)
-}
-
-fn linked(value: &Value, url: &Value) -> Value {
-    let label = text_of(value);
-    match escape::url(url.as_str().unwrap_or_default()) {
-        Ok(url) if fit::units(&url) <= INLINE_URL_UNITS && !label.is_empty() => {
-            Value::from_object(Special::Link { url, label })
-        }
-        _ => label.into(),
-    }
-}
-
-fn multiline(value: &Value) -> Value {
-    let text = value.as_str().map_or_else(|| text_of(value), escape::lines);
-    Value::from_object(Special::Lines(text))
-}
-
-fn join(value: &Value, separator: Option<&str>) -> Result<String, Error> {
-    let mut joined = String::new();
-    for (index, item) in value.try_iter()?.enumerate() {
-        if index > 0 {
-            joined.push_str(separator.unwrap_or(", "));
-        }
-        joined.push_str(&text_of(&item));
-        if joined.len() > OUTPUT_BYTES {
-            break;
-        }
-    }
-    Ok(joined)
 }

@@ -1,5 +1,5 @@
-//! Fitting text to limits: users' values are shortened with "…", the template's own text stays
-//! whole.
+//! Fitting text to limits: users' values are shortened with "…", at the end of a word if one is
+//! near; the template's own text stays whole.
 //!
 //! Lengths are counted in UTF-16 units: Slack says "characters" without defining them, and a text
 //! never has more characters than UTF-16 units, so a text that fits by this count fits by either.
@@ -25,6 +25,10 @@ pub(super) const MARKS: [char; 4] = [VALUE.0, VALUE.1, MARKUP.0, MARKUP.1];
 const ELLIPSIS: char = '…';
 /// The most characters that are kept together; a longer run of combining marks is noise.
 const CLUSTER: usize = 16;
+/// Units of the longest word that is dropped whole; a longer one is cut.
+const WORD: usize = 32;
+/// Begins a placeholder of [`mentions`](super::mentions), which ends with `>` and is never cut.
+pub(super) const MENTION: &str = "<@herald:";
 
 /// A text within its limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,19 +82,28 @@ pub(super) fn fit(marked: &str, limit: usize, cap: usize, markup: bool) -> Fitte
     Fitted { text, shortened }
 }
 
-/// The beginning of `text` and "…", together at most `max` units (at least 1). Never cuts within
-/// an entity (`&amp;`), a character with its combining marks or, with `markup`, a `<...>` token.
+/// The beginning of `text` and "…", together at most `max` units (at least 1). Ends after a word
+/// if that drops at most [`WORD`] units. Never cuts within an entity (`&amp;`), a character with
+/// its combining marks, a placeholder of a mention or, with `markup`, a `<...>` token.
 pub(super) fn cut(text: &str, max: usize, markup: bool) -> String {
     if units(text) <= max {
         return text.to_owned();
     }
-    let mut kept = 0;
+    let (mut kept, mut border) = (0, 0);
     let mut room = max.saturating_sub(ELLIPSIS.len_utf16());
     while kept < text.len() {
         let atom = atom(&text[kept..], markup);
         let Some(left) = room.checked_sub(units(atom)) else { break };
+        if atom.trim().is_empty() {
+            border = kept;
+        }
         room = left;
         kept += atom.len();
+    }
+    let within_word = !text[kept..].starts_with(char::is_whitespace);
+    let words_before = !text[..border].trim().is_empty();
+    if within_word && words_before && units(&text[border..kept]) <= WORD {
+        kept = border;
     }
     let mut shorter = text[..kept].trim_end().to_owned();
     shorter.push(ELLIPSIS);
@@ -151,8 +164,7 @@ fn atom(text: &str, markup: bool) -> &str {
             return &text[..entity.len()];
         }
     }
-    if markup
-        && text.starts_with('<')
+    if (text.starts_with(MENTION) || markup && text.starts_with('<'))
         && let Some(end) = text.find('>')
     {
         return &text[..=end];
@@ -222,6 +234,20 @@ mod tests {
         assert_eq!(cut("👩‍👩‍👧 family", 9, false), "👩‍👩‍👧…");
         assert_eq!(cut("👩‍👩‍👧 family", 8, false), "…");
         assert_eq!(cut("🇦🇹🇩🇪x", 6, false), "🇦🇹…");
+        assert_eq!(cut("a <@herald:u%31|Ada L> bcde", 24, false), "a <@herald:u%31|Ada L>…");
+        assert_eq!(cut("a <@herald:u%31|Ada L> bcde", 21, false), "a…");
+    }
+
+    #[test]
+    fn a_text_ends_after_a_word() {
+        assert_eq!(cut("Prepare the workplace", 14, false), "Prepare the…");
+        assert_eq!(cut("Prepare the workplace", 12, false), "Prepare the…");
+        assert_eq!(cut("Prepare the workplace", 11, false), "Prepare…");
+        assert_eq!(cut("Prepare", 4, false), "Pre…");
+        // Dropping so long a word would lose more than it gains.
+        let long = format!("a {}", "b".repeat(60));
+        assert_eq!(cut(&long, 40, false), format!("a {}…", "b".repeat(37)));
+        assert_eq!(cut("新しいタスクがあります", 6, false), "新しいタス…");
     }
 
     #[test]
@@ -251,6 +277,20 @@ mod tests {
             let whole: String = parts.iter().map(|(_, text)| text.as_str()).collect();
             prop_assert!(fitted.shortened || fitted.text == whole);
             prop_assert!(!fitted.shortened || fitted.text.contains('…'));
+        }
+
+        #[test]
+        fn words_stay_whole(
+            words in prop::collection::vec("[a-z&]{1,30}", 1..30),
+            max in 1_usize..200,
+        ) {
+            let text = words.join(" ");
+            let shown = cut(&text, max, false);
+            if let Some(kept) = shown.strip_suffix('…') {
+                let rest = text.strip_prefix(kept).expect("a beginning");
+                let only_word = !kept.contains(' ');
+                prop_assert!(only_word || rest.starts_with(' '), "{shown:?} of {text:?}");
+            }
         }
     }
 }

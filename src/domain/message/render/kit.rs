@@ -1,4 +1,11 @@
-//! Block Kit in templates: parsing its JSON, the modes of its strings, and Slack's limits.
+//! Block Kit in templates: parsing its JSON, the modes of its strings, and Slack's limits, as one
+//! table that both the check of a template and the fitting of a message read.
+//!
+//! Of the blocks of 2025 and 2026 a template may use card, carousel, container, data_table,
+//! data_visualization, plan, table and task_card. Not alert (Slack's own clients disagree whether
+//! it works in messages), context_actions (its buttons need a receiver), layout (the contents of
+//! its rows are undocumented) and markdown (data could become markup in it; the simple form of a
+//! message has Markdown: [`simple`](super::simple)).
 
 use serde_json::{Map, Value};
 
@@ -7,9 +14,169 @@ use super::filters::Mode;
 
 /// The most blocks of a message.
 pub const BLOCKS: usize = 50;
-pub(super) const SECTION_FIELDS: usize = 10;
-pub(super) const CONTEXT_ELEMENTS: usize = 10;
-pub(super) const ACTIONS_ELEMENTS: usize = 25;
+/// The most blocks of the kind `data_visualization` in a message.
+pub(super) const CHARTS: usize = 2;
+/// The most cells of a row.
+pub(super) const CELLS: usize = 20;
+/// The most characters of a cell: the text of a data_table may have 20,000 in all, more than all
+/// blocks of a message together.
+pub(super) const CELL: usize = 2_000;
+
+/// A part of a block or element. Lengths are in characters.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    /// A text object; `plain`: of plain_text only.
+    Text { most: usize, plain: bool },
+    /// A string that readers see.
+    Words { most: usize },
+    /// A string that must not be shortened: a URL or an id.
+    Whole { most: usize },
+    /// One object of these kinds.
+    One(Kinds),
+    /// Objects of these kinds; `text` is the longest text of a text object among them.
+    List { kinds: Kinds, most: usize, text: usize },
+    /// Rows of cells.
+    Rows { least: usize, most: usize },
+}
+
+pub(super) type Kinds = &'static [&'static str];
+
+/// A kind of block or element. Keys that are not listed are literal and stay as they are.
+#[derive(Debug)]
+pub(super) struct Kind {
+    name: &'static str,
+    pub(super) parts: &'static [(&'static str, Part)],
+    /// Sets of keys of which at least one must be present.
+    pub(super) needs: &'static [Kinds],
+}
+
+/// The kinds of blocks that a template may have, in the order of the alphabet.
+pub(super) const BLOCK_KINDS: Kinds = &[
+    "actions",
+    "card",
+    "carousel",
+    "container",
+    "context",
+    "data_table",
+    "data_visualization",
+    "divider",
+    "header",
+    "image",
+    "plan",
+    "section",
+    "table",
+    "task_card",
+];
+pub(super) const PLAIN: Kinds = &["plain_text"];
+pub(super) const TEXTS: Kinds = &["mrkdwn", "plain_text"];
+const BUTTON: Kinds = &["button"];
+const IMAGE: Kinds = &["image"];
+
+const fn text(most: usize) -> Part {
+    Part::Text { most, plain: false }
+}
+
+const fn plain(most: usize) -> Part {
+    Part::Text { most, plain: true }
+}
+
+const fn words(most: usize) -> Part {
+    Part::Words { most }
+}
+
+const fn list(kinds: Kinds, most: usize) -> Part {
+    Part::List { kinds, most, text: 3_000 }
+}
+
+macro_rules! kind {
+    ($name:literal, $parts:expr, $needs:expr $(,)?) => {
+        Kind { name: $name, parts: $parts, needs: $needs }
+    };
+}
+
+const FIELDS: Part = Part::List { kinds: TEXTS, most: 10, text: 2_000 };
+const CHILDREN: Kinds = &["actions", "context", "divider", "header", "image", "section"];
+
+/// Slack's limits: "Reference: blocks", "Block elements" and, for the newer kinds, `@slack/types`.
+static KINDS: [Kind; 15] = [
+    kind!("actions", &[("elements", list(BUTTON, 25))], &[&["elements"]]),
+    kind!(
+        "button",
+        &[
+            ("text", plain(75)),
+            ("value", words(2_000)),
+            ("accessibility_label", words(75)),
+            ("url", Part::Whole { most: 3_000 }),
+        ],
+        &[&["text"]],
+    ),
+    kind!(
+        "card",
+        &[
+            ("hero_image", Part::One(IMAGE)),
+            ("icon", Part::One(IMAGE)),
+            ("title", text(150)),
+            ("subtitle", text(150)),
+            ("body", text(200)),
+            ("actions", list(BUTTON, 3)),
+        ],
+        &[&["hero_image", "title", "body", "actions"]],
+    ),
+    kind!("carousel", &[("elements", list(&["card"], 10))], &[&["elements"]]),
+    kind!(
+        "container",
+        &[
+            ("title", plain(150)),
+            ("subtitle", text(150)),
+            ("icon", Part::One(IMAGE)),
+            ("child_blocks", list(CHILDREN, 10)),
+        ],
+        &[&["child_blocks"]],
+    ),
+    kind!(
+        "context",
+        &[("elements", list(&["image", "mrkdwn", "plain_text"], 10))],
+        &[&["elements"]],
+    ),
+    kind!(
+        "data_table",
+        &[("caption", words(150)), ("rows", Part::Rows { least: 2, most: 201 })],
+        &[&["caption"], &["rows"]],
+    ),
+    kind!("data_visualization", &[("title", words(50))], &[&["title"], &["chart"]]),
+    kind!("divider", &[], &[]),
+    kind!("header", &[("text", plain(150))], &[&["text"]]),
+    kind!(
+        "image",
+        &[
+            ("image_url", Part::Whole { most: 3_000 }),
+            ("alt_text", words(2_000)),
+            ("title", plain(2_000)),
+        ],
+        &[&["image_url"]],
+    ),
+    kind!("plan", &[("title", words(3_000)), ("tasks", list(&["task_card"], 50))], &[&["title"]]),
+    kind!(
+        "section",
+        &[
+            ("text", text(3_000)),
+            ("fields", FIELDS),
+            ("accessory", Part::One(&["button", "image"])),
+        ],
+        &[&["text", "fields"]],
+    ),
+    kind!("table", &[("rows", Part::Rows { least: 1, most: 100 })], &[&["rows"]]),
+    kind!(
+        "task_card",
+        &[("task_id", Part::Whole { most: 255 }), ("title", words(3_000))],
+        &[&["task_id"], &["title"], &["status"]],
+    ),
+];
+
+/// The kind of this name; `None` for text objects, cells, and kinds that templates may not have.
+pub(super) fn find(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
 
 /// The most bytes of a template's blocks.
 pub const BLOCKS_BYTES: usize = 32 * 1024;
@@ -84,7 +251,9 @@ impl FieldPlace<'_> {
 pub(super) fn mode(holder: &Map<String, Value>, key: &str) -> Option<Mode> {
     match key {
         "text" if holder.get("type").is_some_and(|kind| kind == "mrkdwn") => Some(Mode::Mrkdwn),
-        "text" | "alt_text" | "value" | "accessibility_label" => Some(Mode::Plain),
+        "text" | "alt_text" | "value" | "accessibility_label" | "title" | "caption" => {
+            Some(Mode::Plain)
+        }
         "url" | "image_url" => Some(Mode::Url),
         _ => None,
     }

@@ -8,20 +8,33 @@
 //! the template's own text stays whole.
 //!
 //! Names in a template: the fields of `data` (and all of them as `data`), `reader` (`name`,
-//! `locale`, `time_zone`), `link` (`url`, `label`; undefined if there is none), `event_type` and
-//! `now`. Those five names outrank fields of data. Missing values are empty.
+//! `locale`, `time_zone`, and `language`, that of the message), `link` (`url`, `label`; undefined
+//! if there is none), `event_type` and `now`. Those five names outrank fields of data. Missing
+//! values are empty.
 
+pub mod language;
+
+mod calendar;
 pub mod escape;
 pub mod fit;
+
+pub mod mentions;
 pub mod zone;
 
 mod done;
+mod helpers;
+
 pub mod filters;
 
 pub mod kit;
 
+mod bounds;
+
 pub mod blocks;
 pub mod check;
+
+mod markdown;
+pub mod simple;
 
 #[cfg(test)]
 mod properties;
@@ -39,6 +52,7 @@ use crate::domain::time::Timestamp;
 
 pub use super::problem::Problem;
 pub use done::done;
+pub use language::Language;
 
 /// The message of one event type, before it is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -53,8 +67,8 @@ pub struct Template {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reader {
     pub name: Option<String>,
-    /// BCP 47. Templates may read it; the built-in ones are in English.
-    pub locale: Option<String>,
+    /// BCP 47 tags, in the order in which a wording is looked for.
+    pub locales: Vec<String>,
     /// IANA name; an unknown one counts as UTC.
     pub time_zone: String,
 }
@@ -70,8 +84,11 @@ impl Reader {
     ) -> Self {
         let own = |field: fn(&Person) -> &Option<String>| person.and_then(|p| field(p).clone());
         let in_slack = |text: Option<&str>| text.map(str::to_owned);
-        let locale = own(|person| &person.locale)
-            .or_else(|| in_slack(member.and_then(|member| member.locale)));
+        let locales = [
+            own(|person| &person.locale),
+            in_slack(member.and_then(|member| member.locale)),
+            Some(settings.locale.clone()),
+        ];
         let time_zone = own(|person| &person.time_zone)
             .or_else(|| in_slack(member.and_then(|member| member.time_zone)));
         let name = own(|person| &person.display_name)
@@ -79,9 +96,15 @@ impl Reader {
             .filter(|name| !name.trim().is_empty());
         Self {
             name,
-            locale: locale.or_else(|| Some(settings.locale.clone())),
+            locales: locales.into_iter().flatten().collect(),
             time_zone: time_zone.unwrap_or_else(|| settings.time_zone.clone()),
         }
+    }
+
+    /// The language in which Herald writes to this reader.
+    #[must_use]
+    pub fn language(&self) -> Language {
+        Language::preferred(&self.locales)
     }
 }
 
@@ -146,40 +169,53 @@ pub struct Compiled {
     text: String,
     blocks: blocks::Blocks,
     strings: filters::Strings,
-    /// Whether its text may depend on more than the reader's locale and zone.
+    /// The language of its words, and so of its dates, plurals and lists; `None`: that of the
+    /// reader.
+    language: Option<Language>,
+    /// Whether its text may depend on more than the reader's zone.
     personal: bool,
 }
 
 impl Compiled {
     /// From any template: a string that does not compile is reported when it is rendered.
+    /// `language` is that of its words; `None` if its dates, plurals and lists follow the reader.
     #[must_use]
-    pub fn of(template: &Template) -> Self {
+    pub fn of(template: &Template, language: Option<Language>) -> Self {
         let mut strings = filters::Strings::new();
         strings.add(&template.text, filters::Mode::Mrkdwn);
         let blocks = blocks::Blocks::compile(&template.blocks, &mut strings);
         let personal = template.text.contains("reader") || template.blocks.contains("reader");
-        Self { text: template.text.clone(), blocks, strings, personal }
+        Self { text: template.text.clone(), blocks, strings, language, personal }
     }
 
     /// The reader, reduced to the fields that this template can use: equal views give equal
     /// messages.
     #[must_use]
     pub fn view(&self, reader: Reader) -> Reader {
-        if self.personal { reader } else { Reader { name: None, ..reader } }
+        if self.personal {
+            return reader;
+        }
+        let language = self.language_for(&reader);
+        Reader { name: None, locales: vec![language.tag().to_owned()], ..reader }
+    }
+
+    fn language_for(&self, reader: &Reader) -> Language {
+        self.language.unwrap_or_else(|| reader.language())
     }
 
     /// Fills the template in, escapes, and fits the message to Slack's limits.
     pub fn render(&self, context: &Context<'_>) -> Result<Rendered, RenderError> {
-        let scope = filters::scope(context);
+        let language = self.language_for(context.reader);
+        let scope = filters::scope(context, language);
         let marked = self
             .strings
             .fill(&self.text, filters::Mode::Mrkdwn, &scope)
             .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
         let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
         if text.text.trim().is_empty() {
-            "You have a new notification.".clone_into(&mut text.text);
+            language.notice().clone_into(&mut text.text);
         }
-        let blocks = self.blocks.render(&self.strings, &scope)?;
+        let blocks = self.blocks.render(&self.strings, &scope, context.button)?;
         Ok(Rendered {
             text: text.text,
             shortened: text.shortened || blocks.shortened,
@@ -188,7 +224,7 @@ impl Compiled {
     }
 }
 
-/// [`Compiled::render`] for a template that is used once.
+/// [`Compiled::render`] for a template that is used once and is in the language of its reader.
 pub fn render(template: &Template, context: &Context<'_>) -> Result<Rendered, RenderError> {
-    Compiled::of(template).render(context)
+    Compiled::of(template, None).render(context)
 }

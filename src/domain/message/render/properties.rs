@@ -195,16 +195,20 @@ fn tenants_own() -> Template {
 proptest! {
 #![proptest_config(ProptestConfig::with_cases(400))]
 #[test]
-fn every_built_in_message_fits_and_is_harmless((index, data, label) in any_case()) {
+fn every_built_in_message_fits_and_is_harmless(
+    (index, data, label) in any_case(),
+    language in prop::sample::select(Language::ALL.to_vec()),
+) {
     let built_in = &catalogue()[index];
     let event = EventType::parse(built_in.name).unwrap();
     let time_zone = label.clone().unwrap_or_default();
-    let reader = Reader { name: label.clone(), locale: None, time_zone };
+    let reader = Reader { name: label.clone(), locales: Vec::new(), time_zone };
     let link = Link { url: "https://platform.example/1".into(), label };
-    let (button, now) = (event::button(&event), Timestamp(0));
+    let words = built_in.words(language).unwrap();
+    let (button, now) = (words.button.as_str(), Timestamp(0));
     let (data, reader, link) = (&data, &reader, Some(&link));
     let context = Context { event: &event, data, reader, link, button, now };
-    let rendered = render(&built_in.template(), &context).expect("a message");
+    let rendered = words.compiled.render(&context).expect("a message");
     within_slacks_limits(&rendered);
     no_live_markup(&rendered);
     let shown = format!("{}{}", rendered.text, rendered.blocks);
@@ -225,10 +229,10 @@ proptest! {
         let template = tenants_own();
         prop_assert_eq!(template.check(), []);
         let event = EventType::parse("own.type").unwrap();
-        let reader = Reader { name: None, locale: None, time_zone: "UTC".into() };
+        let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
         let link = Link { url: "https://platform.example/1".into(), label: None };
         let data = json!({ "a": a, "b": b, "c": c });
-        let (button, now) = (event::button(&event), Timestamp(0));
+        let (button, now) = (event::button(&event, Language::English), Timestamp(0));
         let (data, reader, link) = (&data, &reader, Some(&link));
         let context = Context { event: &event, data, reader, link, button, now };
         let rendered = render(&template, &context).expect("a message");

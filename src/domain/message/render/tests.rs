@@ -12,8 +12,7 @@ fn filled(
     link: Option<&Link>,
 ) -> Result<Rendered, RenderError> {
     let template = Template { text: text.into(), blocks: blocks.to_string() };
-    let reader =
-        Reader { name: Some("Lee".into()), locale: None, time_zone: "Europe/Vienna".into() };
+    let reader = reader("en");
     let event = EventType::parse("own.type").unwrap();
     render(
         &template,
@@ -22,10 +21,24 @@ fn filled(
             data: &data,
             reader: &reader,
             link,
-            button: event::button(&event),
+            button: event::button(&event, Language::English),
             now: NOW,
         },
     )
+}
+
+fn reader(locale: &str) -> Reader {
+    let (name, time_zone) = (Some("Lee".into()), "Europe/Vienna".into());
+    Reader { name, locales: vec![locale.into()], time_zone }
+}
+
+/// The text in the language of the locale.
+fn in_locale(locale: &str, template: &str, data: &Value) -> String {
+    let template = Template { text: template.into(), blocks: "[]".into() };
+    let event = EventType::parse("own.type").unwrap();
+    let reader = &reader(locale);
+    let context = Context { event: &event, data, reader, link: None, button: "Open", now: NOW };
+    render(&template, &context).unwrap().text
 }
 
 fn text(template: &str, data: Value) -> String {
@@ -178,6 +191,68 @@ fn filters_read_the_reader_and_the_notifications_time() {
         text("{{ missing | default('-') }}{{ data.n }}{{ event_type }}", data),
         "-90own.type"
     );
+}
+
+#[test]
+fn helpers_write_in_the_language_of_the_message() {
+    let data = json!({"at": "2026-11-23T05:00:00Z", "n": 1, "people": ["Ana", "", "<B>", "Inés"],
+        "day": "2026-11-24", "none": null});
+    for (locale, template, shown) in [
+        ("en", "{{ at | relative }}", "3 hours ago"),
+        ("de-AT", "{{ at | relative }}", "vor 3 Stunden"),
+        ("ja", "{{ at | datetime }}", "2026年11月23日(月) 6:00 CET"),
+        ("fr-CA", "{{ day | date }}, {{ day | relative }}", "mar. 24 nov. 2026, demain"),
+        ("pt", "{{ at | time }}", "06:00 CET"),
+        ("es", "{{ people | and_join }}", "Ana, &lt;B&gt; e Inés"),
+        ("tr", "{{ people | and_join }}", "Ana, &lt;B&gt; and Inés"),
+        ("en", "{{ n | plural(one='task', other='tasks') }}", "task"),
+        ("en", "{{ none | plural(one='task', other='tasks') }}", "tasks"),
+        ("fr", "{{ 0 | plural(one='tâche', other='tâches') }}", "tâche"),
+        ("ja", "{{ n | plural(one='x', other='件') }}", "件"),
+        ("en", "{{ 'Prepare the workplace' | truncate(14) }}", "Prepare the…"),
+        ("de", "{{ reader.language }} {{ reader.locale }}", "de de"),
+    ] {
+        assert_eq!(in_locale(locale, template, &data), shown, "{locale} {template}");
+    }
+}
+
+#[test]
+fn a_plural_names_its_forms() {
+    for (template, problem) in [
+        ("{{ 1 | plural(one='task') }}", "other is required"),
+        ("{{ 1 | plural(two='x', other='y') }}", "unknown keyword argument 'two'"),
+    ] {
+        let error = filled(template, json!([]), json!({}), None).unwrap_err().to_string();
+        assert!(error.contains(problem), "{template}: {error}");
+    }
+}
+
+#[test]
+fn a_link_is_live_only_to_the_web() {
+    let data = json!({"url": "https://x.test/?a=1&b=2", "bad": "javascript:alert(1)",
+        "label": "the <form>"});
+    for (template, shown) in [
+        ("{{ url | link(label) }}", "<https://x.test/?a=1&amp;b=2|the &lt;form&gt;>"),
+        ("{{ url | link }}", "<https://x.test/?a=1&amp;b=2|https://x.test/?a=1&amp;b=2>"),
+        ("{{ bad | link(label) }}", "the &lt;form&gt;"),
+        ("{{ bad | link }}", "javascript:alert(1)"),
+        ("-{{ missing | link }}-", "--"),
+    ] {
+        assert_eq!(text(template, data.clone()), shown, "{template}");
+    }
+}
+
+#[test]
+fn a_mention_is_left_for_the_moment_of_sending() {
+    let data = json!({"id": "ada@x.test", "name": "Ada"});
+    let shown = text("{{ id | mention(name) }}", data.clone());
+    let padded = format!("<@herald:ada%40x.test|Ada{}>", " ".repeat(37));
+    assert_eq!(shown, padded);
+    assert_eq!(text("-{{ missing | mention }}-", data.clone()), "--");
+    let blocks = json!([{"type": "header",
+        "text": {"type": "plain_text", "text": "By {{ id | mention(name) }}"}}]);
+    let rendered = filled("x", blocks, data, None).unwrap();
+    assert_eq!(rendered.blocks[0]["text"]["text"], format!("By {padded}"));
 }
 
 #[test]

@@ -1,14 +1,18 @@
-//! Times for readers: in the reader's zone, in plain English (`Fri 27 Nov 2026, 17:00 CET`).
+//! Times for readers: in the reader's zone, in the language of the message (`Fri 27 Nov 2026, 17:00
+//! CET`).
 //!
 //! The zone database is compiled in and never the machine's, so every replica writes the same text.
 //! An unknown zone counts as UTC, and the text says UTC.
 
 use std::sync::LazyLock;
 
+use jiff::Zoned;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde_json::Value;
 
+use super::calendar;
+use super::language::Language;
 use crate::domain::time::Timestamp;
 
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
@@ -75,72 +79,82 @@ impl Moment {
     }
 
     /// In the reader's zone. A moment that is only a date is shown as a date, whatever the style.
-    pub(super) fn format(self, style: Style, zone: &str) -> String {
-        const DATE: &str = "%a %-d %b %Y";
+    pub(super) fn format(self, style: Style, zone: &str, language: Language) -> String {
         match self {
-            Self::Day(date) => date.strftime(DATE).to_string(),
+            Self::Day(date) => calendar::date(date, language),
             Self::Instant(at) => {
-                let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or_default();
-                let local = instant.to_zoned(zone_or_utc(zone));
+                let local = local(at, zone);
+                let date = calendar::date(local.date(), language);
                 match style {
-                    Style::Date => local.strftime(DATE).to_string(),
-                    Style::DateTime => local.strftime("%a %-d %b %Y, %H:%M %Z").to_string(),
-                    Style::Time => local.strftime("%H:%M %Z").to_string(),
+                    Style::Date => date,
+                    Style::DateTime => {
+                        calendar::date_and_time(&date, &time(&local, language), language)
+                    }
+                    Style::Time => time(&local, language),
                 }
             }
         }
     }
 
     /// From this moment to `end`; the day appears once if both are on it.
-    pub(super) fn until(self, end: Self, zone: &str) -> String {
-        let (from, to) = (self.format(Style::DateTime, zone), end.format(Style::DateTime, zone));
-        let same_day = self.format(Style::Date, zone) == end.format(Style::Date, zone);
+    pub(super) fn until(self, end: Self, zone: &str, language: Language) -> String {
+        let from = self.format(Style::DateTime, zone, language);
+        let to = end.format(Style::DateTime, zone, language);
+        if from == to {
+            return from;
+        }
+        let (day, last) =
+            (self.format(Style::Date, zone, language), end.format(Style::Date, zone, language));
         match (self, end) {
-            _ if from == to => from,
-            (Self::Instant(at), Self::Instant(_)) if same_day => {
-                let instant = jiff::Timestamp::from_microsecond(at.0).unwrap_or_default();
-                let start = instant.to_zoned(zone_or_utc(zone)).strftime("%a %-d %b %Y, %H:%M");
-                format!("{start}–{}", end.format(Style::Time, zone))
+            (Self::Instant(from), Self::Instant(to)) if day == last => {
+                let from = local(from, zone);
+                let from = calendar::clock(from.hour(), from.minute(), language);
+                calendar::within_a_day(&day, &from, &time(&local(to, zone), language), language)
             }
-            _ => format!("{from} – {to}"),
+            _ => calendar::from_to(&from, &to, language),
         }
     }
 
-    /// `in 15 minutes`, counted from `now`; for only a date, days in the reader's calendar.
-    pub(super) fn how_soon(self, now: Timestamp, zone: &str) -> String {
+    /// `in 15 minutes`, counted from `now`; for only a date, days in the reader's calendar. A past
+    /// moment is `now`, a past date `today`.
+    pub(super) fn how_soon(self, now: Timestamp, zone: &str, language: Language) -> String {
         match self {
-            Self::Instant(at) if at < now => "now".to_owned(),
+            Self::Instant(at) if at < now => calendar::now(language).to_owned(),
             // Rounded up: half a minute before the start is not yet "now".
             Self::Instant(at) => {
                 let minutes = at.since(now).as_micros().div_ceil(60_000_000);
-                in_minutes(u64::try_from(minutes).unwrap_or(u64::MAX))
+                calendar::in_minutes(u64::try_from(minutes).unwrap_or(u64::MAX), language)
             }
-            Self::Day(day) => {
-                let today = jiff::Timestamp::from_microsecond(now.0).unwrap_or_default();
-                let today = today.to_zoned(zone_or_utc(zone)).date();
-                match (day - today).get_days() {
-                    ..=0 => "today".to_owned(),
-                    1 => "tomorrow".to_owned(),
-                    days => format!("in {days} days"),
-                }
+            Self::Day(day) => calendar::in_days(days_until(day, now, zone).max(0), language),
+        }
+    }
+
+    /// [`how_soon`](Self::how_soon), and for the past `3 hours ago`.
+    pub(super) fn relative(self, now: Timestamp, zone: &str, language: Language) -> String {
+        match self {
+            Self::Instant(at) if at < now => {
+                let minutes = now.since(at).as_micros() / 60_000_000;
+                calendar::minutes_ago(u64::try_from(minutes).unwrap_or(u64::MAX), language)
             }
+            Self::Instant(_) => self.how_soon(now, zone, language),
+            Self::Day(day) => calendar::in_days(days_until(day, now, zone), language),
         }
     }
 }
 
-/// `now`, `in 1 minute`, `in 2 hours 5 minutes`, `in 3 days`.
-pub(super) fn in_minutes(minutes: u64) -> String {
-    let count = |n: u64, unit: &str| format!("{n} {unit}{}", if n == 1 { "" } else { "s" });
-    match minutes {
-        0 => "now".to_owned(),
-        1..60 => format!("in {}", count(minutes, "minute")),
-        60..2880 if minutes.is_multiple_of(60) => format!("in {}", count(minutes / 60, "hour")),
-        60..1440 => {
-            format!("in {} {}", count(minutes / 60, "hour"), count(minutes % 60, "minute"))
-        }
-        1440..2880 => format!("in {}", count(minutes / 60, "hour")),
-        _ => format!("in {}", count(minutes / 1440, "day")),
-    }
+fn local(at: Timestamp, zone: &str) -> Zoned {
+    jiff::Timestamp::from_microsecond(at.0).unwrap_or_default().to_zoned(zone_or_utc(zone))
+}
+
+/// `17:00 CET`
+fn time(local: &Zoned, language: Language) -> String {
+    let clock = calendar::clock(local.hour(), local.minute(), language);
+    let zone = calendar::zone(&local.strftime("%Z").to_string(), language);
+    format!("{clock} {zone}")
+}
+
+fn days_until(day: Date, now: Timestamp, zone: &str) -> i32 {
+    (day - local(now, zone).date()).get_days()
 }
 
 fn zone_or_utc(name: &str) -> TimeZone {
@@ -160,7 +174,7 @@ mod tests {
     use super::*;
 
     fn shown(value: Value, style: Style, zone: &str) -> String {
-        Moment::parse(&value).unwrap().format(style, zone)
+        Moment::parse(&value).unwrap().format(style, zone, Language::English)
     }
 
     #[test]
@@ -190,7 +204,8 @@ mod tests {
     #[test]
     fn a_span_tells_its_day_once() {
         let at = |text: &str| Moment::parse(&json!(text)).unwrap();
-        let until = |from: &str, to: &str| at(from).until(at(to), "Europe/Vienna");
+        let until =
+            |from: &str, to: &str| at(from).until(at(to), "Europe/Vienna", Language::English);
         assert_eq!(
             until("2026-12-03T08:00:00Z", "2026-12-03T11:00:00Z"),
             "Thu 3 Dec 2026, 09:00–12:00 CET"
@@ -221,7 +236,8 @@ mod tests {
     fn how_soon_reads_well() {
         let now = Timestamp(1_795_795_200_000_000);
         let soon = |seconds: i64| {
-            Moment::Instant(Timestamp(now.0 + seconds * 1_000_000)).how_soon(now, "UTC")
+            let at = Moment::Instant(Timestamp(now.0 + seconds * 1_000_000));
+            at.how_soon(now, "UTC", Language::English)
         };
         assert_eq!(soon(-5), "now");
         assert_eq!(soon(20), "in 1 minute");
@@ -230,6 +246,38 @@ mod tests {
         assert_eq!(soon(3600 + 1800), "in 1 hour 30 minutes");
         assert_eq!(soon(30 * 3600 + 60), "in 30 hours");
         assert_eq!(soon(3 * 86400), "in 3 days");
-        assert_eq!(Moment::Day("2026-11-28".parse().unwrap()).how_soon(now, "UTC"), "tomorrow");
+        let day = |text: &str| Moment::Day(text.parse().unwrap());
+        assert_eq!(day("2026-11-28").how_soon(now, "UTC", Language::English), "tomorrow");
+        assert_eq!(day("2026-11-20").how_soon(now, "UTC", Language::English), "today");
+    }
+
+    #[test]
+    fn a_relative_time_has_a_past() {
+        let now = Timestamp(1_795_795_200_000_000);
+        let at = |seconds: i64| {
+            let at = Moment::Instant(Timestamp(now.0 + seconds * 1_000_000));
+            at.relative(now, "UTC", Language::English)
+        };
+        assert_eq!(at(-59), "now");
+        assert_eq!(at(-3 * 3600), "3 hours ago");
+        assert_eq!(at(3 * 3600), "in 3 hours");
+        let day = Moment::Day("2026-11-26".parse().unwrap());
+        assert_eq!(day.relative(now, "UTC", Language::English), "yesterday");
+        assert_eq!(day.relative(now, "UTC", Language::German), "gestern");
+    }
+
+    #[test]
+    fn a_span_is_written_in_the_readers_language() {
+        let at = |text: &str| Moment::parse(&json!(text)).unwrap();
+        let until = |to: &str, language: Language| {
+            at("2026-12-03T08:00:00Z").until(at(to), "Europe/Vienna", language)
+        };
+        let (noon, next) = ("2026-12-03T11:00:00Z", "2026-12-04T11:00:00Z");
+        assert_eq!(until(noon, Language::German), "Do., 3. Dez. 2026, 09:00–12:00 MEZ");
+        assert_eq!(until(noon, Language::Japanese), "2026年12月3日(木) 9:00～12:00 CET");
+        assert_eq!(
+            until(next, Language::French),
+            "jeu. 3 déc. 2026 à 09:00 CET – ven. 4 déc. 2026 à 12:00 CET"
+        );
     }
 }

@@ -1,0 +1,308 @@
+//! Dates, times and durations in words, for each language.
+
+use jiff::civil::Date;
+
+use super::language::Language;
+
+/// The words of one language. `{}` stands for a duration.
+struct Words {
+    /// From Monday on.
+    weekdays: [&'static str; 7],
+    months: [&'static str; 12],
+    now: &'static str,
+    yesterday: &'static str,
+    today: &'static str,
+    tomorrow: &'static str,
+    ahead: &'static str,
+    ago: &'static str,
+    /// Each as it stands after one, and after several.
+    minute: [&'static str; 2],
+    hour: [&'static str; 2],
+    day: [&'static str; 2],
+    /// Between a number and its unit.
+    gap: &'static str,
+    /// Between hours and minutes.
+    between: &'static str,
+}
+
+const ENGLISH: Words = Words {
+    weekdays: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"],
+    months: ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
+    now: "now",
+    yesterday: "yesterday",
+    today: "today",
+    tomorrow: "tomorrow",
+    ahead: "in {}",
+    ago: "{} ago",
+    minute: ["minute", "minutes"],
+    hour: ["hour", "hours"],
+    day: ["day", "days"],
+    gap: " ",
+    between: " ",
+};
+
+const GERMAN: Words = Words {
+    weekdays: ["Mo.", "Di.", "Mi.", "Do.", "Fr.", "Sa.", "So."],
+    months: [
+        "Jan.", "Feb.", "März", "Apr.", "Mai", "Juni", "Juli", "Aug.", "Sept.", "Okt.", "Nov.",
+        "Dez.",
+    ],
+    now: "jetzt",
+    yesterday: "gestern",
+    today: "heute",
+    tomorrow: "morgen",
+    ahead: "in {}",
+    ago: "vor {}",
+    minute: ["Minute", "Minuten"],
+    hour: ["Stunde", "Stunden"],
+    // Dative: both prepositions ask for it.
+    day: ["Tag", "Tagen"],
+    gap: " ",
+    between: " und ",
+};
+
+const FRENCH: Words = Words {
+    weekdays: ["lun.", "mar.", "mer.", "jeu.", "ven.", "sam.", "dim."],
+    months: [
+        "janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.",
+        "déc.",
+    ],
+    now: "maintenant",
+    yesterday: "hier",
+    today: "aujourd’hui",
+    tomorrow: "demain",
+    ahead: "dans {}",
+    ago: "il y a {}",
+    minute: ["minute", "minutes"],
+    hour: ["heure", "heures"],
+    day: ["jour", "jours"],
+    gap: " ",
+    between: " et ",
+};
+
+const SPANISH: Words = Words {
+    weekdays: ["lun", "mar", "mié", "jue", "vie", "sáb", "dom"],
+    months: ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sept", "oct", "nov", "dic"],
+    now: "ahora",
+    yesterday: "ayer",
+    today: "hoy",
+    tomorrow: "mañana",
+    ahead: "dentro de {}",
+    ago: "hace {}",
+    minute: ["minuto", "minutos"],
+    hour: ["hora", "horas"],
+    day: ["día", "días"],
+    gap: " ",
+    between: " y ",
+};
+
+const PORTUGUESE: Words = Words {
+    weekdays: ["seg.", "ter.", "qua.", "qui.", "sex.", "sáb.", "dom."],
+    months: [
+        "jan.", "fev.", "mar.", "abr.", "mai.", "jun.", "jul.", "ago.", "set.", "out.", "nov.",
+        "dez.",
+    ],
+    now: "agora",
+    yesterday: "ontem",
+    today: "hoje",
+    tomorrow: "amanhã",
+    ahead: "em {}",
+    ago: "há {}",
+    minute: ["minuto", "minutos"],
+    hour: ["hora", "horas"],
+    day: ["dia", "dias"],
+    gap: " ",
+    between: " e ",
+};
+
+const JAPANESE: Words = Words {
+    weekdays: ["月", "火", "水", "木", "金", "土", "日"],
+    months: ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"],
+    now: "まもなく",
+    yesterday: "昨日",
+    today: "今日",
+    tomorrow: "明日",
+    ahead: "{}後",
+    ago: "{}前",
+    minute: ["分", "分"],
+    hour: ["時間", "時間"],
+    day: ["日", "日"],
+    gap: "",
+    between: "",
+};
+
+fn words(language: Language) -> &'static Words {
+    match language {
+        Language::English => &ENGLISH,
+        Language::German => &GERMAN,
+        Language::French => &FRENCH,
+        Language::Spanish => &SPANISH,
+        Language::Portuguese => &PORTUGUESE,
+        Language::Japanese => &JAPANESE,
+    }
+}
+
+/// `Fri 27 Nov 2026`.
+pub(super) fn date(date: Date, language: Language) -> String {
+    let words = words(language);
+    let nth = |one_based: i8| usize::try_from(one_based - 1).unwrap_or_default();
+    let weekday = words.weekdays[nth(date.weekday().to_monday_one_offset())];
+    let month = words.months[nth(date.month())];
+    let (day, year) = (date.day(), date.year());
+    match language {
+        Language::English | Language::French => format!("{weekday} {day} {month} {year:04}"),
+        Language::German => format!("{weekday}, {day}. {month} {year:04}"),
+        Language::Spanish => format!("{weekday}, {day} {month} {year:04}"),
+        Language::Portuguese => format!("{weekday}, {day} de {month} de {year:04}"),
+        Language::Japanese => format!("{year}年{month}月{day}日({weekday})"),
+    }
+}
+
+/// `17:00`.
+pub(super) fn clock(hour: i8, minute: i8, language: Language) -> String {
+    match language {
+        Language::Spanish | Language::Japanese => format!("{hour}:{minute:02}"),
+        _ => format!("{hour:02}:{minute:02}"),
+    }
+}
+
+/// `Fri 27 Nov 2026, 17:00 CET`; `time` has its zone.
+pub(super) fn date_and_time(date: &str, time: &str, language: Language) -> String {
+    match language {
+        Language::French => format!("{date} à {time}"),
+        Language::Japanese => format!("{date} {time}"),
+        _ => format!("{date}, {time}"),
+    }
+}
+
+/// `Thu 3 Dec 2026, 09:00–12:00 CET`: a span within one day.
+pub(super) fn within_a_day(date: &str, from: &str, to: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => format!("{date} {from}～{to}"),
+        _ => format!("{date}, {from}–{to}"),
+    }
+}
+
+/// A span over days, or one whose ends are not both times.
+pub(super) fn from_to(from: &str, to: &str, language: Language) -> String {
+    match language {
+        Language::Japanese => format!("{from} ～ {to}"),
+        _ => format!("{from} – {to}"),
+    }
+}
+
+/// A time zone, by the abbreviation of the zone database. Zones without one have their offset there
+/// (`-03`), which gets `UTC` before it.
+pub(super) fn zone(abbreviation: &str, language: Language) -> String {
+    match (abbreviation, language) {
+        ("CET", Language::German) => "MEZ".to_owned(),
+        ("CEST", Language::German) => "MESZ".to_owned(),
+        (offset, _) if offset.starts_with(['+', '-']) => {
+            let (hours, minutes) = offset.split_at(offset.len().min(3));
+            let colon = if minutes.is_empty() { "" } else { ":" };
+            format!("UTC{hours}{colon}{minutes}")
+        }
+        (abbreviation, _) => abbreviation.to_owned(),
+    }
+}
+
+/// A time that is now, or so near that it makes no difference.
+pub(super) fn now(language: Language) -> &'static str {
+    words(language).now
+}
+
+/// `now`, `in 1 minute`, `in 2 hours 5 minutes`, `in 3 days`.
+pub(super) fn in_minutes(minutes: u64, language: Language) -> String {
+    let words = words(language);
+    duration(minutes, words).map_or_else(|| words.now.into(), |it| words.ahead.replace("{}", &it))
+}
+
+/// `now`, `1 minute ago`, `2 hours 5 minutes ago`, `3 days ago`.
+pub(super) fn minutes_ago(minutes: u64, language: Language) -> String {
+    let words = words(language);
+    duration(minutes, words).map_or_else(|| words.now.into(), |it| words.ago.replace("{}", &it))
+}
+
+/// `yesterday`, `today`, `tomorrow`, `in 3 days`, `3 days ago`; days before today are negative.
+pub(super) fn in_days(days: i32, language: Language) -> String {
+    let words = words(language);
+    let counted = || count(u64::from(days.unsigned_abs()), words.day, words);
+    match days {
+        -1 => words.yesterday.to_owned(),
+        0 => words.today.to_owned(),
+        1 => words.tomorrow.to_owned(),
+        2.. => words.ahead.replace("{}", &counted()),
+        _ => words.ago.replace("{}", &counted()),
+    }
+}
+
+/// `None` for no minutes at all.
+fn duration(minutes: u64, words: &Words) -> Option<String> {
+    let (hours, rest) = (minutes / 60, minutes % 60);
+    Some(match minutes {
+        0 => return None,
+        1..60 => count(minutes, words.minute, words),
+        60..1440 if rest != 0 => {
+            let minutes = count(rest, words.minute, words);
+            format!("{}{}{minutes}", count(hours, words.hour, words), words.between)
+        }
+        60..2880 => count(hours, words.hour, words),
+        _ => count(minutes / 1440, words.day, words),
+    })
+}
+
+fn count(n: u64, unit: [&str; 2], words: &Words) -> String {
+    format!("{n}{}{}", words.gap, unit[usize::from(n != 1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_written_as_each_language_writes_them() {
+        let day: Date = "2026-03-06".parse().unwrap();
+        for (language, written) in [
+            (Language::English, "Fri 6 Mar 2026, 09:05 CET"),
+            (Language::German, "Fr., 6. März 2026, 09:05 MEZ"),
+            (Language::French, "ven. 6 mars 2026 à 09:05 CET"),
+            (Language::Spanish, "vie, 6 mar 2026, 9:05 CET"),
+            (Language::Portuguese, "sex., 6 de mar. de 2026, 09:05 CET"),
+            (Language::Japanese, "2026年3月6日(金) 9:05 CET"),
+        ] {
+            let time = format!("{} {}", clock(9, 5, language), zone("CET", language));
+            assert_eq!(date_and_time(&date(day, language), &time, language), written);
+        }
+    }
+
+    #[test]
+    fn a_zone_without_a_name_is_an_offset_from_utc() {
+        assert_eq!(zone("-03", Language::Portuguese), "UTC-03");
+        assert_eq!(zone("+0545", Language::English), "UTC+05:45");
+        assert_eq!(zone("CEST", Language::German), "MESZ");
+        assert_eq!(zone("CEST", Language::French), "CEST");
+    }
+
+    #[test]
+    fn durations_ahead_and_ago_agree_with_their_number() {
+        for (language, ahead, ago) in [
+            (Language::English, "in 1 hour 30 minutes", "3 days ago"),
+            (Language::German, "in 1 Stunde und 30 Minuten", "vor 3 Tagen"),
+            (Language::French, "dans 1 heure et 30 minutes", "il y a 3 jours"),
+            (Language::Spanish, "dentro de 1 hora y 30 minutos", "hace 3 días"),
+            (Language::Portuguese, "em 1 hora e 30 minutos", "há 3 dias"),
+            (Language::Japanese, "1時間30分後", "3日前"),
+        ] {
+            assert_eq!(in_minutes(90, language), ahead);
+            assert_eq!(minutes_ago(3 * 1440 + 5, language), ago);
+            assert_eq!(in_days(-3, language), ago);
+        }
+        assert_eq!(in_minutes(1, Language::German), "in 1 Minute");
+        assert_eq!(in_minutes(30 * 60 + 1, Language::English), "in 30 hours");
+        assert_eq!(in_minutes(0, Language::Spanish), "ahora");
+        assert_eq!(minutes_ago(0, Language::Portuguese), "agora");
+        assert_eq!(in_days(1, Language::French), "demain");
+        assert_eq!(in_days(-1, Language::Japanese), "昨日");
+        assert_eq!(in_days(2, Language::German), "in 2 Tagen");
+    }
+}

@@ -1,0 +1,223 @@
+//! The filters that Herald adds to the template language. The state gives them the reader's zone
+//! and the language of the message.
+//!
+//! - `date`, `time`, `datetime` (also `when('date')` and so on): a time in the reader's zone, `Fri
+//!   27 Nov 2026, 17:00 CET`;
+//! - `until(end)`: from one time to another, the day once: `Thu 3 Dec 2026, 09:00–12:00 CET`;
+//! - `how_soon`: a time as `in 15 minutes`, counted from the notification; `in_minutes`: the same
+//!   for a number; `relative`: the same, also for the past (`3 hours ago`);
+//! - `plural(one=…, other=…)`: the form that the number asks for;
+//! - `join(separator)`, `and_join`: a list, the latter with the language's "and";
+//! - `truncate(n)`: at most n characters, ending in "…" if shortened;
+//! - `link(label)`: a link to the value; `linked(url)`: a link whose label is the value. If the URL
+//!   is not an http(s) URL, only the label;
+//! - `mention(name)`: a person by user id: [`mentions`](super::mentions);
+//! - `multiline`: keeps the value's line breaks (every other value is one line).
+
+use minijinja::value::{Kwargs, Object};
+use minijinja::{Error, ErrorKind, State, Value};
+
+use super::language::{Category, Language};
+use super::zone::{Moment, Style};
+use super::{calendar, escape, fit, mentions};
+use crate::domain::ids::UserId;
+use crate::domain::time::Timestamp;
+
+/// The largest output of one template string, in bytes.
+pub(super) const OUTPUT_BYTES: usize = 1024 * 1024;
+/// A longer URL is not put into a text: it would leave no room for the template's own text.
+const INLINE_URL_UNITS: usize = 1_000;
+/// Items of a list that are written; the rest would be shortened away in any case.
+const ITEMS: usize = 1_000;
+
+/// The result of `link`, `mention` and `multiline`; only the formatter writes it.
+#[derive(Debug)]
+pub(super) enum Special {
+    Link { url: String, label: String },
+    Lines(String),
+    Mention { placeholder: String, name: String },
+}
+
+impl Object for Special {}
+
+/// One line; empty if there is no value.
+pub(super) fn text_of(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) => escape::one_line(text),
+        None if value.is_none() => String::new(),
+        None => escape::one_line(&value.to_string()),
+    }
+}
+
+/// At most `max` characters of the text.
+pub(super) fn bounded(text: &str, max: usize) -> &str {
+    text.char_indices().nth(max).map_or(text, |(at, _)| &text[..at])
+}
+
+fn of_reader(state: &State<'_, '_>, key: &str) -> Option<String> {
+    let value = state.lookup("reader").and_then(|reader| reader.get_attr(key).ok());
+    value.and_then(|value| value.as_str().map(str::to_owned))
+}
+
+fn zone_of(state: &State<'_, '_>) -> String {
+    of_reader(state, "time_zone").unwrap_or_default()
+}
+
+fn language_of(state: &State<'_, '_>) -> Language {
+    of_reader(state, "language").and_then(|tag| Language::of(&tag)).unwrap_or_default()
+}
+
+fn now(state: &State<'_, '_>) -> Timestamp {
+    let now = state.lookup("now").and_then(|now| i64::try_from(now).ok());
+    Timestamp(now.unwrap_or_default())
+}
+
+/// A value that is not a time is shown as it is: data was checked at acceptance, and a message with
+/// an odd date is better than none.
+fn moment(value: &Value) -> Result<Moment, String> {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    Moment::parse(&json).map_err(|_| if json.is_null() { String::new() } else { text_of(value) })
+}
+
+fn shown(state: &State<'_, '_>, value: &Value, style: Style) -> String {
+    let text = moment(value).map(|at| at.format(style, &zone_of(state), language_of(state)));
+    text.unwrap_or_else(|shown| shown)
+}
+
+pub(super) fn date(state: &State<'_, '_>, value: &Value) -> String {
+    shown(state, value, Style::Date)
+}
+
+pub(super) fn time(state: &State<'_, '_>, value: &Value) -> String {
+    shown(state, value, Style::Time)
+}
+
+pub(super) fn datetime(state: &State<'_, '_>, value: &Value) -> String {
+    shown(state, value, Style::DateTime)
+}
+
+pub(super) fn when(
+    state: &State<'_, '_>,
+    value: &Value,
+    style: Option<&str>,
+) -> Result<String, Error> {
+    let style = match style {
+        Some("date") => Style::Date,
+        None | Some("datetime") => Style::DateTime,
+        Some("time") => Style::Time,
+        Some(_) => return refuse("`when` takes 'date', 'datetime' or 'time'"),
+    };
+    Ok(shown(state, value, style))
+}
+
+/// A moment without an end is shown without a range.
+pub(super) fn until(state: &State<'_, '_>, value: &Value, end: Option<&Value>) -> String {
+    match (moment(value), moment(end.unwrap_or(&Value::UNDEFINED))) {
+        (Ok(from), Ok(to)) => from.until(to, &zone_of(state), language_of(state)),
+        _ => shown(state, value, Style::DateTime),
+    }
+}
+
+pub(super) fn how_soon(state: &State<'_, '_>, value: &Value) -> String {
+    let text = moment(value).map(|at| at.how_soon(now(state), &zone_of(state), language_of(state)));
+    text.unwrap_or_else(|shown| shown)
+}
+
+pub(super) fn relative(state: &State<'_, '_>, value: &Value) -> String {
+    let text = moment(value).map(|at| at.relative(now(state), &zone_of(state), language_of(state)));
+    text.unwrap_or_else(|shown| shown)
+}
+
+pub(super) fn in_minutes(state: &State<'_, '_>, value: &Value) -> String {
+    let minutes = number(value);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+    minutes.map_or_else(
+        || text_of(value),
+        |minutes| calendar::in_minutes(minutes as u64, language_of(state)),
+    )
+}
+
+fn number(value: &Value) -> Option<f64> {
+    f64::try_from(value.clone()).ok().filter(|number| number.is_finite())
+}
+
+/// Forms that a language does not have may be given; `other` serves for all that are not.
+pub(super) fn plural(state: &State<'_, '_>, value: &Value, forms: Kwargs) -> Result<String, Error> {
+    let one: Option<String> = forms.get("one")?;
+    let many: Option<String> = forms.get("many")?;
+    let other: Option<String> = forms.get("other")?;
+    forms.assert_all_used()?;
+    let Some(other) = other else {
+        return refuse("`plural` takes one='…' and other='…'; other is required");
+    };
+    let form = match number(value).map(|number| language_of(state).category(number)) {
+        Some(Category::One) => one,
+        Some(Category::Many) => many,
+        Some(Category::Other) | None => None,
+    };
+    Ok(form.unwrap_or(other))
+}
+
+fn refuse<T>(problem: &'static str) -> Result<T, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, problem))
+}
+
+pub(super) fn truncate(value: &Value, max: usize) -> String {
+    fit::cut(&text_of(value), max.max(1), false)
+}
+
+pub(super) fn linked(value: &Value, url: &Value) -> Value {
+    let label = text_of(value);
+    match escape::url(url.as_str().unwrap_or_default()) {
+        Ok(url) if fit::units(&url) <= INLINE_URL_UNITS && !label.is_empty() => {
+            Value::from_object(Special::Link { url, label })
+        }
+        _ => label.into(),
+    }
+}
+
+/// Without a label, the URL is the label.
+pub(super) fn link(url: &Value, label: Option<&Value>) -> Value {
+    let label = label.filter(|label| !label.is_undefined() && !text_of(label).is_empty());
+    linked(label.unwrap_or(url), url)
+}
+
+/// A value that cannot be a user id is shown as the name, or as it is.
+pub(super) fn mention(value: &Value, name: Option<&Value>) -> Value {
+    let (id, name) = (text_of(value), name.map(text_of).unwrap_or_default());
+    match UserId::parse(id.clone()) {
+        Ok(user) => {
+            let placeholder = mentions::placeholder(&user, &name);
+            let name = if name.is_empty() { id } else { name };
+            Value::from_object(Special::Mention { placeholder, name })
+        }
+        Err(_) if name.is_empty() => id.into(),
+        Err(_) => name.into(),
+    }
+}
+
+pub(super) fn multiline(value: &Value) -> Value {
+    let text = value.as_str().map_or_else(|| text_of(value), escape::lines);
+    Value::from_object(Special::Lines(text))
+}
+
+pub(super) fn join(value: &Value, separator: Option<&str>) -> Result<String, Error> {
+    let mut joined = String::new();
+    for (index, item) in value.try_iter()?.enumerate() {
+        if index > 0 {
+            joined.push_str(separator.unwrap_or(", "));
+        }
+        joined.push_str(&text_of(&item));
+        if joined.len() > OUTPUT_BYTES {
+            break;
+        }
+    }
+    Ok(joined)
+}
+
+/// Empty items are left out.
+pub(super) fn and_join(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
+    let items = value.try_iter()?.take(ITEMS).map(|item| text_of(&item));
+    let items: Vec<String> = items.filter(|item| !item.is_empty()).collect();
+    Ok(language_of(state).list(&items))
+}
