@@ -10,11 +10,10 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Accepted, Client};
 use crate::nemesis::Kind;
 
-/// The pause between two calls of the witness at one replica. A minute of faults then leaves more
-/// than a hundred calls to judge, so that their p99 is not just the longest one.
-const PERIOD: Duration = Duration::from_millis(250);
+/// The pause between two calls of the witness at one replica.
+const PERIOD: Duration = Duration::from_millis(500);
 /// Calls that one witness may have under way at once, so that it does not make an outage worse.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 /// The pause between two broadcasts of one slow tenant, in milliseconds, from and to.
 const REST: (usize, usize) = (6_000, 12_000);
 
