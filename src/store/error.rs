@@ -110,11 +110,13 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
 /// server measures by the clock of the day, so a step of that clock can end a transaction early.
 /// <https://www.postgresql.org/docs/current/runtime-config-client.html>
 pub(in crate::store) fn ended_while_idle(error: &DbErr) -> bool {
-    matches!(
-        error,
-        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))
-            if cause.as_database_error().and_then(|cause| cause.code()).as_deref() == Some(IDLE)
-    )
+    let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
+        error
+    else {
+        return false;
+    };
+    let answer = cause.as_database_error();
+    answer.and_then(sea_orm::sqlx::error::DatabaseError::code).as_deref() == Some(IDLE)
 }
 
 /// Whether the error is an answer of the server, for example that a statement used up its time.
@@ -170,9 +172,7 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
         // session that was ended. Then: wrong password, no such database, no right to
         // connect. Waiting does not always help with these, but the same codes appear while a
         // server is being set up.
-        "25006" | "55000" | IDLE | "28P01" | "28000" | "3D000" => {
-            Error::Unavailable(named())
-        }
+        "25006" | "55000" | IDLE | "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
         _ => match code.get(..2) {
             Some("23") => Error::Conflict(named()),
             Some("08" | "53" | "57" | "58") => Error::Unavailable(named()),

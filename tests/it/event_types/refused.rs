@@ -34,8 +34,8 @@ fn long(bytes: usize) -> String {
     "x".repeat(bytes)
 }
 
-fn number(number: f64) -> Option<prost_types::Value> {
-    Some(prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(number)) })
+fn number(number: f64) -> prost_types::Value {
+    prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(number)) }
 }
 
 /// Spoils a good definition.
@@ -69,10 +69,10 @@ const DEFINITIONS: &[(Spoil, &[(&str, &str)])] = &[
         &[("event_type.fields[2].path", "course.name is named twice")]),
     (|it| it.fields[0].meaning = long(257),
         &[("event_type.fields[0].meaning", "must be at most 256 bytes, was 257")]),
-    (|it| it.fields[1].example = number(-0.5), &[("event_type.fields[1].example",
+    (|it| it.fields[1].example = Some(number(-0.5)), &[("event_type.fields[1].example",
         "must be a time: RFC 3339 with an offset (2026-11-27T17:00:00+01:00), Unix seconds, or a \
         date (2026-11-27)")]),
-    (|it| it.fields[0].example = number(f64::NAN),
+    (|it| it.fields[0].example = Some(number(f64::NAN)),
         &[("event_type.fields[0].example", "must not hold NaN or an infinite number")]),
     (|it| it.subject_key_path = "starts_at".into(),
         &[("event_type.subject_key_path", "must be the path of a field of kind TEXT")]),
