@@ -125,7 +125,8 @@ const fn expected(
     Expected { event, person, slack_user, shows }
 }
 
-/// All messages that must arrive; no other may. Times are in the reader's zone.
+/// All messages that must arrive; no other may. Times are in the reader's zone, and the words in
+/// their language.
 pub(super) const EXPECTED: &[Expected] = &[
     expected("case.started", "u-ada", "U0DEMOADA", &["Vacation request", "/cases/4711"]),
     expected(
@@ -172,8 +173,8 @@ pub(super) const EXPECTED: &[Expected] = &[
         "learning.assigned",
         "u-clara",
         "U0DEMOCLA",
-        &["Security basics &lt;&amp; friends&gt;", "18 Dec", "/learning/5"],
+        &["Security basics &lt;&amp; friends&gt;", "18. Dez.", "/learning/5"],
     ),
-    expected("event.reminder", "u-daichi", "U0DEMODAI", &["All hands", "15 min", "/events/33"]),
+    expected("event.reminder", "u-daichi", "U0DEMODAI", &["All hands", "15分", "/events/33"]),
     expected("event.reminder", "u-fabio", "U0DEMOFAB", &["All hands", "15 min", "/events/33"]),
 ];

@@ -76,7 +76,8 @@ async fn end_waits(connection: &mut PgConnection) {
 async fn waits(connection: &mut PgConnection) -> Option<HashSet<Wait>> {
     const SQL: &str = "SELECT pid, query_start::text FROM pg_stat_activity \
         WHERE datname = current_database() AND usename = current_user AND state = 'active' \
-        AND wait_event_type = 'Lock' AND application_name = $1";
+        AND wait_event_type = 'Lock' AND wait_event IN ('transactionid', 'tuple', 'spectoken') \
+        AND application_name = $1";
     // Not by a name: a pooler knows no prepared statements.
     let query = sqlx::query(SQL).bind(BRIEFLY).persistent(false).fetch_all(connection);
     let rows = timeout(ANSWER, query).await.ok()?.ok()?;
