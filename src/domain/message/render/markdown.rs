@@ -378,10 +378,7 @@ mod tests {
             ("```rust\nlet a = 1 < 2;\n```", "```\nlet a = 1 &lt; 2;\n```"),
             ("# Title\n\ntext", "*Title*\n\ntext"),
             ("# A **bold** title", "*A bold title*"),
-            (
-                "Intro:\n- a\n- b\n\x20 - c\n\nEnd",
-                "Intro:\n• a\n• b\n\x20\x20\x20 ◦ c\n\nEnd",
-            ),
+            ("Do:\n- a\n- b\n\x20 - c\n\nEnd", "Do:\n• a\n• b\n\x20\x20\x20 ◦ c\n\nEnd"),
             ("1. a\n2. b", "1. a\n2. b"),
             ("3. a\n\n4. b", "3. a\n4. b"),
             ("> quoted\n> lines\n\nnot", "> quoted\n> lines\n\nnot"),
