@@ -175,8 +175,8 @@ impl Delivery {
             Part::Sweeps => full(store.ends().forget_sweeps(timing.history_kept, BATCH).await?),
             // One step a round: there is no hurry, and each looks at the rows of many people.
             Part::Keys => {
-                let after = progress.key.take();
-                (_, progress.key) = store.ends().forget_keys(after.as_ref(), BATCH).await?;
+                let (_, next) = store.ends().forget_keys(progress.key.as_ref(), BATCH).await?;
+                progress.key = next;
                 false
             }
             Part::Unread => {

@@ -8,6 +8,8 @@ use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
 
 /// SQLSTATE `idle_in_transaction_session_timeout`.
 const IDLE: &str = "25P03";
+/// SQLSTATE `query_canceled`: by a time-out or by another session.
+const CANCELED: &str = "57014";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -95,7 +97,7 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
     };
     match &**cause {
         // A connection that did not answer has used up the caller's time.
-        Sqlx::Io(cause) => cause.kind() != std::io::ErrorKind::TimedOut,
+        Sqlx::Io(cause) => ![std::io::ErrorKind::TimedOut, HELD_UP].contains(&cause.kind()),
         Sqlx::Protocol(_) | Sqlx::BeginFailed => true,
         // Ended by an administrator or with its server, or idle in a transaction for too long.
         Sqlx::Database(cause) => {
@@ -110,13 +112,32 @@ pub(in crate::store) fn is_lost(error: &DbErr) -> bool {
 /// server measures by the clock of the day, so a step of that clock can end a transaction early.
 /// <https://www.postgresql.org/docs/current/runtime-config-client.html>
 pub(in crate::store) fn ended_while_idle(error: &DbErr) -> bool {
+    code(error).as_deref() == Some(IDLE)
+}
+
+/// Whether the statement was canceled.
+pub(in crate::store) fn is_canceled(error: &DbErr) -> bool {
+    code(error).as_deref() == Some(CANCELED)
+}
+
+/// The error of a statement whose wait for a row was ended by another session: it becomes
+/// [`Error::Locked`]. The driver has no error of this meaning.
+pub(in crate::store) fn held_up() -> DbErr {
+    let cause = sea_orm::sqlx::Error::Io(HELD_UP.into());
+    DbErr::Query(RuntimeErr::SqlxError(cause.into()))
+}
+
+/// The kind of [`held_up`]. Sockets do not report it: the runtime waits until they are ready.
+const HELD_UP: std::io::ErrorKind = std::io::ErrorKind::WouldBlock;
+
+/// The SQLSTATE of the server's answer.
+fn code(error: &DbErr) -> Option<std::borrow::Cow<'_, str>> {
     let (DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))) =
         error
     else {
-        return false;
+        return None;
     };
-    let answer = cause.as_database_error();
-    answer.and_then(sea_orm::sqlx::error::DatabaseError::code).as_deref() == Some(IDLE)
+    cause.as_database_error().and_then(sea_orm::sqlx::error::DatabaseError::code)
 }
 
 /// Whether the error is an answer of the server, for example that a statement used up its time.
@@ -124,8 +145,12 @@ pub(in crate::store) fn is_answer(error: &DbErr) -> bool {
     matches!(
         error,
         DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause))
-            if matches!(&**cause, sea_orm::sqlx::error::Error::Database(_))
+            if matches!(&**cause, sea_orm::sqlx::error::Error::Database(_)) || is_held_up(cause)
     )
+}
+
+fn is_held_up(error: &sea_orm::SqlxError) -> bool {
+    matches!(error, sea_orm::SqlxError::Io(cause) if cause.kind() == HELD_UP)
 }
 
 fn classify(error: &sea_orm::SqlxError) -> Error {
@@ -141,6 +166,7 @@ fn classify(error: &sea_orm::SqlxError) -> Error {
             }
         }
         Sqlx::PoolTimedOut => Error::Busy,
+        _ if is_held_up(error) => Error::Locked("a wait was ended".into()),
         Sqlx::Io(cause) => Error::Unavailable(format!("connection lost ({})", cause.kind())),
         Sqlx::Tls(_) => Error::Unavailable("TLS failed".into()),
         Sqlx::Protocol(_) | Sqlx::PoolClosed | Sqlx::WorkerCrashed | Sqlx::BeginFailed => {
@@ -162,17 +188,18 @@ fn postgres(code: &str, about: &str, message: &str) -> Error {
     match code {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Error::Contended(named()),
-        // Lock time-out; a statement that was canceled, also by its time-out. Most of these waited
-        // for a row, and nothing was written.
-        "55P03" | "57014" => Error::Locked(named()),
+        // Lock time-out.
+        "55P03" => Error::Locked(named()),
         "53100" => Error::Full,
         // Undefined table, column, schema.
         "42P01" | "42703" | "3F000" => Error::Schema(NEEDS_MIGRATE.into()),
         // First: a server that became a standby; a database that accepts no connections now; a
-        // session that was ended. Then: wrong password, no such database, no right to
+        // statement or session that was ended. Then: wrong password, no such database, no right to
         // connect. Waiting does not always help with these, but the same codes appear while a
         // server is being set up.
-        "25006" | "55000" | IDLE | "28P01" | "28000" | "3D000" => Error::Unavailable(named()),
+        "25006" | "55000" | CANCELED | IDLE | "28P01" | "28000" | "3D000" => {
+            Error::Unavailable(named())
+        }
         _ => match code.get(..2) {
             Some("23") => Error::Conflict(named()),
             Some("08" | "53" | "57" | "58") => Error::Unavailable(named()),

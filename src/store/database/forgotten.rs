@@ -13,19 +13,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgRow};
-use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, PgConnection, Row as _};
+use sea_orm::sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _,
+    SqlSafeStr as _, SqlStr,
+};
 use tokio::time::{sleep, timeout};
 
 use super::session::BRIEFLY;
 
 /// The time between two looks: longer than a wait may take.
 const AGAIN: Duration = Duration::from_millis(250);
-/// Looks after the first. More are made when the next statement takes long.
+/// Looks after the first. They all use one connection, because a slow server is asked often. More
+/// are made when the next statement takes long.
 const LOOKS: u32 = 20;
 /// The limit on connecting, and on the answer to each question.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// A wait: the session, and when its statement began, as text.
+/// A wait: the session and its lock, as text.
 type Wait = (i32, String);
 
 /// Looks for such waits, if asked to.
@@ -35,12 +39,13 @@ pub(in crate::store) struct Forgotten {
 }
 
 impl Forgotten {
+    /// `options` are those of the pool, or of connections that bypass its pooler.
     pub(in crate::store) fn new(options: PgConnectOptions) -> Self {
         Self { options, looking: Arc::default() }
     }
 
-    /// Looks until nothing waits any longer, unless that is under way. Over a new connection: the
-    /// pool may have none that is free.
+    /// Looks for some seconds, unless that is under way. Over a new connection: the pool may have
+    /// none that is free.
     pub(in crate::store) fn look(&self) {
         if self.looking.swap(true, Ordering::AcqRel) {
             return;
@@ -60,9 +65,6 @@ impl Forgotten {
 async fn end_waits(connection: &mut PgConnection) {
     let Some(mut before) = waits(connection).await else { return };
     for _ in 0..LOOKS {
-        if before.is_empty() {
-            return;
-        }
         sleep(AGAIN).await;
         let Some(now) = waits(connection).await else { return };
         for wait in before.intersection(&now) {
@@ -72,28 +74,40 @@ async fn end_waits(connection: &mut PgConnection) {
     }
 }
 
-/// The sessions that wait for a row and may do so only briefly. `None`: no answer.
+/// The sessions that wait for a row and may do so only briefly, each with its lock.
+fn waiting() -> String {
+    format!(
+        "SELECT l.pid, l::text AS lock FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+         WHERE NOT l.granted AND l.locktype IN ('transactionid', 'tuple', 'spectoken') \
+         AND a.datname = current_database() AND a.usename = current_user \
+         AND a.application_name = '{BRIEFLY}'"
+    )
+}
+
+/// `None`: no answer.
 async fn waits(connection: &mut PgConnection) -> Option<HashSet<Wait>> {
-    const SQL: &str = "SELECT pid, query_start::text FROM pg_stat_activity \
-        WHERE datname = current_database() AND usename = current_user AND state = 'active' \
-        AND wait_event_type = 'Lock' AND wait_event IN ('transactionid', 'tuple', 'spectoken') \
-        AND application_name = $1";
-    // Not by a name: a pooler knows no prepared statements.
-    let query = sqlx::query(SQL).bind(BRIEFLY).persistent(false).fetch_all(connection);
-    let rows = timeout(ANSWER, query).await.ok()?.ok()?;
+    let rows = timeout(ANSWER, connection.fetch_all(text(waiting()))).await.ok()?.ok()?;
     let wait = |row: &PgRow| Some((row.try_get(0).ok()?, row.try_get(1).ok()?));
     Some(rows.iter().filter_map(wait).collect())
 }
 
 /// Ends this wait, if it is still the same.
-async fn end(connection: &mut PgConnection, (pid, since): &Wait) {
-    const SQL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity \
-        WHERE pid = $1 AND query_start::text = $2 AND wait_event_type = 'Lock'";
-    let query = sqlx::query(SQL).bind(pid).bind(since).persistent(false).fetch_optional(connection);
-    if let Ok(Ok(Some(_))) = timeout(ANSWER, query).await {
+async fn end(connection: &mut PgConnection, (pid, lock): &Wait) {
+    let waiting = waiting();
+    // The text of a lock is the server's, and has no quotation marks of this kind.
+    let sql = format!(
+        "SELECT pg_cancel_backend(pid) FROM ({waiting}) AS waiting \
+         WHERE pid = {pid} AND lock = '{lock}'"
+    );
+    if let Ok(Ok(Some(_))) = timeout(ANSWER, connection.fetch_optional(text(sql))).await {
         tracing::warn!(
             pid,
             "PostgreSQL did not end a wait for a row in time, as after a step of its clock"
         );
     }
+}
+
+/// In one message: a pooler may give the parts of a prepared statement to different servers.
+fn text(sql: String) -> SqlStr {
+    AssertSqlSafe(sql).into_sql_str()
 }

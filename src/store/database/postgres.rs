@@ -27,7 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::forgotten::Forgotten;
 use super::session::Session;
 use crate::store::config::{Config, Pooler};
-use crate::store::error::is_lost;
+use crate::store::error::{held_up, is_canceled, is_lost};
 
 /// A connection idle for longer is tested before it is used.
 const TEST_IDLE: Duration = Duration::from_secs(2);
@@ -295,12 +295,17 @@ impl Taken {
         let Some(connection) = &mut self.connection else {
             return Err(failed(sqlx::Error::PoolClosed));
         };
-        let until = Instant::now() + self.pool.inner.statement;
+        let (began, pool) = (Instant::now(), &self.pool.inner);
+        let until = began + pool.statement;
         let until = self.ends.map_or(until, |at| at.min(until));
-        match self.pool.inner.answered(until, ask(connection)).await {
+        match pool.answered(until, ask(connection)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 let error = failed(error);
+                // Before its time-out another session ends it only if it waits for a row.
+                if is_canceled(&error) && began.elapsed() + GRACE < pool.statement {
+                    return Err(held_up());
+                }
                 if is_lost(&error) {
                     self.discard();
                 }

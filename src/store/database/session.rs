@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::sqlx::SqlSafeStr as _;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, Executor as _};
+use sea_orm::sqlx::{self, AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use sea_orm::{DatabaseConnection, DbErr, RuntimeErr, SqlxPostgresConnector};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -107,15 +108,18 @@ impl Session {
     /// sessions sent a while ago, as when all of them wait for rows. The caller sets the time
     /// limit.
     pub(in crate::store) async fn is_at_work(&self) -> bool {
-        const AT_WORK: &str = "SELECT 1 FROM pg_stat_activity \
-            WHERE datname = current_database() AND usename = current_user \
-            AND application_name IN (current_setting('application_name'), $1) \
-            AND client_addr IS NOT DISTINCT FROM inet_client_addr() \
-            AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' \
-            AND query_start < clock_timestamp() - interval '500 milliseconds' LIMIT 1";
+        // In one message: a pooler may give the parts of a prepared statement to different servers.
+        let at_work = format!(
+            "SELECT 1 FROM pg_stat_activity \
+             WHERE datname = current_database() AND usename = current_user \
+             AND application_name IN (current_setting('application_name'), '{BRIEFLY}') \
+             AND client_addr IS NOT DISTINCT FROM inet_client_addr() \
+             AND state = 'active' AND wait_event_type IS DISTINCT FROM 'Client' \
+             AND query_start < clock_timestamp() - interval '500 milliseconds' LIMIT 1"
+        );
         let Ok(mut connection) = self.options().connect().await else { return false };
-        let asked = sqlx::query(AT_WORK).bind(BRIEFLY).persistent(false);
-        let found = matches!(connection.fetch_optional(asked).await, Ok(Some(_)));
+        let asked = connection.fetch_optional(AssertSqlSafe(at_work).into_sql_str());
+        let found = matches!(asked.await, Ok(Some(_)));
         timeout(FAREWELL, connection.close()).await.ok();
         found
     }
