@@ -79,7 +79,7 @@ impl Connections {
             }
         }
         let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
-        let pool = Kind::Postgres(postgres::Pool::new(&session, config));
+        let pool = Kind::Postgres(postgres::Pool::new(&session, directly, config));
         let writer = Pool::new(pool, pulse.clone());
         Ok(Self {
             backend: Backend::Postgres,

@@ -69,8 +69,12 @@ struct Inner {
 }
 
 impl Pool {
-    /// Connects when a connection is needed.
-    pub(in crate::store) fn new(session: &Session, config: &Config) -> Self {
+    /// Connects when a connection is needed. `direct` bypasses the pooler.
+    pub(in crate::store) fn new(
+        session: &Session,
+        direct: Option<&Session>,
+        config: &Config,
+    ) -> Self {
         let size = config.max_connections.max(2);
         let suspicious = Arc::new(AtomicBool::new(false));
         let suspect = suspicious.clone();
@@ -98,7 +102,7 @@ impl Pool {
             statement: config.statement_timeout.saturating_add(GRACE),
             begin: AssertSqlSafe(session.begin()).into_sql_str(),
             pooler: config.pooler,
-            forgotten: Forgotten::new(session.options()),
+            forgotten: Forgotten::new(direct.unwrap_or(session).options()),
             suspicious,
             sweeping: AtomicBool::new(false),
         };
