@@ -68,7 +68,7 @@ impl App {
             let types = self.types_of(&call.tenant, current.version).await?;
             let (attribute, before) = (current.slack_attribute.clone(), current.clone());
             let wanted = change.apply(current);
-            check(&wanted, &change, &types)?;
+            check((&before, &wanted), &change, &types)?;
             let store = self.store.noting(&changed(call, action, &before, &wanted)).await?;
             match store.tenancy().save_settings(&call.tenant, &wanted).await {
                 Ok(version) => {
@@ -160,8 +160,13 @@ fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> En
 }
 
 /// Expressions that the change does not name are not checked: one that was set earlier and is
-/// refused now must not prevent switching sending off. The same holds for event types.
-fn check(settings: &Settings, change: &SettingsChange, types: &TenantTypes) -> Result<(), Error> {
+/// refused now must not prevent switching sending off. The same holds for event types. A list may
+/// repeat the names that it has now: those of deleted types remain in it.
+fn check(
+    (before, settings): (&Settings, &Settings),
+    change: &SettingsChange,
+    types: &TenantTypes,
+) -> Result<(), Error> {
     let mut violations = Vec::new();
     for (field, source, named) in [
         ("settings.user_attribute", &settings.user_attribute, &change.user_attribute),
@@ -182,11 +187,15 @@ fn check(settings: &Settings, change: &SettingsChange, types: &TenantTypes) -> R
     {
         violations.push(Violation::new("settings.locale", "is not a BCP 47 tag, such as de-AT"));
     }
-    for (field, named) in [
-        ("settings.disabled_event_types", &change.disabled_event_types),
-        ("settings.held_event_types", &change.held_event_types),
+    for (field, present, named) in [
+        (
+            "settings.disabled_event_types",
+            &before.disabled_event_types,
+            &change.disabled_event_types,
+        ),
+        ("settings.held_event_types", &before.held_event_types, &change.held_event_types),
     ] {
-        let named = named.iter().flatten();
+        let named = named.iter().flatten().filter(|event| !present.contains(*event));
         for unknown in named.filter(|event| types.find(event).is_none()) {
             let problem = format!("{unknown} is not a known event type");
             violations.push(Violation::new(field, problem));
