@@ -4,6 +4,7 @@ use herald::rpc::pb::{
     self, DeliveryState as State, Fallback, HoldPolicy, PreferenceValue, SubjectAction,
     SuppressionReason as Reason, VerdictKind as Kind,
 };
+use herald::sandbox::{Fault, FaultKind};
 use serde_json::json;
 
 use super::{NAME, cancelled, create, delete, named, recipient, training, update, with_data};
@@ -305,6 +306,29 @@ async fn the_priority_of_a_type_counts_if_the_call_names_none() {
         let due = crate::support::client::notify("three", "task.due", &["ben"]);
         assert_eq!(stored(due).await, -1);
         world.settled().await;
+    })
+    .await;
+}
+
+/// Slack answers about a stranger after three seconds; the type changes meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_is_decided_by_the_type_after_the_wait() {
+    for_each_database(async |world| {
+        world.client.upsert(TENANT, vec![person("new", "new@demo.example")]).await;
+        create(&world.client, training()).await.unwrap();
+        let hangs = FaultKind::Hang { seconds: 3.0 };
+        world.sandbox.script(Fault::new("users.lookupByEmail", hangs));
+        let request = pb::NotifyRequest {
+            decide_within: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+            ..cancelled("one", vec![recipient("new", &["guest"])])
+        };
+        let change = async || {
+            world.called("users.lookupByEmail", 1).await;
+            let own = pb::EventType { audience_roles: vec!["teacher".into()], ..named(NAME) };
+            update(&world.client, own, &[]).await.unwrap();
+        };
+        let (decided, ()) = tokio::join!(verdicts(world, request), change());
+        assert_eq!(decided, [suppressed(Reason::NotInAudience)]);
     })
     .await;
 }
