@@ -1,6 +1,7 @@
 //! UpdateSettings: the switch that allows sending, the mapping, and the tenant's defaults.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -65,7 +66,12 @@ impl App {
             if change.expected_version.is_some_and(|expected| expected != current.version) {
                 return Err(Error::Changed("settings"));
             }
-            let types = self.types_of(&call.tenant, current.version).await?;
+            // Switching sending off needs no other table.
+            let types = if change.names_event_types() {
+                self.types_of(&call.tenant, current.version).await?
+            } else {
+                Arc::default()
+            };
             let (attribute, before) = (current.slack_attribute.clone(), current.clone());
             let wanted = change.apply(current);
             check((&before, &wanted), &change, &types)?;
@@ -110,6 +116,10 @@ impl SettingsChange {
     pub fn is_empty(&self) -> bool {
         let nothing = Self { expected_version: self.expected_version, ..Self::default() };
         *self == nothing
+    }
+
+    fn names_event_types(&self) -> bool {
+        self.disabled_event_types.is_some() || self.held_event_types.is_some()
     }
 
     fn apply(&self, current: Settings) -> Settings {

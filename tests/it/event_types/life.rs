@@ -343,3 +343,16 @@ async fn people_have_preferences_for_own_types() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sending_is_switched_off_without_the_event_types() {
+    for_each_database(async |world| {
+        world.execute("ALTER TABLE event_types RENAME TO gone").await.unwrap();
+        world.client.switch_sending(TENANT, false).await;
+        let german = pb::Settings { locale: "de".into(), ..Default::default() };
+        let settings = world.client.set(TENANT, german, &["locale"]).await.unwrap();
+        assert!(!settings.sending_allowed && settings.locale == "de");
+        world.execute("ALTER TABLE gone RENAME TO event_types").await.unwrap();
+    })
+    .await;
+}
