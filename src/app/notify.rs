@@ -265,8 +265,7 @@ impl App {
             request_id: said.request_id,
             fingerprint: said.fingerprint,
             event_type: request.event.clone(),
-            data: stored::to_bytes(&request.data, kind.own_words())
-                .map_err(|e| Error::Internal(e.into()))?,
+            data: content(&request, &kind)?,
             link: request.link.clone(),
             about: store::About {
                 subject: request.subject.clone(),
@@ -395,6 +394,12 @@ impl App {
         }
         Ok(places)
     }
+}
+
+/// The data to store, with the words of the messages if the action has messages.
+fn content(request: &Request, kind: &KnownType<'_>) -> Result<Vec<u8>, Error> {
+    let words = kind.own_words().filter(|_| request.action.speaks());
+    stored::to_bytes(&request.data, words).map_err(|e| Error::Internal(e.into()))
 }
 
 /// The stored answer of the earlier call.

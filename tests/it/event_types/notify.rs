@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{NAME, cancelled, create, delete, named, recipient, training, update, with_data};
 use crate::held::{arrive, newcomer};
-use crate::support::client::{bad_fields, person, task};
+use crate::support::client::{bad_fields, fields, person, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 /// The verdict on each recipient of a Notify.
@@ -329,6 +329,30 @@ async fn a_call_that_waits_is_decided_by_the_type_after_the_wait() {
         };
         let (decided, ()) = tokio::join!(verdicts(world, request), change());
         assert_eq!(decided, [suppressed(Reason::NotInAudience)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_without_a_message_stores_no_words() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        create(&world.client, training()).await.unwrap();
+        let stored = async |request_id: &str, action: SubjectAction| {
+            let request = pb::NotifyRequest {
+                subject_key: "course:7".into(),
+                subject_action: action.into(),
+                data: Some(fields(json!({ "course": { "name": "First aid" } }))),
+                ..cancelled(request_id, vec![recipient("ben", &[])])
+            };
+            let id = world.client.notify(request).await.unwrap().notification_id;
+            world.client.ended(TENANT, &id).await;
+            let bytes = "SELECT CAST(LENGTH(data) AS BIGINT) FROM notifications";
+            world.count(&format!("{bytes} WHERE id = '{id}'")).await
+        };
+        let posted = stored("one", SubjectAction::NewMessage).await;
+        let done = stored("two", SubjectAction::Done).await;
+        assert!(done < posted, "{done} {posted}");
     })
     .await;
 }
