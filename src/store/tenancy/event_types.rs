@@ -9,6 +9,7 @@ use crate::domain::ids::{EventType, TenantId};
 use crate::domain::message::event::definition::Definition;
 use crate::domain::settings::Settings;
 use crate::store::database::entity::event_type;
+use crate::store::database::group::breathe;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::unread::Unread;
@@ -46,7 +47,8 @@ impl EventTypes<'_> {
         let json: Option<String> = first.get(0)?;
         let settings = settings_of(json.as_deref(), first.get(1)?)?;
         let mut definitions = Vec::with_capacity(rows.len());
-        for row in &rows {
+        for (number, row) in rows.iter().enumerate() {
+            breathe(number).await;
             // A tenant without definitions has one row without a type.
             if row.get::<Option<String>>(2)?.is_none() {
                 continue;

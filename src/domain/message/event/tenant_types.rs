@@ -16,11 +16,12 @@ use crate::domain::ids::EventType;
 use crate::domain::message::render::Template;
 use crate::domain::message::wording::{self, Wording};
 
-/// Bytes in memory, at most about: of a tenant's configured types, of an own type, and of each of
-/// its fields.
+/// Bytes in memory, at most about: of a tenant's configured types, of an own type, of each of its
+/// fields, and of each byte of a field's example. An example of nested objects needs the most.
 const TENANT_BYTES: usize = 4 << 10;
 const OWN_BYTES: usize = 8 << 10;
 const FIELD_BYTES: usize = 4 << 10;
+const EXAMPLE_BYTES: usize = 100;
 
 /// The rules of a type that its tenant never configured.
 static UNCONFIGURED: Rules =
@@ -114,7 +115,12 @@ impl TenantTypes {
     #[must_use]
     pub fn weight(&self) -> u32 {
         let own = self.defined.values().filter_map(|defined| defined.definition.own.as_ref());
-        let bytes: usize = own.map(|own| OWN_BYTES + own.fields.len() * FIELD_BYTES).sum();
+        let field = |field: &OwnField| {
+            let example = field.example.as_ref().map_or(0, |example| example.to_string().len());
+            FIELD_BYTES + EXAMPLE_BYTES * example
+        };
+        let of = |own: &Own| OWN_BYTES + own.fields.iter().map(field).sum::<usize>();
+        let bytes: usize = own.map(of).sum();
         u32::try_from(TENANT_BYTES + bytes).unwrap_or(u32::MAX)
     }
 
@@ -264,6 +270,17 @@ mod tests {
         let types = TenantTypes::new([(event("future.type"), Definition::default())]);
         assert!(types.find(&event("future.type")).is_none());
         assert_eq!(types.names().count(), catalogue().len());
+    }
+
+    #[test]
+    fn an_example_has_its_weight() {
+        let weight = |example: Option<Value>| {
+            let mut definition = types().definition(&event("training.cancelled"));
+            definition.own.as_mut().unwrap().fields[0].example = example;
+            TenantTypes::new([(event("training.cancelled"), definition)]).weight()
+        };
+        let nested = json!({"a": {"a": {"a": {}}}});
+        assert!(weight(Some(nested)) >= weight(None) + 2000);
     }
 
     #[test]
