@@ -84,7 +84,7 @@ impl App {
                 return Err(Error::invalid("event_type.name", problem));
             }
             let max = limits::EVENT_TYPES_OF_TENANT;
-            if types.own_names().count() >= max {
+            if types.own_count() >= max {
                 let problem = format!("the tenant has {max} event types of its own: delete one");
                 return Err(Error::invalid("event_type", problem));
             }
@@ -152,8 +152,11 @@ impl App {
             let Some(found) = self.store.event_types().list(&call.tenant).await? else {
                 return Err(Error::NotFound("tenant"));
             };
-            let DefinedTypes { mut settings, definitions } = found;
-            let types = TenantTypes::new(definitions);
+            let DefinedTypes { mut settings, definitions, unread } = found;
+            let types = TenantTypes::new(definitions).with_unread(unread);
+            if types.is_unread(event) {
+                return Err(Error::newer_event_type());
+            }
             let before = EventTypeState::of(&types, &settings, event);
             let after = plan(before.as_ref(), &types)?;
             switches_after(event, before.as_ref(), after.as_ref()).set(&mut settings, event);
@@ -206,7 +209,7 @@ fn leaves_few(types: &TenantTypes, settings: &Settings, event: &EventType) -> Re
         ),
         (&settings.mandatory_event_types, "mandatory: make this one not mandatory first"),
     ] {
-        let deleted = named.iter().filter(|it| *it == event || types.find(it).is_none()).count();
+        let deleted = named.iter().filter(|it| *it == event || !types.has(it)).count();
         if named.contains(event) && deleted > max {
             let problem = format!("{max} deleted event types are still {remedy}");
             return Err(Error::invalid("name", problem));

@@ -206,7 +206,7 @@ fn check(
         ("settings.held_event_types", &before.held_event_types, &change.held_event_types),
     ] {
         let named = named.iter().flatten().filter(|event| !present.contains(*event));
-        for unknown in named.filter(|event| types.find(event).is_none()) {
+        for unknown in named.filter(|event| !types.has(event)) {
             let problem = format!("{unknown} is not a known event type");
             violations.push(Violation::new(field, problem));
         }
