@@ -79,7 +79,11 @@ impl App {
         refuse(problems)?;
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
         let plan = |before: Option<&EventTypeState>, types: &TenantTypes| -> Planned {
-            if before.is_some() {
+            if let Some(before) = before {
+                // A repetition after an answer that was lost.
+                if *before == wanted {
+                    return Ok(Some(wanted.clone()));
+                }
                 let problem = "exists already: change it with UpdateEventType";
                 return Err(Error::invalid("event_type.name", problem));
             }
@@ -140,7 +144,7 @@ impl App {
     }
 
     /// Makes a change that `plan` decides from the present state; without a state after it, the
-    /// type is removed. Returns the state after the change.
+    /// type is removed. Returns the state after the change. The same state is not written again.
     async fn change_type(
         &self,
         call: &Call,
@@ -159,6 +163,9 @@ impl App {
             }
             let before = EventTypeState::of(&types, &settings, event);
             let after = plan(before.as_ref(), &types)?;
+            if before == after {
+                return Ok(after);
+            }
             switches_after(event, before.as_ref(), after.as_ref()).set(&mut settings, event);
             if after.is_none() {
                 leaves_few(&types, &settings, event)?;

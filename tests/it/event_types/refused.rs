@@ -107,7 +107,8 @@ async fn a_bad_definition_names_every_field_and_stores_nothing() {
         assert_eq!(stored(world).await, before);
         // The same faults in a change of a type that is there.
         let created = create(client, training()).await.unwrap();
-        let twice = create(client, training()).await.unwrap_err();
+        let other = pb::EventType { summary: "Another.".into(), ..training() };
+        let twice = create(client, other).await.unwrap_err();
         let problem = "exists already: change it with UpdateEventType";
         assert_eq!(problems(&twice), wanted(&[("event_type.name", problem)]));
         let before = stored(world).await;
