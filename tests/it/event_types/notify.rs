@@ -356,3 +356,34 @@ async fn an_action_without_a_message_stores_no_words() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_in_place_reaches_the_person_who_made_it() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let own = pb::EventType { skip_actor: true, ..training() };
+        create(&world.client, own).await.unwrap();
+        let about = |id: &str, recipients, action: SubjectAction| pb::NotifyRequest {
+            subject_key: "course:7".into(),
+            subject_action: action.into(),
+            ..cancelled(id, recipients)
+        };
+        let first = about("one", vec![recipient("ben", &[])], SubjectAction::NewMessage);
+        assert_eq!(verdicts(world, first).await, [QUEUED]);
+        world.settled().await;
+        let by_ben = |id: &str, recipients, action| pb::NotifyRequest {
+            actor_user_id: "ben".into(),
+            ..about(id, recipients, action)
+        };
+        let edit = by_ben("two", Vec::new(), SubjectAction::Replace);
+        assert_eq!(verdicts(world, edit).await, [QUEUED]);
+        let own_act = suppressed(Reason::OwnAct);
+        let reply = by_ben("three", Vec::new(), SubjectAction::Reply);
+        assert_eq!(verdicts(world, reply).await, [own_act]);
+        let named = by_ben("four", vec![recipient("ben", &[])], SubjectAction::Replace);
+        assert_eq!(verdicts(world, named).await, [own_act]);
+        world.settled().await;
+        world.called("chat.update", 1).await;
+    })
+    .await;
+}

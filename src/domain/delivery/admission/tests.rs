@@ -240,6 +240,10 @@ fn a_message_is_meant_for_people_in_its_audience_who_did_not_cause_it() {
         let own = Part { is_own_act: true, ..part };
         assert_eq!(own.concerns(Action::Reply), Err(End::Suppressed(Suppression::OwnAct)));
         assert_eq!(own.concerns(Action::Done), Ok(()));
+        // An edit reaches all who have the message.
+        let edit =
+            if theirs.is_none() { Ok(()) } else { Err(End::Suppressed(Suppression::OwnAct)) };
+        assert_eq!(own.concerns(Action::Replace), edit, "{own:?}");
     }
 }
 
