@@ -71,7 +71,8 @@ impl Error {
     }
 
     /// Whether the same call could have been accepted at another time, so that it may repeat an
-    /// accepted one. `false` if the database did not answer: it could not say.
+    /// accepted one. `false` if the database did not answer: it could not say. An event type that
+    /// this release cannot read may have been used at a replica that can.
     pub(super) fn is_of_its_time(&self) -> bool {
         match self {
             Self::Invalid(_)
@@ -81,11 +82,14 @@ impl Error {
             | Self::KeyLimit(_)
             | Self::OutOfRange { .. } => true,
             Self::Exhausted { reason, .. } => *reason != OVERLOADED,
-            Self::Denied { .. }
-            | Self::RequestIdReused
-            | Self::Unavailable { .. }
-            | Self::Internal(_) => false,
+            Self::Unavailable { what, .. } => *what == NEWER_EVENT_TYPE,
+            Self::Denied { .. } | Self::RequestIdReused | Self::Internal(_) => false,
         }
+    }
+
+    /// Only a newer release can read this event type: another replica may be able to.
+    pub(super) fn newer_event_type() -> Self {
+        Self::Unavailable { what: NEWER_EVENT_TYPE, retry_after: NEWER_RETRY }
     }
 
     #[must_use]
@@ -110,6 +114,12 @@ const OVERLOADED: &str = "OVERLOADED";
 
 /// How long a caller should wait when the database is unavailable.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// An event type whose definition only a newer release can read.
+const NEWER_EVENT_TYPE: &str = "an event type of a newer release";
+
+/// How long a caller should wait before it tries another replica.
+const NEWER_RETRY: Duration = Duration::from_secs(1);
 
 /// How long a caller should wait when Slack does not answer.
 const SLACK_RETRY: Duration = Duration::from_secs(5);

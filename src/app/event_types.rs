@@ -7,11 +7,11 @@ use crate::domain::access;
 use crate::domain::access::audit::{Detail, Entry};
 use crate::domain::ids::EventType;
 use crate::domain::limits;
-use crate::domain::message::event::FieldProblem;
 use crate::domain::message::event::check;
 use crate::domain::message::event::definition::{Definition, TypeSwitches};
 use crate::domain::message::event::edit::{Edit, edited};
 use crate::domain::message::event::tenant_types::TenantTypes;
+use crate::domain::message::event::{FieldProblem, find};
 use crate::domain::settings::Settings;
 use crate::store::{self, DefinedTypes, DefinitionChange};
 
@@ -79,12 +79,16 @@ impl App {
         refuse(problems)?;
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
         let plan = |before: Option<&EventTypeState>, types: &TenantTypes| -> Planned {
-            if before.is_some() {
+            if let Some(before) = before {
+                // A repetition after an answer that was lost.
+                if *before == wanted {
+                    return Ok(Some(wanted.clone()));
+                }
                 let problem = "exists already: change it with UpdateEventType";
                 return Err(Error::invalid("event_type.name", problem));
             }
             let max = limits::EVENT_TYPES_OF_TENANT;
-            if types.own_names().count() >= max {
+            if types.own_count() >= max {
                 let problem = format!("the tenant has {max} event types of its own: delete one");
                 return Err(Error::invalid("event_type", problem));
             }
@@ -140,7 +144,7 @@ impl App {
     }
 
     /// Makes a change that `plan` decides from the present state; without a state after it, the
-    /// type is removed. Returns the state after the change.
+    /// type is removed. Returns the state after the change. The same state is not written again.
     async fn change_type(
         &self,
         call: &Call,
@@ -152,12 +156,20 @@ impl App {
             let Some(found) = self.store.event_types().list(&call.tenant).await? else {
                 return Err(Error::NotFound("tenant"));
             };
-            let DefinedTypes { mut settings, definitions } = found;
-            let types = TenantTypes::new(definitions);
+            let DefinedTypes { mut settings, definitions, unread } = found;
+            let types = TenantTypes::new(definitions).with_unread(unread);
+            if types.is_unread(event) {
+                return Err(Error::newer_event_type());
+            }
             let before = EventTypeState::of(&types, &settings, event);
             let after = plan(before.as_ref(), &types)?;
-            let switches = after.as_ref().map(|after| after.switches).unwrap_or_default();
-            switches.set(&mut settings, event);
+            if before == after {
+                return Ok(after);
+            }
+            switches_after(event, before.as_ref(), after.as_ref()).set(&mut settings, event);
+            if after.is_none() {
+                leaves_few(&types, &settings, event)?;
+            }
             let definition = after.as_ref().map(|after| &after.definition);
             // A built-in type without a configuration needs no row.
             let definition = definition.filter(|it| **it != Definition::default());
@@ -176,6 +188,42 @@ impl App {
 
 /// The name of the object in refusals.
 pub(super) const NAME: &str = "event type";
+
+/// The switches of a type after a change. Those of a deleted type that apply to messages that wait
+/// are kept: such a message reads them when it is due.
+fn switches_after(
+    event: &EventType,
+    before: Option<&EventTypeState>,
+    after: Option<&EventTypeState>,
+) -> TypeSwitches {
+    match (after, before) {
+        (Some(after), _) => after.switches,
+        (None, Some(before)) if find(event).is_none() => {
+            TypeSwitches { hold_until_arrival: false, ..before.switches }
+        }
+        // The name is that of a built-in type from now on, as it is without a configuration.
+        (None, _) => TypeSwitches::default(),
+    }
+}
+
+/// Refuses a deletion that would leave the switches of too many deleted types in the settings.
+fn leaves_few(types: &TenantTypes, settings: &Settings, event: &EventType) -> Result<(), Error> {
+    let max = limits::DELETED_EVENT_TYPES_IN_SETTINGS;
+    for (named, remedy) in [
+        (
+            &settings.disabled_event_types,
+            "switched off: remove some from disabled_event_types, or switch this one on first",
+        ),
+        (&settings.mandatory_event_types, "mandatory: make this one not mandatory first"),
+    ] {
+        let deleted = named.iter().filter(|it| *it == event || !types.has(it)).count();
+        if named.contains(event) && deleted > max {
+            let problem = format!("{max} deleted event types are still {remedy}");
+            return Err(Error::invalid("name", problem));
+        }
+    }
+    Ok(())
+}
 
 /// The audit entry: the parts that differ, before and after.
 fn changed(

@@ -183,11 +183,9 @@ impl App {
     /// Makes the same decisions, with the message and the reasons; stores and sends nothing.
     pub async fn try_notify(&self, call: &Call, mut request: Request) -> Result<Tried, Error> {
         call.may(&access::NOTIFY)?;
-        let tenant = self.tenant(&call.tenant).await?;
-        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        let (tenant, types, asked) = self.ready(&call.tenant, &mut request).await?;
         let event = request.event.clone();
         let kind = prepare(&types, &event, &mut request)?;
-        let (tenant, asked) = self.ask_about_strangers(tenant, &request, &kind).await?;
         let mut planned = self.plan(&tenant, &mut request, &kind, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let people = match &tenant.installation {
@@ -250,11 +248,9 @@ impl App {
         mut request: Request,
         said: Said,
     ) -> Result<(Answer, Repeat), Error> {
-        let tenant = self.tenant(&call.tenant).await?;
-        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        let (tenant, types, asked) = self.ready(&call.tenant, &mut request).await?;
         let event = request.event.clone();
         let kind = prepare(&types, &event, &mut request)?;
-        let (tenant, asked) = self.ask_about_strangers(tenant, &request, &kind).await?;
         let mut planned = self.plan(&tenant, &mut request, &kind, asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
@@ -269,8 +265,7 @@ impl App {
             request_id: said.request_id,
             fingerprint: said.fingerprint,
             event_type: request.event.clone(),
-            data: stored::to_bytes(&request.data, kind.own_words())
-                .map_err(|e| Error::Internal(e.into()))?,
+            data: content(&request, &kind)?,
             link: request.link.clone(),
             about: store::About {
                 subject: request.subject.clone(),
@@ -399,6 +394,12 @@ impl App {
         }
         Ok(places)
     }
+}
+
+/// The data to store, with the words of the messages if the action has messages.
+fn content(request: &Request, kind: &KnownType<'_>) -> Result<Vec<u8>, Error> {
+    let words = kind.own_words().filter(|_| request.action.speaks());
+    stored::to_bytes(&request.data, words).map_err(|e| Error::Internal(e.into()))
 }
 
 /// The stored answer of the earlier call.

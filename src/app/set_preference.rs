@@ -45,7 +45,7 @@ impl App {
         let acting = call.may_about(&access::SET_PREFERENCE, &user)?;
         let tenant = self.tenant(&call.tenant).await?;
         let types = self.types_of(&tenant.id, tenant.settings.version).await?;
-        if let Some(unknown) = event.as_ref().filter(|event| types.find(event).is_none()) {
+        if let Some(unknown) = event.as_ref().filter(|event| !types.has(event)) {
             let problem = format!("{unknown} is not a known event type");
             return Err(Error::invalid("event_type", problem));
         }

@@ -41,8 +41,9 @@ impl App {
     ) -> Result<Arc<TenantTypes>, Error> {
         let load = async {
             let found = self.store.event_types().list(tenant).await?;
-            let definitions = found.map(|found| found.definitions).unwrap_or_default();
-            Ok::<_, store::Error>(Arc::new(TenantTypes::new(definitions)))
+            let types =
+                found.map(|found| TenantTypes::new(found.definitions).with_unread(found.unread));
+            Ok::<_, store::Error>(Arc::new(types.unwrap_or_default()))
         };
         let types = self.recent_types.try_get_with((tenant.clone(), version), load).await;
         types.map_err(|error: Arc<store::Error>| (*error).clone().into())

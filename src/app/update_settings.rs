@@ -1,6 +1,7 @@
 //! UpdateSettings: the switch that allows sending, the mapping, and the tenant's defaults.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -65,10 +66,15 @@ impl App {
             if change.expected_version.is_some_and(|expected| expected != current.version) {
                 return Err(Error::Changed("settings"));
             }
-            let types = self.types_of(&call.tenant, current.version).await?;
+            // Switching sending off needs no other table.
+            let types = if change.names_event_types() {
+                self.types_of(&call.tenant, current.version).await?
+            } else {
+                Arc::default()
+            };
             let (attribute, before) = (current.slack_attribute.clone(), current.clone());
             let wanted = change.apply(current);
-            check(&wanted, &change, &types)?;
+            check((&before, &wanted), &change, &types)?;
             let store = self.store.noting(&changed(call, action, &before, &wanted)).await?;
             match store.tenancy().save_settings(&call.tenant, &wanted).await {
                 Ok(version) => {
@@ -110,6 +116,10 @@ impl SettingsChange {
     pub fn is_empty(&self) -> bool {
         let nothing = Self { expected_version: self.expected_version, ..Self::default() };
         *self == nothing
+    }
+
+    fn names_event_types(&self) -> bool {
+        self.disabled_event_types.is_some() || self.held_event_types.is_some()
     }
 
     fn apply(&self, current: Settings) -> Settings {
@@ -160,8 +170,13 @@ fn changed(call: &Call, action: &str, before: &Settings, after: &Settings) -> En
 }
 
 /// Expressions that the change does not name are not checked: one that was set earlier and is
-/// refused now must not prevent switching sending off. The same holds for event types.
-fn check(settings: &Settings, change: &SettingsChange, types: &TenantTypes) -> Result<(), Error> {
+/// refused now must not prevent switching sending off. The same holds for event types. A list may
+/// repeat the names that it has now: those of deleted types remain in it.
+fn check(
+    (before, settings): (&Settings, &Settings),
+    change: &SettingsChange,
+    types: &TenantTypes,
+) -> Result<(), Error> {
     let mut violations = Vec::new();
     for (field, source, named) in [
         ("settings.user_attribute", &settings.user_attribute, &change.user_attribute),
@@ -182,12 +197,16 @@ fn check(settings: &Settings, change: &SettingsChange, types: &TenantTypes) -> R
     {
         violations.push(Violation::new("settings.locale", "is not a BCP 47 tag, such as de-AT"));
     }
-    for (field, named) in [
-        ("settings.disabled_event_types", &change.disabled_event_types),
-        ("settings.held_event_types", &change.held_event_types),
+    for (field, present, named) in [
+        (
+            "settings.disabled_event_types",
+            &before.disabled_event_types,
+            &change.disabled_event_types,
+        ),
+        ("settings.held_event_types", &before.held_event_types, &change.held_event_types),
     ] {
-        let named = named.iter().flatten();
-        for unknown in named.filter(|event| types.find(event).is_none()) {
+        let named = named.iter().flatten().filter(|event| !present.contains(*event));
+        for unknown in named.filter(|event| !types.has(event)) {
             let problem = format!("{unknown} is not a known event type");
             violations.push(Violation::new(field, problem));
         }

@@ -67,9 +67,11 @@ pub const DEFAULT_EXPIRY: std::time::Duration = std::time::Duration::from_secs(7
 pub const DECIDE_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Event types that one tenant may switch off, and as many that it may have held.
 pub const EVENT_TYPES_IN_SETTINGS: usize = 200;
-/// Event types of one tenant's own. With the built-in ones they fit into
+/// Event types of one tenant's own. With the built-in ones and the deleted ones they fit into
 /// [`EVENT_TYPES_IN_SETTINGS`].
 pub const EVENT_TYPES_OF_TENANT: usize = 150;
+/// Deleted event types of one tenant that remain switched off, and as many that remain mandatory.
+pub const DELETED_EVENT_TYPES_IN_SETTINGS: usize = 30;
 /// Bytes of an event type's name for people.
 pub const EVENT_TYPE_DISPLAY_BYTES: usize = 128;
 /// Bytes of an event type's summary.

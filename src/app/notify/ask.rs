@@ -2,19 +2,22 @@
 //! is made, so that the answer says whether they can be reached, not that they are being looked up.
 //! People that Slack does not answer about in time stay queued, as without the wait.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::plan::{BREATH, STRANGERS};
+use super::prepare::prepare;
 use super::recipients::{Named, choices, gather, people_named};
 use super::{Recipient, Request};
 use crate::app::tenant::Tenant;
 use crate::app::{App, Error};
 use crate::directory::{Missed, View};
 use crate::domain::delivery::admission::{Placement, Search};
-use crate::domain::message::event::tenant_types::KnownType;
+use crate::domain::ids::TenantId;
+use crate::domain::message::event::tenant_types::{KnownType, TenantTypes};
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Preferences;
 use crate::store::{self, Installation};
@@ -26,10 +29,31 @@ type Stranger = (Named, NoMatch);
 const AT_ONCE: usize = 8;
 
 impl App {
+    /// Asks Slack about strangers if the caller waits for the answers. Returns the tenant and its
+    /// event types, both as they are after the wait, and the number of answers. The call is checked
+    /// before it waits, but stays as it was given: the event type may change meanwhile.
+    pub(super) async fn ready(
+        &self,
+        tenant: &TenantId,
+        request: &mut Request,
+    ) -> Result<(Tenant, Arc<TenantTypes>, usize), Error> {
+        let tenant = self.tenant(tenant).await?;
+        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        if request.decide_within.is_none() {
+            return Ok((tenant, types, 0));
+        }
+        let (event, given) = (request.event.clone(), request.subject.clone());
+        let kind = prepare(&types, &event, request)?;
+        let (tenant, asked) = self.ask_about_strangers(tenant, request, &kind).await?;
+        request.subject = given;
+        let types = self.types_of(&tenant.id, tenant.settings.version).await?;
+        Ok((tenant, types, asked))
+    }
+
     /// Asks Slack about recipients who are not in the member list, for as long as the caller waits,
     /// and adds the answers to the list. Returns the tenant as it is after the wait, and the number
     /// of answers.
-    pub(super) async fn ask_about_strangers(
+    async fn ask_about_strangers(
         &self,
         tenant: Tenant,
         request: &Request,

@@ -14,6 +14,9 @@ pub(super) fn prepare<'a>(
     event: &'a EventType,
     request: &mut Request,
 ) -> Result<KnownType<'a>, Error> {
+    if types.is_unread(event) {
+        return Err(Error::newer_event_type());
+    }
     let kind = types.find(event).ok_or_else(|| unknown(types))?;
     let mut violations = Vec::new();
     if request.subject.is_none()

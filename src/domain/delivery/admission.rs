@@ -171,12 +171,14 @@ pub enum HeadDecision<'a> {
 
 impl Part<'_> {
     /// Whether the message is meant for the person. Deletions and crossings-out are: they reach the
-    /// messages that are there.
+    /// messages that are there. So is new text for the recipients of earlier messages: otherwise
+    /// the person who made the change would keep the old text.
     pub fn concerns(&self, action: Action) -> Result<(), End> {
         if !action.speaks() {
             return Ok(());
         }
-        if self.is_own_act {
+        let edits = action == Action::Replace && self.roles.is_none();
+        if self.is_own_act && !edits {
             return Err(End::Suppressed(Suppression::OwnAct));
         }
         let outside = |roles: &BTreeSet<AudienceRole>| {

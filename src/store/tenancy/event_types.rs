@@ -4,11 +4,14 @@
 //! incremented in the same transaction. So changes of one tenant take turns, and types read with
 //! the settings of a version are those of that version.
 
+use std::collections::BTreeSet;
+
 use super::tenants::settings_of;
 use crate::domain::ids::{EventType, TenantId};
 use crate::domain::message::event::definition::Definition;
 use crate::domain::settings::Settings;
 use crate::store::database::entity::event_type;
+use crate::store::database::group::breathe;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
 use crate::store::lanes::unread::Unread;
@@ -18,8 +21,10 @@ use crate::store::{Error, EventTypes};
 #[derive(Debug, Clone, PartialEq)]
 pub struct DefinedTypes {
     pub settings: Settings,
-    /// By name. Definitions that only a newer release can read are missing.
+    /// By name.
     pub definitions: Vec<(EventType, Definition)>,
+    /// The names of definitions that only a newer release can read.
+    pub unread: BTreeSet<EventType>,
 }
 
 /// A change of one event type.
@@ -45,18 +50,22 @@ impl EventTypes<'_> {
         let Some(first) = rows.first() else { return Ok(None) };
         let json: Option<String> = first.get(0)?;
         let settings = settings_of(json.as_deref(), first.get(1)?)?;
-        let mut definitions = Vec::with_capacity(rows.len());
-        for row in &rows {
+        let (mut definitions, mut unread) = (Vec::with_capacity(rows.len()), BTreeSet::new());
+        for (number, row) in rows.iter().enumerate() {
+            breathe(number).await;
             // A tenant without definitions has one row without a type.
             if row.get::<Option<String>>(2)?.is_none() {
                 continue;
             }
             match read(row) {
-                Some(definition) => definitions.push(definition),
-                None => self.store.pass_over(Unread::EventType, 1),
+                Some((event, Some(definition))) => definitions.push((event, definition)),
+                other => {
+                    self.store.pass_over(Unread::EventType, 1);
+                    unread.extend(other.map(|(event, _)| event));
+                }
             }
         }
-        Ok(Some(DefinedTypes { settings, definitions }))
+        Ok(Some(DefinedTypes { settings, definitions, unread }))
     }
 
     /// Makes a change if the settings still have the given version; returns the new version.
@@ -121,9 +130,9 @@ async fn put(
     sql::execute(tx, text, values).await.map(drop)
 }
 
-/// The definition in a row; `None` if this release cannot read it.
-fn read(row: &Row) -> Option<(EventType, Definition)> {
+/// The name and the definition in a row; `None` for each that this release cannot read.
+fn read(row: &Row) -> Option<(EventType, Option<Definition>)> {
     let model: event_type::Model = row.model().ok()?;
     let event = EventType::parse(model.name).ok()?;
-    Some((event, serde_json::from_str(&model.definition).ok()?))
+    Some((event, serde_json::from_str(&model.definition).ok()))
 }

@@ -343,3 +343,37 @@ async fn people_have_preferences_for_own_types() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sending_is_switched_off_without_the_event_types() {
+    for_each_database(async |world| {
+        world.execute("ALTER TABLE event_types RENAME TO gone").await.unwrap();
+        world.client.switch_sending(TENANT, false).await;
+        let german = pb::Settings { locale: "de".into(), ..Default::default() };
+        let settings = world.client.set(TENANT, german, &["locale"]).await.unwrap();
+        assert!(!settings.sending_allowed && settings.locale == "de");
+        world.execute("ALTER TABLE gone RENAME TO event_types").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_the_same_state_is_no_change() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        let version = async || client.workspace(TENANT).await.unwrap().settings.unwrap().version;
+        let created = create(client, training()).await.unwrap();
+        let before = version().await;
+        // The answer was lost, and the call is repeated.
+        assert_eq!(create(client, training()).await.unwrap(), created);
+        let same = pb::EventType { summary: created.summary.clone(), ..named(NAME) };
+        assert_eq!(update(client, same, &[]).await.unwrap(), created);
+        assert_eq!(version().await, before);
+        let off = update(client, named(NAME), &["enabled"]).await.unwrap();
+        assert_ne!(off.etag, created.etag);
+        // The type that is there is no longer the wanted one.
+        let refused = create(client, training()).await.unwrap_err();
+        assert_eq!(bad_fields(&refused), ["event_type.name"]);
+    })
+    .await;
+}

@@ -1,6 +1,7 @@
 //! The catalogue of event types: tenants make their own, configure the built-in ones, and Notify
 //! follows at once.
 
+mod deleted;
 mod life;
 mod notify;
 mod refused;

@@ -4,11 +4,12 @@ use herald::rpc::pb::{
     self, DeliveryState as State, Fallback, HoldPolicy, PreferenceValue, SubjectAction,
     SuppressionReason as Reason, VerdictKind as Kind,
 };
+use herald::sandbox::{Fault, FaultKind};
 use serde_json::json;
 
 use super::{NAME, cancelled, create, delete, named, recipient, training, update, with_data};
 use crate::held::{arrive, newcomer};
-use crate::support::client::{bad_fields, person, task};
+use crate::support::client::{bad_fields, fields, person, task};
 use crate::support::world::{Plan, TENANT, World, for_each_database};
 
 /// The verdict on each recipient of a Notify.
@@ -305,6 +306,84 @@ async fn the_priority_of_a_type_counts_if_the_call_names_none() {
         let due = crate::support::client::notify("three", "task.due", &["ben"]);
         assert_eq!(stored(due).await, -1);
         world.settled().await;
+    })
+    .await;
+}
+
+/// Slack answers about a stranger after three seconds; the type changes meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_is_decided_by_the_type_after_the_wait() {
+    for_each_database(async |world| {
+        world.client.upsert(TENANT, vec![person("new", "new@demo.example")]).await;
+        create(&world.client, training()).await.unwrap();
+        let hangs = FaultKind::Hang { seconds: 3.0 };
+        world.sandbox.script(Fault::new("users.lookupByEmail", hangs));
+        let request = pb::NotifyRequest {
+            decide_within: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+            ..cancelled("one", vec![recipient("new", &["guest"])])
+        };
+        let change = async || {
+            world.called("users.lookupByEmail", 1).await;
+            let own = pb::EventType { audience_roles: vec!["teacher".into()], ..named(NAME) };
+            update(&world.client, own, &[]).await.unwrap();
+        };
+        let (decided, ()) = tokio::join!(verdicts(world, request), change());
+        assert_eq!(decided, [suppressed(Reason::NotInAudience)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_without_a_message_stores_no_words() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        create(&world.client, training()).await.unwrap();
+        let stored = async |request_id: &str, action: SubjectAction| {
+            let request = pb::NotifyRequest {
+                subject_key: "course:7".into(),
+                subject_action: action.into(),
+                data: Some(fields(json!({ "course": { "name": "First aid" } }))),
+                ..cancelled(request_id, vec![recipient("ben", &[])])
+            };
+            let id = world.client.notify(request).await.unwrap().notification_id;
+            world.client.ended(TENANT, &id).await;
+            let bytes = "SELECT CAST(LENGTH(data) AS BIGINT) FROM notifications";
+            world.count(&format!("{bytes} WHERE id = '{id}'")).await
+        };
+        let posted = stored("one", SubjectAction::NewMessage).await;
+        let done = stored("two", SubjectAction::Done).await;
+        assert!(done < posted, "{done} {posted}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_in_place_reaches_the_person_who_made_it() {
+    for_each_database(async |world| {
+        world.client.load(&["ben"]).await;
+        let own = pb::EventType { skip_actor: true, ..training() };
+        create(&world.client, own).await.unwrap();
+        let about = |id: &str, recipients, action: SubjectAction| pb::NotifyRequest {
+            subject_key: "course:7".into(),
+            subject_action: action.into(),
+            ..cancelled(id, recipients)
+        };
+        let first = about("one", vec![recipient("ben", &[])], SubjectAction::NewMessage);
+        assert_eq!(verdicts(world, first).await, [QUEUED]);
+        world.settled().await;
+        let by_ben = |id: &str, recipients, action| pb::NotifyRequest {
+            actor_user_id: "ben".into(),
+            ..about(id, recipients, action)
+        };
+        let edit = by_ben("two", Vec::new(), SubjectAction::Replace);
+        assert_eq!(verdicts(world, edit).await, [QUEUED]);
+        let own_act = suppressed(Reason::OwnAct);
+        let reply = by_ben("three", Vec::new(), SubjectAction::Reply);
+        assert_eq!(verdicts(world, reply).await, [own_act]);
+        let named = by_ben("four", vec![recipient("ben", &[])], SubjectAction::Replace);
+        assert_eq!(verdicts(world, named).await, [own_act]);
+        world.settled().await;
+        world.called("chat.update", 1).await;
     })
     .await;
 }

@@ -107,7 +107,8 @@ async fn a_bad_definition_names_every_field_and_stores_nothing() {
         assert_eq!(stored(world).await, before);
         // The same faults in a change of a type that is there.
         let created = create(client, training()).await.unwrap();
-        let twice = create(client, training()).await.unwrap_err();
+        let other = pb::EventType { summary: "Another.".into(), ..training() };
+        let twice = create(client, other).await.unwrap_err();
         let problem = "exists already: change it with UpdateEventType";
         assert_eq!(problems(&twice), wanted(&[("event_type.name", problem)]));
         let before = stored(world).await;
@@ -241,6 +242,48 @@ async fn a_tenant_has_a_limited_number_of_types() {
             ..Default::default()
         };
         client.set(TENANT, settings, &["disabled_event_types"]).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_only_a_newer_release_can_read_is_neither_used_nor_changed() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        client.load(&["ben"]).await;
+        create(client, training()).await.unwrap();
+        let request = cancelled("before", vec![recipient("ben", &[])]);
+        let before = client.notify(request.clone()).await.unwrap();
+        let set = async |definition: &str| {
+            let set = format!("UPDATE event_types SET definition = {definition}");
+            world.execute(&format!("{set} WHERE name = '{NAME}'")).await.unwrap();
+        };
+        set("'v2' || definition").await;
+        // A change of another type: the types in memory are no longer those of the tenant.
+        let skip = pb::EventType { skip_actor: true, ..named("task.due") };
+        update(client, skip, &[]).await.unwrap();
+        let stored_before = stored(world).await;
+        let change = pb::EventType { mandatory: true, ..named(NAME) };
+        for refused in [
+            client.notify(cancelled("after", vec![recipient("ben", &[])])).await.map(drop),
+            create(client, training()).await.map(drop),
+            update(client, change, &[]).await.map(drop),
+            delete(client, NAME, "").await,
+        ] {
+            let refused = refused.unwrap_err();
+            assert_eq!((refused.code(), &*reason(&refused)), (Code::Unavailable, "UNAVAILABLE"));
+            assert!(refused.get_error_details().retry_info().is_some(), "{refused:?}");
+        }
+        assert_eq!(stored(world).await, stored_before);
+        // A repetition has its answer, and the type can be switched off.
+        assert_eq!(client.notify(request).await.unwrap(), before);
+        let off = pb::Settings { disabled_event_types: vec![NAME.into()], ..Default::default() };
+        client.set(TENANT, off, &["disabled_event_types"]).await.unwrap();
+        set("SUBSTR(definition, 3)").await;
+        update(client, pb::EventType { enabled: true, ..named(NAME) }, &[]).await.unwrap();
+        let after = cancelled("after", vec![recipient("ben", &[])]);
+        client.notify(after).await.unwrap();
+        world.messages(2).await;
     })
     .await;
 }

@@ -237,9 +237,12 @@ fn a_message_is_meant_for_people_in_its_audience_who_did_not_cause_it() {
         let part = Part { audience, roles: theirs.as_ref(), is_own_act: false };
         assert_eq!(part.concerns(Action::Post), answer, "{part:?}");
         assert_eq!(part.concerns(Action::Retract), Ok(()), "{part:?}");
-        let own = Part { is_own_act: true, ..part };
-        assert_eq!(own.concerns(Action::Reply), Err(End::Suppressed(Suppression::OwnAct)));
+        let (own, own_act) =
+            (Part { is_own_act: true, ..part }, End::Suppressed(Suppression::OwnAct));
+        assert_eq!(own.concerns(Action::Reply), Err(own_act));
         assert_eq!(own.concerns(Action::Done), Ok(()));
+        let edit = if theirs.is_none() { Ok(()) } else { Err(own_act) };
+        assert_eq!(own.concerns(Action::Replace), edit, "an edit reaches all who have the message");
     }
 }
 

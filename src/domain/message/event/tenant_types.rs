@@ -1,7 +1,7 @@
 //! All event types of one tenant: the built-in ones, as the tenant configured them, and its own.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde_json::Value;
@@ -16,20 +16,25 @@ use crate::domain::ids::EventType;
 use crate::domain::message::render::Template;
 use crate::domain::message::wording::{self, Wording};
 
-/// Bytes in memory, at most about: of a tenant's configured types, of an own type, and of each of
-/// its fields.
+/// Bytes in memory, at most about: of a tenant's configured types, of an own type, of each of its
+/// fields, and of each byte of a field's example. An example of nested objects needs the most.
 const TENANT_BYTES: usize = 4 << 10;
 const OWN_BYTES: usize = 8 << 10;
 const FIELD_BYTES: usize = 4 << 10;
+const EXAMPLE_BYTES: usize = 100;
+/// Bytes of a name in memory, at most about.
+const NAME_BYTES: usize = 128;
 
 /// The rules of a type that its tenant never configured.
 static UNCONFIGURED: Rules =
-    Rules { audience_roles: std::collections::BTreeSet::new(), priority: None, skip_actor: false };
+    Rules { audience_roles: BTreeSet::new(), priority: None, skip_actor: false };
 
 /// The event types of one tenant.
 #[derive(Debug, Default)]
 pub struct TenantTypes {
     defined: BTreeMap<EventType, Defined>,
+    /// The names of definitions that only a newer release can read.
+    unread: BTreeSet<EventType>,
 }
 
 /// A definition, with its message.
@@ -70,7 +75,13 @@ impl TenantTypes {
             let defined = Defined { definition, words: OnceLock::new() };
             (event, defined)
         });
-        Self { defined: defined.collect() }
+        Self { defined: defined.collect(), unread: BTreeSet::new() }
+    }
+
+    /// With the names of definitions that only a newer release can read.
+    #[must_use]
+    pub fn with_unread(self, unread: BTreeSet<EventType>) -> Self {
+        Self { unread, ..self }
     }
 
     /// The type of this name. A type that a tenant made before a release brought one of the same
@@ -89,6 +100,25 @@ impl TenantTypes {
         Some(KnownType { name, source, rules: &defined.definition.rules })
     }
 
+    /// Whether only a newer release can read the definition of this name: neither is the type
+    /// unknown, nor are its rules known.
+    #[must_use]
+    pub fn is_unread(&self, event: &EventType) -> bool {
+        self.unread.contains(event)
+    }
+
+    /// Whether there is a type of this name, in this release or a newer one.
+    #[must_use]
+    pub fn has(&self, event: &EventType) -> bool {
+        self.is_unread(event) || self.find(event).is_some()
+    }
+
+    /// The number of the tenant's own types. Definitions that cannot be read count as own types.
+    #[must_use]
+    pub fn own_count(&self) -> usize {
+        self.own_names().count() + self.unread.len()
+    }
+
     /// The names of all types: the built-in ones in the order of the catalogue, then the tenant's
     /// own.
     pub fn names(&self) -> impl Iterator<Item = Cow<'_, EventType>> {
@@ -100,7 +130,7 @@ impl TenantTypes {
     }
 
     /// The names of the tenant's own types.
-    pub fn own_names(&self) -> impl Iterator<Item = &EventType> {
+    fn own_names(&self) -> impl Iterator<Item = &EventType> {
         self.defined.iter().filter(|(_, it)| it.definition.own.is_some()).map(|(event, _)| event)
     }
 
@@ -114,8 +144,14 @@ impl TenantTypes {
     #[must_use]
     pub fn weight(&self) -> u32 {
         let own = self.defined.values().filter_map(|defined| defined.definition.own.as_ref());
-        let bytes: usize = own.map(|own| OWN_BYTES + own.fields.len() * FIELD_BYTES).sum();
-        u32::try_from(TENANT_BYTES + bytes).unwrap_or(u32::MAX)
+        let field = |field: &OwnField| {
+            let example = field.example.as_ref().map_or(0, |example| example.to_string().len());
+            FIELD_BYTES + EXAMPLE_BYTES * example
+        };
+        let of = |own: &Own| OWN_BYTES + own.fields.iter().map(field).sum::<usize>();
+        let bytes: usize = own.map(of).sum();
+        let unread = self.unread.len() * NAME_BYTES;
+        u32::try_from(TENANT_BYTES + bytes + unread).unwrap_or(u32::MAX)
     }
 
     /// The definition of a type; without any parts for a built-in type that was never configured.
@@ -264,6 +300,27 @@ mod tests {
         let types = TenantTypes::new([(event("future.type"), Definition::default())]);
         assert!(types.find(&event("future.type")).is_none());
         assert_eq!(types.names().count(), catalogue().len());
+    }
+
+    #[test]
+    fn a_definition_that_cannot_be_read_is_counted_and_is_no_unknown_type() {
+        let newer = event("training.newer");
+        let types = types().with_unread(BTreeSet::from([newer.clone()]));
+        assert!(types.is_unread(&newer) && types.has(&newer) && types.find(&newer).is_none());
+        let due = event("task.due");
+        assert!(types.has(&due) && !types.is_unread(&due) && !types.has(&event("tea.ready")));
+        assert_eq!(types.own_count(), 2);
+    }
+
+    #[test]
+    fn an_example_has_its_weight() {
+        let weight = |example: Option<Value>| {
+            let mut definition = types().definition(&event("training.cancelled"));
+            definition.own.as_mut().unwrap().fields[0].example = example;
+            TenantTypes::new([(event("training.cancelled"), definition)]).weight()
+        };
+        let nested = json!({"a": {"a": {"a": {}}}});
+        assert!(weight(Some(nested)) >= weight(None) + 2000);
     }
 
     #[test]
