@@ -197,6 +197,10 @@ pub(super) fn zone(abbreviation: &str, language: Language) -> String {
     match (abbreviation, language) {
         ("CET", Language::German) => "MEZ".to_owned(),
         ("CEST", Language::German) => "MESZ".to_owned(),
+        ("EET", Language::German) => "OEZ".to_owned(),
+        ("EEST", Language::German) => "OESZ".to_owned(),
+        ("WET", Language::German) => "WEZ".to_owned(),
+        ("WEST", Language::German) => "WESZ".to_owned(),
         (offset, _) if offset.starts_with(['+', '-']) => {
             let (hours, minutes) = offset.split_at(offset.len().min(3));
             let colon = if minutes.is_empty() { "" } else { ":" };
@@ -279,7 +283,16 @@ mod tests {
     fn a_zone_without_a_name_is_an_offset_from_utc() {
         assert_eq!(zone("-03", Language::Portuguese), "UTC-03");
         assert_eq!(zone("+0545", Language::English), "UTC+05:45");
-        assert_eq!(zone("CEST", Language::German), "MESZ");
+        for (abbreviation, german) in [
+            ("CET", "MEZ"),
+            ("CEST", "MESZ"),
+            ("EET", "OEZ"),
+            ("EEST", "OESZ"),
+            ("WET", "WEZ"),
+            ("WEST", "WESZ"),
+        ] {
+            assert_eq!(zone(abbreviation, Language::German), german);
+        }
         assert_eq!(zone("CEST", Language::French), "CEST");
     }
 
