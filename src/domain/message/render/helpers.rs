@@ -10,7 +10,7 @@
 //! - `join(separator)`, `and_join`: a list, the latter with the language's "and";
 //! - `truncate(n)`: at most n characters, ending in "…" if shortened;
 //! - `link(label)`: a link to the value; `linked(url)`: a link whose label is the value. If the URL
-//!   is not an http(s) URL, only the label;
+//!   is not an http(s) URL, or has a user name or password, only the label;
 //! - `mention(name)`: a person by user id: [`mentions`](super::mentions);
 //! - `multiline`: keeps the value's line breaks (every other value is one line).
 
@@ -167,19 +167,23 @@ pub(super) fn truncate(value: &Value, max: usize) -> String {
 }
 
 pub(super) fn linked(value: &Value, url: &Value) -> Value {
-    let label = text_of(value);
-    match escape::url(url.as_str().unwrap_or_default()) {
-        Ok(url) if fit::units(&url) <= INLINE_URL_UNITS && !label.is_empty() => {
-            Value::from_object(Special::Link { url, label })
-        }
-        _ => label.into(),
-    }
+    let label = (value != url).then(|| text_of(value));
+    labelled(label, url)
 }
 
-/// Without a label, the URL is the label.
 pub(super) fn link(url: &Value, label: Option<&Value>) -> Value {
-    let label = label.filter(|label| !label.is_undefined() && !text_of(label).is_empty());
-    linked(label.unwrap_or(url), url)
+    labelled(label.map(text_of).filter(|label| !label.is_empty()), url)
+}
+
+/// Without a label of its own, a link shows the URL that it opens, not the spelling in data.
+fn labelled(label: Option<String>, target: &Value) -> Value {
+    match escape::url(target.as_str().unwrap_or_default()) {
+        Ok(url) if fit::units(&url) <= INLINE_URL_UNITS && label.as_deref() != Some("") => {
+            let label = label.unwrap_or_else(|| url.clone());
+            Value::from_object(Special::Link { url, label })
+        }
+        _ => label.unwrap_or_else(|| text_of(target)).into(),
+    }
 }
 
 /// A value that cannot be a user id is shown as the name, or as it is.

@@ -230,12 +230,18 @@ fn a_plural_names_its_forms() {
 #[test]
 fn a_link_is_live_only_to_the_web() {
     let data = json!({"url": "https://x.test/?a=1&b=2", "bad": "javascript:alert(1)",
-        "label": "the <form>"});
+        "label": "the <form>", "split": "https://bank.example\n.evil.test/login",
+        "user": "https://bank.example@evil.test/", "upper": "HTTPS://X.test/a b"});
     for (template, shown) in [
         ("{{ url | link(label) }}", "<https://x.test/?a=1&amp;b=2|the &lt;form&gt;>"),
         ("{{ url | link }}", "<https://x.test/?a=1&amp;b=2|https://x.test/?a=1&amp;b=2>"),
         ("{{ bad | link(label) }}", "the &lt;form&gt;"),
         ("{{ bad | link }}", "javascript:alert(1)"),
+        ("{{ upper | link }}", "<https://x.test/a%20b|https://x.test/a%20b>"),
+        ("{{ upper | linked(upper) }}", "<https://x.test/a%20b|https://x.test/a%20b>"),
+        ("{{ split | link }}", "https://bank.example .evil.test/login"),
+        ("{{ user | link }}", "https://bank.example@evil.test/"),
+        ("{{ user | link(label) }}", "the &lt;form&gt;"),
         ("-{{ missing | link }}-", "--"),
     ] {
         assert_eq!(text(template, data.clone()), shown, "{template}");
