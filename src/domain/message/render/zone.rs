@@ -258,7 +258,7 @@ mod tests {
             let at = Moment::Instant(Timestamp(now.0 + seconds * 1_000_000));
             at.relative(now, "UTC", Language::English)
         };
-        assert_eq!(at(-59), "now");
+        assert_eq!(at(-59), "just now");
         assert_eq!(at(-3 * 3600), "3 hours ago");
         assert_eq!(at(3 * 3600), "in 3 hours");
         let day = Moment::Day("2026-11-26".parse().unwrap());
