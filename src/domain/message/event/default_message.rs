@@ -54,7 +54,7 @@ fn shown_as(field: &OwnField) -> Value {
     };
     let (name, value) = (placeholder(&literal(&label(&field.path))), placeholder(&value));
     json!({
-        "if": format!("{place} is defined and {place} != \"\""),
+        "if": format!("{place} is not blank"),
         "type": "mrkdwn",
         "text": format!("*{name}*\n{value}"),
     })
@@ -118,7 +118,7 @@ mod tests {
         let data = json!({
             "course": {"name": "First aid", "page": "https://platform.example/courses/1 a"},
             "starts_at": "2026-12-03T08:00:00Z",
-            "reason": "",
+            "reason": " \n",
         });
         let message = rendered(&own, &data);
         assert_eq!(message.text, "Training cancelled: First aid");

@@ -325,6 +325,7 @@ fn environment() -> Environment<'static> {
     env.add_filter("multiline", helpers::multiline);
     env.add_test("defined", |value: &Value| !value.is_undefined() && !value.is_none());
     env.add_test("none", |value: &Value| value.is_undefined() || value.is_none());
+    env.add_test("blank", |value: &Value| text_of(value).is_empty());
     env.add_test("number", minijinja::tests::is_number);
     env.add_test("string", minijinja::tests::is_string);
     env.add_test("sequence", minijinja::tests::is_sequence);
