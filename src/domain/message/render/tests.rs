@@ -271,6 +271,14 @@ fn a_runaway_template_is_an_error_not_a_stall() {
         ("{{ '}}' * 9999999 }}", "not available"),
         ("{# {{ ' #}{{ 'x' * 9999999 }}", "not available"),
         ("{{ 'it\\'s' ~ x * 9 }}", "not available"),
+        ("{{ items ~ items }}", "`~` is not available"),
+        ("{{ items + items }}", "`+` is not available"),
+        ("{% for b in [items] %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in (items, items) %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in {'a': items} %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in x | default([items, items]) %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in (x if y else [items]) %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in items recursive %}{{ loop([b, b]) }}{% endfor %}", "`for` takes"),
         ("{% set x = 1 %}", "`set` is not available"),
         ("{% include 'x' %}", "`include` is not available"),
         ("{{ range(9) }}", "function range is unknown"),
@@ -279,8 +287,23 @@ fn a_runaway_template_is_an_error_not_a_stall() {
         assert!(error.contains(problem), "{template}: {error}");
     }
     assert_eq!(text("{{ '*' }} {# * #} 2 * 3", data.clone()), "*  2 * 3");
+    let three = json!({"items": ["A", "B", "+"]});
+    let kept = "{%+ for b in data['items'] if b in ['A', '+'] +%}{{ b }}{% endfor %}";
+    assert_eq!(text(kept, three.clone()), "A+");
+    let first = "{% for b in (items | default(items)) %}{{ b | upper }}{% endfor %}";
+    assert_eq!(text(first, three), "AB+");
     let long = format!("{{# {} #}}", "x".repeat(filters::SOURCE_BYTES));
     assert!(filled(&long, json!([]), data, None).unwrap_err().to_string().contains("4000 bytes"));
+}
+
+#[test]
+fn a_long_list_is_written_in_part() {
+    let list = ["a"; 90].join(", ");
+    for (filter, most) in [("join", 4_001), ("and_join", 24_100), ("truncate(99999)", 21_000)] {
+        let template = format!("{{{{ [{list}] | {filter} | length }}}}");
+        let length = text(&template, json!({"a": "x".repeat(8_000)}));
+        assert!(length.parse::<usize>().unwrap() <= most, "{filter}: {length}");
+    }
 }
 
 #[test]
