@@ -13,6 +13,7 @@ use crate::domain::ids::{
     ChannelId, EventType, IdError, NotificationId, RequestId, TenantId, UserId,
 };
 use crate::domain::limits;
+use crate::domain::message::render::escape::{self, UrlError};
 use crate::domain::settings::Preference;
 
 /// Collects the bad fields while a request is decoded.
@@ -110,8 +111,10 @@ impl Fields {
         }
         if link.len() > limits::URL_BYTES {
             self.bad("link", format!("must be at most {} bytes", limits::URL_BYTES));
-        } else if !is_web_url(&link) {
-            self.bad("link", "must be an absolute http or https URL");
+        } else if link.chars().any(|c| c.is_control() || c.is_whitespace() || "<>|\"".contains(c)) {
+            self.bad("link", UrlError::NotHttp);
+        } else if let Err(problem) = escape::url(&link) {
+            self.bad("link", problem);
         }
         Some(link)
     }
@@ -216,12 +219,4 @@ impl Fields {
         }
         (!text.is_empty()).then_some(text)
     }
-}
-
-/// Whether a text is an absolute http(s) URL with a host and no character that could end it early.
-fn is_web_url(text: &str) -> bool {
-    let clean = !text.chars().any(|c| c.is_control() || c.is_whitespace() || "<>|\"".contains(c));
-    let web = url::Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    clean && web
 }

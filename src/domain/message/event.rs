@@ -69,7 +69,7 @@ pub enum Kind {
     Time,
     /// Whole minutes, not negative.
     Minutes,
-    /// An absolute http or https URL.
+    /// An absolute http or https URL without user name and password.
     Url,
     /// An object.
     Object,

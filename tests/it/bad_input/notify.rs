@@ -244,6 +244,9 @@ const CONTENT: &[Case<pb::NotifyRequest>] = &[
         what: "link that ends the markup", spoil: |r| r.link = "https://a.example/|evil>".into(),
         problems: &[("link", URL)] },
     Case {
+        what: "link with a user name", spoil: |r| r.link = "https://a.example@b.example/".into(),
+        problems: &[("link", "must not have a user name or a password")] },
+    Case {
         what: "long link", spoil: |r| r.link = format!("https://a.example/{}", long(3000)),
         problems: &[("link", "must be at most 3000 bytes")] },
     Case {

@@ -49,12 +49,12 @@ fn shown_as(field: &OwnField) -> Value {
     let value = match field.kind {
         Kind::Time => format!("{place} | when('datetime')"),
         Kind::Minutes => format!("{place} | in_minutes"),
-        Kind::Url => format!("{place} | linked({place})"),
+        Kind::Url => format!("{place} | link"),
         Kind::Text | Kind::Object => place.clone(),
     };
     let (name, value) = (placeholder(&literal(&label(&field.path))), placeholder(&value));
     json!({
-        "if": format!("{place} is defined and {place} != \"\""),
+        "if": format!("{place} is not blank"),
         "type": "mrkdwn",
         "text": format!("*{name}*\n{value}"),
     })
@@ -116,9 +116,9 @@ mod tests {
         };
         assert_eq!(template(&own).check(), []);
         let data = json!({
-            "course": {"name": "First aid", "page": "https://platform.example/courses/1"},
+            "course": {"name": "First aid", "page": "https://platform.example/courses/1 a"},
             "starts_at": "2026-12-03T08:00:00Z",
-            "reason": "",
+            "reason": " \n",
         });
         let message = rendered(&own, &data);
         assert_eq!(message.text, "Training cancelled: First aid");
@@ -127,6 +127,8 @@ mod tests {
         {
             assert!(shown.contains(part), "{part} in {shown}");
         }
+        let page = "https://platform.example/courses/1%20a";
+        assert!(shown.contains(&format!("<{page}|{page}>")), "{shown}");
         assert!(!shown.contains("Reason") && !shown.contains("Course details"), "{shown}");
     }
 

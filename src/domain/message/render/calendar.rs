@@ -10,6 +10,8 @@ struct Words {
     weekdays: [&'static str; 7],
     months: [&'static str; 12],
     now: &'static str,
+    /// Less than a minute ago.
+    just_now: &'static str,
     yesterday: &'static str,
     today: &'static str,
     tomorrow: &'static str,
@@ -29,6 +31,7 @@ const ENGLISH: Words = Words {
     weekdays: ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"],
     months: ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"],
     now: "now",
+    just_now: "just now",
     yesterday: "yesterday",
     today: "today",
     tomorrow: "tomorrow",
@@ -48,6 +51,7 @@ const GERMAN: Words = Words {
         "Dez.",
     ],
     now: "jetzt",
+    just_now: "gerade eben",
     yesterday: "gestern",
     today: "heute",
     tomorrow: "morgen",
@@ -68,6 +72,7 @@ const FRENCH: Words = Words {
         "déc.",
     ],
     now: "maintenant",
+    just_now: "à l’instant",
     yesterday: "hier",
     today: "aujourd’hui",
     tomorrow: "demain",
@@ -84,6 +89,7 @@ const SPANISH: Words = Words {
     weekdays: ["lun", "mar", "mié", "jue", "vie", "sáb", "dom"],
     months: ["ene", "feb", "mar", "abr", "may", "jun", "jul", "ago", "sept", "oct", "nov", "dic"],
     now: "ahora",
+    just_now: "ahora mismo",
     yesterday: "ayer",
     today: "hoy",
     tomorrow: "mañana",
@@ -103,6 +109,7 @@ const PORTUGUESE: Words = Words {
         "dez.",
     ],
     now: "agora",
+    just_now: "agora mesmo",
     yesterday: "ontem",
     today: "hoje",
     tomorrow: "amanhã",
@@ -119,6 +126,7 @@ const JAPANESE: Words = Words {
     weekdays: ["月", "火", "水", "木", "金", "土", "日"],
     months: ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"],
     now: "まもなく",
+    just_now: "たった今",
     yesterday: "昨日",
     today: "今日",
     tomorrow: "明日",
@@ -197,6 +205,10 @@ pub(super) fn zone(abbreviation: &str, language: Language) -> String {
     match (abbreviation, language) {
         ("CET", Language::German) => "MEZ".to_owned(),
         ("CEST", Language::German) => "MESZ".to_owned(),
+        ("EET", Language::German) => "OEZ".to_owned(),
+        ("EEST", Language::German) => "OESZ".to_owned(),
+        ("WET", Language::German) => "WEZ".to_owned(),
+        ("WEST", Language::German) => "WESZ".to_owned(),
         (offset, _) if offset.starts_with(['+', '-']) => {
             let (hours, minutes) = offset.split_at(offset.len().min(3));
             let colon = if minutes.is_empty() { "" } else { ":" };
@@ -217,10 +229,11 @@ pub(super) fn in_minutes(minutes: u64, language: Language) -> String {
     duration(minutes, words).map_or_else(|| words.now.into(), |it| words.ahead.replace("{}", &it))
 }
 
-/// `now`, `1 minute ago`, `2 hours 5 minutes ago`, `3 days ago`.
+/// `just now`, `1 minute ago`, `2 hours 5 minutes ago`, `3 days ago`.
 pub(super) fn minutes_ago(minutes: u64, language: Language) -> String {
     let words = words(language);
-    duration(minutes, words).map_or_else(|| words.now.into(), |it| words.ago.replace("{}", &it))
+    let ago = duration(minutes, words).map(|it| words.ago.replace("{}", &it));
+    ago.unwrap_or_else(|| words.just_now.to_owned())
 }
 
 /// `yesterday`, `today`, `tomorrow`, `in 3 days`, `3 days ago`; days before today are negative.
@@ -279,8 +292,28 @@ mod tests {
     fn a_zone_without_a_name_is_an_offset_from_utc() {
         assert_eq!(zone("-03", Language::Portuguese), "UTC-03");
         assert_eq!(zone("+0545", Language::English), "UTC+05:45");
-        assert_eq!(zone("CEST", Language::German), "MESZ");
+        for (abbreviation, german) in [
+            ("CET", "MEZ"),
+            ("CEST", "MESZ"),
+            ("EET", "OEZ"),
+            ("EEST", "OESZ"),
+            ("WET", "WEZ"),
+            ("WEST", "WESZ"),
+        ] {
+            assert_eq!(zone(abbreviation, Language::German), german);
+        }
         assert_eq!(zone("CEST", Language::French), "CEST");
+    }
+
+    #[test]
+    fn less_than_a_minute_ago_is_past() {
+        let just_now = Language::ALL.map(|language| minutes_ago(0, language));
+        let ahead = Language::ALL.map(|language| in_minutes(0, language));
+        for (just_now, ahead) in just_now.iter().zip(&ahead) {
+            assert_ne!(just_now, ahead);
+        }
+        assert_eq!(minutes_ago(0, Language::Portuguese), "agora mesmo");
+        assert_eq!(minutes_ago(0, Language::Japanese), "たった今");
     }
 
     #[test]
@@ -300,7 +333,7 @@ mod tests {
         assert_eq!(in_minutes(1, Language::German), "in 1 Minute");
         assert_eq!(in_minutes(30 * 60 + 1, Language::English), "in 30 hours");
         assert_eq!(in_minutes(0, Language::Spanish), "ahora");
-        assert_eq!(minutes_ago(0, Language::Portuguese), "agora");
+        assert_eq!(in_minutes(0, Language::Portuguese), "agora");
         assert_eq!(in_days(1, Language::French), "demain");
         assert_eq!(in_days(-1, Language::Japanese), "昨日");
         assert_eq!(in_days(2, Language::German), "in 2 Tagen");

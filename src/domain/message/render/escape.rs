@@ -92,6 +92,8 @@ pub(super) fn plain(text: &str) -> String {
 pub enum UrlError {
     #[error("must be an absolute http or https URL")]
     NotHttp,
+    #[error("must not have a user name or a password")]
+    Credentials,
     #[error(
         "must be at most {max} characters; a URL cannot be shortened",
         max = crate::domain::limits::URL_BYTES
@@ -102,9 +104,18 @@ pub enum UrlError {
 /// An absolute http or https URL, percent-encoded where needed, so that it contains no `<`, `>`,
 /// `|`, quote or space.
 pub fn url(text: &str) -> Result<String, UrlError> {
-    let url = Url::parse(text.trim()).map_err(|_| UrlError::NotHttp)?;
+    let text = text.trim();
+    // The parser drops line breaks and tabs, so the host would be another one than a reader sees.
+    if text.chars().any(|c| c.is_control() || (c.is_whitespace() && c != ' ')) {
+        return Err(UrlError::NotHttp);
+    }
+    let url = Url::parse(text).map_err(|_| UrlError::NotHttp)?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(UrlError::NotHttp);
+    }
+    // A reader takes a user name before `@` for the host.
+    if !url.username().is_empty() || url.password().is_some_and(|password| !password.is_empty()) {
+        return Err(UrlError::Credentials);
     }
     let text = String::from(url).replace('|', "%7C").replace('<', "%3C").replace('>', "%3E");
     if text.len() > crate::domain::limits::URL_BYTES {
@@ -145,6 +156,20 @@ mod tests {
         {
             assert_eq!(url(bad), Err(UrlError::NotHttp), "{bad}");
         }
+        for bad in [
+            "https://bank.example\n.evil.test/login",
+            "https://bank.example\t.evil.test",
+            "https://x.test/a\rb",
+            "https://x.test/a\u{2028}b",
+            "\u{1}https://x.test",
+            "https://bank example",
+        ] {
+            assert_eq!(url(bad), Err(UrlError::NotHttp), "{bad:?}");
+        }
+        for bad in ["https://bank.example@x.test/", "https://:secret@x.test/"] {
+            assert_eq!(url(bad), Err(UrlError::Credentials), "{bad}");
+        }
+        assert_eq!(url("https://x.test/@a").unwrap(), "https://x.test/@a");
         assert_eq!(url(&format!("https://x.test/{}", "a".repeat(3000))), Err(UrlError::TooLong));
     }
 }

@@ -1,10 +1,11 @@
 //! The template language: minijinja, limited to the features that a message needs and to bounded
 //! cost.
 //!
-//! The only statements are `if` and `for`; there are no includes, macros, assignments, functions or
-//! multiplication; steps and output are bounded. So a hostile template causes an error for its
-//! author and costs no one else anything. The formatter cleans every `{{ value }}`, escapes it for
-//! its place and marks it for [`fit`]; a template cannot turn that off.
+//! The only statements are `if` and `for`; there are no includes, macros, assignments, functions,
+//! `*`, `+` or `~`, and a `for` takes only data; steps and output are bounded. So a hostile
+//! template causes an error for its author and costs no one else anything. The formatter cleans
+//! every `{{ value }}`, escapes it for its place and marks it for [`fit`]; a template cannot turn
+//! that off.
 //!
 //! Filters: `default upper lower title capitalize trim length first last round int join` as in
 //! Jinja, and those of `helpers`. `docs/templates.md` shows each with an example.
@@ -16,7 +17,7 @@ use std::sync::LazyLock;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Output, State, Template, UndefinedBehavior, Value};
 
-use super::helpers::{self, Special, bounded, text_of};
+use super::helpers::{self, Special, VALUE_UNITS, bounded, text_of};
 use super::language::Language;
 use super::{Context, escape, fit};
 
@@ -24,9 +25,6 @@ use super::{Context, escape, fit};
 pub const SOURCE_BYTES: usize = 4_000;
 /// Steps of one template string.
 const FUEL: u64 = 20_000;
-/// Units of one value; more than any place in a message holds, so a value that is cut here is
-/// visibly shortened later.
-const VALUE_UNITS: usize = fit::TEXT + 1;
 
 /// The place of a string, which decides how values in it are escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,15 +207,19 @@ fn allowed(source: &str) -> Result<(), Error> {
                 if !matches!(word, "if" | "elif" | "else" | "endif" | "for" | "endfor") {
                     return refuse(format!("`{word}` is not available; there are `if` and `for`"));
                 }
-                harmless(inside, "%}")?
+                let after = harmless(inside, "%}")?;
+                if word == "for" {
+                    takes_data(&inside[..inside.len() - after.len()])?;
+                }
+                after
             }
         };
     }
     Ok(())
 }
 
-/// Refuses multiplication, which makes long strings in one step; returns the text after the `end`
-/// of the expression.
+/// Refuses multiplication, addition and concatenation, which make long strings in few steps;
+/// returns the text after the `end` of the expression.
 fn harmless<'a>(expression: &'a str, end: &str) -> Result<&'a str, Error> {
     let mut quote = None;
     let mut chars = expression.char_indices();
@@ -226,7 +228,12 @@ fn harmless<'a>(expression: &'a str, end: &str) -> Result<&'a str, Error> {
             Some(_) if c == '\\' => drop(chars.next()),
             Some(open) => quote = (c != open).then_some(open),
             None if c == '"' || c == '\'' => quote = Some(c),
-            None if c == '*' => return refuse("`*` is not available in expressions".to_owned()),
+            // The white-space control of a tag: `{%+` and `+%}`.
+            None if c == '+' && !end.is_empty() && at == 0 => {}
+            None if c == '+' && !end.is_empty() && expression[at + 1..].starts_with(end) => {}
+            None if matches!(c, '*' | '+' | '~') => {
+                return refuse(format!("`{c}` is not available in expressions"));
+            }
             None if !end.is_empty() && expression[at..].starts_with(end) => {
                 return Ok(&expression[at + end.len()..]);
             }
@@ -234,6 +241,80 @@ fn harmless<'a>(expression: &'a str, end: &str) -> Result<&'a str, Error> {
         }
     }
     Ok("")
+}
+
+/// Refuses a `for` over a list, a tuple or a map that the template writes, and a recursive one: its
+/// variable could hold such a list of itself, and nested loops could double it again and again.
+fn takes_data(statement: &str) -> Result<(), Error> {
+    let tokens = tokens(statement);
+    let iterated = tokens.iter().position(|token| *token == "in").map_or(0, |at| at + 1);
+    let mut before = "in";
+    // The open brackets; true for those of a call or an index.
+    let mut open = Vec::new();
+    let mut condition = false;
+    for &token in &tokens[iterated..] {
+        condition |= token == "if" && open.is_empty();
+        let literal = match token {
+            "recursive" => before != ".",
+            _ if condition => false,
+            "{" => true,
+            "[" | "(" => {
+                open.push(ends_operand(before));
+                token == "[" && !ends_operand(before)
+            }
+            "," => open.last() != Some(&true),
+            _ => false,
+        };
+        if literal {
+            return refuse("`for` takes a list of data, without `recursive`".to_owned());
+        }
+        if matches!(token, "]" | ")") {
+            open.pop();
+        }
+        before = token;
+    }
+    Ok(())
+}
+
+/// Whether a `(` or `[` after this token is a call or an index.
+fn ends_operand(token: &str) -> bool {
+    let ends = |c: char| is_word(c) || matches!(c, '"' | '\'' | ')' | ']');
+    let keyword = matches!(token, "in" | "if" | "else" | "not" | "and" | "or" | "is");
+    token.starts_with(ends) && !keyword
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// The words, the quoted texts and the signs of a statement.
+fn tokens(statement: &str) -> Vec<&str> {
+    let mut tokens = Vec::new();
+    let mut rest = statement.trim_start();
+    while let Some(first) = rest.chars().next() {
+        let end = match first {
+            '"' | '\'' => quoted(rest, first),
+            c if is_word(c) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
+            c => c.len_utf8(),
+        };
+        let (token, after) = rest.split_at(end);
+        tokens.push(token);
+        rest = after.trim_start();
+    }
+    tokens
+}
+
+/// The end of the quoted text at the beginning.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut chars = text.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' => drop(chars.next()),
+            c if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 fn refuse<T>(problem: String) -> Result<T, Error> {
@@ -325,6 +406,7 @@ fn environment() -> Environment<'static> {
     env.add_filter("multiline", helpers::multiline);
     env.add_test("defined", |value: &Value| !value.is_undefined() && !value.is_none());
     env.add_test("none", |value: &Value| value.is_undefined() || value.is_none());
+    env.add_test("blank", |value: &Value| text_of(value).is_empty());
     env.add_test("number", minijinja::tests::is_number);
     env.add_test("string", minijinja::tests::is_string);
     env.add_test("sequence", minijinja::tests::is_sequence);

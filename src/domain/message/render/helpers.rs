@@ -10,9 +10,11 @@
 //! - `join(separator)`, `and_join`: a list, the latter with the language's "and";
 //! - `truncate(n)`: at most n characters, ending in "…" if shortened;
 //! - `link(label)`: a link to the value; `linked(url)`: a link whose label is the value. If the URL
-//!   is not an http(s) URL, only the label;
+//!   is not an http(s) URL, or has a user name or password, only the label;
 //! - `mention(name)`: a person by user id: [`mentions`](super::mentions);
 //! - `multiline`: keeps the value's line breaks (every other value is one line).
+
+use std::fmt::{self, Write};
 
 use minijinja::value::{Kwargs, Object};
 use minijinja::{Error, ErrorKind, State, Value};
@@ -25,6 +27,11 @@ use crate::domain::time::Timestamp;
 
 /// The largest output of one template string, in bytes.
 pub(super) const OUTPUT_BYTES: usize = 1024 * 1024;
+/// Units of one value; more than any place in a message holds, so a value that is cut here is
+/// visibly shortened later.
+pub(super) const VALUE_UNITS: usize = fit::TEXT + 1;
+/// More bytes than [`VALUE_UNITS`] can have.
+const VALUE_BYTES: usize = 4 * VALUE_UNITS;
 /// A longer URL is not put into a text: it would leave no room for the template's own text.
 const INLINE_URL_UNITS: usize = 1_000;
 /// Items of a list that are written; the rest would be shortened away in any case.
@@ -40,12 +47,31 @@ pub(super) enum Special {
 
 impl Object for Special {}
 
-/// One line; empty if there is no value.
+/// One line; empty if there is no value. The beginning, if it is a long list or a map.
 pub(super) fn text_of(value: &Value) -> String {
     match value.as_str() {
         Some(text) => escape::one_line(text),
         None if value.is_none() => String::new(),
-        None => escape::one_line(&value.to_string()),
+        None => {
+            let mut beginning = Beginning(String::new());
+            // An error ends the writing of a value that is too long.
+            write!(beginning, "{value}").ok();
+            escape::one_line(&beginning.0)
+        }
+    }
+}
+
+/// Takes at most [`VALUE_BYTES`]: a list that holds the same list many times is written in full.
+struct Beginning(String);
+
+impl fmt::Write for Beginning {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() + text.len() > VALUE_BYTES {
+            self.0.push_str(bounded(text, VALUE_UNITS));
+            return Err(fmt::Error);
+        }
+        self.0.push_str(text);
+        Ok(())
     }
 }
 
@@ -167,19 +193,23 @@ pub(super) fn truncate(value: &Value, max: usize) -> String {
 }
 
 pub(super) fn linked(value: &Value, url: &Value) -> Value {
-    let label = text_of(value);
-    match escape::url(url.as_str().unwrap_or_default()) {
-        Ok(url) if fit::units(&url) <= INLINE_URL_UNITS && !label.is_empty() => {
-            Value::from_object(Special::Link { url, label })
-        }
-        _ => label.into(),
-    }
+    let label = (value != url).then(|| text_of(value));
+    labelled(label, url)
 }
 
-/// Without a label, the URL is the label.
 pub(super) fn link(url: &Value, label: Option<&Value>) -> Value {
-    let label = label.filter(|label| !label.is_undefined() && !text_of(label).is_empty());
-    linked(label.unwrap_or(url), url)
+    labelled(label.map(text_of).filter(|label| !label.is_empty()), url)
+}
+
+/// Without a label of its own, a link shows the URL that it opens, not the spelling in data.
+fn labelled(label: Option<String>, target: &Value) -> Value {
+    match escape::url(target.as_str().unwrap_or_default()) {
+        Ok(url) if fit::units(&url) <= INLINE_URL_UNITS && label.as_deref() != Some("") => {
+            let label = label.unwrap_or_else(|| url.clone());
+            Value::from_object(Special::Link { url, label })
+        }
+        _ => label.unwrap_or_else(|| text_of(target)).into(),
+    }
 }
 
 /// A value that cannot be a user id is shown as the name, or as it is.
@@ -201,23 +231,36 @@ pub(super) fn multiline(value: &Value) -> Value {
     Value::from_object(Special::Lines(text))
 }
 
+/// At most [`VALUE_UNITS`]. White space at the ends of texts is kept: the Markdown of a template
+/// joins the parts of a link's label with this filter.
 pub(super) fn join(value: &Value, separator: Option<&str>) -> Result<String, Error> {
     let mut joined = String::new();
     for (index, item) in value.try_iter()?.enumerate() {
         if index > 0 {
             joined.push_str(separator.unwrap_or(", "));
         }
-        joined.push_str(&text_of(&item));
-        if joined.len() > OUTPUT_BYTES {
+        match item.as_str() {
+            Some(text) => joined.push_str(bounded(text, VALUE_UNITS)),
+            None => joined.push_str(&text_of(&item)),
+        }
+        if joined.len() > VALUE_BYTES {
             break;
         }
     }
-    Ok(joined)
+    Ok(bounded(&joined, VALUE_UNITS).to_owned())
 }
 
-/// Empty items are left out.
+/// Empty items are left out, and those after [`VALUE_BYTES`].
 pub(super) fn and_join(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
-    let items = value.try_iter()?.take(ITEMS).map(|item| text_of(&item));
-    let items: Vec<String> = items.filter(|item| !item.is_empty()).collect();
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for item in value.try_iter()?.take(ITEMS).map(|item| text_of(&item)) {
+        if !item.is_empty() {
+            bytes += item.len();
+            items.push(item);
+        }
+        if bytes > VALUE_BYTES {
+            break;
+        }
+    }
     Ok(language_of(state).list(&items))
 }

@@ -337,7 +337,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The text as an expression: `'https://x.test/' ~ (id)`; `None` if it has statements.
+    /// The text as an expression: `['https://x.test/', (id)] | join('')`; `None` if it has
+    /// statements.
     fn sum(&self, text: &str) -> Option<String> {
         let mut parts = Vec::new();
         for piece in text.split_inclusive(is_mark) {
@@ -352,7 +353,10 @@ impl Writer<'_> {
                 parts.push(format!("({expression})"));
             }
         }
-        Some(parts.join(" ~ "))
+        match &parts[..] {
+            [] | [_] => Some(parts.concat()),
+            _ => Some(format!("[{}] | join('')", parts.join(", "))),
+        }
     }
 }
 
@@ -408,7 +412,8 @@ mod tests {
             ("[{{ name }}]({{ url }})", "{{ ((url)) | link((name)) }}"),
             (
                 "[Open **it's** {{ n }}](https://x.test/{{ id }})",
-                "{{ ('https://x.test/' ~ (id)) | link('Open it\\'s ' ~ (n)) }}",
+                "{{ (['https://x.test/', (id)] | join('')) | \
+                 link(['Open it\\'s ', (n)] | join('')) }}",
             ),
             ("[]({{ url }})", "{{ ((url)) | link }}"),
             ("[{% if a %}x{% endif %}](https://x.test)", "{% if a %}x{% endif %}"),

@@ -175,8 +175,7 @@ impl Fact {
 /// The object, omitted if its source is one placeholder that has no value.
 fn only_if_given(mut object: Value, source: &str) -> Value {
     if let Some(expression) = markdown::only_expression(source) {
-        let condition = format!("({expression}) is defined and ({expression}) != ''");
-        object["if"] = condition.into();
+        object["if"] = format!("({expression}) is not blank").into();
     }
     object
 }
@@ -260,6 +259,8 @@ mod tests {
         let only_body = Simple { body: "x".into(), ..Simple::default() };
         assert_eq!(only_body.check(), []);
         assert_eq!(shown(&only_body, &json!({}), None).text, "x");
+        let data = json!({"training": "T", "trainer": " ", "photo": "\n"});
+        assert_eq!(shown(&training(), &data, None).blocks.as_array().unwrap().len(), 3);
         let zero = Fact { label: "Places left".into(), value: "{{ left }}".into() };
         let zero = Simple { body: "x".into(), fields: vec![zero], ..Simple::default() };
         let blocks = shown(&zero, &json!({"left": 0}), None).blocks;

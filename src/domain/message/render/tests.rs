@@ -230,12 +230,18 @@ fn a_plural_names_its_forms() {
 #[test]
 fn a_link_is_live_only_to_the_web() {
     let data = json!({"url": "https://x.test/?a=1&b=2", "bad": "javascript:alert(1)",
-        "label": "the <form>"});
+        "label": "the <form>", "split": "https://bank.example\n.evil.test/login",
+        "user": "https://bank.example@evil.test/", "upper": "HTTPS://X.test/a b"});
     for (template, shown) in [
         ("{{ url | link(label) }}", "<https://x.test/?a=1&amp;b=2|the &lt;form&gt;>"),
         ("{{ url | link }}", "<https://x.test/?a=1&amp;b=2|https://x.test/?a=1&amp;b=2>"),
         ("{{ bad | link(label) }}", "the &lt;form&gt;"),
         ("{{ bad | link }}", "javascript:alert(1)"),
+        ("{{ upper | link }}", "<https://x.test/a%20b|https://x.test/a%20b>"),
+        ("{{ upper | linked(upper) }}", "<https://x.test/a%20b|https://x.test/a%20b>"),
+        ("{{ split | link }}", "https://bank.example .evil.test/login"),
+        ("{{ user | link }}", "https://bank.example@evil.test/"),
+        ("{{ user | link(label) }}", "the &lt;form&gt;"),
         ("-{{ missing | link }}-", "--"),
     ] {
         assert_eq!(text(template, data.clone()), shown, "{template}");
@@ -265,6 +271,14 @@ fn a_runaway_template_is_an_error_not_a_stall() {
         ("{{ '}}' * 9999999 }}", "not available"),
         ("{# {{ ' #}{{ 'x' * 9999999 }}", "not available"),
         ("{{ 'it\\'s' ~ x * 9 }}", "not available"),
+        ("{{ items ~ items }}", "`~` is not available"),
+        ("{{ items + items }}", "`+` is not available"),
+        ("{% for b in [items] %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in (items, items) %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in {'a': items} %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in x | default([items, items]) %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in (x if y else [items]) %}{{ b }}{% endfor %}", "`for` takes"),
+        ("{% for b in items recursive %}{{ loop([b, b]) }}{% endfor %}", "`for` takes"),
         ("{% set x = 1 %}", "`set` is not available"),
         ("{% include 'x' %}", "`include` is not available"),
         ("{{ range(9) }}", "function range is unknown"),
@@ -273,8 +287,23 @@ fn a_runaway_template_is_an_error_not_a_stall() {
         assert!(error.contains(problem), "{template}: {error}");
     }
     assert_eq!(text("{{ '*' }} {# * #} 2 * 3", data.clone()), "*  2 * 3");
+    let three = json!({"items": ["A", "B", "+"]});
+    let kept = "{%+ for b in data['items'] if b in ['A', '+'] +%}{{ b }}{% endfor %}";
+    assert_eq!(text(kept, three.clone()), "A+");
+    let first = "{% for b in (items | default(items)) %}{{ b | upper }}{% endfor %}";
+    assert_eq!(text(first, three), "AB+");
     let long = format!("{{# {} #}}", "x".repeat(filters::SOURCE_BYTES));
     assert!(filled(&long, json!([]), data, None).unwrap_err().to_string().contains("4000 bytes"));
+}
+
+#[test]
+fn a_long_list_is_written_in_part() {
+    let list = ["a"; 90].join(", ");
+    for (filter, most) in [("join", 4_001), ("and_join", 24_100), ("truncate(99999)", 21_000)] {
+        let template = format!("{{{{ [{list}] | {filter} | length }}}}");
+        let length = text(&template, json!({"a": "x".repeat(8_000)}));
+        assert!(length.parse::<usize>().unwrap() <= most, "{filter}: {length}");
+    }
 }
 
 #[test]

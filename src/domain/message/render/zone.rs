@@ -96,11 +96,12 @@ impl Moment {
         }
     }
 
-    /// From this moment to `end`; the day appears once if both are on it.
+    /// From this moment to `end`; the day appears once if both are on it. Only this moment if `end`
+    /// is before it.
     pub(super) fn until(self, end: Self, zone: &str, language: Language) -> String {
         let from = self.format(Style::DateTime, zone, language);
         let to = end.format(Style::DateTime, zone, language);
-        if from == to {
+        if from == to || end.is_before(self, zone) {
             return from;
         }
         let (day, last) =
@@ -112,6 +113,21 @@ impl Moment {
                 calendar::within_a_day(&day, &from, &time(&local(to, zone), language), language)
             }
             _ => calendar::from_to(&from, &to, language),
+        }
+    }
+
+    /// A date is compared with the reader's day.
+    fn is_before(self, other: Self, zone: &str) -> bool {
+        match (self, other) {
+            (Self::Instant(this), Self::Instant(other)) => this < other,
+            _ => self.day(zone) < other.day(zone),
+        }
+    }
+
+    fn day(self, zone: &str) -> Date {
+        match self {
+            Self::Day(day) => day,
+            Self::Instant(at) => local(at, zone).date(),
         }
     }
 
@@ -216,6 +232,18 @@ mod tests {
         );
         assert_eq!(until("2026-12-03", "2026-12-04"), "Thu 3 Dec 2026 – Fri 4 Dec 2026");
         assert_eq!(until("2026-12-03", "2026-12-03"), "Thu 3 Dec 2026");
+        for (from, before) in [
+            ("2026-12-03T11:00:00Z", "2026-12-03T08:00:00Z"),
+            ("2026-12-03T11:00:00Z", "2026-12-02T11:00:00Z"),
+            ("2026-12-03T11:00:00Z", "2026-12-02"),
+        ] {
+            assert_eq!(until(from, before), "Thu 3 Dec 2026, 12:00 CET");
+        }
+        assert_eq!(until("2026-12-03", "2026-12-02"), "Thu 3 Dec 2026");
+        assert_eq!(
+            until("2026-12-03T11:00:00Z", "2026-12-03"),
+            "Thu 3 Dec 2026, 12:00 CET – Thu 3 Dec 2026"
+        );
     }
 
     #[test]
@@ -258,7 +286,7 @@ mod tests {
             let at = Moment::Instant(Timestamp(now.0 + seconds * 1_000_000));
             at.relative(now, "UTC", Language::English)
         };
-        assert_eq!(at(-59), "now");
+        assert_eq!(at(-59), "just now");
         assert_eq!(at(-3 * 3600), "3 hours ago");
         assert_eq!(at(3 * 3600), "in 3 hours");
         let day = Moment::Day("2026-11-26".parse().unwrap());

@@ -25,7 +25,7 @@ pub struct Wording {
 /// A part of the line below the headline.
 #[derive(Debug)]
 struct Detail {
-    /// The expression that must be true for the part to be shown; empty if it always is.
+    /// The expression that must have a text for the part to be shown; empty if it always is.
     when: &'static str,
     /// The name of the part's string, or a template that is the same in all languages.
     part: &'static str,
@@ -151,22 +151,24 @@ impl Wording {
     /// The details, with a dot between those that are shown.
     fn line(&self, strings: &Strings) -> String {
         let mut line = String::new();
-        let mut before: Vec<&str> = Vec::new();
+        let mut before: Vec<String> = Vec::new();
         for Detail { when, part } in self.details {
             let part = strings.details.get(*part).map_or(*part, String::as_str);
             let dot = if before.is_empty() {
                 String::new()
-            } else if before.contains(&"") {
+            } else if before.iter().any(String::is_empty) {
                 " · ".to_owned()
             } else {
                 format!("{{% if {} %}} · {{% endif %}}", before.join(" or "))
             };
-            line = if when.is_empty() {
-                format!("{line}{dot}{part}")
+            if when.is_empty() {
+                line = format!("{line}{dot}{part}");
+                before.push(String::new());
             } else {
-                format!("{line}{{% if {when} %}}{dot}{part}{{% endif %}}")
-            };
-            before.push(when);
+                let condition = format!("{when} is not blank");
+                line = format!("{line}{{% if {condition} %}}{dot}{part}{{% endif %}}");
+                before.push(condition);
+            }
         }
         line
     }

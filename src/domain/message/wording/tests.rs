@@ -154,4 +154,8 @@ fn details_that_are_missing_leave_no_dot() {
     assert_eq!(line(json!({ "request": request, "reason": "x" })), "Grund: x");
     assert_eq!(line(json!({ "request": request, "canceled_by": by })), "Storniert von K");
     assert_eq!(line(json!({ "request": request })), Value::Null);
+    let blank = json!({ "request": request, "canceled_by": { "name": " " }, "reason": "\u{0} \n" });
+    assert_eq!(line(blank), Value::Null);
+    let no_name = json!({ "request": request, "canceled_by": { "name": "" }, "reason": "x" });
+    assert_eq!(line(no_name), "Grund: x");
 }
