@@ -1,4 +1,4 @@
-//! What remains of a deleted type: its switches, for messages that wait.
+//! The switches of a deleted type remain for messages that wait.
 
 use std::time::Duration;
 

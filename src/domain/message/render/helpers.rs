@@ -64,7 +64,7 @@ pub(super) fn text_of(value: &Value) -> String {
 /// Takes at most [`VALUE_BYTES`]: a list that holds the same list many times is written in full.
 struct Beginning(String);
 
-impl fmt::Write for Beginning {
+impl Write for Beginning {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if self.0.len() + text.len() > VALUE_BYTES {
             self.0.push_str(bounded(text, VALUE_UNITS));
