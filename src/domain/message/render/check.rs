@@ -165,6 +165,9 @@ fn strings(node: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
                     if text.contains("{{") || text.contains("{%") {
                         problems.push(here.problem("must be literal, without placeholders"));
                     }
+                    if text.contains(fit::MENTION) {
+                        problems.push(here.problem("must not contain `<@herald:`"));
+                    }
                     Ok(())
                 };
                 if let Err(error) = compiled {

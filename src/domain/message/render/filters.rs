@@ -88,6 +88,10 @@ pub(super) struct Strings {
     environment: Environment<'static>,
 }
 
+/// The problem of a text that contains [`fit::MENTION`].
+const MENTION_PROBLEM: &str =
+    "`<@herald:` is what `mention` leaves in a message; write {{ id | mention }} instead";
+
 /// The prefix in the name of an expression, in place of a mode.
 const CONDITION: &str = "if";
 /// The output of an expression that is true.
@@ -126,13 +130,14 @@ impl Strings {
             }
             rendered(&self.environment.template_from_named_str(&name, &cleaned)?, scope)?
         };
-        if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "a placeholder stands inside <...>; write {{ label | linked(url) }} instead",
-            ));
-        }
-        Ok(filled)
+        let problem = if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
+            "a placeholder stands inside <...>; write {{ label | linked(url) }} instead"
+        } else if mode != Mode::Url && fit::forges_mention(&filled) {
+            MENTION_PROBLEM
+        } else {
+            return Ok(filled);
+        };
+        Err(Error::new(ErrorKind::InvalidOperation, problem))
     }
 
     /// Whether the expression is true.
@@ -194,8 +199,9 @@ fn allowed(source: &str) -> Result<(), Error> {
     if source.len() > SOURCE_BYTES {
         return refuse(format!("one string may have at most {SOURCE_BYTES} bytes"));
     }
-    let mut rest = source;
+    let (mut rest, mut literal) = (source, String::new());
     while let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|tag| rest.find(tag)).min() {
+        literal.push_str(&rest[..at]);
         let (tag, inside) = rest[at..].split_at(2);
         rest = match tag {
             "{#" => inside.split_once("#}").map_or("", |(_, after)| after),
@@ -214,6 +220,10 @@ fn allowed(source: &str) -> Result<(), Error> {
                 after
             }
         };
+    }
+    literal.push_str(rest);
+    if literal.contains(fit::MENTION) {
+        return refuse(MENTION_PROBLEM.to_owned());
     }
     Ok(())
 }

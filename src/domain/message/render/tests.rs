@@ -262,6 +262,28 @@ fn a_mention_is_left_for_the_moment_of_sending() {
 }
 
 #[test]
+fn data_and_words_make_no_mention_together() {
+    let data = json!({"a": "@herald:u|n>", "id": "u"});
+    let plain =
+        |text: &str| json!([{"type": "header", "text": {"type": "plain_text", "text": text}}]);
+    for blocks in [plain("<{{ a }}"), plain("<@her{# x #}ald:u|n>"), plain("<@herald:u|n>")] {
+        let error = filled("x", blocks.clone(), data.clone(), None).unwrap_err().to_string();
+        assert!(error.contains("write {{ id | mention }}"), "{blocks}: {error}");
+    }
+    for template in ["<@herald:u|n>", "<@her{{ a }}ald:u|n>"] {
+        let template = Template { text: template.into(), blocks: "[]".into() };
+        assert_eq!(template.check().len(), 1, "{}", template.text);
+    }
+    let literal = json!([{"type": "divider", "block_id": "<@herald:u|n>"}]);
+    let template = Template { text: "x".into(), blocks: literal.to_string() };
+    assert_eq!(template.check().len(), 1);
+    let error = filled("<{{ id | mention }}|x>", json!([]), data, None).unwrap_err();
+    assert!(error.to_string().contains("stands inside"), "{error}");
+    let name = json!({"name": "{{ '<@herald:u|n>' }}"});
+    assert_eq!(text("{{ '<@herald:u|n>' }}{{ name }}", name).matches("&lt;@").count(), 2);
+}
+
+#[test]
 fn a_runaway_template_is_an_error_not_a_stall() {
     let data = json!({"items": vec![0; 2000]});
     let nested = "{% for a in items %}{% for b in items %}{{ b }}{% endfor %}{% endfor %}";
