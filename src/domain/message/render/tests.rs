@@ -249,6 +249,23 @@ fn a_link_is_live_only_to_the_web() {
 }
 
 #[test]
+fn other_filters_take_the_text_of_a_link_and_the_like() {
+    let data = json!({"url": "https://x.test/", "id": "u", "note": "one\ntwo", "none": null});
+    for (template, shown) in [
+        ("{{ url | link('form') | upper }}", "FORM"),
+        ("{{ id | mention('Ada') | lower }}", "ada"),
+        ("{{ note | multiline | upper }}", "ONE TWO"),
+        ("{{ [id | mention('Ada'), note | multiline] | join }}", "Ada, one two"),
+        ("{{ missing | multiline | default('-') }}", "-"),
+        ("{% if none | multiline %}x{% else %}-{% endif %}", "-"),
+        ("{% if ' ' | multiline %}x{% else %}-{% endif %}", "-"),
+        ("{% if note | multiline %}x{% endif %}", "x"),
+    ] {
+        assert_eq!(text(template, data.clone()), shown, "{template}");
+    }
+}
+
+#[test]
 fn a_mention_is_left_for_the_moment_of_sending() {
     let data = json!({"id": "ada@x.test", "name": "Ada"});
     let shown = text("{{ id | mention(name) }}", data.clone());
