@@ -346,6 +346,25 @@ fn a_long_list_is_written_in_part() {
 }
 
 #[test]
+fn ids_are_unique() {
+    let button = json!({"type": "button", "action_id": "a",
+        "text": {"type": "plain_text", "text": "Go"}, "url": "https://x.test"});
+    let actions = |id: &str, buttons: usize| {
+        let elements = vec![button.clone(); buttons];
+        json!({"type": "actions", "block_id": id, "elements": elements})
+    };
+    let problems = |blocks: Value| {
+        let template = Template { text: "x".into(), blocks: blocks.to_string() };
+        template.check().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(problems(json!([actions("b", 1), actions("c", 1)])).is_empty());
+    assert_eq!(
+        problems(json!([actions("b", 2), actions("b", 1)])),
+        ["blocks[0].elements[1].action_id must be unique", "blocks[1].block_id must be unique"]
+    );
+}
+
+#[test]
 fn check_tells_everything_that_is_wrong_with_its_line() {
     let blocks = r#"[
   { "type": "section", "text": { "type": "mrkdwn", "text": "{{ name" } },
