@@ -63,7 +63,10 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
     }
     scope.insert("data".into(), Value::from(Serde(context.data)));
     scope.insert("event_type".into(), context.event.as_str().into());
-    scope.insert("now".into(), context.now.0.into());
+    scope.insert("now".into(), context.now.0.div_euclid(1_000_000).into());
+    scope.insert(helpers::NOW.into(), context.now.0.into());
+    scope.insert(helpers::LANGUAGE.into(), language.tag().into());
+    scope.insert(helpers::TIME_ZONE.into(), context.reader.time_zone.as_str().into());
     let reader = [
         ("name", context.reader.name.clone()),
         ("locale", context.reader.locales.first().cloned()),

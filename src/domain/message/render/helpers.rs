@@ -104,21 +104,26 @@ pub(super) fn bounded(text: &str, max: usize) -> &str {
     text.char_indices().nth(max).map_or(text, |(at, _)| &text[..at])
 }
 
-fn of_reader(state: &State<'_, '_>, key: &str) -> Option<String> {
-    let value = state.lookup("reader").and_then(|reader| reader.get_attr(key).ok());
-    value.and_then(|value| value.as_str().map(str::to_owned))
-}
+/// The notification's time in microseconds, for filters. A template cannot spell these names, so no
+/// variable of a `for` hides them.
+pub(super) const NOW: &str = "@now";
+/// The tag of the message's language, for filters.
+pub(super) const LANGUAGE: &str = "@language";
+/// The reader's zone, for filters.
+pub(super) const TIME_ZONE: &str = "@time_zone";
 
 fn zone_of(state: &State<'_, '_>) -> String {
-    of_reader(state, "time_zone").unwrap_or_default()
+    let zone = state.lookup(TIME_ZONE);
+    zone.and_then(|zone| zone.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn language_of(state: &State<'_, '_>) -> Language {
-    of_reader(state, "language").and_then(|tag| Language::of(&tag)).unwrap_or_default()
+    let tag = state.lookup(LANGUAGE);
+    tag.and_then(|tag| tag.as_str().and_then(Language::of)).unwrap_or_default()
 }
 
 fn now(state: &State<'_, '_>) -> Timestamp {
-    let now = state.lookup("now").and_then(|now| i64::try_from(now).ok());
+    let now = state.lookup(NOW).and_then(|now| i64::try_from(now).ok());
     Timestamp(now.unwrap_or_default())
 }
 

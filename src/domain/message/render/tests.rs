@@ -217,6 +217,19 @@ fn helpers_write_in_the_language_of_the_message() {
 }
 
 #[test]
+fn filters_keep_the_reader_and_the_time_in_a_loop() {
+    let data = json!({"at": "2026-11-23T08:15:00Z", "other": [{"language": "de"}, 7],
+        "@now": 1, "@language": "ja", "@time_zone": "Asia/Tokyo"});
+    assert_eq!(text("{{ now | datetime }}", data.clone()), "Mon 23 Nov 2026, 09:00 CET");
+    for name in ["reader", "now"] {
+        let filters = "{{ at | how_soon }}, {{ at | time }};";
+        let template = format!("{{% for {name} in other %}}{filters}{{% endfor %}}");
+        let once = "in 15 minutes, 09:15 CET;";
+        assert_eq!(text(&template, data.clone()), once.repeat(2), "{name}");
+    }
+}
+
+#[test]
 fn a_plural_names_its_forms() {
     for (template, problem) in [
         ("{{ 1 | plural(one='task') }}", "other is required"),
