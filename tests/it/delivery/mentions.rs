@@ -54,7 +54,7 @@ async fn a_mention_is_a_member_of_this_workspace_or_a_name() {
         identify(&world, &other, "U4", world.installation).await;
         let running = world.start();
         assert_eq!(world.ended(id).await.state, State::Sent);
-        assert_eq!(world.texts(), ["By <@U20>, Cy &lt;!here&gt; and Nora"]);
+        assert_eq!(world.texts(), ["By <@U20>, Cy ‹!here› and Nora"]);
         running.drain().await;
     }
 }

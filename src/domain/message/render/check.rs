@@ -1,5 +1,7 @@
 //! Checks of a template before it is saved: each problem with its place.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
@@ -31,14 +33,49 @@ fn blocks_problems(array: &[Value], source: &str, problems: &mut Vec<Problem>) {
     if array.len() > BLOCKS {
         problems.push(root.problem(format!("must have at most {BLOCKS} blocks")));
     }
+    let (mut blocks, mut actions) = (BTreeSet::new(), BTreeSet::new());
     for (index, block) in array.iter().enumerate() {
         let place = root.nth(index);
         strings(block, &place, problems);
+        unique(block, &place, (&mut blocks, &mut actions), problems);
         shape(block, kit::BLOCK_KINDS, &place, problems);
     }
     let charts = array.iter().filter(|block| block["type"] == "data_visualization").count();
     if charts > CHARTS {
         problems.push(root.problem(format!("must have at most {CHARTS} of data_visualization")));
+    }
+}
+
+/// Slack refuses a message that has a `block_id` twice, and one that has an `action_id` twice in a
+/// block.
+fn unique<'v>(
+    node: &'v Value,
+    place: &FieldPlace<'_>,
+    (blocks, actions): (&mut BTreeSet<&'v str>, &mut BTreeSet<&'v str>),
+    problems: &mut Vec<Problem>,
+) {
+    match node {
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                unique(item, &place.nth(index), (&mut *blocks, &mut *actions), problems);
+            }
+        }
+        Value::Object(object) => {
+            let mut inside = BTreeSet::new();
+            let is_block = kit::BLOCK_KINDS.iter().any(|kind| node["type"] == *kind);
+            let actions = if is_block { &mut inside } else { actions };
+            for (key, seen) in [("block_id", &mut *blocks), ("action_id", &mut *actions)] {
+                if let Some(id) = object.get(key).and_then(Value::as_str)
+                    && !seen.insert(id)
+                {
+                    problems.push(place.at(key).problem("must be unique"));
+                }
+            }
+            for (key, value) in object {
+                unique(value, &place.at(key), (&mut *blocks, &mut *actions), problems);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -164,6 +201,9 @@ fn strings(node: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
                 } else {
                     if text.contains("{{") || text.contains("{%") {
                         problems.push(here.problem("must be literal, without placeholders"));
+                    }
+                    if text.contains(fit::MENTION) {
+                        problems.push(here.problem("must not contain `<@herald:`"));
                     }
                     Ok(())
                 };

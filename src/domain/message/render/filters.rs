@@ -63,7 +63,10 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
     }
     scope.insert("data".into(), Value::from(Serde(context.data)));
     scope.insert("event_type".into(), context.event.as_str().into());
-    scope.insert("now".into(), context.now.0.into());
+    scope.insert("now".into(), context.now.0.div_euclid(1_000_000).into());
+    scope.insert(helpers::NOW.into(), context.now.0.into());
+    scope.insert(helpers::LANGUAGE.into(), language.tag().into());
+    scope.insert(helpers::TIME_ZONE.into(), context.reader.time_zone.as_str().into());
     let reader = [
         ("name", context.reader.name.clone()),
         ("locale", context.reader.locales.first().cloned()),
@@ -87,6 +90,10 @@ pub(super) struct Strings {
     /// Templates named by mode and source; an expression is the condition of an `if`.
     environment: Environment<'static>,
 }
+
+/// The problem of a text that contains [`fit::MENTION`].
+const MENTION_PROBLEM: &str =
+    "`<@herald:` is what `mention` leaves in a message; write {{ id | mention }} instead";
 
 /// The prefix in the name of an expression, in place of a mode.
 const CONDITION: &str = "if";
@@ -126,13 +133,14 @@ impl Strings {
             }
             rendered(&self.environment.template_from_named_str(&name, &cleaned)?, scope)?
         };
-        if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                "a placeholder stands inside <...>; write {{ label | linked(url) }} instead",
-            ));
-        }
-        Ok(filled)
+        let problem = if mode == Mode::Mrkdwn && fit::value_inside_token(&filled) {
+            "a placeholder stands inside <...>; write {{ label | linked(url) }} instead"
+        } else if mode != Mode::Url && fit::forges_mention(&filled) {
+            MENTION_PROBLEM
+        } else {
+            return Ok(filled);
+        };
+        Err(Error::new(ErrorKind::InvalidOperation, problem))
     }
 
     /// Whether the expression is true.
@@ -194,8 +202,9 @@ fn allowed(source: &str) -> Result<(), Error> {
     if source.len() > SOURCE_BYTES {
         return refuse(format!("one string may have at most {SOURCE_BYTES} bytes"));
     }
-    let mut rest = source;
+    let (mut rest, mut literal) = (source, String::new());
     while let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|tag| rest.find(tag)).min() {
+        literal.push_str(&rest[..at]);
         let (tag, inside) = rest[at..].split_at(2);
         rest = match tag {
             "{#" => inside.split_once("#}").map_or("", |(_, after)| after),
@@ -214,6 +223,10 @@ fn allowed(source: &str) -> Result<(), Error> {
                 after
             }
         };
+    }
+    literal.push_str(rest);
+    if literal.contains(fit::MENTION) {
+        return refuse(MENTION_PROBLEM.to_owned());
     }
     Ok(())
 }

@@ -91,8 +91,10 @@ pub(super) fn cut(text: &str, max: usize, markup: bool) -> String {
     }
     let (mut kept, mut border) = (0, 0);
     let mut room = max.saturating_sub(ELLIPSIS.len_utf16());
+    // Tokens end here at the latest: without it, every `<` would be searched for its end.
+    let tokens = text.rfind('>').map_or(0, |at| at + 1);
     while kept < text.len() {
-        let atom = atom(&text[kept..], markup);
+        let atom = atom(&text[kept..], kept < tokens, markup);
         let Some(left) = room.checked_sub(units(atom)) else { break };
         if atom.trim().is_empty() {
             border = kept;
@@ -110,22 +112,31 @@ pub(super) fn cut(text: &str, max: usize, markup: bool) -> String {
     shorter
 }
 
-/// Whether a value was put inside a `<...>` that the template's author wrote, where it could become
-/// a mention or another link. Markup made by a filter is safe.
+/// Whether a value, or markup made by a filter, was put inside a `<...>` that the template's author
+/// wrote, where it could become a mention or another link.
 pub(super) fn value_inside_token(marked: &str) -> bool {
     let mut open = false;
     for run in runs(marked) {
-        match run {
-            Run { is_value: true, .. } if open => return true,
-            Run { is_value: false, is_markup: false, text } => {
-                if let Some(at) = text.rfind(['<', '>']) {
-                    open = text[at..].starts_with('<');
-                }
+        if run.is_value || run.is_markup {
+            if open {
+                return true;
             }
-            Run { .. } => {}
+        } else if let Some(at) = run.text.rfind(['<', '>']) {
+            open = run.text[at..].starts_with('<');
         }
     }
     false
+}
+
+/// Whether the template's own text and values make a placeholder of a mention together: only the
+/// filter may.
+pub(super) fn forges_mention(marked: &str) -> bool {
+    let mut written = String::with_capacity(marked.len());
+    for run in runs(marked) {
+        // A placeholder does not go on before or after markup.
+        written.push_str(if run.is_markup { " " } else { run.text });
+    }
+    written.contains(MENTION)
 }
 
 struct Run<'a> {
@@ -157,14 +168,16 @@ fn runs(marked: &str) -> Vec<Run<'_>> {
     }
 }
 
-/// The first part of a text that must not be cut, for a text that is not empty.
-fn atom(text: &str, markup: bool) -> &str {
+/// The first part of a text that must not be cut, for a text that is not empty. `tokens`: a `>`
+/// follows.
+fn atom(text: &str, tokens: bool, markup: bool) -> &str {
     for entity in ["&amp;", "&lt;", "&gt;"] {
         if text.starts_with(entity) {
             return &text[..entity.len()];
         }
     }
-    if (text.starts_with(MENTION) || markup && text.starts_with('<'))
+    if tokens
+        && (text.starts_with(MENTION) || markup && text.starts_with('<'))
         && let Some(end) = text.find('>')
     {
         return &text[..=end];
@@ -255,10 +268,26 @@ mod tests {
         assert!(value_inside_token(&format!("a <{}|x>", value("!channel"))));
         assert!(value_inside_token(&format!("<https://x.test/{}>", value("1"))));
         assert!(!value_inside_token(&format!("<!here> {} <#C1>", value("x"))));
+        assert!(value_inside_token("<\u{3}<@herald:u|n>\u{4}|x>"));
+        assert!(!value_inside_token("<!here> \u{3}<@herald:u|n>\u{4}"));
         assert!(!value_inside_token(&format!(
             "\u{3}<https://x.test|\u{4}{}\u{3}>\u{4}",
             value("x")
         )));
+    }
+
+    #[test]
+    fn only_the_filter_makes_a_mention() {
+        assert!(forges_mention(&format!("<{}", value("@herald:u|n>"))));
+        assert!(forges_mention("<@herald:u|n>"));
+        assert!(!forges_mention("by \u{3}<@herald:u|n>\u{4}"));
+        assert!(!forges_mention("<\u{3}x\u{4}@herald:u|n>"));
+    }
+
+    #[test]
+    fn a_sign_without_an_end_is_no_token() {
+        assert_eq!(cut("a <b> c <d e", 9, true), "a <b> c…");
+        assert_eq!(cut("<<<<<<<<", 4, true), "<<<…");
     }
 
     proptest! {

@@ -15,8 +15,9 @@
 //! - `multiline`: keeps the value's line breaks (every other value is one line).
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
-use minijinja::value::{Kwargs, Object};
+use minijinja::value::{Kwargs, Object, ObjectRepr};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::language::{Category, Language};
@@ -37,7 +38,8 @@ const INLINE_URL_UNITS: usize = 1_000;
 /// Items of a list that are written; the rest would be shortened away in any case.
 const ITEMS: usize = 1_000;
 
-/// The result of `link`, `mention` and `multiline`; only the formatter writes it.
+/// The result of `link`, `mention` and `multiline`. The formatter writes it; other filters take its
+/// text.
 #[derive(Debug)]
 pub(super) enum Special {
     Link { url: String, label: String },
@@ -45,7 +47,29 @@ pub(super) enum Special {
     Mention { placeholder: String, name: String },
 }
 
-impl Object for Special {}
+impl Object for Special {
+    fn repr(self: &Arc<Self>) -> ObjectRepr {
+        ObjectRepr::Plain
+    }
+
+    fn is_true(self: &Arc<Self>) -> bool {
+        !self.text().is_empty()
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl Special {
+    fn text(&self) -> &str {
+        match self {
+            Self::Link { label: text, .. }
+            | Self::Lines(text)
+            | Self::Mention { name: text, .. } => text,
+        }
+    }
+}
 
 /// One line; empty if there is no value. The beginning, if it is a long list or a map.
 pub(super) fn text_of(value: &Value) -> String {
@@ -80,21 +104,26 @@ pub(super) fn bounded(text: &str, max: usize) -> &str {
     text.char_indices().nth(max).map_or(text, |(at, _)| &text[..at])
 }
 
-fn of_reader(state: &State<'_, '_>, key: &str) -> Option<String> {
-    let value = state.lookup("reader").and_then(|reader| reader.get_attr(key).ok());
-    value.and_then(|value| value.as_str().map(str::to_owned))
-}
+/// The notification's time in microseconds, for filters. A template cannot spell these names, so no
+/// variable of a `for` hides them.
+pub(super) const NOW: &str = "@now";
+/// The tag of the message's language, for filters.
+pub(super) const LANGUAGE: &str = "@language";
+/// The reader's zone, for filters.
+pub(super) const TIME_ZONE: &str = "@time_zone";
 
 fn zone_of(state: &State<'_, '_>) -> String {
-    of_reader(state, "time_zone").unwrap_or_default()
+    let zone = state.lookup(TIME_ZONE);
+    zone.and_then(|zone| zone.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn language_of(state: &State<'_, '_>) -> Language {
-    of_reader(state, "language").and_then(|tag| Language::of(&tag)).unwrap_or_default()
+    let tag = state.lookup(LANGUAGE);
+    tag.and_then(|tag| tag.as_str().and_then(Language::of)).unwrap_or_default()
 }
 
 fn now(state: &State<'_, '_>) -> Timestamp {
-    let now = state.lookup("now").and_then(|now| i64::try_from(now).ok());
+    let now = state.lookup(NOW).and_then(|now| i64::try_from(now).ok());
     Timestamp(now.unwrap_or_default())
 }
 
@@ -226,7 +255,11 @@ pub(super) fn mention(value: &Value, name: Option<&Value>) -> Value {
     }
 }
 
+/// A missing value stays missing.
 pub(super) fn multiline(value: &Value) -> Value {
+    if value.is_undefined() || value.is_none() {
+        return value.clone();
+    }
     let text = value.as_str().map_or_else(|| text_of(value), escape::lines);
     Value::from_object(Special::Lines(text))
 }

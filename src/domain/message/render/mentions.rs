@@ -3,8 +3,9 @@
 //! The filter `mention` names a person by user id. A message is written when it is accepted, and
 //! may be sent much later, so the filter leaves a placeholder, `<@herald:id|name>`. [`resolved`]
 //! replaces it: in mrkdwn by the member (`<@U1>`), elsewhere and for people without a member by
-//! the person's display name. Neither data nor a mention's own name can contain `<@`, so no
-//! placeholder comes from data.
+//! the person's display name. Neither data nor a mention's own name can contain `<@`, and a text in
+//! which the author's words and data would form a placeholder is refused, so no placeholder comes
+//! from data.
 //!
 //! A placeholder has room for a display name, and its replacement is never longer, so a message
 //! that fits still fits when its mentions are resolved.
@@ -91,9 +92,7 @@ impl Mentions {
         let own = known.and_then(|known| known.display_name.as_deref()).map(escape::one_line);
         let name = [own.as_deref(), Some(name)].into_iter().flatten().find(|name| !name.is_empty());
         let name = escape::one_line(name.unwrap_or(user.as_str()));
-        // In JSON, a quotation mark or a backslash takes two units.
-        let name: String = name.chars().map(|c| if c == '\\' { '＼' } else { c }).collect();
-        let name = name.replace('"', "”");
+        let name: String = name.chars().map(inert).map(of_one_unit).collect();
         let escaped = if mrkdwn { escape::mrkdwn(&name) } else { escape::plain(&name) };
         fit::cut(&escaped, room, false)
     }
@@ -150,7 +149,16 @@ fn each(node: &mut Value, with: &mut impl FnMut(&str, bool) -> Option<String>) {
     }
 }
 
-/// A character of a name that cannot end the placeholder.
+/// In JSON, a quotation mark or a backslash takes two units.
+fn of_one_unit(c: char) -> char {
+    match c {
+        '\\' => '＼',
+        '"' => '”',
+        c => c,
+    }
+}
+
+/// A character of a name that cannot end the placeholder or begin a token.
 fn inert(c: char) -> char {
     match c {
         '<' => '‹',
@@ -229,7 +237,7 @@ mod tests {
         assert_eq!(sent.text, "By <@U0ADA>!");
         assert_eq!(sent.blocks[0]["text"]["text"], "By <@U0ADA>!");
         let sent = resolved(message(&format!("By {token}!"), "plain_text"), &people);
-        assert_eq!(sent.blocks[0]["text"]["text"], "By Ada <L>!");
+        assert_eq!(sent.blocks[0]["text"]["text"], "By Ada ‹L›!");
     }
 
     #[test]
@@ -237,7 +245,7 @@ mod tests {
         let token = placeholder(&user("u1"), "A | <B>");
         let named = Mentioned { member: None, display_name: Some("<!here> \"x\"".into()) };
         for (known, shown) in [
-            (Some(named), "&lt;!here&gt; ”x”"),
+            (Some(named), "‹!here› ”x”"),
             (Some(Mentioned::default()), "A ¦ ‹B›"),
             (None, "A ¦ ‹B›"),
         ] {

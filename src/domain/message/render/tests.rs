@@ -217,6 +217,19 @@ fn helpers_write_in_the_language_of_the_message() {
 }
 
 #[test]
+fn filters_keep_the_reader_and_the_time_in_a_loop() {
+    let data = json!({"at": "2026-11-23T08:15:00Z", "other": [{"language": "de"}, 7],
+        "@now": 1, "@language": "ja", "@time_zone": "Asia/Tokyo"});
+    assert_eq!(text("{{ now | datetime }}", data.clone()), "Mon 23 Nov 2026, 09:00 CET");
+    for name in ["reader", "now"] {
+        let filters = "{{ at | how_soon }}, {{ at | time }};";
+        let template = format!("{{% for {name} in other %}}{filters}{{% endfor %}}");
+        let once = "in 15 minutes, 09:15 CET;";
+        assert_eq!(text(&template, data.clone()), once.repeat(2), "{name}");
+    }
+}
+
+#[test]
 fn a_plural_names_its_forms() {
     for (template, problem) in [
         ("{{ 1 | plural(one='task') }}", "other is required"),
@@ -249,6 +262,23 @@ fn a_link_is_live_only_to_the_web() {
 }
 
 #[test]
+fn other_filters_take_the_text_of_a_link_and_the_like() {
+    let data = json!({"url": "https://x.test/", "id": "u", "note": "one\ntwo", "none": null});
+    for (template, shown) in [
+        ("{{ url | link('form') | upper }}", "FORM"),
+        ("{{ id | mention('Ada') | lower }}", "ada"),
+        ("{{ note | multiline | upper }}", "ONE TWO"),
+        ("{{ [id | mention('Ada'), note | multiline] | join }}", "Ada, one two"),
+        ("{{ missing | multiline | default('-') }}", "-"),
+        ("{% if none | multiline %}x{% else %}-{% endif %}", "-"),
+        ("{% if ' ' | multiline %}x{% else %}-{% endif %}", "-"),
+        ("{% if note | multiline %}x{% endif %}", "x"),
+    ] {
+        assert_eq!(text(template, data.clone()), shown, "{template}");
+    }
+}
+
+#[test]
 fn a_mention_is_left_for_the_moment_of_sending() {
     let data = json!({"id": "ada@x.test", "name": "Ada"});
     let shown = text("{{ id | mention(name) }}", data.clone());
@@ -259,6 +289,28 @@ fn a_mention_is_left_for_the_moment_of_sending() {
         "text": {"type": "plain_text", "text": "By {{ id | mention(name) }}"}}]);
     let rendered = filled("x", blocks, data, None).unwrap();
     assert_eq!(rendered.blocks[0]["text"]["text"], format!("By {padded}"));
+}
+
+#[test]
+fn data_and_words_make_no_mention_together() {
+    let data = json!({"a": "@herald:u|n>", "id": "u"});
+    let plain =
+        |text: &str| json!([{"type": "header", "text": {"type": "plain_text", "text": text}}]);
+    for blocks in [plain("<{{ a }}"), plain("<@her{# x #}ald:u|n>"), plain("<@herald:u|n>")] {
+        let error = filled("x", blocks.clone(), data.clone(), None).unwrap_err().to_string();
+        assert!(error.contains("write {{ id | mention }}"), "{blocks}: {error}");
+    }
+    for template in ["<@herald:u|n>", "<@her{{ a }}ald:u|n>"] {
+        let template = Template { text: template.into(), blocks: "[]".into() };
+        assert_eq!(template.check().len(), 1, "{}", template.text);
+    }
+    let literal = json!([{"type": "divider", "block_id": "<@herald:u|n>"}]);
+    let template = Template { text: "x".into(), blocks: literal.to_string() };
+    assert_eq!(template.check().len(), 1);
+    let error = filled("<{{ id | mention }}|x>", json!([]), data, None).unwrap_err();
+    assert!(error.to_string().contains("stands inside"), "{error}");
+    let name = json!({"name": "{{ '<@herald:u|n>' }}"});
+    assert_eq!(text("{{ '<@herald:u|n>' }}{{ name }}", name).matches("&lt;@").count(), 2);
 }
 
 #[test]
@@ -304,6 +356,25 @@ fn a_long_list_is_written_in_part() {
         let length = text(&template, json!({"a": "x".repeat(8_000)}));
         assert!(length.parse::<usize>().unwrap() <= most, "{filter}: {length}");
     }
+}
+
+#[test]
+fn ids_are_unique() {
+    let button = json!({"type": "button", "action_id": "a",
+        "text": {"type": "plain_text", "text": "Go"}, "url": "https://x.test"});
+    let actions = |id: &str, buttons: usize| {
+        let elements = vec![button.clone(); buttons];
+        json!({"type": "actions", "block_id": id, "elements": elements})
+    };
+    let problems = |blocks: Value| {
+        let template = Template { text: "x".into(), blocks: blocks.to_string() };
+        template.check().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(problems(json!([actions("b", 1), actions("c", 1)])).is_empty());
+    assert_eq!(
+        problems(json!([actions("b", 2), actions("b", 1)])),
+        ["blocks[0].elements[1].action_id must be unique", "blocks[1].block_id must be unique"]
+    );
 }
 
 #[test]
