@@ -74,8 +74,9 @@ pub(super) fn plain(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('<') {
         let after = &rest[at + 1..];
-        // The following text may continue this one, so half a token counts as a token.
-        let token = ["!", "@", "#", "http", "mailto:"].iter().any(|start| {
+        // The following text may continue this one, so half a token counts as a token. A client may
+        // be less strict than Slack's documents, so `mailto` needs no colon.
+        let token = ["!", "@", "#", "http", "mailto"].iter().any(|start| {
             let both = start.len().min(after.len());
             after.get(..both).is_some_and(|head| head.eq_ignore_ascii_case(&start[..both]))
         });
