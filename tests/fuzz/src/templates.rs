@@ -222,7 +222,9 @@ fn without_markup(message: &Rendered) {
 fn writes_markup(template: &Template) -> bool {
     let mut found = false;
     let look = &mut |text: &str, _| {
-        let filters = text.split('|').skip(1).map(str::trim_start);
+        // The engine skips control characters like white space.
+        let skipped = |it: char| it.is_whitespace() || it.is_control();
+        let filters = text.split('|').skip(1).map(|it| it.trim_start_matches(skipped));
         let mut asked = filters.filter(|it| it.starts_with("link") || it.starts_with("mention"));
         found |= text.contains(['<', '>']) || asked.next().is_some();
     };
