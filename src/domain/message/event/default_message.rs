@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::definition::{Own, OwnField};
 use super::{Kind, label};
 use crate::domain::message::render::Template;
+use crate::domain::message::render::simple::link_button;
 
 /// Slack's limit on the fields of a section.
 const FIELDS: usize = 10;
@@ -29,17 +30,7 @@ pub(super) fn template(own: &Own) -> Template {
         let fields: Vec<Value> = fields.iter().map(|field| shown_as(field)).collect();
         blocks.push(json!({ "type": "section", "fields": fields }));
     }
-    blocks.push(json!({
-        "if": "link",
-        "type": "actions",
-        "elements": [{
-            "type": "button",
-            "action_id": "open_link",
-            "style": "primary",
-            "text": { "type": "plain_text", "text": "{{ link.label }}", "emoji": true },
-            "url": "{{ link.url }}",
-        }],
-    }));
+    blocks.push(link_button("{{ link.label }}"));
     Template { text, blocks: Value::from(blocks).to_string() }
 }
 

@@ -86,14 +86,7 @@ impl Simple {
             blocks.push(("context", context));
         }
         let label = if self.button.is_empty() { "{{ link.label }}" } else { &self.button };
-        let button = json!({
-            "type": "button",
-            "action_id": "open_link",
-            "style": "primary",
-            "text": plain(label),
-            "url": "{{ link.url }}",
-        });
-        blocks.push(("button", json!({ "if": "link", "type": "actions", "elements": [button] })));
+        blocks.push(("button", link_button(label)));
         blocks
     }
 
@@ -178,6 +171,19 @@ fn only_if_given(mut object: Value, source: &str) -> Value {
         object["if"] = format!("({expression}) is not blank").into();
     }
     object
+}
+
+/// The block with the button that opens the notification's link; omitted without a link.
+#[must_use]
+pub fn link_button(label: &str) -> Value {
+    let button = json!({
+        "type": "button",
+        "action_id": "open_link",
+        "style": "primary",
+        "text": { "type": "plain_text", "text": label, "emoji": true },
+        "url": "{{ link.url }}",
+    });
+    json!({ "if": "link", "type": "actions", "elements": [button] })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use serde_json::json;
 
 use super::{Strings, Words, strings};
+use crate::domain::message::render::simple::link_button;
 use crate::domain::message::render::{Compiled, Language, Template};
 
 /// One built-in message in all languages.
@@ -132,17 +133,7 @@ impl Wording {
                 "type": "context",
                 "elements": [{ "type": "mrkdwn", "text": self.line(strings) }],
             },
-            {
-                "if": "link",
-                "type": "actions",
-                "elements": [{
-                    "type": "button",
-                    "action_id": "open_link",
-                    "style": "primary",
-                    "text": { "type": "plain_text", "text": "{{ link.label }}", "emoji": true },
-                    "url": "{{ link.url }}",
-                }],
-            },
+            link_button("{{ link.label }}"),
         ]);
         let text = format!("{}{}", self.icon, text.replace("{soon}", SOON));
         Template { text, blocks: blocks.to_string() }
