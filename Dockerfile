@@ -1,8 +1,7 @@
-# syntax=docker/dockerfile:1
-
-# The image that everything is built in, and the only one: a release names it by digest
-# (rust:1.95-bookworm@sha256:...), as CONTRIBUTING.md says.
-ARG RUST_IMAGE=rust:1.95-bookworm
+# The image that everything is built in, and the only one, by its digest: a tag can be moved.
+# CONTRIBUTING.md describes how to change it. BuildKit's own frontend is used (no `# syntax`), which
+# would be one more image.
+ARG RUST_IMAGE=rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 
 # Build: the Rust version of Cargo.toml. The runtime image is put together here, below /runtime: the
 # binary, the shared libraries it names, CA certificates, an owned folder for data. The binary carries

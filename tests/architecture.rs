@@ -14,6 +14,8 @@ mod circles;
 mod functions;
 #[path = "architecture/handles.rs"]
 mod handles;
+#[path = "architecture/images.rs"]
+mod images;
 #[path = "architecture/imports.rs"]
 mod imports;
 #[path = "architecture/order.rs"]
