@@ -118,7 +118,7 @@ fn part(
     let config = Config { failure_persistence: None, ..Config::with_cases(messages) };
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
     let tally = RefCell::new(Tally::default());
-    let judge = |case: Case| {
+    let judge = |case: Case| -> Result<(), TestCaseError> {
         let message = judged(&case, &mut tally.borrow_mut()).map_err(TestCaseError::fail)?;
         if let Some(lines) = lines {
             let line = json!({"text": message.text, "blocks": message.blocks});

@@ -194,8 +194,8 @@ fn blocks() -> impl Strategy<Value = (Template, usize)> {
     ];
     let press = prop_oneof![1 => Just((Vec::new(), 0)), 4 => pressed()];
     let parts = (text, prop::collection::vec(block(), 0..3), press, words());
-    parts.prop_map(|((text, of_text), mut blocks, (pressed, limit), label)| {
-        blocks.splice(0..0, pressed);
+    parts.prop_map(|((text, of_text), small, (mut blocks, limit), label)| {
+        blocks.extend(small);
         blocks.truncate(49);
         blocks.push(link_button(&label));
         // A longer template is refused. The button stays.
