@@ -131,7 +131,8 @@ fn every_message_for_pictures_is_taken_whole() {
     }
     assert_eq!(messages.len(), 13 * 6);
     #[expect(clippy::disallowed_methods, reason = "tests/pictures names its file this way")]
-    if let Ok(path) = std::env::var("HERALD_PICTURES") {
+    let path = std::env::var("HERALD_PICTURES").ok();
+    if let Some(path) = path {
         std::fs::write(path, Value::from(messages).to_string()).expect("the file is written");
     }
 }

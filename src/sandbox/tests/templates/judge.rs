@@ -79,7 +79,7 @@ fn strings<'v>(value: &'v Value, into: &mut Vec<(&'v str, &'v str, bool)>) {
             let marked = value["type"] == "mrkdwn";
             for (key, item) in object {
                 match item.as_str() {
-                    Some(text) => into.push((key, text, marked && key == "text")),
+                    Some(text) => into.push((key.as_str(), text, marked && key == "text")),
                     None => strings(item, into),
                 }
             }
