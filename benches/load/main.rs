@@ -31,6 +31,7 @@ mod resolve;
 mod retention;
 mod stage;
 mod start;
+mod templates;
 mod told;
 mod watchers;
 
@@ -94,6 +95,9 @@ async fn run() {
     for database in stage::databases() {
         if wanted("accept") {
             accept::run(database, effort).await;
+        }
+        if wanted("templates") {
+            templates::run(database, effort).await;
         }
         if wanted("resolve") {
             resolve::run(database, effort).await;

@@ -105,6 +105,9 @@ impl Check {
             "has_header_divider",
         ];
         self.keys(container, at, &keys);
+        if !["title", "rich_text_title"].iter().any(|key| container.contains_key(*key)) {
+            self.error("missing required field: title or rich_text_title", at);
+        }
         self.text(container, "title", at, 150, PLAIN, false);
         self.text(container, "subtitle", at, 150, EITHER, false);
         self.one_of(container, "width", at, &["narrow", "standard", "wide", "full"]);
@@ -186,6 +189,10 @@ mod tests {
         json!({ "type": "mrkdwn", "text": text })
     }
 
+    fn plain(text: &str) -> Value {
+        json!({ "type": "plain_text", "text": text })
+    }
+
     fn card() -> Value {
         json!({ "type": "card", "title": text("Atlas"), "body": text("Due today") })
     }
@@ -198,10 +205,11 @@ mod tests {
     fn each_newer_block_is_taken() {
         let rows =
             json!([[{ "type": "raw_text", "text": "a" }], [{ "type": "raw_text", "text": "b" }]]);
+        let divider = json!({ "type": "divider" });
         for good in [
             json!({ "type": "alert", "text": text("a"), "level": "warning" }),
             json!({ "type": "carousel", "elements": [card()] }),
-            json!({ "type": "container", "child_blocks": [{ "type": "divider" }] }),
+            json!({ "type": "container", "title": plain("t"), "child_blocks": [divider] }),
             json!({ "type": "data_table", "caption": "c", "rows": rows }),
             json!({ "type": "layout", "label": "l", "rows": [{}], "grid_lines": "outer" }),
             json!({ "type": "plan", "title": "p", "tasks": [task()] }),
@@ -224,6 +232,10 @@ mod tests {
             (
                 json!({ "type": "container", "child_blocks": [{ "type": "plan" }] }),
                 "one of: actions",
+            ),
+            (
+                json!({ "type": "container", "child_blocks": [{ "type": "divider" }] }),
+                "missing required field: title",
             ),
             (json!({ "type": "data_table", "caption": "c", "rows": [[1]] }), "at least 2"),
             (json!({ "type": "layout", "rows": [{}] }), "missing required field: label"),

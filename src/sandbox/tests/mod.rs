@@ -5,6 +5,7 @@ mod happenings;
 mod messages;
 mod methods;
 mod org;
+mod pictures;
 mod pushes;
 mod templates;
 mod threads;

@@ -153,8 +153,12 @@ impl Fitter<'_> {
         complete.then_some(Value::Object(object))
     }
 
-    /// Slack requires a label and an `alt_text`.
+    /// Slack requires a label, an `alt_text`, and the title of a container.
     fn fill_in(&mut self, name: &str, object: &mut Map<String, Value>) {
+        let titled = ["title", "rich_text_title"].iter().any(|key| object.contains_key(*key));
+        if name == "container" && !titled {
+            object.insert("title".into(), json!({"type": "plain_text", "text": "–"}));
+        }
         if name == "image" && !object.contains_key("alt_text") {
             object.insert("alt_text".into(), "image".into());
         }
@@ -318,5 +322,15 @@ mod tests {
         assert!(units(&chart["title"]) <= 50 && chart["chart"]["type"] == "pie");
         let charts = vec![chart.clone(); 3];
         assert_eq!(fitted(&charts, "Open").blocks.len(), CHARTS);
+    }
+
+    /// Slack refuses a container without one, and its blocks are worth more than a title.
+    #[test]
+    fn a_container_keeps_a_title() {
+        let divider = json!({"type": "divider"});
+        let untitled = json!({"type": "container", "title": plain(" "), "child_blocks": [divider]});
+        let blocks = fitted(&[untitled], "Open").blocks;
+        assert_eq!(blocks[0]["title"]["text"], "–");
+        assert_eq!(blocks[0]["child_blocks"], json!([divider]));
     }
 }

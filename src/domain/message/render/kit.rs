@@ -131,7 +131,7 @@ static KINDS: [Kind; 15] = [
             ("icon", Part::One(IMAGE)),
             ("child_blocks", list(CHILDREN, 10)),
         ],
-        &[&["child_blocks"]],
+        &[&["title", "rich_text_title"], &["child_blocks"]],
     ),
     kind!(
         "context",
