@@ -104,13 +104,16 @@ impl File {
         else {
             return (1, 1);
         };
-        let in_value = match (number_after(sentence, "line "), string) {
-            (Some(line), Some(_)) => {
-                let column = number_after(sentence, "column ").unwrap_or(1);
-                Some(position::offset(self.value(name), line, column))
+        let in_value = string.and_then(|_| {
+            let value = self.value(name);
+            let line = number_after(sentence, "line ");
+            match (line, number_after(sentence, "column ")) {
+                (Some(line), Some(column)) => Some(position::offset(value, line, column)),
+                _ => path
+                    .and_then(|path| json::offset(value, path))
+                    .or_else(|| line.map(|line| position::offset(value, line, 1))),
             }
-            _ => path.and_then(|path| json::offset(self.value(name), path)),
-        };
+        });
         let written = self.source.get(span.clone()).unwrap_or_default();
         // Without a place in the value: the string with its quotes.
         let at = span.start + in_value.map_or(0, |offset| position::in_toml(written, offset));
