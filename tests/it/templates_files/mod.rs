@@ -63,7 +63,7 @@ impl Desk {
     async fn run(&self, name: &str, flags: &[&str]) -> Ran {
         let dir = self.dir();
         let place = [name, dir.to_str().unwrap(), "--address", &self.address];
-        run(&[&place, &["--tenant", self.tenant], flags].concat(), None).await
+        run(&[&place[..], &["--tenant", self.tenant], flags].concat(), None).await
     }
 
     async fn export(&self) -> Ran {

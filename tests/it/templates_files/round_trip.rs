@@ -8,7 +8,7 @@ use crate::event_types::{NAME, create, training};
 use crate::support::world::{TENANT, for_each_database};
 
 const BLOCKS: &str = r#" [ {"type":"section","text":
-    {"type":"mrkdwn", "text":"{{ course.name }}\t\u00fc 'it''s' \"\\"}},
+    {"type":"mrkdwn", "text":"{{ course.name }} \u00fc 'it''s' \"\\"}},
   {"type":"divider"}]"#;
 
 /// A message with all parts, and with characters that have a meaning in TOML.
@@ -58,7 +58,7 @@ async fn exported_files_change_nothing_when_they_are_applied() {
         // Laid out for reading, in the order and the spelling of its author.
         let text = desk.read(blocks);
         assert!(text.starts_with("content_id = \"Course 7\"\n\n[blocks]\n"), "{text}");
-        let line = r#"      "text": "{{ course.name }}\t\u00fc 'it''s' \"\\""#;
+        let line = r#"      "text": "{{ course.name }} \u00fc 'it''s' \"\\""#;
         assert!(text.contains(line), "{text}");
 
         let applied = desk.apply(&[]).await;
@@ -157,7 +157,7 @@ async fn no_id_of_a_content_item_leads_out_of_the_folder() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_on_the_command_line_are_errors_and_not_differences() {
-    let addresses = [
+    let mistakes = [
         vec!["apply", "dir", "--tenant", TENANT, "--dryrun"],
         vec!["apply", "dir"],
         vec!["export", "dir", "--tenant", TENANT, "--address", "herald:50051"],
@@ -165,7 +165,7 @@ async fn mistakes_on_the_command_line_are_errors_and_not_differences() {
         vec!["export", "dir", "--tenant", TENANT, "--ca-file", "x.pem"],
         vec!["apply", "no-such-folder", "--tenant", TENANT, "--dry-run"],
     ];
-    for arguments in addresses {
+    for arguments in mistakes {
         let ran = run(&arguments, None).await;
         assert_eq!(ran.code, Some(1), "{arguments:?}: {ran:?}");
         assert!(!ran.err.is_empty() && ran.out.is_empty(), "{arguments:?}: {ran:?}");
