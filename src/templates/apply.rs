@@ -75,7 +75,7 @@ fn changes<'a>(
         };
         changes.insert(place, change);
     }
-    for (place, stored) in stored.iter().filter(|(place, _)| !files.contains_key(place)) {
+    for (place, stored) in stored.iter().filter(|(place, _)| !files.contains_key(*place)) {
         changes.insert(place, Change::Missing(stored));
     }
     changes
