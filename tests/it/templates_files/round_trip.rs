@@ -172,3 +172,28 @@ async fn mistakes_on_the_command_line_are_errors_and_not_differences() {
     }
     assert_eq!(run(&["apply", "--help"], None).await.code, Some(0));
 }
+
+/// The file that docs/templates.md shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_of_the_page_is_accepted() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/templates.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let lines = page.lines().skip_while(|line| line.trim() != "```toml").skip(1);
+    let lines = lines.take_while(|line| line.trim() != "```");
+    let lines = lines.map(|line| line.strip_prefix("  ").unwrap_or(line));
+    let file = lines.collect::<Vec<_>>().join("\n");
+    for_each_database(async |world| {
+        create(&world.client, training()).await.unwrap();
+        let desk = Desk::new(world);
+        desk.write("training.cancelled/en.toml", &file);
+        let applied = desk.apply(&[]).await;
+        assert_eq!(applied.code, Some(0), "{applied:?}");
+        let saved = desk.templates().await;
+        let Some(Form::Simple(message)) = &saved[0].form else { panic!("{saved:?}") };
+        let lines: Vec<&str> = message.body.lines().collect();
+        assert_eq!(lines.len(), 3, "{message:?}");
+        assert_eq!((message.fields.len(), &*message.button), (1, "See the course"));
+        assert!(message.image.is_some());
+    })
+    .await;
+}
