@@ -68,9 +68,16 @@ async fn a_bad_template_is_named_with_its_line_and_nothing_is_saved() {
         desk.write("task.assigned/en.toml", &file("Good"));
         let simple = "# Ours.\n[simple]\nbody = '''\nGood.\nBad {{ task.name | shout }}\n'''\n";
         desk.write("task.assigned/de.toml", simple);
-        let blocks = "[blocks]\ntext = \"x\"\nblocks_json = '''\n[\n  { \"type\": \"divider\" },\n  \
-                      { \"type\": \"section\", \"text\": { \"type\": \"mrkdwn\",\n    \
-                      \"text\": \"{{ task.name | shout }}\" } }\n]\n'''\n";
+        let blocks = r#"[blocks]
+text = "x"
+blocks_json = '''
+[
+  { "type": "divider" },
+  { "type": "section", "text": { "type": "mrkdwn",
+    "text": "{{ task.name | shout }}" } }
+]
+'''
+"#;
         desk.write("task.assigned/fr.toml", blocks);
         for flags in [&["--dry-run"][..], &[]] {
             let refused = desk.apply(flags).await;
