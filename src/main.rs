@@ -13,7 +13,7 @@ use herald::config::Settings;
 use herald::sandbox::{self, Sandbox};
 use herald::server::Server;
 use herald::store::{Exclusive, SchemaStatus, Store};
-use herald::{check, demo, keys, manifest, telemetry};
+use herald::{check, demo, keys, manifest, telemetry, templates};
 
 /// Herald delivers a platform's notifications to Slack.
 #[derive(Parser)]
@@ -50,6 +50,9 @@ enum Command {
     /// API keys.
     #[command(subcommand)]
     Keys(Keys),
+    /// A tenant's templates as files.
+    #[command(subcommand)]
+    Templates(templates::Command),
     /// Prints all settings as Markdown: docs/settings.md of this version.
     Settings,
 }
@@ -119,7 +122,16 @@ enum Keys {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match Box::pin(run(Cli::parse().command)).await {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => {
+            // An error means that the reader has stopped reading, such as `head`.
+            error.print().ok();
+            // Not clap's 2, with which `templates apply --dry-run` reports differences.
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match Box::pin(run(command)).await {
         Ok(code) => code,
         Err(error) => {
             eprintln!("herald: {}", told(&error));
@@ -149,6 +161,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             demo::say(include_str!("../docs/settings.md").trim_end());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Templates(command) => Box::pin(templates::run(command, key())).await,
         Command::Audit(Audit::Verify(args)) => verify_audit(args).await,
         Command::Keys(Keys::Rotate(args)) => rotate(args).await,
         Command::Keys(Keys::Issue(grant)) => {
@@ -169,6 +182,11 @@ fn read(args: SettingsArgs) -> anyhow::Result<Settings> {
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+}
+
+/// The API key for calls to a server. No flag has it: other users of the machine can read flags.
+fn key() -> Option<String> {
+    environment().find(|(name, _)| name == "HERALD_KEY").map(|(_, key)| key)
 }
 
 async fn serve(args: SettingsArgs) -> anyhow::Result<ExitCode> {

@@ -109,7 +109,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// The top: these may import everything. Nothing below imports them, and only they import
 /// `sandbox`.
-const TOP: &[&str] = &["main", "lib", "demo", "keys", "check", "manifest"];
+const TOP: &[&str] = &["main", "lib", "demo", "keys", "check", "manifest", "templates"];
 
 /// Outside crates that only certain modules may use. Test code may use them anywhere.
 const OWNERS: &[(&str, &[&str])] = &[
@@ -119,11 +119,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("prost", &["rpc", "server", "main", "demo"]),
     ("prost_types", &["rpc", "server", "main", "demo"]),
-    ("tonic", &["rpc", "server", "main", "demo"]),
+    ("tonic", &["rpc", "server", "main", "demo", "templates"]),
     ("tonic_health", &["rpc", "server", "main"]),
     ("tonic_prost", &["rpc"]),
     ("tonic_reflection", &["rpc", "server", "main"]),
-    ("tonic_types", &["rpc"]),
+    ("tonic_types", &["rpc", "templates"]),
     ("reqwest", &["slack", "sandbox", "store", "tokens", "web"]),
     ("jsonwebtoken", &["tokens"]),
     ("ring", &["tokens"]),
@@ -134,7 +134,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["listen"]),
     ("webpki", &["listen"]),
     ("axum", &["http", "sandbox", "server"]),
-    ("anyhow", &["main", "demo"]),
+    ("similar", &["templates"]),
+    ("toml", &["templates"]),
+    ("anyhow", &["main", "demo", "templates"]),
 ];
 
 /// Dependencies that `domain` may use: they only compute.

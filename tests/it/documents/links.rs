@@ -53,7 +53,8 @@ fn fault(file: &str, page: &str, target: &str) -> Option<&'static str> {
         page.to_owned()
     } else {
         let path = root().join(file).parent()?.join(path);
-        if path.is_dir() {
+        // A picture is no text.
+        if path.is_dir() || (anchor.is_none() && path.is_file()) {
             return None;
         }
         match std::fs::read_to_string(path) {

@@ -10,6 +10,7 @@ mod invariants;
 mod limits;
 mod links;
 mod markdown;
+mod messages;
 mod protos;
 mod settings;
 mod tables;
