@@ -158,7 +158,18 @@ impl App {
         let (data, link) = self.preview_data(tenant, &kind, request).await?;
         let mut reader = self.preview_reader(tenant, view, request).await?;
         let words = match &request.template {
-            Some(given) => given_words(given, &kind, event, &mut reader)?,
+            Some(given) => {
+                let locale = given_locale(given, &reader)?;
+                let (types, form) = (Arc::clone(&types), given.form.clone());
+                let (event, checked) = (event.clone(), locale.clone());
+                let check = move || {
+                    let kind = types.find(&event)?;
+                    Some(template::check(&form, &checked, &kind, &event))
+                };
+                no_problems(check).await?;
+                reader.locales.insert(0, locale.as_str().to_owned());
+                given_words(given, &locale, &kind)
+            }
             None => {
                 let content = request.content_id.as_ref();
                 self.words_for(tenant, &types, &kind, event, content).await?
@@ -280,24 +291,27 @@ impl App {
     }
 }
 
-/// The words of a given template, for a reader who reads them in its locale.
-fn given_words(
-    given: &GivenTemplate,
-    kind: &KnownType<'_>,
-    event: &EventType,
-    reader: &mut Reader,
-) -> Result<ReadyWords, Error> {
-    let of_reader = || reader.locales.iter().find_map(|locale| Locale::parse(locale).ok());
+/// Runs a check, which renders the template many times; `None`: there is nothing to check.
+async fn no_problems(
+    check: impl FnOnce() -> Option<Vec<Problem>> + Send + 'static,
+) -> Result<(), Error> {
+    let problems = tokio::task::spawn_blocking(check).await;
+    let problems = problems.map_err(|error| Error::Internal(error.into()))?.unwrap_or_default();
+    if problems.is_empty() { Ok(()) } else { Err(invalid(problems)) }
+}
+
+/// The locale of a given template's words.
+fn given_locale(given: &GivenTemplate, reader: &Reader) -> Result<Locale, Error> {
+    let of_reader = || reader.locales.iter().find_map(|locale| Locale::parse(locale.as_str()).ok());
     let locale = given.locale.clone().or_else(of_reader);
-    let locale = locale.ok_or_else(|| Error::invalid("template.locale", "must be set"))?;
-    let problems = template::check(&given.form, &locale, kind, event);
-    if !problems.is_empty() {
-        return Err(invalid(problems));
-    }
-    reader.locales.insert(0, locale.as_str().to_owned());
+    locale.ok_or_else(|| Error::invalid("template.locale", "must be set"))
+}
+
+/// The words of a given template, for a reader with its locale.
+fn given_words(given: &GivenTemplate, locale: &Locale, kind: &KnownType<'_>) -> ReadyWords {
     let (level, locale, form) = (Level::Tenant, locale.as_str().to_owned(), given.form.clone());
     let candidate = Candidate { level, locale, version: 0, form };
-    Ok(ReadyWords::Chosen(Arc::new(Candidates::new(vec![candidate], kind.words()))))
+    ReadyWords::Chosen(Arc::new(Candidates::new(vec![candidate], kind.words())))
 }
 
 /// The message in the form in which messages are stored.
@@ -323,11 +337,12 @@ fn unreadable() -> Error {
     Error::Internal("the data of a stored notification cannot be read".into())
 }
 
-/// The problems as the caller's bad fields.
+/// The problems as the caller's bad fields, with their places.
 fn invalid(problems: Vec<Problem>) -> Error {
-    let violation = |Problem { field, line, problem }: Problem| match line {
-        Some(line) => Violation::new(field, format!("(line {line}) {problem}")),
-        None => Violation::new(field, problem),
+    let violation = |problem: Problem| {
+        let whole = problem.to_string();
+        let sentence = whole.strip_prefix(&problem.field).unwrap_or(&whole).trim_start();
+        Violation::new(problem.field.clone(), sentence)
     };
     Error::Invalid(problems.into_iter().map(violation).collect())
 }
