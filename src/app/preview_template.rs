@@ -22,14 +22,13 @@ use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, SlackU
 use crate::domain::message::event;
 use crate::domain::message::event::definition::Own;
 use crate::domain::message::event::tenant_types::KnownType;
-use crate::domain::message::event::words::ReadyWords;
 use crate::domain::message::preview::{Previewed, preview};
 use crate::domain::message::problem::Problem;
 use crate::domain::message::render::mentions::{Mentions, mentioned, resolved};
 use crate::domain::message::render::{Link, PartSize, Reader, Rendered, marked, sizes};
 use crate::domain::message::stored::Stored;
 use crate::domain::message::template::{self, Form, Locale};
-use crate::domain::message::wording::candidates::{Candidate, Candidates};
+use crate::domain::message::wording::candidates::{Candidate, Candidates, ReadyWords};
 use crate::domain::message::wording::levels::Level;
 use crate::domain::reason::NoMatch;
 use crate::slack::Objection;
