@@ -7,6 +7,7 @@ use super::read;
 const PAGES: [(&str, &[&str], &str); 3] = [
     ("README.md", &["run", "start", "prints", "file "], "tests/grpcurl"),
     ("docs/event-types.md", &["run", "start", "prints"], "tests/grpcurl"),
+    ("docs/previews.md", &["run", "start", "prints"], "tests/grpcurl"),
     ("helm/herald/README.md", &["values ", "helm "], "tests/run"),
 ];
 

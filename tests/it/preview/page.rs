@@ -137,7 +137,7 @@ async fn an_altered_an_ended_and_an_unknown_link_get_the_same_answer() {
         assert_eq!(nothing(open(world, 0, &url).await).await, answer);
         let beside = nothing(open(world, 0, &format!("{url}/message.json")).await).await;
         assert_eq!(beside, answer);
-        // What has ended is removed soon.
+        // Previews that have ended are removed soon.
         crate::support::world::until("upkeep removed it", async || {
             (world.count("SELECT COUNT(*) FROM previews").await == 0).then_some(())
         })
@@ -163,10 +163,17 @@ async fn the_database_has_neither_the_link_nor_the_message() {
             assert_eq!(world.count(&found).await, 0, "{part}");
         }
         assert_eq!(world.count("SELECT COUNT(*) FROM previews").await, 1);
-        // A copy of the row under another link does not open: the message is bound to its place.
-        let copied = "UPDATE previews SET id_hash = 'x'";
-        assert_eq!(world.execute(copied).await, Ok(1));
-        nothing(open(world, 0, &url).await).await;
+        // A message is bound to its link: another's does not open in its place.
+        let other = link(world, request()).await;
+        let copied = "UPDATE previews SET content = \
+            (SELECT content FROM previews ORDER BY id_hash LIMIT 1)";
+        assert_eq!(world.execute(copied).await, Ok(2));
+        let mut statuses = Vec::new();
+        for url in [&url, &other] {
+            statuses.push(open(world, 0, url).await.status().as_u16());
+        }
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 500]);
     })
     .await;
 }

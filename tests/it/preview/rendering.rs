@@ -134,7 +134,7 @@ async fn the_words_in_force_are_those_of_the_first_level_that_has_some() {
 #[tokio::test]
 async fn data_is_checked_as_notify_checks_it() {
     for_each_database(async |world| {
-        let wrong = Source::Data(fields(json!({ "task": { "name": 7 } })));
+        let wrong = Source::Data(fields(json!({ "task": { "name": ["x"] } })));
         let wrong = pb::PreviewTemplateRequest { source: Some(wrong), ..request() };
         let mut bad = bad_fields(&refused(world, wrong).await);
         bad.sort_unstable();
