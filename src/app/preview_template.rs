@@ -19,8 +19,6 @@ use crate::directory::View;
 use crate::domain::access;
 use crate::domain::delivery::{Kind, State};
 use crate::domain::ids::{ChannelId, ContentId, EventType, NotificationId, SlackUserId, UserId};
-use crate::domain::message::event;
-use crate::domain::message::event::definition::Own;
 use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::message::preview::{Previewed, preview};
 use crate::domain::message::problem::Problem;
@@ -175,25 +173,22 @@ impl App {
             }
         };
         let link = link.map(|url| Link { url, label: None });
-        preview(&words, event, &kind, &data, &reader, link.as_ref(), tenant.now).map_err(invalid)
+        let data = data.as_ref();
+        preview(&words, event, &kind, data, &reader, link.as_ref(), tenant.now).map_err(invalid)
     }
 
-    /// The data and the link of the message.
+    /// The data of the message, without which it shows the examples of its type, and its link.
     async fn preview_data(
         &self,
         tenant: &Tenant,
         kind: &KnownType<'_>,
         request: &PreviewRequest,
-    ) -> Result<(Value, Option<String>), Error> {
+    ) -> Result<(Option<Value>, Option<String>), Error> {
         let given = request.link.clone();
         let example = || Some(EXAMPLE_LINK.to_owned());
         match &request.source {
-            Source::Example => {
-                let examples =
-                    kind.own().map_or_else(|| event::demo_data(&request.event), Own::demo_data);
-                Ok((examples, given.or_else(example)))
-            }
-            Source::Given(data) => Ok((data.clone(), given.or_else(example))),
+            Source::Example => Ok((None, given.or_else(example))),
+            Source::Given(data) => Ok((Some(data.clone()), given.or_else(example))),
             Source::Past(id) => {
                 let record = self.store.records().notification(&tenant.id, *id).await?;
                 let record = record.ok_or(Error::NotFound("notification"))?;
@@ -205,7 +200,7 @@ impl App {
                 if is_erased(kind, &stored.data) {
                     return Err(erased());
                 }
-                Ok((stored.data, given.or(record.link)))
+                Ok((Some(stored.data), given.or(record.link)))
             }
         }
     }
