@@ -51,8 +51,8 @@ pub const FILES: [File; 9] = [
     file("dom.js", JS, include_str!("dom.js")),
 ];
 
-/// A part that a file of a page must not have: it would make markup from strings, or fetch something
-/// from another server. For tests.
+/// A part that a file of a page must not have: it would make markup from strings, or fetch
+/// something from another server. For tests.
 #[cfg(test)]
 pub(crate) fn unsafe_part(content: &str) -> Option<&'static str> {
     const BANNED: [&str; 11] = [

@@ -2,8 +2,8 @@
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
 //! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations`, `chat`
-//! and `blocks` are the methods. Nothing is retried or paced here: that is up to the caller, who knows
-//! the other replicas. `signature` verifies the requests that Slack sends to Herald.
+//! and `blocks` are the methods. Nothing is retried or paced here: that is up to the caller, who
+//! knows the other replicas. `signature` verifies the requests that Slack sends to Herald.
 
 pub mod audience;
 mod config;
