@@ -17,7 +17,8 @@
 //! - [`workspace`]: a connected installation; the only caller of Slack's methods.
 //! - [`slack`]: the only request path to Slack. [`store`]: everything that must survive a crash.
 //! - [`domain`]: pure decisions. [`telemetry`]: logs and metrics.
-//! - [`sandbox`]: a fake Slack, for the demo and the tests.
+//! - [`sandbox`]: a fake Slack, for the demo and the tests. [`message_page`] draws messages in a
+//!   browser, on its page and on that of a preview.
 //!
 //! # Reading order
 //!
@@ -38,6 +39,7 @@
 #![recursion_limit = "256"]
 
 pub mod domain;
+pub mod message_page;
 pub mod telemetry;
 mod web;
 

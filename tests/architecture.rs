@@ -41,6 +41,7 @@ const MAX_LINES: usize = 500;
 /// do not know `store`.
 const LAYERS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("message_page", &[]),
     ("telemetry", &[]),
     ("web", &[]),
     ("slack", &["domain", "telemetry", "web"]),
@@ -67,7 +68,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "http",
-        &["domain", "telemetry", "slack", "workspace", "directory", "app", "delivery", "listen"],
+        &[
+            "domain",
+            "message_page",
+            "telemetry",
+            "slack",
+            "workspace",
+            "directory",
+            "app",
+            "delivery",
+            "listen",
+        ],
     ),
     (
         "config",
@@ -104,7 +115,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("sandbox", &["domain"]),
+    ("sandbox", &["domain", "message_page"]),
 ];
 
 /// The top: these may import everything. Nothing below imports them, and only they import

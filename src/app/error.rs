@@ -42,6 +42,9 @@ pub enum Error {
     /// Something must be configured first.
     #[error("{sentence}")]
     Precondition { reason: &'static str, sentence: &'static str },
+    /// A message cannot be delivered to a person.
+    #[error("{sentence}")]
+    NotReached { reason: &'static str, sentence: String },
     /// The limit of valid API keys is reached: the caller's, or, if no key is named, the tenant's.
     #[error("{}", key_limit(.0))]
     KeyLimit(Vec<ApiKeyId>),
@@ -79,6 +82,7 @@ impl Error {
             | Self::NotFound(_)
             | Self::Changed(_)
             | Self::Precondition { .. }
+            | Self::NotReached { .. }
             | Self::KeyLimit(_)
             | Self::OutOfRange { .. } => true,
             Self::Exhausted { reason, .. } => *reason != OVERLOADED,

@@ -32,6 +32,7 @@ pub mod update_settings;
 mod upsert_people;
 pub mod watch_deliveries;
 
+mod direct;
 pub mod get_workspace;
 pub mod match_coverage;
 pub mod notify;
@@ -43,6 +44,7 @@ pub mod trail;
 pub mod watch_notification;
 
 pub mod list_people;
+pub mod preview_template;
 
 use std::sync::Arc;
 
@@ -92,6 +94,8 @@ pub struct Config {
     pub redirect_url: url::Url,
     /// The public address of the page that a connect link opens.
     pub connect_url: url::Url,
+    /// The public address below which browsers get previews.
+    pub preview_url: url::Url,
     /// How long a connect link works.
     pub connect_link_lifetime: std::time::Duration,
     /// Messages of one tenant that may wait at the same time.

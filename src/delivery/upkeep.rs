@@ -33,13 +33,14 @@ enum Part {
     Notifications,
     IdleLanes,
     Sweeps,
+    Previews,
     Keys,
     Unread,
     Health,
 }
 
 impl Part {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Lanes,
         Self::Overdue,
         Self::Archive,
@@ -48,6 +49,7 @@ impl Part {
         Self::Notifications,
         Self::IdleLanes,
         Self::Sweeps,
+        Self::Previews,
         Self::Keys,
         Self::Unread,
         Self::Health,
@@ -64,6 +66,7 @@ impl Part {
             Self::Notifications => "notifications",
             Self::IdleLanes => "idle_lanes",
             Self::Sweeps => "sweeps",
+            Self::Previews => "previews",
             Self::Keys => "keys",
             Self::Unread => "unread",
             Self::Health => "health",
@@ -173,6 +176,7 @@ impl Delivery {
                 progress.lane.is_some()
             }
             Part::Sweeps => full(store.ends().forget_sweeps(timing.history_kept, BATCH).await?),
+            Part::Previews => full(store.previews().forget(BATCH).await?),
             // One step a round: there is no hurry, and each looks at the rows of many people.
             Part::Keys => {
                 let (_, next) = store.ends().forget_keys(progress.key.as_ref(), BATCH).await?;

@@ -36,21 +36,23 @@ async fn bounded(request: Request, next: Next, timeout: Duration) -> Response {
     }
 }
 
-/// No answer is cached, framed, sniffed or sent to other sites as a referrer: the callback's
-/// address holds a code. Pages may use their own style sheet and no script.
+/// No answer is cached, indexed, framed, sniffed or sent to other sites as a referrer: the
+/// callback's address holds a code. Pages may use their own style sheet and no script, unless they
+/// have a policy of their own.
 async fn headers(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let fixed: [(HeaderName, HeaderValue); 4] = [
+    let fixed: [(HeaderName, HeaderValue); 5] = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")),
     ];
     for (name, value) in fixed {
         headers.insert(name, value);
     }
-    headers.insert(header::CONTENT_SECURITY_POLICY, page::policy());
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert_with(page::policy);
     response
 }
 

@@ -4,6 +4,7 @@
 //! - `GET /slack/oauth/connect` ([`connect`]): a connect link; the page names the tenant and leads
 //!   to Slack. `GET /slack/oauth/callback/…`: Slack sends the person back; the page says what
 //!   happened ([`outcome`]).
+//! - `GET /slack/preview/…` ([`preview`]): a message that PreviewTemplate rendered.
 //! - `POST /slack/events` ([`events`]): Slack reports changes of members and the app's removal.
 //! - `GET /`: a description of this server. It names no tenant and no workspace.
 //! - `GET /healthz`, `/readyz`, `/metrics` ([`probes`]). An ingress needs to publish only
@@ -26,6 +27,7 @@ mod outcome;
 
 mod connect;
 mod edge;
+mod preview;
 
 mod events;
 mod guard;
@@ -75,6 +77,7 @@ pub fn router(state: State) -> Router {
         public()
             .merge(probes::router(readiness, exposition))
             .merge(events::router(app.clone(), bodies))
+            .merge(preview::router(app.clone()))
             .merge(connect::router(app, cookies, tasks)),
         edge,
     )

@@ -42,7 +42,7 @@ pub(super) struct Inbound {
     about: Arc<OnceLock<(TenantId, Option<Actor>)>>,
 }
 
-/// How long TestSlack waits if the caller sets no deadline.
+/// How long TestSlack and PreviewTemplate wait if the caller sets no deadline.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long before the caller's deadline a call is given up.
 const EARLIER: Duration = Duration::from_millis(20);

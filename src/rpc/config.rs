@@ -55,8 +55,9 @@ pub struct Config {
     /// Streams (WatchNotification, WatchDeliveries) open at the same time, shared like calls; more
     /// are refused with `RESOURCE_EXHAUSTED`. Default `256`.
     pub max_watches: usize,
-    /// Calls of TestSlack under way at the same time, waiting for Slack, shared like calls; more
-    /// are refused with `RESOURCE_EXHAUSTED`. Default `128`.
+    /// Calls of TestSlack, and of PreviewTemplate that send or ask Slack, under way at the same
+    /// time, waiting for Slack, shared like calls; more are refused with `RESOURCE_EXHAUSTED`.
+    /// Default `128`.
     pub max_waiting_tests: usize,
     /// Bytes of one request of Notify or UpsertPeople; other methods take 4 MiB at most. Default
     /// `16777216` (16 MiB): 1,000 people described at 16 KiB each fit.

@@ -90,8 +90,8 @@ impl Limits {
         held.ok_or_else(|| status::overloaded("rpc.max_bytes_under_way"))
     }
 
-    /// A TestSlack that may wait for Slack begins. It uses nothing of a tenant out of the caller's
-    /// reach.
+    /// A TestSlack, or a PreviewTemplate that may wait for Slack, begins. It uses nothing of a
+    /// tenant out of the caller's reach.
     pub(super) fn test(
         &self,
         caller: &Caller,

@@ -147,6 +147,11 @@ impl From<Error> for Status {
                 details.add_precondition_failure_violation(reason, "tenant", sentence);
                 with(Code::FailedPrecondition, message, details)
             }
+            Error::NotReached { reason, sentence } => {
+                let mut details = details(reason);
+                details.add_precondition_failure_violation(reason, "person", sentence);
+                with(Code::FailedPrecondition, message, details)
+            }
             Error::KeyLimit(keys) => {
                 let ids: Vec<String> = keys.iter().map(ToString::to_string).collect();
                 let mut metadata = HashMap::new();

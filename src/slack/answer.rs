@@ -13,6 +13,7 @@ use super::codes::{Meaning, meaning};
 use super::error::{Class, Error, clean_code, clean_scopes};
 use super::retry_after::retry_after;
 use super::wire;
+use crate::domain::capacity::slack_method::Method;
 use crate::domain::delivery::detail::Detail;
 
 /// The effect of making a call twice.
@@ -76,6 +77,14 @@ pub(super) fn judge(
         }
         _ => Err(unreadable(effect, status, "unreadable_answer")),
     }
+}
+
+/// Whether this refusal is the answer that the call was made for: `blocks.validate` reports faults
+/// of the blocks so (Slack's documentation: blocks.validate).
+pub(super) fn is_finding(method: Method, error: &Error) -> bool {
+    const FINDINGS: [&str; 3] = ["invalid_blocks", "invalid_message", "invalid_view"];
+    let Error::Rejected { code, .. } = error else { return false };
+    method == Method::BlocksValidate && FINDINGS.contains(&code.as_str())
 }
 
 /// The verdict if the body is not Slack's JSON, or could not be read completely.

@@ -1,4 +1,5 @@
-//! The only request path to Slack. The methods are in `oauth`, `users`, `conversations` and `chat`.
+//! The only request path to Slack. The methods are in `oauth`, `users`, `conversations`, `chat` and
+//! `blocks`.
 //!
 //! A call is written at most once: no redirects, no proxy from the environment, and the HTTP
 //! library retries only requests that it never wrote. Failures that certainly happened before
@@ -68,7 +69,7 @@ pub(super) enum Body {
     JsonBefore(Value, tokio::time::Instant),
 }
 
-/// An answer that says ok.
+/// An answer that says ok, or is a finding ([`answer::is_finding`]).
 pub(super) struct Answer<T> {
     pub(super) value: T,
     /// The scopes of the token, if Slack reports them (`x-oauth-scopes`).
@@ -181,7 +182,7 @@ impl Client {
     }
 
     async fn exchange<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Answer<T>, Error> {
-        let effect = call.effect;
+        let (method, effect) = (call.method, call.effect);
         let refused = Refused::default();
         let request = self.request(call, &refused)?;
         let mut response = request.send().await.map_err(|error| {
@@ -206,7 +207,11 @@ impl Client {
             Cow::Owned(repaired) => Some(repaired),
         });
         let body: &[u8] = repaired.as_deref().unwrap_or(&read);
-        answer::judge(effect, status, &headers, body, self.0.time_scale)?;
+        if let Err(error) = answer::judge(effect, status, &headers, body, self.0.time_scale)
+            && !answer::is_finding(method, &error)
+        {
+            return Err(error);
+        }
         let value = serde_json::from_slice(body)
             .map_err(|_| answer::unreadable(effect, status, "unreadable_answer"))?;
         Ok(Answer { value, scopes: scopes(&headers) })

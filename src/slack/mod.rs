@@ -1,9 +1,9 @@
 //! The Slack client: one request path, typed methods, and a verdict on each call.
 //!
 //! `client` writes the request and reads the answer; `answer` judges it, by the table in `codes`,
-//! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations` and
-//! `chat` are the methods. Nothing is retried or paced here: that is up to the caller, who knows
-//! the other replicas. `signature` verifies the requests that Slack sends to Herald.
+//! into an [`Error`] that says what the caller should do; `oauth`, `users`, `conversations`, `chat`
+//! and `blocks` are the methods. Nothing is retried or paced here: that is up to the caller, who
+//! knows the other replicas. `signature` verifies the requests that Slack sends to Herald.
 
 pub mod audience;
 mod config;
@@ -20,6 +20,7 @@ pub mod events;
 
 mod client;
 
+mod blocks;
 mod chat;
 mod oauth;
 mod users;
@@ -33,6 +34,7 @@ mod tests_of_methods;
 #[cfg(test)]
 mod tests_of_transport;
 
+pub use blocks::Objection;
 pub use chat::{Destination, PostMessage, UpdateMessage};
 pub use client::Client;
 pub use config::{Config, ConfigError};

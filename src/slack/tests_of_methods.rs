@@ -297,3 +297,42 @@ async fn the_consent_page_is_asked_in_slacks_words() {
     );
     assert_eq!(url.as_str(), expected);
 }
+
+#[tokio::test]
+async fn objections_to_blocks_are_an_answer_and_other_refusals_are_errors() {
+    let blocks = json!([{"type": "divider"}]);
+    let (responder, client) = with(&json!({"ok": true})).await;
+    assert!(client.blocks_validate(&token(), &blocks).await.unwrap().is_empty());
+    let (line, body) = sent(&responder, "content-type: application/x-www-form-urlencoded");
+    assert_eq!(line, "POST /api/blocks.validate HTTP/1.1");
+    assert_eq!(body, "blocks=%5B%7B%22type%22%3A%22divider%22%7D%5D");
+
+    let rule = json!({"type": "max_length", "expected": 3000});
+    let long = "a".repeat(10_000);
+    let errors = json!([
+        {"code": "failed_constraint", "message": "too long", "pointer": "/0/text/text",
+         "constraint": rule, "field": "text"},
+        {"code": 7, "message": long},
+    ]);
+    let refused = json!({"ok": false, "error": "invalid_blocks", "errors": errors});
+    let (_responder, client) = with(&refused).await;
+    let objections = client.blocks_validate(&token(), &blocks).await.unwrap();
+    let first = &objections[0];
+    assert_eq!(
+        (first.code.as_str(), first.message.as_str(), first.pointer.as_str()),
+        ("failed_constraint", "too long", "/0/text/text")
+    );
+    assert_eq!(serde_json::from_str::<Value>(&first.constraint).unwrap(), rule);
+    assert_eq!((objections.len(), objections[1].code.as_str()), (2, ""));
+    assert_eq!(objections[1].message.len(), 500);
+
+    let (_responder, client) = with(&json!({"ok": false, "error": "invalid_blocks"})).await;
+    let objections = client.blocks_validate(&token(), &blocks).await.unwrap();
+    assert_eq!((objections.len(), objections[0].code.as_str()), (1, "invalid_blocks"));
+
+    for code in ["invalid_arguments", "fatal_error"] {
+        let (_responder, client) = with(&json!({"ok": false, "error": code})).await;
+        let refused = client.blocks_validate(&token(), &blocks).await.map(|found| found.len());
+        assert_eq!(refused.unwrap_err().code(), code);
+    }
+}

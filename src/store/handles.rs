@@ -65,6 +65,9 @@ handles! {
     /// Event types that tenants defined (`tenancy::event_types`).
     event_types: EventTypes,
 
+    /// Messages that a browser can show for an hour (`tenancy::previews`).
+    previews: Previews,
+
     /// API keys that are made at run time (`tenancy::api_keys`).
     api_keys: ApiKeys,
 

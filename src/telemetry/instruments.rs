@@ -330,6 +330,7 @@ pub(super) const UPKEEP_FAILURES: Instrument = Instrument {
             "notifications",
             "idle_lanes",
             "sweeps",
+            "previews",
             "keys",
             "unread",
             "health",

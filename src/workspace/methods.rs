@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{Error, Method, Workspaces};
@@ -9,8 +10,8 @@ use crate::domain::delivery::Outcome;
 use crate::domain::ids::{ChannelId, InstallationId, SlackUserId};
 use crate::domain::secret::Secret;
 use crate::slack::{
-    self, FieldsJson, MemberJson, MembersPage, MessagesPage, PostMessage, Range, TooLate,
-    UpdateMessage,
+    self, FieldsJson, MemberJson, MembersPage, MessagesPage, Objection, PostMessage, Range,
+    TooLate, UpdateMessage,
 };
 use crate::store::{self, Installation};
 
@@ -112,6 +113,18 @@ impl Workspaces {
     ) -> Result<ChannelId, Error> {
         self.call(id, Method::ConversationsOpen, INTERACTIVE, async |slack, token| {
             slack.conversations_open(token, user).await
+        })
+        .await
+    }
+
+    /// Slack's objections to blocks (`blocks.validate`); none if it accepts them.
+    pub async fn check_blocks(
+        &self,
+        id: InstallationId,
+        blocks: &Value,
+    ) -> Result<Vec<Objection>, Error> {
+        self.call(id, Method::BlocksValidate, INTERACTIVE, async |slack, token| {
+            slack.blocks_validate(token, blocks).await
         })
         .await
     }

@@ -45,6 +45,7 @@ impl Browser {
         let config = herald::app::Config {
             redirect_url: herald::http::Config::default().redirect_url(),
             connect_url: herald::http::Config::default().connect_url(),
+            preview_url: herald::http::Config::default().preview_url(),
             connect_link_lifetime: std::time::Duration::from_secs(600),
             max_waiting: 1000,
             audit: herald::app::AuditConfig::default(),

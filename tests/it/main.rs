@@ -17,6 +17,7 @@ mod feed;
 mod front;
 mod held;
 mod outbox;
+mod preview;
 mod slack_client;
 mod store;
 mod support;

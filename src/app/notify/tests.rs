@@ -31,7 +31,8 @@ fn app(store: Store) -> App {
         Directory::new(store.clone(), workspaces.clone(), Metrics::unobserved(), config);
     let config = Config {
         redirect_url: base_url.clone(),
-        connect_url: base_url,
+        connect_url: base_url.clone(),
+        preview_url: base_url,
         connect_link_lifetime: Duration::from_secs(60),
         max_waiting: 1_000,
         audit: AuditConfig::default(),

@@ -22,6 +22,7 @@ macro_rules! methods {
 
 methods! {
     AuthTest = "auth.test";
+    BlocksValidate = "blocks.validate";
     ChatDelete = "chat.delete";
     ChatPostMessage = "chat.postMessage";
     ChatUpdate = "chat.update";
@@ -46,7 +47,9 @@ impl Method {
     pub fn interval(self) -> Duration {
         let per_minute = match self {
             Self::UsersList => 20,
-            Self::UsersLookupByEmail
+            // Slack publishes no figure for `blocks.validate`: "special rate limits".
+            Self::BlocksValidate
+            | Self::UsersLookupByEmail
             | Self::ConversationsOpen
             | Self::ConversationsHistory
             | Self::ConversationsReplies

@@ -21,7 +21,7 @@ use crate::store::records::notifications::place;
 use crate::store::records::sharers;
 use crate::store::seal::data_keys::{Scope, ScopeKeys};
 use crate::store::seal::person_keys;
-use crate::store::tenancy::api_keys;
+use crate::store::tenancy::{api_keys, previews};
 use crate::store::{Ends, Error, Store};
 
 /// Rows of the feed that one transaction changes.
@@ -154,6 +154,7 @@ async fn erase_within(
     api_keys::erase(tx, tenant, user).await?;
     erased.known = sql::execute(tx, RECORD, key.clone()).await? > 0;
     sql::execute(tx, CHOICES, key).await?;
+    previews::erase(tx, tenant).await?;
     Ok(Erasure { erased, met, key: theirs })
 }
 

@@ -1,7 +1,7 @@
 //! Tenants, their workspaces and their people.
 //!
 //! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
-//! `shared_reads`, the first reads of accepting; `event_types`; `api_keys`.
+//! `shared_reads`, the first reads of accepting; `event_types`; `previews`; `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
@@ -11,4 +11,5 @@ mod tenants;
 
 pub(in crate::store) mod connect_attempts;
 pub(in crate::store) mod event_types;
+pub(in crate::store) mod previews;
 pub(in crate::store) mod shared_reads;

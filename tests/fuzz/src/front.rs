@@ -69,6 +69,7 @@ impl Front {
         let config = app::Config {
             redirect_url: config.redirect_url(),
             connect_url: config.connect_url(),
+            preview_url: config.preview_url(),
             connect_link_lifetime: Duration::from_secs(24 * 3600),
             max_waiting: 1000,
             audit: app::AuditConfig::default(),

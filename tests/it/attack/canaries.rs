@@ -65,6 +65,8 @@ struct Coop {
     url: Option<String>,
     data_dir: PathBuf,
     state: String,
+    /// The id in the link of a preview, which is a secret.
+    preview: String,
     _dirs: [TempDir; 2],
 }
 
@@ -115,6 +117,7 @@ async fn coops() -> Vec<Coop> {
             url,
             data_dir: store.data_dir,
             state: String::new(),
+            preview: String::new(),
             _dirs: [dir, settings],
         };
         coop.plant().await;
@@ -220,11 +223,32 @@ impl Coop {
             actor: None,
         };
         herald.test_slack(with(USER_KEY, test)).await.unwrap();
+        self.preview().await;
         self.fail(known).await;
         self.send_events().await;
         let refused = self.planted.present(&self.channel).await;
         self.tell_nothing(&refused);
         self.planted.spoil(&self.herald).await;
+    }
+
+    /// A message that a browser can show.
+    async fn preview(&mut self) {
+        let data = json!({ "task": { "name": WORDS }, "process": { "name": NAME } });
+        let request = pb::PreviewTemplateRequest {
+            tenant_id: TENANT.into(),
+            event_type: "task.assigned".into(),
+            source: Some(pb::preview_template_request::Source::Data(fields(data))),
+            user_id: USER.into(),
+            open_in_browser: true,
+            check_with_slack: true,
+            ..pb::PreviewTemplateRequest::default()
+        };
+        let mut admin = AdminServiceClient::new(self.channel.clone());
+        let shown = admin.preview_template(with(API_KEY, request)).await.unwrap().into_inner();
+        let id = shown.browser_url.rsplit('/').next().unwrap();
+        self.preview = id.to_owned();
+        let message = self.page(&format!("/slack/preview/{id}/message.json")).await;
+        assert!(message.contains(WORDS), "{message}");
     }
 
     async fn connect(&mut self) {
@@ -376,7 +400,7 @@ async fn no_canary_is_in_logs_spans_metrics_arguments_or_copies_of_the_database(
         assert!(log.contains("\"target\":\"audit\""));
         assert!(sent.contains("slack.call"));
         let secrets = || {
-            let made = coop.planted.secrets().chain([coop.state.as_str()]);
+            let made = coop.planted.secrets().chain([coop.state.as_str(), coop.preview.as_str()]);
             SECRETS.into_iter().chain(made)
         };
         let all = || secrets().chain(PEOPLE);

@@ -4,9 +4,10 @@
 use super::read;
 
 /// The page, the markers that a step acts on, and that step's script.
-const PAGES: [(&str, &[&str], &str); 3] = [
+const PAGES: [(&str, &[&str], &str); 4] = [
     ("README.md", &["run", "start", "prints", "file "], "tests/grpcurl"),
     ("docs/event-types.md", &["run", "start", "prints"], "tests/grpcurl"),
+    ("docs/previews.md", &["run", "start", "prints"], "tests/grpcurl"),
     ("helm/herald/README.md", &["values ", "helm "], "tests/run"),
 ];
 

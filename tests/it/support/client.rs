@@ -109,6 +109,7 @@ impl Client {
         admin.create_event_type: CreateEventTypeRequest -> CreateEventTypeResponse;
         admin.update_event_type: UpdateEventTypeRequest -> UpdateEventTypeResponse;
         admin.delete_event_type: DeleteEventTypeRequest -> DeleteEventTypeResponse;
+        admin.set_template: SetTemplateRequest -> SetTemplateResponse;
         admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
         admin.list_audit: ListAuditRequest -> ListAuditResponse;
         admin.create_api_key: CreateApiKeyRequest -> CreateApiKeyResponse;
@@ -144,6 +145,13 @@ impl Client {
         let answer = self.herald.clone().test_slack(request).await?.into_inner();
         self.books.lock().unwrap().tested(&tenant, &answer);
         Ok(answer)
+    }
+
+    pub(crate) async fn preview_template(
+        &self,
+        request: impl tonic::IntoRequest<pb::PreviewTemplateRequest>,
+    ) -> Result<pb::PreviewTemplateResponse, Status> {
+        Ok(self.admin.clone().preview_template(request).await?.into_inner())
     }
 
     pub(crate) async fn notification(

@@ -23,6 +23,7 @@ pub mod zone;
 
 mod done;
 mod helpers;
+mod marked;
 
 pub mod filters;
 
@@ -53,6 +54,7 @@ use crate::domain::time::Timestamp;
 pub use super::problem::Problem;
 pub use done::done;
 pub use language::Language;
+pub use marked::marked;
 
 /// The message of one event type, before it is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

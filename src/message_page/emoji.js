@@ -30,6 +30,8 @@ const DRAWN = new Set([
 
 // Not within a longer sequence (joined by U+200D, or with a skin tone): that is another picture.
 const PICTURE = new RegExp(`(?<!\\u200d)(${[...DRAWN].map(pattern).join("|")})(?![\\u200d\\u{1f3fb}-\\u{1f3ff}])`, "u");
+/** The file of pictures, beside this one wherever it is served. */
+const PICTURES = new URL("./emoji.svg", import.meta.url).href;
 const NAMES = new Map([...EMOJI].map(([name, character]) => [character, `:${name}:`]));
 
 /** The variation selector is left out at will where the character is an emoji anyway; `✔` alone is text. */
@@ -59,5 +61,5 @@ export function pictures(text) {
 
 function picture(character) {
   const code = [...character].filter((part) => part !== "\ufe0f").map((part) => part.codePointAt(0).toString(16)).join("-");
-  return el("img.emoji", { src: `/_sandbox/emoji.svg#u${code}`, alt: character, title: NAMES.get(character) });
+  return el("img.emoji", { src: `${PICTURES}#u${code}`, alt: character, title: NAMES.get(character) });
 }
