@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
-use super::{Problem, Template, filters, fit};
+use super::{Problem, Template, filters, fit, places};
 
 impl Template {
     /// All problems that can be found without data; empty if the template is valid. Problems that
@@ -14,10 +14,10 @@ impl Template {
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.text.trim().is_empty() {
-            let problem = "must not be empty: notifications and screen readers show it".to_owned();
-            problems.push(Problem { field: "text".to_owned(), line: None, problem });
+            let problem = "must not be empty: notifications and screen readers show it";
+            problems.push(Problem::new("text", problem));
         } else if let Err(error) = filters::compiles(&self.text) {
-            problems.push(Problem::of(error, "text", Some(1)));
+            problems.push(places::failed(&error, "text", &self.text));
         }
         match parse(&self.blocks) {
             Ok(array) => blocks_problems(&array, &self.blocks, &mut problems),
@@ -208,7 +208,7 @@ fn strings(node: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
                     Ok(())
                 };
                 if let Err(error) = compiled {
-                    problems.push(here.failed(error, text));
+                    problems.push(here.failed(&error, text));
                 }
                 let id = matches!(key.as_str(), "block_id" | "action_id");
                 if id && fit::units(text) > 255 {
