@@ -57,7 +57,7 @@ impl<'a> Literal<'a> {
 fn written(json: &str, length: usize) -> usize {
     let (mut at, mut read) = (0, 0);
     while read < length {
-        let Some(c) = json[at..].chars().next() else { break };
+        let Some(c) = json.get(at..).and_then(|rest| rest.chars().next()) else { break };
         let (long, means) = if c == '\\' { escape(&json[at..]) } else { (c.len_utf8(), c.len_utf8()) };
         at += long;
         read += means;

@@ -18,6 +18,8 @@
 
 /// The origin of a wording; the first outranks the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     ContentItem,
     Tenant,
