@@ -158,18 +158,19 @@ impl BuiltIn {
 }
 
 /// Puts a value at a dotted path. An object joins the one that is there, whose entries stay.
-fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
+pub(super) fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
-        None => match (object.get_mut(path), value) {
-            (Some(Value::Object(present)), Value::Object(more)) => {
+        None => {
+            if let (Some(Value::Object(present)), Value::Object(more)) =
+                (object.get_mut(path), &value)
+            {
                 for (key, value) in more {
-                    present.entry(key).or_insert(value);
+                    present.entry(key.as_str()).or_insert_with(|| value.clone());
                 }
-            }
-            (_, value) => {
+            } else {
                 object.insert(path.into(), value);
             }
-        },
+        }
         Some((head, rest)) => {
             let inner = object.entry(head).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(inner) = inner {

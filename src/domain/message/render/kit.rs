@@ -240,14 +240,14 @@ impl FieldPlace<'_> {
     }
 
     /// The line and the column of a byte of a string in the blocks.
-    pub(super) fn place(
-        &self,
-        string: &str,
-        at: Option<usize>,
-    ) -> (Option<usize>, Option<usize>) {
+    fn place(&self, string: &str, at: Option<usize>) -> (Option<usize>, Option<usize>) {
+        self.literal().map_or((None, None), |literal| literal.place(string, at))
+    }
+
+    /// The string in the source.
+    pub(super) fn literal(&self) -> Option<Literal<'_>> {
         let path = self.field.strip_prefix("blocks").unwrap_or(&self.field);
-        let literal = Literal::find(self.source, path);
-        literal.map_or((None, None), |literal| literal.place(string, at))
+        Literal::find(self.source, path)
     }
 
     pub(super) fn problem(&self, problem: impl Into<String>) -> Problem {

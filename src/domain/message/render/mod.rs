@@ -58,6 +58,7 @@ use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 
 pub use super::problem::Problem;
+pub use check::Located;
 pub use done::done;
 pub use language::Language;
 pub use sizes::{PartSize, sizes};
@@ -173,6 +174,15 @@ pub enum RenderError {
     /// A URL is not an http or https URL, or is too long; it cannot be shortened.
     #[error("{field} {problem}")]
     Url { field: String, problem: escape::UrlError },
+}
+
+impl From<RenderError> for Problem {
+    fn from(error: RenderError) -> Self {
+        match error {
+            RenderError::Template(problem) => problem,
+            RenderError::Url { field, problem } => Self::new(field, problem.to_string()),
+        }
+    }
 }
 
 /// A template, parsed and compiled for any number of readers.

@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Problem, Template, filters, markdown, places};
+use super::{Located, Problem, Template, filters, markdown, places};
 
 /// The most fields.
 pub const FIELDS: usize = 10;
@@ -115,8 +115,14 @@ impl Simple {
         problems
     }
 
+    /// The names in all parts that compile.
+    pub(in crate::domain::message) fn names(&self) -> Vec<Located> {
+        let parts = self.parts().into_iter();
+        parts.flat_map(|(field, text, _)| Located::in_text(&field, text)).collect()
+    }
+
     /// Each text with its name, and whether it is required.
-    pub(super) fn parts(&self) -> Vec<(String, &str, bool)> {
+    fn parts(&self) -> Vec<(String, &str, bool)> {
         let mut parts = vec![
             ("heading".to_owned(), self.heading.as_str(), false),
             ("body".to_owned(), self.body.as_str(), false),
