@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn demonstration_data_fills_every_field() {
         let mut own = own().own.unwrap();
-        let filled = json!({"course": {"name": "Course name", "starts_at": "2026-11-27T16:00:00Z"}});
+        let filled =
+            json!({"course": {"name": "Course name", "starts_at": "2026-11-27T16:00:00Z"}});
         assert_eq!(own.demo_data(), filled);
         // Whatever the order of an object and the fields in it.
         own.fields.push(OwnField {

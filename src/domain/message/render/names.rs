@@ -118,8 +118,8 @@ impl Names {
         let mut at = 0;
         while let Some(token) = tokens.get(at) {
             let before = |by: usize| at.checked_sub(by).map_or("", text);
-            let named = (text(at + 1) == "=" && text(at + 2) != "=")
-                && matches!(before(1), "(" | ",");
+            let named =
+                (text(at + 1) == "=" && text(at + 2) != "=") && matches!(before(1), "(" | ",");
             let place = start + token.at;
             let is_test = before(1) == "is" || (before(1) == "not" && before(2) == "is");
             let mut next = at + 1;
@@ -179,9 +179,8 @@ fn path(tokens: &[Token<'_>], at: usize, items: bool) -> (Vec<String>, usize) {
 
 /// A quoted text without escapes.
 fn literal(token: &str) -> Option<&str> {
-    let inside = ['"', '\''].iter().find_map(|quote| {
-        token.strip_prefix(*quote)?.strip_suffix(*quote)
-    })?;
+    let inside =
+        ['"', '\''].iter().find_map(|quote| token.strip_prefix(*quote)?.strip_suffix(*quote))?;
     (!inside.contains('\\')).then_some(inside)
 }
 
@@ -301,7 +300,10 @@ mod tests {
                     };
                     names.iter().any(heads)
                 };
-                for name in template.undeclared_variables(true) {
+                // minijinja takes a word of the language for a variable where no other may stand.
+                let words = |name: &String| KEYWORDS.contains(&name.as_str());
+                let variables = template.undeclared_variables(true);
+                for name in variables.into_iter().filter(|name| !words(name)) {
                     prop_assert!(found(&name), "{} in {}", name, source);
                 }
             }

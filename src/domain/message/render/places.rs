@@ -44,9 +44,8 @@ impl<'a> Literal<'a> {
 
     /// The place of a byte of the string's cleaned value; without one, that of the string.
     pub(super) fn place(self, value: &str, at: Option<usize>) -> (Option<usize>, Option<usize>) {
-        let inside = at.map_or(0, |at| {
-            1 + written(&self.json[self.at + 1..], before_cleaning(value, at))
-        });
+        let inside =
+            at.map_or(0, |at| 1 + written(&self.json[self.at + 1..], before_cleaning(value, at)));
         let (line, column) = line_and_column(self.json, self.at + inside);
         (Some(line), at.map(|_| column))
     }
@@ -58,7 +57,8 @@ fn written(json: &str, length: usize) -> usize {
     let (mut at, mut read) = (0, 0);
     while read < length {
         let Some(c) = json.get(at..).and_then(|rest| rest.chars().next()) else { break };
-        let (long, means) = if c == '\\' { escape(&json[at..]) } else { (c.len_utf8(), c.len_utf8()) };
+        let (long, means) =
+            if c == '\\' { escape(&json[at..]) } else { (c.len_utf8(), c.len_utf8()) };
         at += long;
         read += means;
     }

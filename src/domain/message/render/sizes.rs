@@ -119,8 +119,10 @@ mod tests {
             ("blocks[3].rows[0]", 1, 20),
             ("blocks[3].rows[0][0].text", 4, 2_000),
         ];
-        let expected: Vec<_> =
-            expected.into_iter().map(|(part, size, limit)| (part.to_owned(), size, limit)).collect();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(part, size, limit)| (part.to_owned(), size, limit))
+            .collect();
         assert_eq!(sizes, expected);
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn cases(kind: &KnownType<'_>, locale: &Locale) -> Vec<Case> {
         name,
         data,
         reader: Reader {
-            name: Some(reader.to_owned()),
+            name: Some(reader.to_owned()).filter(|name| !name.is_empty()),
             locales: vec![locale.to_string()],
             time_zone: "Europe/Vienna".to_owned(),
         },

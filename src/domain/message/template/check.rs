@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::cases::{Case, cases};
 use super::{Locale, fields, names};
 use crate::domain::ids::EventType;
+use crate::domain::message::event;
 use crate::domain::message::event::tenant_types::KnownType;
-use crate::domain::message::event::{self};
 use crate::domain::message::problem::Problem;
 use crate::domain::message::render::escape::UrlError;
 use crate::domain::message::render::{Compiled, Context, Language, RenderError};
@@ -57,8 +57,7 @@ fn unknown(form: &Form, kind: &KnownType<'_>, event: &EventType) -> Vec<Problem>
     let mut seen = BTreeSet::new();
     let mut problems = Vec::new();
     for located in names(form) {
-        let problem =
-            located.unknown().or_else(|| fields::unknown(&located.name, &specs, event));
+        let problem = located.unknown().or_else(|| fields::unknown(&located.name, &specs, event));
         if let Some(problem) = problem
             && seen.insert((located.field.clone(), problem.clone()))
         {
@@ -69,12 +68,7 @@ fn unknown(form: &Form, kind: &KnownType<'_>, event: &EventType) -> Vec<Problem>
 }
 
 /// The problems of the messages that are tried, the first of each field.
-fn tried(
-    form: &Form,
-    locale: &Locale,
-    kind: &KnownType<'_>,
-    event: &EventType,
-) -> Vec<Problem> {
+fn tried(form: &Form, locale: &Locale, kind: &KnownType<'_>, event: &EventType) -> Vec<Problem> {
     let language = Language::of(locale.as_str()).unwrap_or_default();
     let template = form.template();
     let compiled = Compiled::of(&template, Some(language));

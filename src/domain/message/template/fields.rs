@@ -2,7 +2,7 @@
 
 use crate::domain::ids::EventType;
 use crate::domain::message::event::{Kind, Spec};
-use crate::domain::message::render::names::Name;
+use crate::domain::message::render::names::{Name, NameKind};
 
 /// Variables that every message has.
 const GIVEN: [&str; 11] = [
@@ -40,7 +40,7 @@ pub(super) fn unknown(name: &Name, specs: &[Spec<'_>], event: &EventType) -> Opt
     let whole = name.path.join(".");
     let known = match name.field() {
         Some(path) => has_field(specs, &path),
-        None => GIVEN.contains(&whole.as_str()),
+        None => name.kind != NameKind::Variable || GIVEN.contains(&whole.as_str()),
     };
     if known {
         return None;
@@ -119,16 +119,15 @@ mod tests {
             let template = Template { text: text.into(), blocks: "[]".into() };
             unknown(&template.names()[0].name, &specs(), &event)
         };
-        for known in
-            ["{{ course }}", "{{ data.starts_at }}", "{{ data }}", "{{ link.url }}", "{{ now }}"]
-        {
+        let known = ["{{ course }}", "{{ data.starts_at }}", "{{ data }}", "{{ link.url }}"];
+        for known in known.into_iter().chain(["{{ now }}", "{{ 1 | date }}"]) {
             assert_eq!(problem(known), None, "{known}");
         }
         for (text, expected) in [
             ("{{ corse.name }}", "uses corse.name, .*; did you mean course.name?"),
             ("{{ data.start_at }}", "uses data.start_at, .*; did you mean data.starts_at?"),
             ("{{ reader.nam }}", "uses reader.nam, .*; did you mean reader.name?"),
-            ("{{ now.hour }}", "uses now.hour, .*; its fields are course.name, starts_at, more.parts"),
+            ("{{ now.hour }}", "uses now.hour, .* fields are course.name, starts_at, more.parts"),
         ] {
             let (start, end) = expected.split_once(".*").unwrap();
             let problem = problem(text).unwrap();

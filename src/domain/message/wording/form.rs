@@ -45,10 +45,9 @@ mod tests {
     fn both_forms_read_back() {
         let simple = Simple { body: "Hello".into(), button: "Go".into(), ..Simple::default() };
         let blocks = Template { text: "Hello".into(), blocks: "[]".into() };
-        for (form, name, button) in [
-            (Form::Simple(simple), "simple", Some("Go")),
-            (Form::Blocks(blocks), "blocks", None),
-        ] {
+        for (form, name, button) in
+            [(Form::Simple(simple), "simple", Some("Go")), (Form::Blocks(blocks), "blocks", None)]
+        {
             let stored = serde_json::to_value(&form).unwrap();
             assert_eq!(stored["form"], json!(name));
             assert_eq!(serde_json::from_value::<Form>(stored).unwrap(), form);

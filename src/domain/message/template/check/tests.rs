@@ -90,8 +90,10 @@ fn the_built_in_messages_pass_in_every_language() {
 #[test]
 fn problems_have_the_names_of_the_request_and_their_places() {
     let section = |text: &str| {
-        format!("[\n{{\"type\": \"section\", \"text\": {{\"type\": \"mrkdwn\", \"text\": {}}}}}]",
-            json!(text))
+        format!(
+            "[\n{{\"type\": \"section\", \"text\": {{\"type\": \"mrkdwn\", \"text\": {}}}}}]",
+            json!(text)
+        )
     };
     for (form, expected) in [
         (
@@ -117,7 +119,7 @@ fn problems_have_the_names_of_the_request_and_their_places() {
         (
             blocks("x", &section("a \"b\"\n{{ starts_at.hour }}")),
             vec![
-                "template.blocks.blocks_json[0].text.text (line 2, column 64) uses starts_at.hour, \
+                "template.blocks.blocks_json[0].text.text (line 2, column 69) uses starts_at.hour, \
                  which training.cancelled does not have; its fields are course.name, starts_at, \
                  left, page, extra",
             ],
@@ -125,7 +127,7 @@ fn problems_have_the_names_of_the_request_and_their_places() {
         (
             blocks("x", "[{\"type\": \"divider\", \"if\": \"nothing is blank\"}]"),
             vec![
-                "template.blocks.blocks_json[0].if (line 1, column 30) uses nothing, which \
+                "template.blocks.blocks_json[0].if (line 1, column 29) uses nothing, which \
                  training.cancelled does not have; its fields are course.name, starts_at, left, \
                  page, extra",
             ],
@@ -144,11 +146,14 @@ fn problems_have_the_names_of_the_request_and_their_places() {
 
 #[test]
 fn the_data_that_breaks_a_template_is_named() {
-    let image = |url: &str| {
-        json!([{"type": "image", "image_url": url, "alt_text": "x"}]).to_string()
-    };
+    let image =
+        |url: &str| json!([{"type": "image", "image_url": url, "alt_text": "x"}]).to_string();
     for (form, field, data) in [
-        (simple("{% for c in course.name %}{{ c }}{% endfor %}"), "simple.body", "example data"),
+        (
+            simple("{% for c in course.name %}{{ c | upper | lower }}{% endfor %}"),
+            "simple.body",
+            "the longest values",
+        ),
         (blocks("x", &image("{{ course.name }}")), "[0].image_url", "the example data"),
         (blocks("x", &image("{{ page }}")), "[0].image_url", "only the required fields"),
         (blocks("x", &image("{{ link.url }}")), "[0].image_url", "no link"),
