@@ -78,8 +78,8 @@ const CHECKED: &[Case] = &[
     ("placeholder in a literal", || blocks(r#"[{"type": "divider", "block_id": "{{ id }}"}]"#),
         &["blocks[0].block_id must be literal, without placeholders"]),
     ("unclosed placeholder in the text", || text("one\n{{ task.name"),
-        &["text (line 2, column 9) does not work: unexpected end of input, expected end of variable \
-        block"]),
+        &["text (line 2, column 9) does not work: unexpected end of input, expected end of \
+        variable block"]),
     ("unclosed placeholder in a block", || section("{{ task.name"),
         &["blocks[0].text.text (line 3, column 45) does not work: unexpected end of input, \
         expected end of variable block"]),
@@ -87,7 +87,8 @@ const CHECKED: &[Case] = &[
         &["blocks[0].text.text (line 3, column 50) does not work: unexpected end of input, \
         expected end of block"]),
     ("set", || text("{% set x = 1 %}"),
-        &["text (line 1, column 4) does not work: `set` is not available; there are `if` and `for`"]),
+        &["text (line 1, column 4) does not work: `set` is not available; there are `if` and \
+        `for`"]),
     ("include", || section("{% include 'secrets' %}"),
         &["blocks[0].text.text (line 3, column 40) does not work: `include` is not available; \
         there are `if` and `for`"]),
@@ -153,8 +154,7 @@ fn event() -> EventType {
 
 fn preview(template: &Template, data: &Value) -> Vec<String> {
     let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
-    let (event, types, now) =
-        (event(), TenantTypes::default(), Timestamp(1_795_420_800_000_000));
+    let (event, types, now) = (event(), TenantTypes::default(), Timestamp(1_795_420_800_000_000));
     let kind = types.find(&event).unwrap();
     let words = ReadyWords::own(template);
     preview::preview(&words, &event, &kind, Some(data), &reader, None, now)
@@ -178,9 +178,8 @@ fn a_broken_template_is_refused_with_every_place_of_a_fault() {
 /// Any step can be the one too many, so the column is not certain.
 #[test]
 fn an_endless_loop_is_refused() {
-    let loops = ["a", "b", "c", "d", "e", "f", "g"].map(|name| {
-        format!("{{% for {name} in data %}}")
-    });
+    let loops =
+        ["a", "b", "c", "d", "e", "f", "g"].map(|name| format!("{{% for {name} in data %}}"));
     let text = format!("{}{{{{ a }}}}{}", loops.concat(), "{% endfor %}".repeat(loops.len()));
     let template = Template { text, blocks: "[]".into() };
     assert_eq!(told(template.check()), Vec::<String>::new());

@@ -234,9 +234,7 @@ impl Compiled {
         let marked = self
             .strings
             .fill(&self.text, filters::Mode::Mrkdwn, &scope)
-            .map_err(|error| {
-                RenderError::Template(places::failed(&error, "text", &self.text))
-            })?;
+            .map_err(|error| RenderError::Template(places::failed(&error, "text", &self.text)))?;
         let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
         if text.text.trim().is_empty() {
             language.notice().clone_into(&mut text.text);

@@ -282,9 +282,10 @@ mod tests {
         fn no_variable_is_missed(
             parts in prop::collection::vec(
                 prop::sample::select(vec![
-                    "a", "b.c", "d['e']", " | upper", " | join(f)", " if g", " else ", "[h]", "(i)",
-                    " is blank", " and ", " not ", ", ", "{{ ", " }}", "{% if ", " %}", "{% endif %}",
-                    "{% for a in ", "{% endfor %}", "{% else %}", "'x'", "1", " == ", "[1:j]",
+                    "a", "b.c", "d['e']", " | upper", " | join(f)", " if g", " else ", "[h]",
+                    "(i)", " is blank", " and ", " not ", ", ", "{{ ", " }}", "{% if ", " %}",
+                    "{% endif %}", "{% for a in ", "{% endfor %}", "{% else %}", "'x'", "1",
+                    " == ", "[1:j]",
                 ]),
                 0..14,
             ),

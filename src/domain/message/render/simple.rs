@@ -289,7 +289,10 @@ mod tests {
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems[0].starts_with("body (line 2, column 4) does not work: "), "{problems:?}");
         assert_eq!(problems[1], "fields[0].label must not be empty");
-        assert!(problems[2].starts_with("fields[1].value (line 1, column 8) does not"), "{problems:?}");
+        assert!(
+            problems[2].starts_with("fields[1].value (line 1, column 8) does not"),
+            "{problems:?}"
+        );
 
         let long = Simple {
             heading: "x".repeat(151),

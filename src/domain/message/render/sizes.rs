@@ -95,8 +95,9 @@ mod tests {
     fn every_part_with_a_limit_is_measured() {
         let plain = |text: &str| json!({"type": "plain_text", "text": text});
         let button = json!({"type": "button", "text": plain("Go"), "url": "https://x"});
+        let mrkdwn = json!({"type": "mrkdwn", "text": "héy😀"});
         let blocks = json!([
-            {"type": "section", "text": {"type": "mrkdwn", "text": "héy😀"}, "accessory": button},
+            {"type": "section", "text": mrkdwn, "accessory": button},
             {"type": "divider"},
             {"type": "context", "elements": [plain("a"), plain("bc")]},
             {"type": "table", "rows": [[{"type": "raw_text", "text": "cell"}]]},

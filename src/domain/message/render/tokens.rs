@@ -68,7 +68,7 @@ fn tag(source: &str, from: usize, to: usize, is_statement: bool) -> Tag<'_> {
 
 /// The place of `close`, outside of quoted texts and brackets; the end of the text if there is
 /// none.
-fn end(text: &str, close: &str) -> usize {
+pub(super) fn end(text: &str, close: &str) -> usize {
     let (mut quote, mut brackets) = (None, 0_usize);
     let mut chars = text.char_indices();
     while let Some((at, c)) = chars.next() {
