@@ -110,7 +110,7 @@ fn failure(form: &Form, error: RenderError, case: &Case) -> Option<Problem> {
     let advice = match &error {
         RenderError::Url { problem: UrlError::TooLong, .. } if case.is_long => return None,
         RenderError::Url { .. } if is_missing_link => "; \"if\": \"link\" omits it without one",
-        RenderError::Url { .. } => "; an \"if\" omits what has no URL",
+        RenderError::Url { .. } => "; an \"if\" omits a part without a URL",
         RenderError::Template(_) => "",
     };
     let problem = Problem::from(error);

@@ -18,7 +18,7 @@ pub enum ReadyWords {
     /// Of a tenant's own type, in one language: dates, plurals, lists and the button are in the
     /// reader's.
     Own(Arc<Compiled>),
-    /// The tenant's templates, and the words for readers for whom there is none.
+    /// The tenant's templates, and the words for the other readers.
     Chosen(Arc<Candidates>),
 }
 
