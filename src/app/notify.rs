@@ -399,7 +399,7 @@ impl App {
 /// The data to store, with the words of the messages if the action has messages.
 fn content(request: &Request, kind: &KnownType<'_>) -> Result<Vec<u8>, Error> {
     let words = kind.own_words().filter(|_| request.action.speaks());
-    stored::to_bytes(&request.data, words).map_err(|e| Error::Internal(e.into()))
+    stored::to_bytes(&request.data, words, &[]).map_err(|e| Error::Internal(e.into()))
 }
 
 /// The stored answer of the earlier call.

@@ -64,32 +64,37 @@ impl<'a> Draft<'a> {
         settings: &Settings,
     ) -> Reader {
         let reader = Reader::of(person, member, settings);
-        self.words.template(reader.language()).view(reader)
+        self.words.choice(&reader).view(reader)
     }
 
     /// The message for this reader, in its stored form.
     pub fn write(&self, reader: &Reader) -> Result<Vec<u8>, DraftError> {
-        let language = reader.language();
+        let chosen = self.words.choice(reader);
         let context = Context {
             event: self.event,
             data: self.data,
             reader,
             link: self.link.as_ref(),
-            button: self.words.button(language),
+            button: chosen.button,
             now: self.now,
         };
-        Ok(serde_json::to_vec(&self.words.template(language).render(&context)?)?)
+        Ok(serde_json::to_vec(&chosen.compiled.render(&context)?)?)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
     use crate::domain::ids::UserId;
     use crate::domain::message::event::{self, test_message};
     use crate::domain::message::render::{Language, Rendered, Template};
+    use crate::domain::message::wording::candidates::{Candidate, Candidates};
+    use crate::domain::message::wording::form::Form;
+    use crate::domain::message::wording::levels::Level;
 
     const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
@@ -161,6 +166,25 @@ mod tests {
         assert_eq!(shown("en"), "Off: Fri 27 Nov 2026 (Open)");
         assert_eq!(shown("de-AT"), "Off: Fr., 27. Nov. 2026 (Öffnen)");
         assert_eq!(reader("de-AT"), reader("de-CH"));
+    }
+
+    #[test]
+    fn the_template_of_a_tenant_takes_the_place_of_built_in_words() {
+        let event = EventType::parse("task.due").unwrap();
+        let data = event::demo_data(&event);
+        let template = Template { text: "Bald: {{ task.name }}".into(), blocks: "[]".into() };
+        let (level, locale) = (Level::Tenant, "de".to_owned());
+        let candidate = Candidate { level, locale, version: 1, form: Form::Blocks(template) };
+        let below = ReadyWords::BuiltIn(wording::of("task.due").unwrap());
+        let words = ReadyWords::Chosen(Arc::new(Candidates::new(vec![candidate], below)));
+        let draft = Draft::of(&event, words, &data, None, NOW);
+        let shown = |locale: &str| {
+            let settings = Settings { locale: locale.into(), ..Settings::default() };
+            let reader = draft.reader(None, None, &settings);
+            read(&draft.write(&reader).unwrap()).text
+        };
+        assert_eq!(shown("de-AT"), "Bald: Prepare the workplace");
+        assert!(shown("en").contains("Task due"), "{}", shown("en"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct BuiltIn {
     pub summary: &'static str,
     /// The recipients; the caller of Notify names them.
     pub recipients: &'static str,
-    /// The fields of the data. More fields are allowed, and templates can use them.
+    /// The fields of the data. More fields are allowed; a tenant's templates use only these.
     pub fields: &'static [Field],
     /// Sets of which at least one field must be present.
     pub any_of: &'static [&'static [&'static str]],
@@ -157,10 +157,19 @@ impl BuiltIn {
     }
 }
 
-fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
+/// Puts a value at a dotted path. An object joins the one that is there, whose entries stay.
+pub(super) fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {
     match path.split_once('.') {
         None => {
-            object.insert(path.into(), value);
+            if let (Some(Value::Object(present)), Value::Object(more)) =
+                (object.get_mut(path), &value)
+            {
+                for (key, value) in more {
+                    present.entry(key.as_str()).or_insert_with(|| value.clone());
+                }
+            } else {
+                object.insert(path.into(), value);
+            }
         }
         Some((head, rest)) => {
             let inner = object.entry(head).or_insert_with(|| Value::Object(Map::new()));

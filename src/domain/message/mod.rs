@@ -9,6 +9,8 @@ pub mod wording;
 
 pub mod event;
 
+pub mod template;
+
 pub mod draft;
 pub mod preview;
 pub mod stored;

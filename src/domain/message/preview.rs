@@ -1,27 +1,39 @@
-//! The preview of a template before it is saved.
+//! The preview of a message.
 
 use serde_json::Value;
 
-use super::event;
+use super::event::tenant_types::KnownType;
 use super::problem::Problem;
-use super::render::{Context, Link, Reader, RenderError, Rendered, Template, render};
+use super::render::{Context, Link, Reader, Rendered};
+use super::wording::candidates::ReadyWords;
+use super::wording::levels::Level;
 use crate::domain::ids::EventType;
 use crate::domain::time::Timestamp;
 
-/// The rendered message, or all problems of the template and of the data, if data is given. Without
-/// data the event type's demonstration data is used.
+/// A message as it would be sent, and the words that were chosen for its reader.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Previewed {
+    pub rendered: Rendered,
+    pub level: Level,
+    /// The locale of the words.
+    pub locale: String,
+    /// 0: not of a template.
+    pub version: u32,
+}
+
+/// The message for this reader, or all problems of the data and the link, or that of the words.
+/// Without data the event type's demonstration data is used.
 pub fn preview(
-    template: &Template,
+    words: &ReadyWords,
     event: &EventType,
+    kind: &KnownType<'_>,
     data: Option<&Value>,
     reader: &Reader,
     link: Option<&Link>,
     now: Timestamp,
-) -> Result<Rendered, Vec<Problem>> {
-    let mut problems = template.check();
-    if let Some(data) = data {
-        problems.extend(event::validate_data(event, data).into_iter().map(Problem::from));
-    }
+) -> Result<Previewed, Vec<Problem>> {
+    let problems = data.map(|data| kind.data_problems(data)).unwrap_or_default();
+    let mut problems: Vec<Problem> = problems.into_iter().map(Problem::from).collect();
     problems.extend(link.and_then(|link| link.problem("link")).map(Problem::from));
     if !problems.is_empty() {
         return Err(problems);
@@ -30,18 +42,14 @@ pub fn preview(
     let data = if let Some(data) = data {
         data
     } else {
-        demo = event::demo_data(event);
+        demo = kind.demo_data();
         &demo
     };
-    let button = event::button(event, reader.language());
-    render(template, &Context { event, data, reader, link, button, now }).map_err(|error| {
-        vec![match error {
-            RenderError::Template(problem) => problem,
-            RenderError::Url { field, problem } => {
-                Problem { field, line: None, problem: problem.to_string() }
-            }
-        }]
-    })
+    let chosen = words.choice(reader);
+    let context = Context { event, data, reader, link, button: chosen.button, now };
+    let rendered = chosen.compiled.render(&context).map_err(|error| vec![Problem::from(error)])?;
+    let (level, locale, version) = (chosen.level, chosen.locale.to_owned(), chosen.version);
+    Ok(Previewed { rendered, level, locale, version })
 }
 
 #[cfg(test)]
@@ -49,26 +57,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::message::render::Language;
+    use crate::domain::message::event::tenant_types::TenantTypes;
+    use crate::domain::message::render::Template;
 
     const NOW: Timestamp = Timestamp(1_795_420_800_000_000);
 
     #[test]
     fn preview_uses_demonstration_data_or_tells_what_is_wrong() {
         let event = EventType::parse("task.assigned").unwrap();
-        let words = event::find(&event).unwrap().words(Language::English).unwrap();
-        let template = words.template.clone();
-        let reader = Reader { name: None, locales: Vec::new(), time_zone: "UTC".into() };
-        let shown = preview(&template, &event, None, &reader, None, NOW).unwrap();
-        assert!(shown.text.contains("Prepare the workplace"));
+        let types = TenantTypes::default();
+        let kind = types.find(&event).unwrap();
+        let reader = Reader { name: None, locales: vec!["de-AT".into()], time_zone: "UTC".into() };
+        let shown = preview(&kind.words(), &event, &kind, None, &reader, None, NOW).unwrap();
+        assert!(shown.rendered.text.contains("Prepare the workplace"));
+        assert_eq!((shown.level, &*shown.locale, shown.version), (Level::BuiltIn, "de", 0));
         let link = Link { url: "nowhere".into(), label: None };
         let data = json!({"task": 1});
         let problems =
-            preview(&template, &event, Some(&data), &reader, Some(&link), NOW).unwrap_err();
+            preview(&kind.words(), &event, &kind, Some(&data), &reader, Some(&link), NOW)
+                .unwrap_err();
         let fields: Vec<_> = problems.iter().map(|problem| problem.field.as_str()).collect();
         assert_eq!(fields, ["data.task", "data.process.name", "link"]);
         let bad = Template { text: "{{ a | nope }}".into(), blocks: "[]".into() };
-        let problems = preview(&bad, &event, None, &reader, None, NOW).unwrap_err();
+        let words = ReadyWords::own(&bad);
+        let problems = preview(&words, &event, &kind, None, &reader, None, NOW).unwrap_err();
         assert!(problems[0].problem.contains("nope"), "{}", problems[0]);
     }
 }

@@ -27,37 +27,51 @@ pub struct Problem {
     pub field: String,
     /// The line in the template's text or blocks, from 1, if it is known.
     pub line: Option<usize>,
+    /// The character of the line, from 1, if it is known.
+    #[serde(default)]
+    pub column: Option<usize>,
     /// Continues the name of the field.
     pub problem: String,
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{} (line {line}) {}", self.field, self.problem),
-            None => write!(f, "{} {}", self.field, self.problem),
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => {
+                write!(f, "{} (line {line}, column {column}) {}", self.field, self.problem)
+            }
+            (Some(line), None) => write!(f, "{} (line {line}) {}", self.field, self.problem),
+            (None, _) => write!(f, "{} {}", self.field, self.problem),
         }
     }
 }
 
 impl From<FieldProblem> for Problem {
     fn from(problem: FieldProblem) -> Self {
-        Self { field: problem.field, line: None, problem: problem.problem }
+        Self::new(problem.field, problem.problem)
     }
 }
 
 impl Problem {
-    /// `start` is the line on which the faulty string begins.
-    pub(in crate::domain) fn of(
-        error: minijinja::Error,
+    /// A problem of a field as a whole.
+    pub(super) fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), line: None, column: None, problem: problem.into() }
+    }
+
+    /// A problem of a template's string, at this line and column.
+    pub(super) fn of(
+        error: &minijinja::Error,
         field: &str,
-        start: Option<usize>,
+        (line, column): (Option<usize>, Option<usize>),
     ) -> Self {
         let reason = match (error.kind(), error.detail()) {
-            (ErrorKind::SyntaxError | ErrorKind::InvalidOperation, Some(detail)) => {
-                detail.to_owned()
-            }
-            (ErrorKind::UnknownFilter | ErrorKind::UnknownTest, Some(detail)) => detail.to_owned(),
+            (
+                ErrorKind::SyntaxError
+                | ErrorKind::InvalidOperation
+                | ErrorKind::UnknownFilter
+                | ErrorKind::UnknownTest,
+                Some(detail),
+            ) => detail.to_owned(),
             (ErrorKind::UnknownFunction, Some(detail)) => format!("function {detail}"),
             (ErrorKind::MissingArgument, _) => "an argument is missing".to_owned(),
             (ErrorKind::OutOfFuel, _) => "it takes too many steps".to_owned(),
@@ -65,7 +79,6 @@ impl Problem {
             (kind, Some(detail)) => format!("{kind}: {detail}"),
             (kind, None) => kind.to_string(),
         };
-        let line = start.map(|start| start + error.line().unwrap_or(1) - 1);
-        Self { field: field.to_owned(), line, problem: format!("does not work: {reason}") }
+        Self { line, column, ..Self::new(field, format!("does not work: {reason}")) }
     }
 }

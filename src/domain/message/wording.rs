@@ -8,6 +8,10 @@
 mod layout;
 pub mod levels;
 
+pub mod form;
+
+pub mod candidates;
+
 #[cfg(test)]
 mod tests;
 

@@ -141,7 +141,8 @@ impl World {
     }
 
     fn message(&self, lane: &str, text: &str, kind: Kind) -> NewDelivery {
-        let rendered = Rendered { text: text.into(), blocks: json!([]), shortened: false };
+        let (text, blocks) = (text.into(), json!([]));
+        let rendered = Rendered { text, blocks, shortened: false, cut: Vec::new() };
         NewDelivery {
             id: DeliveryId(uuid::Uuid::now_v7()),
             user: lane.starts_with('U').then(|| user(lane)),

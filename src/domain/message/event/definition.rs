@@ -227,10 +227,19 @@ mod tests {
 
     #[test]
     fn demonstration_data_fills_every_field() {
-        let data = own().own.unwrap().demo_data();
-        assert_eq!(
-            data,
-            json!({"course": {"name": "Course name", "starts_at": "2026-11-27T16:00:00Z"}})
-        );
+        let mut own = own().own.unwrap();
+        let filled =
+            json!({"course": {"name": "Course name", "starts_at": "2026-11-27T16:00:00Z"}});
+        assert_eq!(own.demo_data(), filled);
+        // Whatever the order of an object and the fields in it.
+        own.fields.push(OwnField {
+            path: "course".into(),
+            kind: Kind::Object,
+            example: Some(json!({"name": "no", "more": 1})),
+            ..own.fields[0].clone()
+        });
+        let mut with_more = filled;
+        with_more["course"]["more"] = json!(1);
+        assert_eq!(own.demo_data(), with_more);
     }
 }

@@ -10,7 +10,7 @@ use super::default_message::template;
 use super::definition::{Definition, Own, OwnField, Rules};
 use super::validate::{at, validate};
 use super::words::ReadyWords;
-use super::{BuiltIn, FieldProblem, catalogue, find, priority};
+use super::{BuiltIn, FieldProblem, Spec, catalogue, find, priority};
 use crate::domain::capacity::priority::Priority;
 use crate::domain::ids::EventType;
 use crate::domain::message::render::Template;
@@ -171,15 +171,37 @@ impl<'a> KnownType<'a> {
         }
     }
 
+    /// The fields of the data, as it is checked against them.
+    #[must_use]
+    pub fn specs(&self) -> Vec<Spec<'a>> {
+        match self.source {
+            Source::BuiltIn(built_in, _) => built_in.specs().collect(),
+            Source::Own(source) => source.own.fields.iter().map(OwnField::spec).collect(),
+        }
+    }
+
+    /// Sets of fields of which at least one must be present.
+    #[must_use]
+    pub fn any_of(&self) -> &'static [&'static [&'static str]] {
+        match self.source {
+            Source::BuiltIn(built_in, _) => built_in.any_of,
+            Source::Own(_) => &[],
+        }
+    }
+
+    /// Example data that fills the fields.
+    #[must_use]
+    pub fn demo_data(&self) -> Value {
+        match self.source {
+            Source::BuiltIn(built_in, _) => built_in.demo_data(),
+            Source::Own(source) => source.own.demo_data(),
+        }
+    }
+
     /// All problems of the data of a notification.
     #[must_use]
     pub fn data_problems(&self, data: &Value) -> Vec<FieldProblem> {
-        match self.source {
-            Source::BuiltIn(built_in, _) => validate(data, built_in.specs(), built_in.any_of),
-            Source::Own(source) => {
-                validate(data, source.own.fields.iter().map(OwnField::spec), &[])
-            }
-        }
+        validate(data, self.specs(), self.any_of())
     }
 
     /// Whether a message of this type must have a link.

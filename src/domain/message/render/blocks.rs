@@ -99,7 +99,7 @@ fn fill_object(
     if let Some(Value::String(condition)) = object.get("if") {
         let holds = strings
             .holds(condition, scope)
-            .map_err(|error| RenderError::Template(place.at("if").failed(error, condition)))?;
+            .map_err(|error| RenderError::Template(place.at("if").failed(&error, condition)))?;
         if !holds {
             return Ok(None);
         }
@@ -111,7 +111,7 @@ fn fill_object(
             (Value::String(text), Some(mode)) => {
                 let text = strings
                     .fill(text, mode, scope)
-                    .map_err(|error| RenderError::Template(here.failed(error, text)))?;
+                    .map_err(|error| RenderError::Template(here.failed(&error, text)))?;
                 let text = if mode == Mode::Url {
                     escape::url(&text)
                         .map_err(|problem| RenderError::Url { field: here.field, problem })?

@@ -3,6 +3,8 @@
 //! Values are shortened first, all to the same length; if that is not enough, the last blocks make
 //! way for "…". A message that has a button with a URL keeps one: it leads to what was shortened.
 
+use std::fmt::{self, Write as _};
+
 use serde_json::{Map, Value, json};
 
 use super::fit;
@@ -18,28 +20,38 @@ const BARE: [&str; 5] = ["type", "text", "url", "action_id", "style"];
 pub(super) struct Fitted {
     pub(super) blocks: Vec<Value>,
     pub(super) shortened: bool,
+    /// The parts that were shortened, or of which something was omitted; `blocks` for a block.
+    pub(super) cut: Vec<String>,
 }
+
+/// The name of all blocks, for [`Fitted::cut`].
+const ALL: &str = "blocks";
 
 /// The blocks within all limits. `label` is that of a button that has none.
 pub(super) fn fitted(filled: &[Value], label: &str) -> Fitted {
-    let mut blocks = Vec::new();
+    let (mut blocks, mut cut) = (Vec::new(), Vec::new());
     for cap in CAPS {
-        let mut fitter = Fitter { label, cap, shortened: cap != usize::MAX };
+        let mut fitter =
+            Fitter { label, cap, shortened: cap != usize::MAX, path: ALL.to_owned(), cut: vec![] };
         blocks = fitter.blocks(filled);
+        cut = fitter.cut;
         if size(&blocks) <= fit::ALL_BLOCKS {
-            return Fitted { blocks, shortened: fitter.shortened };
+            return Fitted { blocks, shortened: fitter.shortened, cut };
         }
     }
     // Even without its values it is too long, or the URLs are.
-    Fitted { blocks: without_the_last(blocks), shortened: true }
+    let (blocks, kept) = without_the_last(blocks);
+    cut.retain(|path| (0..kept).any(|at| path.starts_with(&format!("{ALL}[{at}]"))));
+    cut.push(ALL.to_owned());
+    Fitted { blocks, shortened: true, cut }
 }
 
 fn size(blocks: &[Value]) -> usize {
     2 + blocks.iter().map(|block| fit::units(&block.to_string()) + 1).sum::<usize>()
 }
 
-/// The first blocks, "…", and the buttons, or at least one.
-fn without_the_last(mut blocks: Vec<Value>) -> Vec<Value> {
+/// The first blocks, "…", and the buttons, or at least one; and the number of these first blocks.
+fn without_the_last(mut blocks: Vec<Value>) -> (Vec<Value>, usize) {
     let dots = json!({"type": "context", "elements": [{"type": "plain_text", "text": "…"}]});
     let button = blocks.iter().find_map(button).map(bare);
     let spare = |blocks: &[Value]| {
@@ -49,18 +61,20 @@ fn without_the_last(mut blocks: Vec<Value>) -> Vec<Value> {
     let total = |blocks: &[Value]| {
         size(blocks) + spare(blocks).map_or(0, |spare| fit::units(&spare.to_string()) + 1)
     };
-    if let Some(mut at) = blocks.iter().rposition(|block| block["type"] != "actions") {
-        blocks[at] = dots.clone();
-        while total(&blocks) > fit::ALL_BLOCKS && at > 0 {
-            at -= 1;
-            blocks.remove(at);
+    let mut kept = 0;
+    if let Some(last) = blocks.iter().rposition(|block| block["type"] != "actions") {
+        kept = last;
+        blocks[last] = dots.clone();
+        while total(&blocks) > fit::ALL_BLOCKS && kept > 0 {
+            kept -= 1;
+            blocks.remove(kept);
         }
     }
     if total(&blocks) > fit::ALL_BLOCKS {
-        blocks = vec![dots];
+        (blocks, kept) = (vec![dots], 0);
     }
     blocks.extend(spare(&blocks));
-    blocks
+    (blocks, kept)
 }
 
 /// The first button with a URL.
@@ -83,35 +97,89 @@ fn actions(button: Value) -> Value {
     json!({"type": "actions", "elements": [button]})
 }
 
-/// Brings each part within its limit; records whether anything was shortened.
+/// Brings each part within its limit; records what was shortened.
 struct Fitter<'a> {
     label: &'a str,
     cap: usize,
     shortened: bool,
+    /// The part that is being fitted, by its place in the finished message.
+    path: String,
+    cut: Vec<String>,
 }
 
 impl Fitter<'_> {
     fn blocks(&mut self, filled: &[Value]) -> Vec<Value> {
-        let mut kept: Vec<_> = filled.iter().filter_map(|block| self.block(block)).collect();
-        let mut charts = 0;
-        kept.retain(|block| {
-            charts += usize::from(block["type"] == "data_visualization");
-            charts <= CHARTS || block["type"] != "data_visualization"
-        });
-        self.shortened |= charts > CHARTS || kept.len() > BLOCKS;
-        let wanted = filled.iter().find_map(button);
-        let wanted = wanted.and_then(|button| self.known(button, &["button"], 0));
-        if let Some(wanted) = wanted
-            && !kept.iter().take(BLOCKS).any(|block| button(block).is_some())
-        {
-            // Its block was omitted, or is one too many.
-            kept.truncate(BLOCKS - 1);
-            let mut block = actions(wanted);
-            self.elsewhere(&mut block);
-            kept.push(block);
+        let (mut kept, mut charts) = (Vec::new(), 0);
+        for block in filled {
+            let is_chart = block["type"] == "data_visualization";
+            if kept.len() == BLOCKS || (is_chart && charts == CHARTS) {
+                self.omit_if(self.is_shown(block));
+            } else if let Some(block) = self.nth(kept.len(), |fitter| fitter.block(block)) {
+                charts += usize::from(is_chart);
+                kept.push(block);
+            }
         }
-        kept.truncate(BLOCKS);
+        if kept.iter().any(|block| button(block).is_some()) {
+            return kept;
+        }
+        // The block of the button was omitted, or is one too many.
+        let wanted = filled.iter().find_map(button).map(|button| actions(button.clone()));
+        if let Some(wanted) = wanted.filter(|block| self.is_shown(block)) {
+            self.omit_if(kept.len() == BLOCKS);
+            kept.truncate(BLOCKS - 1);
+            kept.extend(self.nth(kept.len(), |fitter| fitter.block(&wanted)));
+        }
         kept
+    }
+
+    /// Whether anything is left of this block within the limits.
+    fn is_shown(&self, block: &Value) -> bool {
+        let (label, cap) = (self.label, self.cap);
+        let mut other =
+            Fitter { label, cap, shortened: false, path: String::new(), cut: Vec::new() };
+        other.block(block).is_some()
+    }
+
+    /// Something of the present part is omitted.
+    fn omit_if(&mut self, omits: bool) {
+        if omits {
+            self.note();
+        }
+    }
+
+    /// The present part does not fit.
+    fn note(&mut self) {
+        self.shortened = true;
+        if self.cut.last() != Some(&self.path) {
+            self.cut.push(self.path.clone());
+        }
+    }
+
+    /// The item of this number. If nothing is left of it, nothing was shortened in it.
+    fn nth(
+        &mut self,
+        index: usize,
+        fitted: impl FnOnce(&mut Self) -> Option<Value>,
+    ) -> Option<Value> {
+        let before = self.cut.len();
+        let item = self.inside(format_args!("[{index}]"), fitted);
+        if item.is_none() {
+            self.cut.truncate(before);
+        }
+        item
+    }
+
+    fn at<T>(&mut self, key: &str, fitted: impl FnOnce(&mut Self) -> T) -> T {
+        self.inside(format_args!(".{key}"), fitted)
+    }
+
+    fn inside<T>(&mut self, step: fmt::Arguments<'_>, fitted: impl FnOnce(&mut Self) -> T) -> T {
+        let length = self.path.len();
+        // Writing to a string cannot fail.
+        self.path.write_fmt(step).ok();
+        let result = fitted(self);
+        self.path.truncate(length);
+        result
     }
 
     fn block(&mut self, block: &Value) -> Option<Value> {
@@ -125,11 +193,19 @@ impl Fitter<'_> {
         match node {
             Value::String(text) if text.contains(fit::MARKS) => {
                 let fitted = fit::fit(text, ELSEWHERE, self.cap, true);
-                self.shortened |= fitted.shortened;
+                self.omit_if(fitted.shortened);
                 *text = fitted.text;
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.elsewhere(item)),
-            Value::Object(keys) => keys.values_mut().for_each(|value| self.elsewhere(value)),
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.inside(format_args!("[{index}]"), |fitter| fitter.elsewhere(item));
+                }
+            }
+            Value::Object(keys) => {
+                for (key, value) in keys {
+                    self.at(key, |fitter| fitter.elsewhere(value));
+                }
+            }
             _ => {}
         }
     }
@@ -142,7 +218,7 @@ impl Fitter<'_> {
         let mut object = node.as_object()?.clone();
         for (key, part) in kind.parts {
             if let Some(value) = object.remove(*key)
-                && let Some(fitted) = self.part(&value, *part)
+                && let Some(fitted) = self.at(key, |fitter| fitter.part(&value, *part))
             {
                 object.insert((*key).into(), fitted);
             }
@@ -164,7 +240,7 @@ impl Fitter<'_> {
         }
         if name == "button" && object.contains_key("url") && !object.contains_key("text") {
             let label = json!({"type": "plain_text", "text": self.label, "emoji": true});
-            if let Some(label) = self.text_object(&label, 75) {
+            if let Some(label) = self.at("text", |fitter| fitter.text_object(&label, 75)) {
                 object.insert("text".into(), label);
             }
         }
@@ -183,8 +259,9 @@ impl Fitter<'_> {
             Part::One(kinds) => self.known(value, kinds, 0),
             Part::List { kinds, most, text } => self.list(value, kinds, most, text),
             Part::Rows { most, .. } => {
-                let rows = value.as_array()?.iter();
-                let rows = rows.map(|row| self.row(row)).collect::<Option<Vec<_>>>()?;
+                let rows = value.as_array()?.iter().enumerate();
+                let rows = rows.map(|(index, row)| self.nth(index, |fitter| fitter.row(row)));
+                let rows = rows.collect::<Option<Vec<_>>>()?;
                 Some(Value::Array(self.first(rows, most)))
             }
         }
@@ -192,24 +269,33 @@ impl Fitter<'_> {
 
     /// `None` if nothing is left.
     fn list(&mut self, value: &Value, kinds: Kinds, most: usize, text: usize) -> Option<Value> {
-        let items = value.as_array()?.iter();
-        let kept: Vec<_> = items.filter_map(|item| self.known(item, kinds, text)).collect();
+        let mut kept = Vec::new();
+        for item in value.as_array()? {
+            kept.extend(self.nth(kept.len(), |fitter| fitter.known(item, kinds, text)));
+        }
         let kept = self.first(kept, most);
         (!kept.is_empty()).then_some(Value::Array(kept))
     }
 
     /// Cells keep their places, so an empty one is a dash.
     fn row(&mut self, row: &Value) -> Option<Value> {
-        let cells = row.as_array()?.iter().map(|cell| {
+        let cells = row.as_array()?.iter().enumerate().map(|(index, cell)| {
             let dash = || json!({"type": "raw_text", "text": "–"});
-            self.known(cell, &["raw_text"], CELL).unwrap_or_else(dash)
+            let fitted = self.nth(index, |fitter| fitter.known(cell, &["raw_text"], CELL));
+            fitted.unwrap_or_else(dash)
         });
         let cells = cells.collect();
         Some(Value::Array(self.first(cells, CELLS)))
     }
 
     fn first(&mut self, mut items: Vec<Value>, most: usize) -> Vec<Value> {
-        self.shortened |= items.len() > most;
+        if items.len() > most {
+            // Parts of the omitted items are not listed.
+            let prefix = |index: usize| format!("{}[{index}]", self.path);
+            let omitted: Vec<String> = (most..items.len()).map(prefix).collect();
+            self.cut.retain(|path| !omitted.iter().any(|item| path.starts_with(item.as_str())));
+            self.note();
+        }
         items.truncate(most);
         items
     }
@@ -217,7 +303,8 @@ impl Fitter<'_> {
     fn text_object(&mut self, object: &Value, most: usize) -> Option<Value> {
         let mut object = object.as_object()?.clone();
         let markup = object.get("type").is_some_and(|kind| kind == "mrkdwn");
-        let text = self.words(object.get("text")?.as_str()?, most, markup);
+        let words = object.get("text")?.as_str()?;
+        let text = self.at("text", |fitter| fitter.words(words, most, markup));
         if text.trim().is_empty() {
             return None;
         }
@@ -231,7 +318,7 @@ impl Fitter<'_> {
 
     fn words(&mut self, marked: &str, most: usize, markup: bool) -> String {
         let fitted = fit::fit(marked, most, self.cap, markup);
-        self.shortened |= fitted.shortened;
+        self.omit_if(fitted.shortened);
         fitted.text
     }
 }
@@ -293,6 +380,33 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_that_were_cut_are_listed() {
+        let long = |size: usize| plain(&"w".repeat(size));
+        let empty = json!({"type": "section", "text": plain(" ")});
+        let section = |text: Value| json!({"type": "section", "text": text});
+        let fields = json!({"type": "section", "fields": vec![long(2_100); 12]});
+        let header = json!({"type": "header", "text": long(160)});
+        assert_eq!(fitted(&[section(long(9))], "Open").cut, Vec::<String>::new());
+        let cut = fitted(&[empty, header, section(long(3_001))], "Open").cut;
+        assert_eq!(cut, ["blocks[0].text.text", "blocks[1].text.text"]);
+        let cut = fitted(&[fields], "Open").cut;
+        assert!(!cut.iter().any(|part| part.contains("[10]") || part.contains("[11]")), "{cut:?}");
+        assert!(cut.contains(&"blocks".to_owned()), "{cut:?}");
+        let many = fitted(&vec![json!({"type": "divider"}); 51], "Open");
+        assert!(many.shortened && many.cut == ["blocks"], "{:?}", many.cut);
+    }
+
+    /// The block that makes room for the button is omitted visibly.
+    #[test]
+    fn a_full_message_that_needs_a_button_is_shortened() {
+        let mut blocks = vec![json!({"type": "divider"}); BLOCKS];
+        blocks.push(json!({"type": "section", "text": plain(" "), "accessory": link("https://x")}));
+        let message = fitted(&blocks, "Open");
+        assert_eq!(message.blocks.len(), BLOCKS);
+        assert!(message.shortened && message.cut == ["blocks"], "{:?}", message.cut);
+    }
+
+    #[test]
     fn the_blocks_of_2026_are_measured() {
         let long = "word ".repeat(800);
         let cell = |text: &str| json!({"type": "raw_text", "text": text});
@@ -320,6 +434,8 @@ mod tests {
         assert!(units(&table["caption"]) <= 150);
         assert_eq!(table["rows"][0][1]["text"], "–");
         assert!(units(&chart["title"]) <= 50 && chart["chart"]["type"] == "pie");
+        assert!(blocks.cut.contains(&"blocks[0].title.text".to_owned()), "{:?}", blocks.cut);
+        assert!(blocks.cut.contains(&"blocks[0].actions".to_owned()), "{:?}", blocks.cut);
         let charts = vec![chart.clone(); 3];
         assert_eq!(fitted(&charts, "Open").blocks.len(), CHARTS);
     }

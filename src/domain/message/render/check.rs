@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::kit::{self, BLOCKS, CHARTS, FieldPlace, Part, mode, parse};
-use super::{Problem, Template, filters, fit};
+use super::names::{self, Name, NameKind};
+use super::{Problem, Template, filters, fit, places};
 
 impl Template {
     /// All problems that can be found without data; empty if the template is valid. Problems that
@@ -14,16 +15,105 @@ impl Template {
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.text.trim().is_empty() {
-            let problem = "must not be empty: notifications and screen readers show it".to_owned();
-            problems.push(Problem { field: "text".to_owned(), line: None, problem });
+            let problem = "must not be empty: notifications and screen readers show it";
+            problems.push(Problem::new("text", problem));
         } else if let Err(error) = filters::compiles(&self.text) {
-            problems.push(Problem::of(error, "text", Some(1)));
+            problems.push(places::failed(&error, "text", &self.text));
         }
         match parse(&self.blocks) {
             Ok(array) => blocks_problems(&array, &self.blocks, &mut problems),
             Err(problem) => problems.push(problem),
         }
         problems
+    }
+}
+
+/// A name that a template reads, with the field in which it is and its place there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    pub field: String,
+    pub line: Option<usize>,
+    pub column: Option<usize>,
+    pub name: Name,
+}
+
+impl Located {
+    /// The names of a template that is a field of its own; none if it does not compile.
+    pub(super) fn in_text(field: &str, source: &str) -> Vec<Self> {
+        if filters::compiles(source).is_err() {
+            return Vec::new();
+        }
+        let located = |name: Name| {
+            let (line, column) = places::in_text(source, name.at);
+            Self { field: field.to_owned(), line, column, name }
+        };
+        names::of_template(source).into_iter().map(located).collect()
+    }
+
+    /// A problem at this place.
+    pub(in crate::domain::message) fn problem(&self, problem: impl Into<String>) -> Problem {
+        Problem {
+            line: self.line,
+            column: self.column,
+            ..Problem::new(self.field.as_str(), problem)
+        }
+    }
+
+    /// The sentence about a filter, a test or a function that does not exist.
+    pub(in crate::domain::message) fn unknown(&self) -> Option<String> {
+        let name = self.name.path.join(".");
+        let (kind, exists) = match self.name.kind {
+            NameKind::Variable => return None,
+            NameKind::Filter => ("filter", filters::is_filter(&name)),
+            NameKind::Test => ("test", filters::is_test(&name)),
+            NameKind::Function => ("function", false),
+        };
+        (!exists).then(|| format!("does not work: {kind} {name} is unknown"))
+    }
+}
+
+impl Template {
+    /// The names in all strings that compile.
+    pub(in crate::domain::message) fn names(&self) -> Vec<Located> {
+        let mut found = Located::in_text("text", &self.text);
+        for (index, block) in parse(&self.blocks).iter().flatten().enumerate() {
+            let field = format!("blocks[{index}]");
+            names_in(block, &FieldPlace { source: &self.blocks, field }, &mut found);
+        }
+        found
+    }
+}
+
+/// Adds the names in the strings of a part of the blocks.
+fn names_in(node: &Value, place: &FieldPlace<'_>, found: &mut Vec<Located>) {
+    match node {
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                names_in(item, &place.nth(index), found);
+            }
+        }
+        Value::Object(object) => {
+            for (key, value) in object {
+                let here = place.at(key);
+                let Value::String(text) = value else {
+                    names_in(value, &here, found);
+                    continue;
+                };
+                let names = if key == "if" && filters::is_expression(text).is_ok() {
+                    names::of_expression(text)
+                } else if mode(object, key).is_some() && filters::compiles(text).is_ok() {
+                    names::of_template(text)
+                } else {
+                    continue;
+                };
+                let Some(literal) = here.literal().filter(|_| !names.is_empty()) else { continue };
+                found.extend(names.into_iter().map(|name| {
+                    let (line, column) = literal.place(text, Some(name.at));
+                    Located { field: here.field.clone(), line, column, name }
+                }));
+            }
+        }
+        _ => {}
     }
 }
 
@@ -208,7 +298,7 @@ fn strings(node: &Value, place: &FieldPlace<'_>, problems: &mut Vec<Problem>) {
                     Ok(())
                 };
                 if let Err(error) = compiled {
-                    problems.push(here.failed(error, text));
+                    problems.push(here.failed(&error, text));
                 }
                 let id = matches!(key.as_str(), "block_id" | "action_id");
                 if id && fit::units(text) > 255 {

@@ -24,7 +24,7 @@ pub fn done(message: &Rendered) -> Rendered {
     let only_text = blocks.as_array().is_none_or(Vec::is_empty);
     let text = if only_text { strike(&message.text, TEXT) } else { message.text.clone() };
     let text = cut(&format!("{MARK}{text}"), TEXT, true);
-    Rendered { text, blocks, shortened: message.shortened }
+    Rendered { text, blocks, shortened: message.shortened, cut: Vec::new() }
 }
 
 /// The remaining blocks; the first block that can carry the mark gets it.
@@ -128,6 +128,7 @@ mod tests {
                 {"type": "actions", "elements": [{"type": "button"}]},
             ]),
             shortened: false,
+            cut: Vec::new(),
         };
         let done = done(&message);
         assert_eq!(done.text, "✔ New task: Sign");
@@ -160,6 +161,7 @@ mod tests {
                 {"type": "container", "child_blocks": [actions]},
             ]),
             shortened: false,
+            cut: Vec::new(),
         };
         assert_eq!(
             done(&message).blocks,
@@ -173,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_text_alone_is_crossed_out_itself() {
-        let message = Rendered { text: "Hello\nyou".into(), blocks: json!([]), shortened: false };
+        let (text, blocks) = ("Hello\nyou".into(), json!([]));
+        let message = Rendered { text, blocks, shortened: false, cut: Vec::new() };
         assert_eq!(done(&message).text, "✔ ~Hello~\n~you~");
     }
 
@@ -184,7 +187,8 @@ mod tests {
             "text": {"type": "mrkdwn", "text": "あ".repeat(2_900)}});
         let blocks = Value::Array(vec![section; 3]);
         assert!(units(&blocks.to_string()) < ALL_BLOCKS && blocks.to_string().len() > ALL_BLOCKS);
-        let done = done(&Rendered { text: "A long one".into(), blocks, shortened: false });
+        let text = "A long one".into();
+        let done = done(&Rendered { text, blocks, shortened: false, cut: Vec::new() });
         for (number, block) in done.blocks.as_array().unwrap().iter().enumerate() {
             let text = block["text"]["text"].as_str().unwrap();
             let start = if number == 0 { "✔ ~あ" } else { "~あ" };
@@ -202,7 +206,8 @@ mod tests {
             let block = json!({"type": "section", "text": {"type": "mrkdwn", "text": text}});
             let blocks = Value::Array(vec![block; sections]);
             let fits = units(&blocks.to_string()) <= ALL_BLOCKS;
-            let done = done(&Rendered { text: cut(&text, TEXT, false), blocks, shortened: false });
+            let text = cut(&text, TEXT, false);
+            let done = done(&Rendered { text, blocks, shortened: false, cut: Vec::new() });
             prop_assert!(units(&done.text) <= TEXT);
             let size = units(&done.blocks.to_string());
             prop_assert!(!fits || size <= ALL_BLOCKS + units(MARK));

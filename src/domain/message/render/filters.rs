@@ -19,7 +19,8 @@ use minijinja::{Environment, Error, ErrorKind, Output, State, Template, Undefine
 
 use super::helpers::{self, Special, VALUE_UNITS, bounded, text_of};
 use super::language::Language;
-use super::{Context, escape, fit};
+use super::tokens::{RESERVED, clean, is_word, split, tokens};
+use super::{Context, escape, fit, names};
 
 /// Bytes of one template string.
 pub const SOURCE_BYTES: usize = 4_000;
@@ -48,9 +49,6 @@ impl Mode {
 
 /// The names that a template sees, and their values.
 pub(super) type Scope = Value;
-
-/// Names that outrank fields of data.
-const RESERVED: [&str; 5] = ["data", "event_type", "link", "now", "reader"];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
 
@@ -89,6 +87,8 @@ pub(super) fn scope(context: &Context<'_>, language: Language) -> Scope {
 pub(super) struct Strings {
     /// Templates named by mode and source; an expression is the condition of an `if`.
     environment: Environment<'static>,
+    /// Whether a string reads more of the reader than the zone and the language.
+    personal: bool,
 }
 
 /// The problem of a text that contains [`fit::MENTION`].
@@ -97,17 +97,25 @@ const MENTION_PROBLEM: &str =
 
 /// The prefix in the name of an expression, in place of a mode.
 const CONDITION: &str = "if";
+/// Begins the template of an expression.
+const IF: &str = "{% if ";
 /// The output of an expression that is true.
 const HOLDS: &str = "1";
 
 impl Strings {
     pub(super) fn new() -> Self {
-        Self { environment: ENVIRONMENT.clone() }
+        Self { environment: ENVIRONMENT.clone(), personal: false }
+    }
+
+    /// Whether messages depend on more of the reader than the zone and the language.
+    pub(super) fn is_personal(&self) -> bool {
+        self.personal
     }
 
     pub(super) fn add(&mut self, source: &str, mode: Mode) {
         let cleaned = clean(source);
         if allowed(&cleaned).is_ok() && is_filled_in(&cleaned) {
+            self.personal |= names::of_template(source).iter().any(names::Name::is_personal);
             // An error is reported when the string is filled in.
             self.environment.add_template_owned(name(mode.name(), source), cleaned).ok();
         }
@@ -115,7 +123,8 @@ impl Strings {
 
     pub(super) fn add_condition(&mut self, expression: &str) {
         if is_expression(expression).is_ok() {
-            let source = format!("{{% if {} %}}{HOLDS}{{% endif %}}", clean(expression));
+            self.personal |= names::of_expression(expression).iter().any(names::Name::is_personal);
+            let source = format!("{IF}{} %}}{HOLDS}{{% endif %}}", clean(expression));
             self.environment.add_template_owned(name(CONDITION, expression), source).ok();
         }
     }
@@ -146,7 +155,7 @@ impl Strings {
     /// Whether the expression is true.
     pub(super) fn holds(&self, expression: &str, scope: &Scope) -> Result<bool, Error> {
         if let Ok(template) = self.environment.get_template(&name(CONDITION, expression)) {
-            return Ok(rendered(&template, scope)? == HOLDS);
+            return Ok(rendered(&template, scope).map_err(in_condition)? == HOLDS);
         }
         is_expression(expression)?;
         let expression = clean(expression);
@@ -179,9 +188,9 @@ fn rendered(template: &Template<'_, '_>, scope: &Scope) -> Result<String, Error>
 pub(super) fn is_expression(expression: &str) -> Result<(), Error> {
     let source = clean(expression);
     if source.len() > SOURCE_BYTES {
-        return refuse(format!("one string may have at most {SOURCE_BYTES} bytes"));
+        return Err(refusal(format!("one string may have at most {SOURCE_BYTES} bytes")));
     }
-    harmless(&source, "")?;
+    harmless(&source, 0)?;
     ENVIRONMENT.compile_expression(&source).map(drop)
 }
 
@@ -192,99 +201,75 @@ pub(super) fn compiles(source: &str) -> Result<(), Error> {
     ENVIRONMENT.template_from_named_str("mrkdwn", &source).map(drop)
 }
 
-/// Marks are control characters, so the author's text must not contain any.
-fn clean(source: &str) -> String {
-    source.chars().filter(|c| !c.is_control() || *c == '\n').collect()
-}
-
 /// Refuses constructs that could grow without bound: fuel counts steps, not bytes.
 fn allowed(source: &str) -> Result<(), Error> {
     if source.len() > SOURCE_BYTES {
-        return refuse(format!("one string may have at most {SOURCE_BYTES} bytes"));
+        return Err(refusal(format!("one string may have at most {SOURCE_BYTES} bytes")));
     }
-    let (mut rest, mut literal) = (source, String::new());
-    while let Some(at) = ["{{", "{%", "{#"].iter().filter_map(|tag| rest.find(tag)).min() {
-        literal.push_str(&rest[..at]);
-        let (tag, inside) = rest[at..].split_at(2);
-        rest = match tag {
-            "{#" => inside.split_once("#}").map_or("", |(_, after)| after),
-            "{{" => harmless(inside, "}}")?,
-            _ => {
-                let word = inside.trim_start_matches(['-', '+']).trim_start();
-                let word = word.split(|c: char| !c.is_alphanumeric() && c != '_').next();
-                let word = word.unwrap_or_default();
-                if !matches!(word, "if" | "elif" | "else" | "endif" | "for" | "endfor") {
-                    return refuse(format!("`{word}` is not available; there are `if` and `for`"));
-                }
-                let after = harmless(inside, "%}")?;
-                if word == "for" {
-                    takes_data(&inside[..inside.len() - after.len()])?;
-                }
-                after
-            }
-        };
+    let (tags, literal) = split(source);
+    for tag in tags {
+        let words = tokens(tag.inside);
+        let word = words.first().filter(|_| tag.is_statement);
+        if let Some(word) = word
+            && !matches!(word.text, "if" | "elif" | "else" | "endif" | "for" | "endfor")
+        {
+            let problem = format!("`{}` is not available; there are `if` and `for`", word.text);
+            return refuse(problem, tag.at + word.at);
+        }
+        harmless(tag.inside, tag.at)?;
+        if word.is_some_and(|word| word.text == "for") {
+            takes_data(tag.inside, tag.at)?;
+        }
     }
-    literal.push_str(rest);
     if literal.contains(fit::MENTION) {
-        return refuse(MENTION_PROBLEM.to_owned());
+        let at = source.find(fit::MENTION).unwrap_or_default();
+        return refuse(MENTION_PROBLEM.to_owned(), at);
     }
     Ok(())
 }
 
-/// Refuses multiplication, addition and concatenation, which make long strings in few steps;
-/// returns the text after the `end` of the expression.
-fn harmless<'a>(expression: &'a str, end: &str) -> Result<&'a str, Error> {
-    let mut quote = None;
-    let mut chars = expression.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match quote {
-            Some(_) if c == '\\' => drop(chars.next()),
-            Some(open) => quote = (c != open).then_some(open),
-            None if c == '"' || c == '\'' => quote = Some(c),
-            // The white-space control of a tag: `{%+` and `+%}`.
-            None if c == '+' && !end.is_empty() && at == 0 => {}
-            None if c == '+' && !end.is_empty() && expression[at + 1..].starts_with(end) => {}
-            None if matches!(c, '*' | '+' | '~') => {
-                return refuse(format!("`{c}` is not available in expressions"));
-            }
-            None if !end.is_empty() && expression[at..].starts_with(end) => {
-                return Ok(&expression[at + end.len()..]);
-            }
-            None => {}
+/// Refuses multiplication, addition and concatenation, which make long strings in few steps.
+/// `start` is the place of the expression.
+fn harmless(expression: &str, start: usize) -> Result<(), Error> {
+    match tokens(expression).into_iter().find(|token| matches!(token.text, "*" | "+" | "~")) {
+        Some(token) => {
+            let problem = format!("`{}` is not available in expressions", token.text);
+            refuse(problem, start + token.at)
         }
+        None => Ok(()),
     }
-    Ok("")
 }
 
 /// Refuses a `for` over a list, a tuple or a map that the template writes, and a recursive one: its
 /// variable could hold such a list of itself, and nested loops could double it again and again.
-fn takes_data(statement: &str) -> Result<(), Error> {
+fn takes_data(statement: &str, start: usize) -> Result<(), Error> {
     let tokens = tokens(statement);
-    let iterated = tokens.iter().position(|token| *token == "in").map_or(0, |at| at + 1);
+    let iterated = tokens.iter().position(|token| token.text == "in").map_or(0, |at| at + 1);
     let mut before = "in";
     // The open brackets; true for those of a call or an index.
     let mut open = Vec::new();
     let mut condition = false;
-    for &token in &tokens[iterated..] {
-        condition |= token == "if" && open.is_empty();
-        let literal = match token {
+    for token in &tokens[iterated..] {
+        condition |= token.text == "if" && open.is_empty();
+        let literal = match token.text {
             "recursive" => before != ".",
             _ if condition => false,
             "{" => true,
             "[" | "(" => {
                 open.push(ends_operand(before));
-                token == "[" && !ends_operand(before)
+                token.text == "[" && !ends_operand(before)
             }
             "," => open.last() != Some(&true),
             _ => false,
         };
         if literal {
-            return refuse("`for` takes a list of data, without `recursive`".to_owned());
+            let problem = "`for` takes a list of data, without `recursive`".to_owned();
+            return refuse(problem, start + token.at);
         }
-        if matches!(token, "]" | ")") {
+        if matches!(token.text, "]" | ")") {
             open.pop();
         }
-        before = token;
+        before = token.text;
     }
     Ok(())
 }
@@ -296,42 +281,34 @@ fn ends_operand(token: &str) -> bool {
     token.starts_with(ends) && !keyword
 }
 
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
+/// The place of an error in the cleaned source, in bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("at byte {0}")]
+struct At(usize);
+
+fn refusal(problem: String) -> Error {
+    Error::new(ErrorKind::SyntaxError, problem)
 }
 
-/// The words, the quoted texts and the signs of a statement.
-fn tokens(statement: &str) -> Vec<&str> {
-    let mut tokens = Vec::new();
-    let mut rest = statement.trim_start();
-    while let Some(first) = rest.chars().next() {
-        let end = match first {
-            '"' | '\'' => quoted(rest, first),
-            c if is_word(c) => rest.find(|c| !is_word(c)).unwrap_or(rest.len()),
-            c => c.len_utf8(),
-        };
-        let (token, after) = rest.split_at(end);
-        tokens.push(token);
-        rest = after.trim_start();
-    }
-    tokens
+fn refuse<T>(problem: String, at: usize) -> Result<T, Error> {
+    Err(refusal(problem).with_source(At(at)))
 }
 
-/// The end of the quoted text at the beginning.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut chars = text.char_indices().skip(1);
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => drop(chars.next()),
-            c if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
+/// The place of an error in the cleaned source, in bytes, if it is known.
+pub(super) fn place_of(error: &Error) -> Option<usize> {
+    let source = std::error::Error::source(error);
+    let own = source.and_then(|source| source.downcast_ref::<At>()).map(|at| at.0);
+    own.or_else(|| error.range().map(|range| range.start))
 }
 
-fn refuse<T>(problem: String) -> Result<T, Error> {
-    Err(Error::new(ErrorKind::SyntaxError, problem))
+/// The error of a condition that was compiled as [`IF`] and the expression, placed in the latter.
+fn in_condition(error: Error) -> Error {
+    let Some(range) = error.range() else { return error };
+    let bare = match error.detail() {
+        Some(detail) => Error::new(error.kind(), detail.to_owned()),
+        None => Error::from(error.kind()),
+    };
+    bare.with_source(At(range.start.saturating_sub(IF.len())))
 }
 
 struct Bounded(Vec<u8>);
@@ -383,9 +360,23 @@ fn format(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Res
     }
 }
 
+/// Whether there is a filter of this name.
+pub(super) fn is_filter(name: &str) -> bool {
+    let applied = ENVIRONMENT.empty_state().apply_filter(name, &[]);
+    applied.err().is_none_or(|error| error.kind() != ErrorKind::UnknownFilter)
+}
+
+/// Whether there is a test of this name.
+pub(super) fn is_test(name: &str) -> bool {
+    let performed = ENVIRONMENT.empty_state().perform_test(name, &[]);
+    performed.err().is_none_or(|error| error.kind() != ErrorKind::UnknownTest)
+}
+
 fn environment() -> Environment<'static> {
     use minijinja::filters as jinja;
     let mut env = Environment::empty();
+    // The places of errors are known without it; it would keep the values of their variables.
+    env.set_debug(false);
     env.set_formatter(format);
     env.set_undefined_behavior(UndefinedBehavior::Chainable);
     env.set_fuel(Some(FUEL));

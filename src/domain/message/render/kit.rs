@@ -10,7 +10,8 @@
 use serde_json::{Map, Value};
 
 use super::Problem;
-use super::filters::Mode;
+use super::filters::{Mode, place_of};
+use super::places::Literal;
 
 /// The most blocks of a message.
 pub const BLOCKS: usize = 50;
@@ -183,33 +184,39 @@ pub const BLOCKS_BYTES: usize = 32 * 1024;
 
 /// The array of blocks, with strings that are not yet filled in.
 pub(super) fn parse(source: &str) -> Result<Vec<Value>, Problem> {
-    let problem = |line, problem: String| Problem { field: "blocks".to_owned(), line, problem };
     if source.len() > BLOCKS_BYTES {
-        return Err(problem(None, format!("must be at most {BLOCKS_BYTES} bytes")));
+        return Err(Problem::new("blocks", format!("must be at most {BLOCKS_BYTES} bytes")));
     }
     match serde_json::from_str(source) {
         Ok(Value::Array(array)) => Ok(array),
-        Ok(_) => Err(problem(None, "must be an array of blocks".to_owned())),
-        Err(error) => Err(problem(Some(error.line()), not_json(&error, source))),
+        Ok(_) => Err(Problem::new("blocks", "must be an array of blocks")),
+        Err(error) => Err(not_json(&error, source)),
     }
 }
 
-/// serde_json's error, for authors; the line is reported separately.
-fn not_json(error: &serde_json::Error, source: &str) -> String {
+/// serde_json's error, for authors.
+fn not_json(error: &serde_json::Error, source: &str) -> Problem {
     let (line, column) = (error.line(), error.column());
-    let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().as_bytes();
+    let problem = |column: usize, problem: String| Problem {
+        line: Some(line),
+        column: Some(column.max(1)),
+        ..Problem::new("blocks", format!("must be JSON: {problem}"))
+    };
+    let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    // serde_json counts bytes.
+    let characters = |bytes: usize| text.get(..bytes).map_or(bytes, |text| text.chars().count());
     // Valid JSON never has these two in a row outside a string.
-    let tag = column.checked_sub(2).and_then(|from| text.get(from..column));
+    let tag = column.checked_sub(2).and_then(|from| text.as_bytes().get(from..column));
     if matches!(tag, Some(b"{{" | b"{%")) {
-        let at = column - 1;
-        return format!("must be JSON: a placeholder must be inside a string, at column {at}");
+        let inside = "a placeholder must be inside a string".to_owned();
+        return problem(characters(column).saturating_sub(1), inside);
     }
     let said = error.to_string();
     let said = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
     let said = said
         .replace("EOF while parsing", "it ends inside")
         .replace("recursion limit exceeded", "it is nested too deep");
-    format!("must be JSON: {said}, at column {column}")
+    problem(characters(column), said)
 }
 
 /// The place of a string, for errors.
@@ -227,23 +234,24 @@ impl FieldPlace<'_> {
         Self { source: self.source, field: format!("{}[{index}]", self.field) }
     }
 
-    /// The line on which this string begins, if the source contains it in the spelling of
-    /// `serde_json`.
-    fn line(&self, string: &str) -> Option<usize> {
-        let json = Value::from(string).to_string();
-        let at = self.source.find(&json)?;
-        Some(self.source[..at].matches('\n').count() + 1)
+    /// The problem of a string in the blocks.
+    pub(super) fn failed(&self, error: &minijinja::Error, string: &str) -> Problem {
+        Problem::of(error, &self.field, self.place(string, place_of(error)))
     }
 
-    pub(super) fn failed(&self, error: minijinja::Error, string: &str) -> Problem {
-        // A JSON string is on one line, whatever line breaks it contains.
-        let mut problem = Problem::of(error, &self.field, None);
-        problem.line = self.line(string);
-        problem
+    /// The line and the column of a byte of a string in the blocks.
+    fn place(&self, string: &str, at: Option<usize>) -> (Option<usize>, Option<usize>) {
+        self.literal().map_or((None, None), |literal| literal.place(string, at))
+    }
+
+    /// The string in the source.
+    pub(super) fn literal(&self) -> Option<Literal<'_>> {
+        let path = self.field.strip_prefix("blocks").unwrap_or(&self.field);
+        Literal::find(self.source, path)
     }
 
     pub(super) fn problem(&self, problem: impl Into<String>) -> Problem {
-        Problem { field: self.field.clone(), line: None, problem: problem.into() }
+        Problem::new(self.field.clone(), problem)
     }
 }
 

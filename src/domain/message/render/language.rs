@@ -61,7 +61,7 @@ impl Language {
     }
 
     /// The text of a message whose template yields none.
-    pub(super) fn notice(self) -> &'static str {
+    pub(in crate::domain::message) fn notice(self) -> &'static str {
         match self {
             Self::English => "You have a new notification.",
             Self::German => "Neue Benachrichtigung.",

@@ -9,7 +9,7 @@
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use super::escape;
+use super::{escape, tokens};
 
 /// The first of the characters that stand for placeholders: for private use, so in no text.
 const FIRST: u32 = 0xF_0000;
@@ -107,18 +107,7 @@ fn end(text: &str) -> usize {
         Some("{%") => "%}",
         _ => return text.find("#}").map_or(text.len(), |at| at + 2),
     };
-    let mut quote = None;
-    let mut chars = text.char_indices().skip(2);
-    while let Some((at, c)) = chars.next() {
-        match quote {
-            Some(_) if c == '\\' => drop(chars.next()),
-            Some(open) => quote = (c != open).then_some(open),
-            None if c == '"' || c == '\'' => quote = Some(c),
-            None if text[at..].starts_with(close) => return at + 2,
-            None => {}
-        }
-    }
-    text.len()
+    text.len().min(2 + tokens::end(&text[2..], close) + close.len())
 }
 
 /// The expression of `{{ … }}`; `None` for a statement.
@@ -408,6 +397,7 @@ mod tests {
             ("**{{ a.b | upper }}**", "*{{ a.b | upper }}*"),
             ("{{ a_b_c }} and {{ 'x*y*' }}", "{{ a_b_c }} and {{ 'x*y*' }}"),
             ("{{ '}}' }} **x**", "{{ '}}' }} *x*"),
+            ("{{ {'*a*': {'b': 1}} | f('*c*') }}", "{{ {'*a*': {'b': 1}} | f('*c*') }}"),
             ("{# a comment #}text", "text"),
             ("[{{ name }}]({{ url }})", "{{ ((url)) | link((name)) }}"),
             (

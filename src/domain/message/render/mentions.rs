@@ -222,7 +222,7 @@ mod tests {
 
     fn message(text: &str, kind: &str) -> Rendered {
         let blocks = json!([{"type": "section", "text": {"type": kind, "text": text}}]);
-        Rendered { text: text.into(), blocks, shortened: false }
+        Rendered { text: text.into(), blocks, shortened: false, cut: Vec::new() }
     }
 
     fn stored(message: &Rendered) -> Vec<u8> {

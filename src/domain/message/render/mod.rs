@@ -25,11 +25,18 @@ mod done;
 mod helpers;
 mod marked;
 
+mod tokens;
+
+pub mod names;
+
 pub mod filters;
+
+mod places;
 
 pub mod kit;
 
 mod bounds;
+mod sizes;
 
 pub mod blocks;
 pub mod check;
@@ -52,9 +59,11 @@ use crate::domain::settings::Settings;
 use crate::domain::time::Timestamp;
 
 pub use super::problem::Problem;
+pub use check::Located;
 pub use done::done;
 pub use language::Language;
 pub use marked::marked;
+pub use sizes::{PartSize, sizes};
 
 /// The message of one event type, before it is filled in.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -151,6 +160,10 @@ pub struct Rendered {
     pub blocks: Value,
     /// Something did not fit, and ends in "…" or was omitted.
     pub shortened: bool,
+    /// The parts that were shortened, or of which something was omitted, such as
+    /// `blocks[0].text.text`; `blocks` if blocks were omitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cut: Vec<String>,
 }
 
 /// Why a message cannot be rendered: the template (or a URL put into it) must be changed; a retry
@@ -165,6 +178,15 @@ pub enum RenderError {
     Url { field: String, problem: escape::UrlError },
 }
 
+impl From<RenderError> for Problem {
+    fn from(error: RenderError) -> Self {
+        match error {
+            RenderError::Template(problem) => problem,
+            RenderError::Url { field, problem } => Self::new(field, problem.to_string()),
+        }
+    }
+}
+
 /// A template, parsed and compiled for any number of readers.
 #[derive(Debug, Clone)]
 pub struct Compiled {
@@ -174,8 +196,6 @@ pub struct Compiled {
     /// The language of its words, and so of its dates, plurals and lists; `None`: that of the
     /// reader.
     language: Option<Language>,
-    /// Whether its text may depend on more than the reader's zone.
-    personal: bool,
 }
 
 impl Compiled {
@@ -186,19 +206,23 @@ impl Compiled {
         let mut strings = filters::Strings::new();
         strings.add(&template.text, filters::Mode::Mrkdwn);
         let blocks = blocks::Blocks::compile(&template.blocks, &mut strings);
-        let personal = template.text.contains("reader") || template.blocks.contains("reader");
-        Self { text: template.text.clone(), blocks, strings, language, personal }
+        Self { text: template.text.clone(), blocks, strings, language }
     }
 
     /// The reader, reduced to the fields that this template can use: equal views give equal
     /// messages.
     #[must_use]
     pub fn view(&self, reader: Reader) -> Reader {
-        if self.personal {
+        let locale = self.language_for(&reader).tag();
+        self.view_in(locale, reader)
+    }
+
+    /// [`Compiled::view`] with this locale for readers whose name and locale are not used.
+    pub(in crate::domain::message) fn view_in(&self, locale: &str, reader: Reader) -> Reader {
+        if self.strings.is_personal() {
             return reader;
         }
-        let language = self.language_for(&reader);
-        Reader { name: None, locales: vec![language.tag().to_owned()], ..reader }
+        Reader { name: None, locales: vec![locale.to_owned()], ..reader }
     }
 
     fn language_for(&self, reader: &Reader) -> Language {
@@ -212,16 +236,21 @@ impl Compiled {
         let marked = self
             .strings
             .fill(&self.text, filters::Mode::Mrkdwn, &scope)
-            .map_err(|error| RenderError::Template(Problem::of(error, "text", Some(1))))?;
+            .map_err(|error| RenderError::Template(places::failed(&error, "text", &self.text)))?;
         let mut text = fit::fit(&marked, fit::TEXT, usize::MAX, true);
         if text.text.trim().is_empty() {
             language.notice().clone_into(&mut text.text);
         }
         let blocks = self.blocks.render(&self.strings, &scope, context.button)?;
+        let mut cut = blocks.cut;
+        if text.shortened {
+            cut.insert(0, "text".to_owned());
+        }
         Ok(Rendered {
             text: text.text,
             shortened: text.shortened || blocks.shortened,
             blocks: Value::Array(blocks.blocks),
+            cut,
         })
     }
 }

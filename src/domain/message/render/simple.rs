@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Problem, Template, filters, markdown};
+use super::{Located, Problem, Template, filters, markdown, places};
 
 /// The most fields.
 pub const FIELDS: usize = 10;
@@ -94,30 +94,31 @@ impl Simple {
     /// message is valid. Lines count from the beginning of a part.
     #[must_use]
     pub fn check(&self) -> Vec<Problem> {
-        let problem = |field: &str, problem: &str| Problem {
-            field: field.to_owned(),
-            line: None,
-            problem: problem.to_owned(),
-        };
         let mut problems = Vec::new();
         if self.heading.trim().is_empty() && self.body.trim().is_empty() {
-            problems.push(problem("body", "must not be empty if there is no heading"));
+            problems.push(Problem::new("body", "must not be empty if there is no heading"));
         }
         if self.fields.len() > FIELDS {
-            problems.push(problem("fields", &format!("must have at most {FIELDS}")));
+            problems.push(Problem::new("fields", format!("must have at most {FIELDS}")));
         }
         for (field, text, required) in self.parts() {
             if required && text.trim().is_empty() {
-                problems.push(problem(&field, "must not be empty"));
+                problems.push(Problem::new(field.as_str(), "must not be empty"));
             }
             if let Err(error) = filters::compiles(text) {
-                problems.push(Problem::of(error, &field, Some(1)));
+                problems.push(places::failed(&error, &field, text));
             }
         }
         if problems.is_empty() {
             problems = self.problems_of_blocks();
         }
         problems
+    }
+
+    /// The names in all parts that compile.
+    pub(in crate::domain::message) fn names(&self) -> Vec<Located> {
+        let parts = self.parts().into_iter();
+        parts.flat_map(|(field, text, _)| Located::in_text(&field, text)).collect()
     }
 
     /// Each text with its name, and whether it is required.
@@ -141,19 +142,22 @@ impl Simple {
 
     /// The problems of the finished template, such as a heading that is too long.
     fn problems_of_blocks(&self) -> Vec<Problem> {
-        let names: Vec<&str> = self.blocks().iter().map(|(name, _)| *name).collect();
-        let named = |problem: Problem| {
-            let inside = problem.field.strip_prefix("blocks[").and_then(|it| it.split_once(']'));
-            let name = inside.and_then(|(index, _)| names.get(index.parse::<usize>().ok()?));
-            let item = inside.and_then(|(_, rest)| rest.strip_prefix(".fields[")?.split_once(']'));
-            let field = match (name, item) {
-                (Some(_), Some((item, _))) => format!("fields[{item}]"),
-                (Some(name), None) => (*name).to_owned(),
-                (None, _) => "body".to_owned(),
-            };
-            Problem { field, line: None, problem: problem.problem }
+        self.template().check().into_iter().map(|problem| self.named(problem)).collect()
+    }
+
+    /// A problem of the finished template, under the name of the part in which it is.
+    pub(in crate::domain::message) fn named(&self, problem: Problem) -> Problem {
+        let blocks = self.blocks();
+        let inside = problem.field.strip_prefix("blocks[").and_then(|it| it.split_once(']'));
+        let name = inside.and_then(|(index, _)| blocks.get(index.parse::<usize>().ok()?));
+        let item = inside.and_then(|(_, rest)| rest.strip_prefix(".fields[")?.split_once(']'));
+        let field = match (name, item) {
+            (Some(_), Some((item, _))) => format!("fields[{item}]"),
+            (Some((name, _)), None) => (*name).to_owned(),
+            (None, _) if self.body.is_empty() => "heading".to_owned(),
+            (None, _) => "body".to_owned(),
         };
-        self.template().check().into_iter().map(named).collect()
+        Problem::new(field, problem.problem)
     }
 }
 
@@ -283,9 +287,12 @@ mod tests {
         };
         let problems: Vec<String> = bad.check().iter().map(ToString::to_string).collect();
         assert_eq!(problems.len(), 3, "{problems:?}");
-        assert!(problems[0].starts_with("body (line 2) does not work: "), "{problems:?}");
+        assert!(problems[0].starts_with("body (line 2, column 4) does not work: "), "{problems:?}");
         assert_eq!(problems[1], "fields[0].label must not be empty");
-        assert!(problems[2].starts_with("fields[1].value (line 1) does not"), "{problems:?}");
+        assert!(
+            problems[2].starts_with("fields[1].value (line 1, column 8) does not"),
+            "{problems:?}"
+        );
 
         let long = Simple {
             heading: "x".repeat(151),

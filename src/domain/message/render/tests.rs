@@ -325,6 +325,7 @@ fn a_runaway_template_is_an_error_not_a_stall() {
         ("{{ 'it\\'s' ~ x * 9 }}", "not available"),
         ("{{ items ~ items }}", "`~` is not available"),
         ("{{ items + items }}", "`+` is not available"),
+        ("{{ [{'a': {'b': 1}}, 'x' * 9999999] }}", "`*` is not available"),
         ("{% for b in [items] %}{{ b }}{% endfor %}", "`for` takes"),
         ("{% for b in (items, items) %}{{ b }}{% endfor %}", "`for` takes"),
         ("{% for b in {'a': items} %}{{ b }}{% endfor %}", "`for` takes"),
@@ -389,12 +390,12 @@ fn check_tells_everything_that_is_wrong_with_its_line() {
     let template = Template { text: "one\n{{ two | }}".into(), blocks: blocks.into() };
     let problems: Vec<_> = template.check().iter().map(ToString::to_string).collect();
     let starts = [
-        "text (line 2) does not work: ",
-        "blocks[0].text.text (line 2) does not work: ",
+        "text (line 2, column 10) does not work: ",
+        "blocks[0].text.text (line 2, column 64) does not work: ",
         "blocks[1].type must be one of actions, ",
         "blocks[2].type must be literal",
         "blocks[2].type must be one of",
-        "blocks[3].if (line 5) does not work: ",
+        "blocks[3].if (line 5, column 33) does not work: ",
         "blocks[3].elements[0].type must be one of button",
         "blocks[3].elements[1] must have text",
         "blocks[4] must have image_url",

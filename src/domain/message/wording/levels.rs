@@ -17,7 +17,10 @@
 //! [`Reader::locales`]: crate::domain::message::render::Reader::locales
 
 /// The origin of a wording; the first outranks the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Level {
     ContentItem,
     Tenant,

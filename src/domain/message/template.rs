@@ -1,0 +1,112 @@
+//! Templates of tenants: the words of one event type's messages in one locale, for all content
+//! items or for one.
+//!
+//! Reading order: `locale`, `fields` (the variables that a type has), `cases` (the messages with
+//! which a template is tried), `check`. Which template a reader gets:
+//! [`wording::candidates`](super::wording::candidates).
+
+mod locale;
+
+mod fields;
+
+mod cases;
+mod check;
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::render::Located;
+use crate::domain::access::api_key::hex;
+use crate::domain::ids::{ContentId, EventType};
+
+pub use super::wording::form::Form;
+pub use check::check;
+pub use fields::has_field;
+pub use locale::Locale;
+
+/// Bytes of the hash in an etag.
+const ETAG_HASH: usize = 16;
+
+/// The messages that a template words.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub event: EventType,
+    /// `None`: all content items without a template of their own.
+    pub content: Option<ContentId>,
+    pub locale: Locale,
+}
+
+/// The fields of the data that a template reads, their parts joined by dots.
+#[must_use]
+pub fn fields_read(form: &Form) -> BTreeSet<String> {
+    names(form).iter().filter_map(|located| located.name.field()).collect()
+}
+
+/// The etag of the state of a template: every change makes another one. `form`: `None` after a
+/// reset.
+#[must_use]
+pub fn etag(place: &Place, version: u32, form: Option<&Form>) -> String {
+    let Place { event, content, locale } = place;
+    let state = json!([event, content, locale, version, form]);
+    hex(&Sha256::digest(state.to_string())[..ETAG_HASH])
+}
+
+/// The names in all strings that compile.
+fn names(form: &Form) -> Vec<Located> {
+    match form {
+        Form::Simple(simple) => simple.names(),
+        Form::Blocks(template) => template.names(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::limits;
+    use crate::domain::message::render::Template;
+    use crate::domain::message::render::simple::Simple;
+
+    fn place() -> Place {
+        Place {
+            event: EventType::parse("training.cancelled").unwrap(),
+            content: ContentId::parse("course-7").ok(),
+            locale: Locale::parse("de").unwrap(),
+        }
+    }
+
+    fn form(body: &str) -> Form {
+        Form::Simple(Simple { body: body.into(), ..Simple::default() })
+    }
+
+    #[test]
+    fn every_change_changes_the_etag() {
+        let one = form("x");
+        let first = etag(&place(), 1, Some(&one));
+        assert!(first.len() <= limits::ETAG_BYTES);
+        assert_eq!(etag(&place(), 1, Some(&one)), first);
+        let other = Place { content: None, ..place() };
+        let english = Place { locale: Locale::parse("en").unwrap(), ..place() };
+        for changed in [
+            etag(&place(), 2, Some(&one)),
+            etag(&place(), 1, None),
+            etag(&place(), 1, Some(&form("y"))),
+            etag(&other, 1, Some(&one)),
+            etag(&english, 1, Some(&one)),
+        ] {
+            assert_ne!(changed, first);
+        }
+    }
+
+    #[test]
+    fn the_fields_of_both_forms_are_found_in_every_branch() {
+        let read = |form: &Form| fields_read(form).into_iter().collect::<Vec<_>>().join(" ");
+        let simple = "{% if a.b %}{{ data.c }}{% else %}{{ link.url }}{{ d[0].e | f }}{% endif %}";
+        assert_eq!(read(&form(simple)), "a.b c d");
+        let blocks = r#"[{"type": "section", "if": "x.y is blank",
+            "text": {"type": "mrkdwn", "text": "{% for p in q %}{{ p.z }}{% endfor %}"}}]"#;
+        let blocks = Template { text: "{{ data['r'] }}".into(), blocks: blocks.into() };
+        assert_eq!(read(&Form::Blocks(blocks)), "q r x.y");
+    }
+}
