@@ -65,6 +65,9 @@ handles! {
     /// Event types that tenants defined (`tenancy::event_types`).
     event_types: EventTypes,
 
+    /// Templates of tenants and their versions (`tenancy::templates`).
+    templates: Templates,
+
     /// API keys that are made at run time (`tenancy::api_keys`).
     api_keys: ApiKeys,
 
