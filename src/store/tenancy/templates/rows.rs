@@ -94,8 +94,8 @@ pub(super) fn cell(bound: &str) -> SealedCell<'_> {
 }
 
 impl Store {
-    /// Rows of [`select`] with the people in them, unless those were deleted. Rows whose place only a
-    /// newer release can read are skipped.
+    /// Rows of [`select`] with the people in them, unless those were deleted. Rows with a place that
+    /// only a newer release can read are skipped.
     pub(super) async fn open_templates(
         &self,
         tenant: &TenantId,

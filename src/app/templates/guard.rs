@@ -1,0 +1,115 @@
+//! Changes of event types that their templates would not survive are refused.
+
+use crate::app::{App, Error};
+use crate::domain::ids::{EventType, TenantId};
+use crate::domain::message::event::Kind;
+use crate::domain::message::event::definition::{Definition, OwnField};
+use crate::domain::message::template::{Place, fields_read};
+use crate::store::TemplateFilter;
+
+/// Templates that are named in a refusal.
+const NAMED: usize = 3;
+/// Templates that are read at a time.
+const PAGE: u32 = 50;
+
+impl App {
+    /// Refuses to delete a type that has templates, or to remove a field that a template uses.
+    /// Without a definition there is no such type, before or after.
+    pub(in crate::app) async fn keeps_templates(
+        &self,
+        tenant: &TenantId,
+        event: &EventType,
+        before: Option<&Definition>,
+        after: Option<&Definition>,
+    ) -> Result<(), Error> {
+        let Some(after) = after else { return self.has_no_templates(tenant, event).await };
+        let fields = |definition: &Definition| {
+            definition.own.as_ref().map(|own| own.fields.clone()).unwrap_or_default()
+        };
+        let (before, after) = (before.map(fields).unwrap_or_default(), fields(after));
+        if before.iter().all(|field| after.contains(field)) {
+            return Ok(());
+        }
+        let filter = TemplateFilter { event: Some(event.clone()), content: None };
+        let mut last = None;
+        loop {
+            let page = self.store.templates().list(tenant, &filter, last.as_ref(), PAGE).await?;
+            for template in &page.templates {
+                let read = template.form().map(fields_read).unwrap_or_default();
+                let mut lost = read.iter().filter(|path| has(&before, path) && !has(&after, path));
+                if let Some(path) = lost.next() {
+                    let place = named(&template.place);
+                    let problem = format!(
+                        "must keep {path}: the template {place} uses it; change the template with \
+                         SetTemplate first"
+                    );
+                    return Err(Error::invalid("event_type.fields", problem));
+                }
+            }
+            last = page.last.filter(|_| page.more);
+            if last.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn has_no_templates(&self, tenant: &TenantId, event: &EventType) -> Result<(), Error> {
+        let keys = self.store.templates().keys(tenant).await?;
+        let places = keys.iter().map(|(place, _)| place);
+        let places: Vec<_> = places.filter(|place| place.event == *event).map(named).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        let (count, them) = match places.len() {
+            1 => ("1 template".to_owned(), "it"),
+            count => (format!("{count} templates"), "them"),
+        };
+        let more = if places.len() > NAMED { ", …" } else { "" };
+        let named = places.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let problem =
+            format!("has {count} ({named}{more}): remove {them} with ResetTemplate first");
+        Err(Error::invalid("name", problem))
+    }
+}
+
+/// A template in a sentence about its event type.
+fn named(place: &Place) -> String {
+    match &place.content {
+        Some(content) => format!("{} of content {content}", place.locale),
+        None => place.locale.to_string(),
+    }
+}
+
+/// Whether data may have a value at this path: it is a field, inside of an object, or around one.
+fn has(fields: &[OwnField], path: &str) -> bool {
+    let is_inside =
+        |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|it| it.starts_with('.'));
+    fields.iter().any(|field| {
+        field.path == path
+            || is_inside(&field.path, path)
+            || (field.kind == Kind::Object && is_inside(path, &field.path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_field_inside_of_an_object_or_around_a_field() {
+        let field = |path: &str, kind| OwnField {
+            path: path.into(),
+            kind,
+            required: false,
+            meaning: String::new(),
+            example: None,
+        };
+        let fields = [field("course.name", Kind::Text), field("more", Kind::Object)];
+        for path in ["course", "course.name", "more", "more.of.it"] {
+            assert!(has(&fields, path), "{path}");
+        }
+        for path in ["cours", "course.names", "course.name.first", "moreover", "id"] {
+            assert!(!has(&fields, path), "{path}");
+        }
+    }
+}
