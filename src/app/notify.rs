@@ -415,8 +415,8 @@ impl App {
     }
 }
 
-/// The data to store, with the words of the messages if the action has messages: those of a tenant's
-/// own type, and its templates.
+/// The data to store, with the words of the messages if the action has messages: those of an own
+/// type of the tenant, and its templates.
 fn content(request: &Request, kind: &KnownType<'_>, words: &ReadyWords) -> Result<Vec<u8>, Error> {
     let own = kind.own_words().filter(|_| request.action.speaks());
     let bytes = stored::to_bytes(&request.data, own, words.candidates());

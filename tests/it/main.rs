@@ -21,3 +21,4 @@ mod slack_client;
 mod store;
 mod support;
 mod telemetry;
+mod templates;

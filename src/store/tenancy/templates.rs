@@ -18,8 +18,8 @@ use crate::store::database::sql::{self, params};
 use crate::store::lanes::unread::Unread;
 use crate::store::{Error, Templates};
 
-pub(super) use change::forget;
 pub use change::TemplateEdit;
+pub(super) use change::forget;
 
 /// One version of a template.
 #[derive(Debug, Clone, PartialEq)]

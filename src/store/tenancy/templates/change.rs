@@ -43,8 +43,7 @@ impl Templates<'_> {
     /// [`Error::Conflict`] if another change came first, or if there is no such tenant.
     pub async fn save(self, tenant: &TenantId, edit: TemplateEdit<'_>) -> Result<Timestamp, Error> {
         let form = edit.form.map(serde_json::to_string).transpose();
-        let form =
-            form.map_err(|_| Error::Bug("a template cannot be converted to JSON".into()))?;
+        let form = form.map_err(|_| Error::Bug("a template cannot be converted to JSON".into()))?;
         let (actor, actor_key) = self.sealed_actor(tenant, &edit).await?;
         let rolled_back_to = i64::from(edit.rolled_back_to);
         let prepared = &Prepared {

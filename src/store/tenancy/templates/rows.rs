@@ -50,7 +50,7 @@ pub(super) fn place(event: String, content: String, locale: String) -> Option<Pl
         "" => None,
         _ => Some(ContentId::parse(content).ok()?),
     };
-    let (event, locale) = (EventType::parse(event).ok()?, Locale::parse(locale).ok()?);
+    let (event, locale) = (EventType::parse(event).ok()?, Locale::parse(locale.as_str()).ok()?);
     Some(Place { event, content, locale })
 }
 
