@@ -2,9 +2,9 @@
 
 use crate::app::{App, Error};
 use crate::domain::ids::{EventType, TenantId};
-use crate::domain::message::event::Kind;
+use crate::domain::message::event::Spec;
 use crate::domain::message::event::definition::{Definition, OwnField};
-use crate::domain::message::template::{Place, fields_read};
+use crate::domain::message::template::{Place, fields_read, has_field};
 use crate::store::TemplateFilter;
 
 /// Templates that are named in a refusal.
@@ -23,20 +23,19 @@ impl App {
         after: Option<&Definition>,
     ) -> Result<(), Error> {
         let Some(after) = after else { return self.has_no_templates(tenant, event).await };
-        let fields = |definition: &Definition| {
-            definition.own.as_ref().map(|own| own.fields.clone()).unwrap_or_default()
-        };
         let (before, after) = (before.map(fields).unwrap_or_default(), fields(after));
         if before.iter().all(|field| after.contains(field)) {
             return Ok(());
         }
+        let [before, after] = [before, after].map(specs);
         let filter = TemplateFilter { event: Some(event.clone()), content: None };
         let mut last = None;
         loop {
             let page = self.store.templates().list(tenant, &filter, last.as_ref(), PAGE).await?;
             for template in &page.templates {
                 let read = template.form().map(fields_read).unwrap_or_default();
-                let mut lost = read.iter().filter(|path| has(&before, path) && !has(&after, path));
+                let mut lost =
+                    read.iter().filter(|it| has_field(&before, it) && !has_field(&after, it));
                 if let Some(path) = lost.next() {
                     let place = named(&template.place);
                     let problem = format!(
@@ -80,36 +79,11 @@ fn named(place: &Place) -> String {
     }
 }
 
-/// Whether data may have a value at this path: it is a field, inside of an object, or around one.
-fn has(fields: &[OwnField], path: &str) -> bool {
-    let is_inside =
-        |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|it| it.starts_with('.'));
-    fields.iter().any(|field| {
-        field.path == path
-            || is_inside(&field.path, path)
-            || (field.kind == Kind::Object && is_inside(path, &field.path))
-    })
+/// The fields that a tenant defined.
+fn fields(definition: &Definition) -> &[OwnField] {
+    definition.own.as_ref().map(|own| own.fields.as_slice()).unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_a_field_inside_of_an_object_or_around_a_field() {
-        let field = |path: &str, kind| OwnField {
-            path: path.into(),
-            kind,
-            required: false,
-            meaning: String::new(),
-            example: None,
-        };
-        let fields = [field("course.name", Kind::Text), field("more", Kind::Object)];
-        for path in ["course", "course.name", "more", "more.of.it"] {
-            assert!(has(&fields, path), "{path}");
-        }
-        for path in ["cours", "course.names", "course.name.first", "moreover", "id"] {
-            assert!(!has(&fields, path), "{path}");
-        }
-    }
+fn specs(fields: &[OwnField]) -> Vec<Spec<'_>> {
+    fields.iter().map(OwnField::spec).collect()
 }
