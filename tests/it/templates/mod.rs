@@ -4,6 +4,7 @@ mod concurrent;
 mod event_types;
 mod levels;
 mod life;
+mod newer;
 mod people;
 mod refused;
 mod waiting;

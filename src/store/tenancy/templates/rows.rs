@@ -94,16 +94,18 @@ pub(super) fn cell(bound: &str) -> SealedCell<'_> {
 }
 
 impl Store {
-    /// Rows of [`select`] with the people in them, unless those were deleted. Rows with a place that
-    /// only a newer release can read are skipped.
+    /// Rows of [`select`] with the people in them, unless those were deleted. Rows with a place
+    /// that only a newer release can read are skipped.
     pub(super) async fn open_templates(
         &self,
         tenant: &TenantId,
         rows: &[Row],
     ) -> Result<Vec<TemplateVersion>, Error> {
         let read = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let skipped = read.iter().filter(|read| read.is_none()).count();
-        self.pass_over(Unread::Template, skipped as u64);
+        let is_unread = |read: &&Option<(Read, KeptWords)>| {
+            read.as_ref().is_none_or(|(_, words)| *words == KeptWords::Unread)
+        };
+        self.pass_over(Unread::Template, read.iter().filter(is_unread).count() as u64);
         let read: Vec<_> = read.into_iter().flatten().collect();
         let ids = read.iter().map(|(read, _)| &read.actor_key).filter(|id| !id.is_empty());
         let ids: BTreeSet<_> = ids.cloned().collect();
