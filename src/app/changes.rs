@@ -52,8 +52,9 @@ mod tests {
     #[tokio::test]
     async fn changes_of_one_tenant_take_turns_and_those_of_others_do_not_wait() {
         let changes = Changes::default();
-        let first = changes.turn(&tenant("acme")).await;
-        let mut second = Box::pin(changes.turn(&tenant("acme")));
+        let acme = tenant("acme");
+        let first = changes.turn(&acme).await;
+        let mut second = Box::pin(changes.turn(&acme));
         assert!(second.as_mut().now_or_never().is_none());
         assert!(changes.turn(&tenant("other")).now_or_never().is_some());
         drop(first);

@@ -85,6 +85,6 @@ fn shown(place: &Place, version: u32, form: &Form) -> Value {
         Level::Tenant => "tenant",
         Level::BuiltIn => "built_in",
     };
-    let (bytes, hash) = (text.len(), hex(&Sha256::digest(&text)));
+    let (bytes, hash) = (text.len(), hex(&Sha256::digest(&text)[..]));
     json!({ "level": level, "version": version, "bytes": bytes, "sha256": hash })
 }

@@ -1,7 +1,7 @@
 //! SetTemplate, ResetTemplate, RollbackTemplate.
 //!
 //! A change reads the present state after the version of the tenant's settings, and is written only
-//! if that version is still the same: what it was decided from still holds.
+//! if that version is still the same, so that the state that it was decided from still holds.
 
 use std::sync::Arc;
 

@@ -27,7 +27,7 @@ async fn a_deleted_person_is_named_in_no_version() {
             changes.collect::<Vec<_>>()
         };
         assert_eq!(actors().await, [ROOT, "stays", ROOT]);
-        // The database names nobody.
+        // The database has no name in clear text.
         let actor =
             if world.is_postgres() { "encode(actor, 'escape')" } else { "CAST(actor AS TEXT)" };
         for column in ["caller", actor] {
