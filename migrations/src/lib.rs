@@ -42,6 +42,7 @@ mod m20260101_000023_costly;
 mod m20260101_000024_api_keys;
 mod m20260101_000025_unused_keys;
 mod m20260101_000026_event_types;
+mod m20260101_000027_templates;
 mod m20260101_000028_previews;
 pub mod online;
 
@@ -86,6 +87,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000024_api_keys::Migration),
             Box::new(m20260101_000025_unused_keys::Migration),
             Box::new(m20260101_000026_event_types::Migration),
+            Box::new(m20260101_000027_templates::Migration),
             Box::new(m20260101_000028_previews::Migration),
         ]
     }

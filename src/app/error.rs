@@ -74,8 +74,8 @@ impl Error {
     }
 
     /// Whether the same call could have been accepted at another time, so that it may repeat an
-    /// accepted one. `false` if the database did not answer: it could not say. An event type that
-    /// this release cannot read may have been used at a replica that can.
+    /// accepted one. `false` if the database did not answer: it could not say. An event type or a
+    /// template that this release cannot read may have been used at a replica that can.
     pub(super) fn is_of_its_time(&self) -> bool {
         match self {
             Self::Invalid(_)
@@ -86,7 +86,7 @@ impl Error {
             | Self::KeyLimit(_)
             | Self::OutOfRange { .. } => true,
             Self::Exhausted { reason, .. } => *reason != OVERLOADED,
-            Self::Unavailable { what, .. } => *what == NEWER_EVENT_TYPE,
+            Self::Unavailable { what, .. } => [NEWER_EVENT_TYPE, NEWER_TEMPLATE].contains(what),
             Self::Denied { .. } | Self::RequestIdReused | Self::Internal(_) => false,
         }
     }
@@ -94,6 +94,11 @@ impl Error {
     /// Only a newer release can read this event type: another replica may be able to.
     pub(super) fn newer_event_type() -> Self {
         Self::Unavailable { what: NEWER_EVENT_TYPE, retry_after: NEWER_RETRY }
+    }
+
+    /// Only a newer release can read this template: another replica may be able to.
+    pub(super) fn newer_template() -> Self {
+        Self::Unavailable { what: NEWER_TEMPLATE, retry_after: NEWER_RETRY }
     }
 
     #[must_use]
@@ -121,6 +126,9 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 /// An event type whose definition only a newer release can read.
 const NEWER_EVENT_TYPE: &str = "an event type of a newer release";
+
+/// A template that only a newer release can read.
+const NEWER_TEMPLATE: &str = "a template of a newer release";
 
 /// How long a caller should wait before it tries another replica.
 const NEWER_RETRY: Duration = Duration::from_secs(1);

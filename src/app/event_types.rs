@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::changes::ATTEMPTS;
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
 use crate::domain::access::audit::{Detail, Entry};
@@ -14,9 +15,6 @@ use crate::domain::message::event::tenant_types::TenantTypes;
 use crate::domain::message::event::{FieldProblem, find};
 use crate::domain::settings::Settings;
 use crate::store::{self, DefinedTypes, DefinitionChange};
-
-/// How often a change is retried against concurrent ones.
-const ATTEMPTS: usize = 5;
 
 /// The state after a change; `None`: the type is removed.
 type Planned = Result<Option<EventTypeState>, Error>;
@@ -152,11 +150,12 @@ impl App {
         event: &EventType,
         plan: impl Fn(Option<&EventTypeState>, &TenantTypes) -> Planned,
     ) -> Planned {
+        let _turn = self.changes.turn(&call.tenant).await;
         for _ in 0..ATTEMPTS {
             let Some(found) = self.store.event_types().list(&call.tenant).await? else {
                 return Err(Error::NotFound("tenant"));
             };
-            let DefinedTypes { mut settings, definitions, unread } = found;
+            let DefinedTypes { mut settings, definitions, unread, templates } = found;
             let types = TenantTypes::new(definitions).with_unread(unread);
             if types.is_unread(event) {
                 return Err(Error::newer_event_type());
@@ -165,6 +164,12 @@ impl App {
             let after = plan(before.as_ref(), &types)?;
             if before == after {
                 return Ok(after);
+            }
+            if templates > 0 {
+                let definitions = [&before, &after];
+                let [before, after] =
+                    definitions.map(|state| state.as_ref().map(|it| &it.definition));
+                self.keeps_templates(&call.tenant, event, before, after).await?;
             }
             switches_after(event, before.as_ref(), after.as_ref()).set(&mut settings, event);
             if after.is_none() {
@@ -175,7 +180,8 @@ impl App {
             let definition = definition.filter(|it| **it != Definition::default());
             let entry = changed(call, action, event, (before.as_ref(), after.as_ref()));
             let store = self.store.noting(&entry).await?;
-            let change = DefinitionChange { event, definition, settings: &settings };
+            let ends = after.is_none();
+            let change = DefinitionChange { event, definition, ends, settings: &settings };
             match store.event_types().save(&call.tenant, change).await {
                 Ok(_) => return Ok(after),
                 Err(store::Error::Conflict(_)) => {}

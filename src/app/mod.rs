@@ -10,6 +10,7 @@ pub mod api_keys;
 mod backlog;
 mod caller;
 mod cancel_notification;
+mod changes;
 mod clear_identity;
 mod connect;
 mod delete_person;
@@ -39,6 +40,7 @@ pub mod notify;
 mod pin_identity;
 pub mod replay_deliveries;
 pub mod resolve_identity;
+pub mod templates;
 pub mod test_slack;
 pub mod trail;
 pub mod watch_notification;
@@ -80,6 +82,9 @@ pub struct App {
     scans: Arc<Semaphore>,
     recent_backlogs: estimate::RecentBacklogs,
     recent_types: tenant_types::RecentTypes,
+    recent_words: templates::RecentWords,
+    /// Changes of each tenant's settings, event types and templates.
+    changes: changes::Changes,
     /// Bounds the planning of large calls.
     turns: Turns,
     trail: Trail,
@@ -164,6 +169,7 @@ impl App {
         let scans = Arc::new(Semaphore::new(match_coverage::SCANS));
         let recent_backlogs = estimate::recent_backlogs();
         let recent_types = tenant_types::recent_types();
+        let recent_words = templates::recent_words();
         let turns = Turns::new();
         let trail = Trail::new(store.clone(), metrics.clone(), &config.audit);
         let keys = Keys::new(store.clone(), metrics.clone());
@@ -177,6 +183,8 @@ impl App {
             scans,
             recent_backlogs,
             recent_types,
+            recent_words,
+            changes: changes::Changes::default(),
             turns,
             trail,
             keys,

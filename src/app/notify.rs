@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::tenant::Tenant;
+use super::tenant_types::Catalogue;
 use super::{App, Call, Error};
 use crate::domain::access;
 use crate::domain::capacity::priority::Priority;
@@ -34,6 +35,7 @@ use crate::domain::ids::{
 use crate::domain::limits;
 use crate::domain::message::draft::Draft;
 use crate::domain::message::event::tenant_types::KnownType;
+use crate::domain::message::event::words::ReadyWords;
 use crate::domain::message::render::Rendered;
 use crate::domain::message::render::mentions::Mentions;
 use crate::domain::message::stored;
@@ -146,11 +148,11 @@ impl Request {
     }
 
     /// The message before it has a reader; `None` for actions without text.
-    fn draft(&self, message: &Message<'_>, kind: &KnownType<'_>) -> Option<Draft<'_>> {
+    fn draft(&self, message: &Message<'_>, words: &ReadyWords) -> Option<Draft<'_>> {
         // In a scheduled message, "in an hour" counts from its due time.
         let from = message.deferred_until().unwrap_or(message.now);
         let link = self.link.as_deref();
-        let draft = || Draft::of(&self.event, kind.words(), &self.data, link, from);
+        let draft = || Draft::of(&self.event, words.clone(), &self.data, link, from);
         self.action.speaks().then(draft)
     }
 }
@@ -186,7 +188,8 @@ impl App {
         let (tenant, types, asked) = self.ready(&call.tenant, &mut request).await?;
         let event = request.event.clone();
         let kind = prepare(&types, &event, &mut request)?;
-        let mut planned = self.plan(&tenant, &mut request, &kind, asked).await?;
+        let words = self.words_of(&tenant, &types, &kind, &request).await?;
+        let mut planned = self.plan(&tenant, &mut request, (&kind, &words), asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let people = match &tenant.installation {
             Some(workspace) => {
@@ -251,7 +254,8 @@ impl App {
         let (tenant, types, asked) = self.ready(&call.tenant, &mut request).await?;
         let event = request.event.clone();
         let kind = prepare(&types, &event, &mut request)?;
-        let mut planned = self.plan(&tenant, &mut request, &kind, asked).await?;
+        let words = self.words_of(&tenant, &types, &kind, &request).await?;
+        let mut planned = self.plan(&tenant, &mut request, (&kind, &words), asked).await?;
         self.estimate(&tenant, &request, &mut planned).await?;
         let waiting = planned.deliveries.iter().filter(|new| new.waits()).count() as u64;
         let room = self.room(&call.tenant, waiting).await?;
@@ -265,7 +269,7 @@ impl App {
             request_id: said.request_id,
             fingerprint: said.fingerprint,
             event_type: request.event.clone(),
-            data: content(&request, &kind)?,
+            data: content(&request, &kind, &words)?,
             link: request.link.clone(),
             about: store::About {
                 subject: request.subject.clone(),
@@ -292,6 +296,21 @@ impl App {
         }
     }
 
+    /// The words of the messages; an action without messages needs none of the tenant's.
+    async fn words_of(
+        &self,
+        tenant: &Tenant,
+        types: &Catalogue,
+        kind: &KnownType<'_>,
+        request: &Request,
+    ) -> Result<ReadyWords, Error> {
+        if !request.action.speaks() {
+            return Ok(kind.words());
+        }
+        let content = request.content_id.as_ref();
+        self.words_for(tenant, types, kind, &request.event, content).await
+    }
+
     /// Adds the time when messages sent at once should reach Slack; scheduled messages are sent at
     /// their own time.
     async fn estimate(
@@ -314,7 +333,7 @@ impl App {
         &self,
         tenant: &Tenant,
         request: &mut Request,
-        kind: &KnownType<'_>,
+        (kind, words): (&KnownType<'_>, &ReadyWords),
         asked: usize,
     ) -> Result<plan::Planned, Error> {
         let places = self.places(tenant, request).await?;
@@ -338,7 +357,7 @@ impl App {
             request,
             kind: *kind,
             message,
-            draft: request.draft(&message, kind),
+            draft: request.draft(&message, words),
             preferences: &preferences,
             view: &view,
             directory: &self.directory,
@@ -396,10 +415,12 @@ impl App {
     }
 }
 
-/// The data to store, with the words of the messages if the action has messages.
-fn content(request: &Request, kind: &KnownType<'_>) -> Result<Vec<u8>, Error> {
-    let words = kind.own_words().filter(|_| request.action.speaks());
-    stored::to_bytes(&request.data, words, &[]).map_err(|e| Error::Internal(e.into()))
+/// The data to store, with the words of the messages if the action has messages: those of an own
+/// type of the tenant, and its templates.
+fn content(request: &Request, kind: &KnownType<'_>, words: &ReadyWords) -> Result<Vec<u8>, Error> {
+    let own = kind.own_words().filter(|_| request.action.speaks());
+    let bytes = stored::to_bytes(&request.data, own, words.candidates());
+    bytes.map_err(|e| Error::Internal(e.into()))
 }
 
 /// The stored answer of the earlier call.

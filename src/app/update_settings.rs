@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::changes::ATTEMPTS;
 use super::{App, Call, Error, Violation};
 use crate::domain::access;
 use crate::domain::access::audit::{Detail, Entry};
@@ -32,9 +33,6 @@ pub struct SettingsChange {
     pub expected_version: Option<i64>,
 }
 
-/// How often a change without an expected version is retried against concurrent ones.
-const ATTEMPTS: usize = 5;
-
 impl App {
     /// Applies a change and returns the settings in force. Takes effect at once, also for queued
     /// messages: they read the settings again when their turn comes.
@@ -61,6 +59,7 @@ impl App {
         call.may(right)?;
         let (_, action) = right.names();
         self.store.tenancy().ensure_tenant(&call.tenant).await?;
+        let _turn = self.changes.turn(&call.tenant).await;
         for _ in 0..ATTEMPTS {
             let current = self.store.tenancy().settings(&call.tenant).await?.unwrap_or_default();
             if change.expected_version.is_some_and(|expected| expected != current.version) {

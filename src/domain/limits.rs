@@ -92,7 +92,27 @@ pub const EVENT_FIELD_EXAMPLE_BYTES: usize = 256;
 pub const ROLE_BYTES: usize = 64;
 /// Roles of one recipient, and of an event type's audience.
 pub const ROLES: usize = 20;
-/// Bytes of an event type's etag; issued ones are shorter.
+/// Templates of one tenant.
+pub const TEMPLATES_OF_TENANT: usize = 1000;
+/// Locales in which one event type is worded for one content item, and as many for all content
+/// items: a notification carries all of them.
+pub const TEMPLATE_LOCALES: usize = 20;
+/// Versions of a template that are kept.
+pub const TEMPLATE_VERSIONS: u32 = 20;
+/// Templates of one tenant that were removed and whose versions are kept.
+pub const RESET_TEMPLATES: u32 = 1000;
+/// Bytes of each text of a template that is not limited further.
+pub const TEMPLATE_TEXT_BYTES: usize = 4000;
+/// Bytes of a template's blocks, as JSON.
+pub const TEMPLATE_BLOCKS_BYTES: usize = 32 * 1024;
+/// Bytes of a whole template, as it is stored.
+pub const TEMPLATE_BYTES: usize = 36 * 1024;
+/// Labelled values of a simple template. Slack: fields of a section.
+pub const TEMPLATE_FIELDS: usize = 10;
+/// Templates in one page of a list: at 36 KiB each they fit into the default message size of
+/// clients (4 MiB).
+pub const TEMPLATES_PAGE: u32 = 100;
+/// Bytes of the etag of an event type or a template; issued ones are shorter.
 pub const ETAG_BYTES: usize = 64;
 /// Rows of a page if the caller names no size.
 pub const DEFAULT_PAGE: u32 = 50;

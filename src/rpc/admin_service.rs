@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::call::{Inbound, Server};
 use super::decode::Fields;
 use super::pb::admin_service_server::AdminService;
-use super::{encode, encode_lists, encode_records, pb};
+use super::{encode, encode_lists, encode_records, pb, preview_template};
 use crate::app::update_settings::SettingsChange;
 use crate::app::{Call, Error};
 use crate::domain::ids::{SlackUserId, UserId};
@@ -244,6 +244,60 @@ impl AdminService for Server {
     ) -> Result<Response<pb::DeleteEventTypeResponse>, Status> {
         self.serve(request, async |inbound, message| self.remove_event_type(inbound, message).await)
             .await
+    }
+
+    async fn set_template(
+        &self,
+        request: Request<pb::SetTemplateRequest>,
+    ) -> Result<Response<pb::SetTemplateResponse>, Status> {
+        self.serve(request, async |inbound, message| self.save_template(inbound, message).await)
+            .await
+    }
+
+    async fn get_template(
+        &self,
+        request: Request<pb::GetTemplateRequest>,
+    ) -> Result<Response<pb::GetTemplateResponse>, Status> {
+        self.serve(request, async |inbound, message| self.one_template(inbound, message).await)
+            .await
+    }
+
+    async fn list_templates(
+        &self,
+        request: Request<pb::ListTemplatesRequest>,
+    ) -> Result<Response<pb::ListTemplatesResponse>, Status> {
+        self.serve(request, async |inbound, message| {
+            self.list_templates_page(inbound, message).await
+        })
+        .await
+    }
+
+    async fn reset_template(
+        &self,
+        request: Request<pb::ResetTemplateRequest>,
+    ) -> Result<Response<pb::ResetTemplateResponse>, Status> {
+        self.serve(request, async |inbound, message| self.remove_template(inbound, message).await)
+            .await
+    }
+
+    async fn rollback_template(
+        &self,
+        request: Request<pb::RollbackTemplateRequest>,
+    ) -> Result<Response<pb::RollbackTemplateResponse>, Status> {
+        self.serve(request, async |inbound, message| {
+            self.bring_back_template(inbound, message).await
+        })
+        .await
+    }
+
+    async fn preview_template(
+        &self,
+        request: Request<pb::PreviewTemplateRequest>,
+    ) -> Result<Response<pb::PreviewTemplateResponse>, Status> {
+        self.serve(request, async |inbound, message| {
+            preview_template::call(self, inbound, message).await
+        })
+        .await
     }
 
     async fn list_failed(

@@ -31,6 +31,20 @@ impl Fields {
         parsed.map_err(|problem| self.bad(field, problem)).ok()
     }
 
+    /// The number of bad fields so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// `None`: any state.
+    pub(super) fn etag(&mut self, field: &str, given: String) -> Option<String> {
+        let max = limits::ETAG_BYTES;
+        if given.len() > max {
+            self.bad(field, format!("must be at most {max} bytes, was {}", given.len()));
+        }
+        Some(given).filter(|given| !given.is_empty())
+    }
+
     /// Ends the collection: all fields are good, or all problems are returned.
     pub(super) fn end(self) -> Result<(), crate::app::Error> {
         if self.0.is_empty() { Ok(()) } else { Err(crate::app::Error::Invalid(self.0)) }

@@ -209,15 +209,6 @@ impl Fields {
         parsed.collect()
     }
 
-    /// `None`: any state.
-    fn etag(&mut self, field: &str, given: String) -> Option<String> {
-        let max = limits::ETAG_BYTES;
-        if given.len() > max {
-            self.bad(field, format!("must be at most {max} bytes, was {}", given.len()));
-        }
-        Some(given).filter(|given| !given.is_empty())
-    }
-
     /// The fields of a type. The limits of each are checked with the type as a whole.
     fn event_fields(&mut self, given: Vec<pb::EventField>) -> Vec<OwnField> {
         let decoded = given.into_iter().enumerate().filter_map(|(index, field)| {

@@ -67,6 +67,8 @@ handles! {
 
     /// Messages that a browser can show for an hour (`tenancy::previews`).
     previews: Previews,
+    /// Templates of tenants and their versions (`tenancy::templates`).
+    templates: Templates,
 
     /// API keys that are made at run time (`tenancy::api_keys`).
     api_keys: ApiKeys,

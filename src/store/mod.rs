@@ -86,7 +86,7 @@ pub use feed::changes::{ChangePage, DeliveryChange, FeedExtent};
 pub use feed::signals::{FeedReach, FeedWatcher};
 pub use handles::{
     ApiKeys, Audit, Budgets, CustomFields, DeliveryFeed, Ends, EventTypes, Lanes, MemberLists,
-    Outbox, People, Previews, Records, SlackEvents, Tenancy, Upkeep, Waiting,
+    Outbox, People, Previews, Records, SlackEvents, Templates, Tenancy, Upkeep, Waiting,
 };
 pub use intake::accept::{Accepted, Before};
 pub use intake::new::{About, Accept, NewDelivery, Target};
@@ -126,6 +126,10 @@ pub use tenancy::installations::{Installation, InstallationState, NewInstallatio
 pub use tenancy::people::StoredPerson;
 pub use tenancy::previews::{NewPreview, StoredPreview};
 pub use tenancy::shared_reads::{PeopleFacts, TenantFacts};
+pub use tenancy::templates::{
+    KeptWords, TemplateChange, TemplateEdit, TemplateFilter, TemplatePage, TemplateVersion,
+    TemplatesOf,
+};
 pub use turns::intend::RecoverOutcome;
 pub use turns::settle::{DeliveryTrace, Pace, SettleContext};
 pub use upkeep::clock::ListBookings;

@@ -22,4 +22,5 @@ mod slack_client;
 mod store;
 mod support;
 mod telemetry;
+mod templates;
 mod templates_files;

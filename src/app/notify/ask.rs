@@ -13,11 +13,12 @@ use super::prepare::prepare;
 use super::recipients::{Named, choices, gather, people_named};
 use super::{Recipient, Request};
 use crate::app::tenant::Tenant;
+use crate::app::tenant_types::Catalogue;
 use crate::app::{App, Error};
 use crate::directory::{Missed, View};
 use crate::domain::delivery::admission::{Placement, Search};
 use crate::domain::ids::TenantId;
-use crate::domain::message::event::tenant_types::{KnownType, TenantTypes};
+use crate::domain::message::event::tenant_types::KnownType;
 use crate::domain::reason::NoMatch;
 use crate::domain::settings::Preferences;
 use crate::store::{self, Installation};
@@ -36,7 +37,7 @@ impl App {
         &self,
         tenant: &TenantId,
         request: &mut Request,
-    ) -> Result<(Tenant, Arc<TenantTypes>, usize), Error> {
+    ) -> Result<(Tenant, Arc<Catalogue>, usize), Error> {
         let tenant = self.tenant(tenant).await?;
         let types = self.types_of(&tenant.id, tenant.settings.version).await?;
         if request.decide_within.is_none() {

@@ -49,7 +49,7 @@ pub const SHARE_WORKSPACE: &str = "ShareWorkspace";
 pub const SEVERAL: &str = "Several";
 
 /// Methods whose success is recorded together with the change.
-const CHANGES: [&str; 17] = [
+const CHANGES: [&str; 20] = [
     "AllowSending",
     "BeginConnect",
     "CancelNotification",
@@ -61,8 +61,11 @@ const CHANGES: [&str; 17] = [
     "PinIdentity",
     "RefreshDirectory",
     "ReplayDeliveries",
+    "ResetTemplate",
     "RevokeApiKey",
+    "RollbackTemplate",
     "SetPreference",
+    "SetTemplate",
     "StopSending",
     "UpdateEventType",
     "UpdateSettings",

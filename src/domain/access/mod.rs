@@ -251,6 +251,12 @@ table! {
     CREATE_EVENT_TYPE = "AdminService" / "CreateEventType" ADMINISTER;
     UPDATE_EVENT_TYPE = "AdminService" / "UpdateEventType" ADMINISTER;
     DELETE_EVENT_TYPE = "AdminService" / "DeleteEventType" ADMINISTER;
+    SET_TEMPLATE = "AdminService" / "SetTemplate" ADMINISTER;
+    GET_TEMPLATE = "AdminService" / "GetTemplate" ADMINISTER;
+    LIST_TEMPLATES = "AdminService" / "ListTemplates" ADMINISTER;
+    RESET_TEMPLATE = "AdminService" / "ResetTemplate" ADMINISTER;
+    ROLLBACK_TEMPLATE = "AdminService" / "RollbackTemplate" ADMINISTER;
+    PREVIEW_TEMPLATE = "AdminService" / "PreviewTemplate" ADMINISTER;
     CANCEL_NOTIFICATION = "AdminService" / "CancelNotification" OPERATE;
     LIST_AUDIT = "AdminService" / "ListAudit" ADMINISTER;
     LIST_FAILED = "AdminService" / "ListFailed" ADMINISTER;

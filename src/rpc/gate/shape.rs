@@ -27,7 +27,7 @@ pub(super) const VALUES: usize = 1;
 
 /// Every list that a request may have. Decoded, an entry takes up to a hundred times its bytes on
 /// the wire, so entries are counted before decoding.
-pub(super) const BOUNDS: [Bound; 13] = [
+pub(super) const BOUNDS: [Bound; 14] = [
     Bound { of: &[], most: 1000, needed: false },
     Bound {
         of: &[("google.protobuf.Struct", "fields"), ("google.protobuf.ListValue", "values")],
@@ -76,6 +76,11 @@ pub(super) const BOUNDS: [Bound; 13] = [
     Bound {
         of: &[("herald.v1.EventType", "any_of"), ("herald.v1.FieldSet", "paths")],
         most: limits::EVENT_FIELDS,
+        needed: false,
+    },
+    Bound {
+        of: &[("herald.v1.SimpleMessage", "fields")],
+        most: limits::TEMPLATE_FIELDS,
         needed: false,
     },
 ];

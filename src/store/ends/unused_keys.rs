@@ -2,9 +2,9 @@
 //!
 //! A write may be about to use the key. If so, it either holds a lock on the key's row, which is
 //! then skipped; or it has committed, and its rows are found; or it comes later, finds no key, and
-//! encrypts again with a new one (`person_keys`). Entries of the audit trail are written without
-//! this check. Their use of a key is recorded before ([`NOTED_EVERY`]), and a key that was used
-//! lately is kept.
+//! encrypts again with a new one (`person_keys`). Entries of the audit trail and versions of
+//! templates are written without this check. Their use of a key is recorded before
+//! ([`NOTED_EVERY`]), and a key that was used lately is kept.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Unused {
 const COLUMNS: [Column; 3] = [Column::Text, Column::Text, Column::Bytes];
 
 /// Whether no row refers to a key, given as in [`COLUMNS`]: neither of its person, nor of an entry
-/// of the audit trail.
+/// of the audit trail, nor of a version of a template.
 const UNREFERENCED: &str = "NOT EXISTS (SELECT 1 FROM people p \
     WHERE p.tenant = column1 AND p.user_id = column2) \
     AND NOT EXISTS (SELECT 1 FROM deliveries d \
@@ -53,6 +53,8 @@ const UNREFERENCED: &str = "NOT EXISTS (SELECT 1 FROM people p \
     WHERE h.tenant = column1 AND h.user_id = column2) \
     AND NOT EXISTS (SELECT 1 FROM audit_inbox i \
     WHERE i.tenant = column1 AND (i.actor_key = column3 OR i.subject_key = column3)) \
+    AND NOT EXISTS (SELECT 1 FROM template_versions v \
+    WHERE v.tenant = column1 AND v.actor_key = column3) \
     AND NOT EXISTS (SELECT 1 FROM audit_log a \
     WHERE a.tenant = column1 AND a.actor_key = column3) \
     AND NOT EXISTS (SELECT 1 FROM audit_log b \

@@ -47,6 +47,7 @@ pub(in crate::store) enum Unread {
     Audit,
     /// The definition of an event type.
     EventType,
+    Template,
 }
 
 impl Unread {
@@ -61,6 +62,7 @@ impl Unread {
             Self::ApiKey => "api_key",
             Self::Audit => "audit",
             Self::EventType => "event_type",
+            Self::Template => "template",
         }
     }
 }

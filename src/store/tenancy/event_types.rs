@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::templates;
 use super::tenants::settings_of;
 use crate::domain::ids::{EventType, TenantId};
 use crate::domain::message::event::definition::Definition;
@@ -25,14 +26,18 @@ pub struct DefinedTypes {
     pub definitions: Vec<(EventType, Definition)>,
     /// The names of definitions that only a newer release can read.
     pub unread: BTreeSet<EventType>,
+    /// The number of the tenant's templates.
+    pub templates: i64,
 }
 
 /// A change of one event type.
 #[derive(Debug, Clone, Copy)]
 pub struct DefinitionChange<'a> {
     pub event: &'a EventType,
-    /// `None`: it is removed.
+    /// `None`: it is removed, or built in and not configured.
     pub definition: Option<&'a Definition>,
+    /// Whether nothing is left of the type, so that the versions of its templates are removed, too.
+    pub ends: bool,
     /// The settings after the change, with the version before it.
     pub settings: &'a Settings,
 }
@@ -42,7 +47,8 @@ impl EventTypes<'_> {
     pub async fn list(self, tenant: &TenantId) -> Result<Option<DefinedTypes>, Error> {
         // One statement, so that types and version belong together.
         let text = format!(
-            "SELECT t.settings, t.version, {} FROM tenants t \
+            "SELECT t.settings, t.version, (SELECT COUNT(*) FROM templates p \
+             WHERE p.tenant = t.tenant AND p.live = 1) AS templates, {} FROM tenants t \
              LEFT JOIN event_types e ON e.tenant = t.tenant WHERE t.tenant = $1 ORDER BY e.name",
             sql::columns::<event_type::Entity>("e")
         );
@@ -50,11 +56,12 @@ impl EventTypes<'_> {
         let Some(first) = rows.first() else { return Ok(None) };
         let json: Option<String> = first.get(0)?;
         let settings = settings_of(json.as_deref(), first.get(1)?)?;
+        let templates = first.get(2)?;
         let (mut definitions, mut unread) = (Vec::with_capacity(rows.len()), BTreeSet::new());
         for (number, row) in rows.iter().enumerate() {
             breathe(number).await;
             // A tenant without definitions has one row without a type.
-            if row.get::<Option<String>>(2)?.is_none() {
+            if row.get::<Option<String>>(3)?.is_none() {
                 continue;
             }
             match read(row) {
@@ -65,7 +72,7 @@ impl EventTypes<'_> {
                 }
             }
         }
-        Ok(Some(DefinedTypes { settings, definitions, unread }))
+        Ok(Some(DefinedTypes { settings, definitions, unread, templates }))
     }
 
     /// Makes a change if the settings still have the given version; returns the new version.
@@ -82,6 +89,9 @@ impl EventTypes<'_> {
                 let version = bump(tx, tenant, settings, change.settings.version).await?;
                 if version.is_some() {
                     put(tx, tenant, change.event, definition).await?;
+                    if change.ends {
+                        templates::forget(tx, tenant, change.event).await?;
+                    }
                     self.store.record(tx).await?;
                 }
                 Ok(version)

@@ -1,12 +1,13 @@
 //! Tenants, their workspaces and their people.
 //!
 //! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
-//! `shared_reads`, the first reads of accepting; `event_types`; `previews`; `api_keys`.
+//! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`; `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;
 pub(in crate::store) mod people;
 mod preferences;
+pub(in crate::store) mod templates;
 mod tenants;
 
 pub(in crate::store) mod connect_attempts;

@@ -21,7 +21,7 @@ static OUTLINES: LazyLock<Outlines> = LazyLock::new(|| Outlines::new().unwrap())
 static METHODS: LazyLock<Vec<MethodDescriptor>> = LazyLock::new(methods);
 
 /// Lists with bounds of their own.
-const BOUNDS: [(&[&str], usize); 12] = [
+const BOUNDS: [(&[&str], usize); 13] = [
     (&["google.protobuf.Struct.fields", "google.protobuf.ListValue.values"], limits::JSON_VALUES),
     (&["herald.v1.NotifyRequest.recipients"], limits::RECIPIENTS),
     (&["herald.v1.UpsertPeopleRequest.people"], limits::PEOPLE_PER_CALL),
@@ -34,6 +34,7 @@ const BOUNDS: [(&[&str], usize); 12] = [
     (&["herald.v1.EventType.audience_roles"], limits::ROLES),
     (&["herald.v1.EventType.fields"], limits::EVENT_FIELDS),
     (&["herald.v1.EventType.any_of", "herald.v1.FieldSet.paths"], limits::EVENT_FIELDS),
+    (&["herald.v1.SimpleMessage.fields"], limits::TEMPLATE_FIELDS),
 ];
 /// The end of the gate's refusal of a map entry with a wrong wire type, which prost ignores.
 const WIRE_TYPE: &str = "has a wrong wire type";
@@ -56,6 +57,8 @@ requests! {
     AllowSendingRequest BeginConnectRequest CancelNotificationRequest ClearIdentityRequest
     CreateApiKeyRequest ListApiKeysRequest RevokeApiKeyRequest DeletePersonRequest
     CreateEventTypeRequest DeleteEventTypeRequest GetEventTypeRequest UpdateEventTypeRequest
+    GetTemplateRequest ListTemplatesRequest PreviewTemplateRequest ResetTemplateRequest
+    RollbackTemplateRequest SetTemplateRequest
     GetMatchCoverageRequest GetNotificationRequest GetPersonRequest
     GetPreferencesRequest GetWorkspaceRequest ListAuditRequest ListEventTypesRequest
     ListFailedRequest ListNotificationsRequest ListPeopleRequest NotifyRequest PinIdentityRequest

@@ -198,6 +198,26 @@ fn value(method: &str, field: &FieldDescriptor, ids: &Ids) -> Option<Value> {
             };
             Some(dynamic(field, &own))
         }
+        ("SetTemplate", "template") => {
+            let simple = pb::SimpleMessage { heading: "Due".into(), ..Default::default() };
+            let template = pb::Template {
+                event_type: "task.due".into(),
+                locale: "en".into(),
+                form: Some(pb::template::Form::Simple(simple)),
+                ..pb::Template::default()
+            };
+            Some(dynamic(field, &template))
+        }
+        ("SetTemplate", "dry_run") => Some(Value::Bool(true)),
+        // The built-in message: a tenant's own template is known by the id of a person.
+        ("PreviewTemplate", "event_type") => text("task.due"),
+        ("PreviewTemplate", "user_id" | "notification_id") => None,
+        ("ListTemplates", "event_type") => text(&event_type_of(&ids.user)),
+        ("GetTemplate" | "ResetTemplate" | "RollbackTemplate", "event_type") => {
+            text(&event_type_of(&ids.user))
+        }
+        ("RollbackTemplate", "version") => Some(Value::I32(1)),
+        (_, "locale") => text("en"),
         (_, "tenant_id") => text(&ids.tenant),
         (_, "user_id") => text(&ids.user),
         (_, "notification_id") => text(&ids.notification),

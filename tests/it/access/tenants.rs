@@ -73,7 +73,8 @@ fn plan() -> Plan {
     Plan { callers, ready: false, ..Plan::default() }
 }
 
-/// Creates the data of the first tenant: people, a notification, an event type. Returns the ids.
+/// Creates the data of the first tenant: people, a notification, an event type with a template.
+/// Returns the ids.
 async fn first_tenant(world: &mut World) -> Ids {
     world.client = world.client(0, Some("operator")).await;
     world.make_ready().await;
@@ -91,6 +92,19 @@ async fn first_tenant(world: &mut World) -> Ids {
     let own =
         pb::CreateEventTypeRequest { tenant_id: TENANT.into(), event_type: Some(own), actor: None };
     world.client.create_event_type(own).await.unwrap();
+    let simple = pb::SimpleMessage { heading: SECRET_NAME.into(), ..Default::default() };
+    let template = pb::Template {
+        event_type: event_type_of(SECRET_PERSON),
+        locale: "en".into(),
+        form: Some(pb::template::Form::Simple(simple)),
+        ..pb::Template::default()
+    };
+    let template = pb::SetTemplateRequest {
+        tenant_id: TENANT.into(),
+        template: Some(template),
+        ..Default::default()
+    };
+    world.client.set_template(template).await.unwrap();
     let request = notify(SECRET_REQUEST, "task.assigned", &[SECRET_PERSON]);
     let answer = world.client.notify(request).await.unwrap();
     world.settled().await;
@@ -122,8 +136,10 @@ async fn portrait(world: &World, ids: &Ids) -> String {
     let list = world.client.list_notifications(list).await.unwrap();
     let types = pb::ListEventTypesRequest { tenant_id: TENANT.into(), ..Default::default() };
     let types = world.client.list_event_types(types).await.unwrap();
+    let words = pb::ListTemplatesRequest { tenant_id: TENANT.into(), ..Default::default() };
+    let words = world.client.list_templates(words).await.unwrap();
     let (settings, attempt) = (workspace.settings, workspace.connect_attempt);
-    format!("{settings:?} {attempt:?} {people:?} {notification:?} {list:?} {types:?}")
+    format!("{settings:?} {attempt:?} {people:?} {notification:?} {list:?} {types:?} {words:?}")
 }
 
 /// The subjects of one caller and one row: with ids that exist in the first tenant, and with ids

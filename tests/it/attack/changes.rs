@@ -26,11 +26,12 @@ const fn change(action: &'static str, shows: &'static str) -> Change {
 
 const VERSION: &str = "SELECT version FROM tenants";
 const EVENT_TYPES: &str = "SELECT COUNT(*) FROM event_types";
+const TEMPLATES: &str = "SELECT COUNT(*) FROM template_versions";
 const PEOPLE: &str = "SELECT COUNT(*) FROM people";
 const IDENTITY: &str = "SELECT COUNT(identity_rule) FROM people WHERE user_id = 'ben'";
 
 /// Changes that can be made one after the other, in this order.
-pub(super) const CHANGES: [Change; 15] = [
+pub(super) const CHANGES: [Change; 18] = [
     change("UpsertPeople", PEOPLE),
     change("StopSending", VERSION),
     change("AllowSending", VERSION),
@@ -46,6 +47,9 @@ pub(super) const CHANGES: [Change; 15] = [
     change("CreateEventType", EVENT_TYPES),
     change("UpdateEventType", VERSION),
     change("DeleteEventType", EVENT_TYPES),
+    change("SetTemplate", TEMPLATES),
+    change("ResetTemplate", TEMPLATES),
+    change("RollbackTemplate", TEMPLATES),
 ];
 /// The changes that leave less behind, or more, than the others can use.
 const OTHERS: [Change; 2] = [
@@ -119,6 +123,21 @@ async fn make(client: &Client, action: &str, notification: &str) -> Result<(), S
         "DeleteEventType" => {
             let name = "training.moved".to_owned();
             call!(delete_event_type, DeleteEventTypeRequest { name })
+        }
+        "SetTemplate" => {
+            let simple = pb::SimpleMessage { heading: "Due".into(), ..Default::default() };
+            let (event_type, locale) = ("task.due".to_owned(), "en".to_owned());
+            let form = Some(pb::template::Form::Simple(simple));
+            let template = Some(pb::Template { event_type, locale, form, ..Default::default() });
+            call!(set_template, SetTemplateRequest { template })
+        }
+        "ResetTemplate" => {
+            let (event_type, locale) = ("task.due".to_owned(), "en".to_owned());
+            call!(reset_template, ResetTemplateRequest { event_type, locale })
+        }
+        "RollbackTemplate" => {
+            let (event_type, locale, version) = ("task.due".to_owned(), "en".to_owned(), 1);
+            call!(rollback_template, RollbackTemplateRequest { event_type, locale, version })
         }
         "BeginConnect" => call!(begin_connect_as, BeginConnectRequest {}),
         "DeletePerson" => call!(delete_person, DeletePersonRequest { user_id }),

@@ -3,8 +3,9 @@
 
 use herald::domain::access::audit::{self, Entry};
 use herald::domain::identity::person::Person;
-use herald::domain::ids::UserId;
-use herald::store::{NewDelivery, Store};
+use herald::domain::ids::{EventType, Principal, UserId};
+use herald::domain::message::template::{Locale, Place};
+use herald::store::{NewDelivery, Store, TemplateEdit};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
 use crate::outbox::{call, delivery, lane, tenant};
@@ -47,6 +48,26 @@ async fn leave(store: &Store, raw: &DatabaseConnection, name: &str) {
     raw.execute_unprepared(&text).await.unwrap();
 }
 
+/// Saves a version of a template for this person.
+async fn save_template(store: &Store, author: &str) {
+    let place = Place {
+        event: EventType::parse("task.due").unwrap(),
+        content: None,
+        locale: Locale::parse("en").unwrap(),
+    };
+    let (caller, author) = (Principal::parse("admin").unwrap(), user(author));
+    let edit = TemplateEdit {
+        place: &place,
+        form: None,
+        version: 1,
+        rolled_back_to: 0,
+        caller: &caller,
+        actor: Some(&author),
+        settings_version: 0,
+    };
+    store.templates().save(&tenant(), edit).await.unwrap();
+}
+
 fn entry(action: &str) -> Entry {
     Entry::of_browser(tenant(), action)
 }
@@ -65,11 +86,18 @@ async fn only_keys_that_nothing_refers_to_are_removed() {
         assert_eq!(store.audit().chain(10).await.unwrap(), Some(1));
         let waits = Entry { actor: Some(user("caller")), ..entry("waits") };
         store.audit().write(&[waits]).await.unwrap();
+        save_template(&store, "author").await;
         leave(&store, &raw, "gone").await;
-        assert_eq!((swept(&store).await, keys(&raw).await), (0, 6), "used a moment ago");
+        assert_eq!((swept(&store).await, keys(&raw).await), (0, 7), "used a moment ago");
         age(&raw).await;
-        assert_eq!((swept(&store).await, keys(&raw).await), (1, 5));
-        let references = [("people", 4), ("audit_log", 2), ("audit_inbox", 1), ("deliveries", 0)];
+        assert_eq!((swept(&store).await, keys(&raw).await), (1, 6));
+        let references = [
+            ("people", 5),
+            ("audit_log", 3),
+            ("audit_inbox", 2),
+            ("template_versions", 1),
+            ("deliveries", 0),
+        ];
         for (table, left) in references {
             raw.execute_unprepared(&format!("DELETE FROM {table}")).await.unwrap();
             swept(&store).await;

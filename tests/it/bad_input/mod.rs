@@ -79,10 +79,12 @@ pub(super) fn assert_reason(what: &str, status: &Status, reason: &str) {
 /// The number of rows of every table, as far as a refused call could change it.
 pub(super) struct Rows(DatabaseConnection, BTreeMap<String, i64>);
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 16] = [
     "tenants",
     "event_types",
     "previews",
+    "templates",
+    "template_versions",
     "tenant_links",
     "connect_attempts",
     "people",

@@ -78,6 +78,24 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("GetMatchCoverageRequest.page_size", rows(limits::PEOPLE_PAGE)),
         ("ListApiKeysRequest.page_size", rows(limits::API_KEYS_PAGE)),
         ("ListEventTypesRequest.page_size", rows(limits::EVENT_TYPES_PAGE)),
+        ("ListTemplatesRequest.page_size", rows(limits::TEMPLATES_PAGE)),
+        ("Template.locale", bytes(limits::LOCALE_BYTES)),
+        ("GetTemplateRequest.locale", bytes(limits::LOCALE_BYTES)),
+        ("ResetTemplateRequest.locale", bytes(limits::LOCALE_BYTES)),
+        ("RollbackTemplateRequest.locale", bytes(limits::LOCALE_BYTES)),
+        ("PreviewTemplateRequest.locale", bytes(limits::LOCALE_BYTES)),
+        ("heading", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("body", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("context", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("button", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("SimpleMessage.fields", format!("at most {}", limits::TEMPLATE_FIELDS)),
+        ("label", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("value", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("url", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("alt", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("BlocksMessage.text", bytes(limits::TEMPLATE_TEXT_BYTES)),
+        ("blocks_json", format!("{} KiB", limits::TEMPLATE_BLOCKS_BYTES / 1024)),
+        ("send_to_user_id", bytes(limits::USER_ID_BYTES)),
         ("tenant_ids", format!("at most {}", limits::API_KEY_TENANTS)),
         ("CreateApiKeyRequest.expires_in", days(limits::API_KEY_LIFE)),
         // Kinds of values instead of amounts.
@@ -87,6 +105,14 @@ fn figures() -> BTreeMap<&'static str, String> {
         ("EventType.opens", "Output only".into()),
         ("EventType.demo_data", "Output only".into()),
         ("FieldSet.paths", "the fields".into()),
+        ("Template.version", "Output only".into()),
+        ("TemplateChange.version", "The number".into()),
+        ("TemplateChange.time", "The time".into()),
+        ("TemplateChange.caller", "The name".into()),
+        ("TemplateChange.actor_user_id", "was deleted".into()),
+        ("TemplateChange.rolled_back_to", "The version".into()),
+        ("GetTemplateRequest.version", "0: the present one".into()),
+        ("RollbackTemplateRequest.version", "at least 1".into()),
         ("key_id", "a UUID".into()),
         ("notification_id", "a UUID".into()),
         ("update_mask", "names of fields".into()),
@@ -155,7 +181,7 @@ impl Field {
 /// All messages and their fields, of every proto.
 fn messages() -> BTreeMap<String, Vec<Field>> {
     let mut messages = BTreeMap::<String, Vec<Field>>::new();
-    for file in ["types", "herald", "admin", "errors"] {
+    for file in ["types", "herald", "admin", "templates", "errors"] {
         // For each open brace, the message that its fields belong to.
         let mut open: Vec<Option<String>> = Vec::new();
         let mut comment = String::new();

@@ -110,6 +110,10 @@ impl Client {
         admin.update_event_type: UpdateEventTypeRequest -> UpdateEventTypeResponse;
         admin.delete_event_type: DeleteEventTypeRequest -> DeleteEventTypeResponse;
         admin.set_template: SetTemplateRequest -> SetTemplateResponse;
+        admin.get_template: GetTemplateRequest -> GetTemplateResponse;
+        admin.list_templates: ListTemplatesRequest -> ListTemplatesResponse;
+        admin.reset_template: ResetTemplateRequest -> ResetTemplateResponse;
+        admin.rollback_template: RollbackTemplateRequest -> RollbackTemplateResponse;
         admin.cancel_notification: CancelNotificationRequest -> CancelNotificationResponse;
         admin.list_audit: ListAuditRequest -> ListAuditResponse;
         admin.create_api_key: CreateApiKeyRequest -> CreateApiKeyResponse;

@@ -20,5 +20,6 @@ pub(in crate::store) mod event_type;
 pub(in crate::store) mod installation;
 pub(in crate::store) mod person;
 pub(in crate::store) mod preference;
+pub(in crate::store) mod template_version;
 pub(in crate::store) mod tenant;
 pub(in crate::store) mod tenant_link;

@@ -1,0 +1,90 @@
+//! Templates: the words of messages, as a tenant's administrators change them.
+//!
+//! `read` (GetTemplate, ListTemplates), `change` (SetTemplate, ResetTemplate, RollbackTemplate),
+//! `guard` (changes of event types that templates would not survive), `words` (Notify).
+
+mod guard;
+mod read;
+mod words;
+
+mod change;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+pub(super) use words::{RecentWords, recent_words};
+
+use crate::domain::access::api_key::hex;
+use crate::domain::ids::ContentId;
+use crate::domain::message::template::{Form, Place, etag as etag_of};
+use crate::domain::message::wording::levels::Level;
+use crate::store::TemplateVersion;
+
+pub use crate::store::{TemplateChange, TemplateFilter};
+
+/// The name of the object in refusals.
+const NAME: &str = "template";
+
+/// The words of one place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TemplateState {
+    pub place: Place,
+    pub level: Level,
+    pub form: Form,
+    /// 0: a built-in message.
+    pub version: u32,
+    /// Identifies the present state of the place.
+    pub etag: String,
+    /// `None`: a built-in message, or a change that was only tried.
+    pub saved: Option<TemplateChange>,
+}
+
+/// One page of templates.
+#[derive(Debug)]
+pub struct TemplateStates {
+    /// By event type, content item and locale.
+    pub templates: Vec<TemplateState>,
+    /// Where the next page begins; `None`: there are no more.
+    pub more_after: Option<Place>,
+}
+
+impl TemplateState {
+    /// A version that has words. `etag` is that of the present state; `None`: of this version.
+    fn of(version: TemplateVersion, etag: Option<String>) -> Option<Self> {
+        let form = version.form()?.clone();
+        let TemplateVersion { place, change, .. } = version;
+        Some(Self {
+            level: level(&place),
+            etag: etag.unwrap_or_else(|| etag_of(&place, change.version, Some(&form))),
+            version: change.version,
+            place,
+            form,
+            saved: Some(change),
+        })
+    }
+}
+
+/// The level of the tenant's templates for a place.
+fn level(place: &Place) -> Level {
+    if place.content.is_some() { Level::ContentItem } else { Level::Tenant }
+}
+
+/// The place in the audit trail.
+fn object(place: &Place) -> String {
+    let Place { event, content, locale } = place;
+    let content = content.as_ref().map(ContentId::as_str).map(|content| format!("/{content}"));
+    format!("template:{event}/{locale}{}", content.unwrap_or_default())
+}
+
+/// Words in the audit trail: enough to find the version that has them, and to prove that it does.
+/// The words themselves would make pages of the trail too large.
+fn shown(place: &Place, version: u32, form: &Form) -> Value {
+    let text = serde_json::to_string(form).unwrap_or_default();
+    let level = match level(place) {
+        Level::ContentItem => "content_item",
+        Level::Tenant => "tenant",
+        Level::BuiltIn => "built_in",
+    };
+    let (bytes, hash) = (text.len(), hex(&Sha256::digest(&text)[..]));
+    json!({ "level": level, "version": version, "bytes": bytes, "sha256": hash })
+}

@@ -1,0 +1,80 @@
+//! Messages that were accepted before a change keep the words that they were accepted with.
+
+use herald::rpc::pb::{self, VerdictKind as Kind};
+
+use super::{HERE, TYPE, reader, reset, set};
+use crate::held::{arrive, hold, newcomer};
+use crate::support::client::{Client, person, task};
+use crate::support::world::{Plan, TENANT, World, for_each_database};
+
+/// Each replica remembers failed lookups for longer than a test takes.
+fn remembering() -> Plan {
+    Plan { adjust: |settings| settings.directory.absent_seconds = 3600, ..Plan::default() }
+}
+
+/// Nia is stored, and Slack has said that it does not know her.
+async fn absent_nia(client: &Client) {
+    let nia = pb::Person { locale: "de".into(), ..person("nia", "nia@firm.example") };
+    client.upsert(TENANT, vec![nia]).await;
+    let tested = pb::TestSlackRequest {
+        tenant_id: TENANT.into(),
+        subject: Some(pb::test_slack_request::Subject::UserId("nia".into())),
+        actor: None,
+    };
+    client.test_slack(tested).await.unwrap();
+}
+
+async fn held(client: &Client, request_id: &str, content_id: &str) {
+    let request = pb::NotifyRequest {
+        request_id: request_id.into(),
+        content_id: content_id.into(),
+        ..hold(task("Inspection", &["nia"]))
+    };
+    let answer = client.notify(request).await.unwrap();
+    assert_eq!(answer.verdicts[0].kind(), Kind::Held, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_whose_member_is_found_later_has_the_words_of_its_acceptance() {
+    let test = async |world: &mut World| {
+        let client = &world.client;
+        absent_nia(client).await;
+        held(client, "built-in", "").await;
+        set(client, HERE, "First: {{ task.name }}").await.unwrap();
+        set(client, (TYPE, "", "de"), "Zuerst: {{ task.name }}").await.unwrap();
+        set(client, (TYPE, "course-7", "de"), "Kurs 7: {{ task.name }}").await.unwrap();
+        held(client, "tenant", "").await;
+        held(client, "content", "course-7").await;
+        for at in [HERE, (TYPE, "", "de"), (TYPE, "course-7", "de")] {
+            set(client, at, "Changed").await.unwrap();
+        }
+        reset(client, (TYPE, "course-7", "de"), "").await.unwrap();
+        arrive(world, [newcomer("UNIA", "nia@firm.example")]).await;
+        world.settled().await;
+        let messages = world.messages(3).await;
+        let texts: Vec<&str> = messages.iter().map(|message| message.text.as_str()).collect();
+        let own = ["Zuerst: Inspection", "Kurs 7: Inspection"];
+        assert!(own.iter().all(|own| texts.contains(own)), "{texts:?}");
+        let others: Vec<_> = texts.iter().filter(|text| !own.contains(text)).collect();
+        assert_eq!(others.len(), 1, "{texts:?}");
+        assert!(others[0].contains("Inspection") && !others[0].contains("Zuerst"), "{texts:?}");
+    };
+    remembering().run(test).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waits_for_its_turn_has_the_words_of_its_acceptance() {
+    for_each_database(async |world| {
+        let client = &world.client;
+        client.upsert(TENANT, vec![reader("ben", "en")]).await;
+        set(client, HERE, "First: {{ task.name }}").await.unwrap();
+        world.throttle("U0DEMOBEN", 5);
+        client.notify(task("Inspection", &["ben"])).await.unwrap();
+        world.called("chat.postMessage", 1).await;
+        set(client, HERE, "Second: {{ task.name }}").await.unwrap();
+        world.sandbox.clear_faults();
+        world.settled().await;
+        assert_eq!(world.messages(1).await[0].text, "First: Inspection");
+    })
+    .await;
+}
