@@ -2,8 +2,8 @@
 //!
 //! Reading order: `around` (the form of a layer), `gate` (checks on every request before it is
 //! decoded), `open` (health and reflection), `limits`, `call` (the shared part of every call),
-//! `callers`, `decode`, `herald_service`, `admin_service`, `preview_template`, `encode`, `templates`,
-//! `watch`, `page`, `status`, `wire`, `measure`, `serve`.
+//! `callers`, `decode`, `herald_service`, `admin_service`, `preview_template`, `encode`,
+//! `templates`, `watch`, `page`, `status`, `wire`, `measure`, `serve`.
 
 mod around;
 mod arrival;

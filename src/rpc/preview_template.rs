@@ -10,7 +10,7 @@ use crate::app::Error;
 use crate::app::preview_template::{
     GivenTemplate, PreviewRequest, PreviewSent, Source, TemplatePreview,
 };
-use crate::domain::ids::{ContentId, UserId};
+use crate::domain::ids::ContentId;
 use crate::domain::message::render::PartSize;
 use crate::domain::message::template::Locale;
 use crate::slack::Objection;

@@ -1,7 +1,8 @@
 //! Tenants, their workspaces and their people.
 //!
 //! Reading order: `tenants`, `installations`, `connect_attempts`; `people` and `preferences`;
-//! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`; `api_keys`.
+//! `shared_reads`, the first reads of accepting; `templates`; `event_types`; `previews`;
+//! `api_keys`.
 
 pub(in crate::store) mod api_keys;
 pub(in crate::store) mod installations;

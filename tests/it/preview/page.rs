@@ -230,7 +230,8 @@ async fn the_page_is_only_read() {
         let url = link(world, request()).await;
         let answer = caller().post(&url).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
-        let absent = open(world, 0, &url.replace(url.rsplit('/').next().unwrap(), "files/x.js"));
+        let file = url.replace(url.rsplit('/').next().unwrap(), "files/x.js");
+        let absent = open(world, 0, &file);
         assert_eq!(absent.await.status(), StatusCode::NOT_FOUND);
     })
     .await;

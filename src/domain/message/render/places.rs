@@ -179,7 +179,9 @@ mod tests {
 
     #[test]
     fn escapes_are_counted_as_they_are_written() {
-        let written_of = |json: &str, length| &json[..written(json, length)];
+        fn written_of(json: &str, length: usize) -> &str {
+            &json[..written(json, length)]
+        }
         assert_eq!(written_of(r"a\u00e9\ud83d\ude00\tb", 1), "a");
         assert_eq!(written_of(r"a\u00e9\ud83d\ude00\tb", 3), r"a\u00e9");
         assert_eq!(written_of(r"a\u00e9\ud83d\ude00\tb", 7), r"a\u00e9\ud83d\ude00");
