@@ -55,12 +55,33 @@ pub(super) fn good(message: &Rendered, unresolved: bool) -> Result<(), String> {
         if matches!(key, "url" | "image_url") {
             is_ours(text)?;
         } else if unresolved {
-            inert(&text.replace("<@herald:", ""), mrkdwn)?;
+            inert(&without_placeholders(text)?, mrkdwn)?;
         } else {
             inert(text, mrkdwn)?;
         }
     }
     Ok(())
+}
+
+/// The text without placeholders of mentions, which are checked here. Their names are escaped when
+/// they are resolved.
+fn without_placeholders(text: &str) -> Result<String, String> {
+    let mut parts = text.split("<@herald:");
+    let mut rest = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let inside = part.split_once('>').and_then(|(inside, after)| {
+            let (id, name) = inside.split_once('|')?;
+            Some((id, name, after))
+        });
+        let Some((id, name, after)) = inside else {
+            return Err(format!("a broken placeholder in {text}"));
+        };
+        let coded = |byte: u8| byte.is_ascii_alphanumeric() || b"%-_.~:".contains(&byte);
+        ensure(id.bytes().all(coded), || format!("the id {id} in {text}"))?;
+        ensure(!name.contains(['<', '|']), || format!("the name {name} in {text}"))?;
+        rest.push_str(after);
+    }
+    Ok(rest)
 }
 
 fn ensure(holds: bool, problem: impl FnOnce() -> String) -> Result<(), String> {
