@@ -57,10 +57,10 @@ use tokio::sync::{Notify, broadcast};
 use crate::domain::ids::{DeliveryId, InstallationId, TenantId};
 use crate::domain::time::Timestamp;
 use audit::trail;
-use database::{apart, connection, group, pool, sql, tidy};
+use database::{apart, connection, group, pool, sql, tidy, unreadable};
 use feed::signals;
 use intake::accept;
-use lanes::{claim, unread};
+use lanes::claim;
 use member_lists::hints;
 use seal::{data_keys, kek, person_keys};
 use tenancy::{installations, shared_reads};
@@ -153,7 +153,7 @@ struct Inner {
     deliveries_ended: broadcast::Sender<DeliveryId>,
     feed: signals::FeedSignals,
     hints: hints::Hints,
-    unreadable: unread::Unreadable,
+    unreadable: unreadable::UnreadableRows,
     /// Notify calls that share transactions.
     accepting: group::Group<TenantId, accept::Call, accept::Outcome>,
     /// Sends that share transactions: the intent before the request, and the settlement after it.
@@ -192,7 +192,7 @@ impl Store {
                 deliveries_ended: broadcast::Sender::new(ENDED_KEPT),
                 feed: signals::FeedSignals::new(),
                 hints: hints::Hints::new(),
-                unreadable: unread::Unreadable::default(),
+                unreadable: unreadable::UnreadableRows::default(),
                 accepting: group::Group::new(accept::bounds(backend)),
                 intending: group::Group::new(intend::batch::bounds(backend)),
                 ending: group::Group::new(settle::batch::bounds(backend)),

@@ -17,7 +17,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given};
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::seal::data_keys::{Scope, SealedCell};
 use crate::store::seal::person_keys::PersonKeyId;
 use crate::store::{Audit, Error, Store};
@@ -141,7 +141,7 @@ impl<'a> Audit<'a> {
         let more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
         let sealed: Vec<_> = rows.iter().filter_map(|row| Sealed::read(row).ok()).collect();
-        self.store.pass_over(Unread::Audit, (rows.len() - sealed.len()) as u64);
+        self.store.pass_over(UnreadableRow::Audit, (rows.len() - sealed.len()) as u64);
         let mut positions = rows.iter().rev().filter_map(|row| position(row).ok());
         let more_after = positions.next().filter(|_| more);
         Ok(AuditPage { entries: self.store.open_entries(tenant, sealed).await?, more_after })

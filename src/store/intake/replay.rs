@@ -19,7 +19,7 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params, placeholders};
 use crate::store::database::transaction::{Tx, scoped};
-use crate::store::lanes::unread::Unread;
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::records::dead_letters::{FailedFilter, superseded};
 use crate::store::seal::data_keys::{Scope, ScopeKeys, SealedCell};
 use crate::store::seal::person_keys::SealingKeys;
@@ -129,7 +129,7 @@ impl Outbox<'_> {
                 })
             })
             .await?;
-        self.store.pass_over(Unread::DeadLetter, unread);
+        self.store.pass_over(UnreadableRow::DeadLetter, unread);
         self.store.recorded();
         self.store.wake();
         self.store.changed();

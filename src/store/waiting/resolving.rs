@@ -19,9 +19,10 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::Columns;
 use crate::store::database::sql::{self, Row, params};
 use crate::store::database::transaction::{Tx, scoped};
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::lanes::claim::lease_token;
 use crate::store::lanes::order::{RESOLVES_DUE, ResolvingPlace, STILL_RESOLVES, waits_behind};
-use crate::store::lanes::unread::{Unread, known};
+use crate::store::lanes::unread::known;
 use crate::store::records::deliveries::StateIn;
 use crate::store::records::notifications::place;
 use crate::store::records::sealed::{seal_content, seal_trace};
@@ -133,7 +134,7 @@ impl Waiting<'_> {
             match resolving(row, token, lease) {
                 Ok(resolving) => claimed.push(resolving),
                 // Left to its lease and, in the end, to its expiry.
-                Err(_) => self.store.pass_over(Unread::Waiting, 1),
+                Err(_) => self.store.pass_over(UnreadableRow::Waiting, 1),
             }
         }
         self.store.read_claimed(claimed).await

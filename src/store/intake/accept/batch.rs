@@ -16,11 +16,11 @@ use crate::domain::time::{Timestamp, micros};
 use crate::store::database::rows::{Column, Columns, given, numbered};
 use crate::store::database::sql;
 use crate::store::database::transaction::{Patience, Tx, scoped};
+use crate::store::database::unreadable::UnreadableRow;
 use crate::store::intake::new::{Accept, NewDelivery, Target};
 use crate::store::intake::subjects::{Overtaken, overtake};
 use crate::store::lanes::lane;
 use crate::store::lanes::lane::Joining;
-use crate::store::lanes::unread::Unread;
 use crate::store::seal::person_keys::{hold_keys, key_lives};
 use crate::store::tenancy::people::{PersonKey, SealedIdentity, write_identities, write_records};
 use crate::store::waiting::held::expect_sweeps;
@@ -126,7 +126,7 @@ impl Store {
         for stored in &stored {
             if let Stored::New { overtaken, .. } = stored {
                 self.tell_canceled(&overtaken.met);
-                self.pass_over(Unread::Subject, overtaken.unread);
+                self.pass_over(UnreadableRow::Subject, overtaken.unread);
             }
         }
         Ok(stored)
