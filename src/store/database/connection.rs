@@ -10,8 +10,9 @@ use std::time::Duration;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection};
 
-use super::pool::{Kind, Pool, Reader};
-use super::postgres;
+use super::executor::Engine;
+use super::pool::{Pool, Reader};
+use super::postgres::PostgresPool;
 use super::protection::Protection;
 use super::pulse::Pulse;
 use super::session::{Session, listener};
@@ -79,7 +80,7 @@ impl Connections {
             }
         }
         let pulse = Pulse::new(config.acquire_timeout, config.statement_timeout);
-        let pool = Kind::Postgres(postgres::Pool::new(&session, directly, config));
+        let pool = Engine::Postgres(PostgresPool::new(&session, directly, config));
         let writer = Pool::new(pool, pulse.clone());
         Ok(Self {
             backend: Backend::Postgres,
@@ -106,8 +107,8 @@ impl Connections {
             backend: Backend::Sqlite,
             protection: None,
             direct_protection: None,
-            reader: Reader(Pool::new(Kind::Sqlite(reader), pulse.clone())),
-            writer: Pool::new(Kind::Sqlite(writer.clone()), pulse.clone()),
+            reader: Reader(Pool::new(Engine::Sqlite(reader), pulse.clone())),
+            writer: Pool::new(Engine::Sqlite(writer.clone()), pulse.clone()),
             listen: None,
             pulse,
             session: None,
